@@ -1,0 +1,145 @@
+//! An experiment: a question, one hypothesis, its variants, and the claims that it bears on.
+
+use std::process::ExitCode;
+
+use crate::{condition::Condition, variant::Variant};
+
+/// An experiment, declared before it runs.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use lab::{Experiment, Outcome::{Clean, Panicked}, always, control, every, hazard};
+///
+/// fn main() -> ExitCode {
+///     Experiment::new("90_integer_division")
+///         .question("What does a division by zero do?")
+///         .hypothesis("It panics, whatever is divided.")
+///         .variant(hazard("by-zero", always(Panicked), |trial| {
+///             let zero = trial.directory().components().count() as i32 * 0;
+///             trial.record("quotient", 1 / zero);
+///             Ok(())
+///         }))
+///         .variant(control("by-one", always(Clean), |_| Ok(())))
+///         .claim("Z1", "division never fails")
+///         .supported_if(every("by-zero").is(always(Clean)))
+///         .refuted_if(every("by-zero").is(always(Panicked)))
+///         .run()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Experiment {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) binary: String,
+    pub(crate) question: String,
+    pub(crate) hypothesis: String,
+    pub(crate) variants: Vec<Variant>,
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// A claim of a write-up, and what would bear it out or contradict it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) id: String,
+    pub(crate) statement: String,
+    pub(crate) supported: Condition,
+    pub(crate) refuted: Condition,
+}
+
+impl Experiment {
+    /// Begins to declare the experiment of this binary, `01_drop_context` say: use
+    /// `env!("CARGO_BIN_NAME")`.
+    #[must_use]
+    pub fn new(binary: &str) -> Self {
+        let (id, name) = binary.split_once('_').unwrap_or(("00", binary));
+        Self {
+            id: id.to_owned(),
+            name: name.replace('_', "-"),
+            binary: binary.to_owned(),
+            question: String::new(),
+            hypothesis: String::new(),
+            variants: Vec::new(),
+            claims: Vec::new(),
+        }
+    }
+
+    /// What the experiment asks.
+    #[must_use]
+    pub fn question(mut self, question: &str) -> Self {
+        self.question = question.to_owned();
+        self
+    }
+
+    /// The one statement that the experiment tests. It is supported where the counts of every
+    /// variant bear its prediction out, and refuted where those of one contradict it.
+    #[must_use]
+    pub fn hypothesis(mut self, hypothesis: &str) -> Self {
+        self.hypothesis = hypothesis.to_owned();
+        self
+    }
+
+    /// Adds a variant.
+    #[must_use]
+    pub fn variant(mut self, variant: Variant) -> Self {
+        self.variants.push(variant);
+        self
+    }
+
+    /// Adds several variants.
+    #[must_use]
+    pub fn variants(mut self, variants: impl IntoIterator<Item = Variant>) -> Self {
+        self.variants.extend(variants);
+        self
+    }
+
+    /// Begins to declare a claim that the experiment bears on, by its number in the ledger and in
+    /// its own words. It is finished by [`ClaimDraft::supported_if`] and
+    /// [`SupportedClaim::refuted_if`]; a claim of which nothing could be the contrary is none.
+    #[must_use]
+    pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
+        ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
+    }
+
+    /// Runs what the command line asks for: the experiment, one trial of it, or a listing.
+    ///
+    /// This is the whole of an experiment's `main`. In the child process of a trial it runs the
+    /// trial's body and returns, so that what happens at the end of a process happens as it does
+    /// in any program.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        crate::command::run(&self)
+    }
+}
+
+/// A claim of which nothing but the words is declared yet.
+#[derive(Debug)]
+pub struct ClaimDraft {
+    experiment: Experiment,
+    id: String,
+    statement: String,
+}
+
+impl ClaimDraft {
+    /// What would bear the claim out.
+    #[must_use]
+    pub fn supported_if(self, supported: Condition) -> SupportedClaim {
+        SupportedClaim { draft: self, supported }
+    }
+}
+
+/// A claim of which it is declared what would bear it out, and not yet what would contradict it.
+#[derive(Debug)]
+pub struct SupportedClaim {
+    draft: ClaimDraft,
+    supported: Condition,
+}
+
+impl SupportedClaim {
+    /// What would contradict the claim.
+    #[must_use]
+    pub fn refuted_if(self, refuted: Condition) -> Experiment {
+        let Self { draft: ClaimDraft { mut experiment, id, statement }, supported } = self;
+        experiment.claims.push(Claim { id, statement, supported, refuted });
+        experiment
+    }
+}

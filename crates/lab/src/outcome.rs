@@ -1,0 +1,113 @@
+//! How a trial ended, and how often each ending was counted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How one trial ended. Where several would fit, the first in this order wins: `hung`,
+/// `signalled`/`aborted`, `panicked`, `failed`, `clean`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Exit code 0, no panic on any thread, and every check of the trial's own held.
+    Clean,
+    /// At least one panic, on any thread, whatever the exit code.
+    Panicked,
+    /// Ended by SIGABRT, with the panics before it, if any.
+    Aborted,
+    /// Ended by any other signal.
+    Signalled,
+    /// Still running at its deadline, and killed.
+    Hung,
+    /// A check of the trial's own did not hold, it returned an error, or it exited with another
+    /// code than 0 without a panic.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order in which reports list them.
+    pub const ALL: [Self; 6] =
+        [Self::Clean, Self::Panicked, Self::Aborted, Self::Signalled, Self::Hung, Self::Failed];
+
+    /// The word that reports, snapshots and JSON use.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Panicked => "panicked",
+            Self::Aborted => "aborted",
+            Self::Signalled => "signalled",
+            Self::Hung => "hung",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// How many trials of one variant ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// Trials that ended [`Outcome::Clean`].
+    pub clean: u32,
+    /// Trials that ended [`Outcome::Panicked`].
+    pub panicked: u32,
+    /// Trials that ended [`Outcome::Aborted`].
+    pub aborted: u32,
+    /// Trials that ended [`Outcome::Signalled`].
+    pub signalled: u32,
+    /// Trials that ended [`Outcome::Hung`].
+    pub hung: u32,
+    /// Trials that ended [`Outcome::Failed`].
+    pub failed: u32,
+}
+
+impl Outcomes {
+    /// Counts one more trial.
+    pub fn add(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Clean => &mut self.clean,
+            Outcome::Panicked => &mut self.panicked,
+            Outcome::Aborted => &mut self.aborted,
+            Outcome::Signalled => &mut self.signalled,
+            Outcome::Hung => &mut self.hung,
+            Outcome::Failed => &mut self.failed,
+        } += 1;
+    }
+
+    /// How many trials ended this way.
+    #[must_use]
+    pub const fn count(&self, outcome: Outcome) -> u32 {
+        match outcome {
+            Outcome::Clean => self.clean,
+            Outcome::Panicked => self.panicked,
+            Outcome::Aborted => self.aborted,
+            Outcome::Signalled => self.signalled,
+            Outcome::Hung => self.hung,
+            Outcome::Failed => self.failed,
+        }
+    }
+
+    /// How many trials were counted.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        Outcome::ALL.into_iter().map(|outcome| self.count(outcome)).sum()
+    }
+
+    /// The outcomes that occurred at least once.
+    pub fn seen(&self) -> impl Iterator<Item = Outcome> {
+        Outcome::ALL.into_iter().filter(|&outcome| self.count(outcome) > 0)
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        let mut counts = Self::default();
+        outcomes.into_iter().for_each(|outcome| counts.add(outcome));
+        counts
+    }
+}

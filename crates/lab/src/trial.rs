@@ -1,0 +1,62 @@
+//! What an experiment's own code sees while it runs inside a trial.
+
+use std::{error::Error, path::Path};
+
+use crate::{observation::Value, report::Reporter};
+
+/// What the body of a variant returns. An error makes the trial `failed`, with its message.
+pub type TrialResult = Result<(), Box<dyn Error>>;
+
+/// One trial, seen from inside the child process that runs it.
+///
+/// A body runs on the child's main thread. What happens after it has returned still belongs to the
+/// trial: the destructors of the main thread's thread-locals run, and a panic in one is reported
+/// like any other.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) seed: u64,
+    pub(crate) reporter: &'a Reporter,
+}
+
+impl Trial<'_> {
+    /// An empty directory of the trial's own, which is removed afterwards. It is also the current
+    /// directory and `TMPDIR`.
+    #[must_use]
+    pub const fn directory(&self) -> &Path {
+        self.directory
+    }
+
+    /// The seed for anything random in the trial.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A generator of random numbers made from the seed. Every call starts it anew.
+    #[must_use]
+    pub fn random(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed)
+    }
+
+    /// Records an observation: an integer, a duration, a flag or a short text (cut after 200
+    /// bytes). Of two under one name the later counts.
+    pub fn record(&self, name: &str, value: impl Into<Value>) {
+        self.reporter.observation(name, value.into());
+    }
+
+    /// Checks something that must hold for the trial to be clean. Where it does not, the trial goes
+    /// on, and is `failed` unless something worse happens. Returns what it was given.
+    pub fn check(&self, what: &str, holds: bool) -> bool {
+        if !holds {
+            self.reporter.problem(what);
+        }
+        holds
+    }
+
+    /// Declares the trial done, for a body that does not return because it leaves the process
+    /// itself. A trial that ends with exit code 0 and was never done is `failed`.
+    pub fn done(&self) {
+        self.reporter.done();
+    }
+}
