@@ -113,7 +113,8 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "macos")))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod tests {
     use std::fs::{self, File};
 

@@ -47,7 +47,7 @@ fn name(descriptor: &Path, target: PathBuf) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::{fs::File, slice};
 
     use super::{super::open_files, *};
 
@@ -60,7 +60,7 @@ mod tests {
         let _open = File::create(&file).unwrap();
 
         fs::remove_file(&file).unwrap();
-        assert_eq!(open_files(&path).unwrap(), [file.clone()]);
+        assert_eq!(open_files(&path).unwrap(), slice::from_ref(&file));
 
         fs::remove_dir(&path).unwrap();
         assert_eq!(open_files(&path).unwrap(), [file], "the directory is gone as well");
