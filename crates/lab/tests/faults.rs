@@ -207,9 +207,8 @@ fn start_waiting(run: &Run, arguments: &[&str]) -> (std::process::Child, Vec<i64
             .iter()
             .flat_map(|directory| entries(directory))
             .filter_map(|trial| fs::read_to_string(trial.join("processes")).ok())
-            .flat_map(|text| {
-                text.split(' ').map(|process| process.parse().unwrap()).collect::<Vec<i64>>()
-            })
+            // A file that is not written yet is empty.
+            .flat_map(|text| text.split(' ').filter_map(|p| p.parse().ok()).collect::<Vec<_>>())
             .collect();
         processes.len() == 4
     });
