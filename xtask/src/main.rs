@@ -1,1 +1,42 @@
-fn main() {}
+//! The project's commands: `cargo xtask --help`.
+
+mod dates;
+mod experiments;
+mod failure;
+mod figures;
+mod notebooks;
+mod output;
+mod results;
+mod shim;
+mod snapshot_file;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{failure::Failure, shim::lab_guardian, workspace::Workspace};
+
+/// The project's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+enum Command {
+    /// Run the experiments and hold what they find against the committed snapshots
+    Experiments(experiments::Options),
+    /// Write the notebook (docs/) from the results of a run, or check that it agrees with them
+    Notebooks(notebooks::Options),
+}
+
+fn main() -> ExitCode {
+    lab_guardian::serve_if_asked();
+    let command = Command::parse();
+    run(&command).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(command: &Command) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Experiments(options) => experiments::run(options, &workspace),
+        Command::Notebooks(options) => notebooks::run(options, &workspace),
+    }
+}
