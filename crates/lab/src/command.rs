@@ -1,6 +1,298 @@
-//! stub
-use crate::experiment::Experiment;
-use std::process::ExitCode;
-pub(crate) fn run(_experiment: &Experiment) -> ExitCode {
-    ExitCode::SUCCESS
+//! The command line of an experiment.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    num::NonZeroU32,
+    ops::ControlFlow,
+    process::ExitCode,
+    thread,
+};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use thiserror::Error;
+
+use crate::{
+    child, condition,
+    experiment::Experiment,
+    guardian,
+    interrupt::{self, Interrupt},
+    output::{self, Progress},
+    results::{Declaration, Event, VariantDeclaration},
+    run::{self, Plan},
+    sandbox::SandboxError,
+};
+
+/// What may be asked of an experiment.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "An experiment is its own sandbox: it executes itself once for each trial, in a \
+                  process group, an empty directory and an almost empty environment, with a \
+                  deadline.\n\nExit codes: 0 it ran, whatever the verdicts; 1 the sandbox failed; \
+                  2 usage; 130 interrupted."
+)]
+struct Arguments {
+    /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
+    /// than it declares, anything else no fewer than the 5 below which no verdict is drawn
+    #[arg(long, value_name = "N")]
+    trials: Option<NonZeroU32>,
+
+    /// Five trials where the outcome is certain; races keep theirs
+    #[arg(long, conflicts_with = "trials")]
+    quick: bool,
+
+    /// The seed of the run, decimal or 0x…; printed, so that a run can be repeated [default: random]
+    #[arg(long, value_name = "SEED", value_parser = seed)]
+    seed: Option<u64>,
+
+    /// Only these variants: names, or patterns in which * stands for any text
+    #[arg(long, value_name = "VARIANT", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// Only this trial of the one variant named by --only, and all that is known of it
+    #[arg(long, value_name = "K", requires = "only")]
+    trial: Option<u32>,
+
+    /// Trials at a time [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroU32>,
+
+    /// List the variants and what is predicted of them, and run nothing
+    #[arg(long)]
+    list: bool,
+
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    format: Format,
+}
+
+/// How to print what was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table on a terminal, plain text in a pipe
+    Auto,
+    /// A table with lines
+    Table,
+    /// Plain text
+    Text,
+    /// One JSON object
+    Json,
+    /// JSON lines: one for each trial as it ends, and the result in the end
+    Events,
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "a seed is a number of 64 bits, decimal or 0x and hexadecimal".to_owned())
+}
+
+/// Why nothing was found out.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("experiment {experiment} is not well declared: {what}")]
+    Declaration { experiment: String, what: String },
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot print the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn run(experiment: &Experiment) -> ExitCode {
+    if let Some(ended) = child::run_if_asked(experiment).or_else(guardian::served) {
+        return ended;
+    }
+    let about = format!("{}\n\nHypothesis: {}", experiment.question, experiment.hypothesis);
+    let command = Arguments::command().name(experiment.binary.clone()).about(about);
+    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match execute(experiment, &arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            let code = if matches!(failure, Failure::Usage(_)) { 2 } else { 1 };
+            eprintln!("error: {failure}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    check(experiment)?;
+    let planned = planned(experiment, arguments)?;
+    if arguments.list {
+        list(&declaration(experiment, &planned), arguments.format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
+    let jobs = arguments.jobs.map_or_else(cores, |jobs| jobs.get() as usize);
+    let trials = match arguments.trial {
+        Some(trial) => vec![(the_only_one(&planned)?, trial)],
+        None => run::interleave(&planned),
+    };
+    let interrupt = Interrupt::install().map_err(Failure::Signals)?;
+    let plan = Plan { trials, jobs, seed };
+    if arguments.trial.is_some() {
+        return alone(experiment, &plan, &interrupt);
+    }
+
+    let mut progress = Progress::of(&experiment.name, plan.trials.len());
+    let mut stdout = io::stdout().lock();
+    let mut printed = Ok(());
+    let result = run::run(experiment, &plan, &interrupt, |variant, record| {
+        progress.step();
+        if arguments.format == Format::Events {
+            let (variant, trial) = (variant.name.clone(), record.trial);
+            let event = Event::Trial { variant, trial, outcome: record.outcome };
+            printed = print_json(&mut stdout, &event);
+        }
+        // Whoever reads this may be gone.
+        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    progress.finish();
+    printed?;
+    let interrupted = result.interrupted;
+    match arguments.format {
+        Format::Events => print_json(&mut stdout, &Event::Result { result: Box::new(result) })?,
+        Format::Json => print_json(&mut stdout, &result)?,
+        Format::Table => output::result(&mut stdout, &result, true)?,
+        Format::Text => output::result(&mut stdout, &result, false)?,
+        Format::Auto => {
+            let terminal = stdout.is_terminal();
+            output::result(&mut stdout, &result, terminal)?;
+        }
+    }
+    Ok(if interrupted { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+}
+
+/// Runs one trial and shows all that is known of it.
+fn alone(experiment: &Experiment, plan: &Plan, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
+    let mut shown = Ok(());
+    let result = run::run(experiment, plan, interrupt, |variant, record| {
+        let example = run::example(experiment, plan.seed, variant, record);
+        shown = output::trial(&mut io::stdout().lock(), &variant.name, &example, record);
+        ControlFlow::Continue(())
+    })?;
+    shown?;
+    let code = if result.interrupted { interrupt::EXIT_CODE } else { 0 };
+    Ok(ExitCode::from(code))
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+fn print_json(to: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    to.write_all(&line)?;
+    to.flush()
+}
+
+/// How many trials each variant gets; none, where `--only` leaves it out.
+fn planned(experiment: &Experiment, arguments: &Arguments) -> Result<Vec<u32>, Failure> {
+    let names: Vec<_> = experiment.variants.iter().map(|variant| &*variant.name).collect();
+    for pattern in &arguments.only {
+        if !names.iter().any(|name| condition::fits(pattern, name)) {
+            let nearest = nearest(pattern, &names)
+                .map_or(String::new(), |name| format!("; did you mean '{name}'?"));
+            return Err(Failure::Usage(format!(
+                "{} has no variant '{pattern}'{nearest} (--list names them)",
+                experiment.binary
+            )));
+        }
+    }
+    let asked = arguments.trials.map(NonZeroU32::get);
+    let is_chosen = |name: &str| {
+        arguments.only.is_empty() || arguments.only.iter().any(|p| condition::fits(p, name))
+    };
+    let trials = experiment.variants.iter().map(|variant| {
+        if is_chosen(&variant.name) { variant.planned(asked, arguments.quick) } else { 0 }
+    });
+    Ok(trials.collect())
+}
+
+/// The name that is nearest to what was typed, if one is near.
+fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
+    let near = names.iter().map(|name| (strsim::jaro_winkler(typed, name), *name));
+    let best = near.max_by(|(one, _), (other, _)| one.total_cmp(other));
+    best.filter(|(similarity, _)| *similarity > 0.7).map(|(_, name)| name)
+}
+
+/// The position of the one variant that was chosen.
+fn the_only_one(planned: &[u32]) -> Result<usize, Failure> {
+    let mut chosen = planned.iter().enumerate().filter(|(_, trials)| **trials > 0);
+    match (chosen.next(), chosen.next()) {
+        (Some((at, _)), None) => Ok(at),
+        _ => Err(Failure::Usage("--trial runs one trial of one variant: name it by --only".into())),
+    }
+}
+
+/// Whether the declaration makes sense: a mistake in it must not turn into a verdict.
+fn check(experiment: &Experiment) -> Result<(), Failure> {
+    let wrong =
+        |what: String| Err(Failure::Declaration { experiment: experiment.binary.clone(), what });
+    let number = experiment.id.len() == 2 && experiment.id.bytes().all(|b| b.is_ascii_digit());
+    if !number {
+        return wrong("its name does not begin with two digits and an underscore".to_owned());
+    }
+    if experiment.question.is_empty() || experiment.hypothesis.is_empty() {
+        return wrong("it has no question or no hypothesis".to_owned());
+    }
+    let mut names: Vec<_> = experiment.variants.iter().map(|variant| &*variant.name).collect();
+    names.sort_unstable();
+    if let Some([twice, _]) = names.array_windows().find(|[one, other]| one == other) {
+        return wrong(format!("two variants are called '{twice}'"));
+    }
+    for claim in &experiment.claims {
+        for pattern in claim.supported.patterns().into_iter().chain(claim.refuted.patterns()) {
+            if !names.iter().any(|name| condition::fits(pattern, name)) {
+                let id = &claim.id;
+                return wrong(format!("claim {id} speaks of '{pattern}', which fits no variant"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn declaration(experiment: &Experiment, planned: &[u32]) -> Declaration {
+    let variants = experiment.variants.iter().zip(planned).filter(|(_, trials)| **trials > 0);
+    Declaration {
+        id: experiment.id.clone(),
+        name: experiment.name.clone(),
+        binary: experiment.binary.clone(),
+        question: experiment.question.clone(),
+        hypothesis: experiment.hypothesis.clone(),
+        claims: experiment.claims.iter().map(|claim| claim.id.clone()).collect(),
+        variants: variants
+            .map(|(variant, trials)| VariantDeclaration {
+                name: variant.name.clone(),
+                role: variant.role,
+                about: variant.about.clone(),
+                prediction: variant.prediction.to_string(),
+                trials: *trials,
+            })
+            .collect(),
+    }
+}
+
+fn list(declaration: &Declaration, format: Format) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match format {
+        Format::Json | Format::Events => print_json(&mut stdout, declaration)?,
+        Format::Table => output::declaration(&mut stdout, declaration, true)?,
+        Format::Text => output::declaration(&mut stdout, declaration, false)?,
+        Format::Auto => {
+            let terminal = stdout.is_terminal();
+            output::declaration(&mut stdout, declaration, terminal)?;
+        }
+    }
+    Ok(stdout.flush()?)
 }

@@ -16,16 +16,26 @@ compile_error!(
      The kit (package `core`) does not depend on it and builds everywhere Tokio does."
 );
 
+mod capture;
+mod child;
 mod command;
 mod condition;
 mod experiment;
+pub mod guardian;
+pub mod interrupt;
 mod observation;
 pub mod outcome;
+mod output;
 mod prediction;
+mod record;
 mod report;
 pub mod results;
+mod run;
+pub mod sandbox;
+mod site;
 pub mod snapshot;
 pub mod statistics;
+mod stray;
 mod trial;
 mod variant;
 

@@ -1,9 +1,276 @@
-//! stub
+//! The report pipe: what a trial tells about itself, line by line, while it happens.
+//!
+//! Each line is one JSON object of at most [`LINE`] bytes, so that a single `write` is atomic: the
+//! threads of a trial do not mix their lines, and what was written survives the abort that follows.
+
+use std::{
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+};
+
+use rustix::fs::{FileType, fstat};
+use serde::{Deserialize, Serialize};
+
 use crate::observation::Value;
+
+/// The most bytes of one line. POSIX guarantees writes of up to 512 bytes to be atomic; Linux and
+/// macOS keep to 4096 and 512, and a longer line of one thread alone stays whole there too.
+const LINE: usize = 4096;
+
+/// The most bytes of a text within a line: four of them, escaped, still fit.
+const TEXT: usize = 200;
+const MESSAGE: usize = 1200;
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Line {
+    /// A thread panicked.
+    Panic(Panic),
+    /// The trial recorded something.
+    Observation { name: String, value: Value },
+    /// A check did not hold, or the body returned an error.
+    Problem(String),
+    /// The body ended of its own accord.
+    Done,
+}
+
+/// A panic, as the hook saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Panic {
+    /// What the panic said.
+    pub(crate) message: String,
+    /// Where, as [`normalise`](crate::site::normalise) names it.
+    pub(crate) site: String,
+    /// The thread's name.
+    pub(crate) thread: String,
+    /// Which panic of its thread, from 1.
+    pub(crate) nth: u32,
+    /// Whether the thread was unwinding already. The hook cannot know; see [`read`].
+    #[serde(default)]
+    pub(crate) while_unwinding: bool,
+}
+
+/// What the standard library says when a destructor that runs during unwinding panics in its turn.
+const SECOND: &str = "panic in a destructor during cleanup";
+
+/// The child's end of the report pipe.
 #[derive(Debug)]
-pub(crate) struct Reporter;
+pub(crate) struct Reporter {
+    pipe: OwnedFd,
+    device: u64,
+    inode: u64,
+}
+
 impl Reporter {
-    pub(crate) fn observation(&self, _name: &str, _value: Value) {}
-    pub(crate) fn problem(&self, _what: &str) {}
-    pub(crate) fn done(&self) {}
+    /// Takes over a pipe; an error where it is something else.
+    pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
+        let stat = fstat(&pipe)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+            return Err(io::Error::other("not a pipe"));
+        }
+        // The types differ from system to system; only equality matters.
+        #[allow(clippy::unnecessary_cast)]
+        let (device, inode) = (stat.st_dev as u64, stat.st_ino as u64);
+        Ok(Self { pipe, device, inode })
+    }
+
+    /// Whether the descriptor is still the pipe. A trial may have closed it, and opened a file that
+    /// got the same number: nothing of ours belongs into that.
+    fn is_still_the_pipe(&self) -> bool {
+        #[allow(clippy::unnecessary_cast)]
+        fstat(&self.pipe)
+            .is_ok_and(|stat| (stat.st_dev as u64, stat.st_ino as u64) == (self.device, self.inode))
+    }
+
+    /// Writes one line. Where the pipe is gone nothing can be done: the parent then misses the
+    /// closing [`Line::Done`].
+    pub(crate) fn line(&self, line: &Line) {
+        let Ok(mut json) = serde_json::to_vec(line) else { return };
+        json.push(b'\n');
+        if json.len() <= LINE && self.is_still_the_pipe() {
+            let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.pipe, &json));
+        }
+    }
+
+    pub(crate) fn panic(&self, message: &str, site: String, thread: &str, nth: u32) {
+        let (message, thread) = (cut(message, MESSAGE), cut(thread, TEXT));
+        self.line(&Line::Panic(Panic { message, site, thread, nth, while_unwinding: false }));
+    }
+
+    pub(crate) fn observation(&self, name: &str, value: Value) {
+        let value = match value {
+            Value::Text(text) => Value::Text(cut(&text, TEXT)),
+            other => other,
+        };
+        self.line(&Line::Observation { name: cut(name, TEXT), value });
+    }
+
+    pub(crate) fn problem(&self, what: &str) {
+        self.line(&Line::Problem(cut(what, MESSAGE)));
+    }
+
+    pub(crate) fn done(&self) {
+        self.line(&Line::Done);
+        // What a trial printed comes before its end.
+        let _ = io::stdout().flush();
+    }
+}
+
+/// The text, cut to about so many bytes as JSON writes it, at a character's border.
+fn cut(text: &str, most: usize) -> String {
+    let mut kept = String::new();
+    let mut bytes = 0;
+    for character in text.chars() {
+        // Control characters take six bytes in JSON; quotes and backslashes two.
+        bytes += if character < ' ' { 6 } else { character.len_utf8().max(2) };
+        if bytes > most {
+            kept.push('…');
+            break;
+        }
+        kept.push(character);
+    }
+    kept
+}
+
+/// What the parent made of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) panics: Vec<Panic>,
+    pub(crate) observations: Vec<(String, Value)>,
+    pub(crate) problems: Vec<String>,
+    pub(crate) done: bool,
+}
+
+/// Reads a report. A line that is none is a problem of the trial, not of the reader.
+///
+/// A panic hook cannot see whether its thread is unwinding already. The standard library says so
+/// afterwards, by a panic of its own; from that it is known of the panic before it on that thread.
+pub(crate) fn read(bytes: &[u8], truncated: bool) -> Report {
+    let mut report = Report::default();
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.split('\n').enumerate().peekable();
+    while let Some((at, line)) = lines.next() {
+        let last = lines.peek().is_none();
+        if last && line.is_empty() {
+            break;
+        }
+        match serde_json::from_str(line) {
+            Ok(Line::Panic(panic)) => report.add_panic(panic),
+            Ok(Line::Observation { name, value }) => {
+                report.observations.retain(|(earlier, _)| *earlier != name);
+                report.observations.push((name, value));
+            }
+            Ok(Line::Problem(what)) => report.problems.push(what),
+            Ok(Line::Done) => report.done = true,
+            Err(_) => {
+                let shown = cut(line, 60);
+                report.problems.push(format!(
+                    "the report pipe is not readable from line {} on: {shown:?}",
+                    at + 1
+                ));
+                break;
+            }
+        }
+    }
+    if truncated {
+        report.problems.push("the report was too long, and was cut".to_owned());
+    }
+    report
+}
+
+impl Report {
+    fn add_panic(&mut self, mut panic: Panic) {
+        if panic.message == SECOND {
+            panic.while_unwinding = true;
+            let before = self.panics.iter_mut().rev().find(|earlier| {
+                earlier.thread == panic.thread && earlier.nth + 1 == panic.nth && earlier.nth > 1
+            });
+            if let Some(before) = before {
+                before.while_unwinding = true;
+            }
+        }
+        self.panics.push(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe() -> (io::PipeReader, Reporter) {
+        let (reader, writer) = io::pipe().unwrap();
+        (reader, Reporter::new(writer.into()).unwrap())
+    }
+
+    fn written(reader: io::PipeReader, reporter: Reporter) -> Report {
+        use io::Read as _;
+        drop(reporter);
+        let mut bytes = Vec::new();
+        let mut reader = reader;
+        reader.read_to_end(&mut bytes).unwrap();
+        read(&bytes, false)
+    }
+
+    #[test]
+    fn what_is_reported_is_read() {
+        let (reader, reporter) = pipe();
+        reporter.panic("no reactor", "tokio-1.54.1/src/a.rs:1:2".to_owned(), "main", 1);
+        reporter.observation("open", Value::from(3));
+        reporter.observation("open", Value::from(4));
+        reporter.problem("a row was lost");
+        reporter.done();
+        let report = written(reader, reporter);
+        assert_eq!(report.panics.len(), 1);
+        assert_eq!(report.observations, [("open".to_owned(), Value::from(4))]);
+        assert_eq!(report.problems, ["a row was lost"]);
+        assert!(report.done);
+    }
+
+    #[test]
+    fn the_longest_message_still_fits_into_one_line() {
+        let (reader, reporter) = pipe();
+        let hostile = "\u{1}\"\\ü".repeat(5000);
+        reporter.panic(&hostile, "a.rs:1:2".to_owned(), &hostile, 1);
+        let report = written(reader, reporter);
+        assert_eq!(report.panics.len(), 1, "{report:?}");
+        assert!(report.problems.is_empty());
+        assert!(report.panics[0].message.ends_with('…'));
+    }
+
+    #[test]
+    fn nonsense_is_a_problem_of_the_trial() {
+        let report = read(b"\"done\"\n\xff\xfe what is this?\n\"done\"\n", false);
+        assert!(report.done);
+        assert!(report.problems[0].contains("line 2"), "{report:?}");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_not_taken_for_whole() {
+        let report = read(b"{\"problem\":\"a row", false);
+        assert!(report.problems[0].contains("line 1"), "{report:?}");
+    }
+
+    #[test]
+    fn the_second_panic_of_an_abort_happened_while_unwinding() {
+        let (reader, reporter) = pipe();
+        for (nth, message) in [(1, "one"), (2, "two"), (3, SECOND)] {
+            reporter.panic(message, "a.rs:1:2".to_owned(), "main", nth);
+        }
+        let unwinding: Vec<_> =
+            written(reader, reporter).panics.iter().map(|panic| panic.while_unwinding).collect();
+        assert_eq!(unwinding, [false, true, true]);
+    }
+
+    #[test]
+    fn nothing_is_written_into_what_is_not_the_pipe() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(Reporter::new(file.try_clone().unwrap().into()).is_err());
+        // The same descriptor, of another file: what remains when a trial closed the pipe.
+        let (_reader, writer) = io::pipe().unwrap();
+        let mut reporter = Reporter::new(writer.into()).unwrap();
+        reporter.pipe = file.try_clone().unwrap().into();
+        reporter.done();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
 }

@@ -1,0 +1,116 @@
+//! What comes out of a pipe, up to a limit.
+
+use std::{
+    io::{self, PipeReader, Read as _},
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+/// The reading end of a pipe, of which the first bytes are kept and the rest is counted: what
+/// prints without end is cut, not buffered, and never blocks on a full pipe.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    pipe: Option<PipeReader>,
+    kept: Vec<u8>,
+    most: usize,
+    total: u64,
+}
+
+/// What was captured.
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    /// The first bytes.
+    pub bytes: Vec<u8>,
+    /// How many bytes came in all.
+    pub total: u64,
+}
+
+impl Captured {
+    /// Whether more came than was kept.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.total > self.bytes.len() as u64
+    }
+
+    /// The last lines, as text, of about this many bytes at the most.
+    #[must_use]
+    pub fn tail(&self, most: usize) -> String {
+        let from = self.bytes.len().saturating_sub(most);
+        let text = String::from_utf8_lossy(self.bytes.get(from..).unwrap_or_default());
+        let text =
+            if from > 0 { text.split_once('\n').map_or(&*text, |(_, rest)| rest) } else { &text };
+        text.trim_end().to_owned()
+    }
+}
+
+impl Capture {
+    /// Captures what comes out of a pipe. Only this end becomes non-blocking: the ends of a pipe
+    /// are separate descriptions.
+    pub(crate) fn of(pipe: PipeReader, most: usize) -> io::Result<Self> {
+        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
+        Ok(Self { pipe: Some(pipe), kept: Vec::new(), most, total: 0 })
+    }
+
+    /// What to poll, unless the pipe has ended.
+    pub(crate) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes what is there, without waiting for more; at most as much as a pipe can hold, so that
+    /// somebody who keeps writing cannot keep us reading.
+    pub(crate) fn take_what_is_there(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        for _ in 0..8 {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(n) => {
+                    self.total += n as u64;
+                    let room = self.most - self.kept.len();
+                    self.kept.extend_from_slice(buffer.get(..n.min(room)).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// Whether somebody still holds the writing end.
+    pub(crate) fn is_held(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    pub(crate) fn finish(self) -> Captured {
+        Captured { bytes: self.kept, total: self.total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn the_beginning_is_kept_and_the_rest_is_counted() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut capture = Capture::of(reader, 10).unwrap();
+        writer.write_all(&[b'x'; 50_000]).unwrap();
+        capture.take_what_is_there();
+        assert!(capture.is_held());
+        drop(writer);
+        capture.take_what_is_there();
+        assert!(!capture.is_held());
+        let captured = capture.finish();
+        assert_eq!((captured.bytes.len(), captured.total), (10, 50_000));
+        assert!(captured.is_cut());
+    }
+
+    #[test]
+    fn the_tail_begins_at_a_line() {
+        let captured = Captured { bytes: b"first line\nsecond\nthird\n".to_vec(), total: 24 };
+        assert_eq!(captured.tail(15), "second\nthird");
+        assert_eq!(captured.tail(1000), "first line\nsecond\nthird");
+    }
+}

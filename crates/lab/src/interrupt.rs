@@ -1,0 +1,48 @@
+//! Being told to stop.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
+
+/// The exit code of a program that was interrupted: 128 and the number of SIGINT.
+pub const EXIT_CODE: u8 = 130;
+
+/// Whether the process was told to stop, by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
+///
+/// The first of them is answered in order: running trials are killed, what is known is printed. A
+/// second one leaves at once; the guardian then cleans up.
+#[derive(Clone, Debug)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses a signal handler.
+    pub fn install() -> io::Result<Self> {
+        let raised = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // In this order: the second signal finds the flag raised by the first.
+            flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&raised))?;
+            flag::register(signal, Arc::clone(&raised))?;
+        }
+        Ok(Self(raised))
+    }
+
+    /// Whether a signal came.
+    #[must_use]
+    pub fn raised(&self) -> bool {
+        // A flag alone, which publishes nothing else.
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,200 @@
+//! What an experiment prints for a person.
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    time::Duration,
+};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use rustix::termios::tcgetwinsize;
+
+use crate::{
+    observation::{Observation, Spread},
+    record::Record,
+    results::{Declaration, ExperimentResult, TrialExample, VariantResult},
+};
+
+/// A bar on a terminal's standard error; nothing anywhere else.
+pub(crate) struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    pub(crate) fn of(name: &str, trials: usize) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::new(trials as u64).with_message(name.to_owned());
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} trials, {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(Some(bar))
+    }
+
+    pub(crate) fn step(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.inc(1);
+        }
+    }
+
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints a result: the question and the answer first, then what they rest on.
+pub(crate) fn result(
+    to: &mut impl Write,
+    result: &ExperimentResult,
+    terminal: bool,
+) -> io::Result<()> {
+    writeln!(to, "{} {}: {}\n", result.id, result.name, result.question)?;
+    writeln!(to, "Hypothesis: {}", result.hypothesis)?;
+    writeln!(to, "Verdict: {}", result.verdict)?;
+    for claim in &result.claims {
+        writeln!(to, "\nClaim {}: {}", claim.id, claim.statement)?;
+        writeln!(to, "Verdict: {}, because", claim.verdict)?;
+        for reason in &claim.reasons {
+            writeln!(to, "  {reason}")?;
+        }
+    }
+    writeln!(to, "\n{}", variants(&result.variants, terminal))?;
+    for variant in &result.variants {
+        observations(to, variant)?;
+    }
+    unexpected(to, result)?;
+    let trials: u32 = result.variants.iter().map(|variant| variant.trials).sum();
+    let cut = if result.interrupted { ", interrupted" } else { "" };
+    writeln!(to, "\n{trials} trials in {:.1} s, seed {}{cut}", result.seconds, result.seed)
+}
+
+fn variants(variants: &[VariantResult], terminal: bool) -> Table {
+    let mut table = table(terminal);
+    table.set_header(["role", "variant", "class", "n", "95 % interval", "panics at"]);
+    for variant in variants.iter().filter(|variant| variant.trials > 0) {
+        let [low, high] = variant.interval;
+        table.add_row([
+            variant.role.to_string(),
+            variant.name.clone(),
+            variant.class.clone(),
+            variant.trials.to_string(),
+            format!("{:.0}…{:.0} %", 100.0 * low, 100.0 * high),
+            variant.sites.join("\n"),
+        ]);
+    }
+    table
+}
+
+fn observations(to: &mut impl Write, variant: &VariantResult) -> io::Result<()> {
+    for (name, observation) in &variant.observations {
+        let text = match observation {
+            Observation::Integer(spread) => numbers(*spread, |number| number.to_string()),
+            Observation::Nanoseconds(spread) => numbers(*spread, duration),
+            Observation::Count { values } => {
+                let counts = values.iter().map(|(word, count)| format!("{word} {count}"));
+                counts.collect::<Vec<_>>().join(", ")
+            }
+        };
+        writeln!(to, "{}: {name} {text}", variant.name)?;
+    }
+    Ok(())
+}
+
+fn numbers(Spread { min, median, max, .. }: Spread, show: impl Fn(i64) -> String) -> String {
+    if min == max {
+        format!("always {}", show(min))
+    } else {
+        format!("{} … {} … {}", show(min), show(median), show(max))
+    }
+}
+
+fn duration(nanoseconds: i64) -> String {
+    format!("{:.1?}", Duration::from_nanos(nanoseconds.unsigned_abs()))
+}
+
+/// Trials that contradict what was predicted, with the commands that run them again.
+fn unexpected(to: &mut impl Write, result: &ExperimentResult) -> io::Result<()> {
+    for variant in &result.variants {
+        for example in variant.examples.iter().filter(|example| !example.expected) {
+            let (name, prediction) = (&variant.name, &variant.prediction);
+            writeln!(to, "\n{name}: {prediction} was predicted, and trial {}:", example.trial)?;
+            details(to, example)?;
+        }
+    }
+    Ok(())
+}
+
+fn details(to: &mut impl Write, example: &TrialExample) -> io::Result<()> {
+    writeln!(to, "  {} ({})", example.outcome, example.ending)?;
+    for line in example.panics.iter().chain(&example.problems) {
+        writeln!(to, "  {line}")?;
+    }
+    writeln!(to, "  again: {}", example.rerun)
+}
+
+/// Prints all that is known of one trial.
+pub(crate) fn trial(
+    to: &mut impl Write,
+    variant: &str,
+    example: &TrialExample,
+    record: &Record,
+) -> io::Result<()> {
+    writeln!(to, "{variant}, trial {}, its own seed {}", example.trial, example.seed)?;
+    details(to, example)?;
+    for (name, value) in &record.observations {
+        writeln!(to, "  {name}: {value:?}")?;
+    }
+    writeln!(
+        to,
+        "  wall {:.1?}, user {:.1?}, system {:.1?}, peak {} KiB",
+        record.wall,
+        record.user,
+        record.system,
+        record.peak_bytes / 1024
+    )?;
+    if !example.stderr.is_empty() {
+        writeln!(to, "its standard error ended:\n{}", example.stderr)?;
+    }
+    Ok(())
+}
+
+/// Prints what an experiment declares.
+pub(crate) fn declaration(
+    to: &mut impl Write,
+    declaration: &Declaration,
+    terminal: bool,
+) -> io::Result<()> {
+    writeln!(to, "{} {}: {}\n", declaration.id, declaration.name, declaration.question)?;
+    writeln!(to, "Hypothesis: {}", declaration.hypothesis)?;
+    if !declaration.claims.is_empty() {
+        writeln!(to, "Claims: {}", declaration.claims.join(", "))?;
+    }
+    let mut table = table(terminal);
+    table.set_header(["role", "variant", "predicted", "trials", "what is different"]);
+    for variant in &declaration.variants {
+        table.add_row([
+            variant.role.to_string(),
+            variant.name.clone(),
+            variant.prediction.clone(),
+            variant.trials.to_string(),
+            variant.about.clone(),
+        ]);
+    }
+    writeln!(to, "\n{table}")
+}
+
+/// An empty table: with lines and as wide as the terminal, or plain.
+fn table(terminal: bool) -> Table {
+    let mut table = Table::new();
+    if terminal {
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        if let Ok(size) = tcgetwinsize(io::stdout()) {
+            table.set_width(size.ws_col.max(60));
+        }
+    } else {
+        table.load_style(presets::NOTHING);
+    }
+    table
+}

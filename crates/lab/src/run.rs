@@ -1,0 +1,324 @@
+//! A run: many trials, in parallel, and what they come to.
+
+use std::{
+    collections::BTreeMap,
+    env, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+use crate::{
+    child,
+    condition::{self, enough},
+    experiment::Experiment,
+    interrupt::Interrupt,
+    observation::{Observation, Spread},
+    outcome::Outcomes,
+    record::Record,
+    results::{
+        ClaimResult, ExperimentResult, ResourceSpreads, TrialExample, VariantResult, Verdict,
+    },
+    sandbox::{Ending, Sandbox, SandboxError, Sandboxed},
+    statistics::wilson,
+    variant::Variant,
+};
+
+/// How many trials that contradict a prediction a result shows.
+const EXAMPLES: usize = 10;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The trials, each a variant's position and its number within the variant.
+    pub(crate) trials: Vec<(usize, u32)>,
+    /// How many run at a time.
+    pub(crate) jobs: usize,
+    /// What every trial's seed is derived from.
+    pub(crate) seed: u64,
+}
+
+/// The trials of each variant in turn, so that what changes on the machine meanwhile meets all.
+pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
+    let most = planned.iter().copied().max().unwrap_or(0);
+    (0..most)
+        .flat_map(|trial| {
+            planned
+                .iter()
+                .enumerate()
+                .filter(move |(_, planned)| trial < **planned)
+                .map(move |(variant, _)| (variant, trial))
+        })
+        .collect()
+}
+
+/// The seed of one trial. It depends on nothing but the run's seed, the variant's name and the
+/// trial's number, so that the trial can be run again alone.
+fn trial_seed(run: u64, variant: &str, trial: u32) -> u64 {
+    // FNV-1a over the name and the number, then the finalizer of SplitMix64 to spread the bits.
+    let bytes = variant.bytes().chain(trial.to_le_bytes());
+    let hash = bytes.fold(run ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Runs the trials, and tells of each as it ends, until the listener breaks off.
+pub(crate) fn run(
+    experiment: &Experiment,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
+) -> Result<ExperimentResult, SandboxError> {
+    let began = Instant::now();
+    let program = this_program()?;
+    let sandbox = Sandbox::open()?;
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let mut records: Vec<Vec<Record>> = experiment.variants.iter().map(|_| Vec::new()).collect();
+    let mut failure = None;
+    thread::scope(|scope| {
+        for _ in 0..plan.jobs.clamp(1, plan.trials.len().max(1)) {
+            let (sender, next, sandbox, program) = (sender.clone(), &next, &sandbox, &program);
+            scope.spawn(move || {
+                // Each number is taken once; what it stands for was there before the threads.
+                while let Some(&(at, trial)) = plan.trials.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let Some(variant) = experiment.variants.get(at) else { return };
+                    let seed = trial_seed(plan.seed, &variant.name, trial);
+                    let ended = sandbox.run(&command(program, variant, seed), interrupt);
+                    let record = ended.map(|ended| Record::of(trial, seed, &ended));
+                    let over =
+                        !matches!(&record, Ok(record) if record.ending != Ending::Interrupted);
+                    if sender.send((at, record)).is_err() || over {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (at, record) in receiver {
+            match record {
+                Ok(record) if record.ending == Ending::Interrupted => {}
+                Ok(record) => {
+                    if let (Some(variant), Some(records)) =
+                        (experiment.variants.get(at), records.get_mut(at))
+                    {
+                        if on_trial(variant, &record).is_break() {
+                            next.store(plan.trials.len(), Ordering::Relaxed);
+                        }
+                        records.push(record);
+                    }
+                }
+                // The harness itself failed: no further trial is started.
+                Err(error) => {
+                    next.store(plan.trials.len(), Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+    });
+    sandbox.close()?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let ran: usize = records.iter().map(Vec::len).sum();
+    let mut result = conclude(experiment, plan.seed, records);
+    result.seconds = began.elapsed().as_secs_f64();
+    result.interrupted = ran < plan.trials.len();
+    Ok(result)
+}
+
+/// This program, which runs itself again for each trial.
+fn this_program() -> Result<PathBuf, SandboxError> {
+    let start = |source: io::Error| SandboxError::Start { program: "this program".into(), source };
+    env::current_exe().map_err(start)
+}
+
+fn command<'a>(program: &'a Path, variant: &Variant, seed: u64) -> Sandboxed<'a> {
+    Sandboxed {
+        program,
+        arguments: vec![child::ARGUMENT.into(), (&variant.name).into(), seed.to_string().into()],
+        deadline: variant.deadline,
+    }
+}
+
+/// What the trials come to: classes from counts, verdicts from classes.
+fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> ExperimentResult {
+    let variants: Vec<_> = experiment
+        .variants
+        .iter()
+        .zip(records)
+        .map(|(variant, mut records)| {
+            records.sort_unstable_by_key(|record| record.trial);
+            sum_up(experiment, seed, variant, &records)
+        })
+        .collect();
+    let claims = experiment.claims.iter().map(|claim| {
+        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &variants);
+        ClaimResult { id: claim.id.clone(), statement: claim.statement.clone(), verdict, reasons }
+    });
+    ExperimentResult {
+        id: experiment.id.clone(),
+        name: experiment.name.clone(),
+        claims: claims.collect(),
+        question: experiment.question.clone(),
+        hypothesis: experiment.hypothesis.clone(),
+        verdict: hypothesis_verdict(&variants),
+        reasons: variants.iter().map(condition::outcome_reason).collect(),
+        snapshot: None,
+        seconds: 0.0,
+        seed,
+        interrupted: false,
+        variants,
+    }
+}
+
+/// Refuted where the counts of one variant contradict what was predicted of it, supported where
+/// those of all bear it out.
+fn hypothesis_verdict(variants: &[VariantResult]) -> Verdict {
+    let told = |variant: &&VariantResult| enough(&variant.outcomes);
+    if variants.iter().filter(told).any(|variant| !variant.predicted) {
+        Verdict::Refuted
+    } else if variants.is_empty() || !variants.iter().all(|variant| told(&variant)) {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Supported
+    }
+}
+
+fn sum_up(
+    experiment: &Experiment,
+    run_seed: u64,
+    variant: &Variant,
+    records: &[Record],
+) -> VariantResult {
+    let outcomes: Outcomes = records.iter().map(|record| record.outcome).collect();
+    let (low, high) = wilson(outcomes.count(subject(variant, &outcomes)), outcomes.total());
+    let mut sites: Vec<_> = records
+        .iter()
+        .flat_map(|record| record.panics.iter().map(|panic| panic.site.clone()))
+        .collect();
+    sites.sort_unstable();
+    sites.dedup();
+    let occasional = |site: &String| variant.occasional_sites.iter().any(|o| site.starts_with(o));
+    let (occasional_sites, sites) = sites.into_iter().partition(occasional);
+
+    let mut values: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for (name, value) in records.iter().flat_map(|record| &record.observations) {
+        values.entry(name.clone()).or_default().push(value.clone());
+    }
+    VariantResult {
+        name: variant.name.clone(),
+        role: variant.role,
+        about: variant.about.clone(),
+        prediction: variant.prediction.to_string(),
+        predicted: variant.prediction.holds(&outcomes),
+        trials: outcomes.total(),
+        class: variant.prediction.classify(&outcomes).to_string(),
+        outcomes,
+        interval: [low, high],
+        sites,
+        occasional_sites,
+        observations: values
+            .into_iter()
+            .filter_map(|(name, values)| Some((name, Observation::of(&values)?)))
+            .collect(),
+        resources: resources(records),
+        examples: examples(experiment, run_seed, variant, records),
+    }
+}
+
+/// The outcome whose rate the interval is of: the one that all trials had, or the one that the
+/// prediction is about.
+fn subject(variant: &Variant, outcomes: &Outcomes) -> crate::Outcome {
+    let mut seen = outcomes.seen();
+    match (seen.next(), seen.next()) {
+        (Some(only), None) if !variant.prediction.is_race() => only,
+        _ => variant.prediction.outcome(),
+    }
+}
+
+fn resources(records: &[Record]) -> Option<ResourceSpreads> {
+    let spread = |of: fn(&Record) -> u128| {
+        let values = records.iter().map(|record| i64::try_from(of(record)).unwrap_or(i64::MAX));
+        Spread::of(values.collect())
+    };
+    Some(ResourceSpreads {
+        wall_micros: spread(|record| record.wall.as_micros())?,
+        user_micros: spread(|record| record.user.as_micros())?,
+        system_micros: spread(|record| record.system.as_micros())?,
+        peak_kib: spread(|record| u128::from(record.peak_bytes / 1024))?,
+    })
+}
+
+fn examples(
+    experiment: &Experiment,
+    run_seed: u64,
+    variant: &Variant,
+    records: &[Record],
+) -> Vec<TrialExample> {
+    let (mut shown, mut unexpected) = (Outcomes::default(), 0);
+    let worth_a_look = records.iter().filter(|record| {
+        let first = shown.count(record.outcome) == 0 && record.outcome != crate::Outcome::Clean;
+        shown.add(record.outcome);
+        let contradicts = !variant.prediction.admits(record.outcome) && unexpected < EXAMPLES;
+        unexpected += usize::from(contradicts);
+        first || contradicts
+    });
+    worth_a_look.map(|record| example(experiment, run_seed, variant, record)).collect()
+}
+
+/// A trial, with the command that runs it again.
+pub(crate) fn example(
+    experiment: &Experiment,
+    run_seed: u64,
+    variant: &Variant,
+    record: &Record,
+) -> TrialExample {
+    TrialExample {
+        trial: record.trial,
+        seed: record.seed,
+        outcome: record.outcome,
+        expected: variant.prediction.admits(record.outcome),
+        ending: record.ending(),
+        panics: record.panics.iter().map(ToString::to_string).collect(),
+        problems: record.problems.clone(),
+        stderr: record.stderr.clone(),
+        rerun: format!(
+            "cargo run -p experiments --bin {} -- --only {} --trial {} --seed {run_seed}",
+            experiment.binary, variant.name, record.trial
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_take_turns() {
+        let turns = interleave(&[2, 1, 3]);
+        assert_eq!(turns, [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (2, 2)]);
+        assert!(interleave(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_trial_keeps_its_seed_when_others_change() {
+        let seed = trial_seed(7, "old/outside", 3);
+        assert_eq!(seed, trial_seed(7, "old/outside", 3));
+        let others = [
+            trial_seed(8, "old/outside", 3),
+            trial_seed(7, "old/outside", 4),
+            trial_seed(7, "current/outside", 3),
+        ];
+        assert!(!others.contains(&seed));
+    }
+}
