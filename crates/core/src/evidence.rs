@@ -1,0 +1,176 @@
+//! Evidence: an outside look that tells whether something *has* ended.
+//!
+//! A destructor that returned, a future that resolved, a count that reached zero: each is what the
+//! thing says of itself. A connection pool whose last owner is gone says nothing at all, and its
+//! connections may stay open for as long as a task it forgot about lives. The operating system
+//! knows: as long as a connection is open, so is a descriptor on its file. [`open_files`] asks.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+#[cfg(any(target_os = "macos", all(test, unix)))]
+mod by_identity;
+#[cfg(target_os = "linux")]
+mod by_link;
+
+/// Why there is no evidence, which is not the same as evidence of nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// The path asked about could not be followed to where it really is.
+    #[error("cannot tell where {} really is: {source}; ask about a path that can be read", path.display())]
+    Unresolved {
+        /// The path asked about.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The list of this process's descriptors could not be read.
+    #[error("cannot read {}, which lists what this process has open: {source}; is it mounted, and is a descriptor left to read it with?", list.display())]
+    Unlisted {
+        /// Where the system keeps the list.
+        list: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// This platform has no list of open files that could be read.
+    #[error(
+        "this platform does not tell which files a process has open; rest on something else here"
+    )]
+    Unsupported,
+}
+
+/// Which files below a path this process has open, sorted.
+///
+/// A file that is open twice is listed twice: the length is the number of descriptors. The path
+/// itself counts as below itself. Symbolic links in it are followed, and it need not exist any
+/// more: a store whose directory was removed while it was open still has its descriptors, and on
+/// Linux they are found, under the names that the files had.
+///
+/// Linux reads the links in `/proc/self/fd`. macOS (unverified) compares what `/dev/fd` has open
+/// with what is below the path by device and inode, and so misses files that were deleted. Elsewhere
+/// the answer is [`EvidenceError::Unsupported`].
+///
+/// # Errors
+///
+/// [`EvidenceError`] where the path cannot be followed or the list cannot be read, for want of a
+/// descriptor, say. No answer is ever made up: an empty list means that nothing was open.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(any(target_os = "linux", target_os = "macos"))]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("store.sqlite3");
+///
+/// let file = std::fs::File::create(&path)?;
+/// assert_eq!(sundown::evidence::open_files(directory.path())?.len(), 1);
+///
+/// drop(file);
+/// assert!(sundown::evidence::open_files(directory.path())?.is_empty());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+/// # fn main() {}
+/// ```
+pub fn open_files(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
+    let below = resolve(below)
+        .map_err(|source| EvidenceError::Unresolved { path: below.to_owned(), source })?;
+    let mut files = list(&below)?;
+    files.sort_unstable();
+    Ok(files)
+}
+
+#[cfg(target_os = "linux")]
+use by_link::list;
+
+#[cfg(target_os = "macos")]
+use by_identity::list;
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn list(_below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
+    Err(EvidenceError::Unsupported)
+}
+
+/// Where a path really is. Of one that does not exist any more, where what is left of it is.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut existing = std::path::absolute(path)?;
+    let mut gone: Vec<OsString> = Vec::new();
+    loop {
+        match existing.canonicalize() {
+            Ok(real) => return Ok(gone.into_iter().rev().fold(real, |path, name| path.join(name))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let name = existing.file_name().map(OsString::from);
+                let (Some(name), true) = (name, existing.pop()) else { return Err(error) };
+                gone.push(name);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn every_descriptor_below_the_path_is_listed_and_no_other() {
+        let (_guard, path) = directory();
+        let (_elsewhere_guard, elsewhere) = directory();
+        fs::create_dir(path.join("inner")).unwrap();
+        let (second, first) = (path.join("inner/second"), path.join("first"));
+        let _files = [&second, &first, &first].map(|path| File::create(path).unwrap());
+        let _other = File::create(elsewhere.join("other")).unwrap();
+
+        assert_eq!(open_files(&path).unwrap(), [first.clone(), first, second.clone()]);
+        assert_eq!(open_files(&path.join("inner")).unwrap(), [second]);
+    }
+
+    #[test]
+    fn a_neighbour_whose_name_begins_the_same_is_not_below() {
+        let (_guard, path) = directory();
+        let _neighbour = File::create(path.join("store-two")).unwrap();
+        assert!(open_files(&path.join("store")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_was_closed_is_not_listed() {
+        let (_guard, path) = directory();
+        drop(File::create(path.join("file")).unwrap());
+        assert!(open_files(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_is_below_itself_and_links_are_followed() {
+        let (_guard, path) = directory();
+        let (file, link) = (path.join("file"), path.join("link"));
+        let _open = File::create(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(open_files(&link).unwrap(), [file]);
+    }
+
+    #[test]
+    fn a_path_through_a_file_cannot_be_resolved_and_the_error_names_it() {
+        let (_guard, path) = directory();
+        let file = path.join("file");
+        fs::write(&file, "").unwrap();
+        let error = open_files(&file.join("below")).unwrap_err();
+        assert!(
+            matches!(&error, EvidenceError::Unresolved { path, .. } if path.starts_with(&file))
+        );
+        assert!(error.to_string().contains("file/below"), "{error}");
+    }
+}

@@ -1,0 +1,43 @@
+//! What a database leaves beside itself while it is open, and when it was not closed properly.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The files beside a database in WAL mode. The last connection to close writes the log back into
+/// the database and removes both; they remain where no connection was the last, or none was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Residue {
+    /// The size of the write-ahead log (`-wal`) in bytes, if there is one.
+    pub wal_bytes: Option<u64>,
+    /// The size of the shared memory (`-shm`) in bytes, if there is any.
+    pub shm_bytes: Option<u64>,
+}
+
+impl Residue {
+    /// Whether there is neither.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.wal_bytes.is_none() && self.shm_bytes.is_none()
+    }
+}
+
+/// Looks at what is beside a database. That the database itself is missing is no error.
+///
+/// # Errors
+///
+/// Where a file is there, or may be, and cannot be looked at.
+pub fn residue(database: &Path) -> io::Result<Residue> {
+    Ok(Residue { wal_bytes: bytes(database, "-wal")?, shm_bytes: bytes(database, "-shm")? })
+}
+
+fn bytes(database: &Path, suffix: &str) -> io::Result<Option<u64>> {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    match fs::metadata(PathBuf::from(name)) {
+        Ok(file) => Ok(Some(file.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,172 @@
+//! # 03 · sleep duration
+//!
+//! The first thing that anyone tries against a panic at shutdown is to wait a little. The demo
+//! project *rust-logout-issue* says why it should help: after the client was dropped, its tasks need
+//! time to complete before the runtime goes (claim A4).
+//!
+//! Three things can be waited between, and each is tried with no wait, and with longer ones up to a
+//! second:
+//!
+//! - **`drop-then-wait`** is the order of that project: drop the client, wait, shut the runtime down.
+//!   The drop is off context, so it aborts, and the wait is never reached. With the drop inside a
+//!   context no wait is needed at all.
+//! - **`down-then-wait`** shuts the runtime down first, waits for things to settle, and drops then.
+//!   No time settles this.
+//! - **`init-task`** is a client as real ones are: while it starts, a task of its own holds a clone
+//!   of it until the server has answered, 50 ms later here. Whoever drops *last* runs the destructor.
+//!   Dropped at once, the client outlives its drop in that task, which ends on a thread of the
+//!   runtime: clean. Dropped after a wait, the dropping thread is last: abort. Waiting longer makes
+//!   it *worse*, which is what makes the panic look like a race that needs just a little more time.
+//!
+//! The server's answer is given by the trial itself, in its place between the waits, so that who is
+//! last is never left to chance.
+
+use std::{process::ExitCode, thread, time::Duration};
+
+use experiments::{each_generation, warm_store};
+use lab::{
+    Experiment,
+    Outcome::{Aborted, Clean},
+    Trial, TrialResult, always, control, every, hazard,
+};
+use mock_sdk::store::Generation;
+use tokio::sync::oneshot;
+
+const NO_WAIT: Duration = Duration::ZERO;
+const SHORT: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_millis(100);
+const VERY_LONG: Duration = Duration::from_secs(1);
+
+/// How long after the start the server answers the client's first request.
+const ANSWER: Duration = Duration::from_millis(50);
+
+fn main() -> ExitCode {
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("How long must one wait for the panic to stay away?")
+        .hypothesis(
+            "No wait prevents it. Where a task of the client's own may be its last owner, waiting \
+             brings it on.",
+        )
+        .variants(
+            each_generation(hazard, "drop-then-wait/0ms", always(Aborted), drop_then_wait(NO_WAIT))
+                .about("dropped off context, then shut down at once"),
+        )
+        .variants(
+            each_generation(hazard, "drop-then-wait/1s", always(Aborted), drop_then_wait(VERY_LONG))
+                .about("dropped off context, then a wait, then shut down"),
+        )
+        .variants(
+            each_generation(control, "drop-inside/0ms", always(Clean), drop_inside_without_wait)
+                .about("dropped in a context, then shut down at once"),
+        )
+        .variants(
+            each_generation(hazard, "down-then-wait/0ms", always(Aborted), down_then_wait(NO_WAIT))
+                .about("shut down, then dropped off context at once"),
+        )
+        .variants(
+            each_generation(hazard, "down-then-wait/10ms", always(Aborted), down_then_wait(SHORT))
+                .about("shut down, then a wait, then dropped off context"),
+        )
+        .variants(
+            each_generation(hazard, "down-then-wait/100ms", always(Aborted), down_then_wait(LONG))
+                .about("the same, with a longer wait")
+                .trials(10),
+        )
+        .variants(
+            each_generation(hazard, "down-then-wait/1s", always(Aborted), down_then_wait(VERY_LONG))
+                .about("the same, with a very long wait")
+                .trials(5),
+        )
+        .variants(
+            each_generation(control, "init-task/0ms", always(Clean), init_task(NO_WAIT))
+                .about("dropped off context at once: the client's own task is the last owner")
+                .trials(10),
+        )
+        .variants(
+            each_generation(control, "init-task/10ms", always(Clean), init_task(SHORT))
+                .about("dropped off context after a wait that the task outlasts")
+                .trials(10),
+        )
+        .variants(
+            each_generation(hazard, "init-task/100ms", always(Aborted), init_task(LONG))
+                .about("dropped off context after a wait that outlasts the task")
+                .trials(10),
+        )
+        .variant(
+            hazard("current/init-task/1s", always(Aborted), |trial| {
+                init_task(VERY_LONG)(trial, Generation::Current)
+            })
+            .about("the same, with a very long wait")
+            .trials(5),
+        )
+        .claim("A4", "Giving the tasks time after the drop prevents the panic.")
+        .supported_if(
+            every("*/drop-then-wait/0ms").is(always(Aborted))
+                & every("*/drop-then-wait/1s").is(always(Clean)),
+        )
+        .refuted_if(
+            every("*/drop-then-wait/*").is(always(Aborted))
+                & every("*/down-then-wait/*").is(always(Aborted))
+                & every("*/drop-inside/0ms").is(always(Clean)),
+        )
+        .run()
+}
+
+fn drop_then_wait(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
+    move |trial, generation| {
+        let (runtime, store) = warm_store(trial, generation)?;
+        drop(store);
+        thread::sleep(wait);
+        runtime.shutdown_background();
+        Ok(())
+    }
+}
+
+fn drop_inside_without_wait(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (runtime, store) = warm_store(trial, generation)?;
+    let context = runtime.enter();
+    drop(store);
+    drop(context);
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn down_then_wait(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
+    move |trial, generation| {
+        let (runtime, store) = warm_store(trial, generation)?;
+        runtime.shutdown_background();
+        thread::sleep(wait);
+        drop(store);
+        Ok(())
+    }
+}
+
+fn init_task(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
+    move |trial, generation| {
+        let (runtime, store) = warm_store(trial, generation)?;
+
+        // The client starts: a task holds a clone of it until the server has answered.
+        let (server, answer) = oneshot::channel::<()>();
+        let clone = store.clone();
+        let starting = runtime.spawn(async move {
+            let _answered = answer.await;
+            drop(clone);
+        });
+
+        // The application waits, and drops it, with the answer somewhere before or behind that.
+        if wait < ANSWER {
+            thread::sleep(wait);
+            drop(store);
+            thread::sleep(ANSWER - wait);
+            drop(server);
+            runtime.block_on(starting)?;
+        } else {
+            thread::sleep(ANSWER);
+            drop(server);
+            runtime.block_on(starting)?;
+            thread::sleep(wait - ANSWER);
+            drop(store);
+        }
+        Ok(())
+    }
+}

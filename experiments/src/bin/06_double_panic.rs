@@ -1,0 +1,82 @@
+//! # 06 · double panic
+//!
+//! A panic in a destructor is a panic like any other: it unwinds, and can be caught. But the pool
+//! drops *every* idle connection, and unwinding out of the first one's destructor goes on to drop
+//! the next, which panics too. A panic during an unwinding ends the process, whatever waits to catch
+//! it: `panic in a destructor during cleanup`, then SIGABRT.
+//!
+//! So how bad it is depends on how many connections sat idle, and nothing else changes here. Each
+//! store is dropped off context inside `catch_unwind`. With one connection the trial goes on
+//! afterwards, and opens the store again. With two or more there is no afterwards. A test with a
+//! fresh pool of one connection sees a panic that it can live with; a client that has been in use
+//! has several, and dies.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
+
+use experiments::{each_generation, warm_store_of};
+use lab::{
+    Experiment,
+    Outcome::{Aborted, Clean, Panicked},
+    Trial, TrialResult, always, control, hazard,
+};
+use mock_sdk::store::{Generation, Store};
+use sundown::evidence::open_files;
+
+fn main() -> ExitCode {
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("Can the panic be caught?")
+        .hypothesis("With one idle connection it can. With two or more the process aborts.")
+        .variants(
+            each_generation(hazard, "one", always(Panicked), |trial, generation| {
+                caught_off_context(trial, generation, 1)
+            })
+            .about("one idle connection: the panic is caught, and the program goes on"),
+        )
+        .variants(
+            each_generation(hazard, "two", always(Aborted), |trial, generation| {
+                caught_off_context(trial, generation, 2)
+            })
+            .about("two idle connections: the second panics while the first unwinds"),
+        )
+        .variants(
+            each_generation(hazard, "sixteen", always(Aborted), |trial, generation| {
+                caught_off_context(trial, generation, 16)
+            })
+            .about("sixteen, as on a machine with many cores"),
+        )
+        .variants(
+            each_generation(control, "sixteen-inside", always(Clean), sixteen_inside)
+                .about("sixteen, dropped in a context: nothing to catch"),
+        )
+        .run()
+}
+
+fn caught_off_context(
+    trial: &Trial<'_>,
+    generation: Generation,
+    connections: usize,
+) -> TrialResult {
+    let (runtime, store) = warm_store_of(trial, generation, connections)?;
+    let caught = catch_unwind(AssertUnwindSafe(|| drop(store)));
+
+    trial.check("the drop panicked", caught.is_err());
+    trial.record("files_open_after_the_panic", open_files(trial.directory())?.len());
+    runtime.block_on(async {
+        let reopened = Store::open(trial.directory(), generation, connections).await?;
+        reopened.rooms().await?;
+        Ok(())
+    })
+}
+
+fn sixteen_inside(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (runtime, store) = warm_store_of(trial, generation, 16)?;
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        let _context = runtime.enter();
+        drop(store);
+    }));
+    trial.check("the drop did not panic", caught.is_ok());
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! # 07 · thread-local
+//!
+//! User interfaces keep what only their main thread uses in thread-locals, and a client is easily
+//! among it. The destructors of the main thread's thread-locals run when `main` has returned: off
+//! context, and so late that nothing can catch what they do. A single panic in one ends the process;
+//! here one idle connection is as bad as four.
+//!
+//! The usual cure is a wrapper that keeps a `Handle` and enters it in its own `Drop`. It works, and
+//! it does not, and which of the two is decided by something that nobody looks at. Tokio keeps the
+//! context of a thread in a thread-local *of its own*. Destructors of thread-locals run in the
+//! reverse order of that in which the variables were first touched. So there are two orders:
+//!
+//! - the thread used Tokio first and the wrapper's variable after it: the wrapper is destroyed
+//!   first, finds Tokio's variable alive, and the cure works;
+//! - the variable was touched first, to look whether something was in it, say: by the time the
+//!   wrapper is destroyed, Tokio's variable is gone, and *entering* panics, in a destructor, in a
+//!   thread-local.
+//!
+//! The write-up of Robrix's logout says that clearing caches late crashes and that the order decides
+//! (claim B3). So it is, and the order that decides is not one that the program text shows.
+
+use std::{cell::RefCell, process::ExitCode, sync::OnceLock, thread};
+
+use experiments::{each_generation, warm_store, warm_store_of};
+use lab::{
+    Experiment,
+    Outcome::{Aborted, Clean},
+    Trial, TrialResult, always, control, every, hazard,
+};
+use mock_sdk::store::{Generation, Store};
+use tokio::runtime::{Handle, Runtime};
+
+fn main() -> ExitCode {
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("What happens to a client that is left in a thread-local?")
+        .hypothesis(
+            "It aborts the process when its thread ends. A wrapper that enters a context in its \
+             `Drop` saves it only where the thread touched Tokio before it touched the variable.",
+        )
+        .variants(
+            each_generation(hazard, "left/main-thread", always(Aborted), left_on_main)
+                .about("left in a thread-local of the main thread when main returns"),
+        )
+        .variants(
+            each_generation(hazard, "left/main-thread-one", always(Aborted), left_on_main_one)
+                .about("the same with one idle connection: one panic is enough here"),
+        )
+        .variants(
+            each_generation(hazard, "left/spawned-thread", always(Aborted), left_on_spawned)
+                .about("left in a thread-local of a plain thread that ends"),
+        )
+        .variants(
+            each_generation(control, "cleared", always(Clean), cleared)
+                .about("taken out and dropped in a context before main returns"),
+        )
+        .variants(
+            each_generation(hazard, "enter-in-drop/touched-first", always(Aborted), touched_first)
+                .about("the usual cure, in a variable that was touched before Tokio was"),
+        )
+        .variants(
+            each_generation(control, "enter-in-drop/touched-last", always(Clean), touched_last)
+                .about("the usual cure, in a variable that was touched after Tokio was"),
+        )
+        .claim("B3", "Clearing caches late crashes; the order decides.")
+        .supported_if(
+            every("*/left/*").is(always(Aborted))
+                & every("*/cleared").is(always(Clean))
+                & every("*/enter-in-drop/touched-first").is(always(Aborted))
+                & every("*/enter-in-drop/touched-last").is(always(Clean)),
+        )
+        .refuted_if(every("*/left/*").is(always(Clean)) | every("*/cleared").is(always(Aborted)))
+        .run()
+}
+
+thread_local! {
+    /// What a user interface keeps for itself.
+    static CACHE: RefCell<Option<Store>> = const { RefCell::new(None) };
+
+    /// The same behind the usual cure.
+    static CURED: RefCell<Option<EntersInDrop>> = const { RefCell::new(None) };
+}
+
+fn left_on_main(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (_runtime, store) = warm_store(trial, generation)?;
+    CACHE.set(Some(store));
+    Ok(())
+}
+
+fn left_on_main_one(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (_runtime, store) = warm_store_of(trial, generation, 1)?;
+    CACHE.set(Some(store));
+    Ok(())
+}
+
+fn left_on_spawned(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (_runtime, store) = warm_store(trial, generation)?;
+    thread::spawn(|| CACHE.set(Some(store))).join().map_err(|_| "the thread panicked")?;
+    Ok(())
+}
+
+fn cleared(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (runtime, store) = warm_store(trial, generation)?;
+    CACHE.set(Some(store));
+
+    let _context = runtime.enter();
+    CACHE.set(None);
+    Ok(())
+}
+
+/// Enters a context around the drop of what it holds, on whatever thread that is.
+struct EntersInDrop {
+    store: Option<Store>,
+    handle: Handle,
+}
+
+impl Drop for EntersInDrop {
+    fn drop(&mut self) {
+        let _context = self.handle.enter();
+        drop(self.store.take());
+    }
+}
+
+/// The runtime is alive in both orders, as it is in an application that keeps it in a static.
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+fn touched_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let anything_cached = CURED.with_borrow(Option::is_some);
+    trial.check("the cache is empty at first", !anything_cached);
+    put_behind_the_cure(trial, generation)
+}
+
+fn touched_last(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    put_behind_the_cure(trial, generation)
+}
+
+fn put_behind_the_cure(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (runtime, store) = warm_store(trial, generation)?;
+    let handle = RUNTIME.get_or_init(|| runtime).handle().clone();
+    CURED.set(Some(EntersInDrop { store: Some(store), handle }));
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! # 11 · cancelled interact
+//!
+//! Every use of the store is a closure on a blocking thread, and a task that awaits it. A runtime
+//! that shuts down takes no more closures: one that comes too late is dropped unrun, and its task is
+//! told that it was *cancelled*. In deadpool-runtime 0.1.4 nobody expected that answer. It takes
+//! every failure for a panic of the closure's, asks for the panic, and panics itself, because there
+//! is none (deadpool's issue 460):
+//!
+//! ```text
+//! `JoinError` reason is not a panic
+//! ```
+//!
+//! This is a panic in a worker, in context, while the runtime goes down: not the one of experiment
+//! 01, and the only one in this part that really is a race. To lose it, a worker must still be
+//! running a task after the blocking threads have closed for business. One does, because a worker
+//! looks up only now and then whether it should stop.
+//!
+//! - **`in-a-loop`** runs the race: tasks use the store as fast as they can while
+//!   `shutdown_background()` is called. Some trials panic, most of them if the machine is busy.
+//! - **`held-over`** takes the luck out of it: a task uses the store in the same poll in which it
+//!   has seen the shutdown return. Every trial panics.
+//! - **`opening`** is the race for a connection that is still to be opened. The current generation
+//!   reports a cancelled use as an error, but of a cancelled opening it, too, makes a panic.
+
+use std::{
+    error::Error,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use experiments::{each_generation, runtime, warm_store};
+use lab::{
+    Experiment,
+    Outcome::{Clean, Panicked},
+    Trial, TrialResult, always, control, hazard, seen,
+};
+use mock_sdk::store::{Generation, Store};
+use tokio::{runtime::Builder, task::JoinHandle};
+
+const WORKERS: usize = 4;
+const TASKS: usize = 64;
+const LOOP_CONNECTIONS: usize = 16;
+
+fn main() -> ExitCode {
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("What happens to tasks that use the store while the runtime shuts down?")
+        .hypothesis(
+            "In the old generation a use that comes too late panics in the worker; in the current \
+             one it is an error, and only an opening that comes too late panics.",
+        )
+        .variant(
+            hazard("old/in-a-loop", seen(Panicked).allowing([Clean]), |trial| {
+                in_a_loop(trial, Generation::Old)
+            })
+            .about("64 tasks use the store in a loop during shutdown_background()"),
+        )
+        .variant(
+            control("current/in-a-loop", always(Clean), |trial| {
+                in_a_loop(trial, Generation::Current)
+            })
+            .about("the same: a use that comes too late is an error"),
+        )
+        .variant(
+            hazard("old/held-over", always(Panicked), |trial| held_over(trial, Generation::Old))
+                .about("a task uses the store in the poll that outlasts the shutdown"),
+        )
+        .variant(
+            control("current/held-over", always(Clean), |trial| {
+                held_over(trial, Generation::Current)
+            })
+            .about("the same: a use that comes too late is an error"),
+        )
+        .variants(
+            each_generation(hazard, "opening", always(Panicked), opening)
+                .about("a task opens another store in the poll that outlasts the shutdown"),
+        )
+        .run()
+}
+
+fn in_a_loop(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let store = runtime.block_on(Store::open(trial.directory(), generation, LOOP_CONNECTIONS))?;
+
+    let uses = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (store, uses) = (store.clone(), Arc::clone(&uses));
+            runtime.spawn(async move {
+                while store.interact("look at", |_| Ok(())).await.is_ok() {
+                    uses.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    runtime.block_on(async { drop(store) });
+    while uses.load(Ordering::Relaxed) < 4 * TASKS {
+        thread::yield_now();
+    }
+
+    runtime.shutdown_background();
+    let panicked = how_many_panicked(tasks)?;
+    trial.record("tasks_panicked", panicked);
+    Ok(())
+}
+
+fn held_over(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let (runtime, store) = warm_store(trial, generation)?;
+    let (started, has_started) = mpsc::channel();
+    let (shut_down, is_shut_down) = mpsc::channel::<()>();
+    let task = runtime.spawn(async move {
+        let _ = started.send(());
+        let _ = is_shut_down.recv();
+        let _ = store.rooms().await;
+    });
+    has_started.recv()?;
+
+    runtime.shutdown_background();
+    drop(shut_down);
+    trial.record("tasks_panicked", how_many_panicked(vec![task])?);
+    Ok(())
+}
+
+fn opening(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let directory = trial.directory().to_owned();
+    let runtime = runtime()?;
+    let (started, has_started) = mpsc::channel();
+    let (shut_down, is_shut_down) = mpsc::channel::<()>();
+    let task = runtime.spawn(async move {
+        let _ = started.send(());
+        let _ = is_shut_down.recv();
+        let _ = Store::open(directory, generation, 1).await;
+    });
+    has_started.recv()?;
+
+    runtime.shutdown_background();
+    drop(shut_down);
+    trial.record("tasks_panicked", how_many_panicked(vec![task])?);
+    Ok(())
+}
+
+/// Waits for the end of tasks whose runtime is gone: each was cancelled, returned, or panicked.
+fn how_many_panicked(tasks: Vec<JoinHandle<()>>) -> Result<usize, Box<dyn Error>> {
+    let mut panicked = 0;
+    let waiting = Builder::new_current_thread().build()?;
+    for task in tasks {
+        panicked += usize::from(waiting.block_on(task).is_err_and(|error| error.is_panic()));
+    }
+    Ok(panicked)
+}
