@@ -19,7 +19,7 @@ use std::{
     process::ExitCode,
 };
 
-use lab::results::Declaration;
+use lab::{guardian::Guardian, interrupt::Interrupt, results::Declaration};
 
 pub use self::options::Options;
 use self::{
@@ -33,7 +33,6 @@ use crate::{
     failure::Failure,
     output,
     results::{self, Meta, Results},
-    shim::{lab_guardian::Guardian, lab_interrupt::Interrupt},
     workspace::{Source, Workspace},
 };
 

@@ -25,7 +25,7 @@ impl Failure {
             }
             Self::Interrupted(what_is_known) => {
                 output::note(&format!("interrupted: {what_is_known}"));
-                ExitCode::from(crate::shim::lab_interrupt::EXIT_CODE)
+                ExitCode::from(lab::interrupt::EXIT_CODE)
             }
             Self::Broken(error) => {
                 output::complain(&error.to_string());

@@ -55,11 +55,6 @@ pub fn seconds(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
-/// A seed, as `--seed` takes it.
-pub fn seed(seed: u64) -> String {
-    format!("{seed:#x}")
-}
-
 /// What trials recorded under one name: `1 · 4 · 4`, `0.81 · 1.20 · 5.30 ms`, or `true × 20`.
 pub fn observation(observation: &Observation) -> String {
     match observation {
@@ -112,10 +107,14 @@ mod tests {
     #[test]
     fn observations_name_a_unit_once_where_one_serves() {
         let of = |values: &[Value]| observation(&Observation::of(values).unwrap());
-        assert_eq!(of(&[Value::Nanoseconds(1_500_000), Value::Nanoseconds(2_500_000)]),
-            "1.50 · 1.50 · 2.50 ms");
-        assert_eq!(of(&[Value::Nanoseconds(900), Value::Nanoseconds(1_500)]),
-            "900 ns · 900 ns · 1.50 µs");
+        assert_eq!(
+            of(&[Value::Nanoseconds(1_500_000), Value::Nanoseconds(2_500_000)]),
+            "1.50 · 1.50 · 2.50 ms"
+        );
+        assert_eq!(
+            of(&[Value::Nanoseconds(900), Value::Nanoseconds(1_500)]),
+            "900 ns · 900 ns · 1.50 µs"
+        );
         assert_eq!(of(&[Value::from(4), Value::from(1)]), "1 · 1 · 4");
         assert_eq!(of(&[Value::from(true), Value::from(true)]), "true × 2");
     }

@@ -7,7 +7,6 @@ mod figures;
 mod notebooks;
 mod output;
 mod results;
-mod shim;
 mod snapshot_file;
 mod workspace;
 
@@ -15,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{failure::Failure, shim::lab_guardian, workspace::Workspace};
+use crate::{failure::Failure, workspace::Workspace};
 
 /// The project's commands.
 #[derive(Debug, Parser)]
@@ -28,7 +27,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    lab_guardian::serve_if_asked();
+    lab::guardian::serve_if_asked();
     let command = Command::parse();
     run(&command).unwrap_or_else(|failure| failure.report())
 }

@@ -1,6 +1,8 @@
 //! stub
-use std::process::ExitCode;
 use crate::{failure::Failure, workspace::Workspace};
+use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub struct Options {}
-pub fn run(_: &Options, _: &Workspace) -> Result<ExitCode, Failure> { Ok(ExitCode::SUCCESS) }
+pub fn run(_: &Options, _: &Workspace) -> Result<ExitCode, Failure> {
+    Ok(ExitCode::SUCCESS)
+}

@@ -55,7 +55,8 @@ impl Source {
     fn named(binary: &str) -> Option<Self> {
         let (id, name) = binary.split_once('_')?;
         let numbered = id.len() == 2 && id.bytes().all(|byte| byte.is_ascii_digit());
-        (numbered && !name.is_empty()).then(|| Self { id: id.to_owned(), binary: binary.to_owned() })
+        (numbered && !name.is_empty())
+            .then(|| Self { id: id.to_owned(), binary: binary.to_owned() })
     }
 
     /// The name without the number: `drop-context`.

@@ -8,14 +8,17 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use lab::results::{Declaration, Event, ExperimentResult};
+use lab::{
+    interrupt,
+    results::{Declaration, Event, ExperimentResult},
+};
 use thiserror::Error;
 
 use super::{
     Run,
     conversation::{self, Ended, Reply},
 };
-use crate::{shim::lab_interrupt, workspace::Source};
+use crate::workspace::Source;
 
 /// How much of a line that makes no sense is shown.
 const SHOWN: usize = 120;
@@ -65,8 +68,7 @@ impl Binary {
 
     fn command(&self, format: &str, run: &Run<'_>) -> Result<Command, Trouble> {
         let executable = self.executable.as_ref();
-        let executable =
-            executable.ok_or_else(|| Trouble::NotBuilt(self.source.binary.clone()))?;
+        let executable = executable.ok_or_else(|| Trouble::NotBuilt(self.source.binary.clone()))?;
         let mut command = Command::new(executable);
         command.args(["--format", format]).current_dir(run.workspace.root());
         if let Some(trials) = run.options.trials {
@@ -145,7 +147,7 @@ fn ended_well(ended: &Ended) -> Result<(), Trouble> {
     if ended.status.success() {
         return Ok(());
     }
-    if ended.status.code() == Some(i32::from(lab_interrupt::EXIT_CODE)) {
+    if ended.status.code() == Some(i32::from(interrupt::EXIT_CODE)) {
         return Err(Trouble::Interrupted);
     }
     Err(Trouble::Ended { how: how(ended.status), stderr: indented(&ended.stderr) })

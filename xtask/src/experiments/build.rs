@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::interrupt::Interrupt;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{failure::Failure, shim::lab_interrupt::Interrupt, workspace::Workspace};
+use crate::{failure::Failure, workspace::Workspace};
 
 /// The package that holds the experiments.
 const PACKAGE: &str = "experiments";

@@ -22,7 +22,7 @@ use super::Run;
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long an experiment may take to stop when it is asked to.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the rest of what was said may take to arrive when the process has ended. Its end of
 /// file may never come: whatever it has left behind may hold the pipe open.

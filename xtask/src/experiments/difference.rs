@@ -17,12 +17,7 @@ pub fn none_yet(source: &Source, found: &str) -> String {
 }
 
 /// Says what a snapshot expected and what was found instead.
-pub fn between(
-    source: &Source,
-    expected: &str,
-    found: &str,
-    result: &ExperimentResult,
-) -> String {
+pub fn between(source: &Source, expected: &str, found: &str, result: &ExperimentResult) -> String {
     let mut sentences = sentences(expected, result);
     if sentences.is_empty() {
         sentences.push("the snapshot says the same in other words".to_owned());
@@ -82,8 +77,10 @@ fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
     let (verdicts, variants) = parse(expected);
     let mut sentences = Vec::new();
     let hypothesis = ("hypothesis".to_owned(), result.verdict.to_string());
-    let claims =
-        result.claims.iter().map(|claim| (format!("claim {}", claim.id), claim.verdict.to_string()));
+    let claims = result
+        .claims
+        .iter()
+        .map(|claim| (format!("claim {}", claim.id), claim.verdict.to_string()));
     let found: BTreeMap<_, _> = claims.chain([hypothesis]).collect();
     for variant in &result.variants {
         match variants.get(variant.name.as_str()) {
@@ -139,8 +136,7 @@ fn parse(snapshot: &str) -> (BTreeMap<&str, &str>, BTreeMap<&str, Line<'_>>) {
     let mut in_verdicts = true;
     for line in snapshot.lines() {
         in_verdicts &= !line.is_empty();
-        let mut columns =
-            line.split("  ").map(str::trim).filter(|column| !column.is_empty());
+        let mut columns = line.split("  ").map(str::trim).filter(|column| !column.is_empty());
         let (Some(first), Some(second)) = (columns.next(), columns.next()) else { continue };
         if in_verdicts {
             verdicts.insert(first, second);

@@ -53,8 +53,7 @@ pub fn run(
     let mut findings = Vec::new();
     for source in sources {
         let title = || source.title();
-        let result =
-            results.remove(&source.binary).ok_or_else(|| MergeError::Missing(title()))?;
+        let result = results.remove(&source.binary).ok_or_else(|| MergeError::Missing(title()))?;
         let finding = Finding::compared(source, result, snapshots)?;
         if options.format == Format::Json {
             finding.print_json()?;
@@ -90,8 +89,7 @@ fn join(
         for result in &shard.experiments {
             let title = format!("{} {}", result.id, result.name);
             let source = sources.iter().find(|source| source.title() == title);
-            let source =
-                source.ok_or_else(|| MergeError::Unknown(title.clone(), path.clone()))?;
+            let source = source.ok_or_else(|| MergeError::Unknown(title.clone(), path.clone()))?;
             if result.interrupted {
                 return Err(MergeError::Interrupted(title, path.clone()).into());
             }

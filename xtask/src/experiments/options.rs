@@ -29,7 +29,7 @@ pub struct Options {
     pub seed: Option<u64>,
 
     /// Run fewer trials where the outcome is certain. The same snapshots must match
-    #[arg(long)]
+    #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
 
     /// Run this many trials at a time [default: as many as there are processors]

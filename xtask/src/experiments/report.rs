@@ -2,14 +2,17 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use lab::results::ExperimentResult;
+use lab::{interrupt, results::ExperimentResult};
 
 use super::{
     options::Format,
     snapshots::{Comparison, SnapshotError, Snapshots},
     summary, table,
 };
-use crate::{output, shim::lab_interrupt, workspace::{Source, Workspace}};
+use crate::{
+    output,
+    workspace::{Source, Workspace},
+};
 
 /// What is known of one experiment.
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl Report {
     /// 0 when everything is as the snapshots say, 1 when not, 130 when the run was interrupted.
     pub fn exit_code(&self) -> ExitCode {
         if self.interrupted {
-            ExitCode::from(lab_interrupt::EXIT_CODE)
+            ExitCode::from(interrupt::EXIT_CODE)
         } else if self.orphans.is_empty() && self.findings.iter().all(Finding::is_fine) {
             ExitCode::SUCCESS
         } else {

@@ -32,7 +32,8 @@ fn spellings(source: &Source) -> [String; 2] {
 
 fn unknown(sources: &[Source], name: &str) -> Failure {
     let distance = |source: &&Source| {
-        let distances = spellings(source).map(|spelling| strsim::damerau_levenshtein(&spelling, name));
+        let distances =
+            spellings(source).map(|spelling| strsim::damerau_levenshtein(&spelling, name));
         distances.into_iter().min()
     };
     Failure::Usage(match sources.iter().min_by_key(distance) {

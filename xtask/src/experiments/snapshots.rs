@@ -131,7 +131,10 @@ impl Snapshots {
         let expected = snapshot_file::read(&path)
             .map_err(|error| SnapshotError::Unreadable { path: path.clone(), error })?;
         let found = lab::snapshot::render(result);
-        if self.assert(source, &found).map_err(|message| SnapshotError::Refused { path, message })? {
+        if self
+            .assert(source, &found)
+            .map_err(|message| SnapshotError::Refused { path, message })?
+        {
             let same = expected.is_some_and(|expected| snapshot_file::agree(&expected, &found));
             return Ok(if same { Comparison::Match } else { Comparison::Written });
         }

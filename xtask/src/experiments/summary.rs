@@ -9,10 +9,7 @@ use super::{
     shown,
     snapshots::Comparison,
 };
-use crate::{
-    figures::{self, plural},
-    workspace::Workspace,
-};
+use crate::{figures::plural, workspace::Workspace};
 
 /// Renders the paragraph.
 pub fn render(report: &Report, workspace: &Workspace) -> String {
@@ -21,8 +18,12 @@ pub fn render(report: &Report, workspace: &Workspace) -> String {
     }
     let mut text = String::new();
     if report.interrupted {
-        let ran = report.findings.iter().filter(|finding| !is_partial(finding)).count();
-        let _ = writeln!(text, "Interrupted: {ran} of {} ran to the end.", plural(report.planned, "experiment"));
+        let ran = report.findings.iter().filter(|finding| is_compared(finding)).count();
+        let _ = writeln!(
+            text,
+            "Interrupted: {ran} of {} ran to the end.",
+            plural(report.planned, "experiment")
+        );
     }
     let compared: Vec<_> = report.findings.iter().filter(|finding| is_compared(finding)).collect();
     if !compared.is_empty() {
@@ -41,9 +42,10 @@ pub fn render(report: &Report, workspace: &Workspace) -> String {
     }
     for orphan in &report.orphans {
         let path = shown(orphan, workspace);
-        let _ = writeln!(text, "{path} is the snapshot of an experiment that is no more: remove it.");
+        let _ =
+            writeln!(text, "{path} is the snapshot of an experiment that is no more: remove it.");
     }
-    let seed = report.seed.map(|seed| format!(", seed {}", figures::seed(seed)));
+    let seed = report.seed.map(|seed| format!(", seed {seed}"));
     let seed = seed.unwrap_or_default();
     let results = shown(&report.results, workspace);
     let _ = writeln!(text, "Full results: {results}{seed}");
@@ -73,7 +75,8 @@ fn matches(compared: &[&Finding]) -> String {
 fn next(report: &Report) -> String {
     let only_differences = report.findings.iter().any(|it| is_new(it) || is_mismatch(it));
     if report.interrupted {
-        "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`.".to_owned()
+        "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
+            .to_owned()
     } else if only_differences {
         "Next: where the difference is meant, `cargo xtask experiments --accept`; where it is not, \
          \nrun the experiment alone: `cargo run -p experiments --bin NAME`."
@@ -85,10 +88,6 @@ fn next(report: &Report) -> String {
          page\nthat says what they mean."
             .to_owned()
     }
-}
-
-const fn is_partial(finding: &Finding) -> bool {
-    matches!(finding.state, State::Partial(_))
 }
 
 const fn is_trouble(finding: &Finding) -> bool {

@@ -10,16 +10,18 @@ use lab::results::{ExperimentResult, VariantResult};
 use super::report::{Finding, State};
 use crate::figures;
 
-/// What is left to the panic sites beside the other columns, at least, before they are broken.
-const GAP: usize = 2;
+/// What comfy-table puts around a cell.
+const PADDING: usize = 2;
 
 /// Renders all that was found, for a place that is so many columns wide.
 pub fn render(findings: &[Finding], width: u16, ruled: bool) -> String {
     let mut text = String::new();
     for finding in findings {
         if let Some(result) = finding.result() {
-            let _ = writeln!(text, "{} · {}", finding.source.title(), result.question);
-            let _ = writeln!(text, "{}\n", lines(&variants(result, width, ruled)));
+            let title = finding.source.title();
+            text += &wrapped(&format!("{title} · {}", result.question), width);
+            text += &wrapped(&format!("{}: {}", result.verdict, result.hypothesis), width);
+            let _ = writeln!(text, "{}\n", variants(result, width, ruled));
         }
     }
     if !findings.is_empty() {
@@ -37,36 +39,67 @@ fn table(width: u16, ruled: bool) -> Table {
     table
 }
 
+/// A sentence in lines that are at most so wide; all but the first indented.
+fn wrapped(sentence: &str, width: u16) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for word in sentence.split(' ') {
+        let length = word.chars().count();
+        if column == 0 {
+            column = length;
+        } else if column + 1 + length <= usize::from(width) {
+            text.push(' ');
+            column += 1 + length;
+        } else {
+            text.push_str("\n    ");
+            column = 4 + length;
+        }
+        text.push_str(word);
+    }
+    text + "\n"
+}
+
 fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-fn variants(result: &ExperimentResult, width: u16, ruled: bool) -> Table {
+/// One experiment's variants. Panic sites stand beside them where they fit; where they do not,
+/// numbers stand for them, and the sites below.
+fn variants(result: &ExperimentResult, width: u16, ruled: bool) -> String {
     let rows: Vec<_> = result.variants.iter().map(cells).collect();
-    let mut table = table(width, ruled);
-    let header = ["", "variant", "class", "n of N", "95 %", "panics at"];
+    let header = ["", "variant", "class", "n/N", "95 %", "panics at"];
     let column = |place: usize| {
         let cells = rows.iter().filter_map(|row| row.get(place));
         let longest = cells.flat_map(|cell| cell.lines()).map(|line| line.chars().count()).max();
-        longest.unwrap_or(0).max(header.get(place).map_or(0, |title| title.chars().count())) + GAP
+        let title = header.get(place).map_or(0, |title| title.chars().count());
+        longest.unwrap_or(0).max(title) + PADDING
     };
     let beside: usize = (0..5).map(column).sum();
-    let left = usize::from(width).saturating_sub(beside + GAP);
+    let mut sites: Vec<_> = result.variants.iter().flat_map(|variant| &variant.sites).collect();
+    // The standard library's own come last: they say how a process died of the others.
+    sites.sort_by_key(|site| (site.starts_with("std"), *site));
+    sites.dedup();
+    let longest = sites.iter().map(|site| site.chars().count()).max().unwrap_or(0);
+    let by_number = beside + longest + PADDING > usize::from(width);
+
+    let mut table = table(width, ruled);
     table.set_header(header);
     for (mut row, variant) in rows.into_iter().zip(&result.variants) {
-        row.push(sites(variant, left));
+        row.push(if by_number { numbers(variant, &sites) } else { variant.sites.join("\n") });
         table.add_row(row);
     }
-    for column in [3, 4] {
-        align_right(&mut table, column);
+    align_right(&mut table, 3);
+    align_right(&mut table, 4);
+    let mut text = lines(&table);
+    for (number, site) in (1..).zip(&sites).filter(|_| by_number) {
+        let _ = write!(text, "\n [{number}] {site}");
     }
-    // What is known by heart is not broken: only sites give way, and names where that is not enough.
-    for column in [0, 2, 3, 4] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table
+    text
+}
+
+/// The numbers that stand for a variant's panic sites: `[1] [2]`.
+fn numbers(variant: &VariantResult, sites: &[&String]) -> String {
+    let numbered = (1..).zip(sites).filter(|(_, site)| variant.sites.contains(site));
+    numbered.map(|(number, _): (u32, _)| format!("[{number}]")).collect::<Vec<_>>().join(" ")
 }
 
 fn align_right(table: &mut Table, column: usize) {
@@ -85,19 +118,9 @@ fn cells(variant: &VariantResult) -> Vec<String> {
         variant.role.to_string(),
         variant.name.clone(),
         class,
-        format!("{count} of {}", variant.trials),
+        format!("{count}/{}", variant.trials),
         figures::percent(variant.interval),
     ]
-}
-
-/// The panic sites, one per line; each in two parts, after the crate, where it would not fit.
-fn sites(variant: &VariantResult, width: usize) -> String {
-    let fits = variant.sites.iter().all(|site| site.chars().count() <= width);
-    let site = |site: &String| match site.split_once('/') {
-        Some((krate, path)) if !fits => format!("{krate}/\n  {path}"),
-        _ => site.clone(),
-    };
-    variant.sites.iter().map(site).collect::<Vec<_>>().join("\n")
 }
 
 fn experiments(findings: &[Finding], width: u16, ruled: bool) -> Table {

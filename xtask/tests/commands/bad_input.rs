@@ -13,6 +13,7 @@ fn what_makes_no_sense_is_a_mistake_in_usage() {
         (&["--shard", "0/2"], "not 0/n"),
         (&["--shard", "x"], "1/3"),
         (&["--format", "xml"], "json"),
+        (&["--quick", "--trials", "9"], "cannot be used with"),
         (&["--only", "slep-duration"], "did you mean `sleep-duration` (03)"),
         (&["--only", "04"], "there is no experiment `04`"),
         (&["--merge", "a.json", "--only", "01"], "cannot be used with"),
@@ -47,10 +48,8 @@ fn results_that_cannot_be_written_are_found_out_before_anything_runs() {
 fn results_that_cannot_be_written_in_the_end_do_not_hide_the_table() {
     let workspace = Workspace::with_two();
     let path = workspace.path("results.json");
-    workspace.scripted(
-        &sleep_duration(),
-        &format!("mkdir '{}'; cat \"$0.events\"", path.display()),
-    );
+    workspace
+        .scripted(&sleep_duration(), &format!("mkdir '{}'; cat \"$0.events\"", path.display()));
     let path = path.display().to_string();
     let ran = workspace.run(&["experiments", "--results", &path]).expect_code(1);
     ran.says("cannot write the results to").says("always aborted");

@@ -45,8 +45,8 @@ impl Workspace {
         let workspace = Self { folder };
         workspace.write("artifacts.jsonl", "");
         let versions = [("deadpool", "0.12.3"), ("tokio", "1.54.0")];
-        let packages =
-            versions.map(|(name, it)| format!("[[package]]\nname = \"{name}\"\nversion = \"{it}\"\n"));
+        let packages = versions
+            .map(|(name, it)| format!("[[package]]\nname = \"{name}\"\nversion = \"{it}\"\n"));
         workspace.write("Cargo.lock", &format!("version = 4\n{}", packages.concat()));
         workspace.write("docs/src/SUMMARY.md", SUMMARY);
         workspace.write("docs/src/introduction.md", "# Introduction\n");
@@ -165,7 +165,10 @@ impl Ran {
     /// Standard output or standard error says this.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
-        assert!(self.stdout.contains(words) || self.stderr.contains(words), "no {words:?} in {self}");
+        assert!(
+            self.stdout.contains(words) || self.stderr.contains(words),
+            "no {words:?} in {self}"
+        );
         self
     }
 
@@ -227,7 +230,10 @@ pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> Experim
         question: format!("What does {name} do?"),
         hypothesis: format!("It is {name} that decides."),
         verdict: if supported { Verdict::Supported } else { Verdict::Refuted },
-        reasons: variants.iter().map(|it| format!("{}: {} (20 of 20)", it.name, it.class)).collect(),
+        reasons: variants
+            .iter()
+            .map(|it| format!("{}: {} (20 of 20)", it.name, it.class))
+            .collect(),
         snapshot: None,
         seconds: 1.5,
         seed: 7,
