@@ -26,12 +26,7 @@ pub fn percent([low, high]: [f64; 2]) -> String {
     format!("{low:.decimals$}–{high:.decimals$} %")
 }
 
-/// A length of time in the unit that suits it: `812 µs`, `1.20 ms`, `5.30 s`.
-pub fn duration(nanoseconds: i64) -> String {
-    let (number, unit) = in_unit(nanoseconds);
-    format!("{number} {unit}")
-}
-
+/// A length of time in the unit that suits it: `812` and `µs`, `1.20` and `ms`.
 fn in_unit(nanoseconds: i64) -> (String, &'static str) {
     let magnitude = nanoseconds.unsigned_abs();
     let (factor, unit) = match magnitude {
@@ -98,6 +93,10 @@ mod tests {
 
     #[test]
     fn durations_come_in_the_unit_that_suits_them() {
+        let duration = |nanoseconds| {
+            let (number, unit) = in_unit(nanoseconds);
+            format!("{number} {unit}")
+        };
         assert_eq!(duration(17), "17 ns");
         assert_eq!(duration(812_345), "812 µs");
         assert_eq!(duration(1_204_000), "1.20 ms");

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, presets::NOTHING,
-};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets::NOTHING};
 use lab::results::{ExperimentResult, VariantResult};
 
 use super::report::{Finding, State};
