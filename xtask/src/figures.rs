@@ -2,17 +2,17 @@
 
 use lab::{Observation, Outcome, Spread, results::VariantResult};
 
-/// The outcome that a variant's class is about and the interval is of, and how often it was
-/// counted. The class says it in its second word; trials that did not all end in one way are
-/// counted by what was predicted of them.
-pub fn counted(variant: &VariantResult) -> (Outcome, u32) {
-    let named = |text: &str| {
-        let word = text.split_whitespace().nth(1)?;
-        Outcome::ALL.into_iter().find(|outcome| outcome.word() == word)
-    };
-    let by_class = if variant.class.starts_with("mixed") { None } else { named(&variant.class) };
-    let outcome = by_class.or_else(|| named(&variant.prediction)).unwrap_or(Outcome::Clean);
-    (outcome, variant.outcomes.count(outcome))
+/// How many trials ended as the variant's class says, which is what the interval is of.
+pub fn counted(variant: &VariantResult) -> u32 {
+    let subject = subject(&variant.class).or_else(|| subject(&variant.prediction));
+    subject.map_or(0, |outcome| variant.outcomes.count(outcome))
+}
+
+/// The outcome that a class or a prediction is about: its second word, as in `always aborted`.
+/// Trials that did not all end in one way (`mixed: clean, aborted`) are about none.
+fn subject(class: &str) -> Option<Outcome> {
+    let word = class.split_once(' ').filter(|(how, _)| *how != "mixed:")?.1;
+    Outcome::ALL.into_iter().find(|outcome| word.split(' ').next() == Some(outcome.word()))
 }
 
 /// An interval of a rate: `84–100 %`, with as many decimals as it takes to tell its ends apart.
@@ -83,6 +83,15 @@ mod tests {
     use lab::Value;
 
     use super::*;
+
+    #[test]
+    fn a_class_is_about_the_outcome_that_it_names() {
+        assert_eq!(subject("always aborted"), Some(Outcome::Aborted));
+        assert_eq!(subject("never hung"), Some(Outcome::Hung));
+        assert_eq!(subject("seen panicked (clean allowed)"), Some(Outcome::Panicked));
+        assert_eq!(subject("mixed: clean, aborted"), None);
+        assert_eq!(subject("not run"), None);
+    }
 
     #[test]
     fn intervals_show_as_many_decimals_as_they_need() {

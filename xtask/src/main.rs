@@ -20,9 +20,7 @@ use crate::{failure::Failure, workspace::Workspace};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Command {
-    /// Run the experiments and hold what they find against the committed snapshots
     Experiments(experiments::Options),
-    /// Write the notebook (docs/) from the results of a run, or check that it agrees with them
     Notebooks(notebooks::Options),
 }
 

@@ -7,6 +7,9 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::{figures, workspace::Source};
 
+/// How many lines without a change are shown around one.
+const CONTEXT: usize = 3;
+
 /// Says that an experiment has no snapshot, and what one would hold.
 pub fn none_yet(source: &Source, found: &str) -> String {
     let mut text = format!("{} has no snapshot yet. This run found:\n\n", source.title());
@@ -29,32 +32,28 @@ pub fn between(source: &Source, expected: &str, found: &str, result: &Experiment
     text.push_str("\n  - what the snapshot expects\n  + what this run found\n\n");
     let expected = expected.trim_end().to_owned() + "\n";
     let found = found.trim_end().to_owned() + "\n";
-    for group in TextDiff::from_lines(&expected, &found).grouped_ops(3) {
-        for change in group.iter().flat_map(|op| op_changes(op, &expected, &found)) {
-            let _ = writeln!(text, "{}", change.trim_end());
+    let difference = TextDiff::from_lines(&expected, &found);
+    for (place, group) in difference.grouped_ops(CONTEXT).iter().enumerate() {
+        if place > 0 {
+            text.push_str("    …\n");
         }
-    }
-    for rerun in reruns(result) {
-        let _ = write!(text, "\n  One trial that was not expected, again: {rerun}");
-    }
-    if text.ends_with(|end| end != '\n') {
-        text.push('\n');
-    }
-    text + &what_to_do(source, "If the change is meant")
-}
-
-fn op_changes(op: &similar::DiffOp, expected: &str, found: &str) -> Vec<String> {
-    let diff = TextDiff::from_lines(expected, found);
-    diff.iter_changes(op)
-        .map(|change| {
+        for change in group.iter().flat_map(|operation| difference.iter_changes(operation)) {
             let sign = match change.tag() {
                 ChangeTag::Delete => '-',
                 ChangeTag::Insert => '+',
                 ChangeTag::Equal => ' ',
             };
-            format!("  {sign} {}", change.value())
-        })
-        .collect()
+            let _ = writeln!(text, "{}", format!("  {sign} {}", change.value()).trim_end());
+        }
+    }
+    let reruns: Vec<_> = reruns(result).collect();
+    if !reruns.is_empty() {
+        let _ = writeln!(text, "\n  To see a trial that was not expected, alone:");
+    }
+    for rerun in reruns {
+        let _ = writeln!(text, "    {rerun}");
+    }
+    text + &what_to_do(source, "If the change is meant")
 }
 
 fn what_to_do(source: &Source, condition: &str) -> String {
@@ -107,7 +106,7 @@ fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
 
 fn compare(line: &Line<'_>, variant: &VariantResult, sentences: &mut Vec<String>) {
     let name = &variant.name;
-    let (_, count) = figures::counted(variant);
+    let count = figures::counted(variant);
     if line.class != variant.class {
         sentences.push(format!(
             "variant {name} was expected to be `{}`, and was `{}` ({count} of {})",

@@ -13,10 +13,10 @@ use crate::{figures::plural, workspace::Workspace};
 
 /// Renders the paragraph.
 pub fn render(report: &Report, workspace: &Workspace) -> String {
-    if report.planned == 0 {
-        return "There was no experiment to run.\n".to_owned();
-    }
     let mut text = String::new();
+    if report.planned == 0 {
+        text.push_str("There was no experiment to run.\n");
+    }
     if report.interrupted {
         let ran = report.findings.iter().filter(|finding| is_compared(finding)).count();
         let _ = writeln!(
@@ -72,21 +72,17 @@ fn matches(compared: &[&Finding]) -> String {
     format!("{matches}. Hypotheses: {}.", verdicts.join(", "))
 }
 
-fn next(report: &Report) -> String {
-    let only_differences = report.findings.iter().any(|it| is_new(it) || is_mismatch(it));
+fn next(report: &Report) -> &'static str {
     if report.interrupted {
         "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
-            .to_owned()
-    } else if only_differences {
-        "Next: where the difference is meant, `cargo xtask experiments --accept`; where it is not, \
-         \nrun the experiment alone: `cargo run -p experiments --bin NAME`."
-            .to_owned()
+    } else if report.findings.iter().any(|it| is_new(it) || is_mismatch(it)) {
+        "Next: where the difference is meant, `cargo xtask experiments --accept`;\n\
+         where it is not, run the experiment alone: `cargo run -p experiments --bin NAME`."
     } else if report.findings.iter().any(is_trouble) {
-        "Next: run what has no result alone: `cargo run -p experiments --bin NAME`.".to_owned()
+        "Next: run what has no result alone: `cargo run -p experiments --bin NAME`."
     } else {
-        "Next: `cargo xtask notebooks` writes the results into docs/, where each experiment has a \
-         page\nthat says what they mean."
-            .to_owned()
+        "Next: `cargo xtask notebooks` writes the results into docs/, where each experiment has\n\
+         a page that says what they mean."
     }
 }
 

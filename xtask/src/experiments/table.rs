@@ -8,8 +8,9 @@ use lab::results::{ExperimentResult, VariantResult};
 use super::report::{Finding, State};
 use crate::figures;
 
-/// What comfy-table puts around a cell.
+/// What comfy-table puts around a cell, and between two in a ruled table.
 const PADDING: usize = 2;
+const JUNCTION: usize = 1;
 
 /// Renders all that was found, for a place that is so many columns wide.
 pub fn render(findings: &[Finding], width: u16, ruled: bool) -> String {
@@ -63,16 +64,17 @@ fn lines(table: &Table) -> String {
 /// One experiment's variants. Panic sites stand beside them where they fit; where they do not,
 /// numbers stand for them, and the sites below.
 fn variants(result: &ExperimentResult, width: u16, ruled: bool) -> String {
-    let rows: Vec<_> = result.variants.iter().map(cells).collect();
+    let variants: Vec<_> = result.variants.iter().filter(|variant| variant.trials > 0).collect();
+    let rows: Vec<_> = variants.iter().copied().map(cells).collect();
     let header = ["", "variant", "class", "n/N", "95 %", "panics at"];
     let column = |place: usize| {
         let cells = rows.iter().filter_map(|row| row.get(place));
         let longest = cells.flat_map(|cell| cell.lines()).map(|line| line.chars().count()).max();
         let title = header.get(place).map_or(0, |title| title.chars().count());
-        longest.unwrap_or(0).max(title) + PADDING
+        longest.unwrap_or(0).max(title) + PADDING + if ruled { JUNCTION } else { 0 }
     };
     let beside: usize = (0..5).map(column).sum();
-    let mut sites: Vec<_> = result.variants.iter().flat_map(|variant| &variant.sites).collect();
+    let mut sites: Vec<_> = variants.iter().flat_map(|variant| &variant.sites).collect();
     // The standard library's own come last: they say how a process died of the others.
     sites.sort_by_key(|site| (site.starts_with("std"), *site));
     sites.dedup();
@@ -81,7 +83,7 @@ fn variants(result: &ExperimentResult, width: u16, ruled: bool) -> String {
 
     let mut table = table(width, ruled);
     table.set_header(header);
-    for (mut row, variant) in rows.into_iter().zip(&result.variants) {
+    for (mut row, variant) in rows.into_iter().zip(&variants) {
         row.push(if by_number { numbers(variant, &sites) } else { variant.sites.join("\n") });
         table.add_row(row);
     }
@@ -107,7 +109,7 @@ fn align_right(table: &mut Table, column: usize) {
 }
 
 fn cells(variant: &VariantResult) -> Vec<String> {
-    let (_, count) = figures::counted(variant);
+    let count = figures::counted(variant);
     let mut class = variant.class.clone();
     if !variant.predicted && variant.prediction != variant.class {
         let _ = write!(class, "\n(predicted: {})", variant.prediction);

@@ -36,7 +36,7 @@ fn variants(text: &mut String, result: &ExperimentResult) {
     text.push_str("| role | variant | what is different | outcome | n of N | 95 % interval |\n");
     text.push_str("| --- | --- | --- | --- | --: | --: |\n");
     for variant in &result.variants {
-        let (_, count) = figures::counted(variant);
+        let count = figures::counted(variant);
         let mut class = cell(&variant.class);
         if !variant.predicted && variant.class != variant.prediction {
             let _ = write!(class, " (predicted: {})", cell(&variant.prediction));
