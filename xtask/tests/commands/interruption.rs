@@ -89,6 +89,16 @@ fn a_killed_run_leaves_nothing_running() {
 }
 
 #[test]
+fn a_build_is_interrupted_as_well() {
+    let workspace = Workspace::with_two();
+    workspace.write("build.script", "touch building; exec sleep 1000");
+    let run = workspace.start(&["experiments"]);
+    wait_for("the start of the build", || workspace.exists("building").then_some(()));
+    signal(&run, Signal::INT);
+    Ran::of(end(run)).expect_code(130).says("interrupted: no experiment had begun");
+}
+
+#[test]
 fn an_interrupted_result_is_not_compared() {
     let workspace = Workspace::with_two();
     let mut partial = drop_context();
