@@ -22,11 +22,11 @@
 //!
 //! Every variant waits until all is closed, and only then looks.
 //!
-//! Why the race has 120 trials: run 400 times on two cores, it left the log 270 times in the old
+//! Why the race has 100 trials: run 400 times on two cores, it left the log 270 times in the old
 //! generation and 265 times in the current one while they were otherwise idle (95 % interval
 //! 62…72 %), and 234 and 224 times beside two busy loops (51…63 %). The least that was seen is 33 of
-//! 200 (12…22 %), beside six busy loops and a compiler. With 120 trials, a run that misses it is a
-//! one-in-a-million event even if the rate is as low as 11 %.
+//! 200 (12…22 %), beside six busy loops and a compiler. With 100 trials, a run that misses it is a
+//! one-in-a-million event even if the rate is as low as 13 %.
 
 use std::{
     error::Error,
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
                 },
             )
             .about("32 connections, closed on as many blocking threads")
-            .trials(120),
+            .trials(100),
         )
         .variants(
             each_generation(control, "side-by-side-rows", always(Clean), |trial, generation| {
