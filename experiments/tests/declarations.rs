@@ -1,0 +1,83 @@
+//! What every experiment must declare, whichever it is: found by looking, like everything else that
+//! goes through the experiments.
+
+use std::{collections::BTreeSet, error::Error, ffi::OsStr, fs, path::Path, process::Command};
+
+use lab::{
+    Role,
+    results::{Declaration, VariantDeclaration},
+};
+
+type TestResult<T = ()> = Result<T, Box<dyn Error>>;
+
+/// What each experiment declares, by the name of its source file.
+fn declarations() -> TestResult<Vec<(String, Declaration)>> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    let mut declarations = Vec::new();
+    for source in fs::read_dir(sources)? {
+        let source = source?.path();
+        let name = source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?;
+        declarations.push((name.to_owned(), declaration(name)?));
+    }
+    assert!(!declarations.is_empty(), "there are no experiments");
+    Ok(declarations)
+}
+
+fn declaration(name: &str) -> TestResult<Declaration> {
+    // Cargo tells where one binary is; the others are beside it.
+    let binary = Path::new(env!("CARGO_BIN_EXE_01_drop_context")).with_file_name(name);
+    let listed = Command::new(binary).args(["--list", "--format", "json"]).output()?;
+    let errors = String::from_utf8_lossy(&listed.stderr);
+    assert!(listed.status.success(), "{name} --list: {}\n{errors}", listed.status);
+    Ok(serde_json::from_slice(&listed.stdout)?)
+}
+
+#[test]
+fn every_experiment_is_called_as_its_file_is() -> TestResult {
+    for (file, Declaration { id, name, binary, .. }) in declarations()? {
+        assert_eq!(binary, file);
+        assert_eq!(format!("{id}_{}", name.replace('-', "_")), file);
+        assert!(id.len() == 2 && id.parse::<u8>().is_ok(), "{file} has number {id}");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_two_experiments_have_one_number() -> TestResult {
+    let mut seen = BTreeSet::new();
+    for (file, Declaration { id, .. }) in declarations()? {
+        assert!(seen.insert(id), "{file} has the number of another");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_experiment_asks_and_answers() -> TestResult {
+    for (file, Declaration { question, hypothesis, .. }) in declarations()? {
+        assert!(question.ends_with('?'), "{file}: {question}");
+        assert!(hypothesis.ends_with('.'), "{file}: {hypothesis}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_hazard_has_something_beside_it_that_does_not_fail() -> TestResult {
+    for (file, Declaration { variants, .. }) in declarations()? {
+        let has = |role| variants.iter().any(|variant| variant.role == role);
+        assert!(!has(Role::Hazard) || has(Role::Control), "{file}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_variant_says_in_one_line_what_is_different() -> TestResult {
+    for (file, Declaration { variants, .. }) in declarations()? {
+        for VariantDeclaration { name, about, trials, .. } in variants {
+            let of_a_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '/');
+            assert!(name.chars().all(of_a_name), "{file}: {name}");
+            assert!(!about.is_empty() && !about.contains('\n'), "{file}: {name}: {about:?}");
+            assert!(trials >= lab::FEWEST_TRIALS, "{file}: {name} has {trials} trials");
+        }
+    }
+    Ok(())
+}
