@@ -1,1 +1,39 @@
-fn main() {}
+//! The project's commands: `cargo xtask --help`.
+
+mod dates;
+mod experiments;
+mod failure;
+mod figures;
+mod notebooks;
+mod output;
+mod results;
+mod snapshot_file;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{failure::Failure, workspace::Workspace};
+
+/// The project's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+enum Command {
+    Experiments(experiments::Options),
+    Notebooks(notebooks::Options),
+}
+
+fn main() -> ExitCode {
+    lab::guardian::serve_if_asked();
+    let command = Command::parse();
+    run(&command).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(command: &Command) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Experiments(options) => experiments::run(options, &workspace),
+        Command::Notebooks(options) => notebooks::run(options, &workspace),
+    }
+}

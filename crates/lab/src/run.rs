@@ -20,6 +20,7 @@ use crate::{
     interrupt::Interrupt,
     observation::{Observation, Spread},
     outcome::Outcomes,
+    prediction::Prediction,
     record::Record,
     results::{
         ClaimResult, ExperimentResult, ResourceSpreads, TrialExample, VariantResult, Verdict,
@@ -236,12 +237,12 @@ fn sum_up(
     }
 }
 
-/// The outcome whose rate the interval is of: the one that all trials had, or the one that the
-/// prediction is about.
+/// The outcome whose rate the interval is of, which is the one that the class names: that which all
+/// trials had though another was to be in all of them, and else the one that the prediction is about.
 fn subject(variant: &Variant, outcomes: &Outcomes) -> crate::Outcome {
     let mut seen = outcomes.seen();
     match (seen.next(), seen.next()) {
-        (Some(only), None) if !variant.prediction.is_race() => only,
+        (Some(only), None) if matches!(variant.prediction, Prediction::Always(_)) => only,
         _ => variant.prediction.outcome(),
     }
 }

@@ -1,0 +1,129 @@
+//! Numbers as people read them.
+
+use lab::{Observation, Outcome, Spread, results::VariantResult};
+
+/// How many trials ended as the variant's class says, which is what the interval is of.
+pub fn counted(variant: &VariantResult) -> u32 {
+    let subject = subject(&variant.class).or_else(|| subject(&variant.prediction));
+    subject.map_or(0, |outcome| variant.outcomes.count(outcome))
+}
+
+/// The outcome that a class or a prediction is about: its second word, as in `always aborted`.
+/// Trials that did not all end in one way (`mixed: clean, aborted`) are about none.
+fn subject(class: &str) -> Option<Outcome> {
+    let word = class.split_once(' ').filter(|(how, _)| *how != "mixed:")?.1;
+    Outcome::ALL.into_iter().find(|outcome| word.split(' ').next() == Some(outcome.word()))
+}
+
+/// An interval of a rate: `84–100 %`, with as many decimals as it takes to tell its ends apart.
+pub fn percent([low, high]: [f64; 2]) -> String {
+    let (low, high) = (low * 100.0, high * 100.0);
+    let decimals = match high - low {
+        width if width >= 2.0 => 0,
+        width if width >= 0.2 => 1,
+        _ => 2,
+    };
+    format!("{low:.decimals$}–{high:.decimals$} %")
+}
+
+/// A length of time in the unit that suits it: `812` and `µs`, `1.20` and `ms`.
+fn in_unit(nanoseconds: i64) -> (String, &'static str) {
+    let magnitude = nanoseconds.unsigned_abs();
+    let (factor, unit) = match magnitude {
+        0..1_000 => return (nanoseconds.to_string(), "ns"),
+        1_000..1_000_000 => (1_000, "µs"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    // Three digits that count, in whole numbers: exact, and the same on every machine.
+    let (whole, rest) = (nanoseconds / factor, (nanoseconds % factor).abs());
+    let number = match whole.abs() {
+        0..10 => format!("{whole}.{:02}", rest * 100 / factor),
+        10..100 => format!("{whole}.{}", rest * 10 / factor),
+        _ => whole.to_string(),
+    };
+    (number, unit)
+}
+
+/// A number of seconds: `2.1 s`.
+pub fn seconds(seconds: f64) -> String {
+    format!("{seconds:.1} s")
+}
+
+/// What trials recorded under one name: `1 · 4 · 4`, `0.81 · 1.20 · 5.30 ms`, or `true × 20`.
+pub fn observation(observation: &Observation) -> String {
+    match observation {
+        Observation::Integer(Spread { min, median, max, .. }) => {
+            format!("{min} · {median} · {max}")
+        }
+        Observation::Nanoseconds(Spread { min, median, max, .. }) => {
+            let parts = [min, median, max].map(|nanoseconds| in_unit(*nanoseconds));
+            let [(min, of_min), (median, of_median), (max, unit)] = parts;
+            if of_min == unit && of_median == unit {
+                format!("{min} · {median} · {max} {unit}")
+            } else {
+                format!("{min} {of_min} · {median} {of_median} · {max} {unit}")
+            }
+        }
+        Observation::Count { values } => values
+            .iter()
+            .map(|(word, count)| format!("{word} × {count}"))
+            .collect::<Vec<_>>()
+            .join(" · "),
+    }
+}
+
+/// `1 trial`, `2 trials`.
+pub fn plural(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use lab::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_class_is_about_the_outcome_that_it_names() {
+        assert_eq!(subject("always aborted"), Some(Outcome::Aborted));
+        assert_eq!(subject("never hung"), Some(Outcome::Hung));
+        assert_eq!(subject("seen panicked (clean allowed)"), Some(Outcome::Panicked));
+        assert_eq!(subject("mixed: clean, aborted"), None);
+        assert_eq!(subject("not run"), None);
+    }
+
+    #[test]
+    fn intervals_show_as_many_decimals_as_they_need() {
+        assert_eq!(percent([0.838_9, 1.0]), "84–100 %");
+        assert_eq!(percent([0.001, 0.012]), "0.1–1.2 %");
+        assert_eq!(percent([0.0, 0.000_4]), "0.00–0.04 %");
+    }
+
+    #[test]
+    fn durations_come_in_the_unit_that_suits_them() {
+        let duration = |nanoseconds| {
+            let (number, unit) = in_unit(nanoseconds);
+            format!("{number} {unit}")
+        };
+        assert_eq!(duration(17), "17 ns");
+        assert_eq!(duration(812_345), "812 µs");
+        assert_eq!(duration(1_204_000), "1.20 ms");
+        assert_eq!(duration(52_400_000_000), "52.4 s");
+    }
+
+    #[test]
+    fn observations_name_a_unit_once_where_one_serves() {
+        let of = |values: &[Value]| observation(&Observation::of(values).unwrap());
+        assert_eq!(
+            of(&[Value::Nanoseconds(1_500_000), Value::Nanoseconds(2_500_000)]),
+            "1.50 · 1.50 · 2.50 ms"
+        );
+        assert_eq!(
+            of(&[Value::Nanoseconds(900), Value::Nanoseconds(1_500)]),
+            "900 ns · 900 ns · 1.50 µs"
+        );
+        assert_eq!(of(&[Value::from(4), Value::from(1)]), "1 · 1 · 4");
+        assert_eq!(of(&[Value::from(true), Value::from(true)]), "true × 2");
+    }
+}

@@ -1,0 +1,154 @@
+//! `--check`: where pages, contents, committed results, sources and snapshots disagree.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::{
+    committed::{Committed, Record},
+    contents, links, page,
+};
+use crate::{
+    failure::Failure,
+    snapshot_file,
+    workspace::{self, Source, Workspace},
+};
+
+/// What brings figures and results into agreement.
+const WRITE: &str = "run `cargo xtask notebooks`";
+
+/// Every disagreement, one line each, with what to do about it.
+pub fn disagreements(workspace: &Workspace, sources: &[Source]) -> Result<Vec<String>, Failure> {
+    let mut check = Check { workspace, lines: Vec::new() };
+    let committed = Committed::of(workspace);
+    for source in sources {
+        let path = committed.path(source);
+        let record = match committed.read(std::slice::from_ref(source)) {
+            Ok(mut records) => records.remove(&source.binary),
+            Err(error) => {
+                check.say(&path, &error.to_string(), "write it again with `cargo xtask notebooks`");
+                continue;
+            }
+        };
+        match &record {
+            None => check.say(&path, "there are no results of the experiment", &run_it(source)),
+            Some(record) => {
+                check.record(&path, source, record);
+                check.snapshot(source, record);
+            }
+        }
+        check.page(source, record.as_ref());
+    }
+    check.contents(sources);
+    check.orphans(sources)?;
+    check.links()?;
+    Ok(check.lines)
+}
+
+struct Check<'a> {
+    workspace: &'a Workspace,
+    lines: Vec<String>,
+}
+
+impl Check<'_> {
+    fn say(&mut self, path: &Path, what: &str, remedy: &str) {
+        self.lines.push(format!("{}: {what}: {remedy}", self.workspace.shown(path)));
+    }
+
+    fn record(&mut self, path: &Path, source: &Source, record: &Record) {
+        let title = format!("{} {}", record.experiment.id, record.experiment.name);
+        if title != source.title() {
+            self.say(path, &format!("it holds the results of {title}"), &run_it(source));
+        }
+        if record.experiment.interrupted {
+            self.say(path, "the run was interrupted", &run_it(source));
+        }
+        if Record::of(&record.meta, &record.experiment) != *record {
+            self.say(path, "it holds paths of the machine that it was made on", WRITE);
+        }
+    }
+
+    fn snapshot(&mut self, source: &Source, record: &Record) {
+        let path = self.workspace.snapshots().join(format!("{}.snap", source.binary));
+        let found = lab::snapshot::render(&record.experiment);
+        match snapshot_file::read(&path) {
+            Ok(None) => self.say(&path, "there is no such snapshot", &accept_it(source)),
+            Err(error) => self.say(&path, &error.to_string(), "make it readable"),
+            Ok(Some(expected)) if snapshot_file::agree(&expected, &found) => {}
+            Ok(Some(_)) => {
+                self.say(&path, "it is not what the committed results say", &run_it(source));
+            }
+        }
+    }
+
+    fn page(&mut self, source: &Source, record: Option<&Record>) {
+        let path = page::path(self.workspace, source);
+        let Ok(text) = fs::read_to_string(&path) else {
+            self.say(&path, "there is no such page", WRITE);
+            return;
+        };
+        if let Some(wrong) = page::wrong_headings(&text) {
+            self.say(&path, &wrong, "put them right");
+        }
+        if text.contains(page::MISSING_PROSE) {
+            self.say(&path, "a part of it is not written yet", "write it and remove the comment");
+        }
+        for wrong in record.map(|it| page::wrong_blocks(&text, source, it)).unwrap_or_default() {
+            self.say(&path, &wrong, WRITE);
+        }
+    }
+
+    fn contents(&mut self, sources: &[Source]) {
+        let path = contents::path(self.workspace);
+        match fs::read_to_string(&path) {
+            Err(_) => self.say(&path, "there is no table of contents", WRITE),
+            Ok(text) => {
+                if let Some(wrong) = contents::wrong(&text, sources) {
+                    self.say(&path, &wrong, WRITE);
+                }
+            }
+        }
+    }
+
+    /// What belongs to an experiment that is no more.
+    fn orphans(&mut self, sources: &[Source]) -> Result<(), Failure> {
+        let known: BTreeSet<_> = sources.iter().map(|source| source.binary.as_str()).collect();
+        let (docs, snapshots) = (self.workspace.docs(), self.workspace.snapshots());
+        let (pages, results) = (docs.join("src"), docs.join("results"));
+        let mut orphans = Vec::new();
+        for name in Committed::of(self.workspace).names()? {
+            orphans.push((results.join(format!("{name}.json")), name));
+        }
+        for file in workspace::names(&pages)? {
+            orphans.extend(page::experiment(&file).map(|name| (pages.join(file), name)));
+        }
+        for file in workspace::names(&snapshots)? {
+            let name = file.strip_suffix(".snap").map(str::to_owned);
+            orphans.extend(name.map(|name| (snapshots.join(file), name)));
+        }
+        for (path, _) in orphans.iter().filter(|(_, name)| !known.contains(name.as_str())) {
+            self.say(path, "it belongs to an experiment that is no more", "remove it");
+        }
+        Ok(())
+    }
+
+    fn links(&mut self) -> Result<(), Failure> {
+        let pages = self.workspace.docs().join("src");
+        for file in workspace::names(&pages)? {
+            let path = pages.join(&file);
+            if !file.ends_with(".md") || !path.is_file() {
+                continue;
+            }
+            for target in links::broken(&fs::read_to_string(&path)?, &pages) {
+                self.say(&path, &format!("its link to {target} points nowhere"), "correct it");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run_it(source: &Source) -> String {
+    format!("run `cargo xtask experiments --only {}` and `cargo xtask notebooks`", source.id)
+}
+
+fn accept_it(source: &Source) -> String {
+    format!("run `cargo xtask experiments --only {} --accept`", source.id)
+}

@@ -1,0 +1,152 @@
+//! What is known of an experiment, as Markdown.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use lab::results::{ExperimentResult, VariantResult};
+
+use super::committed::Record;
+use crate::{figures, results::Meta, workspace::Source};
+
+/// The block under "Result".
+pub fn result(record: &Record, source: &Source) -> String {
+    let result = &record.experiment;
+    let mut text = format!("The hypothesis is **{}**.\n\n", result.verdict);
+    claims(&mut text, result);
+    variants(&mut text, result);
+    observations(&mut text, result);
+    sites(&mut text, result);
+    reasons(&mut text, result);
+    circumstances(&mut text, record, source);
+    text
+}
+
+fn claims(text: &mut String, result: &ExperimentResult) {
+    if result.claims.is_empty() {
+        return;
+    }
+    text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
+    for claim in &result.claims {
+        let _ =
+            writeln!(text, "| {} | {} | **{}** |", claim.id, cell(&claim.statement), claim.verdict);
+    }
+    text.push('\n');
+}
+
+fn variants(text: &mut String, result: &ExperimentResult) {
+    text.push_str("| role | variant | what is different | outcome | n of N | 95 % interval |\n");
+    text.push_str("| --- | --- | --- | --- | --: | --: |\n");
+    for variant in &result.variants {
+        let count = figures::counted(variant);
+        let mut class = cell(&variant.class);
+        if !variant.predicted && variant.class != variant.prediction {
+            let _ = write!(class, " (predicted: {})", cell(&variant.prediction));
+        }
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | {} | {class} | {count} of {} | {} |",
+            variant.role,
+            variant.name,
+            cell(&variant.about),
+            variant.trials,
+            figures::percent(variant.interval)
+        );
+    }
+    text.push('\n');
+}
+
+fn observations(text: &mut String, result: &ExperimentResult) {
+    if result.variants.iter().all(|variant| variant.observations.is_empty()) {
+        return;
+    }
+    text.push_str(
+        "What the trials recorded: of numbers the smallest, the middle and the largest, ",
+    );
+    text.push_str("of words how often each occurred.\n\n");
+    text.push_str("| variant | observation | |\n| --- | --- | --- |\n");
+    for variant in &result.variants {
+        for (name, observation) in &variant.observations {
+            let seen = cell(&figures::observation(observation));
+            let _ = writeln!(text, "| `{}` | {} | {seen} |", variant.name, cell(name));
+        }
+    }
+    text.push('\n');
+}
+
+fn sites(text: &mut String, result: &ExperimentResult) {
+    let by_site = |of: fn(&VariantResult) -> &Vec<String>| {
+        let mut sites = BTreeMap::<&str, Vec<String>>::new();
+        for variant in &result.variants {
+            for site in of(variant) {
+                sites.entry(site).or_default().push(format!("`{}`", variant.name));
+            }
+        }
+        sites
+    };
+    for (heading, sites) in [
+        ("Where the panics came from:", by_site(|variant| &variant.sites)),
+        ("Where some trials panicked and others did not:", by_site(|it| &it.occasional_sites)),
+    ] {
+        if sites.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "{heading}\n");
+        for (site, variants) in sites {
+            let _ = writeln!(text, "- `{site}` in {}", variants.join(", "));
+        }
+        text.push('\n');
+    }
+}
+
+/// Why the verdicts are what they are, to unfold: the table above says most of it.
+fn reasons(text: &mut String, result: &ExperimentResult) {
+    text.push_str("<details><summary>How the verdicts follow from the counts</summary>\n\n");
+    let hypothesis = ("The hypothesis".to_owned(), result.verdict, &result.reasons);
+    let claims = result
+        .claims
+        .iter()
+        .map(|claim| (format!("Claim {}", claim.id), claim.verdict, &claim.reasons));
+    for (what, verdict, reasons) in [hypothesis].into_iter().chain(claims) {
+        let _ = writeln!(text, "{what} is {verdict}:\n");
+        for reason in reasons {
+            let _ = writeln!(text, "- {}", plain(reason));
+        }
+        text.push('\n');
+    }
+    text.push_str("</details>\n\n");
+}
+
+fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source: &Source) {
+    let trials: u64 = experiment.variants.iter().map(|variant| u64::from(variant.trials)).sum();
+    let day = meta.started.split('T').next().unwrap_or_default();
+    let binary = &source.binary;
+    let _ = writeln!(
+        text,
+        "*{trials} trials in {} on {day}, seed {}: {}, {} {}, {}; {}. \
+         Source: [{binary}.rs](../../experiments/src/bin/{binary}.rs)*",
+        figures::seconds(experiment.seconds),
+        experiment.seed,
+        meta.rustc,
+        meta.os,
+        meta.arch,
+        figures::plural(meta.cores, "core"),
+        versions(meta)
+    );
+}
+
+/// `deadpool 0.12.3 and 0.13.1, tokio 1.54.0`.
+fn versions(meta: &Meta) -> String {
+    let versions =
+        meta.versions.iter().map(|(name, them)| format!("{name} {}", them.join(" and ")));
+    versions.collect::<Vec<_>>().join(", ")
+}
+
+/// Text in a table's cell.
+fn cell(text: &str) -> String {
+    plain(text).replace('|', "\\|")
+}
+
+/// Text on one line, in which nothing is taken for HTML. Markdown stays Markdown.
+fn plain(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.replace('<', "&lt;")
+}

@@ -1,0 +1,314 @@
+//! A workspace made for one test: experiments that say what the test wants them to say.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use lab::{
+    Outcome, Outcomes, Role, Verdict,
+    results::{
+        ClaimResult, Declaration, Event, ExperimentResult, TrialExample, VariantDeclaration,
+        VariantResult,
+    },
+};
+use tempfile::TempDir;
+
+/// Far more than anything takes here, even on a machine that is busy with something else.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub const SITE: &str = "deadpool-runtime-0.1.4/src/lib.rs:101:22";
+
+/// A workspace in a temporary directory.
+pub struct Workspace {
+    folder: TempDir,
+}
+
+/// What a command did.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Workspace {
+    /// One without experiments.
+    pub fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for below in ["xtask", "bin", "experiments/src/bin", "docs/src"] {
+            fs::create_dir_all(folder.path().join(below)).unwrap();
+        }
+        let workspace = Self { folder };
+        workspace.write("artifacts.jsonl", "");
+        let versions = [("deadpool", "0.12.3"), ("tokio", "1.54.0")];
+        let packages = versions
+            .map(|(name, it)| format!("[[package]]\nname = \"{name}\"\nversion = \"{it}\"\n"));
+        workspace.write("Cargo.lock", &format!("version = 4\n{}", packages.concat()));
+        workspace.write("docs/src/SUMMARY.md", SUMMARY);
+        workspace.write("docs/src/introduction.md", "# Introduction\n");
+        workspace
+    }
+
+    /// One with two experiments, whose snapshots are in place.
+    pub fn with_two() -> Self {
+        let workspace = Self::empty();
+        workspace.experiment(&drop_context());
+        workspace.experiment(&sleep_duration());
+        workspace.run(&["experiments", "--accept"]).expect_code(0);
+        workspace
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.root().join(below)
+    }
+
+    pub fn write(&self, below: &str, text: &str) {
+        fs::create_dir_all(self.path(below).parent().unwrap()).unwrap();
+        fs::write(self.path(below), text).unwrap();
+    }
+
+    pub fn read(&self, below: &str) -> String {
+        fs::read_to_string(self.path(below)).unwrap_or_else(|error| panic!("{below}: {error}"))
+    }
+
+    /// Replaces a text that must be there.
+    pub fn edit(&self, below: &str, from: &str, to: &str) {
+        let text = self.read(below);
+        assert!(text.contains(from), "{below} does not contain {from:?}:\n{text}");
+        self.write(below, &text.replace(from, to));
+    }
+
+    pub fn exists(&self, below: &str) -> bool {
+        self.path(below).exists()
+    }
+
+    /// Adds an experiment, or changes what one finds.
+    pub fn experiment(&self, result: &ExperimentResult) {
+        let binary = binary(result);
+        self.scripted(result, &format!("cat \"$0.events\" # {binary}"));
+    }
+
+    /// Adds an experiment that runs a script instead of printing its result. The script finds its
+    /// events in `$0.events`.
+    pub fn scripted(&self, result: &ExperimentResult, script: &str) {
+        let binary = binary(result);
+        let executable = format!("bin/{binary}");
+        if !self.exists(&executable) {
+            let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/experiment");
+            symlink(stand_in, self.path(&executable)).unwrap();
+            let artifact = serde_json::json!({
+                "reason": "compiler-artifact",
+                "target": {"name": binary, "kind": ["bin"]},
+                "executable": self.path(&executable),
+            });
+            self.write("artifacts.jsonl", &format!("{}{artifact}\n", self.read("artifacts.jsonl")));
+        }
+        self.write(&format!("experiments/src/bin/{binary}.rs"), "fn main() {}\n");
+        let declaration = serde_json::to_string(&declaration(result)).unwrap() + "\n";
+        self.write(&format!("{executable}.declaration"), &declaration);
+        self.write(&format!("{executable}.events"), &events(result));
+        self.write(&format!("{executable}.script"), script);
+    }
+
+    /// A command, ready to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(arguments)
+            .current_dir(self.root())
+            .env("CARGO_MANIFEST_DIR", self.path("xtask"))
+            .env("CARGO", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/cargo"))
+            .env_remove("CI")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("INSTA_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// Standard output or standard error says this.
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(
+            self.stdout.contains(words) || self.stderr.contains(words),
+            "no {words:?} in {self}"
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn does_not_say(self, words: &str) -> Self {
+        let said = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(!said, "{words:?} in {self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { code, stdout, stderr } = self;
+        write!(f, "exit code {code:?}\n── stdout\n{stdout}\n── stderr\n{stderr}")
+    }
+}
+
+/// Waits for something to become so.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = so() {
+            return value;
+        }
+        assert!(started.elapsed() < DEADLINE, "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+const SUMMARY: &str = "# Summary\n\n[Introduction](introduction.md)\n\n\
+    <!-- experiments:begin -->\n<!-- experiments:end -->\n";
+
+pub fn drop_context() -> ExperimentResult {
+    let hazard = variant(Role::Hazard, "old/outside-alive", Outcome::Aborted, &[SITE]);
+    let control = variant(Role::Control, "old/inside-alive", Outcome::Clean, &[]);
+    let mut result = experiment("01", "drop-context", vec![hazard, control]);
+    result.claims.push(ClaimResult {
+        id: "A2".to_owned(),
+        statement: "the panic comes from tasks that still run".to_owned(),
+        verdict: Verdict::Refuted,
+        reasons: vec!["old/outside-alive: always aborted (20 aborted of 20)".to_owned()],
+    });
+    result
+}
+
+pub fn sleep_duration() -> ExperimentResult {
+    let hazard = variant(Role::Hazard, "ten-seconds", Outcome::Aborted, &[SITE]);
+    experiment("03", "sleep-duration", vec![hazard])
+}
+
+pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> ExperimentResult {
+    let supported = variants.iter().all(|variant| variant.predicted);
+    ExperimentResult {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        claims: Vec::new(),
+        question: format!("What does {name} do?"),
+        hypothesis: format!("It is {name} that decides."),
+        verdict: if supported { Verdict::Supported } else { Verdict::Refuted },
+        reasons: variants
+            .iter()
+            .map(|it| format!("{}: {} (20 of 20)", it.name, it.class))
+            .collect(),
+        snapshot: None,
+        seconds: 1.5,
+        seed: 7,
+        interrupted: false,
+        variants,
+    }
+}
+
+pub fn variant(role: Role, name: &str, outcome: Outcome, sites: &[&str]) -> VariantResult {
+    let outcomes: Outcomes = std::iter::repeat_n(outcome, 20).collect();
+    let example = TrialExample {
+        trial: 0,
+        seed: 9,
+        outcome,
+        expected: true,
+        ending: "SIGABRT after 2 panics".to_owned(),
+        panics: sites.iter().map(|site| format!("{site}: no reactor")).collect(),
+        problems: vec!["cannot open /tmp/trial-1234/store.db".to_owned()],
+        stderr: "thread main panicked in /home/somebody/.cargo/registry".to_owned(),
+        rerun: format!("cargo run -p experiments --bin x -- --only {name} --trial 0 --seed 0x7"),
+    };
+    let durations = lab::Observation::of(&[lab::Value::Nanoseconds(1_500_000)]).unwrap();
+    VariantResult {
+        name: name.to_owned(),
+        role,
+        about: "the last owner goes | outside".to_owned(),
+        prediction: format!("always {outcome}"),
+        predicted: true,
+        trials: 20,
+        outcomes,
+        class: format!("always {outcome}"),
+        interval: [0.8389, 1.0],
+        sites: sites.iter().map(|site| (*site).to_owned()).collect(),
+        occasional_sites: Vec::new(),
+        observations: BTreeMap::from([("elapsed".to_owned(), durations)]),
+        resources: None,
+        examples: vec![example],
+    }
+}
+
+/// The name of an experiment's binary.
+pub fn binary(result: &ExperimentResult) -> String {
+    format!("{}_{}", result.id, result.name.replace('-', "_"))
+}
+
+fn declaration(result: &ExperimentResult) -> Declaration {
+    Declaration {
+        id: result.id.clone(),
+        name: result.name.clone(),
+        binary: binary(result),
+        question: result.question.clone(),
+        hypothesis: result.hypothesis.clone(),
+        claims: result.claims.iter().map(|claim| claim.id.clone()).collect(),
+        variants: result
+            .variants
+            .iter()
+            .map(|variant| VariantDeclaration {
+                name: variant.name.clone(),
+                role: variant.role,
+                about: variant.about.clone(),
+                prediction: variant.prediction.clone(),
+                trials: variant.trials,
+            })
+            .collect(),
+    }
+}
+
+fn events(result: &ExperimentResult) -> String {
+    let trials = result.variants.iter().flat_map(|variant| {
+        variant.outcomes.seen().map(|outcome| Event::Trial {
+            variant: variant.name.clone(),
+            trial: 0,
+            outcome,
+        })
+    });
+    let end = Event::Result { result: Box::new(result.clone()) };
+    trials.chain([end]).map(|event| serde_json::to_string(&event).unwrap() + "\n").collect()
+}

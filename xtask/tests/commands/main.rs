@@ -1,0 +1,10 @@
+//! The commands, as they are typed, in workspaces whose cargo and whose experiments are stand-ins.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod experiments;
+mod fixture;
+mod interruption;
+mod notebooks;
+mod shards;

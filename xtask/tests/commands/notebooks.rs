@@ -1,0 +1,232 @@
+//! The notebook: written from results, and checked against everything it should agree with.
+
+use std::fs;
+
+use crate::fixture::{SITE, Workspace, drop_context, sleep_duration};
+
+const PAGE: &str = "docs/src/01-drop-context.md";
+const RESULTS: &str = "docs/results/01_drop_context.json";
+const SNAPSHOT: &str = "experiments/snapshots/01_drop_context.snap";
+
+/// A workspace whose notebook is complete: written, with prose where prose was missing.
+fn complete() -> Workspace {
+    let workspace = Workspace::with_two();
+    workspace.run(&["notebooks"]).expect_code(0);
+    for page in [PAGE, "docs/src/03-sleep-duration.md"] {
+        let text = workspace.read(page);
+        let prose = text
+            .lines()
+            .map(|line| if line.starts_with("<!-- prose is missing") { "Words." } else { line });
+        workspace.write(page, &(prose.collect::<Vec<_>>().join("\n") + "\n"));
+    }
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    workspace
+}
+
+#[test]
+fn a_page_is_written_with_all_that_was_found() {
+    let workspace = Workspace::with_two();
+    let ran = workspace.run(&["notebooks"]).expect_code(0);
+    ran.says(PAGE).says(RESULTS).says("docs/src/SUMMARY.md");
+    let page = workspace.read(PAGE);
+    for words in [
+        "## Question\n\n<!-- question:begin -->\n\nWhat does drop-context do?\n",
+        "The hypothesis is **supported**.",
+        "| A2 | the panic comes from tasks that still run | **refuted** |",
+        "| hazard | `old/outside-alive` | the last owner goes \\| outside | always aborted | \
+         20 of 20 | 84–100 % |",
+        "| `old/inside-alive` | elapsed | 1.50 · 1.50 · 1.50 ms |",
+        &format!("- `{SITE}` in `old/outside-alive`"),
+        "40 trials in 1.5 s",
+        "deadpool 0.12.3, tokio 1.54.0",
+        "(../../experiments/src/bin/01_drop_context.rs)",
+    ] {
+        assert!(page.contains(words), "no {words:?} in\n{page}");
+    }
+    let contents = workspace.read("docs/src/SUMMARY.md");
+    let list = "# Context\n\n- [01 drop-context](01-drop-context.md)\n- [03 sleep-duration](03-";
+    assert!(contents.contains(list), "{contents}");
+    assert!(contents.starts_with("# Summary\n\n[Introduction](introduction.md)\n"), "{contents}");
+}
+
+#[test]
+fn nothing_of_the_machine_is_committed() {
+    let results = complete().read(RESULTS);
+    for trace in ["/tmp", "/home", "thread main panicked"] {
+        assert!(!results.contains(trace), "{trace} in {results}");
+    }
+    assert!(results.contains("cannot open …/store.db"), "{results}");
+}
+
+#[test]
+fn writing_twice_changes_nothing() {
+    let workspace = complete();
+    let before = [PAGE, RESULTS, "docs/src/SUMMARY.md"].map(|path| workspace.read(path));
+    workspace.run(&["notebooks"]).expect_code(0).says("nothing to write");
+    // Nor from what is committed, when the results of the run are gone.
+    fs::remove_dir_all(workspace.path("target")).unwrap();
+    workspace.run(&["notebooks"]).expect_code(0).says("nothing to write");
+    assert_eq!(before, [PAGE, RESULTS, "docs/src/SUMMARY.md"].map(|path| workspace.read(path)));
+}
+
+#[test]
+fn prose_survives_new_results() {
+    let workspace = complete();
+    workspace.edit(PAGE, "Words.", "Words of my own.");
+    let mut slower = drop_context();
+    slower.seconds = 99.0;
+    workspace.experiment(&slower);
+    workspace.run(&["experiments", "--only", "1"]).expect_code(0);
+    let ran = workspace.run(&["notebooks"]).expect_code(0);
+    ran.says(PAGE).does_not_say("docs/src/03-sleep-duration.md");
+    let page = workspace.read(PAGE);
+    assert!(page.contains("99.0 s") && page.contains("Words of my own."), "{page}");
+}
+
+#[test]
+fn an_older_run_does_not_replace_newer_results() {
+    let workspace = complete();
+    let results = workspace.read(RESULTS);
+    let started = results.split("\"started\": \"").nth(1).unwrap().get(..10).unwrap().to_owned();
+    workspace.edit(RESULTS, &started, "2999-01-01");
+    workspace.run(&["notebooks"]).expect_code(0).says("the committed results are newer");
+    assert!(workspace.read(RESULTS).contains("2999-01-01"));
+}
+
+#[test]
+fn without_results_there_is_nothing_to_write_from() {
+    let workspace = Workspace::empty();
+    workspace.experiment(&drop_context());
+    workspace.run(&["notebooks"]).expect_code(1).says("run `cargo xtask experiments` first");
+    let ran = workspace.run(&["notebooks", "--results", "none.json"]).expect_code(1);
+    ran.says("cannot read the results in none.json");
+}
+
+#[test]
+fn interrupted_results_are_not_written_about() {
+    let workspace = Workspace::with_two();
+    let mut partial = sleep_duration();
+    partial.interrupted = true;
+    workspace.experiment(&partial);
+    workspace.run(&["experiments"]);
+    workspace.run(&["notebooks"]).expect_code(1).says("03 sleep-duration").says("interrupted");
+}
+
+#[test]
+fn a_block_that_was_removed_is_an_error_that_names_the_page() {
+    let workspace = complete();
+    workspace.edit(PAGE, "<!-- result:end -->", "");
+    workspace.run(&["notebooks"]).expect_code(1).says(PAGE).says("<!-- result:end -->");
+}
+
+/// How to break an agreement, and what is then said.
+type Disagreement = (&'static str, fn(&Workspace), &'static [&'static str]);
+
+const DISAGREEMENTS: &[Disagreement] = &[
+    (
+        "a figure in a page",
+        |it| it.edit(PAGE, "20 of 20", "19 of 20"),
+        &[PAGE, "its result is not what the committed results say", "run `cargo xtask notebooks`"],
+    ),
+    ("a question in a page", |it| it.edit(PAGE, "What does", "What did"), &["its question is not"]),
+    ("a hypothesis in a page", |it| it.edit(PAGE, "It is", "It was"), &["its hypothesis is not"]),
+    (
+        "a page without the block",
+        |it| it.edit(PAGE, "<!-- result:begin -->", ""),
+        &[PAGE, "there is no <!-- result:begin -->"],
+    ),
+    ("no page", |it| fs::remove_file(it.path(PAGE)).unwrap(), &[PAGE, "there is no such page"]),
+    ("no result", |it| fs::remove_file(it.path(RESULTS)).unwrap(), &[RESULTS, "--only 01"]),
+    (
+        "no snapshot",
+        |it| fs::remove_file(it.path(SNAPSHOT)).unwrap(),
+        &[SNAPSHOT, "there is no such snapshot", "--accept"],
+    ),
+    (
+        "another snapshot",
+        |it| it.edit(SNAPSHOT, "always clean", "never aborted"),
+        &[SNAPSHOT, "it is not what the committed results say"],
+    ),
+    (
+        "another result",
+        |it| it.edit(RESULTS, "\"always aborted\"", "\"always clean\""),
+        &[PAGE, SNAPSHOT],
+    ),
+    ("a result of nothing", |it| it.write(RESULTS, "{}"), &[RESULTS, "cannot read"]),
+    (
+        "the result of another",
+        |it| {
+            let other = it.read("docs/results/03_sleep_duration.json");
+            it.write(RESULTS, &other);
+        },
+        &["it holds the results of 03 sleep-duration"],
+    ),
+    (
+        "a path of the machine",
+        |it| it.edit(RESULTS, "…/store.db", "/tmp/store.db"),
+        &[RESULTS, "paths of the machine"],
+    ),
+    (
+        "a new source",
+        |it| it.write("experiments/src/bin/02_new.rs", "fn main() {}\n"),
+        &["docs/src/02-new.md", "docs/results/02_new.json", "its list of experiments is not"],
+    ),
+    (
+        "a source that is gone",
+        |it| fs::remove_file(it.path("experiments/src/bin/01_drop_context.rs")).unwrap(),
+        &[PAGE, RESULTS, SNAPSHOT, "an experiment that is no more", "its list of experiments"],
+    ),
+    (
+        "contents without an experiment",
+        |it| it.edit("docs/src/SUMMARY.md", "- [03", "- [04"),
+        &["docs/src/SUMMARY.md: its list of experiments is not"],
+    ),
+    (
+        "no contents",
+        |it| fs::remove_file(it.path("docs/src/SUMMARY.md")).unwrap(),
+        &["there is no table of contents"],
+    ),
+    (
+        "a missing heading",
+        |it| it.edit(PAGE, "## Method", "Method"),
+        &["its headings are Question"],
+    ),
+    (
+        "headings out of order",
+        |it| {
+            it.edit(PAGE, "## Method", "## Aside");
+            it.edit(PAGE, "## What it means", "## Method");
+        },
+        &["they should be Question, Hypothesis, Method, Result, What it means, What to do instead"],
+    ),
+    (
+        "prose that is missing",
+        |it| it.edit(PAGE, "Words.", "<!-- prose is missing: all of it -->"),
+        &["a part of it is not written yet"],
+    ),
+    (
+        "a link that points nowhere",
+        |it| it.edit(PAGE, "Words.", "[See](02-nowhere.md#there)."),
+        &["its link to 02-nowhere.md#there points nowhere"],
+    ),
+    (
+        "a link of another page",
+        |it| it.write("docs/src/introduction.md", "[See](../none.md)\n"),
+        &["docs/src/introduction.md", "../none.md points nowhere"],
+    ),
+];
+
+#[test]
+fn every_disagreement_is_noticed_and_nothing_is_changed() {
+    for (name, disagree, words) in DISAGREEMENTS {
+        let workspace = complete();
+        disagree(&workspace);
+        let page = fs::read_to_string(workspace.path(PAGE)).ok();
+        let ran = workspace.run(&["notebooks", "--check"]);
+        assert_eq!(ran.code, Some(1), "{name}: {ran}");
+        for words in *words {
+            assert!(ran.stderr.contains(words), "{name}: no {words:?} in {ran}");
+        }
+        assert_eq!(fs::read_to_string(workspace.path(PAGE)).ok(), page, "{name}");
+    }
+}
