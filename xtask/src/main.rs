@@ -1,6 +1,5 @@
 //! The project's commands: `cargo xtask --help`.
 
-mod dates;
 mod experiments;
 mod failure;
 mod figures;

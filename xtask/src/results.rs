@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::SystemTime,
 };
 
 use lab::results::ExperimentResult;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{dates, workspace::Workspace};
+use crate::workspace::Workspace;
 
 /// The crates whose versions decide what an experiment finds.
 const SUBJECTS: [&str; 5] = ["deadpool", "deadpool-runtime", "deadpool-sync", "rusqlite", "tokio"];
@@ -75,7 +76,7 @@ impl Meta {
     /// The circumstances of a run that starts now.
     pub fn now(workspace: &Workspace, seed: u64, quick: bool, trials: Option<u32>) -> Self {
         Self {
-            started: dates::now(),
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             rustc: rustc_version(),
             os: env::consts::OS.to_owned(),
             arch: env::consts::ARCH.to_owned(),

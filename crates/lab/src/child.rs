@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     env,
     fs::File,
-    io,
+    io::{self, Write as _},
     panic::{self, PanicHookInfo},
     process::ExitCode,
     sync::OnceLock,
@@ -40,7 +40,7 @@ pub(crate) fn run_if_asked(experiment: &Experiment) -> Option<ExitCode> {
             return Some(ExitCode::from(2));
         }
     };
-    panic::set_hook(Box::new(hook(panic::take_hook())));
+    panic::set_hook(Box::new(report_panic));
     let trial = Trial { directory: &directory, seed, reporter };
     let ended = (variant.body)(&trial);
     if let Err(error) = &ended {
@@ -59,27 +59,29 @@ fn take_report_pipe() -> io::Result<&'static Reporter> {
     Ok(REPORTER.get_or_init(|| reporter))
 }
 
-/// A panic hook that reports the panic, and then does what the one before it does.
-fn hook(
-    before: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>,
-) -> impl Fn(&PanicHookInfo<'_>) + Sync + Send {
+/// A panic hook that reports the panic, and writes it to standard error as well.
+///
+/// It takes the place of the standard library's, which for the second panic of a thread prints a
+/// backtrace that nobody can switch off: finding the names for it takes ten times as long as all the
+/// rest of a trial that aborts.
+fn report_panic(info: &PanicHookInfo<'_>) {
     thread_local! {
         // Constant and without a destructor: it is there even while the thread's other locals are
         // being destroyed, which is when the panics happen that are studied here.
         static PANICS: Cell<u32> = const { Cell::new(0) };
     }
-    move |info| {
-        let nth = PANICS.get() + 1;
-        PANICS.set(nth);
-        if let Some(reporter) = REPORTER.get() {
-            let message = info.payload_as_str().unwrap_or("(not a text)");
-            let site = info.location().map_or_else(
-                || "unknown".to_owned(),
-                |at| site::normalise(at.file(), at.line(), at.column()),
-            );
-            let thread = thread::current();
-            reporter.panic(message, site, thread.name().unwrap_or("unnamed"), nth);
-        }
-        before(info);
+    let nth = PANICS.get() + 1;
+    PANICS.set(nth);
+    let message = info.payload_as_str().unwrap_or("(not a text)");
+    let site = info.location().map_or_else(
+        || "unknown".to_owned(),
+        |at| site::normalise(at.file(), at.line(), at.column()),
+    );
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    // The trial may have closed it.
+    let _ = writeln!(io::stderr(), "thread '{name}' panicked at {site}:\n{message}");
+    if let Some(reporter) = REPORTER.get() {
+        reporter.panic(message, site, name, nth);
     }
 }

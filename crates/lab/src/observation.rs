@@ -1,6 +1,6 @@
 //! What a trial observed, and what many trials observed together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +146,34 @@ impl Observation {
     }
 }
 
+/// `always 3`, `1 … 2 … 3` (smallest, middle, largest), or `false 1, true 4`.
+impl fmt::Display for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(spread) => write_spread(f, *spread, |number| number.to_string()),
+            Self::Nanoseconds(spread) => write_spread(f, *spread, |nanoseconds| {
+                format!("{:.1?}", Duration::from_nanos(nanoseconds.unsigned_abs()))
+            }),
+            Self::Count { values } => {
+                let counts = values.iter().map(|(word, count)| format!("{word} {count}"));
+                f.write_str(&counts.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+fn write_spread(
+    f: &mut fmt::Formatter<'_>,
+    Spread { min, median, max, .. }: Spread,
+    show: impl Fn(i64) -> String,
+) -> fmt::Result {
+    if min == max {
+        write!(f, "always {}", show(min))
+    } else {
+        write!(f, "{} … {} … {}", show(min), show(median), show(max))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +183,8 @@ mod tests {
         let numbers: Vec<Value> = [3, 1, 2].map(Value::from).to_vec();
         let spread = Observation::of(&numbers).and_then(|seen| seen.spread()).unwrap();
         assert_eq!((spread.n, spread.min, spread.median, spread.max), (3, 1, 2, 3));
+
+        assert_eq!(Observation::Integer(spread).to_string(), "1 … 2 … 3");
 
         let flags: Vec<Value> = [true, false, true].map(Value::from).to_vec();
         let flags = Observation::of(&flags).unwrap();
@@ -166,6 +196,7 @@ mod tests {
         let mixed = [Value::from(1), Value::from("one")];
         let mixed = Observation::of(&mixed).unwrap();
         assert_eq!((mixed.count("1"), mixed.count("one")), (1, 1));
+        assert_eq!(mixed.to_string(), "1 1, one 1");
         assert_eq!(mixed.spread(), None);
     }
 
@@ -175,5 +206,6 @@ mod tests {
         let json = serde_json::to_string(&spread).unwrap();
         assert_eq!(json, r#"{"kind":"nanoseconds","n":1,"min":5000,"median":5000,"max":5000}"#);
         assert_eq!(serde_json::from_str::<Observation>(&json).unwrap(), spread);
+        assert_eq!(spread.to_string(), "always 5.0µs");
     }
 }

@@ -10,7 +10,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
 use crate::{
-    observation::{Observation, Spread},
     record::Record,
     results::{Declaration, ExperimentResult, TrialExample, VariantResult},
 };
@@ -88,29 +87,9 @@ fn variants(variants: &[VariantResult], terminal: bool) -> Table {
 
 fn observations(to: &mut impl Write, variant: &VariantResult) -> io::Result<()> {
     for (name, observation) in &variant.observations {
-        let text = match observation {
-            Observation::Integer(spread) => numbers(*spread, |number| number.to_string()),
-            Observation::Nanoseconds(spread) => numbers(*spread, duration),
-            Observation::Count { values } => {
-                let counts = values.iter().map(|(word, count)| format!("{word} {count}"));
-                counts.collect::<Vec<_>>().join(", ")
-            }
-        };
-        writeln!(to, "{}: {name} {text}", variant.name)?;
+        writeln!(to, "{}: {name} {observation}", variant.name)?;
     }
     Ok(())
-}
-
-fn numbers(Spread { min, median, max, .. }: Spread, show: impl Fn(i64) -> String) -> String {
-    if min == max {
-        format!("always {}", show(min))
-    } else {
-        format!("{} … {} … {}", show(min), show(median), show(max))
-    }
-}
-
-fn duration(nanoseconds: i64) -> String {
-    format!("{:.1?}", Duration::from_nanos(nanoseconds.unsigned_abs()))
 }
 
 /// Trials that contradict what was predicted, with the commands that run them again.
