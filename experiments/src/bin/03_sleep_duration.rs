@@ -4,7 +4,7 @@
 //! project *rust-logout-issue* says why it should help: after the client was dropped, its tasks need
 //! time to complete before the runtime goes (claim A4).
 //!
-//! Three things can be waited between, and each is tried with no wait, and with longer ones up to a
+//! There are three places to wait in, and each is tried with no wait, and with longer ones up to a
 //! second:
 //!
 //! - **`drop-then-wait`** is the order of that project: drop the client, wait, shut the runtime down.

@@ -102,6 +102,8 @@ fn blocking_closure(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
+/// Tokio catches a panic in what a handle drops, and says nothing: with a single idle connection
+/// this would look clean. With several, the second panic is not to be caught.
 fn finished_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     let (runtime, store) = warm_store(trial, generation)?;
     let task = runtime.spawn(async move { store });

@@ -2,8 +2,8 @@
 //!
 //! A panic in a destructor is a panic like any other: it unwinds, and can be caught. But the pool
 //! drops *every* idle connection, and unwinding out of the first one's destructor goes on to drop
-//! the next, which panics too. A panic during an unwinding ends the process, whatever waits to catch
-//! it: `panic in a destructor during cleanup`, then SIGABRT.
+//! the next, which panics too. A panic that leaves a destructor during unwinding ends the process,
+//! whatever waits to catch it: `panic in a destructor during cleanup`, then SIGABRT.
 //!
 //! So how bad it is depends on how many connections sat idle, and nothing else changes here. Each
 //! store is dropped off context inside `catch_unwind`. With one connection the trial goes on

@@ -7,8 +7,8 @@
 //!
 //! The usual cure is a wrapper that keeps a `Handle` and enters it in its own `Drop`. It works, and
 //! it does not, and which of the two is decided by something that nobody looks at. Tokio keeps the
-//! context of a thread in a thread-local *of its own*. Destructors of thread-locals run in the
-//! reverse order of that in which the variables were first touched. So there are two orders:
+//! context of a thread in a thread-local *of its own*. Destructors of thread-locals run, on Linux, in
+//! the reverse order of that in which the variables were first touched. So there are two orders:
 //!
 //! - the thread used Tokio first and the wrapper's variable after it: the wrapper is destroyed
 //!   first, finds Tokio's variable alive, and the cure works;

@@ -7,8 +7,9 @@
 //! blocking closure that works for it: a query that is not to be interrupted. In the variants that
 //! are expected to wait, the query takes 50 ms. In those that are not, it goes on until it is let go,
 //! and that is done only after the trial has looked at what can be seen from outside: whether the
-//! query still runs, which files are still open, how many tasks the runtime counts (it does not count
-//! closures), whether the log is still there, and how long the call took.
+//! query still runs, which files are still open (no count of connections: while one holds a lock,
+//! SQLite keeps the descriptors of those that were closed beside it), how many tasks the runtime
+//! counts (it does not count closures), whether the log is still there, and how long the call took.
 //!
 //! `shutdown_background()` waits for nothing (claim A3), a limit that is too short ends as it does,
 //! and the work of the pool goes on afterwards (claim A8): nobody can know for how long, and a new

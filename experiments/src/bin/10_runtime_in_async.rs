@@ -9,10 +9,10 @@
 //!
 //! It does so whether the runtime is dropped by name, as a field of something that goes, or as the
 //! last clone of an `Arc`, of which nobody can tell by reading which clone it is. Experiment 01 asked
-//! for a context; here there is one, and it is the wrong kind: a *worker's*. The remedies are those
-//! that do not wait, or wait elsewhere: `shutdown_background()`, a thread that may block, or
-//! `block_in_place`, which makes the worker one. The first of them is the one that leaves work
-//! running (experiment 09).
+//! for a context, and here there is one. What is wrong is a second mark beside it: the thread is
+//! *driving async code*, and must not block. The remedies are those that do not wait, or wait
+//! elsewhere: `shutdown_background()`, a thread that may block, or `block_in_place`, which makes the
+//! worker one. The first of them is the one that leaves work running (experiment 09).
 //!
 //! Blocking *on* another runtime inside async code panics for the same reason.
 

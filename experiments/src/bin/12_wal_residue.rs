@@ -44,7 +44,7 @@ use mock_sdk::store::{Generation, Room, Store, residue, rusqlite::Connection};
 use sundown::evidence::open_files;
 use tokio::runtime::{Builder, Runtime};
 
-/// What the SDK makes of eight cores: four connections for each.
+/// What the SDK allows on eight physical cores: four connections for each.
 const CONNECTIONS: usize = 32;
 
 /// How many rows are only in the log.

@@ -81,7 +81,9 @@ fn every_kind_of_difference_is_put_in_words() {
 fn accept_writes_the_snapshots_and_the_next_run_matches() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
+    workspace.run(&["experiments"]).expect_code(1);
     workspace.run(&["experiments", "--accept"]).expect_code(0).says("written");
+    assert!(!workspace.exists("experiments/snapshots/01_drop_context.snap.new"));
     let snapshot = workspace.read("experiments/snapshots/01_drop_context.snap");
     assert!(snapshot.contains("hazard   old/outside-alive  always aborted"), "{snapshot}");
     assert!(!snapshot.contains(&workspace.root().display().to_string()), "{snapshot}");
