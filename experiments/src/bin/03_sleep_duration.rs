@@ -52,8 +52,13 @@ fn main() -> ExitCode {
                 .about("dropped off context, then shut down at once"),
         )
         .variants(
-            each_generation(hazard, "drop-then-wait/1s", always(Aborted), drop_then_wait(VERY_LONG))
-                .about("dropped off context, then a wait, then shut down"),
+            each_generation(
+                hazard,
+                "drop-then-wait/1s",
+                always(Aborted),
+                drop_then_wait(VERY_LONG),
+            )
+            .about("dropped off context, then a wait, then shut down"),
         )
         .variants(
             each_generation(control, "drop-inside/0ms", always(Clean), drop_inside_without_wait)
@@ -73,9 +78,14 @@ fn main() -> ExitCode {
                 .trials(10),
         )
         .variants(
-            each_generation(hazard, "down-then-wait/1s", always(Aborted), down_then_wait(VERY_LONG))
-                .about("the same, with a very long wait")
-                .trials(5),
+            each_generation(
+                hazard,
+                "down-then-wait/1s",
+                always(Aborted),
+                down_then_wait(VERY_LONG),
+            )
+            .about("the same, with a very long wait")
+            .trials(5),
         )
         .variants(
             each_generation(control, "init-task/0ms", always(Clean), init_task(NO_WAIT))

@@ -31,7 +31,9 @@ use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
     Experiment::new(env!("CARGO_BIN_NAME"))
-        .question("Where can the last owner of a client be, and in which of these places is it safe?")
+        .question(
+            "Where can the last owner of a client be, and in which of these places is it safe?",
+        )
         .hypothesis(
             "What a task or a blocking closure owns is dropped in context, even at shutdown. What \
              a handle, a channel or a plain thread owns is dropped wherever that is let go.",

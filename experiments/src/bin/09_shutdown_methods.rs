@@ -125,7 +125,11 @@ fn look_after(
         let work = store.interact("query", move |_| {
             let _ended = ended;
             let _ = started.send(());
-            let _ = is_let_go.recv_timeout(if query == Query::OfFixedLength { QUERY } else { Duration::MAX });
+            let _ = is_let_go.recv_timeout(if query == Query::OfFixedLength {
+                QUERY
+            } else {
+                Duration::MAX
+            });
             under_way.store(false, Ordering::Release);
             Ok(())
         });

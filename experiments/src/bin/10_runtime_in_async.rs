@@ -43,7 +43,9 @@ fn main() -> ExitCode {
         )
         .variants(
             each_generation(hazard, "field-of-a-client", always(Panicked), field_of_a_client)
-                .about("a client that owns its runtime and its store, dropped in a task of another"),
+                .about(
+                    "a client that owns its runtime and its store, dropped in a task of another",
+                ),
         )
         .variant(
             hazard("last-clone", always(Panicked), last_clone)
