@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_seat_and_its_label_are_small() {
-        assert!(mem::size_of::<Entry>() <= 48, "{}", mem::size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 48, "{}", size_of::<Entry>());
     }
 
     #[test]
