@@ -3,8 +3,42 @@
 //! What breaks when a runtime goes down before everything that depends on it, the experiments of
 //! this workspace show; what does not break, and why, is built here.
 //!
+//! The first four need no runtime: they work in async code of any executor, and on plain threads
+//! with a limit. Their every interleaving is checked by loom, from this source (`tests/loom.rs`).
+//!
 //! | module | what it gives |
 //! | --- | --- |
+//! | [`flag`] | a flag that goes up once |
+//! | [`gate`] | the point of no return: cancelled or committed, never both |
+//! | [`oneshot`] | a channel by which one party confirms something to another |
+//! | [`latch`] | a signal that is given once, to any number of waiters |
+//! | [`stop`] | the signal that a task holds, cheap enough for every turn of a hot loop |
+//! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
+//! | [`group`] | the same for a million tasks |
+//! | [`shutdown`] | what every shutdown returns, and shutting down a list of things in order |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
 
+mod blocking;
+mod crew;
 pub mod evidence;
+pub mod flag;
+pub mod gate;
+#[cfg(not(loom))]
+pub mod group;
+pub mod latch;
+/// The crew by itself, for the models: under loom there is no Tokio to spawn on.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod modelled;
+#[cfg(not(loom))]
+mod observe;
+pub mod oneshot;
+mod registry;
+#[cfg(not(loom))]
+pub mod shutdown;
+pub mod stop;
+mod sync;
+#[cfg(not(loom))]
+pub mod task;
+#[cfg(not(loom))]
+mod timer;

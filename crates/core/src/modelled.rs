@@ -1,0 +1,103 @@
+//! The crew as the models see it: what [`task`](crate) and `group` do, with the member's future
+//! returned to be polled by a model's thread instead of spawned on a runtime.
+
+use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
+
+use crate::{
+    crew::{Comer, Crew as Inner, Told},
+    latch::Latch,
+    registry::Label,
+    stop::Stop,
+};
+
+/// A crew.
+#[derive(Clone)]
+pub struct Crew(Arc<Inner>);
+
+/// How the members of a crew ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// How many completed.
+    pub completed: usize,
+    /// How many were dropped.
+    pub aborted: usize,
+    /// How many were refused.
+    pub refused: usize,
+    /// How many panicked.
+    pub panicked: usize,
+}
+
+impl Crew {
+    /// A crew without members.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Inner::new())
+    }
+
+    /// As `TaskGroup::child`.
+    #[must_use]
+    pub fn child(&self) -> Option<Self> {
+        self.0.child(label()).ok().map(Self)
+    }
+
+    /// As `TaskGroup::spawn`, up to the spawning.
+    pub fn member<F: Future<Output = ()>, W: FnOnce(Stop) -> F>(
+        &self,
+        work: W,
+    ) -> Option<impl Future<Output = ()> + use<F, W>> {
+        self.0.member(Comer::Stranger, label(), work).ok()
+    }
+
+    /// As `Stop::spawn`, up to the spawning.
+    pub fn brought<F: Future<Output = ()>, W: FnOnce(Stop) -> F>(
+        &self,
+        work: W,
+    ) -> Option<impl Future<Output = ()> + use<F, W>> {
+        self.0.member(Comer::BroughtByMember, label(), work).ok()
+    }
+
+    /// As `TaskGroup::stop`.
+    pub fn stop(&self) {
+        self.0.tell(Told::Stop);
+    }
+
+    /// As `TaskGroup::abort`.
+    pub fn abort(&self) {
+        self.0.tell(Told::Abort);
+    }
+
+    /// Fires when everybody has ended and nobody comes any more.
+    #[must_use]
+    pub fn closed(&self) -> &Latch {
+        self.0.closed()
+    }
+
+    /// How many are at work.
+    #[must_use]
+    pub fn at_work(&self) -> usize {
+        self.0.at_work()
+    }
+
+    /// How the members ended, so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let tally = self.0.tally();
+        Tally {
+            completed: self.0.completed(),
+            aborted: tally.aborted,
+            refused: tally.refused,
+            panicked: tally.panicked.len(),
+        }
+    }
+}
+
+impl Default for Crew {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[track_caller]
+fn label() -> Label {
+    Label { name: Cow::Borrowed("member"), spawned_at: Location::caller() }
+}

@@ -1,0 +1,59 @@
+//! What a shutdown tells the outside: `tracing` events and `metrics` counters, each behind a feature
+//! of that name.
+
+use std::{panic::Location, time::Duration};
+
+/// How a shutdown came out, as the label of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything came to its end by itself.
+    Graceful,
+    /// Something had to be dropped.
+    Aborted,
+    /// Something panicked.
+    Panicked,
+    /// Something still runs.
+    TimedOut,
+}
+
+impl Outcome {
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Graceful => "graceful",
+            Self::Aborted => "aborted",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// A shutdown ended.
+#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(unused_variables))]
+pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
+    #[cfg(feature = "tracing")]
+    if outcome == Outcome::Graceful {
+        tracing::debug!(component, ?elapsed, outcome = outcome.word(), "shut down");
+    } else {
+        tracing::warn!(component, ?elapsed, outcome = outcome.word(), "shut down");
+    }
+    #[cfg(feature = "metrics")]
+    {
+        let labels = [("component", component.to_owned()), ("outcome", outcome.word().to_owned())];
+        metrics::counter!("sundown_shutdown_total", &labels).increment(1);
+        metrics::histogram!("sundown_shutdown_seconds", "component" => component.to_owned())
+            .record(elapsed.as_secs_f64());
+    }
+}
+
+/// The last owner went away without a shutdown, and what it owned is dropped.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_>, at_work: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        component,
+        %spawned_at,
+        at_work,
+        "dropped without a shutdown: aborting; call shutdown() or drain() before"
+    );
+}

@@ -1,0 +1,113 @@
+//! The signal that a task holds: whether it is to come to an end.
+//!
+//! A loop that selects on a signal makes a new future in each turn, and the usual signals pay for
+//! that: `CancellationToken::cancelled()` enters and leaves a locked list every time. Here what is
+//! registered belongs to the handle and not to the future, and stays registered from turn to turn: a
+//! turn costs one load of a flag and one comparison of wakers.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    crew::{Crew, Told},
+    registry::Seat,
+};
+
+/// A stop signal. It is a future, which is ready once its task is to come to an end, and remains so:
+/// `.await` it, select on `&mut stop`, or hand it to whoever takes a future, such as
+/// `axum::serve(…).with_graceful_shutdown(stop)`.
+///
+/// ```
+/// # use sundown::stop::Stop;
+/// async fn work(mut stop: Stop) {
+///     let mut interval = tokio::time::interval(std::time::Duration::from_secs(60));
+///     loop {
+///         tokio::select! {
+///             () = &mut stop => break,
+///             _ = interval.tick() => { /* work */ }
+///         }
+///     }
+/// }
+/// ```
+///
+/// A clone may go to another task; each has its own place to be woken in.
+pub struct Stop {
+    crew: Arc<Crew>,
+    /// The seat of the member that this signal was made for.
+    member: Seat,
+    /// A seat of its own, where it is polled by somebody else than that member's task.
+    own: Seat,
+    /// The waker that is registered, in one of the two. Holding it keeps it from being mistaken for
+    /// another that comes to the same address.
+    registered: Option<Waker>,
+}
+
+impl Stop {
+    pub(crate) const fn of_member(crew: Arc<Crew>, member: Seat) -> Self {
+        Self { crew, member, own: Seat::NOWHERE, registered: None }
+    }
+
+    /// Whether it is time to come to an end. One load.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.crew.told() > Told::Nothing
+    }
+
+    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
+    pub(crate) const fn crew(&self) -> &Arc<Crew> {
+        &self.crew
+    }
+
+    /// Registers a waker, and then looks again.
+    fn register(&mut self, waker: &Waker) -> Poll<()> {
+        // The member's task left its waker before it polled us: where we are polled by that task,
+        // nothing more is needed.
+        let registry = self.crew.registry();
+        if self.own != Seat::NOWHERE || !registry.is_woken_by(self.member, waker) {
+            if self.own == Seat::NOWHERE {
+                self.own = registry.sit(None, None);
+            }
+            registry.set_waker(self.own, waker);
+        }
+        self.registered = Some(waker.clone());
+        // Either `wake_all` has not been here yet, and will find the waker, or the signal is raised.
+        if self.is_raised() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Future for Stop {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_raised() {
+            return Poll::Ready(());
+        }
+        match &self.registered {
+            Some(registered) if registered.will_wake(context.waker()) => Poll::Pending,
+            _ => self.register(context.waker()),
+        }
+    }
+}
+
+impl Clone for Stop {
+    fn clone(&self) -> Self {
+        Self::of_member(Arc::clone(&self.crew), self.member)
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.crew.registry().leave(self.own);
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").field("is_raised", &self.is_raised()).finish_non_exhaustive()
+    }
+}

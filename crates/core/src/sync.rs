@@ -1,0 +1,22 @@
+//! One switch between `std` and `loom`: the models of `tests/loom.rs` check the shipped source.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{
+    Arc, Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+};
+
+use std::sync::PoisonError;
+
+/// Locks, whether a thread panicked while it held the lock or not.
+///
+/// Nothing of ours panics under a lock, and wakers and destructors of others are called only after
+/// it: what it guards is whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

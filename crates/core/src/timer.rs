@@ -1,0 +1,214 @@
+//! Limits that hold under any executor, and when the executor is stuck.
+//!
+//! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics
+//! where there is none, and it is late where that runtime is blocked, which is when a limit matters
+//! most. So limits are kept by a thread of their own. It is started for the first limit and ends
+//! with the last: a process that is not shutting anything down does not have it.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pin_project_lite::pin_project;
+
+/// Awaits a future for at most so long; then `None`, and the future is dropped.
+///
+/// A limit of zero polls it once. A limit beyond what the clock can tell, [`Duration::MAX`] say, is
+/// none. Where no thread can be started to keep the limit, it counts as passed.
+pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
+    Within { future, alarm: Alarm { deadline: Instant::now().checked_add(limit), set: None } }
+}
+
+pin_project! {
+    /// See [`within`].
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: F,
+        alarm: Alarm,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let within = self.project();
+        if let Poll::Ready(output) = within.future.poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        let Some(deadline) = within.alarm.deadline else { return Poll::Pending };
+        if Instant::now() >= deadline || within.alarm.set(deadline, context.waker()).is_err() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+}
+
+/// A waker that the clock is to wake at a deadline; forgotten when this is dropped.
+struct Alarm {
+    deadline: Option<Instant>,
+    set: Option<(Key, Waker)>,
+}
+
+impl Alarm {
+    fn set(&mut self, deadline: Instant, waker: &Waker) -> io::Result<()> {
+        match &self.set {
+            Some((_, known)) if known.will_wake(waker) => return Ok(()),
+            _ => {}
+        }
+        self.unset();
+        let key = CLOCK.set(deadline, waker.clone())?;
+        self.set = Some((key, waker.clone()));
+        Ok(())
+    }
+
+    fn unset(&mut self) {
+        if let Some((key, _)) = self.set.take() {
+            CLOCK.unset(key);
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.unset();
+    }
+}
+
+/// When, and which of those at the same moment.
+type Key = (Instant, u64);
+
+/// All alarms of the process.
+struct Clock {
+    alarms: Mutex<Alarms>,
+    changed: Condvar,
+}
+
+struct Alarms {
+    wakers: BTreeMap<Key, Waker>,
+    next: u64,
+    /// Whether the thread runs. It ends itself, under the lock, when there is no alarm.
+    running: bool,
+}
+
+static CLOCK: Clock = Clock {
+    alarms: Mutex::new(Alarms { wakers: BTreeMap::new(), next: 0, running: false }),
+    changed: Condvar::new(),
+};
+
+impl Clock {
+    fn lock(&self) -> MutexGuard<'_, Alarms> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&'static self, deadline: Instant, waker: Waker) -> io::Result<Key> {
+        let mut alarms = self.lock();
+        let key = (deadline, alarms.next);
+        alarms.next += 1;
+        if !alarms.running {
+            let clock = thread::Builder::new().name("sundown-clock".to_owned());
+            clock.spawn(|| self.run())?;
+            alarms.running = true;
+        }
+        let soonest = alarms.wakers.first_key_value().is_none_or(|(first, _)| key < *first);
+        alarms.wakers.insert(key, waker);
+        drop(alarms);
+        if soonest {
+            self.changed.notify_one();
+        }
+        Ok(key)
+    }
+
+    fn unset(&self, key: Key) {
+        let mut alarms = self.lock();
+        let waker = alarms.wakers.remove(&key);
+        let last = alarms.wakers.is_empty();
+        drop(alarms);
+        drop(waker);
+        if last {
+            // The thread has nothing left to wait for.
+            self.changed.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        let mut alarms = self.lock();
+        loop {
+            let Some((&(deadline, _), _)) = alarms.wakers.first_key_value() else {
+                alarms.running = false;
+                return;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let due = alarms.wakers.pop_first();
+                drop(alarms);
+                // Somebody else's code: not under the lock.
+                if let Some((_, waker)) = due {
+                    waker.wake();
+                }
+                alarms = self.lock();
+            } else {
+                alarms = match self.changed.wait_timeout(alarms, left) {
+                    Ok((alarms, _)) => alarms,
+                    Err(poisoned) => poisoned.into_inner().0,
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn what_is_ready_is_not_late() {
+        assert_eq!(block_on(within(Duration::ZERO, ready(1))), Some(1));
+        assert_eq!(block_on(within(Duration::MAX, ready(1))), Some(1));
+    }
+
+    #[test]
+    fn a_limit_is_kept_without_any_runtime() {
+        for limit in [Duration::ZERO, Duration::from_millis(20)] {
+            let began = Instant::now();
+            assert_eq!(block_on(within(limit, pending::<()>())), None);
+            assert!(began.elapsed() >= limit);
+        }
+    }
+
+    #[test]
+    fn many_limits_at_once_are_each_kept() {
+        let waits: Vec<_> = (0..50)
+            .map(|at| {
+                thread::spawn(move || {
+                    let limit = Duration::from_millis(at);
+                    let began = Instant::now();
+                    assert_eq!(block_on(within(limit, pending::<()>())), None);
+                    began.elapsed() >= limit
+                })
+            })
+            .collect();
+        assert!(waits.into_iter().all(|wait| wait.join().unwrap()));
+    }
+
+    #[test]
+    fn a_limit_that_was_given_up_is_forgotten() {
+        let far = within(Duration::from_secs(3600), pending::<()>());
+        assert_eq!(block_on(within(Duration::from_millis(5), far)), None);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while CLOCK.lock().running && CLOCK.lock().wakers.keys().any(|(at, _)| *at > deadline) {
+            assert!(Instant::now() < deadline, "the alarm of an hour is still set");
+        }
+    }
+}
