@@ -65,6 +65,8 @@ impl Guardian {
             .arg(ARGUMENT)
             .arg(&run)
             .args(directory)
+            // Of nobody's run: where we are killed as a part of one, this has its work still to do.
+            .env_remove(stray::RUN)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -74,10 +76,10 @@ impl Guardian {
         Ok(Self { child, pipe, run })
     }
 
-    /// The name of the run. A process that inherits it in its environment as [`stray::RUN`] is
-    /// found by it, whatever group it has gone to.
-    pub(crate) fn run(&self) -> &str {
-        &self.run
+    /// Marks a command, so that the process, and whatever comes of it, is found on Linux whatever
+    /// group it has gone to, and before it could be [watched](Self::watch) at all.
+    pub fn mark(&self, command: &mut Command) {
+        command.env(stray::RUN, &self.run);
     }
 
     /// The guardian's own process.

@@ -248,7 +248,8 @@ impl Sandbox {
         [report, stdout, stderr]: [io::PipeWriter; 3],
     ) -> Result<Child, SandboxError> {
         let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
-        let mut child = Command::new(command.program)
+        let mut process = Command::new(command.program);
+        process
             .args(&command.arguments)
             .env_clear()
             .envs(env::var_os("PATH").map(|path| ("PATH", path)))
@@ -256,17 +257,14 @@ impl Sandbox {
             .env("TMPDIR", directory)
             .env("LANG", "C")
             .env("RUST_BACKTRACE", "0")
-            .env(stray::RUN, self.guardian.run())
             .current_dir(directory)
             .process_group(0)
             .stdin(report)
             .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .map_err(|source| SandboxError::Start {
-                program: command.program.to_owned(),
-                source,
-            })?;
+            .stderr(stderr);
+        self.guardian.mark(&mut process);
+        let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
+        let mut child = process.spawn().map_err(start)?;
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
         if let Err(gone) = self.guardian.watch(child.id()) {
             let _ = child.kill().and_then(|()| child.wait());

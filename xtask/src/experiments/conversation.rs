@@ -67,6 +67,7 @@ pub fn hold(
     run: &Run<'_>,
     mut listen: impl FnMut(&[u8]) -> Reply,
 ) -> io::Result<Ended> {
+    run.guardian.mark(&mut command);
     let child = command
         .process_group(0)
         .stdin(Stdio::null())
