@@ -3,6 +3,7 @@
 mod experiments;
 mod failure;
 mod figures;
+mod loom;
 mod notebooks;
 mod output;
 mod results;
@@ -20,6 +21,7 @@ use crate::{failure::Failure, workspace::Workspace};
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Command {
     Experiments(experiments::Options),
+    Loom(loom::Options),
     Notebooks(notebooks::Options),
 }
 
@@ -33,6 +35,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     let workspace = Workspace::find()?;
     match command {
         Command::Experiments(options) => experiments::run(options, &workspace),
+        Command::Loom(options) => loom::run(options, &workspace),
         Command::Notebooks(options) => notebooks::run(options, &workspace),
     }
 }
