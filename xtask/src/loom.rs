@@ -1,4 +1,4 @@
-//! `cargo xtask loom`: explores every interleaving of the primitives, and says how many there were.
+//! `cargo xtask loom`: explores the interleavings of the primitives, and says how many there were.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -19,12 +19,13 @@ use crate::{failure::Failure, output, workspace::Workspace};
 const MODEL: &str = "model ";
 const TWIN: &str = "twin ";
 
-/// Explore every interleaving of the kit's primitives with loom.
+/// Explore the interleavings of the kit's primitives, with loom and with shuttle.
 ///
 /// Builds package `core` with `--cfg loom`, in a target directory of its own, and runs its models:
 /// the shipped source, every order of its atomic steps. A broken twin makes the mistake that the
-/// shipped code avoids, and must be caught. Exits 0 when all models hold and all twins are caught,
-/// 1 when not. The same by hand: RUSTFLAGS="--cfg loom" cargo test -p core --release --test loom
+/// shipped code avoids, and must be caught. Then shuttle tries larger ones by random schedules.
+/// Exits 0 when all models hold and all twins are caught, 1 when not. The models by hand:
+/// RUSTFLAGS="--cfg loom" cargo test -p core --release --test loom
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Only the models whose test's name contains this
@@ -76,20 +77,54 @@ enum Kind {
     Twin,
 }
 
+/// What runs the models: a test of package `core`, and the flags that it is built with.
+const CHECKERS: [(&str, &str); 2] =
+    [("loom", "--cfg loom"), ("shuttle", "--cfg loom --cfg shuttle")];
+
 /// Runs the command.
 pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::install()?;
     let began = Instant::now();
-    let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    flags.push_str(" --cfg loom");
+    let (mut explored, mut held) = (Vec::new(), true);
+    for (test, flags) in CHECKERS {
+        held &= check(test, flags, options, workspace, &interrupt, &mut explored)?;
+        if interrupt.raised() {
+            break;
+        }
+    }
+    if explored.is_empty() && held {
+        return Err(LoomError::Nothing.into());
+    }
+    explored.sort_by(|one, other| one.name.cmp(&other.name));
+    print(&explored, options.format, began.elapsed())?;
+    Ok(match held {
+        _ if interrupt.raised() => ExitCode::from(interrupt::EXIT_CODE),
+        true => ExitCode::SUCCESS,
+        false => {
+            output::complain("a model failed, or a broken twin was not caught; see above");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Runs the models of one checker, and says whether all held.
+fn check(
+    test: &str,
+    flags: &str,
+    options: &Options,
+    workspace: &Workspace,
+    interrupt: &Interrupt,
+    explored: &mut Vec<Explored>,
+) -> Result<bool, Failure> {
+    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut cargo = workspace
         .cargo()
-        .args(["test", "--package", "core", "--release", "--test", "loom"])
+        .args(["test", "--package", "core", "--release", "--test", test])
         .arg("--target-dir")
-        .arg(workspace.target()?.join("loom"))
+        .arg(workspace.target()?.join(test))
         .args(["--", "--nocapture"])
         .args(&options.only)
-        .env("RUSTFLAGS", flags.trim())
+        .env("RUSTFLAGS", format!("{given} {flags}").trim())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -103,7 +138,6 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
         stderr.map(|mut stderr| stderr.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
     });
-    let mut explored = Vec::new();
     for line in cargo.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
         if let Some(model) = line.ok().and_then(|line| parse(&line)) {
             output::note(&format!("{} ({})", model.name, model.time));
@@ -113,24 +147,12 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
             let _ = cargo.kill();
         }
     }
-    let status = cargo.wait()?;
+    let held = cargo.wait()?.success();
     let noise = noise.join().unwrap_or_default();
-    if !status.success() && !interrupt.raised() {
+    if !held && !interrupt.raised() {
         output::note(&noise);
     }
-    if explored.is_empty() && status.success() {
-        return Err(LoomError::Nothing.into());
-    }
-    explored.sort_by(|one, other| one.name.cmp(&other.name));
-    print(&explored, options.format, began.elapsed())?;
-    Ok(match status.success() {
-        _ if interrupt.raised() => ExitCode::from(interrupt::EXIT_CODE),
-        true => ExitCode::SUCCESS,
-        false => {
-            output::complain("a model failed, or a broken twin was not caught; see above");
-            ExitCode::FAILURE
-        }
-    })
+    Ok(held)
 }
 
 /// Understands `model NAME: 13 interleavings, unbounded, 1.2ms` and `twin NAME: caught, 1.2ms`.
@@ -177,7 +199,7 @@ fn print(explored: &[Explored], format: Format, took: Duration) -> Result<(), Fa
     let (count, twins) = (models.clone().count(), explored.len() - models.clone().count());
     let all: u64 = models.filter_map(|model| model.interleavings).sum();
     output::print(&format!(
-        "{}\n\n{count} models hold in {all} interleavings, {twins} broken twins are caught; \
+        "{}\n\n{count} models explored in {all} interleavings, {twins} broken twins caught; \
          {:.0} s with the build\n",
         table.trim_fmt(),
         took.as_secs_f64()

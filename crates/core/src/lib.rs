@@ -42,3 +42,5 @@ mod sync;
 pub mod task;
 #[cfg(not(loom))]
 mod timer;
+#[cfg(all(feature = "tokio-util", not(loom)))]
+mod token;

@@ -9,7 +9,7 @@ use std::{borrow::Cow, mem, panic::Location, task::Waker};
 use crate::sync::{Mutex, lock};
 
 /// How many locks share the work. One under loom, so that its threads meet.
-const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
+const SHARDS: usize = if cfg!(all(loom, not(shuttle))) { 1 } else { 16 };
 
 /// How many seats are allocated at a time.
 const BLOCK: usize = 64;
@@ -183,7 +183,7 @@ impl Registry {
 }
 
 /// The shard of this thread: threads are dealt out over the shards as they come.
-#[cfg(not(loom))]
+#[cfg(any(not(loom), shuttle))]
 fn here() -> usize {
     use std::{
         cell::Cell,
@@ -204,7 +204,7 @@ fn here() -> usize {
     here
 }
 
-#[cfg(loom)]
+#[cfg(all(loom, not(shuttle)))]
 const fn here() -> usize {
     0
 }

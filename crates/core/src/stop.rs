@@ -63,6 +63,13 @@ impl Stop {
         &self.crew
     }
 
+    /// Has this waker woken by everything that the crew is told, for as long as the crew lives.
+    #[cfg(all(feature = "tokio-util", not(loom)))]
+    pub(crate) fn wake_forever(&self, waker: &Waker) {
+        let registry = self.crew.registry();
+        registry.set_waker(registry.sit(None, None), waker);
+    }
+
     /// Registers a waker, and then looks again.
     fn register(&mut self, waker: &Waker) -> Poll<()> {
         // The member's task left its waker before it polled us: where we are polled by that task,

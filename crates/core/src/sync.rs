@@ -1,7 +1,15 @@
 //! One switch between `std` and `loom`: the models of `tests/loom.rs` check the shipped source.
+//!
+//! With `--cfg shuttle` besides, it is shuttle that runs them, by random schedules: for numbers of
+//! threads that loom cannot explore in full.
 
-#[cfg(loom)]
+#[cfg(all(loom, not(shuttle)))]
 pub(crate) use loom::sync::{
+    Arc, Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+};
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::{
     Arc, Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };

@@ -7,7 +7,7 @@
 //!
 //! A model that cannot fail shows nothing. So each has a broken twin beside it, which makes the
 //! mistake that the shipped code avoids, and which loom must catch.
-#![cfg(loom)]
+#![cfg(all(loom, not(shuttle)))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a model fails by panicking")]
 
 use std::{

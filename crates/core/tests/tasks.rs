@@ -227,8 +227,10 @@ fn a_task_that_does_not_yield_is_named_at_the_limit() {
                     started.send(()).unwrap();
                     let _ = is_let_go.recv();
                 });
-                task.send(stuck.unwrap()).unwrap();
-                tokio::task::yield_now().await;
+                let stuck = stuck.unwrap();
+                task.send(stuck.clone()).unwrap();
+                // The runtime stays until it has started, and on until it has ended.
+                until_yielding(|| stuck.has_ended()).await;
             });
         });
         let task: BackgroundTask<()> = is_task.recv().unwrap();

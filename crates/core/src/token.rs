@@ -1,0 +1,72 @@
+//! The bridge to `tokio_util`'s `CancellationToken`, in both directions. Behind the feature
+//! `tokio-util`.
+
+use std::{
+    sync::Arc,
+    task::{Wake, Waker},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{group::TaskGroup, task::SpawnError};
+
+impl TaskGroup {
+    /// Stops the group when a token is cancelled. The wait for that is a member of the group, which
+    /// ends with it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use sundown::group::TaskGroup;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sundown::task::SpawnError> {
+    /// let token = CancellationToken::new();
+    /// let group = TaskGroup::new("workers");
+    /// group.stop_on(token.clone())?;
+    /// group.spawn("worker", |stop| stop)?;
+    /// token.cancel();
+    /// group.stop_signal().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`TaskGroup::spawn`].
+    #[track_caller]
+    pub fn stop_on(&self, token: CancellationToken) -> Result<(), SpawnError> {
+        self.stop_when(token.cancelled_owned())
+    }
+
+    /// Cancels a token when the group is told to stop, or at once where it has been. Needs no task
+    /// and no runtime.
+    ///
+    /// ```
+    /// use sundown::group::TaskGroup;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// let group = TaskGroup::new("workers");
+    /// let token = CancellationToken::new();
+    /// group.cancel_on_stop(token.clone());
+    /// group.stop();
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn cancel_on_stop(&self, token: CancellationToken) {
+        let stop = self.stop_signal();
+        let cancel = Arc::new(Cancel(token));
+        // First it can be woken, then it looks: a stop in between is not missed.
+        stop.wake_forever(&Waker::from(Arc::clone(&cancel)));
+        if stop.is_raised() {
+            cancel.wake();
+        }
+    }
+}
+
+/// Cancels a token when it is woken, however often.
+struct Cancel(CancellationToken);
+
+impl Wake for Cancel {
+    fn wake(self: Arc<Self>) {
+        self.0.cancel();
+    }
+}

@@ -1,0 +1,171 @@
+//! What a shutdown tells the outside: events and counts, each behind its feature.
+#![cfg(all(not(loom), feature = "metrics", feature = "tracing"))]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fmt::Write as _,
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use sundown::{group::TaskGroup, task::BackgroundTask};
+use tokio::runtime::Builder;
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+/// What was observed, in order, one line each.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn push(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("sundown")
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &Event<'_>) {
+        struct Fields(String);
+        impl Visit for Fields {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                if field.name() != "elapsed" {
+                    let _ = write!(self.0, " {}={value:?}", field.name());
+                }
+            }
+        }
+        let mut fields = Fields(event.metadata().level().to_string());
+        event.record(&mut fields);
+        self.push(fields.0);
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// A counter or a histogram that writes what it is told.
+struct Writes(Log, String);
+
+impl CounterFn for Writes {
+    fn increment(&self, value: u64) {
+        self.0.push(format!("{} +{value}", self.1));
+    }
+    fn absolute(&self, value: u64) {
+        self.0.push(format!("{} ={value}", self.1));
+    }
+}
+
+impl HistogramFn for Writes {
+    fn record(&self, value: f64) {
+        assert!(value >= 0.0);
+        self.0.push(format!("{} recorded", self.1));
+    }
+}
+
+impl Recorder for Log {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(Writes(self.clone(), named(key))))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("there is no gauge {key}")
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(Writes(self.clone(), named(key))))
+    }
+}
+
+fn named(key: &Key) -> String {
+    let labels: Vec<_> =
+        key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+    format!("{}{{{}}}", key.name(), labels.join(","))
+}
+
+/// What a piece of code on a runtime of one thread lets the outside know.
+fn observed(code: impl AsyncFnOnce()) -> Vec<String> {
+    let log = Log::default();
+    tracing::subscriber::with_default(log.clone(), || {
+        metrics::with_local_recorder(&log, || {
+            Builder::new_current_thread().build().unwrap().block_on(code());
+        });
+    });
+    std::mem::take(&mut *log.0.lock().unwrap())
+}
+
+const PLENTY: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_graceful_shutdown_is_an_event_and_a_count() {
+    let lines = observed(async || {
+        let task = BackgroundTask::spawn("sync", |stop| stop).unwrap();
+        task.shutdown_within(PLENTY).await.unwrap();
+    });
+    assert_eq!(
+        lines,
+        [
+            r#"DEBUG message=shut down component="sync" outcome="graceful""#,
+            "sundown_shutdown_total{component=sync,outcome=graceful} +1",
+            "sundown_shutdown_seconds{component=sync} recorded",
+        ]
+    );
+}
+
+#[test]
+fn an_abort_and_a_panic_are_told_apart() {
+    let lines = observed(async || {
+        let group = TaskGroup::new("deaf");
+        group.spawn("deaf", |_| pending()).unwrap();
+        group.drain(Duration::from_millis(20)).await;
+        let group = TaskGroup::new("unlucky");
+        group.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
+        group.drain(PLENTY).await;
+    });
+    let totals: Vec<_> = lines.iter().filter(|line| line.contains("_total")).collect();
+    assert_eq!(
+        totals,
+        [
+            "sundown_shutdown_total{component=deaf,outcome=aborted} +1",
+            "sundown_shutdown_total{component=unlucky,outcome=panicked} +1",
+        ]
+    );
+    assert_eq!(lines.iter().filter(|line| line.starts_with("WARN")).count(), 2, "{lines:?}");
+}
+
+#[test]
+fn what_is_dropped_without_a_shutdown_is_named() {
+    let lines = observed(async || {
+        drop(BackgroundTask::spawn("forgotten", |stop| stop).unwrap());
+    });
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.starts_with("WARN message=dropped without a shutdown: aborting;"), "{line}");
+    assert!(line.contains(r#"component="forgotten""#), "{line}");
+    assert!(line.contains("tests/observed.rs"), "{line}");
+}
+
+#[test]
+fn a_task_that_had_ended_is_dropped_without_a_word() {
+    let lines = observed(async || {
+        let task = BackgroundTask::spawn("short", |_| async {}).unwrap();
+        while !task.has_ended() {
+            tokio::task::yield_now().await;
+        }
+        drop(task);
+    });
+    assert!(lines.is_empty(), "{lines:?}");
+}
