@@ -115,9 +115,12 @@ fn compare(line: &Line<'_>, variant: &VariantResult, sentences: &mut Vec<String>
     }
     let sites = variant.sites.join(", ");
     if line.sites != sites {
-        let place = |sites: &str| if sites.is_empty() { "nowhere" } else { sites }.to_owned();
+        let place = |sites: &str| match sites {
+            "" => "nowhere".to_owned(),
+            sites => format!("at {sites}"),
+        };
         sentences.push(format!(
-            "variant {name} was expected to panic at {}, and did at {}",
+            "variant {name} was expected to panic {}, and did {}",
             place(line.sites),
             place(&sites)
         ));
