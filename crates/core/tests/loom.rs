@@ -11,9 +11,12 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a model fails by panicking")]
 
 use std::{
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     // Not loom's: these count its interleavings from outside.
     sync::{Arc as PlainArc, atomic::AtomicUsize as PlainCount},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -73,6 +76,11 @@ fn must_be_caught(name: &str, says: &str, model: impl Fn() + Send + Sync + 'stat
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
     assert!(text.contains(says), "caught for another reason: {text}");
     println!("twin {name}: caught, {:.2?}", began.elapsed());
+}
+
+/// Polls with a waker that wakes nobody: what is registered by it has to be replaced.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
@@ -227,6 +235,31 @@ fn oneshot_a_value_belongs_to_one_of_the_two_when_the_receiver_goes() {
 }
 
 #[test]
+fn oneshot_a_waker_that_is_replaced_while_it_is_woken_loses_nothing() {
+    explore("oneshot, waker replaced against send", Bound::Full, || {
+        let (sender, mut receiver) = oneshot::channel();
+        let sending = thread::spawn(move || sender.send(7));
+        let received = match poll_once(&mut receiver) {
+            Poll::Ready(received) => received,
+            Poll::Pending => block_on(&mut receiver),
+        };
+        assert_eq!(received, Ok(7));
+        assert_eq!(sending.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn oneshot_both_ends_may_be_dropped_at_once() {
+    explore("oneshot, both ends dropped", Bound::Full, || {
+        let (sender, mut receiver) = oneshot::channel::<Arc<()>>();
+        let _ = poll_once(&mut receiver);
+        let dropping = thread::spawn(move || drop(sender));
+        drop(receiver);
+        dropping.join().unwrap();
+    });
+}
+
+#[test]
 fn oneshot_twin_that_looks_before_it_registers_is_forgotten() {
     must_be_caught("oneshot, looked at without the lock", "forgotten", || {
         // The value and who waits for it are each behind a lock, and looked at one after the other.
@@ -296,6 +329,22 @@ fn latch_forgets_a_waiter_that_gave_up() {
         let _ = latch.wait_timeout(Duration::ZERO);
         assert!(firing.join().unwrap());
         assert!(latch.wait_timeout(Duration::ZERO));
+    });
+}
+
+#[test]
+fn latch_a_waker_that_is_replaced_while_it_is_woken_loses_nothing() {
+    explore("latch, waker replaced against fire", Bound::Full, || {
+        let latch = Arc::new(Latch::new());
+        let firing = thread::spawn({
+            let latch = Arc::clone(&latch);
+            move || latch.fire()
+        });
+        let mut wait = Box::pin(latch.wait());
+        if poll_once(&mut wait).is_pending() {
+            block_on(wait);
+        }
+        assert!(firing.join().unwrap());
     });
 }
 
@@ -480,6 +529,29 @@ fn crew_a_signal_that_was_given_away_wakes_where_it_went() {
         block_on(member.unwrap());
         let signal = block_on(receiver).unwrap();
         let waiting = thread::spawn(move || block_on(signal));
+        crew.stop();
+        waiting.join().unwrap();
+    });
+}
+
+#[test]
+fn crew_a_signal_may_be_dropped_while_it_is_woken_or_its_waker_replaced() {
+    explore("crew, stop against a signal replaced and dropped", Bound::Three, || {
+        let crew = Crew::new();
+        let (sender, receiver) = oneshot::channel();
+        let member = crew.member(|stop| async move {
+            let _ = sender.send(stop);
+        });
+        block_on(member.unwrap());
+        let mut signal = block_on(receiver).unwrap();
+        let mut clone = signal.clone();
+        let waiting = thread::spawn(move || {
+            let _ = poll_once(&mut clone);
+            drop(clone);
+            if poll_once(&mut signal).is_pending() {
+                block_on(signal);
+            }
+        });
         crew.stop();
         waiting.join().unwrap();
     });

@@ -3,7 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    future::{Future as _, pending, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::pin,
     sync::{
         Arc,
@@ -566,6 +566,9 @@ fn handles_are_send_and_sync_and_their_futures_are_send() {
     is_send_and_sync::<Stop>();
     let runtime = Runtime::new().unwrap();
     let task = BackgroundTask::spawn_on(&Handle::clone(runtime.handle()), "t", |stop| stop);
+    // What `axum::serve(…).with_graceful_shutdown(…)` asks for.
+    fn is_a_shutdown_signal(_: impl Future<Output = ()> + Send + 'static) {}
+    is_a_shutdown_signal(TaskGroup::new("server").stop_signal());
     drop(is_send(task.shutdown()));
     drop(is_send(TaskGroup::new("g").drain(PLENTY)));
 }
