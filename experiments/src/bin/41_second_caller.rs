@@ -21,7 +21,7 @@
 //! whether it runs. Only then it is let go, and a second caller who had no answer yet waits for his.
 //! A trial fails where he was answered while the task ran.
 
-use std::{future::Future, pin::pin, process::ExitCode, task::Poll};
+use std::{future::Future, pin::pin, process::ExitCode};
 
 use experiments::{
     pattern::Manager,
@@ -175,7 +175,7 @@ async fn two_callers(
     trial.check("the second caller is answered when the task has ended", !answered_while_running);
 
     let_go.take();
-    if let Poll::Pending = answer {
+    if answer.is_pending() {
         second_call.await;
         trial.check("the task has ended", probe.has_ended());
     }
