@@ -13,7 +13,7 @@
 //! - `leak`: the handle is dropped, and the task with nobody to end it runs on.
 //! - `abort-in-drop`: the task ends, and what it held is gone.
 //! - `manual/…`: there is a `shutdown()`, called or forgotten.
-//! - `coordinator/…`: somebody else ends all tasks. He is told of the end of the program, and not of
+//! - `coordinator/…`: somebody else ends all tasks, and is told of the end of the program and not of
 //!   that of one owner.
 //! - `pattern/…` and `kit/…`: with a shutdown, and without.
 //!

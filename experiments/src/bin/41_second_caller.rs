@@ -2,7 +2,7 @@
 //!
 //! `shutdown()` may be called twice, says the write-up of the *graceful-with-fallback* pattern, and
 //! on every clone: the second call is a no-op (claim D2). What is a second caller told? When
-//! `shutdown().await` returns, he takes the task to have ended, and goes on to close what the task
+//! `shutdown().await` returns, it takes the task to have ended, and goes on to close what the task
 //! was using.
 //!
 //! That holds as long as the first caller sees it through. But a future can be dropped while it is
@@ -13,13 +13,13 @@
 //! The task of this experiment needs a while to end: told to stop, it goes on until it is let go. Of
 //! two callers the first calls and
 //!
-//! - `…/sees-it-through`: gets his answer, or
+//! - `…/sees-it-through`: gets its answer, or
 //! - `…/gives-up`: is dropped while pending, and
 //! - `…/gives-up-clone`: the same, the second caller having another clone.
 //!
-//! Then the second one calls, is polled once, and if that gives him an answer the task is asked
-//! whether it runs. Only then it is let go, and a second caller who had no answer yet waits for his.
-//! A trial fails where he was answered while the task ran.
+//! Then the second one calls, is polled once, and if that gives it an answer the task is asked
+//! whether it runs. Only then it is let go, and a second caller who had no answer yet waits for that.
+//! A trial fails where it was answered while the task ran.
 
 use std::{future::Future, pin::pin, process::ExitCode};
 

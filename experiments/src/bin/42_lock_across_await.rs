@@ -2,9 +2,9 @@
 //!
 //! `shutdown()` of the *graceful-with-fallback* pattern locks its state, sends the signal, and awaits
 //! the task *while it holds the lock* (claim D3). The lock is a blocking one. Who else wants it does
-//! not wait as a future does: he blocks his thread, until a task has ended that may need that thread.
+//! not wait as a future does: it blocks its thread, until a task has ended that may need that thread.
 //!
-//! - `…/second-caller`: a second caller on a runtime with two workers. Does his call give the worker
+//! - `…/second-caller`: a second caller on a runtime with two workers. Does its call give the worker
 //!   back while the task is ending? The trial waits until it does, and where it does not (nothing can
 //!   make it but the trial itself) for [`LOOK`]; then it lets the task go, and records the longest
 //!   poll.
@@ -46,9 +46,9 @@ use tokio::{
     sync::oneshot,
 };
 
-/// How long a trial looks at a caller who does not give his worker back, and at one who does.
+/// How long a trial looks at a caller who does not give its worker back, and at one who does.
 const LOOK: Duration = Duration::from_millis(20);
-const UNTIL_HE_DOES: Duration = Duration::from_secs(8);
+const UNTIL_IT_DOES: Duration = Duration::from_secs(8);
 
 /// For what hangs, and for its twins that do not.
 const DEADLINE: Duration = Duration::from_millis(700);
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("What happens to others who want the lock while a shutdown awaits the task?")
         .hypothesis(
-            "A second caller blocks his worker until the task has ended, and for ever where the task \
+            "A second caller blocks its worker until the task has ended, and for ever where the task \
              needs that worker. A task that calls shutdown on its way out deadlocks. In the kit \
              callers wait as futures do, and the task is told that it cannot wait for itself.",
         )
@@ -151,7 +151,7 @@ fn one_caller(trial: &Trial<'_>) -> TrialResult {
     };
     let (call, caller) = caller();
     let called = runtime.spawn(async move { caller.follow(manager.shutdown()).await });
-    trial.check("it gives its worker back", call.gave_way.recv_timeout(UNTIL_HE_DOES).is_ok());
+    trial.check("it gives its worker back", call.gave_way.recv_timeout(UNTIL_IT_DOES).is_ok());
 
     drop(let_go);
     trial.record("longest_poll", runtime.block_on(called)?);
@@ -186,7 +186,7 @@ fn kit_callers(trial: &Trial<'_>, number: usize) -> TrialResult {
         trial,
         &runtime,
         let_go,
-        UNTIL_HE_DOES,
+        UNTIL_IT_DOES,
         async move { task.shutdown().await },
         async move { other.shutdown().await },
     )
@@ -214,7 +214,7 @@ where
     second_call.entered.recv()?;
     let gave_way = second_call.gave_way.recv_timeout(patience).is_ok();
     trial.record("gave_its_worker_back", gave_way);
-    trial.check("the second caller gives his worker back", gave_way);
+    trial.check("the second caller gives its worker back", gave_way);
 
     drop(let_go);
     runtime.block_on(first)?;
