@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const UNTIL_IT_ENDS: Duration = Duration::from_secs(8);
 
 /// What the kit is given, and what it must keep to: generously, for a busy machine.
-const LIMIT: Duration = Duration::from_millis(40);
+const LIMIT: Duration = Duration::from_millis(20);
 const AT_THE_LATEST: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {

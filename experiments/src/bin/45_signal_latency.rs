@@ -88,8 +88,7 @@ fn main() -> ExitCode {
         )
         .variant(
             cure("kit/5-minutes-at-work", always(Clean), kit_at_work)
-                .about("BackgroundTask, its body at work: aborted at the limit")
-                .trials(5),
+                .about("BackgroundTask, its body at work: aborted at the limit"),
         )
         .claim("D6", "A graceful stop may wait for the interval of the loop, up to 5 minutes.")
         .supported_if(!every("pattern/5-minutes").observed("latency").always_at_most(SOON))
@@ -228,8 +227,10 @@ fn kit_at_work(trial: &Trial<'_>) -> TrialResult {
     });
     has_ticked.recv()?;
 
-    // The last tenth is for the abort, on however busy a machine.
-    let report = runtime.block_on(task.shutdown_within(20 * LOOK))?;
+    // The abort is told within the limit. On a busy machine it may take effect after it, and then
+    // this is an error: so the end is waited for.
+    let _ = runtime.block_on(task.shutdown_within(LOOK));
+    let report = runtime.block_on(task.shutdown())?;
     trial.record("aborted", report.aborted);
     trial.check("the task has ended, though its work has not", let_go.is_closed());
     Ok(())

@@ -184,11 +184,12 @@ fn turns(trial: &Trial<'_>) -> TrialResult {
             best[1] = best[1].min(measurement.await?);
             manager.shutdown().await;
 
-            let task = BackgroundTask::spawn("busy", selecting_turns)?;
-            while !task.has_ended() {
-                yield_now().await;
-            }
-            best[2] = best[2].min(task.take_result().ok_or("the loop was not measured")?);
+            let (measured, measurement) = oneshot::channel();
+            let task = BackgroundTask::spawn("busy", |stop| async move {
+                let _ = measured.send(selecting_turns(stop).await);
+            })?;
+            best[2] = best[2].min(measurement.await?);
+            task.shutdown().await?;
         }
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
