@@ -3,7 +3,15 @@
 //! Everything that an experiment is *about* stands in its own file. What is here is the part that
 //! is the same in all of them and never the question.
 
-use std::error::Error;
+pub mod pattern;
+pub mod probe;
+
+use std::{
+    error::Error,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+};
 
 use lab::{Prediction, Trial, TrialResult, Variant};
 use mock_sdk::store::{Generation, Store};
@@ -47,6 +55,12 @@ pub fn warm_store_of(
     let runtime = runtime()?;
     let store = runtime.block_on(Store::open(trial.directory(), generation, connections))?;
     Ok((runtime, store))
+}
+
+/// Polls a future once, in the context of the task that calls this. Dropping the future after that
+/// is what a limit or a `select!` does to one that has begun and not ended.
+pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 /// The body of a variant, in the form in which [`lab::hazard`] and its kin take it.
