@@ -176,8 +176,9 @@ impl TaskGroup {
     }
 
     /// Tells every member to stop and waits until all have ended, for at most so long; aborts those
-    /// that are left when nine tenths of the limit have passed. Members may still spawn members, by
-    /// [`Stop::spawn`], and are waited for with them.
+    /// that are left when nine tenths of the limit have passed (of a limit below a second, when all
+    /// but 100 ms of it have, or half). Members may still spawn members, by [`Stop::spawn`], and are
+    /// waited for with them.
     ///
     /// May be called again, and at the same time. If this future is dropped, nothing is lost.
     pub async fn drain(&self, limit: Duration) -> GroupReport {

@@ -55,9 +55,10 @@ pub struct ShutdownReport {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// The limit passed, and an abort did not help: something does not yield to its runtime.
+    /// The limit passed, and an abort did not help in time: something does not yield to its
+    /// runtime, as a rule. Shutting it down again waits on.
     #[error(
-        "{component} has not ended after {elapsed:.1?}: {} still running; something there does not yield, or its runtime is blocked",
+        "{component} has not ended after {elapsed:.1?}: {} still running; something there does not yield, its runtime is blocked, or the limit was too short for an abort",
         list(still_running)
     )]
     TimedOut {
@@ -97,8 +98,9 @@ pub type ShutdownFuture<'a> =
 /// Something that can be shut down: it is told to stop, given time, and dropped after that.
 pub trait GracefulShutdown: Sync {
     /// Tells it to stop, and waits until it has ended, for at most so long. The last tenth of the
-    /// limit is left for an abort to take effect. May be called again, and at the same time: every
-    /// caller waits for the real end. A future that is dropped half-way loses nothing.
+    /// limit, and of a short one up to a half, is left for an abort to take effect. May be called
+    /// again, and at the same time: every caller waits for the real end. A future that is dropped
+    /// half-way loses nothing.
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_>;
 }
 
@@ -120,13 +122,40 @@ pub async fn shutdown_in_order<'a>(
     results
 }
 
-/// Tells a crew to stop, and to abort when nine tenths of the limit have passed without its end.
-/// Whatever happens, this returns at the limit.
+/// The least that is left of a limit for an abort to take effect, unless that were more than half
+/// of it: a busy machine may take that long to look at a task again.
+const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
+
+/// How much of a limit is left for an abort to take effect: the last tenth, and of a short limit up
+/// to a half.
+fn for_abort(limit: Duration) -> Duration {
+    if limit == Duration::MAX {
+        return Duration::ZERO;
+    }
+    (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
+}
+
+/// Tells a crew to stop, and to abort when it has not ended by the [last part](for_abort) of the
+/// limit. Whatever happens, this returns at the limit.
 pub(crate) async fn stop_then_abort(crew: &Crew, limit: Duration) {
     crew.tell(Told::Stop);
-    let for_abort = if limit == Duration::MAX { Duration::ZERO } else { limit / 10 };
+    let for_abort = for_abort(limit);
     if within(limit - for_abort, crew.closed().wait()).await.is_none() {
         crew.tell(Told::Abort);
         within(for_abort, crew.closed().wait()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_has_a_tenth_of_a_long_limit_and_half_of_a_short_one() {
+        for (limit, expected) in [(0, 0), (20, 10), (100, 50), (500, 100), (5000, 500)] {
+            let share = for_abort(Duration::from_millis(limit));
+            assert_eq!(share, Duration::from_millis(expected), "of {limit} ms");
+        }
+        assert_eq!(for_abort(Duration::MAX), Duration::ZERO);
     }
 }

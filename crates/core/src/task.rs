@@ -46,7 +46,8 @@ pub enum SpawnError {
 }
 
 /// A task in the background. Clones are handles of the same task; when the last one is dropped
-/// before the task has ended, the task is aborted, with a warning that names it.
+/// before the task has ended, the task is aborted, with a warning that names it. A task that holds
+/// a handle of itself keeps the last one from being dropped: give it its [`Stop`] instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -133,13 +134,15 @@ impl<T> BackgroundTask<T> {
     /// # Errors
     ///
     /// [`ShutdownError::Panicked`] where the task has panicked, and [`ShutdownError::FromInside`]
-    /// where the task itself asks.
+    /// where the task itself asks. (Where another task asks that this one waits for, that is not
+    /// seen, and each waits for the other: use a limit there.)
     pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
         self.stop_within(Duration::MAX).await
     }
 
-    /// The same for at most so long: the task is aborted when nine tenths of the limit have passed.
-    /// The limit holds under any executor and whatever the task's runtime is doing.
+    /// The same for at most so long: the task is aborted when nine tenths of the limit have passed
+    /// (of a limit below a second, when all but 100 ms of it have, or half). The limit holds under
+    /// any executor and whatever the task's runtime is doing.
     ///
     /// # Errors
     ///
@@ -197,6 +200,16 @@ impl<T> BackgroundTask<T> {
     pub async fn finish(self, limit: Duration) -> Result<Option<T>, ShutdownError> {
         self.stop_within(limit).await?;
         Ok(self.take_result())
+    }
+
+    /// Tells the task to stop, and does not wait.
+    pub fn stop(&self) {
+        self.owner.crew.tell(Told::Stop);
+    }
+
+    /// Has the task dropped where it next gives way to its runtime, and does not wait.
+    pub fn abort(&self) {
+        self.owner.crew.tell(Told::Abort);
     }
 
     /// Takes what the task returned: `None` as long as it has not, and for everybody but the first.

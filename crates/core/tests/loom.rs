@@ -520,7 +520,7 @@ fn crew_a_member_brings_another_while_the_crew_drains() {
 /// The signal is polled by another task than the member's, beside it.
 #[test]
 fn crew_a_signal_that_was_given_away_wakes_where_it_went() {
-    explore("crew, stop against a signal given away", Bound::Three, || {
+    explore("crew, stop against a signal given away", Bound::Full, || {
         let crew = Crew::new();
         let (sender, receiver) = oneshot::channel();
         let member = crew.member(|stop| async move {

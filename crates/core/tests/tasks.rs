@@ -279,6 +279,20 @@ fn ten_thousand_callers_all_get_their_answer() {
 }
 
 #[test]
+fn a_task_is_told_without_being_waited_for() {
+    both_flavours(async || {
+        let listener = BackgroundTask::spawn("listener", |stop| stop).unwrap();
+        listener.stop();
+        until_yielding(|| listener.has_ended()).await;
+        let (owned, dropped) = told();
+        let deaf = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        deaf.abort();
+        until_yielding(|| deaf.has_ended()).await;
+        assert!(dropped.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
 fn a_task_that_touches_its_manager_while_it_ends_does_not_deadlock() {
     both_flavours(async || {
         let (handle, is_handle) = oneshot::channel::<BackgroundTask<bool>>();
