@@ -1,0 +1,259 @@
+//! Bench `turn`: what it adds to a turn of a loop that the loop selects on the signal in it.
+//!
+//! A turn gives way to the runtime once (`yield_now`), as a turn does that waits for something. The
+//! floor is the loop without a signal; of the others, what they *add* to it is shown.
+
+use std::{
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use async_shutdown::ShutdownManager;
+use sundown::group::TaskGroup;
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::yield_now,
+};
+use tokio_graceful::Shutdown;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{Clock, Took},
+    figure::Figure,
+    flavour::{Flavour, Places, cores},
+    options::Options,
+    output::{Output, note},
+    rounds::{Reference, Sample, added, interleaved, summary},
+};
+
+/// How many turns are one measurement: a few milliseconds, so that what disturbs one strikes its
+/// neighbours as well.
+const TURNS: usize = 20_000;
+
+/// Everybody, the floor first and ours second.
+pub const SUBJECTS: [(&str, Subject); 10] = [
+    ("floor", Subject::Floor),
+    ("sundown", Subject::Sundown),
+    ("atomic-bool", Subject::AtomicBool),
+    ("token-anew", Subject::TokenAnew),
+    ("token-pinned", Subject::TokenPinned),
+    ("token-is-cancelled", Subject::TokenIsCancelled),
+    ("watch-anew", Subject::WatchAnew),
+    ("oneshot", Subject::Oneshot),
+    ("async-shutdown-anew", Subject::AsyncShutdownAnew),
+    ("tokio-graceful-anew", Subject::TokioGracefulAnew),
+];
+
+/// How a loop looks for the signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Not at all.
+    Floor,
+    /// `select!` on `&mut stop`.
+    Sundown,
+    /// A load: it does not wake who waits.
+    AtomicBool,
+    /// `select!` on `token.cancelled()`, a new future in each turn.
+    TokenAnew,
+    /// `select!` on one future of the token, pinned outside of the loop.
+    TokenPinned,
+    /// `token.is_cancelled()`: it does not wake who waits.
+    TokenIsCancelled,
+    /// `select!` on `receiver.changed()`, a new future in each turn.
+    WatchAnew,
+    /// `select!` on `&mut receiver`.
+    Oneshot,
+    /// `select!` on `manager.wait_shutdown_triggered()`, a new future in each turn.
+    AsyncShutdownAnew,
+    /// `select!` on `guard.cancelled()`, a new future in each turn.
+    TokioGracefulAnew,
+}
+
+/// Runs the bench.
+pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
+    for flavour in Flavour::ALL {
+        for (case, tasks) in [("alone", 1), ("per-core", cores())] {
+            measure(flavour, case, tasks, options, output)?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(
+    flavour: Flavour,
+    case: &'static str,
+    tasks: usize,
+    options: &Options,
+    output: &mut Output,
+) -> io::Result<()> {
+    note(&format!("turn, {case}: {tasks} at the same time, {flavour}"));
+    let subjects: Vec<_> =
+        SUBJECTS.into_iter().filter(|(name, _)| options.is_subject(name)).collect();
+    let places = Places::new(flavour, tasks)?;
+    let samples = interleaved(options.rounds(51, 5), &subjects, |(_, subject)| {
+        [time(&places, tasks, *subject)]
+    });
+    let sundown = subjects.iter().position(|(_, subject)| *subject == Subject::Sundown);
+    let reference = Reference { floor: 0, sundown };
+    for (at, (name, subject)) in subjects.iter().enumerate() {
+        let sum = if *subject == Subject::Floor { summary } else { added };
+        let figure = Figure::new("turn", case, tasks, flavour, name);
+        let figure = figure.measured(sum(&samples, at, 0, reference));
+        output.figure(figure)?;
+    }
+    output.tables()
+}
+
+/// A turn of so many loops that run at the same time and share a signal.
+fn time(places: &Places, tasks: usize, subject: Subject) -> Sample {
+    let mut signals = Signals::new(places.place(0));
+    let (report, reports) = mpsc::channel();
+    let missing = Arc::new(AtomicUsize::new(tasks));
+    let clock = Clock::start();
+    for task in 0..tasks {
+        let one = Loop { missing: Arc::clone(&missing), report: report.clone() };
+        signals.spawn(places.place(task), subject, one);
+    }
+    drop(report);
+    let wall: Duration = reports.iter().sum();
+    let took = Took { wall, ..clock.read() };
+    // What gives the signals stays until the loops have ended.
+    drop(signals);
+    Sample::per(took, TURNS * tasks)
+}
+
+/// What a loop has to do with the others.
+struct Loop {
+    /// How many have not begun.
+    missing: Arc<AtomicUsize>,
+    /// Where a loop says how long it took.
+    report: mpsc::Sender<Duration>,
+}
+
+impl Loop {
+    /// Waits for the others.
+    async fn begin(&self) -> Instant {
+        self.missing.fetch_sub(1, Ordering::SeqCst);
+        while self.missing.load(Ordering::SeqCst) > 0 {
+            yield_now().await;
+        }
+        Instant::now()
+    }
+
+    fn end(&self, began: Instant) {
+        let _ = self.report.send(began.elapsed());
+    }
+}
+
+/// A loop: `$is_told` is one turn, and says whether it was the last.
+macro_rules! turns {
+    ($one:ident, $is_told:expr) => {{
+        let began = $one.begin().await;
+        for _ in 0..TURNS {
+            if $is_told {
+                break;
+            }
+        }
+        $one.end(began);
+    }};
+}
+
+/// A turn that looks without waiting, and then gives way.
+macro_rules! look {
+    ($is_told:expr) => {{
+        yield_now().await;
+        $is_told
+    }};
+}
+
+/// A turn that selects. The signal comes first: who is to end shall not be kept by work.
+macro_rules! select_on {
+    ($signal:expr) => {
+        tokio::select! {
+            biased;
+            _ = $signal => true,
+            () = yield_now() => false,
+        }
+    };
+}
+
+/// All the signals, given to nobody yet.
+struct Signals {
+    group: TaskGroup,
+    flag: Arc<AtomicBool>,
+    token: CancellationToken,
+    watch: watch::Sender<bool>,
+    manager: ShutdownManager<()>,
+    graceful: Shutdown,
+    triggers: Vec<oneshot::Sender<()>>,
+}
+
+impl Signals {
+    fn new(place: &Handle) -> Self {
+        let _context = place.enter();
+        let (trigger, triggered) = oneshot::channel::<()>();
+        Self {
+            group: TaskGroup::new("measured"),
+            flag: Arc::default(),
+            token: CancellationToken::new(),
+            watch: watch::Sender::default(),
+            manager: ShutdownManager::new(),
+            graceful: Shutdown::new(async { drop(triggered.await) }),
+            triggers: vec![trigger],
+        }
+    }
+
+    /// Spawns a loop.
+    fn spawn(&mut self, place: &Handle, subject: Subject, one: Loop) {
+        let token = self.token.clone();
+        match subject {
+            Subject::Floor => drop(place.spawn(async move { turns!(one, look!(false)) })),
+            Subject::Sundown => {
+                let work = |mut stop| async move { turns!(one, select_on!(&mut stop)) };
+                let _ = self.group.spawn_on(place, "loop", work);
+            }
+            Subject::AtomicBool => {
+                let flag = Arc::clone(&self.flag);
+                place.spawn(async move { turns!(one, look!(flag.load(Ordering::Acquire))) });
+            }
+            Subject::TokenAnew => {
+                place.spawn(async move { turns!(one, select_on!(token.cancelled())) });
+            }
+            Subject::TokenPinned => {
+                place.spawn(async move {
+                    let mut cancelled = pin!(token.cancelled());
+                    turns!(one, select_on!(cancelled.as_mut()));
+                });
+            }
+            Subject::TokenIsCancelled => {
+                place.spawn(async move { turns!(one, look!(token.is_cancelled())) });
+            }
+            Subject::WatchAnew => {
+                let mut watch = self.watch.subscribe();
+                place.spawn(async move { turns!(one, select_on!(watch.changed())) });
+            }
+            Subject::Oneshot => {
+                let (trigger, mut triggered) = oneshot::channel();
+                self.triggers.push(trigger);
+                place.spawn(async move { turns!(one, select_on!(&mut triggered)) });
+            }
+            Subject::AsyncShutdownAnew => {
+                let manager = self.manager.clone();
+                place.spawn(async move {
+                    turns!(one, select_on!(manager.wait_shutdown_triggered()));
+                });
+            }
+            Subject::TokioGracefulAnew => {
+                let guard = self.graceful.guard();
+                place.spawn(async move { turns!(one, select_on!(guard.cancelled())) });
+            }
+        }
+    }
+}
