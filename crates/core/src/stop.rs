@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     crew::{Crew, Told},
-    registry::Seat,
+    registry::{Left, Seat},
 };
 
 /// A stop signal. It is a future, which is ready once its task is to come to an end, and remains so:
@@ -102,7 +102,7 @@ impl Clone for Stop {
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        self.crew.registry().leave(self.own);
+        self.crew.registry().leave(self.own, Left::Otherwise);
     }
 }
 
