@@ -24,6 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 ///   --only NAME…         only these benches (group, turn, drop, latch), or these subjects
 ///   --rounds N           how many rounds
 ///   --n N,…              how many tasks or waiters
+///   --runtime FLAVOUR    only on current-thread or on multi-thread
 ///   --quick              few rounds, no large numbers
 ///   --slow               slow peers in large numbers as well
 ///   --format table|json  tables, or JSON lines with one object per figure

@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_millis(250);
 
 /// Runs the bench.
 pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
-    for flavour in Flavour::ALL {
+    for flavour in options.flavours() {
         note(&format!("drop, {TASKS} tasks, {flavour}"));
         for (case, work) in [("listening", Work::Listening), ("deaf", Work::Deaf)] {
             for maker in MAKERS.iter().filter(|maker| options.is_subject(maker.subject)) {

@@ -2,13 +2,14 @@
 
 use std::{fmt, io, thread};
 
+use clap::ValueEnum;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::oneshot,
 };
 
 /// A flavour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Flavour {
     /// All on the thread that drives it.
     CurrentThread,

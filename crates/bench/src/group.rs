@@ -32,7 +32,7 @@ const ROUNDS_OF_MILLIONS: usize = 5;
 
 /// Runs the bench.
 pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
-    for flavour in Flavour::ALL {
+    for flavour in options.flavours() {
         for &n in &options.sizes(&[1, 100, 10_000, 100_000, MILLION], 10_000) {
             measure(flavour, n, options, output)?;
         }

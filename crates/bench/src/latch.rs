@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::{Clock, Took},
     figure::Figure,
-    flavour::{Flavour, cores},
+    flavour::cores,
     options::Options,
     output::{Output, note},
     rounds::{Reference, Sample, interleaved, summary},
@@ -213,7 +213,7 @@ pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
         note(&format!("latch, {n} waiters, polled by hand"));
         measure("bare", "none", n, &subjects, options, output, bare)?;
     }
-    for flavour in Flavour::ALL {
+    for flavour in options.flavours() {
         let runtime = flavour.runtime(cores())?;
         for &n in &options.sizes(&[1, 1000, 100_000], 1000) {
             note(&format!("latch, {n} waiters in tasks, {flavour}"));

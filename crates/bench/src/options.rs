@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 
-use crate::{group::peers::MAKERS, latch, turn};
+use crate::{flavour::Flavour, group::peers::MAKERS, latch, turn};
 
 /// The benches.
 pub const BENCHES: [&str; 4] = ["group", "turn", "drop", "latch"];
@@ -33,6 +33,10 @@ pub struct Options {
     /// How many tasks or waiters
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub n: Vec<u32>,
+
+    /// Only on this flavour of runtime
+    #[arg(long, value_enum)]
+    pub runtime: Option<Flavour>,
 
     /// Few rounds, no large numbers: whether it works, rather than what it costs
     #[arg(long)]
@@ -85,6 +89,12 @@ impl Options {
     pub fn is_subject(&self, name: &str) -> bool {
         let mut subjects = self.only.iter().filter(|only| !BENCHES.contains(&only.as_str()));
         name == "floor" || subjects.clone().next().is_none() || subjects.any(|only| only == name)
+    }
+
+    /// Which flavours.
+    pub fn flavours(&self) -> impl Iterator<Item = Flavour> {
+        let asked = self.runtime;
+        Flavour::ALL.into_iter().filter(move |flavour| asked.is_none_or(|asked| asked == *flavour))
     }
 
     /// How many rounds: what is asked for, or the usual number.

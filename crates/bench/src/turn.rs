@@ -78,7 +78,7 @@ pub enum Subject {
 
 /// Runs the bench.
 pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
-    for flavour in Flavour::ALL {
+    for flavour in options.flavours() {
         for (case, tasks) in [("alone", 1), ("per-core", cores())] {
             measure(flavour, case, tasks, options, output)?;
         }
