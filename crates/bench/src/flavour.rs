@@ -23,6 +23,10 @@ impl Flavour {
 
     /// A runtime of this flavour, with so many workers where it has workers.
     pub fn runtime(self, workers: usize) -> io::Result<Runtime> {
+        self.builder(workers).enable_time().build()
+    }
+
+    fn builder(self, workers: usize) -> Builder {
         let mut builder = match self {
             Self::CurrentThread => Builder::new_current_thread(),
             Self::MultiThread => Builder::new_multi_thread(),
@@ -30,7 +34,7 @@ impl Flavour {
         if self == Self::MultiThread {
             builder.worker_threads(workers);
         }
-        builder.enable_time().build()
+        builder
     }
 }
 
@@ -49,7 +53,8 @@ pub fn cores() -> usize {
 }
 
 /// Somewhere for each of a number of tasks to run at the same time as the others: one runtime with a
-/// worker for each, or a single-threaded runtime for each on a thread of its own.
+/// worker for each, or a single-threaded runtime for each on a thread of its own. Without timers,
+/// which would look at the clock in every turn.
 pub struct Places {
     handles: Vec<Handle>,
     /// Drives them until this is dropped.
@@ -61,13 +66,13 @@ impl Places {
     /// Places for so many.
     pub fn new(flavour: Flavour, tasks: usize) -> io::Result<Self> {
         if flavour == Flavour::MultiThread {
-            let runtime = flavour.runtime(tasks)?;
+            let runtime = flavour.builder(tasks).build()?;
             let handles = vec![runtime.handle().clone()];
             return Ok(Self { handles, _driven: Vec::new(), _runtime: Some(runtime) });
         }
         let (mut handles, mut driven) = (Vec::new(), Vec::new());
         for _ in 0..tasks {
-            let runtime = flavour.runtime(1)?;
+            let runtime = flavour.builder(1).build()?;
             let (until, dropped) = oneshot::channel::<()>();
             handles.push(runtime.handle().clone());
             driven.push(until);

@@ -1,9 +1,13 @@
 //! Bench `turn`: what it adds to a turn of a loop that the loop selects on the signal in it.
 //!
-//! A turn gives way to the runtime once (`yield_now`), as a turn does that waits for something. The
-//! floor is the loop without a signal; of the others, what they *add* to it is shown.
+//! A turn gives way to the runtime once (`yield_now`), as a turn does that waits for something. Of
+//! each subject, what it *adds* is shown: to the same loop without a signal, which is the floor of
+//! `alone` and `per-core`; and, of those who select, to the same `select!` on something that is never
+//! ready, which is the floor of `alone-signal` and `per-core-signal`: what the signal costs apart from
+//! the `select!`.
 
 use std::{
+    future::pending,
     io,
     pin::pin,
     sync::{
@@ -37,9 +41,10 @@ use crate::{
 /// neighbours as well.
 const TURNS: usize = 20_000;
 
-/// Everybody, the floor first and ours second.
-pub const SUBJECTS: [(&str, Subject); 10] = [
+/// Everybody, the floors first and ours third.
+pub const SUBJECTS: [(&str, Subject); 11] = [
     ("floor", Subject::Floor),
+    ("floor-select", Subject::FloorSelect),
     ("sundown", Subject::Sundown),
     ("atomic-bool", Subject::AtomicBool),
     ("token-anew", Subject::TokenAnew),
@@ -56,6 +61,8 @@ pub const SUBJECTS: [(&str, Subject); 10] = [
 pub enum Subject {
     /// Not at all.
     Floor,
+    /// Not at all, but with a `select!` on what is never ready.
+    FloorSelect,
     /// `select!` on `&mut stop`.
     Sundown,
     /// A load: it does not wake who waits.
@@ -79,36 +86,47 @@ pub enum Subject {
 /// Runs the bench.
 pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
     for flavour in options.flavours() {
-        for (case, tasks) in [("alone", 1), ("per-core", cores())] {
-            measure(flavour, case, tasks, options, output)?;
-        }
+        measure(flavour, ["alone", "alone-signal"], 1, options, output)?;
+        measure(flavour, ["per-core", "per-core-signal"], cores(), options, output)?;
     }
     Ok(())
 }
 
 fn measure(
     flavour: Flavour,
-    case: &'static str,
+    [whole, signal]: [&'static str; 2],
     tasks: usize,
     options: &Options,
     output: &mut Output,
 ) -> io::Result<()> {
-    note(&format!("turn, {case}: {tasks} at the same time, {flavour}"));
+    note(&format!("turn, {whole}: {tasks} at the same time, {flavour}"));
     let subjects: Vec<_> =
         SUBJECTS.into_iter().filter(|(name, _)| options.is_subject(name)).collect();
     let places = Places::new(flavour, tasks)?;
-    let samples = interleaved(options.rounds(51, 5), &subjects, |(_, subject)| {
+    let samples = interleaved(options.rounds(101, 5), &subjects, |(_, subject)| {
         [time(&places, tasks, *subject)]
     });
-    let sundown = subjects.iter().position(|(_, subject)| *subject == Subject::Sundown);
-    let reference = Reference { floor: 0, sundown };
-    for (at, (name, subject)) in subjects.iter().enumerate() {
-        let sum = if *subject == Subject::Floor { summary } else { added };
-        let figure = Figure::new("turn", case, tasks, flavour, name);
-        let figure = figure.measured(sum(&samples, at, 0, reference));
-        output.figure(figure)?;
+    let place = |wanted| subjects.iter().position(|(_, subject)| *subject == wanted);
+    for (case, floor) in [(whole, Subject::Floor), (signal, Subject::FloorSelect)] {
+        let Some(at_floor) = place(floor) else { continue };
+        let reference = Reference { floor: at_floor, sundown: place(Subject::Sundown) };
+        for (at, (name, subject)) in subjects.iter().enumerate() {
+            if case == signal && !subject.selects() {
+                continue;
+            }
+            let sum = if *subject == floor { summary } else { added };
+            let figure = Figure::new("turn", case, tasks, flavour, name);
+            output.figure(figure.measured(sum(&samples, at, 0, reference)))?;
+        }
     }
     output.tables()
+}
+
+impl Subject {
+    /// Whether it selects, and so is woken when the signal is given.
+    const fn selects(self) -> bool {
+        !matches!(self, Self::Floor | Self::AtomicBool | Self::TokenIsCancelled)
+    }
 }
 
 /// A turn of so many loops that run at the same time and share a signal.
@@ -215,6 +233,9 @@ impl Signals {
         let token = self.token.clone();
         match subject {
             Subject::Floor => drop(place.spawn(async move { turns!(one, look!(false)) })),
+            Subject::FloorSelect => {
+                place.spawn(async move { turns!(one, select_on!(pending::<()>())) });
+            }
             Subject::Sundown => {
                 let work = |mut stop| async move { turns!(one, select_on!(&mut stop)) };
                 let _ = self.group.spawn_on(place, "loop", work);

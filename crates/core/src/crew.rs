@@ -129,6 +129,7 @@ impl Crew {
     }
 
     /// What the crew was told last.
+    #[inline]
     pub(crate) fn told(&self) -> Told {
         // Pairs with the release in `tell`: who is told sees what the teller did before.
         match self.told.0.load(Ordering::Acquire) {

@@ -54,6 +54,7 @@ impl Stop {
 
     /// Whether it is time to come to an end. One load.
     #[must_use]
+    #[inline]
     pub fn is_raised(&self) -> bool {
         self.crew.told() > Told::Nothing
     }
@@ -63,7 +64,8 @@ impl Stop {
         &self.crew
     }
 
-    /// Registers a waker, and then looks again.
+    /// Registers a waker, and then looks again. Seldom: a turn of a loop does not come here.
+    #[cold]
     fn register(&mut self, waker: &Waker) -> Poll<()> {
         // The member's task left its waker before it polled us: where we are polled by that task,
         // nothing more is needed.
@@ -83,6 +85,8 @@ impl Stop {
 impl Future for Stop {
     type Output = ();
 
+    // Inlined, because a call would be most of what a turn costs.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.is_raised() {
             return Poll::Ready(());
