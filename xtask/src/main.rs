@@ -1,5 +1,6 @@
 //! The project's commands: `cargo xtask --help`.
 
+mod bench;
 mod experiments;
 mod failure;
 mod figures;
@@ -20,6 +21,7 @@ use crate::{failure::Failure, workspace::Workspace};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Command {
+    Bench(bench::Options),
     Experiments(experiments::Options),
     Loom(loom::Options),
     Notebooks(notebooks::Options),
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<ExitCode, Failure> {
     let workspace = Workspace::find()?;
     match command {
+        Command::Bench(options) => bench::run(options, &workspace),
         Command::Experiments(options) => experiments::run(options, &workspace),
         Command::Loom(options) => loom::run(options, &workspace),
         Command::Notebooks(options) => notebooks::run(options, &workspace),

@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     latch::Latch,
-    registry::{Label, Registry, Seat},
+    registry::{Label, Left, Registry, Seat},
     stop::Stop,
     sync::{AtomicU8, AtomicUsize, Mutex, Ordering, lock},
 };
@@ -52,7 +52,6 @@ pub(crate) struct Crew {
     closed: Latch,
     registry: Registry,
     tally: Mutex<Tally>,
-    completed: AtomicUsize,
     /// The crew that this one is a member of, from its beginning until it is closed.
     parent: Option<(Arc<Crew>, Seat)>,
 }
@@ -125,12 +124,12 @@ impl Crew {
             closed: Latch::new(),
             registry: Registry::new(),
             tally: Mutex::default(),
-            completed: AtomicUsize::new(0),
             parent,
         }
     }
 
     /// What the crew was told last.
+    #[inline]
     pub(crate) fn told(&self) -> Told {
         // Pairs with the release in `tell`: who is told sees what the teller did before.
         match self.told.0.load(Ordering::Acquire) {
@@ -192,7 +191,7 @@ impl Crew {
         if closed.is_ok() {
             self.closed.fire();
             if let Some((parent, seat)) = &self.parent {
-                parent.registry.leave(*seat);
+                parent.registry.leave(*seat, Left::Otherwise);
                 parent.leave();
             }
         }
@@ -211,8 +210,7 @@ impl Crew {
 
     /// How many have completed.
     pub(crate) fn completed(&self) -> usize {
-        // A count for reports; who needs it exact has seen the crew closed, which orders it.
-        self.completed.load(Ordering::Relaxed)
+        self.registry.completed()
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -279,31 +277,39 @@ struct Place {
     ending: Ending,
 }
 
-/// How the member in a place ended.
+/// How the member in a place ended. A byte, because every member carries one all its life; what a
+/// panic said is put down when it is caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// Its future was dropped before it completed: by an abort, or because its runtime went down.
     Dropped,
     Completed,
-    Panicked(String),
+    Panicked,
+}
+
+impl Place {
+    /// Puts down that the member panicked, before it leaves its place: nobody who sees the crew
+    /// closed misses it.
+    fn panicked(&mut self, payload: &(dyn Any + Send)) {
+        self.ending = Ending::Panicked;
+        if let Some(Label { name, spawned_at }) = self.crew.registry.label(self.seat) {
+            let message = panic_message(payload);
+            let panicked = Panicked { name: name.into_owned(), spawned_at, message };
+            lock(&self.crew.tally).panicked.push(panicked);
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let crew = &self.crew;
-        match std::mem::replace(&mut self.ending, Ending::Dropped) {
-            // Counted without a lock: this is how a million of them end.
-            Ending::Completed => {
-                crew.completed.fetch_add(1, Ordering::Relaxed);
-            }
-            Ending::Dropped => lock(&crew.tally).aborted += 1,
-            Ending::Panicked(message) => {
-                if let Some(Label { name, spawned_at }) = crew.registry.label(self.seat) {
-                    let panicked = Panicked { name: name.into_owned(), spawned_at, message };
-                    lock(&crew.tally).panicked.push(panicked);
-                }
-            }
+        if self.ending == Ending::Dropped {
+            lock(&crew.tally).aborted += 1;
         }
-        crew.registry.leave(self.seat);
+        // Completions are counted by the registry, under a lock that is taken anyway: this is how a
+        // million of them end.
+        let completed = self.ending == Ending::Completed;
+        crew.registry.leave(self.seat, if completed { Left::Completed } else { Left::Otherwise });
         crew.leave();
     }
 }
@@ -325,33 +331,38 @@ impl<F: Future<Output = ()>> Future for Member<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut member = self.project();
         let place: &mut Place = member.place;
-        let crew = &place.crew;
         if !*member.can_be_woken {
             // Once: a member is spawned, and a task has one and the same waker all its life.
-            crew.registry.set_waker(place.seat, context.waker());
+            place.crew.registry.set_waker(place.seat, context.waker());
             *member.can_be_woken = true;
         }
         // After that: what is told from here on wakes the task.
-        if crew.told() == Told::Abort {
-            end(&mut member.body, &mut place.ending, Ending::Dropped);
+        if place.crew.told() == Told::Abort {
+            end(&mut member.body, place, Ending::Dropped, None);
             return Poll::Ready(());
         }
         let Some(body) = member.body.as_mut().as_pin_mut() else { return Poll::Ready(()) };
         // The body is not looked into again after a panic, only dropped.
-        let ending = match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
+        let panic = match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => Ending::Completed,
-            Err(payload) => Ending::Panicked(panic_message(&*payload)),
+            Ok(Poll::Ready(())) => None,
+            Err(payload) => Some(payload),
         };
-        end(&mut member.body, &mut place.ending, ending);
+        end(&mut member.body, place, Ending::Completed, panic);
         Poll::Ready(())
     }
 }
 
-/// Drops a body, whose destructor may panic in its turn.
-fn end<F>(body: &mut Pin<&mut Option<F>>, ending: &mut Ending, how: Ending) {
-    *ending = match catch_unwind(AssertUnwindSafe(|| body.set(None))) {
-        Ok(()) => how,
-        Err(payload) => Ending::Panicked(panic_message(&*payload)),
-    };
+/// Drops a body, whose destructor may panic in its turn, and puts down how it ended.
+fn end<F>(
+    body: &mut Pin<&mut Option<F>>,
+    place: &mut Place,
+    how: Ending,
+    panic: Option<Box<dyn Any + Send>>,
+) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
+    match dropped.err().or(panic) {
+        None => place.ending = how,
+        Some(payload) => place.panicked(&*payload),
+    }
 }

@@ -151,6 +151,10 @@ impl Future for Wait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.latch.has_fired() {
+            // `fire` has taken the slots or is about to, and nobody adds to them: nothing is left to
+            // clear when this is dropped, and so a hundred thousand of those who pass do not queue
+            // for the lock.
+            self.slot = None;
             return Poll::Ready(());
         }
         let waker = context.waker();

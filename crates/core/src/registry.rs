@@ -1,18 +1,19 @@
 //! Who belongs to a group: a seat for each, with what is needed to wake it and to name it.
 //!
 //! The seats are spread over shards, each behind a lock of its own that is held for nanoseconds, and
-//! within a shard over blocks that are never moved or given back while the registry lives: a million
-//! seats cost no copying, and at most one block of slack for each shard.
+//! within a shard over blocks that are not given back while the registry lives and, but for the
+//! first, never moved: a million seats cost no copying, at most one block of slack for each shard,
+//! and one seat costs few.
 
 use std::{borrow::Cow, mem, panic::Location, task::Waker};
 
 use crate::sync::{Mutex, lock};
 
-/// How many locks share the work. One under loom, so that its threads meet.
-const SHARDS: usize = if cfg!(all(loom, not(shuttle))) { 1 } else { 16 };
+/// How many seats are allocated at a time; in the first block fewer, as it grows.
+const BLOCK: usize = 16;
 
-/// How many seats are allocated at a time.
-const BLOCK: usize = 64;
+/// How many are woken between one lock and the next.
+const WOKEN: usize = 32;
 
 /// What names no seat.
 const NONE: u32 = u32::MAX;
@@ -24,21 +25,22 @@ pub(crate) struct Label {
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
-/// Where a seat is: the shard in the low bits, the place in it above.
+/// Where a seat is: the shard, and above that, in steps of how many shards there are, the place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seat(u32);
 
 impl Seat {
     /// A place that nobody sits in.
     pub(crate) const NOWHERE: Self = Self(NONE);
+}
 
-    const fn shard(self) -> usize {
-        self.0 as usize % SHARDS
-    }
-
-    const fn place(self) -> usize {
-        self.0 as usize / SHARDS
-    }
+/// How somebody leaves a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// A member that has completed.
+    Completed,
+    /// A member that has not, or somebody who is no member.
+    Otherwise,
 }
 
 enum Entry {
@@ -48,9 +50,15 @@ enum Entry {
     Free { next: u32 },
 }
 
+/// A cache line to itself, so that two threads with a shard each do not meet.
+#[repr(align(64))]
+struct CacheLine<T>(T);
+
 struct Shard {
     blocks: Vec<Vec<Entry>>,
     free: u32,
+    /// How many members left a seat of this shard because they had completed.
+    completed: usize,
 }
 
 impl Shard {
@@ -68,7 +76,8 @@ impl Shard {
         }
         let full = self.blocks.last().is_none_or(|block| block.len() == BLOCK);
         if full {
-            self.blocks.push(Vec::with_capacity(BLOCK));
+            let capacity = if self.blocks.is_empty() { 0 } else { BLOCK };
+            self.blocks.push(Vec::with_capacity(capacity));
         }
         let before = (self.blocks.len() - 1) * BLOCK;
         let Some(block) = self.blocks.last_mut() else { return NONE };
@@ -79,35 +88,43 @@ impl Shard {
 
 /// The seats of a group.
 pub(crate) struct Registry {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[CacheLine<Mutex<Shard>>]>,
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        let shard = || Mutex::new(Shard { blocks: Vec::new(), free: NONE });
-        Self { shards: (0..SHARDS).map(|_| shard()).collect() }
+        let shard = || Shard { blocks: Vec::new(), free: NONE, completed: 0 };
+        Self { shards: (0..shards()).map(|_| CacheLine(Mutex::new(shard()))).collect() }
     }
 
-    fn shard(&self, at: usize) -> Option<&Mutex<Shard>> {
-        self.shards.get(at)
+    /// Where a seat is: the lock of its shard, and its place there. Nowhere where nobody sits.
+    fn find(&self, seat: Seat) -> Option<(&Mutex<Shard>, usize)> {
+        if seat == Seat::NOWHERE {
+            return None;
+        }
+        // There is a power of two of them.
+        let (seat, shards) = (seat.0 as usize, self.shards.len());
+        let CacheLine(shard) = self.shards.get(seat & (shards - 1))?;
+        Some((shard, seat >> shards.trailing_zeros()))
     }
 
     /// Takes a seat, in the shard of this thread.
     pub(crate) fn sit(&self, waker: Option<Waker>, label: Option<Label>) -> Seat {
-        let at = here();
-        let Some(shard) = self.shard(at) else { return Seat::NOWHERE };
+        let at = here() & (self.shards.len() - 1);
+        let Some(CacheLine(shard)) = self.shards.get(at) else { return Seat::NOWHERE };
         let place = lock(shard).insert(Entry::Taken { waker, label });
-        let seat = u64::from(place) * SHARDS as u64 + at as u64;
+        let seat = u64::from(place) * self.shards.len() as u64 + at as u64;
         Seat(u32::try_from(seat).unwrap_or(NONE))
     }
 
     /// Leaves a seat. What sat there is dropped after the lock.
-    pub(crate) fn leave(&self, seat: Seat) {
-        let Some(shard) = self.shard(seat.shard()).filter(|_| seat != Seat::NOWHERE) else {
-            return;
-        };
+    pub(crate) fn leave(&self, seat: Seat, how: Left) {
+        let Some((shard, place)) = self.find(seat) else { return };
         let mut shard = lock(shard);
-        let (free, place) = (shard.free, seat.place());
+        if how == Left::Completed {
+            shard.completed += 1;
+        }
+        let free = shard.free;
         let Some(entry) = shard.get_mut(place) else { return };
         let left = mem::replace(entry, Entry::Free { next: free });
         shard.free = u32::try_from(place).unwrap_or(NONE);
@@ -115,12 +132,17 @@ impl Registry {
         drop(left);
     }
 
+    /// How many members have left because they had completed.
+    pub(crate) fn completed(&self) -> usize {
+        self.shards.iter().map(|CacheLine(shard)| lock(shard).completed).sum()
+    }
+
     /// Has the one in this seat woken by this waker from now on. Whoever calls this looks *then*
     /// whether what it is to be woken for has happened.
     pub(crate) fn set_waker(&self, seat: Seat, waker: &Waker) {
-        let Some(shard) = self.shard(seat.shard()) else { return };
+        let Some((shard, place)) = self.find(seat) else { return };
         let mut shard = lock(shard);
-        let Some(Entry::Taken { waker: kept, .. }) = shard.get_mut(seat.place()) else { return };
+        let Some(Entry::Taken { waker: kept, .. }) = shard.get_mut(place) else { return };
         let before = match kept {
             Some(known) if known.will_wake(waker) => None,
             kept => kept.replace(waker.clone()),
@@ -131,9 +153,9 @@ impl Registry {
 
     /// Whether the one in this seat is woken by this waker.
     pub(crate) fn is_woken_by(&self, seat: Seat, waker: &Waker) -> bool {
-        let Some(shard) = self.shard(seat.shard()) else { return false };
+        let Some((shard, place)) = self.find(seat) else { return false };
         matches!(
-            lock(shard).get_mut(seat.place()),
+            lock(shard).get_mut(place),
             Some(Entry::Taken { waker: Some(known), .. }) if known.will_wake(waker)
         )
     }
@@ -145,24 +167,40 @@ impl Registry {
     /// Wakers run outside the locks. Who comes meanwhile is missed: what the others are woken for
     /// must be visible before.
     pub(crate) fn wake_all(&self) {
-        let mut woken = Vec::new();
-        for shard in &self.shards {
-            for block in 0.. {
-                let shard = lock(shard);
-                let Some(entries) = shard.blocks.get(block) else { break };
-                woken.extend(entries.iter().filter_map(|entry| match entry {
-                    Entry::Taken { waker, .. } => waker.clone(),
-                    Entry::Free { .. } => None,
-                }));
+        // Not on the heap: a group of one is told to stop as well.
+        let mut woken = [const { None::<Waker> }; WOKEN];
+        for CacheLine(shard) in &self.shards {
+            let mut next = 0;
+            loop {
+                let mut shard = lock(shard);
+                let mut count = 0;
+                // A seat past the last is the end of the shard.
+                let is_last = loop {
+                    if count == WOKEN {
+                        break false;
+                    }
+                    let Some(entry) = shard.get_mut(next) else { break true };
+                    next += 1;
+                    if let Entry::Taken { waker: Some(waker), .. } = entry
+                        && let Some(slot) = woken.get_mut(count)
+                    {
+                        *slot = Some(waker.clone());
+                        count += 1;
+                    }
+                };
                 drop(shard);
-                woken.drain(..).for_each(Waker::wake);
+                woken.iter_mut().take(count).filter_map(Option::take).for_each(Waker::wake);
+                if is_last {
+                    break;
+                }
             }
         }
     }
 
     /// The label of the member in this seat.
     pub(crate) fn label(&self, seat: Seat) -> Option<Label> {
-        match lock(self.shard(seat.shard())?).get_mut(seat.place()) {
+        let (shard, place) = self.find(seat)?;
+        match lock(shard).get_mut(place) {
             Some(Entry::Taken { label, .. }) => label.clone(),
             _ => None,
         }
@@ -171,7 +209,7 @@ impl Registry {
     /// The labels of all members.
     pub(crate) fn labels(&self) -> Vec<Label> {
         let mut labels = Vec::new();
-        for shard in &self.shards {
+        for CacheLine(shard) in &self.shards {
             let shard = lock(shard);
             labels.extend(shard.blocks.iter().flatten().filter_map(|entry| match entry {
                 Entry::Taken { label, .. } => label.clone(),
@@ -182,7 +220,25 @@ impl Registry {
     }
 }
 
-/// The shard of this thread: threads are dealt out over the shards as they come.
+/// How many locks share the work, a power of two: as many as there are processors, within reason,
+/// because whoever tells a group something goes through all of them.
+#[cfg(any(not(loom), shuttle))]
+fn shards() -> usize {
+    use std::{sync::OnceLock, thread};
+    // Asked once: the system reads files to answer.
+    static SHARDS: OnceLock<usize> = OnceLock::new();
+    *SHARDS.get_or_init(|| {
+        thread::available_parallelism().map_or(1, |count| count.get().next_power_of_two().min(16))
+    })
+}
+
+/// One, so that the threads of a model meet.
+#[cfg(all(loom, not(shuttle)))]
+const fn shards() -> usize {
+    1
+}
+
+/// The number of this thread: threads are dealt out over the shards as they come.
 #[cfg(any(not(loom), shuttle))]
 fn here() -> usize {
     use std::{
@@ -199,7 +255,7 @@ fn here() -> usize {
         return here;
     }
     // A number, which publishes nothing.
-    let here = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    let here = NEXT.fetch_add(1, Ordering::Relaxed);
     HERE.set(here);
     here
 }
@@ -229,11 +285,15 @@ mod tests {
     fn a_seat_that_was_left_is_taken_again() {
         let registry = Registry::new();
         let seats: Vec<_> = (0..200).map(|_| registry.sit(None, label("a"))).collect();
-        seats.iter().skip(1).step_by(2).for_each(|seat| registry.leave(*seat));
+        seats.iter().skip(1).step_by(2).for_each(|seat| registry.leave(*seat, Left::Otherwise));
         let again: Vec<_> = (0..100).map(|_| registry.sit(None, label("b"))).collect();
         assert!(again.iter().all(|seat| seats.contains(seat)), "no new seat was needed");
         assert_eq!(names(&registry).iter().filter(|name| *name == "b").count(), 100);
-        seats.iter().step_by(2).chain(&again).for_each(|seat| registry.leave(*seat));
+        seats
+            .iter()
+            .step_by(2)
+            .chain(&again)
+            .for_each(|seat| registry.leave(*seat, Left::Otherwise));
         assert!(names(&registry).is_empty());
     }
 
@@ -261,7 +321,7 @@ mod tests {
         }
         registry.wake_all();
         assert_eq!(counting.0.load(Ordering::Relaxed), 150);
-        seats.iter().for_each(|seat| registry.leave(*seat));
+        seats.iter().for_each(|seat| registry.leave(*seat, Left::Otherwise));
         registry.wake_all();
         assert_eq!(counting.0.load(Ordering::Relaxed), 150, "nobody is left");
         assert_eq!(Arc::strong_count(&counting), 2);

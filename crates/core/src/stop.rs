@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     crew::{Crew, Told},
-    registry::Seat,
+    registry::{Left, Seat},
 };
 
 /// A stop signal. It is a future, which is ready once its task is to come to an end, and remains so:
@@ -54,6 +54,7 @@ impl Stop {
 
     /// Whether it is time to come to an end. One load.
     #[must_use]
+    #[inline]
     pub fn is_raised(&self) -> bool {
         self.crew.told() > Told::Nothing
     }
@@ -70,7 +71,8 @@ impl Stop {
         registry.set_waker(registry.sit(None, None), waker);
     }
 
-    /// Registers a waker, and then looks again.
+    /// Registers a waker, and then looks again. Seldom: a turn of a loop does not come here.
+    #[cold]
     fn register(&mut self, waker: &Waker) -> Poll<()> {
         // The member's task left its waker before it polled us: where we are polled by that task,
         // nothing more is needed.
@@ -90,6 +92,8 @@ impl Stop {
 impl Future for Stop {
     type Output = ();
 
+    // Inlined, because a call would be most of what a turn costs.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.is_raised() {
             return Poll::Ready(());
@@ -109,7 +113,7 @@ impl Clone for Stop {
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        self.crew.registry().leave(self.own);
+        self.crew.registry().leave(self.own, Left::Otherwise);
     }
 }
 

@@ -1,0 +1,62 @@
+//! Counts what is allocated, while it is asked to.
+
+#![allow(unsafe_code)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+};
+
+/// The system's allocator, with a count beside it.
+pub struct Counting;
+
+static IS_ASKED: AtomicBool = AtomicBool::new(false);
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+/// Begins a count of the bytes that are asked for and not yet given back.
+pub fn begin() {
+    LIVE.store(0, Ordering::Relaxed);
+    IS_ASKED.store(true, Ordering::SeqCst);
+}
+
+/// Ends the count, and returns by how many bytes the live heap grew, on all threads. What the
+/// system's allocator adds for its own use is not in it.
+pub fn end() -> i64 {
+    IS_ASKED.store(false, Ordering::SeqCst);
+    LIVE.load(Ordering::SeqCst)
+}
+
+fn add(bytes: i64) {
+    // Off while time is measured: one load of a flag that nobody writes.
+    if IS_ASKED.load(Ordering::Relaxed) {
+        LIVE.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+fn size(layout: Layout) -> i64 {
+    i64::try_from(layout.size()).unwrap_or(i64::MAX)
+}
+
+// SAFETY: every call is passed on to the system's allocator with the arguments it came with, which
+// are as valid there as here; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(size(layout));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        add(size(layout));
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        add(-size(layout));
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        add(i64::try_from(new_size).unwrap_or(i64::MAX) - size(layout));
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}

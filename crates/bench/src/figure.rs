@@ -1,0 +1,69 @@
+//! A figure: what one subject took for one thing, at one size, on one runtime.
+
+use serde::Serialize;
+
+use crate::rounds::Summary;
+
+/// A figure, as it is printed in JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// Which bench.
+    pub bench: &'static str,
+    /// What was measured, or observed.
+    pub case: &'static str,
+    /// How many tasks, or waiters.
+    pub n: usize,
+    /// The runtime's flavour, or `none`.
+    pub runtime: String,
+    /// Who.
+    pub subject: &'static str,
+    /// Wall time in nanoseconds, for each.
+    pub ns: Option<f64>,
+    /// Of the processors, for each.
+    pub cpu_ns: Option<f64>,
+    /// The wall time as a multiple of the floor's.
+    pub ratio_to_floor: Option<f64>,
+    /// Ours as a multiple of this one's.
+    pub ratio_of_sundown: Option<f64>,
+    /// By how much the live heap grew, for each.
+    pub bytes: Option<f64>,
+    /// What was seen, where that is not a time.
+    pub observed: Option<String>,
+}
+
+impl Figure {
+    /// A figure without anything in it.
+    pub fn new(
+        bench: &'static str,
+        case: &'static str,
+        n: usize,
+        runtime: impl ToString,
+        subject: &'static str,
+    ) -> Self {
+        Self {
+            bench,
+            case,
+            n,
+            runtime: runtime.to_string(),
+            subject,
+            ns: None,
+            cpu_ns: None,
+            ratio_to_floor: None,
+            ratio_of_sundown: None,
+            bytes: None,
+            observed: None,
+        }
+    }
+
+    /// With what was measured.
+    pub fn measured(self, summary: Summary) -> Self {
+        let finite = |value: f64| value.is_finite().then_some((value * 1000.0).round() / 1000.0);
+        Self {
+            ns: finite(summary.ns),
+            cpu_ns: finite(summary.cpu_ns),
+            ratio_to_floor: finite(summary.ratio_to_floor),
+            ratio_of_sundown: finite(summary.ratio_of_sundown),
+            ..self
+        }
+    }
+}

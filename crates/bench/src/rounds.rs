@@ -1,0 +1,141 @@
+//! Interleaved rounds: in each of them every subject is measured once, so that whatever else the
+//! machine does strikes all of them alike, and ratios are taken within a round.
+
+use crate::clock::Took;
+
+/// What one subject took in one round, in nanoseconds per unit of work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// By the clock on the wall.
+    pub wall: f64,
+    /// Of the processors.
+    pub cpu: f64,
+}
+
+impl Sample {
+    /// What each of so many units took.
+    pub fn per(took: Took, units: usize) -> Self {
+        let units = units.max(1) as f64;
+        Self { wall: took.wall.as_nanos() as f64 / units, cpu: took.cpu.as_nanos() as f64 / units }
+    }
+}
+
+/// What a subject comes to, over all rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// The median of the time on the wall.
+    pub ns: f64,
+    /// The median of the processors' time.
+    pub cpu_ns: f64,
+    /// The median of the ratios to the floor of the same round.
+    pub ratio_to_floor: f64,
+    /// The median of the ratios of ours to this one: below one where ours is faster.
+    pub ratio_of_sundown: f64,
+}
+
+/// Which of the subjects everybody is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference {
+    /// The place of the floor.
+    pub floor: usize,
+    /// The place of ours.
+    pub sundown: Option<usize>,
+}
+
+/// Measures subjects in interleaved rounds: by subject, by round. One round comes before, to warm
+/// up; in each the next subject is the first, so that each follows every other.
+pub fn interleaved<S, const CASES: usize>(
+    rounds: usize,
+    subjects: &[S],
+    mut measure: impl FnMut(&S) -> [Sample; CASES],
+) -> Vec<Vec<[Sample; CASES]>> {
+    let mut samples: Vec<_> = subjects.iter().map(|_| Vec::with_capacity(rounds)).collect();
+    for round in 0..=rounds {
+        for turn in 0..subjects.len() {
+            let at = (round + turn) % subjects.len();
+            let sample = measure(&subjects[at]);
+            if round > 0 {
+                samples[at].push(sample);
+            }
+        }
+    }
+    samples
+}
+
+/// Sums up one case of one subject.
+pub fn summary<const CASES: usize>(
+    samples: &[Vec<[Sample; CASES]>],
+    subject: usize,
+    case: usize,
+    reference: Reference,
+) -> Summary {
+    let of = |subject: usize| samples[subject].iter().map(move |round| round[case]);
+    let ratios = |one, other| median(of(one).zip(of(other)).map(|(a, b)| a.wall / b.wall));
+    Summary {
+        ns: median(of(subject).map(|sample| sample.wall)),
+        cpu_ns: median(of(subject).map(|sample| sample.cpu)),
+        ratio_to_floor: ratios(subject, reference.floor),
+        ratio_of_sundown: reference.sundown.map_or(f64::NAN, |sundown| ratios(sundown, subject)),
+    }
+}
+
+/// The same, with what is added to the floor in place of the whole.
+pub fn added<const CASES: usize>(
+    samples: &[Vec<[Sample; CASES]>],
+    subject: usize,
+    case: usize,
+    reference: Reference,
+) -> Summary {
+    let of = |subject: usize| samples[subject].iter().map(move |round| round[case]);
+    let pairs = || of(subject).zip(of(reference.floor));
+    Summary {
+        ns: median(pairs().map(|(sample, floor)| sample.wall - floor.wall)),
+        cpu_ns: median(pairs().map(|(sample, floor)| sample.cpu - floor.cpu)),
+        ..summary(samples, subject, case, reference)
+    }
+}
+
+/// The value in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.as_slice() {
+        [] => f64::NAN,
+        values if values.len() % 2 == 1 => values[middle],
+        values => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        // The machine was ten times slower in the second round, for both.
+        let sample = |wall| [Sample { wall, cpu: 0.0 }];
+        let samples = [vec![sample(10.0), sample(100.0)], vec![sample(20.0), sample(200.0)]];
+        let reference = Reference { floor: 0, sundown: None };
+        assert_eq!(summary(&samples, 1, 0, reference).ratio_to_floor, 2.0);
+        assert_eq!(added(&samples, 1, 0, reference).ns, 55.0);
+    }
+
+    #[test]
+    fn every_subject_is_measured_once_a_round() {
+        let mut order = Vec::new();
+        let samples = interleaved(2, &[0, 1, 2], |subject| {
+            order.push(*subject);
+            [Sample::default()]
+        });
+        assert_eq!(order, [0, 1, 2, 1, 2, 0, 2, 0, 1]);
+        assert!(samples.iter().all(|rounds| rounds.len() == 2));
+    }
+}

@@ -1,0 +1,94 @@
+//! `cargo xtask bench`: measures what the kit costs, with its peers beside it.
+
+use std::{
+    ffi::OsString,
+    process::{ExitCode, ExitStatus},
+    thread,
+    time::Duration,
+};
+
+use clap::Args;
+use lab::interrupt::{self, Interrupt};
+use thiserror::Error;
+
+use crate::{failure::Failure, output, workspace::Workspace};
+
+/// How often it is looked whether the bench has ended: seldom, for it is being measured.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Measure what the kit's signals and tasks cost, with their peers beside them.
+///
+/// Builds `crates/bench`, which is no member of the workspace because it builds all the peers, in
+/// release and in a target directory of its own, and runs it with the options given:
+///
+///   --only NAME…         only these benches (group, turn, drop, latch), or these subjects
+///   --rounds N           how many rounds
+///   --n N,…              how many tasks or waiters
+///   --runtime FLAVOUR    only on current-thread or on multi-thread
+///   --quick              few rounds, no large numbers
+///   --slow               slow peers in large numbers as well
+///   --format table|json  tables, or JSON lines with one object per figure
+///
+/// group: spawn until all have registered, and stop until all have ended, per task, for 1 task up to
+/// a million, with the bytes of heap for each. turn: what selecting on the signal adds to a turn of
+/// a loop. drop: what becomes of the tasks when what holds them is dropped without a shutdown.
+/// latch: register, fire and wake, for 1 waiter up to a hundred thousand.
+///
+/// All subjects are measured in one process, in interleaved rounds; medians are shown, ratios to a
+/// floor written by hand, and processor time beside wall time. No time is ever asserted: this exits
+/// 0 whatever the figures are. `cargo xtask bench -- --help` is the bench's own help.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// Options of the bench
+    #[arg(
+        value_name = "OPTION",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        num_args = 0..
+    )]
+    options: Vec<OsString>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, Error)]
+enum BenchError {
+    #[error("cannot start cargo: {0}")]
+    NotStarted(std::io::Error),
+}
+
+/// Runs the command.
+pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure> {
+    let interrupt = Interrupt::install()?;
+    output::note("building crates/bench with the peers, in release");
+    let mut cargo = workspace
+        .cargo()
+        .args(["run", "--quiet", "--release", "--locked"])
+        .arg("--manifest-path")
+        .arg(workspace.root().join("crates/bench/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace.target()?.join("bench"))
+        .arg("--")
+        .args(&options.options)
+        .spawn()
+        .map_err(BenchError::NotStarted)?;
+    loop {
+        if let Some(status) = cargo.try_wait()? {
+            return Ok(match interrupt.raised() {
+                true => ExitCode::from(interrupt::EXIT_CODE),
+                false => code(status),
+            });
+        }
+        // Whoever stops this with a signal to it alone stops the bench as well: cargo has become it.
+        if interrupt.raised() {
+            let _ = cargo.kill();
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The bench's exit code, or 1 where it has none.
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
