@@ -2,8 +2,10 @@
 //!
 //! `cargo xtask loom` runs this and prints how many interleavings were explored; so does, without
 //! a table, `RUSTFLAGS="--cfg loom" cargo test -p core --release --test loom`. Models of two threads
-//! are explored in full; larger ones with at most three preemptions, and their line says so. Loom
-//! knows no time: a limit is never reached, and a timeout is modelled by a thread that races.
+//! are explored in full, except for those of the crew in which a member awaits the stop: where that
+//! was tried, several minutes were not enough. Those and all larger ones are explored with at most
+//! three preemptions, and their line says so. Loom knows no time: a limit is
+//! never reached, and a timeout is modelled by a thread that races.
 //!
 //! A model that cannot fail shows nothing. So each has a broken twin beside it, which makes the
 //! mistake that the shipped code avoids, and which loom must catch.
@@ -434,7 +436,7 @@ fn crew_a_stop_races_a_spawn_and_everybody_is_accounted_for() {
 
 #[test]
 fn crew_an_abort_drops_a_member_that_does_not_listen() {
-    explore("crew, abort against a deaf member", Bound::Three, || {
+    explore("crew, abort against a deaf member", Bound::Full, || {
         let crew = Crew::new();
         let owned = owned();
         let member = crew.member(|_| async move {
