@@ -10,7 +10,7 @@ use std::{borrow::Cow, mem, panic::Location, task::Waker};
 use crate::sync::{Mutex, lock};
 
 /// How many seats are allocated at a time; in the first block fewer, as it grows.
-const BLOCK: usize = 16;
+const BLOCK: usize = 56;
 
 /// How many are woken between one lock and the next.
 const WOKEN: usize = 32;
