@@ -1,4 +1,4 @@
-//! Counts what is allocated, while it is asked to.
+//! Counts what is allocated, while it is asked to, and keeps what the system would take back.
 
 #![allow(unsafe_code)]
 
@@ -24,6 +24,22 @@ pub fn begin() {
 pub fn end() -> i64 {
     IS_ASKED.store(false, Ordering::SeqCst);
     LIVE.load(Ordering::SeqCst)
+}
+
+/// Has the heap keep the pages it once had: one subject would otherwise pay for getting back from
+/// the system what another has given to it.
+pub fn keep_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const NEVER: i32 = -1;
+        const LARGEST: i32 = 32 << 20;
+        // SAFETY: sets two parameters of malloc to values that its manual allows, before any other
+        // thread has been started.
+        unsafe {
+            libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
+        }
+    }
 }
 
 fn add(bytes: i64) {

@@ -30,6 +30,7 @@ static ALLOCATOR: allocator::Counting = allocator::Counting;
 type Bench = fn(&Options, &mut Output) -> io::Result<()>;
 
 fn main() -> ExitCode {
+    allocator::keep_pages();
     let options = Options::parse();
     if let Err(message) = options.check() {
         note(&format!("error: {message}"));
