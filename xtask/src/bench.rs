@@ -28,6 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 ///   --quick              few rounds, no large numbers
 ///   --slow               slow peers in large numbers as well
 ///   --format table|json  tables, or JSON lines with one object per figure
+///   --svg FOLDER         pictures of group and latch as well
 ///
 /// group: spawn until all have registered, and stop until all have ended, per task, for 1 task up to
 /// a million, with the bytes of heap for each. turn: what selecting on the signal adds to a turn of

@@ -1,5 +1,7 @@
 //! What can be asked for on the command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 
 use crate::{flavour::Flavour, group::peers::MAKERS, latch, turn};
@@ -50,6 +52,10 @@ pub struct Options {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+
+    /// Draw the ratios of group and latch over their sizes as well, as SVG, into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub svg: Option<PathBuf>,
 }
 
 /// How to print the figures.

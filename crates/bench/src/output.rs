@@ -11,31 +11,42 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Prints figures, and keeps those that a table waits for.
+/// Prints figures, and keeps them for tables and pictures.
 pub struct Output {
     format: Format,
-    kept: Vec<Figure>,
+    all: Vec<Figure>,
+    /// How many of them have been printed.
+    printed: usize,
 }
 
 impl Output {
     /// An output without figures.
     pub const fn new(format: Format) -> Self {
-        Self { format, kept: Vec::new() }
+        Self { format, all: Vec::new(), printed: 0 }
     }
 
     /// Takes a figure: as JSON it is printed at once.
     pub fn figure(&mut self, figure: Figure) -> io::Result<()> {
         if self.format == Format::Json {
-            return print(&(serde_json::to_string(&figure)? + "\n"));
+            print(&(serde_json::to_string(&figure)? + "\n"))?;
         }
-        self.kept.push(figure);
+        self.all.push(figure);
         Ok(())
     }
 
-    /// Prints what was kept: a table for each case, with a row for each subject.
+    /// All figures so far.
+    pub fn all(&self) -> &[Figure] {
+        &self.all
+    }
+
+    /// Prints what has not been printed: a table for each case, with a row for each subject.
     pub fn tables(&mut self) -> io::Result<()> {
-        let figures = std::mem::take(&mut self.kept);
-        for figures in figures.chunk_by(|one, other| title(one) == title(other)) {
+        let waiting = self.all.get(self.printed..).unwrap_or_default();
+        self.printed = self.all.len();
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        for figures in waiting.chunk_by(|one, other| title(one) == title(other)) {
             if let [first, ..] = figures {
                 print(&format!("{}\n{}\n\n", title(first), table(figures)))?;
             }
