@@ -4,7 +4,7 @@
 //! this workspace show; what does not break, and why, is built here.
 //!
 //! The first four need no runtime: they work in async code of any executor, and on plain threads
-//! with a limit. Their every interleaving is checked by loom, from this source (`tests/loom.rs`).
+//! with a limit. Their every interleaving is checked by loom, from this source (`tests/loom`).
 //!
 //! | module | what it gives |
 //! | --- | --- |

@@ -188,7 +188,7 @@ impl Registry {
 
     /// Wakes everybody who left a waker. The wakers stay: with wakers that are used up, one that was
     /// left after the news of a stop could be taken by the wake-up for that same news, come late,
-    /// and be missing for the abort (loom found it; its twin is in `tests/loom.rs`).
+    /// and be missing for the abort (loom found it; its twin is in `tests/loom`).
     ///
     /// Wakers run outside the locks. Who comes meanwhile is missed: what the others are woken for
     /// must be visible before.

@@ -1,4 +1,4 @@
-//! One switch between `std` and `loom`: the models of `tests/loom.rs` check the shipped source.
+//! One switch between `std` and `loom`: the models of `tests/loom` check the shipped source.
 //!
 //! With `--cfg shuttle` besides, it is shuttle that runs them, by random schedules: for numbers of
 //! threads that loom cannot explore in full.
