@@ -1,0 +1,1 @@
+//! Leaving the process: what to drop, what to leak, how long to try.

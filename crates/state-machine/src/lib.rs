@@ -1,0 +1,1 @@
+//! Logout as a state machine.
