@@ -26,6 +26,7 @@ pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
 pub mod latch;
+mod member;
 /// The crew by itself, for the models: under loom there is no Tokio to spawn on.
 #[cfg(loom)]
 #[doc(hidden)]
@@ -33,6 +34,7 @@ pub mod modelled;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
+mod polled;
 mod registry;
 #[cfg(not(loom))]
 pub mod shutdown;

@@ -6,6 +6,7 @@ use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
 use crate::{
     crew::{Comer, Crew as Inner, Told},
     latch::Latch,
+    member::Member,
     registry::Label,
     stop::Stop,
 };
@@ -45,7 +46,8 @@ impl Crew {
         &self,
         work: W,
     ) -> Option<impl Future<Output = ()> + use<F, W>> {
-        self.0.member(Comer::Stranger, label(), work).ok()
+        let place = self.0.place(Comer::Stranger, label()).ok()?;
+        Some(Member::new(place, work))
     }
 
     /// As `Stop::spawn`, up to the spawning.
@@ -53,7 +55,8 @@ impl Crew {
         &self,
         work: W,
     ) -> Option<impl Future<Output = ()> + use<F, W>> {
-        self.0.member(Comer::BroughtByMember, label(), work).ok()
+        let place = self.0.place(Comer::BroughtByMember, label()).ok()?;
+        Some(Member::new(place, work))
     }
 
     /// As `TaskGroup::stop`.
@@ -75,7 +78,7 @@ impl Crew {
     /// How many are at work.
     #[must_use]
     pub fn at_work(&self) -> usize {
-        self.0.at_work()
+        self.0.registry().members()
     }
 
     /// How the members ended, so far.
@@ -83,8 +86,8 @@ impl Crew {
     pub fn tally(&self) -> Tally {
         let tally = self.0.tally();
         Tally {
-            completed: self.0.completed(),
-            aborted: tally.aborted,
+            completed: self.0.registry().completed(),
+            aborted: self.0.registry().aborted(),
             refused: tally.refused,
             panicked: tally.panicked.len(),
         }
