@@ -89,9 +89,15 @@ impl Crew {
     }
 
     /// A crew of one, and a few that it may bring.
-    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
+    #[cfg(not(loom))]
     pub(crate) fn of_one() -> Arc<Self> {
         Arc::new(Self::with(Registry::for_one(), None))
+    }
+
+    /// A crew of two shards, for threads that do not meet.
+    #[cfg(loom)]
+    pub(crate) fn of_two() -> Arc<Self> {
+        Arc::new(Self::with(Registry::for_two(), None))
     }
 
     /// A crew that is, as a whole, a member of another: told what that one is told, and waited for
@@ -141,7 +147,7 @@ impl Crew {
     pub(crate) fn tell(&self, told: Told) {
         // Release: see `told`. Acquire: a teller who comes too late sees what the first did before.
         let before = self.told.0.fetch_max(told as u8, Ordering::AcqRel);
-        // After the news, which turns strangers away: one that came in before is waited for.
+        // After the news, which turns strangers away. One that came in before is waited for.
         self.registry.begin_to_close();
         if before < told as u8 {
             self.registry.wake_all();
@@ -156,8 +162,10 @@ impl Crew {
     /// Comes to work.
     #[inline]
     pub(crate) fn enter(&self, comer: Comer, label: Label) -> Result<Seat, Refused> {
-        let is_welcome = || comer == Comer::BroughtByMember || self.told() == Told::Nothing;
-        self.registry.enter(label, is_welcome).ok_or_else(|| self.refused())
+        let is_welcome = comer == Comer::BroughtByMember || self.told() == Told::Nothing;
+        // A stranger who comes in all the same hears the news: it is told first.
+        let seat = if is_welcome { self.registry.enter(label) } else { None };
+        seat.ok_or_else(|| self.refused())
     }
 
     #[cold]

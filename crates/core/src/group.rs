@@ -16,7 +16,7 @@ use crate::{
     crew::{Comer, Crew, Panicked, Told},
     member::Member,
     observe::{self, Outcome},
-    registry::{Label, Seat},
+    registry::{Count, Label, Seat},
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
         stop_then_abort,
@@ -167,7 +167,7 @@ impl TaskGroup {
     /// How many members are at work.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.crew.registry().members()
+        self.crew.registry().count().members
     }
 
     /// Whether no member is at work.
@@ -198,7 +198,7 @@ impl TaskGroup {
     fn report(&self, elapsed: Duration) -> GroupReport {
         let (group, tally) = (self.label.name.clone().into_owned(), self.crew.tally());
         let registry = self.crew.registry();
-        let (ended, aborted) = (registry.completed(), registry.aborted());
+        let Count { completed: ended, aborted, .. } = registry.count();
         let running = !self.crew.closed().has_fired();
         let labels = if running { registry.labels() } else { Vec::new() };
         let outcome = match (running, tally.panicked.is_empty(), aborted) {
@@ -283,7 +283,7 @@ impl GracefulShutdown for TaskGroup {
 
 impl Drop for TaskGroup {
     fn drop(&mut self) {
-        let at_work = self.crew.registry().members();
+        let at_work = self.crew.registry().count().members;
         if at_work > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, at_work);
         }

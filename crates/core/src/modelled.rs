@@ -8,7 +8,7 @@ use crate::{
     crew::{Comer, Crew as Inner, Told},
     latch::Latch,
     member::Member,
-    registry::Label,
+    registry::{self, Label},
     roster::Roster as InnerRoster,
     stop::Stop,
     sync::Arc as ModelledArc,
@@ -36,6 +36,12 @@ impl Crew {
     #[must_use]
     pub fn new() -> Self {
         Self(Inner::new())
+    }
+
+    /// A crew without members, whose threads do not meet where they [sit in](sit_in) two shards.
+    #[must_use]
+    pub fn of_two() -> Self {
+        Self(Inner::of_two())
     }
 
     /// As `TaskGroup::child`.
@@ -81,20 +87,25 @@ impl Crew {
     /// How many are at work.
     #[must_use]
     pub fn at_work(&self) -> usize {
-        self.0.registry().members()
+        self.0.registry().count().members
     }
 
     /// How the members ended, so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let tally = self.0.tally();
+        let (tally, count) = (self.0.tally(), self.0.registry().count());
         Tally {
-            completed: self.0.registry().completed(),
-            aborted: self.0.registry().aborted(),
+            completed: count.completed,
+            aborted: count.aborted,
             refused: tally.refused,
             panicked: tally.panicked.len(),
         }
     }
+}
+
+/// Has this thread take its seats in this shard: in the first, if nothing is said.
+pub fn sit_in(shard: usize) {
+    registry::modelled::sit_in(shard);
 }
 
 impl Default for Crew {

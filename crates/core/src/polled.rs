@@ -32,12 +32,8 @@ thread_local! {
     // Without a destructor, and so there as long as the thread is.
     static POLLED: Cell<Polled> = const { Cell::new(NOBODY) };
 }
-#[cfg(all(loom, not(shuttle)))]
-loom::thread_local! {
-    static POLLED: Cell<Polled> = Cell::new(NOBODY);
-}
-#[cfg(shuttle)]
-shuttle::thread_local! {
+#[cfg(loom)]
+crate::sync::thread_local! {
     static POLLED: Cell<Polled> = Cell::new(NOBODY);
 }
 

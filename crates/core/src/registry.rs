@@ -18,14 +18,11 @@ use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use shard::{Entry, NONE, Shard};
 
 /// How many are woken between one lock and the next.
-const WOKEN: usize = 32;
+const WOKEN: usize = 16;
 
 /// The state of the registry stands in the two high bits of a word, the number of shards with members
 /// in the others: one atomic, so that "nobody is left" and "nobody comes any more" become true at
-/// once.
-const COUNT: usize = (1 << (usize::BITS - 2)) - 1;
-
-/// Anybody may come.
+/// once. Here: anybody may come.
 const OPEN: usize = 0;
 /// It ends with its members: when none is left it is closed.
 const CLOSING: usize = 1 << (usize::BITS - 2);
@@ -59,6 +56,17 @@ pub(crate) enum Left {
     Otherwise,
 }
 
+/// How many members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Are here.
+    pub(crate) members: usize,
+    /// Have left because they had completed.
+    pub(crate) completed: usize,
+    /// Have left because they were dropped before that.
+    pub(crate) aborted: usize,
+}
+
 /// A cache line to itself, so that two threads with a shard each do not meet.
 #[repr(align(64))]
 struct CacheLine<T>(T);
@@ -76,8 +84,15 @@ impl Registry {
     }
 
     /// For one, and a few that it may bring.
+    #[cfg(not(loom))]
     pub(crate) fn for_one() -> Self {
         Self::with_shards(1)
+    }
+
+    /// For a model of threads that do not meet.
+    #[cfg(loom)]
+    pub(crate) fn for_two() -> Self {
+        Self::with_shards(2)
     }
 
     fn with_shards(count: usize) -> Self {
@@ -112,18 +127,13 @@ impl Registry {
         Seat(u32::try_from(seat).unwrap_or(NONE))
     }
 
-    /// Gives a member a seat, unless it is not welcome, or the registry is closed.
-    ///
-    /// It is asked whether it is welcome under the lock that [`Registry::wake_all`] takes too: who
-    /// was welcome before that has been through is awake for what comes with it.
+    /// Gives a member a seat, unless the registry is closed.
     #[inline]
-    pub(crate) fn enter(&self, label: Label, is_welcome: impl FnOnce() -> bool) -> Option<Seat> {
+    pub(crate) fn enter(&self, label: Label) -> Option<Seat> {
         let (shard, at) = self.here()?;
         let mut shard = lock(shard);
-        if shard.is_full() || !is_welcome() {
-            return None;
-        }
-        if shard.members == 0 && !self.occupy() {
+        // Under the lock, so that nobody leaves the shard in between.
+        if shard.is_full() || (shard.count.members == 0 && !self.occupy()) {
             return None;
         }
         Some(self.seat(shard.insert(None, Some(label)), at))
@@ -158,11 +168,11 @@ impl Registry {
     pub(crate) fn leave(&self, seat: Seat, how: Left) -> bool {
         let Some((shard, place)) = self.find(seat) else { return false };
         let mut shard = lock(shard);
-        let members = shard.members;
+        let members = shard.count.members;
         let left = shard.remove(place, how);
         // Under the lock, so that nobody comes to the shard in between.
         let is_last = members == 1
-            && shard.members == 0
+            && shard.count.members == 0
             && self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1;
         drop(shard);
         drop(left);
@@ -185,29 +195,23 @@ impl Registry {
     }
 
     /// Whether there are no members.
+    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
     pub(crate) fn is_empty(&self) -> bool {
         // Pairs with the release of those who left.
-        self.occupied.load(Ordering::Acquire) & COUNT == 0
+        self.occupied.load(Ordering::Acquire) & !CLOSED == OPEN
     }
 
-    /// A sum over the shards, one after another.
-    fn sum(&self, of: impl Fn(&Shard) -> usize) -> usize {
-        self.shards.iter().map(|CacheLine(shard)| of(&lock(shard))).sum()
-    }
-
-    /// How many members there are.
-    pub(crate) fn members(&self) -> usize {
-        self.sum(|shard| shard.members)
-    }
-
-    /// How many members have left because they had completed.
-    pub(crate) fn completed(&self) -> usize {
-        self.sum(|shard| shard.completed)
-    }
-
-    /// How many members were dropped before they had completed.
-    pub(crate) fn aborted(&self) -> usize {
-        self.sum(|shard| shard.aborted)
+    /// Counts the members, those who are here and those who have left. Shard by shard: who comes
+    /// or leaves meanwhile may be counted or not.
+    pub(crate) fn count(&self) -> Count {
+        let mut sum = Count::default();
+        for CacheLine(shard) in &self.shards {
+            let Count { members, completed, aborted } = lock(shard).count;
+            sum.members += members;
+            sum.completed += completed;
+            sum.aborted += aborted;
+        }
+        sum
     }
 
     /// Has the member in this seat woken by this waker, once. Whoever calls this looks *then*
@@ -279,6 +283,7 @@ impl Registry {
     }
 
     /// The labels of all members.
+    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
     pub(crate) fn labels(&self) -> Vec<Label> {
         let mut labels = Vec::new();
         for CacheLine(shard) in &self.shards {
@@ -290,7 +295,7 @@ impl Registry {
 
 /// How many locks share the work, a power of two: as many as there are processors, within reason,
 /// because whoever tells a group something goes through all of them.
-#[cfg(any(not(loom), shuttle))]
+#[cfg(not(loom))]
 fn shards() -> usize {
     use std::{sync::OnceLock, thread};
     // Asked once: the system reads files to answer.
@@ -301,13 +306,14 @@ fn shards() -> usize {
 }
 
 /// One, so that the threads of a model meet.
-#[cfg(all(loom, not(shuttle)))]
+#[cfg(loom)]
 const fn shards() -> usize {
     1
 }
 
 /// The number of this thread: threads are dealt out over the shards as they come.
-#[cfg(any(not(loom), shuttle))]
+#[cfg(not(loom))]
+#[inline]
 fn here() -> usize {
     use std::{
         cell::Cell,
@@ -328,9 +334,26 @@ fn here() -> usize {
     here
 }
 
-#[cfg(all(loom, not(shuttle)))]
-const fn here() -> usize {
-    0
+/// The number that a model has given to this thread.
+#[cfg(loom)]
+use modelled::here;
+#[cfg(loom)]
+pub(crate) mod modelled {
+    use std::cell::Cell;
+
+    use crate::sync::thread_local;
+
+    thread_local! {
+        static HERE: Cell<usize> = Cell::new(0);
+    }
+
+    pub(crate) fn here() -> usize {
+        HERE.with(Cell::get)
+    }
+
+    pub(crate) fn sit_in(shard: usize) {
+        HERE.with(|here| here.set(shard));
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -350,7 +373,7 @@ mod tests {
 
     fn enter(registry: &Registry, name: &'static str) -> Seat {
         let label = Label { name: name.into(), spawned_at: Location::caller() };
-        registry.enter(label, || true).unwrap()
+        registry.enter(label).unwrap()
     }
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -370,7 +393,7 @@ mod tests {
         let again: Vec<_> = (0..100).map(|_| enter(&registry, "b")).collect();
         assert!(again.iter().all(|seat| seats.contains(seat)), "no new seat was needed");
         assert_eq!(names(&registry).iter().filter(|name| *name == "b").count(), 100);
-        assert_eq!(registry.members(), 200);
+        assert_eq!(registry.count().members, 200);
         for seat in seats.iter().step_by(2).chain(&again) {
             assert!(!registry.is_empty());
             registry.leave(*seat, Left::Otherwise);
@@ -388,7 +411,8 @@ mod tests {
             registry.leave(*seat, how);
         }
         assert!(names(&registry).is_empty());
-        assert_eq!((registry.completed(), registry.aborted()), (MANY / 3, MANY / 3));
+        let third = MANY / 3;
+        assert_eq!(registry.count(), Count { members: 0, completed: third, aborted: third });
     }
 
     #[test]
@@ -404,7 +428,7 @@ mod tests {
             registry.begin_to_close();
             assert!(!registry.close_if_empty(), "once");
             let label = Label { name: "late".into(), spawned_at: Location::caller() };
-            assert!(registry.enter(label, || true).is_none(), "closed is for good");
+            assert!(registry.enter(label).is_none(), "closed is for good");
             assert!(!registry.leave(listener, Left::Otherwise), "who listens is not waited for");
         }
     }

@@ -253,7 +253,7 @@ fn conclude(
         observe::shutdown(&component, Outcome::Panicked, elapsed);
         return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
     }
-    let aborted = crew.registry().aborted();
+    let aborted = crew.registry().count().aborted;
     let outcome = if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted };
     observe::shutdown(&component, outcome, elapsed);
     Ok(ShutdownReport { component, elapsed, aborted })
@@ -273,7 +273,7 @@ impl<T> Clone for BackgroundTask<T> {
 
 impl<T> Drop for Owner<T> {
     fn drop(&mut self) {
-        let at_work = self.crew.registry().members();
+        let at_work = self.crew.registry().count().members;
         if at_work > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, at_work);
             self.crew.tell(Told::Abort);

@@ -2,28 +2,35 @@
 
 use std::{mem, task::Waker};
 
-use super::{Label, Left};
+use super::{Count, Label, Left};
 
-/// How many seats are allocated at a time, in a group that is not large. The very first has a place
-/// in the shard itself, for a group of one.
-const SMALL: usize = 56;
+/// How many seats the first block has, and each after it twice as many as the one before: nothing is
+/// ever copied, and no more is free than taken.
+const FIRST: usize = 4;
 
-/// How many such blocks there are, and how many seats in them.
-const SMALL_BLOCKS: usize = 64;
-const SMALL_SEATS: usize = SMALL * SMALL_BLOCKS;
+/// How many they have at the most, so that a million seats waste no more than this many in a shard.
+const LARGEST: usize = 1024;
 
-/// How many seats are allocated at a time after those. Blocks lie between the tasks in the heap, and
-/// many small ones scatter these: a group of a hundred thousand ends by a third faster with few
-/// large ones.
-const LARGE: usize = 1024;
+/// How many blocks there are before the first of the largest, and how many seats in them.
+const GROWING: usize = (LARGEST / FIRST).ilog2() as usize;
+const GROWING_SEATS: usize = LARGEST - FIRST;
+
+/// How many seats a block has.
+const fn capacity(block: usize) -> usize {
+    if block < GROWING { FIRST << block } else { LARGEST }
+}
 
 /// The block that a place is in, and where in it.
+#[inline]
 const fn find_in_blocks(place: usize) -> (usize, usize) {
-    if place < SMALL_SEATS {
-        return (place / SMALL, place % SMALL);
+    if place < GROWING_SEATS {
+        // Counted from here, a block begins at each power of two.
+        let place = place + FIRST;
+        let block = (place / FIRST).ilog2();
+        return (block as usize, place - (FIRST << block));
     }
-    let place = place - SMALL_SEATS;
-    (SMALL_BLOCKS + place / LARGE, place % LARGE)
+    let place = place - GROWING_SEATS;
+    (GROWING + place / LARGEST, place % LARGEST)
 }
 
 /// What names no place.
@@ -38,17 +45,14 @@ pub(super) enum Entry {
 
 pub(super) struct Shard {
     blocks: Vec<Vec<Entry>>,
-    /// How many places there are, taken and free, and how many there may be.
+    /// How many places there are, taken and free; how many the blocks have room for; and how many
+    /// there may be.
     places: u32,
+    room: u32,
     limit: u32,
     /// The first that is free.
     free: u32,
-    /// How many members sit here.
-    pub(super) members: usize,
-    /// How many left because they had completed.
-    pub(super) completed: usize,
-    /// How many left because they were dropped.
-    pub(super) aborted: usize,
+    pub(super) count: Count,
     /// Whether a wake-up has been through here.
     pub(super) was_woken: bool,
 }
@@ -59,11 +63,10 @@ impl Shard {
         Self {
             blocks: Vec::new(),
             places: 0,
+            room: 0,
             limit,
             free: NONE,
-            members: 0,
-            completed: 0,
-            aborted: 0,
+            count: Count { members: 0, completed: 0, aborted: 0 },
             was_woken: false,
         }
     }
@@ -82,24 +85,23 @@ impl Shard {
     /// Takes a place, in a shard that is not full.
     #[inline]
     pub(super) fn insert(&mut self, waker: Option<Waker>, label: Option<Label>) -> u32 {
-        self.members += usize::from(label.is_some());
-        let entry = Entry::Taken { waker, label };
+        self.count.members += usize::from(label.is_some());
         let free = self.free;
         if free != NONE
-            && let Some(place) = self.get_mut(free as usize)
+            && let Some(entry) = self.get_mut(free as usize)
+            && let Entry::Free { next } = *entry
         {
-            if let Entry::Free { next } = mem::replace(place, entry) {
-                self.free = next;
-            }
+            // A free place has nothing to drop.
+            mem::forget(mem::replace(entry, Entry::Taken { waker, label }));
+            self.free = next;
             return free;
         }
-        let place = self.places;
-        let (at, _) = find_in_blocks(place as usize);
-        if at == self.blocks.len() {
+        if self.places == self.room {
             self.add_block();
         }
+        let place = self.places;
         if let Some(block) = self.blocks.last_mut() {
-            block.push(entry);
+            block.push(Entry::Taken { waker, label });
             self.places += 1;
         }
         place
@@ -107,11 +109,9 @@ impl Shard {
 
     #[cold]
     fn add_block(&mut self) {
-        self.blocks.push(Vec::with_capacity(match self.blocks.len() {
-            0 => 0,
-            1..SMALL_BLOCKS => SMALL,
-            _ => LARGE,
-        }));
+        let seats = capacity(self.blocks.len());
+        self.blocks.push(Vec::with_capacity(seats));
+        self.room += u32::try_from(seats).unwrap_or(0);
     }
 
     /// Leaves a place. Returns what sat there, to be dropped after the lock.
@@ -121,12 +121,12 @@ impl Shard {
         let left = mem::replace(self.get_mut(place)?, Entry::Free { next: free });
         self.free = u32::try_from(place).unwrap_or(NONE);
         match how {
-            Left::Completed => self.completed += 1,
-            Left::Aborted => self.aborted += 1,
+            Left::Completed => self.count.completed += 1,
+            Left::Aborted => self.count.aborted += 1,
             Left::Otherwise => {}
         }
         if matches!(left, Entry::Taken { label: Some(_), .. }) {
-            self.members -= 1;
+            self.count.members -= 1;
         }
         Some(left)
     }
@@ -147,12 +147,12 @@ mod tests {
     #[test]
     fn every_place_is_in_one_block_and_the_next_follows_it() {
         let mut expected = (0, 0);
-        for place in 0..SMALL_SEATS + 3 * LARGE {
-            let found = find_in_blocks(place);
-            if found != expected {
-                assert_eq!(found, (expected.0 + 1, 0), "place {place}");
+        for place in 0..4 * LARGEST {
+            if expected.1 == capacity(expected.0) {
+                expected = (expected.0 + 1, 0);
             }
-            expected = (found.0, found.1 + 1);
+            assert_eq!(find_in_blocks(place), expected, "place {place}");
+            expected.1 += 1;
         }
     }
 
