@@ -2,9 +2,8 @@
 //! there are; and whether anybody may still come.
 //!
 //! The seats are spread over shards, each behind a lock of its own that is held for nanoseconds, and
-//! within a shard over blocks that are not given back while the registry lives and, but for the
-//! first, never moved: a million seats cost no copying, at most one block of slack for each shard,
-//! and one seat costs few.
+//! within a shard over blocks that are neither moved nor given back while the registry lives: a
+//! million seats cost no copying, and one seat costs few.
 //!
 //! Members are counted under the locks that they take anyway, to sit and to leave. What all of them
 //! share is a count of the shards that have members: it changes when the first comes to a shard and
@@ -96,21 +95,20 @@ impl Registry {
     }
 
     fn with_shards(count: usize) -> Self {
-        let limit = NONE / u32::try_from(count).unwrap_or(NONE);
-        let shards = (0..count).map(|_| CacheLine(Mutex::new(Shard::new(limit)))).collect();
+        let shards = (0..count).map(|_| CacheLine(Mutex::new(Shard::new()))).collect();
         Self { shards, occupied: AtomicUsize::new(OPEN) }
     }
 
     /// Where a seat is: the lock of its shard, and its place there. Nowhere where nobody sits.
     #[inline]
-    fn find(&self, seat: Seat) -> Option<(&Mutex<Shard>, usize)> {
+    fn find(&self, seat: Seat) -> Option<(&Mutex<Shard>, u32)> {
         if seat == Seat::NOWHERE {
             return None;
         }
         // There is a power of two of them.
-        let (seat, shards) = (seat.0 as usize, self.shards.len());
-        let CacheLine(shard) = self.shards.get(seat & (shards - 1))?;
-        Some((shard, seat >> shards.trailing_zeros()))
+        let shards = self.shards.len();
+        let CacheLine(shard) = self.shards.get(seat.0 as usize & (shards - 1))?;
+        Some((shard, seat.0 >> shards.trailing_zeros()))
     }
 
     /// The shard of this thread, and its number.
@@ -120,11 +118,17 @@ impl Registry {
         self.shards.get(at).map(|CacheLine(shard)| (shard, at))
     }
 
-    /// The seat of a place in a shard, which has a number as long as the shard is not full.
+    /// The seat of a place in a shard.
     #[inline]
     fn seat(&self, place: u32, shard: usize) -> Seat {
-        let seat = u64::from(place) * self.shards.len() as u64 + shard as u64;
-        Seat(u32::try_from(seat).unwrap_or(NONE))
+        // Both fit, below the limit.
+        Seat(place << self.shards.len().trailing_zeros() | shard as u32)
+    }
+
+    /// How many places a shard has numbers for: more than there is memory for.
+    #[inline]
+    const fn limit(&self) -> u32 {
+        NONE >> self.shards.len().trailing_zeros()
     }
 
     /// Gives a member a seat, unless the registry is closed.
@@ -133,7 +137,7 @@ impl Registry {
         let (shard, at) = self.here()?;
         let mut shard = lock(shard);
         // Under the lock, so that nobody leaves the shard in between.
-        if shard.is_full() || (shard.count.members == 0 && !self.occupy()) {
+        if shard.is_full(self.limit()) || (shard.members == 0 && !self.occupy()) {
             return None;
         }
         Some(self.seat(shard.insert(None, Some(label)), at))
@@ -152,7 +156,7 @@ impl Registry {
     pub(crate) fn listen(&self, waker: Waker) -> Seat {
         let Some((shard, at)) = self.here() else { return Seat::NOWHERE };
         let mut shard = lock(shard);
-        if shard.is_full() {
+        if shard.is_full(self.limit()) {
             return Seat::NOWHERE;
         }
         self.seat(shard.insert(Some(waker), None), at)
@@ -168,11 +172,11 @@ impl Registry {
     pub(crate) fn leave(&self, seat: Seat, how: Left) -> bool {
         let Some((shard, place)) = self.find(seat) else { return false };
         let mut shard = lock(shard);
-        let members = shard.count.members;
+        let members = shard.members;
         let left = shard.remove(place, how);
         // Under the lock, so that nobody comes to the shard in between.
         let is_last = members == 1
-            && shard.count.members == 0
+            && shard.members == 0
             && self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1;
         drop(shard);
         drop(left);
@@ -206,7 +210,7 @@ impl Registry {
     pub(crate) fn count(&self) -> Count {
         let mut sum = Count::default();
         for CacheLine(shard) in &self.shards {
-            let Count { members, completed, aborted } = lock(shard).count;
+            let Count { members, completed, aborted } = lock(shard).count();
             sum.members += members;
             sum.completed += completed;
             sum.aborted += aborted;
@@ -368,12 +372,12 @@ mod tests {
 
     use super::*;
 
-    /// More than one large block takes, and a third as many of each kind.
+    /// A third as many of each kind.
     const MANY: usize = 5001;
 
     fn enter(registry: &Registry, name: &'static str) -> Seat {
         let label = Label { name: name.into(), spawned_at: Location::caller() };
-        registry.enter(label).unwrap()
+        registry.enter(label).unwrap_or(Seat::NOWHERE)
     }
 
     fn names(registry: &Registry) -> Vec<String> {

@@ -4,33 +4,21 @@ use std::{mem, task::Waker};
 
 use super::{Count, Label, Left};
 
-/// How many seats the first block has, and each after it twice as many as the one before: nothing is
-/// ever copied, and no more is free than taken.
-const FIRST: usize = 4;
-
-/// How many they have at the most, so that a million seats waste no more than this many in a shard.
-const LARGEST: usize = 1024;
-
-/// How many blocks there are before the first of the largest, and how many seats in them.
-const GROWING: usize = (LARGEST / FIRST).ilog2() as usize;
-const GROWING_SEATS: usize = LARGEST - FIRST;
-
-/// How many seats a block has.
+/// How many seats a block has: four blocks have four, the next four have eight, and so on. Nothing is
+/// ever copied, a quarter at the most is free, and what belongs to many lies together in the heap: a
+/// group of a hundred thousand with as many small blocks ends a third slower.
 const fn capacity(block: usize) -> usize {
-    if block < GROWING { FIRST << block } else { LARGEST }
+    4 << (block / 4)
 }
 
 /// The block that a place is in, and where in it.
 #[inline]
-const fn find_in_blocks(place: usize) -> (usize, usize) {
-    if place < GROWING_SEATS {
-        // Counted from here, a block begins at each power of two.
-        let place = place + FIRST;
-        let block = (place / FIRST).ilog2();
-        return (block as usize, place - (FIRST << block));
-    }
-    let place = place - GROWING_SEATS;
-    (GROWING + place / LARGEST, place % LARGEST)
+const fn find_in_blocks(place: u32) -> (usize, usize) {
+    // Counted from here, each power of two is where the blocks begin to be twice as large.
+    let place = (place as usize).saturating_add(16);
+    let doubled = place.ilog2() - 4;
+    let quarter = (place >> (doubled + 2)) & 3;
+    (4 * doubled as usize + quarter, place & ((4 << doubled) - 1))
 }
 
 /// What names no place.
@@ -45,50 +33,50 @@ pub(super) enum Entry {
 
 pub(super) struct Shard {
     blocks: Vec<Vec<Entry>>,
-    /// How many places there are, taken and free; how many the blocks have room for; and how many
-    /// there may be.
+    /// How many places there are, taken and free.
     places: u32,
-    room: u32,
-    limit: u32,
     /// The first that is free.
     free: u32,
-    pub(super) count: Count,
+    /// How many members sit here, how many have left because they had completed, and how many
+    /// because they were dropped.
+    pub(super) members: u32,
+    completed: usize,
+    aborted: usize,
     /// Whether a wake-up has been through here.
     pub(super) was_woken: bool,
 }
 
 impl Shard {
-    /// One that numbers its places below a limit.
-    pub(super) const fn new(limit: u32) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             blocks: Vec::new(),
             places: 0,
-            room: 0,
-            limit,
             free: NONE,
-            count: Count { members: 0, completed: 0, aborted: 0 },
+            members: 0,
+            completed: 0,
+            aborted: 0,
             was_woken: false,
         }
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Entry> {
         let (block, at) = find_in_blocks(place);
         self.blocks.get_mut(block)?.get_mut(at)
     }
 
-    /// Whether places have run out of numbers, which are more than there is memory for.
-    pub(super) const fn is_full(&self) -> bool {
-        self.free == NONE && self.places >= self.limit
+    /// Whether so many places are taken.
+    pub(super) const fn is_full(&self, limit: u32) -> bool {
+        self.free == NONE && self.places >= limit
     }
 
     /// Takes a place, in a shard that is not full.
     #[inline]
     pub(super) fn insert(&mut self, waker: Option<Waker>, label: Option<Label>) -> u32 {
-        self.count.members += usize::from(label.is_some());
+        self.members += u32::from(label.is_some());
         let free = self.free;
         if free != NONE
-            && let Some(entry) = self.get_mut(free as usize)
+            && let Some(entry) = self.get_mut(free)
             && let Entry::Free { next } = *entry
         {
             // A free place has nothing to drop.
@@ -96,10 +84,10 @@ impl Shard {
             self.free = next;
             return free;
         }
-        if self.places == self.room {
+        let place = self.places;
+        if find_in_blocks(place).0 == self.blocks.len() {
             self.add_block();
         }
-        let place = self.places;
         if let Some(block) = self.blocks.last_mut() {
             block.push(Entry::Taken { waker, label });
             self.places += 1;
@@ -109,26 +97,28 @@ impl Shard {
 
     #[cold]
     fn add_block(&mut self) {
-        let seats = capacity(self.blocks.len());
-        self.blocks.push(Vec::with_capacity(seats));
-        self.room += u32::try_from(seats).unwrap_or(0);
+        self.blocks.push(Vec::with_capacity(capacity(self.blocks.len())));
     }
 
     /// Leaves a place. Returns what sat there, to be dropped after the lock.
     #[inline]
-    pub(super) fn remove(&mut self, place: usize, how: Left) -> Option<Entry> {
+    pub(super) fn remove(&mut self, place: u32, how: Left) -> Option<Entry> {
         let free = self.free;
         let left = mem::replace(self.get_mut(place)?, Entry::Free { next: free });
-        self.free = u32::try_from(place).unwrap_or(NONE);
+        self.free = place;
         match how {
-            Left::Completed => self.count.completed += 1,
-            Left::Aborted => self.count.aborted += 1,
+            Left::Completed => self.completed += 1,
+            Left::Aborted => self.aborted += 1,
             Left::Otherwise => {}
         }
         if matches!(left, Entry::Taken { label: Some(_), .. }) {
-            self.count.members -= 1;
+            self.members -= 1;
         }
         Some(left)
+    }
+
+    pub(super) const fn count(&self) -> Count {
+        Count { members: self.members as usize, completed: self.completed, aborted: self.aborted }
     }
 
     /// The labels of the members.
@@ -147,7 +137,7 @@ mod tests {
     #[test]
     fn every_place_is_in_one_block_and_the_next_follows_it() {
         let mut expected = (0, 0);
-        for place in 0..4 * LARGEST {
+        for place in 0..100_000 {
             if expected.1 == capacity(expected.0) {
                 expected = (expected.0 + 1, 0);
             }
@@ -157,7 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_and_its_label_are_small() {
+    fn a_seat_is_small_and_a_shard_is_a_cache_line() {
         assert!(size_of::<Entry>() <= 48, "{}", size_of::<Entry>());
+        let shard = size_of::<crate::sync::Mutex<Shard>>();
+        assert!(shard <= 64, "{shard}");
     }
 }
