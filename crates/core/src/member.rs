@@ -118,11 +118,11 @@ where
             end(&mut member.body, place, Left::Aborted, None);
             return Poll::Ready(());
         }
-        // The body is not looked into again after a panic, only dropped.
-        let panic = match polled::poll(&place.crew, place.seat, context.waker(), || {
+        let polled = polled::poll(&place.crew, place.seat, context.waker(), || {
             catch_unwind(AssertUnwindSafe(|| work(member.body.as_mut(), place, context)))
-        }) {
-            Ok(Poll::Ready(())) => None,
+        });
+        let (how, panic) = match polled {
+            Ok(Poll::Ready(())) => (Left::Completed, None),
             Ok(Poll::Pending) => {
                 if told == Told::Nothing || *member.wakeable == Wakeable::ForAbort {
                     return Poll::Pending;
@@ -132,12 +132,12 @@ where
                 if place.crew.told() != Told::Abort {
                     return Poll::Pending;
                 }
-                end(&mut member.body, place, Left::Aborted, None);
-                return Poll::Ready(());
+                (Left::Aborted, None)
             }
-            Err(payload) => Some(payload),
+            // The body is not looked into again after a panic, only dropped.
+            Err(payload) => (Left::Otherwise, Some(payload)),
         };
-        end(&mut member.body, place, Left::Completed, panic);
+        end(&mut member.body, place, how, panic);
         Poll::Ready(())
     }
 }

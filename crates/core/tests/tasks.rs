@@ -339,6 +339,33 @@ fn a_member_whose_work_panics_before_it_is_a_future_is_no_different() {
     });
 }
 
+/// Tokio catches that panic and keeps it to itself.
+#[test]
+fn a_panic_of_a_member_that_its_runtime_drops_is_collected() {
+    struct Unlucky;
+    impl Drop for Unlucky {
+        fn drop(&mut self) {
+            panic!("no luck");
+        }
+    }
+    let group = TaskGroup::new("dropped");
+    let runtime = Runtime::new().unwrap();
+    // Both are dropped, whether they have begun or not.
+    for _ in 0..2 {
+        let unlucky = Unlucky;
+        let spawned = group.spawn_on(runtime.handle(), "unlucky", |_| async move {
+            let _unlucky = unlucky;
+            std::future::pending().await
+        });
+        spawned.unwrap();
+    }
+    drop(runtime);
+    let report = group.drain_blocking(PLENTY);
+    assert!(report.still_running.is_empty(), "{report:?}");
+    let said: Vec<_> = report.panicked.iter().map(|panicked| &*panicked.message).collect();
+    assert_eq!((said, report.aborted), (vec!["no luck"; 2], 0));
+}
+
 #[test]
 fn a_stopped_group_refuses_and_counts() {
     both_flavours(async || {
