@@ -318,6 +318,8 @@ fn a_group_reports_who_ended_and_how() {
         group.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
         let (owned, dropped) = told();
         group.spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        group.stop();
+        until_yielding(|| group.len() == 1).await;
         group.drain(SHORT).await;
         let report = group.drain(PLENTY).await;
         assert_eq!((report.ended, report.aborted), (101, 1), "{report:?}");
@@ -355,7 +357,7 @@ fn a_panic_of_a_member_that_its_runtime_drops_is_collected() {
         let unlucky = Unlucky;
         let spawned = group.spawn_on(runtime.handle(), "unlucky", |_| async move {
             let _unlucky = unlucky;
-            std::future::pending().await
+            pending().await
         });
         spawned.unwrap();
     }
