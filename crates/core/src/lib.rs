@@ -16,6 +16,7 @@
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
 //! | [`shutdown`] | what every shutdown returns, and shutting down a list of things in order |
+//! | [`runtime`] | a runtime on a thread of its own, whose shutdown can fail, and says so |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
 
 mod blocking;
@@ -26,6 +27,7 @@ pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
 pub mod latch;
+mod life;
 /// The crew by itself, for the models: under loom there is no Tokio to spawn on.
 #[cfg(loom)]
 #[doc(hidden)]
@@ -34,6 +36,8 @@ pub mod modelled;
 mod observe;
 pub mod oneshot;
 mod registry;
+#[cfg(not(loom))]
+pub mod runtime;
 #[cfg(not(loom))]
 pub mod shutdown;
 pub mod stop;

@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Panicked,
     /// Something still runs.
     TimedOut,
+    /// Nobody was there to be told.
+    Lost,
 }
 
 impl Outcome {
@@ -24,6 +26,7 @@ impl Outcome {
             Self::Aborted => "aborted",
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
         }
     }
 }
