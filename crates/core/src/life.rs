@@ -35,12 +35,8 @@ pub(crate) struct Life {
 /// How a life ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
-    /// The keeper was told to, and dropped the runtime. With it went so many tasks that no crew
-    /// knows.
-    Told {
-        /// How many.
-        dropped: usize,
-    },
+    /// The keeper was told to, and dropped the runtime.
+    Told,
     /// The keeper panicked, and dropped the runtime after that.
     Panicked {
         /// What the panic said.

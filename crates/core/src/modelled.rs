@@ -1,6 +1,8 @@
 //! The crew as the models see it: what [`task`](crate) and `group` do, with the member's future
 //! returned to be polled by a model's thread instead of spawned on a runtime.
 
+pub mod life;
+
 use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
 
 use crate::{

@@ -90,8 +90,8 @@ pub struct ShutdownReport {
     /// How long this call took.
     pub elapsed: Duration,
     /// How many members had to be dropped before they completed: because the limit passed, or
-    /// because their runtime had gone. Of a runtime these are all of its tasks, those that were
-    /// spawned past the kit by Tokio's count, which has an ended task in it for a moment longer.
+    /// because their runtime had gone. What was spawned on the Tokio handle of a runtime is no member:
+    /// it is not asked, not counted here, and dropped with the runtime.
     pub aborted: usize,
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 
 use super::{
     Ended, RuntimeBuilder, StartError, State, Stats, keeper,
@@ -152,13 +152,14 @@ impl Home {
             Err(none) if none.is_missing_context() => false,
             Err(_) => return Err(Ended::ThreadEnding { component: component() }),
         };
-        let keeper_polls = self.handle.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        if self.threads.poll_on_this(keeper_polls) {
-            return Err(Ended::OwnThread { component: component() });
+        let own_thread = || Ended::OwnThread { component: component() };
+        if self.threads.include_this_as(Role::Keeper) {
+            // Of a runtime with workers the keeper runs nothing that could call.
+            return Err(own_thread());
         }
         let label = Label { name: Cow::Borrowed("block_on"), spawned_at: called_at };
         let mut output = None;
-        {
+        let poll = || {
             let _guest = self.threads.guest();
             // Declared before the future, and so left after it: what it has entered is left first.
             let _context = self.handle.enter();
@@ -168,6 +169,15 @@ impl Home {
             // Tokio makes whoever polls much give way to other tasks, of which there are none here.
             let member = pin!(tokio::task::unconstrained(member.map_err(|_| self.ended())?));
             blocking::wait_in_runtime(member, is_in_runtime);
+            Ok(())
+        };
+        if self.threads.include_this_as(Role::Pool) {
+            // A worker, maybe: another thread takes its tasks over. Tokio refuses that, by a panic
+            // and before `poll`, inside a `LocalSet` and the like.
+            catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(poll)))
+                .map_err(|_| own_thread())??;
+        } else {
+            poll()?;
         }
         match output {
             Some(Ok(output)) => Ok(output),
@@ -197,8 +207,7 @@ impl Home {
             generation: self.generation,
             tasks: self.handle.metrics().num_alive_tasks(),
             named: self.life.crew().at_work(),
-            workers: self.threads.count(Role::Worker),
-            blocking_threads: self.threads.count(Role::Blocking),
+            threads: self.threads.count(Role::Pool),
         }
     }
 
@@ -258,16 +267,15 @@ impl Home {
                 let still_running = still_running(running);
                 Err(ShutdownError::ThreadPanicked { component, message, still_running, alive })
             }
-            End::Told { dropped } => {
+            End::Told => {
                 join(keeper);
                 let tally = crew.tally();
                 if !tally.panicked.is_empty() {
                     observe(Outcome::Panicked);
                     return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
                 }
-                let aborted = tally.aborted + dropped;
-                observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
-                Ok(ShutdownReport { component, elapsed, aborted })
+                observe(if tally.aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
+                Ok(ShutdownReport { component, elapsed, aborted: tally.aborted })
             }
         }
     }

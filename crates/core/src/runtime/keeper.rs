@@ -5,7 +5,6 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    thread,
 };
 
 use tokio::runtime::{Handle, Runtime};
@@ -51,7 +50,7 @@ pub(super) fn keep(
         match made.unwrap_or_else(|payload| Err(io::Error::other(panic_message(&*payload)))) {
             Ok(runtime) => runtime,
             Err(error) => {
-                life.put_down(End::Told { dropped: 0 });
+                life.put_down(End::Told);
                 let _ = ready.send(Err(error));
                 return;
             }
@@ -61,13 +60,12 @@ pub(super) fn keep(
         life.abort();
     }
     let kept = catch_unwind(AssertUnwindSafe(|| runtime.block_on(life.until_let_go())));
-    let tasks = || runtime.metrics().num_alive_tasks();
     let mut end = match kept {
-        Ok(()) => End::Told { dropped: settled(tasks) },
+        Ok(()) => End::Told,
         Err(payload) => End::Panicked {
             message: panic_message(&*payload),
             running: life.crew().labels(),
-            tasks: tasks(),
+            tasks: runtime.metrics().num_alive_tasks(),
         },
     };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(runtime))) {
@@ -76,18 +74,4 @@ pub(super) fn keep(
     }
     life.put_down(end);
     threads.go();
-}
-
-/// How many tasks there are that have not ended.
-///
-/// Tokio counts a task for a moment after its future is gone, while its worker puts it away. Where
-/// that moment is now, it is given the chance to pass; where tasks are left, this is soon over.
-fn settled(tasks: impl Fn() -> usize) -> usize {
-    for _ in 0..100 {
-        if tasks() == 0 {
-            return 0;
-        }
-        thread::yield_now();
-    }
-    tasks()
 }
