@@ -149,7 +149,7 @@ fn watchdog_in_time(trial: &Trial<'_>) -> TrialResult {
     let at_first = threads()?;
     let mut owner = Watched::start("watched", PLENTY)?;
     trial.check("it answers that it has ended", owner.shutdown() == Ok(()));
-    let left = threads_down_to(at_first, PLENTY)? - at_first;
+    let left = threads_down_to(at_first, PLENTY)?.saturating_sub(at_first);
     trial.check("no thread is left", left == 0);
     Ok(())
 }
@@ -158,21 +158,27 @@ fn kit_in_time(trial: &Trial<'_>) -> TrialResult {
     let at_first = threads()?;
     let owner = RuntimeOwner::builder("kit").workers(1).start()?;
     trial.check("it answers that it has ended", owner.shutdown(PLENTY).is_ok());
-    let left = threads_down_to(at_first, PLENTY)? - at_first;
+    let left = threads_down_to(at_first, PLENTY)?.saturating_sub(at_first);
     trial.check("no thread is left", left == 0);
     Ok(())
 }
 
 fn watchdog_later(trial: &Trial<'_>) -> TrialResult {
-    later(trial, LOOK, || stuck_watched(LIMIT), |owner| {
-        matches!(owner.shutdown(), Err(WatchedError::Timeout(_)))
-    })
+    later(
+        trial,
+        LOOK,
+        || stuck_watched(LIMIT),
+        |owner| matches!(owner.shutdown(), Err(WatchedError::Timeout(_))),
+    )
 }
 
 fn kit_later(trial: &Trial<'_>) -> TrialResult {
-    later(trial, PLENTY, || stuck_kit("kit"), |owner| {
-        matches!(owner.shutdown(LIMIT), Err(ShutdownError::TimedOut { .. }))
-    })
+    later(
+        trial,
+        PLENTY,
+        || stuck_kit("kit"),
+        |owner| matches!(owner.shutdown(LIMIT), Err(ShutdownError::TimedOut { .. })),
+    )
 }
 
 fn later<O>(
@@ -199,7 +205,7 @@ fn later<O>(
     trial.check("the shutdowns left no further thread behind", more == 0);
 
     jobs.into_iter().for_each(Stuck::let_go);
-    let left = threads_down_to(at_first, PLENTY)? - at_first;
+    let left = threads_down_to(at_first, PLENTY)?.saturating_sub(at_first);
     trial.record("threads_left_at_the_end", left);
     trial.check("when the jobs have ended all threads have", left == 0);
     Ok(())

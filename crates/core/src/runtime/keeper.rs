@@ -4,6 +4,7 @@ use std::{
     cell::OnceCell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    process,
     sync::Arc,
 };
 
@@ -21,11 +22,18 @@ use crate::{
 /// A thread-local, so that it is said whatever ends the thread; an interpreter that is being
 /// finalized ends threads by `pthread_exit`. Destructors of thread-locals run in reverse order
 /// of their registration, and this is the first.
-struct LastBreath(Arc<Life>);
+struct LastBreath {
+    life: Arc<Life>,
+    /// A child that is forked by a task of a current-thread runtime has this thread, and when it
+    /// exits its thread-locals are destroyed. It has nothing to say.
+    process: u32,
+}
 
 impl Drop for LastBreath {
     fn drop(&mut self) {
-        self.0.went();
+        if process::id() == self.process {
+            self.life.went();
+        }
     }
 }
 
@@ -43,7 +51,8 @@ pub(super) fn keep(
     threads: &Threads,
     ready: Sender<io::Result<Handle>>,
 ) {
-    LAST_BREATH.with(|breath| breath.set(LastBreath(Arc::clone(life))).is_ok());
+    let last_breath = LastBreath { life: Arc::clone(life), process: process::id() };
+    LAST_BREATH.with(|breath| breath.set(last_breath).is_ok());
     threads.come(Role::Keeper);
     let made = catch_unwind(AssertUnwindSafe(make));
     let runtime =
