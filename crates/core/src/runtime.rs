@@ -183,13 +183,16 @@ impl RuntimeOwner {
     ///
     /// [`Ended`] where it has been shut down, and in a forked child.
     pub fn current(&self) -> Result<RuntimeHandle, Ended> {
+        let home = self.latest()?;
+        home.is_running()?;
+        Ok(RuntimeHandle { home })
+    }
+
+    fn latest(&self) -> Result<Arc<Home>, Ended> {
         let component = || self.inner.builder.component();
-        let Some(home) = self.inner.root.latest(component)? else {
-            return Err(Ended::ShutDown { component: component(), generation: 0 });
-        };
-        let handle = RuntimeHandle { home };
-        handle.handle()?;
-        Ok(handle)
+        let latest = self.inner.root.latest(component)?;
+        // Not reached: an owner's runtime has been started.
+        latest.ok_or_else(|| Ended::ShutDown { component: component(), generation: 0 })
     }
 
     /// As [`RuntimeHandle::handle`].
@@ -198,7 +201,7 @@ impl RuntimeOwner {
     ///
     /// As there.
     pub fn handle(&self) -> Result<Handle, Ended> {
-        self.current()?.handle()
+        self.latest()?.handle()
     }
 
     /// As [`RuntimeHandle::spawn`].
@@ -217,7 +220,7 @@ impl RuntimeOwner {
         F: Future<Output = T> + Send,
     {
         let label = Label { name: name.into(), spawned_at: Location::caller() };
-        self.current()?.home.spawn(label, work)
+        self.latest()?.spawn(label, work)
     }
 
     /// As [`RuntimeHandle::block_on`].
@@ -231,7 +234,7 @@ impl RuntimeOwner {
     /// As there.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
-        self.current()?.home.block_on(future, Location::caller())
+        self.latest()?.block_on(future, Location::caller())
     }
 
     /// Shuts the runtime down, and waits until it has ended: until its tasks have been dropped, what

@@ -25,6 +25,20 @@ use crate::life::Which;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How a runtime is to be. Made by [`RuntimeOwner::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sundown::runtime::RuntimeOwner;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let owner = RuntimeOwner::builder("store")
+///     .current_thread()
+///     .blocking_threads(4)
+///     .limit(Duration::from_secs(10))
+///     .start()?;
+/// owner.shutdown(None)?; // within 10 s
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "it is `start` that starts a runtime"]
 pub struct RuntimeBuilder {
@@ -57,7 +71,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// Tokio could not build it: the system had no thread for a worker, or no descriptor.
+    /// Tokio could not build it: the system had no thread for a worker, or no descriptor. Where it had
+    /// a thread for one worker and none for the next, Tokio waits for the first for ever; that is
+    /// given up after 10 s, and both threads stay.
     #[error("cannot build the runtime of {component}: {source}")]
     NoRuntime {
         /// What was to start.

@@ -114,9 +114,15 @@ impl Home {
         self.generation
     }
 
-    pub(super) fn handle(&self) -> Result<Handle, Ended> {
+    /// That it can be used.
+    pub(super) fn is_running(&self) -> Result<(), Ended> {
         self.is_here()?;
-        if self.life.is_running() { Ok(self.handle.clone()) } else { Err(self.ended()) }
+        if self.life.is_running() { Ok(()) } else { Err(self.ended()) }
+    }
+
+    pub(super) fn handle(&self) -> Result<Handle, Ended> {
+        self.is_running()?;
+        Ok(self.handle.clone())
     }
 
     pub(super) fn spawn<T, F>(
@@ -324,4 +330,38 @@ async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
         Poll::Ready(output.and_then(|output| dropped.map(|()| output)))
     })
     .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeOwner;
+
+    /// No safe code ends a thread from outside. What it says last it is made to say here.
+    #[test]
+    fn a_thread_that_was_ended_from_outside_is_told_with_what_ran_on_it() {
+        let builder = RuntimeOwner::builder("lost").current_thread();
+        let home = Home::start(&builder, 1).unwrap();
+        let label = Label { name: Cow::Borrowed("left"), spawned_at: Location::caller() };
+        let (begun, mut has_begun) = oneshot::channel();
+        let (let_go, is_let_go) = std::sync::mpsc::channel::<()>();
+        let left = home.spawn(label, |_| async move {
+            let _ = begun.send(());
+            let _ = is_let_go.recv();
+        });
+        has_begun.wait_timeout(Duration::from_secs(60)).unwrap();
+        home.life.went();
+        for _ in 0..2 {
+            let error = futures::executor::block_on(home.shutdown(None)).unwrap_err();
+            let ShutdownError::SignalLost { cause, still_running, alive, .. } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(cause, SignalLoss::ThreadEnded);
+            assert_eq!((still_running[0].name.as_str(), alive.tasks), ("left", 1));
+        }
+        assert!(home.handle().is_err());
+        drop(let_go);
+        drop(left);
+    }
 }
