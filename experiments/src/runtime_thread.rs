@@ -196,7 +196,6 @@ impl fmt::Debug for Watched {
 }
 
 /// What blocks until it is let go, and what says that it has begun.
-#[must_use]
 pub fn stuck() -> (Stuck, impl FnOnce() + Send + 'static) {
     let ((let_go, is_let_go), (begun, has_begun)) = (channel::channel(), channel::channel());
     let blocks = move || {
