@@ -16,7 +16,7 @@ compile_error!(
      The kit (package `core`) does not depend on it and builds everywhere Tokio does."
 );
 
-mod capture;
+pub mod capture;
 mod child;
 mod command;
 mod condition;

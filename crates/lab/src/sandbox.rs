@@ -31,7 +31,7 @@ use wait4::{ResourceUsage, Wait4 as _};
 
 use crate::{
     capture::{Capture, Captured},
-    guardian::Guardian,
+    guardian::{self, Guardian},
     interrupt::Interrupt,
     stray,
 };
@@ -299,7 +299,8 @@ impl Sandbox {
     fn kill_strays(&self) {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        known.insert(self.guardian.process());
+        let guardians = guardian::at_work();
+        known.extend(guardians.iter());
         stray::kill_adopted(&known);
     }
 
