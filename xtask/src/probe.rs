@@ -5,6 +5,7 @@ mod kept;
 mod options;
 mod progress;
 mod report;
+mod tally;
 mod text;
 mod trial;
 
@@ -32,6 +33,7 @@ use self::{
     options::Format,
     progress::Progress,
     report::{Arm, Comparison, Report},
+    tally::Tally,
     trial::Trial,
 };
 use crate::{failure::Failure, output, workspace::Workspace};
@@ -42,7 +44,7 @@ const TRIALS: u32 = 50;
 /// A command that is probed, and what is known of its trials.
 struct Probed {
     command: Command,
-    trials: Vec<Trial>,
+    tally: Tally,
     kept: Kept,
 }
 
@@ -55,7 +57,7 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
     let (interrupt, began) = (Interrupt::install()?, Instant::now());
     let plan = Plan::of(options, probed.len());
     let mut progress = Progress::start(plan.limited());
-    let ran = plan.run(&mut probed, &interrupt, |trial| progress.trial(trial));
+    let ran = plan.run(&mut probed, &interrupt, |trial, is_news| progress.trial(trial, is_news));
     progress.end();
     // Unless something was kept in it.
     let _ = fs::remove_dir(&folder);
@@ -71,7 +73,7 @@ fn probed(commands: Vec<Command>, folder: &Path) -> Vec<Probed> {
     let place = |at: usize| if several { folder.join(["a", "b"][at % 2]) } else { folder.into() };
     let commands = commands.into_iter().enumerate();
     commands
-        .map(|(at, command)| Probed { command, trials: Vec::new(), kept: Kept::at(place(at)) })
+        .map(|(at, command)| Probed { command, tally: Tally::default(), kept: Kept::at(place(at)) })
         .collect()
 }
 
@@ -103,12 +105,13 @@ impl Plan {
     }
 
     /// Runs the trials, those of two commands in turn, so that what changes on the machine meanwhile
-    /// meets both; and tells of each as it ends.
+    /// meets both; and tells of each as it ends,
+    /// and whether it is the first to fail in its way.
     fn run(
         &self,
         probed: &mut [Probed],
         interrupt: &Interrupt,
-        mut on_trial: impl FnMut(&Trial),
+        mut on_trial: impl FnMut(&Trial, bool),
     ) -> Result<(), Failure> {
         let directory = env::current_dir()?;
         let sandbox = Sandbox::open()?;
@@ -134,10 +137,9 @@ impl Plan {
             Ok(Some((at, trial, ended)))
         };
         let on_done = |(at, trial, ended): (usize, Trial, Ended)| {
-            on_trial(&trial);
             if let Some(probed) = probed.get_mut(at) {
+                on_trial(&trial, probed.tally.add(&trial));
                 probed.kept.consider(&trial, &ended);
-                probed.trials.push(trial);
             }
             ControlFlow::Continue(())
         };
@@ -164,7 +166,7 @@ impl Plan {
     }
 
     fn report(&self, probed: &[Probed], took: Duration, interrupted: bool) -> Report {
-        let arm = |it: &Probed| Arm::of(&it.command, &it.trials, &it.kept);
+        let arm = |it: &Probed| Arm::of(&it.command, &it.tally, &it.kept);
         let commands: Vec<_> = probed.iter().map(arm).collect();
         let comparison = match &commands[..] {
             [one, other] => Some(Comparison::of(one, other)),

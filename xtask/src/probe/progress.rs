@@ -1,14 +1,13 @@
 //! What is shown while a probe goes on: a bar on a terminal, now and then a line elsewhere.
 
 use std::{
-    collections::BTreeSet,
     io::{self, IsTerminal as _},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::trial::{Trial, Way};
+use super::trial::Trial;
 use crate::{figures::plural, output};
 
 /// How often the bar is drawn though no trial has ended, for the clock in it.
@@ -25,7 +24,6 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     ended: usize,
     failed: usize,
-    seen: BTreeSet<Way>,
     line_at: Instant,
 }
 
@@ -42,15 +40,13 @@ impl Progress {
             bar.enable_steady_tick(TICK);
             bar
         });
-        let (seen, line_at) = (BTreeSet::new(), Instant::now() + LINE);
-        Self { bar, ended: 0, failed: 0, seen, line_at }
+        Self { bar, ended: 0, failed: 0, line_at: Instant::now() + LINE }
     }
 
-    /// A trial ended. The first of each way to fail is worth a line.
-    pub fn trial(&mut self, trial: &Trial) {
+    /// A trial ended. The first that fails in a way of its own is worth a line.
+    pub fn trial(&mut self, trial: &Trial, is_news: bool) {
         self.ended += 1;
         self.failed += usize::from(trial.way.is_failure());
-        let is_news = trial.way.is_failure() && self.seen.insert(trial.way.clone());
         let news = format!("trial {}: {}", trial.number, trial.way);
         let (ended, failed) = (plural(self.ended, "trial"), self.failed);
         match &self.bar {

@@ -1,6 +1,6 @@
 //! What a probe found out: the object that `--format json` prints.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use lab::{
     Outcomes, Spread,
@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::{
     command::Command,
     kept::Kept,
-    trial::{Trial, Way},
+    tally::{Counted, Tally},
+    trial::Way,
 };
 
 /// Below which probability, were the rates the same, two rates are said to differ.
@@ -122,27 +123,24 @@ impl Report {
 
 impl Arm {
     /// What the trials of a command come to.
-    pub fn of(command: &Command, trials: &[Trial], kept: &Kept) -> Self {
-        let outcomes: Outcomes = trials.iter().map(|trial| trial.way.outcome).collect();
-        let failed = outcomes.total() - outcomes.clean;
-        let (low, high) = wilson(failed, outcomes.total());
-        let clean = trials.iter().filter(|trial| !trial.way.is_failure());
-        let walls = clean.map(|trial| micros(trial.wall).cast_signed()).collect();
-        let cut = trials.iter().filter(|trial| trial.is_cut).count();
+    pub fn of(command: &Command, tally: &Tally, kept: &Kept) -> Self {
+        let outcomes = tally.outcomes();
+        let (trials, failed) = (outcomes.total(), outcomes.total() - outcomes.clean);
+        let (low, high) = wilson(failed, trials);
         let slowest = kept.slowest().iter();
         Self {
             command: command.to_string(),
-            trials: outcomes.total(),
+            trials,
+            outcomes,
             failed,
             interval: [low, high],
-            room_left_by_none: (failed == 0).then(|| room_left_by_none(outcomes.total())),
-            outcomes,
-            ways: ways(command, trials, kept),
-            clean_wall_micros: Spread::of(walls),
+            room_left_by_none: (failed == 0).then(|| room_left_by_none(trials)),
+            ways: ways(command, tally, kept),
+            clean_wall_micros: tally.clean_micros(),
             slowest: slowest
                 .map(|(wall, trial)| Slow { trial: *trial, micros: micros(*wall) })
                 .collect(),
-            not_read_in_full: u32::try_from(cut).unwrap_or(u32::MAX),
+            not_read_in_full: tally.cut(),
             kept: kept.folder().to_owned(),
         }
     }
@@ -161,32 +159,15 @@ impl Comparison {
     }
 }
 
-fn ways(command: &Command, trials: &[Trial], kept: &Kept) -> Vec<FailedWay> {
-    let mut ways = BTreeMap::<&Way, (u32, &Trial)>::new();
-    for trial in trials.iter().filter(|trial| trial.way.is_failure()) {
-        let (count, first) = ways.entry(&trial.way).or_insert((0, trial));
-        *count += 1;
-        if trial.number < first.number {
-            *first = trial;
-        }
-    }
-    let mut ways: Vec<_> = ways
-        .into_iter()
-        .map(|(way, (trials, first))| FailedWay {
-            way: way.clone(),
-            trials,
-            first: again(command, first),
-            kept: kept.odd(way),
+fn ways(command: &Command, tally: &Tally, kept: &Kept) -> Vec<FailedWay> {
+    let failures = tally.failures().into_iter();
+    failures
+        .map(|(way, Counted { trials, first: (trial, seed) })| {
+            let rerun = format!("PROBE_TRIAL={trial} PROBE_SEED={seed} {command}");
+            let first = Again { trial, seed, rerun };
+            FailedWay { way: way.clone(), trials, first, kept: kept.odd(way) }
         })
-        .collect();
-    ways.sort_by_key(|way| (std::cmp::Reverse(way.trials), way.first.trial));
-    ways
-}
-
-fn again(command: &Command, trial: &Trial) -> Again {
-    let Trial { number, seed, .. } = *trial;
-    let rerun = format!("PROBE_TRIAL={number} PROBE_SEED={seed} {command}");
-    Again { trial: number, seed, rerun }
+        .collect()
 }
 
 fn micros(time: std::time::Duration) -> u64 {
