@@ -19,6 +19,7 @@ use crate::{
     build::{Artifact, build},
     experiments::again::Found,
     failure::Failure,
+    output,
     workspace::Workspace,
 };
 
@@ -153,7 +154,12 @@ impl Executable {
     /// The names of the tests that are chosen; none, where the executable knows nothing of tests.
     fn list(&self, sandbox: &Sandbox, interrupt: &Interrupt) -> Result<BTreeSet<String>, Failure> {
         let command = self.command(&["--list", "--format", "terse"], Vec::new());
-        let listed = sandbox.run(&command, interrupt)?.stdout.text();
+        let ended = sandbox.run(&command, interrupt)?;
+        if !matches!(ended.ending, Ending::Exited(0) | Ending::Interrupted) {
+            let title = self.title();
+            output::note(&format!("{title} does not tell which tests it has, and is left out"));
+        }
+        let listed = ended.stdout.text();
         let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
         Ok(names.map(str::to_owned).collect())
     }

@@ -13,7 +13,8 @@ use clap::{Args, ValueEnum};
 /// again in the end with the command that reruns it.
 ///
 /// What changes with the seed: of an experiment all that its trials draw by lot; of tests how many
-/// run at a time, and what proptest tries. Tests in documentation are not run.
+/// run at a time, and what proptest tries. Tests in documentation are not run, nor those that need a
+/// feature which is off by default.
 ///
 /// Exits 0 when nothing was unstable, 1 when something was, 2 when it does not understand the
 /// command line or there is no such experiment or test, 130 when it was interrupted.
