@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     TimedOut,
     /// Nobody was there to be told.
     Lost,
+    /// By all it says itself it has ended, and the evidence does not confirm it.
+    Unconfirmed,
 }
 
 impl Outcome {
@@ -27,6 +29,7 @@ impl Outcome {
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
@@ -58,5 +61,17 @@ pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_
         %spawned_at,
         at_work,
         "dropped without a shutdown: aborting; call shutdown() or drain() before"
+    );
+}
+
+/// The last owner of a session went away, and nobody knows of it that it has closed.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        component,
+        %made_at,
+        values,
+        "dropped without being closed: its values are torn down, and nobody waits for that; call close() before"
     );
 }

@@ -14,6 +14,7 @@ pub use crate::crew::Panicked;
 use crate::{
     crew::{Crew, Told},
     registry::Label,
+    session::CloseError,
     timer::within,
 };
 
@@ -158,6 +159,9 @@ pub enum ShutdownError {
         /// How much had not ended in all.
         alive: Alive,
     },
+    /// A session has not closed, or not well.
+    #[error(transparent)]
+    Session(#[from] Box<CloseError>),
 }
 
 /// The answer to a task, or to who runs on a runtime, that asks for its own end.
@@ -170,7 +174,7 @@ fn named(still_running: &[StillRunning]) -> String {
     if still_running.is_empty() { String::new() } else { format!(": {}", list(still_running)) }
 }
 
-fn list(items: &[impl fmt::Display]) -> String {
+pub(crate) fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

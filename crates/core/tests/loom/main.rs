@@ -14,6 +14,7 @@
 
 mod crew;
 mod life;
+mod roster;
 mod signals;
 
 use std::{
