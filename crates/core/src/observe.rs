@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     TimedOut,
     /// By all it says itself it has ended, and the evidence does not confirm it.
     Unconfirmed,
+    /// Nobody was there to be told.
+    Lost,
 }
 
 impl Outcome {
@@ -27,6 +29,7 @@ impl Outcome {
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
             Self::Unconfirmed => "unconfirmed",
+            Self::Lost => "lost",
         }
     }
 }
