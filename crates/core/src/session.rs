@@ -7,9 +7,15 @@
 //! tells when all of that is over, or who is in the way of it.
 //!
 //! A session sees its handles. It does not see a clone that was taken out of one, nor one that the
-//! resource's own tasks hold. So it can be given *evidence*: a check that it asks until the end is
-//! confirmed from outside, for example that no file of the store is open any more
-//! ([`Builder::evidence`]). What an answer rests on is in [`CloseReport::confirmation`].
+//! resource's own tasks hold: a real client starts a task that keeps its connections open after every
+//! handle is gone. Two things make the answer the whole truth, and together they are best:
+//!
+//! - a *runtime of its own* on which those tasks run: closing shuts it down, too
+//!   ([`Builder::runtime`]);
+//! - *evidence*: a check that is asked until it confirms the end from outside, for example that no
+//!   file of the store is open any more ([`Builder::evidence`]).
+//!
+//! What an answer rests on is in [`CloseReport::confirmation`].
 //!
 //! While the process exits, values may not get to be torn down any more: close the session before.
 
@@ -24,6 +30,7 @@ use crate::{
     observe,
     reaper::Reaper,
     roster::{Closing as IsClosing, Roster},
+    runtime::RuntimeOwner,
     shutdown::{GracefulShutdown, ShutdownFuture, ShutdownReport},
     timer::within,
 };
@@ -39,7 +46,7 @@ pub use guarded::Guarded;
 ///
 /// When the last one is dropped and no [`close`](Session::close) has confirmed the end, that is
 /// warned of; nothing new is taken any more, handles stay good, and their values are torn down
-/// all the same.
+/// all the same. A runtime of its own goes down then, unless somebody else owns it, too.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -75,6 +82,7 @@ pub struct Session {
 struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
+    runtime: Option<Runtime>,
     evidence: Option<Check>,
     /// A close has confirmed the end.
     confirmed: Flag,
@@ -85,6 +93,27 @@ struct Core {
     name: Cow<'static, str>,
     roster: Roster,
     reaper: Reaper,
+}
+
+/// The runtime of a session: one generation of it. What its owner starts anew is not the session's.
+struct Runtime {
+    owner: RuntimeOwner,
+    generation: u64,
+}
+
+impl Runtime {
+    /// Whether the owner has started the next one, which it can only when this one has ended.
+    fn was_succeeded(&self) -> bool {
+        self.owner.stats().generation > self.generation
+    }
+
+    fn tasks(&self) -> usize {
+        self.owner.stats().tasks
+    }
+
+    fn is_here(&self) -> bool {
+        !self.was_succeeded() && self.owner.is_here()
+    }
 }
 
 type Check = Arc<dyn Fn() -> Result<(), Unconfirmed> + Send + Sync>;
@@ -123,10 +152,25 @@ impl<T> fmt::Debug for Refused<T> {
 #[must_use = "a builder starts nothing until it is told to"]
 pub struct Builder {
     name: Cow<'static, str>,
+    runtime: Option<RuntimeOwner>,
     evidence: Option<Check>,
 }
 
 impl Builder {
+    /// The runtime that the resource's own tasks run on. It goes down when the session closes, and
+    /// with it whatever is on it. Handles that its tasks hold, and have not dropped by themselves
+    /// soon after closing began, are dropped then.
+    ///
+    /// A task of that runtime that holds the session itself keeps both from being dropped: give it
+    /// handles.
+    ///
+    /// It is the runtime that the owner has now. One that it [restarts](RuntimeOwner::restart) after
+    /// the session has closed belongs to the next session.
+    pub fn runtime(mut self, owner: RuntimeOwner) -> Self {
+        self.runtime = Some(owner);
+        self
+    }
+
     /// A check that is asked before the session counts as closed, again and again until it confirms
     /// the end or the limit of the close has passed: [`no_open_files`] of the store's directory, or
     /// a closure of one's own.
@@ -152,14 +196,15 @@ impl Builder {
     /// [`NotStarted`], when the system gives no thread or no descriptor.
     #[track_caller]
     pub fn start(self) -> Result<Session, NotStarted> {
-        let Self { name, evidence } = self;
+        let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {
             Ok(reaper) => reaper,
             Err(source) => return Err(NotStarted { session: name.into_owned(), source }),
         };
         let core = Arc::new(Core { name, roster: Roster::new(), reaper });
+        let runtime = runtime.map(|owner| Runtime { generation: owner.stats().generation, owner });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
-        Ok(Session { owner: Arc::new(Owner { core, made_at, evidence, confirmed }) })
+        Ok(Session { owner: Arc::new(Owner { core, made_at, runtime, evidence, confirmed }) })
     }
 }
 
@@ -177,7 +222,7 @@ impl Session {
 
     /// A session that is to have more than its name.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> Builder {
-        Builder { name: name.into(), evidence: None }
+        Builder { name: name.into(), runtime: None, evidence: None }
     }
 
     /// Takes a value, and returns its first handle.
@@ -195,7 +240,9 @@ impl Session {
     }
 
     /// Closes the session: takes nothing new from now on, and waits until every value has been torn
-    /// down, with everything that its destructor started, and until the evidence confirms it.
+    /// down, with everything that its destructor started. A runtime of its own is shut down after
+    /// that, or where handles are still held a moment after closing began, to see whether its tasks
+    /// hold them. Last, the evidence is to confirm it.
     ///
     /// It does not wait for longer than the limit, whatever executor it is awaited on; zero looks
     /// once (too short for evidence), [`Duration::MAX`] is none. It may be called again, and by many
@@ -206,12 +253,15 @@ impl Session {
     /// that are left stay good, and so do their clones and what is derived from them: they are what
     /// this waits for.
     ///
+    /// The session's own runtime has nine tenths of what is left of the limit when its turn comes (of
+    /// less than a second all but 100 ms of it, or half).
+    ///
     /// # Errors
     ///
     /// [`CloseError`], which says what is in the way. After that the session is still closing: call
     /// it again when that has been seen to.
     pub async fn close(&self, limit: Duration) -> Result<CloseReport, CloseError> {
-        let mut closing = Closing::begin(&self.owner)?;
+        let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = within(limit, closing.run()).await;
         closing.conclude(ended)
     }
@@ -223,7 +273,7 @@ impl Session {
     ///
     /// As [`Session::close`].
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
-        let mut closing = Closing::begin(&self.owner)?;
+        let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = blocking::wait(pin!(closing.run()), limit);
         closing.conclude(ended)
     }
@@ -264,8 +314,9 @@ impl Drop for Owner {
 impl GracefulShutdown for Session {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
         Box::pin(async move {
-            let CloseReport { session, elapsed, .. } = self.close(limit).await.map_err(Box::new)?;
-            Ok(ShutdownReport { component: session, elapsed, aborted: 0 })
+            let report = self.close(limit).await.map_err(Box::new)?;
+            let CloseReport { session: component, elapsed, aborted, .. } = report;
+            Ok(ShutdownReport { component, elapsed, aborted })
         })
     }
 }
@@ -283,6 +334,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("name", &self.name)
+            .field("runtime", &self.runtime)
             .field("evidence", &self.evidence.is_some())
             .finish_non_exhaustive()
     }

@@ -11,20 +11,25 @@ use std::{
 
 use thiserror::Error;
 
-use super::{Check, Core, Owner};
+use super::{Check, Core, Owner, Runtime};
 use crate::{
     crew::panic_message,
     evidence::Unconfirmed,
     observe::{self, Outcome},
     oneshot,
     reaper::Left,
-    shutdown::list,
+    shutdown::{Alive, ShutdownError, for_abort, list},
     timer::within,
 };
 
 /// How long to wait before the evidence is asked again: the first time, and at most.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long handles may take to be dropped by themselves before the session's runtime goes down, at
+/// most half of the limit. Long for somebody who was told to drop them; and not much to wait where a
+/// task of that runtime holds one, which is told by nobody else.
+const FOR_HANDLES: Duration = Duration::from_millis(100);
 
 /// A session that has closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub struct CloseReport {
     pub confirmation: Confirmation,
     /// How long this call took.
     pub elapsed: Duration,
+    /// How many tasks of the session's own runtime had not completed and were dropped with it.
+    pub aborted: usize,
 }
 
 /// What it rests on that a session has closed. What comes later says more.
@@ -44,7 +51,11 @@ pub enum Confirmation {
     /// that its destructor started. A clone that was taken out of a handle, or that a task of the
     /// resource's own holds, would not have been seen.
     HandlesOnly,
-    /// Besides that, a check of the application's has confirmed it from outside.
+    /// Besides that, the session's own runtime has ended, and with it every task that ran on it. A
+    /// clone elsewhere would not have been seen.
+    OwnRuntime,
+    /// Besides that, a check of the application's has confirmed it from outside. (The session may
+    /// or may not have had a runtime.)
     Evidence,
 }
 
@@ -108,6 +119,14 @@ impl fmt::Display for Unfinished {
     }
 }
 
+fn still(held: &[Held]) -> String {
+    if held.is_empty() {
+        String::new()
+    } else {
+        format!("; there are still handles, {}", list(held))
+    }
+}
+
 fn besides(unfinished: &Unfinished) -> String {
     if *unfinished == Unfinished::default() { String::new() } else { format!(", and {unfinished}") }
 }
@@ -145,6 +164,22 @@ pub enum CloseError {
         /// What has not ended.
         unfinished: Unfinished,
     },
+    /// The session's own runtime has not ended, or not well. Where it has ended, so has everything
+    /// else.
+    #[error(
+        "the session {session} has not closed well after {elapsed:.1?}: {source}{}",
+        still(held)
+    )]
+    Runtime {
+        /// The name of the session.
+        session: String,
+        /// How long it was waited for.
+        elapsed: Duration,
+        /// Where the handles that are left were made: those that hold them may be on it.
+        held: Vec<Held>,
+        /// What its shutdown came to.
+        source: Box<ShutdownError>,
+    },
     /// By all that the session sees everything has ended, and the evidence does not confirm it:
     /// as a rule a clone was taken out of a handle.
     #[error(
@@ -170,10 +205,11 @@ pub enum CloseError {
         /// What they had to say.
         panicked: Vec<String>,
     },
-    /// A destructor of the session asked for it, or something that one started, and would wait for
-    /// its own end.
+    /// A destructor of the session asked for it, or something that one started, or a task of the
+    /// session's own runtime, and would wait for its own end. (Where somebody asks that one of those
+    /// waits for, that is not seen: use a limit there.)
     #[error(
-        "the session {session} cannot wait for its own end from inside: not in a destructor that it runs, and not in what that starts; close it from outside"
+        "the session {session} cannot wait for its own end from inside: not in a destructor that it runs, nor in what that starts, nor on its own runtime; close it from outside"
     )]
     FromInside {
         /// The name of the session. It is closing from now on.
@@ -184,94 +220,185 @@ pub enum CloseError {
 /// A session on its way, as one caller sees it.
 pub(super) struct Closing<'a> {
     owner: &'a Owner,
+    limit: Duration,
     began: Instant,
-    /// What the evidence says: nothing before everything has been torn down, nor where there is none.
-    finding: Option<Unconfirmed>,
+    step: Step,
+    aborted: usize,
+    /// The runtime has ended, and this was wrong with it.
+    runtime_panicked: Option<ShutdownError>,
+}
+
+/// What is waited for.
+enum Step {
+    /// Handles, and then what was handed over.
+    Teardown,
+    /// The session's own runtime.
+    Runtime,
+    /// The evidence; this is what it says.
+    Evidence(Unconfirmed),
 }
 
 impl<'a> Closing<'a> {
-    pub(super) fn begin(owner: &'a Owner) -> Result<Self, CloseError> {
+    pub(super) fn begin(owner: &'a Owner, limit: Duration) -> Result<Self, CloseError> {
+        let began = Instant::now();
         let Core { name, roster, reaper } = &*owner.core;
         roster.close();
-        if reaper.is_here() {
+        if reaper.is_here() || owner.runtime.as_ref().is_some_and(Runtime::is_here) {
             return Err(CloseError::FromInside { session: name.clone().into_owned() });
         }
-        Ok(Self { owner, began: Instant::now(), finding: None })
+        let (step, runtime_panicked) = (Step::Teardown, None);
+        Ok(Self { owner, limit, began, step, aborted: 0, runtime_panicked })
     }
 
-    /// Goes through the steps, without a limit: whoever polls this keeps it.
-    pub(super) async fn run(&mut self) -> Result<(), Unconfirmed> {
-        self.torn_down().await;
-        if let Some(check) = &self.owner.evidence {
-            let mut pause = PAUSE;
-            self.finding = Some(Unconfirmed::Unavailable("the check has not answered".to_owned()));
-            while let Err(why) = ask(check).await {
-                if let Unconfirmed::Unavailable(_) = why {
-                    return Err(why);
-                }
-                self.finding = Some(why);
-                within(pause, pending::<()>()).await;
-                pause = LONGEST_PAUSE.min(pause * 2);
+    /// Goes through the steps. Whoever polls this keeps the limit.
+    pub(super) async fn run(&mut self) -> Result<(), CloseError> {
+        let owner = self.owner;
+        if let Some(runtime) = &owner.runtime {
+            // Not without end: what hinders the teardown may be a task of that runtime.
+            let Core { roster, reaper, .. } = &*owner.core;
+            if within(FOR_HANDLES.min(self.left() / 2), roster.closed().wait()).await.is_some() {
+                within(self.left() / 2, reaper.settled()).await;
             }
+            self.shut_down(runtime).await?;
+        }
+        self.step = Step::Teardown;
+        owner.core.torn_down().await;
+        match &owner.evidence {
+            Some(check) => self.confirmed_by(check).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn shut_down(&mut self, runtime: &Runtime) -> Result<(), CloseError> {
+        if runtime.was_succeeded() {
+            return Ok(());
+        }
+        self.step = Step::Runtime;
+        let left = self.left();
+        match runtime.owner.shutdown_async(left - for_abort(left)).await {
+            Ok(report) => self.aborted = report.aborted,
+            // It has ended: that is for the end.
+            Err(
+                panicked @ (ShutdownError::Panicked { .. } | ShutdownError::ThreadPanicked { .. }),
+            ) => self.runtime_panicked = Some(panicked),
+            Err(error) => return Err(self.runtime(error)),
         }
         Ok(())
     }
 
-    async fn torn_down(&self) {
-        let Core { roster, reaper, .. } = &*self.owner.core;
-        roster.closed().wait().await;
-        // Nobody can hand anything over any more.
-        reaper.settled().await;
+    async fn confirmed_by(&mut self, check: &Check) -> Result<(), CloseError> {
+        self.step =
+            Step::Evidence(Unconfirmed::Unavailable("the check has not answered".to_owned()));
+        let mut pause = PAUSE;
+        while let Err(why) = ask(check).await {
+            if let Unconfirmed::Unavailable(_) = why {
+                return Err(self.unconfirmed(why));
+            }
+            self.step = Step::Evidence(why);
+            within(pause, pending::<()>()).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+        Ok(())
     }
 
     /// What came of it; `None` where the limit passed first.
     pub(super) fn conclude(
         self,
-        ended: Option<Result<(), Unconfirmed>>,
+        ended: Option<Result<(), CloseError>>,
     ) -> Result<CloseReport, CloseError> {
-        let result = self.result(ended);
+        let result = match ended {
+            Some(Ok(())) => self.closed(),
+            Some(Err(error)) => Err(error),
+            None => Err(self.timed_out()),
+        };
         let outcome = match &result {
             Ok(_) => Outcome::Graceful,
             Err(CloseError::Panicked { .. }) => Outcome::Panicked,
+            Err(CloseError::Runtime { .. }) if self.runtime_panicked.is_some() => Outcome::Panicked,
             Err(CloseError::Unconfirmed { .. }) => Outcome::Unconfirmed,
             Err(_) => Outcome::TimedOut,
         };
         if let Outcome::Graceful | Outcome::Panicked = outcome {
             self.owner.confirmed.raise();
         }
-        observe::shutdown(&self.owner.core.name, outcome, self.began.elapsed());
+        observe::shutdown(&self.owner.core.name, outcome, self.elapsed());
         result
     }
 
-    fn result(&self, ended: Option<Result<(), Unconfirmed>>) -> Result<CloseReport, CloseError> {
-        let (session, elapsed) = (self.owner.core.name.clone().into_owned(), self.began.elapsed());
-        let reaper = &self.owner.core.reaper;
-        let why = match ended {
-            Some(Ok(())) => None,
-            Some(Err(why)) => Some(why),
-            // Not yet asked for evidence.
-            None if self.finding.is_none() => {
-                let (held, unfinished) = (self.owner.held(), reaper.left().into());
-                return Err(if held.is_empty() {
-                    CloseError::StillRunning { session, elapsed, unfinished }
-                } else {
-                    CloseError::StillHeld { session, elapsed, held, unfinished }
-                });
-            }
-            None => self.finding.clone(),
-        };
-        let panicked = reaper.panics();
-        if let Some(why) = why {
-            return Err(CloseError::Unconfirmed { session, elapsed, why, panicked });
+    /// Everything has ended.
+    fn closed(&self) -> Result<CloseReport, CloseError> {
+        let Owner { core, runtime, evidence, .. } = self.owner;
+        let (session, elapsed) = (self.session(), self.elapsed());
+        if let Some(error) = &self.runtime_panicked {
+            return Err(self.runtime(error.clone()));
         }
+        let panicked = core.reaper.panics();
         if !panicked.is_empty() {
             return Err(CloseError::Panicked { session, elapsed, panicked });
         }
-        let confirmation = match self.owner.evidence {
-            Some(_) => Confirmation::Evidence,
-            None => Confirmation::HandlesOnly,
+        let confirmation = match (evidence, runtime) {
+            (Some(_), _) => Confirmation::Evidence,
+            (None, Some(_)) => Confirmation::OwnRuntime,
+            (None, None) => Confirmation::HandlesOnly,
         };
-        Ok(CloseReport { session, confirmation, elapsed })
+        Ok(CloseReport { session, confirmation, elapsed, aborted: self.aborted })
+    }
+
+    fn timed_out(&self) -> CloseError {
+        let (session, elapsed) = (self.session(), self.elapsed());
+        match &self.step {
+            Step::Teardown => {
+                let (held, unfinished) = (self.owner.held(), self.owner.core.reaper.left().into());
+                if held.is_empty() {
+                    CloseError::StillRunning { session, elapsed, unfinished }
+                } else {
+                    CloseError::StillHeld { session, elapsed, held, unfinished }
+                }
+            }
+            Step::Runtime => {
+                // It has a limit of its own, which passes first, unless the machine was busy.
+                let tasks = self.owner.runtime.as_ref().map_or(0, |runtime| runtime.tasks());
+                let alive = Alive { tasks, threads: Vec::new() };
+                let component = format!("the runtime of {session}");
+                let still_running = Vec::new();
+                self.runtime(ShutdownError::TimedOut { component, elapsed, still_running, alive })
+            }
+            Step::Evidence(why) => self.unconfirmed(why.clone()),
+        }
+    }
+
+    fn runtime(&self, error: ShutdownError) -> CloseError {
+        let session = self.session();
+        if let ShutdownError::FromInside { .. } = error {
+            return CloseError::FromInside { session };
+        }
+        let (held, source) = (self.owner.held(), Box::new(error));
+        CloseError::Runtime { session, elapsed: self.elapsed(), held, source }
+    }
+
+    fn unconfirmed(&self, why: Unconfirmed) -> CloseError {
+        let panicked = self.owner.core.reaper.panics();
+        CloseError::Unconfirmed { session: self.session(), elapsed: self.elapsed(), why, panicked }
+    }
+
+    fn session(&self) -> String {
+        self.owner.core.name.clone().into_owned()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.elapsed())
+    }
+}
+
+impl Core {
+    /// Waits until nobody has a handle and nobody can get one, and then for all that was handed over.
+    async fn torn_down(&self) {
+        self.roster.closed().wait().await;
+        self.reaper.settled().await;
     }
 }
 

@@ -7,6 +7,7 @@ mod destructors;
 mod evidence;
 mod handles;
 mod properties;
+mod runtime;
 
 use std::{
     sync::{
