@@ -323,9 +323,10 @@ struct Held {
 impl Hold {
     /// Starts the closing thread, unless it is there, and makes it wait.
     fn on(handle: &Handle) -> io::Result<Self> {
-        let held = Arc::new(Held::default());
-        let closing = Arc::clone(&held);
-        // Tokio panics where it can start no thread.
+        let hold = Self(Arc::new(Held::default()));
+        let closing = Arc::clone(&hold.0);
+        // Tokio panics where it can start no thread, and keeps the closure for the next thread: it
+        // must not wait then, and as this hold is dropped it does not.
         catch_unwind(AssertUnwindSafe(|| {
             drop(handle.spawn_blocking(move || {
                 // Whether it was told or not is all the same: it is not to wait for longer.
@@ -334,7 +335,7 @@ impl Hold {
             }));
         }))
         .map_err(|payload| io::Error::new(io::ErrorKind::WouldBlock, panic_message(&*payload)))?;
-        Ok(Self(held))
+        Ok(hold)
     }
 
     /// The destructor begins.

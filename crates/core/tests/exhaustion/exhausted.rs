@@ -19,7 +19,10 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
-use sundown::teardown::{TeardownError, teardown};
+use sundown::{
+    session::{CloseError, Session},
+    teardown::{TeardownError, teardown},
+};
 use tokio::task::spawn_blocking;
 
 /// A user that is not root: root has no limit.
@@ -27,9 +30,10 @@ const NOBODY: u32 = 65_534;
 
 const PLENTY: Duration = Duration::from_secs(60);
 
-const CHILDREN: [(&str, fn()); 2] = [
+const CHILDREN: [(&str, fn()); 3] = [
     ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
     ("descriptors_run_out_before_a_teardown", descriptors_run_out),
+    ("threads_run_out_before_a_session_and_under_one", threads_run_out_under_a_session),
 ];
 
 pub fn main() {
@@ -91,16 +95,21 @@ fn limit(resource: Resource, current: u64) {
     setrlimit(resource, Rlimit { current: Some(current), maximum }).unwrap();
 }
 
-/// The limit is on the threads of a user, however many those are already: so it goes up from one,
-/// until three more fit.
-fn threads_run_out() {
-    // Tokio reports the last of the three by a panic, which is caught; not every time, please.
+/// Where Tokio can start no closing thread it says so by a panic, which is caught; not every time,
+/// please.
+fn keep_quiet_of_threads() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !panic.to_string().contains("OS can't spawn worker thread") {
             report(panic);
         }
     }));
+}
+
+/// The limit is on the threads of a user, however many those are already: so it goes up from one,
+/// until three more fit.
+fn threads_run_out() {
+    keep_quiet_of_threads();
     let mut back = 0;
     for threads in 1..getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX) {
         limit(Resource::Nproc, threads);
@@ -110,6 +119,37 @@ fn threads_run_out() {
         back += 1;
     }
     assert!(back >= 3, "it ran out of threads {back} times, and can do so in three places");
+}
+
+/// A session that has its threads takes values, hands them over and keeps limits without any more of
+/// them; the values wait until there is one to close on.
+fn threads_run_out_under_a_session() {
+    keep_quiet_of_threads();
+    let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    let check = || Ok(());
+    let session = Session::builder("test").evidence(check).start().unwrap();
+    limit(Resource::Nproc, 1);
+    let error = Session::new("test").unwrap_err();
+    assert!(error.to_string().starts_with("cannot start the session test"), "{error}");
+
+    let closed = Arc::new(AtomicUsize::new(0));
+    let guard = session.guard(Pool { closed: Arc::clone(&closed) }).unwrap();
+    drop(guard.clone());
+    drop(guard);
+    let awaited = || futures::executor::block_on(session.close(PLENTY));
+    for result in [session.close_blocking(Duration::from_millis(50)), awaited()] {
+        assert!(matches!(result, Err(CloseError::StillRunning { .. })), "{result:?}");
+        assert_eq!(closed.load(Ordering::SeqCst), 0, "the destructor has begun");
+    }
+
+    limit(Resource::Nproc, maximum);
+    session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), 3);
+
+    limit(Resource::Nproc, 1);
+    let error = session.close_blocking(PLENTY).unwrap_err();
+    assert!(matches!(error, CloseError::Unconfirmed { .. }), "{error}");
+    assert!(error.to_string().contains("no thread to ask the check on"), "{error}");
 }
 
 /// With sockets among its features, a runtime needs descriptors.
