@@ -189,10 +189,13 @@ impl Reaper {
     /// Takes a value over, to drop it. Microseconds: no thread is started, nothing is waited for. Of
     /// use on a thread whose locals are being destroyed, too.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
-        self.owner.shared.change(|state| {
-            state.taken += 1;
-            state.waiting.push_back(value);
-        });
+        let Owner { shared, .. } = &*self.owner;
+        let mut state = shared.lock();
+        state.taken += 1;
+        state.waiting.push_back(value);
+        drop(state);
+        // For the dropping thread only: the driving one waits for what has been dropped.
+        shared.changed.notify_all();
     }
 
     /// Ready when everything that was handed over before this call has been dropped, and everything
