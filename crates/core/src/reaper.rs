@@ -18,6 +18,7 @@ use std::{
     future::Future,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    process,
     task::Waker,
     thread,
     time::{Duration, Instant},
@@ -51,11 +52,22 @@ pub(crate) struct Reaper {
 struct Owner {
     shared: Arc<Shared>,
     handle: Handle,
+    process: u32,
+}
+
+impl Owner {
+    /// The process that has the threads, if it is not this one. A forked child has none of them, and
+    /// a lock that one of them held at that moment is held for ever: nothing may be touched there.
+    fn forked_from(&self) -> Option<u32> {
+        (process::id() != self.process).then_some(self.process)
+    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.change(|state| state.ended = true);
+        if self.forked_from().is_none() {
+            self.shared.change(|state| state.ended = true);
+        }
     }
 }
 
@@ -162,7 +174,8 @@ impl Reaper {
         let runtime = runtime(&shared)?;
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
-        let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone() };
+        let process = process::id();
+        let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone(), process };
         thread::Builder::new().name("sundown-drop".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || drop_values(&shared, &handle)
@@ -216,6 +229,12 @@ impl Reaper {
     /// wait here until the reaper has settled is to wait for oneself.
     pub(crate) fn is_here(&self) -> bool {
         Handle::try_current().is_ok_and(|here| here.id() == self.owner.handle.id())
+    }
+
+    /// The process that has the threads, if it is not this one but its forked child: where nothing
+    /// may be asked of the reaper, or handed over.
+    pub(crate) fn forked_from(&self) -> Option<u32> {
+        self.owner.forked_from()
     }
 
     /// What has not ended.

@@ -48,6 +48,9 @@ pub use guarded::Guarded;
 /// warned of; nothing new is taken any more, handles stay good, and their values are torn down
 /// all the same. A runtime of its own goes down then, unless somebody else owns it, too.
 ///
+/// In a forked child there are none of its threads, and nothing of it is torn down: what is dropped
+/// there stays as it is, and everything else answers at once.
+///
 /// ```
 /// use std::{thread, time::Duration};
 /// use sundown::session::Session;
@@ -130,10 +133,13 @@ pub struct NotStarted {
     pub source: std::io::Error,
 }
 
-/// The session is closing, and takes no new value. Here it is back: as nobody else will tear it
-/// down, hand it to [`teardown`](crate::teardown::teardown()), unless its destructor can run here.
+/// The session is closing, or this is a forked child, and it takes no new value. Here it is back: as
+/// nobody else will tear it down, hand it to [`teardown`](crate::teardown::teardown()), unless its
+/// destructor can run here.
 #[derive(Error)]
-#[error("the session {session} is closing and takes no new value; tear it down yourself")]
+#[error(
+    "the session {session} is closing, or another process's, and takes no new value; tear it down yourself"
+)]
 pub struct Refused<T> {
     /// The value, as it was.
     pub value: T,
@@ -229,11 +235,15 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Refused`] once closing has begun: the value comes back.
+    /// [`Refused`] once closing has begun, and in a forked child: the value comes back.
     #[track_caller]
     pub fn guard<T: Send + 'static>(&self, value: T) -> Result<Guarded<T>, Refused<T>> {
         let core = &self.owner.core;
-        match core.roster.enter() {
+        let entered = match core.reaper.forked_from() {
+            None => core.roster.enter(),
+            Some(_) => Err(IsClosing),
+        };
+        match entered {
             Ok(()) => Ok(Guarded::new(value, Arc::clone(core), Location::caller())),
             Err(IsClosing) => Err(Refused { value, session: core.name.clone().into_owned() }),
         }
@@ -301,7 +311,10 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let Core { name, roster, .. } = &*self.core;
+        let Core { name, roster, reaper } = &*self.core;
+        if reaper.forked_from().is_some() {
+            return;
+        }
         if !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, roster.values());
         }

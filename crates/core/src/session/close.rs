@@ -31,6 +31,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// task of that runtime holds one, which is told by nobody else.
 const FOR_HANDLES: Duration = Duration::from_millis(100);
 
+/// How long destructors may take before the session's runtime goes down, at most half of the limit:
+/// one of them may wait for a task of that runtime, which ends only then.
+const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
+
 /// A session that has closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseReport {
@@ -215,6 +219,16 @@ pub enum CloseError {
         /// The name of the session. It is closing from now on.
         session: String,
     },
+    /// This is a forked child, and has none of the threads.
+    #[error(
+        "the session {session} is that of process {process}, which this one was forked from; that process is to close it, and here nothing of it is torn down"
+    )]
+    Forked {
+        /// The name of the session.
+        session: String,
+        /// The process that has the threads.
+        process: u32,
+    },
 }
 
 /// A session on its way, as one caller sees it.
@@ -242,6 +256,9 @@ impl<'a> Closing<'a> {
     pub(super) fn begin(owner: &'a Owner, limit: Duration) -> Result<Self, CloseError> {
         let began = Instant::now();
         let Core { name, roster, reaper } = &*owner.core;
+        if let Some(process) = reaper.forked_from() {
+            return Err(CloseError::Forked { session: name.clone().into_owned(), process });
+        }
         roster.close();
         if reaper.is_here() || owner.runtime.as_ref().is_some_and(Runtime::is_here) {
             return Err(CloseError::FromInside { session: name.clone().into_owned() });
@@ -254,10 +271,9 @@ impl<'a> Closing<'a> {
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
         let owner = self.owner;
         if let Some(runtime) = &owner.runtime {
-            // Not without end: what hinders the teardown may be a task of that runtime.
             let Core { roster, reaper, .. } = &*owner.core;
             if within(FOR_HANDLES.min(self.left() / 2), roster.closed().wait()).await.is_some() {
-                within(self.left() / 2, reaper.settled()).await;
+                within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.settled()).await;
             }
             self.shut_down(runtime).await?;
         }

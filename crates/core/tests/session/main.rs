@@ -5,6 +5,8 @@
 mod closing;
 mod destructors;
 mod evidence;
+#[cfg(unix)]
+mod forked;
 mod handles;
 mod properties;
 mod runtime;
