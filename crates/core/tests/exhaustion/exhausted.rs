@@ -20,7 +20,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use sundown::{
-    session::{CloseError, Session},
+    session::{CloseError, Session, Unfinished},
     teardown::{TeardownError, teardown},
 };
 use tokio::task::spawn_blocking;
@@ -122,29 +122,40 @@ fn threads_run_out() {
 }
 
 /// A session that has its threads takes values, hands them over and keeps limits without any more of
-/// them; the values wait until there is one to close on.
+/// them. It closes the first value; others wait until there is a thread to close on.
 fn threads_run_out_under_a_session() {
     keep_quiet_of_threads();
     let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
-    let check = || Ok(());
-    let session = Session::builder("test").evidence(check).start().unwrap();
+    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
     limit(Resource::Nproc, 1);
     let error = Session::new("test").unwrap_err();
     assert!(error.to_string().starts_with("cannot start the session test"), "{error}");
 
     let closed = Arc::new(AtomicUsize::new(0));
-    let guard = session.guard(Pool { closed: Arc::clone(&closed) }).unwrap();
-    drop(guard.clone());
-    drop(guard);
+    let [first, second] =
+        [(); 2].map(|()| session.guard(Pool { closed: Arc::clone(&closed) }).unwrap());
+    drop(first);
+    loop {
+        match session.close_blocking(Duration::from_millis(1)) {
+            Err(CloseError::StillHeld { unfinished, .. })
+                if unfinished == Unfinished::default() =>
+            {
+                break;
+            }
+            other => assert!(matches!(other, Err(CloseError::StillHeld { .. })), "{other:?}"),
+        }
+    }
+    assert_eq!(closed.load(Ordering::SeqCst), 3);
+
+    drop(second);
     let awaited = || futures::executor::block_on(session.close(PLENTY));
     for result in [session.close_blocking(Duration::from_millis(50)), awaited()] {
         assert!(matches!(result, Err(CloseError::StillRunning { .. })), "{result:?}");
-        assert_eq!(closed.load(Ordering::SeqCst), 0, "the destructor has begun");
+        assert_eq!(closed.load(Ordering::SeqCst), 3, "the destructor has begun");
     }
-
     limit(Resource::Nproc, maximum);
     session.close_blocking(PLENTY).unwrap();
-    assert_eq!(closed.load(Ordering::SeqCst), 3);
+    assert_eq!(closed.load(Ordering::SeqCst), 6);
 
     limit(Resource::Nproc, 1);
     let error = session.close_blocking(PLENTY).unwrap_err();
