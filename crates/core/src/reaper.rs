@@ -70,6 +70,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         if self.forked_from().is_none() {
             self.shared.change(|state| state.ended = true);
+            self.shared.handed_over.notify_one();
         }
     }
 }
@@ -90,6 +91,8 @@ pub(crate) struct Left {
 /// What the threads of a reaper and its owners share.
 struct Shared {
     state: Mutex<State>,
+    /// There is a value to drop, or none will come any more.
+    handed_over: Condvar,
     changed: Condvar,
 }
 
@@ -197,7 +200,11 @@ impl Reaper {
     ///
     /// When the system gives no thread or no descriptor. Nothing is left running.
     pub(crate) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            handed_over: Condvar::new(),
+            changed: Condvar::new(),
+        });
         let runtime = runtime(&shared)?;
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
@@ -219,10 +226,13 @@ impl Reaper {
     /// Takes a value over, to drop it. Microseconds: no thread is started, nothing is waited for. Of
     /// use on a thread whose locals are being destroyed, too.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
-        self.owner.shared.change(|state| {
-            state.waiting.push_back(value);
-            state.quiet.disturb();
-        });
+        let Owner { shared, .. } = &*self.owner;
+        let mut state = shared.lock();
+        state.waiting.push_back(value);
+        state.quiet.disturb();
+        drop(state);
+        // One thread, and not all: who drops a handle is in a hurry. That one wakes the others.
+        shared.handed_over.notify_one();
     }
 
     /// Ready when everything that has been handed over has been dropped, and everything that the
@@ -349,12 +359,14 @@ impl Shared {
             if let Some(value) = state.waiting.pop_front() {
                 state.dropping = true;
                 let hold = state.hold.take();
+                drop(state);
+                self.changed.notify_all();
                 return Some((value, hold));
             }
             if state.ended {
                 return None;
             }
-            state = match self.changed.wait(state) {
+            state = match self.handed_over.wait(state) {
                 Ok(state) => state,
                 Err(poisoned) => poisoned.into_inner(),
             };
