@@ -27,24 +27,21 @@ pub(crate) struct Roster {
     places: Places,
 }
 
-/// The session is closing, and takes nothing new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closing;
-
 impl Roster {
     pub(crate) fn new() -> Self {
         Self { word: AtomicUsize::new(0), closed: Latch::new(), places: Places::default() }
     }
 
-    /// A value comes from outside.
-    pub(crate) fn enter(&self) -> Result<(), Closing> {
+    /// A value comes from outside. Whether it is taken: not once closing has begun.
+    #[must_use]
+    pub(crate) fn enter(&self) -> bool {
         // Relaxed on success: who comes publishes nothing, and a read-modify-write keeps up the
         // chain of those who left. Acquire on failure: who is refused sees what was done before
         // closing began.
         let entered = self.word.fetch_update(Ordering::Relaxed, Ordering::Acquire, |word| {
             (word & CLOSING == 0).then_some(word + 1)
         });
-        entered.map(drop).map_err(|_| Closing)
+        entered.is_ok()
     }
 
     /// A value is brought by one that is here, and stays here meanwhile: always welcome.

@@ -6,9 +6,9 @@
 //! session, which drops it where its destructor can run, and returns at once. [`Session::close`]
 //! tells when all of that is over, or who is in the way of it.
 //!
-//! A session sees its handles. It does not see a clone that was taken out of one, nor one that the
-//! resource's own tasks hold: a real client starts a task that keeps its connections open after every
-//! handle is gone. Two things make the answer the whole truth, and together they are best:
+//! A session sees its handles. It does not see a clone that was taken out of one, nor one that a task
+//! of the resource's own holds, which keeps its connections open when every handle is gone. Two
+//! things make the answer the whole truth, and together they are best:
 //!
 //! - a *runtime of its own* on which those tasks run: closing shuts it down, too
 //!   ([`Builder::runtime`]);
@@ -29,7 +29,7 @@ use crate::{
     flag::Flag,
     observe,
     reaper::Reaper,
-    roster::{Closing as IsClosing, Roster},
+    roster::Roster,
     runtime::RuntimeOwner,
     shutdown::{GracefulShutdown, ShutdownFuture, ShutdownReport},
     timer::within,
@@ -239,14 +239,10 @@ impl Session {
     #[track_caller]
     pub fn guard<T: Send + 'static>(&self, value: T) -> Result<Guarded<T>, Refused<T>> {
         let core = &self.owner.core;
-        let entered = match core.reaper.forked_from() {
-            None => core.roster.enter(),
-            Some(_) => Err(IsClosing),
-        };
-        match entered {
-            Ok(()) => Ok(Guarded::new(value, Arc::clone(core), Location::caller())),
-            Err(IsClosing) => Err(Refused { value, session: core.name.clone().into_owned() }),
+        if core.reaper.forked_from().is_some() || !core.roster.enter() {
+            return Err(Refused { value, session: core.name.clone().into_owned() });
         }
+        Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
     }
 
     /// Closes the session: takes nothing new from now on, and waits until every value has been torn
