@@ -161,8 +161,14 @@ fn a_handle_elsewhere_outlasts_the_runtime_and_is_told_of() {
     for owner in runtimes() {
         let (session, (pool, closed)) = (session_on(&owner), pool());
         let guard = session.guard(pool).unwrap();
-        let error = session.close_blocking(SHORT).unwrap_err();
-        assert!(matches!(error, CloseError::StillHeld { .. }), "{error}");
+        loop {
+            match session.close_blocking(SHORT).unwrap_err() {
+                CloseError::StillHeld { .. } => break,
+                // On a busy machine the limit may be too short for the runtime already.
+                CloseError::Runtime { .. } => {}
+                error => panic!("{error}"),
+            }
+        }
         assert!(owner.handle().is_err(), "it may have been one of its tasks that held it");
         drop(guard);
         session.close_blocking(PLENTY).unwrap();
