@@ -20,10 +20,13 @@
 //! | [`session`] | many owners of one resource, torn down once, wherever the last of them dies |
 //! | [`runtime`] | a runtime on a thread of its own, whose shutdown can fail, and says so |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
+//! | `explain` | (feature) a panic hook that explains the panics of a shutdown |
 
 mod blocking;
 mod crew;
 pub mod evidence;
+#[cfg(all(feature = "explain", not(loom)))]
+pub mod explain;
 pub mod flag;
 pub mod gate;
 #[cfg(not(loom))]
