@@ -34,13 +34,10 @@ pub(crate) struct Life {
 
 /// How a life ended.
 #[derive(Clone, Debug)]
+#[cfg_attr(loom, expect(dead_code, reason = "what a panic left is told where there is a runtime"))]
 pub(crate) enum End {
-    /// The keeper was told to, and dropped the runtime. With it went so many tasks that no crew
-    /// knows.
-    Told {
-        /// How many.
-        dropped: usize,
-    },
+    /// The keeper was told to, and dropped the runtime.
+    Told,
     /// The keeper panicked, and dropped the runtime after that.
     Panicked {
         /// What the panic said.
@@ -77,6 +74,7 @@ impl Life {
     }
 
     /// Whether nobody has told it to end, and it has not.
+    #[cfg_attr(loom, expect(dead_code, reason = "needed where there is a runtime to use"))]
     pub(crate) fn is_running(&self) -> bool {
         self.crew.told() == Told::Nothing
     }

@@ -72,7 +72,7 @@ pub enum Ended {
         /// Which runtime.
         component: String,
     },
-    /// This thread is one that polls the runtime's tasks, and would block them.
+    /// This thread is the only one that could poll the runtime's tasks, and would block them.
     #[error(
         "a task of {component} cannot block its own runtime; await the future, or block in spawn_blocking"
     )]
@@ -110,15 +110,14 @@ pub struct Stats {
     pub tasks: usize,
     /// How many tasks and calls of `block_on` are at work that are known by name.
     pub named: usize,
-    /// How many threads poll tasks; none of a current-thread runtime, which polls them on its own.
-    pub workers: usize,
-    /// How many threads there are for what blocks, idle or not.
-    pub blocking_threads: usize,
+    /// How many threads it has besides its own: its workers, if it has any, and those for what blocks,
+    /// idle or not.
+    pub threads: usize,
 }
 
 impl Stats {
     const fn of_none(state: State) -> Self {
-        Self { state, generation: 0, tasks: 0, named: 0, workers: 0, blocking_threads: 0 }
+        Self { state, generation: 0, tasks: 0, named: 0, threads: 0 }
     }
 }
 
@@ -184,13 +183,16 @@ impl RuntimeOwner {
     ///
     /// [`Ended`] where it has been shut down, and in a forked child.
     pub fn current(&self) -> Result<RuntimeHandle, Ended> {
+        let home = self.latest()?;
+        home.is_running()?;
+        Ok(RuntimeHandle { home })
+    }
+
+    fn latest(&self) -> Result<Arc<Home>, Ended> {
         let component = || self.inner.builder.component();
-        let Some(home) = self.inner.root.latest(component)? else {
-            return Err(Ended::ShutDown { component: component(), generation: 0 });
-        };
-        let handle = RuntimeHandle { home };
-        handle.handle()?;
-        Ok(handle)
+        let latest = self.inner.root.latest(component)?;
+        // Not reached: an owner's runtime has been started.
+        latest.ok_or_else(|| Ended::ShutDown { component: component(), generation: 0 })
     }
 
     /// As [`RuntimeHandle::handle`].
@@ -199,7 +201,7 @@ impl RuntimeOwner {
     ///
     /// As there.
     pub fn handle(&self) -> Result<Handle, Ended> {
-        self.current()?.handle()
+        self.latest()?.handle()
     }
 
     /// As [`RuntimeHandle::spawn`].
@@ -218,7 +220,7 @@ impl RuntimeOwner {
         F: Future<Output = T> + Send,
     {
         let label = Label { name: name.into(), spawned_at: Location::caller() };
-        self.current()?.home.spawn(label, work)
+        self.latest()?.spawn(label, work)
     }
 
     /// As [`RuntimeHandle::block_on`].
@@ -232,7 +234,7 @@ impl RuntimeOwner {
     /// As there.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
-        self.current()?.home.block_on(future, Location::caller())
+        self.latest()?.block_on(future, Location::caller())
     }
 
     /// Shuts the runtime down, and waits until it has ended: until its tasks have been dropped, what
@@ -374,13 +376,15 @@ impl RuntimeHandle {
     /// Polls a future on this thread, in the context of the runtime, until it is ready. The future
     /// may borrow, and need not be `Send`.
     ///
-    /// Unlike Tokio's it works wherever it is called, also in async code of another runtime, whose
-    /// worker it blocks. A shutdown waits for it, and drops the future at its limit.
+    /// Unlike Tokio's it works wherever it is called: in async code of another runtime, whose worker
+    /// it blocks, and in a task of its own, whose worker is replaced for that long. A shutdown waits
+    /// for it, and drops the future at its limit.
     ///
     /// # Errors
     ///
     /// [`Ended::ShutDown`] where the runtime has been told to stop before it began, or went down
-    /// before the future was ready; [`Ended::OwnThread`] inside a task of the runtime itself;
+    /// before the future was ready; [`Ended::OwnThread`] inside a task of a current-thread runtime
+    /// itself, or one that Tokio does not let block in place, as in a `LocalSet`;
     /// [`Ended::ThreadEnding`] in the destructor of a thread-local, where Tokio cannot be entered any
     /// more; and [`Ended::Forked`] in a forked child. The future is dropped.
     ///

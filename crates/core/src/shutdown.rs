@@ -91,8 +91,8 @@ pub struct ShutdownReport {
     /// How long this call took.
     pub elapsed: Duration,
     /// How many members had to be dropped before they completed: because the limit passed, or
-    /// because their runtime had gone. Of a runtime these are all of its tasks, those that were
-    /// spawned past the kit by Tokio's count, which has an ended task in it for a moment longer.
+    /// because their runtime had gone. What was spawned on the Tokio handle of a runtime is no member:
+    /// it is not asked, not counted here, and dropped with the runtime.
     pub aborted: usize,
 }
 
@@ -103,7 +103,7 @@ pub enum ShutdownError {
     /// The limit passed, and an abort did not help in time: something does not yield to its
     /// runtime, as a rule. Shutting it down again waits on.
     #[error(
-        "{component} has not ended after {elapsed:.1?}: {alive}{} still running; something there does not yield, its runtime is blocked, or the limit was too short for an abort",
+        "{component} has not ended after {elapsed:.1?}: {alive} still running{}; something there does not yield, its runtime is blocked, or the limit was too short for an abort",
         named(still_running)
     )]
     TimedOut {
@@ -137,7 +137,7 @@ pub enum ShutdownError {
     Session(#[from] Box<CloseError>),
     /// The thread of a runtime panicked. The runtime was dropped after that, and all that was on it.
     #[error(
-        "the thread of {component} panicked: {message}; {alive}{} were dropped with it",
+        "the thread of {component} panicked: {message}; dropped with it: {alive}{}",
         named(still_running)
     )]
     ThreadPanicked {
@@ -169,9 +169,9 @@ pub(crate) fn from_inside(component: &str) -> ShutdownError {
     ShutdownError::FromInside { component: component.to_owned() }
 }
 
-/// Those who are known by name, in parentheses.
+/// Those who are known by name, after what is known by count.
 fn named(still_running: &[StillRunning]) -> String {
-    if still_running.is_empty() { String::new() } else { format!(" ({})", list(still_running)) }
+    if still_running.is_empty() { String::new() } else { format!(": {}", list(still_running)) }
 }
 
 pub(crate) fn list(items: &[impl fmt::Display]) -> String {

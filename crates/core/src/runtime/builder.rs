@@ -25,6 +25,20 @@ use crate::life::Which;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How a runtime is to be. Made by [`RuntimeOwner::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sundown::runtime::RuntimeOwner;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let owner = RuntimeOwner::builder("store")
+///     .current_thread()
+///     .blocking_threads(4)
+///     .limit(Duration::from_secs(10))
+///     .start()?;
+/// owner.shutdown(None)?; // within 10 s
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "it is `start` that starts a runtime"]
 pub struct RuntimeBuilder {
@@ -57,7 +71,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// Tokio could not build it: the system had no thread for a worker, or no descriptor.
+    /// Tokio could not build it: the system had no thread for a worker, or no descriptor. Where it had
+    /// a thread for one worker and none for the next, Tokio waits for the first for ever; that is
+    /// given up after 10 s, and both threads stay.
     #[error("cannot build the runtime of {component}: {source}")]
     NoRuntime {
         /// What was to start.
@@ -164,18 +180,15 @@ impl RuntimeBuilder {
         threads: Arc<Threads>,
     ) -> Result<impl FnOnce() -> io::Result<Runtime> + Send + 'static, StartError> {
         let refused = |which| StartError::NoSuchNumber { component: self.name.clone(), which };
-        let workers = match (self.current_thread, self.workers) {
-            (true, _) => 0,
-            (false, Some(0)) => return Err(refused("workers")),
-            (false, Some(number)) => number,
-            (false, None) => thread::available_parallelism().map_or(1, usize::from),
-        };
         let mut builder = if self.current_thread {
             Builder::new_current_thread()
         } else {
-            let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(workers);
-            builder
+            Builder::new_multi_thread()
+        };
+        match self.workers {
+            Some(0) => return Err(refused("workers")),
+            Some(number) => builder.worker_threads(number),
+            None => &mut builder,
         };
         match self.blocking_threads {
             Some(0) => return Err(refused("blocking threads")),
@@ -185,20 +198,13 @@ impl RuntimeBuilder {
         if let Some(bytes) = self.stack_size {
             builder.thread_stack_size(bytes);
         }
-        let (prefix, started) = (self.thread_name(), AtomicUsize::new(0));
+        let (name, started) = (self.thread_name(), AtomicUsize::new(0));
         builder.enable_all().thread_name_fn(move || {
-            // Tokio starts its workers first. A number, and nothing that anybody relies on.
-            let nth = started.fetch_add(1, Ordering::Relaxed);
-            match nth.checked_sub(workers) {
-                None => format!("{prefix}-worker-{nth}"),
-                Some(nth) => format!("{prefix}-blocking-{nth}"),
-            }
+            // A number, and nothing that anybody relies on.
+            format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed))
         });
-        let (prefix, come) = (format!("{}-worker-", self.thread_name()), Arc::clone(&threads));
-        builder.on_thread_start(move || {
-            let is_worker = thread::current().name().is_some_and(|name| name.starts_with(&prefix));
-            come.come(if is_worker { Role::Worker } else { Role::Blocking });
-        });
+        let come = Arc::clone(&threads);
+        builder.on_thread_start(move || come.come(Role::Pool));
         builder.on_thread_stop(move || threads.go());
         Ok(move || builder.build())
     }

@@ -52,9 +52,9 @@ impl RuntimeCell {
     /// forked child of the process that used the cell first; the others where it cannot be started,
     /// in which case the next call tries again.
     pub fn get(&self) -> Result<RuntimeHandle, StartError> {
-        let handle = RuntimeHandle { home: self.root.begin(Which::First, &(self.builder)())? };
-        handle.handle()?;
-        Ok(handle)
+        let home = self.root.begin(Which::First, &(self.builder)())?;
+        home.is_running()?;
+        Ok(RuntimeHandle { home })
     }
 
     /// As [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown). Where the runtime never started
@@ -92,6 +92,7 @@ impl RuntimeCell {
     }
 
     /// What it is doing.
+    #[must_use]
     pub fn stats(&self) -> Stats {
         self.root.stats()
     }

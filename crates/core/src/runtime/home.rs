@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 
 use super::{
     Ended, RuntimeBuilder, StartError, State, Stats, keeper,
@@ -114,9 +114,15 @@ impl Home {
         self.generation
     }
 
-    pub(super) fn handle(&self) -> Result<Handle, Ended> {
+    /// That it can be used.
+    pub(super) fn is_running(&self) -> Result<(), Ended> {
         self.is_here()?;
-        if self.life.is_running() { Ok(self.handle.clone()) } else { Err(self.ended()) }
+        if self.life.is_running() { Ok(()) } else { Err(self.ended()) }
+    }
+
+    pub(super) fn handle(&self) -> Result<Handle, Ended> {
+        self.is_running()?;
+        Ok(self.handle.clone())
     }
 
     pub(super) fn spawn<T, F>(
@@ -152,13 +158,14 @@ impl Home {
             Err(none) if none.is_missing_context() => false,
             Err(_) => return Err(Ended::ThreadEnding { component: component() }),
         };
-        let keeper_polls = self.handle.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        if self.threads.poll_on_this(keeper_polls) {
-            return Err(Ended::OwnThread { component: component() });
+        let own_thread = || Ended::OwnThread { component: component() };
+        if self.threads.include_this_as(Role::Keeper) {
+            // Of a runtime with workers the keeper runs nothing that could call.
+            return Err(own_thread());
         }
         let label = Label { name: Cow::Borrowed("block_on"), spawned_at: called_at };
         let mut output = None;
-        {
+        let poll = || {
             let _guest = self.threads.guest();
             // Declared before the future, and so left after it: what it has entered is left first.
             let _context = self.handle.enter();
@@ -168,6 +175,15 @@ impl Home {
             // Tokio makes whoever polls much give way to other tasks, of which there are none here.
             let member = pin!(tokio::task::unconstrained(member.map_err(|_| self.ended())?));
             blocking::wait_in_runtime(member, is_in_runtime);
+            Ok(())
+        };
+        if self.threads.include_this_as(Role::Pool) {
+            // A worker, maybe: another thread takes its tasks over. Tokio refuses that, by a panic
+            // and before `poll`, inside a `LocalSet` and the like.
+            catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(poll)))
+                .map_err(|_| own_thread())??;
+        } else {
+            poll()?;
         }
         match output {
             Some(Ok(output)) => Ok(output),
@@ -201,8 +217,7 @@ impl Home {
             generation: self.generation,
             tasks: self.handle.metrics().num_alive_tasks(),
             named: self.life.crew().at_work(),
-            workers: self.threads.count(Role::Worker),
-            blocking_threads: self.threads.count(Role::Blocking),
+            threads: self.threads.count(Role::Pool),
         }
     }
 
@@ -262,16 +277,15 @@ impl Home {
                 let still_running = still_running(running);
                 Err(ShutdownError::ThreadPanicked { component, message, still_running, alive })
             }
-            End::Told { dropped } => {
+            End::Told => {
                 join(keeper);
                 let tally = crew.tally();
                 if !tally.panicked.is_empty() {
                     observe(Outcome::Panicked);
                     return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
                 }
-                let aborted = tally.aborted + dropped;
-                observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
-                Ok(ShutdownReport { component, elapsed, aborted })
+                observe(if tally.aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
+                Ok(ShutdownReport { component, elapsed, aborted: tally.aborted })
             }
         }
     }
@@ -320,4 +334,38 @@ async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
         Poll::Ready(output.and_then(|output| dropped.map(|()| output)))
     })
     .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeOwner;
+
+    /// No safe code ends a thread from outside. What it says last it is made to say here.
+    #[test]
+    fn a_thread_that_was_ended_from_outside_is_told_with_what_ran_on_it() {
+        let builder = RuntimeOwner::builder("lost").current_thread();
+        let home = Home::start(&builder, 1).unwrap();
+        let label = Label { name: Cow::Borrowed("left"), spawned_at: Location::caller() };
+        let (begun, mut has_begun) = oneshot::channel();
+        let (let_go, is_let_go) = std::sync::mpsc::channel::<()>();
+        let left = home.spawn(label, |_| async move {
+            let _ = begun.send(());
+            let _ = is_let_go.recv();
+        });
+        has_begun.wait_timeout(Duration::from_secs(60)).unwrap();
+        home.life.went();
+        for _ in 0..2 {
+            let error = futures::executor::block_on(home.shutdown(None)).unwrap_err();
+            let ShutdownError::SignalLost { cause, still_running, alive, .. } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(cause, SignalLoss::ThreadEnded);
+            assert_eq!((still_running[0].name.as_str(), alive.tasks), ("left", 1));
+        }
+        assert!(home.handle().is_err());
+        drop(let_go);
+        drop(left);
+    }
 }

@@ -4,8 +4,8 @@ use std::{
     cell::OnceCell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    process,
     sync::Arc,
-    thread,
 };
 
 use tokio::runtime::{Handle, Runtime};
@@ -22,11 +22,18 @@ use crate::{
 /// A thread-local, so that it is said whatever ends the thread; an interpreter that is being
 /// finalized ends threads by `pthread_exit`. Destructors of thread-locals run in reverse order
 /// of their registration, and this is the first.
-struct LastBreath(Arc<Life>);
+struct LastBreath {
+    life: Arc<Life>,
+    /// A child that is forked by a task of a current-thread runtime has this thread, and when it
+    /// exits its thread-locals are destroyed. It has nothing to say.
+    process: u32,
+}
 
 impl Drop for LastBreath {
     fn drop(&mut self) {
-        self.0.went();
+        if process::id() == self.process {
+            self.life.went();
+        }
     }
 }
 
@@ -44,14 +51,15 @@ pub(super) fn keep(
     threads: &Threads,
     ready: Sender<io::Result<Handle>>,
 ) {
-    LAST_BREATH.with(|breath| breath.set(LastBreath(Arc::clone(life))).is_ok());
+    let last_breath = LastBreath { life: Arc::clone(life), process: process::id() };
+    LAST_BREATH.with(|breath| breath.set(last_breath).is_ok());
     threads.come(Role::Keeper);
     let made = catch_unwind(AssertUnwindSafe(make));
     let runtime =
         match made.unwrap_or_else(|payload| Err(io::Error::other(panic_message(&*payload)))) {
             Ok(runtime) => runtime,
             Err(error) => {
-                life.put_down(End::Told { dropped: 0 });
+                life.put_down(End::Told);
                 let _ = ready.send(Err(error));
                 return;
             }
@@ -61,13 +69,12 @@ pub(super) fn keep(
         life.abort();
     }
     let kept = catch_unwind(AssertUnwindSafe(|| runtime.block_on(life.until_let_go())));
-    let tasks = || runtime.metrics().num_alive_tasks();
     let mut end = match kept {
-        Ok(()) => End::Told { dropped: settled(tasks) },
+        Ok(()) => End::Told,
         Err(payload) => End::Panicked {
             message: panic_message(&*payload),
             running: life.crew().labels(),
-            tasks: tasks(),
+            tasks: runtime.metrics().num_alive_tasks(),
         },
     };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(runtime))) {
@@ -76,18 +83,4 @@ pub(super) fn keep(
     }
     life.put_down(end);
     threads.go();
-}
-
-/// How many tasks there are that have not ended.
-///
-/// Tokio counts a task for a moment after its future is gone, while its worker puts it away. Where
-/// that moment is now, it is given the chance to pass; where tasks are left, this is soon over.
-fn settled(tasks: impl Fn() -> usize) -> usize {
-    for _ in 0..100 {
-        if tasks() == 0 {
-            return 0;
-        }
-        thread::yield_now();
-    }
-    tasks()
 }

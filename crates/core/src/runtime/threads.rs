@@ -26,10 +26,9 @@ struct Thread {
 pub(super) enum Role {
     /// Owns the runtime. Of a current-thread runtime it is the one that polls its tasks as well.
     Keeper,
-    /// Polls tasks.
-    Worker,
-    /// Runs what blocks.
-    Blocking,
+    /// One of the pool that polls tasks, if the runtime has workers, and runs what blocks. Which of
+    /// the two a thread does is not known: to Tokio a worker is something that blocks.
+    Pool,
     /// Somebody else's thread, inside `block_on`.
     Guest,
 }
@@ -73,10 +72,10 @@ impl Threads {
         lock(&self.list).iter().any(|thread| thread.key == this_thread())
     }
 
-    /// Whether this thread polls the runtime's tasks, `keeper` saying whether the keeper does.
-    pub(super) fn poll_on_this(&self, keeper: bool) -> bool {
-        let polls = |role| role == Role::Worker || (keeper && role == Role::Keeper);
-        lock(&self.list).iter().any(|thread| thread.key == this_thread() && polls(thread.role))
+    /// Whether this thread is there in this role.
+    pub(super) fn include_this_as(&self, role: Role) -> bool {
+        let here = this_thread();
+        lock(&self.list).iter().any(|thread| thread.key == here && thread.role == role)
     }
 
     pub(super) fn count(&self, role: Role) -> usize {
@@ -87,12 +86,12 @@ impl Threads {
     /// named where there is none.
     pub(super) fn left(&self) -> Vec<String> {
         let list = lock(&self.list);
-        let names = |roles: &[Role]| -> Vec<String> {
-            let those = list.iter().filter(|thread| roles.contains(&thread.role));
+        let names = |role| -> Vec<String> {
+            let those = list.iter().filter(|thread| thread.role == role);
             those.map(|thread| thread.name.clone()).collect()
         };
-        let pool = names(&[Role::Worker, Role::Blocking]);
-        if pool.is_empty() { names(&[Role::Keeper]) } else { pool }
+        let pool = names(Role::Pool);
+        if pool.is_empty() { names(Role::Keeper) } else { pool }
     }
 }
 
