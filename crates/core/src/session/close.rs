@@ -44,7 +44,8 @@ pub struct CloseReport {
     pub confirmation: Confirmation,
     /// How long this call took.
     pub elapsed: Duration,
-    /// How many tasks of the session's own runtime had not completed and were dropped with it.
+    /// How many tasks of the session's own runtime were dropped before they completed, of those that
+    /// were spawned by its owner. What else is spawned on it is dropped with it, and not counted.
     pub aborted: usize,
 }
 
