@@ -252,6 +252,22 @@ fn a_destructor_may_wait_for_a_task_of_the_runtime() {
 }
 
 #[test]
+fn a_destructor_may_wait_for_a_task_that_only_the_end_of_the_runtime_ends() {
+    for owner in runtimes() {
+        let session = session_on(&owner);
+        let mut listens = owner.spawn("listens", |stop| stop).unwrap();
+        let value = on_drop(move || listens.wait_timeout(PLENTY).unwrap());
+        drop(session.guard(value).unwrap());
+        let began = Instant::now();
+        // Half of the limit is waited for the destructor. On a busy machine the other half may be too
+        // short for the rest.
+        while let Err(error) = session.close_blocking(4 * SHORT) {
+            assert!(began.elapsed() < PLENTY, "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_session_that_is_dropped_unclosed_takes_its_runtime_down() {
     for owner in runtimes() {
         let (session, (pool, closed)) = (session_on(&owner), pool());
