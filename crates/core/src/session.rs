@@ -37,10 +37,11 @@ use crate::{
 
 mod close;
 mod guarded;
+mod outcome;
 
 use close::Closing;
-pub use close::{CloseError, CloseReport, Confirmation, Held, Unfinished};
 pub use guarded::Guarded;
+pub use outcome::{CloseError, CloseReport, Confirmation, Held, Unfinished};
 
 /// A session: an owner of resources that others use through handles. Clones are the same session.
 ///
