@@ -31,6 +31,10 @@ const PLENTY: Duration = Duration::from_secs(60);
 /// Not enough for what does not end.
 const SHORT: Duration = Duration::from_millis(50);
 
+/// Enough for a teardown and a check that answers, on a machine that may be busy. It is used up where
+/// the answer is no.
+const ENOUGH: Duration = Duration::from_secs(1);
+
 /// Does something when it is dropped.
 struct OnDrop<F: FnOnce()>(Option<F>);
 

@@ -20,7 +20,7 @@ use sundown::{
     shutdown::ShutdownError,
 };
 
-use crate::{PLENTY, SHORT, on_drop, pool};
+use crate::{ENOUGH, PLENTY, SHORT, on_drop, pool};
 
 fn runtimes() -> [RuntimeOwner; 2] {
     let builder = || RuntimeOwner::builder("test");
@@ -56,7 +56,7 @@ fn a_clone_in_a_task_of_the_resource_is_gone_with_the_runtime_and_not_without() 
             }
             let session = builder.start().unwrap();
             drop(session.guard(client).unwrap());
-            let result = session.close_blocking(if with_runtime { PLENTY } else { SHORT });
+            let result = session.close_blocking(if with_runtime { PLENTY } else { ENOUGH });
             let open = open_files(directory.path()).unwrap().len();
             match (with_runtime, with_evidence) {
                 (false, false) => {
