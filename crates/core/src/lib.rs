@@ -16,9 +16,9 @@
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
 //! | [`shutdown`] | what every shutdown returns, and shutting down a list of things in order |
+//! | [`runtime`] | a runtime on a thread of its own, whose shutdown can fail, and says so |
 //! | [`mod@teardown`] | drop a value where its destructor can run, and return when all that it started has ended |
 //! | [`session`] | many owners of one resource, torn down once, wherever the last of them dies |
-//! | [`runtime`] | a runtime on a thread of its own, whose shutdown can fail, and says so |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
 //! | `explain` | (feature) a panic hook that explains the panics of a shutdown |
 

@@ -14,10 +14,10 @@ pub(crate) enum Outcome {
     Panicked,
     /// Something still runs.
     TimedOut,
-    /// By all it says itself it has ended, and the evidence does not confirm it.
-    Unconfirmed,
     /// Nobody was there to be told.
     Lost,
+    /// By all it says itself it has ended, and the evidence does not confirm it.
+    Unconfirmed,
 }
 
 impl Outcome {
@@ -28,8 +28,8 @@ impl Outcome {
             Self::Aborted => "aborted",
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
-            Self::Unconfirmed => "unconfirmed",
             Self::Lost => "lost",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }

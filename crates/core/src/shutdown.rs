@@ -132,9 +132,6 @@ pub enum ShutdownError {
         /// What was to be shut down. It has been told to stop.
         component: String,
     },
-    /// A session has not closed, or not well.
-    #[error(transparent)]
-    Session(#[from] Box<CloseError>),
     /// The thread of a runtime panicked. The runtime was dropped after that, and all that was on it.
     #[error(
         "the thread of {component} panicked: {message}; dropped with it: {alive}{}",
@@ -162,6 +159,9 @@ pub enum ShutdownError {
         /// How much had not ended in all.
         alive: Alive,
     },
+    /// A session has not closed, or not well.
+    #[error(transparent)]
+    Session(#[from] Box<CloseError>),
 }
 
 /// The answer to a task, or to who runs on a runtime, that asks for its own end.

@@ -175,6 +175,26 @@ fn a_task_that_had_ended_is_dropped_without_a_word() {
 }
 
 #[test]
+fn the_shutdown_of_a_runtime_is_an_event_and_a_count_and_a_dropped_one_is_named() {
+    let lines = observed(async || {
+        let owner = RuntimeOwner::builder("matrix").current_thread().start().unwrap();
+        drop(owner.spawn("sync", |stop| stop));
+        owner.shutdown_async(PLENTY).await.unwrap();
+        drop(owner);
+        let forgotten = RuntimeOwner::builder("forgotten").current_thread().start().unwrap();
+        drop(forgotten.spawn("sync", |stop| stop));
+        drop(forgotten);
+    });
+    let [event, total, seconds, dropped] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(event, r#"DEBUG message=shut down component="matrix" outcome="graceful""#);
+    assert_eq!(total, "sundown_shutdown_total{component=matrix,outcome=graceful} +1");
+    assert_eq!(seconds, "sundown_shutdown_seconds{component=matrix} recorded");
+    assert!(dropped.starts_with("WARN message=dropped without a shutdown"), "{dropped}");
+    assert!(dropped.contains(r#"component="forgotten""#), "{dropped}");
+    assert!(dropped.contains("at_work=1") && dropped.contains("tests/observed.rs"), "{dropped}");
+}
+
+#[test]
 fn a_session_that_closes_is_an_event_and_a_count_and_its_end_is_silent() {
     let lines = observed(async || {
         let session = Session::new("matrix").unwrap();
@@ -223,24 +243,4 @@ fn a_session_that_is_dropped_unclosed_is_named() {
     assert!(line.starts_with("WARN message=dropped without being closed"), "{line}");
     assert!(line.contains(r#"component="forgotten""#) && line.contains("values=1"), "{line}");
     assert!(line.contains("tests/observed.rs"), "{line}");
-}
-
-#[test]
-fn the_shutdown_of_a_runtime_is_an_event_and_a_count_and_a_dropped_one_is_named() {
-    let lines = observed(async || {
-        let owner = RuntimeOwner::builder("matrix").current_thread().start().unwrap();
-        drop(owner.spawn("sync", |stop| stop));
-        owner.shutdown_async(PLENTY).await.unwrap();
-        drop(owner);
-        let forgotten = RuntimeOwner::builder("forgotten").current_thread().start().unwrap();
-        drop(forgotten.spawn("sync", |stop| stop));
-        drop(forgotten);
-    });
-    let [event, total, seconds, dropped] = &lines[..] else { panic!("{lines:?}") };
-    assert_eq!(event, r#"DEBUG message=shut down component="matrix" outcome="graceful""#);
-    assert_eq!(total, "sundown_shutdown_total{component=matrix,outcome=graceful} +1");
-    assert_eq!(seconds, "sundown_shutdown_seconds{component=matrix} recorded");
-    assert!(dropped.starts_with("WARN message=dropped without a shutdown"), "{dropped}");
-    assert!(dropped.contains(r#"component="forgotten""#), "{dropped}");
-    assert!(dropped.contains("at_work=1") && dropped.contains("tests/observed.rs"), "{dropped}");
 }
