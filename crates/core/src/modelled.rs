@@ -130,7 +130,7 @@ impl Roster {
     /// As `Session::guard`: whether the value was welcome.
     #[must_use]
     pub fn enter(&self) -> bool {
-        self.0.enter().is_ok()
+        self.0.enter()
     }
 
     /// As `Guarded::map`, by somebody who has a handle.

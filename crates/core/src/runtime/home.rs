@@ -194,6 +194,10 @@ impl Home {
         }
     }
 
+    pub(super) fn includes_this_thread(&self) -> bool {
+        self.threads.include_this()
+    }
+
     pub(super) fn abort(&self) {
         self.life.abort();
     }
