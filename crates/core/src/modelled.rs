@@ -2,6 +2,8 @@
 //! returned to be polled by a model's thread instead of spawned on a runtime. And the roster: what
 //! `session` does, without values.
 
+pub mod life;
+
 use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
 
 use crate::{
@@ -128,7 +130,7 @@ impl Roster {
     /// As `Session::guard`: whether the value was welcome.
     #[must_use]
     pub fn enter(&self) -> bool {
-        self.0.enter().is_ok()
+        self.0.enter()
     }
 
     /// As `Guarded::map`, by somebody who has a handle.
