@@ -18,17 +18,19 @@ struct Polled {
 }
 
 impl Polled {
-    const NOBODY: Self = Self { crew: Cell::new(ptr::null()), waker: Cell::new(ptr::null()) };
+    const fn nobody() -> Self {
+        Self { crew: Cell::new(ptr::null()), waker: Cell::new(ptr::null()) }
+    }
 }
 
 #[cfg(not(loom))]
 thread_local! {
     // Without a destructor, and so there as long as the thread is.
-    static POLLED: Polled = const { Polled::NOBODY };
+    static POLLED: Polled = const { Polled::nobody() };
 }
 #[cfg(loom)]
 crate::sync::thread_local! {
-    static POLLED: Polled = Polled::NOBODY;
+    static POLLED: Polled = Polled::nobody();
 }
 
 /// Ends a poll, also by a panic.
