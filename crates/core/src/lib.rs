@@ -16,6 +16,7 @@
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
 //! | [`shutdown`] | what every shutdown returns, and shutting down a list of things in order |
+//! | [`mod@teardown`] | drop a value where its destructor can run, and return when all that it started has ended |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
 
 mod blocking;
@@ -33,6 +34,8 @@ pub mod modelled;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
+#[cfg(not(loom))]
+mod reaper;
 mod registry;
 #[cfg(not(loom))]
 pub mod shutdown;
@@ -40,6 +43,8 @@ pub mod stop;
 mod sync;
 #[cfg(not(loom))]
 pub mod task;
+#[cfg(not(loom))]
+pub mod teardown;
 #[cfg(not(loom))]
 mod timer;
 #[cfg(all(feature = "tokio-util", not(loom)))]
