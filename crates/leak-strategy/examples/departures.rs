@@ -18,10 +18,12 @@ use std::{
 };
 
 use leak_strategy::{
+    app,
     plan::{Exit, ExitPlan},
     resource::{Policy, Resource, TeardownResult},
     token::ExitToken,
 };
+use sundown::task::BackgroundTask;
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -83,6 +85,7 @@ fn main() {
             let plan = patient().build();
             logged(&plan.clone(), LeavingLog(plan));
         }
+        "app" => app_of_four(&patient().build()),
         #[cfg(unix)]
         "no-threads" => no_threads(&patient().build()),
         #[cfg(unix)]
@@ -341,6 +344,37 @@ log!(PanickingLog, |_log| panic!("the log is broken"));
 
 struct LeavingLog(ExitPlan);
 log!(LeavingLog, |log| log.0.leave(CODE + 1));
+
+/// Needs a runtime in its destructor, as the connections of a pool do.
+struct Client;
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        tokio::task::spawn_blocking(|| println!("client closed"));
+    }
+}
+
+fn app_of_four(plan: &ExitPlan) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let context = runtime.enter();
+    let worker = BackgroundTask::spawn("requests", |_stop| async move {
+        while let Some(request) = requests.recv().await {
+            println!("request {request}");
+        }
+    });
+    let sync = BackgroundTask::spawn("sync", |stop| async move {
+        stop.await;
+        println!("sync service stopped");
+    });
+    drop(context);
+    (1..=3).for_each(|request| sender.send(request).unwrap());
+    plan.add(app::leaked_runtime(runtime)).unwrap();
+    plan.add(app::client(OR_LEAK, Client)).unwrap();
+    plan.add(app::sync_service(OR_LEAK, sync.unwrap())).unwrap();
+    plan.add(app::request_sender(OR_LEAK, sender, worker.unwrap())).unwrap();
+    plan.leave(CODE)
+}
 
 /// The process may not take any memory for the stack of another thread.
 #[cfg(unix)]

@@ -37,8 +37,10 @@
 //! | [`resource`] | one thing that has to be torn down or leaked, and the policy for it |
 //! | [`token`] | what only the exit path has, and without which nothing can be leaked |
 //! | [`ledger`] | what became of every resource, written down before the process ends |
+//! | [`app`] | the four resources of an application that embeds a client |
 //! | [`signals`] | SIGINT and SIGTERM turned into the plan, and a second one into the immediate end |
 
+pub mod app;
 mod departure;
 pub mod ledger;
 pub mod plan;

@@ -18,6 +18,7 @@ use std::{
 };
 
 use leak_strategy::{
+    app,
     ledger::{Entry, Ledger, Outcome, Reason},
     plan::Exit,
     resource::PolicyKind,
@@ -281,6 +282,27 @@ fn a_log_that_hangs_panics_or_leaves_does_not_keep_the_process() {
         left.as_asked();
         assert!(left.took < SLACK, "{scenario} took {:?}", left.took);
     }
+}
+
+#[test]
+fn the_four_of_an_application_end_in_order_and_every_request_is_carried_out() {
+    let left = Left::of("app");
+    let became: Vec<_> =
+        left.as_asked().entries.iter().map(|entry| (&*entry.name, entry.outcome)).collect();
+    let (torn_down, leaked) = (Outcome::TornDown, Outcome::Leaked);
+    assert_eq!(
+        became,
+        [
+            (app::REQUEST_SENDER, torn_down),
+            (app::SYNC_SERVICE, torn_down),
+            (app::CLIENT, torn_down),
+            (app::RUNTIME, leaked),
+        ]
+    );
+    let printed = "request 1\nrequest 2\nrequest 3\nsync service stopped\nclient closed\n";
+    assert_eq!(left.stdout, printed);
+    let at = &left.entry(app::CLIENT).created_at;
+    assert!(at.contains("departures.rs:"), "{at}");
 }
 
 #[test]
