@@ -209,6 +209,12 @@ impl Reaper {
         async move { latch.wait().await }
     }
 
+    /// Whether this thread runs something for the reaper: a destructor, or what one has started. To
+    /// wait here until the reaper has settled is to wait for oneself.
+    pub(crate) fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.owner.handle.id())
+    }
+
     /// What has not ended.
     pub(crate) fn left(&self) -> Left {
         let tasks = self.owner.handle.metrics().num_alive_tasks();
