@@ -23,7 +23,7 @@ use leak_strategy::{
     resource::{Policy, Resource, TeardownResult},
     token::ExitToken,
 };
-use sundown::task::BackgroundTask;
+use sundown::{session::Session, task::BackgroundTask};
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -86,6 +86,7 @@ fn main() {
             logged(&plan.clone(), LeavingLog(plan));
         }
         "app" => app_of_four(&patient().build()),
+        "session" => session(&short().build()),
         #[cfg(unix)]
         "no-threads" => no_threads(&patient().build()),
         #[cfg(unix)]
@@ -373,6 +374,16 @@ fn app_of_four(plan: &ExitPlan) {
     plan.add(app::client(OR_LEAK, Client)).unwrap();
     plan.add(app::sync_service(OR_LEAK, sync.unwrap())).unwrap();
     plan.add(app::request_sender(OR_LEAK, sender, worker.unwrap())).unwrap();
+    plan.leave(CODE)
+}
+
+fn session(plan: &ExitPlan) {
+    let session = Session::new("matrix").unwrap();
+    let client = session.guard(Client).unwrap();
+    plan.add(app::leaked_runtime(())).unwrap();
+    plan.add(app::session(OR_LEAK, session)).unwrap();
+    // Holds a handle to the end.
+    let _client = client;
     plan.leave(CODE)
 }
 

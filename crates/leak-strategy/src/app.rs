@@ -77,6 +77,14 @@ pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
         .needs(RUNTIME)
 }
 
+/// A client that is spread around in handles of a [`Session`](sundown::session::Session), or
+/// whatever else is shut down as one thing: it is closed, and the ledger tells who still holds a
+/// handle if it cannot be.
+#[track_caller]
+pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {
+    shut_down(CLIENT, policy, session).needs(RUNTIME)
+}
+
 /// A sync service: it is told to stop, and waited for.
 #[track_caller]
 pub fn sync_service(policy: Policy, service: impl GracefulShutdown + Send + 'static) -> Resource {

@@ -306,6 +306,19 @@ fn the_four_of_an_application_end_in_order_and_every_request_is_carried_out() {
 }
 
 #[test]
+fn the_ledger_tells_who_keeps_a_session_from_closing() {
+    let left = Left::of("session");
+    left.as_asked();
+    let (outcome, reason) = left.became(app::CLIENT);
+    assert_eq!(outcome, Outcome::Leaked);
+    assert!(
+        matches!(reason, Some(Reason::Error { message }) if message.contains("departures.rs:")),
+        "{reason:?}"
+    );
+    assert_eq!(left.stdout, "", "nothing was closed under its holder");
+}
+
+#[test]
 fn without_threads_everything_is_leaked_and_the_code_is_kept() {
     let left = Left::of("no-threads");
     left.as_asked();

@@ -5,7 +5,7 @@
 //! a leak would be one per login (claim B5). What would one cost?
 //!
 //! A process logs in and out, over and over, on one store: a login starts a runtime and opens the
-//! store with four idle connections, a logout gets rid of both, in one of four ways. After some
+//! store with four idle connections, a logout gets rid of both, in one of five ways. After some
 //! cycles, for what is allocated once, the trial counts threads and descriptors, the memory that the
 //! system has given the process, and the part of it that Rust's allocator has handed out; it counts
 //! again [`CYCLES`] cycles later, and records the growth per cycle. A trial *fails* where threads or
@@ -14,7 +14,8 @@
 //! - `forget/all`: runtime and client are forgotten;
 //! - `forget/client`: the client is forgotten, and the runtime shut down;
 //! - `by-hand`: the client is dropped in the context of its runtime, and the runtime after it;
-//! - `kit`: the client is torn down, and the runtime shut down.
+//! - `kit/teardown` and `kit/session`: the client is torn down, by itself or as the only one of a
+//!   session that is closed, and the runtime shut down.
 //!
 //! The figures come from `/proc`, and so from Linux alone.
 
@@ -36,7 +37,7 @@ use lab::{
 use mock_sdk::store::{Generation, Store};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use sundown::teardown::teardown;
+use sundown::{session::Session, teardown::teardown};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -75,15 +76,20 @@ fn main() -> ExitCode {
                 .about("the client is dropped in the context of its runtime, which is shut down"),
         )
         .variant(
-            cure("kit", always(Clean), |trial| log_in_and_out(trial, "kit"))
+            cure("kit/teardown", always(Clean), |trial| log_in_and_out(trial, "kit/teardown"))
                 .about("the client is torn down, and the runtime shut down"),
+        )
+        .variant(
+            cure("kit/session", always(Clean), |trial| log_in_and_out(trial, "kit/session"))
+                .about("the client is guarded by a session, which is closed; then the runtime"),
         )
         .part("cycles", cycles)
         .claim("B5", "On logout, leaking would leak at every login.")
         .supported_if(
             every("forget/*").observed("descriptors_per_cycle").always_at_least(1)
                 & every("forget/*").observed("kib_per_cycle").always_at_least(NOTHING)
-                & every("by-hand").observed("descriptors_per_cycle").always_at_most(0),
+                & every("by-hand").observed("descriptors_per_cycle").always_at_most(0)
+                & every("kit/*").observed("descriptors_per_cycle").always_at_most(0),
         )
         .refuted_if(
             every("forget/*").observed("descriptors_per_cycle").always_at_most(0)
@@ -150,8 +156,15 @@ fn log_out(way: &str, runtime: Runtime, client: Store) -> TrialResult {
             drop(context);
             drop(runtime);
         }
-        "kit" => {
+        "kit/teardown" => {
             teardown(client, LIMIT)?;
+            drop(runtime);
+        }
+        "kit/session" => {
+            let session = Session::new("matrix")?;
+            // The last handle dies where there is no context.
+            drop(session.guard(client)?);
+            session.close_blocking(LIMIT)?;
             drop(runtime);
         }
         _ => return Err("which way to log out?".into()),
