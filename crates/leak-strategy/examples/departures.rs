@@ -33,7 +33,7 @@ use tracing::{
 const PLENTY: Duration = Duration::from_secs(30);
 
 /// For plans of which something hangs.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORT: Duration = Duration::from_secs(1);
 
 /// The code of all who are asked for one.
 const CODE: i32 = 7;
@@ -59,7 +59,7 @@ fn main() {
         "nothing" => patient().build().leave(CODE),
         "nothing-normal" => patient().by(Exit::Normal).build().leave(CODE),
         "order" => order(&patient().build()),
-        "faults" => faults(&short().build()),
+        "faults" => faults(&patient().build()),
         "everything-hangs" => everything_hangs(&short().build()),
         "zero-limit" => zero_limit(&ExitPlan::builder(Duration::ZERO).ledger(&ledger).build()),
         "still-needed" => still_needed(&patient().build()),
@@ -148,7 +148,7 @@ fn order(plan: &ExitPlan) {
 
 fn faults(plan: &ExitPlan) {
     let short = Duration::from_millis(100);
-    plan.add(noisy("first", TEAR_DOWN)).unwrap();
+    plan.add(noisy("first\0", TEAR_DOWN)).unwrap();
     let refusing = |_: &ExitToken| -> TeardownResult { Err("it is busy".into()) };
     plan.add(Resource::new("refusing", TEAR_DOWN, refusing)).unwrap();
     plan.add(Resource::new("hanging", Policy::TearDownOrLeak { within: short }, hang)).unwrap();

@@ -176,7 +176,9 @@ fn deal_with_one(resource: Resource, needed_by: Option<String>, left: Duration) 
 /// Runs a teardown on a thread of its own, and waits for it no longer than this.
 fn tear_down(name: &str, teardown: Place, token: ExitToken, limit: Duration) -> Result<(), Reason> {
     let (sender, mut answer) = oneshot::channel();
-    let started = Builder::new().name(format!("exit {name}")).spawn({
+    // A name with a zero in it would be refused by a panic.
+    let thread = format!("exit {}", name.replace('\0', " "));
+    let started = Builder::new().name(thread).spawn({
         let teardown = Arc::clone(&teardown);
         move || {
             let teardown = teardown.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -144,9 +144,9 @@ fn a_teardown_that_panics_hangs_or_fails_keeps_no_other_from_its_own() {
     let message = "it is busy".to_owned();
     assert_eq!(left.became("refusing"), (Outcome::Failed, Some(&Reason::Error { message })));
     assert_eq!(left.became("impatient"), (Outcome::Failed, Some(&Reason::NoTimeLeft)));
-    assert_eq!(left.became("first"), (Outcome::TornDown, None));
+    assert_eq!(left.became("first\0"), (Outcome::TornDown, None), "no name of a thread");
     assert!(left.entry("hanging").tried >= Duration::from_millis(100));
-    assert!(left.stdout.ends_with("dropped first\n"), "{}", left.stdout);
+    assert!(left.stdout.ends_with("dropped first\0\n"), "{}", left.stdout);
 }
 
 #[test]
