@@ -318,6 +318,7 @@ fn the_ledger_tells_who_keeps_a_session_from_closing() {
     assert_eq!(left.stdout, "", "nothing was closed under its holder");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn without_threads_everything_is_leaked_and_the_code_is_kept() {
     let left = Left::of("no-threads");
