@@ -64,6 +64,7 @@ fn main() {
         "order" => order(&patient().build()),
         "faults" => faults(&patient().build()),
         "everything-hangs" => everything_hangs(&short().build()),
+        "aborts" => aborts(&patient().build()),
         "zero-limit" => zero_limit(&ExitPlan::builder(Duration::ZERO).ledger(&ledger).build()),
         "still-needed" => still_needed(&patient().build()),
         "leaks-by-token" => leaks_by_token(&patient().build()),
@@ -166,6 +167,25 @@ fn everything_hangs(plan: &ExitPlan) {
     for (name, policy) in [("one", TEAR_DOWN), ("two", OR_LEAK), ("three", TEAR_DOWN)] {
         plan.add(Resource::new(name, policy, hang)).unwrap();
     }
+    plan.leave(CODE)
+}
+
+/// Panics in a destructor while it unwinds.
+fn aborts(plan: &ExitPlan) {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("one too many");
+        }
+    }
+    let held = Panics;
+    plan.add(noisy("first", TEAR_DOWN)).unwrap();
+    let doomed = move |_: &ExitToken| -> TeardownResult {
+        let _held = held;
+        panic!("the first of two")
+    };
+    plan.add(Resource::new("doomed", TEAR_DOWN, doomed)).unwrap();
+    plan.add(noisy("last", TEAR_DOWN)).unwrap();
     plan.leave(CODE)
 }
 

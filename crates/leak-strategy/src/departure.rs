@@ -20,7 +20,7 @@ use std::{
 use sundown::oneshot::{self, WaitError};
 
 use crate::{
-    ledger::{Entry, Ledger, Outcome, Reason},
+    ledger::{Entry, Ledger, LedgerError, Outcome, Reason},
     plan::{Exit, ExitPlan, Options},
     resource::{Place, Policy, Resource},
     token::ExitToken,
@@ -51,17 +51,10 @@ pub(crate) fn leave(plan: &ExitPlan, options: &Options, code: i32) -> ! {
     let is_watched = watch(began, options.limit, code);
     // What panics in here is a subscriber of the log. The exit comes all the same.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| {
-        let deadline = began.checked_add(options.limit.saturating_sub(kept(options.limit)));
-        let mut entries = deal_with(plan.take(), deadline);
-        entries.extend(plan.take_late());
-        let ledger = Ledger {
-            code,
-            exit: options.exit,
-            limit: (options.limit != Duration::MAX).then_some(options.limit),
-            elapsed: began.elapsed(),
-            entries,
-        };
-        write_down(&ledger, options);
+        let resources = plan.take();
+        let mut departure = Departure::new(options, code, began, &resources);
+        departure.deal_with(resources);
+        departure.account(plan.take_late());
     }));
     match options.exit {
         // What nobody watches could not be kept from hanging.
@@ -123,50 +116,107 @@ fn kept(limit: Duration) -> Duration {
     if limit == Duration::MAX { Duration::ZERO } else { (limit / 10).min(MOST_KEPT) }
 }
 
-/// Deals with the resources, the last that was registered first: who needs another comes before it.
-fn deal_with(resources: Vec<Resource>, deadline: Option<Instant>) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::with_capacity(resources.len());
-    for resource in resources.into_iter().rev() {
+/// A plan that is carried out.
+struct Departure<'a> {
+    options: &'a Options,
+    began: Instant,
+    /// At every moment what the ledger is if the process ends at this moment.
+    ledger: Ledger,
+}
+
+impl<'a> Departure<'a> {
+    fn new(options: &'a Options, code: i32, began: Instant, resources: &[Resource]) -> Self {
+        let limit = (options.limit != Duration::MAX).then_some(options.limit);
+        // Who needs another was registered after it, and is dealt with before it.
+        let entries =
+            resources.iter().rev().map(|resource| Entry::of(resource, Reason::NotReached));
+        let (exit, elapsed, entries) = (options.exit, Duration::ZERO, entries.collect());
+        Self { options, began, ledger: Ledger { code, exit, limit, elapsed, entries } }
+    }
+
+    fn deal_with(&mut self, resources: Vec<Resource>) {
+        for (at, resource) in resources.into_iter().rev().enumerate() {
+            let entry = match self.limit_of(at, &resource) {
+                Err(reason) => {
+                    let entry = Entry::of(&resource, reason);
+                    resource.forget();
+                    entry
+                }
+                Ok(limit) => {
+                    self.put(at, Entry::of(&resource, Reason::Unfinished));
+                    // A teardown may be the end: two panics in one drop are.
+                    let _ = self.write();
+                    try_out(resource, limit)
+                }
+            };
+            self.put(at, entry);
+        }
+    }
+
+    /// How long a resource may be tried, or why it is not.
+    fn limit_of(&self, at: usize, resource: &Resource) -> Result<Duration, Reason> {
         let still_there = |entry: &&Entry| {
             entry.outcome != Outcome::TornDown && entry.needs.contains(&resource.name)
         };
-        let needed_by = entries.iter().find(still_there).map(|entry| entry.name.clone());
-        let left =
-            deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-        entries.push(deal_with_one(resource, needed_by, left));
+        let within = match &resource.policy {
+            Policy::Leak { why } => return Err(Reason::Policy { why: (*why).to_owned() }),
+            Policy::TearDown { within } => *within,
+            Policy::TearDownOrLeak { within } => {
+                if let Some(entry) = self.ledger.entries.iter().take(at).find(still_there) {
+                    return Err(Reason::StillNeeded { by: entry.name.clone() });
+                }
+                *within
+            }
+        };
+        let limit = within.min(self.left());
+        if limit.is_zero() { Err(Reason::NoTimeLeft) } else { Ok(limit) }
     }
-    entries
+
+    /// How much of the plan's limit is left for resources.
+    fn left(&self) -> Duration {
+        let limit = self.options.limit;
+        let end = self.began.checked_add(limit.saturating_sub(kept(limit)));
+        end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    fn put(&mut self, at: usize, entry: Entry) {
+        if let Some(place) = self.ledger.entries.get_mut(at) {
+            *place = entry;
+        }
+    }
+
+    fn write(&mut self) -> Result<(), LedgerError> {
+        self.ledger.elapsed = self.began.elapsed();
+        self.options.ledger.as_ref().map_or(Ok(()), |path| self.ledger.write(path))
+    }
+
+    /// Writes the ledger as it is in the end; first to its file, because the log is the more likely
+    /// to hang.
+    fn account(mut self, late: Vec<Entry>) {
+        self.ledger.entries.extend(late);
+        let written = self.write();
+        if let Err(error) = &written {
+            let _ = writeln!(io::stderr(), "error: {error}");
+        }
+        self.ledger.log();
+        if let Err(error) = written {
+            tracing::error!("{error}");
+        }
+    }
 }
 
-fn deal_with_one(resource: Resource, needed_by: Option<String>, left: Duration) -> Entry {
-    let leak = |resource: Resource, outcome, reason| {
-        let entry = Entry::of(&resource, outcome, Some(reason), Duration::ZERO);
-        resource.forget();
-        entry
-    };
-    let (within, otherwise) = match (&resource.policy, needed_by) {
-        (Policy::Leak { why }, _) => {
-            let reason = Reason::Policy { why: (*why).to_owned() };
-            return leak(resource, Outcome::Leaked, reason);
-        }
-        (Policy::TearDownOrLeak { .. }, Some(by)) => {
-            return leak(resource, Outcome::Leaked, Reason::StillNeeded { by });
-        }
-        (Policy::TearDownOrLeak { within }, None) => (*within, Outcome::Leaked),
-        (Policy::TearDown { within }, _) => (*within, Outcome::Failed),
-    };
-    let limit = within.min(left);
-    if limit.is_zero() {
-        return leak(resource, otherwise, Reason::NoTimeLeft);
-    }
-
-    let mut entry = Entry::of(&resource, Outcome::TornDown, None, Duration::ZERO);
+/// Tries a resource for so long.
+fn try_out(resource: Resource, limit: Duration) -> Entry {
+    let mut entry = Entry::of(&resource, Reason::TimedOut);
     let leaks = Arc::default();
     let token = ExitToken::new(limit - kept(limit), Arc::clone(&leaks));
     let began = Instant::now();
-    if let Err(reason) = tear_down(&resource.name, resource.teardown, token, limit) {
-        entry.outcome = otherwise;
-        entry.reason = Some(reason);
+    match tear_down(&resource.name, resource.teardown, token, limit) {
+        Ok(()) => {
+            entry.outcome = Outcome::TornDown;
+            entry.reason = None;
+        }
+        Err(reason) => entry.reason = Some(reason),
     }
     entry.tried = began.elapsed();
     entry.leaks = mem::take(&mut leaks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -216,33 +266,20 @@ fn said(payload: Box<dyn Any + Send>) -> String {
     text.unwrap_or_else(|| "(not a text)".to_owned())
 }
 
-/// Writes the ledger, first to its file: the log is the more likely to hang.
-fn write_down(ledger: &Ledger, options: &Options) {
-    let written = options.ledger.as_ref().map_or(Ok(()), |path| ledger.write(path));
-    if let Err(error) = &written {
-        let _ = writeln!(io::stderr(), "error: {error}");
-    }
-    ledger.log();
-    if let Err(error) = written {
-        tracing::error!("{error}");
-    }
-}
-
 impl Entry {
-    pub(crate) fn of(
-        resource: &Resource,
-        outcome: Outcome,
-        reason: Option<Reason>,
-        tried: Duration,
-    ) -> Self {
+    /// A resource that has not been torn down, for this reason.
+    pub(crate) fn of(resource: &Resource, reason: Reason) -> Self {
+        let must = matches!(resource.policy, Policy::TearDown { .. });
+        // Nobody was to tear down what came too late.
+        let failed = must && reason != Reason::TooLate;
         Self {
             name: resource.name.clone(),
             needs: resource.needs.clone(),
             created_at: resource.created_at.to_string(),
             policy: resource.policy.kind(),
-            outcome,
-            reason,
-            tried,
+            outcome: if failed { Outcome::Failed } else { Outcome::Leaked },
+            reason: Some(reason),
+            tried: Duration::ZERO,
             leaks: Vec::new(),
         }
     }

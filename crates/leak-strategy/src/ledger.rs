@@ -99,6 +99,10 @@ pub enum Reason {
         /// What the system said.
         message: String,
     },
+    /// The process ended before its turn came: by an abort, or because the limit cut everything off.
+    NotReached,
+    /// The process ended in the same way while it was being tried.
+    Unfinished,
     /// It was registered when the process was being left already.
     TooLate,
 }
@@ -113,6 +117,8 @@ impl fmt::Display for Reason {
             Self::Panicked { message } => write!(f, "its teardown panicked: {message}"),
             Self::StillNeeded { by } => write!(f, "{by}, which needs it, is still there"),
             Self::NoThread { message } => write!(f, "there was no thread to try it on: {message}"),
+            Self::NotReached => f.write_str("the process ended before its turn"),
+            Self::Unfinished => f.write_str("the process ended while it was being torn down"),
             Self::TooLate => f.write_str("it was registered while the process was being left"),
         }
     }
@@ -132,14 +138,14 @@ pub struct Leak {
 /// Why a ledger could not be written. The exit code is not changed by it.
 #[derive(Debug, Error)]
 #[error("cannot write the exit ledger to {}: {source}; the log has what it says", path.display())]
-pub struct LedgerError {
+pub(crate) struct LedgerError {
     path: PathBuf,
     source: io::Error,
 }
 
 impl Ledger {
     /// Writes the ledger beside its place first, and then moves it there: a ledger that is there is
-    /// whole, even if the end of the process comes between the two.
+    /// whole, whenever the process ends.
     pub(crate) fn write(&self, path: &Path) -> Result<(), LedgerError> {
         let failed = |source| LedgerError { path: path.to_owned(), source };
         let mut partial = path.as_os_str().to_owned();

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::{
     departure,
-    ledger::{Entry, Outcome, Reason},
+    ledger::{Entry, Reason},
     resource::Resource,
 };
 
@@ -144,8 +144,10 @@ impl Builder {
         self
     }
 
-    /// Has the ledger written to this file as well, as JSON. What was there is replaced. A path that
-    /// cannot be written changes nothing else: the reason goes to standard error and to the log.
+    /// Has the ledger written to this file as well, as JSON, before each teardown and in the end, so
+    /// that it is there and whole however the process ends. What was there is replaced. A path that
+    /// cannot be written changes nothing else: the reason goes to standard error and to the log. One
+    /// on a file system that hangs costs the limit.
     pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ledger = Some(path.into());
         self
@@ -177,12 +179,7 @@ impl ExitPlan {
     pub fn add(&self, resource: Resource) -> Result<(), PlanError> {
         let mut registered = self.registered();
         if registered.leaving {
-            registered.late.push(Entry::of(
-                &resource,
-                Outcome::Leaked,
-                Some(Reason::TooLate),
-                Duration::ZERO,
-            ));
+            registered.late.push(Entry::of(&resource, Reason::TooLate));
             let name = resource.name.clone();
             resource.forget();
             return Err(PlanError::Leaving { name });

@@ -58,8 +58,8 @@ impl Left {
         Self::after(scenario, &[])
     }
 
-    /// A program that gets one signal after each line that it prints.
-    fn after(scenario: &str, signals: &[Signal]) -> Self {
+    /// A program that gets each of these signals when it has printed the line beside it.
+    fn after(scenario: &str, signals: &[(&str, Signal)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let began = Instant::now();
         let mut child = Command::new(program())
@@ -71,15 +71,16 @@ impl Left {
             .unwrap();
         let mut printed = BufReader::new(child.stdout.take().unwrap());
         let mut stdout = String::new();
-        for signal in signals {
-            printed.read_line(&mut stdout).unwrap();
+        for (line, signal) in signals {
+            while !stdout.ends_with(&format!("{line}\n")) {
+                assert_ne!(printed.read_line(&mut stdout).unwrap(), 0, "it is gone: {stdout}");
+            }
             kill_process(Pid::from_child(&child), *signal).unwrap();
         }
         printed.read_to_string(&mut stdout).unwrap();
         let Output { status, stderr, .. } = child.wait_with_output().unwrap();
         let took = began.elapsed();
         let ledger = fs::read(directory.path().join("exit.json")).ok();
-        assert!(!directory.path().join("exit.json.partial").exists(), "half a ledger is left");
         Self {
             code: status.code(),
             signal: status.signal(),
@@ -157,6 +158,15 @@ fn everything_hangs_and_the_process_is_gone_with_its_code_and_a_whole_ledger() {
     assert_eq!(left.became("three"), (Outcome::Failed, Some(&Reason::TimedOut)));
     assert_eq!(left.became("two"), (Outcome::Leaked, Some(&Reason::NoTimeLeft)));
     assert_eq!(left.became("one"), (Outcome::Failed, Some(&Reason::NoTimeLeft)));
+}
+
+#[test]
+fn a_teardown_that_aborts_the_process_is_named_by_the_ledger() {
+    let left = Left::of("aborts");
+    assert_eq!(left.signal, Some(Signal::ABORT.as_raw()));
+    assert_eq!(left.became("last"), (Outcome::TornDown, None));
+    assert_eq!(left.became("doomed"), (Outcome::Failed, Some(&Reason::Unfinished)));
+    assert_eq!(left.became("first"), (Outcome::Failed, Some(&Reason::NotReached)));
 }
 
 #[test]
@@ -331,7 +341,7 @@ fn without_threads_everything_is_leaked_and_the_code_is_kept() {
 #[test]
 fn a_signal_runs_the_plan() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let left = Left::after("signal", &[signal]);
+        let left = Left::after("signal", &[("ready", signal)]);
         assert_eq!(left.code, Some(code), "{}", left.stderr);
         assert_eq!(left.became("client"), (Outcome::TornDown, None));
         assert_eq!(left.stdout, "ready\ndropped client\n");
@@ -340,19 +350,19 @@ fn a_signal_runs_the_plan() {
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
-    // The second comes when the plan has said that it hangs.
-    let left = Left::after("second-signal", &[Signal::TERM, Signal::INT]);
+    let signals = [("ready", Signal::TERM), ("hanging", Signal::INT)];
+    let left = Left::after("second-signal", &signals);
     assert_eq!(left.code, Some(130));
-    assert!(left.ledger.is_none());
+    assert_eq!(left.became("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
     assert!(left.took < SLACK, "it took {:?}", left.took);
 }
 
 #[test]
 fn a_guard_that_is_dropped_gives_the_signals_back() {
-    let left = Left::after("guard-dropped", &[Signal::TERM]);
+    let left = Left::after("guard-dropped", &[("ready", Signal::TERM)]);
     assert_eq!(left.signal, Some(Signal::TERM.as_raw()));
     assert!(left.ledger.is_none());
 
-    let left = Left::after("guard-again", &[Signal::TERM]);
+    let left = Left::after("guard-again", &[("ready", Signal::TERM)]);
     assert_eq!(left.code, Some(143), "a guard after a guard");
 }
