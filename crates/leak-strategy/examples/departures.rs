@@ -69,7 +69,7 @@ fn main() {
         "still-needed" => still_needed(&patient().build()),
         "leaks-by-token" => leaks_by_token(&patient().build()),
         "registers-another" => registers_another(&patient().build()),
-        "leaves-in-a-teardown" => leaves_in_a_teardown(&short().build()),
+        "leaves-in-a-teardown" => leaves_in_a_teardown(&patient().build()),
         "unwritable-ledger" => patient().ledger("/nowhere/exit.json").build().leave(CODE),
         "two-threads" => two_threads(&patient().build()),
         "worker" => worker(&patient().build()),
@@ -90,7 +90,7 @@ fn main() {
             logged(&plan.clone(), LeavingLog(plan));
         }
         "app" => app_of_four(&patient().build()),
-        "session" => session(&short().build()),
+        "session" => session(&patient().build()),
         #[cfg(target_os = "linux")]
         "no-threads" => no_threads(&patient().build()),
         #[cfg(unix)]
@@ -226,7 +226,8 @@ fn registers_another(plan: &ExitPlan) {
 
 fn leaves_in_a_teardown(plan: &ExitPlan) {
     let inner = plan.clone();
-    plan.add(Resource::new("impatient", OR_LEAK, move |_exit| inner.leave(CODE + 1))).unwrap();
+    let policy = Policy::TearDownOrLeak { within: Duration::from_millis(100) };
+    plan.add(Resource::new("impatient", policy, move |_exit| inner.leave(CODE + 1))).unwrap();
     plan.leave(CODE)
 }
 
@@ -401,12 +402,19 @@ fn app_of_four(plan: &ExitPlan) {
 }
 
 fn session(plan: &ExitPlan) {
-    let session = Session::new("matrix").unwrap();
-    let client = session.guard(Client).unwrap();
+    let free = Session::new("free").unwrap();
+    drop(free.guard(Client).unwrap());
+    let held = Session::new("held").unwrap();
+    // To the end.
+    let _holder = held.guard(Client).unwrap();
     plan.add(app::leaked_runtime(())).unwrap();
-    plan.add(app::session(OR_LEAK, session)).unwrap();
-    // Holds a handle to the end.
-    let _client = client;
+    plan.add(Resource::new("held", OR_LEAK, move |_exit| {
+        // A limit of its own, far from that of the plan: a busy machine must not lose the answer.
+        held.close_blocking(Duration::from_millis(100))?;
+        Ok(())
+    }))
+    .unwrap();
+    plan.add(app::session(OR_LEAK, free)).unwrap();
     plan.leave(CODE)
 }
 

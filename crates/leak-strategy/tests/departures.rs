@@ -155,9 +155,16 @@ fn everything_hangs_and_the_process_is_gone_with_its_code_and_a_whole_ledger() {
     let left = Left::of("everything-hangs");
     assert!(left.took < SLACK, "it took {:?}", left.took);
     assert_eq!(left.as_asked().entries.len(), 3);
-    assert_eq!(left.became("three"), (Outcome::Failed, Some(&Reason::TimedOut)));
-    assert_eq!(left.became("two"), (Outcome::Leaked, Some(&Reason::NoTimeLeft)));
-    assert_eq!(left.became("one"), (Outcome::Failed, Some(&Reason::NoTimeLeft)));
+    for entry in &left.as_asked().entries {
+        let must = entry.policy == PolicyKind::TearDown;
+        assert_eq!(entry.outcome, if must { Outcome::Failed } else { Outcome::Leaked });
+        // Which of them a busy machine gets to is its affair.
+        let Some(Reason::TimedOut | Reason::NoTimeLeft | Reason::Unfinished | Reason::NotReached) =
+            entry.reason
+        else {
+            panic!("{entry:?}")
+        };
+    }
 }
 
 #[test]
@@ -316,16 +323,17 @@ fn the_four_of_an_application_end_in_order_and_every_request_is_carried_out() {
 }
 
 #[test]
-fn the_ledger_tells_who_keeps_a_session_from_closing() {
+fn a_session_is_closed_by_the_plan_or_the_ledger_tells_who_holds_it() {
     let left = Left::of("session");
     left.as_asked();
-    let (outcome, reason) = left.became(app::CLIENT);
+    assert_eq!(left.became(app::CLIENT), (Outcome::TornDown, None));
+    let (outcome, reason) = left.became("held");
     assert_eq!(outcome, Outcome::Leaked);
     assert!(
         matches!(reason, Some(Reason::Error { message }) if message.contains("departures.rs:")),
         "{reason:?}"
     );
-    assert_eq!(left.stdout, "", "nothing was closed under its holder");
+    assert_eq!(left.stdout, "client closed\n", "the other was not closed under its holder");
 }
 
 #[cfg(target_os = "linux")]
