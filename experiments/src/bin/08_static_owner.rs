@@ -14,16 +14,9 @@
 //! second process, whose whole life is to open a store in a static, write rows, and return from
 //! `main`; the trial then looks at what it left.
 
-use std::{
-    cell::RefCell,
-    env,
-    error::Error,
-    path::Path,
-    process::{Command, ExitCode},
-    sync::OnceLock,
-};
+use std::{cell::RefCell, error::Error, process::ExitCode, sync::OnceLock};
 
-use experiments::{CONNECTIONS, each_generation, runtime, warm_store};
+use experiments::{CONNECTIONS, each_generation, generation_named, runtime, warm_store};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
@@ -33,9 +26,6 @@ use mock_sdk::store::{Generation, Room, Store, residue};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
-    if let Some(code) = second_process() {
-        return code;
-    }
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Is it safe to do nothing at the end of the process?")
         .hypothesis(
@@ -55,6 +45,7 @@ fn main() -> ExitCode {
             each_generation(hazard, "thread-local", always(Aborted), in_a_thread_local)
                 .about("the owner is a thread-local of the main thread"),
         )
+        .part("owner", own_in_a_static)
         .claim("B4", "Doing nothing at process exit is safe.")
         .supported_if(
             every("*/static*").is(always(Clean)) & every("*/thread-local").is(always(Clean)),
@@ -83,10 +74,7 @@ fn in_a_thread_local(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 }
 
 fn static_from_outside(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let ended = Command::new(env::current_exe()?)
-        .args([SECOND_PROCESS, generation.word()])
-        .arg(trial.directory())
-        .status()?;
+    let ended = trial.part("owner")?.arg(generation.word()).status()?;
     trial.check("the second process ended as if nothing was amiss", ended.success());
 
     let runtime = runtime()?;
@@ -106,26 +94,12 @@ fn static_from_outside(trial: &Trial<'_>, generation: Generation) -> TrialResult
 /// How many rows the second process commits.
 const EVENTS: u64 = 50;
 
-/// The first argument of the second process. The generation and the directory follow.
-const SECOND_PROCESS: &str = "--own-a-store-in-a-static";
-
 /// The second process: opens a store in a static, writes, and returns from `main`.
-fn second_process() -> Option<ExitCode> {
-    let mut arguments = env::args().skip(1);
-    if arguments.next()? != SECOND_PROCESS {
-        return None;
-    }
-    let generation = arguments.next()?;
-    let generation = Generation::ALL.into_iter().find(|known| known.word() == generation)?;
-    let directory = arguments.next()?;
-    let owned = own_in_a_static(Path::new(&directory), generation);
-    Some(if owned.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn own_in_a_static(directory: &Path, generation: Generation) -> Result<(), Box<dyn Error>> {
+fn own_in_a_static(arguments: &[String]) -> TrialResult {
+    let generation = generation_named(arguments.first().ok_or("which generation?")?)?;
     let runtime = runtime()?;
     let store = runtime.block_on(async {
-        let store = Store::open(directory, generation, CONNECTIONS).await?;
+        let store = Store::open(".", generation, CONNECTIONS).await?;
         store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
         for event in 0..EVENTS {
             store.append_event("!room", event.to_string()).await?;
