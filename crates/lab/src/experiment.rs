@@ -35,6 +35,7 @@ pub struct Experiment {
     pub(crate) hypothesis: String,
     pub(crate) variants: Vec<Variant>,
     pub(crate) claims: Vec<Claim>,
+    pub(crate) kit_claim: Option<String>,
 }
 
 /// A claim of a write-up, and what would bear it out or contradict it.
@@ -60,6 +61,7 @@ impl Experiment {
             hypothesis: String::new(),
             variants: Vec::new(),
             claims: Vec::new(),
+            kit_claim: None,
         }
     }
 
@@ -98,6 +100,17 @@ impl Experiment {
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
         ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
+    }
+
+    /// States what the kit promises here: a claim of our own, with `kit` for a number. Cures are
+    /// weighed for it and for nothing else; neither the hypothesis nor a claim of others speaks of
+    /// them then. It is refuted where the counts of a cure contradict its prediction. It is supported
+    /// where those of all bear it out *and every hazard beside them failed as predicted*: of a cure
+    /// without a disease nothing follows.
+    #[must_use]
+    pub fn kit_claim(mut self, statement: &str) -> Self {
+        self.kit_claim = Some(statement.to_owned());
+        self
     }
 
     /// Runs what the command line asks for: the experiment, one trial of it, or a listing.
