@@ -94,6 +94,12 @@ impl Experiment {
         self
     }
 
+    /// The variants alone, for an experiment that collects those of others.
+    #[must_use]
+    pub fn into_variants(self) -> Vec<Variant> {
+        self.variants
+    }
+
     /// Begins to declare a claim that the experiment bears on, by its number in the ledger and in
     /// its own words. It is finished by [`ClaimDraft::supported_if`] and
     /// [`SupportedClaim::refuted_if`]; a claim of which nothing could be the contrary is none.
