@@ -15,24 +15,24 @@
 //! that was committed. The session is given no evidence of that itself: with it, `close` would wait
 //! for what the trial is to find.
 
-use std::{cell::Cell, error::Error, ops::Deref, process, time::Duration};
+use std::{cell::Cell, error::Error, ops::Deref, path::PathBuf, process, time::Duration};
 
 use lab::{Trial, TrialResult};
-use mock_sdk::store::{Generation, Room, Store, residue};
+use mock_sdk::store::{Generation, Room, Store, residue, rusqlite::Connection};
 use sundown::{
     evidence::open_files,
-    session::{CloseError, Guarded, Session},
+    session::{CloseError, Guarded, Refused, Session},
     teardown::teardown,
 };
 use tokio::runtime::Runtime;
 
-use crate::{CONNECTIONS, runtime};
+use crate::CONNECTIONS;
 
 /// For how long a cure may take at most. A trial counts as hung a little later.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
 /// How many rows are committed to a store, unless the experiment is about them.
-const ROWS: u64 = 10;
+pub const ROWS: u64 = 10;
 
 /// Where a situation takes place: a trial, a generation of the pool, and who keeps the store.
 #[derive(Debug)]
@@ -41,16 +41,36 @@ pub struct Scene<'a> {
     pub trial: &'a Trial<'a>,
     /// The generation of the pool.
     pub generation: Generation,
-    keeper: Keeper,
-    /// How many rows have been committed.
-    rows: Cell<u64>,
+    /// Who keeps what is made here.
+    pub keeper: Keeper,
+    /// How many rows have been committed, to a store if there was one.
+    rows: Cell<Option<u64>>,
 }
 
-#[derive(Debug)]
-enum Keeper {
+/// Who keeps a value.
+#[derive(Clone, Debug)]
+pub enum Keeper {
+    /// Nobody.
     Nobody,
+    /// A session.
     Session(Session),
+    /// The value itself: it is torn down where it is dropped.
     Teardown,
+}
+
+impl Keeper {
+    /// Puts a value where this keeps things.
+    ///
+    /// # Errors
+    ///
+    /// Where the session is closing: the value comes back.
+    pub fn keep<T: Send + 'static>(&self, value: T) -> Result<Kept<T>, Refused<T>> {
+        Ok(match self {
+            Self::Nobody => Kept::Bare(value),
+            Self::Session(session) => Kept::Guarded(session.guard(value)?),
+            Self::Teardown => Kept::torn_down(value),
+        })
+    }
 }
 
 /// Runs a situation with the store as it is.
@@ -113,7 +133,7 @@ pub fn torn_down_at_exit(
 
 impl<'a> Scene<'a> {
     const fn new(trial: &'a Trial<'a>, generation: Generation, keeper: Keeper) -> Self {
-        Self { trial, generation, keeper, rows: Cell::new(0) }
+        Self { trial, generation, keeper, rows: Cell::new(None) }
     }
 
     /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
@@ -123,10 +143,10 @@ impl<'a> Scene<'a> {
     ///
     /// Where the runtime, the store or the session refuses.
     pub fn warm_store(&self) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
-        self.warm_store_of(CONNECTIONS)
+        self.warm_store_of(CONNECTIONS, ROWS)
     }
 
-    /// The same with a number of idle connections of one's own.
+    /// The same with numbers of idle connections and of rows of one's own.
     ///
     /// # Errors
     ///
@@ -134,21 +154,22 @@ impl<'a> Scene<'a> {
     pub fn warm_store_of(
         &self,
         connections: usize,
+        rows: u64,
     ) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
-        let (runtime, store) = self.unkept_store(connections, ROWS)?;
-        Ok((runtime, self.keep(store)?))
+        let (runtime, store) = self.open(connections, rows)?;
+        Ok((runtime, self.keeper.keep(store)?))
     }
 
-    /// The same before anybody keeps it, with a number of rows.
+    /// The same as [`Scene::warm_store`] before anybody keeps it.
     ///
     /// # Errors
     ///
     /// Where the runtime or the store refuses.
-    pub fn unkept_store(
-        &self,
-        connections: usize,
-        rows: u64,
-    ) -> Result<(Runtime, Store), Box<dyn Error>> {
+    pub fn unkept_store(&self) -> Result<(Runtime, Store), Box<dyn Error>> {
+        self.open(CONNECTIONS, ROWS)
+    }
+
+    fn open(&self, connections: usize, rows: u64) -> Result<(Runtime, Store), Box<dyn Error>> {
         let (runtime, store) = crate::warm_store_of(self.trial, self.generation, connections)?;
         runtime.block_on(async {
             store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
@@ -157,23 +178,8 @@ impl<'a> Scene<'a> {
             }
             Ok::<_, Box<dyn Error>>(())
         })?;
-        self.rows.set(rows);
+        self.rows.set(Some(rows));
         Ok((runtime, store))
-    }
-
-    /// Puts a value where this scene keeps things.
-    ///
-    /// # Errors
-    ///
-    /// Where the session is closing.
-    pub fn keep<T: Send + 'static>(&self, value: T) -> Result<Kept<T>, Box<dyn Error>> {
-        Ok(match &self.keeper {
-            Keeper::Nobody => Kept::Bare(value),
-            Keeper::Session(session) => {
-                Kept::Guarded(session.guard(value).map_err(|refused| refused.to_string())?)
-            }
-            Keeper::Teardown => Kept::torn_down(value),
-        })
     }
 
     /// Closes the session, if there is one.
@@ -203,6 +209,10 @@ impl<'a> Scene<'a> {
     ///
     /// Where one cannot look.
     pub fn nothing_is_left(&self) -> TrialResult {
+        if !self.database().exists() {
+            // There was no store, and of nothing nothing is left.
+            return Ok(());
+        }
         let files_open = open_files(self.trial.directory())?.len();
         self.trial.record("files_open", files_open);
         self.trial.check("no file is open any more", files_open == 0);
@@ -219,25 +229,29 @@ impl<'a> Scene<'a> {
         if !open_files(self.trial.directory())?.is_empty() {
             return Err("a file is still open, so that nothing can be said of the log".into());
         }
-        let left = residue(&self.trial.directory().join("store.sqlite3"))?;
+        let left = residue(&self.database())?;
         self.trial.record("wal_left", left.wal_bytes.is_some());
         self.trial.check("no log is left behind", left.is_none());
         Ok(())
     }
 
-    /// Opens the store again, and counts.
+    /// Opens the store again, if there was one, and counts.
     ///
     /// # Errors
     ///
     /// Where it cannot be opened.
     pub fn no_row_is_lost(&self) -> TrialResult {
-        let again = runtime()?;
-        let rows = again.block_on(async {
-            Store::open(self.trial.directory(), self.generation, 1).await?.event_count().await
-        })?;
-        self.trial.record("rows_lost", self.rows.get().saturating_sub(rows));
-        self.trial.check("every committed row is there", rows == self.rows.get());
+        let Some(committed) = self.rows.get() else { return Ok(()) };
+        let again = Connection::open(self.database())?;
+        let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
+        let rows = u64::try_from(rows)?;
+        self.trial.record("rows_lost", committed.saturating_sub(rows));
+        self.trial.check("every committed row is there", rows == committed);
         Ok(())
+    }
+
+    fn database(&self) -> PathBuf {
+        self.trial.directory().join("store.sqlite3")
     }
 }
 

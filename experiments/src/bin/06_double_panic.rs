@@ -19,7 +19,7 @@ use std::{
 
 use experiments::{
     each_generation,
-    scene::{Scene, bare, guarded},
+    scene::{ROWS, Scene, bare, guarded},
     warm_store_of,
 };
 use lab::{
@@ -75,7 +75,7 @@ pub fn experiment() -> Experiment {
 
 /// Drops a store off context, and says whether that panicked.
 fn caught(scene: &Scene<'_>, connections: usize) -> Result<(Runtime, bool), Box<dyn Error>> {
-    let (runtime, store) = scene.warm_store_of(connections)?;
+    let (runtime, store) = scene.warm_store_of(connections, ROWS)?;
     let caught = catch_unwind(AssertUnwindSafe(|| drop(store)));
     Ok((runtime, caught.is_err()))
 }

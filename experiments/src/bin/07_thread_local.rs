@@ -23,7 +23,7 @@ use std::{cell::RefCell, process::ExitCode, sync::OnceLock, thread};
 
 use experiments::{
     each_generation,
-    scene::{Kept, Scene, bare, guarded, guarded_at_exit, torn_down_at_exit},
+    scene::{Kept, ROWS, Scene, bare, guarded, guarded_at_exit, torn_down_at_exit},
     warm_store,
 };
 use lab::{
@@ -149,7 +149,7 @@ fn left_on_main(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn left_on_main_one(scene: &Scene<'_>) -> TrialResult {
-    let (_runtime, store) = scene.warm_store_of(1)?;
+    let (_runtime, store) = scene.warm_store_of(1, ROWS)?;
     CACHE.set(Some(store));
     Ok(())
 }
