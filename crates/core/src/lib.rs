@@ -19,10 +19,13 @@
 //! | [`mod@teardown`] | drop a value where its destructor can run, and return when all that it started has ended |
 //! | [`session`] | many owners of one resource, torn down once, wherever the last of them dies |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
+//! | `explain` | (feature) a panic hook that explains the panics of a shutdown |
 
 mod blocking;
 mod crew;
 pub mod evidence;
+#[cfg(all(feature = "explain", not(loom)))]
+pub mod explain;
 pub mod flag;
 pub mod gate;
 #[cfg(not(loom))]
