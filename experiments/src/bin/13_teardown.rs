@@ -59,12 +59,29 @@ mod cancelled_interact;
 #[path = "12_wal_residue.rs"]
 mod wal_residue;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use lab::{Experiment, Role, Variant};
+use experiments::{each_generation, scene::LIMIT, warm_store};
+use lab::{
+    Experiment,
+    Outcome::{Clean, Failed},
+    Role, Trial, TrialResult, Variant, always, cure, hazard,
+};
+use mock_sdk::store::{Generation, Store};
+use sundown::{
+    evidence::{Unconfirmed, no_open_files, open_files},
+    session::{CloseError, Confirmation, Session},
+    teardown::teardown,
+};
 
 /// How often each cure is tried, unless told otherwise.
 const TRIALS: u32 = 20;
+
+/// Time enough for a session to ask its evidence, and no more.
+const TOO_SHORT: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
     if let Some(code) = static_owner::second_process() {
@@ -101,7 +118,72 @@ fn main() -> ExitCode {
         // And what is left on the disk when nothing went wrong.
         .variants(uncured("12", wal_residue::experiment(), &["side-by-side"]))
         .variants(cured("12", wal_residue::experiment()))
+        // What a session cannot see: a clone that nobody took through it.
+        .variants(
+            each_generation(hazard, "escaped-clone", always(Failed), escaped_unseen)
+                .about("a clone taken out of a handle: the session closes, and says on what it rests"),
+        )
+        .variants(
+            each_generation(cure, "escaped-clone/evidence", always(Clean), escaped_with_evidence)
+                .about("the same with evidence: an error, until the clone is torn down"),
+        )
         .run()
+}
+
+/// Somebody calls `clone` on the store and not on its handle. Nothing tells the session.
+fn escaped_unseen(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let session = Session::new("client")?;
+    let (_runtime, store) = warm_store(trial, generation)?;
+    let handle = session.guard(store)?;
+    let escaped = Store::clone(&handle);
+    drop(handle);
+
+    closed(trial, &session, Confirmation::HandlesOnly)?;
+    no_file_is_open(trial)?;
+    teardown(escaped, LIMIT)?;
+    Ok(())
+}
+
+fn escaped_with_evidence(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let evidence = no_open_files(trial.directory());
+    let session = Session::builder("client").evidence(evidence).start()?;
+    let (_runtime, store) = warm_store(trial, generation)?;
+    let handle = session.guard(store)?;
+    let escaped = Store::clone(&handle);
+    drop(handle);
+
+    trial.check("the evidence speaks against it", evidence_is_against(&session));
+    teardown(escaped, LIMIT)?;
+    closed(trial, &session, Confirmation::Evidence)?;
+    no_file_is_open(trial)
+}
+
+/// Whether the session does not close because its evidence speaks against it. On a slow machine it may
+/// not have been asked within the limit, and is asked again.
+fn evidence_is_against(session: &Session) -> bool {
+    let began = Instant::now();
+    loop {
+        match session.close_blocking(TOO_SHORT) {
+            Err(CloseError::Unconfirmed { why: Unconfirmed::Against(_), .. }) => return true,
+            Err(_) if began.elapsed() < LIMIT => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Closes a session, and checks that the answer rests on what it should.
+fn closed(trial: &Trial<'_>, session: &Session, on: Confirmation) -> TrialResult {
+    let rests_on = session.close_blocking(LIMIT)?.confirmation;
+    trial.record("rests_on", format!("{rests_on:?}"));
+    trial.check("the answer rests on what it should", rests_on == on);
+    Ok(())
+}
+
+fn no_file_is_open(trial: &Trial<'_>) -> TrialResult {
+    let files_open = open_files(trial.directory())?.len();
+    trial.record("files_open", files_open);
+    trial.check("no file is open any more", files_open == 0);
+    Ok(())
 }
 
 /// The cures of an experiment, under its number.
