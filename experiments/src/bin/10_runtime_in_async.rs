@@ -15,14 +15,22 @@
 //! worker one. The first of them is the one that leaves work running (experiment 09).
 //!
 //! Blocking *on* another runtime inside async code panics for the same reason.
+//!
+//! In the cures whatever owns the runtime belongs to a session. Its last handle may be dropped where
+//! nobody may wait: it only hands the runtime over. `RuntimeOwner` has a `block_on` of its own.
 
-use std::{error::Error, process::ExitCode, sync::Arc, thread};
+use std::{
+    error::Error,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use experiments::{
     each_generation,
     probe::{Probe, probe},
     runtime,
-    scene::{Scene, bare, guarded},
+    scene::{LIMIT, Scene, bare, guarded},
 };
 use lab::{
     Experiment,
@@ -30,6 +38,7 @@ use lab::{
     Trial, TrialResult, always, control, cure, hazard,
 };
 use mock_sdk::store::{Generation, Store};
+use sundown::runtime::RuntimeOwner;
 use tokio::{
     runtime::Runtime,
     task::{block_in_place, spawn_blocking},
@@ -105,7 +114,14 @@ pub fn experiment() -> Experiment {
             })
             .about("the last of two handles of a session, in a task"),
         )
-        .kit_claim("A session's handle of a runtime can be dropped in async code.")
+        .variant(
+            cure("kit/block-on", always(Clean), blocked_on_owned)
+                .about("block_on of a runtime with an owner, inside another"),
+        )
+        .kit_claim(
+            "A session's handle of a runtime can be dropped in async code, and one that has an owner \
+             can be blocked on.",
+        )
 }
 
 /// Runs a variant to which the generation of the pool is nothing.
@@ -190,6 +206,18 @@ fn blocked_on(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
+fn blocked_on_owned(trial: &Trial<'_>) -> TrialResult {
+    let owner = RuntimeOwner::builder("inner").workers(2).start()?;
+    let (inner, (answer, answered)) = (owner.clone(), mpsc::channel());
+    let panicked = panics(async move {
+        let _ = answer.send(inner.block_on(async { 6 * 7 }));
+    })?;
+    trial.check("block_on did not panic", !panicked);
+    trial.check("and did what it was asked", answered.recv()? == Ok(42));
+    owner.shutdown(LIMIT)?;
+    Ok(())
+}
+
 fn shutdown_background(trial: &Trial<'_>) -> TrialResult {
     let inner = runtime()?;
     let panicked = panics(async move { inner.shutdown_background() })?;
@@ -216,7 +244,7 @@ fn elsewhere_blocking(trial: &Trial<'_>) -> TrialResult {
 
 fn elsewhere_plain(trial: &Trial<'_>) -> TrialResult {
     let inner = runtime()?;
-    let (hand_over, take) = std::sync::mpsc::channel();
+    let (hand_over, take) = mpsc::channel();
     let elsewhere = thread::spawn(move || take.recv().map(drop::<Runtime>));
     let panicked = panics(async move { hand_over.send(inner).unwrap_or_default() })?;
     trial.check("nothing panicked", !panicked);
