@@ -18,7 +18,7 @@
 use std::{cell::Cell, error::Error, ops::Deref, path::PathBuf, process, time::Duration};
 
 use lab::{Trial, TrialResult};
-use mock_sdk::store::{Generation, Room, Store, residue, rusqlite::Connection};
+use mock_sdk::store::{Generation, Room, Store, StoreError, residue, rusqlite::Connection};
 use sundown::{
     evidence::open_files,
     session::{CloseError, Guarded, Refused, Session},
@@ -171,15 +171,22 @@ impl<'a> Scene<'a> {
 
     fn open(&self, connections: usize, rows: u64) -> Result<(Runtime, Store), Box<dyn Error>> {
         let (runtime, store) = crate::warm_store_of(self.trial, self.generation, connections)?;
-        runtime.block_on(async {
-            store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
-            for row in 0..rows {
-                store.append_event("!room", row.to_string()).await?;
-            }
-            Ok::<_, Box<dyn Error>>(())
-        })?;
-        self.rows.set(Some(rows));
+        runtime.block_on(self.commit(&store, rows))?;
         Ok((runtime, store))
+    }
+
+    /// Commits rows to the store of this scene, which are then looked for.
+    ///
+    /// # Errors
+    ///
+    /// Where the store refuses.
+    pub async fn commit(&self, store: &Store, rows: u64) -> Result<(), StoreError> {
+        store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
+        for row in 0..rows {
+            store.append_event("!room", row.to_string()).await?;
+        }
+        self.rows.set(Some(rows));
+        Ok(())
     }
 
     /// Closes the session, if there is one.

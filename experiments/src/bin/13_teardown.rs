@@ -60,22 +60,29 @@ mod cancelled_interact;
 mod wal_residue;
 
 use std::{
+    future::pending,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use experiments::{each_generation, scene::LIMIT, warm_store};
+use experiments::{
+    CONNECTIONS, each_generation,
+    scene::{LIMIT, ROWS, Scene, bare},
+    warm_store,
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
     Role, Trial, TrialResult, Variant, always, cure, hazard,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::{Generation, Store, StoreError, residue};
 use sundown::{
     evidence::{Unconfirmed, no_open_files, open_files},
+    runtime::RuntimeOwner,
     session::{CloseError, Confirmation, Session},
     teardown::teardown,
 };
+use tokio::runtime::Handle;
 
 /// How often each cure is tried, unless told otherwise.
 const TRIALS: u32 = 20;
@@ -127,6 +134,19 @@ fn main() -> ExitCode {
             each_generation(cure, "escaped-clone/evidence", always(Clean), escaped_with_evidence)
                 .about("the same with evidence: an error, until the clone is torn down"),
         )
+        .variants(
+            each_generation(hazard, "internal-task", always(Failed), task_unseen)
+                .about("a task of the client's own holds a clone: the session closes all the same"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "internal-task/own-runtime",
+                always(Clean),
+                bare(task_on_the_sessions_runtime),
+            )
+            .about("the same on a runtime of the session's: it goes down with it"),
+        )
         .run()
 }
 
@@ -169,6 +189,45 @@ fn evidence_is_against(session: &Session) -> bool {
             _ => return false,
         }
     }
+}
+
+/// What real clients do: a task of their own has a clone of the store for as long as it runs.
+fn start_a_task(runtime: &Handle, store: &Store) {
+    let own = store.clone();
+    runtime.spawn(async move {
+        let _own = own;
+        pending::<()>().await;
+    });
+}
+
+fn task_unseen(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    let session = Session::new("client")?;
+    let (runtime, store) = warm_store(trial, generation)?;
+    start_a_task(runtime.handle(), &store);
+    drop(session.guard(store)?);
+
+    closed(trial, &session, Confirmation::HandlesOnly)?;
+    no_file_is_open(trial)
+}
+
+fn task_on_the_sessions_runtime(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
+    let owner = RuntimeOwner::builder("client").workers(2).start()?;
+    let session = Session::builder("client").runtime(owner.clone()).start()?;
+    let store = owner.block_on(async {
+        let store = Store::open(trial.directory(), generation, CONNECTIONS).await?;
+        scene.commit(&store, ROWS).await?;
+        Ok::<_, StoreError>(store)
+    })??;
+    start_a_task(&owner.handle()?, &store);
+    drop(session.guard(store)?);
+
+    closed(trial, &session, Confirmation::OwnRuntime)?;
+    no_file_is_open(trial)?;
+    // Its runtime has closed the connections, side by side: the log may be left (experiment 12).
+    let database = trial.directory().join("store.sqlite3");
+    trial.record("wal_left", residue(&database)?.wal_bytes.is_some());
+    scene.no_row_is_lost()
 }
 
 /// Closes a session, and checks that the answer rests on what it should.
