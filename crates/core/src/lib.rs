@@ -12,6 +12,7 @@
 //! | [`gate`] | the point of no return: cancelled or committed, never both |
 //! | [`oneshot`] | a channel by which one party confirms something to another |
 //! | [`latch`] | a signal that is given once, to any number of waiters |
+//! | [`limit`] | a limit on a future, under any executor |
 //! | [`stop`] | the signal that a task holds, cheap enough for every turn of a hot loop |
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
@@ -26,6 +27,8 @@ pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
 pub mod latch;
+#[cfg(not(loom))]
+pub mod limit;
 /// The crew by itself, for the models: under loom there is no Tokio to spawn on.
 #[cfg(loom)]
 #[doc(hidden)]
@@ -40,7 +43,5 @@ pub mod stop;
 mod sync;
 #[cfg(not(loom))]
 pub mod task;
-#[cfg(not(loom))]
-mod timer;
 #[cfg(all(feature = "tokio-util", not(loom)))]
 mod token;

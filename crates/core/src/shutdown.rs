@@ -13,8 +13,8 @@ use thiserror::Error;
 pub use crate::crew::Panicked;
 use crate::{
     crew::{Crew, Told},
+    limit::within,
     registry::Label,
-    timer::within,
 };
 
 /// Somebody that has not ended.
