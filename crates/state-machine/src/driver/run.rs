@@ -1,0 +1,294 @@
+//! One run of the driver.
+
+use std::{future::Future, mem, sync::Arc, time::Instant};
+
+use crate::{
+    application::{Application, RequestError, Token},
+    attempt::{at_once, attempt, own_limit},
+    driver::Driver,
+    error::{LogoutError, RecoverableError, Trouble, UnrecoverableError, Warning},
+    passage::Passage,
+    progress::{LogoutReport, Progress},
+    transition::{Effect, Event, State, Transition, next},
+};
+
+/// A run that is under way. However it goes, dropping it leaves a defined state.
+pub(super) struct Run<'a, A: Application> {
+    driver: &'a Driver<A>,
+    began: Instant,
+    passage: Arc<Passage>,
+    state: State,
+    progress: Progress,
+    /// What became of the logout request, where that does not tell its end.
+    request: Trouble,
+    /// What the run fails with, should it fail.
+    failure: LogoutError,
+    warnings: Vec<Warning>,
+    ended: bool,
+}
+
+impl<'a, A: Application> Run<'a, A> {
+    /// Begins a run, with its first event.
+    pub(super) fn begin(driver: &'a Driver<A>) -> Result<(Self, Event), LogoutError> {
+        let mut runs = driver.runs();
+        if runs.under_way {
+            return Err(RecoverableError::UnderWay.into());
+        }
+        let (event, passage) = match runs.unfinished {
+            true => (Event::Resumed, Passage::behind()),
+            false => (Event::Started, Passage::new()),
+        };
+        let passage = Arc::new(passage);
+        runs.count += 1;
+        runs.under_way = true;
+        runs.passage = Some(Arc::clone(&passage));
+        let run = Self {
+            driver,
+            began: Instant::now(),
+            passage,
+            state: State::Idle,
+            progress: Progress::idle(runs.count),
+            request: Trouble::GivenUp,
+            failure: RecoverableError::Cancelled.into(),
+            warnings: Vec::new(),
+            ended: false,
+        };
+        Ok((run, event))
+    }
+
+    /// Does what follows from an event, and returns the next one; `None` at the end.
+    pub(super) async fn step(&mut self, event: Event) -> Option<Event> {
+        let Transition { state, effects } = next(self.driver.config.plan(), self.state, event);
+        self.state = state;
+        if state == State::PointOfNoReturn {
+            self.passage.commit();
+        }
+        if !state.is_end() {
+            self.show(state.to_string());
+        }
+        let mut event = None;
+        for effect in effects {
+            event = self.perform(*effect).await;
+        }
+        // Every state but an end has something to do that ends with an event: the tests look at all
+        // of them. One that had not would have to be given up.
+        if state.is_end() { None } else { event.or(Some(Event::Dropped)) }
+    }
+
+    /// Ends the run, with what it came to.
+    pub(super) fn end(mut self) -> Result<LogoutReport, LogoutError> {
+        let warnings = mem::take(&mut self.warnings);
+        if self.state != State::Completed {
+            let failure = mem::replace(&mut self.failure, RecoverableError::Cancelled.into());
+            let failure = failure.with(warnings);
+            self.finish(failure.to_string());
+            return Err(failure);
+        }
+        self.finish(match warnings.len() {
+            0 => self.state.to_string(),
+            _ => format!("{}; but {}", self.state, listed(&warnings)),
+        });
+        let Progress { elapsed, passed, .. } = mem::replace(&mut self.progress, Progress::idle(0));
+        Ok(LogoutReport { warnings, elapsed, passed })
+    }
+
+    /// Shows the end, and lets others run. Once.
+    fn finish(&mut self, message: String) {
+        self.ended = true;
+        let mut runs = self.driver.runs();
+        runs.under_way = false;
+        runs.unfinished = self.state.is_committed() && self.state != State::Completed;
+        drop(runs);
+        self.show(message);
+    }
+
+    /// Shows the state, unless another run has begun and shows its own.
+    fn show(&mut self, message: String) {
+        self.progress.enter(self.state, self.began.elapsed(), message);
+        self.driver.progress.send_if_modified(|shown| {
+            let ours = shown.run <= self.progress.run;
+            if ours {
+                shown.clone_from(&self.progress);
+            }
+            ours
+        });
+    }
+
+    /// Does one thing, and says how it went; nothing of what is done in passing.
+    ///
+    /// The futures are made in blocks of their own, so that a panic on the way to one is caught too.
+    async fn perform(&mut self, effect: Effect) -> Option<Event> {
+        let Driver { app, config, .. } = self.driver;
+        let event = match effect {
+            Effect::CheckPrerequisites => {
+                let step = attempt(config.checks, async { app.check_logged_in().await });
+                self.unless_cancelled(step, RecoverableError::NotReady).await
+            }
+            Effect::StopSync => {
+                let limit = own_limit(config.sync);
+                let step = attempt(config.sync, async { app.stop_sync(limit).await });
+                self.unless_cancelled(step, RecoverableError::SyncNotStopped).await
+            }
+            Effect::RecordIntent => {
+                let step = attempt(config.storage, async { app.record_intent().await });
+                self.unless_cancelled(step, RecoverableError::IntentNotRecorded).await
+            }
+            Effect::RequestLogout => self.request_logout().await,
+            Effect::AskServer => self.ask_server().await,
+            Effect::DeleteLatestUserId => {
+                let step = attempt(config.storage, async { app.delete_latest_user_id().await });
+                self.as_far_as_it_goes(effect, step).await
+            }
+            Effect::CloseTabs => {
+                let step = attempt(config.tabs, async { app.close_tabs().await });
+                self.as_far_as_it_goes(effect, step).await
+            }
+            Effect::CleanAppState => {
+                let step = attempt(config.app_state, async { app.clean_app_state().await });
+                self.as_far_as_it_goes(effect, step).await
+            }
+            Effect::CloseSession => {
+                let limit = own_limit(config.session);
+                let step = attempt(config.session, async { app.close_session(limit).await });
+                self.as_far_as_it_goes(effect, step).await
+            }
+            Effect::ShutDownTasks => {
+                let limit = own_limit(config.tasks);
+                let step = attempt(config.tasks, async { app.shut_down_tasks(limit).await });
+                self.as_far_as_it_goes(effect, step).await
+            }
+            Effect::RestartRuntime => {
+                match attempt(config.restart, async { app.restart_runtime().await }).await {
+                    Ok(()) => Event::Done,
+                    Err(trouble) => {
+                        self.failure = UnrecoverableError::RuntimeNotRestarted(trouble).into();
+                        Event::Failed
+                    }
+                }
+            }
+            Effect::RestartSync => {
+                let restarted = at_once(|| app.restart_sync());
+                self.warn_of(effect, restarted);
+                return None;
+            }
+            Effect::ClearIntent => {
+                let cleared = attempt(config.storage, async { app.clear_intent().await }).await;
+                self.warn_of(effect, cleared);
+                return None;
+            }
+        };
+        Some(event)
+    }
+
+    /// A step before the request leaves: a cancel interrupts it, and a failure ends the run.
+    async fn unless_cancelled(
+        &mut self,
+        step: impl Future<Output = Result<(), Trouble>>,
+        cause: fn(Trouble) -> RecoverableError,
+    ) -> Event {
+        let ended = tokio::select! {
+            biased;
+            () = self.passage.wished() => return Event::Cancelled,
+            ended = step => ended,
+        };
+        match ended {
+            Ok(()) => Event::Done,
+            Err(trouble) => self.fails_with(cause(trouble), Event::Failed),
+        }
+    }
+
+    /// Sends the request, unless a cancel was accepted. A cancel after that only ends the wait.
+    async fn request_logout(&mut self) -> Event {
+        if self.passage.depart().is_err() {
+            return Event::Cancelled;
+        }
+        let Driver { app, config, .. } = self.driver;
+        let request = attempt(config.server, async { Ok(app.log_out().await) });
+        let answer = tokio::select! {
+            biased;
+            answer = request => answer,
+            () = self.passage.wished() => Err(Trouble::GivenUp),
+        };
+        match answer {
+            Ok(Ok(())) => Event::Done,
+            Ok(Err(RequestError::TokenUnknown)) => Event::TokenUnknown,
+            Ok(Err(RequestError::NotSent(failure))) => {
+                self.fails_with(RecoverableError::NotSent(failure), Event::Failed)
+            }
+            Ok(Err(RequestError::InDoubt(failure))) => self.is_in_doubt(Trouble::Failed(failure)),
+            Err(trouble) => self.is_in_doubt(trouble),
+        }
+    }
+
+    /// Asks the server what became of the request.
+    async fn ask_server(&mut self) -> Event {
+        let Driver { app, config, .. } = self.driver;
+        let answer = attempt(config.question, async { app.who_am_i().await }).await;
+        let request = mem::replace(&mut self.request, Trouble::GivenUp);
+        match answer {
+            Ok(Token::Unknown) => Event::TokenUnknown,
+            Ok(Token::Valid) if self.passage.is_wished() => {
+                self.fails_with(RecoverableError::Cancelled, Event::TokenValid)
+            }
+            Ok(Token::Valid) => {
+                self.fails_with(RecoverableError::NotDone(request), Event::TokenValid)
+            }
+            Err(question) => {
+                self.fails_with(RecoverableError::InDoubt { request, question }, Event::Failed)
+            }
+        }
+    }
+
+    /// A step after the point of no return: what fails is a warning.
+    async fn as_far_as_it_goes(
+        &mut self,
+        effect: Effect,
+        step: impl Future<Output = Result<(), Trouble>>,
+    ) -> Event {
+        if self.warn_of(effect, step.await) { Event::Failed } else { Event::Done }
+    }
+
+    /// Keeps what went wrong, and says whether anything did.
+    fn warn_of(&mut self, effect: Effect, ended: Result<(), Trouble>) -> bool {
+        let trouble = ended.err();
+        let any = trouble.is_some();
+        self.warnings.extend(trouble.map(|trouble| Warning { effect, trouble }));
+        any
+    }
+
+    fn fails_with(&mut self, cause: RecoverableError, event: Event) -> Event {
+        self.failure = cause.into();
+        event
+    }
+
+    fn is_in_doubt(&mut self, trouble: Trouble) -> Event {
+        self.request = trouble;
+        Event::InDoubt
+    }
+}
+
+/// Where the run was dropped at an await, or a panic that is nobody's comes through here.
+impl<A: Application> Drop for Run<'_, A> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let Transition { state, effects } =
+            next(self.driver.config.plan(), self.state, Event::Dropped);
+        self.state = state;
+        // All that is left to do here is what takes no waiting: the tests look at all states.
+        if effects.contains(&Effect::RestartSync) {
+            let restarted = at_once(|| self.driver.app.restart_sync());
+            self.warn_of(Effect::RestartSync, restarted);
+        }
+        let warnings = match self.warnings.len() {
+            0 => String::new(),
+            _ => format!("; besides, {}", listed(&self.warnings)),
+        };
+        self.finish(format!("the logout was given up half-way: {state}{warnings}"));
+    }
+}
+
+fn listed(warnings: &[Warning]) -> String {
+    warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,107 @@
+//! Cancelling, on either side of the moment at which the request leaves.
+//!
+//! The driver's whole use of the [`CommitGate`] is here, so that loom can explore it
+//! (`tests/loom.rs`). What the gate decides is whether the logout request leaves at all: a cancel
+//! that is accepted has kept it from leaving, and so will be honoured. From then on the end is the
+//! server's to tell, and no answer but the server's would be the truth.
+
+use sundown::{
+    flag::Flag,
+    gate::{Cancel, Cancelled, CommitGate},
+    latch::Latch,
+};
+
+/// What became of a request to cancel a logout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a cancel may be too late"]
+pub enum Cancellation {
+    /// It is cancelled, by this call: nothing has been asked of the server, and nothing will be.
+    Accepted,
+    /// It was cancelled before.
+    AlreadyCancelled,
+    /// The request is on its way. It is not waited for any longer; instead the server is asked
+    /// whether it was done, and what the run returns is what the server says.
+    UpToServer,
+    /// The server has logged the session out. What is left goes on to its end.
+    TooLate,
+    /// There is no logout to cancel.
+    NotUnderWay,
+}
+
+/// The way of one logout past the point of no return.
+#[derive(Debug, Default)]
+pub struct Passage {
+    /// Cancelled, or the request leaves: never both.
+    gate: CommitGate,
+    /// Somebody wants the logout cancelled, and whoever waits for anything may stop waiting.
+    wished: Latch,
+    /// The server has forgotten the token.
+    committed: Flag,
+}
+
+impl Passage {
+    /// Nothing has been cancelled, and no request has left.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A passage that lies behind: the server forgot the token in an earlier run.
+    #[must_use]
+    pub fn behind() -> Self {
+        let passage = Self::new();
+        // A new gate is open.
+        let _ = passage.depart();
+        passage.commit();
+        passage
+    }
+
+    /// Asks for the end of the logout. From any thread, never blocks.
+    pub fn cancel(&self) -> Cancellation {
+        let answer = match self.gate.cancel() {
+            Cancel::AlreadyCancelled => return Cancellation::AlreadyCancelled,
+            Cancel::Accepted => Cancellation::Accepted,
+            Cancel::TooLate if self.is_committed() => Cancellation::TooLate,
+            Cancel::TooLate => Cancellation::UpToServer,
+        };
+        self.wished.fire();
+        answer
+    }
+
+    /// Passes the last moment for a cancel: after this the request leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`], when a cancel was accepted before. Then the request must not leave.
+    pub fn depart(&self) -> Result<(), Cancelled> {
+        self.gate.commit()
+    }
+
+    /// The server has spoken: it has forgotten the token.
+    pub fn commit(&self) {
+        self.committed.raise();
+    }
+
+    /// Waits until somebody wants the logout cancelled.
+    pub async fn wished(&self) {
+        self.wished.wait().await;
+    }
+
+    /// Whether somebody wants the logout cancelled.
+    #[must_use]
+    pub fn is_wished(&self) -> bool {
+        self.wished.has_fired()
+    }
+
+    /// Whether a cancel was accepted.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.gate.is_cancelled()
+    }
+
+    /// Whether the server has forgotten the token.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        self.committed.is_raised()
+    }
+}
