@@ -5,6 +5,12 @@
 //! that is accepted has kept it from leaving, and so will be honoured. From then on the end is the
 //! server's to tell, and no answer but the server's would be the truth.
 
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
 use sundown::{
     flag::Flag,
     gate::{Cancel, Cancelled, CommitGate},
@@ -50,8 +56,8 @@ impl Passage {
     #[must_use]
     pub fn behind() -> Self {
         let passage = Self::new();
-        // A new gate is open.
-        let _ = passage.depart();
+        // A new gate is open: this does not fail.
+        let _ = passage.gate.commit();
         passage.commit();
         passage
     }
@@ -68,23 +74,45 @@ impl Passage {
         answer
     }
 
-    /// Passes the last moment for a cancel: after this the request leaves.
+    /// Awaits a step before the request, unless somebody cancels: then the step is dropped.
     ///
     /// # Errors
     ///
-    /// [`Cancelled`], when a cancel was accepted before. Then the request must not leave.
-    pub fn depart(&self) -> Result<(), Cancelled> {
-        self.gate.commit()
+    /// [`Cancelled`], when a cancel was accepted.
+    pub async fn unless_cancelled<T>(&self, step: impl Future<Output = T>) -> Result<T, Cancelled> {
+        let (mut step, mut wished) = (pin!(step), pin!(self.wished.wait()));
+        poll_fn(|context| match wished.as_mut().poll(context) {
+            // Nobody has departed: this wish was accepted.
+            Poll::Ready(()) => Poll::Ready(Err(Cancelled)),
+            Poll::Pending => step.as_mut().poll(context).map(Ok),
+        })
+        .await
+    }
+
+    /// Passes the last moment for a cancel, and awaits the request: its answer, or `None` where
+    /// somebody wants the logout cancelled before there is one. Then the request is dropped, and may
+    /// have reached the server or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`], when a cancel was accepted before. Then the request has not been polled.
+    pub async fn request<T>(
+        &self,
+        request: impl Future<Output = T>,
+    ) -> Result<Option<T>, Cancelled> {
+        self.gate.commit()?;
+        let (mut request, mut wished) = (pin!(request), pin!(self.wished.wait()));
+        let answer = poll_fn(|context| match request.as_mut().poll(context) {
+            // An answer is worth more than a wish.
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => wished.as_mut().poll(context).map(|()| None),
+        });
+        Ok(answer.await)
     }
 
     /// The server has spoken: it has forgotten the token.
     pub fn commit(&self) {
         self.committed.raise();
-    }
-
-    /// Waits until somebody wants the logout cancelled.
-    pub async fn wished(&self) {
-        self.wished.wait().await;
     }
 
     /// Whether somebody wants the logout cancelled.

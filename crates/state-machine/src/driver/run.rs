@@ -2,6 +2,8 @@
 
 use std::{future::Future, mem, sync::Arc, time::Instant};
 
+use sundown::gate::Cancelled;
+
 use crate::{
     application::{Application, RequestError, Token},
     attempt::{at_once, attempt, own_limit},
@@ -186,30 +188,19 @@ impl<'a, A: Application> Run<'a, A> {
         step: impl Future<Output = Result<(), Trouble>>,
         cause: fn(Trouble) -> RecoverableError,
     ) -> Event {
-        let ended = tokio::select! {
-            biased;
-            () = self.passage.wished() => return Event::Cancelled,
-            ended = step => ended,
-        };
-        match ended {
-            Ok(()) => Event::Done,
-            Err(trouble) => self.fails_with(cause(trouble), Event::Failed),
+        match self.passage.unless_cancelled(step).await {
+            Ok(Ok(())) => Event::Done,
+            Ok(Err(trouble)) => self.fails_with(cause(trouble), Event::Failed),
+            Err(Cancelled) => Event::Cancelled,
         }
     }
 
     /// Sends the request, unless a cancel was accepted. A cancel after that only ends the wait.
     async fn request_logout(&mut self) -> Event {
-        if self.passage.depart().is_err() {
-            return Event::Cancelled;
-        }
         let Driver { app, config, .. } = self.driver;
         let request = attempt(config.server, async { Ok(app.log_out().await) });
-        let answer = tokio::select! {
-            biased;
-            answer = request => answer,
-            () = self.passage.wished() => Err(Trouble::GivenUp),
-        };
-        match answer {
+        let Ok(answer) = self.passage.request(request).await else { return Event::Cancelled };
+        match answer.unwrap_or(Err(Trouble::GivenUp)) {
             Ok(Ok(())) => Event::Done,
             Ok(Err(RequestError::TokenUnknown)) => Event::TokenUnknown,
             Ok(Err(RequestError::NotSent(failure))) => {
