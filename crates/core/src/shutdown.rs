@@ -15,6 +15,7 @@ use crate::{
     crew::{Crew, Told},
     limit::within,
     registry::Label,
+    session::CloseError,
 };
 
 /// Somebody that has not ended.
@@ -85,9 +86,12 @@ pub enum ShutdownError {
         /// What was to be shut down. It has been told to stop.
         component: String,
     },
+    /// A session has not closed, or not well.
+    #[error(transparent)]
+    Session(#[from] Box<CloseError>),
 }
 
-fn list(items: &[impl fmt::Display]) -> String {
+pub(crate) fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

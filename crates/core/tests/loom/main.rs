@@ -14,6 +14,7 @@
 
 mod crew;
 mod explore;
+mod roster;
 mod signals;
 
 use std::{
