@@ -24,13 +24,17 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///
 /// ```
 /// use std::{sync::Mutex, time::Duration};
-/// use state_machine::application::{Failure, Session};
+/// use state_machine::application::{self, Failure};
+/// use sundown::session::{Guarded, Session};
+///
+/// struct Client;
 ///
 /// struct App {
-///     client: Mutex<Option<String>>,
+///     session: Session,
+///     client: Mutex<Option<Guarded<Client>>>,
 /// }
 ///
-/// impl Session for App {
+/// impl application::Session for App {
 ///     async fn check_logged_in(&self) -> Result<(), Failure> {
 ///         match &*self.client.lock().map_err(|_| "the client is lost")? {
 ///             Some(_) => Ok(()),
@@ -38,8 +42,10 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///         }
 ///     }
 ///
-///     async fn close_session(&self, _limit: Duration) -> Result<(), Failure> {
+///     async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
 ///         drop(self.client.lock().map_err(|_| "the client is lost")?.take());
+///         // Whoever still holds a handle is named in the error, and so in the logout's warning.
+///         self.session.close(limit).await?;
 ///         Ok(())
 ///     }
 /// }
