@@ -9,6 +9,7 @@
 //!   that, and it may be called again.
 //! - Everything can be called twice, and finds done what was done before: closing what is closed is
 //!   no error.
+//! - None of it may block its thread for long: a limit is kept between polls, not within one.
 //! - A panic inside counts as a failure of that step.
 //! - None of it may run on the runtime that [`Runtime::shut_down_tasks`] takes down, or it would
 //!   wait for its own end. What it needs from there it can spawn and await.

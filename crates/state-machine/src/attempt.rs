@@ -13,20 +13,27 @@ use sundown::limit::within;
 
 use crate::{application::Failure, error::Trouble};
 
-/// Awaits a step for at most so long.
+/// Awaits a step for at most so long. A panic in it is caught, and so is one in its destructor, where
+/// it is given up.
 pub(crate) async fn attempt<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Trouble> {
-    let mut step = pin!(step);
+    let mut step = pin!(Some(step));
     let caught = poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| step.as_mut().poll(context))) {
+        // It is there as long as it is polled.
+        let Some(step) = step.as_mut().as_pin_mut() else { return Poll::Pending };
+        match catch_unwind(AssertUnwindSafe(|| step.poll(context))) {
             Ok(poll) => poll.map_err(Trouble::Failed),
             // It is not polled again.
             Err(payload) => Poll::Ready(Err(panicked(&*payload))),
         }
     });
-    within(limit, caught).await.unwrap_or(Err(Trouble::TimedOut { limit }))
+    let answer = within(limit, caught).await.unwrap_or(Err(Trouble::TimedOut { limit }));
+    match catch_unwind(AssertUnwindSafe(|| step.set(None))) {
+        Ok(()) => answer,
+        Err(payload) => Err(panicked(&*payload)),
+    }
 }
 
 /// Does something at once.

@@ -34,7 +34,20 @@ pub enum Cancellation {
     NotUnderWay,
 }
 
-/// The way of one logout past the point of no return.
+/// The way of one logout past the point of no return. The driver makes one for each run.
+///
+/// ```
+/// use state_machine::passage::{Cancellation, Passage};
+///
+/// # futures::executor::block_on(async {
+/// let passage = Passage::new();
+/// let answer = passage.request(async { "200 OK" }).await;
+/// assert_eq!(answer, Ok(Some("200 OK")));
+/// assert_eq!(passage.cancel(), Cancellation::UpToServer, "nobody has said what it means");
+/// passage.commit();
+/// assert_eq!(passage.cancel(), Cancellation::TooLate);
+/// # });
+/// ```
 #[derive(Debug, Default)]
 pub struct Passage {
     /// Cancelled, or the request leaves: never both.

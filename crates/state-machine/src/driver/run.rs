@@ -1,11 +1,16 @@
 //! One run of the driver.
 
-use std::{future::Future, mem, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sundown::gate::Cancelled;
 
 use crate::{
-    application::{Application, RequestError, Token},
+    application::{Application, Failure, RequestError, Token},
     attempt::{at_once, attempt, own_limit},
     driver::Driver,
     error::{LogoutError, RecoverableError, Trouble, UnrecoverableError, Warning},
@@ -123,41 +128,39 @@ impl<'a, A: Application> Run<'a, A> {
         let Driver { app, config, .. } = self.driver;
         let event = match effect {
             Effect::CheckPrerequisites => {
-                let step = attempt(config.checks, async { app.check_logged_in().await });
-                self.unless_cancelled(step, RecoverableError::NotReady).await
+                let step = async { app.check_logged_in().await };
+                self.unless_cancelled(config.checks, step, RecoverableError::NotReady).await
             }
             Effect::StopSync => {
-                let limit = own_limit(config.sync);
-                let step = attempt(config.sync, async { app.stop_sync(limit).await });
-                self.unless_cancelled(step, RecoverableError::SyncNotStopped).await
+                let step = async { app.stop_sync(own_limit(config.sync)).await };
+                self.unless_cancelled(config.sync, step, RecoverableError::SyncNotStopped).await
             }
             Effect::RecordIntent => {
-                let step = attempt(config.storage, async { app.record_intent().await });
-                self.unless_cancelled(step, RecoverableError::IntentNotRecorded).await
+                let step = async { app.record_intent().await };
+                let cause = RecoverableError::IntentNotRecorded;
+                self.unless_cancelled(config.storage, step, cause).await
             }
             Effect::RequestLogout => self.request_logout().await,
             Effect::AskServer => self.ask_server().await,
             Effect::DeleteLatestUserId => {
-                let step = attempt(config.storage, async { app.delete_latest_user_id().await });
-                self.as_far_as_it_goes(effect, step).await
+                let step = async { app.delete_latest_user_id().await };
+                self.as_far_as_it_goes(effect, config.storage, step).await
             }
             Effect::CloseTabs => {
-                let step = attempt(config.tabs, async { app.close_tabs().await });
-                self.as_far_as_it_goes(effect, step).await
+                let step = async { app.close_tabs().await };
+                self.as_far_as_it_goes(effect, config.tabs, step).await
             }
             Effect::CleanAppState => {
-                let step = attempt(config.app_state, async { app.clean_app_state().await });
-                self.as_far_as_it_goes(effect, step).await
+                let step = async { app.clean_app_state().await };
+                self.as_far_as_it_goes(effect, config.app_state, step).await
             }
             Effect::CloseSession => {
-                let limit = own_limit(config.session);
-                let step = attempt(config.session, async { app.close_session(limit).await });
-                self.as_far_as_it_goes(effect, step).await
+                let step = async { app.close_session(own_limit(config.session)).await };
+                self.as_far_as_it_goes(effect, config.session, step).await
             }
             Effect::ShutDownTasks => {
-                let limit = own_limit(config.tasks);
-                let step = attempt(config.tasks, async { app.shut_down_tasks(limit).await });
-                self.as_far_as_it_goes(effect, step).await
+                let step = async { app.shut_down_tasks(own_limit(config.tasks)).await };
+                self.as_far_as_it_goes(effect, config.tasks, step).await
             }
             Effect::RestartRuntime => {
                 match attempt(config.restart, async { app.restart_runtime().await }).await {
@@ -174,8 +177,8 @@ impl<'a, A: Application> Run<'a, A> {
                 return None;
             }
             Effect::ClearIntent => {
-                let cleared = attempt(config.storage, async { app.clear_intent().await }).await;
-                self.warn_of(effect, cleared);
+                let step = async { app.clear_intent().await };
+                self.as_far_as_it_goes(effect, config.storage, step).await;
                 return None;
             }
         };
@@ -185,28 +188,37 @@ impl<'a, A: Application> Run<'a, A> {
     /// A step before the request leaves: a cancel interrupts it, and a failure ends the run.
     async fn unless_cancelled(
         &mut self,
-        step: impl Future<Output = Result<(), Trouble>>,
+        limit: Duration,
+        step: impl Future<Output = Result<(), Failure>>,
         cause: fn(Trouble) -> RecoverableError,
     ) -> Event {
-        match self.passage.unless_cancelled(step).await {
-            Ok(Ok(())) => Event::Done,
-            Ok(Err(trouble)) => self.fails_with(cause(trouble), Event::Failed),
-            Err(Cancelled) => Event::Cancelled,
+        let interrupted = async {
+            match self.passage.unless_cancelled(step).await {
+                Ok(ended) => ended.map(|()| Event::Done),
+                Err(Cancelled) => Ok(Event::Cancelled),
+            }
+        };
+        match attempt(limit, interrupted).await {
+            Ok(event) => event,
+            Err(trouble) => self.fails_with(cause(trouble), Event::Failed),
         }
     }
 
     /// Sends the request, unless a cancel was accepted. A cancel after that only ends the wait.
     async fn request_logout(&mut self) -> Event {
         let Driver { app, config, .. } = self.driver;
-        let request = attempt(config.server, async { Ok(app.log_out().await) });
-        let Ok(answer) = self.passage.request(request).await else { return Event::Cancelled };
-        match answer.unwrap_or(Err(Trouble::GivenUp)) {
-            Ok(Ok(())) => Event::Done,
-            Ok(Err(RequestError::TokenUnknown)) => Event::TokenUnknown,
-            Ok(Err(RequestError::NotSent(failure))) => {
+        let request = async { Ok(self.passage.request(async { app.log_out().await }).await) };
+        match attempt(config.server, request).await {
+            Ok(Err(Cancelled)) => Event::Cancelled,
+            Ok(Ok(Some(Ok(())))) => Event::Done,
+            Ok(Ok(Some(Err(RequestError::TokenUnknown)))) => Event::TokenUnknown,
+            Ok(Ok(Some(Err(RequestError::NotSent(failure))))) => {
                 self.fails_with(RecoverableError::NotSent(failure), Event::Failed)
             }
-            Ok(Err(RequestError::InDoubt(failure))) => self.is_in_doubt(Trouble::Failed(failure)),
+            Ok(Ok(Some(Err(RequestError::InDoubt(failure))))) => {
+                self.is_in_doubt(Trouble::Failed(failure))
+            }
+            Ok(Ok(None)) => self.is_in_doubt(Trouble::GivenUp),
             Err(trouble) => self.is_in_doubt(trouble),
         }
     }
@@ -234,9 +246,11 @@ impl<'a, A: Application> Run<'a, A> {
     async fn as_far_as_it_goes(
         &mut self,
         effect: Effect,
-        step: impl Future<Output = Result<(), Trouble>>,
+        limit: Duration,
+        step: impl Future<Output = Result<(), Failure>>,
     ) -> Event {
-        if self.warn_of(effect, step.await) { Event::Failed } else { Event::Done }
+        let ended = attempt(limit, step).await;
+        if self.warn_of(effect, ended) { Event::Failed } else { Event::Done }
     }
 
     /// Keeps what went wrong, and says whether anything did.

@@ -91,6 +91,31 @@ fn a_run_after_a_cancelled_one_is_not_cancelled() {
     block_on(driver.run()).unwrap();
 }
 
+/// A step that is given up for a cancel, and whose destructor panics: that is caught.
+#[test]
+fn a_step_that_panics_when_it_is_given_up_does_not_keep_a_run_from_its_end() {
+    let steps = [
+        (Effect::StopSync, Cancellation::Accepted),
+        (Effect::RequestLogout, Cancellation::UpToServer),
+    ];
+    for (effect, expected) in steps {
+        let app = App::new().answering(effect, Answer::PanicsWhenDropped);
+        let driver = driver(&app);
+        let mut progress = driver.progress();
+        let (ended, told) = block_on(async {
+            let cancelling = async {
+                // Polled after the run, and so after the step was begun.
+                progress.wait_for(|_| app.called(effect) > 0).await.unwrap();
+                driver.cancel()
+            };
+            tokio::join!(driver.run(), cancelling)
+        });
+        assert_eq!(told, expected);
+        assert!(ended.is_err(), "{effect:?}: {ended:?}");
+        must_be_defined(&app, &driver, &format!("{effect:?}"));
+    }
+}
+
 #[test]
 fn a_cancel_while_the_request_flies_that_nobody_can_settle_is_left_in_doubt() {
     let hold = Arc::new(Hold::default());

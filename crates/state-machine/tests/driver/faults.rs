@@ -52,18 +52,20 @@ enum Fault {
     Never,
     ActsAndNever,
     Panics,
+    PanicsWhenDropped,
     Slow,
     Cancelled,
     Dropped,
     SecondRun,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Fails,
     Fault::ActsAndFails,
     Fault::Never,
     Fault::ActsAndNever,
     Fault::Panics,
+    Fault::PanicsWhenDropped,
     Fault::Slow,
     Fault::Cancelled,
     Fault::Dropped,
@@ -78,6 +80,7 @@ fn strike(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String)
         Fault::Never => Answer::Never,
         Fault::ActsAndNever => Answer::ActsAndNever,
         Fault::Panics => Answer::Panics,
+        Fault::PanicsWhenDropped => Answer::PanicsWhenDropped,
         Fault::Slow => Answer::Turns(3),
         Fault::Cancelled | Fault::Dropped | Fault::SecondRun => {
             return strike_while_held(app, effect, fault);
@@ -85,7 +88,9 @@ fn strike(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String)
     };
     let app = app.clone().answering(effect, answer);
     let settings = match fault {
-        Fault::Never | Fault::ActsAndNever => settings_with_short(effect),
+        Fault::Never | Fault::ActsAndNever | Fault::PanicsWhenDropped => {
+            settings_with_short(effect)
+        }
         _ => settings(),
     };
     let driver = Driver::new(app, settings);

@@ -42,6 +42,8 @@ pub enum Answer {
     ActsAndNever,
     /// It does not act, and panics.
     Panics,
+    /// It does not act, never answers, and panics when it is given up.
+    PanicsWhenDropped,
     /// It says that it has been reached, waits for its release, acts and answers.
     Held(Arc<Hold>),
     /// Of a request: there is no connection.
@@ -144,6 +146,10 @@ impl App {
             Answer::Fails | Answer::NotSent => return Err("it is scripted to fail".into()),
             Answer::Never => pending().await,
             Answer::Panics => panic!("it is scripted to panic"),
+            Answer::PanicsWhenDropped => {
+                let _panics = PanicsWhenDropped;
+                pending().await
+            }
             Answer::Held(ref hold) => {
                 hold.reached.fire();
                 hold.release.wait().await;
@@ -164,6 +170,14 @@ impl App {
             }
             _ => Ok(acted),
         }
+    }
+}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("it is scripted to panic when it is dropped");
     }
 }
 
