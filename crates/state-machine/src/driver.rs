@@ -136,7 +136,8 @@ impl<A> Driver<A> {
         }
     }
 
-    /// How far the logout is. What is seen first is what is now.
+    /// How far the logout is. What is seen first is what is now. As with any watch channel, what is
+    /// borrowed from it keeps the logout from going on: clone it, or be brief.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()

@@ -71,7 +71,7 @@ impl<'a, A: Application> Run<'a, A> {
             self.passage.commit();
         }
         if !state.is_end() {
-            self.show(state.to_string());
+            self.show();
         }
         let mut event = None;
         for effect in effects {
@@ -102,23 +102,20 @@ impl<'a, A: Application> Run<'a, A> {
     /// Shows the end, and lets others run. Once.
     fn finish(&mut self, message: String) {
         self.ended = true;
-        let mut runs = self.driver.runs();
-        runs.under_way = false;
-        runs.unfinished = self.state.is_committed() && self.state != State::Completed;
-        drop(runs);
-        self.show(message);
+        self.progress.enter(self.state, self.began.elapsed(), message);
+        self.driver.progress.send_modify(|shown| {
+            shown.clone_from(&self.progress);
+            // Under the channel's lock: a run that begins after this shows itself after this, and
+            // whoever sees the end can begin one. Nobody takes the two locks the other way round.
+            let mut runs = self.driver.runs();
+            runs.under_way = false;
+            runs.unfinished = self.state.is_committed() && self.state != State::Completed;
+        });
     }
 
-    /// Shows the state, unless another run has begun and shows its own.
-    fn show(&mut self, message: String) {
-        self.progress.enter(self.state, self.began.elapsed(), message);
-        self.driver.progress.send_if_modified(|shown| {
-            let ours = shown.run <= self.progress.run;
-            if ours {
-                shown.clone_from(&self.progress);
-            }
-            ours
-        });
+    fn show(&mut self) {
+        self.progress.enter(self.state, self.began.elapsed(), self.state.to_string());
+        self.driver.progress.send_modify(|shown| shown.clone_from(&self.progress));
     }
 
     /// Does one thing, and says how it went; nothing of what is done in passing.

@@ -105,3 +105,18 @@ fn a_limit_of_zero_polls_each_step_once() {
     assert!(error.to_string().contains("no answer within 0ns"), "{error}");
     assert!(app.world().syncing);
 }
+
+/// What keeps a limit itself has to say what is wrong before it is given up.
+#[test]
+fn a_step_that_keeps_its_own_limit_has_nine_tenths_of_it() {
+    let app = App::new();
+    block_on(Driver::new(Arc::clone(&app), crate::script::settings()).run()).unwrap();
+    for effect in [Effect::StopSync, Effect::CloseSession, Effect::ShutDownTasks] {
+        assert_eq!(app.limit(effect), Some(PLENTY / 10 * 9), "{effect:?}");
+    }
+    let settings =
+        state_machine::config::LogoutConfig { session: Duration::MAX, ..crate::script::settings() };
+    let app = App::new();
+    block_on(Driver::new(Arc::clone(&app), settings).run()).unwrap();
+    assert_eq!(app.limit(Effect::CloseSession), Some(Duration::MAX), "none is none");
+}

@@ -189,6 +189,21 @@ fn of_two_runs_at_once_one_logs_out() {
 }
 
 #[test]
+fn whoever_sees_the_end_of_a_run_can_begin_another() {
+    for _ in 0..500 {
+        let app = App::new().answering(Effect::CheckPrerequisites, Answer::Fails);
+        let driver = driver(&app);
+        thread::scope(|scope| {
+            scope.spawn(|| block_on(driver.run()));
+            let mut progress = driver.progress();
+            block_on(progress.wait_for(|shown| shown.state.is_end())).unwrap();
+            app.heal();
+            block_on(driver.run()).unwrap();
+        });
+    }
+}
+
+#[test]
 fn what_fails_after_the_point_of_no_return_is_a_warning_and_the_rest_is_done() {
     let app = App::new();
     for effect in [

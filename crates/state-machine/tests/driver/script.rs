@@ -81,6 +81,8 @@ pub struct App {
     world: Mutex<World>,
     answers: Mutex<HashMap<Effect, Answer>>,
     usual: Mutex<Answer>,
+    /// The limits that calls were given to keep themselves.
+    limits: Mutex<HashMap<Effect, Duration>>,
 }
 
 impl App {
@@ -99,8 +101,8 @@ impl App {
             on_its_way: false,
             calls: Vec::new(),
         };
-        let (answers, usual) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { world: Mutex::new(world), answers, usual })
+        let (answers, usual, limits) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { world: Mutex::new(world), answers, usual, limits })
     }
 
     pub fn answering(self: Arc<Self>, effect: Effect, answer: Answer) -> Arc<Self> {
@@ -126,6 +128,15 @@ impl App {
 
     pub fn called(&self, effect: Effect) -> usize {
         self.world().calls.iter().filter(|called| **called == effect).count()
+    }
+
+    /// The limit that a call was given to keep itself.
+    pub fn limit(&self, effect: Effect) -> Option<Duration> {
+        self.limits.lock().unwrap().get(&effect).copied()
+    }
+
+    fn keeps(&self, effect: Effect, limit: Duration) {
+        self.limits.lock().unwrap().insert(effect, limit);
     }
 
     fn answer(&self, effect: Effect) -> Answer {
@@ -204,13 +215,15 @@ impl Session for App {
         }
     }
 
-    async fn close_session(&self, _limit: Duration) -> Result<(), Failure> {
+    async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
+        self.keeps(Effect::CloseSession, limit);
         self.act(Effect::CloseSession, |world| world.session = false).await
     }
 }
 
 impl SyncService for App {
-    async fn stop_sync(&self, _limit: Duration) -> Result<(), Failure> {
+    async fn stop_sync(&self, limit: Duration) -> Result<(), Failure> {
+        self.keeps(Effect::StopSync, limit);
         self.act(Effect::StopSync, |world| world.syncing = false).await
     }
 
@@ -284,7 +297,8 @@ impl Storage for App {
 }
 
 impl Runtime for App {
-    async fn shut_down_tasks(&self, _limit: Duration) -> Result<(), Failure> {
+    async fn shut_down_tasks(&self, limit: Duration) -> Result<(), Failure> {
+        self.keeps(Effect::ShutDownTasks, limit);
         self.act(Effect::ShutDownTasks, |world| (world.tasks, world.runtime) = (false, false)).await
     }
 
