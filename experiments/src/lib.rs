@@ -5,6 +5,7 @@
 
 pub mod pattern;
 pub mod probe;
+pub mod runtime_thread;
 
 use std::{
     error::Error,

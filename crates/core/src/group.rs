@@ -17,7 +17,7 @@ use crate::{
     observe::{self, Outcome},
     registry::{Label, Seat},
     shutdown::{
-        GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
+        Alive, GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
         stop_then_abort,
     },
     stop::Stop,
@@ -266,7 +266,8 @@ impl GroupReport {
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
         let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
         if !still_running.is_empty() {
-            return Err(ShutdownError::TimedOut { component, elapsed, still_running });
+            let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
+            return Err(ShutdownError::TimedOut { component, elapsed, still_running, alive });
         }
         if !panicked.is_empty() {
             return Err(ShutdownError::Panicked { component, panicked });

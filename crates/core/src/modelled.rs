@@ -2,6 +2,8 @@
 //! returned to be polled by a model's thread instead of spawned on a runtime. And the roster: what
 //! `session` does, without values.
 
+pub mod life;
+
 use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
 
 use crate::{

@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Panicked,
     /// Something still runs.
     TimedOut,
+    /// Nobody was there to be told.
+    Lost,
     /// By all it says itself it has ended, and the evidence does not confirm it.
     Unconfirmed,
 }
@@ -26,6 +28,7 @@ impl Outcome {
             Self::Aborted => "aborted",
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
             Self::Unconfirmed => "unconfirmed",
         }
     }

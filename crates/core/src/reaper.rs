@@ -10,13 +10,13 @@
 //! - one *drops* the values: it has entered the runtime's context but is not inside a `block_on`, so
 //!   that a destructor may itself wait for what it started, block on a handle, or `block_in_place`;
 //! - one *closes*: the runtime has a single blocking thread, because SQLite connections that are
-//!   closed side by side can leave the write-ahead log behind (experiment 12). It exists only while
-//!   there is something to close.
+//!   closed side by side can leave the write-ahead log behind (experiment 12). It is kept ready for
+//!   the first value; after that it exists only while there is something to close.
 
 use std::{
     collections::VecDeque,
     future::Future,
-    io,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     task::Waker,
     thread,
@@ -32,6 +32,9 @@ use crate::{
 };
 
 mod drive;
+mod quiet;
+
+use quiet::Quiet;
 
 /// For how long the closing thread is kept from its work while a destructor runs, so that it exists
 /// when the destructor posts the first closer. It is released when the destructor has returned.
@@ -81,27 +84,34 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Box<dyn Send>>,
-    /// A thread that is kept ready to close, for the next value.
+    /// The closing thread, kept ready for the first value.
     hold: Option<Hold>,
+    /// No more will be handed over.
+    ended: bool,
+    /// Whether a destructor is running.
     dropping: bool,
-    /// How many values have been handed over, how many of them dropped, and how many of those have
-    /// nothing running any more.
-    taken: u64,
-    dropped: u64,
-    settled: u64,
-    /// Who waits for how many to be settled.
-    waiters: Vec<(u64, Arc<Latch>)>,
     /// How long destructors ran, all together.
     destructors: Duration,
     panics: Vec<String>,
-    /// No more will be handed over.
-    ended: bool,
-    /// Closing threads: there is one at a time, and it is not kept when it has nothing to do.
-    threads: drive::Threads,
-    /// The driving thread's future, while it waits for a change of this.
+    quiet: Quiet,
+    /// Who waits until nothing is left.
+    waiters: Vec<Arc<Latch>>,
+    /// The driving thread's future, while it drives and waits for a change of this.
     driver: Option<Waker>,
     /// The same, while it waits for the last task to end.
     driver_idle: Option<Waker>,
+}
+
+impl State {
+    /// Whether every value that was handed over has been dropped.
+    fn all_dropped(&self) -> bool {
+        self.waiting.is_empty() && !self.dropping
+    }
+
+    /// Whether nothing of what was handed over is left.
+    fn is_settled(&self) -> bool {
+        self.all_dropped() && self.quiet.is_settled()
+    }
 }
 
 impl Shared {
@@ -130,22 +140,39 @@ impl Shared {
         }
     }
 
-    /// The next value to drop, and what keeps the closing thread ready; `None` at the end.
-    fn next(&self) -> Option<(Box<dyn Send>, Option<Hold>)> {
-        let mut state = self.lock();
-        loop {
-            if let Some(value) = state.waiting.pop_front() {
-                state.dropping = true;
-                let hold = state.hold.take();
-                return Some((value, hold));
+    /// The closing thread has retired. If that was the last that was to be waited for, those who
+    /// wait are told at once, from here.
+    fn retired(&self) {
+        // The hook is called in the context of its runtime.
+        let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
+        let settled = self.change(|state| {
+            state.quiet.retired();
+            let nothing_left = state.all_dropped() && state.quiet.nothing_left(tasks);
+            if nothing_left {
+                state.quiet.settle();
+                mem::take(&mut state.waiters)
+            } else {
+                Vec::new()
             }
-            if state.ended {
-                return None;
+        });
+        for latch in settled {
+            latch.fire();
+        }
+    }
+
+    /// Posts a fence behind everything that is queued, unless the driver is driving and will do so
+    /// itself.
+    fn post_fence(self: &Arc<Self>, handle: &Handle) {
+        while self.lock().quiet.fence() {
+            let shared = Arc::clone(self);
+            let fence = move || shared.lock().quiet.pass();
+            let post = || drop(handle.spawn_blocking(fence));
+            if catch_unwind(AssertUnwindSafe(post)).is_ok() {
+                return;
             }
-            state = match self.changed.wait(state) {
-                Ok(state) => state,
-                Err(poisoned) => poisoned.into_inner(),
-            };
+            // Tokio could start no thread for it, which it reports by panicking. The fence is queued
+            // even so, and is passed together with the next.
+            drop(self.wait(self.lock(), RETRY));
         }
     }
 }
@@ -163,6 +190,8 @@ impl Reaper {
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
         let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone() };
+        let hold = Hold::on(&handle)?;
+        shared.lock().hold = Some(hold);
         thread::Builder::new().name("sundown-drop".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || drop_values(&shared, &handle)
@@ -174,38 +203,26 @@ impl Reaper {
         Ok(Self { owner: Arc::new(owner) })
     }
 
-    /// Sees to it that the destructor of the next value has a thread for its closers, whatever the
-    /// system says to more threads by then.
-    ///
-    /// # Errors
-    ///
-    /// When there is none to be had.
-    pub(crate) fn ready(&self) -> io::Result<()> {
-        let hold = Hold::on(&self.owner.handle)?;
-        self.owner.shared.lock().hold = Some(hold);
-        Ok(())
-    }
-
     /// Takes a value over, to drop it. Microseconds: no thread is started, nothing is waited for. Of
     /// use on a thread whose locals are being destroyed, too.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
         self.owner.shared.change(|state| {
-            state.taken += 1;
             state.waiting.push_back(value);
+            state.quiet.disturb();
         });
     }
 
-    /// Ready when everything that was handed over before this call has been dropped, and everything
-    /// that the destructors started has ended.
+    /// Ready when everything that has been handed over has been dropped, and everything that the
+    /// destructors started has ended.
     pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
         let latch = Arc::new(Latch::new());
-        self.owner.shared.change(|state| {
-            if state.settled == state.taken {
-                latch.fire();
-            } else {
-                state.waiters.push((state.taken, Arc::clone(&latch)));
-            }
-        });
+        let mut state = self.owner.shared.lock();
+        if state.is_settled() {
+            latch.fire();
+        } else {
+            state.waiters.push(Arc::clone(&latch));
+        }
+        drop(state);
         async move { latch.wait().await }
     }
 
@@ -223,7 +240,7 @@ impl Reaper {
             waiting: state.waiting.len(),
             dropping: state.dropping,
             tasks,
-            closing: state.threads.at_work(),
+            closing: !state.is_settled() && state.quiet.is_closing(),
         }
     }
 
@@ -268,14 +285,14 @@ fn runtime(shared: &Arc<Shared>) -> io::Result<Runtime> {
         // A thread that has nothing to do ends at once: this is how one knows that it has nothing
         // to do. The sum of what is queued is not for stable Tokio to tell.
         .thread_keep_alive(Duration::ZERO)
-        .on_thread_start(move || started.change(|state| state.threads.started()))
-        .on_thread_stop(move || stopped.change(|state| state.threads.stopped()))
+        .on_thread_start(move || started.lock().quiet.started())
+        .on_thread_stop(move || stopped.retired())
         .on_thread_park(move || parking.parking())
         .build()
 }
 
 /// Drops what is handed over, one after another, in the context of the runtime.
-fn drop_values(shared: &Shared, handle: &Handle) {
+fn drop_values(shared: &Arc<Shared>, handle: &Handle) {
     let _context = handle.enter();
     while let Some((value, hold)) = shared.next() {
         let hold = hold.unwrap_or_else(|| keep_asking(shared, handle));
@@ -283,22 +300,47 @@ fn drop_values(shared: &Shared, handle: &Handle) {
         let began = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| drop(value)));
         let elapsed = began.elapsed();
-        drop(hold);
         let panic = result.err().map(|payload| {
             let message = panic_message(&*payload);
             // A payload whose own destructor panics must not take this thread with it.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
             message
         });
-        shared.change(|state| {
+        let last = shared.change(|state| {
             state.dropping = false;
-            state.dropped += 1;
             state.destructors += elapsed;
             state.panics.extend(panic);
+            state.waiting.is_empty()
         });
+        // While the closing thread is held, so that none has to be started for it.
+        if last {
+            shared.post_fence(handle);
+        }
+        drop(hold);
     }
-    // A thread that was kept ready for a value that never came.
+    // The thread that was kept ready for a value that never came.
     drop(shared.lock().hold.take());
+}
+
+impl Shared {
+    /// The next value to drop, and the closing thread if it is kept ready; `None` at the end.
+    fn next(&self) -> Option<(Box<dyn Send>, Option<Hold>)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(value) = state.waiting.pop_front() {
+                state.dropping = true;
+                let hold = state.hold.take();
+                return Some((value, hold));
+            }
+            if state.ended {
+                return None;
+            }
+            state = match self.changed.wait(state) {
+                Ok(state) => state,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+        }
+    }
 }
 
 /// A destructor is not begun without a thread for its closers: it would panic.

@@ -26,8 +26,8 @@ use crate::{
     observe::{self, Outcome},
     registry::Label,
     shutdown::{
-        GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
-        stop_then_abort,
+        Alive, GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
+        from_inside, stop_then_abort,
     },
     stop::Stop,
     sync::{Mutex, lock},
@@ -229,7 +229,7 @@ impl<T> BackgroundTask<T> {
         let (began, component) = (Instant::now(), label.name.clone().into_owned());
         if tokio::task::try_id() == Some(*id) {
             crew.tell(Told::Stop);
-            return Err(ShutdownError::FromInside { component });
+            return Err(from_inside(&component));
         }
         stop_then_abort(crew, limit).await;
         conclude(crew, component, began.elapsed())
@@ -244,8 +244,9 @@ fn conclude(
 ) -> Result<ShutdownReport, ShutdownError> {
     if !crew.closed().has_fired() {
         observe::shutdown(&component, Outcome::TimedOut, elapsed);
-        let still_running = crew.labels().into_iter().map(StillRunning::from).collect();
-        return Err(ShutdownError::TimedOut { component, elapsed, still_running });
+        let still_running: Vec<_> = crew.labels().into_iter().map(StillRunning::from).collect();
+        let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
+        return Err(ShutdownError::TimedOut { component, elapsed, still_running, alive });
     }
     let tally = crew.tally();
     if !tally.panicked.is_empty() {

@@ -195,8 +195,7 @@ struct Teardown {
 impl Teardown {
     fn begin<T: Send + 'static>(value: T) -> Result<Self, TeardownError<T>> {
         let began = Instant::now();
-        let started = Reaper::start().and_then(|reaper| reaper.ready().map(|()| reaper));
-        let reaper = match started {
+        let reaper = match Reaper::start() {
             Ok(reaper) => reaper,
             Err(source) => return Err(TeardownError::NoThread { value, source }),
         };

@@ -20,6 +20,7 @@ use crate::{
     results::{Declaration, Event, VariantDeclaration},
     run::{self, Plan},
     sandbox::SandboxError,
+    seed,
 };
 
 /// What may be asked of an experiment.
@@ -41,7 +42,7 @@ struct Arguments {
     quick: bool,
 
     /// The seed of the run, decimal or 0x…; printed, so that a run can be repeated [default: random]
-    #[arg(long, value_name = "SEED", value_parser = seed)]
+    #[arg(long, value_name = "SEED", value_parser = seed::parse)]
     seed: Option<u64>,
 
     /// Only these variants: names, or patterns in which * stands for any text
@@ -78,14 +79,6 @@ enum Format {
     Json,
     /// JSON lines: one for each trial as it ends, and the result in the end
     Events,
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| "a seed is a number of 64 bits, decimal or 0x and hexadecimal".to_owned())
 }
 
 /// Why nothing was found out.

@@ -5,11 +5,6 @@ use std::{
     env, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
     time::Instant,
 };
 
@@ -20,12 +15,14 @@ use crate::{
     interrupt::Interrupt,
     observation::{Observation, Spread},
     outcome::Outcomes,
+    parallel,
     prediction::Prediction,
     record::Record,
     results::{
         ClaimResult, ExperimentResult, ResourceSpreads, TrialExample, VariantResult, Verdict,
     },
-    sandbox::{Ending, Sandbox, SandboxError, Sandboxed},
+    sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    seed,
     statistics::wilson,
     variant::Variant,
 };
@@ -58,19 +55,6 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
         .collect()
 }
 
-/// The seed of one trial. It depends on nothing but the run's seed, the variant's name and the
-/// trial's number, so that the trial can be run again alone.
-fn trial_seed(run: u64, variant: &str, trial: u32) -> u64 {
-    // FNV-1a over the name and the number, then the finalizer of SplitMix64 to spread the bits.
-    let bytes = variant.bytes().chain(trial.to_le_bytes());
-    let hash = bytes.fold(run ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 /// Runs the trials, and tells of each as it ends, until the listener breaks off.
 pub(crate) fn run(
     experiment: &Experiment,
@@ -81,55 +65,26 @@ pub(crate) fn run(
     let began = Instant::now();
     let program = this_program()?;
     let sandbox = Sandbox::open()?;
-    let next = AtomicUsize::new(0);
-    let (sender, receiver) = mpsc::channel();
     let mut records: Vec<Vec<Record>> = experiment.variants.iter().map(|_| Vec::new()).collect();
-    let mut failure = None;
-    thread::scope(|scope| {
-        for _ in 0..plan.jobs.clamp(1, plan.trials.len().max(1)) {
-            let (sender, next, sandbox, program) = (sender.clone(), &next, &sandbox, &program);
-            scope.spawn(move || {
-                // Each number is taken once; what it stands for was there before the threads.
-                while let Some(&(at, trial)) = plan.trials.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let Some(variant) = experiment.variants.get(at) else { return };
-                    let seed = trial_seed(plan.seed, &variant.name, trial);
-                    let ended = sandbox.run(&command(program, variant, seed), interrupt);
-                    let record = ended.map(|ended| Record::of(trial, seed, &ended));
-                    let over =
-                        !matches!(&record, Ok(record) if record.ending != Ending::Interrupted);
-                    if sender.send((at, record)).is_err() || over {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for (at, record) in receiver {
-            match record {
-                Ok(record) if record.ending == Ending::Interrupted => {}
-                Ok(record) => {
-                    if let (Some(variant), Some(records)) =
-                        (experiment.variants.get(at), records.get_mut(at))
-                    {
-                        if on_trial(variant, &record).is_break() {
-                            next.store(plan.trials.len(), Ordering::Relaxed);
-                        }
-                        records.push(record);
-                    }
-                }
-                // The harness itself failed: no further trial is started.
-                Err(error) => {
-                    next.store(plan.trials.len(), Ordering::Relaxed);
-                    failure.get_or_insert(error);
-                }
-            }
-        }
+    let trial = |number: usize| {
+        let Some(&(at, trial)) = plan.trials.get(number) else { return Ok(None) };
+        let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
+        let seed = seed::of_trial(plan.seed, &variant.name, trial);
+        let ended = sandbox.run(&command(&program, variant, seed), interrupt)?;
+        let record = Record::of(trial, seed, &ended);
+        Ok((record.ending != Ending::Interrupted).then_some((at, record)))
+    };
+    let ran = parallel::run(plan.jobs, plan.trials.len(), trial, |(at, record)| {
+        let (Some(variant), Some(records)) = (experiment.variants.get(at), records.get_mut(at))
+        else {
+            return ControlFlow::Continue(());
+        };
+        let flow = on_trial(variant, &record);
+        records.push(record);
+        flow
     });
     sandbox.close()?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
+    ran?;
     let ran: usize = records.iter().map(Vec::len).sum();
     let mut result = conclude(experiment, plan.seed, records);
     result.seconds = began.elapsed().as_secs_f64();
@@ -147,6 +102,7 @@ fn command<'a>(program: &'a Path, variant: &Variant, seed: u64) -> Sandboxed<'a>
     Sandboxed {
         program,
         arguments: vec![child::ARGUMENT.into(), (&variant.name).into(), seed.to_string().into()],
+        surroundings: Surroundings::Bare,
         deadline: variant.deadline,
     }
 }
@@ -309,17 +265,5 @@ mod tests {
         let turns = interleave(&[2, 1, 3]);
         assert_eq!(turns, [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (2, 2)]);
         assert!(interleave(&[]).is_empty());
-    }
-
-    #[test]
-    fn a_trial_keeps_its_seed_when_others_change() {
-        let seed = trial_seed(7, "old/outside", 3);
-        assert_eq!(seed, trial_seed(7, "old/outside", 3));
-        let others = [
-            trial_seed(8, "old/outside", 3),
-            trial_seed(7, "old/outside", 4),
-            trial_seed(7, "current/outside", 3),
-        ];
-        assert!(!others.contains(&seed));
     }
 }

@@ -14,6 +14,7 @@
 
 mod crew;
 mod explore;
+mod life;
 mod roster;
 mod signals;
 
