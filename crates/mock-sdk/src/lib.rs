@@ -13,6 +13,7 @@
 //! | [`homeserver`] | a server with the endpoints of a session, and faults on request |
 //! | [`http`] | one request to it, and how it can fail |
 //! | [`matrix_error`] | the errors that it answers with |
+//! | [`watch`] | a key-value store that can be watched, for the experiments that are not about Matrix |
 
 mod background;
 mod backoff;
@@ -22,3 +23,4 @@ pub mod http;
 pub mod matrix_error;
 pub mod store;
 pub mod sync;
+pub mod watch;
