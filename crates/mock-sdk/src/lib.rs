@@ -7,6 +7,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | [`app`] | an application around the client: user interface, requests, globals, files |
 //! | [`client`] | the client, its rooms and timelines, and the tasks of its own |
 //! | [`sync`] | the service that keeps it up to date |
 //! | [`store`] | SQLite behind a pool of connections |
@@ -15,6 +16,7 @@
 //! | [`matrix_error`] | the errors that it answers with |
 //! | [`watch`] | a key-value store that can be watched, for the experiments that are not about Matrix |
 
+pub mod app;
 mod background;
 mod backoff;
 pub mod client;
