@@ -279,6 +279,8 @@ impl App {
         let AppConfig { long_poll, holding, .. } = &self.shared.config;
         let service = SyncService::with_long_poll(client.clone(), *long_poll);
         service.start()?;
+        // What is left of a session before this one is let go here, in a runtime's context.
+        drop(self.globals().all_joined_rooms.take());
         drop(self.globals().sync_service.replace(Some(holding.sync_service(service))));
         drop(self.globals().client.replace(Some(holding.client(client))));
         // Where nobody is looking, nobody has to be shown.

@@ -27,7 +27,8 @@ pub struct Tab {
 /// Something that the user interface does when it next comes to it: at its next frame.
 #[derive(Debug)]
 pub enum Action {
-    /// Shows the rooms. On a desktop the tabs are laid out anew: those of before are dropped.
+    /// Shows the rooms, with empty caches. On a desktop the tabs are laid out anew: those of before
+    /// are dropped. On a phone nobody thinks of them.
     LoggedIn {
         /// Who did.
         user: String,

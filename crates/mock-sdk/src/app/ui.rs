@@ -298,6 +298,8 @@ impl Interface {
     fn handle(&mut self, action: Action, fault: impl FnOnce(Confirmed) -> Option<UiFault>) {
         match action {
             Action::LoggedIn { user } => {
+                caches::clear();
+                drop(self.room.take());
                 if self.mode == Mode::Desktop {
                     drop(mem::take(&mut self.tabs));
                 }

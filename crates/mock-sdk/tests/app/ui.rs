@@ -61,16 +61,19 @@ fn a_confirmation_means_that_it_is_done() {
 }
 
 #[test]
-fn the_next_login_on_a_desktop_drops_the_tabs_of_before() {
+fn the_next_login_lets_go_of_the_rooms_of_before_and_of_the_tabs_only_on_a_desktop() {
     let setting = Setting::new();
     let (app, ui) = setting.logged_in();
     setting.open(&app, ROOM);
-    for (mode, tabs) in [(Mode::Mobile, 1), (Mode::Desktop, 0)] {
+    setting.open(&app, OTHER_ROOM);
+    drop(app.globals().all_joined_rooms.take());
+    for (mode, held) in [(Mode::Mobile, 2), (Mode::Desktop, 0)] {
         app.ui().post(Action::SetMode(mode)).unwrap();
         app.ui().post(Action::LoggedIn { user: format!("{mode:?}") }).unwrap();
         let shown = Shown::Rooms { user: format!("{mode:?}") };
         let screen = setting.screen(&app, "the login", |screen| screen.shown == shown);
-        assert_eq!(screen.tabs.len(), tabs, "{mode:?}");
+        assert_eq!((screen.tabs.len(), screen.cached_rooms), (held, 0), "{mode:?}");
+        assert_eq!((setting.holds.rooms(), setting.holds.timelines()), (held, held), "{mode:?}");
     }
     setting.end(&app, ui);
 }
