@@ -16,14 +16,14 @@ use crate::{failure::Failure, output, workspace::Workspace};
 /// How often it is looked whether the bench has ended: seldom, for it is being measured.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Measure what the kit's signals and tasks cost, with their peers beside them.
+/// Measure what the kit's signals, tasks and teardowns cost, with their peers beside them.
 ///
 /// Builds `crates/bench`, which is no member of the workspace because it builds all the peers, in
 /// release and in a target directory of its own, and runs it with the options given:
 ///
-///   --only NAME…         only these benches (group, turn, drop, latch), or these subjects
+///   --only NAME…         only these benches (group, turn, drop, latch, teardown), or these subjects
 ///   --rounds N           how many rounds
-///   --n N,…              how many tasks or waiters
+///   --n N,…              how many tasks, waiters or connections
 ///   --runtime FLAVOUR    only on current-thread or on multi-thread
 ///   --quick              few rounds, no large numbers
 ///   --slow               slow peers in large numbers as well
@@ -33,7 +33,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// group: spawn until all have registered, and stop until all have ended, per task, for 1 task up to
 /// a million, with the bytes of heap for each. turn: what selecting on the signal adds to a turn of
 /// a loop. drop: what becomes of the tasks when what holds them is dropped without a shutdown.
-/// latch: register, fire and wake, for 1 waiter up to a hundred thousand.
+/// latch: register, fire and wake, for 1 waiter up to a hundred thousand. teardown: a pool of SQLite
+/// connections, from the drop until all are closed.
 ///
 /// All subjects are measured in one process, in interleaved rounds; medians are shown, ratios to a
 /// floor written by hand, and processor time beside wall time. No time is ever asserted: this exits

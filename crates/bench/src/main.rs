@@ -1,4 +1,4 @@
-//! Peers beside us: what a signal, a group of tasks and a latch cost. `bench --help` says what is
+//! Peers beside us: what a signal, a group of tasks, a latch and a teardown cost. `bench --help` says what is
 //! measured; `cargo xtask bench` builds and runs this.
 
 #![deny(unsafe_code)]
@@ -15,6 +15,7 @@ mod output;
 mod plot;
 mod rounds;
 mod task;
+mod teardown;
 mod turn;
 
 use std::{io, process::ExitCode};
@@ -48,8 +49,13 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     let mut output = Output::new(options.format);
-    let benches: [(&str, Bench); 4] =
-        [("group", group::run), ("turn", turn::run), ("drop", dropped::run), ("latch", latch::run)];
+    let benches: [(&str, Bench); 5] = [
+        ("group", group::run),
+        ("turn", turn::run),
+        ("drop", dropped::run),
+        ("latch", latch::run),
+        ("teardown", teardown::run),
+    ];
     for (name, bench) in benches {
         if options.is_bench(name) {
             bench(options, &mut output)?;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::{flavour::Flavour, group::peers::MAKERS, latch, turn};
+use crate::{flavour::Flavour, group::peers::MAKERS, latch, teardown, turn};
 
 /// The benches.
-pub const BENCHES: [&str; 4] = ["group", "turn", "drop", "latch"];
+pub const BENCHES: [&str; 5] = ["group", "turn", "drop", "latch", "teardown"];
 
 /// Measure what the kit costs, with its peers beside it in one process.
 ///
@@ -17,7 +17,8 @@ pub const BENCHES: [&str; 4] = ["group", "turn", "drop", "latch"];
 /// in one for each core at the same time; the cases with `-signal` leave out what `select!` itself
 /// costs. drop: what becomes of the tasks when the thing that holds
 /// them is dropped without a shutdown. latch: all that it takes to have so many waiters register,
-/// to fire, and to have all of them through.
+/// to fire, and to have all of them through. teardown: a pool of so many SQLite connections, from
+/// the drop until all of them are closed, with and without something left to write.
 ///
 /// Subjects are measured in interleaved rounds and medians are shown. A ratio is the median of the
 /// ratios within each round, so that other load on the machine strikes both sides. The floor is the
@@ -25,7 +26,7 @@ pub const BENCHES: [&str; 4] = ["group", "turn", "drop", "latch"];
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench", disable_help_subcommand = true)]
 pub struct Options {
-    /// Only these benches (group, turn, drop, latch), or these subjects (the floor is always there)
+    /// Only these benches (group, turn, drop, latch, teardown), or these subjects (the floor is always there)
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -33,7 +34,7 @@ pub struct Options {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
 
-    /// How many tasks or waiters
+    /// How many tasks, waiters or connections
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub n: Vec<u32>,
 
@@ -125,7 +126,10 @@ impl Options {
 /// All subjects of all benches.
 fn subjects() -> impl Iterator<Item = &'static str> {
     let groups = MAKERS.iter().map(|maker| maker.subject);
-    groups.chain(turn::SUBJECTS.map(|(name, _)| name)).chain(latch::SUBJECTS.map(|(name, _)| name))
+    groups
+        .chain(turn::SUBJECTS.map(|(name, _)| name))
+        .chain(latch::SUBJECTS.map(|(name, _)| name))
+        .chain(teardown::SUBJECTS.map(|(name, _)| name))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A destructor that returned, a future that resolved, a count that reached zero: each is what the
 //! thing says of itself. A connection pool whose last owner is gone says nothing at all, and its
 //! connections may stay open for as long as a task it forgot about lives. The operating system
-//! knows: as long as a connection is open, so is a descriptor on its file. [`open_files`] asks.
+//! knows: as long as a connection is open, so is a descriptor on its file. [`open_files`] asks, and
+//! [`no_open_files`] makes a check of it that a session can be given.
 
 use std::{
     ffi::OsString,
@@ -83,6 +84,66 @@ pub fn open_files(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
     let mut files = list(&below)?;
     files.sort_unstable();
     Ok(files)
+}
+
+/// Why a check does not confirm that something has ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unconfirmed {
+    /// It has not ended: this is left. The answer may be another in a moment.
+    #[error("{0}")]
+    Against(String),
+    /// The check cannot tell, for this reason.
+    #[error("there is no evidence: {0}")]
+    Unavailable(String),
+}
+
+impl From<EvidenceError> for Unconfirmed {
+    fn from(error: EvidenceError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// A check that confirms that this process has no file open below a path, for
+/// [`Builder::evidence`](crate::session::Builder::evidence) or on its own: as [`open_files`] sees
+/// it, on Linux and macOS.
+///
+/// # Errors
+///
+/// The check answers [`Unconfirmed::Against`] with the files that are open, and
+/// [`Unconfirmed::Unavailable`] where [`open_files`] fails.
+///
+/// ```
+/// # #[cfg(any(target_os = "linux", target_os = "macos"))]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sundown::evidence::{Unconfirmed, no_open_files};
+///
+/// let directory = tempfile::tempdir()?;
+/// let is_closed = no_open_files(directory.path());
+///
+/// let file = std::fs::File::create(directory.path().join("store.sqlite3"))?;
+/// assert!(matches!(is_closed(), Err(Unconfirmed::Against(_))));
+///
+/// drop(file);
+/// assert_eq!(is_closed(), Ok(()));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+/// # fn main() {}
+/// ```
+pub fn no_open_files(
+    below: impl Into<PathBuf>,
+) -> impl Fn() -> Result<(), Unconfirmed> + Clone + Send + Sync + 'static {
+    let below = below.into();
+    move || {
+        let files = open_files(&below)?;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+        let (open, names) = (files.len(), names.join(", "));
+        Err(Unconfirmed::Against(format!("{open} open below {}: {names}", below.display())))
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -16,6 +16,8 @@
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
 //! | [`shutdown`] | what every shutdown returns, and shutting down a list of things in order |
+//! | [`mod@teardown`] | drop a value where its destructor can run, and return when all that it started has ended |
+//! | [`session`] | many owners of one resource, torn down once, wherever the last of them dies |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
 
 mod blocking;
@@ -33,13 +35,20 @@ pub mod modelled;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
+#[cfg(not(loom))]
+mod reaper;
 mod registry;
+mod roster;
+#[cfg(not(loom))]
+pub mod session;
 #[cfg(not(loom))]
 pub mod shutdown;
 pub mod stop;
 mod sync;
 #[cfg(not(loom))]
 pub mod task;
+#[cfg(not(loom))]
+pub mod teardown;
 #[cfg(not(loom))]
 mod timer;
 #[cfg(all(feature = "tokio-util", not(loom)))]

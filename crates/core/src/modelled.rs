@@ -1,5 +1,6 @@
 //! The crew as the models see it: what [`task`](crate) and `group` do, with the member's future
-//! returned to be polled by a model's thread instead of spawned on a runtime.
+//! returned to be polled by a model's thread instead of spawned on a runtime. And the roster: what
+//! `session` does, without values.
 
 use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
 
@@ -7,7 +8,9 @@ use crate::{
     crew::{Comer, Crew as Inner, Told},
     latch::Latch,
     registry::Label,
+    roster::Roster as InnerRoster,
     stop::Stop,
+    sync::Arc as ModelledArc,
 };
 
 /// A crew.
@@ -92,6 +95,73 @@ impl Crew {
 }
 
 impl Default for Crew {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The roster of a session.
+#[derive(Clone)]
+pub struct Roster(ModelledArc<InnerRoster>);
+
+impl Roster {
+    /// An open roster without values.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(ModelledArc::new(InnerRoster::new()))
+    }
+
+    /// As `Session::guard`: whether the value was welcome.
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        self.0.enter().is_ok()
+    }
+
+    /// As `Guarded::map`, by somebody who has a handle.
+    pub fn bring(&self) {
+        self.0.bring();
+    }
+
+    /// As the last handle of a value, once the value has been handed over.
+    pub fn leave(&self) {
+        self.0.leave();
+    }
+
+    /// As the beginning of `Session::close`.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Fires when it is closing and every value has left.
+    #[must_use]
+    pub fn closed(&self) -> &Latch {
+        self.0.closed()
+    }
+
+    /// How many values are here.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.0.values()
+    }
+
+    /// A handle is made here.
+    pub fn made(&self, at: &'static Location<'static>) {
+        self.0.made(at);
+    }
+
+    /// A handle that was made here goes.
+    pub fn gone(&self, at: &'static Location<'static>) {
+        self.0.gone(at);
+    }
+
+    /// How many handles there are.
+    #[must_use]
+    pub fn handles(&self) -> usize {
+        self.0.held().iter().map(|(_, handles)| handles).sum()
+    }
+}
+
+impl Default for Roster {
     fn default() -> Self {
         Self::new()
     }

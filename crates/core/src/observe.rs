@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Panicked,
     /// Something still runs.
     TimedOut,
+    /// By all it says itself it has ended, and the evidence does not confirm it.
+    Unconfirmed,
 }
 
 impl Outcome {
@@ -24,6 +26,7 @@ impl Outcome {
             Self::Aborted => "aborted",
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }
@@ -55,5 +58,17 @@ pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_
         %spawned_at,
         at_work,
         "dropped without a shutdown: aborting; call shutdown() or drain() before"
+    );
+}
+
+/// The last owner of a session went away, and nobody knows of it that it has closed.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        component,
+        %made_at,
+        values,
+        "dropped without being closed: its values are torn down, and nobody waits for that; call close() before"
     );
 }

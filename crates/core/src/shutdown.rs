@@ -14,6 +14,7 @@ pub use crate::crew::Panicked;
 use crate::{
     crew::{Crew, Told},
     registry::Label,
+    session::CloseError,
     timer::within,
 };
 
@@ -85,9 +86,12 @@ pub enum ShutdownError {
         /// What was to be shut down. It has been told to stop.
         component: String,
     },
+    /// A session has not closed, or not well.
+    #[error(transparent)]
+    Session(#[from] Box<CloseError>),
 }
 
-fn list(items: &[impl fmt::Display]) -> String {
+pub(crate) fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -13,7 +13,7 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use sundown::{group::TaskGroup, task::BackgroundTask};
+use sundown::{evidence::Unconfirmed, group::TaskGroup, session::Session, task::BackgroundTask};
 use tokio::runtime::Builder;
 use tracing::{
     Event, Subscriber,
@@ -169,4 +169,55 @@ fn a_task_that_had_ended_is_dropped_without_a_word() {
         drop(task);
     });
     assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[test]
+fn a_session_that_closes_is_an_event_and_a_count_and_its_end_is_silent() {
+    let lines = observed(async || {
+        let session = Session::new("matrix").unwrap();
+        drop(session.guard(()).unwrap());
+        session.close(PLENTY).await.unwrap();
+    });
+    assert_eq!(
+        lines,
+        [
+            r#"DEBUG message=shut down component="matrix" outcome="graceful""#,
+            "sundown_shutdown_total{component=matrix,outcome=graceful} +1",
+            "sundown_shutdown_seconds{component=matrix} recorded",
+        ]
+    );
+}
+
+#[test]
+fn a_session_that_is_held_or_not_confirmed_is_told_apart() {
+    let lines = observed(async || {
+        let session = Session::new("held").unwrap();
+        let _guard = session.guard(()).unwrap();
+        session.close(Duration::ZERO).await.unwrap_err();
+        let check = || Err(Unconfirmed::Unavailable("no list".to_owned()));
+        let session = Session::builder("blind").evidence(check).start().unwrap();
+        session.close(PLENTY).await.unwrap_err();
+    });
+    let totals: Vec<_> = lines.iter().filter(|line| line.contains("_total")).collect();
+    assert_eq!(
+        totals,
+        [
+            "sundown_shutdown_total{component=held,outcome=timed_out} +1",
+            "sundown_shutdown_total{component=blind,outcome=unconfirmed} +1",
+        ]
+    );
+}
+
+#[test]
+fn a_session_that_is_dropped_unclosed_is_named() {
+    let lines = observed(async || {
+        let session = Session::new("forgotten").unwrap();
+        let _guard = session.guard(()).unwrap();
+        drop(session.clone());
+        drop(session);
+    });
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.starts_with("WARN message=dropped without being closed"), "{line}");
+    assert!(line.contains(r#"component="forgotten""#) && line.contains("values=1"), "{line}");
+    assert!(line.contains("tests/observed.rs"), "{line}");
 }

@@ -1,0 +1,86 @@
+//! The driving thread. It polls the tasks that destructors spawn, *if there are any*, or if somebody
+//! may be waiting for a timer; otherwise it keeps still, so that one can know that nothing is left
+//! ([`quiet`](super::quiet)).
+
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::{Handle, Runtime};
+
+use super::Shared;
+use crate::sync::Arc;
+
+/// How often to look whether there is a task to drive, while a destructor or a closure runs.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// For how long a destructor or a closure runs without anything being driven: it may be waiting for
+/// a timer.
+const WITHHELD: Duration = Duration::from_millis(5);
+
+/// Runs until nothing more is to come and nothing is left.
+pub(super) fn drive(runtime: &Runtime, shared: &Arc<Shared>) {
+    while is_needed(shared, runtime.handle()) {
+        shared.lock().quiet.drive(true);
+        runtime.block_on(until_still(shared, runtime.handle()));
+        shared.lock().quiet.drive(false);
+        shared.post_fence(runtime.handle());
+    }
+}
+
+/// Waits, without driving, until the driver is needed; `false` once it never will be.
+fn is_needed(shared: &Shared, handle: &Handle) -> bool {
+    let mut withheld_since = None;
+    let mut state = shared.lock();
+    loop {
+        if state.is_settled() {
+            if state.ended {
+                return false;
+            }
+            withheld_since = None;
+            state = match shared.changed.wait(state) {
+                Ok(state) => state,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+            continue;
+        }
+        let since = *withheld_since.get_or_insert_with(Instant::now);
+        if handle.metrics().num_alive_tasks() > 0 || since.elapsed() >= WITHHELD {
+            return true;
+        }
+        state = shared.wait(state, LOOK);
+    }
+}
+
+/// Waits, driving, until no value is being dropped, no closure is left, by what is known, and no
+/// task is alive.
+async fn until_still(shared: &Shared, handle: &Handle) {
+    poll_fn(|context| {
+        let mut state = shared.lock();
+        let tasks = handle.metrics().num_alive_tasks() > 0;
+        if !tasks && state.all_dropped() && state.quiet.is_behind_the_fence() {
+            return Poll::Ready(());
+        }
+        state.driver = Some(context.waker().clone());
+        // Only where there is a task that can be the last to end: the runtime tells of it whenever
+        // it has nothing to poll, and would go round in circles.
+        state.driver_idle = tasks.then(|| context.waker().clone());
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Shared {
+    /// The runtime has nothing to poll: now is when the last task may have ended.
+    pub(super) fn parking(&self) {
+        // The hook is called in the context of its runtime.
+        if Handle::try_current().is_ok_and(|handle| handle.metrics().num_alive_tasks() == 0) {
+            let waker = self.lock().driver_idle.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    env,
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    panic,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
+use sundown::teardown::{TeardownError, teardown};
+use tokio::task::spawn_blocking;
+
+/// A user that is not root: root has no limit.
+const NOBODY: u32 = 65_534;
+
+const PLENTY: Duration = Duration::from_secs(60);
+
+const CHILDREN: [(&str, fn()); 2] = [
+    ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
+    ("descriptors_run_out_before_a_teardown", descriptors_run_out),
+];
+
+pub fn main() {
+    if let Some(name) = env::args().nth(1).filter(|name| !name.starts_with('-')) {
+        let child = CHILDREN.iter().find(|(known, _)| *known == name);
+        return child.expect("a test of this name").1();
+    }
+    // Where another user, to whom the limit on threads applies, can execute it.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("exhaustion");
+    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    for (name, _) in CHILDREN {
+        let mut child = Command::new(&program);
+        if getuid().is_root() {
+            child.uid(NOBODY).gid(NOBODY);
+        }
+        let status = child.arg(name).current_dir(directory.path()).status().unwrap();
+        assert!(status.success(), "{name}: {status}");
+        println!("test {name} ... ok");
+    }
+}
+
+/// Like a pool with three idle connections: two panics in its destructor are an abort.
+struct Pool {
+    closed: Arc<AtomicUsize>,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for _ in 0..3 {
+            let closed = Arc::clone(&self.closed);
+            spawn_blocking(move || closed.fetch_add(1, Ordering::SeqCst));
+        }
+    }
+}
+
+/// What becomes of a pool: `true` if it was closed, `false` if it came back as it was.
+fn closed_or_back() -> bool {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let result = teardown(Pool { closed: Arc::clone(&closed) }, PLENTY);
+    let count = closed.load(Ordering::SeqCst);
+    match result {
+        Ok(_) => {
+            assert_eq!(count, 3);
+            true
+        }
+        Err(TeardownError::NoThread { value, .. }) => {
+            assert_eq!(count, 0, "the destructor has begun");
+            std::mem::forget(value);
+            false
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn limit(resource: Resource, current: u64) {
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current: Some(current), maximum }).unwrap();
+}
+
+/// The limit is on the threads of a user, however many those are already: so it goes up from one,
+/// until three more fit.
+fn threads_run_out() {
+    // Tokio reports the last of the three by a panic, which is caught; not every time, please.
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !panic.to_string().contains("OS can't spawn worker thread") {
+            report(panic);
+        }
+    }));
+    let mut back = 0;
+    for threads in 1..getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX) {
+        limit(Resource::Nproc, threads);
+        if closed_or_back() {
+            break;
+        }
+        back += 1;
+    }
+    assert!(back >= 3, "it ran out of threads {back} times, and can do so in three places");
+}
+
+/// With sockets among its features, a runtime needs descriptors.
+fn descriptors_run_out() {
+    limit(Resource::Nofile, 3);
+    assert!(!closed_or_back());
+    limit(Resource::Nofile, 64);
+    assert!(closed_or_back());
+}

@@ -1,0 +1,14 @@
+//! Where the system gives no more threads or descriptors, a value that cannot be torn down comes
+//! back, and its destructor has not been begun.
+//!
+//! Limits hold for a process, so each test is one: this program starts itself again for it.
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod exhausted;
+
+fn main() {
+    #[cfg(all(target_os = "linux", not(loom)))]
+    exhausted::main();
+    #[cfg(not(all(target_os = "linux", not(loom))))]
+    println!("skipped: limits are set on Linux only");
+}

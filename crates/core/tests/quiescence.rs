@@ -1,0 +1,184 @@
+//! Nothing that a destructor starts ends after its teardown did: for random trees of tasks, closers,
+//! timers and what these start in their turn. And the usual way to wait, one fence, is not that.
+#![cfg(not(loom))]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
+};
+use sundown::{latch::Latch, teardown::teardown};
+use tokio::{
+    runtime::{Builder, Handle},
+    task::{spawn, spawn_blocking, yield_now},
+    time::sleep,
+};
+
+const PLENTY: Duration = Duration::from_secs(60);
+
+/// Something that a destructor starts, and what that starts before it ends.
+#[derive(Clone, Debug)]
+struct Node {
+    kind: Kind,
+    children: Vec<Node>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// A task that yields so often.
+    Task { yields: u8 },
+    /// A task that sleeps for so many quarters of a millisecond.
+    Timer { quarters: u8 },
+    /// A task that waits for a closer.
+    TaskOnCloser,
+    /// A closer.
+    Closer,
+    /// A closer that gives way so often.
+    SlowCloser { yields: u8 },
+    /// A closer that blocks on a timer.
+    CloserOnTimer,
+}
+
+/// How many nodes have been started, and how many of them have ended.
+#[derive(Default)]
+struct Tally {
+    started: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+/// A node that runs; it has ended when this is dropped.
+struct Running(Arc<Tally>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn start(nodes: Vec<Node>, tally: &Arc<Tally>) {
+    for Node { kind, children } in nodes {
+        tally.started.fetch_add(1, Ordering::SeqCst);
+        let running = Running(Arc::clone(tally));
+        // What a node starts, it starts last, before it ends.
+        let finish = move || start(children, &running.0);
+        match kind {
+            Kind::Task { yields } => drop(spawn(async move {
+                for _ in 0..yields {
+                    yield_now().await;
+                }
+                finish();
+            })),
+            Kind::Timer { quarters } => drop(spawn(async move {
+                sleep(Duration::from_micros(250) * u32::from(quarters)).await;
+                finish();
+            })),
+            Kind::TaskOnCloser => drop(spawn(async move {
+                let _ = spawn_blocking(|| ()).await;
+                finish();
+            })),
+            Kind::Closer => drop(spawn_blocking(finish)),
+            Kind::SlowCloser { yields } => drop(spawn_blocking(move || {
+                for _ in 0..yields {
+                    thread::yield_now();
+                }
+                finish();
+            })),
+            Kind::CloserOnTimer => drop(spawn_blocking(move || {
+                Handle::current().block_on(sleep(Duration::from_micros(250)));
+                finish();
+            })),
+        }
+    }
+}
+
+/// Starts the nodes when it is dropped.
+struct Starts(Vec<Node>, Arc<Tally>);
+
+impl Drop for Starts {
+    fn drop(&mut self) {
+        start(std::mem::take(&mut self.0), &self.1);
+    }
+}
+
+fn forest() -> impl Strategy<Value = Vec<Node>> {
+    let kind = prop_oneof![
+        (0..20_u8).prop_map(|yields| Kind::Task { yields }),
+        (0..8_u8).prop_map(|quarters| Kind::Timer { quarters }),
+        Just(Kind::TaskOnCloser),
+        Just(Kind::Closer),
+        (0..50_u8).prop_map(|yields| Kind::SlowCloser { yields }),
+        Just(Kind::CloserOnTimer),
+    ];
+    let leaf = kind.clone().prop_map(|kind| Node { kind, children: Vec::new() });
+    let node = leaf.prop_recursive(5, 24, 3, move |below| {
+        (kind.clone(), prop::collection::vec(below, 0..3))
+            .prop_map(|(kind, children)| Node { kind, children })
+    });
+    prop::collection::vec(node, 0..5)
+}
+
+/// Whether everything that the nodes start has ended when `tear_down` returns.
+fn all_ended(nodes: Vec<Node>, tear_down: impl Fn(Starts)) -> Result<(), TestCaseError> {
+    let tally = Arc::new(Tally::default());
+    tear_down(Starts(nodes, Arc::clone(&tally)));
+    // In this order: what is started between the two shows as not ended.
+    let ended = tally.ended.load(Ordering::SeqCst);
+    prop_assert_eq!(tally.started.load(Ordering::SeqCst), ended);
+    Ok(())
+}
+
+fn runner() -> TestRunner {
+    TestRunner::new(Config {
+        cases: 300,
+        rng_seed: RngSeed::Fixed(20_261_121),
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Config::default()
+    })
+}
+
+#[test]
+fn nothing_ends_after_a_teardown_did() {
+    runner()
+        .run(&forest(), |nodes| {
+            all_ended(nodes, |value| {
+                teardown(value, PLENTY).unwrap();
+            })
+        })
+        .unwrap();
+}
+
+/// How it is usually done: one closure behind those that are known, then no task.
+fn single_fence(value: Starts) {
+    let runtime =
+        Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).enable_time().build();
+    let runtime = runtime.unwrap();
+    {
+        let _context = runtime.enter();
+        drop(value);
+    }
+    let fence = Arc::new(Latch::new());
+    let passing = Arc::clone(&fence);
+    runtime.spawn_blocking(move || passing.fire());
+    assert!(fence.wait_timeout(PLENTY));
+    while runtime.metrics().num_alive_tasks() > 0 {
+        thread::yield_now();
+    }
+    // What is left is not to be waited for by accident.
+    runtime.shutdown_background();
+}
+
+#[test]
+fn with_a_single_fence_something_does() {
+    let found = runner().run(&forest(), |nodes| all_ended(nodes, single_fence));
+    assert!(matches!(found, Err(TestError::Fail(..))), "{found:?}");
+}

@@ -1,0 +1,137 @@
+//! Destructors that do what they should not, or what one would not expect of them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use sundown::{latch::Latch, session::CloseError, teardown::teardown};
+use tokio::task::{spawn, spawn_blocking};
+
+use crate::{PLENTY, SHORT, on_drop, pool, session};
+
+#[test]
+fn a_destructor_that_panics_is_told_of_and_the_others_are_torn_down() {
+    let (session, (pool, closed)) = (session(), pool());
+    drop(session.guard(on_drop(|| panic!("no connection to lose"))).unwrap());
+    drop(session.guard(pool).unwrap());
+    for _ in 0..2 {
+        let error = session.close_blocking(PLENTY).unwrap_err();
+        let CloseError::Panicked { panicked, .. } = &error else { panic!("{error}") };
+        assert_eq!(panicked, &["no connection to lose"]);
+        assert_eq!(closed(), 2);
+    }
+}
+
+#[test]
+fn a_destructor_that_blocks_is_reported_at_the_limit_and_waited_for_again() {
+    let (session, (pool, closed), latch) = (session(), pool(), Arc::new(Latch::new()));
+    let (begins, begun) = mpsc::channel();
+    let blocks = session.guard(on_drop({
+        let latch = Arc::clone(&latch);
+        move || {
+            begins.send(()).unwrap();
+            assert!(latch.wait_timeout(PLENTY));
+        }
+    }));
+    drop(blocks.unwrap());
+    begun.recv().unwrap();
+    // It waits behind the first.
+    drop(session.guard(pool).unwrap());
+    let error = session.close_blocking(SHORT).unwrap_err();
+    let CloseError::StillRunning { elapsed, unfinished, .. } = error else { panic!("{error}") };
+    assert!(elapsed >= SHORT && unfinished.destructor_running, "{unfinished:?}");
+    assert_eq!((unfinished.waiting, unfinished.tasks, closed()), (1, 0, 0));
+    latch.fire();
+    session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed(), 2);
+}
+
+#[test]
+fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
+    fn again(stop: Arc<AtomicBool>) {
+        if !stop.load(Ordering::SeqCst) {
+            spawn(async move { again(stop) });
+        }
+    }
+    let (session, stop) = (session(), Arc::new(AtomicBool::new(false)));
+    let value = on_drop({
+        let stop = Arc::clone(&stop);
+        move || again(stop)
+    });
+    drop(session.guard(value).unwrap());
+    let error = session.close_blocking(SHORT).unwrap_err();
+    assert!(matches!(error, CloseError::StillRunning { .. }), "{error}");
+    stop.store(true, Ordering::SeqCst);
+    session.close_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn a_value_may_hold_handles_and_its_destructor_drop_them() {
+    let (session, (pool, closed)) = (session(), pool());
+    let inner = session.guard(pool).unwrap();
+    let outer = session.guard(on_drop({
+        let inner = inner.clone();
+        // In a task that the destructor starts, of all places.
+        move || drop(spawn(async move { drop(inner.map(|_| ())) }))
+    }));
+    drop(outer.unwrap().map(|_| inner));
+    session.close_blocking(PLENTY).unwrap();
+    assert_eq!((closed(), session.values()), (2, 0));
+}
+
+#[test]
+fn a_close_from_inside_is_an_error_and_not_a_deadlock() {
+    let (session, (told, heard)) = (session(), mpsc::channel());
+    let value = on_drop({
+        let session = session.clone();
+        move || {
+            told.send(session.close_blocking(Duration::MAX)).unwrap();
+            told.send(futures::executor::block_on(session.close(Duration::MAX))).unwrap();
+            let (in_task, in_closer, tell) = (session.clone(), session, told.clone());
+            spawn(async move { told.send(in_task.close(Duration::MAX).await).unwrap() });
+            spawn_blocking(move || tell.send(in_closer.close_blocking(Duration::MAX)).unwrap());
+        }
+    });
+    drop(session.guard(value).unwrap());
+    session.close_blocking(PLENTY).unwrap();
+    let results: Vec<_> = heard.iter().collect();
+    assert_eq!(results.len(), 4);
+    for result in results {
+        assert!(matches!(result, Err(CloseError::FromInside { .. })), "{result:?}");
+    }
+}
+
+#[test]
+fn a_destructor_may_tear_down_and_use_a_session_of_its_own() {
+    let (outer, (torn, torn_closed), (guarded, guarded_closed)) = (session(), pool(), pool());
+    let value = on_drop(move || {
+        teardown(torn, PLENTY).unwrap();
+        let inner = session();
+        drop(inner.guard(guarded).unwrap());
+        inner.close_blocking(PLENTY).unwrap();
+    });
+    drop(outer.guard(value).unwrap());
+    outer.close_blocking(PLENTY).unwrap();
+    assert_eq!((torn_closed(), guarded_closed()), (2, 2));
+}
+
+#[test]
+fn a_value_may_be_the_last_owner_of_its_own_session() {
+    let (session, latch) = (session(), Arc::new(Latch::new()));
+    let value = on_drop({
+        let (session, latch) = (session.clone(), Arc::clone(&latch));
+        move || {
+            drop(session);
+            spawn_blocking(move || latch.fire());
+        }
+    });
+    let guard = session.guard(value).unwrap();
+    drop(session);
+    drop(guard);
+    assert!(latch.wait_timeout(PLENTY));
+}
