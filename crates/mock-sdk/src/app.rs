@@ -64,7 +64,7 @@ pub mod ui;
 use action::{Action, Mode};
 use files::{FilesError, SessionFiles, StoredSession};
 use globals::{Global, Globals};
-use held::{Holding, Plainly};
+use held::{Holding, NotHeld, Plainly};
 use requests::WorkerState;
 use ui::{EventLoop, Ui, UiGone};
 
@@ -84,6 +84,9 @@ pub enum AppError {
     /// A file could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// What came from the SDK could not be held as it should.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
     /// There is no user interface any more.
     #[error(transparent)]
     Ui(#[from] UiGone),
@@ -206,7 +209,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`AppError`]. Where the login cannot be remembered, it is undone.
+    /// [`AppError`]. Where the login cannot be remembered, or the client not be held, it is undone.
     pub async fn log_in(&self, user: &str, password: &str) -> Result<String, AppError> {
         self.not_logged_in()?;
         let stores = self.files().new_stores()?;
@@ -218,13 +221,15 @@ impl App {
                 return Err(error.into());
             }
         };
-        if let Err(error) = self.remember(&session, stores) {
-            // Where this fails too, a token is left that nobody has.
+        let begun = self.remember(&session, stores).and_then(|()| self.begin(client.clone()));
+        if let Err(error) = begun {
+            // Where this fails too, a token is left that nobody uses, or a user's id that stands for
+            // nobody: the next start finds out.
             let _ = client.matrix_auth().logout().await;
+            let _ = self.files().delete_latest_user_id();
             client.close().await?;
             return Err(error);
         }
-        self.begin(client)?;
         Ok(session.user)
     }
 
@@ -241,11 +246,11 @@ impl App {
             return Ok(None);
         };
         let client = self.client(&stores).await?;
-        if let Err(error) = client.matrix_auth().restore(session).await {
+        let restored = client.matrix_auth().restore(session).await.map_err(AppError::from);
+        if let Err(error) = restored.and_then(|()| self.begin(client.clone())) {
             client.close().await?;
-            return Err(error.into());
+            return Err(error);
         }
-        self.begin(client)?;
         Ok(Some(user))
     }
 
@@ -279,10 +284,12 @@ impl App {
         let AppConfig { long_poll, holding, .. } = &self.shared.config;
         let service = SyncService::with_long_poll(client.clone(), *long_poll);
         service.start()?;
+        let service = holding.sync_service(service)?;
+        let client = holding.client(client)?;
         // What is left of a session before this one is let go here, in a runtime's context.
         drop(self.globals().all_joined_rooms.take());
-        drop(self.globals().sync_service.replace(Some(holding.sync_service(service))));
-        drop(self.globals().client.replace(Some(holding.client(client))));
+        drop(self.globals().sync_service.replace(Some(service)));
+        drop(self.globals().client.replace(Some(client)));
         // Where nobody is looking, nobody has to be shown.
         let _ = self.ui().post(Action::LoggedIn { user });
         Ok(())

@@ -1,6 +1,6 @@
 //! How an application holds what it got from the SDK.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{error::Error, fmt, ops::Deref, sync::Arc};
 
 use crate::{
     client::{Client, Room, Timeline},
@@ -60,16 +60,41 @@ impl<T: fmt::Debug> fmt::Debug for Held<T> {
     }
 }
 
+/// A handle could not be held as it should: its session has been closed, say. What was to be held is
+/// dropped with this.
+#[derive(Debug, thiserror::Error)]
+#[error("a handle of the client cannot be held: {0}")]
+pub struct NotHeld(#[from] pub Box<dyn Error + Send + Sync>);
+
 /// Decides how an application holds whatever it gets from the SDK.
 pub trait Holding: Send + Sync {
     /// The client, right after it was made.
-    fn client(&self, client: Client) -> Held<Client>;
+    ///
+    /// # Errors
+    ///
+    /// [`NotHeld`], as for all of these.
+    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld>;
+
     /// Its sync service.
-    fn sync_service(&self, service: SyncService) -> Held<SyncService>;
+    ///
+    /// # Errors
+    ///
+    /// [`NotHeld`].
+    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld>;
+
     /// A room of it.
-    fn room(&self, room: Room) -> Held<Room>;
+    ///
+    /// # Errors
+    ///
+    /// [`NotHeld`].
+    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld>;
+
     /// A timeline of such a room.
-    fn timeline(&self, timeline: Timeline) -> Held<Timeline>;
+    ///
+    /// # Errors
+    ///
+    /// [`NotHeld`].
+    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld>;
 }
 
 /// Holds everything plainly, as the application of the write-up does.
@@ -77,19 +102,19 @@ pub trait Holding: Send + Sync {
 pub struct Plainly;
 
 impl Holding for Plainly {
-    fn client(&self, client: Client) -> Held<Client> {
-        Held::plainly(client)
+    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
+        Ok(Held::plainly(client))
     }
 
-    fn sync_service(&self, service: SyncService) -> Held<SyncService> {
-        Held::plainly(service)
+    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
+        Ok(Held::plainly(service))
     }
 
-    fn room(&self, room: Room) -> Held<Room> {
-        Held::plainly(room)
+    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
+        Ok(Held::plainly(room))
     }
 
-    fn timeline(&self, timeline: Timeline) -> Held<Timeline> {
-        Held::plainly(timeline)
+    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
+        Ok(Held::plainly(timeline))
     }
 }

@@ -124,10 +124,11 @@ async fn carry_out(app: &App, request: Request) -> Result<(), AppError> {
         Request::Open { room } => {
             let room = app.room(&room).await?;
             let holding = &app.shared.config.holding;
-            let timeline = holding.timeline(room.timeline(EVENTS).await?);
+            let timeline = holding.timeline(room.timeline(EVENTS).await?)?;
             let (id, joined) = (room.id().to_owned(), timeline.clone());
+            let room = holding.room(room)?;
             drop(globals.all_joined_rooms.change(|rooms| rooms.insert(id, joined)));
-            app.ui().post(Action::Open(Tab { room: holding.room(room), timeline }))?;
+            app.ui().post(Action::Open(Tab { room, timeline }))?;
         }
         Request::Send { room, body } => {
             app.room(&room).await?.send(body).await?;

@@ -10,7 +10,7 @@ use mock_sdk::{
     app::{
         App, AppConfig,
         action::Action,
-        held::{Held, Holding, Plainly},
+        held::{Held, Holding, NotHeld, Plainly},
         requests::Request,
         ui::{Screen, UiThread},
     },
@@ -60,20 +60,20 @@ fn watched<T: Send + Sync + 'static>(value: T, alive: &Mutex<Vec<Weak<T>>>) -> H
 }
 
 impl Holding for Holds {
-    fn client(&self, client: Client) -> Held<Client> {
+    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
         Plainly.client(client)
     }
 
-    fn sync_service(&self, service: SyncService) -> Held<SyncService> {
+    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
         Plainly.sync_service(service)
     }
 
-    fn room(&self, room: Room) -> Held<Room> {
-        watched(room, &self.rooms)
+    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
+        Ok(watched(room, &self.rooms))
     }
 
-    fn timeline(&self, timeline: Timeline) -> Held<Timeline> {
-        watched(timeline, &self.timelines)
+    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
+        Ok(watched(timeline, &self.timelines))
     }
 }
 
