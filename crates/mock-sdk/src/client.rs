@@ -312,9 +312,17 @@ impl Client {
             return;
         }
         // What could not be started, because the client is closing, is not missed.
-        let _ = self.spawn(self.clone().initialize());
+        let client = self.clone();
+        let _ = self.spawn(|task| async move {
+            task.unless_stopped(client.initialize()).await;
+        });
         if self.inner.sending.raise() {
-            let _ = self.spawn(self.clone().keep_sending());
+            let client = self.clone();
+            // Broken off between the server's answer and the note of it, a message is sent again by
+            // the next client, and taken once.
+            let _ = self.spawn(|task| async move {
+                task.unless_stopped(client.keep_sending()).await;
+            });
         }
         self.inner.queue.notify_one();
     }
@@ -335,10 +343,13 @@ impl Client {
     }
 
     /// Spawns a task that [`Client::close`] ends.
-    pub(crate) fn spawn(
+    pub(crate) fn spawn<F>(
         &self,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<Arc<Background>, ClientError> {
+        work: impl FnOnce(Arc<Background>) -> F,
+    ) -> Result<Arc<Background>, ClientError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut background = lock(&self.inner.background);
         if self.inner.closing.is_raised() {
             return Err(ClientError::Closed);

@@ -94,21 +94,23 @@ impl SyncService {
             return Ok(());
         }
         let run = Run::begin(client.clone(), *long_poll, Arc::clone(state));
-        let task = client.spawn(async move {
+        let task = client.spawn(|task| async move {
             // Two at once would write over each other's position.
             if let Some(before) = before {
                 before.ended().await;
             }
-            run.run().await;
+            run.run(&task).await;
         })?;
         *current = Some(task);
         Ok(())
     }
 
-    /// Stops it, and returns when its task has ended: no request is under way then, and no clone of
-    /// the client is left in it. Every caller waits. Where it does not run, nothing happens.
+    /// Stops it, and returns when its task has ended: no request is under way then, what had been
+    /// answered is written, and no clone of the client is left in it. Every caller waits. Where it
+    /// does not run, nothing happens.
     ///
-    /// What the server was about to answer is asked for again at the next start.
+    /// What the server was about to answer is asked for again at the next start. A store that another
+    /// process has locked is waited for, as long as it waits itself: 10 seconds.
     pub async fn stop(&self) {
         let current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(task) = current {
@@ -141,6 +143,14 @@ impl fmt::Debug for SyncService {
     }
 }
 
+/// What one turn of the loop came to.
+enum Turn {
+    /// The server has answered, and that is written.
+    Written,
+    /// It was told to stop before there was an answer.
+    Stopped,
+}
+
 /// One run of the loop.
 struct Run {
     client: Client,
@@ -155,14 +165,16 @@ impl Run {
         Self { client, long_poll, state }
     }
 
-    async fn run(self) {
+    async fn run(self, task: &Background) {
         // The run before this one may have said that it stopped since.
         self.state.send_replace(SyncState::Running);
         let mut backoff = Backoff::new();
         let mut failures = 0;
         loop {
-            match self.once().await {
-                Ok(()) => {
+            match self.once(task).await {
+                // A client that is being closed has told this task to stop, or is about to.
+                Ok(Turn::Stopped) | Err(ClientError::Closed) => return,
+                Ok(Turn::Written) => {
                     backoff.succeeded();
                     failures = 0;
                     self.state.send_if_modified(|state| {
@@ -177,7 +189,10 @@ impl Run {
                     failures += 1;
                     tracing::debug!(%error, failures, "the sync waits to try again");
                     self.state.send_replace(SyncState::Offline { failures });
-                    tokio::time::sleep(backoff.wait(error.retry_after())).await;
+                    let wait = tokio::time::sleep(backoff.wait(error.retry_after()));
+                    if task.unless_stopped(wait).await.is_none() {
+                        return;
+                    }
                 }
                 Err(error) => {
                     self.state.send_replace(SyncState::Failed(Arc::new(error)));
@@ -187,21 +202,25 @@ impl Run {
         }
     }
 
-    /// Asks once, and writes down what has happened.
-    async fn once(&self) -> Result<(), ClientError> {
+    /// Asks once, and writes down what has happened. Only the asking is broken off by a stop: what
+    /// has been begun in a store goes on there, whether it is waited for or not.
+    async fn once(&self, task: &Background) -> Result<Turn, ClientError> {
         let stores = self.client.open_store()?;
         let position = stores.event_cache.position().await?;
         let since = position.map(|position| format!("&since={position}")).unwrap_or_default();
         // The first answer is everything there is: nothing to wait for.
         let wait = if since.is_empty() { Duration::ZERO } else { self.long_poll };
         let path = format!("/_matrix/client/v3/sync?timeout={}{since}", wait.as_millis());
-        let batch = match self.client.long_poll(&path, wait).await {
+        let asked = task.unless_stopped(self.client.long_poll(&path, wait)).await;
+        let Some(answered) = asked else { return Ok(Turn::Stopped) };
+        let batch = match answered {
             Ok(answer) => batch(&answer)?,
             Err(ClientError::Http(error))
                 if error.refusal().is_some_and(|e| e.code == ErrorCode::UnknownPosition) =>
             {
                 // Another server, or one that has lost its memory: from the beginning.
-                return Ok(stores.event_cache.forget_position().await?);
+                stores.event_cache.forget_position().await?;
+                return Ok(Turn::Written);
             }
             Err(error) => return Err(error),
         };
@@ -209,7 +228,8 @@ impl Run {
         for room in &batch.rooms {
             stores.state.save_room(room.clone()).await?;
         }
-        Ok(stores.event_cache.apply(batch).await?)
+        stores.event_cache.apply(batch).await?;
+        Ok(Turn::Written)
     }
 }
 

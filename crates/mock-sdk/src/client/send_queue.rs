@@ -23,7 +23,7 @@ impl Client {
 
     /// Sends what is queued, in order, and returns when the server has all of it. A message that it
     /// refuses for good is noted as refused and passed over. What a repetition sends twice, after an
-    /// answer that was lost, the server takes once.
+    /// answer that was lost, the server takes once, as long as the login is the same.
     ///
     /// A client with background tasks does this by itself.
     ///

@@ -6,6 +6,7 @@ use mock_sdk::{
     client::{Client, ClientError},
     homeserver::{Endpoint, Fault},
     matrix_error::{ErrorCode, MatrixError},
+    store::rusqlite,
     sync::{SyncService, SyncState},
 };
 use tokio::runtime::Builder;
@@ -99,6 +100,36 @@ async fn started_while_it_stops_it_runs_again() {
 
 fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_what_is_being_written_and_the_next_start_for_the_stop() {
+    let setting = Setting::new();
+    let client = setting.logged_in().await;
+    let sync = SyncService::with_long_poll(client.clone(), PLENTY);
+    sync.start().unwrap();
+    asked(&setting, 2).await;
+    // Another process writes to the store, and takes its time.
+    let other = rusqlite::Connection::open(client.store().event_cache.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    setting.server.say(ROOM, "other", "hello");
+    let answered = async {
+        // The rooms are written first, to the other store.
+        while client.store().event_cache.connections().idle > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the write", answered).await;
+    let mut stop = Box::pin(sync.stop());
+    assert!(tokio::time::timeout(SHORT, &mut stop).await.is_err(), "it waits for the write");
+    sync.start().unwrap();
+    let third = setting.server.until(|server| server.count(Endpoint::Sync) > 2);
+    assert!(tokio::time::timeout(SHORT, third).await.is_err(), "the next run waits for the end");
+    other.execute_batch("ROLLBACK").unwrap();
+    soon("the stop", stop).await;
+    assert_eq!(bodies(&client).await, ["hello"]);
+    asked(&setting, 3).await;
+    sync.stop().await;
 }
 
 #[tokio::test]
