@@ -19,9 +19,10 @@ use shard::{Entry, NONE, Shard};
 /// How many are woken between one lock and the next.
 const WOKEN: usize = 16;
 
-/// The state of the registry stands in the two high bits of a word, the number of shards with members
-/// in the others: one atomic, so that "nobody is left" and "nobody comes any more" become true at
-/// once. Here: anybody may come.
+// The state of the registry stands in the two high bits of a word, the number of shards with members
+// in the others: one atomic, so that "nobody is left" and "nobody comes any more" become true at once.
+
+/// Anybody may come, and it stays open when all have left.
 const OPEN: usize = 0;
 /// It ends with its members: when none is left it is closed.
 const CLOSING: usize = 1 << (usize::BITS - 2);
@@ -183,7 +184,7 @@ impl Registry {
         is_last && self.close_if_empty()
     }
 
-    /// Ends with the members who are here. Returns whether there are none, so that this closed it.
+    /// From here on, the last member who leaves closes the registry.
     pub(crate) fn begin_to_close(&self) {
         // AcqRel: who comes in later sees what was done before.
         self.occupied.fetch_or(CLOSING, Ordering::AcqRel);
