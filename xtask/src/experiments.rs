@@ -1,7 +1,7 @@
 //! `cargo xtask experiments`: runs the experiments and holds what they find against the snapshots.
 
+pub mod again;
 mod binary;
-mod build;
 mod conversation;
 mod difference;
 mod list;
@@ -21,20 +21,23 @@ use std::{
 
 use lab::{guardian::Guardian, interrupt::Interrupt, results::Declaration};
 
-pub use self::options::Options;
+pub use self::options::{Format, Options};
 use self::{
     binary::{Binary, Trouble},
-    options::Format,
     progress::Progress,
     report::{Finding, Report},
     snapshots::Snapshots,
 };
 use crate::{
+    build::build,
     failure::Failure,
     output,
     results::{self, Meta, Results},
     workspace::{Source, Workspace},
 };
+
+/// The package that holds the experiments.
+const PACKAGE: &str = "experiments";
 
 /// What a run needs at every step.
 struct Run<'a> {
@@ -55,14 +58,14 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
     let chosen = selection::choose(&sources, &options.only)?;
     let snapshots = Snapshots::at(snapshot_folder(options, workspace));
     if options.list {
-        return list::run(&begin(options, workspace)?, &chosen);
+        return list::run(&begin(options, workspace, Interrupt::install()?)?, &chosen);
     }
     let path = results_path(options, workspace)?;
     results::check_writable(&path)?;
     if !options.merge.is_empty() {
         return merge::run(options, workspace, &sources, &snapshots, &path);
     }
-    let run = begin(options, workspace)?;
+    let run = begin(options, workspace, Interrupt::install()?)?;
     let meta = Meta::now(workspace, run.seed, options.quick, options.trials);
     let declared = run.declarations(&chosen)?;
     let findings = run.experiments(&declared, &snapshots)?;
@@ -80,8 +83,12 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
 }
 
 /// Gets ready to start processes.
-fn begin<'a>(options: &'a Options, workspace: &'a Workspace) -> Result<Run<'a>, Failure> {
-    let (interrupt, guardian) = (Interrupt::install()?, Guardian::start()?);
+fn begin<'a>(
+    options: &'a Options,
+    workspace: &'a Workspace,
+    interrupt: Interrupt,
+) -> Result<Run<'a>, Failure> {
+    let guardian = Guardian::start()?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     Ok(Run { options, workspace, interrupt, guardian, seed })
 }
@@ -142,13 +149,16 @@ impl Run<'_> {
     /// Builds the experiments, and asks those that were chosen, or the shard of them that this run
     /// is, what they declare of themselves.
     fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>, Failure> {
-        let executables = build::build(self.workspace, &self.interrupt)?;
+        let arguments = ["build", "--package", PACKAGE, "--bins"];
+        let built = build("the experiments", &arguments, self.workspace, &self.interrupt)?;
+        let bins = built.into_iter().filter(|built| built.is("bin"));
+        let executables = bins.map(|built| (built.target.name, built.executable)).collect();
         let mut declared = Vec::new();
         for source in chosen {
             let binary = Binary::of(source, &executables);
             match binary.declaration(self) {
                 Err(Trouble::Interrupted) => {
-                    return Err(Failure::Interrupted("no experiment had begun"));
+                    return Err(Failure::Interrupted("nothing had begun"));
                 }
                 declaration => declared.push((binary, declaration)),
             }
@@ -168,7 +178,7 @@ impl Run<'_> {
         progress: &Progress,
     ) -> Result<Finding, Failure> {
         progress.begin(&binary.source, trials(declaration));
-        match binary.run(self, || progress.trial()) {
+        match binary.run(self, self.seed, || progress.trial()) {
             Ok(result) if result.interrupted => Ok(Finding::partial(&binary.source, result)),
             Ok(result) => Ok(Finding::compared(&binary.source, result, snapshots)?),
             Err(trouble) => Ok(Finding::trouble(&binary.source, &trouble)),

@@ -26,6 +26,17 @@ pub fn percent([low, high]: [f64; 2]) -> String {
     format!("{low:.decimals$}–{high:.decimals$} %")
 }
 
+/// A rate: `12 %`, `5.8 %`, `0.030 %`.
+pub fn rate(rate: f64) -> String {
+    let percent = rate * 100.0;
+    let decimals = match percent {
+        it if it == 0.0 || it >= 10.0 => 0,
+        it if it >= 0.1 => 1,
+        _ => 3,
+    };
+    format!("{percent:.decimals$} %")
+}
+
 /// A length of time in the unit that suits it: `812` and `µs`, `1.20` and `ms`.
 fn in_unit(nanoseconds: i64) -> (String, &'static str) {
     let magnitude = nanoseconds.unsigned_abs();
@@ -98,6 +109,11 @@ mod tests {
         assert_eq!(percent([0.838_9, 1.0]), "84–100 %");
         assert_eq!(percent([0.001, 0.012]), "0.1–1.2 %");
         assert_eq!(percent([0.0, 0.000_4]), "0.00–0.04 %");
+    }
+
+    #[test]
+    fn rates_show_as_many_decimals_as_they_need() {
+        assert_eq!([0.0, 0.12, 0.058, 0.000_3].map(rate), ["0 %", "12 %", "5.8 %", "0.030 %"]);
     }
 
     #[test]

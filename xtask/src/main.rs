@@ -1,14 +1,19 @@
 //! The project's commands: `cargo xtask --help`.
 
 mod bench;
+mod build;
+mod duration;
 mod experiments;
 mod failure;
 mod figures;
 mod loom;
 mod notebooks;
 mod output;
+mod probe;
 mod results;
 mod snapshot_file;
+mod stress;
+mod table;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,6 +30,8 @@ enum Command {
     Experiments(experiments::Options),
     Loom(loom::Options),
     Notebooks(notebooks::Options),
+    Probe(probe::Options),
+    Stress(stress::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +47,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Experiments(options) => experiments::run(options, &workspace),
         Command::Loom(options) => loom::run(options, &workspace),
         Command::Notebooks(options) => notebooks::run(options, &workspace),
+        Command::Probe(options) => probe::run(options, &workspace),
+        Command::Stress(options) => stress::run(options, &workspace),
     }
 }

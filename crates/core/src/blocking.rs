@@ -33,6 +33,32 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<
     }
 }
 
+/// Polls a future on this thread until it is ready, however long that takes. What the kit waits for
+/// by this has a limit of its own.
+#[cfg(not(loom))]
+pub(crate) fn wait_for<F: Future + Unpin>(future: F) -> F::Output {
+    wait_in_runtime(future, false)
+}
+
+/// How long a thread that may have a scheduler under it waits before it looks again by itself.
+#[cfg(not(loom))]
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Polls a future on this thread until it is ready, whatever this thread is in the middle of.
+///
+/// Tokio puts some wake-ups off until the thread returns to the scheduler that it is a worker of:
+/// `yield_now`, for one, does that. Here it does not return before the future is ready. So where
+/// the thread `is_in_runtime`, what should have been woken is looked at every now and then.
+#[cfg(not(loom))]
+pub(crate) fn wait_in_runtime<F: Future + Unpin>(mut future: F, is_in_runtime: bool) -> F::Output {
+    loop {
+        let limit = if is_in_runtime { LOOK_AGAIN } else { Duration::MAX };
+        if let Some(output) = wait(&mut future, limit) {
+            return output;
+        }
+    }
+}
+
 /// A thread that waits to be woken.
 ///
 /// Not `std::thread::park`: its token belongs to whoever uses the thread, who may be in the middle

@@ -16,18 +16,24 @@
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
 //! | [`shutdown`] | what every shutdown returns, and shutting down a list of things in order |
+//! | [`runtime`] | a runtime on a thread of its own, whose shutdown can fail, and says so |
 //! | [`mod@teardown`] | drop a value where its destructor can run, and return when all that it started has ended |
 //! | [`session`] | many owners of one resource, torn down once, wherever the last of them dies |
 //! | [`evidence`] | what an outside look at the process says of something that should have ended |
+//! | `explain` | (feature) a panic hook that explains the panics of a shutdown |
 
 mod blocking;
 mod crew;
 pub mod evidence;
+#[cfg(all(feature = "explain", not(loom)))]
+pub mod explain;
 pub mod flag;
 pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
 pub mod latch;
+mod life;
+mod member;
 /// The crew by itself, for the models: under loom there is no Tokio to spawn on.
 #[cfg(loom)]
 #[doc(hidden)]
@@ -35,10 +41,13 @@ pub mod modelled;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
+mod polled;
 #[cfg(not(loom))]
 mod reaper;
 mod registry;
 mod roster;
+#[cfg(not(loom))]
+pub mod runtime;
 #[cfg(not(loom))]
 pub mod session;
 #[cfg(not(loom))]

@@ -40,6 +40,49 @@ impl From<Label> for StillRunning {
     }
 }
 
+/// How much is alive, by count: of a runtime also what was not spawned through the kit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alive {
+    /// How many tasks, named or not; at least. Of a runtime that is being dropped, those that are not
+    /// known by name count as long as Tokio has not told them: one that does not yield then is seen by
+    /// its thread.
+    pub tasks: usize,
+    /// The threads that an end waits for, by name; of a task or a group there are none.
+    pub threads: Vec<String>,
+}
+
+/// `2 tasks, thread matrix-blocking-0`.
+impl fmt::Display for Alive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tasks, threads } = self;
+        write!(f, "{tasks} {}", if *tasks == 1 { "task" } else { "tasks" })?;
+        match &threads[..] {
+            [] => Ok(()),
+            [thread] => write!(f, ", thread {thread}"),
+            threads => write!(f, ", threads {}", list(threads)),
+        }
+    }
+}
+
+/// Why the signal to shut down could not be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SignalLoss {
+    /// This is a forked child, and has none of the threads.
+    #[error(
+        "its threads are those of process {owner}, which this one was forked from; that process is to shut it down, and this one needs a runtime of its own"
+    )]
+    Forked {
+        /// The process that has the threads.
+        owner: u32,
+    },
+    /// The thread that should have heard it was ended by somebody else.
+    #[error(
+        "its thread was ended from outside, and what ran on it was neither finished nor dropped; do not rely on it, and start a new one"
+    )]
+    ThreadEnded,
+}
+
 /// A shutdown that came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShutdownReport {
@@ -48,7 +91,8 @@ pub struct ShutdownReport {
     /// How long this call took.
     pub elapsed: Duration,
     /// How many members had to be dropped before they completed: because the limit passed, or
-    /// because their runtime had gone.
+    /// because their runtime had gone. What was spawned on the Tokio handle of a runtime is no member:
+    /// it is not asked, not counted here, and dropped with the runtime.
     pub aborted: usize,
 }
 
@@ -59,16 +103,18 @@ pub enum ShutdownError {
     /// The limit passed, and an abort did not help in time: something does not yield to its
     /// runtime, as a rule. Shutting it down again waits on.
     #[error(
-        "{component} has not ended after {elapsed:.1?}: {} still running; something there does not yield, its runtime is blocked, or the limit was too short for an abort",
-        list(still_running)
+        "{component} has not ended after {elapsed:.1?}: {alive} still running{}; something there does not yield, its runtime is blocked, or the limit was too short for an abort",
+        named(still_running)
     )]
     TimedOut {
         /// What was to be shut down.
         component: String,
         /// How long it was waited for.
         elapsed: Duration,
-        /// Who still runs.
+        /// Who still runs, by name.
         still_running: Vec<StillRunning>,
+        /// How much still runs in all.
+        alive: Alive,
     },
     /// Everything has ended, some of it by a panic.
     #[error("{component} has ended, and {}", list(panicked))]
@@ -86,9 +132,46 @@ pub enum ShutdownError {
         /// What was to be shut down. It has been told to stop.
         component: String,
     },
+    /// The thread of a runtime panicked. The runtime was dropped after that, and all that was on it.
+    #[error(
+        "the thread of {component} panicked: {message}; dropped with it: {alive}{}",
+        named(still_running)
+    )]
+    ThreadPanicked {
+        /// What was to be shut down.
+        component: String,
+        /// What the panic said.
+        message: String,
+        /// Who ran when it panicked, by name.
+        still_running: Vec<StillRunning>,
+        /// How much ran then in all.
+        alive: Alive,
+    },
+    /// Nobody was there to be told to stop.
+    #[error("{component} cannot be told to stop: {cause}")]
+    SignalLost {
+        /// What was to be shut down.
+        component: String,
+        /// Why.
+        cause: SignalLoss,
+        /// Who had not ended, by name.
+        still_running: Vec<StillRunning>,
+        /// How much had not ended in all.
+        alive: Alive,
+    },
     /// A session has not closed, or not well.
     #[error(transparent)]
     Session(#[from] Box<CloseError>),
+}
+
+/// The answer to a task, or to who runs on a runtime, that asks for its own end.
+pub(crate) fn from_inside(component: &str) -> ShutdownError {
+    ShutdownError::FromInside { component: component.to_owned() }
+}
+
+/// Those who are known by name, after what is known by count.
+fn named(still_running: &[StillRunning]) -> String {
+    if still_running.is_empty() { String::new() } else { format!(": {}", list(still_running)) }
 }
 
 pub(crate) fn list(items: &[impl fmt::Display]) -> String {
@@ -132,7 +215,7 @@ const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
 
 /// How much of a limit is left for an abort to take effect: the last tenth, and of a short limit up
 /// to a half.
-fn for_abort(limit: Duration) -> Duration {
+pub(crate) fn for_abort(limit: Duration) -> Duration {
     if limit == Duration::MAX {
         return Duration::ZERO;
     }

@@ -13,7 +13,10 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use sundown::{evidence::Unconfirmed, group::TaskGroup, session::Session, task::BackgroundTask};
+use sundown::{
+    evidence::Unconfirmed, group::TaskGroup, runtime::RuntimeOwner, session::Session,
+    task::BackgroundTask,
+};
 use tokio::runtime::Builder;
 use tracing::{
     Event, Subscriber,
@@ -169,6 +172,26 @@ fn a_task_that_had_ended_is_dropped_without_a_word() {
         drop(task);
     });
     assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[test]
+fn the_shutdown_of_a_runtime_is_an_event_and_a_count_and_a_dropped_one_is_named() {
+    let lines = observed(async || {
+        let owner = RuntimeOwner::builder("matrix").current_thread().start().unwrap();
+        drop(owner.spawn("sync", |stop| stop));
+        owner.shutdown_async(PLENTY).await.unwrap();
+        drop(owner);
+        let forgotten = RuntimeOwner::builder("forgotten").current_thread().start().unwrap();
+        drop(forgotten.spawn("sync", |stop| stop));
+        drop(forgotten);
+    });
+    let [event, total, seconds, dropped] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(event, r#"DEBUG message=shut down component="matrix" outcome="graceful""#);
+    assert_eq!(total, "sundown_shutdown_total{component=matrix,outcome=graceful} +1");
+    assert_eq!(seconds, "sundown_shutdown_seconds{component=matrix} recorded");
+    assert!(dropped.starts_with("WARN message=dropped without a shutdown"), "{dropped}");
+    assert!(dropped.contains(r#"component="forgotten""#), "{dropped}");
+    assert!(dropped.contains("at_work=1") && dropped.contains("tests/observed.rs"), "{dropped}");
 }
 
 #[test]

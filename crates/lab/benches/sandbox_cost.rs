@@ -16,7 +16,7 @@ use lab::{
     Outcome::Clean,
     always, control,
     interrupt::Interrupt,
-    sandbox::{Ending, Sandbox, Sandboxed},
+    sandbox::{Ending, Sandbox, Sandboxed, Surroundings},
 };
 
 const ROUNDS: usize = 7;
@@ -49,6 +49,7 @@ fn compare() -> Result<(), Box<dyn std::error::Error>> {
     let command = Sandboxed {
         program: &program,
         arguments: ["__trial", "empty", "0"].map(Into::into).to_vec(),
+        surroundings: Surroundings::Bare,
         deadline: Duration::from_secs(10),
     };
     let mut ratios = Vec::new();

@@ -1,29 +1,34 @@
 //! What comes out of a pipe, up to a limit.
 
 use std::{
+    collections::VecDeque,
     io::{self, PipeReader, Read as _},
     os::fd::{AsFd, BorrowedFd},
 };
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// The reading end of a pipe, of which the first bytes are kept and the rest is counted: what
-/// prints without end is cut, not buffered, and never blocks on a full pipe.
+/// The reading end of a pipe, of which the beginning and the end are kept and the rest is counted:
+/// what prints without end is cut, not buffered, and never blocks on a full pipe.
 #[derive(Debug)]
 pub(crate) struct Capture {
     pipe: Option<PipeReader>,
-    kept: Vec<u8>,
-    most: usize,
+    beginning: Vec<u8>,
+    end: VecDeque<u8>,
+    /// How much is kept of each.
+    half: usize,
     total: u64,
 }
 
 /// What was captured.
 #[derive(Clone, Debug, Default)]
 pub struct Captured {
-    /// The first bytes.
+    /// All bytes, or of too many the first and the last.
     pub bytes: Vec<u8>,
     /// How many bytes came in all.
     pub total: u64,
+    /// Where the last begin, if something is left out before them.
+    gap: usize,
 }
 
 impl Captured {
@@ -31,6 +36,19 @@ impl Captured {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.total > self.bytes.len() as u64
+    }
+
+    /// What was kept, as text, with a line in place of what was not.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        match self.bytes.split_at_checked(self.gap).filter(|_| self.is_cut()) {
+            Some((first, last)) => {
+                let left_out = self.total - self.bytes.len() as u64;
+                format!("{}\n[… {left_out} bytes left out …]\n{}", text(first), text(last))
+            }
+            None => text(&self.bytes),
+        }
     }
 
     /// The last lines, as text, of about this many bytes at the most.
@@ -49,7 +67,8 @@ impl Capture {
     /// are separate descriptions.
     pub(crate) fn of(pipe: PipeReader, most: usize) -> io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
-        Ok(Self { pipe: Some(pipe), kept: Vec::new(), most, total: 0 })
+        let (beginning, end) = (Vec::new(), VecDeque::new());
+        Ok(Self { pipe: Some(pipe), beginning, end, half: most / 2, total: 0 })
     }
 
     /// What to poll, unless the pipe has ended.
@@ -66,9 +85,7 @@ impl Capture {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
-                    self.total += n as u64;
-                    let room = self.most - self.kept.len();
-                    self.kept.extend_from_slice(buffer.get(..n.min(room)).unwrap_or_default());
+                    self.keep(buffer.get(..n).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -77,13 +94,24 @@ impl Capture {
         }
     }
 
+    fn keep(&mut self, came: &[u8]) {
+        self.total += came.len() as u64;
+        let room = came.len().min(self.half - self.beginning.len());
+        let (first, last) = came.split_at(room);
+        self.beginning.extend_from_slice(first);
+        self.end.extend(last);
+        self.end.drain(..self.end.len().saturating_sub(self.half));
+    }
+
     /// Whether somebody still holds the writing end.
     pub(crate) fn is_held(&self) -> bool {
         self.pipe.is_some()
     }
 
     pub(crate) fn finish(self) -> Captured {
-        Captured { bytes: self.kept, total: self.total }
+        let (gap, mut bytes) = (self.beginning.len(), self.beginning);
+        bytes.extend(self.end);
+        Captured { bytes, total: self.total, gap }
     }
 }
 
@@ -93,24 +121,29 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn the_beginning_is_kept_and_the_rest_is_counted() {
+    fn the_beginning_and_the_end_are_kept_and_the_rest_is_counted() {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut capture = Capture::of(reader, 10).unwrap();
-        writer.write_all(&[b'x'; 50_000]).unwrap();
+        writer.write_all(b"first").unwrap();
+        writer.write_all(&[b'x'; 49_990]).unwrap();
+        writer.write_all(b"final").unwrap();
         capture.take_what_is_there();
         assert!(capture.is_held());
         drop(writer);
         capture.take_what_is_there();
         assert!(!capture.is_held());
         let captured = capture.finish();
-        assert_eq!((captured.bytes.len(), captured.total), (10, 50_000));
+        assert_eq!((&captured.bytes[..], captured.total), (&b"firstfinal"[..], 50_000));
         assert!(captured.is_cut());
+        assert_eq!(captured.text(), "first\n[… 49990 bytes left out …]\nfinal");
     }
 
     #[test]
     fn the_tail_begins_at_a_line() {
-        let captured = Captured { bytes: b"first line\nsecond\nthird\n".to_vec(), total: 24 };
+        let captured =
+            Captured { bytes: b"first line\nsecond\nthird\n".to_vec(), total: 24, gap: 24 };
         assert_eq!(captured.tail(15), "second\nthird");
         assert_eq!(captured.tail(1000), "first line\nsecond\nthird");
+        assert_eq!(captured.text(), "first line\nsecond\nthird\n");
     }
 }

@@ -12,7 +12,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitCode, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -21,6 +21,15 @@ use crate::stray;
 
 /// The argument that turns a program into a guardian.
 const ARGUMENT: &str = "__guardian";
+
+/// The guardians of this process that are at work: its children, and strays to none of its
+/// sandboxes. Held while one is started, so that it is never missing.
+static AT_WORK: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// The processes of the guardians of this process. None begins or ends while this is held.
+pub(crate) fn at_work() -> MutexGuard<'static, Vec<u32>> {
+    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A guardian of this process, which lives as long as this value.
 #[derive(Debug)]
@@ -61,7 +70,9 @@ impl Guardian {
     /// Starts a guardian that also removes this directory in the end.
     pub(crate) fn of(directory: Option<&Path>) -> io::Result<Self> {
         let run = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let mut child = Command::new(env::current_exe()?)
+        let program = env::current_exe()?;
+        let mut at_work = at_work();
+        let mut child = Command::new(program)
             .arg(ARGUMENT)
             .arg(&run)
             .args(directory)
@@ -72,6 +83,7 @@ impl Guardian {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
+        at_work.push(child.id());
         let pipe = Mutex::new(child.stdin.take());
         Ok(Self { child, pipe, run })
     }
@@ -80,11 +92,6 @@ impl Guardian {
     /// group it has gone to, and before it could be [watched](Self::watch) at all.
     pub fn mark(&self, command: &mut Command) {
         command.env(stray::RUN, &self.run);
-    }
-
-    /// The guardian's own process.
-    pub(crate) fn process(&self) -> u32 {
-        self.child.id()
     }
 
     /// From now on the process group of this leader is killed when this process goes.
@@ -117,7 +124,9 @@ impl Drop for Guardian {
     /// Lets the guardian do its work, and waits for it: milliseconds.
     fn drop(&mut self) {
         drop(self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let process = self.child.id();
         let _ = self.child.wait();
+        at_work().retain(|other| *other != process);
     }
 }
 

@@ -16,7 +16,7 @@ compile_error!(
      The kit (package `core`) does not depend on it and builds everywhere Tokio does."
 );
 
-mod capture;
+pub mod capture;
 mod child;
 mod command;
 mod condition;
@@ -26,15 +26,18 @@ pub mod interrupt;
 mod observation;
 pub mod outcome;
 mod output;
+pub mod parallel;
 mod prediction;
 mod record;
 mod report;
 pub mod results;
 mod run;
 pub mod sandbox;
+pub mod seed;
 mod site;
 pub mod snapshot;
 pub mod statistics;
+pub mod stderr;
 mod stray;
 mod trial;
 mod variant;

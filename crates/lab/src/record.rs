@@ -64,20 +64,33 @@ impl Record {
     }
 }
 
+impl Ending {
+    /// What an ending comes to, given whether a panic was seen. A program that was interrupted has
+    /// not ended by itself, and counts with those that were still running.
+    #[must_use]
+    pub const fn outcome(self, panicked: bool) -> Outcome {
+        match self {
+            Self::DeadlinePassed | Self::Interrupted => Outcome::Hung,
+            Self::Signalled(SIGABRT) => Outcome::Aborted,
+            Self::Signalled(_) => Outcome::Signalled,
+            Self::Exited(_) if panicked => Outcome::Panicked,
+            Self::Exited(0) => Outcome::Clean,
+            Self::Exited(_) => Outcome::Failed,
+        }
+    }
+}
+
 /// What a trial's ending and its report come to. What is wrong with a report becomes a problem.
 fn classify(ending: Ending, report: &mut Report) -> Outcome {
-    match ending {
-        Ending::DeadlinePassed | Ending::Interrupted => return Outcome::Hung,
-        Ending::Signalled(SIGABRT) => return Outcome::Aborted,
-        Ending::Signalled(_) => return Outcome::Signalled,
-        Ending::Exited(_) if !report.panics.is_empty() => return Outcome::Panicked,
-        Ending::Exited(0) if !report.done => {
+    match ending.outcome(!report.panics.is_empty()) {
+        Outcome::Clean if !report.done => {
             report.problems.push("it ended before its body did, or closed the report pipe".into());
         }
-        Ending::Exited(code) if code != 0 && report.problems.is_empty() => {
-            report.problems.push(format!("it ended with exit code {code}"));
+        Outcome::Failed if report.problems.is_empty() => {
+            report.problems.push(format!("it ended with {ending}"));
         }
-        Ending::Exited(_) => {}
+        Outcome::Clean | Outcome::Failed => {}
+        worse => return worse,
     }
     if report.problems.is_empty() { Outcome::Clean } else { Outcome::Failed }
 }

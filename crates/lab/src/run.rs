@@ -5,11 +5,6 @@ use std::{
     env, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
     time::Instant,
 };
 
@@ -20,15 +15,20 @@ use crate::{
     interrupt::Interrupt,
     observation::{Observation, Spread},
     outcome::Outcomes,
+    parallel,
     prediction::Prediction,
     record::Record,
     results::{
-        ClaimResult, ExperimentResult, ResourceSpreads, TrialExample, VariantResult, Verdict,
+        ClaimResult, ExperimentResult, ResourceSpreads, Role, TrialExample, VariantResult, Verdict,
     },
-    sandbox::{Ending, Sandbox, SandboxError, Sandboxed},
+    sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    seed,
     statistics::wilson,
     variant::Variant,
 };
+
+/// What the kit's own promise is called among the claims.
+pub(crate) const KIT: &str = "kit";
 
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
@@ -58,19 +58,6 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
         .collect()
 }
 
-/// The seed of one trial. It depends on nothing but the run's seed, the variant's name and the
-/// trial's number, so that the trial can be run again alone.
-fn trial_seed(run: u64, variant: &str, trial: u32) -> u64 {
-    // FNV-1a over the name and the number, then the finalizer of SplitMix64 to spread the bits.
-    let bytes = variant.bytes().chain(trial.to_le_bytes());
-    let hash = bytes.fold(run ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 /// Runs the trials, and tells of each as it ends, until the listener breaks off.
 pub(crate) fn run(
     experiment: &Experiment,
@@ -81,55 +68,26 @@ pub(crate) fn run(
     let began = Instant::now();
     let program = this_program()?;
     let sandbox = Sandbox::open()?;
-    let next = AtomicUsize::new(0);
-    let (sender, receiver) = mpsc::channel();
     let mut records: Vec<Vec<Record>> = experiment.variants.iter().map(|_| Vec::new()).collect();
-    let mut failure = None;
-    thread::scope(|scope| {
-        for _ in 0..plan.jobs.clamp(1, plan.trials.len().max(1)) {
-            let (sender, next, sandbox, program) = (sender.clone(), &next, &sandbox, &program);
-            scope.spawn(move || {
-                // Each number is taken once; what it stands for was there before the threads.
-                while let Some(&(at, trial)) = plan.trials.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let Some(variant) = experiment.variants.get(at) else { return };
-                    let seed = trial_seed(plan.seed, &variant.name, trial);
-                    let ended = sandbox.run(&command(program, variant, seed), interrupt);
-                    let record = ended.map(|ended| Record::of(trial, seed, &ended));
-                    let over =
-                        !matches!(&record, Ok(record) if record.ending != Ending::Interrupted);
-                    if sender.send((at, record)).is_err() || over {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for (at, record) in receiver {
-            match record {
-                Ok(record) if record.ending == Ending::Interrupted => {}
-                Ok(record) => {
-                    if let (Some(variant), Some(records)) =
-                        (experiment.variants.get(at), records.get_mut(at))
-                    {
-                        if on_trial(variant, &record).is_break() {
-                            next.store(plan.trials.len(), Ordering::Relaxed);
-                        }
-                        records.push(record);
-                    }
-                }
-                // The harness itself failed: no further trial is started.
-                Err(error) => {
-                    next.store(plan.trials.len(), Ordering::Relaxed);
-                    failure.get_or_insert(error);
-                }
-            }
-        }
+    let trial = |number: usize| {
+        let Some(&(at, trial)) = plan.trials.get(number) else { return Ok(None) };
+        let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
+        let seed = seed::of_trial(plan.seed, &variant.name, trial);
+        let ended = sandbox.run(&command(&program, variant, seed), interrupt)?;
+        let record = Record::of(trial, seed, &ended);
+        Ok((record.ending != Ending::Interrupted).then_some((at, record)))
+    };
+    let ran = parallel::run(plan.jobs, plan.trials.len(), trial, |(at, record)| {
+        let (Some(variant), Some(records)) = (experiment.variants.get(at), records.get_mut(at))
+        else {
+            return ControlFlow::Continue(());
+        };
+        let flow = on_trial(variant, &record);
+        records.push(record);
+        flow
     });
     sandbox.close()?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
+    ran?;
     let ran: usize = records.iter().map(Vec::len).sum();
     let mut result = conclude(experiment, plan.seed, records);
     result.seconds = began.elapsed().as_secs_f64();
@@ -147,6 +105,7 @@ fn command<'a>(program: &'a Path, variant: &Variant, seed: u64) -> Sandboxed<'a>
     Sandboxed {
         program,
         arguments: vec![child::ARGUMENT.into(), (&variant.name).into(), seed.to_string().into()],
+        surroundings: Surroundings::Bare,
         deadline: variant.deadline,
     }
 }
@@ -162,18 +121,23 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
             sum_up(experiment, seed, variant, &records)
         })
         .collect();
+    // Where the kit's promise has a claim of its own, cures are weighed for nothing else.
+    let apart =
+        |variant: &&VariantResult| experiment.kit_claim.is_some() && variant.role == Role::Cure;
+    let weighed: Vec<_> = variants.iter().filter(|variant| !apart(variant)).cloned().collect();
     let claims = experiment.claims.iter().map(|claim| {
-        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &variants);
+        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &weighed);
         ClaimResult { id: claim.id.clone(), statement: claim.statement.clone(), verdict, reasons }
     });
+    let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
     ExperimentResult {
         id: experiment.id.clone(),
         name: experiment.name.clone(),
-        claims: claims.collect(),
+        claims: claims.chain(kit_claim).collect(),
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
-        verdict: hypothesis_verdict(&variants),
-        reasons: variants.iter().map(condition::outcome_reason).collect(),
+        verdict: verdict(&weighed),
+        reasons: weighed.iter().map(condition::outcome_reason).collect(),
         snapshot: None,
         seconds: 0.0,
         seed,
@@ -182,9 +146,9 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
     }
 }
 
-/// Refuted where the counts of one variant contradict what was predicted of it, supported where
-/// those of all bear it out.
-fn hypothesis_verdict(variants: &[VariantResult]) -> Verdict {
+/// Of the hypothesis: refuted where the counts of one variant contradict what was predicted of it,
+/// supported where those of all bear it out.
+fn verdict(variants: &[VariantResult]) -> Verdict {
     let told = |variant: &&VariantResult| enough(&variant.outcomes);
     if variants.iter().filter(told).any(|variant| !variant.predicted) {
         Verdict::Refuted
@@ -193,6 +157,19 @@ fn hypothesis_verdict(variants: &[VariantResult]) -> Verdict {
     } else {
         Verdict::Supported
     }
+}
+
+/// Of the kit's promise: cures decide, and hazards say whether there was anything to cure.
+fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
+    let of = |role| variants.iter().filter(move |variant| variant.role == role).cloned();
+    let (cures, hazards): (Vec<_>, Vec<_>) = (of(Role::Cure).collect(), of(Role::Hazard).collect());
+    let verdict = match (verdict(&cures), verdict(&hazards)) {
+        (Verdict::Supported, Verdict::Refuted) => Verdict::Inconclusive,
+        (Verdict::Supported, hazards) => hazards,
+        (cures, _) => cures,
+    };
+    let reasons = cures.iter().chain(&hazards).map(condition::outcome_reason).collect();
+    ClaimResult { id: KIT.to_owned(), statement: statement.to_owned(), verdict, reasons }
 }
 
 fn sum_up(
@@ -302,24 +279,71 @@ pub(crate) fn example(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{Outcome, always, control, cure, every, hazard};
+
+    /// An experiment with a kit claim, whose trials ended like this: hazard, control, cure.
+    fn concluded(ended: [Outcome; 3]) -> ExperimentResult {
+        let experiment = Experiment::new("90_cured")
+            .variant(hazard("it", always(Outcome::Aborted), |_| Ok(())))
+            .variant(control("beside/it", always(Outcome::Clean), |_| Ok(())))
+            .variant(cure("kit/it", always(Outcome::Clean), |_| Ok(())))
+            .claim("Z1", "it aborts, wherever it stands")
+            .supported_if(every("*it").is(always(Outcome::Aborted)))
+            .refuted_if(every("*/it").is(always(Outcome::Clean)))
+            .kit_claim("with the kit it does not");
+        let records = ended.map(|outcome| {
+            (0..condition::FEWEST_TRIALS).map(|trial| record(trial, outcome)).collect()
+        });
+        conclude(&experiment, 0, records.into())
+    }
+
+    fn record(trial: u32, outcome: Outcome) -> Record {
+        Record {
+            trial,
+            seed: 0,
+            outcome,
+            ending: Ending::Exited(0),
+            panics: Vec::new(),
+            problems: Vec::new(),
+            observations: Vec::new(),
+            stderr: String::new(),
+            wall: Duration::ZERO,
+            user: Duration::ZERO,
+            system: Duration::ZERO,
+            peak_bytes: 0,
+        }
+    }
+
+    fn verdicts(ended: [Outcome; 3]) -> (Verdict, Verdict, Verdict) {
+        let result = concluded(ended);
+        let [of_others, kit] = result.claims.as_slice() else { unreachable!("two claims") };
+        assert_eq!(kit.id, KIT);
+        (result.verdict, of_others.verdict, kit.verdict)
+    }
+
+    #[test]
+    fn a_cure_decides_the_kits_claim_and_no_other() {
+        use Outcome::{Aborted, Clean};
+        use Verdict::{Refuted, Supported};
+        assert_eq!(verdicts([Aborted, Clean, Clean]), (Supported, Refuted, Supported));
+        assert_eq!(verdicts([Aborted, Clean, Aborted]), (Supported, Refuted, Refuted));
+    }
+
+    #[test]
+    fn nothing_is_cured_where_nothing_failed() {
+        use Outcome::{Aborted, Clean};
+        use Verdict::{Inconclusive, Refuted};
+        assert_eq!(verdicts([Clean, Clean, Clean]), (Refuted, Refuted, Inconclusive));
+        assert_eq!(verdicts([Clean, Clean, Aborted]), (Refuted, Refuted, Refuted));
+    }
 
     #[test]
     fn variants_take_turns() {
         let turns = interleave(&[2, 1, 3]);
         assert_eq!(turns, [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (2, 2)]);
         assert!(interleave(&[]).is_empty());
-    }
-
-    #[test]
-    fn a_trial_keeps_its_seed_when_others_change() {
-        let seed = trial_seed(7, "old/outside", 3);
-        assert_eq!(seed, trial_seed(7, "old/outside", 3));
-        let others = [
-            trial_seed(8, "old/outside", 3),
-            trial_seed(7, "old/outside", 4),
-            trial_seed(7, "current/outside", 3),
-        ];
-        assert!(!others.contains(&seed));
     }
 }

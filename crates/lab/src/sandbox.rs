@@ -10,7 +10,7 @@ use std::{
         unix::process::{CommandExt as _, ExitStatusExt as _},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -31,13 +31,13 @@ use wait4::{ResourceUsage, Wait4 as _};
 
 use crate::{
     capture::{Capture, Captured},
-    guardian::Guardian,
+    guardian::{self, Guardian},
     interrupt::Interrupt,
     stray,
 };
 
 /// How much is kept of what a command prints, and of its report.
-const OUTPUT: usize = 64 * 1024;
+const OUTPUT: usize = 256 * 1024;
 const REPORT: usize = 1024 * 1024;
 
 /// How long a wait lasts at the most before the interrupt is looked at again.
@@ -105,8 +105,27 @@ pub struct Sandboxed<'a> {
     pub program: &'a Path,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// What it finds around itself.
+    pub surroundings: Surroundings<'a>,
     /// How long it may take.
     pub deadline: Duration,
+}
+
+/// What a command finds around itself. Either way `TMPDIR` is an empty directory of its own, which
+/// is removed when the command has ended.
+#[derive(Clone, Debug)]
+pub enum Surroundings<'a> {
+    /// Those of a trial, which are the same on every machine: that directory as the current one and
+    /// as `HOME`, almost nothing in the environment, and the report pipe as its standard input.
+    Bare,
+    /// Those of any command: this directory as the current one, the environment of this process
+    /// and these variables, and an empty standard input.
+    Inherited {
+        /// Its current directory.
+        directory: &'a Path,
+        /// What its environment has besides ours.
+        variables: Vec<(&'static str, OsString)>,
+    },
 }
 
 /// How a command ended, and what came out of it.
@@ -118,7 +137,7 @@ pub struct Ended {
     pub stdout: Captured,
     /// What it wrote to its standard error.
     pub stderr: Captured,
-    /// What it wrote to the report pipe, which it finds as its standard input.
+    /// What it wrote to the report pipe, if its [surroundings](Surroundings::Bare) have one.
     pub report: Captured,
     /// From start to end.
     pub wall: Duration,
@@ -163,8 +182,8 @@ impl Sandbox {
         })
     }
 
-    /// Runs a command in a process group and an empty directory of its own, with almost nothing in
-    /// its environment, until it ends or its deadline passes; then kills what is left of the group.
+    /// Runs a command in a process group of its own until it ends or its deadline passes; then kills
+    /// what is left of the group.
     ///
     /// # Errors
     ///
@@ -249,19 +268,22 @@ impl Sandbox {
     ) -> Result<Child, SandboxError> {
         let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
         let mut process = Command::new(command.program);
-        process
-            .args(&command.arguments)
-            .env_clear()
-            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
-            .env("HOME", directory)
-            .env("TMPDIR", directory)
-            .env("LANG", "C")
-            .env("RUST_BACKTRACE", "0")
-            .current_dir(directory)
-            .process_group(0)
-            .stdin(report)
-            .stdout(stdout)
-            .stderr(stderr);
+        process.args(&command.arguments).process_group(0).stdout(stdout).stderr(stderr);
+        match &command.surroundings {
+            Surroundings::Bare => process
+                .env_clear()
+                .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+                .env("HOME", directory)
+                .env("LANG", "C")
+                .env("RUST_BACKTRACE", "0")
+                .current_dir(directory)
+                .stdin(report),
+            Surroundings::Inherited { directory, variables } => process
+                .envs(variables.iter().map(|(name, value)| (name, value)))
+                .current_dir(directory)
+                .stdin(Stdio::null()),
+        };
+        process.env("TMPDIR", directory);
         self.guardian.mark(&mut process);
         let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
         let mut child = process.spawn().map_err(start)?;
@@ -277,7 +299,8 @@ impl Sandbox {
     fn kill_strays(&self) {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        known.insert(self.guardian.process());
+        let guardians = guardian::at_work();
+        known.extend(guardians.iter());
         stray::kill_adopted(&known);
     }
 

@@ -101,14 +101,15 @@ impl Binary {
         Ok(declaration)
     }
 
-    /// Runs the experiment, and calls back for every trial.
+    /// Runs the experiment with this seed, and calls back for every trial.
     pub fn run(
         &self,
         run: &Run<'_>,
+        seed: u64,
         mut on_trial: impl FnMut(),
     ) -> Result<ExperimentResult, Trouble> {
         let mut command = self.command("events", run)?;
-        command.args(["--seed", &run.seed.to_string()]);
+        command.args(["--seed", &seed.to_string()]);
         if let Some(jobs) = run.options.jobs {
             command.args(["--jobs", &jobs.to_string()]);
         }

@@ -19,8 +19,18 @@ pub fn none_yet(source: &Source, found: &str) -> String {
     text + &what_to_do(source, "If that is what it should find")
 }
 
-/// Says what a snapshot expected and what was found instead.
+/// Says what a snapshot expected and what was found instead, and what to do about it.
 pub fn between(source: &Source, expected: &str, found: &str, result: &ExperimentResult) -> String {
+    described(source, expected, found, result) + &what_to_do(source, "If the change is meant")
+}
+
+/// Says what a snapshot expected and what was found instead.
+pub fn described(
+    source: &Source,
+    expected: &str,
+    found: &str,
+    result: &ExperimentResult,
+) -> String {
     let mut sentences = sentences(expected, result);
     if sentences.is_empty() {
         sentences.push("the snapshot says the same in other words".to_owned());
@@ -53,7 +63,7 @@ pub fn between(source: &Source, expected: &str, found: &str, result: &Experiment
     for rerun in reruns {
         let _ = writeln!(text, "    {rerun}");
     }
-    text + &what_to_do(source, "If the change is meant")
+    text
 }
 
 fn what_to_do(source: &Source, condition: &str) -> String {

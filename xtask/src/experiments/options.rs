@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 /// they found, and compares it with the snapshots in experiments/snapshots. Exits 0 when all of
 /// them match, 1 when one does not or an experiment could not be run, 2 when it does not understand
 /// the command line, 130 when it was interrupted.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Options {
     /// Write what was found into the snapshots, instead of comparing the two
     #[arg(long)]
@@ -25,7 +25,7 @@ pub struct Options {
     pub trials: Option<u32>,
 
     /// Derive every trial's seed from this one, in decimal or as 0x… [default: at random]
-    #[arg(long, value_parser = seed)]
+    #[arg(long, value_parser = lab::seed::parse)]
     pub seed: Option<u64>,
 
     /// Run fewer trials where the outcome is certain. The same snapshots must match
@@ -65,9 +65,10 @@ pub struct Options {
 }
 
 /// How results are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A table, ruled on a terminal and plain elsewhere
+    #[default]
     Auto,
     /// A ruled table, wherever it goes
     Table,
@@ -108,14 +109,6 @@ impl fmt::Display for Shard {
     }
 }
 
-fn seed(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.map_err(|_| "expected a number below 2^64, in decimal or as 0x…".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,13 +119,5 @@ mod tests {
         for wrong in ["3/2", "0/2", "x", "1", "1/0", "-1/2", "1/2/3", ""] {
             assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_seed_is_decimal_or_hexadecimal() {
-        assert_eq!(seed("42"), Ok(42));
-        assert_eq!(seed("0xffffffffffffffff"), Ok(u64::MAX));
-        assert!(seed("0x").is_err());
-        assert!(seed("-1").is_err());
     }
 }

@@ -121,19 +121,27 @@ impl Snapshots {
         Self { folder: std::path::absolute(&folder).unwrap_or(folder) }
     }
 
+    /// What the snapshot of an experiment says; `None` if there is none.
+    pub fn expected(&self, source: &Source) -> Result<Option<String>, SnapshotError> {
+        let path = self.path(source);
+        snapshot_file::read(&path).map_err(|error| SnapshotError::Unreadable { path, error })
+    }
+
+    fn path(&self, source: &Source) -> PathBuf {
+        self.folder.join(format!("{}.snap", source.binary))
+    }
+
     /// Compares what an experiment found with its snapshot, and lets insta keep the difference.
     pub fn compare(
         &self,
         source: &Source,
         result: &ExperimentResult,
     ) -> Result<Comparison, SnapshotError> {
-        let path = self.folder.join(format!("{}.snap", source.binary));
-        let expected = snapshot_file::read(&path)
-            .map_err(|error| SnapshotError::Unreadable { path: path.clone(), error })?;
+        let expected = self.expected(source)?;
         let found = lab::snapshot::render(result);
         if self
             .assert(source, &found)
-            .map_err(|message| SnapshotError::Refused { path, message })?
+            .map_err(|message| SnapshotError::Refused { path: self.path(source), message })?
         {
             // What an earlier run left for review is answered by this one.
             let _ = fs::remove_file(self.folder.join(format!("{}.snap.new", source.binary)));

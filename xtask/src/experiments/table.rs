@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets::NOTHING};
+use comfy_table::Table;
 use lab::results::{ExperimentResult, VariantResult};
 
 use super::report::{Finding, State};
-use crate::figures;
+use crate::{
+    figures,
+    table::{align_right, lines, table, wrapped},
+};
 
 /// What comfy-table puts around a cell, and between two in a ruled table.
 const PADDING: usize = 2;
@@ -27,38 +30,6 @@ pub fn render(findings: &[Finding], width: u16, ruled: bool) -> String {
         let _ = writeln!(text, "{}\n", lines(&experiments(findings, width, ruled)));
     }
     text
-}
-
-fn table(width: u16, ruled: bool) -> Table {
-    let mut table = Table::new();
-    let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(if ruled { NOTHING.header_separator(rule) } else { NOTHING });
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(width);
-    table
-}
-
-/// A sentence in lines that are at most so wide; all but the first indented.
-fn wrapped(sentence: &str, width: u16) -> String {
-    let (mut text, mut column) = (String::new(), 0);
-    for word in sentence.split(' ') {
-        let length = word.chars().count();
-        if column == 0 {
-            column = length;
-        } else if column + 1 + length <= usize::from(width) {
-            text.push(' ');
-            column += 1 + length;
-        } else {
-            text.push_str("\n    ");
-            column = 4 + length;
-        }
-        text.push_str(word);
-    }
-    text + "\n"
-}
-
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// One experiment's variants. Panic sites stand beside them where they fit; where they do not,
@@ -100,12 +71,6 @@ fn variants(result: &ExperimentResult, width: u16, ruled: bool) -> String {
 fn numbers(variant: &VariantResult, sites: &[&String]) -> String {
     let numbered = (1..).zip(sites).filter(|(_, site)| variant.sites.contains(site));
     numbered.map(|(number, _): (u32, _)| format!("[{number}]")).collect::<Vec<_>>().join(" ")
-}
-
-fn align_right(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
 }
 
 fn cells(variant: &VariantResult) -> Vec<String> {

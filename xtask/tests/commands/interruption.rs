@@ -95,7 +95,7 @@ fn a_build_is_interrupted_as_well() {
     let run = workspace.start(&["experiments"]);
     wait_for("the start of the build", || workspace.exists("building").then_some(()));
     signal(&run, Signal::INT);
-    Ran::of(end(run)).expect_code(130).says("interrupted: no experiment had begun");
+    Ran::of(end(run)).expect_code(130).says("interrupted: nothing had begun");
 }
 
 #[test]

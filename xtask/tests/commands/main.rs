@@ -7,4 +7,6 @@ mod experiments;
 mod fixture;
 mod interruption;
 mod notebooks;
+mod probe;
 mod shards;
+mod stress;

@@ -1,0 +1,292 @@
+//! The causes that the hook knows, how they are recognised, and the words for them.
+
+use super::value::Dropped;
+
+/// What a shutdown panic comes of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A thread without runtime context did what needs one; dropped a pooled connection, say
+    /// (experiment 01).
+    NoContext,
+    /// The last panic was one of these, and another destructor panicked while it unwound: the
+    /// process aborts (experiment 06).
+    SecondPanic,
+    /// A destructor of a thread-local needed Tokio's own, which was destroyed before (experiment
+    /// 07).
+    ContextDestroyed,
+    /// Something waited for a timer of a runtime that has gone.
+    RuntimeGone,
+    /// A runtime was dropped in async code (experiment 10).
+    RuntimeDropped,
+    /// Async code blocked its thread: `block_on`, or a channel's blocking half (experiment 10).
+    BlockedInAsync,
+    /// Work that was cancelled was taken for work that panicked, or that could not fail (experiment
+    /// 11).
+    CancelledJoin,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::NoContext,
+        Self::SecondPanic,
+        Self::ContextDestroyed,
+        Self::RuntimeGone,
+        Self::RuntimeDropped,
+        Self::BlockedInAsync,
+        Self::CancelledJoin,
+    ];
+
+    /// What a panic with this message, from this file, comes of; `None` where that is something
+    /// else. The last argument is what the panic before it on the same thread came of: a second one
+    /// is of interest only after such a one.
+    ///
+    /// ```
+    /// use sundown::explain::Cause;
+    ///
+    /// let message = "The Tokio context thread-local variable has been destroyed.";
+    /// assert_eq!(Cause::of(message, "src/cache.rs", None), Some(Cause::ContextDestroyed));
+    /// assert_eq!(Cause::of("index out of bounds", "src/cache.rs", None), None);
+    /// ```
+    #[must_use]
+    pub fn of(message: &str, file: &str, before: Option<Self>) -> Option<Self> {
+        // By how they begin: a panic that merely quotes one of these is another.
+        let begins = |beginnings: &[&str]| beginnings.iter().any(|it| message.starts_with(it));
+        if begins(&["there is no reactor running, must be called", NO_CONTEXT, NO_CONTEXT_BEFORE_1])
+        {
+            Some(Self::NoContext)
+        } else if message == "panic in a destructor during cleanup" {
+            before.map(|_| Self::SecondPanic)
+        } else if begins(&["The Tokio context thread-local variable has been destroyed"])
+            || (begins(&[NO_THREAD_LOCAL]) && is_from("tokio-", file))
+        {
+            Some(Self::ContextDestroyed)
+        } else if begins(&["A Tokio 1.x context was found, but it is being shutdown"]) {
+            Some(Self::RuntimeGone)
+        } else if begins(&["Cannot drop a runtime in a context where blocking is not allowed"]) {
+            Some(Self::RuntimeDropped)
+        } else if begins(&["Cannot start a runtime from within a runtime", BLOCKED]) {
+            Some(Self::BlockedInAsync)
+        } else if begins(&["`JoinError` reason is not a panic"])
+            || is_unwrapped_cancellation(message)
+            || (message == "Task has been cancelled" && is_from("deadpool-sync-", file))
+        {
+            Some(Self::CancelledJoin)
+        } else {
+            None
+        }
+    }
+
+    /// What happened.
+    pub(super) fn happened(self, thread: &str, place: &str, dropped: Option<&Dropped>) -> String {
+        match (self, dropped) {
+            (Self::NoContext, Some(dropped)) => format!(
+                "{dropped} was dropped on {thread}, which has no runtime context, and its \
+                 destructor needs one"
+            ),
+            (Self::NoContext, None) => format!(
+                "{thread} has no runtime context, and {place} needed one there; if it was a \
+                 destructor, RUST_BACKTRACE=1 names the value"
+            ),
+            (Self::SecondPanic, Some(dropped)) => format!(
+                "{dropped} was being dropped on {thread} when a second destructor panicked while \
+                 the first panic unwound, and the process aborts"
+            ),
+            (Self::SecondPanic, None) => format!(
+                "a second destructor panicked on {thread} while the first panic unwound, and the \
+                 process aborts"
+            ),
+            (Self::ContextDestroyed, Some(dropped)) => format!(
+                "{dropped} was dropped while {thread} ended, when Tokio's own thread-local was \
+                 gone already"
+            ),
+            (Self::ContextDestroyed, None) => format!(
+                "{thread} was ending, and a destructor of one of its thread-locals needed Tokio's \
+                 own ({place}), which was gone already"
+            ),
+            (Self::RuntimeGone, _) => format!(
+                "something on {thread} waited for a timer of a runtime that has been shut down \
+                 ({place})"
+            ),
+            (Self::RuntimeDropped, Some(dropped)) => format!(
+                "a `Runtime` was dropped in async code on {thread}, with {}: its drop waits, and a \
+                 thread that drives tasks must not",
+                dropped.outermost()
+            ),
+            (Self::RuntimeDropped, None) => format!(
+                "a `Runtime` was dropped in async code on {thread}: its drop waits, and a thread \
+                 that drives tasks must not"
+            ),
+            (Self::BlockedInAsync, _) => format!(
+                "{thread} drives tasks, and something blocked it ({place}): `block_on`, or a \
+                 blocking call of a channel"
+            ),
+            (Self::CancelledJoin, _) => format!(
+                "work that {thread} awaited was cancelled, by an abort or because its runtime went \
+                 down, and {place} took it for a panic or a success"
+            ),
+        }
+    }
+
+    /// What to do instead.
+    pub(super) const fn instead(self) -> &'static str {
+        match self {
+            Self::NoContext => {
+                "enter a context around it, `let _context = handle.enter();`, with a handle of any \
+                 runtime, alive or not; or hand the value to `sundown::teardown`, which needs none"
+            }
+            Self::SecondPanic => {
+                "prevent the first one, which is explained above: `catch_unwind` cannot help \
+                 where two values die"
+            }
+            Self::ContextDestroyed => {
+                "take the value out of its thread-local before the thread ends; a `Drop` that \
+                 enters a context is what panicked here"
+            }
+            Self::RuntimeGone => {
+                "stop the tasks that wait for a runtime's timers before it, and await their handles"
+            }
+            Self::RuntimeDropped => {
+                "drop it on a plain thread, or in `spawn_blocking` and await that; better, keep the \
+                 `Runtime` in one place that is not async and give everybody else a `Handle`"
+            }
+            Self::BlockedInAsync => "`.await` it, or wait in `spawn_blocking` or on a plain thread",
+            Self::CancelledJoin => {
+                "stop the tasks before their runtime (`sundown::group`), and take \
+                 `JoinError::is_cancelled` for the end of the work; deadpool-runtime does since 0.2"
+            }
+        }
+    }
+
+    /// The page of the notebook that explains it.
+    pub(super) const fn page(self) -> &'static str {
+        match self {
+            Self::NoContext => "docs/src/01-drop-context.md",
+            Self::SecondPanic => "docs/src/06-double-panic.md",
+            Self::ContextDestroyed => "docs/src/07-thread-local.md",
+            Self::RuntimeGone => "docs/src/09-shutdown-methods.md",
+            Self::RuntimeDropped | Self::BlockedInAsync => "docs/src/10-runtime-in-async.md",
+            Self::CancelledJoin => "docs/src/11-cancelled-interact.md",
+        }
+    }
+}
+
+/// As Tokio says it without the first half, and as it said it before 1.0.
+const NO_CONTEXT: &str = "must be called from the context of a Tokio 1.x runtime";
+const NO_CONTEXT_BEFORE_1: &str = "must be called from the context of Tokio runtime";
+
+/// As the standard library says it of any thread-local.
+const NO_THREAD_LOCAL: &str =
+    "cannot access a Thread Local Storage value during or after destruction";
+
+/// As the blocking halves of Tokio's channels say it.
+const BLOCKED: &str = "Cannot block the current thread from within a runtime";
+
+/// What `unwrap`, or `expect` with any words, says of a task that was cancelled.
+fn is_unwrapped_cancellation(message: &str) -> bool {
+    message
+        .rsplit_once(": JoinError::Cancelled(Id(")
+        .and_then(|(_, rest)| rest.strip_suffix("))"))
+        .is_some_and(|id| id.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// Whether a file belongs to a crate whose folder begins so and goes on with a version.
+fn is_from(name: &str, file: &str) -> bool {
+    file.split(['/', '\\']).any(|folder| {
+        let version = folder.strip_prefix(name);
+        version.is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKIO: &str = "/home/me/.cargo/registry/src/index-1/tokio-1.54.1/src/runtime/handle.rs";
+    const DEADPOOL: &str = r"C:\registry\deadpool-sync-0.2.0\src\lib.rs";
+
+    #[test]
+    fn a_shutdown_panic_is_recognised_wherever_it_surfaces() {
+        for (message, file, expected) in [
+            (
+                "there is no reactor running, must be called from the context of a Tokio 1.x runtime",
+                "src/main.rs",
+                Cause::NoContext,
+            ),
+            (
+                "must be called from the context of Tokio runtime configured with either \
+                 `basic_scheduler` or `threaded_scheduler`",
+                TOKIO,
+                Cause::NoContext,
+            ),
+            (
+                "there is no reactor running, must be called from the context of Tokio runtime",
+                TOKIO,
+                Cause::NoContext,
+            ),
+            (
+                "cannot access a Thread Local Storage value during or after destruction: AccessError",
+                TOKIO,
+                Cause::ContextDestroyed,
+            ),
+            (
+                "Cannot block the current thread from within a runtime. This happens because …",
+                "src/main.rs",
+                Cause::BlockedInAsync,
+            ),
+            (
+                "called `Result::unwrap()` on an `Err` value: JoinError::Cancelled(Id(8))",
+                "src/main.rs",
+                Cause::CancelledJoin,
+            ),
+            ("the sync task: JoinError::Cancelled(Id(417))", "src/main.rs", Cause::CancelledJoin),
+            ("Task has been cancelled", DEADPOOL, Cause::CancelledJoin),
+        ] {
+            assert_eq!(Cause::of(message, file, None), Some(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_panic_that_only_resembles_one_is_left_alone() {
+        for (message, file) in [
+            ("", TOKIO),
+            ("explicit panic", TOKIO),
+            ("there is no reactor", "src/power_plant.rs"),
+            ("expected `there is no reactor running, must be called` in stderr", "src/test.rs"),
+            ("called `Result::unwrap()` on an `Err` value: JoinError::Panic(Id(8), ...)", TOKIO),
+            ("the log says: JoinError::Cancelled(Id(8)), and more", "src/main.rs"),
+            ("Task has been cancelled", "src/scheduler.rs"),
+            ("Task has been cancelled", "deadpool-sync-tools/src/lib.rs"),
+            (
+                "cannot access a Thread Local Storage value during or after destruction: AccessError",
+                "src/main.rs",
+            ),
+            (
+                "A Tokio 1.x context was found, but timers are disabled. Call `enable_time` on the \
+                 runtime builder to enable timers.",
+                TOKIO,
+            ),
+            ("panic in a destructor during cleanup", "library/core/src/panicking.rs"),
+        ] {
+            assert_eq!(Cause::of(message, file, None), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_second_panic_is_explained_after_the_first_alone() {
+        let second = "panic in a destructor during cleanup";
+        let file = "library/core/src/panicking.rs";
+        let of = |before| Cause::of(second, file, before);
+        assert_eq!(of(Some(Cause::NoContext)), Some(Cause::SecondPanic));
+        assert_eq!(of(None), None);
+    }
+
+    #[test]
+    fn the_pages_are_there() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for cause in Cause::ALL {
+            assert!(root.join(cause.page()).is_file(), "{}", cause.page());
+        }
+    }
+}

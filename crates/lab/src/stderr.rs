@@ -1,0 +1,174 @@
+//! What a program's standard error tells of its end, where the program is not one of ours and has
+//! no report pipe to say it on.
+
+use crate::site;
+
+/// How long a signature is, in characters.
+const LONGEST: usize = 160;
+
+/// A Rust panic that was printed to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Panic {
+    /// The thread's name.
+    pub thread: String,
+    /// Where: `crate-version/src/file.rs:line:col`, and only the file within the standard library.
+    pub site: String,
+    /// The first line of what it said.
+    pub message: String,
+}
+
+/// The panics that standard error tells of, in the order in which they happened. What precedes the
+/// words on their line, as a log's date does, does not matter.
+#[must_use]
+pub fn panics(stderr: &str) -> Vec<Panic> {
+    let mut lines = stderr.lines().peekable();
+    let mut panics = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some((thread, said)) = headline(line) else { continue };
+        if let Some((message, place)) = said.strip_prefix('\'').and_then(|it| it.rsplit_once("', "))
+        {
+            // Before Rust 1.73: panicked at 'message', file:line:col
+            panics.extend(panic(thread, place, message));
+        } else if let Some(place) = said.trim_end().strip_suffix(':') {
+            let message = lines.peek().filter(|line| headline(line).is_none());
+            panics.extend(panic(thread, place, message.copied().unwrap_or_default()));
+        }
+    }
+    panics
+}
+
+/// The thread's name, and what follows on the line, of one like `thread 'main' (123) panicked at …`.
+fn headline(line: &str) -> Option<(&str, &str)> {
+    let (_, line) = line.split_once("thread '")?;
+    let (thread, said) = line.split_once(" panicked at ")?;
+    Some((thread.rsplit_once('\'')?.0, said))
+}
+
+fn panic(thread: &str, place: &str, message: &str) -> Option<Panic> {
+    let mut parts = place.rsplitn(3, ':');
+    let (column, line) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let site = site::normalise(parts.next()?, line, column);
+    Some(Panic { thread: thread.to_owned(), site, message: message.trim().to_owned() })
+}
+
+/// How lines begin that say why a program ends.
+const LEADS: [&str; 8] = [
+    "fatal",
+    "error",
+    "terminate called",
+    "assertion",
+    "***",
+    "==", // sanitizers and valgrind: ==123==ERROR
+    "segmentation",
+    "aborted",
+];
+
+/// The line of standard error that tells most of a failure, without what varies from one time to the
+/// next: the first that begins as such lines do, or else the last one. `None` of silence.
+#[must_use]
+pub fn signature(stderr: &str) -> Option<String> {
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let leads = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        LEADS.iter().any(|lead| line.starts_with(lead))
+    };
+    lines().find(leads).or_else(|| lines().next_back()).map(without_what_varies)
+}
+
+/// The text with `#` for every number, address and identifier in hexadecimal, cut to a length that
+/// suits a report. Digits that belong to a name stay: `utf8`, `SIGUSR1`.
+#[must_use]
+pub fn without_what_varies(text: &str) -> String {
+    let mut normal = String::new();
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let word: &str = rest
+            .split_once(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .map_or(rest, |(word, _)| word);
+        if word.is_empty() {
+            normal.push(character);
+            rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        } else {
+            normal.push_str(if varies(word) { "#" } else { word });
+            rest = rest.get(word.len()..).unwrap_or_default();
+        }
+    }
+    match normal.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", normal.get(..end).unwrap_or_default()),
+        None => normal,
+    }
+}
+
+/// Whether a word is a number, with a unit or without, or an identifier in hexadecimal.
+fn varies(word: &str) -> bool {
+    let identifier = word.len() >= 8
+        && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && word.bytes().any(|byte| byte.is_ascii_digit());
+    word.starts_with(|first: char| first.is_ascii_digit()) || identifier
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_are_found_as_every_version_of_rust_prints_them() {
+        let stderr = "\
+            starting\n\
+            thread 'main' (4711) panicked at /home/me/.cargo/registry/src/index-1/tokio-1.54.1/src/a.rs:7:3:\n\
+            there is no reactor running\n\
+            note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n\
+            2026-11-21 thread '<unnamed>' panicked at src/lib.rs:2:5:\n\
+            it's over\n\
+            thread 'tokio-rt-worker' panicked at 'no, it's not', src/old.rs:9:9\n\
+            thread 'main' panicked at /rustc/0123/library/core/src/panicking.rs:233:5:\n\
+            panic in a destructor during cleanup\n";
+        let found: Vec<_> =
+            panics(stderr).into_iter().map(|it| (it.thread, it.site, it.message)).collect();
+        let expected = [
+            ("main", "tokio-1.54.1/src/a.rs:7:3", "there is no reactor running"),
+            ("<unnamed>", "src/lib.rs:2:5", "it's over"),
+            ("tokio-rt-worker", "src/old.rs:9:9", "no, it's not"),
+            ("main", "std: core/src/panicking.rs", "panic in a destructor during cleanup"),
+        ];
+        assert_eq!(found, expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
+    }
+
+    #[test]
+    fn talk_of_a_panic_is_none() {
+        for line in [
+            "the thread 'main' panicked at noon",
+            "thread main panicked at src/a.rs:1:2:",
+            "panicked at src/a.rs:1:2:",
+            "thread 'main' panicked at src/a.rs:",
+        ] {
+            assert_eq!(panics(line), [], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_panic_at_the_very_end_is_a_panic() {
+        let [panic] = &panics("thread 'main' panicked at a.rs:1:2:")[..] else { panic!() };
+        assert_eq!((panic.site.as_str(), panic.message.as_str()), ("a.rs:1:2", ""));
+    }
+
+    #[test]
+    fn a_signature_is_the_same_the_next_time() {
+        for (stderr, expected) in [
+            (
+                "Traceback\n  File \"a.py\", line 3\nValueError: at 0x7f3a in 12.5s\n",
+                "ValueError: at # in #.#",
+            ),
+            (
+                "Fatal Python error: PyGILState_Release: 140\n\nThread 1:\n  <no frame>\n",
+                "Fatal Python error: PyGILState_Release: #",
+            ),
+            ("==123==ERROR: AddressSanitizer: heap\nmore", "==#==ERROR: AddressSanitizer: heap"),
+            ("request 3f2a9c01-77aa: utf8 SIGUSR1 deadbeef", "request #-#: utf8 SIGUSR1 deadbeef"),
+        ] {
+            assert_eq!(signature(stderr).as_deref(), Some(expected));
+        }
+        assert_eq!(signature("\n \n"), None);
+        assert!(signature(&"é".repeat(1000)).unwrap().chars().count() <= LONGEST + 1);
+    }
+}

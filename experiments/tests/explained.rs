@@ -1,0 +1,188 @@
+//! The hook of `sundown::explain` on every panic of the lab: none of a hazard's is left unexplained.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    error::Error,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use lab::{
+    Role,
+    results::{ExperimentResult, TrialExample},
+};
+use mock_sdk::store::{Generation, Store};
+use serde_json::Value;
+use sundown::explain::{self, Cause};
+
+type TestResult<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Panics of hazards that have nothing to do with a runtime, by how their messages begin: why they
+/// are there is said beside them. There are none yet.
+const UNRELATED: [&str; 0] = [];
+
+/// A panic as results tell it: `main: there is no reactor running (src/lib.rs:1:2), while unwinding`.
+fn parts(panic: &str) -> TestResult<(&str, &str, &str)> {
+    let panic = panic.strip_suffix(", while unwinding").unwrap_or(panic);
+    let (thread, rest) = panic.split_once(": ").ok_or("a panic without a thread")?;
+    let (message, site) = rest.rsplit_once(" (").ok_or("a panic without a site")?;
+    Ok((thread, message, site.trim_end_matches(')')))
+}
+
+/// The causes of a trial's panics, each in the light of the one before it on its thread; an error
+/// names one that is not recognised.
+fn causes(example: &TrialExample) -> TestResult<Vec<Cause>> {
+    let (mut before, mut causes) = (BTreeMap::new(), Vec::new());
+    for panic in &example.panics {
+        let (thread, message, site) = parts(panic)?;
+        if UNRELATED.iter().any(|unrelated| message.starts_with(unrelated)) {
+            continue;
+        }
+        let cause = Cause::of(message, site, before.get(thread).copied());
+        let cause = cause.ok_or_else(|| {
+            format!(
+                "sundown::explain does not recognise `{panic}`: teach it, or say in UNRELATED that \
+                 it is none of its business ({})",
+                example.rerun
+            )
+        })?;
+        before.insert(thread, cause);
+        causes.push(cause);
+    }
+    Ok(causes)
+}
+
+/// The causes of all panics of an experiment's hazards. Whatever else panics must be a hazard too.
+fn causes_in(result: &ExperimentResult) -> TestResult<BTreeSet<Cause>> {
+    let mut all = BTreeSet::new();
+    for variant in &result.variants {
+        for example in &variant.examples {
+            let causes = causes(example)?;
+            let is_expected = variant.role == Role::Hazard || causes.is_empty();
+            assert!(is_expected, "{} {} panicked", result.name, variant.name);
+            all.extend(causes);
+        }
+    }
+    Ok(all)
+}
+
+/// What the runs that the notebook was written from found.
+fn committed() -> TestResult<Vec<ExperimentResult>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results");
+    let mut results = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let mut file: Value = serde_json::from_str(&fs::read_to_string(file?.path())?)?;
+        results.push(serde_json::from_value(file["experiment"].take())?);
+    }
+    Ok(results)
+}
+
+/// The causes that the lab has hazards for.
+const SHOWN: [Cause; 6] = [
+    Cause::NoContext,
+    Cause::SecondPanic,
+    Cause::ContextDestroyed,
+    Cause::RuntimeDropped,
+    Cause::BlockedInAsync,
+    Cause::CancelledJoin,
+];
+
+#[test]
+fn every_panic_that_the_notebook_tells_of_is_recognised() -> TestResult {
+    let mut seen = BTreeSet::new();
+    for result in committed()? {
+        seen.extend(causes_in(&result)?);
+    }
+    // Or else there was nothing to recognise.
+    assert_eq!(seen, BTreeSet::from(SHOWN));
+    Ok(())
+}
+
+/// Runs those hazards of an experiment that are known to panic, for real.
+fn hazards_run_again(known: &ExperimentResult) -> TestResult<Option<ExperimentResult>> {
+    let panicking = known.variants.iter().filter(|variant| !variant.sites.is_empty());
+    let names: Vec<_> = panicking.map(|variant| variant.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let name = format!("{}_{}", known.id, known.name.replace('-', "_"));
+    // Cargo tells where one binary is; the others are beside it.
+    let binary = Path::new(env!("CARGO_BIN_EXE_01_drop_context")).with_file_name(name);
+    let ran = Command::new(binary)
+        .args(["--quick", "--format", "json", "--only", &names.join(",")])
+        .output()?;
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Ok(Some(serde_json::from_slice(&ran.stdout)?))
+}
+
+#[test]
+fn every_panic_of_a_hazard_that_runs_now_is_recognised() -> TestResult {
+    let mut seen = BTreeSet::new();
+    for known in committed()? {
+        if let Some(result) = hazards_run_again(&known)? {
+            let causes = causes_in(&result)?;
+            assert!(!causes.is_empty(), "{} did not panic this time", known.name);
+            seen.extend(causes);
+        }
+    }
+    assert_eq!(seen, BTreeSet::from(SHOWN));
+    Ok(())
+}
+
+/// By which variable a child is told which generation of the pool to drop.
+const GENERATION: &str = "EXPLAINED_GENERATION";
+
+/// The child: drops a pool without context, with the hook in place. Silent, unless it was started
+/// as one.
+#[test]
+fn child() -> TestResult {
+    let Ok(word) = env::var(GENERATION) else { return Ok(()) };
+    let generation = Generation::ALL.into_iter().find(|it| it.word() == word);
+    let generation = generation.ok_or("no such generation")?;
+    let directory = env::current_dir()?;
+    let runtime = experiments::runtime()?;
+    let store = runtime.block_on(Store::open(&directory, generation, 1))?;
+    explain::install();
+    drop(store);
+    Ok(())
+}
+
+/// What a child writes to standard error.
+fn said(generation: Generation, backtrace: &str) -> TestResult<String> {
+    let directory = tempfile::tempdir()?;
+    let Output { stderr, .. } = Command::new(env::current_exe()?)
+        .args(["child", "--exact", "--nocapture"])
+        .env(GENERATION, generation.word())
+        .env("RUST_BACKTRACE", backtrace)
+        .env_remove("RUST_LIB_BACKTRACE")
+        .current_dir(directory.path())
+        .output()?;
+    Ok(String::from_utf8(stderr)?)
+}
+
+#[test]
+fn a_pool_that_dies_without_context_is_explained_in_three_lines() -> TestResult {
+    for generation in Generation::ALL {
+        let said = said(generation, "0")?;
+        assert!(said.contains("there is no reactor running"), "{said}");
+        let lines: Vec<_> = said.lines().filter(|line| line.starts_with("sundown: ")).collect();
+        assert_eq!(lines.len(), 3, "{said}");
+        let words = "thread `child` has no runtime context, and deadpool-runtime-";
+        assert!(lines[0].contains(words), "{said}");
+        assert!(lines[1].contains("handle.enter()"), "{said}");
+        assert!(lines[2].contains("docs/src/01-drop-context.md"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_connection_and_what_it_died_with_are_named_where_there_is_a_backtrace() -> TestResult {
+    for generation in Generation::ALL {
+        let said = said(generation, "1")?;
+        let words = "sundown: `SyncWrapper<Connection>` (in `Store`) was dropped on thread `child`";
+        assert!(said.contains(words), "{said}");
+    }
+    Ok(())
+}
