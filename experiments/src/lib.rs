@@ -6,6 +6,7 @@
 pub mod pattern;
 pub mod probe;
 pub mod runtime_thread;
+pub mod scene;
 
 use std::{
     error::Error,
@@ -56,6 +57,16 @@ pub fn warm_store_of(
     let runtime = runtime()?;
     let store = runtime.block_on(Store::open(trial.directory(), generation, connections))?;
     Ok((runtime, store))
+}
+
+/// The generation of this [word](Generation::word), as a part of an experiment is told it.
+///
+/// # Errors
+///
+/// Where there is none of it.
+pub fn generation_named(word: &str) -> Result<Generation, Box<dyn Error>> {
+    let named = Generation::ALL.into_iter().find(|generation| generation.word() == word);
+    named.ok_or_else(|| format!("there is no generation '{word}'").into())
 }
 
 /// Polls a future once, in the context of the task that calls this. Dropping the future after that

@@ -33,6 +33,7 @@ pub mod gate;
 pub mod group;
 pub mod latch;
 mod life;
+mod member;
 /// The crew by itself, for the models: under loom there is no Tokio to spawn on.
 #[cfg(loom)]
 #[doc(hidden)]
@@ -40,6 +41,7 @@ pub mod modelled;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
+mod polled;
 #[cfg(not(loom))]
 mod reaper;
 mod registry;

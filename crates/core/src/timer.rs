@@ -23,7 +23,12 @@ use pin_project_lite::pin_project;
 /// A limit of zero polls it once. A limit beyond what the clock can tell, [`Duration::MAX`] say, is
 /// none. Where no thread can be started to keep the limit, it counts as passed.
 pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
-    Within { future, alarm: Alarm { deadline: Instant::now().checked_add(limit), set: None } }
+    let deadline = match limit {
+        // Without a look at the clock.
+        Duration::MAX => None,
+        limit => Instant::now().checked_add(limit),
+    };
+    Within { future, alarm: Alarm { deadline, set: None } }
 }
 
 pin_project! {

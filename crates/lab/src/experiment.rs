@@ -1,8 +1,8 @@
 //! An experiment: a question, one hypothesis, its variants, and the claims that it bears on.
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
-use crate::{condition::Condition, variant::Variant};
+use crate::{condition::Condition, trial::TrialResult, variant::Variant};
 
 /// An experiment, declared before it runs.
 ///
@@ -34,7 +34,23 @@ pub struct Experiment {
     pub(crate) question: String,
     pub(crate) hypothesis: String,
     pub(crate) variants: Vec<Variant>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<Claim>,
+    pub(crate) kit_claim: Option<String>,
+}
+
+type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
+
+/// What a trial may run in another process.
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) body: PartBody,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A claim of a write-up, and what would bear it out or contradict it.
@@ -59,7 +75,9 @@ impl Experiment {
             question: String::new(),
             hypothesis: String::new(),
             variants: Vec::new(),
+            parts: Vec::new(),
             claims: Vec::new(),
+            kit_claim: None,
         }
     }
 
@@ -92,12 +110,43 @@ impl Experiment {
         self
     }
 
+    /// Adds a part: what a trial runs in a process of its own beside it, to look at from outside.
+    /// [`Trial::part`](crate::Trial::part) makes the command. The body gets the command's further
+    /// arguments; it runs on the main thread, and what happens after it has returned happens as at
+    /// the end of any program. An error is printed, and makes the exit code 1.
+    #[must_use]
+    pub fn part(
+        mut self,
+        name: &str,
+        body: impl Fn(&[String]) -> TrialResult + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.push(Part { name: name.to_owned(), body: Box::new(body) });
+        self
+    }
+
+    /// The variants alone, for an experiment that collects those of others.
+    #[must_use]
+    pub fn into_variants(self) -> Vec<Variant> {
+        self.variants
+    }
+
     /// Begins to declare a claim that the experiment bears on, by its number in the ledger and in
     /// its own words. It is finished by [`ClaimDraft::supported_if`] and
     /// [`SupportedClaim::refuted_if`]; a claim of which nothing could be the contrary is none.
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
         ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
+    }
+
+    /// States what the kit promises here: a claim of our own, with `kit` for a number. Cures are
+    /// weighed for it and for nothing else; neither the hypothesis nor a claim of others speaks of
+    /// them then. It is refuted where the counts of a cure contradict its prediction. It is supported
+    /// where those of all bear it out *and every hazard beside them failed as predicted*: of a cure
+    /// without a disease nothing follows.
+    #[must_use]
+    pub fn kit_claim(mut self, statement: &str) -> Self {
+        self.kit_claim = Some(statement.to_owned());
+        self
     }
 
     /// Runs what the command line asks for: the experiment, one trial of it, or a listing.
