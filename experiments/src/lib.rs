@@ -6,6 +6,7 @@
 pub mod pattern;
 pub mod probe;
 pub mod runtime_thread;
+pub mod scene;
 
 use std::{
     error::Error,

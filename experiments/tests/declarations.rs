@@ -81,3 +81,34 @@ fn every_variant_says_in_one_line_what_is_different() -> TestResult {
     }
     Ok(())
 }
+
+/// Of the experiments on context, 01 to 12. The long waits of 03 are not repeated in 13.
+#[test]
+fn every_hazard_of_the_first_part_has_a_cure_there_and_in_13() -> TestResult {
+    let declarations = declarations()?;
+    let all = declarations.iter().find(|(_, declaration)| declaration.id == "13");
+    let collected: BTreeSet<_> =
+        all.ok_or("there is no 13")?.1.variants.iter().map(|variant| &*variant.name).collect();
+    for (file, Declaration { id, variants, .. }) in &declarations {
+        let of = |role| variants.iter().filter(move |variant| variant.role == role);
+        if id.as_str() > "12" {
+            continue;
+        }
+        for VariantDeclaration { name, .. } in of(Role::Hazard) {
+            let cure = match name.split_once('/') {
+                Some((generation @ ("old" | "current"), rest)) => {
+                    format!("{generation}/kit/{rest}")
+                }
+                _ => format!("kit/{name}"),
+            };
+            let cured = of(Role::Cure).any(|variant| variant.name == cure);
+            assert!(cured, "{file}: {name} has no cure called {cure}");
+        }
+        for VariantDeclaration { name, .. } in of(Role::Cure).filter(|it| !it.name.ends_with("/1s"))
+        {
+            let name = format!("{id}/{}", name.replace("kit/", ""));
+            assert!(collected.contains(name.as_str()), "13 has no {name}");
+        }
+    }
+    Ok(())
+}

@@ -1,37 +1,20 @@
 //! The heart of [`TaskGroup`](crate::group::TaskGroup) and
-//! [`BackgroundTask`](crate::task::BackgroundTask): how many are at work, what they are told, and
-//! when all of them have ended.
+//! [`BackgroundTask`](crate::task::BackgroundTask): who is at work, what they are told, and when all
+//! of them have ended.
 
 use std::{
     any::Any,
     fmt,
-    future::Future,
-    panic::{AssertUnwindSafe, Location, catch_unwind},
-    pin::Pin,
+    panic::Location,
     sync::{Arc, Weak},
-    task::{Context, Poll, Wake, Waker},
 };
-
-use pin_project_lite::pin_project;
 
 use crate::{
     latch::Latch,
+    member::Place,
     registry::{Label, Left, Registry, Seat},
-    stop::Stop,
-    sync::{AtomicU8, AtomicUsize, Mutex, Ordering, lock},
+    sync::{AtomicU8, Mutex, Ordering, lock},
 };
-
-/// The state of a crew stands in the two high bits of a word, the number at work in the others: one
-/// atomic, so that "nobody is left" and "nobody comes any more" become true at once.
-const SHIFT: u32 = usize::BITS - 2;
-const COUNT: usize = (1 << SHIFT) - 1;
-
-/// Anybody may come.
-const OPEN: usize = 0;
-/// Told to stop. Only those who are at work bring others; when none is left it is closed.
-const STOPPING: usize = 1 << SHIFT;
-/// Nobody is at work, and nobody comes any more.
-const CLOSED: usize = 2 << SHIFT;
 
 /// What a crew is told. It only ever becomes more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,12 +31,13 @@ pub(crate) enum Told {
 /// Those who work for one purpose, and end together.
 pub(crate) struct Crew {
     told: CacheLine<AtomicU8>,
-    at_work: AtomicUsize,
     closed: Latch,
     registry: Registry,
     tally: Mutex<Tally>,
     /// The crew that this one is a member of, from its beginning until it is closed.
     parent: Option<(Arc<Crew>, Seat)>,
+    /// The crews that are members of this one; some of them may be gone.
+    children: Mutex<Vec<Weak<Crew>>>,
 }
 
 /// Keeps what every [`Stop`] reads in every turn of its loop, and what is written twice at the most,
@@ -61,10 +45,9 @@ pub(crate) struct Crew {
 #[repr(align(64))]
 struct CacheLine<T>(T);
 
-/// How members ended, other than by completing.
+/// Who was refused, and what went wrong.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    pub(crate) aborted: usize,
     pub(crate) refused: usize,
     pub(crate) panicked: Vec<Panicked>,
 }
@@ -100,31 +83,52 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
 pub(crate) struct Refused;
 
 impl Crew {
+    /// A crew of many.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self::with_parent(None))
+        Arc::new(Self::with(Registry::for_many(), None))
+    }
+
+    /// A crew of one, and a few that it may bring.
+    #[cfg(not(loom))]
+    pub(crate) fn of_one() -> Arc<Self> {
+        Arc::new(Self::with(Registry::for_one(), None))
+    }
+
+    /// A crew of two shards, for threads that do not meet.
+    #[cfg(loom)]
+    pub(crate) fn of_two() -> Arc<Self> {
+        Arc::new(Self::with(Registry::for_two(), None))
     }
 
     /// A crew that is, as a whole, a member of another: told what that one is told, and waited for
     /// by it.
     pub(crate) fn child(self: &Arc<Self>, label: Label) -> Result<Arc<Self>, Refused> {
-        self.enter(Comer::Stranger)?;
-        let seat = self.registry.sit(None, Some(label));
-        let child = Arc::new(Self::with_parent(Some((Arc::clone(self), seat))));
-        // First it can be woken, then it looks: what was told before that is not missed.
-        let relay = Arc::new(Relay { child: Arc::downgrade(&child) });
-        self.registry.set_waker(seat, &Waker::from(Arc::clone(&relay)));
-        relay.wake();
+        let seat = self.enter(Comer::Stranger, label)?;
+        let parent = Some((Arc::clone(self), seat));
+        let child = Arc::new(Self::with(Registry::for_many(), parent));
+        let mut children = lock(&self.children);
+        if children.len() == children.capacity() {
+            // Before it grows, so that it is no larger than twice of what is needed.
+            children.retain(|child| child.strong_count() > 0);
+        }
+        children.push(Arc::downgrade(&child));
+        drop(children);
+        // First it can be told, then it looks: what was told before that is not missed.
+        match self.told() {
+            Told::Nothing => {}
+            told => child.tell(told),
+        }
         Ok(child)
     }
 
-    fn with_parent(parent: Option<(Arc<Self>, Seat)>) -> Self {
+    fn with(registry: Registry, parent: Option<(Arc<Self>, Seat)>) -> Self {
         Self {
             told: CacheLine(AtomicU8::new(Told::Nothing as u8)),
-            at_work: AtomicUsize::new(OPEN),
             closed: Latch::new(),
-            registry: Registry::new(),
+            registry,
             tally: Mutex::default(),
             parent,
+            children: Mutex::default(),
         }
     }
 
@@ -141,59 +145,59 @@ impl Crew {
 
     /// Tells the crew something, unless it was told something more urgent before.
     pub(crate) fn tell(&self, told: Told) {
-        // First nobody comes any more, then the news: a stranger who still came in hears it.
-        // AcqRel: a later `enter` that reads this sees what was done before it.
-        let _ = self.at_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            (word & !COUNT == OPEN).then_some(word | STOPPING)
-        });
-        // Release: see `told`.
-        if self.told.0.fetch_max(told as u8, Ordering::AcqRel) < told as u8 {
+        // Release: see `told`. Acquire: a teller who comes too late sees what the first did before.
+        let before = self.told.0.fetch_max(told as u8, Ordering::AcqRel);
+        // After the news, which turns strangers away. One that came in before is waited for.
+        self.registry.begin_to_close();
+        if before < told as u8 {
             self.registry.wake_all();
+            let children = lock(&self.children).clone();
+            children.iter().filter_map(Weak::upgrade).for_each(|child| child.tell(told));
         }
-        self.close_if_empty();
+        if self.registry.close_if_empty() {
+            self.close();
+        }
     }
 
     /// Comes to work.
-    fn enter(&self, comer: Comer) -> Result<(), Refused> {
-        // AcqRel: the state that decides is current, and the count is ordered with it.
-        let entered = self.at_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let welcome = match word & !COUNT {
-                OPEN => true,
-                STOPPING => comer == Comer::BroughtByMember,
-                _ => false,
-            };
-            welcome.then_some(word + 1)
-        });
-        entered.map(drop).map_err(|_| {
-            lock(&self.tally).refused += 1;
-            Refused
-        })
+    #[inline]
+    pub(crate) fn enter(&self, comer: Comer, label: Label) -> Result<Seat, Refused> {
+        let is_welcome = comer == Comer::BroughtByMember || self.told() == Told::Nothing;
+        // A stranger who comes in all the same hears the news: it is told first.
+        let seat = if is_welcome { self.registry.enter(label) } else { None };
+        seat.ok_or_else(|| self.refused())
     }
 
-    /// Goes home. All that the member did is visible to whoever sees the crew closed: each departure
-    /// releases it, in one chain of read-modify-writes that the last one acquires.
-    fn leave(&self) {
-        let word = self.at_work.fetch_sub(1, Ordering::AcqRel);
-        if word == STOPPING | 1 {
-            self.close_if_empty();
+    #[cold]
+    fn refused(&self) -> Refused {
+        lock(&self.tally).refused += 1;
+        Refused
+    }
+
+    /// Goes home.
+    #[inline]
+    pub(crate) fn leave(&self, seat: Seat, how: Left) {
+        if self.registry.leave(seat, how) {
+            self.close();
         }
     }
 
-    fn close_if_empty(&self) {
-        let closed = self.at_work.compare_exchange(
-            STOPPING,
-            CLOSED,
-            // Acquires what the members did, and releases it to who finds the crew closed.
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        // Exactly one succeeds.
-        if closed.is_ok() {
-            self.closed.fire();
-            if let Some((parent, seat)) = &self.parent {
-                parent.registry.leave(*seat, Left::Otherwise);
-                parent.leave();
-            }
+    /// Puts down that a member panicked.
+    #[cold]
+    pub(crate) fn panicked(&self, seat: Seat, payload: &(dyn Any + Send)) {
+        if let Some(Label { name, spawned_at }) = self.registry.label(seat) {
+            let message = panic_message(payload);
+            let panicked = Panicked { name: name.into_owned(), spawned_at, message };
+            lock(&self.tally).panicked.push(panicked);
+        }
+    }
+
+    /// What the one does who closed the registry.
+    #[cold]
+    fn close(&self) {
+        self.closed.fire();
+        if let Some((parent, seat)) = &self.parent {
+            parent.leave(*seat, Left::Otherwise);
         }
     }
 
@@ -203,44 +207,19 @@ impl Crew {
         &self.closed
     }
 
-    /// How many are at work.
-    pub(crate) fn at_work(&self) -> usize {
-        self.at_work.load(Ordering::Acquire) & COUNT
-    }
-
-    /// How many have completed.
-    pub(crate) fn completed(&self) -> usize {
-        self.registry.completed()
-    }
-
     pub(crate) fn tally(&self) -> Tally {
         lock(&self.tally).clone()
-    }
-
-    /// Those who are at work, at some moment.
-    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
-    pub(crate) fn labels(&self) -> Vec<Label> {
-        self.registry.labels()
     }
 
     pub(crate) const fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Makes a member of the crew: a future to be spawned. `body` makes what it polls from the
-    /// crew's stop signal; both are dropped where the crew takes nobody.
-    pub(crate) fn member<F: Future<Output = ()>>(
-        self: &Arc<Self>,
-        comer: Comer,
-        label: Label,
-        body: impl FnOnce(Stop) -> F,
-    ) -> Result<Member<F>, Refused> {
-        self.enter(comer)?;
-        let seat = self.registry.sit(None, Some(label));
-        // From here on, whatever happens, the place is left again.
-        let place = Place { crew: Arc::clone(self), seat, ending: Ending::Dropped };
-        let body = Some(body(Stop::of_member(Arc::clone(self), seat)));
-        Ok(Member { body, can_be_woken: false, place })
+    /// Makes a place in the crew for a member.
+    #[inline]
+    pub(crate) fn place(self: &Arc<Self>, comer: Comer, label: Label) -> Result<Place, Refused> {
+        let seat = self.enter(comer, label)?;
+        Ok(Place::new(Arc::clone(self), seat))
     }
 }
 
@@ -252,117 +231,4 @@ pub(crate) enum Comer {
     /// Somebody whom a member brings: welcome as long as the crew is not closed, which it cannot be
     /// while that member is at work.
     BroughtByMember,
-}
-
-/// Passes on to a child what its parent is told.
-struct Relay {
-    child: Weak<Crew>,
-}
-
-impl Wake for Relay {
-    fn wake(self: Arc<Self>) {
-        let Some(child) = self.child.upgrade() else { return };
-        let Some((parent, _)) = &child.parent else { return };
-        match parent.told() {
-            Told::Nothing => {}
-            told => child.tell(told),
-        }
-    }
-}
-
-/// A place in the crew, which is left when this is dropped.
-struct Place {
-    crew: Arc<Crew>,
-    seat: Seat,
-    ending: Ending,
-}
-
-/// How the member in a place ended. A byte, because every member carries one all its life; what a
-/// panic said is put down when it is caught.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// Its future was dropped before it completed: by an abort, or because its runtime went down.
-    Dropped,
-    Completed,
-    Panicked,
-}
-
-impl Place {
-    /// Puts down that the member panicked, before it leaves its place: nobody who sees the crew
-    /// closed misses it.
-    fn panicked(&mut self, payload: &(dyn Any + Send)) {
-        self.ending = Ending::Panicked;
-        if let Some(Label { name, spawned_at }) = self.crew.registry.label(self.seat) {
-            let message = panic_message(payload);
-            let panicked = Panicked { name: name.into_owned(), spawned_at, message };
-            lock(&self.crew.tally).panicked.push(panicked);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let crew = &self.crew;
-        if self.ending == Ending::Dropped {
-            lock(&crew.tally).aborted += 1;
-        }
-        // Completions are counted by the registry, under a lock that is taken anyway: this is how a
-        // million of them end.
-        let completed = self.ending == Ending::Completed;
-        crew.registry.leave(self.seat, if completed { Left::Completed } else { Left::Otherwise });
-        crew.leave();
-    }
-}
-
-pin_project! {
-    /// A member at work: polls its body, drops it when the crew is told to abort, and leaves its
-    /// place only after all that the body was has been dropped.
-    pub(crate) struct Member<F> {
-        #[pin]
-        body: Option<F>,
-        can_be_woken: bool,
-        place: Place,
-    }
-}
-
-impl<F: Future<Output = ()>> Future for Member<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut member = self.project();
-        let place: &mut Place = member.place;
-        if !*member.can_be_woken {
-            // Once: a member is spawned, and a task has one and the same waker all its life.
-            place.crew.registry.set_waker(place.seat, context.waker());
-            *member.can_be_woken = true;
-        }
-        // After that: what is told from here on wakes the task.
-        if place.crew.told() == Told::Abort {
-            end(&mut member.body, place, Ending::Dropped, None);
-            return Poll::Ready(());
-        }
-        let Some(body) = member.body.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        // The body is not looked into again after a panic, only dropped.
-        let panic = match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => None,
-            Err(payload) => Some(payload),
-        };
-        end(&mut member.body, place, Ending::Completed, panic);
-        Poll::Ready(())
-    }
-}
-
-/// Drops a body, whose destructor may panic in its turn, and puts down how it ended.
-fn end<F>(
-    body: &mut Pin<&mut Option<F>>,
-    place: &mut Place,
-    how: Ending,
-    panic: Option<Box<dyn Any + Send>>,
-) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| body.set(None)));
-    match dropped.err().or(panic) {
-        None => place.ending = how,
-        Some(payload) => place.panicked(&*payload),
-    }
 }

@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use crate::{
     blocking,
     crew::{Comer, Crew, Panicked, Told},
+    member::Member,
     observe::{self, Outcome},
-    registry::{Label, Seat},
+    registry::{Count, Label, Seat},
     shutdown::{
         Alive, GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
         stop_then_abort,
@@ -166,13 +167,13 @@ impl TaskGroup {
     /// How many members are at work.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.crew.at_work()
+        self.crew.registry().count().members
     }
 
     /// Whether no member is at work.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.crew.registry().is_empty()
     }
 
     /// Tells every member to stop and waits until all have ended, for at most so long; aborts those
@@ -196,10 +197,11 @@ impl TaskGroup {
 
     fn report(&self, elapsed: Duration) -> GroupReport {
         let (group, tally) = (self.label.name.clone().into_owned(), self.crew.tally());
-        let ended = self.crew.completed();
+        let registry = self.crew.registry();
+        let Count { completed: ended, aborted, .. } = registry.count();
         let running = !self.crew.closed().has_fired();
-        let labels = if running { self.crew.labels() } else { Vec::new() };
-        let outcome = match (running, tally.panicked.is_empty(), tally.aborted) {
+        let labels = if running { registry.labels() } else { Vec::new() };
+        let outcome = match (running, tally.panicked.is_empty(), aborted) {
             (true, ..) => Outcome::TimedOut,
             (false, false, _) => Outcome::Panicked,
             (false, true, 0) => Outcome::Graceful,
@@ -210,7 +212,7 @@ impl TaskGroup {
             group,
             elapsed,
             ended,
-            aborted: tally.aborted,
+            aborted,
             refused: tally.refused,
             panicked: tally.panicked,
             still_running: labels.into_iter().map(StillRunning::from).collect(),
@@ -228,10 +230,8 @@ fn spawn<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    // `work` runs inside the task, where a panic of it is a member's.
-    let member = crew.member(comer, label, |stop| async move { work(stop).await });
-    let member = member.map_err(|_| SpawnError::Stopped)?;
-    drop(runtime.spawn(member));
+    let place = crew.place(comer, label).map_err(|_| SpawnError::Stopped)?;
+    drop(runtime.spawn(Member::new(place, work)));
     Ok(())
 }
 
@@ -284,7 +284,7 @@ impl GracefulShutdown for TaskGroup {
 
 impl Drop for TaskGroup {
     fn drop(&mut self) {
-        let at_work = self.crew.at_work();
+        let at_work = self.crew.registry().count().members;
         if at_work > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, at_work);
         }

@@ -9,7 +9,8 @@ use std::{borrow::Cow, future::Future, panic::Location, sync::Arc};
 use crate::{
     crew::{Comer, Crew as Inner, Told},
     latch::Latch,
-    registry::Label,
+    member::Member,
+    registry::{self, Label},
     roster::Roster as InnerRoster,
     stop::Stop,
     sync::Arc as ModelledArc,
@@ -39,6 +40,12 @@ impl Crew {
         Self(Inner::new())
     }
 
+    /// A crew without members, whose threads do not meet where they [sit in](sit_in) two shards.
+    #[must_use]
+    pub fn of_two() -> Self {
+        Self(Inner::of_two())
+    }
+
     /// As `TaskGroup::child`.
     #[must_use]
     pub fn child(&self) -> Option<Self> {
@@ -50,7 +57,8 @@ impl Crew {
         &self,
         work: W,
     ) -> Option<impl Future<Output = ()> + use<F, W>> {
-        self.0.member(Comer::Stranger, label(), work).ok()
+        let place = self.0.place(Comer::Stranger, label()).ok()?;
+        Some(Member::new(place, work))
     }
 
     /// As `Stop::spawn`, up to the spawning.
@@ -58,7 +66,8 @@ impl Crew {
         &self,
         work: W,
     ) -> Option<impl Future<Output = ()> + use<F, W>> {
-        self.0.member(Comer::BroughtByMember, label(), work).ok()
+        let place = self.0.place(Comer::BroughtByMember, label()).ok()?;
+        Some(Member::new(place, work))
     }
 
     /// As `TaskGroup::stop`.
@@ -80,20 +89,25 @@ impl Crew {
     /// How many are at work.
     #[must_use]
     pub fn at_work(&self) -> usize {
-        self.0.at_work()
+        self.0.registry().count().members
     }
 
     /// How the members ended, so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let tally = self.0.tally();
+        let (tally, count) = (self.0.tally(), self.0.registry().count());
         Tally {
-            completed: self.0.completed(),
-            aborted: tally.aborted,
+            completed: count.completed,
+            aborted: count.aborted,
             refused: tally.refused,
             panicked: tally.panicked.len(),
         }
     }
+}
+
+/// Has this thread take its seats in this shard: in the first, if nothing is said.
+pub fn sit_in(shard: usize) {
+    registry::modelled::sit_in(shard);
 }
 
 impl Default for Crew {
@@ -116,7 +130,7 @@ impl Roster {
     /// As `Session::guard`: whether the value was welcome.
     #[must_use]
     pub fn enter(&self) -> bool {
-        self.0.enter().is_ok()
+        self.0.enter()
     }
 
     /// As `Guarded::map`, by somebody who has a handle.

@@ -18,6 +18,7 @@ use std::{
     future::Future,
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    process,
     task::Waker,
     thread,
     time::{Duration, Instant},
@@ -54,11 +55,23 @@ pub(crate) struct Reaper {
 struct Owner {
     shared: Arc<Shared>,
     handle: Handle,
+    process: u32,
+}
+
+impl Owner {
+    /// The process that has the threads, if it is not this one. A forked child has none of them, and
+    /// a lock that one of them held at that moment is held for ever: nothing may be touched there.
+    fn forked_from(&self) -> Option<u32> {
+        (process::id() != self.process).then_some(self.process)
+    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.change(|state| state.ended = true);
+        if self.forked_from().is_none() {
+            self.shared.change(|state| state.ended = true);
+            self.shared.handed_over.notify_one();
+        }
     }
 }
 
@@ -78,6 +91,8 @@ pub(crate) struct Left {
 /// What the threads of a reaper and its owners share.
 struct Shared {
     state: Mutex<State>,
+    /// There is a value to drop, or none will come any more.
+    handed_over: Condvar,
     changed: Condvar,
 }
 
@@ -185,11 +200,16 @@ impl Reaper {
     ///
     /// When the system gives no thread or no descriptor. Nothing is left running.
     pub(crate) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            handed_over: Condvar::new(),
+            changed: Condvar::new(),
+        });
         let runtime = runtime(&shared)?;
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
-        let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone() };
+        let process = process::id();
+        let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone(), process };
         let hold = Hold::on(&handle)?;
         shared.lock().hold = Some(hold);
         thread::Builder::new().name("sundown-drop".to_owned()).spawn({
@@ -206,10 +226,13 @@ impl Reaper {
     /// Takes a value over, to drop it. Microseconds: no thread is started, nothing is waited for. Of
     /// use on a thread whose locals are being destroyed, too.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
-        self.owner.shared.change(|state| {
-            state.waiting.push_back(value);
-            state.quiet.disturb();
-        });
+        let Owner { shared, .. } = &*self.owner;
+        let mut state = shared.lock();
+        state.waiting.push_back(value);
+        state.quiet.disturb();
+        drop(state);
+        // One thread, and not all: who drops a handle is in a hurry. That one wakes the others.
+        shared.handed_over.notify_one();
     }
 
     /// Ready when everything that has been handed over has been dropped, and everything that the
@@ -230,6 +253,12 @@ impl Reaper {
     /// wait here until the reaper has settled is to wait for oneself.
     pub(crate) fn is_here(&self) -> bool {
         Handle::try_current().is_ok_and(|here| here.id() == self.owner.handle.id())
+    }
+
+    /// The process that has the threads, if it is not this one but its forked child: where nothing
+    /// may be asked of the reaper, or handed over.
+    pub(crate) fn forked_from(&self) -> Option<u32> {
+        self.owner.forked_from()
     }
 
     /// What has not ended.
@@ -330,12 +359,14 @@ impl Shared {
             if let Some(value) = state.waiting.pop_front() {
                 state.dropping = true;
                 let hold = state.hold.take();
+                drop(state);
+                self.changed.notify_all();
                 return Some((value, hold));
             }
             if state.ended {
                 return None;
             }
-            state = match self.changed.wait(state) {
+            state = match self.handed_over.wait(state) {
                 Ok(state) => state,
                 Err(poisoned) => poisoned.into_inner(),
             };
@@ -365,9 +396,10 @@ struct Held {
 impl Hold {
     /// Starts the closing thread, unless it is there, and makes it wait.
     fn on(handle: &Handle) -> io::Result<Self> {
-        let held = Arc::new(Held::default());
-        let closing = Arc::clone(&held);
-        // Tokio panics where it can start no thread.
+        let hold = Self(Arc::new(Held::default()));
+        let closing = Arc::clone(&hold.0);
+        // Tokio panics where it can start no thread, and keeps the closure for the next thread: it
+        // must not wait then, and as this hold is dropped it does not.
         catch_unwind(AssertUnwindSafe(|| {
             drop(handle.spawn_blocking(move || {
                 // Whether it was told or not is all the same: it is not to wait for longer.
@@ -376,7 +408,7 @@ impl Hold {
             }));
         }))
         .map_err(|payload| io::Error::new(io::ErrorKind::WouldBlock, panic_message(&*payload)))?;
-        Ok(Self(held))
+        Ok(hold)
     }
 
     /// The destructor begins.

@@ -1,41 +1,32 @@
-//! Who belongs to a group: a seat for each, with what is needed to wake it and to name it.
+//! Who belongs to a group: a seat for each, with what is needed to wake it and to name it; how many
+//! there are; and whether anybody may still come.
 //!
 //! The seats are spread over shards, each behind a lock of its own that is held for nanoseconds, and
-//! within a shard over blocks that are not given back while the registry lives and, but for the
-//! first, never moved: a million seats cost no copying, at most one block of slack for each shard,
-//! and one seat costs few.
+//! within a shard over blocks that are neither moved nor given back while the registry lives: a
+//! million seats cost no copying, and one seat costs few.
+//!
+//! Members are counted under the locks that they take anyway, to sit and to leave. What all of them
+//! share is a count of the shards that have members: it changes when the first comes to a shard and
+//! when the last leaves it, which in a large group is seldom.
 
-use std::{borrow::Cow, mem, panic::Location, task::Waker};
+mod shard;
 
-use crate::sync::{Mutex, lock};
+use std::{borrow::Cow, panic::Location, task::Waker};
 
-/// How many seats are allocated at a time, in a group that is not large; in the first block fewer,
-/// as it grows. A hundred seats need two blocks.
-const SMALL: usize = 56;
-
-/// How many such blocks there are, and how many seats in them.
-const SMALL_BLOCKS: usize = 64;
-const SMALL_SEATS: usize = SMALL * SMALL_BLOCKS;
-
-/// How many seats are allocated at a time after those. Blocks lie between the tasks in the heap, and
-/// many small ones scatter these: a group of a hundred thousand ends by a third faster with few
-/// large ones.
-const LARGE: usize = 1024;
-
-/// The block that a place is in, and where in it.
-const fn find_in_blocks(place: usize) -> (usize, usize) {
-    if place < SMALL_SEATS {
-        return (place / SMALL, place % SMALL);
-    }
-    let place = place - SMALL_SEATS;
-    (SMALL_BLOCKS + place / LARGE, place % LARGE)
-}
+use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
+use shard::{Entry, NONE, Shard};
 
 /// How many are woken between one lock and the next.
-const WOKEN: usize = 32;
+const WOKEN: usize = 16;
 
-/// What names no seat.
-const NONE: u32 = u32::MAX;
+/// The state of the registry stands in the two high bits of a word, the number of shards with members
+/// in the others: one atomic, so that "nobody is left" and "nobody comes any more" become true at
+/// once. Here: anybody may come.
+const OPEN: usize = 0;
+/// It ends with its members: when none is left it is closed.
+const CLOSING: usize = 1 << (usize::BITS - 2);
+/// Nobody is here, and nobody comes any more.
+const CLOSED: usize = CLOSING | 1 << (usize::BITS - 1);
 
 /// What a member is called, and where it was spawned.
 #[derive(Clone, Debug)]
@@ -58,137 +49,203 @@ impl Seat {
 pub(crate) enum Left {
     /// A member that has completed.
     Completed,
-    /// A member that has not, or somebody who is no member.
+    /// A member that was dropped before.
+    Aborted,
+    /// A member that is counted elsewhere, or somebody who is no member.
     Otherwise,
 }
 
-enum Entry {
-    /// A member, or without a label somebody who listens on a member's behalf.
-    Taken { waker: Option<Waker>, label: Option<Label> },
-    /// Nobody; the next free place of the shard.
-    Free { next: u32 },
+/// How many members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Are here.
+    pub(crate) members: usize,
+    /// Have left because they had completed.
+    pub(crate) completed: usize,
+    /// Have left because they were dropped before that.
+    pub(crate) aborted: usize,
 }
 
 /// A cache line to itself, so that two threads with a shard each do not meet.
 #[repr(align(64))]
 struct CacheLine<T>(T);
 
-struct Shard {
-    blocks: Vec<Vec<Entry>>,
-    /// How many places there are, taken and free.
-    places: usize,
-    free: u32,
-    /// How many members left a seat of this shard because they had completed.
-    completed: usize,
-}
-
-impl Shard {
-    fn get_mut(&mut self, place: usize) -> Option<&mut Entry> {
-        let (block, at) = find_in_blocks(place);
-        self.blocks.get_mut(block)?.get_mut(at)
-    }
-
-    fn insert(&mut self, entry: Entry) -> u32 {
-        let place = self.free;
-        if let Some(free) = self.get_mut(place as usize) {
-            if let Entry::Free { next } = mem::replace(free, entry) {
-                self.free = next;
-            }
-            return place;
-        }
-        let place = self.places;
-        let (at, _) = find_in_blocks(place);
-        if at == self.blocks.len() {
-            self.blocks.push(Vec::with_capacity(match at {
-                0 => 0,
-                1..SMALL_BLOCKS => SMALL,
-                _ => LARGE,
-            }));
-        }
-        let Some(block) = self.blocks.last_mut() else { return NONE };
-        block.push(entry);
-        self.places += 1;
-        u32::try_from(place).unwrap_or(NONE)
-    }
-}
-
 /// The seats of a group.
 pub(crate) struct Registry {
     shards: Box<[CacheLine<Mutex<Shard>>]>,
+    occupied: AtomicUsize,
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
-        let shard = || Shard { blocks: Vec::new(), places: 0, free: NONE, completed: 0 };
-        Self { shards: (0..shards()).map(|_| CacheLine(Mutex::new(shard()))).collect() }
+    /// For many, who come and go on all processors.
+    pub(crate) fn for_many() -> Self {
+        Self::with_shards(shards())
+    }
+
+    /// For one, and a few that it may bring.
+    #[cfg(not(loom))]
+    pub(crate) fn for_one() -> Self {
+        Self::with_shards(1)
+    }
+
+    /// For a model of threads that do not meet.
+    #[cfg(loom)]
+    pub(crate) fn for_two() -> Self {
+        Self::with_shards(2)
+    }
+
+    fn with_shards(count: usize) -> Self {
+        let shards = (0..count).map(|_| CacheLine(Mutex::new(Shard::new()))).collect();
+        Self { shards, occupied: AtomicUsize::new(OPEN) }
     }
 
     /// Where a seat is: the lock of its shard, and its place there. Nowhere where nobody sits.
-    fn find(&self, seat: Seat) -> Option<(&Mutex<Shard>, usize)> {
+    #[inline]
+    fn find(&self, seat: Seat) -> Option<(&Mutex<Shard>, u32)> {
         if seat == Seat::NOWHERE {
             return None;
         }
         // There is a power of two of them.
-        let (seat, shards) = (seat.0 as usize, self.shards.len());
-        let CacheLine(shard) = self.shards.get(seat & (shards - 1))?;
-        Some((shard, seat >> shards.trailing_zeros()))
+        let shards = self.shards.len();
+        let CacheLine(shard) = self.shards.get(seat.0 as usize & (shards - 1))?;
+        Some((shard, seat.0 >> shards.trailing_zeros()))
     }
 
-    /// Takes a seat, in the shard of this thread.
-    pub(crate) fn sit(&self, waker: Option<Waker>, label: Option<Label>) -> Seat {
+    /// The shard of this thread, and its number.
+    #[inline]
+    fn here(&self) -> Option<(&Mutex<Shard>, usize)> {
         let at = here() & (self.shards.len() - 1);
-        let Some(CacheLine(shard)) = self.shards.get(at) else { return Seat::NOWHERE };
-        let place = lock(shard).insert(Entry::Taken { waker, label });
-        let seat = u64::from(place) * self.shards.len() as u64 + at as u64;
-        Seat(u32::try_from(seat).unwrap_or(NONE))
+        self.shards.get(at).map(|CacheLine(shard)| (shard, at))
     }
 
-    /// Leaves a seat. What sat there is dropped after the lock.
-    pub(crate) fn leave(&self, seat: Seat, how: Left) {
-        let Some((shard, place)) = self.find(seat) else { return };
+    /// The seat of a place in a shard.
+    #[inline]
+    fn seat(&self, place: u32, shard: usize) -> Seat {
+        // Both fit, below the limit.
+        Seat(place << self.shards.len().trailing_zeros() | shard as u32)
+    }
+
+    /// How many places a shard has numbers for: more than there is memory for.
+    #[inline]
+    const fn limit(&self) -> u32 {
+        NONE >> self.shards.len().trailing_zeros()
+    }
+
+    /// Gives a member a seat, unless the registry is closed.
+    #[inline]
+    pub(crate) fn enter(&self, label: Label) -> Option<Seat> {
+        let (shard, at) = self.here()?;
         let mut shard = lock(shard);
-        if how == Left::Completed {
-            shard.completed += 1;
+        // Under the lock, so that nobody leaves the shard in between.
+        if shard.is_full(self.limit()) || (shard.members == 0 && !self.occupy()) {
+            return None;
         }
-        let free = shard.free;
-        let Some(entry) = shard.get_mut(place) else { return };
-        let left = mem::replace(entry, Entry::Free { next: free });
-        shard.free = u32::try_from(place).unwrap_or(NONE);
+        Some(self.seat(shard.insert(None, Some(label)), at))
+    }
+
+    /// One more shard has members. `false` where the registry is closed.
+    fn occupy(&self) -> bool {
+        // AcqRel: the state that decides is current, and the count is ordered with it.
+        let occupied = self.occupied.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            (word & CLOSED != CLOSED).then_some(word + 1)
+        });
+        occupied.is_ok()
+    }
+
+    /// Gives a seat to somebody who is no member, to be woken once.
+    pub(crate) fn listen(&self, waker: Waker) -> Seat {
+        let Some((shard, at)) = self.here() else { return Seat::NOWHERE };
+        let mut shard = lock(shard);
+        if shard.is_full(self.limit()) {
+            return Seat::NOWHERE;
+        }
+        self.seat(shard.insert(Some(waker), None), at)
+    }
+
+    /// Leaves a seat. What sat there is dropped after the lock. Returns whether this closed the
+    /// registry: whether the last member of one that is closing has left.
+    ///
+    /// All that a member did is visible to whoever sees the registry closed: it is released by the
+    /// lock to the last who leaves the shard, and by that one in a chain of read-modify-writes that
+    /// the last of all acquires.
+    #[inline]
+    pub(crate) fn leave(&self, seat: Seat, how: Left) -> bool {
+        let Some((shard, place)) = self.find(seat) else { return false };
+        let mut shard = lock(shard);
+        let members = shard.members;
+        let left = shard.remove(place, how);
+        // Under the lock, so that nobody comes to the shard in between.
+        let is_last = members == 1
+            && shard.members == 0
+            && self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1;
         drop(shard);
         drop(left);
+        is_last && self.close_if_empty()
     }
 
-    /// How many members have left because they had completed.
-    pub(crate) fn completed(&self) -> usize {
-        self.shards.iter().map(|CacheLine(shard)| lock(shard).completed).sum()
+    /// Ends with the members who are here. Returns whether there are none, so that this closed it.
+    pub(crate) fn begin_to_close(&self) {
+        // AcqRel: who comes in later sees what was done before.
+        self.occupied.fetch_or(CLOSING, Ordering::AcqRel);
     }
 
-    /// Has the one in this seat woken by this waker from now on. Whoever calls this looks *then*
-    /// whether what it is to be woken for has happened.
-    pub(crate) fn set_waker(&self, seat: Seat, waker: &Waker) {
+    /// Closes a registry that is closing and has no members. Returns whether this call did it, which
+    /// is true once.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        // Acquires what the members did, and releases it to who finds the registry closed.
+        let closed =
+            self.occupied.compare_exchange(CLOSING, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
+        closed.is_ok()
+    }
+
+    /// Whether there are no members.
+    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
+    pub(crate) fn is_empty(&self) -> bool {
+        // Pairs with the release of those who left.
+        self.occupied.load(Ordering::Acquire) & !CLOSED == OPEN
+    }
+
+    /// Counts the members, those who are here and those who have left. Shard by shard: who comes
+    /// or leaves meanwhile may be counted or not.
+    pub(crate) fn count(&self) -> Count {
+        let mut sum = Count::default();
+        for CacheLine(shard) in &self.shards {
+            let Count { members, completed, aborted } = lock(shard).count();
+            sum.members += members;
+            sum.completed += completed;
+            sum.aborted += aborted;
+        }
+        sum
+    }
+
+    /// Has the member in this seat woken by this waker, once. Whoever calls this looks *then*
+    /// whether what it is to be woken for has happened. Returns whether a wake-up has been through
+    /// here before, and so the waker is there for the next.
+    #[inline]
+    pub(crate) fn leave_waker(&self, seat: Seat, waker: &Waker) -> bool {
+        let Some((shard, place)) = self.find(seat) else { return true };
+        let mut shard = lock(shard);
+        if let Some(Entry::Taken { waker: kept @ None, .. }) = shard.get_mut(place) {
+            *kept = Some(waker.clone());
+        }
+        shard.was_woken
+    }
+
+    /// The same for somebody who is no member, and may be polled by another task each time.
+    pub(crate) fn replace_waker(&self, seat: Seat, waker: Waker) {
         let Some((shard, place)) = self.find(seat) else { return };
         let mut shard = lock(shard);
         let Some(Entry::Taken { waker: kept, .. }) = shard.get_mut(place) else { return };
-        let before = match kept {
-            Some(known) if known.will_wake(waker) => None,
-            kept => kept.replace(waker.clone()),
-        };
+        let before = kept.replace(waker);
         drop(shard);
         drop(before);
     }
 
-    /// Whether the one in this seat is woken by this waker.
-    pub(crate) fn is_woken_by(&self, seat: Seat, waker: &Waker) -> bool {
-        let Some((shard, place)) = self.find(seat) else { return false };
-        matches!(
-            lock(shard).get_mut(place),
-            Some(Entry::Taken { waker: Some(known), .. }) if known.will_wake(waker)
-        )
-    }
-
-    /// Wakes everybody who left a waker. The wakers stay: with wakers that are used up, one that was
-    /// left after the news of a stop could be taken by the wake-up for that same news, come late,
-    /// and be missing for the abort (loom found it; its twin is in `tests/loom`).
+    /// Wakes everybody who left a waker, and uses the wakers up: most who are woken leave for good.
+    /// Who stays leaves its waker again, until [`Registry::leave_waker`] says that this wake-up
+    /// cannot take it any more: it could otherwise take one that was left after the news that it is
+    /// for was heard, and that would be missing for the next (loom found it; its twin is in
+    /// `tests/loom`).
     ///
     /// Wakers run outside the locks. Who comes meanwhile is missed: what the others are woken for
     /// must be visible before.
@@ -202,18 +259,15 @@ impl Registry {
                 let mut count = 0;
                 // A seat past the last is the end of the shard.
                 let is_last = loop {
-                    if count == WOKEN {
-                        break false;
-                    }
+                    let Some(slot) = woken.get_mut(count) else { break false };
                     let Some(entry) = shard.get_mut(next) else { break true };
                     next += 1;
-                    if let Entry::Taken { waker: Some(waker), .. } = entry
-                        && let Some(slot) = woken.get_mut(count)
-                    {
-                        *slot = Some(waker.clone());
+                    if let Entry::Taken { waker: waker @ Some(_), .. } = entry {
+                        *slot = waker.take();
                         count += 1;
                     }
                 };
+                shard.was_woken |= is_last;
                 drop(shard);
                 woken.iter_mut().take(count).filter_map(Option::take).for_each(Waker::wake);
                 if is_last {
@@ -233,14 +287,11 @@ impl Registry {
     }
 
     /// The labels of all members.
+    #[cfg_attr(loom, expect(dead_code, reason = "needed where tasks are spawned"))]
     pub(crate) fn labels(&self) -> Vec<Label> {
         let mut labels = Vec::new();
         for CacheLine(shard) in &self.shards {
-            let shard = lock(shard);
-            labels.extend(shard.blocks.iter().flatten().filter_map(|entry| match entry {
-                Entry::Taken { label, .. } => label.clone(),
-                Entry::Free { .. } => None,
-            }));
+            labels.extend(lock(shard).labels());
         }
         labels
     }
@@ -248,7 +299,7 @@ impl Registry {
 
 /// How many locks share the work, a power of two: as many as there are processors, within reason,
 /// because whoever tells a group something goes through all of them.
-#[cfg(any(not(loom), shuttle))]
+#[cfg(not(loom))]
 fn shards() -> usize {
     use std::{sync::OnceLock, thread};
     // Asked once: the system reads files to answer.
@@ -259,13 +310,14 @@ fn shards() -> usize {
 }
 
 /// One, so that the threads of a model meet.
-#[cfg(all(loom, not(shuttle)))]
+#[cfg(loom)]
 const fn shards() -> usize {
     1
 }
 
 /// The number of this thread: threads are dealt out over the shards as they come.
-#[cfg(any(not(loom), shuttle))]
+#[cfg(not(loom))]
+#[inline]
 fn here() -> usize {
     use std::{
         cell::Cell,
@@ -286,18 +338,46 @@ fn here() -> usize {
     here
 }
 
-#[cfg(all(loom, not(shuttle)))]
-const fn here() -> usize {
-    0
+/// The number that a model has given to this thread.
+#[cfg(loom)]
+use modelled::here;
+#[cfg(loom)]
+pub(crate) mod modelled {
+    use std::cell::Cell;
+
+    use crate::sync::thread_local;
+
+    thread_local! {
+        static HERE: Cell<usize> = Cell::new(0);
+    }
+
+    pub(crate) fn here() -> usize {
+        HERE.with(Cell::get)
+    }
+
+    pub(crate) fn sit_in(shard: usize) {
+        HERE.with(|here| here.set(shard));
+    }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::*;
-    use std::sync::Arc;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
 
-    fn label(name: &'static str) -> Option<Label> {
-        Some(Label { name: name.into(), spawned_at: Location::caller() })
+    use super::*;
+
+    /// A third as many of each kind.
+    const MANY: usize = 5001;
+
+    fn enter(registry: &Registry, name: &'static str) -> Seat {
+        let label = Label { name: name.into(), spawned_at: Location::caller() };
+        registry.enter(label).unwrap_or(Seat::NOWHERE)
     }
 
     fn names(registry: &Registry) -> Vec<String> {
@@ -309,70 +389,90 @@ mod tests {
 
     #[test]
     fn a_seat_that_was_left_is_taken_again() {
-        let registry = Registry::new();
-        let seats: Vec<_> = (0..200).map(|_| registry.sit(None, label("a"))).collect();
-        seats.iter().skip(1).step_by(2).for_each(|seat| registry.leave(*seat, Left::Otherwise));
-        let again: Vec<_> = (0..100).map(|_| registry.sit(None, label("b"))).collect();
+        let registry = Registry::for_many();
+        let seats: Vec<_> = (0..200).map(|_| enter(&registry, "a")).collect();
+        for seat in seats.iter().skip(1).step_by(2) {
+            registry.leave(*seat, Left::Otherwise);
+        }
+        let again: Vec<_> = (0..100).map(|_| enter(&registry, "b")).collect();
         assert!(again.iter().all(|seat| seats.contains(seat)), "no new seat was needed");
         assert_eq!(names(&registry).iter().filter(|name| *name == "b").count(), 100);
-        seats
-            .iter()
-            .step_by(2)
-            .chain(&again)
-            .for_each(|seat| registry.leave(*seat, Left::Otherwise));
-        assert!(names(&registry).is_empty());
-    }
-
-    #[test]
-    fn every_place_is_in_one_block_and_the_next_follows_it() {
-        let mut expected = (0, 0);
-        for place in 0..SMALL_SEATS + 3 * LARGE {
-            let found = find_in_blocks(place);
-            if found != expected {
-                assert_eq!(found, (expected.0 + 1, 0), "place {place}");
-            }
-            expected = (found.0, found.1 + 1);
+        assert_eq!(registry.count().members, 200);
+        for seat in seats.iter().step_by(2).chain(&again) {
+            assert!(!registry.is_empty());
+            registry.leave(*seat, Left::Otherwise);
         }
+        assert!(registry.is_empty() && names(&registry).is_empty());
     }
 
     #[test]
-    fn a_seat_in_a_large_block_is_found_again() {
-        let registry = Registry::new();
-        let seats: Vec<_> =
-            (0..SMALL_SEATS + LARGE + 1).map(|_| registry.sit(None, label("a"))).collect();
+    fn many_are_found_again_and_counted_when_they_leave() {
+        let registry = Registry::for_many();
+        let seats: Vec<_> = (0..MANY).map(|_| enter(&registry, "a")).collect();
         assert!(seats.iter().all(|seat| registry.label(*seat).is_some()));
-        seats.iter().for_each(|seat| registry.leave(*seat, Left::Completed));
+        for (at, seat) in seats.iter().enumerate() {
+            let how = [Left::Completed, Left::Aborted, Left::Otherwise][at % 3];
+            registry.leave(*seat, how);
+        }
         assert!(names(&registry).is_empty());
-        assert_eq!(registry.completed(), seats.len());
+        let third = MANY / 3;
+        assert_eq!(registry.count(), Count { members: 0, completed: third, aborted: third });
     }
 
     #[test]
-    fn a_seat_and_its_label_are_small() {
-        assert!(size_of::<Entry>() <= 48, "{}", size_of::<Entry>());
-    }
-
-    #[test]
-    fn everybody_is_woken_once_and_nothing_of_the_waker_is_kept() {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        #[derive(Default)]
-        struct Counting(AtomicUsize);
-        impl std::task::Wake for Counting {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
+    fn the_last_who_leaves_closes_a_registry_that_is_closing() {
+        for registry in [Registry::for_one(), Registry::for_many()] {
+            let (one, other) = (enter(&registry, "one"), enter(&registry, "other"));
+            let listener = registry.listen(Waker::noop().clone());
+            registry.begin_to_close();
+            assert!(!registry.close_if_empty() && !registry.leave(one, Left::Completed));
+            let brought = enter(&registry, "brought");
+            assert!(!registry.leave(other, Left::Completed));
+            assert!(registry.leave(brought, Left::Completed), "the last");
+            registry.begin_to_close();
+            assert!(!registry.close_if_empty(), "once");
+            let label = Label { name: "late".into(), spawned_at: Location::caller() };
+            assert!(registry.enter(label).is_none(), "closed is for good");
+            assert!(!registry.leave(listener, Left::Otherwise), "who listens is not waited for");
         }
-        let (registry, counting) = (Registry::new(), Arc::new(Counting::default()));
+    }
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn everybody_is_woken_once_for_each_waker_and_nothing_of_it_is_kept() {
+        let (registry, counting) = (Registry::for_many(), Arc::new(Counting::default()));
         let waker = Waker::from(Arc::clone(&counting));
-        let seats: Vec<_> = (0..150).map(|_| registry.sit(None, None)).collect();
-        for seat in &seats {
-            registry.set_waker(*seat, &waker);
-            assert!(registry.is_woken_by(*seat, &waker));
+        let seats: Vec<_> = (0..150).map(|_| enter(&registry, "a")).collect();
+        let listener = registry.listen(waker.clone());
+        for expected in [false, true] {
+            counting.0.store(0, Ordering::Relaxed);
+            for seat in &seats {
+                for _ in 0..2 {
+                    assert_eq!(registry.leave_waker(*seat, &waker), expected, "was woken before");
+                }
+            }
+            registry.wake_all();
+            assert_eq!(counting.0.load(Ordering::Relaxed), 150 + usize::from(!expected));
         }
         registry.wake_all();
-        assert_eq!(counting.0.load(Ordering::Relaxed), 150);
-        seats.iter().for_each(|seat| registry.leave(*seat, Left::Otherwise));
-        registry.wake_all();
-        assert_eq!(counting.0.load(Ordering::Relaxed), 150, "nobody is left");
+        assert_eq!(
+            counting.0.load(Ordering::Relaxed),
+            150,
+            "who does not come again is left alone"
+        );
+        registry.replace_waker(listener, waker.clone());
+        registry.leave(listener, Left::Otherwise);
+        for seat in seats {
+            registry.leave(seat, Left::Otherwise);
+        }
         assert_eq!(Arc::strong_count(&counting), 2);
     }
 }

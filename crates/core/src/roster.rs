@@ -27,24 +27,21 @@ pub(crate) struct Roster {
     places: Places,
 }
 
-/// The session is closing, and takes nothing new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closing;
-
 impl Roster {
     pub(crate) fn new() -> Self {
         Self { word: AtomicUsize::new(0), closed: Latch::new(), places: Places::default() }
     }
 
-    /// A value comes from outside.
-    pub(crate) fn enter(&self) -> Result<(), Closing> {
+    /// A value comes from outside. Whether it is taken: not once closing has begun.
+    #[must_use]
+    pub(crate) fn enter(&self) -> bool {
         // Relaxed on success: who comes publishes nothing, and a read-modify-write keeps up the
         // chain of those who left. Acquire on failure: who is refused sees what was done before
         // closing began.
         let entered = self.word.fetch_update(Ordering::Relaxed, Ordering::Acquire, |word| {
             (word & CLOSING == 0).then_some(word + 1)
         });
-        entered.map(drop).map_err(|_| Closing)
+        entered.is_ok()
     }
 
     /// A value is brought by one that is here, and stays here meanwhile: always welcome.
@@ -83,6 +80,7 @@ impl Roster {
     }
 
     /// A handle was made at this place.
+    #[inline]
     pub(crate) fn made(&self, at: &'static Location<'static>) {
         // Relaxed, like the next: these numbers are for a report. What is done with a value is
         // ordered by the handles' own count, and by the word above.
@@ -90,6 +88,7 @@ impl Roster {
     }
 
     /// A handle that was made at this place has gone.
+    #[inline]
     pub(crate) fn gone(&self, at: &'static Location<'static>) {
         self.places.at(at).handles.fetch_sub(1, Ordering::Relaxed);
     }
@@ -130,25 +129,37 @@ struct Place {
 
 impl Places {
     /// The place at this address, added if it is new.
+    #[inline]
     fn at(&self, made_at: &'static Location<'static>) -> &Place {
-        // The compiler keeps locations side by side, each a few words long.
-        let address = ptr::from_ref(made_at).addr() / size_of::<Location<'_>>();
-        let mut link = &self.chains[address % CHAINS];
-        loop {
-            let place = link.get_or_init(|| {
-                Box::new(Place { made_at, handles: AtomicUsize::new(0), next: Link::new() })
-            });
+        // The compiler keeps locations side by side, each three words long: these bits differ.
+        let mut link = &self.chains[(ptr::from_ref(made_at).addr() >> 3) % CHAINS];
+        while let Some(place) = link.get() {
             if ptr::eq(place.made_at, made_at) {
                 return place;
             }
             link = &place.next;
         }
+        add(link, made_at)
     }
 
     fn iter(&self) -> impl Iterator<Item = &Place> {
         self.chains.iter().flat_map(|chain| {
             std::iter::successors(chain.get(), |place| place.next.get()).map(Box::as_ref)
         })
+    }
+}
+
+/// Adds a place to the end of a chain, or finds that somebody was faster.
+#[cold]
+fn add<'a>(mut link: &'a Link, made_at: &'static Location<'static>) -> &'a Place {
+    loop {
+        let place = link.get_or_init(|| {
+            Box::new(Place { made_at, handles: AtomicUsize::new(0), next: Link::new() })
+        });
+        if ptr::eq(place.made_at, made_at) {
+            return place;
+        }
+        link = &place.next;
     }
 }
 

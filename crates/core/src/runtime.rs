@@ -284,6 +284,12 @@ impl RuntimeOwner {
         self.inner.root.shutdown(|| self.inner.builder.component(), limit.into())
     }
 
+    /// Whether this thread is one whose end, or whose return, a shutdown would wait for.
+    pub(crate) fn is_here(&self) -> bool {
+        let latest = self.inner.root.latest(String::new);
+        latest.is_ok_and(|home| home.is_some_and(|home| home.includes_this_thread()))
+    }
+
     /// Starts the runtime anew, in place: clones of this owner have the new one, and what belongs to
     /// the one before answers [`Ended`].
     ///

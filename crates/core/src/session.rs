@@ -6,10 +6,16 @@
 //! session, which drops it where its destructor can run, and returns at once. [`Session::close`]
 //! tells when all of that is over, or who is in the way of it.
 //!
-//! A session sees its handles. It does not see a clone that was taken out of one, nor one that the
-//! resource's own tasks hold. So it can be given *evidence*: a check that it asks until the end is
-//! confirmed from outside, for example that no file of the store is open any more
-//! ([`Builder::evidence`]). What an answer rests on is in [`CloseReport::confirmation`].
+//! A session sees its handles. It does not see a clone that was taken out of one, nor one that a task
+//! of the resource's own holds, which keeps its connections open when every handle is gone. Two
+//! things make the answer the whole truth, and together they are best:
+//!
+//! - a *runtime of its own* on which those tasks run: closing shuts it down, too
+//!   ([`Builder::runtime`]);
+//! - *evidence*: a check that is asked until it confirms the end from outside, for example that no
+//!   file of the store is open any more ([`Builder::evidence`]).
+//!
+//! What an answer rests on is in [`CloseReport::confirmation`].
 //!
 //! While the process exits, values may not get to be torn down any more: close the session before.
 
@@ -21,25 +27,30 @@ use crate::{
     blocking,
     evidence::Unconfirmed,
     flag::Flag,
+    limit::within,
     observe,
     reaper::Reaper,
-    roster::{Closing as IsClosing, Roster},
+    roster::Roster,
+    runtime::RuntimeOwner,
     shutdown::{GracefulShutdown, ShutdownFuture, ShutdownReport},
-    timer::within,
 };
 
 mod close;
 mod guarded;
+mod outcome;
 
 use close::Closing;
-pub use close::{CloseError, CloseReport, Confirmation, Held, Unfinished};
 pub use guarded::Guarded;
+pub use outcome::{CloseError, CloseReport, Confirmation, Held, Unfinished};
 
 /// A session: an owner of resources that others use through handles. Clones are the same session.
 ///
 /// When the last one is dropped and no [`close`](Session::close) has confirmed the end, that is
 /// warned of; nothing new is taken any more, handles stay good, and their values are torn down
-/// all the same.
+/// all the same. A runtime of its own goes down then, unless somebody else owns it, too.
+///
+/// In a forked child there are none of its threads, and nothing of it is torn down: what is dropped
+/// there stays as it is, and everything else answers at once.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -75,6 +86,7 @@ pub struct Session {
 struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
+    runtime: Option<Runtime>,
     evidence: Option<Check>,
     /// A close has confirmed the end.
     confirmed: Flag,
@@ -85,6 +97,27 @@ struct Core {
     name: Cow<'static, str>,
     roster: Roster,
     reaper: Reaper,
+}
+
+/// The runtime of a session: one generation of it. What its owner starts anew is not the session's.
+struct Runtime {
+    owner: RuntimeOwner,
+    generation: u64,
+}
+
+impl Runtime {
+    /// Whether the owner has started the next one, which it can only when this one has ended.
+    fn was_succeeded(&self) -> bool {
+        self.owner.stats().generation > self.generation
+    }
+
+    fn tasks(&self) -> usize {
+        self.owner.stats().tasks
+    }
+
+    fn is_here(&self) -> bool {
+        !self.was_succeeded() && self.owner.is_here()
+    }
 }
 
 type Check = Arc<dyn Fn() -> Result<(), Unconfirmed> + Send + Sync>;
@@ -101,10 +134,13 @@ pub struct NotStarted {
     pub source: std::io::Error,
 }
 
-/// The session is closing, and takes no new value. Here it is back: as nobody else will tear it
-/// down, hand it to [`teardown`](crate::teardown::teardown()), unless its destructor can run here.
+/// The session is closing, or this is a forked child, and it takes no new value. Here it is back: as
+/// nobody else will tear it down, hand it to [`teardown`](crate::teardown::teardown()), unless its
+/// destructor can run here.
 #[derive(Error)]
-#[error("the session {session} is closing and takes no new value; tear it down yourself")]
+#[error(
+    "the session {session} is closing, or another process's, and takes no new value; tear it down yourself"
+)]
 pub struct Refused<T> {
     /// The value, as it was.
     pub value: T,
@@ -123,10 +159,25 @@ impl<T> fmt::Debug for Refused<T> {
 #[must_use = "a builder starts nothing until it is told to"]
 pub struct Builder {
     name: Cow<'static, str>,
+    runtime: Option<RuntimeOwner>,
     evidence: Option<Check>,
 }
 
 impl Builder {
+    /// The runtime that the resource's own tasks run on. It goes down when the session closes, and
+    /// with it whatever is on it. Handles that its tasks hold, and have not dropped by themselves
+    /// soon after closing began, are dropped then.
+    ///
+    /// A task of that runtime that holds the session itself keeps both from being dropped: give it
+    /// handles.
+    ///
+    /// It is the runtime that the owner has now. One that it [restarts](RuntimeOwner::restart) after
+    /// the session has closed belongs to the next session.
+    pub fn runtime(mut self, owner: RuntimeOwner) -> Self {
+        self.runtime = Some(owner);
+        self
+    }
+
     /// A check that is asked before the session counts as closed, again and again until it confirms
     /// the end or the limit of the close has passed: [`no_open_files`] of the store's directory, or
     /// a closure of one's own.
@@ -152,14 +203,15 @@ impl Builder {
     /// [`NotStarted`], when the system gives no thread or no descriptor.
     #[track_caller]
     pub fn start(self) -> Result<Session, NotStarted> {
-        let Self { name, evidence } = self;
+        let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {
             Ok(reaper) => reaper,
             Err(source) => return Err(NotStarted { session: name.into_owned(), source }),
         };
         let core = Arc::new(Core { name, roster: Roster::new(), reaper });
+        let runtime = runtime.map(|owner| Runtime { generation: owner.stats().generation, owner });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
-        Ok(Session { owner: Arc::new(Owner { core, made_at, evidence, confirmed }) })
+        Ok(Session { owner: Arc::new(Owner { core, made_at, runtime, evidence, confirmed }) })
     }
 }
 
@@ -177,25 +229,27 @@ impl Session {
 
     /// A session that is to have more than its name.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> Builder {
-        Builder { name: name.into(), evidence: None }
+        Builder { name: name.into(), runtime: None, evidence: None }
     }
 
     /// Takes a value, and returns its first handle.
     ///
     /// # Errors
     ///
-    /// [`Refused`] once closing has begun: the value comes back.
+    /// [`Refused`] once closing has begun, and in a forked child: the value comes back.
     #[track_caller]
     pub fn guard<T: Send + 'static>(&self, value: T) -> Result<Guarded<T>, Refused<T>> {
         let core = &self.owner.core;
-        match core.roster.enter() {
-            Ok(()) => Ok(Guarded::new(value, Arc::clone(core), Location::caller())),
-            Err(IsClosing) => Err(Refused { value, session: core.name.clone().into_owned() }),
+        if core.reaper.forked_from().is_some() || !core.roster.enter() {
+            return Err(Refused { value, session: core.name.clone().into_owned() });
         }
+        Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
     }
 
     /// Closes the session: takes nothing new from now on, and waits until every value has been torn
-    /// down, with everything that its destructor started, and until the evidence confirms it.
+    /// down, with everything that its destructor started. A runtime of its own is shut down after
+    /// that, or where handles are still held a moment after closing began, to see whether its tasks
+    /// hold them. Last, the evidence is to confirm it.
     ///
     /// It does not wait for longer than the limit, whatever executor it is awaited on; zero looks
     /// once (too short for evidence), [`Duration::MAX`] is none. It may be called again, and by many
@@ -206,12 +260,15 @@ impl Session {
     /// that are left stay good, and so do their clones and what is derived from them: they are what
     /// this waits for.
     ///
+    /// The session's own runtime has nine tenths of what is left of the limit when its turn comes (of
+    /// less than a second all but 100 ms of it, or half).
+    ///
     /// # Errors
     ///
     /// [`CloseError`], which says what is in the way. After that the session is still closing: call
     /// it again when that has been seen to.
     pub async fn close(&self, limit: Duration) -> Result<CloseReport, CloseError> {
-        let mut closing = Closing::begin(&self.owner)?;
+        let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = within(limit, closing.run()).await;
         closing.conclude(ended)
     }
@@ -223,7 +280,7 @@ impl Session {
     ///
     /// As [`Session::close`].
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
-        let mut closing = Closing::begin(&self.owner)?;
+        let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = blocking::wait(pin!(closing.run()), limit);
         closing.conclude(ended)
     }
@@ -251,7 +308,10 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let Core { name, roster, .. } = &*self.core;
+        let Core { name, roster, reaper } = &*self.core;
+        if reaper.forked_from().is_some() {
+            return;
+        }
         if !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, roster.values());
         }
@@ -264,8 +324,9 @@ impl Drop for Owner {
 impl GracefulShutdown for Session {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
         Box::pin(async move {
-            let CloseReport { session, elapsed, .. } = self.close(limit).await.map_err(Box::new)?;
-            Ok(ShutdownReport { component: session, elapsed, aborted: 0 })
+            let report = self.close(limit).await.map_err(Box::new)?;
+            let CloseReport { session: component, elapsed, aborted, .. } = report;
+            Ok(ShutdownReport { component, elapsed, aborted })
         })
     }
 }
@@ -283,6 +344,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("name", &self.name)
+            .field("runtime", &self.runtime)
             .field("evidence", &self.evidence.is_some())
             .finish_non_exhaustive()
     }

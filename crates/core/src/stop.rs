@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     crew::{Crew, Told},
+    polled,
     registry::{Left, Seat},
 };
 
@@ -42,8 +43,8 @@ pub struct Stop {
     member: Seat,
     /// A seat of its own, where it is polled by somebody else than that member's task.
     own: Seat,
-    /// The waker that is registered, in one of the two. Holding it keeps it from being mistaken for
-    /// another that comes to the same address.
+    /// The waker that is registered there. Holding it keeps it from being mistaken for another that
+    /// comes to the same address.
     registered: Option<Waker>,
 }
 
@@ -64,24 +65,21 @@ impl Stop {
         &self.crew
     }
 
-    /// Has this waker woken by everything that the crew is told, for as long as the crew lives.
+    /// Has this waker woken when the crew is told to stop or to abort, whatever becomes of this
+    /// signal.
     #[cfg(all(feature = "tokio-util", not(loom)))]
-    pub(crate) fn wake_forever(&self, waker: &Waker) {
-        let registry = self.crew.registry();
-        registry.set_waker(registry.sit(None, None), waker);
+    pub(crate) fn wake_for_good(&self, waker: Waker) {
+        self.crew.registry().listen(waker);
     }
 
     /// Registers a waker, and then looks again. Seldom: a turn of a loop does not come here.
     #[cold]
     fn register(&mut self, waker: &Waker) -> Poll<()> {
-        // The member's task left its waker before it polled us: where we are polled by that task,
-        // nothing more is needed.
         let registry = self.crew.registry();
-        if self.own != Seat::NOWHERE || !registry.is_woken_by(self.member, waker) {
-            if self.own == Seat::NOWHERE {
-                self.own = registry.sit(None, None);
-            }
-            registry.set_waker(self.own, waker);
+        if self.own == Seat::NOWHERE {
+            self.own = registry.listen(waker.clone());
+        } else {
+            registry.replace_waker(self.own, waker.clone());
         }
         self.registered = Some(waker.clone());
         // Either `wake_all` has not been here yet, and will find the waker, or the signal is raised.
@@ -98,9 +96,13 @@ impl Future for Stop {
         if self.is_raised() {
             return Poll::Ready(());
         }
+        let waker = context.waker();
         match &self.registered {
-            Some(registered) if registered.will_wake(context.waker()) => Poll::Pending,
-            _ => self.register(context.waker()),
+            Some(registered) if registered.will_wake(waker) => Poll::Pending,
+            // The member has left its waker before it polls what it does, and what was told before
+            // that is seen here: both under the lock of its seat.
+            _ if polled::is(&self.crew, self.member, waker) => Poll::Pending,
+            _ => self.register(waker),
         }
     }
 }
@@ -113,7 +115,9 @@ impl Clone for Stop {
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        self.crew.registry().leave(self.own, Left::Otherwise);
+        if self.own != Seat::NOWHERE {
+            self.crew.registry().leave(self.own, Left::Otherwise);
+        }
     }
 }
 

@@ -4,6 +4,11 @@
 //! threads that loom cannot explore in full.
 
 #[cfg(all(loom, not(shuttle)))]
+pub(crate) use loom::thread_local;
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread_local;
+
+#[cfg(all(loom, not(shuttle)))]
 pub(crate) use loom::sync::{
     Arc, Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},

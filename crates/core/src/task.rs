@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     crew::{Comer, Crew, Panicked, Told, panic_message},
+    member::Member,
     observe::{self, Outcome},
     registry::Label,
     shutdown::{
@@ -109,14 +110,14 @@ impl<T: Send + 'static> BackgroundTask<T> {
         F: Future<Output = T> + Send,
     {
         let label = Label { name: name.into(), spawned_at: Location::caller() };
-        let (crew, result) = (Crew::new(), Arc::new(Mutex::new(None)));
+        let (crew, result) = (Crew::of_one(), Arc::new(Mutex::new(None)));
         let kept = Arc::clone(&result);
-        let member = crew.member(Comer::Stranger, label.clone(), |stop| async move {
+        let work = |stop| async move {
             let value = work(stop).await;
             *lock(&kept) = Some(value);
-        });
-        let id = match member {
-            Ok(member) => runtime.spawn(member).id(),
+        };
+        let id = match crew.place(Comer::Stranger, label.clone()) {
+            Ok(place) => runtime.spawn(Member::new(place, work)).id(),
             // Not reached: a new crew is open. An empty task has an identity all the same.
             Err(_) => runtime.spawn(async {}).id(),
         };
@@ -221,7 +222,7 @@ impl<T> BackgroundTask<T> {
     /// Whether the task has ended, by itself or otherwise.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.owner.crew.at_work() == 0
+        self.owner.crew.registry().is_empty()
     }
 
     async fn stop_within(&self, limit: Duration) -> Result<ShutdownReport, ShutdownError> {
@@ -244,7 +245,8 @@ fn conclude(
 ) -> Result<ShutdownReport, ShutdownError> {
     if !crew.closed().has_fired() {
         observe::shutdown(&component, Outcome::TimedOut, elapsed);
-        let still_running: Vec<_> = crew.labels().into_iter().map(StillRunning::from).collect();
+        let still_running: Vec<_> =
+            crew.registry().labels().into_iter().map(StillRunning::from).collect();
         let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
         return Err(ShutdownError::TimedOut { component, elapsed, still_running, alive });
     }
@@ -253,9 +255,10 @@ fn conclude(
         observe::shutdown(&component, Outcome::Panicked, elapsed);
         return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
     }
-    let outcome = if tally.aborted == 0 { Outcome::Graceful } else { Outcome::Aborted };
+    let aborted = crew.registry().count().aborted;
+    let outcome = if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted };
     observe::shutdown(&component, outcome, elapsed);
-    Ok(ShutdownReport { component, elapsed, aborted: tally.aborted })
+    Ok(ShutdownReport { component, elapsed, aborted })
 }
 
 impl<T: Send> GracefulShutdown for BackgroundTask<T> {
@@ -272,7 +275,7 @@ impl<T> Clone for BackgroundTask<T> {
 
 impl<T> Drop for Owner<T> {
     fn drop(&mut self) {
-        let at_work = self.crew.at_work();
+        let at_work = self.crew.registry().count().members;
         if at_work > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, at_work);
             self.crew.tell(Told::Abort);

@@ -55,7 +55,7 @@ impl TaskGroup {
         let stop = self.stop_signal();
         let cancel = Arc::new(Cancel(token));
         // First it can be woken, then it looks: a stop in between is not missed.
-        stop.wake_forever(&Waker::from(Arc::clone(&cancel)));
+        stop.wake_for_good(Waker::from(Arc::clone(&cancel)));
         if stop.is_raised() {
             cancel.wake();
         }

@@ -318,6 +318,8 @@ fn a_group_reports_who_ended_and_how() {
         group.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
         let (owned, dropped) = told();
         group.spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        group.stop();
+        until_yielding(|| group.len() == 1).await;
         group.drain(SHORT).await;
         let report = group.drain(PLENTY).await;
         assert_eq!((report.ended, report.aborted), (101, 1), "{report:?}");
@@ -337,6 +339,33 @@ fn a_member_whose_work_panics_before_it_is_a_future_is_no_different() {
         let report = group.drain(PLENTY).await;
         assert_eq!(report.panicked[0].message, "no future");
     });
+}
+
+/// Tokio catches that panic and keeps it to itself.
+#[test]
+fn a_panic_of_a_member_that_its_runtime_drops_is_collected() {
+    struct Unlucky;
+    impl Drop for Unlucky {
+        fn drop(&mut self) {
+            panic!("no luck");
+        }
+    }
+    let group = TaskGroup::new("dropped");
+    let runtime = Runtime::new().unwrap();
+    // Both are dropped, whether they have begun or not.
+    for _ in 0..2 {
+        let unlucky = Unlucky;
+        let spawned = group.spawn_on(runtime.handle(), "unlucky", |_| async move {
+            let _unlucky = unlucky;
+            pending().await
+        });
+        spawned.unwrap();
+    }
+    drop(runtime);
+    let report = group.drain_blocking(PLENTY);
+    assert!(report.still_running.is_empty(), "{report:?}");
+    let said: Vec<_> = report.panicked.iter().map(|panicked| &*panicked.message).collect();
+    assert_eq!((said, report.aborted), (vec!["no luck"; 2], 0));
 }
 
 #[test]

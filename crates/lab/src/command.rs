@@ -17,7 +17,7 @@ use crate::{
     guardian,
     interrupt::{self, Interrupt},
     output::{self, Progress},
-    results::{Declaration, Event, VariantDeclaration},
+    results::{Declaration, Event, Role, VariantDeclaration},
     run::{self, Plan},
     sandbox::SandboxError,
     seed,
@@ -247,9 +247,13 @@ fn check(experiment: &Experiment) -> Result<(), Failure> {
     if let Some([twice, _]) = names.array_windows().find(|[one, other]| one == other) {
         return wrong(format!("two variants are called '{twice}'"));
     }
+    let role = |role| experiment.variants.iter().any(|variant| variant.role == role);
+    if experiment.kit_claim.is_some() && !(role(Role::Cure) && role(Role::Hazard)) {
+        return wrong("it claims a cure, and has no cure, or no hazard beside it".to_owned());
+    }
     for claim in &experiment.claims {
         for pattern in claim.supported.patterns().into_iter().chain(claim.refuted.patterns()) {
-            if !names.iter().any(|name| condition::fits(pattern, name)) {
+            if !weighed(experiment).any(|name| condition::fits(pattern, name)) {
                 let id = &claim.id;
                 return wrong(format!("claim {id} speaks of '{pattern}', which fits no variant"));
             }
@@ -258,15 +262,24 @@ fn check(experiment: &Experiment) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The names of the variants that the claims of others may speak of.
+fn weighed(experiment: &Experiment) -> impl Iterator<Item = &str> {
+    let apart = experiment.kit_claim.is_some();
+    let variants = experiment.variants.iter();
+    variants.filter(move |variant| !(apart && variant.role == Role::Cure)).map(|it| &*it.name)
+}
+
 fn declaration(experiment: &Experiment, planned: &[u32]) -> Declaration {
     let variants = experiment.variants.iter().zip(planned).filter(|(_, trials)| **trials > 0);
+    let kit = experiment.kit_claim.iter().map(|_| run::KIT);
+    let claims = experiment.claims.iter().map(|claim| &*claim.id).chain(kit);
     Declaration {
         id: experiment.id.clone(),
         name: experiment.name.clone(),
         binary: experiment.binary.clone(),
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
-        claims: experiment.claims.iter().map(|claim| claim.id.clone()).collect(),
+        claims: claims.map(str::to_owned).collect(),
         variants: variants
             .map(|(variant, trials)| VariantDeclaration {
                 name: variant.name.clone(),

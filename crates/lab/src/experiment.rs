@@ -36,6 +36,7 @@ pub struct Experiment {
     pub(crate) variants: Vec<Variant>,
     pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<Claim>,
+    pub(crate) kit_claim: Option<String>,
 }
 
 type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
@@ -76,6 +77,7 @@ impl Experiment {
             variants: Vec::new(),
             parts: Vec::new(),
             claims: Vec::new(),
+            kit_claim: None,
         }
     }
 
@@ -122,12 +124,29 @@ impl Experiment {
         self
     }
 
+    /// The variants alone, for an experiment that collects those of others.
+    #[must_use]
+    pub fn into_variants(self) -> Vec<Variant> {
+        self.variants
+    }
+
     /// Begins to declare a claim that the experiment bears on, by its number in the ledger and in
     /// its own words. It is finished by [`ClaimDraft::supported_if`] and
     /// [`SupportedClaim::refuted_if`]; a claim of which nothing could be the contrary is none.
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
         ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
+    }
+
+    /// States what the kit promises here: a claim of our own, with `kit` for a number. Cures are
+    /// weighed for it and for nothing else; neither the hypothesis nor a claim of others speaks of
+    /// them then. It is refuted where the counts of a cure contradict its prediction. It is supported
+    /// where those of all bear it out *and every hazard beside them failed as predicted*: of a cure
+    /// without a disease nothing follows.
+    #[must_use]
+    pub fn kit_claim(mut self, statement: &str) -> Self {
+        self.kit_claim = Some(statement.to_owned());
+        self
     }
 
     /// Runs what the command line asks for: the experiment, one trial of it, or a listing.

@@ -19,13 +19,16 @@ use crate::{
     prediction::Prediction,
     record::Record,
     results::{
-        ClaimResult, ExperimentResult, ResourceSpreads, TrialExample, VariantResult, Verdict,
+        ClaimResult, ExperimentResult, ResourceSpreads, Role, TrialExample, VariantResult, Verdict,
     },
     sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
     statistics::wilson,
     variant::Variant,
 };
+
+/// What the kit's own promise is called among the claims.
+pub(crate) const KIT: &str = "kit";
 
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
@@ -118,18 +121,23 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
             sum_up(experiment, seed, variant, &records)
         })
         .collect();
+    // Where the kit's promise has a claim of its own, cures are weighed for nothing else.
+    let apart =
+        |variant: &&VariantResult| experiment.kit_claim.is_some() && variant.role == Role::Cure;
+    let weighed: Vec<_> = variants.iter().filter(|variant| !apart(variant)).cloned().collect();
     let claims = experiment.claims.iter().map(|claim| {
-        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &variants);
+        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &weighed);
         ClaimResult { id: claim.id.clone(), statement: claim.statement.clone(), verdict, reasons }
     });
+    let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
     ExperimentResult {
         id: experiment.id.clone(),
         name: experiment.name.clone(),
-        claims: claims.collect(),
+        claims: claims.chain(kit_claim).collect(),
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
-        verdict: hypothesis_verdict(&variants),
-        reasons: variants.iter().map(condition::outcome_reason).collect(),
+        verdict: verdict(&weighed),
+        reasons: weighed.iter().map(condition::outcome_reason).collect(),
         snapshot: None,
         seconds: 0.0,
         seed,
@@ -138,9 +146,9 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
     }
 }
 
-/// Refuted where the counts of one variant contradict what was predicted of it, supported where
-/// those of all bear it out.
-fn hypothesis_verdict(variants: &[VariantResult]) -> Verdict {
+/// Of the hypothesis: refuted where the counts of one variant contradict what was predicted of it,
+/// supported where those of all bear it out.
+fn verdict(variants: &[VariantResult]) -> Verdict {
     let told = |variant: &&VariantResult| enough(&variant.outcomes);
     if variants.iter().filter(told).any(|variant| !variant.predicted) {
         Verdict::Refuted
@@ -149,6 +157,19 @@ fn hypothesis_verdict(variants: &[VariantResult]) -> Verdict {
     } else {
         Verdict::Supported
     }
+}
+
+/// Of the kit's promise: cures decide, and hazards say whether there was anything to cure.
+fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
+    let of = |role| variants.iter().filter(move |variant| variant.role == role).cloned();
+    let (cures, hazards): (Vec<_>, Vec<_>) = (of(Role::Cure).collect(), of(Role::Hazard).collect());
+    let verdict = match (verdict(&cures), verdict(&hazards)) {
+        (Verdict::Supported, Verdict::Refuted) => Verdict::Inconclusive,
+        (Verdict::Supported, hazards) => hazards,
+        (cures, _) => cures,
+    };
+    let reasons = cures.iter().chain(&hazards).map(condition::outcome_reason).collect();
+    ClaimResult { id: KIT.to_owned(), statement: statement.to_owned(), verdict, reasons }
 }
 
 fn sum_up(
@@ -258,7 +279,66 @@ pub(crate) fn example(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{Outcome, always, control, cure, every, hazard};
+
+    /// An experiment with a kit claim, whose trials ended like this: hazard, control, cure.
+    fn concluded(ended: [Outcome; 3]) -> ExperimentResult {
+        let experiment = Experiment::new("90_cured")
+            .variant(hazard("it", always(Outcome::Aborted), |_| Ok(())))
+            .variant(control("beside/it", always(Outcome::Clean), |_| Ok(())))
+            .variant(cure("kit/it", always(Outcome::Clean), |_| Ok(())))
+            .claim("Z1", "it aborts, wherever it stands")
+            .supported_if(every("*it").is(always(Outcome::Aborted)))
+            .refuted_if(every("*/it").is(always(Outcome::Clean)))
+            .kit_claim("with the kit it does not");
+        let records = ended.map(|outcome| {
+            (0..condition::FEWEST_TRIALS).map(|trial| record(trial, outcome)).collect()
+        });
+        conclude(&experiment, 0, records.into())
+    }
+
+    fn record(trial: u32, outcome: Outcome) -> Record {
+        Record {
+            trial,
+            seed: 0,
+            outcome,
+            ending: Ending::Exited(0),
+            panics: Vec::new(),
+            problems: Vec::new(),
+            observations: Vec::new(),
+            stderr: String::new(),
+            wall: Duration::ZERO,
+            user: Duration::ZERO,
+            system: Duration::ZERO,
+            peak_bytes: 0,
+        }
+    }
+
+    fn verdicts(ended: [Outcome; 3]) -> (Verdict, Verdict, Verdict) {
+        let result = concluded(ended);
+        let [of_others, kit] = result.claims.as_slice() else { unreachable!("two claims") };
+        assert_eq!(kit.id, KIT);
+        (result.verdict, of_others.verdict, kit.verdict)
+    }
+
+    #[test]
+    fn a_cure_decides_the_kits_claim_and_no_other() {
+        use Outcome::{Aborted, Clean};
+        use Verdict::{Refuted, Supported};
+        assert_eq!(verdicts([Aborted, Clean, Clean]), (Supported, Refuted, Supported));
+        assert_eq!(verdicts([Aborted, Clean, Aborted]), (Supported, Refuted, Refuted));
+    }
+
+    #[test]
+    fn nothing_is_cured_where_nothing_failed() {
+        use Outcome::{Aborted, Clean};
+        use Verdict::{Inconclusive, Refuted};
+        assert_eq!(verdicts([Clean, Clean, Clean]), (Refuted, Refuted, Inconclusive));
+        assert_eq!(verdicts([Clean, Clean, Aborted]), (Refuted, Refuted, Refuted));
+    }
 
     #[test]
     fn variants_take_turns() {

@@ -65,6 +65,25 @@ impl Variant {
         Self { name, role, about, prediction, body, deadline, occasional_sites, trials }
     }
 
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it stands for.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Calls it something else.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Says in one line what is different in this variant.
     #[must_use]
     pub fn about(mut self, about: impl Into<String>) -> Self {

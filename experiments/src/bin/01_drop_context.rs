@@ -24,22 +24,35 @@
 //! outside always aborts, with the runtime in the best of health; inside is always clean, be the
 //! runtime dead or another one altogether.
 //!
+//! The cures are the two hazards again, the same functions: with the store in a session, of which the
+//! dropped clone is a handle, and with a `teardown` in the place of the drop. When the kit says that
+//! it is over, the trial looks from outside whether it is.
+//!
 //! The dependency chain that the same source gives (claim A1) is read from a lock file of the real
 //! SDK. It is nearly right: the pool stands on `rusqlite`, not under it, and the crate in between,
 //! `deadpool-sync`, whose destructor it is, is missing.
 
 use std::process::ExitCode;
 
-use experiments::{each_generation, runtime, warm_store};
+use experiments::{
+    each_generation, runtime,
+    scene::{Scene, bare, guarded, torn_down},
+    warm_store,
+};
 use lab::{
     Condition, Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::store::Generation;
 use toml::Table;
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("What does dropping a pool of connections depend on: its runtime, or the thread?")
         .hypothesis(
@@ -47,11 +60,11 @@ fn main() -> ExitCode {
              Whether its runtime is alive makes no difference.",
         )
         .variants(
-            each_generation(hazard, "outside-alive", always(Aborted), outside_alive)
+            each_generation(hazard, "outside-alive", always(Aborted), bare(outside_alive))
                 .about("no context, and the runtime is alive"),
         )
         .variants(
-            each_generation(hazard, "outside-down", always(Aborted), outside_down)
+            each_generation(hazard, "outside-down", always(Aborted), bare(outside_down))
                 .about("no context, and the runtime is shut down"),
         )
         .variants(
@@ -75,6 +88,32 @@ fn main() -> ExitCode {
                 .about("no pool: who depends on whom, from a lock file of matrix-sdk 0.13.0")
                 .trials(5),
         )
+        .variants(
+            each_generation(cure, "kit/outside-alive", always(Clean), guarded(outside_alive))
+                .about("no context, and the runtime is alive: the handle of a session"),
+        )
+        .variants(
+            each_generation(cure, "kit/outside-down", always(Clean), guarded(outside_down))
+                .about("no context, and the runtime is shut down: the handle of a session"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/outside-alive-teardown",
+                always(Clean),
+                torn_down(outside_alive),
+            )
+            .about("no context, and the runtime is alive: a teardown where the store was dropped"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/outside-down-teardown",
+                always(Clean),
+                torn_down(outside_down),
+            )
+            .about("no context, and the runtime is shut down: a teardown in its place"),
+        )
         .claim(
             "A1",
             "The chain is matrix-sdk → matrix-sdk-sqlite → rusqlite → deadpool-sqlite → \
@@ -90,17 +129,17 @@ fn main() -> ExitCode {
             every("*/outside-alive").is(always(Aborted))
                 & every("*/inside-down*").is(always(Clean)),
         )
-        .run()
+        .kit_claim("What a session guards, or a teardown drops, needs no context.")
 }
 
-fn outside_alive(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (_runtime, store) = warm_store(trial, generation)?;
+fn outside_alive(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = scene.warm_store()?;
     drop(store);
     Ok(())
 }
 
-fn outside_down(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn outside_down(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     runtime.shutdown_background();
     drop(store);
     Ok(())

@@ -17,16 +17,25 @@
 
 use std::process::ExitCode;
 
-use experiments::{each_generation, warm_store};
+use experiments::{
+    each_generation,
+    scene::{Kept, Scene, bare, guarded},
+    warm_store,
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::store::{Generation, Store};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Is it enough to drop the store before the runtime?")
         .hypothesis(
@@ -34,24 +43,49 @@ fn main() -> ExitCode {
              order of the store and the runtime decides nothing.",
         )
         .variants(
-            each_generation(hazard, "fields/runtime-first", always(Aborted), fields_runtime_first)
-                .about("a struct that declares the runtime before the store"),
+            each_generation(
+                hazard,
+                "fields/runtime-first",
+                always(Aborted),
+                bare(fields_runtime_first),
+            )
+            .about("a struct that declares the runtime before the store"),
         )
         .variants(
-            each_generation(hazard, "fields/store-first", always(Aborted), fields_store_first)
-                .about("a struct that declares the store before the runtime"),
+            each_generation(
+                hazard,
+                "fields/store-first",
+                always(Aborted),
+                bare(fields_store_first),
+            )
+            .about("a struct that declares the store before the runtime"),
         )
         .variants(
-            each_generation(hazard, "locals/runtime-first", always(Aborted), locals_runtime_first)
-                .about("locals, of which the runtime is declared last and dropped first"),
+            each_generation(
+                hazard,
+                "locals/runtime-first",
+                always(Aborted),
+                bare(locals_runtime_first),
+            )
+            .about("locals, of which the runtime is declared last and dropped first"),
         )
         .variants(
-            each_generation(hazard, "locals/store-first", always(Aborted), locals_store_first)
-                .about("locals, of which the store is declared last and dropped first"),
+            each_generation(
+                hazard,
+                "locals/store-first",
+                always(Aborted),
+                bare(locals_store_first),
+            )
+            .about("locals, of which the store is declared last and dropped first"),
         )
         .variants(
-            each_generation(hazard, "guard/dropped-before", always(Aborted), guard_dropped_before)
-                .about("the store goes before the runtime, but after the guard"),
+            each_generation(
+                hazard,
+                "guard/dropped-before",
+                always(Aborted),
+                bare(guard_dropped_before),
+            )
+            .about("the store goes before the runtime, but after the guard"),
         )
         .variants(
             each_generation(control, "guard/store-first", always(Clean), guard_store_first)
@@ -60,6 +94,51 @@ fn main() -> ExitCode {
         .variants(
             each_generation(control, "guard/runtime-first", always(Clean), guard_runtime_first)
                 .about("the runtime goes before the store, and both before the guard"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/fields/runtime-first",
+                always(Clean),
+                guarded(fields_runtime_first),
+            )
+            .about("a struct that declares the runtime before the session's handle"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/fields/store-first",
+                always(Clean),
+                guarded(fields_store_first),
+            )
+            .about("a struct that declares the session's handle before the runtime"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/locals/runtime-first",
+                always(Clean),
+                guarded(locals_runtime_first),
+            )
+            .about("locals, of which the runtime goes first and the session's handle last"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/locals/store-first",
+                always(Clean),
+                guarded(locals_store_first),
+            )
+            .about("locals, of which the session's handle goes first"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/guard/dropped-before",
+                always(Clean),
+                guarded(guard_dropped_before),
+            )
+            .about("the session's handle goes before the runtime, but after the guard"),
         )
         .claim("A5", "The order of destruction helps, but does not fully solve it.")
         .supported_if(
@@ -71,46 +150,48 @@ fn main() -> ExitCode {
                 & every("*/locals/*").is(always(Aborted))
                 & every("*/guard/*-first").is(always(Clean)),
         )
-        .run()
+        .kit_claim(
+            "A session's handle and the runtime may go in any order, with any guard or none.",
+        )
 }
 
-fn fields_runtime_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn fields_runtime_first(scene: &Scene<'_>) -> TrialResult {
     struct App {
         _runtime: Runtime,
-        _store: Store,
+        _store: Kept<Store>,
     }
-    let (_runtime, _store) = warm_store(trial, generation)?;
+    let (_runtime, _store) = scene.warm_store()?;
     drop(App { _runtime, _store });
     Ok(())
 }
 
-fn fields_store_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn fields_store_first(scene: &Scene<'_>) -> TrialResult {
     struct App {
-        _store: Store,
+        _store: Kept<Store>,
         _runtime: Runtime,
     }
-    let (_runtime, _store) = warm_store(trial, generation)?;
+    let (_runtime, _store) = scene.warm_store()?;
     drop(App { _store, _runtime });
     Ok(())
 }
 
-fn locals_runtime_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn locals_runtime_first(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let _store = store;
     let _runtime = runtime;
     Ok(())
 }
 
-fn locals_store_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn locals_store_first(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let _runtime = runtime;
     let _store = store;
     Ok(())
 }
 
 /// A guard where one would write it, and where it is gone by the time it is needed.
-fn guard_dropped_before(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn guard_dropped_before(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let _store = store;
     let _context = runtime.enter();
     Ok(())

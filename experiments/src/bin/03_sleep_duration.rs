@@ -23,11 +23,15 @@
 
 use std::{process::ExitCode, thread, time::Duration};
 
-use experiments::{each_generation, warm_store};
+use experiments::{
+    each_generation,
+    scene::{Scene, bare, guarded},
+    warm_store,
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::store::Generation;
 use tokio::sync::oneshot;
@@ -41,6 +45,11 @@ const VERY_LONG: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("How long must one wait for the panic to stay away?")
         .hypothesis(
@@ -48,15 +57,20 @@ fn main() -> ExitCode {
              brings it on.",
         )
         .variants(
-            each_generation(hazard, "drop-then-wait/0ms", always(Aborted), drop_then_wait(NO_WAIT))
-                .about("dropped off context, then shut down at once"),
+            each_generation(
+                hazard,
+                "drop-then-wait/0ms",
+                always(Aborted),
+                bare(drop_then_wait(NO_WAIT)),
+            )
+            .about("dropped off context, then shut down at once"),
         )
         .variants(
             each_generation(
                 hazard,
                 "drop-then-wait/1s",
                 always(Aborted),
-                drop_then_wait(VERY_LONG),
+                bare(drop_then_wait(VERY_LONG)),
             )
             .about("dropped off context, then a wait, then shut down"),
         )
@@ -65,43 +79,124 @@ fn main() -> ExitCode {
                 .about("dropped in a context, then shut down at once"),
         )
         .variants(
-            each_generation(hazard, "down-then-wait/0ms", always(Aborted), down_then_wait(NO_WAIT))
-                .about("shut down, then dropped off context at once"),
+            each_generation(
+                hazard,
+                "down-then-wait/0ms",
+                always(Aborted),
+                bare(down_then_wait(NO_WAIT)),
+            )
+            .about("shut down, then dropped off context at once"),
         )
         .variants(
-            each_generation(hazard, "down-then-wait/10ms", always(Aborted), down_then_wait(SHORT))
-                .about("shut down, then a wait, then dropped off context"),
+            each_generation(
+                hazard,
+                "down-then-wait/10ms",
+                always(Aborted),
+                bare(down_then_wait(SHORT)),
+            )
+            .about("shut down, then a wait, then dropped off context"),
         )
         .variants(
-            each_generation(hazard, "down-then-wait/100ms", always(Aborted), down_then_wait(LONG))
-                .about("the same, with a longer wait")
-                .trials(10),
+            each_generation(
+                hazard,
+                "down-then-wait/100ms",
+                always(Aborted),
+                bare(down_then_wait(LONG)),
+            )
+            .about("the same, with a longer wait")
+            .trials(10),
         )
         .variant(
             hazard("old/down-then-wait/1s", always(Aborted), |trial| {
-                down_then_wait(VERY_LONG)(trial, Generation::Old)
+                bare(down_then_wait(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, with a very long wait")
             .trials(5),
         )
         .variants(
-            each_generation(control, "init-task/0ms", always(Clean), init_task(NO_WAIT))
+            each_generation(control, "init-task/0ms", always(Clean), bare(init_task(NO_WAIT)))
                 .about("dropped off context at once: the client's own task is the last owner")
                 .trials(10),
         )
         .variants(
-            each_generation(control, "init-task/10ms", always(Clean), init_task(SHORT))
+            each_generation(control, "init-task/10ms", always(Clean), bare(init_task(SHORT)))
                 .about("dropped off context after a wait that the task outlasts")
                 .trials(10),
         )
         .variants(
-            each_generation(hazard, "init-task/100ms", always(Aborted), init_task(LONG))
+            each_generation(hazard, "init-task/100ms", always(Aborted), bare(init_task(LONG)))
                 .about("dropped off context after a wait that outlasts the task")
                 .trials(10),
         )
         .variant(
             hazard("old/init-task/1s", always(Aborted), |trial| {
-                init_task(VERY_LONG)(trial, Generation::Old)
+                bare(init_task(VERY_LONG))(trial, Generation::Old)
+            })
+            .about("the same, with a very long wait")
+            .trials(5),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/drop-then-wait/0ms",
+                always(Clean),
+                guarded(drop_then_wait(NO_WAIT)),
+            )
+            .about("a session's handle, dropped off context, then shut down at once"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/drop-then-wait/1s",
+                always(Clean),
+                guarded(drop_then_wait(VERY_LONG)),
+            )
+            .about("a session's handle, dropped off context, then a wait, then shut down")
+            .trials(5),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/down-then-wait/0ms",
+                always(Clean),
+                guarded(down_then_wait(NO_WAIT)),
+            )
+            .about("shut down, then a session's handle dropped off context at once"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/down-then-wait/10ms",
+                always(Clean),
+                guarded(down_then_wait(SHORT)),
+            )
+            .about("shut down, then a wait, then a session's handle dropped off context"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/down-then-wait/100ms",
+                always(Clean),
+                guarded(down_then_wait(LONG)),
+            )
+            .about("the same, with a longer wait")
+            .trials(10),
+        )
+        .variant(
+            cure("old/kit/down-then-wait/1s", always(Clean), |trial| {
+                guarded(down_then_wait(VERY_LONG))(trial, Generation::Old)
+            })
+            .about("the same, with a very long wait")
+            .trials(5),
+        )
+        .variants(
+            each_generation(cure, "kit/init-task/100ms", always(Clean), guarded(init_task(LONG)))
+                .about("a session's handle in the task and one that outlasts it")
+                .trials(10),
+        )
+        .variant(
+            cure("old/kit/init-task/1s", always(Clean), |trial| {
+                guarded(init_task(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, with a very long wait")
             .trials(5),
@@ -116,12 +211,12 @@ fn main() -> ExitCode {
                 & every("*/down-then-wait/*").is(always(Aborted))
                 & every("*/drop-inside/0ms").is(always(Clean)),
         )
-        .run()
+        .kit_claim("A session's handle can be dropped before any wait and after it.")
 }
 
-fn drop_then_wait(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| {
-        let (runtime, store) = warm_store(trial, generation)?;
+fn drop_then_wait(wait: Duration) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (runtime, store) = scene.warm_store()?;
         drop(store);
         thread::sleep(wait);
         runtime.shutdown_background();
@@ -138,9 +233,9 @@ fn drop_inside_without_wait(trial: &Trial<'_>, generation: Generation) -> TrialR
     Ok(())
 }
 
-fn down_then_wait(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| {
-        let (runtime, store) = warm_store(trial, generation)?;
+fn down_then_wait(wait: Duration) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (runtime, store) = scene.warm_store()?;
         runtime.shutdown_background();
         thread::sleep(wait);
         drop(store);
@@ -148,9 +243,9 @@ fn down_then_wait(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialRes
     }
 }
 
-fn init_task(wait: Duration) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| {
-        let (runtime, store) = warm_store(trial, generation)?;
+fn init_task(wait: Duration) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (runtime, store) = scene.warm_store()?;
 
         // The client starts: a task holds a clone of it until the server has answered.
         let (server, answer) = oneshot::channel::<()>();

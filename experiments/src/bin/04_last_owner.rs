@@ -20,16 +20,25 @@ use std::{
     thread,
 };
 
-use experiments::{each_generation, warm_store};
+use experiments::{
+    each_generation,
+    scene::{Kept, Scene, bare, guarded},
+    warm_store,
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, hazard,
+    Trial, TrialResult, always, control, cure, hazard,
 };
 use mock_sdk::store::{Generation, Store};
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question(
             "Where can the last owner of a client be, and in which of these places is it safe?",
@@ -47,7 +56,7 @@ fn main() -> ExitCode {
                 .about("a blocking closure that is running when its runtime is dropped"),
         )
         .variants(
-            each_generation(hazard, "finished-task", always(Aborted), finished_task)
+            each_generation(hazard, "finished-task", always(Aborted), bare(finished_task))
                 .about("the handle of a task that has returned the store, dropped unread"),
         )
         .variants(
@@ -55,22 +64,47 @@ fn main() -> ExitCode {
                 .about("the same, but what it returned is read, and dropped, inside the runtime"),
         )
         .variants(
-            each_generation(hazard, "channel", always(Aborted), channel)
+            each_generation(hazard, "channel", always(Aborted), bare(channel))
                 .about("the buffer of a channel whose receiver is dropped unread"),
         )
         .variants(
-            each_generation(hazard, "plain-thread", always(Aborted), plain_thread)
+            each_generation(hazard, "plain-thread", always(Aborted), bare(plain_thread))
                 .about("a thread that does not belong to the runtime"),
         )
         .variants(
-            each_generation(hazard, "derived-handle", always(Aborted), derived_handle)
+            each_generation(hazard, "derived-handle", always(Aborted), bare(derived_handle))
                 .about("a room that holds the client it came from, and outlives it"),
         )
         .variants(
-            each_generation(hazard, "cache", always(Aborted), cache)
+            each_generation(hazard, "cache", always(Aborted), bare(cache))
                 .about("a static cache that the main thread clears"),
         )
-        .run()
+        .variants(
+            each_generation(cure, "kit/finished-task", always(Clean), guarded(finished_task))
+                .about("the handle of a task that has returned a session's handle, dropped unread"),
+        )
+        .variants(
+            each_generation(cure, "kit/channel", always(Clean), guarded(channel)).about(
+                "the buffer of a channel whose receiver is dropped unread: a session's handle",
+            ),
+        )
+        .variants(
+            each_generation(cure, "kit/plain-thread", always(Clean), guarded(plain_thread))
+                .about("a session's handle on a thread that does not belong to the runtime"),
+        )
+        .variants(
+            each_generation(cure, "kit/derived-handle", always(Clean), guarded(derived_handle))
+                .about("a room that holds a session's handle, and outlives the client"),
+        )
+        .variants(
+            each_generation(cure, "kit/cache", always(Clean), guarded(cache))
+                .about("a session's handle in a static cache that the main thread clears"),
+        )
+        .variants(
+            each_generation(cure, "kit/derived-by-map", always(Clean), derived_by_map)
+                .about("a room with a clone taken out of the client, but derived by the session"),
+        )
+        .kit_claim("A session's handle can be the last owner in each of these places.")
 }
 
 fn running_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
@@ -104,8 +138,8 @@ fn blocking_closure(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 
 /// Tokio catches a panic in what a handle drops, and says nothing: with a single idle connection
 /// this would look clean. With several, the second panic is not to be caught.
-fn finished_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn finished_task(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let task = runtime.spawn(async move { store });
     while !task.is_finished() {
         thread::yield_now();
@@ -121,29 +155,29 @@ fn finished_task_read(trial: &Trial<'_>, generation: Generation) -> TrialResult 
     Ok(())
 }
 
-fn channel(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn channel(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let (sender, receiver) = mpsc::channel();
     runtime.block_on(runtime.spawn(async move { sender.send(store) }))??;
     drop(receiver);
     Ok(())
 }
 
-fn plain_thread(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (_runtime, store) = warm_store(trial, generation)?;
+fn plain_thread(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = scene.warm_store()?;
     thread::spawn(move || drop(store)).join().map_err(|_| "the thread panicked and was caught")?;
     Ok(())
 }
 
-fn derived_handle(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn derived_handle(scene: &Scene<'_>) -> TrialResult {
     #[derive(Clone)]
     struct Client {
-        _store: Store,
+        _store: Kept<Store>,
     }
     struct Room {
         _client: Client,
     }
-    let (runtime, store) = warm_store(trial, generation)?;
+    let (runtime, store) = scene.warm_store()?;
     let client = Client { _store: store };
     let room = Room { _client: client.clone() };
     runtime.block_on(async { drop(client) });
@@ -151,11 +185,26 @@ fn derived_handle(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn cache(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    static CACHE: Mutex<Option<HashMap<String, Store>>> = Mutex::new(None);
+/// What is derived from a handle by `map` is a value of the session: the room may hold a bare clone.
+fn derived_by_map(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+    struct Room {
+        _store: Store,
+    }
+    guarded(|scene| {
+        let (runtime, client) = scene.warm_store()?;
+        let Kept::Guarded(client) = client else { return Err("nobody guards the store".into()) };
+        let room = client.map(|store| Room { _store: store.clone() });
+        runtime.block_on(async { drop(client) });
+        drop(room);
+        Ok(())
+    })(trial, generation)
+}
+
+fn cache(scene: &Scene<'_>) -> TrialResult {
+    static CACHE: Mutex<Option<HashMap<String, Kept<Store>>>> = Mutex::new(None);
     let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
 
-    let (runtime, store) = warm_store(trial, generation)?;
+    let (runtime, store) = scene.warm_store()?;
     cache().get_or_insert_default().insert("!room:example.org".to_owned(), store.clone());
     runtime.block_on(async { drop(store) });
     *cache() = None;

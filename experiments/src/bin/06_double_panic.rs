@@ -12,63 +12,94 @@
 //! has several, and dies.
 
 use std::{
+    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
 };
 
-use experiments::{each_generation, warm_store_of};
+use experiments::{
+    each_generation,
+    scene::{ROWS, Scene, bare, guarded},
+    warm_store_of,
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Panicked},
-    Trial, TrialResult, always, control, hazard,
+    Trial, TrialResult, always, control, cure, hazard,
 };
 use mock_sdk::store::{Generation, Store};
 use sundown::evidence::open_files;
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Can the panic be caught?")
         .hypothesis("With one idle connection it can. With two or more the process aborts.")
         .variants(
-            each_generation(hazard, "one", always(Panicked), |trial, generation| {
-                caught_off_context(trial, generation, 1)
-            })
-            .about("one idle connection: the panic is caught, and the program goes on"),
+            each_generation(hazard, "one", always(Panicked), bare(caught_off_context(1)))
+                .about("one idle connection: the panic is caught, and the program goes on"),
         )
         .variants(
-            each_generation(hazard, "two", always(Aborted), |trial, generation| {
-                caught_off_context(trial, generation, 2)
-            })
-            .about("two idle connections: the second panics while the first unwinds"),
+            each_generation(hazard, "two", always(Aborted), bare(caught_off_context(2)))
+                .about("two idle connections: the second panics while the first unwinds"),
         )
         .variants(
-            each_generation(hazard, "sixteen", always(Aborted), |trial, generation| {
-                caught_off_context(trial, generation, 16)
-            })
-            .about("sixteen, as on a machine with many cores"),
+            each_generation(hazard, "sixteen", always(Aborted), bare(caught_off_context(16)))
+                .about("sixteen, as on a machine with many cores"),
         )
         .variants(
             each_generation(control, "sixteen-inside", always(Clean), sixteen_inside)
                 .about("sixteen, dropped in a context: nothing to catch"),
         )
-        .run()
+        .variants(
+            each_generation(cure, "kit/one", always(Clean), guarded(not_caught(1)))
+                .about("one idle connection, and a session's handle: nothing to catch"),
+        )
+        .variants(
+            each_generation(cure, "kit/two", always(Clean), guarded(not_caught(2)))
+                .about("two idle connections, and a session's handle: nothing to catch"),
+        )
+        .variants(
+            each_generation(cure, "kit/sixteen", always(Clean), guarded(not_caught(16)))
+                .about("sixteen, and a session's handle: nothing to catch"),
+        )
+        .kit_claim(
+            "The last handle of a session's store does not panic, with however many connections.",
+        )
 }
 
-fn caught_off_context(
-    trial: &Trial<'_>,
-    generation: Generation,
-    connections: usize,
-) -> TrialResult {
-    let (runtime, store) = warm_store_of(trial, generation, connections)?;
+/// Drops a store off context, and says whether that panicked.
+fn caught(scene: &Scene<'_>, connections: usize) -> Result<(Runtime, bool), Box<dyn Error>> {
+    let (runtime, store) = scene.warm_store_of(connections, ROWS)?;
     let caught = catch_unwind(AssertUnwindSafe(|| drop(store)));
+    Ok((runtime, caught.is_err()))
+}
 
-    trial.check("the drop panicked", caught.is_err());
-    trial.record("files_open_after_the_panic", open_files(trial.directory())?.len());
-    runtime.block_on(async {
-        let reopened = Store::open(trial.directory(), generation, connections).await?;
-        reopened.rooms().await?;
+fn caught_off_context(connections: usize) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (runtime, panicked) = caught(scene, connections)?;
+        let Scene { trial, generation, .. } = *scene;
+        trial.check("the drop panicked", panicked);
+        trial.record("files_open_after_the_panic", open_files(trial.directory())?.len());
+        runtime.block_on(async {
+            let reopened = Store::open(trial.directory(), generation, connections).await?;
+            reopened.rooms().await?;
+            Ok(())
+        })
+    }
+}
+
+fn not_caught(connections: usize) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (_runtime, panicked) = caught(scene, connections)?;
+        scene.trial.check("the drop did not panic", !panicked);
         Ok(())
-    })
+    }
 }
 
 fn sixteen_inside(trial: &Trial<'_>, generation: Generation) -> TrialResult {

@@ -21,16 +21,25 @@
 
 use std::{cell::RefCell, process::ExitCode, sync::OnceLock, thread};
 
-use experiments::{each_generation, warm_store, warm_store_of};
+use experiments::{
+    each_generation,
+    scene::{Kept, ROWS, Scene, bare, guarded, guarded_at_exit, torn_down_at_exit},
+    warm_store,
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::store::{Generation, Store};
 use tokio::runtime::{Handle, Runtime};
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("What happens to a client that is left in a thread-local?")
         .hypothesis(
@@ -38,15 +47,20 @@ fn main() -> ExitCode {
              `Drop` saves it only where the thread touched Tokio before it touched the variable.",
         )
         .variants(
-            each_generation(hazard, "left/main-thread", always(Aborted), left_on_main)
+            each_generation(hazard, "left/main-thread", always(Aborted), bare(left_on_main))
                 .about("left in a thread-local of the main thread when main returns"),
         )
         .variants(
-            each_generation(hazard, "left/main-thread-one", always(Aborted), left_on_main_one)
-                .about("the same with one idle connection: one panic is enough here"),
+            each_generation(
+                hazard,
+                "left/main-thread-one",
+                always(Aborted),
+                bare(left_on_main_one),
+            )
+            .about("the same with one idle connection: one panic is enough here"),
         )
         .variants(
-            each_generation(hazard, "left/spawned-thread", always(Aborted), left_on_spawned)
+            each_generation(hazard, "left/spawned-thread", always(Aborted), bare(left_on_spawned))
                 .about("left in a thread-local of a plain thread that ends"),
         )
         .variants(
@@ -61,6 +75,51 @@ fn main() -> ExitCode {
             each_generation(control, "enter-in-drop/touched-last", always(Clean), touched_last)
                 .about("the usual cure, in a variable that was touched after Tokio was"),
         )
+        .variants(
+            each_generation(
+                cure,
+                "kit/left/main-thread",
+                always(Clean),
+                guarded_at_exit(left_on_main),
+            )
+            .about("a session's handle, left on the main thread when main returns"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/left/main-thread-one",
+                always(Clean),
+                guarded_at_exit(left_on_main_one),
+            )
+            .about("the same with one idle connection"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/left/spawned-thread",
+                always(Clean),
+                guarded(left_on_spawned),
+            )
+            .about("a session's handle, left on a plain thread that ends"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/enter-in-drop/touched-first",
+                always(Clean),
+                guarded_at_exit(in_a_touched_variable),
+            )
+            .about("a session's handle, in a variable that was touched before Tokio was"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/teardown-in-drop/touched-first",
+                always(Clean),
+                torn_down_at_exit(in_a_touched_variable),
+            )
+            .about("the usual cure with a teardown in the place of the context"),
+        )
         .claim("B3", "Clearing caches late crashes; the order decides.")
         .supported_if(
             every("*/left/*").is(always(Aborted))
@@ -69,38 +128,41 @@ fn main() -> ExitCode {
                 & every("*/enter-in-drop/touched-last").is(always(Clean)),
         )
         .refuted_if(every("*/left/*").is(always(Clean)) | every("*/cleared").is(always(Aborted)))
-        .run()
+        .kit_claim(
+            "A session's handle, and a wrapper that tears down in its `Drop`, can be left in a \
+             thread-local, whatever was touched first.",
+        )
 }
 
 thread_local! {
     /// What a user interface keeps for itself.
-    static CACHE: RefCell<Option<Store>> = const { RefCell::new(None) };
+    static CACHE: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) };
 
     /// The same behind the usual cure.
     static CURED: RefCell<Option<EntersInDrop>> = const { RefCell::new(None) };
 }
 
-fn left_on_main(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (_runtime, store) = warm_store(trial, generation)?;
+fn left_on_main(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = scene.warm_store()?;
     CACHE.set(Some(store));
     Ok(())
 }
 
-fn left_on_main_one(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (_runtime, store) = warm_store_of(trial, generation, 1)?;
+fn left_on_main_one(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = scene.warm_store_of(1, ROWS)?;
     CACHE.set(Some(store));
     Ok(())
 }
 
-fn left_on_spawned(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (_runtime, store) = warm_store(trial, generation)?;
+fn left_on_spawned(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = scene.warm_store()?;
     thread::spawn(|| CACHE.set(Some(store))).join().map_err(|_| "the thread panicked")?;
     Ok(())
 }
 
 fn cleared(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     let (runtime, store) = warm_store(trial, generation)?;
-    CACHE.set(Some(store));
+    CACHE.set(Some(Kept::Bare(store)));
 
     let _context = runtime.enter();
     CACHE.set(None);
@@ -137,5 +199,15 @@ fn put_behind_the_cure(trial: &Trial<'_>, generation: Generation) -> TrialResult
     let (runtime, store) = warm_store(trial, generation)?;
     let handle = RUNTIME.get_or_init(|| runtime).handle().clone();
     CURED.set(Some(EntersInDrop { store: Some(store), handle }));
+    Ok(())
+}
+
+/// As in `touched-first`, and what is in the variable brings the cure itself.
+fn in_a_touched_variable(scene: &Scene<'_>) -> TrialResult {
+    let anything_cached = CACHE.with_borrow(Option::is_some);
+    scene.trial.check("the cache is empty at first", !anything_cached);
+    let (runtime, store) = scene.warm_store()?;
+    RUNTIME.get_or_init(|| runtime);
+    CACHE.set(Some(store));
     Ok(())
 }

@@ -10,22 +10,42 @@
 //!   committed is lost by that.
 //! - a **thread-local of the main thread** *is* dropped, after `main`, off context, and aborts.
 //!
-//! What a static leaves behind can only be seen once its process is gone. So that variant runs a
-//! second process, whose whole life is to open a store in a static, write rows, and return from
-//! `main`; the trial then looks at what it left.
+//! What is left behind can only be seen once its process is gone. So some variants run a second
+//! process, whose whole life is to open a store, write rows, leave the store somewhere, and return
+//! from `main`; the trial then looks at what it left.
+//!
+//! The kit does not get the last word at the end of a process. A session's handle in a thread-local
+//! harms nothing: it hands the store to threads which the process no longer waits for, and mostly
+//! the log stays, as with a static. To have it gone, close the session before `main` returns, or
+//! have the thread-local tear its store down, which waits.
 
-use std::{cell::RefCell, error::Error, process::ExitCode, sync::OnceLock};
+use std::{
+    cell::RefCell,
+    error::Error,
+    process::ExitCode,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
-use experiments::{CONNECTIONS, each_generation, generation_named, runtime, warm_store};
+use experiments::{
+    CONNECTIONS, each_generation, generation_named, runtime,
+    scene::{Kept, LIMIT, Scene, bare, guarded_at_exit},
+    warm_store,
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::store::{Generation, Room, Store, residue};
+use sundown::session::Session;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Is it safe to do nothing at the end of the process?")
         .hypothesis(
@@ -38,14 +58,49 @@ fn main() -> ExitCode {
                 .about("the owner is a static; were it dropped, it would abort"),
         )
         .variants(
-            each_generation(control, "static-from-outside", always(Clean), static_from_outside)
+            each_generation(control, "static-from-outside", always(Clean), |trial, generation| {
+                from_outside(trial, generation, Place::Static)
+            })
                 .about("the owner is a static of another process, looked at when it has ended"),
         )
         .variants(
-            each_generation(hazard, "thread-local", always(Aborted), in_a_thread_local)
+            each_generation(hazard, "thread-local", always(Aborted), bare(in_a_thread_local))
                 .about("the owner is a thread-local of the main thread"),
         )
-        .part("owner", own_in_a_static)
+        .variants(
+            each_generation(
+                cure,
+                "kit/thread-local",
+                always(Clean),
+                guarded_at_exit(in_a_thread_local),
+            )
+            .about("a session's handle in a thread-local of the main thread"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/thread-local-from-outside",
+                always(Clean),
+                |trial, generation| from_outside(trial, generation, Place::Guarded),
+            )
+            .about("the same in another process, looked at when it has ended"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/teardown-from-outside",
+                always(Clean),
+                |trial, generation| from_outside(trial, generation, Place::TornDown),
+            )
+            .about("a thread-local whose destructor is a teardown, of another process"),
+        )
+        .variants(
+            each_generation(cure, "kit/closed-from-outside", always(Clean), |trial, generation| {
+                from_outside(trial, generation, Place::Closed)
+            })
+            .about("a static of another process that closes its session before main returns"),
+        )
+        .part("owner", own)
         .claim("B4", "Doing nothing at process exit is safe.")
         .supported_if(
             every("*/static*").is(always(Clean)) & every("*/thread-local").is(always(Clean)),
@@ -53,7 +108,10 @@ fn main() -> ExitCode {
         .refuted_if(
             !every("*/static*").is(always(Clean)) | every("*/thread-local").is(always(Aborted)),
         )
-        .run()
+        .kit_claim(
+            "A session's handle harms nothing wherever it is left. The log is gone where the session \
+             was closed before the end, or where the thread-local tears its store down.",
+        )
 }
 
 /// The client of an application that does nothing at the end, with its runtime.
@@ -65,23 +123,59 @@ fn in_a_static(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn in_a_thread_local(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    thread_local!(static CLIENT: RefCell<Option<Store>> = const { RefCell::new(None) });
+thread_local!(static LOCAL: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) });
 
-    let (_runtime, store) = warm_store(trial, generation)?;
-    CLIENT.set(Some(store));
+fn in_a_thread_local(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = scene.warm_store()?;
+    LOCAL.set(Some(store));
     Ok(())
 }
 
-fn static_from_outside(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let ended = trial.part("owner")?.arg(generation.word()).status()?;
+/// Where the second process leaves its store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a static.
+    Static,
+    /// In a thread-local of the main thread, as the handle of a session.
+    Guarded,
+    /// There, to be torn down.
+    TornDown,
+    /// In a static, as the handle of a session that is closed before the end.
+    Closed,
+}
+
+impl Place {
+    const ALL: [Self; 4] = [Self::Static, Self::Guarded, Self::TornDown, Self::Closed];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Guarded => "guarded",
+            Self::TornDown => "torn-down",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+fn from_outside(trial: &Trial<'_>, generation: Generation, place: Place) -> TrialResult {
+    let ended = trial.part("owner")?.args([generation.word(), place.word()]).status()?;
     trial.check("the second process ended as if nothing was amiss", ended.success());
 
     let runtime = runtime()?;
     let left = residue(&trial.directory().join("store.sqlite3"))?;
-    trial.check("the log is left behind", left.wal_bytes.is_some_and(|bytes| bytes > 0));
-    trial.check("and so is its index", left.shm_bytes.is_some());
-    trial.record("wal_bytes_left", left.wal_bytes.unwrap_or(0));
+    match place {
+        Place::Static => {
+            trial.check("the log is left behind", left.wal_bytes.is_some_and(|bytes| bytes > 0));
+            trial.check("and so is its index", left.shm_bytes.is_some());
+            trial.record("wal_bytes_left", left.wal_bytes.unwrap_or(0));
+        }
+        // The session's threads are overtaken by the end of the process, at any point.
+        Place::Guarded => trial.record("wal_left", left.wal_bytes.is_some()),
+        Place::TornDown | Place::Closed => {
+            trial.record("wal_left", left.wal_bytes.is_some());
+            trial.check("no log is left behind", left.is_none());
+        }
+    }
 
     let events = runtime.block_on(async {
         Store::open(trial.directory(), generation, CONNECTIONS).await?.event_count().await
@@ -94,9 +188,11 @@ fn static_from_outside(trial: &Trial<'_>, generation: Generation) -> TrialResult
 /// How many rows the second process commits.
 const EVENTS: u64 = 50;
 
-/// The second process: opens a store in a static, writes, and returns from `main`.
-fn own_in_a_static(arguments: &[String]) -> TrialResult {
-    let generation = generation_named(arguments.first().ok_or("which generation?")?)?;
+/// The second process: opens a store, writes, leaves it somewhere, and returns from `main`.
+pub fn own(arguments: &[String]) -> TrialResult {
+    let [generation, place] = arguments else { return Err("which generation, and where?".into()) };
+    let generation = generation_named(generation)?;
+    let place = Place::ALL.into_iter().find(|known| known.word() == place).ok_or("where?")?;
     let runtime = runtime()?;
     let store = runtime.block_on(async {
         let store = Store::open(".", generation, CONNECTIONS).await?;
@@ -106,6 +202,27 @@ fn own_in_a_static(arguments: &[String]) -> TrialResult {
         }
         Ok::<_, Box<dyn Error>>(store)
     })?;
-    CLIENT.set((runtime, store)).map_err(|_| "the static was taken")?;
-    Ok(())
+    match place {
+        Place::Static => CLIENT.set((runtime, store)).map_err(|_| "the static was taken".into()),
+        Place::TornDown => {
+            LOCAL.set(Some(Kept::torn_down(store)));
+            Ok(())
+        }
+        Place::Guarded => {
+            // The session is not closed. It warns of that, and nothing more can be done.
+            LOCAL.set(Some(Kept::Guarded(Session::new("client")?.guard(store)?)));
+            Ok(())
+        }
+        Place::Closed => {
+            static HANDLE: Mutex<Option<Kept<Store>>> = Mutex::new(None);
+            let handle = || HANDLE.lock().unwrap_or_else(PoisonError::into_inner);
+
+            let session = Session::new("client")?;
+            *handle() = Some(Kept::Guarded(session.guard(store)?));
+            // What an application does before it leaves: let go, then close.
+            *handle() = None;
+            session.close_blocking(LIMIT)?;
+            Ok(())
+        }
+    }
 }

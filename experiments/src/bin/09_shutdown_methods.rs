@@ -15,6 +15,10 @@
 //! and the work of the pool goes on afterwards (claim A8): nobody can know for how long, and a new
 //! runtime that opens the same store meets it. Dropping the runtime, or a limit that is long enough,
 //! waits for closures that run, and everything is closed.
+//!
+//! The cures close a session first, which waits for the task's handle and so for the query, and take
+//! the runtime down after that, by the method that waits for nothing. Where the limit is too short
+//! they are told so.
 
 use std::{
     process::ExitCode,
@@ -22,13 +26,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{each_generation, warm_store};
+use experiments::{
+    each_generation,
+    scene::{Scene, bare, guarded},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, every, hazard,
+    TrialResult, always, control, cure, every, hazard,
 };
-use mock_sdk::store::{Generation, residue, rusqlite::Connection};
+use mock_sdk::store::{residue, rusqlite::Connection};
 use sundown::evidence::open_files;
 use tokio::runtime::Runtime;
 
@@ -43,6 +50,11 @@ const TOO_SHORT: Duration = Duration::from_millis(5);
 const LONG_ENOUGH: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("What has ended when a runtime's shutdown returns?")
         .hypothesis(
@@ -50,32 +62,68 @@ fn main() -> ExitCode {
              runs and its files are open. After `drop`, or a limit that was long enough, neither.",
         )
         .variants(
-            each_generation(hazard, "background", always(Failed), |trial, generation| {
-                look_after(trial, generation, UNTIL_LET_GO, Runtime::shutdown_background)
-            })
+            each_generation(
+                hazard,
+                "background",
+                always(Failed),
+                bare(|scene| {
+                    look_after(scene, UNTIL_LET_GO, |runtime, _| {
+                        runtime.shutdown_background();
+                        Ok(())
+                    })
+                }),
+            )
             .about("shutdown_background()"),
         )
         .variants(
-            each_generation(hazard, "timeout-too-short", always(Failed), |trial, generation| {
-                look_after(trial, generation, UNTIL_LET_GO, |runtime| {
-                    runtime.shutdown_timeout(TOO_SHORT);
-                })
-            })
+            each_generation(
+                hazard,
+                "timeout-too-short",
+                always(Failed),
+                bare(|scene| {
+                    look_after(scene, UNTIL_LET_GO, |runtime, _| {
+                        runtime.shutdown_timeout(TOO_SHORT);
+                        Ok(())
+                    })
+                }),
+            )
             .about("shutdown_timeout() with a limit that the query outlasts"),
         )
         .variants(
-            each_generation(control, "timeout-long-enough", always(Clean), |trial, generation| {
-                look_after(trial, generation, QUERY, |runtime| {
-                    runtime.shutdown_timeout(LONG_ENOUGH);
-                })
-            })
+            each_generation(
+                control,
+                "timeout-long-enough",
+                always(Clean),
+                bare(|scene| {
+                    look_after(scene, QUERY, |runtime, _| {
+                        runtime.shutdown_timeout(LONG_ENOUGH);
+                        Ok(())
+                    })
+                }),
+            )
             .about("shutdown_timeout() with a limit that outlasts the query"),
         )
         .variants(
-            each_generation(control, "drop", always(Clean), |trial, generation| {
-                look_after(trial, generation, QUERY, drop)
-            })
+            each_generation(
+                control,
+                "drop",
+                always(Clean),
+                bare(|scene| {
+                    look_after(scene, QUERY, |runtime, _| {
+                        drop(runtime);
+                        Ok(())
+                    })
+                }),
+            )
             .about("drop(runtime)"),
+        )
+        .variants(
+            each_generation(cure, "kit/background", always(Clean), guarded(closed_first))
+                .about("the session is closed first, and then shutdown_background()"),
+        )
+        .variants(
+            each_generation(cure, "kit/timeout-too-short", always(Clean), guarded(closed_twice))
+                .about("closed within a limit that is too short, which it says, and then again"),
         )
         .claim("A3", "`shutdown_background()` does not wait for tasks.")
         .supported_if(
@@ -92,16 +140,41 @@ fn main() -> ExitCode {
             every("*/background").observed("query_running").never_reads("true")
                 & every("*/background").observed("files_open").always_at_most(0),
         )
-        .run()
+        .kit_claim(
+            "A session says whether it has closed; when it has, no query runs and no file is open, \
+             and any shutdown of the runtime will do.",
+        )
 }
 
+/// The task has a handle of the session: it is closed when the task has let that go.
+fn closed_first(scene: &Scene<'_>) -> TrialResult {
+    look_after(scene, QUERY, |runtime, _| {
+        scene.close()?;
+        runtime.shutdown_background();
+        Ok(())
+    })
+}
+
+/// `shutdown_timeout` returns at its limit as it does at the end. `close` returns an error.
+fn closed_twice(scene: &Scene<'_>) -> TrialResult {
+    look_after(scene, UNTIL_LET_GO, |runtime, let_go| {
+        let told = scene.one_handle_is_left(TOO_SHORT);
+        scene.trial.check("the session says that the task has a handle", told);
+        let_go.send(())?;
+        scene.close()?;
+        runtime.shutdown_background();
+        Ok(())
+    })
+}
+
+/// Looks when the shutdown has returned. It is given what lets the query go, which otherwise happens
+/// after the look.
 fn look_after(
-    trial: &Trial<'_>,
-    generation: Generation,
+    scene: &Scene<'_>,
     query: Duration,
-    shut_down: impl FnOnce(Runtime),
+    shut_down: impl FnOnce(Runtime, &mpsc::Sender<()>) -> TrialResult,
 ) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+    let (trial, (runtime, store)) = (scene.trial, scene.warm_store()?);
     let database = store.database().to_owned();
     let metrics = runtime.metrics();
 
@@ -120,7 +193,7 @@ fn look_after(
     has_started.recv()?;
 
     let start = Instant::now();
-    shut_down(runtime);
+    shut_down(runtime, &let_go)?;
     trial.record("took", start.elapsed());
 
     let query_running = has_ended.try_recv() == Err(TryRecvError::Empty);

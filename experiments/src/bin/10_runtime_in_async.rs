@@ -15,22 +15,41 @@
 //! worker one. The first of them is the one that leaves work running (experiment 09).
 //!
 //! Blocking *on* another runtime inside async code panics for the same reason.
+//!
+//! In the cures whatever owns the runtime belongs to a session. Its last handle may be dropped where
+//! nobody may wait: it only hands the runtime over. `RuntimeOwner` has a `block_on` of its own.
 
-use std::{process::ExitCode, sync::Arc, thread};
+use std::{
+    error::Error,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+};
 
-use experiments::{each_generation, runtime, warm_store};
+use experiments::{
+    each_generation,
+    probe::{Probe, probe},
+    runtime,
+    scene::{LIMIT, Scene, bare, guarded},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Panicked},
-    Trial, TrialResult, always, control, hazard,
+    Trial, TrialResult, always, control, cure, hazard,
 };
 use mock_sdk::store::{Generation, Store};
+use sundown::runtime::RuntimeOwner;
 use tokio::{
     runtime::Runtime,
     task::{block_in_place, spawn_blocking},
 };
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Can a runtime be dropped inside async code?")
         .hypothesis(
@@ -38,18 +57,23 @@ fn main() -> ExitCode {
              that may wait, or not waiting at all, is clean.",
         )
         .variant(
-            hazard("drop", always(Panicked), dropped)
+            hazard("drop", always(Panicked), |trial| without_store(trial, bare(refused(dropped))))
                 .about("a runtime, dropped in a task of another"),
         )
         .variants(
-            each_generation(hazard, "field-of-a-client", always(Panicked), field_of_a_client)
-                .about(
-                    "a client that owns its runtime and its store, dropped in a task of another",
-                ),
+            each_generation(
+                hazard,
+                "field-of-a-client",
+                always(Panicked),
+                bare(refused(field_of_a_client)),
+            )
+            .about("a client that owns its runtime and its store, dropped in a task of another"),
         )
         .variant(
-            hazard("last-clone", always(Panicked), last_clone)
-                .about("the last of two clones of an Arc, in a task"),
+            hazard("last-clone", always(Panicked), |trial| {
+                without_store(trial, bare(refused(last_clone)))
+            })
+            .about("the last of two clones of an Arc, in a task"),
         )
         .variant(
             hazard("block-on", always(Panicked), blocked_on)
@@ -71,7 +95,72 @@ fn main() -> ExitCode {
             control("plain-thread", always(Clean), elsewhere_plain)
                 .about("waiting on a plain thread"),
         )
-        .run()
+        .variant(
+            cure("kit/drop", always(Clean), |trial| without_store(trial, guarded(taken(dropped))))
+                .about("a runtime in a session, whose handle is dropped in a task of another"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/field-of-a-client",
+                always(Clean),
+                guarded(taken(field_of_a_client)),
+            )
+            .about("a client that owns its runtime and its store, in a session"),
+        )
+        .variant(
+            cure("kit/last-clone", always(Clean), |trial| {
+                without_store(trial, guarded(taken(last_clone)))
+            })
+            .about("the last of two handles of a session, in a task"),
+        )
+        .variant(
+            cure("kit/block-on", always(Clean), blocked_on_owned)
+                .about("block_on of a runtime with an owner, inside another"),
+        )
+        .kit_claim(
+            "A session's handle of a runtime can be dropped in async code, and one that has an owner \
+             can be blocked on.",
+        )
+}
+
+/// Runs a variant to which the generation of the pool is nothing.
+fn without_store(
+    trial: &Trial<'_>,
+    body: impl Fn(&Trial<'_>, Generation) -> TrialResult,
+) -> TrialResult {
+    body(trial, Generation::Current)
+}
+
+/// Drops something that owns a runtime in a task of another, and tells whether that panicked, with a
+/// probe of a task on the runtime that was dropped.
+type Drops = fn(&Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>>;
+
+/// The drop panics.
+fn refused(drops: Drops) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (panicked, _task) = drops(scene)?;
+        scene.trial.check("the drop panicked", panicked);
+        Ok(())
+    }
+}
+
+/// The drop does not panic, and when the session has closed the runtime has ended.
+fn taken(drops: Drops) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (panicked, task) = drops(scene)?;
+        scene.trial.check("the drop did not panic", !panicked);
+        scene.close()?;
+        scene.trial.check("the runtime has ended", task.has_ended());
+        Ok(())
+    }
+}
+
+/// A task that runs for as long as its runtime does.
+fn task_on(runtime: &Runtime) -> Probe {
+    let (probe, mut responder) = probe();
+    runtime.spawn(async move { responder.answer().await });
+    probe
 }
 
 /// Runs async code in a task of the application's own runtime, and says whether it panicked.
@@ -81,31 +170,32 @@ fn panics(task: impl Future<Output = ()> + Send + 'static) -> Result<bool, std::
     Ok(ended.is_err_and(|error| error.is_panic()))
 }
 
-fn dropped(trial: &Trial<'_>) -> TrialResult {
+fn dropped(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
     let inner = runtime()?;
-    let panicked = panics(async move { drop(inner) })?;
-    trial.check("the drop panicked", panicked);
-    Ok(())
+    let task = task_on(&inner);
+    let inner = scene.keeper.keep(inner)?;
+    Ok((panics(async move { drop(inner) })?, task))
 }
 
-fn field_of_a_client(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn field_of_a_client(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
     struct Client {
         _store: Store,
         _runtime: Runtime,
     }
-    let (_runtime, _store) = warm_store(trial, generation)?;
-    let client = Client { _store, _runtime };
-    let panicked = panics(async move { drop(client) })?;
-    trial.check("the drop panicked", panicked);
-    Ok(())
+    let (_runtime, _store) = scene.unkept_store()?;
+    let task = task_on(&_runtime);
+    let client = scene.keeper.keep(Client { _store, _runtime })?;
+    Ok((panics(async move { drop(client) })?, task))
 }
 
-fn last_clone(trial: &Trial<'_>) -> TrialResult {
-    let first = Arc::new(runtime()?);
-    let second = Arc::clone(&first);
-    trial.check("the first clone to go is harmless", !panics(async move { drop(first) })?);
-    trial.check("the last is not", panics(async move { drop(second) })?);
-    Ok(())
+fn last_clone(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
+    let inner = runtime()?;
+    let task = task_on(&inner);
+    let first = scene.keeper.keep(Arc::new(inner))?;
+    let second = first.clone();
+    let panicked = panics(async move { drop(first) })?;
+    scene.trial.check("the first clone to go is harmless", !panicked);
+    Ok((panics(async move { drop(second) })?, task))
 }
 
 fn blocked_on(trial: &Trial<'_>) -> TrialResult {
@@ -113,6 +203,18 @@ fn blocked_on(trial: &Trial<'_>) -> TrialResult {
     let handle = inner.handle().clone();
     let panicked = panics(async move { handle.block_on(async {}) })?;
     trial.check("block_on panicked", panicked);
+    Ok(())
+}
+
+fn blocked_on_owned(trial: &Trial<'_>) -> TrialResult {
+    let owner = RuntimeOwner::builder("inner").workers(2).start()?;
+    let (inner, (answer, answered)) = (owner.clone(), mpsc::channel());
+    let panicked = panics(async move {
+        let _ = answer.send(inner.block_on(async { 6 * 7 }));
+    })?;
+    trial.check("block_on did not panic", !panicked);
+    trial.check("and did what it was asked", answered.recv()? == Ok(42));
+    owner.shutdown(LIMIT)?;
     Ok(())
 }
 
@@ -142,7 +244,7 @@ fn elsewhere_blocking(trial: &Trial<'_>) -> TrialResult {
 
 fn elsewhere_plain(trial: &Trial<'_>) -> TrialResult {
     let inner = runtime()?;
-    let (hand_over, take) = std::sync::mpsc::channel();
+    let (hand_over, take) = mpsc::channel();
     let elsewhere = thread::spawn(move || take.recv().map(drop::<Runtime>));
     let panicked = panics(async move { hand_over.send(inner).unwrap_or_default() })?;
     trial.check("nothing panicked", !panicked);

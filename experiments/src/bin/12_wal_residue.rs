@@ -34,14 +34,16 @@ use std::{
     sync::{Arc, Barrier},
 };
 
-use experiments::{each_generation, runtime, warm_store_of};
+use experiments::{
+    each_generation,
+    scene::{Kept, Scene, bare, guarded, torn_down},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, hazard, seen,
+    TrialResult, always, control, cure, hazard, seen,
 };
-use mock_sdk::store::{Generation, Room, Store, residue, rusqlite::Connection};
-use sundown::evidence::open_files;
+use mock_sdk::store::{Store, rusqlite::Connection};
 use tokio::runtime::{Builder, Runtime};
 
 /// What the SDK allows on eight physical cores: four connections for each.
@@ -51,6 +53,11 @@ const CONNECTIONS: usize = 32;
 const EVENTS: u64 = 100;
 
 fn main() -> ExitCode {
+    experiment().run()
+}
+
+/// The experiment. Number 13 takes its cures from here.
+pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Is the write-ahead log gone when every connection of a pool is closed?")
         .hypothesis(
@@ -62,42 +69,70 @@ fn main() -> ExitCode {
                 hazard,
                 "side-by-side",
                 seen(Failed).allowing([Clean]),
-                |trial, generation| {
-                    side_by_side(trial, generation)?;
-                    no_log_is_left(trial)
-                },
+                bare(|scene| {
+                    side_by_side(scene)?;
+                    scene.no_log_is_left()
+                }),
             )
             .about("32 connections, closed on as many blocking threads")
             .trials(100),
         )
         .variants(
-            each_generation(control, "side-by-side-rows", always(Clean), |trial, generation| {
-                side_by_side(trial, generation)?;
-                no_row_is_lost(trial, generation)
-            })
+            each_generation(
+                control,
+                "side-by-side-rows",
+                always(Clean),
+                bare(|scene| {
+                    side_by_side(scene)?;
+                    scene.no_row_is_lost()
+                }),
+            )
             .about("the same, but only lost rows count against it"),
         )
         .variants(
-            each_generation(control, "one-after-another", always(Clean), |trial, generation| {
-                one_after_another(trial, generation)?;
-                no_log_is_left(trial)?;
-                no_row_is_lost(trial, generation)
-            })
+            each_generation(
+                control,
+                "one-after-another",
+                always(Clean),
+                bare(|scene| {
+                    one_after_another(scene)?;
+                    scene.no_log_is_left()?;
+                    scene.no_row_is_lost()
+                }),
+            )
             .about("32 connections, closed on a single blocking thread"),
         )
         .variants(
-            each_generation(control, "inline", always(Clean), |trial, generation| {
-                inline(trial, generation)?;
-                no_log_is_left(trial)?;
-                no_row_is_lost(trial, generation)
-            })
+            each_generation(
+                control,
+                "inline",
+                always(Clean),
+                bare(|scene| {
+                    inline(scene)?;
+                    scene.no_log_is_left()?;
+                    scene.no_row_is_lost()
+                }),
+            )
             .about("32 connections, closed by the thread that drops them"),
         )
-        .run()
+        .variants(
+            each_generation(cure, "kit/side-by-side", always(Clean), guarded(side_by_side))
+                .about("32 connections, dropped in the same place: a session's handle"),
+        )
+        .variants(
+            each_generation(
+                cure,
+                "kit/side-by-side-teardown",
+                always(Clean),
+                torn_down(side_by_side),
+            )
+            .about("32 connections, and a teardown in the place of the drop"),
+        )
+        .kit_claim("The kit closes them one after another, and leaves no log.")
 }
 
-fn side_by_side(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = busy_store(trial, generation)?;
+fn side_by_side(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = busy_store(scene)?;
     let context = runtime.enter();
     drop(store);
     drop(context);
@@ -105,8 +140,8 @@ fn side_by_side(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn one_after_another(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (_runtime, store) = busy_store(trial, generation)?;
+fn one_after_another(scene: &Scene<'_>) -> TrialResult {
+    let (_runtime, store) = busy_store(scene)?;
     let one = Builder::new_current_thread().max_blocking_threads(1).build()?;
     let context = one.enter();
     drop(store);
@@ -115,8 +150,8 @@ fn one_after_another(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn inline(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = busy_store(trial, generation)?;
+fn inline(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = busy_store(scene)?;
     let handle = runtime.handle().clone();
     drop(runtime);
     let _context = handle.enter();
@@ -125,16 +160,9 @@ fn inline(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 }
 
 /// A store with rows in its log, each of whose connections has just run a query, all at once.
-fn busy_store(
-    trial: &Trial<'_>,
-    generation: Generation,
-) -> Result<(Runtime, Store), Box<dyn Error>> {
-    let (runtime, store) = warm_store_of(trial, generation, CONNECTIONS)?;
+fn busy_store(scene: &Scene<'_>) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
+    let (runtime, store) = scene.warm_store_of(CONNECTIONS, EVENTS)?;
     runtime.block_on(async {
-        store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
-        for event in 0..EVENTS {
-            store.append_event("!room", event.to_string()).await?;
-        }
         let all_at_once = Arc::new(Barrier::new(CONNECTIONS));
         let queries: Vec<_> = (0..CONNECTIONS)
             .map(|_| {
@@ -154,24 +182,4 @@ fn busy_store(
         Ok::<_, Box<dyn Error>>(())
     })?;
     Ok((runtime, store))
-}
-
-fn no_log_is_left(trial: &Trial<'_>) -> TrialResult {
-    if !open_files(trial.directory())?.is_empty() {
-        return Err("a connection is still open, so that nothing can be said of the log".into());
-    }
-    let left = residue(&trial.directory().join("store.sqlite3"))?;
-    trial.record("wal_left", left.wal_bytes.is_some());
-    trial.check("no log is left behind", left.is_none());
-    Ok(())
-}
-
-fn no_row_is_lost(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let runtime = runtime()?;
-    let events = runtime.block_on(async {
-        Store::open(trial.directory(), generation, 1).await?.event_count().await
-    })?;
-    trial.record("rows_lost", EVENTS.saturating_sub(events));
-    trial.check("every committed row is there", events == EVENTS);
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use lab::results::{ExperimentResult, VariantResult};
+use lab::results::{ExperimentResult, Role, VariantResult};
 
 use super::committed::Record;
 use crate::{figures, results::Meta, workspace::Source};
@@ -63,13 +63,40 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     );
     text.push_str("of words how often each occurred.\n\n");
     text.push_str("| variant | observation | |\n| --- | --- | --- |\n");
+    // What several variants of a role recorded alike stands in one row.
+    let mut rows = Vec::<(Role, &str, String, Vec<&str>)>::new();
     for variant in &result.variants {
         for (name, observation) in &variant.observations {
             let seen = cell(&figures::observation(observation));
-            let _ = writeln!(text, "| `{}` | {} | {seen} |", variant.name, cell(name));
+            let alike = rows.iter_mut().find(|(role, of, found, _)| {
+                (*role, *of, found) == (variant.role, name.as_str(), &seen)
+            });
+            match alike {
+                Some((.., variants)) => variants.push(&variant.name),
+                None => rows.push((variant.role, name, seen, vec![&variant.name])),
+            }
         }
     }
+    for (role, name, seen, variants) in rows {
+        let who = who(&variants, role, result);
+        let _ = writeln!(text, "| {who} | {} | {seen} |", cell(name));
+    }
     text.push('\n');
+}
+
+/// Names variants of one role, by the role where that is shorter: `every cure but …`.
+fn who(variants: &[&str], role: Role, result: &ExperimentResult) -> String {
+    let all = result.variants.iter().filter(|it| it.role == role).map(|it| it.name.as_str());
+    let others: Vec<_> = all.filter(|name| !variants.contains(name)).collect();
+    let list = |names: &[&str]| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    match (variants.len(), others.len()) {
+        (2.., 0) => format!("every {role}"),
+        (few, more) if few <= 2 * more => list(variants),
+        (_, 0) => list(variants),
+        _ => format!("every {role} but {}", list(&others)),
+    }
 }
 
 fn sites(text: &mut String, result: &ExperimentResult) {

@@ -23,6 +23,8 @@ use crate::{
     blocking,
     crew::Comer,
     life::{End, Life},
+    limit::within,
+    member::Member,
     observe::{self, Outcome},
     oneshot::{self, WaitError},
     registry::Label,
@@ -31,7 +33,6 @@ use crate::{
     },
     stop::Stop,
     sync::{Mutex, lock},
-    timer::within,
 };
 
 /// How long a runtime may take to start. Starting one takes a fraction of a millisecond; where it
@@ -136,13 +137,14 @@ impl Home {
     {
         self.is_here()?;
         let (sender, receiver) = oneshot::channel();
+        let place = self.life.crew().place(Comer::Stranger, label).map_err(|_| self.ended())?;
         // `work` runs inside the task, where a panic of it is the task's.
-        let member = self.life.crew().member(Comer::Stranger, label, |stop| async move {
+        let member = Member::new(place, |stop| async move {
             let value = work(stop).await;
             // Nobody may want to know.
             let _ = sender.send(value);
         });
-        drop(self.handle.spawn(member.map_err(|_| self.ended())?));
+        drop(self.handle.spawn(member));
         Ok(receiver)
     }
 
@@ -169,11 +171,10 @@ impl Home {
             let _guest = self.threads.guest();
             // Declared before the future, and so left after it: what it has entered is left first.
             let _context = self.handle.enter();
-            let member = self.life.crew().member(Comer::Stranger, label, |_| async {
-                output = Some(caught(future).await);
-            });
+            let place = self.life.crew().place(Comer::Stranger, label).map_err(|_| self.ended())?;
+            let member = Member::new(place, |_| async { output = Some(caught(future).await) });
             // Tokio makes whoever polls much give way to other tasks, of which there are none here.
-            let member = pin!(tokio::task::unconstrained(member.map_err(|_| self.ended())?));
+            let member = pin!(tokio::task::unconstrained(member));
             blocking::wait_in_runtime(member, is_in_runtime);
             Ok(())
         };
@@ -193,13 +194,17 @@ impl Home {
         }
     }
 
+    pub(super) fn includes_this_thread(&self) -> bool {
+        self.threads.include_this()
+    }
+
     pub(super) fn abort(&self) {
         self.life.abort();
     }
 
     /// How many were at work, where nobody has shut it down.
     pub(super) fn was_left_running(&self) -> Option<usize> {
-        self.life.is_running().then(|| self.life.crew().at_work())
+        self.life.is_running().then(|| self.life.crew().registry().count().members)
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -212,7 +217,7 @@ impl Home {
             state,
             generation: self.generation,
             tasks: self.handle.metrics().num_alive_tasks(),
-            named: self.life.crew().at_work(),
+            named: self.life.crew().registry().count().members,
             threads: self.threads.count(Role::Pool),
         }
     }
@@ -245,7 +250,7 @@ impl Home {
         let crew = self.life.crew();
         let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
             observe(Outcome::TimedOut);
-            let still_running = still_running(crew.labels());
+            let still_running = still_running(crew.registry().labels());
             return Err(ShutdownError::TimedOut {
                 component,
                 elapsed,
@@ -262,7 +267,7 @@ impl Home {
                 Err(ShutdownError::SignalLost {
                     component,
                     cause: SignalLoss::ThreadEnded,
-                    still_running: still_running(crew.labels()),
+                    still_running: still_running(crew.registry().labels()),
                     alive: self.alive(),
                 })
             }
@@ -275,20 +280,24 @@ impl Home {
             }
             End::Told => {
                 join(keeper);
-                let tally = crew.tally();
+                let (tally, aborted) = (crew.tally(), crew.registry().count().aborted);
                 if !tally.panicked.is_empty() {
                     observe(Outcome::Panicked);
                     return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
                 }
-                observe(if tally.aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
-                Ok(ShutdownReport { component, elapsed, aborted: tally.aborted })
+                observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
+                Ok(ShutdownReport { component, elapsed, aborted })
             }
         }
     }
 
     fn alive(&self) -> Alive {
         // Tokio leaves a task out of its count once it has told it to end, also one that does not.
-        let tasks = self.handle.metrics().num_alive_tasks().max(self.life.crew().at_work());
+        let tasks = self
+            .handle
+            .metrics()
+            .num_alive_tasks()
+            .max(self.life.crew().registry().count().members);
         Alive { tasks, threads: self.threads.left() }
     }
 }

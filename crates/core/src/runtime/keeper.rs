@@ -73,13 +73,13 @@ pub(super) fn keep(
         Ok(()) => End::Told,
         Err(payload) => End::Panicked {
             message: panic_message(&*payload),
-            running: life.crew().labels(),
+            running: life.crew().registry().labels(),
             tasks: runtime.metrics().num_alive_tasks(),
         },
     };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(runtime))) {
         let message = panic_message(&*payload);
-        end = End::Panicked { message, running: life.crew().labels(), tasks: 0 };
+        end = End::Panicked { message, running: life.crew().registry().labels(), tasks: 0 };
     }
     life.put_down(end);
     threads.go();

@@ -1,6 +1,6 @@
 //! The handles of a session.
 
-use std::{fmt, ops::Deref, panic::Location, sync::Arc};
+use std::{fmt, mem, ops::Deref, panic::Location, sync::Arc};
 
 use super::Core;
 
@@ -76,6 +76,10 @@ impl<T: Send + 'static> Drop for Guarded<T> {
 impl<T: Send + 'static> Drop for Value<T> {
     fn drop(&mut self) {
         let Core { reaper, roster, .. } = &*self.core;
+        if reaper.forked_from().is_some() {
+            mem::forget(self.inner.take());
+            return;
+        }
         if let Some(value) = self.inner.take() {
             reaper.take(Box::new(value));
         }

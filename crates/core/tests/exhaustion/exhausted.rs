@@ -19,7 +19,10 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
-use sundown::teardown::{TeardownError, teardown};
+use sundown::{
+    session::{CloseError, Session, Unfinished},
+    teardown::{TeardownError, teardown},
+};
 use tokio::task::spawn_blocking;
 
 /// A user that is not root: root has no limit.
@@ -30,9 +33,10 @@ const CHILD: &str = "EXHAUSTED";
 
 const PLENTY: Duration = Duration::from_secs(60);
 
-const CHILDREN: [(&str, fn()); 2] = [
+const CHILDREN: [(&str, fn()); 3] = [
     ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
     ("descriptors_run_out_before_a_teardown", descriptors_run_out),
+    ("threads_run_out_before_a_session_and_under_one", threads_run_out_under_a_session),
 ];
 
 pub fn main() {
@@ -96,16 +100,21 @@ fn limit(resource: Resource, current: u64) {
     setrlimit(resource, Rlimit { current: Some(current), maximum }).unwrap();
 }
 
-/// The limit is on the threads of a user, however many those are already: so it goes up from one,
-/// until three more fit.
-fn threads_run_out() {
-    // Tokio reports the last of the three by a panic, which is caught; not every time, please.
+/// Where Tokio can start no closing thread it says so by a panic, which is caught; not every time,
+/// please.
+fn keep_quiet_of_threads() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !panic.to_string().contains("OS can't spawn worker thread") {
             report(panic);
         }
     }));
+}
+
+/// The limit is on the threads of a user, however many those are already: so it goes up from one,
+/// until three more fit.
+fn threads_run_out() {
+    keep_quiet_of_threads();
     let mut back = 0;
     for threads in 1..getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX) {
         limit(Resource::Nproc, threads);
@@ -115,6 +124,48 @@ fn threads_run_out() {
         back += 1;
     }
     assert!(back >= 3, "it ran out of threads {back} times, and can do so in three places");
+}
+
+/// A session that has its threads takes values, hands them over and keeps limits without any more of
+/// them. It closes the first value; others wait until there is a thread to close on.
+fn threads_run_out_under_a_session() {
+    keep_quiet_of_threads();
+    let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
+    limit(Resource::Nproc, 1);
+    let error = Session::new("test").unwrap_err();
+    assert!(error.to_string().starts_with("cannot start the session test"), "{error}");
+
+    let closed = Arc::new(AtomicUsize::new(0));
+    let [first, second] =
+        [(); 2].map(|()| session.guard(Pool { closed: Arc::clone(&closed) }).unwrap());
+    drop(first);
+    loop {
+        match session.close_blocking(Duration::from_millis(1)) {
+            Err(CloseError::StillHeld { unfinished, .. })
+                if unfinished == Unfinished::default() =>
+            {
+                break;
+            }
+            other => assert!(matches!(other, Err(CloseError::StillHeld { .. })), "{other:?}"),
+        }
+    }
+    assert_eq!(closed.load(Ordering::SeqCst), 3);
+
+    drop(second);
+    let awaited = || futures::executor::block_on(session.close(PLENTY));
+    for result in [session.close_blocking(Duration::from_millis(50)), awaited()] {
+        assert!(matches!(result, Err(CloseError::StillRunning { .. })), "{result:?}");
+        assert_eq!(closed.load(Ordering::SeqCst), 3, "the destructor has begun");
+    }
+    limit(Resource::Nproc, maximum);
+    session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), 6);
+
+    limit(Resource::Nproc, 1);
+    let error = session.close_blocking(PLENTY).unwrap_err();
+    assert!(matches!(error, CloseError::Unconfirmed { .. }), "{error}");
+    assert!(error.to_string().contains("no thread to ask the check on"), "{error}");
 }
 
 /// With sockets among its features, a runtime needs descriptors.

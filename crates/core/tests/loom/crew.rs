@@ -1,6 +1,13 @@
 //! The crew, which is what a task and a group are: who comes, who is told what, and who is left.
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    // Not loom's: a waker is made of it.
+    sync::Arc as StdArc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use loom::{
     future::block_on,
@@ -10,7 +17,11 @@ use loom::{
     },
     thread,
 };
-use sundown::{modelled::Crew, oneshot};
+use sundown::{
+    modelled::{Crew, sit_in},
+    oneshot,
+    stop::Stop,
+};
 
 use crate::{Bound, explore, must_be_caught, poll_once};
 
@@ -205,6 +216,157 @@ fn crew_a_child_hears_what_its_parent_is_told_and_is_waited_for() {
     });
 }
 
+/// The last member of one shard leaves while somebody comes to another.
+#[test]
+fn crew_of_two_shards_closes_after_the_last_member_of_both() {
+    explore("crew of two shards, last of one against a spawn in the other", Bound::Three, || {
+        let crew = Crew::of_two();
+        let member = crew.member(|stop| stop);
+        let spawning = thread::spawn({
+            let crew = crew.clone();
+            move || {
+                sit_in(1);
+                let member = crew.member(|stop| stop);
+                let accepted = usize::from(member.is_some());
+                member.map(block_on);
+                accepted
+            }
+        });
+        crew.stop();
+        block_on(member.unwrap());
+        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert_eq!(crew.at_work(), 0, "closed on a member");
+        let accepted = spawning.join().unwrap();
+        let tally = crew.tally();
+        assert_eq!((tally.completed, tally.refused), (1 + accepted, 1 - accepted));
+    });
+}
+
+#[test]
+fn crew_of_two_shards_waits_for_who_is_brought_to_the_other() {
+    explore("crew of two shards, stop against one that brings another", Bound::Three, || {
+        let crew = Crew::of_two();
+        let brings = crew.clone();
+        let member = crew.member(|stop| async move {
+            stop.await;
+            // In the other shard, which has had nobody until now.
+            let brought = brings.brought(|stop| stop).unwrap();
+            thread::spawn(move || block_on(brought));
+        });
+        let working = thread::spawn(move || {
+            sit_in(1);
+            block_on(member.unwrap());
+        });
+        crew.stop();
+        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert_eq!((crew.tally().completed, crew.at_work()), (2, 0));
+        working.join().unwrap();
+    });
+}
+
+/// Wakes a task, and says that it was woken by this one: what a `FuturesUnordered` does.
+struct Relay {
+    // Behind a lock: loom lets a store come between the two halves of an exchange.
+    woken: Mutex<bool>,
+    task: Waker,
+}
+
+impl Wake for Relay {
+    fn wake(self: StdArc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.task.wake_by_ref();
+    }
+}
+
+/// Polls a signal with a waker of its own, and only when that was woken.
+async fn relayed(mut stop: Stop) {
+    let mut relay = None;
+    poll_fn(|context: &mut Context<'_>| {
+        let first = relay.is_none();
+        let relay = relay.get_or_insert_with(|| {
+            StdArc::new(Relay { woken: Mutex::new(true), task: context.waker().clone() })
+        });
+        if !std::mem::take(&mut *relay.woken.lock().unwrap()) {
+            return Poll::Pending;
+        }
+        let waker = Waker::from(StdArc::clone(relay));
+        let poll = Pin::new(&mut stop).poll(&mut Context::from_waker(&waker));
+        assert!(first || poll.is_ready(), "woken for nothing");
+        poll
+    })
+    .await;
+}
+
+#[test]
+fn crew_a_signal_that_its_member_polls_with_another_waker_is_woken_by_that() {
+    explore("crew, stop against a member that relays it", Bound::Three, || {
+        let crew = Crew::new();
+        let member = crew.member(relayed);
+        let working = thread::spawn(move || block_on(member.unwrap()));
+        crew.stop();
+        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert_eq!(crew.tally().completed, 1);
+        working.join().unwrap();
+    });
+}
+
+/// It hears the stop, stays, and is only then aborted.
+#[test]
+fn crew_a_member_that_stays_after_a_stop_is_woken_for_the_abort() {
+    explore("crew, stop, and then abort, against a member that stays", Bound::Three, || {
+        let crew = Crew::new();
+        let member = crew.member(|stop| async move {
+            stop.await;
+            std::future::pending::<()>().await;
+        });
+        let working = thread::spawn(move || block_on(member.unwrap()));
+        crew.stop();
+        crew.abort();
+        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert_eq!(crew.tally().aborted, 1);
+        working.join().unwrap();
+    });
+}
+
+#[test]
+fn crew_twin_that_adds_up_its_shards_closes_on_a_member() {
+    must_be_caught("crew, shards added up one after another", "closed on a member", || {
+        let shards = Arc::new([AtomicUsize::new(0), AtomicUsize::new(1)]);
+        let bringing = thread::spawn({
+            let shards = Arc::clone(&shards);
+            move || {
+                // The member of the second brings one to the first, and leaves.
+                shards[0].fetch_add(1, Ordering::SeqCst);
+                shards[1].fetch_sub(1, Ordering::SeqCst);
+            }
+        });
+        let at_work: usize = shards.iter().map(|shard| shard.load(Ordering::SeqCst)).sum();
+        assert!(at_work > 0, "closed on a member");
+        bringing.join().unwrap();
+    });
+}
+
+/// What a signal would do that knows its member by the thread, and does not compare wakers.
+#[test]
+fn crew_twin_that_does_not_compare_wakers_is_never_polled_again() {
+    must_be_caught("crew, its own member by any waker", "never polled again", || {
+        let told = Arc::new(AtomicBool::new(false));
+        let registered = Arc::new(Mutex::new(Vec::new()));
+        let telling = thread::spawn({
+            let (told, registered) = (Arc::clone(&told), Arc::clone(&registered));
+            move || {
+                told.store(true, Ordering::SeqCst);
+                std::mem::take(&mut *registered.lock().unwrap())
+            }
+        });
+        // The member leaves its waker, and polls the signal with another, which leaves nothing.
+        registered.lock().unwrap().push("member");
+        let pending = !told.load(Ordering::SeqCst);
+        let woken = telling.join().unwrap();
+        assert!(!pending || woken.contains(&"relay"), "never polled again");
+    });
+}
+
 #[test]
 fn crew_twin_that_counts_and_looks_apart_closes_on_a_member() {
     must_be_caught("crew, state and count in two atomics", "closed on a member", || {
@@ -227,8 +389,9 @@ fn crew_twin_that_counts_and_looks_apart_closes_on_a_member() {
     });
 }
 
-/// What the crew did at first. A member leaves its waker once for each thing that it hears of; the
-/// wake-up for a stop that it has heard of already takes the waker, and none is left for the abort.
+/// What the crew did at first. A member leaves its waker once for each thing that it hears of, and
+/// does not ask whether the wake-up for that has been there: the one for a stop that it has heard of
+/// already takes the waker, and none is left for the abort.
 #[test]
 fn crew_twin_whose_wakers_are_used_up_forgets_a_member() {
     must_be_caught("crew, wakers that are used up", "sleeps through the abort", || {

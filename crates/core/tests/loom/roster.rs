@@ -121,7 +121,7 @@ fn roster_two_who_close_it_are_told_the_same() {
 
 #[test]
 fn roster_no_handle_is_held_once_it_is_closed() {
-    explore("roster, handles of two places against close", Bound::Three, || {
+    explore("roster, handles of two places against close", Bound::Full, || {
         let roster = Roster::new();
         assert!(roster.enter());
         let here = Location::caller();

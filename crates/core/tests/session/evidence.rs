@@ -15,10 +15,7 @@ use sundown::{
 };
 use tokio::runtime::Builder;
 
-use crate::{PLENTY, SHORT};
-
-/// Enough for a check to answer once, on a machine that may be busy; it is used up each time.
-const ENOUGH: Duration = Duration::from_millis(500);
+use crate::{ENOUGH, PLENTY, SHORT};
 
 #[test]
 fn the_session_closes_when_the_evidence_confirms_it() {

@@ -5,8 +5,11 @@
 mod closing;
 mod destructors;
 mod evidence;
+#[cfg(unix)]
+mod forked;
 mod handles;
 mod properties;
+mod runtime;
 
 use std::{
     sync::{
@@ -27,6 +30,10 @@ const PLENTY: Duration = Duration::from_secs(60);
 
 /// Not enough for what does not end.
 const SHORT: Duration = Duration::from_millis(50);
+
+/// Enough for a teardown and a check that answers, on a machine that may be busy. It is used up where
+/// the answer is no.
+const ENOUGH: Duration = Duration::from_secs(1);
 
 /// Does something when it is dropped.
 struct OnDrop<F: FnOnce()>(Option<F>);

@@ -1,0 +1,286 @@
+//! A session with a runtime of its own: what runs there has ended when the session has closed.
+
+use std::{
+    fs::File,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use sundown::{
+    evidence::{no_open_files, open_files},
+    latch::Latch,
+    runtime::RuntimeOwner,
+    session::{CloseError, Confirmation, Session},
+    shutdown::ShutdownError,
+};
+
+use crate::{ENOUGH, PLENTY, SHORT, on_drop, pool};
+
+fn runtimes() -> [RuntimeOwner; 2] {
+    let builder = || RuntimeOwner::builder("test");
+    [builder().current_thread().start().unwrap(), builder().workers(2).start().unwrap()]
+}
+
+fn session_on(owner: &RuntimeOwner) -> Session {
+    Session::builder("test").runtime(owner.clone()).start().unwrap()
+}
+
+/// As a client whose initialization task keeps its connections open.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[test]
+fn a_clone_in_a_task_of_the_resource_is_gone_with_the_runtime_and_not_without() {
+    for owner in runtimes() {
+        for (with_runtime, with_evidence) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let client = Arc::new(File::create(directory.path().join("store")).unwrap());
+            let in_task = Arc::clone(&client);
+            let task = owner.handle().unwrap().spawn(async move {
+                pending::<()>().await;
+                drop(in_task);
+            });
+
+            let mut builder = Session::builder("test");
+            if with_runtime {
+                builder = builder.runtime(owner.clone());
+            }
+            if with_evidence {
+                builder = builder.evidence(no_open_files(directory.path()));
+            }
+            let session = builder.start().unwrap();
+            drop(session.guard(client).unwrap());
+            let result = session.close_blocking(if with_runtime { PLENTY } else { ENOUGH });
+            let open = open_files(directory.path()).unwrap().len();
+            match (with_runtime, with_evidence) {
+                (false, false) => {
+                    assert_eq!(result.unwrap().confirmation, Confirmation::HandlesOnly);
+                    assert_eq!(open, 1, "nobody saw it");
+                }
+                (false, true) => {
+                    assert!(matches!(result, Err(CloseError::Unconfirmed { .. })), "{result:?}");
+                    assert_eq!(open, 1);
+                }
+                (true, _) => {
+                    let report = result.unwrap();
+                    let expected = [Confirmation::OwnRuntime, Confirmation::Evidence];
+                    assert_eq!(report.confirmation, expected[usize::from(with_evidence)]);
+                    assert_eq!(open, 0);
+                    owner.restart().unwrap();
+                }
+            }
+            task.abort();
+            futures::executor::block_on(task).unwrap_err();
+        }
+        owner.shutdown(PLENTY).unwrap();
+    }
+}
+
+#[test]
+fn handles_in_tasks_of_the_runtime_are_dropped_with_it() {
+    for owner in runtimes() {
+        let (session, (first, first_closed), (second, second_closed)) =
+            (session_on(&owner), pool(), pool());
+        // One hears that it is to stop, the other does not.
+        let (listens, deaf) = (session.guard(first).unwrap(), session.guard(second).unwrap());
+        drop(owner.spawn("listens", |stop| async move {
+            stop.await;
+            drop(listens.clone());
+        }));
+        owner.handle().unwrap().spawn(async move {
+            pending::<()>().await;
+            drop(deaf);
+        });
+        let report = session.close_blocking(PLENTY).unwrap();
+        assert_eq!((report.aborted, report.confirmation), (0, Confirmation::OwnRuntime));
+        assert_eq!((first_closed(), second_closed()), (2, 2));
+    }
+}
+
+#[test]
+fn blocking_work_on_the_runtime_has_ended() {
+    for owner in runtimes() {
+        let (session, ended) = (session_on(&owner), Arc::new(AtomicBool::new(false)));
+        let (begins, begun) = mpsc::channel();
+        let goes_on = {
+            let (ended, owner) = (Arc::clone(&ended), owner.clone());
+            move || {
+                begins.send(()).unwrap();
+                // Until it is told to stop, and then a while.
+                while owner.handle().is_ok() {
+                    thread::yield_now();
+                }
+                (0..1_000).for_each(|_| thread::yield_now());
+                ended.store(true, Ordering::SeqCst);
+            }
+        };
+        owner.handle().unwrap().spawn_blocking(goes_on);
+        begun.recv().unwrap();
+        futures::executor::block_on(session.close(PLENTY)).unwrap();
+        assert!(ended.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
+fn a_runtime_that_does_not_end_is_an_error_and_waited_for_again() {
+    for owner in runtimes() {
+        let (session, latch) = (session_on(&owner), Arc::new(Latch::new()));
+        let guard = session.guard(()).unwrap();
+        let (begins, begun) = mpsc::channel();
+        owner.handle().unwrap().spawn_blocking({
+            let latch = Arc::clone(&latch);
+            move || {
+                begins.send(()).unwrap();
+                assert!(latch.wait_timeout(PLENTY));
+                drop(guard);
+            }
+        });
+        begun.recv().unwrap();
+        for limit in [SHORT, Duration::ZERO] {
+            let error = session.close_blocking(limit).unwrap_err();
+            let CloseError::Runtime { held, source, elapsed, .. } = &error else {
+                panic!("{error}")
+            };
+            assert!(matches!(**source, ShutdownError::TimedOut { .. }), "{source}");
+            assert_eq!(held.len(), 1, "{error}");
+            assert!(*elapsed >= limit / 2 && error.to_string().contains(file!()), "{error}");
+        }
+        latch.fire();
+        session.close_blocking(PLENTY).unwrap();
+    }
+}
+
+#[test]
+fn a_handle_elsewhere_outlasts_the_runtime_and_is_told_of() {
+    for owner in runtimes() {
+        let (session, (pool, closed)) = (session_on(&owner), pool());
+        let guard = session.guard(pool).unwrap();
+        loop {
+            match session.close_blocking(SHORT).unwrap_err() {
+                CloseError::StillHeld { .. } => break,
+                // On a busy machine the limit may be too short for the runtime already.
+                CloseError::Runtime { .. } => {}
+                error => panic!("{error}"),
+            }
+        }
+        assert!(owner.handle().is_err(), "it may have been one of its tasks that held it");
+        drop(guard);
+        session.close_blocking(PLENTY).unwrap();
+        assert_eq!(closed(), 2);
+    }
+}
+
+#[test]
+fn a_task_of_the_runtime_that_panicked_is_told_of_when_everything_has_ended() {
+    for owner in runtimes() {
+        let (session, (pool, closed)) = (session_on(&owner), pool());
+        let guard = session.guard(pool).unwrap();
+        let unlucky = owner.spawn("unlucky", |_| async move {
+            let _guard = guard;
+            panic!("out of luck")
+        });
+        owner.block_on(unlucky.unwrap()).unwrap().unwrap_err();
+        let error = session.close_blocking(PLENTY).unwrap_err();
+        let CloseError::Runtime { source, held, .. } = &error else { panic!("{error}") };
+        assert!(matches!(**source, ShutdownError::Panicked { .. }), "{source}");
+        assert!(held.is_empty() && error.to_string().contains("out of luck"), "{error}");
+        assert_eq!(closed(), 2);
+    }
+}
+
+#[test]
+fn a_close_on_its_own_runtime_is_an_error_and_not_a_deadlock() {
+    for owner in runtimes() {
+        let session = session_on(&owner);
+        let guard = session.guard(()).unwrap();
+        let in_task = owner.spawn("closes", {
+            let session = session.clone();
+            |_| async move {
+                let result = session.close(Duration::MAX).await;
+                drop(guard);
+                result
+            }
+        });
+        let in_task = futures::executor::block_on(in_task.unwrap()).unwrap();
+        let in_block_on = owner.block_on(session.close(Duration::MAX)).unwrap();
+        for result in [in_task, in_block_on] {
+            assert!(matches!(result, Err(CloseError::FromInside { .. })), "{result:?}");
+        }
+        // A context alone is not inside.
+        let handle = owner.handle().unwrap();
+        let _context = handle.enter();
+        session.close_blocking(PLENTY).unwrap();
+    }
+}
+
+#[test]
+fn the_next_generation_of_the_runtime_belongs_to_the_next_session() {
+    for owner in runtimes() {
+        let first = session_on(&owner);
+        first.close_blocking(PLENTY).unwrap();
+        owner.restart().unwrap();
+        let second = session_on(&owner);
+        first.close_blocking(PLENTY).unwrap();
+        assert!(owner.handle().is_ok(), "the first session has closed its own");
+        second.close_blocking(PLENTY).unwrap();
+        assert!(owner.handle().is_err());
+    }
+}
+
+#[test]
+fn a_destructor_may_wait_for_a_task_of_the_runtime() {
+    for owner in runtimes() {
+        let (session, latch) = (session_on(&owner), Arc::new(Latch::new()));
+        let told = owner.spawn("writes", {
+            let latch = Arc::clone(&latch);
+            move |_| async move { latch.wait().await }
+        });
+        let mut told = told.unwrap();
+        let value = on_drop(move || {
+            latch.fire();
+            told.wait_timeout(PLENTY).unwrap();
+        });
+        drop(session.guard(value).unwrap());
+        assert_eq!(session.close_blocking(PLENTY).unwrap().aborted, 0);
+    }
+}
+
+#[test]
+fn a_destructor_may_wait_for_a_task_that_only_the_end_of_the_runtime_ends() {
+    for owner in runtimes() {
+        let session = session_on(&owner);
+        let mut listens = owner.spawn("listens", |stop| stop).unwrap();
+        let value = on_drop(move || listens.wait_timeout(PLENTY).unwrap());
+        drop(session.guard(value).unwrap());
+        let began = Instant::now();
+        // Half of the limit is waited for the destructor. On a busy machine the other half may be too
+        // short for the rest.
+        while let Err(error) = session.close_blocking(4 * SHORT) {
+            assert!(began.elapsed() < PLENTY, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_is_dropped_unclosed_takes_its_runtime_down() {
+    for owner in runtimes() {
+        let (session, (pool, closed)) = (session_on(&owner), pool());
+        let guard = session.guard(pool).unwrap();
+        drop(owner.handle().unwrap().spawn(async move {
+            pending::<()>().await;
+            drop(guard);
+        }));
+        drop((session, owner));
+        let began = Instant::now();
+        while closed() != 2 {
+            assert!(began.elapsed() < PLENTY);
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! One situation, twice: with the store as it is, and with the kit in its place.
+//!
+//! A hazard and its cure are the same function, which takes a [`Scene`]. It makes its store by the
+//! scene, and takes away the last owner where it likes. What differs is who keeps the store:
+//!
+//! - [`bare`]: nobody, and whoever drops the last clone runs the destructor;
+//! - [`guarded`]: a session. Every clone is a handle of it, the last one hands the store over, and
+//!   when the situation is over the session is closed;
+//! - [`torn_down`]: each clone tears its own store down where it dies, by a `teardown` in its `Drop`;
+//! - [`guarded_at_exit`] and [`torn_down_at_exit`]: the same, for a situation that leaves its last
+//!   owner to the end of the process.
+//!
+//! A cure is not believed its own word. When a session says that it has closed, the trial looks from
+//! outside: no file of the store open, no log beside the database, and on opening it again every row
+//! that was committed. The session is given no evidence of that itself: with it, `close` would wait
+//! for what the trial is to find.
+
+use std::{cell::Cell, error::Error, ops::Deref, path::PathBuf, process, time::Duration};
+
+use lab::{Trial, TrialResult};
+use mock_sdk::store::{Generation, Room, Store, StoreError, residue, rusqlite::Connection};
+use sundown::{
+    evidence::open_files,
+    session::{CloseError, Guarded, Refused, Session},
+    teardown::teardown,
+};
+use tokio::runtime::Runtime;
+
+use crate::CONNECTIONS;
+
+/// For how long a cure may take at most. A trial counts as hung a little later.
+pub const LIMIT: Duration = Duration::from_secs(8);
+
+/// How many rows are committed to a store, unless the experiment is about them.
+pub const ROWS: u64 = 10;
+
+/// Where a situation takes place: a trial, a generation of the pool, and who keeps the store.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The trial.
+    pub trial: &'a Trial<'a>,
+    /// The generation of the pool.
+    pub generation: Generation,
+    /// Who keeps what is made here.
+    pub keeper: Keeper,
+    /// How many rows have been committed, to a store if there was one.
+    rows: Cell<Option<u64>>,
+}
+
+/// Who keeps a value.
+#[derive(Clone, Debug)]
+pub enum Keeper {
+    /// Nobody.
+    Nobody,
+    /// A session.
+    Session(Session),
+    /// The value itself: it is torn down where it is dropped.
+    Teardown,
+}
+
+impl Keeper {
+    /// Puts a value where this keeps things.
+    ///
+    /// # Errors
+    ///
+    /// Where the session is closing: the value comes back.
+    pub fn keep<T: Send + 'static>(&self, value: T) -> Result<Kept<T>, Refused<T>> {
+        Ok(match self {
+            Self::Nobody => Kept::Bare(value),
+            Self::Session(session) => Kept::Guarded(session.guard(value)?),
+            Self::Teardown => Kept::torn_down(value),
+        })
+    }
+}
+
+/// Runs a situation with the store as it is.
+pub fn bare(
+    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
+) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
+    move |trial, generation| situation(&Scene::new(trial, generation, Keeper::Nobody))
+}
+
+/// Runs a situation with the store in a session, closes that, and looks whether it is right.
+pub fn guarded(
+    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
+) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
+    move |trial, generation| {
+        let session = Session::new("store")?;
+        let scene = Scene::new(trial, generation, Keeper::Session(session));
+        situation(&scene)?;
+        scene.close()?;
+        scene.nothing_is_left()
+    }
+}
+
+/// Runs a situation with a store that is torn down where its last owner dies, and looks whether that
+/// was done when the owner was gone.
+pub fn torn_down(
+    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
+) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
+    move |trial, generation| {
+        let scene = Scene::new(trial, generation, Keeper::Teardown);
+        situation(&scene)?;
+        scene.nothing_is_left()
+    }
+}
+
+/// Runs a situation that leaves a session's handle to the end of the process. The session says so
+/// when it is asked. What becomes of the store after `main`, a trial cannot tell of itself
+/// (experiment 08 looks from outside); only that nothing aborts.
+pub fn guarded_at_exit(
+    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
+) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
+    move |trial, generation| {
+        let session = Session::new("store")?;
+        let scene = Scene::new(trial, generation, Keeper::Session(session));
+        situation(&scene)?;
+        trial.check(
+            "the session says that a handle is left",
+            scene.one_handle_is_left(Duration::ZERO),
+        );
+        Ok(())
+    }
+}
+
+/// Runs a situation that leaves a store to the end of the process, where it is torn down. That is
+/// waited for there, and a trial in which it fails is aborted.
+pub fn torn_down_at_exit(
+    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
+) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
+    move |trial, generation| situation(&Scene::new(trial, generation, Keeper::Teardown))
+}
+
+impl<'a> Scene<'a> {
+    const fn new(trial: &'a Trial<'a>, generation: Generation, keeper: Keeper) -> Self {
+        Self { trial, generation, keeper, rows: Cell::new(None) }
+    }
+
+    /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
+    /// runtime that opened it.
+    ///
+    /// # Errors
+    ///
+    /// Where the runtime, the store or the session refuses.
+    pub fn warm_store(&self) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
+        self.warm_store_of(CONNECTIONS, ROWS)
+    }
+
+    /// The same with numbers of idle connections and of rows of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scene::warm_store`].
+    pub fn warm_store_of(
+        &self,
+        connections: usize,
+        rows: u64,
+    ) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
+        let (runtime, store) = self.open(connections, rows)?;
+        Ok((runtime, self.keeper.keep(store)?))
+    }
+
+    /// The same as [`Scene::warm_store`] before anybody keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Where the runtime or the store refuses.
+    pub fn unkept_store(&self) -> Result<(Runtime, Store), Box<dyn Error>> {
+        self.open(CONNECTIONS, ROWS)
+    }
+
+    fn open(&self, connections: usize, rows: u64) -> Result<(Runtime, Store), Box<dyn Error>> {
+        let (runtime, store) = crate::warm_store_of(self.trial, self.generation, connections)?;
+        runtime.block_on(self.commit(&store, rows))?;
+        Ok((runtime, store))
+    }
+
+    /// Commits rows to the store of this scene, which are then looked for.
+    ///
+    /// # Errors
+    ///
+    /// Where the store refuses.
+    pub async fn commit(&self, store: &Store, rows: u64) -> Result<(), StoreError> {
+        store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
+        for row in 0..rows {
+            store.append_event("!room", row.to_string()).await?;
+        }
+        self.rows.set(Some(rows));
+        Ok(())
+    }
+
+    /// Closes the session, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not close.
+    pub fn close(&self) -> TrialResult {
+        if let Keeper::Session(session) = &self.keeper {
+            session.close_blocking(LIMIT)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the session within a limit, and says whether it answers that one handle is left.
+    #[must_use]
+    pub fn one_handle_is_left(&self, limit: Duration) -> bool {
+        let Keeper::Session(session) = &self.keeper else { return false };
+        let closed = session.close_blocking(limit);
+        matches!(closed, Err(CloseError::StillHeld { held, .. })
+            if held.iter().map(|held| held.handles).sum::<usize>() == 1)
+    }
+
+    /// Looks from outside whether the store has been closed as it should be.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot look.
+    pub fn nothing_is_left(&self) -> TrialResult {
+        if !self.database().exists() {
+            // There was no store, and of nothing nothing is left.
+            return Ok(());
+        }
+        let files_open = open_files(self.trial.directory())?.len();
+        self.trial.record("files_open", files_open);
+        self.trial.check("no file is open any more", files_open == 0);
+        self.no_log_is_left()?;
+        self.no_row_is_lost()
+    }
+
+    /// Looks whether the log is gone.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot look, and where a file is still open, so that nothing can be said.
+    pub fn no_log_is_left(&self) -> TrialResult {
+        if !open_files(self.trial.directory())?.is_empty() {
+            return Err("a file is still open, so that nothing can be said of the log".into());
+        }
+        let left = residue(&self.database())?;
+        self.trial.record("wal_left", left.wal_bytes.is_some());
+        self.trial.check("no log is left behind", left.is_none());
+        Ok(())
+    }
+
+    /// Opens the store again, if there was one, and counts.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be opened.
+    pub fn no_row_is_lost(&self) -> TrialResult {
+        let Some(committed) = self.rows.get() else { return Ok(()) };
+        let again = Connection::open(self.database())?;
+        let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
+        let rows = u64::try_from(rows)?;
+        self.trial.record("rows_lost", committed.saturating_sub(rows));
+        self.trial.check("every committed row is there", rows == committed);
+        Ok(())
+    }
+
+    fn database(&self) -> PathBuf {
+        self.trial.directory().join("store.sqlite3")
+    }
+}
+
+/// A value, as a scene keeps it. Clones are clones of the value, or handles of it.
+#[derive(Debug)]
+pub enum Kept<T: Send + 'static> {
+    /// As it is.
+    Bare(T),
+    /// A handle of a session.
+    Guarded(Guarded<T>),
+    /// Torn down where it is dropped.
+    TornDown(TornDown<T>),
+}
+
+impl<T: Send + 'static> Kept<T> {
+    /// A value that is torn down where it is dropped.
+    pub const fn torn_down(value: T) -> Self {
+        Self::TornDown(TornDown(Some(value)))
+    }
+}
+
+impl<T: Clone + Send + 'static> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Bare(value) => Self::Bare(value.clone()),
+            Self::Guarded(handle) => Self::Guarded(handle.clone()),
+            Self::TornDown(value) => Self::TornDown(TornDown(value.0.clone())),
+        }
+    }
+}
+
+impl<T: Send + 'static> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Bare(value) => value,
+            Self::Guarded(handle) => handle,
+            Self::TornDown(TornDown(Some(value))) => value,
+            Self::TornDown(TornDown(None)) => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+/// Tears its value down when it is dropped, and waits for that: for a thread that may wait. A trial
+/// in which it does not come to its end is aborted, so that nobody takes it for clean.
+#[derive(Debug)]
+pub struct TornDown<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Drop for TornDown<T> {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(|value| teardown(value, LIMIT)) {
+            eprintln!("{error}");
+            process::abort();
+        }
+    }
+}
