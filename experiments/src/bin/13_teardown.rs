@@ -13,7 +13,8 @@
 //! the store was open, no log left, and no committed row lost.
 //!
 //! Some hazards run beside them as they are, `uncured/…`: one of each kind, so that a zero means
-//! something.
+//! something. And in the end two that are the kit's own: owners that a session does not see, with and
+//! without the means that it has against them.
 
 #[expect(dead_code, reason = "what is an experiment of its own has a main of its own")]
 #[path = "01_drop_context.rs"]
@@ -99,7 +100,9 @@ fn main() -> ExitCode {
         .hypothesis(
             "In every situation of 01–12 in which a client fails, one that is guarded by a session, \
              or torn down by the kit, does not: nothing panics, and when the kit says that it is \
-             over no file is open, no log is left, and no row is lost.",
+             over no file is open, no log is left, and no row is lost. Owners that a session does \
+             not see it finds by evidence, or ends with a runtime of its own; without either it \
+             rests on its handles, and says so.",
         )
         // Where it panics: on a thread that has no context, whatever the runtime does.
         .variants(uncured("01", drop_context::experiment(), &["outside-alive", "outside-down"]))
