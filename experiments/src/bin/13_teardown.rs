@@ -116,6 +116,7 @@ fn main() -> ExitCode {
         // When: after `main`, too, where nothing can be entered or caught.
         .variants(uncured("07", thread_local::experiment(), &["enter-in-drop/touched-first"]))
         .variants(cured("07", thread_local::experiment()))
+        .variants(uncured("08", static_owner::experiment(), &["copied-without-log"]))
         .variants(cured("08", static_owner::experiment()))
         // What goes wrong without any drop off context: work that outlives its runtime, a runtime
         // that is dropped where one must not wait, uses that come too late.
