@@ -59,6 +59,16 @@ pub fn warm_store_of(
     Ok((runtime, store))
 }
 
+/// The generation of this [word](Generation::word), as a part of an experiment is told it.
+///
+/// # Errors
+///
+/// Where there is none of it.
+pub fn generation_named(word: &str) -> Result<Generation, Box<dyn Error>> {
+    let named = Generation::ALL.into_iter().find(|generation| generation.word() == word);
+    named.ok_or_else(|| format!("there is no generation '{word}'").into())
+}
+
 /// Polls a future once, in the context of the task that calls this. Dropping the future after that
 /// is what a limit or a `select!` does to one that has begun and not ended.
 pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {

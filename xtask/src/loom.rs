@@ -21,11 +21,11 @@ const TWIN: &str = "twin ";
 
 /// Explore the interleavings of the kit's primitives, with loom and with shuttle.
 ///
-/// Builds package `core` with `--cfg loom`, in a target directory of its own, and runs its models:
-/// the shipped source, every order of its atomic steps. A broken twin makes the mistake that the
-/// shipped code avoids, and must be caught. Then shuttle tries larger ones by random schedules.
-/// Exits 0 when all models hold and all twins are caught, 1 when not. The models by hand:
-/// RUSTFLAGS="--cfg loom" cargo test -p core --release --test loom
+/// Builds packages `core` and `state-machine` with `--cfg loom`, in a target directory of its own,
+/// and runs their models: the shipped source, every order of its atomic steps. A broken twin makes
+/// the mistake that the shipped code avoids, and must be caught. Then shuttle tries larger ones of
+/// `core` by random schedules. Exits 0 when all models hold and all twins are caught, 1 when not. The
+/// models by hand: RUSTFLAGS="--cfg loom" cargo test -p core -p state-machine --release --test loom
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Only the models whose test's name contains this
@@ -77,17 +77,20 @@ enum Kind {
     Twin,
 }
 
-/// What runs the models: a test of package `core`, and the flags that it is built with.
-const CHECKERS: [(&str, &str); 2] =
-    [("loom", "--cfg loom"), ("shuttle", "--cfg loom --cfg shuttle")];
+/// What runs the models: a test, the packages that have one of that name, and the flags that it is
+/// built with.
+const CHECKERS: [(&str, &[&str], &str); 2] = [
+    ("loom", &["core", "state-machine"], "--cfg loom"),
+    ("shuttle", &["core"], "--cfg loom --cfg shuttle"),
+];
 
 /// Runs the command.
 pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::install()?;
     let began = Instant::now();
     let (mut explored, mut held) = (Vec::new(), true);
-    for (test, flags) in CHECKERS {
-        held &= check(test, flags, options, workspace, &interrupt, &mut explored)?;
+    for (test, packages, flags) in CHECKERS {
+        held &= check(test, packages, flags, options, workspace, &interrupt, &mut explored)?;
         if interrupt.raised() {
             break;
         }
@@ -110,6 +113,7 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
 /// Runs the models of one checker, and says whether all held.
 fn check(
     test: &str,
+    packages: &[&str],
     flags: &str,
     options: &Options,
     workspace: &Workspace,
@@ -119,7 +123,8 @@ fn check(
     let given = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut cargo = workspace
         .cargo()
-        .args(["test", "--package", "core", "--release", "--test", test])
+        .args(["test", "--no-fail-fast", "--release", "--test", test])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .arg("--target-dir")
         .arg(workspace.target()?.join(test))
         .args(["--", "--nocapture"])

@@ -12,6 +12,7 @@
 //! | [`gate`] | the point of no return: cancelled or committed, never both |
 //! | [`oneshot`] | a channel by which one party confirms something to another |
 //! | [`latch`] | a signal that is given once, to any number of waiters |
+//! | [`limit`] | a limit on a future, under any executor |
 //! | [`stop`] | the signal that a task holds, cheap enough for every turn of a hot loop |
 //! | [`task`] | a background task that is asked to stop, dropped if that does not help, never leaked |
 //! | [`group`] | the same for a million tasks |
@@ -33,6 +34,8 @@ pub mod gate;
 pub mod group;
 pub mod latch;
 mod life;
+#[cfg(not(loom))]
+pub mod limit;
 mod member;
 /// The crew by itself, for the models: under loom there is no Tokio to spawn on.
 #[cfg(loom)]
@@ -58,7 +61,5 @@ mod sync;
 pub mod task;
 #[cfg(not(loom))]
 pub mod teardown;
-#[cfg(not(loom))]
-mod timer;
 #[cfg(all(feature = "tokio-util", not(loom)))]
 mod token;

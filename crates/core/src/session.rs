@@ -27,12 +27,12 @@ use crate::{
     blocking,
     evidence::Unconfirmed,
     flag::Flag,
+    limit::within,
     observe,
     reaper::Reaper,
     roster::Roster,
     runtime::RuntimeOwner,
     shutdown::{GracefulShutdown, ShutdownFuture, ShutdownReport},
-    timer::within,
 };
 
 mod close;

@@ -13,9 +13,9 @@ use thiserror::Error;
 pub use crate::crew::Panicked;
 use crate::{
     crew::{Crew, Told},
+    limit::within,
     registry::Label,
     session::CloseError,
-    timer::within,
 };
 
 /// Somebody that has not ended.

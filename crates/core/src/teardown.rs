@@ -31,9 +31,9 @@ use thiserror::Error;
 
 use crate::{
     blocking,
+    limit::within,
     observe::{self, Outcome},
     reaper::{Left, Reaper},
-    timer::within,
 };
 
 /// A teardown that came to its end: nothing of it runs any more.

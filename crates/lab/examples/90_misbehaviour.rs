@@ -48,10 +48,22 @@ fn main() -> ExitCode {
         .variant(control("leaves-a-quiet-daemon", always(Clean), leaves_a_quiet_daemon))
         .variant(hazard("runs-out-of-descriptors", always(Panicked), runs_out_of_descriptors))
         .variant(control("sees-a-clean-world", always(Clean), sees_a_clean_world))
+        .variant(control("looks-at-a-part", always(Clean), looks_at_a_part))
+        .part("panics", |arguments| panic!("{}", arguments.concat()))
         .claim("Z1", "whatever a trial does, the lab is not harmed")
         .supported_if(every("well-behaved").is(always(Clean)))
         .refuted_if(every("well-behaved").is(always(Hung)))
         .run()
+}
+
+fn looks_at_a_part(trial: &Trial<'_>) -> TrialResult {
+    let ended = trial.part("panics")?.args(["as ", "told"]).output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    trial.check("its panic was seen from outside", said.contains("as told"));
+    trial.check("and so was how it ended", ended.status.code() == Some(101));
+    let ended = trial.part("missing")?.output()?;
+    trial.check("there is no such part", ended.status.code() == Some(2));
+    Ok(())
 }
 
 fn well_behaved(trial: &Trial<'_>) -> TrialResult {

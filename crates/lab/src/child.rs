@@ -19,8 +19,32 @@ use crate::{experiment::Experiment, report::Reporter, site, trial::Trial};
 /// and the trial's seed follow.
 pub(crate) const ARGUMENT: &str = "__trial";
 
+/// The argument that turns an experiment into one of its parts. The part's name and its arguments
+/// follow.
+pub(crate) const PART: &str = "__part";
+
 /// The report pipe: the panic hook must find it from any thread, at any time.
 static REPORTER: OnceLock<Reporter> = OnceLock::new();
+
+/// Runs the part, if this process was started for one.
+pub(crate) fn run_part_if_asked(experiment: &Experiment) -> Option<ExitCode> {
+    let mut arguments = env::args().skip(1);
+    arguments.next().filter(|first| first == PART)?;
+    let name = arguments.next();
+    let Some(part) = experiment.parts.iter().find(|known| Some(&known.name) == name.as_ref())
+    else {
+        eprintln!("error: the experiment has no part '{}'", name.unwrap_or_default());
+        return Some(ExitCode::from(2));
+    };
+    let arguments: Vec<_> = arguments.collect();
+    Some(match (part.body)(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    })
+}
 
 /// Runs the trial, if this process was started for one.
 pub(crate) fn run_if_asked(experiment: &Experiment) -> Option<ExitCode> {

@@ -98,7 +98,10 @@ enum Failure {
 
 /// Does what the command line asks for.
 pub(crate) fn run(experiment: &Experiment) -> ExitCode {
-    if let Some(ended) = child::run_if_asked(experiment).or_else(guardian::served) {
+    let ended = child::run_if_asked(experiment)
+        .or_else(|| child::run_part_if_asked(experiment))
+        .or_else(guardian::served);
+    if let Some(ended) = ended {
         return ended;
     }
     let about = format!("{}\n\nHypothesis: {}", experiment.question, experiment.hypothesis);

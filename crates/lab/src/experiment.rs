@@ -1,8 +1,8 @@
 //! An experiment: a question, one hypothesis, its variants, and the claims that it bears on.
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
-use crate::{condition::Condition, variant::Variant};
+use crate::{condition::Condition, trial::TrialResult, variant::Variant};
 
 /// An experiment, declared before it runs.
 ///
@@ -34,8 +34,23 @@ pub struct Experiment {
     pub(crate) question: String,
     pub(crate) hypothesis: String,
     pub(crate) variants: Vec<Variant>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) kit_claim: Option<String>,
+}
+
+type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
+
+/// What a trial may run in another process.
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) body: PartBody,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A claim of a write-up, and what would bear it out or contradict it.
@@ -60,6 +75,7 @@ impl Experiment {
             question: String::new(),
             hypothesis: String::new(),
             variants: Vec::new(),
+            parts: Vec::new(),
             claims: Vec::new(),
             kit_claim: None,
         }
@@ -91,6 +107,20 @@ impl Experiment {
     #[must_use]
     pub fn variants(mut self, variants: impl IntoIterator<Item = Variant>) -> Self {
         self.variants.extend(variants);
+        self
+    }
+
+    /// Adds a part: what a trial runs in a process of its own beside it, to look at from outside.
+    /// [`Trial::part`](crate::Trial::part) makes the command. The body gets the command's further
+    /// arguments; it runs on the main thread, and what happens after it has returned happens as at
+    /// the end of any program. An error is printed, and makes the exit code 1.
+    #[must_use]
+    pub fn part(
+        mut self,
+        name: &str,
+        body: impl Fn(&[String]) -> TrialResult + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.push(Part { name: name.to_owned(), body: Box::new(body) });
         self
     }
 

@@ -1,8 +1,8 @@
 //! What an experiment's own code sees while it runs inside a trial.
 
-use std::{error::Error, path::Path};
+use std::{env, error::Error, io, path::Path, process::Command};
 
-use crate::{observation::Value, report::Reporter};
+use crate::{child, observation::Value, report::Reporter};
 
 /// What the body of a variant returns. An error makes the trial `failed`, with its message.
 pub type TrialResult = Result<(), Box<dyn Error>>;
@@ -52,6 +52,19 @@ impl Trial<'_> {
             self.reporter.problem(what);
         }
         holds
+    }
+
+    /// A command that runs a [part](crate::Experiment::part) of the experiment in another process:
+    /// in this directory, and ended with the trial if not before. Its panics are not the trial's;
+    /// how it ends is for the trial to look at.
+    ///
+    /// # Errors
+    ///
+    /// Where the system does not tell which program this is.
+    pub fn part(&self, name: &str) -> io::Result<Command> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args([child::PART, name]).current_dir(self.directory);
+        Ok(command)
     }
 
     /// Declares the trial done, for a body that does not return because it leaves the process

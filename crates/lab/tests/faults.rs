@@ -179,6 +179,11 @@ fn a_trial_sees_an_empty_directory_and_a_scrubbed_environment() {
 }
 
 #[test]
+fn what_a_part_does_is_for_its_trial_to_judge() {
+    assert_always("looks-at-a-part", Outcome::Clean);
+}
+
+#[test]
 fn children_that_ignore_signals_do_not_outlive_their_trial() {
     let found = assert_always("leaves-a-child", Outcome::Clean);
     let left = found.observations["left"].spread().unwrap();

@@ -1,7 +1,28 @@
-//! A mock of the Matrix SDK: what an application of it sees, over a real SQLite pool.
+//! A mock of the Matrix SDK: what an application of it sees, over a real SQLite pool and real HTTP.
 //!
 //! The experiments study what happens at the end of a program that holds such a client. They need
-//! the real pool, the real wrapper around its connections and the real database, and nothing of
-//! Matrix: so the [`store`] is real, and the rest is as small as it can be.
+//! the real pool, the real wrapper around its connections, the real database and a real server, and
+//! nothing of Matrix beyond that: so the [`store`] is real, the [`homeserver`] is a real server, and
+//! the rest is as small as it can be.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`app`] | an application around the client: user interface, requests, globals, files |
+//! | [`client`] | the client, its rooms and timelines, and the tasks of its own |
+//! | [`sync`] | the service that keeps it up to date |
+//! | [`store`] | SQLite behind a pool of connections |
+//! | [`homeserver`] | a server with the endpoints of a session, and faults on request |
+//! | [`http`] | one request to it, and how it can fail |
+//! | [`matrix_error`] | the errors that it answers with |
+//! | [`watch`] | a key-value store that can be watched, for the experiments that are not about Matrix |
 
+pub mod app;
+mod background;
+mod backoff;
+pub mod client;
+pub mod homeserver;
+pub mod http;
+pub mod matrix_error;
 pub mod store;
+pub mod sync;
+pub mod watch;

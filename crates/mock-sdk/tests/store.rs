@@ -2,7 +2,9 @@
 
 use std::{error::Error, fs, path::Path};
 
-use mock_sdk::store::{Connections, Generation, Room, Session, Store, StoreError, residue};
+use mock_sdk::store::{
+    Batch, Connections, Event, Generation, Room, Session, Store, StoreError, residue,
+};
 use sundown::evidence::open_files;
 use tokio::runtime::{Builder, Runtime};
 
@@ -138,6 +140,63 @@ fn a_closed_store_says_so_and_holds_nothing() -> TestResult {
         assert!(open_files(directory)?.is_empty());
         // Nothing is idle any more, so that nothing needs a context.
         drop((store, clone));
+        Ok(())
+    })
+}
+
+/// Closed side by side, so many connections leave a log behind most of the time.
+#[test]
+fn a_closed_store_that_was_waited_for_leaves_nothing_open_and_no_log() -> TestResult {
+    with_each_generation(|runtime, directory, generation| {
+        runtime.block_on(async {
+            for round in 0..3 {
+                let store = Store::open(directory, generation, 64).await?;
+                for number in 0..20 {
+                    store.save_room(room(&format!("{round} {number}"))).await?;
+                }
+                assert_eq!(open_files(store.database())?.len(), 64);
+                store.close_and_wait().await;
+                assert!(open_files(directory)?.is_empty());
+                assert!(residue(store.database())?.is_none(), "in round {round}");
+                store.close_and_wait().await;
+                store.closed().await;
+            }
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn what_a_sync_brings_is_written_whole_or_not_at_all() -> TestResult {
+    with_each_generation(|runtime, directory, generation| {
+        let store = runtime.block_on(Store::open(directory, generation, 2))?;
+        let event = |id: &str, room: &str| Event {
+            id: id.to_owned(),
+            room: room.to_owned(),
+            body: "hello".to_owned(),
+        };
+        let batch = |position: &str, rooms: Vec<Room>, events: Vec<Event>| Batch {
+            position: position.to_owned(),
+            rooms,
+            events,
+        };
+        runtime.block_on(async {
+            assert_eq!(store.position().await?, None);
+            store.apply(batch("1", vec![room("!a")], vec![event("$1", "!a")])).await?;
+            let half_wrong = vec![event("$2", "!a"), event("$3", "!nowhere")];
+            let refused = store.apply(batch("2", vec![room("!b")], half_wrong)).await;
+            assert!(matches!(refused, Err(StoreError::Database { .. })), "{refused:?}");
+            assert_eq!(store.position().await?.as_deref(), Some("1"));
+            assert_eq!((store.rooms().await?.len(), store.event_count().await?), (1, 1));
+            // Brought again, an event is there once.
+            store.apply(batch("2", vec![], vec![event("$1", "!a"), event("$2", "!a")])).await?;
+            assert_eq!(store.newest_events("!a", 1).await?, [event("$2", "!a")]);
+            assert_eq!(store.newest_events("!a", 9).await?.len(), 2);
+            store.forget_position().await?;
+            assert_eq!(store.position().await?, None);
+            Ok::<_, Box<dyn Error>>(())
+        })?;
+        close(runtime, store);
         Ok(())
     })
 }

@@ -24,16 +24,15 @@
 
 use std::{
     cell::RefCell,
-    env,
     error::Error,
     fs,
     path::Path,
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::{Mutex, OnceLock, PoisonError},
 };
 
 use experiments::{
-    CONNECTIONS, each_generation, runtime,
+    CONNECTIONS, each_generation, generation_named, runtime,
     scene::{Kept, LIMIT, Scene, bare, guarded_at_exit},
     warm_store,
 };
@@ -47,9 +46,6 @@ use sundown::session::Session;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
-    if let Some(code) = second_process() {
-        return code;
-    }
     experiment().run()
 }
 
@@ -121,6 +117,7 @@ pub fn experiment() -> Experiment {
             })
             .about("the same, but it is a copy of the database file alone that is looked at"),
         )
+        .part("owner", own)
         .claim("B4", "Doing nothing at process exit is safe.")
         .supported_if(
             every("*/static*").is(always(Clean)) & every("*/thread-local").is(always(Clean)),
@@ -211,19 +208,12 @@ fn leave_in_another_process(
     generation: Generation,
     place: Place,
 ) -> TrialResult {
-    let ended = Command::new(env::current_exe()?)
-        .args([SECOND_PROCESS, generation.word(), place.word()])
-        .arg(trial.directory())
-        .status()?;
+    let ended = trial.part("owner")?.args([generation.word(), place.word()]).status()?;
     trial.check("the second process ended as if nothing was amiss", ended.success());
     Ok(())
 }
 
-fn every_row_is_there(
-    trial: &Trial<'_>,
-    generation: Generation,
-    directory: &Path,
-) -> TrialResult {
+fn every_row_is_there(trial: &Trial<'_>, generation: Generation, directory: &Path) -> TrialResult {
     let runtime = runtime()?;
     let events = runtime.block_on(async {
         Store::open(directory, generation, CONNECTIONS).await?.event_count().await
@@ -236,31 +226,14 @@ fn every_row_is_there(
 /// How many rows the second process commits.
 const EVENTS: u64 = 50;
 
-/// The first argument of the second process. The generation, the place and the directory follow.
-const SECOND_PROCESS: &str = "--leave-a-store";
-
 /// The second process: opens a store, writes, leaves it somewhere, and returns from `main`.
-pub fn second_process() -> Option<ExitCode> {
-    let mut arguments = env::args().skip(1);
-    if arguments.next()? != SECOND_PROCESS {
-        return None;
-    }
-    let (generation, place, directory) = (arguments.next()?, arguments.next()?, arguments.next()?);
-    let generation = Generation::ALL.into_iter().find(|known| known.word() == generation)?;
-    let place = Place::ALL.into_iter().find(|known| known.word() == place)?;
-    Some(match leave(Path::new(&directory), generation, place) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    })
-}
-
-fn leave(directory: &Path, generation: Generation, place: Place) -> Result<(), Box<dyn Error>> {
+pub fn own(arguments: &[String]) -> TrialResult {
+    let [generation, place] = arguments else { return Err("which generation, and where?".into()) };
+    let generation = generation_named(generation)?;
+    let place = Place::ALL.into_iter().find(|known| known.word() == place).ok_or("where?")?;
     let runtime = runtime()?;
     let store = runtime.block_on(async {
-        let store = Store::open(directory, generation, CONNECTIONS).await?;
+        let store = Store::open(".", generation, CONNECTIONS).await?;
         store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
         for event in 0..EVENTS {
             store.append_event("!room", event.to_string()).await?;

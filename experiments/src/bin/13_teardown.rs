@@ -92,9 +92,6 @@ const TRIALS: u32 = 20;
 const TOO_SHORT: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
-    if let Some(code) = static_owner::second_process() {
-        return code;
-    }
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Is there a place where the kit does not help?")
         .hypothesis(
@@ -118,6 +115,7 @@ fn main() -> ExitCode {
         .variants(cured("07", thread_local::experiment()))
         .variants(uncured("08", static_owner::experiment(), &["copied-without-log"]))
         .variants(cured("08", static_owner::experiment()))
+        .part("owner", static_owner::own)
         // What goes wrong without any drop off context: work that outlives its runtime, a runtime
         // that is dropped where one must not wait, uses that come too late.
         .variants(uncured("09", shutdown_methods::experiment(), &["background"]))

@@ -6,6 +6,7 @@ use std::{future::Future, sync::Arc};
 use crate::{
     crew::Comer,
     life::{End, Life as Inner, Lives as InnerLives, NotBegun, Which},
+    member::Member,
     stop::Stop,
 };
 
@@ -38,13 +39,14 @@ impl Life {
         &self,
         work: W,
     ) -> Option<impl Future<Output = ()> + use<F, W>> {
-        self.0.crew().member(Comer::Stranger, label(), work).ok()
+        let place = self.0.crew().place(Comer::Stranger, label()).ok()?;
+        Some(Member::new(place, work))
     }
 
     /// How many are at work.
     #[must_use]
     pub fn at_work(&self) -> usize {
-        self.0.crew().at_work()
+        self.0.crew().registry().count().members
     }
 
     /// As the beginning of a shutdown.

@@ -23,6 +23,7 @@ use crate::{
     blocking,
     crew::Comer,
     life::{End, Life},
+    limit::within,
     member::Member,
     observe::{self, Outcome},
     oneshot::{self, WaitError},
@@ -32,7 +33,6 @@ use crate::{
     },
     stop::Stop,
     sync::{Mutex, lock},
-    timer::within,
 };
 
 /// How long a runtime may take to start. Starting one takes a fraction of a millisecond; where it

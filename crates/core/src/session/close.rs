@@ -12,10 +12,10 @@ use super::{Check, CloseError, CloseReport, Confirmation, Core, Owner, Runtime};
 use crate::{
     crew::panic_message,
     evidence::Unconfirmed,
+    limit::within,
     observe::{self, Outcome},
     oneshot,
     shutdown::{Alive, ShutdownError, for_abort},
-    timer::within,
 };
 
 /// How long to wait before the evidence is asked again: the first time, and at most.

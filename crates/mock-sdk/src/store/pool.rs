@@ -15,22 +15,30 @@ macro_rules! generation {
             use $runtime::Runtime;
             use $sync::{InteractError, SyncWrapper};
 
-            use crate::store::{Connections, StoreError, schema};
+            use crate::store::{
+                Connections, StoreError,
+                open::{Counted, OpenCount},
+                schema,
+            };
 
             /// Opens connections to one database, each wrapped so that it works, and is closed, on
             /// the blocking threads of a runtime.
             #[derive(Debug)]
             struct Manager {
                 database: PathBuf,
+                open: OpenCount,
             }
 
             impl managed::Manager for Manager {
-                type Type = SyncWrapper<rusqlite::Connection>;
+                type Type = SyncWrapper<Counted>;
                 type Error = StoreError;
 
                 async fn create(&self) -> Result<Self::Type, StoreError> {
-                    let database = self.database.clone();
-                    SyncWrapper::new(Runtime::Tokio1, move || schema::connect(&database)).await
+                    let (database, open) = (self.database.clone(), self.open.clone());
+                    SyncWrapper::new(Runtime::Tokio1, move || {
+                        schema::connect(&database).map(|connection| open.count(connection))
+                    })
+                    .await
                 }
 
                 // Work that panicked may have left its connection in the middle of anything. That
@@ -55,7 +63,8 @@ macro_rules! generation {
                 database: &Path,
                 connections: usize,
             ) -> Result<Pool, StoreError> {
-                let manager = Manager { database: database.to_owned() };
+                let manager =
+                    Manager { database: database.to_owned(), open: OpenCount::default() };
                 let pool = managed::Pool::builder(manager)
                     .max_size(connections)
                     .runtime(Runtime::Tokio1)
@@ -102,7 +111,7 @@ macro_rules! generation {
                 ) -> Result<R, StoreError> {
                     let connection = self.connection(database).await?;
                     let database = || database.to_owned();
-                    match connection.interact(work).await {
+                    match connection.interact(|counted| work(&mut counted.connection)).await {
                         Ok(Ok(done)) => Ok(done),
                         Ok(Err(source)) => {
                             Err(StoreError::Database { what, database: database(), source })
@@ -122,6 +131,16 @@ macro_rules! generation {
 
                 pub(in crate::store) fn close(&self) {
                     self.0.close();
+                }
+
+                /// Leaves the pool so many connections at most: the rest is dropped here and now,
+                /// or when its work is done.
+                pub(in crate::store) fn resize(&self, connections: usize) {
+                    self.0.resize(connections);
+                }
+
+                pub(in crate::store) fn open_count(&self) -> OpenCount {
+                    self.0.manager().open.clone()
                 }
             }
         }

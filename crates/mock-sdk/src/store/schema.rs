@@ -28,7 +28,7 @@ pub struct Room {
 
 /// One step of the schema each, from the first. A database counts in `user_version` how many it
 /// has taken.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "CREATE TABLE session (
          one INTEGER PRIMARY KEY CHECK (one = 1),
          user TEXT NOT NULL, device TEXT NOT NULL, access_token TEXT NOT NULL
@@ -40,6 +40,16 @@ const MIGRATIONS: [&str; 2] = [
          body TEXT NOT NULL
      ) STRICT;
      CREATE INDEX events_by_room ON events (room, place);",
+    "ALTER TABLE events ADD COLUMN id TEXT;
+     CREATE UNIQUE INDEX events_by_id ON events (id);
+     CREATE TABLE sync (
+         one INTEGER PRIMARY KEY CHECK (one = 1),
+         position TEXT NOT NULL
+     ) STRICT;
+     CREATE TABLE outbox (
+         number INTEGER PRIMARY KEY AUTOINCREMENT,
+         room TEXT NOT NULL, body TEXT NOT NULL, refusal TEXT
+     ) STRICT;",
 ];
 
 /// How long a connection waits for another that writes.

@@ -1,4 +1,4 @@
-//! Limits that hold under any executor, and when the executor is stuck.
+//! Limits that hold under any executor, and without a time driver.
 //!
 //! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics
 //! where there is none, and it is late where that runtime is blocked, which is when a limit matters
@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
     io,
     pin::Pin,
@@ -18,11 +19,25 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-/// Awaits a future for at most so long; then `None`, and the future is dropped.
+/// Awaits a future for at most so long; then `None`. The limit counts from this call.
 ///
-/// A limit of zero polls it once. A limit beyond what the clock can tell, [`Duration::MAX`] say, is
-/// none. Where no thread can be started to keep the limit, it counts as passed.
-pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
+/// A limit of zero polls the future once. A limit beyond what the clock can tell, [`Duration::MAX`]
+/// say, is none. Where no thread can be started to keep the limit, it counts as passed. What is
+/// ready at the very limit counts as in time. A future that gave nothing is dropped with what
+/// awaited it, on the thread of its executor: one that blocks its thread when it is polled keeps no
+/// limit.
+///
+/// ```
+/// use std::{future::{pending, ready}, time::Duration};
+/// use sundown::limit::within;
+///
+/// # futures::executor::block_on(async {
+/// let limit = Duration::from_millis(5);
+/// assert_eq!(within(limit, ready("an answer")).await, Some("an answer"));
+/// assert_eq!(within(limit, pending::<()>()).await, None, "no answer within 5 ms");
+/// # });
+/// ```
+pub fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
     let deadline = match limit {
         // Without a look at the clock.
         Duration::MAX => None,
@@ -32,11 +47,18 @@ pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
 }
 
 pin_project! {
-    /// See [`within`].
-    pub(crate) struct Within<F> {
+    /// What [`within`] returns. Polled again after it was ready, it polls its future again.
+    #[must_use = "a future does nothing unless it is awaited"]
+    pub struct Within<F> {
         #[pin]
         future: F,
         alarm: Alarm,
+    }
+}
+
+impl<F> fmt::Debug for Within<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Within").field("deadline", &self.alarm.deadline).finish_non_exhaustive()
     }
 }
 

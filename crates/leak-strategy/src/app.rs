@@ -1,0 +1,142 @@
+//! The four resources of an application that embeds a client, as the write-up of Robrix's logout
+//! (project-robius/robrix, pull request 432) leaks them at exit: runtime, client, sync service and
+//! request sender. Each is a [`Resource`] like any other, with its name and what it needs filled in.
+//!
+//! ```
+//! use std::time::Duration;
+//! use leak_strategy::{app, plan::ExitPlan, resource::Policy};
+//! use sundown::task::BackgroundTask;
+//!
+//! let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+//! let (client, sync, (sender, worker)) = {
+//!     let _context = runtime.enter();
+//!     let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel::<String>();
+//!     let worker = BackgroundTask::spawn("requests", |_closing_is_its_signal| async move {
+//!         while requests.recv().await.is_some() {}
+//!     })?;
+//!     (String::from("a client"), BackgroundTask::spawn("sync", |stop| stop)?, (sender, worker))
+//! };
+//!
+//! let plan = ExitPlan::builder(Duration::from_secs(3)).build();
+//! let tear_down = || Policy::TearDownOrLeak { within: Duration::from_secs(1) };
+//! plan.add(app::leaked_runtime(runtime))?;
+//! plan.add(app::client(tear_down(), client))?;
+//! plan.add(app::sync_service(tear_down(), sync))?;
+//! plan.add(app::request_sender(tear_down(), sender, worker))?;
+//! plan.leave(0)
+//! # ; #[allow(unreachable_code)] Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::time::{Duration, Instant};
+
+use sundown::{
+    shutdown::GracefulShutdown,
+    teardown::{TeardownError, teardown},
+};
+use tokio::runtime::Builder;
+
+use crate::{
+    resource::{Policy, Resource, TeardownResult},
+    token::ExitToken,
+};
+
+/// What the runtime is called in the plan. It needs nothing.
+pub const RUNTIME: &str = "runtime";
+/// What the client is called in the plan. It needs the runtime.
+pub const CLIENT: &str = "client";
+/// What the sync service is called in the plan. It needs the client.
+pub const SYNC_SERVICE: &str = "sync service";
+/// What the request sender is called in the plan. It needs the client.
+pub const REQUEST_SENDER: &str = "request sender";
+
+/// A runtime that is shut down in the end, or whatever else can be.
+#[track_caller]
+pub fn runtime(policy: Policy, runtime: impl GracefulShutdown + Send + 'static) -> Resource {
+    shut_down(RUNTIME, policy, runtime)
+}
+
+/// A runtime that is left to the system, which ends its threads wherever they are. Anything at all
+/// may be handed over, Tokio's own `Runtime` first of all, whose `shutdown_timeout` does not tell
+/// whether it had enough time.
+#[track_caller]
+pub fn leaked_runtime(runtime: impl Send + 'static) -> Resource {
+    let policy = Policy::Leak { why: "the system ends its threads" };
+    Resource::new(RUNTIME, policy, move |_exit| {
+        drop(runtime);
+        Ok(())
+    })
+}
+
+/// A client, or any value whose destructor needs a runtime: [`teardown`] drops it, and waits until
+/// everything that the destructor started has ended. The runtime that it was made on may have
+/// ended. What others hold clones of does not end by that; have them in the plan, before it is
+/// their turn to be needed.
+#[track_caller]
+pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
+    Resource::new(CLIENT, policy, move |exit| drop_in_context(client, exit.limit(), exit))
+        .needs(RUNTIME)
+}
+
+/// A client that is spread around in handles of a [`Session`](sundown::session::Session), or
+/// whatever else is shut down as one thing: it is closed, and the ledger tells who still holds a
+/// handle if it cannot be.
+#[track_caller]
+pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {
+    shut_down(CLIENT, policy, session).needs(RUNTIME)
+}
+
+/// A sync service: it is told to stop, and waited for.
+#[track_caller]
+pub fn sync_service(policy: Policy, service: impl GracefulShutdown + Send + 'static) -> Resource {
+    shut_down(SYNC_SERVICE, policy, service).needs(CLIENT)
+}
+
+/// The sender of a channel, and the worker that receives at its other end. Dropping the last sender
+/// closes the channel, and the worker ends when it has done what is in it: if it takes that for its
+/// signal, and not the one to stop, every request that was accepted is carried out, within the
+/// limit. Clones of the sender keep the channel open.
+#[track_caller]
+pub fn request_sender(
+    policy: Policy,
+    sender: impl Send + 'static,
+    worker: impl GracefulShutdown + Send + 'static,
+) -> Resource {
+    Resource::new(REQUEST_SENDER, policy, move |exit| {
+        let began = Instant::now();
+        drop_in_context(sender, exit.limit(), exit)?;
+        wait_for(&worker, exit.limit().saturating_sub(began.elapsed()))
+    })
+    .needs(CLIENT)
+}
+
+#[track_caller]
+fn shut_down(
+    name: &str,
+    policy: Policy,
+    component: impl GracefulShutdown + Send + 'static,
+) -> Resource {
+    Resource::new(name, policy, move |exit| wait_for(&component, exit.limit()))
+}
+
+fn wait_for(component: &impl GracefulShutdown, limit: Duration) -> TeardownResult {
+    // Limits of the kit hold under any executor; this one is at hand.
+    let executor = Builder::new_current_thread().build()?;
+    executor.block_on(component.shutdown_within(limit))?;
+    Ok(())
+}
+
+fn drop_in_context<T: Send + 'static>(
+    value: T,
+    limit: Duration,
+    exit: &ExitToken,
+) -> TeardownResult {
+    match teardown(value, limit) {
+        Ok(_) => Ok(()),
+        Err(TeardownError::NoThread { value, source }) => {
+            exit.leak(value, format!("there was no thread to drop it on: {source}"));
+            Err(source.into())
+        }
+        // As text: the error is of the value's type, which need not be `Sync`.
+        Err(error) => Err(error.to_string().into()),
+    }
+}

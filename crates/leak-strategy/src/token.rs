@@ -1,0 +1,104 @@
+//! What only the exit path has, and without which nothing can be leaked.
+
+use std::{
+    any::type_name,
+    fmt,
+    mem::ManuallyDrop,
+    ops::Deref,
+    panic::Location,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::ledger::Leak;
+
+/// Proof that the process is being left: lent to every teardown of an
+/// [`ExitPlan`](crate::plan::ExitPlan), for as long as that runs, and to nobody else. It cannot be
+/// made, cloned or kept.
+///
+/// At a logout there is none, so that leaking there is no mistake one could make. This does not
+/// compile, because there is nothing to ask:
+///
+/// ```compile_fail,E0624
+/// use leak_strategy::token::{ExitToken, Leaked};
+///
+/// fn log_out(client: String) -> Leaked<String> {
+///     let token = ExitToken::new();
+///     token.leak(client, "it would not close")
+/// }
+/// ```
+///
+/// and neither does this, because a token does not outlive its teardown:
+///
+/// ```compile_fail,E0521
+/// use std::sync::Mutex;
+/// use leak_strategy::{resource::{Policy, Resource}, token::ExitToken};
+///
+/// static KEPT: Mutex<Option<&'static ExitToken>> = Mutex::new(None);
+/// let policy = Policy::Leak { why: "a trick" };
+/// let _trick = Resource::new("trick", policy, |token| {
+///     *KEPT.lock().unwrap() = Some(token);
+///     Ok(())
+/// });
+/// ```
+///
+/// while this, which takes a token where there is one, does:
+///
+/// ```
+/// use leak_strategy::token::{ExitToken, Leaked};
+///
+/// fn leave(token: &ExitToken, client: String) -> Leaked<String> {
+///     token.leak(client, "it would not close")
+/// }
+/// ```
+#[derive(Debug)]
+pub struct ExitToken {
+    limit: Duration,
+    leaks: Arc<Mutex<Vec<Leak>>>,
+}
+
+impl ExitToken {
+    pub(crate) const fn new(limit: Duration, leaks: Arc<Mutex<Vec<Leak>>>) -> Self {
+        Self { limit, leaks }
+    }
+
+    /// How long the teardown may take, from its start. What takes longer is left behind; nothing
+    /// stops it, and nobody hears what comes of it.
+    #[must_use]
+    pub const fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Leaks a value: its destructor will not run. The ledger tells of it, with the place of this
+    /// call and the reason.
+    #[track_caller]
+    pub fn leak<T>(&self, value: T, why: impl Into<String>) -> Leaked<T> {
+        let leak = Leak {
+            what: type_name::<T>().to_owned(),
+            leaked_at: Location::caller().to_string(),
+            why: why.into(),
+        };
+        self.leaks.lock().unwrap_or_else(PoisonError::into_inner).push(leak);
+        Leaked(ManuallyDrop::new(value))
+    }
+}
+
+/// A value whose destructor will not run. Made by [`ExitToken::leak`] alone, so that its being
+/// leaked is seen in its type, and there is no way back.
+///
+/// What can be done with the value by reference can still be done.
+pub struct Leaked<T>(ManuallyDrop<T>);
+
+impl<T> Deref for Leaked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Leaked<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Leaked").field(&*self.0).finish()
+    }
+}

@@ -1,0 +1,206 @@
+//! Requests: how the user interface, which cannot wait, has things done by a task that can.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use sundown::flag::Flag;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    App, AppError,
+    action::{Action, Tab},
+};
+
+/// Something to be done by the worker.
+pub enum Request {
+    /// Opens a room, with its newest events.
+    Open {
+        /// The room's id.
+        room: String,
+    },
+    /// Sends a message.
+    Send {
+        /// The room's id.
+        room: String,
+        /// What it says.
+        body: String,
+    },
+    /// Wants nothing more from a user.
+    IgnoreUser {
+        /// The user.
+        user: String,
+    },
+    /// Notes that a room was replaced by another.
+    TombstoneRoom {
+        /// The room's id.
+        room: String,
+    },
+    /// Anything else. A panic in it ends the worker.
+    Run(Work),
+}
+
+/// Work for the worker.
+pub type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// What is known of the worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It has not been started.
+    #[default]
+    NotStarted,
+    /// It waits for requests, or works.
+    Running,
+    /// It has ended, as was announced.
+    EndedAsExpected,
+    /// It has ended, and nobody had announced it.
+    EndedUnexpectedly {
+        /// How.
+        reason: String,
+    },
+    /// Its monitor went with its runtime, and cannot say.
+    Lost,
+}
+
+/// How many events of a room are shown when it is opened.
+const EVENTS: usize = 50;
+
+impl App {
+    /// Starts the worker on a runtime, with a new request channel, and the monitor that watches over
+    /// it. A worker of before ends when it has done what is in its channel.
+    pub fn start_worker(&self, runtime: &Handle) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let expected = Arc::new(Flag::new());
+        // The worker of before is expected to end: its channel is closed here.
+        let before = self.shared.worker_end.replace(Arc::clone(&expected));
+        before.raise();
+        drop(self.globals().request_sender.replace(Some(sender)));
+        let monitor = Monitor::begin(self.clone(), expected);
+        let worker = runtime.spawn(work(self.clone(), requests));
+        drop(runtime.spawn(monitor.watch(worker)));
+    }
+
+    /// Announces that the worker is about to end: the monitor will not report it.
+    ///
+    /// Without this, taking the request sender at logout is reported as a failure, which is what the
+    /// write-up tells of.
+    pub fn expect_worker_end(&self) {
+        self.shared.worker_end.get().raise();
+    }
+
+    /// What the monitor knows of the worker, now and as it changes.
+    #[must_use]
+    pub fn worker(&self) -> watch::Receiver<WorkerState> {
+        self.shared.worker.subscribe()
+    }
+
+    /// Puts a request into the channel. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError::NoWorker`] where there is no channel, or nobody at its other end.
+    pub fn request(&self, request: Request) -> Result<(), AppError> {
+        let sender = self.globals().request_sender.get().ok_or(AppError::NoWorker)?;
+        sender.send(request).map_err(|_| AppError::NoWorker)
+    }
+}
+
+/// The worker: one request after another, until the channel is closed.
+async fn work(app: App, mut requests: mpsc::UnboundedReceiver<Request>) {
+    while let Some(request) = requests.recv().await {
+        let what = format!("{request:?}");
+        if let Err(error) = carry_out(&app, request).await {
+            // As in the application of the write-up: logged, and nobody is told.
+            tracing::warn!(%error, what, "a request came to nothing");
+        }
+    }
+}
+
+async fn carry_out(app: &App, request: Request) -> Result<(), AppError> {
+    let globals = app.globals();
+    match request {
+        Request::Open { room } => {
+            let room = app.room(&room).await?;
+            let holding = &app.shared.config.holding;
+            let timeline = holding.timeline(room.timeline(EVENTS).await?)?;
+            let (id, joined) = (room.id().to_owned(), timeline.clone());
+            let room = holding.room(room)?;
+            drop(globals.all_joined_rooms.change(|rooms| rooms.insert(id, joined)));
+            app.ui().post(Action::Open(Tab { room, timeline }))?;
+        }
+        Request::Send { room, body } => {
+            app.room(&room).await?.send(body).await?;
+        }
+        Request::IgnoreUser { user } => {
+            globals.ignored_users.change(|users| users.insert(user));
+        }
+        Request::TombstoneRoom { room } => {
+            globals.tombstoned_rooms.change(|rooms| rooms.insert(room));
+        }
+        Request::Run(work) => work().await,
+    }
+    Ok(())
+}
+
+/// Watches over a worker, and says what became of it; also where it is dropped before it knows.
+struct Monitor {
+    app: App,
+    expected: Arc<Flag>,
+    said: bool,
+}
+
+impl Monitor {
+    fn begin(app: App, expected: Arc<Flag>) -> Self {
+        let monitor = Self { app, expected, said: false };
+        monitor.publish(WorkerState::Running);
+        monitor
+    }
+
+    async fn watch(mut self, worker: JoinHandle<()>) {
+        let reason = match worker.await {
+            // The runtime goes down, and this task with it.
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => error.to_string(),
+            Ok(()) => "its request channel was closed".to_owned(),
+        };
+        self.said = true;
+        if self.expected.is_raised() {
+            return self.publish(WorkerState::EndedAsExpected);
+        }
+        let reason = format!("the worker task ended unexpectedly: {reason}");
+        tracing::error!("{reason}");
+        // The user interface may have ended first: then nobody is left to be told.
+        let _ = self.app.ui().post(Action::WorkerEnded { reason: reason.clone() });
+        self.publish(WorkerState::EndedUnexpectedly { reason });
+    }
+
+    /// Says so, unless another worker has been started since.
+    fn publish(&self, state: WorkerState) {
+        let current = self.app.shared.worker_end.get();
+        if Arc::ptr_eq(&current, &self.expected) {
+            self.app.shared.worker.send_replace(state);
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if !self.said {
+            self.publish(WorkerState::Lost);
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { room } => write!(f, "open {room}"),
+            Self::Send { room, .. } => write!(f, "send to {room}"),
+            Self::IgnoreUser { user } => write!(f, "ignore {user}"),
+            Self::TombstoneRoom { room } => write!(f, "tombstone {room}"),
+            Self::Run(_) => f.write_str("run"),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The driver over a scripted application: every fault in every state, a drop at every await, and a
+//! cancel in every state from another thread. Nothing here waits by sleeping.
+#![cfg(not(loom))]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cancels;
+mod drops;
+mod faults;
+mod limits;
+mod runs;
+mod script;
+mod start;
