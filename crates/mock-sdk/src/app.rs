@@ -55,6 +55,7 @@ use tokio::sync::watch;
 
 pub mod action;
 mod caches;
+mod exit;
 pub mod files;
 pub mod globals;
 pub mod held;
