@@ -92,18 +92,26 @@ pub struct User<'a> {
     server: &'a Homeserver,
     app: &'a App,
     mode: &'static str,
+    quiet: bool,
 }
 
 impl<'a> User<'a> {
     /// A user in front of a desktop.
     #[must_use]
     pub const fn new(server: &'a Homeserver, app: &'a App) -> Self {
-        Self { server, app, mode: DESKTOP }
+        Self { server, app, mode: DESKTOP, quiet: false }
     }
 
     /// Says what is being done.
     pub fn say(&self, what: &str) {
-        eprintln!("{}: {what}", self.mode);
+        if !self.quiet {
+            eprintln!("{}: {what}", self.mode);
+        }
+    }
+
+    /// Says nothing any more: it would be the same again.
+    pub const fn be_quiet(&mut self) {
+        self.quiet = true;
     }
 
     /// Opens every room, and waits until it is shown.

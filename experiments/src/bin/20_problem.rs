@@ -59,6 +59,12 @@ pub(crate) struct Change {
     runtime_kept: bool,
 }
 
+impl Change {
+    /// No room is opened.
+    pub(crate) const NO_ROOMS: Self =
+        Self { on_desktop: false, no_rooms: true, in_context: false, runtime_kept: false };
+}
+
 fn main() -> ExitCode {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("Why does logging in again panic?")
@@ -81,7 +87,7 @@ fn main() -> ExitCode {
         )
         .variants(
             each_generation(control, "no-rooms", always(Clean), |trial, generation| {
-                six_steps(trial, generation, Change { no_rooms: true, ..Change::default() })
+                six_steps(trial, generation, Change::NO_ROOMS)
             })
             .about("no room was opened"),
         )

@@ -261,19 +261,6 @@ impl ManagedApp {
     ///
     /// As [`Driver::run`].
     pub async fn log_out(driver: &Driver<Self>) -> Result<LogoutReport, LogoutError> {
-        Self::log_out_watched(driver, |_| {}).await
-    }
-
-    /// The same, and tells somebody else of each step, too. As with any watch channel a step that
-    /// takes no time may be passed over.
-    ///
-    /// # Errors
-    ///
-    /// As [`Driver::run`].
-    pub async fn log_out_watched(
-        driver: &Driver<Self>,
-        mut watch: impl FnMut(&Progress),
-    ) -> Result<LogoutReport, LogoutError> {
         let mut progress = driver.progress();
         let ui = driver.application().app.ui();
         let mut run = pin!(driver.run());
@@ -283,17 +270,12 @@ impl ManagedApp {
                 // What is shown first is what was there first.
                 biased;
                 Ok(()) = progress.changed() => {
-                    let now = progress.borrow_and_update().clone();
-                    watch(&now);
-                    let Progress { percent, message, .. } = now;
+                    let Progress { percent, message, .. } = progress.borrow_and_update().clone();
                     let _ = ui.post(Action::LogoutProgress { percent, message });
                 }
                 ended = &mut run => break ended,
             }
         };
-        if progress.has_changed().unwrap_or(false) {
-            watch(&progress.borrow_and_update());
-        }
         let _ = ui.post(match &ended {
             Ok(_) => Action::LogoutSuccess,
             Err(error) => Action::LogoutFailure { reason: error.to_string() },
