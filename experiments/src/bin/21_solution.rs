@@ -192,14 +192,13 @@ impl Found {
 
 /// `in_closing_session`.
 fn observation(state: State) -> String {
-    let name = format!("{state:?}").chars().fold(String::from("in"), |mut name, letter| {
+    format!("{state:?}").chars().fold(String::from("in"), |mut name, letter| {
         if letter.is_uppercase() {
             name.push('_');
         }
         name.extend(letter.to_lowercase());
         name
-    });
-    name
+    })
 }
 
 fn median(mut spent: Vec<Duration>) -> Duration {
