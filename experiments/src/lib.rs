@@ -7,6 +7,7 @@ pub mod pattern;
 pub mod probe;
 pub mod runtime_thread;
 pub mod scene;
+pub mod setting;
 
 use std::{
     error::Error,
