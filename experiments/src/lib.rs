@@ -8,6 +8,7 @@ pub mod probe;
 pub mod runtime_thread;
 pub mod scene;
 pub mod setting;
+pub mod steps;
 
 use std::{
     error::Error,

@@ -3,11 +3,13 @@
 
 use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
+use futures::executor::block_on;
 use mock_sdk::{
     app::{
         App, AppConfig, AppError,
         action::Action,
         held::{Held, Holding, NotHeld},
+        managed::ManagedApp,
         requests::Request,
         ui::UiThread,
     },
@@ -15,7 +17,8 @@ use mock_sdk::{
     homeserver::{Endpoint, Homeserver},
     sync::SyncService,
 };
-use sundown::session::Session;
+use state_machine::{config::RuntimePolicy, driver::Driver};
+use sundown::{limit::within, session::Session};
 use tokio::runtime::Handle;
 
 /// Who logs in, and with what.
@@ -159,3 +162,99 @@ impl Holding for InSession {
 
 /// Longer than anything takes that is not broken, and shorter than a trial may.
 pub const PLENTY: Duration = Duration::from_secs(8);
+
+/// An application that can log out by the state machine, in which somebody is logged in.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The server.
+    pub server: Arc<Homeserver>,
+    /// The application.
+    pub app: Arc<ManagedApp>,
+    /// The thread of its user interface.
+    pub ui: UiThread,
+    /// What the server knows the session by.
+    pub token: String,
+}
+
+impl LoggedIn {
+    /// Logs in at a server, with everything that is kept below a directory, and opens a room.
+    ///
+    /// # Errors
+    ///
+    /// Where the application cannot be started, or the server does not let it log in.
+    pub fn start(server: &Arc<Homeserver>, directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let (app, ui) = managed(server, directory)?;
+        let synced = server.count(Endpoint::Sync);
+        block_on(async {
+            app.log_in(USER, PASSWORD).await?;
+            server.until(|server| server.count(Endpoint::Sync) >= synced + 2).await;
+            app.app().request(Request::Open { room: ROOMS[0].to_owned() })?;
+            app.app().ui().screen().wait_for(|screen| screen.tabs.len() == 1).await?;
+            Ok::<_, Box<dyn Error>>(())
+        })?;
+        let client = app.app().globals().client.get().ok_or("there is no client")?;
+        let token = client.access_token().ok_or("there is no token")?;
+        Ok(Self { server: Arc::clone(server), app, ui, token })
+    }
+
+    /// A driver of its logout.
+    #[must_use]
+    pub fn driver(&self) -> Driver<ManagedApp> {
+        Driver::new(Arc::clone(&self.app), self.app.logout_config())
+    }
+
+    /// Whether the application asks the server what has happened: something happens, and it is looked
+    /// whether it asks for what comes after that. Where it does not, that takes a second.
+    #[must_use]
+    pub fn syncs(&self) -> bool {
+        syncs(&self.server)
+    }
+
+    /// Ends the application without a logout, as the end of the process does.
+    ///
+    /// # Errors
+    ///
+    /// Where the user interface panicked, or the runtime does not end.
+    pub fn end(self) -> Result<(), Box<dyn Error>> {
+        end(self.app, self.ui)
+    }
+}
+
+/// See [`LoggedIn::syncs`].
+#[must_use]
+pub fn syncs(server: &Homeserver) -> bool {
+    let asked = server.count(Endpoint::Sync);
+    server.say(ROOMS[0], "other", "are you there?");
+    let asks = server.until(|server| server.count(Endpoint::Sync) > asked);
+    block_on(within(Duration::from_secs(1), asks)).is_some()
+}
+
+/// An application that can log out, with its user interface, in which nobody is logged in.
+///
+/// # Errors
+///
+/// Where it cannot be started.
+pub fn managed(
+    server: &Homeserver,
+    directory: &Path,
+) -> Result<(Arc<ManagedApp>, UiThread), Box<dyn Error>> {
+    let mut config = AppConfig::new(&server.url(), directory);
+    config.connections_per_store = 2;
+    config.frame = Duration::from_millis(1);
+    let (app, event_loop) = ManagedApp::start(config, RuntimePolicy::Restart)?;
+    Ok((Arc::new(app), event_loop.spawn()?))
+}
+
+/// Ends an application without a logout, as the end of the process does.
+///
+/// # Errors
+///
+/// Where the user interface panicked, or the runtime does not end.
+pub fn end(app: Arc<ManagedApp>, ui: UiThread) -> Result<(), Box<dyn Error>> {
+    // Where it has ended before, it need not be told.
+    let _ = app.app().ui().post(Action::Quit);
+    ui.join()?;
+    app.app().expect_worker_end();
+    app.runtime().shutdown(PLENTY)?;
+    Ok(())
+}
