@@ -11,7 +11,7 @@ use std::{
 
 use lab::{
     Role,
-    results::{ExperimentResult, TrialExample},
+    results::{ExperimentResult, TrialExample, VariantResult},
 };
 use mock_sdk::store::{Generation, Store};
 use serde_json::Value;
@@ -20,8 +20,11 @@ use sundown::explain::{self, Cause};
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Panics of hazards that have nothing to do with a runtime, by how their messages begin: why they
-/// are there is said beside them. There are none yet.
-const UNRELATED: [&str; 0] = [];
+/// are there is said beside them.
+const UNRELATED: [&str; 1] = [
+    // 55: the standard library joins, in a forked child, any thread of the parent.
+    "threads should not terminate unexpectedly",
+];
 
 /// A panic as results tell it: `main: there is no reactor running (src/lib.rs:1:2), while unwinding`.
 fn parts(panic: &str) -> TestResult<(&str, &str, &str)> {
@@ -122,9 +125,12 @@ fn every_panic_of_a_hazard_that_runs_now_is_recognised() -> TestResult {
     let mut seen = BTreeSet::new();
     for known in committed()? {
         if let Some(result) = hazards_run_again(&known)? {
-            let causes = causes_in(&result)?;
-            assert!(!causes.is_empty(), "{} did not panic this time", known.name);
-            seen.extend(causes);
+            let panics = |variant: &VariantResult| {
+                variant.examples.iter().any(|example| !example.panics.is_empty())
+            };
+            let panicked = result.variants.iter().any(panics);
+            assert!(panicked, "{} did not panic this time", known.name);
+            seen.extend(causes_in(&result)?);
         }
     }
     assert_eq!(seen, BTreeSet::from(SHOWN));

@@ -46,7 +46,7 @@ pub use cell::RuntimeCell;
 pub enum Ended {
     /// It has been told to stop, or has ended otherwise. What was passed in was dropped.
     #[error(
-        "{component} has been shut down (generation {generation}); restart it, or ask again the one that was"
+        "{component} has been shut down (generation {generation}); restart it, and ask its owner for the new one"
     )]
     ShutDown {
         /// Which runtime.

@@ -23,7 +23,7 @@ use leak_strategy::{
     resource::{Policy, Resource, TeardownResult},
     token::ExitToken,
 };
-use sundown::{session::Session, task::BackgroundTask};
+use sundown::{runtime::RuntimeOwner, session::Session, task::BackgroundTask};
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -380,24 +380,23 @@ impl Drop for Client {
 }
 
 fn app_of_four(plan: &ExitPlan) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = RuntimeOwner::builder("matrix").workers(1).start().unwrap();
+    let handle = runtime.handle().unwrap();
     let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
-    let context = runtime.enter();
-    let worker = BackgroundTask::spawn("requests", |_stop| async move {
+    let worker = BackgroundTask::spawn_on(&handle, "requests", |_stop| async move {
         while let Some(request) = requests.recv().await {
             println!("request {request}");
         }
     });
-    let sync = BackgroundTask::spawn("sync", |stop| async move {
+    let sync = BackgroundTask::spawn_on(&handle, "sync", |stop| async move {
         stop.await;
         println!("sync service stopped");
     });
-    drop(context);
     (1..=3).for_each(|request| sender.send(request).unwrap());
-    plan.add(app::leaked_runtime(runtime)).unwrap();
+    plan.add(app::runtime(OR_LEAK, runtime)).unwrap();
     plan.add(app::client(OR_LEAK, Client)).unwrap();
-    plan.add(app::sync_service(OR_LEAK, sync.unwrap())).unwrap();
-    plan.add(app::request_sender(OR_LEAK, sender, worker.unwrap())).unwrap();
+    plan.add(app::sync_service(OR_LEAK, sync)).unwrap();
+    plan.add(app::request_sender(OR_LEAK, sender, worker)).unwrap();
     plan.leave(CODE)
 }
 

@@ -5,23 +5,22 @@
 //! ```
 //! use std::time::Duration;
 //! use leak_strategy::{app, plan::ExitPlan, resource::Policy};
-//! use sundown::task::BackgroundTask;
+//! use sundown::{runtime::RuntimeOwner, task::BackgroundTask};
 //!
-//! let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
-//! let (client, sync, (sender, worker)) = {
-//!     let _context = runtime.enter();
-//!     let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel::<String>();
-//!     let worker = BackgroundTask::spawn("requests", |_closing_is_its_signal| async move {
-//!         while requests.recv().await.is_some() {}
-//!     })?;
-//!     (String::from("a client"), BackgroundTask::spawn("sync", |stop| stop)?, (sender, worker))
-//! };
+//! let runtime = RuntimeOwner::builder("matrix").workers(1).start()?;
+//! let handle = runtime.handle()?;
+//! let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel::<String>();
+//! let worker = BackgroundTask::spawn_on(&handle, "requests", |_closing_is_its_signal| async move {
+//!     while requests.recv().await.is_some() {}
+//! });
+//! let sync_service = BackgroundTask::spawn_on(&handle, "sync", |stop| stop);
+//! let client = String::from("a client");
 //!
 //! let plan = ExitPlan::builder(Duration::from_secs(3)).build();
 //! let tear_down = || Policy::TearDownOrLeak { within: Duration::from_secs(1) };
-//! plan.add(app::leaked_runtime(runtime))?;
+//! plan.add(app::runtime(tear_down(), runtime))?;
 //! plan.add(app::client(tear_down(), client))?;
-//! plan.add(app::sync_service(tear_down(), sync))?;
+//! plan.add(app::sync_service(tear_down(), sync_service))?;
 //! plan.add(app::request_sender(tear_down(), sender, worker))?;
 //! plan.leave(0)
 //! # ; #[allow(unreachable_code)] Ok::<(), Box<dyn std::error::Error>>(())
@@ -49,7 +48,8 @@ pub const SYNC_SERVICE: &str = "sync service";
 /// What the request sender is called in the plan. It needs the client.
 pub const REQUEST_SENDER: &str = "request sender";
 
-/// A runtime that is shut down in the end, or whatever else can be.
+/// A runtime that is shut down in the end: a [`RuntimeOwner`](sundown::runtime::RuntimeOwner) or a
+/// [`RuntimeCell`](sundown::runtime::RuntimeCell).
 #[track_caller]
 pub fn runtime(policy: Policy, runtime: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(RUNTIME, policy, runtime)

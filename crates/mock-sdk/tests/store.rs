@@ -256,6 +256,32 @@ fn opening_a_database_of_a_newer_version_is_refused() -> TestResult {
 }
 
 #[test]
+fn a_database_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it() -> TestResult {
+    with_each_generation(|runtime, directory, generation| {
+        let store = runtime.block_on(Store::open(directory, generation, 1))?;
+        runtime.block_on(async {
+            store.save_room(room("!a")).await?;
+            store.append_event("!a", "hello").await?;
+            // Back to how the second step of the schema left it.
+            let undo = store.interact("take the last step back in", |connection| {
+                connection.execute_batch(
+                    "DROP TABLE outbox; DROP TABLE sync; DROP INDEX events_by_id;
+                     ALTER TABLE events DROP COLUMN id; PRAGMA user_version = 2;",
+                )
+            });
+            undo.await?;
+            store.close_and_wait().await;
+            let store = Store::open(directory, generation, 2).await?;
+            assert_eq!(store.newest_events("!a", 9).await?.len(), 1);
+            assert_eq!(store.enqueue("!a", "to be sent").await?, 1);
+            assert_eq!(store.position().await?, None);
+            store.close_and_wait().await;
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn a_store_without_connections_is_refused() -> TestResult {
     with_each_generation(|runtime, directory, generation| {
         let refused = runtime.block_on(Store::open(directory, generation, 0));

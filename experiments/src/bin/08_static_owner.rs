@@ -14,6 +14,9 @@
 //! process, whose whole life is to open a store, write rows, leave the store somewhere, and return
 //! from `main`; the trial then looks at what it left.
 //!
+//! That no committed row is lost has a condition: the log stays with the database. Who copies the
+//! database file alone (`copied-without-log`), as a backup might, loses what is only in the log.
+//!
 //! The kit does not get the last word at the end of a process. A session's handle in a thread-local
 //! harms nothing: it hands the store to threads which the process no longer waits for, and mostly
 //! the log stays, as with a static. To have it gone, close the session before `main` returns, or
@@ -22,6 +25,8 @@
 use std::{
     cell::RefCell,
     error::Error,
+    fs,
+    path::Path,
     process::ExitCode,
     sync::{Mutex, OnceLock, PoisonError},
 };
@@ -33,7 +38,7 @@ use experiments::{
 };
 use lab::{
     Experiment,
-    Outcome::{Aborted, Clean},
+    Outcome::{Aborted, Clean, Failed},
     Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::store::{Generation, Room, Store, residue};
@@ -50,8 +55,8 @@ pub fn experiment() -> Experiment {
         .question("Is it safe to do nothing at the end of the process?")
         .hypothesis(
             "A client in a static is never dropped and harms nothing; it leaves the write-ahead \
-             log behind, and no committed row is lost. One in a thread-local of the main thread \
-             aborts.",
+             log behind, and no committed row is lost to those who read that. One in a \
+             thread-local of the main thread aborts.",
         )
         .variants(
             each_generation(control, "static", always(Clean), in_a_static)
@@ -62,6 +67,12 @@ pub fn experiment() -> Experiment {
                 from_outside(trial, generation, Place::Static)
             })
                 .about("the owner is a static of another process, looked at when it has ended"),
+        )
+        .variants(
+            each_generation(hazard, "copied-without-log", always(Failed), |trial, generation| {
+                copied_without_log(trial, generation, Place::Static)
+            })
+            .about("the same, but it is a copy of the database file alone that is looked at"),
         )
         .variants(
             each_generation(hazard, "thread-local", always(Aborted), bare(in_a_thread_local))
@@ -99,6 +110,12 @@ pub fn experiment() -> Experiment {
                 from_outside(trial, generation, Place::Closed)
             })
             .about("a static of another process that closes its session before main returns"),
+        )
+        .variants(
+            each_generation(cure, "kit/copied-without-log", always(Clean), |trial, generation| {
+                copied_without_log(trial, generation, Place::Closed)
+            })
+            .about("the same, but it is a copy of the database file alone that is looked at"),
         )
         .part("owner", own)
         .claim("B4", "Doing nothing at process exit is safe.")
@@ -158,10 +175,7 @@ impl Place {
 }
 
 fn from_outside(trial: &Trial<'_>, generation: Generation, place: Place) -> TrialResult {
-    let ended = trial.part("owner")?.args([generation.word(), place.word()]).status()?;
-    trial.check("the second process ended as if nothing was amiss", ended.success());
-
-    let runtime = runtime()?;
+    leave_in_another_process(trial, generation, place)?;
     let left = residue(&trial.directory().join("store.sqlite3"))?;
     match place {
         Place::Static => {
@@ -177,8 +191,32 @@ fn from_outside(trial: &Trial<'_>, generation: Generation, place: Place) -> Tria
         }
     }
 
+    every_row_is_there(trial, generation, trial.directory())
+}
+
+/// A backup as one who does not know of the log would make it.
+fn copied_without_log(trial: &Trial<'_>, generation: Generation, place: Place) -> TrialResult {
+    leave_in_another_process(trial, generation, place)?;
+    let copy = trial.directory().join("copy");
+    fs::create_dir(&copy)?;
+    fs::copy(trial.directory().join("store.sqlite3"), copy.join("store.sqlite3"))?;
+    every_row_is_there(trial, generation, &copy)
+}
+
+fn leave_in_another_process(
+    trial: &Trial<'_>,
+    generation: Generation,
+    place: Place,
+) -> TrialResult {
+    let ended = trial.part("owner")?.args([generation.word(), place.word()]).status()?;
+    trial.check("the second process ended as if nothing was amiss", ended.success());
+    Ok(())
+}
+
+fn every_row_is_there(trial: &Trial<'_>, generation: Generation, directory: &Path) -> TrialResult {
+    let runtime = runtime()?;
     let events = runtime.block_on(async {
-        Store::open(trial.directory(), generation, CONNECTIONS).await?.event_count().await
+        Store::open(directory, generation, CONNECTIONS).await?.event_count().await
     })?;
     trial.check("every committed row is there", events == EVENTS);
     trial.record("rows_lost", EVENTS.saturating_sub(events));

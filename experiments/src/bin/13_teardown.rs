@@ -12,8 +12,9 @@
 //! and where the trial saw, from outside and after the kit had said that it was over, that no file of
 //! the store was open, no log left, and no committed row lost.
 //!
-//! Some hazards run beside them as they are, `uncured/…`: one of each kind, so that a zero means
-//! something.
+//! Some variants run beside them as they are, `uncured/…`: a hazard of each kind, so that a zero means
+//! something, and the control of the first. And in the end two that are the kit's own: owners that a session does not see, with and
+//! without the means that it has against them.
 
 #[expect(dead_code, reason = "what is an experiment of its own has a main of its own")]
 #[path = "01_drop_context.rs"]
@@ -30,6 +31,10 @@ mod sleep_duration;
 #[expect(dead_code, reason = "as above")]
 #[path = "04_last_owner.rs"]
 mod last_owner;
+
+#[expect(dead_code, reason = "as above")]
+#[path = "05_oneshot_confirm.rs"]
+mod oneshot_confirm;
 
 #[expect(dead_code, reason = "as above")]
 #[path = "06_double_panic.rs"]
@@ -96,20 +101,24 @@ fn main() -> ExitCode {
         .hypothesis(
             "In every situation of 01–12 in which a client fails, one that is guarded by a session, \
              or torn down by the kit, does not: nothing panics, and when the kit says that it is \
-             over no file is open, no log is left, and no row is lost.",
+             over no file is open, no log is left, and no row is lost. Owners that a session does \
+             not see it finds by evidence, or ends with a runtime of its own; without either it \
+             rests on its handles, and says so.",
         )
         // Where it panics: on a thread that has no context, whatever the runtime does.
-        .variants(uncured("01", drop_context::experiment(), &["outside-alive", "outside-down"]))
+        .variants(uncured("01", drop_context::experiment(), &["outside-alive", "outside-down", "inside-alive"]))
         .variants(cured("01", drop_context::experiment()))
         .variants(cured("02", destruction_order::experiment()))
         .variants(cured("03", sleep_duration::experiment()))
         // Who panics: whoever happens to be last.
         .variants(uncured("04", last_owner::experiment(), &["finished-task"]))
         .variants(cured("04", last_owner::experiment()))
+        .variants(cured("05", oneshot_confirm::experiment()))
         .variants(cured("06", double_panic::experiment()))
         // When: after `main`, too, where nothing can be entered or caught.
         .variants(uncured("07", thread_local::experiment(), &["enter-in-drop/touched-first"]))
         .variants(cured("07", thread_local::experiment()))
+        .variants(uncured("08", static_owner::experiment(), &["copied-without-log"]))
         .variants(cured("08", static_owner::experiment()))
         .part("owner", static_owner::own)
         // What goes wrong without any drop off context: work that outlives its runtime, a runtime
@@ -254,20 +263,20 @@ fn cured(id: &str, experiment: Experiment) -> impl Iterator<Item = Variant> {
     )
 }
 
-/// Some hazards of an experiment, under its number.
+/// Some variants of an experiment that do without the kit, under its number.
 fn uncured(
     id: &str,
     experiment: Experiment,
     names: &'static [&str],
 ) -> impl Iterator<Item = Variant> {
-    let hazards = experiment.into_variants().into_iter();
-    hazards
+    let variants = experiment.into_variants().into_iter();
+    variants
         .filter(move |variant| {
             let name = variant.name().split_once('/').map_or("", |(_generation, name)| name);
-            variant.role() == Role::Hazard && names.contains(&name)
+            variant.role() != Role::Cure && names.contains(&name)
         })
-        .map(move |hazard| {
-            let name = format!("uncured/{id}/{}", hazard.name());
-            hazard.named(name)
+        .map(move |variant| {
+            let name = format!("uncured/{id}/{}", variant.name());
+            variant.named(name)
         })
 }

@@ -13,7 +13,7 @@
 //! - `kit/everything`: does everything that can be done with an owner, a handle of it and a cell, and
 //!   drops them. The parent then goes on using the runtime, and shuts it down.
 //! - `kit/busy`: the same, of twenty children that are forked while other threads of the parent spawn,
-//!   look, shut down and restart, and so hold the locks that there are.
+//!   look, shut down and restart, and so may hold any lock that there is.
 //! - `kit/in-a-task`: the fork is made by a task, on a thread of the runtime itself.
 //! - `kit/its-own`: the child starts a runtime of its own.
 //!

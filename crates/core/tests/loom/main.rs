@@ -2,8 +2,8 @@
 //!
 //! `cargo xtask loom` runs this and prints how many interleavings were explored; so does, without
 //! a table, `RUSTFLAGS="--cfg loom" cargo test -p core --release --test loom`. Models of two threads
-//! are explored in full, except for those of the crew in which a member awaits the stop: where that
-//! was tried, several minutes were not enough. Those and all larger ones are explored with at most
+//! are explored in full, except for those of the crew in which a member awaits the stop, and that of
+//! a life with a guest: where that was tried, several minutes were not enough. Those and all larger ones are explored with at most
 //! three preemptions, and their line says so. Loom knows no time: a limit is
 //! never reached, and a timeout is modelled by a thread that races.
 //!
