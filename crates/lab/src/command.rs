@@ -142,8 +142,14 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
     let mut progress = Progress::of(&experiment.name, plan.trials.len());
     let mut stdout = io::stdout().lock();
     let mut printed = Ok(());
+    let mut told = Vec::new();
     let result = run::run(experiment, &plan, &interrupt, |variant, record| {
         progress.step();
+        if record.trial == 0 && experiment.told.contains(&variant.name) {
+            let example = run::example(experiment, plan.seed, variant, record);
+            let place = experiment.told.iter().position(|told| *told == variant.name);
+            told.push((place, variant.name.clone(), example));
+        }
         if arguments.format == Format::Events {
             let (variant, trial) = (variant.name.clone(), record.trial);
             let event = Event::Trial { variant, trial, outcome: record.outcome };
@@ -155,6 +161,12 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
     progress.finish();
     printed?;
     let interrupted = result.interrupted;
+    if !matches!(arguments.format, Format::Events | Format::Json) {
+        told.sort_by_key(|(place, ..)| *place);
+        for (_, variant, example) in &told {
+            output::told(&mut stdout, variant, example)?;
+        }
+    }
     match arguments.format {
         Format::Events => print_json(&mut stdout, &Event::Result { result: Box::new(result) })?,
         Format::Json => print_json(&mut stdout, &result)?,
@@ -250,6 +262,9 @@ fn check(experiment: &Experiment) -> Result<(), Failure> {
     let role = |role| experiment.variants.iter().any(|variant| variant.role == role);
     if experiment.kit_claim.is_some() && !(role(Role::Cure) && role(Role::Hazard)) {
         return wrong("it claims a cure, and has no cure, or no hazard beside it".to_owned());
+    }
+    if let Some(told) = experiment.told.iter().find(|told| !names.contains(&told.as_str())) {
+        return wrong(format!("it tells of '{told}', which is none of its variants"));
     }
     for claim in &experiment.claims {
         for pattern in claim.supported.patterns().into_iter().chain(claim.refuted.patterns()) {

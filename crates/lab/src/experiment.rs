@@ -37,6 +37,7 @@ pub struct Experiment {
     pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) kit_claim: Option<String>,
+    pub(crate) told: Vec<String>,
 }
 
 type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
@@ -78,6 +79,7 @@ impl Experiment {
             parts: Vec::new(),
             claims: Vec::new(),
             kit_claim: None,
+            told: Vec::new(),
         }
     }
 
@@ -121,6 +123,14 @@ impl Experiment {
         body: impl Fn(&[String]) -> TrialResult + Send + Sync + 'static,
     ) -> Self {
         self.parts.push(Part { name: name.to_owned(), body: Box::new(body) });
+        self
+    }
+
+    /// Has the report for a person begin with the first trial of this variant: how it ended, and what
+    /// it had said on its standard error until then. For trials that tell what they do.
+    #[must_use]
+    pub fn tells(mut self, variant: &str) -> Self {
+        self.told.push(variant.to_owned());
         self
     }
 

@@ -138,6 +138,15 @@ pub(crate) fn trial(
     Ok(())
 }
 
+/// Prints what one trial said before it ended, as the experiment wants it told.
+pub(crate) fn told(to: &mut impl Write, variant: &str, example: &TrialExample) -> io::Result<()> {
+    writeln!(to, "{variant}, trial {}:", example.trial)?;
+    for line in example.stderr.lines() {
+        writeln!(to, "  {line}")?;
+    }
+    writeln!(to, "  → {} ({})\n", example.outcome, example.ending)
+}
+
 /// Prints what an experiment declares.
 pub(crate) fn declaration(
     to: &mut impl Write,

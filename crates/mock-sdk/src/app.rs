@@ -2,9 +2,10 @@
 //! interface with tabs and caches that hold rooms, a request channel with a worker at its end, and
 //! globals that everything reaches into.
 //!
-//! It offers the pieces and no logout: in which order one takes them apart is the question, and the
+//! [`App`] is the pieces and no logout: in which order one takes them apart is the question, and the
 //! experiments ask it. Nor does it own a runtime. Whoever does has it run the worker
-//! ([`App::start_worker`]), and logs in on it.
+//! ([`App::start_worker`]), and logs in on it. [`ManagedApp`](managed::ManagedApp) is the answer: the
+//! same application with a session, a runtime, and a logout by the state machine.
 //!
 //! ```
 //! use std::time::Duration;
@@ -59,6 +60,8 @@ mod exit;
 pub mod files;
 pub mod globals;
 pub mod held;
+mod logout;
+pub mod managed;
 pub mod requests;
 pub mod ui;
 

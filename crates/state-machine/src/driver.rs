@@ -120,6 +120,12 @@ impl<A: Application> Driver<A> {
 }
 
 impl<A> Driver<A> {
+    /// The application whose logouts it drives.
+    #[must_use]
+    pub fn application(&self) -> &A {
+        &self.app
+    }
+
     /// Asks for the end of the logout that is under way. From any thread, never blocks.
     ///
     /// After the end of a run, it says what would have been said at that end.

@@ -78,10 +78,16 @@ impl SessionFiles {
         self.directory.join("sessions").join(format!("{name}.json"))
     }
 
+    /// Where the stores of all sessions are.
+    #[must_use]
+    pub fn stores(&self) -> PathBuf {
+        self.directory.join("stores")
+    }
+
     /// Where the stores of a session are.
     #[must_use]
     pub fn stores_path(&self, name: &str) -> PathBuf {
-        self.directory.join("stores").join(name)
+        self.stores().join(name)
     }
 
     /// Makes a directory for the stores of a new session, and returns its name. No two sessions have
@@ -91,7 +97,7 @@ impl SessionFiles {
     ///
     /// [`FilesError::System`].
     pub fn new_stores(&self) -> Result<String, FilesError> {
-        let parent = self.directory.join("stores");
+        let parent = self.stores();
         fs::create_dir_all(&parent).map_err(failed("make the directory", &parent))?;
         let mut number = 1_u32;
         loop {

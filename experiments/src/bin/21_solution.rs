@@ -1,0 +1,207 @@
+//! # 21 · solution
+//!
+//! The six steps of experiment 20 once more, with nothing changed but the logout: the state machine
+//! drives it, every handle of the client is guarded by a session, and the runtimes are the kit's.
+//! And then again, over and over: each login is the first step of the next round.
+//!
+//! - `restart`: the application has one runtime, which each logout shuts down and starts anew;
+//! - `keep`: each login has a runtime of its own, and the application's stays.
+//!
+//! After each logout the trial looks from outside: descriptors open on anything the application
+//! keeps, write-ahead logs left beside a database, rows that were committed and are not there. A
+//! warning of the logout fails the trial, too. The naive logout of experiment 20 runs beside it.
+
+#[expect(dead_code, reason = "an experiment of its own has a main of its own")]
+#[path = "20_problem.rs"]
+mod problem;
+
+use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc, time::Duration};
+
+use experiments::{
+    each_generation,
+    story::{Committed, Failure, LeftOver, User, act, config, log_in, server, soon},
+};
+use lab::{
+    Experiment,
+    Outcome::{Aborted, Clean},
+    Trial, TrialResult, always, control, cure, every, hazard,
+};
+use mock_sdk::{
+    app::{managed::ManagedApp, ui::Shown},
+    store::Generation,
+};
+use state_machine::{
+    config::RuntimePolicy,
+    driver::Driver,
+    progress::{LogoutReport, Passed},
+    transition::{State, progress},
+};
+
+/// How often a trial goes through the steps. (20 trials with this are 200; 1 000 are 100 trials.)
+const CYCLES: u32 = 10;
+
+/// For that many cycles, on a machine that has other things to do.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("Does the state machine remove the panic?")
+        .hypothesis(
+            "With a logout that is driven by the state machine, and handles that are guarded by a \
+             session, one can log in and out as often as one likes: nothing panics, and after each \
+             logout no descriptor is open, no log is left, and no row is lost, whether the runtime \
+             is restarted or kept.",
+        )
+        .variants(
+            each_generation(hazard, "naive", always(Aborted), |trial, generation| {
+                problem::six_steps(trial, generation, problem::Change::default())
+            })
+            .about("the logout of experiment 20"),
+        )
+        .variants(
+            each_generation(control, "naive/no-rooms", always(Clean), |trial, generation| {
+                problem::six_steps(trial, generation, problem::Change::NO_ROOMS)
+            })
+            .about("the same where no room was opened"),
+        )
+        .variants(long(
+            each_generation(cure, "restart", always(Clean), |trial, generation| {
+                cycles(trial, generation, RuntimePolicy::Restart)
+            })
+            .about("the state machine, with one runtime that is restarted"),
+        ))
+        .variants(long(
+            each_generation(cure, "keep", always(Clean), |trial, generation| {
+                cycles(trial, generation, RuntimePolicy::Keep)
+            })
+            .about("the state machine, with a runtime for each login"),
+        ))
+        .tells("old/restart")
+        .claim("A9", "The state machine removes the panic.")
+        .supported_if(
+            every("*/naive").is(always(Aborted))
+                & every("*/restart").is(always(Clean))
+                & every("*/keep").is(always(Clean)),
+        )
+        .refuted_if(!every("*/restart").is(always(Clean)) | !every("*/keep").is(always(Clean)))
+        .run()
+}
+
+fn long(variants: impl IntoIterator<Item = lab::Variant>) -> impl Iterator<Item = lab::Variant> {
+    variants.into_iter().map(|variant| variant.deadline(DEADLINE))
+}
+
+fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> TrialResult {
+    let server = server().map_err(|failure| failure as Box<dyn Error>)?;
+    let (managed, event_loop) = ManagedApp::start(config(trial, &server, generation), policy)?;
+    let managed = Arc::new(managed);
+    act(managed.app(), event_loop, || {
+        let mut found = Found::default();
+        let mut user = User::new(&server, managed.app());
+        log_in(&user, &managed)?;
+        for cycle in 1..=CYCLES {
+            six_steps(&mut user, &managed, &mut found)?;
+            user.be_quiet();
+            trial.record("cycles", cycle);
+        }
+        log_out(&user, &managed, &mut found)?;
+        managed.runtime().shutdown(None)?;
+        found.tell(trial);
+        Ok(())
+    })
+}
+
+/// One cycle: from a login to the next.
+fn six_steps(
+    user: &mut User<'_>,
+    managed: &Arc<ManagedApp>,
+    found: &mut Found,
+) -> Result<(), Failure> {
+    user.open_rooms()?;
+    user.switch_to_phone()?;
+    log_out(user, managed, found)?;
+    user.switch_to_desktop()?;
+    user.say("logging in again");
+    log_in(user, managed)?;
+    let rooms = |shown: &Shown| matches!(shown, Shown::Rooms { .. });
+    user.screen("the rooms", |screen| rooms(&screen.shown) && screen.cached_rooms == 0)?;
+    Ok(())
+}
+
+/// The logout, and a look at what is left.
+fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>, found: &mut Found) -> Result<(), Failure> {
+    let committed = {
+        let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
+        Committed::by(&client)?
+    };
+    let driver = Driver::new(Arc::clone(managed), managed.logout_config());
+    let report = soon("the logout", ManagedApp::log_out(&driver))??;
+    for Passed { state, spent } in &report.passed {
+        user.say(&format!("{} % {state} ({spent:.1?})", progress(*state)));
+    }
+    user.say(&format!("100 % {} ({:.1?} in all)", State::Completed, report.elapsed));
+    found.look(&report, &committed, managed)
+}
+
+/// What was found after the logouts of a trial: of each number, the largest.
+#[derive(Default)]
+struct Found {
+    left: LeftOver,
+    rows_lost: u64,
+    warnings: Vec<String>,
+    in_all: Vec<Duration>,
+    by_state: BTreeMap<String, Vec<Duration>>,
+}
+
+impl Found {
+    fn look(
+        &mut self,
+        report: &LogoutReport,
+        committed: &Committed,
+        managed: &ManagedApp,
+    ) -> Result<(), Failure> {
+        let LeftOver { descriptors, logs } = LeftOver::look(managed.app())?;
+        self.left.descriptors = self.left.descriptors.max(descriptors);
+        self.left.logs = self.left.logs.max(logs);
+        self.rows_lost = self.rows_lost.max(committed.lost()?);
+        self.warnings.extend(report.warnings.iter().map(ToString::to_string));
+        self.in_all.push(report.elapsed);
+        for passed in &report.passed {
+            self.by_state.entry(observation(passed.state)).or_default().push(passed.spent);
+        }
+        Ok(())
+    }
+
+    fn tell(self, trial: &Trial<'_>) {
+        trial.record("logouts", self.in_all.len());
+        trial.record("descriptors_left", self.left.descriptors);
+        trial.record("logs_left", self.left.logs);
+        trial.record("rows_lost", self.rows_lost);
+        trial.record("logout", median(self.in_all));
+        for (state, spent) in self.by_state {
+            trial.record(&state, median(spent));
+        }
+        trial.check("no descriptor is left", self.left.descriptors == 0);
+        trial.check("no log is left", self.left.logs == 0);
+        trial.check("no row is lost", self.rows_lost == 0);
+        for warning in &self.warnings {
+            trial.check(warning, false);
+        }
+    }
+}
+
+/// `in_closing_session`.
+fn observation(state: State) -> String {
+    format!("{state:?}").chars().fold(String::from("in"), |mut name, letter| {
+        if letter.is_uppercase() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+        name
+    })
+}
+
+fn median(mut spent: Vec<Duration>) -> Duration {
+    spent.sort_unstable();
+    spent.get(spent.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
