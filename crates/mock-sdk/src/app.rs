@@ -5,7 +5,8 @@
 //! [`App`] is the pieces and no logout: in which order one takes them apart is the question, and the
 //! experiments ask it. Nor does it own a runtime. Whoever does has it run the worker
 //! ([`App::start_worker`]), and logs in on it. [`ManagedApp`](managed::ManagedApp) is the answer: the
-//! same application with a session, a runtime, and a logout by the state machine.
+//! same application with a session, a runtime, and a logout by the state machine. What closing the
+//! window does is said by an exit plan ([`App::add_to`]), of which a logout knows nothing.
 //!
 //! ```
 //! use std::time::Duration;

@@ -14,7 +14,7 @@
 //! - `leak/…`: all four are forgotten, with the cache cleared before that or after it, and with
 //!   nothing left to forget, because a logout has emptied the statics and missed the cache;
 //! - `drop/…`: the client is dropped and the runtime shut down, as a program that cleans up does it,
-//!   in either order, and in a context;
+//!   in each order, and in a context;
 //! - `nothing/…` and `process-exit/…`: everything stays where it is, and the process ends;
 //! - `plan/…`: an exit plan ends the process.
 
@@ -105,6 +105,16 @@ fn main() -> ExitCode {
                 Ok(())
             })
             .about("client and sync service dropped, runtime shut down, caches cleared"),
+        )
+        .variants(
+            each_generation(hazard, "drop/runtime-first", always(Aborted), |trial, generation| {
+                start(trial, generation)?;
+                shut_the_runtime_down();
+                clear_caches();
+                empty_the_statics();
+                Ok(())
+            })
+            .about("runtime shut down, caches cleared, client and sync service dropped"),
         )
         .variants(
             each_generation(

@@ -67,7 +67,8 @@ pub enum Action {
         /// How.
         reason: String,
     },
-    /// Ends the event loop, as the user does by closing the window. Nothing is cleaned up.
+    /// Ends the event loop, as the user does by closing the window. Nothing is cleaned up, unless the
+    /// loop was to [leave by a plan](super::ui::EventLoop::run_and_leave).
     Quit,
 }
 

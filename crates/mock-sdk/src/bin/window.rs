@@ -1,6 +1,6 @@
 //! A program with a window that is closed: `window SCENARIO DIRECTORY HOMESERVER`. Its main thread runs
 //! the user interface, and another one is the user, who logs in as `me`, sends messages to a room, and
-//! closes the window.
+//! closes the window, or leaves it open for a signal to end the program.
 //!
 //! The tests in `tests/app/exit.rs` run it, and look at the exit code, at what it said, at the ledger
 //! in `exit.json`, and at what the next start finds. It says `accepted` of every message that the
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use leak_strategy::plan::ExitPlan;
+use leak_strategy::{plan::ExitPlan, signals::SignalGuard};
 use mock_sdk::app::{App, AppConfig, action::Action, requests::Request};
 use sundown::runtime::RuntimeOwner;
 
@@ -71,13 +71,14 @@ fn main() -> Done {
         event_loop.run();
         process::exit(CODE);
     }
+    let _guard = SignalGuard::of(&plan)?;
     event_loop.run_and_leave(&plan, CODE)
 }
 
 fn be_the_user(scenario: &str, app: &App, runtime: &RuntimeOwner, directory: &Path) -> Done {
     log_in(app, runtime)?;
     match scenario {
-        "closed" | "by-hand" => {
+        "closed" | "by-hand" | "signal" => {
             until_the_channel_is_closed(app)?;
             send(app)?;
         }
@@ -100,7 +101,9 @@ fn be_the_user(scenario: &str, app: &App, runtime: &RuntimeOwner, directory: &Pa
         _ => return Err(format!("there is no scenario '{scenario}'").into()),
     }
     say("closing")?;
-    app.ui().post(Action::Quit)?;
+    if scenario != "signal" {
+        app.ui().post(Action::Quit)?;
+    }
     Ok(())
 }
 

@@ -45,6 +45,10 @@ impl Closed {
         let mut said: Vec<_> =
             lines.by_ref().map_while(Result::ok).take_while(|line| line != "closing").collect();
         let closing = Instant::now();
+        if scenario == "signal" {
+            let kill = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+            assert!(kill.unwrap().success());
+        }
         said.extend(lines.map_while(Result::ok));
         let code = child.wait().unwrap().code();
         let took = closing.elapsed();
@@ -135,6 +139,18 @@ fn a_window_closes_within_its_limit_and_loses_nothing_that_was_saved_when_everyt
     let ledger = closed.ledger.unwrap();
     assert!(ledger.entries.iter().all(|entry| entry.reason.is_some()));
     assert!(matches!(&ledger.entries[2].reason, Some(Reason::StillNeeded { .. })));
+    assert_eq!(arrived_after_the_next_start(setting), MESSAGES);
+}
+
+/// The user interface holds a tab, and a room in its caches, and goes on drawing meanwhile.
+#[cfg(unix)]
+#[test]
+fn a_signal_takes_everything_down_behind_a_window_that_is_open() {
+    let setting = Setting::new();
+    let closed = Closed::of("signal", &setting);
+    assert_eq!(closed.code, Some(128 + 15));
+    assert_eq!(closed.outcomes(), ALL_TORN_DOWN);
+    assert_eq!(logs_left(&setting), 0);
     assert_eq!(arrived_after_the_next_start(setting), MESSAGES);
 }
 
