@@ -6,7 +6,8 @@
 //! anything at all.
 //!
 //! A process logs in, opens rooms and logs out, over and over, with a server in another process. After
-//! each logout it counts its threads, its descriptors, and the memory that the system has given it.
+//! each logout it counts its threads, its descriptors, the memory that the system has given it, and the
+//! part of that which Rust's allocator has handed out.
 //! Through these counts, without the first quarter, in which caches fill, a line is laid. They are
 //! *flat* where that line rises by no more, from one end to the other, than the counts scatter around
 //! it. Both are computed, and both are recorded; nobody looks at a plot.
@@ -18,7 +19,9 @@
 //!
 //! The figures come from `/proc`, and so from Linux alone.
 
-use std::{error::Error, fs, mem, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    alloc::System, error::Error, fs, mem, path::Path, process::ExitCode, sync::Arc, time::Duration,
+};
 
 use experiments::{
     runtime,
@@ -35,7 +38,11 @@ use mock_sdk::{
 };
 use serde::{Deserialize, Serialize};
 use state_machine::{config::RuntimePolicy, driver::Driver};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// How many cycles a trial makes. On the page there are a thousand.
 const CYCLES: usize = 40;
@@ -83,8 +90,10 @@ fn log_in_and_out(trial: &Trial<'_>, way: &str) -> TrialResult {
     if !measured.status.success() {
         return Err(String::from_utf8_lossy(&measured.stderr).into());
     }
-    let Usage { threads, descriptors, kib } = serde_json::from_slice(&measured.stdout)?;
-    for (name, line) in [("threads", threads), ("descriptors", descriptors), ("kib", kib)] {
+    let Usage { threads, descriptors, kib, heap } = serde_json::from_slice(&measured.stdout)?;
+    for (name, line) in
+        [("threads", threads), ("descriptors", descriptors), ("heap_bytes", heap), ("kib", kib)]
+    {
         trial.record(&format!("{name}_at_the_end"), line.last);
         trial.record(&format!("{name}_rise"), line.rise);
         trial.record(&format!("{name}_scatter"), line.scatter);
@@ -113,6 +122,7 @@ fn cycles(arguments: &[String]) -> TrialResult {
         threads: Line::through(settled, |count| count.threads),
         descriptors: Line::through(settled, |count| count.descriptors),
         kib: Line::through(settled, |count| count.kib),
+        heap: Line::through(settled, |count| count.heap),
     };
     println!("{}", serde_json::to_string(&usage)?);
     Ok(())
@@ -224,6 +234,8 @@ struct Count {
     threads: i64,
     descriptors: i64,
     kib: i64,
+    /// What Rust's allocator has handed out, in bytes.
+    heap: i64,
 }
 
 impl Count {
@@ -235,7 +247,9 @@ impl Count {
             Ok(number.ok_or_else(|| format!("the system does not tell {field}"))?.parse()?)
         };
         let descriptors = i64::try_from(fs::read_dir("/proc/self/fd")?.count())?;
-        Ok(Self { threads: of("Threads:")?, descriptors, kib: of("VmRSS:")? })
+        let rust = ALLOCATOR.stats();
+        let heap = i64::try_from(rust.bytes_allocated)? - i64::try_from(rust.bytes_deallocated)?;
+        Ok(Self { threads: of("Threads:")?, descriptors, kib: of("VmRSS:")?, heap })
     }
 }
 
@@ -245,6 +259,7 @@ struct Usage {
     threads: Line,
     descriptors: Line,
     kib: Line,
+    heap: Line,
 }
 
 /// The line of least squares through a series of counts.
