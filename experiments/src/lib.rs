@@ -7,6 +7,8 @@ pub mod pattern;
 pub mod probe;
 pub mod runtime_thread;
 pub mod scene;
+pub mod setting;
+pub mod steps;
 pub mod story;
 
 use std::{

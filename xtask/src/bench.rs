@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Builds `crates/bench`, which is no member of the workspace because it builds all the peers, in
 /// release and in a target directory of its own, and runs it with the options given:
 ///
-///   --only NAME…         only these benches (group, turn, drop, latch, teardown), or these subjects
+///   --only NAME…         only these benches (group, turn, drop, latch, teardown, guard), or these subjects
 ///   --rounds N           how many rounds
 ///   --n N,…              how many tasks, waiters or connections
 ///   --runtime FLAVOUR    only on current-thread or on multi-thread
@@ -34,7 +34,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// a million, with the bytes of heap for each. turn: what selecting on the signal adds to a turn of
 /// a loop. drop: what becomes of the tasks when what holds them is dropped without a shutdown.
 /// latch: register, fire and wake, for 1 waiter up to a hundred thousand. teardown: a pool of SQLite
-/// connections, from the drop until all are closed.
+/// connections, from the drop until all are closed. guard: a handle of a session beside an `Arc`.
 ///
 /// All subjects are measured in one process, in interleaved rounds; medians are shown, ratios to a
 /// floor written by hand, and processor time beside wall time. No time is ever asserted: this exits

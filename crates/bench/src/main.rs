@@ -9,6 +9,7 @@ mod dropped;
 mod figure;
 mod flavour;
 mod group;
+mod guard;
 mod latch;
 mod options;
 mod output;
@@ -49,12 +50,13 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     let mut output = Output::new(options.format);
-    let benches: [(&str, Bench); 5] = [
+    let benches: [(&str, Bench); 6] = [
         ("group", group::run),
         ("turn", turn::run),
         ("drop", dropped::run),
         ("latch", latch::run),
         ("teardown", teardown::run),
+        ("guard", guard::run),
     ];
     for (name, bench) in benches {
         if options.is_bench(name) {

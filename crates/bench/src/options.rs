@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 use crate::{flavour::Flavour, group::peers::MAKERS, latch, teardown, turn};
 
 /// The benches.
-pub const BENCHES: [&str; 5] = ["group", "turn", "drop", "latch", "teardown"];
+pub const BENCHES: [&str; 6] = ["group", "turn", "drop", "latch", "teardown", "guard"];
 
 /// Measure what the kit costs, with its peers beside it in one process.
 ///
@@ -18,7 +18,8 @@ pub const BENCHES: [&str; 5] = ["group", "turn", "drop", "latch", "teardown"];
 /// costs. drop: what becomes of the tasks when the thing that holds
 /// them is dropped without a shutdown. latch: all that it takes to have so many waiters register,
 /// to fire, and to have all of them through. teardown: a pool of so many SQLite connections, from
-/// the drop until all of them are closed, with and without something left to write.
+/// the drop until all of them are closed, with and without something left to write. guard: a handle
+/// of a session beside an `Arc`, and the drop of the last one.
 ///
 /// Subjects are measured in interleaved rounds and medians are shown. A ratio is the median of the
 /// ratios within each round, so that other load on the machine strikes both sides. The floor is the
@@ -26,7 +27,7 @@ pub const BENCHES: [&str; 5] = ["group", "turn", "drop", "latch", "teardown"];
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench", disable_help_subcommand = true)]
 pub struct Options {
-    /// Only these benches (group, turn, drop, latch, teardown), or these subjects (the floor is always there)
+    /// Only these benches (group, turn, drop, latch, teardown, guard), or these subjects (the floor is always there)
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub only: Vec<String>,
 

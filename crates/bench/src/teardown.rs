@@ -177,10 +177,11 @@ fn warm(name: &str, directory: &Path, n: usize, dirty: bool) -> Outcome<Warm> {
     let store = runtime.block_on(async {
         let store = Store::open(directory, Generation::Current, n).await?;
         store.save_room(Room { id: "!a:example.org".into(), name: "A".into() }).await?;
-        store.interact("empty the log of", |connection| {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        })
-        .await?;
+        store
+            .interact("empty the log of", |connection| {
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            })
+            .await?;
         if dirty {
             for row in 0..DIRTY_ROWS {
                 store.append_event("!a:example.org", format!("event {row} ").repeat(40)).await?;
@@ -195,7 +196,11 @@ fn warm(name: &str, directory: &Path, n: usize, dirty: bool) -> Outcome<Warm> {
             Ok::<_, Box<dyn Error>>((session, guard))
         };
         if name == "sundown" {
-            return Ok(Warm { session: Some(guard(store)?), runtime: Some(runtime), ..Warm::default() });
+            return Ok(Warm {
+                session: Some(guard(store)?),
+                runtime: Some(runtime),
+                ..Warm::default()
+            });
         }
         return Ok(Warm { store: Some(store), runtime: Some(runtime), ..Warm::default() });
     }

@@ -40,8 +40,8 @@ pub(crate) struct Crew {
     children: Mutex<Vec<Weak<Crew>>>,
 }
 
-/// Keeps what every [`Stop`] reads in every turn of its loop, and what is written twice at the most,
-/// away from what changes with every member.
+/// Keeps what every [`Stop`](crate::stop::Stop) reads in every turn of its loop, and what is written
+/// twice at the most, away from what changes with every member.
 #[repr(align(64))]
 struct CacheLine<T>(T);
 

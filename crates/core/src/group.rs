@@ -16,7 +16,7 @@ use crate::{
     crew::{Comer, Crew, Panicked, Told},
     member::Member,
     observe::{self, Outcome},
-    registry::{Count, Label, Seat},
+    registry::{Count, Label},
     shutdown::{
         Alive, GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
         stop_then_abort,
@@ -131,7 +131,7 @@ impl TaskGroup {
     /// A stop signal for somebody who is not a member: an HTTP server, say.
     #[must_use]
     pub fn stop_signal(&self) -> Stop {
-        Stop::of_member(Arc::clone(&self.crew), Seat::NOWHERE)
+        Stop::of(Arc::clone(&self.crew))
     }
 
     /// Stops the group when a future is ready: `tokio::signal::ctrl_c()`, or the cancellation of

@@ -118,7 +118,7 @@ where
             end(&mut member.body, place, Left::Aborted, None);
             return Poll::Ready(());
         }
-        let polled = polled::poll(&place.crew, place.seat, context.waker(), || {
+        let polled = polled::poll(&place.crew, context.waker(), || {
             catch_unwind(AssertUnwindSafe(|| work(member.body.as_mut(), place, context)))
         });
         let (how, panic) = match polled {
@@ -160,7 +160,7 @@ where
     if matches!(*body, Body::Begin { .. })
         && let Replaced::Begin { work } = body.as_mut().project_replace(Body::Gone)
     {
-        let stop = Stop::of_member(Arc::clone(&place.crew), place.seat);
+        let stop = Stop::of(Arc::clone(&place.crew));
         body.set(Body::Run { future: work(stop) });
     }
     match body.project() {

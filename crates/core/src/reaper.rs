@@ -211,7 +211,6 @@ impl Reaper {
         let process = process::id();
         let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone(), process };
         let hold = Hold::on(&handle)?;
-        shared.lock().hold = Some(hold);
         thread::Builder::new().name("sundown-drop".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || drop_values(&shared, &handle)
@@ -220,6 +219,8 @@ impl Reaper {
         thread::Builder::new()
             .name("sundown-drive".to_owned())
             .spawn(move || runtime.drive(&shared))?;
+        // Only now: where a thread was refused the hold is dropped, and with it the closing thread.
+        owner.shared.lock().hold = Some(hold);
         Ok(Self { owner: Arc::new(owner) })
     }
 

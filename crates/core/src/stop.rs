@@ -3,7 +3,7 @@
 //! A loop that selects on a signal makes a new future in each turn, and the usual signals pay for
 //! that: `CancellationToken::cancelled()` enters and leaves a locked list every time. Here what is
 //! registered belongs to the handle and not to the future, and stays registered from turn to turn: a
-//! turn costs one load of a flag and one comparison of wakers.
+//! turn costs one load of a flag and one comparison of where it is polled.
 
 use std::{
     fmt,
@@ -39,9 +39,7 @@ use crate::{
 /// A clone may go to another task; each has its own place to be woken in.
 pub struct Stop {
     crew: Arc<Crew>,
-    /// The seat of the member that this signal was made for.
-    member: Seat,
-    /// A seat of its own, where it is polled by somebody else than that member's task.
+    /// A seat of its own, where it is not polled by a member of the crew.
     own: Seat,
     /// The waker that is registered there. Holding it keeps it from being mistaken for another that
     /// comes to the same address.
@@ -49,8 +47,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    pub(crate) const fn of_member(crew: Arc<Crew>, member: Seat) -> Self {
-        Self { crew, member, own: Seat::NOWHERE, registered: None }
+    pub(crate) const fn of(crew: Arc<Crew>) -> Self {
+        Self { crew, own: Seat::NOWHERE, registered: None }
     }
 
     /// Whether it is time to come to an end. One load.
@@ -101,7 +99,7 @@ impl Future for Stop {
             Some(registered) if registered.will_wake(waker) => Poll::Pending,
             // The member has left its waker before it polls what it does, and what was told before
             // that is seen here: both under the lock of its seat.
-            _ if polled::is(&self.crew, self.member, waker) => Poll::Pending,
+            _ if polled::is(&self.crew, waker) => Poll::Pending,
             _ => self.register(waker),
         }
     }
@@ -109,7 +107,7 @@ impl Future for Stop {
 
 impl Clone for Stop {
     fn clone(&self) -> Self {
-        Self::of_member(Arc::clone(&self.crew), self.member)
+        Self::of(Arc::clone(&self.crew))
     }
 }
 

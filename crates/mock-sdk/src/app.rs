@@ -56,6 +56,7 @@ use tokio::sync::watch;
 
 pub mod action;
 mod caches;
+mod exit;
 pub mod files;
 pub mod globals;
 pub mod held;

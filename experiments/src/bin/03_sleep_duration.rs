@@ -4,7 +4,7 @@
 //! project *rust-logout-issue* says why it should help: after the client was dropped, its tasks need
 //! time to complete before the runtime goes (claim A4).
 //!
-//! There are three places to wait in, and each is tried with no wait, and with longer ones up to a
+//! There are four places to wait in, and each is tried with no wait, and with longer ones up to a
 //! second:
 //!
 //! - **`drop-then-wait`** is the order of that project: drop the client, wait, shut the runtime down.
@@ -17,15 +17,20 @@
 //!   Dropped at once, the client outlives its drop in that task, which ends on a thread of the
 //!   runtime: clean. Dropped after a wait, the dropping thread is last: abort. Waiting longer makes
 //!   it *worse*, which is what makes the panic look like a race that needs just a little more time.
+//! - **`ui-frame`** has a user interface in it: a thread whose cache holds a clone, and which lets go
+//!   of it at its next frame, 50 ms after it was told to. The application waits, drops its own handle
+//!   *in a context*, and shuts down. If it waits for less than the frame, the thread of the user
+//!   interface is last, which has no context: abort. If it waits for more, the application is: clean.
+//!   This is the one place where waiting helps, and what helps is that another owner went first.
 //!
-//! The server's answer is given by the trial itself, in its place between the waits, so that who is
-//! last is never left to chance.
+//! The server's answer and the frame are given by the trial itself, each in its place between the
+//! waits, so that who is last is never left to chance.
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{cell::RefCell, process::ExitCode, sync::mpsc, thread, time::Duration};
 
 use experiments::{
     each_generation,
-    scene::{Scene, bare, guarded},
+    scene::{Kept, Scene, bare, guarded},
     warm_store,
 };
 use lab::{
@@ -33,7 +38,7 @@ use lab::{
     Outcome::{Aborted, Clean},
     Trial, TrialResult, always, control, cure, every, hazard,
 };
-use mock_sdk::store::Generation;
+use mock_sdk::store::{Generation, Store};
 use tokio::sync::oneshot;
 
 const NO_WAIT: Duration = Duration::ZERO;
@@ -44,6 +49,9 @@ const VERY_LONG: Duration = Duration::from_secs(1);
 /// How long after the start the server answers the client's first request.
 const ANSWER: Duration = Duration::from_millis(50);
 
+/// How long after it was told to the user interface lets go: at its next frame.
+const FRAME: Duration = Duration::from_millis(50);
+
 fn main() -> ExitCode {
     experiment().run()
 }
@@ -53,8 +61,9 @@ pub fn experiment() -> Experiment {
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("How long must one wait for the panic to stay away?")
         .hypothesis(
-            "No wait prevents it. Where a task of the client's own may be its last owner, waiting \
-             brings it on.",
+            "No wait prevents it by itself: it only decides who is the last owner. Where a task of \
+             the client's own would be, waiting brings the panic on; where a user interface would \
+             be, waiting until that has let go keeps it away.",
         )
         .variants(
             each_generation(
@@ -136,6 +145,28 @@ pub fn experiment() -> Experiment {
             .trials(5),
         )
         .variants(
+            each_generation(hazard, "ui-frame/0ms", always(Aborted), bare(ui_frame(NO_WAIT)))
+                .about("a user interface lets go at its next frame, the application at once")
+                .trials(10),
+        )
+        .variants(
+            each_generation(hazard, "ui-frame/10ms", always(Aborted), bare(ui_frame(SHORT)))
+                .about("the same, after a wait that ends before the frame")
+                .trials(10),
+        )
+        .variants(
+            each_generation(control, "ui-frame/100ms", always(Clean), bare(ui_frame(LONG)))
+                .about("the same, after a wait that the frame comes in")
+                .trials(10),
+        )
+        .variant(
+            control("old/ui-frame/1s", always(Clean), |trial| {
+                bare(ui_frame(VERY_LONG))(trial, Generation::Old)
+            })
+            .about("the same, after a very long wait")
+            .trials(5),
+        )
+        .variants(
             each_generation(
                 cure,
                 "kit/drop-then-wait/0ms",
@@ -200,6 +231,16 @@ pub fn experiment() -> Experiment {
             })
             .about("the same, with a very long wait")
             .trials(5),
+        )
+        .variants(
+            each_generation(cure, "kit/ui-frame/0ms", always(Clean), guarded(ui_frame(NO_WAIT)))
+                .about("session's handles in the user interface and in the application")
+                .trials(10),
+        )
+        .variants(
+            each_generation(cure, "kit/ui-frame/10ms", always(Clean), guarded(ui_frame(SHORT)))
+                .about("the same, after a wait that ends before the frame")
+                .trials(10),
         )
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")
         .supported_if(
@@ -268,6 +309,50 @@ fn init_task(wait: Duration) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
             runtime.block_on(starting)?;
             thread::sleep(wait - ANSWER);
             drop(store);
+        }
+        Ok(())
+    }
+}
+
+thread_local! {
+    /// What the user interface keeps for its next frame.
+    static CACHE: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) };
+}
+
+fn ui_frame(wait: Duration) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
+    move |scene| {
+        let (runtime, store) = scene.warm_store()?;
+
+        // A user interface: its thread has a cache, and does what it was told at its next frame.
+        let clone = store.clone();
+        let (next_frame, frames) = mpsc::channel::<()>();
+        let ui = thread::Builder::new().name("ui".to_owned()).spawn(move || {
+            CACHE.set(Some(clone));
+            let _it_is_time = frames.recv();
+            drop(CACHE.take());
+        })?;
+        let frame = || {
+            drop(next_frame);
+            ui.join().map_err(|_| "the user interface panicked")
+        };
+
+        // It has been told to let go. The application waits, with the frame before or behind that.
+        let shut_down = || {
+            let context = runtime.enter();
+            drop(store);
+            drop(context);
+            runtime.shutdown_background();
+        };
+        if wait < FRAME {
+            thread::sleep(wait);
+            shut_down();
+            thread::sleep(FRAME - wait);
+            frame()?;
+        } else {
+            thread::sleep(FRAME);
+            frame()?;
+            thread::sleep(wait - FRAME);
+            shut_down();
         }
         Ok(())
     }

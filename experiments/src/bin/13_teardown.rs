@@ -33,6 +33,10 @@ mod sleep_duration;
 mod last_owner;
 
 #[expect(dead_code, reason = "as above")]
+#[path = "05_oneshot_confirm.rs"]
+mod oneshot_confirm;
+
+#[expect(dead_code, reason = "as above")]
 #[path = "06_double_panic.rs"]
 mod double_panic;
 
@@ -109,6 +113,7 @@ fn main() -> ExitCode {
         // Who panics: whoever happens to be last.
         .variants(uncured("04", last_owner::experiment(), &["finished-task"]))
         .variants(cured("04", last_owner::experiment()))
+        .variants(cured("05", oneshot_confirm::experiment()))
         .variants(cured("06", double_panic::experiment()))
         // When: after `main`, too, where nothing can be entered or caught.
         .variants(uncured("07", thread_local::experiment(), &["enter-in-drop/touched-first"]))

@@ -112,18 +112,19 @@ fn keep_quiet_of_threads() {
 }
 
 /// The limit is on the threads of a user, however many those are already: so it goes up from one,
-/// until three more fit.
+/// until three more fit: it can run out of them in three places.
 fn threads_run_out() {
     keep_quiet_of_threads();
-    let mut back = 0;
-    for threads in 1..getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX) {
-        limit(Resource::Nproc, threads);
-        if closed_or_back() {
-            break;
-        }
-        back += 1;
-    }
-    assert!(back >= 3, "it ran out of threads {back} times, and can do so in three places");
+    let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
+    let closed_at = (1..maximum).find(|threads| {
+        limit(Resource::Nproc, *threads);
+        closed_or_back()
+    });
+    // Threads of one attempt may be about to end when the next begins, but are not left behind.
+    assert!(
+        closed_at.is_some_and(|threads| (4..1000).contains(&threads)),
+        "it needs three threads beside this one, and had them at a limit of {closed_at:?}"
+    );
 }
 
 /// A session that has its threads takes values, hands them over and keeps limits without any more of

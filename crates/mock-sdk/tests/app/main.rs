@@ -2,6 +2,7 @@
 //! by sleeping.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod exit;
 mod files;
 mod holding;
 mod setting;

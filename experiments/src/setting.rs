@@ -1,0 +1,260 @@
+//! An application with a homeserver and a user interface, as the experiments on logging out begin
+//! with it.
+
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
+
+use futures::executor::block_on;
+use mock_sdk::{
+    app::{
+        App, AppConfig, AppError,
+        action::Action,
+        held::{Held, Holding, NotHeld},
+        managed::ManagedApp,
+        requests::Request,
+        ui::UiThread,
+    },
+    client::{Client, Room, Timeline},
+    homeserver::{Endpoint, Homeserver},
+    sync::SyncService,
+};
+use state_machine::{config::RuntimePolicy, driver::Driver};
+use sundown::{limit::within, session::Session};
+use tokio::runtime::Handle;
+
+/// Who logs in, and with what.
+pub const USER: &str = "me";
+const PASSWORD: &str = "secret";
+
+/// The rooms there are.
+pub const ROOMS: [&str; 3] = ["!a:example.org", "!b:example.org", "!c:example.org"];
+
+/// A server with a user, and with something said in every room.
+///
+/// # Errors
+///
+/// Where it cannot be started.
+pub fn homeserver() -> Result<Homeserver, Box<dyn Error>> {
+    let server = Homeserver::start()?;
+    server.add_user(USER, PASSWORD);
+    for room in ROOMS {
+        server.say(room, "other", "hello");
+    }
+    Ok(server)
+}
+
+/// An application at a server, whose user interface runs on a thread of its own.
+#[derive(Debug)]
+pub struct Setting {
+    /// The server.
+    pub server: Homeserver,
+    /// The application.
+    pub app: App,
+    /// The thread of its user interface.
+    pub ui: UiThread,
+}
+
+impl Setting {
+    /// An application in which nobody is logged in, with everything it keeps below a directory.
+    ///
+    /// # Errors
+    ///
+    /// Where server or thread cannot be started.
+    pub fn start(
+        directory: &Path,
+        configure: impl FnOnce(&mut AppConfig),
+    ) -> Result<Self, Box<dyn Error>> {
+        let server = homeserver()?;
+        let mut config = AppConfig::new(&server.url(), directory);
+        config.connections_per_store = 2;
+        configure(&mut config);
+        let (app, event_loop) = App::new(config);
+        Ok(Self { server, app, ui: event_loop.spawn()? })
+    }
+
+    /// Logs in, and returns when the rooms are known. The calling task must be in the context of the
+    /// runtime that the client is to use, which then also runs the worker.
+    ///
+    /// # Errors
+    ///
+    /// Those of the application.
+    pub async fn log_in(&self) -> Result<(), AppError> {
+        let synced = self.server.count(Endpoint::Sync);
+        self.app.start_worker(&Handle::current());
+        self.app.log_in(USER, PASSWORD).await?;
+        // A second question is asked when the first answer has been written.
+        self.server.until(|server| server.count(Endpoint::Sync) >= synced + 2).await;
+        Ok(())
+    }
+
+    /// Opens every room, and returns when the user interface shows them.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no worker, or no user interface.
+    pub async fn open_rooms(&self) -> Result<(), Box<dyn Error>> {
+        for room in ROOMS {
+            self.app.request(Request::Open { room: room.to_owned() })?;
+        }
+        self.app.ui().screen().wait_for(|screen| screen.tabs.len() == ROOMS.len()).await?;
+        Ok(())
+    }
+
+    /// Ends it properly: whatever holds the client lets go of it, and then it is closed. The calling
+    /// task must be in a runtime's context.
+    ///
+    /// # Errors
+    ///
+    /// Where the user interface has panicked, or the client does not close.
+    pub async fn end(self) -> Result<(), Box<dyn Error>> {
+        let Self { server, app, ui } = self;
+        let globals = app.globals();
+        let client = globals.client.take();
+        drop((globals.sync_service.take(), globals.all_joined_rooms.take()));
+        app.expect_worker_end();
+        drop(globals.request_sender.take());
+        app.ui().clean_app_state().await?;
+        if let Some(client) = client {
+            client.close().await?;
+        }
+        app.ui().post(Action::Quit)?;
+        ui.join()?;
+        server.stop();
+        Ok(())
+    }
+}
+
+/// Has everything that an application gets from the SDK guarded by a session of the kit.
+#[derive(Clone, Debug)]
+pub struct InSession(pub Session);
+
+impl InSession {
+    /// A holding for [`AppConfig`].
+    #[must_use]
+    pub fn holding(session: &Session) -> Arc<dyn Holding> {
+        Arc::new(Self(session.clone()))
+    }
+
+    fn guard<T: Send + Sync + 'static>(&self, value: T) -> Result<Held<T>, NotHeld> {
+        match self.0.guard(value) {
+            Ok(handle) => Ok(Held::by(handle)),
+            Err(refused) => Err(NotHeld(refused.to_string().into())),
+        }
+    }
+}
+
+impl Holding for InSession {
+    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
+        self.guard(client)
+    }
+
+    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
+        self.guard(service)
+    }
+
+    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
+        self.guard(room)
+    }
+
+    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
+        self.guard(timeline)
+    }
+}
+
+/// Longer than anything takes that is not broken, and shorter than a trial may.
+pub const PLENTY: Duration = Duration::from_secs(8);
+
+/// An application that can log out by the state machine, in which somebody is logged in.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The server.
+    pub server: Arc<Homeserver>,
+    /// The application.
+    pub app: Arc<ManagedApp>,
+    /// The thread of its user interface.
+    pub ui: UiThread,
+    /// What the server knows the session by.
+    pub token: String,
+}
+
+impl LoggedIn {
+    /// Logs in at a server, with everything that is kept below a directory, and opens a room.
+    ///
+    /// # Errors
+    ///
+    /// Where the application cannot be started, or the server does not let it log in.
+    pub fn start(server: &Arc<Homeserver>, directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let (app, ui) = managed(server, directory)?;
+        let synced = server.count(Endpoint::Sync);
+        block_on(async {
+            app.log_in(USER, PASSWORD).await?;
+            server.until(|server| server.count(Endpoint::Sync) >= synced + 2).await;
+            app.app().request(Request::Open { room: ROOMS[0].to_owned() })?;
+            app.app().ui().screen().wait_for(|screen| screen.tabs.len() == 1).await?;
+            Ok::<_, Box<dyn Error>>(())
+        })?;
+        let client = app.app().globals().client.get().ok_or("there is no client")?;
+        let token = client.access_token().ok_or("there is no token")?;
+        Ok(Self { server: Arc::clone(server), app, ui, token })
+    }
+
+    /// A driver of its logout.
+    #[must_use]
+    pub fn driver(&self) -> Driver<ManagedApp> {
+        Driver::new(Arc::clone(&self.app), self.app.logout_config())
+    }
+
+    /// Whether the application asks the server what has happened: something happens, and it is looked
+    /// whether it asks for what comes after that. Where it does not, that takes a second.
+    #[must_use]
+    pub fn syncs(&self) -> bool {
+        syncs(&self.server)
+    }
+
+    /// Ends the application without a logout, as the end of the process does.
+    ///
+    /// # Errors
+    ///
+    /// Where the user interface panicked, or the runtime does not end.
+    pub fn end(self) -> Result<(), Box<dyn Error>> {
+        end(self.app, self.ui)
+    }
+}
+
+/// See [`LoggedIn::syncs`].
+#[must_use]
+pub fn syncs(server: &Homeserver) -> bool {
+    let asked = server.count(Endpoint::Sync);
+    server.say(ROOMS[0], "other", "are you there?");
+    let asks = server.until(|server| server.count(Endpoint::Sync) > asked);
+    block_on(within(Duration::from_secs(1), asks)).is_some()
+}
+
+/// An application that can log out, with its user interface, in which nobody is logged in.
+///
+/// # Errors
+///
+/// Where it cannot be started.
+pub fn managed(
+    server: &Homeserver,
+    directory: &Path,
+) -> Result<(Arc<ManagedApp>, UiThread), Box<dyn Error>> {
+    let mut config = AppConfig::new(&server.url(), directory);
+    config.connections_per_store = 2;
+    config.frame = Duration::from_millis(1);
+    let (app, event_loop) = ManagedApp::start(config, RuntimePolicy::Restart)?;
+    Ok((Arc::new(app), event_loop.spawn()?))
+}
+
+/// Ends an application without a logout, as the end of the process does.
+///
+/// # Errors
+///
+/// Where the user interface panicked, or the runtime does not end.
+pub fn end(app: Arc<ManagedApp>, ui: UiThread) -> Result<(), Box<dyn Error>> {
+    // Where it has ended before, it need not be told.
+    let _ = app.app().ui().post(Action::Quit);
+    ui.join()?;
+    app.app().expect_worker_end();
+    app.runtime().shutdown(PLENTY)?;
+    Ok(())
+}
