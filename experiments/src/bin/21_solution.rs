@@ -15,7 +15,14 @@
 #[path = "20_problem.rs"]
 mod problem;
 
-use std::{collections::BTreeMap, error::Error, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use experiments::{
     each_generation,
@@ -28,7 +35,7 @@ use lab::{
 };
 use mock_sdk::{
     app::{managed::ManagedApp, ui::Shown},
-    store::Generation,
+    store::{Generation, rusqlite::Connection},
 };
 use state_machine::{
     config::RuntimePolicy,
@@ -96,7 +103,7 @@ fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> T
     let (managed, event_loop) = ManagedApp::start(config(trial, &server, generation), policy)?;
     let managed = Arc::new(managed);
     act(managed.app(), event_loop, || {
-        let mut found = Found::default();
+        let mut found = Found::new();
         let mut user = User::new(&server, managed.app());
         log_in(&user, &managed)?;
         for cycle in 1..=CYCLES {
@@ -134,6 +141,9 @@ fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>, found: &mut Found) -> Res
         let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
         Committed::by(&client)?
     };
+    // What is looked for afterwards is there to be seen before.
+    let LeftOver { descriptors, logs } = LeftOver::look(managed.app())?;
+    found.seen_before &= descriptors > 0 && logs > 0;
     let driver = Driver::new(Arc::clone(managed), managed.logout_config());
     let report = soon("the logout", ManagedApp::log_out(&driver))??;
     for Passed { state, spent } in &report.passed {
@@ -144,8 +154,11 @@ fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>, found: &mut Found) -> Res
 }
 
 /// What was found after the logouts of a trial: of each number, the largest.
-#[derive(Default)]
 struct Found {
+    /// Before each logout there were descriptors and logs to be seen.
+    seen_before: bool,
+    /// A row that is taken away is missed.
+    missed: bool,
     left: LeftOver,
     rows_lost: u64,
     warnings: Vec<String>,
@@ -154,6 +167,18 @@ struct Found {
 }
 
 impl Found {
+    const fn new() -> Self {
+        Self {
+            seen_before: true,
+            missed: true,
+            left: LeftOver { descriptors: 0, logs: 0 },
+            rows_lost: 0,
+            warnings: Vec::new(),
+            in_all: Vec::new(),
+            by_state: BTreeMap::new(),
+        }
+    }
+
     fn look(
         &mut self,
         report: &LogoutReport,
@@ -163,7 +188,13 @@ impl Found {
         let LeftOver { descriptors, logs } = LeftOver::look(managed.app())?;
         self.left.descriptors = self.left.descriptors.max(descriptors);
         self.left.logs = self.left.logs.max(logs);
-        self.rows_lost = self.rows_lost.max(committed.lost()?);
+        let lost = committed.lost()?;
+        self.rows_lost = self.rows_lost.max(lost);
+        let database = newest(&managed.app().files().stores())?.join("state/store.sqlite3");
+        let place = "place = (SELECT max(place) FROM events)";
+        let taken = Connection::open(&database)?
+            .execute(&format!("DELETE FROM events WHERE {place}"), [])?;
+        self.missed &= taken == 1 && committed.lost()? == lost + 1;
         self.warnings.extend(report.warnings.iter().map(ToString::to_string));
         self.in_all.push(report.elapsed);
         for passed in &report.passed {
@@ -181,6 +212,10 @@ impl Found {
         for (state, spent) in self.by_state {
             trial.record(&state, median(spent));
         }
+        trial.record("seen_before", self.seen_before);
+        trial.record("missed_when_taken", self.missed);
+        trial.check("descriptors and logs are seen while there are some", self.seen_before);
+        trial.check("a row that is taken away is missed", self.missed);
         trial.check("no descriptor is left", self.left.descriptors == 0);
         trial.check("no log is left", self.left.logs == 0);
         trial.check("no row is lost", self.rows_lost == 0);
@@ -188,6 +223,15 @@ impl Found {
             trial.check(warning, false);
         }
     }
+}
+
+/// The stores of the newest login.
+fn newest(stores: &Path) -> Result<PathBuf, Failure> {
+    let mut logins = Vec::new();
+    for login in stores.read_dir()? {
+        logins.push(login?.path());
+    }
+    Ok(logins.into_iter().max().ok_or("there are no stores")?)
 }
 
 /// `in_closing_session`.

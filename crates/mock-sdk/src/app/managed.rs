@@ -1,6 +1,6 @@
 //! An application that can log out, as often as it likes: everything that holds the client is a
 //! handle of a session of the kit, the client runs on a runtime of the kit, and the logout is driven
-//! by the state machine, whose traits it implements ([`super::logout`]).
+//! by the state machine, whose traits it implements in `logout.rs`.
 //!
 //! It is the plain [`App`] with three things beside it: a session and a runtime for whoever is logged
 //! in, and the intent to log out, on disk.
