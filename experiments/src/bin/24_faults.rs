@@ -34,6 +34,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ExitCode, Stdio},
     sync::{Arc, Mutex, OnceLock, Weak},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -152,7 +153,10 @@ struct Case {
     app: Arc<ManagedApp>,
     token: String,
     directory: PathBuf,
+    moment: Moment,
     driver: OnceLock<Weak<Driver<Steps>>>,
+    /// A cancel that is still to come.
+    cancelling: Mutex<Option<JoinHandle<String>>>,
     /// What else was seen, to be judged when the run has ended.
     seen: Mutex<Vec<String>>,
 }
@@ -403,10 +407,12 @@ fn disturbances() -> Vec<Disturbance> {
             name: "ui/gone",
             about: "the user interface ends",
             disturb: |case| {
-                let mut screen = case.app.app().ui().screen();
+                let screen = case.app.app().ui().screen();
                 case.app.app().ui().post(Action::Quit)?;
                 // It is gone when nobody draws any more.
-                while block_on(screen.changed()).is_ok() {}
+                while screen.has_changed().is_ok() {
+                    thread::yield_now();
+                }
                 Ok(())
             },
             limits: as_they_are,
@@ -439,7 +445,7 @@ fn disturbances() -> Vec<Disturbance> {
                 // Taken before, by a process that waits to let go.
                 fs::write(case.directory.join("lock"), "")?;
                 while !case.directory.join("locked").exists() {
-                    std::thread::yield_now();
+                    thread::yield_now();
                 }
                 let message = Request::Send { room: ROOMS[0].to_owned(), body: "late".to_owned() };
                 // Where there is no channel any more nothing is stuck.
@@ -459,9 +465,24 @@ fn disturbances() -> Vec<Disturbance> {
             about: "the user wants the logout cancelled, from another thread, twice",
             disturb: |case| {
                 let driver = case.driver.get().and_then(Weak::upgrade).ok_or("no driver")?;
-                let cancel = || std::thread::scope(|scope| scope.spawn(|| driver.cancel()).join());
-                let told = (cancel().ok(), cancel().ok());
-                case.note(format!("{told:?}"));
+                let (server, moment) = (Arc::clone(&case.server), case.moment);
+                if moment == LoggingOut {
+                    // The server has done it when the cancel comes, and has not said so.
+                    server.fail_next(Endpoint::Logout, Fault::never().done_at_once());
+                }
+                let cancelling = thread::spawn(move || {
+                    if moment == LoggingOut {
+                        block_on(server.until(|server| server.count(Endpoint::Logout) > 0));
+                    }
+                    let (first, second) = (driver.cancel(), driver.cancel());
+                    format!("{first:?}, then {second:?}")
+                });
+                if moment == LoggingOut {
+                    // It cannot be waited for here: the request has still to leave.
+                    *case.cancelling.lock().map_err(|_| "it is lost")? = Some(cancelling);
+                } else {
+                    case.note(cancelling.join().map_err(|_| "the cancel panicked")?);
+                }
                 Ok(())
             },
             limits: as_they_are,
@@ -523,7 +544,7 @@ fn crossed(trial: &Trial<'_>, fault: &Disturbance) -> TrialResult {
         let locker = (fault.name == "storage/store-locked")
             .then(|| Locker::start(trial, &directory))
             .transpose()?;
-        let found = one_logout(trial, fault, moment, &directory, locker)?;
+        let found = one_logout(trial, fault, (moment, name), &directory, locker)?;
         trial.record(name, found.as_str());
         let declared = fault.ends.iter().find(|(up_to, _)| moment <= *up_to);
         let expected = declared.map(|(_, end)| *end).ok_or("a cell without an end")?;
@@ -535,7 +556,7 @@ fn crossed(trial: &Trial<'_>, fault: &Disturbance) -> TrialResult {
 fn one_logout(
     trial: &Trial<'_>,
     fault: &Disturbance,
-    moment: Moment,
+    (moment, name): (Moment, &str),
     directory: &Path,
     locker: Option<Locker>,
 ) -> Result<String, Box<dyn Error>> {
@@ -545,7 +566,9 @@ fn one_logout(
         app: Arc::clone(&app.app),
         token: app.token.clone(),
         directory: directory.to_owned(),
+        moment,
         driver: OnceLock::new(),
+        cancelling: Mutex::default(),
         seen: Mutex::default(),
     });
     match moment {
@@ -568,8 +591,12 @@ fn one_logout(
     }
     let ended = end_of(&block_on(driver.run()));
     trial.check("the mark is gone", !driver.is_under_way());
+    let cancelling = case.cancelling.lock().ok().and_then(|mut cancelling| cancelling.take());
+    if let Some(cancelling) = cancelling {
+        case.note(cancelling.join().map_err(|_| "the cancel panicked")?);
+    }
     for note in case.seen.lock().map(|seen| seen.clone()).unwrap_or_default() {
-        trial.record(&format!("told_in_{:?}", moment).to_lowercase(), note.as_str());
+        trial.record(&format!("{name}_told"), note.as_str());
         trial.check("nothing was allowed that must not be", !note.contains("not refused"));
     }
 
@@ -676,7 +703,7 @@ fn lock(arguments: &[String]) -> TrialResult {
     let [directory] = arguments else { return Err("in which directory?".into()) };
     let directory = Path::new(directory);
     while !directory.join("lock").exists() {
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     let lock = Connection::open(directory.join("stores/0001/state/store.sqlite3"))?;
     lock.busy_timeout(PLENTY)?;
@@ -751,12 +778,22 @@ impl Keeping {
 const LOGGING_OUT: &str = "logging out";
 const LOGGED_OUT: &str = "logged out";
 
-/// How long a logout takes, or a little longer.
-const LOGOUT_MICROS: u64 = 25_000;
+/// How long the answer to the logout request is on its way, when the server has done it.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
+
+/// How long a logout takes then, at most, unless the machine is busy; and its first part, where it is
+/// for a hazard to be caught.
+const LOGOUT_MICROS: u64 = 200_000;
+const FIRST_PART_MICROS: u64 = 60_000;
 
 fn killed(trial: &Trial<'_>, keeping: Keeping) -> TrialResult {
     let server = homeserver()?;
-    let moment = Duration::from_micros(trial.random().u64(0..LOGOUT_MICROS));
+    server.fail_always(Endpoint::Logout, Fault::delay(ON_ITS_WAY).done_at_once());
+    let until = match keeping {
+        Keeping::Everything => LOGOUT_MICROS,
+        _ => FIRST_PART_MICROS,
+    };
+    let moment = Duration::from_micros(trial.random().u64(0..until));
     let mut part = trial.part("logs-out")?;
     let mut child = part
         .args([&server.url(), keeping.word()])
@@ -764,6 +801,8 @@ fn killed(trial: &Trial<'_>, keeping: Keeping) -> TrialResult {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
+    // Not what the server says: when this is scheduled it may have forgotten the token.
+    let token = lines.next().ok_or("it has not logged in")??;
     let mut said = Vec::new();
     for line in lines.by_ref() {
         let line = line?;
@@ -772,7 +811,6 @@ fn killed(trial: &Trial<'_>, keeping: Keeping) -> TrialResult {
         }
         said.push(line);
     }
-    let token = server.tokens().pop().ok_or("it has not logged in")?;
     // A sleep would end at a turn of the clock.
     let since = Instant::now();
     while since.elapsed() < moment {
@@ -819,6 +857,7 @@ fn log_out(arguments: &[String]) -> TrialResult {
     block_on(app.log_in(USER, "secret"))?;
 
     let client = app.app().globals().client.get().ok_or("there is no client")?;
+    say(&client.access_token().ok_or("there is no token")?);
     let store = client.store().state.clone();
     let acknowledges_first = keeping == Keeping::RowsAfterTheirAcknowledgement.word();
     let (written, writes) = std::sync::mpsc::channel();
@@ -899,7 +938,7 @@ fn main() -> ExitCode {
         .variant(
             cure("killed/in-the-logout", always(Clean), |trial| killed(trial, Keeping::Everything))
                 .about("the process is killed at a random moment of the logout")
-                .trials(60),
+                .trials(200),
         )
         .variant(
             hazard("killed/without-intent", seen(Failed).allowing([Clean]), |trial| {
