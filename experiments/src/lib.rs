@@ -3,6 +3,8 @@
 //! Everything that an experiment is *about* stands in its own file. What is here is the part that
 //! is the same in all of them and never the question.
 
+pub mod faults;
+pub mod killed;
 pub mod pattern;
 pub mod probe;
 pub mod runtime_thread;

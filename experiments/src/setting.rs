@@ -4,6 +4,7 @@
 use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use futures::executor::block_on;
+use lab::Trial;
 use mock_sdk::{
     app::{
         App, AppConfig, AppError,
@@ -17,13 +18,17 @@ use mock_sdk::{
     homeserver::{Endpoint, Homeserver},
     sync::SyncService,
 };
-use state_machine::{config::RuntimePolicy, driver::Driver};
+use state_machine::{
+    config::{LogoutConfig, RuntimePolicy},
+    driver::Driver,
+};
 use sundown::{limit::within, session::Session};
 use tokio::runtime::Handle;
 
-/// Who logs in, and with what.
+/// Who logs in.
 pub const USER: &str = "me";
-const PASSWORD: &str = "secret";
+/// And with what.
+pub const PASSWORD: &str = "secret";
 
 /// The rooms there are.
 pub const ROOMS: [&str; 3] = ["!a:example.org", "!b:example.org", "!c:example.org"];
@@ -257,4 +262,28 @@ pub fn end(app: Arc<ManagedApp>, ui: UiThread) -> Result<(), Box<dyn Error>> {
     app.app().expect_worker_end();
     app.runtime().shutdown(PLENTY)?;
     Ok(())
+}
+
+/// Starts the application again, and says whether somebody is logged in: checked to be with a token
+/// that the server knows, and a sync service that runs, or else with a token that it does not know and
+/// nobody to log in.
+///
+/// # Errors
+///
+/// Where it does not start, or does not end.
+pub fn next_start(
+    trial: &Trial<'_>,
+    server: &Homeserver,
+    token: &str,
+    directory: &Path,
+) -> Result<&'static str, Box<dyn Error>> {
+    let (app, ui) = managed(server, directory)?;
+    let user = block_on(app.log_in_latest(&LogoutConfig::default()))?;
+    let (alive, kept) = (server.is_alive(token), app.app().files().latest_user_id()?.is_some());
+    trial.check("neither in between nor wrong", user.is_some() == alive && kept == alive);
+    if alive {
+        trial.check("who is logged in syncs after the next start", syncs(server));
+    }
+    end(app, ui)?;
+    Ok(if user.is_some() { "logged in" } else { "logged out" })
 }

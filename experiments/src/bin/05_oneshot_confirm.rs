@@ -58,10 +58,10 @@ const SAME_TIME: Duration = Duration::from_millis(90);
 /// How `clean_app_state` waits for the user interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    ForConfirm,
-    ForNothing,
-    ForSoLong(Duration),
-    ForConfirmAfterShutdown,
+    Confirmed,
+    Nothing,
+    SoLong(Duration),
+    ConfirmedLate,
 }
 
 /// What is different.
@@ -73,11 +73,11 @@ struct Way {
     tasks: bool,
 }
 
-const CONFIRMED: Way = Way { wait: Wait::ForConfirm, frame: FRAME, tasks: true };
-const COMMENTED_OUT: Way = Way { wait: Wait::ForNothing, ..CONFIRMED };
-const FOR_SO_LONG: Way = Way { wait: Wait::ForSoLong(SAME_TIME), ..CONFIRMED };
+const CONFIRMED: Way = Way { wait: Wait::Confirmed, frame: FRAME, tasks: true };
+const COMMENTED_OUT: Way = Way { wait: Wait::Nothing, ..CONFIRMED };
+const FOR_SO_LONG: Way = Way { wait: Wait::SoLong(SAME_TIME), ..CONFIRMED };
 const AT_ONCE: Way = Way { frame: Duration::ZERO, ..CONFIRMED };
-const CONFIRMED_LATE: Way = Way { wait: Wait::ForConfirmAfterShutdown, ..CONFIRMED };
+const CONFIRMED_LATE: Way = Way { wait: Wait::ConfirmedLate, ..CONFIRMED };
 const ALONE: Way = Way { tasks: false, ..CONFIRMED };
 
 fn main() -> ExitCode {
@@ -195,7 +195,7 @@ fn log_out_and_in(
     while alive.num_alive_tasks() > 0 {
         std::thread::yield_now();
     }
-    if way.wait == Wait::ForConfirmAfterShutdown {
+    if way.wait == Wait::ConfirmedLate {
         setting.app.ui().clean_app_state().wait_timeout(PLENTY)?;
     }
 
@@ -226,9 +226,9 @@ async fn clean_app_state(app: &App, wait: Wait) -> Result<(), Box<dyn Error>> {
     globals.ignored_users.take();
     globals.all_joined_rooms.take();
     match wait {
-        Wait::ForConfirm => app.ui().clean_app_state().await?,
-        Wait::ForSoLong(time) => tokio::time::sleep(time).await,
-        Wait::ForNothing | Wait::ForConfirmAfterShutdown => {}
+        Wait::Confirmed => app.ui().clean_app_state().await?,
+        Wait::SoLong(time) => tokio::time::sleep(time).await,
+        Wait::Nothing | Wait::ConfirmedLate => {}
     }
     Ok(())
 }

@@ -27,23 +27,24 @@
 //! one-in-a-million event even if only one trial in five shows it.
 
 use std::{
-    collections::BTreeSet,
     error::Error,
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ExitCode, Stdio},
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock},
+    thread,
     time::{Duration, Instant},
 };
 
 use experiments::{
+    faults::{Case, Disturbance, Moment, disturbances},
+    killed::{self, Keeping},
     runtime,
     runtime_thread::panic_quietly,
-    setting::{LoggedIn, PLENTY, ROOMS, Setting, USER, end, homeserver, managed, syncs},
+    setting::{LoggedIn, PLENTY, Setting, end, homeserver, managed, next_start},
     steps::Steps,
 };
-use futures::{FutureExt as _, executor::block_on};
+use futures::executor::block_on;
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
@@ -52,467 +53,98 @@ use lab::{
 use mock_sdk::{
     app::{
         App,
-        action::{Action, Confirmed},
-        managed::ManagedApp,
         requests::{Request, WorkerState},
-        ui::UiFault,
     },
-    homeserver::{Endpoint, Fault, Homeserver},
-    matrix_error::ErrorCode,
+    homeserver::{Endpoint, Fault},
     store::rusqlite::Connection,
 };
 use state_machine::{
     application::Failure,
-    config::LogoutConfig,
     driver::Driver,
     error::{LogoutError, RecoverableError},
     progress::LogoutReport,
-    transition::State,
 };
 
-/// A limit that something passes which never comes.
-const BRIEF: Duration = Duration::from_millis(250);
-
-/// When a fault comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Moment {
-    Before,
-    PreChecking,
-    StoppingSync,
-    RecordingIntent,
-    LoggingOut,
-    /// Of a logout that the server has not done.
-    AskingNotDone,
-    /// Of one that it has done.
-    AskingDone,
-    PointOfNoReturn,
-    ClosingTabs,
-    CleaningAppState,
-    ClosingSession,
-    ShuttingDownTasks,
-    RestartingRuntime,
-}
-
-use Moment::{
-    AskingDone, AskingNotDone, Before, CleaningAppState, ClosingSession, ClosingTabs, LoggingOut,
-    PointOfNoReturn, PreChecking, RecordingIntent, RestartingRuntime, ShuttingDownTasks,
-    StoppingSync,
-};
-
-impl Moment {
-    /// With the names that they are recorded under, in order.
-    const ALL: [(Self, &str); 13] = [
-        (Before, "01_before"),
-        (PreChecking, "02_pre_checking"),
-        (StoppingSync, "03_stopping_sync"),
-        (RecordingIntent, "04_recording_intent"),
-        (LoggingOut, "05_logging_out"),
-        (AskingNotDone, "06_asking_not_done"),
-        (AskingDone, "07_asking_done"),
-        (PointOfNoReturn, "08_point_of_no_return"),
-        (ClosingTabs, "09_closing_tabs"),
-        (CleaningAppState, "10_cleaning_app_state"),
-        (ClosingSession, "11_closing_session"),
-        (ShuttingDownTasks, "12_shutting_down_tasks"),
-        (RestartingRuntime, "13_restarting_runtime"),
-    ];
-
-    const fn state(self) -> State {
-        match self {
-            Before => State::Idle,
-            PreChecking => State::PreChecking,
-            StoppingSync => State::StoppingSyncService,
-            RecordingIntent => State::RecordingIntent,
-            LoggingOut => State::LoggingOutFromServer,
-            AskingNotDone | AskingDone => State::AskingServer,
-            PointOfNoReturn => State::PointOfNoReturn,
-            ClosingTabs => State::ClosingTabs,
-            CleaningAppState => State::CleaningAppState,
-            ClosingSession => State::ClosingSession,
-            ShuttingDownTasks => State::ShuttingDownTasks,
-            RestartingRuntime => State::RestartingRuntime,
-        }
-    }
-}
-
-/// A fault, what it does, and how a logout ends with it.
-struct Disturbance {
-    name: &'static str,
-    about: &'static str,
-    disturb: fn(&Case) -> Result<(), Box<dyn Error>>,
-    /// Limits that it makes something pass.
-    limits: fn(Moment, LogoutConfig) -> LogoutConfig,
-    /// The ends: each holds up to a moment, and from the one before it.
-    ends: &'static [(Moment, &'static str)],
-}
-
-/// One logout, as those see it who disturb it.
-struct Case {
-    server: Arc<Homeserver>,
-    app: Arc<ManagedApp>,
-    token: String,
-    directory: PathBuf,
-    driver: OnceLock<Weak<Driver<Steps>>>,
-    /// What else was seen, to be judged when the run has ended.
-    seen: Mutex<Vec<String>>,
-}
-
-const OUT: &str = "completed -> logged out";
-const NOT_DONE: &str = "not done -> logged in";
-const IN_DOUBT_IN: &str = "in doubt -> logged in";
-const IN_DOUBT_OUT: &str = "in doubt -> logged out";
-const CANCELLED: &str = "cancelled -> logged in";
-const TABS_AND_STATE: &str = "completed but CloseTabs CleanAppState -> logged out";
-const STATE: &str = "completed but CleanAppState -> logged out";
-
-const fn as_they_are(_: Moment, limits: LogoutConfig) -> LogoutConfig {
-    limits
-}
-
-/// A server that does not answer.
-fn server_is_silent(moment: Moment, limits: LogoutConfig) -> LogoutConfig {
-    if moment <= AskingDone {
-        return LogoutConfig { server: BRIEF, question: BRIEF, ..limits };
-    }
-    limits
-}
-
-/// A user interface that does not.
-fn ui_is_silent(moment: Moment, limits: LogoutConfig) -> LogoutConfig {
-    if moment <= CleaningAppState {
-        return LogoutConfig { tabs: BRIEF, app_state: BRIEF, ..limits };
-    }
-    limits
-}
-
-/// Work that does not end.
-fn work_is_stuck(moment: Moment, limits: LogoutConfig) -> LogoutConfig {
-    if moment <= CleaningAppState {
-        return LogoutConfig { session: 4 * BRIEF, tasks: 2 * BRIEF, ..limits };
-    }
-    limits
-}
-
-fn always_from_now_on(case: &Case, fault: &Fault) {
-    for endpoint in Endpoint::ALL {
-        case.server.fail_always(endpoint, fault.clone());
-    }
-}
-
-fn ui(case: &Case, fault: UiFault) {
-    case.app.app().ui().fail_next(Confirmed::CloseAllTabs, fault);
-    case.app.app().ui().fail_next(Confirmed::CleanAppState, fault);
-}
-
-/// Every fault.
-fn disturbances() -> Vec<Disturbance> {
-    vec![
-        Disturbance {
-            name: "server/token-invalidated",
-            about: "the server forgets the token by itself",
-            disturb: |case| {
-                case.server.forget_token(&case.token);
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[(RestartingRuntime, OUT)],
-        },
-        Disturbance {
-            name: "server/limit-exceeded",
-            about: "the server refuses everything as too much",
-            disturb: |case| {
-                always_from_now_on(case, &Fault::code(ErrorCode::LimitExceeded));
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[
-                (AskingNotDone, IN_DOUBT_IN),
-                (AskingDone, IN_DOUBT_OUT),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "server/refuses-once",
-            about: "the server refuses the logout as too much, and nothing else",
-            disturb: |case| {
-                case.server.fail_always(Endpoint::Logout, Fault::code(ErrorCode::LimitExceeded));
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[(AskingNotDone, NOT_DONE), (RestartingRuntime, OUT)],
-        },
-        Disturbance {
-            name: "server/status-502",
-            about: "a proxy answers for a server that has gone away",
-            disturb: |case| {
-                always_from_now_on(case, &Fault::status(502));
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[
-                (AskingNotDone, IN_DOUBT_IN),
-                (AskingDone, IN_DOUBT_OUT),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "server/malformed",
-            about: "the server does what it is asked, and its answers make no sense",
-            disturb: |case| {
-                always_from_now_on(case, &Fault::malformed());
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[
-                (LoggingOut, IN_DOUBT_OUT),
-                (AskingNotDone, IN_DOUBT_IN),
-                (AskingDone, IN_DOUBT_OUT),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "server/reset-mid-body",
-            about: "the server does what it is asked, and resets the connection",
-            disturb: |case| {
-                always_from_now_on(case, &Fault::reset_mid_body());
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[
-                (LoggingOut, IN_DOUBT_OUT),
-                (AskingNotDone, IN_DOUBT_IN),
-                (AskingDone, IN_DOUBT_OUT),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "server/never-answers",
-            about: "the server does nothing, and never answers",
-            disturb: |case| {
-                always_from_now_on(case, &Fault::never());
-                Ok(())
-            },
-            limits: server_is_silent,
-            ends: &[
-                (AskingNotDone, IN_DOUBT_IN),
-                (AskingDone, IN_DOUBT_OUT),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "server/answers-too-late",
-            about: "the logout is done at once, and answered when the client has given up",
-            disturb: |case| {
-                case.server.fail_always(Endpoint::Logout, Fault::never().done_at_once());
-                Ok(())
-            },
-            limits: server_is_silent,
-            // The second logout of `06` is never requested: the machine is asking already.
-            ends: &[(LoggingOut, OUT), (AskingNotDone, NOT_DONE), (RestartingRuntime, OUT)],
-        },
-        Disturbance {
-            name: "server/does-it-too-late",
-            about: "the logout is done when the client has given up and the server has denied it",
-            disturb: |case| {
-                case.server.fail_always(Endpoint::Logout, Fault::delay(4 * BRIEF));
-                Ok(())
-            },
-            limits: server_is_silent,
-            ends: &[
-                (LoggingOut, "not done -> logged out"),
-                (AskingNotDone, NOT_DONE),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "server/down",
-            about: "the server goes down, and comes back before the next start",
-            disturb: |case| {
-                case.server.go_down();
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[
-                (LoggingOut, "not sent -> logged in"),
-                (AskingNotDone, IN_DOUBT_IN),
-                (AskingDone, IN_DOUBT_OUT),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "ui/late",
-            about: "the user interface confirms late, and within the limit",
-            disturb: |case| {
-                ui(case, UiFault::Late(Duration::from_millis(50)));
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[(LoggingOut, OUT), (AskingNotDone, NOT_DONE), (RestartingRuntime, OUT)],
-        },
-        Disturbance {
-            name: "ui/twice",
-            about: "the user interface confirms twice",
-            disturb: |case| {
-                ui(case, UiFault::Twice);
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[(LoggingOut, OUT), (AskingNotDone, NOT_DONE), (RestartingRuntime, OUT)],
-        },
-        Disturbance {
-            name: "ui/silent",
-            about: "the user interface does it, and never says so",
-            disturb: |case| {
-                ui(case, UiFault::Silent);
-                Ok(())
-            },
-            limits: ui_is_silent,
-            ends: UI_FAILS,
-        },
-        Disturbance {
-            name: "ui/never",
-            about: "the user interface neither does it nor says so",
-            disturb: |case| {
-                ui(case, UiFault::Never);
-                Ok(())
-            },
-            limits: ui_is_silent,
-            ends: UI_FAILS,
-        },
-        Disturbance {
-            name: "ui/abandoned",
-            about: "the user interface says that it will not",
-            disturb: |case| {
-                ui(case, UiFault::Abandoned);
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: UI_FAILS,
-        },
-        Disturbance {
-            name: "ui/after-give-up",
-            about: "the user interface does it when nobody waits any more",
-            disturb: |case| {
-                ui(case, UiFault::AfterGiveUp);
-                Ok(())
-            },
-            limits: ui_is_silent,
-            ends: UI_FAILS,
-        },
-        Disturbance {
-            name: "ui/gone",
-            about: "the user interface ends",
-            disturb: |case| {
-                let mut screen = case.app.app().ui().screen();
-                case.app.app().ui().post(Action::Quit)?;
-                // It is gone when nobody draws any more.
-                while block_on(screen.changed()).is_ok() {}
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: UI_FAILS,
-        },
-        Disturbance {
-            name: "storage/user-id-stays",
-            about: "the latest user id cannot be deleted, until the next start",
-            disturb: |case| {
-                let path = case.app.app().files().latest_user_id_path();
-                // Gone already after the point of no return: then there is nothing to disturb.
-                if path.exists() {
-                    fs::rename(&path, path.with_extension("kept"))?;
-                    fs::create_dir_all(path.join("in the way"))?;
-                }
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[
-                (LoggingOut, USER_ID),
-                (AskingNotDone, NOT_DONE),
-                (PointOfNoReturn, USER_ID),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "storage/store-locked",
-            about: "another process has locked a store that a message is to be written to",
-            disturb: |case| {
-                // Taken before, by a process that waits to let go.
-                fs::write(case.directory.join("lock"), "")?;
-                while !case.directory.join("locked").exists() {
-                    std::thread::yield_now();
-                }
-                let message = Request::Send { room: ROOMS[0].to_owned(), body: "late".to_owned() };
-                // Where there is no channel any more nothing is stuck.
-                let _ = case.app.app().request(message);
-                Ok(())
-            },
-            limits: work_is_stuck,
-            ends: &[
-                (LoggingOut, STUCK),
-                (AskingNotDone, NOT_DONE),
-                (CleaningAppState, STUCK),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "user/cancels",
-            about: "the user wants the logout cancelled, from another thread, twice",
-            disturb: |case| {
-                let driver = case.driver.get().and_then(Weak::upgrade).ok_or("no driver")?;
-                let cancel = || std::thread::scope(|scope| scope.spawn(|| driver.cancel()).join());
-                let told = (cancel().ok(), cancel().ok());
-                case.note(format!("{told:?}"));
-                Ok(())
-            },
-            limits: as_they_are,
-            // Before the run there is nothing to cancel; in the request the server is asked.
-            ends: &[
-                (Before, OUT),
-                (RecordingIntent, CANCELLED),
-                (LoggingOut, OUT),
-                (AskingNotDone, CANCELLED),
-                (RestartingRuntime, OUT),
-            ],
-        },
-        Disturbance {
-            name: "user/logs-out-twice",
-            about: "the user wants a second logout meanwhile",
-            disturb: |case| {
-                let driver = case.driver.get().and_then(Weak::upgrade).ok_or("no driver")?;
-                if !driver.is_under_way() {
-                    return Ok(());
-                }
-                let refused = matches!(
-                    driver.run().now_or_never(),
-                    Some(Err(LogoutError::Recoverable { cause: RecoverableError::UnderWay, .. }))
-                );
-                if !refused {
-                    case.note("the second logout was not refused".to_owned());
-                }
-                Ok(())
-            },
-            limits: as_they_are,
-            ends: &[(LoggingOut, OUT), (AskingNotDone, NOT_DONE), (RestartingRuntime, OUT)],
-        },
-    ]
-}
-
-const UI_FAILS: &[(Moment, &str)] = &[
-    (LoggingOut, TABS_AND_STATE),
-    (AskingNotDone, NOT_DONE),
-    (ClosingTabs, TABS_AND_STATE),
-    (CleaningAppState, STATE),
-    (RestartingRuntime, OUT),
-];
-const USER_ID: &str = "completed but DeleteLatestUserId -> logged out";
-const STUCK: &str = "unrecoverable -> logged out";
-
-impl Case {
-    fn note(&self, what: String) {
-        if let Ok(mut seen) = self.seen.lock() {
-            seen.push(what);
-        }
-    }
+fn main() -> ExitCode {
+    let table = disturbances().into_iter().map(|fault| -> Variant {
+        let (name, about) = (fault.name, fault.about);
+        cure(name, always(Clean), move |trial| crossed(trial, &fault))
+            .about(about)
+            .trials(5)
+            .deadline(Duration::from_secs(90))
+    });
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("How does a logout end when something goes wrong in the middle of it?")
+        .hypothesis(
+            "In an end that is declared beforehand, whatever goes wrong and whenever; and the next \
+             start finds the user logged in with a token that the server knows, or logged out.",
+        )
+        .variants(table)
+        .variant(
+            cure("not-logged-in", always(Clean), not_logged_in)
+                .about("a logout while nobody is logged in"),
+        )
+        .variant(
+            hazard("worker/channel-closed", always(Failed), |trial| {
+                worker(trial, WorkerEnds::ChannelClosed)
+            })
+            .about("the request channel is closed, as in the write-up"),
+        )
+        .variant(
+            control("worker/fails", always(Clean), |trial| worker(trial, WorkerEnds::Fails))
+                .about("the worker fails"),
+        )
+        .variant(
+            cure("worker/announced", always(Clean), |trial| worker(trial, WorkerEnds::Announced))
+                .about("the request channel is closed, which was announced"),
+        )
+        .variant(
+            cure("killed/in-the-logout", always(Clean), |trial| killed::killed(trial, Keeping::Everything))
+                .about("the process is killed at a random moment of the logout")
+                .trials(200),
+        )
+        .variant(
+            hazard("killed/without-intent", seen(Failed).allowing([Clean]), |trial| {
+                killed::killed(trial, Keeping::NoIntent)
+            })
+            .about("the same, and the intent to log out is not on disk")
+            .trials(60),
+        )
+        .variant(
+            hazard("killed/uncommitted", seen(Failed).allowing([Clean]), |trial| {
+                killed::killed(trial, Keeping::RowsAfterTheirAcknowledgement)
+            })
+            .about("the same, and rows are acknowledged before their commit")
+            .trials(60),
+        )
+        .part("locker", lock)
+        .part(killed::PART, killed::log_out)
+        .claim(
+            "B6",
+            "An invalidated token counts as logged out; before the point of no return everything can \
+             be undone.",
+        )
+        .supported_if(
+            every("server/token-invalidated").is(always(Clean))
+                & every("server/refuses-once").is(always(Clean))
+                & every("user/cancels").is(always(Clean)),
+        )
+        .refuted_if(
+            !every("server/token-invalidated").is(always(Clean))
+                | !every("server/refuses-once").is(always(Clean))
+                | !every("user/cancels").is(always(Clean)),
+        )
+        .claim(
+            "B7",
+            "Closing the request channel ends the worker, and the monitor reports it as unexpected.",
+        )
+        .supported_if(
+            every("worker/channel-closed").observed("reported").always_reads("true")
+                & every("worker/announced").observed("reported").always_reads("false")
+                & every("worker/fails").observed("reported").always_reads("true"),
+        )
+        .refuted_if(every("worker/channel-closed").observed("reported").always_reads("false"))
+        .run()
 }
 
 /// Every moment of one fault.
@@ -523,7 +155,7 @@ fn crossed(trial: &Trial<'_>, fault: &Disturbance) -> TrialResult {
         let locker = (fault.name == "storage/store-locked")
             .then(|| Locker::start(trial, &directory))
             .transpose()?;
-        let found = one_logout(trial, fault, moment, &directory, locker)?;
+        let found = one_logout(trial, fault, (moment, name), &directory, locker)?;
         trial.record(name, found.as_str());
         let declared = fault.ends.iter().find(|(up_to, _)| moment <= *up_to);
         let expected = declared.map(|(_, end)| *end).ok_or("a cell without an end")?;
@@ -535,7 +167,7 @@ fn crossed(trial: &Trial<'_>, fault: &Disturbance) -> TrialResult {
 fn one_logout(
     trial: &Trial<'_>,
     fault: &Disturbance,
-    moment: Moment,
+    (moment, name): (Moment, &str),
     directory: &Path,
     locker: Option<Locker>,
 ) -> Result<String, Box<dyn Error>> {
@@ -545,12 +177,14 @@ fn one_logout(
         app: Arc::clone(&app.app),
         token: app.token.clone(),
         directory: directory.to_owned(),
+        moment,
         driver: OnceLock::new(),
+        cancelling: Mutex::default(),
         seen: Mutex::default(),
     });
     match moment {
-        AskingDone => app.server.fail_next(Endpoint::Logout, Fault::reset_mid_body()),
-        AskingNotDone => app.server.fail_next(Endpoint::Logout, Fault::status(502)),
+        Moment::AskingDone => app.server.fail_next(Endpoint::Logout, Fault::reset_mid_body()),
+        Moment::AskingNotDone => app.server.fail_next(Endpoint::Logout, Fault::status(502)),
         _ => {}
     }
     let steps = Steps::of(Arc::clone(&app.app), {
@@ -563,20 +197,24 @@ fn one_logout(
     let limits = (fault.limits)(moment, app.app.logout_config());
     let driver = Arc::new(Driver::new(steps, limits));
     let _ = case.driver.set(Arc::downgrade(&driver));
-    if moment == Before {
+    if moment == Moment::Before {
         (fault.disturb)(&case)?;
     }
     let ended = end_of(&block_on(driver.run()));
     trial.check("the mark is gone", !driver.is_under_way());
+    let cancelling = case.cancelling.lock().ok().and_then(|mut cancelling| cancelling.take());
+    if let Some(cancelling) = cancelling {
+        case.note(cancelling.join().map_err(|_| "the cancel panicked")?);
+    }
     for note in case.seen.lock().map(|seen| seen.clone()).unwrap_or_default() {
-        trial.record(&format!("told_in_{:?}", moment).to_lowercase(), note.as_str());
+        trial.record(&format!("{name}_told"), note.as_str());
         trial.check("nothing was allowed that must not be", !note.contains("not refused"));
     }
 
     // Everything is in order again.
     app.server.heal();
     app.server.come_back()?;
-    if fault.name == "server/does-it-too-late" && moment <= LoggingOut {
+    if fault.name == "server/does-it-too-late" && moment <= Moment::LoggingOut {
         block_on(app.server.until(|server| !server.is_alive(&app.token)));
     }
     let user_id = app.app.app().files().latest_user_id_path();
@@ -636,24 +274,6 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
     }
 }
 
-/// Starts the application again, and says whether somebody is logged in.
-fn next_start(
-    trial: &Trial<'_>,
-    server: &Homeserver,
-    token: &str,
-    directory: &Path,
-) -> Result<&'static str, Box<dyn Error>> {
-    let (app, ui) = managed(server, directory)?;
-    let user = block_on(app.log_in_latest(&LogoutConfig::default()))?;
-    let (alive, kept) = (server.is_alive(token), app.app().files().latest_user_id()?.is_some());
-    trial.check("neither in between nor wrong", user.is_some() == alive && kept == alive);
-    if alive {
-        trial.check("who is logged in syncs after the next start", syncs(server));
-    }
-    end(app, ui)?;
-    Ok(if user.is_some() { "logged in" } else { "logged out" })
-}
-
 /// Another process, which locks a store when it is told to, until it is killed.
 struct Locker(Child);
 
@@ -676,7 +296,7 @@ fn lock(arguments: &[String]) -> TrialResult {
     let [directory] = arguments else { return Err("in which directory?".into()) };
     let directory = Path::new(directory);
     while !directory.join("lock").exists() {
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     let lock = Connection::open(directory.join("stores/0001/state/store.sqlite3"))?;
     lock.busy_timeout(PLENTY)?;
@@ -727,220 +347,4 @@ fn worker(trial: &Trial<'_>, how: WorkerEnds) -> TrialResult {
         trial.check("what is reported is a failure, and the other way round", reported == failed);
         setting.end().await
     })
-}
-
-/// How the process that is killed behaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keeping {
-    Everything,
-    RowsAfterTheirAcknowledgement,
-    NoIntent,
-}
-
-impl Keeping {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Everything => "everything",
-            Self::RowsAfterTheirAcknowledgement => "rows-late",
-            Self::NoIntent => "no-intent",
-        }
-    }
-}
-
-/// What the process says when it begins to log out, and when it has.
-const LOGGING_OUT: &str = "logging out";
-const LOGGED_OUT: &str = "logged out";
-
-/// How long a logout takes, or a little longer.
-const LOGOUT_MICROS: u64 = 25_000;
-
-fn killed(trial: &Trial<'_>, keeping: Keeping) -> TrialResult {
-    let server = homeserver()?;
-    let moment = Duration::from_micros(trial.random().u64(0..LOGOUT_MICROS));
-    let mut part = trial.part("logs-out")?;
-    let mut child = part
-        .args([&server.url(), keeping.word()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
-    let mut said = Vec::new();
-    for line in lines.by_ref() {
-        let line = line?;
-        if line == LOGGING_OUT {
-            break;
-        }
-        said.push(line);
-    }
-    let token = server.tokens().pop().ok_or("it has not logged in")?;
-    // A sleep would end at a turn of the clock.
-    let since = Instant::now();
-    while since.elapsed() < moment {
-        std::hint::spin_loop();
-    }
-    child.kill()?;
-    let ended = child.wait()?;
-    trial.check("it was killed", ended.code().is_none());
-    said.extend(lines.map_while(Result::ok));
-    let came_to_its_end = said.iter().any(|line| line == LOGGED_OUT);
-    said.retain(|line| line != LOGGED_OUT);
-
-    let stored = rows(trial.directory())?;
-    let lost = said.iter().filter(|row| !stored.contains(*row)).count();
-    trial.record("rows_acknowledged", said.len());
-    trial.record("rows_lost", lost);
-    trial.record("had_ended", came_to_its_end);
-    trial.check("something was acknowledged", !said.is_empty());
-    trial.check("no acknowledged row is lost", lost == 0);
-    let found = next_start(trial, &server, &token, trial.directory())?;
-    trial.record("next_start", found);
-    Ok(())
-}
-
-/// What is queued.
-fn rows(directory: &Path) -> Result<BTreeSet<String>, Box<dyn Error>> {
-    let state = Connection::open(directory.join("stores/0001/state/store.sqlite3"))?;
-    let mut query = state.prepare("SELECT body FROM outbox")?;
-    let rows = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(rows)
-}
-
-/// The process that is killed: logs in, queues messages without a pause, and logs out meanwhile. What
-/// it queues nobody sends: the server refuses that for now.
-fn log_out(arguments: &[String]) -> TrialResult {
-    let [server, keeping] = arguments else { return Err("where, and keeping what?".into()) };
-    let mut config = mock_sdk::app::AppConfig::new(server, Path::new("."));
-    config.connections_per_store = 2;
-    config.background_tasks = false;
-    config.frame = Duration::from_millis(1);
-    let policy = state_machine::config::RuntimePolicy::Restart;
-    let (app, event_loop) = ManagedApp::start(config, policy)?;
-    let (app, _ui) = (Arc::new(app), event_loop.spawn()?);
-    block_on(app.log_in(USER, "secret"))?;
-
-    let client = app.app().globals().client.get().ok_or("there is no client")?;
-    let store = client.store().state.clone();
-    let acknowledges_first = keeping == Keeping::RowsAfterTheirAcknowledgement.word();
-    let (written, writes) = std::sync::mpsc::channel();
-    drop(app.runtime().spawn("rows", move |stop| async move {
-        for number in 0_u32.. {
-            let row = format!("row {number}");
-            if acknowledges_first {
-                say(&row);
-            }
-            if stop.is_raised() || store.enqueue(ROOMS[0], row.clone()).await.is_err() {
-                break;
-            }
-            if !acknowledges_first {
-                say(&row);
-            }
-            let _ = written.send(());
-        }
-    })?);
-    drop(client);
-    writes.iter().take(10).for_each(drop);
-
-    let forgetful = keeping == Keeping::NoIntent.word();
-    let intent = app.app().files().stores().with_file_name("logout_intent");
-    let steps = Steps::of(Arc::clone(&app), move |state| {
-        if forgetful && state == State::LoggingOutFromServer {
-            fs::remove_file(&intent)?;
-        }
-        Ok(())
-    });
-    let driver = Driver::new(steps, app.logout_config());
-    say(LOGGING_OUT);
-    let ended = block_on(driver.run());
-    say(LOGGED_OUT);
-    ended?;
-    // It does not leave by itself.
-    let _ = std::io::stdin().lines().next();
-    Err("nobody killed it".into())
-}
-
-/// One write, so that lines do not mix. Where nobody reads, nobody is promised anything.
-fn say(line: &str) {
-    let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
-}
-
-fn main() -> ExitCode {
-    let table = disturbances().into_iter().map(|fault| -> Variant {
-        let (name, about) = (fault.name, fault.about);
-        cure(name, always(Clean), move |trial| crossed(trial, &fault))
-            .about(about)
-            .trials(5)
-            .deadline(Duration::from_secs(90))
-    });
-    Experiment::new(env!("CARGO_BIN_NAME"))
-        .question("How does a logout end when something goes wrong in the middle of it?")
-        .hypothesis(
-            "In an end that is declared beforehand, whatever goes wrong and whenever; and the next \
-             start finds the user logged in with a token that the server knows, or logged out.",
-        )
-        .variants(table)
-        .variant(
-            cure("not-logged-in", always(Clean), not_logged_in)
-                .about("a logout while nobody is logged in"),
-        )
-        .variant(
-            hazard("worker/channel-closed", always(Failed), |trial| {
-                worker(trial, WorkerEnds::ChannelClosed)
-            })
-            .about("the request channel is closed, as in the write-up"),
-        )
-        .variant(
-            control("worker/fails", always(Clean), |trial| worker(trial, WorkerEnds::Fails))
-                .about("the worker fails"),
-        )
-        .variant(
-            cure("worker/announced", always(Clean), |trial| worker(trial, WorkerEnds::Announced))
-                .about("the request channel is closed, which was announced"),
-        )
-        .variant(
-            cure("killed/in-the-logout", always(Clean), |trial| killed(trial, Keeping::Everything))
-                .about("the process is killed at a random moment of the logout")
-                .trials(60),
-        )
-        .variant(
-            hazard("killed/without-intent", seen(Failed).allowing([Clean]), |trial| {
-                killed(trial, Keeping::NoIntent)
-            })
-            .about("the same, and the intent to log out is not on disk")
-            .trials(60),
-        )
-        .variant(
-            hazard("killed/uncommitted", seen(Failed).allowing([Clean]), |trial| {
-                killed(trial, Keeping::RowsAfterTheirAcknowledgement)
-            })
-            .about("the same, and rows are acknowledged before their commit")
-            .trials(60),
-        )
-        .part("locker", lock)
-        .part("logs-out", log_out)
-        .claim(
-            "B6",
-            "An invalidated token counts as logged out; before the point of no return everything can \
-             be undone.",
-        )
-        .supported_if(
-            every("server/token-invalidated").is(always(Clean))
-                & every("server/refuses-once").is(always(Clean))
-                & every("user/cancels").is(always(Clean)),
-        )
-        .refuted_if(
-            !every("server/token-invalidated").is(always(Clean))
-                | !every("server/refuses-once").is(always(Clean))
-                | !every("user/cancels").is(always(Clean)),
-        )
-        .claim(
-            "B7",
-            "Closing the request channel ends the worker, and the monitor reports it as unexpected.",
-        )
-        .supported_if(
-            every("worker/channel-closed").observed("reported").always_reads("true")
-                & every("worker/announced").observed("reported").always_reads("false")
-                & every("worker/fails").observed("reported").always_reads("true"),
-        )
-        .refuted_if(every("worker/channel-closed").observed("reported").always_reads("false"))
-        .run()
 }
