@@ -187,7 +187,7 @@ fn a_pool_that_dies_without_context_is_explained_in_three_lines() -> TestResult 
 fn the_connection_and_what_it_died_with_are_named_where_there_is_a_backtrace() -> TestResult {
     for generation in Generation::ALL {
         let said = said(generation, "1")?;
-        let words = "sundown: `SyncWrapper<Connection>` (in `Store`) was dropped on thread `child`";
+        let words = "sundown: `SyncWrapper<Counted>` (in `Store`) was dropped on thread `child`";
         assert!(said.contains(words), "{said}");
     }
     Ok(())
