@@ -217,6 +217,11 @@ fn one_logout(
     if fault.name == "server/does-it-too-late" && moment <= Moment::LoggingOut {
         block_on(app.server.until(|server| !server.is_alive(&app.token)));
     }
+    if fault.name == "server/never-answers" {
+        // Whoever still waits for an answer is told that there will be none.
+        app.server.go_down();
+        app.server.come_back()?;
+    }
     let user_id = app.app.app().files().latest_user_id_path();
     if user_id.is_dir() {
         fs::remove_dir_all(&user_id)?;
