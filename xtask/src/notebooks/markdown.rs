@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, Role, VariantResult};
 
-use super::committed::Record;
+use super::{committed::Record, ledger, links};
 use crate::{figures, results::Meta, workspace::Source};
 
 /// The block under "Result".
@@ -26,8 +26,10 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
     for claim in &result.claims {
-        let _ =
-            writeln!(text, "| {} | {} | **{}** |", claim.id, cell(&claim.statement), claim.verdict);
+        // What is ours is in no ledger of others' claims.
+        let id =
+            if claim.id == ledger::OUR_OWN { claim.id.clone() } else { links::to_claim(&claim.id) };
+        let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
     }
     text.push('\n');
 }
@@ -149,7 +151,7 @@ fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source
     let _ = writeln!(
         text,
         "*{trials} trials in {} on {day}, seed {}: {}, {} {}, {}; {}. \
-         Source: [{binary}.rs](../../experiments/src/bin/{binary}.rs)*",
+         Source: `experiments/src/bin/{binary}.rs`*",
         figures::seconds(experiment.seconds),
         experiment.seed,
         meta.rustc,
@@ -168,7 +170,7 @@ fn versions(meta: &Meta) -> String {
 }
 
 /// Text in a table's cell.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     plain(text).replace('|', "\\|")
 }
 
