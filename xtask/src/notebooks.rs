@@ -1,5 +1,6 @@
 //! `cargo xtask notebooks`: writes the notebook's figures from results, or checks that they agree.
 
+mod bench;
 mod block;
 mod check;
 mod committed;
@@ -9,6 +10,7 @@ mod ledger;
 mod links;
 mod markdown;
 mod page;
+mod plots;
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
@@ -174,6 +176,16 @@ impl Notebook<'_> {
         if let Some(record) = records.get(excerpt::BINARY) {
             let path = excerpt::path(self.workspace);
             self.fill(path, String::new, |page| excerpt::written(page, record), &mut changed)?;
+        }
+
+        let figures = bench::read(self.workspace)?;
+        if !figures.is_empty() {
+            let path = bench::path(self.workspace);
+            self.fill(path, String::new, |page| bench::written(page, &figures), &mut changed)?;
+        }
+        for plot in plots::all(records, &figures)? {
+            let path = plots::folder(self.workspace).join(plot.name);
+            self.put(path, &plot.svg, &mut changed)?;
         }
         Ok(changed)
     }

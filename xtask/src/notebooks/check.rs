@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
+    bench,
     block::BlockError,
     committed::{Committed, Record},
     contents, excerpt,
     ledger::{self, Ledger},
-    links, page,
+    links, page, plots,
 };
 use crate::{
     failure::Failure,
@@ -49,6 +50,7 @@ pub fn disagreements(workspace: &Workspace, sources: &[Source]) -> Result<Vec<St
     check.contents(sources);
     check.ledger(sources, &records);
     check.excerpt(&records);
+    check.figures(&records)?;
     check.orphans(sources)?;
     check.links()?;
     Ok(check.lines)
@@ -144,6 +146,21 @@ impl Check<'_> {
             Err(_) => self.say(&path, "there is no README", "write one"),
             Ok(readme) => self.block(&path, &readme, excerpt::written(&readme, record)),
         }
+    }
+
+    /// The figures of the benches, and the pictures.
+    fn figures(&mut self, records: &BTreeMap<String, Record>) -> Result<(), Failure> {
+        let figures = bench::read(self.workspace)?;
+        let path = bench::path(self.workspace);
+        if let Ok(page) = fs::read_to_string(&path) {
+            self.block(&path, &page, bench::written(&page, &figures));
+        }
+        let plots = plots::all(records, &figures)?;
+        let folder = plots::folder(self.workspace);
+        for (path, what) in plots::wrong(&folder, &workspace::names(&folder)?, &plots) {
+            self.say(&path, what, WRITE);
+        }
+        Ok(())
     }
 
     /// A page that should be as it would be written.

@@ -265,7 +265,9 @@ fn shown(verdicts: &Verdicts, sources: &[Source]) -> String {
     }
     let mut parts: Vec<_> = by_verdict
         .iter()
-        .map(|(verdict, experiments)| format!("**{verdict}** by {}", experiments.join(" and ")))
+        .map(|(verdict, experiments)| {
+            format!("**{verdict}** by&nbsp;{}", experiments.join(" and&nbsp;"))
+        })
         .collect();
     // Whichever came first comes first.
     parts.sort_by_key(|part| part.find('[').map(|at| part.get(at..).map(str::to_owned)));

@@ -2,10 +2,14 @@
 
 use std::fs;
 
-use crate::fixture::{SITE, Workspace, drop_context, sleep_duration};
+use lab::{Outcome, Role, Verdict, results::ClaimResult};
+
+use crate::fixture::{SITE, Workspace, drop_context, sleep_duration, variant};
 
 const PAGE: &str = "docs/src/01-drop-context.md";
 const RESULTS: &str = "docs/results/01_drop_context.json";
+const CLAIMS: &str = "docs/claims.toml";
+const LEDGER: &str = "docs/src/claims.md";
 const SNAPSHOT: &str = "experiments/snapshots/01_drop_context.snap";
 
 /// A workspace whose notebook is complete: written, with prose where prose was missing.
@@ -32,14 +36,14 @@ fn a_page_is_written_with_all_that_was_found() {
     for words in [
         "## Question\n\n<!-- question:begin -->\n\nWhat does drop-context do?\n",
         "The hypothesis is **supported**.",
-        "| A2 | the panic comes from tasks that still run | **refuted** |",
+        "| [A2](claims.md#a2) | the panic comes from tasks that still run | **refuted** |",
         "| hazard | `old/outside-alive` | the last owner goes \\| outside | always aborted | \
          20 of 20 | 84–100 % |",
         "| `old/inside-alive` | elapsed | 1.50 · 1.50 · 1.50 ms |",
         &format!("- `{SITE}` in `old/outside-alive`"),
         "40 trials in 1.5 s",
         "deadpool 0.12.3, tokio 1.54.0",
-        "(../../experiments/src/bin/01_drop_context.rs)",
+        "`experiments/src/bin/01_drop_context.rs`",
     ] {
         assert!(page.contains(words), "no {words:?} in\n{page}");
     }
@@ -47,6 +51,57 @@ fn a_page_is_written_with_all_that_was_found() {
     let list = "# Context\n\n- [01 drop-context](01-drop-context.md)\n- [03 sleep-duration](03-";
     assert!(contents.contains(list), "{contents}");
     assert!(contents.starts_with("# Summary\n\n[Introduction](introduction.md)\n"), "{contents}");
+}
+
+#[test]
+fn the_ledger_tells_what_the_experiments_say_of_each_claim() {
+    let ledger = complete().read(LEDGER);
+    for words in [
+        "1 claim: 1 refuted.",
+        "## a demo\n\nWhat the demo is.",
+        "| <a id=\"a2\"></a>A2 | tasks \\| runtime | **refuted** by&nbsp;[01](01-drop-context.md) \
+         | It is the context. |",
+    ] {
+        assert!(ledger.contains(words), "no {words:?} in\n{ledger}");
+    }
+}
+
+#[test]
+fn a_ledger_shows_where_experiments_disagree_and_no_reason_for_other_verdicts() {
+    let workspace = complete();
+    let mut other = sleep_duration();
+    let claim = drop_context().claims.remove(0);
+    other.claims.push(ClaimResult { verdict: Verdict::Supported, ..claim });
+    workspace.experiment(&other);
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    let ran = workspace.run(&["notebooks"]).expect_code(0);
+    let reason = "its reason explains 01 refuted, and the results say 01 refuted, 03 supported";
+    ran.says("claim A2").says(reason);
+    let ledger = workspace.read(LEDGER);
+    let verdict = "| **refuted** by&nbsp;[01](01-drop-context.md), but **supported** by&nbsp;\
+                   [03](03-sleep-duration.md) |  |";
+    assert!(ledger.contains(verdict), "{ledger}");
+    assert!(ledger.contains("1 claim: 1 supported by one experiment and refuted by"), "{ledger}");
+    let check = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    check.says(CLAIMS).says("claim A2").says(reason);
+    workspace.edit(CLAIMS, "01 = \"refuted\"", "01 = \"refuted\", 03 = \"supported\"");
+    workspace.run(&["notebooks"]).expect_code(0);
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+}
+
+#[test]
+fn the_readme_has_the_first_experiment_without_its_cures() {
+    let workspace = complete();
+    let mut cured = drop_context();
+    cured.variants.push(variant(Role::Cure, "kit/outside-alive", Outcome::Clean, &[]));
+    workspace.experiment(&cured);
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    workspace.run(&["notebooks"]).expect_code(0);
+    assert!(workspace.read(PAGE).contains("kit/outside-alive"));
+    let readme = workspace.read("README.md");
+    assert!(readme.contains("```text\n01 drop-context · What does drop-context do?\n"), "{readme}");
+    assert!(readme.contains("hazard   old/outside-alive  always aborted  20/20"), "{readme}");
+    assert!(!readme.contains("kit"), "{readme}");
 }
 
 #[test]
@@ -212,7 +267,98 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a link of another page",
         |it| it.write("docs/src/introduction.md", "[See](../none.md)\n"),
-        &["docs/src/introduction.md", "../none.md points nowhere"],
+        &["docs/src/introduction.md", "../none.md leaves the book"],
+    ),
+    (
+        "a link to a part that is not there",
+        |it| it.write("docs/src/introduction.md", "[See](01-drop-context.md#nothing)\n"),
+        &["docs/src/introduction.md", "01-drop-context.md#nothing points nowhere"],
+    ),
+    (
+        "a link out of the book",
+        |it| it.edit(PAGE, "Words.", "[See](../../README.md)."),
+        &[PAGE, "leaves the book", "name the file in backticks"],
+    ),
+    (
+        "a link of the README",
+        |it| it.edit("README.md", "<!-- excerpt:begin", "[a](docs/no.md)\n\n<!-- excerpt:begin"),
+        &["README.md: its link to docs/no.md points nowhere"],
+    ),
+    (
+        "a name of a file that is not there",
+        |it| it.edit(PAGE, "Words.", "See `experiments/src/bin/02_none.rs`."),
+        &[PAGE, "there is no experiments/src/bin/02_none.rs"],
+    ),
+    (
+        "a listing of a file that is not there",
+        |it| it.edit(PAGE, "Words.", "```rust\n{{#include ../none.rs}}\n```"),
+        &[PAGE, "there is no ../none.rs"],
+    ),
+    (
+        "a figure in the README",
+        |it| it.edit("README.md", "20/20", "19/20"),
+        &["README.md: it is not what the committed results say"],
+    ),
+    (
+        "a README without the block",
+        |it| it.edit("README.md", "<!-- excerpt:end -->", ""),
+        &["README.md: there is no <!-- excerpt:begin --> followed by"],
+    ),
+    (
+        "a verdict in the ledger",
+        |it| it.edit(LEDGER, "**refuted**", "**supported**"),
+        &["docs/src/claims.md: it is not what the committed results say"],
+    ),
+    (
+        "no ledger",
+        |it| fs::remove_file(it.path(LEDGER)).unwrap(),
+        &["docs/src/claims.md: there is no ledger of claims"],
+    ),
+    (
+        "a claim without an experiment",
+        |it| {
+            let claim = "[[source.claim]]\nid = \"A9\"\nstates = \"cure\"\n";
+            it.write(CLAIMS, &(it.read(CLAIMS) + claim));
+        },
+        &["docs/claims.toml: claim A9: no experiment that has results bears on it"],
+    ),
+    (
+        "a claim without a source",
+        |it| it.edit(CLAIMS, "id = \"A2\"", "id = \"A3\""),
+        &["claim A2: experiment 01 bears on it, and it is not in here", "claim A3: no experiment"],
+    ),
+    (
+        "a claim without a reason",
+        |it| it.edit(CLAIMS, "reason = \"It is the context.\"", ""),
+        &["claim A2: it has no reason; the results say 01 refuted"],
+    ),
+    (
+        "a reason for another verdict",
+        |it| it.edit(CLAIMS, "01 = \"refuted\"", "01 = \"supported\""),
+        &["claim A2: its reason explains 01 supported, and the results say 01 refuted"],
+    ),
+    (
+        "a claim that is there twice",
+        |it| {
+            let claim = "[[source.claim]]\nid = \"A2\"\nstates = \"again\"\n";
+            it.write(CLAIMS, &(it.read(CLAIMS) + claim));
+        },
+        &["docs/claims.toml: claim A2 is there twice"],
+    ),
+    (
+        "no claims",
+        |it| fs::remove_file(it.path(CLAIMS)).unwrap(),
+        &["cannot read the claims in", "docs/claims.toml"],
+    ),
+    (
+        "a list of claims that is none",
+        |it| it.write(CLAIMS, "[[source]]\nverdict = \"supported\"\n"),
+        &["docs/claims.toml is no list of claims", "verdict"],
+    ),
+    (
+        "a picture that nobody shows",
+        |it| it.write("docs/src/plots/old.svg", "<svg/>"),
+        &["docs/src/plots/old.svg: no page shows it"],
     ),
 ];
 
