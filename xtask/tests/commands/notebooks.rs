@@ -2,9 +2,12 @@
 
 use std::fs;
 
-use lab::{Outcome, Role, Verdict, results::ClaimResult};
+use lab::{
+    Outcome, Role, Verdict,
+    results::{ClaimResult, ExperimentResult},
+};
 
-use crate::fixture::{SITE, Workspace, drop_context, sleep_duration, variant};
+use crate::fixture::{SITE, Workspace, drop_context, experiment, sleep_duration, variant};
 
 const PAGE: &str = "docs/src/01-drop-context.md";
 const RESULTS: &str = "docs/results/01_drop_context.json";
@@ -12,9 +15,42 @@ const CLAIMS: &str = "docs/claims.toml";
 const LEDGER: &str = "docs/src/claims.md";
 const SNAPSHOT: &str = "experiments/snapshots/01_drop_context.snap";
 
+const PLOT: &str = "docs/src/plots/failure-against-sleep.svg";
+const FIGURES: &str = "docs/results/bench/latch.jsonl";
+const BENCHMARKS: &str = "docs/src/benchmarks.md";
+const BENCHMARKS_SKELETON: &str = "![](plots/latch-bare-none.svg)\n\
+    <!-- groups:begin -->\n<!-- groups:end -->\n<!-- teardowns:begin -->\n<!-- teardowns:end -->\n";
+
+/// An experiment with a picture.
+fn waiting() -> ExperimentResult {
+    let hazard = |name| variant(Role::Hazard, name, Outcome::Aborted, &[SITE]);
+    let cure = variant(Role::Cure, "old/kit/init-task/10ms", Outcome::Clean, &[]);
+    let names = ["old/drop-then-wait/0ms", "current/drop-then-wait/1s"];
+    experiment("03", "sleep-duration", names.map(hazard).into_iter().chain([cure]).collect())
+}
+
+/// Figures of a bench: two subjects at two sizes.
+fn figures() -> String {
+    let sizes =
+        [("floor", 1, 1.0), ("floor", 100, 1.0), ("sundown", 1, 1.1), ("sundown", 100, 1.3)];
+    let figure = |(subject, n, ratio): (&str, u32, f64)| {
+        let figure = serde_json::json!({
+            "bench": "latch", "case": "bare", "n": n, "runtime": "none", "subject": subject,
+            "rounds": 21, "ns": 9.0, "ns_quartiles": [8.0, 10.0], "ratio_to_floor": ratio,
+            "ratio_to_floor_quartiles": [ratio - 0.1, ratio + 0.1], "bytes": null, "observed": null,
+        });
+        format!("{figure}\n")
+    };
+    sizes.map(figure).concat()
+}
+
 /// A workspace whose notebook is complete: written, with prose where prose was missing.
 fn complete() -> Workspace {
     let workspace = Workspace::with_two();
+    workspace.experiment(&waiting());
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    workspace.write(FIGURES, &figures());
+    workspace.write(BENCHMARKS, BENCHMARKS_SKELETON);
     workspace.run(&["notebooks"]).expect_code(0);
     for page in [PAGE, "docs/src/03-sleep-duration.md"] {
         let text = workspace.read(page);
@@ -69,7 +105,7 @@ fn the_ledger_tells_what_the_experiments_say_of_each_claim() {
 #[test]
 fn a_ledger_shows_where_experiments_disagree_and_no_reason_for_other_verdicts() {
     let workspace = complete();
-    let mut other = sleep_duration();
+    let mut other = waiting();
     let claim = drop_context().claims.remove(0);
     other.claims.push(ClaimResult { verdict: Verdict::Supported, ..claim });
     workspace.experiment(&other);
@@ -87,6 +123,46 @@ fn a_ledger_shows_where_experiments_disagree_and_no_reason_for_other_verdicts() 
     workspace.edit(CLAIMS, "01 = \"refuted\"", "01 = \"refuted\", 03 = \"supported\"");
     workspace.run(&["notebooks"]).expect_code(0);
     workspace.run(&["notebooks", "--check"]).expect_code(0);
+}
+
+#[test]
+fn pictures_are_drawn_from_results_and_figures() {
+    let workspace = complete();
+    let page = workspace.read("docs/src/03-sleep-duration.md");
+    assert!(page.contains("](plots/failure-against-sleep.svg)"), "{page}");
+    // Both waits, both arms, and the unit of the axis.
+    let plot = workspace.read(PLOT);
+    for words in ["\n0\n", "\n10 ms\n", "\n1 s\n", "deadpool 0.13", "trials that failed, %"] {
+        assert!(plot.contains(words), "no {words:?} in {plot}");
+    }
+    let plot = workspace.read("docs/src/plots/latch-bare-none.svg");
+    for words in ["sundown", "floor", "waiters", "× floor", "currentColor"] {
+        assert!(plot.contains(words), "no {words:?} in {plot}");
+    }
+}
+
+#[test]
+fn the_tables_of_the_benches_are_written_from_their_figures() {
+    let workspace = complete();
+    let group = figures().replace("latch", "group").replace("bare", "spawn");
+    let group = group.replace("\"none\"", "\"multi-thread\"");
+    workspace.write("docs/results/bench/group.jsonl", &group);
+    let teardown = figures().replace("latch", "teardown").replace("bare", "dirty");
+    let left = "\"observed\":\"log left 3 of 22\"";
+    let teardown = teardown.replace("\"observed\":null", left).replace("9.0", "5000000.0");
+    workspace.write("docs/results/bench/teardown.jsonl", &teardown);
+    workspace.run(&["notebooks"]).expect_code(0);
+    let page = workspace.read(BENCHMARKS);
+    for words in [
+        "| | 1 | 100 |\n",
+        "| spawn, several threads | 1.10 | 1.30 |",
+        "| | dirty, 1 | 100 |",
+        "| floor | 5.00 ms, left 3 | 5.00 ms, left 3 |",
+        "| `Session::close` | 1.10×, left 3 | 1.30×, left 3 |",
+        "Medians of 21 interleaved rounds",
+    ] {
+        assert!(page.contains(words), "no {words:?} in\n{page}");
+    }
 }
 
 #[test]
@@ -358,7 +434,43 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a picture that nobody shows",
         |it| it.write("docs/src/plots/old.svg", "<svg/>"),
-        &["docs/src/plots/old.svg: no page shows it"],
+        &[
+            "docs/src/plots/old.svg: no page shows it",
+            "docs/src/plots/old.svg: nothing in the committed results gives this picture",
+        ],
+    ),
+    (
+        "another picture",
+        |it| it.edit(PLOT, "<circle", "<ellipse"),
+        &["failure-against-sleep.svg: it is not what the committed results give"],
+    ),
+    (
+        "a picture of other results",
+        |it| it.edit("docs/results/03_sleep_duration.json", "\"clean\": 0", "\"clean\": 10"),
+        &["failure-against-sleep.svg: it is not what the committed results give"],
+    ),
+    (
+        "no picture",
+        |it| fs::remove_file(it.path(PLOT)).unwrap(),
+        &["failure-against-sleep.svg: there is no such picture", "points nowhere"],
+    ),
+    (
+        "a picture of other figures",
+        |it| it.edit(FIGURES, "\"ratio_to_floor\":1.3", "\"ratio_to_floor\":1.9"),
+        &["latch-bare-none.svg: it is not what the committed results give"],
+    ),
+    (
+        "no figures",
+        |it| fs::remove_file(it.path(FIGURES)).unwrap(),
+        &["latch-bare-none.svg: nothing in the committed results gives this picture"],
+    ),
+    (
+        "a table of other figures",
+        |it| {
+            let group = figures().replace("latch", "group").replace("bare", "spawn");
+            it.write("docs/results/bench/group.jsonl", &group);
+        },
+        &["docs/src/benchmarks.md: it is not what the committed results say"],
     ),
 ];
 
