@@ -66,7 +66,11 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     text.push_str(
         "What the trials recorded: of numbers the smallest, the middle and the largest, ",
     );
-    text.push_str("of words how often each occurred.\n\n");
+    text.push_str("of words how often each occurred.");
+    if result.variants.iter().flat_map(|it| it.observations.keys()).any(|it| after(it).is_some()) {
+        text.push_str(" What they recorded on the way is in the picture.");
+    }
+    text.push_str("\n\n");
     text.push_str("| variant | observation | |\n| --- | --- | --- |\n");
     // What several variants of a role recorded alike stands in one row. What was recorded over and over
     // makes a picture.

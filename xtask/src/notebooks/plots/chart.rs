@@ -195,10 +195,13 @@ pub fn panel(
         .x_desc(x.describes)
         .y_desc(y.describes)
         .draw()?;
-    for Series { color, points, joined, .. } in series {
+    // Ours lies on top, and is easier to see.
+    let (ours, others): (Vec<_>, Vec<_>) = series.iter().partition(|it| it.color == OURS);
+    for Series { color, points, joined, .. } in others.into_iter().chain(ours) {
         if *joined {
             let line: Vec<_> = points.iter().map(|point| (point.x, point.y)).collect();
-            chart.draw_series([PathElement::new(line, color.stroke_width(2))])?;
+            let width = if *color == OURS { 4 } else { 2 };
+            chart.draw_series([PathElement::new(line, color.stroke_width(width))])?;
         }
         for Point { x, y, interval: [low, high] } in points {
             let whisker = PathElement::new([(*x, *low), (*x, *high)], color.stroke_width(2));
