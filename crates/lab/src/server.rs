@@ -102,6 +102,7 @@ impl From<ServerError> for Lack {
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
+    program: PathBuf,
     version: String,
     address: SocketAddr,
     stop: Interrupt,
@@ -232,11 +233,10 @@ impl Server {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let arguments = kind.arguments(port, peers);
             let (stop, (send, ended)) = (Interrupt::by_hand(), mpsc::channel());
-            let (sandbox, program) = (Arc::clone(sandbox), program.clone());
-            let told = stop.clone();
+            let (sandbox, told, runs) = (Arc::clone(sandbox), stop.clone(), program.clone());
             let thread = thread::spawn(move || {
                 let command = Sandboxed {
-                    program: &program,
+                    program: &runs,
                     arguments: arguments.into_iter().map(Into::into).collect(),
                     surroundings: Surroundings::Bare { variables: &[] },
                     deadline: FOR_EVER,
@@ -244,8 +244,8 @@ impl Server {
                 // Nobody may be there to hear of it.
                 let _ = send.send(sandbox.run(&command, &told));
             });
-            let (version, thread) = (version.clone(), Some(thread));
-            let server = Self { kind, version, address, stop, ended, thread };
+            let (program, version, thread) = (program.clone(), version.clone(), Some(thread));
+            let server = Self { kind, program, version, address, stop, ended, thread };
             match server.wait_until_it_answers(interrupt) {
                 Err(ServerError::Ended { .. }) if attempts < PORTS => attempts += 1,
                 Err(error) => return Err(error),
@@ -281,6 +281,12 @@ impl Server {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The name of the program that was found: `etcd`.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
     /// What it says of its version: `3.4.23`.
