@@ -7,6 +7,7 @@ pub mod faults;
 pub mod killed;
 pub mod pattern;
 pub mod probe;
+pub mod python;
 pub mod runtime_thread;
 pub mod scene;
 pub mod setting;
