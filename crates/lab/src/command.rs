@@ -18,7 +18,7 @@ use crate::{
     interrupt::{self, Interrupt},
     output::{self, Progress},
     results::{Declaration, Event, Role, VariantDeclaration},
-    run::{self, Plan},
+    run::{self, Lane, Plan},
     sandbox::SandboxError,
     seed,
 };
@@ -53,7 +53,7 @@ struct Arguments {
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: the number of cores]
+    /// Trials at a time [default: the number of cores, and beside these more of what mostly waits]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU32>,
 
@@ -128,18 +128,21 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
         return Ok(ExitCode::SUCCESS);
     }
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
-    let jobs = arguments.jobs.map_or_else(cores, |jobs| jobs.get() as usize);
     let trials = match arguments.trial {
         Some(trial) => vec![(the_only_one(&planned)?, trial)],
         None => run::interleave(&planned),
     };
+    let lanes = match arguments.jobs {
+        Some(jobs) => vec![Lane { jobs: jobs.get() as usize, trials }],
+        None => run::in_lanes(experiment, trials, cores()),
+    };
     let interrupt = Interrupt::install().map_err(Failure::Signals)?;
-    let plan = Plan { trials, jobs, seed };
+    let plan = Plan { lanes, seed };
     if arguments.trial.is_some() {
         return alone(experiment, &plan, &interrupt);
     }
 
-    let mut progress = Progress::of(&experiment.name, plan.trials.len());
+    let mut progress = Progress::of(&experiment.name, plan.len());
     let mut stdout = io::stdout().lock();
     let mut printed = Ok(());
     let mut told = Vec::new();
