@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_lane_in_which_everything_waits_holds_up_no_other() {
-        let lanes = [Lane { jobs: 1, count: 100 }, Lane { jobs: 3, count: 3 }, Lane { jobs: 2, count: 0 }];
+        let lanes =
+            [Lane { jobs: 1, count: 100 }, Lane { jobs: 3, count: 3 }, Lane { jobs: 2, count: 0 }];
         let (worked, waiting) = (AtomicUsize::new(0), Barrier::new(3));
         let all_worked = Condvar::new();
         let turn = Mutex::new(());
@@ -128,7 +129,9 @@ mod tests {
                 // All three at a time, and until the other lane is through.
                 waiting.wait();
                 let turn = turn.lock().unwrap();
-                drop(all_worked.wait_while(turn, |()| worked.load(Ordering::Relaxed) < 100).unwrap());
+                drop(
+                    all_worked.wait_while(turn, |()| worked.load(Ordering::Relaxed) < 100).unwrap(),
+                );
             }
             Ok::<_, ()>(Some((lane, number)))
         };

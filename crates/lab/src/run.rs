@@ -34,7 +34,7 @@ pub(crate) const KIT: &str = "kit";
 const EXAMPLES: usize = 10;
 
 /// How many trials that mostly wait run at a time, for each core.
-const WAITING_PER_CORE: usize = 4;
+const WAITING_PER_CORE: usize = 8;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -62,7 +62,11 @@ impl Plan {
 
 /// As many at a time as there are cores of those that work. Those that mostly wait run beside them,
 /// some for each core: one that works is then as good as alone with the others that do.
-pub(crate) fn in_lanes(experiment: &Experiment, trials: Vec<(usize, u32)>, cores: usize) -> Vec<Lane> {
+pub(crate) fn in_lanes(
+    experiment: &Experiment,
+    trials: Vec<(usize, u32)>,
+    cores: usize,
+) -> Vec<Lane> {
     let waits = |at: usize| experiment.variants.get(at).is_some_and(Variant::mostly_waits);
     let (waiting, working) = trials.into_iter().partition(|(at, _)| waits(*at));
     vec![
@@ -384,7 +388,7 @@ mod tests {
             lanes,
             [
                 Lane { jobs: 2, trials: vec![(0, 0), (0, 1)] },
-                Lane { jobs: 8, trials: vec![(1, 0), (2, 0)] },
+                Lane { jobs: 16, trials: vec![(1, 0), (2, 0)] },
             ]
         );
     }
