@@ -111,13 +111,19 @@ fn experiments(findings: &[Finding], width: u16, ruled: bool) -> Table {
             Some(result) => row.extend([
                 match &finding.state {
                     State::Partial(_) => format!("{} (interrupted)", result.verdict),
-                    State::Compared(..) | State::Trouble(_) => result.verdict.to_string(),
+                    State::Compared(..) | State::Skipped(_) | State::Trouble(_) => {
+                        result.verdict.to_string()
+                    }
                 },
                 claims(result),
                 trials(result).to_string(),
                 format!("{:.1}", result.seconds),
             ]),
-            None => row.extend(["no result", "", "–", "–"].map(str::to_owned)),
+            None => {
+                let skipped = matches!(finding.state, State::Skipped(_));
+                let why = if skipped { "skipped" } else { "no result" };
+                row.extend([why, "", "–", "–"].map(str::to_owned));
+            }
         }
         row.push(finding.snapshot().to_owned());
         table.add_row(row);

@@ -172,15 +172,17 @@ fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source
         meta.os,
         meta.arch,
         figures::plural(meta.cores, "core"),
-        versions(meta)
+        versions(meta, experiment)
     );
 }
 
 /// `deadpool 0.12.3 and 0.13.1, tokio 1.54.0`.
-fn versions(meta: &Meta) -> String {
-    let versions =
+fn versions(meta: &Meta, experiment: &ExperimentResult) -> String {
+    let of_crates =
         meta.versions.iter().map(|(name, them)| format!("{name} {}", them.join(" and ")));
-    versions.collect::<Vec<_>>().join(", ")
+    let of_equipment =
+        experiment.equipment.iter().map(|(name, version)| format!("{name} {version}"));
+    of_crates.chain(of_equipment).collect::<Vec<_>>().join(", ")
 }
 
 /// Text in a table's cell.

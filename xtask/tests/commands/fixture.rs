@@ -189,6 +189,11 @@ impl std::fmt::Display for Ran {
     }
 }
 
+/// The objects that a command printed, one on each line.
+pub fn objects(ran: &Ran) -> Vec<serde_json::Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Waits for something to become so.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
@@ -243,6 +248,7 @@ pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> Experim
         snapshot: None,
         seconds: 1.5,
         seed: 7,
+        equipment: BTreeMap::new(),
         interrupted: false,
         variants,
     }
