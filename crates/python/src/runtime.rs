@@ -31,6 +31,12 @@ pub struct Runtime {
     shared: Arc<Shared>,
 }
 
+impl Runtime {
+    pub fn of(owner: RuntimeOwner) -> Self {
+        Self { owner, shared: Arc::default() }
+    }
+}
+
 #[pymethods]
 impl Runtime {
     #[new]
@@ -49,7 +55,7 @@ impl Runtime {
         }
         let started = py.detach(|| builder.start());
         let owner = started.map_err(|error| failure::start(py, &error))?;
-        Ok(Self { owner, shared: Arc::default() })
+        Ok(Self::of(owner))
     }
 
     /// Has `task._run()` called: now, after a while, or again and again. Where that is dropped before
