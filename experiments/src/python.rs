@@ -73,8 +73,8 @@ pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     Ok(python.equipment().variable("PYTHONPATH", packages))
 }
 
-/// Turns the trial into the interpreter that runs this program of `experiments/python`. To be clean
-/// it must say nothing that tells of a fatal error.
+/// Turns the trial into the interpreter that was found, and that runs this program of
+/// `experiments/python`. To be clean it must say nothing that tells of a fatal error.
 ///
 /// # Errors
 ///
@@ -87,6 +87,21 @@ pub fn becomes(
 ) -> TrialResult {
     let python =
         env::var_os(PYTHON).ok_or("the experiment does not declare that it needs Python")?;
+    becomes_in(trial, Path::new(&python), program, arguments, expecting)
+}
+
+/// As [`becomes`], with another interpreter, that of a [virtual environment](crate::venv) say.
+///
+/// # Errors
+///
+/// Where the interpreter cannot be started.
+pub fn becomes_in(
+    trial: &Trial<'_>,
+    python: &Path,
+    program: &str,
+    arguments: &[&str],
+    expecting: impl FnOnce(Program) -> Program,
+) -> TrialResult {
     let mut command = Command::new(python);
     command.arg(root().join("experiments/python").join(program)).args(arguments);
     let program = FATAL.into_iter().fold(Program::new(command), Program::never_says);
@@ -94,10 +109,12 @@ pub fn becomes(
 }
 
 /// An interpreter.
-struct Python {
-    executable: PathBuf,
+#[derive(Debug)]
+pub struct Python {
+    /// Where it is.
+    pub executable: PathBuf,
     /// `CPython 3.11.7`.
-    called: String,
+    pub called: String,
     version: (u32, u32),
 }
 
@@ -111,7 +128,12 @@ impl Python {
     }
 }
 
-fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
+/// Finds `python3`, whatever its version, for who makes something of it.
+///
+/// # Errors
+///
+/// [`Lack::Missing`] where there is none, or none that the extension modules could be built for.
+pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
     const REMEDY: &str = "install CPython, 3.9 to 3.13 (Debian: apt-get install python3)";
     let missing = |what: String| Lack::missing(what, REMEDY);
     // Not looked for by hand: what PATH finds may be a script that knows where the interpreter is.
@@ -206,7 +228,7 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(&beside, to)
 }
 
-fn run(
+pub(crate) fn run(
     preparation: &Preparation<'_>,
     program: &Path,
     arguments: &[impl AsRef<OsStr>],
@@ -222,7 +244,7 @@ fn run(
 }
 
 /// The folder of the workspace.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 

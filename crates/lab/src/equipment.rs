@@ -124,6 +124,12 @@ impl Preparation<'_> {
         self.sandbox
     }
 
+    /// What tells whether we were told to stop.
+    #[must_use]
+    pub const fn interrupt(&self) -> &Interrupt {
+        self.interrupt
+    }
+
     /// Runs a command to its end.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ pub mod results;
 mod run;
 pub mod sandbox;
 pub mod seed;
+pub mod server;
 mod site;
 pub mod snapshot;
 pub mod statistics;

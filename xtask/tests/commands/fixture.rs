@@ -50,6 +50,8 @@ impl Workspace {
         workspace.write("Cargo.lock", &format!("version = 4\n{}", packages.concat()));
         workspace.write("docs/src/SUMMARY.md", SUMMARY);
         workspace.write("docs/src/introduction.md", "# Introduction\n");
+        workspace.write("docs/claims.toml", CLAIMS);
+        workspace.write("README.md", "<!-- excerpt:begin -->\n<!-- excerpt:end -->\n");
         workspace
     }
 
@@ -207,6 +209,10 @@ pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
 
 const SUMMARY: &str = "# Summary\n\n[Introduction](introduction.md)\n\n\
     <!-- experiments:begin -->\n<!-- experiments:end -->\n";
+
+const CLAIMS: &str = "[[source]]\nname = \"a demo\"\nabout = \"What the demo is.\"\n\
+    [[source.claim]]\nid = \"A2\"\nstates = \"tasks | runtime\"\n\
+    reason = \"It is the context.\"\nexplains = { 01 = \"refuted\" }\n";
 
 pub fn drop_context() -> ExperimentResult {
     let hazard = variant(Role::Hazard, "old/outside-alive", Outcome::Aborted, &[SITE]);
