@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             cure(name("kit", milliseconds), always(Clean), trial)
                 .about(format!("{milliseconds} ms of work; no sleep"))
         }))
-        .claim("C3", "A sleep of 0.1 s before the exit keeps the program from crashing.")
+        .claim("C3", "`time.sleep(0.1)` before the exit mitigates it.")
         .supported_if(every("static/*").is(lost()) & every("sleep/*").is(always(Clean)))
         .refuted_if(every("sleep/200ms").is(lost()) & every("sleep/1000ms").is(lost()))
         .kit_claim("sundown.Runtime needs no sleep, and waits for what is being done, and no longer")
