@@ -123,11 +123,13 @@ pub(crate) fn run(
         records.push(record);
         flow
     });
+    let in_memory = sandbox.is_in_memory();
     sandbox.close()?;
     ran?;
     let ran: usize = records.iter().map(Vec::len).sum();
     let mut result = conclude(experiment, plan.seed, records);
     result.seconds = began.elapsed().as_secs_f64();
+    result.in_memory = in_memory;
     result.interrupted = ran < plan.len();
     Ok(result)
 }
@@ -179,6 +181,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         seconds: 0.0,
         seed,
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }

@@ -238,6 +238,7 @@ pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> Experim
         seconds: 1.5,
         seed: 7,
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }
