@@ -7,11 +7,14 @@ pub mod faults;
 pub mod killed;
 pub mod pattern;
 pub mod probe;
+pub mod python;
+pub mod real_clients;
 pub mod runtime_thread;
 pub mod scene;
 pub mod setting;
 pub mod steps;
 pub mod story;
+pub mod venv;
 
 use std::{
     error::Error,

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, io,
+    env,
+    ffi::OsString,
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
@@ -11,6 +13,7 @@ use std::{
 use crate::{
     child,
     condition::{self, enough},
+    equipment::Equipment,
     experiment::Experiment,
     interrupt::Interrupt,
     observation::{Observation, Spread},
@@ -93,19 +96,20 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
 pub(crate) fn run(
     experiment: &Experiment,
     plan: &Plan,
+    equipment: &Equipment,
+    sandbox: &Sandbox,
     interrupt: &Interrupt,
     mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
 ) -> Result<ExperimentResult, SandboxError> {
     let began = Instant::now();
-    let program = this_program()?;
-    let sandbox = Sandbox::open_in_memory()?;
+    let (program, variables) = (this_program()?, &equipment.variables);
     let mut records: Vec<Vec<Record>> = experiment.variants.iter().map(|_| Vec::new()).collect();
     let trial = |lane: usize, number: usize| {
         let trial = plan.lanes.get(lane).and_then(|lane| lane.trials.get(number));
         let Some(&(at, trial)) = trial else { return Ok(None) };
         let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
         let seed = seed::of_trial(plan.seed, &variant.name, trial);
-        let ended = sandbox.run(&command(&program, variant, seed), interrupt)?;
+        let ended = sandbox.run(&command(&program, variant, seed, variables), interrupt)?;
         let record = Record::of(trial, seed, &ended);
         Ok((record.ending != Ending::Interrupted).then_some((at, record)))
     };
@@ -123,13 +127,12 @@ pub(crate) fn run(
         records.push(record);
         flow
     });
-    let in_memory = sandbox.is_in_memory();
-    sandbox.close()?;
     ran?;
     let ran: usize = records.iter().map(Vec::len).sum();
     let mut result = conclude(experiment, plan.seed, records);
+    result.equipment.clone_from(&equipment.versions);
     result.seconds = began.elapsed().as_secs_f64();
-    result.in_memory = in_memory;
+    result.in_memory = sandbox.is_in_memory();
     result.interrupted = ran < plan.len();
     Ok(result)
 }
@@ -140,11 +143,16 @@ fn this_program() -> Result<PathBuf, SandboxError> {
     env::current_exe().map_err(start)
 }
 
-fn command<'a>(program: &'a Path, variant: &Variant, seed: u64) -> Sandboxed<'a> {
+fn command<'a>(
+    program: &'a Path,
+    variant: &Variant,
+    seed: u64,
+    variables: &'a [(String, OsString)],
+) -> Sandboxed<'a> {
     Sandboxed {
         program,
         arguments: vec![child::ARGUMENT.into(), (&variant.name).into(), seed.to_string().into()],
-        surroundings: Surroundings::Bare,
+        surroundings: Surroundings::Bare { variables },
         deadline: variant.deadline,
     }
 }
@@ -180,6 +188,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         snapshot: None,
         seconds: 0.0,
         seed,
+        equipment: BTreeMap::new(),
         interrupted: false,
         in_memory: false,
         variants,

@@ -25,6 +25,7 @@ use rustix::{
         Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group,
         setrlimit, waitid,
     },
+    time::{ClockId, clock_gettime},
 };
 use tempfile::TempDir;
 use thiserror::Error;
@@ -120,8 +121,12 @@ pub struct Sandboxed<'a> {
 #[derive(Clone, Debug)]
 pub enum Surroundings<'a> {
     /// Those of a trial, which are the same on every machine: that directory as the current one and
-    /// as `HOME`, almost nothing in the environment, and the report pipe as its standard input.
-    Bare,
+    /// as `HOME`, almost nothing in the environment but these variables, and the report pipe as its
+    /// standard input.
+    Bare {
+        /// What the run found on the machine for its trials.
+        variables: &'a [(String, OsString)],
+    },
     /// Those of any command: this directory as the current one, the environment of this process
     /// and these variables, and an empty standard input.
     Inherited {
@@ -145,6 +150,8 @@ pub struct Ended {
     pub report: Captured,
     /// From start to end.
     pub wall: Duration,
+    /// When the end was noticed, by the system's monotonic clock, in nanoseconds.
+    pub at: i64,
     /// What the system says it used.
     pub usage: ResourceUsage,
 }
@@ -249,7 +256,7 @@ impl Sandbox {
             began + command.deadline,
             interrupt,
         );
-        let wall = began.elapsed();
+        let (wall, at) = (began.elapsed(), now());
 
         // The leader, ended or not, still holds its number: nobody else's group can be meant. This
         // comes before any error is returned, so that nothing is left running.
@@ -274,6 +281,7 @@ impl Sandbox {
             stderr: stderr.finish(),
             report: report.finish(),
             wall,
+            at,
             usage: used.rusage,
         })
     }
@@ -288,12 +296,13 @@ impl Sandbox {
         let mut process = Command::new(command.program);
         process.args(&command.arguments).process_group(0).stdout(stdout).stderr(stderr);
         match &command.surroundings {
-            Surroundings::Bare => process
+            Surroundings::Bare { variables } => process
                 .env_clear()
                 .envs(env::var_os("PATH").map(|path| ("PATH", path)))
                 .env("HOME", directory)
                 .env("LANG", "C")
                 .env("RUST_BACKTRACE", "0")
+                .envs(variables.iter().map(|(name, value)| (name, value)))
                 .current_dir(directory)
                 .stdin(report),
             Surroundings::Inherited { directory, variables } => process
@@ -328,12 +337,12 @@ impl Sandbox {
         stray::kill_adopted(&known);
     }
 
-    /// Closes the sandbox.
+    /// Closes the sandbox. Nothing can be run in it any more.
     ///
     /// # Errors
     ///
     /// When the directory cannot be removed.
-    pub fn close(self) -> Result<(), SandboxError> {
+    pub fn close(&self) -> Result<(), SandboxError> {
         self.kill_strays();
         let path = self.directory.path().to_owned();
         match fs::remove_dir_all(&path) {
@@ -423,6 +432,12 @@ fn end_of(process: u32) -> Option<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 const fn end_of(_process: u32) -> Option<OwnedFd> {
     None
+}
+
+/// The system's monotonic clock, which every process reads alike.
+fn now() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
 }
 
 fn ending(status: ExitStatus) -> Ending {
