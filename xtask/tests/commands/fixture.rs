@@ -64,6 +64,13 @@ impl Workspace {
         workspace
     }
 
+    /// Another with the same files, but for the programs: in it nothing can run.
+    pub fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.root(), folder.path());
+        Self { folder }
+    }
+
     pub fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -192,6 +199,19 @@ impl std::fmt::Display for Ran {
 /// The objects that a command printed, one on each line.
 pub fn objects(ran: &Ran) -> Vec<serde_json::Value> {
     ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&path, &to),
+            kind if kind.is_file() => drop(fs::copy(path, to).unwrap()),
+            _ => {}
+        }
+    }
 }
 
 /// Waits for something to become so.

@@ -476,8 +476,9 @@ const DISAGREEMENTS: &[Disagreement] = &[
 
 #[test]
 fn every_disagreement_is_noticed_and_nothing_is_changed() {
+    let complete = complete();
     for (name, disagree, words) in DISAGREEMENTS {
-        let workspace = complete();
+        let workspace = complete.copy();
         disagree(&workspace);
         let page = fs::read_to_string(workspace.path(PAGE)).ok();
         let ran = workspace.run(&["notebooks", "--check"]);
