@@ -7,10 +7,11 @@ crates/python/designs; what is done at exit, and in which order, is written here
 import atexit
 import time
 
+import sundown
 from sundown_designs import Owned, StaticOwner, StaticRuntime
 
 # How long a shutdown with a limit waits, in seconds.
-LIMIT = 0.2
+LIMIT = 5.0
 
 
 def static():
@@ -109,3 +110,38 @@ def restarts():
 def refuses():
     """The runtime is waited for at exit, and work that comes later refused."""
     return joined()
+
+
+class _Kit:
+    """The module that ships, asked for the same work in the same words."""
+
+    def __init__(self):
+        self.runtime = sundown.Runtime("kit")
+
+    def __enter__(self):
+        self.runtime.__enter__()
+
+    def __exit__(self, *error):
+        self.runtime.__exit__(*error)
+
+    def submit(self, callable, times=1, done=None):
+        if times is None:
+            self.runtime.call_every(0, callable)
+            return
+        task = self.runtime.spawn(lambda: [callable() for _ in range(times)])
+        if done:
+            task.add_done_callback(lambda _: done())
+
+    def submit_blocking(self, callable, times=1, after=0.0):
+        def work():
+            time.sleep(after)
+            while times is None:
+                callable()
+
+        self.runtime.spawn(work)
+
+
+def kit():
+    """sundown.Runtime, with nothing done at exit but what it does itself."""
+    sundown.set_exit_timeout(LIMIT)
+    return _Kit()

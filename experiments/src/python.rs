@@ -10,7 +10,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -143,7 +143,13 @@ pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
     if !which {
         return Err(missing("there is no python3 on PATH".to_owned()));
     }
-    let ended = run(preparation, Path::new("python3"), &["-c", ABOUT], Duration::from_secs(30))?;
+    let ended = run(
+        preparation,
+        Path::new("python3"),
+        &["-c", ABOUT],
+        Vec::new(),
+        Duration::from_secs(30),
+    )?;
     let said = ended.stdout.text();
     let lines: Vec<_> = said.lines().collect();
     let [executable, called] = lines[..] else {
@@ -168,11 +174,12 @@ fn version(text: &str) -> Option<(u32, u32)> {
 fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
     preparation.say("building the extension modules (crates/python)");
     let target = root().join("target/python");
-    let manifest = root().join("crates/python/designs/Cargo.toml");
+    let manifest = root().join("crates/python/Cargo.toml");
     let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     let arguments = [
         "build".as_ref(),
         "--release".as_ref(),
+        "--workspace".as_ref(),
         "--quiet".as_ref(),
         "--locked".as_ref(),
         "--manifest-path".as_ref(),
@@ -180,7 +187,10 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
         "--target-dir".as_ref(),
         target.as_os_str(),
     ];
-    let ended = run(preparation, &cargo, &arguments, BUILD)?;
+    // Without it they would want a library of the interpreter that not every machine has, and that
+    // the interpreter which loads them may not be made of.
+    let variables = vec![("PYO3_BUILD_EXTENSION_MODULE", "1".into())];
+    let ended = run(preparation, &cargo, &arguments, variables, BUILD)?;
     if ended.ending != Ending::Exited(0) {
         let said = ended.stderr.text();
         return Err(Lack::broken(format!("cargo ended with {}:\n{said}", ended.ending)));
@@ -193,7 +203,16 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
 
 /// Puts the libraries, under the names by which they are imported, into the folder of packages.
 fn assemble(built: &Path, packages: &Path) -> io::Result<()> {
-    fs::create_dir_all(packages)?;
+    let (sundown, sources) =
+        (packages.join("sundown"), root().join("crates/python/python/sundown"));
+    fs::create_dir_all(&sundown)?;
+    for source in fs::read_dir(sources)? {
+        let source = source?.path();
+        if let Some(name) = source.file_name().filter(|_| source.is_file()) {
+            put(&source, &sundown.join(name))?;
+        }
+    }
+    put(&library(built, "sundown_python"), &sundown.join("_native.abi3.so"))?;
     put(&library(built, "sundown_designs"), &packages.join("sundown_designs.abi3.so"))
 }
 
@@ -212,13 +231,14 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn run(
     preparation: &Preparation<'_>,
     program: &Path,
-    arguments: &[impl AsRef<std::ffi::OsStr>],
+    arguments: &[impl AsRef<OsStr>],
+    variables: Vec<(&'static str, OsString)>,
     deadline: Duration,
 ) -> Result<Ended, Lack> {
     preparation.run(&Sandboxed {
         program,
         arguments: arguments.iter().map(|argument| argument.as_ref().to_owned()).collect(),
-        surroundings: Surroundings::Inherited { directory: &root(), variables: Vec::new() },
+        surroundings: Surroundings::Inherited { directory: &root(), variables },
         deadline,
     })
 }

@@ -36,7 +36,7 @@ use std::{
 
 use experiments::{
     each_generation, runtime,
-    setting::{InSession, PLENTY, Setting},
+    setting::{PLENTY, Setting},
 };
 use lab::{
     Experiment,
@@ -44,7 +44,11 @@ use lab::{
     Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::{
-    app::{App, action::Action, held::Plainly},
+    app::{
+        App,
+        action::Action,
+        held::{InSession, Plainly},
+    },
     store::Generation,
 };
 use sundown::{evidence::open_files, session::Session};
@@ -186,7 +190,10 @@ fn log_out_and_in(
         config.generation = generation;
         config.frame = way.frame;
         config.background_tasks = way.tasks;
-        config.holding = session.map_or_else(|| Arc::new(Plainly) as _, InSession::holding);
+        config.holding = match session {
+            Some(session) => Arc::new(InSession::of(session)),
+            None => Arc::new(Plainly),
+        };
     })?;
     let runtime = runtime()?;
     runtime.block_on(async {

@@ -270,6 +270,7 @@ pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> Experim
         seed: 7,
         equipment: BTreeMap::new(),
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }

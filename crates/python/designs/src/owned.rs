@@ -50,17 +50,17 @@ impl Owned {
         Ok(Self { runtime: Mutex::new(Some(start()?)), gate, restarts })
     }
 
-    /// Calls it so many times on the runtime, and then what stands at the end.
-    #[pyo3(signature = (callable, times=1, done=None))]
-    fn submit(&self, callable: Py<PyAny>, times: u64, done: Option<Py<PyAny>>) -> PyResult<()> {
+    /// Calls it so many times on the runtime, or again and again, and then what stands at the end.
+    #[pyo3(signature = (callable, times=Some(1), done=None))]
+    fn submit(&self, callable: Py<PyAny>, times: Option<u64>, done: Option<Py<PyAny>>) -> PyResult<()> {
         let (gate, runtime) = (self.gate.clone(), self.handle()?);
         Work { callable, times, done, gate }.spawn(&runtime);
         Ok(())
     }
 
     /// The same on a thread for blocking work, after so many seconds.
-    #[pyo3(signature = (callable, times=1, after=0.0))]
-    fn submit_blocking(&self, callable: Py<PyAny>, times: u64, after: f64) -> PyResult<()> {
+    #[pyo3(signature = (callable, times=Some(1), after=0.0))]
+    fn submit_blocking(&self, callable: Py<PyAny>, times: Option<u64>, after: f64) -> PyResult<()> {
         let (done, gate, after) = (None, self.gate.clone(), Duration::from_secs_f64(after));
         Work { callable, times, done, gate }.spawn_blocking(&self.handle()?, after);
         Ok(())

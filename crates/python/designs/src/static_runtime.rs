@@ -6,7 +6,10 @@
 use std::{sync::OnceLock, time::Duration};
 
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::sleep,
+};
 
 use crate::{gate::Gate, work::Work};
 
@@ -31,17 +34,17 @@ impl StaticRuntime {
         Self
     }
 
-    /// Calls it so many times on the runtime, and then what stands at the end.
-    #[pyo3(signature = (callable, times=1, done=None))]
-    fn submit(&self, callable: Py<PyAny>, times: u64, done: Option<Py<PyAny>>) -> PyResult<()> {
+    /// Calls it so many times on the runtime, or again and again, and then what stands at the end.
+    #[pyo3(signature = (callable, times=Some(1), done=None))]
+    fn submit(&self, callable: Py<PyAny>, times: Option<u64>, done: Option<Py<PyAny>>) -> PyResult<()> {
         let gate = Gate::default();
         Work { callable, times, done, gate }.spawn(runtime()?.handle());
         Ok(())
     }
 
     /// The same on a thread for blocking work, after so many seconds.
-    #[pyo3(signature = (callable, times=1, after=0.0))]
-    fn submit_blocking(&self, callable: Py<PyAny>, times: u64, after: f64) -> PyResult<()> {
+    #[pyo3(signature = (callable, times=Some(1), after=0.0))]
+    fn submit_blocking(&self, callable: Py<PyAny>, times: Option<u64>, after: f64) -> PyResult<()> {
         let (done, gate, after) = (None, Gate::default(), Duration::from_secs_f64(after));
         Work { callable, times, done, gate }.spawn_blocking(runtime()?.handle(), after);
         Ok(())
@@ -49,7 +52,8 @@ impl StaticRuntime {
 
     /// A task that sleeps on the runtime's own timer and never calls into Python.
     fn sleep(&self, seconds: f64) -> PyResult<()> {
-        runtime()?.spawn(tokio::time::sleep(Duration::from_secs_f64(seconds)));
+        // Made where it is polled: a timer wants the context of its runtime.
+        runtime()?.spawn(async move { sleep(Duration::from_secs_f64(seconds)).await });
         Ok(())
     }
 }

@@ -10,7 +10,8 @@ use crate::gate::Gate;
 /// A piece of work: a Python callable, how often it is called, and what is called in the end.
 pub struct Work {
     pub callable: Py<PyAny>,
-    pub times: u64,
+    /// `None` is again and again.
+    pub times: Option<u64>,
     pub done: Option<Py<PyAny>>,
     pub gate: Gate,
 }
@@ -19,11 +20,15 @@ impl Work {
     /// Calls on a worker thread, with a chance for other tasks, and to be ended, between two calls.
     pub fn spawn(self, runtime: &Handle) {
         runtime.spawn(async move {
-            for _ in 0..self.times {
+            for _ in 0..self.times.unwrap_or(u64::MAX) {
                 task::yield_now().await;
-                self.call(&self.callable);
+                if !self.call(&self.callable) {
+                    return;
+                }
             }
-            self.done.iter().for_each(|done| self.call(done));
+            if let Some(done) = &self.done {
+                self.call(done);
+            }
         });
     }
 
@@ -31,19 +36,25 @@ impl Work {
     pub fn spawn_blocking(self, runtime: &Handle, after: Duration) {
         runtime.spawn_blocking(move || {
             thread::sleep(after);
-            for _ in 0..self.times {
-                self.call(&self.callable);
+            for _ in 0..self.times.unwrap_or(u64::MAX) {
+                if !self.call(&self.callable) {
+                    return;
+                }
             }
-            self.done.iter().for_each(|done| self.call(done));
+            if let Some(done) = &self.done {
+                self.call(done);
+            }
         });
     }
 
-    fn call(&self, callable: &Py<PyAny>) {
-        let Some(_inside) = self.gate.enter() else { return };
+    /// Whether it could be called: the gate may be closed.
+    fn call(&self, callable: &Py<PyAny>) -> bool {
+        let Some(_inside) = self.gate.enter() else { return false };
         Python::attach(|py| {
             if let Err(error) = callable.call0(py) {
                 error.print(py);
             }
         });
+        true
     }
 }
