@@ -129,6 +129,12 @@ impl EachGeneration {
     pub fn trials(self, trials: u32) -> Self {
         Self(self.0.map(|variant| variant.trials(trials)))
     }
+
+    /// As [`Variant::waits`].
+    #[must_use]
+    pub fn waits(self) -> Self {
+        Self(self.0.map(Variant::waits))
+    }
 }
 
 impl IntoIterator for EachGeneration {

@@ -12,7 +12,7 @@ mod report;
 mod selection;
 mod snapshots;
 mod summary;
-mod table;
+pub mod table;
 
 use std::{
     path::{Path, PathBuf},

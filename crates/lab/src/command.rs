@@ -21,7 +21,7 @@ use crate::{
     output::{self, Progress},
     record::Record,
     results::{Declaration, Event, ExperimentResult, Role, Skipped, VariantDeclaration},
-    run::{self, Plan},
+    run::{self, Lane, Plan},
     sandbox::{Sandbox, SandboxError},
     seed,
     variant::Variant,
@@ -59,7 +59,7 @@ struct Arguments {
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: the number of cores]
+    /// Trials at a time [default: the number of cores, and beside these more of what mostly waits]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU32>,
 
@@ -136,13 +136,16 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
         return Ok(ExitCode::SUCCESS);
     }
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
-    let jobs = arguments.jobs.map_or_else(cores, |jobs| jobs.get() as usize);
     let trials = match arguments.trial {
         Some(trial) => vec![(the_only_one(&planned)?, trial)],
         None => run::interleave(&planned),
     };
+    let lanes = match arguments.jobs {
+        Some(jobs) => vec![Lane { jobs: jobs.get() as usize, trials }],
+        None => run::in_lanes(experiment, trials, cores()),
+    };
     let interrupt = Interrupt::install().map_err(Failure::Signals)?;
-    let sandbox = Arc::new(Sandbox::open()?);
+    let sandbox = Arc::new(Sandbox::open_in_memory()?);
     let equipment = match prepare(experiment, arguments.format, &sandbox, &interrupt) {
         Ok(equipment) => equipment,
         Err(Lack::Missing { what, remedy }) => {
@@ -155,7 +158,7 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
     };
     let run = Run {
         experiment,
-        plan: Plan { trials, jobs, seed },
+        plan: Plan { lanes, seed },
         equipment,
         sandbox: &sandbox,
         interrupt: &interrupt,
@@ -222,7 +225,7 @@ impl Run<'_> {
 
     /// Runs the trials and prints what they come to.
     fn all(&self, format: Format) -> Result<ExitCode, Failure> {
-        let mut progress = Progress::of(&self.experiment.name, self.plan.trials.len());
+        let mut progress = Progress::of(&self.experiment.name, self.plan.len());
         let mut stdout = io::stdout().lock();
         let mut printed = Ok(());
         let mut told = Vec::new();
@@ -403,4 +406,24 @@ fn list(declaration: &Declaration, format: Format) -> Result<(), Failure> {
         }
     }
     Ok(stdout.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Outcome::Clean, always, control};
+
+    #[test]
+    fn an_experiment_tells_of_none_but_its_own_variants() {
+        let experiment = |told| {
+            Experiment::new("90_telling")
+                .question("?")
+                .hypothesis("!")
+                .variant(control("it", always(Clean), |_| Ok(())))
+                .tells(told)
+        };
+        assert!(check(&experiment("it")).is_ok());
+        let refused = check(&experiment("another")).unwrap_err().to_string();
+        assert!(refused.contains("'another', which is none of its variants"), "{refused}");
+    }
 }

@@ -44,7 +44,7 @@ pub struct Program {
 pub(crate) struct Rule {
     exit_code: i32,
     last_line: Option<String>,
-    complaint: Option<String>,
+    complaints: Vec<String>,
     fatal: Vec<String>,
 }
 
@@ -70,10 +70,10 @@ impl Program {
         self
     }
 
-    /// Expects this somewhere on its standard error.
+    /// Expects this somewhere on its standard error. May be said of several texts.
     #[must_use]
     pub fn complains(mut self, of: &str) -> Self {
-        self.rule.complaint = Some(of.to_owned());
+        self.rule.complaints.push(of.to_owned());
         self
     }
 
@@ -117,7 +117,7 @@ pub(crate) fn judge(
             problems.push(format!("its last line should be `{expected}`, and it printed `{last}`"));
         }
     }
-    if let Some(complaint) = rule.complaint.as_ref().filter(|it| !stderr.contains(*it)) {
+    for complaint in rule.complaints.iter().filter(|it| !stderr.contains(*it)) {
         problems.push(format!("it does not say `{complaint}` on standard error"));
     }
     for fatal in rule.fatal.iter().filter(|it| stderr.contains(*it)) {

@@ -22,6 +22,7 @@ pub type TrialResult = Result<(), Box<dyn Error>>;
 #[derive(Debug)]
 pub struct Trial<'a> {
     pub(crate) directory: &'a Path,
+    pub(crate) variant: &'a str,
     pub(crate) seed: u64,
     pub(crate) reporter: &'a Reporter,
 }
@@ -32,6 +33,12 @@ impl Trial<'_> {
     #[must_use]
     pub const fn directory(&self) -> &Path {
         self.directory
+    }
+
+    /// The name of the variant that this is a trial of.
+    #[must_use]
+    pub const fn variant(&self) -> &str {
+        self.variant
     }
 
     /// The seed for anything random in the trial.

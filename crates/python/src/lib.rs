@@ -8,6 +8,7 @@
 //! | `job` | one piece of work: its delay, its repetition, its call, and its end without one |
 //! | `ledger` | which work has not ended, by name and place |
 //! | `failure` | what a shutdown came to, as Python's exceptions |
+//! | `faults` | (feature) runtimes that have failed, for tests |
 //!
 //! Classes that a program sees are written in Python, beside this; so are the registration with
 //! `atexit` and with `os.register_at_fork`, and the futures that a program waits for.
@@ -15,6 +16,8 @@
 use pyo3::prelude::*;
 
 mod failure;
+#[cfg(feature = "faults")]
+mod faults;
 mod interpreter;
 mod job;
 mod ledger;
@@ -27,6 +30,10 @@ mod _native {
     use super::job::Job;
     #[pymodule_export]
     use super::runtime::{Runtime, exit};
+
+    #[cfg(feature = "faults")]
+    #[pymodule_export]
+    use super::faults::failed;
 
     use super::*;
 

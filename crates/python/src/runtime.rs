@@ -20,7 +20,8 @@ use crate::{
     job::{Job, Shared, When, Work},
 };
 
-/// How long a wait goes on before it looks whether somebody has pressed Ctrl-C.
+/// How long a wait goes on before it looks whether somebody has pressed Ctrl-C; more where that look
+/// takes long, because many contend for the interpreter's lock.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// A runtime, and who calls into Python from it.
@@ -28,6 +29,12 @@ const SLICE: Duration = Duration::from_millis(100);
 pub struct Runtime {
     owner: RuntimeOwner,
     shared: Arc<Shared>,
+}
+
+impl Runtime {
+    pub fn of(owner: RuntimeOwner) -> Self {
+        Self { owner, shared: Arc::default() }
+    }
 }
 
 #[pymethods]
@@ -48,7 +55,7 @@ impl Runtime {
         }
         let started = py.detach(|| builder.start());
         let owner = started.map_err(|error| failure::start(py, &error))?;
-        Ok(Self { owner, shared: Arc::default() })
+        Ok(Self::of(owner))
     }
 
     /// Has `task._run()` called: now, after a while, or again and again. Where that is dropped before
@@ -165,13 +172,17 @@ fn interruptibly<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Out
 where
     F::Output: Send,
 {
-    let mut future = Box::pin(future);
+    let (mut future, mut slice) = (Box::pin(future), SLICE);
     loop {
-        let slice = within(SLICE, Pin::as_mut(&mut future));
-        if let Some(output) = py.detach(|| pollster::block_on(slice)) {
+        let (output, waited) = py.detach(|| {
+            let output = pollster::block_on(within(slice, Pin::as_mut(&mut future)));
+            (output, Instant::now())
+        });
+        if let Some(output) = output {
             return Ok(output);
         }
         py.check_signals()?;
+        slice = SLICE.max(10 * waited.elapsed());
     }
 }
 

@@ -60,13 +60,13 @@ fn main() -> ExitCode {
         .variants(designs())
         .variants(controls())
         .variants(kit())
-        .claim("C1", "about half of the exits crash on fast machines")
+        .claim("C1", "About half of the exits crash on fast machines.")
         .supported_if(every("static/watching").fails_at_least(40))
         .refuted_if(every("static/watching").fails_at_most(10))
-        .claim("C4", "an owner in a static cell with a joining Drop is the most robust")
+        .claim("C4", "An owner in a static cell with a joining `Drop` is the most robust design.")
         .supported_if(every("static-owner/*").is(always(Clean)))
         .refuted_if(every("static-owner/*").is(lost()) & every("gated/watching").is(always(Clean)))
-        .claim("C6", "cleanup in __del__, in a context manager or in atexit is a cure")
+        .claim("C6", "Cleanup belongs in `__del__`, a context manager, or `atexit`.")
         .supported_if(
             every("in-del/*").is(always(Clean))
                 & every("context-manager/watching").is(always(Clean))
@@ -104,15 +104,13 @@ fn expected(ending: &str, program: Program) -> Program {
 }
 
 /// A trial of a design with an ending, by the name of the variant.
-fn trial(name: &'static str) -> impl Fn(&Trial<'_>) -> TrialResult {
-    move |trial| {
-        let (design, ending) = name.split_once('/').ok_or("it names no ending")?;
-        python::becomes(trial, "exit.py", &[design, ending], |it| expected(ending, it))
-    }
+fn trial(trial: &Trial<'_>) -> TrialResult {
+    let (design, ending) = trial.variant().split_once('/').ok_or("it names no ending")?;
+    python::becomes(trial, "exit.py", &[design, ending], |it| expected(ending, it))
 }
 
 fn statics() -> Vec<Variant> {
-    let losing = |name, about| hazard(name, lost(), trial(name)).about(about).trials(RACE);
+    let losing = |name, about| hazard(name, lost(), trial).about(about).trials(RACE);
     vec![
         losing("static/watching", "returns while tasks go on that it does not wait for")
             .trials(CLOSE_RACE),
@@ -126,10 +124,9 @@ fn statics() -> Vec<Variant> {
 }
 
 fn designs() -> Vec<Variant> {
-    let losing = |name, about| hazard(name, lost(), trial(name)).about(about).trials(RACE);
-    let hanging = |name, about| {
-        hazard(name, always(Hung), trial(name)).about(about).trials(5).deadline(SHORT)
-    };
+    let losing = |name, about| hazard(name, lost(), trial).about(about).trials(RACE);
+    let hanging =
+        |name, about| hazard(name, always(Hung), trial).about(about).trials(5).deadline(SHORT);
     vec![
         losing("static-owner/watching", "an owner in a static cell, whose destructor joins"),
         losing("background/watching", "atexit shuts the runtime down in the background"),
@@ -144,7 +141,7 @@ fn designs() -> Vec<Variant> {
 }
 
 fn controls() -> Vec<Variant> {
-    let clean = |name, about| control(name, always(Clean), trial(name)).about(about).trials(5);
+    let clean = |name, about| control(name, always(Clean), trial).about(about).trials(5);
     vec![
         clean("static/never-calls", "tasks go on that do not call into Python"),
         clean("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
@@ -158,7 +155,7 @@ fn controls() -> Vec<Variant> {
 }
 
 fn kit() -> Vec<Variant> {
-    let clean = |name, about| cure(name, always(Clean), trial(name)).about(about);
+    let clean = |name, about| cure(name, always(Clean), trial).about(about);
     let within = |name, about| clean(name, about).deadline(LIMIT + SLACK);
     vec![
         clean("kit/closed", "the block is used, with tasks that go on"),

@@ -5,6 +5,7 @@
 //! returns errors; a destructor can only log them, to nobody here.
 
 use std::{
+    panic::resume_unwind,
     sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
@@ -46,8 +47,8 @@ impl Thread {
             let Ok(Message::Shutdown) = told.recv() else { return };
             match then {
                 Then::Ends => {}
-                #[expect(clippy::panic, reason = "it is what the caller should hear of")]
-                Then::Panics => panic!("a cleanup failed"),
+                // Without the hook: what it prints is not what a caller hears.
+                Then::Panics => resume_unwind(Box::new("a cleanup failed")),
                 Then::Stays => loop {
                     thread::park();
                 },
@@ -86,6 +87,25 @@ impl Handle {
 #[pyclass(module = "sundown_designs", frozen)]
 pub struct CarefulHandle(Thread);
 
+/// How long a destructor waits.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+impl CarefulHandle {
+    fn join(&self, limit: Duration) -> Result<(), PyErr> {
+        let Some(thread) = self.0.take() else { return Ok(()) };
+        let (joined, result) = mpsc::channel();
+        // The watchdog: at a timeout it is left behind, with what it waits for.
+        thread::spawn(move || joined.send(thread.join()));
+        match result.recv_timeout(limit) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(PyRuntimeError::new_err("Runtime thread panicked during shutdown")),
+            Err(_) => {
+                Err(PyTimeoutError::new_err(format!("Shutdown timed out after {limit:?}")))
+            }
+        }
+    }
+}
+
 #[pymethods]
 impl CarefulHandle {
     /// A thread that, told to end, `ends`, `panics` or `stays`.
@@ -96,17 +116,13 @@ impl CarefulHandle {
 
     /// Ends it, or raises why it has not ended after so many seconds.
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let Some(thread) = self.0.take() else { return Ok(()) };
-        let (joined, result) = mpsc::channel();
-        // The watchdog: at a timeout it is left behind, with what it waits for.
-        thread::spawn(move || joined.send(thread.join()));
-        match py.detach(move || result.recv_timeout(Duration::from_secs_f64(timeout))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(PyRuntimeError::new_err("Runtime thread panicked during shutdown")),
-            Err(_) => {
-                let message = format!("Shutdown timed out after {timeout} seconds");
-                Err(PyTimeoutError::new_err(message))
-            }
-        }
+        py.detach(|| self.join(Duration::from_secs_f64(timeout)))
+    }
+}
+
+impl Drop for CarefulHandle {
+    /// Logs what goes wrong, by a facade that nobody listens to in a Python program.
+    fn drop(&mut self) {
+        let _unheard = self.join(PATIENCE);
     }
 }

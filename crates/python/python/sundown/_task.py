@@ -122,6 +122,9 @@ class Task(Future[T] if TYPE_CHECKING else Future):
                 component=self._runtime.name,
             )
 
+    def __repr__(self) -> str:
+        return f"<sundown.{type(self).__name__} {self.name!r} {self._state.lower()}>"
+
     def __del__(self) -> None:
         # Not `exception()`: by now nobody else has it, and nothing is to be waited for.
         error: Optional[BaseException] = getattr(self, "_exception", None)
