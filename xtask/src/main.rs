@@ -12,6 +12,7 @@ mod notebooks;
 mod output;
 mod probe;
 mod results;
+mod servers;
 mod snapshot_file;
 mod stress;
 mod table;
@@ -33,6 +34,7 @@ enum Command {
     Loom(loom::Options),
     Notebooks(notebooks::Options),
     Probe(probe::Options),
+    Servers(servers::Options),
     Stress(stress::Options),
 }
 
@@ -51,6 +53,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Loom(options) => loom::run(options, &workspace),
         Command::Notebooks(options) => notebooks::run(options, &workspace),
         Command::Probe(options) => probe::run(options, &workspace),
+        Command::Servers(options) => servers::run(options),
         Command::Stress(options) => stress::run(options, &workspace),
     }
 }

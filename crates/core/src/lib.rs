@@ -3,13 +3,14 @@
 //! What breaks when a runtime goes down before everything that depends on it, the experiments of
 //! this workspace show; what does not break, and why, is built here.
 //!
-//! The first four need no runtime: they work in async code of any executor, and on plain threads
+//! The first five need no runtime: they work in async code of any executor, and on plain threads
 //! with a limit. Their every interleaving is checked by loom, from this source (`tests/loom`).
 //!
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`flag`] | a flag that goes up once |
 //! | [`gate`] | the point of no return: cancelled or committed, never both |
+//! | [`entry`] | a gate that many pass at once, until it is closed |
 //! | [`oneshot`] | a channel by which one party confirms something to another |
 //! | [`latch`] | a signal that is given once, to any number of waiters |
 //! | [`limit`] | a limit on a future, under any executor |
@@ -25,6 +26,7 @@
 
 mod blocking;
 mod crew;
+pub mod entry;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;

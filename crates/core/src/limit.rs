@@ -3,7 +3,8 @@
 //! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics
 //! where there is none, and it is late where that runtime is blocked, which is when a limit matters
 //! most. So limits are kept by a thread of their own. It is started for the first limit and ends
-//! with the last: a process that is not shutting anything down does not have it.
+//! with the last: a process that is not shutting anything down does not have it. A forked child has a
+//! thread of its own as well, whatever the state in which it was forked.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,11 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    process,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
@@ -81,24 +86,36 @@ impl<F: Future> Future for Within<F> {
 /// A waker that the clock is to wake at a deadline; forgotten when this is dropped.
 struct Alarm {
     deadline: Option<Instant>,
-    set: Option<(Key, Waker)>,
+    set: Option<Set>,
+}
+
+/// Where a waker is set, and which.
+struct Set {
+    clock: &'static Clock,
+    key: Key,
+    waker: Waker,
 }
 
 impl Alarm {
     fn set(&mut self, deadline: Instant, waker: &Waker) -> io::Result<()> {
         match &self.set {
-            Some((_, known)) if known.will_wake(waker) => return Ok(()),
+            Some(set) if set.waker.will_wake(waker) && set.clock.is_here() => return Ok(()),
             _ => {}
         }
         self.unset();
-        let key = CLOCK.set(deadline, waker.clone())?;
-        self.set = Some((key, waker.clone()));
+        let clock = Clock::here()?;
+        let key = clock.set(deadline, waker.clone())?;
+        self.set = Some(Set { clock, key, waker: waker.clone() });
         Ok(())
     }
 
     fn unset(&mut self) {
-        if let Some((key, _)) = self.set.take() {
-            CLOCK.unset(key);
+        if let Some(set) = self.set.take() {
+            // In a forked child it is set on a clock that nobody there looks at, and whose lock may be
+            // held for ever.
+            if set.clock.is_here() {
+                set.clock.unset(set.key);
+            }
         }
     }
 }
@@ -112,8 +129,10 @@ impl Drop for Alarm {
 /// When, and which of those at the same moment.
 type Key = (Instant, u64);
 
-/// All alarms of the process.
+/// All alarms of a process.
 struct Clock {
+    /// The process whose thread looks at it; 0 until one has claimed it.
+    process: AtomicU32,
     alarms: Mutex<Alarms>,
     changed: Condvar,
 }
@@ -125,12 +144,36 @@ struct Alarms {
     running: bool,
 }
 
-static CLOCK: Clock = Clock {
-    alarms: Mutex::new(Alarms { wakers: BTreeMap::new(), next: 0, running: false }),
-    changed: Condvar::new(),
-};
+/// One for the process, one for a child that it forks, one for the child of that, and so on: a child
+/// has copies of those of its ancestors, which may be locked by threads that it does not have.
+///
+/// As many as there are generations of processes that each kept a limit and forked without `exec`. In
+/// one that finds none left, as where no thread can be started, limits count as passed.
+static CLOCKS: [Clock; 16] = [const { Clock::new() }; 16];
 
 impl Clock {
+    const fn new() -> Self {
+        let alarms = Alarms { wakers: BTreeMap::new(), next: 0, running: false };
+        Self { process: AtomicU32::new(0), alarms: Mutex::new(alarms), changed: Condvar::new() }
+    }
+
+    /// That of this process.
+    fn here() -> io::Result<&'static Self> {
+        let here = process::id();
+        let claimed = CLOCKS.iter().find(|clock| {
+            // Relaxed: what it guards is behind its lock, and a fork copies all memory as it is.
+            let claim =
+                clock.process.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed);
+            matches!(claim, Ok(_)) || claim == Err(here)
+        });
+        claimed
+            .ok_or_else(|| io::Error::other("every clock belongs to an ancestor of this process"))
+    }
+
+    fn is_here(&self) -> bool {
+        self.process.load(Ordering::Relaxed) == process::id()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Alarms> {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,7 +277,8 @@ mod tests {
         let far = within(Duration::from_secs(3600), pending::<()>());
         assert_eq!(block_on(within(Duration::from_millis(5), far)), None);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while CLOCK.lock().running && CLOCK.lock().wakers.keys().any(|(at, _)| *at > deadline) {
+        let clock = Clock::here().unwrap();
+        while clock.lock().running && clock.lock().wakers.keys().any(|(at, _)| *at > deadline) {
             assert!(Instant::now() < deadline, "the alarm of an hour is still set");
         }
     }

@@ -10,7 +10,7 @@
 //! part of that which Rust's allocator has handed out.
 //! Through these counts, without the first quarter, in which caches fill, a line is laid. They are
 //! *flat* where that line rises by no more, from one end to the other, than the counts scatter around
-//! it. Both are computed, and both are recorded; nobody looks at a plot.
+//! it. Both are computed, and both are recorded; how a plot looks decides nothing.
 //!
 //! - `restart`, `keep`: the logout by the state machine, with either policy;
 //! - `by-hand`: a client that can be asked to end, and a runtime that is dropped after it;
@@ -90,7 +90,8 @@ fn log_in_and_out(trial: &Trial<'_>, way: &str) -> TrialResult {
     if !measured.status.success() {
         return Err(String::from_utf8_lossy(&measured.stderr).into());
     }
-    let Usage { threads, descriptors, kib, heap } = serde_json::from_slice(&measured.stdout)?;
+    let Usage { threads, descriptors, kib, heap, looks } =
+        serde_json::from_slice(&measured.stdout)?;
     for (name, line) in
         [("threads", threads), ("descriptors", descriptors), ("heap_bytes", heap), ("kib", kib)]
     {
@@ -98,6 +99,10 @@ fn log_in_and_out(trial: &Trial<'_>, way: &str) -> TrialResult {
         trial.record(&format!("{name}_rise"), line.rise);
         trial.record(&format!("{name}_scatter"), line.scatter);
         trial.check(&format!("{name} are flat"), line.flat);
+    }
+    for Look { cycle, descriptors, kib } in looks {
+        trial.record(&format!("descriptors_after_{cycle}"), descriptors);
+        trial.record(&format!("kib_after_{cycle}"), kib);
     }
     Ok(())
 }
@@ -122,6 +127,7 @@ fn cycles(arguments: &[String]) -> TrialResult {
         descriptors: Line::through(settled, 0, |count| count.descriptors),
         kib: Line::through(settled, NOTHING, |count| count.kib),
         heap: Line::through(settled, 0, |count| count.heap),
+        looks: looks(&counts),
     };
     println!("{}", serde_json::to_string(&usage)?);
     Ok(())
@@ -259,6 +265,26 @@ struct Usage {
     descriptors: Line,
     kib: Line,
     heap: Line,
+    looks: Vec<Look>,
+}
+
+/// Some of the counts, for the picture on the page.
+#[derive(Serialize, Deserialize)]
+struct Look {
+    /// After so many cycles.
+    cycle: usize,
+    descriptors: i64,
+    kib: i64,
+}
+
+/// The first count, and then every eighth of them up to the last.
+fn looks(counts: &[Count]) -> Vec<Look> {
+    let eighths = (0..=8).map(|eighth| (counts.len() * eighth / 8).max(1));
+    let at = |cycle: usize| {
+        let count = counts.get(cycle - 1)?;
+        Some(Look { cycle, descriptors: count.descriptors, kib: count.kib })
+    };
+    eighths.filter_map(at).collect()
 }
 
 /// The line of least squares through a series of counts.

@@ -10,4 +10,5 @@ mod interruption;
 mod notebooks;
 mod probe;
 mod shards;
+mod skipped;
 mod stress;

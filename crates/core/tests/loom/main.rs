@@ -13,6 +13,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a model fails by panicking")]
 
 mod crew;
+mod entry;
 mod explore;
 mod life;
 mod roster;

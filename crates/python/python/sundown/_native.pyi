@@ -1,0 +1,26 @@
+"""The native half. Nothing here is for programs."""
+
+from typing import Any, Optional
+
+class Job:
+    def cancel(self) -> None: ...
+
+class Runtime:
+    def __new__(
+        cls, name: str, workers: Optional[int], blocking_threads: Optional[int]
+    ) -> Runtime: ...
+    def start(
+        self,
+        task: Any,
+        name: str,
+        spawned_at: str,
+        delay: Optional[float],
+        interval: Optional[float],
+    ) -> Job: ...
+    def shutdown(self, timeout: Optional[float]) -> tuple[float, int]: ...
+    def abandon(self) -> None: ...
+    @property
+    def ended(self) -> bool: ...
+    def stats(self) -> dict[str, Any]: ...
+
+def exit(runtimes: list[Runtime], timeout: Optional[float]) -> list[Exception]: ...

@@ -1,0 +1,196 @@
+//! The runtime: starting, work, shutting down, and the end of the process.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
+use sundown::{
+    latch::Latch,
+    limit::within,
+    runtime::{RuntimeOwner, State},
+    shutdown::{GracefulShutdown, ShutdownReport, shutdown_in_order},
+};
+
+use crate::{
+    failure,
+    job::{Job, Shared, When, Work},
+};
+
+/// How long a wait goes on before it looks whether somebody has pressed Ctrl-C; more where that look
+/// takes long, because many contend for the interpreter's lock.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// A runtime, and who calls into Python from it.
+#[pyclass(frozen, module = "sundown._native")]
+pub struct Runtime {
+    owner: RuntimeOwner,
+    shared: Arc<Shared>,
+}
+
+impl Runtime {
+    pub fn of(owner: RuntimeOwner) -> Self {
+        Self { owner, shared: Arc::default() }
+    }
+}
+
+#[pymethods]
+impl Runtime {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        name: String,
+        workers: Option<usize>,
+        blocking_threads: Option<usize>,
+    ) -> PyResult<Self> {
+        let mut builder = RuntimeOwner::builder(name);
+        if let Some(number) = workers {
+            builder = builder.workers(number);
+        }
+        if let Some(most) = blocking_threads {
+            builder = builder.blocking_threads(most);
+        }
+        let started = py.detach(|| builder.start());
+        let owner = started.map_err(|error| failure::start(py, &error))?;
+        Ok(Self::of(owner))
+    }
+
+    /// Has `task._run()` called: now, after a while, or again and again. Where that is dropped before
+    /// it was called, `task._dropped()` is.
+    fn start(
+        &self,
+        py: Python<'_>,
+        task: Py<PyAny>,
+        name: String,
+        spawned_at: String,
+        delay: Option<f64>,
+        interval: Option<f64>,
+    ) -> PyResult<Job> {
+        let when = match (delay, interval) {
+            (None, None) => When::Now,
+            (Some(seconds), None) => When::After(duration("delay", seconds)?),
+            (_, Some(seconds)) => When::Every(duration("interval", seconds)?),
+        };
+        // First, because in a forked child any lock may be held by a thread that is not there.
+        let runtime = self.owner.current().map_err(|ended| failure::ended(py, &ended))?;
+        let cancelled = Arc::new(Latch::new());
+        let job = Job::new(Arc::clone(&cancelled));
+        let work = Work::new(Arc::clone(&self.shared), task, name.clone(), spawned_at);
+        // Who waits for it waits for the task.
+        let spawned = runtime.spawn(name, move |stop| work.done(when, stop, cancelled)).map(drop);
+        spawned.map_err(|ended| failure::ended(py, &ended))?;
+        Ok(job)
+    }
+
+    /// Shuts it down, and waits for at most so long; `None` is no limit. Returns how long that took,
+    /// and how much was dropped.
+    fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(f64, usize)> {
+        let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
+        let result = interruptibly(py, self.owner.shutdown_async(limit))?;
+        let ShutdownReport { elapsed, aborted, .. } =
+            result.map_err(|error| failure::shutdown(py, error, &self.shared.ledger))?;
+        Ok((elapsed.as_secs_f64(), aborted))
+    }
+
+    /// Drops everything, and waits for nothing.
+    fn abandon(&self, py: Python<'_>) {
+        let told = self.owner.shutdown_async(Duration::ZERO);
+        drop(py.detach(|| pollster::block_on(within(Duration::ZERO, told))));
+    }
+
+    /// Whether it has ended, and none of its threads is left.
+    #[getter]
+    fn ended(&self) -> bool {
+        self.owner.stats().state == State::Ended
+    }
+
+    /// What it is doing, in numbers.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.owner.stats();
+        let state = match stats.state {
+            State::NotStarted => "not started",
+            State::Running => "running",
+            State::Stopping => "stopping",
+            State::Ended => "ended",
+            State::Forked => "forked",
+            _ => "unknown",
+        };
+        let here = stats.state != State::Forked;
+        let dictionary = PyDict::new(py);
+        dictionary.set_item("state", state)?;
+        dictionary.set_item("tasks", stats.tasks)?;
+        dictionary.set_item("threads", stats.threads)?;
+        dictionary.set_item("unfinished", if here { self.shared.ledger.len() } else { 0 })?;
+        dictionary.set_item("inside", if here { self.shared.gate.inside() } else { 0 })?;
+        Ok(dictionary)
+    }
+}
+
+/// Takes everything down, within one limit for all: before the interpreter goes. The last of the list
+/// goes first. Returns what went wrong, one exception for each.
+///
+/// The interpreter's lock is let go of first: a thread that is inside may be waiting for it.
+#[pyfunction]
+pub fn exit(
+    py: Python<'_>,
+    runtimes: Vec<Py<Runtime>>,
+    timeout: Option<f64>,
+) -> PyResult<Vec<PyErr>> {
+    let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
+    let runtimes: Vec<_> = runtimes
+        .iter()
+        .rev()
+        .map(|runtime| (runtime.get().owner.clone(), Arc::clone(&runtime.get().shared)))
+        .collect();
+    let owners: Vec<&dyn GracefulShutdown> =
+        runtimes.iter().map(|(owner, _)| owner as &dyn GracefulShutdown).collect();
+    let began = Instant::now();
+    let results = interruptibly(py, async {
+        // All of them before any is waited for: nobody comes in any more, whosever turn it is.
+        for (_, shared) in &runtimes {
+            shared.gate.close();
+        }
+        let results = shutdown_in_order(owners, limit).await;
+        // Of a runtime that has ended nobody is inside but a thread that tells tasks so.
+        for (_, shared) in &runtimes {
+            within(limit.saturating_sub(began.elapsed()), shared.gate.emptied()).await;
+        }
+        results
+    })?;
+    let failed = results.into_iter().zip(&runtimes).filter_map(|(result, (_, shared))| {
+        result.err().map(|error| failure::shutdown(py, error, &shared.ledger))
+    });
+    Ok(failed.collect())
+}
+
+/// Waits with the interpreter's lock let go of, until the future is ready or a signal's handler
+/// raises.
+fn interruptibly<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F::Output: Send,
+{
+    let (mut future, mut slice) = (Box::pin(future), SLICE);
+    loop {
+        let (output, waited) = py.detach(|| {
+            let output = pollster::block_on(within(slice, Pin::as_mut(&mut future)));
+            (output, Instant::now())
+        });
+        if let Some(output) = output {
+            return Ok(output);
+        }
+        py.check_signals()?;
+        slice = SLICE.max(10 * waited.elapsed());
+    }
+}
+
+/// A number of seconds as Python has it; one that no clock can tell is no limit.
+fn duration(which: &str, seconds: f64) -> PyResult<Duration> {
+    if seconds.is_nan() || seconds < 0.0 {
+        let message = format!("{which} is {seconds} s; give 0 or more");
+        return Err(PyValueError::new_err(message));
+    }
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
