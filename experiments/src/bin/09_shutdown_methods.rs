@@ -41,8 +41,9 @@ use mock_sdk::store::{Store, residue, rusqlite::Connection};
 use sundown::evidence::open_files;
 use tokio::runtime::Runtime;
 
-/// How long the query takes where it is waited for, and where it is not.
+/// How long the query takes where it is waited for.
 pub const QUERY: Duration = Duration::from_millis(50);
+/// And where it is not.
 pub const UNTIL_LET_GO: Duration = Duration::MAX;
 
 /// A limit that the query outlasts.
