@@ -40,9 +40,6 @@ const SHORT: Duration = Duration::from_millis(1500);
 const LIMIT: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_secs(15);
 
-/// For what ends by itself, and on a machine with a hundred processes too.
-const PLENTY: Duration = Duration::from_secs(30);
-
 /// Most of these races are lost in five of six trials at the least (the page has the intervals), and
 /// the others in half of them: one in a million runs would miss it.
 const RACE: u32 = 8;
@@ -144,8 +141,9 @@ fn designs() -> Vec<Variant> {
 }
 
 fn controls() -> Vec<Variant> {
-    let clean =
-        |name, about| control(name, always(Clean), trial).about(about).trials(5).deadline(PLENTY);
+    let clean = |name, about| {
+        control(name, always(Clean), trial).about(about).trials(5).deadline(python::PLENTY)
+    };
     vec![
         clean("static/never-calls", "tasks go on that do not call into Python"),
         clean("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
@@ -159,7 +157,8 @@ fn controls() -> Vec<Variant> {
 }
 
 fn kit() -> Vec<Variant> {
-    let clean = |name, about| cure(name, always(Clean), trial).about(about).deadline(PLENTY);
+    let clean =
+        |name, about| cure(name, always(Clean), trial).about(about).deadline(python::PLENTY);
     let within = |name, about| clean(name, about).deadline(LIMIT + SLACK);
     vec![
         clean("kit/closed", "the block is used, with tasks that go on"),
