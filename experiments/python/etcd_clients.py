@@ -43,6 +43,7 @@ class Kit:
     def __init__(self, address):
         import sundown
 
+        self.ended = sundown.Ended
         self.address = address
         self.runtime = sundown.Runtime("etcd", workers=2)
 
@@ -60,9 +61,12 @@ class Kit:
         """Watches a key until it is cancelled, and says of each change that it has heard of it."""
         request = {"create_request": {"key": encoded(key)}}
         stream = await self.runtime.spawn(begin, self.address, "/v3/watch", request)
-        while True:
-            if await self.runtime.spawn(hears, stream):
-                hear()
+        try:
+            while True:
+                if await self.runtime.spawn(hears, stream):
+                    hear()
+        except self.ended:
+            pass  # The client was closed.
 
 
 def encoded(key):

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod console;
 mod duration;
 mod experiments;
 mod failure;
@@ -28,6 +29,7 @@ use crate::{failure::Failure, workspace::Workspace};
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Command {
     Bench(bench::Options),
+    Console(console::Options),
     Experiments(experiments::Options),
     Loom(loom::Options),
     Notebooks(notebooks::Options),
@@ -46,6 +48,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     let workspace = Workspace::find()?;
     match command {
         Command::Bench(options) => bench::run(options, &workspace),
+        Command::Console(options) => console::run(options, &workspace),
         Command::Experiments(options) => experiments::run(options, &workspace),
         Command::Loom(options) => loom::run(options, &workspace),
         Command::Notebooks(options) => notebooks::run(options, &workspace),

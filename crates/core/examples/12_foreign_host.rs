@@ -15,8 +15,8 @@
 //! host: a late object was dropped
 //! ```
 //!
-//! Python asks for one thing more, a gate in front of every call into the interpreter: that is in
-//! the extension module, `crates/python`.
+//! Python asks for one thing more, a gate in front of every call into the interpreter: see
+//! `13_entry_gate`, and the extension module in `crates/python`.
 
 use std::{
     error::Error,

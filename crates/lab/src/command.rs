@@ -407,3 +407,23 @@ fn list(declaration: &Declaration, format: Format) -> Result<(), Failure> {
     }
     Ok(stdout.flush()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Outcome::Clean, always, control};
+
+    #[test]
+    fn an_experiment_tells_of_none_but_its_own_variants() {
+        let experiment = |told| {
+            Experiment::new("90_telling")
+                .question("?")
+                .hypothesis("!")
+                .variant(control("it", always(Clean), |_| Ok(())))
+                .tells(told)
+        };
+        assert!(check(&experiment("it")).is_ok());
+        let refused = check(&experiment("another")).unwrap_err().to_string();
+        assert!(refused.contains("'another', which is none of its variants"), "{refused}");
+    }
+}

@@ -95,6 +95,9 @@ pub struct ExperimentResult {
     /// Whether the run was interrupted, and the counts are what was known by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
+    /// Whether the trials' files were in memory, and no disk had a part in what they took.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_memory: bool,
     /// The variants, in the order in which the experiment declares them.
     pub variants: Vec<VariantResult>,
 }

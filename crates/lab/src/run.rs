@@ -132,6 +132,7 @@ pub(crate) fn run(
     let mut result = conclude(experiment, plan.seed, records);
     result.equipment.clone_from(&equipment.versions);
     result.seconds = began.elapsed().as_secs_f64();
+    result.in_memory = sandbox.is_in_memory();
     result.interrupted = ran < plan.len();
     Ok(result)
 }
@@ -189,6 +190,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         seed,
         equipment: BTreeMap::new(),
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }

@@ -322,6 +322,12 @@ impl Sandbox {
         Ok(child)
     }
 
+    /// Whether its directories are in memory, wherever that is.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        is_in_memory(self.directory.path())
+    }
+
     /// Kills what was orphaned, except in the groups of the commands that run.
     fn kill_strays(&self) {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
@@ -452,6 +458,21 @@ fn memory() -> Option<PathBuf> {
     let room = stat.f_bavail.saturating_mul(stat.f_frsize);
     let executes = !stat.f_flag.contains(StatVfsMountFlags::NOEXEC);
     (executes && room >= ROOM).then_some(place)
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(place: &Path) -> bool {
+    /// `TMPFS_MAGIC` of statfs(2).
+    const TMPFS: i64 = 0x0102_1994;
+    // The type differs from system to system; the number fits in all.
+    #[allow(clippy::unnecessary_cast)]
+    rustix::fs::statfs(place).is_ok_and(|stat| stat.f_type as i64 == TMPFS)
+}
+
+/// Nothing is known of it; and none of the places that [`memory`] knows is there.
+#[cfg(not(target_os = "linux"))]
+const fn is_in_memory(_place: &Path) -> bool {
+    false
 }
 
 /// Forbids core dumps to this process and all that it starts.

@@ -13,7 +13,16 @@
 
 #![allow(unsafe_code, reason = "a call that may unwind is not one that PyO3 offers; see below")]
 
-use std::{ffi::CStr, thread};
+use std::{
+    cell::RefCell,
+    ffi::CStr,
+    ptr,
+    sync::{
+        PoisonError, RwLock, RwLockWriteGuard, TryLockError,
+        atomic::{AtomicPtr, Ordering},
+    },
+    thread,
+};
 
 use pyo3::{exceptions::PyImportError, ffi, prelude::*};
 use sundown::entry::Entry;
@@ -84,13 +93,11 @@ unsafe fn call_or_stay(object: *mut ffi::PyObject, method: &CStr, then: Then) {
     // let go of by the same thread. Null is checked for before a pointer is used; every reference that
     // is returned is let go of once, and `object` where the caller said so.
     unsafe {
+        let came_early = come_early();
         let attached = ffi::PyGILState_Ensure();
         let bound = raw::PyObject_GetAttrString(object, method.as_ptr());
-        let result = if bound.is_null() {
-            bound
-        } else {
-            raw::PyObject_CallObject(bound, std::ptr::null_mut())
-        };
+        let result =
+            if bound.is_null() { bound } else { raw::PyObject_CallObject(bound, ptr::null_mut()) };
         if result.is_null() {
             raw::PyErr_WriteUnraisable(object);
         }
@@ -98,6 +105,10 @@ unsafe fn call_or_stay(object: *mut ffi::PyObject, method: &CStr, then: Then) {
         raw::Py_DecRef(bound);
         if then == Then::LetGo {
             raw::Py_DecRef(object);
+        }
+        if came_early {
+            // What was counted when the state was made: the one below is to be the last, and drops it.
+            raw::PyGILState_Release(ffi::PyGILState_STATE::PyGILState_LOCKED);
         }
         raw::PyGILState_Release(attached);
     }
@@ -126,6 +137,67 @@ mod raw {
     const _: () = assert!(size_of::<PyGILState_STATE>() == size_of::<c_int>());
 }
 
+/// The interpreter, where a fork must not meet a thread that comes into it: before 3.12. Null elsewhere.
+///
+/// A thread that comes in has a state made for it, under a lock of the interpreter and not under *the*
+/// lock. A child that is forked in that moment has that lock, held by nobody, and waits for it inside
+/// `os.fork()`, for ever; from 3.12 on it makes a new one first.
+static FORKED_BADLY: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
+
+/// Shared by those who have a state made for them, which takes a microsecond and waits for nothing but
+/// this; held alone by who forks.
+static STATES: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    /// Held from before a fork until after it, on the thread that forks: in both processes.
+    static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// Has this thread's state made before it waits for the interpreter's lock, where that matters. Says
+/// whether it did.
+///
+/// # Safety
+///
+/// The interpreter has not been finalized: this thread has entered the gate.
+unsafe fn come_early() -> bool {
+    // Relaxed: written before there was any other thread of ours.
+    let interpreter = FORKED_BADLY.load(Ordering::Relaxed);
+    // SAFETY: the pointer is that of the main interpreter, which is there; both functions may be called
+    // without its lock. The second registers the state as this thread's, counted once; of the versions
+    // that this is for none will come to do that differently.
+    unsafe {
+        if interpreter.is_null() || !ffi::PyGILState_GetThisThreadState().is_null() {
+            return false;
+        }
+        let _shared = STATES.read().unwrap_or_else(PoisonError::into_inner);
+        !ffi::PyThreadState_New(interpreter).is_null()
+    }
+}
+
+/// Before a fork: nobody is having a state made from here on.
+#[pyfunction]
+pub fn before_fork(py: Python<'_>) {
+    loop {
+        match STATES.try_write() {
+            Ok(guard) => return FORKING.set(Some(guard)),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                return FORKING.set(Some(poisoned.into_inner()));
+            }
+            // Another thread forks, and needs the interpreter's lock for that; or somebody is having
+            // a state made right now.
+            Err(TryLockError::WouldBlock) => {
+                py.detach(|| drop(STATES.read().unwrap_or_else(PoisonError::into_inner)));
+            }
+        }
+    }
+}
+
+/// After a fork, in the parent and in the child.
+#[pyfunction]
+pub fn after_fork() {
+    drop(FORKING.take());
+}
+
 /// That this is the interpreter that the process began with.
 ///
 /// # Errors
@@ -133,10 +205,14 @@ mod raw {
 /// `ImportError` in another one: threads of ours attach to the main one only, whatever interpreter
 /// their callables come from.
 pub fn must_be_the_main_one(py: Python<'_>) -> PyResult<()> {
-    let _ = py;
     // SAFETY: this thread is attached, as `py` shows, so that there is a current interpreter.
-    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    // SAFETY: it is there.
+    let id = unsafe { ffi::PyInterpreterState_GetID(interpreter) };
     if id == 0 {
+        if py.version_info() < (3, 12) {
+            FORKED_BADLY.store(interpreter, Ordering::Relaxed);
+        }
         return Ok(());
     }
     Err(PyImportError::new_err(format!(

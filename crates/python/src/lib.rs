@@ -27,6 +27,8 @@ mod runtime;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use super::interpreter::{after_fork, before_fork};
+    #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
     use super::runtime::{Runtime, exit};

@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 use super::block::{self, BlockError};
 use crate::{
+    failure::Failure,
+    figures::in_short,
     results::ResultsError,
     workspace::{self, Workspace},
 };
@@ -39,7 +41,7 @@ pub fn path(workspace: &Workspace) -> PathBuf {
 }
 
 /// The committed figures.
-pub fn read(workspace: &Workspace) -> Result<Vec<Figure>, crate::failure::Failure> {
+pub fn read(workspace: &Workspace) -> Result<Vec<Figure>, Failure> {
     let folder = workspace.docs().join("results/bench");
     let mut figures = Vec::new();
     for file in workspace::names(&folder)? {
@@ -81,7 +83,7 @@ fn groups(figures: &[Figure]) -> String {
         return NONE.to_owned();
     }
     let sizes: BTreeSet<_> = ours.iter().map(|it| it.n).collect();
-    let mut text = header(sizes.iter().map(|n| with_spaces(*n)));
+    let mut text = header(sizes.iter().map(|n| in_short(f64::from(*n))));
     let mut row = |name: &str, cell: &dyn Fn(u32) -> Option<String>| {
         let cells: Vec<_> = sizes.iter().map(|n| cell(*n).unwrap_or_else(|| "–".into())).collect();
         let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
@@ -155,13 +157,4 @@ fn rounds(figures: &[&Figure]) -> String {
     let counts: BTreeMap<_, ()> = figures.iter().map(|it| (it.rounds, ())).collect();
     let counts: Vec<_> = counts.keys().map(u32::to_string).collect();
     format!("{} interleaved rounds", counts.join(" and "))
-}
-
-/// `10 k`, `1 M`.
-fn with_spaces(n: u32) -> String {
-    match n {
-        1_000_000.. => format!("{} M", n / 1_000_000),
-        10_000.. => format!("{} k", n / 1_000),
-        _ => n.to_string(),
-    }
 }

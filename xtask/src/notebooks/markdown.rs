@@ -164,7 +164,7 @@ fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source
     let binary = &source.binary;
     let _ = writeln!(
         text,
-        "*{trials} trials in {} on {day}, seed {}: {}, {} {}, {}; {}. \
+        "*{trials} trials in {} on {day}, seed {}: {}, {} {}, {}{}; {}. \
          Source: `experiments/src/bin/{binary}.rs`*",
         figures::seconds(experiment.seconds),
         experiment.seed,
@@ -172,6 +172,7 @@ fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source
         meta.os,
         meta.arch,
         figures::plural(meta.cores, "core"),
+        if experiment.in_memory { ", files in memory" } else { "" },
         versions(meta, experiment)
     );
 }

@@ -64,6 +64,13 @@ impl Workspace {
         workspace
     }
 
+    /// Another with the same files, but for the programs: in it nothing can run.
+    pub fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.root(), folder.path());
+        Self { folder }
+    }
+
     pub fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -194,6 +201,19 @@ pub fn objects(ran: &Ran) -> Vec<serde_json::Value> {
     ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&path, &to),
+            kind if kind.is_file() => drop(fs::copy(path, to).unwrap()),
+            _ => {}
+        }
+    }
+}
+
 /// Waits for something to become so.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
@@ -250,6 +270,7 @@ pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> Experim
         seed: 7,
         equipment: BTreeMap::new(),
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use lab::{
-    Outcome, Role, Verdict,
+    Observation, Outcome, Role, Value, Verdict,
     results::{ClaimResult, ExperimentResult},
 };
 
@@ -139,6 +139,56 @@ fn pictures_are_drawn_from_results_and_figures() {
     for words in ["sundown", "floor", "waiters", "× floor", "currentColor"] {
         assert!(plot.contains(words), "no {words:?} in {plot}");
     }
+}
+
+#[test]
+fn what_was_counted_on_the_way_is_in_the_picture_and_not_in_the_table() {
+    let workspace = complete();
+    let mut churn = variant(Role::Cure, "keep", Outcome::Clean, &[]);
+    churn.observations = [5, 40, 10, 100]
+        .map(|cycle| (format!("kib_after_{cycle}"), counted(9_000 + cycle)))
+        .into_iter()
+        .chain([("kib_at_the_end".to_owned(), counted(9_100))])
+        .collect();
+    workspace.experiment(&experiment("26", "relogin-churn", vec![churn]));
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    workspace.run(&["notebooks"]).expect_code(0);
+    let page = workspace.read("docs/src/26-relogin-churn.md");
+    assert!(page.contains("](plots/growth-over-cycles.svg)"), "{page}");
+    assert!(page.contains("kib_at_the_end") && !page.contains("kib_after_"), "{page}");
+    let plot = workspace.read("docs/src/plots/growth-over-cycles.svg");
+    assert!(plot.contains("\nkeep\n") && plot.contains("memory of the process, KiB"), "{plot}");
+    // The line goes from left to right: by number, not by name.
+    let line = plot.split("<polyline").find(|it| it.contains("stroke-width=\"4\"")).unwrap();
+    let points = line.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+    let places: Vec<i32> = points
+        .split_whitespace()
+        .map(|it| it.split(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(places.len() == 4 && places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn a_picture_needs_everything_that_it_shows() {
+    let workspace = complete();
+    let mut leak = variant(Role::Hazard, "forget/all", Outcome::Failed, &[]);
+    let names = ["descriptors", "threads", "kib"].map(|name| format!("{name}_per_cycle"));
+    leak.observations = names.map(|name| (name, counted(8))).into();
+    workspace.experiment(&experiment("31", "leak-on-logout", vec![leak.clone()]));
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    workspace.run(&["notebooks"]).expect_code(0);
+    let plot = "docs/src/plots/cost-of-a-leaked-logout.svg";
+    assert!(!workspace.exists(plot), "without the heap");
+    leak.observations.insert("heap_bytes_per_cycle".to_owned(), counted(935));
+    workspace.experiment(&experiment("31", "leak-on-logout", vec![leak]));
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    workspace.run(&["notebooks"]).expect_code(0);
+    assert!(workspace.read(plot).contains("\nforget/all\n"));
+}
+
+/// What five trials counted alike.
+fn counted(number: i64) -> Observation {
+    Observation::of(&[number; 5].map(Value::from)).unwrap()
 }
 
 #[test]
@@ -476,8 +526,9 @@ const DISAGREEMENTS: &[Disagreement] = &[
 
 #[test]
 fn every_disagreement_is_noticed_and_nothing_is_changed() {
+    let complete = complete();
     for (name, disagree, words) in DISAGREEMENTS {
-        let workspace = complete();
+        let workspace = complete.copy();
         disagree(&workspace);
         let page = fs::read_to_string(workspace.path(PAGE)).ok();
         let ran = workspace.run(&["notebooks", "--check"]);

@@ -62,6 +62,7 @@ def _exit() -> None:
 
 
 def _forked() -> None:
+    _native.after_fork()
     # Those of the parent: their threads are not here, and nothing of them may be waited for. They stay
     # referred to, because letting go of one is not for a child either.
     global _runtimes
@@ -72,4 +73,6 @@ def _forked() -> None:
 _parents: list[list[_native.Runtime]] = []
 atexit.register(_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(
+        before=_native.before_fork, after_in_parent=_native.after_fork, after_in_child=_forked
+    )

@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{self, Axis, DrawError, INK, OTHERS, OURS, Point, Series};
-use crate::notebooks::bench::{Figure, TEARDOWNS};
+use crate::{
+    figures,
+    notebooks::bench::{Figure, TEARDOWNS},
+};
 
 /// How much of a picture is for the names.
 const NAMES: u32 = 200;
+
+/// A median, and the quartiles around it.
+type Middle = (f64, [f64; 2]);
 
 /// What is shown, of which bench.
 struct View {
     bench: &'static str,
     sizes: &'static str,
     values: &'static str,
-    /// The median, with its quartiles.
-    value: fn(&Figure) -> Option<(f64, [f64; 2])>,
+    value: fn(&Figure) -> Option<Middle>,
 }
 
 const VIEWS: [View; 3] = [
@@ -31,7 +36,7 @@ const VIEWS: [View; 3] = [
     },
 ];
 
-fn ratio(figure: &Figure) -> Option<(f64, [f64; 2])> {
+fn ratio(figure: &Figure) -> Option<Middle> {
     figure.ratio_to_floor.zip(figure.ratio_to_floor_quartiles)
 }
 
@@ -120,7 +125,7 @@ fn picture(view: &View, title: &str, lines: &[Series]) -> Result<String, DrawErr
     let x = Axis {
         from: -0.1,
         to: points().fold(0.0_f64, |most, point| most.max(point.x)) + 0.1,
-        marks: marks.map(|it| (it, chart::in_short(10f64.powf(it).round()))).collect(),
+        marks: marks.map(|it| (it, figures::in_short(10f64.powf(it).round()))).collect(),
         describes: view.sizes,
     };
     let lowest = points().fold(f64::INFINITY, |least, point| least.min(point.interval[0]));

@@ -16,6 +16,8 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
+use crate::figures::in_short;
+
 /// Why something cannot be drawn.
 pub type DrawError = DrawingAreaErrorKind<io::Error>;
 
@@ -85,9 +87,8 @@ impl Axis {
     /// Of numbers that are not negative, from nothing up to the largest, with some room.
     pub fn from_zero(largest: f64, describes: &'static str) -> Self {
         let to = if largest > 0.0 { largest * 1.12 } else { 1.0 };
-        // One, two or five, and as many zeros as leave three marks or more.
-        let steps = (-3..12).flat_map(|zeros| [1.0, 2.0, 5.0].map(|it| it * 10f64.powi(zeros)));
-        let step = steps.filter(|step| to / step >= 3.0).last().unwrap_or(to);
+        // The widest steps that leave three marks or more.
+        let step = round_numbers().rfind(|step| to / step >= 3.0).unwrap_or(to);
         let numbers = (0..=5).map(|number| f64::from(number) * step).filter(|it| *it <= to);
         let marks = numbers.map(|number| (number, in_short(number))).collect();
         Self { from: -to * 0.02, to, marks, describes }
@@ -97,14 +98,18 @@ impl Axis {
     pub fn logarithmic(smallest: f64, largest: f64, describes: &'static str) -> Self {
         let (from, to) = (smallest.log10() - 0.05, largest.log10() + 0.05);
         let wide = to - from > 2.5;
-        let within = (-9..10)
-            .flat_map(|zeros| [1.0, 2.0, 5.0].map(|it| it * 10f64.powi(zeros)))
+        let within = round_numbers()
             .filter(|it| (from..=to).contains(&it.log10()))
             // Where there is much to mark, only what is one with zeros.
             .filter(|it| !wide || (it.log10() - it.log10().round()).abs() < 1e-9);
         let marks = within.map(|number| (number.log10(), in_short(number))).collect();
         Self { from, to, marks, describes }
     }
+}
+
+/// One, two and five, with as many zeros as anything here needs, before the point or behind it.
+fn round_numbers() -> impl DoubleEndedIterator<Item = f64> {
+    (-9..12).flat_map(|zeros| [1.0, 2.0, 5.0].map(|it| it * 10f64.powi(zeros)))
 }
 
 impl Ranged for Axis {
@@ -135,16 +140,6 @@ impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, at: &f64) -> String {
         let near = |mark: &&(f64, String)| (mark.0 - at).abs() < 1e-9;
         self.marks.iter().find(near).map(|mark| mark.1.clone()).unwrap_or_default()
-    }
-}
-
-/// A number as it stands at an axis: `0.5`, `20`, `1 k`, `1 M`.
-pub fn in_short(number: f64) -> String {
-    match number {
-        it if it >= 1e6 => format!("{} M", it / 1e6),
-        it if it >= 1e4 => format!("{} k", it / 1e3),
-        it if it >= 1.0 || it == 0.0 => format!("{it:.0}"),
-        it => format!("{}", (it * 1e4).round() / 1e4),
     }
 }
 

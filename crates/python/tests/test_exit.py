@@ -1,0 +1,378 @@
+"""However a program ends, its runtimes are taken down before the interpreter goes."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from conftest import BEGIN, FATAL, PLENTY
+
+#: More than a busy machine takes to end a process, in seconds.
+SLACK = 5.0
+
+LOAD = """
+runtime = sundown.Runtime("load", workers=2)
+"""
+
+#: How each ends, and with which exit code. The load is tasks that let go of the interpreter's lock.
+ENDS = {
+    "by leaving its with block": (
+        0,
+        """
+        async def main():
+            async with runtime:
+                await asyncio.gather(*[runtime.spawn(talk, 20) for _ in range(50)])
+            last_line()
+        asyncio.run(main())
+        """,
+    ),
+    "with work that nobody awaits": (
+        0,
+        """
+        async def main():
+            async def awaits(task):
+                await task
+            asyncio.ensure_future(awaits(runtime.spawn(talk, 300)))
+            tasks = [runtime.spawn(talk, 300) for _ in range(50)]
+            await runtime.sleep(0.01)
+            last_line()
+        asyncio.run(main())
+        """,
+    ),
+    "by returning": (
+        0,
+        """
+        tasks = [runtime.spawn(talk, 300) for _ in range(50)]
+        until(lambda: runtime.stats().inside > 0)
+        last_line()
+        """,
+    ),
+    "by sys.exit in a coroutine": (
+        3,
+        """
+        async def main():
+            tasks = [runtime.spawn(talk, 300) for _ in range(50)]
+            await runtime.sleep(0.01)
+            last_line()
+            sys.exit(3)
+        asyncio.run(main())
+        """,
+    ),
+    "by an exception that nobody catches": (
+        1,
+        """
+        async def main():
+            tasks = [runtime.spawn(talk, 300) for _ in range(50)]
+            await runtime.sleep(0.01)
+            last_line()
+            raise KeyError("on purpose")
+        asyncio.run(main())
+        """,
+    ),
+    "with a thousand operations in flight": (
+        0,
+        """
+        tasks = [runtime.spawn(talk, 100) for _ in range(1000)]
+        until(lambda: runtime.stats().inside > 0)
+        last_line()
+        """,
+    ),
+    "by os._exit": (
+        4,
+        """
+        tasks = [runtime.spawn(talk, 300) for _ in range(50)]
+        until(lambda: runtime.stats().inside > 0)
+        last_line()
+        os._exit(4)
+        """,
+    ),
+    "with timers and repetitions set": (
+        0,
+        """
+        timers = [runtime.call_every(0.001, talk, 1) for _ in range(20)]
+        timers += [runtime.call_later(0.02, talk, 1) for _ in range(50)]
+        until(lambda: runtime.stats().inside > 0)
+        last_line()
+        """,
+    ),
+    "while other threads wait for results": (
+        0,
+        """
+        def waits():
+            while True:
+                try:
+                    runtime.spawn(talk, 20).result()
+                except sundown.Ended:
+                    return
+        for _ in range(5):
+            threading.Thread(target=waits, daemon=True).start()
+        until(lambda: runtime.stats().inside > 0)
+        last_line()
+        """,
+    ),
+    "while other threads shut it down": (
+        0,
+        """
+        tasks = [runtime.spawn(talk, 300) for _ in range(20)]
+        for _ in range(3):
+            threading.Thread(target=runtime.shutdown, daemon=True).start()
+        last_line()
+        """,
+    ),
+    "with a reference in a module that goes last": (
+        0,
+        """
+        sys.modules["builtins"].kept = [runtime.spawn(talk, 300) for _ in range(50)]
+        sys.kept = runtime
+        until(lambda: runtime.stats().inside > 0)
+        last_line()
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_program_that_ends_with_work_in_flight_exits_cleanly(run, how):
+    code, source = ENDS[how]
+    for _ in range(3):
+        program = run(LOAD + textwrap.dedent(source))
+        program.must_be_clean(code)
+        assert ("KeyError: 'on purpose'" in program.err) == (code == 1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "last_line(); os.abort()",
+        "last_line(); sys.exit(1)",
+        "last_line(); print(\"thread 'x' panicked at src/lib.rs\", file=sys.stderr)",
+        "last_line(); print('Fatal Python error: PyGILState_Release', file=sys.stderr)",
+        "pass",
+    ],
+)
+def test_an_exit_that_is_not_clean_is_seen_to_be_so(run, broken):
+    assert run(broken).failures() != []
+
+
+@pytest.mark.parametrize(
+    "stuck", ["lambda: time.sleep(3600)", "lambda: threading.Event().wait()"]
+)
+def test_a_stuck_callable_does_not_keep_the_process_beyond_the_limit(run, stuck):
+    program = run(
+        f"""
+        sundown.set_exit_timeout(0.5)
+        runtime = sundown.Runtime("stuck")
+        runtime.spawn({stuck}, name="poll")
+        until(lambda: runtime.stats().inside == 1)
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert 0.5 <= program.left_after < 0.5 + SLACK
+    assert "stuck has not ended after" in program.err
+    assert "poll (spawned at <string>:" in program.err
+
+
+@pytest.mark.parametrize(
+    "outlives",
+    [
+        # Asks for the interpreter's lock once, when it is about to go or goes.
+        "lambda: (exiting.wait(), time.sleep(0.25))",
+        # Asks for it all the time, in C and in Python's own loop.
+        "talk",
+        "lambda: [None for _ in iter(int, 1)]",
+    ],
+)
+@pytest.mark.parametrize("code", [0, 7])
+def test_callables_that_outlive_the_limit_are_left_without_an_abort(run, outlives, code):
+    for _ in range(3):
+        program = run(
+            f"""
+            sundown.set_exit_timeout(0.2)
+            runtime = sundown.Runtime("late", workers=1)
+            exiting = threading.Event()
+            atexit.register(exiting.set)
+            for _ in range(10):
+                runtime.spawn({outlives})
+            until(lambda: runtime.stats().inside == 10)
+            last_line()
+            sys.exit({code})
+            """
+        )
+        program.must_be_clean(code)
+        assert program.left_after < 0.2 + SLACK
+        # The one that ends may just have done so in time.
+        assert "has not ended after" in program.err or "sleep" in outlives
+
+
+def test_a_limit_of_zero_waits_for_nothing_and_aborts_nothing(run):
+    program = run(
+        """
+        sundown.set_exit_timeout(0)
+        runtime = sundown.Runtime("late")
+        for _ in range(20):
+            runtime.spawn(talk)
+        until(lambda: runtime.stats().inside == 20)
+        last_line()
+        """
+    )
+    program.must_be_clean()
+
+
+def test_what_has_begun_is_finished_at_exit_and_what_has_not_is_dropped(run):
+    program = run(
+        """
+        runtime = sundown.Runtime("one at a time", blocking_threads=1)
+        inside, go_on = threading.Event(), threading.Event()
+        def first():
+            inside.set()
+            go_on.wait()
+            print("first done", flush=True)
+        runtime.spawn(first)
+        runtime.spawn(print, "never", flush=True)
+        inside.wait()
+        # The gate is closed by who lets the first go on: after this handler comes the package's.
+        atexit.register(threading.Timer(0.2, go_on.set).start)
+        last_line()
+        """
+    )
+    assert program.failures() == ["its last line is missing"]
+    assert program.out.splitlines()[-1] == "first done"
+    assert "never" not in program.out
+
+
+def test_a_handler_registered_before_the_import_finds_work_refused(run):
+    program = run(
+        """
+        atexit.unregister(sundown._exit._exit)
+        @atexit.register
+        def late():
+            for refused in (lambda: runtime.spawn(print), lambda: sundown.Runtime("another")):
+                try:
+                    refused()
+                except sundown.Ended as error:
+                    print(isinstance(error, RuntimeError), error)
+            last_line()
+        atexit.register(sundown._exit._exit)
+        runtime = sundown.Runtime("done")
+        runtime.spawn(pow, 2, 3).result()
+        """
+    )
+    program.must_be_clean()
+    assert program.out.count("True done cannot be used any more: the interpreter exits") == 1
+    assert program.out.count("True another cannot be used any more: the interpreter exits") == 1
+
+
+def test_a_handler_registered_after_the_import_still_has_its_runtime(run):
+    program = run(
+        """
+        runtime = sundown.Runtime("alive")
+        @atexit.register
+        def early():
+            print(runtime.spawn(pow, 2, 3).result(10))
+            last_line()
+        """
+    )
+    program.must_be_clean()
+    assert program.out.splitlines()[0] == "8"
+
+
+def test_runtimes_go_in_reverse_order_within_one_limit_for_all(run):
+    program = run(
+        """
+        sundown.set_exit_timeout(0.4)
+        runtimes = [sundown.Runtime(f"number {at}") for at in range(3)]
+        for runtime in runtimes:
+            runtime.spawn(time.sleep, 3600)
+        until(lambda: all(runtime.stats().inside for runtime in runtimes))
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert program.left_after < 0.4 + SLACK
+    said = [line.split(" has not")[0] for line in program.err.splitlines()]
+    assert said == [f"at exit: number {at}" for at in (2, 1, 0)]
+
+
+def test_an_exception_of_a_callable_that_nobody_asked_for_is_told_and_keeps_the_exit_code(run):
+    program = run(
+        """
+        runtime = sundown.Runtime("raises")
+        runtime.spawn(lambda: 1 / 0)
+        runtime.shutdown()
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert "ZeroDivisionError" in program.err
+
+
+def test_a_callable_that_shuts_down_or_exits_is_an_error_and_no_deadlock(run):
+    program = run(
+        """
+        runtime = sundown.Runtime("inside")
+        for function in (runtime.shutdown, lambda: sys.exit(5)):
+            print(repr(runtime.spawn(function).exception(10)))
+            if function != runtime.shutdown:
+                break
+            runtime.shutdown()
+            runtime = sundown.Runtime("inside")
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert program.out.startswith("FromInside(")
+    assert "SystemExit(5)" in program.out
+
+
+def test_exit_handlers_that_a_callable_runs_do_not_wait_for_it(run):
+    program = run(
+        """
+        sundown.set_exit_timeout(1)
+        runtime = sundown.Runtime("inside")
+        runtime.spawn(atexit._run_exitfuncs).exception(20)
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert "inside cannot wait for its own end" in program.err
+
+
+def test_ctrl_c_at_exit_ends_the_wait():
+    source = BEGIN + """
+sundown.set_exit_timeout(None)
+runtime = sundown.Runtime("stuck")
+runtime.spawn(time.sleep, 3600)
+until(lambda: runtime.stats().inside == 1)
+last_line()
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline().startswith("last line")
+        deadline = time.monotonic() + PLENTY
+        # Before the handler waits the signal interrupts something else, which is right as well.
+        while child.poll() is None and time.monotonic() < deadline:
+            child.send_signal(signal.SIGINT)
+            try:
+                child.wait(0.2)
+            except subprocess.TimeoutExpired:
+                pass
+        _, err = child.communicate(timeout=PLENTY)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode in (0, 1, 130, -signal.SIGINT), err
+    assert "KeyboardInterrupt" in err
+    assert not any(text in err for text in FATAL), err
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), "soon"])
+def test_a_limit_at_exit_that_is_none_is_refused(wrong):
+    import sundown
+
+    with pytest.raises(ValueError):
+        sundown.set_exit_timeout(wrong)

@@ -1,0 +1,196 @@
+"""A shutdown says what it came to, and what still ran."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+import sundown
+from sundown import _native
+
+#: Longer than anything here takes, in seconds.
+PLENTY = 60
+
+
+class Stuck:
+    """A callable that is being called until it is let go."""
+
+    def __init__(self):
+        self.inside, self._let_go = threading.Event(), threading.Event()
+
+    def __call__(self):
+        self.inside.set()
+        assert self._let_go.wait(PLENTY)
+        return "let go"
+
+    def let_go(self):
+        self._let_go.set()
+
+
+def test_a_shutdown_waits_for_what_was_spawned_and_drops_timers():
+    runtime = sundown.Runtime("orderly")
+    stuck = Stuck()
+    work, timer, repeated = runtime.spawn(stuck), runtime.sleep(3600), runtime.call_every(3600, print)
+    assert stuck.inside.wait(PLENTY)
+    threading.Timer(0.05, stuck.let_go).start()
+    report = runtime.shutdown(PLENTY)
+    assert (report.component, report.aborted) == ("orderly", 0)
+    assert work.result(0) == "let go"
+    for dropped in (timer, repeated):
+        with pytest.raises(sundown.Ended, match="orderly was shut down before it was done"):
+            dropped.result(PLENTY)
+    assert runtime.stats().state == "ended"
+
+
+def test_a_shutdown_that_times_out_says_what_still_runs_and_another_waits_on():
+    runtime = sundown.Runtime("slow", workers=1)
+    stuck = Stuck()
+    task = runtime.spawn(stuck, name="poll")
+    assert stuck.inside.wait(PLENTY)
+    with pytest.raises(sundown.TimedOut) as caught:
+        runtime.shutdown(0.1)
+    error = caught.value
+    assert isinstance(error, (sundown.ShutdownError, RuntimeError))
+    assert (error.component, len(error.threads)) == ("slow", 1)
+    assert 0.1 <= error.elapsed < PLENTY
+    [left] = error.still_running
+    assert (left.name, left.inside) == ("poll", True)
+    assert left.spawned_at.startswith(__file__ + ":")
+    assert f"poll (spawned at {left.spawned_at})" in str(error)
+    assert runtime.stats().state == "stopping"
+    stuck.let_go()
+    assert runtime.shutdown(PLENTY).component == "slow"
+    assert task.result(0) == "let go"
+
+
+def test_a_shutdown_without_a_limit_waits_as_long_as_it_takes():
+    runtime = sundown.Runtime("patient")
+    runtime.call_later(0, pow, 2, 2).result(PLENTY)
+    assert runtime.shutdown(None).aborted == 0
+
+
+def test_many_at_once_and_later_are_told_the_same():
+    runtime = sundown.Runtime("popular")
+    stuck = Stuck()
+    runtime.spawn(stuck)
+    assert stuck.inside.wait(PLENTY)
+    told = []
+    callers = [
+        threading.Thread(target=lambda: told.append(runtime.shutdown(PLENTY).component))
+        for _ in range(5)
+    ]
+    for caller in callers:
+        caller.start()
+    stuck.let_go()
+    for caller in callers:
+        caller.join(PLENTY)
+    assert told == ["popular"] * 5
+    assert runtime.shutdown().component == "popular"
+
+
+def test_work_is_refused_after_a_shutdown():
+    runtime = sundown.Runtime("over")
+    runtime.shutdown()
+    for refused in (runtime.spawn, lambda f: runtime.call_every(1, f), lambda f: runtime.sleep(1)):
+        with pytest.raises(sundown.Ended, match="over has been shut down") as caught:
+            refused(print)
+        assert caught.value.component == "over"
+
+
+def test_a_callable_that_shuts_its_runtime_down_is_told_and_has_told_it():
+    runtime = sundown.Runtime("inside")
+    error = runtime.spawn(runtime.shutdown).exception(PLENTY)
+    assert isinstance(error, sundown.FromInside)
+    assert error.component == "inside"
+    with pytest.raises(sundown.Ended):
+        runtime.spawn(print)
+    assert runtime.shutdown(PLENTY).component == "inside"
+
+
+def test_asyncio_goes_on_while_a_shutdown_is_awaited():
+    async def main():
+        runtime, stuck = sundown.Runtime("awaited"), Stuck()
+        runtime.spawn(stuck)
+        ending = asyncio.ensure_future(runtime.shutdown_async(PLENTY))
+        await asyncio.get_running_loop().run_in_executor(None, stuck.inside.wait, PLENTY)
+        assert not ending.done()
+        stuck.let_go()
+        assert (await ending).component == "awaited"
+        with pytest.raises(sundown.Ended):
+            runtime.spawn(print)
+
+    asyncio.run(main())
+
+
+def test_a_block_ends_its_runtime_and_raises_what_that_came_to():
+    with sundown.Runtime("block") as runtime:
+        pass
+    assert runtime.stats().state == "ended"
+    stuck = Stuck()
+    with pytest.raises(sundown.TimedOut):
+        with sundown.Runtime("stuck", timeout=0.05) as runtime:
+            runtime.spawn(stuck)
+            assert stuck.inside.wait(PLENTY)
+    stuck.let_go()
+    runtime.shutdown(PLENTY)
+
+    async def main():
+        async with sundown.Runtime("block") as runtime:
+            assert await runtime.spawn(pow, 2, 2) == 4
+        assert runtime.stats().state == "ended"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_exception_of_the_block_is_not_hidden_by_what_its_runtime_came_to(is_async, caplog):
+    stuck = Stuck()
+    runtime = sundown.Runtime("stuck", timeout=0.05)
+
+    async def with_async():
+        async with runtime:
+            runtime.spawn(stuck)
+            assert stuck.inside.wait(PLENTY)
+            raise KeyError("of the block")
+
+    with caplog.at_level(logging.WARNING, "sundown"), pytest.raises(KeyError, match="of the block"):
+        if is_async:
+            asyncio.run(with_async())
+        else:
+            with runtime:
+                runtime.spawn(stuck)
+                assert stuck.inside.wait(PLENTY)
+                raise KeyError("of the block")
+    assert "stuck has not ended after" in caplog.text
+    stuck.let_go()
+    runtime.shutdown(PLENTY)
+
+
+def test_a_runtime_that_nobody_refers_to_goes_with_a_warning():
+    runtime = sundown.Runtime("forgotten")
+    native = runtime._native
+    with pytest.warns(ResourceWarning, match="'forgotten'> was not shut down"):
+        del runtime
+    assert native.shutdown(PLENTY)[1] == 0
+
+
+@pytest.mark.skipif(
+    not hasattr(_native, "failed"), reason="the package was built without --features faults"
+)
+@pytest.mark.parametrize(
+    ("what", "kind", "says"),
+    [
+        ("task", sundown.Panicked, "a task that panics"),
+        ("thread", sundown.ThreadPanicked, "a waker that panics"),
+    ],
+)
+def test_a_panic_of_rust_code_is_raised(what, kind, says):
+    native = _native.failed(what)
+    for _ in range(2):
+        with pytest.raises(kind, match=says) as caught:
+            native.shutdown(PLENTY)
+        assert caught.value.component == "failed"
+    if what == "task":
+        assert caught.value.panicked == (("unlucky", says),)
+    else:
+        assert (caught.value.panic, caught.value.tasks) == (says, 1)
