@@ -7,11 +7,14 @@ pub mod faults;
 pub mod killed;
 pub mod pattern;
 pub mod probe;
+pub mod python;
+pub mod real_clients;
 pub mod runtime_thread;
 pub mod scene;
 pub mod setting;
 pub mod steps;
 pub mod story;
+pub mod venv;
 
 use std::{
     error::Error,
@@ -125,6 +128,12 @@ impl EachGeneration {
     #[must_use]
     pub fn trials(self, trials: u32) -> Self {
         Self(self.0.map(|variant| variant.trials(trials)))
+    }
+
+    /// As [`Variant::waits`].
+    #[must_use]
+    pub fn waits(self) -> Self {
+        Self(self.0.map(Variant::waits))
     }
 }
 

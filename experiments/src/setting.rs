@@ -7,22 +7,16 @@ use futures::executor::block_on;
 use lab::Trial;
 use mock_sdk::{
     app::{
-        App, AppConfig, AppError,
-        action::Action,
-        held::{Held, Holding, NotHeld},
-        managed::ManagedApp,
-        requests::Request,
+        App, AppConfig, AppError, action::Action, managed::ManagedApp, requests::Request,
         ui::UiThread,
     },
-    client::{Client, Room, Timeline},
     homeserver::{Endpoint, Homeserver},
-    sync::SyncService,
 };
 use state_machine::{
     config::{LogoutConfig, RuntimePolicy},
     driver::Driver,
 };
-use sundown::{limit::within, session::Session};
+use sundown::limit::within;
 use tokio::runtime::Handle;
 
 /// Who logs in.
@@ -125,43 +119,6 @@ impl Setting {
         ui.join()?;
         server.stop();
         Ok(())
-    }
-}
-
-/// Has everything that an application gets from the SDK guarded by a session of the kit.
-#[derive(Clone, Debug)]
-pub struct InSession(pub Session);
-
-impl InSession {
-    /// A holding for [`AppConfig`].
-    #[must_use]
-    pub fn holding(session: &Session) -> Arc<dyn Holding> {
-        Arc::new(Self(session.clone()))
-    }
-
-    fn guard<T: Send + Sync + 'static>(&self, value: T) -> Result<Held<T>, NotHeld> {
-        match self.0.guard(value) {
-            Ok(handle) => Ok(Held::by(handle)),
-            Err(refused) => Err(NotHeld(refused.to_string().into())),
-        }
-    }
-}
-
-impl Holding for InSession {
-    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
-        self.guard(client)
-    }
-
-    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
-        self.guard(service)
-    }
-
-    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
-        self.guard(room)
-    }
-
-    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
-        self.guard(timeline)
     }
 }
 

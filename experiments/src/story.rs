@@ -56,6 +56,7 @@ pub fn server() -> Result<Homeserver, Failure> {
 pub fn config(trial: &Trial<'_>, server: &Homeserver, generation: Generation) -> AppConfig {
     let mut config = AppConfig::new(&server.url(), trial.directory());
     config.frame = Duration::from_millis(1);
+    config.connections_per_store = 2;
     config.generation = generation;
     config
 }

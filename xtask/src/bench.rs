@@ -28,7 +28,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 ///   --quick              few rounds, no large numbers
 ///   --slow               slow peers in large numbers as well
 ///   --format table|json  tables, or JSON lines with one object per figure
-///   --svg FOLDER         pictures of group and latch as well
 ///
 /// group: spawn until all have registered, and stop until all have ended, per task, for 1 task up to
 /// a million, with the bytes of heap for each. turn: what selecting on the signal adds to a turn of
@@ -39,6 +38,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// All subjects are measured in one process, in interleaved rounds; medians are shown, ratios to a
 /// floor written by hand, and processor time beside wall time. No time is ever asserted: this exits
 /// 0 whatever the figures are. `cargo xtask bench -- --help` is the bench's own help.
+///
+/// The tables and pictures of the notebook's page on benchmarks are written from figures as JSON:
+///
+///   cargo xtask bench --only latch --format json > docs/results/bench/latch.jsonl
+///   cargo xtask notebooks
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {

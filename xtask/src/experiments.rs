@@ -12,7 +12,7 @@ mod report;
 mod selection;
 mod snapshots;
 mod summary;
-mod table;
+pub mod table;
 
 use std::{
     path::{Path, PathBuf},
@@ -100,7 +100,11 @@ fn finish(
     options: &Options,
     workspace: &Workspace,
 ) -> Result<ExitCode, Failure> {
-    let results = Results { meta, experiments: report.results().cloned().collect() };
+    let results = Results {
+        meta,
+        experiments: report.results().cloned().collect(),
+        skipped: report.skipped().cloned().collect(),
+    };
     let written = results.write(&report.results);
     report.print(options.format, workspace);
     written?;
@@ -178,9 +182,10 @@ impl Run<'_> {
         progress: &Progress,
     ) -> Result<Finding, Failure> {
         progress.begin(&binary.source, trials(declaration));
-        match binary.run(self, self.seed, || progress.trial()) {
+        match binary.run(self, self.seed, || progress.trial(), |it| progress.preparing(it)) {
             Ok(result) if result.interrupted => Ok(Finding::partial(&binary.source, result)),
             Ok(result) => Ok(Finding::compared(&binary.source, result, snapshots)?),
+            Err(Trouble::Skipped(skipped)) => Ok(Finding::skipped(&binary.source, skipped)),
             Err(trouble) => Ok(Finding::trouble(&binary.source, &trouble)),
         }
     }

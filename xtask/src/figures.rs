@@ -84,6 +84,16 @@ pub fn observation(observation: &Observation) -> String {
     }
 }
 
+/// A number as it stands at an axis, or above a column: `0.5`, `20`, `10 k`, `1 M`.
+pub fn in_short(number: f64) -> String {
+    match number {
+        it if it >= 1e6 => format!("{} M", it / 1e6),
+        it if it >= 1e4 => format!("{} k", it / 1e3),
+        it if it >= 1.0 || it == 0.0 => format!("{it:.0}"),
+        it => format!("{}", (it * 1e4).round() / 1e4),
+    }
+}
+
 /// `1 trial`, `2 trials`.
 pub fn plural(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod console;
 mod duration;
 mod experiments;
 mod failure;
@@ -11,6 +12,7 @@ mod notebooks;
 mod output;
 mod probe;
 mod results;
+mod servers;
 mod snapshot_file;
 mod stress;
 mod table;
@@ -27,10 +29,12 @@ use crate::{failure::Failure, workspace::Workspace};
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Command {
     Bench(bench::Options),
+    Console(console::Options),
     Experiments(experiments::Options),
     Loom(loom::Options),
     Notebooks(notebooks::Options),
     Probe(probe::Options),
+    Servers(servers::Options),
     Stress(stress::Options),
 }
 
@@ -44,10 +48,12 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     let workspace = Workspace::find()?;
     match command {
         Command::Bench(options) => bench::run(options, &workspace),
+        Command::Console(options) => console::run(options, &workspace),
         Command::Experiments(options) => experiments::run(options, &workspace),
         Command::Loom(options) => loom::run(options, &workspace),
         Command::Notebooks(options) => notebooks::run(options, &workspace),
         Command::Probe(options) => probe::run(options, &workspace),
+        Command::Servers(options) => servers::run(options),
         Command::Stress(options) => stress::run(options, &workspace),
     }
 }

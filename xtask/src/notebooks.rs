@@ -1,19 +1,27 @@
 //! `cargo xtask notebooks`: writes the notebook's figures from results, or checks that they agree.
 
+mod bench;
 mod block;
 mod check;
 mod committed;
 mod contents;
+mod excerpt;
+mod ledger;
 mod links;
 mod markdown;
 mod page;
+mod plots;
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use thiserror::Error;
 
-use self::committed::{Committed, Record};
+use self::{
+    block::BlockError,
+    committed::{Committed, Record},
+    ledger::Ledger,
+};
 use crate::{
     failure::Failure,
     figures::plural,
@@ -27,15 +35,18 @@ use crate::{
 /// The results of each experiment are kept in docs/results, and from these the marked blocks of its
 /// page are written: question, hypothesis and result. What stands between the blocks is prose, and
 /// left alone. An experiment without a page gets one, with the headings and what is to be written
-/// under them. Nothing is built and nothing runs.
+/// under them. From the same results come the ledger of others' claims (docs/claims.toml), the
+/// pictures in docs/src/plots, and the table in README.md; from the figures of the benches in
+/// docs/results/bench, the tables and pictures of the page on benchmarks. Nothing is built and nothing
+/// runs.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// The results to write from [default: experiments/results.json in the target directory]
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
 
-    /// Change nothing: say where pages, contents, committed results, sources and snapshots
-    /// disagree, and exit 1 if they do
+    /// Change nothing: say where pages, contents, claims, pictures, README, committed results, sources
+    /// and snapshots disagree, or a link points nowhere, and exit 1 if there is any such place
     #[arg(long, conflicts_with = "results")]
     check: bool,
 }
@@ -52,7 +63,7 @@ enum NotebookError {
     #[error("cannot write {path}: {error}")]
     Unwritable { path: PathBuf, error: std::io::Error },
     #[error("{path}: {error}")]
-    Marker { path: String, error: block::BlockError },
+    Marker { path: String, error: BlockError },
 }
 
 /// Runs the command.
@@ -147,19 +158,52 @@ impl Notebook<'_> {
             };
             self.put(committed.path(source), &results::json(record)?, &mut changed)?;
             let path = page::path(self.workspace, source);
-            let before = fs::read_to_string(&path).unwrap_or_else(|_| page::skeleton(source));
-            let text = page::written(&before, source, record).map_err(|error| {
-                NotebookError::Marker { path: self.workspace.shown(&path).to_string(), error }
-            })?;
-            self.put(path, &text, &mut changed)?;
+            let written = |page: &str| page::written(page, source, record);
+            self.fill(path, || page::skeleton(source), written, &mut changed)?;
         }
         let path = contents::path(self.workspace);
-        let before = fs::read_to_string(&path).unwrap_or_else(|_| contents::skeleton());
-        let text = contents::written(&before, &self.sources).map_err(|error| {
-            NotebookError::Marker { path: self.workspace.shown(&path).to_string(), error }
-        })?;
-        self.put(path, &text, &mut changed)?;
+        let written = |page: &str| contents::written(page, &self.sources);
+        self.fill(path, contents::skeleton, written, &mut changed)?;
+
+        let ledger = Ledger::read(&ledger::source(self.workspace))?;
+        let path = ledger::path(self.workspace);
+        let written = |page: &str| ledger.written(page, &self.sources, records);
+        self.fill(path, ledger::skeleton, written, &mut changed)?;
+        for wrong in ledger.wrong(records) {
+            output::note(&wrong);
+        }
+
+        if let Some(record) = records.get(excerpt::BINARY) {
+            let path = excerpt::path(self.workspace);
+            self.fill(path, String::new, |page| excerpt::written(page, record), &mut changed)?;
+        }
+
+        let figures = bench::read(self.workspace)?;
+        if !figures.is_empty() {
+            let path = bench::path(self.workspace);
+            self.fill(path, String::new, |page| bench::written(page, &figures), &mut changed)?;
+        }
+        for plot in plots::all(records, &figures)? {
+            let path = plots::folder(self.workspace).join(plot.name);
+            self.put(path, &plot.svg, &mut changed)?;
+        }
         Ok(changed)
+    }
+
+    /// Fills the blocks of a page, which is made if there is none.
+    fn fill(
+        &self,
+        path: PathBuf,
+        skeleton: impl FnOnce() -> String,
+        written: impl FnOnce(&str) -> Result<String, BlockError>,
+        changed: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let before = fs::read_to_string(&path).unwrap_or_else(|_| skeleton());
+        let text = written(&before).map_err(|error| NotebookError::Marker {
+            path: self.workspace.shown(&path).to_string(),
+            error,
+        })?;
+        self.put(path, &text, changed)
     }
 
     fn put(&self, path: PathBuf, text: &str, changed: &mut Vec<String>) -> Result<(), Failure> {

@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// How wide text is where there is no terminal to ask.
-const USUAL_WIDTH: u16 = 100;
+pub const USUAL_WIDTH: u16 = 100;
 
 /// Prints text to standard output, as it is.
 pub fn print(text: &str) {

@@ -10,7 +10,7 @@ use std::{
     time::SystemTime,
 };
 
-use lab::results::ExperimentResult;
+use lab::results::{ExperimentResult, Skipped};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -26,6 +26,9 @@ pub struct Results {
     pub meta: Meta,
     /// What every experiment found out, in the order of their numbers.
     pub experiments: Vec<ExperimentResult>,
+    /// What was not run because the machine lacked something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
 }
 
 /// The circumstances of a run.

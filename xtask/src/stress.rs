@@ -118,12 +118,20 @@ impl Stress<'_> {
         'rounds: for round in 0.. {
             for (subject, tally) in subjects.iter().zip(&mut tallies) {
                 let enough = tally.runs > 0 && began.elapsed() >= time;
+                if tally.skipped {
+                    continue;
+                }
                 if self.interrupt.raised() || enough {
                     break 'rounds;
                 }
                 let (start, seed) = (Instant::now(), seed::of_trial(self.seed, &tally.name, round));
                 let found = match subject.run(seed, self, || progress.at(&tally.name)) {
                     Ok(Found::Interrupted) => break 'rounds,
+                    Ok(Found::Skipped(why)) => {
+                        output::note(&why);
+                        tally.skipped = true;
+                        continue;
+                    }
                     Ok(Found::TheSame) => None,
                     Ok(Found::SomethingElse(found)) => Some(found),
                     Err(failure) => {
@@ -137,8 +145,12 @@ impl Stress<'_> {
                 progress.ran(instability.as_ref());
                 tally.add(start.elapsed(), instability);
             }
+            if tallies.iter().all(|tally| tally.skipped) {
+                break;
+            }
         }
         progress.end();
+        tallies.retain(|tally| !tally.skipped);
         (tallies, ran)
     }
 }

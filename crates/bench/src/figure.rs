@@ -17,12 +17,18 @@ pub struct Figure {
     pub runtime: String,
     /// Who.
     pub subject: &'static str,
+    /// In how many rounds.
+    pub rounds: usize,
     /// Wall time in nanoseconds, for each.
     pub ns: Option<f64>,
+    /// Its quartiles over the rounds.
+    pub ns_quartiles: Option<[f64; 2]>,
     /// Of the processors, for each.
     pub cpu_ns: Option<f64>,
     /// The wall time as a multiple of the floor's.
     pub ratio_to_floor: Option<f64>,
+    /// Its quartiles over the rounds.
+    pub ratio_to_floor_quartiles: Option<[f64; 2]>,
     /// Ours as a multiple of this one's.
     pub ratio_of_sundown: Option<f64>,
     /// By how much the live heap grew, for each.
@@ -46,9 +52,12 @@ impl Figure {
             n,
             runtime: runtime.to_string(),
             subject,
+            rounds: 0,
             ns: None,
+            ns_quartiles: None,
             cpu_ns: None,
             ratio_to_floor: None,
+            ratio_to_floor_quartiles: None,
             ratio_of_sundown: None,
             bytes: None,
             observed: None,
@@ -58,10 +67,14 @@ impl Figure {
     /// With what was measured.
     pub fn measured(self, summary: Summary) -> Self {
         let finite = |value: f64| value.is_finite().then_some((value * 1000.0).round() / 1000.0);
+        let both = |[low, high]: [f64; 2]| Some([finite(low)?, finite(high)?]);
         Self {
-            ns: finite(summary.ns),
+            rounds: summary.rounds,
+            ns: finite(summary.ns.median),
+            ns_quartiles: both(summary.ns.quartiles),
             cpu_ns: finite(summary.cpu_ns),
-            ratio_to_floor: finite(summary.ratio_to_floor),
+            ratio_to_floor: finite(summary.ratio_to_floor.median),
+            ratio_to_floor_quartiles: both(summary.ratio_to_floor.quartiles),
             ratio_of_sundown: finite(summary.ratio_of_sundown),
             ..self
         }

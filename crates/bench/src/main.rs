@@ -13,7 +13,6 @@ mod guard;
 mod latch;
 mod options;
 mod output;
-mod plot;
 mod rounds;
 mod task;
 mod teardown;
@@ -61,14 +60,6 @@ fn run(options: &Options) -> io::Result<()> {
     for (name, bench) in benches {
         if options.is_bench(name) {
             bench(options, &mut output)?;
-        }
-    }
-    if let Some(folder) = &options.svg {
-        let pictures = plot::draw(output.all(), folder).map_err(|error| {
-            io::Error::other(format!("cannot draw into {}: {error}", folder.display()))
-        })?;
-        for picture in pictures {
-            note(&format!("drawn: {}", picture.display()));
         }
     }
     Ok(())

@@ -1,7 +1,5 @@
 //! What can be asked for on the command line.
 
-use std::path::PathBuf;
-
 use clap::{Parser, ValueEnum};
 
 use crate::{flavour::Flavour, group::peers::MAKERS, latch, teardown, turn};
@@ -54,10 +52,6 @@ pub struct Options {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-
-    /// Draw the ratios of group and latch over their sizes as well, as SVG, into this folder
-    #[arg(long, value_name = "FOLDER")]
-    pub svg: Option<PathBuf>,
 }
 
 /// How to print the figures.

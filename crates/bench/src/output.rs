@@ -11,7 +11,7 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Prints figures, and keeps them for tables and pictures.
+/// Prints figures, and keeps them for tables.
 pub struct Output {
     format: Format,
     all: Vec<Figure>,
@@ -32,11 +32,6 @@ impl Output {
         }
         self.all.push(figure);
         Ok(())
-    }
-
-    /// All figures so far.
-    pub fn all(&self) -> &[Figure] {
-        &self.all
     }
 
     /// Prints what has not been printed: a table for each case, with a row for each subject.

@@ -26,14 +26,25 @@ impl Sample {
 /// What a subject comes to, over all rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
-    /// The median of the time on the wall.
-    pub ns: f64,
+    /// How many rounds those were.
+    pub rounds: usize,
+    /// The time on the wall.
+    pub ns: Middle,
     /// The median of the processors' time.
     pub cpu_ns: f64,
-    /// The median of the ratios to the floor of the same round.
-    pub ratio_to_floor: f64,
+    /// The ratios to the floor of the same round.
+    pub ratio_to_floor: Middle,
     /// The median of the ratios of ours to this one: below one where ours is faster.
     pub ratio_of_sundown: f64,
+}
+
+/// Where the middle of some values is, and where half of them lie around it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Middle {
+    /// The median.
+    pub median: f64,
+    /// The first and the third quartile.
+    pub quartiles: [f64; 2],
 }
 
 /// Which of the subjects everybody is compared with.
@@ -76,12 +87,14 @@ pub fn summary<const CASES: usize>(
     reference: Reference,
 ) -> Summary {
     let of = |subject: usize| samples[subject].iter().map(move |round| round[case]);
-    let ratios = |one, other| median(of(one).zip(of(other)).map(|(a, b)| a.wall / b.wall));
+    let ratios = |one, other| middle(of(one).zip(of(other)).map(|(a, b)| a.wall / b.wall));
+    let ours = reference.sundown.map(|sundown| ratios(sundown, subject));
     Summary {
-        ns: median(of(subject).map(|sample| sample.wall)),
-        cpu_ns: median(of(subject).map(|sample| sample.cpu)),
+        rounds: samples[subject].len(),
+        ns: middle(of(subject).map(|sample| sample.wall)),
+        cpu_ns: middle(of(subject).map(|sample| sample.cpu)).median,
         ratio_to_floor: ratios(subject, reference.floor),
-        ratio_of_sundown: reference.sundown.map_or(f64::NAN, |sundown| ratios(sundown, subject)),
+        ratio_of_sundown: ours.map_or(f64::NAN, |ours| ours.median),
     }
 }
 
@@ -95,22 +108,23 @@ pub fn added<const CASES: usize>(
     let of = |subject: usize| samples[subject].iter().map(move |round| round[case]);
     let pairs = || of(subject).zip(of(reference.floor));
     Summary {
-        ns: median(pairs().map(|(sample, floor)| sample.wall - floor.wall)),
-        cpu_ns: median(pairs().map(|(sample, floor)| sample.cpu - floor.cpu)),
+        ns: middle(pairs().map(|(sample, floor)| sample.wall - floor.wall)),
+        cpu_ns: middle(pairs().map(|(sample, floor)| sample.cpu - floor.cpu)).median,
         ..summary(samples, subject, case, reference)
     }
 }
 
-/// The value in the middle.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The median and the quartiles; where these fall between two values, on the line between them.
+fn middle(values: impl Iterator<Item = f64>) -> Middle {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.as_slice() {
-        [] => f64::NAN,
-        values if values.len() % 2 == 1 => values[middle],
-        values => f64::midpoint(values[middle - 1], values[middle]),
-    }
+    let at = |quarter: usize| {
+        let steps = quarter * values.len().saturating_sub(1);
+        let low = values.get(steps / 4).copied().unwrap_or(f64::NAN);
+        let high = values.get(steps / 4 + 1).copied().unwrap_or(low);
+        low + (high - low) * (steps % 4) as f64 / 4.0
+    };
+    Middle { median: at(2), quartiles: [at(1), at(3)] }
 }
 
 #[cfg(test)]
@@ -118,10 +132,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-        assert!(median([].into_iter()).is_nan());
+    fn the_median_is_in_the_middle_and_half_of_all_lies_between_the_quartiles() {
+        let of = |values: &[f64]| middle(values.iter().copied());
+        assert_eq!(of(&[3.0, 1.0, 2.0]), Middle { median: 2.0, quartiles: [1.5, 2.5] });
+        assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(of(&[5.0, 1.0, 4.0, 2.0, 3.0]).quartiles, [2.0, 4.0]);
+        assert_eq!(of(&[7.0]), Middle { median: 7.0, quartiles: [7.0, 7.0] });
+        assert!(of(&[]).median.is_nan());
     }
 
     #[test]
@@ -130,8 +147,8 @@ mod tests {
         let sample = |wall| [Sample { wall, cpu: 0.0 }];
         let samples = [vec![sample(10.0), sample(100.0)], vec![sample(20.0), sample(200.0)]];
         let reference = Reference { floor: 0, sundown: None };
-        assert_eq!(summary(&samples, 1, 0, reference).ratio_to_floor, 2.0);
-        assert_eq!(added(&samples, 1, 0, reference).ns, 55.0);
+        assert_eq!(summary(&samples, 1, 0, reference).ratio_to_floor.median, 2.0);
+        assert_eq!(added(&samples, 1, 0, reference).ns.median, 55.0);
     }
 
     #[test]

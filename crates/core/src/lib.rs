@@ -65,3 +65,8 @@ pub mod task;
 pub mod teardown;
 #[cfg(all(feature = "tokio-util", not(loom)))]
 mod token;
+
+/// What the README shows is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

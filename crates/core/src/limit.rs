@@ -164,7 +164,7 @@ impl Clock {
             // Relaxed: what it guards is behind its lock, and a fork copies all memory as it is.
             let claim =
                 clock.process.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed);
-            matches!(claim, Ok(_)) || claim == Err(here)
+            claim.is_ok() || claim == Err(here)
         });
         claimed
             .ok_or_else(|| io::Error::other("every clock belongs to an ancestor of this process"))

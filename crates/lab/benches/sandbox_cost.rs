@@ -49,7 +49,7 @@ fn compare() -> Result<(), Box<dyn std::error::Error>> {
     let command = Sandboxed {
         program: &program,
         arguments: ["__trial", "empty", "0"].map(Into::into).to_vec(),
-        surroundings: Surroundings::Bare,
+        surroundings: Surroundings::Bare { variables: &[] },
         deadline: Duration::from_secs(10),
     };
     let mut ratios = Vec::new();

@@ -50,6 +50,8 @@ fn main() -> ExitCode {
         .variant(control("sees-a-clean-world", always(Clean), sees_a_clean_world))
         .variant(control("looks-at-a-part", always(Clean), looks_at_a_part))
         .part("panics", |arguments| panic!("{}", arguments.concat()))
+        .tells("aborts")
+        .tells("panics-elsewhere")
         .claim("Z1", "whatever a trial does, the lab is not harmed")
         .supported_if(every("well-behaved").is(always(Clean)))
         .refuted_if(every("well-behaved").is(always(Hung)))

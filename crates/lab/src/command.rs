@@ -5,6 +5,7 @@ use std::{
     num::NonZeroU32,
     ops::ControlFlow,
     process::ExitCode,
+    sync::Arc,
     thread,
 };
 
@@ -13,14 +14,17 @@ use thiserror::Error;
 
 use crate::{
     child, condition,
+    equipment::{Equipment, Lack, Preparation},
     experiment::Experiment,
     guardian,
     interrupt::{self, Interrupt},
     output::{self, Progress},
-    results::{Declaration, Event, Role, VariantDeclaration},
-    run::{self, Plan},
-    sandbox::SandboxError,
+    record::Record,
+    results::{Declaration, Event, ExperimentResult, Role, Skipped, VariantDeclaration},
+    run::{self, Lane, Plan},
+    sandbox::{Sandbox, SandboxError},
     seed,
+    variant::Variant,
 };
 
 /// What may be asked of an experiment.
@@ -29,7 +33,9 @@ use crate::{
     after_help = "An experiment is its own sandbox: it executes itself once for each trial, in a \
                   process group, an empty directory and an almost empty environment, with a \
                   deadline.\n\nExit codes: 0 it ran, whatever the verdicts; 1 the sandbox failed; \
-                  2 usage; 130 interrupted."
+                  2 usage; 130 interrupted. An \
+                  experiment that is skipped, because the machine lacks what it needs, says so and \
+                  exits 0."
 )]
 struct Arguments {
     /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
@@ -53,7 +59,7 @@ struct Arguments {
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: the number of cores]
+    /// Trials at a time [default: the number of cores, and beside these more of what mostly waits]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU32>,
 
@@ -90,6 +96,8 @@ enum Failure {
     Declaration { experiment: String, what: String },
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error("{0}")]
+    Lack(Lack),
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
     #[error("cannot print the result: {0}")]
@@ -128,69 +136,148 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
         return Ok(ExitCode::SUCCESS);
     }
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
-    let jobs = arguments.jobs.map_or_else(cores, |jobs| jobs.get() as usize);
     let trials = match arguments.trial {
         Some(trial) => vec![(the_only_one(&planned)?, trial)],
         None => run::interleave(&planned),
     };
+    let lanes = match arguments.jobs {
+        Some(jobs) => vec![Lane { jobs: jobs.get() as usize, trials }],
+        None => run::in_lanes(experiment, trials, cores()),
+    };
     let interrupt = Interrupt::install().map_err(Failure::Signals)?;
-    let plan = Plan { trials, jobs, seed };
-    if arguments.trial.is_some() {
-        return alone(experiment, &plan, &interrupt);
-    }
-
-    let mut progress = Progress::of(&experiment.name, plan.trials.len());
-    let mut stdout = io::stdout().lock();
-    let mut printed = Ok(());
-    let mut told = Vec::new();
-    let result = run::run(experiment, &plan, &interrupt, |variant, record| {
-        progress.step();
-        if record.trial == 0 && experiment.told.contains(&variant.name) {
-            let example = run::example(experiment, plan.seed, variant, record);
-            let place = experiment.told.iter().position(|told| *told == variant.name);
-            told.push((place, variant.name.clone(), example));
+    let sandbox = Arc::new(Sandbox::open_in_memory()?);
+    let equipment = match prepare(experiment, arguments.format, &sandbox, &interrupt) {
+        Ok(equipment) => equipment,
+        Err(Lack::Missing { what, remedy }) => {
+            let (id, name) = (experiment.id.clone(), experiment.name.clone());
+            skip(&Skipped { id, name, missing: what, remedy }, arguments.format)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        if arguments.format == Format::Events {
-            let (variant, trial) = (variant.name.clone(), record.trial);
-            let event = Event::Trial { variant, trial, outcome: record.outcome };
-            printed = print_json(&mut stdout, &event);
-        }
-        // Whoever reads this may be gone.
-        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    progress.finish();
-    printed?;
-    let interrupted = result.interrupted;
-    if !matches!(arguments.format, Format::Events | Format::Json) {
-        told.sort_by_key(|(place, ..)| *place);
-        for (_, variant, example) in &told {
-            output::told(&mut stdout, variant, example)?;
-        }
-    }
-    match arguments.format {
-        Format::Events => print_json(&mut stdout, &Event::Result { result: Box::new(result) })?,
-        Format::Json => print_json(&mut stdout, &result)?,
-        Format::Table => output::result(&mut stdout, &result, true)?,
-        Format::Text => output::result(&mut stdout, &result, false)?,
-        Format::Auto => {
-            let terminal = stdout.is_terminal();
-            output::result(&mut stdout, &result, terminal)?;
-        }
-    }
-    Ok(if interrupted { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+        Err(Lack::Interrupted) => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
+        Err(broken) => return Err(Failure::Lack(broken)),
+    };
+    let run = Run {
+        experiment,
+        plan: Plan { lanes, seed },
+        equipment,
+        sandbox: &sandbox,
+        interrupt: &interrupt,
+    };
+    let code = match arguments.trial {
+        Some(_) => run.alone(),
+        None => run.all(arguments.format),
+    };
+    drop(run);
+    sandbox.close()?;
+    code
 }
 
-/// Runs one trial and shows all that is known of it.
-fn alone(experiment: &Experiment, plan: &Plan, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
-    let mut shown = Ok(());
-    let result = run::run(experiment, plan, interrupt, |variant, record| {
-        let example = run::example(experiment, plan.seed, variant, record);
-        shown = output::trial(&mut io::stdout().lock(), &variant.name, &example, record);
-        ControlFlow::Continue(())
-    })?;
-    shown?;
-    let code = if result.interrupted { interrupt::EXIT_CODE } else { 0 };
-    Ok(ExitCode::from(code))
+/// Finds what the experiment needs, and makes it ready.
+fn prepare(
+    experiment: &Experiment,
+    format: Format,
+    sandbox: &Arc<Sandbox>,
+    interrupt: &Interrupt,
+) -> Result<Equipment, Lack> {
+    let say = |doing: &str| match format {
+        Format::Events => {
+            let event = Event::Preparing { doing: doing.to_owned() };
+            // Whoever reads this may be gone; the trials will find out.
+            let _ = print_json(&mut io::stdout().lock(), &event);
+        }
+        Format::Auto | Format::Table | Format::Text | Format::Json => eprintln!("{doing}"),
+    };
+    let preparation = Preparation { sandbox, interrupt, say: &say };
+    experiment.needs.iter().try_fold(Equipment::new(), |equipment, need| {
+        if interrupt.raised() {
+            return Err(Lack::Interrupted);
+        }
+        Ok(equipment.and((need.0)(&preparation)?))
+    })
+}
+
+fn skip(skipped: &Skipped, format: Format) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match format {
+        Format::Events => print_json(&mut stdout, &Event::Skipped { skipped: skipped.clone() }),
+        Format::Json => print_json(&mut stdout, skipped),
+        Format::Auto | Format::Table | Format::Text => writeln!(stdout, "{skipped}"),
+    }
+}
+
+/// What is run, on what.
+struct Run<'a> {
+    experiment: &'a Experiment,
+    plan: Plan,
+    equipment: Equipment,
+    sandbox: &'a Sandbox,
+    interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    fn trials(
+        &self,
+        on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
+    ) -> Result<ExperimentResult, SandboxError> {
+        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
+        run::run(experiment, plan, equipment, sandbox, interrupt, on_trial)
+    }
+
+    /// Runs the trials and prints what they come to.
+    fn all(&self, format: Format) -> Result<ExitCode, Failure> {
+        let mut progress = Progress::of(&self.experiment.name, self.plan.len());
+        let mut stdout = io::stdout().lock();
+        let mut printed = Ok(());
+        let mut told = Vec::new();
+        let result = self.trials(|variant, record| {
+            progress.step();
+            if record.trial == 0 && self.experiment.told.contains(&variant.name) {
+                let example = run::example(self.experiment, self.plan.seed, variant, record);
+                let place = self.experiment.told.iter().position(|told| *told == variant.name);
+                told.push((place, variant.name.clone(), example));
+            }
+            if format == Format::Events {
+                let (variant, trial) = (variant.name.clone(), record.trial);
+                let event = Event::Trial { variant, trial, outcome: record.outcome };
+                printed = print_json(&mut stdout, &event);
+            }
+            // Whoever reads this may be gone.
+            if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        progress.finish();
+        printed?;
+        let interrupted = result.interrupted;
+        if !matches!(format, Format::Events | Format::Json) {
+            told.sort_by_key(|(place, ..)| *place);
+            for (_, variant, example) in &told {
+                output::told(&mut stdout, variant, example)?;
+            }
+        }
+        match format {
+            Format::Events => print_json(&mut stdout, &Event::Result { result: Box::new(result) })?,
+            Format::Json => print_json(&mut stdout, &result)?,
+            Format::Table => output::result(&mut stdout, &result, true)?,
+            Format::Text => output::result(&mut stdout, &result, false)?,
+            Format::Auto => {
+                let terminal = stdout.is_terminal();
+                output::result(&mut stdout, &result, terminal)?;
+            }
+        }
+        Ok(if interrupted { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+    }
+
+    /// Runs one trial and shows all that is known of it.
+    fn alone(&self) -> Result<ExitCode, Failure> {
+        let mut shown = Ok(());
+        let result = self.trials(|variant, record| {
+            let example = run::example(self.experiment, self.plan.seed, variant, record);
+            shown = output::trial(&mut io::stdout().lock(), &variant.name, &example, record);
+            ControlFlow::Continue(())
+        })?;
+        shown?;
+        let code = if result.interrupted { interrupt::EXIT_CODE } else { 0 };
+        Ok(ExitCode::from(code))
+    }
 }
 
 fn cores() -> usize {
@@ -319,4 +406,24 @@ fn list(declaration: &Declaration, format: Format) -> Result<(), Failure> {
         }
     }
     Ok(stdout.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Outcome::Clean, always, control};
+
+    #[test]
+    fn an_experiment_tells_of_none_but_its_own_variants() {
+        let experiment = |told| {
+            Experiment::new("90_telling")
+                .question("?")
+                .hypothesis("!")
+                .variant(control("it", always(Clean), |_| Ok(())))
+                .tells(told)
+        };
+        assert!(check(&experiment("it")).is_ok());
+        let refused = check(&experiment("another")).unwrap_err().to_string();
+        assert!(refused.contains("'another', which is none of its variants"), "{refused}");
+    }
 }

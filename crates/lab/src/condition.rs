@@ -20,6 +20,7 @@ pub struct Condition(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     Outcome { variants: String, prediction: Prediction },
+    Failures { variants: String, percent: Bound },
     Number { variants: String, observation: String, statistic: Statistic, bound: Bound },
     Word { variants: String, observation: String, word: String, share: Share },
     Both(Box<Condition>, Box<Condition>),
@@ -70,6 +71,22 @@ impl Subject {
     #[must_use]
     pub fn is(self, prediction: Prediction) -> Condition {
         Condition(Kind::Outcome { variants: self.0, prediction })
+    }
+
+    /// Holds where of the trials of each of the variants at least so many in a hundred did not end
+    /// clean.
+    #[must_use]
+    pub fn fails_at_least(self, percent: u32) -> Condition {
+        let percent = Bound::AtLeast(percent.into());
+        Condition(Kind::Failures { variants: self.0, percent })
+    }
+
+    /// Holds where of the trials of each of the variants at most so many in a hundred did not end
+    /// clean.
+    #[must_use]
+    pub fn fails_at_most(self, percent: u32) -> Condition {
+        let percent = Bound::AtMost(percent.into());
+        Condition(Kind::Failures { variants: self.0, percent })
     }
 
     /// Speaks of a number or a word that the trials recorded under this name.
@@ -169,6 +186,7 @@ impl Condition {
     pub(crate) fn patterns(&self) -> Vec<&str> {
         match &self.0 {
             Kind::Outcome { variants, .. }
+            | Kind::Failures { variants, .. }
             | Kind::Number { variants, .. }
             | Kind::Word { variants, .. } => vec![variants],
             Kind::Both(one, other) | Kind::Either(one, other) => {
@@ -201,6 +219,15 @@ impl Condition {
             Kind::Outcome { variants, prediction } => all(variants, results, |result| {
                 note(reasons, outcome_reason(result));
                 enough(&result.outcomes).then(|| prediction.holds(&result.outcomes))
+            }),
+            Kind::Failures { variants, percent } => all(variants, results, |result| {
+                note(reasons, outcome_reason(result));
+                let total = i64::from(result.outcomes.total());
+                let failed = total - i64::from(result.outcomes.clean);
+                enough(&result.outcomes).then(|| match percent {
+                    Bound::AtLeast(least) => failed * 100 >= least * total,
+                    Bound::AtMost(most) => failed * 100 <= most * total,
+                })
             }),
             Kind::Number { variants, observation, statistic, bound } => {
                 all(variants, results, |result| {
@@ -388,6 +415,18 @@ mod tests {
         assert_eq!(fails.weigh(&results, &mut Vec::new()), Some(false));
         let works = every("*/outside").is(always(Clean));
         assert_eq!(works.weigh(&results, &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn every_end_but_a_clean_one_counts_as_a_failure() {
+        use Outcome::{Failed, Hung};
+        let results = [result("a", &[Aborted, Failed, Hung, Clean, Clean, Clean], &[])];
+        let holds = |condition: Condition| condition.weigh(&results, &mut Vec::new());
+        assert_eq!(holds(every("a").fails_at_least(50)), Some(true));
+        assert_eq!(holds(every("a").fails_at_least(51)), Some(false));
+        assert_eq!(holds(every("a").fails_at_most(50)), Some(true));
+        assert_eq!(holds(every("a").fails_at_most(49)), Some(false));
+        assert_eq!(holds(every("b").fails_at_most(49)), None);
     }
 
     #[test]

@@ -2,7 +2,12 @@
 
 use std::{fmt, process::ExitCode};
 
-use crate::{condition::Condition, trial::TrialResult, variant::Variant};
+use crate::{
+    condition::Condition,
+    equipment::{Equipment, Lack, Preparation},
+    trial::TrialResult,
+    variant::Variant,
+};
 
 /// An experiment, declared before it runs.
 ///
@@ -38,6 +43,18 @@ pub struct Experiment {
     pub(crate) claims: Vec<Claim>,
     pub(crate) kit_claim: Option<String>,
     pub(crate) told: Vec<String>,
+    pub(crate) needs: Vec<Need>,
+}
+
+type Prepare = Box<dyn Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync>;
+
+/// What finds or makes something that the trials need.
+pub(crate) struct Need(pub(crate) Prepare);
+
+impl fmt::Debug for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Need").finish_non_exhaustive()
+    }
 }
 
 type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
@@ -80,6 +97,7 @@ impl Experiment {
             claims: Vec::new(),
             kit_claim: None,
             told: Vec::new(),
+            needs: Vec::new(),
         }
     }
 
@@ -95,6 +113,18 @@ impl Experiment {
     #[must_use]
     pub fn hypothesis(mut self, hypothesis: &str) -> Self {
         self.hypothesis = hypothesis.to_owned();
+        self
+    }
+
+    /// Adds something that the trials need and that the workspace does not hold. It is looked for, and
+    /// made ready, in the parent before any trial, once per run; what it returns is there for all of
+    /// them. Where it is [missing](Lack::Missing) the experiment is skipped, says why, and exits 0.
+    #[must_use]
+    pub fn needs(
+        mut self,
+        prepare: impl Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync + 'static,
+    ) -> Self {
+        self.needs.push(Need(Box::new(prepare)));
         self
     }
 

@@ -39,7 +39,19 @@ impl Interrupt {
         Ok(Self(raised))
     }
 
-    /// Whether a signal came.
+    /// One that no signal raises: for whoever starts something, to end it.
+    #[must_use]
+    pub fn by_hand() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Tells whoever looks at it to stop.
+    pub fn raise(&self) {
+        // As below.
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a signal came, or it was raised by hand.
     #[must_use]
     pub fn raised(&self) -> bool {
         // A flag alone, which publishes nothing else.

@@ -9,6 +9,15 @@ use std::{
     thread,
 };
 
+/// Some of the work, done so many pieces at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// How many pieces at a time.
+    pub jobs: usize,
+    /// How many pieces there are: `0..count`.
+    pub count: usize,
+}
+
 /// Does the pieces of work `0..count` on so many threads, and tells of each as it is done, on the
 /// calling thread, until the listener breaks off: then nothing more is begun, and what was under way
 /// is still told of. A piece that returns nothing ends its thread's share: it was told to stop.
@@ -20,29 +29,48 @@ pub fn run<T: Send, E: Send>(
     jobs: usize,
     count: usize,
     piece: impl Fn(usize) -> Result<Option<T>, E> + Sync,
+    on_done: impl FnMut(T) -> ControlFlow<()>,
+) -> Result<(), E> {
+    side_by_side(&[Lane { jobs, count }], |_, number| piece(number), on_done)
+}
+
+/// The same with several lanes, side by side: a piece is known by the place of its lane and its
+/// number within that. No lane waits for a thread of another's.
+///
+/// # Errors
+///
+/// As of [`run`].
+pub fn side_by_side<T: Send, E: Send>(
+    lanes: &[Lane],
+    piece: impl Fn(usize, usize) -> Result<Option<T>, E> + Sync,
     mut on_done: impl FnMut(T) -> ControlFlow<()>,
 ) -> Result<(), E> {
-    let next = AtomicUsize::new(0);
+    let next: Vec<_> = lanes.iter().map(|_| AtomicUsize::new(0)).collect();
     let (sender, receiver) = mpsc::channel();
     let mut failure = None;
     thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, count.max(1)) {
-            let (sender, next, piece) = (sender.clone(), &next, &piece);
-            scope.spawn(move || {
-                loop {
-                    // Each number is taken once, and none beyond the count, so that it cannot wrap.
-                    // What a number stands for was there before the threads: nothing to order.
-                    let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
-                        (number < count).then(|| number + 1)
-                    });
-                    let Ok(number) = taken else { return };
-                    let Some(done) = piece(number).transpose() else { return };
-                    let failed = done.is_err();
-                    if sender.send(done).is_err() || failed {
-                        return;
+        for (place, (lane, next)) in lanes.iter().zip(&next).enumerate() {
+            let Lane { jobs, count } = *lane;
+            for _ in 0..jobs.max(1).min(count) {
+                let (sender, piece) = (sender.clone(), &piece);
+                scope.spawn(move || {
+                    loop {
+                        // Each number is taken once, and none beyond the count, so that it cannot
+                        // wrap. What a number stands for was there before the threads: nothing to
+                        // order.
+                        let taken =
+                            next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
+                                (number < count).then(|| number + 1)
+                            });
+                        let Ok(number) = taken else { return };
+                        let Some(done) = piece(place, number).transpose() else { return };
+                        let failed = done.is_err();
+                        if sender.send(done).is_err() || failed {
+                            return;
+                        }
                     }
-                }
-            });
+                });
+            }
         }
         drop(sender);
         for done in receiver {
@@ -54,7 +82,9 @@ pub fn run<T: Send, E: Send>(
                 }
             };
             if flow.is_break() {
-                next.store(count, Ordering::Relaxed);
+                for (lane, next) in lanes.iter().zip(&next) {
+                    next.store(lane.count, Ordering::Relaxed);
+                }
             }
         }
     });
@@ -63,6 +93,8 @@ pub fn run<T: Send, E: Send>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Barrier, Condvar, Mutex};
+
     use super::*;
 
     #[test]
@@ -79,6 +111,38 @@ mod tests {
         );
         done.sort_unstable();
         assert_eq!((ran, done), (Ok(()), (0..100).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn a_lane_in_which_everything_waits_holds_up_no_other() {
+        let lanes =
+            [Lane { jobs: 1, count: 100 }, Lane { jobs: 3, count: 3 }, Lane { jobs: 2, count: 0 }];
+        let (worked, waiting) = (AtomicUsize::new(0), Barrier::new(3));
+        let all_worked = Condvar::new();
+        let turn = Mutex::new(());
+        let piece = |lane, number| {
+            if lane == 0 {
+                let _turn = turn.lock().unwrap();
+                worked.fetch_add(1, Ordering::Relaxed);
+                all_worked.notify_all();
+            } else {
+                // All three at a time, and until the other lane is through.
+                waiting.wait();
+                let turn = turn.lock().unwrap();
+                drop(
+                    all_worked.wait_while(turn, |()| worked.load(Ordering::Relaxed) < 100).unwrap(),
+                );
+            }
+            Ok::<_, ()>(Some((lane, number)))
+        };
+        let mut done = Vec::new();
+        let ran = side_by_side(&lanes, piece, |one| {
+            done.push(one);
+            ControlFlow::Continue(())
+        });
+        done.sort_unstable();
+        let expected = (0..100).map(|number| (0, number)).chain((0..3).map(|number| (1, number)));
+        assert_eq!((ran, done), (Ok(()), expected.collect::<Vec<_>>()));
     }
 
     #[test]

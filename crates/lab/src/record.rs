@@ -5,12 +5,16 @@ use std::{fmt, time::Duration};
 use crate::{
     observation::Value,
     outcome::Outcome,
+    program,
     report::{self, Panic, Report},
     sandbox::{Ended, Ending},
 };
 
 /// How much of a trial's standard error a report shows, in bytes.
 const STDERR: usize = 2000;
+
+/// What the time is called from the moment at which a program said that it leaves, until it is gone.
+const EXIT_TOOK: &str = "exit_took";
 
 /// SIGABRT, which has this number on every Unix.
 const SIGABRT: i32 = 6;
@@ -36,7 +40,17 @@ impl Record {
     /// Makes a record of what the sandbox returned.
     pub(crate) fn of(trial: u32, seed: u64, ended: &Ended) -> Self {
         let mut report = report::read(&ended.report.bytes, ended.report.is_cut());
-        let outcome = classify(ended.ending, &mut report);
+        let outcome = match report.program.take() {
+            Some(rule) => {
+                let (stdout, stderr) = (ended.stdout.text(), ended.stderr.text());
+                program::judge(&rule, ended.ending, &stdout, &stderr, &mut report)
+            }
+            None => classify(ended.ending, &mut report),
+        };
+        if let Some(leaving) = report.leaving {
+            let took = Value::Nanoseconds(ended.at.saturating_sub(leaving));
+            report.observations.push((EXIT_TOOK.to_owned(), took));
+        }
         Self {
             trial,
             seed,

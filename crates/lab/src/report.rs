@@ -5,13 +5,16 @@
 
 use std::{
     io::{self, Write as _},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
 };
 
-use rustix::fs::{FileType, fstat};
+use rustix::{
+    fs::{FileType, fstat},
+    io::{FdFlags, fcntl_getfd, fcntl_setfd},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::observation::Value;
+use crate::{observation::Value, program::Rule};
 
 /// The most bytes of one line. POSIX guarantees writes of up to 512 bytes to be atomic; Linux and
 /// macOS keep to 4096 and 512, and a longer line of one thread alone stays whole there too.
@@ -33,6 +36,10 @@ pub(crate) enum Line {
     Problem(String),
     /// The body ended of its own accord.
     Done,
+    /// From now on the trial is another program, which is judged by this rule.
+    Program(Rule),
+    /// The program has nothing left to do but to end, from this moment on.
+    Leaving(i64),
 }
 
 /// A panic, as the hook saw it.
@@ -52,7 +59,7 @@ pub(crate) struct Panic {
 }
 
 /// What the standard library says when a destructor that runs during unwinding panics in its turn.
-const SECOND: &str = "panic in a destructor during cleanup";
+pub(crate) const SECOND: &str = "panic in a destructor during cleanup";
 
 /// The child's end of the report pipe.
 #[derive(Debug)]
@@ -110,6 +117,16 @@ impl Reporter {
         self.line(&Line::Problem(cut(what, MESSAGE)));
     }
 
+    /// Lets the program that this process is about to become write to the pipe too, as long as it is
+    /// the pipe, and says where.
+    pub(crate) fn pass_on(&self) -> io::Result<RawFd> {
+        if !self.is_still_the_pipe() {
+            return Err(io::Error::other("the report pipe was closed"));
+        }
+        fcntl_setfd(&self.pipe, fcntl_getfd(&self.pipe)? - FdFlags::CLOEXEC)?;
+        Ok(self.pipe.as_raw_fd())
+    }
+
     pub(crate) fn done(&self) {
         self.line(&Line::Done);
         // What a trial printed comes before its end.
@@ -140,6 +157,8 @@ pub(crate) struct Report {
     pub(crate) observations: Vec<(String, Value)>,
     pub(crate) problems: Vec<String>,
     pub(crate) done: bool,
+    pub(crate) program: Option<Rule>,
+    pub(crate) leaving: Option<i64>,
 }
 
 /// Reads a report. A line that is none is a problem of the trial, not of the reader.
@@ -163,6 +182,8 @@ pub(crate) fn read(bytes: &[u8], truncated: bool) -> Report {
             }
             Ok(Line::Problem(what)) => report.problems.push(what),
             Ok(Line::Done) => report.done = true,
+            Ok(Line::Program(rule)) => report.program = Some(rule),
+            Ok(Line::Leaving(moment)) => report.leaving = Some(moment),
             Err(_) => {
                 let shown = cut(line, 60);
                 report.problems.push(format!(

@@ -89,11 +89,38 @@ pub struct ExperimentResult {
     pub seconds: f64,
     /// The seed from which every trial's seed was derived.
     pub seed: u64,
+    /// What it used that the workspace does not hold, an interpreter say, and in which version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub equipment: BTreeMap<String, String>,
     /// Whether the run was interrupted, and the counts are what was known by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
+    /// Whether the trials' files were in memory, and no disk had a part in what they took.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_memory: bool,
     /// The variants, in the order in which the experiment declares them.
     pub variants: Vec<VariantResult>,
+}
+
+/// An experiment that was not run, because this machine lacks what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The number, as two digits: `60`.
+    pub id: String,
+    /// The name without the number: `finalization`.
+    pub name: String,
+    /// What is missing.
+    pub missing: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// `skipped: 60 finalization: there is no python3 on PATH (install it)`.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, missing, remedy } = self;
+        write!(f, "skipped: {id} {name}: {missing} ({remedy})")
+    }
 }
 
 /// One claim of a write-up, and what the counts say of it.
@@ -227,6 +254,16 @@ pub enum Event {
         trial: u32,
         /// How it ended.
         outcome: crate::Outcome,
+    },
+    /// Something is made ready that the trials need.
+    Preparing {
+        /// What is being done.
+        doing: String,
+    },
+    /// The experiment is not run; nothing follows.
+    Skipped {
+        /// Why.
+        skipped: Skipped,
     },
     /// The run ended; nothing follows.
     Result {

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, io,
+    env,
+    ffi::OsString,
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
@@ -11,6 +13,7 @@ use std::{
 use crate::{
     child,
     condition::{self, enough},
+    equipment::Equipment,
     experiment::Experiment,
     interrupt::Interrupt,
     observation::{Observation, Spread},
@@ -33,15 +36,46 @@ pub(crate) const KIT: &str = "kit";
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
 
+/// How many trials that mostly wait run at a time, for each core.
+const WAITING_PER_CORE: usize = 8;
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The trials, each a variant's position and its number within the variant.
-    pub(crate) trials: Vec<(usize, u32)>,
-    /// How many run at a time.
-    pub(crate) jobs: usize,
+    /// The trials, in lanes side by side.
+    pub(crate) lanes: Vec<Lane>,
     /// What every trial's seed is derived from.
     pub(crate) seed: u64,
+}
+
+/// Trials of which so many run at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) jobs: usize,
+    /// Each a variant's position and its number within the variant.
+    pub(crate) trials: Vec<(usize, u32)>,
+}
+
+impl Plan {
+    /// How many trials there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.trials.len()).sum()
+    }
+}
+
+/// As many at a time as there are cores of those that work. Those that mostly wait run beside them,
+/// some for each core: one that works is then as good as alone with the others that do.
+pub(crate) fn in_lanes(
+    experiment: &Experiment,
+    trials: Vec<(usize, u32)>,
+    cores: usize,
+) -> Vec<Lane> {
+    let waits = |at: usize| experiment.variants.get(at).is_some_and(Variant::mostly_waits);
+    let (waiting, working) = trials.into_iter().partition(|(at, _)| waits(*at));
+    vec![
+        Lane { jobs: cores, trials: working },
+        Lane { jobs: WAITING_PER_CORE * cores, trials: waiting },
+    ]
 }
 
 /// The trials of each variant in turn, so that what changes on the machine meanwhile meets all.
@@ -62,22 +96,29 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
 pub(crate) fn run(
     experiment: &Experiment,
     plan: &Plan,
+    equipment: &Equipment,
+    sandbox: &Sandbox,
     interrupt: &Interrupt,
     mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
 ) -> Result<ExperimentResult, SandboxError> {
     let began = Instant::now();
-    let program = this_program()?;
-    let sandbox = Sandbox::open()?;
+    let (program, variables) = (this_program()?, &equipment.variables);
     let mut records: Vec<Vec<Record>> = experiment.variants.iter().map(|_| Vec::new()).collect();
-    let trial = |number: usize| {
-        let Some(&(at, trial)) = plan.trials.get(number) else { return Ok(None) };
+    let trial = |lane: usize, number: usize| {
+        let trial = plan.lanes.get(lane).and_then(|lane| lane.trials.get(number));
+        let Some(&(at, trial)) = trial else { return Ok(None) };
         let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
         let seed = seed::of_trial(plan.seed, &variant.name, trial);
-        let ended = sandbox.run(&command(&program, variant, seed), interrupt)?;
+        let ended = sandbox.run(&command(&program, variant, seed, variables), interrupt)?;
         let record = Record::of(trial, seed, &ended);
         Ok((record.ending != Ending::Interrupted).then_some((at, record)))
     };
-    let ran = parallel::run(plan.jobs, plan.trials.len(), trial, |(at, record)| {
+    let lanes: Vec<_> = plan
+        .lanes
+        .iter()
+        .map(|lane| parallel::Lane { jobs: lane.jobs, count: lane.trials.len() })
+        .collect();
+    let ran = parallel::side_by_side(&lanes, trial, |(at, record)| {
         let (Some(variant), Some(records)) = (experiment.variants.get(at), records.get_mut(at))
         else {
             return ControlFlow::Continue(());
@@ -86,12 +127,13 @@ pub(crate) fn run(
         records.push(record);
         flow
     });
-    sandbox.close()?;
     ran?;
     let ran: usize = records.iter().map(Vec::len).sum();
     let mut result = conclude(experiment, plan.seed, records);
+    result.equipment.clone_from(&equipment.versions);
     result.seconds = began.elapsed().as_secs_f64();
-    result.interrupted = ran < plan.trials.len();
+    result.in_memory = sandbox.is_in_memory();
+    result.interrupted = ran < plan.len();
     Ok(result)
 }
 
@@ -101,11 +143,16 @@ fn this_program() -> Result<PathBuf, SandboxError> {
     env::current_exe().map_err(start)
 }
 
-fn command<'a>(program: &'a Path, variant: &Variant, seed: u64) -> Sandboxed<'a> {
+fn command<'a>(
+    program: &'a Path,
+    variant: &Variant,
+    seed: u64,
+    variables: &'a [(String, OsString)],
+) -> Sandboxed<'a> {
     Sandboxed {
         program,
         arguments: vec![child::ARGUMENT.into(), (&variant.name).into(), seed.to_string().into()],
-        surroundings: Surroundings::Bare,
+        surroundings: Surroundings::Bare { variables },
         deadline: variant.deadline,
     }
 }
@@ -141,7 +188,9 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         snapshot: None,
         seconds: 0.0,
         seed,
+        equipment: BTreeMap::new(),
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }
@@ -338,6 +387,22 @@ mod tests {
         use Verdict::{Inconclusive, Refuted};
         assert_eq!(verdicts([Clean, Clean, Clean]), (Refuted, Refuted, Inconclusive));
         assert_eq!(verdicts([Clean, Clean, Aborted]), (Refuted, Refuted, Refuted));
+    }
+
+    #[test]
+    fn what_mostly_waits_runs_beside_what_works_and_more_of_it_at_a_time() {
+        let experiment = Experiment::new("90_lanes")
+            .variant(control("works", always(Outcome::Clean), |_| Ok(())))
+            .variant(control("waits", always(Outcome::Clean), |_| Ok(())).waits())
+            .variant(hazard("hangs", always(Outcome::Hung), |_| Ok(())));
+        let lanes = in_lanes(&experiment, interleave(&[2, 1, 1]), 2);
+        assert_eq!(
+            lanes,
+            [
+                Lane { jobs: 2, trials: vec![(0, 0), (0, 1)] },
+                Lane { jobs: 16, trials: vec![(1, 0), (2, 0)] },
+            ]
+        );
     }
 
     #[test]

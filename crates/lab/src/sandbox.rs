@@ -20,10 +20,12 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Access, StatVfsMountFlags, access, statvfs},
     process::{
         Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group,
         setrlimit, waitid,
     },
+    time::{ClockId, clock_gettime},
 };
 use tempfile::TempDir;
 use thiserror::Error;
@@ -39,6 +41,9 @@ use crate::{
 /// How much is kept of what a command prints, and of its report.
 const OUTPUT: usize = 256 * 1024;
 const REPORT: usize = 1024 * 1024;
+
+/// How much room trials may need that run at the same time, in bytes. They take a few megabytes.
+const ROOM: u64 = 1 << 30;
 
 /// How long a wait lasts at the most before the interrupt is looked at again.
 const TICK: Duration = Duration::from_millis(50);
@@ -116,8 +121,12 @@ pub struct Sandboxed<'a> {
 #[derive(Clone, Debug)]
 pub enum Surroundings<'a> {
     /// Those of a trial, which are the same on every machine: that directory as the current one and
-    /// as `HOME`, almost nothing in the environment, and the report pipe as its standard input.
-    Bare,
+    /// as `HOME`, almost nothing in the environment but these variables, and the report pipe as its
+    /// standard input.
+    Bare {
+        /// What the run found on the machine for its trials.
+        variables: &'a [(String, OsString)],
+    },
     /// Those of any command: this directory as the current one, the environment of this process
     /// and these variables, and an empty standard input.
     Inherited {
@@ -141,6 +150,8 @@ pub struct Ended {
     pub report: Captured,
     /// From start to end.
     pub wall: Duration,
+    /// When the end was noticed, by the system's monotonic clock, in nanoseconds.
+    pub at: i64,
     /// What the system says it used.
     pub usage: ResourceUsage,
 }
@@ -165,7 +176,21 @@ impl Sandbox {
     ///
     /// When there is no place for temporary directories, or the guardian cannot be started.
     pub fn open() -> Result<Self, SandboxError> {
-        let place = env::temp_dir();
+        Self::open_in(env::temp_dir())
+    }
+
+    /// Opens a sandbox whose directories are in memory, where the system has room for them there and
+    /// `TMPDIR` names no other place: for trials whose files nobody needs after a loss of power, and
+    /// which a slow disk would only hold up. Else as [`Sandbox::open`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Sandbox::open`].
+    pub fn open_in_memory() -> Result<Self, SandboxError> {
+        Self::open_in(memory().unwrap_or_else(env::temp_dir))
+    }
+
+    fn open_in(place: PathBuf) -> Result<Self, SandboxError> {
         let directory = tempfile::Builder::new()
             .prefix("sundown-lab-")
             .tempdir_in(&place)
@@ -231,7 +256,7 @@ impl Sandbox {
             began + command.deadline,
             interrupt,
         );
-        let wall = began.elapsed();
+        let (wall, at) = (began.elapsed(), now());
 
         // The leader, ended or not, still holds its number: nobody else's group can be meant. This
         // comes before any error is returned, so that nothing is left running.
@@ -256,6 +281,7 @@ impl Sandbox {
             stderr: stderr.finish(),
             report: report.finish(),
             wall,
+            at,
             usage: used.rusage,
         })
     }
@@ -270,12 +296,13 @@ impl Sandbox {
         let mut process = Command::new(command.program);
         process.args(&command.arguments).process_group(0).stdout(stdout).stderr(stderr);
         match &command.surroundings {
-            Surroundings::Bare => process
+            Surroundings::Bare { variables } => process
                 .env_clear()
                 .envs(env::var_os("PATH").map(|path| ("PATH", path)))
                 .env("HOME", directory)
                 .env("LANG", "C")
                 .env("RUST_BACKTRACE", "0")
+                .envs(variables.iter().map(|(name, value)| (name, value)))
                 .current_dir(directory)
                 .stdin(report),
             Surroundings::Inherited { directory, variables } => process
@@ -295,6 +322,12 @@ impl Sandbox {
         Ok(child)
     }
 
+    /// Whether its directories are in memory, wherever that is.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        is_in_memory(self.directory.path())
+    }
+
     /// Kills what was orphaned, except in the groups of the commands that run.
     fn kill_strays(&self) {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
@@ -304,12 +337,12 @@ impl Sandbox {
         stray::kill_adopted(&known);
     }
 
-    /// Closes the sandbox.
+    /// Closes the sandbox. Nothing can be run in it any more.
     ///
     /// # Errors
     ///
     /// When the directory cannot be removed.
-    pub fn close(self) -> Result<(), SandboxError> {
+    pub fn close(&self) -> Result<(), SandboxError> {
         self.kill_strays();
         let path = self.directory.path().to_owned();
         match fs::remove_dir_all(&path) {
@@ -401,11 +434,45 @@ const fn end_of(_process: u32) -> Option<OwnedFd> {
     None
 }
 
+/// The system's monotonic clock, which every process reads alike.
+fn now() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+}
+
 fn ending(status: ExitStatus) -> Ending {
     match (status.code(), status.signal()) {
         (Some(code), _) => Ending::Exited(code),
         (None, signal) => Ending::Signalled(signal.unwrap_or(0)),
     }
+}
+
+/// Where files are kept in memory, if there is such a place, one may write there, execute what is
+/// there, and it has room: a container's is often a few megabytes.
+fn memory() -> Option<PathBuf> {
+    let place = PathBuf::from("/dev/shm");
+    if env::var_os("TMPDIR").is_some() || access(&place, Access::WRITE_OK).is_err() {
+        return None;
+    }
+    let stat = statvfs(&place).ok()?;
+    let room = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let executes = !stat.f_flag.contains(StatVfsMountFlags::NOEXEC);
+    (executes && room >= ROOM).then_some(place)
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(place: &Path) -> bool {
+    /// `TMPFS_MAGIC` of statfs(2).
+    const TMPFS: i64 = 0x0102_1994;
+    // The type differs from system to system; the number fits in all.
+    #[allow(clippy::unnecessary_cast)]
+    rustix::fs::statfs(place).is_ok_and(|stat| stat.f_type as i64 == TMPFS)
+}
+
+/// Nothing is known of it; and none of the places that [`memory`] knows is there.
+#[cfg(not(target_os = "linux"))]
+const fn is_in_memory(_place: &Path) -> bool {
+    false
 }
 
 /// Forbids core dumps to this process and all that it starts.

@@ -1,8 +1,15 @@
 //! What an experiment's own code sees while it runs inside a trial.
 
-use std::{env, error::Error, io, path::Path, process::Command};
+use std::{
+    env, error::Error, io, os::unix::process::CommandExt as _, path::Path, process::Command,
+};
 
-use crate::{child, observation::Value, report::Reporter};
+use crate::{
+    child,
+    observation::Value,
+    program::{self, Program},
+    report::{Line, Reporter},
+};
 
 /// What the body of a variant returns. An error makes the trial `failed`, with its message.
 pub type TrialResult = Result<(), Box<dyn Error>>;
@@ -15,6 +22,7 @@ pub type TrialResult = Result<(), Box<dyn Error>>;
 #[derive(Debug)]
 pub struct Trial<'a> {
     pub(crate) directory: &'a Path,
+    pub(crate) variant: &'a str,
     pub(crate) seed: u64,
     pub(crate) reporter: &'a Reporter,
 }
@@ -25,6 +33,12 @@ impl Trial<'_> {
     #[must_use]
     pub const fn directory(&self) -> &Path {
         self.directory
+    }
+
+    /// The name of the variant that this is a trial of.
+    #[must_use]
+    pub const fn variant(&self) -> &str {
+        self.variant
     }
 
     /// The seed for anything random in the trial.
@@ -65,6 +79,22 @@ impl Trial<'_> {
         let mut command = Command::new(env::current_exe()?);
         command.args([child::PART, name]).current_dir(self.directory);
         Ok(command)
+    }
+
+    /// Turns the trial into another program: what is left of this one ends here, without running a
+    /// destructor. The directory, the deadline and the process group stay, and the program finds
+    /// nothing on its standard input. How it ends is judged as [`Program`] says.
+    ///
+    /// # Errors
+    ///
+    /// Returns only where the program cannot be started.
+    pub fn becomes(&self, program: Program) -> TrialResult {
+        let shown = program.to_string();
+        let Program { mut command, rule } = program;
+        let pipe = self.reporter.pass_on()?;
+        self.reporter.line(&Line::Program(rule));
+        let error = command.env(program::REPORT, pipe.to_string()).exec();
+        Err(format!("cannot become {shown}: {error}").into())
     }
 
     /// Declares the trial done, for a body that does not return because it leaves the process

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    outcome::Outcome,
     prediction::Prediction,
     results::Role,
     trial::{Trial, TrialResult},
@@ -29,6 +30,7 @@ pub struct Variant {
     pub(crate) deadline: Duration,
     pub(crate) occasional_sites: Vec<String>,
     trials: u32,
+    waits: bool,
 }
 
 /// A variant that is expected to fail: what the experiment is about.
@@ -62,7 +64,8 @@ impl Variant {
     fn new(name: String, role: Role, prediction: Prediction, body: Body) -> Self {
         let (deadline, about, trials) = (DEADLINE, String::new(), TRIALS);
         let occasional_sites = Vec::new();
-        Self { name, role, about, prediction, body, deadline, occasional_sites, trials }
+        let waits = false;
+        Self { name, role, about, prediction, body, deadline, occasional_sites, trials, waits }
     }
 
     /// What it is called.
@@ -112,6 +115,20 @@ impl Variant {
     pub fn sometimes_at(mut self, site: impl Into<String>) -> Self {
         self.occasional_sites.push(site.into());
         self
+    }
+
+    /// Says that a trial mostly waits: for a limit, a clock, an answer that is late. Such trials run
+    /// beside those that work, and more of them at a time; not for what a busy machine could change.
+    /// One that is to hang need not say so.
+    #[must_use]
+    pub const fn waits(mut self) -> Self {
+        self.waits = true;
+        self
+    }
+
+    /// Whether a trial mostly waits.
+    pub(crate) fn mostly_waits(&self) -> bool {
+        self.waits || matches!(self.prediction, Prediction::Always(Outcome::Hung))
     }
 
     /// How many trials a run gives this variant.

@@ -366,3 +366,29 @@ fn what_is_printed_in_a_pipe_is_plain() {
     assert!(text.contains("well-behaved"), "{text}");
     assert!(text.contains("Verdict: supported, because"), "{text}");
 }
+
+#[test]
+fn what_an_experiment_tells_comes_first_and_only_to_a_person() {
+    let arguments = ["--quick", "--only", "panics-elsewhere,well-behaved,aborts"];
+    let output = Run::new().output(&[&arguments[..], &["--format", "text"]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what:?} in {text}"));
+    let told = [
+        "aborts, trial 0:\n",
+        "→ aborted (SIGABRT after 3 panics)\n",
+        "panics-elsewhere, trial 0:\n  thread 'elsewhere' panicked at",
+        "  nobody looks here\n",
+        "→ panicked (exit code 0 after a panic)\n",
+    ];
+    // As it was declared, in one piece, and before anything else.
+    assert!(text.starts_with(told[0]), "{text}");
+    assert!(told.is_sorted_by_key(|part| place(part)), "{text}");
+    assert_eq!(text.matches(", trial 0:\n").count(), 2, "{text}");
+
+    let output = Run::new().output(&[&arguments[..], &["--format", "json"]].concat());
+    let json = serde_json::from_slice::<ExperimentResult>(&output.stdout);
+    assert!(json.is_ok(), "{json:?}");
+
+    let output = Run::new().output(&["--quick", "--only", "well-behaved", "--format", "text"]);
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("trial 0:"));
+}

@@ -57,7 +57,7 @@ use tokio::sync::watch;
 
 pub mod action;
 mod caches;
-mod exit;
+pub mod exit;
 pub mod files;
 pub mod globals;
 pub mod held;

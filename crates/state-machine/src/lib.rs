@@ -50,6 +50,9 @@
 //! - A cancel that is accepted is honoured: no request leaves. After that, it is told the truth.
 //! - The in-progress mark goes with the run.
 //!
+//! The end of each run is an event and a count, behind the features `tracing` and `metrics`: as of every
+//! shutdown of the kit, with `logout` for the component.
+//!
 //! The first three are properties of a pure function, over random events; the driver is tested by
 //! dropping it at every await, by cancelling it in every state from another thread, and by every
 //! fault in every state.
@@ -66,6 +69,8 @@ pub mod driver;
 pub mod error;
 #[cfg(not(loom))]
 pub mod intent;
+#[cfg(not(loom))]
+mod observe;
 pub mod passage;
 #[cfg(not(loom))]
 pub mod progress;

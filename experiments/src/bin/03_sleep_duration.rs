@@ -81,7 +81,9 @@ pub fn experiment() -> Experiment {
                 always(Aborted),
                 bare(drop_then_wait(VERY_LONG)),
             )
-            .about("dropped off context, then a wait, then shut down"),
+            .about("dropped off context, then a wait, then shut down")
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(control, "drop-inside/0ms", always(Clean), drop_inside_without_wait)
@@ -113,14 +115,16 @@ pub fn experiment() -> Experiment {
                 bare(down_then_wait(LONG)),
             )
             .about("the same, with a longer wait")
-            .trials(10),
+            .trials(10)
+            .waits(),
         )
         .variant(
             hazard("old/down-then-wait/1s", always(Aborted), |trial| {
                 bare(down_then_wait(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, with a very long wait")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(control, "init-task/0ms", always(Clean), bare(init_task(NO_WAIT)))
@@ -142,7 +146,8 @@ pub fn experiment() -> Experiment {
                 bare(init_task(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, with a very long wait")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(hazard, "ui-frame/0ms", always(Aborted), bare(ui_frame(NO_WAIT)))
@@ -164,7 +169,8 @@ pub fn experiment() -> Experiment {
                 bare(ui_frame(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, after a very long wait")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(
@@ -183,7 +189,8 @@ pub fn experiment() -> Experiment {
                 guarded(drop_then_wait(VERY_LONG)),
             )
             .about("a session's handle, dropped off context, then a wait, then shut down")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(
@@ -211,14 +218,16 @@ pub fn experiment() -> Experiment {
                 guarded(down_then_wait(LONG)),
             )
             .about("the same, with a longer wait")
-            .trials(10),
+            .trials(10)
+            .waits(),
         )
         .variant(
             cure("old/kit/down-then-wait/1s", always(Clean), |trial| {
                 guarded(down_then_wait(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, with a very long wait")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(cure, "kit/init-task/100ms", always(Clean), guarded(init_task(LONG)))
@@ -230,7 +239,8 @@ pub fn experiment() -> Experiment {
                 guarded(init_task(VERY_LONG))(trial, Generation::Old)
             })
             .about("the same, with a very long wait")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variants(
             each_generation(cure, "kit/ui-frame/0ms", always(Clean), guarded(ui_frame(NO_WAIT)))

@@ -36,7 +36,7 @@ use std::{
 
 use experiments::{
     each_generation, runtime,
-    setting::{InSession, PLENTY, Setting},
+    setting::{PLENTY, Setting},
 };
 use lab::{
     Experiment,
@@ -44,7 +44,11 @@ use lab::{
     Trial, TrialResult, always, control, cure, every, hazard,
 };
 use mock_sdk::{
-    app::{App, action::Action, held::Plainly},
+    app::{
+        App,
+        action::Action,
+        held::{InSession, Plainly},
+    },
     store::Generation,
 };
 use sundown::{evidence::open_files, session::Session};
@@ -54,6 +58,10 @@ const FRAME: Duration = Duration::from_millis(30);
 
 /// Longer than a confirmation takes: that is a frame at most, and the time to clean up.
 const SAME_TIME: Duration = Duration::from_millis(90);
+
+/// How often each is tried: it takes a while, and is always the same. (Experiment 13 tries the cures as
+/// often as all others.)
+const TRIALS: u32 = 10;
 
 /// How `clean_app_state` waits for the user interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,43 +103,62 @@ pub fn experiment() -> Experiment {
         )
         .variants(
             each_generation(control, "confirmed", always(Clean), plainly(CONFIRMED))
-                .about("clean_app_state as it is in the write-up"),
+                .about("clean_app_state as it is in the write-up")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(hazard, "commented-out", always(Aborted), plainly(COMMENTED_OUT))
-                .about("the confirmation is commented out, as in its comparison"),
+                .about("the confirmation is commented out, as in its comparison")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(hazard, "same-time", always(Aborted), plainly(FOR_SO_LONG))
-                .about("no confirmation, but a wait that is longer"),
+                .about("no confirmation, but a wait that is longer")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(control, "at-once", always(Clean), plainly(AT_ONCE))
-                .about("the confirmation of a user interface that waits for no frame"),
+                .about("the confirmation of a user interface that waits for no frame")
+                .trials(TRIALS),
         )
         .variants(
             each_generation(hazard, "confirmed-late", always(Aborted), plainly(CONFIRMED_LATE))
-                .about("the confirmation, after the shutdown"),
+                .about("the confirmation, after the shutdown")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(hazard, "confirmed/alone", always(Aborted), plainly(ALONE))
-                .about("as in the write-up; the client has no tasks of its own"),
+                .about("as in the write-up; the client has no tasks of its own")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(cure, "kit/commented-out", always(Clean), guarded(COMMENTED_OUT))
-                .about("no confirmation; tabs and caches have handles of a session"),
+                .about("no confirmation; tabs and caches have handles of a session")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(cure, "kit/same-time", always(Clean), guarded(FOR_SO_LONG))
-                .about("a wait instead; tabs and caches have handles of a session"),
+                .about("a wait instead; tabs and caches have handles of a session")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(cure, "kit/confirmed-late", always(Clean), guarded(CONFIRMED_LATE))
-                .about("the confirmation after the shutdown; handles of a session"),
+                .about("the confirmation after the shutdown; handles of a session")
+                .trials(TRIALS)
+                .waits(),
         )
         .variants(
             each_generation(cure, "kit/confirmed/alone", always(Clean), guarded(ALONE))
-                .about("the client has no tasks of its own; handles of a session"),
+                .about("the client has no tasks of its own; handles of a session")
+                .trials(TRIALS)
+                .waits(),
         )
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")
         .supported_if(
@@ -177,7 +204,10 @@ fn log_out_and_in(
         config.generation = generation;
         config.frame = way.frame;
         config.background_tasks = way.tasks;
-        config.holding = session.map_or_else(|| Arc::new(Plainly) as _, InSession::holding);
+        config.holding = match session {
+            Some(session) => Arc::new(InSession::of(session)),
+            None => Arc::new(Plainly),
+        };
     })?;
     let runtime = runtime()?;
     runtime.block_on(async {

@@ -21,6 +21,8 @@
 //! they are told so.
 
 use std::{
+    future::Future,
+    ops::Deref,
     process::ExitCode,
     sync::mpsc::{self, TryRecvError},
     time::{Duration, Instant},
@@ -35,16 +37,17 @@ use lab::{
     Outcome::{Clean, Failed},
     TrialResult, always, control, cure, every, hazard,
 };
-use mock_sdk::store::{residue, rusqlite::Connection};
+use mock_sdk::store::{Store, residue, rusqlite::Connection};
 use sundown::evidence::open_files;
 use tokio::runtime::Runtime;
 
-/// How long the query takes where it is waited for, and where it is not.
-const QUERY: Duration = Duration::from_millis(50);
-const UNTIL_LET_GO: Duration = Duration::MAX;
+/// How long the query takes where it is waited for.
+pub const QUERY: Duration = Duration::from_millis(50);
+/// And where it is not.
+pub const UNTIL_LET_GO: Duration = Duration::MAX;
 
 /// A limit that the query outlasts.
-const TOO_SHORT: Duration = Duration::from_millis(5);
+pub const TOO_SHORT: Duration = Duration::from_millis(5);
 
 /// A limit that outlasts the query.
 const LONG_ENOUGH: Duration = Duration::from_secs(8);
@@ -171,32 +174,22 @@ fn closed_twice(scene: &Scene<'_>) -> TrialResult {
 /// after the look.
 fn look_after(
     scene: &Scene<'_>,
-    query: Duration,
+    time: Duration,
     shut_down: impl FnOnce(Runtime, &mpsc::Sender<()>) -> TrialResult,
 ) -> TrialResult {
     let (trial, (runtime, store)) = (scene.trial, scene.warm_store()?);
     let database = store.database().to_owned();
     let metrics = runtime.metrics();
 
-    let (started, has_started) = mpsc::channel();
-    let (let_go, is_let_go) = mpsc::channel::<()>();
-    let (ended, has_ended) = mpsc::channel::<()>();
-    runtime.spawn(async move {
-        let query = move |_: &mut Connection| {
-            let _ended_when_dropped = ended;
-            let _ = started.send(());
-            let _ = is_let_go.recv_timeout(query);
-            Ok(())
-        };
-        store.interact("query", query).await
-    });
-    has_started.recv()?;
+    let (task, query) = query(store, time);
+    runtime.spawn(task);
+    query.has_started.recv()?;
 
     let start = Instant::now();
-    shut_down(runtime, &let_go)?;
+    shut_down(runtime, &query.let_go)?;
     trial.record("took", start.elapsed());
 
-    let query_running = has_ended.try_recv() == Err(TryRecvError::Empty);
+    let query_running = query.is_running();
     let files_open = open_files(trial.directory())?.len();
     trial.record("query_running", query_running);
     trial.record("files_open", files_open);
@@ -206,7 +199,48 @@ fn look_after(
     trial.check("no file is open any more", files_open == 0);
 
     // The trial ends only when the query has: what it does later must not be cut off.
-    drop(let_go);
-    let _ = has_ended.recv();
+    query.end();
     Ok(())
+}
+
+/// A query under way.
+pub struct Query {
+    /// Is told when it has begun.
+    pub has_started: mpsc::Receiver<()>,
+    let_go: mpsc::Sender<()>,
+    has_ended: mpsc::Receiver<()>,
+}
+
+/// A task that awaits the store, of which it is the only owner, and its query, which goes on for so
+/// long unless it is let go.
+pub fn query(
+    store: impl Deref<Target = Store> + Send + Sync + 'static,
+    time: Duration,
+) -> (impl Future<Output = ()> + Send + 'static, Query) {
+    let (started, has_started) = mpsc::channel();
+    let (let_go, is_let_go) = mpsc::channel::<()>();
+    let (ended, has_ended) = mpsc::channel::<()>();
+    let task = async move {
+        let query = move |_: &mut Connection| {
+            let _ended_when_dropped = ended;
+            let _ = started.send(());
+            let _ = is_let_go.recv_timeout(time);
+            Ok(())
+        };
+        let _ = store.interact("query", query).await;
+    };
+    (task, Query { has_started, let_go, has_ended })
+}
+
+impl Query {
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        self.has_ended.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    /// Lets it go, and waits until it has ended.
+    pub fn end(self) {
+        drop(self.let_go);
+        let _ = self.has_ended.recv();
+    }
 }

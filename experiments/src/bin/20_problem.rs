@@ -50,6 +50,9 @@ use mock_sdk::{
 };
 use tokio::runtime::Runtime;
 
+/// How often each is tried: it is always the same, and takes a while.
+const TRIALS: u32 = 10;
+
 /// What is done otherwise than in the six steps.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Change {
@@ -77,31 +80,36 @@ fn main() -> ExitCode {
             each_generation(hazard, "six-steps", always(Aborted), |trial, generation| {
                 six_steps(trial, generation, Change::default())
             })
-            .about("rooms on the desktop, logout on the phone, login on the desktop"),
+            .about("rooms on the desktop, logout on the phone, login on the desktop")
+            .trials(TRIALS),
         )
         .variants(
             each_generation(hazard, "on-desktop", always(Aborted), |trial, generation| {
                 six_steps(trial, generation, Change { on_desktop: true, ..Change::default() })
             })
-            .about("logout on the desktop, where the tabs are closed, and the cache is not"),
+            .about("logout on the desktop, where the tabs are closed, and the cache is not")
+            .trials(TRIALS),
         )
         .variants(
             each_generation(control, "no-rooms", always(Clean), |trial, generation| {
                 six_steps(trial, generation, Change::NO_ROOMS)
             })
-            .about("no room was opened"),
+            .about("no room was opened")
+            .trials(TRIALS),
         )
         .variants(
             each_generation(control, "in-context", always(Clean), |trial, generation| {
                 six_steps(trial, generation, Change { in_context: true, ..Change::default() })
             })
-            .about("the user interface's thread is in the context of a runtime"),
+            .about("the user interface's thread is in the context of a runtime")
+            .trials(TRIALS),
         )
         .variants(
             each_generation(control, "runtime-kept", always(Clean), |trial, generation| {
                 six_steps(trial, generation, Change { runtime_kept: true, ..Change::default() })
             })
-            .about("the runtime is not shut down, and the old client stays in its own tasks"),
+            .about("the runtime is not shut down, and the old client stays in its own tasks")
+            .trials(TRIALS),
         )
         .tells("old/six-steps")
         .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")

@@ -44,8 +44,10 @@ use state_machine::{
     transition::{State, progress},
 };
 
-/// How often a trial goes through the steps. (20 trials with this are 200; 1 000 are 100 trials.)
+/// How often a trial goes through the steps, and how many trials of each variant there are: 200 cycles
+/// of each policy. On the page there are a thousand, by `--trials 50`.
 const CYCLES: u32 = 10;
+const TRIALS: u32 = 10;
 
 /// For that many cycles, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -63,13 +65,15 @@ fn main() -> ExitCode {
             each_generation(hazard, "naive", always(Aborted), |trial, generation| {
                 problem::six_steps(trial, generation, problem::Change::default())
             })
-            .about("the logout of experiment 20"),
+            .about("the logout of experiment 20")
+            .trials(TRIALS),
         )
         .variants(
             each_generation(control, "naive/no-rooms", always(Clean), |trial, generation| {
                 problem::six_steps(trial, generation, problem::Change::NO_ROOMS)
             })
-            .about("the same where no room was opened"),
+            .about("the same where no room was opened")
+            .trials(TRIALS),
         )
         .variants(long(
             each_generation(cure, "restart", always(Clean), |trial, generation| {
@@ -95,7 +99,7 @@ fn main() -> ExitCode {
 }
 
 fn long(variants: impl IntoIterator<Item = lab::Variant>) -> impl Iterator<Item = lab::Variant> {
-    variants.into_iter().map(|variant| variant.deadline(DEADLINE))
+    variants.into_iter().map(|variant| variant.trials(TRIALS).deadline(DEADLINE))
 }
 
 fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> TrialResult {

@@ -56,6 +56,9 @@ use tokio::runtime::Runtime;
 /// How long a sync service may take to stop that does not.
 const BRIEF: Duration = Duration::from_millis(100);
 
+/// How often each step fails: in the same way each time. And what does not happen is waited for.
+const TRIALS: u32 = 10;
+
 /// The step that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failing {
@@ -78,11 +81,14 @@ fn main() -> ExitCode {
         )
         .variant(
             control("execute/nothing", always(Clean), |trial| execute(trial, Failing::Nothing))
-                .about("nothing fails"),
+                .about("nothing fails")
+            .trials(TRIALS),
         )
         .variant(
             hazard("first-version/server", always(Failed), first_version)
-                .about("the version before the state machine; the server refuses"),
+                .about("the version before the state machine; the server refuses")
+            .trials(TRIALS)
+            .waits(),
         );
     for (name, failing, about) in [
         ("pre-check", Failing::PreCheck, "there is nobody to log out"),
@@ -97,11 +103,15 @@ fn main() -> ExitCode {
                 hazard(format!("execute/{name}"), always(Failed), move |trial| {
                     execute(trial, failing)
                 })
-                .about(about),
+                .about(about)
+                .trials(TRIALS)
+                .waits(),
             )
             .variant(
                 cure(format!("kit/{name}"), always(Clean), move |trial| kit(trial, failing))
-                    .about(format!("the driver; {about}")),
+                    .about(format!("the driver; {about}"))
+                    .trials(TRIALS)
+                    .waits(),
             );
     }
     experiment

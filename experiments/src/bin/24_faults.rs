@@ -37,7 +37,7 @@ use std::{
 };
 
 use experiments::{
-    faults::{Case, Disturbance, Moment, disturbances},
+    faults::{self, Case, Disturbance, Limits, Moment},
     killed::{self, Keeping},
     runtime,
     runtime_thread::panic_quietly,
@@ -66,12 +66,14 @@ use state_machine::{
 };
 
 fn main() -> ExitCode {
-    let table = disturbances().into_iter().map(|fault| -> Variant {
+    let table = faults::all().into_iter().map(|fault| -> Variant {
         let (name, about) = (fault.name, fault.about);
-        cure(name, always(Clean), move |trial| crossed(trial, &fault))
+        let waits = fault.limits != Limits::AsTheyAre;
+        let variant = cure(name, always(Clean), move |trial| crossed(trial, &fault))
             .about(about)
             .trials(5)
-            .deadline(Duration::from_secs(90))
+            .deadline(Duration::from_secs(90));
+        if waits { variant.waits() } else { variant }
     });
     Experiment::new(env!("CARGO_BIN_NAME"))
         .question("How does a logout end when something goes wrong in the middle of it?")
@@ -194,7 +196,7 @@ fn one_logout(
             false => Ok(()),
         }
     });
-    let limits = (fault.limits)(moment, app.app.logout_config());
+    let limits = fault.limits.at(moment, app.app.logout_config());
     let driver = Arc::new(Driver::new(steps, limits));
     let _ = case.driver.set(Arc::downgrade(&driver));
     if moment == Moment::Before {

@@ -8,9 +8,9 @@
 //! A process logs in, opens rooms and logs out, over and over, with a server in another process. After
 //! each logout it counts its threads, its descriptors, the memory that the system has given it, and the
 //! part of that which Rust's allocator has handed out.
-//! Through these counts, without the first quarter, in which caches fill, a line is laid. They are
+//! Through these counts, without the first half, in which caches fill, a line is laid. They are
 //! *flat* where that line rises by no more, from one end to the other, than the counts scatter around
-//! it. Both are computed, and both are recorded; nobody looks at a plot.
+//! it. Both are computed, and both are recorded; how a plot looks decides nothing.
 //!
 //! - `restart`, `keep`: the logout by the state machine, with either policy;
 //! - `by-hand`: a client that can be asked to end, and a runtime that is dropped after it;
@@ -45,13 +45,13 @@ use tokio::runtime::Runtime;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// How many cycles a trial makes. On the page there are a thousand.
-const CYCLES: usize = 40;
+const CYCLES: usize = 50;
 
 /// For so many, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// By how much memory may rise in a cycle, in KiB: one page. After so few cycles the allocator still
-/// settles, by hand as with the kit. A connection that is left is more than twenty pages.
+/// By how much the memory of the process may rise in a cycle, in KiB: one page. It goes up in steps, ever
+/// more seldom, by hand as with the kit. A connection that is left is more than twenty pages.
 const NOTHING: i64 = 4;
 
 /// How long a session that cannot be closed, because a clone of the client was leaked, is waited for.
@@ -90,7 +90,8 @@ fn log_in_and_out(trial: &Trial<'_>, way: &str) -> TrialResult {
     if !measured.status.success() {
         return Err(String::from_utf8_lossy(&measured.stderr).into());
     }
-    let Usage { threads, descriptors, kib, heap } = serde_json::from_slice(&measured.stdout)?;
+    let Usage { threads, descriptors, kib, heap, looks } =
+        serde_json::from_slice(&measured.stdout)?;
     for (name, line) in
         [("threads", threads), ("descriptors", descriptors), ("heap_bytes", heap), ("kib", kib)]
     {
@@ -98,6 +99,10 @@ fn log_in_and_out(trial: &Trial<'_>, way: &str) -> TrialResult {
         trial.record(&format!("{name}_rise"), line.rise);
         trial.record(&format!("{name}_scatter"), line.scatter);
         trial.check(&format!("{name} are flat"), line.flat);
+    }
+    for Look { cycle, descriptors, kib } in looks {
+        trial.record(&format!("descriptors_after_{cycle}"), descriptors);
+        trial.record(&format!("kib_after_{cycle}"), kib);
     }
     Ok(())
 }
@@ -107,6 +112,7 @@ fn cycles(arguments: &[String]) -> TrialResult {
     let [way, url, cycles] = arguments else { return Err("which way, where, how often?".into()) };
     let cycles: usize = cycles.parse()?;
     let mut config = AppConfig::new(url, Path::new("."));
+    config.connections_per_store = 2;
     config.frame = Duration::from_millis(1);
     let counts = match way.as_str() {
         "by-hand" => by_hand(config, cycles),
@@ -116,12 +122,13 @@ fn cycles(arguments: &[String]) -> TrialResult {
         _ => Err("which way to log out?".into()),
     };
     let counts = counts.map_err(|failure| failure as Box<dyn Error>)?;
-    let settled = counts.get(counts.len() / 4..).unwrap_or_default();
+    let settled = counts.get(counts.len() / 2..).unwrap_or_default();
     let usage = Usage {
         threads: Line::through(settled, 0, |count| count.threads),
         descriptors: Line::through(settled, 0, |count| count.descriptors),
         kib: Line::through(settled, NOTHING, |count| count.kib),
         heap: Line::through(settled, 0, |count| count.heap),
+        looks: looks(&counts),
     };
     println!("{}", serde_json::to_string(&usage)?);
     Ok(())
@@ -259,6 +266,26 @@ struct Usage {
     descriptors: Line,
     kib: Line,
     heap: Line,
+    looks: Vec<Look>,
+}
+
+/// Some of the counts, for the picture on the page.
+#[derive(Serialize, Deserialize)]
+struct Look {
+    /// After so many cycles.
+    cycle: usize,
+    descriptors: i64,
+    kib: i64,
+}
+
+/// The first count, and then every eighth of them up to the last.
+fn looks(counts: &[Count]) -> Vec<Look> {
+    let eighths = (0..=8).map(|eighth| (counts.len() * eighth / 8).max(1));
+    let at = |cycle: usize| {
+        let count = counts.get(cycle - 1)?;
+        Some(Look { cycle, descriptors: count.descriptors, kib: count.kib })
+    };
+    eighths.filter_map(at).collect()
 }
 
 /// The line of least squares through a series of counts.

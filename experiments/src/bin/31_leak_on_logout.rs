@@ -43,6 +43,9 @@ use tokio::runtime::Runtime;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+/// How often it is measured: it takes many cycles each time.
+const TRIALS: u32 = 10;
+
 /// How many cycles are measured, and how many go before them.
 const CYCLES: i64 = 20;
 const WARM_UP: i64 = 10;
@@ -65,23 +68,28 @@ fn main() -> ExitCode {
         )
         .variant(
             hazard("forget/all", always(Failed), |trial| log_in_and_out(trial, "forget/all"))
-                .about("runtime and client are forgotten"),
+                .about("runtime and client are forgotten")
+                .trials(TRIALS),
         )
         .variant(
             hazard("forget/client", always(Failed), |trial| log_in_and_out(trial, "forget/client"))
-                .about("the client is forgotten, the runtime shut down"),
+                .about("the client is forgotten, the runtime shut down")
+                .trials(TRIALS),
         )
         .variant(
             control("by-hand", always(Clean), |trial| log_in_and_out(trial, "by-hand"))
-                .about("the client is dropped in the context of its runtime, which is shut down"),
+                .about("the client is dropped in the context of its runtime, which is shut down")
+                .trials(TRIALS),
         )
         .variant(
             cure("kit/teardown", always(Clean), |trial| log_in_and_out(trial, "kit/teardown"))
-                .about("the client is torn down, and the runtime shut down"),
+                .about("the client is torn down, and the runtime shut down")
+                .trials(TRIALS),
         )
         .variant(
             cure("kit/session", always(Clean), |trial| log_in_and_out(trial, "kit/session"))
-                .about("the client is guarded by a session, which is closed; then the runtime"),
+                .about("the client is guarded by a session, which is closed; then the runtime")
+                .trials(TRIALS),
         )
         .part("cycles", cycles)
         .claim("B5", "On logout, leaking would leak at every login.")

@@ -107,14 +107,16 @@ fn main() -> ExitCode {
             control("by-hand/sleep-only", always(Clean), |trial| {
                 by_hand(trial, "sleep-only", SLEEPS)
             })
-            .about("a process that sleeps for the plan's limit, and leaves"),
+            .about("a process that sleeps for the plan's limit, and leaves")
+            .waits(),
         )
         .variant(
             hazard("by-hand/a-limit-each", always(Failed), |trial| {
                 by_hand(trial, "a-limit-each", HANGS)
             })
             .about("each with a limit of a second")
-            .trials(5),
+            .trials(5)
+            .waits(),
         )
         .variant(
             cure("plan/nothing-hangs", always(Clean), |trial| {
@@ -127,23 +129,28 @@ fn main() -> ExitCode {
         )
         .variant(
             cure("plan/main", always(Clean), |trial| all_hang(trial, "main", CODE))
-                .about("an exit plan, left from the main thread; everything hangs from here on"),
+                .about("an exit plan, left from the main thread; everything hangs from here on")
+                .waits(),
         )
         .variant(
             cure("plan/normal-exit", always(Clean), |trial| all_hang(trial, "normal", CODE))
-                .about("the same by a normal exit"),
+                .about("the same by a normal exit")
+                .waits(),
         )
         .variant(
             cure("plan/worker", always(Clean), |trial| all_hang(trial, "worker", CODE))
-                .about("left from a worker of the runtime"),
+                .about("left from a worker of the runtime")
+                .waits(),
         )
         .variant(
             cure("plan/signal", always(Clean), |trial| all_hang(trial, "signal", CODE_OF_SIGTERM))
-                .about("left at SIGTERM"),
+                .about("left at SIGTERM")
+                .waits(),
         )
         .variant(
             cure("plan/panic", always(Clean), |trial| all_hang(trial, "panic", CODE_OF_A_PANIC))
-                .about("left after a panic of the main thread"),
+                .about("left after a panic of the main thread")
+                .waits(),
         )
         .part("by-hand", leave_by_hand)
         .part("plan", leave_by_plan)

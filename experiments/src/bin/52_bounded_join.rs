@@ -61,7 +61,8 @@ fn main() -> ExitCode {
         )
         .variant(
             hazard("watchdog/ends-later", always(Failed), watchdog_later)
-                .about("the plan's shutdown; three jobs outlast the limit"),
+                .about("the plan's shutdown; three jobs outlast the limit")
+                .waits(),
         )
         .variant(
             hazard("watchdog/never-ends", always(Failed), watchdog_names)

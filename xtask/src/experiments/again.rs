@@ -29,6 +29,8 @@ pub enum Found {
     TheSame,
     /// Something else, or nothing; in words.
     SomethingElse(String),
+    /// This machine lacks what it needs; in words.
+    Skipped(String),
     /// The run was interrupted, and says nothing.
     Interrupted,
 }
@@ -81,10 +83,11 @@ impl Experiment<'_> {
     /// Runs it once more, with this seed.
     pub fn run(&self, seed: u64, on_trial: impl FnMut()) -> Found {
         let source = &self.binary.source;
-        let result = match self.binary.run(self.run, seed, on_trial) {
+        let result = match self.binary.run(self.run, seed, on_trial, |_| {}) {
             Ok(result) if result.interrupted => return Found::Interrupted,
             Ok(result) => result,
             Err(Trouble::Interrupted) => return Found::Interrupted,
+            Err(Trouble::Skipped(skipped)) => return Found::Skipped(skipped.to_string()),
             Err(trouble) => return Found::SomethingElse(format!("{} {trouble}", source.title())),
         };
         let found = lab::snapshot::render(&result);

@@ -10,7 +10,7 @@ use std::{
 
 use lab::{
     interrupt,
-    results::{Declaration, Event, ExperimentResult},
+    results::{Declaration, Event, ExperimentResult, Skipped},
 };
 use thiserror::Error;
 
@@ -54,6 +54,9 @@ pub enum Trouble {
     /// It is another experiment than its file says.
     #[error("declares itself as `{0}`: use env!(\"CARGO_BIN_NAME\")")]
     SomebodyElse(String),
+    /// This machine lacks what it needs.
+    #[error("{0}")]
+    Skipped(Skipped),
     /// It was interrupted before it had anything to say.
     #[error("was interrupted")]
     Interrupted,
@@ -101,22 +104,26 @@ impl Binary {
         Ok(declaration)
     }
 
-    /// Runs the experiment with this seed, and calls back for every trial.
+    /// Runs the experiment with this seed, and calls back for every trial, and for what it makes ready
+    /// before them.
     pub fn run(
         &self,
         run: &Run<'_>,
         seed: u64,
         mut on_trial: impl FnMut(),
+        on_preparing: impl Fn(&str),
     ) -> Result<ExperimentResult, Trouble> {
         let mut command = self.command("events", run)?;
         command.args(["--seed", &seed.to_string()]);
         if let Some(jobs) = run.options.jobs {
             command.args(["--jobs", &jobs.to_string()]);
         }
-        let (mut found, mut nonsense) = (None, None);
+        let (mut found, mut skipped, mut nonsense) = (None, None, None);
         let ended = conversation::hold(command, run, |line| {
             match serde_json::from_slice(line) {
                 Ok(Event::Trial { .. }) => on_trial(),
+                Ok(Event::Preparing { doing }) => on_preparing(&doing),
+                Ok(Event::Skipped { skipped: it }) => skipped = Some(it),
                 Ok(Event::Result { result }) => found = Some(*result),
                 Err(_) => {
                     nonsense.get_or_insert_with(|| excerpt(line));
@@ -127,6 +134,11 @@ impl Binary {
         })?;
         if let Some(line) = nonsense {
             return Err(Trouble::Nonsense(line));
+        }
+        if let Some(skipped) = skipped {
+            let right = skipped.id == self.source.id;
+            let somebody_else = || Trouble::SomebodyElse(skipped.id.clone());
+            return Err(if right { Trouble::Skipped(skipped) } else { somebody_else() });
         }
         match found {
             Some(result) if result.id != self.source.id => Err(Trouble::SomebodyElse(result.id)),

@@ -50,11 +50,20 @@ pub fn run(
         .map(|path| Ok((path.clone(), Results::read(path)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
     let (meta, mut results) = join(&shards, sources)?;
+    let mut skipped: BTreeMap<_, _> = shards
+        .iter()
+        .flat_map(|(_, shard)| &shard.skipped)
+        .map(|it| (format!("{} {}", it.id, it.name), it.clone()))
+        .collect();
     let mut findings = Vec::new();
     for source in sources {
-        let title = || source.title();
-        let result = results.remove(&source.binary).ok_or_else(|| MergeError::Missing(title()))?;
-        let finding = Finding::compared(source, result, snapshots)?;
+        let finding = match results.remove(&source.binary) {
+            Some(result) => Finding::compared(source, result, snapshots)?,
+            None => match skipped.remove(&source.title()) {
+                Some(skipped) => Finding::skipped(source, skipped),
+                None => return Err(MergeError::Missing(source.title()).into()),
+            },
+        };
         if options.format == Format::Json {
             finding.print_json()?;
         }

@@ -7,7 +7,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{report::Finding, table};
+use super::{
+    report::{Finding, State},
+    table,
+};
 use crate::{figures, output, workspace::Source};
 
 /// How often the bar is drawn though no trial has ended, for the clock in it.
@@ -41,6 +44,14 @@ impl Progress {
         self.until.set(self.until.get() + trials);
         if let Some(bar) = &self.bar {
             bar.set_message(source.title());
+        }
+    }
+
+    /// Something is made ready that the experiment needs.
+    pub fn preparing(&self, doing: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(doing),
+            None => output::note(doing),
         }
     }
 
@@ -78,6 +89,7 @@ fn line(finding: &Finding) -> String {
             figures::seconds(result.seconds),
             finding.snapshot()
         ),
+        None if matches!(finding.state, State::Skipped(_)) => format!("{title}: skipped"),
         None => format!("{title}: no result"),
     }
 }

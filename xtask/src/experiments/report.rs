@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use lab::{interrupt, results::ExperimentResult};
+use lab::{
+    interrupt,
+    results::{ExperimentResult, Skipped},
+};
 
 use super::{
     options::Format,
@@ -30,6 +33,8 @@ pub enum State {
     Compared(ExperimentResult, Comparison),
     /// It was interrupted. The counts are what was known by then, and compared with nothing.
     Partial(ExperimentResult),
+    /// This machine lacks what it needs.
+    Skipped(Skipped),
     /// There is no result, and this is why.
     Trouble(String),
 }
@@ -68,6 +73,11 @@ impl Finding {
         Self { source: source.clone(), state: State::Partial(result) }
     }
 
+    /// Of an experiment for which this machine lacks something.
+    pub fn skipped(source: &Source, skipped: Skipped) -> Self {
+        Self { source: source.clone(), state: State::Skipped(skipped) }
+    }
+
     /// Of an experiment that has no result.
     pub fn trouble(source: &Source, trouble: &impl ToString) -> Self {
         Self { source: source.clone(), state: State::Trouble(trouble.to_string()) }
@@ -77,7 +87,7 @@ impl Finding {
     pub const fn result(&self) -> Option<&ExperimentResult> {
         match &self.state {
             State::Compared(result, _) | State::Partial(result) => Some(result),
-            State::Trouble(_) => None,
+            State::Skipped(_) | State::Trouble(_) => None,
         }
     }
 
@@ -88,20 +98,26 @@ impl Finding {
             State::Compared(_, Comparison::Written) => "written",
             State::Compared(_, Comparison::New(_)) => "new",
             State::Compared(_, Comparison::Mismatch(_)) => "mismatch",
-            State::Partial(_) | State::Trouble(_) => "–",
+            State::Partial(_) | State::Skipped(_) | State::Trouble(_) => "–",
         }
     }
 
-    /// Whether it is as it should be.
+    /// Whether it is as it should be, as far as this machine can tell.
     pub const fn is_fine(&self) -> bool {
-        matches!(&self.state, State::Compared(_, Comparison::Match | Comparison::Written))
+        matches!(
+            &self.state,
+            State::Compared(_, Comparison::Match | Comparison::Written) | State::Skipped(_)
+        )
     }
 
-    /// Prints the result as one line of JSON.
+    /// Prints the result, or why there is none though nothing is wrong, as one line of JSON.
     pub fn print_json(&self) -> io::Result<()> {
-        if let Some(result) = self.result() {
-            output::print(&(serde_json::to_string(result)? + "\n"));
-        }
+        let line = match &self.state {
+            State::Compared(result, _) | State::Partial(result) => serde_json::to_string(result)?,
+            State::Skipped(skipped) => serde_json::to_string(skipped)?,
+            State::Trouble(_) => return Ok(()),
+        };
+        output::print(&(line + "\n"));
         Ok(())
     }
 }
@@ -110,6 +126,14 @@ impl Report {
     /// The results that there are.
     pub fn results(&self) -> impl Iterator<Item = &ExperimentResult> {
         self.findings.iter().filter_map(Finding::result)
+    }
+
+    /// What was skipped.
+    pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+        self.findings.iter().filter_map(|finding| match &finding.state {
+            State::Skipped(skipped) => Some(skipped),
+            _ => None,
+        })
     }
 
     /// Prints everything, except for the JSON lines, which have been printed one by one.
@@ -127,7 +151,7 @@ impl Report {
                 State::Trouble(trouble) => {
                     text += &format!("{} {trouble}\n\n", finding.source.title());
                 }
-                State::Compared(..) | State::Partial(_) => {}
+                State::Compared(..) | State::Partial(_) | State::Skipped(_) => {}
             }
         }
         text += &summary::render(self, workspace);

@@ -40,6 +40,17 @@ pub fn render(report: &Report, workspace: &Workspace) -> String {
             let _ = writeln!(text, "{called} (see above): {}.", titles.join(", "));
         }
     }
+    let skipped: Vec<_> = report.skipped().collect();
+    for skipped in &skipped {
+        let _ = writeln!(text, "{skipped}");
+    }
+    if !skipped.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} skipped: their snapshots and pages stay as they are.",
+            plural(skipped.len(), "experiment")
+        );
+    }
     for orphan in &report.orphans {
         let path = shown(orphan, workspace);
         let _ =

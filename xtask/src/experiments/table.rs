@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use comfy_table::Table;
-use lab::results::{ExperimentResult, VariantResult};
+use lab::{
+    Role,
+    results::{ExperimentResult, VariantResult},
+};
 
 use super::report::{Finding, State};
 use crate::{
-    figures,
+    figures, output,
     table::{align_right, lines, table, wrapped},
 };
 
@@ -20,16 +23,27 @@ pub fn render(findings: &[Finding], width: u16, ruled: bool) -> String {
     let mut text = String::new();
     for finding in findings {
         if let Some(result) = finding.result() {
-            let title = finding.source.title();
-            text += &wrapped(&format!("{title} · {}", result.question), width);
-            text += &wrapped(&format!("{}: {}", result.verdict, result.hypothesis), width);
-            let _ = writeln!(text, "{}\n", variants(result, width, ruled));
+            let _ = writeln!(text, "{}\n", one(result, width, ruled));
         }
     }
     if !findings.is_empty() {
         let _ = writeln!(text, "{}\n", lines(&experiments(findings, width, ruled)));
     }
     text
+}
+
+/// One experiment without its cures, as it is printed where there is no terminal.
+pub fn excerpt(result: &ExperimentResult) -> String {
+    let mut result = result.clone();
+    result.variants.retain(|variant| variant.role != Role::Cure);
+    one(&result, output::USUAL_WIDTH, false)
+}
+
+/// What one experiment asked, and what it found.
+fn one(result: &ExperimentResult, width: u16, ruled: bool) -> String {
+    let title = format!("{} {} · {}", result.id, result.name, result.question);
+    let verdict = format!("{}: {}", result.verdict, result.hypothesis);
+    wrapped(&title, width) + &wrapped(&verdict, width) + &variants(result, width, ruled)
 }
 
 /// One experiment's variants. Panic sites stand beside them where they fit; where they do not,
@@ -97,13 +111,19 @@ fn experiments(findings: &[Finding], width: u16, ruled: bool) -> Table {
             Some(result) => row.extend([
                 match &finding.state {
                     State::Partial(_) => format!("{} (interrupted)", result.verdict),
-                    State::Compared(..) | State::Trouble(_) => result.verdict.to_string(),
+                    State::Compared(..) | State::Skipped(_) | State::Trouble(_) => {
+                        result.verdict.to_string()
+                    }
                 },
                 claims(result),
                 trials(result).to_string(),
                 format!("{:.1}", result.seconds),
             ]),
-            None => row.extend(["no result", "", "–", "–"].map(str::to_owned)),
+            None => {
+                let skipped = matches!(finding.state, State::Skipped(_));
+                let why = if skipped { "skipped" } else { "no result" };
+                row.extend([why, "", "–", "–"].map(str::to_owned));
+            }
         }
         row.push(finding.snapshot().to_owned());
         table.add_row(row);

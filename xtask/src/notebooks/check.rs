@@ -1,10 +1,18 @@
 //! `--check`: where pages, contents, committed results, sources and snapshots disagree.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use super::{
+    bench,
+    block::BlockError,
     committed::{Committed, Record},
-    contents, links, page,
+    contents, excerpt,
+    ledger::{self, Ledger},
+    links, page, plots,
 };
 use crate::{
     failure::Failure,
@@ -19,6 +27,7 @@ const WRITE: &str = "run `cargo xtask notebooks`";
 pub fn disagreements(workspace: &Workspace, sources: &[Source]) -> Result<Vec<String>, Failure> {
     let mut check = Check { workspace, lines: Vec::new() };
     let committed = Committed::of(workspace);
+    let mut records = BTreeMap::new();
     for source in sources {
         let path = committed.path(source);
         let record = match committed.read(std::slice::from_ref(source)) {
@@ -36,8 +45,12 @@ pub fn disagreements(workspace: &Workspace, sources: &[Source]) -> Result<Vec<St
             }
         }
         check.page(source, record.as_ref());
+        records.extend(record.map(|record| (source.binary.clone(), record)));
     }
     check.contents(sources);
+    check.ledger(sources, &records);
+    check.excerpt(&records);
+    check.figures(&records)?;
     check.orphans(sources)?;
     check.links()?;
     Ok(check.lines)
@@ -108,6 +121,57 @@ impl Check<'_> {
         }
     }
 
+    fn ledger(&mut self, sources: &[Source], records: &BTreeMap<String, Record>) {
+        let (claims, path) = (ledger::source(self.workspace), ledger::path(self.workspace));
+        let ledger = match Ledger::read(&claims) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                self.lines.push(error.to_string());
+                return;
+            }
+        };
+        for wrong in ledger.wrong(records) {
+            self.lines.push(format!("{}: {wrong}", self.workspace.shown(&claims)));
+        }
+        match fs::read_to_string(&path) {
+            Err(_) => self.say(&path, "there is no ledger of claims", WRITE),
+            Ok(page) => self.block(&path, &page, ledger.written(&page, sources, records)),
+        }
+    }
+
+    fn excerpt(&mut self, records: &BTreeMap<String, Record>) {
+        let Some(record) = records.get(excerpt::BINARY) else { return };
+        let path = excerpt::path(self.workspace);
+        match fs::read_to_string(&path) {
+            Err(_) => self.say(&path, "there is no README", "write one"),
+            Ok(readme) => self.block(&path, &readme, excerpt::written(&readme, record)),
+        }
+    }
+
+    /// The figures of the benches, and the pictures.
+    fn figures(&mut self, records: &BTreeMap<String, Record>) -> Result<(), Failure> {
+        let figures = bench::read(self.workspace)?;
+        let path = bench::path(self.workspace);
+        if let Ok(page) = fs::read_to_string(&path) {
+            self.block(&path, &page, bench::written(&page, &figures));
+        }
+        let plots = plots::all(records, &figures)?;
+        let folder = plots::folder(self.workspace);
+        for (path, what) in plots::wrong(&folder, &workspace::names(&folder)?, &plots) {
+            self.say(&path, what, WRITE);
+        }
+        Ok(())
+    }
+
+    /// A page that should be as it would be written.
+    fn block(&mut self, path: &Path, page: &str, written: Result<String, BlockError>) {
+        match written {
+            Ok(written) if written == page => {}
+            Ok(_) => self.say(path, "it is not what the committed results say", WRITE),
+            Err(error) => self.say(path, &error.to_string(), "put the block back"),
+        }
+    }
+
     /// What belongs to an experiment that is no more.
     fn orphans(&mut self, sources: &[Source]) -> Result<(), Failure> {
         let known: BTreeSet<_> = sources.iter().map(|source| source.binary.as_str()).collect();
@@ -131,15 +195,8 @@ impl Check<'_> {
     }
 
     fn links(&mut self) -> Result<(), Failure> {
-        let pages = self.workspace.docs().join("src");
-        for file in workspace::names(&pages)? {
-            let path = pages.join(&file);
-            if !file.ends_with(".md") || !path.is_file() {
-                continue;
-            }
-            for target in links::broken(&fs::read_to_string(&path)?, &pages) {
-                self.say(&path, &format!("its link to {target} points nowhere"), "correct it");
-            }
+        for (path, what) in links::wrong(self.workspace)? {
+            self.lines.push(format!("{}: {what}", self.workspace.shown(&path)));
         }
         Ok(())
     }

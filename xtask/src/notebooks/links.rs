@@ -1,48 +1,248 @@
-//! Links of the notebook's pages to files of the workspace.
+//! Where pages point: to other pages, to parts of them, to files.
+//!
+//! A page of the book may only point to what is in the book, or a reader of the rendered one would
+//! meet a dead link. What is elsewhere in the workspace it names, in backticks, and that has to be
+//! there too.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Component, Path, PathBuf},
+};
 
-use super::page;
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// The links of a page that point nowhere, as they are written.
-pub fn broken(text: &str, folder: &Path) -> Vec<String> {
-    let is_broken = |target: &&str| !folder.join(without_fragment(target)).exists();
-    let mut broken: Vec<_> = page::prose(text)
-        .flat_map(|line| targets(line).into_iter().filter(is_broken).map(str::to_owned))
-        .collect();
-    broken.dedup();
-    broken
+use super::ledger;
+use crate::workspace::{self, Workspace, WorkspaceError};
+
+/// The folders of the workspace whose files are named by their path.
+const FOLDERS: [&str; 4] = ["crates/", "docs/", "experiments/", "xtask/"];
+
+/// A page, as far as links go.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Page {
+    /// What it points to, as it is written.
+    targets: Vec<String>,
+    /// What in it can be pointed to.
+    anchors: BTreeSet<String>,
+    /// Files of the workspace that it names.
+    named: Vec<String>,
+    /// Files that mdBook puts in their place.
+    included: Vec<String>,
 }
 
-/// The targets in a line that are relative paths: what stands between `](` and `)`, outside of code.
-fn targets(line: &str) -> Vec<&str> {
-    let mut targets = Vec::new();
-    // What stands between two backticks is code. Where that is the text of a link, its target is in
-    // the prose after it.
-    for prose in line.split('`').step_by(2) {
-        let ends = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
-        targets.extend(ends.filter(|target| is_relative(target)));
+/// What is wrong with the links of all pages: of which, and what.
+pub fn wrong(workspace: &Workspace) -> Result<Vec<(PathBuf, String)>, WorkspaceError> {
+    let book = workspace.docs().join("src");
+    let mut pages = BTreeMap::new();
+    for path in paths(workspace)? {
+        let text = fs::read_to_string(&path)
+            .map_err(|error| WorkspaceError::Unreadable { path: path.clone(), error })?;
+        pages.insert(path, Page::of(&text));
     }
-    targets
+    let mut wrong = Vec::new();
+    for (path, page) in &pages {
+        let folder = path.parent().unwrap_or(path);
+        let bounds = if path.starts_with(&book) { &book } else { workspace.root() };
+        for target in &page.targets {
+            if let Some(what) = astray(target, path, bounds, &pages) {
+                wrong.push((path.clone(), format!("its link to {target} {what}")));
+            }
+        }
+        let named = page.named.iter().map(|name| (name, workspace.root().join(name)));
+        let included = page.included.iter().map(|name| (name, folder.join(name)));
+        for (name, _) in named.chain(included).filter(|(_, path)| !path.exists()) {
+            wrong.push((path.clone(), format!("there is no {name}, which it names: correct it")));
+        }
+    }
+    // A picture that nobody shows is one that nobody keeps true.
+    for file in workspace::names(&book.join("plots"))? {
+        let target = format!("plots/{file}");
+        if !pages.values().any(|page| page.targets.contains(&target)) {
+            let what = "no page shows it: show it or remove it".to_owned();
+            wrong.push((book.join(target), what));
+        }
+    }
+    Ok(wrong)
 }
 
-fn is_relative(target: &str) -> bool {
-    let scheme = target.split_once(':').is_some_and(|(scheme, _)| !scheme.contains(['/', '.']));
-    !scheme && !target.starts_with(['#', '/']) && !without_fragment(target).is_empty()
+/// The pages of the book, and what greets a reader elsewhere.
+fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>, WorkspaceError> {
+    let (root, book) = (workspace.root(), workspace.docs().join("src"));
+    let crates = workspace::names(&root.join("crates"))?;
+    let readmes = crates.iter().map(|name| root.join("crates").join(name).join("README.md"));
+    let pages = workspace::names(&book)?;
+    let pages = pages.iter().filter(|file| file.ends_with(".md")).map(|file| book.join(file));
+    let all = [root.join("README.md")].into_iter().chain(readmes).chain(pages);
+    Ok(all.filter(|path| path.is_file()).collect())
 }
 
-fn without_fragment(target: &str) -> &str {
-    target.split('#').next().unwrap_or(target)
+/// What is wrong with a link.
+fn astray(
+    target: &str,
+    page: &Path,
+    bounds: &Path,
+    pages: &BTreeMap<PathBuf, Page>,
+) -> Option<&'static str> {
+    const NOWHERE: &str = "points nowhere: correct it";
+    let (file, part) = target.split_once('#').map_or((target, None), |(file, it)| (file, Some(it)));
+    let path = match file {
+        "" => page.to_owned(),
+        file => plain(&page.parent().unwrap_or(page).join(file)),
+    };
+    if !path.starts_with(bounds) {
+        return Some("leaves the book, where nobody can follow it: name the file in backticks");
+    }
+    if !path.exists() {
+        return Some(NOWHERE);
+    }
+    let known = |part| pages.get(&path).is_none_or(|page| page.anchors.contains(part));
+    part.is_some_and(|part| !known(part)).then_some(NOWHERE)
+}
+
+/// A path without `..` in it.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut path, component| {
+        match component {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::CurDir => {}
+            component => path.push(component),
+        }
+        path
+    })
+}
+
+impl Page {
+    fn of(text: &str) -> Self {
+        // As mdBook reads it, as far as it matters for links.
+        let options = Options::ENABLE_TABLES | Options::ENABLE_HEADING_ATTRIBUTES;
+        let mut page = Self::default();
+        let (mut heading, mut fenced) = (None::<String>, false);
+        for event in Parser::new_ext(text, options) {
+            match event {
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    page.points_to(&dest_url);
+                }
+                Event::Start(Tag::Heading { id: Some(id), .. }) => {
+                    page.anchors.insert(id.into_string());
+                }
+                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+                Event::End(TagEnd::Heading(_)) => {
+                    if let Some(title) = heading.take() {
+                        page.has_heading(&title);
+                    }
+                }
+                Event::Start(Tag::CodeBlock(_)) => fenced = true,
+                Event::End(TagEnd::CodeBlock) => fenced = false,
+                Event::Text(words) if fenced => page.includes(&words),
+                Event::Code(words) => {
+                    if is_path(&words) {
+                        page.named.push(words.to_string());
+                    }
+                    heading.iter_mut().for_each(|it| it.push_str(&words));
+                }
+                Event::Text(words) => heading.iter_mut().for_each(|it| it.push_str(&words)),
+                Event::Html(html) | Event::InlineHtml(html) => {
+                    page.anchors.extend(attribute(&html, "id").map(str::to_owned));
+                    for name in ["href", "src"] {
+                        attribute(&html, name).for_each(|target| page.points_to(target));
+                    }
+                }
+                _ => {}
+            }
+        }
+        page
+    }
+
+    fn points_to(&mut self, target: &str) {
+        let scheme = target.split_once(':').is_some_and(|(scheme, _)| !scheme.contains(['/', '.']));
+        if !scheme && !target.is_empty() {
+            self.targets.push(target.to_owned());
+        }
+    }
+
+    /// A heading can be pointed to by its words, in the way of mdBook and of the forges.
+    fn has_heading(&mut self, title: &str) {
+        let id: String = title
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(|it| it.is_alphanumeric() || it.is_whitespace() || "_-".contains(*it))
+            .map(|it| if it.is_whitespace() { '-' } else { it })
+            .collect();
+        let numbered = (1..).map(|number: u32| format!("{id}-{number}"));
+        let free = [id.clone()].into_iter().chain(numbered).find(|it| !self.anchors.contains(it));
+        self.anchors.extend(free);
+    }
+
+    fn includes(&mut self, code: &str) {
+        for opening in ["{{#include ", "{{#rustdoc_include "] {
+            let rest = code.split(opening).skip(1);
+            let files = rest.filter_map(|rest| rest.split(['}', ':']).next());
+            self.included.extend(files.map(|file| file.trim().to_owned()));
+        }
+    }
+}
+
+/// Whether words in backticks are the path of one file or folder of the workspace.
+fn is_path(words: &str) -> bool {
+    let ordinary = |it: char| it.is_ascii_alphanumeric() || "_-./".contains(it);
+    // `NN` stands for the number of any experiment.
+    FOLDERS.iter().any(|folder| words.starts_with(folder))
+        && words.chars().all(ordinary)
+        && !words.contains("NN")
+}
+
+/// The values of an attribute: `a` in `id="a"`.
+fn attribute<'a>(html: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let opening = format!(" {name}=\"");
+    let values: Vec<_> =
+        html.split(&opening).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    values.into_iter()
+}
+
+/// A claim, as a link to where the ledger tells of it.
+pub fn to_claim(id: &str) -> String {
+    format!("[{id}](claims.md#{})", ledger::anchor(id))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::targets;
+    use super::*;
+
+    fn set(anchors: &[&str]) -> BTreeSet<String> {
+        anchors.iter().map(|anchor| (*anchor).to_owned()).collect()
+    }
 
     #[test]
     fn relative_links_are_found_and_others_are_not() {
-        let line = "[a](a.md#part), [`b`](../b.rs), [c](https://c.example), [d](#d), [e](mailto:e) \
-                    and `no[](link.md)` ![f](f.png \"title\")";
-        assert_eq!(targets(line), ["a.md#part", "../b.rs", "f.png"]);
+        let page = Page::of(
+            "[a](a.md#part), [`b`](../b.rs), [c](https://c.example), [d](#d), [e](mailto:e)\n\
+             and `no[](link.md)` ![f](f.png \"title\") [g] <a href=\"h.md\">h</a>\n\n\
+             ```md\n[no](link.md)\n```\n\n[g]: g.md\n",
+        );
+        assert_eq!(page.targets, ["a.md#part", "../b.rs", "#d", "f.png", "g.md", "h.md"]);
+    }
+
+    #[test]
+    fn headings_and_marks_can_be_pointed_to() {
+        let page = Page::of(
+            "# 01 · drop-context\n## None of `so` many!\n## Twice\n## Twice\n## Own {#other}\n\
+             | <a id=\"a1\"></a>A1 |\n",
+        );
+        let expected = ["01--drop-context", "none-of-so-many", "twice", "twice-1", "other", "a1"];
+        assert_eq!(page.anchors, set(&expected));
+    }
+
+    #[test]
+    fn files_that_are_named_or_included_are_found() {
+        let page = Page::of(
+            "`crates/core/src`, `experiments/src/bin/NN_name.rs`, `docs/…`, `cargo xtask`\n\n\
+             ```rust\n{{#include ../../crates/a.rs:part}}\n```\n",
+        );
+        assert_eq!(page.named, ["crates/core/src"]);
+        assert_eq!(page.included, ["../../crates/a.rs"]);
     }
 }

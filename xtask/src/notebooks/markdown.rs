@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, Role, VariantResult};
 
-use super::committed::Record;
+use super::{committed::Record, ledger, links, plots};
 use crate::{figures, results::Meta, workspace::Source};
 
 /// The block under "Result".
@@ -13,6 +13,9 @@ pub fn result(record: &Record, source: &Source) -> String {
     let mut text = format!("The hypothesis is **{}**.\n\n", result.verdict);
     claims(&mut text, result);
     variants(&mut text, result);
+    if let Some(picture) = plots::shown(source, record) {
+        let _ = writeln!(text, "{picture}\n");
+    }
     observations(&mut text, result);
     sites(&mut text, result);
     reasons(&mut text, result);
@@ -26,8 +29,10 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
     for claim in &result.claims {
-        let _ =
-            writeln!(text, "| {} | {} | **{}** |", claim.id, cell(&claim.statement), claim.verdict);
+        // What is ours is in no ledger of others' claims.
+        let id =
+            if claim.id == ledger::OUR_OWN { claim.id.clone() } else { links::to_claim(&claim.id) };
+        let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
     }
     text.push('\n');
 }
@@ -61,12 +66,17 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     text.push_str(
         "What the trials recorded: of numbers the smallest, the middle and the largest, ",
     );
-    text.push_str("of words how often each occurred.\n\n");
+    text.push_str("of words how often each occurred.");
+    if result.variants.iter().flat_map(|it| it.observations.keys()).any(|it| after(it).is_some()) {
+        text.push_str(" What they recorded on the way is in the picture.");
+    }
+    text.push_str("\n\n");
     text.push_str("| variant | observation | |\n| --- | --- | --- |\n");
-    // What several variants of a role recorded alike stands in one row.
+    // What several variants of a role recorded alike stands in one row. What was recorded over and over
+    // makes a picture.
     let mut rows = Vec::<(Role, &str, String, Vec<&str>)>::new();
     for variant in &result.variants {
-        for (name, observation) in &variant.observations {
+        for (name, observation) in variant.observations.iter().filter(|it| after(it.0).is_none()) {
             let seen = cell(&figures::observation(observation));
             let alike = rows.iter_mut().find(|(role, of, found, _)| {
                 (*role, *of, found) == (variant.role, name.as_str(), &seen)
@@ -82,6 +92,12 @@ fn observations(text: &mut String, result: &ExperimentResult) {
         let _ = writeln!(text, "| {who} | {} | {seen} |", cell(name));
     }
     text.push('\n');
+}
+
+/// What was counted, and after how many cycles, where a name tells both: `kib_after_10`.
+pub fn after(name: &str) -> Option<(&str, u32)> {
+    let (count, cycle) = name.rsplit_once("_after_")?;
+    Some((count, cycle.parse().ok()?))
 }
 
 /// Names variants of one role, by the role where that is shorter: `every cure but …`.
@@ -148,27 +164,30 @@ fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source
     let binary = &source.binary;
     let _ = writeln!(
         text,
-        "*{trials} trials in {} on {day}, seed {}: {}, {} {}, {}; {}. \
-         Source: [{binary}.rs](../../experiments/src/bin/{binary}.rs)*",
+        "*{trials} trials in {} on {day}, seed {}: {}, {} {}, {}{}; {}. \
+         Source: `experiments/src/bin/{binary}.rs`*",
         figures::seconds(experiment.seconds),
         experiment.seed,
         meta.rustc,
         meta.os,
         meta.arch,
         figures::plural(meta.cores, "core"),
-        versions(meta)
+        if experiment.in_memory { ", files in memory" } else { "" },
+        versions(meta, experiment)
     );
 }
 
 /// `deadpool 0.12.3 and 0.13.1, tokio 1.54.0`.
-fn versions(meta: &Meta) -> String {
-    let versions =
+fn versions(meta: &Meta, experiment: &ExperimentResult) -> String {
+    let of_crates =
         meta.versions.iter().map(|(name, them)| format!("{name} {}", them.join(" and ")));
-    versions.collect::<Vec<_>>().join(", ")
+    let of_equipment =
+        experiment.equipment.iter().map(|(name, version)| format!("{name} {version}"));
+    of_crates.chain(of_equipment).collect::<Vec<_>>().join(", ")
 }
 
 /// Text in a table's cell.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     plain(text).replace('|', "\\|")
 }
 

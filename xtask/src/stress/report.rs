@@ -27,6 +27,9 @@ pub struct Tally {
     pub seconds: f64,
     /// The runs that found something else than they should.
     pub instabilities: Vec<Instability>,
+    /// Whether this machine lacks what it needs: then nothing else is known of it.
+    #[serde(skip)]
+    pub skipped: bool,
 }
 
 /// A run that found something else than it should.
@@ -58,8 +61,9 @@ pub struct Report {
 
 impl Tally {
     /// Nothing is known yet.
-    pub const fn new(name: String) -> Self {
-        Self { name, runs: 0, interval: [0.0, 1.0], seconds: 0.0, instabilities: Vec::new() }
+    pub fn new(name: String) -> Self {
+        let (interval, instabilities) = ([0.0, 1.0], Vec::new());
+        Self { name, runs: 0, interval, seconds: 0.0, instabilities, skipped: false }
     }
 
     /// One more run.

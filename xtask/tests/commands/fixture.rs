@@ -50,6 +50,8 @@ impl Workspace {
         workspace.write("Cargo.lock", &format!("version = 4\n{}", packages.concat()));
         workspace.write("docs/src/SUMMARY.md", SUMMARY);
         workspace.write("docs/src/introduction.md", "# Introduction\n");
+        workspace.write("docs/claims.toml", CLAIMS);
+        workspace.write("README.md", "<!-- excerpt:begin -->\n<!-- excerpt:end -->\n");
         workspace
     }
 
@@ -60,6 +62,13 @@ impl Workspace {
         workspace.experiment(&sleep_duration());
         workspace.run(&["experiments", "--accept"]).expect_code(0);
         workspace
+    }
+
+    /// Another with the same files, but for the programs: in it nothing can run.
+    pub fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.root(), folder.path());
+        Self { folder }
     }
 
     pub fn root(&self) -> &Path {
@@ -187,6 +196,24 @@ impl std::fmt::Display for Ran {
     }
 }
 
+/// The objects that a command printed, one on each line.
+pub fn objects(ran: &Ran) -> Vec<serde_json::Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&path, &to),
+            kind if kind.is_file() => drop(fs::copy(path, to).unwrap()),
+            _ => {}
+        }
+    }
+}
+
 /// Waits for something to become so.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
@@ -202,6 +229,10 @@ pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
 
 const SUMMARY: &str = "# Summary\n\n[Introduction](introduction.md)\n\n\
     <!-- experiments:begin -->\n<!-- experiments:end -->\n";
+
+const CLAIMS: &str = "[[source]]\nname = \"a demo\"\nabout = \"What the demo is.\"\n\
+    [[source.claim]]\nid = \"A2\"\nstates = \"tasks | runtime\"\n\
+    reason = \"It is the context.\"\nexplains = { 01 = \"refuted\" }\n";
 
 pub fn drop_context() -> ExperimentResult {
     let hazard = variant(Role::Hazard, "old/outside-alive", Outcome::Aborted, &[SITE]);
@@ -237,7 +268,9 @@ pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> Experim
         snapshot: None,
         seconds: 1.5,
         seed: 7,
+        equipment: BTreeMap::new(),
         interrupted: false,
+        in_memory: false,
         variants,
     }
 }

@@ -3,10 +3,13 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod console;
 mod experiments;
 mod fixture;
 mod interruption;
 mod notebooks;
 mod probe;
+mod servers;
 mod shards;
+mod skipped;
 mod stress;

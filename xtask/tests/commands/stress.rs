@@ -3,9 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Child};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use serde_json::Value;
 
-use crate::fixture::{Ran, Workspace, drop_context, sleep_duration, wait_for};
+use crate::fixture::{Ran, Workspace, drop_context, objects, sleep_duration, wait_for};
 
 /// An experiment that finds something else in every third of its runs.
 const UNSTABLE: &str = r#"
@@ -58,10 +57,6 @@ fn unstable() -> Workspace {
 }
 
 /// The objects of JSON lines.
-fn objects(ran: &Ran) -> Vec<Value> {
-    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 #[test]
 fn an_experiment_that_differs_now_and_then_is_found_and_the_other_is_not() {
     let workspace = unstable();

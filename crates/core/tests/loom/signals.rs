@@ -19,6 +19,9 @@ use sundown::{
 
 use crate::{Bound, explore, must_be_caught, poll_once};
 
+// The first model and its twin are shown in docs/src/loom.md.
+
+// ANCHOR: flag_model
 #[test]
 fn flag_one_of_two_raises_it_and_the_other_sees_what_it_did() {
     explore("flag, two raise it", Bound::Full, || {
@@ -39,7 +42,9 @@ fn flag_one_of_two_raises_it_and_the_other_sees_what_it_did() {
         assert!(flag.is_raised());
     });
 }
+// ANCHOR_END: flag_model
 
+// ANCHOR: flag_twin
 #[test]
 fn flag_twin_that_checks_and_then_sets_raises_twice() {
     must_be_caught("flag, checked and then set", "two were told", || {
@@ -57,6 +62,7 @@ fn flag_twin_that_checks_and_then_sets_raises_twice() {
         assert!(ours ^ other.join().unwrap(), "two were told that it was their doing");
     });
 }
+// ANCHOR_END: flag_twin
 
 #[test]
 fn gate_has_one_winner_and_both_know_who() {

@@ -7,7 +7,10 @@
 //! The plan holds ways to where the application keeps things, not the things: whoever logs out and in
 //! again between is in the plan with what is there when the window is closed.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use leak_strategy::{
     app::{self, CLIENT, REQUEST_SENDER, RUNTIME, SYNC_SERVICE},
@@ -15,10 +18,11 @@ use leak_strategy::{
     resource::{Policy, Resource, TeardownResult},
     token::ExitToken,
 };
+use state_machine::config::RuntimePolicy;
 use sundown::{shutdown::GracefulShutdown, teardown::teardown};
 use tokio::runtime::Builder;
 
-use super::{App, requests::WorkerState, ui::EventLoop};
+use super::{App, managed::ManagedApp, requests::WorkerState, ui::EventLoop};
 
 impl App {
     /// Puts the application into an exit plan, with the runtime that it is on. Torn down in this order,
@@ -62,11 +66,21 @@ impl App {
         runtime: impl GracefulShutdown + Send + 'static,
         within: Duration,
     ) -> Result<(), PlanError> {
+        plan.add(app::runtime(Policy::TearDownOrLeak { within }, runtime))?;
+        self.add_all_but_the_runtime_to(plan, RUNTIME, within)
+    }
+
+    /// What needs a runtime, which is in the plan already.
+    fn add_all_but_the_runtime_to(
+        &self,
+        plan: &ExitPlan,
+        runtime: &str,
+        within: Duration,
+    ) -> Result<(), PlanError> {
         let or_leak = || Policy::TearDownOrLeak { within };
-        plan.add(app::runtime(or_leak(), runtime))?;
         let app = self.clone();
         let close = move |exit: &ExitToken| app.close_client(exit);
-        plan.add(Resource::new(CLIENT, or_leak(), close).needs(RUNTIME))?;
+        plan.add(Resource::new(CLIENT, or_leak(), close).needs(runtime))?;
         let app = self.clone();
         let stop = move |exit: &ExitToken| app.stop_sync_service(exit);
         plan.add(Resource::new(SYNC_SERVICE, or_leak(), stop).needs(CLIENT))?;
@@ -117,6 +131,58 @@ impl App {
         let left = exit.limit().saturating_sub(began.elapsed());
         // As text: the error has the handles in it.
         teardown((client, rooms), left).map(drop).map_err(|error| error.to_string().into())
+    }
+}
+
+/// What the runtime of whoever is logged in is called in the plan of a [`ManagedApp`], where each login
+/// has one of its own.
+pub const SESSION_RUNTIME: &str = "session runtime";
+
+impl ManagedApp {
+    /// Puts the application into an exit plan: as [`App::add_to`] does, with its own runtime, and, where
+    /// each login has one, with that of whoever is logged in when the plan is carried out, between the
+    /// client and the application's. The session is not closed: a closed client needs nobody's handles
+    /// to be gone, and an exit does not wait for those of the user interface.
+    ///
+    /// ```no_run
+    /// use std::{sync::Arc, time::Duration};
+    /// use leak_strategy::plan::ExitPlan;
+    /// use mock_sdk::app::{AppConfig, managed::ManagedApp};
+    /// use state_machine::config::RuntimePolicy;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = AppConfig::new("http://127.0.0.1:8008", ".".as_ref());
+    /// let (managed, event_loop) = ManagedApp::start(config, RuntimePolicy::Keep)?;
+    ///
+    /// let plan = ExitPlan::builder(Duration::from_secs(3)).ledger("exit.json").build();
+    /// Arc::new(managed).add_to(&plan, Duration::from_secs(1))?;
+    /// event_loop.run_and_leave(&plan, 0)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of [`App::add_to`].
+    pub fn add_to(self: &Arc<Self>, plan: &ExitPlan, within: Duration) -> Result<(), PlanError> {
+        let or_leak = || Policy::TearDownOrLeak { within };
+        plan.add(app::runtime(or_leak(), self.runtime.clone()))?;
+        let needed = match self.policy {
+            RuntimePolicy::Restart => RUNTIME,
+            RuntimePolicy::Keep => {
+                let managed = Arc::clone(self);
+                let end = move |exit: &ExitToken| managed.end_session_runtime(exit);
+                plan.add(Resource::new(SESSION_RUNTIME, or_leak(), end).needs(RUNTIME))?;
+                SESSION_RUNTIME
+            }
+        };
+        self.app.add_all_but_the_runtime_to(plan, needed, within)
+    }
+
+    fn end_session_runtime(&self, exit: &ExitToken) -> TeardownResult {
+        let Some(stay) = self.current() else { return Ok(()) };
+        let shutdown = stay.runtime.shutdown_async(exit.limit());
+        wait("the session's runtime", exit.limit(), shutdown)??;
+        Ok(())
     }
 }
 

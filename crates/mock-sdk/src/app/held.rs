@@ -2,6 +2,9 @@
 
 use std::{error::Error, fmt, ops::Deref, sync::Arc};
 
+use sundown::session::Session;
+
+use super::globals::Global;
 use crate::{
     client::{Client, Room, Timeline},
     sync::SyncService,
@@ -116,5 +119,52 @@ impl Holding for Plainly {
 
     fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
         Ok(Held::plainly(timeline))
+    }
+}
+
+/// Has every handle guarded by a session of the kit. Clones guard by the same one.
+#[derive(Clone, Debug, Default)]
+pub struct InSession(Arc<Global<Option<Session>>>);
+
+impl InSession {
+    /// By this session, from the beginning.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        let guarding = Self::default();
+        drop(guarding.replace(Some(session.clone())));
+        guarding
+    }
+
+    /// By another one from now on, or by none: then nothing can be held. The one before comes back.
+    pub(super) fn replace(&self, session: Option<Session>) -> Option<Session> {
+        self.0.replace(session)
+    }
+
+    #[track_caller]
+    fn guard<T: Send + Sync + 'static>(&self, value: T) -> Result<Held<T>, NotHeld> {
+        // By name: whatever can be shared has a `get` of `Hold` here.
+        let session = Global::get(&self.0).ok_or_else(|| NotHeld("there is no session".into()))?;
+        // What is refused is dropped here, which is on the runtime: only its tasks ask for this.
+        let guarded =
+            session.guard(value).map_err(|refused| NotHeld(refused.to_string().into()))?;
+        Ok(Held::by(guarded))
+    }
+}
+
+impl Holding for InSession {
+    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
+        self.guard(client)
+    }
+
+    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
+        self.guard(service)
+    }
+
+    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
+        self.guard(room)
+    }
+
+    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
+        self.guard(timeline)
     }
 }

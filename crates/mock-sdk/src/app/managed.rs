@@ -28,17 +28,7 @@ use sundown::{
     session::{NotStarted, Session},
 };
 
-use super::{
-    App, AppConfig, AppError,
-    action::Action,
-    globals::Global,
-    held::{Held, Holding, NotHeld},
-    ui::EventLoop,
-};
-use crate::{
-    client::{Client, Room, Timeline},
-    sync::SyncService,
-};
+use super::{App, AppConfig, AppError, action::Action, held::InSession, ui::EventLoop};
 
 /// How many workers each runtime has.
 const WORKERS: usize = 2;
@@ -118,7 +108,8 @@ pub struct ManagedApp {
     pub(super) intent: IntentFile,
     pub(super) policy: RuntimePolicy,
     pub(super) runtime: RuntimeOwner,
-    guarding: Arc<Guarding>,
+    /// By the session of whoever is logged in.
+    guarding: InSession,
     stay: Mutex<Option<Stay>>,
 }
 
@@ -133,39 +124,6 @@ pub(super) struct Stay {
     pub(super) leaving: Arc<Flag>,
 }
 
-/// Has every handle guarded by the session of whoever is logged in.
-#[derive(Default)]
-struct Guarding(Global<Option<Session>>);
-
-impl Guarding {
-    #[track_caller]
-    fn guard<T: Send + Sync + 'static>(&self, value: T) -> Result<Held<T>, NotHeld> {
-        let session = self.0.get().ok_or_else(|| NotHeld("there is no session".into()))?;
-        // What is refused is dropped here, which is on the runtime: only its tasks ask for this.
-        let guarded =
-            session.guard(value).map_err(|refused| NotHeld(refused.to_string().into()))?;
-        Ok(Held::by(guarded))
-    }
-}
-
-impl Holding for Guarding {
-    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
-        self.guard(client)
-    }
-
-    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
-        self.guard(service)
-    }
-
-    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
-        self.guard(room)
-    }
-
-    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
-        self.guard(timeline)
-    }
-}
-
 impl ManagedApp {
     /// Starts the application's runtime, and makes an application on it in which nobody is logged in.
     /// How it holds handles is not for the configuration to say.
@@ -178,8 +136,8 @@ impl ManagedApp {
         policy: RuntimePolicy,
     ) -> Result<(Self, EventLoop), ManagedError> {
         let runtime = RuntimeOwner::builder("app").workers(WORKERS).start()?;
-        let guarding = Arc::new(Guarding::default());
-        config.holding = guarding.clone();
+        let guarding = InSession::default();
+        config.holding = Arc::new(guarding.clone());
         let intent = IntentFile::new(config.directory.join("logout_intent"));
         let (app, event_loop) = App::new(config);
         Ok((Self { app, intent, policy, runtime, guarding, stay: Mutex::default() }, event_loop))
@@ -296,7 +254,7 @@ impl ManagedApp {
 
     /// It is over.
     pub(super) fn leave(&self) {
-        drop(self.guarding.0.take());
+        drop(self.guarding.replace(None));
         let stay = self.stay().take();
         drop(stay);
     }
@@ -324,7 +282,7 @@ impl ManagedApp {
         let session = Session::builder("matrix").evidence(evidence).start()?;
         let stay = Stay { session: session.clone(), runtime, leaving: Arc::default() };
         self.stay().replace(stay.clone());
-        drop(self.guarding.0.replace(Some(session)));
+        drop(self.guarding.replace(Some(session)));
         self.app.start_worker(&handle);
         Ok(stay)
     }

@@ -12,14 +12,16 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
 use leak_strategy::{plan::ExitPlan, signals::SignalGuard};
-use mock_sdk::app::{App, AppConfig, action::Action, requests::Request};
+use mock_sdk::app::{App, AppConfig, action::Action, managed::ManagedApp, requests::Request};
+use state_machine::config::RuntimePolicy;
 use sundown::runtime::RuntimeOwner;
+use tokio::runtime::Handle;
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -48,15 +50,16 @@ fn main() -> Done {
         process::exit(STUCK);
     });
     let directory = PathBuf::from(directory);
-    let runtime = RuntimeOwner::builder("window").workers(WORKERS).start()?;
     let mut config = AppConfig::new(homeserver, &directory);
     config.frame = Duration::from_millis(1);
+    if scenario.starts_with("managed") {
+        return be_managed(config, scenario);
+    }
+    let runtime = RuntimeOwner::builder("window").workers(WORKERS).start()?;
     let (app, event_loop) = App::new(config);
     app.start_worker(&runtime.handle()?);
 
-    let hangs = scenario == "everything-hangs";
-    let (limit, within) = if hangs { (SHORT, SHORT_EACH) } else { (PLENTY, PLENTY) };
-    let plan = ExitPlan::builder(limit).ledger(directory.join("exit.json")).build();
+    let (plan, within) = plan(scenario == "everything-hangs", &directory);
     app.add_to(&plan, runtime.clone(), within)?;
 
     let (scenario, user) = (scenario.clone(), app.clone());
@@ -75,6 +78,44 @@ fn main() -> Done {
     event_loop.run_and_leave(&plan, CODE)
 }
 
+fn plan(hangs: bool, directory: &Path) -> (ExitPlan, Duration) {
+    let (limit, within) = if hangs { (SHORT, SHORT_EACH) } else { (PLENTY, PLENTY) };
+    (ExitPlan::builder(limit).ledger(directory.join("exit.json")).build(), within)
+}
+
+/// An application in which each login has a runtime of its own.
+fn be_managed(config: AppConfig, scenario: &str) -> Done {
+    let (plan, within) = plan(scenario == "managed-hangs", &config.directory);
+    let (managed, event_loop) = ManagedApp::start(config, RuntimePolicy::Keep)?;
+    let managed = Arc::new(managed);
+    managed.add_to(&plan, within)?;
+    let scenario = scenario.to_owned();
+    thread::spawn(move || {
+        if let Err(error) = be_the_user_of_a_managed_one(&scenario, &managed) {
+            eprintln!("error: {error}");
+            process::exit(1);
+        }
+    });
+    event_loop.run_and_leave(&plan, CODE)
+}
+
+fn be_the_user_of_a_managed_one(scenario: &str, managed: &ManagedApp) -> Done {
+    let app = managed.app();
+    if scenario != "managed-nobody-there" {
+        managed.runtime().block_on(managed.log_in("me", "secret"))??;
+        open_a_room(app, managed.runtime())?;
+        send(app)?;
+    }
+    if scenario == "managed-hangs" {
+        saved(app)?;
+        let client = app.globals().client.get().ok_or("nobody is logged in")?;
+        hang(client.runtime())?;
+    }
+    say("closing")?;
+    app.ui().post(Action::Quit)?;
+    Ok(())
+}
+
 fn be_the_user(scenario: &str, app: &App, runtime: &RuntimeOwner, directory: &Path) -> Done {
     log_in(app, runtime)?;
     match scenario {
@@ -85,7 +126,7 @@ fn be_the_user(scenario: &str, app: &App, runtime: &RuntimeOwner, directory: &Pa
         "everything-hangs" => {
             send(app)?;
             saved(app)?;
-            hang(runtime)?;
+            hang(&runtime.handle()?)?;
         }
         "logged-out" => {
             log_out(app, runtime)?;
@@ -113,6 +154,10 @@ fn say(what: &str) -> io::Result<()> {
 
 fn log_in(app: &App, runtime: &RuntimeOwner) -> Done {
     runtime.block_on(app.log_in("me", "secret"))??;
+    open_a_room(app, runtime)
+}
+
+fn open_a_room(app: &App, runtime: &RuntimeOwner) -> Done {
     let client = app.globals().client.get().ok_or("nobody is logged in")?;
     // Rooms come with the first sync.
     runtime.block_on(async {
@@ -179,11 +224,11 @@ fn until_the_channel_is_closed(app: &App) -> Done {
 }
 
 /// Blocks every worker of the runtime for good, so that nothing on it goes on or can be aborted.
-fn hang(runtime: &RuntimeOwner) -> Done {
+fn hang(runtime: &Handle) -> Done {
     let (blocked, is_blocked) = mpsc::channel();
     for _ in 0..WORKERS {
         let blocked = blocked.clone();
-        drop(runtime.handle()?.spawn(async move {
+        drop(runtime.spawn(async move {
             let _ = blocked.send(());
             loop {
                 thread::park();

@@ -14,7 +14,7 @@ use leak_strategy::{
     ledger::{Ledger, Outcome, Reason},
 };
 
-use mock_sdk::store::residue;
+use mock_sdk::{app::exit::SESSION_RUNTIME, store::residue};
 
 use crate::setting::{ROOM, Setting, soon};
 
@@ -101,6 +101,14 @@ const ALL_TORN_DOWN: [(&str, Outcome); 4] = [
     (RUNTIME, Outcome::TornDown),
 ];
 
+const ALL_TORN_DOWN_WITH_A_SESSION: [(&str, Outcome); 5] = [
+    (REQUEST_SENDER, Outcome::TornDown),
+    (SYNC_SERVICE, Outcome::TornDown),
+    (CLIENT, Outcome::TornDown),
+    (SESSION_RUNTIME, Outcome::TornDown),
+    (RUNTIME, Outcome::TornDown),
+];
+
 #[test]
 fn closing_the_window_carries_out_what_was_accepted_and_takes_everything_down_in_order() {
     let setting = Setting::new();
@@ -171,4 +179,36 @@ fn a_window_with_nobody_logged_in_has_nothing_to_end() {
     assert_eq!(closed.code, Some(CODE));
     assert_eq!(closed.outcomes(), ALL_TORN_DOWN);
     assert!(setting.open_files().is_empty());
+}
+
+/// The same with the application's own runtime and one of the session's, in the order in which the one
+/// needs the other.
+#[test]
+fn the_runtime_of_the_session_goes_with_the_window() {
+    let setting = Setting::new();
+    let closed = Closed::of("managed", &setting);
+    assert_eq!(closed.code, Some(CODE));
+    assert_eq!(closed.outcomes(), ALL_TORN_DOWN_WITH_A_SESSION);
+    assert_eq!(logs_left(&setting), 0);
+    assert_eq!(arrived_after_the_next_start(setting), MESSAGES);
+}
+
+#[test]
+fn a_session_whose_runtime_hangs_is_left_and_named_and_the_window_closes() {
+    let setting = Setting::new();
+    let closed = Closed::of("managed-hangs", &setting);
+    assert_eq!(closed.code, Some(CODE));
+    assert!(closed.took < LIMIT + SLACK, "{:?}", closed.took);
+    let outcomes = closed.outcomes();
+    assert_eq!(outcomes[3], (SESSION_RUNTIME, Outcome::Leaked), "{outcomes:?}");
+    assert!(outcomes.iter().all(|(_, outcome)| *outcome != Outcome::TornDown), "{outcomes:?}");
+    assert_eq!(arrived_after_the_next_start(setting), MESSAGES);
+}
+
+#[test]
+fn where_nobody_is_logged_in_there_is_no_runtime_of_a_session_to_end() {
+    let setting = Setting::new();
+    let closed = Closed::of("managed-nobody-there", &setting);
+    assert_eq!(closed.code, Some(CODE));
+    assert_eq!(closed.outcomes(), ALL_TORN_DOWN_WITH_A_SESSION);
 }

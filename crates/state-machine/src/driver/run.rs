@@ -14,6 +14,7 @@ use crate::{
     attempt::{at_once, attempt, own_limit},
     driver::Driver,
     error::{LogoutError, RecoverableError, Trouble, UnrecoverableError, Warning},
+    observe::{self, Outcome},
     passage::Passage,
     progress::{LogoutReport, Progress},
     transition::{Effect, Event, State, Transition, next},
@@ -88,19 +89,26 @@ impl<'a, A: Application> Run<'a, A> {
         if self.state != State::Completed {
             let failure = mem::replace(&mut self.failure, RecoverableError::Cancelled.into());
             let failure = failure.with(warnings);
-            self.finish(failure.to_string());
+            let outcome = match &failure {
+                LogoutError::Recoverable { .. } => Outcome::Recoverable,
+                LogoutError::Unrecoverable { .. } => Outcome::Unrecoverable,
+            };
+            self.finish(outcome, failure.to_string());
             return Err(failure);
         }
-        self.finish(match warnings.len() {
-            0 => self.state.to_string(),
-            _ => format!("{}; but {}", self.state, listed(&warnings)),
-        });
+        match warnings.len() {
+            0 => self.finish(Outcome::Graceful, self.state.to_string()),
+            _ => {
+                let message = format!("{}; but {}", self.state, listed(&warnings));
+                self.finish(Outcome::Partial, message);
+            }
+        }
         let Progress { elapsed, passed, .. } = mem::replace(&mut self.progress, Progress::idle(0));
         Ok(LogoutReport { warnings, elapsed, passed })
     }
 
-    /// Shows the end, and lets others run. Once.
-    fn finish(&mut self, message: String) {
+    /// Shows the end, lets others run, and tells the outside. Once.
+    fn finish(&mut self, outcome: Outcome, message: String) {
         self.ended = true;
         self.progress.enter(self.state, self.began.elapsed(), message);
         self.driver.progress.send_modify(|shown| {
@@ -111,6 +119,8 @@ impl<'a, A: Application> Run<'a, A> {
             runs.under_way = false;
             runs.unfinished = self.state.is_committed() && self.state != State::Completed;
         });
+        // Under no lock: whoever listens may look at the driver.
+        observe::logout(outcome, self.progress.elapsed, &self.progress.message);
     }
 
     fn show(&mut self) {
@@ -287,7 +297,8 @@ impl<A: Application> Drop for Run<'_, A> {
             0 => String::new(),
             _ => format!("; besides, {}", listed(&self.warnings)),
         };
-        self.finish(format!("the logout was given up half-way: {state}{warnings}"));
+        let message = format!("the logout was given up half-way: {state}{warnings}");
+        self.finish(Outcome::GivenUp, message);
     }
 }
 

@@ -7,6 +7,7 @@ mod cancels;
 mod drops;
 mod faults;
 mod limits;
+mod observed;
 mod runs;
 mod script;
 mod start;

@@ -1,0 +1,122 @@
+//! An experiment on the lab itself: trials that become another program, and what a run may lack.
+//!
+//! Each variant becomes a shell that ends in one way, and predicts what the lab makes of it; the
+//! variable `LACK` decides what becomes of the need. `tests/programs.rs` holds it to that.
+
+use std::{
+    env,
+    path::Path,
+    process::{Command, ExitCode},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use lab::{
+    Equipment, Experiment, Lack,
+    Outcome::{Aborted, Clean, Failed, Hung, Panicked, Signalled},
+    Preparation, Program, Trial, TrialResult, always, control, every, hazard,
+    sandbox::{Ending, Sandboxed, Surroundings},
+};
+
+/// What a program says that reports an observation.
+const OBSERVES: &str =
+    r#"echo '{"observation":{"name":"rows","value":{"integer":3}}}' >&$LAB_REPORT"#;
+
+/// What it says that leaves, by a clock that began with the machine.
+const LEAVES: &str = r#"echo "{\"leaving\":$(cut -d. -f1 /proc/uptime)000000000}" >&$LAB_REPORT"#;
+
+const PANICS: &str = "echo \"thread 'worker' panicked at src/lib.rs:2:5:\" >&2; echo over >&2";
+
+fn main() -> ExitCode {
+    Experiment::new("91_programs")
+        .question("What does the lab make of a trial that becomes another program?")
+        .hypothesis("Only the end that is expected is clean.")
+        .needs(shell)
+        .variant(control("ends-well", always(Clean), |trial| {
+            trial.record("before", true);
+            shell_says(trial, &format!("{OBSERVES}; echo bye"), |it| it.ends_with("bye"))
+        }))
+        .variant(control("says-when-it-leaves", always(Clean), |trial| {
+            shell_says(trial, LEAVES, |it| it)
+        }))
+        .variant(control("ends-with-3", always(Clean), |trial| {
+            shell_says(trial, "echo lost >&2; exit 3", |it| it.exits_with(3).complains("lost"))
+        }))
+        .variant(hazard("ends-otherwise", always(Failed), |trial| {
+            shell_says(trial, "exit 0", |it| it.exits_with(3))
+        }))
+        .variant(hazard("misses-its-last-line", always(Failed), |trial| {
+            shell_says(trial, "echo hello", |it| it.ends_with("bye"))
+        }))
+        .variant(hazard("says-what-it-must-not", always(Failed), |trial| {
+            shell_says(trial, "echo FATAL: odd >&2", |it| it.never_says("FATAL"))
+        }))
+        .variant(hazard("has-a-problem", always(Failed), |trial| {
+            shell_says(trial, r#"echo '{"problem":"a row was lost"}' >&$LAB_REPORT"#, |it| it)
+        }))
+        .variant(hazard("panics", always(Panicked), |trial| shell_says(trial, PANICS, |it| it)))
+        .variant(hazard("aborts", always(Aborted), |trial| {
+            shell_says(trial, "kill -ABRT $$", |it| it)
+        }))
+        .variant(hazard("is-killed", always(Signalled), |trial| {
+            shell_says(trial, "kill -SEGV $$", |it| it)
+        }))
+        .variant(
+            hazard("hangs", always(Hung), |trial| shell_says(trial, "sleep 1000 & wait", |it| it))
+                .deadline(Duration::from_millis(400)),
+        )
+        .variant(hazard("cannot-start", always(Failed), |trial| {
+            trial.becomes(Program::new(Command::new("there-is-no-such-program")).exits_with(1))
+        }))
+        .variant(control("sees-its-world", always(Clean), |trial| {
+            let world = format!(
+                "test \"$PWD\" = \"$TMPDIR\" && test -z \"$CARGO\" && test $CALLED = once \
+                 && test {} = $# && ! read line && echo \"$WITH\"",
+                2
+            );
+            let mut command = Command::new(env::var_os("SHELL_FOUND").unwrap_or_default());
+            command.args(["-c", &world, "sh", "one", "two"]).env("WITH", "more");
+            trial.becomes(Program::new(command).ends_with("more"))
+        }))
+        .claim("Z1", "every end is clean")
+        .supported_if(every("*").is(always(Clean)))
+        .refuted_if(every("aborts").is(always(Aborted)))
+        .run()
+}
+
+fn shell_says(
+    trial: &Trial<'_>,
+    script: &str,
+    expecting: impl FnOnce(Program) -> Program,
+) -> TrialResult {
+    let mut command = Command::new(env::var_os("SHELL_FOUND").unwrap_or_default());
+    command.args(["-c", script]);
+    trial.becomes(expecting(Program::new(command)))
+}
+
+/// Finds the shell, once; or does what `LACK` says.
+fn shell(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
+    static CALLED: AtomicBool = AtomicBool::new(false);
+    preparation.say("looking for a shell");
+    let (program, directory) = (Path::new("/bin/sh"), &env::temp_dir());
+    let script = match env::var("LACK").as_deref() {
+        Ok("it") => return Err(Lack::missing("there is no shell", "install one")),
+        Ok("order") => return Err(Lack::broken("the shell is out of order")),
+        Ok("time") => "echo $$ > \"$FILE\"; sleep 1000 & wait",
+        _ => "exit 7",
+    };
+    let ran = preparation.run(&Sandboxed {
+        program,
+        arguments: vec!["-c".into(), script.into()],
+        surroundings: Surroundings::Inherited { directory, variables: Vec::new() },
+        deadline: Duration::from_secs(60),
+    })?;
+    if ran.ending != Ending::Exited(7) {
+        return Err(Lack::broken(format!("the shell ended with {}", ran.ending)));
+    }
+    let called = if CALLED.swap(true, Ordering::Relaxed) { "again" } else { "once" };
+    Ok(Equipment::new()
+        .version("shell", "of some kind")
+        .variable("SHELL_FOUND", program)
+        .variable("CALLED", called))
+}

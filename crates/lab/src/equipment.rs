@@ -1,0 +1,148 @@
+//! What an experiment needs that the workspace does not hold: an interpreter, a server.
+//!
+//! It is looked for once per run, in the parent, before any trial. Where it is missing the experiment
+//! is skipped, which is counted, and neither success nor failure.
+
+use std::{any::Any, collections::BTreeMap, error::Error, ffi::OsString, fmt, sync::Arc};
+
+use thiserror::Error;
+
+use crate::{
+    interrupt::Interrupt,
+    sandbox::{Ended, Ending, Sandbox, SandboxError, Sandboxed},
+};
+
+/// Why an experiment has not got what it needs.
+#[derive(Debug, Error)]
+pub enum Lack {
+    /// The machine does not have it: the experiment is skipped.
+    #[error("{what}: {remedy}")]
+    Missing {
+        /// What is missing, as a sentence without its full stop: `there is no python3 on PATH`.
+        what: String,
+        /// What to do about it: `install it (Debian: apt-get install python3)`.
+        remedy: String,
+    },
+    /// It is there and does not work: the run fails.
+    #[error("what the experiment needs cannot be prepared: {0}")]
+    Broken(Box<dyn Error + Send + Sync>),
+    /// We were told to stop before it was there.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Lack {
+    /// Something that the machine does not have, and what to do about it.
+    pub fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Missing { what: what.into(), remedy: remedy.into() }
+    }
+
+    /// Something that is there and does not work.
+    pub fn broken(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Broken(why.into())
+    }
+}
+
+impl From<SandboxError> for Lack {
+    fn from(error: SandboxError) -> Self {
+        Self::broken(error)
+    }
+}
+
+/// What was found, or made ready, for all trials of a run.
+#[derive(Default)]
+pub struct Equipment {
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) variables: Vec<(String, OsString)>,
+    kept: Vec<Box<dyn Any + Send>>,
+}
+
+impl Equipment {
+    /// Nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names something that is used, and its version, for the results.
+    #[must_use]
+    pub fn version(mut self, of: &str, version: impl Into<String>) -> Self {
+        self.versions.insert(of.to_owned(), version.into());
+        self
+    }
+
+    /// Puts a variable into the environment of every trial, which is otherwise almost empty.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Keeps something until the last trial has ended, and drops it then: a server, say.
+    #[must_use]
+    pub fn keeping(mut self, thing: impl Any + Send) -> Self {
+        self.kept.push(Box::new(thing));
+        self
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.versions.extend(other.versions);
+        self.variables.extend(other.variables);
+        self.kept.extend(other.kept);
+        self
+    }
+}
+
+impl fmt::Debug for Equipment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Equipment")
+            .field("versions", &self.versions)
+            .field("variables", &self.variables)
+            .field("kept", &self.kept.len())
+            .finish()
+    }
+}
+
+/// The means to look for something and to make it ready.
+pub struct Preparation<'a> {
+    pub(crate) sandbox: &'a Arc<Sandbox>,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) say: &'a dyn Fn(&str),
+}
+
+impl Preparation<'_> {
+    /// Says what is being done, before anything that may take more than a moment.
+    pub fn say(&self, doing: &str) {
+        (self.say)(doing);
+    }
+
+    /// The sandbox of the run, in which the trials will run too.
+    #[must_use]
+    pub const fn sandbox(&self) -> &Arc<Sandbox> {
+        self.sandbox
+    }
+
+    /// What tells whether we were told to stop.
+    #[must_use]
+    pub const fn interrupt(&self) -> &Interrupt {
+        self.interrupt
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started, or we are told to stop meanwhile. Whatever it does itself is none.
+    pub fn run(&self, command: &Sandboxed<'_>) -> Result<Ended, Lack> {
+        let ended = self.sandbox.run(command, self.interrupt)?;
+        if ended.ending == Ending::Interrupted { Err(Lack::Interrupted) } else { Ok(ended) }
+    }
+}
+
+impl fmt::Debug for Preparation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Preparation").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,334 @@
+//! A process that others talk to: started on a free port, waited for until it answers, and gone with
+//! whoever started it.
+//!
+//! It is a command in the sandbox like any other, in an empty directory of its own, and one that does
+//! not end by itself. So it leaves no more behind than they do, even where its owner is killed.
+
+use std::{
+    env, fmt,
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use thiserror::Error;
+
+use crate::{
+    equipment::Lack,
+    interrupt::Interrupt,
+    sandbox::{Ended, Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+};
+
+/// How long a server may take until it answers. It takes a fraction of a second.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long one attempt to talk to it may take, and the pause before the next.
+const ATTEMPT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often another port is tried: somebody may have taken the free one meanwhile.
+const PORTS: usize = 3;
+
+/// How long a server may run: as long as its owner likes.
+const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// How much of what a server has said is worth telling, in bytes.
+const SAID: usize = 600;
+
+/// A server that can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The key-value store of that name.
+    Etcd,
+    /// Redis, or Valkey, which speaks the same protocol.
+    Redis,
+}
+
+/// Why a server does not answer.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// There is no such program.
+    #[error("there is no {0} on PATH: {remedy}", remedy = .0.remedy())]
+    Missing(Kind),
+    /// Every port is taken, or the loopback interface is down.
+    #[error("there is no free port on 127.0.0.1 for {0}: {1}")]
+    NoPort(Kind, io::Error),
+    /// It could not be started.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// It has ended, and should not have.
+    #[error("{kind} ended before it answered ({ending}), and said:\n{said}")]
+    Ended {
+        /// Which.
+        kind: Kind,
+        /// How.
+        ending: Ending,
+        /// The end of what it wrote.
+        said: String,
+    },
+    /// It runs, and says nothing that makes sense.
+    #[error("{kind} was started, and does not answer on {address} after {after:?}")]
+    Silent {
+        /// Which.
+        kind: Kind,
+        /// Where.
+        address: SocketAddr,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// We were told to stop before it answered.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<ServerError> for Lack {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Missing(kind) => {
+                Self::missing(format!("there is no {kind} on PATH"), kind.remedy())
+            }
+            ServerError::Interrupted => Self::Interrupted,
+            other => Self::broken(other),
+        }
+    }
+}
+
+/// A server that runs as long as this value lives.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    program: PathBuf,
+    version: String,
+    address: SocketAddr,
+    stop: Interrupt,
+    ended: mpsc::Receiver<Result<Ended, SandboxError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Kind {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Etcd, Self::Redis];
+
+    /// The programs that will do, the first choice first.
+    const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Etcd => &["etcd"],
+            Self::Redis => &["redis-server", "valkey-server"],
+        }
+    }
+
+    /// The variable in which a command finds the server's address, as `host:port`.
+    #[must_use]
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::Etcd => "ETCD_ADDRESS",
+            Self::Redis => "REDIS_ADDRESS",
+        }
+    }
+
+    /// What to do where it is missing.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Etcd => "install it (Debian: apt-get install etcd-server)",
+            Self::Redis => "install it (Debian: apt-get install redis-server)",
+        }
+    }
+
+    /// The server's arguments. It keeps nothing that would be worth keeping.
+    fn arguments(self, port: u16, peers: u16) -> Vec<String> {
+        let url = |port| format!("http://127.0.0.1:{port}");
+        let port_text = port.to_string();
+        match self {
+            Self::Etcd => [
+                ("--listen-client-urls", url(port)),
+                ("--advertise-client-urls", url(port)),
+                ("--listen-peer-urls", url(peers)),
+                ("--data-dir", "data".into()),
+            ]
+            .map(|(name, value)| format!("{name}={value}"))
+            .into_iter()
+            .chain(["--unsafe-no-fsync".into()])
+            .collect(),
+            Self::Redis => ["--bind", "127.0.0.1", "--port", &port_text, "--save", ""]
+                .map(str::to_owned)
+                .into(),
+        }
+    }
+
+    /// What one says to it, and what its answer contains.
+    const fn greeting(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Etcd => ("GET /health HTTP/1.0\r\n\r\n", "\"health\":\"true\""),
+            Self::Redis => ("PING\r\n", "+PONG"),
+        }
+    }
+
+    /// Whether it answers, at this address, as it should.
+    fn answers(self, address: SocketAddr) -> bool {
+        let (greeting, expected) = self.greeting();
+        self.ask(address, greeting, expected).unwrap_or(false)
+    }
+
+    fn ask(self, address: SocketAddr, greeting: &str, expected: &str) -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, ATTEMPT)?;
+        stream.set_read_timeout(Some(ATTEMPT))?;
+        stream.write_all(greeting.as_bytes())?;
+        let (mut answer, mut buffer) = (Vec::new(), [0; 1024]);
+        loop {
+            let read = stream.read(&mut buffer)?;
+            answer.extend_from_slice(buffer.get(..read).unwrap_or_default());
+            if String::from_utf8_lossy(&answer).contains(expected) {
+                return Ok(true);
+            }
+            if read == 0 || answer.len() > 64 * buffer.len() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// What the program says of its version, or nothing.
+    fn version_of(self, program: &Path) -> String {
+        let said = Command::new(program).arg("--version").output();
+        let said = said.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
+        let said = said.unwrap_or_default();
+        // `etcd Version: 3.4.23`, `Redis server v=7.0.15 sha=…`.
+        let marks = [" Version: ", " v="];
+        let version = marks.iter().find_map(|mark| said.split_once(mark));
+        let version = version.and_then(|(_, rest)| rest.split_whitespace().next());
+        version.unwrap_or("of an unknown version").to_owned()
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, others @ ..] = self.programs() else { return Ok(()) };
+        f.write_str(first)?;
+        others.iter().try_for_each(|other| write!(f, " or {other}"))
+    }
+}
+
+impl Server {
+    /// Starts a server on a free port of 127.0.0.1, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// When the machine has none, when it ends or does not answer within 30 seconds, or when we are
+    /// told to stop meanwhile.
+    pub fn start(
+        kind: Kind,
+        sandbox: &Arc<Sandbox>,
+        interrupt: &Interrupt,
+    ) -> Result<Self, ServerError> {
+        let program = find(kind.programs()).ok_or(ServerError::Missing(kind))?;
+        let version = kind.version_of(&program);
+        let mut attempts = 1;
+        loop {
+            let [port, peers] = free_ports().map_err(|error| ServerError::NoPort(kind, error))?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let arguments = kind.arguments(port, peers);
+            let (stop, (send, ended)) = (Interrupt::by_hand(), mpsc::channel());
+            let (sandbox, told, runs) = (Arc::clone(sandbox), stop.clone(), program.clone());
+            let thread = thread::spawn(move || {
+                let command = Sandboxed {
+                    program: &runs,
+                    arguments: arguments.into_iter().map(Into::into).collect(),
+                    surroundings: Surroundings::Bare { variables: &[] },
+                    deadline: FOR_EVER,
+                };
+                // Nobody may be there to hear of it.
+                let _ = send.send(sandbox.run(&command, &told));
+            });
+            let (program, version, thread) = (program.clone(), version.clone(), Some(thread));
+            let server = Self { kind, program, version, address, stop, ended, thread };
+            match server.wait_until_it_answers(interrupt) {
+                Err(ServerError::Ended { .. }) if attempts < PORTS => attempts += 1,
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(server),
+            }
+        }
+    }
+
+    fn wait_until_it_answers(&self, interrupt: &Interrupt) -> Result<(), ServerError> {
+        let (kind, address, began) = (self.kind, self.address, Instant::now());
+        loop {
+            if let Ok(ended) = self.ended.try_recv() {
+                let ended = ended?;
+                let said = [&ended.stdout, &ended.stderr].map(|it| it.tail(SAID)).join("\n");
+                let (ending, said) = (ended.ending, said.trim().to_owned());
+                return Err(ServerError::Ended { kind, ending, said });
+            }
+            if interrupt.raised() {
+                return Err(ServerError::Interrupted);
+            }
+            if kind.answers(address) {
+                return Ok(());
+            }
+            let after = began.elapsed();
+            if after > LIMIT {
+                return Err(ServerError::Silent { kind, address, after });
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The name of the program that was found: `etcd`.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// What it says of its version: `3.4.23`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it has ended, which it should not before it is dropped.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Server {
+    /// Kills the server, and waits until it is gone and its directory removed: milliseconds.
+    fn drop(&mut self) {
+        self.stop.raise();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The first of these programs that is on PATH.
+fn find(programs: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let is_program = |file: &PathBuf| {
+        file.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    let places = |program| env::split_paths(&path).map(move |folder| folder.join(program));
+    programs.iter().flat_map(places).find(is_program)
+}
+
+/// Two ports that are free now. Whether they still are when a server asks for them, it has to see.
+fn free_ports() -> io::Result<[u16; 2]> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let (one, other) = (listen()?, listen()?);
+    Ok([one.local_addr()?.port(), other.local_addr()?.port()])
+}

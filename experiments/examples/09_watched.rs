@@ -1,0 +1,139 @@
+//! Experiment 09, held open for tokio-console: what is left when the shutdown of a runtime returns?
+//!
+//! `cargo xtask console 09` builds and runs this. The situation is that of the experiment, made by its
+//! code: a task awaits the store, of which it is the only owner, and a query works for it. After a
+//! while the runtime is shut down, and then the process is held as it is, until its time is up or until
+//! Ctrl-C; and only then is the query let go.
+
+#[cfg(not(tokio_unstable))]
+compile_error!(
+    "Tokio tells a console only with `--cfg tokio_unstable`: run `cargo xtask console 09`, \
+     without RUSTFLAGS in the environment"
+);
+
+use std::{
+    env,
+    error::Error,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use experiments::{CONNECTIONS, generation_named};
+use lab::interrupt::{self, Interrupt};
+use mock_sdk::store::Store;
+use sundown::evidence::open_files;
+use tokio::runtime::Runtime;
+
+#[expect(dead_code, reason = "what the experiment has besides")]
+#[path = "../src/bin/09_shutdown_methods.rs"]
+mod shutdown_methods;
+
+use shutdown_methods::{QUERY, TOO_SHORT, UNTIL_LET_GO, query};
+
+/// How often it is looked whether somebody pressed Ctrl-C.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A way to shut down: what it is called, how long the query takes, and what is done.
+type Method = (&'static str, Duration, fn(Runtime));
+
+const METHODS: [Method; 3] = [
+    ("background", UNTIL_LET_GO, Runtime::shutdown_background),
+    ("timeout-too-short", UNTIL_LET_GO, |runtime| runtime.shutdown_timeout(TOO_SHORT)),
+    // It waits for the query, which must then end by itself.
+    ("drop", QUERY, drop),
+];
+
+/// What is to be watched.
+struct Watched {
+    generation: String,
+    method: Method,
+    port: u16,
+    /// From the beginning of the query until the shutdown.
+    before: Duration,
+    /// From the shutdown on; for ever, where there is none.
+    after: Option<Duration>,
+}
+
+impl Watched {
+    /// From `old/background 6669 10000 30000`, in milliseconds, the last or both of which may be `-`.
+    fn from_arguments() -> Option<Self> {
+        let mut arguments = env::args().skip(1);
+        let variant = arguments.next()?;
+        let (generation, method) = variant.split_once('/')?;
+        let method = METHODS.into_iter().find(|(name, ..)| *name == method)?;
+        let port = arguments.next()?.parse().ok()?;
+        let milliseconds = |text: String| text.parse().ok().map(Duration::from_millis);
+        let before = arguments.next().and_then(milliseconds)?;
+        let after = arguments.next().and_then(milliseconds);
+        let generation = generation_named(generation).is_ok().then(|| generation.to_owned())?;
+        Some(Self { generation, method, port, before, after })
+    }
+}
+
+fn main() -> ExitCode {
+    let Some(watched) = Watched::from_arguments() else {
+        let methods = METHODS.map(|(name, ..)| name).join(", ");
+        eprintln!(
+            "error: there is no such variant; there are old/… and current/…, each of: {methods}"
+        );
+        return ExitCode::from(2);
+    };
+    match watch(&watched) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
+    let Watched { generation, method: (name, takes, shut_down), port, before, after } = watched;
+    let interrupt = Interrupt::install()?;
+    // Before there is a task: what was spawned earlier nobody tells it of.
+    console_subscriber::ConsoleLayer::builder().server_addr(([127, 0, 0, 1], *port)).init();
+
+    let directory = tempfile::tempdir()?;
+    let runtime = experiments::runtime()?;
+    let store = Store::open(directory.path(), generation_named(generation)?, CONNECTIONS);
+    let store = Arc::new(runtime.block_on(store)?);
+    let (task, query) = query(store, *takes);
+    let spawn = tokio::task::Builder::new().name("owner of the store");
+    drop(spawn.spawn_on(task, runtime.handle())?);
+    query.has_started.recv()?;
+    let metrics = runtime.metrics();
+
+    eprintln!("The query runs. Look at it: tokio-console http://127.0.0.1:{port}");
+    eprintln!("The runtime is shut down ({generation}/{name}) in {before:.0?}.");
+    let mut ended = hold(Some(*before), &interrupt);
+    if !ended {
+        shut_down(runtime);
+        eprintln!(
+            "The shutdown has returned. Query running: {}; files open: {}; tasks that Tokio counts: {}.",
+            query.is_running(),
+            open_files(directory.path())?.len(),
+            metrics.num_alive_tasks(),
+        );
+        match after {
+            Some(after) => eprintln!("Held open for {after:.0?}, or until Ctrl-C."),
+            None => eprintln!("Held open until Ctrl-C."),
+        }
+        ended = hold(*after, &interrupt);
+    }
+    query.end();
+    Ok(if ended { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+}
+
+/// Waits for so long, and says whether Ctrl-C came first.
+fn hold(time: Option<Duration>, interrupt: &Interrupt) -> bool {
+    let began = Instant::now();
+    while time.is_none_or(|time| began.elapsed() < time) {
+        if interrupt.raised() {
+            return true;
+        }
+        thread::sleep(TICK);
+    }
+    false
+}

@@ -1,0 +1,71 @@
+"""Ends an interpreter in which the clients of several libraries are open, or were a moment ago.
+
+    cross_library.py LIBRARIES ENDING
+
+LIBRARIES are joined by `+`: `etcd`, etcd-client-py in whichever version is installed; `valkey`,
+valkey-glide; and `kit`, the kit's runtime. Each has a Tokio runtime of its own. All of them are open at
+the same time, and do their operations at the same time.
+
+ENDING is `closed`: all clients are closed, the last one first, and the program ends. Or it is
+`returned`: `main` returns and closes nothing.
+
+Every operation is waited for, in both endings.
+"""
+
+import asyncio
+import os
+import sys
+
+import etcd_clients
+
+# How many operations each library does at once.
+OPERATIONS = 20
+
+
+class Valkey:
+    """valkey-glide."""
+
+    def __init__(self, address):
+        self.host, self.port = address.split(":")
+        self.valkey = None
+
+    async def open(self):
+        from glide import GlideClient, GlideClientConfiguration, NodeAddress
+
+        node = NodeAddress(self.host, int(self.port))
+        self.valkey = await GlideClient.create(GlideClientConfiguration([node]))
+
+    async def close(self):
+        await self.valkey.close()
+
+    async def put(self, key):
+        await self.valkey.set(f"{etcd_clients.PREFIX}{key}", "value")
+
+
+# Which client each has, and in which variable the address of its server is.
+LIBRARIES = {
+    "etcd": (etcd_clients.Package, "ETCD_ADDRESS"),
+    "valkey": (Valkey, "REDIS_ADDRESS"),
+    "kit": (etcd_clients.Kit, "ETCD_ADDRESS"),
+}
+
+
+async def work(libraries, closes):
+    clients = [kind(os.environ[variable]) for kind, variable in libraries]
+    for client in clients:
+        await client.open()
+    puts = [client.put(f"key-{number}") for client in clients for number in range(OPERATIONS)]
+    await asyncio.gather(*puts)
+    if closes:
+        for client in reversed(clients):
+            await client.close()
+
+
+def main(libraries, ending):
+    closes = {"closed": True, "returned": False}[ending]
+    asyncio.run(work([LIBRARIES[name] for name in libraries.split("+")], closes))
+    print("done")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,100 @@
+"""Ends an interpreter in which a client of etcd is open, or was a moment ago.
+
+    etcd_exit.py CLIENT SCENARIO ENDING
+
+CLIENT is `package`, etcd-client-py in whichever version is installed, or `kit`: the same work through
+the kit's runtime. `etcd_clients.py` has them both.
+
+SCENARIO is one of the functions below: the scenarios of the shutdown testing notes of etcd-client-py.
+
+ENDING is `closed`, as in the package's own tests: `async with` closes every client, and the program
+ends. Or it is `returned`: `main` returns and closes nothing, as after an early return.
+
+Every operation is waited for, in both endings. Only a watch still goes on when the program ends.
+"""
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+
+import etcd_clients
+
+# asyncio itself forgets a task that nobody else remembers.
+watches = []
+
+
+async def single_put(client):
+    """One operation. The original test is this program, and so is the scenario "ultra-rapid"."""
+    async with client() as etcd:
+        await etcd.put("key")
+
+
+async def active_watch(client):
+    """A watch."""
+    async with client() as etcd:
+        await begin_watch(etcd, "watched")
+
+
+async def operations(client):
+    """50 operations at once."""
+    async with client() as etcd:
+        await put_at_once(etcd, 50)
+
+
+async def rapid_clients(client):
+    """5 clients, one after another, with an operation each."""
+    for _ in range(5):
+        async with client() as etcd:
+            await etcd.put("key")
+
+
+async def watches_and_operations(client):
+    """3 watches, and 30 operations at once."""
+    async with client() as etcd:
+        for number in range(3):
+            await begin_watch(etcd, f"watched-{number}")
+        await put_at_once(etcd, 30)
+
+
+async def put_at_once(etcd, count):
+    await asyncio.gather(*(etcd.put(f"key-{number}") for number in range(count)))
+
+
+async def begin_watch(etcd, key):
+    """Begins to watch a key, and returns when it has heard of a change."""
+    heard = asyncio.Event()
+    watches.append(asyncio.create_task(etcd.watch(key, heard.set)))
+    while not heard.is_set():
+        # There is no telling when the watch is open: changes are made until it hears of one.
+        await etcd.put(key)
+        try:
+            await asyncio.wait_for(heard.wait(), 0.05)
+        except asyncio.TimeoutError:
+            pass
+
+
+def clients(kind, address, closes):
+    """What makes a client that is closed at the end of `async with`, or that is left open there."""
+
+    @asynccontextmanager
+    async def client():
+        etcd = kind(address)
+        await etcd.open()
+        yield etcd
+        if closes:
+            await etcd.close()
+
+    return client
+
+
+def main(kind, scenario, ending):
+    kind = {"package": etcd_clients.Package, "kit": etcd_clients.Kit}[kind]
+    closes = {"closed": True, "returned": False}[ending]
+    client = clients(kind, os.environ["ETCD_ADDRESS"], closes)
+    asyncio.run(globals()[scenario](client))
+    print("done")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,187 @@
+"""Ends in one of the ways in which programs end, while tasks of an extension call into Python.
+
+    python3 exit.py DESIGN ENDING
+
+The tasks call `talk`, which sends and receives on a socket: twice in each turn it releases the
+interpreter's lock and takes it again, hundreds of times in all. A task of an extension is in the
+midst of that when the program ends, whenever that is. The designs are in designs.py.
+"""
+
+import asyncio
+import atexit
+import os
+import socket
+import sys
+import threading
+
+import lab
+
+# Handlers run in the reverse order: these two, which are there before any design is imported, are the
+# last.
+lab.says_its_last_line_at_exit()
+
+# The runtimes that a late handler submits work to.
+late = []
+
+
+@atexit.register
+def submit_late():
+    begun = threading.Event()
+    for runtime in late:
+        try:
+            for _ in range(TASKS):
+                runtime.submit(talk, EVER)
+            runtime.submit(begun.set)
+            begun.wait(timeout=5)
+            lab.record("late_work", "taken")
+        except RuntimeError as refused:
+            lab.record("late_work", f"refused by {type(refused).__name__}")
+
+
+import designs  # noqa: E402
+
+# How many tasks there are, and how many turns a call has.
+TASKS, TURNS = 4, 200
+
+# How often a task calls that does so until it is ended.
+EVER = None
+
+# How many operations a thousand are.
+OPERATIONS = 1000
+
+
+def talk(turns=TURNS):
+    """Sends and receives: what every client does, and every callback of one."""
+    one, other = socket.socketpair()
+    with one, other:
+        for _ in range(turns):
+            one.send(b".")
+            other.recv(1)
+
+
+def talk_briefly():
+    talk(turns=5)
+
+
+def operation(runtime, callable, times=1):
+    """An awaitable, as such extensions make them: its result comes from a thread of the runtime."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def resolve():
+        if not future.done():
+            future.set_result(None)
+
+    def done():
+        try:
+            loop.call_soon_threadsafe(resolve)
+        except RuntimeError:
+            pass  # The loop is closed: nobody waits any more.
+
+    runtime.submit(callable, times, done)
+    return future
+
+
+async def awaited(runtime):
+    """Waits for everything that it starts."""
+    await asyncio.gather(*(operation(runtime, talk, 3) for _ in range(TASKS)))
+
+
+async def not_awaited(runtime):
+    """Starts operations and waits for none."""
+    for _ in range(TASKS):
+        operation(runtime, talk, EVER)
+    await operation(runtime, lambda: None)
+
+
+async def watching(runtime):
+    """Waits for what it needs, and returns while what it also started goes on: watches."""
+    for _ in range(TASKS):
+        runtime.submit(talk, EVER)
+    await operation(runtime, talk)
+
+
+async def closed(runtime):
+    """The same, in a block at whose end the runtime is closed."""
+    with runtime:
+        await watching(runtime)
+
+
+async def exits(runtime):
+    """Leaves by `sys.exit`."""
+    await watching(runtime)
+    sys.exit(3)
+
+
+async def raises(runtime):
+    """Raises what nobody catches."""
+    await watching(runtime)
+    raise RuntimeError("as meant")
+
+
+async def a_thousand(runtime):
+    """Has a thousand operations in flight when it returns."""
+    await operation(runtime, talk)
+    for _ in range(OPERATIONS):
+        operation(runtime, talk_briefly, EVER)
+
+
+async def leaves_at_once(runtime):
+    """Leaves by `os._exit`, which takes nothing down."""
+    await watching(runtime)
+    print("the last line", flush=True)
+    os._exit(0)
+
+
+async def never_calls(runtime):
+    """Leaves tasks running that do not call into Python."""
+    for _ in range(TASKS):
+        runtime.sleep(3600)
+
+
+async def outlives(runtime):
+    """Leaves blocking work that goes on calling for as long as it may."""
+    for _ in range(TASKS):
+        runtime.submit_blocking(talk_briefly, EVER)
+    await operation(runtime, talk)
+
+
+async def stuck(runtime):
+    """Leaves blocking work that does not end, and does not call."""
+    runtime.submit_blocking(talk, after=3600)
+    await operation(runtime, talk)
+
+
+async def late_work(runtime):
+    """Has work submitted in a handler that runs after the runtime's own."""
+    await operation(runtime, talk)
+    late.append(runtime)
+
+
+ENDINGS = {
+    "awaited": awaited,
+    "not-awaited": not_awaited,
+    "watching": watching,
+    "closed": closed,
+    "sys-exit": exits,
+    "uncaught": raises,
+    "thousand": a_thousand,
+    "os-exit": leaves_at_once,
+    "never-calls": never_calls,
+    "outlives": outlives,
+    "stuck": stuck,
+    "late-work": late_work,
+}
+
+finalizer = lab.Finalizer(0.05)
+
+if __name__ == "__main__":
+    design, ending = sys.argv[1:]
+    if ending in ("outlives", "stuck"):
+        # What does not end, does not end within any limit.
+        designs.LIMIT = 0.2
+    runtime = getattr(designs, design.replace("-", "_"))()
+    try:
+        asyncio.run(ENDINGS[ending](runtime))
+    finally:
+        lab.leaving()

@@ -1,0 +1,117 @@
+//! # 63 · cross library
+//!
+//! The shutdown testing notes of *etcd-client-py* left one scenario pending: its client and that of
+//! *valkey-glide* in one interpreter, each with a Tokio runtime of its own. They hold valkey-glide to
+//! be the more robust, because its runtime has an owner whose `Drop` joins a thread. Here are both, and
+//! the kit's extension as the third, each alone and together, against a real etcd and a real Redis.
+//!
+//! The trial becomes the interpreter itself (`experiments/python/cross_library.py`). Each library does
+//! 20 operations, all at once, and all are waited for. What counts as failed is as in experiment 62.
+//!
+//! - `0.4.1/…`, `0.5.1/…`: etcd-client-py in that version, alone; `valkey/…`, `kit/…`: the others.
+//! - `…+…/…`: these together.
+//! - `…/closed`: all clients are closed, that of etcd last. `…/returned`: none is.
+
+use std::{process::ExitCode, time::Duration};
+
+use experiments::real_clients::{self, NEW, OLD, Version};
+use lab::{
+    Experiment,
+    Outcome::{Aborted, Clean, Failed, Panicked, Signalled},
+    Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+};
+
+/// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
+/// one-in-a-million event.
+const RACE: u32 = 200;
+
+/// How often what may crash or not is run: dear, for to import valkey-glide takes half a second.
+const OPEN: u32 = 30;
+
+/// Nothing here takes two seconds, on a machine that has the time.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    let clean = || always(Clean);
+    Experiment::new(env!("CARGO_BIN_NAME"))
+        .question("Do libraries with a runtime each get in each other's way when the interpreter ends?")
+        .hypothesis(
+            "No: what ends well alone ends well together. What crashes alone may crash together, and \
+             no exit hangs. valkey-glide alone always ends well, closed or not.",
+        )
+        .needs(real_clients::packages)
+        .needs(real_clients::etcd)
+        .needs(real_clients::redis)
+        .variant(variant(hazard, OLD, "etcd", "closed", crashes()).trials(RACE))
+        .variant(variant(hazard, OLD, "etcd", "returned", crashes()).trials(RACE))
+        .variant(variant(control, NEW, "etcd", "closed", clean()))
+        .variant(variant(hazard, NEW, "etcd", "returned", crashes()).trials(RACE))
+        .variant(variant(control, NEW, "valkey", "closed", clean()))
+        .variant(variant(control, NEW, "valkey", "returned", clean()))
+        .variant(variant(cure, NEW, "kit", "closed", clean()))
+        .variant(variant(cure, NEW, "kit", "returned", clean()))
+        .variant(variant(hazard, OLD, "etcd+valkey", "closed", may_crash()).trials(OPEN))
+        .variant(variant(hazard, OLD, "etcd+valkey", "returned", may_crash()).trials(OPEN))
+        .variant(variant(control, NEW, "etcd+valkey", "closed", clean()))
+        .variant(variant(hazard, NEW, "etcd+valkey", "returned", may_crash()).trials(OPEN))
+        .variant(variant(hazard, OLD, "etcd+valkey+kit", "closed", may_crash()).trials(OPEN))
+        .variant(variant(control, NEW, "etcd+valkey+kit", "closed", clean()))
+        .variant(variant(hazard, NEW, "etcd+valkey+kit", "returned", may_crash()).trials(OPEN))
+        .variant(variant(cure, NEW, "valkey+kit", "closed", clean()))
+        .variant(variant(cure, NEW, "valkey+kit", "returned", clean()))
+        .claim("C5", "valkey-glide is more robust")
+        .supported_if(every("valkey/*").is(clean()) & every("0.4.1/*").is(crashes()))
+        .refuted_if(every("valkey/*").is(crashes()) | every("0.4.1/*").is(clean()))
+        .claim("C7", "etcd-client-py and valkey-glide in one interpreter do not conflict")
+        .supported_if(
+            every("valkey/closed").is(clean())
+                & every("0.5.1/closed").is(clean())
+                & every("0.5.1+valkey/closed").is(clean())
+                & every("0.4.1+valkey/*").is(may_crash()),
+        )
+        .refuted_if(
+            every("valkey/closed").is(clean())
+                & every("0.5.1/closed").is(clean())
+                & !every("0.5.1+valkey/closed").is(clean()),
+        )
+        .kit_claim("with the kit's runtime no exit crashes, alone or beside valkey-glide")
+        .run()
+}
+
+/// Some exits crash, in one of the ways in which that shows.
+fn crashes() -> Prediction {
+    seen(Aborted).allowing([Clean, Panicked, Signalled, Failed])
+}
+
+/// Exits may crash, and not all do.
+fn may_crash() -> Prediction {
+    seen(Clean).allowing([Aborted, Panicked, Signalled, Failed])
+}
+
+type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
+
+fn variant(
+    role: fn(String, Prediction, Body) -> Variant,
+    version: Version,
+    libraries: &'static str,
+    ending: &'static str,
+    prediction: Prediction,
+) -> Variant {
+    let name = format!("{}/{ending}", libraries.replace("etcd", version.number));
+    let about = libraries
+        .split('+')
+        .map(|library| match library {
+            "etcd" => format!("etcd-client-py {}", version.number),
+            "valkey" => "valkey-glide".to_owned(),
+            _ => "ours".to_owned(),
+        })
+        .collect::<Vec<_>>();
+    let ended = if ending == "closed" { "closed" } else { "left open" };
+    let body =
+        move |trial: &Trial<'_>| version.becomes(trial, "cross_library.py", &[libraries, ending]);
+    role(name, prediction, Box::new(body))
+        .about(format!("{}, {ended}", about.join(" and ")))
+        .deadline(DEADLINE)
+        // Where a late thread panics depends on how late it is.
+        .sometimes_at("")
+}

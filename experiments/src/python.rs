@@ -1,0 +1,266 @@
+//! An interpreter, and the extension modules built for it.
+//!
+//! The programs are in `experiments/python`. A trial [becomes](Trial::becomes) the interpreter that
+//! runs one of them: nothing stands between the lab and the way it ends.
+//!
+//! What the positive controls rest on is what CPython does, up to 3.13, to a thread that wants the
+//! interpreter's lock when the interpreter is being taken down: it ends the thread, wherever that is.
+//! From 3.14 on the thread hangs instead. No zero would mean anything there, so that an experiment
+//! that rests on it is skipped.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use lab::{
+    Equipment, Lack, Preparation, Program, Trial, TrialResult,
+    sandbox::{Ended, Ending, Sandboxed, Surroundings},
+};
+
+/// The variable in which a trial finds the interpreter.
+const PYTHON: &str = "PYTHON";
+
+/// The first version that hangs late threads.
+const HANGS_LATE_THREADS: (u32, u32) = (3, 14);
+
+/// The oldest version that the extension modules are built for.
+const OLDEST: (u32, u32) = (3, 9);
+
+/// How long a build may take: minutes, on a machine that has never built it before.
+const BUILD: Duration = Duration::from_secs(1800);
+
+/// What the interpreter is asked about itself.
+const ABOUT: &str = "import platform, sys; \
+                     print(sys.executable); \
+                     print(platform.python_implementation(), platform.python_version())";
+
+/// What an interpreter says on standard error when it, or the system for it, gives up.
+const FATAL: [&str; 2] = ["Fatal Python error", "FATAL: exception not rethrown"];
+
+/// Finds `python3`, whatever its version.
+///
+/// # Errors
+///
+/// [`Lack::Missing`] where there is none, or none that the extension modules could be built for.
+pub fn interpreter(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
+    Ok(found(preparation)?.equipment())
+}
+
+/// Finds a `python3` that ends late threads, and builds the extension modules, which are there for
+/// every trial.
+///
+/// # Errors
+///
+/// [`Lack::Missing`] where there is no such interpreter; [`Lack::Broken`] where they do not build.
+pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
+    let python = found(preparation)?;
+    if python.version >= HANGS_LATE_THREADS {
+        return Err(Lack::missing(
+            format!(
+                "{} hangs late threads instead of ending them, and the positive control of this \
+                 experiment rests on their end",
+                python.called
+            ),
+            "put a python3 from 3.9 to 3.13 first on PATH",
+        ));
+    }
+    let packages = build(preparation)?;
+    Ok(python.equipment().variable("PYTHONPATH", packages))
+}
+
+/// Turns the trial into the interpreter that was found, and that runs this program of
+/// `experiments/python`. To be clean it must say nothing that tells of a fatal error.
+///
+/// # Errors
+///
+/// Where the interpreter cannot be started.
+pub fn becomes(
+    trial: &Trial<'_>,
+    program: &str,
+    arguments: &[&str],
+    expecting: impl FnOnce(Program) -> Program,
+) -> TrialResult {
+    let python =
+        env::var_os(PYTHON).ok_or("the experiment does not declare that it needs Python")?;
+    becomes_in(trial, Path::new(&python), program, arguments, expecting)
+}
+
+/// As [`becomes`], with another interpreter, that of a [virtual environment](crate::venv) say.
+///
+/// # Errors
+///
+/// Where the interpreter cannot be started.
+pub fn becomes_in(
+    trial: &Trial<'_>,
+    python: &Path,
+    program: &str,
+    arguments: &[&str],
+    expecting: impl FnOnce(Program) -> Program,
+) -> TrialResult {
+    let mut command = Command::new(python);
+    command.arg(root().join("experiments/python").join(program)).args(arguments);
+    let program = FATAL.into_iter().fold(Program::new(command), Program::never_says);
+    trial.becomes(expecting(program))
+}
+
+/// An interpreter.
+#[derive(Debug)]
+pub struct Python {
+    /// Where it is.
+    pub executable: PathBuf,
+    /// `CPython 3.11.7`.
+    pub called: String,
+    version: (u32, u32),
+}
+
+impl Python {
+    fn equipment(&self) -> Equipment {
+        Equipment::new()
+            .version("Python", &self.called)
+            .variable(PYTHON, &self.executable)
+            // The programs share a module, and a run leaves nothing beside it.
+            .variable("PYTHONDONTWRITEBYTECODE", "1")
+    }
+}
+
+/// Finds `python3`, whatever its version, for who makes something of it.
+///
+/// # Errors
+///
+/// [`Lack::Missing`] where there is none, or none that the extension modules could be built for.
+pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
+    const REMEDY: &str = "install CPython, 3.9 to 3.13 (Debian: apt-get install python3)";
+    let missing = |what: String| Lack::missing(what, REMEDY);
+    // Not looked for by hand: what PATH finds may be a script that knows where the interpreter is.
+    let which = env::var_os("PATH").is_some_and(|path| {
+        env::split_paths(&path).any(|directory| directory.join("python3").is_file())
+    });
+    if !which {
+        return Err(missing("there is no python3 on PATH".to_owned()));
+    }
+    let ended = run(preparation, Path::new("python3"), &["-c", ABOUT], Duration::from_secs(30))?;
+    let said = ended.stdout.text();
+    let lines: Vec<_> = said.lines().collect();
+    let [executable, called] = lines[..] else {
+        return Err(missing(format!("python3 does not run ({})", ended.ending)));
+    };
+    let Some(version) = called.strip_prefix("CPython ").and_then(version) else {
+        return Err(missing(format!("python3 is {called}, and not CPython")));
+    };
+    if version < OLDEST {
+        return Err(missing(format!("python3 is {called}")));
+    }
+    Ok(Python { executable: executable.into(), called: called.to_owned(), version })
+}
+
+/// The first two numbers of a version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map_while(|number| number.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
+/// Builds the extension modules with cargo alone, and puts them where the interpreter looks.
+fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
+    preparation.say("building the extension modules (crates/python)");
+    let target = root().join("target/python");
+    let manifest = root().join("crates/python/Cargo.toml");
+    let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let arguments = [
+        "build".as_ref(),
+        "--release".as_ref(),
+        "--workspace".as_ref(),
+        "--quiet".as_ref(),
+        "--locked".as_ref(),
+        "--manifest-path".as_ref(),
+        manifest.as_os_str(),
+        "--target-dir".as_ref(),
+        target.as_os_str(),
+    ];
+    // Without it they would want a library of the interpreter that not every machine has, and that
+    // the interpreter which loads them may not be made of.
+    let variables = vec![("PYO3_BUILD_EXTENSION_MODULE", "1".into())];
+    let ended = run_with(preparation, &cargo, &arguments, variables, BUILD)?;
+    if ended.ending != Ending::Exited(0) {
+        let said = ended.stderr.text();
+        return Err(Lack::broken(format!("cargo ended with {}:\n{said}", ended.ending)));
+    }
+    let packages = target.join("packages");
+    assemble(&target.join("release"), &packages)
+        .map_err(|error| Lack::broken(format!("{}: {error}", packages.display())))?;
+    Ok(packages.into())
+}
+
+/// Puts the libraries, under the names by which they are imported, into the folder of packages.
+fn assemble(built: &Path, packages: &Path) -> io::Result<()> {
+    let (sundown, sources) =
+        (packages.join("sundown"), root().join("crates/python/python/sundown"));
+    fs::create_dir_all(&sundown)?;
+    for source in fs::read_dir(sources)? {
+        let source = source?.path();
+        if let Some(name) = source.file_name().filter(|_| source.is_file()) {
+            put(&source, &sundown.join(name))?;
+        }
+    }
+    put(&library(built, "sundown_python"), &sundown.join("_native.abi3.so"))?;
+    put(&library(built, "sundown_designs"), &packages.join("sundown_designs.abi3.so"))
+}
+
+/// What cargo calls a library.
+fn library(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX))
+}
+
+/// Copies a file so that a program which has the old one open keeps it.
+fn put(from: &Path, to: &Path) -> io::Result<()> {
+    let beside = to.with_extension(format!("{}", std::process::id()));
+    fs::copy(from, &beside)?;
+    fs::rename(&beside, to)
+}
+
+/// Runs a command in the folder of the workspace.
+pub(crate) fn run(
+    preparation: &Preparation<'_>,
+    program: &Path,
+    arguments: &[impl AsRef<OsStr>],
+    deadline: Duration,
+) -> Result<Ended, Lack> {
+    run_with(preparation, program, arguments, Vec::new(), deadline)
+}
+
+fn run_with(
+    preparation: &Preparation<'_>,
+    program: &Path,
+    arguments: &[impl AsRef<OsStr>],
+    variables: Vec<(&'static str, OsString)>,
+    deadline: Duration,
+) -> Result<Ended, Lack> {
+    preparation.run(&Sandboxed {
+        program,
+        arguments: arguments.iter().map(|argument| argument.as_ref().to_owned()).collect(),
+        surroundings: Surroundings::Inherited { directory: &root(), variables },
+        deadline,
+    })
+}
+
+/// The folder of the workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn a_version_is_known_by_its_first_two_numbers() {
+        assert_eq!(version("3.11.7"), Some((3, 11)));
+        assert_eq!(version("3.14.0rc1"), Some((3, 14)));
+        assert_eq!(version("3.15.0a1+"), Some((3, 15)));
+        assert_eq!(version("three"), None);
+    }
+}
