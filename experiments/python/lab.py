@@ -44,13 +44,7 @@ def says_its_last_line_at_exit():
     atexit.register(lambda: print("the last line", flush=True))
 
 
-class Finalizer:
-    """Keeps the interpreter busy while it is taken down, as any program's objects may.
-
-    It is alive in a module: its turn comes when the modules are cleared, after all handlers, when
-    the interpreter has begun to end every thread that asks for its lock.
-    """
-
+class _Finalizer:
     def __init__(self, seconds):
         self.seconds = seconds
         self.now = time.monotonic
@@ -59,3 +53,15 @@ class Finalizer:
         until = self.now() + self.seconds
         while self.now() < until:
             pass
+
+
+def keeps_the_exit_busy(seconds=0.05):
+    """Has something to do while the interpreter is taken down, as any program's objects may.
+
+    It is an object of this module, and has its turn when the modules are cleared: after all handlers,
+    when the interpreter has begun to end every thread that asks for its lock. Of the program's own
+    module it would not be sure: a task that calls one of its functions keeps all its names alive, and
+    nothing of it is cleared.
+    """
+    global _finalizer
+    _finalizer = _Finalizer(seconds)

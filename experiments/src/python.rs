@@ -31,6 +31,9 @@ const HANGS_LATE_THREADS: (u32, u32) = (3, 14);
 /// The oldest version that the extension modules are built for.
 const OLDEST: (u32, u32) = (3, 9);
 
+/// How long a program may take that ends by itself: on a machine with a hundred others too.
+pub const PLENTY: Duration = Duration::from_secs(30);
+
 /// How long a build may take: minutes, on a machine that has never built it before.
 const BUILD: Duration = Duration::from_secs(1800);
 

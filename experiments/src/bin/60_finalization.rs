@@ -40,11 +40,8 @@ const SHORT: Duration = Duration::from_millis(1500);
 const LIMIT: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_secs(15);
 
-/// For what ends by itself, and on a machine with a hundred processes too.
-const PLENTY: Duration = Duration::from_secs(30);
-
-/// Most of these races are lost in five of six trials at the least (the page has the intervals), and
-/// the others in half of them: one in a million runs would miss it.
+/// Most of these races are lost in five of six trials at the least (the page has the intervals), others
+/// in half of them, and one in a third: one in a million runs would miss it.
 const RACE: u32 = 8;
 const CLOSE_RACE: u32 = 20;
 
@@ -118,7 +115,7 @@ fn statics() -> Vec<Variant> {
         losing("static/watching", "returns while tasks go on that it does not wait for")
             .trials(CLOSE_RACE),
         losing("static/awaited", "returns when everything that it started has returned")
-            .trials(CLOSE_RACE),
+            .trials(2 * CLOSE_RACE),
         losing("static/not-awaited", "returns without having waited for what it started"),
         losing("static/sys-exit", "sys.exit(3) in a coroutine, while tasks go on"),
         losing("static/uncaught", "an exception that nobody catches, while tasks go on"),
@@ -144,8 +141,9 @@ fn designs() -> Vec<Variant> {
 }
 
 fn controls() -> Vec<Variant> {
-    let clean =
-        |name, about| control(name, always(Clean), trial).about(about).trials(5).deadline(PLENTY);
+    let clean = |name, about| {
+        control(name, always(Clean), trial).about(about).trials(5).deadline(python::PLENTY)
+    };
     vec![
         clean("static/never-calls", "tasks go on that do not call into Python"),
         clean("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
@@ -159,7 +157,8 @@ fn controls() -> Vec<Variant> {
 }
 
 fn kit() -> Vec<Variant> {
-    let clean = |name, about| cure(name, always(Clean), trial).about(about).deadline(PLENTY);
+    let clean =
+        |name, about| cure(name, always(Clean), trial).about(about).deadline(python::PLENTY);
     let within = |name, about| clean(name, about).deadline(LIMIT + SLACK);
     vec![
         clean("kit/closed", "the block is used, with tasks that go on"),

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         }))
         .variants([0, 10, 50, 200, 1000].map(|milliseconds| {
             cure(name("kit", milliseconds), always(Clean), trial)
+                .deadline(python::PLENTY)
                 .about(format!("{milliseconds} ms of work; no sleep"))
         }))
         .claim("C3", "`time.sleep(0.1)` before the exit mitigates it.")
