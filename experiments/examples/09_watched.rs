@@ -111,7 +111,8 @@ fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
     if !ended {
         shut_down(runtime);
         eprintln!(
-            "The shutdown has returned. Query running: {}; files open: {}; tasks that Tokio counts: {}.",
+            "The shutdown has returned.\n\
+             Query running: {}; files open: {}; tasks that Tokio counts: {}.",
             query.is_running(),
             open_files(directory.path())?.len(),
             metrics.num_alive_tasks(),
