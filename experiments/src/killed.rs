@@ -58,7 +58,7 @@ const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
 /// How long a logout takes then, at most, unless the machine is busy; and its first part, where it is
 /// for a hazard to be caught.
-const LOGOUT_MICROS: u64 = 200_000;
+const LOGOUT_MICROS: u64 = 100_000;
 const FIRST_PART_MICROS: u64 = 60_000;
 
 /// Has another process log out, kills it at a random moment, and looks at what the next start finds.

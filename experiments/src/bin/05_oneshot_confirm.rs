@@ -59,6 +59,10 @@ const FRAME: Duration = Duration::from_millis(30);
 /// Longer than a confirmation takes: that is a frame at most, and the time to clean up.
 const SAME_TIME: Duration = Duration::from_millis(90);
 
+/// How often each is tried: it takes a while, and is always the same. (Experiment 13 tries the cures as
+/// often as all others.)
+const TRIALS: u32 = 10;
+
 /// How `clean_app_state` waits for the user interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
@@ -100,50 +104,60 @@ pub fn experiment() -> Experiment {
         .variants(
             each_generation(control, "confirmed", always(Clean), plainly(CONFIRMED))
                 .about("clean_app_state as it is in the write-up")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(hazard, "commented-out", always(Aborted), plainly(COMMENTED_OUT))
                 .about("the confirmation is commented out, as in its comparison")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(hazard, "same-time", always(Aborted), plainly(FOR_SO_LONG))
                 .about("no confirmation, but a wait that is longer")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(control, "at-once", always(Clean), plainly(AT_ONCE))
-                .about("the confirmation of a user interface that waits for no frame"),
+                .about("the confirmation of a user interface that waits for no frame")
+                .trials(TRIALS),
         )
         .variants(
             each_generation(hazard, "confirmed-late", always(Aborted), plainly(CONFIRMED_LATE))
                 .about("the confirmation, after the shutdown")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(hazard, "confirmed/alone", always(Aborted), plainly(ALONE))
                 .about("as in the write-up; the client has no tasks of its own")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(cure, "kit/commented-out", always(Clean), guarded(COMMENTED_OUT))
                 .about("no confirmation; tabs and caches have handles of a session")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(cure, "kit/same-time", always(Clean), guarded(FOR_SO_LONG))
                 .about("a wait instead; tabs and caches have handles of a session")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(cure, "kit/confirmed-late", always(Clean), guarded(CONFIRMED_LATE))
                 .about("the confirmation after the shutdown; handles of a session")
+                .trials(TRIALS)
                 .waits(),
         )
         .variants(
             each_generation(cure, "kit/confirmed/alone", always(Clean), guarded(ALONE))
                 .about("the client has no tasks of its own; handles of a session")
+                .trials(TRIALS)
                 .waits(),
         )
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")

@@ -50,8 +50,8 @@ const CYCLES: usize = 50;
 /// For so many, on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// By how much memory may rise in a cycle, in KiB: one page. After so few cycles the allocator still
-/// settles, by hand as with the kit. A connection that is left is more than twenty pages.
+/// By how much the memory of the process may rise in a cycle, in KiB: one page. It goes up in steps, ever
+/// more seldom, by hand as with the kit. A connection that is left is more than twenty pages.
 const NOTHING: i64 = 4;
 
 /// How long a session that cannot be closed, because a clone of the client was leaked, is waited for.

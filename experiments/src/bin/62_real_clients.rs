@@ -26,9 +26,9 @@ use lab::{
     Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
 };
 
-/// How often a race is run: where one exit in twelve crashes, a run that misses it is a
+/// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
 /// one-in-a-million event.
-const RACE: u32 = 170;
+const RACE: u32 = 200;
 
 /// Nothing here takes a second, on a machine that has the time.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -67,9 +67,9 @@ fn main() -> ExitCode {
         )
         .variants(kit("closed"))
         .variants(kit("returned"))
-        .claim("C1", "exits crash: about half of them, on fast machines")
-        .supported_if(every("0.4.1/closed/*").is(crashes()))
-        .refuted_if(every("0.4.1/closed/*").is(always(Clean)))
+        .claim("C1", "about half of the exits crash, on fast machines")
+        .supported_if(every("0.4.1/closed/*").fails_at_least(40))
+        .refuted_if(every("0.4.1/closed/*").fails_at_most(5))
         .claim("C2", "the original test, of five single operations, shows it less than the scenarios")
         .supported_if(
             every("0.4.1/original-test").is(misses_it()) & every("0.4.1/closed/*").is(crashes()),

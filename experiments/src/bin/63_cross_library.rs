@@ -21,9 +21,9 @@ use lab::{
     Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
 };
 
-/// How often a race is run: where one exit in twelve crashes, a run that misses it is a
+/// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
 /// one-in-a-million event.
-const RACE: u32 = 170;
+const RACE: u32 = 200;
 
 /// How often what may crash or not is run: dear, for to import valkey-glide takes half a second.
 const OPEN: u32 = 30;

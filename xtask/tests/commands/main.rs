@@ -9,6 +9,7 @@ mod fixture;
 mod interruption;
 mod notebooks;
 mod probe;
+mod servers;
 mod shards;
 mod skipped;
 mod stress;
