@@ -71,7 +71,7 @@ impl Environment {
         preparation: &Preparation<'_>,
     ) -> Result<(), Lack> {
         let arguments = ["-m".as_ref(), "venv".as_ref(), folder.as_os_str()];
-        let made = run(preparation, &python.executable, &arguments, INSTALL)?;
+        let made = run(preparation, &python.executable, &arguments, Vec::new(), INSTALL)?;
         if made.ending != Ending::Exited(0) {
             let said = last_line(&[made.stderr.text(), made.stdout.text()]);
             return Err(Lack::missing(
@@ -82,7 +82,7 @@ impl Environment {
         let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"];
         let arguments = [&pip[..], &["--only-binary", ":all:"], self.packages].concat();
         let python = folder.join("bin/python");
-        let installed = run(preparation, &python, &arguments, INSTALL)?;
+        let installed = run(preparation, &python, &arguments, Vec::new(), INSTALL)?;
         if installed.ending != Ending::Exited(0) {
             let said = last_line(&[installed.stderr.text()]);
             return Err(Lack::missing(

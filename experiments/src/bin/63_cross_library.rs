@@ -28,8 +28,9 @@ const RACE: u32 = 200;
 /// How often what may crash or not is run: dear, for to import valkey-glide takes half a second.
 const OPEN: u32 = 30;
 
-/// Nothing here takes two seconds, on a machine that has the time.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Nothing here takes two seconds on a machine that has the time. On one that has not, a clean exit was
+/// seen to take 55.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     let clean = || always(Clean);
