@@ -2,8 +2,8 @@
 //!
 //! `cargo xtask console 09` builds and runs this. The situation is that of the experiment, made by its
 //! code: a task awaits the store, of which it is the only owner, and a query works for it. After a
-//! while the runtime is shut down, and then the process is held as it is, until its time is up or until
-//! Ctrl-C; and only then is the query let go.
+//! while the runtime is shut down, and then the process is held as it is, until its time is up, or until
+//! Ctrl-C or the end of its input, which is that of the command; and only then is the query let go.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
@@ -14,6 +14,7 @@ compile_error!(
 use std::{
     env,
     error::Error,
+    io,
     process::ExitCode,
     sync::Arc,
     thread,
@@ -23,7 +24,7 @@ use std::{
 use experiments::{CONNECTIONS, generation_named};
 use lab::interrupt::{self, Interrupt};
 use mock_sdk::store::Store;
-use sundown::evidence::open_files;
+use sundown::{evidence::open_files, flag::Flag};
 use tokio::runtime::Runtime;
 
 #[expect(dead_code, reason = "what the experiment has besides")]
@@ -32,7 +33,7 @@ mod shutdown_methods;
 
 use shutdown_methods::{QUERY, TOO_SHORT, UNTIL_LET_GO, query};
 
-/// How often it is looked whether somebody pressed Ctrl-C.
+/// How often it is looked whether it is to end.
 const TICK: Duration = Duration::from_millis(50);
 
 /// A way to shut down: what it is called, how long the query takes, and what is done.
@@ -91,7 +92,15 @@ fn main() -> ExitCode {
 
 fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
     let Watched { generation, method: (name, takes, shut_down), port, before, after } = watched;
-    let interrupt = Interrupt::install()?;
+    let told = Told { interrupt: Interrupt::install()?, input_ended: Arc::default() };
+    thread::spawn({
+        let input_ended = Arc::clone(&told.input_ended);
+        move || {
+            // As long as the command is there that has started this, nothing comes.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            input_ended.raise();
+        }
+    });
     // Before there is a task: what was spawned earlier nobody tells it of.
     console_subscriber::ConsoleLayer::builder().server_addr(([127, 0, 0, 1], *port)).init();
 
@@ -107,11 +116,12 @@ fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
 
     eprintln!("The query runs. Look at it: tokio-console http://127.0.0.1:{port}");
     eprintln!("The runtime is shut down ({generation}/{name}) in {before:.0?}.");
-    let mut ended = hold(Some(*before), &interrupt);
+    let mut ended = told.within(Some(*before));
     if !ended {
         shut_down(runtime);
         eprintln!(
-            "The shutdown has returned. Query running: {}; files open: {}; tasks that Tokio counts: {}.",
+            "The shutdown has returned.\n\
+             Query running: {}; files open: {}; tasks that Tokio counts: {}.",
             query.is_running(),
             open_files(directory.path())?.len(),
             metrics.num_alive_tasks(),
@@ -120,20 +130,28 @@ fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
             Some(after) => eprintln!("Held open for {after:.0?}, or until Ctrl-C."),
             None => eprintln!("Held open until Ctrl-C."),
         }
-        ended = hold(*after, &interrupt);
+        ended = told.within(*after);
     }
     query.end();
     Ok(if ended { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
 }
 
-/// Waits for so long, and says whether Ctrl-C came first.
-fn hold(time: Option<Duration>, interrupt: &Interrupt) -> bool {
-    let began = Instant::now();
-    while time.is_none_or(|time| began.elapsed() < time) {
-        if interrupt.raised() {
-            return true;
+/// What ends it before its time.
+struct Told {
+    interrupt: Interrupt,
+    input_ended: Arc<Flag>,
+}
+
+impl Told {
+    /// Waits for so long, and says whether it was told to end first.
+    fn within(&self, time: Option<Duration>) -> bool {
+        let began = Instant::now();
+        while time.is_none_or(|time| began.elapsed() < time) {
+            if self.interrupt.raised() || self.input_ended.is_raised() {
+                return true;
+            }
+            thread::sleep(TICK);
         }
-        thread::sleep(TICK);
+        false
     }
-    false
 }

@@ -146,7 +146,13 @@ pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
     if !which {
         return Err(missing("there is no python3 on PATH".to_owned()));
     }
-    let ended = run(preparation, Path::new("python3"), &["-c", ABOUT], Duration::from_secs(30))?;
+    let ended = run(
+        preparation,
+        Path::new("python3"),
+        &["-c", ABOUT],
+        Vec::new(),
+        Duration::from_secs(30),
+    )?;
     let said = ended.stdout.text();
     let lines: Vec<_> = said.lines().collect();
     let [executable, called] = lines[..] else {
@@ -187,7 +193,7 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
     // Without it they would want a library of the interpreter that not every machine has, and that
     // the interpreter which loads them may not be made of.
     let variables = vec![("PYO3_BUILD_EXTENSION_MODULE", "1".into())];
-    let ended = run_with(preparation, &cargo, &arguments, variables, BUILD)?;
+    let ended = run(preparation, &cargo, &arguments, variables, BUILD)?;
     if ended.ending != Ending::Exited(0) {
         let said = ended.stderr.text();
         return Err(Lack::broken(format!("cargo ended with {}:\n{said}", ended.ending)));
@@ -225,17 +231,8 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(&beside, to)
 }
 
-/// Runs a command in the folder of the workspace.
+/// Runs a command in the folder of the workspace, with these variables besides our own.
 pub(crate) fn run(
-    preparation: &Preparation<'_>,
-    program: &Path,
-    arguments: &[impl AsRef<OsStr>],
-    deadline: Duration,
-) -> Result<Ended, Lack> {
-    run_with(preparation, program, arguments, Vec::new(), deadline)
-}
-
-fn run_with(
     preparation: &Preparation<'_>,
     program: &Path,
     arguments: &[impl AsRef<OsStr>],

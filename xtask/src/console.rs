@@ -4,7 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, TcpListener},
     os::unix::process::CommandExt as _,
-    process::{Child, Command, ExitCode},
+    process::{Child, Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -122,6 +122,8 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
             &after,
         ])
         .process_group(0)
+        // It ends when this ends, which it does when we are gone, however we went.
+        .stdin(Stdio::piped())
         .spawn()?;
     watch(child, &interrupt)
 }

@@ -82,7 +82,10 @@ impl Work {
     /// Does the work, on the runtime that this is polled on.
     pub async fn done(mut self, when: When, stop: Stop, cancelled: Arc<Latch>) {
         let (delay, then) = match when {
-            When::Now => return self.called(Then::LetGo).await.map_or_else(|| (), drop),
+            When::Now => {
+                self.called(Then::LetGo).await;
+                return;
+            }
             When::After(delay) => (delay, Then::LetGo),
             When::Every(interval) => (interval, Then::Keep),
         };
@@ -169,6 +172,11 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Whether nobody is inside, and nobody is about to tell a task anything.
+    pub fn is_quiet(&self) -> bool {
+        self.gate.inside() == 0 && !self.dropped().telling
     }
 
     fn dropped(&self) -> MutexGuard<'_, Dropped> {

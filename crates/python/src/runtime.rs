@@ -101,10 +101,10 @@ impl Runtime {
         drop(py.detach(|| pollster::block_on(within(Duration::ZERO, told))));
     }
 
-    /// Whether it has ended, and none of its threads is left.
+    /// Whether it has ended, and none of its threads is left that could call into Python.
     #[getter]
     fn ended(&self) -> bool {
-        self.owner.stats().state == State::Ended
+        self.owner.stats().state == State::Ended && self.shared.is_quiet()
     }
 
     /// What it is doing, in numbers.

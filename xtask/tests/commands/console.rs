@@ -73,6 +73,21 @@ while :; do sleep 1000 & wait $!; done
     wait_for("the end of the example", || test_kill_process_group(example).err());
 }
 
+#[test]
+fn the_input_of_the_example_ends_with_the_command_however_that_ends() {
+    let script = r#"
+echo $$ > "$0.pid.part"; mv "$0.pid.part" "$0.pid"
+cat > /dev/null
+touch "$0.ended"
+"#;
+    let workspace = watched(script);
+    let mut run = workspace.start(&["console", "09", "--port", "0"]);
+    wait_for("the start of the example", || workspace.exists("bin/09_watched.pid").then_some(()));
+    run.kill().unwrap();
+    wait_for("the end of its input", || workspace.exists("bin/09_watched.ended").then_some(()));
+    run.wait().unwrap();
+}
+
 /// A port that nobody has, a moment ago at least.
 fn free() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()

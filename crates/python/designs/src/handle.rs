@@ -99,9 +99,7 @@ impl CarefulHandle {
         match result.recv_timeout(limit) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(PyRuntimeError::new_err("Runtime thread panicked during shutdown")),
-            Err(_) => {
-                Err(PyTimeoutError::new_err(format!("Shutdown timed out after {limit:?}")))
-            }
+            Err(_) => Err(PyTimeoutError::new_err(format!("Shutdown timed out after {limit:?}"))),
         }
     }
 }

@@ -75,7 +75,12 @@ impl StaticOwner {
 
     /// Calls it so many times on the runtime, or again and again, and then what stands at the end.
     #[pyo3(signature = (callable, times=Some(1), done=None))]
-    fn submit(&self, callable: Py<PyAny>, times: Option<u64>, done: Option<Py<PyAny>>) -> PyResult<()> {
+    fn submit(
+        &self,
+        callable: Py<PyAny>,
+        times: Option<u64>,
+        done: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
         let gate = Gate::default();
         Work { callable, times, done, gate }.spawn(&Owner::get()?.runtime);
         Ok(())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Task(Future[T] if TYPE_CHECKING else Future):
+class Task(Future[T]):
     """Work that runs on a runtime: a ``concurrent.futures.Future`` that can be awaited as well.
 
     ``result(timeout)`` waits on this thread, ``await task`` in asyncio; where what is awaited is
@@ -133,7 +133,7 @@ class Task(Future[T] if TYPE_CHECKING else Future):
             raise error
 
 
-class Repetition(Task[None] if TYPE_CHECKING else Task):
+class Repetition(Task[None]):
     """Work that is done again and again. It does not end by itself, so that its result is an end:
     it was cancelled, or the runtime was shut down (``Ended``)."""
 
