@@ -33,7 +33,7 @@
 //! beside six (57…66 %). With 40 trials, a run that misses it is a one-in-a-million event even if
 //! the rate is as low as 29 %.
 
-use std::{error::Error, process::ExitCode, sync::mpsc};
+use std::{error::Error, process::ExitCode, sync::mpsc, thread};
 
 use experiments::{
     each_generation, runtime,
@@ -226,9 +226,11 @@ fn held_over_in_a_group(
         let _ = is_told.recv();
         assert!(late.await, "the late use was refused");
     })?;
-    let stop = group.stop_signal();
-    runtime.spawn(async move {
-        stop.await;
+    // On a thread of its own. A task of this runtime could be queued behind the one that blocks its
+    // worker, and the other worker does not look there before something wakes it.
+    let (stop, handle) = (group.stop_signal(), runtime.handle().clone());
+    thread::spawn(move || {
+        handle.block_on(stop);
         drop(told);
     });
     has_started.recv()?;
