@@ -59,7 +59,7 @@ struct Arguments {
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: the number of cores, and beside these more of what mostly waits]
+    /// Trials at a time [default: two for each core, and beside these more of what mostly waits]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroU32>,
 

@@ -36,6 +36,10 @@ pub(crate) const KIT: &str = "kit";
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
 
+/// How many trials that work run at a time, for each core: a child process that starts, ends or waits
+/// for another thread leaves its core to the second.
+const WORKING_PER_CORE: usize = 2;
+
 /// How many trials that mostly wait run at a time, for each core.
 const WAITING_PER_CORE: usize = 8;
 
@@ -63,8 +67,8 @@ impl Plan {
     }
 }
 
-/// As many at a time as there are cores of those that work. Those that mostly wait run beside them,
-/// some for each core: one that works is then as good as alone with the others that do.
+/// A few at a time for each core of those that work. Those that mostly wait run beside them, more for
+/// each core: they leave it to those that work.
 pub(crate) fn in_lanes(
     experiment: &Experiment,
     trials: Vec<(usize, u32)>,
@@ -73,7 +77,7 @@ pub(crate) fn in_lanes(
     let waits = |at: usize| experiment.variants.get(at).is_some_and(Variant::mostly_waits);
     let (waiting, working) = trials.into_iter().partition(|(at, _)| waits(*at));
     vec![
-        Lane { jobs: cores, trials: working },
+        Lane { jobs: WORKING_PER_CORE * cores, trials: working },
         Lane { jobs: WAITING_PER_CORE * cores, trials: waiting },
     ]
 }
@@ -399,7 +403,7 @@ mod tests {
         assert_eq!(
             lanes,
             [
-                Lane { jobs: 2, trials: vec![(0, 0), (0, 1)] },
+                Lane { jobs: 4, trials: vec![(0, 0), (0, 1)] },
                 Lane { jobs: 16, trials: vec![(1, 0), (2, 0)] },
             ]
         );

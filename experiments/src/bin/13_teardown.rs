@@ -89,8 +89,9 @@ use sundown::{
 };
 use tokio::runtime::Handle;
 
-/// How often each cure is tried, unless told otherwise.
-const TRIALS: u32 = 20;
+/// How often each cure is tried, unless told otherwise: besides the times in the experiment that it is
+/// from.
+const TRIALS: u32 = 10;
 
 /// Time enough for a session to ask its evidence, and no more.
 const TOO_SHORT: Duration = Duration::from_millis(20);

@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
 
-    /// Run this many trials at a time [default: as many as there are processors, and beside these more of what mostly waits]
+    /// Run this many trials at a time [default: two for each core, and beside these more of what mostly waits]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
 
