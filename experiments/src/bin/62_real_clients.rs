@@ -105,14 +105,15 @@ struct Arm {
 }
 
 fn scenarios(arm: Arm) -> impl Iterator<Item = Variant> {
+    // The first crashes least often where the machine has nothing else to do: in 6 of 200 exits.
     let scenarios = [
-        ("single_put", "an operation: the original test, and \"ultra-rapid\""),
-        ("active_watch", "a watch"),
-        ("operations", "50 operations at once"),
-        ("rapid_clients", "5 clients, one after another, with an operation each"),
-        ("watches_and_operations", "3 watches, and 30 operations at once"),
+        ("single_put", 3, "an operation: the original test, and \"ultra-rapid\""),
+        ("active_watch", 1, "a watch"),
+        ("operations", 1, "50 operations at once"),
+        ("rapid_clients", 1, "5 clients, one after another, with an operation each"),
+        ("watches_and_operations", 1, "3 watches, and 30 operations at once"),
     ];
-    scenarios.into_iter().map(move |(scenario, about)| {
+    scenarios.into_iter().map(move |(scenario, times, about)| {
         let Arm { role, name, version, client, ending, ref prediction, trials } = arm;
         let name = format!("{name}/{ending}/{}", scenario.replace('_', "-"));
         let body = move |trial: &Trial<'_>| {
@@ -120,7 +121,7 @@ fn scenarios(arm: Arm) -> impl Iterator<Item = Variant> {
         };
         role(name, prediction.clone(), Box::new(body))
             .about(about)
-            .trials(trials)
+            .trials(times * trials)
             .deadline(DEADLINE)
             // Where a late thread panics depends on how late it is.
             .sometimes_at("")
