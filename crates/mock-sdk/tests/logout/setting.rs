@@ -78,9 +78,14 @@ impl Setting {
         soon("a sync", self.server.until(|server| server.count(Endpoint::Sync) >= asked + 2));
     }
 
+    /// That no file of a session is open in this process.
+    pub fn no_file_is_open(&self) {
+        assert_eq!(open_files(self.directory.path()).unwrap(), Vec::<std::path::PathBuf>::new());
+    }
+
     /// That nothing of a session is left in this process, and nothing beside its databases.
     pub fn nothing_is_left(&self) {
-        assert_eq!(open_files(self.directory.path()).unwrap(), Vec::<std::path::PathBuf>::new());
+        self.no_file_is_open();
         let mut databases = 0;
         for session in self.directory.path().join("stores").read_dir().unwrap() {
             for store in session.unwrap().path().read_dir().unwrap() {
