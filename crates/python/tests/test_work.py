@@ -118,11 +118,15 @@ def test_a_callable_that_is_being_called_cannot_be_cancelled(runtime):
 
 
 def test_a_loop_that_was_closed_meanwhile_is_no_error(runtime, unraisable):
-    go_on = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
     tasks = []
 
+    def work():
+        begun.set()
+        return go_on.wait(PLENTY)
+
     async def main():
-        task = runtime.spawn(go_on.wait, PLENTY)
+        task = runtime.spawn(work)
         tasks.append(task)
 
         async def awaits():
@@ -130,7 +134,7 @@ def test_a_loop_that_was_closed_meanwhile_is_no_error(runtime, unraisable):
 
         # Not awaited: the loop is closed over it, while it is being called.
         asyncio.ensure_future(awaits())
-        while not runtime.stats().inside:
+        while not begun.is_set():
             await asyncio.sleep(0.001)
 
     asyncio.run(main())
