@@ -91,7 +91,8 @@ mod service {
                         }
                     });
                 }
-                // For want of a descriptor, as a rule: one will be free in a moment.
+                // For want of a descriptor, as a rule. Nothing tells when one is free, and to ask again
+                // at once would only keep a core busy.
                 Err(error) => {
                     eprintln!("cannot accept: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -7,11 +7,9 @@ use mock_sdk::{
         App, AppError,
         action::Action,
         globals::Globals,
-        held::{Held, Holding, NotHeld},
+        held::{Held, InSession},
     },
-    client::{Client, Room, Timeline},
     homeserver::Endpoint,
-    sync::SyncService,
 };
 use sundown::{
     evidence::no_open_files,
@@ -49,43 +47,13 @@ fn what_the_application_holds_keeps_the_client_alive_wherever_it_is() {
     setting.end(&app, ui);
 }
 
-/// Everything is guarded by a session of the kit.
-struct Guarded(Session);
-
-impl Guarded {
-    fn guard<T: Send + Sync + 'static>(&self, value: T) -> Result<Held<T>, NotHeld> {
-        match self.0.guard(value) {
-            Ok(guarded) => Ok(Held::by(guarded)),
-            Err(refused) => Err(NotHeld(refused.to_string().into())),
-        }
-    }
-}
-
-impl Holding for Guarded {
-    fn client(&self, client: Client) -> Result<Held<Client>, NotHeld> {
-        self.guard(client)
-    }
-
-    fn sync_service(&self, service: SyncService) -> Result<Held<SyncService>, NotHeld> {
-        self.guard(service)
-    }
-
-    fn room(&self, room: Room) -> Result<Held<Room>, NotHeld> {
-        self.guard(room)
-    }
-
-    fn timeline(&self, timeline: Timeline) -> Result<Held<Timeline>, NotHeld> {
-        self.guard(timeline)
-    }
-}
-
 #[test]
 fn guarded_by_a_session_everything_can_be_let_go_of_anywhere_and_the_session_closes() {
     let setting = Setting::new();
     let directory = setting.directory.path();
     let session = Session::builder("matrix").evidence(no_open_files(directory)).start().unwrap();
     let mut config = setting.config();
-    config.holding = Arc::new(Guarded(session.clone()));
+    config.holding = Arc::new(InSession::of(&session));
     config.background_tasks = false;
     let (app, event_loop) = App::new(config);
     let ui = event_loop.spawn().unwrap();
