@@ -154,7 +154,7 @@ impl Limits {
                 LogoutConfig { tabs: BRIEF, app_state: BRIEF, ..limits }
             }
             Self::WorkIsStuck if moment <= CleaningAppState => {
-                LogoutConfig { session: 4 * BRIEF, tasks: 2 * BRIEF, ..limits }
+                LogoutConfig { session: 2 * BRIEF, tasks: BRIEF, ..limits }
             }
             _ => limits,
         }

@@ -91,7 +91,7 @@ use tokio::runtime::Handle;
 
 /// How often each cure is tried, unless told otherwise: besides the times in the experiment that it is
 /// from.
-const TRIALS: u32 = 10;
+const TRIALS: u32 = 5;
 
 /// Time enough for a session to ask its evidence, and no more.
 const TOO_SHORT: Duration = Duration::from_millis(20);

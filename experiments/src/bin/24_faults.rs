@@ -23,8 +23,8 @@
 //!   an acknowledged row lost. There are two hazards beside it, each of which must be caught: a process
 //!   that acknowledges before it commits, and one that does not write down its intent to log out.
 //!
-//! The hazards of `killed` are races with a signal. Each has 60 trials: a run that misses one is a
-//! one-in-a-million event even if only one trial in five shows it.
+//! The hazards of `killed` are races with a signal. Each has 45 trials: a run that misses one is a
+//! one-in-a-million event even if only one trial in four shows it.
 
 use std::{
     error::Error,
@@ -110,14 +110,14 @@ fn main() -> ExitCode {
                 killed::killed(trial, Keeping::NoIntent)
             })
             .about("the same, and the intent to log out is not on disk")
-            .trials(60),
+            .trials(45),
         )
         .variant(
             hazard("killed/uncommitted", seen(Failed).allowing([Clean]), |trial| {
                 killed::killed(trial, Keeping::RowsAfterTheirAcknowledgement)
             })
             .about("the same, and rows are acknowledged before their commit")
-            .trials(60),
+            .trials(45),
         )
         .part("locker", lock)
         .part(killed::PART, killed::log_out)

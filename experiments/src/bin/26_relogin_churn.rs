@@ -65,7 +65,8 @@ fn main() -> ExitCode {
              runtime is restarted or kept. One forgotten clone of the client per login does show.",
         )
         .variant(churn(hazard("leak", always(Failed), |trial| log_in_and_out(trial, "leak")))
-            .about("a clone of the client is forgotten in every cycle"))
+            .about("a clone of the client is forgotten in every cycle")
+            .waits())
         .variant(churn(control("by-hand", always(Clean), |trial| log_in_and_out(trial, "by-hand")))
             .about("the client is asked to end, and the runtime is dropped after it"))
         .variant(churn(cure("restart", always(Clean), |trial| log_in_and_out(trial, "restart")))
