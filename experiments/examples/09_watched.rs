@@ -7,8 +7,7 @@
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
-    "Tokio tells a console only with `--cfg tokio_unstable`: run `cargo xtask console 09`, \
-     without RUSTFLAGS in the environment"
+    "Tokio tells a console only with `--cfg tokio_unstable`: run `cargo xtask console 09`"
 );
 
 use std::{

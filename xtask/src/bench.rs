@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    process::{ExitCode, ExitStatus},
+    process::{Command, ExitCode, ExitStatus},
     thread,
     time::Duration,
 };
@@ -11,17 +11,17 @@ use clap::Args;
 use lab::interrupt::{self, Interrupt};
 use thiserror::Error;
 
-use crate::{failure::Failure, output, workspace::Workspace};
+use crate::{build::build, failure::Failure, output, workspace::Workspace};
 
 /// How often it is looked whether the bench has ended: seldom, for it is being measured.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Measure what the kit's signals, tasks and teardowns cost, with their peers beside them.
+/// Measure what the kit's signals, tasks and teardowns cost, with their peers beside them
 ///
 /// Builds `crates/bench`, which is no member of the workspace because it builds all the peers, in
 /// release and in a target directory of its own, and runs it with the options given:
 ///
-///   --only NAME…         only these benches (group, turn, drop, latch, teardown, guard), or these subjects
+///   --only NAME…         only these benches (group, turn, drop, latch, teardown, guard) or subjects
 ///   --rounds N           how many rounds
 ///   --n N,…              how many tasks, waiters or connections
 ///   --runtime FLAVOUR    only on current-thread or on multi-thread
@@ -37,7 +37,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 ///
 /// All subjects are measured in one process, in interleaved rounds; medians are shown, ratios to a
 /// floor written by hand, and processor time beside wall time. No time is ever asserted: this exits
-/// 0 whatever the figures are. `cargo xtask bench -- --help` is the bench's own help.
+/// 0 whatever the figures are, 1 when the benches cannot be built, 2 when it does not understand the
+/// command line, 130 when it was interrupted. `cargo xtask bench -- --help` is the bench's own help.
 ///
 /// The tables and pictures of the notebook's page on benchmarks are written from figures as JSON:
 ///
@@ -59,35 +60,32 @@ pub struct Options {
 /// Why nothing was measured.
 #[derive(Debug, Error)]
 enum BenchError {
-    #[error("cannot start cargo: {0}")]
-    NotStarted(std::io::Error),
+    #[error("crates/bench was built, and cargo does not say where")]
+    NotFound,
 }
 
 /// Runs the command.
 pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::install()?;
-    output::note("building crates/bench with the peers, in release");
-    let mut cargo = workspace
-        .cargo()
-        .args(["run", "--quiet", "--release", "--locked"])
-        .arg("--manifest-path")
-        .arg(workspace.root().join("crates/bench/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(workspace.target()?.join("bench"))
-        .arg("--")
-        .args(&options.options)
-        .spawn()
-        .map_err(BenchError::NotStarted)?;
+    output::note("building crates/bench with the peers, in release; minutes the first time");
+    let manifest = workspace.root().join("crates/bench/Cargo.toml").display().to_string();
+    let target = workspace.target()?.join("bench").display().to_string();
+    let arguments = ["build", "--release", "--locked", "--bins", "--manifest-path", &manifest];
+    let arguments = [&arguments[..], &["--target-dir", &target]].concat();
+    let built = build("the benches", &arguments, "", workspace, &interrupt)?;
+    let program = built.into_iter().find(|artifact| artifact.is("bin"));
+    let program = program.ok_or(BenchError::NotFound)?.executable;
+    let mut bench = Command::new(program).args(&options.options).spawn()?;
     loop {
-        if let Some(status) = cargo.try_wait()? {
+        if let Some(status) = bench.try_wait()? {
             return Ok(match interrupt.raised() {
                 true => ExitCode::from(interrupt::EXIT_CODE),
                 false => code(status),
             });
         }
-        // Whoever stops this with a signal to it alone stops the bench as well: cargo has become it.
+        // Whoever stops this with a signal to it alone stops the bench as well.
         if interrupt.raised() {
-            let _ = cargo.kill();
+            let _ = bench.kill();
         }
         thread::sleep(LOOK_AGAIN);
     }

@@ -1,6 +1,7 @@
 //! Builds executables with cargo, once, and finds out where they are.
 
 use std::{
+    env,
     io::{self, BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Stdio},
@@ -24,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Why something is not built.
 #[derive(Debug, Error)]
 enum BuildError {
-    #[error("cannot start cargo: {0}")]
+    #[error("cannot start cargo: {0}; is it on PATH?")]
     NotStarted(io::Error),
     #[error("{0} do not build (cargo's own words are above)")]
     Failed(String),
@@ -71,15 +72,21 @@ impl Artifact {
 }
 
 /// Builds what these arguments to cargo ask for, with cargo's own progress on standard error, and
-/// says which executables there are. What it is all called in a sentence comes first.
+/// says which executables there are. What it is all called in a sentence comes first; the flags are
+/// for the compiler, after those of the user, and none where there are none.
 pub fn build(
     called: &str,
     arguments: &[&str],
+    flags: &str,
     workspace: &Workspace,
     interrupt: &Interrupt,
 ) -> Result<Vec<Artifact>, Failure> {
-    let mut cargo = workspace
-        .cargo()
+    let mut cargo = workspace.cargo();
+    if !flags.is_empty() {
+        let given = env::var("RUSTFLAGS").unwrap_or_default();
+        cargo.env("RUSTFLAGS", format!("{given} {flags}").trim());
+    }
+    let mut cargo = cargo
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::{
     build, duration,
+    experiments::selection,
     failure::Failure,
     output,
     workspace::{self, Workspace},
@@ -41,23 +42,25 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long it may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Hold an experiment open after the shutdown, and look at its tasks with tokio-console.
+/// Hold an experiment open after the shutdown, and look at its tasks with tokio-console
 ///
-/// Builds the experiment with Tokio's instrumentation (`--cfg tokio_unstable` and console-subscriber,
-/// which takes minutes the first time, in a target directory of its own), begins the situation of one
-/// of its variants, shuts the runtime down after `--before`, and holds the process open after that,
-/// until Ctrl-C or for `--for`. Meanwhile, in another terminal:
+/// Builds the experiment with Tokio's instrumentation (`--cfg tokio_unstable` and
+/// console-subscriber, which takes minutes the first time, in a target directory of its own),
+/// begins the situation of one of its variants, shuts the runtime down after `--before`, and holds
+/// the process open after that, until Ctrl-C or for `--for`. Meanwhile, in another terminal:
 ///
 ///   cargo install --locked tokio-console
 ///   tokio-console http://127.0.0.1:6669
 ///
 /// It shows what is there before the shutdown and what is left after it. Page 09 of the notebook and
-/// its chapter on watching tasks say what to look for. Exits 0 when the time is up and 130 after
-/// Ctrl-C; either way nothing stays behind.
+/// its chapter on watching tasks say what to look for.
+///
+/// Exits 0 when the time is up, 1 when it cannot be built or the port is taken, 2 when it does not
+/// understand the command line, 130 after Ctrl-C; nothing stays behind.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
-    /// The experiment, by its number: one that can be held open
+    /// The experiment, by its number or name: one that can be held open, which is 09
     #[arg(value_name = "EXPERIMENT")]
     experiment: String,
 
@@ -65,11 +68,11 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = VARIANTS[0], value_parser = VARIANTS)]
     variant: String,
 
-    /// How long the runtime lives before it is shut down
+    /// How long the runtime lives before it is shut down: seconds, or as in 1m30s
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     before: Duration,
 
-    /// How long to hold it open after the shutdown [default: until Ctrl-C]
+    /// How long to hold it open after the shutdown, likewise [default: until Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
     time: Option<Duration>,
 
@@ -107,10 +110,9 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
         &example,
         "--target-dir",
         &target,
-        "--config",
-        "build.rustflags = [\"--cfg\", \"tokio_unstable\"]",
     ];
-    let built = build::build(&example, &arguments, workspace, &interrupt)?;
+    let flags = "--cfg tokio_unstable";
+    let built = build::build(&example, &arguments, flags, workspace, &interrupt)?;
     let program = built.iter().find(|artifact| artifact.target.name == example);
     let program = program.ok_or_else(|| ConsoleError::NotFound(example.clone()))?;
     let after = options.time.map_or_else(|| "-".to_owned(), |time| time.as_millis().to_string());
@@ -128,8 +130,11 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
     watch(child, &interrupt)
 }
 
-/// The example of this number, among those that can be watched.
-fn example(number: &str, workspace: &Workspace) -> Result<String, Failure> {
+/// The example of this number or name, among those that can be watched.
+fn example(experiment: &str, workspace: &Workspace) -> Result<String, Failure> {
+    let sources = workspace.experiments()?;
+    let source = sources.iter().find(|source| selection::is_called(source, experiment));
+    let number = source.map_or(experiment, |source| &source.id);
     let files = workspace::names(&workspace.root().join("experiments/examples"))?;
     let examples = files.iter().filter_map(|file| file.strip_suffix(".rs"));
     let numbers: Vec<_> = examples.filter_map(|name| name.strip_suffix(WATCHED)).collect();
@@ -137,7 +142,7 @@ fn example(number: &str, workspace: &Workspace) -> Result<String, Failure> {
         return Ok(format!("{number}{WATCHED}"));
     }
     Err(Failure::Usage(format!(
-        "experiment '{number}' cannot be held open; these can: {}",
+        "experiment `{experiment}` cannot be held open; these can: {}",
         numbers.join(", ")
     )))
 }

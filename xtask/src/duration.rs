@@ -4,13 +4,17 @@ use std::time::Duration;
 
 /// A length of time that is not zero: `10`, `2.5`, `90s`, `1m30s`.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().map(Duration::try_from_secs_f64);
-    let time = match seconds {
-        Some(seconds) => seconds.map_err(|error| error.to_string()),
-        None => humantime::parse_duration(text)
-            .map_err(|_| "expected seconds, or a time as in 1m30s".to_owned()),
+    const EXPECTED: &str = "expected seconds, or a time as in 1m30s";
+    let time = match text.parse::<f64>() {
+        Ok(seconds) if seconds <= 0.0 => Ok(Duration::ZERO),
+        Ok(seconds) if seconds.is_nan() => Err(EXPECTED),
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| "nothing takes so long"),
+        Err(_) => humantime::parse_duration(text).map_err(|_| EXPECTED),
     };
-    time.and_then(|time| if time.is_zero() { Err("expected more than 0".into()) } else { Ok(time) })
+    match time {
+        Ok(time) if time.is_zero() => Err("expected more than 0".to_owned()),
+        time => time.map_err(str::to_owned),
+    }
 }
 
 #[cfg(test)]

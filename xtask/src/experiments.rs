@@ -2,14 +2,13 @@
 
 pub mod again;
 mod binary;
-mod conversation;
 mod difference;
 mod list;
 mod merge;
 mod options;
 mod progress;
 mod report;
-mod selection;
+pub mod selection;
 mod snapshots;
 mod summary;
 pub mod table;
@@ -62,6 +61,9 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
     }
     let path = results_path(options, workspace)?;
     results::check_writable(&path)?;
+    if options.accept || options.snapshots.is_some() {
+        snapshots.check(options.accept)?;
+    }
     if !options.merge.is_empty() {
         return merge::run(options, workspace, &sources, &snapshots, &path);
     }
@@ -154,7 +156,7 @@ impl Run<'_> {
     /// is, what they declare of themselves.
     fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>, Failure> {
         let arguments = ["build", "--package", PACKAGE, "--bins"];
-        let built = build("the experiments", &arguments, self.workspace, &self.interrupt)?;
+        let built = build("the experiments", &arguments, "", self.workspace, &self.interrupt)?;
         let bins = built.into_iter().filter(|built| built.is("bin"));
         let executables = bins.map(|built| (built.target.name, built.executable)).collect();
         let mut declared = Vec::new();

@@ -1,19 +1,26 @@
 //! `cargo xtask loom`: explores the interleavings of the primitives, and says how many there were.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    process::{ExitCode, Stdio},
-    thread,
+    path::Path,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
-use lab::interrupt::{self, Interrupt};
+use lab::{
+    guardian::Guardian,
+    interrupt::{self, Interrupt},
+};
 use serde::Serialize;
-use thiserror::Error;
 
-use crate::{failure::Failure, output, workspace::Workspace};
+use crate::{
+    build::{self, Artifact},
+    conversation::{self, Company, Reply},
+    failure::Failure,
+    output,
+    workspace::Workspace,
+};
 
 /// How every model begins its line, and every broken twin.
 const MODEL: &str = "model ";
@@ -21,11 +28,16 @@ const TWIN: &str = "twin ";
 
 /// Explore the interleavings of the kit's primitives, with loom and with shuttle.
 ///
-/// Builds packages `core` and `state-machine` with `--cfg loom`, in a target directory of its own,
+/// Builds packages `core` and `state-machine` with `--cfg loom`, in target directories of their own,
 /// and runs their models: the shipped source, every order of its atomic steps. A broken twin makes
 /// the mistake that the shipped code avoids, and must be caught. Then shuttle tries larger ones of
-/// `core` by random schedules. Exits 0 when all models hold and all twins are caught, 1 when not. The
-/// models by hand: RUSTFLAGS="--cfg loom" cargo test -p core -p state-machine --release --test loom
+/// `core` by random schedules. docs/src/loom.md tells more.
+///
+/// Exits 0 when all models hold and all twins are caught, 1 when not or when they do not build, 2
+/// when it does not understand the command line or no test is called so, 130 when it was interrupted.
+///
+/// The models by hand: RUSTFLAGS="--cfg loom" cargo test -p core -p state-machine --release --test
+/// loom --target-dir target/loom
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Only the models whose test's name contains this
@@ -46,14 +58,9 @@ enum Format {
     Json,
 }
 
-/// Why there is no answer.
-#[derive(Debug, Error)]
-enum LoomError {
-    #[error("cannot start cargo: {0}")]
-    NotStarted(std::io::Error),
-    #[error("no model was explored: is there one that --only names?")]
-    Nothing,
-}
+/// How much is kept of what models and twins say on standard error: that of a model which fails is
+/// in the middle of the others'.
+const STDERR_KEPT: usize = 1 << 20;
 
 /// What is known of a model or a twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,16 +94,22 @@ const CHECKERS: [(&str, &[&str], &str); 2] = [
 /// Runs the command.
 pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::install()?;
+    let guardian = Guardian::start()?;
     let began = Instant::now();
+    let mut executables = Vec::new();
+    for checker in CHECKERS {
+        executables.extend(build(checker, workspace, &interrupt)?);
+    }
+    let company = Company { guardian: &guardian, interrupt: &interrupt, kept: STDERR_KEPT };
     let (mut explored, mut held) = (Vec::new(), true);
-    for (test, packages, flags) in CHECKERS {
-        held &= check(test, packages, flags, options, workspace, &interrupt, &mut explored)?;
+    for executable in &executables {
+        held &= check(executable, options, company, &mut explored)?;
         if interrupt.raised() {
             break;
         }
     }
-    if explored.is_empty() && held {
-        return Err(LoomError::Nothing.into());
+    if explored.is_empty() && held && !interrupt.raised() {
+        return Err(nothing(options));
     }
     explored.sort_by(|one, other| one.name.cmp(&other.name));
     print(&explored, options.format, began.elapsed())?;
@@ -110,52 +123,50 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
     })
 }
 
-/// Runs the models of one checker, and says whether all held.
-fn check(
-    test: &str,
-    packages: &[&str],
-    flags: &str,
-    options: &Options,
+fn nothing(options: &Options) -> Failure {
+    Failure::Usage(match &options.only {
+        Some(name) => format!("no model is called so: there is no `{name}` in any test's name"),
+        None => "there is no model in any of the tests".to_owned(),
+    })
+}
+
+/// Builds the models of one checker.
+fn build(
+    (test, packages, flags): (&str, &[&str], &str),
     workspace: &Workspace,
     interrupt: &Interrupt,
+) -> Result<Vec<Artifact>, Failure> {
+    let target = workspace.target()?.join(test).display().to_string();
+    let mut arguments = vec!["test", "--no-run", "--release", "--test", test];
+    arguments.extend(packages.iter().flat_map(|package| ["--package", package]));
+    arguments.extend(["--target-dir", &target]);
+    let called = format!("the models of {test}");
+    let built = build::build(&called, &arguments, flags, workspace, interrupt)?;
+    Ok(built.into_iter().filter(Artifact::is_test).collect())
+}
+
+/// Runs the models of one executable, and says whether all held.
+fn check(
+    executable: &Artifact,
+    options: &Options,
+    company: Company<'_>,
     explored: &mut Vec<Explored>,
 ) -> Result<bool, Failure> {
-    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
-    let mut cargo = workspace
-        .cargo()
-        .args(["test", "--no-fail-fast", "--release", "--test", test])
-        .args(packages.iter().flat_map(|package| ["--package", package]))
-        .arg("--target-dir")
-        .arg(workspace.target()?.join(test))
-        .args(["--", "--nocapture"])
-        .args(&options.only)
-        .env("RUSTFLAGS", format!("{given} {flags}").trim())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(LoomError::NotStarted)?;
-
-    // What twins say when they are caught belongs to nobody, unless something fails.
-    let stderr = cargo.stderr.take();
-    let noise = thread::spawn(move || {
-        let mut text = Vec::new();
-        stderr.map(|mut stderr| stderr.read_to_end(&mut text));
-        String::from_utf8_lossy(&text).into_owned()
-    });
-    for line in cargo.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
-        if let Some(model) = line.ok().and_then(|line| parse(&line)) {
+    // As cargo runs them: in the folder of their package.
+    let package = executable.manifest_path.parent().unwrap_or(Path::new("."));
+    let mut command = Command::new(&executable.executable);
+    command.arg("--nocapture").args(&options.only).current_dir(package);
+    let ended = conversation::hold(command, company, |line| {
+        if let Some(model) = parse(&String::from_utf8_lossy(line)) {
             output::note(&format!("{} ({})", model.name, model.time));
             explored.push(model);
         }
-        if interrupt.raised() {
-            let _ = cargo.kill();
-        }
-    }
-    let held = cargo.wait()?.success();
-    let noise = noise.join().unwrap_or_default();
-    if !held && !interrupt.raised() {
-        output::note(&noise);
+        Reply::Continue
+    })?;
+    let held = ended.status.success();
+    // What twins say when they are caught belongs to nobody, unless something fails.
+    if !held && !ended.interrupted {
+        output::note(&ended.stderr);
     }
     Ok(held)
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod console;
+mod conversation;
 mod duration;
 mod experiments;
 mod failure;
@@ -11,6 +12,7 @@ mod loom;
 mod notebooks;
 mod output;
 mod probe;
+mod program;
 mod results;
 mod servers;
 mod snapshot_file;
@@ -24,9 +26,11 @@ use clap::Parser;
 
 use crate::{failure::Failure, workspace::Workspace};
 
-/// The project's commands.
+/// The project's commands: the lab's experiments, what is written from them, and the tools beside them.
+///
+/// Start with `cargo xtask experiments`. Each command has a help of its own.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
 enum Command {
     Bench(bench::Options),
     Console(console::Options),
@@ -37,6 +41,10 @@ enum Command {
     Servers(servers::Options),
     Stress(stress::Options),
 }
+
+/// What every command means by its exit code, unless its help says otherwise.
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 something failed, or was found to be wrong; \
+                          2 the command line makes no sense; 130 interrupted.";
 
 fn main() -> ExitCode {
     lab::guardian::serve_if_asked();

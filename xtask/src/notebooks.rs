@@ -41,7 +41,7 @@ use crate::{
 /// runs.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// The results to write from [default: experiments/results.json in the target directory]
+    /// The file of results to write from, of `cargo xtask experiments` [default: experiments/results.json in the target directory]
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
 
@@ -60,6 +60,8 @@ enum NotebookError {
     Interrupted(String),
     #[error("{0} in the results is not among the experiments in experiments/src/bin")]
     Unknown(String),
+    #[error("cannot read {path}: {error}")]
+    Unreadable { path: PathBuf, error: std::io::Error },
     #[error("cannot write {path}: {error}")]
     Unwritable { path: PathBuf, error: std::io::Error },
     #[error("{path}: {error}")]
@@ -198,7 +200,13 @@ impl Notebook<'_> {
         written: impl FnOnce(&str) -> Result<String, BlockError>,
         changed: &mut Vec<String>,
     ) -> Result<(), Failure> {
-        let before = fs::read_to_string(&path).unwrap_or_else(|_| skeleton());
+        let before = match fs::read_to_string(&path) {
+            // What is there and cannot be read is not to be written over.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(NotebookError::Unreadable { path, error }.into());
+            }
+            before => before.unwrap_or_else(|_| skeleton()),
+        };
         let text = written(&before).map_err(|error| NotebookError::Marker {
             path: self.workspace.shown(&path).to_string(),
             error,

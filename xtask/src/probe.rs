@@ -94,6 +94,9 @@ impl Plan {
         let trials = options.trials.or_else(|| (!options.until_failure).then_some(TRIALS));
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let jobs = options.jobs.map_or_else(cores, |jobs| jobs as usize);
+        // There is no use in more.
+        let all = trials.map_or(usize::MAX, |trials| (trials as usize).saturating_mul(commands));
+        let jobs = jobs.min(all);
         let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
         let Options { timeout, until_failure, .. } = *options;
         Self { commands, trials, jobs, timeout, until_failure, seed }

@@ -65,6 +65,17 @@ pub enum ResultsError {
         /// Why.
         error: io::Error,
     },
+    /// What is there is something else.
+    #[error(
+        "{path} holds no results, or not the whole of them ({error}): \
+         `cargo xtask experiments --results {path}` writes them"
+    )]
+    Nonsense {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: serde_json::Error,
+    },
     /// They cannot be read from there.
     #[error("cannot read the results in {path}: {error}")]
     Unreadable {
@@ -132,8 +143,9 @@ impl Results {
     /// When there is none, or it holds something else.
     pub fn read(path: &Path) -> Result<Self, ResultsError> {
         let unreadable = |error| ResultsError::Unreadable { path: path.to_owned(), error };
-        let text = fs::read_to_string(path).map_err(unreadable)?;
-        serde_json::from_str(&text).map_err(|error| unreadable(error.into()))
+        let text = fs::read(path).map_err(unreadable)?;
+        let nonsense = |error| ResultsError::Nonsense { path: path.to_owned(), error };
+        serde_json::from_slice(&text).map_err(nonsense)
     }
 
     /// Writes a file of results, whole or not at all.
@@ -159,10 +171,21 @@ pub fn check_writable(path: &Path) -> Result<(), ResultsError> {
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        fs::create_dir_all(folder_of(path))?;
-        tempfile::NamedTempFile::new_in(folder_of(path))?.close()
+        check_folder(folder_of(path))
     };
     attempt().map_err(|error| ResultsError::Unwritable { path: path.to_owned(), error })
+}
+
+/// Makes a folder where there is none, and finds out whether it can be written to.
+///
+/// # Errors
+///
+/// When it cannot.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let attempt = folder.join(format!(".attempt-{}", std::process::id()));
+    fs::File::create_new(&attempt)?;
+    fs::remove_file(attempt)
 }
 
 /// A value as JSON for people: indented, its keys in the order in which they are declared.

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{failure::Failure, output};
+use crate::{failure::Failure, output, program};
 
 /// How often it is looked whether anything has ended.
 const TICK: Duration = Duration::from_millis(50);
@@ -41,7 +41,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Experiments 62 and 63 need none of this: they start servers of their own, in the same way.
 ///
 /// Exits 0 after Ctrl-C, 1 when a server is missing (it says what to install) or ends by itself, 2
-/// when it does not understand the command line, and with a command as that does.
+/// when it does not understand the command line or there is no such command, and with a command as
+/// that does.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Only these servers [default: all]
@@ -104,6 +105,7 @@ impl From<Name> for server::Kind {
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    options.command.first().map(|program| program::find(program)).transpose()?;
     let interrupt = Interrupt::install()?;
     let sandbox = Arc::new(Sandbox::open()?);
     let ran = start(options, &sandbox, &interrupt).and_then(|servers| {

@@ -1,16 +1,13 @@
 //! `cargo xtask stress`: experiments and tests again and again, under load.
 
+mod end;
 mod executable;
 mod load;
 mod options;
 mod progress;
 mod report;
 
-use std::{
-    process::ExitCode,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, thread, time::Instant};
 
 use lab::{
     interrupt::{self, Interrupt},
@@ -20,6 +17,7 @@ use lab::{
 
 pub use self::options::Options;
 use self::{
+    end::End,
     executable::Executable,
     load::Load,
     options::Format,
@@ -62,6 +60,10 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
         .then(|| Again::prepare(&chosen, workspace, &interrupt))
         .transpose()?;
     let mut built = Vec::new();
+    let packages = if options.test.is_empty() { Vec::new() } else { workspace.packages()? };
+    for selected in &options.test {
+        executable::check_package(&selected.package, &packages)?;
+    }
     for selected in &options.test {
         let executables =
             executable::build_tests(selected, options.timeout, workspace, &interrupt)?;
@@ -79,7 +81,7 @@ pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure
     }
     let load = options.load.unwrap_or_else(cores);
     let (busy, began) = (Load::of(load)?, Instant::now());
-    let (tallies, ran) = stress.run(&subjects, options.time);
+    let (tallies, ran) = stress.run(&subjects, options.end());
     drop(busy);
     let (took, interrupted) = (began.elapsed(), interrupt.raised());
     let report = Report { tallies, seed, load, took, interrupted };
@@ -110,14 +112,14 @@ fn exit_code(report: &Report) -> ExitCode {
 }
 
 impl Stress<'_> {
-    /// Runs everything in turn, until the time is up and each has run once.
-    fn run(&self, subjects: &[Subject<'_>], time: Duration) -> (Vec<Tally>, Result<(), Failure>) {
-        let (began, mut progress) = (Instant::now(), Progress::start(time));
+    /// Runs everything in turn, until that is enough.
+    fn run(&self, subjects: &[Subject<'_>], end: End) -> (Vec<Tally>, Result<(), Failure>) {
+        let (began, mut progress) = (Instant::now(), Progress::start(end));
         let mut tallies: Vec<_> = subjects.iter().map(|it| Tally::new(it.title())).collect();
         let mut ran = Ok(());
         'rounds: for round in 0.. {
             for (subject, tally) in subjects.iter().zip(&mut tallies) {
-                let enough = tally.runs > 0 && began.elapsed() >= time;
+                let enough = end.has_come(tally.runs, began.elapsed());
                 if tally.skipped {
                     continue;
                 }
@@ -125,7 +127,7 @@ impl Stress<'_> {
                     break 'rounds;
                 }
                 let (start, seed) = (Instant::now(), seed::of_trial(self.seed, &tally.name, round));
-                let found = match subject.run(seed, self, || progress.at(&tally.name)) {
+                let found = match subject.run(seed, self, || progress.at(&tally.name, round)) {
                     Ok(Found::Interrupted) => break 'rounds,
                     Ok(Found::Skipped(why)) => {
                         output::note(&why);

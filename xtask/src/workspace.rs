@@ -44,9 +44,24 @@ pub enum WorkspaceError {
     /// Two experiments claim one number.
     #[error("{0} and {1} have the same number: rename one of them")]
     SameNumber(String, String),
-    /// Cargo does not say where it builds.
-    #[error("`cargo metadata` does not say where the target directory is: {0}")]
-    NoTarget(String),
+    /// There is no cargo.
+    #[error("cannot start cargo: {0}; is it on PATH?")]
+    NoCargo(io::Error),
+    /// Cargo does not say what the workspace is.
+    #[error("`cargo metadata` does not say what the workspace has, and where it is built: {0}")]
+    NoMetadata(String),
+}
+
+/// What cargo tells of the workspace.
+#[derive(Deserialize)]
+struct Metadata {
+    target_directory: PathBuf,
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
 }
 
 impl Source {
@@ -78,10 +93,11 @@ impl Source {
 impl Workspace {
     /// Finds the workspace that contains the running command.
     pub fn find() -> Result<Self, WorkspaceError> {
-        // `cargo run` says where the package is. The path from the time of the build serves where
-        // the program was started by hand.
-        let package = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        // `cargo run` says where the package is. Where the program was started by hand, it is meant
+        // for the workspace that it was started in, and else for the one that it was built in.
+        let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let package = package.or_else(package_around);
+        let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
         let root = package.parent().filter(|root| root.is_dir());
         let root = root.ok_or_else(|| WorkspaceError::Nowhere(package.clone()))?.to_owned();
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -133,22 +149,26 @@ impl Workspace {
 
     /// Where cargo builds, which is not always `target`.
     pub fn target(&self) -> Result<PathBuf, WorkspaceError> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            target_directory: PathBuf,
-        }
+        Ok(self.metadata()?.target_directory)
+    }
+
+    /// The names of its packages.
+    pub fn packages(&self) -> Result<Vec<String>, WorkspaceError> {
+        Ok(self.metadata()?.packages.into_iter().map(|package| package.name).collect())
+    }
+
+    fn metadata(&self) -> Result<Metadata, WorkspaceError> {
         let metadata = self
             .cargo()
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .output()
-            .map_err(|error| WorkspaceError::NoTarget(error.to_string()))?;
+            .map_err(WorkspaceError::NoCargo)?;
         if !metadata.status.success() {
             let message = String::from_utf8_lossy(&metadata.stderr).trim().to_owned();
-            return Err(WorkspaceError::NoTarget(message));
+            return Err(WorkspaceError::NoMetadata(message));
         }
         serde_json::from_slice(&metadata.stdout)
-            .map(|Metadata { target_directory }| target_directory)
-            .map_err(|error| WorkspaceError::NoTarget(error.to_string()))
+            .map_err(|error| WorkspaceError::NoMetadata(error.to_string()))
     }
 
     /// Where the results of a run go, and where the notebook takes them from.
@@ -160,6 +180,15 @@ impl Workspace {
     pub fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
+}
+
+/// The package of the commands in the workspace that the current directory is in, if it is in one.
+fn package_around() -> Option<PathBuf> {
+    let here = env::current_dir().ok()?;
+    let is_root = |folder: &&Path| {
+        folder.join("xtask/Cargo.toml").is_file() && folder.join("experiments/src/bin").is_dir()
+    };
+    here.ancestors().find(is_root).map(|root| root.join("xtask"))
 }
 
 /// The names of what is in a folder, sorted; none if there is no such folder.

@@ -1,8 +1,8 @@
 //! The command line of an experiment.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal as _, Write as _},
-    num::NonZeroU32,
     ops::ControlFlow,
     process::ExitCode,
     sync::Arc,
@@ -10,17 +10,22 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    child, condition,
+    child, condition, count,
     equipment::{Equipment, Lack, Preparation},
     experiment::Experiment,
     guardian,
     interrupt::{self, Interrupt},
+    nearest,
+    observation::Value,
     output::{self, Progress},
     record::Record,
-    results::{Declaration, Event, ExperimentResult, Role, Skipped, VariantDeclaration},
+    results::{
+        Declaration, Event, ExperimentResult, Role, Skipped, TrialExample, VariantDeclaration,
+    },
     run::{self, Lane, Plan},
     sandbox::{Sandbox, SandboxError},
     seed,
@@ -40,14 +45,14 @@ use crate::{
 struct Arguments {
     /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
     /// than it declares, anything else no fewer than the 5 below which no verdict is drawn
-    #[arg(long, value_name = "N")]
-    trials: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = count::parse)]
+    trials: Option<u32>,
 
     /// Five trials where the outcome is certain; races keep theirs
     #[arg(long, conflicts_with = "trials")]
     quick: bool,
 
-    /// The seed of the run, decimal or 0x…; printed, so that a run can be repeated [default: random]
+    /// The seed of the run, decimal or 0x…; printed, so that a run can be repeated [default: at random]
     #[arg(long, value_name = "SEED", value_parser = seed::parse)]
     seed: Option<u64>,
 
@@ -55,13 +60,13 @@ struct Arguments {
     #[arg(long, value_name = "VARIANT", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// Only this trial of the one variant named by --only, and all that is known of it
+    /// Only this trial, from 0, of the one variant named by --only, and all that is known of it
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
     /// Trials at a time [default: two for each core, and beside these more of what mostly waits]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = count::parse)]
+    jobs: Option<u32>,
 
     /// List the variants and what is predicted of them, and run nothing
     #[arg(long)]
@@ -120,6 +125,10 @@ pub(crate) fn run(experiment: &Experiment) -> ExitCode {
     };
     match execute(experiment, &arguments) {
         Ok(code) => code,
+        // A reader who has seen enough and closed the pipe (`| head`) is no reason to fail.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             let code = if matches!(failure, Failure::Usage(_)) { 2 } else { 1 };
             eprintln!("error: {failure}");
@@ -141,7 +150,7 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
         None => run::interleave(&planned),
     };
     let lanes = match arguments.jobs {
-        Some(jobs) => vec![Lane { jobs: jobs.get() as usize, trials }],
+        Some(jobs) => vec![Lane { jobs: jobs as usize, trials }],
         None => run::in_lanes(experiment, trials, cores()),
     };
     let interrupt = Interrupt::install().map_err(Failure::Signals)?;
@@ -164,7 +173,7 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, F
         interrupt: &interrupt,
     };
     let code = match arguments.trial {
-        Some(_) => run.alone(),
+        Some(_) => run.alone(arguments.format),
         None => run.all(arguments.format),
     };
     drop(run);
@@ -202,6 +211,22 @@ fn skip(skipped: &Skipped, format: Format) -> io::Result<()> {
         Format::Events => print_json(&mut stdout, &Event::Skipped { skipped: skipped.clone() }),
         Format::Json => print_json(&mut stdout, skipped),
         Format::Auto | Format::Table | Format::Text => writeln!(stdout, "{skipped}"),
+    }
+}
+
+/// All that is known of the trial that `--trial` names, for a program to read.
+#[derive(Serialize)]
+struct OneTrial<'a> {
+    variant: &'a str,
+    #[serde(flatten)]
+    example: &'a TrialExample,
+    observations: BTreeMap<&'a str, &'a Value>,
+}
+
+impl<'a> OneTrial<'a> {
+    fn of(variant: &'a str, example: &'a TrialExample, record: &'a Record) -> Self {
+        let observations = record.observations.iter().map(|(name, value)| (&**name, value));
+        Self { variant, example, observations: observations.collect() }
     }
 }
 
@@ -267,11 +292,19 @@ impl Run<'_> {
     }
 
     /// Runs one trial and shows all that is known of it.
-    fn alone(&self) -> Result<ExitCode, Failure> {
+    fn alone(&self, format: Format) -> Result<ExitCode, Failure> {
         let mut shown = Ok(());
         let result = self.trials(|variant, record| {
             let example = run::example(self.experiment, self.plan.seed, variant, record);
-            shown = output::trial(&mut io::stdout().lock(), &variant.name, &example, record);
+            let (name, mut stdout) = (&variant.name, io::stdout().lock());
+            shown = match format {
+                Format::Json | Format::Events => {
+                    print_json(&mut stdout, &OneTrial::of(name, &example, record))
+                }
+                Format::Auto | Format::Table | Format::Text => {
+                    output::trial(&mut stdout, name, &example, record)
+                }
+            };
             ControlFlow::Continue(())
         })?;
         shown?;
@@ -284,7 +317,7 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 
-fn print_json(to: &mut impl io::Write, value: &impl serde::Serialize) -> io::Result<()> {
+fn print_json(to: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     to.write_all(&line)?;
@@ -296,7 +329,7 @@ fn planned(experiment: &Experiment, arguments: &Arguments) -> Result<Vec<u32>, F
     let names: Vec<_> = experiment.variants.iter().map(|variant| &*variant.name).collect();
     for pattern in &arguments.only {
         if !names.iter().any(|name| condition::fits(pattern, name)) {
-            let nearest = nearest(pattern, &names)
+            let nearest = nearest::of(pattern, names.iter().copied())
                 .map_or(String::new(), |name| format!("; did you mean '{name}'?"));
             return Err(Failure::Usage(format!(
                 "{} has no variant '{pattern}'{nearest} (--list names them)",
@@ -304,7 +337,7 @@ fn planned(experiment: &Experiment, arguments: &Arguments) -> Result<Vec<u32>, F
             )));
         }
     }
-    let asked = arguments.trials.map(NonZeroU32::get);
+    let asked = arguments.trials;
     let is_chosen = |name: &str| {
         arguments.only.is_empty() || arguments.only.iter().any(|p| condition::fits(p, name))
     };
@@ -312,13 +345,6 @@ fn planned(experiment: &Experiment, arguments: &Arguments) -> Result<Vec<u32>, F
         if is_chosen(&variant.name) { variant.planned(asked, arguments.quick) } else { 0 }
     });
     Ok(trials.collect())
-}
-
-/// The name that is nearest to what was typed, if one is near.
-fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
-    let near = names.iter().map(|name| (strsim::jaro_winkler(typed, name), *name));
-    let best = near.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.filter(|(similarity, _)| *similarity > 0.7).map(|(_, name)| name)
 }
 
 /// The position of the one variant that was chosen.

@@ -20,6 +20,21 @@ pub enum Value {
     Text(String),
 }
 
+/// As a person would write it: `3`, `1.5ms`, `true`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(number) => write!(f, "{number}"),
+            // No length of time that was measured is negative.
+            Self::Nanoseconds(time) => {
+                write!(f, "{:.1?}", Duration::from_nanos(time.unsigned_abs()))
+            }
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 macro_rules! integer_values {
     ($($integer:ty),*) => {
         $(impl From<$integer> for Value {
@@ -177,6 +192,12 @@ fn write_spread(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_written_as_a_person_would() {
+        let values = [3.into(), Duration::from_micros(1_500).into(), true.into(), "gone".into()];
+        assert_eq!(values.map(|value: Value| value.to_string()), ["3", "1.5ms", "true", "gone"]);
+    }
 
     #[test]
     fn numbers_become_a_spread_and_words_are_counted() {

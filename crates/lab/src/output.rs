@@ -122,7 +122,7 @@ pub(crate) fn trial(
     writeln!(to, "{variant}, trial {}, its own seed {}", example.trial, example.seed)?;
     details(to, example)?;
     for (name, value) in &record.observations {
-        writeln!(to, "  {name}: {value:?}")?;
+        writeln!(to, "  {name}: {value}")?;
     }
     writeln!(
         to,

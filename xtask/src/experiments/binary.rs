@@ -14,14 +14,17 @@ use lab::{
 };
 use thiserror::Error;
 
-use super::{
-    Run,
-    conversation::{self, Ended, Reply},
+use super::Run;
+use crate::{
+    conversation::{self, Company, Ended, Reply},
+    workspace::Source,
 };
-use crate::workspace::Source;
 
 /// How much of a line that makes no sense is shown.
 const SHOWN: usize = 120;
+
+/// How much of its standard error is shown where it goes wrong.
+const STDERR_KEPT: usize = 4 << 10;
 
 /// An experiment that was built.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl Binary {
         let mut command = self.command("json", run)?;
         command.arg("--list");
         let mut said = Vec::new();
-        let ended = conversation::hold(command, run, |line| {
+        let ended = conversation::hold(command, company(run), |line| {
             said.extend(line);
             Reply::Continue
         })?;
@@ -119,7 +122,7 @@ impl Binary {
             command.args(["--jobs", &jobs.to_string()]);
         }
         let (mut found, mut skipped, mut nonsense) = (None, None, None);
-        let ended = conversation::hold(command, run, |line| {
+        let ended = conversation::hold(command, company(run), |line| {
             match serde_json::from_slice(line) {
                 Ok(Event::Trial { .. }) => on_trial(),
                 Ok(Event::Preparing { doing }) => on_preparing(&doing),
@@ -154,6 +157,10 @@ impl Binary {
             }
         }
     }
+}
+
+const fn company<'a>(run: &'a Run<'_>) -> Company<'a> {
+    Company { guardian: &run.guardian, interrupt: &run.interrupt, kept: STDERR_KEPT }
 }
 
 fn ended_well(ended: &Ended) -> Result<(), Trouble> {

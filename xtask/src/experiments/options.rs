@@ -7,13 +7,14 @@ use clap::{Args, ValueEnum};
 /// Run the experiments and hold what they find against the committed snapshots.
 ///
 /// Builds the experiments once, runs them one after another with trials in parallel, prints what
-/// they found, and compares it with the snapshots in experiments/snapshots. Exits 0 when all of
-/// them match, 1 when one does not or an experiment could not be run, 2 when it does not understand
+/// they found, and compares it with the snapshots in experiments/snapshots.
+///
+/// Exits 0 when all of them match, 1 when one does not or an experiment could not be run, 2 when it does not understand
 /// the command line, 130 when it was interrupted.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Options {
     /// Write what was found into the snapshots, instead of comparing the two
-    #[arg(long)]
+    #[arg(long, conflicts_with = "list")]
     pub accept: bool,
 
     /// Run only these experiments, by number or name (`--only 03,double-panic`)
@@ -21,7 +22,7 @@ pub struct Options {
     pub only: Vec<String>,
 
     /// Run each variant this often. Never fewer than a verdict takes, nor than a race needs
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
     pub trials: Option<u32>,
 
     /// Derive every trial's seed from this one, in decimal or as 0x… [default: at random]
@@ -32,8 +33,9 @@ pub struct Options {
     #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
 
-    /// Run this many trials at a time [default: two for each core, and beside these more of what mostly waits]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Run this many trials at a time [default: two for each core, and beside these more of what
+    /// mostly waits]
+    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
     pub jobs: Option<u32>,
 
     /// Run the i-th of n shares of the experiments. For a matrix in CI: the other options must be
@@ -43,7 +45,7 @@ pub struct Options {
 
     /// Run nothing: put the results files of all shards together, check that no experiment is
     /// missing or there twice, and go on as if they had been run here
-    #[arg(long, value_name = "FILES", num_args = 1..,
+    #[arg(long, value_name = "FILE", num_args = 1..,
           conflicts_with_all = ["list", "only", "trials", "seed", "quick", "jobs", "shard"])]
     pub merge: Vec<PathBuf>,
 

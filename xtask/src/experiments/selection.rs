@@ -1,7 +1,15 @@
 //! Which experiments a run is about.
 
+use lab::nearest;
+
 use super::options::Shard;
 use crate::{failure::Failure, workspace::Source};
+
+/// Where the experiments are.
+const FOLDER: &str = "experiments/src/bin";
+
+/// Where one finds out what there is.
+const ALL: &str = "`cargo xtask experiments --list` shows them all";
 
 /// The experiments that are asked for, in the order of their numbers; all, if none is named.
 pub fn choose(sources: &[Source], names: &[String]) -> Result<Vec<Source>, Failure> {
@@ -20,7 +28,7 @@ pub fn choose(sources: &[Source], names: &[String]) -> Result<Vec<Source>, Failu
 
 /// Whether an experiment goes by this name: `3`, `03`, `sleep-duration`, `03_sleep_duration`, or
 /// what falls between these.
-fn is_called(source: &Source, name: &str) -> bool {
+pub fn is_called(source: &Source, name: &str) -> bool {
     let name = name.replace(['_', ' '], "-");
     let by_number = name.parse::<u8>().is_ok_and(|number| format!("{number:02}") == source.id);
     by_number || spellings(source).contains(&name)
@@ -31,19 +39,23 @@ fn spellings(source: &Source) -> [String; 2] {
 }
 
 fn unknown(sources: &[Source], name: &str) -> Failure {
-    let distance = |source: &&Source| {
-        let distances =
-            spellings(source).map(|spelling| strsim::damerau_levenshtein(&spelling, name));
-        distances.into_iter().min()
-    };
-    Failure::Usage(match sources.iter().min_by_key(distance) {
-        Some(nearest) => format!(
-            "there is no experiment `{name}`: did you mean `{}` ({})? `--list` shows them all",
-            nearest.name(),
-            nearest.id
-        ),
-        None => format!("there is no experiment `{name}`, nor any other in experiments/src/bin"),
-    })
+    if sources.is_empty() {
+        let message = format!("there is no experiment `{name}`, nor any other in {FOLDER}");
+        return Failure::Usage(message);
+    }
+    if name.trim().is_empty() {
+        let message = "an experiment without a name: is there a comma too many?";
+        return Failure::Usage(format!("{message} {ALL}"));
+    }
+    let spellings: Vec<_> = sources.iter().map(|source| (spellings(source), source)).collect();
+    let names = spellings.iter().flat_map(|(names, _)| names.iter().map(String::as_str));
+    let nearest = nearest::of(name, names);
+    let guess = nearest.and_then(|nearest| {
+        let (_, it) = spellings.iter().find(|(names, _)| names.iter().any(|it| it == nearest))?;
+        Some(format!(": did you mean `{}` ({})?", it.name(), it.id))
+    });
+    let guess = guess.unwrap_or_else(|| ".".to_owned());
+    Failure::Usage(format!("there is no experiment `{name}`{guess} {ALL}"))
 }
 
 /// The share of things that falls to one shard, in the order in which they came. The heaviest
@@ -92,6 +104,20 @@ mod tests {
             panic!("not a mistake in usage");
         };
         assert!(message.contains("`sleep-duration` (03)"), "{message}");
+    }
+
+    #[test]
+    fn nothing_is_suggested_that_nobody_meant() {
+        for (name, words) in [
+            ("99", "no experiment `99`. "),
+            ("qqq", "no experiment `qqq`. "),
+            ("", "a comma too many"),
+        ] {
+            let Failure::Usage(message) = chosen(&[name]).unwrap_err() else {
+                panic!("not a mistake in usage");
+            };
+            assert!(message.contains(words) && !message.contains("did you mean"), "{message}");
+        }
     }
 
     #[test]

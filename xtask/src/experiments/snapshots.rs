@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::difference;
 use crate::{
     failure::Failure,
-    snapshot_file,
+    results, snapshot_file,
     workspace::{self, Source, Workspace, WorkspaceError},
 };
 
@@ -50,6 +50,14 @@ pub enum SnapshotError {
     #[error("cannot read the snapshot {path}: {error}")]
     Unreadable {
         /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// They cannot be written there.
+    #[error("cannot write snapshots to {path}: {error}")]
+    Unwritable {
+        /// Where.
         path: PathBuf,
         /// Why.
         error: io::Error,
@@ -119,6 +127,23 @@ impl Snapshots {
     /// The snapshots in this folder.
     pub fn at(folder: PathBuf) -> Self {
         Self { folder: std::path::absolute(&folder).unwrap_or(folder) }
+    }
+
+    /// Finds out, before hours of trials, whether there is such a folder, or one can be made and
+    /// written to where that was asked for.
+    pub fn check(&self, accept: bool) -> Result<(), Failure> {
+        if accept {
+            let path = self.folder.clone();
+            let unwritable = |error| SnapshotError::Unwritable { path, error };
+            return Ok(results::check_folder(&self.folder).map_err(unwritable)?);
+        }
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let folder = self.folder.display();
+        Err(Failure::Usage(format!(
+            "there is no folder of snapshots at {folder}: --accept makes one"
+        )))
     }
 
     /// What the snapshot of an experiment says; `None` if there is none.

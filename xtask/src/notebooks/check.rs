@@ -98,6 +98,10 @@ impl Check<'_> {
             self.say(&path, "there is no such page", WRITE);
             return;
         };
+        let title = page::title(source);
+        if text.lines().next() != Some(&title) {
+            self.say(&path, &format!("its first line is not `{title}`"), "put it right");
+        }
         if let Some(wrong) = page::wrong_headings(&text) {
             self.say(&path, &wrong, "put them right");
         }

@@ -40,9 +40,14 @@ pub fn experiment(file: &str) -> Option<String> {
     numbered.then(|| format!("{id}_{}", name.replace('-', "_")))
 }
 
+/// The first line of an experiment's page.
+pub fn title(source: &Source) -> String {
+    format!("# {} · {}", source.id, source.name())
+}
+
 /// A page of which only the headings are written.
 pub fn skeleton(source: &Source) -> String {
-    let mut page = format!("# {}\n", source.title());
+    let mut page = format!("{}\n", title(source));
     for (heading, part) in HEADINGS {
         let below = match part {
             Part::Block(name) => format!("{}\n{}", block::begin(name), block::end(name)),

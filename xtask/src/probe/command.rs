@@ -1,15 +1,12 @@
 //! A command that is probed: looked for before anything runs, and printed as it is typed.
 
 use std::{
-    env,
     ffi::{OsStr, OsString},
-    fmt, io,
-    path::{Path, PathBuf},
+    fmt,
+    path::PathBuf,
 };
 
-use rustix::fs::{Access, access};
-
-use crate::failure::Failure;
+use crate::{failure::Failure, program};
 
 /// A program and its arguments.
 #[derive(Clone, Debug)]
@@ -26,7 +23,7 @@ impl Command {
         let mut words = words.into_iter();
         let program = words.next().filter(|program| !program.is_empty());
         let program = program.ok_or_else(|| Failure::Usage("there is no command to run".into()))?;
-        find(&program)?;
+        program::find(&program)?;
         Ok(Self { program: program.into(), arguments: words.collect() })
     }
 
@@ -34,6 +31,9 @@ impl Command {
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let words = shlex::split(text)
             .ok_or_else(|| Failure::Usage(format!("a quote is not closed in `{text}`")))?;
+        if words.is_empty() {
+            return Err(Failure::Usage("there is no command in --compare".into()));
+        }
         Self::of(words.into_iter().map(OsString::from))
     }
 }
@@ -53,32 +53,6 @@ impl fmt::Display for Command {
     }
 }
 
-/// Finds out whether there is such a program, as the system is going to look for it.
-fn find(program: &OsStr) -> Result<(), Failure> {
-    let name = program.display();
-    if program.as_encoded_bytes().contains(&b'/') {
-        return is_program(Path::new(program))
-            .map_err(|error| Failure::Usage(format!("cannot run {name}: {error}")));
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).any(|folder| is_program(&folder.join(program)).is_ok());
-    if found {
-        return Ok(());
-    }
-    Err(Failure::Usage(match is_program(Path::new(program)) {
-        Ok(()) => format!("there is no command `{name}` in PATH: did you mean `./{name}`?"),
-        Err(_) => format!("there is no command `{name}` in PATH"),
-    }))
-}
-
-/// Whether this is a file that may be executed.
-fn is_program(path: &Path) -> io::Result<()> {
-    if path.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    Ok(access(path, Access::EXEC_OK)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +69,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_a_mistake_in_usage() {
         for (text, words) in [
-            ("", "no command to run"),
+            ("", "no command in --compare"),
             ("sh 'unclosed", "a quote is not closed"),
             ("no-such-command-at-all", "there is no command `no-such-command-at-all` in PATH"),
             ("/", "is a directory"),

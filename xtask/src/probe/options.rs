@@ -19,15 +19,15 @@ use clap::{Args, ValueEnum};
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Run the command this often [default: 50; with --until-failure, until then]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
     pub trials: Option<u32>,
 
     /// Run this many trials at a time [default: as many as there are processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub jobs: Option<u32>,
 
     /// How long a trial may take before it counts as hung: seconds, or as in 1m30s
-    #[arg(long, value_name = "TIME", default_value = "60", 
+    #[arg(long, value_name = "TIME", default_value = "1m",
           value_parser = crate::duration::parse)]
     pub timeout: Duration,
 

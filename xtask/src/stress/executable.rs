@@ -10,6 +10,7 @@ use std::{
 
 use lab::{
     interrupt::Interrupt,
+    nearest,
     sandbox::{Ended, Ending, Sandbox, Sandboxed, Surroundings},
     stderr::panics,
 };
@@ -59,6 +60,16 @@ impl Drawn {
     }
 }
 
+/// Finds out whether there is such a package, among these.
+pub fn check_package(name: &str, packages: &[String]) -> Result<(), Failure> {
+    if packages.iter().any(|package| package == name) {
+        return Ok(());
+    }
+    let nearest = nearest::of(name, packages.iter().map(String::as_str));
+    let guess = nearest.map_or_else(String::new, |it| format!(": did you mean `{it}`?"));
+    Err(Failure::Usage(format!("the workspace has no package `{name}`{guess}")))
+}
+
 /// Builds the executables that have the selected tests, or may have.
 pub fn build_tests(
     selected: &Selected,
@@ -68,7 +79,8 @@ pub fn build_tests(
 ) -> Result<Vec<Executable>, Failure> {
     let Selected { package, name } = selected;
     let called = format!("the tests of {package}");
-    let built = build(&called, &["test", "--package", package, "--no-run"], workspace, interrupt)?;
+    let built =
+        build(&called, &["test", "--package", package, "--no-run"], "", workspace, interrupt)?;
     let tests = built.into_iter().filter(Artifact::is_test);
     let executable = |artifact| {
         let (package, filter) = (package.clone(), name.clone());

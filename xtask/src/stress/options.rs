@@ -4,11 +4,16 @@ use std::{str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 
+use super::end::End;
+
+/// For how long, unless something else is said.
+const USUAL: Duration = Duration::from_mins(1);
+
 /// Run experiments and tests again and again, with the processors busy, and report what is unstable.
 ///
 /// Experiments and tests are built once, and then run one after another, round by round, each time
-/// with another seed, until the time is up and each has run at least once. Busy threads compete
-/// with them. Of an experiment it counts as unstable if it finds anything but what its snapshot says;
+/// with another seed, until the time is up and each has run at least once, or for so many rounds as
+/// `--rounds` says. Busy threads compete with them. Of an experiment it counts as unstable if it finds anything but what its snapshot says;
 /// of tests if one fails, or they do not end in time. Each instability is printed as it happens, and
 /// again in the end with the command that reruns it.
 ///
@@ -29,10 +34,13 @@ pub struct Options {
     #[arg(long, value_name = "PACKAGE[::NAME]")]
     pub test: Vec<Selected>,
 
-    /// For how long: seconds, or as in 10m
-    #[arg(long = "for", value_name = "TIME", default_value = "1m",
-          value_parser = crate::duration::parse)]
-    pub time: Duration,
+    /// For how long: seconds, or as in 10m [default: 1m, unless there is --rounds]
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::duration::parse)]
+    pub time: Option<Duration>,
+
+    /// For so many rounds, however long they take: in each, everything runs once
+    #[arg(long, value_name = "N", value_parser = lab::count::parse, conflicts_with = "time")]
+    pub rounds: Option<u32>,
 
     /// How many threads are busy meanwhile [default: as many as there are processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..1000))]
@@ -54,6 +62,16 @@ pub struct Options {
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+impl Options {
+    /// When it is enough.
+    pub fn end(&self) -> End {
+        match self.rounds {
+            Some(rounds) => End::Rounds(rounds),
+            None => End::Time(self.time.unwrap_or(USUAL)),
+        }
+    }
 }
 
 /// How to print what was found.

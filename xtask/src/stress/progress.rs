@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::report::Instability;
+use super::{end::End, report::Instability};
 use crate::{figures::plural, output};
 
 /// How often the bar is drawn though nothing has happened, for the clock in it.
@@ -18,9 +18,12 @@ const LINE: Duration = Duration::from_secs(10);
 
 const BAR: &str = "{bar:24} {elapsed} of {len} s  {msg}";
 
+const BAR_OF_ROUNDS: &str = "{bar:24} {elapsed}, round {pos} of {len}  {msg}";
+
 /// The progress of a stress.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    end: End,
     began: Instant,
     line_at: Instant,
     runs: usize,
@@ -28,24 +31,31 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of a stress that is to last so long.
-    pub fn start(time: Duration) -> Self {
+    /// Of a stress that is to go on until then.
+    pub fn start(end: End) -> Self {
+        let (length, style) = match end {
+            End::Time(time) => (time.as_secs().max(1), BAR),
+            End::Rounds(rounds) => (rounds.into(), BAR_OF_ROUNDS),
+        };
         let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(time.as_secs().max(1));
-            if let Ok(style) = ProgressStyle::with_template(BAR) {
+            let bar = ProgressBar::new(length);
+            if let Ok(style) = ProgressStyle::with_template(style) {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(TICK);
             bar
         });
         let began = Instant::now();
-        Self { bar, began, line_at: began + LINE, runs: 0, unstable: 0 }
+        Self { bar, end, began, line_at: began + LINE, runs: 0, unstable: 0 }
     }
 
-    /// A run begins, or goes on.
-    pub fn at(&self, name: &str) {
+    /// A run begins, or goes on, in this round, from 0.
+    pub fn at(&self, name: &str, round: u32) {
         if let Some(bar) = &self.bar {
-            bar.set_position(self.began.elapsed().as_secs());
+            bar.set_position(match self.end {
+                End::Time(_) => self.began.elapsed().as_secs(),
+                End::Rounds(_) => u64::from(round) + 1,
+            });
             bar.set_message(format!("{}, {} unstable: {name}", self.runs(), self.unstable));
         }
     }

@@ -90,6 +90,14 @@ impl Report {
         self.tallies.iter().map(|tally| tally.runs).sum()
     }
 
+    /// How many rounds there were, in each of which everything ran once.
+    fn rounds(&self) -> String {
+        let runs = self.tallies.iter().map(|tally| tally.runs);
+        let (whole, begun) = (runs.clone().min().unwrap_or(0), runs.max().unwrap_or(0));
+        let part = if begun > whole { " and a part of the next" } else { "" };
+        format!("{}{part}", plural(whole as usize, "round"))
+    }
+
     /// The report as JSON lines, an object for each subject.
     pub fn json(&self) -> serde_json::Result<String> {
         let lines: serde_json::Result<Vec<_>> =
@@ -106,9 +114,10 @@ impl Report {
         text += &wrapped(&self.conclusion(), width);
         let _ = writeln!(
             text,
-            "{}{} in {}, {} busy beside them; seed {}",
+            "{}{} in {}, {}, {} busy beside them; seed {}",
             if self.interrupted { "Interrupted. " } else { "" },
             plural(self.runs() as usize, "run"),
+            self.rounds(),
             figures::seconds(self.took.as_secs_f64()),
             plural(self.load as usize, "thread"),
             self.seed

@@ -15,7 +15,11 @@ fn what_makes_no_sense_is_a_mistake_in_usage() {
         (&["--format", "xml"], "json"),
         (&["--quick", "--trials", "9"], "cannot be used with"),
         (&["--only", "slep-duration"], "did you mean `sleep-duration` (03)"),
-        (&["--only", "04"], "there is no experiment `04`"),
+        (&["--only", "04"], "there is no experiment `04`. `cargo xtask experiments --list` shows"),
+        (&["--only", "01,"], "is there a comma too many?"),
+        (&["--trials", "many"], "expected a whole number from 1"),
+        (&["--accept", "--list"], "cannot be used with"),
+        (&["--snapshots", "no-such-folder"], "there is no folder of snapshots at"),
         (&["--merge", "a.json", "--only", "01"], "cannot be used with"),
     ] {
         let arguments = [&["experiments"], arguments].concat();
@@ -42,6 +46,56 @@ fn results_that_cannot_be_written_are_found_out_before_anything_runs() {
         ran.says(&format!("cannot write the results to {path}"));
     }
     assert!(!workspace.exists("bin/03_sleep_duration.ran"));
+}
+
+#[test]
+fn snapshots_that_cannot_be_written_are_found_out_before_anything_runs() {
+    let workspace = Workspace::empty();
+    workspace.scripted(&sleep_duration(), "touch \"$0.ran\"; cat \"$0.events\"");
+    workspace.write("file", "");
+    for path in ["file", "file/snapshots"] {
+        let path = workspace.path(path).display().to_string();
+        let ran = workspace.run(&["experiments", "--accept", "--snapshots", &path]).expect_code(1);
+        ran.says(&format!("cannot write snapshots to {path}: ")).does_not_say("unwrap");
+    }
+    assert!(!workspace.exists("bin/03_sleep_duration.ran"));
+    let new = workspace.path("new").display().to_string();
+    workspace.run(&["experiments", "--accept", "--snapshots", &new]).expect_code(0);
+    workspace.run(&["experiments", "--snapshots", &new]).expect_code(0);
+}
+
+#[test]
+fn a_file_that_holds_no_results_is_named_with_what_writes_one() {
+    let workspace = Workspace::with_two();
+    workspace.write("empty.json", "");
+    workspace.write("half.json", "{\"meta\": {");
+    workspace.write("other.json", "[]");
+    for file in ["empty.json", "half.json", "other.json"] {
+        for command in [&["experiments", "--merge", file][..], &["notebooks", "--results", file]] {
+            let ran = workspace.run(command).expect_code(1);
+            ran.says(&format!("{file} holds no results, or not the whole of them"))
+                .says("`cargo xtask experiments --results ");
+        }
+    }
+}
+
+#[test]
+fn without_cargo_that_is_what_is_said() {
+    let workspace = Workspace::with_two();
+    let mut command = workspace.command(&["experiments"]);
+    let ran = command.env("CARGO", "no-such-cargo").env("PATH", workspace.path("bin")).output();
+    let ran = crate::fixture::Ran::of(ran.unwrap()).expect_code(1);
+    ran.says("cannot start cargo: No such file").says("is it on PATH?");
+}
+
+#[test]
+fn a_command_started_by_hand_works_on_the_workspace_around_it() {
+    let workspace = Workspace::with_two();
+    workspace.write("xtask/Cargo.toml", "");
+    let mut command = workspace.command(&["experiments", "--list"]);
+    command.env_remove("CARGO_MANIFEST_DIR").current_dir(workspace.path("docs/src"));
+    let ran = crate::fixture::Ran::of(command.output().unwrap()).expect_code(0);
+    ran.says("03 sleep-duration").does_not_say("12 wal-residue");
 }
 
 #[test]

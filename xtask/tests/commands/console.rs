@@ -32,6 +32,10 @@ fn the_example_is_told_what_to_hold_open_and_for_how_long() {
     let variant = ["console", "09", "--port", "0", "--variant", "current/drop"];
     let ran = workspace.run(&variant).expect_code(0).says("current/drop ").says(" 10000 -");
     ran.does_not_say("current/drop 0 ");
+    workspace.write("experiments/src/bin/09_shutdown_methods.rs", "fn main() {}\n");
+    for name in ["9", "shutdown-methods"] {
+        workspace.run(&["console", name, "--port", "0"]).expect_code(0).says("old/background ");
+    }
 }
 
 #[test]
@@ -39,7 +43,8 @@ fn what_cannot_be_held_open_is_said_before_anything_is_built() {
     let workspace = watched("echo \"held open\"");
     workspace.write("build.script", "echo \"built\" >&2");
     for (arguments, code, words) in [
-        (&["07"][..], 2, "experiment '07' cannot be held open; these can: 09\n"),
+        (&["07"][..], 2, "experiment `07` cannot be held open; these can: 09\n"),
+        (&["drop-context"], 2, "experiment `drop-context` cannot be held open; these can: 09\n"),
         (&["09", "--variant", "old/sideways"], 2, "old/timeout-too-short"),
         (&["09", "--for", "0"], 2, "expected more than 0"),
     ] {

@@ -7,6 +7,7 @@ mod console;
 mod experiments;
 mod fixture;
 mod interruption;
+mod loom;
 mod notebooks;
 mod probe;
 mod servers;

@@ -381,6 +381,11 @@ const DISAGREEMENTS: &[Disagreement] = &[
         &["they should be Question, Hypothesis, Method, Result, What it means, What to do instead"],
     ),
     (
+        "a title of another manner",
+        |it| it.edit(PAGE, "# 01 · drop-context\n", "# 01 drop-context\n"),
+        &["its first line is not `# 01 · drop-context`"],
+    ),
+    (
         "prose that is missing",
         |it| it.edit(PAGE, "Words.", "<!-- prose is missing: all of it -->"),
         &["a part of it is not written yet"],

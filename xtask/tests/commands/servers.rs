@@ -119,5 +119,5 @@ fn a_server_that_ends_is_quoted() {
 #[test]
 fn a_command_that_there_is_not_is_named() {
     let ran = run(&with_stand_in(), &["--", "no-such-command"]);
-    ran.expect_code(1).says("cannot start no-such-command");
+    ran.expect_code(2).says("there is no command `no-such-command` in PATH");
 }

@@ -89,6 +89,20 @@ fn what_is_stable_is_not_said_to_be_so_for_ever() {
 }
 
 #[test]
+fn so_many_rounds_are_run_and_said_to_have_been() {
+    let workspace = unstable();
+    let options = ["stress", "--rounds", "4", "--load", "0"];
+    let ran = workspace.run(&[&options[..], &["--format", "json"]].concat()).expect_code(1);
+    let [one, other] = &objects(&ran)[..] else { panic!("{ran}") };
+    assert_eq!((&one["runs"], &other["runs"]), (&4.into(), &4.into()));
+    assert_eq!(one["instabilities"].as_array().unwrap().len(), 1, "the third: {one:#}");
+    // The runs before these were four.
+    workspace.run(&options).expect_code(1).says("8 runs in 4 rounds, ").says("1 of 8 runs were");
+    let one = ["stress", "--only", "03", "--rounds", "1", "--load", "0"];
+    workspace.run(&one).expect_code(0).says("1 run in 1 round, ");
+}
+
+#[test]
 fn a_test_that_fails_now_and_then_is_found_with_the_command_that_reruns_it() {
     let workspace = Workspace::empty();
     workspace.tests(TESTS);
@@ -130,8 +144,12 @@ fn a_test_that_hangs_is_named() {
 fn what_cannot_be_stressed_is_said_before_anything_runs() {
     let workspace = Workspace::empty();
     for (arguments, code, words) in [
-        (&["--test", "nowhere"][..], 1, "the tests of nowhere do not build"),
+        (&["--test", "nowhere"][..], 2, "the workspace has no package `nowhere`\n"),
+        (&["--test", "cor"], 2, "no package `cor`: did you mean `core`?"),
+        (&["--test", "core"], 1, "the tests of core do not build"),
         (&["--only", "77"], 2, "there is no experiment `77`"),
+        (&["--rounds", "0"], 2, "expected a whole number from 1"),
+        (&["--rounds", "2", "--for", "1m"], 2, "cannot be used with"),
         (&["--for", "0"], 2, "expected more than 0"),
         (&["--load", "many"], 2, "--load"),
         (&["--test", "::name"], 2, "core::latch"),
@@ -163,7 +181,9 @@ fn an_interrupted_stress_prints_what_is_known_and_leaves_nothing_running() {
     experiments.scripted(&sleep_duration(), "echo $$ > pid; sleep 1000");
     let stress = experiments.start(&["stress", "--for", "1h"]);
     let process = started(&experiments, "pid");
-    interrupt(stress).says("Interrupted. 1 run in").says("01 drop-context");
+    interrupt(stress)
+        .says("Interrupted. 1 run in 0 rounds and a part of the next, ")
+        .says("01 drop-context");
     wait_for("the end of the experiment", || test_kill_process(process).err());
 
     let tests = Workspace::empty();

@@ -12,16 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::{guardian::Guardian, interrupt::Interrupt};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
 
-use super::Run;
-
 /// How often it is looked whether the run was interrupted.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long an experiment may take to stop when it is asked to.
+/// How long a process may take to stop when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the rest of what was said may take to arrive when the process has ended. Its end of
@@ -31,8 +30,16 @@ const REST: Duration = Duration::from_secs(1);
 /// No line is longer than this, even a result with thousands of examples.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// How much of standard error is kept: its end.
-const STDERR_KEPT: usize = 4 << 10;
+/// Who is with us in a conversation.
+#[derive(Clone, Copy)]
+pub struct Company<'a> {
+    /// Kills the process if this one is killed.
+    pub guardian: &'a Guardian,
+    /// Says when it is to be asked to stop.
+    pub interrupt: &'a Interrupt,
+    /// How much of its standard error is kept, in bytes: the end.
+    pub kept: usize,
+}
 
 /// How a conversation ended.
 pub struct Ended {
@@ -60,23 +67,24 @@ enum Heard {
 }
 
 /// Runs a command in a process group of its own until it ends, and hands every line that it says to
-/// the listener. When the run is interrupted the command is interrupted once; when it does not end
+/// the listener. When we are interrupted the command is interrupted once; when it does not end
 /// soon after, its group is killed.
 pub fn hold(
     mut command: Command,
-    run: &Run<'_>,
+    company: Company<'_>,
     mut listen: impl FnMut(&[u8]) -> Reply,
 ) -> io::Result<Ended> {
-    run.guardian.mark(&mut command);
+    let Company { guardian, interrupt, kept } = company;
+    guardian.mark(&mut command);
     let child = command
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let mut process = Process::watched(child, run)?;
+    let mut process = Process::watched(child, guardian)?;
     let (say, heard) = mpsc::channel();
-    let stderr = process.listen(say)?;
+    let stderr = process.listen(say, kept)?;
 
     let (mut exited, mut kill_at) = (None::<Instant>, None::<Instant>);
     let mut open = 2;
@@ -94,7 +102,7 @@ pub fn hold(
         if exited.is_some_and(|since| open == 0 || since.elapsed() > REST) {
             break;
         }
-        if run.interrupt.raised() && kill_at.is_none() {
+        if interrupt.raised() && kill_at.is_none() {
             process.interrupt();
             kill_at = Some(Instant::now() + GRACE);
         }
@@ -112,19 +120,19 @@ pub fn hold(
 struct Process<'a> {
     child: Child,
     group: Option<Pid>,
-    run: &'a Run<'a>,
+    guardian: &'a Guardian,
 }
 
 impl<'a> Process<'a> {
-    fn watched(child: Child, run: &'a Run<'a>) -> io::Result<Self> {
+    fn watched(child: Child, guardian: &'a Guardian) -> io::Result<Self> {
         let group = Pid::from_raw(child.id().cast_signed());
-        let process = Self { child, group, run };
-        run.guardian.watch(process.child.id())?;
+        let process = Self { child, group, guardian };
+        guardian.watch(process.child.id())?;
         Ok(process)
     }
 
     /// Starts the threads that listen, and says where the end of standard error will be.
-    fn listen(&mut self, say: Sender<Heard>) -> io::Result<Arc<Mutex<Vec<u8>>>> {
+    fn listen(&mut self, say: Sender<Heard>, most: usize) -> io::Result<Arc<Mutex<Vec<u8>>>> {
         let (exited, ended) = (say.clone(), say.clone());
         let group = self.group;
         thread::Builder::new().spawn(move || {
@@ -146,7 +154,7 @@ impl<'a> Process<'a> {
         let (stderr, keep) = (self.child.stderr.take(), Arc::clone(&kept));
         thread::Builder::new().spawn(move || {
             if let Some(stderr) = stderr {
-                keep_end(stderr, &keep);
+                keep_end(stderr, most, &keep);
             }
             let _ = ended.send(Heard::End);
         })?;
@@ -174,7 +182,7 @@ impl<'a> Process<'a> {
         self.kill();
         self.group = None;
         // Before the number is free for somebody else.
-        let _ = self.run.guardian.release(self.child.id());
+        let _ = self.guardian.release(self.child.id());
         self.child.wait()
     }
 }
@@ -207,12 +215,12 @@ fn lines(stdout: impl Read, say: &Sender<Heard>) {
 }
 
 /// Reads to the end, and keeps the end.
-fn keep_end(mut stderr: impl Read, kept: &Mutex<Vec<u8>>) {
+fn keep_end(mut stderr: impl Read, most: usize, kept: &Mutex<Vec<u8>>) {
     let mut part = [0; 4 << 10];
     while let Ok(count @ 1..) = stderr.read(&mut part) {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(part.iter().take(count));
-        let surplus = kept.len().saturating_sub(STDERR_KEPT);
+        let surplus = kept.len().saturating_sub(most);
         kept.drain(..surplus);
     }
 }
