@@ -76,6 +76,17 @@ pub enum ResultsError {
         /// Why.
         error: serde_json::Error,
     },
+    /// What was committed is something else.
+    #[error(
+        "{path} holds no results of an experiment, or not the whole of them ({error}): take it from \
+         git again, or remove it, run the experiment, and write the notebook"
+    )]
+    CommittedNonsense {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: serde_json::Error,
+    },
     /// They cannot be read from there.
     #[error("cannot read the results in {path}: {error}")]
     Unreadable {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
+    results::ResultsError,
     snapshot_file,
     workspace::{self, Source, Workspace},
 };
@@ -33,7 +34,13 @@ pub fn disagreements(workspace: &Workspace, sources: &[Source]) -> Result<Vec<St
         let record = match committed.read(std::slice::from_ref(source)) {
             Ok(mut records) => records.remove(&source.binary),
             Err(error) => {
-                check.say(&path, &error.to_string(), "write it again with `cargo xtask notebooks`");
+                let what = match error {
+                    ResultsError::CommittedNonsense { error, .. } => {
+                        format!("it holds no results of an experiment, or not the whole ({error})")
+                    }
+                    error => error.to_string(),
+                };
+                check.say(&path, &what, "take it from git again, or remove it");
                 continue;
             }
         };

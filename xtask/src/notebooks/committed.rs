@@ -95,9 +95,12 @@ impl Committed {
 
     fn read_one(&self, source: &Source) -> Result<Record, ResultsError> {
         let path = self.path(source);
-        let read = fs::read_to_string(&path)
-            .and_then(|text| serde_json::from_str(&text).map_err(Into::into));
-        read.map_err(|error| ResultsError::Unreadable { path, error })
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) => return Err(ResultsError::Unreadable { path, error }),
+        };
+        serde_json::from_slice(&text)
+            .map_err(|error| ResultsError::CommittedNonsense { path, error })
     }
 
     /// The names of the experiments of which there are results.

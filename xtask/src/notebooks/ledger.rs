@@ -39,7 +39,7 @@ pub enum LedgerError {
         error: io::Error,
     },
     /// It holds something else.
-    #[error("{path} is no list of claims: {error}")]
+    #[error("{path} is no list of claims: {}", error.to_string().trim_end())]
     Malformed {
         /// Where.
         path: PathBuf,

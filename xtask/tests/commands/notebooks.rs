@@ -275,6 +275,19 @@ fn an_older_run_does_not_replace_newer_results() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_written_over() {
+    let workspace = Workspace::with_two();
+    workspace.run(&["notebooks"]).expect_code(0);
+    fs::write(workspace.path(PAGE), b"\xff\xfe prose in another encoding").unwrap();
+    let ran = workspace.run(&["notebooks"]).expect_code(1);
+    ran.says(&format!("{PAGE}: stream did not contain valid UTF-8"));
+    assert!(fs::read(workspace.path(PAGE)).unwrap().starts_with(b"\xff\xfe prose"));
+    workspace.write(PAGE, "# 01 · drop-context\n");
+    workspace.write("docs/results/01_drop_context.json", "{");
+    workspace.run(&["notebooks"]).expect_code(1).says("take it from git again, or remove it");
+}
+
+#[test]
 fn without_results_there_is_nothing_to_write_from() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
@@ -333,7 +346,11 @@ const DISAGREEMENTS: &[Disagreement] = &[
         |it| it.edit(RESULTS, "\"always aborted\"", "\"always clean\""),
         &[PAGE, SNAPSHOT],
     ),
-    ("a result of nothing", |it| it.write(RESULTS, "{}"), &[RESULTS, "cannot read"]),
+    (
+        "a result of nothing",
+        |it| it.write(RESULTS, "{}"),
+        &[RESULTS, "it holds no results of an experiment"],
+    ),
     (
         "the result of another",
         |it| {
