@@ -130,7 +130,17 @@ impl Notebook<'_> {
         for result in &results.experiments {
             let title = format!("{} {}", result.id, result.name);
             let source = self.sources.iter().find(|source| source.title() == title);
-            let source = source.ok_or_else(|| NotebookError::Unknown(title.clone()))?;
+            let source = match source {
+                Some(source) => source,
+                // The last run was before the experiment was taken away.
+                None if options.results.is_none() => {
+                    output::note(&format!(
+                        "{title} is in the results of the last run, and no more"
+                    ));
+                    continue;
+                }
+                None => return Err(NotebookError::Unknown(title).into()),
+            };
             if result.interrupted {
                 return Err(NotebookError::Interrupted(title).into());
             }

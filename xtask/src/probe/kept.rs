@@ -8,6 +8,7 @@ use std::{
 };
 
 use lab::{capture::Captured, sandbox::Ended};
+use thiserror::Error;
 
 use super::trial::{Trial, Way};
 use crate::{failure::Failure, output, workspace::Workspace};
@@ -28,6 +29,13 @@ pub struct Kept {
     is_broken: bool,
 }
 
+/// Why nothing can be kept.
+#[derive(Debug, Error)]
+enum KeptError {
+    #[error("cannot make the folder {}: {error}; --keep names another", folder.display())]
+    NoFolder { folder: PathBuf, error: io::Error },
+}
+
 /// The folder that a probe keeps things in: the one that was asked for, if it is new, or else one
 /// of its own.
 pub fn folder(asked: Option<&Path>, workspace: &Workspace) -> Result<PathBuf, Failure> {
@@ -43,9 +51,13 @@ pub fn folder(asked: Option<&Path>, workspace: &Workspace) -> Result<PathBuf, Fa
     if asked.is_some() && folder.symlink_metadata().is_ok() {
         return Err(Failure::Usage(format!("{shown} is there already: name a folder that is not")));
     }
-    fs::create_dir_all(&folder)
-        .map_err(|error| Failure::Usage(format!("cannot make the folder {shown}: {error}")))?;
-    Ok(folder)
+    match fs::create_dir_all(&folder) {
+        Ok(()) => Ok(folder),
+        Err(error) if asked.is_some() => {
+            Err(Failure::Usage(format!("cannot make the folder {shown}: {error}")))
+        }
+        Err(error) => Err(KeptError::NoFolder { folder, error }.into()),
+    }
 }
 
 impl Kept {

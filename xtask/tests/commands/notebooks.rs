@@ -275,6 +275,25 @@ fn an_older_run_does_not_replace_newer_results() {
 }
 
 #[test]
+fn an_experiment_that_was_taken_away_is_taken_out_of_the_contents() {
+    let workspace = Workspace::with_two();
+    workspace.run(&["notebooks"]).expect_code(0);
+    for file in [
+        "experiments/src/bin/03_sleep_duration.rs",
+        "experiments/snapshots/03_sleep_duration.snap",
+        "docs/src/03-sleep-duration.md",
+        "docs/results/03_sleep_duration.json",
+    ] {
+        fs::remove_file(workspace.path(file)).unwrap();
+    }
+    let ran = workspace.run(&["notebooks"]).expect_code(0);
+    ran.says("03 sleep-duration is in the results of the last run, and no more");
+    assert!(!workspace.read("docs/src/SUMMARY.md").contains("sleep-duration"));
+    let of_the_run = ["notebooks", "--results", "target/experiments/results.json"];
+    workspace.run(&of_the_run).expect_code(1).says("03 sleep-duration in the results is not among");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_written_over() {
     let workspace = Workspace::with_two();
     workspace.run(&["notebooks"]).expect_code(0);

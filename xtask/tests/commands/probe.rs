@@ -237,6 +237,16 @@ fn what_cannot_be_run_is_a_mistake_in_usage() {
 }
 
 #[test]
+fn a_target_that_cannot_be_written_is_no_mistake_of_the_user() {
+    let workspace = Workspace::empty();
+    workspace.write("target", "a file");
+    let ran = workspace.run(&["probe", "--trials", "1", "true"]).expect_code(1);
+    ran.says("cannot make the folder").says("--keep names another");
+    let kept = ["probe", "--trials", "1", "--keep", "kept", "true"];
+    workspace.run(&kept).expect_code(0).says("None of 1 trial failed");
+}
+
+#[test]
 fn a_program_that_the_system_cannot_start_is_named() {
     use std::os::unix::fs::PermissionsExt as _;
     let workspace = Workspace::empty();
