@@ -112,8 +112,7 @@ impl Report {
             text += &instabilities(tally);
         }
         text += &wrapped(&self.conclusion(), width);
-        let _ = writeln!(
-            text,
+        let summary = format!(
             "{}{} in {}, {}, {} busy beside them; seed {}",
             if self.interrupted { "Interrupted. " } else { "" },
             plural(self.runs() as usize, "run"),
@@ -122,7 +121,7 @@ impl Report {
             plural(self.load as usize, "thread"),
             self.seed
         );
-        text
+        text + &wrapped(&summary, width)
     }
 
     fn table(&self, width: u16, ruled: bool) -> Table {
@@ -152,6 +151,13 @@ impl Report {
         }
         // Each is as good as the one that ran least.
         let least = self.tallies.iter().map(|tally| tally.runs).min().unwrap_or(0);
+        if least == 0 {
+            let none = self.tallies.iter().filter(|tally| tally.runs == 0).count();
+            return format!(
+                "Nothing was unstable, as far as it ran; {none} of {} did not run once to the end.",
+                self.tallies.len()
+            );
+        }
         format!(
             "Nothing was unstable. That is not never: what differs in up to {} of its runs would get \
              through {} without showing it at least once in twenty times.",

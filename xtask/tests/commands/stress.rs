@@ -183,6 +183,7 @@ fn an_interrupted_stress_prints_what_is_known_and_leaves_nothing_running() {
     let process = started(&experiments, "pid");
     interrupt(stress)
         .says("Interrupted. 1 run in 0 rounds and a part of the next, ")
+        .says("Nothing was unstable, as far as it ran; 1 of 2 did not run once to the end.")
         .says("01 drop-context");
     wait_for("the end of the experiment", || test_kill_process(process).err());
 
