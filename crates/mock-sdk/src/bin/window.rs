@@ -37,12 +37,19 @@ const STUCK: i32 = 99;
 
 const MESSAGES: usize = 20;
 const WORKERS: usize = 2;
+const USAGE: &str = "usage: window SCENARIO DIRECTORY HOMESERVER";
+const ABOUT: &str = "A program with a window that is closed. The tests in \
+                     crates/mock-sdk/tests/app/exit.rs run it, and name the scenarios.";
 const ROOM: &str = "!a:example.org";
 
 fn main() -> Done {
     let arguments: Vec<_> = env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "-h" || argument == "--help") {
+        println!("{USAGE}\n\n{ABOUT}");
+        return Ok(());
+    }
     let [scenario, directory, homeserver] = &*arguments else {
-        eprintln!("usage: window SCENARIO DIRECTORY HOMESERVER");
+        eprintln!("{USAGE}");
         process::exit(2);
     };
     thread::spawn(|| {
