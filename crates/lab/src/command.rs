@@ -125,9 +125,9 @@ pub(crate) fn run(experiment: &Experiment) -> ExitCode {
     };
     match execute(experiment, &arguments) {
         Ok(code) => code,
-        // A reader who has seen enough and closed the pipe (`| head`) is no reason to fail.
+        // A reader who has seen enough and closed the pipe (`| head`) knows why the run has ended.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
+            ExitCode::FAILURE
         }
         Err(failure) => {
             let code = if matches!(failure, Failure::Usage(_)) { 2 } else { 1 };

@@ -258,8 +258,20 @@ fn a_reader_that_goes_away_ends_the_run() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("{\"event\":\"trial\""), "{line}");
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "the run was cut short");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "and the reader knows why");
     run.assert_nothing_is_left();
+}
+
+#[test]
+fn one_trial_alone_is_told_in_json_as_well() {
+    let chosen = ["--only", "well-behaved", "--trial", "2", "--seed", "7", "--format", "json"];
+    let output = Run::new().output(&chosen);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["variant"], &told["trial"]), (&"well-behaved".into(), &2.into()));
+    assert_eq!(told["outcome"], "clean");
+    assert!(told["observations"].is_object(), "{told:#}");
 }
 
 #[test]
