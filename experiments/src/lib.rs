@@ -5,6 +5,8 @@
 
 pub mod faults;
 pub mod killed;
+#[cfg(doctest)]
+mod pages;
 pub mod pattern;
 pub mod probe;
 pub mod python;

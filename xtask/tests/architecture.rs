@@ -123,6 +123,24 @@ fn every_package_is_held_to_the_lints_of_the_workspace() {
     }
 }
 
+/// Listings that are included from files are compiled there.
+#[test]
+fn every_listing_of_the_book_is_compiled() {
+    let compiled = fs::read_to_string(root().join("experiments/src/pages.rs")).unwrap();
+    let mut listings = 0;
+    for entry in fs::read_dir(root().join("docs/src")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let here = fs::read_to_string(&path).unwrap().lines().filter(|it| *it == "```rust").count();
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert!(here == 0 || compiled.contains(&format!("\"{name}\"")), "{name} is not compiled");
+        listings += here;
+    }
+    assert!(listings > 0);
+}
+
 #[test]
 fn a_module_is_a_file_of_its_name() {
     fn look(folder: &Path) {

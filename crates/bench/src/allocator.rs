@@ -1,6 +1,6 @@
 //! Counts what is allocated, while it is asked to, and keeps what the system would take back.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "an allocator has no other way")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -37,7 +37,10 @@ impl Outcome {
 }
 
 /// A shutdown ended.
-#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(unused_variables))]
+#[cfg_attr(
+    not(any(feature = "tracing", feature = "metrics")),
+    allow(unused_variables, reason = "nobody is told")
+)]
 pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     #[cfg(feature = "tracing")]
     if outcome == Outcome::Graceful {
@@ -59,7 +62,7 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
 }
 
 /// The last owner went away without a shutdown, and what it owned is dropped.
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nobody is told"))]
 pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_>, at_work: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
@@ -71,7 +74,7 @@ pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_
 }
 
 /// The last owner of a session went away, and nobody knows of it that it has closed.
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nobody is told"))]
 pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(

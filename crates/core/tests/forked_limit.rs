@@ -1,5 +1,5 @@
 //! A limit in a forked child, which has none of the threads that keep its parent's.
-#![cfg(unix)]
+#![cfg(all(unix, not(loom)))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{

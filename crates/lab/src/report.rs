@@ -76,8 +76,8 @@ impl Reporter {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
             return Err(io::Error::other("not a pipe"));
         }
-        // The types differ from system to system; only equality matters.
-        #[allow(clippy::unnecessary_cast)]
+        // Only equality matters.
+        #[allow(clippy::unnecessary_cast, reason = "the types differ from system to system")]
         let (device, inode) = (stat.st_dev as u64, stat.st_ino as u64);
         Ok(Self { pipe, device, inode })
     }
@@ -85,7 +85,7 @@ impl Reporter {
     /// Whether the descriptor is still the pipe. A trial may have closed it, and opened a file that
     /// got the same number: nothing of ours belongs into that.
     fn is_still_the_pipe(&self) -> bool {
-        #[allow(clippy::unnecessary_cast)]
+        #[allow(clippy::unnecessary_cast, reason = "as above")]
         fstat(&self.pipe)
             .is_ok_and(|stat| (stat.st_dev as u64, stat.st_ino as u64) == (self.device, self.inode))
     }

@@ -464,8 +464,8 @@ fn memory() -> Option<PathBuf> {
 fn is_in_memory(place: &Path) -> bool {
     /// `TMPFS_MAGIC` of statfs(2).
     const TMPFS: i64 = 0x0102_1994;
-    // The type differs from system to system; the number fits in all.
-    #[allow(clippy::unnecessary_cast)]
+    // The number fits in all of them.
+    #[allow(clippy::unnecessary_cast, reason = "the type differs from system to system")]
     rustix::fs::statfs(place).is_ok_and(|stat| stat.f_type as i64 == TMPFS)
 }
 

@@ -69,7 +69,7 @@ pub mod ui;
 use action::{Action, Mode};
 use files::{FilesError, SessionFiles, StoredSession};
 use globals::{Global, Globals};
-use held::{Holding, NotHeld, Plainly};
+use held::{Held, Holding, NotHeld, Plainly};
 use requests::WorkerState;
 use ui::{EventLoop, Ui, UiGone};
 
@@ -226,8 +226,7 @@ impl App {
                 return Err(error.into());
             }
         };
-        let begun = self.remember(&session, stores).and_then(|()| self.begin(client.clone()));
-        if let Err(error) = begun {
+        if let Err(error) = self.remember(&session, stores).and_then(|()| self.begin(&client)) {
             // Where this fails too, a token is left that nobody uses, or a user's id that stands for
             // nobody: the next start finds out.
             let _ = client.matrix_auth().logout().await;
@@ -252,7 +251,7 @@ impl App {
         };
         let client = self.client(&stores).await?;
         let restored = client.matrix_auth().restore(session).await.map_err(AppError::from);
-        if let Err(error) = restored.and_then(|()| self.begin(client.clone())) {
+        if let Err(error) = restored.and_then(|()| self.begin(&client)) {
             client.close().await?;
             return Err(error);
         }
@@ -266,7 +265,8 @@ impl App {
         }
     }
 
-    async fn client(&self, stores: &str) -> Result<Client, AppError> {
+    /// A client, held from the first moment: a login that is given up drops it wherever that happens.
+    async fn client(&self, stores: &str) -> Result<Held<Client>, AppError> {
         let AppConfig { homeserver, generation, connections_per_store, request_limit, .. } =
             &self.shared.config;
         let client = Client::builder(homeserver, &self.files().stores_path(stores))
@@ -274,8 +274,15 @@ impl App {
             .connections_per_store(*connections_per_store)
             .request_limit(*request_limit)
             .background_tasks(self.shared.config.background_tasks)
-            .build();
-        Ok(client.await?)
+            .build()
+            .await?;
+        match self.shared.config.holding.client(client.clone()) {
+            Ok(held) => Ok(held),
+            Err(error) => {
+                client.close().await?;
+                Err(error.into())
+            }
+        }
     }
 
     fn remember(&self, session: &Session, stores: String) -> Result<(), AppError> {
@@ -284,17 +291,16 @@ impl App {
         Ok(self.files().set_latest_user_id(&session.user)?)
     }
 
-    fn begin(&self, client: Client) -> Result<(), AppError> {
+    fn begin(&self, client: &Held<Client>) -> Result<(), AppError> {
         let user = client.session().map(|session| session.user).ok_or(AppError::NotLoggedIn)?;
         let AppConfig { long_poll, holding, .. } = &self.shared.config;
-        let service = SyncService::with_long_poll(client.clone(), *long_poll);
+        let service = SyncService::with_long_poll(Client::clone(client), *long_poll);
         service.start()?;
         let service = holding.sync_service(service)?;
-        let client = holding.client(client)?;
         // What is left of a session before this one is let go here, in a runtime's context.
         drop(self.globals().all_joined_rooms.take());
         drop(self.globals().sync_service.replace(Some(service)));
-        drop(self.globals().client.replace(Some(client)));
+        drop(self.globals().client.replace(Some(client.clone())));
         // Where nobody is looking, nobody has to be shown.
         let _ = self.ui().post(Action::LoggedIn { user });
         Ok(())

@@ -36,7 +36,7 @@ impl Outcome {
 }
 
 /// A run of the driver ended, as this message tells a person.
-#[cfg_attr(not(any(feature = "tracing", feature = "metrics")), allow(unused_variables))]
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "only an event has words"))]
 pub(crate) fn logout(outcome: Outcome, elapsed: Duration, message: &str) {
     #[cfg(feature = "tracing")]
     {

@@ -13,8 +13,8 @@
 //! the store was open, no log left, and no committed row lost.
 //!
 //! Some variants run beside them as they are, `uncured/…`: a hazard of each kind, so that a zero means
-//! something, and the control of the first. And in the end two that are the kit's own: owners that a session does not see, with and
-//! without the means that it has against them.
+//! something, and the control of the first. And in the end those that are the kit's own: owners that a
+//! session does not see, with and without the means that it has against them.
 
 #[expect(dead_code, reason = "what is an experiment of its own has a main of its own")]
 #[path = "01_drop_context.rs"]
@@ -89,8 +89,8 @@ use sundown::{
 };
 use tokio::runtime::Handle;
 
-/// How often each cure is tried, unless told otherwise: besides the times in the experiment that it is
-/// from.
+/// How often each cure is tried here, unless told otherwise. The experiment that it is from tries it,
+/// too.
 const TRIALS: u32 = 5;
 
 /// Time enough for a session to ask its evidence, and no more.

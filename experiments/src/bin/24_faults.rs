@@ -24,7 +24,7 @@
 //!   that acknowledges before it commits, and one that does not write down its intent to log out.
 //!
 //! The hazards of `killed` are races with a signal. Each has 45 trials: a run that misses one is a
-//! one-in-a-million event even if only one trial in four shows it.
+//! one-in-a-million event even if only three trials in ten show it.
 
 use std::{
     error::Error,

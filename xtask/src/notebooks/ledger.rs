@@ -187,26 +187,29 @@ impl Ledger {
         text
     }
 
-    /// How many claims there are, and what became of them.
+    /// How many claims there are, and what became of them: first those on which all experiments agree.
     fn summary(&self, records: &BTreeMap<String, Record>) -> String {
-        let all: Vec<_> = self.claims().map(|claim| verdicts(&claim.id, records)).collect();
-        let so = |of: Verdict| {
-            all.iter().filter(|them| !them.is_empty() && them.values().all(|it| *it == of)).count()
-        };
-        let differ = all.iter().filter(|them| differ(them)).count();
-        let untested = all.iter().filter(|them| them.is_empty()).count();
-        let mut parts = Vec::new();
-        for verdict in [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive] {
-            parts.push((so(verdict), verdict.to_string()));
+        let mut counts = BTreeMap::new();
+        for claim in self.claims() {
+            let found = verdicts(&claim.id, records);
+            let kinds: Vec<_> = [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive]
+                .into_iter()
+                .enumerate()
+                .filter(|(_, kind)| found.values().any(|verdict| verdict == kind))
+                .collect();
+            let places: Vec<_> = kinds.iter().map(|(place, _)| *place).collect();
+            let kinds: Vec<_> = kinds.iter().map(|(_, kind)| kind.to_string()).collect();
+            let kind = match kinds.as_slice() {
+                [] => "without a result".to_owned(),
+                [all_say] => all_say.clone(),
+                they_say => format!("{} by another", they_say.join(" by one experiment and ")),
+            };
+            counts.entry((places.is_empty(), places.len(), places)).or_insert((0, kind)).0 += 1;
         }
-        parts.push((differ, "supported by one experiment and refuted by another".to_owned()));
-        parts.push((untested, "without a result".to_owned()));
-        let parts: Vec<_> = parts
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        format!("{}: {}.\n\n", plural(all.len(), "claim"), parts.join(", "))
+        let all: usize = counts.values().map(|(count, _)| count).sum();
+        let parts: Vec<_> =
+            counts.values().map(|(count, kind)| format!("{count} {kind}")).collect();
+        format!("{}: {}.\n\n", plural(all, "claim"), parts.join(", "))
     }
 }
 
@@ -242,11 +245,6 @@ fn verdicts(id: &str, records: &BTreeMap<String, Record>) -> Verdicts {
         Some((record.experiment.id.clone(), claim.verdict))
     };
     records.values().filter_map(of).collect()
-}
-
-/// Whether experiments say different things.
-fn differ(verdicts: &Verdicts) -> bool {
-    verdicts.values().any(|verdict| Some(verdict) != verdicts.values().next())
 }
 
 /// `07 supported, 32 refuted`.

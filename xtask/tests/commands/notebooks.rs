@@ -126,6 +126,20 @@ fn a_ledger_shows_where_experiments_disagree_and_no_reason_for_other_verdicts() 
 }
 
 #[test]
+fn a_ledger_does_not_call_refuted_what_one_experiment_left_open() {
+    let workspace = complete();
+    let mut other = waiting();
+    let claim = drop_context().claims.remove(0);
+    other.claims.push(ClaimResult { verdict: Verdict::Inconclusive, ..claim });
+    workspace.experiment(&other);
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    workspace.run(&["notebooks"]).expect_code(0);
+    let ledger = workspace.read(LEDGER);
+    let summary = "1 claim: 1 refuted by one experiment and inconclusive by another.";
+    assert!(ledger.contains(summary), "{ledger}");
+}
+
+#[test]
 fn pictures_are_drawn_from_results_and_figures() {
     let workspace = complete();
     let page = workspace.read("docs/src/03-sleep-duration.md");

@@ -132,9 +132,7 @@ fn a_login_that_is_given_up_half_way_does_not_keep_the_next_one_from_it() {
         soon("the request", given_up);
         setting.log_in(&running);
         assert!(running.log_out().unwrap().warnings.is_empty());
-        // The client of the login that was given up was dropped with its runtime, which closes
-        // connections side by side: a log may be left (experiment 12).
-        setting.no_file_is_open();
+        setting.nothing_is_left();
         running.end();
     }
 }

@@ -1,107 +1,17 @@
 //! What a logout tells the outside: an event and a count, each behind its feature.
 #![cfg(all(feature = "metrics", feature = "tracing"))]
 
-use std::{
-    fmt::Write as _,
-    mem,
-    sync::{Arc, Mutex},
-};
+#[path = "../../../core/tests/observed/log.rs"]
+mod log;
 
 use futures::{FutureExt as _, executor::block_on};
-use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-    SharedString, Unit,
-};
 use state_machine::transition::Effect;
-use tracing::{
-    Event, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 
 use crate::script::{Answer, App, driver};
 
-/// What was observed, in order, one line each.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn push(&self, line: String) {
-        self.0.lock().unwrap().push(line);
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("state_machine")
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Fields(String);
-        impl Visit for Fields {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                if field.name() != "elapsed" {
-                    let _ = write!(self.0, " {}={value:?}", field.name());
-                }
-            }
-        }
-        let mut fields = Fields(event.metadata().level().to_string());
-        event.record(&mut fields);
-        self.push(fields.0);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-/// A counter or a histogram that writes what it is told.
-struct Writes(Log, String);
-
-impl CounterFn for Writes {
-    fn increment(&self, value: u64) {
-        self.0.push(format!("{} +{value}", self.1));
-    }
-    fn absolute(&self, value: u64) {
-        self.0.push(format!("{} ={value}", self.1));
-    }
-}
-
-impl HistogramFn for Writes {
-    fn record(&self, value: f64) {
-        assert!(value >= 0.0);
-        self.0.push(format!("{} recorded", self.1));
-    }
-}
-
-impl Recorder for Log {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(Arc::new(Writes(self.clone(), named(key))))
-    }
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        panic!("there is no gauge {key}")
-    }
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(Arc::new(Writes(self.clone(), named(key))))
-    }
-}
-
-fn named(key: &Key) -> String {
-    let labels: Vec<_> =
-        key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-    format!("{}{{{}}}", key.name(), labels.join(","))
-}
-
 /// What some code lets the outside know of the logouts in it.
 fn observed(code: impl FnOnce()) -> Vec<String> {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || metrics::with_local_recorder(&log, code));
-    mem::take(&mut *log.0.lock().unwrap())
+    log::observed("state_machine", code)
 }
 
 /// The lines of one run.

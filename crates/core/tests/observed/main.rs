@@ -2,113 +2,19 @@
 #![cfg(all(not(loom), feature = "metrics", feature = "tracing"))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fmt::Write as _,
-    future::pending,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod log;
 
-use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-    SharedString, Unit,
-};
+use std::{future::pending, time::Duration};
+
 use sundown::{
     evidence::Unconfirmed, group::TaskGroup, runtime::RuntimeOwner, session::Session,
     task::BackgroundTask,
 };
 use tokio::runtime::Builder;
-use tracing::{
-    Event, Subscriber,
-    field::{Field, Visit},
-    span,
-};
-
-/// What was observed, in order, one line each.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn push(&self, line: String) {
-        self.0.lock().unwrap().push(line);
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("sundown")
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Fields(String);
-        impl Visit for Fields {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                if field.name() != "elapsed" {
-                    let _ = write!(self.0, " {}={value:?}", field.name());
-                }
-            }
-        }
-        let mut fields = Fields(event.metadata().level().to_string());
-        event.record(&mut fields);
-        self.push(fields.0);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-/// A counter or a histogram that writes what it is told.
-struct Writes(Log, String);
-
-impl CounterFn for Writes {
-    fn increment(&self, value: u64) {
-        self.0.push(format!("{} +{value}", self.1));
-    }
-    fn absolute(&self, value: u64) {
-        self.0.push(format!("{} ={value}", self.1));
-    }
-}
-
-impl HistogramFn for Writes {
-    fn record(&self, value: f64) {
-        assert!(value >= 0.0);
-        self.0.push(format!("{} recorded", self.1));
-    }
-}
-
-impl Recorder for Log {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(Arc::new(Writes(self.clone(), named(key))))
-    }
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        panic!("there is no gauge {key}")
-    }
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(Arc::new(Writes(self.clone(), named(key))))
-    }
-}
-
-fn named(key: &Key) -> String {
-    let labels: Vec<_> =
-        key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-    format!("{}{{{}}}", key.name(), labels.join(","))
-}
 
 /// What a piece of code on a runtime of one thread lets the outside know.
 fn observed(code: impl AsyncFnOnce()) -> Vec<String> {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
-        metrics::with_local_recorder(&log, || {
-            Builder::new_current_thread().build().unwrap().block_on(code());
-        });
-    });
-    std::mem::take(&mut *log.0.lock().unwrap())
+    log::observed("sundown", || Builder::new_current_thread().build().unwrap().block_on(code()))
 }
 
 const PLENTY: Duration = Duration::from_secs(60);
@@ -159,7 +65,7 @@ fn what_is_dropped_without_a_shutdown_is_named() {
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert!(line.starts_with("WARN message=dropped without a shutdown: aborting;"), "{line}");
     assert!(line.contains(r#"component="forgotten""#), "{line}");
-    assert!(line.contains("tests/observed.rs"), "{line}");
+    assert!(line.contains("observed/main.rs"), "{line}");
 }
 
 #[test]
@@ -191,7 +97,7 @@ fn the_shutdown_of_a_runtime_is_an_event_and_a_count_and_a_dropped_one_is_named(
     assert_eq!(seconds, "sundown_shutdown_seconds{component=matrix} recorded");
     assert!(dropped.starts_with("WARN message=dropped without a shutdown"), "{dropped}");
     assert!(dropped.contains(r#"component="forgotten""#), "{dropped}");
-    assert!(dropped.contains("at_work=1") && dropped.contains("tests/observed.rs"), "{dropped}");
+    assert!(dropped.contains("at_work=1") && dropped.contains("observed/main.rs"), "{dropped}");
 }
 
 #[test]
@@ -242,5 +148,5 @@ fn a_session_that_is_dropped_unclosed_is_named() {
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert!(line.starts_with("WARN message=dropped without being closed"), "{line}");
     assert!(line.contains(r#"component="forgotten""#) && line.contains("values=1"), "{line}");
-    assert!(line.contains("tests/observed.rs"), "{line}");
+    assert!(line.contains("observed/main.rs"), "{line}");
 }

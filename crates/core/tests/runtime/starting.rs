@@ -1,0 +1,126 @@
+//! Runtimes that start, start again, and cannot; and the cell that starts one when it is needed.
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use futures::executor;
+use sundown::{
+    runtime::{Ended, RuntimeCell, RuntimeOwner, StartError, State},
+    shutdown::GracefulShutdown as _,
+};
+
+use crate::{PLENTY, both_flavours, no_thread_is_left};
+
+#[test]
+fn a_restart_is_a_new_generation_and_the_old_one_stays_ended() {
+    both_flavours("again", |builder| {
+        let owner = builder.start().unwrap();
+        for generation in 1..=4 {
+            let handle = owner.current().unwrap();
+            assert_eq!(handle.generation(), generation);
+            assert_eq!(owner.block_on(async { generation }), Ok(generation));
+            assert!(matches!(owner.restart(), Err(StartError::NotEnded { .. })), "it runs");
+            owner.shutdown(PLENTY).unwrap();
+            owner.clone().restart().unwrap();
+            assert!(
+                matches!(handle.block_on(async {}), Err(Ended::ShutDown { generation: of, .. }) if of == generation)
+            );
+            assert!(handle.handle().is_err());
+        }
+        assert_eq!(owner.stats().generation, 5);
+        owner.shutdown(PLENTY).unwrap();
+    });
+}
+
+#[test]
+fn of_many_who_restart_one_does() {
+    both_flavours("race", |builder| {
+        let owner = builder.start().unwrap();
+        owner.shutdown(PLENTY).unwrap();
+        let barrier = Barrier::new(8);
+        let restarted = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    restarted.fetch_add(owner.restart().is_ok().into(), Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!((restarted.into_inner(), owner.stats().generation), (1, 2));
+        owner.shutdown(PLENTY).unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    both_flavours("cannot", |builder| {
+        let no_stack = usize::MAX / 4;
+        let error = builder.clone().stack_size(no_stack).start().unwrap_err();
+        let text = error.to_string();
+        match &error {
+            StartError::NoThread { .. } => assert!(text.contains("cannot-c"), "{text}"),
+            StartError::NoRuntime { .. } => assert!(text.contains("worker thread"), "{text}"),
+            _ => panic!("{text}"),
+        }
+        let error = builder.clone().blocking_threads(0).start().unwrap_err();
+        assert!(matches!(error, StartError::NoSuchNumber { .. }), "{error}");
+    });
+    let error = RuntimeOwner::builder("none").workers(0).start().unwrap_err();
+    assert!(error.to_string().contains("0 workers"), "{error}");
+    let odd = RuntimeOwner::builder("a name\0with a zero byte").workers(1).start().unwrap();
+    odd.shutdown(PLENTY).unwrap();
+}
+
+#[test]
+fn a_cell_starts_once_ends_and_starts_again_when_told() {
+    static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").workers(1));
+    assert_eq!(CELL.stats().state, State::NotStarted);
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                barrier.wait();
+                assert_eq!(CELL.get().unwrap().generation(), 1);
+            });
+        }
+    });
+    let old = CELL.get().unwrap();
+    assert_eq!(old.block_on(async { 1 }), Ok(1));
+    CELL.shutdown(PLENTY).unwrap();
+    assert!(matches!(CELL.get(), Err(StartError::Ended(_))), "not by itself");
+    CELL.restart().unwrap();
+    assert_eq!(CELL.get().unwrap().generation(), 2);
+    assert!(old.handle().is_err());
+    executor::block_on(CELL.shutdown_async(None)).unwrap();
+    executor::block_on(CELL.shutdown_within(PLENTY)).unwrap();
+    no_thread_is_left("cell");
+}
+
+#[test]
+fn a_cell_that_is_shut_down_before_it_starts_does_not_start_by_itself() {
+    static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("early"));
+    assert_eq!(CELL.shutdown(PLENTY).unwrap().aborted, 0);
+    assert!(matches!(CELL.get(), Err(StartError::Ended(Ended::ShutDown { .. }))));
+    CELL.restart().unwrap();
+    assert_eq!(CELL.get().unwrap().generation(), 1);
+    CELL.shutdown(PLENTY).unwrap();
+}
+
+#[test]
+fn a_cell_whose_runtime_cannot_be_built_tries_again() {
+    static ROOM: AtomicBool = AtomicBool::new(false);
+    static CELL: RuntimeCell = RuntimeCell::new(|| {
+        let builder = RuntimeOwner::builder("retry").current_thread();
+        if ROOM.load(Ordering::SeqCst) { builder } else { builder.stack_size(usize::MAX / 4) }
+    });
+    assert!(matches!(CELL.get(), Err(StartError::NoThread { .. })));
+    ROOM.store(true, Ordering::SeqCst);
+    assert_eq!(CELL.get().unwrap().block_on(async { 1 }), Ok(1));
+    CELL.shutdown(PLENTY).unwrap();
+}

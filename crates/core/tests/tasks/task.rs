@@ -1,0 +1,253 @@
+//! One task: how it ends, what comes back, and who may ask.
+
+use std::{
+    pin::pin,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt as _;
+use sundown::{shutdown::ShutdownError, task::BackgroundTask};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
+};
+
+use crate::{PLENTY, SHORT, both_flavours, deaf, told, until_yielding};
+
+#[test]
+fn a_task_ends_gracefully_and_its_result_is_kept() {
+    both_flavours(async || {
+        let task = BackgroundTask::spawn("worker", |stop| async move {
+            stop.await;
+            42
+        })
+        .unwrap();
+        assert_eq!(task.take_result(), None, "it has not ended");
+        let report = task.shutdown().await.unwrap();
+        assert_eq!((report.component.as_str(), report.aborted), ("worker", 0));
+        assert!(task.has_ended());
+        assert_eq!(task.finish(PLENTY).await, Ok(Some(42)));
+    });
+}
+
+#[test]
+fn when_shutdown_returns_the_future_of_the_task_has_been_dropped() {
+    both_flavours(async || {
+        let (owned, dropped) = told();
+        let task = BackgroundTask::spawn("worker", |stop| async move {
+            let _owned = owned;
+            stop.await;
+        })
+        .unwrap();
+        task.shutdown().await.unwrap();
+        assert!(dropped.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn every_caller_waits_for_the_real_end() {
+    both_flavours(async || {
+        let (let_go, is_let_go) = oneshot::channel::<()>();
+        let task = BackgroundTask::spawn("worker", |stop| async move {
+            stop.await;
+            let _ = is_let_go.await;
+        })
+        .unwrap();
+        let clone = task.clone();
+        let (mut first, mut second) = (pin!(task.shutdown()), pin!(clone.shutdown()));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none(), "the second caller waits as well");
+        let_go.send(()).unwrap();
+        first.await.unwrap();
+        second.await.unwrap();
+        assert!(task.has_ended());
+    });
+}
+
+#[test]
+fn a_dropped_shutdown_future_still_ends_the_task() {
+    both_flavours(async || {
+        let (owned, dropped) = told();
+        let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        assert!(task.shutdown().now_or_never().is_none());
+        // The first caller has given up. The second does not take the first one's word for it.
+        let _ = task.shutdown_within(SHORT).await;
+        assert_eq!(task.shutdown().await.unwrap().aborted, 1, "asked, and then aborted");
+        assert!(dropped.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn the_last_handle_aborts_a_deaf_task_after_a_dropped_shutdown() {
+    both_flavours(async || {
+        let (owned, dropped) = told();
+        let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        assert!(task.shutdown().now_or_never().is_none());
+        let clone = task.clone();
+        drop(task);
+        tokio::task::yield_now().await;
+        assert!(!dropped.load(Ordering::SeqCst), "a handle is left");
+        drop(clone);
+        until_yielding(|| dropped.load(Ordering::SeqCst)).await;
+    });
+}
+
+#[test]
+fn a_panic_of_the_task_comes_back_as_an_error() {
+    both_flavours(async || {
+        let task = BackgroundTask::<()>::spawn("worker", |_| async { panic!("out of luck") });
+        let error = task.unwrap().shutdown_within(PLENTY).await.unwrap_err();
+        let ShutdownError::Panicked { component, panicked } = &error else { panic!("{error}") };
+        assert_eq!((component.as_str(), panicked[0].message.as_str()), ("worker", "out of luck"));
+        assert!(panicked[0].spawned_at.file().ends_with("task.rs"));
+    });
+}
+
+#[test]
+fn a_cleanup_runs_after_the_end_and_its_panic_is_an_error() {
+    both_flavours(async || {
+        let (owned, dropped) = told();
+        let task = BackgroundTask::spawn("worker", |stop| async move {
+            let _owned = owned;
+            stop.await;
+        })
+        .unwrap();
+        let cleaned = AtomicBool::new(false);
+        let cleanup = async { cleaned.store(dropped.load(Ordering::SeqCst), Ordering::SeqCst) };
+        task.shutdown_with(PLENTY, cleanup).await.unwrap();
+        assert!(cleaned.load(Ordering::SeqCst), "the task had ended when the cleanup ran");
+
+        let error = task.shutdown_with(PLENTY, async { panic!("not clean") }).await.unwrap_err();
+        assert!(error.to_string().contains("cleanup of worker"), "{error}");
+        assert!(error.to_string().contains("not clean"), "{error}");
+    });
+}
+
+#[test]
+fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
+    both_flavours(async || {
+        let (handle, is_handle) = oneshot::channel::<BackgroundTask<_>>();
+        let task = BackgroundTask::spawn("worker", |_| async move {
+            is_handle.await.unwrap().shutdown().await.map(drop)
+        })
+        .unwrap();
+        handle.send(task.clone()).unwrap();
+        let result = task.finish(PLENTY).await.unwrap().unwrap();
+        assert!(matches!(result, Err(ShutdownError::FromInside { .. })), "{result:?}");
+    });
+}
+
+#[test]
+fn shutdown_after_the_runtime_is_gone_answers() {
+    let runtime = Runtime::new().unwrap();
+    let (owned, _) = told();
+    let task = BackgroundTask::spawn_on(runtime.handle(), "worker", |stop| deaf(stop, owned));
+    drop(runtime);
+    let report = futures::executor::block_on(task.shutdown()).unwrap();
+    assert_eq!(report.aborted, 1, "the runtime dropped it");
+}
+
+#[test]
+fn a_task_spawned_on_a_runtime_that_is_gone_has_ended() {
+    let runtime = Runtime::new().unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let task = BackgroundTask::spawn_on(&handle, "late", |_| async {});
+    assert_eq!(futures::executor::block_on(task.shutdown()).unwrap().aborted, 1);
+}
+
+/// The runtime of the task is blocked, and has no timer that could go off. The limit holds.
+#[test]
+fn a_task_that_does_not_yield_is_named_at_the_limit() {
+    let flavours = [Builder::new_current_thread(), Builder::new_multi_thread()];
+    for mut flavour in flavours {
+        let (let_go, is_let_go) = mpsc::channel::<()>();
+        let (started, has_started) = mpsc::channel();
+        let (task, is_task) = mpsc::channel();
+        let runtime = thread::spawn(move || {
+            let runtime = flavour.worker_threads(1).build().unwrap();
+            runtime.block_on(async move {
+                let stuck = BackgroundTask::spawn("stuck", |_| async move {
+                    started.send(()).unwrap();
+                    let _ = is_let_go.recv();
+                });
+                let stuck = stuck.unwrap();
+                task.send(stuck.clone()).unwrap();
+                // The runtime stays until it has started, and on until it has ended.
+                until_yielding(|| stuck.has_ended()).await;
+            });
+        });
+        let task: BackgroundTask<()> = is_task.recv().unwrap();
+        has_started.recv().unwrap();
+        let limit = Duration::from_millis(100);
+        let began = Instant::now();
+        let error = futures::executor::block_on(task.shutdown_within(limit)).unwrap_err();
+        assert!(began.elapsed() >= limit && began.elapsed() < PLENTY);
+        let ShutdownError::TimedOut { still_running, .. } = error else { panic!("{error}") };
+        assert_eq!(still_running[0].name, "stuck");
+        assert!(still_running[0].spawned_at.file().ends_with("task.rs"));
+        drop(let_go);
+        runtime.join().unwrap();
+    }
+}
+
+#[test]
+fn a_limit_of_zero_asks_and_aborts_at_once() {
+    both_flavours(async || {
+        let (owned, dropped) = told();
+        let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        let _ = task.shutdown_within(Duration::ZERO).await;
+        task.shutdown().await.unwrap();
+        assert!(dropped.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn ten_thousand_callers_all_get_their_answer() {
+    both_flavours(async || {
+        let task = BackgroundTask::spawn("worker", |stop| stop).unwrap();
+        let callers: Vec<_> = (0..10_000)
+            .map(|_| {
+                let task = task.clone();
+                tokio::spawn(async move { task.shutdown_within(PLENTY).await })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_task_is_told_without_being_waited_for() {
+    both_flavours(async || {
+        let listener = BackgroundTask::spawn("listener", |stop| stop).unwrap();
+        listener.stop();
+        until_yielding(|| listener.has_ended()).await;
+        let (owned, dropped) = told();
+        let deaf = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
+        deaf.abort();
+        until_yielding(|| deaf.has_ended()).await;
+        assert!(dropped.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn a_task_that_touches_its_manager_while_it_ends_does_not_deadlock() {
+    both_flavours(async || {
+        let (handle, is_handle) = oneshot::channel::<BackgroundTask<bool>>();
+        let task = BackgroundTask::spawn("worker", |stop| async move {
+            let manager = is_handle.await.unwrap();
+            stop.await;
+            manager.has_ended()
+        })
+        .unwrap();
+        handle.send(task.clone()).unwrap();
+        assert_eq!(task.finish(PLENTY).await, Ok(Some(false)));
+    });
+}
