@@ -8,6 +8,7 @@ pub(crate) use loom::thread_local;
 #[cfg(shuttle)]
 pub(crate) use shuttle::thread_local;
 
+// ANCHOR: switch
 #[cfg(all(loom, not(shuttle)))]
 pub(crate) use loom::sync::{
     Arc, Condvar, Mutex, MutexGuard,
@@ -23,6 +24,7 @@ pub(crate) use std::sync::{
     Arc, Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
+// ANCHOR_END: switch
 
 use std::sync::PoisonError;
 

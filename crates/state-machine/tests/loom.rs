@@ -11,8 +11,10 @@
     reason = "a model fails by panicking"
 )]
 
+// ANCHOR: explore
 #[path = "../../core/tests/loom/explore.rs"]
 mod explore;
+// ANCHOR_END: explore
 
 use std::future::pending;
 
