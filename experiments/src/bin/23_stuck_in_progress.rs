@@ -53,6 +53,9 @@ use mock_sdk::{
 use state_machine::{config::LogoutConfig, driver::Driver, transition::State};
 use tokio::runtime::Runtime;
 
+/// How long a sync is waited for that, as a rule, does not come.
+const A_SECOND: Duration = Duration::from_secs(1);
+
 /// How long a sync service may take to stop that does not.
 const BRIEF: Duration = Duration::from_millis(100);
 
@@ -280,7 +283,7 @@ fn shown(
     };
     let ended = log_out(&shown);
     trial.check("it fails where a step does", ended.is_err() == (failing != Failing::Nothing));
-    judge(trial, &setting.server, &token, shown.in_progress.get());
+    judge(trial, &setting.server, &token, shown.in_progress.get(), A_SECOND);
     drop(shown);
     // In some runtime's context, as far as there is anything left.
     experiments::runtime()?.block_on(setting.end())
@@ -319,11 +322,11 @@ fn lock_the_writing_sync(
 }
 
 /// Looks at what is left.
-fn judge(trial: &Trial<'_>, server: &Homeserver, token: &str, in_progress: bool) {
+fn judge(trial: &Trial<'_>, server: &Homeserver, token: &str, in_progress: bool, limit: Duration) {
     trial.record("in_progress", in_progress);
     trial.check("the mark is gone", !in_progress);
     if server.is_alive(token) {
-        let syncing = syncs(server);
+        let syncing = syncs(server, limit);
         trial.record("syncing", syncing);
         trial.check("who is logged in syncs", syncing);
     }
@@ -360,7 +363,7 @@ fn kit(trial: &Trial<'_>, failing: Failing) -> TrialResult {
     let finished = ended.as_ref().is_ok_and(|report| report.warnings.is_empty());
     trial.check("it says what failed", !finished);
     trial.record("ended", ended.map_or_else(|error| error.to_string(), |_| "completed".to_owned()));
-    judge(trial, &app.server, &app.token, driver.is_under_way());
+    judge(trial, &app.server, &app.token, driver.is_under_way(), PLENTY);
     let after = matches!(failing, Failing::Tabs | Failing::AppState | Failing::Runtime);
     trial.check("it ended where the step is", committed == after);
     drop(driver);
