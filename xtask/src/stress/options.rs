@@ -13,9 +13,9 @@ const USUAL: Duration = Duration::from_mins(1);
 ///
 /// Experiments and tests are built once, and then run one after another, round by round, each time
 /// with another seed, until the time is up and each has run at least once, or for so many rounds as
-/// `--rounds` says. Busy threads compete with them. Of an experiment it counts as unstable if it finds anything but what its snapshot says;
-/// of tests if one fails, or they do not end in time. Each instability is printed as it happens, and
-/// again in the end with the command that reruns it.
+/// `--rounds` says. Busy threads compete with them. Of an experiment it counts as unstable if it finds
+/// anything but what its snapshot says; of tests if one fails, or they do not end in time. Each
+/// instability is printed as it happens, and again in the end with the command that reruns it.
 ///
 /// What changes with the seed: of an experiment all that its trials draw by lot; of tests how many
 /// run at a time, and what proptest tries. Tests in documentation are not run, nor those that need a
