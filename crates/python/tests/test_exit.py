@@ -346,7 +346,10 @@ def test_exit_handlers_that_a_callable_runs_do_not_wait_for_it(run):
 
 
 def test_ctrl_c_at_exit_ends_the_wait():
+    # What a shell runs in the background ignores the signal, and so do the processes that it starts.
     source = BEGIN + """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sundown.set_exit_timeout(None)
 runtime = sundown.Runtime("stuck")
 runtime.spawn(time.sleep, 3600)
