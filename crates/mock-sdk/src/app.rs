@@ -214,7 +214,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`AppError`]. Where the login cannot be remembered, or the client not be held, it is undone.
+    /// [`AppError`]. Where the login cannot be remembered, or what came of it not be held, it is undone;
+    /// for a client that cannot be held none is asked for.
     pub async fn log_in(&self, user: &str, password: &str) -> Result<String, AppError> {
         self.not_logged_in()?;
         let stores = self.files().new_stores()?;

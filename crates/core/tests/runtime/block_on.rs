@@ -23,6 +23,7 @@ fn block_on_borrows_and_polls_on_this_thread() {
         let (local, here) = (Rc::new(Cell::new(0)), thread::current().id());
         let borrowed = &local;
         let answer = owner.block_on(async {
+            // Waits for nothing else: that there is a clock is what is tried.
             tokio::time::sleep(Duration::from_millis(1)).await;
             tokio::spawn(async {}).await.unwrap();
             borrowed.set(borrowed.get() + 1);

@@ -144,6 +144,7 @@ fn a_thread_that_panicked_is_told_to_every_caller() {
     {
         let handle = owner.handle().unwrap();
         let _context = handle.enter();
+        // Never awaited: a timer is how a waker comes to be called on the runtime's own thread.
         let mut sleep = Box::pin(tokio::time::sleep(Duration::from_millis(1)));
         let waker = Waker::from(Arc::new(Panics));
         assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());

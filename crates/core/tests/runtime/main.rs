@@ -7,18 +7,17 @@ mod callers;
 mod drops;
 mod ending;
 mod starting;
+#[path = "../tasks/told.rs"]
+mod told;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use sundown::runtime::{RuntimeBuilder, RuntimeOwner};
+use told::told;
 
 /// Far longer than anything here takes, on a machine that may be busy.
 const PLENTY: Duration = Duration::from_secs(60);
@@ -31,20 +30,6 @@ const SHORT: Duration = Duration::from_millis(20);
 fn both_flavours(name: &str, test: impl Fn(RuntimeBuilder)) {
     test(RuntimeOwner::builder(format!("{name}-c")).current_thread());
     test(RuntimeOwner::builder(format!("{name}-m")).workers(2));
-}
-
-/// Sets a flag when it is dropped: what a task owns tells of its end.
-struct Told(Arc<AtomicBool>);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-fn told() -> (Told, Arc<AtomicBool>) {
-    let flag = Arc::new(AtomicBool::new(false));
-    (Told(Arc::clone(&flag)), flag)
 }
 
 fn until(what: &str, holds: impl Fn() -> bool) {

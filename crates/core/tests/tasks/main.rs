@@ -6,18 +6,16 @@ mod both;
 mod group;
 mod signal;
 mod task;
+mod told;
 
 use std::{
     future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use sundown::stop::Stop;
 use tokio::runtime::Builder;
+use told::{Told, told};
 
 /// Far longer than anything here takes, on a machine that may be busy.
 const PLENTY: Duration = Duration::from_secs(60);
@@ -30,20 +28,6 @@ fn both_flavours(test: impl AsyncFn()) {
     Builder::new_current_thread().build().unwrap().block_on(test());
     // The test itself runs on the calling thread, and what it spawns on the workers.
     Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(test());
-}
-
-/// Sets a flag when it is dropped: what a task owns tells of its end.
-struct Told(Arc<AtomicBool>);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-fn told() -> (Told, Arc<AtomicBool>) {
-    let flag = Arc::new(AtomicBool::new(false));
-    (Told(Arc::clone(&flag)), flag)
 }
 
 /// A task that does not listen to its signal, and owns something.
