@@ -57,7 +57,7 @@ pub const SUBJECTS: [(&str, Close); 6] = [
         // The session is the app's and as old as the store; ending it is what is measured.
         let (session, guard) = warm.session.ok_or("no session")?;
         drop(guard);
-        session.close_blocking(LIMIT)?;
+        let _ = session.close_blocking(LIMIT)?;
         Ok(Closed::Confirmed)
     }),
     ("sundown-teardown", |warm| {
