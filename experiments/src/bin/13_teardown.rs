@@ -192,9 +192,11 @@ fn evidence_is_against(session: &Session) -> bool {
     let began = Instant::now();
     loop {
         match session.close_blocking(TOO_SHORT) {
-            Err(CloseError {
-                kind: CloseErrorKind::Unconfirmed(Unconfirmed::Against(_)), ..
-            }) => return true,
+            Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. })
+                if matches!(*why, Unconfirmed::Against(_)) =>
+            {
+                return true;
+            }
             Err(_) if began.elapsed() < LIMIT => {}
             _ => return false,
         }

@@ -116,7 +116,7 @@ impl<'a> Closing<'a> {
         let mut pause = PAUSE;
         while let Err(why) = ask(check).await {
             if let Unconfirmed::Unavailable(_) = why {
-                return Err(self.error(CloseErrorKind::Unconfirmed(why)));
+                return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
             }
             self.step = Step::Evidence(why);
             within(pause, pending::<()>()).await;
@@ -184,7 +184,7 @@ impl<'a> Closing<'a> {
                 let error = ShutdownError::new(component, self.elapsed(), kind);
                 self.runtime(error.with_running(Vec::new(), alive))
             }
-            Step::Evidence(why) => self.error(CloseErrorKind::Unconfirmed(why.clone())),
+            Step::Evidence(why) => self.error(CloseErrorKind::Unconfirmed(Box::new(why.clone()))),
         }
     }
 

@@ -136,7 +136,7 @@ pub enum CloseErrorKind {
     /// By all that the session sees everything has ended, and the evidence does not confirm it: this
     /// is what the check answered last. As a rule a clone was taken out of a handle. A destructor
     /// that [panicked](CloseError::panicked) may have left something, too.
-    Unconfirmed(Unconfirmed),
+    Unconfirmed(Box<Unconfirmed>),
     /// Everything has ended, and destructors [panicked](CloseError::panicked) on the way.
     Panicked,
     /// A destructor of the session asked for it, or something that one started, or a task of the

@@ -47,7 +47,7 @@ fn unconfirmed(
 ) -> Unconfirmed {
     let session = Session::builder("test").evidence(check).start().unwrap();
     let why = |result| match result {
-        Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. }) => why,
+        Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. }) => *why,
         other => panic!("{other:?}"),
     };
     let blocking = why(session.close_blocking(limit));
