@@ -38,12 +38,12 @@ use std::{
     time::Duration,
 };
 
-use experiments::runtime;
+use experiments::{Scene, control, cure, hazard, runtime};
 use fork::{Fork, WEXITSTATUS, WIFEXITED};
 use lab::{
     Experiment,
-    Outcome::{Clean, Hung, Panicked},
-    Trial, TrialResult, always, control, cure, hazard,
+    Outcome::{Hung, Panicked},
+    Trial, TrialResult,
 };
 use sundown::{
     runtime::{Ended, RuntimeCell, RuntimeHandle, RuntimeOwner, StartError, State},
@@ -60,15 +60,15 @@ const PLENTY: Duration = Duration::from_secs(8);
 const CHILDREN: usize = 20;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What becomes of a runtime's owner in a forked child?")
         .hypothesis(
-            "Its threads are not there. To join one panics, to wait for what they do hangs, and so \
-             does to take a lock that one of them held. The kit's owner answers at once, whatever is \
-             asked of it, waits for nothing, and the parent notices nothing.",
+            "Its threads are not there. To join one panics, to wait for what they do hangs, and \
+             so does to take a lock that one of them held. The kit's owner answers at once, \
+             whatever is asked of it, waits for nothing, and the parent notices nothing.",
         )
-        .variant(
-            hazard("join/child-joins", always(Panicked), |trial| {
+        .variants([
+            hazard("join/child-joins", Panicked, |trial| {
                 let thread = thread::spawn(thread::park);
                 in_a_child(trial, move || {
                     let _ = thread.join();
@@ -76,9 +76,7 @@ fn main() -> ExitCode {
                 })
             })
             .about("the child joins a thread of the parent"),
-        )
-        .variant(
-            hazard("tokio/child-drops", always(Hung), |trial| {
+            hazard("tokio/child-drops", Hung, |trial| {
                 let runtime = runtime()?;
                 in_a_child(trial, move || {
                     drop(runtime);
@@ -88,40 +86,26 @@ fn main() -> ExitCode {
             .about("the child drops a Runtime")
             .deadline(DEADLINE)
             .trials(5),
-        )
-        .variant(
-            control("tokio/parent-drops", always(Clean), |trial| {
+            control("tokio/parent-drops", |trial| {
                 let runtime = runtime()?;
                 in_a_child(trial, || true)?;
                 drop(runtime);
                 Ok(())
             })
             .about("the child leaves at once, and the parent drops its Runtime"),
-        )
-        .variant(
-            hazard("lock/child-takes", always(Hung), |trial| child_takes(trial, true))
+            hazard("lock/child-takes", Hung, |trial| child_takes(trial, true))
                 .about("the child takes a lock that another thread holds")
                 .deadline(DEADLINE)
                 .trials(5),
-        )
-        .variant(
-            control("lock/child-takes-free", always(Clean), |trial| child_takes(trial, false))
+            control("lock/child-takes-free", |trial| child_takes(trial, false))
                 .about("the child takes a lock that nobody holds"),
-        )
-        .variant(
-            cure("kit/everything", always(Clean), kit_everything)
+            cure("kit/everything", kit_everything)
                 .about("RuntimeOwner and RuntimeCell; the child does everything with them"),
-        )
-        .variant(
-            cure("kit/busy", always(Clean), kit_busy)
+            cure("kit/busy", kit_busy)
                 .about("the same, twenty times, while other threads of the parent do too"),
-        )
-        .variant(
-            cure("kit/in-a-task", always(Clean), kit_in_a_task)
+            cure("kit/in-a-task", kit_in_a_task)
                 .about("the same, the fork being made by a task of the runtime"),
-        )
-        .variant(
-            cure("kit/its-own", always(Clean), |trial| {
+            cure("kit/its-own", |trial| {
                 let owner = RuntimeOwner::builder("parent").workers(2).start()?;
                 in_a_child(trial, || {
                     let own = RuntimeOwner::builder("child").workers(2).start();
@@ -133,7 +117,7 @@ fn main() -> ExitCode {
                 Ok(())
             })
             .about("the child starts a RuntimeOwner of its own"),
-        )
+        ])
         .run()
 }
 
@@ -247,14 +231,14 @@ fn the_parent_noticed_nothing(trial: &Trial<'_>, owner: &RuntimeOwner) -> TrialR
     Ok(())
 }
 
-fn kit_everything(trial: &Trial<'_>) -> TrialResult {
+fn kit_everything(trial: &Scene<'_>) -> TrialResult {
     let (owner, handle) = used("parent")?;
     let inherited = owner.clone();
     in_a_child(trial, || everything(inherited, handle))?;
     the_parent_noticed_nothing(trial, &owner)
 }
 
-fn kit_busy(trial: &Trial<'_>) -> TrialResult {
+fn kit_busy(trial: &Scene<'_>) -> TrialResult {
     let (owner, _) = used("parent")?;
     let (enough, mut went_well) = (AtomicBool::new(false), 0);
     let again = || !enough.load(Ordering::Relaxed);
@@ -291,7 +275,7 @@ fn kit_busy(trial: &Trial<'_>) -> TrialResult {
     the_parent_noticed_nothing(trial, &owner)
 }
 
-fn kit_in_a_task(trial: &Trial<'_>) -> TrialResult {
+fn kit_in_a_task(trial: &Scene<'_>) -> TrialResult {
     for builder in [
         RuntimeOwner::builder("workers").workers(2),
         RuntimeOwner::builder("alone").current_thread(),
