@@ -30,7 +30,6 @@
 use std::{
     error::Error,
     process::ExitCode,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -47,7 +46,7 @@ use mock_sdk::{
     app::{
         App,
         action::Action,
-        held::{InSession, Plainly},
+        held::Holding,
     },
     store::Generation,
 };
@@ -205,8 +204,8 @@ fn log_out_and_in(
         config.frame = way.frame;
         config.background_tasks = way.tasks;
         config.holding = match session {
-            Some(session) => Arc::new(InSession::of(session)),
-            None => Arc::new(Plainly),
+            Some(session) => Holding::guarded_by(session),
+            None => Holding::Plain,
         };
     })?;
     let runtime = runtime()?;
