@@ -168,7 +168,7 @@ impl Homeserver {
     pub fn go_down(&self) {
         let (confirm, mut confirmed) = oneshot::channel();
         let _ = self.commands.send(Command::GoDown(confirm));
-        let _ = confirmed.wait_timeout(Duration::MAX);
+        let _ = confirmed.wait_blocking(Duration::MAX);
     }
 
     /// Comes back on the same port. If it is up, nothing happens.
@@ -179,7 +179,7 @@ impl Homeserver {
     pub fn come_back(&self) -> io::Result<()> {
         let (confirm, mut confirmed) = oneshot::channel();
         let _ = self.commands.send(Command::ComeBack(confirm));
-        confirmed.wait_timeout(Duration::MAX).map_err(io::Error::other)?
+        confirmed.wait_blocking(Duration::MAX).map_err(io::Error::other)?
     }
 
     /// Ends the server: closes every connection, and waits for its thread.

@@ -19,7 +19,7 @@ use leak_strategy::{
     token::ExitToken,
 };
 use state_machine::config::RuntimePolicy;
-use sundown::teardown::teardown;
+use sundown::teardown::teardown_blocking;
 use tokio::runtime::Builder;
 
 use super::{managed::ManagedApp, requests::WorkerState, ui::EventLoop};
@@ -124,13 +124,13 @@ impl ManagedApp {
         }
         let left = exit.limit().saturating_sub(began.elapsed());
         // The error as text: it holds the handles.
-        teardown((client, rooms), left).map(drop).map_err(|error| error.to_string().into())
+        teardown_blocking((client, rooms), left).map(drop).map_err(|error| error.to_string().into())
     }
 
     fn end_session_runtime(&self, exit: &ExitToken) -> TeardownResult {
         let Some(login) = self.login() else { return Ok(()) };
         let limit = exit.limit();
-        wait("the login's runtime", limit, login.runtime.shutdown_async(limit))??;
+        let _ = wait("the login's runtime", limit, login.runtime.shutdown(limit))??;
         Ok(())
     }
 }

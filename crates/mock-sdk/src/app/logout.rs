@@ -53,14 +53,14 @@ impl Session for ManagedApp {
         let mut worker = self.app.worker();
         let worker_ended = worker.wait_for(|state| *state != WorkerState::Running);
         drop(within(limit / FOR_WORKER, worker_ended).await);
-        let runtime = login.runtime.shutdown_async(left() / FOR_RUNTIME).await;
+        let runtime = login.runtime.shutdown(left() / FOR_RUNTIME).await;
         let client = self.app.globals().client.take();
         if login.session.values() > usize::from(client.is_some()) {
             within(left() / 2, self.clean_app_state()).await;
         }
         drop(client);
-        login.session.close(left()).await?;
-        runtime?;
+        let _ = login.session.close(left()).await?;
+        let _ = runtime?;
         Ok(())
     }
 }
@@ -188,7 +188,7 @@ impl Runtime for ManagedApp {
             None => (self.policy == RuntimePolicy::Restart).then(|| self.runtime.clone()),
         };
         let ended = match runtime {
-            Some(runtime) => runtime.shutdown_async(limit).await.map(drop),
+            Some(runtime) => runtime.shutdown(limit).await.map(drop),
             None => Ok(()),
         };
         self.forget_login();

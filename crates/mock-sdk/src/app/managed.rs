@@ -23,7 +23,7 @@ use state_machine::{
 use sundown::{
     evidence::no_open_files,
     flag::Flag,
-    runtime::{Ended, RuntimeOwner},
+    runtime::{RuntimeError, RuntimeOwner},
     session::{NotStarted, Session},
 };
 
@@ -53,7 +53,7 @@ pub enum ManagedError {
     NoRuntime(#[from] sundown::runtime::StartError),
     /// The runtime went down meanwhile.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] RuntimeError),
     /// The runtime of the login was shut down before the login was complete.
     #[error("the runtime was shut down during the login; log in again when there is one")]
     Interrupted,
@@ -103,7 +103,7 @@ pub enum ManagedError {
 ///     ManagedApp::log_out(&driver).await?;
 ///     Ok::<_, Box<dyn std::error::Error>>(())
 /// })?;
-/// managed.runtime().shutdown(None)?;
+/// managed.runtime().shutdown_blocking(None)?;
 /// managed.app().ui().post(Action::Quit)?;
 /// ui.join()?;
 /// # Ok(()) }
@@ -308,7 +308,7 @@ impl ManagedApp {
         self.app.expect_worker_end();
         drop(self.app.globals().request_sender.take());
         if self.policy == RuntimePolicy::Keep {
-            let _ = login.runtime.shutdown_async(ABANDON).await;
+            let _ = login.runtime.shutdown(ABANDON).await;
         }
         let _ = login.session.close(ABANDON).await;
         self.forget_login();
@@ -321,7 +321,7 @@ pub(super) async fn run_on<T: Send + 'static>(
     runtime: &RuntimeOwner,
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
-) -> Result<Option<T>, Ended> {
+) -> Result<Option<T>, RuntimeError> {
     let (_wanted, mut dropped) = tokio::sync::oneshot::channel::<()>();
     let done = runtime.spawn(name, |_stop| async move {
         tokio::select! {

@@ -184,7 +184,7 @@ impl Plain {
 
     pub fn end(self) {
         let Self { setting, runtime, app, ui } = self;
-        let _ = app.ui().clean_app_state().wait_timeout(PLENTY);
+        let _ = app.ui().clean_app_state().wait_blocking(PLENTY);
         if let Some(client) = app.globals().client.take() {
             runtime.block_on(soon("the end of the client", client.close())).unwrap();
         }
@@ -216,6 +216,6 @@ impl Managed {
     pub fn end(self) {
         self.app.app().ui().post(Action::Quit).unwrap();
         self.ui.join().unwrap();
-        self.app.runtime().shutdown(PLENTY).unwrap();
+        let _ = self.app.runtime().shutdown_blocking(PLENTY).unwrap();
     }
 }

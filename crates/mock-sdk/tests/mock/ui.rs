@@ -47,11 +47,11 @@ fn a_confirmation_means_that_it_is_done() {
     app.ui().post(Action::SetMode(Mode::Mobile)).unwrap();
     open(app, OTHER_ROOM);
     let look = || app.ui().screen().borrow().clone();
-    app.ui().close_all_tabs().wait_timeout(PLENTY).unwrap();
+    app.ui().close_all_tabs().wait_blocking(PLENTY).unwrap();
     // Drawn in the same frame, and confirmed before that.
     let shown = screen(app, |screen| screen.tabs.is_empty());
     assert_eq!((shown.room.as_deref(), shown.cached_rooms), (Some(OTHER_ROOM), 2));
-    app.ui().clean_app_state().wait_timeout(PLENTY).unwrap();
+    app.ui().clean_app_state().wait_blocking(PLENTY).unwrap();
     screen(app, |screen| screen.room.is_none());
     assert_eq!(look().cached_rooms, 0);
     plain.end();
@@ -77,7 +77,7 @@ fn every_fault_of_the_interface_does_what_it_says() {
             UiFault::Abandoned => (PLENTY, Err(Abandoned.into())),
             _ => (SHORT, Err(WaitError::TimedOut { limit: SHORT })),
         };
-        assert_eq!(confirmed.wait_timeout(limit), expected, "{fault:?}");
+        assert_eq!(confirmed.wait_blocking(limit), expected, "{fault:?}");
         let tabs = ui.screen().borrow().tabs.len();
         if matches!(fault, UiFault::Never | UiFault::Abandoned | UiFault::AfterGiveUp) {
             assert_eq!(tabs, 1, "{fault:?}");
@@ -89,7 +89,7 @@ fn every_fault_of_the_interface_does_what_it_says() {
             screen(&plain.app, |screen| screen.tabs.is_empty());
         }
         // The fault was for one action.
-        ui.clean_app_state().wait_timeout(PLENTY).unwrap();
+        ui.clean_app_state().wait_blocking(PLENTY).unwrap();
         screen(&plain.app, |screen| screen.tabs.is_empty() && screen.cached_rooms == 0);
         plain.end();
     }
@@ -107,14 +107,14 @@ fn what_is_never_confirmed_is_abandoned_when_the_interface_ends() {
         ui.fail_next(Confirmed::CloseAllTabs, UiFault::Late(SHORT));
         ui.fail_next(Confirmed::CleanAppState, UiFault::Never);
         let user = thread::spawn(move || {
-            ui.close_all_tabs().wait_timeout(PLENTY).unwrap();
+            ui.close_all_tabs().wait_blocking(PLENTY).unwrap();
             let mut confirmed = ui.clean_app_state();
             ui.post(Action::Quit).unwrap();
-            assert_eq!(confirmed.wait_timeout(PLENTY), Err(Abandoned.into()));
+            assert_eq!(confirmed.wait_blocking(PLENTY), Err(Abandoned.into()));
             while ui.post(Action::LogoutSuccess) != Err(UiGone) {
                 thread::yield_now();
             }
-            assert_eq!(ui.close_all_tabs().wait_timeout(PLENTY), Err(Abandoned.into()));
+            assert_eq!(ui.close_all_tabs().wait_blocking(PLENTY), Err(Abandoned.into()));
         });
         // On any thread.
         event_loop.run();
