@@ -42,9 +42,15 @@ use state_machine::{
     driver::Driver,
     error::{LogoutError, RecoverableError},
     progress::LogoutReport,
+    transition::State,
 };
 
 fn main() -> ExitCode {
+    let undone_or_out = || {
+        every("server/token-invalidated").is(Clean)
+            & every("server/refuses-once").is(Clean)
+            & every("user/cancels").is(Clean)
+    };
     Experiment::new(file!())
         .question("How does a logout end when something goes wrong in the middle of it?")
         .hypothesis(
@@ -59,12 +65,12 @@ fn main() -> ExitCode {
             control("worker/fails", worker).about("the worker fails"),
             cure("worker/announced", worker)
                 .about("the request channel is closed, which was announced"),
-            cure(killed::IN_THE_LOGOUT, |scene| killed(scene))
+            cure(killed::IN_THE_LOGOUT, killed)
                 .about("the process is killed at a random moment of the logout"),
-            hazard(killed::WITHOUT_INTENT, seen(Failed).allowing([Clean]), |scene| killed(scene))
+            hazard(killed::WITHOUT_INTENT, seen(Failed).allowing([Clean]), killed)
                 .about("the same, and the intent to log out is not on disk")
                 .trials(45),
-            hazard(killed::UNCOMMITTED, seen(Failed).allowing([Clean]), |scene| killed(scene))
+            hazard(killed::UNCOMMITTED, seen(Failed).allowing([Clean]), killed)
                 .about("the same, and rows are acknowledged before their commit")
                 .trials(45),
         ])
@@ -75,16 +81,8 @@ fn main() -> ExitCode {
             "An invalidated token counts as logged out; before the point of no return everything can \
              be undone.",
         )
-        .supported_if(
-            every("server/token-invalidated").is(Clean)
-                & every("server/refuses-once").is(Clean)
-                & every("user/cancels").is(Clean),
-        )
-        .refuted_if(
-            !every("server/token-invalidated").is(Clean)
-                | !every("server/refuses-once").is(Clean)
-                | !every("user/cancels").is(Clean),
-        )
+        .supported_if(undone_or_out())
+        .refuted_if(!undone_or_out())
         .claim(
             "B7",
             "Closing the request channel ends the worker, and the monitor reports it as unexpected.",
@@ -108,10 +106,10 @@ fn at_every_moment(fault: Disturbance) -> Variant {
 }
 
 fn crossed(scene: &Scene<'_>, fault: &Disturbance) -> TrialResult {
-    for (moment, (name, _)) in (1..).zip(MOMENTS) {
+    for (moment, (name, state)) in (1..).zip(MOMENTS) {
         let directory = scene.directory().join(name);
         fs::create_dir_all(&directory)?;
-        let found = one_logout(scene, fault, moment, &directory)?;
+        let found = one_logout(scene, fault, (moment, name, state), &directory)?;
         scene.record(name, found.as_str());
         let declared = fault.ends.iter().find(|(up_to, _)| moment <= *up_to);
         let (_, expected) = declared.ok_or("a cell without an end")?;
@@ -124,10 +122,9 @@ fn crossed(scene: &Scene<'_>, fault: &Disturbance) -> TrialResult {
 fn one_logout(
     scene: &Scene<'_>,
     fault: &Disturbance,
-    moment: Moment,
+    (moment, name, state): (Moment, &str, State),
     directory: &Path,
 ) -> Result<String, Box<dyn Error>> {
-    let (name, state) = MOMENTS[moment - 1];
     let locker = (fault.name == "storage/store-locked")
         .then(|| Locker::start(scene, directory))
         .transpose()?;

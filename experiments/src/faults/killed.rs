@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::executor::block_on;
-use lab::{Trial, TrialResult};
+use lab::TrialResult;
 use mock_sdk::{
     app::managed::ManagedApp,
     homeserver::{Endpoint, Fault},
@@ -19,6 +19,7 @@ use mock_sdk::{
 use state_machine::{config::RuntimePolicy, driver::Driver, transition::State};
 
 use crate::{
+    Scene,
     killed::{Writer, acknowledge, compare},
     setting::{PASSWORD, ROOMS, USER, config, homeserver, next_start},
     steps::Steps,
@@ -51,14 +52,14 @@ const FIRST_PART_MICROS: u64 = 60_000;
 /// # Errors
 ///
 /// If the process cannot be run, or its store cannot be read.
-pub fn killed(trial: &Trial<'_>) -> TrialResult {
+pub fn killed(scene: &Scene<'_>) -> TrialResult {
     let server = homeserver()?;
     server.fail_always(Endpoint::Logout, Fault::delay(ANSWER).done_at_once());
-    let healthy = trial.variant() == IN_THE_LOGOUT;
+    let healthy = scene.variant() == IN_THE_LOGOUT;
     let until = if healthy { LOGOUT_MICROS } else { FIRST_PART_MICROS };
-    let moment = Duration::from_micros(trial.random().u64(0..until));
-    let mut part = trial.part(PART)?;
-    let mut process = Writer::start(part.args([&server.url(), trial.variant()]))?;
+    let moment = Duration::from_micros(scene.random().u64(0..until));
+    let mut part = scene.part(PART)?;
+    let mut process = Writer::start(part.args([&server.url(), scene.variant()]))?;
     // From the process: by the time this runs, the server may have forgotten the token.
     let token = process.lines.next().ok_or("it has not logged in")??;
     let mut said = Vec::new();
@@ -69,12 +70,12 @@ pub fn killed(trial: &Trial<'_>) -> TrialResult {
         }
         said.push(line);
     }
-    said.extend(process.kill_after(moment, trial)?);
-    trial.record("had_ended", said.iter().any(|line| line == LOGGED_OUT));
+    said.extend(process.kill_after(moment, scene)?);
+    scene.record("had_ended", said.iter().any(|line| line == LOGGED_OUT));
     said.retain(|line| line != LOGGED_OUT);
 
-    compare(trial, &said, &stored(trial.directory())?);
-    trial.record("next_start", next_start(trial, &server, &token, trial.directory())?);
+    compare(scene, &said, &stored(scene.directory())?);
+    scene.record("next_start", next_start(scene, &server, &token, scene.directory())?);
     Ok(())
 }
 
