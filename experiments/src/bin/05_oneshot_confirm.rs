@@ -162,7 +162,7 @@ fn guarded(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
     move |scene| {
         let session = Session::new("matrix")?;
         log_out_and_in(scene, scene.generation, way, Some(&session))?;
-        session.close_blocking(PLENTY)?;
+        let _ = session.close_blocking(PLENTY)?;
         let files_open = open_files(scene.directory())?.len();
         scene.record("files_open", files_open);
         scene.check("no file is open any more", files_open == 0);
@@ -202,7 +202,7 @@ fn log_out_and_in(
         std::thread::yield_now();
     }
     if way.wait == Wait::ConfirmedLate {
-        setting.app.ui().clean_app_state().wait_timeout(PLENTY)?;
+        setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
     }
 
     let next = experiments::runtime()?;

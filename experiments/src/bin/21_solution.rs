@@ -95,7 +95,7 @@ fn cycles(scene: &Scene<'_>, policy: RuntimePolicy) -> TrialResult {
             trial.record("cycles", cycle);
         }
         logouts.push(log_out(&user, &managed)?);
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         judge(trial, logouts);
         Ok(())
     })

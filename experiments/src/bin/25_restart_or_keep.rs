@@ -131,7 +131,7 @@ fn managed(scene: &Scene<'_>, policy: RuntimePolicy) -> TrialResult {
         soon("the next login", managed.log_in(USER, PASSWORD))??;
         trial.record("next_login", began.elapsed());
         soon("the logout", ManagedApp::log_out(&driver))??;
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         Ok(())
     })
 }

@@ -19,7 +19,7 @@ use experiments::{
 use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use mock_sdk::store::{Generation, Store};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use sundown::{session::Session, teardown::teardown};
+use sundown::{session::Session, teardown::teardown_blocking};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -138,12 +138,12 @@ fn log_out(way: &str, runtime: Runtime, client: Store) -> TrialResult {
             let _context = runtime.enter();
             drop(client);
         }
-        "kit/teardown" => drop(teardown(client, LIMIT)?),
+        "kit/teardown" => drop(teardown_blocking(client, LIMIT)?),
         "kit/session" => {
             let session = Session::new("matrix")?;
             // The last handle is dropped without a context.
             drop(session.guard(client)?);
-            session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(LIMIT)?;
         }
         _ => return Err("which way to log out?".into()),
     }

@@ -29,7 +29,7 @@ use leak_strategy::{
 };
 use mock_sdk::store::{Generation, Store, rusqlite::Connection};
 use rustix::process::{Pid, Signal, kill_process};
-use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown};
+use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown_blocking};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -240,7 +240,7 @@ fn leave_by_hand(arguments: &[String]) -> TrialResult {
     }
     let App { runtime, client, sync_service, sender, worker } = start(!is_healthy(variant))?;
     let end = |task: BackgroundTask<()>| -> TrialResult {
-        Builder::new_current_thread().build()?.block_on(task.shutdown())?;
+        let _ = Builder::new_current_thread().build()?.block_on(task.shutdown())?;
         Ok(())
     };
     let context = runtime.handle().clone();
