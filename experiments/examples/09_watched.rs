@@ -20,17 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{CONNECTIONS, generation_named};
+use experiments::{
+    CONNECTIONS, generation_named,
+    query::{QUERY, TOO_SHORT, UNTIL_RELEASED, query},
+};
 use lab::interrupt::{self, Interrupt};
 use mock_sdk::store::Store;
 use sundown::{evidence::open_files, flag::Flag};
 use tokio::runtime::Runtime;
-
-#[expect(dead_code, reason = "what the experiment has besides")]
-#[path = "../src/bin/09_shutdown_methods.rs"]
-mod shutdown_methods;
-
-use shutdown_methods::{QUERY, TOO_SHORT, UNTIL_LET_GO, query};
 
 /// How often it is looked whether it is to end.
 const TICK: Duration = Duration::from_millis(50);
@@ -39,8 +36,8 @@ const TICK: Duration = Duration::from_millis(50);
 type Method = (&'static str, Duration, fn(Runtime));
 
 const METHODS: [Method; 3] = [
-    ("background", UNTIL_LET_GO, Runtime::shutdown_background),
-    ("timeout-too-short", UNTIL_LET_GO, |runtime| runtime.shutdown_timeout(TOO_SHORT)),
+    ("background", UNTIL_RELEASED, Runtime::shutdown_background),
+    ("timeout-too-short", UNTIL_RELEASED, |runtime| runtime.shutdown_timeout(TOO_SHORT)),
     // It waits for the query, which must then end by itself.
     ("drop", QUERY, drop),
 ];
@@ -110,7 +107,7 @@ fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
     let (task, query) = query(store, *takes);
     let spawn = tokio::task::Builder::new().name("owner of the store");
     drop(spawn.spawn_on(task, runtime.handle())?);
-    query.has_started.recv()?;
+    query.wait_started()?;
     let metrics = runtime.metrics();
 
     eprintln!("The query runs. Look at it: tokio-console http://127.0.0.1:{port}");
