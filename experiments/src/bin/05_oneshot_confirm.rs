@@ -139,7 +139,7 @@ fn log_out_and_in(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
             thread::yield_now();
         }
         if way.wait == Wait::ConfirmedLate {
-            setting.app.ui().clean_app_state().wait_timeout(PLENTY)?;
+            setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
         }
 
         // At the next login the user interface lets go of whatever it still has.

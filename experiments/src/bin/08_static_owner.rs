@@ -164,7 +164,7 @@ pub fn own(arguments: &[String]) -> TrialResult {
         CLOSED => {
             let session = Session::new("client")?;
             drop(session.guard(store)?);
-            session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(LIMIT)?;
         }
         _ => return Err("where?".into()),
     }

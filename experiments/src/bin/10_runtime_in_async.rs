@@ -143,7 +143,7 @@ fn blocked_on_owned(scene: &Scene<'_>) -> TrialResult {
     })?;
     scene.check("block_on did not panic", !panicked);
     scene.check("block_on returned the answer", answered.recv()? == Ok(42));
-    owner.shutdown(LIMIT)?;
+    let _ = owner.shutdown_blocking(LIMIT)?;
     Ok(())
 }
 

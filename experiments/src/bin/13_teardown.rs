@@ -80,8 +80,8 @@ use mock_sdk::store::{Store, StoreError, residue};
 use sundown::{
     evidence::{Unconfirmed, no_open_files, open_files},
     runtime::RuntimeOwner,
-    session::{CloseError, Confirmation, Session},
-    teardown::teardown,
+    session::{CloseError, CloseErrorKind, Confirmation, Session},
+    teardown::teardown_blocking,
 };
 use tokio::runtime::Handle;
 
@@ -160,7 +160,7 @@ fn escaped_unseen(scene: &Scene<'_>) -> TrialResult {
 
     closed(trial, &session, Confirmation::HandlesOnly)?;
     no_file_is_open(trial)?;
-    teardown(escaped, LIMIT)?;
+    teardown_blocking(escaped, LIMIT)?;
     Ok(())
 }
 
@@ -174,7 +174,7 @@ fn escaped_with_evidence(scene: &Scene<'_>) -> TrialResult {
     drop(handle);
 
     trial.check("the evidence speaks against it", evidence_is_against(&session));
-    teardown(escaped, LIMIT)?;
+    teardown_blocking(escaped, LIMIT)?;
     closed(trial, &session, Confirmation::Evidence)?;
     no_file_is_open(trial)
 }
@@ -185,7 +185,11 @@ fn evidence_is_against(session: &Session) -> bool {
     let began = Instant::now();
     loop {
         match session.close_blocking(TOO_SHORT) {
-            Err(CloseError::Unconfirmed { why: Unconfirmed::Against(_), .. }) => return true,
+            Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. })
+                if matches!(*why, Unconfirmed::Against(_)) =>
+            {
+                return true;
+            }
             Err(_) if began.elapsed() < LIMIT => {}
             _ => return false,
         }

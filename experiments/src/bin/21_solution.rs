@@ -108,7 +108,7 @@ fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> T
             trial.record("cycles", cycle);
         }
         log_out(&user, &managed, &mut found)?;
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         found.tell(trial);
         Ok(())
     })

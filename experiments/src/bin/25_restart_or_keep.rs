@@ -149,7 +149,7 @@ fn managed(trial: &Trial<'_>, policy: RuntimePolicy) -> TrialResult {
         soon("the next login", managed.log_in("me", "secret"))??;
         trial.record("next_login", began.elapsed());
         soon("the logout", ManagedApp::log_out(&driver))??;
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         Ok(())
     })
 }

@@ -40,7 +40,7 @@ use lab::{
     Trial, TrialResult, every,
 };
 use sundown::{
-    shutdown::{ShutdownError, ShutdownReport},
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop::Stop,
     task::BackgroundTask,
 };
@@ -279,7 +279,7 @@ fn kit_task_calls(trial: &Scene<'_>) -> TrialResult {
     let told = runtime.block_on(called)??.flatten();
     trial.check(
         "the task is told that it cannot wait for itself",
-        matches!(told, Some(Err(ShutdownError::FromInside { .. }))),
+        matches!(told, Some(Err(ShutdownError { kind: ShutdownErrorKind::FromInside, .. }))),
     );
     Ok(())
 }

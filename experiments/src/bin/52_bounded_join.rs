@@ -34,7 +34,10 @@ use lab::{
     Outcome::{Clean, Failed},
     Trial, TrialResult, every,
 };
-use sundown::{runtime::RuntimeOwner, shutdown::ShutdownError};
+use sundown::{
+    runtime::RuntimeOwner,
+    shutdown::{ShutdownError, ShutdownErrorKind},
+};
 use tokio::runtime::Builder;
 
 /// A limit that the jobs outlast.
@@ -149,7 +152,7 @@ fn watchdog_in_time(trial: &Scene<'_>) -> TrialResult {
 fn kit_in_time(trial: &Scene<'_>) -> TrialResult {
     let at_first = threads()?;
     let owner = RuntimeOwner::builder("kit").workers(1).start()?;
-    trial.check("it answers that it has ended", owner.shutdown(PLENTY).is_ok());
+    trial.check("it answers that it has ended", owner.shutdown_blocking(PLENTY).is_ok());
     let left = threads_down_to(at_first, PLENTY)?.saturating_sub(at_first);
     trial.check("no thread is left", left == 0);
     Ok(())
@@ -169,7 +172,12 @@ fn kit_later(trial: &Scene<'_>) -> TrialResult {
         trial,
         PLENTY,
         || stuck_kit("kit"),
-        |owner| matches!(owner.shutdown(LIMIT), Err(ShutdownError::TimedOut { .. })),
+        |owner| {
+            matches!(
+                owner.shutdown_blocking(LIMIT),
+                Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, .. })
+            )
+        },
     )
 }
 
@@ -212,7 +220,7 @@ fn watchdog_names(trial: &Scene<'_>) -> TrialResult {
 
 fn kit_names(trial: &Scene<'_>) -> TrialResult {
     let (owner, stuck) = stuck_kit("kit")?;
-    let answer = owner.shutdown(LIMIT);
+    let answer = owner.shutdown_blocking(LIMIT);
     stuck.let_go();
     let answer = answer.map_or_else(|error| error.to_string(), |_| "Ok".to_owned());
     trial.check("it names the task as well", answer.contains("a stuck job"));
