@@ -45,7 +45,7 @@ impl Trial<'_> {
     /// Which of the [versions](Variant::versions) of the variant this is a trial of, if it has any.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        self.variant.versions.first().map(String::as_str)
+        self.variant.version.as_deref()
     }
 
     /// Whether this is a trial of the cure that a hazard [derived](Variant::cured).

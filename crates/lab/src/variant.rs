@@ -1,6 +1,6 @@
 //! One arm of an experiment.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use crate::{
     outcome::Outcome,
@@ -31,11 +31,12 @@ pub struct Variant {
     pub(crate) body: Body,
     pub(crate) deadline: Duration,
     pub(crate) occasional_sites: Vec<String>,
-    /// The words that stand before its name, one variant for each. After [`Variant::expand`], at
-    /// most one, which is a part of the name.
-    pub(crate) versions: Vec<String>,
+    /// Which of the versions that were declared this one is.
+    pub(crate) version: Option<String>,
     /// Whether this is the cure that a hazard derived.
     pub(crate) derived: bool,
+    /// The versions that this is to be declared for.
+    versions: Vec<String>,
     /// Whether a cure is to be derived from this.
     has_cure: bool,
     trials: u32,
@@ -79,8 +80,9 @@ impl Variant {
             body,
             deadline: DEADLINE,
             occasional_sites: Vec::new(),
-            versions: Vec::new(),
+            version: None,
             derived: false,
+            versions: Vec::new(),
             has_cure: false,
             trials: TRIALS,
             waits: false,
@@ -172,9 +174,10 @@ impl Variant {
     }
 
     /// The variants that this declaration stands for, one for each version, and the cures derived
-    /// from them.
-    pub(crate) fn expand(self) -> (Vec<Self>, Vec<Self>) {
-        let cures = if self.has_cure { self.cure().for_each_version() } else { Vec::new() };
+    /// from them. Each of them stands for itself alone.
+    pub(crate) fn expand(mut self) -> (Vec<Self>, Vec<Self>) {
+        let has_cure = mem::take(&mut self.has_cure);
+        let cures = if has_cure { self.cure().for_each_version() } else { Vec::new() };
         (self.for_each_version(), cures)
     }
 
@@ -190,16 +193,17 @@ impl Variant {
         }
     }
 
-    fn for_each_version(self) -> Vec<Self> {
-        if self.versions.is_empty() {
+    fn for_each_version(mut self) -> Vec<Self> {
+        let versions = mem::take(&mut self.versions);
+        if versions.is_empty() {
             return vec![self];
         }
-        let versions = self.versions.iter().map(|version| Self {
+        let of_version = |version: String| Self {
             name: format!("{version}/{}", self.name),
-            versions: vec![version.clone()],
+            version: Some(version),
             ..self.clone()
-        });
-        versions.collect()
+        };
+        versions.into_iter().map(of_version).collect()
     }
 
     /// Whether a trial mostly waits.
@@ -275,5 +279,10 @@ mod tests {
             [expected("old/kit/it", Role::Cure), expected("new/kit/it", Role::Cure)]
         );
         assert!(cures.iter().all(|cure| cure.derived && cure.prediction == Clean.into()));
+        // Another experiment may collect them.
+        let again = |variant: Variant| variant.named("01/it").expand();
+        for (variants, cures) in hazards.into_iter().chain(cures).map(again) {
+            assert_eq!((&*variants[0].name, variants.len(), cures.len()), ("01/it", 1, 0));
+        }
     }
 }
