@@ -23,8 +23,8 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is it enough to drop the store before the runtime?")
         .hypothesis(
-            "Either order fails without a context, and either is clean while one is entered: the \
-             order of the store and the runtime decides nothing.",
+            "Without a context either order fails, and in a context either is clean: the order of the \
+             store and the runtime decides nothing.",
         )
         .variants([
             hazard("*/fields/runtime-first", Aborted, fields_runtime_first)

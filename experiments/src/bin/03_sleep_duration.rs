@@ -26,9 +26,9 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("How long must one wait for the panic to stay away?")
         .hypothesis(
-            "No wait prevents it by itself: it only decides who is the last owner. Where a task of \
-             the client's own would be, waiting brings the panic on; where a user interface would \
-             be, waiting until that has let go keeps it away.",
+            "No wait prevents it: a wait only decides who is the last owner. Beside a task of the \
+             client's own, waiting brings the panic on. Beside a user interface, waiting until that \
+             has let go keeps the panic away.",
         )
         .variants([
             hazard("*/drop-then-wait/0ms", Aborted, |scene| drop_then_wait(scene, ms(0)))

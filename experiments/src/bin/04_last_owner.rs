@@ -33,8 +33,8 @@ pub fn experiment() -> Experiment {
             "Where can the last owner of a client be, and in which of these places is it safe?",
         )
         .hypothesis(
-            "What a task or a blocking closure owns is dropped in context, even at shutdown. What \
-             a handle, a channel or a plain thread owns is dropped wherever that is let go.",
+            "What a task or a blocking closure owns is dropped in context, even at shutdown. What a \
+             handle, a channel or a plain thread owns is dropped by whichever thread lets go of it.",
         )
         .variants([
             control("*/running-task", running_task)

@@ -94,9 +94,9 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("What does the confirmation of the user interface do against the panic?")
         .hypothesis(
-            "It has the user interface let go before the client's own task does, which is the last \
-             owner then, in context. A wait that takes as long and orders nothing does not prevent \
-             the panic; an order that takes no time does.",
+            "It makes the user interface let go before the client's own task, which is then the last \
+             owner, in context. A wait of the same length that orders nothing does not prevent the \
+             panic; an order that takes no time does.",
         )
         .variants(variants.map(|variant| variant.trials(TRIALS)))
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")

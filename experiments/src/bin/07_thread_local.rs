@@ -42,7 +42,7 @@ pub fn experiment() -> Experiment {
                 .about("left in a thread-local of the main thread when main returns")
                 .cured(),
             hazard("*/left/main-thread-one", Aborted, |scene| left_on_main(scene, 1))
-                .about("the same with one idle connection: one panic is enough here")
+                .about("the same with one idle connection")
                 .cured(),
             hazard("*/left/spawned-thread", Aborted, left_on_spawned)
                 .about("left in a thread-local of a plain thread that ends")

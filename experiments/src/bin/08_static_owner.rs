@@ -31,9 +31,9 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is it safe to do nothing at the end of the process?")
         .hypothesis(
-            "A client in a static is never dropped and harms nothing; it leaves the write-ahead \
-             log behind, and no committed row is lost to those who read that. One in a \
-             thread-local of the main thread aborts.",
+            "A client in a static is never dropped and harms nothing. It leaves the write-ahead log \
+             behind, and whoever reads that loses no committed row. A client in a thread-local of the \
+             main thread aborts.",
         )
         .variants([
             control("*/static", in_a_static)

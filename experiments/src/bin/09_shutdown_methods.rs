@@ -33,7 +33,7 @@ pub fn experiment() -> Experiment {
         .question("What has ended when a runtime's shutdown returns?")
         .hypothesis(
             "After `shutdown_background()`, or a limit that was too short, work of the pool still \
-             runs and its files are open. After `drop`, or a limit that was long enough, neither.",
+             runs and its files are open. After `drop`, or a limit that was long enough, neither is so.",
         )
         .variants([
             hazard("*/background", Failed, after(UNTIL_RELEASED, Runtime::shutdown_background))

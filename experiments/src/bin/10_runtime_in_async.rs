@@ -35,8 +35,8 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Can a runtime be dropped inside async code?")
         .hypothesis(
-            "Dropping it waits, and so panics there, whoever holds it. Giving it away to a thread \
-             that may wait, or not waiting at all, is clean.",
+            "Its drop waits, and therefore panics there, whoever holds it. Handing it to a thread that \
+             may wait, or not waiting at all, is clean.",
         )
         .variants([
             hazard("drop", Panicked, in_a_task(dropped))

@@ -37,8 +37,8 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("What happens to tasks that use the store while the runtime shuts down?")
         .hypothesis(
-            "In the old generation a use that comes too late panics in the worker; in the current \
-             one it is an error, and only an opening that comes too late panics.",
+            "In the old generation a use that comes too late panics in the worker. In the current one \
+             it is an error, and only an opening that comes too late panics.",
         )
         .variants([
             hazard("old/in-a-loop", seen(Panicked).allowing([Clean]), in_a_loop)

@@ -39,8 +39,8 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is the write-ahead log gone when every connection of a pool is closed?")
         .hypothesis(
-            "Not always where connections are closed side by side; always where they are closed \
-             one after another. No row is lost either way.",
+            "Not always if connections are closed side by side; always if they are closed one after \
+             another. No row is lost either way.",
         )
         .variants([
             hazard("*/side-by-side", seen(Failed).allowing([Clean]), |scene| {

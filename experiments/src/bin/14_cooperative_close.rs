@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         .question("Does closing the pool make it safe to drop?")
         .hypothesis(
             "Yes, for every owner at once, if it is called in a context. It does not say when the \
-             connections are closed: not before work on them has ended.",
+             connections are closed, which is not before work on them has ended.",
         )
         .variants([
             control("*/in-context", in_context).about("closed in a context, dropped off context"),
