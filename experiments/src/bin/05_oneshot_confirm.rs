@@ -9,7 +9,6 @@
 use std::{
     error::Error,
     process::ExitCode,
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -24,11 +23,7 @@ use lab::{
     Outcome::{Aborted, Clean},
     TrialResult, every,
 };
-use mock_sdk::app::{
-    App,
-    action::Action,
-    held::{InSession, Plainly},
-};
+use mock_sdk::app::{App, action::Action, held::Holding};
 
 /// How often the user interface draws, and does what it was told.
 const FRAME: Duration = Duration::from_millis(30);
@@ -118,8 +113,8 @@ fn log_out_and_in(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
             config.frame = way.frame;
             config.background_tasks = way.tasks;
             config.holding = match &scene.keeper {
-                Keeper::Session(session) => Arc::new(InSession::of(session)),
-                _ => Arc::new(Plainly),
+                Keeper::Session(session) => Holding::guarded_by(session),
+                _ => Holding::Plain,
             };
         })?;
         let first = runtime()?;
