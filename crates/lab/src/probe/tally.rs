@@ -71,8 +71,11 @@ impl Tally {
     pub(super) fn add(&mut self, trial: &Trial, ended: &Ended) -> bool {
         self.outcomes.add(trial.way.outcome);
         self.cut += u32::from(trial.is_cut);
-        let (is_news, keep) =
-            if trial.way.is_failure() { self.failed(trial) } else { (false, self.was_clean(trial)) };
+        let (is_news, keep) = if trial.way.is_failure() {
+            self.failed(trial)
+        } else {
+            (false, self.was_clean(trial))
+        };
         if keep {
             self.on_disk(trial.number, |folder| write(folder, ended));
         }
