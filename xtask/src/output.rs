@@ -64,7 +64,8 @@ impl Paper {
     /// A sentence in lines that fit; all but the first are indented.
     pub fn sentence(self, sentence: &str) -> String {
         let (mut text, mut column) = (String::new(), 0);
-        for word in sentence.split(' ') {
+        // No line begins with a percent sign.
+        for word in sentence.replace(" %", "\u{a0}%").split(' ') {
             let length = word.chars().count();
             if column == 0 {
                 column = length;
@@ -75,7 +76,7 @@ impl Paper {
                 text.push_str("\n    ");
                 column = 4 + length;
             }
-            text.push_str(word);
+            text.push_str(&word.replace('\u{a0}', " "));
         }
         text + "\n"
     }
