@@ -409,7 +409,7 @@ fn session(plan: &ExitPlan) {
     plan.add(app::leaked_runtime(())).unwrap();
     plan.add(Resource::new("held", OR_LEAK, move |_exit| {
         // A limit of its own, far from that of the plan: a busy machine must not lose the answer.
-        held.close_blocking(Duration::from_millis(100))?;
+        let _ = held.close_blocking(Duration::from_millis(100))?;
         Ok(())
     }))
     .unwrap();

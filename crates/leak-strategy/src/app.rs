@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use sundown::{
     shutdown::GracefulShutdown,
-    teardown::{TeardownError, teardown},
+    teardown::{TeardownError, teardown_blocking},
 };
 use tokio::runtime::Builder;
 
@@ -121,7 +121,7 @@ fn shut_down(
 fn wait_for(component: &impl GracefulShutdown, limit: Duration) -> TeardownResult {
     // Limits of the kit hold under any executor; this one is at hand.
     let executor = Builder::new_current_thread().build()?;
-    executor.block_on(component.shutdown_within(limit))?;
+    let _ = executor.block_on(component.shutdown_within(limit))?;
     Ok(())
 }
 
@@ -130,7 +130,7 @@ fn drop_in_context<T: Send + 'static>(
     limit: Duration,
     exit: &ExitToken,
 ) -> TeardownResult {
-    match teardown(value, limit) {
+    match teardown_blocking(value, limit) {
         Ok(_) => Ok(()),
         Err(TeardownError::NoThread { value, source }) => {
             exit.leak(value, format!("there was no thread to drop it on: {source}"));

@@ -248,7 +248,7 @@ fn tear_down(name: &str, teardown: Place, token: ExitToken, limit: Duration) -> 
         mem::forget(teardown);
         return Err(Reason::NoThread { message: error.to_string() });
     }
-    match answer.wait_timeout(limit) {
+    match answer.wait_blocking(limit) {
         Ok(answer) => answer,
         Err(WaitError::TimedOut { .. }) => Err(Reason::TimedOut),
         // Only by a thread that ended without an answer, which nothing in it can cause.

@@ -35,13 +35,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation, runtime,
+    control, hazard, runtime,
     story::{Failure, LeftOver, User, act, config, server, soon},
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, every,
 };
 use mock_sdk::{
     app::{App, action::Action, ui::Shown},
@@ -69,52 +69,46 @@ impl Change {
 }
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Why does logging in again panic?")
         .hypothesis(
-            "Because the user interface is the last to hold the old client, and drops it at the next \
-             login on a thread without runtime context. Where nobody but the globals holds it, or \
-             the thread is in a context, nothing happens.",
+            "Because the user interface is the last to hold the old client, and drops it at the \
+             next login on a thread without runtime context. Where nobody but the globals holds \
+             it, or the thread is in a context, nothing happens.",
         )
-        .variants(
-            each_generation(hazard, "six-steps", always(Aborted), |trial, generation| {
-                six_steps(trial, generation, Change::default())
+        .variants([
+            hazard("*/six-steps", Aborted, |scene| {
+                six_steps(scene, scene.generation, Change::default())
             })
             .about("rooms on the desktop, logout on the phone, login on the desktop")
             .trials(TRIALS),
-        )
-        .variants(
-            each_generation(hazard, "on-desktop", always(Aborted), |trial, generation| {
-                six_steps(trial, generation, Change { on_desktop: true, ..Change::default() })
+            hazard("*/on-desktop", Aborted, |scene| {
+                six_steps(scene, scene.generation, Change { on_desktop: true, ..Change::default() })
             })
             .about("logout on the desktop, where the tabs are closed, and the cache is not")
             .trials(TRIALS),
-        )
-        .variants(
-            each_generation(control, "no-rooms", always(Clean), |trial, generation| {
-                six_steps(trial, generation, Change::NO_ROOMS)
-            })
-            .about("no room was opened")
-            .trials(TRIALS),
-        )
-        .variants(
-            each_generation(control, "in-context", always(Clean), |trial, generation| {
-                six_steps(trial, generation, Change { in_context: true, ..Change::default() })
+            control("*/no-rooms", |scene| six_steps(scene, scene.generation, Change::NO_ROOMS))
+                .about("no room was opened")
+                .trials(TRIALS),
+            control("*/in-context", |scene| {
+                six_steps(scene, scene.generation, Change { in_context: true, ..Change::default() })
             })
             .about("the user interface's thread is in the context of a runtime")
             .trials(TRIALS),
-        )
-        .variants(
-            each_generation(control, "runtime-kept", always(Clean), |trial, generation| {
-                six_steps(trial, generation, Change { runtime_kept: true, ..Change::default() })
+            control("*/runtime-kept", |scene| {
+                six_steps(
+                    scene,
+                    scene.generation,
+                    Change { runtime_kept: true, ..Change::default() },
+                )
             })
             .about("the runtime is not shut down, and the old client stays in its own tasks")
             .trials(TRIALS),
-        )
+        ])
         .tells("old/six-steps")
         .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")
-        .supported_if(every("*/six-steps").is(always(Aborted)))
-        .refuted_if(every("*/six-steps").is(always(Clean)))
+        .supported_if(every("*/six-steps").is(Aborted))
+        .refuted_if(every("*/six-steps").is(Clean))
         .run()
 }
 

@@ -25,13 +25,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
+    control, cure, hazard,
     story::{Committed, Failure, LeftOver, User, act, config, log_in, server, soon},
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use mock_sdk::{
     app::{managed::ManagedApp, ui::Shown},
@@ -53,7 +53,7 @@ const TRIALS: u32 = 10;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does the state machine remove the panic?")
         .hypothesis(
             "With a logout that is driven by the state machine, and handles that are guarded by a \
@@ -61,45 +61,37 @@ fn main() -> ExitCode {
              logout no descriptor is open, no log is left, and no row is lost, whether the runtime \
              is restarted or kept.",
         )
-        .variants(
-            each_generation(hazard, "naive", always(Aborted), |trial, generation| {
-                problem::six_steps(trial, generation, problem::Change::default())
+        .variants([
+            hazard("*/naive", Aborted, |scene| {
+                problem::six_steps(scene, scene.generation, problem::Change::default())
             })
             .about("the logout of experiment 20")
             .trials(TRIALS),
-        )
-        .variants(
-            each_generation(control, "naive/no-rooms", always(Clean), |trial, generation| {
-                problem::six_steps(trial, generation, problem::Change::NO_ROOMS)
+            control("*/naive/no-rooms", |scene| {
+                problem::six_steps(scene, scene.generation, problem::Change::NO_ROOMS)
             })
             .about("the same where no room was opened")
             .trials(TRIALS),
-        )
-        .variants(long(
-            each_generation(cure, "restart", always(Clean), |trial, generation| {
-                cycles(trial, generation, RuntimePolicy::Restart)
-            })
-            .about("the state machine, with one runtime that is restarted"),
-        ))
-        .variants(long(
-            each_generation(cure, "keep", always(Clean), |trial, generation| {
-                cycles(trial, generation, RuntimePolicy::Keep)
-            })
-            .about("the state machine, with a runtime for each login"),
-        ))
+            long(
+                cure("*/restart", |scene| cycles(scene, scene.generation, RuntimePolicy::Restart))
+                    .about("the state machine, with one runtime that is restarted"),
+            ),
+            long(
+                cure("*/keep", |scene| cycles(scene, scene.generation, RuntimePolicy::Keep))
+                    .about("the state machine, with a runtime for each login"),
+            ),
+        ])
         .tells("old/restart")
         .claim("A9", "The state machine removes the panic.")
         .supported_if(
-            every("*/naive").is(always(Aborted))
-                & every("*/restart").is(always(Clean))
-                & every("*/keep").is(always(Clean)),
+            every("*/naive").is(Aborted) & every("*/restart").is(Clean) & every("*/keep").is(Clean),
         )
-        .refuted_if(!every("*/restart").is(always(Clean)) | !every("*/keep").is(always(Clean)))
+        .refuted_if(!every("*/restart").is(Clean) | !every("*/keep").is(Clean))
         .run()
 }
 
-fn long(variants: impl IntoIterator<Item = lab::Variant>) -> impl Iterator<Item = lab::Variant> {
-    variants.into_iter().map(|variant| variant.trials(TRIALS).deadline(DEADLINE))
+fn long(variant: lab::Variant) -> lab::Variant {
+    variant.trials(TRIALS).deadline(DEADLINE)
 }
 
 fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> TrialResult {
@@ -116,7 +108,7 @@ fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> T
             trial.record("cycles", cycle);
         }
         log_out(&user, &managed, &mut found)?;
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         found.tell(trial);
         Ok(())
     })

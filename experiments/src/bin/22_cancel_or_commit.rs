@@ -37,14 +37,14 @@ use std::{
 };
 
 use experiments::{
-    runtime,
+    Scene, control, cure, hazard, runtime,
     setting::{LoggedIn, Setting, homeserver},
 };
 use futures::executor::block_on;
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard, seen,
+    Trial, TrialResult, every, seen,
 };
 use mock_sdk::homeserver::{Endpoint, Fault};
 use state_machine::{
@@ -69,55 +69,44 @@ const ANSWER: Duration = Duration::from_millis(100);
 const LOGOUT_MICROS: u64 = 20_000;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Can a cancel be accepted and the logout happen all the same?")
         .hypothesis(
-            "With a flag for each, yes: while the request is on its way, and even where it takes no \
-             time. With one gate for both and the server's word for what was on its way, no.",
+            "With a flag for each, yes: while the request is on its way, and even where it \
+             takes no time. With one gate for both and the server's word for what was on its \
+             way, no.",
         )
-        .variant(
-            control("two-flags/cancel-first", always(Clean), |trial| two_flags(trial, When::Before))
+        .variants([
+            control("two-flags/cancel-first", |trial| two_flags(trial, When::Before))
                 .about("a cancel before the logout begins")
                 .trials(10)
                 .waits(),
-        )
-        .variant(
-            control("two-flags/cancel-after", always(Clean), |trial| two_flags(trial, When::After))
+            control("two-flags/cancel-after", |trial| two_flags(trial, When::After))
                 .about("a cancel when the logout is over")
                 .trials(10)
                 .waits(),
-        )
-        .variant(
-            hazard("two-flags/in-flight", always(Failed), |trial| two_flags(trial, When::InFlight))
+            hazard("two-flags/in-flight", Failed, |trial| two_flags(trial, When::InFlight))
                 .about("a cancel when the server has seen the request")
                 .trials(10)
                 .waits(),
-        )
-        .variant(
             hazard("two-flags/at-once", seen(Failed).allowing([Clean]), two_flags_at_once)
                 .about("both at the same time, and a server that answers at once")
                 .trials(20)
                 .deadline(DEADLINE),
-        )
-        .variant(
-            cure("kit/in-flight", always(Clean), kit_in_flight)
+            cure("kit/in-flight", kit_in_flight)
                 .about("the driver: a cancel when the server has seen the request"),
-        )
-        .variant(
-            cure("kit/at-once", always(Clean), kit_at_once)
+            cure("kit/at-once", kit_at_once)
                 .about("the passage of the driver: both at the same time")
                 .trials(10)
                 .deadline(DEADLINE),
-        )
-        .variant(
-            cure("kit/any-moment", always(Clean), kit_any_moment)
+            cure("kit/any-moment", kit_any_moment)
                 .about("the driver: a cancel at a moment drawn by lot")
                 .trials(40),
-        )
+        ])
         .claim("B8", "A logout can be cancelled until the point of no return.")
-        .supported_if(every("two-flags/*").is(always(Clean)))
+        .supported_if(every("two-flags/*").is(Clean))
         .refuted_if(
-            every("two-flags/in-flight").is(always(Failed))
+            every("two-flags/in-flight").is(Failed)
                 & every("two-flags/at-once").observed("both").once_at_least(1),
         )
         .kit_claim("A cancel that is accepted is honoured, and no other is called accepted.")
@@ -191,7 +180,7 @@ fn two_flags(trial: &Trial<'_>, when: When) -> TrialResult {
     })
 }
 
-fn two_flags_at_once(trial: &Trial<'_>) -> TrialResult {
+fn two_flags_at_once(trial: &Scene<'_>) -> TrialResult {
     let both = meetings(
         trial,
         TwoFlags::default,
@@ -203,7 +192,7 @@ fn two_flags_at_once(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn kit_at_once(trial: &Trial<'_>) -> TrialResult {
+fn kit_at_once(trial: &Scene<'_>) -> TrialResult {
     let both = meetings(
         trial,
         Passage::new,
@@ -261,7 +250,7 @@ fn wait_until(is_so: impl Fn() -> bool) {
     }
 }
 
-fn kit_in_flight(trial: &Trial<'_>) -> TrialResult {
+fn kit_in_flight(trial: &Scene<'_>) -> TrialResult {
     let app = LoggedIn::start(&Arc::new(homeserver()?), trial.directory())?;
     let done = trial.random().bool();
     let never = if done { Fault::never().done_at_once() } else { Fault::never() };
@@ -278,7 +267,7 @@ fn kit_in_flight(trial: &Trial<'_>) -> TrialResult {
     app.end()
 }
 
-fn kit_any_moment(trial: &Trial<'_>) -> TrialResult {
+fn kit_any_moment(trial: &Scene<'_>) -> TrialResult {
     let app = LoggedIn::start(&Arc::new(homeserver()?), trial.directory())?;
     let moment = Duration::from_micros(trial.random().u64(0..LOGOUT_MICROS));
     let driver = app.driver();

@@ -33,16 +33,12 @@ use std::{
 };
 
 use experiments::{
-    runtime,
+    Scene, control, cure, hazard, runtime,
     setting::{LoggedIn, PLENTY, ROOMS, Setting, homeserver, syncs},
     steps::Steps,
 };
 use futures::executor::block_on;
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
-};
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult, every};
 use mock_sdk::{
     app::{App, action::Confirmed, ui::UiFault},
     client::Client,
@@ -75,24 +71,23 @@ enum Failing {
 }
 
 fn main() -> ExitCode {
-    let mut experiment = Experiment::new(env!("CARGO_BIN_NAME"))
+    let mut experiment = Experiment::new(file!())
         .question("What does a logout leave behind when it gives up?")
         .hypothesis(
-            "In the write-up, the mark that it is in progress, after every early return, and a sync \
-             service that it had stopped, where stopping it is what failed; in the version before, \
-             the stopped sync service wherever it returns. In the kit, neither, anywhere.",
+            "In the write-up, the mark that it is in progress, after every early return, and a \
+             sync service that it had stopped, where stopping it is what failed; in the version \
+             before, the stopped sync service wherever it returns. In the kit, neither, \
+             anywhere.",
         )
-        .variant(
-            control("execute/nothing", always(Clean), |trial| execute(trial, Failing::Nothing))
+        .variants([
+            control("execute/nothing", |trial| execute(trial, Failing::Nothing))
                 .about("nothing fails")
-            .trials(TRIALS),
-        )
-        .variant(
-            hazard("first-version/server", always(Failed), first_version)
+                .trials(TRIALS),
+            hazard("first-version/server", Failed, first_version)
                 .about("the version before the state machine; the server refuses")
-            .trials(TRIALS)
-            .waits(),
-        );
+                .trials(TRIALS)
+                .waits(),
+        ]);
     for (name, failing, about) in [
         ("pre-check", Failing::PreCheck, "there is nobody to log out"),
         ("stop-sync", Failing::StopSync, "the sync service does not stop in time"),
@@ -101,27 +96,22 @@ fn main() -> ExitCode {
         ("app-state", Failing::AppState, "the user interface does not let go"),
         ("runtime", Failing::Runtime, "no runtime can be started"),
     ] {
-        experiment = experiment
-            .variant(
-                hazard(format!("execute/{name}"), always(Failed), move |trial| {
-                    execute(trial, failing)
-                })
+        experiment = experiment.variants([
+            hazard(format!("execute/{name}"), Failed, move |trial| execute(trial, failing))
                 .about(about)
                 .trials(TRIALS)
                 .waits(),
-            )
-            .variant(
-                cure(format!("kit/{name}"), always(Clean), move |trial| kit(trial, failing))
-                    .about(format!("the driver; {about}"))
-                    .trials(TRIALS)
-                    .waits(),
-            );
+            cure(format!("kit/{name}"), move |trial| kit(trial, failing))
+                .about(format!("the driver; {about}"))
+                .trials(TRIALS)
+                .waits(),
+        ]);
     }
     experiment
         .claim(
             "B9",
-            "On an early return the code shown leaves the in-progress mark set and the sync service \
-             stopped.",
+            "On an early return the code shown leaves the in-progress mark set and the sync \
+             service stopped.",
         )
         .supported_if(
             every("execute/pre-check").observed("in_progress").always_reads("true")
@@ -137,7 +127,10 @@ fn main() -> ExitCode {
             every("execute/*").observed("in_progress").always_reads("false")
                 | every("execute/stop-sync").observed("syncing").always_reads("true"),
         )
-        .kit_claim("Whichever step fails, the mark goes with the run, and who is still logged in syncs.")
+        .kit_claim(
+            "Whichever step fails, the mark goes with the run, and who is still logged in \
+             syncs.",
+        )
         .run()
 }
 
@@ -252,7 +245,7 @@ fn execute(trial: &Trial<'_>, failing: Failing) -> TrialResult {
     shown(trial, failing, |shown| block_on_runtime(async { shown.execute().await }))
 }
 
-fn first_version(trial: &Trial<'_>) -> TrialResult {
+fn first_version(trial: &Scene<'_>) -> TrialResult {
     shown(trial, Failing::Server, |shown| block_on_runtime(async { shown.first_version().await }))
 }
 

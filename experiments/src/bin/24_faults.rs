@@ -37,7 +37,9 @@ use std::{
 };
 
 use experiments::{
+    Scene, control, cure,
     faults::{self, Case, Disturbance, Limits, Moment},
+    hazard,
     killed::{self, Keeping},
     runtime,
     runtime_thread::panic_quietly,
@@ -48,7 +50,7 @@ use futures::executor::block_on;
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    Trial, TrialResult, Variant, every, seen,
 };
 use mock_sdk::{
     app::{
@@ -69,76 +71,64 @@ fn main() -> ExitCode {
     let table = faults::all().into_iter().map(|fault| -> Variant {
         let (name, about) = (fault.name, fault.about);
         let waits = fault.limits != Limits::AsTheyAre;
-        let variant = cure(name, always(Clean), move |trial| crossed(trial, &fault))
+        let variant = cure(name, move |trial| crossed(trial, &fault))
             .about(about)
             .trials(5)
             .deadline(Duration::from_secs(90));
         if waits { variant.waits() } else { variant }
     });
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("How does a logout end when something goes wrong in the middle of it?")
         .hypothesis(
             "In an end that is declared beforehand, whatever goes wrong and whenever; and the next \
              start finds the user logged in with a token that the server knows, or logged out.",
         )
         .variants(table)
-        .variant(
-            cure("not-logged-in", always(Clean), not_logged_in)
-                .about("a logout while nobody is logged in"),
-        )
-        .variant(
-            hazard("worker/channel-closed", always(Failed), |trial| {
+        .variants([
+            cure("not-logged-in", not_logged_in).about("a logout while nobody is logged in"),
+            hazard("worker/channel-closed", Failed, |trial| {
                 worker(trial, WorkerEnds::ChannelClosed)
             })
             .about("the request channel is closed, as in the write-up"),
-        )
-        .variant(
-            control("worker/fails", always(Clean), |trial| worker(trial, WorkerEnds::Fails))
+            control("worker/fails", |trial| worker(trial, WorkerEnds::Fails))
                 .about("the worker fails"),
-        )
-        .variant(
-            cure("worker/announced", always(Clean), |trial| worker(trial, WorkerEnds::Announced))
+            cure("worker/announced", |trial| worker(trial, WorkerEnds::Announced))
                 .about("the request channel is closed, which was announced"),
-        )
-        .variant(
-            cure("killed/in-the-logout", always(Clean), |trial| killed::killed(trial, Keeping::Everything))
+            cure("killed/in-the-logout", |trial| killed::killed(trial, Keeping::Everything))
                 .about("the process is killed at a random moment of the logout")
                 .trials(20),
-        )
-        .variant(
             hazard("killed/without-intent", seen(Failed).allowing([Clean]), |trial| {
                 killed::killed(trial, Keeping::NoIntent)
             })
             .about("the same, and the intent to log out is not on disk")
             .trials(45),
-        )
-        .variant(
             hazard("killed/uncommitted", seen(Failed).allowing([Clean]), |trial| {
                 killed::killed(trial, Keeping::RowsAfterTheirAcknowledgement)
             })
             .about("the same, and rows are acknowledged before their commit")
             .trials(45),
-        )
+        ])
         .part("locker", lock)
         .part(killed::PART, killed::log_out)
         .claim(
             "B6",
-            "An invalidated token counts as logged out; before the point of no return everything can \
-             be undone.",
+            "An invalidated token counts as logged out; before the point of no return \
+             everything can be undone.",
         )
         .supported_if(
-            every("server/token-invalidated").is(always(Clean))
-                & every("server/refuses-once").is(always(Clean))
-                & every("user/cancels").is(always(Clean)),
+            every("server/token-invalidated").is(Clean)
+                & every("server/refuses-once").is(Clean)
+                & every("user/cancels").is(Clean),
         )
         .refuted_if(
-            !every("server/token-invalidated").is(always(Clean))
-                | !every("server/refuses-once").is(always(Clean))
-                | !every("user/cancels").is(always(Clean)),
+            !every("server/token-invalidated").is(Clean)
+                | !every("server/refuses-once").is(Clean)
+                | !every("user/cancels").is(Clean),
         )
         .claim(
             "B7",
-            "Closing the request channel ends the worker, and the monitor reports it as unexpected.",
+            "Closing the request channel ends the worker, and the monitor reports it as \
+             unexpected.",
         )
         .supported_if(
             every("worker/channel-closed").observed("reported").always_reads("true")
@@ -314,7 +304,7 @@ fn lock(arguments: &[String]) -> TrialResult {
     Ok(())
 }
 
-fn not_logged_in(trial: &Trial<'_>) -> TrialResult {
+fn not_logged_in(trial: &Scene<'_>) -> TrialResult {
     let (app, ui) = managed(&homeserver()?, trial.directory())?;
     let driver = Driver::new(Arc::clone(&app), app.logout_config());
     let ended = end_of(&block_on(driver.run()));

@@ -23,15 +23,12 @@ use std::{error::Error, fs, future::pending, process::ExitCode, sync::Arc, time:
 
 use churn::{log_out_by_hand, open_rooms};
 use experiments::{
+    control, cure, hazard,
     probe::{Probe, Responder, probe},
     runtime,
     story::{Failure, act, config, server, soon},
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, hazard,
-};
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult};
 use mock_sdk::{
     app::{App, managed::ManagedApp},
     store::Generation,
@@ -40,29 +37,23 @@ use state_machine::{config::RuntimePolicy, driver::Driver};
 use sundown::flag::Flag;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Should a logout restart the runtime, or keep it?")
         .hypothesis(
-            "A restart ends everything else on the runtime: without a word as the write-up does it, \
-             and told so by the kit. Where each login has a runtime of its own nothing else notices \
-             the logout. That costs some threads while somebody is logged in.",
+            "A restart ends everything else on the runtime: without a word as the write-up does \
+             it, and told so by the kit. Where each login has a runtime of its own nothing else \
+             notices the logout. That costs some threads while somebody is logged in.",
         )
-        .variant(
-            hazard("plain/restart", always(Failed), |trial| plain(trial, RuntimePolicy::Restart))
+        .variants([
+            hazard("plain/restart", Failed, |trial| plain(trial, RuntimePolicy::Restart))
                 .about("one Tokio runtime, shut down in the background and started again"),
-        )
-        .variant(
-            control("plain/keep", always(Clean), |trial| plain(trial, RuntimePolicy::Keep))
+            control("plain/keep", |trial| plain(trial, RuntimePolicy::Keep))
                 .about("a Tokio runtime for each login beside the application's"),
-        )
-        .variant(
-            cure("restart", always(Clean), |trial| managed(trial, RuntimePolicy::Restart))
+            cure("restart", |trial| managed(trial, RuntimePolicy::Restart))
                 .about("the state machine, with one runtime that is restarted"),
-        )
-        .variant(
-            cure("keep", always(Clean), |trial| managed(trial, RuntimePolicy::Keep))
+            cure("keep", |trial| managed(trial, RuntimePolicy::Keep))
                 .about("the state machine, with a runtime for each login"),
-        )
+        ])
         .run()
 }
 
@@ -158,7 +149,7 @@ fn managed(trial: &Trial<'_>, policy: RuntimePolicy) -> TrialResult {
         soon("the next login", managed.log_in("me", "secret"))??;
         trial.record("next_login", began.elapsed());
         soon("the logout", ManagedApp::log_out(&driver))??;
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         Ok(())
     })
 }

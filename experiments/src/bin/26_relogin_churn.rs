@@ -24,14 +24,10 @@ use std::{
 };
 
 use experiments::{
-    runtime,
+    control, cure, hazard, runtime,
     story::{Failure, ROOMS, server, soon},
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, Variant, always, control, cure, hazard,
-};
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult, Variant};
 use mock_sdk::{
     app::{App, AppConfig, action::Action, managed::ManagedApp, requests::Request},
     client::Client,
@@ -58,21 +54,24 @@ const NOTHING: i64 = 4;
 const HOPELESS: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does a logout leave anything behind that adds up?")
         .hypothesis(
-            "No: threads, descriptors and memory do not rise with the number of logins, whether the \
-             runtime is restarted or kept. One forgotten clone of the client per login does show.",
+            "No: threads, descriptors and memory do not rise with the number of logins, whether \
+             the runtime is restarted or kept. One forgotten clone of the client per login does \
+             show.",
         )
-        .variant(churn(hazard("leak", always(Failed), |trial| log_in_and_out(trial, "leak")))
-            .about("a clone of the client is forgotten in every cycle")
-            .waits())
-        .variant(churn(control("by-hand", always(Clean), |trial| log_in_and_out(trial, "by-hand")))
-            .about("the client is asked to end, and the runtime is dropped after it"))
-        .variant(churn(cure("restart", always(Clean), |trial| log_in_and_out(trial, "restart")))
-            .about("the state machine, with one runtime that is restarted"))
-        .variant(churn(cure("keep", always(Clean), |trial| log_in_and_out(trial, "keep")))
-            .about("the state machine, with a runtime for each login"))
+        .variants([
+            churn(hazard("leak", Failed, |trial| log_in_and_out(trial, "leak")))
+                .about("a clone of the client is forgotten in every cycle")
+                .waits(),
+            churn(control("by-hand", |trial| log_in_and_out(trial, "by-hand")))
+                .about("the client is asked to end, and the runtime is dropped after it"),
+            churn(cure("restart", |trial| log_in_and_out(trial, "restart")))
+                .about("the state machine, with one runtime that is restarted"),
+            churn(cure("keep", |trial| log_in_and_out(trial, "keep")))
+                .about("the state machine, with a runtime for each login"),
+        ])
         .part("cycles", cycles)
         .run()
 }
@@ -163,7 +162,7 @@ fn managed(
         fs::remove_dir_all(managed.app().files().stores())?;
         counts.push(Count::now()?);
     }
-    managed.runtime().shutdown(None)?;
+    let _ = managed.runtime().shutdown_blocking(None)?;
     managed.app().ui().post(Action::Quit)?;
     ui.join()?;
     Ok(counts)

@@ -38,11 +38,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{CONNECTIONS, runtime};
+use experiments::{CONNECTIONS, control, cure, hazard, runtime};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard, seen,
+    Trial, TrialResult, every, seen,
 };
 use leak_strategy::{
     app,
@@ -65,63 +65,55 @@ const LIMIT: Duration = Duration::from_secs(8);
 const ROOM: &str = "!room";
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What is lost when a process leaks everything and ends?")
         .hypothesis(
-            "No row whose commit had returned, as with kill -9; requests that were accepted and not \
-             carried out are lost, and the write-ahead log stays. A plan that tears down loses \
-             neither and leaves no log.",
+            "No row whose commit had returned, as with kill -9; requests that were accepted and \
+             not carried out are lost, and the write-ahead log stays. A plan that tears down \
+             loses neither and leaves no log.",
         )
-        .variant(
-            control("forget/under-load", always(Clean), |trial| {
+        .variants([
+            control("forget/under-load", |trial| {
                 let found = left_by_itself(trial, "forget")?;
                 trial.check("the log is left", found.wal_bytes > 0);
                 Ok(())
             })
             .about("all four forgotten in the middle of it, and main returns"),
-        )
-        .variant(
-            control("kill-9/committed", always(Clean), |trial| killed(trial, "committed"))
+            control("kill-9/committed", |trial| killed(trial, "committed"))
                 .about("killed in the middle of it"),
-        )
-        .variant(
             hazard("kill-9/uncommitted", seen(Failed).allowing([Clean]), |trial| {
                 killed(trial, "uncommitted")
             })
             .about("the same, but rows are acknowledged before their commit")
             .trials(40),
-        )
-        .variant(
-            cure("plan/leak", always(Clean), |trial| {
+            cure("plan/leak", |trial| {
                 left_by_itself(trial, "leak")?;
                 Ok(())
             })
             .about("an exit plan that leaks all four"),
-        )
-        .variant(
-            cure("plan/tear-down", always(Clean), |trial| {
+            cure("plan/tear-down", |trial| {
                 let found = left_by_itself(trial, "tear-down")?;
                 trial.check("every request was carried out", found.requests == REQUESTS);
                 trial.check("no log is left", found.wal_bytes == 0);
                 Ok(())
             })
             .about("an exit plan that tears down all but the runtime"),
-        )
+        ])
         .part("writer", write)
         .claim("A6", "`mem::forget` works, and is overly aggressive.")
         .supported_if(
-            every("forget/under-load").is(always(Clean))
+            every("forget/under-load").is(Clean)
                 & every("forget/under-load").observed("requests_dropped").once_at_least(1)
                 & every("plan/tear-down").observed("requests_dropped").always_at_most(0),
         )
         .refuted_if(
-            !every("forget/under-load").is(always(Clean))
+            !every("forget/under-load").is(Clean)
                 | every("forget/under-load").observed("requests_dropped").always_at_most(0),
         )
         .claim("B5", "Leaking at exit is acceptable.")
         .supported_if(
             every("forget/under-load").observed("rows_lost").always_at_most(0)
-                & every("forget/under-load").is(always(Clean)),
+                & every("forget/under-load").is(Clean),
         )
         .refuted_if(every("forget/under-load").observed("rows_lost").once_at_least(1))
         .run()

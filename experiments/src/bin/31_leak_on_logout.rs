@@ -28,16 +28,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{CONNECTIONS, runtime};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
-};
+use experiments::{CONNECTIONS, control, cure, hazard, runtime};
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult, every};
 use mock_sdk::store::{Generation, Store};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use sundown::{session::Session, teardown::teardown};
+use sundown::{session::Session, teardown::teardown_blocking};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -60,37 +56,29 @@ const PATIENCE: Duration = Duration::from_millis(150);
 const LIMIT: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What does it cost to leak at a logout?")
         .hypothesis(
             "Threads, descriptors and memory, at every login anew, until the process has no more. \
              A client that is torn down, and a runtime that is shut down, cost nothing.",
         )
-        .variant(
-            hazard("forget/all", always(Failed), |trial| log_in_and_out(trial, "forget/all"))
+        .variants([
+            hazard("forget/all", Failed, |trial| log_in_and_out(trial, "forget/all"))
                 .about("runtime and client are forgotten")
                 .trials(TRIALS),
-        )
-        .variant(
-            hazard("forget/client", always(Failed), |trial| log_in_and_out(trial, "forget/client"))
+            hazard("forget/client", Failed, |trial| log_in_and_out(trial, "forget/client"))
                 .about("the client is forgotten, the runtime shut down")
                 .trials(TRIALS),
-        )
-        .variant(
-            control("by-hand", always(Clean), |trial| log_in_and_out(trial, "by-hand"))
+            control("by-hand", |trial| log_in_and_out(trial, "by-hand"))
                 .about("the client is dropped in the context of its runtime, which is shut down")
                 .trials(TRIALS),
-        )
-        .variant(
-            cure("kit/teardown", always(Clean), |trial| log_in_and_out(trial, "kit/teardown"))
+            cure("kit/teardown", |trial| log_in_and_out(trial, "kit/teardown"))
                 .about("the client is torn down, and the runtime shut down")
                 .trials(TRIALS),
-        )
-        .variant(
-            cure("kit/session", always(Clean), |trial| log_in_and_out(trial, "kit/session"))
+            cure("kit/session", |trial| log_in_and_out(trial, "kit/session"))
                 .about("the client is guarded by a session, which is closed; then the runtime")
                 .trials(TRIALS),
-        )
+        ])
         .part("cycles", cycles)
         .claim("B5", "On logout, leaking would leak at every login.")
         .supported_if(
@@ -165,14 +153,14 @@ fn log_out(way: &str, runtime: Runtime, client: Store) -> TrialResult {
             drop(runtime);
         }
         "kit/teardown" => {
-            teardown(client, LIMIT)?;
+            teardown_blocking(client, LIMIT)?;
             drop(runtime);
         }
         "kit/session" => {
             let session = Session::new("matrix")?;
             // The last handle dies where there is no context.
             drop(session.guard(client)?);
-            session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(LIMIT)?;
             drop(runtime);
         }
         _ => return Err("which way to log out?".into()),

@@ -27,11 +27,11 @@ use std::{
     time::Duration,
 };
 
-use experiments::{CONNECTIONS, each_generation, generation_named, runtime};
+use experiments::{CONNECTIONS, Scene, control, cure, generation_named, hazard, runtime};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
 use leak_strategy::{
     app,
@@ -46,157 +46,107 @@ use tokio::{
 };
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("In which order may an application leave its process?")
         .hypothesis(
             "In any, as long as the last owner of the client is never dropped, or dropped in a \
-             context. Clearing the caches first saves nothing where a cache is the last owner, and \
-             an exit runs the destructors of the main thread's thread-locals unless it is immediate.",
+             context. Clearing the caches first saves nothing where a cache is the last owner, \
+             and an exit runs the destructors of the main thread's thread-locals unless it is \
+             immediate.",
         )
-        .variants(
-            each_generation(control, "leak/caches-first", always(Clean), |trial, generation| {
-                start(trial, generation)?;
+        .variants([
+            control("*/leak/caches-first", |scene| {
+                start(scene)?;
                 clear_caches();
                 leak_all_four();
                 Ok(())
             })
             .about("the write-up's order: caches cleared, then all four leaked, runtime first"),
-        )
-        .variants(
-            each_generation(control, "leak/caches-last", always(Clean), |trial, generation| {
-                start(trial, generation)?;
+            control("*/leak/caches-last", |scene| {
+                start(scene)?;
                 leak_all_four();
                 clear_caches();
                 Ok(())
             })
             .about("all four leaked, then the caches cleared"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "leak/cache-is-last-owner",
-                always(Aborted),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    clear_caches();
-                    leak_all_four();
-                    Ok(())
-                },
-            )
-            .about("the write-up's order, when a logout has emptied the statics and missed the cache"),
-        )
-        .variants(
-            each_generation(hazard, "drop/caches-first", always(Aborted), |trial, generation| {
-                start(trial, generation)?;
+            hazard("*/leak/cache-is-last-owner", Aborted, |scene| {
+                start(scene)?;
+                empty_the_statics();
+                clear_caches();
+                leak_all_four();
+                Ok(())
+            })
+            .about(
+                "the write-up's order, when a logout has emptied the statics and missed the \
+                 cache",
+            ),
+            hazard("*/drop/caches-first", Aborted, |scene| {
+                start(scene)?;
                 clear_caches();
                 empty_the_statics();
                 shut_the_runtime_down();
                 Ok(())
             })
             .about("caches cleared, client and sync service dropped, runtime shut down"),
-        )
-        .variants(
-            each_generation(hazard, "drop/caches-last", always(Aborted), |trial, generation| {
-                start(trial, generation)?;
+            hazard("*/drop/caches-last", Aborted, |scene| {
+                start(scene)?;
                 empty_the_statics();
                 shut_the_runtime_down();
                 clear_caches();
                 Ok(())
             })
             .about("client and sync service dropped, runtime shut down, caches cleared"),
-        )
-        .variants(
-            each_generation(hazard, "drop/runtime-first", always(Aborted), |trial, generation| {
-                start(trial, generation)?;
+            hazard("*/drop/runtime-first", Aborted, |scene| {
+                start(scene)?;
                 shut_the_runtime_down();
                 clear_caches();
                 empty_the_statics();
                 Ok(())
             })
             .about("runtime shut down, caches cleared, client and sync service dropped"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "drop/caches-last-in-context",
-                always(Clean),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    let runtime = taken(&RUNTIME).ok_or("the runtime is gone")?;
-                    let handle = runtime.handle().clone();
-                    let _context = handle.enter();
-                    empty_the_statics();
-                    runtime.shutdown_background();
-                    clear_caches();
-                    Ok(())
-                },
-            )
+            control("*/drop/caches-last-in-context", |scene| {
+                start(scene)?;
+                let runtime = taken(&RUNTIME).ok_or("the runtime is gone")?;
+                let handle = runtime.handle().clone();
+                let _context = handle.enter();
+                empty_the_statics();
+                runtime.shutdown_background();
+                clear_caches();
+                Ok(())
+            })
             .about("the same order, in the context of the runtime that is shut down"),
-        )
-        .variants(
-            each_generation(control, "nothing/statics-full", always(Clean), start)
+            control("*/nothing/statics-full", start)
                 .about("nothing is done, and the client is in a static as well"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "nothing/cache-is-last-owner",
-                always(Aborted),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    Ok(())
-                },
-            )
+            hazard("*/nothing/cache-is-last-owner", Aborted, |scene| {
+                start(scene)?;
+                empty_the_statics();
+                Ok(())
+            })
             .about("nothing is done, and the client is in the cache alone"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "process-exit/cache-is-last-owner",
-                always(Aborted),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    trial.done();
-                    process::exit(0)
-                },
-            )
+            hazard("*/process-exit/cache-is-last-owner", Aborted, |scene| {
+                start(scene)?;
+                empty_the_statics();
+                scene.done();
+                process::exit(0)
+            })
             .about("the same, left by std::process::exit"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "plan/cache-is-last-owner",
-                always(Clean),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    trial.done();
-                    ExitPlan::builder(LIMIT).build().leave(0)
-                },
-            )
+            cure("*/plan/cache-is-last-owner", |scene| {
+                start(scene)?;
+                empty_the_statics();
+                scene.done();
+                ExitPlan::builder(LIMIT).build().leave(0)
+            })
             .about("the same, left by an empty plan"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "plan/cache-is-last-owner-normal",
-                always(Clean),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    trial.done();
-                    ExitPlan::builder(LIMIT).by(Exit::Normal).build().leave(0)
-                },
-            )
+            cure("*/plan/cache-is-last-owner-normal", |scene| {
+                start(scene)?;
+                empty_the_statics();
+                scene.done();
+                ExitPlan::builder(LIMIT).by(Exit::Normal).build().leave(0)
+            })
             .about("the same, left by an empty plan that exits normally"),
-        )
-        .variants(
-            each_generation(cure, "plan/torn-down", always(Clean), torn_down)
+            cure("*/plan/torn-down", torn_down)
                 .about("a plan that tears down whoever owns the client, and leaks the runtime"),
-        )
+        ])
         .part("tears-down", tear_down)
         .claim(
             "B3",
@@ -204,21 +154,21 @@ fn main() -> ExitCode {
              decides.",
         )
         .supported_if(
-            every("*/drop/caches-last").is(always(Aborted))
-                & every("*/leak/caches-last").is(always(Aborted))
-                & every("*/drop/caches-first").is(always(Clean))
-                & every("*/leak/caches-first").is(always(Clean)),
+            every("*/drop/caches-last").is(Aborted)
+                & every("*/leak/caches-last").is(Aborted)
+                & every("*/drop/caches-first").is(Clean)
+                & every("*/leak/caches-first").is(Clean),
         )
         .refuted_if(
-            every("*/drop/caches-first").is(always(Aborted))
-                & every("*/drop/caches-last-in-context").is(always(Clean))
-                & every("*/leak/caches-last").is(always(Clean)),
+            every("*/drop/caches-first").is(Aborted)
+                & every("*/drop/caches-last-in-context").is(Clean)
+                & every("*/leak/caches-last").is(Clean),
         )
         .claim("B4", "Doing nothing at process exit is safe.")
-        .supported_if(every("*/nothing/*").is(always(Clean)))
+        .supported_if(every("*/nothing/*").is(Clean))
         .refuted_if(
-            every("*/nothing/statics-full").is(always(Clean))
-                & every("*/nothing/cache-is-last-owner").is(always(Aborted)),
+            every("*/nothing/statics-full").is(Clean)
+                & every("*/nothing/cache-is-last-owner").is(Aborted),
         )
         .run()
 }
@@ -255,7 +205,8 @@ fn put<T>(place: &Mutex<Option<T>>, value: T) {
 }
 
 /// The application is up.
-fn start(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn start(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     start_in(trial.directory(), generation)
 }
 
@@ -297,7 +248,8 @@ fn shut_the_runtime_down() {
     }
 }
 
-fn torn_down(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn torn_down(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let left = trial.part("tears-down")?.arg(generation.word()).output()?;
     trial.check("the code is the one that was asked for", left.status.code() == Some(CODE));
     trial.check("nothing panicked", left.stderr.is_empty());

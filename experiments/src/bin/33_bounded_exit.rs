@@ -33,11 +33,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use experiments::CONNECTIONS;
+use experiments::{CONNECTIONS, control, cure, hazard};
 use lab::{
     Experiment,
-    Outcome::{Clean, Failed, Hung},
-    Trial, TrialResult, always, control, cure, hazard,
+    Outcome::{Failed, Hung},
+    Trial, TrialResult,
 };
 use leak_strategy::{
     app,
@@ -48,7 +48,7 @@ use leak_strategy::{
 };
 use mock_sdk::store::{Generation, Store, rusqlite::Connection};
 use rustix::process::{Pid, Signal, kill_process};
-use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown};
+use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown_blocking};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -84,74 +84,50 @@ const SLEEPS: &str = "sleeps";
 const LEDGER: &str = "exit.json";
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("How long does a process take to leave in which everything hangs?")
         .hypothesis(
             "For ever, or the sum of all limits, unless there is a limit for all together that \
              nothing can hold up. An exit plan keeps its limit, with its exit code and a complete \
              ledger.",
         )
-        .variant(
-            control("by-hand/nothing-hangs", always(Clean), |trial| {
-                by_hand(trial, "no-limit", ENDS)
-            })
-            .about("torn down in order, without a limit"),
-        )
-        .variant(
-            hazard("by-hand/no-limit", always(Hung), |trial| by_hand(trial, "no-limit", HANGS))
+        .variants([
+            control("by-hand/nothing-hangs", |trial| by_hand(trial, "no-limit", ENDS))
+                .about("torn down in order, without a limit"),
+            hazard("by-hand/no-limit", Hung, |trial| by_hand(trial, "no-limit", HANGS))
                 .about("the same, and everything hangs")
                 .deadline(STUCK)
                 .trials(5),
-        )
-        .variant(
-            control("by-hand/sleep-only", always(Clean), |trial| {
-                by_hand(trial, "sleep-only", SLEEPS)
-            })
-            .about("a process that sleeps for the plan's limit, and leaves")
-            .waits(),
-        )
-        .variant(
-            hazard("by-hand/a-limit-each", always(Failed), |trial| {
-                by_hand(trial, "a-limit-each", HANGS)
-            })
-            .about("each with a limit of a second")
-            .trials(5)
-            .waits(),
-        )
-        .variant(
-            cure("plan/nothing-hangs", always(Clean), |trial| {
+            control("by-hand/sleep-only", |trial| by_hand(trial, "sleep-only", SLEEPS))
+                .about("a process that sleeps for the plan's limit, and leaves")
+                .waits(),
+            hazard("by-hand/a-limit-each", Failed, |trial| by_hand(trial, "a-limit-each", HANGS))
+                .about("each with a limit of a second")
+                .trials(5)
+                .waits(),
+            cure("plan/nothing-hangs", |trial| {
                 let ledger = by_plan(trial, "main", ENDS, CODE)?;
                 let all = ledger.entries.iter().all(|entry| entry.outcome == Outcome::TornDown);
                 trial.check("everything was torn down", all);
                 Ok(())
             })
             .about("an exit plan"),
-        )
-        .variant(
-            cure("plan/main", always(Clean), |trial| all_hang(trial, "main", CODE))
+            cure("plan/main", |trial| all_hang(trial, "main", CODE))
                 .about("an exit plan, left from the main thread; everything hangs from here on")
                 .waits(),
-        )
-        .variant(
-            cure("plan/normal-exit", always(Clean), |trial| all_hang(trial, "normal", CODE))
+            cure("plan/normal-exit", |trial| all_hang(trial, "normal", CODE))
                 .about("the same by a normal exit")
                 .waits(),
-        )
-        .variant(
-            cure("plan/worker", always(Clean), |trial| all_hang(trial, "worker", CODE))
+            cure("plan/worker", |trial| all_hang(trial, "worker", CODE))
                 .about("left from a worker of the runtime")
                 .waits(),
-        )
-        .variant(
-            cure("plan/signal", always(Clean), |trial| all_hang(trial, "signal", CODE_OF_SIGTERM))
+            cure("plan/signal", |trial| all_hang(trial, "signal", CODE_OF_SIGTERM))
                 .about("left at SIGTERM")
                 .waits(),
-        )
-        .variant(
-            cure("plan/panic", always(Clean), |trial| all_hang(trial, "panic", CODE_OF_A_PANIC))
+            cure("plan/panic", |trial| all_hang(trial, "panic", CODE_OF_A_PANIC))
                 .about("left after a panic of the main thread")
                 .waits(),
-        )
+        ])
         .part("by-hand", leave_by_hand)
         .part("plan", leave_by_plan)
         .run()
@@ -315,7 +291,7 @@ fn leave_by_hand(arguments: &[String]) -> TrialResult {
     let App { runtime, client, sync_service, sender, worker } = start(arguments)?;
     let end = |task: BackgroundTask<()>| -> TrialResult {
         let runtime = Builder::new_current_thread().build()?;
-        runtime.block_on(task.shutdown())?;
+        let _ = runtime.block_on(task.shutdown())?;
         Ok(())
     };
     let context = runtime.handle().clone();
@@ -368,7 +344,7 @@ fn leave_by_plan(arguments: &[String]) -> TrialResult {
     }))?;
     plan.add(
         Resource::new(app::CLIENT, Policy::TearDown { within }, move |_exit| {
-            teardown(client, Duration::MAX).map_err(|error| error.to_string())?;
+            teardown_blocking(client, Duration::MAX).map_err(|error| error.to_string())?;
             Ok(())
         })
         .needs(app::RUNTIME),

@@ -24,6 +24,7 @@
 use std::{future::Future, pin::pin, process::ExitCode};
 
 use experiments::{
+    control, cure, hazard,
     pattern::Manager,
     poll_once,
     probe::{Probe, Responder, probe},
@@ -31,7 +32,7 @@ use experiments::{
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use sundown::task::BackgroundTask;
 use tokio::{
@@ -40,56 +41,40 @@ use tokio::{
 };
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Has the task ended when a second caller's shutdown returns?")
         .hypothesis(
             "In the pattern only if the first caller saw it through: after one that was dropped \
              half-way the second returns at once, with the task still running. In the kit, always.",
         )
-        .variant(
-            control("pattern/sees-it-through", always(Clean), |trial| {
+        .variants([
+            control("pattern/sees-it-through", |trial| {
                 pattern(trial, First::SeesItThrough, Second::SameHandle)
             })
             .about("the first caller waits for the end"),
-        )
-        .variant(
-            control("pattern/sees-it-through-clone", always(Clean), |trial| {
+            control("pattern/sees-it-through-clone", |trial| {
                 pattern(trial, First::SeesItThrough, Second::Clone)
             })
             .about("the first caller waits for the end; the second has a clone"),
-        )
-        .variant(
-            hazard("pattern/gives-up", always(Failed), |trial| {
+            hazard("pattern/gives-up", Failed, |trial| {
                 pattern(trial, First::GivesUp, Second::SameHandle)
             })
             .about("the first caller's future is dropped while pending"),
-        )
-        .variant(
-            hazard("pattern/gives-up-clone", always(Failed), |trial| {
+            hazard("pattern/gives-up-clone", Failed, |trial| {
                 pattern(trial, First::GivesUp, Second::Clone)
             })
             .about("the first caller's future is dropped while pending; the second has a clone"),
-        )
-        .variant(
-            cure("kit/sees-it-through", always(Clean), |trial| {
+            cure("kit/sees-it-through", |trial| {
                 kit(trial, First::SeesItThrough, Second::SameHandle)
             })
             .about("BackgroundTask; the first caller waits for the end"),
-        )
-        .variant(
-            cure("kit/gives-up", always(Clean), |trial| {
-                kit(trial, First::GivesUp, Second::SameHandle)
-            })
-            .about("BackgroundTask; the first caller's future is dropped while pending"),
-        )
-        .variant(
-            cure("kit/gives-up-clone", always(Clean), |trial| {
-                kit(trial, First::GivesUp, Second::Clone)
-            })
-            .about("BackgroundTask; the same, and the second has a clone"),
-        )
+            cure("kit/gives-up", |trial| kit(trial, First::GivesUp, Second::SameHandle))
+                .about("BackgroundTask; the first caller's future is dropped while pending"),
+            cure("kit/gives-up-clone", |trial| kit(trial, First::GivesUp, Second::Clone))
+                .about("BackgroundTask; the same, and the second has a clone"),
+        ])
         .claim("D2", "Shutdown is idempotent, on clones too: a second call is a harmless no-op.")
-        .supported_if(every("pattern/*").is(always(Clean)))
+        .supported_if(every("pattern/*").is(Clean))
         .refuted_if(
             every("pattern/gives-up*").observed("answered_while_running").always_reads("true"),
         )

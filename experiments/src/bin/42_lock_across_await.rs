@@ -30,14 +30,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::pattern::{Manager, Signal};
+use experiments::{
+    Scene, control, cure, hazard,
+    pattern::{Manager, Signal},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed, Hung},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use sundown::{
-    shutdown::{ShutdownError, ShutdownReport},
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop::Stop,
     task::BackgroundTask,
 };
@@ -54,77 +57,57 @@ const UNTIL_IT_DOES: Duration = Duration::from_secs(8);
 const DEADLINE: Duration = Duration::from_millis(600);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What happens to others who want the lock while a shutdown awaits the task?")
         .hypothesis(
-            "A second caller blocks its worker until the task has ended, and for ever where the task \
-             needs that worker. A task that calls shutdown on its way out deadlocks. In the kit \
-             callers wait as futures do, and the task is told that it cannot wait for itself.",
+            "A second caller blocks its worker until the task has ended, and for ever where the \
+             task needs that worker. A task that calls shutdown on its way out deadlocks. In \
+             the kit callers wait as futures do, and the task is told that it cannot wait for \
+             itself.",
         )
-        .variant(
-            control("pattern/one-caller", always(Clean), one_caller)
-                .about("one worker, one caller"),
-        )
-        .variant(
-            hazard("pattern/second-caller", always(Failed), |trial| pattern_callers(trial, 2, LOOK))
+        .variants([
+            control("pattern/one-caller", one_caller).about("one worker, one caller"),
+            hazard("pattern/second-caller", Failed, |trial| pattern_callers(trial, 2, LOOK))
                 .about("two workers, two callers"),
-        )
-        .variant(
-            hazard("pattern/second-caller-one-worker", always(Hung), |trial| {
+            hazard("pattern/second-caller-one-worker", Hung, |trial| {
                 pattern_callers(trial, 1, LOOK)
             })
             .about("one worker, two callers")
             .deadline(DEADLINE)
             .trials(5),
-        )
-        .variant(
-            cure("kit/second-caller", always(Clean), |trial| kit_callers(trial, 2))
+            cure("kit/second-caller", |trial| kit_callers(trial, 2))
                 .about("BackgroundTask; two workers, two callers"),
-        )
-        .variant(
-            cure("kit/second-caller-one-worker", always(Clean), |trial| kit_callers(trial, 1))
+            cure("kit/second-caller-one-worker", |trial| kit_callers(trial, 1))
                 .about("BackgroundTask; one worker, two callers"),
-        )
-        .variant(
-            hazard("pattern/task-calls", always(Hung), pattern_task_calls)
+            hazard("pattern/task-calls", Hung, pattern_task_calls)
                 .about("the task calls shutdown() on its way out")
                 .deadline(DEADLINE)
                 .trials(5),
-        )
-        .variant(
-            cure("kit/task-calls", always(Clean), kit_task_calls)
+            cure("kit/task-calls", kit_task_calls)
                 .about("BackgroundTask; the task calls shutdown() on its way out"),
-        )
-        .variant(
-            hazard("std-lock/future-is-send", always(Failed), |trial| {
-                record_send(trial, with_std_lock())
-            })
-            .about("the pattern's shutdown() with the standard library's lock")
-            .trials(5),
-        )
-        .variant(
-            control("pattern/future-is-send", always(Clean), |trial| {
-                record_send(trial, with_send_guard())
-            })
-            .about("the pattern's shutdown() with a lock whose guard may be sent")
-            .trials(5),
-        )
-        .variant(
-            cure("kit/future-is-send", always(Clean), |trial| record_send(trial, with_the_kit()))
+            hazard("std-lock/future-is-send", Failed, |trial| record_send(trial, with_std_lock()))
+                .about("the pattern's shutdown() with the standard library's lock")
+                .trials(5),
+            control("pattern/future-is-send", |trial| record_send(trial, with_send_guard()))
+                .about("the pattern's shutdown() with a lock whose guard may be sent")
+                .trials(5),
+            cure("kit/future-is-send", |trial| record_send(trial, with_the_kit()))
                 .about("BackgroundTask::shutdown()")
                 .trials(5),
-        )
+        ])
         .claim("D3", "The code awaits the task while holding its lock.")
         .supported_if(
-            every("pattern/one-caller").is(always(Clean))
-                & every("pattern/second-caller").observed("gave_its_worker_back").never_reads("true")
-                & every("pattern/task-calls").is(always(Hung))
+            every("pattern/one-caller").is(Clean)
+                & every("pattern/second-caller")
+                    .observed("gave_its_worker_back")
+                    .never_reads("true")
+                & every("pattern/task-calls").is(Hung)
                 & every("pattern/task-calls").observed("task_calls").always_reads("true")
                 & every("std-lock/future-is-send").observed("send").always_reads("false"),
         )
         .refuted_if(
             every("pattern/second-caller").observed("gave_its_worker_back").always_reads("true")
-                | every("pattern/task-calls").is(always(Clean)),
+                | every("pattern/task-calls").is(Clean),
         )
         .run()
 }
@@ -139,7 +122,7 @@ async fn reluctant<S: Future>(stop: S, let_go: oneshot::Receiver<()>) {
     let _ = let_go.await;
 }
 
-fn one_caller(trial: &Trial<'_>) -> TrialResult {
+fn one_caller(trial: &Scene<'_>) -> TrialResult {
     let runtime = workers(1)?;
     let (let_go, is_let_go) = oneshot::channel();
     let manager = {
@@ -257,7 +240,7 @@ impl Caller {
     }
 }
 
-fn pattern_task_calls(trial: &Trial<'_>) -> TrialResult {
+fn pattern_task_calls(trial: &Scene<'_>) -> TrialResult {
     let runtime = workers(2)?;
     let (give, given) = oneshot::channel::<Manager>();
     let (calling, is_calling) = mpsc::channel();
@@ -278,7 +261,7 @@ fn pattern_task_calls(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn kit_task_calls(trial: &Trial<'_>) -> TrialResult {
+fn kit_task_calls(trial: &Scene<'_>) -> TrialResult {
     let runtime = workers(2)?;
     let (give, given) = oneshot::channel::<BackgroundTask<Answer>>();
     let (calling, is_calling) = mpsc::channel();
@@ -296,7 +279,7 @@ fn kit_task_calls(trial: &Trial<'_>) -> TrialResult {
     let told = runtime.block_on(called)??.flatten();
     trial.check(
         "the task is told that it cannot wait for itself",
-        matches!(told, Some(Err(ShutdownError::FromInside { .. }))),
+        matches!(told, Some(Err(ShutdownError { kind: ShutdownErrorKind::FromInside, .. }))),
     );
     Ok(())
 }

@@ -24,6 +24,7 @@
 use std::{future::pending, pin::pin, process::ExitCode, time::Duration};
 
 use experiments::{
+    Scene, control, cure, hazard,
     pattern::{Manager, Signal},
     poll_once,
     probe::{Probe, Responder, probe},
@@ -31,7 +32,7 @@ use experiments::{
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use sundown::{stop::Stop, task::BackgroundTask};
 use tokio::runtime::{Builder, Runtime};
@@ -40,42 +41,30 @@ use tokio::runtime::{Builder, Runtime};
 const LIMIT: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does the task always stop, when a shutdown of it was begun and dropped?")
         .hypothesis(
-            "In the pattern a dropped shutdown disarms the fallback: a task deaf to its signal then \
-             runs without an owner. In the kit the last handle aborts it.",
+            "In the pattern a dropped shutdown disarms the fallback: a task deaf to its signal \
+             then runs without an owner. In the kit the last handle aborts it.",
         )
-        .variant(
-            control("pattern/deaf-forgotten", always(Clean), pattern_deaf_forgotten)
+        .variants([
+            control("pattern/deaf-forgotten", pattern_deaf_forgotten)
                 .about("a deaf task, dropped without a shutdown"),
-        )
-        .variant(
-            control("pattern/heeding", always(Clean), pattern_heeding)
+            control("pattern/heeding", pattern_heeding)
                 .about("a task that heeds its signal; the shutdown is dropped while pending"),
-        )
-        .variant(
-            hazard("pattern/deaf", always(Failed), pattern_deaf)
+            hazard("pattern/deaf", Failed, pattern_deaf)
                 .about("a deaf task; the shutdown is dropped while pending"),
-        )
-        .variant(
-            hazard("pattern/deaf-timed-out", always(Failed), pattern_deaf_timed_out)
+            hazard("pattern/deaf-timed-out", Failed, pattern_deaf_timed_out)
                 .about("a deaf task; the limit around its handle passes"),
-        )
-        .variant(
-            cure("kit/deaf-forgotten", always(Clean), kit_deaf_forgotten)
+            cure("kit/deaf-forgotten", kit_deaf_forgotten)
                 .about("BackgroundTask, deaf, dropped without a shutdown"),
-        )
-        .variant(
-            cure("kit/deaf", always(Clean), kit_deaf)
+            cure("kit/deaf", kit_deaf)
                 .about("BackgroundTask, deaf; the shutdown is dropped while pending"),
-        )
-        .variant(
-            cure("kit/deaf-timed-out", always(Clean), kit_deaf_timed_out)
+            cure("kit/deaf-timed-out", kit_deaf_timed_out)
                 .about("BackgroundTask, deaf; the limit of shutdown_within passes"),
-        )
+        ])
         .claim("D4", "The fallback prevents leaks: the task always stops.")
-        .supported_if(every("pattern/*").is(always(Clean)))
+        .supported_if(every("pattern/*").is(Clean))
         .refuted_if(every("pattern/deaf").observed("still_running").always_reads("true"))
         .run()
 }
@@ -109,7 +98,7 @@ async fn look(trial: &Trial<'_>, probe: &Probe) -> TrialResult {
     Ok(())
 }
 
-fn pattern_deaf_forgotten(trial: &Trial<'_>) -> TrialResult {
+fn pattern_deaf_forgotten(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let manager = Manager::spawn(|signal| deaf(signal, responder));
@@ -120,7 +109,7 @@ fn pattern_deaf_forgotten(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn pattern_heeding(trial: &Trial<'_>) -> TrialResult {
+fn pattern_heeding(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let manager = Manager::spawn(|signal| heeding(signal, responder));
@@ -133,7 +122,7 @@ fn pattern_heeding(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn pattern_deaf(trial: &Trial<'_>) -> TrialResult {
+fn pattern_deaf(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let manager = Manager::spawn(|signal| deaf(signal, responder));
@@ -146,7 +135,7 @@ fn pattern_deaf(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn pattern_deaf_timed_out(trial: &Trial<'_>) -> TrialResult {
+fn pattern_deaf_timed_out(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let manager = Manager::spawn(|signal| deaf(signal, responder));
@@ -158,7 +147,7 @@ fn pattern_deaf_timed_out(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn kit_deaf_forgotten(trial: &Trial<'_>) -> TrialResult {
+fn kit_deaf_forgotten(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let task = BackgroundTask::spawn("deaf", |stop: Stop| deaf(stop, responder))?;
@@ -169,7 +158,7 @@ fn kit_deaf_forgotten(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn kit_deaf(trial: &Trial<'_>) -> TrialResult {
+fn kit_deaf(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let task = BackgroundTask::spawn("deaf", |stop: Stop| deaf(stop, responder))?;
@@ -184,7 +173,7 @@ fn kit_deaf(trial: &Trial<'_>) -> TrialResult {
 }
 
 /// Here the abort is not left to the last handle: the answer says that it was needed.
-fn kit_deaf_timed_out(trial: &Trial<'_>) -> TrialResult {
+fn kit_deaf_timed_out(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let task = BackgroundTask::spawn("deaf", |stop: Stop| deaf(stop, responder))?;

@@ -28,13 +28,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{pattern::Manager, runtime};
+use experiments::{Scene, control, cure, hazard, pattern::Manager, runtime};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
-use sundown::{shutdown::ShutdownError, task::BackgroundTask};
+use sundown::{
+    shutdown::{ShutdownError, ShutdownErrorKind},
+    task::BackgroundTask,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a trial looks at a task that nothing stops, and at one that ends.
@@ -46,52 +49,40 @@ const LIMIT: Duration = Duration::from_millis(20);
 const AT_THE_LATEST: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Has a task been stopped when it has been aborted?")
         .hypothesis(
             "Only where it gives way to its runtime. A task that does not yield runs on after an \
              abort until it comes to an await by itself; the kit then returns at its limit and \
              names it.",
         )
-        .variant(
-            control("pattern/waits", always(Clean), |trial| {
+        .variants([
+            control("pattern/waits", |trial| {
                 drop_the_owner(trial, UNTIL_IT_ENDS, |body| body.wait())
             })
             .about("the owner of a task that awaits is dropped"),
-        )
-        .variant(
-            control("pattern/yields", always(Clean), |trial| {
+            control("pattern/yields", |trial| {
                 drop_the_owner(trial, UNTIL_IT_ENDS, |body| body.yield_in_each_turn())
             })
             .about("the owner of a busy task that yields in each turn is dropped"),
-        )
-        .variant(
-            hazard("pattern/never-yields", always(Failed), |trial| {
+            hazard("pattern/never-yields", Failed, |trial| {
                 drop_the_owner(trial, LOOK, |body| body.never_yield())
             })
             .about("the owner of a task that does not yield is dropped"),
-        )
-        .variant(
-            hazard("blocking-closure", always(Failed), blocking_closure)
+            hazard("blocking-closure", Failed, blocking_closure)
                 .about("a closure on a blocking thread is aborted by its handle"),
-        )
-        .variant(
-            cure("kit/yields", always(Clean), kit_yields)
+            cure("kit/yields", kit_yields)
                 .about("the last handle of a busy BackgroundTask that yields is dropped"),
-        )
-        .variant(
-            cure("kit/never-yields", always(Clean), |trial| kit_never_yields(trial, runtime()?))
+            cure("kit/never-yields", |trial| kit_never_yields(trial, runtime()?))
                 .about("shutdown_within of a BackgroundTask that does not yield"),
-        )
-        .variant(
-            cure("kit/never-yields-one-thread", always(Clean), |trial| {
+            cure("kit/never-yields-one-thread", |trial| {
                 kit_never_yields(trial, Builder::new_multi_thread().worker_threads(1).build()?)
             })
             .about("the same on a runtime with one worker, which the task holds, and no timer"),
-        )
+        ])
         .claim("D5", "An abort is instant, under 1 ms, and guaranteed to stop the task.")
         .supported_if(
-            every("pattern/*").is(always(Clean))
+            every("pattern/*").is(Clean)
                 & every("pattern/*").observed("latency").mostly_at_most(1_000_000),
         )
         .refuted_if(every("pattern/never-yields").observed("stopped").never_reads("true"))
@@ -181,7 +172,7 @@ where
     Ok(())
 }
 
-fn blocking_closure(trial: &Trial<'_>) -> TrialResult {
+fn blocking_closure(trial: &Scene<'_>) -> TrialResult {
     let runtime = runtime()?;
     let (seen, body) = body();
     let closure = runtime.spawn_blocking(move || body.block());
@@ -193,7 +184,7 @@ fn blocking_closure(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn kit_yields(trial: &Trial<'_>) -> TrialResult {
+fn kit_yields(trial: &Scene<'_>) -> TrialResult {
     let runtime = runtime()?;
     let (seen, body) = body();
     let task = BackgroundTask::spawn_on(runtime.handle(), "busy", |_| body.yield_in_each_turn());
@@ -218,7 +209,7 @@ fn kit_never_yields(trial: &Trial<'_>, runtime: Runtime) -> TrialResult {
     trial.record("returned_after", returned_after);
     trial.check("it returns at its limit", (LIMIT..AT_THE_LATEST).contains(&returned_after));
     let names = match answer {
-        Err(ShutdownError::TimedOut { still_running, .. }) => {
+        Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, still_running, .. }) => {
             still_running.into_iter().map(|running| running.name).collect()
         }
         _ => "nobody".to_owned(),

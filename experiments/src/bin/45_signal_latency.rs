@@ -29,14 +29,11 @@ use std::{
 };
 
 use experiments::{
+    Scene, control, cure, hazard,
     pattern::{Manager, Signal},
     runtime,
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
-};
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult, every};
 use sundown::{stop::Stop, task::BackgroundTask};
 use tokio::{
     sync::oneshot,
@@ -54,47 +51,33 @@ const LOOK: Duration = Duration::from_millis(20);
 const SOON: i64 = 5_000_000_000;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does a graceful stop wait for the interval of the loop that is to stop?")
         .hypothesis(
             "No: select wakes at the signal, whatever the interval. A stop waits for the body of \
              the loop, and for a tick only where the loop does not select.",
         )
-        .variant(
-            control("pattern/100-microseconds", always(Clean), |trial| {
-                pattern_stops(trial, SCHEDULER)
-            })
-            .about("a loop that selects between the signal and a tick every 100 µs"),
-        )
-        .variant(
-            control("pattern/5-minutes", always(Clean), |trial| pattern_stops(trial, CLEANUP))
+        .variants([
+            control("pattern/100-microseconds", |trial| pattern_stops(trial, SCHEDULER))
+                .about("a loop that selects between the signal and a tick every 100 µs"),
+            control("pattern/5-minutes", |trial| pattern_stops(trial, CLEANUP))
                 .about("the same with a tick every 5 minutes"),
-        )
-        .variant(
-            hazard("looks-after-the-tick/5-minutes", always(Failed), looks_after_the_tick)
+            hazard("looks-after-the-tick/5-minutes", Failed, looks_after_the_tick)
                 .about("a loop that awaits the tick, and looks at the signal then"),
-        )
-        .variant(
-            hazard("pattern/5-minutes-at-work", always(Failed), pattern_at_work)
+            hazard("pattern/5-minutes-at-work", Failed, pattern_at_work)
                 .about("the signal comes while the loop's body awaits something"),
-        )
-        .variant(
-            cure("kit/100-microseconds", always(Clean), |trial| kit_stops(trial, SCHEDULER))
+            cure("kit/100-microseconds", |trial| kit_stops(trial, SCHEDULER))
                 .about("BackgroundTask, a tick every 100 µs"),
-        )
-        .variant(
-            cure("kit/5-minutes", always(Clean), |trial| kit_stops(trial, CLEANUP))
+            cure("kit/5-minutes", |trial| kit_stops(trial, CLEANUP))
                 .about("BackgroundTask, a tick every 5 minutes"),
-        )
-        .variant(
-            cure("kit/5-minutes-at-work", always(Clean), kit_at_work)
+            cure("kit/5-minutes-at-work", kit_at_work)
                 .about("BackgroundTask, its body at work: aborted at the limit"),
-        )
+        ])
         .claim("D6", "A graceful stop may wait for the interval of the loop, up to 5 minutes.")
         .supported_if(!every("pattern/5-minutes").observed("latency").always_at_most(SOON))
         .refuted_if(
             every("pattern/5-minutes").observed("latency").always_at_most(SOON)
-                & every("looks-after-the-tick/5-minutes").is(always(Failed)),
+                & every("looks-after-the-tick/5-minutes").is(Failed),
         )
         .run()
 }
@@ -171,7 +154,7 @@ fn is_gone(has_ticked: &Receiver<()>) -> bool {
     }
 }
 
-fn looks_after_the_tick(trial: &Trial<'_>) -> TrialResult {
+fn looks_after_the_tick(trial: &Scene<'_>) -> TrialResult {
     let runtime = runtime()?;
     let (ticked, has_ticked) = mpsc::channel();
     let manager = {
@@ -195,7 +178,7 @@ fn looks_after_the_tick(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn pattern_at_work(trial: &Trial<'_>) -> TrialResult {
+fn pattern_at_work(trial: &Scene<'_>) -> TrialResult {
     let runtime = runtime()?;
     let ((ticked, has_ticked), (let_go, work)) = (mpsc::channel(), oneshot::channel());
     let manager = {
@@ -219,7 +202,7 @@ fn pattern_at_work(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn kit_at_work(trial: &Trial<'_>) -> TrialResult {
+fn kit_at_work(trial: &Scene<'_>) -> TrialResult {
     let runtime = runtime()?;
     let ((ticked, has_ticked), (let_go, work)) = (mpsc::channel(), oneshot::channel());
     let task = BackgroundTask::spawn_on(runtime.handle(), "loop", |stop: Stop| {

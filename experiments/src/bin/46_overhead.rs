@@ -31,8 +31,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::pattern::{Manager, Signal};
-use lab::{Experiment, Outcome::Clean, Trial, TrialResult, always, control, cure, every};
+use experiments::{
+    Scene, control, cure,
+    pattern::{Manager, Signal},
+};
+use lab::{Experiment, Trial, TrialResult, every};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use sundown::{group::TaskGroup, stop::Stop, task::BackgroundTask};
 use tokio::{
@@ -57,37 +60,27 @@ const ABOUT_40: i64 = 56;
 const TWICE: i64 = 80;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What does it cost that a task can be told to stop?")
         .hypothesis(
-            "More than the 40 bytes of a flag and a channel: the pattern's component takes at least \
-             twice that beyond a bare task.",
+            "More than the 40 bytes of a flag and a channel: the pattern's component takes at \
+             least twice that beyond a bare task.",
         )
-        .variant(
-            control("bytes/pattern", always(Clean), bytes_of_the_pattern)
+        .variants([
+            control("bytes/pattern", bytes_of_the_pattern)
                 .about("heap of a component of the pattern, beyond a bare task")
                 .trials(5),
-        )
-        .variant(
-            cure("bytes/kit-task", always(Clean), bytes_of_a_task)
+            cure("bytes/kit-task", bytes_of_a_task)
                 .about("heap of a BackgroundTask, beyond a bare task")
                 .trials(5),
-        )
-        .variant(
-            cure("bytes/kit-group-member", always(Clean), bytes_of_a_member)
+            cure("bytes/kit-group-member", bytes_of_a_member)
                 .about("heap of a member of a TaskGroup, beyond a bare task")
                 .trials(5),
-        )
-        .variant(
-            control("flag", always(Clean), flag)
-                .about("reading a flag: an atomic, and in an RwLock")
-                .trials(5),
-        )
-        .variant(
-            control("turns", always(Clean), turns)
+            control("flag", flag).about("reading a flag: an atomic, and in an RwLock").trials(5),
+            control("turns", turns)
                 .about("a turn of a busy loop: bare, with the pattern's signal, with the kit's")
                 .trials(5),
-        )
+        ])
         .claim(
             "D7",
             "About 40 bytes for each component; 1–2 cycles to read the flag against 50–100 for an \
@@ -129,7 +122,7 @@ fn record_added(trial: &Trial<'_>, of_one: usize) -> TrialResult {
     Ok(())
 }
 
-fn bytes_of_the_pattern(trial: &Trial<'_>) -> TrialResult {
+fn bytes_of_the_pattern(trial: &Scene<'_>) -> TrialResult {
     let runtime = one_thread()?;
     let _context = runtime.enter();
     trial.record("bytes_of_the_flag", bytes_of_one(|| Arc::new(AtomicBool::new(false))));
@@ -137,20 +130,20 @@ fn bytes_of_the_pattern(trial: &Trial<'_>) -> TrialResult {
     record_added(trial, bytes_of_one(|| Manager::spawn(|signal: Signal| idle(signal))))
 }
 
-fn bytes_of_a_task(trial: &Trial<'_>) -> TrialResult {
+fn bytes_of_a_task(trial: &Scene<'_>) -> TrialResult {
     let runtime = one_thread()?;
     let _context = runtime.enter();
     record_added(trial, bytes_of_one(|| BackgroundTask::spawn("idle", |stop: Stop| idle(stop))))
 }
 
-fn bytes_of_a_member(trial: &Trial<'_>) -> TrialResult {
+fn bytes_of_a_member(trial: &Scene<'_>) -> TrialResult {
     let runtime = one_thread()?;
     let _context = runtime.enter();
     let group = TaskGroup::new("idle");
     record_added(trial, bytes_of_one(|| group.spawn("idle", |stop: Stop| idle(stop))))
 }
 
-fn flag(trial: &Trial<'_>) -> TrialResult {
+fn flag(trial: &Scene<'_>) -> TrialResult {
     let (atomic, locked) = (AtomicBool::new(false), RwLock::new(false));
     let mut best = [Duration::MAX; 2];
     for _ in 0..ROUNDS {
@@ -170,7 +163,7 @@ fn time_of_reads(read: impl Fn() -> bool) -> Duration {
     began.elapsed()
 }
 
-fn turns(trial: &Trial<'_>) -> TrialResult {
+fn turns(trial: &Scene<'_>) -> TrialResult {
     let runtime = one_thread()?;
     let mut best = [Duration::MAX; 3];
     runtime.block_on(async {
@@ -189,7 +182,7 @@ fn turns(trial: &Trial<'_>) -> TrialResult {
                 let _ = measured.send(selecting_turns(stop).await);
             })?;
             best[2] = best[2].min(measurement.await?);
-            task.shutdown().await?;
+            let _ = task.shutdown().await?;
         }
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;

@@ -29,11 +29,11 @@ use std::{
     time::Duration,
 };
 
-use experiments::{CONNECTIONS, runtime, runtime_thread::panic_quietly};
+use experiments::{CONNECTIONS, control, cure, hazard, runtime, runtime_thread::panic_quietly};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use mock_sdk::store::{Generation, Room, Store, StoreError};
 use sundown::runtime::{RuntimeCell, RuntimeOwner};
@@ -49,50 +49,34 @@ fn main() -> ExitCode {
     if let Some(code) = second_process() {
         return code;
     }
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does an owner in a static shut its runtime down, if its destructor would?")
         .hypothesis(
-            "No: a static is not dropped, and what the runtime was to write at its end is lost, which \
-             as a local variable the same owner saves. With a dead thread the destructor panics in its \
-             turn. A cell that is told to shut down loses nothing; one that is not does as any static.",
+            "No: a static is not dropped, and what the runtime was to write at its end is lost, \
+             which as a local variable the same owner saves. With a dead thread the destructor \
+             panics in its turn. A cell that is told to shut down loses nothing; one that is \
+             not does as any static.",
         )
-        .variant(
-            control("local/joining-drop", always(Clean), |trial| look(trial, Form::Local))
+        .variants([
+            control("local/joining-drop", |trial| look(trial, Form::Local))
                 .about("an owner with a joining destructor, in a local variable of main"),
-        )
-        .variant(
-            hazard("static/joining-drop", always(Failed), |trial| look(trial, Form::Static))
+            hazard("static/joining-drop", Failed, |trial| look(trial, Form::Static))
                 .about("the same owner in a static"),
-        )
-        .variant(
-            control("static/joining-drop-called", always(Clean), |trial| {
-                look(trial, Form::StaticCalled)
-            })
-            .about("the same static, and a call that does what the destructor would do"),
-        )
-        .variant(
-            hazard("local/dead-thread", always(Failed), |trial| look(trial, Form::LocalDead))
+            control("static/joining-drop-called", |trial| look(trial, Form::StaticCalled))
+                .about("the same static, and a call that does what the destructor would do"),
+            hazard("local/dead-thread", Failed, |trial| look(trial, Form::LocalDead))
                 .about("in a local variable of main; its thread panicked when all was written"),
-        )
-        .variant(
-            cure("kit/cell", always(Clean), |trial| look(trial, Form::Cell))
+            cure("kit/cell", |trial| look(trial, Form::Cell))
                 .about("RuntimeCell, shut down at the end of main"),
-        )
-        .variant(
-            cure("kit/cell-dead-task", always(Clean), |trial| look(trial, Form::CellDead))
+            cure("kit/cell-dead-task", |trial| look(trial, Form::CellDead))
                 .about("RuntimeCell, shut down at the end of main; another task has panicked"),
-        )
-        .variant(
-            hazard("kit/cell-forgotten", always(Failed), |trial| look(trial, Form::CellForgotten))
+            hazard("kit/cell-forgotten", Failed, |trial| look(trial, Form::CellForgotten))
                 .about("RuntimeCell, and nobody shuts it down"),
-        )
+        ])
         .claim("C4", "An owner in a static cell with a joining Drop is the most robust design.")
-        .supported_if(
-            every("static/joining-drop").is(always(Clean))
-                & every("local/dead-thread").is(always(Clean)),
-        )
+        .supported_if(every("static/joining-drop").is(Clean) & every("local/dead-thread").is(Clean))
         .refuted_if(
-            every("local/joining-drop").is(always(Clean))
+            every("local/joining-drop").is(Clean)
                 & every("static/joining-drop").observed("rows_lost").always_at_least(1)
                 & every("static/joining-drop-called").observed("rows_lost").always_at_most(0),
         )
@@ -192,13 +176,13 @@ fn own(form: Form, directory: PathBuf) -> Result<(), Box<dyn Error>> {
             if form == Form::CellDead {
                 let mut dead = runtime.spawn::<(), _>("unlucky", |_| async { panic_quietly() })?;
                 // Abandoned, when it has panicked.
-                let _ = dead.wait_timeout(PLENTY);
+                let _ = dead.wait_blocking(PLENTY);
             }
             drop(runtime.spawn("keeps rows", |stop| keep_rows(directory, opened, stop))?);
             has_opened.recv()?;
             if form != Form::CellForgotten {
                 // That another task has panicked is told, and keeps nothing from its end.
-                let _ = RUNTIME.shutdown(PLENTY);
+                let _ = RUNTIME.shutdown_blocking(PLENTY);
             }
         }
     }

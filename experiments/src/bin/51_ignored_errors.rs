@@ -26,15 +26,18 @@ use std::{
     time::Duration,
 };
 
-use experiments::runtime_thread::{Ignoring, Watched, panic_quietly, stuck};
+use experiments::{
+    Scene, control, cure, hazard,
+    runtime_thread::{Ignoring, Watched, panic_quietly, stuck},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed, Hung},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use sundown::{
     runtime::{RuntimeOwner, State},
-    shutdown::ShutdownError,
+    shutdown::{ShutdownError, ShutdownErrorKind},
 };
 
 /// For what hangs: long enough to get there on a busy machine. Its twins have as long as any trial.
@@ -47,90 +50,56 @@ const PLENTY: Duration = Duration::from_secs(8);
 const LIMIT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
-        .question("What does the owner of a runtime thread learn from a shutdown that ignores errors?")
+    Experiment::new(file!())
+        .question(
+            "What does the owner of a runtime thread learn from a shutdown that ignores errors?",
+        )
         .hypothesis(
-            "Nothing: a thread that panicked or whose loop ended looks like one that was shut down, \
-             and one that is stuck hangs its owner. With the results looked at, each death is told; \
-             the plan's repair tells of one of the two. The kit tells of all.",
+            "Nothing: a thread that panicked or whose loop ended looks like one that was shut \
+             down, and one that is stuck hangs its owner. With the results looked at, each \
+             death is told; the plan's repair tells of one of the two. The kit tells of all.",
         )
-        .variant(
-            control("ignoring/healthy", always(Clean), |trial| ignoring(trial, Thread::Healthy))
+        .variants([
+            control("ignoring/healthy", |trial| ignoring(trial, Thread::Healthy))
                 .about("as it is; nothing is wrong with the thread"),
-        )
-        .variant(
-            hazard("ignoring/thread-panicked", always(Failed), |trial| {
-                ignoring(trial, Thread::Panicked)
-            })
-            .about("as it is; a job panicked"),
-        )
-        .variant(
-            hazard("ignoring/thread-returned", always(Failed), |trial| {
-                ignoring(trial, Thread::Returned)
-            })
-            .about("as it is; the loop ended early"),
-        )
-        .variant(
-            hazard("ignoring/thread-stuck", always(Hung), ignoring_stuck)
+            hazard("ignoring/thread-panicked", Failed, |trial| ignoring(trial, Thread::Panicked))
+                .about("as it is; a job panicked"),
+            hazard("ignoring/thread-returned", Failed, |trial| ignoring(trial, Thread::Returned))
+                .about("as it is; the loop ended early"),
+            hazard("ignoring/thread-stuck", Hung, ignoring_stuck)
                 .about("as it is; a job does not end")
                 .deadline(DEADLINE)
                 .trials(5),
-        )
-        .variant(
-            control("looking/healthy", always(Clean), |trial| looking(trial, Thread::Healthy))
+            control("looking/healthy", |trial| looking(trial, Thread::Healthy))
                 .about("both results looked at; nothing is wrong with the thread"),
-        )
-        .variant(
-            control("looking/thread-panicked", always(Clean), |trial| {
-                looking(trial, Thread::Panicked)
-            })
-            .about("both results looked at; a job panicked"),
-        )
-        .variant(
-            control("looking/thread-returned", always(Clean), |trial| {
-                looking(trial, Thread::Returned)
-            })
-            .about("both results looked at; the loop ended early"),
-        )
-        .variant(
-            control("watched/thread-panicked", always(Clean), |trial| {
-                watched(trial, Thread::Panicked)
-            })
-            .about("the plan's repair; a job panicked"),
-        )
-        .variant(
-            hazard("watched/thread-returned", always(Failed), |trial| {
-                watched(trial, Thread::Returned)
-            })
-            .about("the plan's repair; the loop ended early"),
-        )
-        .variant(cure("kit/healthy", always(Clean), kit_healthy).about("RuntimeOwner"))
-        .variant(
-            cure("kit/task-panicked", always(Clean), kit_task_panicked)
-                .about("RuntimeOwner; a task panicked"),
-        )
-        .variant(
-            cure("kit/thread-panicked", always(Clean), kit_thread_panicked)
+            control("looking/thread-panicked", |trial| looking(trial, Thread::Panicked))
+                .about("both results looked at; a job panicked"),
+            control("looking/thread-returned", |trial| looking(trial, Thread::Returned))
+                .about("both results looked at; the loop ended early"),
+            control("watched/thread-panicked", |trial| watched(trial, Thread::Panicked))
+                .about("the plan's repair; a job panicked"),
+            hazard("watched/thread-returned", Failed, |trial| watched(trial, Thread::Returned))
+                .about("the plan's repair; the loop ended early"),
+            cure("kit/healthy", kit_healthy).about("RuntimeOwner"),
+            cure("kit/task-panicked", kit_task_panicked).about("RuntimeOwner; a task panicked"),
+            cure("kit/thread-panicked", kit_thread_panicked)
                 .about("RuntimeOwner; its thread panicked"),
-        )
-        .variant(
-            cure("kit/thread-stuck", always(Clean), kit_stuck)
-                .about("RuntimeOwner; a task does not yield"),
-        )
+            cure("kit/thread-stuck", kit_stuck).about("RuntimeOwner; a task does not yield"),
+        ])
         .claim("E1", "Ignored send and join errors hide a dead runtime thread.")
         .supported_if(
             every("ignoring/thread-*d").observed("told").never_reads("true")
-                & every("ignoring/healthy").is(always(Clean))
+                & every("ignoring/healthy").is(Clean)
                 & every("looking/thread-*").observed("told").always_reads("true"),
         )
         .refuted_if(every("ignoring/thread-*d").observed("told").always_reads("true"))
         .claim("E2", "A join without a limit can hang for ever.")
         .supported_if(
-            every("ignoring/thread-stuck").is(always(Hung))
+            every("ignoring/thread-stuck").is(Hung)
                 & every("ignoring/thread-stuck").observed("asked").always_reads("true")
-                & every("ignoring/healthy").is(always(Clean)),
+                & every("ignoring/healthy").is(Clean),
         )
-        .refuted_if(every("ignoring/thread-stuck").is(always(Clean)))
+        .refuted_if(every("ignoring/thread-stuck").is(Clean))
         .run()
 }
 
@@ -200,7 +169,7 @@ fn watched(trial: &Trial<'_>, how: Thread) -> TrialResult {
     judge(trial, answer.is_err(), how.is_dead())
 }
 
-fn ignoring_stuck(trial: &Trial<'_>) -> TrialResult {
+fn ignoring_stuck(trial: &Scene<'_>) -> TrialResult {
     let mut owner = Ignoring::start("ignoring")?;
     let (stuck, blocks) = stuck();
     owner.run(|| {
@@ -218,17 +187,17 @@ fn kit() -> Result<RuntimeOwner, Box<dyn Error>> {
     Ok(RuntimeOwner::builder("kit").current_thread().start()?)
 }
 
-fn kit_healthy(trial: &Trial<'_>) -> TrialResult {
+fn kit_healthy(trial: &Scene<'_>) -> TrialResult {
     let owner = kit()?;
     drop(owner.spawn("a job", |_| async {})?);
-    judge(trial, owner.shutdown(PLENTY).is_err(), false)
+    judge(trial, owner.shutdown_blocking(PLENTY).is_err(), false)
 }
 
-fn kit_task_panicked(trial: &Trial<'_>) -> TrialResult {
+fn kit_task_panicked(trial: &Scene<'_>) -> TrialResult {
     let owner = kit()?;
     drop(owner.spawn::<(), _>("a job", |_| async { panic_quietly() })?);
-    let answer = owner.shutdown(PLENTY);
-    let told = matches!(answer, Err(ShutdownError::Panicked { .. }));
+    let answer = owner.shutdown_blocking(PLENTY);
+    let told = matches!(answer, Err(ShutdownError { kind: ShutdownErrorKind::Panicked(_), .. }));
     trial.record("answer", text(answer));
     judge(trial, told, true)
 }
@@ -242,7 +211,7 @@ impl Wake for Panics {
     }
 }
 
-fn kit_thread_panicked(trial: &Trial<'_>) -> TrialResult {
+fn kit_thread_panicked(trial: &Scene<'_>) -> TrialResult {
     let owner = kit()?;
     let handle = owner.handle()?;
     let _context = handle.enter();
@@ -252,21 +221,22 @@ fn kit_thread_panicked(trial: &Trial<'_>) -> TrialResult {
     while owner.stats().state != State::Ended {
         thread::yield_now();
     }
-    let answer = owner.shutdown(PLENTY);
-    let told = matches!(answer, Err(ShutdownError::ThreadPanicked { .. }));
+    let answer = owner.shutdown_blocking(PLENTY);
+    let told =
+        matches!(answer, Err(ShutdownError { kind: ShutdownErrorKind::ThreadPanicked(_), .. }));
     trial.record("answer", text(answer));
     judge(trial, told, true)
 }
 
-fn kit_stuck(trial: &Trial<'_>) -> TrialResult {
+fn kit_stuck(trial: &Scene<'_>) -> TrialResult {
     let owner = kit()?;
     let (stuck, blocks) = stuck();
     drop(owner.spawn("a job", |_| async { blocks() })?);
     stuck.until_it_blocks()?;
-    let answer = owner.shutdown(LIMIT);
-    let told = matches!(answer, Err(ShutdownError::TimedOut { .. }));
+    let answer = owner.shutdown_blocking(LIMIT);
+    let told = matches!(answer, Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, .. }));
     stuck.let_go();
-    owner.shutdown(PLENTY)?;
+    let _ = owner.shutdown_blocking(PLENTY)?;
     judge(trial, told, true)
 }
 

@@ -25,13 +25,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::runtime_thread::{Stuck, Watched, WatchedError, stuck};
+use experiments::{
+    Scene, control, cure, hazard,
+    runtime_thread::{Stuck, Watched, WatchedError, stuck},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
-use sundown::{runtime::RuntimeOwner, shutdown::ShutdownError};
+use sundown::{
+    runtime::RuntimeOwner,
+    shutdown::{ShutdownError, ShutdownErrorKind},
+};
 use tokio::runtime::Builder;
 
 /// A limit that the jobs outlast.
@@ -47,29 +53,24 @@ const LOOK: Duration = Duration::from_millis(100);
 const OWNERS: usize = 3;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What does a join cost that a watchdog bounds?")
         .hypothesis(
-            "It returns at its limit. The price is a further thread for each join that did not end \
-             in time, for as long as the other does not; a destructor that blocks its caller for the \
-             limit; and an answer that does not name what is stuck. The kit's costs no thread, its \
-             drop does not wait, and its answer names the thread and the task.",
+            "It returns at its limit. The price is a further thread for each join that did not \
+             end in time, for as long as the other does not; a destructor that blocks its \
+             caller for the limit; and an answer that does not name what is stuck. The kit's \
+             costs no thread, its drop does not wait, and its answer names the thread and the \
+             task.",
         )
-        .variant(
-            control("watchdog/ends-in-time", always(Clean), watchdog_in_time)
+        .variants([
+            control("watchdog/ends-in-time", watchdog_in_time)
                 .about("the plan's shutdown; the thread ends before the limit"),
-        )
-        .variant(
-            hazard("watchdog/ends-later", always(Failed), watchdog_later)
+            hazard("watchdog/ends-later", Failed, watchdog_later)
                 .about("the plan's shutdown; three jobs outlast the limit")
                 .waits(),
-        )
-        .variant(
-            hazard("watchdog/never-ends", always(Failed), watchdog_names)
+            hazard("watchdog/never-ends", Failed, watchdog_names)
                 .about("the plan's shutdown; what its answer says of a stuck job"),
-        )
-        .variant(
-            hazard("watchdog/drop", always(Failed), |trial| {
+            hazard("watchdog/drop", Failed, |trial| {
                 let owner = Watched::start("watched", PLENTY)?;
                 let (stuck, blocks) = stuck();
                 owner.run(|| {
@@ -79,30 +80,23 @@ fn main() -> ExitCode {
                 drop_in_async_code(trial, owner, stuck, LOOK)
             })
             .about("the plan's destructor, in async code; a job is stuck"),
-        )
-        .variant(
-            cure("kit/ends-in-time", always(Clean), kit_in_time)
+            cure("kit/ends-in-time", kit_in_time)
                 .about("RuntimeOwner; the thread ends before the limit"),
-        )
-        .variant(
-            cure("kit/ends-later", always(Clean), kit_later)
-                .about("RuntimeOwner; three jobs outlast the limit"),
-        )
-        .variant(
-            cure("kit/never-ends", always(Clean), kit_names)
+            cure("kit/ends-later", kit_later).about("RuntimeOwner; three jobs outlast the limit"),
+            cure("kit/never-ends", kit_names)
                 .about("RuntimeOwner; what its answer says of a stuck job"),
-        )
-        .variant(
-            cure("kit/drop", always(Clean), |trial| {
+            cure("kit/drop", |trial| {
                 let (owner, stuck) = stuck_kit("kit")?;
                 drop_in_async_code(trial, owner, stuck, PLENTY)
             })
             .about("RuntimeOwner's destructor, in async code; a job is stuck"),
-        )
+        ])
         .claim("E3", "A watchdog bounds the join of a thread that does not end.")
         .supported_if(
-            every("watchdog/ends-in-time").is(always(Clean))
-                & every("watchdog/ends-later").observed("returned_while_stuck").always_reads("true"),
+            every("watchdog/ends-in-time").is(Clean)
+                & every("watchdog/ends-later")
+                    .observed("returned_while_stuck")
+                    .always_reads("true"),
         )
         .refuted_if(
             every("watchdog/ends-later").observed("returned_while_stuck").never_reads("true"),
@@ -146,7 +140,7 @@ fn stuck_kit(name: &str) -> Result<(RuntimeOwner, Stuck), Box<dyn Error>> {
     Ok((owner, stuck))
 }
 
-fn watchdog_in_time(trial: &Trial<'_>) -> TrialResult {
+fn watchdog_in_time(trial: &Scene<'_>) -> TrialResult {
     let at_first = threads()?;
     let mut owner = Watched::start("watched", PLENTY)?;
     trial.check("it answers that it has ended", owner.shutdown() == Ok(()));
@@ -155,16 +149,16 @@ fn watchdog_in_time(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn kit_in_time(trial: &Trial<'_>) -> TrialResult {
+fn kit_in_time(trial: &Scene<'_>) -> TrialResult {
     let at_first = threads()?;
     let owner = RuntimeOwner::builder("kit").workers(1).start()?;
-    trial.check("it answers that it has ended", owner.shutdown(PLENTY).is_ok());
+    trial.check("it answers that it has ended", owner.shutdown_blocking(PLENTY).is_ok());
     let left = threads_down_to(at_first, PLENTY)?.saturating_sub(at_first);
     trial.check("no thread is left", left == 0);
     Ok(())
 }
 
-fn watchdog_later(trial: &Trial<'_>) -> TrialResult {
+fn watchdog_later(trial: &Scene<'_>) -> TrialResult {
     later(
         trial,
         LOOK,
@@ -173,12 +167,17 @@ fn watchdog_later(trial: &Trial<'_>) -> TrialResult {
     )
 }
 
-fn kit_later(trial: &Trial<'_>) -> TrialResult {
+fn kit_later(trial: &Scene<'_>) -> TrialResult {
     later(
         trial,
         PLENTY,
         || stuck_kit("kit"),
-        |owner| matches!(owner.shutdown(LIMIT), Err(ShutdownError::TimedOut { .. })),
+        |owner| {
+            matches!(
+                owner.shutdown_blocking(LIMIT),
+                Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, .. })
+            )
+        },
     )
 }
 
@@ -212,16 +211,16 @@ fn later<O>(
     Ok(())
 }
 
-fn watchdog_names(trial: &Trial<'_>) -> TrialResult {
+fn watchdog_names(trial: &Scene<'_>) -> TrialResult {
     let (mut owner, stuck) = stuck_watched(LIMIT)?;
     let answer = owner.shutdown().map_or_else(|error| error.to_string(), |()| "Ok".to_owned());
     stuck.let_go();
     names(trial, &answer, "watched")
 }
 
-fn kit_names(trial: &Trial<'_>) -> TrialResult {
+fn kit_names(trial: &Scene<'_>) -> TrialResult {
     let (owner, stuck) = stuck_kit("kit")?;
-    let answer = owner.shutdown(LIMIT);
+    let answer = owner.shutdown_blocking(LIMIT);
     stuck.let_go();
     let answer = answer.map_or_else(|error| error.to_string(), |_| "Ok".to_owned());
     trial.check("it names the task as well", answer.contains("a stuck job"));

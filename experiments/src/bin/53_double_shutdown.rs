@@ -24,15 +24,18 @@ use std::{
     time::Duration,
 };
 
-use experiments::runtime_thread::{Ignoring, Watched, panic_quietly, stuck};
+use experiments::{
+    Scene, control, cure, hazard,
+    runtime_thread::{Ignoring, Watched, panic_quietly, stuck},
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use sundown::{
     runtime::{RuntimeOwner, State},
-    shutdown::ShutdownError,
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport},
 };
 use tokio::runtime::Builder;
 
@@ -43,51 +46,33 @@ const LIMIT: Duration = Duration::from_millis(50);
 const PLENTY: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What is a second caller told of a runtime that is shut down twice?")
         .hypothesis(
-            "In the plan, that all is well: true after a first call that saw the end, and not after \
-             one that gave up or was told of a panic. In the kit, what the first one was told, or \
-             what has become of it since.",
+            "In the plan, that all is well: true after a first call that saw the end, and not \
+             after one that gave up or was told of a panic. In the kit, what the first one was \
+             told, or what has become of it since.",
         )
-        .variant(
-            control("ignoring/twice", always(Clean), ignoring_twice)
-                .about("as it is; nothing is wrong"),
-        )
-        .variant(
-            control("watched/twice", always(Clean), |trial| watched(trial, First::SeesTheEnd))
+        .variants([
+            control("ignoring/twice", ignoring_twice).about("as it is; nothing is wrong"),
+            control("watched/twice", |trial| watched(trial, First::SeesTheEnd))
                 .about("the plan's shutdown; nothing is wrong"),
-        )
-        .variant(
-            hazard("watched/after-timeout", always(Failed), |trial| watched(trial, First::GivesUp))
+            hazard("watched/after-timeout", Failed, |trial| watched(trial, First::GivesUp))
                 .about("the plan's shutdown; the first call gives up at its limit"),
-        )
-        .variant(
-            hazard("watched/after-panic", always(Failed), |trial| {
-                watched(trial, First::IsToldOfAPanic)
-            })
-            .about("the plan's shutdown; the first call is told of a panic"),
-        )
-        .variant(
-            cure("kit/twice", always(Clean), |trial| kit(trial, First::SeesTheEnd))
+            hazard("watched/after-panic", Failed, |trial| watched(trial, First::IsToldOfAPanic))
+                .about("the plan's shutdown; the first call is told of a panic"),
+            cure("kit/twice", |trial| kit(trial, First::SeesTheEnd))
                 .about("RuntimeOwner; nothing is wrong"),
-        )
-        .variant(
-            cure("kit/after-timeout", always(Clean), |trial| kit(trial, First::GivesUp))
+            cure("kit/after-timeout", |trial| kit(trial, First::GivesUp))
                 .about("RuntimeOwner; the first call gives up at its limit"),
-        )
-        .variant(
-            cure("kit/after-panic", always(Clean), |trial| kit(trial, First::IsToldOfAPanic))
+            cure("kit/after-panic", |trial| kit(trial, First::IsToldOfAPanic))
                 .about("RuntimeOwner; the first call is told of a panic"),
-        )
-        .variant(
-            cure("kit/at-once", always(Clean), kit_at_once)
-                .about("RuntimeOwner; fifty callers at once"),
-        )
+            cure("kit/at-once", kit_at_once).about("RuntimeOwner; fifty callers at once"),
+        ])
         .claim("E4", "A second shutdown is safe.")
-        .supported_if(every("watched/*").is(always(Clean)) & every("ignoring/*").is(always(Clean)))
+        .supported_if(every("watched/*").is(Clean) & every("ignoring/*").is(Clean))
         .refuted_if(
-            every("watched/twice").is(always(Clean))
+            every("watched/twice").is(Clean)
                 & every("watched/after-timeout").observed("second_told_ok").always_reads("true")
                 & every("watched/after-timeout").observed("running").always_reads("true"),
         )
@@ -111,7 +96,7 @@ fn judge(trial: &Trial<'_>, first: bool, second: bool, running: bool) {
     trial.check("of the same end both are told the same", running || first == second);
 }
 
-fn ignoring_twice(_trial: &Trial<'_>) -> TrialResult {
+fn ignoring_twice(_trial: &Scene<'_>) -> TrialResult {
     let mut owner = Ignoring::start("ignoring")?;
     owner.shutdown();
     owner.shutdown();
@@ -181,21 +166,31 @@ fn kit(trial: &Trial<'_>, how: First) -> TrialResult {
         }
     }
     let limit = if how == First::GivesUp { LIMIT } else { PLENTY };
-    let first = owner.shutdown(limit).is_ok();
-    let second = owner.shutdown(limit);
+    let first = owner.shutdown_blocking(limit).is_ok();
+    let second = owner.shutdown_blocking(limit);
     judge(trial, first, second.is_ok(), Arc::strong_count(&alive) > 1);
 
     stuck.let_go();
-    let last = owner.shutdown(PLENTY);
+    let last = owner.shutdown_blocking(PLENTY);
     trial.check("and the last has ended", Arc::strong_count(&alive) == 1);
     match how {
         First::SeesTheEnd | First::GivesUp => trial.check("gracefully", last.is_ok()),
-        First::IsToldOfAPanic => trial.check(
-            "by the same panic",
-            matches!(last, Err(ShutdownError::ThreadPanicked { .. })) && last == second,
-        ),
+        First::IsToldOfAPanic => {
+            let said = panic_message(&last);
+            trial.check("by the same panic", said.is_some() && said == panic_message(&second))
+        }
     };
     Ok(())
+}
+
+/// What the panic of the runtime's thread said, by this answer.
+fn panic_message(answer: &Result<ShutdownReport, ShutdownError>) -> Option<&str> {
+    match answer {
+        Err(ShutdownError { kind: ShutdownErrorKind::ThreadPanicked(message), .. }) => {
+            Some(message)
+        }
+        _ => None,
+    }
 }
 
 /// Has a panic end the runtime's thread: that of a waker that its timer calls.
@@ -211,7 +206,7 @@ fn panic_on_its_thread(owner: &RuntimeOwner) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn kit_at_once(trial: &Trial<'_>) -> TrialResult {
+fn kit_at_once(trial: &Scene<'_>) -> TrialResult {
     let owner = RuntimeOwner::builder("kit").workers(2).start()?;
     let alive = Arc::new(());
     let its_own = Arc::clone(&alive);
@@ -227,12 +222,11 @@ fn kit_at_once(trial: &Trial<'_>) -> TrialResult {
                 scope.spawn(move || {
                     barrier.wait();
                     let answer = if nth % 2 == 0 {
-                        owner.shutdown(PLENTY).is_ok()
+                        owner.shutdown_blocking(PLENTY).is_ok()
                     } else {
                         let runtime = Builder::new_current_thread().build();
-                        runtime.is_ok_and(|runtime| {
-                            runtime.block_on(owner.shutdown_async(PLENTY)).is_ok()
-                        })
+                        runtime
+                            .is_ok_and(|runtime| runtime.block_on(owner.shutdown(PLENTY)).is_ok())
                     };
                     answer && Arc::strong_count(alive) == 1
                 })

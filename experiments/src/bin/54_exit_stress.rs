@@ -32,11 +32,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::runtime;
+use experiments::{Scene, control, cure, hazard, runtime};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed},
-    Prediction, Trial, TrialResult, Variant, always, control, cure, hazard, seen,
+    Prediction, Trial, TrialResult, seen,
 };
 use mock_sdk::watch::{WatchClient, WatchServer};
 use sundown::runtime::{RuntimeCell, RuntimeOwner};
@@ -51,50 +51,44 @@ const CLOSED: &str = "closed";
 const THREADS: &str = "threads ";
 
 fn main() -> ExitCode {
-    let each = |role: fn(String, Prediction, Body) -> Variant, owner: Owner| {
+    let each = |owner: Owner| {
         SCENARIOS.iter().map(move |scenario| {
-            let prediction = match owner {
-                Owner::Static => scenario.without_shutdown(),
-                _ => always(Clean),
-            };
             let name = format!("{}/{}", owner.word(), scenario.name);
-            role(name, prediction, Box::new(move |trial| look(trial, owner, scenario)))
-                .about(scenario.about)
-                .trials(scenario.trials)
+            let body = move |scene: &Scene<'_>| look(scene, owner, scenario);
+            match owner {
+                Owner::Static => hazard(name, scenario.without_shutdown(), body),
+                _ => cure(name, body),
+            }
+            .about(scenario.about)
+            .trials(scenario.trials)
         })
     };
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What becomes of the work on a runtime in a static when the program ends?")
         .hypothesis(
-            "Without an interpreter no exit crashes: the exit code is 0, and nothing is on standard \
-             error. But what is under way is cut off, and no watch is ever closed in order. A cell \
-             that is shut down first loses none of it.",
+            "Without an interpreter no exit crashes: the exit code is 0, and nothing is on \
+             standard error. But what is under way is cut off, and no watch is ever closed in \
+             order. A cell that is shut down first loses none of it.",
         )
-        .variant(
-            control("static/operations-awaited", always(Clean), |trial| {
+        .variants([
+            control("static/operations-awaited", |trial| {
                 look(trial, Owner::StaticAwaited, &OPERATIONS)
             })
             .about("50 operations, and the program waits for each"),
-        )
-        .variant(
-            hazard("static/goodbye", always(Aborted), |trial| {
+            hazard("static/goodbye", Aborted, |trial| {
                 look(trial, Owner::StaticGoodbye, &OPERATIONS)
             })
             .about("the same; and a destructor on the main thread needs the runtime"),
-        )
-        .variants(each(hazard, Owner::Static))
-        .variants(each(cure, Owner::Kit))
-        .variant(
-            hazard("kit/forgotten", always(Failed), |trial| {
-                look(trial, Owner::KitForgotten, &COMBINED)
-            })
-            .about("3 watches, 30 operations; nobody shuts the cell down"),
-        )
+        ])
+        .variants(each(Owner::Static))
+        .variants(each(Owner::Kit))
+        .variants([hazard("kit/forgotten", Failed, |trial| {
+            look(trial, Owner::KitForgotten, &COMBINED)
+        })
+        .about("3 watches, 30 operations; nobody shuts the cell down")])
         .part("program", program)
         .run()
 }
-
-type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
 
 /// What a program does before it ends.
 struct Scenario {
@@ -163,7 +157,7 @@ impl Scenario {
     /// What a runtime in a static makes of it. A watch is closed in order only by who is told to:
     /// never here. Operations race with the exit.
     fn without_shutdown(&self) -> Prediction {
-        if self.watches > 0 { always(Failed) } else { seen(Failed).allowing([Clean]) }
+        if self.watches > 0 { Failed.into() } else { seen(Failed).allowing([Clean]) }
     }
 
     const fn all_watches(&self) -> usize {
@@ -254,7 +248,9 @@ fn program(arguments: &[String]) -> TrialResult {
         GOODBYE.with(|_| {});
     }
     if owner == Owner::Kit {
-        CELLS[..scenario.runtimes].iter().try_for_each(|cell| cell.shutdown(PLENTY).map(drop))?;
+        CELLS[..scenario.runtimes]
+            .iter()
+            .try_for_each(|cell| cell.shutdown_blocking(PLENTY).map(drop))?;
         // A thread that was joined is listed a moment longer.
         let since = Instant::now();
         while threads()?.is_some_and(|threads| threads > 0) && since.elapsed() < PLENTY {

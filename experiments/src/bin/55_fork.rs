@@ -38,16 +38,16 @@ use std::{
     time::Duration,
 };
 
-use experiments::runtime;
+use experiments::{Scene, control, cure, hazard, runtime};
 use fork::{Fork, WEXITSTATUS, WIFEXITED};
 use lab::{
     Experiment,
-    Outcome::{Clean, Hung, Panicked},
-    Trial, TrialResult, always, control, cure, hazard,
+    Outcome::{Hung, Panicked},
+    Trial, TrialResult,
 };
 use sundown::{
-    runtime::{Ended, RuntimeCell, RuntimeHandle, RuntimeOwner, StartError, State},
-    shutdown::{ShutdownError, SignalLoss},
+    runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner, StartError, State},
+    shutdown::{ShutdownError, ShutdownErrorKind, SignalLoss},
 };
 
 /// For what hangs: long enough to get there on a busy machine. Its twins have as long as any trial.
@@ -60,15 +60,15 @@ const PLENTY: Duration = Duration::from_secs(8);
 const CHILDREN: usize = 20;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What becomes of a runtime's owner in a forked child?")
         .hypothesis(
-            "Its threads are not there. To join one panics, to wait for what they do hangs, and so \
-             does to take a lock that one of them held. The kit's owner answers at once, whatever is \
-             asked of it, waits for nothing, and the parent notices nothing.",
+            "Its threads are not there. To join one panics, to wait for what they do hangs, and \
+             so does to take a lock that one of them held. The kit's owner answers at once, \
+             whatever is asked of it, waits for nothing, and the parent notices nothing.",
         )
-        .variant(
-            hazard("join/child-joins", always(Panicked), |trial| {
+        .variants([
+            hazard("join/child-joins", Panicked, |trial| {
                 let thread = thread::spawn(thread::park);
                 in_a_child(trial, move || {
                     let _ = thread.join();
@@ -76,9 +76,7 @@ fn main() -> ExitCode {
                 })
             })
             .about("the child joins a thread of the parent"),
-        )
-        .variant(
-            hazard("tokio/child-drops", always(Hung), |trial| {
+            hazard("tokio/child-drops", Hung, |trial| {
                 let runtime = runtime()?;
                 in_a_child(trial, move || {
                     drop(runtime);
@@ -88,52 +86,38 @@ fn main() -> ExitCode {
             .about("the child drops a Runtime")
             .deadline(DEADLINE)
             .trials(5),
-        )
-        .variant(
-            control("tokio/parent-drops", always(Clean), |trial| {
+            control("tokio/parent-drops", |trial| {
                 let runtime = runtime()?;
                 in_a_child(trial, || true)?;
                 drop(runtime);
                 Ok(())
             })
             .about("the child leaves at once, and the parent drops its Runtime"),
-        )
-        .variant(
-            hazard("lock/child-takes", always(Hung), |trial| child_takes(trial, true))
+            hazard("lock/child-takes", Hung, |trial| child_takes(trial, true))
                 .about("the child takes a lock that another thread holds")
                 .deadline(DEADLINE)
                 .trials(5),
-        )
-        .variant(
-            control("lock/child-takes-free", always(Clean), |trial| child_takes(trial, false))
+            control("lock/child-takes-free", |trial| child_takes(trial, false))
                 .about("the child takes a lock that nobody holds"),
-        )
-        .variant(
-            cure("kit/everything", always(Clean), kit_everything)
+            cure("kit/everything", kit_everything)
                 .about("RuntimeOwner and RuntimeCell; the child does everything with them"),
-        )
-        .variant(
-            cure("kit/busy", always(Clean), kit_busy)
+            cure("kit/busy", kit_busy)
                 .about("the same, twenty times, while other threads of the parent do too"),
-        )
-        .variant(
-            cure("kit/in-a-task", always(Clean), kit_in_a_task)
+            cure("kit/in-a-task", kit_in_a_task)
                 .about("the same, the fork being made by a task of the runtime"),
-        )
-        .variant(
-            cure("kit/its-own", always(Clean), |trial| {
+            cure("kit/its-own", |trial| {
                 let owner = RuntimeOwner::builder("parent").workers(2).start()?;
                 in_a_child(trial, || {
                     let own = RuntimeOwner::builder("child").workers(2).start();
                     own.is_ok_and(|own| {
-                        own.block_on(async { 1 }) == Ok(1) && own.shutdown(PLENTY).is_ok()
+                        own.block_on(async { 1 }) == Ok(1) && own.shutdown_blocking(PLENTY).is_ok()
                     })
                 })?;
-                owner.shutdown(PLENTY)?;
+                let _ = owner.shutdown_blocking(PLENTY)?;
                 Ok(())
             })
             .about("the child starts a RuntimeOwner of its own"),
-        )
+        ])
         .run()
 }
 
@@ -188,14 +172,20 @@ static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").wor
 
 /// Everything that can be asked, with the answers that a child must get; and a drop.
 fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
-    fn forked<T>(answer: Result<T, Ended>) -> bool {
-        matches!(answer, Err(Ended::Forked { .. }))
+    fn forked<T>(answer: Result<T, RuntimeError>) -> bool {
+        matches!(answer, Err(RuntimeError::Forked { .. }))
     }
     fn lost<T>(answer: Result<T, ShutdownError>) -> bool {
-        matches!(answer, Err(ShutdownError::SignalLost { cause: SignalLoss::Forked { .. }, .. }))
+        matches!(
+            answer,
+            Err(ShutdownError {
+                kind: ShutdownErrorKind::SignalLost(SignalLoss::Forked { .. }),
+                ..
+            })
+        )
     }
     fn not_started<T>(answer: Result<T, StartError>) -> bool {
-        matches!(answer, Err(StartError::Ended(Ended::Forked { .. })))
+        matches!(answer, Err(StartError::Runtime(RuntimeError::Forked { .. })))
     }
     fn lost_at_once<T>(answer: Pin<&mut impl Future<Output = Result<T, ShutdownError>>>) -> bool {
         match answer.poll(&mut Context::from_waker(Waker::noop())) {
@@ -208,8 +198,8 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         forked(owner.current()),
         forked(owner.spawn("child", |_| async {})),
         forked(owner.block_on(async {})),
-        lost(owner.shutdown(PLENTY)),
-        lost_at_once(pin!(owner.shutdown_async(PLENTY))),
+        lost(owner.shutdown_blocking(PLENTY)),
+        lost_at_once(pin!(owner.shutdown(PLENTY))),
         not_started(owner.restart()),
         owner.stats().state == State::Forked,
         forked(handle.handle()),
@@ -217,7 +207,7 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         forked(handle.block_on(async {})),
         not_started(CELL.get()),
         not_started(CELL.restart()),
-        lost(CELL.shutdown(PLENTY)),
+        lost(CELL.shutdown_blocking(PLENTY)),
         CELL.stats().state == State::Forked,
     ];
     drop(owner.clone());
@@ -242,19 +232,19 @@ fn the_parent_noticed_nothing(trial: &Trial<'_>, owner: &RuntimeOwner) -> TrialR
         tokio::spawn(async { 1 }).await
     })?;
     trial.check("the parent's runtime does what it did", ticks.is_ok());
-    trial.check("and is shut down gracefully", owner.shutdown(PLENTY)?.aborted == 0);
-    trial.check("as is the cell", CELL.shutdown(PLENTY)?.aborted == 0);
+    trial.check("and is shut down gracefully", owner.shutdown_blocking(PLENTY)?.aborted == 0);
+    trial.check("as is the cell", CELL.shutdown_blocking(PLENTY)?.aborted == 0);
     Ok(())
 }
 
-fn kit_everything(trial: &Trial<'_>) -> TrialResult {
+fn kit_everything(trial: &Scene<'_>) -> TrialResult {
     let (owner, handle) = used("parent")?;
     let inherited = owner.clone();
     in_a_child(trial, || everything(inherited, handle))?;
     the_parent_noticed_nothing(trial, &owner)
 }
 
-fn kit_busy(trial: &Trial<'_>) -> TrialResult {
+fn kit_busy(trial: &Scene<'_>) -> TrialResult {
     let (owner, _) = used("parent")?;
     let (enough, mut went_well) = (AtomicBool::new(false), 0);
     let again = || !enough.load(Ordering::Relaxed);
@@ -273,7 +263,7 @@ fn kit_busy(trial: &Trial<'_>) -> TrialResult {
         });
         scope.spawn(|| {
             while again() {
-                let _ = owner.shutdown(PLENTY);
+                let _ = owner.shutdown_blocking(PLENTY);
                 let _ = owner.restart();
             }
         });
@@ -291,7 +281,7 @@ fn kit_busy(trial: &Trial<'_>) -> TrialResult {
     the_parent_noticed_nothing(trial, &owner)
 }
 
-fn kit_in_a_task(trial: &Trial<'_>) -> TrialResult {
+fn kit_in_a_task(trial: &Scene<'_>) -> TrialResult {
     for builder in [
         RuntimeOwner::builder("workers").workers(2),
         RuntimeOwner::builder("alone").current_thread(),
@@ -302,9 +292,12 @@ fn kit_in_a_task(trial: &Trial<'_>) -> TrialResult {
         let mut forked = owner.spawn("forks", |_| async move {
             fork_and_wait(|| everything(inherited, handle)).is_ok_and(|went_well| went_well)
         })?;
-        trial.check("the child found what it should have", forked.wait_timeout(PLENTY)?);
+        trial.check("the child found what it should have", forked.wait_blocking(PLENTY)?);
         owner.block_on(async {})?;
-        trial.check("the parent is shut down gracefully", owner.shutdown(PLENTY)?.aborted == 0);
+        trial.check(
+            "the parent is shut down gracefully",
+            owner.shutdown_blocking(PLENTY)?.aborted == 0,
+        );
     }
     Ok(())
 }

@@ -25,11 +25,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use experiments::python;
+use experiments::{Scene, control, cure, hazard, python};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Hung, Signalled},
-    Prediction, Program, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    Prediction, Program, TrialResult, Variant, every, seen,
 };
 
 /// For what hangs: long enough to get there on a busy machine.
@@ -46,7 +46,7 @@ const RACE: u32 = 8;
 const CLOSE_RACE: u32 = 20;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Which Rust extensions survive the end of their Python interpreter?")
         .hypothesis(
             "Those whose threads have left the interpreter, and can no longer enter it, before it is \
@@ -64,21 +64,21 @@ fn main() -> ExitCode {
         .supported_if(every("static/watching").fails_at_least(40))
         .refuted_if(every("static/watching").fails_at_most(10))
         .claim("C4", "An owner in a static cell with a joining `Drop` is the most robust design.")
-        .supported_if(every("static-owner/*").is(always(Clean)))
-        .refuted_if(every("static-owner/*").is(lost()) & every("gated/watching").is(always(Clean)))
+        .supported_if(every("static-owner/*").is(Clean))
+        .refuted_if(every("static-owner/*").is(lost()) & every("gated/watching").is(Clean))
         .claim("C6", "Cleanup belongs in `__del__`, a context manager, or `atexit`.")
         .supported_if(
-            every("in-del/*").is(always(Clean))
-                & every("context-manager/watching").is(always(Clean))
-                & every("background/*").is(always(Clean))
-                & every("holding-the-lock/*").is(always(Clean)),
+            every("in-del/*").is(Clean)
+                & every("context-manager/watching").is(Clean)
+                & every("background/*").is(Clean)
+                & every("holding-the-lock/*").is(Clean),
         )
         .refuted_if(
             every("in-del/*").is(lost())
                 & every("context-manager/watching").is(lost())
                 & every("background/*").is(lost())
-                & every("holding-the-lock/*").is(always(Hung))
-                & every("joined/watching").is(always(Clean)),
+                & every("holding-the-lock/*").is(Hung)
+                & every("joined/watching").is(Clean),
         )
         .kit_claim(
             "sundown.Runtime survives it: with work in flight, awaited or not, closed or not, by \
@@ -104,7 +104,7 @@ fn expected(ending: &str, program: Program) -> Program {
 }
 
 /// A trial of a design with an ending, by the name of the variant.
-fn trial(trial: &Trial<'_>) -> TrialResult {
+fn trial(trial: &Scene<'_>) -> TrialResult {
     let (design, ending) = trial.variant().split_once('/').ok_or("it names no ending")?;
     python::becomes(trial, "exit.py", &[design, ending], |it| expected(ending, it))
 }
@@ -126,8 +126,7 @@ fn statics() -> Vec<Variant> {
 
 fn designs() -> Vec<Variant> {
     let losing = |name, about| hazard(name, lost(), trial).about(about).trials(RACE);
-    let hanging =
-        |name, about| hazard(name, always(Hung), trial).about(about).trials(5).deadline(SHORT);
+    let hanging = |name, about| hazard(name, Hung, trial).about(about).trials(5).deadline(SHORT);
     vec![
         losing("static-owner/watching", "an owner in a static cell, whose destructor joins"),
         losing("background/watching", "atexit shuts the runtime down in the background"),
@@ -142,9 +141,7 @@ fn designs() -> Vec<Variant> {
 }
 
 fn controls() -> Vec<Variant> {
-    let clean = |name, about| {
-        control(name, always(Clean), trial).about(about).trials(5).deadline(python::PLENTY)
-    };
+    let clean = |name, about| control(name, trial).about(about).trials(5).deadline(python::PLENTY);
     vec![
         clean("static/never-calls", "tasks go on that do not call into Python"),
         clean("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
@@ -158,8 +155,7 @@ fn controls() -> Vec<Variant> {
 }
 
 fn kit() -> Vec<Variant> {
-    let clean =
-        |name, about| cure(name, always(Clean), trial).about(about).deadline(python::PLENTY);
+    let clean = |name, about| cure(name, trial).about(about).deadline(python::PLENTY);
     let within = |name, about| clean(name, about).deadline(LIMIT + SLACK);
     vec![
         clean("kit/closed", "the block is used, with tasks that go on"),

@@ -15,22 +15,22 @@
 
 use std::process::ExitCode;
 
-use experiments::python;
+use experiments::{Scene, control, cure, hazard, python};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Signalled},
-    Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    Prediction, TrialResult, Variant, every, seen,
 };
 
 /// Each of these races is lost in half of its trials at the least: one in a million runs would miss it.
 const RACE: u32 = 20;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does a short sleep before the exit keep an extension from crashing?")
         .hypothesis(
-            "Only if all work ends within it: the sleep waits for nothing, and it takes its time when \
-             there is nothing to wait for.",
+            "Only if all work ends within it: the sleep waits for nothing, and it takes its \
+             time when there is nothing to wait for.",
         )
         .needs(python::extensions)
         .variants([10, 50].map(|milliseconds| {
@@ -39,22 +39,25 @@ fn main() -> ExitCode {
         .variants([200, 1000].map(|milliseconds| {
             losing("sleep", milliseconds).about(format!("{milliseconds} ms of work; sleeps 100 ms"))
         }))
-        .variant(control("sleep/0ms", always(Clean), trial).about("no work; sleeps 100 ms"))
+        .variants([control("sleep/0ms", trial).about("no work; sleeps 100 ms")])
         .variants([10, 50].map(|milliseconds| {
             // On a busy machine 50 ms of work may take longer than a sleep of 100 ms.
             let hidden = seen(Clean).allowing([Aborted, Signalled]);
-            control(name("sleep", milliseconds), hidden, trial)
+            control(name("sleep", milliseconds), trial)
+                .predict(hidden)
                 .about(format!("{milliseconds} ms of work; sleeps 100 ms"))
         }))
         .variants([0, 10, 50, 200, 1000].map(|milliseconds| {
-            cure(name("kit", milliseconds), always(Clean), trial)
+            cure(name("kit", milliseconds), trial)
                 .deadline(python::PLENTY)
                 .about(format!("{milliseconds} ms of work; no sleep"))
         }))
         .claim("C3", "`time.sleep(0.1)` before the exit mitigates it.")
-        .supported_if(every("static/*").is(lost()) & every("sleep/*").is(always(Clean)))
+        .supported_if(every("static/*").is(lost()) & every("sleep/*").is(Clean))
         .refuted_if(every("sleep/200ms").is(lost()) & every("sleep/1000ms").is(lost()))
-        .kit_claim("sundown.Runtime needs no sleep, and waits for what is being done, and no longer")
+        .kit_claim(
+            "sundown.Runtime needs no sleep, and waits for what is being done, and no longer",
+        )
         .run()
 }
 
@@ -72,7 +75,7 @@ fn losing(design: &str, milliseconds: u32) -> Variant {
 }
 
 /// A trial of a design with so much work, by the name of the variant.
-fn trial(trial: &Trial<'_>) -> TrialResult {
+fn trial(trial: &Scene<'_>) -> TrialResult {
     let name = trial.variant().strip_suffix("ms").and_then(|name| name.split_once('/'));
     let (design, milliseconds) = name.ok_or("it names no time")?;
     let program = "sleep.py";

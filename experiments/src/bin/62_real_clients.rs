@@ -19,11 +19,14 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use experiments::real_clients::{self, NEW, OLD, Version};
+use experiments::{
+    Scene, control, cure, hazard,
+    real_clients::{self, NEW, OLD, Version},
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed, Panicked, Signalled},
-    Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    Prediction, Role, Variant, every, seen,
 };
 
 /// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
@@ -34,17 +37,16 @@ const RACE: u32 = 200;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    let package = |role: Role, version: Version, ending, prediction: Prediction| {
-        let trials = if prediction.is_race() { RACE } else { 20 };
+    let package = |role, version: Version, ending| {
+        let trials = if role == Role::Hazard { RACE } else { 20 };
         let name = version.number;
-        scenarios(Arm { role, name, version, client: "package", ending, prediction, trials })
+        scenarios(Arm { role, name, version, client: "package", ending, trials })
     };
     let kit = |ending| {
-        let (role, version, prediction) = (cure as Role, NEW, always(Clean));
-        let (name, client, trials) = ("kit", "kit", 20);
-        scenarios(Arm { role, name, version, client, ending, prediction, trials })
+        let (role, name, client, trials) = (Role::Cure, "kit", "kit", 20);
+        scenarios(Arm { role, name, version: NEW, client, ending, trials })
     };
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("How often does an interpreter crash that ends with a real client in it?")
         .hypothesis(
             "With a runtime that nobody shuts down, in every scenario and however the program ends. \
@@ -53,18 +55,16 @@ fn main() -> ExitCode {
         )
         .needs(real_clients::packages)
         .needs(real_clients::etcd)
-        .variants(package(hazard, OLD, "closed", crashes()))
-        .variants(package(hazard, OLD, "returned", crashes()))
-        .variants(package(control, NEW, "closed", always(Clean)))
-        .variants(package(hazard, NEW, "returned", crashes()))
-        .variant(
-            hazard("0.4.1/original-test", misses_it(), |trial| {
-                OLD.becomes(trial, "original_test.py", &[])
-            })
-            .about("5 exits after one operation, and a look at the exit codes")
-            .trials(60)
-            .deadline(DEADLINE),
-        )
+        .variants(package(Role::Hazard, OLD, "closed"))
+        .variants(package(Role::Hazard, OLD, "returned"))
+        .variants(package(Role::Control, NEW, "closed"))
+        .variants(package(Role::Hazard, NEW, "returned"))
+        .variants([hazard("0.4.1/original-test", misses_it(), |trial| {
+            OLD.becomes(trial, "original_test.py", &[])
+        })
+        .about("5 exits after one operation, and a look at the exit codes")
+        .trials(60)
+        .deadline(DEADLINE)])
         .variants(kit("closed"))
         .variants(kit("returned"))
         .claim("C1", "about half of the exits crash, on fast machines")
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         .supported_if(
             every("0.4.1/original-test").is(misses_it()) & every("0.4.1/closed/*").is(crashes()),
         )
-        .refuted_if(every("0.4.1/original-test").is(always(Failed)))
+        .refuted_if(every("0.4.1/original-test").is(Failed))
         .kit_claim("with the kit's runtime no exit crashes, whether the client is closed or not")
         .run()
 }
@@ -89,9 +89,6 @@ fn misses_it() -> Prediction {
     seen(Clean).allowing([Failed])
 }
 
-type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
-type Role = fn(String, Prediction, Body) -> Variant;
-
 /// All scenarios with one client, and with one ending.
 struct Arm {
     role: Role,
@@ -100,7 +97,6 @@ struct Arm {
     version: Version,
     client: &'static str,
     ending: &'static str,
-    prediction: Prediction,
     trials: u32,
 }
 
@@ -114,16 +110,20 @@ fn scenarios(arm: Arm) -> impl Iterator<Item = Variant> {
         ("watches_and_operations", 1, "3 watches, and 30 operations at once"),
     ];
     scenarios.into_iter().map(move |(scenario, times, about)| {
-        let Arm { role, name, version, client, ending, ref prediction, trials } = arm;
+        let Arm { role, name, version, client, ending, trials } = arm;
         let name = format!("{name}/{ending}/{}", scenario.replace('_', "-"));
-        let body = move |trial: &Trial<'_>| {
-            version.becomes(trial, "etcd_exit.py", &[client, scenario, ending])
+        let body = move |scene: &Scene<'_>| {
+            version.becomes(scene, "etcd_exit.py", &[client, scenario, ending])
         };
-        role(name, prediction.clone(), Box::new(body))
-            .about(about)
-            .trials(times * trials)
-            .deadline(DEADLINE)
-            // Where a late thread panics depends on how late it is.
-            .sometimes_at("")
+        match role {
+            Role::Hazard => hazard(name, crashes(), body),
+            Role::Control => control(name, body),
+            Role::Cure => cure(name, body),
+        }
+        .about(about)
+        .trials(times * trials)
+        .deadline(DEADLINE)
+        // Where a late thread panics depends on how late it is.
+        .sometimes_at("")
     })
 }

@@ -14,11 +14,14 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use experiments::real_clients::{self, NEW, OLD, Version};
+use experiments::{
+    Scene, control, cure, hazard,
+    real_clients::{self, NEW, OLD, Version},
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed, Panicked, Signalled},
-    Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    Prediction, TrialResult, Variant, every, seen,
 };
 
 /// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
@@ -33,47 +36,60 @@ const OPEN: u32 = 30;
 const DEADLINE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
-    let clean = || always(Clean);
-    Experiment::new(env!("CARGO_BIN_NAME"))
-        .question("Do libraries with a runtime each get in each other's way when the interpreter ends?")
+    Experiment::new(file!())
+        .question(
+            "Do libraries with a runtime each get in each other's way when the interpreter \
+             ends?",
+        )
         .hypothesis(
-            "No: what ends well alone ends well together. What crashes alone may crash together, and \
-             no exit hangs. valkey-glide alone always ends well, closed or not.",
+            "No: what ends well alone ends well together. What crashes alone may crash \
+             together, and no exit hangs. valkey-glide alone always ends well, closed or not.",
         )
         .needs(real_clients::packages)
         .needs(real_clients::etcd)
         .needs(real_clients::redis)
-        .variant(variant(hazard, OLD, "etcd", "closed", crashes()).trials(RACE))
-        .variant(variant(hazard, OLD, "etcd", "returned", crashes()).trials(RACE))
-        .variant(variant(control, NEW, "etcd", "closed", clean()))
-        .variant(variant(hazard, NEW, "etcd", "returned", crashes()).trials(RACE))
-        .variant(variant(control, NEW, "valkey", "closed", clean()))
-        .variant(variant(control, NEW, "valkey", "returned", clean()))
-        .variant(variant(cure, NEW, "kit", "closed", clean()))
-        .variant(variant(cure, NEW, "kit", "returned", clean()))
-        .variant(variant(hazard, OLD, "etcd+valkey", "closed", may_crash()).trials(OPEN))
-        .variant(variant(hazard, OLD, "etcd+valkey", "returned", may_crash()).trials(OPEN))
-        .variant(variant(control, NEW, "etcd+valkey", "closed", clean()))
-        .variant(variant(hazard, NEW, "etcd+valkey", "returned", may_crash()).trials(OPEN))
-        .variant(variant(hazard, OLD, "etcd+valkey+kit", "closed", may_crash()).trials(OPEN))
-        .variant(variant(control, NEW, "etcd+valkey+kit", "closed", clean()))
-        .variant(variant(hazard, NEW, "etcd+valkey+kit", "returned", may_crash()).trials(OPEN))
-        .variant(variant(cure, NEW, "valkey+kit", "closed", clean()))
-        .variant(variant(cure, NEW, "valkey+kit", "returned", clean()))
+        .variants([
+            variant(OLD, "etcd", "closed", |name, body| hazard(name, crashes(), body)).trials(RACE),
+            variant(OLD, "etcd", "returned", |name, body| hazard(name, crashes(), body))
+                .trials(RACE),
+            variant(NEW, "etcd", "closed", control),
+            variant(NEW, "etcd", "returned", |name, body| hazard(name, crashes(), body))
+                .trials(RACE),
+            variant(NEW, "valkey", "closed", control),
+            variant(NEW, "valkey", "returned", control),
+            variant(NEW, "kit", "closed", cure),
+            variant(NEW, "kit", "returned", cure),
+            variant(OLD, "etcd+valkey", "closed", |name, body| hazard(name, may_crash(), body))
+                .trials(OPEN),
+            variant(OLD, "etcd+valkey", "returned", |name, body| hazard(name, may_crash(), body))
+                .trials(OPEN),
+            variant(NEW, "etcd+valkey", "closed", control),
+            variant(NEW, "etcd+valkey", "returned", |name, body| hazard(name, may_crash(), body))
+                .trials(OPEN),
+            variant(OLD, "etcd+valkey+kit", "closed", |name, body| hazard(name, may_crash(), body))
+                .trials(OPEN),
+            variant(NEW, "etcd+valkey+kit", "closed", control),
+            variant(NEW, "etcd+valkey+kit", "returned", |name, body| {
+                hazard(name, may_crash(), body)
+            })
+            .trials(OPEN),
+            variant(NEW, "valkey+kit", "closed", cure),
+            variant(NEW, "valkey+kit", "returned", cure),
+        ])
         .claim("C5", "valkey-glide is more robust")
-        .supported_if(every("valkey/*").is(clean()) & every("0.4.1/*").is(crashes()))
-        .refuted_if(every("valkey/*").is(crashes()) | every("0.4.1/*").is(clean()))
+        .supported_if(every("valkey/*").is(Clean) & every("0.4.1/*").is(crashes()))
+        .refuted_if(every("valkey/*").is(crashes()) | every("0.4.1/*").is(Clean))
         .claim("C7", "etcd-client-py and valkey-glide in one interpreter do not conflict")
         .supported_if(
-            every("valkey/closed").is(clean())
-                & every("0.5.1/closed").is(clean())
-                & every("0.5.1+valkey/closed").is(clean())
+            every("valkey/closed").is(Clean)
+                & every("0.5.1/closed").is(Clean)
+                & every("0.5.1+valkey/closed").is(Clean)
                 & every("0.4.1+valkey/*").is(may_crash()),
         )
         .refuted_if(
-            every("valkey/closed").is(clean())
-                & every("0.5.1/closed").is(clean())
-                & !every("0.5.1+valkey/closed").is(clean()),
+            every("valkey/closed").is(Clean)
+                & every("0.5.1/closed").is(Clean)
+                & !every("0.5.1+valkey/closed").is(Clean),
         )
         .kit_claim("with the kit's runtime no exit crashes, alone or beside valkey-glide")
         .run()
@@ -89,14 +105,13 @@ fn may_crash() -> Prediction {
     seen(Clean).allowing([Aborted, Panicked, Signalled, Failed])
 }
 
-type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
+type Body = Box<dyn Fn(&Scene<'_>) -> TrialResult + Send + Sync>;
 
 fn variant(
-    role: fn(String, Prediction, Body) -> Variant,
     version: Version,
     libraries: &'static str,
     ending: &'static str,
-    prediction: Prediction,
+    declare: fn(String, Body) -> Variant,
 ) -> Variant {
     let name = format!("{}/{ending}", libraries.replace("etcd", version.number));
     let about = libraries
@@ -109,8 +124,8 @@ fn variant(
         .collect::<Vec<_>>();
     let ended = if ending == "closed" { "closed" } else { "left open" };
     let body =
-        move |trial: &Trial<'_>| version.becomes(trial, "cross_library.py", &[libraries, ending]);
-    role(name, prediction, Box::new(body))
+        move |scene: &Scene<'_>| version.becomes(scene, "cross_library.py", &[libraries, ending]);
+    declare(name, Box::new(body))
         .about(format!("{}, {ended}", about.join(" and ")))
         .deadline(DEADLINE)
         // Where a late thread panics depends on how late it is.

@@ -18,11 +18,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use experiments::python;
+use experiments::{Scene, control, cure, hazard, python};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed, Hung},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
 
 /// For what hangs: long enough to get there on a busy machine.
@@ -30,90 +30,53 @@ const SHORT: Duration = Duration::from_millis(1500);
 
 fn main() -> ExitCode {
     let hazard = |name, prediction| hazard(name, prediction, told).deadline(python::PLENTY);
-    let control = |name| control(name, always(Clean), told).deadline(python::PLENTY);
-    let cure = |name| cure(name, always(Clean), told).deadline(python::PLENTY);
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    let control = |name| control(name, told).deadline(python::PLENTY);
+    let cure = |name| cure(name, told).deadline(python::PLENTY);
+    Experiment::new(file!())
         .question("Does a Python program hear of a shutdown that failed?")
         .hypothesis(
-            "Of errors that are ignored on the way, never, and a thread that stays hangs it. Of errors \
-             that are returned it hears by an exception, as long as it calls shutdown; a destructor \
-             tells nobody. The kit raises an exception of a type of its own for each, which names what \
-             has not ended, and reports at exit what nobody shut down.",
+            "Of errors that are ignored on the way, never, and a thread that stays hangs it. Of \
+             errors that are returned it hears by an exception, as long as it calls shutdown; a \
+             destructor tells nobody. The kit raises an exception of a type of its own for \
+             each, which names what has not ended, and reports at exit what nobody shut down.",
         )
         .needs(python::extensions)
-        .variant(control("ignoring/ends").about("as it is; the thread ends"))
-        .variant(
-            hazard("ignoring/panics", always(Failed)).about("as it is; the thread panics"),
-        )
-        .variant(
-            hazard("ignoring/stays", always(Hung))
+        .variants([
+            control("ignoring/ends").about("as it is; the thread ends"),
+            hazard("ignoring/panics", Failed).about("as it is; the thread panics"),
+            hazard("ignoring/stays", Hung)
                 .about("as it is; the thread does not end")
                 .deadline(SHORT)
                 .trials(5),
-        )
-        .variant(
             control("planned/ends").about("as the plan has it; it ends"),
-        )
-        .variant(
-            control("planned/panics")
-                .about("as the plan has it; the thread panics"),
-        )
-        .variant(
-            control("planned/stays")
-                .about("as the plan has it; the thread does not end"),
-        )
-        .variant(
+            control("planned/panics").about("as the plan has it; the thread panics"),
+            control("planned/stays").about("as the plan has it; the thread does not end"),
             control("dropped/ends").about("the plan's destructor; it ends"),
-        )
-        .variant(
-            hazard("dropped/panics", always(Failed))
-                .about("the plan's destructor; the thread panics"),
-        )
-        .variant(
-            hazard("dropped/stays", always(Failed))
-                .about("the plan's destructor; the thread does not end"),
-        )
-        .variant(cure("kit/ends").about("everything ends"))
-        .variant(
-            cure("kit/stays")
-                .about("a callable does not end: TimedOut, with its name"),
-        )
-        .variant(
-            cure("kit/in-a-block")
-                .about("the same, at the end of a `with` block"),
-        )
-        .variant(
+            hazard("dropped/panics", Failed).about("the plan's destructor; the thread panics"),
+            hazard("dropped/stays", Failed).about("the plan's destructor; the thread does not end"),
+            cure("kit/ends").about("everything ends"),
+            cure("kit/stays").about("a callable does not end: TimedOut, with its name"),
+            cure("kit/in-a-block").about("the same, at the end of a `with` block"),
             cure("kit/in-a-block-that-raises")
                 .about("the same, in a block that raises: its own error wins"),
-        )
-        .variant(
             cure("kit/at-exit")
-            .about("the same, and nobody shuts it down: the logger is told at exit"),
-        )
-        .variant(
-            cure("kit/from-inside")
-                .about("a callable shuts its own runtime down: FromInside"),
-        )
-        .variant(
+                .about("the same, and nobody shuts it down: the logger is told at exit"),
+            cure("kit/from-inside").about("a callable shuts its own runtime down: FromInside"),
             cure("kit/after-fork")
                 .about("a forked child shuts its parent's runtime down: SignalLost"),
-        )
+        ])
         .claim("E5", "Shutdown failures can be surfaced to Python callers.")
-        .supported_if(
-            every("ignoring/panics").is(always(Failed)) & every("planned/*").is(always(Clean)),
-        )
-        .refuted_if(
-            every("planned/panics").is(always(Failed)) | every("planned/stays").is(always(Failed)),
-        )
+        .supported_if(every("ignoring/panics").is(Failed) & every("planned/*").is(Clean))
+        .refuted_if(every("planned/panics").is(Failed) | every("planned/stays").is(Failed))
         .kit_claim(
-            "sundown.Runtime tells of every shutdown that failed, by a type of its own and with what \
-             has not ended; what nobody shuts down is told of at exit",
+            "sundown.Runtime tells of every shutdown that failed, by a type of its own and with \
+             what has not ended; what nobody shuts down is told of at exit",
         )
         .run()
 }
 
 /// Whether somebody is told, by the names of the handle and of the case.
-fn told(trial: &Trial<'_>) -> TrialResult {
+fn told(trial: &Scene<'_>) -> TrialResult {
     let (handle, case) = trial.variant().split_once('/').ok_or("it names no case")?;
     python::becomes(trial, "errors.py", &[handle, case], |program| {
         let program = program.ends_with("the last line");

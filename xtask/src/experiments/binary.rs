@@ -43,7 +43,7 @@ pub enum Trouble {
     Nonsense(String),
     #[error("{how}{stderr}")]
     Ended { how: String, stderr: String },
-    #[error("declares itself as `{0}`: use env!(\"CARGO_BIN_NAME\")")]
+    #[error("declares itself as `{0}`: use Experiment::new(file!())")]
     OtherName(String),
     #[error("{0}")]
     Skipped(Skipped),

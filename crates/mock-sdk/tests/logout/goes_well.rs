@@ -84,7 +84,7 @@ fn a_kept_runtime_keeps_what_is_not_the_sessions_and_a_restarted_one_does_not() 
         match policy {
             RuntimePolicy::Restart => {
                 assert_eq!(generation, 2);
-                assert_eq!(bystander.wait_timeout(PLENTY).unwrap(), "told to stop");
+                assert_eq!(bystander.wait_blocking(PLENTY).unwrap(), "told to stop");
             }
             RuntimePolicy::Keep => {
                 assert_eq!(generation, 1);

@@ -24,7 +24,7 @@ fn what_a_cancel_is_told_in_each_state_is_the_truth() {
         let driver = Driver::new(Arc::clone(&app), settings());
         let (told, ended) = thread::scope(|scope| {
             let run = scope.spawn(|| block_on(driver.run()));
-            assert!(hold.reached.wait_timeout(PLENTY));
+            assert!(hold.reached.wait_blocking(PLENTY));
             let told = scope.spawn(|| driver.cancel()).join().unwrap();
             // What a cancel interrupts comes to its end without being released; here it is held.
             if told == Cancellation::TooLate || effect == Effect::AskServer {
@@ -83,7 +83,7 @@ fn a_run_after_a_cancelled_one_is_not_cancelled() {
     let driver = driver(&app);
     thread::scope(|scope| {
         let run = scope.spawn(|| block_on(driver.run()));
-        assert!(hold.reached.wait_timeout(PLENTY));
+        assert!(hold.reached.wait_blocking(PLENTY));
         assert_eq!(driver.cancel(), Cancellation::Accepted);
         run.join().unwrap().unwrap_err();
     });
@@ -125,7 +125,7 @@ fn a_cancel_while_the_request_flies_that_nobody_can_settle_is_left_in_doubt() {
     let driver = driver(&app);
     let error = thread::scope(|scope| {
         let run = scope.spawn(|| block_on(driver.run()));
-        assert!(hold.reached.wait_timeout(PLENTY));
+        assert!(hold.reached.wait_blocking(PLENTY));
         assert_eq!(driver.cancel(), Cancellation::UpToServer);
         run.join().unwrap().unwrap_err()
     });

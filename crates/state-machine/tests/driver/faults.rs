@@ -114,7 +114,7 @@ fn strike_while_held(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<Ap
             return format!("{} (dropped)", end_of(&driver));
         }
         let run = scope.spawn(|| block_on(driver.run()));
-        assert!(hold.reached.wait_timeout(PLENTY));
+        assert!(hold.reached.wait_blocking(PLENTY));
         let mut release = true;
         let said = match fault {
             Fault::SecondRun => {
