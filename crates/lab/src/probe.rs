@@ -203,25 +203,3 @@ impl Plan {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_command_has_one_trial_however_short_the_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let subject = |program: &str| Subject {
-            program: program.into(),
-            arguments: Vec::new(),
-            typed: program.to_owned(),
-        };
-        let plan = Plan { time: Some(Duration::ZERO), ..Plan::new(7, folder.path().join("kept")) };
-        let subjects = vec![subject("true"), subject("false")];
-        let (report, ran) = plan.run(subjects, &Interrupt::by_hand(), |_, _| {});
-        ran.unwrap();
-        let counts: Vec<_> = report.commands.iter().map(|arm| (arm.trials, arm.failed)).collect();
-        assert_eq!(counts, [(1, 0), (1, 1)]);
-        assert_eq!(report.commands[1].ways[0].first.rerun.split(' ').next_back(), Some("false"));
-    }
-}

@@ -5,7 +5,11 @@ use std::{fs, process::Child};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::fixture::{Ran, Workspace, end, expect_gone, wait_for};
+use crate::fixture::{
+    Ran, TELL_PID, Workspace, drop_context, end, expect_gone, sleep_duration, wait_for,
+};
+
+const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 
 /// Probes a shell program.
 fn probe(workspace: &Workspace, options: &[&str], program: &str) -> Ran {
@@ -54,7 +58,7 @@ fn a_failure_one_time_in_ten_is_found_at_its_rate() {
 fn none_of_many_is_not_taken_for_never() {
     let ran = probe(&Workspace::empty(), &["--trials", "50"], "true").expect_code(0);
     ran.says("None of 50 trials failed. That is not never")
-        .says("could still be as high as 5.8 %")
+        .says("5.8 % (95 % confidence)")
         .says("93–100 %");
 }
 
@@ -136,9 +140,10 @@ fn a_probe_ends_at_a_failure_or_when_its_time_is_up() {
     ran.says("1 of 8 failed, which ended the probe").does_not_say("confidence");
     let limited = [&options[..], &["--trials", "5"]].concat();
     probe(&workspace, &limited, "true").expect_code(0).says("None of 5 trials failed");
-    let options = ["--for", "0.001", "--jobs", "1", "--load", "1"];
-    let ran = probe(&workspace, &options, "sleep 0.1").expect_code(0);
-    ran.says("None of 1 trial failed").says("1 thread busy beside them");
+    // Each command runs once, however short the time.
+    let options = ["--for", "0.001", "--jobs", "1", "--load", "1", "--compare", "false"];
+    let ran = probe(&workspace, &options, "sleep 0.1").expect_code(1);
+    ran.says("None of 1 trial failed").says("1 of 1 failed").says("1 thread busy beside them");
     let found = json(&workspace, &["--for", "0.5", "--jobs", "1"], "true");
     assert!(number(&found["commands"][0]["trials"]) > 1.0 && found["load"] == 0, "{found:#}");
 }
@@ -195,18 +200,12 @@ fn the_command_finds_its_own_directory_and_environment() {
 fn an_experiment_is_probed_like_any_command_and_takes_the_seed_of_the_trial() {
     let workspace = Workspace::with_two();
     let script = "echo \"$*\" >> \"$0.arguments\"; cat \"$0.events\"";
-    workspace.scripted(&crate::fixture::drop_context(), script);
+    workspace.scripted(&drop_context(), script);
     workspace.edit("experiments/snapshots/03_sleep_duration.snap", "aborted", "clean");
-    let ran = workspace.run(
-        &[
-            &["probe", "--rounds", "2", "--jobs", "1", "--seed", "7", "--"][..],
-            &[env!("CARGO_BIN_EXE_xtask"), "experiments"],
-        ]
-        .concat(),
-    );
-    ran.expect_code(1).says(
-        "2 × failed (exit code 1)\n    says: error: not as the snapshot says: # sleep-duration",
-    );
+    let options = ["probe", "--rounds", "2", "--jobs", "1", "--seed", "7", "--"];
+    let ran = workspace.run(&[&options[..], &[XTASK, "experiments"]].concat()).expect_code(1);
+    ran.says("2 × failed (exit code 1)")
+        .says("says: error: not as the snapshot says: # sleep-duration");
     let seeds = [0, 1].map(|trial| lab::seed::of_trial(7, "probe", trial));
     let arguments = workspace.read("bin/01_drop_context.arguments");
     for (line, seed) in arguments.lines().zip(seeds) {
@@ -277,6 +276,18 @@ fn an_interrupted_probe_prints_what_is_known_and_leaves_nothing_running() {
         ran.says("Interrupted. 3 trials").says("None of 3 trials failed");
         expect_all_gone(&workspace);
     }
+}
+
+/// A run in a trial has trials of its own, in groups of their own.
+#[test]
+fn an_interrupted_probe_of_an_experiment_leaves_nothing_running() {
+    let workspace = Workspace::with_two();
+    workspace.scripted(&sleep_duration(), &format!("{TELL_PID}sleep 1000"));
+    let options = ["probe", "--jobs", "1", "--timeout", "1h", "--", XTASK, "experiments"];
+    let probe = workspace.start(&options);
+    let experiment = workspace.process("bin/03_sleep_duration.pid");
+    end(probe, Signal::INT).expect_code(130).says("No trial ended");
+    expect_gone(experiment);
 }
 
 #[test]
