@@ -58,7 +58,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`PlanError::Twice`] where something of the same name is in the plan, and
+    /// [`PlanError::Duplicate`] where something of the same name is in the plan, and
     /// [`PlanError::Leaving`] where it is being carried out. What came before that is in the plan.
     pub fn add_to(
         &self,

@@ -81,7 +81,7 @@ fn main() -> Done {
         event_loop.run();
         process::exit(CODE);
     }
-    let _guard = SignalGuard::of(&plan)?;
+    let _guard = SignalGuard::install(&plan)?;
     event_loop.run_and_leave(&plan, CODE)
 }
 
