@@ -1,4 +1,4 @@
-//! What a logout tells the outside: an event and a count, each behind its feature.
+//! The event and the count at the end of each logout, each behind its feature.
 #![cfg(all(feature = "metrics", feature = "tracing"))]
 
 #[path = "../../../core/tests/observed/log.rs"]
@@ -9,63 +9,56 @@ use state_machine::transition::Effect;
 
 use crate::script::{Answer, App, driver};
 
-/// What some code lets the outside know of the logouts in it.
-fn observed(code: impl FnOnce()) -> Vec<String> {
-    log::observed("state_machine", code)
-}
-
-/// The lines of one run.
-fn lines(level: &str, outcome: &str, message: &str) -> Vec<String> {
-    vec![
-        format!("{level} message={message} component=\"logout\" outcome=\"{outcome}\""),
-        format!("sundown_shutdown_total{{component=logout,outcome={outcome}}} +1"),
-        "sundown_shutdown_seconds{component=logout} recorded".to_owned(),
-    ]
+/// Runs a logout that returns its message, and checks that it reports this and nothing else.
+#[track_caller]
+fn must_report(level: &str, outcome: &str, logout: impl FnOnce() -> String) {
+    let mut message = String::new();
+    let observed = log::observed("state_machine", || message = logout());
+    assert_eq!(
+        observed,
+        [
+            format!("{level} message={message} component=\"logout\" outcome=\"{outcome}\""),
+            format!("sundown_shutdown_total{{component=logout,outcome={outcome}}} +1"),
+            "sundown_shutdown_seconds{component=logout} recorded".to_owned(),
+        ]
+    );
 }
 
 #[test]
 fn a_logout_that_completes_is_an_event_and_a_count() {
-    let told = observed(|| {
-        block_on(driver(&App::new()).run()).unwrap();
+    must_report("DEBUG", "graceful", || {
+        assert!(block_on(driver(&App::new()).run()).unwrap().warnings.is_empty());
+        "logged out".to_owned()
     });
-    assert_eq!(told, lines("DEBUG", "graceful", "logged out"));
 }
 
 #[test]
-fn what_a_logout_leaves_undone_is_told_in_its_outcome() {
-    let app = App::new().answering(Effect::CloseTabs, Answer::Fails);
-    let mut message = String::new();
-    let told = observed(|| {
-        let driver = driver(&app);
+fn a_logout_with_a_warning_is_partial() {
+    let driver = driver(&App::new().answering(Effect::CloseTabs, Answer::Fails));
+    must_report("WARN", "partial", || {
         assert_eq!(block_on(driver.run()).unwrap().warnings.len(), 1);
-        message = driver.progress().borrow().message.clone();
+        driver.progress().borrow().message.clone()
     });
-    assert_eq!(told, lines("WARN", "partial", &message));
 }
 
 #[test]
-fn a_logout_that_fails_tells_on_which_side_of_the_point_of_no_return() {
+fn a_logout_that_fails_reports_on_which_side_of_the_point_of_no_return() {
     for (effect, outcome) in
         [(Effect::StopSync, "recoverable"), (Effect::RestartRuntime, "unrecoverable")]
     {
-        let app = App::new().answering(effect, Answer::Fails);
-        let mut message = String::new();
-        let told = observed(|| message = block_on(driver(&app).run()).unwrap_err().to_string());
-        assert_eq!(told, lines("WARN", outcome, &message), "{effect:?}");
+        let driver = driver(&App::new().answering(effect, Answer::Fails));
+        must_report("WARN", outcome, || block_on(driver.run()).unwrap_err().to_string());
     }
 }
 
 #[test]
-fn a_run_that_is_dropped_is_told_of_and_one_that_is_refused_is_not() {
-    let app = App::new().answering(Effect::CloseTabs, Answer::Never);
-    let mut message = String::new();
-    let told = observed(|| {
-        let driver = driver(&app);
+fn a_run_that_is_dropped_is_reported_and_one_that_is_refused_is_not() {
+    let driver = driver(&App::new().answering(Effect::CloseTabs, Answer::Never));
+    must_report("WARN", "dropped", || {
         let mut run = Box::pin(driver.run());
         assert!(run.as_mut().now_or_never().is_none());
         assert!(block_on(driver.run()).is_err());
         drop(run);
-        message = driver.progress().borrow().message.clone();
+        driver.progress().borrow().message.clone()
     });
-    assert_eq!(told, lines("WARN", "given_up", &message));
 }
