@@ -179,7 +179,7 @@ pub fn log_out(arguments: &[String]) -> TrialResult {
     say(LOGGING_OUT);
     let ended = block_on(driver.run());
     say(LOGGED_OUT);
-    ended?;
+    let _ = ended?;
     // It does not leave by itself.
     let _ = io::stdin().lines().next();
     Err("nobody killed it".into())

@@ -21,8 +21,8 @@ use lab::{Trial, TrialResult};
 use mock_sdk::store::{Generation, Room, Store, StoreError, residue, rusqlite::Connection};
 use sundown::{
     evidence::open_files,
-    session::{CloseError, Guarded, Refused, Session},
-    teardown::teardown,
+    session::{CloseError, CloseErrorKind, Guarded, Refused, Session},
+    teardown::teardown_blocking,
 };
 use tokio::runtime::Runtime;
 
@@ -196,7 +196,7 @@ impl<'a> Scene<'a> {
     /// Where it does not close.
     pub fn close(&self) -> TrialResult {
         if let Keeper::Session(session) = &self.keeper {
-            session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(LIMIT)?;
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ impl<'a> Scene<'a> {
     pub fn one_handle_is_left(&self, limit: Duration) -> bool {
         let Keeper::Session(session) = &self.keeper else { return false };
         let closed = session.close_blocking(limit);
-        matches!(closed, Err(CloseError::StillHeld { held, .. })
+        matches!(closed, Err(CloseError { kind: CloseErrorKind::StillHeld, held, .. })
             if held.iter().map(|held| held.handles).sum::<usize>() == 1)
     }
 
@@ -310,7 +310,7 @@ pub struct TornDown<T: Send + 'static>(Option<T>);
 
 impl<T: Send + 'static> Drop for TornDown<T> {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(|value| teardown(value, LIMIT)) {
+        if let Some(Err(error)) = self.0.take().map(|value| teardown_blocking(value, LIMIT)) {
             eprintln!("{error}");
             process::abort();
         }

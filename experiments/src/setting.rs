@@ -218,7 +218,7 @@ pub fn end(app: Arc<ManagedApp>, ui: UiThread) -> Result<(), Box<dyn Error>> {
     let _ = app.app().ui().post(Action::Quit);
     ui.join()?;
     app.app().expect_worker_end();
-    app.runtime().shutdown(PLENTY)?;
+    let _ = app.runtime().shutdown_blocking(PLENTY)?;
     Ok(())
 }
 

@@ -69,7 +69,7 @@ fn cloned(ours: bool) -> Result<Sample, Box<dyn Error>> {
     let guard = session.guard(1).map_err(|_| "the session is closed")?;
     let sample = timed(|| drop(black_box(guard.clone())));
     drop(guard);
-    session.close_blocking(LIMIT)?;
+    let _ = session.close_blocking(LIMIT)?;
     Ok(sample)
 }
 
@@ -86,7 +86,7 @@ fn looked_through(ours: bool) -> Result<Sample, Box<dyn Error>> {
         black_box(**black_box(&guard));
     });
     drop(guard);
-    session.close_blocking(LIMIT)?;
+    let _ = session.close_blocking(LIMIT)?;
     Ok(sample)
 }
 
@@ -115,6 +115,6 @@ fn last_drop(ours: bool, connections: usize) -> Result<Sample, Box<dyn Error>> {
     let clock = Clock::start();
     drop(guard);
     let sample = Sample::per(clock.read(), 1);
-    session.close_blocking(LIMIT)?;
+    let _ = session.close_blocking(LIMIT)?;
     Ok(sample)
 }

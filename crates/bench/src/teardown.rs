@@ -14,7 +14,7 @@ use std::{
 };
 
 use mock_sdk::store::{Generation, Room, Store, residue, rusqlite::Connection};
-use sundown::{evidence::open_files, session::Session, teardown::teardown};
+use sundown::{evidence::open_files, session::Session, teardown::teardown_blocking};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -57,11 +57,11 @@ pub const SUBJECTS: [(&str, Close); 6] = [
         // The session is the app's and as old as the store; ending it is what is measured.
         let (session, guard) = warm.session.ok_or("no session")?;
         drop(guard);
-        session.close_blocking(LIMIT)?;
+        let _ = session.close_blocking(LIMIT)?;
         Ok(Closed::Confirmed)
     }),
     ("sundown-teardown", |warm| {
-        teardown(warm.store, LIMIT)?;
+        teardown_blocking(warm.store, LIMIT)?;
         Ok(Closed::Confirmed)
     }),
     ("drop", |warm| {
@@ -208,7 +208,7 @@ fn warm(name: &str, directory: &Path, n: usize, dirty: bool) -> Outcome<Warm> {
     // to close are these.
     let plain: Result<Vec<_>, _> = (0..n).map(|_| plain(store.database())).collect();
     let plain = plain?;
-    teardown(store, LIMIT)?;
+    teardown_blocking(store, LIMIT)?;
     Ok(Warm { plain, runtime: Some(runtime), ..Warm::default() })
 }
 

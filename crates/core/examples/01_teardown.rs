@@ -31,7 +31,7 @@ use std::{
 
 use deadpool_runtime_current as deadpool_runtime;
 use deadpool_sync_current::SyncWrapper;
-use sundown::teardown::{teardown, teardown_async};
+use sundown::teardown::{teardown, teardown_blocking};
 use tokio::runtime::Runtime;
 
 /// Far longer than closing takes: where this passes, something is stuck, and the error says what.
@@ -49,13 +49,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("torn down on a plain thread:");
     let connection = runtime.block_on(connect("second"))?;
-    teardown(connection, LIMIT)?;
+    teardown_blocking(connection, LIMIT)?;
     println!("  done");
 
     println!("torn down in async code:");
     runtime.block_on(async {
         let connection = connect("third").await?;
-        teardown_async(connection, LIMIT).await?;
+        teardown(connection, LIMIT).await?;
         println!("  done");
         Ok(())
     })

@@ -28,8 +28,8 @@ use std::{
 
 use sundown::{
     evidence::Unconfirmed,
-    session::{CloseError, Session},
-    teardown::teardown,
+    session::{CloseError, CloseErrorKind, Session},
+    teardown::teardown_blocking,
 };
 
 /// Long enough for all that can end.
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(client);
 
     match session.close_blocking(BRIEF) {
-        Err(CloseError::StillHeld { held, .. }) => {
+        Err(CloseError { kind: CloseErrorKind::StillHeld, held, .. }) => {
             println!("two handles left: still held, made at {} places", held.len());
         }
         other => return Err(format!("not as expected: {other:?}").into()),
@@ -59,17 +59,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::spawn(move || drop((tab, room))).join().map_err(|_| "the thread panicked")?;
 
     match session.close_blocking(BRIEF) {
-        Err(CloseError::Unconfirmed { why, .. }) => println!("a clone was taken out: {why}"),
+        Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. }) => {
+            println!("a clone was taken out: {why}");
+        }
         other => return Err(format!("not as expected: {other:?}").into()),
     }
 
-    teardown(escaped, LIMIT)?;
+    teardown_blocking(escaped, LIMIT)?;
     let report = session.close_blocking(LIMIT)?;
     println!("all is gone: closed, on the strength of {:?}", report.confirmation);
 
     if let Err(refused) = session.guard(Client::connect()) {
         println!("a new value: refused");
-        teardown(refused.value, LIMIT)?;
+        teardown_blocking(refused.value, LIMIT)?;
     }
     Ok(())
 }

@@ -18,7 +18,10 @@
 
 use std::{error::Error, future::pending, sync::mpsc, time::Duration};
 
-use sundown::{runtime::RuntimeOwner, shutdown::ShutdownError};
+use sundown::{
+    runtime::RuntimeOwner,
+    shutdown::{ShutdownError, ShutdownErrorKind},
+};
 use tokio::runtime::Runtime;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -34,9 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
     let mut deaf = owner.spawn("deaf", |_stop| pending::<()>())?;
     // The deaf task is dropped when this limit comes near: there is no need to wait for long.
-    let report = owner.shutdown(BRIEF)?;
-    println!("sync said: {}", synced.wait_timeout(LIMIT)?);
-    if deaf.wait_timeout(LIMIT).is_err() {
+    let report = owner.shutdown_blocking(BRIEF)?;
+    println!("sync said: {}", synced.wait_blocking(LIMIT)?);
+    if deaf.wait_blocking(LIMIT).is_err() {
         println!("deaf was dropped: whatever it should have said will not come");
     }
     println!("{} task had to be dropped", report.aborted);
@@ -50,20 +53,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         let _ = is_to_finish.recv();
     });
     has_started.recv()?;
-    match owner.shutdown(BRIEF) {
-        Err(ShutdownError::TimedOut { alive, .. }) => {
+    match owner.shutdown_blocking(BRIEF) {
+        Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, alive, .. }) => {
             let threads = alive.threads.len();
             println!("generation 2: not ended within {BRIEF:?}, {threads} thread still at work");
         }
         other => return Err(format!("not as expected: {other:?}").into()),
     }
     drop(finish);
-    owner.shutdown(None)?; // waits on, within the builder's limit
+    let _ = owner.shutdown_blocking(None)?; // waits on, within the builder's limit
     println!("generation 2: ended, asked again");
 
     owner.restart()?;
     Runtime::new()?.block_on(async {
-        owner.shutdown_async(LIMIT).await?;
+        let _ = owner.shutdown(LIMIT).await?;
         println!("generation {}: ended, awaited on another runtime", owner.stats().generation);
         drop(owner); // a `Runtime` would panic here
         Ok(())

@@ -16,7 +16,12 @@
 
 use std::{error::Error, future::pending, time::Duration};
 
-use sundown::{limit::within, oneshot, shutdown::ShutdownError, task::BackgroundTask};
+use sundown::{
+    limit::within,
+    oneshot,
+    shutdown::{ShutdownError, ShutdownErrorKind},
+    task::BackgroundTask,
+};
 
 const LIMIT: Duration = Duration::from_secs(5);
 const BRIEF: Duration = Duration::from_millis(20);
@@ -56,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         panic!("out of luck");
     })?;
     match broken.shutdown_within(LIMIT).await {
-        Err(ShutdownError::Panicked { component, panicked }) => {
+        Err(ShutdownError { component, kind: ShutdownErrorKind::Panicked(panicked), .. }) => {
             let message = &panicked[0].message;
             println!("broken: {component} has ended, and it panicked: {message}");
         }

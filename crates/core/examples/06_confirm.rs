@@ -35,15 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let (confirm, mut closed) = oneshot::channel();
     // Before it was asked: this limit cannot but pass.
-    if let Err(too_early) = closed.wait_timeout(Duration::ZERO) {
+    if let Err(too_early) = closed.wait_blocking(Duration::ZERO) {
         println!("with a limit: {too_early}");
     }
     actions.send(Action::CloseTabs(confirm))?;
-    println!("with another: {} tabs closed", closed.wait_timeout(LIMIT)?);
+    println!("with another: {} tabs closed", closed.wait_blocking(LIMIT)?);
 
     let (confirm, mut closed) = oneshot::channel();
     actions.send(Action::Crash(confirm))?;
-    if let Err(abandoned) = closed.wait_timeout(LIMIT) {
+    if let Err(abandoned) = closed.wait_blocking(LIMIT) {
         println!("the thread is gone: {abandoned}");
     }
     user_interface.join().map_err(|_| "the user interface panicked")?;

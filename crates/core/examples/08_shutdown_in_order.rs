@@ -21,7 +21,7 @@ use sundown::{
     group::TaskGroup,
     runtime::RuntimeOwner,
     session::Session,
-    shutdown::{GracefulShutdown, ShutdownError, shutdown_in_order},
+    shutdown::{GracefulShutdown, ShutdownError, ShutdownErrorKind, shutdown_in_order},
     task::BackgroundTask,
 };
 
@@ -45,7 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for result in block_on(shutdown_in_order(in_order, Duration::from_secs(10))) {
         match result {
             Ok(report) => println!("{}: ended, {} dropped", report.component, report.aborted),
-            Err(ShutdownError::Panicked { component, panicked }) => {
+            Err(ShutdownError {
+                component, kind: ShutdownErrorKind::Panicked(panicked), ..
+            }) => {
                 println!("{component} has ended, and {} panicked", panicked[0].name);
             }
             Err(error) => return Err(error.into()),

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     window.run(actions, &background)?;
 
     // The loop has ended, and this thread may wait.
-    let report = background.shutdown(LIMIT)?;
+    let report = background.shutdown_blocking(LIMIT)?;
     println!("background: ended, {} dropped", report.aborted);
     Ok(())
 }

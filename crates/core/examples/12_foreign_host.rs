@@ -30,7 +30,7 @@ use std::{
 
 use sundown::{
     runtime::{RuntimeCell, RuntimeOwner},
-    session::{CloseError, Guarded, Session},
+    session::{CloseError, CloseErrorKind, Guarded, Session},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -97,7 +97,7 @@ mod plugin {
     pub fn at_exit() {
         if let Some(Err(error)) = OBJECTS.get().map(|objects| objects.close_blocking(BRIEF)) {
             match error {
-                CloseError::StillHeld { held, .. } => {
+                CloseError { kind: CloseErrorKind::StillHeld, held, .. } => {
                     let left: usize = held.iter().map(|held| held.handles).sum();
                     println!("plugin: {left} object is still the host's");
                 }
@@ -105,7 +105,7 @@ mod plugin {
             }
         }
         // Every task has ended when this returns, and so has every thread.
-        match RUNTIME.shutdown(LIMIT) {
+        match RUNTIME.shutdown_blocking(LIMIT) {
             Ok(_) => {
                 let in_order = CLOSED_IN_ORDER.load(Ordering::Relaxed);
                 println!("plugin: the watch was closed in order: {in_order}");

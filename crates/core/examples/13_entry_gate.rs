@@ -15,7 +15,7 @@
 
 use std::{error::Error, sync::mpsc, thread, time::Duration};
 
-use sundown::entry::EntryGate;
+use sundown::gate::EntryGate;
 
 /// In front of every call into the interpreter.
 static GATE: EntryGate = EntryGate::new();
@@ -39,11 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if GATE.enter().is_err() {
         println!("latecomer: refused");
     }
-    if let Err(left) = GATE.wait_empty(BRIEF) {
+    if let Err(left) = GATE.wait_empty_blocking(BRIEF) {
         println!("host: not yet, {} is still inside", left.inside);
     }
     drop(finish);
-    GATE.wait_empty(LIMIT)?; // from here on it may be taken away
+    GATE.wait_empty_blocking(LIMIT)?; // from here on it may be taken away
     println!("host: everybody has left");
     worker.join().map_err(|_| "the worker panicked")?;
     Ok(())

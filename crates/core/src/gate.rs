@@ -1,8 +1,13 @@
-//! The point of no return: an operation is either cancelled or committed, never both.
+//! The point of no return: an operation is either cancelled or committed, never both. And a gate
+//! that many pass at once until it is closed ([`EntryGate`]).
+
+mod entry;
 
 use thiserror::Error;
 
 use crate::sync::{AtomicU8, Ordering};
+
+pub use entry::{Closed, Entry, EntryGate, StillInside};
 
 /// Neither cancelled nor committed. Either may follow.
 const OPEN: u8 = 0;

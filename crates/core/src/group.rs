@@ -18,8 +18,8 @@ use crate::{
     observe::{self, Outcome},
     registry::{Count, Label},
     shutdown::{
-        Alive, GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
-        stop_then_abort,
+        Alive, GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
+        StillRunning, stop_then_abort,
     },
     stop::Stop,
     task::SpawnError,
@@ -51,6 +51,8 @@ pub struct TaskGroup {
 
 /// What became of the members of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it says who panicked and what still runs"]
+#[non_exhaustive]
 pub struct GroupReport {
     /// The group.
     pub group: String,
@@ -84,6 +86,7 @@ impl TaskGroup {
     ///
     /// [`SpawnError::Stopped`] where this group has been told to stop.
     #[track_caller]
+    #[must_use = "a child is aborted when it is dropped"]
     pub fn child(&self, name: impl Into<Cow<'static, str>>) -> Result<Self, SpawnError> {
         let label = Label { name: name.into(), spawned_at: Location::caller() };
         let crew = self.crew.child(label.clone()).map_err(|_| SpawnError::Stopped)?;
@@ -262,15 +265,18 @@ impl GroupReport {
     ///
     /// # Errors
     ///
-    /// [`ShutdownError::TimedOut`] or [`ShutdownError::Panicked`].
+    /// A [`ShutdownError`] of the kind `TimedOut` or `Panicked`.
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
         let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
         if !still_running.is_empty() {
             let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
-            return Err(ShutdownError::TimedOut { component, elapsed, still_running, alive });
+            let still_running = still_running.into();
+            let kind = ShutdownErrorKind::TimedOut;
+            return Err(ShutdownError { component, elapsed, still_running, alive, kind });
         }
         if !panicked.is_empty() {
-            return Err(ShutdownError::Panicked { component, panicked });
+            let kind = ShutdownErrorKind::Panicked(panicked.into());
+            return Err(ShutdownError::new(component, elapsed, kind));
         }
         Ok(ShutdownReport { component, elapsed, aborted })
     }

@@ -26,11 +26,11 @@ use crate::{
 /// let latch = Arc::new(Latch::new());
 /// let waiter = thread::spawn({
 ///     let latch = Arc::clone(&latch);
-///     move || latch.wait_timeout(Duration::from_secs(5))
+///     move || latch.wait_blocking(Duration::from_secs(5))
 /// });
 /// assert!(latch.fire(), "this call fired it");
 /// assert!(waiter.join().unwrap(), "the waiter was told in time");
-/// assert!(latch.wait_timeout(Duration::ZERO), "who comes later passes");
+/// assert!(latch.wait_blocking(Duration::ZERO), "who comes later passes");
 /// ```
 pub struct Latch {
     fired: AtomicBool,
@@ -106,7 +106,7 @@ impl Latch {
     /// no limit. Returns whether the latch has fired. On a runtime's worker it blocks that worker:
     /// there, `.await` [`Latch::wait`].
     #[must_use]
-    pub fn wait_timeout(&self, limit: Duration) -> bool {
+    pub fn wait_blocking(&self, limit: Duration) -> bool {
         self.has_fired() || blocking::wait(self.wait(), limit).is_some()
     }
 }

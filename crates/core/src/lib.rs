@@ -9,8 +9,7 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`flag`] | a flag that goes up once |
-//! | [`gate`] | the point of no return: cancelled or committed, never both |
-//! | [`entry`] | a gate that many pass at once, until it is closed |
+//! | [`gate`] | the point of no return: cancelled or committed, never both; and a gate that many pass at once, until it is closed |
 //! | [`oneshot`] | a channel by which one party confirms something to another |
 //! | [`latch`] | a signal that is given once, to any number of waiters |
 //! | [`limit`] | a limit on a future, under any executor |
@@ -26,7 +25,6 @@
 
 mod blocking;
 mod crew;
-pub mod entry;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;
@@ -65,6 +63,27 @@ pub mod task;
 pub mod teardown;
 #[cfg(all(feature = "tokio-util", not(loom)))]
 mod token;
+
+pub use flag::Flag;
+pub use gate::{CommitGate, EntryGate};
+#[cfg(not(loom))]
+pub use group::{GroupReport, TaskGroup};
+pub use latch::Latch;
+#[cfg(not(loom))]
+pub use limit::within;
+#[cfg(not(loom))]
+pub use runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner};
+#[cfg(not(loom))]
+pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, Session};
+#[cfg(not(loom))]
+pub use shutdown::{
+    GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownReport, shutdown_in_order,
+};
+pub use stop::Stop;
+#[cfg(not(loom))]
+pub use task::BackgroundTask;
+#[cfg(not(loom))]
+pub use teardown::{TeardownError, TeardownReport, teardown, teardown_blocking};
 
 /// What the README shows is compiled.
 #[cfg(doctest)]

@@ -46,7 +46,7 @@ pub enum WaitError {
 ///
 /// let (sender, mut receiver) = sundown::oneshot::channel();
 /// let worker = thread::spawn(move || sender.send("all tabs are closed"));
-/// assert_eq!(receiver.wait_timeout(Duration::from_secs(5)), Ok("all tabs are closed"));
+/// assert_eq!(receiver.wait_blocking(Duration::from_secs(5)), Ok("all tabs are closed"));
 /// # worker.join().unwrap().unwrap();
 /// ```
 #[must_use]
@@ -139,7 +139,7 @@ impl<T> Receiver<T> {
     ///
     /// [`WaitError::TimedOut`] when the limit passed, which loses nothing, and
     /// [`WaitError::Abandoned`] when the sender is gone.
-    pub fn wait_timeout(&mut self, limit: Duration) -> Result<T, WaitError> {
+    pub fn wait_blocking(&mut self, limit: Duration) -> Result<T, WaitError> {
         match blocking::wait(self, limit) {
             Some(received) => Ok(received?),
             None => Err(WaitError::TimedOut { limit }),

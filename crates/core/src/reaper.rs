@@ -404,8 +404,8 @@ impl Hold {
         catch_unwind(AssertUnwindSafe(|| {
             drop(handle.spawn_blocking(move || {
                 // Whether it was told or not is all the same: it is not to wait for longer.
-                let _ = closing.begun.wait_timeout(Duration::MAX);
-                let _ = closing.returned.wait_timeout(HOLD);
+                let _ = closing.begun.wait_blocking(Duration::MAX);
+                let _ = closing.returned.wait_blocking(HOLD);
             }));
         }))
         .map_err(|payload| io::Error::new(io::ErrorKind::WouldBlock, panic_message(&*payload)))?;

@@ -43,7 +43,7 @@ pub use cell::RuntimeCell;
 /// Why a runtime does nothing for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum RuntimeError {
     /// It has been told to stop, or has ended otherwise. What was passed in was dropped.
     #[error(
         "{component} has been shut down (generation {generation}); restart it, and ask its owner for the new one"
@@ -136,20 +136,20 @@ impl Stats {
 /// })?;
 /// assert_eq!(owner.block_on(async { 6 * 7 })?, 42);
 ///
-/// let report = owner.shutdown(Duration::from_secs(5))?;
+/// let report = owner.shutdown_blocking(Duration::from_secs(5))?;
 /// assert_eq!(report.aborted, 0);
 /// assert_eq!(owner.block_on(synced).is_err(), true, "it has ended");
 ///
 /// owner.restart()?;
 /// assert_eq!(owner.stats().generation, 2);
-/// owner.shutdown(None)?; // within the limit that the builder was given
+/// owner.shutdown_blocking(None)?; // within the limit that the builder was given
 /// # Ok(()) }
 /// ```
 ///
 /// # In a forked child
 ///
 /// A child that was forked has a copy of the owner and none of its threads. There everything answers
-/// at once, by [`Ended::Forked`] or [`SignalLoss::Forked`](crate::shutdown::SignalLoss::Forked);
+/// at once, by [`RuntimeError::Forked`] or [`SignalLoss::Forked`](crate::shutdown::SignalLoss::Forked);
 /// nothing waits, no lock is taken, and a drop does nothing (experiment 55). Who forks *on a thread
 /// of the runtime*, inside a task, goes on as that thread in the child, on a copy of a runtime whose
 /// descriptors are the parent's: such a child is to `exec` or to exit, and not to return.
@@ -181,18 +181,18 @@ impl RuntimeOwner {
     ///
     /// # Errors
     ///
-    /// [`Ended`] where it has been shut down, and in a forked child.
-    pub fn current(&self) -> Result<RuntimeHandle, Ended> {
+    /// [`RuntimeError`] where it has been shut down, and in a forked child.
+    pub fn current(&self) -> Result<RuntimeHandle, RuntimeError> {
         let home = self.latest()?;
         home.is_running()?;
         Ok(RuntimeHandle { home })
     }
 
-    fn latest(&self) -> Result<Arc<Home>, Ended> {
+    fn latest(&self) -> Result<Arc<Home>, RuntimeError> {
         let component = || self.inner.builder.component();
         let latest = self.inner.root.latest(component)?;
         // Not reached: an owner's runtime has been started.
-        latest.ok_or_else(|| Ended::ShutDown { component: component(), generation: 0 })
+        latest.ok_or_else(|| RuntimeError::ShutDown { component: component(), generation: 0 })
     }
 
     /// As [`RuntimeHandle::handle`].
@@ -200,7 +200,7 @@ impl RuntimeOwner {
     /// # Errors
     ///
     /// As there.
-    pub fn handle(&self) -> Result<Handle, Ended> {
+    pub fn handle(&self) -> Result<Handle, RuntimeError> {
         self.latest()?.handle()
     }
 
@@ -214,7 +214,7 @@ impl RuntimeOwner {
         &self,
         name: impl Into<Cow<'static, str>>,
         work: impl FnOnce(Stop) -> F + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, Ended>
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send,
@@ -233,7 +233,7 @@ impl RuntimeOwner {
     ///
     /// As there.
     #[track_caller]
-    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
         self.latest()?.block_on(future, Location::caller())
     }
 
@@ -247,41 +247,43 @@ impl RuntimeOwner {
     /// is the builder's.
     ///
     /// It may be called again, at the same time and by any number of callers: all are told the same.
-    /// After [`ShutdownError::TimedOut`] the runtime goes on ending, and another call waits on.
+    /// After a `TimedOut` the runtime goes on ending, and another call waits on.
     ///
-    /// It blocks its thread, which in async code of another runtime is a worker: there, await
-    /// [`shutdown_async`](Self::shutdown_async).
+    /// If this future is dropped half-way nothing is lost: the runtime has been told, and goes on
+    /// ending. Until it is first polled it does nothing. It works under any executor.
     ///
     /// # Errors
     ///
-    /// - [`ShutdownError::TimedOut`] with what has not ended: how many tasks, which threads, and by
+    /// [`ShutdownError`], whose kind is
+    ///
+    /// - `TimedOut` with what has not ended: how many tasks, which threads, and by
     ///   name and place what was spawned through the kit.
-    /// - [`ShutdownError::Panicked`] where everything has ended, and a task had panicked.
-    /// - [`ShutdownError::ThreadPanicked`] where the runtime's thread had.
-    /// - [`ShutdownError::SignalLost`] where that thread was ended from outside, and in a forked
+    /// - `Panicked` where everything has ended, and a task had panicked.
+    /// - `ThreadPanicked` where the runtime's thread had.
+    /// - `SignalLost` where that thread was ended from outside, and in a forked
     ///   child.
-    /// - [`ShutdownError::FromInside`] to a task of the runtime, to what it runs in `spawn_blocking`,
+    /// - `FromInside` to a task of the runtime, to what it runs in `spawn_blocking`,
     ///   and to who is inside its `block_on`: each would wait for its own end. It has been told to
     ///   stop. (Where another task asks that this one waits for, that is not seen, and each waits for
     ///   the other: use a limit there.)
     pub fn shutdown(
         &self,
         limit: impl Into<Option<Duration>>,
-    ) -> Result<ShutdownReport, ShutdownError> {
-        blocking::wait_for(Box::pin(self.shutdown_async(limit)))
+    ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
+        self.inner.root.shutdown(|| self.inner.builder.component(), limit.into())
     }
 
-    /// The same in async code, under any executor. If this future is dropped half-way nothing is
-    /// lost: the runtime has been told, and goes on ending. Until it is first polled it does nothing.
+    /// The same on a plain thread. In async code of another runtime it blocks a worker: there, await
+    /// [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
     /// As [`RuntimeOwner::shutdown`].
-    pub fn shutdown_async(
+    pub fn shutdown_blocking(
         &self,
         limit: impl Into<Option<Duration>>,
-    ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
-        self.inner.root.shutdown(|| self.inner.builder.component(), limit.into())
+    ) -> Result<ShutdownReport, ShutdownError> {
+        blocking::wait_for(Box::pin(self.shutdown(limit)))
     }
 
     /// Whether this thread is one whose end, or whose return, a shutdown would wait for.
@@ -291,11 +293,11 @@ impl RuntimeOwner {
     }
 
     /// Starts the runtime anew, in place: clones of this owner have the new one, and what belongs to
-    /// the one before answers [`Ended`].
+    /// the one before answers [`RuntimeError`].
     ///
     /// # Errors
     ///
-    /// [`StartError::NotEnded`] unless it was shut down and has ended; [`StartError::Ended`] in a
+    /// [`StartError::NotEnded`] unless it was shut down and has ended; [`StartError::Runtime`] in a
     /// forked child; the others where it cannot be started, in which case it may be tried again.
     pub fn restart(&self) -> Result<(), StartError> {
         self.inner.root.begin(Which::Next, &self.inner.builder).map(drop)
@@ -310,7 +312,7 @@ impl RuntimeOwner {
 
 impl GracefulShutdown for RuntimeOwner {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
-        Box::pin(self.shutdown_async(limit))
+        Box::pin(self.shutdown(limit))
     }
 }
 
@@ -335,7 +337,7 @@ impl fmt::Debug for RuntimeOwner {
 }
 
 /// A runtime that somebody else owns: one generation of it. It keeps nothing alive, and answers
-/// [`Ended`] from the shutdown on, also after a restart.
+/// [`RuntimeError`] from the shutdown on, also after a restart.
 #[derive(Clone)]
 pub struct RuntimeHandle {
     home: Arc<Home>,
@@ -347,8 +349,8 @@ impl RuntimeHandle {
     ///
     /// # Errors
     ///
-    /// [`Ended`] where it has been told to stop, and in a forked child.
-    pub fn handle(&self) -> Result<Handle, Ended> {
+    /// [`RuntimeError`] where it has been told to stop, and in a forked child.
+    pub fn handle(&self) -> Result<Handle, RuntimeError> {
         self.home.handle()
     }
 
@@ -358,13 +360,13 @@ impl RuntimeHandle {
     ///
     /// # Errors
     ///
-    /// [`Ended`] where the runtime has been told to stop, and in a forked child. `work` is dropped.
+    /// [`RuntimeError`] where the runtime has been told to stop, and in a forked child. `work` is dropped.
     #[track_caller]
     pub fn spawn<T, F>(
         &self,
         name: impl Into<Cow<'static, str>>,
         work: impl FnOnce(Stop) -> F + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, Ended>
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send,
@@ -382,17 +384,17 @@ impl RuntimeHandle {
     ///
     /// # Errors
     ///
-    /// [`Ended::ShutDown`] where the runtime has been told to stop before it began, or went down
-    /// before the future was ready; [`Ended::OwnThread`] inside a task of a current-thread runtime
+    /// [`RuntimeError::ShutDown`] where the runtime has been told to stop before it began, or went down
+    /// before the future was ready; [`RuntimeError::OwnThread`] inside a task of a current-thread runtime
     /// itself, or one that Tokio does not let block in place, as in a `LocalSet`;
-    /// [`Ended::ThreadEnding`] in the destructor of a thread-local, where Tokio cannot be entered any
-    /// more; and [`Ended::Forked`] in a forked child. The future is dropped.
+    /// [`RuntimeError::ThreadEnding`] in the destructor of a thread-local, where Tokio cannot be entered any
+    /// more; and [`RuntimeError::Forked`] in a forked child. The future is dropped.
     ///
     /// # Panics
     ///
     /// Only where the future does, which is the caller's own: its panic goes on to the caller.
     #[track_caller]
-    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
         self.home.block_on(future, Location::caller())
     }
 

@@ -32,7 +32,7 @@ use crate::{
     reaper::Reaper,
     roster::Roster,
     runtime::RuntimeOwner,
-    shutdown::{GracefulShutdown, ShutdownFuture, ShutdownReport},
+    shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
 };
 
 mod close;
@@ -41,7 +41,7 @@ mod outcome;
 
 use close::Closing;
 pub use guarded::Guarded;
-pub use outcome::{CloseError, CloseReport, Confirmation, Held, Unfinished};
+pub use outcome::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Unfinished};
 
 /// A session: an owner of resources that others use through handles. Clones are the same session.
 ///
@@ -202,6 +202,7 @@ impl Builder {
     ///
     /// [`NotStarted`], when the system gives no thread or no descriptor.
     #[track_caller]
+    #[must_use = "a session begins to close when it is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
         let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {
@@ -238,6 +239,7 @@ impl Session {
     ///
     /// [`Refused`] once closing has begun, and in a forked child: the value comes back.
     #[track_caller]
+    #[must_use = "the value is torn down when its last handle is dropped"]
     pub fn guard<T: Send + 'static>(&self, value: T) -> Result<Guarded<T>, Refused<T>> {
         let core = &self.owner.core;
         if core.reaper.forked_from().is_some() || !core.roster.enter() {
@@ -324,7 +326,9 @@ impl Drop for Owner {
 impl GracefulShutdown for Session {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
         Box::pin(async move {
-            let report = self.close(limit).await.map_err(Box::new)?;
+            let report = self.close(limit).await.map_err(|error| {
+                ShutdownError::failed(error.session.clone(), error.elapsed, error)
+            })?;
             let CloseReport { session: component, elapsed, aborted, .. } = report;
             Ok(ShutdownReport { component, elapsed, aborted })
         })

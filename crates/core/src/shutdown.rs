@@ -1,21 +1,20 @@
 //! What every shutdown returns, and the trait of everything that can be shut down.
 
 use std::{
+    error::Error,
     fmt,
     future::Future,
     panic::Location,
     pin::Pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
-
-use thiserror::Error;
 
 pub use crate::crew::Panicked;
 use crate::{
     crew::{Crew, Told},
     limit::within,
     registry::Label,
-    session::CloseError,
 };
 
 /// Somebody that has not ended.
@@ -65,7 +64,7 @@ impl fmt::Display for Alive {
 }
 
 /// Why the signal to shut down could not be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignalLoss {
     /// This is a forked child, and has none of the threads.
@@ -85,6 +84,8 @@ pub enum SignalLoss {
 
 /// A shutdown that came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it says whether anything had to be aborted"]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// What was shut down.
     pub component: String,
@@ -96,77 +97,116 @@ pub struct ShutdownReport {
     pub aborted: usize,
 }
 
-/// A shutdown that did not come to its end, or that found something gone wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ShutdownError {
-    /// The limit passed, and an abort did not help in time: something does not yield to its
-    /// runtime, as a rule. Shutting it down again waits on.
-    #[error(
-        "{component} has not ended after {elapsed:.1?}: {alive} still running{}; something there does not yield, its runtime is blocked, or the limit was too short for an abort",
-        named(still_running)
-    )]
-    TimedOut {
-        /// What was to be shut down.
-        component: String,
-        /// How long it was waited for.
-        elapsed: Duration,
-        /// Who still runs, by name.
-        still_running: Vec<StillRunning>,
-        /// How much still runs in all.
-        alive: Alive,
-    },
-    /// Everything has ended, some of it by a panic.
-    #[error("{component} has ended, and {}", list(panicked))]
-    Panicked {
-        /// What was shut down.
-        component: String,
-        /// Who panicked, and what the panic said.
-        panicked: Vec<Panicked>,
-    },
-    /// The task that is to be shut down asked for it itself, and would wait for its own end.
-    #[error(
-        "{component} cannot wait for its own end; return from it, or shut it down from outside"
-    )]
-    FromInside {
-        /// What was to be shut down. It has been told to stop.
-        component: String,
-    },
-    /// The thread of a runtime panicked. The runtime was dropped after that, and all that was on it.
-    #[error(
-        "the thread of {component} panicked: {message}; dropped with it: {alive}{}",
-        named(still_running)
-    )]
-    ThreadPanicked {
-        /// What was to be shut down.
-        component: String,
-        /// What the panic said.
-        message: String,
-        /// Who ran when it panicked, by name.
-        still_running: Vec<StillRunning>,
-        /// How much ran then in all.
-        alive: Alive,
-    },
-    /// Nobody was there to be told to stop.
-    #[error("{component} cannot be told to stop: {cause}")]
-    SignalLost {
-        /// What was to be shut down.
-        component: String,
-        /// Why.
-        cause: SignalLoss,
-        /// Who had not ended, by name.
-        still_running: Vec<StillRunning>,
-        /// How much had not ended in all.
-        alive: Alive,
-    },
-    /// A session has not closed, or not well.
-    #[error(transparent)]
-    Session(#[from] Box<CloseError>),
+impl ShutdownReport {
+    /// A report of a component that ended by itself. For your own [`GracefulShutdown`].
+    pub fn new(component: impl Into<String>, elapsed: Duration) -> Self {
+        Self { component: component.into(), elapsed, aborted: 0 }
+    }
 }
 
-/// The answer to a task, or to who runs on a runtime, that asks for its own end.
-pub(crate) fn from_inside(component: &str) -> ShutdownError {
-    ShutdownError::FromInside { component: component.to_owned() }
+/// A shutdown that did not end in time, or that found something wrong. [`kind`](Self::kind) says
+/// which; the other fields say what it was about.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ShutdownError {
+    /// What was to be shut down.
+    pub component: String,
+    /// How long this call took.
+    pub elapsed: Duration,
+    /// What had not ended, by name: when the call gave up, or when the runtime's thread panicked.
+    pub still_running: Box<[StillRunning]>,
+    /// How much had not ended, in all.
+    pub alive: Alive,
+    /// What went wrong.
+    pub kind: ShutdownErrorKind,
+}
+
+/// What went wrong with a shutdown.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ShutdownErrorKind {
+    /// The limit passed, and an abort did not help in time: as a rule something does not yield to
+    /// its runtime. Call again to keep waiting.
+    TimedOut,
+    /// Everything has ended, and these panicked.
+    Panicked(Box<[Panicked]>),
+    /// The caller runs on what it wants to shut down, and would wait for its own end. The component
+    /// has been told to stop.
+    FromInside,
+    /// The thread of a runtime panicked, with this message. The runtime was dropped after that, and
+    /// everything on it.
+    ThreadPanicked(Box<str>),
+    /// Nothing was there to be told to stop.
+    SignalLost(SignalLoss),
+    /// The component failed with an error of its own.
+    Failed(Arc<dyn Error + Send + Sync>),
+}
+
+impl ShutdownError {
+    pub(crate) fn new(
+        component: impl Into<String>,
+        elapsed: Duration,
+        kind: ShutdownErrorKind,
+    ) -> Self {
+        let (still_running, alive) = (Box::default(), Alive::default());
+        Self { component: component.into(), elapsed, still_running, alive, kind }
+    }
+
+    /// An error of a component's own. For your own [`GracefulShutdown`].
+    pub fn failed(
+        component: impl Into<String>,
+        elapsed: Duration,
+        error: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::new(component, elapsed, ShutdownErrorKind::Failed(Arc::from(error.into())))
+    }
+
+    /// With what has not ended.
+    pub(crate) fn with_running(self, running: Vec<Label>, alive: Alive) -> Self {
+        let still_running = running.into_iter().map(StillRunning::from).collect();
+        Self { still_running, alive, ..self }
+    }
+}
+
+impl fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { component, elapsed, still_running, alive, kind } = self;
+        let named = named(still_running);
+        match kind {
+            ShutdownErrorKind::TimedOut => write!(
+                f,
+                "{component} has not ended after {elapsed:.1?}: {alive} still running{named}; \
+                 something there does not yield, its runtime is blocked, or the limit was too \
+                 short for an abort"
+            ),
+            ShutdownErrorKind::Panicked(panicked) => {
+                write!(f, "{component} has ended, and {}", list(panicked))
+            }
+            ShutdownErrorKind::FromInside => write!(
+                f,
+                "{component} cannot wait for its own end; return from it, or shut it down from \
+                 outside"
+            ),
+            ShutdownErrorKind::ThreadPanicked(message) => write!(
+                f,
+                "the thread of {component} panicked: {message}; dropped with it: {alive}{named}"
+            ),
+            ShutdownErrorKind::SignalLost(cause) => {
+                write!(f, "{component} cannot be told to stop: {cause}")
+            }
+            ShutdownErrorKind::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ShutdownError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            // Its text is this error's text.
+            ShutdownErrorKind::Failed(error) => error.source(),
+            _ => None,
+        }
+    }
 }
 
 /// Those who are known by name, after what is known by count.

@@ -27,8 +27,8 @@ use crate::{
     observe::{self, Outcome},
     registry::Label,
     shutdown::{
-        Alive, GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport, StillRunning,
-        from_inside, stop_then_abort,
+        Alive, GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
+        stop_then_abort,
     },
     stop::Stop,
     sync::{Mutex, lock},
@@ -68,6 +68,7 @@ pub enum SpawnError {
 /// assert!(task.take_result().is_some());
 /// # Ok(()) }
 /// ```
+#[must_use = "the task is aborted when its last handle is dropped"]
 pub struct BackgroundTask<T> {
     owner: Arc<Owner<T>>,
 }
@@ -134,7 +135,7 @@ impl<T> BackgroundTask<T> {
     ///
     /// # Errors
     ///
-    /// [`ShutdownError::Panicked`] where the task has panicked, and [`ShutdownError::FromInside`]
+    /// [`ShutdownErrorKind::Panicked`] where the task has panicked, and [`ShutdownErrorKind::FromInside`]
     /// where the task itself asks. (Where another task asks that this one waits for, that is not
     /// seen, and each waits for the other: use a limit there.)
     pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
@@ -147,7 +148,7 @@ impl<T> BackgroundTask<T> {
     ///
     /// # Errors
     ///
-    /// As [`BackgroundTask::shutdown`]; and [`ShutdownError::TimedOut`] where not even the abort
+    /// As [`BackgroundTask::shutdown`]; and [`ShutdownErrorKind::TimedOut`] where not even the abort
     /// helped, because the task does not yield.
     pub async fn shutdown_within(&self, limit: Duration) -> Result<ShutdownReport, ShutdownError> {
         self.stop_within(limit).await
@@ -159,14 +160,16 @@ impl<T> BackgroundTask<T> {
     /// # Errors
     ///
     /// As [`BackgroundTask::shutdown_within`], in which case `cleanup` has run all the same, unless
-    /// the task has not ended; and [`ShutdownError::Panicked`] where `cleanup` panics.
+    /// the task has not ended; and [`ShutdownErrorKind::Panicked`] where `cleanup` panics.
     pub async fn shutdown_with(
         &self,
         limit: Duration,
         cleanup: impl Future<Output = ()>,
     ) -> Result<ShutdownReport, ShutdownError> {
+        let began = Instant::now();
         let result = self.stop_within(limit).await;
-        if matches!(result, Err(ShutdownError::TimedOut { .. } | ShutdownError::FromInside { .. }))
+        if let Err(error) = &result
+            && matches!(error.kind, ShutdownErrorKind::TimedOut | ShutdownErrorKind::FromInside)
         {
             return result;
         }
@@ -182,12 +185,14 @@ impl<T> BackgroundTask<T> {
             Err(message) => {
                 let Label { name, spawned_at } = self.owner.label.clone();
                 let cleanup = Panicked { name: format!("cleanup of {name}"), spawned_at, message };
-                let mut panicked = match result {
-                    Err(ShutdownError::Panicked { panicked, .. }) => panicked,
+                let elapsed = began.elapsed();
+                let mut panicked = match result.map_err(|error| error.kind) {
+                    Err(ShutdownErrorKind::Panicked(panicked)) => panicked.into_vec(),
                     _ => Vec::new(),
                 };
                 panicked.push(cleanup);
-                Err(ShutdownError::Panicked { component: name.into_owned(), panicked })
+                let kind = ShutdownErrorKind::Panicked(panicked.into());
+                Err(ShutdownError::new(name, elapsed, kind))
             }
         }
     }
@@ -199,7 +204,7 @@ impl<T> BackgroundTask<T> {
     ///
     /// As [`BackgroundTask::shutdown_within`].
     pub async fn finish(self, limit: Duration) -> Result<Option<T>, ShutdownError> {
-        self.stop_within(limit).await?;
+        let _ = self.stop_within(limit).await?;
         Ok(self.take_result())
     }
 
@@ -230,7 +235,8 @@ impl<T> BackgroundTask<T> {
         let (began, component) = (Instant::now(), label.name.clone().into_owned());
         if tokio::task::try_id() == Some(*id) {
             crew.tell(Told::Stop);
-            return Err(from_inside(&component));
+            let kind = ShutdownErrorKind::FromInside;
+            return Err(ShutdownError::new(component, began.elapsed(), kind));
         }
         stop_then_abort(crew, limit).await;
         conclude(crew, component, began.elapsed())
@@ -245,15 +251,16 @@ fn conclude(
 ) -> Result<ShutdownReport, ShutdownError> {
     if !crew.closed().has_fired() {
         observe::shutdown(&component, Outcome::TimedOut, elapsed);
-        let still_running: Vec<_> =
-            crew.registry().labels().into_iter().map(StillRunning::from).collect();
-        let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
-        return Err(ShutdownError::TimedOut { component, elapsed, still_running, alive });
+        let running = crew.registry().labels();
+        let alive = Alive { tasks: running.len(), threads: Vec::new() };
+        let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
+        return Err(error.with_running(running, alive));
     }
     let tally = crew.tally();
     if !tally.panicked.is_empty() {
         observe::shutdown(&component, Outcome::Panicked, elapsed);
-        return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
+        let kind = ShutdownErrorKind::Panicked(tally.panicked.into());
+        return Err(ShutdownError::new(component, elapsed, kind));
     }
     let aborted = crew.registry().count().aborted;
     let outcome = if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted };

@@ -38,6 +38,7 @@ use crate::{
 
 /// A teardown that came to its end: nothing of it runs any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TeardownReport {
     /// From the call to the end, as the caller saw it.
     pub elapsed: Duration,
@@ -130,16 +131,35 @@ impl<T> fmt::Debug for TeardownError<T> {
     }
 }
 
-/// Tears a value down on this thread's time: drops it where its destructor can run, and returns when
-/// everything that the destructor started has ended, or at the limit.
+/// Tears a value down: drops it where its destructor can run, and is ready when everything that the
+/// destructor started has ended, or at the limit. Works in async code of any executor.
 ///
-/// The destructor may wait for what it starts. Blocking closures run one after another. A limit of
-/// zero hands the value over and looks once; [`Duration::MAX`] is none. In async code it blocks the
-/// worker that it is called on: use [`teardown_async`] there.
+/// The value is handed over by the call, not by the first poll: a future that is dropped loses the
+/// answer, and nothing else. The destructor may wait for what it starts. Blocking closures run one
+/// after another. A limit of zero hands the value over and looks once; [`Duration::MAX`] means no
+/// limit.
+///
+/// # Errors
+///
+/// [`TeardownError`]; in each case but `NoThread` the value is gone or going.
+pub fn teardown<T: Send + 'static>(
+    value: T,
+    limit: Duration,
+) -> impl Future<Output = Result<TeardownReport, TeardownError<T>>> + Send {
+    let teardown = Teardown::begin(value);
+    async move {
+        let teardown = teardown?;
+        let ended = within(limit, teardown.reaper.settled()).await.is_some();
+        teardown.result(ended)
+    }
+}
+
+/// The same on a plain thread. In async code it blocks the worker that it is called on: await
+/// [`teardown`] there.
 ///
 /// ```
 /// use std::time::Duration;
-/// use sundown::teardown::teardown;
+/// use sundown::teardown::teardown_blocking;
 ///
 /// /// As the wrapper of a pooled connection does it.
 /// struct Connection;
@@ -151,38 +171,20 @@ impl<T> fmt::Debug for TeardownError<T> {
 /// }
 ///
 /// // No runtime anywhere: `drop(Connection)` would panic here.
-/// teardown(Connection, Duration::from_secs(5))?;
+/// teardown_blocking(Connection, Duration::from_secs(5))?;
 /// # Ok::<(), sundown::teardown::TeardownError<Connection>>(())
 /// ```
 ///
 /// # Errors
 ///
-/// [`TeardownError`]; in each case but `NoThread` the value is gone or going.
-pub fn teardown<T: Send + 'static>(
+/// As [`teardown`].
+pub fn teardown_blocking<T: Send + 'static>(
     value: T,
     limit: Duration,
 ) -> Result<TeardownReport, TeardownError<T>> {
     let teardown = Teardown::begin(value)?;
     let ended = blocking::wait(pin!(teardown.reaper.settled()), limit).is_some();
     teardown.result(ended)
-}
-
-/// The same in async code of any executor. The value is handed over by the call, not by the first
-/// poll: a future that is dropped loses the answer, and nothing else.
-///
-/// # Errors
-///
-/// As [`teardown`].
-pub fn teardown_async<T: Send + 'static>(
-    value: T,
-    limit: Duration,
-) -> impl Future<Output = Result<TeardownReport, TeardownError<T>>> + Send {
-    let teardown = Teardown::begin(value);
-    async move {
-        let teardown = teardown?;
-        let ended = within(limit, teardown.reaper.settled()).await.is_some();
-        teardown.result(ended)
-    }
 }
 
 /// A teardown under way.

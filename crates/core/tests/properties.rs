@@ -94,7 +94,7 @@ proptest! {
                 }
                 OneshotOperation::Look => {
                     if let Some(receiver) = &mut receiver {
-                        received += usize::from(receiver.wait_timeout(Duration::ZERO).is_ok());
+                        received += usize::from(receiver.wait_blocking(Duration::ZERO).is_ok());
                     }
                 }
                 OneshotOperation::Send => {

@@ -16,7 +16,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
 };
-use sundown::{latch::Latch, teardown::teardown};
+use sundown::{latch::Latch, teardown::teardown_blocking};
 use tokio::{
     runtime::{Builder, Handle},
     task::{spawn, spawn_blocking, yield_now},
@@ -151,7 +151,7 @@ fn nothing_ends_after_a_teardown_did() {
     runner()
         .run(&forest(), |nodes| {
             all_ended(nodes, |value| {
-                teardown(value, PLENTY).unwrap();
+                teardown_blocking(value, PLENTY).unwrap();
             })
         })
         .unwrap();
@@ -169,7 +169,7 @@ fn single_fence(value: Starts) {
     let fence = Arc::new(Latch::new());
     let passing = Arc::clone(&fence);
     runtime.spawn_blocking(move || passing.fire());
-    assert!(fence.wait_timeout(PLENTY));
+    assert!(fence.wait_blocking(PLENTY));
     while runtime.metrics().num_alive_tasks() > 0 {
         thread::yield_now();
     }

@@ -80,7 +80,7 @@ fn a_confirmation_is_received_in_async_code_and_on_a_plain_thread() {
 
     let (sender, mut receiver) = oneshot::channel();
     sender.send(2).unwrap();
-    assert_eq!(receiver.wait_timeout(Duration::ZERO), Ok(2));
+    assert_eq!(receiver.wait_blocking(Duration::ZERO), Ok(2));
     assert_eq!(block_on(&mut receiver), Err(Abandoned), "there is one value");
 }
 
@@ -88,10 +88,10 @@ fn a_confirmation_is_received_in_async_code_and_on_a_plain_thread() {
 fn a_wait_that_timed_out_and_a_future_that_was_dropped_lose_nothing() {
     let (sender, mut receiver) = oneshot::channel();
     let limit = Duration::from_millis(1);
-    assert_eq!(receiver.wait_timeout(limit), Err(WaitError::TimedOut { limit }));
+    assert_eq!(receiver.wait_blocking(limit), Err(WaitError::TimedOut { limit }));
     assert!((&mut receiver).now_or_never().is_none());
     let worker = thread::spawn(move || sender.send("confirmed"));
-    assert_eq!(receiver.wait_timeout(Duration::MAX), Ok("confirmed"));
+    assert_eq!(receiver.wait_blocking(Duration::MAX), Ok("confirmed"));
     worker.join().unwrap().unwrap();
 }
 
@@ -102,7 +102,7 @@ fn a_dropped_sender_is_not_silence() {
     assert!(receiver.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
     drop(sender);
     assert_eq!(counting.0.load(Ordering::SeqCst), 1, "the receiver is woken");
-    assert_eq!(receiver.wait_timeout(Duration::MAX), Err(WaitError::Abandoned(Abandoned)));
+    assert_eq!(receiver.wait_blocking(Duration::MAX), Err(WaitError::Abandoned(Abandoned)));
     assert_eq!(block_on(receiver), Err(Abandoned));
 }
 
@@ -149,7 +149,7 @@ fn a_latch_wakes_all_who_wait_and_lets_pass_who_comes_later() {
                         block_on(latch.wait());
                         true
                     } else {
-                        latch.wait_timeout(Duration::MAX)
+                        latch.wait_blocking(Duration::MAX)
                     }
                 })
             })
@@ -160,15 +160,15 @@ fn a_latch_wakes_all_who_wait_and_lets_pass_who_comes_later() {
         assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
     });
     assert!(latch.wait().now_or_never().is_some());
-    assert!(latch.wait_timeout(Duration::ZERO));
+    assert!(latch.wait_blocking(Duration::ZERO));
 }
 
 #[test]
 fn a_limit_on_a_latch_is_kept() {
     let latch = Latch::new();
-    assert!(!latch.wait_timeout(Duration::ZERO));
+    assert!(!latch.wait_blocking(Duration::ZERO));
     let began = Instant::now();
-    assert!(!latch.wait_timeout(Duration::from_millis(20)));
+    assert!(!latch.wait_blocking(Duration::from_millis(20)));
     assert!(began.elapsed() >= Duration::from_millis(20));
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use sundown::{
     latch::Latch,
-    teardown::{TeardownError, TeardownReport, teardown, teardown_async},
+    teardown::{TeardownError, TeardownReport, teardown, teardown_blocking},
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -86,7 +86,7 @@ fn multi_thread() -> Runtime {
 #[test]
 fn on_a_plain_thread_without_any_runtime() {
     let started = Started::default();
-    teardown(pool(&started, 5), PLENTY).unwrap();
+    teardown_blocking(pool(&started, 5), PLENTY).unwrap();
     started.all_of(5);
 }
 
@@ -95,11 +95,11 @@ fn in_async_code_inside_block_on_and_on_a_blocking_thread() {
     for runtime in [current_thread(), multi_thread()] {
         let started = Started::default();
         runtime.block_on(async {
-            teardown(pool(&started, 2), PLENTY).unwrap();
-            teardown_async(pool(&started, 2), PLENTY).await.unwrap();
+            teardown_blocking(pool(&started, 2), PLENTY).unwrap();
+            teardown(pool(&started, 2), PLENTY).await.unwrap();
             let (on_task, on_thread) = (pool(&started, 2), pool(&started, 2));
-            spawn(async move { teardown_async(on_task, PLENTY).await.unwrap() }).await.unwrap();
-            spawn_blocking(move || teardown(on_thread, PLENTY).unwrap()).await.unwrap();
+            spawn(async move { teardown(on_task, PLENTY).await.unwrap() }).await.unwrap();
+            spawn_blocking(move || teardown_blocking(on_thread, PLENTY).unwrap()).await.unwrap();
         });
         started.all_of(8);
     }
@@ -112,7 +112,7 @@ fn in_the_context_of_a_runtime_that_is_shut_down() {
     runtime.shutdown_background();
     let _context = handle.enter();
     let started = Started::default();
-    teardown(pool(&started, 3), PLENTY).unwrap();
+    teardown_blocking(pool(&started, 3), PLENTY).unwrap();
     started.all_of(3);
 }
 
@@ -126,7 +126,7 @@ fn while_the_locals_of_the_thread_are_being_destroyed() {
     let (told, reports) = mpsc::channel();
     thread::spawn(move || {
         LATE.set(Some(Box::new(on_drop(move || {
-            told.send(teardown(inner, PLENTY).is_ok()).unwrap();
+            told.send(teardown_blocking(inner, PLENTY).is_ok()).unwrap();
         }))));
         // Tokio's local is made after ours, and so is destroyed before it.
         drop(Handle::try_current());
@@ -161,7 +161,7 @@ fn what_tasks_and_closers_start_in_their_turn_has_ended_too() {
         let started = started.clone();
         move || descend(&started, 5)
     });
-    teardown(value, PLENTY).unwrap();
+    teardown_blocking(value, PLENTY).unwrap();
     started.all_of(62);
 }
 
@@ -178,7 +178,7 @@ fn a_destructor_may_wait_for_what_it_starts() {
         let in_place = block_in_place(|| 3);
         told.send(slept + closed + in_place).unwrap();
     });
-    teardown(value, PLENTY).unwrap();
+    teardown_blocking(value, PLENTY).unwrap();
     assert_eq!(heard.recv().unwrap(), 6);
 }
 
@@ -196,7 +196,7 @@ fn a_closer_may_wait_for_a_timer_and_a_task() {
             drop(one);
         });
     });
-    teardown(value, PLENTY).unwrap();
+    teardown_blocking(value, PLENTY).unwrap();
     started.all_of(1);
 }
 
@@ -216,7 +216,7 @@ fn closers_run_one_after_another() {
             }
         }
     });
-    teardown(value, PLENTY).unwrap();
+    teardown_blocking(value, PLENTY).unwrap();
     assert_eq!(most.load(Ordering::SeqCst), 1);
 }
 
@@ -228,7 +228,7 @@ fn a_destructor_that_panics_is_caught_and_what_it_started_has_ended() {
         spawn_blocking(move || drop(one));
         panic!("no connection to lose");
     });
-    let error = teardown(value, PLENTY).unwrap_err();
+    let error = teardown_blocking(value, PLENTY).unwrap_err();
     assert!(error.to_string().ends_with("panicked: no connection to lose"), "{error}");
     assert!(matches!(error, TeardownError::DestructorPanicked { .. }));
     started.all_of(1);
@@ -239,9 +239,9 @@ fn a_destructor_that_blocks_for_ever_is_reported_at_the_limit() {
     let latch = Arc::new(Latch::new());
     let value = on_drop({
         let latch = Arc::clone(&latch);
-        move || assert!(latch.wait_timeout(PLENTY))
+        move || assert!(latch.wait_blocking(PLENTY))
     });
-    match teardown(value, Duration::from_millis(50)).unwrap_err() {
+    match teardown_blocking(value, Duration::from_millis(50)).unwrap_err() {
         TeardownError::TimedOut { elapsed, destructor_running: true, tasks: 0, .. } => {
             assert!(elapsed >= Duration::from_millis(50));
         }
@@ -257,11 +257,11 @@ fn a_closer_that_waits_for_another_is_reported_at_the_limit() {
         let latch = Arc::clone(&latch);
         move || {
             let (first, second) = (Arc::clone(&latch), latch);
-            spawn_blocking(move || assert!(first.wait_timeout(PLENTY)));
+            spawn_blocking(move || assert!(first.wait_blocking(PLENTY)));
             spawn_blocking(move || second.fire());
         }
     });
-    let error = teardown(value, Duration::from_millis(50)).unwrap_err();
+    let error = teardown_blocking(value, Duration::from_millis(50)).unwrap_err();
     assert!(
         matches!(
             error,
@@ -284,7 +284,7 @@ fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
         let stop = Arc::clone(&stop);
         move || again(stop)
     });
-    let error = teardown(value, Duration::from_millis(50)).unwrap_err();
+    let error = teardown_blocking(value, Duration::from_millis(50)).unwrap_err();
     assert!(
         matches!(error, TeardownError::TimedOut { destructor_running: false, .. }),
         "{error:?}"
@@ -301,7 +301,7 @@ fn tasks_that_never_end_are_counted() {
     });
     let began = Instant::now();
     let limit = Duration::from_millis(200);
-    let error = current_thread().block_on(teardown_async(value, limit)).unwrap_err();
+    let error = current_thread().block_on(teardown(value, limit)).unwrap_err();
     assert!(began.elapsed() >= limit);
     assert!(matches!(error, TeardownError::TimedOut { tasks: 3, closing: false, .. }), "{error:?}");
 }
@@ -315,11 +315,11 @@ fn a_limit_of_zero_still_tears_down_and_the_longest_is_none() {
             latch.fire();
         }
     });
-    drop(teardown(value, Duration::ZERO));
-    assert!(latch.wait_timeout(PLENTY));
+    drop(teardown_blocking(value, Duration::ZERO));
+    assert!(latch.wait_blocking(PLENTY));
 
-    teardown(pool(&Started::default(), 1), Duration::MAX).unwrap();
-    current_thread().block_on(teardown_async(pool(&Started::default(), 1), Duration::MAX)).unwrap();
+    teardown_blocking(pool(&Started::default(), 1), Duration::MAX).unwrap();
+    current_thread().block_on(teardown(pool(&Started::default(), 1), Duration::MAX)).unwrap();
 }
 
 #[test]
@@ -331,8 +331,8 @@ fn a_future_that_is_never_polled_tears_down_all_the_same() {
             spawn_blocking(move || latch.fire());
         }
     });
-    drop(teardown_async(value, PLENTY));
-    assert!(latch.wait_timeout(PLENTY));
+    drop(teardown(value, PLENTY));
+    assert!(latch.wait_blocking(PLENTY));
 }
 
 #[test]
@@ -340,17 +340,17 @@ fn a_destructor_may_tear_down_in_its_turn() {
     let started = Started::default();
     let inner = pool(&started, 2);
     let value = on_drop(move || {
-        teardown(inner, PLENTY).unwrap();
+        teardown_blocking(inner, PLENTY).unwrap();
     });
-    teardown(value, PLENTY).unwrap();
+    teardown_blocking(value, PLENTY).unwrap();
     started.all_of(2);
 }
 
 #[test]
 fn the_phases_add_up_to_the_whole() {
     let started = Started::default();
-    let TeardownReport { elapsed, starting, destructor, ending } =
-        teardown(pool(&started, 4), PLENTY).unwrap();
+    let TeardownReport { elapsed, starting, destructor, ending, .. } =
+        teardown_blocking(pool(&started, 4), PLENTY).unwrap();
     assert_eq!(starting + destructor + ending, elapsed);
 }
 
@@ -361,7 +361,7 @@ fn many_at_once_do_not_disturb_each_other() {
             thread::spawn(|| {
                 for _ in 0..20 {
                     let started = Started::default();
-                    teardown(pool(&started, 3), PLENTY).unwrap();
+                    teardown_blocking(pool(&started, 3), PLENTY).unwrap();
                     started.all_of(3);
                 }
             })

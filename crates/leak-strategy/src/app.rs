@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use sundown::{
     shutdown::GracefulShutdown,
-    teardown::{TeardownError, teardown},
+    teardown::{TeardownError, teardown_blocking},
 };
 use tokio::runtime::Builder;
 
@@ -68,7 +68,7 @@ pub fn leaked_runtime(runtime: impl Send + 'static) -> Resource {
     })
 }
 
-/// A client, or any other value whose destructor needs a runtime. [`teardown`] drops it and waits
+/// A client, or any other value whose destructor needs a runtime. [`teardown_blocking`] drops it and waits
 /// until everything that the destructor started has ended; the runtime that the client was made on
 /// may have ended before.
 ///
@@ -124,7 +124,7 @@ fn shut_down(
 fn wait_for(component: &impl GracefulShutdown, limit: Duration) -> TeardownResult {
     // The kit's limits hold under any executor.
     let executor = Builder::new_current_thread().build()?;
-    executor.block_on(component.shutdown_within(limit))?;
+    let _ = executor.block_on(component.shutdown_within(limit))?;
     Ok(())
 }
 
@@ -133,7 +133,7 @@ fn drop_in_context<T: Send + 'static>(
     limit: Duration,
     exit: &ExitToken,
 ) -> TeardownResult {
-    match teardown(value, limit) {
+    match teardown_blocking(value, limit) {
         Ok(_) => Ok(()),
         Err(TeardownError::NoThread { value, source }) => {
             exit.leak(value, format!("there was no thread to drop it on: {source}"));

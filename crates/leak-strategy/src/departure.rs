@@ -272,7 +272,7 @@ fn tear_down(
         mem::forget(teardown);
         return Err(Reason::NoThread { message: error.to_string() });
     }
-    match answer.wait_timeout(limit) {
+    match answer.wait_blocking(limit) {
         Ok(answer) => answer,
         Err(WaitError::TimedOut { .. }) => Err(Reason::TimedOut),
         // The thread ended without an answer. Nothing in it can cause that.

@@ -126,7 +126,7 @@ impl Homeserver {
             .name("homeserver".to_owned())
             .spawn(move || run(&place, address, &shared, commanded))
             .map_err(HomeserverError::Resources)?;
-        confirmed.wait_timeout(Duration::MAX).map_err(|_| HomeserverError::Ended)??;
+        confirmed.wait_blocking(Duration::MAX).map_err(|_| HomeserverError::Ended)??;
         Ok(Self { address, world, commands, thread })
     }
 
@@ -229,7 +229,7 @@ impl Homeserver {
     pub fn go_down(&self) {
         let (confirm, mut confirmed) = oneshot::channel();
         let _ = self.commands.send(Command::GoDown(confirm));
-        let _ = confirmed.wait_timeout(Duration::MAX);
+        let _ = confirmed.wait_blocking(Duration::MAX);
     }
 
     /// Comes back, on the same port, which it has kept for itself. Where it is up, nothing happens.
@@ -240,7 +240,7 @@ impl Homeserver {
     pub fn come_back(&self) -> Result<(), HomeserverError> {
         let (confirm, mut confirmed) = oneshot::channel();
         let _ = self.commands.send(Command::ComeBack(confirm));
-        confirmed.wait_timeout(Duration::MAX).map_err(|_| HomeserverError::Ended)?
+        confirmed.wait_blocking(Duration::MAX).map_err(|_| HomeserverError::Ended)?
     }
 
     /// Ends: closes every connection, and waits for its thread, which takes as long as dropping its

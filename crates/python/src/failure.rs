@@ -2,8 +2,8 @@
 
 use pyo3::{prelude::*, types::PyDict};
 use sundown::{
-    runtime::{Ended, StartError},
-    shutdown::{Alive, ShutdownError, SignalLoss},
+    runtime::{RuntimeError, StartError},
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind, SignalLoss},
 };
 
 use crate::ledger::{Ledger, StillRunning};
@@ -34,8 +34,9 @@ pub fn shutdown(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr 
         named.set_item("still_running", still_running)
     };
     let text = error.to_string();
-    match error {
-        ShutdownError::TimedOut { component, elapsed, alive, .. } => {
+    let ShutdownError { component, elapsed, alive, kind, .. } = error;
+    match kind {
+        ShutdownErrorKind::TimedOut => {
             let still_running = ledger.still_running();
             // The places that the kit knows are in here, and of no use to who writes Python.
             let message =
@@ -46,7 +47,7 @@ pub fn shutdown(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr 
                 left(named, alive, still_running)
             })
         }
-        ShutdownError::Panicked { component, panicked } => {
+        ShutdownErrorKind::Panicked(panicked) => {
             let panicked: Vec<_> =
                 panicked.into_iter().map(|one| (one.name, one.message)).collect();
             raised(py, "Panicked", text, |named| {
@@ -54,18 +55,18 @@ pub fn shutdown(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr 
                 named.set_item("panicked", panicked)
             })
         }
-        ShutdownError::FromInside { component } => {
+        ShutdownErrorKind::FromInside => {
             raised(py, "FromInside", text, |named| named.set_item("component", component))
         }
-        ShutdownError::ThreadPanicked { component, message, alive, .. } => {
+        ShutdownErrorKind::ThreadPanicked(message) => {
             let still_running = ledger.still_running();
             raised(py, "ThreadPanicked", text, |named| {
                 named.set_item("component", component)?;
-                named.set_item("panic", message)?;
+                named.set_item("panic", &*message)?;
                 left(named, alive, still_running)
             })
         }
-        ShutdownError::SignalLost { component, cause, alive, .. } => {
+        ShutdownErrorKind::SignalLost(cause) => {
             let (owner, still_running) = match cause {
                 // Of a forked child nothing is asked that has a lock.
                 SignalLoss::Forked { owner } => (Some(owner), Vec::new()),
@@ -82,16 +83,16 @@ pub fn shutdown(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr 
 }
 
 /// Why a runtime does nothing.
-pub fn ended(py: Python<'_>, ended: &Ended) -> PyErr {
+pub fn ended(py: Python<'_>, ended: &RuntimeError) -> PyErr {
     let (class, component) = match ended {
-        Ended::Forked { component, .. } => ("Forked", component),
-        Ended::ShutDown { component, .. }
-        | Ended::ThreadEnding { component }
-        | Ended::OwnThread { component } => ("Ended", component),
+        RuntimeError::Forked { component, .. } => ("Forked", component),
+        RuntimeError::ShutDown { component, .. }
+        | RuntimeError::ThreadEnding { component }
+        | RuntimeError::OwnThread { component } => ("Ended", component),
         _ => return raised(py, "Ended", ended.to_string(), |_| Ok(())),
     };
     let message = match ended {
-        Ended::ShutDown { component, .. } => {
+        RuntimeError::ShutDown { component, .. } => {
             format!("{component} has been shut down, and takes no work; start another Runtime")
         }
         other => other.to_string(),

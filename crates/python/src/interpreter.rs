@@ -4,7 +4,7 @@
 //! `pthread_exit`, in the middle of what that thread does, which on Linux unwinds its stack. Rust's
 //! frames end such an unwinding with an abort, which says little or nothing (claim C1).
 //!
-//! Two things keep that from happening. Who is inside has entered the [gate](sundown::entry), and the
+//! Two things keep that from happening. Who is inside has entered the [gate](sundown::gate), and the
 //! interpreter is not finalized before all have left, within a limit. And for those who have not left
 //! by then, a callable that waits in C for an hour, every call is made in a frame whose destructor
 //! never returns: the unwinding comes to that frame and stays there, and so does the thread, as from
@@ -25,7 +25,7 @@ use std::{
 };
 
 use pyo3::{exceptions::PyImportError, ffi, prelude::*};
-use sundown::entry::Entry;
+use sundown::gate::Entry;
 
 /// A method that takes nothing is called on an object, by a thread that need not be attached, and has
 /// entered the gate. The object is given back, or let go of inside.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pyo3::prelude::*;
-use sundown::{entry::EntryGate, latch::Latch, stop::Stop};
+use sundown::{gate::EntryGate, latch::Latch, stop::Stop};
 use tokio::{runtime::Handle, time::sleep};
 
 use crate::{

@@ -89,7 +89,7 @@ impl Runtime {
     /// and how much was dropped.
     fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(f64, usize)> {
         let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
-        let result = interruptibly(py, self.owner.shutdown_async(limit))?;
+        let result = interruptibly(py, self.owner.shutdown(limit))?;
         let ShutdownReport { elapsed, aborted, .. } =
             result.map_err(|error| failure::shutdown(py, error, &self.shared.ledger))?;
         Ok((elapsed.as_secs_f64(), aborted))
@@ -97,7 +97,7 @@ impl Runtime {
 
     /// Drops everything, and waits for nothing.
     fn abandon(&self, py: Python<'_>) {
-        let told = self.owner.shutdown_async(Duration::ZERO);
+        let told = self.owner.shutdown(Duration::ZERO);
         drop(py.detach(|| pollster::block_on(within(Duration::ZERO, told))));
     }
 
@@ -156,7 +156,7 @@ pub fn exit(
         let results = shutdown_in_order(owners, limit).await;
         // Of a runtime that has ended nobody is inside but a thread that tells tasks so.
         for (_, shared) in &runtimes {
-            within(limit.saturating_sub(began.elapsed()), shared.gate.emptied()).await;
+            within(limit.saturating_sub(began.elapsed()), shared.gate.wait_empty()).await;
         }
         results
     })?;

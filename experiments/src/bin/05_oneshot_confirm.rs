@@ -186,7 +186,7 @@ fn guarded(way: Way) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
     move |trial, generation| {
         let session = Session::new("matrix")?;
         log_out_and_in(trial, generation, way, Some(&session))?;
-        session.close_blocking(PLENTY)?;
+        let _ = session.close_blocking(PLENTY)?;
         let files_open = open_files(trial.directory())?.len();
         trial.record("files_open", files_open);
         trial.check("no file is open any more", files_open == 0);
@@ -226,7 +226,7 @@ fn log_out_and_in(
         std::thread::yield_now();
     }
     if way.wait == Wait::ConfirmedLate {
-        setting.app.ui().clean_app_state().wait_timeout(PLENTY)?;
+        setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
     }
 
     let next = experiments::runtime()?;

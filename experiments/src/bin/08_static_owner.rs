@@ -259,7 +259,7 @@ pub fn own(arguments: &[String]) -> TrialResult {
             *handle() = Some(Kept::Guarded(session.guard(store)?));
             // What an application does before it leaves: let go, then close.
             *handle() = None;
-            session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(LIMIT)?;
             Ok(())
         }
     }

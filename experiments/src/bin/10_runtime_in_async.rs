@@ -214,7 +214,7 @@ fn blocked_on_owned(trial: &Trial<'_>) -> TrialResult {
     })?;
     trial.check("block_on did not panic", !panicked);
     trial.check("and did what it was asked", answered.recv()? == Ok(42));
-    owner.shutdown(LIMIT)?;
+    let _ = owner.shutdown_blocking(LIMIT)?;
     Ok(())
 }
 

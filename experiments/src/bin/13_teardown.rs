@@ -84,8 +84,8 @@ use mock_sdk::store::{Generation, Store, StoreError, residue};
 use sundown::{
     evidence::{Unconfirmed, no_open_files, open_files},
     runtime::RuntimeOwner,
-    session::{CloseError, Confirmation, Session},
-    teardown::teardown,
+    session::{CloseError, CloseErrorKind, Confirmation, Session},
+    teardown::teardown_blocking,
 };
 use tokio::runtime::Handle;
 
@@ -168,7 +168,7 @@ fn escaped_unseen(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 
     closed(trial, &session, Confirmation::HandlesOnly)?;
     no_file_is_open(trial)?;
-    teardown(escaped, LIMIT)?;
+    teardown_blocking(escaped, LIMIT)?;
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn escaped_with_evidence(trial: &Trial<'_>, generation: Generation) -> TrialResu
     drop(handle);
 
     trial.check("the evidence speaks against it", evidence_is_against(&session));
-    teardown(escaped, LIMIT)?;
+    teardown_blocking(escaped, LIMIT)?;
     closed(trial, &session, Confirmation::Evidence)?;
     no_file_is_open(trial)
 }
@@ -192,7 +192,11 @@ fn evidence_is_against(session: &Session) -> bool {
     let began = Instant::now();
     loop {
         match session.close_blocking(TOO_SHORT) {
-            Err(CloseError::Unconfirmed { why: Unconfirmed::Against(_), .. }) => return true,
+            Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. })
+                if matches!(*why, Unconfirmed::Against(_)) =>
+            {
+                return true;
+            }
             Err(_) if began.elapsed() < LIMIT => {}
             _ => return false,
         }

@@ -40,7 +40,7 @@ use mock_sdk::{
 use state_machine::{
     config::RuntimePolicy,
     driver::Driver,
-    progress::{LogoutReport, Passed},
+    progress::{LogoutReport, Step},
     transition::{State, progress},
 };
 
@@ -116,7 +116,7 @@ fn cycles(trial: &Trial<'_>, generation: Generation, policy: RuntimePolicy) -> T
             trial.record("cycles", cycle);
         }
         log_out(&user, &managed, &mut found)?;
-        managed.runtime().shutdown(None)?;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         found.tell(trial);
         Ok(())
     })
@@ -150,7 +150,7 @@ fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>, found: &mut Found) -> Res
     found.seen_before &= descriptors > 0 && logs > 0;
     let driver = Driver::new(Arc::clone(managed), managed.logout_config());
     let report = soon("the logout", ManagedApp::log_out(&driver))??;
-    for Passed { state, spent } in &report.passed {
+    for Step { state, spent } in &report.steps {
         user.say(&format!("{} % {state} ({spent:.1?})", progress(*state)));
     }
     user.say(&format!("100 % {} ({:.1?} in all)", State::Completed, report.elapsed));
@@ -201,8 +201,8 @@ impl Found {
         self.missed &= taken == 1 && committed.lost()? == lost + 1;
         self.warnings.extend(report.warnings.iter().map(ToString::to_string));
         self.in_all.push(report.elapsed);
-        for passed in &report.passed {
-            self.by_state.entry(observation(passed.state)).or_default().push(passed.spent);
+        for step in &report.steps {
+            self.by_state.entry(observation(step.state)).or_default().push(step.spent);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@
 //! - **`two-flags/at-once`**: the flags by themselves, with a server that answers at once: two threads
 //!   use them at the same time, 7,500 times in each trial, one of them after a few turns of a loop
 //!   that are drawn by lot. It is a race between instructions, and needs no slow server.
-//! - **`kit/…`**: the same with the driver, and with the passage that it uses; and **`kit/any-moment`**,
+//! - **`kit/…`**: the same with the driver, and with the cancel token that it uses; and **`kit/any-moment`**,
 //!   a cancel at a moment of the logout that is drawn by lot.
 //!
 //! A trial fails where a cancel was accepted *and* the user is logged out, or where what somebody was
@@ -48,8 +48,8 @@ use lab::{
 };
 use mock_sdk::homeserver::{Endpoint, Fault};
 use state_machine::{
+    cancel::{CancelToken, Cancellation},
     error::{LogoutError, RecoverableError},
-    passage::{Cancellation, Passage},
 };
 
 /// How often two threads meet in one trial.
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
         )
         .variant(
             cure("kit/at-once", always(Clean), kit_at_once)
-                .about("the passage of the driver: both at the same time")
+                .about("the cancel token of the driver: both at the same time")
                 .trials(10)
                 .deadline(DEADLINE),
         )
@@ -206,9 +206,9 @@ fn two_flags_at_once(trial: &Trial<'_>) -> TrialResult {
 fn kit_at_once(trial: &Trial<'_>) -> TrialResult {
     let both = meetings(
         trial,
-        Passage::new,
-        |passage| matches!(block_on(passage.request(ready(()))), Ok(Some(()))),
-        |passage| passage.cancel() == Cancellation::Accepted,
+        CancelToken::new,
+        |token| matches!(block_on(token.request(ready(()))), Ok(Some(()))),
+        |token| token.cancel() == Cancellation::Accepted,
     );
     trial.record("both", both);
     trial.check("an accepted cancel is honoured", both == 0);
@@ -314,7 +314,7 @@ fn judge(
         Cancellation::Accepted => alive && app.server.count(Endpoint::Logout) == 0,
         Cancellation::TooLate => !alive,
         // Before the logout began, or when it had ended: then it says how.
-        Cancellation::NotUnderWay => !alive,
+        Cancellation::NotRunning => !alive,
         Cancellation::UpToServer | Cancellation::AlreadyCancelled => true,
     };
     trial.check("what the cancel was told is so", honoured);

@@ -363,7 +363,7 @@ fn kit(trial: &Trial<'_>, failing: Failing) -> TrialResult {
     let finished = ended.as_ref().is_ok_and(|report| report.warnings.is_empty());
     trial.check("it says what failed", !finished);
     trial.record("ended", ended.map_or_else(|error| error.to_string(), |_| "completed".to_owned()));
-    judge(trial, &app.server, &app.token, driver.is_under_way(), PLENTY);
+    judge(trial, &app.server, &app.token, driver.is_running(), PLENTY);
     let after = matches!(failing, Failing::Tabs | Failing::AppState | Failing::Runtime);
     trial.check("it ended where the step is", committed == after);
     drop(driver);

@@ -203,7 +203,7 @@ fn one_logout(
         (fault.disturb)(&case)?;
     }
     let ended = end_of(&block_on(driver.run()));
-    trial.check("the mark is gone", !driver.is_under_way());
+    trial.check("the mark is gone", !driver.is_running());
     let cancelling = case.cancelling.lock().ok().and_then(|mut cancelling| cancelling.take());
     if let Some(cancelling) = cancelling {
         case.note(cancelling.join().map_err(|_| "the cancel panicked")?);
@@ -266,7 +266,7 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
             })
         }
         Err(LogoutError::Recoverable { cause, .. }) => match cause {
-            RecoverableError::UnderWay => "under way",
+            RecoverableError::AlreadyRunning => "under way",
             RecoverableError::Cancelled => "cancelled",
             RecoverableError::NotReady(_) => "not ready",
             RecoverableError::SyncNotStopped(_) => "sync not stopped",
@@ -319,7 +319,7 @@ fn not_logged_in(trial: &Trial<'_>) -> TrialResult {
     let driver = Driver::new(Arc::clone(&app), app.logout_config());
     let ended = end_of(&block_on(driver.run()));
     trial.record("ended", ended.as_str());
-    trial.check("it says so", ended == "not ready" && !driver.is_under_way());
+    trial.check("it says so", ended == "not ready" && !driver.is_running());
     drop(driver);
     end(app, ui)
 }

@@ -157,8 +157,8 @@ fn managed(trial: &Trial<'_>, policy: RuntimePolicy) -> TrialResult {
         let began = Instant::now();
         soon("the next login", managed.log_in("me", "secret"))??;
         trial.record("next_login", began.elapsed());
-        soon("the logout", ManagedApp::log_out(&driver))??;
-        managed.runtime().shutdown(None)?;
+        let _ = soon("the logout", ManagedApp::log_out(&driver))??;
+        let _ = managed.runtime().shutdown_blocking(None)?;
         Ok(())
     })
 }

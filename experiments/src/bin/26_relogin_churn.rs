@@ -163,7 +163,7 @@ fn managed(
         fs::remove_dir_all(managed.app().files().stores())?;
         counts.push(Count::now()?);
     }
-    managed.runtime().shutdown(None)?;
+    let _ = managed.runtime().shutdown_blocking(None)?;
     managed.app().ui().post(Action::Quit)?;
     ui.join()?;
     Ok(counts)

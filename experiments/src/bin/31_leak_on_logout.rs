@@ -37,7 +37,7 @@ use lab::{
 use mock_sdk::store::{Generation, Store};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use sundown::{session::Session, teardown::teardown};
+use sundown::{session::Session, teardown::teardown_blocking};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -165,14 +165,14 @@ fn log_out(way: &str, runtime: Runtime, client: Store) -> TrialResult {
             drop(runtime);
         }
         "kit/teardown" => {
-            teardown(client, LIMIT)?;
+            teardown_blocking(client, LIMIT)?;
             drop(runtime);
         }
         "kit/session" => {
             let session = Session::new("matrix")?;
             // The last handle dies where there is no context.
             drop(session.guard(client)?);
-            session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(LIMIT)?;
             drop(runtime);
         }
         _ => return Err("which way to log out?".into()),

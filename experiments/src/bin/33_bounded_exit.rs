@@ -48,7 +48,7 @@ use leak_strategy::{
 };
 use mock_sdk::store::{Generation, Store, rusqlite::Connection};
 use rustix::process::{Pid, Signal, kill_process};
-use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown};
+use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown_blocking};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -315,7 +315,7 @@ fn leave_by_hand(arguments: &[String]) -> TrialResult {
     let App { runtime, client, sync_service, sender, worker } = start(arguments)?;
     let end = |task: BackgroundTask<()>| -> TrialResult {
         let runtime = Builder::new_current_thread().build()?;
-        runtime.block_on(task.shutdown())?;
+        let _ = runtime.block_on(task.shutdown())?;
         Ok(())
     };
     let context = runtime.handle().clone();
@@ -368,7 +368,7 @@ fn leave_by_plan(arguments: &[String]) -> TrialResult {
     }))?;
     plan.add(
         Resource::new(app::CLIENT, Policy::TearDown { within }, move |_exit| {
-            teardown(client, Duration::MAX).map_err(|error| error.to_string())?;
+            teardown_blocking(client, Duration::MAX).map_err(|error| error.to_string())?;
             Ok(())
         })
         .needs(app::RUNTIME),

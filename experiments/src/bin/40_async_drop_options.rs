@@ -49,7 +49,11 @@ use lab::{
     Outcome::{Clean, Failed, Hung},
     Trial, TrialResult, always, control, cure, every, hazard,
 };
-use sundown::{shutdown::ShutdownError, stop::Stop, task::BackgroundTask};
+use sundown::{
+    shutdown::{ShutdownError, ShutdownErrorKind},
+    stop::Stop,
+    task::BackgroundTask,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{Notify, watch},
@@ -336,7 +340,7 @@ fn kit_shutdown(trial: &Trial<'_>) -> TrialResult {
         let task = BackgroundTask::spawn("writer", |stop| writer.work(stop))?;
         trial.check("the task has begun", seen.probe.is_running().await);
 
-        task.shutdown().await?;
+        let _ = task.shutdown().await?;
         drop(task);
         seen.look(trial).await;
         Ok(())
@@ -393,7 +397,7 @@ fn panic_in_kit(trial: &Trial<'_>) -> TrialResult {
         probe.ended().await;
 
         let message = match task.shutdown().await {
-            Err(ShutdownError::Panicked { panicked, .. }) => {
+            Err(ShutdownError { kind: ShutdownErrorKind::Panicked(panicked), .. }) => {
                 panicked.into_iter().map(|panicked| panicked.message).collect()
             }
             _ => "nothing".to_owned(),

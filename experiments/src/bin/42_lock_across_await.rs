@@ -37,7 +37,7 @@ use lab::{
     Trial, TrialResult, always, control, cure, every, hazard,
 };
 use sundown::{
-    shutdown::{ShutdownError, ShutdownReport},
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop::Stop,
     task::BackgroundTask,
 };
@@ -296,7 +296,7 @@ fn kit_task_calls(trial: &Trial<'_>) -> TrialResult {
     let told = runtime.block_on(called)??.flatten();
     trial.check(
         "the task is told that it cannot wait for itself",
-        matches!(told, Some(Err(ShutdownError::FromInside { .. }))),
+        matches!(told, Some(Err(ShutdownError { kind: ShutdownErrorKind::FromInside, .. }))),
     );
     Ok(())
 }

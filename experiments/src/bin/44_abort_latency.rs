@@ -34,7 +34,10 @@ use lab::{
     Outcome::{Clean, Failed},
     Trial, TrialResult, always, control, cure, every, hazard,
 };
-use sundown::{shutdown::ShutdownError, task::BackgroundTask};
+use sundown::{
+    shutdown::{ShutdownError, ShutdownErrorKind},
+    task::BackgroundTask,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a trial looks at a task that nothing stops, and at one that ends.
@@ -218,7 +221,7 @@ fn kit_never_yields(trial: &Trial<'_>, runtime: Runtime) -> TrialResult {
     trial.record("returned_after", returned_after);
     trial.check("it returns at its limit", (LIMIT..AT_THE_LATEST).contains(&returned_after));
     let names = match answer {
-        Err(ShutdownError::TimedOut { still_running, .. }) => {
+        Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, still_running, .. }) => {
             still_running.into_iter().map(|running| running.name).collect()
         }
         _ => "nobody".to_owned(),

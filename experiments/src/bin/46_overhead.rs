@@ -189,7 +189,7 @@ fn turns(trial: &Trial<'_>) -> TrialResult {
                 let _ = measured.send(selecting_turns(stop).await);
             })?;
             best[2] = best[2].min(measurement.await?);
-            task.shutdown().await?;
+            let _ = task.shutdown().await?;
         }
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;

@@ -192,13 +192,13 @@ fn own(form: Form, directory: PathBuf) -> Result<(), Box<dyn Error>> {
             if form == Form::CellDead {
                 let mut dead = runtime.spawn::<(), _>("unlucky", |_| async { panic_quietly() })?;
                 // Abandoned, when it has panicked.
-                let _ = dead.wait_timeout(PLENTY);
+                let _ = dead.wait_blocking(PLENTY);
             }
             drop(runtime.spawn("keeps rows", |stop| keep_rows(directory, opened, stop))?);
             has_opened.recv()?;
             if form != Form::CellForgotten {
                 // That another task has panicked is told, and keeps nothing from its end.
-                let _ = RUNTIME.shutdown(PLENTY);
+                let _ = RUNTIME.shutdown_blocking(PLENTY);
             }
         }
     }

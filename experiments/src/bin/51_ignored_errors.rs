@@ -34,7 +34,7 @@ use lab::{
 };
 use sundown::{
     runtime::{RuntimeOwner, State},
-    shutdown::ShutdownError,
+    shutdown::{ShutdownError, ShutdownErrorKind},
 };
 
 /// For what hangs: long enough to get there on a busy machine. Its twins have as long as any trial.
@@ -221,14 +221,14 @@ fn kit() -> Result<RuntimeOwner, Box<dyn Error>> {
 fn kit_healthy(trial: &Trial<'_>) -> TrialResult {
     let owner = kit()?;
     drop(owner.spawn("a job", |_| async {})?);
-    judge(trial, owner.shutdown(PLENTY).is_err(), false)
+    judge(trial, owner.shutdown_blocking(PLENTY).is_err(), false)
 }
 
 fn kit_task_panicked(trial: &Trial<'_>) -> TrialResult {
     let owner = kit()?;
     drop(owner.spawn::<(), _>("a job", |_| async { panic_quietly() })?);
-    let answer = owner.shutdown(PLENTY);
-    let told = matches!(answer, Err(ShutdownError::Panicked { .. }));
+    let answer = owner.shutdown_blocking(PLENTY);
+    let told = matches!(answer, Err(ShutdownError { kind: ShutdownErrorKind::Panicked(_), .. }));
     trial.record("answer", text(answer));
     judge(trial, told, true)
 }
@@ -252,8 +252,9 @@ fn kit_thread_panicked(trial: &Trial<'_>) -> TrialResult {
     while owner.stats().state != State::Ended {
         thread::yield_now();
     }
-    let answer = owner.shutdown(PLENTY);
-    let told = matches!(answer, Err(ShutdownError::ThreadPanicked { .. }));
+    let answer = owner.shutdown_blocking(PLENTY);
+    let told =
+        matches!(answer, Err(ShutdownError { kind: ShutdownErrorKind::ThreadPanicked(_), .. }));
     trial.record("answer", text(answer));
     judge(trial, told, true)
 }
@@ -263,10 +264,10 @@ fn kit_stuck(trial: &Trial<'_>) -> TrialResult {
     let (stuck, blocks) = stuck();
     drop(owner.spawn("a job", |_| async { blocks() })?);
     stuck.until_it_blocks()?;
-    let answer = owner.shutdown(LIMIT);
-    let told = matches!(answer, Err(ShutdownError::TimedOut { .. }));
+    let answer = owner.shutdown_blocking(LIMIT);
+    let told = matches!(answer, Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, .. }));
     stuck.let_go();
-    owner.shutdown(PLENTY)?;
+    let _ = owner.shutdown_blocking(PLENTY)?;
     judge(trial, told, true)
 }
 

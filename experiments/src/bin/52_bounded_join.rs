@@ -31,7 +31,10 @@ use lab::{
     Outcome::{Clean, Failed},
     Trial, TrialResult, always, control, cure, every, hazard,
 };
-use sundown::{runtime::RuntimeOwner, shutdown::ShutdownError};
+use sundown::{
+    runtime::RuntimeOwner,
+    shutdown::{ShutdownError, ShutdownErrorKind},
+};
 use tokio::runtime::Builder;
 
 /// A limit that the jobs outlast.
@@ -158,7 +161,7 @@ fn watchdog_in_time(trial: &Trial<'_>) -> TrialResult {
 fn kit_in_time(trial: &Trial<'_>) -> TrialResult {
     let at_first = threads()?;
     let owner = RuntimeOwner::builder("kit").workers(1).start()?;
-    trial.check("it answers that it has ended", owner.shutdown(PLENTY).is_ok());
+    trial.check("it answers that it has ended", owner.shutdown_blocking(PLENTY).is_ok());
     let left = threads_down_to(at_first, PLENTY)?.saturating_sub(at_first);
     trial.check("no thread is left", left == 0);
     Ok(())
@@ -178,7 +181,12 @@ fn kit_later(trial: &Trial<'_>) -> TrialResult {
         trial,
         PLENTY,
         || stuck_kit("kit"),
-        |owner| matches!(owner.shutdown(LIMIT), Err(ShutdownError::TimedOut { .. })),
+        |owner| {
+            matches!(
+                owner.shutdown_blocking(LIMIT),
+                Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, .. })
+            )
+        },
     )
 }
 
@@ -221,7 +229,7 @@ fn watchdog_names(trial: &Trial<'_>) -> TrialResult {
 
 fn kit_names(trial: &Trial<'_>) -> TrialResult {
     let (owner, stuck) = stuck_kit("kit")?;
-    let answer = owner.shutdown(LIMIT);
+    let answer = owner.shutdown_blocking(LIMIT);
     stuck.let_go();
     let answer = answer.map_or_else(|error| error.to_string(), |_| "Ok".to_owned());
     trial.check("it names the task as well", answer.contains("a stuck job"));

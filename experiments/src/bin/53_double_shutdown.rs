@@ -32,7 +32,7 @@ use lab::{
 };
 use sundown::{
     runtime::{RuntimeOwner, State},
-    shutdown::ShutdownError,
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport},
 };
 use tokio::runtime::Builder;
 
@@ -181,21 +181,31 @@ fn kit(trial: &Trial<'_>, how: First) -> TrialResult {
         }
     }
     let limit = if how == First::GivesUp { LIMIT } else { PLENTY };
-    let first = owner.shutdown(limit).is_ok();
-    let second = owner.shutdown(limit);
+    let first = owner.shutdown_blocking(limit).is_ok();
+    let second = owner.shutdown_blocking(limit);
     judge(trial, first, second.is_ok(), Arc::strong_count(&alive) > 1);
 
     stuck.let_go();
-    let last = owner.shutdown(PLENTY);
+    let last = owner.shutdown_blocking(PLENTY);
     trial.check("and the last has ended", Arc::strong_count(&alive) == 1);
     match how {
         First::SeesTheEnd | First::GivesUp => trial.check("gracefully", last.is_ok()),
-        First::IsToldOfAPanic => trial.check(
-            "by the same panic",
-            matches!(last, Err(ShutdownError::ThreadPanicked { .. })) && last == second,
-        ),
+        First::IsToldOfAPanic => {
+            let said = panic_message(&last);
+            trial.check("by the same panic", said.is_some() && said == panic_message(&second))
+        }
     };
     Ok(())
+}
+
+/// What the panic of the runtime's thread said, by this answer.
+fn panic_message(answer: &Result<ShutdownReport, ShutdownError>) -> Option<&str> {
+    match answer {
+        Err(ShutdownError { kind: ShutdownErrorKind::ThreadPanicked(message), .. }) => {
+            Some(message)
+        }
+        _ => None,
+    }
 }
 
 /// Has a panic end the runtime's thread: that of a waker that its timer calls.
@@ -227,12 +237,11 @@ fn kit_at_once(trial: &Trial<'_>) -> TrialResult {
                 scope.spawn(move || {
                     barrier.wait();
                     let answer = if nth % 2 == 0 {
-                        owner.shutdown(PLENTY).is_ok()
+                        owner.shutdown_blocking(PLENTY).is_ok()
                     } else {
                         let runtime = Builder::new_current_thread().build();
-                        runtime.is_ok_and(|runtime| {
-                            runtime.block_on(owner.shutdown_async(PLENTY)).is_ok()
-                        })
+                        runtime
+                            .is_ok_and(|runtime| runtime.block_on(owner.shutdown(PLENTY)).is_ok())
                     };
                     answer && Arc::strong_count(alive) == 1
                 })

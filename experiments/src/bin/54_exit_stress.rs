@@ -254,7 +254,9 @@ fn program(arguments: &[String]) -> TrialResult {
         GOODBYE.with(|_| {});
     }
     if owner == Owner::Kit {
-        CELLS[..scenario.runtimes].iter().try_for_each(|cell| cell.shutdown(PLENTY).map(drop))?;
+        CELLS[..scenario.runtimes]
+            .iter()
+            .try_for_each(|cell| cell.shutdown_blocking(PLENTY).map(drop))?;
         // A thread that was joined is listed a moment longer.
         let since = Instant::now();
         while threads()?.is_some_and(|threads| threads > 0) && since.elapsed() < PLENTY {

@@ -46,8 +46,8 @@ use lab::{
     Trial, TrialResult, always, control, cure, hazard,
 };
 use sundown::{
-    runtime::{Ended, RuntimeCell, RuntimeHandle, RuntimeOwner, StartError, State},
-    shutdown::{ShutdownError, SignalLoss},
+    runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner, StartError, State},
+    shutdown::{ShutdownError, ShutdownErrorKind, SignalLoss},
 };
 
 /// For what hangs: long enough to get there on a busy machine. Its twins have as long as any trial.
@@ -126,10 +126,10 @@ fn main() -> ExitCode {
                 in_a_child(trial, || {
                     let own = RuntimeOwner::builder("child").workers(2).start();
                     own.is_ok_and(|own| {
-                        own.block_on(async { 1 }) == Ok(1) && own.shutdown(PLENTY).is_ok()
+                        own.block_on(async { 1 }) == Ok(1) && own.shutdown_blocking(PLENTY).is_ok()
                     })
                 })?;
-                owner.shutdown(PLENTY)?;
+                let _ = owner.shutdown_blocking(PLENTY)?;
                 Ok(())
             })
             .about("the child starts a RuntimeOwner of its own"),
@@ -188,14 +188,20 @@ static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").wor
 
 /// Everything that can be asked, with the answers that a child must get; and a drop.
 fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
-    fn forked<T>(answer: Result<T, Ended>) -> bool {
-        matches!(answer, Err(Ended::Forked { .. }))
+    fn forked<T>(answer: Result<T, RuntimeError>) -> bool {
+        matches!(answer, Err(RuntimeError::Forked { .. }))
     }
     fn lost<T>(answer: Result<T, ShutdownError>) -> bool {
-        matches!(answer, Err(ShutdownError::SignalLost { cause: SignalLoss::Forked { .. }, .. }))
+        matches!(
+            answer,
+            Err(ShutdownError {
+                kind: ShutdownErrorKind::SignalLost(SignalLoss::Forked { .. }),
+                ..
+            })
+        )
     }
     fn not_started<T>(answer: Result<T, StartError>) -> bool {
-        matches!(answer, Err(StartError::Ended(Ended::Forked { .. })))
+        matches!(answer, Err(StartError::Runtime(RuntimeError::Forked { .. })))
     }
     fn lost_at_once<T>(answer: Pin<&mut impl Future<Output = Result<T, ShutdownError>>>) -> bool {
         match answer.poll(&mut Context::from_waker(Waker::noop())) {
@@ -208,8 +214,8 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         forked(owner.current()),
         forked(owner.spawn("child", |_| async {})),
         forked(owner.block_on(async {})),
-        lost(owner.shutdown(PLENTY)),
-        lost_at_once(pin!(owner.shutdown_async(PLENTY))),
+        lost(owner.shutdown_blocking(PLENTY)),
+        lost_at_once(pin!(owner.shutdown(PLENTY))),
         not_started(owner.restart()),
         owner.stats().state == State::Forked,
         forked(handle.handle()),
@@ -217,7 +223,7 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         forked(handle.block_on(async {})),
         not_started(CELL.get()),
         not_started(CELL.restart()),
-        lost(CELL.shutdown(PLENTY)),
+        lost(CELL.shutdown_blocking(PLENTY)),
         CELL.stats().state == State::Forked,
     ];
     drop(owner.clone());
@@ -242,8 +248,8 @@ fn the_parent_noticed_nothing(trial: &Trial<'_>, owner: &RuntimeOwner) -> TrialR
         tokio::spawn(async { 1 }).await
     })?;
     trial.check("the parent's runtime does what it did", ticks.is_ok());
-    trial.check("and is shut down gracefully", owner.shutdown(PLENTY)?.aborted == 0);
-    trial.check("as is the cell", CELL.shutdown(PLENTY)?.aborted == 0);
+    trial.check("and is shut down gracefully", owner.shutdown_blocking(PLENTY)?.aborted == 0);
+    trial.check("as is the cell", CELL.shutdown_blocking(PLENTY)?.aborted == 0);
     Ok(())
 }
 
@@ -273,7 +279,7 @@ fn kit_busy(trial: &Trial<'_>) -> TrialResult {
         });
         scope.spawn(|| {
             while again() {
-                let _ = owner.shutdown(PLENTY);
+                let _ = owner.shutdown_blocking(PLENTY);
                 let _ = owner.restart();
             }
         });
@@ -302,9 +308,12 @@ fn kit_in_a_task(trial: &Trial<'_>) -> TrialResult {
         let mut forked = owner.spawn("forks", |_| async move {
             fork_and_wait(|| everything(inherited, handle)).is_ok_and(|went_well| went_well)
         })?;
-        trial.check("the child found what it should have", forked.wait_timeout(PLENTY)?);
+        trial.check("the child found what it should have", forked.wait_blocking(PLENTY)?);
         owner.block_on(async {})?;
-        trial.check("the parent is shut down gracefully", owner.shutdown(PLENTY)?.aborted == 0);
+        trial.check(
+            "the parent is shut down gracefully",
+            owner.shutdown_blocking(PLENTY)?.aborted == 0,
+        );
     }
     Ok(())
 }

@@ -350,12 +350,15 @@ pub fn all() -> Vec<Disturbance> {
             about: "the user wants a second logout meanwhile",
             disturb: |case| {
                 let driver = case.driver.get().and_then(Weak::upgrade).ok_or("no driver")?;
-                if !driver.is_under_way() {
+                if !driver.is_running() {
                     return Ok(());
                 }
                 let refused = matches!(
                     driver.run().now_or_never(),
-                    Some(Err(LogoutError::Recoverable { cause: RecoverableError::UnderWay, .. }))
+                    Some(Err(LogoutError::Recoverable {
+                        cause: RecoverableError::AlreadyRunning,
+                        ..
+                    }))
                 );
                 if !refused {
                     case.note("the second logout was not refused".to_owned());

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    Ended, RuntimeOwner,
+    RuntimeError, RuntimeOwner,
     root::Root,
     threads::{Role, Threads},
 };
@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 ///     .blocking_threads(4)
 ///     .limit(Duration::from_secs(10))
 ///     .start()?;
-/// owner.shutdown(None)?; // within 10 s
+/// owner.shutdown_blocking(None)?; // within 10 s
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ pub enum StartError {
     },
     /// It does not start by itself any more, or not in this process.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Runtime(#[from] RuntimeError),
 }
 
 impl RuntimeBuilder {
@@ -145,6 +145,7 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// [`StartError::NoSuchNumber`], [`StartError::NoThread`] and [`StartError::NoRuntime`].
+    #[must_use = "a runtime is aborted when its last owner is dropped"]
     pub fn start(self) -> Result<RuntimeOwner, StartError> {
         let root = Root::new();
         root.begin(Which::First, &self)?;

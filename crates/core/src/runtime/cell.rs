@@ -12,7 +12,7 @@ use crate::{
 /// A runtime in a static: it starts when it is first used, can be shut down, and started again.
 ///
 /// A static is never dropped, and so an owner in one never shuts anything down (experiment 50, claim
-/// C4). Somebody has to *call* [`shutdown`](Self::shutdown): the end of `main`, an exit handler of
+/// C4). Somebody has to *call* [`shutdown`](Self::shutdown) or [`shutdown_blocking`](Self::shutdown_blocking): the end of `main`, an exit handler of
 /// the host, a logout. After that the runtime does not start by itself any more, because late work at
 /// the end of a process must not bring a runtime back to life; [`restart`](Self::restart) does.
 ///
@@ -26,7 +26,7 @@ use crate::{
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let answer = RUNTIME.get()?.block_on(async { 6 * 7 })?;
 ///     assert_eq!(answer, 42);
-///     RUNTIME.shutdown(Duration::from_secs(5))?;
+///     RUNTIME.shutdown_blocking(Duration::from_secs(5))?;
 ///     assert!(RUNTIME.get().is_err(), "it does not come back by itself");
 ///     Ok(())
 /// }
@@ -48,7 +48,7 @@ impl RuntimeCell {
     ///
     /// # Errors
     ///
-    /// [`StartError::Ended`] after a shutdown, also one that came before the first use, and in a
+    /// [`StartError::Runtime`] after a shutdown, also one that came before the first use, and in a
     /// forked child of the process that used the cell first; the others where it cannot be started,
     /// in which case the next call tries again.
     pub fn get(&self) -> Result<RuntimeHandle, StartError> {
@@ -66,20 +66,20 @@ impl RuntimeCell {
     pub fn shutdown(
         &self,
         limit: impl Into<Option<Duration>>,
-    ) -> Result<ShutdownReport, ShutdownError> {
-        blocking::wait_for(Box::pin(self.shutdown_async(limit)))
+    ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
+        self.root.shutdown(|| (self.builder)().component(), limit.into())
     }
 
-    /// As [`RuntimeOwner::shutdown_async`](super::RuntimeOwner::shutdown_async).
+    /// As [`RuntimeOwner::shutdown_blocking`](super::RuntimeOwner::shutdown_blocking).
     ///
     /// # Errors
     ///
     /// As [`RuntimeCell::shutdown`].
-    pub fn shutdown_async(
+    pub fn shutdown_blocking(
         &self,
         limit: impl Into<Option<Duration>>,
-    ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
-        self.root.shutdown(|| (self.builder)().component(), limit.into())
+    ) -> Result<ShutdownReport, ShutdownError> {
+        blocking::wait_for(Box::pin(self.shutdown(limit)))
     }
 
     /// Starts it anew after a shutdown, or for the first time.
@@ -100,7 +100,7 @@ impl RuntimeCell {
 
 impl GracefulShutdown for RuntimeCell {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
-        Box::pin(self.shutdown_async(limit))
+        Box::pin(self.shutdown(limit))
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    Ended, RuntimeBuilder, StartError, State, Stats, keeper,
+    RuntimeBuilder, RuntimeError, StartError, State, Stats, keeper,
     threads::{Role, Threads},
 };
 use crate::{
@@ -28,9 +28,7 @@ use crate::{
     observe::{self, Outcome},
     oneshot::{self, WaitError},
     registry::Label,
-    shutdown::{
-        Alive, ShutdownError, ShutdownReport, SignalLoss, StillRunning, for_abort, from_inside,
-    },
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss, for_abort},
     stop::Stop,
     sync::{Mutex, lock},
 };
@@ -76,7 +74,7 @@ impl Home {
         let keeper = keeper
             .map_err(|source| StartError::NoThread { component: component.clone(), source })?;
         let not_built = |source| StartError::NoRuntime { component: component.clone(), source };
-        let handle = match is_ready.wait_timeout(START) {
+        let handle = match is_ready.wait_blocking(START) {
             Ok(built) => built.map_err(not_built)?,
             Err(WaitError::TimedOut { limit }) => {
                 let text = format!("it did not start within {limit:?}");
@@ -100,15 +98,15 @@ impl Home {
 
     /// That this is the process whose threads these are. In a forked child nothing may be touched
     /// before that is known: any lock may be held by a thread that is not there.
-    fn is_here(&self) -> Result<(), Ended> {
+    fn is_here(&self) -> Result<(), RuntimeError> {
         if process::id() == self.process {
             return Ok(());
         }
-        Err(Ended::Forked { component: self.component.clone(), owner: self.process })
+        Err(RuntimeError::Forked { component: self.component.clone(), owner: self.process })
     }
 
-    fn ended(&self) -> Ended {
-        Ended::ShutDown { component: self.component.clone(), generation: self.generation }
+    fn ended(&self) -> RuntimeError {
+        RuntimeError::ShutDown { component: self.component.clone(), generation: self.generation }
     }
 
     pub(super) const fn generation(&self) -> u64 {
@@ -116,12 +114,12 @@ impl Home {
     }
 
     /// That it can be used.
-    pub(super) fn is_running(&self) -> Result<(), Ended> {
+    pub(super) fn is_running(&self) -> Result<(), RuntimeError> {
         self.is_here()?;
         if self.life.is_running() { Ok(()) } else { Err(self.ended()) }
     }
 
-    pub(super) fn handle(&self) -> Result<Handle, Ended> {
+    pub(super) fn handle(&self) -> Result<Handle, RuntimeError> {
         self.is_running()?;
         Ok(self.handle.clone())
     }
@@ -130,7 +128,7 @@ impl Home {
         &self,
         label: Label,
         work: impl FnOnce(Stop) -> F + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, Ended>
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send,
@@ -152,15 +150,15 @@ impl Home {
         &self,
         future: F,
         called_at: &'static Location<'static>,
-    ) -> Result<F::Output, Ended> {
+    ) -> Result<F::Output, RuntimeError> {
         self.is_here()?;
         let component = || self.component.clone();
         let is_in_runtime = match Handle::try_current() {
             Ok(_) => true,
             Err(none) if none.is_missing_context() => false,
-            Err(_) => return Err(Ended::ThreadEnding { component: component() }),
+            Err(_) => return Err(RuntimeError::ThreadEnding { component: component() }),
         };
-        let own_thread = || Ended::OwnThread { component: component() };
+        let own_thread = || RuntimeError::OwnThread { component: component() };
         if self.threads.include_this_as(Role::Keeper) {
             // Of a runtime with workers the keeper runs nothing that could call.
             return Err(own_thread());
@@ -228,13 +226,14 @@ impl Home {
         &self,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        if let Err(Ended::Forked { component, owner }) = self.is_here() {
+        if let Err(RuntimeError::Forked { component, owner }) = self.is_here() {
             return Err(signal_lost_in_fork(component, owner));
         }
         let (began, limit) = (Instant::now(), limit.unwrap_or(self.limit));
         self.life.stop();
         if self.threads.include_this() {
-            return Err(from_inside(&self.component));
+            let kind = ShutdownErrorKind::FromInside;
+            return Err(ShutdownError::new(self.component.clone(), began.elapsed(), kind));
         }
         let for_abort = for_abort(limit);
         if within(limit - for_abort, self.life.ended()).await.is_none() {
@@ -247,16 +246,12 @@ impl Home {
     fn conclude(&self, elapsed: Duration) -> Result<ShutdownReport, ShutdownError> {
         let component = self.component.clone();
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
+        let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let crew = self.life.crew();
         let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
             observe(Outcome::TimedOut);
-            let still_running = still_running(crew.registry().labels());
-            return Err(ShutdownError::TimedOut {
-                component,
-                elapsed,
-                still_running,
-                alive: self.alive(),
-            });
+            return Err(error(ShutdownErrorKind::TimedOut)
+                .with_running(crew.registry().labels(), self.alive()));
         };
         let keeper = lock(&self.keeper).take();
         match end {
@@ -264,26 +259,22 @@ impl Home {
                 // Not joined: it did not end in a way that can be.
                 drop(keeper);
                 observe(Outcome::Lost);
-                Err(ShutdownError::SignalLost {
-                    component,
-                    cause: SignalLoss::ThreadEnded,
-                    still_running: still_running(crew.registry().labels()),
-                    alive: self.alive(),
-                })
+                Err(error(ShutdownErrorKind::SignalLost(SignalLoss::ThreadEnded))
+                    .with_running(crew.registry().labels(), self.alive()))
             }
             End::Panicked { message, running, tasks } => {
                 join(keeper);
                 observe(Outcome::Panicked);
                 let alive = Alive { tasks, threads: Vec::new() };
-                let still_running = still_running(running);
-                Err(ShutdownError::ThreadPanicked { component, message, still_running, alive })
+                Err(error(ShutdownErrorKind::ThreadPanicked(message.into()))
+                    .with_running(running, alive))
             }
             End::Told => {
                 join(keeper);
                 let (tally, aborted) = (crew.tally(), crew.registry().count().aborted);
                 if !tally.panicked.is_empty() {
                     observe(Outcome::Panicked);
-                    return Err(ShutdownError::Panicked { component, panicked: tally.panicked });
+                    return Err(error(ShutdownErrorKind::Panicked(tally.panicked.into())));
                 }
                 observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
                 Ok(ShutdownReport { component, elapsed, aborted })
@@ -303,17 +294,9 @@ impl Home {
 }
 
 /// The answer in a forked child.
-pub(super) const fn signal_lost_in_fork(component: String, owner: u32) -> ShutdownError {
-    ShutdownError::SignalLost {
-        component,
-        cause: SignalLoss::Forked { owner },
-        still_running: Vec::new(),
-        alive: Alive { tasks: 0, threads: Vec::new() },
-    }
-}
-
-fn still_running(labels: Vec<Label>) -> Vec<StillRunning> {
-    labels.into_iter().map(StillRunning::from).collect()
+pub(super) fn signal_lost_in_fork(component: String, owner: u32) -> ShutdownError {
+    let kind = ShutdownErrorKind::SignalLost(SignalLoss::Forked { owner });
+    ShutdownError::new(component, Duration::ZERO, kind)
 }
 
 /// Joins a thread that has said its last word: what is left of it is the system's to do. A second
@@ -359,14 +342,13 @@ mod tests {
             let _ = begun.send(());
             let _ = is_let_go.recv();
         });
-        has_begun.wait_timeout(Duration::from_secs(60)).unwrap();
+        has_begun.wait_blocking(Duration::from_secs(60)).unwrap();
         home.life.went();
         for _ in 0..2 {
             let error = futures::executor::block_on(home.shutdown(None)).unwrap_err();
-            let ShutdownError::SignalLost { cause, still_running, alive, .. } = error else {
-                panic!("{error}")
-            };
-            assert_eq!(cause, SignalLoss::ThreadEnded);
+            let ShutdownError { kind, still_running, alive, .. } = error;
+            let lost = ShutdownErrorKind::SignalLost(SignalLoss::ThreadEnded);
+            assert_eq!(format!("{kind:?}"), format!("{lost:?}"));
             assert_eq!((still_running[0].name.as_str(), alive.tasks), ("left", 1));
         }
         assert!(home.handle().is_err());

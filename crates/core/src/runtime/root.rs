@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Ended, RuntimeBuilder, StartError, State, Stats,
+    RuntimeBuilder, RuntimeError, StartError, State, Stats,
     home::{Home, signal_lost_in_fork},
 };
 use crate::{
@@ -33,11 +33,13 @@ impl Root {
 
     /// That this is the process that used it first. In a forked child nothing may be touched before
     /// that is known: any lock may be held by a thread that is not there.
-    pub(super) fn is_here(&self, component: impl FnOnce() -> String) -> Result<(), Ended> {
+    pub(super) fn is_here(&self, component: impl FnOnce() -> String) -> Result<(), RuntimeError> {
         let here = process::id();
         // A fork copies all memory as it is, so that no order with other writes is needed.
         match self.process.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed) {
-            Err(owner) if owner != here => Err(Ended::Forked { component: component(), owner }),
+            Err(owner) if owner != here => {
+                Err(RuntimeError::Forked { component: component(), owner })
+            }
             _ => Ok(()),
         }
     }
@@ -53,7 +55,7 @@ impl Root {
             NotBegun::Failed(error) => error,
             NotBegun::NotEnded => StartError::NotEnded { component: builder.component() },
             NotBegun::Closed => {
-                Ended::ShutDown { component: builder.component(), generation: 0 }.into()
+                RuntimeError::ShutDown { component: builder.component(), generation: 0 }.into()
             }
         })
     }
@@ -62,7 +64,7 @@ impl Root {
     pub(super) fn latest(
         &self,
         component: impl FnOnce() -> String,
-    ) -> Result<Option<Arc<Home>>, Ended> {
+    ) -> Result<Option<Arc<Home>>, RuntimeError> {
         self.is_here(component)?;
         Ok(self.lives.latest())
     }
@@ -72,7 +74,7 @@ impl Root {
         component: impl Fn() -> String,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        if let Err(Ended::Forked { component, owner }) = self.is_here(&component) {
+        if let Err(RuntimeError::Forked { component, owner }) = self.is_here(&component) {
             return Err(signal_lost_in_fork(component, owner));
         }
         match self.lives.close() {

@@ -8,14 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Check, CloseError, CloseReport, Confirmation, Core, Owner, Runtime};
+use super::{
+    Check, CloseError, CloseErrorKind, CloseReport, Confirmation, Core, Owner, Runtime, Unfinished,
+};
 use crate::{
     crew::panic_message,
     evidence::Unconfirmed,
     limit::within,
     observe::{self, Outcome},
     oneshot,
-    shutdown::{Alive, ShutdownError, for_abort},
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind, for_abort},
 };
 
 /// How long to wait before the evidence is asked again: the first time, and at most.
@@ -56,12 +58,20 @@ impl<'a> Closing<'a> {
     pub(super) fn begin(owner: &'a Owner, limit: Duration) -> Result<Self, CloseError> {
         let began = Instant::now();
         let Core { name, roster, reaper } = &*owner.core;
+        let refused = |kind| CloseError {
+            session: name.clone().into_owned(),
+            elapsed: began.elapsed(),
+            held: Box::default(),
+            unfinished: Unfinished::default(),
+            panicked: Box::default(),
+            kind,
+        };
         if let Some(process) = reaper.forked_from() {
-            return Err(CloseError::Forked { session: name.clone().into_owned(), process });
+            return Err(refused(CloseErrorKind::Forked { process }));
         }
         roster.close();
         if reaper.is_here() || owner.runtime.as_ref().is_some_and(Runtime::is_here) {
-            return Err(CloseError::FromInside { session: name.clone().into_owned() });
+            return Err(refused(CloseErrorKind::FromInside));
         }
         let (step, runtime_panicked) = (Step::Teardown, None);
         Ok(Self { owner, limit, began, step, aborted: 0, runtime_panicked })
@@ -91,12 +101,10 @@ impl<'a> Closing<'a> {
         }
         self.step = Step::Runtime;
         let left = self.left();
-        match runtime.owner.shutdown_async(left - for_abort(left)).await {
+        match runtime.owner.shutdown(left - for_abort(left)).await {
             Ok(report) => self.aborted = report.aborted,
             // It has ended: that is for the end.
-            Err(
-                panicked @ (ShutdownError::Panicked { .. } | ShutdownError::ThreadPanicked { .. }),
-            ) => self.runtime_panicked = Some(panicked),
+            Err(error) if has_ended(&error) => self.runtime_panicked = Some(error),
             Err(error) => return Err(self.runtime(error)),
         }
         Ok(())
@@ -108,7 +116,7 @@ impl<'a> Closing<'a> {
         let mut pause = PAUSE;
         while let Err(why) = ask(check).await {
             if let Unconfirmed::Unavailable(_) = why {
-                return Err(self.unconfirmed(why));
+                return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
             }
             self.step = Step::Evidence(why);
             within(pause, pending::<()>()).await;
@@ -129,10 +137,12 @@ impl<'a> Closing<'a> {
         };
         let outcome = match &result {
             Ok(_) => Outcome::Graceful,
-            Err(CloseError::Panicked { .. }) => Outcome::Panicked,
-            Err(CloseError::Runtime { .. }) if self.runtime_panicked.is_some() => Outcome::Panicked,
-            Err(CloseError::Unconfirmed { .. }) => Outcome::Unconfirmed,
-            Err(_) => Outcome::TimedOut,
+            Err(error) => match error.kind {
+                CloseErrorKind::Panicked => Outcome::Panicked,
+                CloseErrorKind::Runtime(_) if self.runtime_panicked.is_some() => Outcome::Panicked,
+                CloseErrorKind::Unconfirmed(_) => Outcome::Unconfirmed,
+                _ => Outcome::TimedOut,
+            },
         };
         if let Outcome::Graceful | Outcome::Panicked = outcome {
             self.owner.confirmed.raise();
@@ -144,57 +154,57 @@ impl<'a> Closing<'a> {
     /// Everything has ended.
     fn closed(&self) -> Result<CloseReport, CloseError> {
         let Owner { core, runtime, evidence, .. } = self.owner;
-        let (session, elapsed) = (self.session(), self.elapsed());
         if let Some(error) = &self.runtime_panicked {
             return Err(self.runtime(error.clone()));
         }
-        let panicked = core.reaper.panics();
-        if !panicked.is_empty() {
-            return Err(CloseError::Panicked { session, elapsed, panicked });
+        if !core.reaper.panics().is_empty() {
+            return Err(self.error(CloseErrorKind::Panicked));
         }
         let confirmation = match (evidence, runtime) {
             (Some(_), _) => Confirmation::Evidence,
             (None, Some(_)) => Confirmation::OwnRuntime,
             (None, None) => Confirmation::HandlesOnly,
         };
+        let (session, elapsed) = (self.session(), self.elapsed());
         Ok(CloseReport { session, confirmation, elapsed, aborted: self.aborted })
     }
 
     fn timed_out(&self) -> CloseError {
-        let (session, elapsed) = (self.session(), self.elapsed());
         match &self.step {
-            Step::Teardown => {
-                let (held, unfinished) = (self.owner.held(), self.owner.core.reaper.left().into());
-                if held.is_empty() {
-                    CloseError::StillRunning { session, elapsed, unfinished }
-                } else {
-                    CloseError::StillHeld { session, elapsed, held, unfinished }
-                }
+            Step::Teardown if self.owner.held().is_empty() => {
+                self.error(CloseErrorKind::StillRunning)
             }
+            Step::Teardown => self.error(CloseErrorKind::StillHeld),
             Step::Runtime => {
                 // It has a limit of its own, which passes first, unless the machine was busy.
                 let tasks = self.owner.runtime.as_ref().map_or(0, |runtime| runtime.tasks());
                 let alive = Alive { tasks, threads: Vec::new() };
-                let component = format!("the runtime of {session}");
-                let still_running = Vec::new();
-                self.runtime(ShutdownError::TimedOut { component, elapsed, still_running, alive })
+                let component = format!("the runtime of {}", self.session());
+                let kind = ShutdownErrorKind::TimedOut;
+                let error = ShutdownError::new(component, self.elapsed(), kind);
+                self.runtime(error.with_running(Vec::new(), alive))
             }
-            Step::Evidence(why) => self.unconfirmed(why.clone()),
+            Step::Evidence(why) => self.error(CloseErrorKind::Unconfirmed(Box::new(why.clone()))),
         }
     }
 
     fn runtime(&self, error: ShutdownError) -> CloseError {
-        let session = self.session();
-        if let ShutdownError::FromInside { .. } = error {
-            return CloseError::FromInside { session };
-        }
-        let (held, source) = (self.owner.held(), Box::new(error));
-        CloseError::Runtime { session, elapsed: self.elapsed(), held, source }
+        self.error(match error.kind {
+            ShutdownErrorKind::FromInside => CloseErrorKind::FromInside,
+            _ => CloseErrorKind::Runtime(Box::new(error)),
+        })
     }
 
-    fn unconfirmed(&self, why: Unconfirmed) -> CloseError {
-        let panicked = self.owner.core.reaper.panics();
-        CloseError::Unconfirmed { session: self.session(), elapsed: self.elapsed(), why, panicked }
+    fn error(&self, kind: CloseErrorKind) -> CloseError {
+        let reaper = &self.owner.core.reaper;
+        CloseError {
+            session: self.session(),
+            elapsed: self.elapsed(),
+            held: self.owner.held().into(),
+            unfinished: reaper.left().into(),
+            panicked: reaper.panics().into(),
+            kind,
+        }
     }
 
     fn session(&self) -> String {
@@ -208,6 +218,11 @@ impl<'a> Closing<'a> {
     fn left(&self) -> Duration {
         self.limit.saturating_sub(self.elapsed())
     }
+}
+
+/// Whether a runtime whose shutdown answered so has ended all the same.
+fn has_ended(error: &ShutdownError) -> bool {
+    matches!(error.kind, ShutdownErrorKind::Panicked(_) | ShutdownErrorKind::ThreadPanicked(_))
 }
 
 impl Core {

@@ -13,6 +13,7 @@ use super::Core;
 ///
 /// What is taken *out* of a handle, `T::clone()` say, is an ordinary `T` that the session does not
 /// know: use [`Guarded::map`] for what depends on the value.
+#[must_use = "the value is torn down when its last handle is dropped"]
 pub struct Guarded<T: Send + 'static> {
     value: Arc<Value<T>>,
     made_at: &'static Location<'static>,

@@ -1,8 +1,6 @@
 //! What comes of closing a session.
 
-use std::{fmt, panic::Location, time::Duration};
-
-use thiserror::Error;
+use std::{error::Error, fmt, panic::Location, time::Duration};
 
 use crate::{
     evidence::Unconfirmed,
@@ -12,6 +10,8 @@ use crate::{
 
 /// A session that has closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "its `confirmation` says what the answer rests on"]
+#[non_exhaustive]
 pub struct CloseReport {
     /// The name of the session.
     pub session: String,
@@ -100,100 +100,111 @@ impl fmt::Display for Unfinished {
 }
 
 /// A session that has not closed, or not well. It stays closing: it takes nothing new, what can end
-/// ends, and it may be asked again.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// ends, and it may be asked again. [`kind`](Self::kind) says what is in the way; the other fields
+/// say what was left when this call gave up.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum CloseError {
-    /// Somebody still has handles.
-    #[error(
-        "the session {session} has not closed after {elapsed:.1?}: there are still handles, {}{}; drop them and close it again",
-        list(held),
-        besides(unfinished)
-    )]
-    StillHeld {
-        /// The name of the session.
-        session: String,
-        /// How long it was waited for.
-        elapsed: Duration,
-        /// Where the handles were made, and how many at each place; most first.
-        held: Vec<Held>,
-        /// What has been handed over and has not ended: a value may hold handles itself.
-        unfinished: Unfinished,
-    },
-    /// Nobody has a handle any more, and the values have not been torn down.
-    #[error(
-        "the session {session} has not closed after {elapsed:.1?}: {unfinished}; what is left goes on in the background, and closing it again waits on"
-    )]
-    StillRunning {
-        /// The name of the session.
-        session: String,
-        /// How long it was waited for.
-        elapsed: Duration,
-        /// What has not ended.
-        unfinished: Unfinished,
-    },
-    /// The session's own runtime has not ended, or not well. Where it has ended, so has everything
-    /// else.
-    #[error(
-        "the session {session} has not closed well after {elapsed:.1?}: {source}{}",
-        still(held)
-    )]
-    Runtime {
-        /// The name of the session.
-        session: String,
-        /// How long it was waited for.
-        elapsed: Duration,
-        /// Where the handles that are left were made: those that hold them may be on it.
-        held: Vec<Held>,
-        /// What its shutdown came to.
-        source: Box<ShutdownError>,
-    },
-    /// By all that the session sees everything has ended, and the evidence does not confirm it:
-    /// as a rule a clone was taken out of a handle.
-    #[error(
-        "all that the session {session} saw has been torn down, and after {elapsed:.1?} the evidence does not confirm it: {why}{}",
-        and_panics(panicked)
-    )]
-    Unconfirmed {
-        /// The name of the session.
-        session: String,
-        /// How long it was waited for.
-        elapsed: Duration,
-        /// What the check answered last.
-        why: Unconfirmed,
-        /// What the destructors that panicked had to say: where one did, it may have left the rest.
-        panicked: Vec<String>,
-    },
-    /// Everything has ended, and destructors panicked on the way.
-    #[error("the session {session} has closed, and destructors panicked: {}", list(panicked))]
-    Panicked {
-        /// The name of the session.
-        session: String,
-        /// How long this call took.
-        elapsed: Duration,
-        /// What they had to say.
-        panicked: Vec<String>,
-    },
+pub struct CloseError {
+    /// The name of the session.
+    pub session: String,
+    /// How long this call took.
+    pub elapsed: Duration,
+    /// Where the handles that are left were made, and how many at each place; most first.
+    pub held: Box<[Held]>,
+    /// What was handed over and has not ended.
+    pub unfinished: Unfinished,
+    /// The messages of destructors that panicked.
+    pub panicked: Box<[String]>,
+    /// What is in the way.
+    pub kind: CloseErrorKind,
+}
+
+/// What keeps a session from closing, or from closing well.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CloseErrorKind {
+    /// Somebody still [holds](CloseError::held) handles. A value that has not been
+    /// [torn down](CloseError::unfinished) may hold some itself.
+    StillHeld,
+    /// Nobody holds a handle any more, and the values have not been
+    /// [torn down](CloseError::unfinished).
+    StillRunning,
+    /// The session's own runtime has not ended, or not well: this is what its shutdown returned.
+    /// Where it has ended, so has everything else. Those who [hold](CloseError::held) handles may be
+    /// on it.
+    Runtime(Box<ShutdownError>),
+    /// By all that the session sees everything has ended, and the evidence does not confirm it: this
+    /// is what the check answered last. As a rule a clone was taken out of a handle. A destructor
+    /// that [panicked](CloseError::panicked) may have left something, too.
+    Unconfirmed(Box<Unconfirmed>),
+    /// Everything has ended, and destructors [panicked](CloseError::panicked) on the way.
+    Panicked,
     /// A destructor of the session asked for it, or something that one started, or a task of the
-    /// session's own runtime, and would wait for its own end. (Where somebody asks that one of those
-    /// waits for, that is not seen: use a limit there.)
-    #[error(
-        "the session {session} cannot wait for its own end from inside: not in a destructor that it runs, nor in what that starts, nor on its own runtime; close it from outside"
-    )]
-    FromInside {
-        /// The name of the session. It is closing from now on.
-        session: String,
-    },
-    /// This is a forked child, and has none of the threads.
-    #[error(
-        "the session {session} is that of process {process}, which this one was forked from; that process is to close it, and here nothing of it is torn down"
-    )]
+    /// session's own runtime, and would wait for its own end. The session is closing from now on.
+    /// (Where somebody asks that one of those waits for, that is not seen: use a limit there.)
+    FromInside,
+    /// This is a forked child of this process, and has none of its threads.
     Forked {
-        /// The name of the session.
-        session: String,
         /// The process that has the threads.
         process: u32,
     },
+}
+
+impl fmt::Display for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, elapsed, held, unfinished, panicked, kind } = self;
+        match kind {
+            CloseErrorKind::StillHeld => write!(
+                f,
+                "the session {session} has not closed after {elapsed:.1?}: there are still \
+                 handles, {}{}; drop them and close it again",
+                list(held),
+                besides(unfinished)
+            ),
+            CloseErrorKind::StillRunning => write!(
+                f,
+                "the session {session} has not closed after {elapsed:.1?}: {unfinished}; what is \
+                 left goes on in the background, and closing it again waits on"
+            ),
+            CloseErrorKind::Runtime(error) => write!(
+                f,
+                "the session {session} has not closed well after {elapsed:.1?}: {error}{}",
+                still(held)
+            ),
+            CloseErrorKind::Unconfirmed(why) => write!(
+                f,
+                "all that the session {session} saw has been torn down, and after {elapsed:.1?} \
+                 the evidence does not confirm it: {why}{}",
+                and_panics(panicked)
+            ),
+            CloseErrorKind::Panicked => write!(
+                f,
+                "the session {session} has closed, and destructors panicked: {}",
+                list(panicked)
+            ),
+            CloseErrorKind::FromInside => write!(
+                f,
+                "the session {session} cannot wait for its own end from inside: not in a \
+                 destructor that it runs, nor in what that starts, nor on its own runtime; close \
+                 it from outside"
+            ),
+            CloseErrorKind::Forked { process } => write!(
+                f,
+                "the session {session} is that of process {process}, which this one was forked \
+                 from; that process is to close it, and here nothing of it is torn down"
+            ),
+        }
+    }
+}
+
+impl Error for CloseError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            CloseErrorKind::Runtime(error) => Some(error),
+            CloseErrorKind::Unconfirmed(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 fn still(held: &[Held]) -> String {

@@ -41,7 +41,7 @@ fn crew_a_stop_reaches_a_member_that_is_just_going_to_sleep() {
         });
         let working = thread::spawn(move || block_on(member.unwrap()));
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().completed, 1);
         working.join().unwrap();
     });
@@ -62,7 +62,7 @@ fn crew_a_stop_races_a_spawn_and_everybody_is_accounted_for() {
             }
         });
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         let accepted = spawning.join().unwrap();
         let tally = crew.tally();
         assert_eq!((tally.completed, tally.refused), (accepted.into(), (!accepted).into()));
@@ -81,7 +81,7 @@ fn crew_an_abort_drops_a_member_that_does_not_listen() {
         });
         let working = thread::spawn(move || block_on(member.unwrap()));
         crew.abort();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().aborted, 1);
         working.join().unwrap();
     });
@@ -99,7 +99,7 @@ fn crew_an_abort_after_a_stop_is_not_lost() {
             move || crew.abort()
         });
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().aborted, 1);
         working.join().unwrap();
         aborting.join().unwrap();
@@ -131,7 +131,7 @@ fn crew_a_member_that_is_dropped_instead_of_polled_leaves_its_place() {
         let member = crew.member(|stop| stop);
         let dropping = thread::spawn(move || drop(member));
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().aborted, 1);
         dropping.join().unwrap();
     });
@@ -149,7 +149,7 @@ fn crew_a_member_brings_another_while_the_crew_drains() {
         });
         let working = thread::spawn(move || block_on(member.unwrap()));
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().completed, 2);
         working.join().unwrap();
     });
@@ -206,11 +206,11 @@ fn crew_a_child_hears_what_its_parent_is_told_and_is_waited_for() {
                 if let Some(member) = child.member(|stop| stop) {
                     block_on(member);
                 }
-                assert!(child.closed().wait_timeout(Duration::MAX), "a child of a stopped parent");
+                assert!(child.closed().wait_blocking(Duration::MAX), "a child of a stopped parent");
             }
         });
         parent.stop();
-        assert!(parent.closed().wait_timeout(Duration::MAX));
+        assert!(parent.closed().wait_blocking(Duration::MAX));
         working.join().unwrap();
         assert_eq!(parent.at_work(), 0);
     });
@@ -234,7 +234,7 @@ fn crew_of_two_shards_closes_after_the_last_member_of_both() {
         });
         crew.stop();
         block_on(member.unwrap());
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.at_work(), 0, "closed on a member");
         let accepted = spawning.join().unwrap();
         let tally = crew.tally();
@@ -258,7 +258,7 @@ fn crew_of_two_shards_waits_for_who_is_brought_to_the_other() {
             block_on(member.unwrap());
         });
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!((crew.tally().completed, crew.at_work()), (2, 0));
         working.join().unwrap();
     });
@@ -304,7 +304,7 @@ fn crew_a_signal_that_its_member_polls_with_another_waker_is_woken_by_that() {
         let member = crew.member(relayed);
         let working = thread::spawn(move || block_on(member.unwrap()));
         crew.stop();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().completed, 1);
         working.join().unwrap();
     });
@@ -322,7 +322,7 @@ fn crew_a_member_that_stays_after_a_stop_is_woken_for_the_abort() {
         let working = thread::spawn(move || block_on(member.unwrap()));
         crew.stop();
         crew.abort();
-        assert!(crew.closed().wait_timeout(Duration::MAX));
+        assert!(crew.closed().wait_blocking(Duration::MAX));
         assert_eq!(crew.tally().aborted, 1);
         working.join().unwrap();
     });

@@ -12,7 +12,7 @@ use loom::{
     },
     thread,
 };
-use sundown::entry::EntryGate;
+use sundown::gate::EntryGate;
 
 use crate::{Bound, explore, must_be_caught};
 
@@ -53,7 +53,7 @@ fn entry_nobody_is_inside_when_the_closer_goes_on() {
             move || call(&behind)
         });
         behind.gate.close();
-        block_on(behind.gate.emptied());
+        block_on(behind.gate.wait_empty());
         behind.interpreter.finalize();
         assert!(behind.gate.enter().is_err());
         caller.join().unwrap();
@@ -69,7 +69,7 @@ fn entry_of_two_the_last_lets_the_closer_through() {
             thread::spawn(move || call(&behind))
         });
         behind.gate.close();
-        assert!(behind.gate.wait_empty(Duration::MAX).is_ok());
+        assert!(behind.gate.wait_empty_blocking(Duration::MAX).is_ok());
         behind.interpreter.finalize();
         for caller in callers {
             caller.join().unwrap();
@@ -90,11 +90,11 @@ fn entry_two_who_close_at_once_both_find_it_empty() {
             let behind = Arc::clone(&behind);
             move || {
                 behind.gate.close();
-                block_on(behind.gate.emptied());
+                block_on(behind.gate.wait_empty());
             }
         });
         behind.gate.close();
-        block_on(behind.gate.emptied());
+        block_on(behind.gate.wait_empty());
         closer.join().unwrap();
         behind.interpreter.finalize();
         caller.join().unwrap();

@@ -49,7 +49,7 @@ fn roster_a_value_is_refused_or_waited_for() {
             }
         });
         roster.close();
-        assert!(roster.closed().wait_timeout(Duration::MAX));
+        assert!(roster.closed().wait_blocking(Duration::MAX));
         let found = handed_over.count();
         let welcome = guarding.join().unwrap();
         assert_eq!(found, welcome.into(), "all that was taken had been handed over by then");
@@ -89,7 +89,7 @@ fn roster_a_value_brought_while_closing_is_waited_for() {
             }
         });
         roster.close();
-        assert!(roster.closed().wait_timeout(Duration::MAX));
+        assert!(roster.closed().wait_blocking(Duration::MAX));
         assert_eq!(handed_over.count(), 2);
         deriving.join().unwrap();
     });
@@ -113,7 +113,7 @@ fn roster_two_who_close_it_are_told_the_same() {
             }
         });
         roster.close();
-        assert!(roster.closed().wait_timeout(Duration::MAX));
+        assert!(roster.closed().wait_blocking(Duration::MAX));
         assert_eq!((handed_over.count(), closing.join().unwrap()), (1, 1));
         leaving.join().unwrap();
     });
@@ -140,7 +140,7 @@ fn roster_no_handle_is_held_once_it_is_closed() {
             }
         });
         roster.close();
-        assert!(roster.closed().wait_timeout(Duration::MAX));
+        assert!(roster.closed().wait_blocking(Duration::MAX));
         assert_eq!(roster.handles(), 0);
         cloning.join().unwrap();
     });
@@ -180,7 +180,7 @@ fn roster_twin_that_leaves_before_it_hands_over_is_closed_too_early() {
             }
         });
         roster.close();
-        assert!(roster.closed().wait_timeout(Duration::MAX));
+        assert!(roster.closed().wait_blocking(Duration::MAX));
         let found = handed_over.count();
         leaving.join().unwrap();
         assert_eq!(found, 1, "not handed over");

@@ -131,7 +131,7 @@ fn oneshot_what_is_sent_is_received() {
     explore("oneshot, send against a wait on a thread", Bound::Full, || {
         let (sender, mut receiver) = oneshot::channel();
         let sending = thread::spawn(move || sender.send(7));
-        assert_eq!(receiver.wait_timeout(Duration::MAX), Ok(7));
+        assert_eq!(receiver.wait_blocking(Duration::MAX), Ok(7));
         assert_eq!(sending.join().unwrap(), Ok(()));
     });
 }
@@ -151,7 +151,7 @@ fn oneshot_a_wait_that_gave_up_loses_nothing() {
     explore("oneshot, looked at, then awaited, against send", Bound::Full, || {
         let (sender, mut receiver) = oneshot::channel();
         let sending = thread::spawn(move || sender.send(7));
-        let received = match receiver.wait_timeout(Duration::ZERO) {
+        let received = match receiver.wait_blocking(Duration::ZERO) {
             Ok(value) => Ok(value),
             Err(WaitError::TimedOut { .. }) => block_on(&mut receiver),
             Err(WaitError::Abandoned(abandoned)) => Err(abandoned),
@@ -242,7 +242,7 @@ fn latch_wakes_who_waits_on_a_thread() {
             let latch = Arc::clone(&latch);
             move || latch.fire()
         });
-        assert!(latch.wait_timeout(Duration::MAX));
+        assert!(latch.wait_blocking(Duration::MAX));
         assert!(firing.join().unwrap());
     });
 }
@@ -268,9 +268,9 @@ fn latch_forgets_a_waiter_that_gave_up() {
             move || latch.fire()
         });
         // A limit of zero registers, looks, and leaves: the timeout that loom cannot have.
-        let _ = latch.wait_timeout(Duration::ZERO);
+        let _ = latch.wait_blocking(Duration::ZERO);
         assert!(firing.join().unwrap());
-        assert!(latch.wait_timeout(Duration::ZERO));
+        assert!(latch.wait_blocking(Duration::ZERO));
     });
 }
 
@@ -296,7 +296,7 @@ fn latch_wakes_both_kinds_of_waiters() {
         let latch = Arc::new(Latch::new());
         let waiting = thread::spawn({
             let latch = Arc::clone(&latch);
-            move || latch.wait_timeout(Duration::MAX)
+            move || latch.wait_blocking(Duration::MAX)
         });
         let firing = thread::spawn({
             let latch = Arc::clone(&latch);

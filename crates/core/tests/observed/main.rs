@@ -23,7 +23,7 @@ const PLENTY: Duration = Duration::from_secs(60);
 fn a_graceful_shutdown_is_an_event_and_a_count() {
     let lines = observed(async || {
         let task = BackgroundTask::spawn("sync", |stop| stop).unwrap();
-        task.shutdown_within(PLENTY).await.unwrap();
+        let _ = task.shutdown_within(PLENTY).await.unwrap();
     });
     assert_eq!(
         lines,
@@ -41,10 +41,10 @@ fn an_abort_and_a_panic_are_told_apart() {
         let group = TaskGroup::new("deaf");
         group.spawn("deaf", |_| pending()).unwrap();
         group.abort();
-        group.drain(PLENTY).await;
+        let _ = group.drain(PLENTY).await;
         let group = TaskGroup::new("unlucky");
         group.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
-        group.drain(PLENTY).await;
+        let _ = group.drain(PLENTY).await;
     });
     let totals: Vec<_> = lines.iter().filter(|line| line.contains("_total")).collect();
     assert_eq!(
@@ -85,7 +85,7 @@ fn the_shutdown_of_a_runtime_is_an_event_and_a_count_and_a_dropped_one_is_named(
     let lines = observed(async || {
         let owner = RuntimeOwner::builder("matrix").current_thread().start().unwrap();
         drop(owner.spawn("sync", |stop| stop));
-        owner.shutdown_async(PLENTY).await.unwrap();
+        let _ = owner.shutdown(PLENTY).await.unwrap();
         drop(owner);
         let forgotten = RuntimeOwner::builder("forgotten").current_thread().start().unwrap();
         drop(forgotten.spawn("sync", |stop| stop));
@@ -105,7 +105,7 @@ fn a_session_that_closes_is_an_event_and_a_count_and_its_end_is_silent() {
     let lines = observed(async || {
         let session = Session::new("matrix").unwrap();
         drop(session.guard(()).unwrap());
-        session.close(PLENTY).await.unwrap();
+        let _ = session.close(PLENTY).await.unwrap();
     });
     assert_eq!(
         lines,

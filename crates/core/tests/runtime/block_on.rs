@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, executor};
-use sundown::runtime::{Ended, RuntimeOwner};
+use sundown::runtime::{RuntimeError, RuntimeOwner};
 use tokio::{runtime::Builder, sync::mpsc as channel};
 
 use crate::{PLENTY, SHORT, both_flavours, told};
@@ -31,7 +31,7 @@ fn block_on_borrows_and_polls_on_this_thread() {
         });
         assert_eq!(answer, Ok(here));
         assert_eq!(local.get(), 1);
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -70,7 +70,7 @@ fn block_on_works_in_async_code_of_another_runtime() {
                 tokio::task::yield_now().await;
                 owner.stats().named
             });
-            owner.shutdown_async(PLENTY).await.unwrap();
+            let _ = owner.shutdown(PLENTY).await.unwrap();
             answer.unwrap()
         });
         assert_eq!(other.block_on(in_a_task).unwrap(), 1, "itself");
@@ -99,12 +99,12 @@ fn block_on_in_a_task_of_its_own_does_not_deadlock() {
             .unwrap();
         let (in_task, (in_blocking, in_local)) = executor::block_on(answers).unwrap();
         match in_task {
-            Err(Ended::OwnThread { component }) => assert_eq!(component, "own-c"),
+            Err(RuntimeError::OwnThread { component }) => assert_eq!(component, "own-c"),
             other => assert_eq!(other, Ok(1), "another thread takes over"),
         }
         assert_eq!(in_blocking, Ok(2));
-        assert!(matches!(in_local, Err(Ended::OwnThread { .. })), "{in_local:?}");
-        owner.shutdown(PLENTY).unwrap();
+        assert!(matches!(in_local, Err(RuntimeError::OwnThread { .. })), "{in_local:?}");
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     }
 }
 
@@ -125,11 +125,11 @@ fn block_on_is_waited_for_and_dropped_at_the_limit() {
             })
         };
         has_entered.recv().unwrap();
-        assert!(owner.shutdown_async(PLENTY).now_or_never().is_none());
-        let _ = owner.shutdown(SHORT);
-        assert_eq!(owner.shutdown(PLENTY).unwrap().aborted, 1);
+        assert!(owner.shutdown(PLENTY).now_or_never().is_none());
+        let _ = owner.shutdown_blocking(SHORT);
+        assert_eq!(owner.shutdown_blocking(PLENTY).unwrap().aborted, 1);
         assert!(is_dropped.load(Ordering::SeqCst));
-        assert!(matches!(guest.join().unwrap(), Err(Ended::ShutDown { .. })));
+        assert!(matches!(guest.join().unwrap(), Err(RuntimeError::ShutDown { .. })));
     });
 }
 
@@ -139,6 +139,6 @@ fn the_panic_of_a_future_is_its_caller_s_and_nobody_else_s() {
         let owner = builder.start().unwrap();
         let panic = catch_unwind(AssertUnwindSafe(|| owner.block_on(async { panic!("mine") })));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"mine"));
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }

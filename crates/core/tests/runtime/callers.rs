@@ -13,8 +13,8 @@ use std::{
 
 use futures::executor;
 use sundown::{
-    runtime::{Ended, RuntimeOwner, State},
-    shutdown::ShutdownError,
+    runtime::{RuntimeError, RuntimeOwner, State},
+    shutdown::{ShutdownError, ShutdownErrorKind},
 };
 
 use crate::{PLENTY, both_flavours, told, until};
@@ -37,9 +37,9 @@ fn every_caller_is_told_the_same() {
                 thread::spawn(move || {
                     barrier.wait();
                     let answer = if nth % 2 == 0 {
-                        owner.shutdown(PLENTY)
+                        owner.shutdown_blocking(PLENTY)
                     } else {
-                        executor::block_on(owner.shutdown_async(PLENTY))
+                        executor::block_on(owner.shutdown(PLENTY))
                     };
                     assert!(is_dropped.load(Ordering::SeqCst), "answered before the end");
                     answer.unwrap().aborted
@@ -49,7 +49,11 @@ fn every_caller_is_told_the_same() {
         for caller in callers {
             assert_eq!(caller.join().unwrap(), 0);
         }
-        assert_eq!(owner.shutdown(Duration::ZERO).unwrap().aborted, 0, "and so is a later one");
+        assert_eq!(
+            owner.shutdown_blocking(Duration::ZERO).unwrap().aborted,
+            0,
+            "and so is a later one"
+        );
     });
 }
 
@@ -60,8 +64,8 @@ fn every_caller_is_told_of_the_same_panic() {
         let received = owner.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
         assert!(executor::block_on(received).is_err(), "abandoned");
         for _ in 0..3 {
-            let error = owner.shutdown(PLENTY).unwrap_err();
-            let ShutdownError::Panicked { panicked, .. } = error else { panic!("{error}") };
+            let error = owner.shutdown_blocking(PLENTY).unwrap_err();
+            let ShutdownErrorKind::Panicked(panicked) = &error.kind else { panic!("{error}") };
             assert_eq!((panicked.len(), &*panicked[0].message), (1, "no luck"));
         }
         assert_eq!(owner.stats().state, State::Ended);
@@ -73,9 +77,12 @@ fn what_somebody_else_shut_down_answers_that_it_has_ended() {
     both_flavours("else", |builder| {
         let owner = builder.start().unwrap();
         let (other, handle) = (owner.clone(), owner.current().unwrap());
-        owner.shutdown(PLENTY).unwrap();
-        let ended = |result: Result<(), Ended>| {
-            assert!(matches!(result, Err(Ended::ShutDown { generation: 1, .. })), "{result:?}");
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+        let ended = |result: Result<(), RuntimeError>| {
+            assert!(
+                matches!(result, Err(RuntimeError::ShutDown { generation: 1, .. })),
+                "{result:?}"
+            );
         };
         ended(other.handle().map(drop));
         ended(other.current().map(drop));
@@ -84,14 +91,14 @@ fn what_somebody_else_shut_down_answers_that_it_has_ended() {
         ended(handle.handle().map(drop));
         ended(handle.spawn("late", |_| async {}).map(drop));
         ended(handle.block_on(async {}));
-        other.shutdown(PLENTY).unwrap();
+        let _ = other.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
 #[test]
 fn what_is_refused_is_dropped() {
     let owner = RuntimeOwner::builder("refused").current_thread().start().unwrap();
-    owner.shutdown(PLENTY).unwrap();
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
     let (owned, is_dropped) = told();
     assert!(owner.spawn("late", |_| async move { drop(owned) }).is_err());
     assert!(is_dropped.load(Ordering::SeqCst));
@@ -102,26 +109,30 @@ fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
     both_flavours("inside", |builder| {
         let owner = builder.start().unwrap();
         let from_inside = |result: Result<_, ShutdownError>| {
-            assert!(matches!(result, Err(ShutdownError::FromInside { .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(ShutdownError { kind: ShutdownErrorKind::FromInside, .. })),
+                "{result:?}"
+            );
         };
         // In a task, by both ways; in what a task blocks with; in `block_on`; and in that on a
         // thread of the runtime.
         let inside = owner.clone();
         let answers = owner
             .spawn("asks", |_| async move {
-                let awaited = inside.shutdown_async(PLENTY).await;
-                let blocked = inside.shutdown(PLENTY);
-                let in_blocking = tokio::task::spawn_blocking(move || inside.shutdown(PLENTY));
+                let awaited = inside.shutdown(PLENTY).await;
+                let blocked = inside.shutdown_blocking(PLENTY);
+                let in_blocking =
+                    tokio::task::spawn_blocking(move || inside.shutdown_blocking(PLENTY));
                 [awaited, blocked, in_blocking.await.unwrap()]
             })
             .unwrap();
         for answer in executor::block_on(answers).unwrap() {
             from_inside(answer);
         }
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
         owner.restart().unwrap();
-        from_inside(owner.block_on(async { owner.shutdown(PLENTY) }).unwrap());
-        owner.shutdown(PLENTY).unwrap();
+        from_inside(owner.block_on(async { owner.shutdown_blocking(PLENTY) }).unwrap());
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -150,19 +161,18 @@ fn a_thread_that_panicked_is_told_to_every_caller() {
         assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         until("the end of its thread", || owner.stats().state == State::Ended);
     }
-    assert!(matches!(owner.handle(), Err(Ended::ShutDown { .. })));
+    assert!(matches!(owner.handle(), Err(RuntimeError::ShutDown { .. })));
     for _ in 0..2 {
-        let error = owner.shutdown(PLENTY).unwrap_err();
-        let ShutdownError::ThreadPanicked { message, still_running, alive, .. } = &error else {
-            panic!("{error}")
-        };
-        assert_eq!(message, "a waker that panics");
+        let error = owner.shutdown_blocking(PLENTY).unwrap_err();
+        let ShutdownError { kind, still_running, alive, .. } = &error;
+        let ShutdownErrorKind::ThreadPanicked(message) = kind else { panic!("{error}") };
+        assert_eq!(&**message, "a waker that panics");
         assert_eq!((still_running[0].name.as_str(), alive.tasks), ("bystander", 1));
     }
     assert!(is_dropped.load(Ordering::SeqCst));
     owner.restart().unwrap();
     assert_eq!(owner.block_on(async { 1 }), Ok(1));
-    owner.shutdown(PLENTY).unwrap();
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }
 
 /// Whoever spawns while it is shut down either is refused or is waited for.
@@ -185,12 +195,12 @@ fn spawning_races_with_the_shutdown_and_everybody_is_accounted_for() {
                         }
                     });
                 }
-                scope.spawn(|| owner.shutdown(PLENTY).unwrap());
+                scope.spawn(|| owner.shutdown_blocking(PLENTY).unwrap());
             });
             assert_eq!(accepted.into_inner(), ended.load(Ordering::SeqCst));
             owner.restart().unwrap();
         }
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -201,6 +211,6 @@ fn owners_are_send_and_sync_and_their_futures_are_send() {
     let owner = RuntimeOwner::builder("send").current_thread().start().unwrap();
     is_send_and_sync(&owner);
     is_send_and_sync(&owner.current().unwrap());
-    is_send(&owner.shutdown_async(PLENTY));
-    owner.shutdown(PLENTY).unwrap();
+    is_send(&owner.shutdown(PLENTY));
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use sundown::runtime::{Ended, RuntimeOwner};
+use sundown::runtime::{RuntimeError, RuntimeOwner};
 use tokio::{runtime::Builder, sync::oneshot};
 
 use crate::{PLENTY, both_flavours, told, until};
@@ -89,10 +89,10 @@ fn it_is_used_and_dropped_while_the_locals_of_a_thread_are_destroyed() {
         let other = owner.clone();
         let (entered, spawned, ended) = while_locals_are_destroyed(move || {
             let spawned = other.spawn("from there", |_| async { 1 });
-            let spawned = spawned.unwrap().wait_timeout(PLENTY);
-            (other.block_on(async {}), spawned, other.shutdown(PLENTY).is_ok())
+            let spawned = spawned.unwrap().wait_blocking(PLENTY);
+            (other.block_on(async {}), spawned, other.shutdown_blocking(PLENTY).is_ok())
         });
-        assert!(matches!(entered, Err(Ended::ThreadEnding { .. })), "{entered:?}");
+        assert!(matches!(entered, Err(RuntimeError::ThreadEnding { .. })), "{entered:?}");
         assert_eq!((spawned, ended), (Ok(1), true));
 
         let started = while_locals_are_destroyed(move || builder.start());

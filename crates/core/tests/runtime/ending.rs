@@ -14,7 +14,7 @@ use std::{
 use futures::{FutureExt as _, executor};
 use sundown::{
     runtime::{StartError, State},
-    shutdown::{GracefulShutdown as _, ShutdownError, shutdown_in_order},
+    shutdown::{GracefulShutdown as _, ShutdownError, ShutdownErrorKind, shutdown_in_order},
 };
 use tokio::{runtime::RuntimeFlavor, sync::oneshot};
 
@@ -30,7 +30,7 @@ fn what_is_spawned_is_told_to_stop_and_its_result_is_received() {
                 "written"
             })
             .unwrap();
-        let report = owner.shutdown(PLENTY).unwrap();
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
         assert!(report.component.starts_with("told"));
         assert_eq!(report.aborted, 0);
         assert_eq!(executor::block_on(written), Ok("written"));
@@ -55,8 +55,8 @@ fn when_shutdown_returns_everything_has_been_dropped_and_every_thread_has_ended(
         let (closer, closer_has_run) = told();
         owner.handle().unwrap().spawn_blocking(move || drop(closer));
         // The limit drops the one, and the runtime's end the other.
-        let _ = owner.shutdown(SHORT);
-        let report = owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(SHORT);
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
         assert_eq!(report.aborted, 1);
         for flag in [deaf_is_dropped, foreign_is_dropped, closer_has_run] {
             assert!(flag.load(Ordering::SeqCst));
@@ -79,11 +79,11 @@ fn what_blocks_is_waited_for_within_the_limit() {
             runs.store(true, Ordering::SeqCst);
         });
         stuck.has_begun.recv().unwrap();
-        let mut shutdown = Box::pin(owner.shutdown_async(PLENTY));
+        let mut shutdown = Box::pin(owner.shutdown(PLENTY));
         assert!((&mut shutdown).now_or_never().is_none());
         assert!(!ran.load(Ordering::SeqCst));
         drop(stuck.let_go);
-        executor::block_on(shutdown).unwrap();
+        let _ = executor::block_on(shutdown).unwrap();
         assert!(ran.load(Ordering::SeqCst));
     });
 }
@@ -101,9 +101,10 @@ fn a_thread_that_never_ends_is_named_and_one_that_ends_later_leaves_nothing() {
         stuck.has_begun.recv().unwrap();
         let began = Instant::now();
         let limit = Duration::from_millis(200);
-        let error = owner.shutdown(limit).unwrap_err();
+        let error = owner.shutdown_blocking(limit).unwrap_err();
         assert!(began.elapsed() >= limit && began.elapsed() < PLENTY);
-        let ShutdownError::TimedOut { alive, component, .. } = &error else { panic!("{error}") };
+        let ShutdownError { alive, component, kind, .. } = &error;
+        assert!(matches!(kind, ShutdownErrorKind::TimedOut), "{error}");
         // Which of the pool it is, is the system's to say. On a busy machine others may be late.
         let name = is_name.recv().unwrap();
         assert!(name.starts_with(component) && alive.threads.contains(&name), "{error}");
@@ -113,7 +114,7 @@ fn a_thread_that_never_ends_is_named_and_one_that_ends_later_leaves_nothing() {
 
         drop(stuck.let_go);
         until("the end, which nobody waits for", || owner.stats().state == State::Ended);
-        owner.shutdown(Duration::ZERO).unwrap();
+        let _ = owner.shutdown_blocking(Duration::ZERO).unwrap();
         no_thread_is_left(component);
     });
 }
@@ -132,7 +133,7 @@ fn its_threads_are_counted_and_gone_after_the_shutdown() {
         if cfg!(target_os = "linux") {
             assert_eq!(threads(name), expected + 1, "the control");
         }
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
         no_thread_is_left(name);
     });
 }
@@ -144,10 +145,9 @@ fn a_task_that_does_not_yield_is_named_with_its_place_and_its_thread() {
         let (stuck, blocks) = stuck();
         drop(owner.spawn("does not yield", |_| async { blocks() }));
         stuck.has_begun.recv().unwrap();
-        let error = owner.shutdown(SHORT).unwrap_err();
-        let ShutdownError::TimedOut { still_running, alive, component, .. } = &error else {
-            panic!("{error}")
-        };
+        let error = owner.shutdown_blocking(SHORT).unwrap_err();
+        let ShutdownError { still_running, alive, component, kind, .. } = &error;
+        assert!(matches!(kind, ShutdownErrorKind::TimedOut), "{error}");
         assert_eq!(still_running[0].name, "does not yield");
         assert!(still_running[0].spawned_at.file().ends_with("ending.rs"));
         assert_eq!(alive.tasks, 1);
@@ -155,7 +155,7 @@ fn a_task_that_does_not_yield_is_named_with_its_place_and_its_thread() {
             |thread: &String| thread == component || thread.starts_with(&format!("{component}-"));
         assert!(alive.threads.iter().any(its_thread), "{error}");
         drop(stuck.let_go);
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -168,8 +168,8 @@ fn a_limit_of_zero_drops_everything_and_one_without_end_waits() {
             let _owned = owned;
             pending::<()>().await;
         }));
-        let _ = owner.shutdown(Duration::ZERO);
-        assert_eq!(owner.shutdown(Duration::MAX).unwrap().aborted, 1);
+        let _ = owner.shutdown_blocking(Duration::ZERO);
+        assert_eq!(owner.shutdown_blocking(Duration::MAX).unwrap().aborted, 1);
         assert!(is_dropped.load(Ordering::SeqCst));
     });
 }
@@ -181,9 +181,12 @@ fn the_limit_of_the_builder_is_the_one_of_a_shutdown_that_is_given_none() {
         let (stuck, blocks) = stuck();
         owner.handle().unwrap().spawn_blocking(blocks);
         stuck.has_begun.recv().unwrap();
-        assert!(matches!(owner.shutdown(None), Err(ShutdownError::TimedOut { .. })));
+        assert!(matches!(
+            owner.shutdown_blocking(None),
+            Err(ShutdownError { kind: ShutdownErrorKind::TimedOut, .. })
+        ));
         drop(stuck.let_go);
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -196,7 +199,7 @@ fn a_dropped_shutdown_future_still_ends_the_runtime() {
             stop.await;
             let _ = is_let_go.await;
         }));
-        assert!(owner.shutdown_async(PLENTY).now_or_never().is_none());
+        assert!(owner.shutdown(PLENTY).now_or_never().is_none());
         let_go.send(()).unwrap();
         until("its end", || owner.stats().state == State::Ended);
     });
@@ -208,6 +211,6 @@ fn it_is_shut_down_in_a_list() {
         let (first, second) = (builder.clone().start().unwrap(), builder.start().unwrap());
         let results = executor::block_on(shutdown_in_order([&first as _, &second as _], PLENTY));
         assert!(results.iter().all(Result::is_ok), "{results:?}");
-        executor::block_on(first.shutdown_within(PLENTY)).unwrap();
+        let _ = executor::block_on(first.shutdown_within(PLENTY)).unwrap();
     });
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures::executor;
 use sundown::{
-    runtime::{Ended, RuntimeCell, RuntimeOwner, StartError, State},
+    runtime::{RuntimeCell, RuntimeError, RuntimeOwner, StartError, State},
     shutdown::GracefulShutdown as _,
 };
 
@@ -25,15 +25,15 @@ fn a_restart_is_a_new_generation_and_the_old_one_stays_ended() {
             assert_eq!(handle.generation(), generation);
             assert_eq!(owner.block_on(async { generation }), Ok(generation));
             assert!(matches!(owner.restart(), Err(StartError::NotEnded { .. })), "it runs");
-            owner.shutdown(PLENTY).unwrap();
+            let _ = owner.shutdown_blocking(PLENTY).unwrap();
             owner.clone().restart().unwrap();
             assert!(
-                matches!(handle.block_on(async {}), Err(Ended::ShutDown { generation: of, .. }) if of == generation)
+                matches!(handle.block_on(async {}), Err(RuntimeError::ShutDown { generation: of, .. }) if of == generation)
             );
             assert!(handle.handle().is_err());
         }
         assert_eq!(owner.stats().generation, 5);
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -41,7 +41,7 @@ fn a_restart_is_a_new_generation_and_the_old_one_stays_ended() {
 fn of_many_who_restart_one_does() {
     both_flavours("race", |builder| {
         let owner = builder.start().unwrap();
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
         let barrier = Barrier::new(8);
         let restarted = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -53,7 +53,7 @@ fn of_many_who_restart_one_does() {
             }
         });
         assert_eq!((restarted.into_inner(), owner.stats().generation), (1, 2));
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
@@ -74,7 +74,7 @@ fn what_cannot_start_says_why() {
     let error = RuntimeOwner::builder("none").workers(0).start().unwrap_err();
     assert!(error.to_string().contains("0 workers"), "{error}");
     let odd = RuntimeOwner::builder("a name\0with a zero byte").workers(1).start().unwrap();
-    odd.shutdown(PLENTY).unwrap();
+    let _ = odd.shutdown_blocking(PLENTY).unwrap();
 }
 
 #[test]
@@ -92,24 +92,24 @@ fn a_cell_starts_once_ends_and_starts_again_when_told() {
     });
     let old = CELL.get().unwrap();
     assert_eq!(old.block_on(async { 1 }), Ok(1));
-    CELL.shutdown(PLENTY).unwrap();
-    assert!(matches!(CELL.get(), Err(StartError::Ended(_))), "not by itself");
+    let _ = CELL.shutdown_blocking(PLENTY).unwrap();
+    assert!(matches!(CELL.get(), Err(StartError::Runtime(_))), "not by itself");
     CELL.restart().unwrap();
     assert_eq!(CELL.get().unwrap().generation(), 2);
     assert!(old.handle().is_err());
-    executor::block_on(CELL.shutdown_async(None)).unwrap();
-    executor::block_on(CELL.shutdown_within(PLENTY)).unwrap();
+    let _ = executor::block_on(CELL.shutdown(None)).unwrap();
+    let _ = executor::block_on(CELL.shutdown_within(PLENTY)).unwrap();
     no_thread_is_left("cell");
 }
 
 #[test]
 fn a_cell_that_is_shut_down_before_it_starts_does_not_start_by_itself() {
     static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("early"));
-    assert_eq!(CELL.shutdown(PLENTY).unwrap().aborted, 0);
-    assert!(matches!(CELL.get(), Err(StartError::Ended(Ended::ShutDown { .. }))));
+    assert_eq!(CELL.shutdown_blocking(PLENTY).unwrap().aborted, 0);
+    assert!(matches!(CELL.get(), Err(StartError::Runtime(RuntimeError::ShutDown { .. }))));
     CELL.restart().unwrap();
     assert_eq!(CELL.get().unwrap().generation(), 1);
-    CELL.shutdown(PLENTY).unwrap();
+    let _ = CELL.shutdown_blocking(PLENTY).unwrap();
 }
 
 #[test]
@@ -122,5 +122,5 @@ fn a_cell_whose_runtime_cannot_be_built_tries_again() {
     assert!(matches!(CELL.get(), Err(StartError::NoThread { .. })));
     ROOM.store(true, Ordering::SeqCst);
     assert_eq!(CELL.get().unwrap().block_on(async { 1 }), Ok(1));
-    CELL.shutdown(PLENTY).unwrap();
+    let _ = CELL.shutdown_blocking(PLENTY).unwrap();
 }

@@ -9,14 +9,14 @@ use std::{
 
 use fork::{Fork, WIFSIGNALED, WTERMSIG, fork, waitpid};
 use rustix::process::{Signal, getpid, kill_process};
-use sundown::session::{CloseError, Guarded, Session};
+use sundown::session::{CloseError, CloseErrorKind, Guarded, Session};
 
 use crate::{PLENTY, Pool, pool, session};
 
 /// Everything that can be done with a session and a handle, with the answers that a child must get.
 fn everything(session: Session, guard: Guarded<Pool>) -> bool {
     fn forked<T>(result: Result<T, CloseError>) -> bool {
-        matches!(result, Err(CloseError::Forked { .. }))
+        matches!(result, Err(CloseError { kind: CloseErrorKind::Forked { .. }, .. }))
     }
     let clone = guard.clone();
     let derived = guard.map(|_| ());
@@ -74,6 +74,6 @@ fn a_forked_child_is_answered_at_once_whatever_its_parent_was_doing() {
     });
     assert_eq!(closed(), 0, "no child has torn it down");
     drop(guard);
-    session.close_blocking(PLENTY).unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed(), 2);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use sundown::{
     latch::Latch,
-    session::{CloseError, Confirmation, Guarded, Unfinished},
+    session::{CloseError, CloseErrorKind, Confirmation, Guarded, Unfinished},
 };
 use tokio::{
     runtime::{Builder, Handle},
@@ -38,7 +38,7 @@ fn the_last_handle_may_die_in_async_code_and_the_session_close_there() {
         let guard = session.guard(pool).unwrap();
         runtime.block_on(async {
             spawn(async move { drop(guard) }).await.unwrap();
-            session.close(PLENTY).await.unwrap();
+            let _ = session.close(PLENTY).await.unwrap();
         });
         assert_eq!(closed(), 2);
     });
@@ -59,7 +59,7 @@ fn the_last_handle_may_die_while_the_locals_of_its_thread_are_being_destroyed() 
     })
     .join()
     .unwrap();
-    session.close_blocking(PLENTY).unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed(), 2);
 }
 
@@ -70,13 +70,13 @@ fn the_last_handle_does_not_wait_for_the_destructor() {
     let guard = session.guard(on_drop({
         let latch = Arc::clone(&latch);
         move || {
-            assert!(latch.wait_timeout(PLENTY));
+            assert!(latch.wait_blocking(PLENTY));
             told.send(thread::current().id()).unwrap();
         }
     }));
     drop(guard.unwrap());
     latch.fire();
-    session.close_blocking(PLENTY).unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
     assert_ne!(heard.recv().unwrap(), thread::current().id());
 }
 
@@ -89,9 +89,9 @@ fn what_is_derived_belongs_to_the_session_and_outlives_what_it_was_derived_from(
     drop(client);
     assert_eq!((room.1, room.0.closed.load(Ordering::SeqCst)), ("lobby", 0));
     let error = session.close_blocking(Duration::ZERO).unwrap_err();
-    assert!(matches!(error, CloseError::StillHeld { .. }), "{error}");
+    assert!(matches!(error, CloseError { kind: CloseErrorKind::StillHeld, .. }), "{error}");
     drop(room);
-    session.close_blocking(PLENTY).unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed(), 2);
 }
 
@@ -103,7 +103,7 @@ fn who_holds_on_is_told_by_place_and_number() {
     let (derived, derived_at) = (guard.map(|one| one + 1), line!());
     drop(guard);
     assert_eq!(*derived, 2);
-    let CloseError::StillHeld { held, unfinished, elapsed, .. } =
+    let CloseError { kind: CloseErrorKind::StillHeld, held, unfinished, elapsed, .. } =
         session.close_blocking(SHORT).unwrap_err()
     else {
         panic!("three clones and a derived value are held")
@@ -116,7 +116,7 @@ fn who_holds_on_is_told_by_place_and_number() {
     assert!(text.contains("3 made at") && text.contains(file!()), "{text}");
 
     drop((clones, derived));
-    session.close_blocking(PLENTY).unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn once_closing_has_begun_a_value_comes_back_and_those_who_have_handles_may_go_o
     drop((guard, clone));
     session.close_blocking(Duration::ZERO).unwrap_err();
     drop(derived);
-    session.close_blocking(PLENTY).unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
     session.guard(4).unwrap_err();
 }
 

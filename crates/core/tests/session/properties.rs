@@ -17,7 +17,7 @@ use proptest::{
 };
 use sundown::{
     latch::Latch,
-    session::{CloseError, Guarded, Session},
+    session::{CloseError, CloseErrorKind, Guarded, Session},
 };
 use tokio::{
     runtime::{Builder, Handle},
@@ -236,10 +236,12 @@ fn play(operations: Vec<Operation>, ends: &'static [End]) -> Result<(), TestCase
                         prop_assert!(count == 0 && tally.is_over());
                         prop_assert_eq!(dropped.load(Ordering::SeqCst), values);
                     }
-                    Err(CloseError::StillHeld { held, .. }) => {
+                    Err(CloseError { kind: CloseErrorKind::StillHeld, held, .. }) => {
                         prop_assert!(handles(&held) >= count);
                     }
-                    Err(CloseError::StillRunning { .. }) => prop_assert_eq!(count, 0),
+                    Err(CloseError { kind: CloseErrorKind::StillRunning, .. }) => {
+                        prop_assert_eq!(count, 0)
+                    }
                     Err(error) => return Err(TestCaseError::fail(error.to_string())),
                 }
             }
@@ -257,7 +259,8 @@ fn play(operations: Vec<Operation>, ends: &'static [End]) -> Result<(), TestCase
         prop_assert!(waiting.join().unwrap(), "something ended after the session had closed");
     }
     dropping.join().unwrap();
-    session.close_blocking(PLENTY).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let _ =
+        session.close_blocking(PLENTY).map_err(|error| TestCaseError::fail(error.to_string()))?;
     prop_assert_eq!(dropped.load(Ordering::SeqCst), values, "each once");
     prop_assert!(session.held().is_empty());
     Ok(())

@@ -17,8 +17,8 @@ use sundown::{
     latch::Latch,
     oneshot::WaitError,
     runtime::RuntimeOwner,
-    session::{CloseError, Confirmation, Session},
-    shutdown::ShutdownError,
+    session::{CloseError, CloseErrorKind, Confirmation, Session},
+    shutdown::ShutdownErrorKind,
 };
 
 use crate::{ENOUGH, PLENTY, SHORT, on_drop, pool};
@@ -65,7 +65,13 @@ fn a_clone_in_a_task_of_the_resource_is_gone_with_the_runtime_and_not_without() 
                     assert_eq!(open, 1, "nobody saw it");
                 }
                 (false, true) => {
-                    assert!(matches!(result, Err(CloseError::Unconfirmed { .. })), "{result:?}");
+                    assert!(
+                        matches!(
+                            result,
+                            Err(CloseError { kind: CloseErrorKind::Unconfirmed(_), .. })
+                        ),
+                        "{result:?}"
+                    );
                     assert_eq!(open, 1);
                 }
                 (true, _) => {
@@ -79,7 +85,7 @@ fn a_clone_in_a_task_of_the_resource_is_gone_with_the_runtime_and_not_without() 
             task.abort();
             futures::executor::block_on(task).unwrap_err();
         }
-        owner.shutdown(PLENTY).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
     }
 }
 
@@ -123,7 +129,7 @@ fn blocking_work_on_the_runtime_has_ended() {
         };
         owner.handle().unwrap().spawn_blocking(goes_on);
         begun.recv().unwrap();
-        futures::executor::block_on(session.close(PLENTY)).unwrap();
+        let _ = futures::executor::block_on(session.close(PLENTY)).unwrap();
         assert!(ended.load(Ordering::SeqCst));
     }
 }
@@ -138,22 +144,21 @@ fn a_runtime_that_does_not_end_is_an_error_and_waited_for_again() {
             let latch = Arc::clone(&latch);
             move || {
                 begins.send(()).unwrap();
-                assert!(latch.wait_timeout(PLENTY));
+                assert!(latch.wait_blocking(PLENTY));
                 drop(guard);
             }
         });
         begun.recv().unwrap();
         for limit in [SHORT, Duration::ZERO] {
             let error = session.close_blocking(limit).unwrap_err();
-            let CloseError::Runtime { held, source, elapsed, .. } = &error else {
-                panic!("{error}")
-            };
-            assert!(matches!(**source, ShutdownError::TimedOut { .. }), "{source}");
+            let CloseError { held, elapsed, kind, .. } = &error;
+            let CloseErrorKind::Runtime(source) = kind else { panic!("{error}") };
+            assert!(matches!(source.kind, ShutdownErrorKind::TimedOut), "{source}");
             assert_eq!(held.len(), 1, "{error}");
             assert!(*elapsed >= limit / 2 && error.to_string().contains(file!()), "{error}");
         }
         latch.fire();
-        session.close_blocking(PLENTY).unwrap();
+        let _ = session.close_blocking(PLENTY).unwrap();
     }
 }
 
@@ -164,15 +169,15 @@ fn a_handle_elsewhere_outlasts_the_runtime_and_is_told_of() {
         let guard = session.guard(pool).unwrap();
         loop {
             match session.close_blocking(SHORT).unwrap_err() {
-                CloseError::StillHeld { .. } => break,
+                CloseError { kind: CloseErrorKind::StillHeld, .. } => break,
                 // On a busy machine the limit may be too short for the runtime already.
-                CloseError::Runtime { .. } => {}
+                CloseError { kind: CloseErrorKind::Runtime(_), .. } => {}
                 error => panic!("{error}"),
             }
         }
         assert!(owner.handle().is_err(), "it may have been one of its tasks that held it");
         drop(guard);
-        session.close_blocking(PLENTY).unwrap();
+        let _ = session.close_blocking(PLENTY).unwrap();
         assert_eq!(closed(), 2);
     }
 }
@@ -188,9 +193,9 @@ fn a_task_of_the_runtime_that_panicked_is_told_of_when_everything_has_ended() {
         });
         owner.block_on(unlucky.unwrap()).unwrap().unwrap_err();
         let error = session.close_blocking(PLENTY).unwrap_err();
-        let CloseError::Runtime { source, held, .. } = &error else { panic!("{error}") };
-        assert!(matches!(**source, ShutdownError::Panicked { .. }), "{source}");
-        assert!(held.is_empty() && error.to_string().contains("out of luck"), "{error}");
+        let CloseErrorKind::Runtime(source) = &error.kind else { panic!("{error}") };
+        assert!(matches!(source.kind, ShutdownErrorKind::Panicked(_)), "{source}");
+        assert!(error.held.is_empty() && error.to_string().contains("out of luck"), "{error}");
         assert_eq!(closed(), 2);
     }
 }
@@ -211,12 +216,15 @@ fn a_close_on_its_own_runtime_is_an_error_and_not_a_deadlock() {
         let in_task = futures::executor::block_on(in_task.unwrap()).unwrap();
         let in_block_on = owner.block_on(session.close(Duration::MAX)).unwrap();
         for result in [in_task, in_block_on] {
-            assert!(matches!(result, Err(CloseError::FromInside { .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(CloseError { kind: CloseErrorKind::FromInside, .. })),
+                "{result:?}"
+            );
         }
         // A context alone is not inside.
         let handle = owner.handle().unwrap();
         let _context = handle.enter();
-        session.close_blocking(PLENTY).unwrap();
+        let _ = session.close_blocking(PLENTY).unwrap();
     }
 }
 
@@ -224,12 +232,12 @@ fn a_close_on_its_own_runtime_is_an_error_and_not_a_deadlock() {
 fn the_next_generation_of_the_runtime_belongs_to_the_next_session() {
     for owner in runtimes() {
         let first = session_on(&owner);
-        first.close_blocking(PLENTY).unwrap();
+        let _ = first.close_blocking(PLENTY).unwrap();
         owner.restart().unwrap();
         let second = session_on(&owner);
-        first.close_blocking(PLENTY).unwrap();
+        let _ = first.close_blocking(PLENTY).unwrap();
         assert!(owner.handle().is_ok(), "the first session has closed its own");
-        second.close_blocking(PLENTY).unwrap();
+        let _ = second.close_blocking(PLENTY).unwrap();
         assert!(owner.handle().is_err());
     }
 }
@@ -245,7 +253,7 @@ fn a_destructor_may_wait_for_a_task_of_the_runtime() {
         let mut told = told.unwrap();
         let value = on_drop(move || {
             latch.fire();
-            told.wait_timeout(PLENTY).unwrap();
+            told.wait_blocking(PLENTY).unwrap();
         });
         drop(session.guard(value).unwrap());
         assert_eq!(session.close_blocking(PLENTY).unwrap().aborted, 0);
@@ -259,7 +267,7 @@ fn a_destructor_may_wait_for_a_task_that_only_the_end_of_the_runtime_ends() {
         let mut listens = owner.spawn("listens", |stop| stop).unwrap();
         // On a busy machine it may be dropped before it has seen its signal, which ends it, too.
         let value = on_drop(move || {
-            let ended = listens.wait_timeout(PLENTY);
+            let ended = listens.wait_blocking(PLENTY);
             assert!(!matches!(ended, Err(WaitError::TimedOut { .. })), "{ended:?}");
         });
         drop(session.guard(value).unwrap());

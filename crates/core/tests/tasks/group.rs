@@ -27,7 +27,7 @@ fn a_group_reports_who_ended_and_how() {
         group.spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         group.stop();
         until_yielding(|| group.len() == 1).await;
-        group.drain(SHORT).await;
+        let _ = group.drain(SHORT).await;
         let report = group.drain(PLENTY).await;
         assert_eq!((report.ended, report.aborted), (101, 1), "{report:?}");
         assert_eq!(report.panicked[0].name, "unlucky");
@@ -157,7 +157,7 @@ fn an_abort_reaches_the_deaf_members_of_a_child() {
         let child = parent.child("child").unwrap();
         let (owned, dropped) = told();
         child.spawn("deaf", |stop| deaf(stop, owned)).unwrap();
-        parent.drain(SHORT).await;
+        let _ = parent.drain(SHORT).await;
         let report = parent.drain(PLENTY).await;
         assert!(report.still_running.is_empty(), "{report:?}");
         assert!(dropped.load(Ordering::SeqCst));

@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use sundown::{shutdown::ShutdownError, task::BackgroundTask};
+use sundown::{
+    shutdown::{ShutdownError, ShutdownErrorKind},
+    task::BackgroundTask,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
@@ -31,7 +34,7 @@ fn a_task_ends_gracefully_and_its_result_is_kept() {
         let report = task.shutdown().await.unwrap();
         assert_eq!((report.component.as_str(), report.aborted), ("worker", 0));
         assert!(task.has_ended());
-        assert_eq!(task.finish(PLENTY).await, Ok(Some(42)));
+        assert_eq!(task.finish(PLENTY).await.unwrap(), Some(42));
     });
 }
 
@@ -44,7 +47,7 @@ fn when_shutdown_returns_the_future_of_the_task_has_been_dropped() {
             stop.await;
         })
         .unwrap();
-        task.shutdown().await.unwrap();
+        let _ = task.shutdown().await.unwrap();
         assert!(dropped.load(Ordering::SeqCst));
     });
 }
@@ -63,8 +66,8 @@ fn every_caller_waits_for_the_real_end() {
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none(), "the second caller waits as well");
         let_go.send(()).unwrap();
-        first.await.unwrap();
-        second.await.unwrap();
+        let _ = first.await.unwrap();
+        let _ = second.await.unwrap();
         assert!(task.has_ended());
     });
 }
@@ -102,7 +105,8 @@ fn a_panic_of_the_task_comes_back_as_an_error() {
     both_flavours(async || {
         let task = BackgroundTask::<()>::spawn("worker", |_| async { panic!("out of luck") });
         let error = task.unwrap().shutdown_within(PLENTY).await.unwrap_err();
-        let ShutdownError::Panicked { component, panicked } = &error else { panic!("{error}") };
+        let ShutdownError { component, kind, .. } = &error;
+        let ShutdownErrorKind::Panicked(panicked) = kind else { panic!("{error}") };
         assert_eq!((component.as_str(), panicked[0].message.as_str()), ("worker", "out of luck"));
         assert!(panicked[0].spawned_at.file().ends_with("task.rs"));
     });
@@ -119,7 +123,7 @@ fn a_cleanup_runs_after_the_end_and_its_panic_is_an_error() {
         .unwrap();
         let cleaned = AtomicBool::new(false);
         let cleanup = async { cleaned.store(dropped.load(Ordering::SeqCst), Ordering::SeqCst) };
-        task.shutdown_with(PLENTY, cleanup).await.unwrap();
+        let _ = task.shutdown_with(PLENTY, cleanup).await.unwrap();
         assert!(cleaned.load(Ordering::SeqCst), "the task had ended when the cleanup ran");
 
         let error = task.shutdown_with(PLENTY, async { panic!("not clean") }).await.unwrap_err();
@@ -138,7 +142,10 @@ fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
         .unwrap();
         handle.send(task.clone()).unwrap();
         let result = task.finish(PLENTY).await.unwrap().unwrap();
-        assert!(matches!(result, Err(ShutdownError::FromInside { .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(ShutdownError { kind: ShutdownErrorKind::FromInside, .. })),
+            "{result:?}"
+        );
     });
 }
 
@@ -188,7 +195,9 @@ fn a_task_that_does_not_yield_is_named_at_the_limit() {
         let began = Instant::now();
         let error = futures::executor::block_on(task.shutdown_within(limit)).unwrap_err();
         assert!(began.elapsed() >= limit && began.elapsed() < PLENTY);
-        let ShutdownError::TimedOut { still_running, .. } = error else { panic!("{error}") };
+        let ShutdownError { kind: ShutdownErrorKind::TimedOut, still_running, .. } = error else {
+            panic!("{error}")
+        };
         assert_eq!(still_running[0].name, "stuck");
         assert!(still_running[0].spawned_at.file().ends_with("task.rs"));
         drop(let_go);
@@ -202,7 +211,7 @@ fn a_limit_of_zero_asks_and_aborts_at_once() {
         let (owned, dropped) = told();
         let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         let _ = task.shutdown_within(Duration::ZERO).await;
-        task.shutdown().await.unwrap();
+        let _ = task.shutdown().await.unwrap();
         assert!(dropped.load(Ordering::SeqCst));
     });
 }
@@ -218,7 +227,7 @@ fn ten_thousand_callers_all_get_their_answer() {
             })
             .collect();
         for caller in callers {
-            caller.await.unwrap().unwrap();
+            let _ = caller.await.unwrap().unwrap();
         }
     });
 }
@@ -248,6 +257,6 @@ fn a_task_that_touches_its_manager_while_it_ends_does_not_deadlock() {
         })
         .unwrap();
         handle.send(task.clone()).unwrap();
-        assert_eq!(task.finish(PLENTY).await, Ok(Some(false)));
+        assert_eq!(task.finish(PLENTY).await.unwrap(), Some(false));
     });
 }

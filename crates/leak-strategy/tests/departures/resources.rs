@@ -139,7 +139,7 @@ fn a_session_is_closed_or_the_ledger_says_who_holds_it() {
         plan.add(app::leaked_runtime(())).unwrap();
         plan.add(Resource::new("held", OR_LEAK, move |_exit| {
             // A limit far below the plan's, so that a busy machine does not lose the answer.
-            held.close_blocking(Duration::from_millis(100))?;
+            let _ = held.close_blocking(Duration::from_millis(100))?;
             Ok(())
         }))
         .unwrap();

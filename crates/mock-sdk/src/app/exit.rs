@@ -19,7 +19,7 @@ use leak_strategy::{
     token::ExitToken,
 };
 use state_machine::config::RuntimePolicy;
-use sundown::{shutdown::GracefulShutdown, teardown::teardown};
+use sundown::{shutdown::GracefulShutdown, teardown::teardown_blocking};
 use tokio::runtime::Builder;
 
 use super::{App, managed::ManagedApp, requests::WorkerState, ui::EventLoop};
@@ -130,7 +130,7 @@ impl App {
         }
         let left = exit.limit().saturating_sub(began.elapsed());
         // As text: the error has the handles in it.
-        teardown((client, rooms), left).map(drop).map_err(|error| error.to_string().into())
+        teardown_blocking((client, rooms), left).map(drop).map_err(|error| error.to_string().into())
     }
 }
 
@@ -180,8 +180,8 @@ impl ManagedApp {
 
     fn end_session_runtime(&self, exit: &ExitToken) -> TeardownResult {
         let Some(stay) = self.current() else { return Ok(()) };
-        let shutdown = stay.runtime.shutdown_async(exit.limit());
-        wait("the session's runtime", exit.limit(), shutdown)??;
+        let shutdown = stay.runtime.shutdown(exit.limit());
+        let _ = wait("the session's runtime", exit.limit(), shutdown)??;
         Ok(())
     }
 }

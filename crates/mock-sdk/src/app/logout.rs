@@ -49,7 +49,7 @@ impl ManagedApp {
     /// Ends the runtime of a session. Of the application's own, where it is shared, too: it is
     /// started again.
     async fn end_runtime(stay: &Stay, limit: Duration) -> Result<(), Failure> {
-        stay.runtime.shutdown_async(limit).await?;
+        let _ = stay.runtime.shutdown(limit).await?;
         Ok(())
     }
 }
@@ -75,7 +75,7 @@ impl Session for ManagedApp {
             within(left() / 2, self.clean_app_state()).await;
         }
         drop(client);
-        stay.session.close(left()).await?;
+        let _ = stay.session.close(left()).await?;
         runtime
     }
 }
@@ -216,7 +216,7 @@ impl Runtime for ManagedApp {
             Some(stay) => Self::end_runtime(&stay, limit).await,
             // Called again: where the runtime is to be started anew, it has to be down.
             None if self.policy == RuntimePolicy::Restart => {
-                self.runtime.shutdown_async(limit).await.map(drop).map_err(Into::into)
+                self.runtime.shutdown(limit).await.map(drop).map_err(Into::into)
             }
             None => Ok(()),
         };

@@ -24,7 +24,7 @@ use state_machine::{
 use sundown::{
     evidence::no_open_files,
     flag::Flag,
-    runtime::{Ended, RuntimeOwner},
+    runtime::{RuntimeError, RuntimeOwner},
     session::{NotStarted, Session},
 };
 
@@ -48,7 +48,7 @@ pub enum ManagedError {
     NoRuntime(#[from] sundown::runtime::StartError),
     /// The runtime went down meanwhile.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] RuntimeError),
     /// The login was on a runtime that was shut down before it was over.
     #[error("the runtime was shut down during the login; log in again when there is one")]
     Interrupted,
@@ -98,7 +98,7 @@ pub enum ManagedError {
 ///     ManagedApp::log_out(&driver).await?;
 ///     Ok::<_, Box<dyn std::error::Error>>(())
 /// })?;
-/// managed.runtime().shutdown(None)?;
+/// managed.runtime().shutdown_blocking(None)?;
 /// managed.app().ui().post(Action::Quit)?;
 /// ui.join()?;
 /// # Ok(()) }
@@ -308,7 +308,7 @@ impl ManagedApp {
         self.app.expect_worker_end();
         drop(self.app.globals().request_sender.take());
         if self.policy == RuntimePolicy::Keep {
-            let _ = stay.runtime.shutdown_async(ABANDON).await;
+            let _ = stay.runtime.shutdown(ABANDON).await;
         }
         let _ = stay.session.close(ABANDON).await;
         self.leave();
@@ -321,7 +321,7 @@ pub(super) async fn on<T: Send + 'static>(
     runtime: &RuntimeOwner,
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
-) -> Result<Option<T>, Ended> {
+) -> Result<Option<T>, RuntimeError> {
     let (_wanted, mut dropped) = tokio::sync::oneshot::channel::<()>();
     let done = runtime.spawn(name, |_stop| async move {
         tokio::select! {

@@ -70,7 +70,7 @@ fn guarded_by_a_session_everything_can_be_let_go_of_anywhere_and_the_session_clo
     assert!(matches!(refused, AppError::NotHeld(_)), "{refused}");
 
     // Dropped on the interface's thread, where it would abort the process if it were held plainly.
-    app.ui().clean_app_state().wait_timeout(PLENTY).unwrap();
+    app.ui().clean_app_state().wait_blocking(PLENTY).unwrap();
     let report = session.close_blocking(PLENTY).unwrap();
     assert_eq!(report.confirmation, Confirmation::Evidence);
     assert!(setting.open_files().is_empty());

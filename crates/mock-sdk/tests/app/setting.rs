@@ -136,7 +136,7 @@ impl Setting {
     /// A proper end: what holds the client is let go, and then it is closed.
     pub fn end(self, app: &App, ui: UiThread) {
         let mut confirmed = app.ui().clean_app_state();
-        let _ = confirmed.wait_timeout(PLENTY);
+        let _ = confirmed.wait_blocking(PLENTY);
         let client = app.globals().client.get();
         self.runtime.block_on(async {
             if let Some(client) = client {

@@ -51,9 +51,9 @@ fn a_confirmation_means_that_it_is_done() {
     drop(app.globals().all_joined_rooms.take());
     // A tab and a cache; the one room and a cache.
     assert_eq!((setting.holds.rooms(), setting.holds.timelines()), (2, 2));
-    app.ui().close_all_tabs().wait_timeout(PLENTY).unwrap();
+    app.ui().close_all_tabs().wait_blocking(PLENTY).unwrap();
     assert_eq!((setting.holds.rooms(), setting.holds.timelines()), (2, 1), "the tab is gone");
-    app.ui().clean_app_state().wait_timeout(PLENTY).unwrap();
+    app.ui().clean_app_state().wait_blocking(PLENTY).unwrap();
     assert_eq!((setting.holds.rooms(), setting.holds.timelines()), (0, 0));
     let screen = setting.screen(&app, "empty", |screen| screen.room.is_none());
     assert_eq!((screen.tabs.len(), screen.cached_rooms, screen.cached_users), (0, 0, 0));
@@ -128,26 +128,26 @@ fn every_fault_of_the_interface_does_what_it_says() {
             match fault {
                 UiFault::Late(Duration::MAX) | UiFault::Silent => {
                     tabs(0);
-                    assert_eq!(confirmed.wait_timeout(NOT_LONG), timed_out, "{what}");
+                    assert_eq!(confirmed.wait_blocking(NOT_LONG), timed_out, "{what}");
                 }
                 UiFault::Late(_) => {
-                    assert_eq!(confirmed.wait_timeout(PLENTY), Ok(()), "{what}");
+                    assert_eq!(confirmed.wait_blocking(PLENTY), Ok(()), "{what}");
                     tabs(0);
                 }
                 UiFault::Twice => {
-                    assert_eq!(confirmed.wait_timeout(PLENTY), Ok(()), "{what}");
+                    assert_eq!(confirmed.wait_blocking(PLENTY), Ok(()), "{what}");
                     setting.screen(&app, &what, |screen| screen.unheard == 1);
                 }
                 UiFault::Never => {
-                    assert_eq!(confirmed.wait_timeout(NOT_LONG), timed_out, "{what}");
+                    assert_eq!(confirmed.wait_blocking(NOT_LONG), timed_out, "{what}");
                     tabs(1);
                 }
                 UiFault::Abandoned => {
-                    assert_eq!(confirmed.wait_timeout(PLENTY), Err(Abandoned.into()), "{what}");
+                    assert_eq!(confirmed.wait_blocking(PLENTY), Err(Abandoned.into()), "{what}");
                     tabs(1);
                 }
                 UiFault::AfterGiveUp => {
-                    assert_eq!(confirmed.wait_timeout(NOT_LONG), timed_out, "{what}");
+                    assert_eq!(confirmed.wait_blocking(NOT_LONG), timed_out, "{what}");
                     tabs(1);
                     drop(confirmed);
                     tabs(0);
@@ -155,7 +155,7 @@ fn every_fault_of_the_interface_does_what_it_says() {
                 }
             }
             // The fault was for one action: the next is as it should be.
-            app.ui().clean_app_state().wait_timeout(PLENTY).unwrap();
+            app.ui().clean_app_state().wait_blocking(PLENTY).unwrap();
             assert!(done(&setting), "{what}");
             setting.end(&app, ui);
         }
@@ -169,10 +169,10 @@ fn what_is_never_confirmed_is_abandoned_when_the_interface_ends() {
     app.ui().fail_next(Confirmed::CleanAppState, UiFault::Never);
     let mut confirmed = app.ui().clean_app_state();
     app.ui().post(Action::Quit).unwrap();
-    assert_eq!(confirmed.wait_timeout(PLENTY), Err(Abandoned.into()));
+    assert_eq!(confirmed.wait_blocking(PLENTY), Err(Abandoned.into()));
     ui.join().unwrap();
     assert_eq!(app.ui().post(Action::LogoutSuccess), Err(UiGone));
-    assert_eq!(app.ui().close_all_tabs().wait_timeout(PLENTY), Err(Abandoned.into()));
+    assert_eq!(app.ui().close_all_tabs().wait_blocking(PLENTY), Err(Abandoned.into()));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_event_loop_runs_on_any_thread_and_ends_with_the_last_who_could_tell_it_an
         let (ui, event_loop) = Ui::new(Mode::Mobile, frame);
         let other = thread::spawn(move || {
             let mut confirmed = ui.clone().clean_app_state();
-            confirmed.wait_timeout(PLENTY)
+            confirmed.wait_blocking(PLENTY)
         });
         event_loop.run();
         assert_eq!(other.join().unwrap(), Ok(()));
@@ -196,7 +196,7 @@ fn with_no_frame_time_what_is_late_is_attended_to_as_well() {
     let (app, event_loop) = App::new(config);
     let ui = event_loop.spawn().unwrap();
     app.ui().fail_next(Confirmed::CloseAllTabs, UiFault::Late(NOT_LONG));
-    app.ui().close_all_tabs().wait_timeout(PLENTY).unwrap();
+    app.ui().close_all_tabs().wait_blocking(PLENTY).unwrap();
     setting.end(&app, ui);
 }
 
@@ -231,7 +231,7 @@ fn a_destructor_that_panics_takes_the_interface_with_it_and_that_is_told() {
     let timeline = Held::by(Explosive(timeline, std::sync::Arc::default()));
     app.ui().post(Action::Open(Tab { room: Held::plainly(room), timeline })).unwrap();
     let mut confirmed = app.ui().clean_app_state();
-    assert_eq!(confirmed.wait_timeout(PLENTY), Err(Abandoned.into()));
+    assert_eq!(confirmed.wait_blocking(PLENTY), Err(Abandoned.into()));
     let panicked = ui.join().unwrap_err();
     assert_eq!(panicked.to_string(), "the user interface panicked: there is no reactor running");
     assert_eq!(app.ui().post(Action::LogoutSuccess), Err(UiGone));

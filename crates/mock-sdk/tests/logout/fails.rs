@@ -12,9 +12,9 @@ use mock_sdk::{
     homeserver::{Endpoint, Fault},
 };
 use state_machine::{
+    cancel::Cancellation,
     config::RuntimePolicy,
     error::{LogoutError, RecoverableError},
-    passage::Cancellation,
     transition::{Effect, State},
 };
 
@@ -47,7 +47,7 @@ fn a_logout_that_does_not_reach_the_server_leaves_everything_as_it_was() {
         running.screen(|screen| matches!(screen.shown, Shown::Failure { .. }));
         setting.server.come_back().unwrap();
         goes_on(&setting, &running);
-        running.log_out().unwrap();
+        let _ = running.log_out().unwrap();
         setting.nothing_is_left();
         running.end();
     }
@@ -62,7 +62,7 @@ fn a_lost_answer_is_asked_for_and_the_logout_completes() {
         setting.server.fail_next(Endpoint::Logout, Fault::reset_mid_body());
         let report = running.log_out().unwrap();
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
-        assert!(report.passed.iter().any(|passed| passed.state == State::AskingServer));
+        assert!(report.steps.iter().any(|step| step.state == State::AskingServer));
         assert_eq!(setting.server.count(Endpoint::Whoami), 1);
         setting.nothing_is_left();
         running.end();
@@ -82,7 +82,7 @@ fn a_logout_that_the_server_refuses_leaves_everything_as_it_was() {
             "{failed}"
         );
         goes_on(&setting, &running);
-        running.log_out().unwrap();
+        let _ = running.log_out().unwrap();
         setting.nothing_is_left();
         running.end();
     }
@@ -97,7 +97,7 @@ fn a_token_that_was_forgotten_before_counts_as_logged_out() {
         for token in setting.server.tokens() {
             setting.server.forget_token(&token);
         }
-        running.log_out().unwrap();
+        let _ = running.log_out().unwrap();
         assert_eq!(running.managed.app().files().latest_user_id().unwrap(), None);
         setting.nothing_is_left();
         running.end();
@@ -116,7 +116,7 @@ fn without_a_session_a_logout_changes_nothing() {
             "{failed}"
         );
         setting.log_in(&running);
-        running.log_out().unwrap();
+        let _ = running.log_out().unwrap();
         running.end();
     }
 }
@@ -146,9 +146,9 @@ fn dropped_while_the_request_flies_the_sync_goes_on_and_the_next_run_finds_out()
             select(run, seen).await;
         };
         soon("the request", flies);
-        assert!(!running.driver.is_under_way());
-        assert_eq!(running.driver.cancel(), Cancellation::NotUnderWay);
-        running.log_out().unwrap();
+        assert!(!running.driver.is_running());
+        assert_eq!(running.driver.cancel(), Cancellation::NotRunning);
+        let _ = running.log_out().unwrap();
         assert_eq!(running.managed.app().files().latest_user_id().unwrap(), None);
         setting.nothing_is_left();
         running.end();
@@ -172,7 +172,7 @@ fn dropped_after_the_point_of_no_return_nobody_logs_in_before_another_run_has_fi
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
         setting.nothing_is_left();
         setting.log_in(&running);
-        running.log_out().unwrap();
+        let _ = running.log_out().unwrap();
         running.end();
     }
 }
@@ -204,7 +204,7 @@ fn where_the_interface_does_not_let_go_the_warnings_say_who_holds_what() {
         setting.log_in(&running);
         let cleaned = ui.clean_app_state();
         soon("the confirmation", cleaned).unwrap();
-        running.log_out().unwrap();
+        let _ = running.log_out().unwrap();
         setting.nothing_is_left();
         running.end();
     }
@@ -249,7 +249,7 @@ fn the_next_start_settles_a_logout_whose_end_nobody_saw() {
         assert_eq!(setting.server.count(Endpoint::Whoami), 1);
         assert_eq!(found.is_none(), done, "{found:?}");
         if !done {
-            next.log_out().unwrap();
+            let _ = next.log_out().unwrap();
         }
         let again = soon("another start", next.managed.log_in_latest(&limits)).unwrap();
         assert_eq!(again, None);
@@ -268,10 +268,10 @@ fn two_at_once_are_one() {
         futures::future::join(one, other).await
     };
     let (one, other): (_, Result<_, LogoutError>) = soon("both", both);
-    one.unwrap();
+    let _ = one.unwrap();
     let refused = other.unwrap_err();
     assert!(
-        matches!(refused, LogoutError::Recoverable { cause: RecoverableError::UnderWay, .. }),
+        matches!(refused, LogoutError::Recoverable { cause: RecoverableError::AlreadyRunning, .. }),
         "{refused}"
     );
     assert_eq!(setting.server.count(Endpoint::Logout), 1);
@@ -294,7 +294,7 @@ fn during_the_logout_nobody_logs_in() {
         futures::future::join(running.driver.run(), login).await
     };
     let (logout, login): (_, Result<String, ManagedError>) = soon("both", both);
-    logout.unwrap();
+    let _ = logout.unwrap();
     assert!(login.is_err(), "{login:?}");
     assert!(setting.server.tokens().is_empty());
     running.end();

@@ -130,7 +130,7 @@ impl Running {
     pub fn end(self) {
         self.managed.app().ui().post(Action::Quit).unwrap();
         self.ui.join().unwrap();
-        self.managed.runtime().shutdown(PLENTY).unwrap();
+        let _ = self.managed.runtime().shutdown_blocking(PLENTY).unwrap();
     }
 }
 

@@ -148,7 +148,7 @@ pub fn while_held<T>(
 ) -> (T, Result<LogoutReport, LogoutError>) {
     thread::scope(|scope| {
         let run = scope.spawn(|| block_on(driver.run()));
-        assert!(hold.reached.wait_timeout(PLENTY));
+        assert!(hold.reached.wait_blocking(PLENTY));
         let (acted, must_release) = act();
         if must_release {
             hold.release.fire();

@@ -9,7 +9,6 @@ mod cancels;
 mod drops;
 mod faults;
 mod limits;
-mod observed;
 mod runs;
 mod script;
 mod start;

@@ -26,15 +26,15 @@ const ONE: usize = 2;
 ///
 /// ```
 /// use std::time::Duration;
-/// use sundown::entry::{Closed, EntryGate};
+/// use sundown::gate::{Closed, EntryGate};
 ///
 /// let gate = EntryGate::new();
 /// let inside = gate.enter().unwrap();
 /// assert_eq!(gate.close(), 1, "one is inside");
 /// assert_eq!(gate.enter().unwrap_err(), Closed);
-/// assert_eq!(gate.wait_empty(Duration::ZERO).unwrap_err().inside, 1);
+/// assert_eq!(gate.wait_empty_blocking(Duration::ZERO).unwrap_err().inside, 1);
 /// drop(inside);
-/// assert!(gate.wait_empty(Duration::ZERO).is_ok());
+/// assert!(gate.wait_empty_blocking(Duration::ZERO).is_ok());
 /// ```
 pub struct EntryGate {
     /// Who is inside, and whether it is closed, in one atomic: nobody can enter between a look at the
@@ -106,7 +106,7 @@ impl EntryGate {
 
     /// Waits in async code until the gate is closed and nobody is inside. What those did inside is
     /// visible then.
-    pub fn emptied(&self) -> impl Future<Output = ()> + Unpin + '_ {
+    pub fn wait_empty(&self) -> impl Future<Output = ()> + Unpin + '_ {
         self.empty.wait()
     }
 
@@ -116,8 +116,8 @@ impl EntryGate {
     /// # Errors
     ///
     /// [`StillInside`], when the limit has passed; that may be waited for again.
-    pub fn wait_empty(&self, limit: Duration) -> Result<(), StillInside> {
-        if self.empty.wait_timeout(limit) {
+    pub fn wait_empty_blocking(&self, limit: Duration) -> Result<(), StillInside> {
+        if self.empty.wait_blocking(limit) {
             return Ok(());
         }
         Err(StillInside { inside: self.inside(), limit })
@@ -193,12 +193,12 @@ mod tests {
         assert_eq!((gate.inside(), gate.is_closed()), (2, false));
         let waiter = thread::spawn({
             let gate = Arc::clone(&gate);
-            move || gate.wait_empty(Duration::from_secs(60))
+            move || gate.wait_empty_blocking(Duration::from_secs(60))
         });
         assert_eq!(gate.close(), 2);
         assert_eq!(gate.enter().unwrap_err(), Closed);
         drop(first);
-        let still = gate.wait_empty(Duration::ZERO).unwrap_err();
+        let still = gate.wait_empty_blocking(Duration::ZERO).unwrap_err();
         assert_eq!(still, StillInside { inside: 1, limit: Duration::ZERO });
         drop(second);
         assert_eq!(waiter.join().unwrap(), Ok(()));
@@ -209,9 +209,9 @@ mod tests {
     fn an_open_gate_is_not_empty_however_few_are_inside() {
         let gate = EntryGate::new();
         drop(gate.enter());
-        assert!(gate.wait_empty(Duration::ZERO).is_err());
+        assert!(gate.wait_empty_blocking(Duration::ZERO).is_err());
         gate.close();
-        assert!(gate.wait_empty(Duration::ZERO).is_ok());
+        assert!(gate.wait_empty_blocking(Duration::ZERO).is_ok());
     }
 
     #[test]
@@ -219,6 +219,6 @@ mod tests {
         let gate = EntryGate::new();
         std::mem::forget(gate.enter());
         gate.close();
-        assert_eq!(gate.wait_empty(Duration::from_millis(5)).unwrap_err().inside, 1);
+        assert_eq!(gate.wait_empty_blocking(Duration::from_millis(5)).unwrap_err().inside, 1);
     }
 }
