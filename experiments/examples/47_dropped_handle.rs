@@ -12,11 +12,8 @@
 
 use std::{future::pending, process::ExitCode, time::Duration};
 
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
-};
+use experiments::{control, cure, hazard};
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult, every};
 use sundown::{oneshot, task::BackgroundTask};
 use tokio::runtime::Handle;
 
@@ -25,29 +22,23 @@ use tokio::runtime::Handle;
 const MOMENT: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does dropping the handle of a task stop the task?")
         .hypothesis("No: the task runs on without an owner, unless somebody aborts it.")
-        .variant(
-            hazard("dropped", always(Failed), |trial| {
+        .variants([
+            hazard("dropped", Failed, |trial| {
                 let_go(trial, |runtime, work| drop(runtime.spawn(work)))
             })
             .about("tokio::spawn, and its handle is dropped"),
-        )
-        .variant(
-            control("aborted", always(Clean), |trial| {
-                let_go(trial, |runtime, work| runtime.spawn(work).abort())
-            })
-            .about("the same, but the task is aborted"),
-        )
-        .variant(
-            cure("kit/dropped", always(Clean), |trial| {
+            control("aborted", |trial| let_go(trial, |runtime, work| runtime.spawn(work).abort()))
+                .about("the same, but the task is aborted"),
+            cure("kit/dropped", |trial| {
                 let_go(trial, |runtime, work| {
                     drop(BackgroundTask::spawn_on(runtime, "waiting", |_stop| work));
                 })
             })
             .about("BackgroundTask, and its last handle is dropped"),
-        )
+        ])
         .claim("Z1", "A task ends when its handle is dropped.")
         .supported_if(every("dropped").observed("over").always_reads("true"))
         .refuted_if(every("dropped").observed("over").never_reads("true"))

@@ -52,7 +52,7 @@ pub use equipment::{Equipment, Lack, Preparation};
 pub use experiment::{ClaimDraft, Experiment, SupportedClaim};
 pub use observation::{Observation, Spread, Value};
 pub use outcome::{Outcome, Outcomes};
-pub use prediction::{Class, Prediction, always, never, seen};
+pub use prediction::{Class, Prediction, never, seen};
 pub use program::Program;
 pub use results::{Role, Verdict};
 pub use trial::{Trial, TrialResult};

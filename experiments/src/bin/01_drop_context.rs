@@ -35,16 +35,15 @@
 use std::process::ExitCode;
 
 use experiments::{
-    each_generation, runtime,
-    scene::{Scene, bare, guarded, torn_down},
+    Scene, control, cure, hazard, runtime,
+    scene::{guarded, torn_down},
     warm_store,
 };
 use lab::{
     Condition, Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
-use mock_sdk::store::Generation;
 use toml::Table;
 
 fn main() -> ExitCode {
@@ -53,67 +52,38 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What does dropping a pool of connections depend on: its runtime, or the thread?")
         .hypothesis(
             "A pool can be dropped on a thread that has a runtime context, and on no other. \
              Whether its runtime is alive makes no difference.",
         )
-        .variants(
-            each_generation(hazard, "outside-alive", always(Aborted), bare(outside_alive))
+        .variants([
+            hazard("*/outside-alive", Aborted, outside_alive)
                 .about("no context, and the runtime is alive"),
-        )
-        .variants(
-            each_generation(hazard, "outside-down", always(Aborted), bare(outside_down))
+            hazard("*/outside-down", Aborted, outside_down)
                 .about("no context, and the runtime is shut down"),
-        )
-        .variants(
-            each_generation(control, "inside-alive", always(Clean), inside_alive)
+            control("*/inside-alive", inside_alive)
                 .about("in the context of the runtime, which is alive"),
-        )
-        .variants(
-            each_generation(control, "inside-down", always(Clean), inside_down)
+            control("*/inside-down", inside_down)
                 .about("in the context of the runtime, which is shut down"),
-        )
-        .variants(
-            each_generation(control, "inside-down-busy", always(Clean), inside_down_busy)
+            control("*/inside-down-busy", inside_down_busy)
                 .about("in the context of the runtime, which was shut down while tasks ran"),
-        )
-        .variants(
-            each_generation(control, "inside-another", always(Clean), inside_another)
+            control("*/inside-another", inside_another)
                 .about("in the context of a runtime that the pool has never seen"),
-        )
-        .variant(
-            control("dependency-chain", always(Clean), dependency_chain)
+            control("dependency-chain", dependency_chain)
                 .about("no pool: who depends on whom, from a lock file of matrix-sdk 0.13.0")
                 .trials(5),
-        )
-        .variants(
-            each_generation(cure, "kit/outside-alive", always(Clean), guarded(outside_alive))
+            cure("*/kit/outside-alive", guarded(outside_alive))
                 .about("no context, and the runtime is alive: the handle of a session"),
-        )
-        .variants(
-            each_generation(cure, "kit/outside-down", always(Clean), guarded(outside_down))
+            cure("*/kit/outside-down", guarded(outside_down))
                 .about("no context, and the runtime is shut down: the handle of a session"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/outside-alive-teardown",
-                always(Clean),
-                torn_down(outside_alive),
-            )
-            .about("no context, and the runtime is alive: a teardown where the store was dropped"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/outside-down-teardown",
-                always(Clean),
-                torn_down(outside_down),
-            )
-            .about("no context, and the runtime is shut down: a teardown in its place"),
-        )
+            cure("*/kit/outside-alive-teardown", torn_down(outside_alive)).about(
+                "no context, and the runtime is alive: a teardown where the store was dropped",
+            ),
+            cure("*/kit/outside-down-teardown", torn_down(outside_down))
+                .about("no context, and the runtime is shut down: a teardown in its place"),
+        ])
         .claim(
             "A1",
             "The chain is matrix-sdk → matrix-sdk-sqlite → rusqlite → deadpool-sqlite → \
@@ -122,13 +92,8 @@ pub fn experiment() -> Experiment {
         .supported_if(every_claimed_link_is_there())
         .refuted_if(!every_claimed_link_is_there())
         .claim("A2", "The panic comes from shutting the runtime down while async tasks still run.")
-        .supported_if(
-            every("*/outside-alive").is(always(Clean)) & every("*-down*").is(always(Aborted)),
-        )
-        .refuted_if(
-            every("*/outside-alive").is(always(Aborted))
-                & every("*/inside-down*").is(always(Clean)),
-        )
+        .supported_if(every("*/outside-alive").is(Clean) & every("*-down*").is(Aborted))
+        .refuted_if(every("*/outside-alive").is(Aborted) & every("*/inside-down*").is(Clean))
         .kit_claim("What a session guards, or a teardown drops, needs no context.")
 }
 
@@ -145,14 +110,16 @@ fn outside_down(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-fn inside_alive(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn inside_alive(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let _context = runtime.enter();
     drop(store);
     Ok(())
 }
 
-fn inside_down(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn inside_down(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let handle = runtime.handle().clone();
     runtime.shutdown_background();
@@ -162,7 +129,8 @@ fn inside_down(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 }
 
 /// The situation that the claim names, with everything in it but a thread without context.
-fn inside_down_busy(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn inside_down_busy(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     for _ in 0..8 {
         runtime.spawn(async {
@@ -178,7 +146,8 @@ fn inside_down_busy(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn inside_another(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn inside_another(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (own, store) = warm_store(trial, generation)?;
     own.shutdown_background();
     let another = runtime()?;
@@ -203,7 +172,7 @@ const REAL: [&str; 4] = [
     "deadpool-sync → deadpool-runtime",
 ];
 
-fn dependency_chain(trial: &Trial<'_>) -> TrialResult {
+fn dependency_chain(trial: &Scene<'_>) -> TrialResult {
     let lock: Table = include_str!("../../locks/matrix-sdk-0.13.0.lock").parse()?;
     for link in CLAIMED.into_iter().chain(REAL) {
         let (from, to) = link.split_once(" → ").ok_or("a link has two ends")?;

@@ -18,16 +18,16 @@
 use std::process::ExitCode;
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded},
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded},
     warm_store,
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::Store;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -36,119 +36,46 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Is it enough to drop the store before the runtime?")
         .hypothesis(
             "Either order fails without a context, and either is clean while one is entered: the \
              order of the store and the runtime decides nothing.",
         )
-        .variants(
-            each_generation(
-                hazard,
-                "fields/runtime-first",
-                always(Aborted),
-                bare(fields_runtime_first),
-            )
-            .about("a struct that declares the runtime before the store"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "fields/store-first",
-                always(Aborted),
-                bare(fields_store_first),
-            )
-            .about("a struct that declares the store before the runtime"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "locals/runtime-first",
-                always(Aborted),
-                bare(locals_runtime_first),
-            )
-            .about("locals, of which the runtime is declared last and dropped first"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "locals/store-first",
-                always(Aborted),
-                bare(locals_store_first),
-            )
-            .about("locals, of which the store is declared last and dropped first"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "guard/dropped-before",
-                always(Aborted),
-                bare(guard_dropped_before),
-            )
-            .about("the store goes before the runtime, but after the guard"),
-        )
-        .variants(
-            each_generation(control, "guard/store-first", always(Clean), guard_store_first)
+        .variants([
+            hazard("*/fields/runtime-first", Aborted, fields_runtime_first)
+                .about("a struct that declares the runtime before the store"),
+            hazard("*/fields/store-first", Aborted, fields_store_first)
+                .about("a struct that declares the store before the runtime"),
+            hazard("*/locals/runtime-first", Aborted, locals_runtime_first)
+                .about("locals, of which the runtime is declared last and dropped first"),
+            hazard("*/locals/store-first", Aborted, locals_store_first)
+                .about("locals, of which the store is declared last and dropped first"),
+            hazard("*/guard/dropped-before", Aborted, guard_dropped_before)
+                .about("the store goes before the runtime, but after the guard"),
+            control("*/guard/store-first", guard_store_first)
                 .about("the store goes before the runtime, and both before the guard"),
-        )
-        .variants(
-            each_generation(control, "guard/runtime-first", always(Clean), guard_runtime_first)
+            control("*/guard/runtime-first", guard_runtime_first)
                 .about("the runtime goes before the store, and both before the guard"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/fields/runtime-first",
-                always(Clean),
-                guarded(fields_runtime_first),
-            )
-            .about("a struct that declares the runtime before the session's handle"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/fields/store-first",
-                always(Clean),
-                guarded(fields_store_first),
-            )
-            .about("a struct that declares the session's handle before the runtime"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/locals/runtime-first",
-                always(Clean),
-                guarded(locals_runtime_first),
-            )
-            .about("locals, of which the runtime goes first and the session's handle last"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/locals/store-first",
-                always(Clean),
-                guarded(locals_store_first),
-            )
-            .about("locals, of which the session's handle goes first"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/guard/dropped-before",
-                always(Clean),
-                guarded(guard_dropped_before),
-            )
-            .about("the session's handle goes before the runtime, but after the guard"),
-        )
+            cure("*/kit/fields/runtime-first", guarded(fields_runtime_first))
+                .about("a struct that declares the runtime before the session's handle"),
+            cure("*/kit/fields/store-first", guarded(fields_store_first))
+                .about("a struct that declares the session's handle before the runtime"),
+            cure("*/kit/locals/runtime-first", guarded(locals_runtime_first))
+                .about("locals, of which the runtime goes first and the session's handle last"),
+            cure("*/kit/locals/store-first", guarded(locals_store_first))
+                .about("locals, of which the session's handle goes first"),
+            cure("*/kit/guard/dropped-before", guarded(guard_dropped_before))
+                .about("the session's handle goes before the runtime, but after the guard"),
+        ])
         .claim("A5", "The order of destruction helps, but does not fully solve it.")
         .supported_if(
-            every("*/fields/store-first").is(always(Clean))
-                & every("*/locals/store-first").is(always(Clean)),
+            every("*/fields/store-first").is(Clean) & every("*/locals/store-first").is(Clean),
         )
         .refuted_if(
-            every("*/fields/*").is(always(Aborted))
-                & every("*/locals/*").is(always(Aborted))
-                & every("*/guard/*-first").is(always(Clean)),
+            every("*/fields/*").is(Aborted)
+                & every("*/locals/*").is(Aborted)
+                & every("*/guard/*-first").is(Clean),
         )
         .kit_claim(
             "A session's handle and the runtime may go in any order, with any guard or none.",
@@ -197,7 +124,8 @@ fn guard_dropped_before(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-fn guard_store_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn guard_store_first(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let handle = runtime.handle().clone();
     let _context = handle.enter();
@@ -206,7 +134,8 @@ fn guard_store_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn guard_runtime_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn guard_runtime_first(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let handle = runtime.handle().clone();
     let _context = handle.enter();

@@ -29,16 +29,16 @@
 use std::{cell::RefCell, process::ExitCode, sync::mpsc, thread, time::Duration};
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded},
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded},
     warm_store,
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::Store;
 use tokio::sync::oneshot;
 
 const NO_WAIT: Duration = Duration::ZERO;
@@ -58,209 +58,100 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("How long must one wait for the panic to stay away?")
         .hypothesis(
             "No wait prevents it by itself: it only decides who is the last owner. Where a task of \
              the client's own would be, waiting brings the panic on; where a user interface would \
              be, waiting until that has let go keeps it away.",
         )
-        .variants(
-            each_generation(
-                hazard,
-                "drop-then-wait/0ms",
-                always(Aborted),
-                bare(drop_then_wait(NO_WAIT)),
-            )
-            .about("dropped off context, then shut down at once"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "drop-then-wait/1s",
-                always(Aborted),
-                bare(drop_then_wait(VERY_LONG)),
-            )
-            .about("dropped off context, then a wait, then shut down")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(control, "drop-inside/0ms", always(Clean), drop_inside_without_wait)
+        .variants([
+            hazard("*/drop-then-wait/0ms", Aborted, drop_then_wait(NO_WAIT))
+                .about("dropped off context, then shut down at once"),
+            hazard("*/drop-then-wait/1s", Aborted, drop_then_wait(VERY_LONG))
+                .about("dropped off context, then a wait, then shut down")
+                .trials(5)
+                .waits(),
+            control("*/drop-inside/0ms", drop_inside_without_wait)
                 .about("dropped in a context, then shut down at once"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "down-then-wait/0ms",
-                always(Aborted),
-                bare(down_then_wait(NO_WAIT)),
-            )
-            .about("shut down, then dropped off context at once"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "down-then-wait/10ms",
-                always(Aborted),
-                bare(down_then_wait(SHORT)),
-            )
-            .about("shut down, then a wait, then dropped off context"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "down-then-wait/100ms",
-                always(Aborted),
-                bare(down_then_wait(LONG)),
-            )
-            .about("the same, with a longer wait")
-            .trials(10)
-            .waits(),
-        )
-        .variant(
-            hazard("old/down-then-wait/1s", always(Aborted), |trial| {
-                bare(down_then_wait(VERY_LONG))(trial, Generation::Old)
-            })
-            .about("the same, with a very long wait")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(control, "init-task/0ms", always(Clean), bare(init_task(NO_WAIT)))
+            hazard("*/down-then-wait/0ms", Aborted, down_then_wait(NO_WAIT))
+                .about("shut down, then dropped off context at once"),
+            hazard("*/down-then-wait/10ms", Aborted, down_then_wait(SHORT))
+                .about("shut down, then a wait, then dropped off context"),
+            hazard("*/down-then-wait/100ms", Aborted, down_then_wait(LONG))
+                .about("the same, with a longer wait")
+                .trials(10)
+                .waits(),
+            hazard("old/down-then-wait/1s", Aborted, down_then_wait(VERY_LONG))
+                .about("the same, with a very long wait")
+                .trials(5)
+                .waits(),
+            control("*/init-task/0ms", init_task(NO_WAIT))
                 .about("dropped off context at once: the client's own task is the last owner")
                 .trials(10),
-        )
-        .variants(
-            each_generation(control, "init-task/10ms", always(Clean), bare(init_task(SHORT)))
+            control("*/init-task/10ms", init_task(SHORT))
                 .about("dropped off context after a wait that the task outlasts")
                 .trials(10),
-        )
-        .variants(
-            each_generation(hazard, "init-task/100ms", always(Aborted), bare(init_task(LONG)))
+            hazard("*/init-task/100ms", Aborted, init_task(LONG))
                 .about("dropped off context after a wait that outlasts the task")
                 .trials(10),
-        )
-        .variant(
-            hazard("old/init-task/1s", always(Aborted), |trial| {
-                bare(init_task(VERY_LONG))(trial, Generation::Old)
-            })
-            .about("the same, with a very long wait")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(hazard, "ui-frame/0ms", always(Aborted), bare(ui_frame(NO_WAIT)))
+            hazard("old/init-task/1s", Aborted, init_task(VERY_LONG))
+                .about("the same, with a very long wait")
+                .trials(5)
+                .waits(),
+            hazard("*/ui-frame/0ms", Aborted, ui_frame(NO_WAIT))
                 .about("a user interface lets go at its next frame, the application at once")
                 .trials(10),
-        )
-        .variants(
-            each_generation(hazard, "ui-frame/10ms", always(Aborted), bare(ui_frame(SHORT)))
+            hazard("*/ui-frame/10ms", Aborted, ui_frame(SHORT))
                 .about("the same, after a wait that ends before the frame")
                 .trials(10),
-        )
-        .variants(
-            each_generation(control, "ui-frame/100ms", always(Clean), bare(ui_frame(LONG)))
+            control("*/ui-frame/100ms", ui_frame(LONG))
                 .about("the same, after a wait that the frame comes in")
                 .trials(10),
-        )
-        .variant(
-            control("old/ui-frame/1s", always(Clean), |trial| {
-                bare(ui_frame(VERY_LONG))(trial, Generation::Old)
-            })
-            .about("the same, after a very long wait")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/drop-then-wait/0ms",
-                always(Clean),
-                guarded(drop_then_wait(NO_WAIT)),
-            )
-            .about("a session's handle, dropped off context, then shut down at once"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/drop-then-wait/1s",
-                always(Clean),
-                guarded(drop_then_wait(VERY_LONG)),
-            )
-            .about("a session's handle, dropped off context, then a wait, then shut down")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/down-then-wait/0ms",
-                always(Clean),
-                guarded(down_then_wait(NO_WAIT)),
-            )
-            .about("shut down, then a session's handle dropped off context at once"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/down-then-wait/10ms",
-                always(Clean),
-                guarded(down_then_wait(SHORT)),
-            )
-            .about("shut down, then a wait, then a session's handle dropped off context"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/down-then-wait/100ms",
-                always(Clean),
-                guarded(down_then_wait(LONG)),
-            )
-            .about("the same, with a longer wait")
-            .trials(10)
-            .waits(),
-        )
-        .variant(
-            cure("old/kit/down-then-wait/1s", always(Clean), |trial| {
-                guarded(down_then_wait(VERY_LONG))(trial, Generation::Old)
-            })
-            .about("the same, with a very long wait")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/init-task/100ms", always(Clean), guarded(init_task(LONG)))
+            control("old/ui-frame/1s", ui_frame(VERY_LONG))
+                .about("the same, after a very long wait")
+                .trials(5)
+                .waits(),
+            cure("*/kit/drop-then-wait/0ms", guarded(drop_then_wait(NO_WAIT)))
+                .about("a session's handle, dropped off context, then shut down at once"),
+            cure("*/kit/drop-then-wait/1s", guarded(drop_then_wait(VERY_LONG)))
+                .about("a session's handle, dropped off context, then a wait, then shut down")
+                .trials(5)
+                .waits(),
+            cure("*/kit/down-then-wait/0ms", guarded(down_then_wait(NO_WAIT)))
+                .about("shut down, then a session's handle dropped off context at once"),
+            cure("*/kit/down-then-wait/10ms", guarded(down_then_wait(SHORT)))
+                .about("shut down, then a wait, then a session's handle dropped off context"),
+            cure("*/kit/down-then-wait/100ms", guarded(down_then_wait(LONG)))
+                .about("the same, with a longer wait")
+                .trials(10)
+                .waits(),
+            cure("old/kit/down-then-wait/1s", guarded(down_then_wait(VERY_LONG)))
+                .about("the same, with a very long wait")
+                .trials(5)
+                .waits(),
+            cure("*/kit/init-task/100ms", guarded(init_task(LONG)))
                 .about("a session's handle in the task and one that outlasts it")
                 .trials(10),
-        )
-        .variant(
-            cure("old/kit/init-task/1s", always(Clean), |trial| {
-                guarded(init_task(VERY_LONG))(trial, Generation::Old)
-            })
-            .about("the same, with a very long wait")
-            .trials(5)
-            .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/ui-frame/0ms", always(Clean), guarded(ui_frame(NO_WAIT)))
+            cure("old/kit/init-task/1s", guarded(init_task(VERY_LONG)))
+                .about("the same, with a very long wait")
+                .trials(5)
+                .waits(),
+            cure("*/kit/ui-frame/0ms", guarded(ui_frame(NO_WAIT)))
                 .about("session's handles in the user interface and in the application")
                 .trials(10),
-        )
-        .variants(
-            each_generation(cure, "kit/ui-frame/10ms", always(Clean), guarded(ui_frame(SHORT)))
+            cure("*/kit/ui-frame/10ms", guarded(ui_frame(SHORT)))
                 .about("the same, after a wait that ends before the frame")
                 .trials(10),
-        )
+        ])
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")
         .supported_if(
-            every("*/drop-then-wait/0ms").is(always(Aborted))
-                & every("*/drop-then-wait/1s").is(always(Clean)),
+            every("*/drop-then-wait/0ms").is(Aborted) & every("*/drop-then-wait/1s").is(Clean),
         )
         .refuted_if(
-            every("*/drop-then-wait/*").is(always(Aborted))
-                & every("*/down-then-wait/*").is(always(Aborted))
-                & every("*/drop-inside/0ms").is(always(Clean)),
+            every("*/drop-then-wait/*").is(Aborted)
+                & every("*/down-then-wait/*").is(Aborted)
+                & every("*/drop-inside/0ms").is(Clean),
         )
         .kit_claim("A session's handle can be dropped before any wait and after it.")
 }
@@ -275,7 +166,8 @@ fn drop_then_wait(wait: Duration) -> impl Fn(&Scene<'_>) -> TrialResult + Clone 
     }
 }
 
-fn drop_inside_without_wait(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn drop_inside_without_wait(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let context = runtime.enter();
     drop(store);

@@ -21,16 +21,12 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded},
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded},
     warm_store,
 };
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, hazard,
-};
-use mock_sdk::store::{Generation, Store};
+use lab::{Experiment, Outcome::Aborted, TrialResult};
+use mock_sdk::store::Store;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
@@ -39,7 +35,7 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question(
             "Where can the last owner of a client be, and in which of these places is it safe?",
         )
@@ -47,67 +43,41 @@ pub fn experiment() -> Experiment {
             "What a task or a blocking closure owns is dropped in context, even at shutdown. What \
              a handle, a channel or a plain thread owns is dropped wherever that is let go.",
         )
-        .variants(
-            each_generation(control, "running-task", always(Clean), running_task)
+        .variants([
+            control("*/running-task", running_task)
                 .about("a task that is waiting when its runtime is dropped"),
-        )
-        .variants(
-            each_generation(control, "blocking-closure", always(Clean), blocking_closure)
+            control("*/blocking-closure", blocking_closure)
                 .about("a blocking closure that is running when its runtime is dropped"),
-        )
-        .variants(
-            each_generation(hazard, "finished-task", always(Aborted), bare(finished_task))
+            hazard("*/finished-task", Aborted, finished_task)
                 .about("the handle of a task that has returned the store, dropped unread"),
-        )
-        .variants(
-            each_generation(control, "finished-task-read", always(Clean), finished_task_read)
+            control("*/finished-task-read", finished_task_read)
                 .about("the same, but what it returned is read, and dropped, inside the runtime"),
-        )
-        .variants(
-            each_generation(hazard, "channel", always(Aborted), bare(channel))
+            hazard("*/channel", Aborted, channel)
                 .about("the buffer of a channel whose receiver is dropped unread"),
-        )
-        .variants(
-            each_generation(hazard, "plain-thread", always(Aborted), bare(plain_thread))
+            hazard("*/plain-thread", Aborted, plain_thread)
                 .about("a thread that does not belong to the runtime"),
-        )
-        .variants(
-            each_generation(hazard, "derived-handle", always(Aborted), bare(derived_handle))
+            hazard("*/derived-handle", Aborted, derived_handle)
                 .about("a room that holds the client it came from, and outlives it"),
-        )
-        .variants(
-            each_generation(hazard, "cache", always(Aborted), bare(cache))
-                .about("a static cache that the main thread clears"),
-        )
-        .variants(
-            each_generation(cure, "kit/finished-task", always(Clean), guarded(finished_task))
+            hazard("*/cache", Aborted, cache).about("a static cache that the main thread clears"),
+            cure("*/kit/finished-task", guarded(finished_task))
                 .about("the handle of a task that has returned a session's handle, dropped unread"),
-        )
-        .variants(
-            each_generation(cure, "kit/channel", always(Clean), guarded(channel)).about(
+            cure("*/kit/channel", guarded(channel)).about(
                 "the buffer of a channel whose receiver is dropped unread: a session's handle",
             ),
-        )
-        .variants(
-            each_generation(cure, "kit/plain-thread", always(Clean), guarded(plain_thread))
+            cure("*/kit/plain-thread", guarded(plain_thread))
                 .about("a session's handle on a thread that does not belong to the runtime"),
-        )
-        .variants(
-            each_generation(cure, "kit/derived-handle", always(Clean), guarded(derived_handle))
+            cure("*/kit/derived-handle", guarded(derived_handle))
                 .about("a room that holds a session's handle, and outlives the client"),
-        )
-        .variants(
-            each_generation(cure, "kit/cache", always(Clean), guarded(cache))
+            cure("*/kit/cache", guarded(cache))
                 .about("a session's handle in a static cache that the main thread clears"),
-        )
-        .variants(
-            each_generation(cure, "kit/derived-by-map", always(Clean), derived_by_map)
+            cure("*/kit/derived-by-map", guarded(derived_by_map))
                 .about("a room with a clone taken out of the client, but derived by the session"),
-        )
+        ])
         .kit_claim("A session's handle can be the last owner in each of these places.")
 }
 
-fn running_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn running_task(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let (started, has_started) = oneshot::channel();
     runtime.spawn(async move {
@@ -121,7 +91,8 @@ fn running_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 }
 
 /// `drop(runtime)` waits for closures that are running; this one is let go just before it.
-fn blocking_closure(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn blocking_closure(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let (started, has_started) = mpsc::channel();
     let (let_go, is_let_go) = mpsc::channel::<()>();
@@ -148,7 +119,8 @@ fn finished_task(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-fn finished_task_read(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn finished_task_read(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     let task = runtime.spawn(async move { store });
     runtime.block_on(async { task.await.map(drop) })?;
@@ -186,18 +158,16 @@ fn derived_handle(scene: &Scene<'_>) -> TrialResult {
 }
 
 /// What is derived from a handle by `map` is a value of the session: the room may hold a bare clone.
-fn derived_by_map(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn derived_by_map(scene: &Scene<'_>) -> TrialResult {
     struct Room {
         _store: Store,
     }
-    guarded(|scene| {
-        let (runtime, client) = scene.warm_store()?;
-        let Kept::Guarded(client) = client else { return Err("nobody guards the store".into()) };
-        let room = client.map(|store| Room { _store: store.clone() });
-        runtime.block_on(async { drop(client) });
-        drop(room);
-        Ok(())
-    })(trial, generation)
+    let (runtime, client) = scene.warm_store()?;
+    let Kept::Guarded(client) = client else { return Err("nobody guards the store".into()) };
+    let room = client.map(|store| Room { _store: store.clone() });
+    runtime.block_on(async { drop(client) });
+    drop(room);
+    Ok(())
 }
 
 fn cache(scene: &Scene<'_>) -> TrialResult {

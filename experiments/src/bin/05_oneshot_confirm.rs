@@ -35,13 +35,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation, runtime,
+    Scene, control, cure, hazard, runtime,
     setting::{PLENTY, Setting},
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use mock_sdk::{
     app::{
@@ -94,102 +94,78 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What does the confirmation of the user interface do against the panic?")
         .hypothesis(
             "It has the user interface let go before the client's own task does, which is the last \
              owner then, in context. A wait that takes as long and orders nothing does not prevent \
              the panic; an order that takes no time does.",
         )
-        .variants(
-            each_generation(control, "confirmed", always(Clean), plainly(CONFIRMED))
+        .variants([
+            control("*/confirmed", plainly(CONFIRMED))
                 .about("clean_app_state as it is in the write-up")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(hazard, "commented-out", always(Aborted), plainly(COMMENTED_OUT))
+            hazard("*/commented-out", Aborted, plainly(COMMENTED_OUT))
                 .about("the confirmation is commented out, as in its comparison")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(hazard, "same-time", always(Aborted), plainly(FOR_SO_LONG))
+            hazard("*/same-time", Aborted, plainly(FOR_SO_LONG))
                 .about("no confirmation, but a wait that is longer")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(control, "at-once", always(Clean), plainly(AT_ONCE))
+            control("*/at-once", plainly(AT_ONCE))
                 .about("the confirmation of a user interface that waits for no frame")
                 .trials(TRIALS),
-        )
-        .variants(
-            each_generation(hazard, "confirmed-late", always(Aborted), plainly(CONFIRMED_LATE))
+            hazard("*/confirmed-late", Aborted, plainly(CONFIRMED_LATE))
                 .about("the confirmation, after the shutdown")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(hazard, "confirmed/alone", always(Aborted), plainly(ALONE))
+            hazard("*/confirmed/alone", Aborted, plainly(ALONE))
                 .about("as in the write-up; the client has no tasks of its own")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/commented-out", always(Clean), guarded(COMMENTED_OUT))
+            cure("*/kit/commented-out", guarded(COMMENTED_OUT))
                 .about("no confirmation; tabs and caches have handles of a session")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/same-time", always(Clean), guarded(FOR_SO_LONG))
+            cure("*/kit/same-time", guarded(FOR_SO_LONG))
                 .about("a wait instead; tabs and caches have handles of a session")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/confirmed-late", always(Clean), guarded(CONFIRMED_LATE))
+            cure("*/kit/confirmed-late", guarded(CONFIRMED_LATE))
                 .about("the confirmation after the shutdown; handles of a session")
                 .trials(TRIALS)
                 .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/confirmed/alone", always(Clean), guarded(ALONE))
+            cure("*/kit/confirmed/alone", guarded(ALONE))
                 .about("the client has no tasks of its own; handles of a session")
                 .trials(TRIALS)
                 .waits(),
-        )
+        ])
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")
-        .supported_if(
-            every("*/same-time").is(always(Clean)) & every("*/commented-out").is(always(Aborted)),
-        )
-        .refuted_if(every("*/same-time").is(always(Aborted)) & every("*/at-once").is(always(Clean)))
+        .supported_if(every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted))
+        .refuted_if(every("*/same-time").is(Aborted) & every("*/at-once").is(Clean))
         .claim("B2", "With the confirmation commented out the panic returns.")
-        .supported_if(
-            every("*/confirmed").is(always(Clean)) & every("*/commented-out").is(always(Aborted)),
-        )
-        .refuted_if(
-            !every("*/confirmed").is(always(Clean)) | every("*/commented-out").is(always(Clean)),
-        )
+        .supported_if(every("*/confirmed").is(Clean) & every("*/commented-out").is(Aborted))
+        .refuted_if(!every("*/confirmed").is(Clean) | every("*/commented-out").is(Clean))
         .kit_claim(
             "With a session's handles it does not matter whether, when and in which order the user \
              interface lets go.",
         )
 }
 
-fn plainly(way: Way) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| log_out_and_in(trial, generation, way, None)
+fn plainly(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| log_out_and_in(scene, scene.generation, way, None)
 }
 
-fn guarded(way: Way) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| {
+fn guarded(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| {
         let session = Session::new("matrix")?;
-        log_out_and_in(trial, generation, way, Some(&session))?;
+        log_out_and_in(scene, scene.generation, way, Some(&session))?;
         let _ = session.close_blocking(PLENTY)?;
-        let files_open = open_files(trial.directory())?.len();
-        trial.record("files_open", files_open);
-        trial.check("no file is open any more", files_open == 0);
+        let files_open = open_files(scene.directory())?.len();
+        scene.record("files_open", files_open);
+        scene.check("no file is open any more", files_open == 0);
         Ok(())
     }
 }

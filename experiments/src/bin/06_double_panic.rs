@@ -18,16 +18,16 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
-    scene::{ROWS, Scene, bare, guarded},
+    Scene, control, cure, hazard,
+    scene::{ROWS, guarded},
     warm_store_of,
 };
 use lab::{
     Experiment,
-    Outcome::{Aborted, Clean, Panicked},
-    Trial, TrialResult, always, control, cure, hazard,
+    Outcome::{Aborted, Panicked},
+    TrialResult,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::Store;
 use sundown::evidence::open_files;
 use tokio::runtime::Runtime;
 
@@ -37,37 +37,25 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Can the panic be caught?")
         .hypothesis("With one idle connection it can. With two or more the process aborts.")
-        .variants(
-            each_generation(hazard, "one", always(Panicked), bare(caught_off_context(1)))
+        .variants([
+            hazard("*/one", Panicked, caught_off_context(1))
                 .about("one idle connection: the panic is caught, and the program goes on"),
-        )
-        .variants(
-            each_generation(hazard, "two", always(Aborted), bare(caught_off_context(2)))
+            hazard("*/two", Aborted, caught_off_context(2))
                 .about("two idle connections: the second panics while the first unwinds"),
-        )
-        .variants(
-            each_generation(hazard, "sixteen", always(Aborted), bare(caught_off_context(16)))
+            hazard("*/sixteen", Aborted, caught_off_context(16))
                 .about("sixteen, as on a machine with many cores"),
-        )
-        .variants(
-            each_generation(control, "sixteen-inside", always(Clean), sixteen_inside)
+            control("*/sixteen-inside", sixteen_inside)
                 .about("sixteen, dropped in a context: nothing to catch"),
-        )
-        .variants(
-            each_generation(cure, "kit/one", always(Clean), guarded(not_caught(1)))
+            cure("*/kit/one", guarded(not_caught(1)))
                 .about("one idle connection, and a session's handle: nothing to catch"),
-        )
-        .variants(
-            each_generation(cure, "kit/two", always(Clean), guarded(not_caught(2)))
+            cure("*/kit/two", guarded(not_caught(2)))
                 .about("two idle connections, and a session's handle: nothing to catch"),
-        )
-        .variants(
-            each_generation(cure, "kit/sixteen", always(Clean), guarded(not_caught(16)))
+            cure("*/kit/sixteen", guarded(not_caught(16)))
                 .about("sixteen, and a session's handle: nothing to catch"),
-        )
+        ])
         .kit_claim(
             "The last handle of a session's store does not panic, with however many connections.",
         )
@@ -102,7 +90,8 @@ fn not_caught(connections: usize) -> impl Fn(&Scene<'_>) -> TrialResult + Clone 
     }
 }
 
-fn sixteen_inside(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn sixteen_inside(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store_of(trial, generation, 16)?;
     let caught = catch_unwind(AssertUnwindSafe(|| {
         let _context = runtime.enter();

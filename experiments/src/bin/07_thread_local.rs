@@ -22,14 +22,14 @@
 use std::{cell::RefCell, process::ExitCode, sync::OnceLock, thread};
 
 use experiments::{
-    each_generation,
-    scene::{Kept, ROWS, Scene, bare, guarded, guarded_at_exit, torn_down_at_exit},
+    Scene, control, cure, hazard,
+    scene::{Kept, ROWS, guarded, guarded_at_exit, torn_down_at_exit},
     warm_store,
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use mock_sdk::store::{Generation, Store};
 use tokio::runtime::{Handle, Runtime};
@@ -40,94 +40,44 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What happens to a client that is left in a thread-local?")
         .hypothesis(
             "It aborts the process when its thread ends. A wrapper that enters a context in its \
              `Drop` saves it only where the thread touched Tokio before it touched the variable.",
         )
-        .variants(
-            each_generation(hazard, "left/main-thread", always(Aborted), bare(left_on_main))
+        .variants([
+            hazard("*/left/main-thread", Aborted, left_on_main)
                 .about("left in a thread-local of the main thread when main returns"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "left/main-thread-one",
-                always(Aborted),
-                bare(left_on_main_one),
-            )
-            .about("the same with one idle connection: one panic is enough here"),
-        )
-        .variants(
-            each_generation(hazard, "left/spawned-thread", always(Aborted), bare(left_on_spawned))
+            hazard("*/left/main-thread-one", Aborted, left_on_main_one)
+                .about("the same with one idle connection: one panic is enough here"),
+            hazard("*/left/spawned-thread", Aborted, left_on_spawned)
                 .about("left in a thread-local of a plain thread that ends"),
-        )
-        .variants(
-            each_generation(control, "cleared", always(Clean), cleared)
+            control("*/cleared", cleared)
                 .about("taken out and dropped in a context before main returns"),
-        )
-        .variants(
-            each_generation(hazard, "enter-in-drop/touched-first", always(Aborted), touched_first)
+            hazard("*/enter-in-drop/touched-first", Aborted, touched_first)
                 .about("the usual cure, in a variable that was touched before Tokio was"),
-        )
-        .variants(
-            each_generation(control, "enter-in-drop/touched-last", always(Clean), touched_last)
+            control("*/enter-in-drop/touched-last", touched_last)
                 .about("the usual cure, in a variable that was touched after Tokio was"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/left/main-thread",
-                always(Clean),
-                guarded_at_exit(left_on_main),
-            )
-            .about("a session's handle, left on the main thread when main returns"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/left/main-thread-one",
-                always(Clean),
-                guarded_at_exit(left_on_main_one),
-            )
-            .about("the same with one idle connection"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/left/spawned-thread",
-                always(Clean),
-                guarded(left_on_spawned),
-            )
-            .about("a session's handle, left on a plain thread that ends"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/enter-in-drop/touched-first",
-                always(Clean),
-                guarded_at_exit(in_a_touched_variable),
-            )
-            .about("a session's handle, in a variable that was touched before Tokio was"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/teardown-in-drop/touched-first",
-                always(Clean),
-                torn_down_at_exit(in_a_touched_variable),
-            )
-            .about("the usual cure with a teardown in the place of the context"),
-        )
+            cure("*/kit/left/main-thread", guarded_at_exit(left_on_main))
+                .about("a session's handle, left on the main thread when main returns"),
+            cure("*/kit/left/main-thread-one", guarded_at_exit(left_on_main_one))
+                .about("the same with one idle connection"),
+            cure("*/kit/left/spawned-thread", guarded(left_on_spawned))
+                .about("a session's handle, left on a plain thread that ends"),
+            cure("*/kit/enter-in-drop/touched-first", guarded_at_exit(in_a_touched_variable))
+                .about("a session's handle, in a variable that was touched before Tokio was"),
+            cure("*/kit/teardown-in-drop/touched-first", torn_down_at_exit(in_a_touched_variable))
+                .about("the usual cure with a teardown in the place of the context"),
+        ])
         .claim("B3", "Clearing caches late crashes; the order decides.")
         .supported_if(
-            every("*/left/*").is(always(Aborted))
-                & every("*/cleared").is(always(Clean))
-                & every("*/enter-in-drop/touched-first").is(always(Aborted))
-                & every("*/enter-in-drop/touched-last").is(always(Clean)),
+            every("*/left/*").is(Aborted)
+                & every("*/cleared").is(Clean)
+                & every("*/enter-in-drop/touched-first").is(Aborted)
+                & every("*/enter-in-drop/touched-last").is(Clean),
         )
-        .refuted_if(every("*/left/*").is(always(Clean)) | every("*/cleared").is(always(Aborted)))
+        .refuted_if(every("*/left/*").is(Clean) | every("*/cleared").is(Aborted))
         .kit_claim(
             "A session's handle, and a wrapper that tears down in its `Drop`, can be left in a \
              thread-local, whatever was touched first.",
@@ -160,7 +110,8 @@ fn left_on_spawned(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-fn cleared(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn cleared(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let (runtime, store) = warm_store(trial, generation)?;
     CACHE.set(Some(Kept::Bare(store)));
 
@@ -185,13 +136,15 @@ impl Drop for EntersInDrop {
 /// The runtime is alive in both orders, as it is in an application that keeps it in a static.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
-fn touched_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn touched_first(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let anything_cached = CURED.with_borrow(Option::is_some);
     trial.check("the cache is empty at first", !anything_cached);
     put_behind_the_cure(trial, generation)
 }
 
-fn touched_last(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn touched_last(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     put_behind_the_cure(trial, generation)
 }
 

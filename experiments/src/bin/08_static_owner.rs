@@ -32,14 +32,14 @@ use std::{
 };
 
 use experiments::{
-    CONNECTIONS, each_generation, generation_named, runtime,
-    scene::{Kept, LIMIT, Scene, bare, guarded_at_exit},
+    CONNECTIONS, Scene, control, cure, generation_named, hazard, runtime,
+    scene::{Kept, LIMIT, guarded_at_exit},
     warm_store,
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use mock_sdk::store::{Generation, Room, Store, residue};
 use sundown::session::Session;
@@ -51,90 +51,60 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Is it safe to do nothing at the end of the process?")
         .hypothesis(
             "A client in a static is never dropped and harms nothing; it leaves the write-ahead \
              log behind, and no committed row is lost to those who read that. One in a \
              thread-local of the main thread aborts.",
         )
-        .variants(
-            each_generation(control, "static", always(Clean), in_a_static)
+        .variants([
+            control("*/static", in_a_static)
                 .about("the owner is a static; were it dropped, it would abort"),
-        )
-        .variants(
-            each_generation(control, "static-from-outside", always(Clean), |trial, generation| {
-                from_outside(trial, generation, Place::Static)
+            control("*/static-from-outside", |scene| {
+                from_outside(scene, scene.generation, Place::Static)
             })
-                .about("the owner is a static of another process, looked at when it has ended"),
-        )
-        .variants(
-            each_generation(hazard, "copied-without-log", always(Failed), |trial, generation| {
-                copied_without_log(trial, generation, Place::Static)
+            .about("the owner is a static of another process, looked at when it has ended"),
+            hazard("*/copied-without-log", Failed, |scene| {
+                copied_without_log(scene, scene.generation, Place::Static)
             })
             .about("the same, but it is a copy of the database file alone that is looked at"),
-        )
-        .variants(
-            each_generation(hazard, "thread-local", always(Aborted), bare(in_a_thread_local))
+            hazard("*/thread-local", Aborted, in_a_thread_local)
                 .about("the owner is a thread-local of the main thread"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/thread-local",
-                always(Clean),
-                guarded_at_exit(in_a_thread_local),
-            )
-            .about("a session's handle in a thread-local of the main thread"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/thread-local-from-outside",
-                always(Clean),
-                |trial, generation| from_outside(trial, generation, Place::Guarded),
-            )
+            cure("*/kit/thread-local", guarded_at_exit(in_a_thread_local))
+                .about("a session's handle in a thread-local of the main thread"),
+            cure("*/kit/thread-local-from-outside", |scene| {
+                from_outside(scene, scene.generation, Place::Guarded)
+            })
             .about("the same in another process, looked at when it has ended"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/teardown-from-outside",
-                always(Clean),
-                |trial, generation| from_outside(trial, generation, Place::TornDown),
-            )
+            cure("*/kit/teardown-from-outside", |scene| {
+                from_outside(scene, scene.generation, Place::TornDown)
+            })
             .about("a thread-local whose destructor is a teardown, of another process"),
-        )
-        .variants(
-            each_generation(cure, "kit/closed-from-outside", always(Clean), |trial, generation| {
-                from_outside(trial, generation, Place::Closed)
+            cure("*/kit/closed-from-outside", |scene| {
+                from_outside(scene, scene.generation, Place::Closed)
             })
             .about("a static of another process that closes its session before main returns"),
-        )
-        .variants(
-            each_generation(cure, "kit/copied-without-log", always(Clean), |trial, generation| {
-                copied_without_log(trial, generation, Place::Closed)
+            cure("*/kit/copied-without-log", |scene| {
+                copied_without_log(scene, scene.generation, Place::Closed)
             })
             .about("the same, but it is a copy of the database file alone that is looked at"),
-        )
+        ])
         .part("owner", own)
         .claim("B4", "Doing nothing at process exit is safe.")
-        .supported_if(
-            every("*/static*").is(always(Clean)) & every("*/thread-local").is(always(Clean)),
-        )
-        .refuted_if(
-            !every("*/static*").is(always(Clean)) | every("*/thread-local").is(always(Aborted)),
-        )
+        .supported_if(every("*/static*").is(Clean) & every("*/thread-local").is(Clean))
+        .refuted_if(!every("*/static*").is(Clean) | every("*/thread-local").is(Aborted))
         .kit_claim(
-            "A session's handle harms nothing wherever it is left. The log is gone where the session \
-             was closed before the end, or where the thread-local tears its store down.",
+            "A session's handle harms nothing wherever it is left. The log is gone where the \
+             session was closed before the end, or where the thread-local tears its store down.",
         )
 }
 
 /// The client of an application that does nothing at the end, with its runtime.
 static CLIENT: OnceLock<(Runtime, Store)> = OnceLock::new();
 
-fn in_a_static(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn in_a_static(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let client = warm_store(trial, generation)?;
     CLIENT.set(client).map_err(|_| "the static was taken")?;
     Ok(())

@@ -28,15 +28,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{
-    each_generation,
-    scene::{Scene, bare, guarded},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, always, control, cure, every, hazard,
-};
+use experiments::{Scene, control, cure, hazard, scene::guarded};
+use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use mock_sdk::store::{Store, residue, rusqlite::Connection};
 use sundown::evidence::open_files;
 use tokio::runtime::Runtime;
@@ -58,76 +51,46 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What has ended when a runtime's shutdown returns?")
         .hypothesis(
             "After `shutdown_background()`, or a limit that was too short, work of the pool still \
              runs and its files are open. After `drop`, or a limit that was long enough, neither.",
         )
-        .variants(
-            each_generation(
-                hazard,
-                "background",
-                always(Failed),
-                bare(|scene| {
-                    look_after(scene, UNTIL_LET_GO, |runtime, _| {
-                        runtime.shutdown_background();
-                        Ok(())
-                    })
-                }),
-            )
+        .variants([
+            hazard("*/background", Failed, |scene| {
+                look_after(scene, UNTIL_LET_GO, |runtime, _| {
+                    runtime.shutdown_background();
+                    Ok(())
+                })
+            })
             .about("shutdown_background()"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "timeout-too-short",
-                always(Failed),
-                bare(|scene| {
-                    look_after(scene, UNTIL_LET_GO, |runtime, _| {
-                        runtime.shutdown_timeout(TOO_SHORT);
-                        Ok(())
-                    })
-                }),
-            )
+            hazard("*/timeout-too-short", Failed, |scene| {
+                look_after(scene, UNTIL_LET_GO, |runtime, _| {
+                    runtime.shutdown_timeout(TOO_SHORT);
+                    Ok(())
+                })
+            })
             .about("shutdown_timeout() with a limit that the query outlasts"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "timeout-long-enough",
-                always(Clean),
-                bare(|scene| {
-                    look_after(scene, QUERY, |runtime, _| {
-                        runtime.shutdown_timeout(LONG_ENOUGH);
-                        Ok(())
-                    })
-                }),
-            )
+            control("*/timeout-long-enough", |scene| {
+                look_after(scene, QUERY, |runtime, _| {
+                    runtime.shutdown_timeout(LONG_ENOUGH);
+                    Ok(())
+                })
+            })
             .about("shutdown_timeout() with a limit that outlasts the query"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "drop",
-                always(Clean),
-                bare(|scene| {
-                    look_after(scene, QUERY, |runtime, _| {
-                        drop(runtime);
-                        Ok(())
-                    })
-                }),
-            )
+            control("*/drop", |scene| {
+                look_after(scene, QUERY, |runtime, _| {
+                    drop(runtime);
+                    Ok(())
+                })
+            })
             .about("drop(runtime)"),
-        )
-        .variants(
-            each_generation(cure, "kit/background", always(Clean), guarded(closed_first))
+            cure("*/kit/background", guarded(closed_first))
                 .about("the session is closed first, and then shutdown_background()"),
-        )
-        .variants(
-            each_generation(cure, "kit/timeout-too-short", always(Clean), guarded(closed_twice))
+            cure("*/kit/timeout-too-short", guarded(closed_twice))
                 .about("closed within a limit that is too short, which it says, and then again"),
-        )
+        ])
         .claim("A3", "`shutdown_background()` does not wait for tasks.")
         .supported_if(
             every("*/background").observed("query_running").always_reads("true")

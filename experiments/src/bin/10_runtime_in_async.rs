@@ -27,17 +27,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
+    Scene, control, cure, hazard,
     probe::{Probe, probe},
     runtime,
-    scene::{LIMIT, Scene, bare, guarded},
+    scene::{LIMIT, guarded},
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Panicked},
-    Trial, TrialResult, always, control, cure, hazard,
-};
-use mock_sdk::store::{Generation, Store};
+use lab::{Experiment, Outcome::Panicked, TrialResult};
+use mock_sdk::store::Store;
 use sundown::runtime::RuntimeOwner;
 use tokio::{
     runtime::Runtime,
@@ -50,86 +46,42 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Can a runtime be dropped inside async code?")
         .hypothesis(
             "Dropping it waits, and so panics there, whoever holds it. Giving it away to a thread \
              that may wait, or not waiting at all, is clean.",
         )
-        .variant(
-            hazard("drop", always(Panicked), |trial| without_store(trial, bare(refused(dropped))))
+        .variants([
+            hazard("drop", Panicked, refused(dropped))
                 .about("a runtime, dropped in a task of another"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "field-of-a-client",
-                always(Panicked),
-                bare(refused(field_of_a_client)),
-            )
-            .about("a client that owns its runtime and its store, dropped in a task of another"),
-        )
-        .variant(
-            hazard("last-clone", always(Panicked), |trial| {
-                without_store(trial, bare(refused(last_clone)))
-            })
-            .about("the last of two clones of an Arc, in a task"),
-        )
-        .variant(
-            hazard("block-on", always(Panicked), blocked_on)
+            hazard("*/field-of-a-client", Panicked, refused(field_of_a_client)).about(
+                "a client that owns its runtime and its store, dropped in a task of another",
+            ),
+            hazard("last-clone", Panicked, refused(last_clone))
+                .about("the last of two clones of an Arc, in a task"),
+            hazard("block-on", Panicked, blocked_on)
                 .about("block_on of one runtime inside another"),
-        )
-        .variant(
-            control("shutdown-background", always(Clean), shutdown_background)
+            control("shutdown-background", shutdown_background)
                 .about("not waiting: shutdown_background() in a task"),
-        )
-        .variant(
-            control("block-in-place", always(Clean), in_place)
+            control("block-in-place", in_place)
                 .about("waiting in a worker that has been told: block_in_place"),
-        )
-        .variant(
-            control("spawn-blocking", always(Clean), elsewhere_blocking)
+            control("spawn-blocking", elsewhere_blocking)
                 .about("waiting on a blocking thread of the other runtime"),
-        )
-        .variant(
-            control("plain-thread", always(Clean), elsewhere_plain)
-                .about("waiting on a plain thread"),
-        )
-        .variant(
-            cure("kit/drop", always(Clean), |trial| without_store(trial, guarded(taken(dropped))))
+            control("plain-thread", elsewhere_plain).about("waiting on a plain thread"),
+            cure("kit/drop", guarded(taken(dropped)))
                 .about("a runtime in a session, whose handle is dropped in a task of another"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/field-of-a-client",
-                always(Clean),
-                guarded(taken(field_of_a_client)),
-            )
-            .about("a client that owns its runtime and its store, in a session"),
-        )
-        .variant(
-            cure("kit/last-clone", always(Clean), |trial| {
-                without_store(trial, guarded(taken(last_clone)))
-            })
-            .about("the last of two handles of a session, in a task"),
-        )
-        .variant(
-            cure("kit/block-on", always(Clean), blocked_on_owned)
+            cure("*/kit/field-of-a-client", guarded(taken(field_of_a_client)))
+                .about("a client that owns its runtime and its store, in a session"),
+            cure("kit/last-clone", guarded(taken(last_clone)))
+                .about("the last of two handles of a session, in a task"),
+            cure("kit/block-on", blocked_on_owned)
                 .about("block_on of a runtime with an owner, inside another"),
-        )
+        ])
         .kit_claim(
-            "A session's handle of a runtime can be dropped in async code, and one that has an owner \
-             can be blocked on.",
+            "A session's handle of a runtime can be dropped in async code, and one that has an \
+             owner can be blocked on.",
         )
-}
-
-/// Runs a variant to which the generation of the pool is nothing.
-fn without_store(
-    trial: &Trial<'_>,
-    body: impl Fn(&Trial<'_>, Generation) -> TrialResult,
-) -> TrialResult {
-    body(trial, Generation::Current)
 }
 
 /// Drops something that owns a runtime in a task of another, and tells whether that panicked, with a
@@ -198,7 +150,7 @@ fn last_clone(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
     Ok((panics(async move { drop(second) })?, task))
 }
 
-fn blocked_on(trial: &Trial<'_>) -> TrialResult {
+fn blocked_on(trial: &Scene<'_>) -> TrialResult {
     let inner = runtime()?;
     let handle = inner.handle().clone();
     let panicked = panics(async move { handle.block_on(async {}) })?;
@@ -206,7 +158,7 @@ fn blocked_on(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn blocked_on_owned(trial: &Trial<'_>) -> TrialResult {
+fn blocked_on_owned(trial: &Scene<'_>) -> TrialResult {
     let owner = RuntimeOwner::builder("inner").workers(2).start()?;
     let (inner, (answer, answered)) = (owner.clone(), mpsc::channel());
     let panicked = panics(async move {
@@ -218,21 +170,21 @@ fn blocked_on_owned(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn shutdown_background(trial: &Trial<'_>) -> TrialResult {
+fn shutdown_background(trial: &Scene<'_>) -> TrialResult {
     let inner = runtime()?;
     let panicked = panics(async move { inner.shutdown_background() })?;
     trial.check("nothing panicked", !panicked);
     Ok(())
 }
 
-fn in_place(trial: &Trial<'_>) -> TrialResult {
+fn in_place(trial: &Scene<'_>) -> TrialResult {
     let inner = runtime()?;
     let panicked = panics(async move { block_in_place(|| drop(inner)) })?;
     trial.check("nothing panicked", !panicked);
     Ok(())
 }
 
-fn elsewhere_blocking(trial: &Trial<'_>) -> TrialResult {
+fn elsewhere_blocking(trial: &Scene<'_>) -> TrialResult {
     let inner = runtime()?;
     let panicked = panics(async move {
         let dropped = spawn_blocking(move || drop(inner)).await;
@@ -242,7 +194,7 @@ fn elsewhere_blocking(trial: &Trial<'_>) -> TrialResult {
     Ok(())
 }
 
-fn elsewhere_plain(trial: &Trial<'_>) -> TrialResult {
+fn elsewhere_plain(trial: &Scene<'_>) -> TrialResult {
     let inner = runtime()?;
     let (hand_over, take) = mpsc::channel();
     let elsewhere = thread::spawn(move || take.recv().map(drop::<Runtime>));

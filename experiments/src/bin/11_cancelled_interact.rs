@@ -36,14 +36,14 @@
 use std::{error::Error, process::ExitCode, sync::mpsc, thread};
 
 use experiments::{
-    each_generation, runtime,
-    scene::{LIMIT, ROWS, Scene, guarded},
+    Scene, control, cure, hazard, runtime,
+    scene::{LIMIT, ROWS, guarded},
     warm_store,
 };
 use lab::{
     Experiment,
     Outcome::{Clean, Panicked},
-    Trial, TrialResult, always, control, cure, hazard, seen,
+    Trial, TrialResult, seen,
 };
 use mock_sdk::store::{Generation, Store};
 use sundown::group::TaskGroup;
@@ -62,56 +62,38 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What happens to tasks that use the store while the runtime shuts down?")
         .hypothesis(
             "In the old generation a use that comes too late panics in the worker; in the current \
              one it is an error, and only an opening that comes too late panics.",
         )
-        .variant(
+        .variants([
             hazard("old/in-a-loop", seen(Panicked).allowing([Clean]), |trial| {
                 in_a_loop(trial, Generation::Old)
             })
             .about("64 tasks use the store in a loop during shutdown_background()")
             .trials(40),
-        )
-        .variant(
-            control("current/in-a-loop", always(Clean), |trial| {
-                in_a_loop(trial, Generation::Current)
-            })
-            .about("the same: a use that comes too late is an error")
-            .trials(40),
-        )
-        .variant(
-            hazard("old/held-over", always(Panicked), |trial| held_over(trial, Generation::Old))
+            control("current/in-a-loop", |trial| in_a_loop(trial, Generation::Current))
+                .about("the same: a use that comes too late is an error")
+                .trials(40),
+            hazard("old/held-over", Panicked, |trial| held_over(trial, Generation::Old))
                 .about("a task uses the store in the poll that outlasts the shutdown"),
-        )
-        .variant(
-            control("current/held-over", always(Clean), |trial| {
-                held_over(trial, Generation::Current)
-            })
-            .about("the same: a use that comes too late is an error"),
-        )
-        .variants(
-            each_generation(hazard, "opening", always(Panicked), opening)
+            control("current/held-over", |trial| held_over(trial, Generation::Current))
+                .about("the same: a use that comes too late is an error"),
+            hazard("*/opening", Panicked, opening)
                 .about("a task opens another store in the poll that outlasts the shutdown"),
-        )
-        .variants(
-            each_generation(cure, "kit/in-a-loop", always(Clean), guarded(drained_in_a_loop))
+            cure("*/kit/in-a-loop", guarded(drained_in_a_loop))
                 .about("the 64 tasks are a group, drained before the runtime is shut down")
                 .trials(40),
-        )
-        .variants(
-            each_generation(cure, "kit/held-over", always(Clean), guarded(drained_held_over))
+            cure("*/kit/held-over", guarded(drained_held_over))
                 .about("a task of a group, which is drained before the runtime is shut down"),
-        )
-        .variants(
-            each_generation(cure, "kit/opening", always(Clean), guarded(drained_opening))
+            cure("*/kit/opening", guarded(drained_opening))
                 .about("the same, and the task opens another store"),
-        )
+        ])
         .kit_claim(
-            "No use comes too late for a runtime that is shut down when the group of tasks has been \
-             drained and the session has closed.",
+            "No use comes too late for a runtime that is shut down when the group of tasks has \
+             been drained and the session has closed.",
         )
 }
 
@@ -158,7 +140,8 @@ fn held_over(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn opening(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn opening(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let directory = trial.directory().to_owned();
     let runtime = runtime()?;
     let (started, has_started) = mpsc::channel();

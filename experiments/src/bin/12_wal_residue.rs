@@ -36,13 +36,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded, torn_down},
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded, torn_down},
 };
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    TrialResult, always, control, cure, hazard, seen,
+    TrialResult, seen,
 };
 use mock_sdk::store::{Store, rusqlite::Connection};
 use tokio::runtime::{Builder, Runtime};
@@ -59,76 +59,41 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Is the write-ahead log gone when every connection of a pool is closed?")
         .hypothesis(
             "Not always where connections are closed side by side; always where they are closed \
              one after another. No row is lost either way.",
         )
-        .variants(
-            each_generation(
-                hazard,
-                "side-by-side",
-                seen(Failed).allowing([Clean]),
-                bare(|scene| {
-                    side_by_side(scene)?;
-                    scene.no_log_is_left()
-                }),
-            )
+        .variants([
+            hazard("*/side-by-side", seen(Failed).allowing([Clean]), |scene| {
+                side_by_side(scene)?;
+                scene.no_log_is_left()
+            })
             .about("32 connections, closed on as many blocking threads")
             .trials(150),
-        )
-        .variants(
-            each_generation(
-                control,
-                "side-by-side-rows",
-                always(Clean),
-                bare(|scene| {
-                    side_by_side(scene)?;
-                    scene.no_row_is_lost()
-                }),
-            )
+            control("*/side-by-side-rows", |scene| {
+                side_by_side(scene)?;
+                scene.no_row_is_lost()
+            })
             .about("the same, but only lost rows count against it"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "one-after-another",
-                always(Clean),
-                bare(|scene| {
-                    one_after_another(scene)?;
-                    scene.no_log_is_left()?;
-                    scene.no_row_is_lost()
-                }),
-            )
+            control("*/one-after-another", |scene| {
+                one_after_another(scene)?;
+                scene.no_log_is_left()?;
+                scene.no_row_is_lost()
+            })
             .about("32 connections, closed on a single blocking thread"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "inline",
-                always(Clean),
-                bare(|scene| {
-                    inline(scene)?;
-                    scene.no_log_is_left()?;
-                    scene.no_row_is_lost()
-                }),
-            )
+            control("*/inline", |scene| {
+                inline(scene)?;
+                scene.no_log_is_left()?;
+                scene.no_row_is_lost()
+            })
             .about("32 connections, closed by the thread that drops them"),
-        )
-        .variants(
-            each_generation(cure, "kit/side-by-side", always(Clean), guarded(side_by_side))
+            cure("*/kit/side-by-side", guarded(side_by_side))
                 .about("32 connections, dropped in the same place: a session's handle"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/side-by-side-teardown",
-                always(Clean),
-                torn_down(side_by_side),
-            )
-            .about("32 connections, and a teardown in the place of the drop"),
-        )
+            cure("*/kit/side-by-side-teardown", torn_down(side_by_side))
+                .about("32 connections, and a teardown in the place of the drop"),
+        ])
         .kit_claim("The kit closes them one after another, and leaves no log.")
 }
 

@@ -71,16 +71,12 @@ use std::{
 };
 
 use experiments::{
-    CONNECTIONS, each_generation,
-    scene::{LIMIT, ROWS, Scene, bare},
+    CONNECTIONS, Scene, cure, hazard,
+    scene::{LIMIT, ROWS},
     warm_store,
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Role, Trial, TrialResult, Variant, always, cure, hazard,
-};
-use mock_sdk::store::{Generation, Store, StoreError, residue};
+use lab::{Experiment, Outcome::Failed, Role, Trial, TrialResult, Variant};
+use mock_sdk::store::{Store, StoreError, residue};
 use sundown::{
     evidence::{Unconfirmed, no_open_files, open_files},
     runtime::RuntimeOwner,
@@ -97,17 +93,21 @@ const TRIALS: u32 = 5;
 const TOO_SHORT: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Is there a place where the kit does not help?")
         .hypothesis(
-            "In every situation of 01–12 in which a client fails, one that is guarded by a session, \
-             or torn down by the kit, does not: nothing panics, and when the kit says that it is \
-             over no file is open, no log is left, and no row is lost. Owners that a session does \
-             not see it finds by evidence, or ends with a runtime of its own; without either it \
-             rests on its handles, and says so.",
+            "In every situation of 01–12 in which a client fails, one that is guarded by a \
+             session, or torn down by the kit, does not: nothing panics, and when the kit says \
+             that it is over no file is open, no log is left, and no row is lost. Owners that a \
+             session does not see it finds by evidence, or ends with a runtime of its own; \
+             without either it rests on its handles, and says so.",
         )
         // Where it panics: on a thread that has no context, whatever the runtime does.
-        .variants(uncured("01", drop_context::experiment(), &["outside-alive", "outside-down", "inside-alive"]))
+        .variants(uncured(
+            "01",
+            drop_context::experiment(),
+            &["outside-alive", "outside-down", "inside-alive"],
+        ))
         .variants(cured("01", drop_context::experiment()))
         .variants(cured("02", destruction_order::experiment()))
         .variants(cured("03", sleep_duration::experiment()))
@@ -134,32 +134,24 @@ fn main() -> ExitCode {
         .variants(uncured("12", wal_residue::experiment(), &["side-by-side"]))
         .variants(cured("12", wal_residue::experiment()))
         // What a session cannot see: a clone that nobody took through it.
-        .variants(
-            each_generation(hazard, "escaped-clone", always(Failed), escaped_unseen)
-                .about("a clone taken out of a handle: the session closes, and says on what it rests"),
-        )
-        .variants(
-            each_generation(cure, "escaped-clone/evidence", always(Clean), escaped_with_evidence)
+        .variants([
+            hazard("*/escaped-clone", Failed, escaped_unseen).about(
+                "a clone taken out of a handle: the session closes, and says on what it \
+                     rests",
+            ),
+            cure("*/escaped-clone/evidence", escaped_with_evidence)
                 .about("the same with evidence: an error, until the clone is torn down"),
-        )
-        .variants(
-            each_generation(hazard, "internal-task", always(Failed), task_unseen)
+            hazard("*/internal-task", Failed, task_unseen)
                 .about("a task of the client's own holds a clone: the session closes all the same"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "internal-task/own-runtime",
-                always(Clean),
-                bare(task_on_the_sessions_runtime),
-            )
-            .about("the same on a runtime of the session's: it goes down with it"),
-        )
+            cure("*/internal-task/own-runtime", task_on_the_sessions_runtime)
+                .about("the same on a runtime of the session's: it goes down with it"),
+        ])
         .run()
 }
 
 /// Somebody calls `clone` on the store and not on its handle. Nothing tells the session.
-fn escaped_unseen(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn escaped_unseen(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let session = Session::new("client")?;
     let (_runtime, store) = warm_store(trial, generation)?;
     let handle = session.guard(store)?;
@@ -172,7 +164,8 @@ fn escaped_unseen(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-fn escaped_with_evidence(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn escaped_with_evidence(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let evidence = no_open_files(trial.directory());
     let session = Session::builder("client").evidence(evidence).start()?;
     let (_runtime, store) = warm_store(trial, generation)?;
@@ -212,7 +205,8 @@ fn start_a_task(runtime: &Handle, store: &Store) {
     });
 }
 
-fn task_unseen(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+fn task_unseen(scene: &Scene<'_>) -> TrialResult {
+    let Scene { trial, generation, .. } = *scene;
     let session = Session::new("client")?;
     let (runtime, store) = warm_store(trial, generation)?;
     start_a_task(runtime.handle(), &store);

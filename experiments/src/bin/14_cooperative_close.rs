@@ -29,13 +29,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded},
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded},
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed},
-    TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
 use mock_sdk::store::{Store, StoreError, rusqlite::Connection};
 use sundown::evidence::open_files;
@@ -48,54 +48,33 @@ const QUERY: Duration = Duration::from_millis(50);
 const TOO_SHORT: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Does closing the pool make it safe to drop?")
         .hypothesis(
             "Yes, for every owner at once, if it is called in a context. It does not say when the \
              connections are closed: not before work on them has ended.",
         )
-        .variants(
-            each_generation(control, "in-context", always(Clean), bare(in_context))
+        .variants([
+            control("*/in-context", in_context)
                 .about("closed in a context, then dropped off context"),
-        )
-        .variants(
-            each_generation(control, "handles-out", always(Clean), bare(handles_out))
+            control("*/handles-out", handles_out)
                 .about("closed in a context; other clones are dropped off context, later"),
-        )
-        .variants(
-            each_generation(hazard, "off-context", always(Aborted), bare(off_context))
+            hazard("*/off-context", Aborted, off_context)
                 .about("closed on a thread without context"),
-        )
-        .variants(
-            each_generation(hazard, "at-work", always(Failed), bare(at_work))
+            hazard("*/at-work", Failed, at_work)
                 .about("closed in a context while a query runs, and looked at"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "at-work-runtime-dropped",
-                always(Clean),
-                bare(at_work_runtime_dropped),
-            )
-            .about("the same, looked at when the runtime has been dropped, which waits"),
-        )
-        .variants(
-            each_generation(cure, "kit/off-context", always(Clean), guarded(off_context_session))
+            control("*/at-work-runtime-dropped", at_work_runtime_dropped)
+                .about("the same, looked at when the runtime has been dropped, which waits"),
+            cure("*/kit/off-context", guarded(off_context_session))
                 .about("a session, closed on a thread without context"),
-        )
-        .variants(
-            each_generation(cure, "kit/handles-out", always(Clean), guarded(handles_out_session))
+            cure("*/kit/handles-out", guarded(handles_out_session))
                 .about("a session with a handle out: it says so, and closes when that is gone"),
-        )
-        .variants(
-            each_generation(cure, "kit/at-work", always(Clean), guarded(at_work_session))
+            cure("*/kit/at-work", guarded(at_work_session))
                 .about("a session, closed while a query runs"),
-        )
+        ])
         .claim("A7", "There is no API to clean the pool up.")
-        .supported_if(!every("*/in-context").is(always(Clean)))
-        .refuted_if(
-            every("*/in-context").is(always(Clean)) & every("*/handles-out").is(always(Clean)),
-        )
+        .supported_if(!every("*/in-context").is(Clean))
+        .refuted_if(every("*/in-context").is(Clean) & every("*/handles-out").is(Clean))
         .kit_claim(
             "A session can be closed on any thread, says who still has a handle, and when it has \
              closed the connections have.",

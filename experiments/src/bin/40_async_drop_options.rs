@@ -41,13 +41,14 @@ use std::{
 };
 
 use experiments::{
+    Scene, control, cure, hazard,
     pattern::{self, Manager, Signal},
     probe::{Probe, Responder, probe},
 };
 use lab::{
     Experiment,
     Outcome::{Clean, Failed, Hung},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    Trial, TrialResult, every,
 };
 use sundown::{
     shutdown::{ShutdownError, ShutdownErrorKind},
@@ -67,87 +68,58 @@ const ROWS: usize = 3;
 const DEADLINE: Duration = Duration::from_millis(600);
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What becomes of a background task, and of what it holds, when its owner goes?")
         .hypothesis(
             "Every option leaves the task running or loses its rows, unless somebody calls and \
              awaits a shutdown. Where the shutdown is forgotten, a fallback that aborts ends the \
              task, and loses the rows.",
         )
-        .variant(hazard("leak", always(Failed), leak).about("the handle is dropped"))
-        .variant(
-            hazard("abort-in-drop", always(Failed), abort_in_drop)
-                .about("the destructor aborts the task"),
-        )
-        .variant(
-            control("manual/called", always(Clean), |trial| manual(trial, true))
+        .variants([
+            hazard("leak", Failed, leak).about("the handle is dropped"),
+            hazard("abort-in-drop", Failed, abort_in_drop).about("the destructor aborts the task"),
+            control("manual/called", |trial| manual(trial, true))
                 .about("a shutdown() by hand, which is called"),
-        )
-        .variant(
-            hazard("manual/forgotten", always(Failed), |trial| manual(trial, false))
+            hazard("manual/forgotten", Failed, |trial| manual(trial, false))
                 .about("a shutdown() by hand, which is forgotten"),
-        )
-        .variant(
-            control("coordinator/told", always(Clean), |trial| coordinator(trial, true))
+            control("coordinator/told", |trial| coordinator(trial, true))
                 .about("a coordinator ends the task at the end of the program"),
-        )
-        .variant(
-            hazard("coordinator/owner-gone", always(Failed), |trial| coordinator(trial, false))
+            hazard("coordinator/owner-gone", Failed, |trial| coordinator(trial, false))
                 .about("the owner is dropped before the end of the program"),
-        )
-        .variant(
-            control("pattern/shutdown", always(Clean), pattern_shutdown)
+            control("pattern/shutdown", pattern_shutdown)
                 .about("the pattern, shut down before it is dropped"),
-        )
-        .variant(
-            hazard("pattern/forgotten", always(Failed), pattern_forgotten)
+            hazard("pattern/forgotten", Failed, pattern_forgotten)
                 .about("the pattern, dropped without a shutdown"),
-        )
-        .variant(
-            cure("kit/shutdown", always(Clean), kit_shutdown)
+            cure("kit/shutdown", kit_shutdown)
                 .about("BackgroundTask, shut down before it is dropped"),
-        )
-        .variant(
-            hazard("kit/forgotten", always(Failed), kit_forgotten)
+            hazard("kit/forgotten", Failed, kit_forgotten)
                 .about("BackgroundTask, dropped without a shutdown: no cure for that"),
-        )
-        .variant(
-            hazard("panic/pattern", always(Failed), panic_in_pattern)
+            hazard("panic/pattern", Failed, panic_in_pattern)
                 .about("the loop panics; what the pattern tells its owner"),
-        )
-        .variant(
-            cure("panic/kit", always(Clean), panic_in_kit)
+            cure("panic/kit", panic_in_kit)
                 .about("the loop panics; what BackgroundTask tells its owner"),
-        )
-        .variant(
-            hazard("end-of-test/leaked", always(Hung), |trial| end_of_test(trial, leaked))
+            hazard("end-of-test/leaked", Hung, |trial| end_of_test(trial, leaked))
                 .about("a test waits for the end of a task that was leaked")
                 .deadline(DEADLINE)
                 .trials(5),
-        )
-        .variant(
-            control("end-of-test/pattern", always(Clean), |trial| end_of_test(trial, in_pattern))
+            control("end-of-test/pattern", |trial| end_of_test(trial, in_pattern))
                 .about("the same with the pattern, dropped without a shutdown"),
-        )
-        .variant(
-            cure("end-of-test/kit", always(Clean), |trial| end_of_test(trial, in_kit))
+            cure("end-of-test/kit", |trial| end_of_test(trial, in_kit))
                 .about("the same with BackgroundTask, dropped without a shutdown"),
-        )
-        .variant(
-            control("end-of-runtime/leaked", always(Clean), end_of_runtime)
+            control("end-of-runtime/leaked", end_of_runtime)
                 .about("a test that does not wait: its runtime is dropped with the leaked task"),
-        )
+        ])
         .claim(
             "D1",
             "The four traditional options each have a drawback (a leak, an abrupt end, a call that \
              is easily forgotten, orchestration from outside); the pattern has none of them.",
         )
         .supported_if(
-            every("leak").is(always(Failed))
-                & every("abort-in-drop").is(always(Failed))
-                & every("manual/forgotten").is(always(Failed))
-                & every("coordinator/owner-gone").is(always(Failed))
-                & every("pattern/*").is(always(Clean)),
+            every("leak").is(Failed)
+                & every("abort-in-drop").is(Failed)
+                & every("manual/forgotten").is(Failed)
+                & every("coordinator/owner-gone").is(Failed)
+                & every("pattern/*").is(Clean),
         )
         .refuted_if(
             every("pattern/forgotten").observed("still_running").always_reads("true")
@@ -161,13 +133,13 @@ fn main() -> ExitCode {
         .supported_if(
             every("panic/pattern").observed("logged_before_shutdown").always_at_most(0)
                 & every("panic/pattern").observed("owner_learns").always_reads("nothing")
-                & every("end-of-test/leaked").is(always(Hung))
-                & every("end-of-test/pattern").is(always(Clean)),
+                & every("end-of-test/leaked").is(Hung)
+                & every("end-of-test/pattern").is(Clean),
         )
         .refuted_if(
             every("panic/pattern").observed("owner_learns").never_reads("nothing")
-                | every("end-of-test/leaked").is(always(Clean))
-                | every("end-of-test/pattern").is(always(Hung)),
+                | every("end-of-test/leaked").is(Clean)
+                | every("end-of-test/pattern").is(Hung),
         )
         .run()
 }
@@ -223,7 +195,7 @@ impl Seen {
     }
 }
 
-fn leak(trial: &Trial<'_>) -> TrialResult {
+fn leak(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (seen, writer) = writer();
         let handle = tokio::spawn(writer.work(pending::<Infallible>()));
@@ -235,7 +207,7 @@ fn leak(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn abort_in_drop(trial: &Trial<'_>) -> TrialResult {
+fn abort_in_drop(trial: &Scene<'_>) -> TrialResult {
     struct Owner(JoinHandle<()>);
     impl Drop for Owner {
         fn drop(&mut self) {
@@ -308,7 +280,7 @@ fn coordinator(trial: &Trial<'_>, end_of_the_program: bool) -> TrialResult {
     })
 }
 
-fn pattern_shutdown(trial: &Trial<'_>) -> TrialResult {
+fn pattern_shutdown(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (seen, writer) = writer();
         let manager = Manager::spawn(|signal| writer.work(signal));
@@ -321,7 +293,7 @@ fn pattern_shutdown(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn pattern_forgotten(trial: &Trial<'_>) -> TrialResult {
+fn pattern_forgotten(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (seen, writer) = writer();
         let manager = Manager::spawn(|signal| writer.work(signal));
@@ -334,7 +306,7 @@ fn pattern_forgotten(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn kit_shutdown(trial: &Trial<'_>) -> TrialResult {
+fn kit_shutdown(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (seen, writer) = writer();
         let task = BackgroundTask::spawn("writer", |stop| writer.work(stop))?;
@@ -347,7 +319,7 @@ fn kit_shutdown(trial: &Trial<'_>) -> TrialResult {
     })
 }
 
-fn kit_forgotten(trial: &Trial<'_>) -> TrialResult {
+fn kit_forgotten(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (seen, writer) = writer();
         let task = BackgroundTask::spawn("writer", |stop| writer.work(stop))?;
@@ -368,7 +340,7 @@ async fn broken(mut responder: Responder) {
     }
 }
 
-fn panic_in_pattern(trial: &Trial<'_>) -> TrialResult {
+fn panic_in_pattern(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let manager = Manager::spawn(|_: Signal| broken(responder));
@@ -390,7 +362,7 @@ async fn size_of_answer<F: Future>(question: F) -> usize {
     size_of::<F::Output>()
 }
 
-fn panic_in_kit(trial: &Trial<'_>) -> TrialResult {
+fn panic_in_kit(trial: &Scene<'_>) -> TrialResult {
     one_thread()?.block_on(async {
         let (probe, responder) = probe();
         let task = BackgroundTask::spawn("writer", |_: Stop| broken(responder))?;
@@ -438,7 +410,7 @@ fn end_of_test(
     })
 }
 
-fn end_of_runtime(trial: &Trial<'_>) -> TrialResult {
+fn end_of_runtime(trial: &Scene<'_>) -> TrialResult {
     let (seen, writer) = writer();
     let runtime = one_thread()?;
     runtime.block_on(async {

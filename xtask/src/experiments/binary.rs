@@ -55,7 +55,7 @@ pub enum Trouble {
         stderr: String,
     },
     /// It is another experiment than its file says.
-    #[error("declares itself as `{0}`: use env!(\"CARGO_BIN_NAME\")")]
+    #[error("declares itself as `{0}`: use Experiment::new(file!())")]
     SomebodyElse(String),
     /// This machine lacks what it needs.
     #[error("{0}")]
