@@ -1,24 +1,15 @@
-//! # 47 · dropped handle
-//!
-//! `tokio::spawn` returns a handle. Does dropping it stop the task, as dropping a future stops a
-//! future?
-//!
-//! In each variant a task waits for ever, and owns a sender. The trial lets go of the task, and
-//! waits for a moment for what a receiver is told when the sender has gone: the future has been
-//! dropped, and the task is over. Where that does not come, the task is still there.
-//!
-//! (This is the experiment of the chapter *Writing an experiment*. It is an example and not among
-//! the experiments; a test runs it all the same.)
+//! 48 dropped handle: does dropping the handle of a task stop the task, as dropping a future stops a
+//! future? No. (The experiment of the chapter *Writing an experiment*: an example, which a test runs.)
 
-use std::{future::pending, process::ExitCode, time::Duration};
+use std::{future::pending, pin::Pin, process::ExitCode, time::Duration};
 
-use experiments::{control, cure, hazard};
-use lab::{Experiment, Outcome::Failed, Trial, TrialResult, every};
+use experiments::{Scene, control, cure, hazard};
+use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use sundown::{oneshot, task::BackgroundTask};
 use tokio::runtime::Handle;
 
-/// How long the trial waits for the end of the task. Where it comes it comes at once, and where it
-/// does not, waiting longer would not help.
+/// How long a trial waits for the end of the task. If the end comes, it comes at once; if it does not,
+/// a longer wait would not help.
 const MOMENT: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
@@ -26,14 +17,14 @@ fn main() -> ExitCode {
         .question("Does dropping the handle of a task stop the task?")
         .hypothesis("No: the task runs on without an owner, unless somebody aborts it.")
         .variants([
-            hazard("dropped", Failed, |trial| {
-                let_go(trial, |runtime, work| drop(runtime.spawn(work)))
+            hazard("dropped", Failed, |scene| {
+                let_go(scene, |runtime, work| drop(runtime.spawn(work)))
             })
             .about("tokio::spawn, and its handle is dropped"),
-            control("aborted", |trial| let_go(trial, |runtime, work| runtime.spawn(work).abort()))
+            control("aborted", |scene| let_go(scene, |runtime, work| runtime.spawn(work).abort()))
                 .about("the same, but the task is aborted"),
-            cure("kit/dropped", |trial| {
-                let_go(trial, |runtime, work| {
+            cure("kit/dropped", |scene| {
+                let_go(scene, |runtime, work| {
                     drop(BackgroundTask::spawn_on(runtime, "waiting", |_stop| work));
                 })
             })
@@ -47,9 +38,11 @@ fn main() -> ExitCode {
 }
 
 /// Work that waits for ever.
-type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn let_go(trial: &Trial<'_>, spawn: impl FnOnce(&Handle, Work)) -> TrialResult {
+/// Spawns a task that owns a sender, lets go of the task, and waits until the receiver learns that the
+/// sender is gone: then the future has been dropped, and the task is over.
+fn let_go(scene: &Scene<'_>, spawn: impl FnOnce(&Handle, Work)) -> TrialResult {
     let runtime = experiments::runtime()?;
     let (owned, mut gone) = oneshot::channel::<()>();
     let work: Work = Box::pin(async move {
@@ -58,7 +51,7 @@ fn let_go(trial: &Trial<'_>, spawn: impl FnOnce(&Handle, Work)) -> TrialResult {
     });
     spawn(runtime.handle(), work);
     let over = matches!(gone.wait_blocking(MOMENT), Err(oneshot::WaitError::Abandoned(_)));
-    trial.record("over", over);
-    trial.check("the task is over", over);
+    scene.record("over", over);
+    scene.check("the task is over", over);
     Ok(())
 }

@@ -239,11 +239,21 @@ impl<'a> Scene<'a> {
             // There was no store, and of nothing nothing is left.
             return Ok(());
         }
-        let files_open = open_files(self.trial.directory())?.len();
-        self.trial.record("files_open", files_open);
-        self.trial.check("no file is open any more", files_open == 0);
+        self.no_file_is_open()?;
         self.no_log_is_left()?;
         self.no_row_is_lost()
+    }
+
+    /// Looks whether every file of the store is closed.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot look.
+    pub fn no_file_is_open(&self) -> TrialResult {
+        let files_open = open_files(self.directory())?.len();
+        self.record("files_open", files_open);
+        self.check("no file is open any more", files_open == 0);
+        Ok(())
     }
 
     /// Looks whether the log is gone.

@@ -205,6 +205,6 @@ fn kit(writer: Writer) -> Result<BackgroundTask<()>, Box<dyn Error>> {
 }
 
 async fn shut_down_kit(task: BackgroundTask<()>) -> TrialResult {
-    task.shutdown().await?;
+    let _ = task.shutdown().await?;
     Ok(())
 }

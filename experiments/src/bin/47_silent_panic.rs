@@ -14,7 +14,7 @@ use lab::{
     Outcome::{Clean, Failed, Hung},
     TrialResult, every,
 };
-use sundown::{shutdown::ShutdownError, stop::Stop, task::BackgroundTask};
+use sundown::{shutdown::ShutdownErrorKind, stop::Stop, task::BackgroundTask};
 use tokio::runtime::{Builder, Runtime};
 
 /// For what hangs: a moment, because it cannot end at all. Its twins have as long as any trial.
@@ -106,8 +106,8 @@ fn panic_in_kit(scene: &Scene<'_>) -> TrialResult {
         let task = BackgroundTask::spawn("writer", |_: Stop| broken(responder))?;
         probe.ended().await;
 
-        let message = match task.shutdown().await {
-            Err(ShutdownError::Panicked { panicked, .. }) => {
+        let message = match task.shutdown().await.map_err(|error| error.kind) {
+            Err(ShutdownErrorKind::Panicked(panicked)) => {
                 panicked.into_iter().map(|panicked| panicked.message).collect()
             }
             _ => "nothing".to_owned(),

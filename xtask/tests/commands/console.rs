@@ -10,7 +10,7 @@ use crate::fixture::{Ran, Workspace, wait_for};
 fn watched(script: &str) -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("experiments/examples/09_watched.rs", "fn main() {}\n");
-    workspace.write("experiments/examples/47_dropped_handle.rs", "fn main() {}\n");
+    workspace.write("experiments/examples/48_dropped_handle.rs", "fn main() {}\n");
     let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/experiment");
     symlink(stand_in, workspace.path("bin/09_watched")).unwrap();
     let artifact = serde_json::json!({
