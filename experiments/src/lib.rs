@@ -65,6 +65,7 @@ pub mod scene;
 pub mod setting;
 pub mod steps;
 pub mod story;
+pub mod usage;
 pub mod venv;
 
 use std::{

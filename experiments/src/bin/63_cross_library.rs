@@ -1,22 +1,15 @@
 //! # 63 · cross library
 //!
-//! The shutdown testing notes of *etcd-client-py* left one scenario pending: its client and that of
-//! *valkey-glide* in one interpreter, each with a Tokio runtime of its own. They hold valkey-glide to
-//! be the more robust, because its runtime has an owner whose `Drop` joins a thread. Here are both, and
-//! the kit's extension as the third, each alone and together, against a real etcd and a real Redis.
-//!
-//! The trial becomes the interpreter itself (`experiments/python/cross_library.py`). Each library does
-//! 20 operations, all at once, and all are waited for. What counts as failed is as in experiment 62.
-//!
-//! - `0.4.1/…`, `0.5.1/…`: etcd-client-py in that version, alone; `valkey/…`, `kit/…`: the others.
-//! - `…+…/…`: these together.
-//! - `…/closed`: all clients are closed, that of etcd last. `…/returned`: none is.
+//! Do libraries with a Tokio runtime each get in each other's way when their interpreter ends (claims C5
+//! and C7)? etcd-client-py in two versions, valkey-glide, and the kit's extension, alone and together. A
+//! trial becomes `experiments/python/cross_library.py LIBRARIES ENDING`. See
+//! `docs/src/63-cross-library.md`.
 
 use std::{process::ExitCode, time::Duration};
 
 use experiments::{
     Scene, control, cure, hazard,
-    real_clients::{self, NEW, OLD, Version},
+    real_clients::{self, NEW, OLD, RACE, crashes},
 };
 use lab::{
     Experiment,
@@ -24,57 +17,44 @@ use lab::{
     Prediction, TrialResult, Variant, every, seen,
 };
 
-/// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
-/// one-in-a-million event.
-const RACE: u32 = 200;
-
-/// How often what may crash or not is run: dear, for to import valkey-glide takes half a second.
+/// How often a variant is run that may crash or not: importing valkey-glide takes half a second.
 const OPEN: u32 = 30;
 
-/// Nothing here takes two seconds on a machine that has the time. On one that has not, a clean exit was
-/// seen to take 55.
+/// Nothing here takes two seconds on a machine that has the time. On a busy one, a clean exit took 55.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
+    let crashing = |name| described(hazard(name, crashes(), trial)).trials(RACE);
+    let open = |name| described(hazard(name, may_crash(), trial)).trials(OPEN);
+    let clean = |name| described(control(name, trial));
+    let kit = |name| described(cure(name, trial));
     Experiment::new(file!())
-        .question(
-            "Do libraries with a runtime each get in each other's way when the interpreter \
-             ends?",
-        )
+        .question("Do libraries with a runtime each get in each other's way when the interpreter ends?")
         .hypothesis(
-            "No: what ends well alone ends well together. What crashes alone may crash \
-             together, and no exit hangs. valkey-glide alone always ends well, closed or not.",
+            "No: what ends well alone ends well together. What crashes alone may crash together, and \
+             no exit hangs. valkey-glide alone always ends well, closed or not.",
         )
         .needs(real_clients::packages)
         .needs(real_clients::etcd)
         .needs(real_clients::redis)
         .variants([
-            variant(OLD, "etcd", "closed", |name, body| hazard(name, crashes(), body)).trials(RACE),
-            variant(OLD, "etcd", "returned", |name, body| hazard(name, crashes(), body))
-                .trials(RACE),
-            variant(NEW, "etcd", "closed", control),
-            variant(NEW, "etcd", "returned", |name, body| hazard(name, crashes(), body))
-                .trials(RACE),
-            variant(NEW, "valkey", "closed", control),
-            variant(NEW, "valkey", "returned", control),
-            variant(NEW, "kit", "closed", cure),
-            variant(NEW, "kit", "returned", cure),
-            variant(OLD, "etcd+valkey", "closed", |name, body| hazard(name, may_crash(), body))
-                .trials(OPEN),
-            variant(OLD, "etcd+valkey", "returned", |name, body| hazard(name, may_crash(), body))
-                .trials(OPEN),
-            variant(NEW, "etcd+valkey", "closed", control),
-            variant(NEW, "etcd+valkey", "returned", |name, body| hazard(name, may_crash(), body))
-                .trials(OPEN),
-            variant(OLD, "etcd+valkey+kit", "closed", |name, body| hazard(name, may_crash(), body))
-                .trials(OPEN),
-            variant(NEW, "etcd+valkey+kit", "closed", control),
-            variant(NEW, "etcd+valkey+kit", "returned", |name, body| {
-                hazard(name, may_crash(), body)
-            })
-            .trials(OPEN),
-            variant(NEW, "valkey+kit", "closed", cure),
-            variant(NEW, "valkey+kit", "returned", cure),
+            crashing("0.4.1/closed"),
+            crashing("0.4.1/returned"),
+            clean("0.5.1/closed"),
+            crashing("0.5.1/returned"),
+            clean("valkey/closed"),
+            clean("valkey/returned"),
+            kit("kit/closed"),
+            kit("kit/returned"),
+            open("0.4.1+valkey/closed"),
+            open("0.4.1+valkey/returned"),
+            clean("0.5.1+valkey/closed"),
+            open("0.5.1+valkey/returned"),
+            open("0.4.1+valkey+kit/closed"),
+            clean("0.5.1+valkey+kit/closed"),
+            open("0.5.1+valkey+kit/returned"),
+            kit("valkey+kit/closed"),
+            kit("valkey+kit/returned"),
         ])
         .claim("C5", "valkey-glide is more robust")
         .supported_if(every("valkey/*").is(Clean) & every("0.4.1/*").is(crashes()))
@@ -95,39 +75,32 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// Some exits crash, in one of the ways in which that shows.
-fn crashes() -> Prediction {
-    seen(Aborted).allowing([Clean, Panicked, Signalled, Failed])
-}
-
 /// Exits may crash, and not all do.
 fn may_crash() -> Prediction {
     seen(Clean).allowing([Aborted, Panicked, Signalled, Failed])
 }
 
-type Body = Box<dyn Fn(&Scene<'_>) -> TrialResult + Send + Sync>;
-
-fn variant(
-    version: Version,
-    libraries: &'static str,
-    ending: &'static str,
-    declare: fn(String, Body) -> Variant,
-) -> Variant {
-    let name = format!("{}/{ending}", libraries.replace("etcd", version.number));
-    let about = libraries
+/// Describes a variant by its name, and gives it what all have.
+fn described(variant: Variant) -> Variant {
+    let (libraries, ending) = variant.name().split_once('/').unwrap_or_default();
+    let libraries: Vec<_> = libraries
         .split('+')
         .map(|library| match library {
-            "etcd" => format!("etcd-client-py {}", version.number),
             "valkey" => "valkey-glide".to_owned(),
-            _ => "ours".to_owned(),
+            "kit" => "ours".to_owned(),
+            version => format!("etcd-client-py {version}"),
         })
-        .collect::<Vec<_>>();
+        .collect();
     let ended = if ending == "closed" { "closed" } else { "left open" };
-    let body =
-        move |scene: &Scene<'_>| version.becomes(scene, "cross_library.py", &[libraries, ending]);
-    declare(name, Box::new(body))
-        .about(format!("{}, {ended}", about.join(" and ")))
-        .deadline(DEADLINE)
-        // Where a late thread panics depends on how late it is.
-        .sometimes_at("")
+    let about = format!("{}, {ended}", libraries.join(" and "));
+    // Where a late thread panics depends on how late it is.
+    variant.about(about).deadline(DEADLINE).sometimes_at("")
+}
+
+/// A trial of libraries with an ending, by the name of the variant.
+fn trial(scene: &Scene<'_>) -> TrialResult {
+    let (libraries, ending) = scene.variant().split_once('/').ok_or("half a name")?;
+    let version = if libraries.starts_with(OLD.number) { OLD } else { NEW };
+    let libraries = libraries.replace(version.number, "etcd");
+    version.becomes(scene, "cross_library.py", &[&libraries, ending])
 }

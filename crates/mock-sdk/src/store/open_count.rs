@@ -1,7 +1,6 @@
-//! Counting the connections that SQLite has open, as distinct from those that the pool knows.
-//!
-//! A pool forgets a connection when it posts the closing of it to a blocking thread; it is closed
-//! some time later. The count goes down when it *is*.
+//! Counts the connections that SQLite has open, as distinct from those that the pool knows: a pool
+//! forgets a connection when it posts its closing to a blocking thread, and the connection is closed
+//! some time later. This count goes down when it *is* closed.
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -10,9 +9,9 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub(super) struct OpenCount(watch::Sender<usize>);
 
-/// A connection that is counted for as long as it is open.
+/// A connection that counts for as long as it is open.
 pub(super) struct Counted {
-    // Fields are dropped in order: first it is closed, then it is no longer counted.
+    // Fields are dropped in order: the connection is closed before it stops counting.
     pub(super) connection: Connection,
     _one: One,
 }
@@ -25,9 +24,9 @@ impl OpenCount {
         Counted { connection, _one: One(self.clone()) }
     }
 
-    /// Waits until no more than so many are open.
+    /// Waits until at most this many are open.
     pub(super) async fn at_most(&self, connections: usize) {
-        // Fails only where the sender is gone, and `self` is one.
+        // Fails only if the sender is gone, and `self` has it.
         let _ = self.0.subscribe().wait_for(|open| *open <= connections).await;
     }
 }
