@@ -9,7 +9,7 @@ use mock_sdk::{
         App, AppConfig, AppError, action::Action, managed::ManagedApp, requests::Request,
         ui::UiThread,
     },
-    homeserver::{Endpoint, Homeserver, HomeserverError},
+    homeserver::{Endpoint, Homeserver},
 };
 use state_machine::{
     application::Failure,
@@ -38,7 +38,7 @@ pub const PLENTY: Duration = Duration::from_secs(8);
 /// # Errors
 ///
 /// If the server cannot be started.
-pub fn homeserver() -> Result<Homeserver, HomeserverError> {
+pub fn homeserver() -> std::io::Result<Homeserver> {
     let server = Homeserver::start()?;
     server.add_user(USER, PASSWORD);
     for room in ROOMS {
@@ -83,7 +83,7 @@ pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
 pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
     for room in ROOMS {
         // A room that has not been synced yet does not open, and is asked for again.
-        while !app.globals().all_joined_rooms.change(|rooms| rooms.contains_key(room)) {
+        while !app.globals().all_joined_rooms.with(|rooms| rooms.contains_key(room)) {
             app.request(Request::Open { room: room.to_owned() })?;
             let (done, tried) = tokio::sync::oneshot::channel();
             app.request(Request::Run(Box::new(|| {

@@ -288,7 +288,7 @@ fn leave_by_plan(arguments: &[String]) -> TrialResult {
     }))?;
     plan.add(
         Resource::new(app::CLIENT, Policy::TearDown { within }, move |_exit| {
-            teardown(client, Duration::MAX).map_err(|error| error.to_string())?;
+            teardown_blocking(client, Duration::MAX).map_err(|error| error.to_string())?;
             Ok(())
         })
         .needs(app::RUNTIME),
