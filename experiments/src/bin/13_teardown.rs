@@ -47,8 +47,10 @@ mod context {
 
 use context::*;
 
-/// What is taken from each: some variants that do without the kit, and all cures.
-const PLACES: [(fn() -> Experiment, &[&str]); 12] = [
+/// An experiment, and which of its variants are taken from it besides its cures.
+type Place = (fn() -> Experiment, &'static [&'static str]);
+
+const PLACES: [Place; 12] = [
     // Where it panics: on a thread that has no context, whatever the runtime does.
     (drop_context::experiment, &["outside-alive", "outside-down", "inside-alive"]),
     (destruction_order::experiment, &[]),
