@@ -24,8 +24,8 @@ use lab::{
 };
 use mock_sdk::homeserver::{Endpoint, Fault};
 use state_machine::{
+    cancel::{CancelToken, Cancellation},
     error::{LogoutError, RecoverableError},
-    passage::{Cancellation, Passage},
 };
 
 /// How often two threads meet in one trial.
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             cure("kit/in-flight", kit_in_flight)
                 .about("the driver: a cancel when the server has seen the request"),
             cure("kit/at-once", kit_at_once)
-                .about("the passage of the driver: both at the same time")
+                .about("the cancel token of the driver: both at the same time")
                 .trials(10)
                 .deadline(DEADLINE),
             cure("kit/any-moment", kit_any_moment)
@@ -164,9 +164,9 @@ fn two_flags_at_once(scene: &Scene<'_>) -> TrialResult {
 fn kit_at_once(scene: &Scene<'_>) -> TrialResult {
     meetings(
         scene,
-        Passage::new,
-        |passage| matches!(block_on(passage.request(ready(()))), Ok(Some(()))),
-        |passage| passage.cancel() == Cancellation::Accepted,
+        CancelToken::new,
+        |token| matches!(block_on(token.request(ready(()))), Ok(Some(()))),
+        |token| token.cancel() == Cancellation::Accepted,
     )
 }
 
@@ -274,7 +274,7 @@ fn judge(
         Cancellation::Accepted => alive && app.server.count(Endpoint::Logout) == 0,
         Cancellation::TooLate => !alive,
         // The cancel came before the logout began, or when it had ended.
-        Cancellation::NotUnderWay => !alive,
+        Cancellation::NotRunning => !alive,
         Cancellation::UpToServer | Cancellation::AlreadyCancelled => true,
     };
     scene.check("what the cancel was told is so", honoured);

@@ -5,16 +5,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    path::PathBuf,
 };
 
 use serde::Deserialize;
 
-use super::block::{self, BlockError};
 use crate::{
-    failure::Failure,
+    failure::{Context as _, Result},
     figures::in_short,
-    results::ResultsError,
     workspace::{self, Workspace},
 };
 
@@ -35,31 +32,23 @@ pub struct Figure {
     pub observed: Option<String>,
 }
 
-/// The page on benchmarks.
-pub fn path(workspace: &Workspace) -> PathBuf {
-    workspace.docs().join("src/benchmarks.md")
-}
-
 /// The committed figures.
-pub fn read(workspace: &Workspace) -> Result<Vec<Figure>, Failure> {
-    let folder = workspace.docs().join("results/bench");
+pub fn read(workspace: &Workspace) -> Result<Vec<Figure>> {
+    let folder = workspace.path("docs/results/bench");
     let mut figures = Vec::new();
     for file in workspace::names(&folder)? {
         let path = folder.join(file);
-        let unreadable = |error| ResultsError::Unreadable { path: path.clone(), error };
-        let text = fs::read_to_string(&path).map_err(unreadable)?;
-        for line in text.lines() {
-            figures.push(serde_json::from_str(line).map_err(|error| unreadable(error.into()))?);
+        let unreadable = || format!("cannot read the figures in {}", path.display());
+        for line in fs::read_to_string(&path).context(unreadable)?.lines() {
+            figures.push(serde_json::from_str(line).context(unreadable)?);
         }
     }
     Ok(figures)
 }
 
-/// The page with the tables that these figures give.
-pub fn written(page: &str, figures: &[Figure]) -> Result<String, BlockError> {
+/// The tables of the page on benchmarks.
+pub fn blocks(figures: &[Figure]) -> [(&'static str, String); 2] {
     [("groups", groups(figures)), ("teardowns", teardowns(figures))]
-        .iter()
-        .try_fold(page.to_owned(), |page, (name, table)| block::replace(&page, name, table))
 }
 
 /// Who takes part in the teardowns, as the figures call them, and in words.
