@@ -1,11 +1,11 @@
 //! The *graceful-with-fallback* pattern of a kernel project, and the kit's task in its place: for
 //! experiments 40–46.
 //!
-//! The pattern is written out as its write-up describes it: the same fields, the same lock held over
-//! the same steps in the same order, the same destructor. Only the names are ours, and the task comes
-//! from outside. The write-up locks without unwrapping, as one does with `parking_lot`. That crate's
-//! feature `send_guard` is on: without it the future of [`Manager::shutdown`] would not be `Send`, and
-//! could not be spawned (experiment 42).
+//! The pattern is written out as its write-up describes it: the same fields, the same lock held
+//! over the same steps in the same order, the same destructor. Only the names are ours, and the
+//! task comes from outside. The write-up locks without unwrapping, as one does with `parking_lot`.
+//! That crate's feature `send_guard` is on: without it the future of [`Manager::shutdown`] would
+//! not be `Send`, and could not be spawned (experiment 42).
 
 use std::{
     fmt,
@@ -85,11 +85,8 @@ impl Manager {
         }
     }
 
-    /// The same with the first extension that the write-up proposes: a limit around the wait.
-    ///
-    /// # Errors
-    ///
-    /// If the limit passes.
+    /// The same with the first extension that the write-up proposes: a limit around the wait. An
+    /// error if it passes.
     #[expect(clippy::await_holding_lock, reason = "as in `shutdown`")]
     pub async fn shutdown_within(&self, limit: Duration) -> Result<(), Elapsed> {
         let mut task = self.task.lock();
@@ -153,12 +150,8 @@ pub enum Owner {
 pub type StopSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Owner {
-    /// Spawns a task on the runtime of this thread: under the kit in a variant `kit/…`, else under the
-    /// pattern.
-    ///
-    /// # Errors
-    ///
-    /// If this thread has no runtime context.
+    /// Spawns a task on the runtime of this thread: under the kit in a variant `kit/…`, else under
+    /// the pattern.
     pub fn spawn<F>(
         scene: &Scene<'_>,
         name: &'static str,
@@ -177,11 +170,8 @@ impl Owner {
         })))
     }
 
-    /// Tells the task to stop and waits until it has ended. The pattern reports nothing.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`BackgroundTask::shutdown`].
+    /// Tells the task to stop and waits until it has ended. The pattern reports nothing, and no
+    /// error.
     pub async fn shutdown(&self) -> Result<Option<ShutdownReport>, ShutdownError> {
         match self {
             Self::Pattern(manager) => {

@@ -1,8 +1,8 @@
 //! Asking a task whether it is still running.
 //!
-//! A flag that the task sets at its end would have to be waited for, and nobody could say how long. A
-//! task that answers a question is running. A future that has been dropped took the question with it.
-//! Either is known at once.
+//! A flag that the task sets at its end would have to be waited for, and nobody could say how long.
+//! A task that answers a question is running. A future that has been dropped took the question with
+//! it. Either is known at once.
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -26,10 +26,6 @@ pub fn probe() -> (Probe, Responder) {
 
 /// A runtime on one thread: while the trial looks, no task moves, and a question is answered in its
 /// turn.
-///
-/// # Errors
-///
-/// If the system refuses a descriptor.
 pub fn one_thread() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }

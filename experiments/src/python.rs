@@ -4,8 +4,9 @@
 //! nothing stands between the lab and the way it ends.
 //!
 //! The positive controls rest on what CPython does, up to 3.13, to a thread that asks for the
-//! interpreter's lock while the interpreter is being taken down: it ends the thread, wherever that is.
-//! From 3.14 on it hangs the thread. No zero would mean anything there, so the experiment is skipped.
+//! interpreter's lock while the interpreter is being taken down: it ends the thread, wherever that
+//! is. From 3.14 on it hangs the thread. No zero would mean anything there, so the experiment is
+//! skipped.
 
 use std::{
     env,
@@ -27,7 +28,8 @@ use lab::{
 /// The variable in which a trial finds the interpreter.
 const PYTHON: &str = "PYTHON";
 
-/// The oldest version that the extension modules are built for, and the first that hangs late threads.
+/// The oldest version that the extension modules are built for, and the first that hangs late
+/// threads.
 const OLDEST: (u32, u32) = (3, 9);
 const HANGS_LATE_THREADS: (u32, u32) = (3, 14);
 
@@ -80,12 +82,8 @@ pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
         .variable("PYTHONPATH", packages))
 }
 
-/// Turns the trial into the interpreter that was found, running a program of `experiments/python`. To be
-/// clean the program must reach its last line, and meet the expectations that are added here.
-///
-/// # Errors
-///
-/// If the interpreter cannot be started.
+/// Turns the trial into the interpreter that was found, running a program of `experiments/python`.
+/// To be clean the program must reach its last line, and meet the expectations that are added here.
 pub fn becomes(
     trial: &Trial<'_>,
     program: &str,
@@ -99,12 +97,8 @@ pub fn becomes(
     })
 }
 
-/// The same with another interpreter, such as that of a [virtual environment](crate::venv), and without
-/// the last line.
-///
-/// # Errors
-///
-/// If the interpreter cannot be started.
+/// The same with another interpreter, such as that of a [virtual environment](crate::venv), and
+/// without the last line.
 pub fn becomes_in(
     trial: &Trial<'_>,
     python: &Path,
@@ -177,8 +171,8 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
         &[manifest.as_os_str(), "--target-dir".as_ref(), target.as_os_str()],
     ]
     .concat();
-    // Without this, they would link a library of the interpreter that not every machine has, and that the
-    // interpreter which loads them may not be made of.
+    // Without this, they would link a library of the interpreter that not every machine has, and
+    // that the interpreter which loads them may not be made of.
     let variables = vec![("PYO3_BUILD_EXTENSION_MODULE", "1".into())];
     let ended = run(preparation, &cargo, &arguments, variables, BUILD)?;
     if ended.ending != Ending::Exited(0) {

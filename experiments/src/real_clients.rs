@@ -1,5 +1,5 @@
-//! The clients in whose company an interpreter ends, and the servers that they talk to: for experiments
-//! 62 and 63.
+//! The clients in whose company an interpreter ends, and the servers that they talk to: for
+//! experiments 62 and 63.
 
 use lab::{
     Equipment, Lack,
@@ -13,8 +13,8 @@ use crate::{
     venv::Environment,
 };
 
-/// How often a race is run: if one exit in fifteen crashes, a run that misses it is a one-in-a-million
-/// event.
+/// How often a race is run: if one exit in fifteen crashes, a run that misses it is a
+/// one-in-a-million event.
 pub const RACE: u32 = 200;
 
 /// Some exits crash, in one of the ways in which that shows.
@@ -52,10 +52,6 @@ pub const NEW: Version = Version {
 impl Version {
     /// Turns the trial into the interpreter that has this version, running a program of
     /// `experiments/python`. Its last line has to be `done`.
-    ///
-    /// # Errors
-    ///
-    /// If the interpreter cannot be started.
     pub fn becomes(&self, trial: &Trial<'_>, program: &str, arguments: &[&str]) -> TrialResult {
         let python = self.environment.interpreter();
         becomes_in(trial, &python, program, arguments, |it| it.ends_with("done"))
@@ -87,11 +83,7 @@ pub fn etcd(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     server(Kind::Etcd, preparation)
 }
 
-/// Starts a Redis or a Valkey for the run.
-///
-/// # Errors
-///
-/// As [`etcd`].
+/// Starts a Redis or a Valkey for the run. Fails as [`etcd`] does.
 pub fn redis(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     server(Kind::Redis, preparation)
 }

@@ -1,10 +1,10 @@
-//! The runtime thread of the Python bindings of *cloacina*, and the kit's in its place: for experiments
-//! 51–53.
+//! The runtime thread of the Python bindings of *cloacina*, and the kit's in its place: for
+//! experiments 51–53.
 //!
-//! The thread is written out as it is today, with a shutdown that ignores what goes wrong, and as the
-//! plan to repair it has it, with a watchdog: the same two fields, the same message, the same steps in
-//! the same order, the same errors, the same destructor. Only the names are ours, and where the plan
-//! writes to a log, nothing is written.
+//! The thread is written out as it is today, with a shutdown that ignores what goes wrong, and as
+//! the plan to repair it has it, with a watchdog: the same two fields, the same message, the same
+//! steps in the same order, the same errors, the same destructor. Only the names are ours, and
+//! where the plan writes to a log, nothing is written.
 
 use std::{
     error::Error,
@@ -56,10 +56,6 @@ pub struct Failure {
 
 impl RuntimeThread {
     /// Starts the thread. With a limit its destructor is the plan's, without one today's.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a thread.
     pub fn start(name: &str, limit: Option<Duration>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().build()?;
         let (messages, mut received) = mpsc::unbounded_channel();
@@ -92,19 +88,17 @@ impl RuntimeThread {
         self.shutdown_checked();
     }
 
-    /// The same steps with their results: whether the signal was taken, and whether the join succeeded.
+    /// The same steps with their results: whether the signal was taken, and whether the join
+    /// succeeded.
     pub fn shutdown_checked(&mut self) -> (bool, bool) {
         let taken = self.messages.send(Message::Shutdown).is_ok();
         let joined = self.thread.take().is_none_or(|thread| thread.join().is_ok());
         (taken, joined)
     }
 
-    /// The plan's shutdown: tells the thread to stop, and has a watchdog join it. It declares a third
-    /// error, for a signal that could not be sent, and never returns it.
-    ///
-    /// # Errors
-    ///
-    /// If the thread panicked, or did not end within the limit.
+    /// The plan's shutdown: tells the thread to stop, and has a watchdog join it. An error if the
+    /// thread panicked, or did not end within the limit. The plan declares a third error, for a
+    /// signal that could not be sent, and never returns it.
     pub fn shutdown_within(&mut self, limit: Duration) -> Result<(), Failure> {
         let failure = |timed_out, message| Err(Failure { timed_out, message });
         if self.messages.send(Message::Shutdown).is_err() {
@@ -153,12 +147,8 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Starts a runtime: the kit's in a variant `kit/…`, else the plan's. The limit is for the plan's
-    /// destructor.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a thread.
+    /// Starts a runtime: the kit's in a variant `kit/…`, else the plan's. The limit is for the
+    /// plan's destructor.
     pub fn start(
         scene: &Scene<'_>,
         limit: Duration,
@@ -171,10 +161,6 @@ impl Owner {
     }
 
     /// Runs a job on the runtime.
-    ///
-    /// # Errors
-    ///
-    /// If the kit's runtime has ended.
     #[track_caller]
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Box<dyn Error>> {
         match self {
@@ -187,11 +173,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Shuts the runtime down.
-    ///
-    /// # Errors
-    ///
-    /// What the plan or the kit answers.
+    /// Shuts the runtime down, and returns what the plan or the kit answers.
     pub fn shutdown(&mut self, limit: Duration) -> Result<(), Failure> {
         match self {
             Self::Plan(thread) => thread.shutdown_within(limit),
@@ -221,11 +203,7 @@ pub struct Stuck {
 }
 
 impl Stuck {
-    /// Waits until the closure blocks.
-    ///
-    /// # Errors
-    ///
-    /// If it was dropped before it began.
+    /// Waits until the closure blocks. An error if it was dropped before that.
     pub fn wait_until_blocked(&self) -> Result<(), channel::RecvError> {
         self.has_begun.recv()
     }
@@ -242,18 +220,14 @@ impl Stuck {
     }
 }
 
-/// Ends a thread as a panic does, without calling the panic hook: the lab counts every panic that it
-/// hears of, and this one is the experiment's own.
+/// Ends a thread as a panic does, without calling the panic hook: the lab counts every panic that
+/// it hears of, and this one is the experiment's own.
 pub fn panic_quietly() -> ! {
     std::panic::resume_unwind(Box::new("the runtime's thread panicked"))
 }
 
 /// Ends the thread of a current-thread runtime by a panic: that of a waker which its timer calls. A
 /// task's panic would not do it, because Tokio catches that.
-///
-/// # Errors
-///
-/// If the runtime has ended already.
 pub fn panic_on_thread_of(owner: &RuntimeOwner) -> Result<(), Box<dyn Error>> {
     struct Panics;
     impl Wake for Panics {

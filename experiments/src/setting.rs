@@ -1,6 +1,6 @@
 //! An application at a homeserver, as the experiments on logging out begin with it.
 
-use std::{error::Error, path::Path, sync::Arc, time::Duration};
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use futures::executor::block_on;
 use lab::Trial;
@@ -9,7 +9,7 @@ use mock_sdk::{
         App, AppConfig, AppError, action::Action, managed::ManagedApp, requests::Request,
         ui::UiThread,
     },
-    homeserver::{Endpoint, Homeserver, HomeserverError},
+    homeserver::{Endpoint, Homeserver},
 };
 use state_machine::{
     config::{LogoutConfig, RuntimePolicy},
@@ -30,7 +30,7 @@ pub const ROOMS: [&str; 3] = ["!a:example.org", "!b:example.org", "!c:example.or
 pub const PLENTY: Duration = Duration::from_secs(8);
 
 /// A server with a user, and with something said in every room.
-pub fn homeserver() -> Result<Homeserver, HomeserverError> {
+pub fn homeserver() -> io::Result<Homeserver> {
     let server = Homeserver::start()?;
     server.add_user(USER, PASSWORD);
     for room in ROOMS {
@@ -68,7 +68,7 @@ pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
 pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
     for room in ROOMS {
         // A room that has not been synced yet does not open, and is asked for again.
-        while !app.globals().all_joined_rooms.change(|rooms| rooms.contains_key(room)) {
+        while !app.globals().all_joined_rooms.with(|rooms| rooms.contains_key(room)) {
             app.request(Request::Open { room: room.to_owned() })?;
             let (done, tried) = tokio::sync::oneshot::channel();
             app.request(Request::Run(Box::new(|| {

@@ -1,5 +1,5 @@
-//! Virtual environments with packages from the package index. Each is made once, under `target/venvs`,
-//! and used by every later run.
+//! Virtual environments with packages from the package index. Each is made once, under
+//! `target/venvs`, and used by every later run.
 
 use std::{
     fs, io,
@@ -41,7 +41,8 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// [`Lack::Missing`] if `python3` makes no virtual environments, or the packages cannot be installed.
+    /// [`Lack::Missing`] if `python3` makes no virtual environments, or the packages cannot be
+    /// installed.
     pub fn prepare(&self, python: &Python, preparation: &Preparation<'_>) -> Result<(), Lack> {
         let made_of = [&python.called, self.packages.join("\n").as_str()].join("\n");
         let is_made =
@@ -51,7 +52,8 @@ impl Environment {
         }
         let packages = self.packages.join(", ");
         preparation.say(&format!("installing {packages} into target/venvs/{}, once", self.name));
-        // Made beside its place, and moved there when it is complete: another run may look meanwhile.
+        // Made beside its place, and moved there when it is complete: another run may look
+        // meanwhile.
         let broken = |error: io::Error| Lack::broken(format!("{}: {error}", all().display()));
         fs::create_dir_all(all()).map_err(broken)?;
         let prefix = format!(".{}-", self.name);

@@ -30,7 +30,6 @@
 use std::{
     error::Error,
     process::ExitCode,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -44,11 +43,7 @@ use lab::{
     Trial, TrialResult, every,
 };
 use mock_sdk::{
-    app::{
-        App,
-        action::Action,
-        held::{InSession, Plainly},
-    },
+    app::{App, action::Action, held::Holding},
     store::Generation,
 };
 use sundown::{evidence::open_files, session::Session};
@@ -181,8 +176,8 @@ fn log_out_and_in(
         config.frame = way.frame;
         config.background_tasks = way.tasks;
         config.holding = match session {
-            Some(session) => Arc::new(InSession::of(session)),
-            None => Arc::new(Plainly),
+            Some(session) => Holding::guarded_by(session),
+            None => Holding::Plain,
         };
     })?;
     let runtime = runtime()?;

@@ -37,7 +37,7 @@ use lab::{
     Outcome::{Aborted, Clean, Failed},
     TrialResult, every,
 };
-use mock_sdk::store::{Store, StoreError, rusqlite::Connection};
+use mock_sdk::store::{Store, StoreError, StoreErrorKind, rusqlite::Connection};
 use sundown::evidence::open_files;
 use tokio::runtime::Runtime;
 
@@ -101,7 +101,7 @@ fn handles_out(scene: &Scene<'_>) -> TrialResult {
     drop(store);
     for other in others {
         let refused = runtime.block_on(other.rooms());
-        let closed = matches!(refused, Err(StoreError::Closed { .. }));
+        let closed = matches!(refused, Err(StoreError { kind: StoreErrorKind::Closed, .. }));
         scene.trial.check("the others are told that it is closed", closed);
         thread::spawn(move || drop(other)).join().map_err(|_| "the thread panicked")?;
     }

@@ -27,7 +27,7 @@ use mock_sdk::{
 use state_machine::{
     config::RuntimePolicy,
     driver::Driver,
-    progress::{LogoutReport, Passed},
+    progress::{LogoutReport, Step},
     transition::{State, progress},
 };
 use sundown::evidence::open_files;
@@ -119,7 +119,7 @@ fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>) -> Result<Logout, Box<dyn
     let before = LeftOver::look(managed)?;
     let driver = Driver::new(Arc::clone(managed), managed.logout_config());
     let report = soon("the logout", ManagedApp::log_out(&driver))??;
-    for Passed { state, spent } in &report.passed {
+    for Step { state, spent } in &report.steps {
         user.say(&format!("{} % {state} ({spent:.1?})", progress(*state)));
     }
     user.say(&format!("100 % {} ({:.1?} in all)", State::Completed, report.elapsed));
@@ -206,8 +206,8 @@ fn judge(trial: &Trial<'_>, logouts: Vec<Logout>) {
             trial.check(&warning.to_string(), false);
         }
         spent.entry("logout".to_owned()).or_default().push(report.elapsed);
-        for passed in report.passed {
-            spent.entry(observation(passed.state)).or_default().push(passed.spent);
+        for step in report.steps {
+            spent.entry(observation(step.state)).or_default().push(step.spent);
         }
     }
     for (name, mut times) in spent {

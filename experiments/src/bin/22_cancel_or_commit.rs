@@ -25,8 +25,8 @@ use lab::{
 };
 use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
 use state_machine::{
+    cancel::{CancelToken, Cancellation},
     error::{LogoutError, RecoverableError},
-    passage::{Cancellation, Passage},
 };
 
 /// How often two threads meet in one trial.
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             cure("kit/in-flight", kit_in_flight)
                 .about("the driver: a cancel when the server has seen the request"),
             cure("kit/at-once", kit_at_once)
-                .about("the passage of the driver: both at the same time")
+                .about("the cancel token of the driver: both at the same time")
                 .trials(10)
                 .deadline(DEADLINE),
             cure("kit/any-moment", kit_any_moment)
@@ -166,9 +166,9 @@ fn two_flags_at_once(scene: &Scene<'_>) -> TrialResult {
 fn kit_at_once(scene: &Scene<'_>) -> TrialResult {
     meetings(
         scene,
-        Passage::new,
-        |passage| matches!(block_on(passage.request(ready(()))), Ok(Some(()))),
-        |passage| passage.cancel() == Cancellation::Accepted,
+        CancelToken::new,
+        |token| matches!(block_on(token.request(ready(()))), Ok(Some(()))),
+        |token| token.cancel() == Cancellation::Accepted,
     )
 }
 
@@ -268,8 +268,8 @@ fn kit(
     scene.check("the end is what the server says", agrees);
     let honoured = match told {
         Cancellation::Accepted => alive && app.server.count(Endpoint::Logout) == 0,
-        // Not under way: the cancel came before the logout began, or when it had ended.
-        Cancellation::TooLate | Cancellation::NotUnderWay => !alive,
+        // Not running: the cancel came before the logout began, or when it had ended.
+        Cancellation::TooLate | Cancellation::NotRunning => !alive,
         Cancellation::UpToServer | Cancellation::AlreadyCancelled => true,
     };
     scene.check("what the cancel was told is so", honoured);

@@ -319,7 +319,7 @@ fn kit(scene: &Scene<'_>, failing: Failing) -> TrialResult {
     let finished = ended.as_ref().is_ok_and(|report| report.warnings.is_empty());
     scene.check("it says what failed", !finished);
     scene.record("ended", ended.map_or_else(|error| error.to_string(), |_| "completed".to_owned()));
-    judge(scene, &app.server, &app.token, driver.is_under_way(), PLENTY);
+    judge(scene, &app.server, &app.token, driver.is_running(), PLENTY);
     let after = matches!(failing, Failing::Tabs | Failing::AppState | Failing::Runtime);
     scene.check("it ended where the step is", committed == after);
     drop(driver);

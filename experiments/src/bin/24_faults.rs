@@ -156,7 +156,7 @@ fn one_logout(
         (fault.disturb)(&case)?;
     }
     let ended = end_of(&block_on(driver.run()));
-    scene.check("the mark is gone", !driver.is_under_way());
+    scene.check("the mark is gone", !driver.is_running());
     let cancel = case.cancel.lock().map_err(|_| "it is lost")?.take();
     if let Some(cancel) = cancel {
         let told = cancel.join().map_err(|_| "the cancel panicked")?;
@@ -200,7 +200,7 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
             return format!("completed but{}", failed.collect::<String>());
         }
         Err(LogoutError::Recoverable { cause, .. }) => match cause {
-            RecoverableError::UnderWay => "under way",
+            RecoverableError::AlreadyRunning => "under way",
             RecoverableError::Cancelled => "cancelled",
             RecoverableError::NotReady(_) => "not ready",
             RecoverableError::SyncNotStopped(_) => "sync not stopped",
@@ -252,7 +252,7 @@ fn not_logged_in(scene: &Scene<'_>) -> TrialResult {
     let driver = Driver::new(Arc::clone(&app), app.logout_config());
     let ended = end_of(&block_on(driver.run()));
     scene.record("ended", ended.as_str());
-    scene.check("it says so", ended == "not ready" && !driver.is_under_way());
+    scene.check("it says so", ended == "not ready" && !driver.is_running());
     drop(driver);
     end(&app, ui)
 }

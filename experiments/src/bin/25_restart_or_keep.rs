@@ -130,7 +130,7 @@ fn managed(scene: &Scene<'_>, policy: RuntimePolicy) -> TrialResult {
         let began = Instant::now();
         soon("the next login", managed.log_in(USER, PASSWORD))??;
         trial.record("next_login", began.elapsed());
-        soon("the logout", ManagedApp::log_out(&driver))??;
+        let _ = soon("the logout", ManagedApp::log_out(&driver))??;
         let _ = managed.runtime().shutdown_blocking(None)?;
         Ok(())
     })

@@ -291,7 +291,7 @@ fn leave_by_plan(arguments: &[String]) -> TrialResult {
     plan.add(app::sync_service(or_leak(), sync_service))?;
     plan.add(app::request_sender(or_leak(), sender, worker))?;
 
-    let _guard = SignalGuard::of(&plan)?;
+    let _guard = SignalGuard::install(&plan)?;
     set_out()?;
     match variant.as_str() {
         "plan/worker" => {

@@ -1,8 +1,8 @@
 //! # 43 · cancelled shutdown
 //!
 //! Does the pattern's fallback always stop the task (claim D4)? Not after a shutdown that was begun
-//! and dropped: it disarms the fallback, and a task deaf to its signal runs on without an owner. See
-//! `docs/src/43-cancelled-shutdown.md`.
+//! and dropped: it disarms the fallback, and a task deaf to its signal runs on without an owner.
+//! See `docs/src/43-cancelled-shutdown.md`.
 
 use std::{
     future::{Future, pending},
@@ -126,10 +126,11 @@ fn timed_out(scene: &Scene<'_>) -> TrialResult {
                 drop(manager);
                 look(scene, &probe).await;
             }
-            // The abort is not left to the last handle, so the task is looked at before that is dropped.
+            // The abort is not left to the last handle, so the task is looked at before that is
+            // dropped.
             Owner::Kit(task) => {
-                // The abort is ordered within the limit. On a busy machine it may take effect later,
-                // and this is an error then: so wait for the end.
+                // The abort is ordered within the limit. On a busy machine it may take effect
+                // later, and this is an error then: so wait for the end.
                 let _ = task.shutdown_within(LIMIT).await;
                 scene.record("aborted", task.shutdown().await?.aborted);
                 look(scene, &probe).await;

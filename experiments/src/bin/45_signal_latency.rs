@@ -1,8 +1,8 @@
 //! # 45 · signal latency
 //!
-//! Does a graceful stop wait for the interval of the loop, up to 5 minutes, as the pattern's write-up
-//! claims (D6)? No: `select!` wakes at the signal. It waits for the body of the loop, and a loop that
-//! does not select waits for the tick. See `docs/src/45-signal-latency.md`.
+//! Does a graceful stop wait for the interval of the loop, up to 5 minutes, as the pattern's
+//! write-up claims (D6)? No: `select!` wakes at the signal. It waits for the body of the loop, and
+//! a loop that does not select waits for the tick. See `docs/src/45-signal-latency.md`.
 
 use std::{
     pin::pin,
@@ -150,8 +150,8 @@ fn at_work(scene: &Scene<'_>) -> TrialResult {
                 }
             }
             Owner::Kit(task) => {
-                // The abort is ordered within the limit. On a busy machine it may take effect later,
-                // and this is an error then: so wait for the end.
+                // The abort is ordered within the limit. On a busy machine it may take effect
+                // later, and this is an error then: so wait for the end.
                 let _ = task.shutdown_within(LOOK).await;
                 scene.record("aborted", task.shutdown().await?.aborted);
                 scene.check("the task has ended, though its work has not", let_go.is_closed());

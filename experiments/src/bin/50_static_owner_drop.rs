@@ -1,8 +1,9 @@
 //! # 50 · static owner, drop
 //!
 //! Is an owner in a static with a joining destructor the most robust design, as the notes of
-//! etcd-client-py claim (C4)? A static is never dropped, so that what the runtime was to write at its end
-//! is lost. A second process has the owner, and its `main` returns. See `docs/src/50-static-owner-drop.md`.
+//! etcd-client-py claim (C4)? A static is never dropped, so that what the runtime was to write at
+//! its end is lost. A second process has the owner, and its `main` returns. See
+//! `docs/src/50-static-owner-drop.md`.
 
 use std::{
     env,
@@ -146,8 +147,8 @@ static OWNER: Mutex<Option<Owner>> = Mutex::new(None);
 
 static RUNTIME: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("kit").workers(1));
 
-/// The owner of the notes, with names of ours: a thread with a runtime, a signal that tells it to stop,
-/// and a destructor that signals and joins.
+/// The owner of the notes, with names of ours: a thread with a runtime, a signal that tells it to
+/// stop, and a destructor that signals and joins.
 struct Owner {
     thread: Option<JoinHandle<()>>,
     stop: Arc<Notify>,

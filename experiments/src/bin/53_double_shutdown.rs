@@ -1,8 +1,8 @@
 //! # 53 · double shutdown
 //!
-//! Is a second shutdown safe (claim E4 about the bindings of cloacina)? It does no harm, but it answers
-//! `Ok` after a first call that gave up, with the thread running, and after one that reported a panic. See
-//! `docs/src/53-double-shutdown.md`.
+//! Is a second shutdown safe (claim E4 about the bindings of cloacina)? It does no harm, but it
+//! answers `Ok` after a first call that gave up, with the thread running, and after one that
+//! reported a panic. See `docs/src/53-double-shutdown.md`.
 
 use std::{
     process::ExitCode,

@@ -1,8 +1,8 @@
 //! # 54 · exit stress
 //!
-//! A program ends while a client is at work on a runtime in a static: the six scenarios of the notes of
-//! etcd-client-py, without their interpreter. No exit crashes, but the work under way is lost. A second
-//! process is the program. See `docs/src/54-exit-stress.md`.
+//! A program ends while a client is at work on a runtime in a static: the six scenarios of the
+//! notes of etcd-client-py, without their interpreter. No exit crashes, but the work under way is
+//! lost. A second process is the program. See `docs/src/54-exit-stress.md`.
 
 use std::{
     error::Error,
@@ -72,7 +72,8 @@ struct Scenario {
     runtimes: usize,
     /// How many clients connect, one after another.
     clients: usize,
-    /// How many watches and operations each client has. The program waits until the watches are open.
+    /// How many watches and operations each client has. The program waits until the watches are
+    /// open.
     watches: usize,
     operations: usize,
 }
@@ -135,8 +136,8 @@ impl Scenario {
         }
     }
 
-    /// What a static makes of it. A watch is closed in order only if it is told to, which it is not.
-    /// Operations race with the exit.
+    /// What a static makes of it. A watch is closed in order only if it is told to, which it is
+    /// not. Operations race with the exit.
     fn without_shutdown(&self) -> Prediction {
         if self.watches > 0 { Failed.into() } else { seen(Failed).allowing([Clean]) }
     }
@@ -146,8 +147,8 @@ impl Scenario {
     }
 }
 
-/// Runs the program to its end, and compares its output with what the scenario started and the server
-/// received.
+/// Runs the program to its end, and compares its output with what the scenario started and the
+/// server received.
 fn look(scene: &Scene<'_>) -> TrialResult {
     let (owner, name) = scene.variant().split_once('/').ok_or("half a name")?;
     let scenario = Scenario::named(name)?;

@@ -1,8 +1,8 @@
 //! # 55 · fork
 //!
-//! A forked child inherits the owner of a runtime, but none of its threads. Joining them panics, and
-//! waiting for them or for a lock that one of them held hangs. The kit's owner answers every call at once.
-//! See `docs/src/55-fork.md`.
+//! A forked child inherits the owner of a runtime, but none of its threads. Joining them panics,
+//! and waiting for them or for a lock that one of them held hangs. The kit's owner answers every
+//! call at once. See `docs/src/55-fork.md`.
 
 use std::{
     error::Error,
@@ -85,9 +85,10 @@ fn in_a_child(scene: &Scene<'_>, does: impl FnOnce() -> bool) -> TrialResult {
     Ok(())
 }
 
-/// Whether a child, forked here, does what it should. The child neither returns nor unwinds into the
-/// parent's code. It leaves by `exec` of a program with the right exit code: `std::process::exit` takes a
-/// lock that every thread takes when it starts and when it ends, and in a child it may be held for ever.
+/// Whether a child, forked here, does what it should. The child neither returns nor unwinds into
+/// the parent's code. It leaves by `exec` of a program with the right exit code:
+/// `std::process::exit` takes a lock that every thread takes when it starts and when it ends, and
+/// in a child it may be held for ever.
 fn fork_and_wait(does: impl FnOnce() -> bool) -> io::Result<bool> {
     match fork::fork()? {
         Fork::Child => {

@@ -1,9 +1,9 @@
 //! # 60 · finalization
 //!
-//! Which Rust extensions with a Tokio runtime survive the end of their Python interpreter? Up to CPython
-//! 3.13 it ends every thread that asks for its lock, which aborts Rust. The notes of etcd-client-py tell
-//! how often (C1), and propose cures (C4, C6). A trial becomes `experiments/python/exit.py DESIGN ENDING`.
-//! See `docs/src/60-finalization.md`.
+//! Which Rust extensions with a Tokio runtime survive the end of their Python interpreter? Up to
+//! CPython 3.13 it ends every thread that asks for its lock, which aborts Rust. The notes of
+//! etcd-client-py tell how often (C1), and propose cures (C4, C6). A trial becomes
+//! `experiments/python/exit.py DESIGN ENDING`. See `docs/src/60-finalization.md`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,13 +15,13 @@ use lab::{
 };
 use python::{PLENTY, SHORT, lost};
 
-/// The limit of the work that does not end, in `exit.py`, and what an exit may take beyond it, since the
-/// machine may be busy. The page has the measured times.
+/// The limit of the work that does not end, in `exit.py`, and what an exit may take beyond it,
+/// since the machine may be busy. The page has the measured times.
 const LIMIT: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_secs(15);
 
-/// Most of these races are lost in at least five of six trials (the page has the intervals), others in
-/// half of them, and one in a fifth: a run that misses one is a one-in-a-million event.
+/// Most of these races are lost in at least five of six trials (the page has the intervals), others
+/// in half of them, and one in a fifth: a run that misses one is a one-in-a-million event.
 const RACE: u32 = 8;
 const CLOSE_RACE: u32 = 20;
 

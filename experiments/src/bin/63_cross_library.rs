@@ -1,8 +1,8 @@
 //! # 63 · cross library
 //!
-//! Do libraries with a Tokio runtime each get in each other's way when their interpreter ends (claims C5
-//! and C7)? etcd-client-py in two versions, valkey-glide, and the kit's extension, alone and together. A
-//! trial becomes `experiments/python/cross_library.py LIBRARIES ENDING`. See
+//! Do libraries with a Tokio runtime each get in each other's way when their interpreter ends
+//! (claims C5 and C7)? etcd-client-py in two versions, valkey-glide, and the kit's extension, alone
+//! and together. A trial becomes `experiments/python/cross_library.py LIBRARIES ENDING`. See
 //! `docs/src/63-cross-library.md`.
 
 use std::{process::ExitCode, time::Duration};
@@ -20,7 +20,8 @@ use lab::{
 /// How often a variant is run that may crash or not: importing valkey-glide takes half a second.
 const OPEN: u32 = 30;
 
-/// Nothing here takes two seconds on a machine that has the time. On a busy one, a clean exit took 55.
+/// Nothing here takes two seconds on a machine that has the time. On a busy one, a clean exit took
+/// 55.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {

@@ -127,7 +127,7 @@ pub fn log_out(arguments: &[String]) -> TrialResult {
     acknowledge(LOGGING_OUT);
     let ended = block_on(driver.run());
     acknowledge(LOGGED_OUT);
-    ended?;
+    let _ = ended?;
     // It waits to be killed.
     let _ = io::stdin().lines().next();
     Err("nobody killed it".into())

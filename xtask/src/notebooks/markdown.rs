@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, Role, VariantResult};
 
-use super::{committed::Record, ledger, links, plots};
-use crate::{figures, results::Meta, workspace::Source};
+use super::{committed::Record, ledger, plots};
+use crate::{experiments::report, figures, results::Meta, workspace::Source};
 
 /// The block under "Result".
 pub fn result(record: &Record, source: &Source) -> String {
@@ -29,9 +29,8 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
     for claim in &result.claims {
-        // What is ours is in no ledger of others' claims.
-        let id =
-            if claim.id == ledger::OUR_OWN { claim.id.clone() } else { links::to_claim(&claim.id) };
+        let is_ours = claim.id == ledger::OUR_OWN;
+        let id = if is_ours { claim.id.clone() } else { ledger::link(&claim.id) };
         let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
     }
     text.push('\n');
@@ -159,7 +158,7 @@ fn reasons(text: &mut String, result: &ExperimentResult) {
 }
 
 fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source: &Source) {
-    let trials: u64 = experiment.variants.iter().map(|variant| u64::from(variant.trials)).sum();
+    let trials = report::trials(experiment);
     let day = meta.started.split('T').next().unwrap_or_default();
     let binary = &source.binary;
     let _ = writeln!(

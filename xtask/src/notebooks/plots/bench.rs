@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::chart::{self, Axis, DrawError, INK, OTHERS, OURS, Point, Series};
 use crate::{
     figures,
-    notebooks::bench::{Figure, TEARDOWNS},
+    notebooks::benchmarks::{Figure, TEARDOWNS},
 };
 
 /// How much of a picture is for the names.
