@@ -131,9 +131,13 @@ struct Trials {
 impl Trials {
     fn start(plan: &Plan, commands: usize) -> Self {
         let trials = plan.trials.map(|trials| u64::from(trials) * commands as u64);
-        let template = match trials {
-            Some(_) => "{bar:24} {pos}/{len} trials, {msg}  {elapsed} gone, about {eta} to go",
-            None => "{spinner} {pos} trials, {msg}  {elapsed} gone",
+        let template = match (trials, plan.time) {
+            (Some(_), _) => "{bar:24} {pos}/{len} trials, {msg}  {elapsed} gone, about {eta} to go",
+            (None, None) => "{spinner} {pos} trials, {msg}  {elapsed} gone",
+            (None, Some(time)) => {
+                let time = humantime::format_duration(time);
+                &format!("{{spinner}} {{pos}} trials, {{msg}}  {{elapsed}} of {time} gone")
+            }
         };
         let progress = Progress::start(trials, template);
         progress.message("0 failed".to_owned());

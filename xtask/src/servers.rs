@@ -30,7 +30,7 @@ pub fn run(flags: &flags::Servers) -> Result<ExitCode> {
     let ran =
         start(flags, &sandbox, &interrupt).and_then(|servers| match flags.command.is_empty() {
             true => serve(&servers, flags.format, &interrupt),
-            false => beside(&servers, flags, &interrupt),
+            false => run_command(&servers, flags, &interrupt),
         });
     sandbox.close()?;
     ran
@@ -82,7 +82,11 @@ fn serve(servers: &[Server], format: Format, interrupt: &Interrupt) -> Result<Ex
 }
 
 /// Runs a command beside the servers, and ends as it does.
-fn beside(servers: &[Server], flags: &flags::Servers, interrupt: &Interrupt) -> Result<ExitCode> {
+fn run_command(
+    servers: &[Server],
+    flags: &flags::Servers,
+    interrupt: &Interrupt,
+) -> Result<ExitCode> {
     let Some((program, arguments)) = flags.command.split_first() else {
         return Ok(ExitCode::SUCCESS);
     };

@@ -1,5 +1,5 @@
-//! The figures of the benches, as they are committed: what `cargo xtask bench --format json` prints,
-//! one file for each bench.
+//! The committed figures of the benches: the output of `cargo xtask bench --format json`, one file for
+//! each bench.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,7 +51,7 @@ pub fn blocks(figures: &[Figure]) -> [(&'static str, String); 2] {
     [("groups", groups(figures)), ("teardowns", teardowns(figures))]
 }
 
-/// Who takes part in the teardowns, as the figures call them, and in words.
+/// The subjects of the bench on teardowns: their names in the figures, and in words.
 pub const TEARDOWNS: [(&str, &str); 6] = [
     ("floor", "floor"),
     ("sundown", "`Session::close`"),
@@ -61,10 +61,10 @@ pub const TEARDOWNS: [(&str, &str); 6] = [
     ("drop-and-sleep", "drop, then sleep 100 ms"),
 ];
 
-/// What stands where a bench has not run.
+/// Stands in place of a table if the bench has not run.
 const NONE: &str = "*There are no figures.*";
 
-/// What a group comes to, beside its floor.
+/// What a group costs, as a multiple of its floor.
 fn groups(figures: &[Figure]) -> String {
     let ours: Vec<_> =
         figures.iter().filter(|it| it.bench == "group" && it.subject == "sundown").collect();
@@ -95,14 +95,14 @@ fn groups(figures: &[Figure]) -> String {
     text + &format!("\nMedians of {}; the pictures show quartiles.\n", rounds(&ours))
 }
 
-/// What teardowns come to, beside the floor, and what they leave behind.
+/// What teardowns cost, as a multiple of the floor, and what they leave behind.
 fn teardowns(figures: &[Figure]) -> String {
     let all: Vec<_> = figures.iter().filter(|it| it.bench == "teardown").collect();
     if all.is_empty() {
         return NONE.to_owned();
     }
     let cases: BTreeSet<_> = all.iter().map(|it| (it.case.as_str(), it.n)).collect();
-    // The case stands at the first of its sizes.
+    // Only the first size of a case has the name of the case above it.
     let first = |case, n| cases.iter().find(|it| it.0 == case).is_some_and(|it| it.1 == n);
     let mut text = header(cases.iter().map(|&(case, n)| match first(case, n) {
         true => format!("{case}, {n}"),
@@ -134,7 +134,7 @@ fn header(columns: impl Iterator<Item = String>) -> String {
     format!("| | {} |\n| --- |{}\n", columns.join(" | "), " --: |".repeat(columns.len()))
 }
 
-/// `1.30`: of large ones only what counts.
+/// `1.30`; a large ratio has no decimals.
 fn ratio(figure: &Figure) -> Option<String> {
     let ratio = figure.ratio_to_floor?;
     let decimals = if ratio < 10.0 { 2 } else { 0 };

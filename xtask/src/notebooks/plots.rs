@@ -1,4 +1,4 @@
-//! The notebook's pictures, drawn from what is committed: of experiments, and of benches.
+//! The notebook's pictures of experiments and benches, drawn from committed results.
 
 mod bench;
 mod chart;

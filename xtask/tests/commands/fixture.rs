@@ -1,7 +1,6 @@
 //! A workspace made for one test: its experiments print what the test wants them to print.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
@@ -10,13 +9,11 @@ use std::{
 };
 
 use lab::{
-    Outcome, Outcomes, Role, Verdict,
-    results::{
-        ClaimResult, Declaration, Event, ExperimentResult, TrialExample, VariantDeclaration,
-        VariantResult,
-    },
+    Observation, Outcome, Outcomes, Role, Value, Verdict,
+    results::{ClaimResult, ExperimentResult, VariantResult},
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// Far more than anything here takes, even on a busy machine.
@@ -124,8 +121,7 @@ impl Workspace {
         let binary = binary(result);
         self.write(&format!("experiments/src/bin/{binary}.rs"), "fn main() {}\n");
         let executable = self.stand_in(&binary, "bin", script);
-        let declaration = serde_json::to_string(&declaration(result)).unwrap() + "\n";
-        self.write(&format!("{executable}.declaration"), &declaration);
+        self.write(&format!("{executable}.declaration"), &declaration(result));
         self.write(&format!("{executable}.events"), &events(result));
     }
 
@@ -135,7 +131,7 @@ impl Workspace {
         if !self.exists(&executable) {
             let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/experiment");
             symlink(stand_in, self.path(&executable)).unwrap();
-            let artifact = serde_json::json!({
+            let artifact = json!({
                 "reason": "compiler-artifact",
                 "target": {"name": name, "kind": [kind]},
                 "executable": self.path(&executable),
@@ -304,91 +300,67 @@ pub fn sleep_duration() -> ExperimentResult {
 }
 
 pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> ExperimentResult {
-    let supported = variants.iter().all(|variant| variant.predicted);
-    ExperimentResult {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        claims: Vec::new(),
-        question: format!("What does {name} do?"),
-        hypothesis: format!("It is {name} that decides."),
-        verdict: if supported { Verdict::Supported } else { Verdict::Refuted },
-        reasons: variants
-            .iter()
-            .map(|it| format!("{}: {} (20 of 20)", it.name, it.class))
-            .collect(),
-        snapshot: None,
-        seconds: 1.5,
-        seed: 7,
-        equipment: BTreeMap::new(),
-        interrupted: false,
-        in_memory: false,
-        variants,
-    }
+    let reason = |it: &VariantResult| format!("{}: {} (20 of 20)", it.name, it.class);
+    let result = json!({
+        "id": id,
+        "name": name,
+        "claims": [],
+        "question": format!("What does {name} do?"),
+        "hypothesis": format!("It is {name} that decides."),
+        "verdict": "supported",
+        "reasons": variants.iter().map(reason).collect::<Vec<_>>(),
+        "seconds": 1.5,
+        "seed": 7,
+        "variants": variants,
+    });
+    serde_json::from_value(result).unwrap()
 }
 
 pub fn variant(role: Role, name: &str, outcome: Outcome, sites: &[&str]) -> VariantResult {
-    let outcomes: Outcomes = std::iter::repeat_n(outcome, 20).collect();
-    let example = TrialExample {
-        trial: 0,
-        seed: 9,
-        outcome,
-        expected: true,
-        ending: "SIGABRT after 2 panics".to_owned(),
-        panics: sites.iter().map(|site| format!("{site}: no reactor")).collect(),
-        problems: vec!["cannot open /tmp/trial-1234/store.db".to_owned()],
-        stderr: "thread main panicked in /home/somebody/.cargo/registry".to_owned(),
-        rerun: format!("cargo run -p experiments --bin x -- --only {name} --trial 0 --seed 0x7"),
-    };
-    let durations = lab::Observation::of(&[lab::Value::Nanoseconds(1_500_000)]).unwrap();
-    VariantResult {
-        name: name.to_owned(),
-        role,
-        about: "the last owner goes | outside".to_owned(),
-        prediction: format!("always {outcome}"),
-        predicted: true,
-        trials: 20,
-        outcomes,
-        class: format!("always {outcome}"),
-        interval: [0.8389, 1.0],
-        sites: sites.iter().map(|site| (*site).to_owned()).collect(),
-        occasional_sites: Vec::new(),
-        observations: BTreeMap::from([("elapsed".to_owned(), durations)]),
-        resources: None,
-        examples: vec![example],
-    }
+    let example = json!({
+        "trial": 0,
+        "seed": 9,
+        "outcome": outcome,
+        "expected": true,
+        "ending": "SIGABRT after 2 panics",
+        "panics": sites.iter().map(|site| format!("{site}: no reactor")).collect::<Vec<_>>(),
+        "problems": ["cannot open /tmp/trial-1234/store.db"],
+        "stderr": "thread main panicked in /home/somebody/.cargo/registry",
+        "rerun": format!("cargo run -p experiments --bin x -- --only {name} --trial 0 --seed 0x7"),
+    });
+    let result = json!({
+        "name": name,
+        "role": role,
+        "about": "the last owner goes | outside",
+        "prediction": format!("always {outcome}"),
+        "predicted": true,
+        "trials": 20,
+        "outcomes": std::iter::repeat_n(outcome, 20).collect::<Outcomes>(),
+        "class": format!("always {outcome}"),
+        "interval": [0.8389, 1.0],
+        "sites": sites,
+        "observations": {"elapsed": Observation::of(&[Value::Nanoseconds(1_500_000)])},
+        "resources": null,
+        "examples": [example],
+    });
+    serde_json::from_value(result).unwrap()
 }
 
 fn binary(result: &ExperimentResult) -> String {
     format!("{}_{}", result.id, result.name.replace('-', "_"))
 }
 
-fn declaration(result: &ExperimentResult) -> Declaration {
-    let variant = |variant: &VariantResult| VariantDeclaration {
-        name: variant.name.clone(),
-        role: variant.role,
-        about: variant.about.clone(),
-        prediction: variant.prediction.clone(),
-        trials: variant.trials,
-    };
-    Declaration {
-        id: result.id.clone(),
-        name: result.name.clone(),
-        binary: binary(result),
-        question: result.question.clone(),
-        hypothesis: result.hypothesis.clone(),
-        claims: result.claims.iter().map(|claim| claim.id.clone()).collect(),
-        variants: result.variants.iter().map(variant).collect(),
-    }
+/// What the experiment declares: its result has more fields than it takes.
+fn declaration(result: &ExperimentResult) -> String {
+    let mut declaration = json!(result);
+    declaration["binary"] = binary(result).into();
+    declaration["claims"] = result.claims.iter().map(|claim| claim.id.clone()).collect();
+    declaration.to_string()
 }
 
+/// The lines that the experiment prints: a trial of each variant, and the result.
 fn events(result: &ExperimentResult) -> String {
-    let trials = result.variants.iter().flat_map(|variant| {
-        variant.outcomes.seen().map(|outcome| Event::Trial {
-            variant: variant.name.clone(),
-            trial: 0,
-            outcome,
-        })
-    });
-    let end = Event::Result { result: Box::new(result.clone()) };
-    trials.chain([end]).map(|event| serde_json::to_string(&event).unwrap() + "\n").collect()
+    let trial = |it: &VariantResult| json!({"event": "trial", "variant": it.name, "trial": 0, "outcome": it.examples[0].outcome});
+    let end = json!({"event": "result", "result": result});
+    result.variants.iter().map(trial).chain([end]).map(|event| format!("{event}\n")).collect()
 }

@@ -1,6 +1,6 @@
 //! A run in shards, and the shards joined.
 
-use crate::fixture::{Ran, Workspace, sleep_duration};
+use crate::fixture::{Ran, Workspace};
 
 fn run_shard(workspace: &Workspace, shard: &str, path: &str) {
     workspace.run(&["experiments", "--shard", shard, "--results", path]).expect_code(0);
@@ -45,14 +45,4 @@ fn files_that_are_not_the_shards_of_one_run_are_named() {
     workspace.remove("experiments/src/bin/03_sleep_duration.rs");
     merge(&workspace, &["two.json"], 1)
         .says("03 sleep-duration in two.json is not among the experiments");
-}
-
-#[test]
-fn the_heaviest_experiment_has_a_shard_of_its_own() {
-    let workspace = Workspace::with_two();
-    let mut heavy = sleep_duration();
-    heavy.variants[0].trials = 1000;
-    workspace.experiment(&heavy);
-    let ran = workspace.run(&["experiments", "--shard", "1/2"]).expect_code(0);
-    ran.says("sleep-duration").does_not_say("drop-context");
 }
