@@ -27,7 +27,7 @@ use mock_sdk::{
 use state_machine::{
     config::RuntimePolicy,
     driver::Driver,
-    progress::{LogoutReport, Passed},
+    progress::{LogoutReport, Step},
     transition::{State, progress},
 };
 use sundown::evidence::open_files;
@@ -47,17 +47,17 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Does the state machine remove the panic?")
         .hypothesis(
-            "With a logout that is driven by the state machine, and handles that are guarded by a \
-             session, one can log in and out as often as one likes: nothing panics, and after each \
-             logout no descriptor is open, no log is left, and no row is lost, whether the runtime \
-             is restarted or kept.",
+            "With a logout that the state machine drives, and handles that a session guards, a \
+             user can log in and out any number of times: nothing panics, and after each logout no \
+             descriptor is open, no log is left, and no row is lost, whether the runtime is \
+             restarted or kept.",
         )
         .variants(
             [
                 hazard("*/naive", Aborted, |scene| naive::six_steps(scene, Change::Nothing))
                     .about("the logout of experiment 20"),
                 control("*/naive/no-rooms", |scene| naive::six_steps(scene, Change::NoRooms))
-                    .about("the same where no room was opened"),
+                    .about("the same, and no room was opened"),
                 cure("*/restart", |scene| cycles(scene, RuntimePolicy::Restart))
                     .about("the state machine, with one runtime that is restarted")
                     .deadline(DEADLINE),
@@ -119,7 +119,7 @@ fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>) -> Result<Logout, Box<dyn
     let before = LeftOver::look(managed)?;
     let driver = Driver::new(Arc::clone(managed), managed.logout_config());
     let report = soon("the logout", ManagedApp::log_out(&driver))??;
-    for Passed { state, spent } in &report.passed {
+    for Step { state, spent } in &report.steps {
         user.say(&format!("{} % {state} ({spent:.1?})", progress(*state)));
     }
     user.say(&format!("100 % {} ({:.1?} in all)", State::Completed, report.elapsed));
@@ -206,8 +206,8 @@ fn judge(trial: &Trial<'_>, logouts: Vec<Logout>) {
             trial.check(&warning.to_string(), false);
         }
         spent.entry("logout".to_owned()).or_default().push(report.elapsed);
-        for passed in report.passed {
-            spent.entry(observation(passed.state)).or_default().push(passed.spent);
+        for step in report.steps {
+            spent.entry(observation(step.state)).or_default().push(step.spent);
         }
     }
     for (name, mut times) in spent {

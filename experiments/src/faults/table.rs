@@ -305,11 +305,13 @@ fn cancel(case: &Case) -> TrialResult {
 
 fn log_out_again(case: &Case) -> TrialResult {
     let driver = case.driver.get().and_then(Weak::upgrade).ok_or("no driver")?;
-    if !driver.is_under_way() {
+    if !driver.is_running() {
         return Ok(());
     }
     match driver.run().now_or_never() {
-        Some(Err(LogoutError::Recoverable { cause: RecoverableError::UnderWay, .. })) => Ok(()),
+        Some(Err(LogoutError::Recoverable { cause: RecoverableError::AlreadyRunning, .. })) => {
+            Ok(())
+        }
         // The step fails, and the logout ends otherwise than it must.
         _ => Err("the second logout was not refused".into()),
     }

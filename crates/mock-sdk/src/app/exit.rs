@@ -61,7 +61,7 @@ impl ManagedApp {
     ///
     /// # Errors
     ///
-    /// [`PlanError::Twice`] if the plan has a resource of the same name, and [`PlanError::Leaving`] if it
+    /// [`PlanError::Duplicate`] if the plan has a resource of the same name, and [`PlanError::Leaving`] if it
     /// is being carried out. The resources before that one are in the plan.
     pub fn add_to(self: &Arc<Self>, plan: &ExitPlan, within: Duration) -> Result<(), PlanError> {
         let or_leak = || Policy::TearDownOrLeak { within };

@@ -80,7 +80,7 @@ fn be_the_user(scenario: &str, managed: &Arc<ManagedApp>) -> Done {
         }
         "second-login" => {
             let driver = Driver::new(Arc::clone(managed), managed.logout_config());
-            managed.runtime().block_on(ManagedApp::log_out(&driver))??;
+            let _ = managed.runtime().block_on(ManagedApp::log_out(&driver))??;
             log_in(managed)?;
             send(managed)?;
         }

@@ -16,8 +16,8 @@ use mock_sdk::{
     homeserver::{Endpoint, Fault},
 };
 use state_machine::{
+    cancel::Cancellation,
     config::RuntimePolicy,
-    passage::Cancellation,
     transition::{Effect, State},
 };
 
@@ -43,8 +43,8 @@ fn a_logout_dropped_while_its_request_is_in_flight_is_settled_by_the_next_run() 
             let done = pin!(setting.server.until(|server| server.logins() == 0));
             select(run, done).await;
         }));
-        assert_eq!(managed.driver.cancel(), Cancellation::NotUnderWay);
-        managed.log_out().unwrap();
+        assert_eq!(managed.driver.cancel(), Cancellation::NotRunning);
+        let _ = managed.log_out().unwrap();
         assert_eq!(managed.app.app().files().latest_user_id().unwrap(), None);
         setting.nothing_is_left();
         managed.end();
@@ -73,7 +73,7 @@ fn after_the_point_of_no_return_nobody_logs_in_before_another_run_has_finished_t
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
         setting.nothing_is_left();
         managed.log_in(&setting);
-        managed.log_out().unwrap();
+        let _ = managed.log_out().unwrap();
         managed.end();
     }
 }
@@ -103,7 +103,7 @@ fn if_the_interface_does_not_let_go_the_warnings_say_where_the_handles_were_made
         // The interface drops the rest later, and the earlier session tears it down.
         managed.log_in(&setting);
         block_on(soon("the confirmation", ui.clean_app_state())).unwrap();
-        managed.log_out().unwrap();
+        let _ = managed.log_out().unwrap();
         setting.nothing_is_left();
         managed.end();
     }
@@ -168,7 +168,7 @@ fn during_the_logout_nobody_logs_in() {
         managed.app.log_in("me", "secret").await
     };
     let (logout, login) = block_on(soon("both", join(managed.driver.run(), login)));
-    logout.unwrap();
+    let _ = logout.unwrap();
     assert!(login.is_err(), "{login:?}");
     assert_eq!(setting.server.logins(), 0);
     managed.end();

@@ -1,4 +1,4 @@
-//! Every fault in every state: where it ends, and that nothing is left in between.
+//! Every fault in every state: how the run ends, and that nothing is left in between.
 
 use std::{
     fmt::Write as _,
@@ -12,17 +12,17 @@ use std::{
 use futures::executor::block_on;
 use state_machine::{
     application::Token,
+    cancel::Cancellation,
     driver::Driver,
     error::{LogoutError, RecoverableError},
-    passage::Cancellation,
     progress::LogoutReport,
     start::{Resolution, resolve_at_start},
     transition::{Effect, Severity, State},
 };
 
-use crate::script::{Answer, App, Hold, PLENTY, settings, settings_with_short};
+use crate::script::{Answer, App, Hold, PLENTY, driver, settings, settings_with_short};
 
-/// The states that have something to do, each with what that is.
+/// The states that have something to do, each with its effect.
 pub const STEPS: [(State, Effect); 11] = [
     (State::PreChecking, Effect::CheckPrerequisites),
     (State::StoppingSyncService, Effect::StopSync),
@@ -37,7 +37,7 @@ pub const STEPS: [(State, Effect); 11] = [
     (State::RestartingRuntime, Effect::RestartRuntime),
 ];
 
-/// An application in which this step is reached: the question only where the answer was lost.
+/// An application whose logout reaches this step. It asks the server only if an answer was lost.
 pub fn reaching(effect: Effect) -> Arc<App> {
     match effect {
         Effect::AskServer => App::new().answering(Effect::RequestLogout, Answer::ActsAndFails),
@@ -72,7 +72,7 @@ const FAULTS: [Fault; 10] = [
     Fault::SecondRun,
 ];
 
-/// Lets a fault strike the step of a state, and says how the run ended.
+/// Runs a logout with a fault in the step of a state. Returns the driver, and how the run ended.
 fn strike(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String) {
     let answer = match fault {
         Fault::Fails => Answer::Fails,
@@ -98,45 +98,63 @@ fn strike(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String)
     (driver, ended)
 }
 
-/// From another thread, while the step is held.
+/// The same, for a fault that comes from outside while the step is held.
 fn strike_while_held(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String) {
     let hold = Arc::new(Hold::default());
-    let app = app.clone().answering(effect, Answer::Held(Arc::clone(&hold)));
-    let driver = Driver::new(app, settings());
-    let ended = thread::scope(|scope| {
-        if matches!(fault, Fault::Dropped) {
+    let driver = driver(&app.clone().answering(effect, Answer::Held(Arc::clone(&hold))));
+    let ended = match fault {
+        Fault::Dropped => {
             let mut run = Box::pin(driver.run());
             let mut context = Context::from_waker(Waker::noop());
             while !hold.reached.has_fired() {
                 assert!(run.as_mut().poll(&mut context).is_pending());
             }
             drop(run);
-            return format!("{} (dropped)", end_of(&driver));
+            format!("{} (dropped)", end_of(&driver))
         }
+        Fault::SecondRun => {
+            let (second, first) = while_held(&driver, &hold, || {
+                let second = block_on(driver.run());
+                assert!(driver.is_running(), "the mark belongs to the first run");
+                (second, true)
+            });
+            assert!(matches!(
+                second,
+                Err(LogoutError::Recoverable { cause: RecoverableError::AlreadyRunning, .. })
+            ));
+            ended(&first)
+        }
+        _ => {
+            let (told, end) = while_held(&driver, &hold, || {
+                let told = driver.cancel();
+                // A cancel ends the other waits by itself, and a release could come first.
+                let must_release = told == Cancellation::TooLate || effect == Effect::AskServer;
+                assert!(!must_release || driver.cancel() == told, "{effect:?}: asked again");
+                (told, must_release)
+            });
+            assert!(told != Cancellation::Accepted || app.called(Effect::RequestLogout) == 0);
+            format!("{} (told {told:?}, at the end {:?})", ended(&end), driver.cancel())
+        }
+    };
+    (driver, ended)
+}
+
+/// Runs a logout on another thread, and acts while its step is held. The action says whether to
+/// release the step.
+pub fn while_held<T>(
+    driver: &Driver<App>,
+    hold: &Hold,
+    act: impl FnOnce() -> (T, bool),
+) -> (T, Result<LogoutReport, LogoutError>) {
+    thread::scope(|scope| {
         let run = scope.spawn(|| block_on(driver.run()));
         assert!(hold.reached.wait_blocking(PLENTY));
-        let mut release = true;
-        let said = match fault {
-            Fault::SecondRun => {
-                assert!(matches!(
-                    block_on(driver.run()),
-                    Err(LogoutError::Recoverable { cause: RecoverableError::UnderWay, .. })
-                ));
-                String::new()
-            }
-            _ => {
-                let told = driver.cancel();
-                // What is given up comes to its end without a release, which might come first.
-                release = told == Cancellation::TooLate || effect == Effect::AskServer;
-                format!(" (told {told:?})")
-            }
-        };
-        if release {
+        let (acted, must_release) = act();
+        if must_release {
             hold.release.fire();
         }
-        ended(&run.join().unwrap()) + &said
-    });
-    (driver, ended)
+        (acted, run.join().unwrap())
+    })
 }
 
 fn end_of(driver: &Driver<App>) -> &'static str {
@@ -165,11 +183,11 @@ fn ended(result: &Result<LogoutReport, LogoutError>) -> String {
     }
 }
 
-/// What must hold where a run has ended, however it did.
+/// What must hold after a run, however it ended.
 pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
     let world = app.world().clone();
     let state = driver.progress().borrow().state;
-    assert!(!driver.is_under_way(), "{what}: the in-progress mark is left");
+    assert!(!driver.is_running(), "{what}: the mark is left");
     assert!(state.is_end(), "{what}: {state:?} is shown");
     let count = |effect| world.calls.iter().filter(|called| **called == effect).count();
     if state.is_committed() {
@@ -178,27 +196,31 @@ pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
             Token::Unknown,
             "{what}: committed, and the server knows the token"
         );
-        assert_eq!(count(Effect::RestartSync), 0, "{what}: sync is restarted after the commit");
-        assert!(count(Effect::DeleteLatestUserId) > 0, "{what}: the user id was not to be deleted");
-        assert!(world.intent || !world.user_id, "{what}: the next start logs in, and does not ask");
+        assert_eq!(count(Effect::RestartSync), 0, "{what}: sync was restarted after the commit");
+        assert!(count(Effect::DeleteLatestUserId) > 0, "{what}: no attempt to delete the user id");
+        assert!(world.intent || !world.user_id, "{what}: the next start logs in and does not ask");
     } else {
         assert!(world.syncing, "{what}: sync is left stopped");
         assert_eq!(count(Effect::RestartSync), 1, "{what}: restarts of sync");
-        assert_eq!(count(Effect::DeleteLatestUserId), 0, "{what}: the user id was to be deleted");
+        assert_eq!(
+            count(Effect::DeleteLatestUserId),
+            0,
+            "{what}: an attempt to delete the user id"
+        );
         assert!(world.session && world.tabs && world.tasks, "{what}: something is lost");
         assert!(
             world.intent || world.token == Token::Valid,
-            "{what}: logged out in doubt, and the next start does not ask"
+            "{what}: in doubt, and the next start does not ask"
         );
     }
     assert_eq!(driver.is_unfinished(), state == State::Failed(Severity::Unrecoverable), "{what}");
 }
 
-/// What must hold in the end: after another run where one is needed, and after the next start.
+/// What must hold in the end: after another run if one is needed, and after the next start.
 pub fn must_be_settled(app: &Arc<App>, driver: &Driver<App>, what: &str) -> &'static str {
     app.heal();
     if driver.is_unfinished() {
-        block_on(driver.run()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let _ = block_on(driver.run()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let world = app.world().clone();
         assert!(!(world.tabs || world.app_state || world.session || world.tasks), "{what}");
         assert!(world.runtime && !world.intent, "{what}");
@@ -208,7 +230,7 @@ pub fn must_be_settled(app: &Arc<App>, driver: &Driver<App>, what: &str) -> &'st
     assert!(!world.intent, "{what}: still in doubt");
     match world.token {
         Token::Valid => {
-            assert!(world.user_id, "{what}: a valid token, and nobody to log in");
+            assert!(world.user_id, "{what}: a valid token, and no user id to log in with");
             "logged in"
         }
         Token::Unknown => {
@@ -224,7 +246,7 @@ fn every_fault_in_every_state_has_a_defined_end() {
     let mut cells = 0;
     for (state, effect) in STEPS {
         writeln!(table, "{state:?}").unwrap();
-        // What comes to the same end stands on one line.
+        // Faults with the same end are on one line.
         let mut ends: Vec<(String, Vec<String>)> = Vec::new();
         for fault in FAULTS {
             let app = reaching(effect);
@@ -249,9 +271,9 @@ fn every_fault_in_every_state_has_a_defined_end() {
     insta::assert_snapshot!(table);
 }
 
-/// The faults that only one of the parties can have.
+/// Faults of the server, and of the record of the intent.
 #[test]
-fn the_faults_of_their_own_have_a_defined_end() {
+fn every_fault_of_one_party_has_a_defined_end() {
     type Scripted = fn(Arc<App>) -> Arc<App>;
     let faults: [(&str, Scripted); 9] = [
         ("the server is not reached", |app| app.answering(Effect::RequestLogout, Answer::NotSent)),
@@ -278,7 +300,7 @@ fn the_faults_of_their_own_have_a_defined_end() {
     let mut table = String::new();
     for (what, fault) in faults {
         let app = fault(App::new());
-        let driver = Driver::new(Arc::clone(&app), settings());
+        let driver = driver(&app);
         let ended = ended(&block_on(driver.run()));
         must_be_defined(&app, &driver, what);
         let intent = if app.world().intent { "intent kept" } else { "no intent" };
@@ -288,21 +310,21 @@ fn the_faults_of_their_own_have_a_defined_end() {
     insta::assert_snapshot!(table);
 }
 
-/// What the checks above are worth: they do not hold of an application that is left in between.
+/// The control for the checks above: they fail for an application that is left in between.
 #[test]
-fn what_is_left_in_between_is_seen() {
+fn an_application_that_is_left_in_between_is_noticed() {
     type Harm = fn(&mut crate::script::World);
     let harms: [(&str, Harm); 4] = [
         ("sync is left stopped", |world| world.syncing = false),
         ("the next start does not ask", |world| {
             (world.token, world.intent) = (Token::Unknown, false);
         }),
-        ("the user id was to be deleted", |world| world.calls.push(Effect::DeleteLatestUserId)),
+        ("an attempt to delete the user id", |world| world.calls.push(Effect::DeleteLatestUserId)),
         ("something is lost", |world| world.tasks = false),
     ];
     for (says, harm) in harms {
         let app = App::new().answering(Effect::StopSync, Answer::Fails);
-        let driver = Driver::new(Arc::clone(&app), settings());
+        let driver = driver(&app);
         let _ = block_on(driver.run());
         must_be_defined(&app, &driver, "as it is");
         harm(&mut app.world());
@@ -316,14 +338,14 @@ fn what_is_left_in_between_is_seen() {
 }
 
 #[test]
-fn a_late_confirmation_confirms_nothing_any_more() {
+fn a_confirmation_that_comes_too_late_changes_nothing() {
     let hold = Arc::new(Hold::default());
     let app = App::new().answering(Effect::CloseTabs, Answer::Held(Arc::clone(&hold)));
     let driver = Driver::new(Arc::clone(&app), settings_with_short(Effect::CloseTabs));
     let mut run = pin!(driver.run());
     let report = block_on(run.as_mut()).unwrap();
     assert_eq!(report.warnings.len(), 1);
-    // The user interface confirms when nobody waits any more.
+    // The user interface confirms, and nobody waits.
     hold.release.fire();
     assert_eq!(driver.progress().borrow().state, State::Completed);
     let resolved = block_on(resolve_at_start(&*app, &settings())).unwrap();
