@@ -239,15 +239,15 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Looks whether a file of the trial is still open.
+    /// Looks from outside whether a file of the trial is still open.
     ///
     /// # Errors
     ///
     /// Where one cannot look.
     pub fn no_file_is_open(&self) -> TrialResult {
-        let files_open = open_files(self.trial.directory())?.len();
-        self.trial.record("files_open", files_open);
-        self.trial.check("no file is open any more", files_open == 0);
+        let files_open = open_files(self.directory())?.len();
+        self.record("files_open", files_open);
+        self.check("no file is open any more", files_open == 0);
         Ok(())
     }
 
