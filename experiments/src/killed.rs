@@ -31,10 +31,6 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the process. Its input stays open for as long as it lives.
-    ///
-    /// # Errors
-    ///
-    /// If the system cannot start it.
     pub fn start(part: &mut Command) -> Result<Self, Box<dyn Error>> {
         let mut child = part.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
@@ -42,10 +38,6 @@ impl Writer {
     }
 
     /// Kills the process so long from now, and returns the whole lines that it has said until then.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
     pub fn kill_after(mut self, moment: Duration, trial: &Trial<'_>) -> io::Result<Vec<String>> {
         let since = Instant::now();
         thread::sleep(moment.saturating_sub(SPIN));

@@ -59,6 +59,7 @@ mod pages;
 pub mod pattern;
 pub mod probe;
 pub mod python;
+pub mod query;
 pub mod real_clients;
 pub mod runtime_thread;
 pub mod scene;

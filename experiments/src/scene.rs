@@ -4,11 +4,13 @@
 //! scene, and takes away the last owner where it likes. What differs is who keeps the store:
 //!
 //! - in a hazard or a control: nobody, and whoever drops the last clone runs the destructor;
-//! - in a [derived cure](lab::Variant::cured), and in one that is [`guarded`]: a session. Every clone is a handle of it, the last one hands the store over, and
-//!   when the situation is over the session is closed;
-//! - [`torn_down`]: each clone tears its own store down where it dies, by a `teardown` in its `Drop`;
-//! - [`guarded_at_exit`] and [`torn_down_at_exit`]: the same, for a situation that leaves its last
-//!   owner to the end of the process.
+//! - in a [derived cure](lab::Variant::cured), and in one that is [`guarded`]: a session. Every clone
+//!   is a handle of it, the last one hands the store over, and when the situation is over the session
+//!   is closed;
+//! - [`torn_down`]: each clone tears its own store down where it dies, by a `teardown` in its `Drop`.
+//!
+//! A situation that leaves its last owner to the end of the process
+//! [says so](Scene::leaves_it_to_exit), and is looked at no further.
 //!
 //! A cure is not believed its own word. When a session says that it has closed, the trial looks from
 //! outside: no file of the store open, no log beside the database, and on opening it again every row
@@ -45,6 +47,8 @@ pub struct Scene<'a> {
     pub keeper: Keeper,
     /// How many rows have been committed, to a store if there was one.
     rows: Cell<Option<u64>>,
+    /// Whether the last owner is left to the end of the process.
+    left_to_exit: Cell<bool>,
 }
 
 /// Who keeps a value.
@@ -102,6 +106,11 @@ pub fn guarded(body: impl Body) -> impl Body {
 fn in_a_session(scene: &Scene<'_>, body: &impl Body) -> TrialResult {
     let scene = scene.kept_by(Keeper::Session(Session::new("store")?));
     body(&scene)?;
+    if scene.left_to_exit.get() {
+        let told = scene.one_handle_is_left(Duration::ZERO);
+        scene.check("the session says that a handle is left", told);
+        return Ok(());
+    }
     scene.close()?;
     scene.nothing_is_left()
 }
@@ -112,29 +121,8 @@ pub fn torn_down(body: impl Body) -> impl Body {
     move |scene: &Scene<'_>| {
         let scene = scene.kept_by(Keeper::Teardown);
         body(&scene)?;
-        scene.nothing_is_left()
+        if scene.left_to_exit.get() { Ok(()) } else { scene.nothing_is_left() }
     }
-}
-
-/// Runs a body that leaves a session's handle to the end of the process. The session says so when it
-/// is asked. What becomes of the store after `main`, a trial cannot tell of itself (experiment 08
-/// looks from outside); only that nothing aborts.
-pub fn guarded_at_exit(body: impl Body) -> impl Body {
-    move |scene: &Scene<'_>| {
-        let scene = scene.kept_by(Keeper::Session(Session::new("store")?));
-        body(&scene)?;
-        scene.check(
-            "the session says that a handle is left",
-            scene.one_handle_is_left(Duration::ZERO),
-        );
-        Ok(())
-    }
-}
-
-/// Runs a body that leaves a store to the end of the process, where it is torn down. That is waited
-/// for there, and a trial in which it fails is aborted.
-pub fn torn_down_at_exit(body: impl Body) -> impl Body {
-    move |scene: &Scene<'_>| body(&scene.kept_by(Keeper::Teardown))
 }
 
 impl<'a> Deref for Scene<'a> {
@@ -147,7 +135,8 @@ impl<'a> Deref for Scene<'a> {
 
 impl<'a> Scene<'a> {
     const fn new(trial: &'a Trial<'a>, generation: Generation, keeper: Keeper) -> Self {
-        Self { trial, generation, keeper, rows: Cell::new(None) }
+        let (rows, left_to_exit) = (Cell::new(None), Cell::new(false));
+        Self { trial, generation, keeper, rows, left_to_exit }
     }
 
     /// The same scene, with somebody else to keep its store.
@@ -208,6 +197,13 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Says that the body leaves the last owner to the end of the process. A trial cannot see what
+    /// becomes of it there, only that nothing aborts (experiment 08 looks from outside). So a session
+    /// is not closed; asked, it must say that a handle is left.
+    pub fn leaves_it_to_exit(&self) {
+        self.left_to_exit.set(true);
+    }
+
     /// Closes the session, if there is one.
     ///
     /// # Errors
@@ -235,15 +231,24 @@ impl<'a> Scene<'a> {
     ///
     /// Where one cannot look.
     pub fn nothing_is_left(&self) -> TrialResult {
-        if !self.database().exists() {
-            // There was no store, and of nothing nothing is left.
-            return Ok(());
+        self.no_file_is_open()?;
+        if self.database().exists() {
+            self.no_log_is_left()?;
+            self.no_row_is_lost()?;
         }
-        let files_open = open_files(self.trial.directory())?.len();
-        self.trial.record("files_open", files_open);
-        self.trial.check("no file is open any more", files_open == 0);
-        self.no_log_is_left()?;
-        self.no_row_is_lost()
+        Ok(())
+    }
+
+    /// Looks from outside whether a file of the trial is still open.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot look.
+    pub fn no_file_is_open(&self) -> TrialResult {
+        let files_open = open_files(self.directory())?.len();
+        self.record("files_open", files_open);
+        self.check("no file is open any more", files_open == 0);
+        Ok(())
     }
 
     /// Looks whether the log is gone.

@@ -1,6 +1,6 @@
 //! An application at a homeserver, as the experiments on logging out begin with it.
 
-use std::{error::Error, path::Path, sync::Arc, time::Duration};
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use futures::executor::block_on;
 use lab::Trial;
@@ -12,15 +12,11 @@ use mock_sdk::{
     homeserver::{Endpoint, Homeserver},
 };
 use state_machine::{
-    application::Failure,
     config::{LogoutConfig, RuntimePolicy},
     driver::Driver,
-    transition::State,
 };
-use sundown::limit::within;
+use sundown::within;
 use tokio::runtime::Handle;
-
-use crate::steps::Steps;
 
 /// The user of the homeserver.
 pub const USER: &str = "me";
@@ -34,11 +30,7 @@ pub const ROOMS: [&str; 3] = ["!a:example.org", "!b:example.org", "!c:example.or
 pub const PLENTY: Duration = Duration::from_secs(8);
 
 /// A server with a user, and with something said in every room.
-///
-/// # Errors
-///
-/// If the server cannot be started.
-pub fn homeserver() -> std::io::Result<Homeserver> {
+pub fn homeserver() -> io::Result<Homeserver> {
     let server = Homeserver::start()?;
     server.add_user(USER, PASSWORD);
     for room in ROOMS {
@@ -57,16 +49,13 @@ pub fn config(url: &str, directory: &Path) -> AppConfig {
 }
 
 /// Waits on this thread, which needs no runtime, for at most [`PLENTY`].
-///
-/// # Errors
-///
-/// If that is not enough: what was waited for.
 pub fn soon<T>(what: &str, wait: impl Future<Output = T>) -> Result<T, Box<dyn Error>> {
     let waited = block_on(within(PLENTY, wait));
     waited.ok_or_else(|| format!("{what}: not within {PLENTY:?}").into())
 }
 
-/// Whether the application asks the server what is new within a limit, when something has happened.
+/// Whether the application asks the server what is new within a limit, when something has happened. On
+/// a busy machine that has taken more than a second.
 #[must_use]
 pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
     let asked = server.count(Endpoint::Sync);
@@ -76,10 +65,6 @@ pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
 }
 
 /// Opens every room, as soon as it has been synced, and returns when the user interface shows them.
-///
-/// # Errors
-///
-/// If there is no worker, or no user interface.
 pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
     for room in ROOMS {
         // A room that has not been synced yet does not open, and is asked for again.
@@ -100,10 +85,6 @@ pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
 
 /// Has everything that holds the client let go of it, and then closes it. The calling task must have
 /// the context of a runtime.
-///
-/// # Errors
-///
-/// If the user interface is gone, or the client does not close.
 pub async fn close_client(app: &App) -> Result<(), Box<dyn Error>> {
     let globals = app.globals();
     app.expect_worker_end();
@@ -118,10 +99,6 @@ pub async fn close_client(app: &App) -> Result<(), Box<dyn Error>> {
 }
 
 /// A logout without the kit, in the right order. The calling task must have the context of a runtime.
-///
-/// # Errors
-///
-/// If the server refuses it, and as [`close_client`].
 pub async fn log_out_by_hand(app: &App) -> Result<(), Box<dyn Error>> {
     let client = app.globals().client.get().ok_or("nobody is logged in")?;
     client.matrix_auth().logout().await?;
@@ -145,10 +122,6 @@ pub struct Setting {
 
 impl Setting {
     /// An application in which nobody is logged in. See [`config`].
-    ///
-    /// # Errors
-    ///
-    /// If the server or the thread cannot be started.
     pub fn start(
         directory: &Path,
         configure: impl FnOnce(&mut AppConfig),
@@ -162,10 +135,6 @@ impl Setting {
 
     /// Logs in, and returns when the rooms are known. The calling task must have the context of the
     /// runtime that is to run the client and the worker.
-    ///
-    /// # Errors
-    ///
-    /// Those of the application.
     pub async fn log_in(&self) -> Result<(), AppError> {
         let asked = self.server.count(Endpoint::Sync);
         self.app.start_worker(&Handle::current());
@@ -175,20 +144,12 @@ impl Setting {
     }
 
     /// See [`open_rooms`].
-    ///
-    /// # Errors
-    ///
-    /// If there is no worker, or no user interface.
     pub async fn open_rooms(&self) -> Result<(), Box<dyn Error>> {
         open_rooms(&self.app).await
     }
 
     /// Closes the client, and ends user interface and server. The calling task must have the context
     /// of a runtime.
-    ///
-    /// # Errors
-    ///
-    /// If the user interface has panicked, or the client does not close.
     pub async fn end(self) -> Result<(), Box<dyn Error>> {
         close_client(&self.app).await?;
         self.app.ui().post(Action::Quit)?;
@@ -200,7 +161,7 @@ impl Setting {
 
 /// Waits until the rooms are known to a client that logged in when the server had been asked so often
 /// what is new: it asks a second time when it has stored the first answer.
-pub async fn synced(server: &Homeserver, asked: usize) {
+pub(crate) async fn synced(server: &Homeserver, asked: usize) {
     server.until(|server| server.count(Endpoint::Sync) >= asked + 2).await;
 }
 
@@ -219,10 +180,6 @@ pub struct LoggedIn {
 
 impl LoggedIn {
     /// Logs in at a new server, and opens a room.
-    ///
-    /// # Errors
-    ///
-    /// If the application cannot be started, or the login fails.
     pub fn start(directory: &Path) -> Result<Self, Box<dyn Error>> {
         let server = Arc::new(homeserver()?);
         let (app, ui) = managed(&server, directory)?;
@@ -239,42 +196,19 @@ impl LoggedIn {
         Ok(Self { server, app, ui, token })
     }
 
-    /// The application, with something that is called before each step of its logout. See [`Steps`].
-    pub fn steps(
-        &self,
-        on_entry: impl Fn(State) -> Result<(), Failure> + Send + Sync + 'static,
-    ) -> Arc<Steps> {
-        Steps::of(Arc::clone(&self.app), on_entry)
-    }
-
     /// A driver of its logout.
     #[must_use]
     pub fn driver(&self) -> Driver<ManagedApp> {
         Driver::new(Arc::clone(&self.app), self.app.logout_config())
     }
 
-    /// Whether the application [syncs](syncs). If it does not, this takes [`PLENTY`]: on a busy
-    /// machine a sync has taken more than a second.
-    #[must_use]
-    pub fn syncs(&self) -> bool {
-        syncs(&self.server, PLENTY)
-    }
-
     /// Ends the application without a logout, as the end of the process does.
-    ///
-    /// # Errors
-    ///
-    /// If the user interface panicked, or the runtime does not end.
     pub fn end(self) -> Result<(), Box<dyn Error>> {
         end(&self.app, self.ui)
     }
 }
 
 /// An application that logs out by the state machine, in which nobody is logged in.
-///
-/// # Errors
-///
-/// If it cannot be started.
 pub fn managed(
     server: &Homeserver,
     directory: &Path,
@@ -286,10 +220,6 @@ pub fn managed(
 }
 
 /// Ends an application without a logout, as the end of the process does.
-///
-/// # Errors
-///
-/// If the user interface panicked, or the runtime does not end.
 pub fn end(app: &ManagedApp, ui: UiThread) -> Result<(), Box<dyn Error>> {
     // An error if it has ended already.
     let _ = app.app().ui().post(Action::Quit);
@@ -302,10 +232,6 @@ pub fn end(app: &ManagedApp, ui: UiThread) -> Result<(), Box<dyn Error>> {
 /// Starts the application again, and says whether a user is logged in. Checks that the user then has a
 /// token that the server knows, and syncs; or else that the server knows no token, and the application
 /// no user.
-///
-/// # Errors
-///
-/// If it does not start, or does not end.
 pub fn next_start(
     trial: &Trial<'_>,
     server: &Homeserver,

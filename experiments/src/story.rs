@@ -44,10 +44,6 @@ pub fn config(scene: &Scene<'_>, server: &Homeserver) -> AppConfig {
 }
 
 /// Runs the event loop on this thread and the user on another, and returns what the user does.
-///
-/// # Errors
-///
-/// That of the user, and if the user's thread panicked.
 pub fn act(
     app: &App,
     event_loop: EventLoop,
@@ -97,10 +93,6 @@ impl<'a> User<'a> {
     }
 
     /// Logs in, and waits until the rooms have been synced.
-    ///
-    /// # Errors
-    ///
-    /// Those of the login, and if it takes too long.
     pub fn log_in<E: Into<Box<dyn Error>>>(
         &self,
         login: impl Future<Output = Result<String, E>>,
@@ -114,10 +106,6 @@ impl<'a> User<'a> {
 
     /// The steps after the first login: rooms are opened, the window made small, the user logged out,
     /// the window enlarged, and the user logged in again.
-    ///
-    /// # Errors
-    ///
-    /// Those of logout and login, and if the user interface takes too long.
     pub fn six_steps(
         &self,
         change: Change,

@@ -22,10 +22,6 @@ pub struct Usage {
 
 impl Usage {
     /// Counts.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no `/proc`.
     pub fn now() -> Result<Self, Box<dyn Error>> {
         let status = fs::read_to_string("/proc/self/status")?;
         let of = |field: &str| -> Result<i64, Box<dyn Error>> {
@@ -47,10 +43,6 @@ impl Usage {
 /// Runs the part `cycles` of an experiment, a process that does nothing but what is measured, and
 /// returns what it prints. Its allocator keeps to one arena: with one for each thread, memory that was
 /// given back stays in many places and hides the growth.
-///
-/// # Errors
-///
-/// If the process fails: what it said.
 pub fn measured<T: DeserializeOwned>(
     trial: &Trial<'_>,
     arguments: &[&str],

@@ -108,6 +108,12 @@ impl Experiment {
         }
     }
 
+    /// Its number: `01`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// What the experiment asks.
     #[must_use]
     pub fn question(mut self, question: &str) -> Self {

@@ -31,6 +31,7 @@ pub mod outcome;
 mod output;
 pub mod parallel;
 mod prediction;
+pub mod probe;
 mod program;
 mod record;
 mod report;

@@ -342,8 +342,8 @@ mod tests {
         let experiment = Experiment::new("90_cured")
             .variants([
                 hazard("it", Outcome::Aborted, |_| Ok(())),
-                control("beside/it", |_| Ok(())).predict(Outcome::Clean),
-                cure("kit/it", |_| Ok(())).predict(Outcome::Clean),
+                control("beside/it", |_| Ok(())),
+                cure("kit/it", |_| Ok(())),
             ])
             .claim("Z1", "it aborts, wherever it stands")
             .supported_if(every("*it").is(Outcome::Aborted))
@@ -398,8 +398,8 @@ mod tests {
     #[test]
     fn what_mostly_waits_runs_beside_what_works_and_more_of_it_at_a_time() {
         let experiment = Experiment::new("90_lanes").variants([
-            control("works", |_| Ok(())).predict(Outcome::Clean),
-            control("waits", |_| Ok(())).predict(Outcome::Clean).waits(),
+            control("works", |_| Ok(())),
+            control("waits", |_| Ok(())).waits(),
             hazard("hangs", Outcome::Hung, |_| Ok(())),
         ]);
         let lanes = in_lanes(&experiment, interleave(&[2, 1, 1]), 2);

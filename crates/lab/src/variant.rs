@@ -101,10 +101,10 @@ impl Variant {
         self.role
     }
 
-    /// Changes its name.
+    /// Changes its name, for an experiment that collects those of others.
     #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+    pub fn renamed(mut self, rename: impl FnOnce(&str) -> String) -> Self {
+        self.name = rename(&self.name);
         self
     }
 
@@ -280,7 +280,7 @@ mod tests {
         );
         assert!(cures.iter().all(|cure| cure.derived && cure.prediction == Clean.into()));
         // Another experiment may collect them.
-        let again = |variant: Variant| variant.named("01/it").expand();
+        let again = |variant: Variant| variant.renamed(|_| "01/it".to_owned()).expand();
         for (variants, cures) in hazards.into_iter().chain(cures).map(again) {
             assert_eq!((&*variants[0].name, variants.len(), cures.len()), ("01/it", 1, 0));
         }

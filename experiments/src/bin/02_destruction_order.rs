@@ -1,34 +1,18 @@
 //! # 02 · destruction order
 //!
-//! Rust drops the fields of a struct in the order in which they are declared, and the locals of a
-//! function in the reverse order. An application that owns a runtime and a store can thus choose
-//! which of them goes first, and the write-ups of the panic recommend to choose well: *adjusting the
-//! order helps, but does not fully solve it* (claim A5).
+//! Is it enough to drop the store before the runtime? Without a context either order aborts, and in a
+//! context either is clean. The one order that matters is that of the guard and the store.
 //!
-//! Here the order is the only thing that changes, in a struct and among locals; and then it is
-//! changed again with a context entered around it, by a guard that lives longer than the store or
-//! not quite as long.
-//!
-//! Without a guard, either order aborts: that the runtime is still there when the store goes is of
-//! no use to a thread that is not in its context. With a guard that outlives the store, either order
-//! is clean. The one order that matters is that of the guard and the store, and it is an easy one to
-//! get wrong: a guard is most naturally entered *after* the store was made, and so is dropped before
-//! it.
+//! The essay is `docs/src/02-destruction-order.md`.
 
 use std::process::ExitCode;
 
-use experiments::{
-    Scene, control, cure, hazard,
-    scene::{Kept, guarded},
-    warm_store,
-};
+use experiments::{Scene, control, hazard};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
     TrialResult, every,
 };
-use mock_sdk::store::Store;
-use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     experiment().run()
@@ -39,34 +23,29 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is it enough to drop the store before the runtime?")
         .hypothesis(
-            "Either order fails without a context, and either is clean while one is entered: the \
-             order of the store and the runtime decides nothing.",
+            "Without a context either order fails, and in a context either is clean: the order of the \
+             store and the runtime decides nothing.",
         )
         .variants([
             hazard("*/fields/runtime-first", Aborted, fields_runtime_first)
-                .about("a struct that declares the runtime before the store"),
+                .about("a struct that declares the runtime before the store")
+                .cured(),
             hazard("*/fields/store-first", Aborted, fields_store_first)
-                .about("a struct that declares the store before the runtime"),
+                .about("a struct that declares the store before the runtime")
+                .cured(),
             hazard("*/locals/runtime-first", Aborted, locals_runtime_first)
-                .about("locals, of which the runtime is declared last and dropped first"),
+                .about("locals: the runtime is declared last and dropped first")
+                .cured(),
             hazard("*/locals/store-first", Aborted, locals_store_first)
-                .about("locals, of which the store is declared last and dropped first"),
+                .about("locals: the store is declared last and dropped first")
+                .cured(),
             hazard("*/guard/dropped-before", Aborted, guard_dropped_before)
-                .about("the store goes before the runtime, but after the guard"),
+                .about("the store is dropped before the runtime, but after the guard")
+                .cured(),
             control("*/guard/store-first", guard_store_first)
-                .about("the store goes before the runtime, and both before the guard"),
+                .about("the store is dropped before the runtime, and both before the guard"),
             control("*/guard/runtime-first", guard_runtime_first)
-                .about("the runtime goes before the store, and both before the guard"),
-            cure("*/kit/fields/runtime-first", guarded(fields_runtime_first))
-                .about("a struct that declares the runtime before the session's handle"),
-            cure("*/kit/fields/store-first", guarded(fields_store_first))
-                .about("a struct that declares the session's handle before the runtime"),
-            cure("*/kit/locals/runtime-first", guarded(locals_runtime_first))
-                .about("locals, of which the runtime goes first and the session's handle last"),
-            cure("*/kit/locals/store-first", guarded(locals_store_first))
-                .about("locals, of which the session's handle goes first"),
-            cure("*/kit/guard/dropped-before", guarded(guard_dropped_before))
-                .about("the session's handle goes before the runtime, but after the guard"),
+                .about("the runtime is dropped before the store, and both before the guard"),
         ])
         .claim("A5", "The order of destruction helps, but does not fully solve it.")
         .supported_if(
@@ -82,23 +61,21 @@ pub fn experiment() -> Experiment {
         )
 }
 
+/// A struct: its fields are dropped in the order of their declaration.
+struct App<A, B> {
+    _first: A,
+    _last: B,
+}
+
 fn fields_runtime_first(scene: &Scene<'_>) -> TrialResult {
-    struct App {
-        _runtime: Runtime,
-        _store: Kept<Store>,
-    }
-    let (_runtime, _store) = scene.warm_store()?;
-    drop(App { _runtime, _store });
+    let (runtime, store) = scene.warm_store()?;
+    drop(App { _first: runtime, _last: store });
     Ok(())
 }
 
 fn fields_store_first(scene: &Scene<'_>) -> TrialResult {
-    struct App {
-        _store: Kept<Store>,
-        _runtime: Runtime,
-    }
-    let (_runtime, _store) = scene.warm_store()?;
-    drop(App { _store, _runtime });
+    let (runtime, store) = scene.warm_store()?;
+    drop(App { _first: store, _last: runtime });
     Ok(())
 }
 
@@ -116,7 +93,7 @@ fn locals_store_first(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-/// A guard where one would write it, and where it is gone by the time it is needed.
+/// The guard is where one would write it, and gone when it is needed.
 fn guard_dropped_before(scene: &Scene<'_>) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
     let _store = store;
@@ -125,8 +102,7 @@ fn guard_dropped_before(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn guard_store_first(scene: &Scene<'_>) -> TrialResult {
-    let Scene { trial, generation, .. } = *scene;
-    let (runtime, store) = warm_store(trial, generation)?;
+    let (runtime, store) = scene.warm_store()?;
     let handle = runtime.handle().clone();
     let _context = handle.enter();
     let _runtime = runtime;
@@ -135,8 +111,7 @@ fn guard_store_first(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn guard_runtime_first(scene: &Scene<'_>) -> TrialResult {
-    let Scene { trial, generation, .. } = *scene;
-    let (runtime, store) = warm_store(trial, generation)?;
+    let (runtime, store) = scene.warm_store()?;
     let handle = runtime.handle().clone();
     let _context = handle.enter();
     let _store = store;

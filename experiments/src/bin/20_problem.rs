@@ -24,21 +24,23 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Why does logging in again panic?")
         .hypothesis(
-            "Because the user interface is the last to hold the old client, and drops it at the next \
-             login on a thread without runtime context. Where nobody but the globals holds it, or \
-             the thread is in a context, nothing happens.",
+            "Because the user interface is the last to hold the old client, and drops it at the \
+             next login on a thread without runtime context. If only the globals hold it, or the \
+             thread has a context, nothing happens.",
         )
         .variants(
             [
                 hazard("*/six-steps", Aborted, with(Change::Nothing))
                     .about("rooms on the desktop, logout on the phone, login on the desktop"),
-                hazard("*/on-desktop", Aborted, with(Change::OnDesktop))
-                    .about("logout on the desktop, where the tabs are closed, and the cache is not"),
+                hazard("*/on-desktop", Aborted, with(Change::OnDesktop)).about(
+                    "logout on the desktop, where the tabs are closed, and the cache is not",
+                ),
                 control("*/no-rooms", with(Change::NoRooms)).about("no room was opened"),
                 control("*/in-context", with(Change::InContext))
                     .about("the user interface's thread is in the context of a runtime"),
-                control("*/runtime-kept", with(Change::RuntimeKept))
-                    .about("the runtime is not shut down, and the old client stays in its own tasks"),
+                control("*/runtime-kept", with(Change::RuntimeKept)).about(
+                    "the runtime is not shut down, and the old client stays in its own tasks",
+                ),
             ]
             .map(|variant| variant.trials(TRIALS)),
         )

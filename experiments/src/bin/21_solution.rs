@@ -47,17 +47,17 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Does the state machine remove the panic?")
         .hypothesis(
-            "With a logout that is driven by the state machine, and handles that are guarded by a \
-             session, one can log in and out as often as one likes: nothing panics, and after each \
-             logout no descriptor is open, no log is left, and no row is lost, whether the runtime \
-             is restarted or kept.",
+            "With a logout that the state machine drives, and handles that a session guards, a \
+             user can log in and out any number of times: nothing panics, and after each logout no \
+             descriptor is open, no log is left, and no row is lost, whether the runtime is \
+             restarted or kept.",
         )
         .variants(
             [
                 hazard("*/naive", Aborted, |scene| naive::six_steps(scene, Change::Nothing))
                     .about("the logout of experiment 20"),
                 control("*/naive/no-rooms", |scene| naive::six_steps(scene, Change::NoRooms))
-                    .about("the same where no room was opened"),
+                    .about("the same, and no room was opened"),
                 cure("*/restart", |scene| cycles(scene, RuntimePolicy::Restart))
                     .about("the state machine, with one runtime that is restarted")
                     .deadline(DEADLINE),

@@ -4,6 +4,7 @@
 //! Expect it never with the gate of the driver. See `docs/src/22-cancel-or-commit.md`.
 
 use std::{
+    error::Error,
     future::{Future, ready},
     hint,
     process::ExitCode,
@@ -14,7 +15,7 @@ use std::{
 
 use experiments::{
     Scene, control, cure, hazard, runtime,
-    setting::{LoggedIn, Setting},
+    setting::{LoggedIn, PLENTY, Setting, syncs},
 };
 use futures::{executor::block_on, future::join};
 use lab::{
@@ -22,7 +23,7 @@ use lab::{
     Outcome::{Clean, Failed},
     TrialResult, every, seen,
 };
-use mock_sdk::homeserver::{Endpoint, Fault};
+use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
 use state_machine::{
     cancel::{CancelToken, Cancellation},
     error::{LogoutError, RecoverableError},
@@ -48,8 +49,9 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Can a cancel be accepted and the logout happen all the same?")
         .hypothesis(
-            "With a flag for each, yes: while the request is on its way, and even where it takes no \
-             time. With one gate for both and the server's word for what was on its way, no.",
+            "With a flag for each, yes: while the request is on its way, and even if it takes no \
+             time. With one gate for both, and the server's word for a request that was on its \
+             way, no.",
         )
         .variants([
             control("two-flags/cancel-first", |scene| two_flags(scene, When::Before))
@@ -74,7 +76,7 @@ fn main() -> ExitCode {
                 .trials(10)
                 .deadline(DEADLINE),
             cure("kit/any-moment", kit_any_moment)
-                .about("the driver: a cancel at a moment drawn by lot")
+                .about("the driver: a cancel at a random moment")
                 .trials(40),
         ])
         .claim("B8", "A logout can be cancelled until the point of no return.")
@@ -221,65 +223,60 @@ fn wait_until(is_so: impl Fn() -> bool) {
 }
 
 fn kit_in_flight(scene: &Scene<'_>) -> TrialResult {
-    let app = LoggedIn::start(scene.directory())?;
     let done = scene.random().bool();
     let never = if done { Fault::never().done_at_once() } else { Fault::never() };
-    app.server.fail_next(Endpoint::Logout, never);
-    let driver = app.driver();
-    let cancelled = async {
-        app.server.until(|server| server.count(Endpoint::Logout) > 0).await;
-        driver.cancel()
-    };
-    let (ended, told) = block_on(join(driver.run(), cancelled));
+    let told = kit(scene, Some(never), |server| {
+        block_on(server.until(|server| server.count(Endpoint::Logout) > 0));
+    })?;
     scene.check("the cancel is told that the server decides", told == Cancellation::UpToServer);
-    judge(scene, &app, told, ended.map(drop))?;
-    drop(driver);
-    app.end()
+    Ok(())
 }
 
 fn kit_any_moment(scene: &Scene<'_>) -> TrialResult {
-    let app = LoggedIn::start(scene.directory())?;
     let moment = Duration::from_micros(scene.random().u64(0..LOGOUT_MICROS));
-    let driver = app.driver();
-    let (ended, told) = thread::scope(|scope| {
-        let cancelled = scope.spawn(|| {
-            thread::sleep(moment);
-            driver.cancel()
-        });
-        (block_on(driver.run()), cancelled.join())
-    });
-    let told = told.map_err(|_| "the cancel panicked")?;
-    judge(scene, &app, told, ended.map(drop))?;
-    drop(driver);
-    app.end()
+    kit(scene, None, |_| thread::sleep(moment)).map(drop)
 }
 
-/// Compares what each was told with what the server says.
-fn judge(
+/// Cancels a logout from another thread, which waits for its moment, and compares what each was told
+/// with what the server says. Returns what the cancel was told.
+fn kit(
     scene: &Scene<'_>,
-    app: &LoggedIn,
-    told: Cancellation,
-    ended: Result<(), LogoutError>,
-) -> TrialResult {
+    fault: Option<Fault>,
+    wait: impl FnOnce(&Homeserver) + Send,
+) -> Result<Cancellation, Box<dyn Error>> {
+    let app = LoggedIn::start(scene.directory())?;
+    if let Some(fault) = fault {
+        app.server.fail_next(Endpoint::Logout, fault);
+    }
+    let driver = app.driver();
+    let (ended, told) = thread::scope(|scope| {
+        let cancel = scope.spawn(|| {
+            wait(&app.server);
+            driver.cancel()
+        });
+        (block_on(driver.run()), cancel.join())
+    });
+    let told = told.map_err(|_| "the cancel panicked")?;
     let alive = app.server.is_alive(&app.token);
-    let agrees = match &ended {
-        Ok(()) => !alive,
+    let agrees = match ended {
+        Ok(_) => !alive,
         Err(LogoutError::Recoverable { cause: RecoverableError::Cancelled, .. }) => alive,
-        Err(_) => return Err(format!("{ended:?}").into()),
+        Err(error) => return Err(error.into()),
     };
     scene.record("told", format!("{told:?}"));
     scene.record("logged_out", !alive);
     scene.check("the end is what the server says", agrees);
     let honoured = match told {
         Cancellation::Accepted => alive && app.server.count(Endpoint::Logout) == 0,
-        Cancellation::TooLate => !alive,
-        // The cancel came before the logout began, or when it had ended.
-        Cancellation::NotRunning => !alive,
+        // Not running: the cancel came before the logout began, or when it had ended.
+        Cancellation::TooLate | Cancellation::NotRunning => !alive,
         Cancellation::UpToServer | Cancellation::AlreadyCancelled => true,
     };
     scene.check("what the cancel was told is so", honoured);
     if alive {
-        scene.check("the sync service runs again", app.syncs());
+        scene.check("the sync service runs again", syncs(&app.server, PLENTY));
     }
-    Ok(())
+    drop(driver);
+    app.end()?;
+    Ok(told)
 }

@@ -16,6 +16,7 @@ use std::{
 use experiments::{
     Scene, control, cure, hazard, runtime,
     setting::{LoggedIn, PLENTY, ROOMS, Setting, syncs},
+    steps::Steps,
 };
 use futures::executor::block_on;
 use lab::{Experiment, Outcome::Failed, TrialResult, every};
@@ -67,9 +68,9 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("What does a logout leave behind when it gives up?")
         .hypothesis(
-            "In the write-up, the mark that it is in progress, after every early return, and a sync \
-             service that it had stopped, where stopping it is what failed; in the version before, \
-             the stopped sync service wherever it returns. In the kit, neither, anywhere.",
+            "The write-up leaves the mark that it is in progress, after every early return, and a \
+             stopped sync service, if stopping it is what failed. The version before leaves the \
+             sync service stopped wherever it returns. The kit leaves neither, anywhere.",
         )
         .variants([
             control("execute/nothing", |scene| execute(scene, Failing::Nothing))
@@ -108,7 +109,7 @@ fn main() -> ExitCode {
             every("execute/*").observed("in_progress").always_reads("false")
                 | every("execute/stop-sync").observed("syncing").always_reads("true"),
         )
-        .kit_claim("Whichever step fails, the mark goes with the run, and who is still logged in syncs.")
+        .kit_claim("Whichever step fails, the mark goes with the run, and a user who is still logged in syncs.")
         .run()
 }
 
@@ -291,7 +292,7 @@ fn kit(scene: &Scene<'_>, failing: Failing) -> TrialResult {
     let app = LoggedIn::start(scene.directory())?;
     disturb(&app.server, app.app.app(), failing);
     let lock = Arc::new(Mutex::new(None));
-    let steps = app.steps({
+    let steps = Steps::of(Arc::clone(&app.app), {
         let (server, managed, lock) =
             (Arc::clone(&app.server), Arc::clone(&app.app), Arc::clone(&lock));
         move |state| match (failing, state) {

@@ -23,7 +23,7 @@ use experiments::{
     },
     hazard, runtime,
     runtime_thread::panic_quietly,
-    setting::{LoggedIn, PLENTY, Setting, end, homeserver, managed, next_start},
+    setting::{LoggedIn, PLENTY, Setting, end, homeserver, managed, next_start, syncs},
     steps::Steps,
 };
 use futures::executor::block_on;
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("How does a logout end when something goes wrong in the middle of it?")
         .hypothesis(
-            "In an end that is declared beforehand, whatever goes wrong and whenever; and the next \
+            "In an end that is declared beforehand, whatever goes wrong and whenever. The next \
              start finds the user logged in with a token that the server knows, or logged out.",
         )
         .variants(faults::all().into_iter().map(at_every_moment))
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
                 .about("the request channel is closed, as in the write-up"),
             control("worker/fails", worker).about("the worker fails"),
             cure("worker/announced", worker)
-                .about("the request channel is closed, which was announced"),
+                .about("the request channel is closed, and that was announced"),
             cure(killed::IN_THE_LOGOUT, killed)
                 .about("the process is killed at a random moment of the logout"),
             hazard(killed::WITHOUT_INTENT, seen(Failed).allowing([Clean]), killed)
@@ -143,7 +143,7 @@ fn one_logout(
         ASKING_NOT_DONE => app.server.fail_next(Endpoint::Logout, Fault::status(502)),
         _ => {}
     }
-    let steps = app.steps({
+    let steps = Steps::of(Arc::clone(&app.app), {
         let (case, disturb) = (Arc::clone(&case), Arc::clone(&fault.disturb));
         move |entered| match entered == state {
             true => disturb(&case).map_err(|error| Failure::from(error.to_string())),
@@ -172,7 +172,7 @@ fn one_logout(
         let again = finish(&driver);
         scene.check(&format!("another run completes, not {again}"), again.starts_with("completed"));
     } else if app.server.is_alive(&app.token) && fault.name != "ui/gone" {
-        scene.check("a user who is logged in syncs", app.syncs());
+        scene.check("a user who is logged in syncs", syncs(&app.server, PLENTY));
     }
     drop((driver, case));
     let (server, token) = (Arc::clone(&app.server), app.token.clone());

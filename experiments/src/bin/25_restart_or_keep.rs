@@ -20,15 +20,15 @@ use state_machine::{
     config::RuntimePolicy::{self, Keep, Restart},
     driver::Driver,
 };
-use sundown::flag::Flag;
+use sundown::Flag;
 
 fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Should a logout restart the runtime, or keep it?")
         .hypothesis(
-            "A restart ends everything else on the runtime: without a word as the write-up does it, \
-             and told so by the kit. Where each login has a runtime of its own nothing else notices \
-             the logout. That costs some threads while somebody is logged in.",
+            "A restart ends everything else on the runtime: without a word in the write-up, and \
+             after a signal in the kit. If each login has a runtime of its own, nothing else \
+             notices the logout. That costs some threads while a user is logged in.",
         )
         .variants([
             hazard("plain/restart", Failed, |scene| plain(scene, Restart))

@@ -15,7 +15,7 @@ use experiments::{
 };
 use lab::{Experiment, Outcome::Failed, TrialResult};
 use mock_sdk::{
-    app::{App, AppConfig, action::Action, managed::ManagedApp},
+    app::{App, AppConfig, action::Action, managed::ManagedApp, ui::EventLoop},
     client::Client,
 };
 use serde::{Deserialize, Serialize};
@@ -118,14 +118,13 @@ fn managed(
     leak: bool,
 ) -> Result<Vec<Usage>, Box<dyn Error>> {
     let (managed, event_loop) = ManagedApp::start(config, policy)?;
-    let (managed, ui) = (Arc::new(managed), event_loop.spawn()?);
+    let managed = Arc::new(managed);
     let mut limits = managed.logout_config();
     if leak {
         limits.session = HOPELESS;
     }
     let driver = Driver::new(Arc::clone(&managed), limits);
-    let mut counts = Vec::with_capacity(cycles);
-    for _ in 0..cycles {
+    let counts = counted(managed.app(), event_loop, cycles, || {
         soon("the login", managed.log_in(USER, PASSWORD))??;
         soon("the rooms", open_rooms(managed.app()))??;
         if leak {
@@ -136,26 +135,34 @@ fn managed(
         if !leak && !report.warnings.is_empty() {
             return Err(format!("the logout warns: {:?}", report.warnings).into());
         }
-        fs::remove_dir_all(managed.app().files().stores())?;
-        counts.push(Usage::now()?);
-    }
+        Ok(())
+    })?;
     let _ = managed.runtime().shutdown_blocking(None)?;
-    managed.app().ui().post(Action::Quit)?;
-    ui.join()?;
     Ok(counts)
 }
 
 fn by_hand(config: AppConfig, cycles: usize) -> Result<Vec<Usage>, Box<dyn Error>> {
     let (app, event_loop) = App::new(config);
-    let ui = event_loop.spawn()?;
-    let mut counts = Vec::with_capacity(cycles);
-    for _ in 0..cycles {
+    counted(&app, event_loop, cycles, || {
         let runtime = runtime()?;
         app.start_worker(runtime.handle());
         runtime.block_on(app.log_in(USER, PASSWORD))?;
         soon("the rooms", open_rooms(&app))??;
-        runtime.block_on(log_out_by_hand(&app))?;
-        drop(runtime);
+        runtime.block_on(log_out_by_hand(&app))
+    })
+}
+
+/// Goes through the cycles, and counts after each.
+fn counted(
+    app: &App,
+    event_loop: EventLoop,
+    cycles: usize,
+    cycle: impl Fn() -> TrialResult,
+) -> Result<Vec<Usage>, Box<dyn Error>> {
+    let ui = event_loop.spawn()?;
+    let mut counts = Vec::with_capacity(cycles);
+    for _ in 0..cycles {
+        cycle()?;
         fs::remove_dir_all(app.files().stores())?;
         counts.push(Usage::now()?);
     }

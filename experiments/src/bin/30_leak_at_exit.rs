@@ -30,7 +30,7 @@ use leak_strategy::{
     resource::{Policy, Resource},
 };
 use mock_sdk::store::{Generation, Room, Store, residue, rusqlite};
-use sundown::{stop::Stop, task::BackgroundTask};
+use sundown::{BackgroundTask, Stop};
 use tokio::sync::mpsc::unbounded_channel;
 
 /// How many requests the user has made by the time the process leaves.
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("What is lost when a process leaks everything and ends?")
         .hypothesis(
-            "No row whose commit had returned, as with kill -9; requests that were accepted and not \
-             carried out are lost, and the write-ahead log stays. A plan that tears down loses \
+            "No row whose commit had returned, as with kill -9. Requests that were accepted and \
+             not carried out are lost, and the write-ahead log stays. A plan that tears down loses \
              neither and leaves no log.",
         )
         .variants([

@@ -19,7 +19,7 @@ use experiments::{
 use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use mock_sdk::store::{Generation, Store};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use sundown::{session::Session, teardown::teardown_blocking};
+use sundown::{Session, teardown_blocking};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("What does it cost to leak at a logout?")
         .hypothesis(
-            "Threads, descriptors and memory, at every login anew, until the process has no more. \
-             A client that is torn down, and a runtime that is shut down, cost nothing.",
+            "Threads, descriptors and memory at every login, until the process has no more. A \
+             client that is torn down, and a runtime that is shut down, cost nothing.",
         )
         .variants(
             [

@@ -36,8 +36,8 @@ fn main() -> ExitCode {
         .question("In which order may an application leave its process?")
         .hypothesis(
             "In any, as long as the last owner of the client is never dropped, or dropped in a \
-             context. Clearing the caches first saves nothing where a cache is the last owner, and \
-             an exit runs the destructors of the main thread's thread-locals unless it is immediate.",
+             context. Clearing the caches first saves nothing if a cache is the last owner, and an \
+             exit runs the destructors of the main thread's thread-locals unless it is immediate.",
         )
         .variants([
             control("*/leak/caches-first", in_order([clear_caches, leak_all_four]))
@@ -49,7 +49,9 @@ fn main() -> ExitCode {
                 Aborted,
                 in_order([empty_the_statics, clear_caches, leak_all_four]),
             )
-            .about("the write-up's order, when a logout has emptied the statics and missed the cache"),
+            .about(
+                "the write-up's order, when a logout has emptied the statics and missed the cache",
+            ),
             hazard(
                 "*/drop/caches-first",
                 Aborted,
@@ -85,7 +87,7 @@ fn main() -> ExitCode {
             cure("*/plan/cache-is-last-owner-normal", |scene| empty_plan(scene, Exit::Normal))
                 .about("the same, left by an empty plan that exits normally"),
             cure("*/plan/torn-down", torn_down)
-                .about("a plan that tears down whoever owns the client, and leaks the runtime"),
+                .about("a plan that tears down every owner of the client, and leaks the runtime"),
         ])
         .part("tears-down", tear_down)
         .claim(

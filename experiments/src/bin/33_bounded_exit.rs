@@ -15,6 +15,7 @@ use std::{
 };
 
 use experiments::{CONNECTIONS, Scene, control, cure, hazard};
+use futures::executor::block_on;
 use lab::{
     Experiment,
     Outcome::{Failed, Hung},
@@ -29,7 +30,7 @@ use leak_strategy::{
 };
 use mock_sdk::store::{Generation, Store, rusqlite::Connection};
 use rustix::process::{Pid, Signal, kill_process};
-use sundown::{stop::Stop, task::BackgroundTask, teardown::teardown_blocking};
+use sundown::{BackgroundTask, Stop, teardown_blocking};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("How long does a process take to leave in which everything hangs?")
         .hypothesis(
-            "For ever, or the sum of all limits, unless there is a limit for all together that \
+            "For ever, or the sum of all limits, unless there is one limit for everything that \
              nothing can hold up. An exit plan keeps its limit, with its exit code and a complete \
              ledger.",
         )
@@ -239,38 +240,30 @@ fn leave_by_hand(arguments: &[String]) -> TrialResult {
         process::exit(CODE)
     }
     let App { runtime, client, sync_service, sender, worker } = start(!is_healthy(variant))?;
-    let end = |task: BackgroundTask<()>| -> TrialResult {
-        let _ = Builder::new_current_thread().build()?.block_on(task.shutdown())?;
-        Ok(())
-    };
     let context = runtime.handle().clone();
-    let steps: [Box<dyn FnOnce() -> TrialResult + Send>; 4] = [
-        Box::new(move || {
-            drop(sender);
-            end(worker)
-        }),
-        Box::new(move || end(sync_service)),
-        Box::new(move || {
-            let _context = context.enter();
-            drop(client);
-            Ok(())
-        }),
-        Box::new(move || {
-            drop(runtime);
-            Ok(())
-        }),
-    ];
     let limit = if variant == "by-hand/a-limit-each" { BY_HAND } else { Duration::MAX };
     set_out()?;
-    for step in steps {
-        let (ended, has_ended) = mpsc::channel();
-        thread::spawn(move || {
-            let _ = step();
-            let _ = ended.send(());
-        });
-        let _ = has_ended.recv_timeout(limit);
-    }
+    on_a_thread(limit, move || {
+        drop(sender);
+        let _ = block_on(worker.shutdown());
+    });
+    on_a_thread(limit, move || drop(block_on(sync_service.shutdown())));
+    on_a_thread(limit, move || {
+        let _context = context.enter();
+        drop(client);
+    });
+    on_a_thread(limit, move || drop(runtime));
     process::exit(CODE)
+}
+
+/// Takes a step on a thread of its own, and waits for it within a limit.
+fn on_a_thread(limit: Duration, step: impl FnOnce() + Send + 'static) {
+    let (ended, has_ended) = mpsc::channel();
+    thread::spawn(move || {
+        step();
+        let _ = ended.send(());
+    });
+    let _ = has_ended.recv_timeout(limit);
 }
 
 fn leave_by_plan(arguments: &[String]) -> TrialResult {

@@ -48,10 +48,6 @@ const LOGOUT_MICROS: u64 = 100_000;
 const FIRST_PART_MICROS: u64 = 60_000;
 
 /// Kills a process at a random moment of its logout, and looks at what the next start finds.
-///
-/// # Errors
-///
-/// If the process cannot be run, or its store cannot be read.
 pub fn killed(scene: &Scene<'_>) -> TrialResult {
     let server = homeserver()?;
     server.fail_always(Endpoint::Logout, Fault::delay(ANSWER).done_at_once());
@@ -88,10 +84,6 @@ fn stored(directory: &Path) -> Result<BTreeSet<String>, Box<dyn Error>> {
 
 /// The process that is killed. It logs in, queues messages without a pause, which nobody sends, and
 /// logs out meanwhile.
-///
-/// # Errors
-///
-/// If it cannot log in or out, and if nobody kills it.
 pub fn log_out(arguments: &[String]) -> TrialResult {
     let [server, variant] = arguments else { return Err("where, and which variant?".into()) };
     let mut config = config(server, Path::new("."));

@@ -28,10 +28,6 @@ struct Naive<'a> {
 }
 
 /// The six steps, with one change, in the application of the write-up.
-///
-/// # Errors
-///
-/// If a step fails, or takes too long.
 pub fn six_steps(scene: &Scene<'_>, change: Change) -> TrialResult {
     let (trial, server) = (scene.trial, homeserver()?);
     let (app, event_loop) = App::new(config(scene, &server));

@@ -1,4 +1,4 @@
-//! Threads that do nothing but be busy.
+//! Threads that keep the processors busy.
 
 use std::{
     hint::black_box,
@@ -10,21 +10,20 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// Busy threads, until it is dropped.
-pub struct Load {
+/// Busy threads. Dropping it ends them.
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    /// Starts so many.
-    pub fn of(count: u32) -> io::Result<Self> {
+    pub(super) fn start(threads: u32) -> io::Result<Self> {
         let mut load = Self { stop: Arc::default(), threads: Vec::new() };
-        for _ in 0..count {
+        for _ in 0..threads {
             let stop = Arc::clone(&load.stop);
-            // Nothing but the end is told, and nothing is read after it: no order is needed.
             let busy = move || {
                 let mut number = 1_u64;
+                // Relaxed: the flag publishes nothing.
                 while !stop.load(Ordering::Relaxed) {
                     number = black_box(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 }

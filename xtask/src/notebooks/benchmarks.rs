@@ -1,20 +1,17 @@
-//! The figures of the benches, as they are committed: what `cargo xtask bench --format json` prints,
-//! one file for each bench.
+//! The committed figures of the benches: the output of `cargo xtask bench --format json`, one file for
+//! each bench.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    path::PathBuf,
 };
 
 use serde::Deserialize;
 
-use super::block::{self, BlockError};
 use crate::{
-    failure::Failure,
+    failure::{Context as _, Result},
     figures::in_short,
-    results::ResultsError,
     workspace::{self, Workspace},
 };
 
@@ -35,34 +32,26 @@ pub struct Figure {
     pub observed: Option<String>,
 }
 
-/// The page on benchmarks.
-pub fn path(workspace: &Workspace) -> PathBuf {
-    workspace.docs().join("src/benchmarks.md")
-}
-
 /// The committed figures.
-pub fn read(workspace: &Workspace) -> Result<Vec<Figure>, Failure> {
-    let folder = workspace.docs().join("results/bench");
+pub fn read(workspace: &Workspace) -> Result<Vec<Figure>> {
+    let folder = workspace.path("docs/results/bench");
     let mut figures = Vec::new();
     for file in workspace::names(&folder)? {
         let path = folder.join(file);
-        let unreadable = |error| ResultsError::Unreadable { path: path.clone(), error };
-        let text = fs::read_to_string(&path).map_err(unreadable)?;
-        for line in text.lines() {
-            figures.push(serde_json::from_str(line).map_err(|error| unreadable(error.into()))?);
+        let unreadable = || format!("cannot read the figures in {}", path.display());
+        for line in fs::read_to_string(&path).context(unreadable)?.lines() {
+            figures.push(serde_json::from_str(line).context(unreadable)?);
         }
     }
     Ok(figures)
 }
 
-/// The page with the tables that these figures give.
-pub fn written(page: &str, figures: &[Figure]) -> Result<String, BlockError> {
+/// The tables of the page on benchmarks.
+pub fn blocks(figures: &[Figure]) -> [(&'static str, String); 2] {
     [("groups", groups(figures)), ("teardowns", teardowns(figures))]
-        .iter()
-        .try_fold(page.to_owned(), |page, (name, table)| block::replace(&page, name, table))
 }
 
-/// Who takes part in the teardowns, as the figures call them, and in words.
+/// The subjects of the bench on teardowns: their names in the figures, and in words.
 pub const TEARDOWNS: [(&str, &str); 6] = [
     ("floor", "floor"),
     ("sundown", "`Session::close`"),
@@ -72,10 +61,10 @@ pub const TEARDOWNS: [(&str, &str); 6] = [
     ("drop-and-sleep", "drop, then sleep 100 ms"),
 ];
 
-/// What stands where a bench has not run.
+/// Stands in place of a table if the bench has not run.
 const NONE: &str = "*There are no figures.*";
 
-/// What a group comes to, beside its floor.
+/// What a group costs, as a multiple of its floor.
 fn groups(figures: &[Figure]) -> String {
     let ours: Vec<_> =
         figures.iter().filter(|it| it.bench == "group" && it.subject == "sundown").collect();
@@ -106,14 +95,14 @@ fn groups(figures: &[Figure]) -> String {
     text + &format!("\nMedians of {}; the pictures show quartiles.\n", rounds(&ours))
 }
 
-/// What teardowns come to, beside the floor, and what they leave behind.
+/// What teardowns cost, as a multiple of the floor, and what they leave behind.
 fn teardowns(figures: &[Figure]) -> String {
     let all: Vec<_> = figures.iter().filter(|it| it.bench == "teardown").collect();
     if all.is_empty() {
         return NONE.to_owned();
     }
     let cases: BTreeSet<_> = all.iter().map(|it| (it.case.as_str(), it.n)).collect();
-    // The case stands at the first of its sizes.
+    // Only the first size of a case has the name of the case above it.
     let first = |case, n| cases.iter().find(|it| it.0 == case).is_some_and(|it| it.1 == n);
     let mut text = header(cases.iter().map(|&(case, n)| match first(case, n) {
         true => format!("{case}, {n}"),
@@ -145,7 +134,7 @@ fn header(columns: impl Iterator<Item = String>) -> String {
     format!("| | {} |\n| --- |{}\n", columns.join(" | "), " --: |".repeat(columns.len()))
 }
 
-/// `1.30`: of large ones only what counts.
+/// `1.30`; a large ratio has no decimals.
 fn ratio(figure: &Figure) -> Option<String> {
     let ratio = figure.ratio_to_floor?;
     let decimals = if ratio < 10.0 { 2 } else { 0 };
