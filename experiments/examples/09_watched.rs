@@ -1,13 +1,13 @@
 //! Experiment 09, held open for tokio-console: what is left when the shutdown of a runtime returns?
 //!
-//! `cargo xtask console 09` builds and runs this. The situation is that of the experiment, made by its
-//! code: a task awaits the store, of which it is the only owner, and a query works for it. After a
-//! while the runtime is shut down, and then the process is held as it is, until its time is up, or until
-//! Ctrl-C or the end of its input, which is that of the command; and only then is the query let go.
+//! `cargo xtask console 09` builds and runs this. A task awaits the store, whose only owner it is, and
+//! a query works for it, as in the experiment. After a while the runtime is shut down. Then the process
+//! stays as it is until its time is up, until Ctrl-C, or until its input ends, which is that of the
+//! command. Only then is the query released.
 
 #[cfg(not(tokio_unstable))]
 compile_error!(
-    "Tokio tells a console only with `--cfg tokio_unstable`: run `cargo xtask console 09`"
+    "Tokio serves a console only with `--cfg tokio_unstable`: run `cargo xtask console 09`"
 );
 
 use std::{
@@ -20,44 +20,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-use experiments::{CONNECTIONS, generation_named};
+use experiments::{
+    CONNECTIONS, generation_named,
+    query::{QUERY, TOO_SHORT, UNTIL_RELEASED, query},
+};
 use lab::interrupt::{self, Interrupt};
 use mock_sdk::store::Store;
 use sundown::{evidence::open_files, flag::Flag};
 use tokio::runtime::Runtime;
 
-#[expect(dead_code, reason = "what the experiment has besides")]
-#[path = "../src/bin/09_shutdown_methods.rs"]
-mod shutdown_methods;
-
-use shutdown_methods::{QUERY, TOO_SHORT, UNTIL_LET_GO, query};
-
-/// How often it is looked whether it is to end.
+/// How often to check whether to end.
 const TICK: Duration = Duration::from_millis(50);
 
 /// A way to shut down: what it is called, how long the query takes, and what is done.
 type Method = (&'static str, Duration, fn(Runtime));
 
 const METHODS: [Method; 3] = [
-    ("background", UNTIL_LET_GO, Runtime::shutdown_background),
-    ("timeout-too-short", UNTIL_LET_GO, |runtime| runtime.shutdown_timeout(TOO_SHORT)),
-    // It waits for the query, which must then end by itself.
+    ("background", UNTIL_RELEASED, Runtime::shutdown_background),
+    ("timeout-too-short", UNTIL_RELEASED, |runtime| runtime.shutdown_timeout(TOO_SHORT)),
+    // It waits for the query, which must therefore end by itself.
     ("drop", QUERY, drop),
 ];
 
-/// What is to be watched.
+/// What to watch.
 struct Watched {
     generation: String,
     method: Method,
     port: u16,
-    /// From the beginning of the query until the shutdown.
+    /// From the start of the query until the shutdown.
     before: Duration,
-    /// From the shutdown on; for ever, where there is none.
+    /// From the shutdown until the end; `None` means no limit.
     after: Option<Duration>,
 }
 
 impl Watched {
-    /// From `old/background 6669 10000 30000`, in milliseconds, the last or both of which may be `-`.
+    /// From `old/background 6669 10000 30000`: variant, port, and two times in milliseconds. The last
+    /// may be `-`.
     fn from_arguments() -> Option<Self> {
         let mut arguments = env::args().skip(1);
         let variant = arguments.next()?;
@@ -91,16 +89,16 @@ fn main() -> ExitCode {
 
 fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
     let Watched { generation, method: (name, takes, shut_down), port, before, after } = watched;
-    let told = Told { interrupt: Interrupt::install()?, input_ended: Arc::default() };
+    let interrupted = Interrupted { interrupt: Interrupt::install()?, input_ended: Arc::default() };
     thread::spawn({
-        let input_ended = Arc::clone(&told.input_ended);
+        let input_ended = Arc::clone(&interrupted.input_ended);
         move || {
-            // As long as the command is there that has started this, nothing comes.
+            // Nothing comes as long as the command that started this is there.
             let _ = io::copy(&mut io::stdin(), &mut io::sink());
             input_ended.raise();
         }
     });
-    // Before there is a task: what was spawned earlier nobody tells it of.
+    // Before the first task: the console does not see tasks that were spawned earlier.
     console_subscriber::ConsoleLayer::builder().server_addr(([127, 0, 0, 1], *port)).init();
 
     let directory = tempfile::tempdir()?;
@@ -110,12 +108,12 @@ fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
     let (task, query) = query(store, *takes);
     let spawn = tokio::task::Builder::new().name("owner of the store");
     drop(spawn.spawn_on(task, runtime.handle())?);
-    query.has_started.recv()?;
+    query.wait_started()?;
     let metrics = runtime.metrics();
 
     eprintln!("The query runs. Look at it: tokio-console http://127.0.0.1:{port}");
     eprintln!("The runtime is shut down ({generation}/{name}) in {before:.0?}.");
-    let mut ended = told.within(Some(*before));
+    let mut ended = interrupted.within(Some(*before));
     if !ended {
         shut_down(runtime);
         eprintln!(
@@ -129,20 +127,20 @@ fn watch(watched: &Watched) -> Result<ExitCode, Box<dyn Error>> {
             Some(after) => eprintln!("Held open for {after:.0?}, or until Ctrl-C."),
             None => eprintln!("Held open until Ctrl-C."),
         }
-        ended = told.within(*after);
+        ended = interrupted.within(*after);
     }
     query.end();
     Ok(if ended { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
 }
 
 /// What ends it before its time.
-struct Told {
+struct Interrupted {
     interrupt: Interrupt,
     input_ended: Arc<Flag>,
 }
 
-impl Told {
-    /// Waits for so long, and says whether it was told to end first.
+impl Interrupted {
+    /// Waits this long. Returns whether something interrupted the wait.
     fn within(&self, time: Option<Duration>) -> bool {
         let began = Instant::now();
         while time.is_none_or(|time| began.elapsed() < time) {

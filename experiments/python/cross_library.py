@@ -1,15 +1,13 @@
-"""Ends an interpreter in which the clients of several libraries are open, or were a moment ago.
+"""Ends an interpreter in which the clients of several libraries are, or just were, open.
 
     cross_library.py LIBRARIES ENDING
 
-LIBRARIES are joined by `+`: `etcd`, etcd-client-py in whichever version is installed; `valkey`,
-valkey-glide; and `kit`, the kit's runtime. Each has a Tokio runtime of its own. All of them are open at
-the same time, and do their operations at the same time.
+LIBRARIES are joined by `+`: `etcd` (etcd-client-py, in whichever version is installed), `valkey`
+(valkey-glide) and `kit` (the kit's runtime). Each has a Tokio runtime of its own. All are open, and do
+their operations, at the same time.
 
-ENDING is `closed`: all clients are closed, the last one first, and the program ends. Or it is
-`returned`: `main` returns and closes nothing.
-
-Every operation is waited for, in both endings.
+ENDING is `closed` (all clients are closed, in reverse order) or `returned` (`main` returns and closes
+nothing). In both, every operation is waited for.
 """
 
 import asyncio
@@ -42,7 +40,7 @@ class Valkey:
         await self.valkey.set(f"{etcd_clients.PREFIX}{key}", "value")
 
 
-# Which client each has, and in which variable the address of its server is.
+# The client of each library, and the variable that holds the address of its server.
 LIBRARIES = {
     "etcd": (etcd_clients.Package, "ETCD_ADDRESS"),
     "valkey": (Valkey, "REDIS_ADDRESS"),

@@ -1,7 +1,7 @@
-"""The designs: where the runtime is kept, and what the program does to it when it ends.
+"""The designs: where the runtime is kept, and what the program does to it at exit.
 
-Reconstructions for the lab. Where the runtime is kept is written in Rust, in
-crates/python/designs; what is done at exit, and in which order, is written here.
+Reconstructions for the lab. Where the runtime is kept is written in Rust, in crates/python/designs.
+What is done at exit, and in which order, is written here.
 """
 
 import atexit
@@ -10,35 +10,35 @@ import time
 import sundown
 from sundown_designs import Owned, StaticOwner, StaticRuntime
 
-# How long a shutdown with a limit waits, in seconds.
+# The limit of a bounded shutdown, in seconds.
 LIMIT = 5.0
 
 
 def static():
-    """A runtime in a static cell, and nothing at exit. As pyo3-async-runtimes has it."""
+    """A runtime in a static cell, as in pyo3-async-runtimes. Nothing is done at exit."""
     return StaticRuntime()
 
 
 def static_owner():
-    """An owner in a static cell, whose destructor joins. As valkey-glide has it."""
+    """An owner in a static cell, as in valkey-glide. Its destructor joins."""
     return StaticOwner()
 
 
 def sleep():
-    """The static runtime, and a short sleep at exit."""
+    """The static runtime, with a short sleep at exit."""
     atexit.register(time.sleep, 0.1)
     return StaticRuntime()
 
 
 def background():
-    """The runtime is told to end at exit, and not waited for."""
+    """At exit the runtime is told to end, and not waited for."""
     runtime = Owned()
     atexit.register(runtime.end_in_the_background)
     return runtime
 
 
 def holding_the_lock():
-    """The runtime is waited for at exit, by a thread that keeps the interpreter's lock."""
+    """At exit the runtime is joined by a thread that keeps the interpreter's lock."""
     runtime = Owned()
     atexit.register(runtime.join_holding_the_lock)
     return runtime
@@ -56,7 +56,7 @@ class _Closes:
 
 
 def in_del():
-    """The runtime is waited for in `__del__`, of an object that lives until the program ends."""
+    """The runtime is joined in `__del__` of an object that lives until the program ends."""
     return _Closes()
 
 
@@ -75,45 +75,45 @@ class _Manager:
 
 
 def context_manager():
-    """The runtime is waited for at the end of a `with` block, which the program need not have."""
+    """The runtime is joined at the end of a `with` block, if the program has one."""
     return _Manager()
 
 
 def joined():
-    """The runtime is waited for at exit, without the lock and without a limit."""
+    """At exit the runtime is joined, without the lock and without a limit."""
     runtime = Owned()
     atexit.register(runtime.join)
     return runtime
 
 
 def bounded():
-    """The same within a limit: what has not ended by then goes on."""
+    """The same, within a limit: what has not ended by then keeps running."""
     runtime = Owned()
     atexit.register(runtime.join_within, LIMIT)
     return runtime
 
 
 def gated():
-    """A gate in front of the interpreter is closed first. The same limit."""
+    """The same, but a gate in front of the interpreter is closed first."""
     runtime = Owned(gate=True)
     atexit.register(runtime.close_the_gate_and_join_within, LIMIT)
     return runtime
 
 
 def restarts():
-    """The runtime is waited for at exit, and a new one started for work that comes later."""
+    """At exit the runtime is joined; work that comes later starts a new one."""
     runtime = Owned(restarts=True)
     atexit.register(runtime.join)
     return runtime
 
 
 def refuses():
-    """The runtime is waited for at exit, and work that comes later refused."""
+    """At exit the runtime is joined; work that comes later is refused."""
     return joined()
 
 
 class _Kit:
-    """The module that ships, asked for the same work in the same words."""
+    """sundown.Runtime, behind the same methods as the designs."""
 
     def __init__(self):
         self.runtime = sundown.Runtime("kit")
@@ -142,6 +142,6 @@ class _Kit:
 
 
 def kit():
-    """sundown.Runtime, with nothing done at exit but what it does itself."""
+    """sundown.Runtime. Only its own handler runs at exit."""
     sundown.set_exit_timeout(LIMIT)
     return _Kit()

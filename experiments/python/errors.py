@@ -1,9 +1,9 @@
-"""Shuts something down that does not end as it should, and looks whether anybody says so.
+"""Shuts something down that may not end as it should, and checks that somebody is told.
 
     python3 errors.py HANDLE CASE
 
-The handles are reconstructions of what the Python bindings of cloacina have, and of the plan to repair
-it (crates/python/designs/src/handle.rs), and sundown.Runtime.
+The handles are that of cloacina's Python bindings, that of the plan to repair it (both reconstructed in
+crates/python/designs/src/handle.rs), and sundown.Runtime.
 """
 
 import os
@@ -13,17 +13,17 @@ import time
 
 import lab
 
-lab.says_its_last_line_at_exit()
+lab.print_last_line_at_exit()
 
 import sundown  # noqa: E402
 from sundown_designs import CarefulHandle, Handle  # noqa: E402
 
-# How long a shutdown may take, in seconds.
+# The limit of a shutdown, in seconds.
 LIMIT = 0.2
 
 
 def ignoring(case):
-    """Every error is ignored on the way, and the join has no limit."""
+    """Every error is ignored, and the join has no limit."""
     told = raised(Handle(case).shutdown)
     lab.check(f"the caller was told, of a thread that {case}", (told is None) == (case == "ends"))
 
@@ -36,7 +36,7 @@ def planned(case):
 
 
 def dropped(case):
-    """The same, and nobody calls `shutdown`: the destructor does."""
+    """The same, but only the destructor calls `shutdown`."""
     heard = []
     sys.unraisablehook = heard.append
     told = raised(lambda: CarefulHandle(case))
@@ -50,7 +50,7 @@ def kit(case):
 
 
 def raised(does):
-    """What a call raises."""
+    """Returns what a call raises."""
     try:
         does()
     except Exception as error:
@@ -63,7 +63,7 @@ def never_ends():
 
 
 def begun_on(runtime, function):
-    """Spawns a callable, and waits until it is being called."""
+    """Spawns a callable, and waits until it is running."""
     begun = threading.Event()
 
     def called():
@@ -149,7 +149,7 @@ CASES = {
 
 if __name__ == "__main__":
     handle, case = sys.argv[1:]
-    # What stays, stays until the end.
+    # What `stays` is still there at exit.
     sundown.set_exit_timeout(LIMIT)
     {"ignoring": ignoring, "planned": planned, "dropped": dropped, "kit": kit}[handle](case)
     lab.leaving()

@@ -1,7 +1,7 @@
-"""Two clients of etcd that can do the same: put a value, and watch a key.
+"""Two clients of etcd with the same methods: put a value, and watch a key.
 
-`Package` is etcd-client-py. `Kit` is written over the kit's runtime: what it does, it does in Python
-functions that run on threads of Tokio's, over the gateway that etcd has for those who speak HTTP.
+`Package` is etcd-client-py. `Kit` uses the kit's runtime: Python functions on Tokio's threads, which
+talk to etcd's HTTP gateway.
 """
 
 import base64
@@ -9,7 +9,7 @@ import json
 import os
 import socket
 
-# Programs that run side by side do not hear of each other's changes.
+# A prefix for each process, so that programs running at once do not see each other's changes.
 PREFIX = f"{os.getpid()}/"
 
 
@@ -32,7 +32,7 @@ class Package:
         await self.etcd.put(f"{PREFIX}{key}".encode(), b"value")
 
     async def watch(self, key, hear):
-        """Watches a key until it is cancelled, and says of each change that it has heard of it."""
+        """Watches a key until cancelled, and calls `hear` for each change."""
         async for _ in self.etcd.watch(f"{PREFIX}{key}".encode()):
             hear()
 
@@ -48,7 +48,7 @@ class Kit:
         self.runtime = sundown.Runtime("etcd", workers=2)
 
     async def open(self):
-        """There is nothing to open: every operation has a connection of its own."""
+        """Does nothing: every operation opens a connection of its own."""
 
     async def close(self):
         await self.runtime.shutdown_async()
@@ -58,7 +58,7 @@ class Kit:
         await self.runtime.spawn(put, self.address, request)
 
     async def watch(self, key, hear):
-        """Watches a key until it is cancelled, and says of each change that it has heard of it."""
+        """Watches a key until cancelled, and calls `hear` for each change."""
         request = {"create_request": {"key": encoded(key)}}
         stream = await self.runtime.spawn(begin, self.address, "/v3/watch", request)
         try:
@@ -74,7 +74,7 @@ def encoded(key):
 
 
 def begin(address, path, request):
-    """Sends a request, and returns the connection on which the answer comes."""
+    """Sends a request, and returns the connection that its answer will come on."""
     host, port = address.split(":")
     body = json.dumps(request)
     stream = socket.create_connection((host, int(port)))
@@ -94,7 +94,7 @@ def put(address, request):
 
 
 def hears(stream):
-    """Whether a change is heard of on this connection, within a moment."""
+    """Whether this connection reports a change within a moment."""
     stream.settimeout(0.02)
     try:
         return b'"events"' in stream.recv(65536)

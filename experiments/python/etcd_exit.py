@@ -1,16 +1,15 @@
-"""Ends an interpreter in which a client of etcd is open, or was a moment ago.
+"""Ends an interpreter in which a client of etcd is, or just was, open.
 
     etcd_exit.py CLIENT SCENARIO ENDING
 
-CLIENT is `package`, etcd-client-py in whichever version is installed, or `kit`: the same work through
-the kit's runtime. `etcd_clients.py` has them both.
+CLIENT is `package` (etcd-client-py, in whichever version is installed) or `kit` (the same work through
+the kit's runtime). Both are in etcd_clients.py.
 
-SCENARIO is one of the functions below: the scenarios of the shutdown testing notes of etcd-client-py.
+SCENARIO is one of the functions below, the scenarios of the shutdown testing notes of etcd-client-py.
 
-ENDING is `closed`, as in the package's own tests: `async with` closes every client, and the program
-ends. Or it is `returned`: `main` returns and closes nothing, as after an early return.
-
-Every operation is waited for, in both endings. Only a watch still goes on when the program ends.
+ENDING is `closed` (`async with` closes every client, as in the package's own tests) or `returned` (`main`
+returns and closes nothing, as after an early return). In both, every operation is waited for; only
+watches are still open when the program ends.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from contextlib import asynccontextmanager
 
 import etcd_clients
 
-# asyncio itself forgets a task that nobody else remembers.
+# asyncio keeps only weak references to tasks.
 watches = []
 
 
@@ -62,11 +61,11 @@ async def put_at_once(etcd, count):
 
 
 async def begin_watch(etcd, key):
-    """Begins to watch a key, and returns when it has heard of a change."""
+    """Begins to watch a key, and returns when the watch has reported a change."""
     heard = asyncio.Event()
     watches.append(asyncio.create_task(etcd.watch(key, heard.set)))
     while not heard.is_set():
-        # There is no telling when the watch is open: changes are made until it hears of one.
+        # Nothing says when the watch is open, so make changes until it reports one.
         await etcd.put(key)
         try:
             await asyncio.wait_for(heard.wait(), 0.05)
@@ -75,7 +74,7 @@ async def begin_watch(etcd, key):
 
 
 def clients(kind, address, closes):
-    """What makes a client that is closed at the end of `async with`, or that is left open there."""
+    """Returns a function that opens a client for an `async with` block, and closes it after it or not."""
 
     @asynccontextmanager
     async def client():

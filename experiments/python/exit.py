@@ -1,10 +1,10 @@
-"""Ends in one of the ways in which programs end, while tasks of an extension call into Python.
+"""Ends a program in one of several ways, while tasks of an extension call into Python.
 
     python3 exit.py DESIGN ENDING
 
-The tasks call `talk`, which sends and receives on a socket: twice in each turn it releases the
-interpreter's lock and takes it again, hundreds of times in all. A task of an extension is in the
-midst of that when the program ends, whenever that is. The designs are in designs.py.
+The tasks call `talk`, which sends and receives on a socket. Each turn releases the interpreter's lock
+and takes it again twice, and there are hundreds of turns: whenever the program ends, a task is in the
+middle of that. The designs are in designs.py.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ import threading
 
 import lab
 
-# Handlers run in the reverse order: these two, which are there before any design is imported, are the
+# Handlers run in reverse order. These two are registered before any design is imported, so they run
 # last.
-lab.says_its_last_line_at_exit()
+lab.print_last_line_at_exit()
 
-# The runtimes that a late handler submits work to.
+# The runtimes that the late handler submits work to.
 late = []
 
 
@@ -40,18 +40,17 @@ def submit_late():
 
 import designs  # noqa: E402
 
-# How many tasks there are, and how many turns a call has.
+# The number of tasks, and of turns in a call.
 TASKS, TURNS = 4, 200
 
-# How often a task calls that does so until it is ended.
+# A task with this number of calls makes them until it is ended.
 EVER = None
 
-# How many operations a thousand are.
 OPERATIONS = 1000
 
 
 def talk(turns=TURNS):
-    """Sends and receives: what every client does, and every callback of one."""
+    """Sends and receives, as every client and every callback of one does."""
     one, other = socket.socketpair()
     with one, other:
         for _ in range(turns):
@@ -64,7 +63,7 @@ def talk_briefly():
 
 
 def operation(runtime, callable, times=1):
-    """An awaitable, as such extensions make them: its result comes from a thread of the runtime."""
+    """An awaitable as such extensions make them: a thread of the runtime delivers its result."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 
@@ -76,7 +75,7 @@ def operation(runtime, callable, times=1):
         try:
             loop.call_soon_threadsafe(resolve)
         except RuntimeError:
-            pass  # The loop is closed: nobody waits any more.
+            pass  # The loop is closed, and nobody waits any more.
 
     runtime.submit(callable, times, done)
     return future
@@ -88,21 +87,21 @@ async def awaited(runtime):
 
 
 async def not_awaited(runtime):
-    """Starts operations and waits for none."""
+    """Starts operations, and waits for none of them."""
     for _ in range(TASKS):
         operation(runtime, talk, EVER)
     await operation(runtime, lambda: None)
 
 
 async def watching(runtime):
-    """Waits for what it needs, and returns while what it also started goes on: watches."""
+    """Waits for what it needs, and returns while other tasks, its watches, are running."""
     for _ in range(TASKS):
         runtime.submit(talk, EVER)
     await operation(runtime, talk)
 
 
 async def closed(runtime):
-    """The same, in a block at whose end the runtime is closed."""
+    """The same, in a block that closes the runtime at its end."""
     with runtime:
         await watching(runtime)
 
@@ -114,7 +113,7 @@ async def exits(runtime):
 
 
 async def raises(runtime):
-    """Raises what nobody catches."""
+    """Raises an exception that nobody catches."""
     await watching(runtime)
     raise RuntimeError("as meant")
 
@@ -127,7 +126,7 @@ async def a_thousand(runtime):
 
 
 async def leaves_at_once(runtime):
-    """Leaves by `os._exit`, which takes nothing down."""
+    """Leaves by `os._exit`, which skips finalization."""
     await watching(runtime)
     print("the last line", flush=True)
     os._exit(0)
@@ -140,20 +139,20 @@ async def never_calls(runtime):
 
 
 async def outlives(runtime):
-    """Leaves blocking work that goes on calling for as long as it may."""
+    """Leaves blocking work that keeps calling into Python for ever."""
     for _ in range(TASKS):
         runtime.submit_blocking(talk_briefly, EVER)
     await operation(runtime, talk)
 
 
 async def stuck(runtime):
-    """Leaves blocking work that does not end, and does not call."""
+    """Leaves blocking work that never ends, and does not call into Python."""
     runtime.submit_blocking(talk, after=3600)
     await operation(runtime, talk)
 
 
 async def late_work(runtime):
-    """Has work submitted in a handler that runs after the runtime's own."""
+    """Has a handler submit work after the runtime's own handler has run."""
     await operation(runtime, talk)
     late.append(runtime)
 
@@ -175,9 +174,9 @@ ENDINGS = {
 
 if __name__ == "__main__":
     design, ending = sys.argv[1:]
-    lab.keeps_the_exit_busy()
+    lab.keep_exit_busy()
     if ending in ("outlives", "stuck"):
-        # What does not end, does not end within any limit.
+        # The work outlasts any limit, so a short one will do.
         designs.LIMIT = 0.2
     runtime = getattr(designs, design.replace("-", "_"))()
     try:

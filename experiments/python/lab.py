@@ -1,7 +1,7 @@
-"""What the programs of the lab share: how they report, and what keeps an exit busy.
+"""What the programs of the lab share: reporting, and an object that keeps the exit busy.
 
-A trial has become the interpreter that runs one of them. It reports on a pipe, line by line, like
-any trial of the lab, and what it prints last says that it got to its end.
+A trial has become the interpreter that runs such a program. It reports on a pipe, line by line, like any
+other trial. Its last line of output shows that it reached its end.
 """
 
 import atexit
@@ -23,7 +23,7 @@ def record(name, value):
 
 
 def record_seconds(name, seconds):
-    """Records a length of time."""
+    """Records a duration."""
     value = {"nanoseconds": round(seconds * 1e9)}
     _report({"observation": {"name": name, "value": value}})
 
@@ -35,12 +35,12 @@ def check(what, holds):
 
 
 def leaving():
-    """Says that nothing is left to do but to end. From now on the exit is timed."""
+    """Reports that the program has nothing left to do. The exit is timed from here."""
     _report({"leaving": time.clock_gettime_ns(time.CLOCK_MONOTONIC)})
 
 
-def says_its_last_line_at_exit():
-    """Prints the last line when every handler that is registered from now on has run."""
+def print_last_line_at_exit():
+    """Prints the last line after every handler that is registered later has run."""
     atexit.register(lambda: print("the last line", flush=True))
 
 
@@ -55,13 +55,12 @@ class _Finalizer:
             pass
 
 
-def keeps_the_exit_busy(seconds=0.05):
-    """Has something to do while the interpreter is taken down, as any program's objects may.
+def keep_exit_busy(seconds=0.05):
+    """Keeps the interpreter busy while it is taken down, as objects of any program may.
 
-    It is an object of this module, and has its turn when the modules are cleared: after all handlers,
-    when the interpreter has begun to end every thread that asks for its lock. Of the program's own
-    module it would not be sure: a task that calls one of its functions keeps all its names alive, and
-    nothing of it is cleared.
+    The finalizer belongs to this module, so it runs when modules are cleared: after all handlers, when
+    the interpreter already ends every thread that asks for its lock. In the program's own module it
+    might not run: a task that calls a function of that module keeps all its names alive.
     """
     global _finalizer
     _finalizer = _Finalizer(seconds)

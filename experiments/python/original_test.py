@@ -1,7 +1,7 @@
-"""The test that the shutdown testing notes of etcd-client-py set out to improve on.
+"""The older test that the shutdown testing notes of etcd-client-py improve on.
 
-It runs the program with the single operation five times, one after another, and is satisfied if the
-exit code is 0 each time. How many were not is recorded.
+It runs the program with a single operation five times, and passes if every exit code is 0. It records
+how many were not.
 """
 
 import os

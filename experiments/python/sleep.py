@@ -1,9 +1,9 @@
-"""Ends while tasks of an extension have so many milliseconds of work left.
+"""Ends while tasks of an extension have the given number of milliseconds of work left.
 
     python3 sleep.py DESIGN MILLISECONDS
 
-The work is that of exit.py: it sends and receives on a socket, and so releases the interpreter's lock
-and takes it again all the time, until so much time has passed. The designs are in designs.py.
+As in exit.py, the work sends and receives on a socket, and so releases the interpreter's lock and takes
+it again all the time. The designs are in designs.py.
 """
 
 import socket
@@ -13,13 +13,13 @@ import time
 
 import lab
 
-lab.says_its_last_line_at_exit()
+lab.print_last_line_at_exit()
 
 import designs  # noqa: E402
 
 TASKS = 2
 
-# That the tasks have begun, and how long it took them, is no part of the question.
+# The program waits until the tasks have begun: how long that takes is not the question.
 begun = threading.Barrier(TASKS + 1)
 
 
@@ -35,7 +35,7 @@ def talk(seconds):
 
 if __name__ == "__main__":
     design, milliseconds = sys.argv[1:]
-    lab.keeps_the_exit_busy()
+    lab.keep_exit_busy()
     runtime = getattr(designs, design.replace("-", "_"))()
     for _ in range(TASKS):
         runtime.submit(lambda: talk(int(milliseconds) / 1000))

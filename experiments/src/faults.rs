@@ -1,159 +1,102 @@
-//! A fault of experiment 24: when it comes, what it does to one logout, and the end that is declared.
-//! [All of them](all) stand in a file of their own.
+//! The faults of experiment 24: when one comes, what it does to a logout, and how that must end.
 
+pub mod killed;
 mod table;
 
 use std::{
-    error::Error,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, Weak},
     thread::JoinHandle,
     time::Duration,
 };
 
+use lab::TrialResult;
 use mock_sdk::{app::managed::ManagedApp, homeserver::Homeserver};
 use state_machine::{config::LogoutConfig, driver::Driver, transition::State};
 
 pub use self::table::all;
 use crate::steps::Steps;
 
-/// A limit that something passes which never comes.
+/// A limit that passes where a fault keeps something from coming.
 const BRIEF: Duration = Duration::from_millis(250);
 
-/// When a fault comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Moment {
-    /// No run has begun.
-    Before,
-    /// It is checked whether there is anybody to log out.
-    PreChecking,
-    /// The sync service is being stopped.
-    StoppingSync,
-    /// The intent is being written down.
-    RecordingIntent,
-    /// The request is about to leave.
-    LoggingOut,
-    /// The server is about to be asked, of a logout that it has not done.
-    AskingNotDone,
-    /// The same of one that it has done.
-    AskingDone,
-    /// The latest user id is being deleted.
-    PointOfNoReturn,
-    /// The tabs are being closed.
-    ClosingTabs,
-    /// The user interface is letting go.
-    CleaningAppState,
-    /// The session is being closed.
-    ClosingSession,
-    /// The tasks are being shut down.
-    ShuttingDownTasks,
-    /// The runtime is being restarted.
-    RestartingRuntime,
-}
+/// When a fault comes, by the number that the observation's name begins with.
+pub type Moment = usize;
 
-use Moment::{
-    AskingDone, AskingNotDone, Before, CleaningAppState, ClosingSession, ClosingTabs, LoggingOut,
-    PointOfNoReturn, PreChecking, RecordingIntent, RestartingRuntime, ShuttingDownTasks,
-    StoppingSync,
-};
+/// No run has begun.
+pub const BEFORE: Moment = 1;
+const RECORDING_INTENT: Moment = 4;
+/// The request is about to leave.
+pub const LOGGING_OUT: Moment = 5;
+/// The server is about to be asked about a logout that it has not done.
+pub const ASKING_NOT_DONE: Moment = 6;
+/// The server is about to be asked about a logout that it has done.
+pub const ASKING_DONE: Moment = 7;
+const POINT_OF_NO_RETURN: Moment = 8;
+const CLOSING_TABS: Moment = 9;
+const CLEANING_APP_STATE: Moment = 10;
+const LAST: Moment = 13;
 
-impl Moment {
-    /// With the names that they are recorded under, in order.
-    pub const ALL: [(Self, &str); 13] = [
-        (Before, "01_before"),
-        (PreChecking, "02_pre_checking"),
-        (StoppingSync, "03_stopping_sync"),
-        (RecordingIntent, "04_recording_intent"),
-        (LoggingOut, "05_logging_out"),
-        (AskingNotDone, "06_asking_not_done"),
-        (AskingDone, "07_asking_done"),
-        (PointOfNoReturn, "08_point_of_no_return"),
-        (ClosingTabs, "09_closing_tabs"),
-        (CleaningAppState, "10_cleaning_app_state"),
-        (ClosingSession, "11_closing_session"),
-        (ShuttingDownTasks, "12_shutting_down_tasks"),
-        (RestartingRuntime, "13_restarting_runtime"),
-    ];
-
-    /// The state that the machine is in then.
-    #[must_use]
-    pub const fn state(self) -> State {
-        match self {
-            Before => State::Idle,
-            PreChecking => State::PreChecking,
-            StoppingSync => State::StoppingSyncService,
-            RecordingIntent => State::RecordingIntent,
-            LoggingOut => State::LoggingOutFromServer,
-            AskingNotDone | AskingDone => State::AskingServer,
-            PointOfNoReturn => State::PointOfNoReturn,
-            ClosingTabs => State::ClosingTabs,
-            CleaningAppState => State::CleaningAppState,
-            ClosingSession => State::ClosingSession,
-            ShuttingDownTasks => State::ShuttingDownTasks,
-            RestartingRuntime => State::RestartingRuntime,
-        }
-    }
-}
+/// The moments of a logout in order: their names, and the state that the machine is in.
+pub const MOMENTS: [(&str, State); LAST] = [
+    ("01_before", State::Idle),
+    ("02_pre_checking", State::PreChecking),
+    ("03_stopping_sync", State::StoppingSyncService),
+    ("04_recording_intent", State::RecordingIntent),
+    ("05_logging_out", State::LoggingOutFromServer),
+    ("06_asking_not_done", State::AskingServer),
+    ("07_asking_done", State::AskingServer),
+    ("08_point_of_no_return", State::PointOfNoReturn),
+    ("09_closing_tabs", State::ClosingTabs),
+    ("10_cleaning_app_state", State::CleaningAppState),
+    ("11_closing_session", State::ClosingSession),
+    ("12_shutting_down_tasks", State::ShuttingDownTasks),
+    ("13_restarting_runtime", State::RestartingRuntime),
+];
 
 /// A fault, what it does, and how a logout ends with it.
 pub struct Disturbance {
-    /// What the variant is called.
+    /// The variant's name.
     pub name: &'static str,
     /// What goes wrong.
     pub about: &'static str,
-    /// Has it go wrong, from now on.
-    pub disturb: fn(&Case) -> Result<(), Box<dyn Error>>,
-    /// Limits that it makes something pass.
+    /// Makes it go wrong from now on.
+    pub disturb: Disturb,
+    /// Puts in order again, after the run, what a healed server does not.
+    pub repair: fn(&Case) -> TrialResult,
+    /// The limits of the logout.
     pub limits: Limits,
-    /// The ends: each holds up to a moment, and from the one before it.
+    /// The declared ends. Each holds up to its moment, and from the end before it.
     pub ends: &'static [(Moment, &'static str)],
 }
 
-/// One logout, as those see it who disturb it.
-pub struct Case {
-    /// The server.
-    pub server: Arc<Homeserver>,
-    /// The application.
-    pub app: Arc<ManagedApp>,
-    /// What the server knows the session by.
-    pub token: String,
-    /// Where everything is kept.
-    pub directory: PathBuf,
-    /// When the fault comes.
-    pub moment: Moment,
-    /// What drives the logout.
-    pub driver: OnceLock<Weak<Driver<Steps>>>,
-    /// A cancel that is still to come.
-    pub cancelling: Mutex<Option<JoinHandle<String>>>,
-    /// What else was seen, to be judged when the run has ended.
-    pub seen: Mutex<Vec<String>>,
-}
+type Disturb = Arc<dyn Fn(&Case) -> TrialResult + Send + Sync>;
 
-/// The limits of a logout, as far as a fault makes something pass them.
+/// The limits of a logout: short ones where a fault keeps something from coming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limits {
-    /// Nothing passes any.
+    /// No limit passes.
     AsTheyAre,
-    /// A server that does not answer.
+    /// The server does not answer.
     ServerIsSilent,
-    /// A user interface that does not.
+    /// The user interface does not answer.
     UiIsSilent,
-    /// Work that does not end.
+    /// Work does not end.
     WorkIsStuck,
 }
 
 impl Limits {
-    /// Short ones, where the fault comes in time for them.
+    /// Shortens the limits, if the fault comes early enough to make one pass.
     #[must_use]
     pub fn at(self, moment: Moment, limits: LogoutConfig) -> LogoutConfig {
         match self {
-            Self::ServerIsSilent if moment <= AskingDone => {
+            Self::ServerIsSilent if moment <= ASKING_DONE => {
                 LogoutConfig { server: BRIEF, question: BRIEF, ..limits }
             }
-            Self::UiIsSilent if moment <= CleaningAppState => {
+            Self::UiIsSilent if moment <= CLEANING_APP_STATE => {
                 LogoutConfig { tabs: BRIEF, app_state: BRIEF, ..limits }
             }
-            Self::WorkIsStuck if moment <= CleaningAppState => {
+            Self::WorkIsStuck if moment <= CLEANING_APP_STATE => {
                 LogoutConfig { session: 2 * BRIEF, tasks: BRIEF, ..limits }
             }
             _ => limits,
@@ -161,11 +104,20 @@ impl Limits {
     }
 }
 
-impl Case {
-    /// Keeps something to be looked at when the run has ended.
-    pub fn note(&self, what: String) {
-        if let Ok(mut seen) = self.seen.lock() {
-            seen.push(what);
-        }
-    }
+/// One logout, as a fault sees it.
+pub struct Case {
+    /// The server.
+    pub server: Arc<Homeserver>,
+    /// The application.
+    pub app: Arc<ManagedApp>,
+    /// The session's access token.
+    pub token: String,
+    /// Where everything is kept.
+    pub directory: PathBuf,
+    /// When the fault comes.
+    pub moment: Moment,
+    /// What drives the logout.
+    pub driver: OnceLock<Weak<Driver<Steps>>>,
+    /// The thread of a cancel, which returns what it was told.
+    pub cancel: Mutex<Option<JoinHandle<String>>>,
 }

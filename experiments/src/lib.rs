@@ -1,7 +1,56 @@
-//! What the experiments share: a runtime, a warm store on it, and variants in pairs.
+//! What the experiments share: how one is declared, and what is the same in all of them and never
+//! the question. What an experiment is *about* stands in its own file.
 //!
-//! Everything that an experiment is *about* stands in its own file. What is here is the part that
-//! is the same in all of them and never the question.
+//! An experiment is a file in `src/bin`, with a question, a hypothesis, and variants:
+//!
+//! ```
+//! use experiments::{Scene, control, hazard};
+//! use lab::{Experiment, Outcome::Aborted, TrialResult, every};
+//!
+//! fn experiment() -> Experiment {
+//!     Experiment::new(file!())
+//!         .question("What does dropping a pool depend on: its runtime, or the thread?")
+//!         .hypothesis("It can be dropped on a thread with a runtime context, and on no other.")
+//!         .variants([
+//!             hazard("*/outside", Aborted, outside).about("no context").cured(),
+//!             control("*/inside", inside).about("in the context of its runtime"),
+//!         ])
+//!         .claim("Z1", "A pool can be dropped anywhere.")
+//!         .supported_if(!every("*/outside").is(Aborted))
+//!         .refuted_if(every("*/outside").is(Aborted))
+//!         .kit_claim("What a session guards can be dropped anywhere.")
+//! }
+//!
+//! fn outside(scene: &Scene<'_>) -> TrialResult {
+//!     let (_runtime, store) = scene.warm_store()?;
+//!     drop(store);
+//!     Ok(())
+//! }
+//!
+//! fn inside(scene: &Scene<'_>) -> TrialResult {
+//!     let (runtime, store) = scene.warm_store()?;
+//!     let _context = runtime.enter();
+//!     drop(store);
+//!     Ok(())
+//! }
+//!
+//! let names = experiment().into_variants().iter().map(|it| it.name().to_owned()).collect::<Vec<_>>();
+//! assert_eq!(names, [
+//!     "old/outside", "current/outside",
+//!     "old/inside", "current/inside",
+//!     "old/kit/outside", "current/kit/outside",
+//! ]);
+//! ```
+//!
+//! - *The role implies the prediction.* A [`hazard`] names its outcome. A [`control`] and a [`cure`]
+//!   are always clean, unless they [`predict`](Variant::predict) something else.
+//! - *`*/` is each generation of the pool.* `*/outside` declares `old/outside` and
+//!   `current/outside`; `old/outside` would declare that one alone.
+//! - *Every body takes a [`Scene`]*: the [`Trial`] that it runs in, the generation of the pool, and
+//!   who keeps the store.
+//! - *[`cured`](Variant::cured) derives the cure of a hazard*: the same body, with the store of the
+//!   scene in a session. When the session says that it has closed, the trial looks from outside
+//!   whether that is true. A cure with a body of its own is declared as a [`cure`].
 
 pub mod faults;
 pub mod killed;
@@ -10,12 +59,14 @@ mod pages;
 pub mod pattern;
 pub mod probe;
 pub mod python;
+pub mod query;
 pub mod real_clients;
 pub mod runtime_thread;
 pub mod scene;
 pub mod setting;
 pub mod steps;
 pub mod story;
+pub mod usage;
 pub mod venv;
 
 use std::{
@@ -28,6 +79,10 @@ use std::{
 use lab::{Prediction, Trial, TrialResult, Variant};
 use mock_sdk::store::{Generation, Store};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::scene::staged;
+
+pub use crate::scene::Scene;
 
 /// How many connections a warm store has, unless the experiment is about their number.
 pub const CONNECTIONS: usize = 4;
@@ -85,65 +140,37 @@ pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
-/// The body of a variant, in the form in which [`lab::hazard`] and its kin take it.
-type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
-
-/// The same variant twice, once for each generation of the pool: `old/name` and `current/name`.
-///
-/// ```
-/// use experiments::{each_generation, warm_store};
-/// use lab::{Outcome::Aborted, always, hazard};
-///
-/// let variants = each_generation(hazard, "outside", always(Aborted), |trial, generation| {
-///     let (_runtime, store) = warm_store(trial, generation)?;
-///     drop(store);
-///     Ok(())
-/// })
-/// .about("the store is dropped on a thread without context");
-/// assert_eq!(variants.into_iter().count(), 2);
-/// ```
-pub fn each_generation(
-    role: fn(String, Prediction, Body) -> Variant,
-    name: &str,
-    prediction: Prediction,
-    body: impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static,
-) -> EachGeneration {
-    EachGeneration(Generation::ALL.map(|generation| {
-        let body = body.clone();
-        let name = format!("{}/{name}", generation.word());
-        role(name, prediction.clone(), Box::new(move |trial| body(trial, generation)))
-    }))
+/// A variant that is expected to fail in this way. See [`lab::hazard`]; the name may begin with a
+/// generation of the pool, or with `*/`, which stands for each of them.
+pub fn hazard(
+    name: impl Into<String>,
+    prediction: impl Into<Prediction>,
+    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+) -> Variant {
+    of_generations(name.into(), |name| lab::hazard(name, prediction, staged(body)))
 }
 
-/// A variant for each generation of the pool. See [`each_generation`].
-#[derive(Debug)]
-pub struct EachGeneration([Variant; 2]);
-
-impl EachGeneration {
-    /// As [`Variant::about`].
-    #[must_use]
-    pub fn about(self, about: &str) -> Self {
-        Self(self.0.map(|variant| variant.about(about)))
-    }
-
-    /// As [`Variant::trials`].
-    #[must_use]
-    pub fn trials(self, trials: u32) -> Self {
-        Self(self.0.map(|variant| variant.trials(trials)))
-    }
-
-    /// As [`Variant::waits`].
-    #[must_use]
-    pub fn waits(self) -> Self {
-        Self(self.0.map(Variant::waits))
-    }
+/// A variant that is expected not to fail, without the kit. See [`lab::control`] and [`hazard`].
+pub fn control(
+    name: impl Into<String>,
+    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+) -> Variant {
+    of_generations(name.into(), |name| lab::control(name, staged(body)))
 }
 
-impl IntoIterator for EachGeneration {
-    type Item = Variant;
-    type IntoIter = std::array::IntoIter<Variant, 2>;
+/// A variant that is expected not to fail, by means of the kit. See [`lab::cure`] and [`hazard`].
+pub fn cure(
+    name: impl Into<String>,
+    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+) -> Variant {
+    of_generations(name.into(), |name| lab::cure(name, staged(body)))
+}
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+fn of_generations(name: String, variant: impl FnOnce(&str) -> Variant) -> Variant {
+    let generations = Generation::ALL.map(Generation::word);
+    match name.split_once('/') {
+        Some(("*", rest)) => variant(rest).versions(generations),
+        Some((word, rest)) if generations.contains(&word) => variant(rest).versions([word]),
+        _ => variant(&name),
     }
 }

@@ -1,14 +1,16 @@
-//! The *graceful-with-fallback* pattern of a kernel project, for experiments 40–46.
+//! The *graceful-with-fallback* pattern of a kernel project, and the kit's task in its place: for
+//! experiments 40–46.
 //!
-//! It is written out as its write-up describes it: the same fields, the same lock held over the same
-//! steps in the same order, the same destructor. Only the words are ours, and the task is given from
-//! outside. The write-up locks without unwrapping, which is `parking_lot`'s manner; for the future of
-//! [`Manager::shutdown`] to be `Send`, and so to be spawned, that crate's feature `send_guard` is on
-//! (experiment 42).
+//! The pattern is written out as its write-up describes it: the same fields, the same lock held
+//! over the same steps in the same order, the same destructor. Only the names are ours, and the
+//! task comes from outside. The write-up locks without unwrapping, as one does with `parking_lot`.
+//! That crate's feature `send_guard` is on: without it the future of [`Manager::shutdown`] would
+//! not be `Send`, and could not be spawned (experiment 42).
 
 use std::{
     fmt,
     future::Future,
+    pin::Pin,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -17,13 +19,19 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use sundown::{
+    shutdown::{ShutdownError, ShutdownReport},
+    task::{BackgroundTask, SpawnError},
+};
 use tokio::{
     sync::oneshot,
     task::{JoinError, JoinHandle},
-    time::error::Elapsed,
+    time::{error::Elapsed, timeout},
 };
 
-/// How a task of the pattern is told to stop. Its task selects on it.
+use crate::Scene;
+
+/// The signal that tells a task of the pattern to stop. The task selects on it.
 pub type Signal = oneshot::Receiver<()>;
 
 /// What the pattern logged. A trial has a process of its own, so this is the trial's.
@@ -69,41 +77,37 @@ impl Manager {
     }
 
     /// The graceful path.
-    #[expect(clippy::await_holding_lock, reason = "so it is described: experiment 42 is about it")]
+    #[expect(clippy::await_holding_lock, reason = "experiment 42 is about it")]
     pub async fn shutdown(&self) {
         let mut task = self.task.lock();
-        if task.shutdown_initiated.load(Ordering::SeqCst) {
-            return;
-        }
-        task.shutdown_initiated.store(true, Ordering::SeqCst);
-        if let Some(stop) = task.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(handle) = task.handle.take() {
+        if let Some(handle) = task.tell() {
             log_end(handle.await);
         }
     }
 
-    /// The same with the first of the extensions that the write-up proposes: a limit around the
-    /// wait.
-    ///
-    /// # Errors
-    ///
-    /// Where the limit passes.
-    #[expect(clippy::await_holding_lock, reason = "as `shutdown`")]
+    /// The same with the first extension that the write-up proposes: a limit around the wait. An
+    /// error if it passes.
+    #[expect(clippy::await_holding_lock, reason = "as in `shutdown`")]
     pub async fn shutdown_within(&self, limit: Duration) -> Result<(), Elapsed> {
         let mut task = self.task.lock();
-        if task.shutdown_initiated.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        task.shutdown_initiated.store(true, Ordering::SeqCst);
-        if let Some(stop) = task.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(handle) = task.handle.take() {
-            log_end(tokio::time::timeout(limit, handle).await?);
+        if let Some(handle) = task.tell() {
+            log_end(timeout(limit, handle).await?);
         }
         Ok(())
+    }
+}
+
+impl Task {
+    /// The first call raises the flag, sends the signal and takes the handle out.
+    fn tell(&mut self) -> Option<JoinHandle<()>> {
+        if self.shutdown_initiated.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.shutdown_initiated.store(true, Ordering::SeqCst);
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        self.handle.take()
     }
 }
 
@@ -130,5 +134,51 @@ impl Drop for Task {
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Manager").finish_non_exhaustive()
+    }
+}
+
+/// The owner of a task in a hazard and in its cure. Clones share the task.
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// The pattern.
+    Pattern(Manager),
+    /// The kit.
+    Kit(BackgroundTask<()>),
+}
+
+/// The signal to stop under either owner.
+pub type StopSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Owner {
+    /// Spawns a task on the runtime of this thread: under the kit in a variant `kit/…`, else under
+    /// the pattern.
+    pub fn spawn<F>(
+        scene: &Scene<'_>,
+        name: &'static str,
+        work: impl FnOnce(StopSignal) -> F + Send + 'static,
+    ) -> Result<Self, SpawnError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if scene.variant().starts_with("kit/") {
+            return Ok(Self::Kit(BackgroundTask::spawn(name, |stop| work(Box::pin(stop)))?));
+        }
+        Ok(Self::Pattern(Manager::spawn(|signal| {
+            work(Box::pin(async {
+                let _ = signal.await;
+            }))
+        })))
+    }
+
+    /// Tells the task to stop and waits until it has ended. The pattern reports nothing, and no
+    /// error.
+    pub async fn shutdown(&self) -> Result<Option<ShutdownReport>, ShutdownError> {
+        match self {
+            Self::Pattern(manager) => {
+                manager.shutdown().await;
+                Ok(None)
+            }
+            Self::Kit(task) => task.shutdown().await.map(Some),
+        }
     }
 }

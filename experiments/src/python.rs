@@ -1,12 +1,12 @@
-//! An interpreter, and the extension modules built for it.
+//! A Python interpreter, and the extension modules built for it.
 //!
-//! The programs are in `experiments/python`. A trial [becomes](Trial::becomes) the interpreter that
-//! runs one of them: nothing stands between the lab and the way it ends.
+//! A trial [becomes](Trial::becomes) the interpreter that runs a program of `experiments/python`:
+//! nothing stands between the lab and the way it ends.
 //!
-//! What the positive controls rest on is what CPython does, up to 3.13, to a thread that wants the
-//! interpreter's lock when the interpreter is being taken down: it ends the thread, wherever that is.
-//! From 3.14 on the thread hangs instead. No zero would mean anything there, so that an experiment
-//! that rests on it is skipped.
+//! The positive controls rest on what CPython does, up to 3.13, to a thread that asks for the
+//! interpreter's lock while the interpreter is being taken down: it ends the thread, wherever that
+//! is. From 3.14 on it hangs the thread. No zero would mean anything there, so the experiment is
+//! skipped.
 
 use std::{
     env,
@@ -18,23 +18,28 @@ use std::{
 };
 
 use lab::{
-    Equipment, Lack, Preparation, Program, Trial, TrialResult,
+    Equipment, Lack,
+    Outcome::{Aborted, Clean, Signalled},
+    Prediction, Preparation, Program, Trial, TrialResult,
     sandbox::{Ended, Ending, Sandboxed, Surroundings},
+    seen,
 };
 
 /// The variable in which a trial finds the interpreter.
 const PYTHON: &str = "PYTHON";
 
-/// The first version that hangs late threads.
+/// The oldest version that the extension modules are built for, and the first that hangs late
+/// threads.
+const OLDEST: (u32, u32) = (3, 9);
 const HANGS_LATE_THREADS: (u32, u32) = (3, 14);
 
-/// The oldest version that the extension modules are built for.
-const OLDEST: (u32, u32) = (3, 9);
-
-/// How long a program may take that ends by itself: on a machine with a hundred others too.
+/// The deadline of a program that ends by itself, on a machine with a hundred others too.
 pub const PLENTY: Duration = Duration::from_secs(30);
 
-/// How long a build may take: minutes, on a machine that has never built it before.
+/// The deadline of one that hangs: long enough to get there on a busy machine.
+pub const SHORT: Duration = Duration::from_millis(1500);
+
+/// How long a build may take on a machine that has never built it before.
 const BUILD: Duration = Duration::from_secs(1800);
 
 /// What the interpreter is asked about itself.
@@ -42,24 +47,20 @@ const ABOUT: &str = "import platform, sys; \
                      print(sys.executable); \
                      print(platform.python_implementation(), platform.python_version())";
 
-/// What an interpreter says on standard error when it, or the system for it, gives up.
+/// What an interpreter, or the system for it, prints on standard error when it gives up.
 const FATAL: [&str; 2] = ["Fatal Python error", "FATAL: exception not rethrown"];
 
-/// Finds `python3`, whatever its version.
-///
-/// # Errors
-///
-/// [`Lack::Missing`] where there is none, or none that the extension modules could be built for.
-pub fn interpreter(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
-    Ok(found(preparation)?.equipment())
+/// How a program ends if the interpreter ends one of its threads inside Rust; not always in time.
+#[must_use]
+pub fn lost() -> Prediction {
+    seen(Aborted).allowing([Clean, Signalled])
 }
 
-/// Finds a `python3` that ends late threads, and builds the extension modules, which are there for
-/// every trial.
+/// Finds a `python3` that ends late threads, and builds the extension modules for all trials.
 ///
 /// # Errors
 ///
-/// [`Lack::Missing`] where there is no such interpreter; [`Lack::Broken`] where they do not build.
+/// [`Lack::Missing`] if there is no such interpreter; [`Lack::Broken`] if the modules do not build.
 pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     let python = found(preparation)?;
     if python.version >= HANGS_LATE_THREADS {
@@ -73,15 +74,16 @@ pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
         ));
     }
     let packages = build(preparation)?;
-    Ok(python.equipment().variable("PYTHONPATH", packages))
+    Ok(Equipment::new()
+        .version("Python", &python.called)
+        .variable(PYTHON, &python.executable)
+        // The programs share a module, and a run leaves nothing beside it.
+        .variable("PYTHONDONTWRITEBYTECODE", "1")
+        .variable("PYTHONPATH", packages))
 }
 
-/// Turns the trial into the interpreter that was found, and that runs this program of
-/// `experiments/python`. To be clean it must say nothing that tells of a fatal error.
-///
-/// # Errors
-///
-/// Where the interpreter cannot be started.
+/// Turns the trial into the interpreter that was found, running a program of `experiments/python`.
+/// To be clean the program must reach its last line, and meet the expectations that are added here.
 pub fn becomes(
     trial: &Trial<'_>,
     program: &str,
@@ -89,15 +91,14 @@ pub fn becomes(
     expecting: impl FnOnce(Program) -> Program,
 ) -> TrialResult {
     let python =
-        env::var_os(PYTHON).ok_or("the experiment does not declare that it needs Python")?;
-    becomes_in(trial, Path::new(&python), program, arguments, expecting)
+        env::var_os(PYTHON).ok_or("the experiment does not declare `python::extensions`")?;
+    becomes_in(trial, Path::new(&python), program, arguments, |it| {
+        expecting(it.ends_with("the last line"))
+    })
 }
 
-/// As [`becomes`], with another interpreter, that of a [virtual environment](crate::venv) say.
-///
-/// # Errors
-///
-/// Where the interpreter cannot be started.
+/// The same with another interpreter, such as that of a [virtual environment](crate::venv), and
+/// without the last line.
 pub fn becomes_in(
     trial: &Trial<'_>,
     python: &Path,
@@ -114,45 +115,30 @@ pub fn becomes_in(
 /// An interpreter.
 #[derive(Debug)]
 pub struct Python {
-    /// Where it is.
+    /// Its path.
     pub executable: PathBuf,
     /// `CPython 3.11.7`.
     pub called: String,
     version: (u32, u32),
 }
 
-impl Python {
-    fn equipment(&self) -> Equipment {
-        Equipment::new()
-            .version("Python", &self.called)
-            .variable(PYTHON, &self.executable)
-            // The programs share a module, and a run leaves nothing beside it.
-            .variable("PYTHONDONTWRITEBYTECODE", "1")
-    }
-}
-
-/// Finds `python3`, whatever its version, for who makes something of it.
+/// Finds `python3`, whatever its version.
 ///
 /// # Errors
 ///
-/// [`Lack::Missing`] where there is none, or none that the extension modules could be built for.
+/// [`Lack::Missing`] if there is none, or none that the extension modules could be built for.
 pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
     const REMEDY: &str = "install CPython, 3.9 to 3.13 (Debian: apt-get install python3)";
     let missing = |what: String| Lack::missing(what, REMEDY);
-    // Not looked for by hand: what PATH finds may be a script that knows where the interpreter is.
+    // Run by its name: what PATH finds may be a script that knows where the interpreter is.
     let which = env::var_os("PATH").is_some_and(|path| {
         env::split_paths(&path).any(|directory| directory.join("python3").is_file())
     });
     if !which {
         return Err(missing("there is no python3 on PATH".to_owned()));
     }
-    let ended = run(
-        preparation,
-        Path::new("python3"),
-        &["-c", ABOUT],
-        Vec::new(),
-        Duration::from_secs(30),
-    )?;
+    let deadline = Duration::from_secs(30);
+    let ended = run(preparation, Path::new("python3"), &["-c", ABOUT], Vec::new(), deadline)?;
     let said = ended.stdout.text();
     let lines: Vec<_> = said.lines().collect();
     let [executable, called] = lines[..] else {
@@ -179,19 +165,14 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
     let target = root().join("target/python");
     let manifest = root().join("crates/python/Cargo.toml");
     let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let options = ["build", "--release", "--workspace", "--quiet", "--locked", "--manifest-path"];
     let arguments = [
-        "build".as_ref(),
-        "--release".as_ref(),
-        "--workspace".as_ref(),
-        "--quiet".as_ref(),
-        "--locked".as_ref(),
-        "--manifest-path".as_ref(),
-        manifest.as_os_str(),
-        "--target-dir".as_ref(),
-        target.as_os_str(),
-    ];
-    // Without it they would want a library of the interpreter that not every machine has, and that
-    // the interpreter which loads them may not be made of.
+        &options.map(OsStr::new)[..],
+        &[manifest.as_os_str(), "--target-dir".as_ref(), target.as_os_str()],
+    ]
+    .concat();
+    // Without this, they would link a library of the interpreter that not every machine has, and
+    // that the interpreter which loads them may not be made of.
     let variables = vec![("PYO3_BUILD_EXTENSION_MODULE", "1".into())];
     let ended = run(preparation, &cargo, &arguments, variables, BUILD)?;
     if ended.ending != Ending::Exited(0) {
@@ -204,8 +185,11 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
     Ok(packages.into())
 }
 
-/// Puts the libraries, under the names by which they are imported, into the folder of packages.
+/// Copies the libraries into the folder of packages, under the names by which they are imported.
 fn assemble(built: &Path, packages: &Path) -> io::Result<()> {
+    let library = |name: &str| {
+        built.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX))
+    };
     let (sundown, sources) =
         (packages.join("sundown"), root().join("crates/python/python/sundown"));
     fs::create_dir_all(&sundown)?;
@@ -215,23 +199,18 @@ fn assemble(built: &Path, packages: &Path) -> io::Result<()> {
             put(&source, &sundown.join(name))?;
         }
     }
-    put(&library(built, "sundown_python"), &sundown.join("_native.abi3.so"))?;
-    put(&library(built, "sundown_designs"), &packages.join("sundown_designs.abi3.so"))
-}
-
-/// What cargo calls a library.
-fn library(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX))
+    put(&library("sundown_python"), &sundown.join("_native.abi3.so"))?;
+    put(&library("sundown_designs"), &packages.join("sundown_designs.abi3.so"))
 }
 
 /// Copies a file so that a program which has the old one open keeps it.
 fn put(from: &Path, to: &Path) -> io::Result<()> {
-    let beside = to.with_extension(format!("{}", std::process::id()));
+    let beside = to.with_extension(std::process::id().to_string());
     fs::copy(from, &beside)?;
     fs::rename(&beside, to)
 }
 
-/// Runs a command in the folder of the workspace, with these variables besides our own.
+/// Runs a command in the folder of the workspace, with further variables in its environment.
 pub(crate) fn run(
     preparation: &Preparation<'_>,
     program: &Path,

@@ -1,8 +1,10 @@
-//! The clients that the experiments on Python end an interpreter with, and the servers that these
-//! talk to.
+//! The clients in whose company an interpreter ends, and the servers that they talk to: for
+//! experiments 62 and 63.
 
 use lab::{
-    Equipment, Lack, Preparation, Trial, TrialResult,
+    Equipment, Lack,
+    Outcome::{Aborted, Clean, Failed, Panicked, Signalled},
+    Prediction, Preparation, Trial, TrialResult, seen,
     server::{Kind, Server},
 };
 
@@ -10,6 +12,16 @@ use crate::{
     python::{self, becomes_in},
     venv::Environment,
 };
+
+/// How often a race is run: if one exit in fifteen crashes, a run that misses it is a
+/// one-in-a-million event.
+pub const RACE: u32 = 200;
+
+/// Some exits crash, in one of the ways in which that shows.
+#[must_use]
+pub fn crashes() -> Prediction {
+    seen(Aborted).allowing([Clean, Panicked, Signalled, Failed])
+}
 
 /// A version of etcd-client-py.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +31,7 @@ pub struct Version {
     environment: Environment,
 }
 
-/// A runtime in a static that nothing shuts down.
+/// Its runtime is in a static that nothing shuts down.
 pub const OLD: Version = Version {
     number: "0.4.1",
     environment: Environment {
@@ -28,7 +40,7 @@ pub const OLD: Version = Version {
     },
 };
 
-/// One that counts the clients that are open, and shuts its runtime down when the last is closed.
+/// It counts the open clients, and shuts its runtime down when the last one is closed.
 pub const NEW: Version = Version {
     number: "0.5.1",
     environment: Environment {
@@ -38,24 +50,20 @@ pub const NEW: Version = Version {
 };
 
 impl Version {
-    /// Turns the trial into the interpreter that has this version, and that runs this program of
+    /// Turns the trial into the interpreter that has this version, running a program of
     /// `experiments/python`. Its last line has to be `done`.
-    ///
-    /// # Errors
-    ///
-    /// Where the interpreter cannot be started.
     pub fn becomes(&self, trial: &Trial<'_>, program: &str, arguments: &[&str]) -> TrialResult {
         let python = self.environment.interpreter();
         becomes_in(trial, &python, program, arguments, |it| it.ends_with("done"))
     }
 }
 
-/// Both versions, and the kit's own extension beside each.
+/// Prepares both versions, and the kit's own extension beside each.
 ///
 /// # Errors
 ///
-/// [`Lack::Missing`] where there is no `python3` that ends late threads, or where the packages cannot
-/// be had; [`Lack::Broken`] where the extension does not build.
+/// [`Lack::Missing`] if there is no `python3` that ends late threads, or if the packages cannot be
+/// installed; [`Lack::Broken`] if the extension does not build.
 pub fn packages(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     let equipment = python::extensions(preparation)?;
     let python = python::found(preparation)?;
@@ -66,20 +74,16 @@ pub fn packages(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     Ok(equipment.version("etcd-client-py", numbers).version("valkey-glide", "2.6.0"))
 }
 
-/// An etcd, for as long as the run takes.
+/// Starts an etcd for the run.
 ///
 /// # Errors
 ///
-/// [`Lack::Missing`] where the machine has none; [`Lack::Broken`] where it does not answer.
+/// [`Lack::Missing`] if the machine has none; [`Lack::Broken`] if it does not answer.
 pub fn etcd(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     server(Kind::Etcd, preparation)
 }
 
-/// A Redis or a Valkey, for as long as the run takes.
-///
-/// # Errors
-///
-/// [`Lack::Missing`] where the machine has none; [`Lack::Broken`] where it does not answer.
+/// Starts a Redis or a Valkey for the run. Fails as [`etcd`] does.
 pub fn redis(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     server(Kind::Redis, preparation)
 }

@@ -1,25 +1,35 @@
-//! The runtime thread of the Python bindings of *cloacina*, for experiments 51–53: as it is, with a
-//! shutdown that ignores what goes wrong, and as the plan to repair it has it, with a watchdog.
+//! The runtime thread of the Python bindings of *cloacina*, and the kit's in its place: for
+//! experiments 51–53.
 //!
-//! Written out as the plan describes it: the same two fields, the same message, the same steps in the
-//! same order, the same three errors, the same destructor. The words are ours, and where the plan
-//! writes to a log nothing is written.
+//! The thread is written out as it is today, with a shutdown that ignores what goes wrong, and as
+//! the plan to repair it has it, with a watchdog: the same two fields, the same message, the same
+//! steps in the same order, the same errors, the same destructor. Only the names are ours, and
+//! where the plan writes to a log, nothing is written.
 
 use std::{
     error::Error,
-    fmt, io,
+    fmt,
+    future::Future as _,
+    io,
     ops::ControlFlow,
-    sync::mpsc as channel,
+    sync::{Arc, mpsc as channel},
+    task::{Context, Wake, Waker},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use sundown::{
+    runtime::{RuntimeBuilder, RuntimeOwner, State},
+    shutdown::ShutdownErrorKind,
+};
 use tokio::{
     runtime::Builder,
     sync::mpsc::{self, UnboundedSender},
 };
 
-/// What the thread is asked to do. What breaks ends its loop, as an error in it would.
+use crate::Scene;
+
+/// What a job may return: a break ends the thread's loop, as an error there would.
 type Job = Box<dyn FnOnce() -> ControlFlow<()> + Send>;
 
 enum Message {
@@ -27,14 +37,26 @@ enum Message {
     Shutdown,
 }
 
-/// The two fields: how to reach the thread, and how to join it.
-struct Handle {
+/// The owner of a thread with a runtime.
+pub struct RuntimeThread {
     messages: UnboundedSender<Message>,
     thread: Option<JoinHandle<()>>,
+    /// The limit of the plan's destructor. Today's has none.
+    limit: Option<Duration>,
 }
 
-impl Handle {
-    fn start(name: &str) -> io::Result<Self> {
+/// A shutdown that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Whether the limit passed.
+    pub timed_out: bool,
+    /// The error's message.
+    pub message: String,
+}
+
+impl RuntimeThread {
+    /// Starts the thread. With a limit its destructor is the plan's, without one today's.
+    pub fn start(name: &str, limit: Option<Duration>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().build()?;
         let (messages, mut received) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -46,156 +68,124 @@ impl Handle {
                 }
             });
         })?;
-        Ok(Self { messages, thread: Some(thread) })
+        Ok(Self { messages, thread: Some(thread), limit })
     }
 
-    fn run(&self, job: impl FnOnce() -> ControlFlow<()> + Send + 'static) {
+    /// Runs a job on the thread.
+    pub fn run(&self, job: impl FnOnce() -> ControlFlow<()> + Send + 'static) {
         let _ = self.messages.send(Message::Run(Box::new(job)));
     }
-}
 
-/// As it is.
-pub struct Ignoring(Handle);
-
-impl Ignoring {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// Where the system gives it no thread.
-    pub fn start(name: &str) -> io::Result<Self> {
-        Handle::start(name).map(Self)
-    }
-
-    /// Has the thread do something.
-    pub fn run(&self, job: impl FnOnce() -> ControlFlow<()> + Send + 'static) {
-        self.0.run(job);
-    }
-
-    /// Waits until the thread has nothing left to receive by.
-    pub fn until_it_is_dead(&self) {
-        while !self.0.messages.is_closed() {
+    /// Waits until the thread can no longer receive anything.
+    pub fn wait_until_dead(&self) {
+        while !self.messages.is_closed() {
             thread::yield_now();
         }
     }
 
-    /// Tells the thread to stop and joins it.
+    /// Today's shutdown: tells the thread to stop, joins it, and ignores both results.
     pub fn shutdown(&mut self) {
-        let _ = self.0.messages.send(Message::Shutdown);
-        if let Some(thread) = self.0.thread.take() {
-            let _ = thread.join();
-        }
+        self.shutdown_checked();
     }
 
-    /// The same steps with their answers: whether the signal was taken, and the join went well.
-    pub fn shutdown_looking(&mut self) -> (bool, bool) {
-        let taken = self.0.messages.send(Message::Shutdown).is_ok();
-        let joined = self.0.thread.take().is_none_or(|thread| thread.join().is_ok());
+    /// The same steps with their results: whether the signal was taken, and whether the join
+    /// succeeded.
+    pub fn shutdown_checked(&mut self) -> (bool, bool) {
+        let taken = self.messages.send(Message::Shutdown).is_ok();
+        let joined = self.thread.take().is_none_or(|thread| thread.join().is_ok());
         (taken, joined)
     }
-}
 
-impl Drop for Ignoring {
-    fn drop(&mut self) {
-        self.shutdown();
-    }
-}
-
-/// As the plan has it.
-pub struct Watched {
-    handle: Handle,
-    limit: Duration,
-}
-
-/// What the plan's shutdown returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchedError {
-    /// The thread panicked.
-    ThreadPanic,
-    /// The limit, in seconds, passed.
-    Timeout(u64),
-    /// The signal could not be sent. The plan declares it, and returns it nowhere.
-    ChannelClosed,
-}
-
-impl fmt::Display for WatchedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ThreadPanic => write!(f, "the runtime's thread panicked while it shut down"),
-            Self::Timeout(seconds) => write!(f, "the shutdown timed out after {seconds} seconds"),
-            Self::ChannelClosed => write!(f, "the shutdown signal could not be sent"),
-        }
-    }
-}
-
-impl Error for WatchedError {}
-
-impl Watched {
-    /// Starts the thread, to be joined within a limit.
-    ///
-    /// # Errors
-    ///
-    /// Where the system gives it no thread.
-    pub fn start(name: &str, limit: Duration) -> io::Result<Self> {
-        Ok(Self { handle: Handle::start(name)?, limit })
-    }
-
-    /// Has the thread do something.
-    pub fn run(&self, job: impl FnOnce() -> ControlFlow<()> + Send + 'static) {
-        self.handle.run(job);
-    }
-
-    /// Waits until the thread has nothing left to receive by.
-    pub fn until_it_is_dead(&self) {
-        while !self.handle.messages.is_closed() {
-            thread::yield_now();
-        }
-    }
-
-    /// Tells the thread to stop, and has a watchdog join it.
-    ///
-    /// # Errors
-    ///
-    /// Where the thread panicked, or did not end within the limit.
-    pub fn shutdown(&mut self) -> Result<(), WatchedError> {
-        if self.handle.messages.send(Message::Shutdown).is_err() {
+    /// The plan's shutdown: tells the thread to stop, and has a watchdog join it. An error if the
+    /// thread panicked, or did not end within the limit. The plan declares a third error, for a
+    /// signal that could not be sent, and never returns it.
+    pub fn shutdown_within(&mut self, limit: Duration) -> Result<(), Failure> {
+        let failure = |timed_out, message| Err(Failure { timed_out, message });
+        if self.messages.send(Message::Shutdown).is_err() {
             // Here the plan writes to the log, and goes on to the join.
         }
-        let Some(thread) = self.handle.thread.take() else { return Ok(()) };
+        let Some(thread) = self.thread.take() else { return Ok(()) };
         let (done, is_done) = channel::channel();
         let _watchdog = thread::spawn(move || {
             let joined = thread.join();
             let _ = done.send(joined);
         });
-        match is_done.recv_timeout(self.limit) {
+        match is_done.recv_timeout(limit) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_payload)) => Err(WatchedError::ThreadPanic),
-            Err(_timeout) => Err(WatchedError::Timeout(self.limit.as_secs())),
+            Ok(Err(_payload)) => {
+                failure(false, "the runtime's thread panicked while it shut down".to_owned())
+            }
+            Err(_timeout) => {
+                failure(true, format!("the shutdown timed out after {} seconds", limit.as_secs()))
+            }
         }
     }
 }
 
-impl Drop for Watched {
+impl Drop for RuntimeThread {
     fn drop(&mut self) {
-        if self.shutdown().is_err() {
+        let Some(limit) = self.limit else { return self.shutdown() };
+        if self.shutdown_within(limit).is_err() {
             // Here the plan writes to the log.
         }
     }
 }
 
-impl fmt::Debug for Ignoring {
+impl fmt::Debug for RuntimeThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ignoring").finish_non_exhaustive()
+        f.debug_struct("RuntimeThread").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("limit", &self.limit).finish_non_exhaustive()
+/// The owner of a runtime in a hazard and in its cure.
+#[derive(Debug)]
+pub enum Owner {
+    /// The plan's.
+    Plan(RuntimeThread),
+    /// The kit's.
+    Kit(RuntimeOwner),
+}
+
+impl Owner {
+    /// Starts a runtime: the kit's in a variant `kit/…`, else the plan's. The limit is for the
+    /// plan's destructor.
+    pub fn start(
+        scene: &Scene<'_>,
+        limit: Duration,
+        builder: RuntimeBuilder,
+    ) -> Result<Self, Box<dyn Error>> {
+        Ok(match scene.variant().starts_with("kit/") {
+            true => Self::Kit(builder.start()?),
+            false => Self::Plan(RuntimeThread::start("watched", Some(limit))?),
+        })
+    }
+
+    /// Runs a job on the runtime.
+    #[track_caller]
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Plan(thread) => thread.run(|| {
+                job();
+                ControlFlow::Continue(())
+            }),
+            Self::Kit(owner) => drop(owner.spawn("a stuck job", |_| async { job() })?),
+        }
+        Ok(())
+    }
+
+    /// Shuts the runtime down, and returns what the plan or the kit answers.
+    pub fn shutdown(&mut self, limit: Duration) -> Result<(), Failure> {
+        match self {
+            Self::Plan(thread) => thread.shutdown_within(limit),
+            Self::Kit(owner) => owner.shutdown_blocking(limit).map(drop).map_err(|error| Failure {
+                timed_out: matches!(error.kind, ShutdownErrorKind::TimedOut),
+                message: error.to_string(),
+            }),
+        }
     }
 }
 
-/// What blocks until it is let go, and what says that it has begun.
+/// A closure that blocks its thread until it is let go, and the trial's end of it.
 pub fn stuck() -> (Stuck, impl FnOnce() + Send + 'static) {
     let ((let_go, is_let_go), (begun, has_begun)) = (channel::channel(), channel::channel());
     let blocks = move || {
@@ -205,7 +195,7 @@ pub fn stuck() -> (Stuck, impl FnOnce() + Send + 'static) {
     (Stuck { let_go, has_begun }, blocks)
 }
 
-/// The other end of what blocks: it goes on when this is dropped.
+/// The trial's end of a closure that blocks.
 #[derive(Debug)]
 pub struct Stuck {
     let_go: channel::Sender<()>,
@@ -213,23 +203,45 @@ pub struct Stuck {
 }
 
 impl Stuck {
-    /// Waits until it blocks.
-    ///
-    /// # Errors
-    ///
-    /// Where it never began, and never will.
-    pub fn until_it_blocks(&self) -> Result<(), channel::RecvError> {
+    /// Waits until the closure blocks. An error if it was dropped before that.
+    pub fn wait_until_blocked(&self) -> Result<(), channel::RecvError> {
         self.has_begun.recv()
     }
 
-    /// Lets it go on.
-    pub fn let_go(self) {
-        drop(self.let_go);
+    /// Whether the closure still exists, once it has blocked or if it never does.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.has_begun.try_recv() != Err(channel::TryRecvError::Disconnected)
+    }
+
+    /// Lets the closure go on.
+    pub fn let_go(&self) {
+        let _ = self.let_go.send(());
     }
 }
 
-/// Ends a thread as a panic does, without calling the panic hook: the lab counts each panic that it
-/// hears of, and this one is the experiment's own.
+/// Ends a thread as a panic does, without calling the panic hook: the lab counts every panic that
+/// it hears of, and this one is the experiment's own.
 pub fn panic_quietly() -> ! {
     std::panic::resume_unwind(Box::new("the runtime's thread panicked"))
+}
+
+/// Ends the thread of a current-thread runtime by a panic: that of a waker which its timer calls. A
+/// task's panic would not do it, because Tokio catches that.
+pub fn panic_on_thread_of(owner: &RuntimeOwner) -> Result<(), Box<dyn Error>> {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic_quietly()
+        }
+    }
+    let handle = owner.handle()?;
+    let _context = handle.enter();
+    let mut sleep = Box::pin(tokio::time::sleep(Duration::from_millis(1)));
+    let waker = Waker::from(Arc::new(Panics));
+    let _ = sleep.as_mut().poll(&mut Context::from_waker(&waker));
+    while owner.stats().state != State::Ended {
+        thread::yield_now();
+    }
+    Ok(())
 }

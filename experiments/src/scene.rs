@@ -3,12 +3,14 @@
 //! A hazard and its cure are the same function, which takes a [`Scene`]. It makes its store by the
 //! scene, and takes away the last owner where it likes. What differs is who keeps the store:
 //!
-//! - [`bare`]: nobody, and whoever drops the last clone runs the destructor;
-//! - [`guarded`]: a session. Every clone is a handle of it, the last one hands the store over, and
-//!   when the situation is over the session is closed;
-//! - [`torn_down`]: each clone tears its own store down where it dies, by a `teardown` in its `Drop`;
-//! - [`guarded_at_exit`] and [`torn_down_at_exit`]: the same, for a situation that leaves its last
-//!   owner to the end of the process.
+//! - in a hazard or a control: nobody, and whoever drops the last clone runs the destructor;
+//! - in a [derived cure](lab::Variant::cured), and in one that is [`guarded`]: a session. Every clone
+//!   is a handle of it, the last one hands the store over, and when the situation is over the session
+//!   is closed;
+//! - [`torn_down`]: each clone tears its own store down where it dies, by a `teardown` in its `Drop`.
+//!
+//! A situation that leaves its last owner to the end of the process
+//! [says so](Scene::leaves_it_to_exit), and is looked at no further.
 //!
 //! A cure is not believed its own word. When a session says that it has closed, the trial looks from
 //! outside: no file of the store open, no log beside the database, and on opening it again every row
@@ -45,6 +47,8 @@ pub struct Scene<'a> {
     pub keeper: Keeper,
     /// How many rows have been committed, to a store if there was one.
     rows: Cell<Option<u64>>,
+    /// Whether the last owner is left to the end of the process.
+    left_to_exit: Cell<bool>,
 }
 
 /// Who keeps a value.
@@ -73,67 +77,71 @@ impl Keeper {
     }
 }
 
-/// Runs a situation with the store as it is.
-pub fn bare(
-    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
-) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
-    move |trial, generation| situation(&Scene::new(trial, generation, Keeper::Nobody))
-}
+/// What a trial does on its scene, as [`hazard`](crate::hazard) and its kin take it.
+pub trait Body: Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static {}
 
-/// Runs a situation with the store in a session, closes that, and looks whether it is right.
-pub fn guarded(
-    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
-) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
-    move |trial, generation| {
-        let session = Session::new("store")?;
-        let scene = Scene::new(trial, generation, Keeper::Session(session));
-        situation(&scene)?;
-        scene.close()?;
-        scene.nothing_is_left()
+impl<F: Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static> Body for F {}
+
+/// Sets the scene for a body: with the store as it is, or [`guarded`] in a derived cure.
+pub(crate) fn staged(
+    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+) -> impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static {
+    move |trial| {
+        let scene = Scene::new(trial, generation(trial), Keeper::Nobody);
+        if trial.is_cured() { in_a_session(&scene, &body) } else { body(&scene) }
     }
 }
 
-/// Runs a situation with a store that is torn down where its last owner dies, and looks whether that
-/// was done when the owner was gone.
-pub fn torn_down(
-    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
-) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
-    move |trial, generation| {
-        let scene = Scene::new(trial, generation, Keeper::Teardown);
-        situation(&scene)?;
-        scene.nothing_is_left()
+/// The generation that the variant's name begins with; the current one, where it names none.
+fn generation(trial: &Trial<'_>) -> Generation {
+    let named = |generation: &Generation| trial.version() == Some(generation.word());
+    Generation::ALL.into_iter().find(named).unwrap_or(Generation::Current)
+}
+
+/// Runs a body with the store in a session, closes that, and looks whether it is right.
+pub fn guarded(body: impl Body) -> impl Body {
+    move |scene: &Scene<'_>| in_a_session(scene, &body)
+}
+
+fn in_a_session(scene: &Scene<'_>, body: &impl Body) -> TrialResult {
+    let scene = scene.kept_by(Keeper::Session(Session::new("store")?));
+    body(&scene)?;
+    if scene.left_to_exit.get() {
+        let told = scene.one_handle_is_left(Duration::ZERO);
+        scene.check("the session says that a handle is left", told);
+        return Ok(());
+    }
+    scene.close()?;
+    scene.nothing_is_left()
+}
+
+/// Runs a body with a store that is torn down where its last owner dies, and looks whether that was
+/// done when the owner was gone.
+pub fn torn_down(body: impl Body) -> impl Body {
+    move |scene: &Scene<'_>| {
+        let scene = scene.kept_by(Keeper::Teardown);
+        body(&scene)?;
+        if scene.left_to_exit.get() { Ok(()) } else { scene.nothing_is_left() }
     }
 }
 
-/// Runs a situation that leaves a session's handle to the end of the process. The session says so
-/// when it is asked. What becomes of the store after `main`, a trial cannot tell of itself
-/// (experiment 08 looks from outside); only that nothing aborts.
-pub fn guarded_at_exit(
-    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
-) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
-    move |trial, generation| {
-        let session = Session::new("store")?;
-        let scene = Scene::new(trial, generation, Keeper::Session(session));
-        situation(&scene)?;
-        trial.check(
-            "the session says that a handle is left",
-            scene.one_handle_is_left(Duration::ZERO),
-        );
-        Ok(())
-    }
-}
+impl<'a> Deref for Scene<'a> {
+    type Target = Trial<'a>;
 
-/// Runs a situation that leaves a store to the end of the process, where it is torn down. That is
-/// waited for there, and a trial in which it fails is aborted.
-pub fn torn_down_at_exit(
-    situation: impl Fn(&Scene<'_>) -> TrialResult + Clone + Send + Sync + 'static,
-) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone + Send + Sync + 'static {
-    move |trial, generation| situation(&Scene::new(trial, generation, Keeper::Teardown))
+    fn deref(&self) -> &Trial<'a> {
+        self.trial
+    }
 }
 
 impl<'a> Scene<'a> {
     const fn new(trial: &'a Trial<'a>, generation: Generation, keeper: Keeper) -> Self {
-        Self { trial, generation, keeper, rows: Cell::new(None) }
+        let (rows, left_to_exit) = (Cell::new(None), Cell::new(false));
+        Self { trial, generation, keeper, rows, left_to_exit }
+    }
+
+    /// The same scene, with somebody else to keep its store.
+    const fn kept_by(&self, keeper: Keeper) -> Self {
+        Self::new(self.trial, self.generation, keeper)
     }
 
     /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
@@ -189,6 +197,13 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Says that the body leaves the last owner to the end of the process. A trial cannot see what
+    /// becomes of it there, only that nothing aborts (experiment 08 looks from outside). So a session
+    /// is not closed; asked, it must say that a handle is left.
+    pub fn leaves_it_to_exit(&self) {
+        self.left_to_exit.set(true);
+    }
+
     /// Closes the session, if there is one.
     ///
     /// # Errors
@@ -216,15 +231,24 @@ impl<'a> Scene<'a> {
     ///
     /// Where one cannot look.
     pub fn nothing_is_left(&self) -> TrialResult {
-        if !self.database().exists() {
-            // There was no store, and of nothing nothing is left.
-            return Ok(());
+        self.no_file_is_open()?;
+        if self.database().exists() {
+            self.no_log_is_left()?;
+            self.no_row_is_lost()?;
         }
-        let files_open = open_files(self.trial.directory())?.len();
-        self.trial.record("files_open", files_open);
-        self.trial.check("no file is open any more", files_open == 0);
-        self.no_log_is_left()?;
-        self.no_row_is_lost()
+        Ok(())
+    }
+
+    /// Looks from outside whether a file of the trial is still open.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot look.
+    pub fn no_file_is_open(&self) -> TrialResult {
+        let files_open = open_files(self.directory())?.len();
+        self.record("files_open", files_open);
+        self.check("no file is open any more", files_open == 0);
+        Ok(())
     }
 
     /// Looks whether the log is gone.

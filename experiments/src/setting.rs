@@ -1,7 +1,6 @@
-//! An application with a homeserver and a user interface, as the experiments on logging out begin
-//! with it.
+//! An application at a homeserver, as the experiments on logging out begin with it.
 
-use std::{error::Error, path::Path, sync::Arc, time::Duration};
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use futures::executor::block_on;
 use lab::Trial;
@@ -16,23 +15,22 @@ use state_machine::{
     config::{LogoutConfig, RuntimePolicy},
     driver::Driver,
 };
-use sundown::limit::within;
+use sundown::within;
 use tokio::runtime::Handle;
 
-/// Who logs in.
+/// The user of the homeserver.
 pub const USER: &str = "me";
-/// And with what.
+/// And the password.
 pub const PASSWORD: &str = "secret";
 
-/// The rooms there are.
+/// The rooms of the homeserver.
 pub const ROOMS: [&str; 3] = ["!a:example.org", "!b:example.org", "!c:example.org"];
 
+/// Longer than anything takes that is not broken, and shorter than a trial may.
+pub const PLENTY: Duration = Duration::from_secs(8);
+
 /// A server with a user, and with something said in every room.
-///
-/// # Errors
-///
-/// Where it cannot be started.
-pub fn homeserver() -> Result<Homeserver, Box<dyn Error>> {
+pub fn homeserver() -> io::Result<Homeserver> {
     let server = Homeserver::start()?;
     server.add_user(USER, PASSWORD);
     for room in ROOMS {
@@ -41,7 +39,77 @@ pub fn homeserver() -> Result<Homeserver, Box<dyn Error>> {
     Ok(server)
 }
 
-/// An application at a server, whose user interface runs on a thread of its own.
+/// An application at the server with this URL, which keeps everything below a directory.
+#[must_use]
+pub fn config(url: &str, directory: &Path) -> AppConfig {
+    let mut config = AppConfig::new(url, directory);
+    config.connections_per_store = 2;
+    config.frame = Duration::from_millis(1);
+    config
+}
+
+/// Waits on this thread, which needs no runtime, for at most [`PLENTY`].
+pub fn soon<T>(what: &str, wait: impl Future<Output = T>) -> Result<T, Box<dyn Error>> {
+    let waited = block_on(within(PLENTY, wait));
+    waited.ok_or_else(|| format!("{what}: not within {PLENTY:?}").into())
+}
+
+/// Whether the application asks the server what is new within a limit, when something has happened. On
+/// a busy machine that has taken more than a second.
+#[must_use]
+pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
+    let asked = server.count(Endpoint::Sync);
+    server.say(ROOMS[0], "other", "are you there?");
+    let asks = server.until(|server| server.count(Endpoint::Sync) > asked);
+    block_on(within(limit, asks)).is_some()
+}
+
+/// Opens every room, as soon as it has been synced, and returns when the user interface shows them.
+pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
+    for room in ROOMS {
+        // A room that has not been synced yet does not open, and is asked for again.
+        while !app.globals().all_joined_rooms.with(|rooms| rooms.contains_key(room)) {
+            app.request(Request::Open { room: room.to_owned() })?;
+            let (done, tried) = tokio::sync::oneshot::channel();
+            app.request(Request::Run(Box::new(|| {
+                Box::pin(async {
+                    let _ = done.send(());
+                })
+            })))?;
+            tried.await?;
+        }
+    }
+    app.ui().screen().wait_for(|screen| screen.tabs.len() == ROOMS.len()).await?;
+    Ok(())
+}
+
+/// Has everything that holds the client let go of it, and then closes it. The calling task must have
+/// the context of a runtime.
+pub async fn close_client(app: &App) -> Result<(), Box<dyn Error>> {
+    let globals = app.globals();
+    app.expect_worker_end();
+    drop(globals.request_sender.take());
+    let client = globals.client.take();
+    drop((globals.sync_service.take(), globals.all_joined_rooms.take()));
+    app.ui().clean_app_state().await?;
+    if let Some(client) = client {
+        client.close().await?;
+    }
+    Ok(())
+}
+
+/// A logout without the kit, in the right order. The calling task must have the context of a runtime.
+pub async fn log_out_by_hand(app: &App) -> Result<(), Box<dyn Error>> {
+    let client = app.globals().client.get().ok_or("nobody is logged in")?;
+    client.matrix_auth().logout().await?;
+    drop(client);
+    close_client(app).await?;
+    app.files().delete_latest_user_id()?;
+    app.ui().post(Action::LogoutSuccess)?;
+    Ok(())
+}
+
+/// A plain application at a server of its own, whose user interface has a thread.
 #[derive(Debug)]
 pub struct Setting {
     /// The server.
@@ -53,79 +121,51 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// An application in which nobody is logged in, with everything it keeps below a directory.
-    ///
-    /// # Errors
-    ///
-    /// Where server or thread cannot be started.
+    /// An application in which nobody is logged in. See [`config`].
     pub fn start(
         directory: &Path,
         configure: impl FnOnce(&mut AppConfig),
     ) -> Result<Self, Box<dyn Error>> {
         let server = homeserver()?;
-        let mut config = AppConfig::new(&server.url(), directory);
-        config.connections_per_store = 2;
+        let mut config = config(&server.url(), directory);
         configure(&mut config);
         let (app, event_loop) = App::new(config);
         Ok(Self { server, app, ui: event_loop.spawn()? })
     }
 
-    /// Logs in, and returns when the rooms are known. The calling task must be in the context of the
-    /// runtime that the client is to use, which then also runs the worker.
-    ///
-    /// # Errors
-    ///
-    /// Those of the application.
+    /// Logs in, and returns when the rooms are known. The calling task must have the context of the
+    /// runtime that is to run the client and the worker.
     pub async fn log_in(&self) -> Result<(), AppError> {
-        let synced = self.server.count(Endpoint::Sync);
+        let asked = self.server.count(Endpoint::Sync);
         self.app.start_worker(&Handle::current());
         self.app.log_in(USER, PASSWORD).await?;
-        // A second question is asked when the first answer has been written.
-        self.server.until(|server| server.count(Endpoint::Sync) >= synced + 2).await;
+        synced(&self.server, asked).await;
         Ok(())
     }
 
-    /// Opens every room, and returns when the user interface shows them.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no worker, or no user interface.
+    /// See [`open_rooms`].
     pub async fn open_rooms(&self) -> Result<(), Box<dyn Error>> {
-        for room in ROOMS {
-            self.app.request(Request::Open { room: room.to_owned() })?;
-        }
-        self.app.ui().screen().wait_for(|screen| screen.tabs.len() == ROOMS.len()).await?;
-        Ok(())
+        open_rooms(&self.app).await
     }
 
-    /// Ends it properly: whatever holds the client lets go of it, and then it is closed. The calling
-    /// task must be in a runtime's context.
-    ///
-    /// # Errors
-    ///
-    /// Where the user interface has panicked, or the client does not close.
+    /// Closes the client, and ends user interface and server. The calling task must have the context
+    /// of a runtime.
     pub async fn end(self) -> Result<(), Box<dyn Error>> {
-        let Self { server, app, ui } = self;
-        let globals = app.globals();
-        let client = globals.client.take();
-        drop((globals.sync_service.take(), globals.all_joined_rooms.take()));
-        app.expect_worker_end();
-        drop(globals.request_sender.take());
-        app.ui().clean_app_state().await?;
-        if let Some(client) = client {
-            client.close().await?;
-        }
-        app.ui().post(Action::Quit)?;
-        ui.join()?;
-        server.stop();
+        close_client(&self.app).await?;
+        self.app.ui().post(Action::Quit)?;
+        self.ui.join()?;
+        self.server.stop();
         Ok(())
     }
 }
 
-/// Longer than anything takes that is not broken, and shorter than a trial may.
-pub const PLENTY: Duration = Duration::from_secs(8);
+/// Waits until the rooms are known to a client that logged in when the server had been asked so often
+/// what is new: it asks a second time when it has stored the first answer.
+pub(crate) async fn synced(server: &Homeserver, asked: usize) {
+    server.until(|server| server.count(Endpoint::Sync) >= asked + 2).await;
+}
 
-/// An application that can log out by the state machine, in which somebody is logged in.
+/// An application that logs out by the state machine, with a user who is logged in.
 #[derive(Debug)]
 pub struct LoggedIn {
     /// The server.
@@ -134,29 +174,26 @@ pub struct LoggedIn {
     pub app: Arc<ManagedApp>,
     /// The thread of its user interface.
     pub ui: UiThread,
-    /// What the server knows the session by.
+    /// The session's access token.
     pub token: String,
 }
 
 impl LoggedIn {
-    /// Logs in at a server, with everything that is kept below a directory, and opens a room.
-    ///
-    /// # Errors
-    ///
-    /// Where the application cannot be started, or the server does not let it log in.
-    pub fn start(server: &Arc<Homeserver>, directory: &Path) -> Result<Self, Box<dyn Error>> {
-        let (app, ui) = managed(server, directory)?;
-        let synced = server.count(Endpoint::Sync);
+    /// Logs in at a new server, and opens a room.
+    pub fn start(directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let server = Arc::new(homeserver()?);
+        let (app, ui) = managed(&server, directory)?;
+        let asked = server.count(Endpoint::Sync);
         block_on(async {
             app.log_in(USER, PASSWORD).await?;
-            server.until(|server| server.count(Endpoint::Sync) >= synced + 2).await;
+            synced(&server, asked).await;
             app.app().request(Request::Open { room: ROOMS[0].to_owned() })?;
             app.app().ui().screen().wait_for(|screen| screen.tabs.len() == 1).await?;
             Ok::<_, Box<dyn Error>>(())
         })?;
         let client = app.app().globals().client.get().ok_or("there is no client")?;
         let token = client.access_token().ok_or("there is no token")?;
-        Ok(Self { server: Arc::clone(server), app, ui, token })
+        Ok(Self { server, app, ui, token })
     }
 
     /// A driver of its logout.
@@ -165,56 +202,26 @@ impl LoggedIn {
         Driver::new(Arc::clone(&self.app), self.app.logout_config())
     }
 
-    /// Whether the application asks the server what has happened: something happens, and it is looked
-    /// whether it asks for what comes after that. Where it does not, that takes [`PLENTY`].
-    #[must_use]
-    pub fn syncs(&self) -> bool {
-        syncs(&self.server, PLENTY)
-    }
-
     /// Ends the application without a logout, as the end of the process does.
-    ///
-    /// # Errors
-    ///
-    /// Where the user interface panicked, or the runtime does not end.
     pub fn end(self) -> Result<(), Box<dyn Error>> {
-        end(self.app, self.ui)
+        end(&self.app, self.ui)
     }
 }
 
-/// See [`LoggedIn::syncs`]. For one who is expected not to ask a shorter limit will do; of one who does,
-/// on a busy machine, more than a second has been seen.
-#[must_use]
-pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
-    let asked = server.count(Endpoint::Sync);
-    server.say(ROOMS[0], "other", "are you there?");
-    let asks = server.until(|server| server.count(Endpoint::Sync) > asked);
-    block_on(within(limit, asks)).is_some()
-}
-
-/// An application that can log out, with its user interface, in which nobody is logged in.
-///
-/// # Errors
-///
-/// Where it cannot be started.
+/// An application that logs out by the state machine, in which nobody is logged in.
 pub fn managed(
     server: &Homeserver,
     directory: &Path,
 ) -> Result<(Arc<ManagedApp>, UiThread), Box<dyn Error>> {
-    let mut config = AppConfig::new(&server.url(), directory);
-    config.connections_per_store = 2;
+    let mut config = config(&server.url(), directory);
     config.frame = Duration::from_millis(4);
     let (app, event_loop) = ManagedApp::start(config, RuntimePolicy::Restart)?;
     Ok((Arc::new(app), event_loop.spawn()?))
 }
 
 /// Ends an application without a logout, as the end of the process does.
-///
-/// # Errors
-///
-/// Where the user interface panicked, or the runtime does not end.
-pub fn end(app: Arc<ManagedApp>, ui: UiThread) -> Result<(), Box<dyn Error>> {
-    // Where it has ended before, it need not be told.
+pub fn end(app: &ManagedApp, ui: UiThread) -> Result<(), Box<dyn Error>> {
+    // An error if it has ended already.
     let _ = app.app().ui().post(Action::Quit);
     ui.join()?;
     app.app().expect_worker_end();
@@ -222,13 +229,9 @@ pub fn end(app: Arc<ManagedApp>, ui: UiThread) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts the application again, and says whether somebody is logged in: checked to be with a token
-/// that the server knows, and a sync service that runs, or else with a token that it does not know and
-/// nobody to log in.
-///
-/// # Errors
-///
-/// Where it does not start, or does not end.
+/// Starts the application again, and says whether a user is logged in. Checks that the user then has a
+/// token that the server knows, and syncs; or else that the server knows no token, and the application
+/// no user.
 pub fn next_start(
     trial: &Trial<'_>,
     server: &Homeserver,
@@ -240,8 +243,8 @@ pub fn next_start(
     let (alive, kept) = (server.is_alive(token), app.app().files().latest_user_id()?.is_some());
     trial.check("neither in between nor wrong", user.is_some() == alive && kept == alive);
     if alive {
-        trial.check("who is logged in syncs after the next start", syncs(server, PLENTY));
+        trial.check("a user who is logged in syncs after the next start", syncs(server, PLENTY));
     }
-    end(app, ui)?;
+    end(&app, ui)?;
     Ok(if user.is_some() { "logged in" } else { "logged out" })
 }

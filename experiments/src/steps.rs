@@ -1,4 +1,4 @@
-//! An application whose logout can be looked at, and disturbed, step by step.
+//! An application whose logout can be disturbed step by step.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,50 +10,45 @@ use state_machine::{
     transition::State,
 };
 
-/// Called when the machine has entered a state, before that is acted on.
 type OnEntry = Box<dyn Fn(State) -> Result<(), Failure> + Send + Sync>;
 
-/// A [`ManagedApp`] that lets somebody know of every step before it does it. What that returns as an
-/// error the step fails with, undone.
+/// A [`ManagedApp`] that calls a function before each step of its logout, with the state that the
+/// machine has entered. If the function fails, the step fails with that error, undone.
 ///
-/// The progress channel tells the same, but it tells it beside the machine, which goes on meanwhile:
-/// here what is disturbed in a state is disturbed *in* that state.
+/// A progress channel would report the same states while the machine goes on. Here the machine waits,
+/// so what is disturbed in a state is disturbed *in* that state.
 pub struct Steps {
     app: Arc<ManagedApp>,
     on_entry: OnEntry,
 }
 
 impl Steps {
-    /// The application, with somebody to be told.
+    /// The application, with the function to call.
     pub fn of(
         app: Arc<ManagedApp>,
         on_entry: impl Fn(State) -> Result<(), Failure> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self { app, on_entry: Box::new(on_entry) })
     }
+}
 
-    fn enter(&self, state: State) -> Result<(), Failure> {
-        (self.on_entry)(state)
-    }
+/// A step: the state that it is taken in, and the application's function.
+macro_rules! step {
+    ($state:ident, $function:ident($($limit:ident)?) -> $answer:ty) => {
+        async fn $function(&self $(, $limit: Duration)?) -> $answer {
+            (self.on_entry)(State::$state)?;
+            self.app.$function($($limit)?).await
+        }
+    };
 }
 
 impl Session for Steps {
-    async fn check_logged_in(&self) -> Result<(), Failure> {
-        self.enter(State::PreChecking)?;
-        self.app.check_logged_in().await
-    }
-
-    async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
-        self.enter(State::ClosingSession)?;
-        self.app.close_session(limit).await
-    }
+    step!(PreChecking, check_logged_in() -> Result<(), Failure>);
+    step!(ClosingSession, close_session(limit) -> Result<(), Failure>);
 }
 
 impl SyncService for Steps {
-    async fn stop_sync(&self, limit: Duration) -> Result<(), Failure> {
-        self.enter(State::StoppingSyncService)?;
-        self.app.stop_sync(limit).await
-    }
+    step!(StoppingSyncService, stop_sync(limit) -> Result<(), Failure>);
 
     fn restart_sync(&self) -> Result<(), Failure> {
         self.app.restart_sync()
@@ -61,34 +56,18 @@ impl SyncService for Steps {
 }
 
 impl Server for Steps {
-    async fn log_out(&self) -> Result<(), RequestError> {
-        self.enter(State::LoggingOutFromServer)?;
-        self.app.log_out().await
-    }
-
-    async fn who_am_i(&self) -> Result<Token, Failure> {
-        self.enter(State::AskingServer)?;
-        self.app.who_am_i().await
-    }
+    step!(LoggingOutFromServer, log_out() -> Result<(), RequestError>);
+    step!(AskingServer, who_am_i() -> Result<Token, Failure>);
 }
 
 impl UserInterface for Steps {
-    async fn close_tabs(&self) -> Result<(), Failure> {
-        self.enter(State::ClosingTabs)?;
-        self.app.close_tabs().await
-    }
-
-    async fn clean_app_state(&self) -> Result<(), Failure> {
-        self.enter(State::CleaningAppState)?;
-        self.app.clean_app_state().await
-    }
+    step!(ClosingTabs, close_tabs() -> Result<(), Failure>);
+    step!(CleaningAppState, clean_app_state() -> Result<(), Failure>);
 }
 
 impl Storage for Steps {
-    async fn record_intent(&self) -> Result<(), Failure> {
-        self.enter(State::RecordingIntent)?;
-        self.app.record_intent().await
-    }
+    step!(RecordingIntent, record_intent() -> Result<(), Failure>);
+    step!(PointOfNoReturn, delete_latest_user_id() -> Result<(), Failure>);
 
     async fn has_intent(&self) -> Result<bool, Failure> {
         self.app.has_intent().await
@@ -97,23 +76,11 @@ impl Storage for Steps {
     async fn clear_intent(&self) -> Result<(), Failure> {
         self.app.clear_intent().await
     }
-
-    async fn delete_latest_user_id(&self) -> Result<(), Failure> {
-        self.enter(State::PointOfNoReturn)?;
-        self.app.delete_latest_user_id().await
-    }
 }
 
 impl Runtime for Steps {
-    async fn shut_down_tasks(&self, limit: Duration) -> Result<(), Failure> {
-        self.enter(State::ShuttingDownTasks)?;
-        self.app.shut_down_tasks(limit).await
-    }
-
-    async fn restart_runtime(&self) -> Result<(), Failure> {
-        self.enter(State::RestartingRuntime)?;
-        self.app.restart_runtime().await
-    }
+    step!(ShuttingDownTasks, shut_down_tasks(limit) -> Result<(), Failure>);
+    step!(RestartingRuntime, restart_runtime() -> Result<(), Failure>);
 }
 
 impl fmt::Debug for Steps {

@@ -1,5 +1,5 @@
-//! Virtual environments with packages from the package index: made once, under `target/venvs`, and
-//! used by every later run.
+//! Virtual environments with packages from the package index. Each is made once, under
+//! `target/venvs`, and used by every later run.
 
 use std::{
     fs, io,
@@ -8,11 +8,10 @@ use std::{
 };
 
 use lab::{Lack, Preparation, sandbox::Ending};
-use tempfile::TempDir;
 
 use crate::python::{Python, root, run};
 
-/// How long it may take to make one: a download of some 20 MB.
+/// How long making one may take: it downloads some 20 MB.
 const INSTALL: Duration = Duration::from_secs(600);
 
 /// The file in a complete environment that says what it was made of.
@@ -35,14 +34,15 @@ impl Environment {
     }
 
     fn folder(&self) -> PathBuf {
-        folder().join(self.name)
+        all().join(self.name)
     }
 
-    /// Makes it, unless it is there.
+    /// Makes it, unless it exists.
     ///
     /// # Errors
     ///
-    /// [`Lack::Missing`] where `python3` makes no virtual environments, or the packages cannot be had.
+    /// [`Lack::Missing`] if `python3` makes no virtual environments, or the packages cannot be
+    /// installed.
     pub fn prepare(&self, python: &Python, preparation: &Preparation<'_>) -> Result<(), Lack> {
         let made_of = [&python.called, self.packages.join("\n").as_str()].join("\n");
         let is_made =
@@ -50,17 +50,21 @@ impl Environment {
         if is_made() {
             return Ok(());
         }
-        let shown = self.packages.join(", ");
-        preparation.say(&format!("installing {shown} into target/venvs/{}, once", self.name));
-        // Beside its place, and moved there when it is complete: another run may look meanwhile.
-        let new = beside(self.name).map_err(|error| broken(&folder(), &error))?;
-        let new_folder = new.path().join(self.name);
-        self.install(&new_folder, python, preparation)?;
-        fs::write(new_folder.join(MADE_OF), &made_of).map_err(|e| broken(&new_folder, &e))?;
-        match replace(&new_folder, &self.folder(), &new.path().join("old")) {
+        let packages = self.packages.join(", ");
+        preparation.say(&format!("installing {packages} into target/venvs/{}, once", self.name));
+        // Made beside its place, and moved there when it is complete: another run may look
+        // meanwhile.
+        let broken = |error: io::Error| Lack::broken(format!("{}: {error}", all().display()));
+        fs::create_dir_all(all()).map_err(broken)?;
+        let prefix = format!(".{}-", self.name);
+        let beside = tempfile::Builder::new().prefix(&prefix).tempdir_in(all()).map_err(broken)?;
+        let new = beside.path().join(self.name);
+        self.install(&new, python, preparation)?;
+        fs::write(new.join(MADE_OF), &made_of).map_err(broken)?;
+        match replace(&new, &self.folder(), &beside.path().join("old")) {
             // Another run was faster.
             Err(_) if is_made() => Ok(()),
-            replaced => replaced.map_err(|error| broken(&self.folder(), &error)),
+            replaced => replaced.map_err(broken),
         }
     }
 
@@ -94,15 +98,9 @@ impl Environment {
     }
 }
 
-/// Where the environments are.
-fn folder() -> PathBuf {
+/// The folder of all environments.
+fn all() -> PathBuf {
     root().join("target/venvs")
-}
-
-/// A folder beside that of an environment, which is removed again.
-fn beside(name: &str) -> io::Result<TempDir> {
-    fs::create_dir_all(folder())?;
-    tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(folder())
 }
 
 /// Puts a folder in the place of another, if there is one.
@@ -113,11 +111,7 @@ fn replace(new: &Path, place: &Path, old: &Path) -> io::Result<()> {
     }
 }
 
-fn broken(path: &Path, error: &io::Error) -> Lack {
-    Lack::broken(format!("{}: {error}", path.display()))
-}
-
-/// The last line of what was said: with Python and pip, the one that says why.
+/// The last line of an output: with Python and pip, the one that says why.
 fn last_line(said: &[String]) -> String {
     let lines = said.iter().filter_map(|it| it.lines().rfind(|line| !line.trim().is_empty()));
     lines.map(|line| line.trim().to_owned()).next().unwrap_or_else(|| "it does not say why".into())

@@ -1,161 +1,154 @@
-//! `cargo xtask experiments`: runs the experiments and holds what they find against the snapshots.
+//! `cargo xtask experiments`: runs the experiments and compares what they find with the snapshots.
 
-pub mod again;
 mod binary;
 mod difference;
-mod list;
 mod merge;
-mod options;
-mod progress;
-mod report;
+pub mod report;
 pub mod selection;
-mod snapshots;
-mod summary;
-pub mod table;
+pub mod snapshots;
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use lab::{guardian::Guardian, interrupt::Interrupt, results::Declaration};
 
-pub use self::options::{Format, Options};
 use self::{
     binary::{Binary, Trouble},
-    progress::Progress,
     report::{Finding, Report},
     snapshots::Snapshots,
 };
 use crate::{
     build::build,
-    failure::Failure,
-    output,
+    failure::{Failure, Result},
+    figures,
+    flags::{self, Format},
+    output::{self, Paper, Progress},
     results::{self, Meta, Results},
     workspace::{Source, Workspace},
 };
 
-/// The package that holds the experiments.
-const PACKAGE: &str = "experiments";
-
 /// What a run needs at every step.
 struct Run<'a> {
-    options: &'a Options,
+    flags: &'a flags::Experiments,
     workspace: &'a Workspace,
     interrupt: Interrupt,
     guardian: Guardian,
     seed: u64,
 }
 
-/// An experiment, and what it declares of itself.
+/// An experiment, and what it declares about itself.
 type Declared = (Binary, Result<Declaration, Trouble>);
 
-/// Runs the command.
-pub fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode, Failure> {
-    snapshots::prepare_environment(options.accept, workspace)?;
+pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode> {
     let sources = workspace.experiments()?;
-    let chosen = selection::choose(&sources, &options.only)?;
-    let snapshots = Snapshots::at(snapshot_folder(options, workspace));
-    if options.list {
-        return list::run(&begin(options, workspace, Interrupt::install()?)?, &chosen);
+    let chosen = selection::choose(&sources, &flags.only)?;
+    if flags.list {
+        return list(&Run::begin(flags, workspace)?, &chosen);
     }
-    let path = results_path(options, workspace)?;
+    let path = results_path(flags, workspace)?;
     results::check_writable(&path)?;
-    if options.accept || options.snapshots.is_some() {
-        snapshots.check(options.accept)?;
+    let snapshots = Snapshots::open(flags, workspace)?;
+    if !flags.merge.is_empty() {
+        let (meta, findings) = merge::run(flags, &sources, &snapshots)?;
+        let orphans = snapshots.orphans(&sources)?;
+        let planned = findings.len();
+        let report = Report { findings, planned, orphans, interrupted: false, seed: None };
+        return finish(&report, meta, &path, flags.format, workspace);
     }
-    if !options.merge.is_empty() {
-        return merge::run(options, workspace, &sources, &snapshots, &path);
-    }
-    let run = begin(options, workspace, Interrupt::install()?)?;
-    let meta = Meta::now(workspace, run.seed, options.quick, options.trials);
+    let run = Run::begin(flags, workspace)?;
+    let meta = Meta::now(workspace, run.seed, flags.quick, flags.trials);
     let declared = run.declarations(&chosen)?;
     let findings = run.experiments(&declared, &snapshots)?;
-    let complete = options.only.is_empty() && options.shard.is_none() && !run.interrupt.raised();
+    let interrupted = run.interrupt.raised();
+    let is_complete = flags.only.is_empty() && flags.shard.is_none() && !interrupted;
     let report = Report {
-        orphans: if complete { snapshots.orphans(&sources)? } else { Vec::new() },
         findings,
         planned: declared.len(),
-        interrupted: run.interrupt.raised(),
+        orphans: if is_complete { snapshots.orphans(&sources)? } else { Vec::new() },
+        interrupted,
         seed: Some(run.seed),
-        results: path,
     };
     drop(run);
-    finish(&report, meta, options, workspace)
-}
-
-/// Gets ready to start processes.
-fn begin<'a>(
-    options: &'a Options,
-    workspace: &'a Workspace,
-    interrupt: Interrupt,
-) -> Result<Run<'a>, Failure> {
-    let guardian = Guardian::start()?;
-    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
-    Ok(Run { options, workspace, interrupt, guardian, seed })
+    finish(&report, meta, &path, flags.format, workspace)
 }
 
 /// Writes the results, prints the report, and says with the exit code how it went.
 fn finish(
     report: &Report,
     meta: Meta,
-    options: &Options,
+    path: &Path,
+    format: Format,
     workspace: &Workspace,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode> {
     let results = Results {
         meta,
         experiments: report.results().cloned().collect(),
         skipped: report.skipped().cloned().collect(),
     };
-    let written = results.write(&report.results);
-    report.print(options.format, workspace);
+    // Where the results cannot be written, the report is all there is.
+    let written = results.write(path);
+    let text = report.text(&workspace.shown(path).to_string(), workspace);
+    match format {
+        Format::Text => output::print(&(report::tables(&report.findings, Paper::stdout()) + &text)),
+        // Standard output has the JSON lines.
+        Format::Json => output::note(text.trim_end()),
+    }
     written?;
-    Ok(report.exit_code())
+    Ok(report.complain())
 }
 
-fn snapshot_folder(options: &Options, workspace: &Workspace) -> PathBuf {
-    options.snapshots.clone().unwrap_or_else(|| workspace.snapshots())
-}
-
-fn results_path(options: &Options, workspace: &Workspace) -> Result<PathBuf, Failure> {
-    Ok(match &options.results {
+fn results_path(flags: &flags::Experiments, workspace: &Workspace) -> Result<PathBuf> {
+    Ok(match &flags.results {
         Some(path) => std::path::absolute(path)?,
+        None if probe_seed().is_some() => env::temp_dir().join("results.json"),
         None => workspace.results()?,
     })
 }
 
-impl Run<'_> {
-    /// Runs the experiments, one after another, and compares each with its snapshot.
-    fn experiments(
-        &self,
-        declared: &[Declared],
-        snapshots: &Snapshots,
-    ) -> Result<Vec<Finding>, Failure> {
-        let total = declared.iter().filter_map(|(_, it)| it.as_ref().ok()).map(trials).sum();
-        let progress = Progress::start(total);
-        let mut findings = Vec::new();
-        for (binary, declaration) in declared {
-            if self.interrupt.raised() {
-                break;
+/// The trial's seed under `cargo xtask probe`. Then many runs may go on at the same time, and nobody
+/// reviews what one of them finds: it leaves no results for the notebook, and no pending snapshots.
+fn probe_seed() -> Option<u64> {
+    env::var("PROBE_SEED").ok()?.parse().ok()
+}
+
+/// `--list`: what the experiments declare about themselves.
+fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
+    let (mut rows, mut lines, mut is_complete) = (Vec::new(), String::new(), true);
+    for (binary, declaration) in run.declarations(chosen)? {
+        let title = binary.source.title();
+        match declaration {
+            Ok(it) => {
+                lines += &(serde_json::to_string(&it)? + "\n");
+                let trials = trials(&it).to_string();
+                rows.push(vec![title, it.question, it.claims.join(" "), trials]);
             }
-            let finding = match declaration {
-                Ok(declaration) => self.experiment(binary, declaration, snapshots, &progress)?,
-                Err(trouble) => Finding::trouble(&binary.source, trouble),
-            };
-            progress.finished(&finding);
-            if self.options.format == Format::Json {
-                finding.print_json()?;
+            Err(trouble) => {
+                is_complete = false;
+                output::complain(&format!("{title} {trouble}"));
             }
-            findings.push(finding);
         }
-        progress.end();
-        Ok(findings)
+    }
+    let header = ["experiment", "asks", "claims", "trials"];
+    output::print(&match run.flags.format {
+        Format::Text => Paper::stdout().table(&header, rows, &[3]),
+        Format::Json => lines,
+    });
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl<'a> Run<'a> {
+    fn begin(flags: &'a flags::Experiments, workspace: &'a Workspace) -> Result<Self> {
+        let interrupt = Interrupt::install()?;
+        let seed = flags.seed.or_else(probe_seed).unwrap_or_else(|| fastrand::u64(..));
+        Ok(Self { flags, workspace, interrupt, guardian: Guardian::start()?, seed })
     }
 
-    /// Builds the experiments, and asks those that were chosen, or the shard of them that this run
-    /// is, what they declare of themselves.
-    fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>, Failure> {
-        let arguments = ["build", "--package", PACKAGE, "--bins"];
+    /// Builds the experiments, and asks those that were chosen what they declare about themselves.
+    fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>> {
+        let arguments = ["build", "--package", "experiments", "--bins"];
         let built = build("the experiments", &arguments, "", self.workspace, &self.interrupt)?;
         let bins = built.into_iter().filter(|built| built.is("bin"));
         let executables = bins.map(|built| (built.target.name, built.executable)).collect();
@@ -163,50 +156,79 @@ impl Run<'_> {
         for source in chosen {
             let binary = Binary::of(source, &executables);
             match binary.declaration(self) {
-                Err(Trouble::Interrupted) => {
-                    return Err(Failure::Interrupted("nothing had begun"));
-                }
+                Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
                 declaration => declared.push((binary, declaration)),
             }
         }
         let weight = |(_, declaration): &Declared| declaration.as_ref().map_or(0, trials);
-        Ok(match self.options.shard {
+        Ok(match self.flags.shard {
             Some(shard) => selection::shard(declared, shard, weight),
             None => declared,
         })
     }
 
+    /// Runs the experiments, one after another, and compares each with its snapshot.
+    fn experiments(&self, declared: &[Declared], snapshots: &Snapshots) -> Result<Vec<Finding>> {
+        let all = declared.iter().filter_map(|(_, it)| it.as_ref().ok()).map(trials).sum();
+        let progress = Progress::start(
+            Some(all),
+            "{msg:26} {bar:24} {pos}/{len} trials  {elapsed} gone, about {eta} to go",
+        );
+        let (mut findings, mut until) = (Vec::new(), 0);
+        for (binary, declaration) in declared {
+            if self.interrupt.raised() {
+                break;
+            }
+            until += declaration.as_ref().map_or(0, trials);
+            let finding = match declaration {
+                Ok(_) => self.experiment(binary, snapshots, &progress)?,
+                Err(trouble) => Finding::trouble(&binary.source, trouble),
+            };
+            // It may have run fewer trials than it declared.
+            progress.position(until);
+            if !progress.is_bar() {
+                progress.note(&line(&finding));
+            }
+            if self.flags.format == Format::Json {
+                finding.print_json()?;
+            }
+            findings.push(finding);
+        }
+        Ok(findings)
+    }
+
     fn experiment(
         &self,
         binary: &Binary,
-        declaration: &Declaration,
         snapshots: &Snapshots,
         progress: &Progress,
-    ) -> Result<Finding, Failure> {
-        progress.begin(&binary.source, trials(declaration));
-        match binary.run(self, self.seed, || progress.trial(), |it| progress.preparing(it)) {
-            Ok(result) if result.interrupted => Ok(Finding::partial(&binary.source, result)),
-            Ok(result) => Ok(Finding::compared(&binary.source, result, snapshots)?),
-            Err(Trouble::Skipped(skipped)) => Ok(Finding::skipped(&binary.source, skipped)),
-            Err(trouble) => Ok(Finding::trouble(&binary.source, &trouble)),
+    ) -> Result<Finding> {
+        let source = &binary.source;
+        progress.message(source.title());
+        match binary.run(self, || progress.step(), |doing| progress.note(doing)) {
+            Ok(result) if result.interrupted => Ok(Finding::interrupted(source, result)),
+            Ok(result) => Finding::compared(source, result, snapshots),
+            Err(Trouble::Skipped(skipped)) => Ok(Finding::skipped(source, skipped)),
+            Err(trouble) => Ok(Finding::trouble(source, &trouble)),
         }
     }
 }
 
-/// How many trials an experiment is going to make.
+/// How many trials an experiment will run.
 fn trials(declaration: &Declaration) -> u64 {
     declaration.variants.iter().map(|variant| u64::from(variant.trials)).sum()
 }
 
-/// Prints a path as something to type.
-fn shown(path: &Path, workspace: &Workspace) -> String {
-    workspace.shown(path).to_string()
-}
-
-/// Prints where the run's words go: to standard output, unless that is taken by JSON.
-fn say(format: Format, text: &str) {
-    match format {
-        Format::Json => output::note(text.trim_end()),
-        Format::Auto | Format::Table => output::print(text),
+/// What is printed when an experiment ends, if there is no bar.
+fn line(finding: &Finding) -> String {
+    let (title, word) = (finding.source.title(), finding.state.word());
+    match &finding.result {
+        Some(result) => format!(
+            "{title}: {} in {} trials, {}, snapshot {word}",
+            result.verdict,
+            report::trials(result),
+            figures::seconds(result.seconds),
+        ),
+        None => format!("{title}: {word}"),
     }
 }

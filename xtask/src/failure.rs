@@ -1,42 +1,54 @@
-//! Why a command ended without doing what it was asked, and the exit code that says so.
+//! Why a command ends early, and with which exit code.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, fmt::Display, process::ExitCode};
 
 use crate::output;
 
-/// What keeps a command from doing what it was asked.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
 #[derive(Debug)]
 pub enum Failure {
-    /// It was asked for something that does not exist or makes no sense: exit code 2.
+    /// The user asked for something that does not exist or makes no sense: exit code 2.
     Usage(String),
-    /// It was told to stop before it had begun: exit code 130.
-    Interrupted(&'static str),
-    /// Something went wrong on the way: exit code 1.
-    Broken(Box<dyn Error>),
+    /// Ctrl-C came before there was anything to report: exit code 130.
+    Interrupted,
+    /// Something failed: exit code 1.
+    Failed(String),
 }
 
 impl Failure {
-    /// Says on standard error what happened, and returns the exit code that goes with it.
+    /// Prints what happened to standard error, and returns the exit code.
     pub fn report(self) -> ExitCode {
         match self {
             Self::Usage(message) => {
                 output::complain(&message);
                 ExitCode::from(2)
             }
-            Self::Interrupted(what_is_known) => {
-                output::note(&format!("interrupted: {what_is_known}"));
+            Self::Interrupted => {
+                output::note("interrupted before anything had run");
                 ExitCode::from(lab::interrupt::EXIT_CODE)
             }
-            Self::Broken(error) => {
-                output::complain(&error.to_string());
+            Self::Failed(message) => {
+                output::complain(&message);
                 ExitCode::FAILURE
             }
         }
     }
 }
 
-impl<E: Error + 'static> From<E> for Failure {
+impl<E: Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Broken(Box::new(error))
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Puts before an error what was being done.
+pub trait Context<T> {
+    fn context<D: Display>(self, doing: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Display> Context<T> for std::result::Result<T, E> {
+    fn context<D: Display>(self, doing: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|error| Failure::Failed(format!("{}: {error}", doing())))
     }
 }

@@ -2,14 +2,14 @@
 
 use lab::{Observation, Outcome, Spread, results::VariantResult};
 
-/// How many trials ended as the variant's class says, which is what the interval is of.
+/// How many trials had the outcome that the variant's class names. The interval is about that outcome.
 pub fn counted(variant: &VariantResult) -> u32 {
     let subject = subject(&variant.class).or_else(|| subject(&variant.prediction));
     subject.map_or(0, |outcome| variant.outcomes.count(outcome))
 }
 
-/// The outcome that a class or a prediction is about: its second word, as in `always aborted`.
-/// Trials that did not all end in one way (`mixed: clean, aborted`) are about none.
+/// The outcome that a class or a prediction names: its second word, as in `always aborted`. A mixed
+/// class (`mixed: clean, aborted`) names none.
 fn subject(class: &str) -> Option<Outcome> {
     let word = class.split_once(' ').filter(|(how, _)| *how != "mixed:")?.1;
     Outcome::ALL.into_iter().find(|outcome| word.split(' ').next() == Some(outcome.word()))
@@ -46,7 +46,7 @@ fn in_unit(nanoseconds: i64) -> (String, &'static str) {
         1_000_000..1_000_000_000 => (1_000_000, "ms"),
         _ => (1_000_000_000, "s"),
     };
-    // Three digits that count, in whole numbers: exact, and the same on every machine.
+    // Three significant digits, by whole numbers: exact, and the same on every machine.
     let (whole, rest) = (nanoseconds / factor, (nanoseconds % factor).abs());
     let number = match whole.abs() {
         0..10 => format!("{whole}.{:02}", rest * 100 / factor),
@@ -84,7 +84,7 @@ pub fn observation(observation: &Observation) -> String {
     }
 }
 
-/// A number as it stands at an axis, or above a column: `0.5`, `20`, `10 k`, `1 M`.
+/// A number at an axis, or above a column: `0.5`, `20`, `10 k`, `1 M`.
 pub fn in_short(number: f64) -> String {
     match number {
         it if it >= 1e6 => format!("{} M", it / 1e6),
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_is_about_the_outcome_that_it_names() {
+    fn a_class_names_an_outcome() {
         assert_eq!(subject("always aborted"), Some(Outcome::Aborted));
         assert_eq!(subject("never hung"), Some(Outcome::Hung));
         assert_eq!(subject("seen panicked (clean allowed)"), Some(Outcome::Panicked));

@@ -1,11 +1,15 @@
-//! Where words go: results to standard output, everything else to standard error.
+//! What is printed: results to standard output, everything else to standard error.
 //!
-//! A reader who has seen enough and closed the pipe (`| head`) is no reason to fail.
+//! A closed pipe (`| head`) is not an error: the reader has seen enough.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    cell::Cell,
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
 
-/// How wide text is where there is no terminal to ask.
-pub const USUAL_WIDTH: u16 = 100;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets::NOTHING};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Prints text to standard output, as it is.
 pub fn print(text: &str) {
@@ -23,16 +27,130 @@ pub fn complain(message: &str) {
     note(&format!("error: {message}"));
 }
 
-/// Whether standard output is a terminal.
-pub fn is_terminal() -> bool {
-    io::stdout().is_terminal()
+/// The place where tables and sentences are printed.
+#[derive(Clone, Copy)]
+pub struct Paper {
+    pub width: u16,
+    /// Whether a table has a line below its header.
+    pub ruled: bool,
 }
 
-/// How wide standard output is: the terminal's width, or a width that suits a mail or a log.
-pub fn width() -> u16 {
-    rustix::termios::tcgetwinsize(io::stdout())
-        .ok()
-        .map(|size| size.ws_col)
-        .filter(|columns| *columns > 0)
-        .unwrap_or(USUAL_WIDTH)
+impl Paper {
+    /// A mail or a log.
+    pub const PLAIN: Self = Self { width: 100, ruled: false };
+
+    /// Standard output.
+    pub fn stdout() -> Self {
+        let size = rustix::termios::tcgetwinsize(io::stdout());
+        let width = size.ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
+        Self { width: width.unwrap_or(Self::PLAIN.width), ruled: io::stdout().is_terminal() }
+    }
+
+    /// A table with the numbers of some columns on the right.
+    pub fn table(self, header: &[&str], rows: Vec<Vec<String>>, numbers: &[usize]) -> String {
+        let rule = LineStyle::none().fill('─').junction('─');
+        let mut table = Table::new();
+        table.load_style(if self.ruled { NOTHING.header_separator(rule) } else { NOTHING });
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(self.width);
+        table.set_header(header).add_rows(rows);
+        for column in numbers {
+            if let Some(column) = table.column_mut(*column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    /// A sentence in lines that fit; all but the first are indented.
+    pub fn sentence(self, sentence: &str) -> String {
+        let (mut text, mut column) = (String::new(), 0);
+        // No line begins with a percent sign.
+        for word in sentence.replace(" %", "\u{a0}%").split(' ') {
+            let length = word.chars().count();
+            if column == 0 {
+                column = length;
+            } else if column + 1 + length <= usize::from(self.width) {
+                text.push(' ');
+                column += 1 + length;
+            } else {
+                text.push_str("\n    ");
+                column = 4 + length;
+            }
+            text.push_str(&word.replace('\u{a0}', " "));
+        }
+        text + "\n"
+    }
+}
+
+/// How often a bar is drawn although nothing has happened, for the clock in it.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Where there is no bar, the first line comes after this time, and then one in so many seconds.
+const FIRST_LINE: Duration = Duration::from_secs(2);
+const LINE: Duration = Duration::from_secs(10);
+
+/// A bar on standard error if that is a terminal; now and then a line if it is not.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    line_at: Cell<Instant>,
+}
+
+impl Progress {
+    /// Begins a bar by one of indicatif's templates.
+    pub fn start(length: Option<u64>, template: &str) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = length.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            bar.set_style(
+                ProgressStyle::with_template(template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self { bar, line_at: Cell::new(Instant::now() + FIRST_LINE) }
+    }
+
+    pub fn is_bar(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    pub fn message(&self, text: String) {
+        self.on_bar(|bar| bar.set_message(text));
+    }
+
+    pub fn step(&self) {
+        self.on_bar(|bar| bar.inc(1));
+    }
+
+    pub fn position(&self, position: u64) {
+        self.on_bar(|bar| bar.set_position(position));
+    }
+
+    /// Prints a line, above the bar.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(text)),
+            None => note(text),
+        }
+    }
+
+    /// Prints a line if there is no bar and the last line was some time ago.
+    pub fn line(&self, text: impl FnOnce() -> String) {
+        if self.bar.is_none() && Instant::now() > self.line_at.get() {
+            self.line_at.set(Instant::now() + LINE);
+            note(&text());
+        }
+    }
+
+    fn on_bar(&self, change: impl FnOnce(&ProgressBar)) {
+        if let Some(bar) = &self.bar {
+            change(bar);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.on_bar(ProgressBar::finish_and_clear);
+    }
 }

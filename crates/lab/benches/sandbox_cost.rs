@@ -12,9 +12,7 @@ use std::{
 };
 
 use lab::{
-    Experiment,
-    Outcome::Clean,
-    always, control,
+    Experiment, control,
     interrupt::Interrupt,
     sandbox::{Ending, Sandbox, Sandboxed, Surroundings},
 };
@@ -37,7 +35,7 @@ fn main() -> ExitCode {
         Some(_) => Experiment::new("91_empty")
             .question("What does an empty trial cost?")
             .hypothesis("At most half as much again as starting the program costs.")
-            .variant(control("empty", always(Clean), |_| Ok(())))
+            .variants([control("empty", |_| Ok(()))])
             .run(),
     }
 }

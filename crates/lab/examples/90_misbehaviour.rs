@@ -19,7 +19,7 @@ use std::{
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed, Hung, Panicked, Signalled},
-    Trial, TrialResult, always, control, every, hazard,
+    Trial, TrialResult, control, every, hazard,
 };
 
 const SHORT: Duration = Duration::from_millis(400);
@@ -28,33 +28,35 @@ fn main() -> ExitCode {
     Experiment::new("90_misbehaviour")
         .question("What does the lab make of trials that misbehave?")
         .hypothesis("Each misbehaviour has its outcome, and none outlives its trial.")
-        .variant(control("well-behaved", always(Clean), well_behaved))
-        .variant(hazard("panics-elsewhere", always(Panicked), panics_elsewhere))
-        .variant(hazard("aborts", always(Aborted), aborts))
-        .variant(hazard("kills-itself", always(Signalled), kills_itself))
-        .variant(hazard("hangs", always(Hung), hangs).deadline(SHORT))
-        .variant(hazard("waits-for-long", always(Hung), waits_for_long))
-        .variant(hazard("fails-a-check", always(Failed), fails_a_check))
-        .variant(hazard("returns-an-error", always(Failed), returns_an_error))
-        .variant(hazard("exits-with-3", always(Failed), exits_with_3))
-        .variant(hazard("leaves-early", always(Failed), leaves_early))
-        .variant(control("leaves-when-done", always(Clean), leaves_when_done))
-        .variant(hazard("closes-its-descriptors", always(Failed), closes_its_descriptors))
-        .variant(hazard("reuses-the-descriptor", always(Failed), reuses_the_descriptor))
-        .variant(hazard("reports-nonsense", always(Failed), reports_nonsense))
-        .variant(control("prints-100-megabytes", always(Clean), prints_100_megabytes))
-        .variant(control("leaves-a-child", always(Clean), leaves_a_child))
-        .variant(control("leaves-a-daemon", always(Clean), leaves_a_daemon))
-        .variant(control("leaves-a-quiet-daemon", always(Clean), leaves_a_quiet_daemon))
-        .variant(hazard("runs-out-of-descriptors", always(Panicked), runs_out_of_descriptors))
-        .variant(control("sees-a-clean-world", always(Clean), sees_a_clean_world))
-        .variant(control("looks-at-a-part", always(Clean), looks_at_a_part))
+        .variants([
+            control("well-behaved", well_behaved),
+            hazard("panics-elsewhere", Panicked, panics_elsewhere),
+            hazard("aborts", Aborted, aborts),
+            hazard("kills-itself", Signalled, kills_itself),
+            hazard("hangs", Hung, hangs).deadline(SHORT),
+            hazard("waits-for-long", Hung, waits_for_long),
+            hazard("fails-a-check", Failed, fails_a_check),
+            hazard("returns-an-error", Failed, returns_an_error),
+            hazard("exits-with-3", Failed, exits_with_3),
+            hazard("leaves-early", Failed, leaves_early),
+            control("leaves-when-done", leaves_when_done),
+            hazard("closes-its-descriptors", Failed, closes_its_descriptors),
+            hazard("reuses-the-descriptor", Failed, reuses_the_descriptor),
+            hazard("reports-nonsense", Failed, reports_nonsense),
+            control("prints-100-megabytes", prints_100_megabytes),
+            control("leaves-a-child", leaves_a_child),
+            control("leaves-a-daemon", leaves_a_daemon),
+            control("leaves-a-quiet-daemon", leaves_a_quiet_daemon),
+            hazard("runs-out-of-descriptors", Panicked, runs_out_of_descriptors),
+            control("sees-a-clean-world", sees_a_clean_world),
+            control("looks-at-a-part", looks_at_a_part),
+        ])
         .part("panics", |arguments| panic!("{}", arguments.concat()))
         .tells("aborts")
         .tells("panics-elsewhere")
         .claim("Z1", "whatever a trial does, the lab is not harmed")
-        .supported_if(every("well-behaved").is(always(Clean)))
-        .refuted_if(every("well-behaved").is(always(Hung)))
+        .supported_if(every("well-behaved").is(Clean))
+        .refuted_if(every("well-behaved").is(Hung))
         .run()
 }
 

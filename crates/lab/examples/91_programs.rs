@@ -14,7 +14,7 @@ use std::{
 use lab::{
     Equipment, Experiment, Lack,
     Outcome::{Aborted, Clean, Failed, Hung, Panicked, Signalled},
-    Preparation, Program, Trial, TrialResult, always, control, every, hazard,
+    Preparation, Program, Trial, TrialResult, control, every, hazard,
     sandbox::{Ending, Sandboxed, Surroundings},
 };
 
@@ -32,55 +32,49 @@ fn main() -> ExitCode {
         .question("What does the lab make of a trial that becomes another program?")
         .hypothesis("Only the end that is expected is clean.")
         .needs(shell)
-        .variant(control("ends-well", always(Clean), |trial| {
-            trial.record("before", true);
-            shell_says(trial, &format!("{OBSERVES}; echo bye"), |it| it.ends_with("bye"))
-        }))
-        .variant(control("says-when-it-leaves", always(Clean), |trial| {
-            shell_says(trial, LEAVES, |it| it)
-        }))
-        .variant(control("ends-with-3", always(Clean), |trial| {
-            shell_says(trial, "echo lost >&2; exit 3", |it| it.exits_with(3).complains("lost"))
-        }))
-        .variant(hazard("ends-otherwise", always(Failed), |trial| {
-            shell_says(trial, "exit 0", |it| it.exits_with(3))
-        }))
-        .variant(hazard("misses-its-last-line", always(Failed), |trial| {
-            shell_says(trial, "echo hello", |it| it.ends_with("bye"))
-        }))
-        .variant(hazard("says-what-it-must-not", always(Failed), |trial| {
-            shell_says(trial, "echo FATAL: odd >&2", |it| it.never_says("FATAL"))
-        }))
-        .variant(hazard("has-a-problem", always(Failed), |trial| {
-            shell_says(trial, r#"echo '{"problem":"a row was lost"}' >&$LAB_REPORT"#, |it| it)
-        }))
-        .variant(hazard("panics", always(Panicked), |trial| shell_says(trial, PANICS, |it| it)))
-        .variant(hazard("aborts", always(Aborted), |trial| {
-            shell_says(trial, "kill -ABRT $$", |it| it)
-        }))
-        .variant(hazard("is-killed", always(Signalled), |trial| {
-            shell_says(trial, "kill -SEGV $$", |it| it)
-        }))
-        .variant(
-            hazard("hangs", always(Hung), |trial| shell_says(trial, "sleep 1000 & wait", |it| it))
+        .variants([
+            control("ends-well", |trial| {
+                trial.record("before", true);
+                shell_says(trial, &format!("{OBSERVES}; echo bye"), |it| it.ends_with("bye"))
+            }),
+            control("says-when-it-leaves", |trial| shell_says(trial, LEAVES, |it| it)),
+            control("ends-with-3", |trial| {
+                shell_says(trial, "echo lost >&2; exit 3", |it| it.exits_with(3).complains("lost"))
+            }),
+            hazard("ends-otherwise", Failed, |trial| {
+                shell_says(trial, "exit 0", |it| it.exits_with(3))
+            }),
+            hazard("misses-its-last-line", Failed, |trial| {
+                shell_says(trial, "echo hello", |it| it.ends_with("bye"))
+            }),
+            hazard("says-what-it-must-not", Failed, |trial| {
+                shell_says(trial, "echo FATAL: odd >&2", |it| it.never_says("FATAL"))
+            }),
+            hazard("has-a-problem", Failed, |trial| {
+                shell_says(trial, r#"echo '{"problem":"a row was lost"}' >&$LAB_REPORT"#, |it| it)
+            }),
+            hazard("panics", Panicked, |trial| shell_says(trial, PANICS, |it| it)),
+            hazard("aborts", Aborted, |trial| shell_says(trial, "kill -ABRT $$", |it| it)),
+            hazard("is-killed", Signalled, |trial| shell_says(trial, "kill -SEGV $$", |it| it)),
+            hazard("hangs", Hung, |trial| shell_says(trial, "sleep 1000 & wait", |it| it))
                 .deadline(Duration::from_millis(400)),
-        )
-        .variant(hazard("cannot-start", always(Failed), |trial| {
-            trial.becomes(Program::new(Command::new("there-is-no-such-program")).exits_with(1))
-        }))
-        .variant(control("sees-its-world", always(Clean), |trial| {
-            let world = format!(
-                "test \"$PWD\" = \"$TMPDIR\" && test -z \"$CARGO\" && test $CALLED = once \
+            hazard("cannot-start", Failed, |trial| {
+                trial.becomes(Program::new(Command::new("there-is-no-such-program")).exits_with(1))
+            }),
+            control("sees-its-world", |trial| {
+                let world = format!(
+                    "test \"$PWD\" = \"$TMPDIR\" && test -z \"$CARGO\" && test $CALLED = once \
                  && test {} = $# && ! read line && echo \"$WITH\"",
-                2
-            );
-            let mut command = Command::new(env::var_os("SHELL_FOUND").unwrap_or_default());
-            command.args(["-c", &world, "sh", "one", "two"]).env("WITH", "more");
-            trial.becomes(Program::new(command).ends_with("more"))
-        }))
+                    2
+                );
+                let mut command = Command::new(env::var_os("SHELL_FOUND").unwrap_or_default());
+                command.args(["-c", &world, "sh", "one", "two"]).env("WITH", "more");
+                trial.becomes(Program::new(command).ends_with("more"))
+            }),
+        ])
         .claim("Z1", "every end is clean")
-        .supported_if(every("*").is(always(Clean)))
-        .refuted_if(every("aborts").is(always(Aborted)))
+        .supported_if(every("*").is(Clean))
+        .refuted_if(every("aborts").is(Aborted))
         .run()
 }
 

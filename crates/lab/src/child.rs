@@ -65,7 +65,7 @@ pub(crate) fn run_if_asked(experiment: &Experiment) -> Option<ExitCode> {
         }
     };
     panic::set_hook(Box::new(report_panic));
-    let trial = Trial { directory: &directory, variant: &variant.name, seed, reporter };
+    let trial = Trial { directory: &directory, variant, seed, reporter };
     let ended = (variant.body)(&trial);
     if let Err(error) = &ended {
         reporter.problem(&format!("error: {error}"));

@@ -55,10 +55,10 @@ pub struct Subject(String);
 /// pattern that fits no variant is a mistake, which the experiment reports when it starts.
 ///
 /// ```
-/// use lab::{Outcome, always, every};
+/// use lab::{Outcome, every};
 ///
-/// let context_decides = every("*/outside").is(always(Outcome::Aborted))
-///     & every("*/inside").is(always(Outcome::Clean));
+/// let context_decides = every("*/outside").is(Outcome::Aborted)
+///     & every("*/inside").is(Outcome::Clean);
 /// # let _ = context_decides;
 /// ```
 #[must_use]
@@ -69,8 +69,8 @@ pub fn every(pattern: &str) -> Subject {
 impl Subject {
     /// Holds where the counts of each of the variants bear the prediction out.
     #[must_use]
-    pub fn is(self, prediction: Prediction) -> Condition {
-        Condition(Kind::Outcome { variants: self.0, prediction })
+    pub fn is(self, prediction: impl Into<Prediction>) -> Condition {
+        Condition(Kind::Outcome { variants: self.0, prediction: prediction.into() })
     }
 
     /// Holds where of the trials of each of the variants at least so many in a hundred did not end
@@ -351,7 +351,7 @@ mod tests {
     use super::*;
     use crate::{
         Outcome::{self, Aborted, Clean},
-        Role, always, never,
+        Role, never,
         observation::{Observation, Value},
     };
 
@@ -367,7 +367,7 @@ mod tests {
             predicted: false,
             trials: outcomes.total(),
             outcomes,
-            class: always(Aborted).classify(&outcomes).to_string(),
+            class: Prediction::from(Aborted).classify(&outcomes).to_string(),
             interval: [0.0, 1.0],
             sites: Vec::new(),
             occasional_sites: Vec::new(),
@@ -394,7 +394,7 @@ mod tests {
     fn verdicts_follow_the_counts() {
         let aborted = [result("old/outside", &[Aborted; 20], &[])];
         let clean = [result("old/outside", &[Clean; 20], &[])];
-        let fails = || every("*/outside").is(always(Aborted));
+        let fails = || every("*/outside").is(Aborted);
         let works = || every("*/outside").is(never(Aborted));
         assert_eq!(judge(fails(), works(), &aborted), Verdict::Supported);
         assert_eq!(judge(fails(), works(), &clean), Verdict::Refuted);
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn too_few_trials_or_none_conclude_nothing() {
         let few = [result("old/outside", &[Aborted; 4], &[])];
-        let fails = || every("*/outside").is(always(Aborted));
+        let fails = || every("*/outside").is(Aborted);
         assert_eq!(judge(fails(), !fails(), &few), Verdict::Inconclusive);
         assert_eq!(judge(fails(), !fails(), &[]), Verdict::Inconclusive);
     }
@@ -411,9 +411,9 @@ mod tests {
     #[test]
     fn one_variant_against_it_decides_though_another_was_not_run() {
         let results = [result("old/outside", &[Clean; 9], &[]), result("new/outside", &[], &[])];
-        let fails = every("*/outside").is(always(Aborted));
+        let fails = every("*/outside").is(Aborted);
         assert_eq!(fails.weigh(&results, &mut Vec::new()), Some(false));
-        let works = every("*/outside").is(always(Clean));
+        let works = every("*/outside").is(Clean);
         assert_eq!(works.weigh(&results, &mut Vec::new()), None);
     }
 
@@ -445,7 +445,7 @@ mod tests {
     fn reasons_are_made_from_the_counts() {
         let results = [result("a", &[Aborted, Aborted, Clean, Aborted, Aborted], &[])];
         let mut reasons = Vec::new();
-        every("a").is(always(Aborted)).weigh(&results, &mut reasons);
+        every("a").is(Aborted).weigh(&results, &mut reasons);
         assert_eq!(reasons, ["a: mixed: clean, aborted (1 clean, 4 aborted of 5)"]);
     }
 }

@@ -1,10 +1,11 @@
 //! An experiment: a question, one hypothesis, its variants, and the claims that it bears on.
 
-use std::{fmt, process::ExitCode};
+use std::{ffi::OsStr, fmt, path::Path, process::ExitCode};
 
 use crate::{
     condition::Condition,
     equipment::{Equipment, Lack, Preparation},
+    results::Role,
     trial::TrialResult,
     variant::Variant,
 };
@@ -13,21 +14,23 @@ use crate::{
 ///
 /// ```no_run
 /// use std::process::ExitCode;
-/// use lab::{Experiment, Outcome::{Clean, Panicked}, always, control, every, hazard};
+/// use lab::{Experiment, Outcome::{Clean, Panicked}, control, every, hazard};
 ///
 /// fn main() -> ExitCode {
 ///     Experiment::new("90_integer_division")
 ///         .question("What does a division by zero do?")
 ///         .hypothesis("It panics, whatever is divided.")
-///         .variant(hazard("by-zero", always(Panicked), |trial| {
-///             let zero = trial.directory().components().count() as i32 * 0;
-///             trial.record("quotient", 1 / zero);
-///             Ok(())
-///         }))
-///         .variant(control("by-one", always(Clean), |_| Ok(())))
+///         .variants([
+///             hazard("by-zero", Panicked, |trial| {
+///                 let zero = trial.directory().components().count() as i32 * 0;
+///                 trial.record("quotient", 1 / zero);
+///                 Ok(())
+///             }),
+///             control("by-one", |_| Ok(())),
+///         ])
 ///         .claim("Z1", "division never fails")
-///         .supported_if(every("by-zero").is(always(Clean)))
-///         .refuted_if(every("by-zero").is(always(Panicked)))
+///         .supported_if(every("by-zero").is(Clean))
+///         .refuted_if(every("by-zero").is(Panicked))
 ///         .run()
 /// }
 /// ```
@@ -39,6 +42,8 @@ pub struct Experiment {
     pub(crate) question: String,
     pub(crate) hypothesis: String,
     pub(crate) variants: Vec<Variant>,
+    /// Derived cures that are not among the variants yet.
+    derived: Vec<Variant>,
     pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) kit_claim: Option<String>,
@@ -81,10 +86,11 @@ pub(crate) struct Claim {
 }
 
 impl Experiment {
-    /// Begins to declare the experiment of this binary, `01_drop_context` say: use
-    /// `env!("CARGO_BIN_NAME")`.
+    /// Begins to declare the experiment of this file: pass `file!()`. From `src/bin/NN_name.rs` it
+    /// takes its number and its name.
     #[must_use]
-    pub fn new(binary: &str) -> Self {
+    pub fn new(file: &str) -> Self {
+        let binary = Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or(file);
         let (id, name) = binary.split_once('_').unwrap_or(("00", binary));
         Self {
             id: id.to_owned(),
@@ -93,12 +99,19 @@ impl Experiment {
             question: String::new(),
             hypothesis: String::new(),
             variants: Vec::new(),
+            derived: Vec::new(),
             parts: Vec::new(),
             claims: Vec::new(),
             kit_claim: None,
             told: Vec::new(),
             needs: Vec::new(),
         }
+    }
+
+    /// Its number: `01`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// What the experiment asks.
@@ -128,17 +141,17 @@ impl Experiment {
         self
     }
 
-    /// Adds a variant.
-    #[must_use]
-    pub fn variant(mut self, variant: Variant) -> Self {
-        self.variants.push(variant);
-        self
-    }
-
-    /// Adds several variants.
+    /// Adds variants.
     #[must_use]
     pub fn variants(mut self, variants: impl IntoIterator<Item = Variant>) -> Self {
-        self.variants.extend(variants);
+        for variant in variants {
+            if variant.role == Role::Cure {
+                self.variants.append(&mut self.derived);
+            }
+            let (variants, mut cures) = variant.expand();
+            self.variants.extend(variants);
+            self.derived.append(&mut cures);
+        }
         self
     }
 
@@ -166,7 +179,8 @@ impl Experiment {
 
     /// The variants alone, for an experiment that collects those of others.
     #[must_use]
-    pub fn into_variants(self) -> Vec<Variant> {
+    pub fn into_variants(mut self) -> Vec<Variant> {
+        self.variants.append(&mut self.derived);
         self.variants
     }
 
@@ -195,7 +209,8 @@ impl Experiment {
     /// trial's body and returns, so that what happens at the end of a process happens as it does
     /// in any program.
     #[must_use]
-    pub fn run(self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
+        self.variants.append(&mut self.derived);
         crate::command::run(&self)
     }
 }

@@ -9,12 +9,12 @@ use crate::outcome::{Outcome, Outcomes};
 /// What is predicted of the trials of one variant, before they run.
 ///
 /// ```
-/// use lab::{Outcome, always, seen};
+/// use lab::{Outcome, Prediction, seen};
 ///
-/// let certain = always(Outcome::Aborted);
+/// let certain = Prediction::from(Outcome::Aborted);
+/// assert_eq!(certain.to_string(), "always aborted");
 /// let race = seen(Outcome::Panicked).allowing([Outcome::Clean]);
 /// assert_eq!(race.to_string(), "seen panicked (clean allowed)");
-/// # let _ = certain;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -32,10 +32,11 @@ pub enum Prediction {
     },
 }
 
-/// Predicts that every trial ends this way.
-#[must_use]
-pub const fn always(outcome: Outcome) -> Prediction {
-    Prediction::Always(outcome)
+/// An outcome alone predicts that every trial ends this way.
+impl From<Outcome> for Prediction {
+    fn from(outcome: Outcome) -> Self {
+        Self::Always(outcome)
+    }
 }
 
 /// Predicts that no trial ends this way.
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn one_stray_trial_is_enough_to_contradict_always() {
-        let prediction = always(Aborted);
+        let prediction = Prediction::from(Aborted);
         assert!(prediction.holds(&counts(&[Aborted; 20])));
         let mut stray = vec![Aborted; 19];
         stray.push(Clean);
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn no_trials_bear_nothing_out() {
-        for prediction in [always(Clean), never(Hung), seen(Panicked)] {
+        for prediction in [Clean.into(), never(Hung), seen(Panicked)] {
             assert!(!prediction.holds(&Outcomes::default()));
             assert_eq!(prediction.classify(&Outcomes::default()), Class::NotRun);
         }

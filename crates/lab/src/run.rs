@@ -335,17 +335,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Outcome, always, control, cure, every, hazard};
+    use crate::{Outcome, control, cure, every, hazard};
 
     /// An experiment with a kit claim, whose trials ended like this: hazard, control, cure.
     fn concluded(ended: [Outcome; 3]) -> ExperimentResult {
         let experiment = Experiment::new("90_cured")
-            .variant(hazard("it", always(Outcome::Aborted), |_| Ok(())))
-            .variant(control("beside/it", always(Outcome::Clean), |_| Ok(())))
-            .variant(cure("kit/it", always(Outcome::Clean), |_| Ok(())))
+            .variants([
+                hazard("it", Outcome::Aborted, |_| Ok(())),
+                control("beside/it", |_| Ok(())),
+                cure("kit/it", |_| Ok(())),
+            ])
             .claim("Z1", "it aborts, wherever it stands")
-            .supported_if(every("*it").is(always(Outcome::Aborted)))
-            .refuted_if(every("*/it").is(always(Outcome::Clean)))
+            .supported_if(every("*it").is(Outcome::Aborted))
+            .refuted_if(every("*/it").is(Outcome::Clean))
             .kit_claim("with the kit it does not");
         let records = ended.map(|outcome| {
             (0..condition::FEWEST_TRIALS).map(|trial| record(trial, outcome)).collect()
@@ -395,10 +397,11 @@ mod tests {
 
     #[test]
     fn what_mostly_waits_runs_beside_what_works_and_more_of_it_at_a_time() {
-        let experiment = Experiment::new("90_lanes")
-            .variant(control("works", always(Outcome::Clean), |_| Ok(())))
-            .variant(control("waits", always(Outcome::Clean), |_| Ok(())).waits())
-            .variant(hazard("hangs", always(Outcome::Hung), |_| Ok(())));
+        let experiment = Experiment::new("90_lanes").variants([
+            control("works", |_| Ok(())),
+            control("waits", |_| Ok(())).waits(),
+            hazard("hangs", Outcome::Hung, |_| Ok(())),
+        ]);
         let lanes = in_lanes(&experiment, interleave(&[2, 1, 1]), 2);
         assert_eq!(
             lanes,

@@ -9,6 +9,7 @@ use crate::{
     observation::Value,
     program::{self, Program},
     report::{Line, Reporter},
+    variant::Variant,
 };
 
 /// What the body of a variant returns. An error makes the trial `failed`, with its message.
@@ -22,7 +23,7 @@ pub type TrialResult = Result<(), Box<dyn Error>>;
 #[derive(Debug)]
 pub struct Trial<'a> {
     pub(crate) directory: &'a Path,
-    pub(crate) variant: &'a str,
+    pub(crate) variant: &'a Variant,
     pub(crate) seed: u64,
     pub(crate) reporter: &'a Reporter,
 }
@@ -37,8 +38,20 @@ impl Trial<'_> {
 
     /// The name of the variant that this is a trial of.
     #[must_use]
-    pub const fn variant(&self) -> &str {
-        self.variant
+    pub fn variant(&self) -> &str {
+        &self.variant.name
+    }
+
+    /// Which of the [versions](Variant::versions) of the variant this is a trial of, if it has any.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.variant.version.as_deref()
+    }
+
+    /// Whether this is a trial of the cure that a hazard [derived](Variant::cured).
+    #[must_use]
+    pub const fn is_cured(&self) -> bool {
+        self.variant.derived
     }
 
     /// The seed for anything random in the trial.

@@ -1,6 +1,6 @@
 //! One arm of an experiment.
 
-use std::{fmt, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use crate::{
     outcome::Outcome,
@@ -16,11 +16,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TRIALS: u32 = 20;
 const QUICK_TRIALS: u32 = crate::condition::FEWEST_TRIALS;
 
-type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
+type Body = Arc<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
 
 /// One arm of an experiment: a function that runs in a child process, and what is predicted of it.
 ///
-/// Made by [`hazard`], [`control`] or [`cure`].
+/// Made by [`hazard`], [`control`] or [`cure`]. The role implies the prediction: a hazard names how
+/// it fails, and a control or a cure is always clean unless [`Variant::predict`] says otherwise.
+#[derive(Clone)]
 pub struct Variant {
     pub(crate) name: String,
     pub(crate) role: Role,
@@ -29,61 +31,106 @@ pub struct Variant {
     pub(crate) body: Body,
     pub(crate) deadline: Duration,
     pub(crate) occasional_sites: Vec<String>,
+    /// Which of the versions that were declared this one is.
+    pub(crate) version: Option<String>,
+    /// Whether this is the cure that a hazard derived.
+    pub(crate) derived: bool,
+    /// The versions that this is to be declared for.
+    versions: Vec<String>,
+    /// Whether a cure is to be derived from this.
+    has_cure: bool,
     trials: u32,
     waits: bool,
 }
 
-/// A variant that is expected to fail: what the experiment is about.
+/// A variant that is expected to fail in this way: what the experiment is about.
+///
+/// An [`Outcome`] alone predicts that every trial ends so. For a race, see [`seen`](crate::seen).
 pub fn hazard(
     name: impl Into<String>,
-    prediction: Prediction,
+    prediction: impl Into<Prediction>,
     body: impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static,
 ) -> Variant {
-    Variant::new(name.into(), Role::Hazard, prediction, Box::new(body))
+    Variant::new(name.into(), Role::Hazard, Arc::new(body)).predict(prediction)
 }
 
 /// A variant that is expected not to fail, without the kit: the same harness, one thing changed.
 pub fn control(
     name: impl Into<String>,
-    prediction: Prediction,
     body: impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static,
 ) -> Variant {
-    Variant::new(name.into(), Role::Control, prediction, Box::new(body))
+    Variant::new(name.into(), Role::Control, Arc::new(body))
 }
 
 /// A variant that is expected not to fail, by means of the kit.
 pub fn cure(
     name: impl Into<String>,
-    prediction: Prediction,
     body: impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static,
 ) -> Variant {
-    Variant::new(name.into(), Role::Cure, prediction, Box::new(body))
+    Variant::new(name.into(), Role::Cure, Arc::new(body))
 }
 
 impl Variant {
-    fn new(name: String, role: Role, prediction: Prediction, body: Body) -> Self {
-        let (deadline, about, trials) = (DEADLINE, String::new(), TRIALS);
-        let occasional_sites = Vec::new();
-        let waits = false;
-        Self { name, role, about, prediction, body, deadline, occasional_sites, trials, waits }
+    fn new(name: String, role: Role, body: Body) -> Self {
+        Self {
+            name,
+            role,
+            about: String::new(),
+            prediction: Outcome::Clean.into(),
+            body,
+            deadline: DEADLINE,
+            occasional_sites: Vec::new(),
+            version: None,
+            derived: false,
+            versions: Vec::new(),
+            has_cure: false,
+            trials: TRIALS,
+            waits: false,
+        }
     }
 
-    /// What it is called.
+    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it stands for.
+    /// Its role.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// Calls it something else.
+    /// Changes its name, for an experiment that collects those of others.
     #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+    pub fn renamed(mut self, rename: impl FnOnce(&str) -> String) -> Self {
+        self.name = rename(&self.name);
+        self
+    }
+
+    /// Predicts something else than the role implies.
+    #[must_use]
+    pub fn predict(mut self, prediction: impl Into<Prediction>) -> Self {
+        self.prediction = prediction.into();
+        self
+    }
+
+    /// Declares the variant once for each of these versions of what it is about: `version/name`.
+    /// The body finds its own in [`Trial::version`].
+    #[must_use]
+    pub fn versions<V: Into<String>>(mut self, versions: impl IntoIterator<Item = V>) -> Self {
+        self.versions = versions.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Derives a cure from this hazard: the same body, called `kit/name`, with the same trials and
+    /// deadline, and always clean. In it [`Trial::is_cured`] is true, and the body uses the kit.
+    ///
+    /// Derived cures are listed together, before the first cure that the experiment declares
+    /// itself, or else at the end.
+    #[must_use]
+    pub const fn cured(mut self) -> Self {
+        self.has_cure = true;
         self
     }
 
@@ -126,6 +173,39 @@ impl Variant {
         self
     }
 
+    /// The variants that this declaration stands for, one for each version, and the cures derived
+    /// from them. Each of them stands for itself alone.
+    pub(crate) fn expand(mut self) -> (Vec<Self>, Vec<Self>) {
+        let has_cure = mem::take(&mut self.has_cure);
+        let cures = if has_cure { self.cure().for_each_version() } else { Vec::new() };
+        (self.for_each_version(), cures)
+    }
+
+    fn cure(&self) -> Self {
+        Self {
+            name: format!("kit/{}", self.name),
+            role: Role::Cure,
+            about: format!("{}; with the kit", self.about),
+            prediction: Outcome::Clean.into(),
+            occasional_sites: Vec::new(),
+            derived: true,
+            ..self.clone()
+        }
+    }
+
+    fn for_each_version(mut self) -> Vec<Self> {
+        let versions = mem::take(&mut self.versions);
+        if versions.is_empty() {
+            return vec![self];
+        }
+        let of_version = |version: String| Self {
+            name: format!("{version}/{}", self.name),
+            version: Some(version),
+            ..self.clone()
+        };
+        versions.into_iter().map(of_version).collect()
+    }
+
     /// Whether a trial mostly waits.
     pub(crate) fn mostly_waits(&self) -> bool {
         self.waits || matches!(self.prediction, Prediction::Always(Outcome::Hung))
@@ -159,7 +239,7 @@ impl fmt::Debug for Variant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome::Clean, Outcome::Panicked, always, seen};
+    use crate::{Outcome::Clean, Outcome::Panicked, seen};
 
     #[test]
     fn no_option_reduces_a_race() {
@@ -171,10 +251,38 @@ mod tests {
 
     #[test]
     fn what_is_certain_may_be_run_less_often_but_never_too_rarely_to_conclude() {
-        let certain = control("certain", always(Clean), |_| Ok(()));
+        let certain = control("certain", |_| Ok(()));
         assert_eq!(certain.planned(None, false), 20);
         assert_eq!(certain.planned(None, true), 5);
         assert_eq!(certain.planned(Some(1), false), 5);
         assert_eq!(certain.planned(Some(300), true), 300);
+    }
+
+    #[test]
+    fn a_hazard_stands_for_its_versions_and_derives_their_cures() {
+        let hazard = hazard("it", seen(Panicked).allowing([Clean]), |_| Ok(()))
+            .about("as it is")
+            .trials(200)
+            .versions(["old", "new"])
+            .cured();
+        let (hazards, cures) = hazard.expand();
+        let names = |variants: &[Variant]| {
+            variants.iter().map(|it| (it.name.clone(), it.role, it.trials)).collect::<Vec<_>>()
+        };
+        let expected = |name: &str, role| (name.to_owned(), role, 200);
+        assert_eq!(
+            names(&hazards),
+            [expected("old/it", Role::Hazard), expected("new/it", Role::Hazard)]
+        );
+        assert_eq!(
+            names(&cures),
+            [expected("old/kit/it", Role::Cure), expected("new/kit/it", Role::Cure)]
+        );
+        assert!(cures.iter().all(|cure| cure.derived && cure.prediction == Clean.into()));
+        // Another experiment may collect them.
+        let again = |variant: Variant| variant.renamed(|_| "01/it".to_owned()).expand();
+        for (variants, cures) in hazards.into_iter().chain(cures).map(again) {
+            assert_eq!((&*variants[0].name, variants.len(), cures.len()), ("01/it", 1, 0));
+        }
     }
 }

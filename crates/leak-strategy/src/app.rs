@@ -1,6 +1,8 @@
-//! The four resources of an application that embeds a client, as the write-up of Robrix's logout
-//! (project-robius/robrix, pull request 432) leaks them at exit: runtime, client, sync service and
-//! request sender. Each is a [`Resource`] like any other, with its name and what it needs filled in.
+//! The four resources of an application that embeds a client: runtime, client, sync service and
+//! request sender. The write-up of Robrix's logout (project-robius/robrix, pull request 432) leaks
+//! these four at exit.
+//!
+//! Each function returns an ordinary [`Resource`], with its name and what it needs filled in.
 //!
 //! ```
 //! use std::time::Duration;
@@ -10,7 +12,7 @@
 //! let runtime = RuntimeOwner::builder("matrix").workers(1).start()?;
 //! let handle = runtime.handle()?;
 //! let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel::<String>();
-//! let worker = BackgroundTask::spawn_on(&handle, "requests", |_closing_is_its_signal| async move {
+//! let worker = BackgroundTask::spawn_on(&handle, "requests", |_stop| async move {
 //!     while requests.recv().await.is_some() {}
 //! });
 //! let sync_service = BackgroundTask::spawn_on(&handle, "sync", |stop| stop);
@@ -39,25 +41,24 @@ use crate::{
     token::ExitToken,
 };
 
-/// What the runtime is called in the plan. It needs nothing.
+/// The name of the runtime in the plan. It needs nothing.
 pub const RUNTIME: &str = "runtime";
-/// What the client is called in the plan. It needs the runtime.
+/// The name of the client in the plan. It needs the runtime.
 pub const CLIENT: &str = "client";
-/// What the sync service is called in the plan. It needs the client.
+/// The name of the sync service in the plan. It needs the client.
 pub const SYNC_SERVICE: &str = "sync service";
-/// What the request sender is called in the plan. It needs the client.
+/// The name of the request sender in the plan. It needs the client.
 pub const REQUEST_SENDER: &str = "request sender";
 
-/// A runtime that is shut down in the end: a [`RuntimeOwner`](sundown::runtime::RuntimeOwner) or a
+/// A runtime to shut down: a [`RuntimeOwner`](sundown::runtime::RuntimeOwner) or a
 /// [`RuntimeCell`](sundown::runtime::RuntimeCell).
 #[track_caller]
 pub fn runtime(policy: Policy, runtime: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(RUNTIME, policy, runtime)
 }
 
-/// A runtime that is left to the system, which ends its threads wherever they are. Anything at all
-/// may be handed over, Tokio's own `Runtime` first of all, whose `shutdown_timeout` does not tell
-/// whether it had enough time.
+/// A runtime to leave to the system, which ends its threads wherever they are. It can be any value,
+/// such as Tokio's own `Runtime`, whose `shutdown_timeout` does not say whether the time was enough.
 #[track_caller]
 pub fn leaked_runtime(runtime: impl Send + 'static) -> Resource {
     let policy = Policy::Leak { why: "the system ends its threads" };
@@ -67,34 +68,36 @@ pub fn leaked_runtime(runtime: impl Send + 'static) -> Resource {
     })
 }
 
-/// A client, or any value whose destructor needs a runtime: [`teardown`] drops it, and waits until
-/// everything that the destructor started has ended. The runtime that it was made on may have
-/// ended. What others hold clones of does not end by that; have them in the plan, before it is
-/// their turn to be needed.
+/// A client, or any other value whose destructor needs a runtime. [`teardown_blocking`] drops it and waits
+/// until everything that the destructor started has ended; the runtime that the client was made on
+/// may have ended before.
+///
+/// If other clones of the client are alive, this does not end them. Add their owners to the plan as
+/// resources that need the client.
 #[track_caller]
 pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
     Resource::new(CLIENT, policy, move |exit| drop_in_context(client, exit.limit(), exit))
         .needs(RUNTIME)
 }
 
-/// A client that is spread around in handles of a [`Session`](sundown::session::Session), or
-/// whatever else is shut down as one thing: it is closed, and the ledger tells who still holds a
-/// handle if it cannot be.
+/// A client whose handles a [`Session`](sundown::session::Session) has spread around, or anything
+/// else that shuts down as one. If it cannot be closed, the ledger says who still holds a handle.
 #[track_caller]
 pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(CLIENT, policy, session).needs(RUNTIME)
 }
 
-/// A sync service: it is told to stop, and waited for.
+/// A sync service: it is told to stop, and then awaited.
 #[track_caller]
 pub fn sync_service(policy: Policy, service: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(SYNC_SERVICE, policy, service).needs(CLIENT)
 }
 
-/// The sender of a channel, and the worker that receives at its other end. Dropping the last sender
-/// closes the channel, and the worker ends when it has done what is in it: if it takes that for its
-/// signal, and not the one to stop, every request that was accepted is carried out, within the
-/// limit. Clones of the sender keep the channel open.
+/// The sender of a channel, and the worker that receives from it.
+///
+/// Dropping the last sender closes the channel. A worker that treats this as its signal, and ignores
+/// the one to stop, carries out every accepted request, within the limit. Clones of the sender keep
+/// the channel open.
 #[track_caller]
 pub fn request_sender(
     policy: Policy,
@@ -119,7 +122,7 @@ fn shut_down(
 }
 
 fn wait_for(component: &impl GracefulShutdown, limit: Duration) -> TeardownResult {
-    // Limits of the kit hold under any executor; this one is at hand.
+    // The kit's limits hold under any executor.
     let executor = Builder::new_current_thread().build()?;
     let _ = executor.block_on(component.shutdown_within(limit))?;
     Ok(())
@@ -136,7 +139,7 @@ fn drop_in_context<T: Send + 'static>(
             exit.leak(value, format!("there was no thread to drop it on: {source}"));
             Err(source.into())
         }
-        // As text: the error is of the value's type, which need not be `Sync`.
+        // As text: the error contains the value, which may not be `Sync`.
         Err(error) => Err(error.to_string().into()),
     }
 }

@@ -1,9 +1,12 @@
-//! The departure: what happens once, when a plan is carried out.
+//! The departure: carries out a plan, once per process.
 //!
-//! Three kinds of threads take part. The one that leaves goes through the resources and waits, never
-//! longer than a limit allows, and runs none of their code. Each teardown has a thread of its own,
-//! which is left behind where it does not end. And one thread, the watch, sleeps until the limit has
-//! passed and ends the process, whatever hangs by then: a log, a file system, a handler of `atexit`.
+//! Three kinds of threads take part:
+//!
+//! - The thread that leaves goes through the resources. It waits for each no longer than its limit,
+//!   and runs none of their code.
+//! - Each teardown has a thread of its own. A teardown that does not end is left behind there.
+//! - The watch sleeps until the limit has passed and then ends the process, whatever hangs by then:
+//!   a log, a file system, an `atexit` handler.
 
 use std::{
     any::Any,
@@ -11,6 +14,7 @@ use std::{
     io::{self, Write as _},
     mem,
     panic::{self, AssertUnwindSafe},
+    path::PathBuf,
     process,
     sync::{Arc, OnceLock, PoisonError},
     thread::{self, Builder},
@@ -20,140 +24,157 @@ use std::{
 use sundown::oneshot::{self, WaitError};
 
 use crate::{
-    ledger::{Entry, Ledger, LedgerError, Outcome, Reason},
-    plan::{Exit, ExitPlan, Options},
-    resource::{Place, Policy, Resource},
+    ledger::{Entry, Exit, Ledger, LedgerError, Outcome, Reason},
+    resource::{Policy, Resource, TeardownSlot},
     token::ExitToken,
 };
 
-/// How much later than its limit a plan is cut off: a limit of zero leaves a ledger, too.
+/// How long after its limit a plan is cut off, so that a plan with a limit of zero leaves a ledger.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// The most of a limit that is kept for what comes after it.
-const MOST_KEPT: Duration = Duration::from_millis(100);
+/// The most that is reserved of a limit; see [`reserved`].
+const MOST_RESERVED: Duration = Duration::from_millis(100);
 
-/// The code that the process is being left with. Set once, by the call that decides.
+/// The exit code. The first call that leaves sets it.
 static CODE: OnceLock<i32> = OnceLock::new();
 
 thread_local! {
-    /// Whether this thread carries the plan out. Constant and without a destructor: it is there even
-    /// while the thread's other locals are being destroyed.
+    /// Whether this thread carries the plan out. It is `const` and has no destructor, so it can be
+    /// read even while the thread's other locals are being destroyed.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The settings of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) limit: Duration,
+    pub(crate) exit: Exit,
+    pub(crate) ledger: Option<PathBuf>,
+}
+
+/// Where the resources of a plan come from.
+pub(crate) trait Resources {
+    /// Takes the resources, in the order in which they were registered. No more can be registered
+    /// afterwards.
+    fn take(&self) -> Vec<Resource>;
+
+    /// Takes the entries of the resources that were registered too late.
+    fn take_late(&self) -> Vec<Entry>;
+}
+
 /// Carries a plan out.
-pub(crate) fn leave(plan: &ExitPlan, options: &Options, code: i32) -> ! {
+pub(crate) fn leave(plan: &impl Resources, options: &Options, code: i32) -> ! {
     let began = Instant::now();
     if CODE.set(code).is_err() {
         wait_for_the_end(code);
     }
     LEAVES.set(true);
     let is_watched = watch(began, options.limit, code);
-    // What panics in here is a subscriber of the log. The exit comes all the same.
+    // A log subscriber may panic in here. The process leaves all the same.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| {
         let resources = plan.take();
         let mut departure = Departure::new(options, code, began, &resources);
-        departure.deal_with(resources);
-        departure.account(plan.take_late());
+        departure.handle(resources);
+        departure.report(plan.take_late());
     }));
     match options.exit {
-        // What nobody watches could not be kept from hanging.
-        Exit::Normal if is_watched => normally(code),
-        Exit::Normal | Exit::Immediate => immediately(code),
+        Exit::Normal if is_watched => exit_normally(code),
+        // Without a watch, a normal exit could hang for ever.
+        Exit::Normal | Exit::Immediate => exit_immediately(code),
     }
 }
 
-/// What a second call does.
+/// A second call: the first one leaves.
 fn wait_for_the_end(code: i32) -> ! {
     if LEAVES.get() {
-        // From inside the first call: a subscriber of the log, as a rule.
-        immediately(CODE.get().copied().unwrap_or(code));
+        // The first call led to this one, most likely through a log subscriber.
+        exit_immediately(CODE.get().copied().unwrap_or(code));
     }
     let _ = panic::catch_unwind(|| {
         let first = CODE.get();
-        tracing::warn!(code, ?first, "the process is being left already; the first code stands");
+        tracing::warn!(code, ?first, "the process is leaving already; the first code stands");
     });
-    forever()
+    sleep_forever()
 }
 
-fn forever() -> ! {
+fn sleep_forever() -> ! {
     loop {
         thread::sleep(Duration::MAX);
     }
 }
 
-/// Starts the thread that ends the process when the limit has passed. Returns whether there is one;
-/// an endless limit needs none.
+/// Starts the thread that ends the process when the limit has passed. Returns whether the limit will
+/// be kept; a plan without a limit needs no thread.
 fn watch(began: Instant, limit: Duration, code: i32) -> bool {
     let Some(end) = limit.checked_add(GRACE).and_then(|limit| began.checked_add(limit)) else {
         return true;
     };
     let watch = Builder::new().name("exit limit".to_owned()).spawn(move || {
         thread::sleep(end.saturating_duration_since(Instant::now()));
-        // Nothing that could wait for somebody: no log, no flush.
+        // No log and no flush: both could block.
         signal_hook::low_level::exit(code)
     });
     watch.is_ok()
 }
 
-/// By `exit`, on a thread that has no locals which could panic. If the system gives none, at once.
-fn normally(code: i32) -> ! {
+/// Calls `exit` on a new thread, which has no thread-locals whose destructors could panic. If the
+/// thread cannot be started, exits immediately.
+fn exit_normally(code: i32) -> ! {
     match Builder::new().name("exit".to_owned()).spawn(move || process::exit(code)) {
-        Ok(_) => forever(),
-        Err(_) => immediately(code),
+        Ok(_) => sleep_forever(),
+        Err(_) => exit_immediately(code),
     }
 }
 
-/// By `_exit`, after standard output has been flushed.
-fn immediately(code: i32) -> ! {
+/// Flushes standard output and calls `_exit`.
+fn exit_immediately(code: i32) -> ! {
     let _ = io::stdout().flush();
     signal_hook::low_level::exit(code)
 }
 
-/// How much of a limit is kept for what comes after it: the answer of a teardown that noticed its
-/// own limit, and of the plan's limit, the ledger.
-fn kept(limit: Duration) -> Duration {
-    if limit == Duration::MAX { Duration::ZERO } else { (limit / 10).min(MOST_KEPT) }
+/// The part of a limit that is reserved for what comes after it: for the result of a teardown that
+/// kept its own limit, or for the plan's ledger.
+fn reserved(limit: Duration) -> Duration {
+    if limit == Duration::MAX { Duration::ZERO } else { (limit / 10).min(MOST_RESERVED) }
 }
 
-/// A plan that is carried out.
+/// A plan that is being carried out.
 struct Departure<'a> {
     options: &'a Options,
     began: Instant,
-    /// At every moment what the ledger is if the process ends at this moment.
+    /// At every moment, the ledger that is right if the process ends at that moment.
     ledger: Ledger,
 }
 
 impl<'a> Departure<'a> {
     fn new(options: &'a Options, code: i32, began: Instant, resources: &[Resource]) -> Self {
-        let limit = (options.limit != Duration::MAX).then_some(options.limit);
-        // Who needs another was registered after it, and is dealt with before it.
-        let entries =
-            resources.iter().rev().map(|resource| Entry::of(resource, Reason::NotReached));
-        let (exit, elapsed, entries) = (options.exit, Duration::ZERO, entries.collect());
+        // A resource was registered after those that it needs, and has its turn before them.
+        let entries = resources.iter().rev().map(|resource| resource.entry(Reason::NotReached));
+        let Options { limit, exit, .. } = *options;
+        let (elapsed, entries) = (Duration::ZERO, entries.collect());
         Self { options, began, ledger: Ledger { code, exit, limit, elapsed, entries } }
     }
 
-    fn deal_with(&mut self, resources: Vec<Resource>) {
+    fn handle(&mut self, resources: Vec<Resource>) {
         for (at, resource) in resources.into_iter().rev().enumerate() {
             let entry = match self.limit_of(at, &resource) {
                 Err(reason) => {
-                    let entry = Entry::of(&resource, reason);
-                    resource.forget();
+                    let entry = resource.entry(reason);
+                    resource.leak();
                     entry
                 }
                 Ok(limit) => {
-                    self.put(at, Entry::of(&resource, Reason::Unfinished));
-                    // A teardown may be the end: two panics in one drop are.
+                    self.put(at, resource.entry(Reason::Unfinished));
+                    // A teardown can abort the process: a destructor that panics during a panic does.
                     let _ = self.write();
-                    try_out(resource, limit)
+                    try_to_tear_down(resource, limit)
                 }
             };
             self.put(at, entry);
         }
     }
 
-    /// How long a resource may be tried, or why it is not.
+    /// How long to try a resource, or why not to try it.
     fn limit_of(&self, at: usize, resource: &Resource) -> Result<Duration, Reason> {
         let still_there = |entry: &&Entry| {
             entry.outcome != Outcome::TornDown && entry.needs.contains(&resource.name)
@@ -168,14 +189,14 @@ impl<'a> Departure<'a> {
                 *within
             }
         };
-        let limit = within.min(self.left());
+        let limit = within.min(self.time_left());
         if limit.is_zero() { Err(Reason::NoTimeLeft) } else { Ok(limit) }
     }
 
     /// How much of the plan's limit is left for resources.
-    fn left(&self) -> Duration {
+    fn time_left(&self) -> Duration {
         let limit = self.options.limit;
-        let end = self.began.checked_add(limit.saturating_sub(kept(limit)));
+        let end = self.began.checked_add(limit.saturating_sub(reserved(limit)));
         end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 
@@ -190,9 +211,8 @@ impl<'a> Departure<'a> {
         self.options.ledger.as_ref().map_or(Ok(()), |path| self.ledger.write(path))
     }
 
-    /// Writes the ledger as it is in the end; first to its file, because the log is the more likely
-    /// to hang.
-    fn account(mut self, late: Vec<Entry>) {
+    /// Writes the final ledger. The file comes first, because the log is more likely to hang.
+    fn report(mut self, late: Vec<Entry>) {
         self.ledger.entries.extend(late);
         let written = self.write();
         if let Err(error) = &written {
@@ -205,11 +225,11 @@ impl<'a> Departure<'a> {
     }
 }
 
-/// Tries a resource for so long.
-fn try_out(resource: Resource, limit: Duration) -> Entry {
-    let mut entry = Entry::of(&resource, Reason::TimedOut);
+/// Runs a resource's teardown and waits for it up to the limit.
+fn try_to_tear_down(resource: Resource, limit: Duration) -> Entry {
+    let mut entry = resource.entry(Reason::TimedOut);
     let leaks = Arc::default();
-    let token = ExitToken::new(limit - kept(limit), Arc::clone(&leaks));
+    let token = ExitToken::new(limit - reserved(limit), Arc::clone(&leaks));
     let began = Instant::now();
     match tear_down(&resource.name, resource.teardown, token, limit) {
         Ok(()) => {
@@ -223,24 +243,28 @@ fn try_out(resource: Resource, limit: Duration) -> Entry {
     entry
 }
 
-/// Runs a teardown on a thread of its own, and waits for it no longer than this.
-fn tear_down(name: &str, teardown: Place, token: ExitToken, limit: Duration) -> Result<(), Reason> {
+fn tear_down(
+    name: &str,
+    teardown: TeardownSlot,
+    token: ExitToken,
+    limit: Duration,
+) -> Result<(), Reason> {
     let (sender, mut answer) = oneshot::channel();
-    // A name with a zero in it would be refused by a panic.
+    // `Builder::spawn` panics on a name with a zero byte in it.
     let thread = format!("exit {}", name.replace('\0', " "));
     let started = Builder::new().name(thread).spawn({
         let teardown = Arc::clone(&teardown);
         move || {
             let teardown = teardown.lock().unwrap_or_else(PoisonError::into_inner).take();
             let ended = panic::catch_unwind(AssertUnwindSafe(|| match teardown {
-                // The error is dropped in here: its destructor is somebody else's code as well.
+                // The error's destructor is foreign code too, so it is dropped inside.
                 Some(teardown) => teardown(&token).map_err(|error| error.to_string()),
                 None => Ok(()),
             }));
             let _ = sender.send(match ended {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(message)) => Err(Reason::Error { message }),
-                Err(payload) => Err(Reason::Panicked { message: said(payload) }),
+                Err(payload) => Err(Reason::Panicked { message: panic_message(payload) }),
             });
         }
     });
@@ -251,36 +275,17 @@ fn tear_down(name: &str, teardown: Place, token: ExitToken, limit: Duration) -> 
     match answer.wait_blocking(limit) {
         Ok(answer) => answer,
         Err(WaitError::TimedOut { .. }) => Err(Reason::TimedOut),
-        // Only by a thread that ended without an answer, which nothing in it can cause.
+        // The thread ended without an answer. Nothing in it can cause that.
         Err(WaitError::Abandoned(abandoned)) => {
             Err(Reason::Error { message: abandoned.to_string() })
         }
     }
 }
 
-/// What a panic said. Its payload is forgotten: the destructor could panic in its turn.
-fn said(payload: Box<dyn Any + Send>) -> String {
+/// The text of a panic. The payload is forgotten, because its destructor could panic.
+fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<String>().cloned();
     let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     mem::forget(payload);
     text.unwrap_or_else(|| "(not a text)".to_owned())
-}
-
-impl Entry {
-    /// A resource that has not been torn down, for this reason.
-    pub(crate) fn of(resource: &Resource, reason: Reason) -> Self {
-        let must = matches!(resource.policy, Policy::TearDown { .. });
-        // Nobody was to tear down what came too late.
-        let failed = must && reason != Reason::TooLate;
-        Self {
-            name: resource.name.clone(),
-            needs: resource.needs.clone(),
-            created_at: resource.created_at.to_string(),
-            policy: resource.policy.kind(),
-            outcome: if failed { Outcome::Failed } else { Outcome::Leaked },
-            reason: Some(reason),
-            tried: Duration::ZERO,
-            leaks: Vec::new(),
-        }
-    }
 }

@@ -1,7 +1,7 @@
-//! The ledger: what became of every resource, written down before the process ends.
+//! The ledger: what happened to every resource, written before the process ends.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,143 +9,166 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{plan::Exit, resource::PolicyKind};
-
-/// What became of every resource of a plan, in the order in which they were dealt with: who needs
-/// another comes before it.
+/// What happened to every resource of a plan, in the order in which the plan handled them: a
+/// resource comes before those that it needs.
 ///
 /// In JSON, durations are seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ledger {
     /// The exit code.
     pub code: i32,
-    /// The way out.
+    /// How the process ends.
     pub exit: Exit,
-    /// The limit of the plan; absent where it had none.
-    #[serde(rename = "limit_seconds", with = "optional_seconds")]
-    pub limit: Option<Duration>,
-    /// From the call to the writing of this.
+    /// The limit of the plan. [`Duration::MAX`] means no limit, and is `null` in JSON.
+    #[serde(rename = "limit_seconds", with = "seconds")]
+    pub limit: Duration,
+    /// The time from the call that leaves to the writing of this ledger.
     #[serde(rename = "elapsed_seconds", with = "seconds")]
     pub elapsed: Duration,
-    /// One for each resource.
+    /// One entry for each resource.
     pub entries: Vec<Entry>,
 }
 
-/// What became of one resource.
+/// How a process ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// At once. Standard output is flushed, and nothing else runs: no destructors of thread-locals,
+    /// no `atexit` handlers.
+    #[default]
+    Immediate,
+    /// Through `std::process::exit`, called on a new thread. `atexit` handlers run. Destructors of
+    /// thread-locals don't, because the new thread has none; on the thread that leaves, they can
+    /// abort the exit (experiment 07).
+    ///
+    /// Once `main` has returned, the standard library lets no other thread exit. If a plan begins
+    /// even later, in the destructor of a thread-local of the main thread, the process ends only at
+    /// the plan's limit. Use [`Exit::Immediate`] there.
+    Normal,
+}
+
+/// What happened to one resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Entry {
-    /// What it is called.
+    /// The name of the resource.
     pub name: String,
-    /// What it needs.
+    /// The names of the resources that it needs.
     pub needs: Vec<String>,
     /// Where it was created: `src/main.rs:3:5`.
     pub created_at: String,
-    /// What was to be done with it.
+    /// Its policy.
     pub policy: PolicyKind,
-    /// What became of it.
+    /// What happened to it.
     pub outcome: Outcome,
-    /// Why it was not torn down; absent where it was.
+    /// Why it was not torn down; absent if it was.
     pub reason: Option<Reason>,
-    /// For how long it was tried.
+    /// How long its teardown was given a try.
     #[serde(rename = "tried_seconds", with = "seconds")]
     pub tried: Duration,
-    /// What its teardown leaked by itself, with its token.
+    /// The values that its teardown leaked with its token.
     pub leaks: Vec<Leak>,
 }
 
-/// What became of a resource.
+/// The name of a [`Policy`](crate::resource::Policy) in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyKind {
+    /// [`Policy::TearDown`](crate::resource::Policy::TearDown).
+    TearDown,
+    /// [`Policy::TearDownOrLeak`](crate::resource::Policy::TearDownOrLeak).
+    TearDownOrLeak,
+    /// [`Policy::Leak`](crate::resource::Policy::Leak).
+    Leak,
+}
+
+/// What happened to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Its teardown returned without an error.
     TornDown,
-    /// It is left to the system, as its policy allows.
+    /// It was left to the system, as its policy allows.
     Leaked,
-    /// It should have been torn down, and was not.
+    /// Its policy demanded a teardown, and it was not torn down.
     Failed,
 }
 
 /// Why a resource was not torn down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Error, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[non_exhaustive]
 pub enum Reason {
-    /// Its policy says so.
+    /// Its policy is to leak it.
+    #[error("its policy is to leak it: {why}")]
     Policy {
         /// The reason that the policy gives.
         why: String,
     },
-    /// Its limit, or that of the plan, passed while it was tried.
+    /// Its own limit or that of the plan passed during the teardown.
+    #[error("its limit passed")]
     TimedOut,
-    /// The limit of the plan had passed, or its own is zero, so that it was not tried.
+    /// The teardown was not started, because the limit of the plan had passed or its own is zero.
+    #[error("there was no time left to try")]
     NoTimeLeft,
     /// Its teardown returned an error.
+    #[error("its teardown failed: {message}")]
     Error {
-        /// What the error said.
+        /// The text of the error.
         message: String,
     },
     /// Its teardown panicked.
+    #[error("its teardown panicked: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
-    /// Something that needs it is still there.
+    /// A resource that needs it was not torn down.
+    #[error("`{by}` needs it and was not torn down")]
     StillNeeded {
-        /// What needs it.
+        /// The name of that resource.
         by: String,
     },
-    /// The system gave no thread to try it on.
+    /// The system could not start a thread for the teardown.
+    #[error("there was no thread to tear it down on: {message}")]
     NoThread {
-        /// What the system said.
+        /// The text of the system's error.
         message: String,
     },
-    /// The process ended before its turn came: by an abort, or because the limit cut everything off.
+    /// The process ended before the resource had its turn: it aborted, or the plan's limit passed.
+    #[error("the process ended before its turn")]
     NotReached,
-    /// The process ended in the same way while it was being tried.
+    /// The process ended in one of these ways during the teardown.
+    #[error("the process ended while it was being torn down")]
     Unfinished,
-    /// It was registered when the process was being left already.
+    /// It was registered after the plan had begun to leave.
+    #[error("it was registered while the process was leaving")]
     TooLate,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Policy { why } => write!(f, "its policy says so: {why}"),
-            Self::TimedOut => f.write_str("its limit passed"),
-            Self::NoTimeLeft => f.write_str("there was no time left to try"),
-            Self::Error { message } => write!(f, "its teardown failed: {message}"),
-            Self::Panicked { message } => write!(f, "its teardown panicked: {message}"),
-            Self::StillNeeded { by } => write!(f, "{by}, which needs it, is still there"),
-            Self::NoThread { message } => write!(f, "there was no thread to try it on: {message}"),
-            Self::NotReached => f.write_str("the process ended before its turn"),
-            Self::Unfinished => f.write_str("the process ended while it was being torn down"),
-            Self::TooLate => f.write_str("it was registered while the process was being left"),
-        }
-    }
-}
-
-/// A value that a teardown leaked by itself.
+/// A value that a teardown leaked with its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leak {
     /// Its type.
     pub what: String,
     /// Where it was leaked: `src/main.rs:3:5`.
     pub leaked_at: String,
-    /// Why, in the words of whoever leaked it.
+    /// The reason that the teardown gave.
     pub why: String,
 }
 
-/// Why a ledger could not be written. The exit code is not changed by it.
+/// Why a ledger could not be written. It does not change the exit code.
 #[derive(Debug, Error)]
-#[error("cannot write the exit ledger to {}: {source}; the log has what it says", path.display())]
+#[error("cannot write the exit ledger to {}: {source}; the log has its contents", path.display())]
 pub(crate) struct LedgerError {
     path: PathBuf,
     source: io::Error,
 }
 
 impl Ledger {
-    /// Writes the ledger beside its place first, and then moves it there: a ledger that is there is
-    /// whole, whenever the process ends.
+    /// Writes the ledger to another file and then renames that, so that the ledger at `path` is
+    /// complete whenever the process ends.
     pub(crate) fn write(&self, path: &Path) -> Result<(), LedgerError> {
         let failed = |source| LedgerError { path: path.to_owned(), source };
         let mut partial = path.as_os_str().to_owned();
@@ -189,38 +212,19 @@ impl Entry {
     }
 }
 
+/// A duration as a number of seconds, and `Duration::MAX` as `null`.
 mod seconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(time.as_secs_f64())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(D::Error::custom)
-    }
-}
-
-mod optional_seconds {
     use std::time::Duration;
 
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
 
-    #[allow(clippy::ref_option, reason = "serde hands it over like this")]
-    pub(super) fn serialize<S: Serializer>(
-        time: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        time.map(|time| time.as_secs_f64()).serialize(to)
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        (*time != Duration::MAX).then_some(time.as_secs_f64()).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let time = Option::<f64>::deserialize(from)?;
-        time.map(Duration::try_from_secs_f64).transpose().map_err(D::Error::custom)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let time = Option::<f64>::deserialize(from)?.map(Duration::try_from_secs_f64);
+        time.unwrap_or(Ok(Duration::MAX)).map_err(D::Error::custom)
     }
 }
 
@@ -243,24 +247,13 @@ mod tests {
         let ledger = Ledger {
             code: 3,
             exit: Exit::Immediate,
-            limit: None,
+            limit: Duration::MAX,
             elapsed: Duration::from_secs(2),
             entries: vec![entry],
         };
         let json = serde_json::to_string(&ledger).unwrap();
-        assert!(json.contains(r#""tried_seconds":1.5"#), "{json}");
+        assert!(json.contains(r#""limit_seconds":null,"elapsed_seconds":2.0"#), "{json}");
         assert!(json.contains(r#""reason":{"kind":"error","message":"it is busy"}"#), "{json}");
         assert_eq!(serde_json::from_str::<Ledger>(&json).unwrap(), ledger);
-    }
-
-    #[test]
-    fn a_ledger_that_cannot_be_written_names_its_path() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("missing/exit.json");
-        let (code, exit) = (0, Exit::Normal);
-        let ledger =
-            Ledger { code, exit, limit: None, elapsed: Duration::ZERO, entries: Vec::new() };
-        let error = ledger.write(&path).unwrap_err();
-        assert!(error.to_string().contains("missing/exit.json"), "{error}");
     }
 }

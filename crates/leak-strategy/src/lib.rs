@@ -1,14 +1,14 @@
 //! Leaving the process: what to drop, what to leak, how long to try.
 //!
-//! Leaving is not logging out. At a logout the process goes on, so everything must end, and whatever
-//! does not is leaked once per login (experiment 31). At the end of the process the system takes
-//! back memory, threads and descriptors by itself, and every committed row is in the database or its
-//! log (experiment 30): there a leak costs nothing, and a destructor that hangs or panics costs the
-//! exit (experiments 32 and 33). What is left to do is little, has an order, and has no time.
+//! Leaving is not logging out. After a logout the process goes on, so everything must end; what does
+//! not end leaks once per login (experiment 31). At the end of a process the system takes back
+//! memory, threads and descriptors by itself, and every committed row is in the database or its log
+//! (experiment 30). A leak costs nothing there, but a destructor that hangs or panics costs the exit
+//! (experiments 32 and 33). Little is left to do, in a certain order, and there is no time for it.
 //!
-//! An [`ExitPlan`](plan::ExitPlan) is made when the program starts. It knows what has to be torn
-//! down, in which order, and for how long to try; and then it leaves, with the exit code that it was
-//! given, within its limit, even if everything hangs.
+//! Make an [`ExitPlan`](plan::ExitPlan) when the program starts. It knows what to tear down, in which
+//! order, and how long to try. Then it leaves with the exit code that it was given, within its limit,
+//! even if everything hangs.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,12 +33,12 @@
 //!
 //! | module | what it gives |
 //! | --- | --- |
-//! | [`plan`] | the plan: resources in dependency order, a limit for all together, and the way out |
-//! | [`resource`] | one thing that has to be torn down or leaked, and the policy for it |
-//! | [`token`] | what only the exit path has, and without which nothing can be leaked |
-//! | [`ledger`] | what became of every resource, written down before the process ends |
+//! | [`plan`] | the plan: resources in dependency order, one limit for all of them, and how the process ends |
+//! | [`resource`] | one thing to tear down or to leak, with its policy |
+//! | [`token`] | the token that a teardown gets, and without which nothing can be leaked |
+//! | [`ledger`] | what happened to every resource, written before the process ends |
 //! | [`app`] | the four resources of an application that embeds a client |
-//! | [`signals`] | SIGINT and SIGTERM turned into the plan, and a second one into the immediate end |
+//! | [`signals`] | SIGINT and SIGTERM carry the plan out; a second signal ends the process at once |
 
 pub mod app;
 mod departure;

@@ -1,4 +1,4 @@
-//! The plan: resources in dependency order, a limit for all together, and the way out.
+//! The plan: resources in dependency order, one limit for all of them, and how the process ends.
 
 use std::{
     fmt, mem,
@@ -8,43 +8,25 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use crate::ledger::Exit;
 use crate::{
-    departure,
+    departure::{self, Options, Resources},
     ledger::{Entry, Reason},
     resource::Resource,
 };
 
-/// The way out of the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Exit {
-    /// At once: standard output is flushed, and nothing else runs, neither the destructors of
-    /// thread-locals nor what was registered with `atexit`.
-    #[default]
-    Immediate,
-    /// By `std::process::exit`, on a thread of its own: what was registered with `atexit` runs. The
-    /// destructors of thread-locals do not, because that thread has none; those of the thread that
-    /// leaves are where an exit aborts (experiment 07).
-    ///
-    /// Once `main` has returned, the standard library keeps every other thread from exiting. A plan
-    /// that is begun even later, in the destructor of a thread-local of the main thread, then ends
-    /// at its limit; leave immediately there.
-    Normal,
-}
-
 /// The exit code of a program whose main thread panicked.
 const PANICKED: i32 = 101;
 
-/// What the process does before it leaves, and for how long it tries. Clones are the same plan.
+/// What the process does before it leaves, and how long it tries. Clones are the same plan.
 ///
-/// Resources are registered as they come to be, each after those that it needs, and are dealt with
-/// in the opposite order, one after another, each on a thread of its own.
+/// Register resources as they are created, each after those that it needs. The plan handles them in
+/// the opposite order, one after another, each on a thread of its own.
 ///
-/// A plan that is dropped and never used does nothing: the teardowns are dropped, with what they
-/// have captured, where the last clone is.
+/// Dropping the last clone of a plan that was never carried out drops the teardowns and what they
+/// have captured; none of them runs.
 #[derive(Clone)]
 pub struct ExitPlan(Arc<Shared>);
 
@@ -53,83 +35,76 @@ struct Shared {
     registered: Mutex<Registered>,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) limit: Duration,
-    pub(crate) exit: Exit,
-    pub(crate) ledger: Option<PathBuf>,
-}
-
 #[derive(Default)]
 struct Registered {
     resources: Vec<Resource>,
     leaving: bool,
-    /// What came when the resources had been taken.
+    /// The entries of resources that were registered while leaving.
     late: Vec<Entry>,
 }
 
-/// What a plan is made from.
+/// Builds an [`ExitPlan`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct Builder(Options);
 
-/// Why a plan does not take a resource, or does not give one back.
+/// Why a plan did not accept a resource, or did not give one back.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// There is one of that name. [`PlanError::into_resource`] gives the second one back.
+    /// The plan has a resource of that name. [`PlanError::into_resource`] returns the second one.
     #[error(
-        "the exit plan has a resource called '{}' already, created at {first_at}; the second, created at {}, needs another name, or the first has to be withdrawn",
+        "the exit plan already has a resource called `{}`, created at {first_at}; give the second one, created at {}, another name, or withdraw the first",
         resource.name, resource.created_at
     )]
-    Twice {
+    Duplicate {
         /// Where the first was created.
         first_at: String,
         /// The second.
         resource: Box<Resource>,
     },
-    /// It needs something that is not registered, or not yet: what a resource needs comes before
-    /// it, so that no circle can be written. [`PlanError::into_resource`] gives it back.
+    /// The resource needs one that is not registered. Because the needed one must come first, there
+    /// can be no circle. [`PlanError::into_resource`] returns the resource.
     #[error(
-        "'{}', created at {}, needs '{missing}', which the exit plan does not have; register '{missing}' first",
+        "`{}`, created at {}, needs `{missing}`, which the exit plan does not have; register `{missing}` first",
         resource.name, resource.created_at
     )]
     NeedsUnregistered {
-        /// What it needs.
+        /// The name of what it needs.
         missing: String,
         /// The resource.
         resource: Box<Resource>,
     },
-    /// The process is being left. The resource has been leaked, and the ledger tells of it.
-    #[error("'{name}' was registered while the process was being left; it is left to the system")]
+    /// The process is leaving. The resource has been leaked, and the ledger names it.
+    #[error("`{name}` came too late: the process is leaving, and the plan is being carried out")]
     Leaving {
-        /// What it is called.
+        /// The name of the resource.
         name: String,
     },
-    /// There is nothing of that name to be withdrawn.
-    #[error("the exit plan has no resource called '{name}'")]
+    /// No resource of that name can be withdrawn.
+    #[error("the exit plan has no resource called `{name}`")]
     Unknown {
         /// The name.
         name: String,
     },
-    /// What should be withdrawn is needed by another.
+    /// The resource cannot be withdrawn, because another needs it.
     #[error(
-        "'{name}' cannot be withdrawn from the exit plan: '{by}' needs it; withdraw '{by}' first"
+        "`{name}` cannot be withdrawn from the exit plan: `{by}` needs it; withdraw `{by}` first"
     )]
     StillNeeded {
-        /// What should be withdrawn.
+        /// The name of the resource.
         name: String,
-        /// What needs it.
+        /// The name of the one that needs it.
         by: String,
     },
 }
 
 impl PlanError {
-    /// The resource that was refused, where it was not leaked.
+    /// The refused resource, unless it was leaked.
     #[must_use]
     pub fn into_resource(self) -> Option<Resource> {
         match self {
-            Self::Twice { resource, .. } | Self::NeedsUnregistered { resource, .. } => {
+            Self::Duplicate { resource, .. } | Self::NeedsUnregistered { resource, .. } => {
                 Some(*resource)
             }
             Self::Leaving { .. } | Self::Unknown { .. } | Self::StillNeeded { .. } => None,
@@ -138,16 +113,17 @@ impl PlanError {
 }
 
 impl Builder {
-    /// Sets the way out, [`Exit::Immediate`] unless told.
+    /// Sets how the process ends. Default: [`Exit::Immediate`].
     pub const fn by(mut self, exit: Exit) -> Self {
         self.0.exit = exit;
         self
     }
 
-    /// Has the ledger written to this file as well, as JSON, before each teardown and in the end, so
-    /// that it is there and whole however the process ends. What was there is replaced. A path that
-    /// cannot be written changes nothing else: the reason goes to standard error and to the log. One
-    /// on a file system that hangs costs the limit.
+    /// Also writes the ledger to this file, as JSON. The file is replaced before each teardown and at
+    /// the end, so that it is complete however the process ends.
+    ///
+    /// If the file cannot be written, the reason goes to standard error and to the log, and nothing
+    /// else changes. If its file system hangs, the plan takes its whole limit.
     pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.ledger = Some(path.into());
         self
@@ -162,34 +138,33 @@ impl Builder {
 
 impl ExitPlan {
     /// Begins a plan that leaves within this limit, counted from the call that leaves. The last
-    /// tenth of it, up to 100 ms, is kept for the ledger.
+    /// tenth of it, at most 100 ms, is reserved for the ledger.
     ///
-    /// A limit of zero leaks everything. [`Duration::MAX`] is no limit.
+    /// A limit of zero leaks everything. [`Duration::MAX`] means no limit.
     pub const fn builder(limit: Duration) -> Builder {
         Builder(Options { limit, exit: Exit::Immediate, ledger: None })
     }
 
-    /// Registers a resource. Whatever it needs has to be registered already, and is dealt with after
-    /// it.
+    /// Registers a resource. What it needs must be registered already, and is handled after it.
     ///
     /// # Errors
     ///
-    /// [`PlanError::Twice`] and [`PlanError::NeedsUnregistered`], which give the resource back, and
-    /// [`PlanError::Leaving`], which has leaked it.
+    /// [`PlanError::Duplicate`] and [`PlanError::NeedsUnregistered`] return the resource.
+    /// [`PlanError::Leaving`] means that it has been leaked.
     pub fn add(&self, resource: Resource) -> Result<(), PlanError> {
         let mut registered = self.registered();
         if registered.leaving {
-            registered.late.push(Entry::of(&resource, Reason::TooLate));
+            registered.late.push(resource.entry(Reason::TooLate));
             let name = resource.name.clone();
-            resource.forget();
+            resource.leak();
             return Err(PlanError::Leaving { name });
         }
-        if let Some(first) = registered.resources.iter().find(|r| r.name == resource.name) {
+        let find = |name: &str| registered.resources.iter().find(|r| r.name == name);
+        if let Some(first) = find(&resource.name) {
             let first_at = first.created_at.to_string();
-            return Err(PlanError::Twice { first_at, resource: Box::new(resource) });
+            return Err(PlanError::Duplicate { first_at, resource: Box::new(resource) });
         }
-        let is_registered = |name: &String| registered.resources.iter().any(|r| r.name == *name);
-        if let Some(missing) = resource.needs.iter().find(|name| !is_registered(name)) {
+        if let Some(missing) = resource.needs.iter().find(|name| find(name).is_none()) {
             let missing = missing.clone();
             return Err(PlanError::NeedsUnregistered { missing, resource: Box::new(resource) });
         }
@@ -197,72 +172,72 @@ impl ExitPlan {
         Ok(())
     }
 
-    /// Takes a resource out again, because it has been torn down by other means: at a logout, say.
-    /// Its teardown has not run.
+    /// Takes a resource out of the plan, for example because a logout has torn it down. Its teardown
+    /// does not run.
     ///
     /// # Errors
     ///
-    /// [`PlanError::Unknown`], [`PlanError::StillNeeded`], and [`PlanError::Leaving`] where the
-    /// process is being left, and the plan has it.
+    /// [`PlanError::Unknown`], [`PlanError::StillNeeded`], or [`PlanError::Leaving`] if the plan is
+    /// being carried out.
     pub fn withdraw(&self, name: &str) -> Result<Resource, PlanError> {
         let mut registered = self.registered();
-        let name = || name.to_owned();
+        let named = name.to_owned();
         if registered.leaving {
-            return Err(PlanError::Leaving { name: name() });
+            return Err(PlanError::Leaving { name: named });
         }
-        let Some(at) = registered.resources.iter().position(|r| r.name == name()) else {
-            return Err(PlanError::Unknown { name: name() });
+        let Some(at) = registered.resources.iter().position(|r| r.name == named) else {
+            return Err(PlanError::Unknown { name: named });
         };
-        if let Some(by) = registered.resources.iter().find(|r| r.needs.contains(&name())) {
-            return Err(PlanError::StillNeeded { name: name(), by: by.name.clone() });
+        if let Some(by) = registered.resources.iter().find(|r| r.needs.contains(&named)) {
+            return Err(PlanError::StillNeeded { name: named, by: by.name.clone() });
         }
         Ok(registered.resources.remove(at))
     }
 
-    /// Carries the plan out, and leaves the process with this code, of which Unix passes on the
-    /// lowest eight bits.
+    /// Carries the plan out and leaves the process with this code. Unix keeps the lowest eight bits.
+    /// Destructors of what is on the stacks do not run.
     ///
-    /// May be called from anywhere: a task (whose worker then never comes back, so that a runtime
-    /// that the plan tears down will time out), the destructor of a thread-local, several threads at
-    /// a time. The first call decides, for the whole process and whatever its plan; any other logs
-    /// that it came second, and waits for the end. A teardown that calls it waits for its own end,
-    /// and times out.
+    /// It may be called from anywhere:
     ///
-    /// The destructors of what is on the stacks do not run.
+    /// - From a task. Its worker never comes back, so a plan that shuts down the task's own runtime
+    ///   will see that time out.
+    /// - From the destructor of a thread-local.
+    /// - From several threads at once, even with different plans. The first call decides for the
+    ///   whole process; every other logs that it came second, and waits for the end.
+    /// - From a teardown. It waits for its own end and times out.
     pub fn leave(&self, code: i32) -> ! {
         departure::leave(self, &self.0.options, code)
     }
 
-    /// Runs the program on this thread, and leaves with the code that it returns, or with 101 if it
-    /// panics. What it owns is dropped before the plan begins, as it unwinds as well; what belongs
-    /// to the plan should be in the plan.
+    /// Runs the program on this thread and leaves with the code that it returns, or with 101 if it
+    /// panics. What the program owns is dropped before the plan begins, so resources of the plan
+    /// should belong to the plan.
     ///
-    /// A program that is built with `panic = "abort"` ends before the plan can begin.
+    /// A program built with `panic = "abort"` ends at a panic, before the plan can begin.
     pub fn run(&self, program: impl FnOnce() -> i32) -> ! {
         let code = panic::catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|payload| {
-            // Its destructor is somebody else's code, too.
+            // The payload's destructor is foreign code and could panic.
             mem::forget(payload);
             PANICKED
         });
         self.leave(code)
     }
 
-    /// Takes the resources, in the order in which they were registered. From now on there are no
-    /// more.
-    pub(crate) fn take(&self) -> Vec<Resource> {
+    fn registered(&self) -> MutexGuard<'_, Registered> {
+        // No foreign code runs under the lock, so what it guards is always consistent.
+        self.0.registered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Resources for ExitPlan {
+    fn take(&self) -> Vec<Resource> {
         let mut registered = self.registered();
         registered.leaving = true;
         mem::take(&mut registered.resources)
     }
 
-    /// What came after that.
-    pub(crate) fn take_late(&self) -> Vec<Entry> {
+    fn take_late(&self) -> Vec<Entry> {
         mem::take(&mut self.registered().late)
-    }
-
-    fn registered(&self) -> MutexGuard<'_, Registered> {
-        // Nobody else's code runs under the lock: what it guards is whole, always.
-        self.0.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -291,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_registered_once_and_the_second_comes_back() {
+    fn a_name_is_registered_once_and_the_second_resource_comes_back() {
         let plan = plan();
         plan.add(resource("client")).unwrap();
         let held = Arc::new(());
@@ -301,7 +276,7 @@ mod tests {
             Ok(())
         });
         let refused = plan.add(second).unwrap_err();
-        assert!(matches!(&refused, PlanError::Twice { .. }));
+        assert!(matches!(&refused, PlanError::Duplicate { .. }));
         let message = refused.to_string();
         assert_eq!(message.matches("plan.rs:").count(), 2, "both places: {message}");
         assert_eq!(Arc::strong_count(&held), 2, "nothing was dropped");
@@ -310,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_comes_first_so_that_no_circle_can_be_written() {
+    fn what_is_needed_comes_first_so_there_can_be_no_circle() {
         let plan = plan();
         let client = resource("client").needs("runtime");
         let refused = plan.add(client).unwrap_err();
         let message = refused.to_string();
-        assert!(message.contains("'client'") && message.contains("'runtime'"), "{message}");
+        assert!(message.contains("`client`") && message.contains("`runtime`"), "{message}");
         let client = refused.into_resource().unwrap();
 
-        // The circle: whichever of the two is first needs one that is not there yet.
+        // In a circle, whichever of the two comes first needs one that is not there yet.
         let runtime = plan.add(resource("runtime").needs("client"));
         assert!(matches!(runtime, Err(PlanError::NeedsUnregistered { .. })));
         let itself = plan.add(resource("runtime").needs("runtime"));
@@ -329,33 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn what_another_needs_is_not_withdrawn_and_what_is_withdrawn_may_come_again() {
+    fn a_needed_resource_is_not_withdrawn_and_a_withdrawn_one_may_come_again() {
         let plan = plan();
         plan.add(resource("runtime")).unwrap();
         plan.add(resource("client").needs("runtime")).unwrap();
         let refused = plan.withdraw("runtime").unwrap_err().to_string();
-        assert!(refused.contains("'runtime'") && refused.contains("'client'"), "{refused}");
+        assert!(refused.contains("`runtime`") && refused.contains("`client`"), "{refused}");
         assert!(matches!(plan.withdraw("room"), Err(PlanError::Unknown { .. })));
 
         let client = plan.withdraw("client").unwrap();
         plan.withdraw("runtime").unwrap();
-        assert!(plan.add(client).is_err(), "its runtime is gone");
-    }
-
-    #[test]
-    fn what_comes_while_leaving_is_leaked_and_accounted_for() {
-        let plan = plan();
-        assert!(plan.take().is_empty());
-        let held = Arc::new(());
-        let captured = Arc::clone(&held);
-        let late = Resource::new("late", Policy::Leak { why: "a test" }, move |_| {
-            drop(captured);
-            Ok(())
-        });
-        assert!(matches!(plan.add(late), Err(PlanError::Leaving { name }) if name == "late"));
-        assert_eq!(Arc::strong_count(&held), 2, "leaked, not dropped");
-        let entries = plan.take_late();
-        assert_eq!(entries.len(), 1);
-        assert_eq!((&*entries[0].name, &entries[0].reason), ("late", &Some(Reason::TooLate)));
+        let client = plan.add(client).unwrap_err().into_resource().unwrap();
+        plan.add(resource("runtime")).unwrap();
+        plan.add(client).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! One thing that has to be torn down or leaked when the process is left.
+//! One thing to tear down or to leak when the process leaves.
 
 use std::{
     error::Error,
@@ -8,58 +8,46 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use crate::{
+    ledger::{Entry, Outcome, PolicyKind, Reason},
+    token::ExitToken,
+};
 
-use crate::token::ExitToken;
-
-/// What a teardown returns. An error says that the resource could not be torn down; the ledger
-/// keeps its words.
+/// What a teardown returns. An error means that the resource could not be torn down; its text goes
+/// to the ledger.
 pub type TeardownResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 type Teardown = Box<dyn FnOnce(&ExitToken) -> TeardownResult + Send>;
 
-/// Where a teardown is until it is taken. A thread takes it when it has started: a closure that
-/// was given to a thread that cannot be started would be dropped by whoever wanted to start it.
-pub(crate) type Place = Arc<Mutex<Option<Teardown>>>;
+/// Holds a teardown until its thread has started and takes it. If the closure were given to the
+/// thread directly and the thread could not be started, the caller would drop it.
+pub(crate) type TeardownSlot = Arc<Mutex<Option<Teardown>>>;
 
-/// What to do with a resource when the process is left.
+/// What to do with a resource when the process leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Tear it down, and try even if something that needs it is still there. A resource that does
-    /// not make it has *failed*: the log says so as an error. For what must not be lost, a write
-    /// that is still buffered, say.
+    /// Tear it down, even if something that needs it is still there. If that does not succeed, it
+    /// has *failed*, and the log reports an error. For what must not be lost, such as a buffered
+    /// write.
     TearDown {
-        /// How long it may take.
+        /// How long the teardown may take.
         within: Duration,
     },
-    /// Tear it down, unless something that needs it is still there; and if it does not make it,
-    /// leave it to the system. For what it is better to close, and harmless not to: the client.
+    /// Tear it down, unless something that needs it is still there. If that does not succeed, leave
+    /// it to the system. For what is better closed but harmless to leave, such as a client.
     TearDownOrLeak {
-        /// How long it may take.
+        /// How long the teardown may take.
         within: Duration,
     },
-    /// Leave it to the system. The teardown never runs, and neither do the destructors of what it
-    /// has captured.
+    /// Leave it to the system. Neither the teardown nor the destructors of its captures run.
     Leak {
-        /// Why that is right; the ledger repeats it.
+        /// Why that is right. The ledger repeats it.
         why: &'static str,
     },
 }
 
-/// The word for a [`Policy`] in the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyKind {
-    /// [`Policy::TearDown`].
-    TearDown,
-    /// [`Policy::TearDownOrLeak`].
-    TearDownOrLeak,
-    /// [`Policy::Leak`].
-    Leak,
-}
-
 impl Policy {
-    pub(crate) const fn kind(&self) -> PolicyKind {
+    const fn kind(&self) -> PolicyKind {
         match self {
             Self::TearDown { .. } => PolicyKind::TearDown,
             Self::TearDownOrLeak { .. } => PolicyKind::TearDownOrLeak,
@@ -68,22 +56,22 @@ impl Policy {
     }
 }
 
-/// One thing that has to be torn down or leaked, with its policy and what it needs.
+/// One thing to tear down or to leak, with its policy and the names of what it needs.
 pub struct Resource {
     pub(crate) name: String,
     pub(crate) needs: Vec<String>,
     pub(crate) policy: Policy,
     pub(crate) created_at: &'static Location<'static>,
-    pub(crate) teardown: Place,
+    pub(crate) teardown: TeardownSlot,
 }
 
 impl Resource {
-    /// Describes a resource. The place of this call is where the ledger says that it was created.
+    /// Describes a resource. The ledger gives the place of this call as the place of its creation.
     ///
-    /// The teardown runs on a thread of its own, that has no runtime context, and owns what it has
-    /// captured: a value itself, or a way to the place where the application keeps it. It is told
-    /// its [limit](ExitToken::limit), and may panic, hang, or return an error: the plan goes on.
-    /// Only two panics in one drop are too many; then the language ends the process.
+    /// The teardown runs on a thread of its own, without runtime context. It owns what it captures:
+    /// a value itself, or a way to where the application keeps it. It can ask for its
+    /// [limit](ExitToken::limit). If it panics, hangs or returns an error, the plan goes on. Only a
+    /// destructor that panics during a panic ends the process, as the language demands.
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,6 +85,7 @@ impl Resource {
     /// assert_eq!(resource.name(), "drafts");
     /// ```
     #[track_caller]
+    #[must_use = "a resource does nothing until a plan has it"]
     pub fn new(
         name: impl Into<String>,
         policy: Policy,
@@ -111,22 +100,39 @@ impl Resource {
         }
     }
 
-    /// Says that this resource needs another, which must be registered before it and is torn down
-    /// after it.
-    #[must_use]
+    /// Declares that this resource needs another. The other must be registered first, and is torn
+    /// down after this one.
+    #[must_use = "a resource does nothing until a plan has it"]
     pub fn needs(mut self, name: impl Into<String>) -> Self {
         self.needs.push(name.into());
         self
     }
 
-    /// What it is called.
+    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Gives it up without running its teardown or any destructor.
-    pub(crate) fn forget(self) {
+    /// The entry of this resource in the ledger if it is not torn down, for this reason.
+    pub(crate) fn entry(&self, reason: Reason) -> Entry {
+        let must = matches!(self.policy, Policy::TearDown { .. });
+        // The plan never promised to tear down what was registered too late.
+        let failed = must && reason != Reason::TooLate;
+        Entry {
+            name: self.name.clone(),
+            needs: self.needs.clone(),
+            created_at: self.created_at.to_string(),
+            policy: self.policy.kind(),
+            outcome: if failed { Outcome::Failed } else { Outcome::Leaked },
+            reason: Some(reason),
+            tried: Duration::ZERO,
+            leaks: Vec::new(),
+        }
+    }
+
+    /// Leaks it: neither the teardown nor any destructor of its captures runs.
+    pub(crate) fn leak(self) {
         mem::forget(self.teardown);
     }
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM turned into the plan, and a second one into the immediate end.
+//! SIGINT and SIGTERM carry the plan out; a second signal ends the process at once.
 
 use std::{
     io,
@@ -23,51 +23,52 @@ use crate::plan::ExitPlan;
 /// The signals that ask a program to end.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// What a shell adds to the number of the signal that ended a program.
+/// A shell adds this to the number of the signal that ended a program.
 const BY_SIGNAL: i32 = 128;
 
-/// What has been done with the signals of this process.
-struct Done {
+/// What this process has installed.
+struct Installed {
     /// Whether there is a guard.
-    guarded: bool,
-    /// Whether the handler is there that ends the program by default once there is no guard: a
-    /// handler cannot be taken back, and without this one a signal would then do nothing at all.
-    has_default: bool,
+    guard: bool,
+    /// Whether the handlers for the time without a guard are installed. They end the program as the
+    /// signal does by default. signal-hook never removes its own handler from the system, so without
+    /// them a signal would do nothing at all once the guard is gone.
+    default: bool,
 }
 
-static DONE: Mutex<Done> = Mutex::new(Done { guarded: false, has_default: false });
+static INSTALLED: Mutex<Installed> = Mutex::new(Installed { guard: false, default: false });
 
-/// Whether a signal has come to the guard that is there. Between signals of one thread, the system
-/// orders handlers; the ordering is signal-hook's own, `SeqCst`, and nothing is published by it.
-static ASKED: AtomicBool = AtomicBool::new(false);
+/// Whether the guard has seen a signal. signal-hook uses `SeqCst`, and so does this file; nothing is
+/// published through the flag, and the system orders the handlers of one signal.
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
-/// Whether signals do what they did without a guard. As above.
+/// Whether there is no guard, so that signals do what they do by default. Orderings as above.
 static RELEASED: AtomicBool = AtomicBool::new(true);
 
-/// Why signals are not guarded.
+/// Why signals do not carry the plan out.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignalError {
-    /// There is a guard: signals belong to the process, which has one way out.
-    #[error("signals are turned into an exit plan already; keep one guard for the whole process")]
+    /// There is a guard already. Signals belong to the process, which has one exit.
+    #[error("signals already carry out an exit plan; keep one guard for the whole process")]
     AlreadyGuarded,
-    /// The system refuses.
-    #[error("cannot turn signals into an exit plan: {0}")]
+    /// The system refused a handler, a descriptor or a thread.
+    #[error("cannot let signals carry out an exit plan: {0}")]
     Refused(#[from] io::Error),
 }
 
-/// As long as this lives, the first SIGINT (Ctrl-C) or SIGTERM carries the plan out, on a thread of
-/// the guard's own, with the code that a shell would give: 128 and the number of the signal, that is
-/// 130 or 143. A second one ends the process at once, in the handler, with the code of its own.
+/// While this lives, the first SIGINT (Ctrl-C) or SIGTERM carries the plan out, on a thread of the
+/// guard. The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or
+/// 143. A second signal ends the process at once, in the signal handler, with the second's code.
 ///
-/// Dropping the guard gives the signals back: they end the program as if there had never been one.
+/// Dropping the guard gives the signals back: they end the program as they do by default.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use leak_strategy::{plan::ExitPlan, signals::SignalGuard};
 ///
 /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
-/// let _guard = SignalGuard::of(&plan)?;
+/// let _guard = SignalGuard::install(&plan)?;
 /// # Ok::<(), leak_strategy::signals::SignalError>(())
 /// ```
 #[derive(Debug)]
@@ -78,28 +79,28 @@ pub struct SignalGuard {
 }
 
 impl SignalGuard {
-    /// Begins to turn signals into the plan.
+    /// Lets signals carry the plan out from now on.
     ///
     /// # Errors
     ///
-    /// [`SignalError::AlreadyGuarded`] where there is a guard, and [`SignalError::Refused`] where the
-    /// system gives no handler, descriptor or thread; then signals do what they did before.
-    pub fn of(plan: &ExitPlan) -> Result<Self, SignalError> {
+    /// [`SignalError::AlreadyGuarded`], or [`SignalError::Refused`]; then signals do what they did
+    /// before.
+    pub fn install(plan: &ExitPlan) -> Result<Self, SignalError> {
         prepare()?;
-        // From here on, dropping the guard takes back what has been done.
+        // If a step below fails, dropping the guard undoes those before it.
         let mut guard = Self { handle: None, actions: Vec::new() };
         let mut signals = Signals::new(SIGNALS)?;
         guard.handle = Some(signals.handle());
-        ASKED.store(false, Ordering::SeqCst);
+        SIGNALLED.store(false, Ordering::SeqCst);
         for signal in SIGNALS {
-            // In this order: the second signal finds the flag that the first has raised.
+            // In this order: only the second signal finds the flag raised, by the first.
             let code = BY_SIGNAL + signal;
-            guard.actions.push(flag::register_conditional_shutdown(signal, code, &ASKED)?);
-            guard.actions.push(flag::register(signal, &ASKED)?);
+            guard.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
+            guard.actions.push(flag::register(signal, &SIGNALLED)?);
         }
         let plan = plan.clone();
         Builder::new().name("exit signals".to_owned()).spawn(move || {
-            // Without a signal it ends when the guard is dropped.
+            // Ends without a signal when the guard is dropped.
             if let Some(signal) = signals.forever().next() {
                 plan.leave(BY_SIGNAL + signal);
             }
@@ -109,25 +110,25 @@ impl SignalGuard {
     }
 }
 
-/// Makes sure that there is one guard, and that signals can be given back.
+/// Makes sure that there is one guard only, and that it can give the signals back.
 fn prepare() -> Result<(), SignalError> {
-    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if done.guarded {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if installed.guard {
         return Err(SignalError::AlreadyGuarded);
     }
-    if !done.has_default {
+    if !installed.default {
         for signal in SIGNALS {
             flag::register_conditional_default(signal, &RELEASED)?;
         }
-        done.has_default = true;
+        installed.default = true;
     }
-    done.guarded = true;
+    installed.guard = true;
     Ok(())
 }
 
 impl Drop for SignalGuard {
     fn drop(&mut self) {
-        // First: from here on a signal ends the program by default, before any other handler.
+        // First, so that from here on a signal ends the program before any other handler runs.
         RELEASED.store(true, Ordering::SeqCst);
         for action in self.actions.drain(..) {
             low_level::unregister(action);
@@ -135,6 +136,6 @@ impl Drop for SignalGuard {
         if let Some(handle) = &self.handle {
             handle.close();
         }
-        DONE.lock().unwrap_or_else(PoisonError::into_inner).guarded = false;
+        INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).guard = false;
     }
 }

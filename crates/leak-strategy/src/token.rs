@@ -1,4 +1,4 @@
-//! What only the exit path has, and without which nothing can be leaked.
+//! The token that a teardown gets, and without which nothing can be leaked.
 
 use std::{
     any::type_name,
@@ -12,12 +12,11 @@ use std::{
 
 use crate::ledger::Leak;
 
-/// Proof that the process is being left: lent to every teardown of an
-/// [`ExitPlan`](crate::plan::ExitPlan), for as long as that runs, and to nobody else. It cannot be
-/// made, cloned or kept.
+/// Proof that the process is leaving.
 ///
-/// At a logout there is none, so that leaking there is no mistake one could make. This does not
-/// compile, because there is nothing to ask:
+/// An [`ExitPlan`](crate::plan::ExitPlan) lends one to each teardown while that runs, and nothing
+/// else can make, clone or keep one. A logout has no token, so it cannot leak anything. This does
+/// not compile, because there is nothing to ask:
 ///
 /// ```compile_fail,E0624
 /// use leak_strategy::token::{ExitToken, Leaked};
@@ -28,7 +27,7 @@ use crate::ledger::Leak;
 /// }
 /// ```
 ///
-/// and neither does this, because a token does not outlive its teardown:
+/// This does not compile either, because a token does not outlive its teardown:
 ///
 /// ```compile_fail,E0521
 /// use std::sync::Mutex;
@@ -42,7 +41,7 @@ use crate::ledger::Leak;
 /// });
 /// ```
 ///
-/// while this, which takes a token where there is one, does:
+/// A function that takes a token compiles:
 ///
 /// ```
 /// use leak_strategy::token::{ExitToken, Leaked};
@@ -62,15 +61,15 @@ impl ExitToken {
         Self { limit, leaks }
     }
 
-    /// How long the teardown may take, from its start. What takes longer is left behind; nothing
-    /// stops it, and nobody hears what comes of it.
+    /// How long the teardown may take, from its start. A teardown that takes longer is left behind:
+    /// it runs on, and its result is ignored.
     #[must_use]
     pub const fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Leaks a value: its destructor will not run. The ledger tells of it, with the place of this
-    /// call and the reason.
+    /// Leaks a value: its destructor will not run. The ledger names the value's type, the place of
+    /// this call and the reason.
     #[track_caller]
     pub fn leak<T>(&self, value: T, why: impl Into<String>) -> Leaked<T> {
         let leak = Leak {
@@ -83,10 +82,8 @@ impl ExitToken {
     }
 }
 
-/// A value whose destructor will not run. Made by [`ExitToken::leak`] alone, so that its being
-/// leaked is seen in its type, and there is no way back.
-///
-/// What can be done with the value by reference can still be done.
+/// A value whose destructor will not run. Only [`ExitToken::leak`] makes one, and the value cannot
+/// be taken out again. It can still be used by reference.
 pub struct Leaked<T>(ManuallyDrop<T>);
 
 impl<T> Deref for Leaked<T> {

@@ -1,22 +1,19 @@
-//! An application around the client, as the write-up of Robrix's logout describes its: a user
-//! interface with tabs and caches that hold rooms, a request channel with a worker at its end, and
-//! globals that everything reaches into.
+//! An application around the client, like the one in the write-up of Robrix's logout: a user interface
+//! with tabs and a cache that hold rooms, a request channel with a worker at its end, and globals that
+//! everything reaches.
 //!
-//! [`App`] is the pieces and no logout: in which order one takes them apart is the question, and the
-//! experiments ask it. Nor does it own a runtime. Whoever does has it run the worker
-//! ([`App::start_worker`]), and logs in on it. [`ManagedApp`](managed::ManagedApp) is the answer: the
-//! same application with a session, a runtime, and a logout by the state machine. What closing the
-//! window does is said by an exit plan ([`App::add_to`]), of which a logout knows nothing.
+//! [`App`] is these pieces and no logout: the experiments ask in which order to take them apart. It owns
+//! no runtime: the owner of one starts the worker on it ([`App::start_worker`]) and logs in on it.
+//! [`ManagedApp`](managed::ManagedApp) is the answer: the same application with a session, a runtime, a
+//! logout by the state machine, and an exit plan for closing the window.
 //!
 //! ```
-//! use std::time::Duration;
-//! use mock_sdk::{app::{App, AppConfig, action::Action, requests::Request}, homeserver::Homeserver};
+//! use mock_sdk::{app::{App, AppConfig, action::Action}, homeserver::Homeserver};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = tempfile::tempdir()?;
 //! let server = Homeserver::start()?;
 //! server.add_user("me", "secret");
-//! server.say("!a:example.org", "other", "hello");
 //! let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
 //!
 //! let (app, event_loop) = App::new(AppConfig::new(&server.url(), directory.path()));
@@ -25,18 +22,15 @@
 //! let user = runtime.block_on(app.log_in("me", "secret"))?;
 //! assert_eq!(app.files().latest_user_id()?, Some(user));
 //!
-//! // One end of many: the cooperative one, in order.
-//! let confirmed = app.ui().clean_app_state();
+//! // One of many possible ends: the cooperative one, in order.
 //! runtime.block_on(async {
-//!     confirmed.await?;
+//!     app.ui().clean_app_state().await?;
 //!     app.globals().sync_service.take();
-//!     let client = app.globals().client.take();
+//!     let client = app.globals().client.take().ok_or("nobody is logged in")?;
 //!     app.expect_worker_end();
 //!     app.globals().request_sender.take();
-//!     if let Some(client) = client {
-//!         client.matrix_auth().logout().await?;
-//!         client.close().await?;
-//!     }
+//!     client.matrix_auth().logout().await?;
+//!     client.close().await?;
 //!     Ok::<_, Box<dyn std::error::Error>>(())
 //! })?;
 //! app.files().delete_latest_user_id()?;
@@ -56,20 +50,22 @@ use sundown::flag::Flag;
 use tokio::sync::watch;
 
 pub mod action;
-mod caches;
 pub mod exit;
 pub mod files;
+pub mod global;
 pub mod globals;
 pub mod held;
+mod interface;
 mod logout;
 pub mod managed;
 pub mod requests;
 pub mod ui;
 
-use action::{Action, Mode};
+use action::Action;
 use files::{FilesError, SessionFiles, StoredSession};
-use globals::{Global, Globals};
-use held::{Held, Holding, NotHeld, Plainly};
+use global::Global;
+use globals::Globals;
+use held::{Held, Holding, NotHeld};
 use requests::WorkerState;
 use ui::{EventLoop, Ui, UiGone};
 
@@ -79,33 +75,36 @@ use crate::{
     sync::SyncService,
 };
 
+/// How long a sync waits for something to happen.
+const LONG_POLL: Duration = Duration::from_secs(30);
+
 /// Why the application could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppError {
-    /// The client could not.
+    /// The client failed.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A file could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// What came from the SDK could not be held as it should.
+    /// A handle of the client could not be held.
     #[error(transparent)]
     NotHeld(#[from] NotHeld),
-    /// There is no user interface any more.
+    /// The user interface has ended.
     #[error(transparent)]
     Ui(#[from] UiGone),
-    /// There is no worker to take a request.
+    /// There is no worker.
     #[error("there is no worker to take the request; start one")]
     NoWorker,
-    /// This needs somebody to be logged in.
+    /// Nobody is logged in.
     #[error("nobody is logged in; log in first")]
     NotLoggedIn,
-    /// Somebody is logged in already.
+    /// Somebody is logged in.
     #[error("somebody is logged in already; log out first")]
     AlreadyLoggedIn,
-    /// The room has not been synced, or is not there.
-    #[error("there is no room {room} here; has it been synced?")]
+    /// The room has not been synced, or does not exist.
+    #[error("there is no room `{room}`; has it been synced?")]
     UnknownRoom {
         /// Its id.
         room: String,
@@ -115,26 +114,20 @@ pub enum AppError {
 /// The settings of an application.
 #[derive(Clone)]
 pub struct AppConfig {
-    /// Where the homeserver is.
+    /// The URL of the homeserver.
     pub homeserver: String,
-    /// Where everything is that the application keeps.
+    /// The directory for everything that the application keeps.
     pub directory: PathBuf,
-    /// How much room there is on the screen in the beginning. Default: a desktop.
-    pub mode: Mode,
-    /// How often the user interface draws, and does what it was told. Default: 16 ms.
+    /// The interval at which the user interface draws and carries out actions. Default: 16 ms.
     pub frame: Duration,
-    /// What the stores are built on. Default: the current one.
+    /// The generation of the pool under the stores. Default: the current one.
     pub generation: Generation,
     /// How many connections each of the three stores has. Default: 4.
     pub connections_per_store: usize,
-    /// How long a request to the server may take. Default: 30 s.
-    pub request_limit: Duration,
-    /// How long a sync waits for something to happen. Default: 30 s.
-    pub long_poll: Duration,
-    /// Whether the client runs tasks of its own. Default: it does.
+    /// Whether the client runs tasks of its own. Default: yes.
     pub background_tasks: bool,
     /// How the application holds what it gets from the SDK. Default: plainly.
-    pub holding: Arc<dyn Holding>,
+    pub holding: Holding,
 }
 
 impl AppConfig {
@@ -144,19 +137,16 @@ impl AppConfig {
         Self {
             homeserver: homeserver.to_owned(),
             directory: directory.to_owned(),
-            mode: Mode::default(),
             frame: Duration::from_millis(16),
             generation: Generation::Current,
             connections_per_store: 4,
-            request_limit: Duration::from_secs(30),
-            long_poll: Duration::from_secs(30),
             background_tasks: true,
-            holding: Arc::new(Plainly),
+            holding: Holding::Plain,
         }
     }
 }
 
-/// An application. Clones are the same one. The worker and its monitor hold one each.
+/// An application. Clones are the same one; the worker and its monitor hold one each.
 #[derive(Clone)]
 pub struct App {
     shared: Arc<Shared>,
@@ -168,18 +158,18 @@ struct Shared {
     globals: Globals,
     ui: Ui,
     worker: watch::Sender<WorkerState>,
-    /// Whether the current worker is expected to end: one flag for each worker.
+    /// Whether the current worker is expected to end. Each worker has its own flag.
     worker_end: Global<Arc<Flag>>,
 }
 
 impl App {
-    /// An application in which nobody is logged in, and its event loop, which is to be run: on a
-    /// thread of its own, or on the main thread, as toolkits have it.
+    /// An application in which nobody is logged in, and its event loop, to be run on a thread of its own
+    /// or, as most toolkits want it, on the main thread.
     #[must_use]
     pub fn new(config: AppConfig) -> (Self, EventLoop) {
-        let (ui, event_loop) = Ui::new(config.mode, config.frame);
+        let (ui, event_loop) = Ui::new(config.frame);
         let shared = Shared {
-            files: SessionFiles::below(&config.directory),
+            files: SessionFiles::new(&config.directory),
             globals: Globals::default(),
             ui,
             worker: watch::Sender::new(WorkerState::NotStarted),
@@ -189,7 +179,7 @@ impl App {
         (Self { shared: Arc::new(shared) }, event_loop)
     }
 
-    /// What everybody can reach.
+    /// The global variables.
     #[must_use]
     pub fn globals(&self) -> &Globals {
         &self.shared.globals
@@ -201,23 +191,23 @@ impl App {
         &self.shared.ui
     }
 
-    /// What is on disk.
+    /// The files on disk.
     #[must_use]
     pub fn files(&self) -> &SessionFiles {
         &self.shared.files
     }
 
-    /// Logs in with stores of its own, starts to sync, and shows the rooms. Returns the user's id.
+    /// Logs in with new stores, starts to sync, and shows the rooms. Returns the user's id.
     ///
-    /// Must be called in the context of a Tokio runtime with both drivers, which the client then
-    /// uses. Login is not meant to be called twice at once.
+    /// Must be called in the context of a Tokio runtime with both drivers, which the client then uses.
+    /// Two logins at once are not supported.
     ///
     /// # Errors
     ///
-    /// [`AppError`]. Where the login cannot be remembered, or what came of it not be held, it is undone;
-    /// for a client that cannot be held none is asked for.
+    /// [`AppError`]. If the login cannot be remembered, or the client's handles cannot be held, the
+    /// login is undone.
     pub async fn log_in(&self, user: &str, password: &str) -> Result<String, AppError> {
-        self.not_logged_in()?;
+        self.check_logged_out()?;
         let stores = self.files().new_stores()?;
         let client = self.client(&stores).await?;
         let session = match client.matrix_auth().login(user, password).await {
@@ -228,8 +218,8 @@ impl App {
             }
         };
         if let Err(error) = self.remember(&session, stores).and_then(|()| self.begin(&client)) {
-            // Where this fails too, a token is left that nobody uses, or a user's id that stands for
-            // nobody: the next start finds out.
+            // If this fails too, a token that nobody uses is left, or the id of a user who is not logged
+            // in: the next start finds out.
             let _ = client.matrix_auth().logout().await;
             let _ = self.files().delete_latest_user_id();
             client.close().await?;
@@ -238,14 +228,14 @@ impl App {
         Ok(session.user)
     }
 
-    /// Goes on with the session of whoever was logged in last, as the application does when it
-    /// starts. `None` where that is nobody. Asks the server nothing.
+    /// Continues the session of the latest user, as the application does when it starts. `None` if there
+    /// is none. Asks the server nothing.
     ///
     /// # Errors
     ///
     /// As [`App::log_in`].
     pub async fn log_in_latest(&self) -> Result<Option<String>, AppError> {
-        self.not_logged_in()?;
+        self.check_logged_out()?;
         let Some(user) = self.files().latest_user_id()? else { return Ok(None) };
         let Some(StoredSession { session, stores }) = self.files().session(&user)? else {
             return Ok(None);
@@ -259,25 +249,23 @@ impl App {
         Ok(Some(user))
     }
 
-    fn not_logged_in(&self) -> Result<(), AppError> {
-        match self.globals().client.change(|client| client.is_some()) {
+    fn check_logged_out(&self) -> Result<(), AppError> {
+        match self.globals().client.with(|client| client.is_some()) {
             true => Err(AppError::AlreadyLoggedIn),
             false => Ok(()),
         }
     }
 
-    /// A client, held from the first moment: a login that is given up drops it wherever that happens.
+    /// A client, held from the first moment: if a login is given up, that may drop it on any thread.
     async fn client(&self, stores: &str) -> Result<Held<Client>, AppError> {
-        let AppConfig { homeserver, generation, connections_per_store, request_limit, .. } =
-            &self.shared.config;
-        let client = Client::builder(homeserver, &self.files().stores_path(stores))
-            .generation(*generation)
-            .connections_per_store(*connections_per_store)
-            .request_limit(*request_limit)
-            .background_tasks(self.shared.config.background_tasks)
+        let config = &self.shared.config;
+        let client = Client::builder(&config.homeserver, &self.files().stores_path(stores))
+            .generation(config.generation)
+            .connections_per_store(config.connections_per_store)
+            .background_tasks(config.background_tasks)
             .build()
             .await?;
-        match self.shared.config.holding.client(client.clone()) {
+        match config.holding.hold(client.clone()) {
             Ok(held) => Ok(held),
             Err(error) => {
                 client.close().await?;
@@ -287,22 +275,21 @@ impl App {
     }
 
     fn remember(&self, session: &Session, stores: String) -> Result<(), AppError> {
-        // The session first: a latest user without one could not go on.
+        // The session first: the latest user needs one.
         self.files().save(&StoredSession { session: session.clone(), stores })?;
         Ok(self.files().set_latest_user_id(&session.user)?)
     }
 
     fn begin(&self, client: &Held<Client>) -> Result<(), AppError> {
         let user = client.session().map(|session| session.user).ok_or(AppError::NotLoggedIn)?;
-        let AppConfig { long_poll, holding, .. } = &self.shared.config;
-        let service = SyncService::with_long_poll(Client::clone(client), *long_poll);
+        let service = SyncService::new(Client::clone(client), LONG_POLL);
         service.start()?;
-        let service = holding.sync_service(service)?;
-        // What is left of a session before this one is let go here, in a runtime's context.
+        let service = self.shared.config.holding.hold(service)?;
+        // What is left of an earlier session is dropped here, where there is runtime context.
         drop(self.globals().all_joined_rooms.take());
         drop(self.globals().sync_service.replace(Some(service)));
         drop(self.globals().client.replace(Some(client.clone())));
-        // Where nobody is looking, nobody has to be shown.
+        // The user interface may have ended.
         let _ = self.ui().post(Action::LoggedIn { user });
         Ok(())
     }

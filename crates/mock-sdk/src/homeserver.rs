@@ -1,19 +1,17 @@
-//! A homeserver: real HTTP on a real port, with the endpoints that a session needs and the faults
-//! that it has to survive.
+//! A homeserver: real HTTP on a real port, with the endpoints that a session needs and the faults that
+//! it has to survive.
 //!
 //! It runs on a thread and a runtime of its own, so that the application's runtime can go down beside
-//! it. Everything that can be asked of a [`Homeserver`] can be asked from any thread. In a process of
-//! its own it is the binary `homeserver` of this package.
+//! it. A [`Homeserver`] can be used from any thread.
 
 use std::{
     fmt, io,
-    net::{self, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use sundown::oneshot;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -21,53 +19,22 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-mod connection;
+mod body;
 mod endpoint;
 mod fault;
+mod serve;
 mod world;
 
 pub use endpoint::Endpoint;
 pub use fault::Fault;
 
-use connection::{Connections, Reset};
-use endpoint::Shared;
 use world::World;
 
 /// How many connections wait to be accepted.
 const BACKLOG: u32 = 128;
 
-/// Why the server is not up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HomeserverError {
-    /// The address could not be had.
-    #[error("cannot listen on {address}: {source}; ask for port 0 to be given a free one")]
-    Address {
-        /// The address.
-        address: SocketAddr,
-        /// What the system answered.
-        source: io::Error,
-    },
-    /// No thread or no runtime to run on.
-    #[error(
-        "cannot start the homeserver: {0}; is the process at a limit of threads or descriptors?"
-    )]
-    Resources(#[source] io::Error),
-    /// The server has ended.
-    #[error("the homeserver has ended; start another")]
-    Ended,
-}
-
-/// A request that arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// What was asked.
-    pub endpoint: Endpoint,
-    /// With which token, whether the server knows it or not.
-    pub token: Option<String>,
-}
-
-/// A homeserver that runs. Dropped, it is told to end and not waited for; [`Homeserver::stop`] waits.
+/// A running homeserver. If it is dropped, it is told to end and not waited for; [`Homeserver::stop`]
+/// waits.
 ///
 /// ```
 /// use mock_sdk::homeserver::{Endpoint, Homeserver};
@@ -87,79 +54,55 @@ pub struct Homeserver {
     thread: JoinHandle<()>,
 }
 
-/// What the server's thread is told. That nobody is left to tell it anything tells it to end.
+/// A command to the server's thread, which ends when the sender of its commands is gone.
 enum Command {
     GoDown(oneshot::Sender<()>),
-    ComeBack(oneshot::Sender<Result<(), HomeserverError>>),
+    ComeBack(oneshot::Sender<io::Result<()>>),
 }
 
 impl Homeserver {
-    /// Starts a server on a free port of the loopback interface, without users and without rooms.
+    /// Starts a server on a free port of the loopback interface, without users and rooms.
     ///
     /// # Errors
     ///
-    /// [`HomeserverError::Resources`] where there is no thread or no descriptor to be had.
-    pub fn start() -> Result<Self, HomeserverError> {
-        Self::start_on((Ipv4Addr::LOCALHOST, 0).into())
-    }
-
-    /// The same on an address; port 0 is a free one.
-    ///
-    /// # Errors
-    ///
-    /// [`HomeserverError::Address`] where another listens there, and as [`Homeserver::start`].
-    pub fn start_on(address: SocketAddr) -> Result<Self, HomeserverError> {
-        let refused = |source| HomeserverError::Address { address, source };
-        if address.port() != 0 {
-            // A shared address would be had also where another server shares it.
-            drop(net::TcpListener::bind(address).map_err(refused)?);
-        }
-        let place = bind(address).map_err(refused)?;
-        let address = place.local_addr().map_err(refused)?;
+    /// If there is no thread, port or descriptor left.
+    pub fn start() -> io::Result<Self> {
+        // Bound, but never listening: while the server is down, its port refuses connections, and
+        // nobody else gets it.
+        let reserved = TcpSocket::new_v4()?;
+        reserved.set_reuseport(true)?;
+        reserved.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = reserved.local_addr()?;
         let world = Arc::new(watch::Sender::new(World::default()));
-        let (commands, commanded) = mpsc::unbounded_channel();
-        // The first start, told from here, so that a failure is known here.
-        let (confirm, mut confirmed) = oneshot::channel();
-        let _ = commands.send(Command::ComeBack(confirm));
-        let shared = Shared(Arc::clone(&world));
-        let thread = thread::Builder::new()
-            .name("homeserver".to_owned())
-            .spawn(move || run(&place, address, &shared, commanded))
-            .map_err(HomeserverError::Resources)?;
-        confirmed.wait_blocking(Duration::MAX).map_err(|_| HomeserverError::Ended)??;
-        Ok(Self { address, world, commands, thread })
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::clone(&world);
+        let thread = thread::Builder::new().name("homeserver".to_owned()).spawn(move || {
+            run(address, &shared, receiver);
+            drop(reserved);
+        })?;
+        let server = Self { address, world, commands, thread };
+        server.come_back()?;
+        Ok(server)
     }
 
-    /// Where it listens, as a client wants it: `http://127.0.0.1:40123`.
+    /// Its URL, as a client wants it: `http://127.0.0.1:40123`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    /// Adds a user. `me` is short for `@me:example.org`.
+    pub fn add_user(&self, user: &str, password: &str) {
+        self.world.send_modify(|world| world.add_user(user, password));
     }
 
-    /// Adds a user, or changes a password, and returns the full id. `me` is short for
-    /// `@me:example.org`.
-    pub fn add_user(&self, user: &str, password: &str) -> String {
-        self.change(|world| world.add_user(user, password))
+    /// Sends a message to a room as some user. The room is created if it is missing; every user is in
+    /// every room.
+    pub fn say(&self, room: &str, sender: &str, body: &str) {
+        self.world.send_modify(|world| drop(world.say(room, sender, body)));
     }
 
-    /// Adds a room, or renames one. Every user is in every room.
-    pub fn add_room(&self, id: &str, name: &str) {
-        self.change(|world| world.add_room(id, name));
-    }
-
-    /// Has somebody say something in a room, which is made where it is missing. Returns the event's
-    /// id.
-    pub fn say(&self, room: &str, sender: &str, body: &str) -> String {
-        self.change(|world| world.say(room, sender, body))
-    }
-
-    /// What was said in a room, in order.
+    /// The messages in a room, in order.
     #[must_use]
     pub fn messages(&self, room: &str) -> Vec<String> {
         self.world.borrow().messages(room)
@@ -167,31 +110,33 @@ impl Homeserver {
 
     /// Queues a fault for the next request to an endpoint, behind those that are queued already.
     pub fn fail_next(&self, endpoint: Endpoint, fault: Fault) {
-        self.change(|world| world.faults.entry(endpoint).or_default().push_back(fault));
+        self.world.send_modify(|world| world.faults.entry(endpoint).or_default().push_back(fault));
     }
 
-    /// Has every request to an endpoint fail, from now on, that no queued fault is due for.
+    /// From now on every request to an endpoint fails, after the queued faults.
     pub fn fail_always(&self, endpoint: Endpoint, fault: Fault) {
-        self.change(|world| drop(world.standing.insert(endpoint, fault)));
+        self.world.send_modify(|world| {
+            world.standing_faults.insert(endpoint, fault);
+        });
     }
 
-    /// Ends all faults, those that wait in a queue included.
+    /// Ends all faults, also the queued ones.
     pub fn heal(&self) {
-        self.change(|world| {
+        self.world.send_modify(|world| {
             world.faults.clear();
-            world.standing.clear();
+            world.standing_faults.clear();
         });
     }
 
     /// Forgets a token, as a server does when the user's devices are removed elsewhere.
     pub fn forget_token(&self, token: &str) {
-        self.change(|world| world.forget_token(token));
+        self.world.send_modify(|world| world.forget_token(token));
     }
 
-    /// Every token that the server knows, in order: who is logged in.
+    /// How many tokens the server knows: how many logins there are.
     #[must_use]
-    pub fn tokens(&self) -> Vec<String> {
-        self.world.borrow().tokens().cloned().collect()
+    pub fn logins(&self) -> usize {
+        self.world.borrow().logins()
     }
 
     /// Whether the server knows a token.
@@ -200,65 +145,49 @@ impl Homeserver {
         self.world.borrow().is_alive(token)
     }
 
-    /// Every request that arrived, in order.
-    #[must_use]
-    pub fn seen(&self) -> Vec<Seen> {
-        self.world.borrow().seen.clone()
-    }
-
-    /// How many requests to an endpoint arrived.
+    /// How many requests to an endpoint have arrived.
     #[must_use]
     pub fn count(&self, endpoint: Endpoint) -> usize {
-        self.world.borrow().seen.iter().filter(|seen| seen.endpoint == endpoint).count()
+        self.world.borrow().arrived.get(&endpoint).copied().unwrap_or(0)
     }
 
-    /// Waits until what the server has seen, and knows, is so; asked again after every change. Works
-    /// under any executor.
-    pub async fn until(&self, so: impl Fn(&Self) -> bool) {
+    /// Waits until the condition holds, which is checked after every change of the server's state.
+    /// Works under any executor.
+    pub async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        // Subscribed first: a change after the check is not missed. The condition borrows the state
+        // itself, and so this must not hold it meanwhile.
         let mut changes = self.world.subscribe();
-        // Subscribed first: a change after the look is not missed. What is asked looks at the world
-        // itself, so that it is not held meanwhile.
-        while !so(self) {
-            // Fails only where the sender is gone, and this has it.
+        while !condition(self) {
+            // Fails only if the sender is gone, and `self` has it.
             let _ = changes.changed().await;
         }
     }
 
-    /// Goes down: every connection is closed, and new ones are refused, until it comes back. What it
-    /// knows, it keeps. Where it is down already, nothing happens.
+    /// Goes down: every connection is closed, and new ones are refused, until it comes back. It keeps
+    /// its state. If it is down already, nothing happens.
     pub fn go_down(&self) {
         let (confirm, mut confirmed) = oneshot::channel();
         let _ = self.commands.send(Command::GoDown(confirm));
         let _ = confirmed.wait_blocking(Duration::MAX);
     }
 
-    /// Comes back, on the same port, which it has kept for itself. Where it is up, nothing happens.
+    /// Comes back on the same port. If it is up, nothing happens.
     ///
     /// # Errors
     ///
-    /// [`HomeserverError`] where it cannot listen again; it stays down then.
-    pub fn come_back(&self) -> Result<(), HomeserverError> {
+    /// If it cannot listen again: it stays down then.
+    pub fn come_back(&self) -> io::Result<()> {
         let (confirm, mut confirmed) = oneshot::channel();
         let _ = self.commands.send(Command::ComeBack(confirm));
-        confirmed.wait_blocking(Duration::MAX).map_err(|_| HomeserverError::Ended)?
+        confirmed.wait_blocking(Duration::MAX).map_err(io::Error::other)?
     }
 
-    /// Ends: closes every connection, and waits for its thread, which takes as long as dropping its
-    /// tasks does.
+    /// Ends the server: closes every connection, and waits for its thread.
     pub fn stop(self) {
         let Self { commands, thread, .. } = self;
         drop(commands);
-        // It does not panic; if it did, it has ended.
+        // If it panicked, it has ended too.
         let _ = thread.join();
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R
-    where
-        R: Default,
-    {
-        let mut result = R::default();
-        self.world.send_modify(|world| result = change(world));
-        result
     }
 }
 
@@ -268,52 +197,22 @@ impl fmt::Debug for Homeserver {
     }
 }
 
-/// A socket on an address that others of this server can share, and no socket of anybody else, not
-/// even while none of them listens.
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = socket(address)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
-fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseport(true)?;
-    Ok(socket)
-}
-
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address)?;
-    // Its connections take this over, and whoever comes after this server does not have to wait
-    // until the last of them is forgotten.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The server's thread: one runtime for each time it is up. To go down is to drop it, with every
-/// task and every connection, as when a process dies.
-///
-/// `_place` is bound and never listens: while the server is down its port refuses connections, and
-/// nobody else is given it.
+/// The server's thread: one runtime for each time it is up. Going down drops the runtime with every task
+/// and every connection, as when a process dies.
 fn run(
-    _place: &TcpSocket,
     address: SocketAddr,
-    shared: &Shared,
-    mut commanded: mpsc::UnboundedReceiver<Command>,
+    world: &Arc<watch::Sender<World>>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    while let Some(command) = commanded.blocking_recv() {
+    while let Some(command) = commands.blocking_recv() {
         match command {
             Command::GoDown(confirm) => drop(confirm.send(())),
             Command::ComeBack(confirm) => match listen(address) {
-                Ok((runtime, connections)) => {
+                Ok((runtime, listener)) => {
                     let _ = confirm.send(Ok(()));
-                    let gone_down = runtime.block_on(serve(connections, shared, &mut commanded));
+                    let down = runtime.block_on(serve_until_down(listener, world, &mut commands));
                     drop(runtime);
-                    let Some(confirm) = gone_down else { return };
+                    let Some(confirm) = down else { return };
                     let _ = confirm.send(());
                 }
                 Err(error) => drop(confirm.send(Err(error))),
@@ -322,30 +221,29 @@ fn run(
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(Runtime, Connections), HomeserverError> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(HomeserverError::Resources)?;
+fn listen(address: SocketAddr) -> io::Result<(Runtime, TcpListener)> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let context = runtime.enter();
-    let listener =
-        listener(address).map_err(|source| HomeserverError::Address { address, source })?;
+    let socket = TcpSocket::new_v4()?;
+    // Shares the port with the socket that reserves it.
+    socket.set_reuseport(true)?;
+    // Inherited by its connections: the port is free again before the last of them is forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
     drop(context);
-    Ok((runtime, Connections(listener)))
+    Ok((runtime, listener))
 }
 
-/// Serves until it is told to go down; then who is to be told that it has. `None` at the end.
-async fn serve(
-    connections: Connections,
-    shared: &Shared,
-    commanded: &mut mpsc::UnboundedReceiver<Command>,
+/// Serves until the server is to go down, and returns the confirmation for that. `None` at its end.
+async fn serve_until_down(
+    listener: TcpListener,
+    world: &Arc<watch::Sender<World>>,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
 ) -> Option<oneshot::Sender<()>> {
-    let service: IntoMakeServiceWithConnectInfo<_, Reset> =
-        endpoint::router(shared.clone()).into_make_service_with_connect_info();
-    // It is serving for as long as it is not dropped.
-    let _serving = tokio::spawn(axum::serve(connections, service).into_future());
+    drop(tokio::spawn(serve::accept(listener, Arc::clone(world))));
     loop {
-        match commanded.recv().await? {
+        match commands.recv().await? {
             Command::GoDown(confirm) => return Some(confirm),
             Command::ComeBack(confirm) => drop(confirm.send(Ok(()))),
         }

@@ -1,20 +1,20 @@
 //! A mock of the Matrix SDK: what an application of it sees, over a real SQLite pool and real HTTP.
 //!
-//! The experiments study what happens at the end of a program that holds such a client. They need
-//! the real pool, the real wrapper around its connections, the real database and a real server, and
-//! nothing of Matrix beyond that: so the [`store`] is real, the [`homeserver`] is a real server, and
-//! the rest is as small as it can be.
+//! The experiments study what happens at the end of a program that holds such a client. They need the
+//! real pool, the real wrapper around its connections, the real database and a real server, and
+//! nothing of Matrix beyond that. So the [`store`] and the [`homeserver`] are real, and the rest is as
+//! small as it can be.
 //!
-//! | module | what it is |
+//! | module | subject |
 //! | --- | --- |
 //! | [`app`] | an application around the client: user interface, requests, globals, files |
-//! | [`client`] | the client, its rooms and timelines, and the tasks of its own |
-//! | [`sync`] | the service that keeps it up to date |
+//! | [`client`] | the client, its rooms and timelines, and its own tasks |
+//! | [`sync`] | the service that keeps the client up to date |
 //! | [`store`] | SQLite behind a pool of connections |
 //! | [`homeserver`] | a server with the endpoints of a session, and faults on request |
-//! | [`http`] | one request to it, and how it can fail |
+//! | [`http`] | one request to it, and how that can fail |
 //! | [`matrix_error`] | the errors that it answers with |
-//! | [`watch`] | a key-value store that can be watched, for the experiments that are not about Matrix |
+//! | [`watch`] | a key-value store that can be watched, for an experiment that is not about Matrix |
 
 pub mod app;
 mod background;

@@ -1,27 +1,25 @@
 //! What an application implements, so that a logout can be driven: one small trait for each party.
 //!
-//! One type implements all of them, as a rule the one that has everything an application has; it is
-//! an [`Application`] then. For all the traits:
+//! Usually one type implements all of them, the one that owns everything; it is an [`Application`]
+//! then. For all the traits:
 //!
 //! - Futures must be `Send`. An implementation may write `async fn`.
-//! - A future may be dropped at any of its awaits: when its limit has passed, when the logout is
-//!   cancelled, when the driver itself is dropped. What it has begun must not be left half-done by
-//!   that, and it may be called again.
-//! - Everything can be called twice, and finds done what was done before: closing what is closed is
-//!   no error.
-//! - None of it may block its thread for long: a limit is kept between polls, not within one.
-//! - A panic inside counts as a failure of that step.
-//! - None of it may run on the runtime that [`Runtime::shut_down_tasks`] takes down, or it would
-//!   wait for its own end. What it needs from there it can spawn and await.
+//! - A future may be dropped at any await: at its limit, at a cancel, or with the driver. That must
+//!   not leave anything half-done, and the call may be repeated.
+//! - Every call may come twice. What is already done is no error: closing what is closed succeeds.
+//! - No call may block its thread for long, because a limit is kept between polls, not within one.
+//! - A panic counts as a failure of the step.
+//! - No call may run on the runtime that [`Runtime::shut_down_tasks`] takes down, or it would wait for
+//!   its own end. It can spawn work there and await it.
 
 use std::{error::Error, future::Future, time::Duration};
 
 use thiserror::Error;
 
-/// Whatever an application says went wrong. `"the disk is full".into()` makes one, as does `?`.
+/// Any error of an application. `"the disk is full".into()` makes one, as does `?`.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// The client, with everything that holds a handle of it: what is logged out and then torn down.
+/// The client, and everything that holds a handle of it: what is logged out and then torn down.
 ///
 /// ```
 /// use std::{sync::Mutex, time::Duration};
@@ -45,94 +43,62 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///
 ///     async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
 ///         drop(self.client.lock().map_err(|_| "the client is lost")?.take());
-///         // Whoever still holds a handle is named in the error, and so in the logout's warning.
+///         // The error names whoever still holds a handle, and so does the logout's warning.
 ///         self.session.close(limit).await?;
 ///         Ok(())
 ///     }
 /// }
 /// ```
 pub trait Session: Send + Sync {
-    /// Checks that there is a session to log out. Changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// Where there is none: what is missing.
+    /// Checks that there is a session to log out, and changes nothing. An error says what is missing.
     fn check_logged_in(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Tears the session down, and returns when that has ended: every handle given up, every
-    /// connection closed. It is called after the user interface has been asked to let go.
+    /// Tears the session down, and returns when every handle is gone and every connection closed. It
+    /// is called after the user interface was asked to let go of the session.
     ///
-    /// `limit` is how long this may take to say so itself, or to say who still holds it; the driver
-    /// gives up a little later.
-    ///
-    /// # Errors
-    ///
-    /// Where something is still held. The logout goes on, with a warning.
+    /// The implementation has until `limit` to report what went wrong; the driver gives up a little
+    /// later. An error means that something is still held: the logout goes on, with a warning.
     fn close_session(&self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The service that keeps the session in step with the server.
-///
-/// ```
-/// use std::{sync::atomic::{AtomicBool, Ordering}, time::Duration};
-/// use state_machine::application::{Failure, SyncService};
-///
-/// struct App {
-///     syncing: AtomicBool,
-/// }
-///
-/// impl SyncService for App {
-///     async fn stop_sync(&self, _limit: Duration) -> Result<(), Failure> {
-///         self.syncing.store(false, Ordering::SeqCst);
-///         Ok(())
-///     }
-///
-///     fn restart_sync(&self) -> Result<(), Failure> {
-///         self.syncing.store(true, Ordering::SeqCst);
-///         Ok(())
-///     }
-/// }
-/// ```
 pub trait SyncService: Send + Sync {
-    /// Stops it, and returns when it has stopped. `limit` is as in [`Session::close_session`].
+    /// Stops the service, and returns when it has stopped. `limit` is as in
+    /// [`Session::close_session`].
     ///
-    /// # Errors
-    ///
-    /// Where it could not be stopped: the logout ends here, and the service is told to run again.
+    /// An error means that it could not be stopped. The logout ends, and restarts the service.
     fn stop_sync(&self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Has it run again, also where a stop was interrupted half-way. Where it runs, this changes
-    /// nothing, and where there is no session, there is nothing to do.
+    /// Starts the service again, even if a stop was interrupted. If the service is running or there is
+    /// no session, this changes nothing. It is enough to start a task.
     ///
-    /// Not asynchronous, because a driver that is dropped calls it too, on whatever thread that
-    /// happens: it must not block, nor rely on a runtime's context. To have a task start it is enough.
+    /// This is not asynchronous because a dropped driver calls it too, on any thread. It must not
+    /// block, nor rely on runtime context.
     ///
-    /// # Errors
-    ///
-    /// Where it cannot run: the logout's error says so.
+    /// An error means that the service cannot run. It becomes a warning of the logout.
     fn restart_sync(&self) -> Result<(), Failure>;
 }
 
-/// Why a logout request came to nothing, as far as the client can tell.
+/// Why a logout request failed, as far as the client can tell.
 #[derive(Debug, Error)]
 pub enum RequestError {
-    /// The server knows no such token: it was invalidated before, and that counts as logged out.
+    /// The server does not know the token: it was invalidated before. That counts as logged out.
     #[error("the server knows no such token")]
     TokenUnknown,
-    /// No byte of the request has reached the server: there was no connection. When in doubt, it is
-    /// [`InDoubt`](RequestError::InDoubt).
+    /// No byte of the request has reached the server, because there was no connection. If in doubt,
+    /// return [`InDoubt`](RequestError::InDoubt).
     #[error("the request was not sent: {0}")]
     NotSent(Failure),
-    /// Anything else: an error status, a reset, an answer that is not understood. The server will be
-    /// asked.
+    /// Anything else: an error status, a reset, an answer that makes no sense. The driver asks the
+    /// server.
     #[error(transparent)]
     InDoubt(#[from] Failure),
 }
 
-/// What a server says of a token.
+/// What a server says about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// It belongs to somebody: the session is alive.
+    /// It belongs to a user: the session is alive.
     Valid,
     /// It belongs to nobody: the session has been logged out.
     Unknown,
@@ -168,32 +134,23 @@ pub enum Token {
 /// }
 /// ```
 pub trait Server: Send + Sync {
-    /// Requests the logout. Dropped before it is answered, it should close its connection, so that
-    /// the request does not arrive later than need be.
-    ///
-    /// # Errors
-    ///
-    /// See [`RequestError`].
+    /// Requests the logout. If the future is dropped before the answer, it should close its
+    /// connection, so that the request does not arrive later than it must.
     fn log_out(&self) -> impl Future<Output = Result<(), RequestError>> + Send;
 
-    /// Asks whom the token belongs to. Where there is no token left, it is unknown.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no answer, or none that says either.
+    /// Asks whom the token belongs to. If there is no token left, it is unknown. An error means that
+    /// there is no answer, or none that says either.
     fn who_am_i(&self) -> impl Future<Output = Result<Token, Failure>> + Send;
 }
 
-/// What the user sees.
-///
-/// It is told of progress by [`Driver::progress`](crate::driver::Driver::progress).
+/// The user interface. [`Driver::progress`](crate::driver::Driver::progress) tells it about progress.
 ///
 /// ```
 /// use std::sync::mpsc::Sender;
 /// use state_machine::application::{Failure, UserInterface};
 /// use sundown::oneshot;
 ///
-/// /// An action of the user interface's thread, with the means to confirm it.
+/// /// An action for the user interface's thread, with the means to confirm it.
 /// enum Action {
 ///     CloseAllTabs(oneshot::Sender<()>),
 ///     CleanAppState(oneshot::Sender<()>),
@@ -222,26 +179,19 @@ pub trait Server: Send + Sync {
 /// }
 /// ```
 pub trait UserInterface: Send + Sync {
-    /// Has all tabs closed, and returns when they are. Called on a desktop only.
-    ///
-    /// # Errors
-    ///
-    /// Where they cannot be closed. The logout goes on, with a warning.
+    /// Closes all tabs, and returns when they are closed. Called on a desktop only. After an error,
+    /// the logout goes on with a warning.
     fn close_tabs(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Has user interface, caches and globals let go of all they hold of the session, and returns
-    /// when they have.
-    ///
-    /// # Errors
-    ///
-    /// Where they cannot. The logout goes on, with a warning.
+    /// Makes the user interface, caches and globals drop all that they hold of the session, and
+    /// returns when they have. After an error, the logout goes on with a warning.
     fn clean_app_state(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// What is on disk.
 ///
-/// The intent says that a logout of *this session* may have been requested. A login must clear it,
-/// before it writes a token: what follows is another session.
+/// The intent says that a logout of *this session* may have been requested. A login must clear it
+/// before it writes a token, because the token belongs to another session.
 ///
 /// ```
 /// use std::{fs, io, path::PathBuf};
@@ -274,35 +224,22 @@ pub trait UserInterface: Send + Sync {
 /// }
 /// ```
 pub trait Storage: Send + Sync {
-    /// Writes down that a logout is about to be requested. When this returns, it outlasts a power
+    /// Records that a logout is about to be requested. When this returns, the record survives a power
     /// failure. [`IntentFile`](crate::intent::IntentFile) is such a record.
     ///
-    /// # Errors
-    ///
-    /// Where it cannot be written: nothing is requested, and the logout ends here.
+    /// After an error, nothing is requested and the logout ends.
     fn record_intent(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Whether an intent is recorded.
-    ///
-    /// # Errors
-    ///
-    /// Where that cannot be told.
+    /// Whether an intent is recorded. An error means that this is not known.
     fn has_intent(&self) -> impl Future<Output = Result<bool, Failure>> + Send;
 
-    /// Forgets the intent.
-    ///
-    /// # Errors
-    ///
-    /// Where it cannot be removed. The next start will ask the server, and try again.
+    /// Clears the intent. After an error, the next start asks the server and tries again.
     fn clear_intent(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Deletes what would log this user in again at the next start. What the session itself has
-    /// stored stays, for a later login.
+    /// Deletes what would log this user in again at the next start. What the session itself has stored
+    /// stays, for a later login.
     ///
-    /// # Errors
-    ///
-    /// Where it cannot be deleted; where it is gone already, that is none. The logout goes on with a
-    /// warning, and the next start tries again.
+    /// After an error, the logout goes on with a warning, and the next start tries again.
     fn delete_latest_user_id(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -335,23 +272,19 @@ pub trait Storage: Send + Sync {
 /// }
 /// ```
 pub trait Runtime: Send + Sync {
-    /// Ends the session's tasks, and returns when they have ended; where the runtime is to be
-    /// restarted, ends that too. `limit` is as in [`Session::close_session`].
+    /// Ends the session's tasks, and also their runtime if it is to be restarted. Returns when they
+    /// have ended. `limit` is as in [`Session::close_session`].
     ///
-    /// # Errors
-    ///
-    /// Where something still runs. The logout goes on, with a warning.
+    /// An error means that something still runs. The logout goes on, with a warning.
     fn shut_down_tasks(&self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Starts a runtime for whoever logs in next. Called only where runtimes are restarted.
+    /// Starts a runtime for the next login. Called only if runtimes are restarted.
     ///
-    /// # Errors
-    ///
-    /// Where none can be started: the application cannot go on, and the logout's error says so.
+    /// After an error, the application cannot go on, and the logout fails.
     fn restart_runtime(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// Everything that a logout needs. Whoever implements the traits is one.
+/// Everything that a logout needs: any type that implements the traits.
 pub trait Application: Session + SyncService + Server + UserInterface + Storage + Runtime {}
 
 impl<A: Session + SyncService + Server + UserInterface + Storage + Runtime> Application for A {}

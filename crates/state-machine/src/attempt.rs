@@ -1,4 +1,4 @@
-//! One step of somebody else's, within a limit, and whatever it does.
+//! One step of the application, with a limit, and with its panics caught.
 
 use std::{
     any::Any,
@@ -11,47 +11,47 @@ use std::{
 
 use sundown::limit::within;
 
-use crate::{application::Failure, error::Trouble};
+use crate::{application::Failure, error::StepError};
 
-/// Awaits a step for at most so long. A panic in it is caught, and so is one in its destructor, where
-/// it is given up.
-pub(crate) async fn attempt<T>(
+/// Starts a step and awaits it up to the limit. Panics are caught, whether the step is being started,
+/// polled, or dropped at its limit.
+pub(crate) async fn attempt<T, F: Future<Output = Result<T, Failure>>>(
     limit: Duration,
-    step: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Trouble> {
-    let mut step = pin!(Some(step));
+    step: impl FnOnce() -> F,
+) -> Result<T, StepError> {
+    let mut step = pin!(Some(async { step().await }));
     let caught = poll_fn(|context| {
         // It is there as long as it is polled.
         let Some(step) = step.as_mut().as_pin_mut() else { return Poll::Pending };
         match catch_unwind(AssertUnwindSafe(|| step.poll(context))) {
-            Ok(poll) => poll.map_err(Trouble::Failed),
+            Ok(poll) => poll.map_err(StepError::Failed),
             // It is not polled again.
             Err(payload) => Poll::Ready(Err(panicked(&*payload))),
         }
     });
-    let answer = within(limit, caught).await.unwrap_or(Err(Trouble::TimedOut { limit }));
+    let answer = within(limit, caught).await.unwrap_or(Err(StepError::TimedOut { limit }));
     match catch_unwind(AssertUnwindSafe(|| step.set(None))) {
         Ok(()) => answer,
         Err(payload) => Err(panicked(&*payload)),
     }
 }
 
-/// Does something at once.
-pub(crate) fn at_once(step: impl FnOnce() -> Result<(), Failure>) -> Result<(), Trouble> {
+/// Runs a step that does not wait.
+pub(crate) fn at_once(step: impl FnOnce() -> Result<(), Failure>) -> Result<(), StepError> {
     match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(ended) => ended.map_err(Trouble::Failed),
+        Ok(ended) => ended.map_err(StepError::Failed),
         Err(payload) => Err(panicked(&*payload)),
     }
 }
 
-/// What is left of a limit for a step that keeps one itself and then says what is wrong: it has to
-/// say so before it is given up.
+/// The limit for a step that keeps a limit itself: nine tenths of the driver's, so that the step can
+/// still say what went wrong.
 pub(crate) fn own_limit(limit: Duration) -> Duration {
     if limit == Duration::MAX { limit } else { limit - limit / 10 }
 }
 
-fn panicked(payload: &(dyn Any + Send)) -> Trouble {
+fn panicked(payload: &(dyn Any + Send)) -> StepError {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    Trouble::Panicked { message: text.unwrap_or("(the panic carried no text)").to_owned() }
+    StepError::Panicked { message: text.unwrap_or("(the panic carried no text)").to_owned() }
 }

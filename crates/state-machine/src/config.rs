@@ -1,4 +1,4 @@
-//! What a logout is like: which screen, which runtime policy, and how long each step may take.
+//! The settings of a logout: desktop or mobile, the runtime's policy, and every limit.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use crate::transition::Plan;
 /// What the user interface runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Screen {
-    /// There are tabs, which are closed before anything else is cleaned up.
+    /// There are tabs. They are closed before anything else is cleaned up.
     #[default]
     Desktop,
-    /// There are none.
+    /// There are no tabs.
     Mobile,
 }
 
-/// What becomes of the runtime.
+/// What happens to the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RuntimePolicy {
-    /// The application has one runtime, which is shut down with the session's tasks and started
-    /// again for the next login.
+    /// The application has one runtime. A logout shuts it down with the session's tasks and starts
+    /// it again for the next login.
     #[default]
     Restart,
-    /// No restart: each session has a runtime of its own, which ends with it.
+    /// Each session has a runtime of its own, which ends with it. A logout starts none.
     Keep,
 }
 
 /// The settings of a logout.
 ///
-/// Every limit holds whatever the runtimes of the process are doing, because it is kept by
-/// [`sundown::limit`]. A limit of zero lets a step be polled once; [`Duration::MAX`] is none.
+/// Every limit holds whatever the runtimes of the process are doing, because [`sundown::limit`] keeps
+/// it. With a limit of zero a step is polled once. [`Duration::MAX`] means no limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,34 +43,53 @@ pub enum RuntimePolicy {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutConfig {
-    /// What the user interface runs on. Default: a desktop.
+    /// What the user interface runs on. Default: [`Screen::Desktop`].
     pub screen: Screen,
-    /// What becomes of the runtime. Default: it is restarted.
+    /// What happens to the runtime. Default: [`RuntimePolicy::Restart`].
     pub runtime: RuntimePolicy,
-    /// How long checking the prerequisites may take. Default: 5 s.
+    /// For checking the prerequisites. Default: 5 s.
     pub checks: Duration,
-    /// How long the sync service may take to stop. Default: 5 s.
+    /// For stopping the sync service. Default: 5 s.
     pub sync: Duration,
-    /// How long each access to the storage may take: recording and clearing the intent, deleting
-    /// the latest user id. Default: 5 s.
+    /// For each access to the storage: recording or clearing the intent, and deleting the latest user
+    /// id. Default: 5 s.
     pub storage: Duration,
-    /// How long the server may take to answer the logout request. Default: 5 s.
+    /// For the server's answer to the logout request. Default: 5 s.
     pub server: Duration,
-    /// How long the server may take to say whom the token belongs to. Default: 5 s.
+    /// For the server's answer to the question whom the token belongs to. Default: 5 s.
     pub question: Duration,
-    /// How long the tabs may take to close. Default: 5 s.
+    /// For closing the tabs. Default: 5 s.
     pub tabs: Duration,
-    /// How long the user interface may take to let go of the session. Default: 5 s.
+    /// For cleaning up the application's state. Default: 5 s.
     pub app_state: Duration,
-    /// How long the session may take to close. Default: 10 s.
+    /// For closing the session. Default: 10 s.
     pub session: Duration,
-    /// How long the tasks may take to end. Default: 10 s.
+    /// For shutting down the tasks. Default: 10 s.
     pub tasks: Duration,
-    /// How long a runtime may take to start. Default: 5 s.
+    /// For starting a runtime. Default: 5 s.
     pub restart: Duration,
 }
 
 impl LogoutConfig {
+    /// The settings with the same limit for every step.
+    #[must_use]
+    pub fn with_limit(limit: Duration) -> Self {
+        Self {
+            screen: Screen::default(),
+            runtime: RuntimePolicy::default(),
+            checks: limit,
+            sync: limit,
+            storage: limit,
+            server: limit,
+            question: limit,
+            tabs: limit,
+            app_state: limit,
+            session: limit,
+            tasks: limit,
+            restart: limit,
+        }
+    }
+
     /// What the transitions depend on.
     #[must_use]
     pub fn plan(&self) -> Plan {
@@ -84,19 +103,6 @@ impl LogoutConfig {
 impl Default for LogoutConfig {
     fn default() -> Self {
         let (short, long) = (Duration::from_secs(5), Duration::from_secs(10));
-        Self {
-            screen: Screen::default(),
-            runtime: RuntimePolicy::default(),
-            checks: short,
-            sync: short,
-            storage: short,
-            server: short,
-            question: short,
-            tabs: short,
-            app_state: short,
-            session: long,
-            tasks: long,
-            restart: short,
-        }
+        Self { session: long, tasks: long, ..Self::with_limit(short) }
     }
 }

@@ -1,9 +1,8 @@
 //! The driver: does what the [transitions](crate::transition) say, through what the
 //! [application](crate::application) implements.
 //!
-//! It needs no runtime of its own, nor any other: it is a future, which any executor may poll, and
-//! its limits are kept by a thread of the kit's. It must not be polled by the runtime that it shuts
-//! down.
+//! A run is a future that any executor may poll, except the runtime that the logout shuts down. It
+//! needs no runtime: a thread of the kit keeps its limits.
 
 mod run;
 
@@ -16,52 +15,32 @@ use tokio::sync::watch;
 
 use crate::{
     application::Application,
+    cancel::{CancelToken, Cancellation},
     config::LogoutConfig,
     driver::run::Run,
     error::LogoutError,
-    passage::{Cancellation, Passage},
     progress::{LogoutReport, Progress},
 };
 
-/// Drives logouts of an application, one at a time. Shared by reference, as a rule in an [`Arc`].
+/// Drives the logouts of an application, one at a time. Share it by reference or in an [`Arc`].
 ///
 /// ```
-/// # use std::{sync::atomic::{AtomicBool, Ordering::SeqCst}, time::Duration};
-/// # use state_machine::{application::*};
-/// # #[derive(Default)]
-/// # struct App { intent: AtomicBool }
-/// # impl Session for App {
-/// #     async fn check_logged_in(&self) -> Result<(), Failure> { Ok(()) }
-/// #     async fn close_session(&self, _: Duration) -> Result<(), Failure> { Ok(()) }
-/// # }
-/// # impl SyncService for App {
-/// #     async fn stop_sync(&self, _: Duration) -> Result<(), Failure> { Ok(()) }
-/// #     fn restart_sync(&self) -> Result<(), Failure> { Ok(()) }
-/// # }
-/// # impl Server for App {
-/// #     async fn log_out(&self) -> Result<(), RequestError> { Ok(()) }
-/// #     async fn who_am_i(&self) -> Result<Token, Failure> { Ok(Token::Unknown) }
-/// # }
-/// # impl UserInterface for App {
-/// #     async fn close_tabs(&self) -> Result<(), Failure> { Err("a tab is busy".into()) }
-/// #     async fn clean_app_state(&self) -> Result<(), Failure> { Ok(()) }
-/// # }
-/// # impl Storage for App {
-/// #     async fn record_intent(&self) -> Result<(), Failure> { Ok(self.intent.store(true, SeqCst)) }
-/// #     async fn has_intent(&self) -> Result<bool, Failure> { Ok(self.intent.load(SeqCst)) }
-/// #     async fn clear_intent(&self) -> Result<(), Failure> { Ok(self.intent.store(false, SeqCst)) }
-/// #     async fn delete_latest_user_id(&self) -> Result<(), Failure> { Ok(()) }
-/// # }
-/// # impl Runtime for App {
-/// #     async fn shut_down_tasks(&self, _: Duration) -> Result<(), Failure> { Ok(()) }
-/// #     async fn restart_runtime(&self) -> Result<(), Failure> { Ok(()) }
-/// # }
 /// use std::sync::Arc;
-/// use state_machine::{config::LogoutConfig, driver::Driver, passage::Cancellation};
+/// use state_machine::{cancel::Cancellation, config::LogoutConfig, driver::Driver};
+/// # mod by_effect { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/by_effect/mod.rs")); }
+/// # use {by_effect::{ByEffect, Perform}, std::time::Duration};
+/// # use state_machine::{application::Failure, transition::Effect};
+/// # struct BusyTab;
+/// # impl Perform for BusyTab {
+/// #     async fn perform(&self, effect: Effect, _: Option<Duration>) -> Result<(), Failure> {
+/// #         if effect == Effect::CloseTabs { Err("a tab is busy".into()) } else { Ok(()) }
+/// #     }
+/// # }
 ///
 /// # futures::executor::block_on(async {
-/// // An application whose only fault is that its tabs do not close.
-/// let driver = Driver::new(Arc::new(App::default()), LogoutConfig::default());
+/// # let app = ByEffect(BusyTab);
+/// // `app` implements the traits of `state_machine::application`. Its tabs do not close.
+/// let driver = Driver::new(Arc::new(app), LogoutConfig::default());
 /// let report = driver.run().await?;
 /// assert_eq!(report.warnings[0].to_string(), "closing the tabs failed: a tab is busy");
 /// assert_eq!(driver.progress().borrow().percent, 100);
@@ -76,17 +55,18 @@ pub struct Driver<A> {
     runs: Mutex<Runs>,
 }
 
-/// What is known of the runs of a driver. Never locked across an await, nor while anything else runs.
+/// What a driver knows about its runs. It is never locked across an await, nor while foreign code
+/// runs.
 #[derive(Default)]
 struct Runs {
-    /// How many there were, with the one that is under way.
+    /// The number of runs that have begun.
     count: u64,
-    /// Whether one is.
-    under_way: bool,
-    /// Whether the last one passed the point of no return and did not complete.
+    /// Whether the last run has not ended.
+    running: bool,
+    /// Whether the last run passed the point of no return and did not complete.
     unfinished: bool,
-    /// The passage of the last one.
-    passage: Option<Arc<Passage>>,
+    /// The token of the last run.
+    token: Option<Arc<CancelToken>>,
 }
 
 impl<A: Application> Driver<A> {
@@ -99,17 +79,19 @@ impl<A: Application> Driver<A> {
 
     /// Logs out.
     ///
-    /// Nothing happens before the first poll. Where an earlier run passed the point of no return
-    /// and did not complete, this one finishes its cleanup, from the point of no return on.
+    /// Nothing happens before the first poll. If an earlier run passed the point of no return and did
+    /// not complete, this one finishes the cleanup.
     ///
-    /// It may be dropped at any point. Before the point of no return the sync service is restarted
-    /// then, on the dropping thread, and where a request may have left, the intent is still recorded:
-    /// another run or [`resolve_at_start`](crate::start::resolve_at_start) finds out. After the point
-    /// of no return another run finishes the cleanup.
+    /// The future may be dropped at any point:
+    ///
+    /// - Before the point of no return, dropping it restarts the sync service on the dropping thread.
+    ///   If a request may have left, the intent stays recorded, and another run or
+    ///   [`resolve_at_start`](crate::start::resolve_at_start) finds out.
+    /// - After the point of no return, another run finishes the cleanup.
     ///
     /// # Errors
     ///
-    /// [`LogoutError`]. A run that is refused because another one is under way has done nothing.
+    /// [`LogoutError`]. If another run has not ended, this one is refused and has done nothing.
     pub async fn run(&self) -> Result<LogoutReport, LogoutError> {
         let (mut run, mut event) = Run::begin(self)?;
         while let Some(next) = run.step(event).await {
@@ -120,44 +102,45 @@ impl<A: Application> Driver<A> {
 }
 
 impl<A> Driver<A> {
-    /// The application whose logouts it drives.
+    /// The application.
     #[must_use]
     pub fn application(&self) -> &A {
         &self.app
     }
 
-    /// Asks for the end of the logout that is under way. From any thread, never blocks.
+    /// Asks for the running logout to end. May be called from any thread, and never blocks.
     ///
-    /// After the end of a run, it says what would have been said at that end.
+    /// After a run has ended, the answer is the one that it would have been at the end.
     pub fn cancel(&self) -> Cancellation {
-        let (passage, under_way) = {
+        let (token, running) = {
             let runs = self.runs();
-            (runs.passage.clone(), runs.under_way)
+            (runs.token.clone(), runs.running)
         };
-        match passage {
-            Some(passage) if under_way => passage.cancel(),
-            Some(passage) if passage.is_committed() => Cancellation::TooLate,
-            Some(passage) if passage.is_cancelled() => Cancellation::AlreadyCancelled,
-            _ => Cancellation::NotUnderWay,
+        match token {
+            Some(token) if running => token.cancel(),
+            Some(token) if token.is_committed() => Cancellation::TooLate,
+            Some(token) if token.is_cancelled() => Cancellation::AlreadyCancelled,
+            _ => Cancellation::NotRunning,
         }
     }
 
-    /// How far the logout is. What is seen first is what is now. As with any watch channel, what is
-    /// borrowed from it keeps the logout from going on: clone it, or be brief.
+    /// The progress of the logout. The receiver sees the current value first.
+    ///
+    /// As with any watch channel, a borrowed value blocks the logout. Clone it, or hold it briefly.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
-    /// The in-progress mark: whether a run is under way. It cannot be left set: it goes with the
-    /// run, however that ends.
+    /// Whether a run has begun and not ended. This mark cannot be left set, because the end of the
+    /// run removes it, however the run ends.
     #[must_use]
-    pub fn is_under_way(&self) -> bool {
-        self.runs().under_way
+    pub fn is_running(&self) -> bool {
+        self.runs().running
     }
 
-    /// Whether the last run passed the point of no return and did not complete, so that another one
-    /// is needed to finish the cleanup. As long as that is so nobody should log in.
+    /// Whether the last run passed the point of no return and did not complete. Then another run must
+    /// finish the cleanup before anybody logs in.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.runs().unfinished

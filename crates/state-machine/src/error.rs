@@ -1,4 +1,4 @@
-//! How a logout can fail, and what of it can fail without failing it.
+//! How a logout can fail, and what can fail without failing the logout.
 
 use std::{fmt, time::Duration};
 
@@ -6,51 +6,51 @@ use thiserror::Error;
 
 use crate::{application::Failure, transition::Effect};
 
-/// Why one step did not do what it should.
+/// Why one step failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum Trouble {
-    /// The application says so.
+pub enum StepError {
+    /// The application returned an error.
     #[error("{0}")]
     Failed(Failure),
-    /// It did not say anything in time.
+    /// The application did not answer in time.
     #[error("no answer within {limit:?}")]
     TimedOut {
         /// The limit that passed.
         limit: Duration,
     },
-    /// It panicked.
+    /// The application panicked.
     #[error("it panicked: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
-    /// The answer was not waited for any longer, because somebody wanted the logout cancelled.
-    #[error("it was given up, because the logout was to be cancelled")]
-    GivenUp,
+    /// The driver stopped waiting, because a cancel was requested.
+    #[error("the wait for it ended, because a cancel was requested")]
+    Abandoned,
 }
 
 /// Something that failed without changing how the logout ended.
 #[derive(Debug, Error)]
-#[error("{effect} failed: {trouble}")]
+#[error("{effect} failed: {error}")]
 pub struct Warning {
     /// What failed.
     pub effect: Effect,
-    /// Why.
-    pub trouble: Trouble,
+    /// Why it failed.
+    pub error: StepError,
 }
 
 /// A logout that did not complete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LogoutError {
-    /// Not logged out, as far as is known: the session goes on and its sync service runs again,
+    /// Not logged out, as far as is known. The session goes on, and its sync service runs again
     /// unless a warning says that it could not be restarted.
     #[error("not logged out: {cause}{}", listed(.warnings))]
     Recoverable {
         /// Why.
         cause: RecoverableError,
-        /// What failed besides.
+        /// What else failed.
         warnings: Vec<Warning>,
     },
     /// Logged out, but the application cannot go on as it is.
@@ -58,46 +58,46 @@ pub enum LogoutError {
     Unrecoverable {
         /// Why.
         cause: UnrecoverableError,
-        /// What failed besides.
+        /// What else failed.
         warnings: Vec<Warning>,
     },
 }
 
-/// Why a logout was given up before the point of no return.
+/// Why a logout ended before the point of no return.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecoverableError {
-    /// Another run is under way, and this one has done nothing.
-    #[error("another logout is under way; wait for its end")]
-    UnderWay,
+    /// Another run has not ended. This one has done nothing.
+    #[error("another logout is running; wait for its end")]
+    AlreadyRunning,
     /// A cancel was accepted, or the server says that it came in time.
     #[error("it was cancelled")]
     Cancelled,
     /// There is nothing to log out.
     #[error("there is no session to log out: {0}")]
-    NotReady(Trouble),
+    NotReady(StepError),
     /// The sync service did not stop.
     #[error("the sync service could not be stopped: {0}; try again")]
-    SyncNotStopped(Trouble),
-    /// That a logout is about to be requested could not be written down.
+    SyncNotStopped(StepError),
+    /// The intent to log out could not be recorded, so nothing was requested.
     #[error("the intent to log out could not be recorded, and nothing was requested: {0}")]
-    IntentNotRecorded(Trouble),
+    IntentNotRecorded(StepError),
     /// The request has not left.
     #[error("the server was not reached: {0}; try again")]
     NotSent(Failure),
-    /// The request came to nothing, and the server says that the session is alive.
+    /// The request failed, and the server says that the session is alive.
     #[error("the server did not log the session out: {0}; try again")]
-    NotDone(Trouble),
-    /// The request came to nothing that is known, and the server does not say whether it was done.
-    /// The intent stays recorded: another run, or the next start, finds out.
+    NotDone(StepError),
+    /// The request failed, and the server does not say whether it was done. The intent stays
+    /// recorded: another run or the next start finds out.
     #[error(
-        "nobody can tell whether the server has: the logout request failed ({request}), and so did asking for its end ({question}); try again, or the next start will ask"
+        "it is not known whether the server has: the logout request failed ({request}), and so did the question whether it was done ({question}); try again, or the next start will ask"
     )]
     InDoubt {
-        /// What became of the request.
-        request: Trouble,
-        /// What became of the question.
-        question: Trouble,
+        /// What happened to the request.
+        request: StepError,
+        /// What happened to the question.
+        question: StepError,
     },
 }
 
@@ -107,25 +107,23 @@ pub enum RecoverableError {
 pub enum UnrecoverableError {
     /// There is no runtime for the next login.
     #[error("no runtime could be started for the next login: {0}; try again, or restart the app")]
-    RuntimeNotRestarted(Trouble),
+    RuntimeNotRestarted(StepError),
 }
 
 impl LogoutError {
-    /// What failed besides.
+    /// What else failed.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         match self {
             Self::Recoverable { warnings, .. } | Self::Unrecoverable { warnings, .. } => warnings,
         }
     }
-}
 
-impl LogoutError {
-    /// The same, with what failed besides.
-    pub(crate) fn with(mut self, besides: Vec<Warning>) -> Self {
+    /// Sets what else failed.
+    pub(crate) fn with(mut self, others: Vec<Warning>) -> Self {
         match &mut self {
             Self::Recoverable { warnings, .. } | Self::Unrecoverable { warnings, .. } => {
-                *warnings = besides;
+                *warnings = others;
             }
         }
         self
@@ -144,7 +142,7 @@ impl From<UnrecoverableError> for LogoutError {
     }
 }
 
-/// `; besides, closing the tabs failed: no answer within 5s`.
-fn listed(warnings: &[Warning]) -> impl fmt::Display {
-    fmt::from_fn(move |f| warnings.iter().try_for_each(|warning| write!(f, "; besides, {warning}")))
+/// `; warning: closing the tabs failed: no answer within 5s`, for each.
+pub(crate) fn listed(warnings: &[Warning]) -> impl fmt::Display {
+    fmt::from_fn(move |f| warnings.iter().try_for_each(|warning| write!(f, "; warning: {warning}")))
 }

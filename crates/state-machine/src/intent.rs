@@ -1,8 +1,8 @@
 //! The durable record that a logout is about to be requested.
 //!
-//! A process can be killed between the server's forgetting a token and the client's noticing. What
-//! the next start finds then is a session that looks alive. With the intent beside it, the next
-//! start knows that it has to ask ([`resolve_at_start`](crate::start::resolve_at_start)).
+//! A process can be killed after the server has forgotten a token and before the client has noticed.
+//! The next start then finds a session that looks alive. The recorded intent tells it to ask the
+//! server first ([`resolve_at_start`](crate::start::resolve_at_start)).
 
 use std::{
     fs::{self, File},
@@ -10,9 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An intent, as a file: recorded while the file is there.
+/// An intent as a file: it is recorded while the file exists.
 ///
-/// It blocks its thread while it reads and writes, for as long as the disk takes.
+/// The calls block their thread for as long as the disk takes.
 ///
 /// ```
 /// use state_machine::intent::IntentFile;
@@ -21,6 +21,7 @@ use std::{
 /// # let folder = folder.path();
 /// let intent = IntentFile::new(folder.join("logout-intent"));
 /// assert!(!intent.is_recorded()?);
+/// intent.record()?;
 /// intent.record()?;
 /// assert!(intent.is_recorded()?);
 /// intent.clear()?;
@@ -33,71 +34,71 @@ pub struct IntentFile {
 }
 
 impl IntentFile {
-    /// The intent that is recorded by the file of this name. Its folder must exist.
+    /// The intent that this file records. Its folder must exist.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Records the intent: when this returns, it outlasts the process and, as far as the file system
-    /// keeps its promises, a power failure. Recorded again it changes nothing.
+    /// Records the intent. When this returns, the record survives the end of the process and, as far
+    /// as the file system keeps its promises, a power failure. A second call changes nothing.
     ///
     /// # Errors
     ///
-    /// Those of the file system, with the path. Then it may be recorded or not.
+    /// Those of the file system, with the path. The intent may or may not be recorded then.
     pub fn record(&self) -> io::Result<()> {
-        // It is its name that says it all: there is no content to be torn, and no need for a
+        // The name says everything. There is no content that could be torn, so there is no need for a
         // temporary file.
         let made = File::options().create(true).append(true).open(&self.path);
         let synced = made.and_then(|file| file.sync_all()).and_then(|()| self.sync_folder());
-        synced.map_err(|error| self.says("cannot record the intent to log out in", &error))
+        synced.map_err(|error| self.failed("cannot record the intent to log out in", &error))
     }
 
-    /// Whether it is recorded.
+    /// Whether the intent is recorded.
     ///
     /// # Errors
     ///
     /// Those of the file system, with the path.
     pub fn is_recorded(&self) -> io::Result<bool> {
         let exists = self.path.try_exists();
-        exists.map_err(|error| self.says("cannot look for an intent to log out at", &error))
+        exists.map_err(|error| self.failed("cannot look for an intent to log out at", &error))
     }
 
-    /// Removes it, durably. Where there is none, this changes nothing.
+    /// Removes the record durably. If there is none, this changes nothing.
     ///
     /// # Errors
     ///
-    /// Those of the file system, with the path. Then it may still be recorded.
+    /// Those of the file system, with the path. The intent may still be recorded then.
     pub fn clear(&self) -> io::Result<()> {
         let removed = match fs::remove_file(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => removed.and_then(|()| self.sync_folder()),
         };
-        removed.map_err(|error| self.says("cannot clear the intent to log out at", &error))
+        removed.map_err(|error| self.failed("cannot clear the intent to log out at", &error))
     }
 
-    /// A file's name belongs to its folder, and is durable when that is.
+    /// A file's name belongs to its folder, and is durable once the folder is.
     #[cfg(unix)]
     fn sync_folder(&self) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 
-    /// Folders cannot be opened elsewhere, and what is known to make a name durable is syncing the
-    /// file.
+    /// Other systems cannot open a folder. Syncing the file is the best that is known to make its
+    /// name durable.
     #[cfg(not(unix))]
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as on Unix")]
     fn sync_folder(&self) -> io::Result<()> {
         Ok(())
     }
 
-    fn says(&self, what: &str, error: &io::Error) -> io::Error {
+    fn failed(&self, what: &str, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("{what} {}: {error}", self.path.display()))
     }
 }

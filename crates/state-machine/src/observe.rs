@@ -1,25 +1,25 @@
-//! What a logout tells the outside when it has ended: a `tracing` event and `metrics`, each behind a
-//! feature of that name, in the words in which the kit tells of every shutdown.
+//! Reports the end of each logout: a `tracing` event and `metrics`, each behind a feature of that
+//! name, in the same form as every shutdown of the kit.
 
 use std::time::Duration;
 
-/// What a logout is called there.
+/// The name of the component there.
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 const COMPONENT: &str = "logout";
 
-/// How a run of the driver came out, as the label of a counter.
+/// How a run of the driver ended, as the label of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It completed, and nothing failed on the way.
+    /// It completed without a warning.
     Graceful,
-    /// It completed, and something is left.
+    /// It completed with warnings.
     Partial,
     /// It failed before the point of no return.
     Recoverable,
-    /// It failed after it.
+    /// It failed after the point of no return.
     Unrecoverable,
-    /// It was dropped half-way.
-    GivenUp,
+    /// Its future was dropped.
+    Dropped,
 }
 
 impl Outcome {
@@ -30,12 +30,12 @@ impl Outcome {
             Self::Partial => "partial",
             Self::Recoverable => "recoverable",
             Self::Unrecoverable => "unrecoverable",
-            Self::GivenUp => "given_up",
+            Self::Dropped => "dropped",
         }
     }
 }
 
-/// A run of the driver ended, as this message tells a person.
+/// Reports that a run of the driver ended. The message is for a person.
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "only an event has words"))]
 pub(crate) fn logout(outcome: Outcome, elapsed: Duration, message: &str) {
     #[cfg(feature = "tracing")]

@@ -1,4 +1,4 @@
-//! What the user is shown while a logout is under way, and what is left of it afterwards.
+//! What the user is shown during a logout, and what a completed logout returns.
 
 use std::time::Duration;
 
@@ -7,28 +7,29 @@ use crate::{
     transition::{State, progress},
 };
 
-/// How far a logout is. A watch channel keeps the latest one only; so each tells of those before it,
-/// and whoever looks seldom misses nothing.
+/// How far a logout is. A watch channel keeps only the latest value, so each value lists the states
+/// before it: a reader that looks seldom misses nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
-    /// Which run of the driver this is of: 1, 2, … and 0 before the first.
+    /// The number of the run: 1, 2, … and 0 before the first.
     pub run: u64,
-    /// Where the logout is.
+    /// The state of the logout.
     pub state: State,
-    /// How far that is, in percent.
+    /// The same in percent.
     pub percent: u8,
-    /// The same in words for a person; of a failure, why.
+    /// The same in words for a person; after a failure, its cause.
     pub message: String,
-    /// How long after the logout began that state was entered.
+    /// The time from the beginning of the logout to this state.
     pub elapsed: Duration,
     /// The states before this one, in order.
-    pub passed: Vec<Passed>,
+    pub steps: Vec<Step>,
 }
 
-/// A state that lies behind.
+/// A state that a logout has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Passed {
-    /// Which.
+pub struct Step {
+    /// The state.
     pub state: State,
     /// How long the logout was in it.
     pub spent: Duration,
@@ -36,18 +37,20 @@ pub struct Passed {
 
 /// A logout that completed.
 #[derive(Debug)]
+#[must_use = "its warnings say what is left to clean up"]
+#[non_exhaustive]
 pub struct LogoutReport {
-    /// What failed on the way, after the point of no return. Without any it is a complete success;
-    /// with some, a partial one: logged out, and something is left.
+    /// What failed after the point of no return. With warnings, the user is logged out but something
+    /// is left.
     pub warnings: Vec<Warning>,
-    /// How long it took.
+    /// How long the logout took.
     pub elapsed: Duration,
-    /// The states it went through, in order.
-    pub passed: Vec<Passed>,
+    /// The states that it went through, in order.
+    pub steps: Vec<Step>,
 }
 
 impl Progress {
-    /// Nothing of this run has been done.
+    /// The progress of a run that has done nothing.
     pub(crate) fn idle(run: u64) -> Self {
         Self {
             run,
@@ -55,15 +58,15 @@ impl Progress {
             percent: progress(State::Idle),
             message: State::Idle.to_string(),
             elapsed: Duration::ZERO,
-            passed: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
-    /// The next state, entered so long after the beginning.
+    /// Goes to the next state, at this time after the beginning.
     pub(crate) fn enter(&mut self, state: State, elapsed: Duration, message: String) {
         if self.state != State::Idle {
             let spent = elapsed.saturating_sub(self.elapsed);
-            self.passed.push(Passed { state: self.state, spent });
+            self.steps.push(Step { state: self.state, spent });
         }
         (self.state, self.percent) = (state, progress(state));
         (self.elapsed, self.message) = (elapsed, message);

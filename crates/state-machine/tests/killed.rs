@@ -1,10 +1,12 @@
-//! A process that is killed in the middle of a logout, at every point of it, and the next start.
+//! A process that is killed during a logout, at every point of it, and the next start.
 //!
-//! The world is on a real disk, the record is an [`IntentFile`], and the process that logs out is a
-//! child which is killed, with no chance to tidy up, before and after each of its calls. The server is
-//! a file: it knows the token while that is there.
+//! The application is on a real disk and records its intent with an [`IntentFile`]. A child process
+//! logs out and is killed before or after one of its calls, without a chance to clean up. The server
+//! is a file: it knows the token while that file exists.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod by_effect;
 
 use std::{
     env, fs,
@@ -18,27 +20,27 @@ use std::{
     time::Duration,
 };
 
+use by_effect::{ByEffect, Perform};
 use futures::executor::block_on;
 use state_machine::{
-    application::{
-        Failure, RequestError, Runtime, Server, Session, Storage, SyncService, Token, UserInterface,
-    },
+    application::{Failure, Token},
     config::LogoutConfig,
     driver::Driver,
     intent::IntentFile,
     start::{Resolution, resolve_at_start},
+    transition::Effect,
 };
 
-/// The eleven calls of a logout: a point before each, and one after it.
+/// A logout has eleven calls, with a point before and one after each.
 const POINTS: usize = 22;
 
-/// What tells the child where it is to stop.
+/// The point at which the child is to stop, and the folder of its application.
 const STOP_AT: &str = "STOP_AT";
 const FOLDER: &str = "FOLDER";
-/// Set for the control: the intent is not recorded.
+/// Set for the control, which does not record the intent.
 const FORGETFUL: &str = "FORGETFUL";
 
-/// What the child says when it is there.
+/// Printed by the child when it has stopped.
 const STOPPED: &str = "stopped as told";
 
 /// An application on disk.
@@ -51,126 +53,76 @@ struct OnDisk {
 }
 
 impl OnDisk {
-    fn open(folder: &Path, forgetful: bool, stop_at: usize) -> Self {
+    fn open(folder: &Path, forgetful: bool, stop_at: usize) -> ByEffect<Self> {
         let intent = IntentFile::new(folder.join("logout-intent"));
         let passed = AtomicUsize::new(0);
-        Self { folder: folder.to_owned(), intent, forgetful, stop_at, passed }
-    }
-
-    /// A session with a valid token, which logs in at the next start.
-    fn log_in(folder: &Path) {
-        fs::write(folder.join("token"), "valid").unwrap();
-        fs::write(folder.join("latest_user_id"), "@someone:localhost").unwrap();
+        ByEffect(Self { folder: folder.to_owned(), intent, forgetful, stop_at, passed })
     }
 
     fn has(&self, file: &str) -> bool {
         self.folder.join(file).exists()
     }
 
-    /// A point at which the process may be told to stop, to be killed.
+    fn delete(&self, file: &str) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A point. Stops if it is the one at which the process is to be killed.
     fn point(&self) {
         if self.passed.fetch_add(1, Ordering::SeqCst) == self.stop_at {
             println!("{STOPPED}");
-            // Nobody writes: this ends when the parent is gone.
+            // Nobody writes, so this ends when the parent is gone.
             let _ = io::stdin().read(&mut [0]);
             std::process::exit(1);
         }
     }
-
-    fn between<T>(&self, act: impl FnOnce() -> io::Result<T>) -> Result<T, Failure> {
-        self.point();
-        let acted = act()?;
-        self.point();
-        Ok(acted)
-    }
-
-    fn delete(&self, file: &str) -> Result<(), Failure> {
-        self.between(|| match fs::remove_file(self.folder.join(file)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-    }
 }
 
-impl Session for OnDisk {
-    async fn check_logged_in(&self) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
-
-    async fn close_session(&self, _limit: Duration) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
-}
-
-impl SyncService for OnDisk {
-    async fn stop_sync(&self, _limit: Duration) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
-
-    fn restart_sync(&self) -> Result<(), Failure> {
+impl Perform for OnDisk {
+    async fn perform(&self, effect: Effect, _: Option<Duration>) -> Result<(), Failure> {
+        self.point();
+        match effect {
+            Effect::RequestLogout => self.delete("token")?,
+            Effect::RecordIntent if !self.forgetful => self.intent.record()?,
+            Effect::ClearIntent => self.intent.clear()?,
+            Effect::DeleteLatestUserId => self.delete("latest_user_id")?,
+            _ => {}
+        }
+        self.point();
         Ok(())
     }
-}
 
-impl Server for OnDisk {
-    async fn log_out(&self) -> Result<(), RequestError> {
-        Ok(self.delete("token")?)
+    fn token(&self) -> Token {
+        if self.has("token") { Token::Valid } else { Token::Unknown }
     }
 
-    async fn who_am_i(&self) -> Result<Token, Failure> {
-        Ok(if self.has("token") { Token::Valid } else { Token::Unknown })
+    fn has_intent(&self) -> bool {
+        self.intent.is_recorded().unwrap()
     }
 }
 
-impl UserInterface for OnDisk {
-    async fn close_tabs(&self) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
-
-    async fn clean_app_state(&self) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
+/// A folder with a session that has a valid token and logs in at the next start.
+fn logged_in() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), "valid").unwrap();
+    fs::write(folder.path().join("latest_user_id"), "@someone:localhost").unwrap();
+    folder
 }
 
-impl Storage for OnDisk {
-    async fn record_intent(&self) -> Result<(), Failure> {
-        self.between(|| if self.forgetful { Ok(()) } else { self.intent.record() })
-    }
-
-    async fn has_intent(&self) -> Result<bool, Failure> {
-        Ok(self.intent.is_recorded()?)
-    }
-
-    async fn clear_intent(&self) -> Result<(), Failure> {
-        self.between(|| self.intent.clear())
-    }
-
-    async fn delete_latest_user_id(&self) -> Result<(), Failure> {
-        self.delete("latest_user_id")
-    }
-}
-
-impl Runtime for OnDisk {
-    async fn shut_down_tasks(&self, _limit: Duration) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
-
-    async fn restart_runtime(&self) -> Result<(), Failure> {
-        self.between(|| Ok(()))
-    }
-}
-
-/// No test by itself: the child.
+/// Not a test by itself: the child.
 #[test]
 #[ignore = "the process that the other tests kill"]
 fn the_process_that_logs_out() {
     let (Some(folder), Ok(stop_at)) = (env::var_os(FOLDER), env::var(STOP_AT)) else { return };
     let forgetful = env::var_os(FORGETFUL).is_some();
     let app = OnDisk::open(Path::new(&folder), forgetful, stop_at.parse().unwrap());
-    block_on(Driver::new(Arc::new(app), LogoutConfig::default()).run()).unwrap();
+    let _ = block_on(Driver::new(Arc::new(app), LogoutConfig::default()).run()).unwrap();
 }
 
-/// A child that is killed when this goes, whatever happens.
+/// Kills the child when it is dropped.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -180,7 +132,7 @@ impl Drop for Killed {
     }
 }
 
-/// Has a child log out, and kills it at a point; whether it came that far.
+/// Starts a child that logs out, and kills it at a point. Returns whether it reached the point.
 fn kill_at(point: usize, folder: &Path, forgetful: bool) -> bool {
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -197,21 +149,21 @@ fn kill_at(point: usize, folder: &Path, forgetful: bool) -> bool {
     BufReader::new(says).lines().any(|line| line.unwrap().contains(STOPPED))
 }
 
-/// What the next start comes to, and whether that is in between: a session that the next start would
-/// restore with a token that the server does not know, or a live one that nobody restores.
+/// Settles the logout as the next start does. Returns the result, and whether the application is
+/// still in between: it would restore a session whose token the server does not know, or it would not
+/// restore a live one.
 fn start(folder: &Path) -> (Resolution, bool) {
     let app = OnDisk::open(folder, false, usize::MAX);
     let resolved = block_on(resolve_at_start(&app, &LogoutConfig::default())).unwrap();
-    let in_between = app.has("token") != app.has("latest_user_id") || app.has("logout-intent");
-    (resolved, in_between)
+    let has = |file| app.0.has(file);
+    (resolved, has("token") != has("latest_user_id") || has("logout-intent"))
 }
 
 #[test]
 fn wherever_the_process_is_killed_the_next_start_is_logged_in_or_logged_out() {
     let (mut still_logged_in, mut logged_out) = (0, 0);
     for point in 0..POINTS {
-        let folder = tempfile::tempdir().unwrap();
-        OnDisk::log_in(folder.path());
+        let folder = logged_in();
         assert!(kill_at(point, folder.path(), false), "point {point} was not reached");
         let (resolved, in_between) = start(folder.path());
         assert!(!in_between, "killed at point {point}: {resolved:?}");
@@ -226,13 +178,12 @@ fn wherever_the_process_is_killed_the_next_start_is_logged_in_or_logged_out() {
     assert_eq!((still_logged_in, logged_out), (7, POINTS - 7));
 }
 
-/// The control: without the record there is a point at which the next start is in between.
+/// The control: without the intent, the next start can be in between.
 #[test]
 fn without_the_intent_the_next_start_restores_a_session_that_is_gone() {
     let found: Vec<usize> = (0..POINTS)
         .filter(|point| {
-            let folder = tempfile::tempdir().unwrap();
-            OnDisk::log_in(folder.path());
+            let folder = logged_in();
             assert!(kill_at(*point, folder.path(), true), "point {point} was not reached");
             start(folder.path()).1
         })
@@ -243,8 +194,7 @@ fn without_the_intent_the_next_start_restores_a_session_that_is_gone() {
 
 #[test]
 fn a_process_that_is_not_killed_logs_out() {
-    let folder = tempfile::tempdir().unwrap();
-    OnDisk::log_in(folder.path());
+    let folder = logged_in();
     assert!(!kill_at(POINTS, folder.path(), false), "there are more points than are tried");
     let (resolved, in_between) = start(folder.path());
     assert!(matches!(resolved, Resolution::NothingRecorded) && !in_between);

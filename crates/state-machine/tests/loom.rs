@@ -1,7 +1,7 @@
-//! The driver's use of the commit gate, every interleaving of it, explored by loom on the shipped
-//! source: a cancel against the departure of the logout request and the server's answer.
+//! Every interleaving of a cancel with the logout request and the server's answer, explored by loom
+//! on the shipped source of the cancel token.
 //!
-//! `cargo xtask loom` runs this beside the models of package `core`; so does, without a table,
+//! `cargo xtask loom` runs this with the models of package `core`. So does, without a table,
 //! `RUSTFLAGS="--cfg loom" cargo test -p state-machine --release --test loom`.
 #![cfg(loom)]
 #![allow(
@@ -27,11 +27,11 @@ use loom::{
     },
     thread,
 };
-use state_machine::passage::{Cancellation, Passage};
+use state_machine::cancel::{CancelToken, Cancellation};
 use sundown::gate::Cancelled;
 
-/// What the server knows: whether it has forgotten the token. Relaxed, so that only the passage
-/// makes it visible.
+/// Whether the server has forgotten the token. Relaxed, so that only the cancel token makes it
+/// visible.
 #[derive(Default)]
 struct Server(AtomicBool);
 
@@ -45,12 +45,12 @@ impl Server {
     }
 }
 
-/// What the driver does about the request, and whether it left.
-fn request(passage: &Passage, server: &Server) -> bool {
-    match block_on(passage.request(async { server.forget() })) {
+/// Sends the request as the driver does. Returns whether it left.
+fn request(token: &CancelToken, server: &Server) -> bool {
+    match block_on(token.request(async { server.forget() })) {
         Ok(answer) => {
-            assert_eq!(answer, Some(()), "an answer that is there is not given up");
-            passage.commit();
+            assert_eq!(answer, Some(()), "an answer that is there is taken");
+            token.commit();
             true
         }
         Err(Cancelled) => false,
@@ -60,36 +60,36 @@ fn request(passage: &Passage, server: &Server) -> bool {
 #[test]
 fn driver_a_cancel_is_honoured_or_told_the_truth() {
     explore("driver, cancel against request and answer", Bound::Full, || {
-        let (passage, server) = (Arc::new(Passage::new()), Arc::new(Server::default()));
+        let (token, server) = (Arc::new(CancelToken::new()), Arc::new(Server::default()));
         let canceller = thread::spawn({
-            let (passage, server) = (Arc::clone(&passage), Arc::clone(&server));
+            let (token, server) = (Arc::clone(&token), Arc::clone(&server));
             move || {
-                let told = passage.cancel();
+                let told = token.cancel();
                 if told == Cancellation::TooLate {
-                    assert!(server.has_forgotten(), "too late, and nothing has happened");
+                    assert!(server.has_forgotten(), "too late, and the server has not forgotten");
                 }
                 told
             }
         });
-        let requested = request(&passage, &server);
+        let requested = request(&token, &server);
         match canceller.join().unwrap() {
             Cancellation::Accepted => assert!(!requested && !server.has_forgotten()),
             Cancellation::UpToServer | Cancellation::TooLate => assert!(requested),
-            told => panic!("there was one cancel, during a run: {told:?}"),
+            told => panic!("one cancel, during a run, was told {told:?}"),
         }
-        assert!(passage.is_wished() || passage.is_committed());
+        assert!(token.is_requested() || token.is_committed());
     });
 }
 
 #[test]
-fn driver_of_two_cancels_at_most_one_is_accepted_and_none_once_the_request_left() {
+fn driver_of_two_cancels_at_most_one_is_accepted_and_none_after_the_request_left() {
     explore("driver, two cancels against request and answer", Bound::Full, || {
-        let (passage, server) = (Arc::new(Passage::new()), Arc::new(Server::default()));
+        let (token, server) = (Arc::new(CancelToken::new()), Arc::new(Server::default()));
         let cancellers = [(); 2].map(|()| {
-            let passage = Arc::clone(&passage);
-            thread::spawn(move || passage.cancel())
+            let token = Arc::clone(&token);
+            thread::spawn(move || token.cancel())
         });
-        let requested = request(&passage, &server);
+        let requested = request(&token, &server);
         let told = cancellers.map(|canceller| canceller.join().unwrap());
         let accepted = told.iter().filter(|told| **told == Cancellation::Accepted).count();
         assert_eq!(accepted, usize::from(!requested));
@@ -101,17 +101,16 @@ fn driver_of_two_cancels_at_most_one_is_accepted_and_none_once_the_request_left(
     });
 }
 
-/// The server does not answer, and a cancel comes: before the request leaves, or while the driver
-/// waits.
+/// The cancel comes before the request leaves, or while the driver waits.
 #[test]
 fn driver_waiting_for_the_server_is_woken_by_a_cancel() {
     explore("driver, cancel against a server that does not answer", Bound::Full, || {
-        let passage = Arc::new(Passage::new());
+        let token = Arc::new(CancelToken::new());
         let canceller = thread::spawn({
-            let passage = Arc::clone(&passage);
-            move || passage.cancel()
+            let token = Arc::clone(&token);
+            move || token.cancel()
         });
-        let (told, left) = match block_on(passage.request(pending::<()>())) {
+        let (told, left) = match block_on(token.request(pending::<()>())) {
             Ok(answer) => {
                 assert_eq!(answer, None);
                 (Cancellation::UpToServer, true)
@@ -119,27 +118,27 @@ fn driver_waiting_for_the_server_is_woken_by_a_cancel() {
             Err(Cancelled) => (Cancellation::Accepted, false),
         };
         assert_eq!(canceller.join().unwrap(), told);
-        assert_eq!(passage.is_cancelled(), !left);
+        assert_eq!(token.is_cancelled(), !left);
     });
 }
 
 #[test]
 fn driver_waiting_for_a_step_is_woken_by_a_cancel() {
     explore("driver, cancel against a step that does not end", Bound::Full, || {
-        let passage = Arc::new(Passage::new());
+        let token = Arc::new(CancelToken::new());
         let canceller = thread::spawn({
-            let passage = Arc::clone(&passage);
-            move || passage.cancel()
+            let token = Arc::clone(&token);
+            move || token.cancel()
         });
-        assert_eq!(block_on(passage.unless_cancelled(pending::<()>())), Err(Cancelled));
-        assert!(passage.is_cancelled(), "whoever is interrupted finds the cancel accepted");
+        assert_eq!(block_on(token.run_until_cancelled(pending::<()>())), Err(Cancelled));
+        assert!(token.is_cancelled(), "an interrupted step finds the cancel accepted");
         assert_eq!(canceller.join().unwrap(), Cancellation::Accepted);
-        assert_eq!(block_on(passage.request(pending::<()>())), Err(Cancelled));
+        assert_eq!(block_on(token.request(pending::<()>())), Err(Cancelled));
     });
 }
 
-/// As later versions of Robrix have it (claim B8): one flag for the wish, one for the point of no
-/// return, and each party looks at the other's.
+/// As in later versions of Robrix (claim B8): one flag for the cancel, one for the point of no return,
+/// and each party looks at the other's.
 #[test]
 fn driver_twin_of_two_flags_honours_both() {
     must_be_caught("driver, two separate flags", "accepted, and the request left", || {

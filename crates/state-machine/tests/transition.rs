@@ -1,4 +1,4 @@
-//! The pure layer: every pair of a state and an event, and what must hold of every sequence.
+//! The pure layer: every pair of a state and an event, and what must hold for every sequence.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,6 @@ use state_machine::transition::{
     State, Transition, next, progress,
 };
 
-/// How many sequences of events are tried.
 const SEQUENCES: u32 = 100_000;
 
 const PLANS: [Plan; 4] = [
@@ -24,7 +23,7 @@ const PLANS: [Plan; 4] = [
     Plan { tabs: false, restart: false },
 ];
 
-/// Every pair, once for a desktop whose runtime is restarted; the other plans where they differ.
+/// Every pair for a desktop whose runtime is restarted; for the other plans, where they differ.
 #[test]
 fn every_pair_of_state_and_event_has_its_transition() {
     let mut table = String::new();
@@ -47,7 +46,7 @@ fn every_pair_of_state_and_event_has_its_transition() {
                 }
                 let Transition { state: follows, effects } = transition;
                 if follows == state {
-                    assert!(effects.is_empty(), "{state:?} stays, and yet something is to be done");
+                    assert!(effects.is_empty(), "{state:?} stays, but has effects");
                     ignored.push(format!("{event:?}"));
                 } else {
                     writeln!(table, "{state:?} + {event:?} → {follows:?} {effects:?}").unwrap();
@@ -62,7 +61,7 @@ fn every_pair_of_state_and_event_has_its_transition() {
     insta::assert_snapshot!(table);
 }
 
-/// What each effect answers with, as far as the driver is concerned; nothing, where it has no event.
+/// The events that the driver can report for an effect; none if the effect has no event.
 fn answers(effect: Effect) -> &'static [Event] {
     match effect {
         Effect::RestartSync | Effect::ClearIntent => &[],
@@ -83,7 +82,7 @@ fn answers(effect: Effect) -> &'static [Event] {
 }
 
 #[test]
-fn every_state_but_an_end_has_something_to_do_and_leaves_by_whatever_that_comes_to() {
+fn every_state_but_an_end_has_an_effect_and_is_left_by_each_of_its_events() {
     for plan in PLANS {
         for (state, event) in pairs() {
             let Transition { state: entered, effects } = next(plan, state, event);
@@ -107,9 +106,9 @@ fn every_state_but_an_end_has_something_to_do_and_leaves_by_whatever_that_comes_
     }
 }
 
-/// A dropped driver cannot wait for anything.
+/// A dropped driver cannot wait, so nothing but the restart of the sync service may follow.
 #[test]
-fn what_follows_from_a_drop_needs_no_waiting_and_is_an_end() {
+fn a_drop_leads_to_an_end_without_waiting() {
     for plan in PLANS {
         for state in State::ALL.into_iter().filter(|state| *state != State::Idle) {
             let Transition { state, effects } = next(plan, state, Event::Dropped);
@@ -123,11 +122,11 @@ fn pairs() -> impl Iterator<Item = (State, Event)> {
     State::ALL.into_iter().flat_map(|state| Event::ALL.map(|event| (state, event)))
 }
 
-/// What is looked at, so that broken ones can be looked at too.
+/// The function under test. A test also passes broken ones.
 type Machine = fn(Plan, State, Event) -> Transition;
 
-/// Runs a sequence of events, ends it as every driver ends, by being dropped, and says what must hold
-/// of it and does not; otherwise where it ended.
+/// Runs a sequence of events, and a drop at its end. Returns the last state, or what must hold for
+/// every logout and does not.
 fn run(machine: Machine, plan: Plan, events: impl Iterator<Item = Event>) -> Result<State, String> {
     let (mut state, mut done, mut ends) = (State::Idle, Vec::new(), 0);
     let (mut forgotten, mut deleted) = (false, false);
@@ -140,8 +139,8 @@ fn run(machine: Machine, plan: Plan, events: impl Iterator<Item = Event>) -> Res
         if moved && !follows.is_end() && progress(follows) < progress(state) {
             return Err(format!("progress went back from {state:?} to {follows:?}"));
         }
-        // What these mean where they mean something: the server has forgotten the token; the latest
-        // user id is gone.
+        // The pairs that mean that the server has forgotten the token, and that the latest user id is
+        // deleted.
         forgotten |= matches!(
             (state, event),
             (State::LoggingOutFromServer, Event::Done | Event::TokenUnknown)
@@ -166,15 +165,15 @@ fn run(machine: Machine, plan: Plan, events: impl Iterator<Item = Event>) -> Res
         (forgotten != state.is_committed(), "it ended on the wrong side of the point of no return"),
         (
             count(Effect::RestartSync) != usize::from(!forgotten),
-            "sync is to be restarted if and only if it ended before the commit",
+            "sync must be restarted if and only if it ended before the commit",
         ),
         (
             count(Effect::DeleteLatestUserId) != usize::from(forgotten),
-            "deletion of the user id is to be attempted if and only if committed",
+            "deletion of the user id must be attempted if and only if committed",
         ),
         (
             count(Effect::ClearIntent) != usize::from(deleted),
-            "the intent is to be cleared if and only if the user id was deleted",
+            "the intent must be cleared if and only if the user id was deleted",
         ),
         (unrecorded, "a logout was requested without a recorded intent"),
     ];
@@ -184,8 +183,8 @@ fn run(machine: Machine, plan: Plan, events: impl Iterator<Item = Event>) -> Res
     }
 }
 
-/// Thirty-one events of four bits each: most of them that it went well, so that the ends are reached.
-/// The lowest bits are the plan's.
+/// Thirty-one events of four bits each; the lowest bits are the plan's. Most events are `Done`, so
+/// that the ends are reached.
 fn events(bits: u128) -> impl Iterator<Item = Event> {
     (1..32).map(move |at| match bits >> (4 * at) & 15 {
         0..=6 => Event::Done,
@@ -214,7 +213,7 @@ fn explore(machine: Machine, seen: impl Fn(State)) -> Result<(), TestError<u128>
 }
 
 #[test]
-fn what_must_hold_of_every_logout_holds_of_a_hundred_thousand() {
+fn what_must_hold_for_every_logout_holds_for_a_hundred_thousand() {
     let ends = [State::Completed, State::Failed(Recoverable), State::Failed(Unrecoverable)];
     let counts = ends.map(|_| Cell::new(0_u32));
     explore(next, |end| {
@@ -223,26 +222,25 @@ fn what_must_hold_of_every_logout_holds_of_a_hundred_thousand() {
         }
     })
     .unwrap();
-    // The control: each end was reached, and not by a few.
+    // The control: each end was reached often.
     for (end, count) in ends.into_iter().zip(&counts) {
         assert!(count.get() > SEQUENCES / 100, "{end:?} was reached {} times only", count.get());
     }
 }
 
-/// Machines that make the mistakes which the properties are there to see.
 #[test]
 fn a_machine_with_a_mistake_is_caught() {
     fn without(dropped: Effect, transition: Transition) -> Transition {
         let kept = transition.effects.iter().filter(|effect| **effect != dropped).copied();
-        // Tests end; this is little.
+        // A small leak, in a test.
         Transition { effects: Vec::leak(kept.collect()), ..transition }
     }
     let machines: [(&str, Machine); 7] = [
-        ("sync is to be restarted", |plan, state, event| {
+        ("sync must be restarted", |plan, state, event| {
             without(Effect::RestartSync, next(plan, state, event))
         }),
-        ("sync is to be restarted", |plan, state, event| match (state, event) {
-            // As in the write-up of Robrix's logout, whose early returns leave it stopped (claim B9).
+        ("sync must be restarted", |plan, state, event| match (state, event) {
+            // As in the write-up of Robrix's logout, whose early returns leave sync stopped (claim B9).
             (State::StoppingSyncService, Event::Failed) => {
                 without(Effect::RestartSync, next(plan, state, event))
             }
@@ -251,12 +249,12 @@ fn a_machine_with_a_mistake_is_caught() {
         ("deletion of the user id", |plan, state, event| {
             without(Effect::DeleteLatestUserId, next(plan, state, event))
         }),
-        ("intent is to be cleared", |plan, state, event| match (state, event) {
+        ("intent must be cleared", |plan, state, event| match (state, event) {
             (State::PointOfNoReturn, Event::Failed) => next(plan, state, Event::Done),
             _ => next(plan, state, event),
         }),
         ("wrong side", |plan, state, event| match (state, event) {
-            // A lost answer that is taken for a failure.
+            // Takes a lost answer for a failure.
             (State::AskingServer, Event::TokenUnknown) => {
                 next(plan, State::AskingServer, Event::TokenValid)
             }

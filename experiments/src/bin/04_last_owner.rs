@@ -1,16 +1,10 @@
 //! # 04 · last owner
 //!
-//! A client is cloned freely: into tasks, into closures, into every handle derived from it. Each
-//! clone is an owner, and dropping one does nothing, as long as another is left. The *last* owner
-//! runs the destructor, on its thread, wherever that is. So the question of experiment 01 becomes:
-//! on what threads can the last owner be?
+//! Where can the last owner of a client be, and in which of these places is it safe? What a runtime
+//! *runs*, it also drops, in its context. What has left the runtime (a result that nobody has read, a
+//! message in a channel, a cache) is dropped by whoever lets go of it.
 //!
-//! Each variant puts the last owner of a warm store somewhere else and takes it away there. What is
-//! owned by a running task or a running closure is dropped by a thread of the runtime, which is in
-//! its context, even while the runtime goes down. What merely *passed through* a task is not: a
-//! result that nobody has fetched belongs to the `JoinHandle`, and a message that nobody has read to
-//! the channel. These are the owners that nobody thinks of, and they are dropped by whichever thread
-//! lets go of the handle or the receiver: a UI's main thread, say.
+//! The essay is `docs/src/04-last-owner.md`.
 
 use std::{
     collections::HashMap,
@@ -21,16 +15,11 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded},
-    warm_store,
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded},
 };
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, hazard,
-};
-use mock_sdk::store::{Generation, Store};
+use lab::{Experiment, Outcome::Aborted, TrialResult};
+use mock_sdk::store::Store;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
@@ -39,76 +28,44 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question(
             "Where can the last owner of a client be, and in which of these places is it safe?",
         )
         .hypothesis(
-            "What a task or a blocking closure owns is dropped in context, even at shutdown. What \
-             a handle, a channel or a plain thread owns is dropped wherever that is let go.",
+            "What a task or a blocking closure owns is dropped in context, even at shutdown. What a \
+             handle, a channel or a plain thread owns is dropped by whichever thread lets go of it.",
         )
-        .variants(
-            each_generation(control, "running-task", always(Clean), running_task)
+        .variants([
+            control("*/running-task", running_task)
                 .about("a task that is waiting when its runtime is dropped"),
-        )
-        .variants(
-            each_generation(control, "blocking-closure", always(Clean), blocking_closure)
+            control("*/blocking-closure", blocking_closure)
                 .about("a blocking closure that is running when its runtime is dropped"),
-        )
-        .variants(
-            each_generation(hazard, "finished-task", always(Aborted), bare(finished_task))
-                .about("the handle of a task that has returned the store, dropped unread"),
-        )
-        .variants(
-            each_generation(control, "finished-task-read", always(Clean), finished_task_read)
-                .about("the same, but what it returned is read, and dropped, inside the runtime"),
-        )
-        .variants(
-            each_generation(hazard, "channel", always(Aborted), bare(channel))
-                .about("the buffer of a channel whose receiver is dropped unread"),
-        )
-        .variants(
-            each_generation(hazard, "plain-thread", always(Aborted), bare(plain_thread))
-                .about("a thread that does not belong to the runtime"),
-        )
-        .variants(
-            each_generation(hazard, "derived-handle", always(Aborted), bare(derived_handle))
-                .about("a room that holds the client it came from, and outlives it"),
-        )
-        .variants(
-            each_generation(hazard, "cache", always(Aborted), bare(cache))
-                .about("a static cache that the main thread clears"),
-        )
-        .variants(
-            each_generation(cure, "kit/finished-task", always(Clean), guarded(finished_task))
-                .about("the handle of a task that has returned a session's handle, dropped unread"),
-        )
-        .variants(
-            each_generation(cure, "kit/channel", always(Clean), guarded(channel)).about(
-                "the buffer of a channel whose receiver is dropped unread: a session's handle",
-            ),
-        )
-        .variants(
-            each_generation(cure, "kit/plain-thread", always(Clean), guarded(plain_thread))
-                .about("a session's handle on a thread that does not belong to the runtime"),
-        )
-        .variants(
-            each_generation(cure, "kit/derived-handle", always(Clean), guarded(derived_handle))
-                .about("a room that holds a session's handle, and outlives the client"),
-        )
-        .variants(
-            each_generation(cure, "kit/cache", always(Clean), guarded(cache))
-                .about("a session's handle in a static cache that the main thread clears"),
-        )
-        .variants(
-            each_generation(cure, "kit/derived-by-map", always(Clean), derived_by_map)
-                .about("a room with a clone taken out of the client, but derived by the session"),
-        )
+            hazard("*/finished-task", Aborted, finished_task)
+                .about("the handle of a task that has returned the store, dropped unread")
+                .cured(),
+            control("*/finished-task-read", finished_task_read)
+                .about("the same, but the result is read, and dropped, inside the runtime"),
+            hazard("*/channel", Aborted, channel)
+                .about("the buffer of a channel whose receiver is dropped unread")
+                .cured(),
+            hazard("*/plain-thread", Aborted, plain_thread)
+                .about("a thread that does not belong to the runtime")
+                .cured(),
+            hazard("*/derived-handle", Aborted, derived_handle)
+                .about("a room that holds the client it came from, and outlives it")
+                .cured(),
+            hazard("*/cache", Aborted, cache)
+                .about("a static cache that the main thread clears")
+                .cured(),
+            cure("*/kit/derived-by-map", guarded(derived_by_map))
+                .about("a room that holds a bare clone of the client, derived by the session"),
+        ])
         .kit_claim("A session's handle can be the last owner in each of these places.")
 }
 
-fn running_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn running_task(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let (started, has_started) = oneshot::channel();
     runtime.spawn(async move {
         let _store = store;
@@ -120,24 +77,24 @@ fn running_task(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     Ok(())
 }
 
-/// `drop(runtime)` waits for closures that are running; this one is let go just before it.
-fn blocking_closure(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+/// `drop(runtime)` waits for closures that are running; this one is released just before it.
+fn blocking_closure(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let (started, has_started) = mpsc::channel();
-    let (let_go, is_let_go) = mpsc::channel::<()>();
+    let (release, is_released) = mpsc::channel::<()>();
     runtime.spawn_blocking(move || {
         let _store = store;
         let _ = started.send(());
-        let _ = is_let_go.recv();
+        let _ = is_released.recv();
     });
     has_started.recv()?;
-    drop(let_go);
+    drop(release);
     drop(runtime);
     Ok(())
 }
 
-/// Tokio catches a panic in what a handle drops, and says nothing: with a single idle connection
-/// this would look clean. With several, the second panic is not to be caught.
+/// Tokio catches and swallows a panic in what a handle drops, so one idle connection would look
+/// clean. With several, the second panic aborts.
 fn finished_task(scene: &Scene<'_>) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
     let task = runtime.spawn(async move { store });
@@ -148,8 +105,8 @@ fn finished_task(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-fn finished_task_read(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn finished_task_read(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let task = runtime.spawn(async move { store });
     runtime.block_on(async { task.await.map(drop) })?;
     Ok(())
@@ -169,35 +126,27 @@ fn plain_thread(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
+/// A handle that the SDK derives from the client, and that holds a clone of it.
+struct Room<C> {
+    _client: C,
+}
+
 fn derived_handle(scene: &Scene<'_>) -> TrialResult {
-    #[derive(Clone)]
-    struct Client {
-        _store: Kept<Store>,
-    }
-    struct Room {
-        _client: Client,
-    }
-    let (runtime, store) = scene.warm_store()?;
-    let client = Client { _store: store };
+    let (runtime, client) = scene.warm_store()?;
     let room = Room { _client: client.clone() };
     runtime.block_on(async { drop(client) });
     drop(room);
     Ok(())
 }
 
-/// What is derived from a handle by `map` is a value of the session: the room may hold a bare clone.
-fn derived_by_map(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    struct Room {
-        _store: Store,
-    }
-    guarded(|scene| {
-        let (runtime, client) = scene.warm_store()?;
-        let Kept::Guarded(client) = client else { return Err("nobody guards the store".into()) };
-        let room = client.map(|store| Room { _store: store.clone() });
-        runtime.block_on(async { drop(client) });
-        drop(room);
-        Ok(())
-    })(trial, generation)
+/// What `map` derives from a handle belongs to the session, so the room may hold a bare clone.
+fn derived_by_map(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, client) = scene.warm_store()?;
+    let Kept::Guarded(client) = client else { return Err("nobody guards the store".into()) };
+    let room = client.map(|client| Room { _client: client.clone() });
+    runtime.block_on(async { drop(client) });
+    drop(room);
+    Ok(())
 }
 
 fn cache(scene: &Scene<'_>) -> TrialResult {

@@ -1,66 +1,38 @@
 //! # 05 · oneshot confirm
 //!
-//! The write-up of Robrix's logout (project-robius/robrix, pull request 432) ends with a comparison.
-//! `clean_app_state` takes client, sync service and request sender out of their globals, asks the user
-//! interface to clean up, and waits for its confirmation. With the last part commented out the panic
-//! returns (claim B2), and the explanation is that the confirmation takes time, in which the client's
-//! tasks can end (claim A4).
+//! What does the confirmation of the user interface do against the panic? It changes the order: the
+//! user interface, which has no context, is not the last owner. The time that it takes does nothing.
+//! If it is the order, `same-time` aborts and `at-once` is clean.
 //!
-//! Here that function stands as in the write-up, in an application with a user interface on a thread
-//! of its own. Its tabs and its thread-local cache hold rooms, and rooms hold the client; so does a
-//! task of the client's own, which sends what is queued for as long as its runtime lives. After
-//! `clean_app_state` the runtime is shut down, another one is started, and the user logs in again:
-//! *then* a user interface that was not asked to lets go of what it holds. What is different is only
-//! the way to wait:
-//!
-//! - **`confirmed`**: as it is in the write-up.
-//! - **`commented-out`**: as it is in the comparison.
-//! - **`same-time`**: no confirmation, but a wait that is longer than it takes.
-//! - **`at-once`**: the confirmation, of a user interface that does not wait for its next frame: the
-//!   order, and hardly any time.
-//! - **`confirmed-late`**: the confirmation, and so the same time, but after the shutdown.
-//! - **`confirmed/alone`**: as it is in the write-up, with a client that has no tasks of its own.
-//!
-//! If it is the time, `same-time` is clean and `at-once` is not. If it is the order, it is the other
-//! way round: what matters is that the user interface, which has no context, is not the last owner.
-//! In the last variant it is, in the order of the write-up, and no confirmation helps.
-//!
-//! The cures (`kit/…`) are the hazards with handles of a session.
+//! The essay is `docs/src/05-oneshot-confirm.md`.
 
 use std::{
     error::Error,
     process::ExitCode,
-    sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use experiments::{
-    each_generation, runtime,
+    Scene, control, hazard, runtime,
+    scene::Keeper,
     setting::{PLENTY, Setting},
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
-use mock_sdk::{
-    app::{
-        App,
-        action::Action,
-        held::{InSession, Plainly},
-    },
-    store::Generation,
-};
-use sundown::{evidence::open_files, session::Session};
+use mock_sdk::app::{App, action::Action, held::Holding};
 
 /// How often the user interface draws, and does what it was told.
 const FRAME: Duration = Duration::from_millis(30);
 
-/// Longer than a confirmation takes: that is a frame at most, and the time to clean up.
+/// Longer than a confirmation takes, which is a frame at most and the time to clean up.
 const SAME_TIME: Duration = Duration::from_millis(90);
 
-/// How often each is tried: it takes a while, and is always the same. (Experiment 13 tries the cures as
-/// often as all others.)
+/// A trial takes a while and always ends the same. (Experiment 13 tries the cures as often as all
+/// others.)
 const TRIALS: u32 = 10;
 
 /// How `clean_app_state` waits for the user interface.
@@ -68,7 +40,7 @@ const TRIALS: u32 = 10;
 enum Wait {
     Confirmed,
     Nothing,
-    SoLong(Duration),
+    Sleep(Duration),
     ConfirmedLate,
 }
 
@@ -81,12 +53,8 @@ struct Way {
     tasks: bool,
 }
 
+/// As it is in the write-up.
 const CONFIRMED: Way = Way { wait: Wait::Confirmed, frame: FRAME, tasks: true };
-const COMMENTED_OUT: Way = Way { wait: Wait::Nothing, ..CONFIRMED };
-const FOR_SO_LONG: Way = Way { wait: Wait::SoLong(SAME_TIME), ..CONFIRMED };
-const AT_ONCE: Way = Way { frame: Duration::ZERO, ..CONFIRMED };
-const CONFIRMED_LATE: Way = Way { wait: Wait::ConfirmedLate, ..CONFIRMED };
-const ALONE: Way = Way { tasks: false, ..CONFIRMED };
 
 fn main() -> ExitCode {
     experiment().run()
@@ -94,147 +62,89 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    let waiting = |wait| log_out_and_in(Way { wait, ..CONFIRMED });
+    let variants = [
+        control("*/confirmed", waiting(Wait::Confirmed))
+            .about("clean_app_state as it is in the write-up")
+            .waits(),
+        hazard("*/commented-out", Aborted, waiting(Wait::Nothing))
+            .about("the confirmation is commented out, as in its comparison")
+            .waits()
+            .cured(),
+        hazard("*/same-time", Aborted, waiting(Wait::Sleep(SAME_TIME)))
+            .about("no confirmation, but a wait that is longer")
+            .waits()
+            .cured(),
+        control("*/at-once", log_out_and_in(Way { frame: Duration::ZERO, ..CONFIRMED }))
+            .about("the confirmation of a user interface that waits for no frame"),
+        hazard("*/confirmed-late", Aborted, waiting(Wait::ConfirmedLate))
+            .about("the confirmation, after the shutdown")
+            .waits()
+            .cured(),
+        hazard("*/confirmed/alone", Aborted, log_out_and_in(Way { tasks: false, ..CONFIRMED }))
+            .about("as in the write-up; the client has no tasks of its own")
+            .waits()
+            .cured(),
+    ];
+    Experiment::new(file!())
         .question("What does the confirmation of the user interface do against the panic?")
         .hypothesis(
-            "It has the user interface let go before the client's own task does, which is the last \
-             owner then, in context. A wait that takes as long and orders nothing does not prevent \
-             the panic; an order that takes no time does.",
+            "It makes the user interface let go before the client's own task, which is then the last \
+             owner, in context. A wait of the same length that orders nothing does not prevent the \
+             panic; an order that takes no time does.",
         )
-        .variants(
-            each_generation(control, "confirmed", always(Clean), plainly(CONFIRMED))
-                .about("clean_app_state as it is in the write-up")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(hazard, "commented-out", always(Aborted), plainly(COMMENTED_OUT))
-                .about("the confirmation is commented out, as in its comparison")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(hazard, "same-time", always(Aborted), plainly(FOR_SO_LONG))
-                .about("no confirmation, but a wait that is longer")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(control, "at-once", always(Clean), plainly(AT_ONCE))
-                .about("the confirmation of a user interface that waits for no frame")
-                .trials(TRIALS),
-        )
-        .variants(
-            each_generation(hazard, "confirmed-late", always(Aborted), plainly(CONFIRMED_LATE))
-                .about("the confirmation, after the shutdown")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(hazard, "confirmed/alone", always(Aborted), plainly(ALONE))
-                .about("as in the write-up; the client has no tasks of its own")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/commented-out", always(Clean), guarded(COMMENTED_OUT))
-                .about("no confirmation; tabs and caches have handles of a session")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/same-time", always(Clean), guarded(FOR_SO_LONG))
-                .about("a wait instead; tabs and caches have handles of a session")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/confirmed-late", always(Clean), guarded(CONFIRMED_LATE))
-                .about("the confirmation after the shutdown; handles of a session")
-                .trials(TRIALS)
-                .waits(),
-        )
-        .variants(
-            each_generation(cure, "kit/confirmed/alone", always(Clean), guarded(ALONE))
-                .about("the client has no tasks of its own; handles of a session")
-                .trials(TRIALS)
-                .waits(),
-        )
+        .variants(variants.map(|variant| variant.trials(TRIALS)))
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")
-        .supported_if(
-            every("*/same-time").is(always(Clean)) & every("*/commented-out").is(always(Aborted)),
-        )
-        .refuted_if(every("*/same-time").is(always(Aborted)) & every("*/at-once").is(always(Clean)))
+        .supported_if(every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted))
+        .refuted_if(every("*/same-time").is(Aborted) & every("*/at-once").is(Clean))
         .claim("B2", "With the confirmation commented out the panic returns.")
-        .supported_if(
-            every("*/confirmed").is(always(Clean)) & every("*/commented-out").is(always(Aborted)),
-        )
-        .refuted_if(
-            !every("*/confirmed").is(always(Clean)) | every("*/commented-out").is(always(Clean)),
-        )
+        .supported_if(every("*/confirmed").is(Clean) & every("*/commented-out").is(Aborted))
+        .refuted_if(!every("*/confirmed").is(Clean) | every("*/commented-out").is(Clean))
         .kit_claim(
             "With a session's handles it does not matter whether, when and in which order the user \
              interface lets go.",
         )
 }
 
-fn plainly(way: Way) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| log_out_and_in(trial, generation, way, None)
-}
+fn log_out_and_in(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| {
+        let setting = Setting::start(scene.directory(), |config| {
+            config.generation = scene.generation;
+            config.frame = way.frame;
+            config.background_tasks = way.tasks;
+            config.holding = match &scene.keeper {
+                Keeper::Session(session) => Holding::guarded_by(session),
+                _ => Holding::Plain,
+            };
+        })?;
+        let first = runtime()?;
+        first.block_on(async {
+            setting.log_in().await?;
+            setting.open_rooms().await?;
+            log_out_from_server(&setting.app).await?;
+            let began = Instant::now();
+            clean_app_state(&setting.app, way.wait).await?;
+            scene.record("waited", began.elapsed());
+            Ok::<_, Box<dyn Error>>(())
+        })?;
+        let metrics = first.metrics();
+        first.shutdown_background();
+        // It does not wait, and chance must not decide who is last.
+        while metrics.num_alive_tasks() > 0 {
+            thread::yield_now();
+        }
+        if way.wait == Wait::ConfirmedLate {
+            setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
+        }
 
-fn guarded(way: Way) -> impl Fn(&Trial<'_>, Generation) -> TrialResult + Clone {
-    move |trial, generation| {
-        let session = Session::new("matrix")?;
-        log_out_and_in(trial, generation, way, Some(&session))?;
-        let _ = session.close_blocking(PLENTY)?;
-        let files_open = open_files(trial.directory())?.len();
-        trial.record("files_open", files_open);
-        trial.check("no file is open any more", files_open == 0);
-        Ok(())
+        // At the next login the user interface lets go of whatever it still has.
+        let next = runtime()?;
+        next.block_on(async {
+            setting.app.ui().post(Action::LogoutSuccess)?;
+            setting.log_in().await?;
+            setting.end().await
+        })
     }
-}
-
-fn log_out_and_in(
-    trial: &Trial<'_>,
-    generation: Generation,
-    way: Way,
-    session: Option<&Session>,
-) -> TrialResult {
-    let setting = Setting::start(trial.directory(), |config| {
-        config.generation = generation;
-        config.frame = way.frame;
-        config.background_tasks = way.tasks;
-        config.holding = match session {
-            Some(session) => Arc::new(InSession::of(session)),
-            None => Arc::new(Plainly),
-        };
-    })?;
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        setting.log_in().await?;
-        setting.open_rooms().await?;
-        log_out_from_server(&setting.app).await?;
-        let began = Instant::now();
-        clean_app_state(&setting.app, way.wait).await?;
-        trial.record("waited", began.elapsed());
-        Ok::<_, Box<dyn Error>>(())
-    })?;
-    let alive = runtime.metrics();
-    runtime.shutdown_background();
-    // It does not wait, and so who is last would be left to chance.
-    while alive.num_alive_tasks() > 0 {
-        std::thread::yield_now();
-    }
-    if way.wait == Wait::ConfirmedLate {
-        setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
-    }
-
-    let next = experiments::runtime()?;
-    next.block_on(async {
-        setting.app.ui().post(Action::LogoutSuccess)?;
-        setting.log_in().await?;
-        setting.end().await
-    })
 }
 
 async fn log_out_from_server(app: &App) -> Result<(), Box<dyn Error>> {
@@ -245,7 +155,7 @@ async fn log_out_from_server(app: &App) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The function of the write-up, but for the way in which it waits.
+/// The function of the write-up, but for how it waits.
 async fn clean_app_state(app: &App, wait: Wait) -> Result<(), Box<dyn Error>> {
     let globals = app.globals();
     globals.client.take();
@@ -257,7 +167,7 @@ async fn clean_app_state(app: &App, wait: Wait) -> Result<(), Box<dyn Error>> {
     globals.all_joined_rooms.take();
     match wait {
         Wait::Confirmed => app.ui().clean_app_state().await?,
-        Wait::SoLong(time) => tokio::time::sleep(time).await,
+        Wait::Sleep(time) => tokio::time::sleep(time).await,
         Wait::Nothing | Wait::ConfirmedLate => {}
     }
     Ok(())

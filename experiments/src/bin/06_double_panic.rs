@@ -1,35 +1,23 @@
 //! # 06 · double panic
 //!
-//! A panic in a destructor is a panic like any other: it unwinds, and can be caught. But the pool
-//! drops *every* idle connection, and unwinding out of the first one's destructor goes on to drop
-//! the next, which panics too. A panic that leaves a destructor during unwinding ends the process,
-//! whatever waits to catch it: `panic in a destructor during cleanup`, then SIGABRT.
+//! Can the panic be caught? With one idle connection it can. With two or more, unwinding out of the
+//! first destructor runs the second, which panics too, and the process aborts.
 //!
-//! So how bad it is depends on how many connections sat idle, and nothing else changes here. Each
-//! store is dropped off context inside `catch_unwind`. With one connection the trial goes on
-//! afterwards, and opens the store again. With two or more there is no afterwards. A test with a
-//! fresh pool of one connection sees a panic that it can live with; a client that has been in use
-//! has several, and dies.
+//! The essay is `docs/src/06-double-panic.md`.
 
 use std::{
-    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
 };
 
-use experiments::{
-    each_generation,
-    scene::{ROWS, Scene, bare, guarded},
-    warm_store_of,
-};
+use experiments::{Scene, control, hazard, scene::ROWS};
 use lab::{
     Experiment,
-    Outcome::{Aborted, Clean, Panicked},
-    Trial, TrialResult, always, control, cure, hazard,
+    Outcome::{Aborted, Panicked},
+    TrialResult,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::Store;
 use sundown::evidence::open_files;
-use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     experiment().run()
@@ -37,77 +25,50 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Can the panic be caught?")
         .hypothesis("With one idle connection it can. With two or more the process aborts.")
-        .variants(
-            each_generation(hazard, "one", always(Panicked), bare(caught_off_context(1)))
-                .about("one idle connection: the panic is caught, and the program goes on"),
-        )
-        .variants(
-            each_generation(hazard, "two", always(Aborted), bare(caught_off_context(2)))
-                .about("two idle connections: the second panics while the first unwinds"),
-        )
-        .variants(
-            each_generation(hazard, "sixteen", always(Aborted), bare(caught_off_context(16)))
-                .about("sixteen, as on a machine with many cores"),
-        )
-        .variants(
-            each_generation(control, "sixteen-inside", always(Clean), sixteen_inside)
+        .variants([
+            hazard("*/one", Panicked, |scene| caught_off_context(scene, 1))
+                .about("one idle connection")
+                .cured(),
+            hazard("*/two", Aborted, |scene| caught_off_context(scene, 2))
+                .about("two idle connections")
+                .cured(),
+            hazard("*/sixteen", Aborted, |scene| caught_off_context(scene, 16))
+                .about("sixteen idle connections, as on a machine with many cores")
+                .cured(),
+            control("*/sixteen-inside", sixteen_inside)
                 .about("sixteen, dropped in a context: nothing to catch"),
-        )
-        .variants(
-            each_generation(cure, "kit/one", always(Clean), guarded(not_caught(1)))
-                .about("one idle connection, and a session's handle: nothing to catch"),
-        )
-        .variants(
-            each_generation(cure, "kit/two", always(Clean), guarded(not_caught(2)))
-                .about("two idle connections, and a session's handle: nothing to catch"),
-        )
-        .variants(
-            each_generation(cure, "kit/sixteen", always(Clean), guarded(not_caught(16)))
-                .about("sixteen, and a session's handle: nothing to catch"),
-        )
+        ])
         .kit_claim(
             "The last handle of a session's store does not panic, with however many connections.",
         )
 }
 
-/// Drops a store off context, and says whether that panicked.
-fn caught(scene: &Scene<'_>, connections: usize) -> Result<(Runtime, bool), Box<dyn Error>> {
+/// Drops a store off context. If that panics the program goes on, and the store can be opened again.
+fn caught_off_context(scene: &Scene<'_>, connections: usize) -> TrialResult {
     let (runtime, store) = scene.warm_store_of(connections, ROWS)?;
-    let caught = catch_unwind(AssertUnwindSafe(|| drop(store)));
-    Ok((runtime, caught.is_err()))
-}
-
-fn caught_off_context(connections: usize) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
-    move |scene| {
-        let (runtime, panicked) = caught(scene, connections)?;
-        let Scene { trial, generation, .. } = *scene;
-        trial.check("the drop panicked", panicked);
-        trial.record("files_open_after_the_panic", open_files(trial.directory())?.len());
-        runtime.block_on(async {
-            let reopened = Store::open(trial.directory(), generation, connections).await?;
-            reopened.rooms().await?;
-            Ok(())
-        })
+    let panicked = catch_unwind(AssertUnwindSafe(|| drop(store))).is_err();
+    if scene.is_cured() {
+        scene.check("the drop did not panic", !panicked);
+        return Ok(());
     }
-}
-
-fn not_caught(connections: usize) -> impl Fn(&Scene<'_>) -> TrialResult + Clone {
-    move |scene| {
-        let (_runtime, panicked) = caught(scene, connections)?;
-        scene.trial.check("the drop did not panic", !panicked);
+    scene.check("the drop panicked", panicked);
+    scene.record("files_open_after_the_panic", open_files(scene.directory())?.len());
+    runtime.block_on(async {
+        let reopened = Store::open(scene.directory(), scene.generation, connections).await?;
+        reopened.rooms().await?;
         Ok(())
-    }
+    })
 }
 
-fn sixteen_inside(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store_of(trial, generation, 16)?;
+fn sixteen_inside(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store_of(16, ROWS)?;
     let caught = catch_unwind(AssertUnwindSafe(|| {
         let _context = runtime.enter();
         drop(store);
     }));
-    trial.check("the drop did not panic", caught.is_ok());
+    scene.check("the drop did not panic", caught.is_ok());
     Ok(())
 }

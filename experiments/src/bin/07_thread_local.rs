@@ -1,37 +1,28 @@
 //! # 07 · thread-local
 //!
-//! User interfaces keep what only their main thread uses in thread-locals, and a client is easily
-//! among it. The destructors of the main thread's thread-locals run when `main` has returned: off
-//! context, and so late that nothing can catch what they do. A single panic in one ends the process;
-//! here one idle connection is as bad as four.
+//! What happens to a client that is left in a thread-local? Its thread's end drops it without a
+//! context, and nothing can catch the panic there. A wrapper that enters a context in its `Drop` works
+//! only if the thread touched Tokio before it touched the variable.
 //!
-//! The usual cure is a wrapper that keeps a `Handle` and enters it in its own `Drop`. It works, and
-//! it does not, and which of the two is decided by something that nobody looks at. Tokio keeps the
-//! context of a thread in a thread-local *of its own*. Destructors of thread-locals run, on Linux, in
-//! the reverse order of that in which the variables were first touched. So there are two orders:
-//!
-//! - the thread used Tokio first and the wrapper's variable after it: the wrapper is destroyed
-//!   first, finds Tokio's variable alive, and the cure works;
-//! - the variable was touched first, to look whether something was in it, say: by the time the
-//!   wrapper is destroyed, Tokio's variable is gone, and *entering* panics, in a destructor, in a
-//!   thread-local.
-//!
-//! The write-up of Robrix's logout says that clearing caches late crashes and that the order decides
-//! (claim B3). So it is, and the order that decides is not one that the program text shows.
+//! The essay is `docs/src/07-thread-local.md`.
 
-use std::{cell::RefCell, process::ExitCode, sync::OnceLock, thread};
+use std::{
+    cell::RefCell,
+    process::ExitCode,
+    sync::OnceLock,
+    thread::{self, LocalKey},
+};
 
 use experiments::{
-    each_generation,
-    scene::{Kept, ROWS, Scene, bare, guarded, guarded_at_exit, torn_down_at_exit},
-    warm_store,
+    CONNECTIONS, Scene, control, cure, hazard,
+    scene::{Kept, ROWS, guarded, torn_down},
 };
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::Store;
 use tokio::runtime::{Handle, Runtime};
 
 fn main() -> ExitCode {
@@ -40,94 +31,41 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What happens to a client that is left in a thread-local?")
         .hypothesis(
             "It aborts the process when its thread ends. A wrapper that enters a context in its \
              `Drop` saves it only where the thread touched Tokio before it touched the variable.",
         )
-        .variants(
-            each_generation(hazard, "left/main-thread", always(Aborted), bare(left_on_main))
-                .about("left in a thread-local of the main thread when main returns"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "left/main-thread-one",
-                always(Aborted),
-                bare(left_on_main_one),
-            )
-            .about("the same with one idle connection: one panic is enough here"),
-        )
-        .variants(
-            each_generation(hazard, "left/spawned-thread", always(Aborted), bare(left_on_spawned))
-                .about("left in a thread-local of a plain thread that ends"),
-        )
-        .variants(
-            each_generation(control, "cleared", always(Clean), cleared)
+        .variants([
+            hazard("*/left/main-thread", Aborted, |scene| left_on_main(scene, CONNECTIONS))
+                .about("left in a thread-local of the main thread when main returns")
+                .cured(),
+            hazard("*/left/main-thread-one", Aborted, |scene| left_on_main(scene, 1))
+                .about("the same with one idle connection")
+                .cured(),
+            hazard("*/left/spawned-thread", Aborted, left_on_spawned)
+                .about("left in a thread-local of a plain thread that ends")
+                .cured(),
+            control("*/cleared", cleared)
                 .about("taken out and dropped in a context before main returns"),
-        )
-        .variants(
-            each_generation(hazard, "enter-in-drop/touched-first", always(Aborted), touched_first)
+            hazard("*/enter-in-drop/touched-first", Aborted, touched_first)
                 .about("the usual cure, in a variable that was touched before Tokio was"),
-        )
-        .variants(
-            each_generation(control, "enter-in-drop/touched-last", always(Clean), touched_last)
+            control("*/enter-in-drop/touched-last", behind_the_usual_cure)
                 .about("the usual cure, in a variable that was touched after Tokio was"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/left/main-thread",
-                always(Clean),
-                guarded_at_exit(left_on_main),
-            )
-            .about("a session's handle, left on the main thread when main returns"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/left/main-thread-one",
-                always(Clean),
-                guarded_at_exit(left_on_main_one),
-            )
-            .about("the same with one idle connection"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/left/spawned-thread",
-                always(Clean),
-                guarded(left_on_spawned),
-            )
-            .about("a session's handle, left on a plain thread that ends"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/enter-in-drop/touched-first",
-                always(Clean),
-                guarded_at_exit(in_a_touched_variable),
-            )
-            .about("a session's handle, in a variable that was touched before Tokio was"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/teardown-in-drop/touched-first",
-                always(Clean),
-                torn_down_at_exit(in_a_touched_variable),
-            )
-            .about("the usual cure with a teardown in the place of the context"),
-        )
+            cure("*/kit/enter-in-drop/touched-first", guarded(kept_in_a_touched_variable))
+                .about("a session's handle, in a variable that was touched before Tokio was"),
+            cure("*/kit/teardown-in-drop/touched-first", torn_down(kept_in_a_touched_variable))
+                .about("the usual cure, with a teardown instead of the context"),
+        ])
         .claim("B3", "Clearing caches late crashes; the order decides.")
         .supported_if(
-            every("*/left/*").is(always(Aborted))
-                & every("*/cleared").is(always(Clean))
-                & every("*/enter-in-drop/touched-first").is(always(Aborted))
-                & every("*/enter-in-drop/touched-last").is(always(Clean)),
+            every("*/left/*").is(Aborted)
+                & every("*/cleared").is(Clean)
+                & every("*/enter-in-drop/touched-first").is(Aborted)
+                & every("*/enter-in-drop/touched-last").is(Clean),
         )
-        .refuted_if(every("*/left/*").is(always(Clean)) | every("*/cleared").is(always(Aborted)))
+        .refuted_if(every("*/left/*").is(Clean) | every("*/cleared").is(Aborted))
         .kit_claim(
             "A session's handle, and a wrapper that tears down in its `Drop`, can be left in a \
              thread-local, whatever was touched first.",
@@ -142,15 +80,10 @@ thread_local! {
     static CURED: RefCell<Option<EntersInDrop>> = const { RefCell::new(None) };
 }
 
-fn left_on_main(scene: &Scene<'_>) -> TrialResult {
-    let (_runtime, store) = scene.warm_store()?;
+fn left_on_main(scene: &Scene<'_>, connections: usize) -> TrialResult {
+    let (_runtime, store) = scene.warm_store_of(connections, ROWS)?;
     CACHE.set(Some(store));
-    Ok(())
-}
-
-fn left_on_main_one(scene: &Scene<'_>) -> TrialResult {
-    let (_runtime, store) = scene.warm_store_of(1, ROWS)?;
-    CACHE.set(Some(store));
+    scene.leaves_it_to_exit();
     Ok(())
 }
 
@@ -160,9 +93,9 @@ fn left_on_spawned(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-fn cleared(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
-    CACHE.set(Some(Kept::Bare(store)));
+fn cleared(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
+    CACHE.set(Some(store));
 
     let _context = runtime.enter();
     CACHE.set(None);
@@ -171,7 +104,7 @@ fn cleared(trial: &Trial<'_>, generation: Generation) -> TrialResult {
 
 /// Enters a context around the drop of what it holds, on whatever thread that is.
 struct EntersInDrop {
-    store: Option<Store>,
+    store: Option<Kept<Store>>,
     handle: Handle,
 }
 
@@ -182,32 +115,32 @@ impl Drop for EntersInDrop {
     }
 }
 
-/// The runtime is alive in both orders, as it is in an application that keeps it in a static.
+/// The runtime outlives `main`, as in an application that keeps it in a static.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
-fn touched_first(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let anything_cached = CURED.with_borrow(Option::is_some);
-    trial.check("the cache is empty at first", !anything_cached);
-    put_behind_the_cure(trial, generation)
-}
-
-fn touched_last(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    put_behind_the_cure(trial, generation)
-}
-
-fn put_behind_the_cure(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
+fn behind_the_usual_cure(scene: &Scene<'_>) -> TrialResult {
+    let (runtime, store) = scene.warm_store()?;
     let handle = RUNTIME.get_or_init(|| runtime).handle().clone();
     CURED.set(Some(EntersInDrop { store: Some(store), handle }));
     Ok(())
 }
 
-/// As in `touched-first`, and what is in the variable brings the cure itself.
-fn in_a_touched_variable(scene: &Scene<'_>) -> TrialResult {
-    let anything_cached = CACHE.with_borrow(Option::is_some);
-    scene.trial.check("the cache is empty at first", !anything_cached);
+fn touched_first(scene: &Scene<'_>) -> TrialResult {
+    touch(scene, &CURED);
+    behind_the_usual_cure(scene)
+}
+
+/// The same order, and what is in the variable is itself the cure.
+fn kept_in_a_touched_variable(scene: &Scene<'_>) -> TrialResult {
+    touch(scene, &CACHE);
     let (runtime, store) = scene.warm_store()?;
     RUNTIME.get_or_init(|| runtime);
     CACHE.set(Some(store));
+    scene.leaves_it_to_exit();
     Ok(())
+}
+
+/// A look whether something is cached, before the thread has used Tokio.
+fn touch<T>(scene: &Scene<'_>, variable: &'static LocalKey<RefCell<Option<T>>>) {
+    scene.check("the cache is empty at first", variable.with_borrow(Option::is_none));
 }

@@ -1,51 +1,23 @@
 //! # 11 · cancelled interact
 //!
-//! Every use of the store is a closure on a blocking thread, and a task that awaits it. A runtime
-//! that shuts down takes no more closures: one that comes too late is dropped unrun, and its task is
-//! told that it was *cancelled*. In deadpool-runtime 0.1.4 nobody expected that answer. It takes
-//! every failure for a panic of the closure's, asks for the panic, and panics itself, because there
-//! is none (deadpool's issue 460):
+//! What happens to tasks that use the store while the runtime shuts down? A use that comes too late is
+//! cancelled. The old generation takes that for a panic and panics itself, in the worker; the current
+//! one returns an error, except for an opening that comes too late, which panics too.
 //!
-//! ```text
-//! `JoinError` reason is not a panic
-//! ```
-//!
-//! This is a panic in a worker, in context, while the runtime goes down: not the one of experiment
-//! 01, and the only one in this part that really is a race. To lose it, a worker must still be
-//! running a task after the blocking threads have closed for business. One does, because a worker
-//! looks up only now and then whether it should stop.
-//!
-//! - **`in-a-loop`** runs the race: 64 tasks use the store as fast as they can, and
-//!   `shutdown_background()` is called in the middle of it. Most trials panic, and how many workers
-//!   happen to be caught decides whether it is one task or nearly all.
-//! - **`held-over`** takes the luck out of it: a task uses the store in the same poll in which it
-//!   has seen the shutdown return. Every trial panics.
-//! - **`opening`** does the same with a connection that is still to be opened. The current
-//!   generation reports a *use* that comes too late as an error; of an *opening* that comes too late
-//!   it, too, makes a panic.
-//!
-//! The cures change the order: the tasks are a group, which is told to stop and drained; the session
-//! of the store is closed; and only then is the runtime shut down. A use that comes late finds
-//! everything there.
-//!
-//! Why the race has 40 trials: run 400 times on two cores, it panicked 373 times while they were
-//! otherwise idle (95 % interval 90…95 %), 341 times beside two busy loops (81…88 %), and 246 times
-//! beside six (57…66 %). With 40 trials, a run that misses it is a one-in-a-million event even if
-//! the rate is as low as 29 %.
+//! The essay is `docs/src/11-cancelled-interact.md`; it says why the race has 40 trials.
 
-use std::{error::Error, process::ExitCode, sync::mpsc, thread};
+use std::{error::Error, pin::Pin, process::ExitCode, sync::mpsc, thread};
 
 use experiments::{
-    each_generation, runtime,
-    scene::{LIMIT, ROWS, Scene, guarded},
-    warm_store,
+    Scene, control, cure, hazard, runtime,
+    scene::{LIMIT, ROWS, guarded},
 };
 use lab::{
     Experiment,
     Outcome::{Clean, Panicked},
-    Trial, TrialResult, always, control, cure, hazard, seen,
+    TrialResult, seen,
 };
-use mock_sdk::store::{Generation, Store};
+use mock_sdk::store::Store;
 use sundown::group::TaskGroup;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -62,74 +34,55 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What happens to tasks that use the store while the runtime shuts down?")
         .hypothesis(
-            "In the old generation a use that comes too late panics in the worker; in the current \
-             one it is an error, and only an opening that comes too late panics.",
+            "In the old generation a use that comes too late panics in the worker. In the current one \
+             it is an error, and only an opening that comes too late panics.",
         )
-        .variant(
-            hazard("old/in-a-loop", seen(Panicked).allowing([Clean]), |trial| {
-                in_a_loop(trial, Generation::Old)
-            })
-            .about("64 tasks use the store in a loop during shutdown_background()")
-            .trials(40),
-        )
-        .variant(
-            control("current/in-a-loop", always(Clean), |trial| {
-                in_a_loop(trial, Generation::Current)
-            })
-            .about("the same: a use that comes too late is an error")
-            .trials(40),
-        )
-        .variant(
-            hazard("old/held-over", always(Panicked), |trial| held_over(trial, Generation::Old))
+        .variants([
+            hazard("old/in-a-loop", seen(Panicked).allowing([Clean]), in_a_loop)
+                .about("64 tasks use the store in a loop during shutdown_background()")
+                .trials(40),
+            control("current/in-a-loop", in_a_loop)
+                .about("the same: a use that comes too late is an error")
+                .trials(40),
+            hazard("old/held-over", Panicked, |scene| held_over(scene, use_the_store))
                 .about("a task uses the store in the poll that outlasts the shutdown"),
-        )
-        .variant(
-            control("current/held-over", always(Clean), |trial| {
-                held_over(trial, Generation::Current)
-            })
-            .about("the same: a use that comes too late is an error"),
-        )
-        .variants(
-            each_generation(hazard, "opening", always(Panicked), opening)
+            control("current/held-over", |scene| held_over(scene, use_the_store))
+                .about("the same: a use that comes too late is an error"),
+            hazard("*/opening", Panicked, |scene| held_over(scene, open_a_store))
                 .about("a task opens another store in the poll that outlasts the shutdown"),
-        )
-        .variants(
-            each_generation(cure, "kit/in-a-loop", always(Clean), guarded(drained_in_a_loop))
+            cure("*/kit/in-a-loop", guarded(in_a_loop_in_a_group))
                 .about("the 64 tasks are a group, drained before the runtime is shut down")
                 .trials(40),
-        )
-        .variants(
-            each_generation(cure, "kit/held-over", always(Clean), guarded(drained_held_over))
+            cure("*/kit/held-over", guarded(|scene| held_over_in_a_group(scene, use_the_store)))
                 .about("a task of a group, which is drained before the runtime is shut down"),
-        )
-        .variants(
-            each_generation(cure, "kit/opening", always(Clean), guarded(drained_opening))
+            cure("*/kit/opening", guarded(|scene| held_over_in_a_group(scene, open_a_store)))
                 .about("the same, and the task opens another store"),
-        )
+        ])
         .kit_claim(
-            "No use comes too late for a runtime that is shut down when the group of tasks has been \
-             drained and the session has closed.",
+            "No use comes too late for a runtime that is shut down when the group of tasks has \
+             been drained and the session has closed.",
         )
 }
 
-fn in_a_loop(trial: &Trial<'_>, generation: Generation) -> TrialResult {
+/// The race: whether a worker still runs a task when the blocking pool has closed.
+fn in_a_loop(scene: &Scene<'_>) -> TrialResult {
     let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    let store = runtime.block_on(Store::open(trial.directory(), generation, CONNECTIONS))?;
+    let opening = Store::open(scene.directory(), scene.generation, CONNECTIONS);
+    let store = runtime.block_on(opening)?;
 
     let (used, uses) = mpsc::channel();
-    let tasks: Vec<_> = (0..TASKS)
-        .map(|_| {
-            let (store, used) = (store.clone(), used.clone());
-            runtime.spawn(async move {
-                while store.interact("look at", |_| Ok(())).await.is_ok() {
-                    let _ = used.send(());
-                }
-            })
-        })
-        .collect();
+    let mut tasks = Vec::new();
+    for _ in 0..TASKS {
+        let (store, used) = (store.clone(), used.clone());
+        tasks.push(runtime.spawn(async move {
+            while store.interact("look at", |_| Ok(())).await.is_ok() {
+                let _ = used.send(());
+            }
+        }));
+    }
     // Not the last owner: the tasks go on for as long as their runtime does.
     drop(store);
     for _ in 0..4 * TASKS {
@@ -137,46 +90,12 @@ fn in_a_loop(trial: &Trial<'_>, generation: Generation) -> TrialResult {
     }
 
     runtime.shutdown_background();
-    trial.record("tasks_panicked", how_many_panicked(tasks)?);
+    scene.record("tasks_panicked", how_many_panicked(tasks)?);
     Ok(())
 }
 
-fn held_over(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let (runtime, store) = warm_store(trial, generation)?;
-    let (started, has_started) = mpsc::channel();
-    let (shut_down, is_shut_down) = mpsc::channel::<()>();
-    let task = runtime.spawn(async move {
-        let _ = started.send(());
-        let _ = is_shut_down.recv();
-        let _ = store.rooms().await;
-    });
-    has_started.recv()?;
-
-    runtime.shutdown_background();
-    drop(shut_down);
-    trial.record("tasks_panicked", how_many_panicked(vec![task])?);
-    Ok(())
-}
-
-fn opening(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let directory = trial.directory().to_owned();
-    let runtime = runtime()?;
-    let (started, has_started) = mpsc::channel();
-    let (shut_down, is_shut_down) = mpsc::channel::<()>();
-    let task = runtime.spawn(async move {
-        let _ = started.send(());
-        let _ = is_shut_down.recv();
-        let _ = Store::open(directory, generation, 1).await;
-    });
-    has_started.recv()?;
-
-    runtime.shutdown_background();
-    drop(shut_down);
-    trial.record("tasks_panicked", how_many_panicked(vec![task])?);
-    Ok(())
-}
-
-fn drained_in_a_loop(scene: &Scene<'_>) -> TrialResult {
+/// The same with the kit: each task also looks whether it should stop.
+fn in_a_loop_in_a_group(scene: &Scene<'_>) -> TrialResult {
     let (runtime, store) = scene.warm_store_of(CONNECTIONS, ROWS)?;
     let (group, (used, uses)) = (TaskGroup::new("users of the store"), mpsc::channel());
     for _ in 0..TASKS {
@@ -194,30 +113,47 @@ fn drained_in_a_loop(scene: &Scene<'_>) -> TrialResult {
     end_the_work_first(scene, &group, runtime, TASKS)
 }
 
-fn drained_held_over(scene: &Scene<'_>) -> TrialResult {
+/// Something that a task does too late, and whether that succeeds.
+type Late = Pin<Box<dyn Future<Output = bool> + Send>>;
+type LateUse = fn(&Scene<'_>) -> Result<(Runtime, Late), Box<dyn Error>>;
+
+fn use_the_store(scene: &Scene<'_>) -> Result<(Runtime, Late), Box<dyn Error>> {
     let (runtime, store) = scene.warm_store()?;
-    let group = held_over_in_a_group(&runtime, async move { store.rooms().await.is_ok() })?;
-    end_the_work_first(scene, &group, runtime, 1)
+    Ok((runtime, Box::pin(async move { store.rooms().await.is_ok() })))
 }
 
-fn drained_opening(scene: &Scene<'_>) -> TrialResult {
-    let runtime = runtime()?;
-    let (directory, generation) = (scene.trial.directory().to_owned(), scene.generation);
+fn open_a_store(scene: &Scene<'_>) -> Result<(Runtime, Late), Box<dyn Error>> {
+    let (directory, generation) = (scene.directory().to_owned(), scene.generation);
     let keeper = scene.keeper.clone();
-    let opening = async move {
+    let late = async move {
         let Ok(store) = Store::open(directory, generation, 1).await else { return false };
         keeper.keep(store).is_ok()
     };
-    let group = held_over_in_a_group(&runtime, opening)?;
-    end_the_work_first(scene, &group, runtime, 1)
+    Ok((runtime()?, Box::pin(late)))
 }
 
-/// A task that is in the middle of a poll when it is told to stop, and uses the store after that: as
-/// late as the one that is held over, but its runtime waits for it.
-fn held_over_in_a_group(
-    runtime: &Runtime,
-    late: impl Future<Output = bool> + Send + 'static,
-) -> Result<TaskGroup, Box<dyn Error>> {
+/// Takes the chance out of the race: a task waits, inside one poll, until the shutdown has returned.
+fn held_over(scene: &Scene<'_>, late_use: LateUse) -> TrialResult {
+    let (runtime, late) = late_use(scene)?;
+    let (started, has_started) = mpsc::channel();
+    let (shut_down, is_shut_down) = mpsc::channel::<()>();
+    let task = runtime.spawn(async move {
+        let _ = started.send(());
+        let _ = is_shut_down.recv();
+        let _ = late.await;
+    });
+    has_started.recv()?;
+
+    runtime.shutdown_background();
+    drop(shut_down);
+    scene.record("tasks_panicked", how_many_panicked(vec![task])?);
+    Ok(())
+}
+
+/// The same with the kit: the task is inside a poll when it is told to stop, and as late as the other.
+/// But its runtime waits for it.
+fn held_over_in_a_group(scene: &Scene<'_>, late_use: LateUse) -> TrialResult {
+    let (runtime, late) = late_use(scene)?;
     let group = TaskGroup::new("late users of the store");
     let (started, has_started) = mpsc::channel();
     let (told, is_told) = mpsc::channel::<()>();
@@ -234,10 +170,10 @@ fn held_over_in_a_group(
         drop(told);
     });
     has_started.recv()?;
-    Ok(group)
+    end_the_work_first(scene, &group, runtime, 1)
 }
 
-/// Tasks first, then the store, then the runtime; each says that it has ended before the next.
+/// Tasks first, then the store, then the runtime; each has ended before the next.
 fn end_the_work_first(
     scene: &Scene<'_>,
     group: &TaskGroup,
@@ -245,8 +181,8 @@ fn end_the_work_first(
     members: usize,
 ) -> TrialResult {
     let report = group.drain_blocking(LIMIT);
-    scene.trial.record("tasks_panicked", report.panicked.len());
-    scene.trial.check("every task ended by itself", report.ended == members);
+    scene.record("tasks_panicked", report.panicked.len());
+    scene.check("every task ended by itself", report.ended == members);
     scene.close()?;
     runtime.shutdown_background();
     Ok(())
@@ -254,10 +190,7 @@ fn end_the_work_first(
 
 /// Waits for the end of tasks whose runtime is gone: each was cancelled, returned, or panicked.
 fn how_many_panicked(tasks: Vec<JoinHandle<()>>) -> Result<usize, Box<dyn Error>> {
-    let mut panicked = 0;
     let waiting = Builder::new_current_thread().build()?;
-    for task in tasks {
-        panicked += usize::from(waiting.block_on(task).is_err_and(|error| error.is_panic()));
-    }
-    Ok(panicked)
+    let ended = tasks.into_iter().map(|task| waiting.block_on(task));
+    Ok(ended.filter(|ended| ended.as_ref().is_err_and(|error| error.is_panic())).count())
 }

@@ -1,33 +1,10 @@
 //! # 12 · wal residue
 //!
-//! SQLite's write-ahead log is meant to be gone when a database is closed: the *last* connection to
-//! close writes it back into the database and removes it. Which one is the last, SQLite finds out by
-//! taking a lock that none of the others may hold. A pool that is dropped in context posts one
-//! closing per connection to the blocking threads, and as many threads close them side by side.
-//! Each finds another that is not quite gone, none of them is the last, and the log stays: with its
-//! `-wal` and `-shm` beside a database that nobody has open.
+//! Is the write-ahead log gone when every connection of a pool is closed? Not always, if connections
+//! close side by side: each finds another still open, so none is the last. Always, if they close one
+//! after another. No row is lost either way.
 //!
-//! No committed row is lost; the next program to open the database reads the log. But "closed" is
-//! then not what one takes it for, by a program that copies the database file, say, or by one that
-//! deletes it and leaves a log behind that belongs to nothing.
-//!
-//! The store has been busy: each connection has run a query at the same time as all the others, and
-//! there are rows that are only in the log. Then it is dropped
-//!
-//! - **`side-by-side`** in the context of its own runtime, whose blocking threads, one for each of
-//!   those queries, take one connection each;
-//! - **`one-after-another`** in the context of a runtime with a single blocking thread;
-//! - **`inline`** in the context of a runtime that is shut down, where the dropping thread itself
-//!   closes each.
-//!
-//! Every variant waits until all is closed, and only then looks.
-//!
-//! Why the race has 150 trials: run 400 times on two cores, it left the log 270 times in the old
-//! generation and 265 times in the current one while they were otherwise idle (95 % interval
-//! 62…72 %), and 234 and 224 times beside two busy loops (51…63 %). The least that was seen is 33 of
-//! 200 (12…22 %), beside six busy loops and a compiler; and with its files in memory, beside as much
-//! and more, 61 of 200 by itself, and 14 of 100 (9…22 %) among the waiting trials of experiment 13. With
-//! 150 trials, a run that misses it is a one-in-a-million event even if the rate is as low as 9 %.
+//! The essay is `docs/src/12-wal-residue.md`; it says why the race has 150 trials.
 
 use std::{
     error::Error,
@@ -36,13 +13,13 @@ use std::{
 };
 
 use experiments::{
-    each_generation,
-    scene::{Kept, Scene, bare, guarded, torn_down},
+    Scene, control, cure, hazard,
+    scene::{Kept, guarded, torn_down},
 };
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    TrialResult, always, control, cure, hazard, seen,
+    TrialResult, seen,
 };
 use mock_sdk::store::{Store, rusqlite::Connection};
 use tokio::runtime::{Builder, Runtime};
@@ -59,79 +36,45 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Is the write-ahead log gone when every connection of a pool is closed?")
         .hypothesis(
-            "Not always where connections are closed side by side; always where they are closed \
-             one after another. No row is lost either way.",
+            "Not always if connections are closed side by side; always if they are closed one after \
+             another. No row is lost either way.",
         )
-        .variants(
-            each_generation(
-                hazard,
-                "side-by-side",
-                seen(Failed).allowing([Clean]),
-                bare(|scene| {
-                    side_by_side(scene)?;
-                    scene.no_log_is_left()
-                }),
-            )
+        .variants([
+            hazard("*/side-by-side", seen(Failed).allowing([Clean]), |scene| {
+                side_by_side(scene)?;
+                scene.no_log_is_left()
+            })
             .about("32 connections, closed on as many blocking threads")
             .trials(150),
-        )
-        .variants(
-            each_generation(
-                control,
-                "side-by-side-rows",
-                always(Clean),
-                bare(|scene| {
-                    side_by_side(scene)?;
-                    scene.no_row_is_lost()
-                }),
-            )
+            control("*/side-by-side-rows", |scene| {
+                side_by_side(scene)?;
+                scene.no_row_is_lost()
+            })
             .about("the same, but only lost rows count against it"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "one-after-another",
-                always(Clean),
-                bare(|scene| {
-                    one_after_another(scene)?;
-                    scene.no_log_is_left()?;
-                    scene.no_row_is_lost()
-                }),
-            )
+            control("*/one-after-another", |scene| {
+                one_after_another(scene)?;
+                scene.no_log_is_left()?;
+                scene.no_row_is_lost()
+            })
             .about("32 connections, closed on a single blocking thread"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "inline",
-                always(Clean),
-                bare(|scene| {
-                    inline(scene)?;
-                    scene.no_log_is_left()?;
-                    scene.no_row_is_lost()
-                }),
-            )
+            control("*/inline", |scene| {
+                inline(scene)?;
+                scene.no_log_is_left()?;
+                scene.no_row_is_lost()
+            })
             .about("32 connections, closed by the thread that drops them"),
-        )
-        .variants(
-            each_generation(cure, "kit/side-by-side", always(Clean), guarded(side_by_side))
+            cure("*/kit/side-by-side", guarded(side_by_side))
                 .about("32 connections, dropped in the same place: a session's handle"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "kit/side-by-side-teardown",
-                always(Clean),
-                torn_down(side_by_side),
-            )
-            .about("32 connections, and a teardown in the place of the drop"),
-        )
+            cure("*/kit/side-by-side-teardown", torn_down(side_by_side))
+                .about("32 connections, and a teardown instead of the drop"),
+        ])
         .kit_claim("The kit closes them one after another, and leaves no log.")
 }
 
+/// Dropping the runtime waits until all is closed.
 fn side_by_side(scene: &Scene<'_>) -> TrialResult {
     let (runtime, store) = busy_store(scene)?;
     let context = runtime.enter();
@@ -160,27 +103,24 @@ fn inline(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-/// A store with rows in its log, each of whose connections has just run a query, all at once.
+/// A store with rows in its log. All its connections have just run a query at the same time, so the
+/// runtime has a blocking thread for each.
 fn busy_store(scene: &Scene<'_>) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
     let (runtime, store) = scene.warm_store_of(CONNECTIONS, EVENTS)?;
-    runtime.block_on(async {
-        let all_at_once = Arc::new(Barrier::new(CONNECTIONS));
-        let queries: Vec<_> = (0..CONNECTIONS)
-            .map(|_| {
-                let (store, all_at_once) = (store.clone(), Arc::clone(&all_at_once));
-                tokio::spawn(async move {
-                    let query = move |connection: &mut Connection| {
-                        all_at_once.wait();
-                        connection.query_row("SELECT count(*) FROM rooms", [], |_| Ok(()))
-                    };
-                    store.interact("count the rooms in", query).await
-                })
-            })
-            .collect();
-        for query in queries {
-            query.await??;
-        }
-        Ok::<_, Box<dyn Error>>(())
-    })?;
+    let all_at_once = Arc::new(Barrier::new(CONNECTIONS));
+    let mut queries = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (store, all_at_once) = (store.clone(), Arc::clone(&all_at_once));
+        queries.push(runtime.spawn(async move {
+            let query = move |connection: &mut Connection| {
+                all_at_once.wait();
+                connection.query_row("SELECT count(*) FROM rooms", [], |_| Ok(()))
+            };
+            store.interact("count the rooms in", query).await
+        }));
+    }
+    for query in queries {
+        runtime.block_on(query)??;
+    }
     Ok((runtime, store))
 }

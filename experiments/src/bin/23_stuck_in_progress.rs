@@ -1,27 +1,8 @@
-//! # 23 · stuck in progress
+//! What does a logout leave behind when it gives up?
 //!
-//! The write-up of Robrix's logout shows its `execute` in full. It sets `LOGOUT_IN_PROGRESS` when it
-//! begins and clears it when it succeeds. Between the two it returns early in six places, and before
-//! the state machine there was a version with more of them, which stopped the sync service first. What
-//! is left behind by each of them (claim B9)?
-//!
-//! `execute` is *reconstructed* here from the code as shown, over a real client, sync service, server
-//! and user interface; what it calls and the write-up does not show (`handle_error`, for one) does
-//! nothing. Each variant makes one step fail:
-//!
-//! - **`execute/pre-check`**: there is nobody to log out.
-//! - **`execute/stop-sync`**: the sync service does not stop in time. Another connection has locked the
-//!   database that it is writing to, and lets go a little later.
-//! - **`execute/server`**: the server refuses. This is the one return that restarts the sync service.
-//! - **`execute/tabs`**, **`execute/app-state`**: the user interface does not confirm.
-//! - **`execute/runtime`**: no runtime can be started.
-//! - **`first-version/server`**: the version before the state machine, and a server that refuses. It
-//!   has no mark.
-//!
-//! A trial fails where the mark is left set when `execute` has returned, or where the user is still
-//! logged in and the sync service does not run. Whether it does is seen by the server: something
-//! happens, and is asked for or is not. The control is an `execute` in which nothing fails. The cures
-//! (`kit/…`) are the driver with the same faults.
+//! Expect the write-up's `execute` to leave its mark set, whichever step fails, and the sync service
+//! stopped if stopping it is what failed; the version before leaves the sync service stopped. Expect
+//! the driver to leave neither. See `docs/src/23-stuck-in-progress.md`.
 
 use std::{
     cell::Cell,
@@ -33,16 +14,12 @@ use std::{
 };
 
 use experiments::{
-    runtime,
-    setting::{LoggedIn, PLENTY, ROOMS, Setting, homeserver, syncs},
+    Scene, control, cure, hazard, runtime,
+    setting::{LoggedIn, PLENTY, ROOMS, Setting, syncs},
     steps::Steps,
 };
 use futures::executor::block_on;
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard,
-};
+use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use mock_sdk::{
     app::{App, action::Confirmed, ui::UiFault},
     client::Client,
@@ -51,19 +28,22 @@ use mock_sdk::{
     store::rusqlite::Connection,
 };
 use state_machine::{config::LogoutConfig, driver::Driver, transition::State};
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
-/// How long a sync is waited for that, as a rule, does not come.
+/// How long to wait for a sync that, as a rule, does not come.
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// How long a sync service may take to stop that does not.
+/// The limit for a sync service that does not stop.
 const BRIEF: Duration = Duration::from_millis(100);
 
-/// How often each step fails: in the same way each time. And what does not happen is waited for.
+/// A step fails in the same way each time, and what does not happen is waited for.
 const TRIALS: u32 = 10;
 
 /// The step that fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Failing {
     Nothing,
     PreCheck,
@@ -74,62 +54,54 @@ enum Failing {
     Runtime,
 }
 
+const STEPS: [(&str, Failing, &str); 6] = [
+    ("pre-check", Failing::PreCheck, "there is nobody to log out"),
+    ("stop-sync", Failing::StopSync, "the sync service does not stop in time"),
+    ("server", Failing::Server, "the server refuses"),
+    ("tabs", Failing::Tabs, "the user interface does not close its tabs"),
+    ("app-state", Failing::AppState, "the user interface does not let go"),
+    ("runtime", Failing::Runtime, "no runtime can be started"),
+];
+
 fn main() -> ExitCode {
-    let mut experiment = Experiment::new(env!("CARGO_BIN_NAME"))
+    let marked = |name: &str| every(name).observed("in_progress").always_reads("true");
+    Experiment::new(file!())
         .question("What does a logout leave behind when it gives up?")
         .hypothesis(
-            "In the write-up, the mark that it is in progress, after every early return, and a sync \
-             service that it had stopped, where stopping it is what failed; in the version before, \
-             the stopped sync service wherever it returns. In the kit, neither, anywhere.",
+            "The write-up leaves the mark that it is in progress, after every early return, and a \
+             stopped sync service, if stopping it is what failed. The version before leaves the \
+             sync service stopped wherever it returns. The kit leaves neither, anywhere.",
         )
-        .variant(
-            control("execute/nothing", always(Clean), |trial| execute(trial, Failing::Nothing))
+        .variants([
+            control("execute/nothing", |scene| execute(scene, Failing::Nothing))
                 .about("nothing fails")
-            .trials(TRIALS),
-        )
-        .variant(
-            hazard("first-version/server", always(Failed), first_version)
+                .trials(TRIALS),
+            hazard("first-version/server", Failed, first_version)
                 .about("the version before the state machine; the server refuses")
-            .trials(TRIALS)
-            .waits(),
-        );
-    for (name, failing, about) in [
-        ("pre-check", Failing::PreCheck, "there is nobody to log out"),
-        ("stop-sync", Failing::StopSync, "the sync service does not stop in time"),
-        ("server", Failing::Server, "the server refuses"),
-        ("tabs", Failing::Tabs, "the user interface does not close its tabs"),
-        ("app-state", Failing::AppState, "the user interface does not let go"),
-        ("runtime", Failing::Runtime, "no runtime can be started"),
-    ] {
-        experiment = experiment
-            .variant(
-                hazard(format!("execute/{name}"), always(Failed), move |trial| {
-                    execute(trial, failing)
-                })
-                .about(about)
                 .trials(TRIALS)
                 .waits(),
-            )
-            .variant(
-                cure(format!("kit/{name}"), always(Clean), move |trial| kit(trial, failing))
-                    .about(format!("the driver; {about}"))
-                    .trials(TRIALS)
-                    .waits(),
-            );
-    }
-    experiment
+        ])
+        .variants(STEPS.into_iter().flat_map(|(name, failing, about)| {
+            let execute = move |scene: &Scene<'_>| execute(scene, failing);
+            let kit = move |scene: &Scene<'_>| kit(scene, failing);
+            let both = [
+                hazard(format!("execute/{name}"), Failed, execute).about(about),
+                cure(format!("kit/{name}"), kit).about(format!("the driver; {about}")),
+            ];
+            both.map(|variant| variant.trials(TRIALS).waits())
+        }))
         .claim(
             "B9",
             "On an early return the code shown leaves the in-progress mark set and the sync service \
              stopped.",
         )
         .supported_if(
-            every("execute/pre-check").observed("in_progress").always_reads("true")
-                & every("execute/stop-sync").observed("in_progress").always_reads("true")
-                & every("execute/server").observed("in_progress").always_reads("true")
-                & every("execute/tabs").observed("in_progress").always_reads("true")
-                & every("execute/app-state").observed("in_progress").always_reads("true")
-                & every("execute/runtime").observed("in_progress").always_reads("true")
+            marked("execute/pre-check")
+                & marked("execute/stop-sync")
+                & marked("execute/server")
+                & marked("execute/tabs")
+                & marked("execute/app-state")
+                & marked("execute/runtime")
                 & every("execute/stop-sync").observed("syncing").always_reads("false")
                 & every("first-version/server").observed("syncing").always_reads("false"),
         )
@@ -137,24 +109,22 @@ fn main() -> ExitCode {
             every("execute/*").observed("in_progress").always_reads("false")
                 | every("execute/stop-sync").observed("syncing").always_reads("true"),
         )
-        .kit_claim("Whichever step fails, the mark goes with the run, and who is still logged in syncs.")
+        .kit_claim("Whichever step fails, the mark goes with the run, and a user who is still logged in syncs.")
         .run()
 }
 
 /// The application of the write-up, as far as `execute` reaches into it.
 struct Shown<'a> {
     setting: &'a Setting,
-    runtime: Mutex<Option<Runtime>>,
+    runtime: Cell<Option<Runtime>>,
     failing: Failing,
     /// `LOGOUT_IN_PROGRESS`
     in_progress: Cell<bool>,
 }
 
-type Step = Result<(), Box<dyn Error>>;
-
 impl Shown<'_> {
-    /// As it is shown, without what it tells the user on the way.
-    async fn execute(&self) -> Step {
+    /// As the write-up shows it, without what it tells the user on the way.
+    async fn execute(&self) -> TrialResult {
         self.in_progress.set(true);
 
         self.perform_prechecks()?;
@@ -179,40 +149,46 @@ impl Shown<'_> {
         Ok(())
     }
 
+    /// The version before, up to its first return.
+    async fn first_version(&self) -> TrialResult {
+        self.perform_prechecks()?;
+        self.stop_sync_service().await?;
+        self.perform_server_logout().await
+    }
+
     fn client(&self) -> Result<Client, Box<dyn Error>> {
         let client = self.setting.app.globals().client.get().ok_or("there is no client")?;
         Ok(Client::clone(&client))
     }
 
-    fn perform_prechecks(&self) -> Step {
+    fn perform_prechecks(&self) -> TrialResult {
         match self.failing {
             Failing::PreCheck => Err("there is nobody to log out".into()),
             _ => self.client()?.matrix_auth().logged_in().then_some(()).ok_or("logged out".into()),
         }
     }
 
-    async fn stop_sync_service(&self) -> Step {
+    async fn stop_sync_service(&self) -> TrialResult {
         let service = self.setting.app.globals().sync_service.get().ok_or("no sync service")?;
         if self.failing != Failing::StopSync {
             service.stop().await;
             return Ok(());
         }
-        let client = self.client()?;
-        let lock = lock_the_writing_sync(&self.setting.server, &client)?;
-        let stopped = tokio::time::timeout(BRIEF, service.stop()).await;
+        let lock = lock_the_writing_sync(&self.setting.server, &self.client()?)?;
+        let stopped = timeout(BRIEF, service.stop()).await;
         drop(lock);
         Ok(stopped.map_err(|_| "the sync service does not stop")?)
     }
 
-    async fn perform_server_logout(&self) -> Step {
+    async fn perform_server_logout(&self) -> TrialResult {
         Ok(self.client()?.matrix_auth().logout().await?)
     }
 
-    async fn close_all_tabs(&self) -> Step {
+    async fn close_all_tabs(&self) -> TrialResult {
         Ok(self.setting.app.ui().close_all_tabs().await?)
     }
 
-    async fn clean_app_state(&self) -> Step {
+    async fn clean_app_state(&self) -> TrialResult {
         let globals = self.setting.app.globals();
         globals.client.take();
         globals.sync_service.take();
@@ -223,73 +199,53 @@ impl Shown<'_> {
     }
 
     fn shut_down_background_tasks(&self) {
-        let runtime = self.runtime.lock().ok().and_then(|mut runtime| runtime.take());
-        if let Some(runtime) = runtime {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 
-    fn restart_runtime(&self) -> Step {
+    fn restart_runtime(&self) -> TrialResult {
         if self.failing == Failing::Runtime {
             return Err("there is no thread for a runtime".into());
         }
-        let next = runtime()?;
-        if let Ok(mut runtime) = self.runtime.lock() {
-            *runtime = Some(next);
-        }
+        self.runtime.set(Some(runtime()?));
         Ok(())
     }
-
-    /// The version before, up to the return that is looked at.
-    async fn first_version(&self) -> Step {
-        self.perform_prechecks()?;
-        self.stop_sync_service().await?;
-        self.perform_server_logout().await
-    }
 }
 
-fn execute(trial: &Trial<'_>, failing: Failing) -> TrialResult {
-    shown(trial, failing, |shown| block_on_runtime(async { shown.execute().await }))
+fn execute(scene: &Scene<'_>, failing: Failing) -> TrialResult {
+    shown(scene, failing, async |shown| shown.execute().await)
 }
 
-fn first_version(trial: &Trial<'_>) -> TrialResult {
-    shown(trial, Failing::Server, |shown| block_on_runtime(async { shown.first_version().await }))
-}
-
-/// On a runtime of its own: one that is shut down cannot drive its own shutdown here.
-fn block_on_runtime(logout: impl Future<Output = Step>) -> Step {
-    let driving = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    driving.block_on(logout)
+fn first_version(scene: &Scene<'_>) -> TrialResult {
+    shown(scene, Failing::Server, async |shown| shown.first_version().await)
 }
 
 fn shown(
-    trial: &Trial<'_>,
+    scene: &Scene<'_>,
     failing: Failing,
-    log_out: impl FnOnce(&Shown<'_>) -> Step,
+    log_out: impl AsyncFnOnce(&Shown<'_>) -> TrialResult,
 ) -> TrialResult {
-    let setting = Setting::start(trial.directory(), |_| {})?;
+    let setting = Setting::start(scene.directory(), |_| {})?;
     let runtime = runtime()?;
-    let token = runtime.block_on(async {
-        setting.log_in().await?;
-        let client = setting.app.globals().client.get().ok_or("there is no client")?;
-        Ok::<_, Box<dyn Error>>(client.access_token().ok_or("there is no token")?)
-    })?;
+    runtime.block_on(setting.log_in())?;
+    let client = setting.app.globals().client.get().ok_or("there is no client")?;
+    let token = client.access_token().ok_or("there is no token")?;
+    drop(client);
     disturb(&setting.server, &setting.app, failing);
-    let shown = Shown {
-        setting: &setting,
-        runtime: Mutex::new(Some(runtime)),
-        failing,
-        in_progress: Cell::new(false),
-    };
-    let ended = log_out(&shown);
-    trial.check("it fails where a step does", ended.is_err() == (failing != Failing::Nothing));
-    judge(trial, &setting.server, &token, shown.in_progress.get(), A_SECOND);
+    let (runtime, in_progress) = (Cell::new(Some(runtime)), Cell::new(false));
+    let shown = Shown { setting: &setting, runtime, failing, in_progress };
+    // On a runtime of its own: a logout cannot run on the one that it shuts down.
+    let driving = Builder::new_current_thread().enable_all().build()?;
+    let ended = driving.block_on(log_out(&shown));
+    scene.check("it fails where a step does", ended.is_err() == (failing != Failing::Nothing));
+    judge(scene, &setting.server, &token, shown.in_progress.get(), A_SECOND);
     drop(shown);
-    // In some runtime's context, as far as there is anything left.
-    experiments::runtime()?.block_on(setting.end())
+    // What is left ends in the context of some runtime.
+    driving.block_on(setting.end())
 }
 
-/// What the server and the user interface do wrong. The rest is for the step itself.
+/// What the server and the user interface do wrong. The other steps fail by themselves.
 fn disturb(server: &Homeserver, app: &App, failing: Failing) {
     match failing {
         Failing::Server => {
@@ -301,8 +257,8 @@ fn disturb(server: &Homeserver, app: &App, failing: Failing) {
     }
 }
 
-/// Locks the database that the sync service writes to, has something happen, and returns when it is
-/// writing that: it holds a connection, and waits for the lock.
+/// Locks the database that the sync service writes to, lets something happen, and returns when the
+/// service is writing it: when it holds a connection, and waits for the lock.
 fn lock_the_writing_sync(
     server: &Homeserver,
     client: &Client,
@@ -322,18 +278,18 @@ fn lock_the_writing_sync(
 }
 
 /// Looks at what is left.
-fn judge(trial: &Trial<'_>, server: &Homeserver, token: &str, in_progress: bool, limit: Duration) {
-    trial.record("in_progress", in_progress);
-    trial.check("the mark is gone", !in_progress);
+fn judge(scene: &Scene<'_>, server: &Homeserver, token: &str, in_progress: bool, limit: Duration) {
+    scene.record("in_progress", in_progress);
+    scene.check("the mark is gone", !in_progress);
     if server.is_alive(token) {
         let syncing = syncs(server, limit);
-        trial.record("syncing", syncing);
-        trial.check("who is logged in syncs", syncing);
+        scene.record("syncing", syncing);
+        scene.check("a user who is logged in syncs", syncing);
     }
 }
 
-fn kit(trial: &Trial<'_>, failing: Failing) -> TrialResult {
-    let app = LoggedIn::start(&Arc::new(homeserver()?), trial.directory())?;
+fn kit(scene: &Scene<'_>, failing: Failing) -> TrialResult {
+    let app = LoggedIn::start(scene.directory())?;
     disturb(&app.server, app.app.app(), failing);
     let lock = Arc::new(Mutex::new(None));
     let steps = Steps::of(Arc::clone(&app.app), {
@@ -361,11 +317,11 @@ fn kit(trial: &Trial<'_>, failing: Failing) -> TrialResult {
 
     let committed = !app.server.is_alive(&app.token);
     let finished = ended.as_ref().is_ok_and(|report| report.warnings.is_empty());
-    trial.check("it says what failed", !finished);
-    trial.record("ended", ended.map_or_else(|error| error.to_string(), |_| "completed".to_owned()));
-    judge(trial, &app.server, &app.token, driver.is_under_way(), PLENTY);
+    scene.check("it says what failed", !finished);
+    scene.record("ended", ended.map_or_else(|error| error.to_string(), |_| "completed".to_owned()));
+    judge(scene, &app.server, &app.token, driver.is_running(), PLENTY);
     let after = matches!(failing, Failing::Tabs | Failing::AppState | Failing::Runtime);
-    trial.check("it ended where the step is", committed == after);
+    scene.check("it ended where the step is", committed == after);
     drop(driver);
     app.end()
 }

@@ -1,34 +1,13 @@
-//! # 24 · faults
+//! How does a logout end when something goes wrong in the middle of it?
 //!
-//! A logout has thirteen moments at which something can go wrong, and a server, a user interface, a
-//! disk and a user who do it. Here all of them are crossed: each variant is one fault, and one trial of
-//! it is thirteen logouts of a real application at a real server, with the fault at each moment in
-//! turn: before the logout, in each state of the machine, and, because that state is only reached
-//! where an answer was lost, twice in the one that asks the server (of a logout that was done, and of
-//! one that was not). A fault that has come stays until the logout has ended.
-//!
-//! What is recorded, under the moment's name, is how the run ended, an arrow, and where the *next
-//! start* of the application came out, with the server in order again: `logged in`, which is checked
-//! to be with a token that the server knows and a sync service that runs, or `logged out`, checked to
-//! be with a token that it does not know and nobody to log in. There is no third. That is the table of
-//! end states. Each cell is declared beside its fault; a trial in which one comes out differently fails.
-//!
-//! Besides:
-//!
-//! - **`worker/…`** is about the request channel (claim B7). Closing it ends the worker, and the
-//!   monitor reports that as unexpected, unless it was announced. A worker that fails is reported.
-//! - **`not-logged-in`**: there is nobody to log out.
-//! - **`killed/…`**: the process is killed, with SIGKILL, at a random moment of the logout, while it
-//!   queues messages that it acknowledges to the parent. The next start is neither in between, nor is
-//!   an acknowledged row lost. There are two hazards beside it, each of which must be caught: a process
-//!   that acknowledges before it commits, and one that does not write down its intent to log out.
-//!
-//! The hazards of `killed` are races with a signal. Each has 45 trials: a run that misses one is a
-//! one-in-a-million event even if only three trials in ten show it.
+//! Each `server/…`, `ui/…`, `storage/…` and `user/…` is one fault, which comes at each of thirteen
+//! moments of a logout. Expect the end that is declared for it in `experiments/src/faults/table.rs`,
+//! and the next start to find the user logged in or logged out, never in between. See
+//! `docs/src/24-faults.md`.
 
 use std::{
     error::Error,
-    fs,
+    fs, io,
     path::Path,
     process::{Child, ExitCode, Stdio},
     sync::{Arc, Mutex, OnceLock},
@@ -37,24 +16,24 @@ use std::{
 };
 
 use experiments::{
-    faults::{self, Case, Disturbance, Limits, Moment},
-    killed::{self, Keeping},
-    runtime,
+    Scene, control, cure,
+    faults::{
+        self, ASKING_DONE, ASKING_NOT_DONE, BEFORE, Case, Disturbance, Limits, MOMENTS, Moment,
+        killed::{self, killed},
+    },
+    hazard, runtime,
     runtime_thread::panic_quietly,
-    setting::{LoggedIn, PLENTY, Setting, end, homeserver, managed, next_start},
+    setting::{LoggedIn, PLENTY, Setting, end, homeserver, managed, next_start, syncs},
     steps::Steps,
 };
 use futures::executor::block_on;
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    TrialResult, Variant, every, seen,
 };
 use mock_sdk::{
-    app::{
-        App,
-        requests::{Request, WorkerState},
-    },
+    app::requests::{Request, WorkerState},
     homeserver::{Endpoint, Fault},
     store::rusqlite::Connection,
 };
@@ -63,62 +42,38 @@ use state_machine::{
     driver::Driver,
     error::{LogoutError, RecoverableError},
     progress::LogoutReport,
+    transition::State,
 };
 
 fn main() -> ExitCode {
-    let table = faults::all().into_iter().map(|fault| -> Variant {
-        let (name, about) = (fault.name, fault.about);
-        let waits = fault.limits != Limits::AsTheyAre;
-        let variant = cure(name, always(Clean), move |trial| crossed(trial, &fault))
-            .about(about)
-            .trials(5)
-            .deadline(Duration::from_secs(90));
-        if waits { variant.waits() } else { variant }
-    });
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    let undone_or_out = || {
+        every("server/token-invalidated").is(Clean)
+            & every("server/refuses-once").is(Clean)
+            & every("user/cancels").is(Clean)
+    };
+    Experiment::new(file!())
         .question("How does a logout end when something goes wrong in the middle of it?")
         .hypothesis(
-            "In an end that is declared beforehand, whatever goes wrong and whenever; and the next \
+            "In an end that is declared beforehand, whatever goes wrong and whenever. The next \
              start finds the user logged in with a token that the server knows, or logged out.",
         )
-        .variants(table)
-        .variant(
-            cure("not-logged-in", always(Clean), not_logged_in)
-                .about("a logout while nobody is logged in"),
-        )
-        .variant(
-            hazard("worker/channel-closed", always(Failed), |trial| {
-                worker(trial, WorkerEnds::ChannelClosed)
-            })
-            .about("the request channel is closed, as in the write-up"),
-        )
-        .variant(
-            control("worker/fails", always(Clean), |trial| worker(trial, WorkerEnds::Fails))
-                .about("the worker fails"),
-        )
-        .variant(
-            cure("worker/announced", always(Clean), |trial| worker(trial, WorkerEnds::Announced))
-                .about("the request channel is closed, which was announced"),
-        )
-        .variant(
-            cure("killed/in-the-logout", always(Clean), |trial| killed::killed(trial, Keeping::Everything))
-                .about("the process is killed at a random moment of the logout")
-                .trials(20),
-        )
-        .variant(
-            hazard("killed/without-intent", seen(Failed).allowing([Clean]), |trial| {
-                killed::killed(trial, Keeping::NoIntent)
-            })
-            .about("the same, and the intent to log out is not on disk")
-            .trials(45),
-        )
-        .variant(
-            hazard("killed/uncommitted", seen(Failed).allowing([Clean]), |trial| {
-                killed::killed(trial, Keeping::RowsAfterTheirAcknowledgement)
-            })
-            .about("the same, and rows are acknowledged before their commit")
-            .trials(45),
-        )
+        .variants(faults::all().into_iter().map(at_every_moment))
+        .variants([
+            cure("not-logged-in", not_logged_in).about("a logout while nobody is logged in"),
+            hazard("worker/channel-closed", Failed, worker)
+                .about("the request channel is closed, as in the write-up"),
+            control("worker/fails", worker).about("the worker fails"),
+            cure("worker/announced", worker)
+                .about("the request channel is closed, and that was announced"),
+            cure(killed::IN_THE_LOGOUT, killed)
+                .about("the process is killed at a random moment of the logout"),
+            hazard(killed::WITHOUT_INTENT, seen(Failed).allowing([Clean]), killed)
+                .about("the same, and the intent to log out is not on disk")
+                .trials(45),
+            hazard(killed::UNCOMMITTED, seen(Failed).allowing([Clean]), killed)
+                .about("the same, and rows are acknowledged before their commit")
+                .trials(45),
+        ])
         .part("locker", lock)
         .part(killed::PART, killed::log_out)
         .claim(
@@ -126,16 +81,8 @@ fn main() -> ExitCode {
             "An invalidated token counts as logged out; before the point of no return everything can \
              be undone.",
         )
-        .supported_if(
-            every("server/token-invalidated").is(always(Clean))
-                & every("server/refuses-once").is(always(Clean))
-                & every("user/cancels").is(always(Clean)),
-        )
-        .refuted_if(
-            !every("server/token-invalidated").is(always(Clean))
-                | !every("server/refuses-once").is(always(Clean))
-                | !every("user/cancels").is(always(Clean)),
-        )
+        .supported_if(undone_or_out())
+        .refuted_if(!undone_or_out())
         .claim(
             "B7",
             "Closing the request channel ends the worker, and the monitor reports it as unexpected.",
@@ -149,31 +96,39 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// Every moment of one fault.
-fn crossed(trial: &Trial<'_>, fault: &Disturbance) -> TrialResult {
-    for (moment, name) in Moment::ALL {
-        let directory = trial.directory().join(name);
+fn at_every_moment(fault: Disturbance) -> Variant {
+    let (name, about, limits) = (fault.name, fault.about, fault.limits);
+    let variant = cure(name, move |scene| crossed(scene, &fault))
+        .about(about)
+        .trials(5)
+        .deadline(Duration::from_secs(90));
+    if limits == Limits::AsTheyAre { variant } else { variant.waits() }
+}
+
+fn crossed(scene: &Scene<'_>, fault: &Disturbance) -> TrialResult {
+    for (moment, (name, state)) in (1..).zip(MOMENTS) {
+        let directory = scene.directory().join(name);
         fs::create_dir_all(&directory)?;
-        let locker = (fault.name == "storage/store-locked")
-            .then(|| Locker::start(trial, &directory))
-            .transpose()?;
-        let found = one_logout(trial, fault, (moment, name), &directory, locker)?;
-        trial.record(name, found.as_str());
+        let found = one_logout(scene, fault, (moment, name, state), &directory)?;
+        scene.record(name, found.as_str());
         let declared = fault.ends.iter().find(|(up_to, _)| moment <= *up_to);
-        let expected = declared.map(|(_, end)| *end).ok_or("a cell without an end")?;
-        trial.check(&format!("{name} ends with {expected}, not {found}"), found == expected);
+        let (_, expected) = declared.ok_or("a cell without an end")?;
+        scene.check(&format!("{name} ends with {expected}, not {found}"), found == *expected);
     }
     Ok(())
 }
 
+/// One logout with the fault at one moment, and the next start: how each ended.
 fn one_logout(
-    trial: &Trial<'_>,
+    scene: &Scene<'_>,
     fault: &Disturbance,
-    (moment, name): (Moment, &str),
+    (moment, name, state): (Moment, &str, State),
     directory: &Path,
-    locker: Option<Locker>,
 ) -> Result<String, Box<dyn Error>> {
-    let app = LoggedIn::start(&Arc::new(homeserver()?), directory)?;
+    let locker = (fault.name == "storage/store-locked")
+        .then(|| Locker::start(scene, directory))
+        .transpose()?;
+    let app = LoggedIn::start(directory)?;
     let case = Arc::new(Case {
         server: Arc::clone(&app.server),
         app: Arc::clone(&app.app),
@@ -181,70 +136,51 @@ fn one_logout(
         directory: directory.to_owned(),
         moment,
         driver: OnceLock::new(),
-        cancelling: Mutex::default(),
-        seen: Mutex::default(),
+        cancel: Mutex::default(),
     });
     match moment {
-        Moment::AskingDone => app.server.fail_next(Endpoint::Logout, Fault::reset_mid_body()),
-        Moment::AskingNotDone => app.server.fail_next(Endpoint::Logout, Fault::status(502)),
+        ASKING_DONE => app.server.fail_next(Endpoint::Logout, Fault::reset_mid_body()),
+        ASKING_NOT_DONE => app.server.fail_next(Endpoint::Logout, Fault::status(502)),
         _ => {}
     }
     let steps = Steps::of(Arc::clone(&app.app), {
-        let (case, disturb) = (Arc::clone(&case), fault.disturb);
-        move |state| match state == moment.state() {
+        let (case, disturb) = (Arc::clone(&case), Arc::clone(&fault.disturb));
+        move |entered| match entered == state {
             true => disturb(&case).map_err(|error| Failure::from(error.to_string())),
             false => Ok(()),
         }
     });
-    let limits = fault.limits.at(moment, app.app.logout_config());
-    let driver = Arc::new(Driver::new(steps, limits));
+    let driver = Arc::new(Driver::new(steps, fault.limits.at(moment, app.app.logout_config())));
     let _ = case.driver.set(Arc::downgrade(&driver));
-    if moment == Moment::Before {
+    if moment == BEFORE {
         (fault.disturb)(&case)?;
     }
     let ended = end_of(&block_on(driver.run()));
-    trial.check("the mark is gone", !driver.is_under_way());
-    let cancelling = case.cancelling.lock().ok().and_then(|mut cancelling| cancelling.take());
-    if let Some(cancelling) = cancelling {
-        case.note(cancelling.join().map_err(|_| "the cancel panicked")?);
-    }
-    for note in case.seen.lock().map(|seen| seen.clone()).unwrap_or_default() {
-        trial.record(&format!("{name}_told"), note.as_str());
-        trial.check("nothing was allowed that must not be", !note.contains("not refused"));
+    scene.check("the mark is gone", !driver.is_running());
+    let cancel = case.cancel.lock().map_err(|_| "it is lost")?.take();
+    if let Some(cancel) = cancel {
+        let told = cancel.join().map_err(|_| "the cancel panicked")?;
+        scene.record(&format!("{name}_told"), told);
     }
 
-    // Everything is in order again.
+    // Everything is put in order again.
     app.server.heal();
     app.server.come_back()?;
-    if fault.name == "server/does-it-too-late" && moment <= Moment::LoggingOut {
-        block_on(app.server.until(|server| !server.is_alive(&app.token)));
-    }
-    if fault.name == "server/never-answers" {
-        // Whoever still waits for an answer is told that there will be none.
-        app.server.go_down();
-        app.server.come_back()?;
-    }
-    let user_id = app.app.app().files().latest_user_id_path();
-    if user_id.is_dir() {
-        fs::remove_dir_all(&user_id)?;
-        fs::rename(user_id.with_extension("kept"), &user_id)?;
-    }
+    (fault.repair)(&case)?;
     drop(locker);
     if driver.is_unfinished() {
-        // What was stuck can end now, and another run finishes the cleanup.
         let again = finish(&driver);
-        trial.check(&format!("another run completes, not {again}"), again.starts_with("completed"));
+        scene.check(&format!("another run completes, not {again}"), again.starts_with("completed"));
     } else if app.server.is_alive(&app.token) && fault.name != "ui/gone" {
-        trial.check("who is logged in syncs", app.syncs());
+        scene.check("a user who is logged in syncs", syncs(&app.server, PLENTY));
     }
-    drop(driver);
-    drop(case);
+    drop((driver, case));
     let (server, token) = (Arc::clone(&app.server), app.token.clone());
     app.end()?;
-    Ok(format!("{ended} -> {}", next_start(trial, &server, &token, directory)?))
+    Ok(format!("{ended} -> {}", next_start(scene, &server, &token, directory)?))
 }
 
-/// Runs the cleanup again, until what had been stuck has ended.
+/// Runs the cleanup again, until what was stuck has ended.
 fn finish(driver: &Driver<Steps>) -> String {
     let began = Instant::now();
     loop {
@@ -257,16 +193,14 @@ fn finish(driver: &Driver<Steps>) -> String {
 
 /// One or two words for an end.
 fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
-    match ended {
-        Ok(report) if report.warnings.is_empty() => "completed".to_owned(),
+    let error = match ended {
+        Ok(report) if report.warnings.is_empty() => "completed",
         Ok(report) => {
-            report.warnings.iter().fold("completed but".to_owned(), |mut all, warning| {
-                all.push_str(&format!(" {:?}", warning.effect));
-                all
-            })
+            let failed = report.warnings.iter().map(|warning| format!(" {:?}", warning.effect));
+            return format!("completed but{}", failed.collect::<String>());
         }
         Err(LogoutError::Recoverable { cause, .. }) => match cause {
-            RecoverableError::UnderWay => "under way",
+            RecoverableError::AlreadyRunning => "under way",
             RecoverableError::Cancelled => "cancelled",
             RecoverableError::NotReady(_) => "not ready",
             RecoverableError::SyncNotStopped(_) => "sync not stopped",
@@ -275,20 +209,19 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
             RecoverableError::NotDone(_) => "not done",
             RecoverableError::InDoubt { .. } => "in doubt",
             _ => "another error",
-        }
-        .to_owned(),
-        Err(_) => "unrecoverable".to_owned(),
-    }
+        },
+        Err(_) => "unrecoverable",
+    };
+    error.to_owned()
 }
 
 /// Another process, which locks a store when it is told to, until it is killed.
 struct Locker(Child);
 
 impl Locker {
-    fn start(trial: &Trial<'_>, directory: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut part = trial.part("locker")?;
-        let child = part.arg(directory).stdin(Stdio::piped()).spawn()?;
-        Ok(Self(child))
+    fn start(scene: &Scene<'_>, directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut part = scene.part("locker")?;
+        Ok(Self(part.arg(directory).stdin(Stdio::piped()).spawn()?))
     }
 }
 
@@ -309,49 +242,40 @@ fn lock(arguments: &[String]) -> TrialResult {
     lock.busy_timeout(PLENTY)?;
     lock.execute_batch("BEGIN EXCLUSIVE")?;
     fs::write(directory.join("locked"), "")?;
-    // Until it is killed, or whoever started it is gone.
-    let _ = std::io::stdin().lines().next();
+    // Until it is killed, or its parent is gone.
+    let _ = io::stdin().lines().next();
     Ok(())
 }
 
-fn not_logged_in(trial: &Trial<'_>) -> TrialResult {
-    let (app, ui) = managed(&homeserver()?, trial.directory())?;
+fn not_logged_in(scene: &Scene<'_>) -> TrialResult {
+    let (app, ui) = managed(&homeserver()?, scene.directory())?;
     let driver = Driver::new(Arc::clone(&app), app.logout_config());
     let ended = end_of(&block_on(driver.run()));
-    trial.record("ended", ended.as_str());
-    trial.check("it says so", ended == "not ready" && !driver.is_under_way());
+    scene.record("ended", ended.as_str());
+    scene.check("it says so", ended == "not ready" && !driver.is_running());
     drop(driver);
-    end(app, ui)
+    end(&app, ui)
 }
 
-/// How a worker comes to its end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WorkerEnds {
-    ChannelClosed,
-    Announced,
-    Fails,
-}
-
-fn worker(trial: &Trial<'_>, how: WorkerEnds) -> TrialResult {
-    let setting = Setting::start(trial.directory(), |_| {})?;
+/// A worker ends, and the monitor must report it if, and only if, the worker failed.
+fn worker(scene: &Scene<'_>) -> TrialResult {
+    let setting = Setting::start(scene.directory(), |_| {})?;
+    let fails = scene.variant() == "worker/fails";
     runtime()?.block_on(async {
         setting.log_in().await?;
-        let app: &App = &setting.app;
-        match how {
-            WorkerEnds::ChannelClosed => drop(app.globals().request_sender.take()),
-            WorkerEnds::Announced => {
+        let app = &setting.app;
+        if fails {
+            app.request(Request::Run(Box::new(|| Box::pin(async { panic_quietly() }))))?;
+        } else {
+            if scene.variant() == "worker/announced" {
                 app.expect_worker_end();
-                drop(app.globals().request_sender.take());
             }
-            WorkerEnds::Fails => {
-                app.request(Request::Run(Box::new(|| Box::pin(async { panic_quietly() }))))?;
-            }
+            drop(app.globals().request_sender.take());
         }
         let state = app.worker().wait_for(|state| *state != WorkerState::Running).await?.clone();
         let reported = matches!(state, WorkerState::EndedUnexpectedly { .. });
-        trial.record("reported", reported);
-        let failed = how == WorkerEnds::Fails;
-        trial.check("what is reported is a failure, and the other way round", reported == failed);
+        scene.record("reported", reported);
+        scene.check("what is reported is a failure, and the other way round", reported == fails);
         setting.end().await
     })
 }

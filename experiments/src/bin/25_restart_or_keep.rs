@@ -1,97 +1,72 @@
-//! # 25 · restart or keep
+//! Should a logout restart the runtime, or keep it?
 //!
-//! The write-up of Robrix's logout calls the restart of the runtime the most dangerous operation of
-//! all, and does it: what the client has left on the runtime ends with it. There is another way to
-//! that: give each login a runtime of its own, and leave the application's alone. The logout by the
-//! state machine can do either. What does each cost, and who pays?
-//!
-//! An application has a task that has nothing to do with anybody's login, an upload say. Somebody
-//! logs in, opens rooms, logs out, and logs in again. What has become of the upload?
-//!
-//! - `plain/restart`: one runtime, shut down by `shutdown_background` and started again, as in the
-//!   write-up; the client has been asked to end before that, so that nothing panics;
-//! - `plain/keep`: the same with a runtime for each login;
-//! - `restart`, `keep`: the state machine, with either policy.
-//!
-//! A trial fails where the upload was dropped half-way without having been told.
+//! Expect the application's upload to be dropped half-way by a plain restart, to be told to stop by the
+//! kit's, and not to notice the logout if each login has a runtime of its own. See
+//! `docs/src/25-restart-or-keep.md`.
 
-#[expect(dead_code, reason = "an experiment of its own has a main of its own")]
-#[path = "26_relogin_churn.rs"]
-mod churn;
+use std::{future::pending, mem, process::ExitCode, sync::Arc, time::Instant};
 
-use std::{error::Error, fs, future::pending, process::ExitCode, sync::Arc, time::Instant};
-
-use churn::{log_out_by_hand, open_rooms};
 use experiments::{
+    Scene, control, cure, hazard,
     probe::{Probe, Responder, probe},
     runtime,
-    story::{Failure, act, config, server, soon},
+    setting::{PASSWORD, USER, homeserver, log_out_by_hand, open_rooms, soon},
+    story::{act, config},
+    usage::Usage,
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, hazard,
+use lab::{Experiment, Outcome::Failed, Trial, TrialResult};
+use mock_sdk::app::{App, managed::ManagedApp};
+use state_machine::{
+    config::RuntimePolicy::{self, Keep, Restart},
+    driver::Driver,
 };
-use mock_sdk::{
-    app::{App, managed::ManagedApp},
-    store::Generation,
-};
-use state_machine::{config::RuntimePolicy, driver::Driver};
-use sundown::flag::Flag;
+use sundown::Flag;
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("Should a logout restart the runtime, or keep it?")
         .hypothesis(
-            "A restart ends everything else on the runtime: without a word as the write-up does it, \
-             and told so by the kit. Where each login has a runtime of its own nothing else notices \
-             the logout. That costs some threads while somebody is logged in.",
+            "A restart ends everything else on the runtime: without a word in the write-up, and \
+             after a signal in the kit. If each login has a runtime of its own, nothing else \
+             notices the logout. That costs some threads while a user is logged in.",
         )
-        .variant(
-            hazard("plain/restart", always(Failed), |trial| plain(trial, RuntimePolicy::Restart))
+        .variants([
+            hazard("plain/restart", Failed, |scene| plain(scene, Restart))
                 .about("one Tokio runtime, shut down in the background and started again"),
-        )
-        .variant(
-            control("plain/keep", always(Clean), |trial| plain(trial, RuntimePolicy::Keep))
+            control("plain/keep", |scene| plain(scene, Keep))
                 .about("a Tokio runtime for each login beside the application's"),
-        )
-        .variant(
-            cure("restart", always(Clean), |trial| managed(trial, RuntimePolicy::Restart))
+            cure("restart", |scene| managed(scene, Restart))
                 .about("the state machine, with one runtime that is restarted"),
-        )
-        .variant(
-            cure("keep", always(Clean), |trial| managed(trial, RuntimePolicy::Keep))
+            cure("keep", |scene| managed(scene, Keep))
                 .about("the state machine, with a runtime for each login"),
-        )
+        ])
         .run()
 }
 
-/// The task that has nothing to do with a login. It can be asked whether it runs, and remembers
-/// whether it was told to stop.
+/// A task that has nothing to do with a login. It can be asked whether it runs, and remembers whether
+/// it was told to stop.
 struct Upload {
     probe: Probe,
     told: Arc<Flag>,
 }
 
 impl Upload {
-    fn new() -> (Self, impl FnOnce() -> (Responder, Arc<Flag>)) {
+    fn new() -> (Self, Responder) {
         let (probe, responder) = probe();
-        let told = Arc::new(Flag::new());
-        let for_task = Arc::clone(&told);
-        (Self { probe, told }, move || (responder, for_task))
+        (Self { probe, told: Arc::default() }, responder)
     }
 
     async fn run(mut responder: Responder, told: Arc<Flag>, stop: impl Future<Output = ()>) {
         tokio::select! {
             () = stop => {
-                // Here a real one would write down how far it has come.
+                // Here a real upload would write down how far it has come.
                 told.raise();
             }
             () = responder.answer() => {}
         }
     }
 
-    fn look(&self, trial: &Trial<'_>) -> Result<(), Failure> {
+    fn look(&self, trial: &Trial<'_>) -> TrialResult {
         let fate = if soon("the upload", self.probe.is_running())? {
             "runs on"
         } else if self.told.is_raised() {
@@ -105,47 +80,45 @@ impl Upload {
     }
 }
 
-fn plain(trial: &Trial<'_>, policy: RuntimePolicy) -> TrialResult {
-    let server = server().map_err(|failure| failure as Box<dyn Error>)?;
-    let (app, event_loop) = App::new(config(trial, &server, Generation::Current));
+fn plain(scene: &Scene<'_>, policy: RuntimePolicy) -> TrialResult {
+    let (trial, server) = (scene.trial, homeserver()?);
+    let (app, event_loop) = App::new(config(scene, &server));
     act(&app, event_loop, || {
         let mut apps = runtime()?;
-        let (upload, parts) = Upload::new();
-        let (responder, told) = parts();
-        drop(apps.spawn(Upload::run(responder, told, pending())));
-        let sessions = match policy {
-            RuntimePolicy::Restart => None,
-            RuntimePolicy::Keep => Some(runtime()?),
+        let (upload, responder) = Upload::new();
+        drop(apps.spawn(Upload::run(responder, Arc::clone(&upload.told), pending())));
+        let logins = match policy {
+            Restart => None,
+            Keep => Some(runtime()?),
         };
-        let logged_in = sessions.as_ref().unwrap_or(&apps);
+        let logged_in = logins.as_ref().unwrap_or(&apps);
         app.start_worker(logged_in.handle());
-        logged_in.block_on(app.log_in("me", "secret"))?;
-        open_rooms(&app)?;
-        trial.record("threads_logged_in", threads()?);
+        logged_in.block_on(app.log_in(USER, PASSWORD))?;
+        soon("the rooms", open_rooms(&app))??;
+        trial.record("threads_logged_in", Usage::now()?.threads);
 
         let began = Instant::now();
-        log_out_by_hand(&app, logged_in)?;
-        match sessions {
-            Some(sessions) => sessions.shutdown_background(),
-            None => std::mem::replace(&mut apps, runtime()?).shutdown_background(),
+        logged_in.block_on(log_out_by_hand(&app))?;
+        match logins {
+            Some(logins) => logins.shutdown_background(),
+            None => mem::replace(&mut apps, runtime()?).shutdown_background(),
         }
         trial.record("logout", began.elapsed());
         upload.look(trial)
     })
 }
 
-fn managed(trial: &Trial<'_>, policy: RuntimePolicy) -> TrialResult {
-    let server = server().map_err(|failure| failure as Box<dyn Error>)?;
-    let config = config(trial, &server, Generation::Current);
-    let (managed, event_loop) = ManagedApp::start(config, policy)?;
+fn managed(scene: &Scene<'_>, policy: RuntimePolicy) -> TrialResult {
+    let (trial, server) = (scene.trial, homeserver()?);
+    let (managed, event_loop) = ManagedApp::start(config(scene, &server), policy)?;
     let managed = Arc::new(managed);
     act(managed.app(), event_loop, || {
-        let (upload, parts) = Upload::new();
-        let (responder, told) = parts();
+        let (upload, responder) = Upload::new();
+        let told = Arc::clone(&upload.told);
         drop(managed.runtime().spawn("upload", |stop| Upload::run(responder, told, stop))?);
-        soon("the login", managed.log_in("me", "secret"))??;
-        open_rooms(managed.app())?;
-        trial.record("threads_logged_in", threads()?);
+        soon("the login", managed.log_in(USER, PASSWORD))??;
+        soon("the rooms", open_rooms(managed.app()))??;
+        trial.record("threads_logged_in", Usage::now()?.threads);
 
         let driver = Driver::new(Arc::clone(&managed), managed.logout_config());
         let report = soon("the logout", ManagedApp::log_out(&driver))??;
@@ -155,14 +128,10 @@ fn managed(trial: &Trial<'_>, policy: RuntimePolicy) -> TrialResult {
         upload.look(trial)?;
 
         let began = Instant::now();
-        soon("the next login", managed.log_in("me", "secret"))??;
+        soon("the next login", managed.log_in(USER, PASSWORD))??;
         trial.record("next_login", began.elapsed());
-        soon("the logout", ManagedApp::log_out(&driver))??;
+        let _ = soon("the logout", ManagedApp::log_out(&driver))??;
         let _ = managed.runtime().shutdown_blocking(None)?;
         Ok(())
     })
-}
-
-fn threads() -> Result<usize, Failure> {
-    Ok(fs::read_dir("/proc/self/task")?.count())
 }

@@ -1,48 +1,28 @@
-//! # 30 · leak at exit
+//! What is lost when a process leaks everything and ends?
 //!
-//! `mem::forget` works, says the demo *rust-logout-issue* of it, but is overly aggressive (claim A6);
-//! at the end of the process leaking is acceptable, says the write-up of Robrix's logout (claim B5).
-//! What would make it unacceptable is a row that was promised to somebody and is not there when the
-//! program starts again. `kill -9` stands beside it: nothing can be more abrupt.
-//!
-//! A process has a client on a real store and two tasks that write: the sync service, without a
-//! pause, and a worker that carries out requests. Each row is acknowledged to the parent, through a
-//! pipe, *when its commit has returned*. At a moment that is drawn at random the process leaves, in
-//! the middle of all that. The parent keeps what was acknowledged; it waits for the end, opens the
-//! store again, has SQLite check its integrity, and compares. A trial *fails* where an acknowledged
-//! row is missing.
-//!
-//! - `forget/…`: runtime, client, sync service and request sender are forgotten, and `main` returns;
-//! - `kill-9/committed`: the parent kills the process;
-//! - `kill-9/uncommitted`, the hazard: the same, of a process that acknowledges *before* it commits.
-//!   It must be caught, or the comparison is worth nothing;
-//! - `plan/leak`: an exit plan that leaks all four;
-//! - `plan/tear-down`: an exit plan that tears down what it can.
-//!
-//! What "overly aggressive" may mean is recorded: `requests_dropped`, which the application had
-//! accepted from its user and not carried out, and `wal_bytes_left` for the next one to read.
-//!
-//! What is shown is the end of a *process*. What the system has not written to the disk yet survives
-//! that, and a power failure it does not; the store does not ask for more (`synchronous = NORMAL`).
-//!
-//! The hazard is a race between a signal and a commit, which the signal mostly wins. With 40 trials,
-//! a run that misses it is a one-in-a-million event even if only three trials in ten lose a row.
+//! Expect no row whose commit had returned, as with `kill -9`; the requests that were not carried out
+//! are lost, and the log stays. Rows that are acknowledged before their commit must be seen to be lost.
+//! See `docs/src/30-leak-at-exit.md`.
 
 use std::{
     collections::BTreeSet,
     error::Error,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     mem,
     process::{ExitCode, Stdio},
     sync::mpsc::{self, Sender},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use experiments::{CONNECTIONS, runtime};
+use experiments::{
+    CONNECTIONS, Scene, control, cure, hazard,
+    killed::{Writer, acknowledge, compare},
+    runtime,
+};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed},
-    Trial, TrialResult, always, control, cure, every, hazard, seen,
+    TrialResult, every, seen,
 };
 use leak_strategy::{
     app,
@@ -50,145 +30,114 @@ use leak_strategy::{
     resource::{Policy, Resource},
 };
 use mock_sdk::store::{Generation, Room, Store, residue, rusqlite};
-use sundown::{stop::Stop, task::BackgroundTask};
+use sundown::{BackgroundTask, Stop};
 use tokio::sync::mpsc::unbounded_channel;
 
 /// How many requests the user has made by the time the process leaves.
 const REQUESTS: u32 = 60;
 
 /// The most rows that are acknowledged before it does.
-const MOST: u32 = 60;
+const MOST: usize = 60;
 
-/// Long enough for every request to be carried out on a machine that is busy.
+/// Long enough to carry out every request on a busy machine.
 const LIMIT: Duration = Duration::from_secs(8);
 
 const ROOM: &str = "!room";
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("What is lost when a process leaks everything and ends?")
         .hypothesis(
-            "No row whose commit had returned, as with kill -9; requests that were accepted and not \
-             carried out are lost, and the write-ahead log stays. A plan that tears down loses \
+            "No row whose commit had returned, as with kill -9. Requests that were accepted and \
+             not carried out are lost, and the write-ahead log stays. A plan that tears down loses \
              neither and leaves no log.",
         )
-        .variant(
-            control("forget/under-load", always(Clean), |trial| {
-                let found = left_by_itself(trial, "forget")?;
-                trial.check("the log is left", found.wal_bytes > 0);
+        .variants([
+            control("forget/under-load", |scene| {
+                let found = leaves(scene)?;
+                scene.check("the log is left", found.wal_bytes > 0);
                 Ok(())
             })
             .about("all four forgotten in the middle of it, and main returns"),
-        )
-        .variant(
-            control("kill-9/committed", always(Clean), |trial| killed(trial, "committed"))
-                .about("killed in the middle of it"),
-        )
-        .variant(
-            hazard("kill-9/uncommitted", seen(Failed).allowing([Clean]), |trial| {
-                killed(trial, "uncommitted")
-            })
-            .about("the same, but rows are acknowledged before their commit")
-            .trials(40),
-        )
-        .variant(
-            cure("plan/leak", always(Clean), |trial| {
-                left_by_itself(trial, "leak")?;
-                Ok(())
-            })
-            .about("an exit plan that leaks all four"),
-        )
-        .variant(
-            cure("plan/tear-down", always(Clean), |trial| {
-                let found = left_by_itself(trial, "tear-down")?;
-                trial.check("every request was carried out", found.requests == REQUESTS);
-                trial.check("no log is left", found.wal_bytes == 0);
+            control("kill-9/committed", killed).about("killed in the middle of it"),
+            hazard("kill-9/uncommitted", seen(Failed).allowing([Clean]), killed)
+                .about("the same, but rows are acknowledged before their commit")
+                .trials(40),
+            cure("plan/leak", |scene| leaves(scene).map(drop))
+                .about("an exit plan that leaks all four"),
+            cure("plan/tear-down", |scene| {
+                let found = leaves(scene)?;
+                scene.check("every request was carried out", found.requests == REQUESTS);
+                scene.check("no log is left", found.wal_bytes == 0);
                 Ok(())
             })
             .about("an exit plan that tears down all but the runtime"),
-        )
+        ])
         .part("writer", write)
         .claim("A6", "`mem::forget` works, and is overly aggressive.")
         .supported_if(
-            every("forget/under-load").is(always(Clean))
+            every("forget/under-load").is(Clean)
                 & every("forget/under-load").observed("requests_dropped").once_at_least(1)
                 & every("plan/tear-down").observed("requests_dropped").always_at_most(0),
         )
         .refuted_if(
-            !every("forget/under-load").is(always(Clean))
+            !every("forget/under-load").is(Clean)
                 | every("forget/under-load").observed("requests_dropped").always_at_most(0),
         )
         .claim("B5", "Leaking at exit is acceptable.")
         .supported_if(
             every("forget/under-load").observed("rows_lost").always_at_most(0)
-                & every("forget/under-load").is(always(Clean)),
+                & every("forget/under-load").is(Clean),
         )
         .refuted_if(every("forget/under-load").observed("rows_lost").once_at_least(1))
         .run()
 }
 
-/// What was found when the store was opened again.
+/// What is found when the store is opened again.
 struct Found {
     requests: u32,
     wal_bytes: u64,
 }
 
-fn left_by_itself(trial: &Trial<'_>, way: &str) -> Result<Found, Box<dyn Error>> {
-    let leave_after = trial.random().u32(1..=MOST);
-    let mut part = trial.part("writer")?;
-    let part = part.args([way, &leave_after.to_string()]).stdout(Stdio::piped());
+/// The process leaves by itself after a random number of rows.
+fn leaves(scene: &Scene<'_>) -> Result<Found, Box<dyn Error>> {
+    let leave_after = scene.random().usize(1..=MOST);
+    let mut part = scene.part("writer")?;
+    let part = part.args([scene.variant(), &leave_after.to_string()]).stdout(Stdio::piped());
     let mut writer = part.stderr(Stdio::piped()).spawn()?;
     let pipe = writer.stdout.take().ok_or("no pipe")?;
     let acknowledged: Vec<_> = BufReader::new(pipe).lines().collect::<Result<_, _>>()?;
     let ended = writer.wait_with_output()?;
-    trial.check("it ended as it was asked to", ended.status.success());
-    trial.check("nothing panicked", ended.stderr.is_empty());
-    compare(trial, acknowledged)
+    scene.check("it ended as it was asked to", ended.status.success());
+    scene.check("nothing panicked", ended.stderr.is_empty());
+    look(scene, &acknowledged)
 }
 
-fn killed(trial: &Trial<'_>, way: &str) -> TrialResult {
-    let mut random = trial.random();
-    let kill_after = random.usize(1..=MOST as usize);
+/// The process is killed at a random moment after a random number of rows.
+fn killed(scene: &Scene<'_>) -> TrialResult {
+    let mut random = scene.random();
+    let kill_after = random.usize(1..=MOST);
     let moment = Duration::from_micros(random.u64(0..500));
-    let mut part = trial.part("writer")?;
-    let mut writer = part.args([way, "0"]).stdout(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(writer.stdout.take().ok_or("no pipe")?).lines();
-    let mut acknowledged = lines.by_ref().take(kill_after).collect::<Result<Vec<_>, _>>()?;
-    // Some moment after a row was acknowledged; a sleep would end at a turn of the clock.
-    let since = Instant::now();
-    while since.elapsed() < moment {}
-    writer.kill()?;
-    let ended = writer.wait()?;
-    trial.check("it was killed", ended.code().is_none());
-    // What was acknowledged until then counts too, but for a line that was cut off.
-    acknowledged.extend(lines.map_while(Result::ok));
-    compare(trial, acknowledged)?;
-    Ok(())
+    let mut writer = Writer::start(scene.part("writer")?.args([scene.variant(), "0"]))?;
+    let mut acknowledged = writer.lines.by_ref().take(kill_after).collect::<Result<Vec<_>, _>>()?;
+    acknowledged.extend(writer.kill_after(moment, scene)?);
+    look(scene, &acknowledged).map(drop)
 }
 
-/// Compares what was acknowledged with what is there.
-fn compare(trial: &Trial<'_>, acknowledged: Vec<String>) -> Result<Found, Box<dyn Error>> {
-    let wal_bytes = residue(&trial.directory().join("store.sqlite3"))?.wal_bytes.unwrap_or(0);
-    let runtime = runtime()?;
-    let (rows, integrity) = runtime.block_on(async {
-        let store = Store::open(trial.directory(), Generation::Current, 1).await?;
+/// Opens the store again.
+fn look(scene: &Scene<'_>, acknowledged: &[String]) -> Result<Found, Box<dyn Error>> {
+    let wal_bytes = residue(&scene.directory().join("store.sqlite3"))?.wal_bytes.unwrap_or(0);
+    let (rows, integrity) = runtime()?.block_on(async {
+        let store = Store::open(scene.directory(), Generation::Current, 1).await?;
         let rows = store.interact("read the events from", rows).await?;
-        let integrity = store
-            .interact("check the integrity of", |connection| {
-                connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0))
-            })
-            .await?;
+        let integrity = store.interact("check the integrity of", integrity).await?;
         Ok::<_, Box<dyn Error>>((rows, integrity))
     })?;
     let requests = rows.iter().filter(|row| row.starts_with(REQUEST)).count().try_into()?;
-    let lost = acknowledged.iter().filter(|row| !rows.contains(*row)).count();
-    trial.record("rows_acknowledged", acknowledged.len());
-    trial.record("rows_lost", lost);
-    trial.record("requests_dropped", REQUESTS.saturating_sub(requests));
-    trial.record("wal_bytes_left", wal_bytes);
-    trial.check("something was acknowledged", !acknowledged.is_empty());
-    trial.check("every acknowledged row is there", lost == 0);
-    trial.check("the integrity check passes", integrity == "ok");
+    compare(scene, acknowledged, &rows);
+    scene.record("requests_dropped", REQUESTS.saturating_sub(requests));
+    scene.record("wal_bytes_left", wal_bytes);
+    scene.check("the integrity check passes", integrity == "ok");
     Ok(Found { requests, wal_bytes })
 }
 
@@ -196,18 +145,22 @@ fn rows(connection: &mut rusqlite::Connection) -> rusqlite::Result<BTreeSet<Stri
     connection.prepare("SELECT body FROM events")?.query_map([], |row| row.get(0))?.collect()
 }
 
+fn integrity(connection: &mut rusqlite::Connection) -> rusqlite::Result<String> {
+    connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))
+}
+
 /// How the rows of requests begin.
 const REQUEST: &str = "request ";
 
-/// Writes rows, each of which it acknowledges.
+/// Writes rows, and acknowledges each.
 #[derive(Clone)]
-struct Writer {
+struct Rows {
     store: Store,
     acknowledges_first: bool,
     acknowledged: Sender<()>,
 }
 
-impl Writer {
+impl Rows {
     async fn write(&self, row: String) {
         if self.acknowledges_first {
             self.acknowledge(&row);
@@ -217,10 +170,9 @@ impl Writer {
         }
     }
 
-    /// The parent is told before this process is: what it does next, the parent knows already.
+    /// Tells the parent first: by the time this process acts on a row, the parent knows it.
     fn acknowledge(&self, row: &str) {
-        // One write, so that lines do not mix. Where nobody reads, nobody is promised anything.
-        let _ = std::io::stdout().lock().write_all(format!("{row}\n").as_bytes());
+        acknowledge(row);
         let _ = self.acknowledged.send(());
     }
 }
@@ -236,42 +188,42 @@ fn write(arguments: &[String]) -> TrialResult {
         Ok::<_, Box<dyn Error>>(store)
     })?;
     let (acknowledged, acknowledgements) = mpsc::channel();
-    let acknowledges_first = way == "uncommitted";
-    let writer = Writer { store: store.clone(), acknowledges_first, acknowledged };
+    let acknowledges_first = way == "kill-9/uncommitted";
+    let rows = Rows { store: store.clone(), acknowledges_first, acknowledged };
 
     let context = runtime.enter();
     let sync_service = BackgroundTask::spawn("sync service", {
-        let writer = writer.clone();
+        let rows = rows.clone();
         move |stop: Stop| async move {
             for event in 0_u64.. {
                 if stop.is_raised() {
                     break;
                 }
-                writer.write(format!("event {event}")).await;
+                rows.write(format!("event {event}")).await;
             }
         }
     })?;
     let (sender, mut requests) = unbounded_channel();
     let worker = BackgroundTask::spawn("requests", move |_closing_is_its_signal| async move {
         while let Some(request) = requests.recv().await {
-            writer.write(request).await;
+            rows.write(request).await;
         }
     })?;
     drop(context);
     (0..REQUESTS).try_for_each(|request| sender.send(format!("{REQUEST}{request}")))?;
 
-    if matches!(&**way, "committed" | "uncommitted") {
-        // It does not leave by itself; what it would be told is nobody's business.
+    if way.starts_with("kill-9/") {
+        // It does not leave by itself.
         acknowledgements.iter().for_each(drop);
         return Err("nobody killed it".into());
     }
     acknowledgements.iter().take(leave_after).for_each(drop);
-    if way == "forget" {
+    if way == "forget/under-load" {
         mem::forget((runtime, store, sync_service, sender, worker));
         return Ok(());
     }
     let plan = ExitPlan::builder(LIMIT).build();
-    if way == "leak" {
+    if way == "plan/leak" {
         let all = (runtime, store, sync_service, sender, worker);
         plan.add(Resource::new("all four", Policy::Leak { why: "it is the end" }, move |_exit| {
             drop(all);

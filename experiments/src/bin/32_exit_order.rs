@@ -1,22 +1,8 @@
-//! # 32 · exit order
+//! In which order may an application leave its process?
 //!
-//! At the end of its process an application has a runtime and a client in statics, and a cache in a
-//! thread-local of its main thread, in which there is something derived from the client: a room, a
-//! profile. The write-up of Robrix's logout cleans up in this order: clear the caches, "to prevent
-//! thread-local destructor issues", then leak runtime, client, sync service and request sender. It
-//! gives the history: earlier versions cleared the caches when the runtime might be closed already,
-//! and crashed (claim B3). And it notes that doing nothing at all has not crashed so far either.
-//!
-//! Two things can be told apart that the account takes for one: *when* the cache is cleared, and
-//! whether the cache is the *last owner* when it is. A clone that was leaked counts as an owner for
-//! ever, so that whoever comes after it is not the last, and drops nothing but a count.
-//!
-//! - `leak/…`: all four are forgotten, with the cache cleared before that or after it, and with
-//!   nothing left to forget, because a logout has emptied the statics and missed the cache;
-//! - `drop/…`: the client is dropped and the runtime shut down, as a program that cleans up does it,
-//!   in each order, and in a context;
-//! - `nothing/…` and `process-exit/…`: everything stays where it is, and the process ends;
-//! - `plan/…`: an exit plan ends the process.
+//! Expect any order to be clean if the client is leaked, or dropped in a context, and every order to
+//! abort otherwise: somebody is the last owner, on the main thread. An exit runs the destructors of its
+//! thread-locals unless it is immediate. See `docs/src/32-exit-order.md`.
 
 use std::{
     cell::RefCell,
@@ -27,11 +13,11 @@ use std::{
     time::Duration,
 };
 
-use experiments::{CONNECTIONS, each_generation, generation_named, runtime};
+use experiments::{CONNECTIONS, Scene, control, cure, generation_named, hazard, runtime};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
 use leak_strategy::{
     app,
@@ -46,157 +32,63 @@ use tokio::{
 };
 
 fn main() -> ExitCode {
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    Experiment::new(file!())
         .question("In which order may an application leave its process?")
         .hypothesis(
             "In any, as long as the last owner of the client is never dropped, or dropped in a \
-             context. Clearing the caches first saves nothing where a cache is the last owner, and \
-             an exit runs the destructors of the main thread's thread-locals unless it is immediate.",
+             context. Clearing the caches first saves nothing if a cache is the last owner, and an \
+             exit runs the destructors of the main thread's thread-locals unless it is immediate.",
         )
-        .variants(
-            each_generation(control, "leak/caches-first", always(Clean), |trial, generation| {
-                start(trial, generation)?;
-                clear_caches();
-                leak_all_four();
-                Ok(())
-            })
-            .about("the write-up's order: caches cleared, then all four leaked, runtime first"),
-        )
-        .variants(
-            each_generation(control, "leak/caches-last", always(Clean), |trial, generation| {
-                start(trial, generation)?;
-                leak_all_four();
-                clear_caches();
-                Ok(())
-            })
-            .about("all four leaked, then the caches cleared"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "leak/cache-is-last-owner",
-                always(Aborted),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    clear_caches();
-                    leak_all_four();
-                    Ok(())
-                },
+        .variants([
+            control("*/leak/caches-first", in_order([clear_caches, leak_all_four]))
+                .about("the write-up's order: caches cleared, then all four leaked, runtime first"),
+            control("*/leak/caches-last", in_order([leak_all_four, clear_caches]))
+                .about("all four leaked, then the caches cleared"),
+            hazard(
+                "*/leak/cache-is-last-owner",
+                Aborted,
+                in_order([empty_the_statics, clear_caches, leak_all_four]),
             )
-            .about("the write-up's order, when a logout has emptied the statics and missed the cache"),
-        )
-        .variants(
-            each_generation(hazard, "drop/caches-first", always(Aborted), |trial, generation| {
-                start(trial, generation)?;
-                clear_caches();
-                empty_the_statics();
-                shut_the_runtime_down();
-                Ok(())
-            })
+            .about(
+                "the write-up's order, when a logout has emptied the statics and missed the cache",
+            ),
+            hazard(
+                "*/drop/caches-first",
+                Aborted,
+                in_order([clear_caches, empty_the_statics, shut_the_runtime_down]),
+            )
             .about("caches cleared, client and sync service dropped, runtime shut down"),
-        )
-        .variants(
-            each_generation(hazard, "drop/caches-last", always(Aborted), |trial, generation| {
-                start(trial, generation)?;
-                empty_the_statics();
-                shut_the_runtime_down();
-                clear_caches();
-                Ok(())
-            })
+            hazard(
+                "*/drop/caches-last",
+                Aborted,
+                in_order([empty_the_statics, shut_the_runtime_down, clear_caches]),
+            )
             .about("client and sync service dropped, runtime shut down, caches cleared"),
-        )
-        .variants(
-            each_generation(hazard, "drop/runtime-first", always(Aborted), |trial, generation| {
-                start(trial, generation)?;
-                shut_the_runtime_down();
-                clear_caches();
-                empty_the_statics();
-                Ok(())
-            })
+            hazard(
+                "*/drop/runtime-first",
+                Aborted,
+                in_order([shut_the_runtime_down, clear_caches, empty_the_statics]),
+            )
             .about("runtime shut down, caches cleared, client and sync service dropped"),
-        )
-        .variants(
-            each_generation(
-                control,
-                "drop/caches-last-in-context",
-                always(Clean),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    let runtime = taken(&RUNTIME).ok_or("the runtime is gone")?;
-                    let handle = runtime.handle().clone();
-                    let _context = handle.enter();
-                    empty_the_statics();
-                    runtime.shutdown_background();
-                    clear_caches();
-                    Ok(())
-                },
-            )
-            .about("the same order, in the context of the runtime that is shut down"),
-        )
-        .variants(
-            each_generation(control, "nothing/statics-full", always(Clean), start)
+            control("*/drop/caches-last-in-context", caches_last_in_context)
+                .about("the same order, in the context of the runtime that is shut down"),
+            control("*/nothing/statics-full", in_order([]))
                 .about("nothing is done, and the client is in a static as well"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "nothing/cache-is-last-owner",
-                always(Aborted),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    Ok(())
-                },
-            )
-            .about("nothing is done, and the client is in the cache alone"),
-        )
-        .variants(
-            each_generation(
-                hazard,
-                "process-exit/cache-is-last-owner",
-                always(Aborted),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    trial.done();
-                    process::exit(0)
-                },
-            )
+            hazard("*/nothing/cache-is-last-owner", Aborted, in_order([empty_the_statics]))
+                .about("nothing is done, and the client is in the cache alone"),
+            hazard("*/process-exit/cache-is-last-owner", Aborted, |scene| {
+                in_order([empty_the_statics])(scene)?;
+                scene.done();
+                process::exit(0)
+            })
             .about("the same, left by std::process::exit"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "plan/cache-is-last-owner",
-                always(Clean),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    trial.done();
-                    ExitPlan::builder(LIMIT).build().leave(0)
-                },
-            )
-            .about("the same, left by an empty plan"),
-        )
-        .variants(
-            each_generation(
-                cure,
-                "plan/cache-is-last-owner-normal",
-                always(Clean),
-                |trial, generation| {
-                    start(trial, generation)?;
-                    empty_the_statics();
-                    trial.done();
-                    ExitPlan::builder(LIMIT).by(Exit::Normal).build().leave(0)
-                },
-            )
-            .about("the same, left by an empty plan that exits normally"),
-        )
-        .variants(
-            each_generation(cure, "plan/torn-down", always(Clean), torn_down)
-                .about("a plan that tears down whoever owns the client, and leaks the runtime"),
-        )
+            cure("*/plan/cache-is-last-owner", |scene| empty_plan(scene, Exit::Immediate))
+                .about("the same, left by an empty plan"),
+            cure("*/plan/cache-is-last-owner-normal", |scene| empty_plan(scene, Exit::Normal))
+                .about("the same, left by an empty plan that exits normally"),
+            cure("*/plan/torn-down", torn_down)
+                .about("a plan that tears down every owner of the client, and leaks the runtime"),
+        ])
         .part("tears-down", tear_down)
         .claim(
             "B3",
@@ -204,29 +96,29 @@ fn main() -> ExitCode {
              decides.",
         )
         .supported_if(
-            every("*/drop/caches-last").is(always(Aborted))
-                & every("*/leak/caches-last").is(always(Aborted))
-                & every("*/drop/caches-first").is(always(Clean))
-                & every("*/leak/caches-first").is(always(Clean)),
+            every("*/drop/caches-last").is(Aborted)
+                & every("*/leak/caches-last").is(Aborted)
+                & every("*/drop/caches-first").is(Clean)
+                & every("*/leak/caches-first").is(Clean),
         )
         .refuted_if(
-            every("*/drop/caches-first").is(always(Aborted))
-                & every("*/drop/caches-last-in-context").is(always(Clean))
-                & every("*/leak/caches-last").is(always(Clean)),
+            every("*/drop/caches-first").is(Aborted)
+                & every("*/drop/caches-last-in-context").is(Clean)
+                & every("*/leak/caches-last").is(Clean),
         )
         .claim("B4", "Doing nothing at process exit is safe.")
-        .supported_if(every("*/nothing/*").is(always(Clean)))
+        .supported_if(every("*/nothing/*").is(Clean))
         .refuted_if(
-            every("*/nothing/statics-full").is(always(Clean))
-                & every("*/nothing/cache-is-last-owner").is(always(Aborted)),
+            every("*/nothing/statics-full").is(Clean)
+                & every("*/nothing/cache-is-last-owner").is(Aborted),
         )
         .run()
 }
 
-/// Long enough for a store to be closed on a machine that is busy.
+/// Long enough to close a store on a busy machine.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// What the process that is looked at from outside leaves with, and where its ledger is.
+/// The exit code of the process that is looked at from outside, and its ledger.
 const CODE: i32 = 7;
 const LEDGER: &str = "exit.json";
 
@@ -236,13 +128,13 @@ static CLIENT: Mutex<Option<Store>> = Mutex::new(None);
 static SYNC_SERVICE: Mutex<Option<SyncService>> = Mutex::new(None);
 static REQUEST_SENDER: Mutex<Option<UnboundedSender<String>>> = Mutex::new(None);
 
-/// It belongs to the client, and keeps it.
+/// It belongs to the client, and keeps a clone of it.
 struct SyncService {
     _client: Store,
 }
 
 thread_local! {
-    /// What the user interface keeps for itself: something derived from the client.
+    /// The user interface's own: something derived from the client.
     static CACHE: RefCell<Option<Store>> = const { RefCell::new(None) };
 }
 
@@ -254,12 +146,16 @@ fn put<T>(place: &Mutex<Option<T>>, value: T) {
     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
 }
 
-/// The application is up.
-fn start(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    start_in(trial.directory(), generation)
+/// Starts the application, takes these steps on the main thread, and returns from `main`.
+fn in_order<const N: usize>(steps: [fn(); N]) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| {
+        start(scene.directory(), scene.generation)?;
+        steps.iter().for_each(|step| step());
+        Ok(())
+    }
 }
 
-fn start_in(directory: &Path, generation: Generation) -> TrialResult {
+fn start(directory: &Path, generation: Generation) -> TrialResult {
     let runtime = runtime()?;
     let store = runtime.block_on(Store::open(directory, generation, CONNECTIONS))?;
     let (sender, mut requests) = unbounded_channel();
@@ -276,7 +172,7 @@ fn clear_caches() {
     CACHE.set(None);
 }
 
-/// The write-up's order. Of what is not there nothing is leaked.
+/// In the write-up's order. What is not there is not leaked.
 fn leak_all_four() {
     mem::forget(taken(&RUNTIME));
     mem::forget(taken(&CLIENT));
@@ -284,7 +180,7 @@ fn leak_all_four() {
     mem::forget(taken(&REQUEST_SENDER));
 }
 
-/// What a logout does. Whoever is the last owner drops the pool.
+/// As a logout does. The last owner drops the pool.
 fn empty_the_statics() {
     drop(taken(&CLIENT));
     drop(taken(&SYNC_SERVICE));
@@ -297,24 +193,41 @@ fn shut_the_runtime_down() {
     }
 }
 
-fn torn_down(trial: &Trial<'_>, generation: Generation) -> TrialResult {
-    let left = trial.part("tears-down")?.arg(generation.word()).output()?;
-    trial.check("the code is the one that was asked for", left.status.code() == Some(CODE));
-    trial.check("nothing panicked", left.stderr.is_empty());
-    let ledger: Ledger = serde_json::from_slice(&fs::read(trial.directory().join(LEDGER))?)?;
-    let became = |name| ledger.entries.iter().find(|entry| entry.name == name).map(|e| e.outcome);
-    trial.check("the client was torn down", became(app::CLIENT) == Some(Outcome::TornDown));
-    trial.check("the runtime was leaked", became(app::RUNTIME) == Some(Outcome::Leaked));
-    let wal_left = !residue(&trial.directory().join("store.sqlite3"))?.is_none();
-    trial.record("wal_left", wal_left);
-    trial.check("its connections were closed, the last of them last", !wal_left);
+fn caches_last_in_context(scene: &Scene<'_>) -> TrialResult {
+    start(scene.directory(), scene.generation)?;
+    let runtime = taken(&RUNTIME).ok_or("the runtime is gone")?;
+    let handle = runtime.handle().clone();
+    let _context = handle.enter();
+    empty_the_statics();
+    runtime.shutdown_background();
+    clear_caches();
     Ok(())
 }
 
-/// The process that the trial looks at from outside.
+fn empty_plan(scene: &Scene<'_>, exit: Exit) -> TrialResult {
+    in_order([empty_the_statics])(scene)?;
+    scene.done();
+    ExitPlan::builder(LIMIT).by(exit).build().leave(0)
+}
+
+fn torn_down(scene: &Scene<'_>) -> TrialResult {
+    let left = scene.part("tears-down")?.arg(scene.generation.word()).output()?;
+    scene.check("the code is the one that was asked for", left.status.code() == Some(CODE));
+    scene.check("nothing panicked", left.stderr.is_empty());
+    let ledger: Ledger = serde_json::from_slice(&fs::read(scene.directory().join(LEDGER))?)?;
+    let became = |name| ledger.entries.iter().find(|entry| entry.name == name).map(|e| e.outcome);
+    scene.check("the client was torn down", became(app::CLIENT) == Some(Outcome::TornDown));
+    scene.check("the runtime was leaked", became(app::RUNTIME) == Some(Outcome::Leaked));
+    let wal_left = !residue(&scene.directory().join("store.sqlite3"))?.is_none();
+    scene.record("wal_left", wal_left);
+    scene.check("its connections were closed, the last of them last", !wal_left);
+    Ok(())
+}
+
+/// The process that `torn_down` looks at.
 fn tear_down(arguments: &[String]) -> TrialResult {
     let generation = arguments.first().ok_or("which generation?")?;
-    start_in(Path::new("."), generation_named(generation)?)?;
+    start(Path::new("."), generation_named(generation)?)?;
     let owners = (CACHE.take(), taken(&SYNC_SERVICE), taken(&CLIENT));
     let plan = ExitPlan::builder(LIMIT).ledger(LEDGER).build();
     plan.add(app::leaked_runtime(taken(&RUNTIME)))?;

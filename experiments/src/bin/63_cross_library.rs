@@ -1,40 +1,33 @@
-//! # 63 · cross library
-//!
-//! The shutdown testing notes of *etcd-client-py* left one scenario pending: its client and that of
-//! *valkey-glide* in one interpreter, each with a Tokio runtime of its own. They hold valkey-glide to
-//! be the more robust, because its runtime has an owner whose `Drop` joins a thread. Here are both, and
-//! the kit's extension as the third, each alone and together, against a real etcd and a real Redis.
-//!
-//! The trial becomes the interpreter itself (`experiments/python/cross_library.py`). Each library does
-//! 20 operations, all at once, and all are waited for. What counts as failed is as in experiment 62.
-//!
-//! - `0.4.1/…`, `0.5.1/…`: etcd-client-py in that version, alone; `valkey/…`, `kit/…`: the others.
-//! - `…+…/…`: these together.
-//! - `…/closed`: all clients are closed, that of etcd last. `…/returned`: none is.
+//! 63 cross library: do libraries with a Tokio runtime each get in each other's way when their
+//! interpreter ends (claims C5 and C7)? etcd-client-py in two versions, valkey-glide, and the kit's
+//! extension, alone and together. A trial becomes
+//! `experiments/python/cross_library.py LIBRARIES ENDING`. Page: `docs/src/63-cross-library.md`.
 
 use std::{process::ExitCode, time::Duration};
 
-use experiments::real_clients::{self, NEW, OLD, Version};
+use experiments::{
+    Scene, control, cure, hazard,
+    real_clients::{self, NEW, OLD, RACE, crashes},
+};
 use lab::{
     Experiment,
     Outcome::{Aborted, Clean, Failed, Panicked, Signalled},
-    Prediction, Trial, TrialResult, Variant, always, control, cure, every, hazard, seen,
+    Prediction, TrialResult, Variant, every, seen,
 };
 
-/// How often a race is run: where one exit in fifteen crashes, a run that misses it is a
-/// one-in-a-million event.
-const RACE: u32 = 200;
-
-/// How often what may crash or not is run: dear, for to import valkey-glide takes half a second.
+/// How often a variant is run that may crash or not: importing valkey-glide takes half a second.
 const OPEN: u32 = 30;
 
-/// Nothing here takes two seconds on a machine that has the time. On one that has not, a clean exit was
-/// seen to take 55.
+/// Nothing here takes two seconds on a machine that has the time. On a busy one, a clean exit took
+/// 55.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
-    let clean = || always(Clean);
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    let crashing = |name| described(hazard(name, crashes(), trial)).trials(RACE);
+    let open = |name| described(hazard(name, may_crash(), trial)).trials(OPEN);
+    let clean = |name| described(control(name, trial));
+    let kit = |name| described(cure(name, trial));
+    Experiment::new(file!())
         .question("Do libraries with a runtime each get in each other's way when the interpreter ends?")
         .hypothesis(
             "No: what ends well alone ends well together. What crashes alone may crash together, and \
@@ -43,45 +36,42 @@ fn main() -> ExitCode {
         .needs(real_clients::packages)
         .needs(real_clients::etcd)
         .needs(real_clients::redis)
-        .variant(variant(hazard, OLD, "etcd", "closed", crashes()).trials(RACE))
-        .variant(variant(hazard, OLD, "etcd", "returned", crashes()).trials(RACE))
-        .variant(variant(control, NEW, "etcd", "closed", clean()))
-        .variant(variant(hazard, NEW, "etcd", "returned", crashes()).trials(RACE))
-        .variant(variant(control, NEW, "valkey", "closed", clean()))
-        .variant(variant(control, NEW, "valkey", "returned", clean()))
-        .variant(variant(cure, NEW, "kit", "closed", clean()))
-        .variant(variant(cure, NEW, "kit", "returned", clean()))
-        .variant(variant(hazard, OLD, "etcd+valkey", "closed", may_crash()).trials(OPEN))
-        .variant(variant(hazard, OLD, "etcd+valkey", "returned", may_crash()).trials(OPEN))
-        .variant(variant(control, NEW, "etcd+valkey", "closed", clean()))
-        .variant(variant(hazard, NEW, "etcd+valkey", "returned", may_crash()).trials(OPEN))
-        .variant(variant(hazard, OLD, "etcd+valkey+kit", "closed", may_crash()).trials(OPEN))
-        .variant(variant(control, NEW, "etcd+valkey+kit", "closed", clean()))
-        .variant(variant(hazard, NEW, "etcd+valkey+kit", "returned", may_crash()).trials(OPEN))
-        .variant(variant(cure, NEW, "valkey+kit", "closed", clean()))
-        .variant(variant(cure, NEW, "valkey+kit", "returned", clean()))
+        .variants([
+            crashing("0.4.1/closed"),
+            crashing("0.4.1/returned"),
+            clean("0.5.1/closed"),
+            crashing("0.5.1/returned"),
+            clean("valkey/closed"),
+            clean("valkey/returned"),
+            kit("kit/closed"),
+            kit("kit/returned"),
+            open("0.4.1+valkey/closed"),
+            open("0.4.1+valkey/returned"),
+            clean("0.5.1+valkey/closed"),
+            open("0.5.1+valkey/returned"),
+            open("0.4.1+valkey+kit/closed"),
+            clean("0.5.1+valkey+kit/closed"),
+            open("0.5.1+valkey+kit/returned"),
+            kit("valkey+kit/closed"),
+            kit("valkey+kit/returned"),
+        ])
         .claim("C5", "valkey-glide is more robust")
-        .supported_if(every("valkey/*").is(clean()) & every("0.4.1/*").is(crashes()))
-        .refuted_if(every("valkey/*").is(crashes()) | every("0.4.1/*").is(clean()))
+        .supported_if(every("valkey/*").is(Clean) & every("0.4.1/*").is(crashes()))
+        .refuted_if(every("valkey/*").is(crashes()) | every("0.4.1/*").is(Clean))
         .claim("C7", "etcd-client-py and valkey-glide in one interpreter do not conflict")
         .supported_if(
-            every("valkey/closed").is(clean())
-                & every("0.5.1/closed").is(clean())
-                & every("0.5.1+valkey/closed").is(clean())
+            every("valkey/closed").is(Clean)
+                & every("0.5.1/closed").is(Clean)
+                & every("0.5.1+valkey/closed").is(Clean)
                 & every("0.4.1+valkey/*").is(may_crash()),
         )
         .refuted_if(
-            every("valkey/closed").is(clean())
-                & every("0.5.1/closed").is(clean())
-                & !every("0.5.1+valkey/closed").is(clean()),
+            every("valkey/closed").is(Clean)
+                & every("0.5.1/closed").is(Clean)
+                & !every("0.5.1+valkey/closed").is(Clean),
         )
         .kit_claim("with the kit's runtime no exit crashes, alone or beside valkey-glide")
         .run()
-}
-
-/// Some exits crash, in one of the ways in which that shows.
-fn crashes() -> Prediction {
-    seen(Aborted).allowing([Clean, Panicked, Signalled, Failed])
 }
 
 /// Exits may crash, and not all do.
@@ -89,30 +79,27 @@ fn may_crash() -> Prediction {
     seen(Clean).allowing([Aborted, Panicked, Signalled, Failed])
 }
 
-type Body = Box<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
-
-fn variant(
-    role: fn(String, Prediction, Body) -> Variant,
-    version: Version,
-    libraries: &'static str,
-    ending: &'static str,
-    prediction: Prediction,
-) -> Variant {
-    let name = format!("{}/{ending}", libraries.replace("etcd", version.number));
-    let about = libraries
+/// Describes a variant by its name, and gives it what all have.
+fn described(variant: Variant) -> Variant {
+    let (libraries, ending) = variant.name().split_once('/').unwrap_or_default();
+    let libraries: Vec<_> = libraries
         .split('+')
         .map(|library| match library {
-            "etcd" => format!("etcd-client-py {}", version.number),
             "valkey" => "valkey-glide".to_owned(),
-            _ => "ours".to_owned(),
+            "kit" => "ours".to_owned(),
+            version => format!("etcd-client-py {version}"),
         })
-        .collect::<Vec<_>>();
+        .collect();
     let ended = if ending == "closed" { "closed" } else { "left open" };
-    let body =
-        move |trial: &Trial<'_>| version.becomes(trial, "cross_library.py", &[libraries, ending]);
-    role(name, prediction, Box::new(body))
-        .about(format!("{}, {ended}", about.join(" and ")))
-        .deadline(DEADLINE)
-        // Where a late thread panics depends on how late it is.
-        .sometimes_at("")
+    let about = format!("{}, {ended}", libraries.join(" and "));
+    // Where a late thread panics depends on how late it is.
+    variant.about(about).deadline(DEADLINE).sometimes_at("")
+}
+
+/// A trial of libraries with an ending, by the name of the variant.
+fn trial(scene: &Scene<'_>) -> TrialResult {
+    let (libraries, ending) = scene.variant().split_once('/').ok_or("half a name")?;
+    let version = if libraries.starts_with(OLD.number) { OLD } else { NEW };
+    let libraries = libraries.replace(version.number, "etcd");
+    version.becomes(scene, "cross_library.py", &[&libraries, ending])
 }

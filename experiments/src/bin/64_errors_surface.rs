@@ -1,125 +1,72 @@
-//! # 64 · errors-surface
-//!
-//! The plan to repair the Python bindings of *cloacina* wants shutdown failures surfaced to their
-//! callers (claim E5). Experiment 51 shows in Rust what is ignored and what a repair tells. What
-//! arrives in Python?
-//!
-//! Each trial becomes `python3 experiments/python/errors.py HANDLE CASE`: a program shuts something
-//! down that ends, panics, or stays, and checks that it was told.
-//!
-//! - `ignoring/…`: the handle as it is. Every result is thrown away on the way.
-//! - `planned/…`: as the plan would have it: a bounded join, and errors.
-//! - `dropped/…`: the same, but nobody calls `shutdown`: the destructor does, and can only log.
-//! - `kit/…`: `sundown.Runtime`.
-//!
-//! Panics are made without the panic hook, because the lab counts each that it hears of. In the kit a
-//! callable that raises is an exception of its task; what panics can only be Rust code, and experiment
-//! 51 has that.
+//! 64 errors surface: does a Python program hear of a shutdown that failed (claim E5 about the
+//! bindings of cloacina)? Only of errors that are returned, and only if it calls `shutdown`. A
+//! trial becomes `experiments/python/errors.py HANDLE CASE`. Page: `docs/src/64-errors-surface.md`.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use experiments::python;
+use experiments::{Scene, control, cure, hazard, python};
 use lab::{
     Experiment,
     Outcome::{Clean, Failed, Hung},
-    Trial, TrialResult, always, control, cure, every, hazard,
+    TrialResult, every,
 };
-
-/// For what hangs: long enough to get there on a busy machine.
-const SHORT: Duration = Duration::from_millis(1500);
+use python::{PLENTY, SHORT};
 
 fn main() -> ExitCode {
-    let hazard = |name, prediction| hazard(name, prediction, told).deadline(python::PLENTY);
-    let control = |name| control(name, always(Clean), told).deadline(python::PLENTY);
-    let cure = |name| cure(name, always(Clean), told).deadline(python::PLENTY);
-    Experiment::new(env!("CARGO_BIN_NAME"))
+    let untold = |name, about| hazard(name, Failed, told).about(about).deadline(PLENTY);
+    let control = |name, about| control(name, told).about(about).deadline(PLENTY);
+    let cure = |name, about| cure(name, told).about(about).deadline(PLENTY);
+    Experiment::new(file!())
         .question("Does a Python program hear of a shutdown that failed?")
         .hypothesis(
-            "Of errors that are ignored on the way, never, and a thread that stays hangs it. Of errors \
-             that are returned it hears by an exception, as long as it calls shutdown; a destructor \
-             tells nobody. The kit raises an exception of a type of its own for each, which names what \
-             has not ended, and reports at exit what nobody shut down.",
+            "It never hears of errors that are ignored on the way, and a thread that stays hangs it. \
+             Errors that are returned it hears of by an exception, as long as it calls shutdown; a \
+             destructor tells nobody. The kit raises an exception of a type of its own for each, which \
+             names what has not ended, and reports at exit what nobody shut down.",
         )
         .needs(python::extensions)
-        .variant(control("ignoring/ends").about("as it is; the thread ends"))
-        .variant(
-            hazard("ignoring/panics", always(Failed)).about("as it is; the thread panics"),
-        )
-        .variant(
-            hazard("ignoring/stays", always(Hung))
+        .variants([
+            control("ignoring/ends", "as it is; the thread ends"),
+            untold("ignoring/panics", "as it is; the thread panics"),
+            hazard("ignoring/stays", Hung, told)
                 .about("as it is; the thread does not end")
                 .deadline(SHORT)
                 .trials(5),
-        )
-        .variant(
-            control("planned/ends").about("as the plan has it; it ends"),
-        )
-        .variant(
-            control("planned/panics")
-                .about("as the plan has it; the thread panics"),
-        )
-        .variant(
-            control("planned/stays")
-                .about("as the plan has it; the thread does not end"),
-        )
-        .variant(
-            control("dropped/ends").about("the plan's destructor; it ends"),
-        )
-        .variant(
-            hazard("dropped/panics", always(Failed))
-                .about("the plan's destructor; the thread panics"),
-        )
-        .variant(
-            hazard("dropped/stays", always(Failed))
-                .about("the plan's destructor; the thread does not end"),
-        )
-        .variant(cure("kit/ends").about("everything ends"))
-        .variant(
-            cure("kit/stays")
-                .about("a callable does not end: TimedOut, with its name"),
-        )
-        .variant(
-            cure("kit/in-a-block")
-                .about("the same, at the end of a `with` block"),
-        )
-        .variant(
-            cure("kit/in-a-block-that-raises")
-                .about("the same, in a block that raises: its own error wins"),
-        )
-        .variant(
-            cure("kit/at-exit")
-            .about("the same, and nobody shuts it down: the logger is told at exit"),
-        )
-        .variant(
-            cure("kit/from-inside")
-                .about("a callable shuts its own runtime down: FromInside"),
-        )
-        .variant(
-            cure("kit/after-fork")
-                .about("a forked child shuts its parent's runtime down: SignalLost"),
-        )
+            control("planned/ends", "as the plan has it; it ends"),
+            control("planned/panics", "as the plan has it; the thread panics"),
+            control("planned/stays", "as the plan has it; the thread does not end"),
+            control("dropped/ends", "the plan's destructor; it ends"),
+            untold("dropped/panics", "the plan's destructor; the thread panics"),
+            untold("dropped/stays", "the plan's destructor; the thread does not end"),
+            cure("kit/ends", "everything ends"),
+            cure("kit/stays", "a callable does not end: TimedOut, with its name"),
+            cure("kit/in-a-block", "the same, at the end of a `with` block"),
+            cure(
+                "kit/in-a-block-that-raises",
+                "the same, in a block that raises: its own error wins",
+            ),
+            cure(
+                "kit/at-exit",
+                "the same, and nobody shuts it down: the logger is told at exit",
+            ),
+            cure("kit/from-inside", "a callable shuts its own runtime down: FromInside"),
+            cure("kit/after-fork", "a forked child shuts its parent's runtime down: SignalLost"),
+        ])
         .claim("E5", "Shutdown failures can be surfaced to Python callers.")
-        .supported_if(
-            every("ignoring/panics").is(always(Failed)) & every("planned/*").is(always(Clean)),
-        )
-        .refuted_if(
-            every("planned/panics").is(always(Failed)) | every("planned/stays").is(always(Failed)),
-        )
+        .supported_if(every("ignoring/panics").is(Failed) & every("planned/*").is(Clean))
+        .refuted_if(every("planned/panics").is(Failed) | every("planned/stays").is(Failed))
         .kit_claim(
-            "sundown.Runtime tells of every shutdown that failed, by a type of its own and with what \
-             has not ended; what nobody shuts down is told of at exit",
+            "sundown.Runtime reports every shutdown that failed, by a type of its own and with what \
+             has not ended; what nobody shuts down it reports at exit",
         )
         .run()
 }
 
-/// Whether somebody is told, by the names of the handle and of the case.
-fn told(trial: &Trial<'_>) -> TrialResult {
-    let (handle, case) = trial.variant().split_once('/').ok_or("it names no case")?;
-    python::becomes(trial, "errors.py", &[handle, case], |program| {
-        let program = program.ends_with("the last line");
-        match trial.variant() {
-            "kit/at-exit" => program.complains("has not ended after").complains("never_ends"),
-            _ => program,
-        }
+/// Whether somebody is told, by the handle and the case in the variant's name.
+fn told(scene: &Scene<'_>) -> TrialResult {
+    let (handle, case) = scene.variant().split_once('/').ok_or("half a name")?;
+    python::becomes(scene, "errors.py", &[handle, case], |program| match case {
+        "at-exit" => program.complains("has not ended after").complains("never_ends"),
+        _ => program,
     })
 }

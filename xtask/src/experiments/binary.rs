@@ -1,8 +1,9 @@
-//! What an experiment's executable is asked, and what it may answer.
+//! The executable of an experiment: what it is asked, and what it may answer.
 
 use std::{
     collections::BTreeMap,
     io,
+    ops::ControlFlow,
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{Command, ExitStatus},
@@ -16,20 +17,16 @@ use thiserror::Error;
 
 use super::Run;
 use crate::{
-    conversation::{self, Company, Ended, Reply},
+    process::{self, Ended},
     workspace::Source,
 };
 
-/// How much of a line that makes no sense is shown.
-const SHOWN: usize = 120;
+/// How much of a line that makes no sense is shown, in characters, and of standard error, in bytes.
+const LINE_SHOWN: usize = 120;
+const STDERR_SHOWN: usize = 4 << 10;
 
-/// How much of its standard error is shown where it goes wrong.
-const STDERR_KEPT: usize = 4 << 10;
-
-/// An experiment that was built.
 #[derive(Debug)]
 pub struct Binary {
-    /// Its source.
     pub source: Source,
     executable: Option<PathBuf>,
 }
@@ -37,30 +34,19 @@ pub struct Binary {
 /// Why an experiment has no result.
 #[derive(Debug, Error)]
 pub enum Trouble {
-    /// The build did not make it.
     #[error("was not built: is experiments/src/bin/{0}.rs a target of the package?")]
     NotBuilt(String),
-    /// It could not be started or talked to.
     #[error("could not be run: {0}")]
     NotRun(#[from] io::Error),
-    /// It said something that is neither a declaration nor an event.
-    #[error("said something that makes no sense: `{0}`")]
+    /// Not a declaration, or not an event.
+    #[error("printed a line that makes no sense: `{0}`")]
     Nonsense(String),
-    /// It ended in another way than it should.
     #[error("{how}{stderr}")]
-    Ended {
-        /// What it did.
-        how: String,
-        /// What it said on standard error.
-        stderr: String,
-    },
-    /// It is another experiment than its file says.
-    #[error("declares itself as `{0}`: use env!(\"CARGO_BIN_NAME\")")]
-    SomebodyElse(String),
-    /// This machine lacks what it needs.
+    Ended { how: String, stderr: String },
+    #[error("declares itself as `{0}`: use Experiment::new(file!())")]
+    OtherName(String),
     #[error("{0}")]
     Skipped(Skipped),
-    /// It was interrupted before it had anything to say.
     #[error("was interrupted")]
     Interrupted,
 }
@@ -73,56 +59,53 @@ impl Binary {
     }
 
     fn command(&self, format: &str, run: &Run<'_>) -> Result<Command, Trouble> {
-        let executable = self.executable.as_ref();
-        let executable = executable.ok_or_else(|| Trouble::NotBuilt(self.source.binary.clone()))?;
-        let mut command = Command::new(executable);
+        let not_built = || Trouble::NotBuilt(self.source.binary.clone());
+        let mut command = Command::new(self.executable.as_ref().ok_or_else(not_built)?);
         command.args(["--format", format]).current_dir(run.workspace.root());
-        if let Some(trials) = run.options.trials {
+        if let Some(trials) = run.flags.trials {
             command.args(["--trials", &trials.to_string()]);
         }
-        if run.options.quick {
+        if run.flags.quick {
             command.arg("--quick");
         }
         Ok(command)
     }
 
-    /// Asks what the experiment declares of itself.
+    /// Asks what the experiment declares about itself.
     pub fn declaration(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
         let mut command = self.command("json", run)?;
         command.arg("--list");
-        let mut said = Vec::new();
-        let ended = conversation::hold(command, company(run), |line| {
-            said.extend(line);
-            Reply::Continue
+        let mut printed = Vec::new();
+        let ended = listen(command, run, |line| {
+            printed.extend(line);
+            ControlFlow::Continue(())
         })?;
         if ended.interrupted {
             return Err(Trouble::Interrupted);
         }
         ended_well(&ended)?;
         let declaration: Declaration =
-            serde_json::from_slice(&said).map_err(|_| Trouble::Nonsense(excerpt(&said)))?;
+            serde_json::from_slice(&printed).map_err(|_| Trouble::Nonsense(excerpt(&printed)))?;
         if declaration.binary != self.source.binary {
-            return Err(Trouble::SomebodyElse(declaration.binary));
+            return Err(Trouble::OtherName(declaration.binary));
         }
         Ok(declaration)
     }
 
-    /// Runs the experiment with this seed, and calls back for every trial, and for what it makes ready
-    /// before them.
+    /// Runs the experiment, and calls back for every trial, and for what it prepares before them.
     pub fn run(
         &self,
         run: &Run<'_>,
-        seed: u64,
         mut on_trial: impl FnMut(),
         on_preparing: impl Fn(&str),
     ) -> Result<ExperimentResult, Trouble> {
         let mut command = self.command("events", run)?;
-        command.args(["--seed", &seed.to_string()]);
-        if let Some(jobs) = run.options.jobs {
+        command.args(["--seed", &run.seed.to_string()]);
+        if let Some(jobs) = run.flags.jobs {
             command.args(["--jobs", &jobs.to_string()]);
         }
         let (mut found, mut skipped, mut nonsense) = (None, None, None);
-        let ended = conversation::hold(command, company(run), |line| {
+        let ended = listen(command, run, |line| {
             match serde_json::from_slice(line) {
                 Ok(Event::Trial { .. }) => on_trial(),
                 Ok(Event::Preparing { doing }) => on_preparing(&doing),
@@ -130,47 +113,43 @@ impl Binary {
                 Ok(Event::Result { result }) => found = Some(*result),
                 Err(_) => {
                     nonsense.get_or_insert_with(|| excerpt(line));
-                    return Reply::HangUp;
+                    return ControlFlow::Break(());
                 }
             }
-            Reply::Continue
+            ControlFlow::Continue(())
         })?;
         if let Some(line) = nonsense {
             return Err(Trouble::Nonsense(line));
         }
-        if let Some(skipped) = skipped {
-            let right = skipped.id == self.source.id;
-            let somebody_else = || Trouble::SomebodyElse(skipped.id.clone());
-            return Err(if right { Trouble::Skipped(skipped) } else { somebody_else() });
-        }
-        match found {
-            Some(result) if result.id != self.source.id => Err(Trouble::SomebodyElse(result.id)),
-            Some(result) if ended.interrupted || result.interrupted => Ok(result),
-            Some(result) => ended_well(&ended).map(|()| result),
-            None if ended.interrupted => Err(Trouble::Interrupted),
-            None => {
+        match (found, skipped) {
+            (_, Some(it)) if it.id != self.source.id => Err(Trouble::OtherName(it.id)),
+            (_, Some(it)) => Err(Trouble::Skipped(it)),
+            (Some(it), _) if it.id != self.source.id => Err(Trouble::OtherName(it.id)),
+            (Some(it), _) if ended.interrupted || it.interrupted => Ok(it),
+            (Some(it), _) => ended_well(&ended).map(|()| it),
+            (None, None) if ended.interrupted => Err(Trouble::Interrupted),
+            (None, None) => {
                 ended_well(&ended)?;
-                Err(Trouble::Ended {
-                    how: "ended without a result".to_owned(),
-                    stderr: indented(&ended.stderr),
-                })
+                Err(trouble("ended without a result".to_owned(), &ended))
             }
         }
     }
 }
 
-const fn company<'a>(run: &'a Run<'_>) -> Company<'a> {
-    Company { guardian: &run.guardian, interrupt: &run.interrupt, kept: STDERR_KEPT }
+fn listen(
+    command: Command,
+    run: &Run<'_>,
+    on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<Ended> {
+    process::listen(command, &run.guardian, &run.interrupt, STDERR_SHOWN, on_line)
 }
 
 fn ended_well(ended: &Ended) -> Result<(), Trouble> {
-    if ended.status.success() {
-        return Ok(());
+    match ended.status.code() {
+        Some(0) => Ok(()),
+        Some(code) if code == i32::from(interrupt::EXIT_CODE) => Err(Trouble::Interrupted),
+        _ => Err(trouble(how(ended.status), ended)),
     }
-    if ended.status.code() == Some(i32::from(interrupt::EXIT_CODE)) {
-        return Err(Trouble::Interrupted);
-    }
-    Err(Trouble::Ended { how: how(ended.status), stderr: indented(&ended.stderr) })
 }
 
 fn how(status: ExitStatus) -> String {
@@ -181,16 +160,18 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-fn indented(stderr: &str) -> String {
-    let lines = stderr.lines().map(|line| format!("\n    {line}"));
-    if stderr.is_empty() { String::new() } else { format!(":{}", lines.collect::<String>()) }
+fn trouble(how: String, ended: &Ended) -> Trouble {
+    let lines = ended.stderr.lines().map(|line| format!("\n    {line}"));
+    let lines = lines.collect::<String>();
+    let stderr = if lines.is_empty() { lines } else { format!(":{lines}") };
+    Trouble::Ended { how, stderr }
 }
 
-/// The beginning of something, as one line.
-fn excerpt(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said.get(..4 * SHOWN).unwrap_or(said)).into_owned();
+/// The beginning of a text, as one line.
+fn excerpt(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text.get(..4 * LINE_SHOWN).unwrap_or(text)).into_owned();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(LINE_SHOWN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }

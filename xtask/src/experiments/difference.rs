@@ -3,78 +3,58 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, VariantResult};
-use similar::{ChangeTag, TextDiff};
+use similar::TextDiff;
 
 use crate::{figures, workspace::Source};
 
-/// How many lines without a change are shown around one.
+/// How many unchanged lines are shown around a change.
 const CONTEXT: usize = 3;
 
-/// Says that an experiment has no snapshot, and what one would hold.
-pub fn none_yet(source: &Source, found: &str) -> String {
+/// For an experiment without a snapshot.
+pub fn new(source: &Source, found: &str) -> String {
     let mut text = format!("{} has no snapshot yet. This run found:\n\n", source.title());
     for line in found.lines() {
-        let _ = writeln!(text, "{}", format!("  + {line}").trim_end());
+        let _ = writeln!(text, "{}", format!("  +{line}").trim_end());
     }
-    text + &what_to_do(source, "If that is what it should find")
+    text + &what_to_do(source)
 }
 
-/// Says what a snapshot expected and what was found instead, and what to do about it.
+/// For an experiment that found something else than its snapshot says.
 pub fn between(source: &Source, expected: &str, found: &str, result: &ExperimentResult) -> String {
-    described(source, expected, found, result) + &what_to_do(source, "If the change is meant")
-}
-
-/// Says what a snapshot expected and what was found instead.
-pub fn described(
-    source: &Source,
-    expected: &str,
-    found: &str,
-    result: &ExperimentResult,
-) -> String {
     let mut sentences = sentences(expected, result);
     if sentences.is_empty() {
         sentences.push("the snapshot says the same in other words".to_owned());
     }
-    let mut text = String::new();
-    for sentence in sentences {
-        let _ = writeln!(text, "{}: {sentence}", source.title());
-    }
+    let title = source.title();
+    let mut text: String = sentences.iter().map(|it| format!("{title}: {it}\n")).collect();
     text.push_str("\n  - what the snapshot expects\n  + what this run found\n\n");
-    let expected = expected.trim_end().to_owned() + "\n";
-    let found = found.trim_end().to_owned() + "\n";
+    let [expected, found] = [expected, found].map(|text| text.trim_end().to_owned() + "\n");
     let difference = TextDiff::from_lines(&expected, &found);
-    for (place, group) in difference.grouped_ops(CONTEXT).iter().enumerate() {
-        if place > 0 {
-            text.push_str("    …\n");
-        }
-        for change in group.iter().flat_map(|operation| difference.iter_changes(operation)) {
-            let sign = match change.tag() {
-                ChangeTag::Delete => '-',
-                ChangeTag::Insert => '+',
-                ChangeTag::Equal => ' ',
-            };
-            let _ = writeln!(text, "{}", format!("  {sign} {}", change.value()).trim_end());
-        }
+    for line in difference.unified_diff().context_radius(CONTEXT).to_string().lines().skip(1) {
+        // A line that begins with @@ stands between two parts.
+        let line = if line.starts_with("@@") { " …" } else { line };
+        let _ = writeln!(text, "{}", format!("  {line}").trim_end());
     }
-    let reruns: Vec<_> = reruns(result).collect();
+    let unexpected = |variant: &VariantResult| {
+        variant.examples.iter().find(|it| !it.expected).map(|it| it.rerun.clone())
+    };
+    let reruns: Vec<_> = result.variants.iter().filter_map(unexpected).collect();
     if !reruns.is_empty() {
-        let _ = writeln!(text, "\n  To see a trial that was not expected, alone:");
+        text.push_str("\n  To see an unexpected trial alone:\n    ");
+        text += &(reruns.join("\n    ") + "\n");
     }
-    for rerun in reruns {
-        let _ = writeln!(text, "    {rerun}");
-    }
-    text
+    text + &what_to_do(source)
 }
 
-fn what_to_do(source: &Source, condition: &str) -> String {
+fn what_to_do(source: &Source) -> String {
     format!(
-        "\n  {condition}: cargo xtask experiments --only {} --accept\n  \
-         or look at each change with: cargo insta review\n",
+        "\n  If this is right: cargo xtask experiments --only {} --accept\n  \
+         or review each change: cargo insta review\n",
         source.id
     )
 }
 
-/// What a snapshot says of one variant.
+/// What a snapshot says about one variant.
 #[derive(Debug, PartialEq, Eq)]
 struct Line<'a> {
     role: &'a str,
@@ -85,21 +65,20 @@ struct Line<'a> {
 fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
     let (verdicts, variants) = parse(expected);
     let mut sentences = Vec::new();
-    let hypothesis = ("hypothesis".to_owned(), result.verdict.to_string());
-    let claims = result
-        .claims
-        .iter()
-        .map(|claim| (format!("claim {}", claim.id), claim.verdict.to_string()));
-    let found: BTreeMap<_, _> = claims.chain([hypothesis]).collect();
     for variant in &result.variants {
         match variants.get(variant.name.as_str()) {
-            None => sentences.push(format!("variant {} is not in the snapshot", variant.name)),
-            Some(line) => compare(line, variant, &mut sentences),
+            None => sentences.push(format!("variant `{}` is not in the snapshot", variant.name)),
+            Some(line) => sentences.extend(compare(line, variant)),
         }
     }
-    for name in variants.keys().filter(|name| result.variants.iter().all(|v| v.name != **name)) {
-        sentences.push(format!("variant {name} is in the snapshot, and the experiment has none"));
+    let gone = |name: &&&str| result.variants.iter().all(|variant| variant.name != **name);
+    for name in variants.keys().filter(gone) {
+        sentences.push(format!("variant `{name}` is in the snapshot and not in the experiment"));
     }
+    let claims =
+        result.claims.iter().map(|it| (format!("claim {}", it.id), it.verdict.to_string()));
+    let hypothesis = ("hypothesis".to_owned(), result.verdict.to_string());
+    let found: BTreeMap<_, _> = claims.chain([hypothesis]).collect();
     for (of, verdict) in &found {
         match verdicts.get(of.as_str()) {
             Some(expected) if expected == verdict => {}
@@ -109,18 +88,18 @@ fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
         }
     }
     for of in verdicts.keys().filter(|of| !found.contains_key(**of)) {
-        sentences.push(format!("the {of} is in the snapshot, and the experiment has none"));
+        sentences.push(format!("the {of} is in the snapshot and not in the experiment"));
     }
     sentences
 }
 
-fn compare(line: &Line<'_>, variant: &VariantResult, sentences: &mut Vec<String>) {
-    let name = &variant.name;
-    let count = figures::counted(variant);
-    if line.class != variant.class {
+fn compare(line: &Line<'_>, variant: &VariantResult) -> Vec<String> {
+    let VariantResult { name, class, trials, .. } = variant;
+    let mut sentences = Vec::new();
+    if line.class != class {
+        let (expected, count) = (line.class, figures::counted(variant));
         sentences.push(format!(
-            "variant {name} was expected to be `{}`, and was `{}` ({count} of {})",
-            line.class, variant.class, variant.trials
+            "variant `{name}` was expected to be `{expected}`, and was `{class}` ({count} of {trials})"
         ));
     }
     let sites = variant.sites.join(", ");
@@ -130,19 +109,20 @@ fn compare(line: &Line<'_>, variant: &VariantResult, sentences: &mut Vec<String>
             sites => format!("at {sites}"),
         };
         sentences.push(format!(
-            "variant {name} was expected to panic {}, and did {}",
+            "variant `{name}` was expected to panic {}, and did {}",
             place(line.sites),
             place(&sites)
         ));
     }
     let role = variant.role.to_string();
     if line.role != role {
-        sentences.push(format!("variant {name} is a {role} now, and was a {}", line.role));
+        sentences.push(format!("variant `{name}` was a {}, and is now a {role}", line.role));
     }
+    sentences
 }
 
-/// Takes a snapshot apart: verdicts by what they are of, and variants by name. Columns are two
-/// spaces or more from each other.
+/// Reads a snapshot: verdicts, by what they are about, and variants, by name. Columns are at least two
+/// spaces apart.
 fn parse(snapshot: &str) -> (BTreeMap<&str, &str>, BTreeMap<&str, Line<'_>>) {
     let (mut verdicts, mut variants) = (BTreeMap::new(), BTreeMap::new());
     let mut in_verdicts = true;
@@ -154,18 +134,9 @@ fn parse(snapshot: &str) -> (BTreeMap<&str, &str>, BTreeMap<&str, Line<'_>>) {
             verdicts.insert(first, second);
         } else {
             let class = columns.next().unwrap_or_default();
-            let sites = columns.next().and_then(|sites| sites.strip_prefix("at "));
-            let sites = sites.unwrap_or_default();
+            let sites = columns.next().and_then(|it| it.strip_prefix("at ")).unwrap_or_default();
             variants.insert(second, Line { role: first, class, sites });
         }
     }
     (verdicts, variants)
-}
-
-/// The commands that show trials which nobody expected: the first of each variant.
-fn reruns(result: &ExperimentResult) -> impl Iterator<Item = &str> {
-    result.variants.iter().filter_map(|variant| {
-        let example = variant.examples.iter().find(|example| !example.expected)?;
-        Some(example.rerun.as_str())
-    })
 }

@@ -1,112 +1,99 @@
-//! `--merge`: the shards of a run, put together as if it had been one.
+//! `--merge`: joins the results of all shards, as if they were one run.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use lab::results::ExperimentResult;
-use thiserror::Error;
 
-use super::{
-    Options, finish,
-    options::Format,
-    report::{Finding, Report},
-    snapshots::Snapshots,
-};
+use super::{report::Finding, snapshots::Snapshots};
 use crate::{
-    failure::Failure,
+    failure::{Failure, Result},
+    flags::{self, Format},
     results::{Meta, Results},
-    workspace::{Source, Workspace},
+    workspace::Source,
 };
 
-/// Why shards do not make a whole.
-#[derive(Debug, Error)]
-enum MergeError {
-    #[error("nothing has results of {0}: is a shard missing?")]
-    Missing(String),
-    #[error("{0} is in {1} and in {2}: is that one shard twice?")]
-    Twice(String, PathBuf, PathBuf),
-    #[error("{0} in {1} is not among the experiments in experiments/src/bin")]
-    Unknown(String, PathBuf),
-    #[error("{0} in {1} was interrupted: run that shard again")]
-    Interrupted(String, PathBuf),
-    #[error("{0} and {1} were run with other versions of {2}: they are no shards of one run")]
-    Versions(PathBuf, PathBuf, String),
-}
-
-/// Reads the shards, and goes on as a run would.
+/// The circumstances of the first shard, and the results of all.
 pub fn run(
-    options: &Options,
-    workspace: &Workspace,
+    flags: &flags::Experiments,
     sources: &[Source],
     snapshots: &Snapshots,
-    path: &Path,
-) -> Result<ExitCode, Failure> {
-    let shards = options
-        .merge
-        .iter()
-        .map(|path| Ok((path.clone(), Results::read(path)?)))
-        .collect::<Result<Vec<_>, Failure>>()?;
-    let (meta, mut results) = join(&shards, sources)?;
-    let mut skipped: BTreeMap<_, _> = shards
-        .iter()
-        .flat_map(|(_, shard)| &shard.skipped)
-        .map(|it| (format!("{} {}", it.id, it.name), it.clone()))
-        .collect();
+) -> Result<(Meta, Vec<Finding>)> {
+    let mut shards = Vec::new();
+    for path in &flags.merge {
+        shards.push((path, Results::read(path)?));
+    }
+    let Some((first, Results { meta, .. })) = shards.first() else {
+        return Err(Failure::Usage("there is nothing to merge".to_owned()));
+    };
+    for (path, shard) in &shards {
+        same_versions((first, meta), (path, &shard.meta))?;
+    }
+    let mut results = join(&shards, sources)?;
+    let skipped = shards.iter().flat_map(|(_, shard)| &shard.skipped);
+    let mut skipped: BTreeMap<_, _> =
+        skipped.map(|it| (format!("{} {}", it.id, it.name), it.clone())).collect();
     let mut findings = Vec::new();
     for source in sources {
-        let finding = match results.remove(&source.binary) {
-            Some(result) => Finding::compared(source, result, snapshots)?,
-            None => match skipped.remove(&source.title()) {
-                Some(skipped) => Finding::skipped(source, skipped),
-                None => return Err(MergeError::Missing(source.title()).into()),
-            },
+        let title = source.title();
+        let finding = match (results.remove(&title), skipped.remove(&title)) {
+            (Some(result), _) => Finding::compared(source, result, snapshots)?,
+            (None, Some(skipped)) => Finding::skipped(source, skipped),
+            (None, None) => {
+                return failed(format!("no file has results of {title}: is a shard missing?"));
+            }
         };
-        if options.format == Format::Json {
+        if flags.format == Format::Json {
             finding.print_json()?;
         }
         findings.push(finding);
     }
-    let report = Report {
-        planned: findings.len(),
-        findings,
-        orphans: snapshots.orphans(sources)?,
-        interrupted: false,
-        seed: None,
-        results: path.to_owned(),
-    };
-    finish(&report, meta, options, workspace)
+    Ok((meta.clone(), findings))
 }
 
-/// The results of all shards by the name of the experiment, and the circumstances of the first.
+fn same_versions(one: (&PathBuf, &Meta), other: (&PathBuf, &Meta)) -> Result<()> {
+    let (versions, others) = (&one.1.versions, &other.1.versions);
+    let mut names = versions.keys().chain(others.keys());
+    match names.find(|name| versions.get(*name) != others.get(*name)) {
+        Some(name) => failed(format!(
+            "{} and {} are not shards of one run: they have different versions of {name}",
+            one.0.display(),
+            other.0.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The results of all shards, by the title of the experiment.
 fn join(
-    shards: &[(PathBuf, Results)],
+    shards: &[(&PathBuf, Results)],
     sources: &[Source],
-) -> Result<(Meta, BTreeMap<String, ExperimentResult>), Failure> {
-    let (first_path, Results { meta, .. }) =
-        shards.first().ok_or_else(|| Failure::Usage("there is nothing to merge".to_owned()))?;
-    let mut joined = BTreeMap::<String, (ExperimentResult, &PathBuf)>::new();
+) -> Result<BTreeMap<String, ExperimentResult>> {
+    let mut joined = BTreeMap::<String, (ExperimentResult, &Path)>::new();
     for (path, shard) in shards {
-        let differs = |name: &&String| meta.versions.get(*name) != shard.meta.versions.get(*name);
-        let mut names = meta.versions.keys().chain(shard.meta.versions.keys());
-        if let Some(name) = names.find(differs) {
-            let paths = (first_path.clone(), path.clone());
-            return Err(MergeError::Versions(paths.0, paths.1, name.clone()).into());
-        }
         for result in &shard.experiments {
-            let title = format!("{} {}", result.id, result.name);
-            let source = sources.iter().find(|source| source.title() == title);
-            let source = source.ok_or_else(|| MergeError::Unknown(title.clone(), path.clone()))?;
-            if result.interrupted {
-                return Err(MergeError::Interrupted(title, path.clone()).into());
+            let (title, shown) = (format!("{} {}", result.id, result.name), path.display());
+            if sources.iter().all(|source| source.title() != title) {
+                return failed(format!(
+                    "{title} in {shown} is not among the experiments in experiments/src/bin"
+                ));
             }
-            if let Some((_, other)) = joined.insert(source.binary.clone(), (result.clone(), path)) {
-                return Err(MergeError::Twice(title, other.clone(), path.clone()).into());
+            if result.interrupted {
+                return failed(format!("{title} in {shown} was interrupted: run that shard again"));
+            }
+            if let Some((_, other)) = joined.insert(title.clone(), (result.clone(), path)) {
+                let other = other.display();
+                return failed(format!(
+                    "{title} is in {other} and in {shown}: is that one shard twice?"
+                ));
             }
         }
     }
-    let results = joined.into_iter().map(|(name, (result, _))| (name, result)).collect();
-    Ok((meta.clone(), results))
+    Ok(joined.into_iter().map(|(title, (result, _))| (title, result)).collect())
+}
+
+fn failed<T>(message: String) -> Result<T> {
+    Err(Failure::Failed(message))
 }

@@ -1,121 +1,128 @@
-//! What a run found, put together.
+//! What a run found: the tables, what is not as the snapshots say, and what to do next.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
 use lab::{
-    interrupt,
-    results::{ExperimentResult, Skipped},
+    Role, Verdict, interrupt,
+    results::{ExperimentResult, Skipped, VariantResult},
 };
 
 use super::{
-    options::Format,
-    snapshots::{Comparison, SnapshotError, Snapshots},
-    summary, table,
+    difference,
+    snapshots::{Compared, Snapshots},
 };
 use crate::{
-    output,
+    failure::Result,
+    figures::{self, plural},
+    output::{self, Paper},
     workspace::{Source, Workspace},
 };
 
-/// What is known of one experiment.
+/// What is known about one experiment.
 #[derive(Debug)]
 pub struct Finding {
-    /// Which.
     pub source: Source,
-    /// What.
     pub state: State,
+    /// The result. After an interruption it has the counts known by then.
+    pub result: Option<ExperimentResult>,
+    skipped: Option<Skipped>,
+    /// What there is to say beside the tables.
+    words: String,
 }
 
 /// How far an experiment got.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It ran, and was compared with its snapshot.
-    Compared(ExperimentResult, Comparison),
-    /// It was interrupted. The counts are what was known by then, and compared with nothing.
-    Partial(ExperimentResult),
-    /// This machine lacks what it needs.
-    Skipped(Skipped),
-    /// There is no result, and this is why.
-    Trouble(String),
+    Match,
+    Written,
+    New,
+    Mismatch,
+    Interrupted,
+    /// This machine lacks what the experiment needs.
+    Skipped,
+    NoResult,
 }
 
-/// What a run found.
+impl State {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::Written => "written",
+            Self::New => "new",
+            Self::Mismatch => "mismatch",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+            Self::NoResult => "no result",
+        }
+    }
+
+    const fn is_compared(self) -> bool {
+        matches!(self, Self::Match | Self::Written | Self::New | Self::Mismatch)
+    }
+
+    const fn is_fine(self) -> bool {
+        matches!(self, Self::Match | Self::Written)
+    }
+}
+
 #[derive(Debug)]
 pub struct Report {
-    /// Of every experiment that was begun.
+    /// The experiments that were begun.
     pub findings: Vec<Finding>,
     /// How many experiments there were to run.
     pub planned: usize,
     /// Snapshots without an experiment.
     pub orphans: Vec<PathBuf>,
-    /// Whether the run was told to stop.
     pub interrupted: bool,
-    /// The seed, of a run.
+    /// The seed of the run; shards have several.
     pub seed: Option<u64>,
-    /// Where the full results are.
-    pub results: PathBuf,
 }
 
 impl Finding {
-    /// Of an experiment that ran: compares it with its snapshot.
+    /// Compares a result with its snapshot.
     pub fn compared(
         source: &Source,
         mut result: ExperimentResult,
         snapshots: &Snapshots,
-    ) -> Result<Self, SnapshotError> {
-        let comparison = snapshots.compare(source, &result)?;
-        result.snapshot = Some(comparison.status());
-        Ok(Self { source: source.clone(), state: State::Compared(result, comparison) })
+    ) -> Result<Self> {
+        let found = lab::snapshot::render(&result);
+        let compared = snapshots.compare(source, &found)?;
+        result.snapshot = Some(compared.status());
+        let (state, words) = match compared {
+            Compared::Match => (State::Match, String::new()),
+            Compared::Written => (State::Written, String::new()),
+            Compared::New => (State::New, difference::new(source, &found)),
+            Compared::Mismatch(expected) => {
+                (State::Mismatch, difference::between(source, &expected, &found, &result))
+            }
+        };
+        Ok(Self { result: Some(result), words, ..Self::without_result(source, state) })
     }
 
-    /// Of an experiment that was interrupted.
-    pub fn partial(source: &Source, result: ExperimentResult) -> Self {
-        Self { source: source.clone(), state: State::Partial(result) }
+    pub fn interrupted(source: &Source, result: ExperimentResult) -> Self {
+        Self { result: Some(result), ..Self::without_result(source, State::Interrupted) }
     }
 
-    /// Of an experiment for which this machine lacks something.
     pub fn skipped(source: &Source, skipped: Skipped) -> Self {
-        Self { source: source.clone(), state: State::Skipped(skipped) }
+        Self { skipped: Some(skipped), ..Self::without_result(source, State::Skipped) }
     }
 
-    /// Of an experiment that has no result.
     pub fn trouble(source: &Source, trouble: &impl ToString) -> Self {
-        Self { source: source.clone(), state: State::Trouble(trouble.to_string()) }
+        let words = format!("{} {}\n", source.title(), trouble.to_string());
+        Self { words, ..Self::without_result(source, State::NoResult) }
     }
 
-    /// The result, if there is one.
-    pub const fn result(&self) -> Option<&ExperimentResult> {
-        match &self.state {
-            State::Compared(result, _) | State::Partial(result) => Some(result),
-            State::Skipped(_) | State::Trouble(_) => None,
-        }
+    fn without_result(source: &Source, state: State) -> Self {
+        let (source, words) = (source.clone(), String::new());
+        Self { source, state, result: None, skipped: None, words }
     }
 
-    /// How it stands with the snapshot, in a word.
-    pub const fn snapshot(&self) -> &'static str {
-        match &self.state {
-            State::Compared(_, Comparison::Match) => "match",
-            State::Compared(_, Comparison::Written) => "written",
-            State::Compared(_, Comparison::New(_)) => "new",
-            State::Compared(_, Comparison::Mismatch(_)) => "mismatch",
-            State::Partial(_) | State::Skipped(_) | State::Trouble(_) => "–",
-        }
-    }
-
-    /// Whether it is as it should be, as far as this machine can tell.
-    pub const fn is_fine(&self) -> bool {
-        matches!(
-            &self.state,
-            State::Compared(_, Comparison::Match | Comparison::Written) | State::Skipped(_)
-        )
-    }
-
-    /// Prints the result, or why there is none though nothing is wrong, as one line of JSON.
+    /// Prints the result, or why the experiment was skipped, as one line of JSON.
     pub fn print_json(&self) -> io::Result<()> {
-        let line = match &self.state {
-            State::Compared(result, _) | State::Partial(result) => serde_json::to_string(result)?,
-            State::Skipped(skipped) => serde_json::to_string(skipped)?,
-            State::Trouble(_) => return Ok(()),
+        let line = match (&self.result, &self.skipped) {
+            (Some(result), _) => serde_json::to_string(result)?,
+            (None, Some(skipped)) => serde_json::to_string(skipped)?,
+            (None, None) => return Ok(()),
         };
         output::print(&(line + "\n"));
         Ok(())
@@ -123,49 +130,205 @@ impl Finding {
 }
 
 impl Report {
-    /// The results that there are.
     pub fn results(&self) -> impl Iterator<Item = &ExperimentResult> {
-        self.findings.iter().filter_map(Finding::result)
+        self.findings.iter().filter_map(|finding| finding.result.as_ref())
     }
 
-    /// What was skipped.
     pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
-        self.findings.iter().filter_map(|finding| match &finding.state {
-            State::Skipped(skipped) => Some(skipped),
-            _ => None,
-        })
+        self.findings.iter().filter_map(|finding| finding.skipped.as_ref())
     }
 
-    /// Prints everything, except for the JSON lines, which have been printed one by one.
-    pub fn print(&self, format: Format, workspace: &Workspace) {
+    fn count(&self, is: impl Fn(State) -> bool) -> usize {
+        self.findings.iter().filter(|finding| is(finding.state)).count()
+    }
+
+    /// What stands below the tables: differences, counts, where the results are, what to do next.
+    pub fn text(&self, results: &str, workspace: &Workspace) -> String {
         let mut text = String::new();
-        if format != Format::Json {
-            let ruled = format == Format::Table || output::is_terminal();
-            text = table::render(&self.findings, output::width(), ruled);
+        for finding in self.findings.iter().filter(|finding| !finding.words.is_empty()) {
+            let _ = writeln!(text, "{}", finding.words);
         }
-        for finding in &self.findings {
-            match &finding.state {
-                State::Compared(_, Comparison::New(words) | Comparison::Mismatch(words)) => {
-                    text += &format!("{words}\n");
-                }
-                State::Trouble(trouble) => {
-                    text += &format!("{} {trouble}\n\n", finding.source.title());
-                }
-                State::Compared(..) | State::Partial(_) | State::Skipped(_) => {}
+        if self.planned == 0 {
+            text.push_str("There was no experiment to run.\n");
+        }
+        let compared = self.count(State::is_compared);
+        if self.interrupted {
+            let planned = plural(self.planned, "experiment");
+            let _ = writeln!(text, "Interrupted: {compared} of {planned} ran to the end.");
+        }
+        if compared > 0 {
+            let _ = writeln!(text, "{}", self.matches(compared));
+        }
+        let mut skipped = 0;
+        for it in self.skipped() {
+            let _ = writeln!(text, "{it}");
+            skipped += 1;
+        }
+        if skipped > 0 {
+            let count = plural(skipped, "experiment");
+            let _ = writeln!(text, "{count} skipped: their snapshots and pages stay as they are.");
+        }
+        for orphan in &self.orphans {
+            let path = workspace.shown(orphan);
+            let _ = writeln!(text, "{path} belongs to no experiment: remove it.");
+        }
+        let seed = self.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
+        let _ = writeln!(text, "Full results: {results}{seed}\n{}", self.next());
+        text
+    }
+
+    fn matches(&self, compared: usize) -> String {
+        let fine = self.count(State::is_fine);
+        let matches = match compared {
+            1 if fine == 1 => "The experiment found what its snapshot says".to_owned(),
+            1 => "The experiment did not find what a snapshot says".to_owned(),
+            all if fine == all => format!("All {all} experiments found what their snapshots say"),
+            all => format!("{fine} of {all} experiments found what their snapshots say"),
+        };
+        let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive];
+        let verdicts = verdicts.into_iter().filter_map(|verdict| {
+            let compared = self.findings.iter().filter(|finding| finding.state.is_compared());
+            let results = compared.filter_map(|finding| finding.result.as_ref());
+            let count = results.filter(|result| result.verdict == verdict).count();
+            (count > 0).then(|| format!("{count} {verdict}"))
+        });
+        format!("{matches}. Hypotheses: {}.", verdicts.collect::<Vec<_>>().join(", "))
+    }
+
+    fn next(&self) -> &'static str {
+        if self.interrupted {
+            "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
+        } else if self.count(|state| matches!(state, State::New | State::Mismatch)) > 0 {
+            "Next: if the difference is right, `cargo xtask experiments --accept`;\n\
+             if not, run the experiment alone: `cargo run -p experiments --bin NAME`."
+        } else if self.count(|state| state == State::NoResult) > 0 {
+            "Next: run what has no result alone: `cargo run -p experiments --bin NAME`."
+        } else {
+            "Next: `cargo xtask notebooks` writes the results into docs/, where each experiment has\n\
+             a page that says what they mean."
+        }
+    }
+
+    /// Prints what is wrong to standard error, and says with the exit code whether anything is.
+    pub fn complain(&self) -> ExitCode {
+        let mut is_fine = self.orphans.is_empty();
+        for (state, what) in [
+            (State::New, "without a snapshot"),
+            (State::Mismatch, "not as the snapshot says"),
+            (State::NoResult, "without a result"),
+        ] {
+            let findings = self.findings.iter().filter(|finding| finding.state == state);
+            let titles: Vec<_> = findings.map(|finding| finding.source.title()).collect();
+            if !titles.is_empty() {
+                is_fine = false;
+                output::complain(&format!("{what}: {}", titles.join(", ")));
             }
         }
-        text += &summary::render(self, workspace);
-        super::say(format, &text);
-    }
-
-    /// 0 when everything is as the snapshots say, 1 when not, 130 when the run was interrupted.
-    pub fn exit_code(&self) -> ExitCode {
-        if self.interrupted {
-            ExitCode::from(interrupt::EXIT_CODE)
-        } else if self.orphans.is_empty() && self.findings.iter().all(Finding::is_fine) {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
+        match is_fine && self.count(|state| state == State::Interrupted) == 0 {
+            _ if self.interrupted => ExitCode::from(interrupt::EXIT_CODE),
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
         }
     }
+}
+
+/// The variants of every experiment with their panic sites, and then a line for each experiment.
+pub fn tables(findings: &[Finding], paper: Paper) -> String {
+    let mut text = String::new();
+    for result in findings.iter().filter_map(|finding| finding.result.as_ref()) {
+        let _ = writeln!(text, "{}\n", one(result, paper).trim_end());
+    }
+    if !findings.is_empty() {
+        let header = ["experiment", "hypothesis", "claims", "trials", "seconds", "snapshot"];
+        let rows = findings.iter().map(experiment).collect();
+        let _ = writeln!(text, "{}", paper.table(&header, rows, &[3, 4]));
+    }
+    text
+}
+
+fn experiment(finding: &Finding) -> Vec<String> {
+    let (title, state) = (finding.source.title(), finding.state);
+    let word = if state.is_compared() { state.word() } else { "–" }.to_owned();
+    let Some(result) = &finding.result else {
+        return vec![title, state.word().into(), String::new(), "–".into(), "–".into(), word];
+    };
+    let interrupted = if state == State::Interrupted { " (interrupted)" } else { "" };
+    let claims = result.claims.iter().map(|claim| format!("{} {}", claim.id, claim.verdict));
+    vec![
+        title,
+        format!("{}{interrupted}", result.verdict),
+        claims.collect::<Vec<_>>().join("\n"),
+        trials(result).to_string(),
+        format!("{:.1}", result.seconds),
+        word,
+    ]
+}
+
+/// How many trials a result rests on.
+pub fn trials(result: &ExperimentResult) -> u64 {
+    result.variants.iter().map(|variant| u64::from(variant.trials)).sum()
+}
+
+/// One experiment without its cures, as it is printed into a file.
+pub fn excerpt(result: &ExperimentResult) -> String {
+    let mut result = result.clone();
+    result.variants.retain(|variant| variant.role != Role::Cure);
+    one(&result, Paper::PLAIN)
+}
+
+/// What one experiment asked, and what it found.
+fn one(result: &ExperimentResult, paper: Paper) -> String {
+    let title = format!("{} {} · {}", result.id, result.name, result.question);
+    let verdict = format!("{}: {}", result.verdict, result.hypothesis);
+    paper.sentence(&title) + &paper.sentence(&verdict) + &variants(result, paper)
+}
+
+/// One experiment's variants. The panic sites stand in the last column if they fit. If they do not,
+/// numbers stand for them, and the sites follow below.
+fn variants(result: &ExperimentResult, paper: Paper) -> String {
+    /// What comfy-table puts around a cell.
+    const PADDING: usize = 2;
+    let variants: Vec<_> = result.variants.iter().filter(|variant| variant.trials > 0).collect();
+    let mut rows: Vec<_> = variants.iter().copied().map(cells).collect();
+    let header = ["", "variant", "class", "n/N", "95 %", "panics at"];
+    let width = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let columns = (0..5).zip(header).map(|(place, title)| {
+        let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| width(cell));
+        cells.max().unwrap_or(0).max(width(title)) + PADDING + usize::from(paper.ruled)
+    });
+    let used: usize = columns.sum();
+    let mut sites: Vec<_> = variants.iter().flat_map(|variant| &variant.sites).collect();
+    // Those of the standard library come last: they say how a process died of the others.
+    sites.sort_by_key(|site| (site.starts_with("std"), *site));
+    sites.dedup();
+    let longest = sites.iter().map(|site| width(site)).max().unwrap_or(0);
+    let fit = used + longest + PADDING <= usize::from(paper.width);
+    for (row, variant) in rows.iter_mut().zip(&variants) {
+        let numbered = (1..).zip(&sites).filter(|(_, site)| variant.sites.contains(site));
+        let numbers = numbered.map(|(number, _): (u32, _)| format!("[{number}]"));
+        row.push(match fit {
+            true => variant.sites.join("\n"),
+            false => numbers.collect::<Vec<_>>().join(" "),
+        });
+    }
+    let mut text = paper.table(&header, rows, &[3, 4]);
+    for (number, site) in (1..).zip(sites).filter(|_| !fit) {
+        let _ = writeln!(text, " [{number}] {site}");
+    }
+    text
+}
+
+fn cells(variant: &VariantResult) -> Vec<String> {
+    let VariantResult { role, name, class, prediction, predicted, trials, .. } = variant;
+    let prediction = match !predicted && prediction != class {
+        true => format!("\n(predicted: {prediction})"),
+        false => String::new(),
+    };
+    vec![
+        role.to_string(),
+        name.clone(),
+        format!("{class}{prediction}"),
+        format!("{}/{trials}", figures::counted(variant)),
+        figures::percent(variant.interval),
+    ]
 }

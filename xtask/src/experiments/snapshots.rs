@@ -1,211 +1,192 @@
-//! The comparison with the committed snapshots, made by insta, so that `cargo insta review` finds
-//! what it knows.
+//! The committed snapshots. They are files in insta's format, so that `cargo insta review` finds what
+//! a run leaves beside them.
+//!
+//! insta itself decides by environment variables of its own process what to do with a difference. A
+//! program cannot set those without unsafe code.
 
 use std::{
-    env,
-    ffi::{OsStr, OsString},
-    fs, io,
-    os::unix::process::CommandExt as _,
-    panic::{self, AssertUnwindSafe},
-    path::PathBuf,
-    process::Command,
+    env, fs, io,
+    path::{Path, PathBuf},
 };
 
-use lab::results::{ExperimentResult, SnapshotStatus};
-use thiserror::Error;
+use lab::results::SnapshotStatus;
 
-use super::difference;
+use super::probe_seed;
 use crate::{
-    failure::Failure,
-    results, snapshot_file,
-    workspace::{self, Source, Workspace, WorkspaceError},
+    failure::{Context as _, Failure, Result},
+    flags, results,
+    workspace::{self, Source, Workspace},
 };
 
-/// How insta may be told to treat what differs, in `INSTA_UPDATE`.
-const UPDATES: [&str; 6] = ["auto", "always", "new", "unseen", "no", "force"];
-
-/// A folder of snapshots.
-#[derive(Debug)]
 pub struct Snapshots {
     folder: PathBuf,
+    /// Whether a difference is written into the snapshot.
+    accept: bool,
+    /// Whether it is written beside the snapshot.
+    review: bool,
 }
 
 /// What a comparison gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// The same.
+pub enum Compared {
     Match,
-    /// Something else, or nothing, was there, and has been replaced as was asked.
+    /// Something else was there, or nothing, and has been replaced.
     Written,
-    /// There is no snapshot yet; with what one would hold, in words.
-    New(String),
-    /// Something else; with the difference, in words.
+    New,
+    /// With what the snapshot expects.
     Mismatch(String),
 }
 
-/// Why there was no comparison.
-#[derive(Debug, Error)]
-pub enum SnapshotError {
-    /// The snapshot cannot be read.
-    #[error("cannot read the snapshot {path}: {error}")]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// They cannot be written there.
-    #[error("cannot write snapshots to {path}: {error}")]
-    Unwritable {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// Insta could not do its part.
-    #[error("cannot compare with the snapshot {path}: {message}")]
-    Refused {
-        /// Which.
-        path: PathBuf,
-        /// Insta's own words.
-        message: String,
-    },
-}
-
-impl Comparison {
-    /// The word for it in results.
+impl Compared {
+    /// The word in results.
     pub const fn status(&self) -> SnapshotStatus {
         match self {
             Self::Match | Self::Written => SnapshotStatus::Match,
-            Self::New(_) => SnapshotStatus::New,
+            Self::New => SnapshotStatus::New,
             Self::Mismatch(_) => SnapshotStatus::Mismatch,
         }
     }
 }
 
-/// Tells insta, by the only way it can be told, what to do with differences and to leave printing
-/// them to us: executes this program again where its environment says something else.
-pub fn prepare_environment(accept: bool, workspace: &Workspace) -> Result<(), Failure> {
-    let update = if accept { "always".into() } else { chosen_update()? };
-    let wanted: [(&str, OsString); 5] = [
-        ("INSTA_UPDATE", update),
-        ("INSTA_OUTPUT", "none".into()),
-        ("INSTA_FORCE_PASS", "0".into()),
-        ("INSTA_REQUIRE_FULL_MATCH", "0".into()),
-        ("INSTA_WORKSPACE_ROOT", workspace.root().into()),
-    ];
-    if wanted.iter().all(|(name, value)| env::var_os(name).as_ref() == Some(value)) {
-        return Ok(());
-    }
-    let error = Command::new(env::current_exe()?)
-        .args(env::args_os().skip(1))
-        .envs(wanted)
-        .env_remove("INSTA_FORCE_UPDATE")
-        .env_remove("INSTA_FORCE_UPDATE_SNAPSHOTS")
-        .exec();
-    Err(error.into())
-}
-
-/// What the user wants to be done with differences: unless told, they are kept for review, and in
-/// CI, where nobody reviews, they are not.
-fn chosen_update() -> Result<OsString, Failure> {
-    match env::var_os("INSTA_UPDATE").filter(|update| !update.is_empty()) {
-        Some(update) if UPDATES.iter().any(|known| OsStr::new(known) == update) => Ok(update),
-        Some(update) => Err(Failure::Usage(format!(
-            "INSTA_UPDATE is `{}`: it can be {}",
-            update.display(),
-            UPDATES.join(", ")
-        ))),
-        None if env::var_os("CI").is_some_and(|ci| ci != "false" && !ci.is_empty()) => {
-            Ok("no".into())
-        }
-        None => Ok("new".into()),
-    }
-}
-
 impl Snapshots {
-    /// The snapshots in this folder.
-    pub fn at(folder: PathBuf) -> Self {
-        Self { folder: std::path::absolute(&folder).unwrap_or(folder) }
+    /// The committed snapshots.
+    pub fn committed(workspace: &Workspace) -> Self {
+        Self { folder: workspace.path("experiments/snapshots"), accept: false, review: false }
     }
 
-    /// Finds out, before hours of trials, whether there is such a folder, or one can be made and
-    /// written to where that was asked for.
-    pub fn check(&self, accept: bool) -> Result<(), Failure> {
-        if accept {
-            let path = self.folder.clone();
-            let unwritable = |error| SnapshotError::Unwritable { path, error };
-            return Ok(results::check_folder(&self.folder).map_err(unwritable)?);
+    /// The snapshots of a run. Fails, before hours of trials, if there is no such folder, or it cannot
+    /// be written to and has to be.
+    pub fn open(flags: &flags::Experiments, workspace: &Workspace) -> Result<Self> {
+        let in_ci = env::var_os("CI").is_some_and(|ci| ci != "false" && !ci.is_empty());
+        let committed = Self::committed(workspace);
+        let folder = match &flags.snapshots {
+            Some(folder) => std::path::absolute(folder)?,
+            None => committed.folder,
+        };
+        let shown = folder.display();
+        if flags.accept {
+            results::check_folder(&folder)
+                .context(|| format!("cannot write snapshots to {shown}"))?;
+        } else if flags.snapshots.is_some() && !folder.is_dir() {
+            return Err(Failure::Usage(format!(
+                "there is no folder of snapshots at {shown}: --accept makes one"
+            )));
         }
-        if self.folder.is_dir() {
-            return Ok(());
-        }
-        let folder = self.folder.display();
-        Err(Failure::Usage(format!(
-            "there is no folder of snapshots at {folder}: --accept makes one"
-        )))
+        Ok(Self { accept: flags.accept, review: !in_ci && probe_seed().is_none(), folder })
     }
 
-    /// What the snapshot of an experiment says; `None` if there is none.
-    pub fn expected(&self, source: &Source) -> Result<Option<String>, SnapshotError> {
-        let path = self.path(source);
-        snapshot_file::read(&path).map_err(|error| SnapshotError::Unreadable { path, error })
-    }
-
-    fn path(&self, source: &Source) -> PathBuf {
+    pub fn path(&self, source: &Source) -> PathBuf {
         self.folder.join(format!("{}.snap", source.binary))
     }
 
-    /// Compares what an experiment found with its snapshot, and lets insta keep the difference.
-    pub fn compare(
-        &self,
-        source: &Source,
-        result: &ExperimentResult,
-    ) -> Result<Comparison, SnapshotError> {
-        let expected = self.expected(source)?;
-        let found = lab::snapshot::render(result);
-        if self
-            .assert(source, &found)
-            .map_err(|message| SnapshotError::Refused { path: self.path(source), message })?
-        {
-            // What an earlier run left for review is answered by this one.
-            let _ = fs::remove_file(self.folder.join(format!("{}.snap.new", source.binary)));
-            let same = expected.is_some_and(|expected| snapshot_file::agree(&expected, &found));
-            return Ok(if same { Comparison::Match } else { Comparison::Written });
-        }
-        Ok(match expected {
-            None => Comparison::New(difference::none_yet(source, &found)),
-            Some(expected) => {
-                Comparison::Mismatch(difference::between(source, &expected, &found, result))
+    /// The text of a snapshot; `None` if there is none.
+    pub fn read(&self, source: &Source) -> Result<Option<String>> {
+        let path = self.path(source);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let file =
+                    file.context(|| format!("cannot read the snapshot {}", path.display()))?;
+                Ok(Some(body(&file).to_owned()))
             }
-        })
+        }
     }
 
-    /// Whether insta is content. It says so by not panicking.
-    fn assert(&self, source: &Source, found: &str) -> Result<bool, String> {
-        let mut settings = insta::Settings::new();
-        settings.set_snapshot_path(&self.folder);
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.set_description(source.title());
-        let talkative = panic::take_hook();
-        panic::set_hook(Box::new(|_| {}));
-        let asserted = panic::catch_unwind(AssertUnwindSafe(|| {
-            settings.bind(|| insta::assert_snapshot!(source.binary.as_str(), found));
-        }));
-        panic::set_hook(talkative);
-        let Err(payload) = asserted else { return Ok(true) };
-        let message = payload.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| payload.downcast_ref().copied()).unwrap_or("it panicked");
-        if message.starts_with("snapshot assertion") { Ok(false) } else { Err(message.to_owned()) }
+    /// Compares what an experiment found with its snapshot.
+    pub fn compare(&self, source: &Source, found: &str) -> Result<Compared> {
+        let (path, expected) = (self.path(source), self.read(source)?);
+        let pending = path.with_extension("snap.new");
+        let compared = match expected {
+            Some(expected) if agree(&expected, found) => Compared::Match,
+            _ if self.accept => {
+                write(&path, source, found)?;
+                Compared::Written
+            }
+            expected => {
+                if self.review {
+                    write(&pending, source, found)?;
+                }
+                return Ok(expected.map_or(Compared::New, Compared::Mismatch));
+            }
+        };
+        // This run has answered what an earlier one left for review.
+        let _ = fs::remove_file(pending);
+        Ok(compared)
     }
 
-    /// Snapshots of experiments that are no more.
-    pub fn orphans(&self, sources: &[Source]) -> Result<Vec<PathBuf>, WorkspaceError> {
-        let orphans = workspace::names(&self.folder)?.into_iter().filter(|name| {
+    /// Snapshots without an experiment.
+    pub fn orphans(&self, sources: &[Source]) -> Result<Vec<PathBuf>> {
+        let mut orphans = workspace::names(&self.folder)?;
+        orphans.retain(|name| {
             let stem = name.strip_suffix(".snap");
             stem.is_some_and(|stem| sources.iter().all(|source| source.binary != stem))
         });
-        Ok(orphans.map(|name| self.folder.join(name)).collect())
+        Ok(orphans.iter().map(|name| self.folder.join(name)).collect())
+    }
+}
+
+/// Whether a snapshot says what was found. The end of the last line does not matter.
+pub fn agree(expected: &str, found: &str) -> bool {
+    expected.trim_end().lines().eq(found.trim_end().lines())
+}
+
+fn write(path: &Path, source: &Source, found: &str) -> Result<()> {
+    let (header, found) = (header(source), found.trim_end());
+    results::write_whole(path, &format!("{header}{found}\n"))
+        .context(|| format!("cannot write the snapshot {}", path.display()))
+}
+
+/// What insta writes above a text.
+fn header(source: &Source) -> String {
+    format!("---\nsource: {}\ndescription: {}\n---\n", file!(), source.title())
+}
+
+/// The text below the header.
+fn body(file: &str) -> &str {
+    let header_and_body = file.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n"));
+    header_and_body.map_or(file, |(_, body)| body).trim_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insta_accepts_what_we_write_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::named("01_drop_context").unwrap();
+        let snapshots = Snapshots { folder: folder.path().to_owned(), accept: true, review: false };
+        let found = "hypothesis  supported\n\nhazard  a\n";
+        assert_eq!(snapshots.compare(&source, found).unwrap(), Compared::Written);
+
+        let insta_accepts = |text: &str| {
+            let mut settings = insta::Settings::new();
+            settings.set_snapshot_path(folder.path());
+            settings.set_prepend_module_to_snapshot(false);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                settings.bind(|| insta::assert_snapshot!(source.binary.as_str(), text));
+            }))
+            .is_ok()
+        };
+        assert!(insta_accepts(found));
+        assert!(!insta_accepts("hypothesis  refuted\n"));
+        // And we read what insta wrote for review, if it does so here.
+        if let Ok(pending) = fs::read_to_string(snapshots.path(&source).with_extension("snap.new"))
+        {
+            assert_eq!(body(&pending), "hypothesis  refuted");
+        }
+    }
+
+    #[test]
+    fn the_header_is_that_of_insta_and_not_part_of_the_text() {
+        let source = Source::named("01_drop_context").unwrap();
+        let file = header(&source) + "hypothesis  supported\n\nhazard  a\n";
+        let insta =
+            "---\nsource: xtask/src/experiments/snapshots.rs\ndescription: 01 drop-context\n---\n";
+        assert!(file.starts_with(insta), "{file}");
+        assert_eq!(body(&file), "hypothesis  supported\n\nhazard  a");
+        assert!(agree(body(&file), "hypothesis  supported\n\nhazard  a\n"));
+        assert!(!agree(body(&file), "hypothesis  refuted\n\nhazard  a\n"));
+        assert_eq!(body("hypothesis  supported\n"), "hypothesis  supported", "without a header");
     }
 }

@@ -1,63 +1,34 @@
-//! The parts of a page that are written by the command, between two comments.
+//! The parts of a page that are written by the command, each between two comments.
 
-use thiserror::Error;
-
-/// Why a block cannot be found.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum BlockError {
-    /// A comment that bounds it is missing, or they are in the wrong order.
-    #[error("there is no {0} followed by {1}: put the two lines back")]
-    Missing(String, String),
-    /// It is there twice.
-    #[error("{0} is there twice: remove one block")]
-    Twice(String),
-}
-
-/// The comment that begins a block.
-pub fn begin(name: &str) -> String {
+fn begin(name: &str) -> String {
     format!("<!-- {name}:begin -->")
 }
 
-/// The comment that ends a block.
-pub fn end(name: &str) -> String {
+fn end(name: &str) -> String {
     format!("<!-- {name}:end -->")
 }
 
-/// A block as it stands in a page: its text with an empty line on both sides, as Markdown wants it.
-fn framed(text: &str) -> String {
-    format!("\n\n{}\n\n", text.trim_end())
+/// A block without text, for a new page.
+pub fn empty(name: &str) -> String {
+    format!("{}\n{}\n", begin(name), end(name))
 }
 
-/// The page with other text in a block.
-pub fn replace(page: &str, name: &str, text: &str) -> Result<String, BlockError> {
-    let (before, _, after) = split(page, name)?;
-    Ok(format!("{before}{}{after}", framed(text)))
-}
-
-/// Whether a block of the page holds this text.
-pub fn holds(page: &str, name: &str, text: &str) -> Result<bool, BlockError> {
-    let (_, found, _) = split(page, name)?;
-    Ok(found == framed(text))
-}
-
-/// What comes before the text of a block (with the comment), the text, and what comes after it.
-fn split<'a>(page: &'a str, name: &str) -> Result<(&'a str, &'a str, &'a str), BlockError> {
+/// The page with another text in a block. Empty lines surround it, as Markdown wants them.
+pub fn replace(page: &str, name: &str, text: &str) -> Result<String, String> {
     let (begin, end) = (begin(name), end(name));
-    let missing = || BlockError::Missing(begin.clone(), end.clone());
-    for comment in [&begin, &end] {
-        if page.matches(comment.as_str()).count() > 1 {
-            return Err(BlockError::Twice(comment.clone()));
-        }
+    if let Some(twice) = [&begin, &end].iter().find(|it| page.matches(it.as_str()).count() > 1) {
+        return Err(format!("{twice} is there twice: remove one block"));
     }
-    let from = page.find(&begin).ok_or_else(missing)? + begin.len();
-    let (before, rest) = page.split_at(from);
-    let (text, after) = rest.split_at(rest.find(&end).ok_or_else(missing)?);
-    Ok((before, text, after))
+    let parts = page.split_once(&begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(&end)?;
+        Some(format!("{before}{begin}\n\n{}\n\n{end}{after}", text.trim_end()))
+    });
+    parts.ok_or_else(|| format!("there is no {begin} followed by {end}: put the two lines back"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::replace;
 
     const PAGE: &str = "# A\n\n<!-- result:begin -->\nold\n<!-- result:end -->\n\nprose\n";
 
@@ -65,16 +36,14 @@ mod tests {
     fn a_block_is_replaced_and_the_rest_is_left_alone() {
         let page = replace(PAGE, "result", "new\n").unwrap();
         assert_eq!(page, "# A\n\n<!-- result:begin -->\n\nnew\n\n<!-- result:end -->\n\nprose\n");
-        assert!(holds(&page, "result", "new").unwrap());
-        assert!(!holds(&page, "result", "newer").unwrap());
         assert_eq!(replace(&page, "result", "new").unwrap(), page);
     }
 
     #[test]
     fn a_block_that_is_not_there_once_is_an_error() {
-        assert!(matches!(replace("", "result", ""), Err(BlockError::Missing(..))));
-        let reversed = "<!-- result:end --><!-- result:begin -->";
-        assert!(matches!(replace(reversed, "result", ""), Err(BlockError::Missing(..))));
-        assert!(matches!(replace(&PAGE.repeat(2), "result", ""), Err(BlockError::Twice(_))));
+        for page in ["", "<!-- result:end --><!-- result:begin -->"] {
+            assert!(replace(page, "result", "").unwrap_err().contains("put the two lines back"));
+        }
+        assert!(replace(&PAGE.repeat(2), "result", "").unwrap_err().contains("is there twice"));
     }
 }

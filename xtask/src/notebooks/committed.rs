@@ -1,4 +1,4 @@
-//! The results that the notebook was written from, as they are committed: one file per experiment.
+//! The committed results, from which the notebook is written: one file for each experiment.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -6,21 +6,67 @@ use lab::results::{ExperimentResult, TrialExample};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    results::{Meta, ResultsError},
-    workspace::{self, Source, Workspace, WorkspaceError},
+    results::Meta,
+    workspace::{Source, Workspace},
 };
+
+pub const FOLDER: &str = "docs/results";
 
 /// What one experiment found, and under which circumstances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The circumstances.
     pub meta: Meta,
-    /// What it found.
     pub experiment: ExperimentResult,
 }
 
+/// The committed results by the name of the binary, or what is wrong with them.
+pub type Records = BTreeMap<String, Result<Record, String>>;
+
+pub fn read(workspace: &Workspace, sources: &[Source]) -> Records {
+    let mut records = Records::new();
+    for source in sources {
+        if path(workspace, source).exists() {
+            records.insert(source.binary.clone(), read_one(workspace, source));
+        }
+    }
+    records
+}
+
+fn read_one(workspace: &Workspace, source: &Source) -> Result<Record, String> {
+    let wrong = |what: &str| {
+        let run = super::contents::run(source);
+        Err(format!("{what}: take the file from git again, or remove it and {run}"))
+    };
+    let text = match fs::read(path(workspace, source)) {
+        Ok(text) => text,
+        Err(error) => return wrong(&error.to_string()),
+    };
+    let record: Record = match serde_json::from_slice(&text) {
+        Ok(record) => record,
+        Err(error) => return wrong(&format!("it is not a complete file of results ({error})")),
+    };
+    let title = format!("{} {}", record.experiment.id, record.experiment.name);
+    if title != source.title() {
+        return wrong(&format!("it holds the results of {title}"));
+    }
+    if record.experiment.interrupted {
+        return wrong("the run was interrupted");
+    }
+    // The file is written like this, and compared with it.
+    Ok(Record::of(&record.meta, &record.experiment))
+}
+
+pub fn path(workspace: &Workspace, source: &Source) -> PathBuf {
+    workspace.path(FOLDER).join(format!("{}.json", source.binary))
+}
+
+/// The experiment that a file in the folder belongs to, by its name.
+pub fn source(file: &str) -> Option<Source> {
+    Source::named(file.strip_suffix(".json")?)
+}
+
 impl Record {
-    /// Of a result, without what says more about the machine than about the experiment.
+    /// A result without what says more about the machine than about the experiment.
     pub fn of(meta: &Meta, result: &ExperimentResult) -> Self {
         let mut experiment = result.clone();
         experiment.seconds = rounded(experiment.seconds);
@@ -32,13 +78,12 @@ impl Record {
     }
 }
 
-/// A number with four decimals: more says nothing, and what is read again is then what was written.
+/// A number with four decimals. More say nothing, and these are read again as they were written.
 fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }
 
-/// Takes the paths of the machine out of an example, and what it wrote to standard error, which is
-/// full of them.
+/// Removes the paths of the machine from an example, and its standard error, which is full of them.
 fn forget_the_machine(example: &mut TrialExample) {
     example.stderr.clear();
     let texts = example.panics.iter_mut().chain(&mut example.problems);
@@ -57,7 +102,7 @@ fn without_paths(text: &str) -> String {
         let (before, path) = rest.split_at(at);
         result.push_str(before);
         let (path, after) = path.split_at(path.find(|c| !is_path(c)).unwrap_or(path.len()));
-        // In the midst of a word it is no absolute path: `tokio-1.54.0/src/lib.rs`, `a/b`.
+        // A slash in the middle of a word: `tokio-1.54.0/src/lib.rs`, `a/b`.
         let absolute = !before.ends_with(is_path) && path.len() > 1;
         match path.trim_end_matches('/').rsplit_once('/') {
             Some((_, last)) if absolute => result.extend(["…/", last]),
@@ -68,55 +113,12 @@ fn without_paths(text: &str) -> String {
     result + rest
 }
 
-/// The folder of committed results.
-pub struct Committed(PathBuf);
-
-impl Committed {
-    /// Of a workspace.
-    pub fn of(workspace: &Workspace) -> Self {
-        Self(workspace.docs().join("results"))
-    }
-
-    /// Where the results of an experiment are.
-    pub fn path(&self, source: &Source) -> PathBuf {
-        self.0.join(format!("{}.json", source.binary))
-    }
-
-    /// The committed results of these experiments, by the name of the binary.
-    pub fn read(&self, sources: &[Source]) -> Result<BTreeMap<String, Record>, ResultsError> {
-        let mut records = BTreeMap::new();
-        for source in sources {
-            if self.path(source).exists() {
-                records.insert(source.binary.clone(), self.read_one(source)?);
-            }
-        }
-        Ok(records)
-    }
-
-    fn read_one(&self, source: &Source) -> Result<Record, ResultsError> {
-        let path = self.path(source);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) => return Err(ResultsError::Unreadable { path, error }),
-        };
-        serde_json::from_slice(&text)
-            .map_err(|error| ResultsError::CommittedNonsense { path, error })
-    }
-
-    /// The names of the experiments of which there are results.
-    pub fn names(&self) -> Result<Vec<String>, WorkspaceError> {
-        let files = workspace::names(&self.0)?;
-        let names = files.iter().filter_map(|file| file.strip_suffix(".json"));
-        Ok(names.map(str::to_owned).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::without_paths;
 
     #[test]
-    fn paths_of_the_machine_are_forgotten_and_sites_are_kept() {
+    fn paths_of_the_machine_are_removed_and_sites_are_kept() {
         for (text, expected) in [
             ("cannot open /tmp/x1/store.db: no", "cannot open …/store.db: no"),
             ("(/home/a/b)", "(…/b)"),

@@ -1,14 +1,87 @@
-//! `SUMMARY.md`: the experiments among the notebook's contents, in the parts that their numbers say.
+//! What the notebook consists of: every file that is written, and its text.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::PathBuf};
 
-use super::block::{self, BlockError};
-use crate::workspace::{Source, Workspace};
+use super::{
+    benchmarks, block,
+    committed::{self, Record, Records},
+    ledger::{self, Ledger},
+    page, plots,
+};
+use crate::{
+    experiments::report,
+    failure::Result,
+    results,
+    workspace::{Source, Workspace},
+};
 
-/// The block that lists the experiments.
-const BLOCK: &str = "experiments";
+pub struct Notebook {
+    pub files: Vec<File>,
+    /// What somebody has to do before the notebook is complete, a line each.
+    pub to_do: Vec<String>,
+}
 
-/// The parts, each with the first number that belongs to it.
+pub struct File {
+    pub path: PathBuf,
+    /// Its text, or why that is not known.
+    pub text: Result<String, String>,
+}
+
+impl Notebook {
+    pub fn of(workspace: &Workspace, sources: &[Source], records: &Records) -> Result<Self> {
+        let mut files = Vec::new();
+        let mut to_do = Vec::new();
+        let mut known = BTreeMap::new();
+        for source in sources {
+            let path = committed::path(workspace, source);
+            match records.get(&source.binary) {
+                None => {
+                    let (path, run) = (workspace.shown(&path), run(source));
+                    to_do.push(format!("{path}: there are no results of the experiment: {run}"));
+                }
+                Some(Err(error)) => files.push(File { path, text: Err(error.clone()) }),
+                Some(Ok(record)) => {
+                    files.push(File { path, text: Ok(results::json(record)?) });
+                    let page = workspace.path("docs/src").join(source.page());
+                    let blocks = page::blocks(source, record);
+                    files.push(filled(page, &page::skeleton(source), &blocks));
+                    known.insert(source.binary.as_str(), record);
+                }
+            }
+        }
+        files.push(summary(workspace, sources));
+        files.push(claims(workspace, sources, &known, &mut to_do));
+        files.extend(excerpt(workspace, sources, &known));
+        let figures = benchmarks::read(workspace)?;
+        let path = workspace.path("docs/src/benchmarks.md");
+        if !figures.is_empty() || path.exists() {
+            files.push(filled(path, "", &benchmarks::blocks(&figures)));
+        }
+        for (name, svg) in plots::all(&known, &figures)? {
+            files.push(File { path: workspace.path(plots::FOLDER).join(name), text: Ok(svg) });
+        }
+        Ok(Self { files, to_do })
+    }
+}
+
+/// What to do if an experiment has no results, or other ones than it should.
+pub fn run(source: &Source) -> String {
+    format!("run `cargo xtask experiments --only {}` and `cargo xtask notebooks`", source.id)
+}
+
+/// A page with these blocks filled. If there is no page, the skeleton is filled.
+fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
+    let page = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(skeleton.to_owned()),
+        page => page.map_err(|error| error.to_string()),
+    };
+    let text = page.and_then(|page| {
+        blocks.iter().try_fold(page, |page, (name, text)| block::replace(&page, name, text))
+    });
+    File { path, text }
+}
+
+/// The parts of the contents, each with the first number of its experiments.
 const PARTS: [(&str, &str); 6] = [
     ("00", "Context"),
     ("20", "Logout"),
@@ -18,42 +91,49 @@ const PARTS: [(&str, &str); 6] = [
     ("60", "Python"),
 ];
 
-/// Where the contents are.
-pub fn path(workspace: &Workspace) -> PathBuf {
-    workspace.docs().join("src/SUMMARY.md")
-}
-
-/// Contents that list nothing but the experiments.
-pub fn skeleton() -> String {
-    format!("# Summary\n\n{}\n{}\n", block::begin(BLOCK), block::end(BLOCK))
-}
-
-/// The contents with all experiments listed.
-pub fn written(contents: &str, sources: &[Source]) -> Result<String, BlockError> {
-    block::replace(contents, BLOCK, &list(sources))
-}
-
-/// What is wrong with the list of experiments.
-pub fn wrong(contents: &str, sources: &[Source]) -> Option<String> {
-    match block::holds(contents, BLOCK, &list(sources)) {
-        Ok(true) => None,
-        Ok(false) => {
-            Some("its list of experiments is not what experiments/src/bin holds".to_owned())
-        }
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-fn list(sources: &[Source]) -> String {
-    let (mut text, mut current) = (String::new(), None);
+/// The contents of the book, with the list of experiments.
+fn summary(workspace: &Workspace, sources: &[Source]) -> File {
+    const BLOCK: &str = "experiments";
+    let (mut list, mut current) = (String::new(), None);
     for source in sources {
-        let part = PARTS.iter().rev().find(|(first, _)| *first <= source.id.as_str());
-        let part = part.map(|(_, title)| *title);
-        if let Some(title) = part.filter(|_| part != current) {
-            let _ = write!(text, "{}# {title}\n\n", if text.is_empty() { "" } else { "\n" });
+        let part = PARTS.iter().rfind(|(first, _)| *first <= source.id.as_str());
+        if let Some((_, title)) = part.filter(|_| part != current) {
+            let _ = write!(list, "{}# {title}\n\n", if list.is_empty() { "" } else { "\n" });
         }
         current = part;
-        let _ = writeln!(text, "- [{}]({})", source.title(), source.page());
+        let _ = writeln!(list, "- [{}]({})", source.title(), source.page());
     }
-    text
+    let skeleton = format!("# Summary\n\n{}", block::empty(BLOCK));
+    filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &[(BLOCK, list)])
+}
+
+/// The page of others' claims.
+fn claims(
+    workspace: &Workspace,
+    sources: &[Source],
+    records: &BTreeMap<&str, &Record>,
+    to_do: &mut Vec<String>,
+) -> File {
+    const BLOCK: &str = "claims";
+    let path = workspace.path("docs/claims.toml");
+    let ledger = match Ledger::read(&path) {
+        Ok(ledger) => ledger,
+        Err(error) => return File { path, text: Err(error) },
+    };
+    let shown = workspace.shown(&path);
+    to_do.extend(ledger.wrong(records).iter().map(|wrong| format!("{shown}: {wrong}")));
+    let skeleton = format!("# Claims\n\n{}", block::empty(BLOCK));
+    let blocks = [(BLOCK, ledger.rendered(sources, records))];
+    filled(workspace.path(ledger::PAGE), &skeleton, &blocks)
+}
+
+/// The README, with what the first experiment prints.
+fn excerpt(
+    workspace: &Workspace,
+    sources: &[Source],
+    records: &BTreeMap<&str, &Record>,
+) -> Option<File> {
+    let record = records.get(sources.first()?.binary.as_str())?;
+    let excerpt = format!("```text\n{}\n```", report::excerpt(&record.experiment).trim_end());
+    Some(filled(workspace.path("README.md"), "", &[("excerpt", excerpt)]))
 }

@@ -1,8 +1,7 @@
-//! Where pages point: to other pages, to parts of them, to files.
+//! The links of pages: to other pages, to parts of them, to files.
 //!
-//! A page of the book may only point to what is in the book, or a reader of the rendered one would
-//! meet a dead link. What is elsewhere in the workspace it names, in backticks, and that has to be
-//! there too.
+//! A page of the book may only link to what is in the book, or a reader of the rendered book would
+//! meet a dead link. It names other files of the workspace, in backticks, and these must exist too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,101 +11,94 @@ use std::{
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::ledger;
-use crate::workspace::{self, Workspace, WorkspaceError};
+use crate::{
+    failure::{Context as _, Result},
+    workspace::{self, Workspace},
+};
 
-/// The folders of the workspace whose files are named by their path.
+/// Words in backticks that begin like this are the path of a file.
 const FOLDERS: [&str; 4] = ["crates/", "docs/", "experiments/", "xtask/"];
 
-/// A page, as far as links go.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Page {
-    /// What it points to, as it is written.
+    /// What it links to, as it is written.
     targets: Vec<String>,
-    /// What in it can be pointed to.
+    /// The parts of it that can be linked to.
     anchors: BTreeSet<String>,
     /// Files of the workspace that it names.
     named: Vec<String>,
-    /// Files that mdBook puts in their place.
+    /// Files that mdBook includes in it.
     included: Vec<String>,
 }
 
-/// What is wrong with the links of all pages: of which, and what.
-pub fn wrong(workspace: &Workspace) -> Result<Vec<(PathBuf, String)>, WorkspaceError> {
-    let book = workspace.docs().join("src");
+/// What is wrong with the links of all pages, a line each.
+pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
+    let (root, book) = (workspace.root(), workspace.path("docs/src"));
     let mut pages = BTreeMap::new();
     for path in paths(workspace)? {
-        let text = fs::read_to_string(&path)
-            .map_err(|error| WorkspaceError::Unreadable { path: path.clone(), error })?;
+        let text =
+            fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
         pages.insert(path, Page::of(&text));
     }
-    let mut wrong = Vec::new();
+    let mut lines = Vec::new();
     for (path, page) in &pages {
         let folder = path.parent().unwrap_or(path);
-        let bounds = if path.starts_with(&book) { &book } else { workspace.root() };
+        let bounds = if path.starts_with(&book) { &book } else { root };
+        let shown = workspace.shown(path);
         for target in &page.targets {
-            if let Some(what) = astray(target, path, bounds, &pages) {
-                wrong.push((path.clone(), format!("its link to {target} {what}")));
+            if let Some(what) = wrong_link(target, path, bounds, &pages) {
+                lines.push(format!("{shown}: its link to {target} {what}"));
             }
         }
-        let named = page.named.iter().map(|name| (name, workspace.root().join(name)));
+        let named = page.named.iter().map(|name| (name, root.join(name)));
         let included = page.included.iter().map(|name| (name, folder.join(name)));
         for (name, _) in named.chain(included).filter(|(_, path)| !path.exists()) {
-            wrong.push((path.clone(), format!("there is no {name}, which it names: correct it")));
+            lines.push(format!("{shown}: it names {name}, which does not exist: correct it"));
         }
     }
-    // A picture that nobody shows is one that nobody keeps true.
+    // Nobody would notice that a picture is wrong which no page shows.
     for file in workspace::names(&book.join("plots"))? {
         let target = format!("plots/{file}");
         if !pages.values().any(|page| page.targets.contains(&target)) {
-            let what = "no page shows it: show it or remove it".to_owned();
-            wrong.push((book.join(target), what));
+            lines.push(format!("docs/src/{target}: no page shows it: show it or remove it"));
         }
     }
-    Ok(wrong)
+    Ok(lines)
 }
 
-/// The pages of the book, and what greets a reader elsewhere.
-fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>, WorkspaceError> {
-    let (root, book) = (workspace.root(), workspace.docs().join("src"));
-    let crates = workspace::names(&root.join("crates"))?;
-    let readmes = crates.iter().map(|name| root.join("crates").join(name).join("README.md"));
-    let pages = workspace::names(&book)?;
+/// The pages of the book, and the READMEs.
+fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let (crates, book) = (workspace.path("crates"), workspace.path("docs/src"));
+    let (packages, pages) = (workspace::names(&crates)?, workspace::names(&book)?);
+    let readmes = packages.iter().map(|name| crates.join(name).join("README.md"));
     let pages = pages.iter().filter(|file| file.ends_with(".md")).map(|file| book.join(file));
-    let all = [root.join("README.md")].into_iter().chain(readmes).chain(pages);
+    let all = [workspace.path("README.md")].into_iter().chain(readmes).chain(pages);
     Ok(all.filter(|path| path.is_file()).collect())
 }
 
-/// What is wrong with a link.
-fn astray(
+fn wrong_link(
     target: &str,
     page: &Path,
     bounds: &Path,
     pages: &BTreeMap<PathBuf, Page>,
 ) -> Option<&'static str> {
-    const NOWHERE: &str = "points nowhere: correct it";
     let (file, part) = target.split_once('#').map_or((target, None), |(file, it)| (file, Some(it)));
     let path = match file {
         "" => page.to_owned(),
-        file => plain(&page.parent().unwrap_or(page).join(file)),
+        file => without_dots(&page.parent().unwrap_or(page).join(file)),
     };
     if !path.starts_with(bounds) {
-        return Some("leaves the book, where nobody can follow it: name the file in backticks");
+        return Some("leaves the book, where readers cannot follow it: name the file in backticks");
     }
-    if !path.exists() {
-        return Some(NOWHERE);
-    }
-    let known = |part| pages.get(&path).is_none_or(|page| page.anchors.contains(part));
-    part.is_some_and(|part| !known(part)).then_some(NOWHERE)
+    let has = |part| pages.get(&path).is_none_or(|page| page.anchors.contains(part));
+    (!path.exists() || !part.is_none_or(has)).then_some("points nowhere: correct it")
 }
 
-/// A path without `..` in it.
-fn plain(path: &Path) -> PathBuf {
+/// A path without `.` and `..`.
+fn without_dots(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut path, component| {
         match component {
-            Component::ParentDir => {
-                path.pop();
-            }
+            Component::ParentDir => drop(path.pop()),
             Component::CurDir => {}
             component => path.push(component),
         }
@@ -116,14 +108,14 @@ fn plain(path: &Path) -> PathBuf {
 
 impl Page {
     fn of(text: &str) -> Self {
-        // As mdBook reads it, as far as it matters for links.
+        // As mdBook reads a page, as far as it matters for links.
         let options = Options::ENABLE_TABLES | Options::ENABLE_HEADING_ATTRIBUTES;
         let mut page = Self::default();
         let (mut heading, mut fenced) = (None::<String>, false);
         for event in Parser::new_ext(text, options) {
             match event {
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                    page.points_to(&dest_url);
+                    page.add_target(&dest_url);
                 }
                 Event::Start(Tag::Heading { id: Some(id), .. }) => {
                     page.anchors.insert(id.into_string());
@@ -131,12 +123,12 @@ impl Page {
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::End(TagEnd::Heading(_)) => {
                     if let Some(title) = heading.take() {
-                        page.has_heading(&title);
+                        page.add_heading(&title);
                     }
                 }
                 Event::Start(Tag::CodeBlock(_)) => fenced = true,
                 Event::End(TagEnd::CodeBlock) => fenced = false,
-                Event::Text(words) if fenced => page.includes(&words),
+                Event::Text(words) if fenced => page.add_includes(&words),
                 Event::Code(words) => {
                     if is_path(&words) {
                         page.named.push(words.to_string());
@@ -147,7 +139,7 @@ impl Page {
                 Event::Html(html) | Event::InlineHtml(html) => {
                     page.anchors.extend(attribute(&html, "id").map(str::to_owned));
                     for name in ["href", "src"] {
-                        attribute(&html, name).for_each(|target| page.points_to(target));
+                        attribute(&html, name).for_each(|target| page.add_target(target));
                     }
                 }
                 _ => {}
@@ -156,15 +148,15 @@ impl Page {
         page
     }
 
-    fn points_to(&mut self, target: &str) {
+    fn add_target(&mut self, target: &str) {
         let scheme = target.split_once(':').is_some_and(|(scheme, _)| !scheme.contains(['/', '.']));
         if !scheme && !target.is_empty() {
             self.targets.push(target.to_owned());
         }
     }
 
-    /// A heading can be pointed to by its words, in the way of mdBook and of the forges.
-    fn has_heading(&mut self, title: &str) {
+    /// A heading can be linked to by its words, in the way of mdBook and of the forges.
+    fn add_heading(&mut self, title: &str) {
         let id: String = title
             .trim()
             .to_lowercase()
@@ -177,7 +169,7 @@ impl Page {
         self.anchors.extend(free);
     }
 
-    fn includes(&mut self, code: &str) {
+    fn add_includes(&mut self, code: &str) {
         for opening in ["{{#include ", "{{#rustdoc_include "] {
             let rest = code.split(opening).skip(1);
             let files = rest.filter_map(|rest| rest.split(['}', ':']).next());
@@ -189,7 +181,7 @@ impl Page {
 /// Whether words in backticks are the path of one file or folder of the workspace.
 fn is_path(words: &str) -> bool {
     let ordinary = |it: char| it.is_ascii_alphanumeric() || "_-./".contains(it);
-    // `NN` stands for the number of any experiment.
+    // `NN` stands for any experiment's number.
     FOLDERS.iter().any(|folder| words.starts_with(folder))
         && words.chars().all(ordinary)
         && !words.contains("NN")
@@ -203,11 +195,6 @@ fn attribute<'a>(html: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     values.into_iter()
 }
 
-/// A claim, as a link to where the ledger tells of it.
-pub fn to_claim(id: &str) -> String {
-    format!("[{id}](claims.md#{})", ledger::anchor(id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_links_are_found_and_others_are_not() {
+    fn relative_links_are_found_and_no_others() {
         let page = Page::of(
             "[a](a.md#part), [`b`](../b.rs), [c](https://c.example), [d](#d), [e](mailto:e)\n\
              and `no[](link.md)` ![f](f.png \"title\") [g] <a href=\"h.md\">h</a>\n\n\
@@ -227,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn headings_and_marks_can_be_pointed_to() {
+    fn headings_and_marks_can_be_linked_to() {
         let page = Page::of(
             "# 01 · drop-context\n## None of `so` many!\n## Twice\n## Twice\n## Own {#other}\n\
              | <a id=\"a1\"></a>A1 |\n",

@@ -1,11 +1,11 @@
-//! What is known of an experiment, as Markdown.
+//! The result of an experiment, as Markdown.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, Role, VariantResult};
 
-use super::{committed::Record, ledger, links, plots};
-use crate::{figures, results::Meta, workspace::Source};
+use super::{committed::Record, ledger, plots};
+use crate::{experiments::report, figures, results::Meta, workspace::Source};
 
 /// The block under "Result".
 pub fn result(record: &Record, source: &Source) -> String {
@@ -29,9 +29,8 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
     for claim in &result.claims {
-        // What is ours is in no ledger of others' claims.
-        let id =
-            if claim.id == ledger::OUR_OWN { claim.id.clone() } else { links::to_claim(&claim.id) };
+        let is_ours = claim.id == ledger::OUR_OWN;
+        let id = if is_ours { claim.id.clone() } else { ledger::link(&claim.id) };
         let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
     }
     text.push('\n');
@@ -72,8 +71,8 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("\n\n");
     text.push_str("| variant | observation | |\n| --- | --- | --- |\n");
-    // What several variants of a role recorded alike stands in one row. What was recorded over and over
-    // makes a picture.
+    // Variants of a role that recorded the same share a row. What was recorded after each cycle is in a
+    // picture.
     let mut rows = Vec::<(Role, &str, String, Vec<&str>)>::new();
     for variant in &result.variants {
         for (name, observation) in variant.observations.iter().filter(|it| after(it.0).is_none()) {
@@ -94,13 +93,13 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     text.push('\n');
 }
 
-/// What was counted, and after how many cycles, where a name tells both: `kib_after_10`.
+/// The two parts of an observation's name that was recorded after so many cycles: `kib_after_10`.
 pub fn after(name: &str) -> Option<(&str, u32)> {
     let (count, cycle) = name.rsplit_once("_after_")?;
     Some((count, cycle.parse().ok()?))
 }
 
-/// Names variants of one role, by the role where that is shorter: `every cure but …`.
+/// Names variants of one role, by the role if that is shorter: `every cure but …`.
 fn who(variants: &[&str], role: Role, result: &ExperimentResult) -> String {
     let all = result.variants.iter().filter(|it| it.role == role).map(|it| it.name.as_str());
     let others: Vec<_> = all.filter(|name| !variants.contains(name)).collect();
@@ -140,7 +139,7 @@ fn sites(text: &mut String, result: &ExperimentResult) {
     }
 }
 
-/// Why the verdicts are what they are, to unfold: the table above says most of it.
+/// Why the verdicts are what they are. It is folded, because the table above says most of it.
 fn reasons(text: &mut String, result: &ExperimentResult) {
     text.push_str("<details><summary>How the verdicts follow from the counts</summary>\n\n");
     let hypothesis = ("The hypothesis".to_owned(), result.verdict, &result.reasons);
@@ -159,7 +158,7 @@ fn reasons(text: &mut String, result: &ExperimentResult) {
 }
 
 fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source: &Source) {
-    let trials: u64 = experiment.variants.iter().map(|variant| u64::from(variant.trials)).sum();
+    let trials = report::trials(experiment);
     let day = meta.started.split('T').next().unwrap_or_default();
     let binary = &source.binary;
     let _ = writeln!(

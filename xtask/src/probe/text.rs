@@ -1,55 +1,54 @@
-//! What a probe found out, for a person.
+//! The report of a probe, for a person.
 
 use std::{fmt::Write as _, time::Duration};
 
-use lab::{Outcome, statistics::wilson};
-
-use super::report::{Arm, Comparison, FailedWay, Report};
-use crate::{
-    figures::{self, plural},
-    table::{align_right, lines, table, wrapped},
+use lab::{
+    Outcome,
+    probe::{Arm, Comparison, FailedWay, Report},
+    statistics::wilson,
 };
 
-/// How many ways to fail are shown; JSON has them all.
+use crate::{
+    figures::{self, plural},
+    output::Paper,
+};
+
+/// How many ways to fail are shown. JSON has them all.
 const WAYS: usize = 10;
 
-/// What commands are called when there are two.
-const NAMES: [&str; 2] = ["A", "B"];
-
-/// Renders a report, for a place that is so many columns wide.
-pub fn render(report: &Report, width: u16, ruled: bool) -> String {
+pub fn render(report: &Report, paper: Paper) -> String {
     let mut text = String::new();
-    let several = report.commands.len() > 1;
-    for (arm, name) in report.commands.iter().zip(NAMES) {
-        let name = if several { format!("{name}: ") } else { String::new() };
-        text += &format!("{name}{}\n\n", arm.command);
-        text += &of_arm(arm, report.until_failure, width, ruled);
+    let names: &[&str] = if report.commands.len() > 1 { &["A: ", "B: "] } else { &[""] };
+    for (arm, name) in report.commands.iter().zip(names) {
+        let _ = writeln!(text, "{name}{}\n", arm.command);
+        text += &of_command(arm, report.until_failure, paper);
         text.push('\n');
     }
     if let (Some(comparison), [one, other]) = (&report.comparison, &report.commands[..]) {
-        text += &wrapped(&compared(comparison, one, other), width);
+        text += &paper.sentence(&compared(comparison, one, other));
         text.push('\n');
     }
-    let cut = if report.interrupted { "Interrupted. " } else { "" };
     let trials: u32 = report.commands.iter().map(|arm| arm.trials).sum();
-    let _ = writeln!(
-        text,
-        "{cut}{} in {}, {} at a time, {} each at the most; seed {}",
+    let interrupted = if report.interrupted { "Interrupted. " } else { "" };
+    let load = match report.load {
+        0 => String::new(),
+        threads => format!(", {} busy beside them", plural(threads as usize, "thread")),
+    };
+    text + &paper.sentence(&format!(
+        "{interrupted}{} in {}, {} at a time, at most {} each{load}; seed {}",
         plural(trials as usize, "trial"),
         figures::seconds(report.seconds),
         report.jobs,
         figures::seconds(report.timeout_seconds),
         report.seed
-    );
-    text
+    ))
 }
 
-fn of_arm(arm: &Arm, until_failure: bool, width: u16, ruled: bool) -> String {
+fn of_command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
     if arm.trials == 0 {
         return "No trial ended.\n".to_owned();
     }
-    let mut text = outcomes(arm, width, ruled) + "\n\n";
-    text += &wrapped(&failed(arm, until_failure), width);
+    let mut text = outcomes(arm, paper) + "\n" + &paper.sentence(&failed(arm, until_failure));
     for way in arm.ways.iter().take(WAYS) {
         text += &of_way(way);
     }
@@ -58,47 +57,39 @@ fn of_arm(arm: &Arm, until_failure: bool, width: u16, ruled: bool) -> String {
     }
     text.push('\n');
     if let Some(spread) = arm.clean_wall_micros {
-        let slowest: Vec<_> = arm
-            .slowest
-            .iter()
-            .map(|slow| format!("trial {} {:.1?}", slow.trial, Duration::from_micros(slow.micros)))
-            .collect();
-        let time = |micros: i64| format!("{:.1?}", Duration::from_micros(micros.unsigned_abs()));
-        let sentence = format!(
-            "The clean ones took {} · {} · {} (least, median, most). Slowest: {}.",
-            time(spread.min),
-            time(spread.median),
-            time(spread.max),
-            slowest.join(", ")
-        );
-        text += &wrapped(&sentence, width);
+        let time = |micros: u64| format!("{:.1?}", Duration::from_micros(micros));
+        let [least, median, most] =
+            [spread.min, spread.median, spread.max].map(|it| time(it.unsigned_abs()));
+        let slowest =
+            arm.slowest.iter().map(|it| format!("trial {} {}", it.trial, time(it.micros)));
+        text += &paper.sentence(&format!(
+            "The clean ones took {least} · {median} · {most} (least, median, most). Slowest: {}.",
+            slowest.collect::<Vec<_>>().join(", ")
+        ));
     }
     if arm.not_read_in_full > 0 {
-        let sentence = format!(
-            "{} printed so much to standard error that the middle of it was not kept: a panic \
-             there was not seen.",
+        text += &paper.sentence(&format!(
+            "{} printed so much to standard error that its middle was dropped: a panic there was not \
+             seen.",
             plural(arm.not_read_in_full as usize, "trial")
-        );
-        text += &wrapped(&sentence, width);
+        ));
     }
-    let _ = writeln!(text, "What the odd and the slowest printed: {}", arm.kept.display());
+    let _ = writeln!(text, "Output of failed trials and of the slowest: {}", arm.kept.display());
+    if let Some(error) = &arm.not_kept {
+        let _ = writeln!(text, "Not all of it could be kept: {error}");
+    }
     text
 }
 
-fn outcomes(arm: &Arm, width: u16, ruled: bool) -> String {
-    let mut table = table(width, ruled);
-    table.set_header(["outcome", "n/N", "95 %"]);
-    for outcome in Outcome::ALL {
+fn outcomes(arm: &Arm, paper: Paper) -> String {
+    let rows = Outcome::ALL.into_iter().filter_map(|outcome| {
         let count = arm.outcomes.count(outcome);
-        if count > 0 || outcome == Outcome::Clean {
-            let (low, high) = wilson(count, arm.trials);
-            let share = format!("{count}/{}", arm.trials);
-            table.add_row([outcome.to_string(), share, figures::percent([low, high])]);
-        }
-    }
-    align_right(&mut table, 1);
-    align_right(&mut table, 2);
-    lines(&table)
+        let (low, high) = wilson(count, arm.trials);
+        let share = format!("{count}/{}", arm.trials);
+        (count > 0 || outcome == Outcome::Clean)
+            .then(|| vec![outcome.to_string(), share, figures::percent([low, high])])
+    });
+    paper.table(&["outcome", "n/N", "95 %"], rows.collect(), &[1, 2])
 }
 
 /// What the count of failures says, and what it does not.
@@ -106,14 +97,14 @@ fn failed(arm: &Arm, until_failure: bool) -> String {
     let Arm { trials, failed, .. } = arm;
     match arm.room_left_by_none {
         Some(room) => format!(
-            "None of {} failed. That is not never: a command that fails in up to {} of its runs \
-             would get through as many without a failure at least once in twenty times.",
+            "None of {} failed. That is not never: the true rate of failure could still be as high as \
+             {} (95 % confidence).",
             plural(*trials as usize, "trial"),
             figures::rate(room)
         ),
         None if until_failure => format!(
-            "{failed} of {trials} failed, and that was the end. Trials that go on until one fails \
-             tell no rate: for that, run a number that is fixed beforehand."
+            "{failed} of {trials} failed, which ended the probe. Trials that stop at a failure give no \
+             rate: for a rate, run a number of trials that is fixed beforehand."
         ),
         None => format!(
             "{failed} of {trials} failed: {}, and {} with 95 % confidence.",
@@ -141,27 +132,24 @@ fn of_way(FailedWay { way, trials, first, .. }: &FailedWay) -> String {
 
 fn compared(comparison: &Comparison, one: &Arm, other: &Arm) -> String {
     let Comparison { difference, interval: [low, high], p, differ } = comparison;
-    let share = |arm: &Arm| format!("{} of {}", arm.failed, arm.trials);
-    let counts = format!("A failed in {}, B in {}", share(one), share(other));
     let points = |rate: f64| format!("{:+.1}", rate * 100.0);
-    let test = format!(
-        "Fisher's exact test, two-sided: p = {}; A less B: {} percentage points, 95 %: {} to {}",
-        probability(*p),
+    let p = if *p < 0.0001 { "less than 0.0001".to_owned() } else { format!("{p:.4}") };
+    let details = format!(
+        "A failed in {} of {}, B in {} of {}. (Fisher's exact test, two-sided: p = {p}; A minus B: {} \
+         percentage points, 95 %: {} to {})",
+        one.failed,
+        one.trials,
+        other.failed,
+        other.trials,
         points(*difference),
         points(*low),
         points(*high)
     );
-    if *differ {
-        let (worse, better) = if *difference > 0.0 { ("A", "B") } else { ("B", "A") };
-        format!("The rates differ: {worse} fails more often than {better}. {counts}. ({test})")
-    } else {
-        format!(
-            "The rates were not shown to differ, which is not to say that they are the same. \
-             {counts}. ({test})"
-        )
+    match (*differ, *difference > 0.0) {
+        (true, true) => format!("The rates differ: A fails more often than B. {details}"),
+        (true, false) => format!("The rates differ: B fails more often than A. {details}"),
+        (false, _) => {
+            format!("The rates were not shown to differ. They may differ all the same. {details}")
+        }
     }
-}
-
-fn probability(p: f64) -> String {
-    if p < 0.0001 { "less than 0.0001".to_owned() } else { format!("{p:.4}") }
 }

@@ -1,32 +1,28 @@
-//! Holding an experiment open: what is asked of the example, and that nothing of it stays behind.
+//! Holding an experiment open: how the example is started, and that nothing of it stays behind.
 
-use std::{fs, net::TcpListener, os::unix::fs::symlink, path::Path};
+use std::net::TcpListener;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
+use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
-use crate::fixture::{Ran, Workspace, wait_for};
+use crate::fixture::{Ran, TELL_PID, Workspace, end, wait_for};
 
-/// A workspace with an example that can be watched, which runs this script.
+/// A workspace with an example that can be held open and runs this script.
 fn watched(script: &str) -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("experiments/examples/09_watched.rs", "fn main() {}\n");
-    workspace.write("experiments/examples/47_dropped_handle.rs", "fn main() {}\n");
-    let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/experiment");
-    symlink(stand_in, workspace.path("bin/09_watched")).unwrap();
-    let artifact = serde_json::json!({
-        "reason": "compiler-artifact",
-        "target": {"name": "09_watched", "kind": ["example"]},
-        "executable": workspace.path("bin/09_watched"),
-    });
-    workspace.write("artifacts.jsonl", &format!("{artifact}\n"));
-    workspace.write("bin/09_watched.script", script);
+    workspace.write("experiments/examples/48_dropped_handle.rs", "fn main() {}\n");
+    workspace.stand_in("09_watched", "example", script);
     workspace
 }
 
+fn free_port() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap()
+}
+
 #[test]
-fn the_example_is_told_what_to_hold_open_and_for_how_long() {
+fn the_example_gets_variant_port_and_times() {
     let workspace = watched("echo \"$*\"");
-    let port = free().to_string();
+    let port = free_port().local_addr().unwrap().port().to_string();
     let ran = workspace.run(&["console", "09", "--port", &port, "--before", "2s", "--for", "1m"]);
     ran.expect_code(0).says(&format!("old/background {port} 2000 60000"));
     let variant = ["console", "09", "--port", "0", "--variant", "current/drop"];
@@ -39,61 +35,46 @@ fn the_example_is_told_what_to_hold_open_and_for_how_long() {
 }
 
 #[test]
-fn what_cannot_be_held_open_is_said_before_anything_is_built() {
+fn what_cannot_be_held_open_is_refused_before_anything_is_built() {
     let workspace = watched("echo \"held open\"");
     workspace.write("build.script", "echo \"built\" >&2");
-    for (arguments, code, words) in [
-        (&["07"][..], 2, "experiment `07` cannot be held open; these can: 09\n"),
-        (&["drop-context"], 2, "experiment `drop-context` cannot be held open; these can: 09\n"),
-        (&["09", "--variant", "old/sideways"], 2, "old/timeout-too-short"),
-        (&["09", "--for", "0"], 2, "expected more than 0"),
-    ] {
+    let refused = |arguments: &[&str], code| -> Ran {
         let ran = workspace.run(&[&["console"], arguments].concat()).expect_code(code);
-        ran.says(words).does_not_say("built");
+        ran.does_not_say("built")
+    };
+    for experiment in ["07", "drop-context"] {
+        let words = format!("experiment `{experiment}` cannot be held open; these can: 09\n");
+        refused(&[experiment], 2).says(&words);
     }
-    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    refused(&["09", "--variant", "old/sideways"], 2).says("old/timeout-too-short");
+    refused(&["09", "--for", "0"], 2).says("expected more than 0");
+    let taken = free_port();
     let port = taken.local_addr().unwrap().port().to_string();
-    let ran = workspace.run(&["console", "09", "--port", &port]).expect_code(1);
-    ran.says(&format!("port {port}")).says("--port 0").does_not_say("built");
+    refused(&["09", "--port", &port], 1).says(&format!("port {port}")).says("--port 0");
 }
 
 #[test]
 fn ctrl_c_is_passed_on_once_and_waited_for() {
-    let script = r#"
-trap 'trap "" TERM; echo "tidied up" >&2; exit 130' TERM
-echo $$ > "$0.pid.part"; mv "$0.pid.part" "$0.pid"
+    let script = r#"trap 'trap "" TERM; echo "tidied up" >&2; exit 130' TERM
 while :; do sleep 1000 & wait $!; done
 "#;
-    let workspace = watched(script);
+    let workspace = watched(&format!("{TELL_PID}{script}"));
     let mut run = workspace.start(&["console", "09", "--port", "0"]);
-    let path = workspace.path("bin/09_watched.pid");
-    let pid = wait_for("the start of the example", || fs::read_to_string(&path).ok());
-    let example = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
-    // What the script has started keeps the pipes open: it is not the example's to end.
+    let example = workspace.process("bin/09_watched.pid");
+    let us = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(us, Signal::INT).unwrap();
     wait_for("the end of the command", || run.try_wait().unwrap());
-    let _ = rustix::process::kill_process_group(example, Signal::KILL);
-    let ran = Ran::of(run.wait_with_output().unwrap());
-    ran.expect_code(130).says("tidied up");
+    // What the script has started keeps the pipes open: the example does not end it.
+    let _ = kill_process_group(example, Signal::KILL);
+    Ran::from(run.wait_with_output().unwrap()).expect_code(130).says("tidied up");
     wait_for("the end of the example", || test_kill_process_group(example).err());
 }
 
 #[test]
-fn the_input_of_the_example_ends_with_the_command_however_that_ends() {
-    let script = r#"
-echo $$ > "$0.pid.part"; mv "$0.pid.part" "$0.pid"
-cat > /dev/null
-touch "$0.ended"
-"#;
-    let workspace = watched(script);
-    let mut run = workspace.start(&["console", "09", "--port", "0"]);
-    wait_for("the start of the example", || workspace.exists("bin/09_watched.pid").then_some(()));
-    run.kill().unwrap();
+fn the_input_of_the_example_ends_even_if_the_command_is_killed() {
+    let workspace = watched(&format!("{TELL_PID}cat > /dev/null; touch \"$0.ended\""));
+    let run = workspace.start(&["console", "09", "--port", "0"]);
+    workspace.process("bin/09_watched.pid");
+    end(run, Signal::KILL);
     wait_for("the end of its input", || workspace.exists("bin/09_watched.ended").then_some(()));
-    run.wait().unwrap();
-}
-
-/// A port that nobody has, a moment ago at least.
-fn free() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

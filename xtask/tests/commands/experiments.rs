@@ -1,15 +1,26 @@
-//! A run, and how it stands with its snapshots.
+//! A run, and how it compares with its snapshots.
 
-use lab::{Outcome, Role, results::ExperimentResult};
+use lab::{
+    Outcome, Role,
+    results::{Declaration, ExperimentResult},
+};
 
 use crate::fixture::{SITE, Workspace, drop_context, experiment, sleep_duration, variant};
 
+const SNAPSHOT: &str = "experiments/snapshots/01_drop_context.snap";
+const PENDING: &str = "experiments/snapshots/01_drop_context.snap.new";
+
 #[test]
-fn a_newcomer_sees_the_site_the_class_and_the_verdicts() {
+fn a_newcomer_sees_sites_classes_and_verdicts() {
     let ran = Workspace::with_two().run(&["experiments"]).expect_code(0);
-    let ran = ran.says("always aborted").says(SITE).says("84–100 %").says("20/20");
-    let ran = ran.says("01 drop-context").says("A2 refuted").says("All 2 experiments");
-    ran.says("target/experiments/results.json");
+    ran.says("always aborted")
+        .says(SITE)
+        .says("84–100 %")
+        .says("20/20")
+        .says("01 drop-context")
+        .says("A2 refuted")
+        .says("All 2 experiments")
+        .says("target/experiments/results.json");
 }
 
 #[test]
@@ -25,39 +36,69 @@ fn the_table_fits_into_a_hundred_columns() {
 }
 
 #[test]
-fn a_missing_snapshot_is_new_and_says_what_to_do() {
+fn a_new_snapshot_is_left_for_review_and_written_if_accepted() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
     let ran = workspace.run(&["experiments"]).expect_code(1);
-    let ran = ran.says("01 drop-context has no snapshot yet").says("--only 01 --accept");
-    ran.says("cargo insta review");
-    assert!(workspace.exists("experiments/snapshots/01_drop_context.snap.new"));
-    assert!(!workspace.exists("experiments/snapshots/01_drop_context.snap"));
+    ran.says("01 drop-context has no snapshot yet")
+        .says("--only 01 --accept")
+        .says("cargo insta review")
+        .says("error: without a snapshot: 01 drop-context");
+    assert!(!workspace.exists(SNAPSHOT));
+    let pending = workspace.read(PENDING);
+    workspace.run(&["experiments", "--accept"]).expect_code(0).says("written");
+    assert!(!workspace.exists(PENDING));
+    assert_eq!(workspace.read(SNAPSHOT), pending);
+    let begins = "---\nsource: xtask/src/experiments/snapshots.rs\ndescription: 01 drop-context\n---\n\
+                  hypothesis  supported\nclaim A2    refuted\n\n\
+                  hazard   old/outside-alive  always aborted  at ";
+    assert!(pending.starts_with(begins), "{pending}");
+    workspace.run(&["experiments"]).expect_code(0).says("match");
 }
 
 #[test]
-fn in_ci_nothing_is_left_for_review() {
+fn where_nobody_reviews_nothing_is_left_for_review() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
-    let status = workspace.command(&["experiments"]).env("CI", "true").output().unwrap().status;
-    assert_eq!(status.code(), Some(1));
-    assert!(!workspace.exists("experiments/snapshots/01_drop_context.snap.new"));
+    workspace.run_with("CI", "true", &["experiments"]).expect_code(1);
+    let ran = workspace.run_with("PROBE_SEED", "77", &["experiments"]).expect_code(1);
+    ran.says("seed 77");
+    assert!(!workspace.exists(PENDING));
+    // Of the first run.
+    assert!(!workspace.read("target/experiments/results.json").contains("\"seed\": 77"));
 }
 
 #[test]
-fn an_edited_snapshot_is_a_mismatch_that_names_the_variant() {
+fn a_match_removes_what_was_left_for_review() {
     let workspace = Workspace::with_two();
-    let snapshot = "experiments/snapshots/01_drop_context.snap";
-    workspace.edit(snapshot, "always aborted", "always clean  ");
+    let mut changed = drop_context();
+    changed.verdict = lab::Verdict::Refuted;
+    workspace.experiment(&changed);
+    workspace.run(&["experiments"]).expect_code(1);
+    assert!(workspace.exists(PENDING));
+    workspace.experiment(&drop_context());
+    workspace.run(&["experiments"]).expect_code(0);
+    assert!(!workspace.exists(PENDING));
+}
+
+#[test]
+fn a_mismatch_names_the_variant_and_shows_the_lines() {
+    let workspace = Workspace::with_two();
+    workspace.edit(SNAPSHOT, "always aborted", "always clean  ");
+    let mut odd = drop_context();
+    odd.variants[0].examples[0].expected = false;
+    workspace.experiment(&odd);
     let ran = workspace.run(&["experiments"]).expect_code(1);
     ran.says(
-        "01 drop-context: variant old/outside-alive was expected to be `always clean`, \
+        "01 drop-context: variant `old/outside-alive` was expected to be `always clean`, \
          and was `always aborted` (20 of 20)",
     )
-    .says("- hazard   old/outside-alive")
-    .says("+ hazard   old/outside-alive")
+    .says("  -hazard   old/outside-alive")
+    .says("  +hazard   old/outside-alive")
+    .says("To see an unexpected trial alone:\n    cargo run -p experiments --bin x -- --only")
     .says("--only 01 --accept")
-    .says("1 of 2 experiments found what their snapshots say");
+    .says("1 of 2 experiments found what their snapshots say")
+    .says("error: not as the snapshot says: 01 drop-context");
 }
 
 #[test]
@@ -71,52 +112,21 @@ fn every_kind_of_difference_is_put_in_words() {
     workspace.experiment(&changed);
     let ran = workspace.run(&["experiments"]).expect_code(1);
     ran.says("the hypothesis was expected to be `supported`, and was `refuted`")
-        .says("the claim A2 is in the snapshot, and the experiment has none")
+        .says("the claim A2 is in the snapshot and not in the experiment")
         .says("and did at tokio-1.54.0/src/runtime/context.rs:1:1")
-        .says("variant current/inside-alive is not in the snapshot")
-        .says("variant old/inside-alive is in the snapshot, and the experiment has none");
-}
-
-#[test]
-fn accept_writes_the_snapshots_and_the_next_run_matches() {
-    let workspace = Workspace::empty();
-    workspace.experiment(&drop_context());
-    workspace.run(&["experiments"]).expect_code(1);
-    workspace.run(&["experiments", "--accept"]).expect_code(0).says("written");
-    assert!(!workspace.exists("experiments/snapshots/01_drop_context.snap.new"));
-    let snapshot = workspace.read("experiments/snapshots/01_drop_context.snap");
-    assert!(snapshot.contains("hazard   old/outside-alive  always aborted"), "{snapshot}");
-    assert!(!snapshot.contains(&workspace.root().display().to_string()), "{snapshot}");
-    workspace.run(&["experiments"]).expect_code(0).says("match");
-}
-
-#[test]
-fn a_match_takes_back_what_was_left_for_review() {
-    let workspace = Workspace::with_two();
-    let mut changed = drop_context();
-    changed.verdict = lab::Verdict::Refuted;
-    workspace.experiment(&changed);
-    workspace.run(&["experiments"]).expect_code(1);
-    assert!(workspace.exists("experiments/snapshots/01_drop_context.snap.new"));
-    workspace.experiment(&drop_context());
-    workspace.run(&["experiments"]).expect_code(0);
-    assert!(!workspace.exists("experiments/snapshots/01_drop_context.snap.new"));
+        .says("variant `current/inside-alive` is not in the snapshot")
+        .says("variant `old/inside-alive` is in the snapshot and not in the experiment");
 }
 
 #[test]
 fn a_snapshot_without_an_experiment_fails_a_full_run() {
     let workspace = Workspace::with_two();
-    workspace.write("experiments/snapshots/02_gone.snap", "---\nsource: x\n---\nold\n");
-    workspace.run(&["experiments"]).expect_code(1).says("experiments/snapshots/02_gone.snap");
-    workspace.run(&["experiments", "--only", "1"]).expect_code(0).does_not_say("02_gone");
-}
-
-#[test]
-fn a_binary_whose_source_is_gone_does_not_run() {
-    let workspace = Workspace::with_two();
-    std::fs::remove_file(workspace.path("experiments/src/bin/03_sleep_duration.rs")).unwrap();
+    workspace.remove("experiments/src/bin/03_sleep_duration.rs");
     let ran = workspace.run(&["experiments"]).expect_code(1);
-    ran.says("03_sleep_duration.snap").does_not_say("ten-seconds");
+    ran.says("snapshots/03_sleep_duration.snap belongs to no experiment")
+        .does_not_say("ten-seconds");
+    let ran = workspace.run(&["experiments", "--only", "1"]).expect_code(0);
+    ran.does_not_say("03_sleep_duration");
 }
 
 #[test]
@@ -130,7 +140,7 @@ fn only_runs_what_was_named() {
 }
 
 #[test]
-fn json_is_one_object_per_experiment_and_nothing_else() {
+fn json_is_one_object_for_each_experiment_and_nothing_else() {
     let ran = Workspace::with_two().run(&["experiments", "--format", "json"]).expect_code(0);
     let results: Vec<ExperimentResult> =
         ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -141,7 +151,7 @@ fn json_is_one_object_per_experiment_and_nothing_else() {
 }
 
 #[test]
-fn the_results_say_under_which_circumstances_they_were_found() {
+fn the_results_have_the_circumstances_of_the_run() {
     let workspace = Workspace::with_two();
     let path = workspace.path("elsewhere/found.json");
     let arguments = ["experiments", "--seed", "0x10", "--trials", "9", "--results"];
@@ -179,6 +189,6 @@ fn a_list_runs_nothing() {
     let ran = workspace.run(&["experiments", "--list"]).expect_code(0);
     ran.says("03 sleep-duration").says("What does sleep-duration do?").says("20");
     let ran = workspace.run(&["experiments", "--list", "--format", "json"]).expect_code(0);
-    let declaration: lab::results::Declaration = serde_json::from_str(&ran.stdout).unwrap();
+    let declaration: Declaration = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(declaration.binary, "03_sleep_duration");
 }

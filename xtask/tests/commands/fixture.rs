@@ -1,27 +1,28 @@
-//! A workspace made for one test: experiments that say what the test wants them to say.
+//! A workspace made for one test: its experiments print what the test wants them to print.
 
 use std::{
-    collections::BTreeMap,
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use lab::{
-    Outcome, Outcomes, Role, Verdict,
-    results::{
-        ClaimResult, Declaration, Event, ExperimentResult, TrialExample, VariantDeclaration,
-        VariantResult,
-    },
+    Observation, Outcome, Outcomes, Role, Value, Verdict,
+    results::{ClaimResult, ExperimentResult, VariantResult},
 };
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::json;
 use tempfile::TempDir;
 
-/// Far more than anything takes here, even on a machine that is busy with something else.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Far more than anything here takes, even on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 pub const SITE: &str = "deadpool-runtime-0.1.4/src/lib.rs:101:22";
+
+/// A script that writes the number of its process into a file, which is never there in part.
+pub const TELL_PID: &str = "echo $$ > \"$0.part\"; mv \"$0.part\" \"$0.pid\"\n";
 
 /// A workspace in a temporary directory.
 pub struct Workspace {
@@ -36,13 +37,12 @@ pub struct Ran {
 }
 
 impl Workspace {
-    /// One without experiments.
+    /// A workspace without experiments.
     pub fn empty() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let workspace = Self { folder: tempfile::tempdir().unwrap() };
         for below in ["xtask", "bin", "experiments/src/bin", "docs/src"] {
-            fs::create_dir_all(folder.path().join(below)).unwrap();
+            fs::create_dir_all(workspace.path(below)).unwrap();
         }
-        let workspace = Self { folder };
         workspace.write("artifacts.jsonl", "");
         let versions = [("deadpool", "0.12.3"), ("tokio", "1.54.0")];
         let packages = versions
@@ -55,7 +55,7 @@ impl Workspace {
         workspace
     }
 
-    /// One with two experiments, whose snapshots are in place.
+    /// A workspace with two experiments and their snapshots.
     pub fn with_two() -> Self {
         let workspace = Self::empty();
         workspace.experiment(&drop_context());
@@ -64,7 +64,7 @@ impl Workspace {
         workspace
     }
 
-    /// Another with the same files, but for the programs: in it nothing can run.
+    /// Another one with the same files except for the programs: nothing can run in it.
     pub fn copy(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
         copy(self.root(), folder.path());
@@ -88,6 +88,10 @@ impl Workspace {
         fs::read_to_string(self.path(below)).unwrap_or_else(|error| panic!("{below}: {error}"))
     }
 
+    pub fn remove(&self, below: &str) {
+        fs::remove_file(self.path(below)).unwrap();
+    }
+
     /// Replaces a text that must be there.
     pub fn edit(&self, below: &str, from: &str, to: &str) {
         let text = self.read(below);
@@ -99,32 +103,43 @@ impl Workspace {
         self.path(below).exists()
     }
 
-    /// Adds an experiment, or changes what one finds.
-    pub fn experiment(&self, result: &ExperimentResult) {
-        let binary = binary(result);
-        self.scripted(result, &format!("cat \"$0.events\" # {binary}"));
+    /// Writes a program: a script for the shell.
+    pub fn program(&self, below: &str, script: &str) -> PathBuf {
+        self.write(below, &format!("#!/bin/sh\n{script}"));
+        fs::set_permissions(self.path(below), fs::Permissions::from_mode(0o755)).unwrap();
+        self.path(below)
     }
 
-    /// Adds an experiment that runs a script instead of printing its result. The script finds its
-    /// events in `$0.events`.
+    /// Adds an experiment, or changes what one finds.
+    pub fn experiment(&self, result: &ExperimentResult) {
+        self.scripted(result, "cat \"$0.events\"");
+    }
+
+    /// Adds an experiment that runs a script instead of printing its result. The script finds the
+    /// result in `$0.events`.
     pub fn scripted(&self, result: &ExperimentResult, script: &str) {
         let binary = binary(result);
-        let executable = format!("bin/{binary}");
+        self.write(&format!("experiments/src/bin/{binary}.rs"), "fn main() {}\n");
+        let executable = self.stand_in(&binary, "bin", script);
+        self.write(&format!("{executable}.declaration"), &declaration(result));
+        self.write(&format!("{executable}.events"), &events(result));
+    }
+
+    /// A target that cargo has built, which runs a script; its path.
+    pub fn stand_in(&self, name: &str, kind: &str, script: &str) -> String {
+        let executable = format!("bin/{name}");
         if !self.exists(&executable) {
             let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/experiment");
             symlink(stand_in, self.path(&executable)).unwrap();
-            let artifact = serde_json::json!({
+            let artifact = json!({
                 "reason": "compiler-artifact",
-                "target": {"name": binary, "kind": ["bin"]},
+                "target": {"name": name, "kind": [kind]},
                 "executable": self.path(&executable),
             });
             self.write("artifacts.jsonl", &format!("{}{artifact}\n", self.read("artifacts.jsonl")));
         }
-        self.write(&format!("experiments/src/bin/{binary}.rs"), "fn main() {}\n");
-        let declaration = serde_json::to_string(&declaration(result)).unwrap() + "\n";
-        self.write(&format!("{executable}.declaration"), &declaration);
-        self.write(&format!("{executable}.events"), &events(result));
         self.write(&format!("{executable}.script"), script);
+        executable
     }
 
     /// A command, ready to be started.
@@ -136,14 +151,10 @@ impl Workspace {
             .env("CARGO_MANIFEST_DIR", self.path("xtask"))
             .env("CARGO", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand-ins/cargo"))
             .env_remove("CI")
+            .env_remove("PROBE_SEED")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("INSTA_") {
-                command.env_remove(name);
-            }
-        }
         command
     }
 
@@ -152,17 +163,27 @@ impl Workspace {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments).output().unwrap())
+        Ran::of(self.command(arguments))
+    }
+
+    /// Runs a command with a variable in its environment.
+    pub fn run_with(&self, name: &str, value: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        command.env(name, value);
+        Ran::of(command)
+    }
+
+    /// Waits for the process that writes its number into this file.
+    pub fn process(&self, below: &str) -> Pid {
+        let path = self.path(below);
+        let number = wait_for("the start of a process", || fs::read_to_string(&path).ok());
+        Pid::from_raw(number.trim().parse().unwrap()).unwrap()
     }
 }
 
 impl Ran {
-    pub fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+    pub fn of(mut command: Command) -> Self {
+        Self::from(command.output().unwrap())
     }
 
     #[track_caller]
@@ -174,10 +195,8 @@ impl Ran {
     /// Standard output or standard error says this.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
-        assert!(
-            self.stdout.contains(words) || self.stderr.contains(words),
-            "no {words:?} in {self}"
-        );
+        let said = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(said, "no {words:?} in {self}");
         self
     }
 
@@ -187,6 +206,21 @@ impl Ran {
         assert!(!said, "{words:?} in {self}");
         self
     }
+
+    /// The objects that it printed, one on each line.
+    pub fn objects(&self) -> Vec<serde_json::Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 impl std::fmt::Display for Ran {
@@ -194,11 +228,6 @@ impl std::fmt::Display for Ran {
         let Self { code, stdout, stderr } = self;
         write!(f, "exit code {code:?}\n── stdout\n{stdout}\n── stderr\n{stderr}")
     }
-}
-
-/// The objects that a command printed, one on each line.
-pub fn objects(ran: &Ran) -> Vec<serde_json::Value> {
-    ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -214,7 +243,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Waits for something to become so.
+/// Waits until something is so.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -225,6 +254,24 @@ pub fn wait_for<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < DEADLINE, "{what} did not happen");
         std::thread::yield_now();
     }
+}
+
+/// Sends a signal to a command, and waits for its end.
+pub fn end(mut command: Child, signal: Signal) -> Ran {
+    kill_process(Pid::from_child(&command), signal).unwrap();
+    wait_for("the end of the command", || command.try_wait().unwrap());
+    Ran::from(command.wait_with_output().unwrap())
+}
+
+/// Waits until a process has ended. It need not have been waited for.
+#[track_caller]
+pub fn expect_gone(process: Pid) {
+    wait_for("the end of a process", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+        let is_zombie =
+            stat.is_ok_and(|it| it.rsplit_once(") ").is_some_and(|(_, it)| it.starts_with('Z')));
+        (is_zombie || test_kill_process(process).is_err()).then_some(())
+    });
 }
 
 const SUMMARY: &str = "# Summary\n\n[Introduction](introduction.md)\n\n\
@@ -253,95 +300,67 @@ pub fn sleep_duration() -> ExperimentResult {
 }
 
 pub fn experiment(id: &str, name: &str, variants: Vec<VariantResult>) -> ExperimentResult {
-    let supported = variants.iter().all(|variant| variant.predicted);
-    ExperimentResult {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        claims: Vec::new(),
-        question: format!("What does {name} do?"),
-        hypothesis: format!("It is {name} that decides."),
-        verdict: if supported { Verdict::Supported } else { Verdict::Refuted },
-        reasons: variants
-            .iter()
-            .map(|it| format!("{}: {} (20 of 20)", it.name, it.class))
-            .collect(),
-        snapshot: None,
-        seconds: 1.5,
-        seed: 7,
-        equipment: BTreeMap::new(),
-        interrupted: false,
-        in_memory: false,
-        variants,
-    }
+    let reason = |it: &VariantResult| format!("{}: {} (20 of 20)", it.name, it.class);
+    let result = json!({
+        "id": id,
+        "name": name,
+        "claims": [],
+        "question": format!("What does {name} do?"),
+        "hypothesis": format!("It is {name} that decides."),
+        "verdict": "supported",
+        "reasons": variants.iter().map(reason).collect::<Vec<_>>(),
+        "seconds": 1.5,
+        "seed": 7,
+        "variants": variants,
+    });
+    serde_json::from_value(result).unwrap()
 }
 
 pub fn variant(role: Role, name: &str, outcome: Outcome, sites: &[&str]) -> VariantResult {
-    let outcomes: Outcomes = std::iter::repeat_n(outcome, 20).collect();
-    let example = TrialExample {
-        trial: 0,
-        seed: 9,
-        outcome,
-        expected: true,
-        ending: "SIGABRT after 2 panics".to_owned(),
-        panics: sites.iter().map(|site| format!("{site}: no reactor")).collect(),
-        problems: vec!["cannot open /tmp/trial-1234/store.db".to_owned()],
-        stderr: "thread main panicked in /home/somebody/.cargo/registry".to_owned(),
-        rerun: format!("cargo run -p experiments --bin x -- --only {name} --trial 0 --seed 0x7"),
-    };
-    let durations = lab::Observation::of(&[lab::Value::Nanoseconds(1_500_000)]).unwrap();
-    VariantResult {
-        name: name.to_owned(),
-        role,
-        about: "the last owner goes | outside".to_owned(),
-        prediction: format!("always {outcome}"),
-        predicted: true,
-        trials: 20,
-        outcomes,
-        class: format!("always {outcome}"),
-        interval: [0.8389, 1.0],
-        sites: sites.iter().map(|site| (*site).to_owned()).collect(),
-        occasional_sites: Vec::new(),
-        observations: BTreeMap::from([("elapsed".to_owned(), durations)]),
-        resources: None,
-        examples: vec![example],
-    }
+    let example = json!({
+        "trial": 0,
+        "seed": 9,
+        "outcome": outcome,
+        "expected": true,
+        "ending": "SIGABRT after 2 panics",
+        "panics": sites.iter().map(|site| format!("{site}: no reactor")).collect::<Vec<_>>(),
+        "problems": ["cannot open /tmp/trial-1234/store.db"],
+        "stderr": "thread main panicked in /home/somebody/.cargo/registry",
+        "rerun": format!("cargo run -p experiments --bin x -- --only {name} --trial 0 --seed 0x7"),
+    });
+    let result = json!({
+        "name": name,
+        "role": role,
+        "about": "the last owner goes | outside",
+        "prediction": format!("always {outcome}"),
+        "predicted": true,
+        "trials": 20,
+        "outcomes": std::iter::repeat_n(outcome, 20).collect::<Outcomes>(),
+        "class": format!("always {outcome}"),
+        "interval": [0.8389, 1.0],
+        "sites": sites,
+        "observations": {"elapsed": Observation::of(&[Value::Nanoseconds(1_500_000)])},
+        "resources": null,
+        "examples": [example],
+    });
+    serde_json::from_value(result).unwrap()
 }
 
-/// The name of an experiment's binary.
-pub fn binary(result: &ExperimentResult) -> String {
+fn binary(result: &ExperimentResult) -> String {
     format!("{}_{}", result.id, result.name.replace('-', "_"))
 }
 
-fn declaration(result: &ExperimentResult) -> Declaration {
-    Declaration {
-        id: result.id.clone(),
-        name: result.name.clone(),
-        binary: binary(result),
-        question: result.question.clone(),
-        hypothesis: result.hypothesis.clone(),
-        claims: result.claims.iter().map(|claim| claim.id.clone()).collect(),
-        variants: result
-            .variants
-            .iter()
-            .map(|variant| VariantDeclaration {
-                name: variant.name.clone(),
-                role: variant.role,
-                about: variant.about.clone(),
-                prediction: variant.prediction.clone(),
-                trials: variant.trials,
-            })
-            .collect(),
-    }
+/// What the experiment declares: its result has more fields than it takes.
+fn declaration(result: &ExperimentResult) -> String {
+    let mut declaration = json!(result);
+    declaration["binary"] = binary(result).into();
+    declaration["claims"] = result.claims.iter().map(|claim| claim.id.clone()).collect();
+    declaration.to_string()
 }
 
+/// The lines that the experiment prints: a trial of each variant, and the result.
 fn events(result: &ExperimentResult) -> String {
-    let trials = result.variants.iter().flat_map(|variant| {
-        variant.outcomes.seen().map(|outcome| Event::Trial {
-            variant: variant.name.clone(),
-            trial: 0,
-            outcome,
-        })
-    });
-    let end = Event::Result { result: Box::new(result.clone()) };
-    trials.chain([end]).map(|event| serde_json::to_string(&event).unwrap() + "\n").collect()
+    let trial = |it: &VariantResult| json!({"event": "trial", "variant": it.name, "trial": 0, "outcome": it.examples[0].outcome});
+    let end = json!({"event": "result", "result": result});
+    result.variants.iter().map(trial).chain([end]).map(|event| format!("{event}\n")).collect()
 }

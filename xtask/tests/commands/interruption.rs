@@ -1,91 +1,62 @@
-//! However a run ends, nothing of it keeps running.
+//! However a run of experiments ends, nothing of it keeps running.
 
-use std::{
-    fs,
-    process::{Child, Output},
-};
+use std::process::Child;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
+use rustix::process::{Pid, Signal, test_kill_process_group};
 
-use crate::fixture::{Ran, Workspace, drop_context, sleep_duration, wait_for};
+use crate::fixture::{TELL_PID, Workspace, drop_context, end, sleep_duration, wait_for};
 
-/// An experiment that goes on until it is interrupted, and then prints what is known.
-const ENDLESS: &str = r#"
-trap 'cat "$0.events"; exit 130' INT
-echo $$ > "$0.pid.part"; mv "$0.pid.part" "$0.pid"
-while :; do sleep 1000 & wait $!; done
-"#;
+/// An experiment that runs until it is interrupted, and then prints what is known.
+const ENDLESS: &str =
+    "trap 'cat \"$0.events\"; exit 130' INT\nwhile :; do sleep 1000 & wait $!; done\n";
 
-/// One that cannot be interrupted.
-const DEAF: &str = r#"
-trap '' INT
-echo $$ > "$0.pid.part"; mv "$0.pid.part" "$0.pid"
-while :; do sleep 1000; done
-"#;
+/// An experiment that cannot be interrupted.
+const DEAF: &str = "trap '' INT\nwhile :; do sleep 1000; done\n";
 
-fn endless(script: &str) -> Workspace {
+/// Starts a run, and waits until the experiment with this script runs. Its group is its own.
+fn start(script: &str) -> (Workspace, Child, Pid) {
     let workspace = Workspace::with_two();
     let mut partial = sleep_duration();
     partial.interrupted = true;
-    workspace.scripted(&partial, script);
-    workspace
-}
-
-/// Starts a run and waits until the endless experiment is what runs: its group, which is its own.
-fn start(workspace: &Workspace) -> (Child, Pid) {
+    let (first, rest) = script.split_once('\n').unwrap();
+    workspace.scripted(&partial, &format!("{first}\n{TELL_PID}{rest}"));
     let run = workspace.start(&["experiments"]);
-    let path = workspace.path("bin/03_sleep_duration.pid");
-    let pid = wait_for("the start of the experiment", || fs::read_to_string(&path).ok());
-    (run, Pid::from_raw(pid.trim().parse().unwrap()).unwrap())
+    let group = workspace.process("bin/03_sleep_duration.pid");
+    (workspace, run, group)
 }
 
-fn signal(run: &Child, signal: Signal) {
-    kill_process(Pid::from_child(run), signal).unwrap();
-}
-
-fn end(mut run: Child) -> Output {
-    wait_for("the end of the run", || run.try_wait().unwrap());
-    run.wait_with_output().unwrap()
-}
-
-fn expect_gone(group: Pid) {
+fn expect_group_gone(group: Pid) {
     wait_for("the end of the experiment's processes", || test_kill_process_group(group).err());
 }
 
 #[test]
 fn an_interrupted_run_prints_what_is_known_and_leaves_nothing_running() {
-    for sent in [Signal::INT, Signal::TERM] {
-        let workspace = endless(ENDLESS);
-        let (run, group) = start(&workspace);
-        signal(&run, sent);
-        let ran = Ran::of(end(run)).expect_code(130);
-        ran.says("old/outside-alive")
+    for signal in [Signal::INT, Signal::TERM] {
+        let (workspace, run, group) = start(ENDLESS);
+        end(run, signal)
+            .expect_code(130)
+            .says("old/outside-alive")
             .says("ten-seconds")
             .says("supported (interrupted)")
             .says("Interrupted: 1 of 2 experiments ran to the end");
-        expect_gone(group);
+        expect_group_gone(group);
         let results = workspace.read("target/experiments/results.json");
         assert!(results.contains(r#""interrupted": true"#), "{results}");
     }
 }
 
 #[test]
-fn an_experiment_that_does_not_stop_is_stopped() {
-    let workspace = endless(DEAF);
-    let (run, group) = start(&workspace);
-    signal(&run, Signal::INT);
-    let ran = Ran::of(end(run)).expect_code(130);
-    ran.says("old/outside-alive").says("Interrupted: 1 of 2");
-    expect_gone(group);
+fn an_experiment_that_ignores_ctrl_c_is_killed() {
+    let (_workspace, run, group) = start(DEAF);
+    end(run, Signal::INT).expect_code(130).says("old/outside-alive").says("Interrupted: 1 of 2");
+    expect_group_gone(group);
 }
 
 #[test]
 fn a_killed_run_leaves_nothing_running() {
-    let workspace = endless(ENDLESS);
-    let (run, group) = start(&workspace);
-    signal(&run, Signal::KILL);
-    end(run);
-    expect_gone(group);
+    let (_workspace, run, group) = start(ENDLESS);
+    end(run, Signal::KILL);
+    expect_group_gone(group);
 }
 
 #[test]
@@ -94,8 +65,7 @@ fn a_build_is_interrupted_as_well() {
     workspace.write("build.script", "touch building; exec sleep 1000");
     let run = workspace.start(&["experiments"]);
     wait_for("the start of the build", || workspace.exists("building").then_some(()));
-    signal(&run, Signal::INT);
-    Ran::of(end(run)).expect_code(130).says("interrupted: nothing had begun");
+    end(run, Signal::INT).expect_code(130).says("interrupted before anything had run");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The commands, as they are typed, in workspaces whose cargo and whose experiments are stand-ins.
+//! The commands as they are typed, in workspaces whose cargo and whose experiments are stand-ins.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,4 +13,3 @@ mod probe;
 mod servers;
 mod shards;
 mod skipped;
-mod stress;

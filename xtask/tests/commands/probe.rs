@@ -1,11 +1,15 @@
 //! The sandbox for any command, with small shell programs that misbehave in known ways.
 
-use std::{fs, path::Path, process::Child};
+use std::{fs, process::Child};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use crate::fixture::{Ran, Workspace, wait_for};
+use crate::fixture::{
+    Ran, TELL_PID, Workspace, drop_context, end, expect_gone, sleep_duration, wait_for,
+};
+
+const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 
 /// Probes a shell program.
 fn probe(workspace: &Workspace, options: &[&str], program: &str) -> Ran {
@@ -22,30 +26,14 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Whether the interval that was found holds this rate.
-fn holds(arm: &Value, rate: f64) -> bool {
-    (number(&arm["interval"][0])..=number(&arm["interval"][1])).contains(&rate)
-}
-
-fn is_gone(process: Pid) -> bool {
-    // What has ended and was not waited for yet does not run any more.
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
-    let is_zombie =
-        stat.is_ok_and(|it| it.rsplit_once(") ").is_some_and(|(_, it)| it.starts_with('Z')));
-    is_zombie || test_kill_process(process).is_err()
-}
-
-/// Waits until every process that wrote its number into this folder is gone; there must be one.
-fn expect_gone(folder: &Path) {
-    let processes: Vec<Pid> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .map(|name| Pid::from_raw(name.parse().unwrap()).unwrap())
-        .collect();
+/// Expects that every process is gone that wrote its number into the folder `pids`.
+fn expect_all_gone(workspace: &Workspace) {
+    let numbers = fs::read_dir(workspace.path("pids")).unwrap();
+    let names = numbers.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let processes: Vec<_> =
+        names.map(|name| Pid::from_raw(name.parse().unwrap()).unwrap()).collect();
     assert!(!processes.is_empty());
-    for process in processes {
-        wait_for("the end of a process", || is_gone(process).then_some(()));
-    }
+    processes.into_iter().for_each(expect_gone);
 }
 
 #[test]
@@ -53,12 +41,13 @@ fn a_failure_one_time_in_ten_is_found_at_its_rate() {
     let workspace = Workspace::empty();
     for (options, program) in [
         (&["--trials", "100"][..], "test $((PROBE_TRIAL % 10)) != 3 || exit 7"),
-        (&["--trials", "200", "--seed", "7"], "case $PROBE_SEED in *3) exit 7;; esac"),
+        (&["--rounds", "200", "--seed", "7"], "case $PROBE_SEED in *3) exit 7;; esac"),
     ] {
         let found = json(&workspace, options, program);
         let arm = &found["commands"][0];
-        assert!(holds(arm, 0.1), "{arm:#}");
-        assert!(!holds(arm, 0.0) && !holds(arm, 0.3), "an interval that says nothing: {arm:#}");
+        let interval = number(&arm["interval"][0])..=number(&arm["interval"][1]);
+        assert!(interval.contains(&0.1), "{arm:#}");
+        assert!(!interval.contains(&0.0) && !interval.contains(&0.3), "says nothing: {arm:#}");
         assert_eq!(arm["ways"][0]["ending"], "exit code 7");
     }
     let ran = probe(&workspace, &["--trials", "100"], "test $((PROBE_TRIAL % 10)) != 3 || exit 7");
@@ -69,7 +58,7 @@ fn a_failure_one_time_in_ten_is_found_at_its_rate() {
 fn none_of_many_is_not_taken_for_never() {
     let ran = probe(&Workspace::empty(), &["--trials", "50"], "true").expect_code(0);
     ran.says("None of 50 trials failed. That is not never")
-        .says("fails in up to 5.8 % of its runs")
+        .says("5.8 % (95 % confidence)")
         .says("93–100 %");
 }
 
@@ -77,36 +66,31 @@ fn none_of_many_is_not_taken_for_never() {
 fn a_trial_that_hangs_is_killed_with_all_that_it_started() {
     let workspace = Workspace::empty();
     fs::create_dir(workspace.path("pids")).unwrap();
-    // One that leaves the group, by what every system has, is found only on Linux.
+    // A process that leaves the group, with what every system has, is found on Linux alone.
     let leaves =
         if cfg!(target_os = "linux") { "setsid sh -c '> pids/$$; sleep 1000' & " } else { "" };
     let program = format!("> pids/$$; {leaves}sh -c '> pids/$$; sleep 1000'");
     let ran = probe(&workspace, &["--trials", "2", "--timeout", "0.5"], &program);
     ran.expect_code(1).says("2 × hung (killed at its deadline)");
-    expect_gone(&workspace.path("pids"));
+    expect_all_gone(&workspace);
 }
 
 #[test]
-fn a_panic_is_a_failure_whatever_the_exit_code() {
-    let program = r#"echo "thread 'worker' ($$) panicked at src/lib.rs:7:9:
-lost in task $$" >&2"#;
-    let found = json(&Workspace::empty(), &["--trials", "3"], program);
-    let ways = &found["commands"][0]["ways"];
-    assert_eq!(
-        ways.as_array().unwrap().len(),
-        1,
-        "their numbers differ, and nothing else: {ways:#}"
-    );
-    assert_eq!(ways[0]["outcome"], "panicked");
-    assert_eq!(ways[0]["panics"][0]["site"], "src/lib.rs:7:9");
-    assert_eq!(ways[0]["panics"][0]["message"], "lost in task #");
-    assert_eq!(ways[0]["trials"], 3);
-}
-
-#[test]
-fn an_abort_and_another_signal_are_told_apart() {
+fn failures_that_differ_only_in_numbers_are_one_way_to_fail() {
+    let workspace = Workspace::empty();
+    // A panic is a failure whatever the exit code.
+    let program = "echo \"thread 'worker' ($$) panicked at src/lib.rs:7:9:\nlost in task $$\" >&2";
+    let found = json(&workspace, &["--trials", "3"], program);
+    let [way] = &found["commands"][0]["ways"].as_array().unwrap()[..] else { panic!("{found:#}") };
+    assert_eq!((&way["outcome"], &way["trials"]), (&"panicked".into(), &3.into()));
+    assert_eq!(way["panics"][0]["site"], "src/lib.rs:7:9");
+    assert_eq!(way["panics"][0]["message"], "lost in task #");
+    // `cargo test` prints the panics of failed tests to standard output.
+    let ran = probe(&workspace, &["--trials", "2"], &program.replace(">&2", "; exit 101"));
+    ran.expect_code(1)
+        .says("2 × failed (exit code 101)\n    panics at src/lib.rs:7:9: lost in task #");
     let program = "test $PROBE_TRIAL = 0 && kill -ABRT $$; kill -SEGV $$";
-    let ran = probe(&Workspace::empty(), &["--trials", "2"], program).expect_code(1);
+    let ran = probe(&workspace, &["--trials", "2"], program).expect_code(1);
     ran.says("1 × aborted (SIGABRT)").says("1 × signalled (SIGSEGV)");
 }
 
@@ -120,26 +104,26 @@ at last" >&2"#;
     let ran = probe(&workspace, &["--trials", "1", "--keep", "kept"], program).expect_code(1);
     ran.says("1 × panicked (exit code 0)")
         .says("panics at src/a.rs:1:2: at last")
-        .says("1 trial printed so much to standard error that the middle of it was not kept");
+        .says("1 trial printed so much to standard error that its middle was dropped");
     let stderr = workspace.read("kept/trial-0000/stderr");
     assert!(stderr.starts_with("first\n") && stderr.ends_with("at last\n"));
     assert!(stderr.contains("bytes left out") && stderr.len() < 1_000_000, "{}", stderr.len());
 }
 
 #[test]
-fn what_odd_and_slow_trials_printed_is_kept() {
+fn the_output_of_failed_and_of_slow_trials_is_kept() {
     let workspace = Workspace::empty();
     let program = "echo out $PROBE_TRIAL; echo err $PROBE_TRIAL >&2; test $PROBE_TRIAL -lt 5";
     let found = json(&workspace, &["--trials", "30", "--keep", "kept"], program);
     let arm = &found["commands"][0];
-    let odd: Vec<_> = arm["ways"][0]["kept"].as_array().unwrap().iter().collect();
+    let failed: Vec<_> = arm["ways"][0]["kept"].as_array().unwrap().iter().collect();
     let slow: Vec<_> = arm["slowest"].as_array().unwrap().iter().map(|it| &it["trial"]).collect();
-    assert_eq!((odd.len(), slow.len()), (3, 3));
+    assert_eq!((failed.len(), slow.len()), (3, 3));
     let mut kept = 0;
     for entry in fs::read_dir(workspace.path("kept")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let trial: u32 = name.strip_prefix("trial-").unwrap().parse().unwrap();
-        assert!(odd.iter().chain(&slow).any(|it| **it == trial), "{name} is neither");
+        assert!(failed.iter().chain(&slow).any(|it| **it == trial), "{name} is neither");
         assert_eq!(workspace.read(&format!("kept/{name}/stdout")), format!("out {trial}\n"));
         assert_eq!(workspace.read(&format!("kept/{name}/stderr")), format!("err {trial}\n"));
         kept += 1;
@@ -148,37 +132,39 @@ fn what_odd_and_slow_trials_printed_is_kept() {
 }
 
 #[test]
-fn until_failure_ends_at_the_first_one() {
-    let options = ["--until-failure", "--jobs", "1"];
-    let found = json(&Workspace::empty(), &options, "test $PROBE_TRIAL -lt 7");
-    assert_eq!(found["commands"][0]["trials"], 8);
-    let ran = probe(&Workspace::empty(), &options, "test $PROBE_TRIAL -lt 7").expect_code(1);
-    ran.says("1 of 8 failed, and that was the end").does_not_say("confidence");
+fn a_probe_ends_at_a_failure_or_when_its_time_is_up() {
+    let workspace = Workspace::empty();
+    let (options, program) = (["--until-failure", "--jobs", "1"], "test $PROBE_TRIAL -lt 7");
+    assert_eq!(json(&workspace, &options, program)["commands"][0]["trials"], 8);
+    let ran = probe(&workspace, &options, program).expect_code(1);
+    ran.says("1 of 8 failed, which ended the probe").does_not_say("confidence");
     let limited = [&options[..], &["--trials", "5"]].concat();
-    probe(&Workspace::empty(), &limited, "true").expect_code(0).says("None of 5 trials failed");
+    probe(&workspace, &limited, "true").expect_code(0).says("None of 5 trials failed");
+    // Each command runs once, however short the time.
+    let options = ["--for", "0.001", "--jobs", "1", "--load", "1", "--compare", "false"];
+    let ran = probe(&workspace, &options, "sleep 0.1").expect_code(1);
+    ran.says("None of 1 trial failed").says("1 of 1 failed").says("1 thread busy beside them");
+    let found = json(&workspace, &["--for", "0.5", "--jobs", "1"], "true");
+    assert!(number(&found["commands"][0]["trials"]) > 1.0 && found["load"] == 0, "{found:#}");
 }
 
 #[test]
 fn rates_that_differ_are_told_from_rates_that_may_be_the_same() {
     let workspace = Workspace::empty();
     let flaky = "test $((PROBE_TRIAL % 3)) != 0";
-    let compare = |other: &str| {
-        let options = ["--trials", "60", "--compare", other];
-        (json(&workspace, &options, flaky), probe(&workspace, &options, flaky).expect_code(1))
-    };
-    let (found, ran) = compare("true");
-    assert_eq!(
-        (&found["commands"][0]["failed"], &found["commands"][1]["failed"]),
-        (&20.into(), &0.into())
-    );
-    assert_eq!(found["comparison"]["differ"], true);
+    let found = json(&workspace, &["--trials", "60", "--compare", "true"], flaky);
+    let [one, other] = [0, 1].map(|at| number(&found["commands"][at]["failed"]));
+    assert_eq!((one, other, &found["comparison"]["differ"]), (20.0, 0.0, &true.into()));
     assert!(number(&found["comparison"]["p"]) < 1e-4, "{found:#}");
     assert!(number(&found["comparison"]["interval"][0]) > 0.0, "{found:#}");
-    ran.says("The rates differ: A fails more often than B. A failed in 20 of 60, B in 0 of 60");
-
-    let (found, ran) = compare("sh -c 'test $(((PROBE_TRIAL + 1) % 3)) != 0'");
-    assert_eq!(found["comparison"]["differ"], false);
-    ran.says("not shown to differ").does_not_say("fails more often");
+    let compare = |other: &str| {
+        probe(&workspace, &["--trials", "60", "--compare", other], flaky).expect_code(1)
+    };
+    compare("true")
+        .says("The rates differ: A fails more often than B. A failed in 20 of 60, B in 0 of 60");
+    compare("sh -c 'test $(((PROBE_TRIAL + 1) % 3)) != 0'")
+        .says("not shown to differ")
+        .does_not_say("fails more often");
 }
 
 #[test]
@@ -205,9 +191,27 @@ fn the_command_finds_its_own_directory_and_environment() {
     let mut command = workspace.command(&["probe", "--trials", "3", "--", "sh", "-c", program]);
     let root = workspace.root().canonicalize().unwrap();
     command.env("OURS", "yes").env("EXPECTED", root).env("TMPDIR", workspace.path("bin"));
-    Ran::of(command.output().unwrap()).expect_code(0);
+    Ran::of(command).expect_code(0);
     let left = fs::read_dir(workspace.path("bin")).unwrap().count();
     assert_eq!(left, 0, "temporary directories are left");
+}
+
+#[test]
+fn an_experiment_is_probed_like_any_command_and_takes_the_seed_of_the_trial() {
+    let workspace = Workspace::with_two();
+    let script = "echo \"$*\" >> \"$0.arguments\"; cat \"$0.events\"";
+    workspace.scripted(&drop_context(), script);
+    workspace.edit("experiments/snapshots/03_sleep_duration.snap", "aborted", "clean");
+    let options = ["probe", "--rounds", "2", "--jobs", "1", "--seed", "7", "--"];
+    let ran = workspace.run(&[&options[..], &[XTASK, "experiments"]].concat()).expect_code(1);
+    ran.says("2 × failed (exit code 1)")
+        .says("says: error: not as the snapshot says: # sleep-duration");
+    let seeds = [0, 1].map(|trial| lab::seed::of_trial(7, "probe", trial));
+    let arguments = workspace.read("bin/01_drop_context.arguments");
+    for (line, seed) in arguments.lines().zip(seeds) {
+        assert_eq!(line, format!("--format events --seed {seed}"));
+    }
+    assert!(!workspace.exists("experiments/snapshots/03_sleep_duration.snap.new"));
 }
 
 #[test]
@@ -216,20 +220,23 @@ fn what_cannot_be_run_is_a_mistake_in_usage() {
     workspace.write("not-executable", "true");
     for (arguments, words) in [
         (&["no-such-command-at-all"][..], "there is no command `no-such-command-at-all` in PATH"),
-        (&["./no-such-file"], "cannot run ./no-such-file: No such file"),
-        (&["./not-executable"], "cannot run ./not-executable: Permission denied"),
-        (&["./docs"], "cannot run ./docs: is a directory"),
+        (&["./no-such-file"], "cannot run `./no-such-file`: No such file"),
+        (&["./not-executable"], "cannot run `./not-executable`: Permission denied"),
+        (&["./docs"], "cannot run `./docs`: is a directory"),
+        (&["not-executable"], "there is no command `not-executable` in PATH\n"),
         (&[], "required"),
+        (&[""], "there is no command to run"),
         (&["--trials", "0", "true"], "--trials"),
         (&["--timeout", "0", "true"], "expected more than 0"),
         (&["--timeout", "soon", "true"], "1m30s"),
+        (&["--timeout", "1e300", "true"], "that is too long"),
+        (&["--load", "many", "true"], "--load"),
         (&["--compare", "no-such-command-at-all", "true"], "no-such-command-at-all"),
         (&["--compare", "sh 'unclosed", "true"], "a quote is not closed"),
         (&["--compare", " ", "true"], "there is no command in --compare"),
-        (&["--timeout", "1e300", "true"], "nothing takes so long"),
-        (&["--jobs", "1001", "true"], "--jobs"),
         (&["--compare", "true", "--until-failure", "true"], "cannot be used with"),
-        (&["--keep", "docs", "true"], "is there already"),
+        (&["--jobs", "1001", "true"], "--jobs"),
+        (&["--keep", "docs", "true"], "already exists"),
         (&["--keep", "not-executable/kept", "true"], "cannot make the folder"),
     ] {
         workspace.run(&[&["probe"], arguments].concat()).expect_code(2).says(words);
@@ -237,22 +244,17 @@ fn what_cannot_be_run_is_a_mistake_in_usage() {
 }
 
 #[test]
-fn a_target_that_cannot_be_written_is_no_mistake_of_the_user() {
+fn what_the_system_refuses_is_named() {
     let workspace = Workspace::empty();
+    workspace.program("bad", "");
+    workspace.edit("bad", "/bin/sh", "/no/such/interpreter");
+    workspace.run(&["probe", "./bad"]).expect_code(1).says("cannot start ./bad");
+    fs::remove_dir_all(workspace.path("target")).unwrap();
     workspace.write("target", "a file");
     let ran = workspace.run(&["probe", "--trials", "1", "true"]).expect_code(1);
     ran.says("cannot make the folder").says("--keep names another");
     let kept = ["probe", "--trials", "1", "--keep", "kept", "true"];
     workspace.run(&kept).expect_code(0).says("None of 1 trial failed");
-}
-
-#[test]
-fn a_program_that_the_system_cannot_start_is_named() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let workspace = Workspace::empty();
-    workspace.write("bad", "#!/no/such/interpreter\n");
-    fs::set_permissions(workspace.path("bad"), fs::Permissions::from_mode(0o755)).unwrap();
-    workspace.run(&["probe", "./bad"]).expect_code(1).says("cannot start ./bad");
 }
 
 /// Starts a probe of which some trials end and others never do, and waits for one of these.
@@ -270,19 +272,27 @@ fn endless(workspace: &Workspace) -> Child {
 fn an_interrupted_probe_prints_what_is_known_and_leaves_nothing_running() {
     for signal in [Signal::INT, Signal::TERM] {
         let workspace = Workspace::empty();
-        let probe = endless(&workspace);
-        kill_process(Pid::from_child(&probe), signal).unwrap();
-        let ran = Ran::of(probe.wait_with_output().unwrap()).expect_code(130);
+        let ran = end(endless(&workspace), signal).expect_code(130);
         ran.says("Interrupted. 3 trials").says("None of 3 trials failed");
-        expect_gone(&workspace.path("pids"));
+        expect_all_gone(&workspace);
     }
+}
+
+/// A run in a trial has trials of its own, in groups of their own.
+#[test]
+fn an_interrupted_probe_of_an_experiment_leaves_nothing_running() {
+    let workspace = Workspace::with_two();
+    workspace.scripted(&sleep_duration(), &format!("{TELL_PID}sleep 1000"));
+    let options = ["probe", "--jobs", "1", "--timeout", "1h", "--", XTASK, "experiments"];
+    let probe = workspace.start(&options);
+    let experiment = workspace.process("bin/03_sleep_duration.pid");
+    end(probe, Signal::INT).expect_code(130).says("No trial ended");
+    expect_gone(experiment);
 }
 
 #[test]
 fn a_killed_probe_leaves_nothing_running() {
     let workspace = Workspace::empty();
-    let mut probe = endless(&workspace);
-    probe.kill().unwrap();
-    probe.wait().unwrap();
-    expect_gone(&workspace.path("pids"));
+    end(endless(&workspace), Signal::KILL);
+    expect_all_gone(&workspace);
 }

@@ -1,23 +1,20 @@
-//! Servers run as long as who started them, and no longer. The one here is a stand-in.
+//! Servers run as long as the command that started them. The one here is a stand-in.
 
 use std::{
-    env, fs,
+    env,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
     process::{Child, Command},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::fixture::{Ran, Workspace, wait_for};
+use crate::fixture::{Ran, Workspace, end, wait_for};
 
-/// A workspace, and a folder in it that is all of PATH, with a `redis-server` that is this script.
+/// A workspace with a folder that is all of PATH. Its `redis-server` is this script.
 fn with_server(script: &str) -> Workspace {
     let workspace = Workspace::empty();
-    workspace.write("path/redis-server", script);
-    let program = workspace.path("path/redis-server");
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    workspace.program("path/redis-server", script);
     workspace
 }
 
@@ -28,7 +25,7 @@ fn with_stand_in() -> Workspace {
     let shown = stand_in.display();
     assert!(stand_in.exists(), "{shown} is missing: cargo build -p xtask --examples");
     let version = "test \"$1\" = --version && echo 'Redis server v=1.2.3 sha=0' && exit";
-    with_server(&format!("#!/bin/sh\n{version}\nexec '{shown}' \"$@\"\n"))
+    with_server(&format!("{version}\nexec '{shown}' \"$@\"\n"))
 }
 
 fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
@@ -38,16 +35,20 @@ fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
 }
 
 fn run(workspace: &Workspace, arguments: &[&str]) -> Ran {
-    Ran::of(command(workspace, arguments).output().unwrap())
+    Ran::of(command(workspace, arguments))
 }
 
-/// Starts the servers, and returns where the one listens.
-fn start(workspace: &Workspace) -> (Child, SocketAddr) {
-    let mut running = command(workspace, &[]).spawn().unwrap();
+/// Starts the servers, and returns the first line that is printed.
+fn start(workspace: &Workspace, arguments: &[&str]) -> (Child, String) {
+    let mut running = command(workspace, arguments).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (running, line)
+}
+
+fn address(line: &str) -> SocketAddr {
     let address = line.trim().strip_prefix("REDIS_ADDRESS=").unwrap_or_else(|| panic!("{line:?}"));
-    (running, address.parse().unwrap())
+    address.parse().unwrap()
 }
 
 fn answers(address: SocketAddr) -> bool {
@@ -57,67 +58,51 @@ fn answers(address: SocketAddr) -> bool {
         && answer == *b"+PONG"
 }
 
-fn end(mut running: Child, signal: Signal) -> Option<i32> {
-    kill_process(Pid::from_child(&running), signal).unwrap();
-    wait_for("the end of the command", || running.try_wait().unwrap()).code()
+#[test]
+fn a_server_answers_until_ctrl_c() {
+    let workspace = with_stand_in();
+    let (running, line) = start(&workspace, &[]);
+    assert!(answers(address(&line)));
+    end(running, Signal::INT).expect_code(0);
+    assert!(!answers(address(&line)));
 }
 
 #[test]
-fn a_server_answers_where_it_is_said_to_until_ctrl_c() {
+fn a_server_ends_when_the_command_is_killed() {
     let workspace = with_stand_in();
-    let (running, address) = start(&workspace);
-    assert!(answers(address));
-    assert_eq!(end(running, Signal::INT), Some(0));
-    assert!(!answers(address));
-}
-
-#[test]
-fn a_server_goes_when_who_started_it_is_killed() {
-    let workspace = with_stand_in();
-    let (running, address) = start(&workspace);
-    assert!(answers(address));
-    assert_eq!(end(running, Signal::KILL), None);
-    wait_for("the end of the server", || (!answers(address)).then_some(()));
+    let (running, line) = start(&workspace, &[]);
+    assert!(answers(address(&line)));
+    end(running, Signal::KILL);
+    wait_for("the end of the server", || (!answers(address(&line))).then_some(()));
 }
 
 #[test]
 fn a_command_finds_the_addresses_and_its_exit_code_is_ours() {
     let workspace = with_stand_in();
-    let ran = run(&workspace, &["--", "/bin/sh", "-c", "echo $REDIS_ADDRESS; exit 7"]);
-    let ran = ran.expect_code(7);
-    let address: SocketAddr = ran.stdout.trim().parse().unwrap();
-    assert!(!answers(address));
+    let script = "echo REDIS_ADDRESS=$REDIS_ADDRESS; exit 7";
+    let ran = run(&workspace, &["--", "/bin/sh", "-c", script]).expect_code(7);
+    assert!(!answers(address(&ran.stdout)));
     run(&workspace, &["--", "/bin/sh", "-c", "kill -9 $$"]).expect_code(128 + 9);
 }
 
 #[test]
-fn json_tells_of_program_version_address_and_variable() {
+fn json_has_program_version_address_and_variable() {
     let workspace = with_stand_in();
-    let mut running = command(&workspace, &["--format", "json"]).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(end(running, Signal::TERM), Some(0));
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(told[0]["server"], "redis-server");
-    assert_eq!(told[0]["version"], "1.2.3");
-    assert_eq!(told[0]["variable"], "REDIS_ADDRESS");
-    assert!(told[0]["address"].as_str().unwrap().parse::<SocketAddr>().is_ok());
+    let (running, line) = start(&workspace, &["--format", "json"]);
+    end(running, Signal::TERM).expect_code(0);
+    let servers: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(servers[0]["server"], "redis-server");
+    assert_eq!(servers[0]["version"], "1.2.3");
+    assert_eq!(servers[0]["variable"], "REDIS_ADDRESS");
+    assert!(servers[0]["address"].as_str().unwrap().parse::<SocketAddr>().is_ok());
 }
 
 #[test]
-fn who_has_no_server_is_told_what_to_install() {
+fn what_cannot_be_started_is_named() {
     let ran = run(&Workspace::empty(), &[]).expect_code(1);
     ran.says("there is no redis-server or valkey-server").says("apt-get install redis-server");
-}
-
-#[test]
-fn a_server_that_ends_is_quoted() {
-    let ran = run(&with_server("#!/bin/sh\necho out of order >&2\nexit 3\n"), &[]);
-    ran.expect_code(1).says("ended before it answered (exit code 3)").says("out of order");
-}
-
-#[test]
-fn a_command_that_there_is_not_is_named() {
-    let ran = run(&with_stand_in(), &["--", "no-such-command"]);
-    ran.expect_code(2).says("there is no command `no-such-command` in PATH");
+    let ran = run(&with_server("echo out of order >&2\nexit 3\n"), &[]).expect_code(1);
+    ran.says("ended before it answered (exit code 3)").says("out of order");
+    let ran = run(&with_stand_in(), &["--", "no-such-command"]).expect_code(2);
+    ran.says("there is no command `no-such-command` in PATH");
 }

@@ -1,4 +1,4 @@
-//! What the rest of the application tells the user interface.
+//! What the rest of the application asks the user interface to do.
 
 use sundown::oneshot;
 
@@ -15,47 +15,38 @@ pub enum Mode {
     Mobile,
 }
 
-/// A room that is shown, with what was said in it.
+/// An open room.
 #[derive(Clone, Debug)]
 pub struct Tab {
     /// The room.
     pub room: Held<Room>,
-    /// What was said.
+    /// Its events.
     pub timeline: Held<Timeline>,
 }
 
-/// Something that the user interface does when it next comes to it: at its next frame.
+/// Something that the user interface does at its next frame.
 #[derive(Debug)]
 pub enum Action {
-    /// Shows the rooms, with empty caches. On a desktop the tabs are laid out anew: those of before
-    /// are dropped. On a phone nobody thinks of them.
+    /// Shows the rooms, with an empty cache. A desktop lays its tabs out anew and drops the old ones; a
+    /// phone does not touch them.
     LoggedIn {
-        /// Who did.
+        /// Who has logged in.
         user: String,
     },
     /// Opens a tab on a desktop, and the one room on a phone.
     Open(Tab),
-    /// The window got larger, or smaller.
+    /// The window got larger or smaller.
     SetMode(Mode),
-    /// Closes all tabs, and confirms it.
-    CloseAllTabs {
-        /// Told when they are.
-        confirm: oneshot::Sender<()>,
-    },
-    /// Lets go of everything that belongs to a session: caches, tabs, the room that is shown. Then
-    /// confirms it.
-    CleanAppState {
-        /// Told when it is done.
-        confirm: oneshot::Sender<()>,
-    },
-    /// Shows how far a logout has come.
+    /// Does this, and confirms it.
+    Confirmed(Confirmed, oneshot::Sender<()>),
+    /// Shows the progress of a logout.
     LogoutProgress {
         /// In percent.
         percent: u8,
-        /// What is being done.
+        /// The current step.
         message: String,
     },
-    /// Shows that a logout succeeded, and with it the login screen.
+    /// Shows the login screen after a logout.
     LogoutSuccess,
     /// Shows why a logout failed.
     LogoutFailure {
@@ -64,19 +55,19 @@ pub enum Action {
     },
     /// Shows that the worker has ended, and that nobody expected it.
     WorkerEnded {
-        /// How.
+        /// Why.
         reason: String,
     },
     /// Ends the event loop, as the user does by closing the window. Nothing is cleaned up, unless the
-    /// loop was to [leave by a plan](super::ui::EventLoop::run_and_leave).
+    /// loop [leaves by a plan](super::ui::EventLoop::run_and_leave).
     Quit,
 }
 
 /// The actions that are confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Confirmed {
-    /// [`Action::CloseAllTabs`].
+    /// Closes all tabs.
     CloseAllTabs,
-    /// [`Action::CleanAppState`].
+    /// Drops everything that belongs to a session: the cache, the tabs, the open room.
     CleanAppState,
 }

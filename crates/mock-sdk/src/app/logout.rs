@@ -1,64 +1,44 @@
-//! What the state machine asks of an application, by [`ManagedApp`].
+//! What the state machine asks of an application, implemented by [`ManagedApp`].
 //!
-//! Three things here are not what comes to mind first:
+//! Three decisions are not obvious:
 //!
-//! - **The last owner is the session's.** Tasks of the client's own hold clones of it that no handle
-//!   tells of, and only the end of their runtime ends them. Were one of them the last owner, its
-//!   connections would be closed by a runtime that goes down, side by side, and could leave their log
-//!   behind (experiment 12). So the session keeps one handle until the runtime has ended.
-//! - **What the worker does while the tabs are closed.** It may open another one. When the runtime
-//!   has ended there is no worker any more; where handles are left then, the user interface is asked
-//!   once more.
-//! - **Where requests run.** On the session's runtime, which has the drivers for them; the driver of
-//!   the logout needs none. A request that is given up is dropped there, and its connection with it.
+//! - **The session is the last owner.** The client's own tasks hold clones of it that no handle reports,
+//!   and only the end of their runtime ends them. If one of them were the last owner, a runtime that
+//!   goes down would close its connections side by side, and could leave their log behind (experiment
+//!   12). So the session keeps one handle until the runtime has ended.
+//! - **The user interface may be asked twice.** While the tabs are closed, the worker may open another
+//!   one. When the runtime has ended there is no worker any more; if handles are left then, the user
+//!   interface is asked once more.
+//! - **Requests run on the login's runtime,** which has the drivers for them; the driver of the logout
+//!   needs none. A request that is given up is dropped there, and its connection with it.
 
 use std::time::{Duration, Instant};
 
-use hyper::Method;
 use state_machine::{
     application::{
         Failure, RequestError, Runtime, Server, Session, Storage, SyncService, Token, UserInterface,
     },
     config::RuntimePolicy,
 };
-use sundown::limit::within;
+use sundown::{limit::within, runtime::RuntimeOwner};
 
 use super::{
-    managed::{ManagedApp, Stay, done_on},
+    managed::{ManagedApp, run_on},
     requests::WorkerState,
 };
-use crate::{
-    client::ClientError,
-    http::{Call, Http, HttpError},
-};
+use crate::client::{ClientError, whoami};
 
-/// The part of the closing of a session that its worker has, to end by itself: one in so many.
+/// Of the limit to close a session, the worker has one part in this many to end by itself.
 const FOR_WORKER: u32 = 4;
 
-/// And the part of what is left then that its runtime has.
+/// Of what is left then, the runtime has one part in this many.
 const FOR_RUNTIME: u32 = 2;
 
-impl ManagedApp {
-    /// What the worker is at is over: by itself, or because its runtime is.
-    async fn worker_ended(&self) {
-        let mut worker = self.app.worker();
-        // The application holds the sender.
-        let _ = worker.wait_for(|state| *state != WorkerState::Running).await;
-    }
-
-    /// Ends the runtime of a session. Of the application's own, where it is shared, too: it is
-    /// started again.
-    async fn end_runtime(stay: &Stay, limit: Duration) -> Result<(), Failure> {
-        let _ = stay.runtime.shutdown(limit).await?;
-        Ok(())
-    }
-}
-
 impl Session for ManagedApp {
-    /// There is one as long as there is a client, even one that has been logged out on the server in
-    /// a run that did not see it.
+    /// There is a session as long as there is a client, even if an earlier run has logged it out on the
+    /// server and did not see that.
     async fn check_logged_in(&self) -> Result<(), Failure> {
-        match (self.current(), self.app.globals().client.change(|client| client.is_some())) {
+        match (self.login(), self.app.globals().client.with(|client| client.is_some())) {
             (Some(_), true) => Ok(()),
             _ => Err("nobody is logged in".into()),
         }
@@ -67,16 +47,21 @@ impl Session for ManagedApp {
     async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
         let began = Instant::now();
         let left = || limit.saturating_sub(began.elapsed());
-        let Some(stay) = self.current() else { return Ok(()) };
-        within(limit / FOR_WORKER, self.worker_ended()).await;
-        let runtime = Self::end_runtime(&stay, left() / FOR_RUNTIME).await;
+        let Some(login) = self.login() else { return Ok(()) };
+        // The worker finishes what it is doing, or its runtime ends it. The application holds the
+        // sender of its state, and so this does not fail.
+        let mut worker = self.app.worker();
+        let worker_ended = worker.wait_for(|state| *state != WorkerState::Running);
+        drop(within(limit / FOR_WORKER, worker_ended).await);
+        let runtime = login.runtime.shutdown(left() / FOR_RUNTIME).await;
         let client = self.app.globals().client.take();
-        if stay.session.values() > usize::from(client.is_some()) {
+        if login.session.values() > usize::from(client.is_some()) {
             within(left() / 2, self.clean_app_state()).await;
         }
         drop(client);
-        let _ = stay.session.close(left()).await?;
-        runtime
+        let _ = login.session.close(left()).await?;
+        let _ = runtime?;
+        Ok(())
     }
 }
 
@@ -101,18 +86,17 @@ impl SyncService for ManagedApp {
 
 impl Server for ManagedApp {
     async fn log_out(&self) -> Result<(), RequestError> {
-        let not_sent = |why: Failure| RequestError::NotSent(why);
         let client = self.app.globals().client.get();
-        let (Some(client), Some(stay)) = (client, self.current()) else {
-            return Err(not_sent("nobody is logged in".into()));
+        let (Some(client), Some(login)) = (client, self.login()) else {
+            return Err(RequestError::NotSent("nobody is logged in".into()));
         };
         let request = async move { client.matrix_auth().logout().await };
-        match done_on(&stay.runtime, "logout", request).await? {
+        match request_on(&login.runtime, "logout", request).await? {
             Ok(()) => Ok(()),
-            // There is no token left: a run before this one was answered.
+            // There is no token left: an earlier run was answered.
             Err(ClientError::NotLoggedIn) => Err(RequestError::TokenUnknown),
             Err(error) if error.is_unknown_token() => Err(RequestError::TokenUnknown),
-            Err(error) if is_not_sent(&error) => Err(not_sent(error.into())),
+            Err(error) if error.is_not_sent() => Err(RequestError::NotSent(error.into())),
             Err(error) => Err(RequestError::InDoubt(error.into())),
         }
     }
@@ -124,20 +108,10 @@ impl Server for ManagedApp {
             None => self.stored_token()?,
         };
         let Some(token) = token else { return Ok(Token::Unknown) };
-        let (http, limit) =
-            (Http::to(&self.app.shared.config.homeserver)?, self.app.shared.config.request_limit);
-        let runtime = self.current().map_or_else(|| self.runtime.clone(), |stay| stay.runtime);
-        let question = async move {
-            let call = Call {
-                method: Method::GET,
-                path: "/_matrix/client/v3/account/whoami".to_owned(),
-                token: Some(&token),
-                body: None,
-                limit,
-            };
-            http.call(call).await.and_then(|answer| answer.text("/user_id"))
-        };
-        match done_on(&runtime, "whoami", question).await? {
+        let runtime = self.login().map_or_else(|| self.runtime.clone(), |login| login.runtime);
+        let homeserver = self.app.shared.config.homeserver.clone();
+        let question = async move { whoami(&homeserver, &token).await };
+        match request_on(&runtime, "whoami", question).await? {
             Ok(_user) => Ok(Token::Valid),
             Err(error) if error.is_unknown_token() => Ok(Token::Unknown),
             Err(error) => Err(error.into()),
@@ -145,27 +119,22 @@ impl Server for ManagedApp {
     }
 }
 
+/// Sends a request on a runtime, and waits for its result.
+async fn request_on<T: Send + 'static>(
+    runtime: &RuntimeOwner,
+    name: &'static str,
+    request: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = run_on(runtime, name, request).await?;
+    done.ok_or_else(|| "the runtime was shut down meanwhile".into())
+}
+
 impl ManagedApp {
-    /// The token of whoever was logged in last and is remembered.
+    /// The stored token of the latest user.
     fn stored_token(&self) -> Result<Option<String>, Failure> {
         let files = self.app.files();
         let Some(user) = files.latest_user_id()? else { return Ok(None) };
         Ok(files.session(&user)?.map(|stored| stored.session.access_token))
-    }
-}
-
-/// Whether no byte of the request has reached the server.
-fn is_not_sent(error: &ClientError) -> bool {
-    match error {
-        ClientError::Closed | ClientError::NoRuntime => true,
-        ClientError::Http(error) => matches!(
-            error,
-            HttpError::Url { .. }
-                | HttpError::Unsendable { .. }
-                | HttpError::Unreachable { .. }
-                | HttpError::TimedOut { sent: false, .. }
-        ),
-        _ => false,
     }
 }
 
@@ -176,11 +145,11 @@ impl UserInterface for ManagedApp {
 
     async fn clean_app_state(&self) -> Result<(), Failure> {
         let globals = self.app.globals();
-        if let Some(stay) = self.current() {
-            stay.leaving.raise();
+        if let Some(login) = self.login() {
+            login.leaving.raise();
         }
-        // The globals first: they need nobody's confirmation, and an interface that never confirms
-        // must not keep them. The client stays for the session.
+        // The globals first: they need no confirmation, and a user interface that never confirms must
+        // not keep them. The client stays for the session.
         self.app.expect_worker_end();
         drop(globals.request_sender.take());
         drop(globals.sync_service.take());
@@ -210,18 +179,19 @@ impl Storage for ManagedApp {
 }
 
 impl Runtime for ManagedApp {
-    /// As a rule the session has seen to it.
+    /// Usually `close_session` has shut the runtime down already.
     async fn shut_down_tasks(&self, limit: Duration) -> Result<(), Failure> {
-        let ended = match self.current() {
-            Some(stay) => Self::end_runtime(&stay, limit).await,
-            // Called again: where the runtime is to be started anew, it has to be down.
-            None if self.policy == RuntimePolicy::Restart => {
-                self.runtime.shutdown(limit).await.map(drop).map_err(Into::into)
-            }
+        let runtime = match self.login() {
+            Some(login) => Some(login.runtime),
+            // A second call: a runtime that is to be restarted must be down.
+            None => (self.policy == RuntimePolicy::Restart).then(|| self.runtime.clone()),
+        };
+        let ended = match runtime {
+            Some(runtime) => runtime.shutdown(limit).await.map(drop),
             None => Ok(()),
         };
-        self.leave();
-        ended
+        self.forget_login();
+        Ok(ended?)
     }
 
     async fn restart_runtime(&self) -> Result<(), Failure> {

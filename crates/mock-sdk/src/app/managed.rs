@@ -1,9 +1,9 @@
-//! An application that can log out, as often as it likes: everything that holds the client is a
-//! handle of a session of the kit, the client runs on a runtime of the kit, and the logout is driven
-//! by the state machine, whose traits it implements in `logout.rs`.
+//! An application that can log out, as often as it likes. Everything that holds the client is a handle
+//! of a session of the kit, the client runs on a runtime of the kit, and the state machine drives the
+//! logout (`logout.rs` implements its traits).
 //!
-//! It is the plain [`App`] with three things beside it: a session and a runtime for whoever is logged
-//! in, and the intent to log out, on disk.
+//! It is the plain [`App`] with three things beside it: a session and a runtime for each login, and the
+//! intent to log out, on disk.
 
 use std::{
     fmt, io,
@@ -13,8 +13,7 @@ use std::{
 };
 
 use state_machine::{
-    application::Failure,
-    config::{LogoutConfig, RuntimePolicy},
+    config::{LogoutConfig, RuntimePolicy, Screen},
     driver::Driver,
     error::LogoutError,
     intent::IntentFile,
@@ -28,19 +27,25 @@ use sundown::{
     session::{NotStarted, Session},
 };
 
-use super::{App, AppConfig, AppError, action::Action, held::InSession, ui::EventLoop};
+use super::{
+    App, AppConfig, AppError,
+    action::{Action, Mode},
+    global::Global,
+    held::Holding,
+    ui::EventLoop,
+};
 
-/// How many workers each runtime has.
+/// How many worker threads each runtime has.
 const WORKERS: usize = 2;
 
-/// How long what is left of a login that came to nothing may take to end.
+/// How long the rest of a failed login may take to end.
 const ABANDON: Duration = Duration::from_secs(5);
 
-/// Why such an application could not do what it was asked.
+/// Why the application could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagedError {
-    /// The application could not.
+    /// The application failed.
     #[error(transparent)]
     App(#[from] AppError),
     /// There is no runtime: it is down, or cannot be started.
@@ -49,36 +54,36 @@ pub enum ManagedError {
     /// The runtime went down meanwhile.
     #[error(transparent)]
     Ended(#[from] RuntimeError),
-    /// The login was on a runtime that was shut down before it was over.
+    /// The runtime of the login was shut down before the login was complete.
     #[error("the runtime was shut down during the login; log in again when there is one")]
     Interrupted,
-    /// There is nothing to start a session with.
+    /// The session could not be started.
     #[error(transparent)]
     NoSession(#[from] NotStarted),
-    /// The last logout has passed the point of no return and is not at its end.
-    #[error("the last logout has not been finished; run it again, and log in after that")]
+    /// The last logout has passed the point of no return and is not complete.
+    #[error("the last logout is not complete; run it again, then log in")]
     LoggingOut,
-    /// The record of an intent to log out could not be cleared: the next start would take this
-    /// session for one that is to be logged out.
+    /// The recorded intent to log out could not be cleared: the next start would apply it to this
+    /// session.
     #[error(transparent)]
     Intent(#[from] io::Error),
-    /// What became of an earlier logout could not be settled.
+    /// An earlier logout could not be settled.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
 /// An application with a session, a runtime, and a logout.
 ///
-/// With [`RuntimePolicy::Restart`] it has one runtime, which the client runs on, and which a logout
-/// shuts down and starts again. With [`RuntimePolicy::Keep`] that runtime is for everything else and
-/// stays, and each login has one of its own.
+/// With [`RuntimePolicy::Restart`] it has one runtime, which the client runs on, and which a logout shuts
+/// down and starts again. With [`RuntimePolicy::Keep`] that runtime is for everything else and stays, and
+/// each login has one of its own.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use mock_sdk::{
 ///     app::{AppConfig, action::Action, managed::ManagedApp}, homeserver::Homeserver,
 /// };
-/// use state_machine::{config::{LogoutConfig, RuntimePolicy}, driver::Driver};
+/// use state_machine::{config::RuntimePolicy, driver::Driver};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
@@ -108,25 +113,25 @@ pub struct ManagedApp {
     pub(super) intent: IntentFile,
     pub(super) policy: RuntimePolicy,
     pub(super) runtime: RuntimeOwner,
-    /// By the session of whoever is logged in.
-    guarding: InSession,
-    stay: Mutex<Option<Stay>>,
+    /// The session that guards new handles.
+    guard: Arc<Global<Option<Session>>>,
+    login: Mutex<Option<Login>>,
 }
 
-/// The time from a login to its logout.
+/// What exists from a login to its logout.
 #[derive(Clone)]
-pub(super) struct Stay {
-    /// What everything that holds the client is a handle of.
+pub(super) struct Login {
+    /// Guards everything that holds the client.
     pub(super) session: Session,
-    /// What the client runs on.
+    /// Runs the client.
     pub(super) runtime: RuntimeOwner,
-    /// The logout takes it apart.
+    /// Raised when a logout takes the login apart.
     pub(super) leaving: Arc<Flag>,
 }
 
 impl ManagedApp {
-    /// Starts the application's runtime, and makes an application on it in which nobody is logged in.
-    /// How it holds handles is not for the configuration to say.
+    /// Starts the application's runtime, and makes an application in which nobody is logged in. Replaces
+    /// [`AppConfig::holding`] with a session for each login.
     ///
     /// # Errors
     ///
@@ -136,11 +141,11 @@ impl ManagedApp {
         policy: RuntimePolicy,
     ) -> Result<(Self, EventLoop), ManagedError> {
         let runtime = RuntimeOwner::builder("app").workers(WORKERS).start()?;
-        let guarding = InSession::default();
-        config.holding = Arc::new(guarding.clone());
+        let guard = Arc::default();
+        config.holding = Holding::Guarded(Arc::clone(&guard));
         let intent = IntentFile::new(config.directory.join("logout_intent"));
         let (app, event_loop) = App::new(config);
-        Ok((Self { app, intent, policy, runtime, guarding, stay: Mutex::default() }, event_loop))
+        Ok((Self { app, intent, policy, runtime, guard, login: Mutex::default() }, event_loop))
     }
 
     /// The application.
@@ -149,49 +154,49 @@ impl ManagedApp {
         &self.app
     }
 
-    /// The application's own runtime. A restart keeps its owner: this is always the one there is.
+    /// The application's own runtime. A restart keeps this owner.
     #[must_use]
     pub const fn runtime(&self) -> &RuntimeOwner {
         &self.runtime
     }
 
-    /// The default limits, for the mode that the screen is in and the policy of this application.
+    /// The default limits of a logout, for the screen and the policy of this application.
     #[must_use]
     pub fn logout_config(&self) -> LogoutConfig {
         let screen = match self.app.ui().screen().borrow().mode {
-            super::action::Mode::Desktop => state_machine::config::Screen::Desktop,
-            super::action::Mode::Mobile => state_machine::config::Screen::Mobile,
+            Mode::Desktop => Screen::Desktop,
+            Mode::Mobile => Screen::Mobile,
         };
         LogoutConfig { screen, runtime: self.policy, ..LogoutConfig::default() }
     }
 
-    /// Logs in as [`App::log_in`] does, with a session and a worker for it. May be awaited under any
-    /// executor. Dropped half-way, the login is given up, and what is left of it ends at the next.
+    /// Logs in as [`App::log_in`] does, with a new session and a new worker. May be awaited under any
+    /// executor. If the future is dropped half-way, the next login undoes this one.
     ///
     /// # Errors
     ///
-    /// [`ManagedError`]. What had been begun is undone.
+    /// [`ManagedError`]. What had begun is undone.
     pub async fn log_in(&self, user: &str, password: &str) -> Result<String, ManagedError> {
-        let stay = self.begin().await?;
+        let login = self.begin().await?;
         let (app, intent) = (self.app.clone(), self.intent.clone());
         let (user, password) = (user.to_owned(), password.to_owned());
-        let login = async move {
-            // It was about the session before this one.
+        let work = async move {
+            // The recorded intent is about an earlier session.
             intent.clear()?;
             Ok(app.log_in(&user, &password).await?)
         };
-        self.or_undone(stay, login).await
+        self.finish(login, work).await
     }
 
-    /// Settles what became of an earlier logout, and then goes on with the session of whoever was
-    /// logged in last: what an application does when it starts. `None` where that is nobody, or where
-    /// it has been logged out.
+    /// What an application does when it starts: settles an earlier logout, then continues the session of
+    /// the latest user. `None` if there is none, or it has been logged out.
     ///
-    /// Where the server does not say, the session is taken for alive: a logout will find out.
+    /// If the server does not say whether it logged the session out, the session counts as alive: a
+    /// later logout will find out.
     ///
     /// # Errors
     ///
-    /// [`ManagedError`]. What had been begun is undone.
+    /// [`ManagedError`]. What had begun is undone.
     pub async fn log_in_latest(
         &self,
         limits: &LogoutConfig,
@@ -199,21 +204,21 @@ impl ManagedApp {
         match resolve_at_start(self, limits).await? {
             Resolution::LoggedOut => return Ok(None),
             Resolution::InDoubt(trouble) => {
-                tracing::warn!(%trouble, "whether the last logout took place is not known");
+                tracing::warn!(%trouble, "it is unknown whether the last logout took place");
             }
             Resolution::NothingRecorded | Resolution::StillLoggedIn => {}
         }
-        let stay = self.begin().await?;
+        let login = self.begin().await?;
         let app = self.app.clone();
-        let user = self.or_undone(stay, async move { Ok(app.log_in_latest().await?) }).await?;
+        let user = self.finish(login, async move { Ok(app.log_in_latest().await?) }).await?;
         if user.is_none() {
             self.abandon().await;
         }
         Ok(user)
     }
 
-    /// Logs out, and shows the user how that goes and what it came to. It must not be awaited on the
-    /// runtime that goes down: neither the application's nor the session's.
+    /// Logs out, and shows the user the progress and the result. Must not be awaited on the runtime that
+    /// goes down: neither the application's nor the login's.
     ///
     /// # Errors
     ///
@@ -222,10 +227,10 @@ impl ManagedApp {
         let mut progress = driver.progress();
         let ui = driver.application().app.ui();
         let mut run = pin!(driver.run());
-        // Where the user interface is gone, nobody has to be shown.
+        // The user interface may have ended.
         let ended = loop {
             tokio::select! {
-                // What is shown first is what was there first.
+                // In this order, so that progress is shown before the end.
                 biased;
                 Ok(()) = progress.changed() => {
                     let Progress { percent, message, .. } = progress.borrow_and_update().clone();
@@ -241,36 +246,30 @@ impl ManagedApp {
         ended
     }
 
-    /// How many handles of the session there are values for: the client, its rooms and timelines.
-    #[must_use]
-    pub fn guarded_values(&self) -> usize {
-        self.stay().as_ref().map_or(0, |stay| stay.session.values())
+    /// The current login, if there is one.
+    pub(super) fn login(&self) -> Option<Login> {
+        self.lock().clone()
     }
 
-    /// The time between a login and its logout, if this is one.
-    pub(super) fn current(&self) -> Option<Stay> {
-        self.stay().clone()
+    /// The login is over.
+    pub(super) fn forget_login(&self) {
+        drop(self.guard.replace(None));
+        let login = self.lock().take();
+        drop(login);
     }
 
-    /// It is over.
-    pub(super) fn leave(&self) {
-        drop(self.guarding.replace(None));
-        let stay = self.stay().take();
-        drop(stay);
+    fn lock(&self) -> MutexGuard<'_, Option<Login>> {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stay(&self) -> MutexGuard<'_, Option<Stay>> {
-        self.stay.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes what a login needs.
-    async fn begin(&self) -> Result<Stay, ManagedError> {
-        self.app.not_logged_in()?;
-        if let Some(stay) = self.current() {
-            if stay.leaving.is_raised() {
+    /// Prepares a login: its runtime, its session, its worker.
+    async fn begin(&self) -> Result<Login, ManagedError> {
+        self.app.check_logged_out()?;
+        if let Some(login) = self.login() {
+            if login.leaving.is_raised() {
                 return Err(ManagedError::LoggingOut);
             }
-            // A login that was dropped half-way.
+            // A login whose future was dropped half-way.
             self.abandon().await;
         }
         let runtime = match self.policy {
@@ -280,19 +279,20 @@ impl ManagedApp {
         let handle = runtime.handle()?;
         let evidence = no_open_files(self.app.files().stores());
         let session = Session::builder("matrix").evidence(evidence).start()?;
-        let stay = Stay { session: session.clone(), runtime, leaving: Arc::default() };
-        self.stay().replace(stay.clone());
-        drop(self.guarding.replace(Some(session)));
+        let login = Login { session: session.clone(), runtime, leaving: Arc::default() };
+        self.lock().replace(login.clone());
+        drop(self.guard.replace(Some(session)));
         self.app.start_worker(&handle);
-        Ok(stay)
+        Ok(login)
     }
 
-    async fn or_undone<T: Send + 'static>(
+    /// Carries a login out on its runtime, and undoes it if it fails.
+    async fn finish<T: Send + 'static>(
         &self,
-        stay: Stay,
-        login: impl Future<Output = Result<T, ManagedError>> + Send + 'static,
+        login: Login,
+        work: impl Future<Output = Result<T, ManagedError>> + Send + 'static,
     ) -> Result<T, ManagedError> {
-        let ended = match on(&stay.runtime, "login", login).await {
+        let ended = match run_on(&login.runtime, "login", work).await {
             Ok(ended) => ended.unwrap_or(Err(ManagedError::Interrupted)),
             Err(down) => Err(down.into()),
         };
@@ -302,22 +302,22 @@ impl ManagedApp {
         ended
     }
 
-    /// Ends what a login that came to nothing has left. What does not end is warned of by the kit.
+    /// Ends what a failed login has left. The kit warns of what does not end.
     async fn abandon(&self) {
-        let Some(stay) = self.current() else { return };
+        let Some(login) = self.login() else { return };
         self.app.expect_worker_end();
         drop(self.app.globals().request_sender.take());
         if self.policy == RuntimePolicy::Keep {
-            let _ = stay.runtime.shutdown(ABANDON).await;
+            let _ = login.runtime.shutdown(ABANDON).await;
         }
-        let _ = stay.session.close(ABANDON).await;
-        self.leave();
+        let _ = login.session.close(ABANDON).await;
+        self.forget_login();
     }
 }
 
-/// Runs something on a runtime, and returns what came of it; `None` where the runtime went down
-/// before. Dropped, it drops what runs there, too.
-pub(super) async fn on<T: Send + 'static>(
+/// Runs work on a runtime, and returns its result; `None` if the runtime went down first. Dropping the
+/// future drops the work there, too.
+pub(super) async fn run_on<T: Send + 'static>(
     runtime: &RuntimeOwner,
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
@@ -331,16 +331,6 @@ pub(super) async fn on<T: Send + 'static>(
         }
     })?;
     Ok(done.await.ok().flatten())
-}
-
-/// The same, with everything that can go wrong in one.
-pub(super) async fn done_on<T: Send + 'static>(
-    runtime: &RuntimeOwner,
-    name: &'static str,
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Failure> {
-    let done = on(runtime, name, work).await?;
-    done.ok_or_else(|| "the runtime was shut down meanwhile".into())
 }
 
 impl fmt::Debug for ManagedApp {

@@ -1,4 +1,4 @@
-//! Requests: how the user interface, which cannot wait, has things done by a task that can.
+//! Requests: how the user interface, which cannot wait, lets a task do things for it.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -14,29 +14,19 @@ use super::{
     action::{Action, Tab},
 };
 
-/// Something to be done by the worker.
+/// Something that the worker is to do.
 pub enum Request {
-    /// Opens a room, with its newest events.
+    /// Open a room, with its newest events.
     Open {
         /// The room's id.
         room: String,
     },
-    /// Sends a message.
+    /// Send a message.
     Send {
         /// The room's id.
         room: String,
-        /// What it says.
+        /// The text.
         body: String,
-    },
-    /// Wants nothing more from a user.
-    IgnoreUser {
-        /// The user.
-        user: String,
-    },
-    /// Notes that a room was replaced by another.
-    TombstoneRoom {
-        /// The room's id.
-        room: String,
     },
     /// Anything else. A panic in it ends the worker.
     Run(Work),
@@ -45,7 +35,7 @@ pub enum Request {
 /// Work for the worker.
 pub type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// What is known of the worker.
+/// What the monitor knows of the worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WorkerState {
     /// It has not been started.
@@ -53,14 +43,14 @@ pub enum WorkerState {
     NotStarted,
     /// It waits for requests, or works.
     Running,
-    /// It has ended, as was announced.
+    /// It has ended, as announced.
     EndedAsExpected,
-    /// It has ended, and nobody had announced it.
+    /// It has ended, and nobody had announced that.
     EndedUnexpectedly {
-        /// How.
+        /// Why.
         reason: String,
     },
-    /// Its monitor went with its runtime, and cannot say.
+    /// Its monitor went away with the runtime, and does not know.
     Lost,
 }
 
@@ -68,24 +58,23 @@ pub enum WorkerState {
 const EVENTS: usize = 50;
 
 impl App {
-    /// Starts the worker on a runtime, with a new request channel, and the monitor that watches over
-    /// it. A worker of before ends when it has done what is in its channel.
+    /// Starts the worker on a runtime, with a new request channel, and the monitor that watches it. An
+    /// earlier worker ends when it has done what is in its channel.
     pub fn start_worker(&self, runtime: &Handle) {
         let (sender, requests) = mpsc::unbounded_channel();
         let expected = Arc::new(Flag::new());
-        // The worker of before is expected to end: its channel is closed here.
-        let before = self.shared.worker_end.replace(Arc::clone(&expected));
-        before.raise();
+        // The earlier worker is expected to end: its channel is closed here.
+        self.shared.worker_end.replace(Arc::clone(&expected)).raise();
         drop(self.globals().request_sender.replace(Some(sender)));
-        let monitor = Monitor::begin(self.clone(), expected);
+        let monitor = Monitor::start(self.clone(), expected);
         let worker = runtime.spawn(work(self.clone(), requests));
         drop(runtime.spawn(monitor.watch(worker)));
     }
 
-    /// Announces that the worker is about to end: the monitor will not report it.
+    /// Announces that the worker is about to end, so that the monitor does not report it.
     ///
-    /// Without this, taking the request sender at logout is reported as a failure, which is what the
-    /// write-up tells of.
+    /// Without this, taking the request sender at a logout is reported as a failure: the write-up
+    /// describes that.
     pub fn expect_worker_end(&self) {
         self.shared.worker_end.get().raise();
     }
@@ -100,7 +89,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`AppError::NoWorker`] where there is no channel, or nobody at its other end.
+    /// [`AppError::NoWorker`] if there is no channel, or no worker at its other end.
     pub fn request(&self, request: Request) -> Result<(), AppError> {
         let sender = self.globals().request_sender.get().ok_or(AppError::NoWorker)?;
         sender.send(request).map_err(|_| AppError::NoWorker)
@@ -112,49 +101,40 @@ async fn work(app: App, mut requests: mpsc::UnboundedReceiver<Request>) {
     while let Some(request) = requests.recv().await {
         let what = format!("{request:?}");
         if let Err(error) = carry_out(&app, request).await {
-            // As in the application of the write-up: logged, and nobody is told.
-            tracing::warn!(%error, what, "a request came to nothing");
+            // As in the application of the write-up, nobody but the log learns of it.
+            tracing::warn!(%error, what, "a request failed");
         }
     }
 }
 
 async fn carry_out(app: &App, request: Request) -> Result<(), AppError> {
-    let globals = app.globals();
     match request {
         Request::Open { room } => {
             let room = app.room(&room).await?;
             let holding = &app.shared.config.holding;
-            let timeline = holding.timeline(room.timeline(EVENTS).await?)?;
+            let timeline = holding.hold(room.timeline(EVENTS).await?)?;
             let (id, joined) = (room.id().to_owned(), timeline.clone());
-            let room = holding.room(room)?;
-            drop(globals.all_joined_rooms.change(|rooms| rooms.insert(id, joined)));
+            let room = holding.hold(room)?;
+            drop(app.globals().all_joined_rooms.with(|rooms| rooms.insert(id, joined)));
             app.ui().post(Action::Open(Tab { room, timeline }))?;
         }
-        Request::Send { room, body } => {
-            app.room(&room).await?.send(body).await?;
-        }
-        Request::IgnoreUser { user } => {
-            globals.ignored_users.change(|users| users.insert(user));
-        }
-        Request::TombstoneRoom { room } => {
-            globals.tombstoned_rooms.change(|rooms| rooms.insert(room));
-        }
+        Request::Send { room, body } => app.room(&room).await?.send(body).await?,
         Request::Run(work) => work().await,
     }
     Ok(())
 }
 
-/// Watches over a worker, and says what became of it; also where it is dropped before it knows.
+/// Watches a worker, and reports how it ended, also if the monitor is dropped before it knows.
 struct Monitor {
     app: App,
     expected: Arc<Flag>,
-    said: bool,
+    reported: bool,
 }
 
 impl Monitor {
-    fn begin(app: App, expected: Arc<Flag>) -> Self {
-        let monitor = Self { app, expected, said: false };
-        monitor.publish(WorkerState::Running);
+    fn start(app: App, expected: Arc<Flag>) -> Self {
+        let monitor = Self { app, expected, reported: false };
+        monitor.report(WorkerState::Running);
         monitor
     }
 
@@ -165,19 +145,19 @@ impl Monitor {
             Err(error) => error.to_string(),
             Ok(()) => "its request channel was closed".to_owned(),
         };
-        self.said = true;
+        self.reported = true;
         if self.expected.is_raised() {
-            return self.publish(WorkerState::EndedAsExpected);
+            return self.report(WorkerState::EndedAsExpected);
         }
         let reason = format!("the worker task ended unexpectedly: {reason}");
         tracing::error!("{reason}");
-        // The user interface may have ended first: then nobody is left to be told.
+        // The user interface may have ended first.
         let _ = self.app.ui().post(Action::WorkerEnded { reason: reason.clone() });
-        self.publish(WorkerState::EndedUnexpectedly { reason });
+        self.report(WorkerState::EndedUnexpectedly { reason });
     }
 
-    /// Says so, unless another worker has been started since.
-    fn publish(&self, state: WorkerState) {
+    /// Publishes the state, unless another worker has been started since.
+    fn report(&self, state: WorkerState) {
         let current = self.app.shared.worker_end.get();
         if Arc::ptr_eq(&current, &self.expected) {
             self.app.shared.worker.send_replace(state);
@@ -187,8 +167,8 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        if !self.said {
-            self.publish(WorkerState::Lost);
+        if !self.reported {
+            self.report(WorkerState::Lost);
         }
     }
 }
@@ -198,8 +178,6 @@ impl fmt::Debug for Request {
         match self {
             Self::Open { room } => write!(f, "open {room}"),
             Self::Send { room, .. } => write!(f, "send to {room}"),
-            Self::IgnoreUser { user } => write!(f, "ignore {user}"),
-            Self::TombstoneRoom { room } => write!(f, "tombstone {room}"),
             Self::Run(_) => f.write_str("run"),
         }
     }

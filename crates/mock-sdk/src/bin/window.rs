@@ -1,239 +1,137 @@
 //! A program with a window that is closed: `window SCENARIO DIRECTORY HOMESERVER`. Its main thread runs
-//! the user interface, and another one is the user, who logs in as `me`, sends messages to a room, and
-//! closes the window, or leaves it open for a signal to end the program.
+//! the user interface. Another thread is the user, who logs in as `me`, sends messages to a room, and
+//! closes the window. Each login has a runtime of its own.
 //!
-//! The tests in `tests/app/exit.rs` run it, and look at the exit code, at what it said, at the ledger
-//! in `exit.json`, and at what the next start finds. It says `accepted` of every message that the
-//! application took, and `saved` when they are on disk.
+//! `tests/exit.rs` runs the program, and looks at the exit code, the output, the ledger in `exit.json`,
+//! and what the next start finds. The output has one line `accepted` for every message that the
+//! application took.
 
 use std::{
     env,
     error::Error,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
-use leak_strategy::{plan::ExitPlan, signals::SignalGuard};
-use mock_sdk::app::{App, AppConfig, action::Action, managed::ManagedApp, requests::Request};
-use state_machine::config::RuntimePolicy;
-use sundown::runtime::RuntimeOwner;
-use tokio::runtime::Handle;
+use leak_strategy::plan::ExitPlan;
+use mock_sdk::app::{AppConfig, action::Action, managed::ManagedApp, requests::Request};
+use state_machine::{config::RuntimePolicy, driver::Driver};
 
 type Done = Result<(), Box<dyn Error>>;
 
-/// Long enough for anything that does not hang, and for what does.
+/// Long enough for anything that does not hang.
 const PLENTY: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_secs(1);
-const SHORT_EACH: Duration = Duration::from_millis(300);
-
 const CODE: i32 = 7;
-
-/// The code of a program that should have ended long ago.
+/// The exit code if the program does not leave.
 const STUCK: i32 = 99;
-
 const MESSAGES: usize = 20;
-const WORKERS: usize = 2;
-const USAGE: &str = "usage: window SCENARIO DIRECTORY HOMESERVER";
-const ABOUT: &str = "A program with a window that is closed. The tests in \
-                     crates/mock-sdk/tests/app/exit.rs run it, and name the scenarios.";
 const ROOM: &str = "!a:example.org";
 
 fn main() -> Done {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "-h" || argument == "--help") {
-        println!("{USAGE}\n\n{ABOUT}");
-        return Ok(());
-    }
     let [scenario, directory, homeserver] = &*arguments else {
-        eprintln!("{USAGE}");
+        eprintln!("usage: window SCENARIO DIRECTORY HOMESERVER (run by tests/exit.rs)");
         process::exit(2);
     };
     thread::spawn(|| {
-        thread::sleep(Duration::from_secs(90));
+        thread::sleep(3 * PLENTY);
         process::exit(STUCK);
     });
-    let directory = PathBuf::from(directory);
-    let mut config = AppConfig::new(homeserver, &directory);
+    let mut config = AppConfig::new(homeserver, &PathBuf::from(directory));
     config.frame = Duration::from_millis(1);
-    if scenario.starts_with("managed") {
-        return be_managed(config, scenario);
-    }
-    let runtime = RuntimeOwner::builder("window").workers(WORKERS).start()?;
-    let (app, event_loop) = App::new(config);
-    app.start_worker(&runtime.handle()?);
-
-    let (plan, within) = plan(scenario == "everything-hangs", &directory);
-    app.add_to(&plan, runtime.clone(), within)?;
-
-    let (scenario, user) = (scenario.clone(), app.clone());
-    let by_hand = scenario == "by-hand";
+    let ledger = config.directory.join("exit.json");
+    let (managed, event_loop) = ManagedApp::start(config, RuntimePolicy::Keep)?;
+    let managed = Arc::new(managed);
+    let (limit, within) = match scenario.as_str() {
+        "hangs" => (Duration::from_secs(1), Duration::from_millis(300)),
+        _ => (PLENTY, PLENTY),
+    };
+    let plan = ExitPlan::builder(limit).ledger(ledger).build();
+    managed.add_to(&plan, within)?;
+    let user = scenario.clone();
     thread::spawn(move || {
-        if let Err(error) = be_the_user(&scenario, &user, &runtime, &directory) {
+        if let Err(error) = be_the_user(&user, &managed) {
             eprintln!("error: {error}");
             process::exit(1);
         }
     });
-    if by_hand {
+    if scenario == "without-plan" {
         event_loop.run();
         process::exit(CODE);
     }
-    let _guard = SignalGuard::of(&plan)?;
     event_loop.run_and_leave(&plan, CODE)
 }
 
-fn plan(hangs: bool, directory: &Path) -> (ExitPlan, Duration) {
-    let (limit, within) = if hangs { (SHORT, SHORT_EACH) } else { (PLENTY, PLENTY) };
-    (ExitPlan::builder(limit).ledger(directory.join("exit.json")).build(), within)
-}
-
-/// An application in which each login has a runtime of its own.
-fn be_managed(config: AppConfig, scenario: &str) -> Done {
-    let (plan, within) = plan(scenario == "managed-hangs", &config.directory);
-    let (managed, event_loop) = ManagedApp::start(config, RuntimePolicy::Keep)?;
-    let managed = Arc::new(managed);
-    managed.add_to(&plan, within)?;
-    let scenario = scenario.to_owned();
-    thread::spawn(move || {
-        if let Err(error) = be_the_user_of_a_managed_one(&scenario, &managed) {
-            eprintln!("error: {error}");
-            process::exit(1);
-        }
-    });
-    event_loop.run_and_leave(&plan, CODE)
-}
-
-fn be_the_user_of_a_managed_one(scenario: &str, managed: &ManagedApp) -> Done {
-    let app = managed.app();
-    if scenario != "managed-nobody-there" {
-        managed.runtime().block_on(managed.log_in("me", "secret"))??;
-        open_a_room(app, managed.runtime())?;
-        send(app)?;
-    }
-    if scenario == "managed-hangs" {
-        saved(app)?;
-        let client = app.globals().client.get().ok_or("nobody is logged in")?;
-        hang(client.runtime())?;
-    }
-    say("closing")?;
-    app.ui().post(Action::Quit)?;
-    Ok(())
-}
-
-fn be_the_user(scenario: &str, app: &App, runtime: &RuntimeOwner, directory: &Path) -> Done {
-    log_in(app, runtime)?;
+fn be_the_user(scenario: &str, managed: &Arc<ManagedApp>) -> Done {
+    log_in(managed)?;
     match scenario {
-        "closed" | "by-hand" | "signal" => {
-            until_the_channel_is_closed(app)?;
-            send(app)?;
+        "closed" | "without-plan" => {
+            // The worker does nothing else until its channel is closed.
+            let app = managed.app().clone();
+            run(managed, async move {
+                while app.globals().request_sender.with(|sender| sender.is_some()) {
+                    tokio::task::yield_now().await;
+                }
+            })?;
+            send(managed)?;
         }
-        "everything-hangs" => {
-            send(app)?;
-            saved(app)?;
-            hang(&runtime.handle()?)?;
+        "second-login" => {
+            let driver = Driver::new(Arc::clone(managed), managed.logout_config());
+            let _ = managed.runtime().block_on(ManagedApp::log_out(&driver))??;
+            log_in(managed)?;
+            send(managed)?;
         }
-        "logged-out" => {
-            log_out(app, runtime)?;
-            if directory.join("exit.json").exists() {
-                return Err("the logout left a ledger".into());
-            }
-            say("still here")?;
-            app.start_worker(&runtime.handle()?);
-            log_in(app, runtime)?;
-            send(app)?;
+        "hangs" => {
+            send(managed)?;
+            let (saved, is_saved) = mpsc::channel();
+            run(managed, async move {
+                let _ = saved.send(());
+            })?;
+            is_saved.recv()?;
+            hang(managed)?;
         }
-        "nobody-there" => log_out(app, runtime)?,
-        _ => return Err(format!("there is no scenario '{scenario}'").into()),
+        _ => return Err(format!("there is no scenario `{scenario}`").into()),
     }
-    say("closing")?;
-    if scenario != "signal" {
-        app.ui().post(Action::Quit)?;
-    }
-    Ok(())
+    println!("closing");
+    Ok(managed.app().ui().post(Action::Quit)?)
 }
 
-fn say(what: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{what}")
-}
-
-fn log_in(app: &App, runtime: &RuntimeOwner) -> Done {
-    runtime.block_on(app.log_in("me", "secret"))??;
-    open_a_room(app, runtime)
-}
-
-fn open_a_room(app: &App, runtime: &RuntimeOwner) -> Done {
-    let client = app.globals().client.get().ok_or("nobody is logged in")?;
+fn log_in(managed: &ManagedApp) -> Done {
+    managed.runtime().block_on(managed.log_in("me", "secret"))??;
+    let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
     // Rooms come with the first sync.
-    runtime.block_on(async {
+    managed.runtime().block_on(async {
         while client.room(ROOM).await?.is_none() {
             tokio::task::yield_now().await;
         }
         Ok::<_, Box<dyn Error>>(())
     })??;
-    app.request(Request::Open { room: ROOM.to_owned() })?;
-    Ok(())
+    Ok(managed.app().request(Request::Open { room: ROOM.to_owned() })?)
 }
 
-/// The cooperative one. No exit plan has a part in it.
-fn log_out(app: &App, runtime: &RuntimeOwner) -> Done {
-    let confirmed = app.ui().clean_app_state();
-    runtime.block_on(async {
-        confirmed.await?;
-        let globals = app.globals();
-        drop((globals.sync_service.take(), globals.all_joined_rooms.take()));
-        app.expect_worker_end();
-        drop(globals.request_sender.take());
-        let client = globals.client.take().ok_or("nobody is logged in")?;
-        client.matrix_auth().logout().await?;
-        client.close().await?;
-        Ok::<_, Box<dyn Error>>(())
-    })??;
-    app.files().delete_latest_user_id()?;
-    Ok(())
+fn run(managed: &ManagedApp, work: impl Future<Output = ()> + Send + 'static) -> Done {
+    Ok(managed.app().request(Request::Run(Box::new(|| Box::pin(work))))?)
 }
 
-fn send(app: &App) -> Done {
+fn send(managed: &ManagedApp) -> Done {
     for number in 0..MESSAGES {
         let body = format!("message {number}");
-        app.request(Request::Send { room: ROOM.to_owned(), body })?;
-        say("accepted")?;
+        managed.app().request(Request::Send { room: ROOM.to_owned(), body })?;
+        println!("accepted");
     }
     Ok(())
 }
 
-/// Waits until everything that was requested has been carried out.
-fn saved(app: &App) -> Done {
-    let (done, is_done) = mpsc::channel();
-    app.request(Request::Run(Box::new(move || {
-        Box::pin(async move {
-            let _ = done.send(());
-        })
-    })))?;
-    is_done.recv()?;
-    say("saved")?;
-    Ok(())
-}
-
-/// Keeps the worker from what comes after this, for as long as requests are taken.
-fn until_the_channel_is_closed(app: &App) -> Done {
-    let of_worker = app.clone();
-    app.request(Request::Run(Box::new(move || {
-        Box::pin(async move {
-            while of_worker.globals().request_sender.change(|sender| sender.is_some()) {
-                tokio::task::yield_now().await;
-            }
-        })
-    })))?;
-    Ok(())
-}
-
-/// Blocks every worker of the runtime for good, so that nothing on it goes on or can be aborted.
-fn hang(runtime: &Handle) -> Done {
+/// Blocks every worker thread of the login's runtime for good: nothing on it goes on or can be aborted.
+fn hang(managed: &ManagedApp) -> Done {
+    let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
+    let runtime = client.runtime();
     let (blocked, is_blocked) = mpsc::channel();
-    for _ in 0..WORKERS {
+    let workers = runtime.metrics().num_workers();
+    for _ in 0..workers {
         let blocked = blocked.clone();
         drop(runtime.spawn(async move {
             let _ = blocked.send(());
@@ -242,6 +140,6 @@ fn hang(runtime: &Handle) -> Done {
             }
         }));
     }
-    (0..WORKERS).try_for_each(|_| is_blocked.recv())?;
+    (0..workers).try_for_each(|_| is_blocked.recv())?;
     Ok(())
 }

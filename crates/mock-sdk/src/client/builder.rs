@@ -2,16 +2,20 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use super::{Client, ClientError, Stores};
+use sundown::flag::Flag;
+use tokio::sync::Notify;
+
+use super::{Client, ClientError, Inner, REQUEST_LIMIT, Stores};
 use crate::{
     http::Http,
     store::{Generation, Store},
 };
 
-/// Settings of a client that is not made yet. See [`Client::builder`].
+/// The settings of a client. See [`Client::builder`].
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     homeserver: String,
@@ -29,60 +33,74 @@ impl ClientBuilder {
             directory: directory.to_owned(),
             generation: Generation::Current,
             connections: 4,
-            request_limit: Duration::from_secs(30),
+            request_limit: REQUEST_LIMIT,
             background_tasks: true,
         }
     }
 
-    /// Which generation of the pool the stores are built on; the current one otherwise.
+    /// The generation of the pool under the stores. Default: the current one.
     #[must_use]
     pub const fn generation(mut self, generation: Generation) -> Self {
         self.generation = generation;
         self
     }
 
-    /// How many connections each of the three stores has; 4 otherwise.
+    /// How many connections each of the three stores has. Default: 4.
     #[must_use]
     pub const fn connections_per_store(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// How long a request may take, from connecting to the last byte of the answer; 30 seconds
-    /// otherwise. A long poll may take so long beyond what it waits for.
+    /// How long a request may take, from connecting to the last byte of the answer. A long poll may
+    /// take this much longer than what it waits for. Default: 30 s.
     #[must_use]
     pub const fn request_limit(mut self, limit: Duration) -> Self {
         self.request_limit = limit;
         self
     }
 
-    /// Whether the client runs tasks of its own once it is logged in; it does otherwise. Each holds
-    /// a clone of it: one until the server has told what it speaks, one that sends what is queued
-    /// for as long as its runtime lives. Without them [`Client::send_queued`] sends.
+    /// Whether the client runs tasks of its own once it is logged in: one until the server has said
+    /// which versions it speaks, and one that sends what is queued for as long as its runtime lives.
+    /// Each holds a clone of the client. Without them [`Client::send_queued`] sends. Default: yes.
     #[must_use]
     pub const fn background_tasks(mut self, run: bool) -> Self {
         self.background_tasks = run;
         self
     }
 
-    /// Opens the stores, each in a directory of its own below the client's, and makes the client.
+    /// Opens the stores, each in a directory of its own inside the client's, and makes the client.
     /// Sends nothing.
     ///
     /// Must be called in the context of a Tokio runtime with its I/O and time drivers enabled.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Http`] where the URL is none, [`ClientError::Store`] where a store cannot be
-    /// opened, and [`ClientError::NoRuntime`] on a thread without runtime context.
+    /// [`ClientError::Url`], [`ClientError::Store`] if a store cannot be opened, and
+    /// [`ClientError::NoRuntime`] on a thread without runtime context.
     pub async fn build(self) -> Result<Client, ClientError> {
+        let Self { homeserver, directory, generation, connections, .. } = self;
         let runtime = super::runtime()?;
-        let http = Http::to(&self.homeserver)?;
-        let open = |name| Store::open(self.directory.join(name), self.generation, self.connections);
+        let http = Http::new(&homeserver)
+            .map_err(|reason| ClientError::Url { url: homeserver, reason })?;
+        let open = |name| Store::open(directory.join(name), generation, connections);
         let stores = Stores {
             state: open("state").await?,
             crypto: open("crypto").await?,
             event_cache: open("event-cache").await?,
         };
-        Ok(Client::new(http, stores, runtime, self.request_limit, self.background_tasks))
+        let inner = Inner {
+            http,
+            stores,
+            runtime,
+            request_limit: self.request_limit,
+            background_tasks: self.background_tasks,
+            session: Mutex::default(),
+            queue: Notify::new(),
+            sending: Flag::new(),
+            closing: Flag::new(),
+            tasks: Mutex::default(),
+        };
+        Ok(Client { inner: Arc::new(inner) })
     }
 }

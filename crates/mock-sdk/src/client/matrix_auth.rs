@@ -3,8 +3,11 @@
 use hyper::Method;
 use serde_json::json;
 
-use super::{Client, ClientError};
-use crate::store::Session;
+use super::{Client, ClientError, REQUEST_LIMIT, lock};
+use crate::{
+    http::{Call, Http},
+    store::Session,
+};
 
 /// Logs a client in and out. Holds a clone of it.
 #[derive(Clone, Debug)]
@@ -13,7 +16,7 @@ pub struct MatrixAuth {
 }
 
 impl MatrixAuth {
-    pub(super) const fn of(client: Client) -> Self {
+    pub(super) const fn new(client: Client) -> Self {
         Self { client }
     }
 
@@ -22,11 +25,11 @@ impl MatrixAuth {
     ///
     /// # Errors
     ///
-    /// [`ClientError::AlreadyLoggedIn`]; [`ClientError::Http`] where the server refuses or is not to
-    /// be had; [`ClientError::Store`] where the session cannot be written, in which case the server
-    /// is asked to forget it again.
+    /// [`ClientError::AlreadyLoggedIn`]; [`ClientError::Http`] if the server refuses or cannot be
+    /// reached; [`ClientError::Store`] if the session cannot be written: then the server is asked to
+    /// forget it again.
     pub async fn login(&self, user: &str, password: &str) -> Result<Session, ClientError> {
-        self.not_logged_in()?;
+        self.check_logged_out()?;
         let body = json!({
             "type": "m.login.password",
             "identifier": { "type": "m.id.user", "user": user },
@@ -40,7 +43,7 @@ impl MatrixAuth {
             access_token: answer.text("/access_token")?,
         };
         if let Err(error) = self.client.store().crypto.save_session(session.clone()).await {
-            // Nobody would ever use this token. If this fails too, nobody can.
+            // Nobody will ever use this token. If the server keeps it, nobody can help that.
             let _ = self.forget(&session.access_token).await;
             return Err(error.into());
         }
@@ -48,23 +51,20 @@ impl MatrixAuth {
         Ok(session)
     }
 
-    /// Goes on with a session of before. Asks the server nothing: [`MatrixAuth::whoami`] does.
+    /// Continues an earlier session. Asks the server nothing.
     ///
     /// # Errors
     ///
-    /// [`ClientError::AlreadyLoggedIn`], and [`ClientError::Store`] where the session cannot be
-    /// written.
+    /// [`ClientError::AlreadyLoggedIn`], and [`ClientError::Store`] if the session cannot be written.
     pub async fn restore(&self, session: Session) -> Result<(), ClientError> {
-        self.not_logged_in()?;
+        self.check_logged_out()?;
         self.client.store().crypto.save_session(session.clone()).await?;
         self.begin(session)
     }
 
-    /// Has the server forget the access token. When it has, the client is not logged in any more;
-    /// where this fails, it still is: an error may mean that the server has forgotten the token
-    /// ([`is_unknown_token`](crate::http::HttpError::is_unknown_token)) or that it may have
-    /// ([`is_in_doubt`](crate::http::HttpError::is_in_doubt)), and what follows from that is for the
-    /// caller to say. The same holds where the future is dropped half-way.
+    /// Asks the server to forget the access token. Afterwards nobody is logged in. After an error, or
+    /// if the future is dropped half-way, the client keeps its session, although the server may have
+    /// forgotten the token all the same: only the server knows.
     ///
     /// # Errors
     ///
@@ -72,35 +72,24 @@ impl MatrixAuth {
     pub async fn logout(&self) -> Result<(), ClientError> {
         let token = self.client.access_token().ok_or(ClientError::NotLoggedIn)?;
         self.forget(&token).await?;
-        self.client.end_session(&token);
+        let mut session = lock(&self.client.inner.session);
+        // Not a session that began meanwhile.
+        session.take_if(|session| session.access_token == token);
         Ok(())
     }
 
-    /// Whether there is a session. Whether the server still knows it, only the server can tell.
+    /// Whether the client has a session. Only the server knows whether it is still valid.
     #[must_use]
     pub fn logged_in(&self) -> bool {
         self.client.session().is_some()
     }
 
-    /// Asks the server whose the access token is.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::NotLoggedIn`] and [`ClientError::Http`].
-    pub async fn whoami(&self) -> Result<String, ClientError> {
-        let answer = self.client.get("/_matrix/client/v3/account/whoami").await?;
-        Ok(answer.text("/user_id")?)
-    }
-
     async fn forget(&self, token: &str) -> Result<(), ClientError> {
-        let body = Some(json!({}));
-        self.client
-            .call(Method::POST, "/_matrix/client/v3/logout", Some(token), body)
-            .await
-            .map(drop)
+        let path = "/_matrix/client/v3/logout";
+        self.client.call(Method::POST, path, Some(token), Some(json!({}))).await.map(drop)
     }
 
-    fn not_logged_in(&self) -> Result<(), ClientError> {
+    fn check_logged_out(&self) -> Result<(), ClientError> {
         match self.client.session() {
             Some(Session { user, .. }) => Err(ClientError::AlreadyLoggedIn { user }),
             None => Ok(()),
@@ -108,10 +97,24 @@ impl MatrixAuth {
     }
 
     fn begin(&self, session: Session) -> Result<(), ClientError> {
-        if let Some(already) = self.client.begin_session(session) {
-            return Err(ClientError::AlreadyLoggedIn { user: already.user });
+        {
+            let mut current = lock(&self.client.inner.session);
+            if let Some(Session { user, .. }) = &*current {
+                return Err(ClientError::AlreadyLoggedIn { user: user.clone() });
+            }
+            *current = Some(session);
         }
         self.client.start_background_tasks();
         Ok(())
     }
+}
+
+/// Asks a homeserver whose token this is, without a client.
+pub(crate) async fn whoami(homeserver: &str, token: &str) -> Result<String, ClientError> {
+    let http = Http::new(homeserver)
+        .map_err(|reason| ClientError::Url { url: homeserver.to_owned(), reason })?;
+    let path = "/_matrix/client/v3/account/whoami";
+    let limit = REQUEST_LIMIT;
+    let call = Call { method: Method::GET, path, token: Some(token), body: None, limit };
+    Ok(http.call(call).await?.text("/user_id")?)
 }

@@ -1,5 +1,5 @@
 //! Handles that an application spreads around. Each holds the client it came from, and so keeps it
-//! alive, its stores with it.
+//! and its stores alive.
 
 use super::{Client, ClientError};
 use crate::store::{self, Event};
@@ -12,7 +12,7 @@ pub struct Room {
 }
 
 impl Room {
-    pub(super) const fn of(client: Client, room: store::Room) -> Self {
+    pub(super) const fn new(client: Client, room: store::Room) -> Self {
         Self { client, room }
     }
 
@@ -22,45 +22,34 @@ impl Room {
         &self.room.id
     }
 
-    /// What it was called when this handle was made.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.room.name
-    }
-
-    /// The client it belongs to.
-    #[must_use]
-    pub const fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// Queues a message. Once this returns it is in the state store, and will be sent, by this
-    /// process or by the next one with this store. Returns its number in the queue.
+    /// Queues a message. When this returns, the message is in the state store and will be sent, by
+    /// this process or by the next one with this store.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Store`] where it cannot be written, and [`ClientError::Closed`].
-    pub async fn send(&self, body: impl Into<String>) -> Result<i64, ClientError> {
-        self.client.enqueue(self.id(), body.into()).await
+    /// [`ClientError::Store`] if it cannot be written, and [`ClientError::Closed`].
+    pub async fn send(&self, body: impl Into<String>) -> Result<(), ClientError> {
+        self.client.open_stores()?.state.enqueue(self.id(), body).await?;
+        self.client.inner.queue.notify_one();
+        Ok(())
     }
 
-    /// The newest events of the room, as far as they have been synced: at most so many.
+    /// The newest synced events of the room, at most this many.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Store`] where they cannot be read, and [`ClientError::Closed`].
+    /// [`ClientError::Store`] if they cannot be read, and [`ClientError::Closed`].
     pub async fn timeline(&self, at_most: usize) -> Result<Timeline, ClientError> {
-        let mut timeline = Timeline { room: self.clone(), at_most, events: Vec::new() };
-        timeline.refresh().await?;
-        Ok(timeline)
+        let events = &self.client.open_stores()?.event_cache;
+        let events = events.newest_events(self.id().to_owned(), at_most).await?;
+        Ok(Timeline { room: self.clone(), events })
     }
 }
 
-/// What was said in a room, as a UI shows it.
+/// The events of a room, as a user interface shows them.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     room: Room,
-    at_most: usize,
     events: Vec<Event>,
 }
 
@@ -71,20 +60,9 @@ impl Timeline {
         &self.room
     }
 
-    /// The events, the oldest first, as they were when they were last read.
+    /// The events when they were read, the oldest first.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
-    }
-
-    /// Reads them anew.
-    ///
-    /// # Errors
-    ///
-    /// As [`Room::timeline`]; the events stay as they were.
-    pub async fn refresh(&mut self) -> Result<(), ClientError> {
-        let store = self.room.client.open_store()?;
-        self.events = store.event_cache.newest_events(self.room.id(), self.at_most).await?;
-        Ok(())
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::matrix_error::{ErrorCode, MatrixError};
+use crate::matrix_error::ErrorCode;
 
 /// What the server does instead of simply answering.
 ///
-/// A fault says two things apart: how the request is *answered*, and whether, and when, what it asks
-/// for is *done*. A logout whose answer never comes has, or has not, logged the user out; a client
-/// cannot tell, and has to be tested against both.
+/// A fault says separately how the request is *answered*, and whether and when what it asks for is
+/// *done*. A logout whose answer never comes has, or has not, logged the user out: a client cannot tell,
+/// and has to be tested with both.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,16 +18,15 @@ use crate::matrix_error::{ErrorCode, MatrixError};
 /// let late = Fault::delay(Duration::from_secs(10)).done_at_once();
 /// // Fails as a proxy does when the server behind it went away, with nothing done.
 /// let proxy = Fault::status(502);
-/// # assert_ne!(late, proxy);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     pub(super) delay: Duration,
     pub(super) effect: Effect,
     pub(super) answer: Answer,
 }
 
-/// When what a request asks for is done.
+/// When the server does what a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     AtOnce,
@@ -36,10 +35,10 @@ pub(super) enum Effect {
 }
 
 /// How a request is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ordinary,
-    Error(MatrixError),
+    Error(ErrorCode),
     Status(u16),
     Malformed,
     ResetMidBody,
@@ -48,76 +47,54 @@ pub(super) enum Answer {
 
 impl Fault {
     /// No fault at all.
-    pub(super) const NONE: Self = Self::of(Answer::Ordinary, Effect::AtOnce);
+    pub(super) const NONE: Self = Self::new(Answer::Ordinary, Effect::AtOnce);
 
-    const fn of(answer: Answer, effect: Effect) -> Self {
+    const fn new(answer: Answer, effect: Effect) -> Self {
         Self { delay: Duration::ZERO, effect, answer }
     }
 
-    /// Waits, does what was asked, and answers. It is done also where the client has given up by
-    /// then.
+    /// Waits, does what was asked, and answers. Does it also if the client has given up by then.
     #[must_use]
     pub const fn delay(delay: Duration) -> Self {
-        Self { delay, effect: Effect::AfterDelay, answer: Answer::Ordinary }
-    }
-
-    /// Answers with an error, and does nothing.
-    #[must_use]
-    pub const fn error(error: MatrixError) -> Self {
-        Self::of(Answer::Error(error), Effect::Never)
+        Self { delay, ..Self::new(Answer::Ordinary, Effect::AfterDelay) }
     }
 
     /// Answers with the usual error for a code, and does nothing.
     #[must_use]
-    pub fn code(code: ErrorCode) -> Self {
-        Self::error(MatrixError::usual(code))
+    pub const fn code(code: ErrorCode) -> Self {
+        Self::new(Answer::Error(code), Effect::Never)
     }
 
-    /// Answers with a status, and a body that is a proxy's, not Matrix's. Does nothing. A number that
-    /// is no status of HTTP (100 to 999) is answered as 500.
+    /// Answers with a status and the body of a proxy, and does nothing. A number that is no status of
+    /// HTTP (100 to 999) is answered as 500.
     #[must_use]
     pub const fn status(status: u16) -> Self {
-        Self::of(Answer::Status(status), Effect::Never)
+        Self::new(Answer::Status(status), Effect::Never)
     }
 
     /// Does what was asked, and answers with success and a body that is no JSON.
     #[must_use]
     pub const fn malformed() -> Self {
-        Self::of(Answer::Malformed, Effect::AtOnce)
+        Self::new(Answer::Malformed, Effect::AtOnce)
     }
 
     /// Does what was asked, and resets the connection when half of the answer is out.
     #[must_use]
     pub const fn reset_mid_body() -> Self {
-        Self::of(Answer::ResetMidBody, Effect::AtOnce)
+        Self::new(Answer::ResetMidBody, Effect::AtOnce)
     }
 
     /// Does nothing, and never answers: the connection stays open until the client closes it or the
     /// server goes down.
     #[must_use]
     pub const fn never() -> Self {
-        Self::of(Answer::Never, Effect::Never)
+        Self::new(Answer::Never, Effect::Never)
     }
 
-    /// The same, but what was asked is done, as soon as the request is there.
+    /// The same, but the server does what was asked as soon as the request is there.
     #[must_use]
     pub const fn done_at_once(mut self) -> Self {
         self.effect = Effect::AtOnce;
-        self
-    }
-
-    /// The same, but nothing of what was asked is done. An ordinary answer then is an error of the
-    /// server.
-    #[must_use]
-    pub const fn not_done(mut self) -> Self {
-        self.effect = Effect::Never;
-        self
-    }
-
-    /// The same, after a delay.
-    #[must_use]
-    pub const fn delayed(mut self, delay: Duration) -> Self {
-        self.delay = delay;
         self
     }
 }

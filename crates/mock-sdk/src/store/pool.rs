@@ -1,7 +1,5 @@
-//! The pools, one of each generation, from one piece of source.
-//!
-//! The two generations differ in nothing that is written here, and in what they do when a runtime
-//! goes away: which is why both are here.
+//! The pools, one of each generation, from one piece of source: the two generations differ in nothing
+//! that is written here, but in what they do when a runtime goes away.
 
 macro_rules! generation {
     ($(#[$about:meta])* $name:ident, $deadpool:ident, $runtime:ident, $sync:ident) => {
@@ -16,12 +14,12 @@ macro_rules! generation {
             use $sync::{InteractError, SyncWrapper};
 
             use crate::store::{
-                Connections, StoreError,
-                open::{Counted, OpenCount},
+                Connections, StoreError, StoreErrorKind,
+                open_count::{Counted, OpenCount},
                 schema,
             };
 
-            /// Opens connections to one database, each wrapped so that it works, and is closed, on
+            /// Opens connections to one database. Each is wrapped, so that it works and is closed on
             /// the blocking threads of a runtime.
             #[derive(Debug)]
             struct Manager {
@@ -41,8 +39,8 @@ macro_rules! generation {
                     .await
                 }
 
-                // Work that panicked may have left its connection in the middle of anything. That
-                // a connection to a local file is alive needs no asking.
+                // Work that panicked may have left its connection in any state. A connection to a
+                // local file needs no other check.
                 async fn recycle(
                     &self,
                     connection: &mut Self::Type,
@@ -58,70 +56,62 @@ macro_rules! generation {
             #[derive(Clone)]
             pub(in crate::store) struct Pool(managed::Pool<Manager>);
 
-            /// A pool with its schema up to date and all its connections open and idle.
+            /// A pool with all its connections open and idle.
             pub(in crate::store) async fn open(
                 database: &Path,
                 connections: usize,
             ) -> Result<Pool, StoreError> {
-                let manager =
-                    Manager { database: database.to_owned(), open: OpenCount::default() };
+                let database = database.to_owned();
+                let manager = Manager { database: database.clone(), open: OpenCount::default() };
                 let pool = managed::Pool::builder(manager)
                     .max_size(connections)
                     .runtime(Runtime::Tokio1)
                     .build()
-                    .map_err(|error| StoreError::Unavailable {
-                        database: database.to_owned(),
-                        reason: error.to_string(),
+                    .map_err(|error| StoreError {
+                        database,
+                        kind: StoreErrorKind::Unavailable(error.to_string()),
                     })?;
                 let pool = Pool(pool);
-                pool.warm_up(database, connections).await?;
+                // All are held at once, so that each has to be opened. One after another: the first
+                // one creates the directory and the tables.
+                let mut held = Vec::with_capacity(connections);
+                while held.len() < connections {
+                    held.push(pool.connection().await?);
+                }
+                drop(held);
                 Ok(pool)
             }
 
             impl Pool {
-                /// Holds all connections at once, so that each has to be opened, and gives them
-                /// back. One after another: the first makes the directory and the schema.
-                async fn warm_up(&self, database: &Path, all: usize) -> Result<(), StoreError> {
-                    let mut held = Vec::with_capacity(all);
-                    while held.len() < all {
-                        held.push(self.connection(database).await?);
-                    }
-                    Ok(())
+                fn error(&self, kind: StoreErrorKind) -> StoreError {
+                    StoreError { database: self.0.manager().database.clone(), kind }
                 }
 
-                async fn connection(&self, database: &Path) -> Result<Object<Manager>, StoreError> {
-                    let database = || database.to_owned();
+                async fn connection(&self) -> Result<Object<Manager>, StoreError> {
                     self.0.get().await.map_err(|error| match error {
                         PoolError::Backend(error) => error,
-                        PoolError::Closed => StoreError::Closed { database: database() },
-                        other => StoreError::Unavailable {
-                            database: database(),
-                            reason: other.to_string(),
-                        },
+                        PoolError::Closed => self.error(StoreErrorKind::Closed),
+                        other => self.error(StoreErrorKind::Unavailable(other.to_string())),
                     })
                 }
 
                 pub(in crate::store) async fn interact<R: Send + 'static>(
                     &self,
-                    database: &Path,
                     what: &'static str,
                     work: impl FnOnce(&mut rusqlite::Connection) -> rusqlite::Result<R>
                     + Send
                     + 'static,
                 ) -> Result<R, StoreError> {
-                    let connection = self.connection(database).await?;
-                    let database = || database.to_owned();
-                    match connection.interact(|counted| work(&mut counted.connection)).await {
-                        Ok(Ok(done)) => Ok(done),
-                        Ok(Err(source)) => {
-                            Err(StoreError::Database { what, database: database(), source })
-                        }
-                        Err(InteractError::Panic(_)) => {
-                            Err(StoreError::Panicked { database: database() })
-                        }
-                        // The two generations call it differently.
-                        Err(_) => Err(StoreError::Cancelled { database: database() }),
-                    }
+                    let connection = self.connection().await?;
+                    let done = connection.interact(|counted| work(&mut counted.connection)).await;
+                    let kind = match done {
+                        Ok(Ok(done)) => return Ok(done),
+                        Ok(Err(source)) => StoreErrorKind::Database { what, source },
+                        Err(InteractError::Panic(_)) => StoreErrorKind::Panicked,
+                        // The two generations name this variant differently.
+                        Err(_) => StoreErrorKind::Cancelled,
+                    };
+                    Err(self.error(kind))
                 }
 
                 pub(in crate::store) fn connections(&self) -> Connections {
@@ -133,7 +123,7 @@ macro_rules! generation {
                     self.0.close();
                 }
 
-                /// Leaves the pool so many connections at most: the rest is dropped here and now,
+                /// Leaves the pool at most this many connections. The rest is dropped here and now,
                 /// or when its work is done.
                 pub(in crate::store) fn resize(&self, connections: usize) {
                     self.0.resize(connections);

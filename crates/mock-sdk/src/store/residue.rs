@@ -1,12 +1,12 @@
-//! What a database leaves beside itself while it is open, and when it was not closed properly.
+//! The files that a database has beside it while it is open, and keeps if it was not closed properly.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// The files beside a database in WAL mode. The last connection to close writes the log back into
-/// the database and removes both; they remain where no connection was the last, or none was closed.
+/// The files beside a database in WAL mode. The last connection to close writes the log back into the
+/// database and removes both; they stay if no connection was the last, or none was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Residue {
     /// The size of the write-ahead log (`-wal`) in bytes, if there is one.
@@ -23,21 +23,20 @@ impl Residue {
     }
 }
 
-/// Looks at what is beside a database. That the database itself is missing is no error.
+/// Looks at what is beside a database, which itself may be missing.
 ///
 /// # Errors
 ///
-/// Where a file is there, or may be, and cannot be looked at.
+/// If a file cannot be looked at.
 pub fn residue(database: &Path) -> io::Result<Residue> {
-    Ok(Residue { wal_bytes: bytes(database, "-wal")?, shm_bytes: bytes(database, "-shm")? })
-}
-
-fn bytes(database: &Path, suffix: &str) -> io::Result<Option<u64>> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    match fs::metadata(PathBuf::from(name)) {
-        Ok(file) => Ok(Some(file.len())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let bytes = |suffix| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::metadata(PathBuf::from(name)) {
+            Ok(file) => Ok(Some(file.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    Ok(Residue { wal_bytes: bytes("-wal")?, shm_bytes: bytes("-shm")? })
 }

@@ -1,44 +1,18 @@
-//! The client: its connections are driven by tasks that the caller does not see.
+//! The client: tasks that the caller does not see drive its connections.
 
 use std::{fmt, io, net::SocketAddr};
 
 use tokio::{
-    io::{AsyncWriteExt as _, BufReader},
-    net::{TcpStream, tcp::OwnedWriteHalf},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::{mpsc, oneshot},
 };
 
-use super::protocol::{BadLine, Change, Reply, Request, next_line};
-
-/// Why an operation came to nothing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WatchError {
-    /// No connection to the server.
-    #[error("no connection to {address}: {source}; is the server running?")]
-    Unreachable {
-        /// Where it was looked for.
-        address: SocketAddr,
-        /// What the system answered.
-        source: io::Error,
-    },
-    /// The connection has ended, or the runtime that drives it: whether what was asked has been done
-    /// is not known.
-    #[error("the connection has ended before an answer came; connect again")]
-    Disconnected,
-    /// What was asked cannot be written in the protocol, or what was answered is not of it.
-    #[error(transparent)]
-    BadLine(#[from] BadLine),
-    /// The server refused.
-    #[error("the server refused: {reason}")]
-    Refused {
-        /// Why, in its words.
-        reason: String,
-    },
-}
-
-/// A client. Clones share one connection, which a task on the runtime drives; it ends when the last
-/// clone is dropped. Operations may be under way side by side: they are answered in order.
+/// A client. Clones share one connection. A task on the runtime drives it, and ends when the last clone
+/// is dropped. Operations may be in flight side by side: they are answered in order.
 ///
 /// ```
 /// use mock_sdk::watch::{WatchClient, WatchServer};
@@ -48,26 +22,31 @@ pub enum WatchError {
 /// let server = WatchServer::start()?;
 /// let client = WatchClient::connect(server.address()).await?;
 /// let mut watch = client.watch("key").await?;
-/// client.put("key", "value").await?;
-/// assert_eq!(watch.next().await.map(|change| change.value).as_deref(), Some("value"));
+/// assert_eq!(client.put("key", "value").await?, 1);
+/// assert_eq!(watch.next().await.as_deref(), Some("value"));
 /// server.stop();
+/// assert!(client.put("key", "value").await.is_err());
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct WatchClient {
     address: SocketAddr,
-    asked: mpsc::UnboundedSender<Asked>,
+    requests: mpsc::UnboundedSender<Request>,
 }
 
-struct Asked {
-    request: Request,
-    answer: oneshot::Sender<Result<Reply, WatchError>>,
+struct Request {
+    line: String,
+    answer: oneshot::Sender<io::Result<u64>>,
 }
 
 /// A watch of one key, on a connection of its own. Ends when it is dropped.
-pub struct Watch {
-    key: String,
-    changes: mpsc::UnboundedReceiver<Change>,
+#[derive(Debug)]
+pub struct Watch(mpsc::UnboundedReceiver<String>);
+
+/// A connection.
+struct Connection {
+    reader: Lines<BufReader<OwnedReadHalf>>,
+    writer: OwnedWriteHalf,
 }
 
 impl WatchClient {
@@ -76,145 +55,95 @@ impl WatchClient {
     ///
     /// # Errors
     ///
-    /// [`WatchError::Unreachable`].
-    pub async fn connect(address: SocketAddr) -> Result<Self, WatchError> {
-        let stream = connect(address).await?;
-        let (asked, to_ask) = mpsc::unbounded_channel();
-        tokio::spawn(drive(stream, to_ask));
-        Ok(Self { address, asked })
+    /// If nobody listens there.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let mut connection = Connection::open(address).await?;
+        let (requests, mut receiver) = mpsc::unbounded_channel::<Request>();
+        tokio::spawn(async move {
+            while let Some(Request { line, answer }) = receiver.recv().await {
+                let answered = connection.ask(&line).await;
+                let over = answered.is_err();
+                // The caller may have given up.
+                let _ = answer.send(answered);
+                if over {
+                    return;
+                }
+            }
+        });
+        Ok(Self { address, requests })
     }
 
     /// Sets a key, and returns the number of the change.
     ///
     /// # Errors
     ///
-    /// [`WatchError`]; after [`WatchError::Disconnected`] it may have been set.
-    pub async fn put(&self, key: &str, value: &str) -> Result<u64, WatchError> {
-        let request = Request::Put { key: key.to_owned(), value: value.to_owned() };
-        match self.ask(request).await? {
-            Reply::Ok { revision } => Ok(revision),
-            other => Err(unexpected(other)),
-        }
+    /// If the connection, or the runtime that drives it, has ended: the key may have been set then.
+    pub async fn put(&self, key: &str, value: &str) -> io::Result<u64> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { line: format!("PUT {key} {value}\n"), answer };
+        self.requests.send(request).map_err(|_| disconnected())?;
+        answered.await.map_err(|_| disconnected())?
     }
 
-    /// What a key was last set to. `None` where it never was.
+    /// Watches a key: the watch receives the value of every later put, in order.
     ///
     /// # Errors
     ///
-    /// [`WatchError`].
-    pub async fn get(&self, key: &str) -> Result<Option<Change>, WatchError> {
-        match self.ask(Request::Get { key: key.to_owned() }).await? {
-            Reply::Value(change) => Ok(Some(change)),
-            Reply::None => Ok(None),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    /// Watches a key: every put after this has returned is told, in order.
-    ///
-    /// # Errors
-    ///
-    /// [`WatchError`].
-    pub async fn watch(&self, key: &str) -> Result<Watch, WatchError> {
-        let request = Request::Watch { key: key.to_owned() };
-        request.check()?;
-        let stream = connect(self.address).await?;
-        let (from, mut to) = stream.into_split();
-        let mut from = BufReader::new(from);
-        write(&mut to, &request).await?;
-        match read(&mut from).await? {
-            Reply::Ok { .. } => {}
-            other => return Err(unexpected(other)),
-        }
-        let (tell, changes) = mpsc::unbounded_channel();
+    /// As [`WatchClient::connect`], and if the connection ends before the server has answered.
+    pub async fn watch(&self, key: &str) -> io::Result<Watch> {
+        let mut connection = Connection::open(self.address).await?;
+        connection.ask(&format!("WATCH {key}\n")).await?;
+        let Connection { mut reader, writer } = connection;
+        let (sender, changes) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            // Held so that the connection stays open both ways.
-            let _to = to;
+            // Dropped, it would tell the server that the client is gone.
+            let _writer = writer;
             loop {
                 tokio::select! {
-                    reply = read(&mut from) => {
-                        let Ok(Reply::Event(change)) = reply else { return };
-                        // Where nobody listens any more, the other branch is ready.
-                        let _ = tell.send(change);
-                    }
-                    () = tell.closed() => return,
+                    value = reader.next_line() => match value {
+                        Ok(Some(value)) => drop(sender.send(value)),
+                        _ => return,
+                    },
+                    () = sender.closed() => return,
                 }
             }
         });
-        Ok(Watch { key: key.to_owned(), changes })
-    }
-
-    async fn ask(&self, request: Request) -> Result<Reply, WatchError> {
-        request.check()?;
-        let (answer, answered) = oneshot::channel();
-        let asked = Asked { request, answer };
-        self.asked.send(asked).map_err(|_| WatchError::Disconnected)?;
-        answered.await.map_err(|_| WatchError::Disconnected)?
+        Ok(Watch(changes))
     }
 }
 
 impl Watch {
-    /// The next change. `None` when the connection, or the runtime that drives it, has ended.
-    /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Change> {
-        self.changes.recv().await
+    /// The next value. `None` when the connection, or the runtime that drives it, has ended. Dropping
+    /// the future loses nothing.
+    pub async fn next(&mut self) -> Option<String> {
+        self.0.recv().await
+    }
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> io::Result<Self> {
+        let (reader, writer) = TcpStream::connect(address).await?.into_split();
+        Ok(Self { reader: BufReader::new(reader).lines(), writer })
     }
 
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
+    /// Sends a line, and returns the revision in the answer.
+    async fn ask(&mut self, line: &str) -> io::Result<u64> {
+        self.writer.write_all(line.as_bytes()).await?;
+        let answer = self.reader.next_line().await?.ok_or_else(disconnected)?;
+        let revision = answer.strip_prefix("OK ").and_then(|revision| revision.parse().ok());
+        revision.ok_or_else(|| io::Error::other(format!("the server answered `{answer}`")))
     }
+}
+
+fn disconnected() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the connection ended before an answer came; connect again",
+    )
 }
 
 impl fmt::Debug for WatchClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchClient").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
-async fn connect(address: SocketAddr) -> Result<TcpStream, WatchError> {
-    TcpStream::connect(address).await.map_err(|source| WatchError::Unreachable { address, source })
-}
-
-/// The task that drives a connection, until the last client is gone or the server is. Whoever still
-/// waits then finds the answer's sender dropped.
-async fn drive(stream: TcpStream, mut to_ask: mpsc::UnboundedReceiver<Asked>) {
-    let (from, mut to) = stream.into_split();
-    let mut from = BufReader::new(from);
-    while let Some(Asked { request, answer }) = to_ask.recv().await {
-        let reply = match write(&mut to, &request).await {
-            Ok(()) => read(&mut from).await,
-            Err(error) => Err(error),
-        };
-        let over = matches!(reply, Err(WatchError::Disconnected));
-        // Who asked may have given up.
-        let _ = answer.send(reply);
-        if over {
-            return;
-        }
-    }
-}
-
-async fn write(to: &mut OwnedWriteHalf, request: &Request) -> Result<(), WatchError> {
-    let line = format!("{request}\n");
-    to.write_all(line.as_bytes()).await.map_err(|_| WatchError::Disconnected)
-}
-
-async fn read(from: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> Result<Reply, WatchError> {
-    let line = next_line(from).await.map_err(|_| WatchError::Disconnected)?;
-    Ok(Reply::parse(&line.ok_or(WatchError::Disconnected)?)?)
-}
-
-fn unexpected(reply: Reply) -> WatchError {
-    match reply {
-        Reply::Error { reason } => WatchError::Refused { reason },
-        other => BadLine::Unknown { line: other.to_string() }.into(),
     }
 }

@@ -1,7 +1,6 @@
 //! The server: on a thread and a runtime of its own.
 
 use std::{
-    collections::HashMap,
     fmt, io,
     net::{self, Ipv4Addr, SocketAddr},
     sync::{Arc, mpsc},
@@ -10,32 +9,26 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt as _, BufReader, BufWriter},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
-    runtime::{self, Runtime},
+    runtime::Builder,
     sync::{oneshot, watch},
+    time::sleep,
 };
 
-use super::protocol::{Change, Reply, Request, next_line};
+/// How long to wait before accepting again after a failure.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// How long to wait before accepting again, after a failure.
-const BETWEEN_FAILURES: Duration = Duration::from_millis(100);
+/// Every put, in order: a watch counts how many of them it has seen, and so it cannot lag.
+type Puts = Vec<(String, String)>;
 
-/// A server that runs. Dropped, it is told to end and not waited for; [`WatchServer::stop`] waits.
+/// A running server. If it is dropped, it is told to end and not waited for; [`WatchServer::stop`] waits.
 pub struct WatchServer {
     address: SocketAddr,
-    state: Arc<watch::Sender<State>>,
+    puts: Arc<watch::Sender<Puts>>,
     /// Dropped, it ends the server.
-    _end: oneshot::Sender<()>,
+    end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Every put, in order: a watch has seen so many of them, and cannot lag.
-    puts: Vec<(String, String)>,
-    newest: HashMap<String, Change>,
-    watches: usize,
 }
 
 impl WatchServer {
@@ -43,36 +36,34 @@ impl WatchServer {
     ///
     /// # Errors
     ///
-    /// Where there is no thread, no port or no descriptor to be had.
+    /// If there is no thread, port or descriptor left.
     pub fn start() -> io::Result<Self> {
         let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::new(watch::Sender::new(State::default()));
+        let puts = Arc::new(watch::Sender::new(Puts::new()));
         let (end, ended) = oneshot::channel::<()>();
         let (started, has_started) = mpsc::channel();
-        let shared = Arc::clone(&state);
-        // The runtime is made, and ends, on its thread: that cannot be done inside another one.
+        let state = Arc::clone(&puts);
+        // The runtime is made and dropped on its thread: inside another runtime it cannot be dropped.
         let thread = thread::Builder::new().name("watch-server".to_owned()).spawn(move || {
-            let (runtime, listener) = match listen(listener) {
-                Ok(listening) => listening,
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = started.send(Ok(()));
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, shared) => {}
+                    _ = accept(listener, state) => {}
                     _ = ended => {}
                 }
             });
-            // With it go the connections.
-            drop(runtime);
         })?;
         has_started.recv().map_err(io::Error::other)??;
-        Ok(Self { address, state, _end: end, thread })
+        Ok(Self { address, puts, end, thread })
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -81,30 +72,14 @@ impl WatchServer {
     /// How many puts it has taken.
     #[must_use]
     pub fn puts(&self) -> usize {
-        self.state.borrow().puts.len()
+        self.puts.borrow().len()
     }
 
-    /// How many watches are open.
-    #[must_use]
-    pub fn watches(&self) -> usize {
-        self.state.borrow().watches
-    }
-
-    /// Waits until what the server knows is so; asked again after every change. Works under any
-    /// executor.
-    pub async fn until(&self, so: impl Fn(&Self) -> bool) {
-        let mut changes = self.state.subscribe();
-        while !so(self) {
-            // Fails only where the sender is gone, and this has it.
-            let _ = changes.changed().await;
-        }
-    }
-
-    /// Ends: closes every connection, and waits for its thread.
+    /// Ends the server: closes every connection, and waits for its thread.
     pub fn stop(self) {
-        let Self { _end, thread, .. } = self;
-        drop(_end);
-        // It does not panic; if it did, it has ended.
+        let Self { end, thread, .. } = self;
+        drop(end);
+        // If it panicked, it has ended too.
         let _ = thread.join();
     }
 }
@@ -115,111 +90,59 @@ impl fmt::Debug for WatchServer {
     }
 }
 
-fn listen(listener: net::TcpListener) -> io::Result<(Runtime, TcpListener)> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let context = runtime.enter();
+async fn accept(listener: net::TcpListener, puts: Arc<watch::Sender<Puts>>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    drop(context);
-    Ok((runtime, listener))
-}
-
-async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let state = Arc::clone(&state);
+                let puts = Arc::clone(&puts);
                 tokio::spawn(async move {
-                    // A client that goes, or never spoke the protocol, is not the server's trouble.
-                    let _ = serve(stream, &state).await;
+                    // If a client goes, or does not keep to the protocol, its connection ends.
+                    let _ = serve(stream, &puts).await;
                 });
             }
-            // For want of descriptors, as a rule: a little later there may be one.
+            // Usually there are no descriptors left. Later there may be one.
             Err(error) => {
                 tracing::warn!(%error, "the watch server could not accept a connection");
-                tokio::time::sleep(BETWEEN_FAILURES).await;
+                sleep(AFTER_FAILURE).await;
             }
         }
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &watch::Sender<State>) -> io::Result<()> {
-    let (from, to) = stream.split();
-    let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
-    while let Some(line) = next_line(&mut from).await? {
-        let reply = match Request::parse(&line) {
-            Ok(Request::Put { key, value }) => put(state, key, value),
-            Ok(Request::Get { key }) => {
-                let newest = state.borrow().newest.get(&key).cloned();
-                newest.map_or(Reply::None, Reply::Value)
+async fn serve(mut stream: TcpStream, puts: &watch::Sender<Puts>) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let mut lines = BufReader::new(reader).lines();
+    while let Some(line) = lines.next_line().await? {
+        let mut words = line.splitn(3, ' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("PUT"), Some(key), Some(value)) => {
+                let mut revision = 0;
+                puts.send_modify(|puts| {
+                    puts.push((key.to_owned(), value.to_owned()));
+                    revision = puts.len();
+                });
+                writer.write_all(format!("OK {revision}\n").as_bytes()).await?;
             }
-            Ok(Request::Watch { key }) => {
-                return tokio::select! {
-                    ended = tell(&mut to, state, &key) => ended,
-                    // Nothing more is expected from the client than its end.
-                    _ = next_line(&mut from) => Ok(()),
-                };
+            (Some("WATCH"), Some(key), None) => {
+                let mut changes = puts.subscribe();
+                let mut seen = changes.borrow().len();
+                let mut news = format!("OK {seen}\n");
+                loop {
+                    writer.write_all(news.as_bytes()).await?;
+                    tokio::select! {
+                        changed = changes.changed() => changed.map_err(io::Error::other)?,
+                        // From here on the client sends nothing but its end.
+                        _ = lines.next_line() => return Ok(()),
+                    }
+                    let puts = changes.borrow_and_update();
+                    let new = puts.iter().skip(seen).filter(|(put, _)| put == key);
+                    news = new.map(|(_, value)| format!("{value}\n")).collect();
+                    seen = puts.len();
+                }
             }
-            Err(error) => Reply::Error { reason: error.to_string() },
-        };
-        to.write_all(format!("{reply}\n").as_bytes()).await?;
-        to.flush().await?;
+            _ => writer.write_all(b"ERROR unknown request\n").await?,
+        }
     }
     Ok(())
-}
-
-fn put(state: &watch::Sender<State>, key: String, value: String) -> Reply {
-    let mut revision = 0;
-    state.send_modify(|state| {
-        state.puts.push((key.clone(), value.clone()));
-        revision = state.puts.len() as u64;
-        state.newest.insert(key, Change { revision, value });
-    });
-    Reply::Ok { revision }
-}
-
-/// Tells a watch what its key is set to, from now on, until the client goes.
-async fn tell(
-    to: &mut (impl AsyncWrite + Unpin),
-    state: &watch::Sender<State>,
-    key: &str,
-) -> io::Result<()> {
-    let mut told = state.borrow().puts.len();
-    let _watch = Counted::new(state);
-    let mut changes = state.subscribe();
-    to.write_all(format!("{}\n", Reply::Ok { revision: told as u64 }).as_bytes()).await?;
-    to.flush().await?;
-    loop {
-        let lines: String = {
-            let state = changes.borrow_and_update();
-            let news = state.puts.iter().enumerate().skip(told);
-            let of_key = news.filter(|(_, (put, _))| put == key).map(|(index, (_, value))| {
-                let change = Change { revision: index as u64 + 1, value: value.clone() };
-                format!("{}\n", Reply::Event(change))
-            });
-            let lines = of_key.collect();
-            told = state.puts.len();
-            lines
-        };
-        to.write_all(lines.as_bytes()).await?;
-        to.flush().await?;
-        if changes.changed().await.is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// A watch that is counted for as long as it is served.
-struct Counted<'a>(&'a watch::Sender<State>);
-
-impl<'a> Counted<'a> {
-    fn new(state: &'a watch::Sender<State>) -> Self {
-        state.send_modify(|state| state.watches += 1);
-        Self(state)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|state| state.watches -= 1);
-    }
 }

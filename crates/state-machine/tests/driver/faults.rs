@@ -1,9 +1,8 @@
-//! Every fault in every state: where it ends, and that nothing is left in between.
+//! Every fault in every state: how the run ends, and that nothing is left in between.
 
 use std::{
     fmt::Write as _,
     future::Future,
-    pin::pin,
     sync::Arc,
     task::{Context, Waker},
     thread,
@@ -12,17 +11,17 @@ use std::{
 use futures::executor::block_on;
 use state_machine::{
     application::Token,
+    cancel::Cancellation,
     driver::Driver,
-    error::{LogoutError, RecoverableError},
-    passage::Cancellation,
+    error::LogoutError,
     progress::LogoutReport,
-    start::{Resolution, resolve_at_start},
+    start::resolve_at_start,
     transition::{Effect, Severity, State},
 };
 
-use crate::script::{Answer, App, Hold, PLENTY, settings, settings_with_short};
+use crate::script::{Answer, App, Hold, PLENTY, driver, settings, settings_with_short};
 
-/// The states that have something to do, each with what that is.
+/// The states that have something to do, each with its effect.
 pub const STEPS: [(State, Effect); 11] = [
     (State::PreChecking, Effect::CheckPrerequisites),
     (State::StoppingSyncService, Effect::StopSync),
@@ -37,7 +36,7 @@ pub const STEPS: [(State, Effect); 11] = [
     (State::RestartingRuntime, Effect::RestartRuntime),
 ];
 
-/// An application in which this step is reached: the question only where the answer was lost.
+/// An application whose logout reaches this step. It asks the server only if an answer was lost.
 pub fn reaching(effect: Effect) -> Arc<App> {
     match effect {
         Effect::AskServer => App::new().answering(Effect::RequestLogout, Answer::ActsAndFails),
@@ -45,107 +44,78 @@ pub fn reaching(effect: Effect) -> Arc<App> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    Fails,
-    ActsAndFails,
-    Never,
-    ActsAndNever,
-    Panics,
-    PanicsWhenDropped,
-    Slow,
-    Cancelled,
-    Dropped,
-    SecondRun,
-}
-
-const FAULTS: [Fault; 10] = [
-    Fault::Fails,
-    Fault::ActsAndFails,
-    Fault::Never,
-    Fault::ActsAndNever,
-    Fault::Panics,
-    Fault::PanicsWhenDropped,
-    Fault::Slow,
-    Fault::Cancelled,
-    Fault::Dropped,
-    Fault::SecondRun,
+/// The faults of a step itself.
+const ANSWERS: [(&str, Answer); 7] = [
+    ("Fails", Answer::Fails),
+    ("ActsAndFails", Answer::ActsAndFails),
+    ("Never", Answer::Never),
+    ("ActsAndNever", Answer::ActsAndNever),
+    ("Panics", Answer::Panics),
+    ("PanicsWhenDropped", Answer::PanicsWhenDropped),
+    ("Slow", Answer::Turns(3)),
 ];
 
-/// Lets a fault strike the step of a state, and says how the run ended.
-fn strike(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String) {
-    let answer = match fault {
-        Fault::Fails => Answer::Fails,
-        Fault::ActsAndFails => Answer::ActsAndFails,
-        Fault::Never => Answer::Never,
-        Fault::ActsAndNever => Answer::ActsAndNever,
-        Fault::Panics => Answer::Panics,
-        Fault::PanicsWhenDropped => Answer::PanicsWhenDropped,
-        Fault::Slow => Answer::Turns(3),
-        Fault::Cancelled | Fault::Dropped | Fault::SecondRun => {
-            return strike_while_held(app, effect, fault);
-        }
-    };
-    let app = app.clone().answering(effect, answer);
-    let settings = match fault {
-        Fault::Never | Fault::ActsAndNever | Fault::PanicsWhenDropped => {
-            settings_with_short(effect)
-        }
-        _ => settings(),
-    };
-    let driver = Driver::new(app, settings);
-    let ended = ended(&block_on(driver.run()));
-    (driver, ended)
-}
+/// Runs a logout, acts from outside while it is held at this step, and says how the run ended.
+type Outside = fn(&Driver<App>, &Hold, Effect) -> String;
 
-/// From another thread, while the step is held.
-fn strike_while_held(app: &Arc<App>, effect: Effect, fault: Fault) -> (Driver<App>, String) {
-    let hold = Arc::new(Hold::default());
-    let app = app.clone().answering(effect, Answer::Held(Arc::clone(&hold)));
-    let driver = Driver::new(app, settings());
-    let ended = thread::scope(|scope| {
-        if matches!(fault, Fault::Dropped) {
-            let mut run = Box::pin(driver.run());
-            let mut context = Context::from_waker(Waker::noop());
-            while !hold.reached.has_fired() {
-                assert!(run.as_mut().poll(&mut context).is_pending());
-            }
-            drop(run);
-            return format!("{} (dropped)", end_of(&driver));
-        }
-        let run = scope.spawn(|| block_on(driver.run()));
-        assert!(hold.reached.wait_blocking(PLENTY));
-        let mut release = true;
-        let said = match fault {
-            Fault::SecondRun => {
-                assert!(matches!(
-                    block_on(driver.run()),
-                    Err(LogoutError::Recoverable { cause: RecoverableError::UnderWay, .. })
-                ));
-                String::new()
-            }
-            _ => {
-                let told = driver.cancel();
-                // What is given up comes to its end without a release, which might come first.
-                release = told == Cancellation::TooLate || effect == Effect::AskServer;
-                format!(" (told {told:?})")
-            }
-        };
-        if release {
-            hold.release.fire();
-        }
-        ended(&run.join().unwrap()) + &said
+/// The faults that come from outside.
+const OUTSIDE: [(&str, Outside); 3] =
+    [("Cancelled", cancelled), ("Dropped", dropped), ("SecondRun", second_run)];
+
+fn cancelled(driver: &Driver<App>, hold: &Hold, effect: Effect) -> String {
+    let (told, end) = while_held(driver, hold, || {
+        let told = driver.cancel();
+        // A cancel ends the other waits by itself, and a release could come first.
+        let must_release = told == Cancellation::TooLate || effect == Effect::AskServer;
+        assert!(!must_release || driver.cancel() == told, "{effect:?}: asked again");
+        (told, must_release)
     });
-    (driver, ended)
+    let requests = driver.application().called(Effect::RequestLogout);
+    assert!(told != Cancellation::Accepted || requests == 0, "{effect:?}: a request has left");
+    format!("{} (told {told:?}, at the end {:?})", ended(&end), driver.cancel())
 }
 
-fn end_of(driver: &Driver<App>) -> &'static str {
-    match driver.progress().borrow().state {
-        State::Completed => "completed",
+fn dropped(driver: &Driver<App>, hold: &Hold, _: Effect) -> String {
+    let mut run = Box::pin(driver.run());
+    let mut context = Context::from_waker(Waker::noop());
+    while !hold.reached.has_fired() {
+        assert!(run.as_mut().poll(&mut context).is_pending());
+    }
+    drop(run);
+    let end = match driver.progress().borrow().state {
         State::Failed(Severity::Recoverable) => "recoverable",
         State::Failed(Severity::Unrecoverable) => "unrecoverable",
-        _ => "UNDEFINED",
-    }
+        state => panic!("dropped, and {state:?} is shown"),
+    };
+    format!("{end} (dropped)")
+}
+
+fn second_run(driver: &Driver<App>, hold: &Hold, _: Effect) -> String {
+    let (second, first) = while_held(driver, hold, || {
+        let second = block_on(driver.run());
+        assert!(driver.is_running(), "the mark belongs to the first run");
+        (second, true)
+    });
+    assert_eq!(ended(&second), "recoverable: AlreadyRunning");
+    ended(&first)
+}
+
+/// Runs a logout on another thread, and acts while its step is held. The action says whether to
+/// release the step.
+pub fn while_held<T>(
+    driver: &Driver<App>,
+    hold: &Hold,
+    act: impl FnOnce() -> (T, bool),
+) -> (T, Result<LogoutReport, LogoutError>) {
+    thread::scope(|scope| {
+        let run = scope.spawn(|| block_on(driver.run()));
+        assert!(hold.reached.wait_blocking(PLENTY));
+        let (acted, must_release) = act();
+        if must_release {
+            hold.release.fire();
+        }
+        (acted, run.join().unwrap())
+    })
 }
 
 fn ended(result: &Result<LogoutReport, LogoutError>) -> String {
@@ -161,15 +131,15 @@ fn ended(result: &Result<LogoutReport, LogoutError>) -> String {
             format!("recoverable: {name}")
         }
         Err(LogoutError::Unrecoverable { .. }) => "unrecoverable".to_owned(),
-        Err(_) => "UNDEFINED".to_owned(),
+        Err(other) => panic!("{other}"),
     }
 }
 
-/// What must hold where a run has ended, however it did.
+/// What must hold after a run, however it ended.
 pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
     let world = app.world().clone();
     let state = driver.progress().borrow().state;
-    assert!(!driver.is_under_way(), "{what}: the in-progress mark is left");
+    assert!(!driver.is_running(), "{what}: the mark is left");
     assert!(state.is_end(), "{what}: {state:?} is shown");
     let count = |effect| world.calls.iter().filter(|called| **called == effect).count();
     if state.is_committed() {
@@ -178,37 +148,41 @@ pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
             Token::Unknown,
             "{what}: committed, and the server knows the token"
         );
-        assert_eq!(count(Effect::RestartSync), 0, "{what}: sync is restarted after the commit");
-        assert!(count(Effect::DeleteLatestUserId) > 0, "{what}: the user id was not to be deleted");
-        assert!(world.intent || !world.user_id, "{what}: the next start logs in, and does not ask");
+        assert_eq!(count(Effect::RestartSync), 0, "{what}: sync was restarted after the commit");
+        assert!(count(Effect::DeleteLatestUserId) > 0, "{what}: no attempt to delete the user id");
+        assert!(world.intent || !world.user_id, "{what}: the next start logs in and does not ask");
     } else {
         assert!(world.syncing, "{what}: sync is left stopped");
         assert_eq!(count(Effect::RestartSync), 1, "{what}: restarts of sync");
-        assert_eq!(count(Effect::DeleteLatestUserId), 0, "{what}: the user id was to be deleted");
+        assert_eq!(
+            count(Effect::DeleteLatestUserId),
+            0,
+            "{what}: an attempt to delete the user id"
+        );
         assert!(world.session && world.tabs && world.tasks, "{what}: something is lost");
         assert!(
             world.intent || world.token == Token::Valid,
-            "{what}: logged out in doubt, and the next start does not ask"
+            "{what}: in doubt, and the next start does not ask"
         );
     }
     assert_eq!(driver.is_unfinished(), state == State::Failed(Severity::Unrecoverable), "{what}");
 }
 
-/// What must hold in the end: after another run where one is needed, and after the next start.
-pub fn must_be_settled(app: &Arc<App>, driver: &Driver<App>, what: &str) -> &'static str {
+/// What must hold in the end: after another run if one is needed, and after the next start.
+pub fn must_be_settled(app: &App, driver: &Driver<App>, what: &str) -> &'static str {
     app.heal();
     if driver.is_unfinished() {
-        block_on(driver.run()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let _ = block_on(driver.run()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let world = app.world().clone();
         assert!(!(world.tabs || world.app_state || world.session || world.tasks), "{what}");
         assert!(world.runtime && !world.intent, "{what}");
     }
-    let settled = block_on(resolve_at_start(&**app, &settings())).unwrap();
+    let settled = block_on(resolve_at_start(app, &settings())).unwrap();
     let world = app.world().clone();
     assert!(!world.intent, "{what}: still in doubt");
     match world.token {
         Token::Valid => {
-            assert!(world.user_id, "{what}: a valid token, and nobody to log in");
+            assert!(world.user_id, "{what}: a valid token, and no user id to log in with");
             "logged in"
         }
         Token::Unknown => {
@@ -221,37 +195,48 @@ pub fn must_be_settled(app: &Arc<App>, driver: &Driver<App>, what: &str) -> &'st
 #[test]
 fn every_fault_in_every_state_has_a_defined_end() {
     let mut table = String::new();
-    let mut cells = 0;
     for (state, effect) in STEPS {
         writeln!(table, "{state:?}").unwrap();
-        // What comes to the same end stands on one line.
-        let mut ends: Vec<(String, Vec<String>)> = Vec::new();
-        for fault in FAULTS {
-            let app = reaching(effect);
-            let what = format!("{state:?}, {fault:?}");
-            let (driver, ended) = strike(&app, effect, fault);
-            assert!(!ended.contains("UNDEFINED"), "{what}");
+        // Faults with the same end are on one line.
+        let mut ends: Vec<(String, Vec<&str>)> = Vec::new();
+        let mut note = |fault, driver: &Driver<App>, ended: String| {
+            let (app, what) = (driver.application(), format!("{state:?}, {fault}"));
             assert!(app.called(effect) > 0, "{what}: not reached");
-            must_be_defined(&app, &driver, &what);
-            let settled = must_be_settled(&app, &driver, &what);
-            let end = format!("{ended}; then {settled}");
+            must_be_defined(app, driver, &what);
+            let end = format!("{ended}; then {}", must_be_settled(app, driver, &what));
             match ends.iter_mut().find(|(known, _)| *known == end) {
-                Some((_, faults)) => faults.push(format!("{fault:?}")),
-                None => ends.push((end, vec![format!("{fault:?}")])),
+                Some((_, faults)) => faults.push(fault),
+                None => ends.push((end, vec![fault])),
             }
-            cells += 1;
+        };
+        for (fault, answer) in ANSWERS {
+            let settings = match answer {
+                Answer::Never | Answer::ActsAndNever | Answer::PanicsWhenDropped => {
+                    settings_with_short(effect)
+                }
+                _ => settings(),
+            };
+            let driver = Driver::new(reaching(effect).answering(effect, answer), settings);
+            let end = ended(&block_on(driver.run()));
+            note(fault, &driver, end);
+        }
+        for (fault, strike) in OUTSIDE {
+            let hold = Arc::new(Hold::default());
+            let app = reaching(effect).answering(effect, Answer::Held(Arc::clone(&hold)));
+            let driver = driver(&app);
+            let end = strike(&driver, &hold, effect);
+            note(fault, &driver, end);
         }
         for (end, faults) in ends {
             writeln!(table, "  {}: {end}", faults.join(", ")).unwrap();
         }
     }
-    assert_eq!(cells, STEPS.len() * FAULTS.len());
     insta::assert_snapshot!(table);
 }
 
-/// The faults that only one of the parties can have.
+/// Faults of the server, and of the record of the intent.
 #[test]
-fn the_faults_of_their_own_have_a_defined_end() {
+fn every_fault_of_one_party_has_a_defined_end() {
     type Scripted = fn(Arc<App>) -> Arc<App>;
     let faults: [(&str, Scripted); 9] = [
         ("the server is not reached", |app| app.answering(Effect::RequestLogout, Answer::NotSent)),
@@ -278,7 +263,7 @@ fn the_faults_of_their_own_have_a_defined_end() {
     let mut table = String::new();
     for (what, fault) in faults {
         let app = fault(App::new());
-        let driver = Driver::new(Arc::clone(&app), settings());
+        let driver = driver(&app);
         let ended = ended(&block_on(driver.run()));
         must_be_defined(&app, &driver, what);
         let intent = if app.world().intent { "intent kept" } else { "no intent" };
@@ -288,21 +273,21 @@ fn the_faults_of_their_own_have_a_defined_end() {
     insta::assert_snapshot!(table);
 }
 
-/// What the checks above are worth: they do not hold of an application that is left in between.
+/// The control for the checks above: they fail for an application that is left in between.
 #[test]
-fn what_is_left_in_between_is_seen() {
+fn an_application_that_is_left_in_between_is_noticed() {
     type Harm = fn(&mut crate::script::World);
     let harms: [(&str, Harm); 4] = [
         ("sync is left stopped", |world| world.syncing = false),
         ("the next start does not ask", |world| {
             (world.token, world.intent) = (Token::Unknown, false);
         }),
-        ("the user id was to be deleted", |world| world.calls.push(Effect::DeleteLatestUserId)),
+        ("an attempt to delete the user id", |world| world.calls.push(Effect::DeleteLatestUserId)),
         ("something is lost", |world| world.tasks = false),
     ];
     for (says, harm) in harms {
         let app = App::new().answering(Effect::StopSync, Answer::Fails);
-        let driver = Driver::new(Arc::clone(&app), settings());
+        let driver = driver(&app);
         let _ = block_on(driver.run());
         must_be_defined(&app, &driver, "as it is");
         harm(&mut app.world());
@@ -313,19 +298,4 @@ fn what_is_left_in_between_is_seen() {
         let said = payload.downcast_ref::<String>().unwrap();
         assert!(said.contains(says), "{said}");
     }
-}
-
-#[test]
-fn a_late_confirmation_confirms_nothing_any_more() {
-    let hold = Arc::new(Hold::default());
-    let app = App::new().answering(Effect::CloseTabs, Answer::Held(Arc::clone(&hold)));
-    let driver = Driver::new(Arc::clone(&app), settings_with_short(Effect::CloseTabs));
-    let mut run = pin!(driver.run());
-    let report = block_on(run.as_mut()).unwrap();
-    assert_eq!(report.warnings.len(), 1);
-    // The user interface confirms when nobody waits any more.
-    hold.release.fire();
-    assert_eq!(driver.progress().borrow().state, State::Completed);
-    let resolved = block_on(resolve_at_start(&*app, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::NothingRecorded));
 }

@@ -1,4 +1,4 @@
-//! An application whose every call does what a script says, over a small world that keeps the truth.
+//! An application whose every call does what a script says to a small world that keeps the truth.
 
 use std::{
     collections::HashMap,
@@ -9,46 +9,46 @@ use std::{
 };
 
 use state_machine::{
-    application::{
-        Failure, RequestError, Runtime, Server, Session, Storage, SyncService, Token, UserInterface,
-    },
+    application::{Failure, RequestError, Token},
     config::LogoutConfig,
     driver::Driver,
     transition::Effect,
 };
 use sundown::latch::Latch;
 
-/// Far longer than anything here takes, on a machine that may be busy.
+use crate::by_effect::{ByEffect, Perform};
+
+/// Far longer than anything here takes, even on a busy machine.
 pub const PLENTY: Duration = Duration::from_secs(60);
 
-/// For what never answers.
+/// The limit of a step that never answers.
 pub const SHORT: Duration = Duration::from_millis(5);
 
 /// What a call does.
 #[derive(Clone, Debug, Default)]
 pub enum Answer {
-    /// It acts and answers, at once.
+    /// Acts and answers, at once.
     #[default]
     AtOnce,
-    /// It gives way so many times, acts, gives way as often again, and answers.
+    /// Yields this often, acts, yields this often again, and answers.
     Turns(usize),
-    /// It does not act, and fails.
+    /// Fails without acting.
     Fails,
-    /// It acts, and says that it failed: of a request, the answer is lost.
+    /// Acts and returns an error. If it is the request, the answer is lost.
     ActsAndFails,
-    /// It does not act, and never answers.
+    /// Never answers, without acting.
     Never,
-    /// It acts, and never answers.
+    /// Acts and never answers.
     ActsAndNever,
-    /// It does not act, and panics.
+    /// Panics without acting.
     Panics,
-    /// It does not act, never answers, and panics when it is given up.
+    /// Never answers, without acting, and panics when it is dropped.
     PanicsWhenDropped,
-    /// It says that it has been reached, waits for its release, acts and answers.
+    /// Fires `reached`, waits for `release`, acts and answers.
     Held(Arc<Hold>),
-    /// Of a request: there is no connection.
+    /// The request is not sent.
     NotSent,
-    /// Of a request: it is reset, and arrives all the same, after the server has been asked.
+    /// The request fails, and arrives after the server has been asked.
     ArrivesLate,
 }
 
@@ -73,17 +73,19 @@ pub struct World {
     pub runtime: bool,
     /// A request that will arrive.
     pub on_its_way: bool,
-    /// Every call that was begun, in order.
+    /// Every call that began, in order.
     pub calls: Vec<Effect>,
 }
 
-pub struct App {
+pub struct Script {
     world: Mutex<World>,
     answers: Mutex<HashMap<Effect, Answer>>,
     usual: Mutex<Answer>,
     /// The limits that calls were given to keep themselves.
     limits: Mutex<HashMap<Effect, Duration>>,
 }
+
+pub type App = ByEffect<Script>;
 
 impl App {
     /// An application with a session, in which everything goes well.
@@ -102,28 +104,28 @@ impl App {
             calls: Vec::new(),
         };
         let (answers, usual, limits) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { world: Mutex::new(world), answers, usual, limits })
+        Arc::new(Self(Script { world: Mutex::new(world), answers, usual, limits }))
     }
 
     pub fn answering(self: Arc<Self>, effect: Effect, answer: Answer) -> Arc<Self> {
-        self.answers.lock().unwrap().insert(effect, answer);
+        self.0.answers.lock().unwrap().insert(effect, answer);
         self
     }
 
-    /// What every call does that has no answer of its own.
+    /// Sets what every call does that has no answer of its own.
     pub fn usually(self: Arc<Self>, answer: Answer) -> Arc<Self> {
-        *self.usual.lock().unwrap() = answer;
+        *self.0.usual.lock().unwrap() = answer;
         self
     }
 
-    /// From now on, everything goes well.
+    /// Lets everything go well from now on.
     pub fn heal(&self) {
-        self.answers.lock().unwrap().clear();
-        *self.usual.lock().unwrap() = Answer::AtOnce;
+        self.0.answers.lock().unwrap().clear();
+        *self.0.usual.lock().unwrap() = Answer::AtOnce;
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+        self.0.world.lock().unwrap()
     }
 
     pub fn called(&self, effect: Effect) -> usize {
@@ -132,55 +134,99 @@ impl App {
 
     /// The limit that a call was given to keep itself.
     pub fn limit(&self, effect: Effect) -> Option<Duration> {
-        self.limits.lock().unwrap().get(&effect).copied()
+        self.0.limits.lock().unwrap().get(&effect).copied()
     }
+}
 
-    fn keeps(&self, effect: Effect, limit: Duration) {
-        self.limits.lock().unwrap().insert(effect, limit);
-    }
-
+impl Script {
+    /// Notes the call, and looks up what it does.
     fn answer(&self, effect: Effect) -> Answer {
-        self.world().calls.push(effect);
-        let usual = || self.usual.lock().unwrap().clone();
-        self.answers.lock().unwrap().get(&effect).cloned().unwrap_or_else(usual)
+        self.world.lock().unwrap().calls.push(effect);
+        let answer = self.answers.lock().unwrap().get(&effect).cloned();
+        answer.unwrap_or_else(|| self.usual.lock().unwrap().clone())
     }
 
-    async fn act<T>(
-        &self,
-        effect: Effect,
-        act: impl FnOnce(&mut World) -> T + Send,
-    ) -> Result<T, Failure> {
-        let answer = self.answer(effect);
-        match answer {
-            Answer::AtOnce => {}
-            Answer::Turns(turns) => give_way(turns).await,
-            Answer::Fails | Answer::NotSent => return Err("it is scripted to fail".into()),
+    fn act(&self, effect: Effect) -> Result<(), Failure> {
+        let world = &mut *self.world.lock().unwrap();
+        match effect {
+            Effect::CheckPrerequisites if world.session => {}
+            Effect::CheckPrerequisites => return Err("nobody is logged in".into()),
+            Effect::StopSync => world.syncing = false,
+            Effect::RecordIntent => world.intent = true,
+            Effect::RequestLogout if world.token == Token::Valid => world.token = Token::Unknown,
+            Effect::RequestLogout => return Err(RequestError::TokenUnknown.into()),
+            Effect::AskServer => {}
+            Effect::DeleteLatestUserId => world.user_id = false,
+            Effect::CloseTabs => world.tabs = false,
+            Effect::CleanAppState => world.app_state = false,
+            Effect::CloseSession => world.session = false,
+            Effect::ShutDownTasks => (world.tasks, world.runtime) = (false, false),
+            Effect::RestartRuntime => world.runtime = true,
+            Effect::RestartSync => world.syncing = world.session,
+            Effect::ClearIntent => world.intent = false,
+        }
+        Ok(())
+    }
+}
+
+impl Perform for Script {
+    async fn perform(&self, effect: Effect, limit: Option<Duration>) -> Result<(), Failure> {
+        self.limits.lock().unwrap().extend(limit.map(|limit| (effect, limit)));
+        match self.answer(effect) {
+            Answer::AtOnce => self.act(effect),
+            Answer::Turns(turns) => {
+                yield_now(turns).await;
+                self.act(effect)?;
+                yield_now(turns).await;
+                Ok(())
+            }
+            Answer::Fails => Err("it is scripted to fail".into()),
+            Answer::ActsAndFails => {
+                self.act(effect)?;
+                Err("it is scripted to act and fail".into())
+            }
             Answer::Never => pending().await,
+            Answer::ActsAndNever => {
+                self.act(effect)?;
+                pending().await
+            }
             Answer::Panics => panic!("it is scripted to panic"),
             Answer::PanicsWhenDropped => {
                 let _panics = PanicsWhenDropped;
                 pending().await
             }
-            Answer::Held(ref hold) => {
+            Answer::Held(hold) => {
                 hold.reached.fire();
                 hold.release.wait().await;
+                self.act(effect)
             }
+            Answer::NotSent => Err(RequestError::NotSent("it is scripted to fail".into()).into()),
             Answer::ArrivesLate => {
-                self.world().on_its_way = true;
-                return Err("reset".into());
+                self.world.lock().unwrap().on_its_way = true;
+                Err("reset".into())
             }
-            Answer::ActsAndFails | Answer::ActsAndNever => {}
         }
-        let acted = act(&mut self.world());
-        match answer {
-            Answer::ActsAndFails => Err("it is scripted to act and fail".into()),
-            Answer::ActsAndNever => pending().await,
-            Answer::Turns(turns) => {
-                give_way(turns).await;
-                Ok(acted)
-            }
-            _ => Ok(acted),
+    }
+
+    fn restart_sync(&self) -> Result<(), Failure> {
+        match self.answer(Effect::RestartSync) {
+            Answer::Fails => Err("it is scripted to fail".into()),
+            Answer::Panics => panic!("it is scripted to panic"),
+            _ => self.act(Effect::RestartSync),
         }
+    }
+
+    fn token(&self) -> Token {
+        let mut world = self.world.lock().unwrap();
+        let token = world.token;
+        if world.on_its_way {
+            world.token = Token::Unknown;
+        }
+        token
+    }
+
+    fn has_intent(&self) -> bool {
+        self.world.lock().unwrap().intent
     }
 }
 
@@ -192,136 +238,21 @@ impl Drop for PanicsWhenDropped {
     }
 }
 
-async fn give_way(turns: usize) {
-    for _ in 0..turns {
-        let mut given = false;
-        poll_fn(|context| {
-            if given {
-                return Poll::Ready(());
-            }
-            given = true;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-impl Session for App {
-    async fn check_logged_in(&self) -> Result<(), Failure> {
-        match self.act(Effect::CheckPrerequisites, |world| world.session).await? {
-            true => Ok(()),
-            false => Err("nobody is logged in".into()),
+async fn yield_now(mut times: usize) {
+    poll_fn(|context| {
+        if times == 0 {
+            return Poll::Ready(());
         }
-    }
-
-    async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
-        self.keeps(Effect::CloseSession, limit);
-        self.act(Effect::CloseSession, |world| world.session = false).await
-    }
-}
-
-impl SyncService for App {
-    async fn stop_sync(&self, limit: Duration) -> Result<(), Failure> {
-        self.keeps(Effect::StopSync, limit);
-        self.act(Effect::StopSync, |world| world.syncing = false).await
-    }
-
-    fn restart_sync(&self) -> Result<(), Failure> {
-        match self.answer(Effect::RestartSync) {
-            Answer::Fails => return Err("it is scripted to fail".into()),
-            Answer::Panics => panic!("it is scripted to panic"),
-            _ => {}
-        }
-        let mut world = self.world();
-        world.syncing = world.session;
-        Ok(())
-    }
-}
-
-impl Server for App {
-    async fn log_out(&self) -> Result<(), RequestError> {
-        let not_sent = matches!(
-            self.answers.lock().unwrap().get(&Effect::RequestLogout),
-            Some(Answer::NotSent)
-        );
-        let answer = self.act(Effect::RequestLogout, |world| {
-            std::mem::replace(&mut world.token, Token::Unknown)
-        });
-        match answer.await {
-            Ok(Token::Valid) => Ok(()),
-            Ok(Token::Unknown) => Err(RequestError::TokenUnknown),
-            Err(failure) if not_sent => Err(RequestError::NotSent(failure)),
-            Err(failure) => Err(RequestError::InDoubt(failure)),
-        }
-    }
-
-    async fn who_am_i(&self) -> Result<Token, Failure> {
-        self.act(Effect::AskServer, |world| {
-            let token = world.token;
-            if world.on_its_way {
-                world.token = Token::Unknown;
-            }
-            token
-        })
-        .await
-    }
-}
-
-impl UserInterface for App {
-    async fn close_tabs(&self) -> Result<(), Failure> {
-        self.act(Effect::CloseTabs, |world| world.tabs = false).await
-    }
-
-    async fn clean_app_state(&self) -> Result<(), Failure> {
-        self.act(Effect::CleanAppState, |world| world.app_state = false).await
-    }
-}
-
-impl Storage for App {
-    async fn record_intent(&self) -> Result<(), Failure> {
-        self.act(Effect::RecordIntent, |world| world.intent = true).await
-    }
-
-    async fn has_intent(&self) -> Result<bool, Failure> {
-        Ok(self.world().intent)
-    }
-
-    async fn clear_intent(&self) -> Result<(), Failure> {
-        self.act(Effect::ClearIntent, |world| world.intent = false).await
-    }
-
-    async fn delete_latest_user_id(&self) -> Result<(), Failure> {
-        self.act(Effect::DeleteLatestUserId, |world| world.user_id = false).await
-    }
-}
-
-impl Runtime for App {
-    async fn shut_down_tasks(&self, limit: Duration) -> Result<(), Failure> {
-        self.keeps(Effect::ShutDownTasks, limit);
-        self.act(Effect::ShutDownTasks, |world| (world.tasks, world.runtime) = (false, false)).await
-    }
-
-    async fn restart_runtime(&self) -> Result<(), Failure> {
-        self.act(Effect::RestartRuntime, |world| world.runtime = true).await
-    }
+        times -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A desktop whose runtime is restarted, with limits that are not reached.
 pub fn settings() -> LogoutConfig {
-    LogoutConfig {
-        checks: PLENTY,
-        sync: PLENTY,
-        storage: PLENTY,
-        server: PLENTY,
-        question: PLENTY,
-        tabs: PLENTY,
-        app_state: PLENTY,
-        session: PLENTY,
-        tasks: PLENTY,
-        restart: PLENTY,
-        ..LogoutConfig::default()
-    }
+    LogoutConfig::with_limit(PLENTY)
 }
 
 /// The same, with a limit for one step that is reached.

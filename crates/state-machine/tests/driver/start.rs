@@ -1,14 +1,15 @@
-//! What the next start finds, and that it can be interrupted and called again.
+//! What the next start finds, and that it can be interrupted and repeated.
 
 use std::{
     future::Future,
+    io,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use futures::executor::block_on;
 use state_machine::{
-    application::{Failure, Server, Storage, Token},
+    application::Token,
     intent::IntentFile,
     start::{Resolution, StartError, resolve_at_start},
     transition::Effect,
@@ -23,68 +24,64 @@ fn starting(token: Token) -> Arc<App> {
     app
 }
 
+fn resolve(app: &App) -> Result<Resolution, StartError> {
+    block_on(resolve_at_start(app, &settings()))
+}
+
 #[test]
 fn without_an_intent_nobody_is_asked() {
     let app = App::new().usually(Answer::Fails);
-    let resolved = block_on(resolve_at_start(&*app, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::NothingRecorded));
+    assert!(matches!(resolve(&app), Ok(Resolution::NothingRecorded)));
     assert!(app.world().calls.is_empty());
 }
 
 #[test]
 fn the_server_settles_it() {
     let app = starting(Token::Valid);
-    let resolved = block_on(resolve_at_start(&*app, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::StillLoggedIn));
+    assert!(matches!(resolve(&app), Ok(Resolution::StillLoggedIn)));
     assert!(app.world().user_id && !app.world().intent);
 
     let app = starting(Token::Unknown);
-    let resolved = block_on(resolve_at_start(&*app, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::LoggedOut));
+    assert!(matches!(resolve(&app), Ok(Resolution::LoggedOut)));
     assert!(!app.world().user_id && !app.world().intent);
 }
 
 #[test]
-fn where_the_server_does_not_say_it_stays_in_doubt_and_is_asked_again() {
+fn without_an_answer_it_stays_in_doubt_and_the_next_start_asks_again() {
     for (answer, says) in [
         (Answer::Fails, "it is scripted to fail"),
         (Answer::Never, "no answer within 5ms"),
         (Answer::Panics, "it panicked: it is scripted to panic"),
     ] {
         let app = starting(Token::Unknown).answering(Effect::AskServer, answer);
-        let settings = settings_with_short(Effect::AskServer);
-        match block_on(resolve_at_start(&*app, &settings)).unwrap() {
-            Resolution::InDoubt(trouble) => assert_eq!(trouble.to_string(), says),
+        match block_on(resolve_at_start(&*app, &settings_with_short(Effect::AskServer))).unwrap() {
+            Resolution::InDoubt(error) => assert_eq!(error.to_string(), says),
             other => panic!("{other:?}"),
         }
         assert!(app.world().user_id && app.world().intent);
         app.heal();
-        let resolved = block_on(resolve_at_start(&*app, &settings)).unwrap();
-        assert!(matches!(resolved, Resolution::LoggedOut));
+        assert!(matches!(resolve(&app), Ok(Resolution::LoggedOut)));
     }
 }
 
 #[test]
-fn what_the_storage_does_not_do_is_an_error_and_can_be_tried_again() {
+fn if_the_storage_fails_that_is_an_error_and_the_next_start_tries_again() {
     let app = starting(Token::Unknown).answering(Effect::DeleteLatestUserId, Answer::Fails);
-    let error = block_on(resolve_at_start(&*app, &settings())).unwrap_err();
-    assert!(matches!(error, StartError::UserIdNotDeleted(_)));
-    assert!(app.world().intent, "the next start tries again");
+    assert!(matches!(resolve(&app), Err(StartError::UserIdNotDeleted(_))));
+    assert!(app.world().intent);
 
-    let app = app.answering(Effect::DeleteLatestUserId, Answer::AtOnce);
+    app.heal();
     let app = app.answering(Effect::ClearIntent, Answer::Fails);
-    let error = block_on(resolve_at_start(&*app, &settings())).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        resolve(&app).unwrap_err().to_string(),
         "logged out, but the intent to log out could not be cleared: it is scripted to fail"
     );
     app.heal();
-    let resolved = block_on(resolve_at_start(&*app, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::LoggedOut));
+    assert!(matches!(resolve(&app), Ok(Resolution::LoggedOut)));
 }
 
 #[test]
-fn it_may_be_dropped_at_every_await_and_called_again() {
+fn it_may_be_dropped_at_every_await_and_repeated() {
     for token in [Token::Valid, Token::Unknown] {
         for polls in 0.. {
             let app = starting(token).usually(Answer::Turns(2));
@@ -95,7 +92,7 @@ fn it_may_be_dropped_at_every_await_and_called_again() {
                 (0..polls).any(|_| matches!(resolving.as_mut().poll(&mut context), Poll::Ready(_)));
             drop(resolving);
             app.heal();
-            let _ = block_on(resolve_at_start(&*app, &settings)).unwrap();
+            let _ = resolve(&app).unwrap();
             assert!(!app.world().intent);
             assert_eq!(app.world().user_id, token == Token::Valid, "dropped after {polls} polls");
             if ended {
@@ -106,67 +103,18 @@ fn it_may_be_dropped_at_every_await_and_called_again() {
     }
 }
 
-/// The record on a real disk, as an application would use it.
-struct OnDisk {
-    intent: IntentFile,
-    app: Arc<App>,
-}
-
-impl Server for OnDisk {
-    async fn log_out(&self) -> Result<(), state_machine::application::RequestError> {
-        self.app.log_out().await
-    }
-
-    async fn who_am_i(&self) -> Result<Token, Failure> {
-        self.app.who_am_i().await
-    }
-}
-
-impl Storage for OnDisk {
-    async fn record_intent(&self) -> Result<(), Failure> {
-        Ok(self.intent.record()?)
-    }
-
-    async fn has_intent(&self) -> Result<bool, Failure> {
-        Ok(self.intent.is_recorded()?)
-    }
-
-    async fn clear_intent(&self) -> Result<(), Failure> {
-        Ok(self.intent.clear()?)
-    }
-
-    async fn delete_latest_user_id(&self) -> Result<(), Failure> {
-        self.app.delete_latest_user_id().await
-    }
-}
-
-#[test]
-fn an_intent_file_is_found_by_whoever_comes_next_and_is_gone_when_it_is_settled() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("logout-intent");
-    IntentFile::new(&path).record().unwrap();
-    IntentFile::new(&path).record().unwrap();
-    let next = OnDisk { intent: IntentFile::new(&path), app: starting(Token::Unknown) };
-    let resolved = block_on(resolve_at_start(&next, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::LoggedOut));
-    assert!(!path.exists());
-    next.intent.clear().unwrap();
-    let resolved = block_on(resolve_at_start(&next, &settings())).unwrap();
-    assert!(matches!(resolved, Resolution::NothingRecorded));
-}
-
 #[test]
 fn an_intent_that_cannot_be_recorded_says_where_and_why() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing").join("logout-intent");
     let intent = IntentFile::new(&path);
     let error = intent.record().unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     assert!(!intent.is_recorded().unwrap());
     intent.clear().unwrap();
 
-    // A folder in its place is recorded by somebody else, and cannot be cleared.
+    // A folder of that name counts as a record of somebody else, and cannot be cleared.
     let intent = IntentFile::new(folder.path());
     assert!(intent.record().is_err() && intent.clear().is_err());
 }

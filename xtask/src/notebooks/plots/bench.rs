@@ -1,20 +1,20 @@
-//! Figures of the benches: groups and latches beside their peers, and teardowns beside a sleep.
+//! The benches: groups and latches beside their peers, and teardowns beside a sleep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{self, Axis, DrawError, INK, OTHERS, OURS, Point, Series};
 use crate::{
     figures,
-    notebooks::bench::{Figure, TEARDOWNS},
+    notebooks::benchmarks::{Figure, TEARDOWNS},
 };
 
-/// How much of a picture is for the names.
+/// The room for the names, in pixels.
 const NAMES: u32 = 200;
 
-/// A median, and the quartiles around it.
+/// A median and its quartiles.
 type Middle = (f64, [f64; 2]);
 
-/// What is shown, of which bench.
+/// What is shown of a bench.
 struct View {
     bench: &'static str,
     sizes: &'static str,
@@ -40,7 +40,7 @@ fn ratio(figure: &Figure) -> Option<Middle> {
     figure.ratio_to_floor.zip(figure.ratio_to_floor_quartiles)
 }
 
-/// The pictures, each with the name of its file. A case measured at one size only makes no line, and
+/// The pictures, each with the name of its file. A case that was measured at one size makes no line and
 /// no picture.
 pub fn draw(figures: &[Figure]) -> Vec<(String, Result<String, DrawError>)> {
     let mut drawn = Vec::new();
@@ -79,7 +79,7 @@ fn title(bench: &str, case: &str, runtime: &str) -> String {
     format!("{what}{on}: medians and quartiles")
 }
 
-/// A line for each subject, the highest at its end first.
+/// A line for each subject. The line that ends highest comes first.
 fn lines(view: &View, figures: &[&Figure]) -> Vec<Series> {
     let mut others = OTHERS.into_iter().cycle();
     let subjects: BTreeSet<_> = figures.iter().map(|figure| figure.subject.as_str()).collect();

@@ -1,8 +1,8 @@
 //! What all pictures have in common: size, colours, axes, points with intervals, names.
 //!
-//! A picture is shown in a column of text, on light ground and on dark, and on a telephone. So it is
-//! not larger than the column, its letters are those of the text, and its ink is what the reader's
-//! scheme of colours makes of it.
+//! Pictures are shown in a column of text, on a light or a dark background, and on phones. So they are
+//! no wider than the column, their letters are as large as the text, and their ink follows the reader's
+//! colour scheme.
 
 use std::{io, ops::Range};
 
@@ -27,11 +27,11 @@ pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// How wide a picture is, in pixels: about the column of text.
 pub const WIDTH: u32 = 720;
 
-/// Of text, axes, and what is compared with. It stands for the reader's colour of text.
+/// The colour of text, axes and floors. The reader's text colour takes its place.
 pub const INK: RGBColor = RGBColor(128, 128, 128);
-/// Of the kit.
+/// The colour of the kit.
 pub const OURS: RGBColor = RGBColor(214, 94, 22);
-/// Of everybody else.
+/// The colours of everything else.
 pub const OTHERS: [RGBColor; 11] = [
     RGBColor(58, 130, 196),
     RGBColor(46, 160, 120),
@@ -48,15 +48,15 @@ pub const OTHERS: [RGBColor; 11] = [
 
 const TEXT: i32 = 15;
 const SMALL: i32 = 13;
-/// How wide a letter is, about, as a part of its height.
+/// About how wide a letter is, as a part of its height.
 const LETTER: f64 = 0.55;
 
-/// What the ink is on light ground and on dark. An SVG file takes the scheme from the page around it
-/// where the browser tells, and from the system where it does not.
+/// The ink on a light background and on a dark one. An SVG file takes the colour scheme from the page
+/// around it if the browser passes it on, and from the system if not.
 const SCHEMES: &str = "<style>svg{color:#4d4d4d}\
     @media(prefers-color-scheme:dark){svg{color:#c8c9db}}</style>";
 
-/// An axis: from where to where, and what is marked on it.
+/// An axis, with its marks and what it describes.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pub from: f64,
@@ -65,7 +65,7 @@ pub struct Axis {
     pub describes: &'static str,
 }
 
-/// A value, and the interval that goes with it.
+/// A value with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     pub x: f64,
@@ -79,35 +79,35 @@ pub struct Series {
     pub name: String,
     pub color: RGBColor,
     pub points: Vec<Point>,
-    /// Whether a line leads from point to point.
+    /// Whether lines join the points.
     pub joined: bool,
 }
 
 impl Axis {
-    /// Of numbers that are not negative, from nothing up to the largest, with some room.
+    /// For numbers from 0 to the largest, with some room.
     pub fn from_zero(largest: f64, describes: &'static str) -> Self {
         let to = if largest > 0.0 { largest * 1.12 } else { 1.0 };
-        // The widest steps that leave three marks or more.
+        // The largest step that leaves three marks or more.
         let step = round_numbers().rfind(|step| to / step >= 3.0).unwrap_or(to);
         let numbers = (0..=5).map(|number| f64::from(number) * step).filter(|it| *it <= to);
         let marks = numbers.map(|number| (number, in_short(number))).collect();
         Self { from: -to * 0.02, to, marks, describes }
     }
 
-    /// Of multiples, between the smallest and the largest: by their logarithm.
+    /// Logarithmic, for numbers from the smallest to the largest.
     pub fn logarithmic(smallest: f64, largest: f64, describes: &'static str) -> Self {
         let (from, to) = (smallest.log10() - 0.05, largest.log10() + 0.05);
         let wide = to - from > 2.5;
         let within = round_numbers()
             .filter(|it| (from..=to).contains(&it.log10()))
-            // Where there is much to mark, only what is one with zeros.
+            // A long axis has marks at powers of ten only.
             .filter(|it| !wide || (it.log10() - it.log10().round()).abs() < 1e-9);
         let marks = within.map(|number| (number.log10(), in_short(number))).collect();
         Self { from, to, marks, describes }
     }
 }
 
-/// One, two and five, with as many zeros as anything here needs, before the point or behind it.
+/// 1, 2 and 5, times every power of ten that a figure here can need.
 fn round_numbers() -> impl DoubleEndedIterator<Item = f64> {
     (-9..12).flat_map(|zeros| [1.0, 2.0, 5.0].map(|it| it * 10f64.powi(zeros)))
 }
@@ -122,7 +122,7 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Nothing between the marks.
+        // No lines between the marks.
         let light = hint.weight().allow_light_points();
         self.marks.iter().filter(|_| !light).map(|mark| mark.0).collect()
     }
@@ -190,7 +190,7 @@ pub fn panel(
         .x_desc(x.describes)
         .y_desc(y.describes)
         .draw()?;
-    // Ours lies on top, and is easier to see.
+    // Ours lies on top, to be seen.
     let (ours, others): (Vec<_>, Vec<_>) = series.iter().partition(|it| it.color == OURS);
     for Series { color, points, joined, .. } in others.into_iter().chain(ours) {
         if *joined {
@@ -207,7 +207,7 @@ pub fn panel(
     Ok(())
 }
 
-/// Draws a row for each value, with its interval, above one axis. The rows' names need so much room.
+/// Draws a row for each value, with its interval, above one axis. `room` is for the names of the rows.
 pub fn rows(
     area: &Area<'_>,
     title: &str,
@@ -246,7 +246,7 @@ pub fn rows(
     Ok(())
 }
 
-/// Draws names in rows, each beside its colour, from left to right.
+/// Draws names from left to right, each beside its colour.
 pub fn names(area: &Area<'_>, series: &[(&str, RGBColor)]) -> Result<(), DrawError> {
     let (width, _) = area.dim_in_pixel();
     let (mut x, mut y) = (16, 12);
@@ -261,7 +261,7 @@ pub fn names(area: &Area<'_>, series: &[(&str, RGBColor)]) -> Result<(), DrawErr
     Ok(())
 }
 
-/// Draws names below each other.
+/// Draws names below each other, each beside its colour.
 pub fn list(area: &Area<'_>, series: &[Series]) -> Result<(), DrawError> {
     for (row, Series { name, color, .. }) in (0..).zip(series) {
         named(area, (8, 48 + row * 21), name, *color)?;
@@ -280,7 +280,7 @@ fn named(
     area.draw(&Text::new(name.to_owned(), (x + 10, y), left))
 }
 
-/// How wide small text is, about, in pixels.
+/// About how wide small text is, in pixels.
 fn letters(text: &str) -> i32 {
     (text.chars().count() as f64 * f64::from(SMALL) * LETTER).ceil() as i32
 }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ink_follows_the_scheme_of_colours() {
+    fn the_ink_follows_the_colour_scheme() {
         let svg = picture("Title", 100, |area| names(area, &[("ours", OURS)])).unwrap();
         assert!(svg.contains("currentColor") && svg.contains("prefers-color-scheme"), "{svg}");
         assert!(!svg.contains("#808080") && svg.contains("#D65E16"), "{svg}");

@@ -1,15 +1,15 @@
-//! Experiment 26: what a process has, over how often somebody has logged in and out.
+//! Experiment 26: descriptors and memory of a process, over logins and logouts.
 
 use lab::{Observation, Role, Spread, results::VariantResult};
 
 use super::chart::{self, Axis, DrawError, INK, OTHERS, OURS, Point, Series};
 use crate::notebooks::{committed::Record, markdown::after};
 
-/// What is counted, as it is recorded, and in words.
+/// The counts: their names in the observations, and in words.
 const COUNTS: [(&str, &str); 2] =
     [("descriptors", "open descriptors"), ("kib", "memory of the process, KiB")];
 
-/// The picture, if that was counted as it went on.
+/// The picture, if there are such observations.
 pub fn draw(record: &Record) -> Option<Result<String, DrawError>> {
     let charts: Vec<_> = COUNTS
         .iter()
@@ -19,7 +19,7 @@ pub fn draw(record: &Record) -> Option<Result<String, DrawError>> {
     (!charts.is_empty()).then(|| picture(&charts))
 }
 
-/// A line for each variant of which there is more than one count: from `kib_after_10` and so on.
+/// A line for each variant with more than one count: `kib_after_10` and so on.
 fn series(variants: &[VariantResult], count: &str) -> Vec<Series> {
     let mut others = OTHERS.into_iter();
     let mut cures = [OURS, OTHERS[3]].into_iter();

@@ -1,4 +1,4 @@
-//! Experiment 31: what a logout leaves behind, by how it treats client and runtime.
+//! Experiment 31: what a logout leaves behind.
 
 use lab::{Observation, Role, Spread, results::VariantResult};
 use plotters::style::RGBColor;
@@ -6,7 +6,7 @@ use plotters::style::RGBColor;
 use super::chart::{self, Axis, DrawError, OTHERS, OURS};
 use crate::notebooks::committed::Record;
 
-/// What is counted, as it is recorded, and in words.
+/// The counts: their names in the observations, and in words.
 const COUNTS: [(&str, &str); 4] = [
     ("descriptors_per_cycle", "descriptors"),
     ("threads_per_cycle", "threads"),
@@ -14,7 +14,7 @@ const COUNTS: [(&str, &str); 4] = [
     ("heap_bytes_per_cycle", "of that, Rust's heap, bytes"),
 ];
 
-/// How much room the names of the variants need.
+/// The room for the names of the variants, in pixels.
 const NAMES: u32 = 90;
 
 const ROLES: [(Role, &str, RGBColor); 3] = [
@@ -23,7 +23,7 @@ const ROLES: [(Role, &str, RGBColor); 3] = [
     (Role::Cure, "the kit", OURS),
 ];
 
-/// The picture, if all of that has been counted.
+/// The picture, if every variant has all counts.
 pub fn draw(record: &Record) -> Option<Result<String, DrawError>> {
     let variants = &record.experiment.variants;
     let counted =

@@ -1,4 +1,4 @@
-//! Experiment 03: how many trials fail, over how long they wait.
+//! Experiment 03: the share of trials that fail, over the time that they wait.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,7 +8,7 @@ use plotters::style::RGBColor;
 use super::chart::{self, Axis, DrawError, OTHERS, OURS, Point, Series};
 use crate::notebooks::committed::Record;
 
-/// Where one can wait, as variants are called, and in words.
+/// The places where a trial waits: their names in the variants, and in words.
 const PLACES: [(&str, &str); 4] = [
     ("drop-then-wait", "drop, wait, shut down"),
     ("down-then-wait", "shut down, wait, drop"),
@@ -16,8 +16,8 @@ const PLACES: [(&str, &str); 4] = [
     ("ui-frame", "the user interface has one: wait, drop"),
 ];
 
-/// What stands beside each other: how the variants are called before the place, what it is, and how
-/// far beside the wait it stands.
+/// The arms that are compared: their names in the variants, in words, their colours, and their places
+/// beside the mark of a wait.
 const ARMS: [(&str, &str, RGBColor, f64); 4] = [
     ("old", "deadpool 0.12", OTHERS[0], -0.24),
     ("current", "deadpool 0.13", OTHERS[1], -0.08),
@@ -33,7 +33,7 @@ pub fn draw(record: &Record) -> Option<Result<String, DrawError>> {
     (!trials.is_empty()).then(|| picture(&trials, &waits))
 }
 
-/// What became of those who waited somewhere for so long.
+/// A variant: the trials of one arm that waited in one place for one time.
 struct Waited<'a> {
     arm: &'a str,
     place: &'a str,
@@ -43,7 +43,7 @@ struct Waited<'a> {
 }
 
 impl<'a> Waited<'a> {
-    /// Of a variant like `old/kit/drop-then-wait/10ms`.
+    /// From a variant like `old/kit/drop-then-wait/10ms`.
     fn of(variant: &'a VariantResult) -> Option<Self> {
         let (before, wait) = variant.name.rsplit_once('/')?;
         let (arm, place) = before.rsplit_once('/')?;

@@ -1,0 +1,204 @@
+//! Any command, run many times in the [sandbox](crate::sandbox): how it ends, and how often.
+//!
+//! ```no_run
+//! use lab::{interrupt::Interrupt, probe::{Command, Plan}};
+//!
+//! let (program, typed) = ("./flaky.sh".into(), "./flaky.sh".to_owned());
+//! let command = Command { program, arguments: Vec::new(), typed };
+//! let plan = Plan { trials: Some(200), ..Plan::new(7, "kept".into()) };
+//! let interrupt = Interrupt::install()?;
+//! let (report, ran) = plan.run(vec![command], &interrupt, |_, _| {});
+//! println!("{} of {} failed", report.commands[0].failed, report.commands[0].trials);
+//! ran?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod load;
+mod report;
+mod tally;
+mod trial;
+
+use std::{
+    env,
+    ffi::OsString,
+    num::NonZero,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use self::{load::Load, tally::Tally};
+pub use self::{
+    report::{Arm, Comparison, FailedWay, First, Report, Slow},
+    trial::{Panic, Trial, Way},
+};
+use crate::{
+    interrupt::Interrupt,
+    parallel,
+    sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    seed,
+};
+
+/// A command to probe.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The program, looked for as the system looks for programs.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// The command as it is typed into a shell, for the report.
+    pub typed: String,
+}
+
+/// How one command is probed, or two. Two take turns, so that what changes on the machine in the
+/// meantime affects both.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many trials each command gets; `None` means no limit.
+    pub trials: Option<u32>,
+    /// After this time no trial begins, once each command has had one; `None` means no limit.
+    pub time: Option<Duration>,
+    /// Whether the first failure ends the probe.
+    pub until_failure: bool,
+    /// How many trials run at a time.
+    pub jobs: usize,
+    /// How many threads of this process keep the processors busy in the meantime.
+    pub load: u32,
+    /// How long a trial may run before it is killed and counted as hung.
+    pub timeout: Duration,
+    /// Every trial's seed is derived from this one.
+    pub seed: u64,
+    /// The folder for the output of failed trials and of the slowest clean ones.
+    pub keep: PathBuf,
+}
+
+impl Plan {
+    /// One trial for each processor at a time, a minute for each, without limit or load.
+    #[must_use]
+    pub fn new(seed: u64, keep: PathBuf) -> Self {
+        Self {
+            trials: None,
+            time: None,
+            until_failure: false,
+            jobs: thread::available_parallelism().map_or(1, NonZero::get),
+            load: 0,
+            timeout: Duration::from_mins(1),
+            seed,
+            keep,
+        }
+    }
+
+    /// Runs the trials, and calls back as each one ends: with the trial, and with whether it is the
+    /// first to fail in its way.
+    ///
+    /// Returns what is known, which is worth something even if the sandbox has failed.
+    pub fn run(
+        &self,
+        commands: Vec<Command>,
+        interrupt: &Interrupt,
+        on_trial: impl FnMut(&Trial, bool),
+    ) -> (Report, Result<(), SandboxError>) {
+        let began = Instant::now();
+        // One more trial at a time than there are trials would be no use.
+        let jobs = self.jobs.min(self.most(commands.len())).max(1);
+        let mut tallies = self.tallies(commands);
+        let ran = self.trials(&mut tallies, jobs, interrupt, on_trial);
+        let commands: Vec<_> = tallies.into_iter().map(Tally::finish).collect();
+        let comparison = match &commands[..] {
+            [one, other] => Some(Comparison::of(one, other)),
+            _ => None,
+        };
+        let report = Report {
+            commands,
+            comparison,
+            seed: self.seed,
+            seconds: began.elapsed().as_secs_f64(),
+            jobs,
+            load: self.load,
+            timeout_seconds: self.timeout.as_secs_f64(),
+            until_failure: self.until_failure,
+            interrupted: interrupt.raised(),
+        };
+        (report, ran)
+    }
+
+    /// How many trials there are at most.
+    fn most(&self, commands: usize) -> usize {
+        self.trials.map_or(usize::MAX, |trials| trials as usize).saturating_mul(commands)
+    }
+
+    /// Nothing is counted yet. The outputs of two commands are kept in two folders.
+    fn tallies(&self, commands: Vec<Command>) -> Vec<Tally> {
+        let folder = |at: usize| match commands.len() {
+            1 => self.keep.clone(),
+            _ => self.keep.join(if at == 0 { "a" } else { "b" }),
+        };
+        let folders: Vec<_> = (0..commands.len()).map(folder).collect();
+        commands.into_iter().zip(folders).map(|(it, folder)| Tally::new(it, folder)).collect()
+    }
+
+    fn trials(
+        &self,
+        tallies: &mut [Tally],
+        jobs: usize,
+        interrupt: &Interrupt,
+        mut on_trial: impl FnMut(&Trial, bool),
+    ) -> Result<(), SandboxError> {
+        let directory = env::current_dir()
+            .map_err(|source| SandboxError::Start { program: PathBuf::from("."), source })?;
+        let sandbox = Sandbox::open()?;
+        let _load = Load::start(self.load)
+            .map_err(|source| SandboxError::Start { program: PathBuf::from("load"), source })?;
+        let commands: Vec<_> = tallies.iter().map(|tally| tally.command().clone()).collect();
+        let (began, most) = (Instant::now(), self.most(commands.len()));
+        // A failed trial's own thread raises it before it takes another trial, so that none begins
+        // after a failure. It publishes nothing else.
+        let enough = AtomicBool::new(false);
+        let trial = |place: usize| {
+            let time_is_up = self.time.is_some_and(|time| began.elapsed() >= time);
+            if enough.load(Ordering::Relaxed) || (time_is_up && place >= commands.len()) {
+                return Ok(None);
+            }
+            let (at, number) = (place % commands.len(), u32::try_from(place / commands.len()));
+            let (Some(command), Ok(number)) = (commands.get(at), number) else { return Ok(None) };
+            // Trials of the same number have the same seed, so that the seed explains no difference.
+            let seed = seed::of_trial(self.seed, "probe", number);
+            let command = self.sandboxed(command, &directory, number, seed);
+            let ended = sandbox.run(&command, interrupt)?;
+            if ended.ending == Ending::Interrupted {
+                return Ok(None);
+            }
+            let trial = Trial::of(number, seed, &ended);
+            enough.fetch_or(self.until_failure && trial.way.is_failure(), Ordering::Relaxed);
+            Ok(Some((at, trial, ended)))
+        };
+        let ran = parallel::run(jobs, most, trial, |(at, trial, ended)| {
+            if let Some(tally) = tallies.get_mut(at) {
+                on_trial(&trial, tally.add(&trial, &ended));
+            }
+            ControlFlow::Continue(())
+        });
+        sandbox.close().and(ran)
+    }
+
+    fn sandboxed<'a>(
+        &self,
+        command: &'a Command,
+        directory: &'a Path,
+        number: u32,
+        seed: u64,
+    ) -> Sandboxed<'a> {
+        let variables = vec![
+            ("PROBE_TRIAL", number.to_string().into()),
+            ("PROBE_SEED", seed.to_string().into()),
+        ];
+        Sandboxed {
+            program: &command.program,
+            arguments: command.arguments.clone(),
+            surroundings: Surroundings::Inherited { directory, variables },
+            deadline: self.timeout,
+        }
+    }
+}

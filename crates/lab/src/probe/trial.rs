@@ -1,0 +1,90 @@
+//! One trial of a command, and the way in which it ended.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    Outcome,
+    sandbox::Ended,
+    stderr::{panics, signature, without_what_varies},
+};
+
+/// One trial, without what it printed.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Its number among the trials of its command, from 0.
+    pub number: u32,
+    /// Its seed.
+    pub seed: u64,
+    /// How it ended.
+    pub way: Way,
+    /// From start to end.
+    pub wall: Duration,
+    /// Whether the middle of its standard error was dropped, because there was too much of it.
+    pub is_cut: bool,
+}
+
+/// A way in which trials end. Trials that differ only in numbers ended in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Way {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// How the process ended: `exit code 1`, `SIGABRT`.
+    pub ending: String,
+    /// Where it panicked, each site once.
+    pub panics: Vec<Panic>,
+    /// Without a panic: the line of standard error that says most.
+    pub says: Option<String>,
+}
+
+/// A place where trials panic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Panic {
+    /// The site, without paths of this machine.
+    pub site: String,
+    /// The panic's message, with `#` for what varies.
+    pub message: String,
+}
+
+impl Trial {
+    /// A trial that was not interrupted.
+    pub(super) fn of(number: u32, seed: u64, ended: &Ended) -> Self {
+        let (way, is_cut) = (Way::of(ended), ended.stderr.is_cut());
+        Self { number, seed, way, wall: ended.wall, is_cut }
+    }
+}
+
+impl Way {
+    fn of(ended: &Ended) -> Self {
+        let stderr = ended.stderr.text();
+        let mut found = panics(&stderr);
+        let outcome = ended.ending.outcome(!found.is_empty());
+        if outcome == Outcome::Failed {
+            // `cargo test` prints the panics of failed tests to standard output.
+            found = panics(&ended.stdout.text());
+        }
+        let mut panics: Vec<_> = found
+            .into_iter()
+            .map(|panic| Panic { site: panic.site, message: without_what_varies(&panic.message) })
+            .collect();
+        panics.sort_unstable();
+        panics.dedup();
+        let is_silent = outcome == Outcome::Clean || !panics.is_empty();
+        let says = if is_silent { None } else { signature(&stderr) };
+        Self { outcome, ending: ended.ending.to_string(), panics, says }
+    }
+
+    /// Whether it is a way to fail.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.outcome != Outcome::Clean
+    }
+}
+
+/// `aborted (SIGABRT)`.
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.outcome, self.ending)
+    }
+}

@@ -1,0 +1,214 @@
+//! Every way to leave, and every fault on the way, each in a process of its own.
+//!
+//! The process is this test again: [`departure`] starts it, and runs its program there. So a test
+//! calls `departure` first, as often as it needs, and then looks at what came of it.
+#![cfg(unix)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod exits;
+mod faults;
+mod resources;
+mod signals;
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
+    panic::Location,
+    path::PathBuf,
+    process::{self, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use leak_strategy::{
+    ledger::{Entry, Ledger, Outcome, Reason},
+    plan::{Exit, ExitPlan},
+    resource::{Policy, Resource, TeardownResult},
+    token::ExitToken,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The exit code that the programs leave with.
+const CODE: i32 = 7;
+
+/// The exit code of a program that did not leave.
+const STUCK: i32 = 99;
+
+/// The limit of a plan in which nothing hangs.
+const PLENTY: Duration = Duration::from_secs(30);
+
+/// The limit of a plan in which something hangs.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// How much longer than `SHORT` a process may take on a busy machine; less than `PLENTY`.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// Tells a process which program to run, by the place of its [`departure`], and its directory.
+const PROGRAM: &str = "DEPARTURE_PROGRAM";
+const DIRECTORY: &str = "DEPARTURE_DIRECTORY";
+
+/// Printed before a program, after what the test harness prints.
+const BEGINS: &str = "the program begins\n";
+
+/// A plan of which nothing hangs.
+const PLAN: Plan = Plan { limit: PLENTY, exit: Exit::Immediate, ledger: "exit.json", signals: &[] };
+
+/// How a plan is made, and what is sent to its process.
+#[derive(Clone, Copy)]
+struct Plan {
+    limit: Duration,
+    exit: Exit,
+    /// The ledger's path in the directory of the process.
+    ledger: &'static str,
+    /// Each signal is sent when the line beside it has been printed.
+    signals: &'static [(&'static str, Signal)],
+}
+
+/// A process that has ended.
+#[derive(Default)]
+struct Left {
+    code: Option<i32>,
+    signal: Option<i32>,
+    stdout: String,
+    stderr: String,
+    ledger: Option<Ledger>,
+    took: Duration,
+}
+
+/// Starts this test in a process that runs the program and then leaves by the plan.
+#[track_caller]
+fn departure(plan: Plan, program: fn(&ExitPlan)) -> Left {
+    let place = Location::caller().to_string();
+    match env::var(PROGRAM) {
+        Ok(wanted) if wanted == place => leave(plan, program),
+        // The program of another call is wanted.
+        Ok(_) => return Left::default(),
+        Err(_) => {}
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (began, test) = (Instant::now(), thread::current());
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", test.name().unwrap()])
+        .env(PROGRAM, place)
+        .env(DIRECTORY, directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap());
+    let mut stdout = String::new();
+    for (line, signal) in plan.signals {
+        while !stdout.ends_with(&format!("{line}\n")) {
+            assert_ne!(printed.read_line(&mut stdout).unwrap(), 0, "it has ended: {stdout}");
+        }
+        kill_process(Pid::from_child(&child), *signal).unwrap();
+    }
+    printed.read_to_string(&mut stdout).unwrap();
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let took = began.elapsed();
+    let ledger = fs::read(directory.path().join(plan.ledger)).ok();
+    Left {
+        code: status.code(),
+        signal: status.signal(),
+        stdout: stdout.split_once(BEGINS).expect("it did not begin").1.to_owned(),
+        stderr: String::from_utf8(stderr).unwrap(),
+        ledger: ledger.map(|json| serde_json::from_slice(&json).unwrap()),
+        took,
+    }
+}
+
+fn leave(Plan { limit, exit, ledger, .. }: Plan, program: fn(&ExitPlan)) -> ! {
+    // Ends a program that does not leave.
+    let (started, has_started) = mpsc::channel();
+    thread::spawn(move || {
+        started.send(()).unwrap();
+        thread::sleep(2 * PLENTY);
+        process::exit(STUCK);
+    });
+    has_started.recv().unwrap();
+    let directory = PathBuf::from(env::var_os(DIRECTORY).unwrap());
+    let plan = ExitPlan::builder(limit).by(exit).ledger(directory.join(ledger)).build();
+    print!("{BEGINS}");
+    program(&plan);
+    plan.leave(CODE)
+}
+
+impl Left {
+    /// Checks that it left with `CODE` and before the limit of a plan in which nothing hangs, and
+    /// returns its ledger.
+    #[track_caller]
+    fn as_asked(&self) -> &Ledger {
+        assert_eq!(self.code, Some(CODE), "{}", self.stderr);
+        assert!(self.took < SHORT + SLACK, "it took {:?}", self.took);
+        let ledger = self.ledger.as_ref().expect("a ledger");
+        assert_eq!(ledger.code, CODE);
+        ledger
+    }
+
+    #[track_caller]
+    fn entry(&self, name: &str) -> &Entry {
+        let ledger = self.ledger.as_ref().expect("a ledger");
+        ledger.entries.iter().find(|entry| entry.name == name).expect("an entry")
+    }
+
+    #[track_caller]
+    fn became(&self, name: &str) -> (Outcome, Option<&Reason>) {
+        let entry = self.entry(name);
+        (entry.outcome, entry.reason.as_ref())
+    }
+}
+
+const TEAR_DOWN: Policy = Policy::TearDown { within: PLENTY };
+const OR_LEAK: Policy = Policy::TearDownOrLeak { within: PLENTY };
+const LEAK: Policy = Policy::Leak { why: "it is harmless" };
+
+/// Prints a line when it is dropped.
+struct Noisy(&'static str);
+
+impl Drop for Noisy {
+    fn drop(&mut self) {
+        println!("dropped {}", self.0);
+    }
+}
+
+/// Adds a resource whose teardown drops a value, which prints a line.
+fn add_noisy(plan: &ExitPlan, name: &'static str, policy: Policy, needs: &[&str]) {
+    plan.add(needs.iter().fold(noisy(name, policy), |noisy, name| noisy.needs(*name))).unwrap();
+}
+
+fn noisy(name: &'static str, policy: Policy) -> Resource {
+    let held = Noisy(name);
+    Resource::new(name, policy, move |_exit| {
+        drop(held);
+        Ok(())
+    })
+}
+
+/// Adds a resource with this teardown.
+fn add(
+    plan: &ExitPlan,
+    name: &str,
+    policy: Policy,
+    teardown: impl FnOnce(&ExitToken) -> TeardownResult + Send + 'static,
+) {
+    plan.add(Resource::new(name, policy, teardown)).unwrap();
+}
+
+/// A teardown that hangs.
+fn hang(_exit: &ExitToken) -> TeardownResult {
+    println!("hanging");
+    park_forever()
+}
+
+fn park_forever() -> ! {
+    loop {
+        thread::park();
+    }
+}

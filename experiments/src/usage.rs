@@ -1,0 +1,56 @@
+//! What a process uses, by `/proc` and by its allocator, for experiments 25, 26 and 31.
+
+use std::{error::Error, fs};
+
+use lab::Trial;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use stats_alloc::INSTRUMENTED_SYSTEM;
+
+/// What the system has given to this process.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Usage {
+    /// Its threads.
+    pub threads: i64,
+    /// Its descriptors.
+    pub descriptors: i64,
+    /// Its memory.
+    pub kib: i64,
+    /// The part of it that Rust's allocator has handed out. Zero if the process does not use
+    /// [`INSTRUMENTED_SYSTEM`].
+    pub heap_bytes: i64,
+}
+
+impl Usage {
+    /// Counts.
+    pub fn now() -> Result<Self, Box<dyn Error>> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let of = |field: &str| -> Result<i64, Box<dyn Error>> {
+            let value = status.lines().find_map(|line| line.strip_prefix(field));
+            let number = value.and_then(|value| value.split_whitespace().next());
+            Ok(number.ok_or_else(|| format!("the system does not report {field}"))?.parse()?)
+        };
+        let heap = INSTRUMENTED_SYSTEM.stats();
+        Ok(Self {
+            threads: of("Threads:")?,
+            descriptors: fs::read_dir("/proc/self/fd")?.count().try_into()?,
+            kib: of("VmRSS:")?,
+            heap_bytes: i64::try_from(heap.bytes_allocated)?
+                - i64::try_from(heap.bytes_deallocated)?,
+        })
+    }
+}
+
+/// Runs the part `cycles` of an experiment, a process that does nothing but what is measured, and
+/// returns what it prints. Its allocator keeps to one arena: with one for each thread, memory that was
+/// given back stays in many places and hides the growth.
+pub fn measured<T: DeserializeOwned>(
+    trial: &Trial<'_>,
+    arguments: &[&str],
+) -> Result<T, Box<dyn Error>> {
+    let mut part = trial.part("cycles")?;
+    let measured = part.args(arguments).env("MALLOC_ARENA_MAX", "1").output()?;
+    if !measured.status.success() {
+        return Err(String::from_utf8_lossy(&measured.stderr).into());
+    }
+    Ok(serde_json::from_slice(&measured.stdout)?)
+}

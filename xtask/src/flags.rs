@@ -1,0 +1,399 @@
+//! The options of every command, and how their values are read.
+
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, ValueEnum};
+
+/// The project's commands: run the lab's experiments, write the notebook from them, and more.
+///
+/// Start with `cargo xtask experiments`. Each command has its own --help.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
+pub enum Command {
+    Bench(Bench),
+    Console(Console),
+    Experiments(Experiments),
+    Loom(Loom),
+    Notebooks(Notebooks),
+    Probe(Probe),
+    Servers(Servers),
+    /// Use `cargo xtask probe --for 10m --load 2 -- cargo xtask experiments`
+    #[command(hide = true)]
+    Stress {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<OsString>,
+    },
+}
+
+const EXIT_CODES: &str = "Exit codes, unless a command's --help says otherwise:\n  \
+                          0    all is well\n  \
+                          1    something failed, or was found to be wrong\n  \
+                          2    the command line makes no sense\n  \
+                          130  interrupted";
+
+pub const STRESS: &str = "`stress` is now a part of `probe`. Instead of `stress --for 10m --only 11`, type\n  \
+    cargo xtask probe --for 10m --load 2 --jobs 1 --timeout 10m -- cargo xtask experiments --only 11\n\
+    (docs/src/tools.md, \"Is it stable?\")";
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables and sentences
+    #[default]
+    #[value(aliases = ["auto", "table"])]
+    Text,
+    /// JSON, as docs/src/tools.md and docs/src/results-format.md describe it
+    Json,
+}
+
+/// Measure what the kit's signals, tasks and teardowns cost, with their peers beside them
+///
+/// Builds `crates/bench` in release, in a target directory of its own (it is not in the workspace
+/// because it builds all the peers), and runs it with these options:
+///
+///   --only NAME…         only these benches (group, turn, drop, latch, teardown, guard) or subjects
+///   --rounds N           how many rounds
+///   --n N,…              how many tasks, waiters or connections
+///   --runtime FLAVOUR    only on current-thread or on multi-thread
+///   --quick              few rounds, no large numbers
+///   --slow               slow peers in large numbers as well
+///   --format table|json  tables, or JSON lines with one object per figure
+///
+/// group     spawn until all tasks have registered, and stop until all have ended, per task, for 1
+///           task up to a million, with the bytes of heap for each
+/// turn      what selecting on the signal adds to a turn of a loop
+/// drop      what happens to the tasks if their owner is dropped without a shutdown
+/// latch     register, fire and wake, for 1 waiter up to a hundred thousand
+/// teardown  a pool of SQLite connections, from the drop until all are closed
+/// guard     a handle of a session beside an `Arc`
+///
+/// All subjects are measured in one process, in interleaved rounds. The tables show medians, ratios to
+/// a hand-written floor, and processor time beside wall time. No time is ever asserted: the exit code
+/// is 0 whatever the figures are. `cargo xtask bench -- --help` is the bench's own help.
+///
+/// The notebook's page on benchmarks is written from figures as JSON:
+///
+///   cargo xtask bench --only latch --format json > docs/results/bench/latch.jsonl
+///   cargo xtask notebooks
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Bench {
+    /// Options of the bench
+    #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
+    pub options: Vec<OsString>,
+}
+
+/// Hold an experiment open after the shutdown, and look at its tasks with tokio-console
+///
+/// Builds the experiment with Tokio's instrumentation (`--cfg tokio_unstable` and
+/// console-subscriber; takes minutes the first time, in a target directory of its own), starts the
+/// situation of one of its variants, shuts the runtime down after `--before`, and then holds the
+/// process open until Ctrl-C or for `--for`. In the meantime, in another terminal:
+///
+///   cargo install --locked tokio-console
+///   tokio-console http://127.0.0.1:6669
+///
+/// The console shows what is there before the shutdown and what is left after it. The notebook's
+/// chapter on watching tasks says what to look for.
+///
+/// The exit code is 0 when the time is up. Nothing stays behind.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Console {
+    /// The experiment, by number or name: one that can be held open, which is 09
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiment: String,
+
+    /// Which generation of the pool, and which way to shut down
+    #[arg(long, value_name = "NAME", default_value = VARIANTS[0], value_parser = VARIANTS)]
+    pub variant: String,
+
+    /// How long the runtime lives before it is shut down: seconds, or as in 1m30s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub before: Duration,
+
+    /// How long to hold it open after the shutdown [default: until Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    pub time: Option<Duration>,
+
+    /// The port for tokio-console on this machine; 0 takes a free one and prints it
+    #[arg(long, value_name = "PORT", default_value_t = 6669)]
+    pub port: u16,
+}
+
+/// The variants of 09 that can be held open. The example has the same list; this one is checked
+/// before minutes of building.
+const VARIANTS: [&str; 6] = [
+    "old/background",
+    "old/timeout-too-short",
+    "old/drop",
+    "current/background",
+    "current/timeout-too-short",
+    "current/drop",
+];
+
+/// Run the experiments and compare what they find with the committed snapshots
+///
+/// Builds the experiments, runs them one after another with trials in parallel, prints what they
+/// found, and compares it with the snapshots in experiments/snapshots. A difference is written beside
+/// its snapshot for `cargo insta review`, unless the variable CI is set.
+///
+/// The exit code is 0 if all snapshots match, and 1 if one does not or an experiment could not be run.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Experiments {
+    /// Write what was found into the snapshots instead of comparing
+    #[arg(long, conflicts_with = "list")]
+    pub accept: bool,
+
+    /// Run only these experiments, by number or name (`--only 03,double-panic`)
+    #[arg(long, value_name = "EXPERIMENT", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Run each variant this often; more often where a verdict or a race needs it
+    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
+    pub trials: Option<u32>,
+
+    /// Derive every trial's seed from this one, in decimal or as 0x… [default: random]
+    #[arg(long, value_parser = lab::seed::parse)]
+    pub seed: Option<u64>,
+
+    /// Run fewer trials where the outcome is certain. The same snapshots must match
+    #[arg(long, conflicts_with = "trials")]
+    pub quick: bool,
+
+    /// Run this many trials at a time [default: two for each core, and more of those that mostly wait]
+    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
+    pub jobs: Option<u32>,
+
+    /// Run the i-th of n shares of the experiments, for a matrix in CI. All shares need the same
+    /// other options
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+
+    /// Run nothing: join the results files of all shards, check that each experiment is there once,
+    /// and continue as if they had been run here
+    #[arg(long, value_name = "FILE", num_args = 1..,
+          conflicts_with_all = ["list", "only", "trials", "seed", "quick", "jobs", "shard"])]
+    pub merge: Vec<PathBuf>,
+
+    /// Run nothing: list the experiments, what each asks, and how many trials it would run
+    #[arg(long)]
+    pub list: bool,
+
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Where to write the full results [default: experiments/results.json in the target directory]
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+
+    /// Where the snapshots are [default: experiments/snapshots]
+    #[arg(long, value_name = "FOLDER")]
+    pub snapshots: Option<PathBuf>,
+}
+
+/// Explore the interleavings of the kit's primitives, with loom and with shuttle
+///
+/// Builds the models of `core` and `state-machine` with `--cfg loom`, in target directories of their
+/// own, and runs them: the shipped source, with every order of its atomic steps. A broken twin makes
+/// the mistake that the shipped source avoids, and must be caught. Then shuttle tries larger models of
+/// `core` with random schedules. docs/src/loom.md explains both.
+///
+/// The exit code is 0 if all models hold and all twins are caught.
+///
+/// The models by hand: RUSTFLAGS="--cfg loom" cargo test -p core -p state-machine --release --test
+/// loom --target-dir target/loom
+#[derive(Clone, Debug, Args)]
+pub struct Loom {
+    /// Only the models whose test's name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+
+    /// How to print what was explored
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Write the notebook (docs/) from the results of a run, or check that it agrees with them
+///
+/// The results of each experiment are kept in docs/results. From these are written: the marked blocks
+/// of its page (question, hypothesis, result), the table of others' claims (docs/claims.toml), the
+/// pictures in docs/src/plots, and the table in README.md. The tables and pictures of the page on
+/// benchmarks are written from the figures in docs/results/bench. Everything outside the marked blocks
+/// is left alone. An experiment without a page gets one, with the headings and a comment under each
+/// that says what to write there. Nothing is built and nothing runs.
+#[derive(Clone, Debug, Args)]
+pub struct Notebooks {
+    /// Write from this file of `cargo xtask experiments` [default: experiments/results.json in the
+    /// target directory]
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+
+    /// Change nothing: print where notebook, results, snapshots and sources disagree, or a link points
+    /// nowhere. The exit code is 1 if there is any such place
+    #[arg(long, conflicts_with = "results")]
+    pub check: bool,
+}
+
+/// Run any command many times in the lab's sandbox, and report how it ends and how often
+///
+/// Each trial is the command in a process group of its own, in the current directory, with the
+/// environment of this command, an empty standard input, and a TMPDIR that is removed afterwards. When
+/// the trial ends, or its time is up, what is left of it is killed. A trial fails if it ends by a
+/// signal, is still running when its time is up, exits with another code than 0, or prints a Rust
+/// panic to standard error, whatever its exit code.
+///
+/// The command finds the number of the trial in PROBE_TRIAL and the trial's own seed in PROBE_SEED.
+/// `cargo xtask experiments` takes its seed from there. docs/src/tools.md says more.
+///
+/// The exit code is 0 if no trial failed.
+#[derive(Clone, Debug, Args)]
+pub struct Probe {
+    /// Run the command this often [default: 50, unless there is --for or --until-failure]
+    #[arg(long, visible_alias = "rounds", value_name = "N", value_parser = lab::count::parse)]
+    pub trials: Option<u32>,
+
+    /// Begin trials for this long: seconds, or as in 1m30s. The command runs at least once
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    pub time: Option<Duration>,
+
+    /// Stop at the first trial that fails
+    #[arg(long)]
+    pub until_failure: bool,
+
+    /// Keep this many threads busy in the meantime
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..1000))]
+    pub load: u32,
+
+    /// Run this many trials at a time [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub jobs: Option<u32>,
+
+    /// How long a trial may run before it is killed and counts as hung
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time)]
+    pub timeout: Duration,
+
+    /// Run this command as well, in turn and with the same seeds, and report whether the rates of
+    /// failure differ. One argument, quoted as for a shell, but run without one
+    #[arg(long, value_name = "COMMAND", conflicts_with = "until_failure")]
+    pub compare: Option<String>,
+
+    /// Derive every trial's seed from this one, in decimal or as 0x… [default: random]
+    #[arg(long, value_parser = lab::seed::parse)]
+    pub seed: Option<u64>,
+
+    /// Where to keep the output of failed trials and of the slowest ones: a new folder [default: one
+    /// in `probe` in the target directory]
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true,
+          allow_hyphen_values = true, num_args = 1..)]
+    pub command: Vec<OsString>,
+}
+
+/// Start the servers that real clients talk to: etcd, and Redis or Valkey
+///
+/// Each listens on a free port of 127.0.0.1 and keeps its data in a temporary directory. When all of
+/// them answer, their addresses are printed: a line each, as `VARIABLE=host:port`, or JSON. They run
+/// until Ctrl-C, or until the command after `--` has ended, which finds the addresses in its
+/// environment. Then they are stopped and their directories removed, also if this command is killed.
+///
+/// Experiments 62 and 63 start servers of their own, in the same way.
+///
+/// The exit code is 0 after Ctrl-C, 1 if a server is missing (it says what to install) or ends by
+/// itself, and with a command that of the command.
+#[derive(Clone, Debug, Args)]
+pub struct Servers {
+    /// Only these servers [default: all]
+    #[arg(long, value_name = "SERVER", value_enum, value_delimiter = ',')]
+    pub only: Vec<Server>,
+
+    /// How to print where they listen
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// A command to run beside them, and its arguments. Nothing else is printed then
+    #[arg(value_name = "COMMAND", last = true, num_args = 0..)]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Server {
+    /// The key-value store
+    Etcd,
+    /// Redis or Valkey, whichever is installed
+    Redis,
+}
+
+/// One of several shares of the experiments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 1.
+    pub index: usize,
+    pub count: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(index, count)| {
+            Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
+        });
+        match numbers {
+            None => Err("expected two numbers, as in 1/3".to_owned()),
+            Some(shard) if shard.index == 0 => Err("the first shard is 1/n, not 0/n".to_owned()),
+            Some(shard) if shard.index > shard.count => {
+                Err(format!("there is no shard {} of {}", shard.index, shard.count))
+            }
+            Some(shard) => Ok(shard),
+        }
+    }
+}
+
+/// Reads a time that is not zero: `10`, `2.5`, `90s`, `1m30s`.
+fn time(text: &str) -> Result<Duration, String> {
+    const EXPECTED: &str = "expected seconds, or a time as in 1m30s";
+    let time = match text.parse::<f64>() {
+        Ok(seconds) if seconds <= 0.0 => Ok(Duration::ZERO),
+        Ok(seconds) if seconds.is_nan() => Err(EXPECTED),
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| "that is too long"),
+        Err(_) => humantime::parse_duration(text).map_err(|_| EXPECTED),
+    };
+    match time {
+        Ok(time) if time.is_zero() => Err("expected more than 0".to_owned()),
+        time => time.map_err(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_exists() {
+        assert_eq!("2/3".parse(), Ok(Shard { index: 2, count: 3 }));
+        for wrong in ["3/2", "0/2", "x", "1", "1/0", "-1/2", "1/2/3", ""] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_in_seconds_unless_it_has_a_unit() {
+        for (text, milliseconds) in [("10", 10_000), ("2.5", 2_500), ("1m30s", 90_000), ("5ms", 5)]
+        {
+            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for wrong in ["", "0", "0s", "-1", "NaN", "inf", "1e300", "soon"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+}
