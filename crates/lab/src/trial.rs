@@ -12,8 +12,9 @@ use crate::{
     variant::Variant,
 };
 
-/// What the body of a variant returns. An error makes the trial `failed`, with its message.
-pub type TrialResult = Result<(), Box<dyn Error>>;
+/// What the body of a variant returns, and with a `T` what a function returns that helps it. An error
+/// makes the trial `failed`, with its message.
+pub type TrialResult<T = ()> = Result<T, Box<dyn Error>>;
 
 /// One trial, seen from inside the child process that runs it.
 ///
