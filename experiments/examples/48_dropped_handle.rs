@@ -1,10 +1,9 @@
 //! 48 dropped handle: does dropping the handle of a task stop the task, as dropping a future stops a
 //! future? No. (The experiment of the chapter *Writing an experiment*: an example, which a test runs.)
 
-use std::{future::pending, pin::Pin, process::ExitCode, time::Duration};
+use std::{future::pending, pin::Pin};
 
-use experiments::{Scene, control, cure, hazard};
-use lab::{Experiment, Outcome::Failed, TrialResult, every};
+use experiments::prelude::*;
 use sundown::{oneshot, task::BackgroundTask};
 use tokio::runtime::Handle;
 
@@ -43,7 +42,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Spawns a task that owns a sender, lets go of the task, and waits until the receiver learns that the
 /// sender is gone: then the future has been dropped, and the task is over.
 fn let_go(scene: &Scene<'_>, spawn: impl FnOnce(&Handle, Work)) -> TrialResult {
-    let runtime = experiments::runtime()?;
+    let runtime = runtime()?;
     let (owned, mut gone) = oneshot::channel::<()>();
     let work: Work = Box::pin(async move {
         let _owned = owned;

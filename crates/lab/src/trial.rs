@@ -18,8 +18,9 @@ pub(crate) const TRIAL: &str = "__trial";
 /// follow.
 pub(crate) const PART: &str = "__part";
 
-/// The result of a variant's body. An error makes the trial `failed`, with its message.
-pub type TrialResult = Result<(), Box<dyn Error>>;
+/// The result of a variant's body, and with a `T` that of a function that helps it. An error makes the
+/// trial `failed`, with its message.
+pub type TrialResult<T = ()> = Result<T, Box<dyn Error>>;
 
 /// One trial, seen from inside the child process that runs it.
 ///

@@ -2,14 +2,7 @@
 //! thread have a runtime context? Outside a context it aborts, with the runtime in the best of health;
 //! inside one it is clean, even if that runtime is dead. Page: `docs/src/01-drop-context.md`.
 
-use std::process::ExitCode;
-
-use experiments::{Scene, control, cure, hazard, runtime, scene::torn_down};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
+use experiments::{prelude::*, scene::torn_down};
 
 fn main() -> ExitCode {
     experiment().run()

@@ -6,15 +6,9 @@
 //!
 //! The essay is `docs/src/03-sleep-duration.md`.
 
-use std::{cell::RefCell, process::ExitCode, sync::mpsc, thread, time::Duration};
+use std::{cell::RefCell, sync::mpsc};
 
-use experiments::{Scene, control, hazard, scene::Kept};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
-use mock_sdk::store::Store;
+use experiments::{prelude::*, scene::Kept};
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {

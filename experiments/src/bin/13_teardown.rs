@@ -2,18 +2,14 @@
 //! beside some of their hazards, and then the owners that a session cannot see. Nothing is written
 //! twice: the variants are those of 01–12, taken from their files. Page: `docs/src/13-teardown.md`.
 
-use std::{
-    future::pending,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{future::pending, time::Instant};
 
 use experiments::{
-    CONNECTIONS, Scene, cure, hazard,
+    prelude::*,
     scene::{LIMIT, ROWS},
 };
-use lab::{Experiment, Outcome::Failed, Role, TrialResult, Variant};
-use mock_sdk::store::{Store, StoreError, residue};
+use lab::Role;
+use mock_sdk::store::{StoreError, residue};
 use sundown::{
     evidence::{Unconfirmed, no_open_files},
     runtime::RuntimeOwner,

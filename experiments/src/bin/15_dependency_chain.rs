@@ -2,10 +2,8 @@
 //! matrix-sdk 0.13.0 says it: the claimed chain has the right crates in a wrong order, and leaves out
 //! the one whose destructor it is. Page: `docs/src/15-dependency-chain.md`.
 
-use std::process::ExitCode;
-
-use experiments::{Scene, control};
-use lab::{Condition, Experiment, TrialResult, every};
+use experiments::prelude::*;
+use lab::Condition;
 use toml::Table;
 
 /// The links of the chain as claim A1 gives it.

@@ -4,16 +4,9 @@
 //! room holds the client, if the user interface has a context, or if the runtime is kept. The logout is
 //! in `experiments/src/story/naive.rs`. See `docs/src/20-problem.md`.
 
-use std::process::ExitCode;
-
 use experiments::{
-    Scene, control, hazard,
+    prelude::*,
     story::{Change, naive::six_steps},
-};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    every,
 };
 
 /// It always ends in the same way, and takes a while.

@@ -1,4 +1,4 @@
-//! Groups of tasks: ours, a floor, and the peers, each as its documentation has it.
+//! Groups of tasks: ours, a floor, and the peers, each used as its documentation shows.
 
 use std::{
     future::Future,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_shutdown::ShutdownManager;
+use sundown::group::TaskGroup;
 use swansong::Swansong;
 use tokio::{
     sync::{oneshot, watch},
@@ -31,63 +32,51 @@ pub type Ending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// A group of tasks, made for a number of them.
 pub trait Group: Send {
-    /// Spawns that number.
+    /// Spawns that many tasks.
     fn spawn(&mut self, n: usize, work: Work);
 
     /// Tells all of them to stop, and waits until they have ended.
     fn stop(&mut self) -> Ending<'_>;
 }
 
-/// Who makes groups.
+/// Makes groups of one kind.
 #[derive(Clone, Copy)]
 pub struct Maker {
-    /// What it is called.
+    /// The name of the subject.
     pub subject: &'static str,
-    /// The largest group that a usual run measures: with slow peers a million takes minutes.
+    /// The largest group that is measured by default: with slow peers a million takes minutes.
     pub usual_limit: usize,
     /// Makes a group.
     pub make: fn(usize) -> Box<dyn Group>,
 }
 
-/// All of them, the floor first and ours second.
+/// All subjects, the floor first.
 pub const MAKERS: [Maker; 11] = [
-    Maker { subject: "floor", usual_limit: usize::MAX, make: |n| Box::new(Floor::new(n)) },
-    Maker { subject: "sundown", usual_limit: usize::MAX, make: |_| Box::new(Ours::new()) },
-    Maker {
-        subject: "tokio-util",
-        usual_limit: usize::MAX,
-        make: |_| Box::new(Tracker { token_each: false, ..Tracker::default() }),
-    },
-    Maker {
-        subject: "tokio-util-child",
-        usual_limit: 100_000,
-        make: |_| Box::new(Tracker { token_each: true, ..Tracker::default() }),
-    },
-    Maker {
-        subject: "async-shutdown",
-        usual_limit: usize::MAX,
-        make: |_| Box::new(ShutdownManager::new()),
-    },
-    Maker { subject: "swansong", usual_limit: usize::MAX, make: |_| Box::new(Swansong::new()) },
-    Maker { subject: "tokio-graceful", usual_limit: 100_000, make: |_| Box::new(Graceful::new()) },
-    Maker {
-        subject: "tokio-graceful-shutdown",
-        usual_limit: 10_000,
-        make: |_| Box::new(Subsystems::new()),
-    },
-    Maker { subject: "drain", usual_limit: 100_000, make: |_| Box::new(Drain::new()) },
-    Maker { subject: "join-set-watch", usual_limit: 100_000, make: |_| Box::new(Set::default()) },
-    Maker {
-        subject: "oneshot-join-handle",
-        usual_limit: usize::MAX,
-        make: |n| Box::new(Handles(Vec::with_capacity(n))),
-    },
+    maker("floor", usize::MAX, |n| Box::new(Floor::new(n))),
+    maker("sundown", usize::MAX, |_| Box::new(TaskGroup::new("measured"))),
+    maker("tokio-util", usize::MAX, |_| Box::new(Tracker::default())),
+    maker("tokio-util-child", 100_000, |_| {
+        Box::new(Tracker { token_each: true, ..Tracker::default() })
+    }),
+    maker("async-shutdown", usize::MAX, |_| Box::new(ShutdownManager::new())),
+    maker("swansong", usize::MAX, |_| Box::new(Swansong::new())),
+    maker("tokio-graceful", 100_000, |_| Box::new(Graceful::new())),
+    maker("tokio-graceful-shutdown", 10_000, |_| Box::new(Subsystems::new())),
+    maker("drain", 100_000, |_| Box::new(Drain::new())),
+    maker("join-set-watch", 100_000, |_| Box::new(Set::default())),
+    maker("oneshot-join-handle", usize::MAX, |n| Box::new(Handles(Vec::with_capacity(n)))),
 ];
 
-/// Preallocated slots for wakers, a flag and a counter: nothing that could be left out.
-struct Floor {
-    shared: Arc<FloorShared>,
+const fn maker(
+    subject: &'static str,
+    usual_limit: usize,
+    make: fn(usize) -> Box<dyn Group>,
+) -> Maker {
+    Maker { subject, usual_limit, make }
 }
+
+/// Preallocated slots for wakers, a flag and a counter. Nothing of it could be left out.
+struct Floor(Arc<FloorShared>);
 
 struct FloorShared {
     is_raised: AtomicBool,
@@ -107,27 +96,27 @@ impl Floor {
             slots: (0..n).map(|_| Mutex::new(None)).collect(),
             running: Countdown::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self(Arc::new(shared))
     }
 }
 
 impl Group for Floor {
     fn spawn(&mut self, n: usize, work: Work) {
-        self.shared.running.begin(n);
+        self.0.running.begin(n);
         for slot in 0..n {
-            let wait = FloorWait { shared: Arc::clone(&self.shared), slot };
+            let wait = FloorWait { shared: Arc::clone(&self.0), slot };
             tokio::spawn(work.on(wait));
         }
     }
 
     fn stop(&mut self) -> Ending<'_> {
         Box::pin(async {
-            self.shared.is_raised.store(true, Ordering::SeqCst);
-            for slot in &self.shared.slots {
+            self.0.is_raised.store(true, Ordering::SeqCst);
+            for slot in &self.0.slots {
                 let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                 waker.map(Waker::wake).unwrap_or_default();
             }
-            self.shared.running.at_zero().await;
+            self.0.running.at_zero().await;
         })
     }
 }
@@ -155,23 +144,15 @@ impl Drop for FloorWait {
     }
 }
 
-struct Ours(sundown::group::TaskGroup);
-
-impl Ours {
-    fn new() -> Self {
-        Self(sundown::group::TaskGroup::new("measured"))
-    }
-}
-
-impl Group for Ours {
+impl Group for TaskGroup {
     fn spawn(&mut self, n: usize, work: Work) {
         for _ in 0..n {
-            let _ = self.0.spawn("member", move |stop| work.on(stop));
+            let _ = Self::spawn(self, "member", move |stop| work.on(stop));
         }
     }
 
     fn stop(&mut self) -> Ending<'_> {
-        Box::pin(async { drop(self.0.drain(Duration::MAX).await) })
+        Box::pin(async { drop(self.drain(Duration::MAX).await) })
     }
 }
 
@@ -271,7 +252,7 @@ impl Subsystems {
         let (start, started) = oneshot::channel::<(usize, Work)>();
         let token = CancellationToken::new();
         let top = async move |handle: &mut SubsystemHandle| {
-            // Measured from the word to begin, with what else a group is made of already there.
+            // The group itself is made before the measurement begins.
             let Ok((n, work)) = started.await else { return };
             for _ in 0..n {
                 handle.start(SubsystemBuilder::new(
