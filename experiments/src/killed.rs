@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    error::Error,
     hint,
     io::{self, BufRead as _, BufReader, Lines, Write as _},
     process::{Child, ChildStdout, Command, Stdio},
@@ -11,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::Trial;
+use lab::{Trial, TrialResult};
 
 /// A sleep ends a little late, so a wait for an exact moment spins for its last part.
 const SPIN: Duration = Duration::from_millis(1);
@@ -31,7 +30,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the process. Its input stays open for as long as it lives.
-    pub fn start(part: &mut Command) -> Result<Self, Box<dyn Error>> {
+    pub fn start(part: &mut Command) -> TrialResult<Self> {
         let mut child = part.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
         Ok(Self { child, lines })

@@ -4,8 +4,7 @@
 //! An experiment is a file in `src/bin`, with a question, a hypothesis, and variants:
 //!
 //! ```
-//! use experiments::{Scene, control, hazard};
-//! use lab::{Experiment, Outcome::Aborted, TrialResult, every};
+//! use experiments::prelude::*;
 //!
 //! fn experiment() -> Experiment {
 //!     Experiment::new(file!())
@@ -57,6 +56,7 @@ pub mod killed;
 #[cfg(doctest)]
 mod pages;
 pub mod pattern;
+pub mod prelude;
 pub mod probe;
 pub mod python;
 pub mod query;
@@ -70,10 +70,10 @@ pub mod usage;
 pub mod venv;
 
 use std::{
-    error::Error,
     future::{Future, poll_fn},
     pin::Pin,
     task::Poll,
+    time::Duration,
 };
 
 use lab::{Prediction, Trial, TrialResult, Variant};
@@ -87,49 +87,34 @@ pub use crate::scene::Scene;
 /// How many connections a warm store has, unless the experiment is about their number.
 pub const CONNECTIONS: usize = 4;
 
+/// Longer than anything takes that is not broken, however busy the machine is, and shorter than a trial
+/// may.
+pub const PLENTY: Duration = Duration::from_secs(8);
+
 /// A runtime as an application has one.
-///
-/// # Errors
-///
-/// Where the system gives it no threads or no descriptors.
 pub fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 /// A store in the trial's directory, with [`CONNECTIONS`] idle connections, and the runtime that
 /// opened them.
-///
-/// # Errors
-///
-/// Where the runtime or the store cannot be had.
-pub fn warm_store(
-    trial: &Trial<'_>,
-    generation: Generation,
-) -> Result<(Runtime, Store), Box<dyn Error>> {
+pub fn warm_store(trial: &Trial<'_>, generation: Generation) -> TrialResult<(Runtime, Store)> {
     warm_store_of(trial, generation, CONNECTIONS)
 }
 
 /// The same with a number of idle connections of one's own.
-///
-/// # Errors
-///
-/// Where the runtime or the store cannot be had.
 pub fn warm_store_of(
     trial: &Trial<'_>,
     generation: Generation,
     connections: usize,
-) -> Result<(Runtime, Store), Box<dyn Error>> {
+) -> TrialResult<(Runtime, Store)> {
     let runtime = runtime()?;
     let store = runtime.block_on(Store::open(trial.directory(), generation, connections))?;
     Ok((runtime, store))
 }
 
 /// The generation of this [word](Generation::word), as a part of an experiment is told it.
-///
-/// # Errors
-///
-/// Where there is none of it.
-pub fn generation_named(word: &str) -> Result<Generation, Box<dyn Error>> {
+pub fn generation_named(word: &str) -> TrialResult<Generation> {
     let named = Generation::ALL.into_iter().find(|generation| generation.word() == word);
     named.ok_or_else(|| format!("there is no generation '{word}'").into())
 }

@@ -17,7 +17,7 @@
 //! that was committed. The session is given no evidence of that itself: with it, `close` would wait
 //! for what the trial is to find.
 
-use std::{cell::Cell, error::Error, ops::Deref, path::PathBuf, process, time::Duration};
+use std::{cell::Cell, ops::Deref, path::PathBuf, process, time::Duration};
 
 use lab::{Trial, TrialResult};
 use mock_sdk::store::{Generation, Room, Store, StoreError, residue, rusqlite::Connection};
@@ -64,10 +64,6 @@ pub enum Keeper {
 
 impl Keeper {
     /// Puts a value where this keeps things.
-    ///
-    /// # Errors
-    ///
-    /// Where the session is closing: the value comes back.
     pub fn keep<T: Send + 'static>(&self, value: T) -> Result<Kept<T>, Refused<T>> {
         Ok(match self {
             Self::Nobody => Kept::Bare(value),
@@ -146,48 +142,32 @@ impl<'a> Scene<'a> {
 
     /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
     /// runtime that opened it.
-    ///
-    /// # Errors
-    ///
-    /// Where the runtime, the store or the session refuses.
-    pub fn warm_store(&self) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
+    pub fn warm_store(&self) -> TrialResult<(Runtime, Kept<Store>)> {
         self.warm_store_of(CONNECTIONS, ROWS)
     }
 
     /// The same with numbers of idle connections and of rows of one's own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scene::warm_store`].
     pub fn warm_store_of(
         &self,
         connections: usize,
         rows: u64,
-    ) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
+    ) -> TrialResult<(Runtime, Kept<Store>)> {
         let (runtime, store) = self.open(connections, rows)?;
         Ok((runtime, self.keeper.keep(store)?))
     }
 
     /// The same as [`Scene::warm_store`] before anybody keeps it.
-    ///
-    /// # Errors
-    ///
-    /// Where the runtime or the store refuses.
-    pub fn unkept_store(&self) -> Result<(Runtime, Store), Box<dyn Error>> {
+    pub fn unkept_store(&self) -> TrialResult<(Runtime, Store)> {
         self.open(CONNECTIONS, ROWS)
     }
 
-    fn open(&self, connections: usize, rows: u64) -> Result<(Runtime, Store), Box<dyn Error>> {
+    fn open(&self, connections: usize, rows: u64) -> TrialResult<(Runtime, Store)> {
         let (runtime, store) = crate::warm_store_of(self.trial, self.generation, connections)?;
         runtime.block_on(self.commit(&store, rows))?;
         Ok((runtime, store))
     }
 
     /// Commits rows to the store of this scene, which are then looked for.
-    ///
-    /// # Errors
-    ///
-    /// Where the store refuses.
     pub async fn commit(&self, store: &Store, rows: u64) -> Result<(), StoreError> {
         store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
         for row in 0..rows {
@@ -205,10 +185,6 @@ impl<'a> Scene<'a> {
     }
 
     /// Closes the session, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// Where it does not close.
     pub fn close(&self) -> TrialResult {
         if let Keeper::Session(session) = &self.keeper {
             let _ = session.close_blocking(LIMIT)?;
@@ -226,10 +202,6 @@ impl<'a> Scene<'a> {
     }
 
     /// Looks from outside whether the store has been closed as it should be.
-    ///
-    /// # Errors
-    ///
-    /// Where one cannot look.
     pub fn nothing_is_left(&self) -> TrialResult {
         self.no_file_is_open()?;
         if self.database().exists() {
@@ -239,23 +211,15 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Looks whether a file of the trial is still open.
-    ///
-    /// # Errors
-    ///
-    /// Where one cannot look.
+    /// Looks from outside whether a file of the trial is still open.
     pub fn no_file_is_open(&self) -> TrialResult {
-        let files_open = open_files(self.trial.directory())?.len();
-        self.trial.record("files_open", files_open);
-        self.trial.check("no file is open any more", files_open == 0);
+        let files_open = open_files(self.directory())?.len();
+        self.record("files_open", files_open);
+        self.check("no file is open any more", files_open == 0);
         Ok(())
     }
 
     /// Looks whether the log is gone.
-    ///
-    /// # Errors
-    ///
-    /// Where one cannot look, and where a file is still open, so that nothing can be said.
     pub fn no_log_is_left(&self) -> TrialResult {
         if !open_files(self.trial.directory())?.is_empty() {
             return Err("a file is still open, so that nothing can be said of the log".into());
@@ -267,10 +231,6 @@ impl<'a> Scene<'a> {
     }
 
     /// Opens the store again, if there was one, and counts.
-    ///
-    /// # Errors
-    ///
-    /// Where it cannot be opened.
     pub fn no_row_is_lost(&self) -> TrialResult {
         let Some(committed) = self.rows.get() else { return Ok(()) };
         let again = Connection::open(self.database())?;

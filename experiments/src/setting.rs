@@ -3,7 +3,7 @@
 use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use futures::executor::block_on;
-use lab::Trial;
+use lab::{Trial, TrialResult};
 use mock_sdk::{
     app::{
         App, AppConfig, AppError, action::Action, managed::ManagedApp, requests::Request,
@@ -18,6 +18,8 @@ use state_machine::{
 use sundown::within;
 use tokio::runtime::Handle;
 
+use crate::PLENTY;
+
 /// The user of the homeserver.
 pub const USER: &str = "me";
 /// And the password.
@@ -25,9 +27,6 @@ pub const PASSWORD: &str = "secret";
 
 /// The rooms of the homeserver.
 pub const ROOMS: [&str; 3] = ["!a:example.org", "!b:example.org", "!c:example.org"];
-
-/// Longer than anything takes that is not broken, and shorter than a trial may.
-pub const PLENTY: Duration = Duration::from_secs(8);
 
 /// A server with a user, and with something said in every room.
 pub fn homeserver() -> io::Result<Homeserver> {
@@ -49,7 +48,7 @@ pub fn config(url: &str, directory: &Path) -> AppConfig {
 }
 
 /// Waits on this thread, which needs no runtime, for at most [`PLENTY`].
-pub fn soon<T>(what: &str, wait: impl Future<Output = T>) -> Result<T, Box<dyn Error>> {
+pub fn soon<T>(what: &str, wait: impl Future<Output = T>) -> TrialResult<T> {
     let waited = block_on(within(PLENTY, wait));
     waited.ok_or_else(|| format!("{what}: not within {PLENTY:?}").into())
 }
@@ -65,7 +64,7 @@ pub fn syncs(server: &Homeserver, limit: Duration) -> bool {
 }
 
 /// Opens every room, as soon as it has been synced, and returns when the user interface shows them.
-pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
+pub async fn open_rooms(app: &App) -> TrialResult {
     for room in ROOMS {
         // A room that has not been synced yet does not open, and is asked for again.
         while !app.globals().all_joined_rooms.with(|rooms| rooms.contains_key(room)) {
@@ -85,7 +84,7 @@ pub async fn open_rooms(app: &App) -> Result<(), Box<dyn Error>> {
 
 /// Has everything that holds the client let go of it, and then closes it. The calling task must have
 /// the context of a runtime.
-pub async fn close_client(app: &App) -> Result<(), Box<dyn Error>> {
+pub async fn close_client(app: &App) -> TrialResult {
     let globals = app.globals();
     app.expect_worker_end();
     drop(globals.request_sender.take());
@@ -99,7 +98,7 @@ pub async fn close_client(app: &App) -> Result<(), Box<dyn Error>> {
 }
 
 /// A logout without the kit, in the right order. The calling task must have the context of a runtime.
-pub async fn log_out_by_hand(app: &App) -> Result<(), Box<dyn Error>> {
+pub async fn log_out_by_hand(app: &App) -> TrialResult {
     let client = app.globals().client.get().ok_or("nobody is logged in")?;
     client.matrix_auth().logout().await?;
     drop(client);
@@ -122,10 +121,7 @@ pub struct Setting {
 
 impl Setting {
     /// An application in which nobody is logged in. See [`config`].
-    pub fn start(
-        directory: &Path,
-        configure: impl FnOnce(&mut AppConfig),
-    ) -> Result<Self, Box<dyn Error>> {
+    pub fn start(directory: &Path, configure: impl FnOnce(&mut AppConfig)) -> TrialResult<Self> {
         let server = homeserver()?;
         let mut config = config(&server.url(), directory);
         configure(&mut config);
@@ -144,13 +140,13 @@ impl Setting {
     }
 
     /// See [`open_rooms`].
-    pub async fn open_rooms(&self) -> Result<(), Box<dyn Error>> {
+    pub async fn open_rooms(&self) -> TrialResult {
         open_rooms(&self.app).await
     }
 
     /// Closes the client, and ends user interface and server. The calling task must have the context
     /// of a runtime.
-    pub async fn end(self) -> Result<(), Box<dyn Error>> {
+    pub async fn end(self) -> TrialResult {
         close_client(&self.app).await?;
         self.app.ui().post(Action::Quit)?;
         self.ui.join()?;
@@ -180,7 +176,7 @@ pub struct LoggedIn {
 
 impl LoggedIn {
     /// Logs in at a new server, and opens a room.
-    pub fn start(directory: &Path) -> Result<Self, Box<dyn Error>> {
+    pub fn start(directory: &Path) -> TrialResult<Self> {
         let server = Arc::new(homeserver()?);
         let (app, ui) = managed(&server, directory)?;
         let asked = server.count(Endpoint::Sync);
@@ -203,16 +199,13 @@ impl LoggedIn {
     }
 
     /// Ends the application without a logout, as the end of the process does.
-    pub fn end(self) -> Result<(), Box<dyn Error>> {
+    pub fn end(self) -> TrialResult {
         end(&self.app, self.ui)
     }
 }
 
 /// An application that logs out by the state machine, in which nobody is logged in.
-pub fn managed(
-    server: &Homeserver,
-    directory: &Path,
-) -> Result<(Arc<ManagedApp>, UiThread), Box<dyn Error>> {
+pub fn managed(server: &Homeserver, directory: &Path) -> TrialResult<(Arc<ManagedApp>, UiThread)> {
     let mut config = config(&server.url(), directory);
     config.frame = Duration::from_millis(4);
     let (app, event_loop) = ManagedApp::start(config, RuntimePolicy::Restart)?;
@@ -220,7 +213,7 @@ pub fn managed(
 }
 
 /// Ends an application without a logout, as the end of the process does.
-pub fn end(app: &ManagedApp, ui: UiThread) -> Result<(), Box<dyn Error>> {
+pub fn end(app: &ManagedApp, ui: UiThread) -> TrialResult {
     // An error if it has ended already.
     let _ = app.app().ui().post(Action::Quit);
     ui.join()?;
@@ -237,7 +230,7 @@ pub fn next_start(
     server: &Homeserver,
     token: &str,
     directory: &Path,
-) -> Result<&'static str, Box<dyn Error>> {
+) -> TrialResult<&'static str> {
     let (app, ui) = managed(server, directory)?;
     let user = block_on(app.log_in_latest(&LogoutConfig::default()))?;
     let (alive, kept) = (server.is_alive(token), app.app().files().latest_user_id()?.is_some());

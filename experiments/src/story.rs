@@ -133,12 +133,12 @@ impl<'a> User<'a> {
         Ok(())
     }
 
-    fn switch_to(&self, mode: Mode) -> Result<Screen, Box<dyn Error>> {
+    fn switch_to(&self, mode: Mode) -> TrialResult<Screen> {
         self.app.ui().post(Action::SetMode(mode))?;
         self.screen("another mode", |screen| screen.mode == mode)
     }
 
-    fn screen(&self, what: &str, is: impl Fn(&Screen) -> bool) -> Result<Screen, Box<dyn Error>> {
+    fn screen(&self, what: &str, is: impl Fn(&Screen) -> bool) -> TrialResult<Screen> {
         let mut screen = self.app.ui().screen();
         let shown = async { screen.wait_for(|screen| is(screen)).await.map(|it| it.clone()) };
         Ok(soon(what, shown)??)

@@ -1,8 +1,8 @@
 //! What a process uses, by `/proc` and by its allocator, for experiments 25, 26 and 31.
 
-use std::{error::Error, fs};
+use std::fs;
 
-use lab::Trial;
+use lab::{Trial, TrialResult};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stats_alloc::INSTRUMENTED_SYSTEM;
 
@@ -22,9 +22,9 @@ pub struct Usage {
 
 impl Usage {
     /// Counts.
-    pub fn now() -> Result<Self, Box<dyn Error>> {
+    pub fn now() -> TrialResult<Self> {
         let status = fs::read_to_string("/proc/self/status")?;
-        let of = |field: &str| -> Result<i64, Box<dyn Error>> {
+        let of = |field: &str| -> TrialResult<i64> {
             let value = status.lines().find_map(|line| line.strip_prefix(field));
             let number = value.and_then(|value| value.split_whitespace().next());
             Ok(number.ok_or_else(|| format!("the system does not report {field}"))?.parse()?)
@@ -43,10 +43,7 @@ impl Usage {
 /// Runs the part `cycles` of an experiment, a process that does nothing but what is measured, and
 /// returns what it prints. Its allocator keeps to one arena: with one for each thread, memory that was
 /// given back stays in many places and hides the growth.
-pub fn measured<T: DeserializeOwned>(
-    trial: &Trial<'_>,
-    arguments: &[&str],
-) -> Result<T, Box<dyn Error>> {
+pub fn measured<T: DeserializeOwned>(trial: &Trial<'_>, arguments: &[&str]) -> TrialResult<T> {
     let mut part = trial.part("cycles")?;
     let measured = part.args(arguments).env("MALLOC_ARENA_MAX", "1").output()?;
     if !measured.status.success() {

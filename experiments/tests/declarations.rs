@@ -1,7 +1,14 @@
-//! What every experiment must declare, whichever it is: found by looking, like everything else that
-//! goes through the experiments.
+//! What every experiment must declare. The experiments are found by looking, so a new one is checked
+//! without being registered.
 
-use std::{collections::BTreeSet, error::Error, ffi::OsStr, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use lab::{
     Role,
@@ -10,30 +17,33 @@ use lab::{
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
-/// What each experiment declares, by the name of its source file.
-fn declarations() -> TestResult<Vec<(String, Declaration)>> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
-    let mut declarations = Vec::new();
-    for source in fs::read_dir(sources)? {
-        let source = source?.path();
-        let name = source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?;
-        declarations.push((name.to_owned(), declaration(name)?));
-    }
-    assert!(!declarations.is_empty(), "there are no experiments");
-    Ok(declarations)
+/// The longest head of a file: the question, what to expect, and the page. The essay is on the page.
+const HEAD: usize = 6;
+
+fn sources() -> TestResult<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    let sources =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<TestResult<Vec<_>>>()?;
+    assert!(!sources.is_empty(), "there are no experiments");
+    Ok(sources)
 }
 
-fn declaration(name: &str) -> TestResult<Declaration> {
-    // Cargo tells where one binary is; the others are beside it.
-    let binary = Path::new(env!("CARGO_BIN_EXE_01_drop_context")).with_file_name(name);
-    let listed = Command::new(binary).args(["--list", "--format", "json"]).output()?;
-    let errors = String::from_utf8_lossy(&listed.stderr);
-    assert!(listed.status.success(), "{name} --list: {}\n{errors}", listed.status);
-    Ok(serde_json::from_slice(&listed.stdout)?)
+/// What each experiment declares, by the name of its source file.
+fn declarations() -> TestResult<Vec<(String, Declaration)>> {
+    let declaration = |source: PathBuf| {
+        let name = source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?;
+        // Cargo says where one binary is; the others are beside it.
+        let binary = Path::new(env!("CARGO_BIN_EXE_01_drop_context")).with_file_name(name);
+        let listed = Command::new(binary).args(["--list", "--format", "json"]).output()?;
+        let errors = String::from_utf8_lossy(&listed.stderr);
+        assert!(listed.status.success(), "{name} --list: {}\n{errors}", listed.status);
+        Ok((name.to_owned(), serde_json::from_slice(&listed.stdout)?))
+    };
+    sources()?.into_iter().map(declaration).collect()
 }
 
 #[test]
-fn every_experiment_is_called_as_its_file_is() -> TestResult {
+fn every_experiment_is_named_after_its_file() -> TestResult {
     for (file, Declaration { id, name, binary, .. }) in declarations()? {
         assert_eq!(binary, file);
         assert_eq!(format!("{id}_{}", name.replace('-', "_")), file);
@@ -43,7 +53,7 @@ fn every_experiment_is_called_as_its_file_is() -> TestResult {
 }
 
 #[test]
-fn no_two_experiments_have_one_number() -> TestResult {
+fn no_two_experiments_have_the_same_number() -> TestResult {
     let mut seen = BTreeSet::new();
     for (file, Declaration { id, .. }) in declarations()? {
         assert!(seen.insert(id), "{file} has the number of another");
@@ -61,7 +71,7 @@ fn every_experiment_asks_and_answers() -> TestResult {
 }
 
 #[test]
-fn every_hazard_has_something_beside_it_that_does_not_fail() -> TestResult {
+fn every_hazard_has_a_control_beside_it() -> TestResult {
     for (file, Declaration { variants, .. }) in declarations()? {
         let has = |role| variants.iter().any(|variant| variant.role == role);
         assert!(!has(Role::Hazard) || has(Role::Control), "{file}");
@@ -73,7 +83,7 @@ fn every_hazard_has_something_beside_it_that_does_not_fail() -> TestResult {
 fn every_variant_says_in_one_line_what_is_different() -> TestResult {
     for (file, Declaration { variants, .. }) in declarations()? {
         for VariantDeclaration { name, about, trials, .. } in variants {
-            // A dot, and a plus, because some are named after the versions of what is in them.
+            // A dot and a plus, because some are named after versions and combinations of them.
             let of_a_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '/' | '.' | '+');
             assert!(name.chars().all(of_a_name), "{file}: {name}");
             assert!(!about.is_empty() && !about.contains('\n'), "{file}: {name}: {about:?}");
@@ -83,9 +93,33 @@ fn every_variant_says_in_one_line_what_is_different() -> TestResult {
     Ok(())
 }
 
-/// Of the experiments on context, 01 to 12. The long waits of 03 are not repeated in 13.
 #[test]
-fn every_hazard_of_the_first_part_has_a_cure_there_and_in_13() -> TestResult {
+#[ignore = "while the essays are moving to their pages"]
+fn the_head_of_every_file_is_a_few_lines_and_names_the_page() -> TestResult {
+    for source in sources()? {
+        let (text, file) = (fs::read_to_string(&source)?, source.display());
+        let head: Vec<_> = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        assert!((1..=HEAD).contains(&head.len()), "{file}: a head of {} lines", head.len());
+        let stem = source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?;
+        let page = format!("docs/src/{}.md", stem.replace('_', "-"));
+        assert!(head.concat().contains(&page), "{file}: its head does not name {page}");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_file_restates_the_prediction_that_a_role_implies() -> TestResult {
+    for source in sources()? {
+        let text: String = fs::read_to_string(&source)?.split_whitespace().collect();
+        let file = source.display();
+        assert!(!text.contains(".predict(Clean)"), "{file}: a control or a cure is always clean");
+    }
+    Ok(())
+}
+
+/// The long waits of 03 are not repeated in 13.
+#[test]
+fn every_hazard_of_01_to_12_has_a_cure_there_and_in_13() -> TestResult {
     let declarations = declarations()?;
     let all = declarations.iter().find(|(_, declaration)| declaration.id == "13");
     let collected: BTreeSet<_> =

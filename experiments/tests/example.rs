@@ -10,7 +10,7 @@ fn the_experiment_of_the_chapter_is_supported_and_refutes_its_claim() -> Result<
     // Beside this test: `cargo test` builds examples, `cargo test --test` alone not.
     let test = std::env::current_exe()?;
     let folder = test.parent().ok_or("a test is in a folder")?.with_file_name("examples");
-    let example = folder.join("47_dropped_handle");
+    let example = folder.join("48_dropped_handle");
     assert!(example.exists(), "{}: cargo build -p experiments --examples", example.display());
 
     let found = Command::new(example).args(["--trials", "5", "--format", "json"]).output()?;

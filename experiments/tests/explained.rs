@@ -2,20 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
     error::Error,
     fs,
     path::Path,
-    process::{Command, Output},
+    process::Command,
 };
 
 use lab::{
     Role,
     results::{ExperimentResult, TrialExample, VariantResult},
 };
-use mock_sdk::store::{Generation, Store};
 use serde_json::Value;
-use sundown::explain::{self, Cause};
+use sundown::explain::Cause;
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -141,61 +139,5 @@ fn every_panic_of_a_hazard_that_runs_now_is_recognised() -> TestResult {
         }
     }
     assert_eq!(seen, BTreeSet::from(SHOWN));
-    Ok(())
-}
-
-/// By which variable a child is told which generation of the pool to drop.
-const GENERATION: &str = "EXPLAINED_GENERATION";
-
-/// The child: drops a pool without context, with the hook in place. Silent, unless it was started
-/// as one.
-#[test]
-fn child() -> TestResult {
-    let Ok(word) = env::var(GENERATION) else { return Ok(()) };
-    let generation = Generation::ALL.into_iter().find(|it| it.word() == word);
-    let generation = generation.ok_or("no such generation")?;
-    let directory = env::current_dir()?;
-    let runtime = experiments::runtime()?;
-    let store = runtime.block_on(Store::open(&directory, generation, 1))?;
-    explain::install();
-    drop(store);
-    Ok(())
-}
-
-/// What a child writes to standard error.
-fn said(generation: Generation, backtrace: &str) -> TestResult<String> {
-    let directory = tempfile::tempdir()?;
-    let Output { stderr, .. } = Command::new(env::current_exe()?)
-        .args(["child", "--exact", "--nocapture"])
-        .env(GENERATION, generation.word())
-        .env("RUST_BACKTRACE", backtrace)
-        .env_remove("RUST_LIB_BACKTRACE")
-        .current_dir(directory.path())
-        .output()?;
-    Ok(String::from_utf8(stderr)?)
-}
-
-#[test]
-fn a_pool_that_dies_without_context_is_explained_in_three_lines() -> TestResult {
-    for generation in Generation::ALL {
-        let said = said(generation, "0")?;
-        assert!(said.contains("there is no reactor running"), "{said}");
-        let lines: Vec<_> = said.lines().filter(|line| line.starts_with("sundown: ")).collect();
-        assert_eq!(lines.len(), 3, "{said}");
-        let words = "thread `child` has no runtime context, and deadpool-runtime-";
-        assert!(lines[0].contains(words), "{said}");
-        assert!(lines[1].contains("handle.enter()"), "{said}");
-        assert!(lines[2].contains("docs/src/01-drop-context.md"), "{said}");
-    }
-    Ok(())
-}
-
-#[test]
-fn the_connection_and_what_it_died_with_are_named_where_there_is_a_backtrace() -> TestResult {
-    for generation in Generation::ALL {
-        let said = said(generation, "1")?;
-        let words = "sundown: `SyncWrapper<Counted>` (in `Store`) was dropped on thread `child`";
-        assert!(said.contains(words), "{said}");
-    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
 
 use lab::{
     interrupt::{self, Interrupt},
-    probe::{Plan, Report, Subject, Trial},
+    probe::{Command, Plan, Report, Trial},
 };
 
 use crate::{
@@ -28,14 +28,14 @@ use crate::{
 const TRIALS: u32 = 50;
 
 pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
-    let mut subjects = vec![subject(flags.command.clone())?];
+    let mut commands = vec![command(flags.command.clone())?];
     if let Some(other) = &flags.compare {
-        subjects.push(subject(words(other)?)?);
+        commands.push(command(words(other)?)?);
     }
     let plan = plan(flags, folder(flags.keep.as_deref(), workspace)?);
     let interrupt = Interrupt::install()?;
-    let mut progress = Trials::start(&plan, subjects.len());
-    let (report, ran) = plan.run(subjects, &interrupt, |trial, news| progress.ended(trial, news));
+    let mut progress = Trials::start(&plan, commands.len());
+    let (report, ran) = plan.run(commands, &interrupt, |trial, news| progress.ended(trial, news));
     drop(progress);
     // It stays if something was kept in it.
     let _ = fs::remove_dir(&plan.keep);
@@ -72,13 +72,13 @@ fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
 }
 
 /// The command that consists of these words, if its program is there.
-fn subject(words: Vec<OsString>) -> Result<Subject> {
+fn command(words: Vec<OsString>) -> Result<Command> {
     let typed = typed(&words);
     let mut words = words.into_iter();
     let program = words.next().filter(|program| !program.is_empty());
     let program = program.ok_or_else(|| Failure::Usage("there is no command to run".into()))?;
     process::find(&program)?;
-    Ok(Subject { program: program.into(), arguments: words.collect(), typed })
+    Ok(Command { program: program.into(), arguments: words.collect(), typed })
 }
 
 /// The words of a command that is quoted as for a shell.

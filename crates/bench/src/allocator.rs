@@ -1,4 +1,4 @@
-//! Counts what is allocated, while it is asked to, and keeps what the system would take back.
+//! Counts allocations on request, and keeps pages that the system would take back.
 
 #![allow(unsafe_code, reason = "an allocator has no other way")]
 
@@ -7,34 +7,34 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
-/// The system's allocator, with a count beside it.
+/// The system's allocator, with a counter.
 pub struct Counting;
 
 static IS_ASKED: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
-/// Begins a count of the bytes that are asked for and not yet given back.
+/// Begins to count the bytes that are allocated and not yet freed.
 pub fn begin() {
     LIVE.store(0, Ordering::Relaxed);
     IS_ASKED.store(true, Ordering::SeqCst);
 }
 
-/// Ends the count, and returns by how many bytes the live heap grew, on all threads. What the
-/// system's allocator adds for its own use is not in it.
+/// Ends the count, and returns by how many bytes the live heap grew, on all threads. It does not
+/// include what the system's allocator needs for itself.
 pub fn end() -> i64 {
     IS_ASKED.store(false, Ordering::SeqCst);
     LIVE.load(Ordering::SeqCst)
 }
 
-/// Has the heap keep the pages it once had: one subject would otherwise pay for getting back from
-/// the system what another has given to it.
+/// Lets the heap keep its pages. Otherwise one subject would pay for pages that another one gave back
+/// to the system.
 pub fn keep_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const NEVER: i32 = -1;
         const LARGEST: i32 = 32 << 20;
         // SAFETY: sets two parameters of malloc to values that its manual allows, before any other
-        // thread has been started.
+        // thread is started.
         unsafe {
             libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER);
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
@@ -43,7 +43,7 @@ pub fn keep_pages() {
 }
 
 fn add(bytes: i64) {
-    // Off while time is measured: one load of a flag that nobody writes.
+    // Off while time is measured. Then it is one load of a flag that nobody writes.
     if IS_ASKED.load(Ordering::Relaxed) {
         LIVE.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -53,8 +53,8 @@ fn size(layout: Layout) -> i64 {
     i64::try_from(layout.size()).unwrap_or(i64::MAX)
 }
 
-// SAFETY: every call is passed on to the system's allocator with the arguments it came with, which
-// are as valid there as here; counting neither allocates nor unwinds.
+// SAFETY: passes every call to the system's allocator with the same arguments, which are as valid
+// there. Counting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(size(layout));

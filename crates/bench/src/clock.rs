@@ -1,32 +1,32 @@
-//! Time: how long it took, and how much of the processors.
+//! Wall time and CPU time.
 
 use std::time::{Duration, Instant};
 
-use rustix::{time::ClockId, time::clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 /// How long something took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Took {
-    /// By the clock on the wall.
+    /// Wall time.
     pub wall: Duration,
-    /// Of the processors, by all threads of this process.
+    /// CPU time of all threads of this process.
     pub cpu: Duration,
 }
 
-/// A clock that runs.
+/// A running clock.
 pub struct Clock {
     cpu: Duration,
     began: Instant,
 }
 
 impl Clock {
-    /// Starts a clock. The processors' time is asked for outside of what the wall's clock measures,
-    /// because that is a call of the system.
+    /// Starts a clock. The CPU time is read outside the measured wall time, because that is a system
+    /// call.
     pub fn start() -> Self {
         Self { cpu: cpu(), began: Instant::now() }
     }
 
-    /// What it shows.
+    /// The time since the start.
     pub fn read(&self) -> Took {
         let wall = self.began.elapsed();
         Took { wall, cpu: cpu().saturating_sub(self.cpu) }

@@ -1,5 +1,5 @@
-//! Bench `drop`: what becomes of the tasks when the thing that holds them together is dropped
-//! without a shutdown. Facts, not times: what happened to the tasks' futures is counted.
+//! Bench `drop`: what happens to the tasks when the thing that holds them is dropped without a
+//! shutdown. It measures no time; it counts what happened to the tasks' futures.
 
 use std::{
     io,
@@ -10,30 +10,31 @@ use std::{
 use crate::{
     figure::Figure,
     flavour::{Flavour, cores},
-    group::peers::{MAKERS, Maker},
     options::Options,
-    output::{Output, note},
+    output::{note, print},
+    peers::{MAKERS, Maker},
     task::{ABORTED, COMPLETED, UNREGISTERED, Work},
 };
 
 /// How many tasks are left behind.
 const TASKS: usize = 8;
 
-/// How long they are given to show what becomes of them. Whoever has not ended by then runs on.
+/// How long to look. A task that has not ended by then runs on.
 const LIMIT: Duration = Duration::from_millis(250);
 
 /// Runs the bench.
-pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
+pub fn run(options: &Options) -> io::Result<()> {
     for flavour in options.flavours() {
         note(&format!("drop, {TASKS} tasks, {flavour}"));
+        let mut figures = Vec::new();
         for (case, work) in [("listening", Work::Listening), ("deaf", Work::Deaf)] {
-            for maker in MAKERS.iter().filter(|maker| options.is_subject(maker.subject)) {
-                let observed = observe(flavour, maker, work)?;
+            for maker in options.subjects(&MAKERS, |maker| maker.subject) {
+                let observed = Some(observe(flavour, &maker, work)?);
                 let figure = Figure::new("drop", case, TASKS, flavour, maker.subject);
-                output.figure(Figure { observed: Some(observed), ..figure })?;
+                figures.push(Figure { observed, ..figure });
             }
         }
-        output.tables()?;
+        print(options.format, &figures)?;
     }
     Ok(())
 }
@@ -58,7 +59,7 @@ fn observe(flavour: Flavour, maker: &Maker, work: Work) -> io::Result<String> {
     }))
 }
 
-/// `aborted`, or with more than one fate `3 stopped, 5 run on`.
+/// `aborted`, or `3 stopped, 5 run on` if there is more than one fate.
 fn describe((stopped, aborted): (usize, usize)) -> String {
     let running = TASKS.saturating_sub(stopped + aborted);
     let fates = [(stopped, "stopped"), (aborted, "aborted"), (running, "run on")];

@@ -2,43 +2,43 @@
 
 use serde::Serialize;
 
-use crate::rounds::Summary;
+use crate::rounds::{Samples, Summary};
 
 /// A figure, as it is printed in JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
-    /// Which bench.
+    /// The name of the bench.
     pub bench: &'static str,
-    /// What was measured, or observed.
+    /// What was measured or observed.
     pub case: &'static str,
-    /// How many tasks, or waiters.
+    /// How many tasks, waiters or connections.
     pub n: usize,
     /// The runtime's flavour, or `none`.
     pub runtime: String,
-    /// Who.
+    /// The name of the subject.
     pub subject: &'static str,
-    /// In how many rounds.
+    /// The number of rounds.
     pub rounds: usize,
     /// Wall time in nanoseconds, for each.
     pub ns: Option<f64>,
     /// Its quartiles over the rounds.
     pub ns_quartiles: Option<[f64; 2]>,
-    /// Of the processors, for each.
+    /// CPU time in nanoseconds, for each.
     pub cpu_ns: Option<f64>,
     /// The wall time as a multiple of the floor's.
     pub ratio_to_floor: Option<f64>,
     /// Its quartiles over the rounds.
     pub ratio_to_floor_quartiles: Option<[f64; 2]>,
-    /// Ours as a multiple of this one's.
+    /// Our wall time as a multiple of this one's.
     pub ratio_of_sundown: Option<f64>,
     /// By how much the live heap grew, for each.
     pub bytes: Option<f64>,
-    /// What was seen, where that is not a time.
+    /// What was seen, if that is not a time.
     pub observed: Option<String>,
 }
 
 impl Figure {
-    /// A figure without anything in it.
+    /// A figure without a value.
     pub fn new(
         bench: &'static str,
         case: &'static str,
@@ -64,7 +64,7 @@ impl Figure {
         }
     }
 
-    /// With what was measured.
+    /// The same figure with what was measured.
     pub fn measured(self, summary: Summary) -> Self {
         let finite = |value: f64| value.is_finite().then_some((value * 1000.0).round() / 1000.0);
         let both = |[low, high]: [f64; 2]| Some([finite(low)?, finite(high)?]);
@@ -78,5 +78,20 @@ impl Figure {
             ratio_of_sundown: finite(summary.ratio_of_sundown),
             ..self
         }
+    }
+
+    /// The figures of one case of a measurement: one for each subject. The first subject is the floor.
+    pub fn of_case<const CASES: usize>(
+        bench: &'static str,
+        (at, case): (usize, &'static str),
+        n: usize,
+        runtime: impl ToString,
+        samples: &Samples<CASES>,
+    ) -> Vec<Self> {
+        let runtime = runtime.to_string();
+        let figure = |(subject, name): (usize, &&'static str)| {
+            Self::new(bench, case, n, &runtime, name).measured(samples.summary(subject, at, 0))
+        };
+        samples.subjects.iter().enumerate().map(figure).collect()
     }
 }

@@ -11,17 +11,17 @@ use tokio::{
 /// A flavour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Flavour {
-    /// All on the thread that drives it.
+    /// Everything runs on the thread that drives it.
     CurrentThread,
-    /// On as many workers as there are processors.
+    /// With several workers.
     MultiThread,
 }
 
 impl Flavour {
-    /// Both.
+    /// Both flavours.
     pub const ALL: [Self; 2] = [Self::CurrentThread, Self::MultiThread];
 
-    /// A runtime of this flavour, with so many workers where it has workers.
+    /// A runtime of this flavour, with this many workers if it is multi-threaded.
     pub fn runtime(self, workers: usize) -> io::Result<Runtime> {
         self.builder(workers).enable_time().build()
     }
@@ -47,23 +47,23 @@ impl fmt::Display for Flavour {
     }
 }
 
-/// How many processors there are.
+/// The number of processors.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// Somewhere for each of a number of tasks to run at the same time as the others: one runtime with a
-/// worker for each, or a single-threaded runtime for each on a thread of its own. Without timers,
-/// which would look at the clock in every turn.
+/// Lets a number of tasks run at the same time: one runtime with a worker for each, or a
+/// single-threaded runtime for each, on a thread of its own. Without timers, because a runtime that
+/// has them looks at the clock in every turn.
 pub struct Places {
     handles: Vec<Handle>,
-    /// Drives them until this is dropped.
+    /// The runtimes are driven until this is dropped.
     _driven: Vec<oneshot::Sender<()>>,
     _runtime: Option<Runtime>,
 }
 
 impl Places {
-    /// Places for so many.
+    /// Places for this many tasks.
     pub fn new(flavour: Flavour, tasks: usize) -> io::Result<Self> {
         if flavour == Flavour::MultiThread {
             let runtime = flavour.builder(tasks).build()?;
@@ -81,7 +81,7 @@ impl Places {
         Ok(Self { handles, _driven: driven, _runtime: None })
     }
 
-    /// Where a task runs.
+    /// The place of a task.
     pub fn place(&self, task: usize) -> &Handle {
         &self.handles[task % self.handles.len()]
     }

@@ -1,7 +1,5 @@
 //! Bench `group`: from the first spawn until all have registered for the signal, from the signal
-//! until all have ended, and what each needs of the heap in between.
-
-pub mod peers;
+//! until all have ended, and the heap that each needs in between.
 
 use std::io;
 
@@ -13,66 +11,59 @@ use crate::{
     figure::Figure,
     flavour::{Flavour, cores},
     options::Options,
-    output::{Output, note},
-    rounds::{Reference, Sample, interleaved, summary},
+    output::{note, print},
+    peers::{MAKERS, Maker},
+    rounds::{Sample, interleaved},
     task::{UNREGISTERED, Work},
 };
-use peers::{MAKERS, Maker};
 
-/// What is measured, in the order in which it happens.
+/// The phases, in the order in which they happen.
 const CASES: [&str; 2] = ["spawn", "stop"];
 
-/// Small groups are measured many times over in a round: this many tasks in all, at the least.
+/// A round repeats small groups until it has at least this many tasks, or this many groups.
 const TASKS_IN_A_ROUND: usize = 2000;
 const GROUPS_IN_A_ROUND: usize = 200;
 
-/// From here on a round takes seconds, and a usual run has few.
+/// From here on a round takes seconds, and there are few of them by default.
 const MILLION: usize = 1_000_000;
 const ROUNDS_OF_MILLIONS: usize = 5;
 
 /// Runs the bench.
-pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
+pub fn run(options: &Options) -> io::Result<()> {
     for flavour in options.flavours() {
         for &n in &options.sizes(&[1, 100, 10_000, 100_000, MILLION], 10_000) {
-            measure(flavour, n, options, output)?;
+            measure(flavour, n, options)?;
         }
     }
     Ok(())
 }
 
-fn measure(flavour: Flavour, n: usize, options: &Options, output: &mut Output) -> io::Result<()> {
-    let asked: Vec<_> =
-        MAKERS.into_iter().filter(|maker| options.is_subject(maker.subject)).collect();
-    let (makers, left_out): (Vec<_>, Vec<_>) =
-        asked.into_iter().partition(|maker| options.slow || n <= maker.usual_limit);
+fn measure(flavour: Flavour, n: usize, options: &Options) -> io::Result<()> {
+    let (makers, left_out): (Vec<_>, Vec<_>) = options
+        .subjects(&MAKERS, |maker| maker.subject)
+        .into_iter()
+        .partition(|maker| options.slow || n <= maker.usual_limit);
     note(&format!("group, {n} tasks, {flavour}"));
     if !left_out.is_empty() {
         let names: Vec<_> = left_out.iter().map(|maker| maker.subject).collect();
         note(&format!("  left out because slow at {n} (--slow includes it): {}", names.join(", ")));
     }
-    let rounds = options.rounds(11, 3);
-    let rounds = if n >= MILLION && options.rounds.is_none() {
-        rounds.min(ROUNDS_OF_MILLIONS)
-    } else {
-        rounds
-    };
+    let rounds = options.rounds(if n >= MILLION { ROUNDS_OF_MILLIONS } else { 11 }, 3);
     let runtime = flavour.runtime(cores())?;
-    let samples = interleaved(rounds, &makers, |maker| time(&runtime, maker, n));
-    let sundown = makers.iter().position(|maker| maker.subject == "sundown");
-    let reference = Reference { floor: 0, sundown };
+    let name = |maker: &Maker| maker.subject;
+    let samples = interleaved(rounds, &makers, name, |maker| Ok(time(&runtime, maker, n)))?;
     let bytes: Vec<_> = makers.iter().map(|maker| bytes(&runtime, maker, n)).collect();
-    for (case, name) in CASES.into_iter().enumerate() {
-        for (at, maker) in makers.iter().enumerate() {
-            let figure = Figure::new("group", name, n, flavour, maker.subject);
-            let figure = figure.measured(summary(&samples, at, case, reference));
-            output.figure(Figure { bytes: Some(bytes[at]), ..figure })?;
-        }
+    let mut figures = Vec::new();
+    for case in CASES.into_iter().enumerate() {
+        let of_case = Figure::of_case("group", case, n, flavour, &samples);
+        let with_bytes = of_case.into_iter().zip(&bytes);
+        figures.extend(with_bytes.map(|(figure, bytes)| Figure { bytes: Some(*bytes), ..figure }));
     }
-    output.tables()
+    print(options.format, &figures)
 }
 
-/// One round of one subject: both phases, for each task. What a group consists of before it has a
-/// task, and what is left of it afterwards, belongs to neither.
+/// One round of one subject: the time of both phases for each task. What a group is made of before it
+/// has a task, and what is left of it afterwards, does not count.
 fn time(runtime: &Runtime, maker: &Maker, n: usize) -> [Sample; 2] {
     let repeats = (TASKS_IN_A_ROUND / n).clamp(1, GROUPS_IN_A_ROUND);
     runtime.block_on(async {
@@ -94,8 +85,7 @@ fn time(runtime: &Runtime, maker: &Maker, n: usize) -> [Sample; 2] {
     })
 }
 
-/// By how much the live heap has grown for each task when all have registered, with all that the
-/// group consists of.
+/// How much the live heap has grown for each task when all have registered, the group included.
 fn bytes(runtime: &Runtime, maker: &Maker, n: usize) -> f64 {
     runtime.block_on(async {
         UNREGISTERED.begin(n);

@@ -1,10 +1,10 @@
-//! Bench `guard`: what a handle of a session costs beside an `Arc`, and what the thread pays that
-//! happens to drop the last one of a store with so many connections.
+//! Bench `guard`: what a handle of a session costs beside an `Arc`, and what a thread pays for dropping
+//! the last handle of a store with many connections.
 
-use std::{error::Error, hint::black_box, io, sync::Arc, time::Duration};
+use std::{error::Error, hint::black_box, io, ops::Deref, sync::Arc, time::Duration};
 
 use mock_sdk::store::{Generation, Store};
-use sundown::session::Session;
+use sundown::session::{Guarded, Session};
 use tempfile::TempDir;
 
 use crate::{
@@ -12,79 +12,62 @@ use crate::{
     figure::Figure,
     flavour::{Flavour, cores},
     options::Options,
-    output::{Output, note},
-    rounds::{Reference, Sample, interleaved, summary},
+    output::{note, print},
+    rounds::{Sample, interleaved},
 };
 
-/// How often a handle is cloned and dropped, or looked through, in a round.
+/// How often a handle is cloned and dropped, or dereferenced, in a round.
 const TURNS: usize = 100_000;
 
 /// Longer than any close takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Everybody, the floor first: an `Arc`; for the last drop, the value in its runtime's context.
+/// All subjects, the floor first: an `Arc`; for the last drop, a value dropped in runtime context.
 pub const SUBJECTS: [(&str, bool); 2] = [("floor", false), ("sundown", true)];
 
-type Measure = fn(bool) -> Result<Sample, Box<dyn Error>>;
+type Measured = Result<Sample, Box<dyn Error + Send + Sync>>;
+type Measure = fn(bool) -> Measured;
 
 /// Runs the bench.
-pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
-    let subjects: Vec<_> =
-        SUBJECTS.into_iter().filter(|(name, _)| options.is_subject(name)).collect();
+pub fn run(options: &Options) -> io::Result<()> {
     let cases: [(&str, usize, Measure); 4] = [
-        ("clone-and-drop", 1, cloned),
-        ("deref", 1, looked_through),
+        ("clone-and-drop", 1, clone_and_drop),
+        ("deref", 1, deref),
         ("last-drop", 16, |ours| last_drop(ours, 16)),
         ("last-drop", 64, |ours| last_drop(ours, 64)),
     ];
+    let subjects = options.subjects(&SUBJECTS, |(name, _)| name);
     for (case, n, measure) in cases {
         note(&format!("guard, {case}, {n}"));
-        let mut failure = None;
-        let samples = interleaved(options.rounds(101, 5), &subjects, |(_, ours)| {
-            [measure(*ours).unwrap_or_else(|error| {
-                failure = Some(error.to_string());
-                Sample::default()
-            })]
-        });
-        if let Some(failure) = failure {
-            return Err(io::Error::other(failure));
-        }
-        let sundown = subjects.iter().position(|(name, _)| *name == "sundown");
-        for (at, (name, _)) in subjects.iter().enumerate() {
-            let figure = Figure::new("guard", case, n, "none", name);
-            let reference = Reference { floor: 0, sundown };
-            output.figure(figure.measured(summary(&samples, at, 0, reference)))?;
-        }
-        output.tables()?;
+        let name = |(name, _): &(&'static str, bool)| *name;
+        let samples = interleaved(options.rounds(101, 5), &subjects, name, |(_, ours)| {
+            Ok([measure(*ours).map_err(io::Error::other)?])
+        })?;
+        print(options.format, &Figure::of_case("guard", (0, case), n, "none", &samples))?;
     }
     Ok(())
 }
 
-fn cloned(ours: bool) -> Result<Sample, Box<dyn Error>> {
-    if !ours {
-        let arc = Arc::new(1);
-        return Ok(timed(|| drop(black_box(Arc::clone(&arc)))));
+fn clone_and_drop(ours: bool) -> Measured {
+    fn measure(handle: &impl Clone) -> Sample {
+        timed(|| drop(black_box(handle.clone())))
     }
-    let session = Session::new("bench")?;
-    let guard = session.guard(1).map_err(|_| "the session is closed")?;
-    let sample = timed(|| drop(black_box(guard.clone())));
-    drop(guard);
-    let _ = session.close_blocking(LIMIT)?;
-    Ok(sample)
+    if ours { in_session(measure) } else { Ok(measure(&Arc::new(1))) }
 }
 
-fn looked_through(ours: bool) -> Result<Sample, Box<dyn Error>> {
-    if !ours {
-        let arc = Arc::new(1);
-        return Ok(timed(|| {
-            black_box(**black_box(&arc));
-        }));
+fn deref(ours: bool) -> Measured {
+    fn measure(handle: &impl Deref<Target = i32>) -> Sample {
+        timed(|| {
+            black_box(**black_box(handle));
+        })
     }
+    if ours { in_session(measure) } else { Ok(measure(&Arc::new(1))) }
+}
+
+fn in_session(measure: impl Fn(&Guarded<i32>) -> Sample) -> Measured {
     let session = Session::new("bench")?;
     let guard = session.guard(1).map_err(|_| "the session is closed")?;
-    let sample = timed(|| {
-        black_box(**black_box(&guard));
-    });
+    let sample = measure(&guard);
     drop(guard);
     let _ = session.close_blocking(LIMIT)?;
     Ok(sample)
@@ -98,8 +81,8 @@ fn timed(mut turn: impl FnMut()) -> Sample {
     Sample::per(clock.read(), TURNS)
 }
 
-/// What the dropping thread pays: the rest is somebody else's work, and is waited for afterwards.
-fn last_drop(ours: bool, connections: usize) -> Result<Sample, Box<dyn Error>> {
+/// What the dropping thread pays. The rest of the work happens elsewhere, and is awaited afterwards.
+fn last_drop(ours: bool, connections: usize) -> Measured {
     let directory = TempDir::new()?;
     let runtime = Flavour::MultiThread.runtime(cores())?;
     let store = Store::open(directory.path(), Generation::Current, connections);

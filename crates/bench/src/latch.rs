@@ -1,12 +1,11 @@
-//! Bench `latch`: all that it takes to have so many waiters register, to fire once, and to have all
-//! of them through.
+//! Bench `latch`: from the registration of all waiters through one firing until all have passed.
 //!
-//! `bare` polls the waiters by hand, outside of any runtime: nothing but the latch is measured.
-//! `tasks` has each wait in a task of its own: what is left of the difference in use.
+//! `bare` polls the waiters by hand, without a runtime, and so measures nothing but the latch. `tasks`
+//! lets each wait in a task of its own, and shows how much of the difference is left in use.
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, mem,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,64 +28,86 @@ use crate::{
     figure::Figure,
     flavour::cores,
     options::Options,
-    output::{Output, note},
-    rounds::{Reference, Sample, interleaved, summary},
+    output::{note, print},
+    rounds::{Sample, interleaved},
     task::{UNREGISTERED, Work},
 };
 
-/// At least so many waiters are measured in a round.
+/// A round repeats few waiters until it has at least this many, or this many latches.
 const WAITERS_IN_A_ROUND: usize = 10_000;
 const LATCHES_IN_A_ROUND: usize = 500;
 
-/// One wait. Nothing has been done for it before its first poll but to allocate it.
+/// One wait. Before its first poll, it has only been allocated.
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Everybody, the floor first and ours second.
-pub const SUBJECTS: [(&str, Make); 7] = [
-    ("floor", || signal::<Floor>()),
-    ("sundown", || signal::<Latch>()),
-    ("set-once", || signal::<SetOnce<()>>()),
-    ("notify", || signal::<Notify>()),
-    ("event-listener", || signal::<Listened>()),
-    ("watch", || signal::<Watched>()),
-    ("cancellation-token", || signal::<CancellationToken>()),
-];
+/// A signal that is given once.
+pub struct Signal {
+    /// A wait that has not begun.
+    waiting: Box<dyn Fn() -> Waiting>,
+    fire: Box<dyn Fn()>,
+}
 
 /// Makes a signal.
-pub type Make = fn() -> Box<dyn Signal>;
+pub type Make = fn() -> Signal;
 
-fn signal<S: Once>() -> Box<dyn Signal> {
-    Box::new(Arc::new(S::default()))
-}
-
-/// A signal that is given once.
-trait Once: Default + Send + Sync + 'static {
-    /// Waits for it.
-    fn wait(&self) -> impl Future<Output = ()> + Send;
-
-    /// Gives it.
-    fn fire(&self);
-}
-
-/// The same, whichever it is.
-pub trait Signal {
-    /// A wait that has not begun.
-    fn waiting(&self) -> Waiting;
-
-    /// Gives it.
-    fn fire(&self);
-}
-
-impl<S: Once> Signal for Arc<S> {
-    fn waiting(&self) -> Waiting {
-        let signal = Self::clone(self);
-        Box::pin(async move { signal.wait().await })
-    }
-
-    fn fire(&self) {
-        S::fire(self);
+fn signal<S: Default + Send + Sync + 'static, W: Future<Output = ()> + Send + 'static>(
+    wait: fn(Arc<S>) -> W,
+    fire: fn(&S),
+) -> Signal {
+    let waited = Arc::new(S::default());
+    let fired = Arc::clone(&waited);
+    Signal {
+        waiting: Box::new(move || Box::pin(wait(Arc::clone(&waited)))),
+        fire: Box::new(move || fire(&fired)),
     }
 }
+
+/// All subjects, the floor first.
+pub const SUBJECTS: [(&str, Make); 7] = [
+    ("floor", || signal(|floor: Arc<Floor>| async move { floor.wait().await }, Floor::fire)),
+    ("sundown", || {
+        let wait = |latch: Arc<Latch>| async move { latch.wait().await };
+        signal(wait, |latch| {
+            latch.fire();
+        })
+    }),
+    ("set-once", || {
+        let wait = |once: Arc<SetOnce<()>>| async move { *once.wait().await };
+        signal(wait, |once| once.set(()).unwrap_or_default())
+    }),
+    ("notify", || {
+        signal(|notify: Arc<Notify>| async move { notify.notified().await }, Notify::notify_waiters)
+    }),
+    ("event-listener", || {
+        // With a flag that makes the event last, as its documentation shows.
+        let wait = |state: Arc<(AtomicBool, Event)>| async move {
+            let (has_fired, event) = &*state;
+            while !has_fired.load(Ordering::SeqCst) {
+                let listener = event.listen();
+                if has_fired.load(Ordering::SeqCst) {
+                    break;
+                }
+                listener.await;
+            }
+        };
+        signal(wait, |(has_fired, event)| {
+            has_fired.store(true, Ordering::SeqCst);
+            event.notify(usize::MAX);
+        })
+    }),
+    ("watch", || {
+        let wait = |sender: Arc<watch::Sender<bool>>| async move {
+            let _ = sender.subscribe().wait_for(|has_fired| *has_fired).await;
+        };
+        signal(wait, |sender| {
+            sender.send_replace(true);
+        })
+    }),
+    ("cancellation-token", || {
+        let wait = |token: Arc<CancellationToken>| async move { token.cancelled().await };
+        signal(wait, CancellationToken::cancel)
+    }),
+];
 
 /// An atomic, and a locked vector of wakers.
 #[derive(Default)]
@@ -95,8 +116,8 @@ struct Floor {
     wakers: Mutex<Vec<Waker>>,
 }
 
-impl Once for Floor {
-    fn wait(&self) -> impl Future<Output = ()> + Send {
+impl Floor {
+    async fn wait(&self) {
         poll_fn(|context| {
             if self.has_fired.load(Ordering::Acquire) {
                 return Poll::Ready(());
@@ -108,90 +129,13 @@ impl Once for Floor {
             wakers.push(context.waker().clone());
             Poll::Pending
         })
+        .await;
     }
 
     fn fire(&self) {
         self.has_fired.store(true, Ordering::Release);
-        let wakers =
-            std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+        let wakers = mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
         wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Once for Latch {
-    fn wait(&self) -> impl Future<Output = ()> + Send {
-        Self::wait(self)
-    }
-
-    fn fire(&self) {
-        Self::fire(self);
-    }
-}
-
-impl Once for SetOnce<()> {
-    async fn wait(&self) {
-        Self::wait(self).await;
-    }
-
-    fn fire(&self) {
-        let _ = self.set(());
-    }
-}
-
-impl Once for Notify {
-    fn wait(&self) -> impl Future<Output = ()> + Send {
-        self.notified()
-    }
-
-    fn fire(&self) {
-        self.notify_waiters();
-    }
-}
-
-impl Once for CancellationToken {
-    fn wait(&self) -> impl Future<Output = ()> + Send {
-        self.cancelled()
-    }
-
-    fn fire(&self) {
-        self.cancel();
-    }
-}
-
-/// An event, with the flag that makes it last, as its documentation has it.
-#[derive(Default)]
-struct Listened {
-    has_fired: AtomicBool,
-    event: Event,
-}
-
-impl Once for Listened {
-    async fn wait(&self) {
-        while !self.has_fired.load(Ordering::SeqCst) {
-            let listener = self.event.listen();
-            if self.has_fired.load(Ordering::SeqCst) {
-                break;
-            }
-            listener.await;
-        }
-    }
-
-    fn fire(&self) {
-        self.has_fired.store(true, Ordering::SeqCst);
-        self.event.notify(usize::MAX);
-    }
-}
-
-#[derive(Default)]
-struct Watched(watch::Sender<bool>);
-
-impl Once for Watched {
-    async fn wait(&self) {
-        let _ = self.0.subscribe().wait_for(|has_fired| *has_fired).await;
-    }
-
-    fn fire(&self) {
-        self.0.send_replace(true);
     }
 }
 
@@ -206,20 +150,17 @@ impl Wake for Woken {
 }
 
 /// Runs the bench.
-pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
-    let subjects: Vec<_> =
-        SUBJECTS.into_iter().filter(|(name, _)| options.is_subject(name)).collect();
+pub fn run(options: &Options) -> io::Result<()> {
     for &n in &options.sizes(&[1, 1000, 100_000], 1000) {
         note(&format!("latch, {n} waiters, polled by hand"));
-        measure("bare", "none", n, &subjects, options, output, bare)?;
+        measure("bare", "none", n, options, bare)?;
     }
     for flavour in options.flavours() {
         let runtime = flavour.runtime(cores())?;
         for &n in &options.sizes(&[1, 1000, 100_000], 1000) {
             note(&format!("latch, {n} waiters in tasks, {flavour}"));
-            let in_tasks = |signal: &dyn Signal, n| tasks(&runtime, signal, n);
-            let name = flavour.to_string();
-            measure("tasks", &name, n, &subjects, options, output, in_tasks)?;
+            let in_tasks = |signal: &Signal, n| tasks(&runtime, signal, n);
+            measure("tasks", flavour, n, options, in_tasks)?;
         }
     }
     Ok(())
@@ -227,40 +168,38 @@ pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
 
 fn measure(
     case: &'static str,
-    runtime: &str,
+    runtime: impl ToString,
     n: usize,
-    subjects: &[(&'static str, Make)],
     options: &Options,
-    output: &mut Output,
-    time: impl Fn(&dyn Signal, usize) -> Took,
+    time: impl Fn(&Signal, usize) -> Took,
 ) -> io::Result<()> {
+    let subjects = options.subjects(&SUBJECTS, |(name, _)| name);
     let repeats = (WAITERS_IN_A_ROUND / n).clamp(1, LATCHES_IN_A_ROUND);
-    let samples = interleaved(options.rounds(21, 3), subjects, |(_, make)| {
-        let mut took = Took::default();
-        for _ in 0..repeats {
-            took += time(&*make(), n);
-        }
-        [Sample::per(took, repeats * n)]
-    });
-    let sundown = subjects.iter().position(|(name, _)| *name == "sundown");
-    let reference = Reference { floor: 0, sundown };
-    for (at, (name, _)) in subjects.iter().enumerate() {
-        let figure = Figure::new("latch", case, n, runtime, name);
-        output.figure(figure.measured(summary(&samples, at, 0, reference)))?;
-    }
-    output.tables()
+    let samples = interleaved(
+        options.rounds(21, 3),
+        &subjects,
+        |(name, _)| name,
+        |(_, make)| {
+            let mut took = Took::default();
+            for _ in 0..repeats {
+                took += time(&make(), n);
+            }
+            Ok([Sample::per(took, repeats * n)])
+        },
+    )?;
+    print(options.format, &Figure::of_case("latch", (0, case), n, runtime, &samples))
 }
 
-/// Polls all, fires, and polls all again, after which each is ready and its wait dropped.
-fn bare(signal: &dyn Signal, n: usize) -> Took {
-    let mut waiting: Vec<_> = (0..n).map(|_| signal.waiting()).collect();
+/// Polls all waits, fires, and polls all again.
+fn bare(signal: &Signal, n: usize) -> Took {
+    let mut waiting: Vec<_> = (0..n).map(|_| (signal.waiting)()).collect();
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let context = &mut Context::from_waker(&waker);
 
     let clock = Clock::start();
     let early = waiting.iter_mut().filter_map(|one| ready(one, context)).count();
-    signal.fire();
+    (signal.fire)();
     let through = waiting.iter_mut().filter_map(|one| ready(one, context)).count();
     let took = clock.read();
 
@@ -273,16 +212,16 @@ fn ready(waiting: &mut Waiting, context: &mut Context<'_>) -> Option<()> {
     waiting.as_mut().poll(context).is_ready().then_some(())
 }
 
-/// Has a task for each waiter: from before the first is spawned until all have ended.
-fn tasks(runtime: &Runtime, signal: &dyn Signal, n: usize) -> Took {
+/// Spawns a task for each waiter, fires, and waits until all have ended.
+fn tasks(runtime: &Runtime, signal: &Signal, n: usize) -> Took {
     runtime.block_on(async {
-        let waiting: Vec<_> = (0..n).map(|_| Work::Measured.on(signal.waiting())).collect();
+        let waiting: Vec<_> = (0..n).map(|_| Work::Measured.on((signal.waiting)())).collect();
         let mut tasks: Vec<JoinHandle<()>> = Vec::with_capacity(n);
         UNREGISTERED.begin(n);
         let clock = Clock::start();
         tasks.extend(waiting.into_iter().map(tokio::spawn));
         UNREGISTERED.at_zero().await;
-        signal.fire();
+        (signal.fire)();
         for task in tasks {
             let _ = task.await;
         }

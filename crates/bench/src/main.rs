@@ -1,5 +1,5 @@
-//! Peers beside us: what a signal, a group of tasks, a latch and a teardown cost. `bench --help` says what is
-//! measured; `cargo xtask bench` builds and runs this.
+//! Peers beside us: what a signal, a group of tasks, a latch and a teardown cost. `bench --help` says
+//! what is measured; `cargo xtask bench` builds and runs this.
 
 #![deny(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod guard;
 mod latch;
 mod options;
 mod output;
+mod peers;
 mod rounds;
 mod task;
 mod teardown;
@@ -22,45 +23,32 @@ use std::{io, process::ExitCode};
 
 use clap::Parser as _;
 
-use options::Options;
-use output::{Output, note};
+use options::{BENCHES, Options};
+use output::note;
 
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
-/// A bench: measures what is asked for, and prints it.
-type Bench = fn(&Options, &mut Output) -> io::Result<()>;
-
 fn main() -> ExitCode {
     allocator::keep_pages();
     let options = Options::parse();
-    if let Err(message) = options.check() {
+    let subjects = (peers::MAKERS.map(|maker| maker.subject).into_iter())
+        .chain(turn::SUBJECTS.map(|(name, _)| name))
+        .chain(latch::SUBJECTS.map(|(name, _)| name))
+        .chain(teardown::SUBJECTS.map(|(name, _)| name));
+    if let Err(message) = options.check(&subjects.collect::<Vec<_>>()) {
         note(&format!("error: {message}"));
         return ExitCode::from(2);
     }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let benches: [fn(&Options) -> io::Result<()>; 6] =
+        [group::run, turn::run, dropped::run, latch::run, teardown::run, guard::run];
+    for (name, run) in BENCHES.into_iter().zip(benches) {
+        if options.is_bench(name)
+            && let Err(error) = run(&options)
+        {
             note(&format!("error: {error}"));
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
-}
-
-fn run(options: &Options) -> io::Result<()> {
-    let mut output = Output::new(options.format);
-    let benches: [(&str, Bench); 6] = [
-        ("group", group::run),
-        ("turn", turn::run),
-        ("drop", dropped::run),
-        ("latch", latch::run),
-        ("teardown", teardown::run),
-        ("guard", guard::run),
-    ];
-    for (name, bench) in benches {
-        if options.is_bench(name) {
-            bench(options, &mut output)?;
-        }
-    }
-    Ok(())
+    ExitCode::SUCCESS
 }

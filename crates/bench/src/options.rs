@@ -1,27 +1,27 @@
-//! What can be asked for on the command line.
+//! The command line.
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-use crate::{flavour::Flavour, group::peers::MAKERS, latch, teardown, turn};
+use crate::{flavour::Flavour, output::Format};
 
-/// The benches.
+/// The names of the benches.
 pub const BENCHES: [&str; 6] = ["group", "turn", "drop", "latch", "teardown", "guard"];
 
 /// Measure what the kit costs, with its peers beside it in one process.
 ///
 /// group: from the first spawn until all tasks have registered for the signal, and from the signal
-/// until all have ended, per task, for one task up to a million; and the bytes of heap for each.
-/// turn: what it adds to a turn of a loop that the loop selects on the signal in it, in one task and
-/// in one for each core at the same time; the cases with `-signal` leave out what `select!` itself
-/// costs. drop: what becomes of the tasks when the thing that holds
-/// them is dropped without a shutdown. latch: all that it takes to have so many waiters register,
-/// to fire, and to have all of them through. teardown: a pool of so many SQLite connections, from
-/// the drop until all of them are closed, with and without something left to write. guard: a handle
-/// of a session beside an `Arc`, and the drop of the last one.
+/// until all have ended, per task, for one task up to a million; and the bytes of heap per task.
+/// turn: what it adds to a turn of a loop to select on the signal, in one task and in one task per
+/// core at the same time; the cases with `-signal` leave out the cost of `select!` itself. drop: what
+/// happens to the tasks when the thing that holds them is dropped without a shutdown. latch: from the
+/// registration of all waiters through the firing until all have passed. teardown: a pool of SQLite
+/// connections, from the drop until all of them are closed, with and without something left to write.
+/// guard: a handle of a session beside an `Arc`, and the drop of the last one.
 ///
-/// Subjects are measured in interleaved rounds and medians are shown. A ratio is the median of the
-/// ratios within each round, so that other load on the machine strikes both sides. The floor is the
-/// least that does the job, written by hand. Nothing here asserts a time: figures are to be read.
+/// Subjects are measured in interleaved rounds, and medians are shown. A ratio is the median of the
+/// ratios within each round, so that other load on the machine affects both sides. The floor is the
+/// least code that does the job, written by hand. Nothing here asserts a time: the figures are to be
+/// read.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench", disable_help_subcommand = true)]
 pub struct Options {
@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// How many rounds; as many as each bench needs if not said
+    /// How many rounds; each bench has a default
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
 
@@ -41,11 +41,11 @@ pub struct Options {
     #[arg(long, value_enum)]
     pub runtime: Option<Flavour>,
 
-    /// Few rounds, no large numbers: whether it works, rather than what it costs
+    /// Few rounds and small numbers: shows whether it works, not what it costs
     #[arg(long)]
     pub quick: bool,
 
-    /// Slow peers in large numbers as well, which takes minutes and gigabytes
+    /// Also slow peers in large numbers, which takes minutes and gigabytes
     #[arg(long)]
     pub slow: bool,
 
@@ -54,61 +54,53 @@ pub struct Options {
     pub format: Format,
 }
 
-/// How to print the figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Tables
-    Table,
-    /// JSON lines, one object per figure
-    Json,
-}
-
 impl Options {
-    /// Whether all names are names of something; if not, what to say.
-    pub fn check(&self) -> Result<(), String> {
-        let known = || BENCHES.into_iter().chain(subjects());
+    /// Checks the names after `--only`. An error names one that is neither a bench nor a subject.
+    pub fn check(&self, subjects: &[&str]) -> Result<(), String> {
         for name in &self.only {
+            let known = || BENCHES.iter().chain(subjects);
             if !known().any(|other| other == name) {
-                let nearest = known().max_by(|one, other| {
-                    let near = |known| strsim::jaro_winkler(known, name);
-                    near(one).total_cmp(&near(other))
-                });
-                let nearest = nearest.unwrap_or_default();
+                let near = |known| strsim::jaro_winkler(known, name);
+                let nearest = known().max_by(|one, other| near(one).total_cmp(&near(other)));
                 return Err(format!(
-                    "there is no bench and no subject `{name}`; did you mean `{nearest}`?"
+                    "there is no bench and no subject `{name}`; did you mean `{}`?",
+                    nearest.copied().unwrap_or_default()
                 ));
             }
         }
         Ok(())
     }
 
-    /// Whether a bench is asked for.
+    /// Whether to run a bench.
     pub fn is_bench(&self, name: &str) -> bool {
         let mut benches = self.only.iter().filter(|only| BENCHES.contains(&only.as_str()));
         benches.clone().next().is_none() || benches.any(|only| only == name)
     }
 
-    /// Whether a subject is asked for.
-    pub fn is_subject(&self, name: &str) -> bool {
-        let mut subjects = self.only.iter().filter(|only| !BENCHES.contains(&only.as_str()));
-        name.starts_with("floor")
-            || subjects.clone().next().is_none()
-            || subjects.any(|only| only == name)
+    /// Of a bench's subjects, those to measure: the floors, and all others unless some are named.
+    pub fn subjects<S: Clone>(&self, all: &[S], name: impl Fn(&S) -> &'static str) -> Vec<S> {
+        let named = || self.only.iter().filter(|only| !BENCHES.contains(&only.as_str()));
+        let is_asked = |name: &str| {
+            name.starts_with("floor")
+                || named().next().is_none()
+                || named().any(|only| only == name)
+        };
+        all.iter().filter(|subject| is_asked(name(subject))).cloned().collect()
     }
 
-    /// Which flavours.
+    /// The flavours to measure on.
     pub fn flavours(&self) -> impl Iterator<Item = Flavour> {
         let asked = self.runtime;
         Flavour::ALL.into_iter().filter(move |flavour| asked.is_none_or(|asked| asked == *flavour))
     }
 
-    /// How many rounds: what is asked for, or the usual number.
+    /// The number of rounds.
     pub fn rounds(&self, usual: usize, quick: usize) -> usize {
         let usual = if self.quick { quick } else { usual };
         self.rounds.map_or(usual, |rounds| usize::try_from(rounds).unwrap_or(usize::MAX))
     }
 
-    /// Which numbers: what is asked for, or the usual ones, or those of them that are quick.
+    /// The numbers of tasks, waiters or connections.
     pub fn sizes(&self, usual: &[usize], quick_limit: usize) -> Vec<usize> {
         if self.n.is_empty() {
             let limit = if self.quick { quick_limit } else { usize::MAX };
@@ -118,37 +110,31 @@ impl Options {
     }
 }
 
-/// All subjects of all benches.
-fn subjects() -> impl Iterator<Item = &'static str> {
-    let groups = MAKERS.iter().map(|maker| maker.subject);
-    groups
-        .chain(turn::SUBJECTS.map(|(name, _)| name))
-        .chain(latch::SUBJECTS.map(|(name, _)| name))
-        .chain(teardown::SUBJECTS.map(|(name, _)| name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn options(arguments: &[&str]) -> Options {
-        Options::parse_from(["bench"].iter().chain(arguments))
+    const SUBJECTS: [&str; 3] = ["floor", "sundown", "swansong"];
+
+    fn options(only: &[&str]) -> Options {
+        Options::parse_from(["bench", "--only"].iter().chain(only))
     }
 
     #[test]
     fn an_unknown_name_suggests_the_nearest() {
-        let message = options(&["--only", "gruop"]).check().unwrap_err();
+        let message = options(&["gruop"]).check(&SUBJECTS).unwrap_err();
         assert!(message.contains("did you mean `group`"), "{message}");
-        assert_eq!(options(&["--only", "group,sundown"]).check(), Ok(()));
+        assert_eq!(options(&["group,sundown"]).check(&SUBJECTS), Ok(()));
     }
 
     #[test]
-    fn benches_and_subjects_are_told_apart() {
-        let benches = options(&["--only", "latch"]);
-        assert!(benches.is_bench("latch") && !benches.is_bench("group"));
-        assert!(benches.is_subject("sundown"));
-        let subjects = options(&["--only", "sundown"]);
-        assert!(subjects.is_bench("group") && subjects.is_subject("floor"));
-        assert!(!subjects.is_subject("swansong"));
+    fn a_name_is_that_of_a_bench_or_of_a_subject() {
+        let subjects = |options: &Options| options.subjects(&SUBJECTS, |name| name);
+        let bench = options(&["latch"]);
+        assert!(bench.is_bench("latch") && !bench.is_bench("group"));
+        assert_eq!(subjects(&bench), SUBJECTS);
+        let subject = options(&["sundown"]);
+        assert!(subject.is_bench("group"));
+        assert_eq!(subjects(&subject), ["floor", "sundown"]);
     }
 }

@@ -2,51 +2,45 @@
 
 use std::io::{self, Write as _};
 
+use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
-use crate::{figure::Figure, options::Format};
+use crate::figure::Figure;
+
+/// How to print the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables
+    Table,
+    /// JSON lines, one object per figure
+    Json,
+}
 
 /// Prints a line to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Prints figures, and keeps them for tables.
-pub struct Output {
-    format: Format,
-    all: Vec<Figure>,
-    /// How many of them have been printed.
-    printed: usize,
-}
-
-impl Output {
-    /// An output without figures.
-    pub const fn new(format: Format) -> Self {
-        Self { format, all: Vec::new(), printed: 0 }
-    }
-
-    /// Takes a figure: as JSON it is printed at once.
-    pub fn figure(&mut self, figure: Figure) -> io::Result<()> {
-        if self.format == Format::Json {
-            print(&(serde_json::to_string(&figure)? + "\n"))?;
-        }
-        self.all.push(figure);
-        Ok(())
-    }
-
-    /// Prints what has not been printed: a table for each case, with a row for each subject.
-    pub fn tables(&mut self) -> io::Result<()> {
-        let waiting = self.all.get(self.printed..).unwrap_or_default();
-        self.printed = self.all.len();
-        if self.format == Format::Json {
-            return Ok(());
-        }
-        for figures in waiting.chunk_by(|one, other| title(one) == title(other)) {
-            if let [first, ..] = figures {
-                print(&format!("{}\n{}\n\n", title(first), table(figures)))?;
+/// Prints figures: as JSON lines, or as a table for each case with a row for each subject.
+pub fn print(format: Format, figures: &[Figure]) -> io::Result<()> {
+    let mut text = String::new();
+    match format {
+        Format::Json => {
+            for figure in figures {
+                text += &(serde_json::to_string(figure)? + "\n");
             }
         }
-        Ok(())
+        Format::Table => {
+            for figures in figures.chunk_by(|one, other| title(one) == title(other)) {
+                text += &format!("{}\n{}\n\n", title(&figures[0]), table(figures));
+            }
+        }
+    }
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 
@@ -56,7 +50,7 @@ fn title(figure: &Figure) -> String {
 }
 
 fn table(figures: &[Figure]) -> String {
-    let all = ["ns", "cpu", "×floor", "sundown/it", "bytes", "what becomes of them"];
+    let all = ["ns", "cpu", "×floor", "sundown/it", "bytes", "what happens to them"];
     // No empty columns.
     let is_used = |column: &&str| figures.iter().any(|figure| cell(figure, column).is_some());
     let columns: Vec<_> = all.into_iter().filter(is_used).collect();
@@ -73,6 +67,8 @@ fn table(figures: &[Figure]) -> String {
 }
 
 fn cell(figure: &Figure, column: &str) -> Option<String> {
+    let nanoseconds =
+        |ns: f64| if ns.abs() < 100.0 { format!("{ns:.1}") } else { format!("{ns:.0}") };
     match column {
         "ns" => figure.ns.map(nanoseconds),
         "cpu" => figure.cpu_ns.map(nanoseconds),
@@ -80,18 +76,5 @@ fn cell(figure: &Figure, column: &str) -> Option<String> {
         "sundown/it" => figure.ratio_of_sundown.map(|ratio| format!("{ratio:.2}")),
         "bytes" => figure.bytes.map(|bytes| format!("{bytes:.0}")),
         _ => figure.observed.clone(),
-    }
-}
-
-fn nanoseconds(ns: f64) -> String {
-    if ns.abs() < 100.0 { format!("{ns:.1}") } else { format!("{ns:.0}") }
-}
-
-/// Prints to standard output. A reader who has seen enough and closed the pipe is no error.
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! What every task of every group does: it registers for the signal, says so, and waits. The same
-//! future, wrapped around the wait of whoever is measured.
+//! What every task of every group does: it registers for the signal, counts down, and waits. It is the
+//! same future for every subject, wrapped around the subject's own wait.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,7 +13,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-/// What a task has of its own, in bytes: a timer and a little more.
+/// The state of a task in bytes: a timer and a little more.
 const STATE: usize = 160;
 
 /// What a task does.
@@ -21,37 +21,38 @@ const STATE: usize = 160;
 pub enum Work {
     /// Waits for the signal, and is measured.
     Measured,
-    /// Waits for the signal, and its end is watched.
+    /// Waits for the signal, and its end is counted.
     Listening,
-    /// Registers for the signal and does not heed it; its end is watched.
+    /// Registers for the signal and ignores it; its end is counted.
     Deaf,
 }
 
-/// Counts down. There is one at a time of each, and so they are statics, which cost no task a byte.
+/// Counts down. It is a static, because only one group is measured at a time, and so it costs the
+/// tasks no byte.
 pub struct Countdown {
     left: AtomicUsize,
     waker: Mutex<Option<Waker>>,
 }
 
-/// How many have not registered yet.
+/// How many tasks have not registered yet.
 pub static UNREGISTERED: Countdown = Countdown::new();
 
-/// How many watched tasks have completed, and how many were dropped before that.
+/// How many counted tasks have completed, and how many were dropped before that.
 pub static COMPLETED: AtomicUsize = AtomicUsize::new(0);
 pub static ABORTED: AtomicUsize = AtomicUsize::new(0);
 
 impl Countdown {
-    /// At zero.
+    /// A countdown at zero.
     pub const fn new() -> Self {
         Self { left: AtomicUsize::new(0), waker: Mutex::new(None) }
     }
 
-    /// Begins at a number.
+    /// Starts from a number.
     pub fn begin(&self, n: usize) {
         self.left.store(n, Ordering::Release);
     }
 
-    /// One less.
+    /// Counts one down.
     pub fn count(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();

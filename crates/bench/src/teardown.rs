@@ -1,20 +1,23 @@
-//! Bench `teardown`: a pool of SQLite connections, from the drop until nothing of it is open any more.
+//! Bench `teardown`: a pool of SQLite connections, from the drop until none of them is open.
 //!
-//! Whoever does not say when that is is watched from outside: the process's descriptors below the
-//! store. `clean`: nothing was written since the last checkpoint. `dirty`: the write-ahead log is
-//! full. The floor closes plain connections, one after another, on the calling thread.
+//! If a subject does not say when that is, the process's descriptors below the store tell. `clean`:
+//! nothing was written since the last checkpoint. `dirty`: the write-ahead log is full. The floor
+//! closes plain connections, one after another, on the calling thread.
 
 use std::{
     error::Error,
     io,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use mock_sdk::store::{Generation, Room, Store, residue, rusqlite::Connection};
-use sundown::{evidence::open_files, session::Session, teardown::teardown_blocking};
+use sundown::{
+    evidence::open_files,
+    session::{Guarded, Session},
+    teardown::teardown_blocking,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -23,23 +26,23 @@ use crate::{
     figure::Figure,
     flavour::{Flavour, cores},
     options::Options,
-    output::{Output, note},
-    rounds::{Reference, Sample, interleaved, summary},
+    output::{note, print},
+    rounds::{Sample, interleaved},
 };
 
 /// Longer than any of these takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What is recommended where nothing tells when it is safe to go on.
+/// The usual advice if nothing says when it is safe to go on.
 const USUAL_SLEEP: Duration = Duration::from_millis(100);
 
-/// How many rows are written to make the log dirty.
+/// The rows that are written to fill the log.
 const DIRTY_ROWS: u32 = 300;
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Closes what it is given. Whether it is closed by then, it says.
-pub type Close = fn(Warm) -> Outcome<Closed>;
+/// Closes what is open, and says whether it knows that this is done.
+pub type Close = fn(Open) -> Outcome<Closed>;
 
 /// Whether a way to close says that it is done.
 pub enum Closed {
@@ -47,112 +50,95 @@ pub enum Closed {
     Unconfirmed,
 }
 
-/// Everybody, the floor first.
+/// All subjects, the floor first.
 pub const SUBJECTS: [(&str, Close); 6] = [
-    ("floor", |warm| {
-        drop(warm.plain);
+    ("floor", |open| {
+        drop(open.plain);
         Ok(Closed::Confirmed)
     }),
-    ("sundown", |warm| {
-        // The session is the app's and as old as the store; ending it is what is measured.
-        let (session, guard) = warm.session.ok_or("no session")?;
+    ("sundown", |open| {
+        // An application has the session for as long as the store. Only its end is measured.
+        let (session, guard) = open.session.ok_or("no session")?;
         drop(guard);
         let _ = session.close_blocking(LIMIT)?;
         Ok(Closed::Confirmed)
     }),
-    ("sundown-teardown", |warm| {
-        teardown_blocking(warm.store, LIMIT)?;
+    ("sundown-teardown", |open| {
+        teardown_blocking(open.store, LIMIT)?;
         Ok(Closed::Confirmed)
     }),
-    ("drop", |warm| {
-        let _context = warm.runtime.as_ref().map(Runtime::enter);
-        drop(warm.store);
+    ("drop", |open| {
+        let _context = open.runtime.as_ref().map(Runtime::enter);
+        drop(open.store);
         Ok(Closed::Unconfirmed)
     }),
-    ("drop-and-runtime", |warm| {
+    ("drop-and-runtime", |open| {
         {
-            let _context = warm.runtime.as_ref().map(Runtime::enter);
-            drop(warm.store);
+            let _context = open.runtime.as_ref().map(Runtime::enter);
+            drop(open.store);
         }
-        drop(warm.runtime);
+        drop(open.runtime);
         Ok(Closed::Confirmed)
     }),
-    ("drop-and-sleep", |warm| {
-        let _context = warm.runtime.as_ref().map(Runtime::enter);
-        drop(warm.store);
+    ("drop-and-sleep", |open| {
+        let _context = open.runtime.as_ref().map(Runtime::enter);
+        drop(open.store);
         thread::sleep(USUAL_SLEEP);
         Ok(Closed::Confirmed)
     }),
 ];
 
-/// What is about to be closed: one of these, according to who closes.
+/// What a subject closes: one of these, and the runtime.
 #[derive(Default)]
-pub struct Warm {
+pub struct Open {
     plain: Vec<Connection>,
-    session: Option<(Session, sundown::session::Guarded<Store>)>,
+    session: Option<(Session, Guarded<Store>)>,
     store: Option<Store>,
     runtime: Option<Runtime>,
 }
 
 /// Runs the bench.
-pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
-    let subjects: Vec<_> =
-        SUBJECTS.into_iter().filter(|(name, _)| options.is_subject(name)).collect();
+pub fn run(options: &Options) -> io::Result<()> {
     for (case, dirty) in [("clean", false), ("dirty", true)] {
         for &n in &options.sizes(&[1, 4, 16, 64], 4) {
             note(&format!("teardown, {n} connections, {case}"));
-            measure(case, dirty, n, &subjects, options, output).map_err(io::Error::other)?;
+            measure(case, dirty, n, options)?;
         }
     }
     Ok(())
 }
 
-fn measure(
-    case: &'static str,
-    dirty: bool,
-    n: usize,
-    subjects: &[(&'static str, Close)],
-    options: &Options,
-    output: &mut Output,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn measure(case: &'static str, dirty: bool, n: usize, options: &Options) -> io::Result<()> {
+    let subjects: Vec<_> =
+        options.subjects(&SUBJECTS, |(name, _)| name).into_iter().enumerate().collect();
+    let mut logs_left = vec![0; subjects.len()];
     let rounds = options.rounds(31, 3);
-    let left: Vec<_> = subjects.iter().map(|_| AtomicUsize::new(0)).collect();
-    let mut failure = None;
-    let places: Vec<_> = (0..subjects.len()).collect();
-    let samples = interleaved(rounds, &places, |&at| match time(subjects[at], n, dirty) {
-        Ok((sample, wal_left)) => {
-            left[at].fetch_add(usize::from(wal_left), Ordering::Relaxed);
-            [sample]
-        }
-        Err(error) => {
-            failure = Some(error.to_string());
-            [Sample::default()]
-        }
-    });
-    if let Some(failure) = failure {
-        return Err(failure.into());
+    let samples = interleaved(
+        rounds,
+        &subjects,
+        |(_, (name, _))| name,
+        |&(at, subject)| {
+            let (sample, log_is_left) = time(subject, n, dirty).map_err(io::Error::other)?;
+            logs_left[at] += usize::from(log_is_left);
+            Ok([sample])
+        },
+    )?;
+    let mut figures = Figure::of_case("teardown", (0, case), n, Flavour::MultiThread, &samples);
+    for (figure, left) in figures.iter_mut().zip(logs_left) {
+        // The round that warms up counts too.
+        figure.observed = Some(format!("log left {left} of {}", rounds + 1));
     }
-    let sundown = subjects.iter().position(|(name, _)| *name == "sundown");
-    let reference = Reference { floor: 0, sundown };
-    for (at, (name, _)) in subjects.iter().enumerate() {
-        let figure = Figure::new("teardown", case, n, Flavour::MultiThread, name);
-        let figure = figure.measured(summary(&samples, at, 0, reference));
-        // One round more, the one that warms up.
-        let observed = format!("log left {} of {}", left[at].load(Ordering::Relaxed), rounds + 1);
-        output.figure(Figure { observed: Some(observed), ..figure })?;
-    }
-    output.tables()?;
-    Ok(())
+    print(options.format, &figures)
 }
 
-/// One teardown, from the drop until nothing is open, and whether a write-ahead log is left behind.
+/// The time of one teardown until nothing is open, and whether it leaves a write-ahead log behind.
 fn time((name, close): (&'static str, Close), n: usize, dirty: bool) -> Outcome<(Sample, bool)> {
     let directory = TempDir::new()?;
-    let mut warm = warm(name, directory.path(), n, dirty)?;
-    // Whoever needs no runtime has none left: the app has shut it down.
-    let kept = if name.starts_with("drop") { None } else { warm.runtime.take() };
+    let mut pool = open(name, directory.path(), n, dirty)?;
+    // The plain drops get the runtime. The others do without one.
+    let kept = if name.starts_with("drop") { None } else { pool.runtime.take() };
     let clock = Clock::start();
-    let closed = match close(warm)? {
+    let closed = match close(pool)? {
         Closed::Confirmed => clock.read(),
         Closed::Unconfirmed => {
             let began = Instant::now();
@@ -171,8 +157,8 @@ fn time((name, close): (&'static str, Close), n: usize, dirty: bool) -> Outcome<
     Ok((Sample::per(closed, 1), log.is_some_and(|bytes| bytes > 0)))
 }
 
-/// A pool with `n` idle connections, each of which has been used, or as many plain connections.
-fn warm(name: &str, directory: &Path, n: usize, dirty: bool) -> Outcome<Warm> {
+/// A pool with `n` idle connections that have been used, or as many plain connections.
+fn open(name: &str, directory: &Path, n: usize, dirty: bool) -> Outcome<Open> {
     let runtime = Flavour::MultiThread.runtime(cores())?;
     let store = runtime.block_on(async {
         let store = Store::open(directory, Generation::Current, n).await?;
@@ -189,27 +175,23 @@ fn warm(name: &str, directory: &Path, n: usize, dirty: bool) -> Outcome<Warm> {
         }
         Ok::<_, mock_sdk::store::StoreError>(store)
     })?;
-    if name != "floor" {
-        let guard = |store| {
+    let mut open = Open { runtime: Some(runtime), ..Open::default() };
+    match name {
+        "floor" => {
+            // Opened while the store is open, which is then closed: these are the last to close.
+            for _ in 0..n {
+                open.plain.push(plain(store.database())?);
+            }
+            teardown_blocking(store, LIMIT)?;
+        }
+        "sundown" => {
             let session = Session::new("bench")?;
             let guard = session.guard(store).map_err(|_| "the session is closed")?;
-            Ok::<_, Box<dyn Error>>((session, guard))
-        };
-        if name == "sundown" {
-            return Ok(Warm {
-                session: Some(guard(store)?),
-                runtime: Some(runtime),
-                ..Warm::default()
-            });
+            open.session = Some((session, guard));
         }
-        return Ok(Warm { store: Some(store), runtime: Some(runtime), ..Warm::default() });
+        _ => open.store = Some(store),
     }
-    // As many connections of the same kind, beside those of the store, which then go: the last ones
-    // to close are these.
-    let plain: Result<Vec<_>, _> = (0..n).map(|_| plain(store.database())).collect();
-    let plain = plain?;
-    teardown_blocking(store, LIMIT)?;
-    Ok(Warm { plain, runtime: Some(runtime), ..Warm::default() })
+    Ok(open)
 }
 
 /// A connection as the store opens one.

@@ -1,10 +1,9 @@
-//! Bench `turn`: what it adds to a turn of a loop that the loop selects on the signal in it.
+//! Bench `turn`: what a look at the signal adds to a turn of a loop.
 //!
-//! A turn gives way to the runtime once (`yield_now`), as a turn does that waits for something. Of
-//! each subject, what it *adds* is shown: to the same loop without a signal, which is the floor of
-//! `alone` and `per-core`; and, of those who select, to the same `select!` on something that is never
-//! ready, which is the floor of `alone-signal` and `per-core-signal`: what the signal costs apart from
-//! the `select!`.
+//! A turn yields to the runtime once, like a turn that waits for something. The figures are what each
+//! subject *adds* to a floor. The floor of `alone` and `per-core` is the same loop without a signal.
+//! The floor of `alone-signal` and `per-core-signal` is the same `select!` on something that is never
+//! ready, so these figures leave out the cost of the `select!` itself.
 
 use std::{
     future::pending,
@@ -33,61 +32,154 @@ use crate::{
     figure::Figure,
     flavour::{Flavour, Places, cores},
     options::Options,
-    output::{Output, note},
-    rounds::{Reference, Sample, added, interleaved, summary},
+    output::{note, print},
+    rounds::{Sample, interleaved},
 };
 
-/// How many turns are one measurement: a few milliseconds, so that what disturbs one strikes its
-/// neighbours as well.
+/// The turns of one measurement: a few milliseconds, so that a disturbance also affects the
+/// measurements beside it.
 const TURNS: usize = 20_000;
 
-/// Everybody, the floors first and ours third.
+/// A loop. `$is_told` is one turn, and says whether it was the last.
+macro_rules! turns {
+    ($one:ident, $is_told:expr) => {{
+        let began = $one.begin().await;
+        for _ in 0..TURNS {
+            if $is_told {
+                break;
+            }
+        }
+        $one.end(began);
+    }};
+}
+
+/// A turn that yields and then looks without waiting.
+macro_rules! look {
+    ($is_told:expr) => {{
+        yield_now().await;
+        $is_told
+    }};
+}
+
+/// A turn that selects. The signal comes first, so that work cannot delay the end.
+macro_rules! select_on {
+    ($signal:expr) => {
+        tokio::select! {
+            biased;
+            _ = $signal => true,
+            () = yield_now() => false,
+        }
+    };
+}
+
+/// All subjects, the floors first.
 pub const SUBJECTS: [(&str, Subject); 11] = [
-    ("floor", Subject::Floor),
-    ("floor-select", Subject::FloorSelect),
-    ("sundown", Subject::Sundown),
-    ("atomic-bool", Subject::AtomicBool),
-    ("token-anew", Subject::TokenAnew),
-    ("token-pinned", Subject::TokenPinned),
-    ("token-is-cancelled", Subject::TokenIsCancelled),
-    ("watch-anew", Subject::WatchAnew),
-    ("oneshot", Subject::Oneshot),
-    ("async-shutdown-anew", Subject::AsyncShutdownAnew),
-    ("tokio-graceful-anew", Subject::TokioGracefulAnew),
+    // No look at all.
+    ("floor", looks(|_, place, one| drop(place.spawn(async move { turns!(one, look!(false)) })))),
+    // `select!` on something that is never ready.
+    (
+        "floor-select",
+        selects(|_, place, one| {
+            place.spawn(async move { turns!(one, select_on!(pending::<()>())) });
+        }),
+    ),
+    (
+        "sundown",
+        selects(|signals, place, one| {
+            let work = |mut stop| async move { turns!(one, select_on!(&mut stop)) };
+            let _ = signals.group.spawn_on(place, "loop", work);
+        }),
+    ),
+    // A load, which wakes nobody.
+    (
+        "atomic-bool",
+        looks(|signals, place, one| {
+            let flag = Arc::clone(&signals.flag);
+            place.spawn(async move { turns!(one, look!(flag.load(Ordering::Acquire))) });
+        }),
+    ),
+    // A new future in each turn, as for everything that is called `-anew`.
+    (
+        "token-anew",
+        selects(|signals, place, one| {
+            let token = signals.token.clone();
+            place.spawn(async move { turns!(one, select_on!(token.cancelled())) });
+        }),
+    ),
+    // One future, pinned outside the loop.
+    (
+        "token-pinned",
+        selects(|signals, place, one| {
+            let token = signals.token.clone();
+            place.spawn(async move {
+                let mut cancelled = pin!(token.cancelled());
+                turns!(one, select_on!(cancelled.as_mut()));
+            });
+        }),
+    ),
+    // Wakes nobody.
+    (
+        "token-is-cancelled",
+        looks(|signals, place, one| {
+            let token = signals.token.clone();
+            place.spawn(async move { turns!(one, look!(token.is_cancelled())) });
+        }),
+    ),
+    (
+        "watch-anew",
+        selects(|signals, place, one| {
+            let mut watch = signals.watch.subscribe();
+            place.spawn(async move { turns!(one, select_on!(watch.changed())) });
+        }),
+    ),
+    (
+        "oneshot",
+        selects(|signals, place, one| {
+            let (trigger, mut triggered) = oneshot::channel();
+            signals.triggers.push(trigger);
+            place.spawn(async move { turns!(one, select_on!(&mut triggered)) });
+        }),
+    ),
+    (
+        "async-shutdown-anew",
+        selects(|signals, place, one| {
+            let manager = signals.manager.clone();
+            place.spawn(async move { turns!(one, select_on!(manager.wait_shutdown_triggered())) });
+        }),
+    ),
+    (
+        "tokio-graceful-anew",
+        selects(|signals, place, one| {
+            let guard = signals.graceful.guard();
+            place.spawn(async move { turns!(one, select_on!(guard.cancelled())) });
+        }),
+    ),
 ];
 
 /// How a loop looks for the signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// Not at all.
-    Floor,
-    /// Not at all, but with a `select!` on what is never ready.
-    FloorSelect,
-    /// `select!` on `&mut stop`.
-    Sundown,
-    /// A load: it does not wake who waits.
-    AtomicBool,
-    /// `select!` on `token.cancelled()`, a new future in each turn.
-    TokenAnew,
-    /// `select!` on one future of the token, pinned outside of the loop.
-    TokenPinned,
-    /// `token.is_cancelled()`: it does not wake who waits.
-    TokenIsCancelled,
-    /// `select!` on `receiver.changed()`, a new future in each turn.
-    WatchAnew,
-    /// `select!` on `&mut receiver`.
-    Oneshot,
-    /// `select!` on `manager.wait_shutdown_triggered()`, a new future in each turn.
-    AsyncShutdownAnew,
-    /// `select!` on `guard.cancelled()`, a new future in each turn.
-    TokioGracefulAnew,
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// Whether it selects, and so is woken by the signal.
+    selects: bool,
+    spawn: Spawn,
+}
+
+/// Spawns a loop.
+type Spawn = fn(&mut Signals, &Handle, Loop);
+
+const fn looks(spawn: Spawn) -> Subject {
+    Subject { selects: false, spawn }
+}
+
+const fn selects(spawn: Spawn) -> Subject {
+    Subject { selects: true, spawn }
 }
 
 /// Runs the bench.
-pub fn run(options: &Options, output: &mut Output) -> io::Result<()> {
+pub fn run(options: &Options) -> io::Result<()> {
     for flavour in options.flavours() {
-        measure(flavour, ["alone", "alone-signal"], 1, options, output)?;
-        measure(flavour, ["per-core", "per-core-signal"], cores(), options, output)?;
+        measure(flavour, ["alone", "alone-signal"], 1, options)?;
+        measure(flavour, ["per-core", "per-core-signal"], cores(), options)?;
     }
     Ok(())
 }
@@ -97,39 +189,33 @@ fn measure(
     [whole, signal]: [&'static str; 2],
     tasks: usize,
     options: &Options,
-    output: &mut Output,
 ) -> io::Result<()> {
     note(&format!("turn, {whole}: {tasks} at the same time, {flavour}"));
-    let subjects: Vec<_> =
-        SUBJECTS.into_iter().filter(|(name, _)| options.is_subject(name)).collect();
+    let subjects = options.subjects(&SUBJECTS, |(name, _)| name);
     let places = Places::new(flavour, tasks)?;
-    let samples = interleaved(options.rounds(101, 5), &subjects, |(_, subject)| {
-        [time(&places, tasks, *subject)]
-    });
-    let place = |wanted| subjects.iter().position(|(_, subject)| *subject == wanted);
-    for (case, floor) in [(whole, Subject::Floor), (signal, Subject::FloorSelect)] {
-        let Some(at_floor) = place(floor) else { continue };
-        let reference = Reference { floor: at_floor, sundown: place(Subject::Sundown) };
+    let name = |(name, _): &(&'static str, Subject)| *name;
+    let samples = interleaved(options.rounds(101, 5), &subjects, name, |(_, subject)| {
+        Ok([time(&places, tasks, *subject)])
+    })?;
+    let mut figures = Vec::new();
+    for (case, floor) in [(whole, "floor"), (signal, "floor-select")] {
+        let Some(floor) = samples.place(floor) else { continue };
         for (at, (name, subject)) in subjects.iter().enumerate() {
-            if case == signal && !subject.selects() {
+            if case == signal && !subject.selects {
                 continue;
             }
-            let sum = if *subject == floor { summary } else { added };
-            let figure = Figure::new("turn", case, tasks, flavour, name);
-            output.figure(figure.measured(sum(&samples, at, 0, reference)))?;
+            let summary = if at == floor {
+                samples.summary(at, 0, floor)
+            } else {
+                samples.added(at, 0, floor)
+            };
+            figures.push(Figure::new("turn", case, tasks, flavour, name).measured(summary));
         }
     }
-    output.tables()
+    print(options.format, &figures)
 }
 
-impl Subject {
-    /// Whether it selects, and so is woken when the signal is given.
-    const fn selects(self) -> bool {
-        !matches!(self, Self::Floor | Self::AtomicBool | Self::TokenIsCancelled)
-    }
-}
-
-/// A turn of so many loops that run at the same time and share a signal.
+/// The time of a turn, with this many loops at the same time that share a signal.
 fn time(places: &Places, tasks: usize, subject: Subject) -> Sample {
     let mut signals = Signals::new(places.place(0));
     let (report, reports) = mpsc::channel();
@@ -137,26 +223,26 @@ fn time(places: &Places, tasks: usize, subject: Subject) -> Sample {
     let clock = Clock::start();
     for task in 0..tasks {
         let one = Loop { missing: Arc::clone(&missing), report: report.clone() };
-        signals.spawn(places.place(task), subject, one);
+        (subject.spawn)(&mut signals, places.place(task), one);
     }
     drop(report);
     let wall: Duration = reports.iter().sum();
     let took = Took { wall, ..clock.read() };
-    // What gives the signals stays until the loops have ended.
+    // The senders must stay until the loops have ended.
     drop(signals);
     Sample::per(took, TURNS * tasks)
 }
 
-/// What a loop has to do with the others.
-struct Loop {
-    /// How many have not begun.
+/// What a loop shares with the others.
+pub struct Loop {
+    /// How many loops have not begun.
     missing: Arc<AtomicUsize>,
-    /// Where a loop says how long it took.
+    /// Where a loop sends how long it took.
     report: mpsc::Sender<Duration>,
 }
 
 impl Loop {
-    /// Waits for the others.
+    /// Waits until all loops have begun.
     async fn begin(&self) -> Instant {
         self.missing.fetch_sub(1, Ordering::SeqCst);
         while self.missing.load(Ordering::SeqCst) > 0 {
@@ -170,40 +256,8 @@ impl Loop {
     }
 }
 
-/// A loop: `$is_told` is one turn, and says whether it was the last.
-macro_rules! turns {
-    ($one:ident, $is_told:expr) => {{
-        let began = $one.begin().await;
-        for _ in 0..TURNS {
-            if $is_told {
-                break;
-            }
-        }
-        $one.end(began);
-    }};
-}
-
-/// A turn that looks without waiting, and then gives way.
-macro_rules! look {
-    ($is_told:expr) => {{
-        yield_now().await;
-        $is_told
-    }};
-}
-
-/// A turn that selects. The signal comes first: who is to end shall not be kept by work.
-macro_rules! select_on {
-    ($signal:expr) => {
-        tokio::select! {
-            biased;
-            _ = $signal => true,
-            () = yield_now() => false,
-        }
-    };
-}
-
-/// All the signals, given to nobody yet.
-struct Signals {
+/// All the signals.
+pub struct Signals {
     group: TaskGroup,
     flag: Arc<AtomicBool>,
     token: CancellationToken,
@@ -225,56 +279,6 @@ impl Signals {
             manager: ShutdownManager::new(),
             graceful: Shutdown::new(async { drop(triggered.await) }),
             triggers: vec![trigger],
-        }
-    }
-
-    /// Spawns a loop.
-    fn spawn(&mut self, place: &Handle, subject: Subject, one: Loop) {
-        let token = self.token.clone();
-        match subject {
-            Subject::Floor => drop(place.spawn(async move { turns!(one, look!(false)) })),
-            Subject::FloorSelect => {
-                place.spawn(async move { turns!(one, select_on!(pending::<()>())) });
-            }
-            Subject::Sundown => {
-                let work = |mut stop| async move { turns!(one, select_on!(&mut stop)) };
-                let _ = self.group.spawn_on(place, "loop", work);
-            }
-            Subject::AtomicBool => {
-                let flag = Arc::clone(&self.flag);
-                place.spawn(async move { turns!(one, look!(flag.load(Ordering::Acquire))) });
-            }
-            Subject::TokenAnew => {
-                place.spawn(async move { turns!(one, select_on!(token.cancelled())) });
-            }
-            Subject::TokenPinned => {
-                place.spawn(async move {
-                    let mut cancelled = pin!(token.cancelled());
-                    turns!(one, select_on!(cancelled.as_mut()));
-                });
-            }
-            Subject::TokenIsCancelled => {
-                place.spawn(async move { turns!(one, look!(token.is_cancelled())) });
-            }
-            Subject::WatchAnew => {
-                let mut watch = self.watch.subscribe();
-                place.spawn(async move { turns!(one, select_on!(watch.changed())) });
-            }
-            Subject::Oneshot => {
-                let (trigger, mut triggered) = oneshot::channel();
-                self.triggers.push(trigger);
-                place.spawn(async move { turns!(one, select_on!(&mut triggered)) });
-            }
-            Subject::AsyncShutdownAnew => {
-                let manager = self.manager.clone();
-                place.spawn(async move {
-                    turns!(one, select_on!(manager.wait_shutdown_triggered()));
-                });
-            }
-            Subject::TokioGracefulAnew => {
-                let guard = self.graceful.guard();
-                place.spawn(async move { turns!(one, select_on!(guard.cancelled())) });
-            }
         }
     }
 }

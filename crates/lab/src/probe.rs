@@ -1,13 +1,13 @@
 //! Any command, run many times in the [sandbox](crate::sandbox): how it ends, and how often.
 //!
 //! ```no_run
-//! use lab::{interrupt::Interrupt, probe::{Plan, Subject}};
+//! use lab::{interrupt::Interrupt, probe::{Command, Plan}};
 //!
 //! let (program, typed) = ("./flaky.sh".into(), "./flaky.sh".to_owned());
-//! let subject = Subject { program, arguments: Vec::new(), typed };
+//! let command = Command { program, arguments: Vec::new(), typed };
 //! let plan = Plan { trials: Some(200), ..Plan::new(7, "kept".into()) };
 //! let interrupt = Interrupt::install()?;
-//! let (report, ran) = plan.run(vec![subject], &interrupt, |_, _| {});
+//! let (report, ran) = plan.run(vec![command], &interrupt, |_, _| {});
 //! println!("{} of {} failed", report.commands[0].failed, report.commands[0].trials);
 //! ran?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -43,7 +43,7 @@ use crate::{
 
 /// A command to probe.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct Command {
     /// The program, looked for as the system looks for programs.
     pub program: PathBuf,
     /// Its arguments.
@@ -93,17 +93,17 @@ impl Plan {
     /// Runs the trials, and calls back as each one ends: with the trial, and with whether it is the
     /// first to fail in its way.
     ///
-    /// Returns what is known, which is worth something even where the sandbox has failed.
+    /// Returns what is known, which is worth something even if the sandbox has failed.
     pub fn run(
         &self,
-        subjects: Vec<Subject>,
+        commands: Vec<Command>,
         interrupt: &Interrupt,
         on_trial: impl FnMut(&Trial, bool),
     ) -> (Report, Result<(), SandboxError>) {
         let began = Instant::now();
         // One more trial at a time than there are trials would be no use.
-        let jobs = self.jobs.clamp(1, self.most(subjects.len()));
-        let mut tallies = self.tallies(subjects);
+        let jobs = self.jobs.min(self.most(commands.len())).max(1);
+        let mut tallies = self.tallies(commands);
         let ran = self.trials(&mut tallies, jobs, interrupt, on_trial);
         let commands: Vec<_> = tallies.into_iter().map(Tally::finish).collect();
         let comparison = match &commands[..] {
@@ -124,20 +124,19 @@ impl Plan {
         (report, ran)
     }
 
-    /// How many trials there are at the most.
-    fn most(&self, subjects: usize) -> usize {
-        let trials = self.trials.map_or(usize::MAX, |trials| trials as usize);
-        trials.saturating_mul(subjects).max(1)
+    /// How many trials there are at most.
+    fn most(&self, commands: usize) -> usize {
+        self.trials.map_or(usize::MAX, |trials| trials as usize).saturating_mul(commands)
     }
 
     /// Nothing is counted yet. The outputs of two commands are kept in two folders.
-    fn tallies(&self, subjects: Vec<Subject>) -> Vec<Tally> {
-        let folder = |at: usize| match subjects.len() {
+    fn tallies(&self, commands: Vec<Command>) -> Vec<Tally> {
+        let folder = |at: usize| match commands.len() {
             1 => self.keep.clone(),
             _ => self.keep.join(if at == 0 { "a" } else { "b" }),
         };
-        let folders: Vec<_> = (0..subjects.len()).map(folder).collect();
-        subjects.into_iter().zip(folders).map(|(it, folder)| Tally::new(it, folder)).collect()
+        let folders: Vec<_> = (0..commands.len()).map(folder).collect();
+        commands.into_iter().zip(folders).map(|(it, folder)| Tally::new(it, folder)).collect()
     }
 
     fn trials(
@@ -152,21 +151,21 @@ impl Plan {
         let sandbox = Sandbox::open()?;
         let _load = Load::start(self.load)
             .map_err(|source| SandboxError::Start { program: PathBuf::from("load"), source })?;
-        let subjects: Vec<_> = tallies.iter().map(|tally| tally.subject().clone()).collect();
-        let (began, most) = (Instant::now(), self.most(subjects.len()));
+        let commands: Vec<_> = tallies.iter().map(|tally| tally.command().clone()).collect();
+        let (began, most) = (Instant::now(), self.most(commands.len()));
         // A failed trial's own thread raises it before it takes another trial, so that none begins
         // after a failure. It publishes nothing else.
         let enough = AtomicBool::new(false);
         let trial = |place: usize| {
             let time_is_up = self.time.is_some_and(|time| began.elapsed() >= time);
-            if enough.load(Ordering::Relaxed) || (time_is_up && place >= subjects.len()) {
+            if enough.load(Ordering::Relaxed) || (time_is_up && place >= commands.len()) {
                 return Ok(None);
             }
-            let (at, number) = (place % subjects.len(), u32::try_from(place / subjects.len()));
-            let (Some(subject), Ok(number)) = (subjects.get(at), number) else { return Ok(None) };
+            let (at, number) = (place % commands.len(), u32::try_from(place / commands.len()));
+            let (Some(command), Ok(number)) = (commands.get(at), number) else { return Ok(None) };
             // Trials of the same number have the same seed, so that the seed explains no difference.
             let seed = seed::of_trial(self.seed, "probe", number);
-            let command = self.sandboxed(subject, &directory, number, seed);
+            let command = self.sandboxed(command, &directory, number, seed);
             let ended = sandbox.run(&command, interrupt)?;
             if ended.ending == Ending::Interrupted {
                 return Ok(None);
@@ -186,7 +185,7 @@ impl Plan {
 
     fn sandboxed<'a>(
         &self,
-        subject: &'a Subject,
+        command: &'a Command,
         directory: &'a Path,
         number: u32,
         seed: u64,
@@ -196,8 +195,8 @@ impl Plan {
             ("PROBE_SEED", seed.to_string().into()),
         ];
         Sandboxed {
-            program: &subject.program,
-            arguments: subject.arguments.clone(),
+            program: &command.program,
+            arguments: command.arguments.clone(),
             surroundings: Surroundings::Inherited { directory, variables },
             deadline: self.timeout,
         }

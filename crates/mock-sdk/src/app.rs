@@ -61,7 +61,7 @@ pub mod managed;
 pub mod requests;
 pub mod ui;
 
-use action::{Action, Mode};
+use action::Action;
 use files::{FilesError, SessionFiles, StoredSession};
 use global::Global;
 use globals::Globals;
@@ -74,6 +74,9 @@ use crate::{
     store::{Generation, Session},
     sync::SyncService,
 };
+
+/// How long a sync waits for something to happen.
+const LONG_POLL: Duration = Duration::from_secs(30);
 
 /// Why the application could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -115,18 +118,12 @@ pub struct AppConfig {
     pub homeserver: String,
     /// The directory for everything that the application keeps.
     pub directory: PathBuf,
-    /// How much room there is on the screen at the beginning. Default: a desktop.
-    pub mode: Mode,
     /// The interval at which the user interface draws and carries out actions. Default: 16 ms.
     pub frame: Duration,
     /// The generation of the pool under the stores. Default: the current one.
     pub generation: Generation,
     /// How many connections each of the three stores has. Default: 4.
     pub connections_per_store: usize,
-    /// How long a request to the server may take. Default: 30 s.
-    pub request_limit: Duration,
-    /// How long a sync waits for something to happen. Default: 30 s.
-    pub long_poll: Duration,
     /// Whether the client runs tasks of its own. Default: yes.
     pub background_tasks: bool,
     /// How the application holds what it gets from the SDK. Default: plainly.
@@ -140,12 +137,9 @@ impl AppConfig {
         Self {
             homeserver: homeserver.to_owned(),
             directory: directory.to_owned(),
-            mode: Mode::default(),
             frame: Duration::from_millis(16),
             generation: Generation::Current,
             connections_per_store: 4,
-            request_limit: Duration::from_secs(30),
-            long_poll: Duration::from_secs(30),
             background_tasks: true,
             holding: Holding::Plain,
         }
@@ -173,7 +167,7 @@ impl App {
     /// or, as most toolkits want it, on the main thread.
     #[must_use]
     pub fn new(config: AppConfig) -> (Self, EventLoop) {
-        let (ui, event_loop) = Ui::new(config.mode, config.frame);
+        let (ui, event_loop) = Ui::new(config.frame);
         let shared = Shared {
             files: SessionFiles::new(&config.directory),
             globals: Globals::default(),
@@ -264,16 +258,14 @@ impl App {
 
     /// A client, held from the first moment: if a login is given up, that may drop it on any thread.
     async fn client(&self, stores: &str) -> Result<Held<Client>, AppError> {
-        let AppConfig { homeserver, generation, connections_per_store, request_limit, .. } =
-            &self.shared.config;
-        let client = Client::builder(homeserver, &self.files().stores_path(stores))
-            .generation(*generation)
-            .connections_per_store(*connections_per_store)
-            .request_limit(*request_limit)
-            .background_tasks(self.shared.config.background_tasks)
+        let config = &self.shared.config;
+        let client = Client::builder(&config.homeserver, &self.files().stores_path(stores))
+            .generation(config.generation)
+            .connections_per_store(config.connections_per_store)
+            .background_tasks(config.background_tasks)
             .build()
             .await?;
-        match self.shared.config.holding.hold(client.clone()) {
+        match config.holding.hold(client.clone()) {
             Ok(held) => Ok(held),
             Err(error) => {
                 client.close().await?;
@@ -290,10 +282,9 @@ impl App {
 
     fn begin(&self, client: &Held<Client>) -> Result<(), AppError> {
         let user = client.session().map(|session| session.user).ok_or(AppError::NotLoggedIn)?;
-        let AppConfig { long_poll, holding, .. } = &self.shared.config;
-        let service = SyncService::new(Client::clone(client), *long_poll);
+        let service = SyncService::new(Client::clone(client), LONG_POLL);
         service.start()?;
-        let service = holding.hold(service)?;
+        let service = self.shared.config.holding.hold(service)?;
         // What is left of an earlier session is dropped here, where there is runtime context.
         drop(self.globals().all_joined_rooms.take());
         drop(self.globals().sync_service.replace(Some(service)));

@@ -37,6 +37,9 @@ use crate::{
     store::{Session, Store},
 };
 
+/// How long a request may take, by default.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
 /// The three stores of a client.
 #[derive(Clone, Debug)]
 pub struct Stores {

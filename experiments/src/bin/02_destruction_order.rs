@@ -5,14 +5,7 @@
 //!
 //! The essay is `docs/src/02-destruction-order.md`.
 
-use std::process::ExitCode;
-
-use experiments::{Scene, control, hazard};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
+use experiments::prelude::*;
 
 fn main() -> ExitCode {
     experiment().run()

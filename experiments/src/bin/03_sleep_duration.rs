@@ -1,20 +1,14 @@
 //! # 03 · sleep duration
 //!
 //! How long must one wait for the panic to stay away? No wait prevents it. A wait only decides who is
-//! the last owner: beside a task of the client's own it brings the panic on, and beside a user
-//! interface it keeps the panic away.
+//! the last owner. It causes the panic if a task of the client's own would have been last, and keeps
+//! it away if a user interface would have been.
 //!
 //! The essay is `docs/src/03-sleep-duration.md`.
 
-use std::{cell::RefCell, process::ExitCode, sync::mpsc, thread, time::Duration};
+use std::{cell::RefCell, sync::mpsc};
 
-use experiments::{Scene, control, hazard, scene::Kept};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
-use mock_sdk::store::Store;
+use experiments::{prelude::*, scene::Kept};
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
@@ -26,9 +20,9 @@ pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("How long must one wait for the panic to stay away?")
         .hypothesis(
-            "No wait prevents it: a wait only decides who is the last owner. Beside a task of the \
-             client's own, waiting brings the panic on. Beside a user interface, waiting until that \
-             has let go keeps the panic away.",
+            "No wait prevents it: a wait only decides who is the last owner. If a task of the \
+             client's own would have been last, waiting causes the panic; if a user interface would \
+             have been, waiting until it has let go keeps the panic away.",
         )
         .variants([
             hazard("*/drop-then-wait/0ms", Aborted, |scene| drop_then_wait(scene, ms(0)))

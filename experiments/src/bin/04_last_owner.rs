@@ -9,17 +9,13 @@
 use std::{
     collections::HashMap,
     future::pending,
-    process::ExitCode,
     sync::{Mutex, PoisonError, mpsc},
-    thread,
 };
 
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     scene::{Kept, guarded},
 };
-use lab::{Experiment, Outcome::Aborted, TrialResult};
-use mock_sdk::store::Store;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {

@@ -6,23 +6,9 @@
 //!
 //! The essay is `docs/src/05-oneshot-confirm.md`.
 
-use std::{
-    error::Error,
-    process::ExitCode,
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use experiments::{
-    Scene, control, hazard, runtime,
-    scene::Keeper,
-    setting::{PLENTY, Setting},
-};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
+use experiments::{prelude::*, scene::Keeper, setting::Setting};
 use mock_sdk::app::{App, action::Action, held::Holding};
 
 /// How often the user interface draws, and does what it was told.
@@ -147,7 +133,7 @@ fn log_out_and_in(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
     }
 }
 
-async fn log_out_from_server(app: &App) -> Result<(), Box<dyn Error>> {
+async fn log_out_from_server(app: &App) -> TrialResult {
     let service = app.globals().sync_service.get().ok_or("there is no sync service")?;
     service.stop().await;
     let client = app.globals().client.get().ok_or("there is no client")?;
@@ -156,7 +142,7 @@ async fn log_out_from_server(app: &App) -> Result<(), Box<dyn Error>> {
 }
 
 /// The function of the write-up, but for how it waits.
-async fn clean_app_state(app: &App, wait: Wait) -> Result<(), Box<dyn Error>> {
+async fn clean_app_state(app: &App, wait: Wait) -> TrialResult {
     let globals = app.globals();
     globals.client.take();
     globals.sync_service.take();

@@ -5,18 +5,9 @@
 //!
 //! The essay is `docs/src/06-double-panic.md`.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use experiments::{Scene, control, hazard, scene::ROWS};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Panicked},
-    TrialResult,
-};
-use mock_sdk::store::Store;
+use experiments::{prelude::*, scene::ROWS};
 use sundown::evidence::open_files;
 
 fn main() -> ExitCode {

@@ -6,24 +6,13 @@
 //!
 //! The essay is `docs/src/07-thread-local.md`.
 
-use std::{
-    cell::RefCell,
-    process::ExitCode,
-    sync::OnceLock,
-    thread::{self, LocalKey},
-};
+use std::{cell::RefCell, sync::OnceLock, thread::LocalKey};
 
 use experiments::{
-    CONNECTIONS, Scene, control, cure, hazard,
+    prelude::*,
     scene::{Kept, ROWS, guarded, torn_down},
 };
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
-use mock_sdk::store::Store;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 fn main() -> ExitCode {
     experiment().run()

@@ -7,20 +7,15 @@
 //!
 //! The essay is `docs/src/08-static-owner.md`.
 
-use std::{cell::RefCell, error::Error, fs, path::Path, process::ExitCode, sync::OnceLock};
+use std::{cell::RefCell, fs, path::Path, sync::OnceLock};
 
 use experiments::{
-    CONNECTIONS, Scene, control, cure, generation_named, hazard, runtime,
+    generation_named,
+    prelude::*,
     scene::{Kept, LIMIT},
 };
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean, Failed},
-    TrialResult, every,
-};
-use mock_sdk::store::{Room, Store, residue};
+use mock_sdk::store::{Room, residue};
 use sundown::session::Session;
-use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     experiment().run()

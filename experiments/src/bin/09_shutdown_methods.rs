@@ -6,19 +6,14 @@
 //!
 //! The essay is `docs/src/09-shutdown-methods.md`.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
     scene::guarded,
 };
-use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use mock_sdk::store::residue;
-use tokio::runtime::Runtime;
 
 /// A limit that outlasts the query.
 const LONG_ENOUGH: Duration = Duration::from_secs(8);

@@ -5,26 +5,15 @@
 //!
 //! The essay is `docs/src/10-runtime-in-async.md`.
 
-use std::{
-    error::Error,
-    process::ExitCode,
-    sync::{Arc, mpsc},
-    thread,
-};
+use std::sync::mpsc;
 
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     probe::{Probe, probe},
-    runtime,
     scene::LIMIT,
 };
-use lab::{Experiment, Outcome::Panicked, TrialResult};
-use mock_sdk::store::Store;
 use sundown::runtime::RuntimeOwner;
-use tokio::{
-    runtime::Runtime,
-    task::{block_in_place, spawn_blocking},
-};
+use tokio::task::{block_in_place, spawn_blocking};
 
 fn main() -> ExitCode {
     experiment().run()
@@ -68,7 +57,7 @@ pub fn experiment() -> Experiment {
 
 /// Drops something that owns a runtime in a task of another. Returns whether that panicked, and a
 /// probe of a task on the runtime that was dropped.
-type Drops = fn(&Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>>;
+type Drops = fn(&Scene<'_>) -> TrialResult<(bool, Probe)>;
 
 /// The drop panics. With the kit it does not, and when the session has closed the runtime has ended.
 fn in_a_task(drops: Drops) -> impl Fn(&Scene<'_>) -> TrialResult {
@@ -99,14 +88,14 @@ fn panics(task: impl Future<Output = ()> + Send + 'static) -> Result<bool, std::
     Ok(ended.is_err_and(|error| error.is_panic()))
 }
 
-fn dropped(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
+fn dropped(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     let inner = runtime()?;
     let task = task_on(&inner);
     let inner = scene.keeper.keep(inner)?;
     Ok((panics(async move { drop(inner) })?, task))
 }
 
-fn field_of_a_client(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
+fn field_of_a_client(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     struct Client {
         _store: Store,
         _runtime: Runtime,
@@ -117,7 +106,7 @@ fn field_of_a_client(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>>
     Ok((panics(async move { drop(client) })?, task))
 }
 
-fn last_clone(scene: &Scene<'_>) -> Result<(bool, Probe), Box<dyn Error>> {
+fn last_clone(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     let inner = runtime()?;
     let task = task_on(&inner);
     let first = scene.keeper.keep(Arc::new(inner))?;

@@ -6,23 +6,14 @@
 //!
 //! The essay is `docs/src/11-cancelled-interact.md`; it says why the race has 40 trials.
 
-use std::{error::Error, pin::Pin, process::ExitCode, sync::mpsc, thread};
+use std::{pin::Pin, sync::mpsc};
 
 use experiments::{
-    Scene, control, cure, hazard, runtime,
+    prelude::*,
     scene::{LIMIT, ROWS, guarded},
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Panicked},
-    TrialResult, seen,
-};
-use mock_sdk::store::Store;
 use sundown::group::TaskGroup;
-use tokio::{
-    runtime::{Builder, Runtime},
-    task::JoinHandle,
-};
+use tokio::{runtime::Builder, task::JoinHandle};
 
 const WORKERS: usize = 4;
 const TASKS: usize = 64;
@@ -115,14 +106,14 @@ fn in_a_loop_in_a_group(scene: &Scene<'_>) -> TrialResult {
 
 /// Something that a task does too late, and whether that succeeds.
 type Late = Pin<Box<dyn Future<Output = bool> + Send>>;
-type LateUse = fn(&Scene<'_>) -> Result<(Runtime, Late), Box<dyn Error>>;
+type LateUse = fn(&Scene<'_>) -> TrialResult<(Runtime, Late)>;
 
-fn use_the_store(scene: &Scene<'_>) -> Result<(Runtime, Late), Box<dyn Error>> {
+fn use_the_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Late)> {
     let (runtime, store) = scene.warm_store()?;
     Ok((runtime, Box::pin(async move { store.rooms().await.is_ok() })))
 }
 
-fn open_a_store(scene: &Scene<'_>) -> Result<(Runtime, Late), Box<dyn Error>> {
+fn open_a_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Late)> {
     let (directory, generation) = (scene.directory().to_owned(), scene.generation);
     let keeper = scene.keeper.clone();
     let late = async move {
@@ -189,7 +180,7 @@ fn end_the_work_first(
 }
 
 /// Waits for the end of tasks whose runtime is gone: each was cancelled, returned, or panicked.
-fn how_many_panicked(tasks: Vec<JoinHandle<()>>) -> Result<usize, Box<dyn Error>> {
+fn how_many_panicked(tasks: Vec<JoinHandle<()>>) -> TrialResult<usize> {
     let waiting = Builder::new_current_thread().build()?;
     let ended = tasks.into_iter().map(|task| waiting.block_on(task));
     Ok(ended.filter(|ended| ended.as_ref().is_err_and(|error| error.is_panic())).count())

@@ -6,23 +6,14 @@
 //!
 //! The essay is `docs/src/12-wal-residue.md`; it says why the race has 150 trials.
 
-use std::{
-    error::Error,
-    process::ExitCode,
-    sync::{Arc, Barrier},
-};
+use std::sync::Barrier;
 
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     scene::{Kept, guarded, torn_down},
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, seen,
-};
-use mock_sdk::store::{Store, rusqlite::Connection};
-use tokio::runtime::{Builder, Runtime};
+use mock_sdk::store::rusqlite::Connection;
+use tokio::runtime::Builder;
 
 /// What the SDK allows on eight physical cores: four connections for each.
 const CONNECTIONS: usize = 32;
@@ -105,7 +96,7 @@ fn inline(scene: &Scene<'_>) -> TrialResult {
 
 /// A store with rows in its log. All its connections have just run a query at the same time, so the
 /// runtime has a blocking thread for each.
-fn busy_store(scene: &Scene<'_>) -> Result<(Runtime, Kept<Store>), Box<dyn Error>> {
+fn busy_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Kept<Store>)> {
     let (runtime, store) = scene.warm_store_of(CONNECTIONS, EVENTS)?;
     let all_at_once = Arc::new(Barrier::new(CONNECTIONS));
     let mut queries = Vec::new();

@@ -6,20 +6,12 @@
 //!
 //! The essay is `docs/src/14-cooperative-close.md`.
 
-use std::{process::ExitCode, thread};
-
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
     scene::guarded,
 };
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean, Failed},
-    TrialResult, every,
-};
-use mock_sdk::store::{Store, StoreError, StoreErrorKind};
-use tokio::runtime::Runtime;
+use mock_sdk::store::{StoreError, StoreErrorKind};
 
 fn main() -> ExitCode {
     Experiment::new(file!())

@@ -4,16 +4,9 @@
 //! room holds the client, if the user interface has a context, or if the runtime is kept. The logout is
 //! in `experiments/src/story/naive.rs`. See `docs/src/20-problem.md`.
 
-use std::process::ExitCode;
-
 use experiments::{
-    Scene, control, hazard,
+    prelude::*,
     story::{Change, naive::six_steps},
-};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    every,
 };
 
 /// It always ends in the same way, and takes a while.
@@ -44,7 +37,7 @@ fn main() -> ExitCode {
             ]
             .map(|variant| variant.trials(TRIALS)),
         )
-        .tells("old/six-steps")
+        .shows_first("old/six-steps")
         .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")
         .supported_if(every("*/six-steps").is(Aborted))
         .refuted_if(every("*/six-steps").is(Clean))

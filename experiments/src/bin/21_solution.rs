@@ -4,20 +4,12 @@
 //! and with one for each login: after each logout no descriptor, no log and no missing row. The logout
 //! of experiment 20 runs beside them. See `docs/src/21-solution.md`.
 
-use std::{
-    collections::BTreeMap, error::Error, path::PathBuf, process::ExitCode, sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     setting::{PASSWORD, ROOMS, USER, homeserver, soon},
     story::{Change, User, act, config, naive},
-};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    Trial, TrialResult, every,
 };
 use mock_sdk::{
     app::managed::ManagedApp,
@@ -67,7 +59,7 @@ fn main() -> ExitCode {
             ]
             .map(|variant| variant.trials(TRIALS)),
         )
-        .tells("old/restart")
+        .shows_first("old/restart")
         .claim("A9", "The state machine removes the panic.")
         .supported_if(
             every("*/naive").is(Aborted) & every("*/restart").is(Clean) & every("*/keep").is(Clean),
@@ -112,7 +104,7 @@ struct Logout {
     missed: bool,
 }
 
-fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>) -> Result<Logout, Box<dyn Error>> {
+fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>) -> TrialResult<Logout> {
     let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
     let committed = Committed::by(&client)?;
     drop(client);
@@ -137,7 +129,7 @@ struct LeftOver {
 }
 
 impl LeftOver {
-    fn look(managed: &ManagedApp) -> Result<Self, Box<dyn Error>> {
+    fn look(managed: &ManagedApp) -> TrialResult<Self> {
         let stores = managed.app().files().stores();
         let mut left = Self { descriptors: open_files(&stores)?.len(), logs: 0 };
         for login in stores.read_dir()? {
@@ -157,7 +149,7 @@ struct Committed {
 }
 
 impl Committed {
-    fn by(client: &Client) -> Result<Self, Box<dyn Error>> {
+    fn by(client: &Client) -> TrialResult<Self> {
         let store = &client.store().state;
         let rows = client.runtime().block_on(async {
             for row in 0..ROWS {
@@ -168,7 +160,7 @@ impl Committed {
         Ok(Self { database: store.database().to_owned(), rows })
     }
 
-    fn lost(&self) -> Result<u64, Box<dyn Error>> {
+    fn lost(&self) -> TrialResult<u64> {
         let again = Connection::open(&self.database)?;
         let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
         Ok(self.rows.saturating_sub(u64::try_from(rows)?))

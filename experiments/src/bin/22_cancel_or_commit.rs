@@ -4,25 +4,16 @@
 //! Expect it never with the gate of the driver. See `docs/src/22-cancel-or-commit.md`.
 
 use std::{
-    error::Error,
     future::{Future, ready},
     hint,
-    process::ExitCode,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
-    time::Duration,
 };
 
 use experiments::{
-    Scene, control, cure, hazard, runtime,
-    setting::{LoggedIn, PLENTY, Setting, syncs},
+    prelude::*,
+    setting::{LoggedIn, Setting, syncs},
 };
-use futures::{executor::block_on, future::join};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every, seen,
-};
+use futures::future::join;
 use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
 use state_machine::{
     cancel::{CancelToken, Cancellation},
@@ -243,7 +234,7 @@ fn kit(
     scene: &Scene<'_>,
     fault: Option<Fault>,
     wait: impl FnOnce(&Homeserver) + Send,
-) -> Result<Cancellation, Box<dyn Error>> {
+) -> TrialResult<Cancellation> {
     let app = LoggedIn::start(scene.directory())?;
     if let Some(fault) = fault {
         app.server.fail_next(Endpoint::Logout, fault);

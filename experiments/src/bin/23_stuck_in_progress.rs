@@ -4,22 +4,13 @@
 //! stopped if stopping it is what failed; the version before leaves the sync service stopped. Expect
 //! the driver to leave neither. See `docs/src/23-stuck-in-progress.md`.
 
-use std::{
-    cell::Cell,
-    error::Error,
-    process::ExitCode,
-    sync::{Arc, Mutex},
-    thread,
-    time::Duration,
-};
+use std::{cell::Cell, sync::Mutex};
 
 use experiments::{
-    Scene, control, cure, hazard, runtime,
-    setting::{LoggedIn, PLENTY, ROOMS, Setting, syncs},
+    prelude::*,
+    setting::{LoggedIn, ROOMS, Setting, syncs},
     steps::Steps,
 };
-use futures::executor::block_on;
-use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use mock_sdk::{
     app::{App, action::Confirmed, ui::UiFault},
     client::Client,
@@ -28,10 +19,7 @@ use mock_sdk::{
     store::rusqlite::Connection,
 };
 use state_machine::{config::LogoutConfig, driver::Driver, transition::State};
-use tokio::{
-    runtime::{Builder, Runtime},
-    time::timeout,
-};
+use tokio::{runtime::Builder, time::timeout};
 
 /// How long to wait for a sync that, as a rule, does not come.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -156,7 +144,7 @@ impl Shown<'_> {
         self.perform_server_logout().await
     }
 
-    fn client(&self) -> Result<Client, Box<dyn Error>> {
+    fn client(&self) -> TrialResult<Client> {
         let client = self.setting.app.globals().client.get().ok_or("there is no client")?;
         Ok(Client::clone(&client))
     }
@@ -259,10 +247,7 @@ fn disturb(server: &Homeserver, app: &App, failing: Failing) {
 
 /// Locks the database that the sync service writes to, lets something happen, and returns when the
 /// service is writing it: when it holds a connection, and waits for the lock.
-fn lock_the_writing_sync(
-    server: &Homeserver,
-    client: &Client,
-) -> Result<Connection, Box<dyn Error>> {
+fn lock_the_writing_sync(server: &Homeserver, client: &Client) -> TrialResult<Connection> {
     let store = &client.store().event_cache;
     let lock = Connection::open(store.database())?;
     lock.busy_timeout(PLENTY)?;

@@ -6,31 +6,22 @@
 //! `docs/src/24-faults.md`.
 
 use std::{
-    error::Error,
     fs, io,
     path::Path,
-    process::{Child, ExitCode, Stdio},
-    sync::{Arc, Mutex, OnceLock},
-    thread,
-    time::{Duration, Instant},
+    process::{Child, Stdio},
+    sync::{Mutex, OnceLock},
+    time::Instant,
 };
 
 use experiments::{
-    Scene, control, cure,
     faults::{
         self, ASKING_DONE, ASKING_NOT_DONE, BEFORE, Case, Disturbance, Limits, MOMENTS, Moment,
         killed::{self, killed},
     },
-    hazard, runtime,
+    prelude::*,
     runtime_thread::panic_quietly,
-    setting::{LoggedIn, PLENTY, Setting, end, homeserver, managed, next_start, syncs},
+    setting::{LoggedIn, Setting, end, homeserver, managed, next_start, syncs},
     steps::Steps,
-};
-use futures::executor::block_on;
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, Variant, every, seen,
 };
 use mock_sdk::{
     app::requests::{Request, WorkerState},
@@ -124,7 +115,7 @@ fn one_logout(
     fault: &Disturbance,
     (moment, name, state): (Moment, &str, State),
     directory: &Path,
-) -> Result<String, Box<dyn Error>> {
+) -> TrialResult<String> {
     let locker = (fault.name == "storage/store-locked")
         .then(|| Locker::start(scene, directory))
         .transpose()?;
@@ -219,7 +210,7 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
 struct Locker(Child);
 
 impl Locker {
-    fn start(scene: &Scene<'_>, directory: &Path) -> Result<Self, Box<dyn Error>> {
+    fn start(scene: &Scene<'_>, directory: &Path) -> TrialResult<Self> {
         let mut part = scene.part("locker")?;
         Ok(Self(part.arg(directory).stdin(Stdio::piped()).spawn()?))
     }

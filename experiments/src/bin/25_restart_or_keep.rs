@@ -4,17 +4,15 @@
 //! kit's, and not to notice the logout if each login has a runtime of its own. See
 //! `docs/src/25-restart-or-keep.md`.
 
-use std::{future::pending, mem, process::ExitCode, sync::Arc, time::Instant};
+use std::{future::pending, mem, time::Instant};
 
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     probe::{Probe, Responder, probe},
-    runtime,
     setting::{PASSWORD, USER, homeserver, log_out_by_hand, open_rooms, soon},
     story::{act, config},
     usage::Usage,
 };
-use lab::{Experiment, Outcome::Failed, Trial, TrialResult};
 use mock_sdk::app::{App, managed::ManagedApp};
 use state_machine::{
     config::RuntimePolicy::{self, Keep, Restart},

@@ -4,16 +4,13 @@
 //! machine, as by hand. One forgotten clone of the client in each cycle must show. See
 //! `docs/src/26-relogin-churn.md`.
 
-use std::{
-    alloc::System, error::Error, fs, mem, path::Path, process::ExitCode, sync::Arc, time::Duration,
-};
+use std::{alloc::System, fs, mem, path::Path};
 
 use experiments::{
-    Scene, control, cure, hazard, runtime,
+    prelude::*,
     setting::{PASSWORD, USER, config, homeserver, log_out_by_hand, open_rooms, soon},
     usage::{Usage, measured},
 };
-use lab::{Experiment, Outcome::Failed, TrialResult};
 use mock_sdk::{
     app::{App, AppConfig, action::Action, managed::ManagedApp, ui::EventLoop},
     client::Client,
@@ -116,7 +113,7 @@ fn managed(
     cycles: usize,
     policy: RuntimePolicy,
     leak: bool,
-) -> Result<Vec<Usage>, Box<dyn Error>> {
+) -> TrialResult<Vec<Usage>> {
     let (managed, event_loop) = ManagedApp::start(config, policy)?;
     let managed = Arc::new(managed);
     let mut limits = managed.logout_config();
@@ -141,7 +138,7 @@ fn managed(
     Ok(counts)
 }
 
-fn by_hand(config: AppConfig, cycles: usize) -> Result<Vec<Usage>, Box<dyn Error>> {
+fn by_hand(config: AppConfig, cycles: usize) -> TrialResult<Vec<Usage>> {
     let (app, event_loop) = App::new(config);
     counted(&app, event_loop, cycles, || {
         let runtime = runtime()?;
@@ -158,7 +155,7 @@ fn counted(
     event_loop: EventLoop,
     cycles: usize,
     cycle: impl Fn() -> TrialResult,
-) -> Result<Vec<Usage>, Box<dyn Error>> {
+) -> TrialResult<Vec<Usage>> {
     let ui = event_loop.spawn()?;
     let mut counts = Vec::with_capacity(cycles);
     for _ in 0..cycles {

@@ -6,30 +6,22 @@
 
 use std::{
     collections::BTreeSet,
-    error::Error,
     io::{BufRead as _, BufReader},
     mem,
-    process::{ExitCode, Stdio},
+    process::Stdio,
     sync::mpsc::{self, Sender},
-    time::Duration,
 };
 
 use experiments::{
-    CONNECTIONS, Scene, control, cure, hazard,
     killed::{Writer, acknowledge, compare},
-    runtime,
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every, seen,
+    prelude::*,
 };
 use leak_strategy::{
     app,
     plan::ExitPlan,
     resource::{Policy, Resource},
 };
-use mock_sdk::store::{Generation, Room, Store, residue, rusqlite};
+use mock_sdk::store::{Room, residue, rusqlite};
 use sundown::{BackgroundTask, Stop};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -100,7 +92,7 @@ struct Found {
 }
 
 /// The process leaves by itself after a random number of rows.
-fn leaves(scene: &Scene<'_>) -> Result<Found, Box<dyn Error>> {
+fn leaves(scene: &Scene<'_>) -> TrialResult<Found> {
     let leave_after = scene.random().usize(1..=MOST);
     let mut part = scene.part("writer")?;
     let part = part.args([scene.variant(), &leave_after.to_string()]).stdout(Stdio::piped());
@@ -125,7 +117,7 @@ fn killed(scene: &Scene<'_>) -> TrialResult {
 }
 
 /// Opens the store again.
-fn look(scene: &Scene<'_>, acknowledged: &[String]) -> Result<Found, Box<dyn Error>> {
+fn look(scene: &Scene<'_>, acknowledged: &[String]) -> TrialResult<Found> {
     let wal_bytes = residue(&scene.directory().join("store.sqlite3"))?.wal_bytes.unwrap_or(0);
     let (rows, integrity) = runtime()?.block_on(async {
         let store = Store::open(scene.directory(), Generation::Current, 1).await?;

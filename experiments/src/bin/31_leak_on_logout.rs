@@ -3,24 +3,14 @@
 //! Expect descriptors and memory for each forgotten client, threads as well for each forgotten runtime,
 //! and nothing if the client is dropped, by hand or by the kit. See `docs/src/31-leak-on-logout.md`.
 
-use std::{
-    alloc::System,
-    error::Error,
-    mem,
-    process::ExitCode,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{alloc::System, mem, time::Instant};
 
 use experiments::{
-    CONNECTIONS, Scene, control, cure, hazard, runtime,
+    prelude::*,
     usage::{Usage, measured},
 };
-use lab::{Experiment, Outcome::Failed, TrialResult, every};
-use mock_sdk::store::{Generation, Store};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use sundown::{Session, teardown_blocking};
-use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -116,7 +106,7 @@ fn cycles(arguments: &[String]) -> TrialResult {
 
 /// Counts when threads that have ended are no longer counted: when there are no more than so many, or
 /// after some patience.
-fn settled(threads: i64) -> Result<Usage, Box<dyn Error>> {
+fn settled(threads: i64) -> TrialResult<Usage> {
     let since = Instant::now();
     loop {
         let now = Usage::now()?;

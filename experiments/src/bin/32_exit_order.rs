@@ -8,28 +8,19 @@ use std::{
     cell::RefCell,
     fs, mem,
     path::Path,
-    process::{self, ExitCode},
+    process,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use experiments::{CONNECTIONS, Scene, control, cure, generation_named, hazard, runtime};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean},
-    TrialResult, every,
-};
+use experiments::{generation_named, prelude::*};
 use leak_strategy::{
     app,
     ledger::{Ledger, Outcome},
     plan::{Exit, ExitPlan},
     resource::Policy,
 };
-use mock_sdk::store::{Generation, Store, residue};
-use tokio::{
-    runtime::Runtime,
-    sync::mpsc::{UnboundedSender, unbounded_channel},
-};
+use mock_sdk::store::residue;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 fn main() -> ExitCode {
     Experiment::new(file!())

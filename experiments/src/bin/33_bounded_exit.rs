@@ -5,22 +5,14 @@
 //! `docs/src/33-bounded-exit.md`.
 
 use std::{
-    error::Error,
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    process::{self, ExitCode, Stdio},
+    process::{self, Stdio},
     sync::mpsc::{self, Receiver},
-    thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use experiments::{CONNECTIONS, Scene, control, cure, hazard};
-use futures::executor::block_on;
-use lab::{
-    Experiment,
-    Outcome::{Failed, Hung},
-    TrialResult,
-};
+use experiments::prelude::*;
 use leak_strategy::{
     app,
     ledger::{Ledger, Outcome},
@@ -28,11 +20,11 @@ use leak_strategy::{
     resource::{Policy, Resource},
     signals::SignalGuard,
 };
-use mock_sdk::store::{Generation, Store, rusqlite::Connection};
+use mock_sdk::store::rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use sundown::{BackgroundTask, Stop, teardown_blocking};
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
@@ -187,7 +179,7 @@ fn hang() {
     }
 }
 
-fn start(hangs: bool) -> Result<App, Box<dyn Error>> {
+fn start(hangs: bool) -> TrialResult<App> {
     // A worker for each task that blocks one, and one to leave from.
     let runtime = Builder::new_multi_thread().worker_threads(3).enable_all().build()?;
     let store = runtime.block_on(Store::open(".", Generation::Current, CONNECTIONS))?;

@@ -1,8 +1,6 @@
-//! # 41 · second caller
-//!
-//! Is a second call of `shutdown()` a harmless no-op, as a pattern's write-up claims (D2)? Not if
-//! the first caller was dropped half-way: then the pattern answers the second one at once, with the
-//! task still running. See `docs/src/41-second-caller.md`.
+//! 41 second caller: is a second call of `shutdown()` a harmless no-op, as a pattern's write-up
+//! claims (D2)? Not if the first caller was dropped half-way: then the pattern answers the second
+//! one at once, with the task still running. Page: `docs/src/41-second-caller.md`.
 
 use std::{pin::pin, process::ExitCode};
 

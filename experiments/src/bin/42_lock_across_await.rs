@@ -1,8 +1,6 @@
-//! # 42 · lock across await
-//!
-//! What happens to others who want the lock while the pattern's `shutdown()` awaits its task (claim
-//! D3)? They block their worker until the task has ended, or for ever if the task needs that
-//! worker. See `docs/src/42-lock-across-await.md`.
+//! 42 lock across await: what happens to others who want the lock while the pattern's `shutdown()`
+//! awaits its task (claim D3)? They block their worker until the task has ended, or for ever if the
+//! task needs that worker. Page: `docs/src/42-lock-across-await.md`.
 
 use std::{
     future::{Future, poll_fn},

@@ -1,8 +1,6 @@
-//! # 43 · cancelled shutdown
-//!
-//! Does the pattern's fallback always stop the task (claim D4)? Not after a shutdown that was begun
-//! and dropped: it disarms the fallback, and a task deaf to its signal runs on without an owner.
-//! See `docs/src/43-cancelled-shutdown.md`.
+//! 43 cancelled shutdown: does the pattern's fallback always stop the task (claim D4)? Not after a
+//! shutdown that was begun and dropped: it disarms the fallback, and a task deaf to its signal runs
+//! on without an owner. Page: `docs/src/43-cancelled-shutdown.md`.
 
 use std::{
     future::{Future, pending},

@@ -1,8 +1,7 @@
-//! # 44 · abort latency
-//!
-//! Is an abort instant, and guaranteed to stop the task, as the pattern's write-up claims (D5)? It
-//! takes effect when the task yields, and never on one that does not. The kit cannot stop such a
-//! task either, but returns at its limit and names it. See `docs/src/44-abort-latency.md`.
+//! 44 abort latency: is an abort instant, and guaranteed to stop the task, as the pattern's
+//! write-up claims (D5)? It takes effect when the task yields, and never on one that does not. The
+//! kit cannot stop such a task either, but returns at its limit and names it. Page:
+//! `docs/src/44-abort-latency.md`.
 
 use std::{
     future::{Future, pending},

@@ -1,8 +1,7 @@
-//! # 45 · signal latency
-//!
-//! Does a graceful stop wait for the interval of the loop, up to 5 minutes, as the pattern's
-//! write-up claims (D6)? No: `select!` wakes at the signal. It waits for the body of the loop, and
-//! a loop that does not select waits for the tick. See `docs/src/45-signal-latency.md`.
+//! 45 signal latency: does a graceful stop wait for the interval of the loop, up to 5 minutes, as
+//! the pattern's write-up claims (D6)? No: `select!` wakes at the signal. It waits for the body of
+//! the loop, and a loop that does not select waits for the tick. Page:
+//! `docs/src/45-signal-latency.md`.
 
 use std::{
     pin::pin,

@@ -1,8 +1,6 @@
-//! # 46 · overhead
-//!
-//! Does it cost about 40 bytes and nothing in normal operation that a task can be told to stop, as
-//! the pattern's write-up claims (D7)? Bytes are exact, and decide. Times are recorded, and decide
-//! nothing: experiments are built without optimisation. See `docs/src/46-overhead.md`.
+//! 46 overhead: does it cost about 40 bytes and nothing in normal operation that a task can be told
+//! to stop, as the pattern's write-up claims (D7)? Bytes are exact, and decide. Times are recorded,
+//! and decide nothing: experiments are built without optimisation. Page: `docs/src/46-overhead.md`.
 
 use std::{
     alloc::System,

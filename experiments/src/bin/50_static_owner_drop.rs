@@ -1,8 +1,6 @@
-//! # 50 · static owner, drop
-//!
-//! Is an owner in a static with a joining destructor the most robust design, as the notes of
-//! etcd-client-py claim (C4)? A static is never dropped, so that what the runtime was to write at
-//! its end is lost. A second process has the owner, and its `main` returns. See
+//! 50 static owner drop: is an owner in a static with a joining destructor the most robust design,
+//! as the notes of etcd-client-py claim (C4)? A static is never dropped, so that what the runtime
+//! was to write at its end is lost. A second process has the owner, and its `main` returns. Page:
 //! `docs/src/50-static-owner-drop.md`.
 
 use std::{

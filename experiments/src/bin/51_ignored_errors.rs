@@ -1,9 +1,7 @@
-//! # 51 · ignored errors
-//!
-//! What does an owner learn from a shutdown that ignores its errors (claims E1, E2 about the
-//! bindings of cloacina)? A thread that panicked or returned early looks like one that was shut
-//! down, and one that is stuck hangs its owner. The plan's repair reports one of the two deaths.
-//! See `docs/src/51-ignored-errors.md`.
+//! 51 ignored errors: what does an owner learn from a shutdown that ignores its errors (claims E1,
+//! E2 about the bindings of cloacina)? A thread that panicked or returned early looks like one that
+//! was shut down, and one that is stuck hangs its owner. The plan's repair reports one of the two
+//! deaths. Page: `docs/src/51-ignored-errors.md`.
 
 use std::{ops::ControlFlow, process::ExitCode, time::Duration};
 

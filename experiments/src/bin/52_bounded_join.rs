@@ -1,8 +1,6 @@
-//! # 52 · bounded join
-//!
-//! A watchdog bounds the join of a thread that does not end (claim E3 about the bindings of
-//! cloacina). What does that cost? A further thread for each join that gives up, a destructor that
-//! blocks until the limit, and an answer that does not name what is stuck. See
+//! 52 bounded join: a watchdog bounds the join of a thread that does not end (claim E3 about the
+//! bindings of cloacina). What does that cost? A further thread for each join that gives up, a
+//! destructor that blocks until the limit, and an answer that does not name what is stuck. Page:
 //! `docs/src/52-bounded-join.md`.
 
 use std::{

@@ -1,8 +1,6 @@
-//! # 53 · double shutdown
-//!
-//! Is a second shutdown safe (claim E4 about the bindings of cloacina)? It does no harm, but it
-//! answers `Ok` after a first call that gave up, with the thread running, and after one that
-//! reported a panic. See `docs/src/53-double-shutdown.md`.
+//! 53 double shutdown: is a second shutdown safe (claim E4 about the bindings of cloacina)? It does
+//! no harm, but it answers `Ok` after a first call that gave up, with the thread running, and after
+//! one that reported a panic. Page: `docs/src/53-double-shutdown.md`.
 
 use std::{
     process::ExitCode,
@@ -129,7 +127,7 @@ fn kit_at_once(scene: &Scene<'_>) -> TrialResult {
         drop(its_own);
     })?);
     let barrier = Barrier::new(50);
-    let call = |nth: usize| {
+    let call = &|nth: usize| {
         barrier.wait();
         let answer = if nth.is_multiple_of(2) {
             owner.shutdown_blocking(PLENTY)
@@ -139,12 +137,7 @@ fn kit_at_once(scene: &Scene<'_>) -> TrialResult {
         (answer.is_ok() && Arc::strong_count(&alive) == 1).then_some(())
     };
     let answers: Vec<_> = thread::scope(|scope| {
-        let callers = Vec::from_iter((0..50).map(|nth| {
-            scope.spawn({
-                let call = &call;
-                move || call(nth)
-            })
-        }));
+        let callers = Vec::from_iter((0..50).map(|nth| scope.spawn(move || call(nth))));
         callers.into_iter().map(|caller| caller.join().ok().flatten()).collect()
     });
     scene.check("each is told of the end, after it", answers.iter().all(Option::is_some));

@@ -1,8 +1,6 @@
-//! # 54 · exit stress
-//!
-//! A program ends while a client is at work on a runtime in a static: the six scenarios of the
-//! notes of etcd-client-py, without their interpreter. No exit crashes, but the work under way is
-//! lost. A second process is the program. See `docs/src/54-exit-stress.md`.
+//! 54 exit stress: a program ends while a client is at work on a runtime in a static: the six
+//! scenarios of the notes of etcd-client-py, without their interpreter. No exit crashes, but the
+//! work under way is lost. A second process is the program. Page: `docs/src/54-exit-stress.md`.
 
 use std::{
     error::Error,

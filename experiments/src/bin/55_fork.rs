@@ -1,8 +1,6 @@
-//! # 55 · fork
-//!
-//! A forked child inherits the owner of a runtime, but none of its threads. Joining them panics,
-//! and waiting for them or for a lock that one of them held hangs. The kit's owner answers every
-//! call at once. See `docs/src/55-fork.md`.
+//! 55 fork: a forked child inherits the owner of a runtime, but none of its threads. Joining them
+//! panics, and waiting for them or for a lock that one of them held hangs. The kit's owner answers
+//! every call at once. Page: `docs/src/55-fork.md`.
 
 use std::{
     error::Error,

@@ -1,9 +1,7 @@
-//! # 60 · finalization
-//!
-//! Which Rust extensions with a Tokio runtime survive the end of their Python interpreter? Up to
-//! CPython 3.13 it ends every thread that asks for its lock, which aborts Rust. The notes of
-//! etcd-client-py tell how often (C1), and propose cures (C4, C6). A trial becomes
-//! `experiments/python/exit.py DESIGN ENDING`. See `docs/src/60-finalization.md`.
+//! 60 finalization: which Rust extensions with a Tokio runtime survive the end of their Python
+//! interpreter? Up to CPython 3.13 it ends every thread that asks for its lock, which aborts Rust.
+//! The notes of etcd-client-py say how often (C1), and propose cures (C4, C6). A trial becomes
+//! `experiments/python/exit.py DESIGN ENDING`. Page: `docs/src/60-finalization.md`.
 
 use std::{process::ExitCode, time::Duration};
 

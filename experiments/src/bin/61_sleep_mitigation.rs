@@ -1,8 +1,6 @@
-//! # 61 · sleep-mitigation
-//!
-//! Does `time.sleep(0.1)` before the exit keep an extension from crashing, as the notes of
-//! etcd-client-py say (C3)? Only if all work ends within it. A trial becomes
-//! `experiments/python/sleep.py DESIGN MILLISECONDS`. See `docs/src/61-sleep-mitigation.md`.
+//! 61 sleep mitigation: does `time.sleep(0.1)` before the exit keep an extension from crashing, as
+//! the notes of etcd-client-py say (C3)? Only if all work ends within it. A trial becomes
+//! `experiments/python/sleep.py DESIGN MILLISECONDS`. Page: `docs/src/61-sleep-mitigation.md`.
 
 use std::process::ExitCode;
 

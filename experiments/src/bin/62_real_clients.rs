@@ -1,9 +1,7 @@
-//! # 62 · real clients
-//!
-//! How often does an interpreter crash that ends with a real client of etcd in it (claims C1, C2)?
-//! The version in the notes of etcd-client-py, the one that came of them, and the kit's extension,
-//! in the notes' scenarios. A trial becomes
-//! `experiments/python/etcd_exit.py CLIENT SCENARIO ENDING`. See `docs/src/62-real-clients.md`.
+//! 62 real clients: how often does an interpreter crash that ends with a real client of etcd in it
+//! (claims C1, C2)? The version in the notes of etcd-client-py, the one that came of them, and the
+//! kit's extension, in the notes' scenarios. A trial becomes
+//! `experiments/python/etcd_exit.py CLIENT SCENARIO ENDING`. Page: `docs/src/62-real-clients.md`.
 
 use std::{process::ExitCode, time::Duration};
 

@@ -1,9 +1,7 @@
-//! # 63 · cross library
-//!
-//! Do libraries with a Tokio runtime each get in each other's way when their interpreter ends
-//! (claims C5 and C7)? etcd-client-py in two versions, valkey-glide, and the kit's extension, alone
-//! and together. A trial becomes `experiments/python/cross_library.py LIBRARIES ENDING`. See
-//! `docs/src/63-cross-library.md`.
+//! 63 cross library: do libraries with a Tokio runtime each get in each other's way when their
+//! interpreter ends (claims C5 and C7)? etcd-client-py in two versions, valkey-glide, and the kit's
+//! extension, alone and together. A trial becomes
+//! `experiments/python/cross_library.py LIBRARIES ENDING`. Page: `docs/src/63-cross-library.md`.
 
 use std::{process::ExitCode, time::Duration};
 

@@ -1,8 +1,6 @@
-//! # 64 · errors-surface
-//!
-//! Does a Python program hear of a shutdown that failed (claim E5 about the bindings of cloacina)?
-//! Only of errors that are returned, and only if it calls `shutdown`. A trial becomes
-//! `experiments/python/errors.py HANDLE CASE`. See `docs/src/64-errors-surface.md`.
+//! 64 errors surface: does a Python program hear of a shutdown that failed (claim E5 about the
+//! bindings of cloacina)? Only of errors that are returned, and only if it calls `shutdown`. A
+//! trial becomes `experiments/python/errors.py HANDLE CASE`. Page: `docs/src/64-errors-surface.md`.
 
 use std::process::ExitCode;
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    error::Error,
     fs, io,
     path::Path,
     sync::{Arc, mpsc},
@@ -76,7 +75,7 @@ pub fn killed(scene: &Scene<'_>) -> TrialResult {
 }
 
 /// The rows in the queue.
-fn stored(directory: &Path) -> Result<BTreeSet<String>, Box<dyn Error>> {
+fn stored(directory: &Path) -> TrialResult<BTreeSet<String>> {
     let state = Connection::open(directory.join("stores/0001/state/store.sqlite3"))?;
     let mut query = state.prepare("SELECT body FROM outbox")?;
     Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)

@@ -152,6 +152,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn insta_accepts_what_we_write_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::named("01_drop_context").unwrap();
+        let snapshots = Snapshots { folder: folder.path().to_owned(), accept: true, review: false };
+        let found = "hypothesis  supported\n\nhazard  a\n";
+        assert_eq!(snapshots.compare(&source, found).unwrap(), Compared::Written);
+
+        let insta_accepts = |text: &str| {
+            let mut settings = insta::Settings::new();
+            settings.set_snapshot_path(folder.path());
+            settings.set_prepend_module_to_snapshot(false);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                settings.bind(|| insta::assert_snapshot!(source.binary.as_str(), text));
+            }))
+            .is_ok()
+        };
+        assert!(insta_accepts(found));
+        assert!(!insta_accepts("hypothesis  refuted\n"));
+        // And we read what insta wrote for review, if it does so here.
+        if let Ok(pending) = fs::read_to_string(snapshots.path(&source).with_extension("snap.new"))
+        {
+            assert_eq!(body(&pending), "hypothesis  refuted");
+        }
+    }
+
+    #[test]
     fn the_header_is_that_of_insta_and_not_part_of_the_text() {
         let source = Source::named("01_drop_context").unwrap();
         let file = header(&source) + "hypothesis  supported\n\nhazard  a\n";

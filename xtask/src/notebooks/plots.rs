@@ -34,7 +34,7 @@ const PICTURES: [Picture; 3] = [
     Picture {
         binary: "03_sleep_duration",
         name: "failure-against-sleep.svg",
-        says: "How many trials failed, over how long they waited, in each of four places",
+        says: "Share of trials that failed, by the length of the wait, in each of four places",
         draw: sleep::draw,
     },
     Picture {

@@ -34,16 +34,14 @@ pub fn render(report: &Report, paper: Paper) -> String {
         0 => String::new(),
         threads => format!(", {} busy beside them", plural(threads as usize, "thread")),
     };
-    let _ = writeln!(
-        text,
+    text + &paper.sentence(&format!(
         "{interrupted}{} in {}, {} at a time, at most {} each{load}; seed {}",
         plural(trials as usize, "trial"),
         figures::seconds(report.seconds),
         report.jobs,
         figures::seconds(report.timeout_seconds),
         report.seed
-    );
-    text
+    ))
 }
 
 fn of_command(arm: &Arm, until_failure: bool, paper: Paper) -> String {

@@ -10,7 +10,7 @@ use crate::fixture::{Ran, TELL_PID, Workspace, end, wait_for};
 fn watched(script: &str) -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("experiments/examples/09_watched.rs", "fn main() {}\n");
-    workspace.write("experiments/examples/47_dropped_handle.rs", "fn main() {}\n");
+    workspace.write("experiments/examples/48_dropped_handle.rs", "fn main() {}\n");
     workspace.stand_in("09_watched", "example", script);
     workspace
 }

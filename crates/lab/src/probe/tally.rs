@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Subject,
+    Command,
     report::{Arm, FailedWay, First, Slow},
     trial::{Trial, Way},
 };
@@ -29,7 +29,7 @@ const SLOWEST: usize = 3;
 
 /// The trials of one command, counted.
 pub(super) struct Tally {
-    subject: Subject,
+    command: Command,
     folder: PathBuf,
     outcomes: Outcomes,
     failures: BTreeMap<Way, Counted>,
@@ -50,9 +50,9 @@ struct Counted {
 }
 
 impl Tally {
-    pub(super) fn new(subject: Subject, folder: PathBuf) -> Self {
+    pub(super) fn new(command: Command, folder: PathBuf) -> Self {
         Self {
-            subject,
+            command,
             folder,
             outcomes: Outcomes::default(),
             failures: BTreeMap::new(),
@@ -63,8 +63,8 @@ impl Tally {
         }
     }
 
-    pub(super) fn subject(&self) -> &Subject {
-        &self.subject
+    pub(super) fn command(&self) -> &Command {
+        &self.command
     }
 
     /// Counts one more trial, and says whether it is the first that failed in its way.
@@ -132,7 +132,7 @@ impl Tally {
         let (low, high) = wilson(failed, trials);
         let mut ways: Vec<_> = self.failures.into_iter().collect();
         ways.sort_by_key(|(_, it)| (Reverse(it.trials), it.first));
-        let typed = &self.subject.typed;
+        let typed = &self.command.typed;
         let way = |(way, Counted { trials, first: (trial, seed), kept }): (Way, Counted)| {
             let rerun = format!("PROBE_TRIAL={trial} PROBE_SEED={seed} {typed}");
             FailedWay { way, trials, first: First { trial, seed, rerun }, kept }
@@ -140,7 +140,7 @@ impl Tally {
         let micros = |wall: Duration| u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
         Arm {
             ways: ways.into_iter().map(way).collect(),
-            command: self.subject.typed,
+            command: self.command.typed,
             trials,
             outcomes: self.outcomes,
             failed,

@@ -107,10 +107,6 @@ enum Until {
 }
 
 impl Interface {
-    pub(super) fn new(mode: Mode) -> Self {
-        Self { mode, ..Self::default() }
-    }
-
     pub(super) fn handle(&mut self, action: Action, fault: impl Fn(Confirmed) -> Option<UiFault>) {
         match action {
             Action::LoggedIn { user } => {

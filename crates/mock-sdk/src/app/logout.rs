@@ -109,9 +109,8 @@ impl Server for ManagedApp {
         };
         let Some(token) = token else { return Ok(Token::Unknown) };
         let runtime = self.login().map_or_else(|| self.runtime.clone(), |login| login.runtime);
-        let config = &self.app.shared.config;
-        let (homeserver, limit) = (config.homeserver.clone(), config.request_limit);
-        let question = async move { whoami(&homeserver, &token, limit).await };
+        let homeserver = self.app.shared.config.homeserver.clone();
+        let question = async move { whoami(&homeserver, &token).await };
         match request_on(&runtime, "whoami", question).await? {
             Ok(_user) => Ok(Token::Valid),
             Err(error) if error.is_unknown_token() => Ok(Token::Unknown),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 pub use super::interface::{Screen, Shown, UiFault};
 use super::{
-    action::{Action, Confirmed, Mode},
+    action::{Action, Confirmed},
     interface::Interface,
 };
 
@@ -57,10 +57,9 @@ pub struct UiThread(JoinHandle<()>);
 impl Ui {
     /// A user interface that draws at this interval, and its event loop, which does not run yet. With an
     /// interval of zero it draws after every action.
-    #[must_use]
-    pub(super) fn new(mode: Mode, frame: Duration) -> (Self, EventLoop) {
+    pub(super) fn new(frame: Duration) -> (Self, EventLoop) {
         let (actions, receiver) = mpsc::channel();
-        let screen = watch::Sender::new(Screen { mode, ..Screen::default() });
+        let screen = watch::Sender::new(Screen::default());
         let faults = Arc::default();
         let ui = Self { actions, screen: screen.subscribe(), faults: Arc::clone(&faults) };
         (ui, EventLoop { actions: receiver, screen, faults, frame })
@@ -114,7 +113,7 @@ impl EventLoop {
     /// At its end the user interface drops what it holds here, on this thread; what is in the cache is
     /// dropped when the thread ends.
     pub fn run(self) {
-        let mut interface = Interface::new(self.screen.borrow().mode);
+        let mut interface = Interface::default();
         loop {
             let (actions, is_last) = self.next_frame(interface.has_unconfirmed());
             for action in actions {

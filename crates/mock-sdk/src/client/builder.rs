@@ -9,7 +9,7 @@ use std::{
 use sundown::flag::Flag;
 use tokio::sync::Notify;
 
-use super::{Client, ClientError, Inner, Stores};
+use super::{Client, ClientError, Inner, REQUEST_LIMIT, Stores};
 use crate::{
     http::Http,
     store::{Generation, Store},
@@ -33,7 +33,7 @@ impl ClientBuilder {
             directory: directory.to_owned(),
             generation: Generation::Current,
             connections: 4,
-            request_limit: Duration::from_secs(30),
+            request_limit: REQUEST_LIMIT,
             background_tasks: true,
         }
     }

@@ -1,11 +1,9 @@
 //! Logging in and out.
 
-use std::time::Duration;
-
 use hyper::Method;
 use serde_json::json;
 
-use super::{Client, ClientError, lock};
+use super::{Client, ClientError, REQUEST_LIMIT, lock};
 use crate::{
     http::{Call, Http},
     store::Session,
@@ -112,14 +110,11 @@ impl MatrixAuth {
 }
 
 /// Asks a homeserver whose token this is, without a client.
-pub(crate) async fn whoami(
-    homeserver: &str,
-    token: &str,
-    limit: Duration,
-) -> Result<String, ClientError> {
+pub(crate) async fn whoami(homeserver: &str, token: &str) -> Result<String, ClientError> {
     let http = Http::new(homeserver)
         .map_err(|reason| ClientError::Url { url: homeserver.to_owned(), reason })?;
     let path = "/_matrix/client/v3/account/whoami";
+    let limit = REQUEST_LIMIT;
     let call = Call { method: Method::GET, path, token: Some(token), body: None, limit };
     Ok(http.call(call).await?.text("/user_id")?)
 }

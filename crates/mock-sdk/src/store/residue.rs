@@ -1,4 +1,4 @@
-//! What a database has beside itself while it is open, and keeps if it was not closed properly.
+//! The files that a database has beside it while it is open, and keeps if it was not closed properly.
 
 use std::{
     fs, io,

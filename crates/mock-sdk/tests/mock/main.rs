@@ -5,6 +5,7 @@
 
 mod client;
 mod exit;
+mod explain;
 mod homeserver;
 mod logout;
 mod send_queue;

@@ -1,0 +1,362 @@
+//! One generation of a runtime: what is on its threads, and what others may ask of it.
+
+use std::{
+    borrow::Cow,
+    future::{Future, poll_fn},
+    io,
+    panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    RuntimeBuilder, RuntimeError, StartError, State, Stats, owner_thread,
+    threads::{Role, Threads},
+};
+use crate::{
+    blocking,
+    lifecycle::{End, Lifecycle},
+    limit::{for_abort, within},
+    observe::{self, Outcome},
+    oneshot::{self, WaitError},
+    process::ProcessGuard,
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
+    sync::{Mutex, lock},
+    tasks::{
+        SpawnedBy,
+        member::{Member, Place},
+        registry::Label,
+        stop::Stop,
+    },
+};
+
+/// How long a runtime may take to start. It takes a fraction of a millisecond, unless it hangs because
+/// the system has no thread for it; then the caller must not hang, too.
+const START: Duration = Duration::from_secs(10);
+
+pub(super) struct Generation {
+    component: String,
+    number: u64,
+    /// In a forked child nothing else may be touched before this is asked: any lock may be held by a
+    /// thread that is not there.
+    process: ProcessGuard,
+    limit: Duration,
+    life: Arc<Lifecycle>,
+    threads: Arc<Threads>,
+    handle: Handle,
+    /// The owner thread, until somebody has joined it.
+    owner_thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl AsRef<Lifecycle> for Generation {
+    fn as_ref(&self) -> &Lifecycle {
+        &self.life
+    }
+}
+
+impl Generation {
+    /// Starts a runtime on a thread of its own.
+    pub(super) fn start(builder: &RuntimeBuilder, number: u64) -> Result<Arc<Self>, StartError> {
+        let component = builder.component();
+        let (life, threads) = (Arc::new(Lifecycle::new()), Arc::new(Threads::default()));
+        let (ready, mut is_ready) = oneshot::channel();
+        let make = builder.tokio(Arc::clone(&threads))?;
+        let owner_thread = {
+            let (life, threads) = (Arc::clone(&life), Arc::clone(&threads));
+            builder.thread().spawn(move || owner_thread::run(make, &life, &threads, ready))
+        };
+        let owner_thread = owner_thread
+            .map_err(|source| StartError::NoThread { component: component.clone(), source })?;
+        let not_built = |source| StartError::NoRuntime { component: component.clone(), source };
+        let handle = match is_ready.wait_blocking(START) {
+            Ok(built) => built.map_err(not_built)?,
+            Err(WaitError::TimedOut { limit }) => {
+                let text = format!("it did not start within {limit:?}");
+                return Err(not_built(io::Error::new(io::ErrorKind::TimedOut, text)));
+            }
+            Err(WaitError::Abandoned(abandoned)) => {
+                return Err(not_built(io::Error::other(abandoned)));
+            }
+        };
+        Ok(Arc::new(Self {
+            component,
+            number,
+            process: ProcessGuard::this_process(),
+            limit: builder.default_limit(),
+            life,
+            threads,
+            handle,
+            owner_thread: Mutex::new(Some(owner_thread)),
+        }))
+    }
+
+    fn check_process(&self) -> Result<(), RuntimeError> {
+        match self.process.forked_from() {
+            None => Ok(()),
+            Some(owner) => Err(RuntimeError::Forked { component: self.component.clone(), owner }),
+        }
+    }
+
+    fn shut_down_error(&self) -> RuntimeError {
+        RuntimeError::ShutDown { component: self.component.clone(), generation: self.number }
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns an error unless the runtime is running, in this process.
+    pub(super) fn check_running(&self) -> Result<(), RuntimeError> {
+        self.check_process()?;
+        if self.life.is_running() { Ok(()) } else { Err(self.shut_down_error()) }
+    }
+
+    /// Takes a place among the tasks.
+    fn place(&self, label: Label) -> Result<Place, RuntimeError> {
+        Place::new(self.life.tasks(), label, SpawnedBy::Outsider)
+            .map_err(|_| self.shut_down_error())
+    }
+
+    pub(super) fn handle(&self) -> Result<Handle, RuntimeError> {
+        self.check_running()?;
+        Ok(self.handle.clone())
+    }
+
+    pub(super) fn spawn<T, F>(
+        &self,
+        label: Label,
+        work: impl FnOnce(Stop) -> F + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send,
+    {
+        self.check_process()?;
+        let (sender, receiver) = oneshot::channel();
+        let place = self.place(label)?;
+        // `work` runs inside the task, so that a panic of it is a panic of the task.
+        let member = Member::new(place, |stop| async move {
+            let value = work(stop).await;
+            // The receiver may have been dropped.
+            let _ = sender.send(value);
+        });
+        drop(self.handle.spawn(member));
+        Ok(receiver)
+    }
+
+    pub(super) fn block_on<F: Future>(
+        &self,
+        future: F,
+        called_at: &'static Location<'static>,
+    ) -> Result<F::Output, RuntimeError> {
+        self.check_process()?;
+        let component = || self.component.clone();
+        let is_in_runtime = match Handle::try_current() {
+            Ok(_) => true,
+            Err(none) if none.is_missing_context() => false,
+            Err(_) => return Err(RuntimeError::ThreadEnding { component: component() }),
+        };
+        let own_thread = || RuntimeError::OwnThread { component: component() };
+        if self.threads.include_this_thread_as(Role::Owner) {
+            // The runtime has no workers: if it had, nothing on its owner thread would call this.
+            return Err(own_thread());
+        }
+        let label = Label { name: Cow::Borrowed("block_on"), spawned_at: called_at };
+        let mut output = None;
+        let poll = || {
+            let _guest = self.threads.add_guest();
+            // Declared before the future, and so left after it: a context that the future has entered
+            // is left first.
+            let _context = self.handle.enter();
+            let place = self.place(label)?;
+            let member = Member::new(place, |_| async { output = Some(caught(future).await) });
+            // Tokio makes a task that polls a lot yield to other tasks. There are none here.
+            let member = pin!(tokio::task::unconstrained(member));
+            blocking::wait_in_runtime(member, is_in_runtime);
+            Ok(())
+        };
+        if self.threads.include_this_thread_as(Role::Pool) {
+            // If it is a worker, another thread takes its tasks over. Inside a `LocalSet` and the like
+            // Tokio refuses that by a panic, before it calls `poll`.
+            catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(poll)))
+                .map_err(|_| own_thread())??;
+        } else {
+            poll()?;
+        }
+        match output {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(payload)) => resume_unwind(payload),
+            // The future was dropped because the runtime went down.
+            None => Err(self.shut_down_error()),
+        }
+    }
+
+    pub(super) fn includes_this_thread(&self) -> bool {
+        self.threads.include_this_thread()
+    }
+
+    pub(super) fn abort(&self) {
+        self.life.abort();
+    }
+
+    /// How many tasks run, if nobody has shut the runtime down.
+    pub(super) fn was_left_running(&self) -> Option<usize> {
+        self.life.is_running().then(|| self.life.tasks().registry().count().running)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let state = match self.life.has_ended() {
+            true => State::Ended,
+            false if self.life.is_running() => State::Running,
+            false => State::Stopping,
+        };
+        Stats {
+            state,
+            generation: self.number,
+            tasks: self.handle.metrics().num_alive_tasks(),
+            named: self.life.tasks().registry().count().running,
+            threads: self.threads.count(Role::Pool),
+        }
+    }
+
+    /// Tells the tasks to stop, drops what has not ended by the [last part](for_abort) of the limit,
+    /// and waits for the owner thread, which waits for everything else.
+    pub(super) async fn shutdown(
+        &self,
+        limit: Option<Duration>,
+    ) -> Result<ShutdownReport, ShutdownError> {
+        if let Some(owner) = self.process.forked_from() {
+            return Err(lost_in_fork(self.component.clone(), owner));
+        }
+        let (began, limit) = (Instant::now(), limit.unwrap_or(self.limit));
+        self.life.stop();
+        if self.threads.include_this_thread() {
+            let kind = ShutdownErrorKind::FromInside;
+            return Err(ShutdownError::new(self.component.clone(), began.elapsed(), kind));
+        }
+        let for_abort = for_abort(limit);
+        if within(limit - for_abort, self.life.ended()).await.is_none() {
+            self.life.abort();
+            within(for_abort, self.life.ended()).await;
+        }
+        self.conclude(began.elapsed())
+    }
+
+    fn conclude(&self, elapsed: Duration) -> Result<ShutdownReport, ShutdownError> {
+        let component = self.component.clone();
+        let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
+        let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
+        let tasks = self.life.tasks();
+        let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
+            observe(Outcome::TimedOut);
+            return Err(error(ShutdownErrorKind::TimedOut)
+                .with_running(tasks.still_running(), self.alive()));
+        };
+        let owner_thread = lock(&self.owner_thread).take();
+        match end {
+            End::Lost => {
+                // Not joined: a thread that was ended from outside cannot be.
+                drop(owner_thread);
+                observe(Outcome::Lost);
+                Err(error(ShutdownErrorKind::SignalLost(SignalLoss::ThreadEnded))
+                    .with_running(tasks.still_running(), self.alive()))
+            }
+            End::Panicked { message, still_running, tasks } => {
+                join(owner_thread);
+                observe(Outcome::Panicked);
+                let alive = Alive { tasks, threads: Vec::new() };
+                Err(error(ShutdownErrorKind::ThreadPanicked(message.into()))
+                    .with_running(still_running, alive))
+            }
+            End::Told => {
+                join(owner_thread);
+                let (panicked, aborted) =
+                    (tasks.tally().panicked, tasks.registry().count().aborted);
+                if !panicked.is_empty() {
+                    observe(Outcome::Panicked);
+                    return Err(error(ShutdownErrorKind::Panicked(panicked.into())));
+                }
+                observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
+                Ok(ShutdownReport { component, elapsed, aborted })
+            }
+        }
+    }
+
+    fn alive(&self) -> Alive {
+        // Tokio does not count a task that it has told to end, even if the task does not end.
+        let tasks = self
+            .handle
+            .metrics()
+            .num_alive_tasks()
+            .max(self.life.tasks().registry().count().running);
+        Alive { tasks, threads: self.threads.names() }
+    }
+}
+
+/// The answer in a forked child.
+pub(super) fn lost_in_fork(component: String, owner: u32) -> ShutdownError {
+    let kind = ShutdownErrorKind::SignalLost(SignalLoss::Forked { owner });
+    ShutdownError::new(component, Duration::ZERO, kind)
+}
+
+/// Joins the owner thread, which has nothing left to do. A second caller finds the handle taken, and
+/// need not wait.
+fn join(owner_thread: Option<JoinHandle<()>>) {
+    if let Some(owner_thread) = owner_thread {
+        // A panic of it was caught, and recorded.
+        let _ = owner_thread.join();
+    }
+}
+
+/// Catches a panic of a future, and of its destructor.
+async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
+    let mut future = pin!(Some(future));
+    poll_fn(|context| {
+        let Some(body) = future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let output = match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(payload),
+        };
+        let dropped = catch_unwind(AssertUnwindSafe(|| future.set(None)));
+        Poll::Ready(output.and_then(|output| dropped.map(|()| output)))
+    })
+    .await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::{limit::PLENTY, runtime::RuntimeOwner};
+
+    /// No safe code ends a thread from outside. So the test has it say that it is gone.
+    #[test]
+    fn a_thread_that_was_ended_from_outside_is_reported_with_what_ran_on_it() {
+        let builder = RuntimeOwner::builder("lost").current_thread();
+        let generation = Generation::start(&builder, 1).unwrap();
+        let (begun, mut has_begun) = oneshot::channel();
+        let (let_go, is_let_go) = std::sync::mpsc::channel::<()>();
+        let left = generation.spawn(Label::new("left"), |_| async move {
+            let _ = begun.send(());
+            let _ = is_let_go.recv();
+        });
+        has_begun.wait_blocking(PLENTY).unwrap();
+        generation.life.gone();
+        for _ in 0..2 {
+            let error = futures::executor::block_on(generation.shutdown(None)).unwrap_err();
+            let ShutdownError { kind, still_running, alive, .. } = error;
+            let lost = SignalLoss::ThreadEnded;
+            assert!(matches!(kind, ShutdownErrorKind::SignalLost(cause) if cause == lost));
+            assert_eq!((still_running[0].name.as_str(), alive.tasks), ("left", 1));
+        }
+        assert!(generation.handle().is_err());
+        drop(let_go);
+        drop(left);
+    }
+}

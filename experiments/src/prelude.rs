@@ -1,0 +1,15 @@
+//! What nearly every experiment uses. An experiment begins with `use experiments::prelude::*;`, and what
+//! it imports after that is what is particular to it.
+
+pub use std::{error::Error, process::ExitCode, sync::Arc, thread, time::Duration};
+
+pub use futures::executor::block_on;
+pub use lab::{
+    Experiment,
+    Outcome::{Aborted, Clean, Failed, Hung, Panicked},
+    Trial, TrialResult, Variant, every, seen,
+};
+pub use mock_sdk::store::{Generation, Store};
+pub use tokio::runtime::Runtime;
+
+pub use crate::{CONNECTIONS, PLENTY, Scene, control, cure, hazard, runtime};
