@@ -334,7 +334,10 @@ mod tests {
             assert_eq!(Arc::strong_count(&late), 1, "its waker is kept");
             let deadline = Instant::now() + PLENTY;
             while clock.lock().running {
-                assert!(Instant::now() < deadline, "the clock waits for an alarm that was given up");
+                assert!(
+                    Instant::now() < deadline,
+                    "the clock waits for an alarm that was given up"
+                );
                 thread::yield_now();
             }
             assert!(!late.0.has_fired());

@@ -35,7 +35,8 @@ fn every_caller_of_close_waits_for_the_real_end() {
     let (session, (pool, closed)) = (session(), pool());
     let guard = session.guard(pool).unwrap();
     still_held(session.close_blocking(SHORT));
-    let (blocking, awaiting) = (|| session.close_blocking(PLENTY), || block_on(session.close(PLENTY)));
+    let (blocking, awaiting) =
+        (|| session.close_blocking(PLENTY), || block_on(session.close(PLENTY)));
     thread::scope(|scope| {
         for close in [&blocking as &(dyn Fn() -> _ + Sync), &awaiting] {
             for _ in 0..4 {

@@ -37,9 +37,7 @@ fn the_session_closes_when_the_evidence_confirms_it() {
     assert_eq!(asked.load(Ordering::SeqCst), 4);
 }
 
-fn with_evidence(
-    check: impl Fn() -> Result<(), Unconfirmed> + Send + Sync + 'static,
-) -> Session {
+fn with_evidence(check: impl Fn() -> Result<(), Unconfirmed> + Send + Sync + 'static) -> Session {
     Session::builder("test").evidence(check).start().unwrap()
 }
 

@@ -9,9 +9,7 @@ use sundown::{
 use tokio::task::spawn;
 
 use super::{session, still_held};
-use crate::fixtures::{
-    PLENTY, SHORT, both_flavours, on_drop, pool, while_locals_are_destroyed,
-};
+use crate::fixtures::{PLENTY, SHORT, both_flavours, on_drop, pool, while_locals_are_destroyed};
 
 #[test]
 fn the_last_handle_may_be_dropped_on_a_thread_without_context() {
@@ -70,7 +68,8 @@ fn who_holds_on_is_reported_by_place_and_number() {
     assert_eq!(*derived, 2);
     let error = still_held(session.close_blocking(SHORT));
     assert!(error.elapsed >= SHORT);
-    let places: Vec<_> = error.held.iter().map(|held| (held.made_at.line(), held.handles)).collect();
+    let places: Vec<_> =
+        error.held.iter().map(|held| (held.made_at.line(), held.handles)).collect();
     assert_eq!(places, [(cloned_at, 3), (derived_at, 1)], "and none of line {guarded_at}");
     assert_eq!(error.unfinished, Unfinished::default());
     let text = error.to_string();

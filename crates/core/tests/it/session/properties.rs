@@ -212,9 +212,7 @@ fn play_in(
                 result
             })
         }
-        World::ManyThreads => {
-            multi_thread().block_on(async { play(operations, ends) })
-        }
+        World::ManyThreads => multi_thread().block_on(async { play(operations, ends) }),
     }
 }
 
