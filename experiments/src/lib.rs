@@ -76,11 +76,11 @@ use std::{
     time::Duration,
 };
 
-use lab::{Prediction, Trial, TrialResult, Variant};
-use mock_sdk::store::{Generation, Store};
+use lab::{Prediction, TrialResult, Variant};
+use mock_sdk::store::Generation;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::scene::staged;
+use crate::scene::{Body, staged};
 
 pub use crate::scene::Scene;
 
@@ -94,23 +94,6 @@ pub const PLENTY: Duration = Duration::from_secs(8);
 /// A runtime as an application has one.
 pub fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
-}
-
-/// A store in the trial's directory, with [`CONNECTIONS`] idle connections, and the runtime that
-/// opened them.
-pub fn warm_store(trial: &Trial<'_>, generation: Generation) -> TrialResult<(Runtime, Store)> {
-    warm_store_of(trial, generation, CONNECTIONS)
-}
-
-/// The same with a number of idle connections of one's own.
-pub fn warm_store_of(
-    trial: &Trial<'_>,
-    generation: Generation,
-    connections: usize,
-) -> TrialResult<(Runtime, Store)> {
-    let runtime = runtime()?;
-    let store = runtime.block_on(Store::open(trial.directory(), generation, connections))?;
-    Ok((runtime, store))
 }
 
 /// The generation of this [word](Generation::word), as a part of an experiment is told it.
@@ -130,24 +113,18 @@ pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
 pub fn hazard(
     name: impl Into<String>,
     prediction: impl Into<Prediction>,
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+    body: impl Body,
 ) -> Variant {
     of_generations(name.into(), |name| lab::hazard(name, prediction, staged(body)))
 }
 
 /// A variant that is expected not to fail, without the kit. See [`lab::control`] and [`hazard`].
-pub fn control(
-    name: impl Into<String>,
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
-) -> Variant {
+pub fn control(name: impl Into<String>, body: impl Body) -> Variant {
     of_generations(name.into(), |name| lab::control(name, staged(body)))
 }
 
 /// A variant that is expected not to fail, by means of the kit. See [`lab::cure`] and [`hazard`].
-pub fn cure(
-    name: impl Into<String>,
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
-) -> Variant {
+pub fn cure(name: impl Into<String>, body: impl Body) -> Variant {
     of_generations(name.into(), |name| lab::cure(name, staged(body)))
 }
 

@@ -8,7 +8,7 @@
 
 use std::{cell::RefCell, sync::mpsc};
 
-use experiments::{prelude::*, scene::Kept};
+use experiments::prelude::*;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {

@@ -12,10 +12,7 @@ use std::{
     sync::{Mutex, PoisonError, mpsc},
 };
 
-use experiments::{
-    prelude::*,
-    scene::{Kept, guarded},
-};
+use experiments::prelude::*;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use experiments::{prelude::*, scene::ROWS};
+use experiments::prelude::*;
 use sundown::evidence::open_files;
 
 fn main() -> ExitCode {

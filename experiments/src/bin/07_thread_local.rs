@@ -8,10 +8,7 @@
 
 use std::{cell::RefCell, sync::OnceLock, thread::LocalKey};
 
-use experiments::{
-    prelude::*,
-    scene::{Kept, ROWS, guarded, torn_down},
-};
+use experiments::prelude::*;
 use tokio::runtime::Handle;
 
 fn main() -> ExitCode {

@@ -9,11 +9,7 @@
 
 use std::{cell::RefCell, fs, path::Path, sync::OnceLock};
 
-use experiments::{
-    generation_named,
-    prelude::*,
-    scene::{Kept, LIMIT},
-};
+use experiments::{generation_named, prelude::*};
 use mock_sdk::store::{Room, residue};
 use sundown::session::Session;
 
@@ -159,7 +155,7 @@ pub fn own(arguments: &[String]) -> TrialResult {
         CLOSED => {
             let session = Session::new("client")?;
             drop(session.guard(store)?);
-            let _ = session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(PLENTY)?;
         }
         _ => return Err("where?".into()),
     }

@@ -11,12 +11,8 @@ use std::time::Instant;
 use experiments::{
     prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
-    scene::guarded,
 };
 use mock_sdk::store::residue;
-
-/// A limit that outlasts the query.
-const LONG_ENOUGH: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     experiment().run()
@@ -69,7 +65,7 @@ fn too_short(runtime: Runtime) {
 }
 
 fn long_enough(runtime: Runtime) {
-    runtime.shutdown_timeout(LONG_ENOUGH);
+    runtime.shutdown_timeout(PLENTY);
 }
 
 fn after(takes: Duration, shut_down: fn(Runtime)) -> impl Fn(&Scene<'_>) -> TrialResult {

@@ -10,7 +10,6 @@ use std::sync::mpsc;
 use experiments::{
     prelude::*,
     probe::{Probe, probe},
-    scene::LIMIT,
 };
 use sundown::runtime::RuntimeOwner;
 use tokio::task::{block_in_place, spawn_blocking};
@@ -132,7 +131,7 @@ fn blocked_on_owned(scene: &Scene<'_>) -> TrialResult {
     })?;
     scene.check("block_on did not panic", !panicked);
     scene.check("block_on returned the answer", answered.recv()? == Ok(42));
-    let _ = owner.shutdown_blocking(LIMIT)?;
+    let _ = owner.shutdown_blocking(PLENTY)?;
     Ok(())
 }
 

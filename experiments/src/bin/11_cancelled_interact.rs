@@ -8,10 +8,7 @@
 
 use std::{pin::Pin, sync::mpsc};
 
-use experiments::{
-    prelude::*,
-    scene::{LIMIT, ROWS, guarded},
-};
+use experiments::prelude::*;
 use sundown::group::TaskGroup;
 use tokio::{runtime::Builder, task::JoinHandle};
 
@@ -171,7 +168,7 @@ fn end_the_work_first(
     runtime: Runtime,
     members: usize,
 ) -> TrialResult {
-    let report = group.drain_blocking(LIMIT);
+    let report = group.drain_blocking(PLENTY);
     scene.record("tasks_panicked", report.panicked.len());
     scene.check("every task ended by itself", report.ended == members);
     scene.close()?;

@@ -8,10 +8,7 @@
 
 use std::sync::Barrier;
 
-use experiments::{
-    prelude::*,
-    scene::{Kept, guarded, torn_down},
-};
+use experiments::prelude::*;
 use mock_sdk::store::rusqlite::Connection;
 use tokio::runtime::Builder;
 

@@ -4,10 +4,7 @@
 
 use std::{future::pending, time::Instant};
 
-use experiments::{
-    prelude::*,
-    scene::{LIMIT, ROWS},
-};
+use experiments::prelude::*;
 use lab::Role;
 use mock_sdk::store::{StoreError, residue};
 use sundown::{
@@ -128,7 +125,7 @@ fn escaped_unseen(scene: &Scene<'_>) -> TrialResult {
 
     closed(scene, &session, Confirmation::HandlesOnly)?;
     scene.no_file_is_open()?;
-    teardown_blocking(escaped, LIMIT)?;
+    teardown_blocking(escaped, PLENTY)?;
     Ok(())
 }
 
@@ -141,7 +138,7 @@ fn escaped_with_evidence(scene: &Scene<'_>) -> TrialResult {
     drop(handle);
 
     scene.check("the evidence speaks against it", evidence_is_against(&session));
-    teardown_blocking(escaped, LIMIT)?;
+    teardown_blocking(escaped, PLENTY)?;
     closed(scene, &session, Confirmation::Evidence)?;
     scene.no_file_is_open()
 }
@@ -157,7 +154,7 @@ fn evidence_is_against(session: &Session) -> bool {
             {
                 return true;
             }
-            Err(_) if began.elapsed() < LIMIT => {}
+            Err(_) if began.elapsed() < PLENTY => {}
             _ => return false,
         }
     }
@@ -203,7 +200,7 @@ fn task_on_the_sessions_runtime(scene: &Scene<'_>) -> TrialResult {
 
 /// Closes a session, and checks that the answer rests on what it should.
 fn closed(scene: &Scene<'_>, session: &Session, on: Confirmation) -> TrialResult {
-    let rests_on = session.close_blocking(LIMIT)?.confirmation;
+    let rests_on = session.close_blocking(PLENTY)?.confirmation;
     scene.record("rests_on", format!("{rests_on:?}"));
     scene.check("the answer rests on what it should", rests_on == on);
     Ok(())

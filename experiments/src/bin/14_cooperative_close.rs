@@ -9,7 +9,6 @@
 use experiments::{
     prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
-    scene::guarded,
 };
 use mock_sdk::store::{StoreError, StoreErrorKind};
 

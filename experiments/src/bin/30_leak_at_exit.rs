@@ -31,9 +31,6 @@ const REQUESTS: u32 = 60;
 /// The most rows that are acknowledged before it does.
 const MOST: usize = 60;
 
-/// Long enough to carry out every request on a busy machine.
-const LIMIT: Duration = Duration::from_secs(8);
-
 const ROOM: &str = "!room";
 
 fn main() -> ExitCode {
@@ -214,7 +211,7 @@ fn write(arguments: &[String]) -> TrialResult {
         mem::forget((runtime, store, sync_service, sender, worker));
         return Ok(());
     }
-    let plan = ExitPlan::builder(LIMIT).build();
+    let plan = ExitPlan::builder(PLENTY).build();
     if way == "plan/leak" {
         let all = (runtime, store, sync_service, sender, worker);
         plan.add(Resource::new("all four", Policy::Leak { why: "it is the end" }, move |_exit| {
@@ -223,7 +220,7 @@ fn write(arguments: &[String]) -> TrialResult {
         }))?;
         plan.leave(0)
     }
-    let tear_down = || Policy::TearDownOrLeak { within: LIMIT };
+    let tear_down = || Policy::TearDownOrLeak { within: PLENTY };
     plan.add(app::leaked_runtime(runtime))?;
     plan.add(app::client(tear_down(), store))?;
     plan.add(app::sync_service(tear_down(), sync_service))?;

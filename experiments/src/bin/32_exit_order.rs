@@ -106,9 +106,6 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// Long enough to close a store on a busy machine.
-const LIMIT: Duration = Duration::from_secs(8);
-
 /// The exit code of the process that is looked at from outside, and its ledger.
 const CODE: i32 = 7;
 const LEDGER: &str = "exit.json";
@@ -198,7 +195,7 @@ fn caches_last_in_context(scene: &Scene<'_>) -> TrialResult {
 fn empty_plan(scene: &Scene<'_>, exit: Exit) -> TrialResult {
     in_order([empty_the_statics])(scene)?;
     scene.done();
-    ExitPlan::builder(LIMIT).by(exit).build().leave(0)
+    ExitPlan::builder(PLENTY).by(exit).build().leave(0)
 }
 
 fn torn_down(scene: &Scene<'_>) -> TrialResult {
@@ -220,8 +217,8 @@ fn tear_down(arguments: &[String]) -> TrialResult {
     let generation = arguments.first().ok_or("which generation?")?;
     start(Path::new("."), generation_named(generation)?)?;
     let owners = (CACHE.take(), taken(&SYNC_SERVICE), taken(&CLIENT));
-    let plan = ExitPlan::builder(LIMIT).ledger(LEDGER).build();
+    let plan = ExitPlan::builder(PLENTY).ledger(LEDGER).build();
     plan.add(app::leaked_runtime(taken(&RUNTIME)))?;
-    plan.add(app::client(Policy::TearDownOrLeak { within: LIMIT }, owners))?;
+    plan.add(app::client(Policy::TearDownOrLeak { within: PLENTY }, owners))?;
     plan.leave(CODE)
 }
