@@ -82,6 +82,12 @@ pub async fn open_rooms(app: &App) -> TrialResult {
     Ok(())
 }
 
+/// The access token of the user who is logged in.
+pub fn token(app: &App) -> TrialResult<String> {
+    let client = app.globals().client.get().ok_or("there is no client")?;
+    Ok(client.access_token().ok_or("there is no token")?)
+}
+
 /// Has everything that holds the client let go of it, and then closes it. The calling task must have
 /// the context of a runtime.
 pub async fn close_client(app: &App) -> TrialResult {
@@ -187,8 +193,7 @@ impl LoggedIn {
             app.app().ui().screen().wait_for(|screen| screen.tabs.len() == 1).await?;
             Ok::<_, Box<dyn Error>>(())
         })?;
-        let client = app.app().globals().client.get().ok_or("there is no client")?;
-        let token = client.access_token().ok_or("there is no token")?;
+        let token = token(app.app())?;
         Ok(Self { server, app, ui, token })
     }
 

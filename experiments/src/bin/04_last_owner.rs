@@ -1,10 +1,6 @@
-//! # 04 · last owner
-//!
-//! Where can the last owner of a client be, and in which of these places is it safe? What a runtime
-//! *runs*, it also drops, in its context. What has left the runtime (a result that nobody has read, a
-//! message in a channel, a cache) is dropped by whoever lets go of it.
-//!
-//! The essay is `docs/src/04-last-owner.md`.
+//! 04 last owner: where can the last owner of a client be, and where is it safe? What a runtime *runs*,
+//! it also drops, in its context. What has left the runtime (a result that nobody has read, a message
+//! in a channel, a cache) is dropped by whoever lets go of it. Page: `docs/src/04-last-owner.md`.
 
 use std::{
     collections::HashMap,

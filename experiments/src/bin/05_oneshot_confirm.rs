@@ -1,10 +1,7 @@
-//! # 05 · oneshot confirm
-//!
-//! What does the confirmation of the user interface do against the panic? It changes the order: the
-//! user interface, which has no context, is not the last owner. The time that it takes does nothing.
-//! If it is the order, `same-time` aborts and `at-once` is clean.
-//!
-//! The essay is `docs/src/05-oneshot-confirm.md`.
+//! 05 oneshot confirm: what does the confirmation of the user interface do against the panic? It
+//! changes the order: the user interface, which has no context, is not the last owner. If it is the
+//! order and not the time, `same-time` aborts and `at-once` is clean. Page:
+//! `docs/src/05-oneshot-confirm.md`.
 
 use std::time::Instant;
 

@@ -1,11 +1,7 @@
-//! # 08 · static owner
-//!
-//! Is it safe to do nothing at the end of the process? A static is never dropped: nothing aborts, and
-//! the write-ahead log stays. A thread-local of the main thread is dropped after `main`, without a
-//! context, and aborts. Some variants run a second process, because what a process leaves behind can
-//! be seen only when it has ended.
-//!
-//! The essay is `docs/src/08-static-owner.md`.
+//! 08 static owner: is it safe to do nothing at the end of the process? A static is never dropped:
+//! nothing aborts, and the write-ahead log stays. A thread-local of the main thread is dropped after
+//! `main`, and aborts. What a process leaves behind can be seen only when it has ended: some variants
+//! run a second one. Page: `docs/src/08-static-owner.md`.
 
 use std::{cell::RefCell, fs, path::Path, sync::OnceLock};
 

@@ -1,10 +1,7 @@
-//! # 09 · shutdown methods
-//!
-//! What has ended when a runtime's shutdown returns? `shutdown_background()` waits for nothing, and a
-//! limit that is too short ends like it: the query still runs and its files are open. After `drop`, or
-//! a limit that is long enough, neither.
-//!
-//! The essay is `docs/src/09-shutdown-methods.md`.
+//! 09 shutdown methods: what has ended when a runtime's shutdown returns? `shutdown_background()` waits
+//! for nothing, and a limit that is too short ends like it: the query still runs and its files are
+//! open. After `drop`, or a limit that is long enough, neither. Page:
+//! `docs/src/09-shutdown-methods.md`.
 
 use std::time::Instant;
 

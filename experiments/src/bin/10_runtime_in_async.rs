@@ -1,9 +1,6 @@
-//! # 10 · runtime in async
-//!
-//! Can a runtime be dropped inside async code? Its drop waits, which async code must not do, and so it
-//! panics, whoever holds the runtime. What does not wait, or waits on another thread, is clean.
-//!
-//! The essay is `docs/src/10-runtime-in-async.md`.
+//! 10 runtime in async: can a runtime be dropped inside async code? Its drop waits, which async code
+//! must not do, and so it panics, whoever holds the runtime. What does not wait, or waits on another
+//! thread, is clean. Page: `docs/src/10-runtime-in-async.md`.
 
 use std::sync::mpsc;
 

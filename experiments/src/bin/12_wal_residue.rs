@@ -1,10 +1,7 @@
-//! # 12 · wal residue
-//!
-//! Is the write-ahead log gone when every connection of a pool is closed? Not always, if connections
-//! close side by side: each finds another still open, so none is the last. Always, if they close one
-//! after another. No row is lost either way.
-//!
-//! The essay is `docs/src/12-wal-residue.md`; it says why the race has 150 trials.
+//! 12 wal residue: is the write-ahead log gone when every connection of a pool is closed? Not always,
+//! if they close side by side: each finds another still open, so none is the last. Always, if they
+//! close one after another. No row is lost. The page says why the race has 150 trials. Page:
+//! `docs/src/12-wal-residue.md`.
 
 use std::sync::Barrier;
 

@@ -1,8 +1,6 @@
-//! Does the state machine remove the panic?
-//!
-//! Expect ten rounds of the six steps of experiment 20 to be clean, with a runtime that is restarted
-//! and with one for each login: after each logout no descriptor, no log and no missing row. The logout
-//! of experiment 20 runs beside them. See `docs/src/21-solution.md`.
+//! 21 solution: does the state machine remove the panic? Ten rounds of the six steps of experiment 20
+//! are clean, with a runtime that is restarted and with one for each login: after each logout no
+//! descriptor, no log and no missing row. Page: `docs/src/21-solution.md`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,7 +1,6 @@
-//! Can a cancel be accepted and the logout happen all the same?
-//!
-//! Expect so with a flag for each: while the request is on its way, and in a race between two threads.
-//! Expect it never with the gate of the driver. See `docs/src/22-cancel-or-commit.md`.
+//! 22 cancel or commit: can a cancel be accepted and the logout happen all the same? With a flag for
+//! each, yes: while the request is on its way, and in a race between two threads. With the gate of the
+//! driver, never. Page: `docs/src/22-cancel-or-commit.md`.
 
 use std::{
     future::{Future, ready},

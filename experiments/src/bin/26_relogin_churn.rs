@@ -1,8 +1,6 @@
-//! Does a logout leave anything behind that adds up?
-//!
-//! Expect not: over fifty logins and logouts, threads, descriptors and memory stay flat with the state
-//! machine, as by hand. One forgotten clone of the client in each cycle must show. See
-//! `docs/src/26-relogin-churn.md`.
+//! 26 relogin churn: does a logout leave anything behind that adds up? Over fifty logins and logouts,
+//! threads, descriptors and memory stay flat with the state machine, as by hand. One forgotten clone of
+//! the client in each cycle shows. Page: `docs/src/26-relogin-churn.md`.
 
 use std::{alloc::System, fs, mem, path::Path};
 

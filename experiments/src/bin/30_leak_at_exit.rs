@@ -1,8 +1,6 @@
-//! What is lost when a process leaks everything and ends?
-//!
-//! Expect no row whose commit had returned, as with `kill -9`; the requests that were not carried out
-//! are lost, and the log stays. Rows that are acknowledged before their commit must be seen to be lost.
-//! See `docs/src/30-leak-at-exit.md`.
+//! 30 leak at exit: what is lost when a process leaks everything and ends? No row whose commit had
+//! returned, as with `kill -9`; requests that were not carried out are lost, and the log stays. Rows
+//! that are acknowledged before their commit are seen to be lost. Page: `docs/src/30-leak-at-exit.md`.
 
 use std::{
     collections::BTreeSet,

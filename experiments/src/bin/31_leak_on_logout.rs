@@ -1,7 +1,6 @@
-//! What does it cost to leak at a logout?
-//!
-//! Expect descriptors and memory for each forgotten client, threads as well for each forgotten runtime,
-//! and nothing if the client is dropped, by hand or by the kit. See `docs/src/31-leak-on-logout.md`.
+//! 31 leak on logout: what does it cost to leak at a logout? Descriptors and memory for each forgotten
+//! client, threads as well for each forgotten runtime, and nothing if the client is dropped, by hand or
+//! by the kit. Page: `docs/src/31-leak-on-logout.md`.
 
 use std::{alloc::System, mem, time::Instant};
 

@@ -1,8 +1,7 @@
-//! In which order may an application leave its process?
-//!
-//! Expect any order to be clean if the client is leaked, or dropped in a context, and every order to
-//! abort otherwise: somebody is the last owner, on the main thread. An exit runs the destructors of its
-//! thread-locals unless it is immediate. See `docs/src/32-exit-order.md`.
+//! 32 exit order: in which order may an application leave its process? In any, if the client is leaked
+//! or dropped in a context, and in none otherwise: somebody is the last owner, on the main thread. An
+//! exit runs the destructors of its thread-locals unless it is immediate. Page:
+//! `docs/src/32-exit-order.md`.
 
 use std::{
     cell::RefCell,

@@ -1,8 +1,6 @@
-//! How long does a process take to leave in which everything hangs?
-//!
-//! Expect for ever without a limit, the sum of the limits with one for each resource, and the plan's
-//! own limit with an exit plan, with the exit code asked for and a complete ledger. See
-//! `docs/src/33-bounded-exit.md`.
+//! 33 bounded exit: how long does a process take to leave in which everything hangs? For ever without a
+//! limit, the sum of the limits with one for each resource, and the plan's own limit with an exit plan,
+//! which also keeps the exit code and a complete ledger. Page: `docs/src/33-bounded-exit.md`.
 
 use std::{
     fs,
