@@ -145,11 +145,6 @@ impl Setting {
         Ok(())
     }
 
-    /// See [`open_rooms`].
-    pub async fn open_rooms(&self) -> TrialResult {
-        open_rooms(&self.app).await
-    }
-
     /// Closes the client, and ends user interface and server. The calling task must have the context
     /// of a runtime.
     pub async fn end(self) -> TrialResult {

@@ -5,7 +5,11 @@
 
 use std::time::Instant;
 
-use experiments::{prelude::*, scene::Keeper, setting::Setting};
+use experiments::{
+    prelude::*,
+    scene::Keeper,
+    setting::{Setting, open_rooms},
+};
 use mock_sdk::app::{App, action::Action, held::Holding};
 
 /// How often the user interface draws, and does what it was told.
@@ -103,7 +107,7 @@ fn log_out_and_in(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
         let first = runtime()?;
         first.block_on(async {
             setting.log_in().await?;
-            setting.open_rooms().await?;
+            open_rooms(&setting.app).await?;
             log_out_from_server(&setting.app).await?;
             let began = Instant::now();
             clean_app_state(&setting.app, way.wait).await?;

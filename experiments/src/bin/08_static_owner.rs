@@ -5,8 +5,8 @@
 
 use std::{cell::RefCell, fs, path::Path, sync::OnceLock};
 
-use experiments::{generation_named, prelude::*};
-use mock_sdk::store::{Room, residue};
+use experiments::{generation_named, prelude::*, scene::commit};
+use mock_sdk::store::StoreError;
 use sundown::session::Session;
 
 fn main() -> ExitCode {
@@ -70,7 +70,7 @@ fn in_a_thread_local(scene: &Scene<'_>) -> TrialResult {
 
 fn static_from_outside(scene: &Scene<'_>) -> TrialResult {
     leave_in_another_process(scene, STATIC)?;
-    let left = residue(&scene.directory().join("store.sqlite3"))?;
+    let left = scene.residue()?;
     scene.check("the log is left behind", left.wal_bytes.is_some_and(|bytes| bytes > 0));
     scene.check("and so is its index", left.shm_bytes.is_some());
     scene.record("wal_bytes_left", left.wal_bytes.unwrap_or(0));
@@ -80,7 +80,7 @@ fn static_from_outside(scene: &Scene<'_>) -> TrialResult {
 /// The end of the process overtakes the threads of the session at any point, so a log may be left.
 fn thread_local_from_outside(scene: &Scene<'_>) -> TrialResult {
     leave_in_another_process(scene, GUARDED)?;
-    let left = residue(&scene.directory().join("store.sqlite3"))?;
+    let left = scene.residue()?;
     scene.record("wal_left", left.wal_bytes.is_some());
     every_row_is_there(scene, scene.directory())
 }
@@ -96,7 +96,7 @@ fn copied_without_log(scene: &Scene<'_>, place: &str) -> TrialResult {
     leave_in_another_process(scene, place)?;
     let copy = scene.directory().join("copy");
     fs::create_dir(&copy)?;
-    fs::copy(scene.directory().join("store.sqlite3"), copy.join("store.sqlite3"))?;
+    fs::copy(scene.database(), copy.join("store.sqlite3"))?;
     every_row_is_there(scene, &copy)
 }
 
@@ -134,11 +134,8 @@ pub fn own(arguments: &[String]) -> TrialResult {
     let runtime = runtime()?;
     let store = runtime.block_on(async {
         let store = Store::open(".", generation, CONNECTIONS).await?;
-        store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
-        for event in 0..EVENTS {
-            store.append_event("!room", event.to_string()).await?;
-        }
-        Ok::<_, Box<dyn Error>>(store)
+        commit(&store, EVENTS).await?;
+        Ok::<_, StoreError>(store)
     })?;
     match place.as_str() {
         STATIC => {

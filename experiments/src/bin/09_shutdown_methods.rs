@@ -9,7 +9,6 @@ use experiments::{
     prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
 };
-use mock_sdk::store::residue;
 
 fn main() -> ExitCode {
     experiment().run()
@@ -103,7 +102,6 @@ fn look_after(
     shut_down: impl FnOnce(Runtime, &Query) -> TrialResult,
 ) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
-    let database = store.database().to_owned();
     let metrics = runtime.metrics();
     let query = Query::start(&runtime, store, takes)?;
 
@@ -112,7 +110,7 @@ fn look_after(
     scene.record("took", start.elapsed());
     query.check_ended(scene)?;
     scene.record("tasks_alive", metrics.num_alive_tasks());
-    scene.record("wal_left", residue(&database)?.wal_bytes.is_some());
+    scene.record("wal_left", scene.residue()?.wal_bytes.is_some());
     query.end();
     Ok(())
 }

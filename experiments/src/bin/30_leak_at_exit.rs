@@ -19,7 +19,7 @@ use leak_strategy::{
     plan::ExitPlan,
     resource::{Policy, Resource},
 };
-use mock_sdk::store::{Room, residue, rusqlite};
+use mock_sdk::store::{Room, rusqlite};
 use sundown::{BackgroundTask, Stop};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -113,7 +113,7 @@ fn killed(scene: &Scene<'_>) -> TrialResult {
 
 /// Opens the store again.
 fn look(scene: &Scene<'_>, acknowledged: &[String]) -> TrialResult<Found> {
-    let wal_bytes = residue(&scene.directory().join("store.sqlite3"))?.wal_bytes.unwrap_or(0);
+    let wal_bytes = scene.residue()?.wal_bytes.unwrap_or(0);
     let (rows, integrity) = runtime()?.block_on(async {
         let store = Store::open(scene.directory(), Generation::Current, 1).await?;
         let rows = store.interact("read the events from", rows).await?;

@@ -18,7 +18,6 @@ use leak_strategy::{
     plan::{Exit, ExitPlan},
     resource::Policy,
 };
-use mock_sdk::store::residue;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 fn main() -> ExitCode {
@@ -205,7 +204,7 @@ fn torn_down(scene: &Scene<'_>) -> TrialResult {
     let became = |name| ledger.entries.iter().find(|entry| entry.name == name).map(|e| e.outcome);
     scene.check("the client was torn down", became(app::CLIENT) == Some(Outcome::TornDown));
     scene.check("the runtime was leaked", became(app::RUNTIME) == Some(Outcome::Leaked));
-    let wal_left = !residue(&scene.directory().join("store.sqlite3"))?.is_none();
+    let wal_left = !scene.residue()?.is_none();
     scene.record("wal_left", wal_left);
     scene.check("its connections were closed, the last of them last", !wal_left);
     Ok(())
