@@ -17,7 +17,14 @@
 //! that was committed. The session is given no evidence of that itself: with it, `close` would wait
 //! for what the trial is to find.
 
-use std::{cell::Cell, io, ops::Deref, path::PathBuf, process, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    ops::Deref,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
 
 use lab::{Trial, TrialResult};
 use mock_sdk::store::{
@@ -234,9 +241,7 @@ impl<'a> Scene<'a> {
     /// Opens the store again, if there was one, and counts.
     pub fn no_row_is_lost(&self) -> TrialResult {
         let Some(committed) = self.rows.get() else { return Ok(()) };
-        let again = Connection::open(self.database())?;
-        let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
-        let rows = u64::try_from(rows)?;
+        let rows = rows_in(&self.database())?;
         self.trial.record("rows_lost", committed.saturating_sub(rows));
         self.trial.check("every committed row is there", rows == committed);
         Ok(())
@@ -255,6 +260,13 @@ pub async fn commit(store: &Store, rows: u64) -> Result<(), StoreError> {
         store.append_event("!room", row.to_string()).await?;
     }
     Ok(())
+}
+
+/// Opens a database again, and counts its rows.
+pub fn rows_in(database: &Path) -> TrialResult<u64> {
+    let again = Connection::open(database)?;
+    let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
+    Ok(rows.try_into()?)
 }
 
 /// A value, as a scene keeps it. Clones are clones of the value, or handles of it.

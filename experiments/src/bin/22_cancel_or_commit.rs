@@ -10,7 +10,7 @@ use std::{
 
 use experiments::{
     prelude::*,
-    setting::{LoggedIn, Setting, syncs},
+    setting::{LoggedIn, Setting, syncs, token},
 };
 use futures::future::join;
 use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
@@ -44,15 +44,15 @@ fn main() -> ExitCode {
              way, no.",
         )
         .variants([
-            control("two-flags/cancel-first", |scene| two_flags(scene, When::Before))
+            control("two-flags/cancel-first", two_flags)
                 .about("a cancel before the logout begins")
                 .trials(10)
                 .waits(),
-            control("two-flags/cancel-after", |scene| two_flags(scene, When::After))
+            control("two-flags/cancel-after", two_flags)
                 .about("a cancel when the logout is over")
                 .trials(10)
                 .waits(),
-            hazard("two-flags/in-flight", Failed, |scene| two_flags(scene, When::InFlight))
+            hazard("two-flags/in-flight", Failed, two_flags)
                 .about("a cancel when the server has seen the request")
                 .trials(10)
                 .waits(),
@@ -107,25 +107,19 @@ impl TwoFlags {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Before,
-    InFlight,
-    After,
-}
-
-fn two_flags(scene: &Scene<'_>, when: When) -> TrialResult {
+fn two_flags(scene: &Scene<'_>) -> TrialResult {
+    let cancels = |when| scene.variant().ends_with(when);
     let setting = Setting::start(scene.directory(), |_| {})?;
     let flags = TwoFlags::default();
     runtime()?.block_on(async {
         setting.log_in().await?;
         let client = setting.app.globals().client.get().ok_or("there is no client")?;
-        let token = client.access_token().ok_or("there is no token")?;
+        let token = token(&setting.app)?;
         setting.server.fail_next(Endpoint::Logout, Fault::delay(ANSWER));
 
-        let mut accepted = when == When::Before && flags.cancel();
+        let mut accepted = cancels("/cancel-first") && flags.cancel();
         let cancelled_in_flight = async {
-            if when == When::InFlight {
+            if cancels("/in-flight") {
                 setting.server.until(|server| server.count(Endpoint::Logout) > 0).await;
                 accepted = flags.cancel();
             }
@@ -133,7 +127,7 @@ fn two_flags(scene: &Scene<'_>, when: When) -> TrialResult {
         let auth = client.matrix_auth();
         let (logged_out, ()) = join(flags.log_out(auth.logout()), cancelled_in_flight).await;
         let logged_out = logged_out?;
-        if when == When::After {
+        if cancels("/cancel-after") {
             accepted = flags.cancel();
         }
         scene.record("accepted", accepted);

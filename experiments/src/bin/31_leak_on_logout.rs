@@ -68,10 +68,9 @@ fn main() -> ExitCode {
 
 fn log_in_and_out(scene: &Scene<'_>) -> TrialResult {
     let growth: Usage = measured(scene, &[scene.variant()])?;
-    scene.record("threads_per_cycle", growth.threads / CYCLES);
-    scene.record("descriptors_per_cycle", growth.descriptors / CYCLES);
-    scene.record("kib_per_cycle", growth.kib / CYCLES);
-    scene.record("heap_bytes_per_cycle", growth.heap_bytes / CYCLES);
+    for (name, count) in Usage::COUNTS {
+        scene.record(&format!("{name}_per_cycle"), count(&growth) / CYCLES);
+    }
     scene.check("no thread is left", growth.threads <= 0);
     scene.check("no descriptor is left", growth.descriptors <= 0);
     scene.check("Rust's memory does not grow", growth.heap_bytes / CYCLES <= 0);
