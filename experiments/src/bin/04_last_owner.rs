@@ -2,13 +2,10 @@
 //! it also drops, in its context. What has left the runtime (a result that nobody has read, a message
 //! in a channel, a cache) is dropped by whoever lets go of it. Page: `docs/src/04-last-owner.md`.
 
-use std::{
-    collections::HashMap,
-    future::pending,
-    sync::{Mutex, PoisonError, mpsc},
-};
+use std::{collections::BTreeMap, future::pending, sync::mpsc};
 
 use experiments::prelude::*;
+use mock_sdk::app::global::Global;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
@@ -139,12 +136,11 @@ fn derived_by_map(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn cache(scene: &Scene<'_>) -> TrialResult {
-    static CACHE: Mutex<Option<HashMap<String, Kept<Store>>>> = Mutex::new(None);
-    let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    static CACHE: Global<BTreeMap<String, Kept<Store>>> = Global::new(BTreeMap::new());
 
     let (runtime, store) = scene.warm_store()?;
-    cache().get_or_insert_default().insert("!room:example.org".to_owned(), store.clone());
+    CACHE.with(|cache| cache.insert("!room:example.org".to_owned(), store.clone()));
     runtime.block_on(async { drop(store) });
-    *cache() = None;
+    drop(CACHE.take());
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! that are acknowledged before their commit are seen to be lost. Page: `docs/src/30-leak-at-exit.md`.
 
 use std::{
-    collections::BTreeSet,
     io::{BufRead as _, BufReader},
     mem,
     process::Stdio,
@@ -11,7 +10,7 @@ use std::{
 };
 
 use experiments::{
-    killed::{Writer, acknowledge, compare},
+    killed::{Writer, acknowledge, compare, stored},
     prelude::*,
 };
 use leak_strategy::{
@@ -19,7 +18,7 @@ use leak_strategy::{
     plan::ExitPlan,
     resource::{Policy, Resource},
 };
-use mock_sdk::store::{Room, rusqlite};
+use mock_sdk::store::{Room, rusqlite::Connection};
 use sundown::{BackgroundTask, Stop};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -114,26 +113,15 @@ fn killed(scene: &Scene<'_>) -> TrialResult {
 /// Opens the store again.
 fn look(scene: &Scene<'_>, acknowledged: &[String]) -> TrialResult<Found> {
     let wal_bytes = scene.residue()?.wal_bytes.unwrap_or(0);
-    let (rows, integrity) = runtime()?.block_on(async {
-        let store = Store::open(scene.directory(), Generation::Current, 1).await?;
-        let rows = store.interact("read the events from", rows).await?;
-        let integrity = store.interact("check the integrity of", integrity).await?;
-        Ok::<_, Box<dyn Error>>((rows, integrity))
-    })?;
+    let rows = stored(&scene.database(), "events")?;
+    let again = Connection::open(scene.database())?;
+    let integrity: String = again.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
     let requests = rows.iter().filter(|row| row.starts_with(REQUEST)).count().try_into()?;
     compare(scene, acknowledged, &rows);
     scene.record("requests_dropped", REQUESTS.saturating_sub(requests));
     scene.record("wal_bytes_left", wal_bytes);
     scene.check("the integrity check passes", integrity == "ok");
     Ok(Found { requests, wal_bytes })
-}
-
-fn rows(connection: &mut rusqlite::Connection) -> rusqlite::Result<BTreeSet<String>> {
-    connection.prepare("SELECT body FROM events")?.query_map([], |row| row.get(0))?.collect()
-}
-
-fn integrity(connection: &mut rusqlite::Connection) -> rusqlite::Result<String> {
-    connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))
 }
 
 /// How the rows of requests begin.
