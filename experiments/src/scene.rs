@@ -143,6 +143,12 @@ impl<'a> Scene<'a> {
         Self::new(self.trial, self.generation, keeper)
     }
 
+    /// What the variant's name ends with: `one` in `old/one` and in `old/kit/one`.
+    #[must_use]
+    pub fn case(&self) -> &str {
+        self.variant().rsplit('/').next().unwrap_or_default()
+    }
+
     /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
     /// runtime that opened it.
     pub fn warm_store(&self) -> TrialResult<(Runtime, Kept<Store>)> {

@@ -11,10 +11,7 @@ use mock_sdk::{
     },
     homeserver::{Endpoint, Homeserver},
 };
-use state_machine::{
-    config::{LogoutConfig, RuntimePolicy},
-    driver::Driver,
-};
+use state_machine::config::{LogoutConfig, RuntimePolicy};
 use sundown::within;
 use tokio::runtime::Handle;
 
@@ -190,12 +187,6 @@ impl LoggedIn {
         })?;
         let token = token(app.app())?;
         Ok(Self { server, app, ui, token })
-    }
-
-    /// A driver of its logout.
-    #[must_use]
-    pub fn driver(&self) -> Driver<ManagedApp> {
-        Driver::new(Arc::clone(&self.app), self.app.logout_config())
     }
 
     /// Ends the application without a logout, as the end of the process does.

@@ -16,6 +16,7 @@ use futures::future::join;
 use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
 use state_machine::{
     cancel::{CancelToken, Cancellation},
+    driver::Driver,
     error::{LogoutError, RecoverableError},
 };
 
@@ -107,7 +108,6 @@ impl TwoFlags {
 }
 
 fn two_flags(scene: &Scene<'_>) -> TrialResult {
-    let cancels = |when| scene.variant().ends_with(when);
     let setting = Setting::start(scene.directory(), |_| {})?;
     let flags = TwoFlags::default();
     runtime()?.block_on(async {
@@ -116,9 +116,9 @@ fn two_flags(scene: &Scene<'_>) -> TrialResult {
         let token = token(&setting.app)?;
         setting.server.fail_next(Endpoint::Logout, Fault::delay(ANSWER));
 
-        let mut accepted = cancels("/cancel-first") && flags.cancel();
+        let mut accepted = scene.case() == "cancel-first" && flags.cancel();
         let cancelled_in_flight = async {
-            if cancels("/in-flight") {
+            if scene.case() == "in-flight" {
                 setting.server.until(|server| server.count(Endpoint::Logout) > 0).await;
                 accepted = flags.cancel();
             }
@@ -126,7 +126,7 @@ fn two_flags(scene: &Scene<'_>) -> TrialResult {
         let auth = client.matrix_auth();
         let (logged_out, ()) = join(flags.log_out(auth.logout()), cancelled_in_flight).await;
         let logged_out = logged_out?;
-        if cancels("/cancel-after") {
+        if scene.case() == "cancel-after" {
             accepted = flags.cancel();
         }
         scene.record("accepted", accepted);
@@ -231,7 +231,7 @@ fn kit(
     if let Some(fault) = fault {
         app.server.fail_next(Endpoint::Logout, fault);
     }
-    let driver = app.driver();
+    let driver = Driver::new(Arc::clone(&app.app), app.app.logout_config());
     let (ended, told) = thread::scope(|scope| {
         let cancel = scope.spawn(|| {
             wait(&app.server);

@@ -87,15 +87,11 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// The step that fails in this variant, if one does.
-fn failing<'a>(scene: &'a Scene<'_>) -> &'a str {
-    scene.variant().rsplit('/').next().unwrap_or_default()
-}
-
 /// The application of the write-up, as far as `execute` reaches into it.
 struct Shown<'a> {
     setting: &'a Setting,
     runtime: Option<Runtime>,
+    /// The step that fails, if one does.
     failing: &'a str,
     /// `LOGOUT_IN_PROGRESS`
     in_progress: bool,
@@ -188,7 +184,7 @@ fn shown(
     scene: &Scene<'_>,
     log_out: impl AsyncFnOnce(&mut Shown<'_>) -> TrialResult,
 ) -> TrialResult {
-    let (setting, failing) = (Setting::start(scene.directory(), |_| {})?, failing(scene));
+    let (setting, failing) = (Setting::start(scene.directory(), |_| {})?, scene.case());
     let runtime = runtime()?;
     runtime.block_on(setting.log_in())?;
     let token = token(&setting.app)?;
@@ -244,7 +240,7 @@ fn judge(scene: &Scene<'_>, server: &Homeserver, token: &str, in_progress: bool,
 }
 
 fn kit(scene: &Scene<'_>) -> TrialResult {
-    let (app, failing) = (LoggedIn::start(scene.directory())?, failing(scene));
+    let (app, failing) = (LoggedIn::start(scene.directory())?, scene.case());
     disturb(&app.server, app.app.app(), failing);
     let lock = Arc::new(Mutex::new(None));
     let steps = Steps::of(Arc::clone(&app.app), {
