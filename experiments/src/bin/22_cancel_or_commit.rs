@@ -17,7 +17,7 @@ use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
 use state_machine::{
     cancel::{CancelToken, Cancellation},
     driver::Driver,
-    error::{LogoutError, RecoverableError},
+    error::{LogoutError, LogoutErrorKind},
 };
 
 /// How often two threads meet in one trial.
@@ -243,7 +243,7 @@ fn kit(
     let alive = app.server.is_alive(&app.token);
     let agrees = match ended {
         Ok(_) => !alive,
-        Err(LogoutError::Recoverable { cause: RecoverableError::Cancelled, .. }) => alive,
+        Err(LogoutError { kind: LogoutErrorKind::Cancelled, .. }) => alive,
         Err(error) => return Err(error.into()),
     };
     scene.record("told", format!("{told:?}"));

@@ -28,7 +28,7 @@ use mock_sdk::{
 use state_machine::{
     application::Failure,
     driver::Driver,
-    error::{LogoutError, RecoverableError},
+    error::{LogoutError, LogoutErrorKind},
     progress::LogoutReport,
     transition::State,
 };
@@ -187,18 +187,18 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
             let failed = report.warnings.iter().map(|warning| format!(" {:?}", warning.effect));
             return format!("completed but{}", failed.collect::<String>());
         }
-        Err(LogoutError::Recoverable { cause, .. }) => match cause {
-            RecoverableError::AlreadyRunning => "under way",
-            RecoverableError::Cancelled => "cancelled",
-            RecoverableError::NotReady(_) => "not ready",
-            RecoverableError::SyncNotStopped(_) => "sync not stopped",
-            RecoverableError::IntentNotRecorded(_) => "intent not recorded",
-            RecoverableError::NotSent(_) => "not sent",
-            RecoverableError::NotDone(_) => "not done",
-            RecoverableError::InDoubt { .. } => "in doubt",
+        Err(error) => match error.kind {
+            LogoutErrorKind::AlreadyRunning => "under way",
+            LogoutErrorKind::Cancelled => "cancelled",
+            LogoutErrorKind::NotReady(_) => "not ready",
+            LogoutErrorKind::SyncNotStopped(_) => "sync not stopped",
+            LogoutErrorKind::IntentNotRecorded(_) => "intent not recorded",
+            LogoutErrorKind::NotSent(_) => "not sent",
+            LogoutErrorKind::NotDone(_) => "not done",
+            LogoutErrorKind::InDoubt { .. } => "in doubt",
+            LogoutErrorKind::RuntimeNotRestarted(_) => "unrecoverable",
             _ => "another error",
         },
-        Err(_) => "unrecoverable",
     };
     error.to_owned()
 }

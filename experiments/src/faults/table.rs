@@ -18,7 +18,7 @@ use mock_sdk::{
     homeserver::{Endpoint, Fault},
     matrix_error::ErrorCode,
 };
-use state_machine::error::{LogoutError, RecoverableError};
+use state_machine::error::{LogoutError, LogoutErrorKind};
 
 use super::{
     ASKING_DONE, ASKING_NOT_DONE, BEFORE, BRIEF, CLEANING_APP_STATE, CLOSING_TABS, Case,
@@ -303,9 +303,7 @@ fn log_out_again(case: &Case) -> TrialResult {
         return Ok(());
     }
     match driver.run().now_or_never() {
-        Some(Err(LogoutError::Recoverable { cause: RecoverableError::AlreadyRunning, .. })) => {
-            Ok(())
-        }
+        Some(Err(LogoutError { kind: LogoutErrorKind::AlreadyRunning, .. })) => Ok(()),
         // The step fails, and the logout ends otherwise than it must.
         _ => Err("the second logout was not refused".into()),
     }
