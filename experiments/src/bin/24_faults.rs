@@ -1,9 +1,6 @@
-//! How does a logout end when something goes wrong in the middle of it?
-//!
-//! Each `server/…`, `ui/…`, `storage/…` and `user/…` is one fault, which comes at each of thirteen
-//! moments of a logout. Expect the end that is declared for it in `experiments/src/faults/table.rs`,
-//! and the next start to find the user logged in or logged out, never in between. See
-//! `docs/src/24-faults.md`.
+//! 24 faults: how does a logout end when something goes wrong in the middle of it? Each fault comes at
+//! each of thirteen moments, and ends as `faults/table.rs` declares. The next start finds the user
+//! logged in or logged out, never in between. Page: `docs/src/24-faults.md`.
 
 use std::{
     fs, io,
