@@ -1,0 +1,130 @@
+//! Destructors that do what they should not, or what one would not expect of them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use futures::executor::block_on;
+use sundown::{
+    latch::Latch,
+    session::{CloseErrorKind, Unfinished},
+    teardown::teardown_blocking,
+};
+use tokio::task::{spawn, spawn_blocking};
+
+use super::{from_inside, session};
+use crate::fixtures::{PLENTY, SHORT, on_drop, pool, stuck};
+
+#[test]
+fn a_destructor_that_panics_is_reported_and_the_others_are_torn_down() {
+    let (session, (pool, closed)) = (session(), pool());
+    drop(session.guard(on_drop(|| panic!("no connection to lose"))).unwrap());
+    drop(session.guard(pool).unwrap());
+    for _ in 0..2 {
+        let error = session.close_blocking(PLENTY).unwrap_err();
+        assert!(matches!(error.kind, CloseErrorKind::Panicked), "{error}");
+        assert_eq!(*error.panicked, ["no connection to lose"]);
+        assert_eq!(closed(), 2);
+    }
+}
+
+#[test]
+fn a_destructor_that_blocks_is_reported_at_the_limit_and_waited_for_again() {
+    let (session, (pool, closed), (stuck, blocks)) = (session(), pool(), stuck());
+    drop(session.guard(on_drop(blocks)).unwrap());
+    stuck.has_begun.recv().unwrap();
+    // It waits behind the first.
+    drop(session.guard(pool).unwrap());
+    let error = session.close_blocking(SHORT).unwrap_err();
+    assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");
+    let Unfinished { waiting, destructor_running, tasks, .. } = error.unfinished;
+    assert_eq!((waiting, destructor_running, tasks), (1, true, 0), "{error}");
+    assert!(error.elapsed >= SHORT && closed() == 0, "{error}");
+    drop(stuck.let_go);
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed(), 2);
+}
+
+#[test]
+fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
+    fn again(stop: Arc<AtomicBool>) {
+        if !stop.load(Ordering::SeqCst) {
+            spawn(async move { again(stop) });
+        }
+    }
+    let (session, stop) = (session(), Arc::new(AtomicBool::new(false)));
+    let in_value = Arc::clone(&stop);
+    drop(session.guard(on_drop(move || again(in_value))).unwrap());
+    let error = session.close_blocking(SHORT).unwrap_err();
+    assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");
+    stop.store(true, Ordering::SeqCst);
+    let _ = session.close_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn a_value_may_hold_handles_and_its_destructor_drop_them_in_a_task() {
+    let (session, (pool, closed)) = (session(), pool());
+    let inner = session.guard(pool).unwrap();
+    let outer = session.guard(on_drop({
+        let inner = inner.clone();
+        move || drop(spawn(async move { drop(inner.map(|_| ())) }))
+    }));
+    drop(outer.unwrap().map(|_| inner));
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!((closed(), session.values()), (2, 0));
+}
+
+#[test]
+fn a_close_from_inside_is_an_error_and_not_a_deadlock() {
+    let (session, (sender, results)) = (session(), mpsc::channel());
+    let value = on_drop({
+        let session = session.clone();
+        move || {
+            sender.send(session.close_blocking(Duration::MAX)).unwrap();
+            sender.send(block_on(session.close(Duration::MAX))).unwrap();
+            let (in_task, in_closer, from_closer) = (session.clone(), session, sender.clone());
+            spawn(async move { sender.send(in_task.close(Duration::MAX).await).unwrap() });
+            spawn_blocking(move || {
+                from_closer.send(in_closer.close_blocking(Duration::MAX)).unwrap();
+            });
+        }
+    });
+    drop(session.guard(value).unwrap());
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(results.iter().map(from_inside).count(), 4);
+}
+
+#[test]
+fn a_destructor_may_tear_down_and_use_a_session_of_its_own() {
+    let (outer, (torn, torn_closed), (guarded, guarded_closed)) = (session(), pool(), pool());
+    let value = on_drop(move || {
+        teardown_blocking(torn, PLENTY).unwrap();
+        let inner = session();
+        drop(inner.guard(guarded).unwrap());
+        let _ = inner.close_blocking(PLENTY).unwrap();
+    });
+    drop(outer.guard(value).unwrap());
+    let _ = outer.close_blocking(PLENTY).unwrap();
+    assert_eq!((torn_closed(), guarded_closed()), (2, 2));
+}
+
+#[test]
+fn a_value_may_be_the_last_owner_of_its_own_session() {
+    let (session, latch) = (session(), Arc::new(Latch::new()));
+    let value = on_drop({
+        let (session, latch) = (session.clone(), Arc::clone(&latch));
+        move || {
+            drop(session);
+            spawn_blocking(move || latch.fire());
+        }
+    });
+    let guard = session.guard(value).unwrap();
+    drop(session);
+    drop(guard);
+    assert!(latch.wait_blocking(PLENTY));
+}
