@@ -1,5 +1,5 @@
-//! What the experiments share: how one is declared, and what is the same in all of them and never
-//! the question. What an experiment is *about* stands in its own file.
+//! What the experiments share: how one is declared, and the code that is never the question. What an
+//! experiment is *about* is in its own file.
 //!
 //! An experiment is a file in `src/bin`, with a question, a hypothesis, and variants:
 //!
@@ -43,13 +43,13 @@
 //!
 //! - *The role implies the prediction.* A [`hazard`] names its outcome. A [`control`] and a [`cure`]
 //!   are always clean, unless they [`predict`](Variant::predict) something else.
-//! - *`*/` is each generation of the pool.* `*/outside` declares `old/outside` and
+//! - *`*/` stands for each generation of the pool.* `*/outside` declares `old/outside` and
 //!   `current/outside`; `old/outside` would declare that one alone.
-//! - *Every body takes a [`Scene`]*: the [`Trial`] that it runs in, the generation of the pool, and
-//!   who keeps the store.
+//! - *Every body takes a [`Scene`]*: the [`Trial`] that it runs in, and the means to make a store of the
+//!   right generation.
 //! - *[`cured`](Variant::cured) derives the cure of a hazard*: the same body, with the store of the
-//!   scene in a session. When the session says that it has closed, the trial looks from outside
-//!   whether that is true. A cure with a body of its own is declared as a [`cure`].
+//!   scene in a session. When the session says that it has closed, the trial checks from outside that
+//!   this is true. A cure with a body of its own is declared as a [`cure`].
 
 pub mod faults;
 pub mod killed;
@@ -125,7 +125,7 @@ pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
-/// A variant that is expected to fail in this way. See [`lab::hazard`]; the name may begin with a
+/// A variant that is expected to fail in this way. See [`lab::hazard`]. The name may begin with a
 /// generation of the pool, or with `*/`, which stands for each of them.
 pub fn hazard(
     name: impl Into<String>,

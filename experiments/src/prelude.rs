@@ -1,5 +1,4 @@
-//! What nearly every experiment uses. An experiment begins with `use experiments::prelude::*;`, and what
-//! it imports after that is what is particular to it.
+//! What nearly every experiment uses: each begins with `use experiments::prelude::*;`.
 
 pub use std::{error::Error, process::ExitCode, sync::Arc, thread, time::Duration};
 
