@@ -11,4 +11,7 @@ pub use lab::{
 pub use mock_sdk::store::{Generation, Store};
 pub use tokio::runtime::Runtime;
 
-pub use crate::{CONNECTIONS, PLENTY, Scene, control, cure, hazard, runtime};
+pub use crate::{
+    CONNECTIONS, PLENTY, control, cure, hazard, runtime,
+    scene::{Protected, ROWS, Scene, guarded, torn_down},
+};

@@ -1,16 +1,12 @@
-//! # 10 · runtime in async
-//!
-//! Can a runtime be dropped inside async code? Its drop waits, which async code must not do, and so it
-//! panics, whoever holds the runtime. What does not wait, or waits on another thread, is clean.
-//!
-//! The essay is `docs/src/10-runtime-in-async.md`.
+//! 10 runtime in async: can a runtime be dropped inside async code? Its drop waits, which async code
+//! must not do, and so it panics, whoever holds the runtime. What does not wait, or waits on another
+//! thread, is clean. Page: `docs/src/10-runtime-in-async.md`.
 
 use std::sync::mpsc;
 
 use experiments::{
     prelude::*,
     probe::{Probe, probe},
-    scene::LIMIT,
 };
 use sundown::runtime::RuntimeOwner;
 use tokio::task::{block_in_place, spawn_blocking};
@@ -39,11 +35,11 @@ pub fn experiment() -> Experiment {
                 .cured(),
             hazard("block-on", Panicked, blocked_on)
                 .about("block_on of one runtime inside another"),
-            control("shutdown-background", shutdown_background)
+            control("shutdown-background", harmless(|inner| async { inner.shutdown_background() }))
                 .about("not waiting: shutdown_background() in a task"),
-            control("block-in-place", in_place)
+            control("block-in-place", harmless(|inner| async { block_in_place(|| drop(inner)) }))
                 .about("waiting on a worker that has been told: block_in_place"),
-            control("spawn-blocking", on_a_blocking_thread)
+            control("spawn-blocking", harmless(on_a_blocking_thread))
                 .about("waiting on a blocking thread of the other runtime"),
             control("plain-thread", on_a_plain_thread).about("waiting on a plain thread"),
             cure("kit/block-on", blocked_on_owned)
@@ -91,7 +87,7 @@ fn panics(task: impl Future<Output = ()> + Send + 'static) -> Result<bool, std::
 fn dropped(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     let inner = runtime()?;
     let task = task_on(&inner);
-    let inner = scene.keeper.keep(inner)?;
+    let inner = scene.protection.protect(inner)?;
     Ok((panics(async move { drop(inner) })?, task))
 }
 
@@ -100,16 +96,16 @@ fn field_of_a_client(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
         _store: Store,
         _runtime: Runtime,
     }
-    let (_runtime, _store) = scene.unkept_store()?;
+    let (_runtime, _store) = scene.unprotected_store()?;
     let task = task_on(&_runtime);
-    let client = scene.keeper.keep(Client { _store, _runtime })?;
+    let client = scene.protection.protect(Client { _store, _runtime })?;
     Ok((panics(async move { drop(client) })?, task))
 }
 
 fn last_clone(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     let inner = runtime()?;
     let task = task_on(&inner);
-    let first = scene.keeper.keep(Arc::new(inner))?;
+    let first = scene.protection.protect(Arc::new(inner))?;
     let second = first.clone();
     let panicked = panics(async move { drop(first) })?;
     scene.check("dropping the first clone is harmless", !panicked);
@@ -132,32 +128,24 @@ fn blocked_on_owned(scene: &Scene<'_>) -> TrialResult {
     })?;
     scene.check("block_on did not panic", !panicked);
     scene.check("block_on returned the answer", answered.recv()? == Ok(42));
-    let _ = owner.shutdown_blocking(LIMIT)?;
+    let _ = owner.shutdown_blocking(PLENTY)?;
     Ok(())
 }
 
-fn shutdown_background(scene: &Scene<'_>) -> TrialResult {
-    let inner = runtime()?;
-    let panicked = panics(async move { inner.shutdown_background() })?;
-    scene.check("nothing panicked", !panicked);
-    Ok(())
+/// Gets rid of a runtime in a task of another, without a panic.
+fn harmless<F>(get_rid_of: fn(Runtime) -> F) -> impl Fn(&Scene<'_>) -> TrialResult
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    move |scene| {
+        scene.check("nothing panicked", !panics(get_rid_of(runtime()?))?);
+        Ok(())
+    }
 }
 
-fn in_place(scene: &Scene<'_>) -> TrialResult {
-    let inner = runtime()?;
-    let panicked = panics(async move { block_in_place(|| drop(inner)) })?;
-    scene.check("nothing panicked", !panicked);
-    Ok(())
-}
-
-fn on_a_blocking_thread(scene: &Scene<'_>) -> TrialResult {
-    let inner = runtime()?;
-    let panicked = panics(async move {
-        let dropped = spawn_blocking(move || drop(inner)).await;
-        dropped.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    })?;
-    scene.check("nothing panicked", !panicked);
-    Ok(())
+async fn on_a_blocking_thread(inner: Runtime) {
+    let dropped = spawn_blocking(move || drop(inner)).await;
+    dropped.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
 }
 
 fn on_a_plain_thread(scene: &Scene<'_>) -> TrialResult {

@@ -1,17 +1,11 @@
-//! # 11 · cancelled interact
-//!
-//! What happens to tasks that use the store while the runtime shuts down? A use that comes too late is
-//! cancelled. The old generation takes that for a panic and panics itself, in the worker; the current
-//! one returns an error, except for an opening that comes too late, which panics too.
-//!
-//! The essay is `docs/src/11-cancelled-interact.md`; it says why the race has 40 trials.
+//! 11 cancelled interact: what happens to tasks that use the store while the runtime shuts down? A use
+//! that comes too late is cancelled: the old generation panics, in the worker, and the current one
+//! returns an error, except for an opening, which panics too. The page says why the race has 40 trials.
+//! Page: `docs/src/11-cancelled-interact.md`.
 
 use std::{pin::Pin, sync::mpsc};
 
-use experiments::{
-    prelude::*,
-    scene::{LIMIT, ROWS, guarded},
-};
+use experiments::prelude::*;
 use sundown::group::TaskGroup;
 use tokio::{runtime::Builder, task::JoinHandle};
 
@@ -115,10 +109,10 @@ fn use_the_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Late)> {
 
 fn open_a_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Late)> {
     let (directory, generation) = (scene.directory().to_owned(), scene.generation);
-    let keeper = scene.keeper.clone();
+    let protection = scene.protection.clone();
     let late = async move {
         let Ok(store) = Store::open(directory, generation, 1).await else { return false };
-        keeper.keep(store).is_ok()
+        protection.protect(store).is_ok()
     };
     Ok((runtime()?, Box::pin(late)))
 }
@@ -171,7 +165,7 @@ fn end_the_work_first(
     runtime: Runtime,
     members: usize,
 ) -> TrialResult {
-    let report = group.drain_blocking(LIMIT);
+    let report = group.drain_blocking(PLENTY);
     scene.record("tasks_panicked", report.panicked.len());
     scene.check("every task ended by itself", report.ended == members);
     scene.close()?;
