@@ -76,11 +76,11 @@ use std::{
     time::Duration,
 };
 
-use lab::{Prediction, Trial, TrialResult, Variant};
+use lab::{Outcome, Prediction, Trial, TrialResult, Variant};
 use mock_sdk::store::{Generation, Store};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::scene::staged;
+use crate::scene::{Body, staged};
 
 pub use crate::scene::Scene;
 
@@ -133,6 +133,12 @@ pub fn hazard(
     body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
 ) -> Variant {
     of_generations(name.into(), |name| lab::hazard(name, prediction, staged(body)))
+}
+
+/// A [`hazard`] that hangs. Its deadline is long enough to get there on a busy machine, and short, because a
+/// longer one would not help; each of its few trials takes as long.
+pub fn hang(name: impl Into<String>, body: impl Body) -> Variant {
+    hazard(name, Outcome::Hung, body).deadline(Duration::from_millis(1500)).trials(5)
 }
 
 /// A variant that is expected not to fail, without the kit. See [`lab::control`] and [`hazard`].

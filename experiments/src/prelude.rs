@@ -12,4 +12,4 @@ pub use lab::{
 pub use mock_sdk::store::{Generation, Store};
 pub use tokio::runtime::Runtime;
 
-pub use crate::{CONNECTIONS, PLENTY, Scene, control, cure, hazard, runtime};
+pub use crate::{CONNECTIONS, PLENTY, Scene, control, cure, hang, hazard, runtime};
