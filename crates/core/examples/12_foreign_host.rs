@@ -11,7 +11,7 @@
 //! host: a collector's thread has dropped an object
 //! plugin: 1 object is still the host's
 //! plugin: the watch was closed in order: true
-//! host: too late: plugin has been shut down (generation 1); restart it, and ask its owner for the new one
+//! host: too late: `plugin` has been shut down (generation 1); restart it, and ask its owner for the new one
 //! host: a late object was dropped
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! Waiting on a plain thread for what is usually awaited.
+//! Waiting for a future on a plain thread.
 
 use std::{
     future::Future,
@@ -10,10 +10,10 @@ use std::{
 
 use crate::sync::{Condvar, Mutex, lock};
 
-/// Polls a future on this thread until it is ready or the limit has passed; then `None`.
+/// Polls a future on this thread until it is ready. Returns `None` once the limit has passed.
 ///
-/// A limit of zero looks once. A limit beyond what the clock can tell, [`Duration::MAX`] say, is
-/// none. No runtime and no timer of one is involved: the limit holds whatever they are doing.
+/// A limit of zero looks once. A limit that the clock cannot represent, such as [`Duration::MAX`],
+/// means no limit. No runtime takes part in this, so the limit holds whatever runtimes are doing.
 pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<F::Output> {
     let deadline = Deadline::after(limit);
     let parker = Arc::new(Parker::default());
@@ -24,7 +24,7 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<
             return Some(output);
         }
         if !parker.park(&deadline) {
-            // Woken at the very limit counts: what it was woken for is there.
+            // A wake-up at the very limit counts: look once more.
             return match Pin::new(&mut future).poll(&mut context) {
                 Poll::Ready(output) => Some(output),
                 Poll::Pending => None,
@@ -33,26 +33,25 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<
     }
 }
 
-/// Polls a future on this thread until it is ready, however long that takes. What the kit waits for
-/// by this has a limit of its own.
+/// Polls a future on this thread until it is ready. For futures that have a limit of their own.
 #[cfg(not(loom))]
 pub(crate) fn wait_for<F: Future + Unpin>(future: F) -> F::Output {
     wait_in_runtime(future, false)
 }
 
-/// How long a thread that may have a scheduler under it waits before it looks again by itself.
+/// How often a thread that may belong to a scheduler looks again without being woken.
 #[cfg(not(loom))]
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// Polls a future on this thread until it is ready, whatever this thread is in the middle of.
+/// Polls a future on this thread until it is ready, even on a worker of a runtime.
 ///
-/// Tokio puts some wake-ups off until the thread returns to the scheduler that it is a worker of:
-/// `yield_now`, for one, does that. Here it does not return before the future is ready. So where
-/// the thread `is_in_runtime`, what should have been woken is looked at every now and then.
+/// Tokio defers some wake-ups, for example that of `yield_now`, until the worker returns to its
+/// scheduler. Here the worker does not return before the future is ready. So if `is_in_runtime`, the
+/// future is polled every millisecond, woken or not.
 #[cfg(not(loom))]
 pub(crate) fn wait_in_runtime<F: Future + Unpin>(mut future: F, is_in_runtime: bool) -> F::Output {
+    let limit = if is_in_runtime { LOOK_AGAIN } else { Duration::MAX };
     loop {
-        let limit = if is_in_runtime { LOOK_AGAIN } else { Duration::MAX };
         if let Some(output) = wait(&mut future, limit) {
             return output;
         }
@@ -61,8 +60,8 @@ pub(crate) fn wait_in_runtime<F: Future + Unpin>(mut future: F, is_in_runtime: b
 
 /// A thread that waits to be woken.
 ///
-/// Not `std::thread::park`: its token belongs to whoever uses the thread, who may be in the middle
-/// of a protocol of their own.
+/// This is not `std::thread::park`, because a thread has only one token for that, and the caller may
+/// be using it for a protocol of its own.
 #[derive(Default)]
 struct Parker {
     woken: Mutex<bool>,
@@ -70,7 +69,7 @@ struct Parker {
 }
 
 impl Parker {
-    /// Waits until woken; `false` once the deadline has passed without it.
+    /// Waits to be woken. Returns `false` once the deadline has passed.
     fn park(&self, deadline: &Deadline) -> bool {
         let mut woken = lock(&self.woken);
         while !*woken {
@@ -92,7 +91,7 @@ impl Wake for Parker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         *lock(&self.woken) = true;
-        // After the lock is free, so that the woken thread does not meet it closed.
+        // After the lock is released, so that the woken thread does not have to wait for it.
         self.wake.notify_one();
     }
 }
@@ -107,7 +106,7 @@ impl Deadline {
         Self(std::time::Instant::now().checked_add(limit))
     }
 
-    /// How much is left; `None` if nothing is.
+    /// How much time is left; `None` if the deadline has passed.
     fn left(&self) -> Option<Duration> {
         let Some(deadline) = self.0 else { return Some(Duration::MAX) };
         let left = deadline.saturating_duration_since(std::time::Instant::now());
@@ -115,8 +114,8 @@ impl Deadline {
     }
 }
 
-/// Loom knows no time: a limit is either zero or never reached. A timeout is modelled by a thread
-/// that races.
+/// Loom knows no time: a limit is either zero or never reached. A model represents a timeout by a
+/// thread that races with the event.
 #[cfg(loom)]
 struct Deadline(Duration);
 

@@ -1,33 +1,34 @@
-//! A flag that goes up once and never comes down.
+//! A flag that is raised once and stays raised.
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// A one-way flag: once raised, it stays so. Of many who raise it, exactly one is told that it was
-/// its doing.
+/// A one-way flag. If several threads raise it, exactly one learns that it was the first.
 ///
-/// It signals nobody; for that there is [`Latch`](crate::latch::Latch). No method blocks or fails.
+/// With an `AtomicBool`, "who was first" is easy to get wrong by a load and a store. `std::sync::Once`
+/// runs code and makes others wait for it; a flag makes nobody wait. It wakes nobody either: for that
+/// there is [`Latch`](crate::latch::Latch). No method blocks or fails.
 ///
 /// ```
 /// use sundown::flag::Flag;
 ///
 /// static CLOSING: Flag = Flag::new();
 ///
-/// assert!(CLOSING.raise(), "this call did it");
-/// assert!(!CLOSING.raise(), "this one came later");
+/// assert!(CLOSING.raise(), "this call raised it");
+/// assert!(!CLOSING.raise(), "this call came later");
 /// assert!(CLOSING.is_raised());
 /// ```
 #[derive(Debug)]
 pub struct Flag(AtomicBool);
 
 impl Flag {
-    /// A flag that is down.
+    /// A flag that is not raised.
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
-    /// A flag that is down.
+    /// A flag that is not raised.
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
@@ -36,16 +37,16 @@ impl Flag {
 
     /// Raises the flag. Returns whether *this* call raised it: true exactly once.
     ///
-    /// What the raising thread did before is visible to every thread that sees the flag up.
+    /// Every thread that sees the flag raised also sees what the raising thread did before.
     pub fn raise(&self) -> bool {
         // Release publishes what was done before; Acquire lets a loser see what the winner did.
         !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether the flag is up.
+    /// Whether the flag is raised.
     #[must_use]
     pub fn is_raised(&self) -> bool {
-        // Pairs with the release in `raise`.
+        // Acquire pairs with the release in `raise`.
         self.0.load(Ordering::Acquire)
     }
 }

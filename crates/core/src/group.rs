@@ -1,10 +1,12 @@
 //! A group of tasks that end together: one of them or a million.
 
+#[cfg(feature = "tokio-util")]
+mod cancellation_token;
+
 use std::{
     borrow::Cow,
     fmt,
     future::Future,
-    panic::Location,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,23 +15,25 @@ use tokio::runtime::Handle;
 
 use crate::{
     blocking,
-    crew::{Comer, Crew, Panicked, Told},
-    member::Member,
     observe::{self, Outcome},
-    registry::{Count, Label},
     shutdown::{
-        Alive, GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
-        StillRunning, stop_then_abort,
+        Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
+        ShutdownReport, StillRunning,
     },
-    stop::Stop,
     task::SpawnError,
+    tasks::{
+        SpawnedBy, Tasks,
+        member::{Member, Place},
+        registry::{Count, Label},
+        stop::Stop,
+    },
 };
 
-/// A group of tasks. Dropping it aborts what is left in it, with a warning.
+/// A group of tasks. If it is dropped, what is left in it is aborted, with a warning.
 ///
-/// `tokio::task::JoinSet` aborts its tasks and cannot ask them; `tokio_util`'s `TaskTracker` asks
-/// and cannot abort. A group asks first, aborts at a limit, keeps what panics said, and names who
-/// does not end.
+/// `tokio::task::JoinSet` aborts its tasks and cannot ask them to stop; `tokio_util`'s `TaskTracker`
+/// asks and cannot abort. A group asks first, aborts at a limit, keeps the messages of panics, and
+/// names the tasks that do not end.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,61 +48,60 @@ use crate::{
 /// assert_eq!((report.ended, report.still_running.len()), (100, 0));
 /// # Ok(()) }
 /// ```
+#[must_use = "the group's tasks are aborted when it is dropped"]
 pub struct TaskGroup {
-    crew: Arc<Crew>,
+    tasks: Arc<Tasks>,
     label: Label,
 }
 
-/// What became of the members of a group.
+/// How the tasks of a group ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "it says who panicked and what still runs"]
+#[must_use = "it says which tasks panicked and which still run"]
 #[non_exhaustive]
 pub struct GroupReport {
     /// The group.
     pub group: String,
     /// How long this call took.
     pub elapsed: Duration,
-    /// How many completed.
+    /// How many tasks completed.
     pub ended: usize,
     /// How many were dropped before they completed.
     pub aborted: usize,
     /// How many were refused because the group had been told to stop.
     pub refused: usize,
-    /// Who panicked, and what the panic said.
+    /// Which panicked.
     pub panicked: Vec<Panicked>,
-    /// Who has not ended. A child group that has not is listed under its own name.
+    /// Which have not ended. A child group that has not is listed under its own name.
     pub still_running: Vec<StillRunning>,
 }
 
 impl TaskGroup {
-    /// A group without members.
+    /// A group without tasks.
     #[track_caller]
-    #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        let label = Label { name: name.into(), spawned_at: Location::caller() };
-        Self { crew: Crew::new(), label }
+        Self { tasks: Tasks::new(), label: Label::new(name) }
     }
 
-    /// A group that is a member of this one as a whole: told to stop and aborted with it, and waited
-    /// for by it. It can be shut down alone as well.
+    /// A group that is, as a whole, a member of this one: it is told to stop and aborted with this
+    /// one, which waits for it. It can also be drained alone.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Stopped`] where this group has been told to stop.
+    /// [`SpawnError::Stopped`], if this group has been told to stop.
     #[track_caller]
-    #[must_use = "a child is aborted when it is dropped"]
+    #[must_use = "a child's tasks are aborted when it is dropped"]
     pub fn child(&self, name: impl Into<Cow<'static, str>>) -> Result<Self, SpawnError> {
-        let label = Label { name: name.into(), spawned_at: Location::caller() };
-        let crew = self.crew.child(label.clone()).map_err(|_| SpawnError::Stopped)?;
-        Ok(Self { crew, label })
+        let label = Label::new(name);
+        let tasks = self.tasks.child(label.clone()).map_err(|_| SpawnError::Stopped)?;
+        Ok(Self { tasks, label })
     }
 
-    /// Spawns a member on the runtime of this thread.
+    /// Spawns a task on the runtime of this thread.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::NoRuntime`] on a thread without runtime context, and [`SpawnError::Stopped`]
-    /// where the group has been told to stop. `work` is dropped, and counted as refused.
+    /// [`SpawnError::NoRuntime`] on a thread without runtime context, and [`SpawnError::Stopped`] if
+    /// the group has been told to stop; then the task counts as refused. `work` is dropped.
     #[track_caller]
     pub fn spawn<F>(
         &self,
@@ -112,11 +115,12 @@ impl TaskGroup {
         self.spawn_on(&runtime, name, work)
     }
 
-    /// Spawns a member on a runtime. On one that has been shut down it ends at once, aborted.
+    /// Spawns a task on this runtime. If the runtime has been shut down, the task ends at once,
+    /// aborted.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Stopped`] where the group has been told to stop.
+    /// [`SpawnError::Stopped`], if the group has been told to stop.
     #[track_caller]
     pub fn spawn_on<F>(
         &self,
@@ -127,105 +131,96 @@ impl TaskGroup {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let label = Label { name: name.into(), spawned_at: Location::caller() };
-        spawn(&self.crew, Comer::Stranger, runtime, label, work)
+        spawn(&self.tasks, SpawnedBy::Outsider, runtime, Label::new(name), work)
     }
 
-    /// A stop signal for somebody who is not a member: an HTTP server, say.
+    /// A stop signal for something that is not in the group, such as an HTTP server.
     #[must_use]
     pub fn stop_signal(&self) -> Stop {
-        Stop::of(Arc::clone(&self.crew))
+        Stop::of(Arc::clone(&self.tasks))
     }
 
-    /// Stops the group when a future is ready: `tokio::signal::ctrl_c()`, or the cancellation of
-    /// another library's token.
+    /// Stops the group when a future is ready, for example `tokio::signal::ctrl_c()`, or the
+    /// cancellation of another library's token. A task of the group waits for the future.
     ///
     /// # Errors
     ///
-    /// As [`TaskGroup::spawn`].
+    /// Same errors as [`TaskGroup::spawn`].
     #[track_caller]
     pub fn stop_when<O>(
         &self,
         signal: impl Future<Output = O> + Send + 'static,
     ) -> Result<(), SpawnError> {
-        let crew = Arc::clone(&self.crew);
+        let tasks = Arc::clone(&self.tasks);
         self.spawn("stop_when", |mut stop| async move {
             tokio::select! {
                 () = &mut stop => {}
-                _ = signal => crew.tell(Told::Stop),
+                _ = signal => tasks.stop(),
             }
         })
     }
 
-    /// Tells every member to stop, and takes no more from outside. Does not wait.
+    /// Tells every task to stop, and takes no more from outside. Does not wait.
     pub fn stop(&self) {
-        self.crew.tell(Told::Stop);
+        self.tasks.stop();
     }
 
-    /// Has every member dropped, wherever it next gives way to its runtime. Does not wait.
+    /// Has every task dropped where it next yields to its runtime. Does not wait.
     pub fn abort(&self) {
-        self.crew.tell(Told::Abort);
+        self.tasks.abort();
     }
 
-    /// How many members are at work.
+    /// How many tasks and child groups have not ended.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.crew.registry().count().members
+        self.tasks.registry().count().running
     }
 
-    /// Whether no member is at work.
+    /// Whether all tasks and child groups have ended.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.crew.registry().is_empty()
+        self.tasks.registry().is_empty()
     }
 
-    /// Tells every member to stop and waits until all have ended, for at most so long; aborts those
-    /// that are left when nine tenths of the limit have passed (of a limit below a second, when all
-    /// but 100 ms of it have, or half). Members may still spawn members, by [`Stop::spawn`], and are
-    /// waited for with them.
+    /// Tells every task to stop, and waits until all have ended or the limit has passed.
     ///
-    /// May be called again, and at the same time. If this future is dropped, nothing is lost.
+    /// Tasks that are left when nine tenths of the limit have passed are aborted; if the limit is
+    /// below a second, when all but 100 ms or half of it has. Tasks of the group may still spawn
+    /// others, by [`Stop::spawn`], and those are waited for as well.
+    ///
+    /// You may call this again, and at the same time. If the future is dropped, nothing is lost.
     pub async fn drain(&self, limit: Duration) -> GroupReport {
         let began = Instant::now();
-        stop_then_abort(&self.crew, limit).await;
+        self.tasks.shut_down(limit).await;
         self.report(began.elapsed())
     }
 
-    /// The same on a plain thread. On a runtime's worker it blocks that worker.
+    /// Same as [`drain`](Self::drain), on a plain thread. On a worker of a runtime this blocks the
+    /// worker.
     pub fn drain_blocking(&self, limit: Duration) -> GroupReport {
-        let began = Instant::now();
-        blocking::wait(Box::pin(stop_then_abort(&self.crew, limit)), Duration::MAX);
-        self.report(began.elapsed())
+        blocking::wait_for(Box::pin(self.drain(limit)))
     }
 
     fn report(&self, elapsed: Duration) -> GroupReport {
-        let (group, tally) = (self.label.name.clone().into_owned(), self.crew.tally());
-        let registry = self.crew.registry();
-        let Count { completed: ended, aborted, .. } = registry.count();
-        let running = !self.crew.closed().has_fired();
-        let labels = if running { registry.labels() } else { Vec::new() };
-        let outcome = match (running, tally.panicked.is_empty(), aborted) {
+        let (group, tally) = (self.label.name.clone().into_owned(), self.tasks.tally());
+        let Count { completed: ended, aborted, .. } = self.tasks.registry().count();
+        let is_running = !self.tasks.closed().has_fired();
+        let still_running = if is_running { self.tasks.still_running() } else { Vec::new() };
+        let outcome = match (is_running, tally.panicked.is_empty(), aborted) {
             (true, ..) => Outcome::TimedOut,
             (false, false, _) => Outcome::Panicked,
             (false, true, 0) => Outcome::Graceful,
             (false, true, _) => Outcome::Aborted,
         };
         observe::shutdown(&group, outcome, elapsed);
-        GroupReport {
-            group,
-            elapsed,
-            ended,
-            aborted,
-            refused: tally.refused,
-            panicked: tally.panicked,
-            still_running: labels.into_iter().map(StillRunning::from).collect(),
-        }
+        let (refused, panicked) = (tally.refused, tally.panicked);
+        GroupReport { group, elapsed, ended, aborted, refused, panicked, still_running }
     }
 }
 
 fn spawn<F>(
-    crew: &Arc<Crew>,
-    comer: Comer,
+    tasks: &Arc<Tasks>,
+    spawned_by: SpawnedBy,
     runtime: &Handle,
     label: Label,
     work: impl FnOnce(Stop) -> F + Send + 'static,
@@ -233,18 +228,18 @@ fn spawn<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let place = crew.place(comer, label).map_err(|_| SpawnError::Stopped)?;
+    let place = Place::new(tasks, label, spawned_by).map_err(|_| SpawnError::Stopped)?;
     drop(runtime.spawn(Member::new(place, work)));
     Ok(())
 }
 
 impl Stop {
-    /// Spawns another member of the same group, also while the group is draining.
+    /// Spawns another task of the same group, also while the group is draining.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::NoRuntime`] on a thread without runtime context, and [`SpawnError::Stopped`]
-    /// where the group has ended, which it cannot while the member at hand is at work.
+    /// [`SpawnError::NoRuntime`] on a thread without runtime context, and [`SpawnError::Stopped`] if
+    /// the group has ended, which it cannot while the calling task runs.
     #[track_caller]
     pub fn spawn<F>(
         &self,
@@ -255,24 +250,23 @@ impl Stop {
         F: Future<Output = ()> + Send + 'static,
     {
         let runtime = Handle::try_current().map_err(|_| SpawnError::NoRuntime)?;
-        let label = Label { name: name.into(), spawned_at: Location::caller() };
-        spawn(self.crew(), Comer::BroughtByMember, &runtime, label, work)
+        spawn(self.tasks(), SpawnedBy::Member, &runtime, Label::new(name), work)
     }
 }
 
 impl GroupReport {
-    /// The report as a result: an error where a member panicked or has not ended.
+    /// The report as a result.
     ///
     /// # Errors
     ///
-    /// A [`ShutdownError`] of the kind `TimedOut` or `Panicked`.
+    /// A [`ShutdownError`] of kind [`TimedOut`](ShutdownErrorKind::TimedOut) if a task has not ended,
+    /// and of kind [`Panicked`](ShutdownErrorKind::Panicked) if one panicked.
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
         let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
         if !still_running.is_empty() {
             let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
-            let still_running = still_running.into();
-            let kind = ShutdownErrorKind::TimedOut;
-            return Err(ShutdownError { component, elapsed, still_running, alive, kind });
+            let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
+            return Err(error.with_running(still_running, alive));
         }
         if !panicked.is_empty() {
             let kind = ShutdownErrorKind::Panicked(panicked.into());
@@ -290,11 +284,11 @@ impl GracefulShutdown for TaskGroup {
 
 impl Drop for TaskGroup {
     fn drop(&mut self) {
-        let at_work = self.crew.registry().count().members;
-        if at_work > 0 {
-            observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, at_work);
+        let running = self.tasks.registry().count().running;
+        if running > 0 {
+            observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, running);
         }
-        self.crew.tell(Told::Abort);
+        self.tasks.abort();
     }
 }
 

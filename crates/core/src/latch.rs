@@ -1,7 +1,4 @@
 //! A signal that is given once, to any number of waiters.
-//!
-//! `tokio::sync::Notify` wakes whoever waits *now*: who comes later waits for the next time, and a
-//! plain thread cannot wait for it at all. A latch stays open: who comes later passes.
 
 use std::{
     fmt,
@@ -17,7 +14,10 @@ use crate::{
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
 
-/// Fires once, and wakes all who wait, in async code of any executor and on plain threads.
+/// Fires once and wakes everyone who waits, in async code of any executor and on plain threads.
+///
+/// `tokio::sync::Notify` wakes those who wait *now*: a later waiter waits for the next notification,
+/// and a plain thread cannot wait at all. A latch stays open: later waiters pass.
 ///
 /// ```
 /// use std::{sync::Arc, thread, time::Duration};
@@ -29,28 +29,29 @@ use crate::{
 ///     move || latch.wait_blocking(Duration::from_secs(5))
 /// });
 /// assert!(latch.fire(), "this call fired it");
-/// assert!(waiter.join().unwrap(), "the waiter was told in time");
-/// assert!(latch.wait_blocking(Duration::ZERO), "who comes later passes");
+/// assert!(waiter.join().unwrap(), "the waiter was woken in time");
+/// assert!(latch.wait_blocking(Duration::ZERO), "a later waiter passes");
 /// ```
 pub struct Latch {
     fired: AtomicBool,
     waiters: Mutex<Waiters>,
 }
 
-/// Who waits. Registered only while the latch has not fired, under the lock.
+/// Those who wait. A slot keeps its index while it is taken, and freed slots are used again, so a
+/// waiter that gives up costs the others nothing.
 struct Waiters {
     slots: Vec<Slot>,
-    /// The first of the free slots, each of which names the next; [`NONE`] where there is none.
+    /// The first free slot, or [`NONE`]. Each free slot names the next.
     free: usize,
 }
 
-/// No larger than a waker: a hundred thousand of them may wait.
+/// No larger than a waker: a hundred thousand may wait.
 enum Slot {
     Taken(Waker),
     Free { next: usize },
 }
 
-/// What names no slot.
+/// The index of no slot.
 const NONE: usize = usize::MAX;
 
 impl Latch {
@@ -68,20 +69,21 @@ impl Latch {
         Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::NOBODY) }
     }
 
-    /// Fires, and wakes all who wait, in the order in which they came. Returns whether *this* call
-    /// fired it: true exactly once.
+    /// Fires, and wakes all waiters in the order in which they came. Returns whether *this* call
+    /// fired the latch: true exactly once.
     ///
-    /// What the firing thread did before is visible to whoever is woken or passes. Wakers run on
-    /// this thread; those of an executor only put a task into its queue.
+    /// What the firing thread did before is visible to everyone who is woken or passes. Wakers run
+    /// on this thread; those of an executor only put a task into its queue.
     pub fn fire(&self) -> bool {
-        // Release publishes what was done before, to those who pass without the lock; Acquire lets
-        // a loser see what the winner did.
+        // Release publishes what was done before to those who pass without the lock; Acquire lets a
+        // loser see what the winner did.
         if self.fired.swap(true, Ordering::AcqRel) {
             return false;
         }
-        // Whoever registered did so before this lock, and is in here; whoever comes after it finds
-        // the latch fired, because this lock was held after it was.
+        // A waiter that registered did so before we hold this lock, and is in here. A waiter that
+        // comes after us sees that the latch has fired, because we set that before we took the lock.
         let slots = mem::take(&mut lock(&self.waiters).slots);
+        // The lock is free by now: a waker is foreign code, and may come back to this latch.
         for slot in slots {
             if let Slot::Taken(waker) = slot {
                 waker.wake();
@@ -90,21 +92,24 @@ impl Latch {
         true
     }
 
-    /// Whether it has fired.
+    /// Whether the latch has fired.
     #[must_use]
     pub fn has_fired(&self) -> bool {
-        // Pairs with the release in `fire`.
+        // Acquire pairs with the release in `fire`.
         self.fired.load(Ordering::Acquire)
     }
 
-    /// Waits in async code until the latch has fired. Dropping the future leaves nothing behind.
+    /// Waits in async code until the latch has fired. If the future is dropped, nothing of it is
+    /// left behind.
     pub const fn wait(&self) -> Wait<'_> {
         Wait { latch: self, slot: None }
     }
 
-    /// Waits on this thread, for at most so long; a limit of zero looks once, [`Duration::MAX`] is
-    /// no limit. Returns whether the latch has fired. On a runtime's worker it blocks that worker:
-    /// there, `.await` [`Latch::wait`].
+    /// Waits on a plain thread until the latch has fired or the limit has passed. Returns whether it
+    /// has fired.
+    ///
+    /// A limit of zero looks once; [`Duration::MAX`] means no limit. On a worker of a runtime this
+    /// blocks the worker: await [`Latch::wait`] there.
     #[must_use]
     pub fn wait_blocking(&self, limit: Duration) -> bool {
         self.has_fired() || blocking::wait(self.wait(), limit).is_some()
@@ -130,7 +135,7 @@ impl Waiters {
         }
     }
 
-    /// Frees a slot. After the latch has fired there are none.
+    /// Frees a slot. Once the latch has fired, there are none.
     fn remove(&mut self, at: usize) -> Option<Slot> {
         let slot = self.slots.get_mut(at)?;
         let removed = mem::replace(slot, Slot::Free { next: self.free });
@@ -151,16 +156,15 @@ impl Future for Wait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.latch.has_fired() {
-            // `fire` has taken the slots or is about to, and nobody adds to them: nothing is left to
-            // clear when this is dropped, and so a hundred thousand of those who pass do not queue
-            // for the lock.
+            // `fire` has taken the slots or is about to, and nobody adds any. So there is nothing to
+            // clean up, and a hundred thousand who pass do not queue for the lock when they go.
             self.slot = None;
             return Poll::Ready(());
         }
         let waker = context.waker();
         let mut waiters = lock(&self.latch.waiters);
-        // Under the lock: either `fire` has not taken the slots yet, and will find this one, or it
-        // has, and the flag is up.
+        // Again under the lock: either `fire` has not taken the slots yet and will find this one, or
+        // it has, and the flag is set.
         if self.latch.has_fired() {
             return Poll::Ready(());
         }
@@ -173,7 +177,7 @@ impl Future for Wait<'_> {
             }
         };
         drop(waiters);
-        // Somebody else's destructor: not under the lock.
+        // A foreign destructor: not under the lock.
         drop(replaced);
         Poll::Pending
     }
@@ -182,8 +186,9 @@ impl Future for Wait<'_> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         let Some(at) = self.slot else { return };
-        let left = lock(&self.latch.waiters).remove(at);
-        drop(left);
+        let removed = lock(&self.latch.waiters).remove(at);
+        // A foreign destructor: not under the lock.
+        drop(removed);
     }
 }
 

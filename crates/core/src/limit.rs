@@ -1,10 +1,10 @@
-//! Limits that hold under any executor, and without a time driver.
+//! Limits that hold under any executor and need no timer of a runtime.
 //!
-//! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics
-//! where there is none, and it is late where that runtime is blocked, which is when a limit matters
-//! most. So limits are kept by a thread of their own. It is started for the first limit and ends
-//! with the last: a process that is not shutting anything down does not have it. A forked child has a
-//! thread of its own as well, whatever the state in which it was forked.
+//! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics if
+//! there is none, and it is late if that runtime is blocked, which is when a limit matters most. Here
+//! a thread of its own keeps the limits. It starts for the first limit and ends with the last, so a
+//! process that is shutting nothing down does not have it. A forked child has its own, whatever state
+//! it was forked in.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    process,
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
@@ -24,13 +20,33 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-/// Awaits a future for at most so long; then `None`. The limit counts from this call.
+use crate::process::ProcessGuard;
+
+/// Longer than anything takes on a busy machine that is not stuck: the limit of a wait in a test that
+/// is not about its limit.
+#[doc(hidden)]
+pub const PLENTY: Duration = Duration::from_secs(60);
+
+/// The least that an abort gets to take effect, unless that is more than half of the limit: on a busy
+/// machine a runtime may take that long to look at a task again.
+const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
+
+/// How much of a limit is left for an abort to take effect: a tenth, at least 100 ms, at most half.
+pub(crate) fn for_abort(limit: Duration) -> Duration {
+    if limit == Duration::MAX {
+        return Duration::ZERO;
+    }
+    (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
+}
+
+/// Awaits a future until the limit has passed; then `None`. The limit counts from this call.
 ///
-/// A limit of zero polls the future once. A limit beyond what the clock can tell, [`Duration::MAX`]
-/// say, is none. Where no thread can be started to keep the limit, it counts as passed. What is
-/// ready at the very limit counts as in time. A future that gave nothing is dropped with what
-/// awaited it, on the thread of its executor: one that blocks its thread when it is polled keeps no
-/// limit.
+/// A limit of zero polls the future once. A limit that the clock cannot represent, such as
+/// [`Duration::MAX`], means no limit. If no thread can be started to keep the limit, the limit counts
+/// as passed. If the future is ready at the very limit, that counts as in time.
+///
+/// The future is dropped with this one, on a thread of the executor. A future that blocks its thread
+/// when it is polled keeps no limit.
 ///
 /// ```
 /// use std::{future::{pending, ready}, time::Duration};
@@ -52,7 +68,7 @@ pub fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
 }
 
 pin_project! {
-    /// What [`within`] returns. Polled again after it was ready, it polls its future again.
+    /// The future that [`within`] returns.
     #[must_use = "a future does nothing unless it is awaited"]
     pub struct Within<F> {
         #[pin]
@@ -83,39 +99,45 @@ impl<F: Future> Future for Within<F> {
     }
 }
 
-/// A waker that the clock is to wake at a deadline; forgotten when this is dropped.
+/// A waker that the clock wakes at a deadline, unless this is dropped before.
 struct Alarm {
     deadline: Option<Instant>,
     set: Option<Set>,
 }
 
-/// Where a waker is set, and which.
+/// An alarm that is set: where, and with which waker.
 struct Set {
     clock: &'static Clock,
     key: Key,
     waker: Waker,
 }
 
+impl Set {
+    /// Whether it is set in this process. If not, it is set on a clock that nobody here looks at, and
+    /// whose lock may be held for ever.
+    fn is_in_this_process(&self) -> bool {
+        self.clock.process.forked_from().is_none()
+    }
+}
+
 impl Alarm {
     fn set(&mut self, deadline: Instant, waker: &Waker) -> io::Result<()> {
         match &self.set {
-            Some(set) if set.waker.will_wake(waker) && set.clock.is_here() => return Ok(()),
+            Some(set) if set.waker.will_wake(waker) && set.is_in_this_process() => return Ok(()),
             _ => {}
         }
         self.unset();
-        let clock = Clock::here()?;
+        let clock = Clock::of_this_process()?;
         let key = clock.set(deadline, waker.clone())?;
         self.set = Some(Set { clock, key, waker: waker.clone() });
         Ok(())
     }
 
     fn unset(&mut self) {
-        if let Some(set) = self.set.take() {
-            // In a forked child it is set on a clock that nobody there looks at, and whose lock may be
-            // held for ever.
-            if set.clock.is_here() {
-                set.clock.unset(set.key);
-            }
+        if let Some(set) = self.set.take()
+            && set.is_in_this_process()
+        {
+            set.clock.unset(set.key);
         }
     }
 }
@@ -126,13 +148,12 @@ impl Drop for Alarm {
     }
 }
 
-/// When, and which of those at the same moment.
+/// A deadline, and a number that tells apart those at the same moment.
 type Key = (Instant, u64);
 
 /// All alarms of a process.
 struct Clock {
-    /// The process whose thread looks at it; 0 until one has claimed it.
-    process: AtomicU32,
+    process: ProcessGuard,
     alarms: Mutex<Alarms>,
     changed: Condvar,
 }
@@ -144,34 +165,27 @@ struct Alarms {
     running: bool,
 }
 
-/// One for the process, one for a child that it forks, one for the child of that, and so on: a child
-/// has copies of those of its ancestors, which may be locked by threads that it does not have.
+/// One clock for this process, one for a child that it forks, one for the child of that, and so on. A
+/// child has copies of its ancestors' clocks, which may be locked by threads that it does not have.
 ///
-/// As many as there are generations of processes that each kept a limit and forked without `exec`. In
-/// one that finds none left, as where no thread can be started, limits count as passed.
+/// They suffice for 16 generations of processes that each kept a limit and forked without `exec`. If
+/// none is left, limits count as passed, as they do if no thread can be started.
 static CLOCKS: [Clock; 16] = [const { Clock::new() }; 16];
 
 impl Clock {
     const fn new() -> Self {
         let alarms = Alarms { wakers: BTreeMap::new(), next: 0, running: false };
-        Self { process: AtomicU32::new(0), alarms: Mutex::new(alarms), changed: Condvar::new() }
+        Self {
+            process: ProcessGuard::unclaimed(),
+            alarms: Mutex::new(alarms),
+            changed: Condvar::new(),
+        }
     }
 
-    /// That of this process.
-    fn here() -> io::Result<&'static Self> {
-        let here = process::id();
-        let claimed = CLOCKS.iter().find(|clock| {
-            // Relaxed: what it guards is behind its lock, and a fork copies all memory as it is.
-            let claim =
-                clock.process.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed);
-            claim.is_ok() || claim == Err(here)
-        });
+    fn of_this_process() -> io::Result<&'static Self> {
+        let claimed = CLOCKS.iter().find(|clock| clock.process.claim().is_ok());
         claimed
             .ok_or_else(|| io::Error::other("every clock belongs to an ancestor of this process"))
-    }
-
-    fn is_here(&self) -> bool {
-        self.process.load(Ordering::Relaxed) == process::id()
     }
 
     fn lock(&self) -> MutexGuard<'_, Alarms> {
@@ -187,10 +201,10 @@ impl Clock {
             clock.spawn(|| self.run())?;
             alarms.running = true;
         }
-        let soonest = alarms.wakers.first_key_value().is_none_or(|(first, _)| key < *first);
+        let is_first = alarms.wakers.first_key_value().is_none_or(|(first, _)| key < *first);
         alarms.wakers.insert(key, waker);
         drop(alarms);
-        if soonest {
+        if is_first {
             self.changed.notify_one();
         }
         Ok(key)
@@ -199,11 +213,12 @@ impl Clock {
     fn unset(&self, key: Key) {
         let mut alarms = self.lock();
         let waker = alarms.wakers.remove(&key);
-        let last = alarms.wakers.is_empty();
+        let was_last = alarms.wakers.is_empty();
         drop(alarms);
+        // A foreign destructor: not under the lock.
         drop(waker);
-        if last {
-            // The thread has nothing left to wait for.
+        if was_last {
+            // The thread has nothing left to wait for, and ends.
             self.changed.notify_one();
         }
     }
@@ -219,7 +234,7 @@ impl Clock {
             if left.is_zero() {
                 let due = alarms.wakers.pop_first();
                 drop(alarms);
-                // Somebody else's code: not under the lock.
+                // Foreign code: not under the lock.
                 if let Some((_, waker)) = due {
                     waker.wake();
                 }
@@ -276,10 +291,19 @@ mod tests {
     fn a_limit_that_was_given_up_is_forgotten() {
         let far = within(Duration::from_secs(3600), pending::<()>());
         assert_eq!(block_on(within(Duration::from_millis(5), far)), None);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let clock = Clock::here().unwrap();
+        let deadline = Instant::now() + PLENTY;
+        let clock = Clock::of_this_process().unwrap();
         while clock.lock().running && clock.lock().wakers.keys().any(|(at, _)| *at > deadline) {
             assert!(Instant::now() < deadline, "the alarm of an hour is still set");
         }
+    }
+
+    #[test]
+    fn an_abort_has_a_tenth_of_a_long_limit_and_half_of_a_short_one() {
+        for (limit, expected) in [(0, 0), (20, 10), (100, 50), (500, 100), (5000, 500)] {
+            let share = for_abort(Duration::from_millis(limit));
+            assert_eq!(share, Duration::from_millis(expected), "of {limit} ms");
+        }
+        assert_eq!(for_abort(Duration::MAX), Duration::ZERO);
     }
 }

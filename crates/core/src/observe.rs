@@ -1,24 +1,24 @@
-//! What a shutdown tells the outside: `tracing` events and `metrics` counters, each behind a feature
-//! of that name.
+//! What a shutdown reports to the outside: `tracing` events and `metrics` counters, each behind a
+//! feature of that name.
 
 #[cfg(feature = "metrics")]
 use std::sync::Arc;
 use std::{panic::Location, time::Duration};
 
-/// How a shutdown came out, as the label of a counter.
+/// How a shutdown ended, as the label of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Everything came to its end by itself.
+    /// Everything ended by itself.
     Graceful,
-    /// Something had to be dropped.
+    /// Something was aborted.
     Aborted,
     /// Something panicked.
     Panicked,
     /// Something still runs.
     TimedOut,
-    /// Nobody was there to be told.
+    /// The runtime's thread was gone and could not be told.
     Lost,
-    /// By all it says itself it has ended, and the evidence does not confirm it.
+    /// Everything seems to have ended, but the evidence does not confirm it.
     Unconfirmed,
 }
 
@@ -36,10 +36,10 @@ impl Outcome {
     }
 }
 
-/// A shutdown ended.
+/// Reports the end of a shutdown.
 #[cfg_attr(
     not(any(feature = "tracing", feature = "metrics")),
-    allow(unused_variables, reason = "nobody is told")
+    allow(unused_variables, reason = "nothing is reported")
 )]
 pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     #[cfg(feature = "tracing")]
@@ -51,7 +51,7 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     #[cfg(feature = "metrics")]
     {
         use metrics::Label;
-        // One text for both: a group of one ends in less time than it takes to make a few more.
+        // One text for both labels: a group of one ends in less time than it takes to make a second.
         let component = Label::new("component", Arc::<str>::from(component));
         let outcome = Label::from_static_parts("outcome", outcome.word());
         let labels = vec![component.clone(), outcome];
@@ -61,26 +61,26 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     }
 }
 
-/// The last owner went away without a shutdown, and what it owned is dropped.
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nobody is told"))]
+/// Warns that the last owner was dropped without a shutdown.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing is reported"))]
 pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_>, at_work: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         component,
         %spawned_at,
         at_work,
-        "dropped without a shutdown: aborting; call shutdown() or drain() before"
+        "dropped without a shutdown, aborting; call shutdown() or drain() first"
     );
 }
 
-/// The last owner of a session went away, and nobody knows of it that it has closed.
-#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nobody is told"))]
+/// Warns that the last owner of a session was dropped before a close confirmed its end.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing is reported"))]
 pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         component,
         %made_at,
         values,
-        "dropped without being closed: its values are torn down, and nobody waits for that; call close() before"
+        "dropped without being closed, its values are torn down and nobody waits for that; call close() first"
     );
 }

@@ -1,8 +1,8 @@
 //! A channel for one value, by which one party confirms something to another.
 //!
-//! It differs from `tokio::sync::oneshot` in how it is received: from async code of any executor,
-//! or on a plain thread *with a limit*, or first the one and then the other on the same receiver;
-//! and in what is lost when an awaiting future is dropped: nothing.
+//! It differs from `tokio::sync::oneshot` in how the value is received: in async code of any
+//! executor, or on a plain thread *with a limit*, or both in turn on the same receiver. If an awaiting
+//! future is dropped, nothing is lost.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use crate::{
     sync::{Arc, Mutex, lock},
 };
 
-/// The sender is gone and has sent nothing: whatever it should have confirmed will not be.
+/// The sender was dropped without sending: what it should have confirmed will not be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the sender was dropped without a confirmation; what it should have confirmed did not end")]
 pub struct Abandoned;
@@ -39,7 +39,7 @@ pub enum WaitError {
     Abandoned(#[from] Abandoned),
 }
 
-/// A channel for one value.
+/// Makes a channel for one value.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -55,12 +55,12 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender { state: Some(Arc::clone(&state)) }, Receiver { state })
 }
 
-/// Where the value is. The sender moves it to `Sent` or `Abandoned`, once; all else is the
-/// receiver's doing.
+/// Where the value is. The sender moves it to `Sent` or `Abandoned`, once; the receiver does the
+/// rest.
 enum State<T> {
-    /// Nothing was sent and nobody waits.
+    /// Nothing was sent, and nobody waits.
     Empty,
-    /// Nothing was sent, and the receiver is to be woken when something is.
+    /// Nothing was sent, and the receiver waits to be woken.
     Waiting(Waker),
     /// Sent, and not received yet.
     Sent(T),
@@ -76,69 +76,67 @@ pub struct Sender<T> {
     state: Option<Arc<Mutex<State<T>>>>,
 }
 
-/// The end that is told. A future: `.await` it, or `&mut` it to keep it. Ready again after it was
-/// ready, it is [`Abandoned`]: there is one value.
+/// The end that waits for the confirmation. It is a future: `.await` it, or await `&mut receiver` to
+/// keep it. There is one value: after it was received, the receiver is [`Abandoned`].
 pub struct Receiver<T> {
     state: Arc<Mutex<State<T>>>,
 }
 
 impl<T> Sender<T> {
-    /// Sends the value, and wakes the receiver. Never blocks.
+    /// Sends the value and wakes the receiver. Never blocks.
     ///
     /// # Errors
     ///
-    /// When the receiver is gone: the value comes back.
+    /// The value, if the receiver is gone.
     pub fn send(mut self, value: T) -> Result<(), T> {
-        match self.state.take() {
-            Some(state) => put(&state, value),
-            None => Err(value),
+        let Some(shared) = self.state.take() else { return Err(value) };
+        let mut state = lock(&shared);
+        if matches!(*state, State::Unwanted) {
+            return Err(value);
         }
+        let before = mem::replace(&mut *state, State::Sent(value));
+        drop(state);
+        wake(before);
+        Ok(())
     }
 
-    /// Whether the receiver is gone, so that there is nobody left to confirm anything to.
+    /// Whether the receiver is gone, so that nobody is left to confirm anything to.
     #[must_use]
     pub fn is_unwanted(&self) -> bool {
         self.state.as_ref().is_none_or(|state| matches!(*lock(state), State::Unwanted))
     }
 }
 
-fn put<T>(state: &Mutex<State<T>>, value: T) -> Result<(), T> {
-    let mut state = lock(state);
-    if matches!(*state, State::Unwanted) {
-        return Err(value);
-    }
-    let before = mem::replace(&mut *state, State::Sent(value));
-    drop(state);
-    // Somebody else's code: not under the lock.
+/// Wakes the receiver, if it waited. Call this without the lock: a waker is foreign code.
+fn wake<T>(before: State<T>) {
     if let State::Waiting(waker) = before {
         waker.wake();
     }
-    Ok(())
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let Some(state) = self.state.take() else { return };
-        let mut state = lock(&state);
+        let Some(shared) = self.state.take() else { return };
+        let mut state = lock(&shared);
         if matches!(*state, State::Unwanted) {
             return;
         }
         let before = mem::replace(&mut *state, State::Abandoned);
         drop(state);
-        if let State::Waiting(waker) = before {
-            waker.wake();
-        }
+        wake(before);
     }
 }
 
 impl<T> Receiver<T> {
-    /// Waits on this thread, for at most so long; a limit of zero looks once, [`Duration::MAX`] is
-    /// no limit. On a runtime's worker it blocks that worker: there, `.await` the receiver.
+    /// Waits on a plain thread for the value.
+    ///
+    /// A limit of zero looks once; [`Duration::MAX`] means no limit. On a worker of a runtime this
+    /// blocks the worker: `.await` the receiver there.
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] when the limit passed, which loses nothing, and
-    /// [`WaitError::Abandoned`] when the sender is gone.
+    /// [`WaitError::TimedOut`] if the limit passes, after which you can wait again, and
+    /// [`WaitError::Abandoned`] if the sender is gone.
     pub fn wait_blocking(&mut self, limit: Duration) -> Result<T, WaitError> {
         match blocking::wait(self, limit) {
             Some(received) => Ok(received?),
@@ -155,7 +153,7 @@ impl<T> Future for Receiver<T> {
         match &*state {
             State::Waiting(waker) if waker.will_wake(context.waker()) => return Poll::Pending,
             State::Empty | State::Waiting(_) => {
-                // Replaced also where an earlier future, now dropped, left its waker.
+                // The waker before may be that of an earlier future, which was dropped.
                 let before = mem::replace(&mut *state, State::Waiting(context.waker().clone()));
                 drop(state);
                 drop(before);
@@ -175,7 +173,7 @@ impl<T> Future for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let before = mem::replace(&mut *lock(&self.state), State::Unwanted);
-        // A value that was not received, or a waker: somebody else's destructor, after the lock.
+        // A value that was not received, or a waker: foreign destructors, not under the lock.
         drop(before);
     }
 }

@@ -1,23 +1,28 @@
-//! Many owners of one resource, torn down once, wherever the last of them dies.
+//! Many owners of one resource, torn down once, wherever the last of them is dropped.
 //!
-//! An application spreads a client around: tabs, caches, callbacks, tasks. Whoever drops the last
-//! handle runs the destructor, on its own thread, with whatever context that thread happens to have
-//! (experiments 01, 04, 07). Here every handle is a [`Guarded`]: the last one hands its value to the
-//! session, which drops it where its destructor can run, and returns at once. [`Session::close`]
-//! tells when all of that is over, or who is in the way of it.
+//! An application spreads a client around: tabs, caches, callbacks, tasks. With an `Arc`, the thread
+//! that drops the last clone runs the destructor, in whatever context it happens to have (experiments
+//! 01, 04, 07). In a session every handle is a [`Guarded`]. The last one hands its value to the session,
+//! which drops it where its destructor can run, and returns at once. [`Session::close`] says when all of
+//! that is over, or what is in the way.
 //!
-//! A session sees its handles. It does not see a clone that was taken out of one, nor one that a task
-//! of the resource's own holds, which keeps its connections open when every handle is gone. Two
-//! things make the answer the whole truth, and together they are best:
+//! A session sees its handles. It does not see a clone that was taken out of a handle, or one that a
+//! task of the resource itself holds, which keeps its connections open when every handle is gone. Two
+//! things make the answer complete, and together they are best:
 //!
 //! - a *runtime of its own* on which those tasks run: closing shuts it down, too
 //!   ([`Builder::runtime`]);
-//! - *evidence*: a check that is asked until it confirms the end from outside, for example that no
-//!   file of the store is open any more ([`Builder::evidence`]).
+//! - *evidence*: a check that is asked until it confirms the end from outside, for example that no file
+//!   of the store is open any more ([`Builder::evidence`]).
 //!
-//! What an answer rests on is in [`CloseReport::confirmation`].
+//! [`CloseReport::confirmation`] says what an answer rests on.
 //!
-//! While the process exits, values may not get to be torn down any more: close the session before.
+//! Close the session before the process exits: values that are handed over during the exit may not be
+//! torn down any more.
+
+mod close;
+mod guarded;
+mod outcome;
 
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, time::Duration};
 
@@ -27,36 +32,35 @@ use crate::{
     blocking,
     evidence::Unconfirmed,
     flag::Flag,
+    handle_count::HandleCount,
     limit::within,
     observe,
-    reaper::Reaper,
-    roster::Roster,
     runtime::RuntimeOwner,
-    shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
+    shutdown::{
+        GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
+    },
+    teardown::reaper::Reaper,
 };
-
-mod close;
-mod guarded;
-mod outcome;
-
 use close::Closing;
-pub use guarded::Guarded;
-pub use outcome::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Unfinished};
 
-/// A session: an owner of resources that others use through handles. Clones are the same session.
+pub use crate::teardown::Unfinished;
+pub use guarded::Guarded;
+pub use outcome::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
+
+/// A session: it owns resources that others use through handles. Clones are the same session.
 ///
-/// When the last one is dropped and no [`close`](Session::close) has confirmed the end, that is
-/// warned of; nothing new is taken any more, handles stay good, and their values are torn down
-/// all the same. A runtime of its own goes down then, unless somebody else owns it, too.
+/// If the last clone is dropped before a [`close`](Session::close) has confirmed the end, that is
+/// reported as a warning. The session takes nothing new then, handles stay good, and their values are
+/// torn down all the same. Its own runtime goes down, unless somebody else owns it, too.
 ///
-/// In a forked child there are none of its threads, and nothing of it is torn down: what is dropped
-/// there stays as it is, and everything else answers at once.
+/// A forked child has none of its threads, and nothing of it is torn down there: what is dropped stays
+/// as it is, and every call answers at once.
 ///
 /// ```
 /// use std::{thread, time::Duration};
 /// use sundown::session::Session;
 ///
-/// /// As a client over pooled connections: its destructor needs a runtime.
+/// /// A client over pooled connections, whose destructor needs a runtime.
 /// struct Client;
 ///
 /// impl Drop for Client {
@@ -73,16 +77,18 @@ pub use outcome::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, U
 ///     move || drop(client)
 /// });
 /// drop(client);
-/// session.close_blocking(Duration::from_secs(5))?;
+/// let report = session.close_blocking(Duration::from_secs(5))?;
+/// println!("closed, confirmed by {:?}", report.confirmation);
 /// # tab.join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "the session begins to close when its last clone is dropped"]
 pub struct Session {
     owner: Arc<Owner>,
 }
 
-/// What all clones of a session share, and its values do not: it goes when the last clone goes.
+/// What all clones of a session share, and its values do not: it is dropped with the last clone.
 struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
@@ -92,31 +98,27 @@ struct Owner {
     confirmed: Flag,
 }
 
-/// What the values of a session need, too.
+/// What the values of a session share with it.
 struct Core {
     name: Cow<'static, str>,
-    roster: Roster,
+    count: HandleCount,
     reaper: Reaper,
 }
 
-/// The runtime of a session: one generation of it. What its owner starts anew is not the session's.
+/// The runtime of a session: one generation of it. A later generation is not the session's.
 struct Runtime {
     owner: RuntimeOwner,
     generation: u64,
 }
 
 impl Runtime {
-    /// Whether the owner has started the next one, which it can only when this one has ended.
-    fn was_succeeded(&self) -> bool {
+    /// Whether the owner has started a later generation, which it can only if this one has ended.
+    fn was_restarted(&self) -> bool {
         self.owner.stats().generation > self.generation
     }
 
-    fn tasks(&self) -> usize {
-        self.owner.stats().tasks
-    }
-
-    fn is_here(&self) -> bool {
-        !self.was_succeeded() && self.owner.is_here()
+    fn includes_this_thread(&self) -> bool {
+        !self.was_restarted() && self.owner.includes_this_thread()
     }
 }
 
@@ -125,7 +127,7 @@ type Check = Arc<dyn Fn() -> Result<(), Unconfirmed> + Send + Sync>;
 /// The system gave no thread or no descriptor to start a session with.
 #[derive(Debug, Error)]
 #[error(
-    "cannot start the session {session}: {source}; end some threads or close some files, and try again"
+    "cannot start the session `{session}`: {source}; end some threads or close some files, and try again"
 )]
 pub struct NotStarted {
     /// The name of the session.
@@ -134,12 +136,12 @@ pub struct NotStarted {
     pub source: std::io::Error,
 }
 
-/// The session is closing, or this is a forked child, and it takes no new value. Here it is back: as
-/// nobody else will tear it down, hand it to [`teardown`](crate::teardown::teardown()), unless its
-/// destructor can run here.
+/// The session is closing, or this is a forked child, and it takes no new value. The value is handed
+/// back. Nobody else will tear it down: use [`teardown`](crate::teardown()), unless its destructor can
+/// run here.
 #[derive(Error)]
 #[error(
-    "the session {session} is closing, or another process's, and takes no new value; tear it down yourself"
+    "the session `{session}` is closing or belongs to another process, and takes no new value; tear it down yourself"
 )]
 pub struct Refused<T> {
     /// The value, as it was.
@@ -148,15 +150,15 @@ pub struct Refused<T> {
     pub session: String,
 }
 
-/// Without the value: it need not be `Debug` for the error to be an error.
+/// Without the value, which need not be `Debug`.
 impl<T> fmt::Debug for Refused<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refused").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
-/// What a session is to have besides its name.
-#[must_use = "a builder starts nothing until it is told to"]
+/// The configuration of a session. Made by [`Session::builder`].
+#[must_use = "a builder starts nothing before `start`"]
 pub struct Builder {
     name: Cow<'static, str>,
     runtime: Option<RuntimeOwner>,
@@ -164,28 +166,26 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The runtime that the resource's own tasks run on. It goes down when the session closes, and
-    /// with it whatever is on it. Handles that its tasks hold, and have not dropped by themselves
-    /// soon after closing began, are dropped then.
+    /// The runtime that the resource's own tasks run on. It is shut down when the session closes, with
+    /// everything that is on it. If its tasks hold handles and have not dropped them soon after closing
+    /// began, the handles are dropped with the runtime.
     ///
     /// A task of that runtime that holds the session itself keeps both from being dropped: give it
-    /// handles.
+    /// handles instead.
     ///
-    /// It is the runtime that the owner has now. One that it [restarts](RuntimeOwner::restart) after
-    /// the session has closed belongs to the next session.
+    /// The session takes the generation that runs now. If the owner [restarts](RuntimeOwner::restart)
+    /// it after the session has closed, the new generation belongs to the next session.
     pub fn runtime(mut self, owner: RuntimeOwner) -> Self {
         self.runtime = Some(owner);
         self
     }
 
-    /// A check that is asked before the session counts as closed, again and again until it confirms
-    /// the end or the limit of the close has passed: [`no_open_files`] of the store's directory, or
-    /// a closure of one's own.
+    /// A check that is asked before the session counts as closed, until it confirms the end or the
+    /// limit of the close passes: [`no_open_files`] of the store's directory, or a closure of your own.
     ///
-    /// It is asked on a thread of its own, so that a check that does not answer keeps nobody beyond
-    /// their limit. Where it answers [`Unconfirmed::Against`] it is asked again, 1 ms later at first
-    /// and 20 ms later at most; [`Unconfirmed::Unavailable`] ends the close at once, and so does a
-    /// panic of the check.
+    /// It is asked on a thread of its own, so a check that does not answer keeps nobody beyond their
+    /// limit. After [`Unconfirmed::Against`] it is asked again, 1 ms later at first and 20 ms later at
+    /// most. [`Unconfirmed::Unavailable`] ends the close at once, and so does a panic of the check.
     ///
     /// [`no_open_files`]: crate::evidence::no_open_files
     pub fn evidence(
@@ -196,20 +196,19 @@ impl Builder {
         self
     }
 
-    /// Starts the session: the threads that tear its values down.
+    /// Starts the session, with the threads that tear its values down.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], when the system gives no thread or no descriptor.
+    /// [`NotStarted`], if the system gives no thread or no descriptor.
     #[track_caller]
-    #[must_use = "a session begins to close when it is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
         let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {
             Ok(reaper) => reaper,
             Err(source) => return Err(NotStarted { session: name.into_owned(), source }),
         };
-        let core = Arc::new(Core { name, roster: Roster::new(), reaper });
+        let core = Arc::new(Core { name, count: HandleCount::new(), reaper });
         let runtime = runtime.map(|owner| Runtime { generation: owner.stats().generation, owner });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
         Ok(Session { owner: Arc::new(Owner { core, made_at, runtime, evidence, confirmed }) })
@@ -217,18 +216,17 @@ impl Builder {
 }
 
 impl Session {
-    /// Starts a session that has neither a runtime nor evidence: when it closes it rests on its
-    /// handles only.
+    /// Starts a session with neither a runtime nor evidence: its closing rests on its handles only.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], when the system gives no thread or no descriptor.
+    /// [`NotStarted`], if the system gives no thread or no descriptor.
     #[track_caller]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Result<Self, NotStarted> {
         Self::builder(name).start()
     }
 
-    /// A session that is to have more than its name.
+    /// Configures a session; [`start`](Builder::start) starts it.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> Builder {
         Builder { name: name.into(), runtime: None, evidence: None }
     }
@@ -237,50 +235,49 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Refused`] once closing has begun, and in a forked child: the value comes back.
+    /// [`Refused`] with the value, once closing has begun, and in a forked child.
     #[track_caller]
     #[must_use = "the value is torn down when its last handle is dropped"]
     pub fn guard<T: Send + 'static>(&self, value: T) -> Result<Guarded<T>, Refused<T>> {
         let core = &self.owner.core;
-        if core.reaper.forked_from().is_some() || !core.roster.enter() {
+        if core.reaper.forked_from().is_some() || !core.count.add() {
             return Err(Refused { value, session: core.name.clone().into_owned() });
         }
         Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
     }
 
     /// Closes the session: takes nothing new from now on, and waits until every value has been torn
-    /// down, with everything that its destructor started. A runtime of its own is shut down after
-    /// that, or where handles are still held a moment after closing began, to see whether its tasks
-    /// hold them. Last, the evidence is to confirm it.
+    /// down, with everything that its destructor started. After that it shuts its own runtime down; if
+    /// handles are still held a moment after closing began, before that, in case its tasks hold them.
+    /// Last, the evidence must confirm the end.
     ///
-    /// It does not wait for longer than the limit, whatever executor it is awaited on; zero looks
-    /// once (too short for evidence), [`Duration::MAX`] is none. It may be called again, and by many
-    /// at the same time: everybody gets the real answer, for their limit. If the future is dropped
-    /// half-way the session stays closing, and somebody else can ask.
+    /// The limit holds under any executor. A limit of zero looks once (too short for evidence);
+    /// [`Duration::MAX`] means no limit. Of what is left of the limit when its turn comes, the session's
+    /// own runtime gets nine tenths (if that is below a second, all but 100 ms or half of it).
     ///
-    /// Closing begins with the first poll. From then on [`guard`](Session::guard) refuses. Handles
-    /// that are left stay good, and so do their clones and what is derived from them: they are what
-    /// this waits for.
+    /// You may call this again, and from many callers at the same time: each gets the real answer, for
+    /// its own limit. Closing begins with the first poll. If the future is dropped half-way, the session
+    /// stays closing, and somebody else can ask.
     ///
-    /// The session's own runtime has nine tenths of what is left of the limit when its turn comes (of
-    /// less than a second all but 100 ms of it, or half).
+    /// From then on [`guard`](Session::guard) refuses. Handles that are left stay good, and so do their
+    /// clones and what is derived from them: they are what this waits for.
     ///
     /// # Errors
     ///
-    /// [`CloseError`], which says what is in the way. After that the session is still closing: call
-    /// it again when that has been seen to.
+    /// [`CloseError`], which says what is in the way. The session is still closing then: remove the
+    /// obstacle and call this again.
     pub async fn close(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = within(limit, closing.run()).await;
         closing.conclude(ended)
     }
 
-    /// The same on a plain thread. On a runtime's worker it blocks that worker: there, await
-    /// [`Session::close`].
+    /// Same as [`close`](Session::close), on a plain thread. On a worker of a runtime this blocks the
+    /// worker.
     ///
     /// # Errors
     ///
-    /// As [`Session::close`].
+    /// Same errors as [`close`](Session::close).
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = blocking::wait(pin!(closing.run()), limit);
@@ -290,11 +287,10 @@ impl Session {
     /// How many guarded values have not been handed over to be torn down, at some moment.
     #[must_use]
     pub fn values(&self) -> usize {
-        self.owner.core.roster.values()
+        self.owner.core.count.values()
     }
 
-    /// Where the handles that there are were made, and how many at each place, at some moment; most
-    /// first.
+    /// Where the handles that exist were made, and how many at each place, at some moment. Most first.
     #[must_use]
     pub fn held(&self) -> Vec<Held> {
         self.owner.held()
@@ -303,34 +299,39 @@ impl Session {
 
 impl Owner {
     fn held(&self) -> Vec<Held> {
-        let held = self.core.roster.held().into_iter();
+        let held = self.core.count.held().into_iter();
         held.map(|(made_at, handles)| Held { made_at, handles }).collect()
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let Core { name, roster, reaper } = &*self.core;
+        let Core { name, count, reaper } = &*self.core;
         if reaper.forked_from().is_some() {
             return;
         }
         if !self.confirmed.is_raised() {
-            observe::dropped_unclosed(name, self.made_at, roster.values());
+            observe::dropped_unclosed(name, self.made_at, count.values());
         }
-        // Those who still have handles hand their values over as before.
-        roster.close();
+        // The handles that are left hand their values over as before.
+        count.close();
     }
 }
 
-/// What a session's answer rests on is not in the report of this trait: ask [`Session::close`].
+/// The report of this trait does not say what the answer rests on: for that, call [`Session::close`].
 impl GracefulShutdown for Session {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
         Box::pin(async move {
-            let report = self.close(limit).await.map_err(|error| {
-                ShutdownError::failed(error.session.clone(), error.elapsed, error)
-            })?;
-            let CloseReport { session: component, elapsed, aborted, .. } = report;
-            Ok(ShutdownReport { component, elapsed, aborted })
+            match self.close(limit).await {
+                Ok(CloseReport { session: component, elapsed, aborted, .. }) => {
+                    Ok(ShutdownReport { component, elapsed, aborted })
+                }
+                Err(error) => {
+                    let (session, elapsed) = (error.session.clone(), error.elapsed);
+                    let kind = ShutdownErrorKind::Failed(Arc::new(error));
+                    Err(ShutdownError::new(session, elapsed, kind))
+                }
+            }
         })
     }
 }

@@ -10,14 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use crate::crew::Panicked;
-use crate::{
-    crew::{Crew, Told},
-    limit::within,
-    registry::Label,
-};
-
-/// Somebody that has not ended.
+/// A task or a child group that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StillRunning {
     /// Its name.
@@ -26,58 +19,72 @@ pub struct StillRunning {
     pub spawned_at: &'static Location<'static>,
 }
 
-/// `worker (spawned at src/main.rs:3:5)`.
+/// `` `worker` (spawned at src/main.rs:3:5) ``.
 impl fmt::Display for StillRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (spawned at {})", self.name, self.spawned_at)
+        write!(f, "`{}` (spawned at {})", self.name, self.spawned_at)
     }
 }
 
-impl From<Label> for StillRunning {
-    fn from(Label { name, spawned_at }: Label) -> Self {
-        Self { name: name.into_owned(), spawned_at }
+/// A task that panicked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panicked {
+    /// Its name.
+    pub name: String,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// The message of the panic.
+    pub message: String,
+}
+
+/// `` `worker` (spawned at src/main.rs:3:5) panicked: index out of bounds ``.
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, spawned_at, message } = self;
+        write!(f, "`{name}` (spawned at {spawned_at}) panicked: {message}")
     }
 }
 
-/// How much is alive, by count: of a runtime also what was not spawned through the kit.
+/// How much has not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alive {
-    /// How many tasks, named or not; at least. Of a runtime that is being dropped, those that are not
-    /// known by name count as long as Tokio has not told them: one that does not yield then is seen by
-    /// its thread.
+    /// How many tasks, at least. For a runtime this includes tasks that were not spawned through the
+    /// kit, until Tokio tells them to end; after that, one that does not yield is visible only by its
+    /// thread.
     pub tasks: usize,
-    /// The threads that an end waits for, by name; of a task or a group there are none.
+    /// The threads of a runtime that have not ended, by name. Tasks and groups have none.
     pub threads: Vec<String>,
 }
 
-/// `2 tasks, thread matrix-blocking-0`.
+/// ``2 tasks, thread `matrix-0` ``.
 impl fmt::Display for Alive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tasks, threads } = self;
         write!(f, "{tasks} {}", if *tasks == 1 { "task" } else { "tasks" })?;
-        match &threads[..] {
-            [] => Ok(()),
-            [thread] => write!(f, ", thread {thread}"),
-            threads => write!(f, ", threads {}", list(threads)),
+        if threads.is_empty() {
+            return Ok(());
         }
+        let threads = threads.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let word = if threads.len() == 1 { "thread" } else { "threads" };
+        write!(f, ", {word} {}", threads.join(", "))
     }
 }
 
-/// Why the signal to shut down could not be given.
+/// Why a runtime could not be told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignalLoss {
-    /// This is a forked child, and has none of the threads.
+    /// This is a forked child, which has none of the runtime's threads.
     #[error(
-        "its threads are those of process {owner}, which this one was forked from; that process is to shut it down, and this one needs a runtime of its own"
+        "its threads are those of process {owner}, which this one was forked from; shut it down there, and start a runtime of this process's own"
     )]
     Forked {
         /// The process that has the threads.
         owner: u32,
     },
-    /// The thread that should have heard it was ended by somebody else.
+    /// Something outside the kit ended the runtime's thread.
     #[error(
-        "its thread was ended from outside, and what ran on it was neither finished nor dropped; do not rely on it, and start a new one"
+        "its thread was ended from outside, and what ran on it was neither finished nor dropped; start a new one"
     )]
     ThreadEnded,
 }
@@ -91,16 +98,16 @@ pub struct ShutdownReport {
     pub component: String,
     /// How long this call took.
     pub elapsed: Duration,
-    /// How many members had to be dropped before they completed: because the limit passed, or
-    /// because their runtime had gone. What was spawned on the Tokio handle of a runtime is no member:
-    /// it is not asked, not counted here, and dropped with the runtime.
+    /// How many tasks were dropped before they completed, because the limit passed or because their
+    /// runtime went down. Tasks that were spawned on the Tokio handle of a runtime are not told to
+    /// stop and not counted here. They are dropped with the runtime.
     pub aborted: usize,
 }
 
 impl ShutdownReport {
-    /// A report of a component that ended by itself. For your own [`GracefulShutdown`].
-    pub fn new(component: impl Into<String>, elapsed: Duration) -> Self {
-        Self { component: component.into(), elapsed, aborted: 0 }
+    /// A report for your own [`GracefulShutdown`].
+    pub fn new(component: impl Into<String>, elapsed: Duration, aborted: usize) -> Self {
+        Self { component: component.into(), elapsed, aborted }
     }
 }
 
@@ -113,9 +120,9 @@ pub struct ShutdownError {
     pub component: String,
     /// How long this call took.
     pub elapsed: Duration,
-    /// What had not ended, by name: when the call gave up, or when the runtime's thread panicked.
+    /// What had not ended, by name, when the call gave up or the runtime's thread panicked.
     pub still_running: Box<[StillRunning]>,
-    /// How much had not ended, in all.
+    /// How much had not ended.
     pub alive: Alive,
     /// What went wrong.
     pub kind: ShutdownErrorKind,
@@ -125,74 +132,65 @@ pub struct ShutdownError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ShutdownErrorKind {
-    /// The limit passed, and an abort did not help in time: as a rule something does not yield to
+    /// The limit passed, and an abort did not help in time. As a rule something does not yield to
     /// its runtime. Call again to keep waiting.
     TimedOut,
-    /// Everything has ended, and these panicked.
+    /// Everything has ended, and these tasks panicked.
     Panicked(Box<[Panicked]>),
     /// The caller runs on what it wants to shut down, and would wait for its own end. The component
     /// has been told to stop.
     FromInside,
-    /// The thread of a runtime panicked, with this message. The runtime was dropped after that, and
+    /// The thread of a runtime panicked, with this message. After that the runtime was dropped, and
     /// everything on it.
     ThreadPanicked(Box<str>),
-    /// Nothing was there to be told to stop.
+    /// The runtime could not be told to stop.
     SignalLost(SignalLoss),
     /// The component failed with an error of its own.
     Failed(Arc<dyn Error + Send + Sync>),
 }
 
 impl ShutdownError {
-    pub(crate) fn new(
-        component: impl Into<String>,
-        elapsed: Duration,
-        kind: ShutdownErrorKind,
-    ) -> Self {
+    /// An error for your own [`GracefulShutdown`], with nothing still running.
+    pub fn new(component: impl Into<String>, elapsed: Duration, kind: ShutdownErrorKind) -> Self {
         let (still_running, alive) = (Box::default(), Alive::default());
         Self { component: component.into(), elapsed, still_running, alive, kind }
     }
 
-    /// An error of a component's own. For your own [`GracefulShutdown`].
-    pub fn failed(
-        component: impl Into<String>,
-        elapsed: Duration,
-        error: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self::new(component, elapsed, ShutdownErrorKind::Failed(Arc::from(error.into())))
-    }
-
-    /// With what has not ended.
-    pub(crate) fn with_running(self, running: Vec<Label>, alive: Alive) -> Self {
-        let still_running = running.into_iter().map(StillRunning::from).collect();
-        Self { still_running, alive, ..self }
+    /// Adds what has not ended.
+    #[must_use]
+    pub fn with_running(self, still_running: Vec<StillRunning>, alive: Alive) -> Self {
+        Self { still_running: still_running.into(), alive, ..self }
     }
 }
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { component, elapsed, still_running, alive, kind } = self;
-        let named = named(still_running);
+        let named = match &**still_running {
+            [] => String::new(),
+            still_running => format!(": {}", list(still_running)),
+        };
         match kind {
             ShutdownErrorKind::TimedOut => write!(
                 f,
-                "{component} has not ended after {elapsed:.1?}: {alive} still running{named}; \
+                "`{component}` has not ended after {elapsed:.1?}: {alive} still running{named}; \
                  something there does not yield, its runtime is blocked, or the limit was too \
                  short for an abort"
             ),
             ShutdownErrorKind::Panicked(panicked) => {
-                write!(f, "{component} has ended, and {}", list(panicked))
+                write!(f, "`{component}` has ended, and {}", list(panicked))
             }
             ShutdownErrorKind::FromInside => write!(
                 f,
-                "{component} cannot wait for its own end; return from it, or shut it down from \
+                "`{component}` cannot wait for its own end; return from it, or shut it down from \
                  outside"
             ),
             ShutdownErrorKind::ThreadPanicked(message) => write!(
                 f,
-                "the thread of {component} panicked: {message}; dropped with it: {alive}{named}"
+                "the thread of `{component}` panicked: {message}; dropped with it: {alive}{named}"
             ),
             ShutdownErrorKind::SignalLost(cause) => {
-                write!(f, "{component} cannot be told to stop: {cause}")
+                write!(f, "`{component}` cannot be told to stop: {cause}")
             }
             ShutdownErrorKind::Failed(error) => error.fmt(f),
         }
@@ -209,33 +207,40 @@ impl Error for ShutdownError {
     }
 }
 
-/// Those who are known by name, after what is known by count.
-fn named(still_running: &[StillRunning]) -> String {
-    if still_running.is_empty() { String::new() } else { format!(": {}", list(still_running)) }
-}
-
 pub(crate) fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A future in a box, as a trait that is used by reference returns one.
+/// The future of [`GracefulShutdown::shutdown_within`].
 pub type ShutdownFuture<'a> =
     Pin<Box<dyn Future<Output = Result<ShutdownReport, ShutdownError>> + Send + 'a>>;
 
-/// Something that can be shut down: it is told to stop, given time, and dropped after that.
+/// Something that can be shut down: it is told to stop, given time, and then dropped.
 pub trait GracefulShutdown: Sync {
-    /// Tells it to stop, and waits until it has ended, for at most so long. The last tenth of the
-    /// limit, and of a short one up to a half, is left for an abort to take effect. May be called
-    /// again, and at the same time: every caller waits for the real end. A future that is dropped
-    /// half-way loses nothing.
+    /// Tells it to stop, and waits until it has ended or the limit has passed.
+    ///
+    /// The last tenth of the limit, and up to half of a short one, is left for an abort to take
+    /// effect. You may call this again, and at the same time: every caller waits for the real end. If
+    /// the future is dropped half-way, nothing is lost.
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_>;
 }
 
-/// Shuts a list of things down, one after another, within a limit for all together. One that fails
-/// does not keep the others from being shut down. Where the limit has passed, what is left is
-/// dropped without being waited for.
+/// Shuts a list of components down, one after another, within one limit for all of them.
 ///
-/// Returns what each came to, in order.
+/// If one fails, the others still get their turn. Once the limit has passed, the rest is aborted and
+/// not waited for. Returns the result of each, in order.
+///
+/// ```
+/// use std::time::Duration;
+/// use sundown::{GracefulShutdown, TaskGroup, shutdown_in_order};
+///
+/// # futures::executor::block_on(async {
+/// let (requests, workers) = (TaskGroup::new("requests"), TaskGroup::new("workers"));
+/// let in_order: [&dyn GracefulShutdown; 2] = [&requests, &workers];
+/// let results = shutdown_in_order(in_order, Duration::from_secs(5)).await;
+/// assert!(results.iter().all(Result::is_ok));
+/// # });
+/// ```
 pub async fn shutdown_in_order<'a>(
     components: impl IntoIterator<Item = &'a dyn GracefulShutdown>,
     limit: Duration,
@@ -247,42 +252,4 @@ pub async fn shutdown_in_order<'a>(
         results.push(component.shutdown_within(left).await);
     }
     results
-}
-
-/// The least that is left of a limit for an abort to take effect, unless that were more than half
-/// of it: a busy machine may take that long to look at a task again.
-const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
-
-/// How much of a limit is left for an abort to take effect: the last tenth, and of a short limit up
-/// to a half.
-pub(crate) fn for_abort(limit: Duration) -> Duration {
-    if limit == Duration::MAX {
-        return Duration::ZERO;
-    }
-    (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
-}
-
-/// Tells a crew to stop, and to abort when it has not ended by the [last part](for_abort) of the
-/// limit. Whatever happens, this returns at the limit.
-pub(crate) async fn stop_then_abort(crew: &Crew, limit: Duration) {
-    crew.tell(Told::Stop);
-    let for_abort = for_abort(limit);
-    if within(limit - for_abort, crew.closed().wait()).await.is_none() {
-        crew.tell(Told::Abort);
-        within(for_abort, crew.closed().wait()).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_abort_has_a_tenth_of_a_long_limit_and_half_of_a_short_one() {
-        for (limit, expected) in [(0, 0), (20, 10), (100, 50), (500, 100), (5000, 500)] {
-            let share = for_abort(Duration::from_millis(limit));
-            assert_eq!(share, Duration::from_millis(expected), "of {limit} ms");
-        }
-        assert_eq!(for_abort(Duration::MAX), Duration::ZERO);
-    }
 }

@@ -1,7 +1,7 @@
-//! One switch between `std` and `loom`: the models of `tests/loom` check the shipped source.
+//! One switch between `std` and `loom`, so that the models in `tests/loom` check the shipped source.
 //!
-//! With `--cfg shuttle` besides, it is shuttle that runs them, by random schedules: for numbers of
-//! threads that loom cannot explore in full.
+//! With `--cfg shuttle` in addition, shuttle runs the models by random schedules, with more threads
+//! than loom can explore.
 
 #[cfg(all(loom, not(shuttle)))]
 pub(crate) use loom::thread_local;
@@ -28,10 +28,14 @@ pub(crate) use std::sync::{
 
 use std::sync::PoisonError;
 
-/// Locks, whether a thread panicked while it held the lock or not.
+/// Locks a mutex, even if a thread panicked while it held the lock.
 ///
-/// Nothing of ours panics under a lock, and wakers and destructors of others are called only after
-/// it: what it guards is whole.
+/// No code of ours panics under a lock, and foreign wakers and destructors run only after it is
+/// released. So what the lock guards is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A value with a cache line to itself: writes to its neighbours do not slow its readers down.
+#[repr(align(64))]
+pub(crate) struct CacheLine<T>(pub(crate) T);

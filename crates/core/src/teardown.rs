@@ -1,22 +1,26 @@
 //! Drop a value where its destructor can run, and return when everything it started has ended.
 //!
-//! Some destructors need a Tokio runtime. That of a pooled SQLite connection posts its closing to
-//! the blocking threads of whichever runtime the dropping thread has entered, and panics where
-//! there is none (experiment 01); two idle connections and the process aborts (experiment 06). The
-//! usual cures enter a context around the drop. That aborts where a thread's locals are being
-//! destroyed (experiment 07), and says nothing of when the connections will be closed.
+//! Some destructors need a Tokio runtime. The destructor of a pooled SQLite connection posts its
+//! closing to the blocking threads of whichever runtime the dropping thread has entered, and panics if
+//! there is none (experiment 01). With two idle connections the process aborts (experiment 06). The
+//! usual cures enter a context around the drop. That aborts while a thread's locals are being destroyed
+//! (experiment 07), and does not say when the connections will be closed.
 //!
-//! [`teardown`] drops the value on a thread that has the context of a small runtime made for the
-//! purpose, and returns when that runtime has nothing left to do. The runtime that the value was
-//! made on may be alive, shut down, or never have existed. It works from a plain thread, in async
-//! code of any runtime, inside `block_on`, on a blocking thread, and while the calling thread's
-//! locals are being destroyed.
+//! [`teardown`](teardown()) drops the value on a thread that has the context of a small runtime made
+//! for it, and returns when that runtime has nothing left to do. The runtime that the value was made on
+//! may be alive, shut down, or never have existed. The call works on a plain thread, in async code of any
+//! runtime, inside `block_on`, on a blocking thread, and while the calling thread's locals are being
+//! destroyed.
 //!
-//! What it covers is what the destructor started *through the context*: tasks and what they spawn,
-//! blocking closures and what they post, timers and sockets of these. A plain thread that a
-//! destructor starts by itself is not seen, and neither is a task on another runtime, nor a value
-//! that is not dropped because somebody else holds a clone. For those there are
-//! [`evidence`](crate::evidence) and a session with a runtime of its own.
+//! It covers what the destructor started *through the context*: tasks and what they spawn, blocking
+//! closures and what they post, timers and sockets of these. It does not see a plain thread that a
+//! destructor starts by itself, a task on another runtime, or a value that is not dropped because
+//! somebody else holds a clone. For those there are [`evidence`](crate::evidence) and a
+//! [session](crate::session) with a runtime of its own.
+
+mod drive;
+mod quiet;
+pub(crate) mod reaper;
 
 use std::{
     any::type_name,
@@ -33,8 +37,8 @@ use crate::{
     blocking,
     limit::within,
     observe::{self, Outcome},
-    reaper::{Left, Reaper},
 };
+use reaper::Reaper;
 
 /// A teardown that came to its end: nothing of it runs any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ use crate::{
 pub struct TeardownReport {
     /// From the call to the end, as the caller saw it.
     pub elapsed: Duration,
-    /// How much of it went into starting the threads.
+    /// How much of that went into starting the threads.
     pub starting: Duration,
     /// How long the destructor ran.
     pub destructor: Duration,
@@ -50,39 +54,71 @@ pub struct TeardownReport {
     pub ending: Duration,
 }
 
+/// What has been handed over to be torn down and has not come to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many values wait for their destructor to begin.
+    pub waiting: usize,
+    /// Whether a destructor has not returned.
+    pub destructor_running: bool,
+    /// How many tasks that destructors started are alive.
+    pub tasks: usize,
+    /// Whether blocking closures that destructors started are running or queued. Stable Tokio does not
+    /// expose how many.
+    pub closing: bool,
+}
+
+/// `a destructor has not returned, 3 values waiting to be dropped`.
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { waiting, destructor_running, tasks, closing } = *self;
+        let mut parts = Vec::new();
+        if destructor_running {
+            parts.push("a destructor has not returned".to_owned());
+        }
+        if waiting > 0 {
+            parts.push(format!("{waiting} values waiting to be dropped"));
+        }
+        if tasks > 0 {
+            parts.push(format!("{tasks} tasks started by destructors are alive"));
+        }
+        if closing {
+            parts.push("blocking work started by destructors is not done".to_owned());
+        }
+        if parts.is_empty() {
+            parts.push("it was about to end".to_owned());
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
 /// A teardown that did not come to its end, or not to a good one.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum TeardownError<T> {
-    /// The limit passed first. What is left goes on, on threads of its own, and ends when it can.
+    /// The limit passed first. What is left continues on threads of its own, and ends when it can.
     #[error(
-        "the teardown of {} has not ended after {elapsed:.1?}: {}; what is left goes on in the background",
-        type_name::<T>(),
-        unfinished(*destructor_running, *tasks, *closing)
+        "the teardown of `{}` has not ended after {elapsed:.1?}: {unfinished}; what is left continues in the background",
+        type_name::<T>()
     )]
     TimedOut {
-        /// How long it was waited for.
+        /// How long this call waited.
         elapsed: Duration,
-        /// Whether the destructor itself has not returned (or not begun).
-        destructor_running: bool,
-        /// How many tasks that it started are alive.
-        tasks: usize,
-        /// Whether blocking closures that it started are running or queued. Their number is not
-        /// for stable Tokio to tell.
-        closing: bool,
+        /// What has not ended.
+        unfinished: Unfinished,
     },
-    /// The destructor panicked, once, and everything that it had started by then has ended. (Two
-    /// panics in one drop end the process: that is the language's doing, and nobody can catch it.)
-    #[error("the destructor of {} panicked: {message}", type_name::<T>())]
+    /// The destructor panicked, and everything that it had started by then has ended. (If a second
+    /// panic occurs in one drop, the process aborts. The language does that, and nothing can catch it.)
+    #[error("the destructor of `{}` panicked: {message}", type_name::<T>())]
     DestructorPanicked {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
-        /// How it went otherwise.
+        /// How the teardown went otherwise.
         report: TeardownReport,
     },
-    /// The system gave no thread or no descriptor to drop the value with. Here it is back: drop it
-    /// where its destructor can run, forget it, or try again.
-    #[error("cannot tear {} down: {source}; the value is handed back", type_name::<T>())]
+    /// The system gave no thread or no descriptor for it. The value is handed back: drop it where its
+    /// destructor can run, forget it, or try again.
+    #[error("cannot tear down `{}`: {source}; the value is handed back", type_name::<T>())]
     NoThread {
         /// The value, as it was.
         value: T,
@@ -91,33 +127,14 @@ pub enum TeardownError<T> {
     },
 }
 
-fn unfinished(destructor_running: bool, tasks: usize, closing: bool) -> String {
-    let mut parts = Vec::new();
-    if destructor_running {
-        parts.push("its destructor has not returned".to_owned());
-    }
-    if tasks > 0 {
-        parts.push(format!("{tasks} tasks that it started are alive"));
-    }
-    if closing {
-        parts.push("blocking work that it started is not done".to_owned());
-    }
-    if parts.is_empty() {
-        parts.push("it was just about to end".to_owned());
-    }
-    parts.join(", ")
-}
-
-/// Without the value: it need not be `Debug` for the error to be an error.
+/// Without the value, which need not be `Debug`.
 impl<T> fmt::Debug for TeardownError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TimedOut { elapsed, destructor_running, tasks, closing } => f
+            Self::TimedOut { elapsed, unfinished } => f
                 .debug_struct("TimedOut")
                 .field("elapsed", elapsed)
-                .field("destructor_running", destructor_running)
-                .field("tasks", tasks)
-                .field("closing", closing)
+                .field("unfinished", unfinished)
                 .finish(),
             Self::DestructorPanicked { message, report } => f
                 .debug_struct("DestructorPanicked")
@@ -134,14 +151,13 @@ impl<T> fmt::Debug for TeardownError<T> {
 /// Tears a value down: drops it where its destructor can run, and is ready when everything that the
 /// destructor started has ended, or at the limit. Works in async code of any executor.
 ///
-/// The value is handed over by the call, not by the first poll: a future that is dropped loses the
-/// answer, and nothing else. The destructor may wait for what it starts. Blocking closures run one
-/// after another. A limit of zero hands the value over and looks once; [`Duration::MAX`] means no
-/// limit.
+/// The call itself hands the value over, not the first poll: if the future is dropped, only the answer
+/// is lost. The destructor may wait for what it starts. Blocking closures run one after another. A limit
+/// of zero hands the value over and looks once; [`Duration::MAX`] means no limit.
 ///
 /// # Errors
 ///
-/// [`TeardownError`]; in each case but `NoThread` the value is gone or going.
+/// [`TeardownError`]. Unless it is [`NoThread`](TeardownError::NoThread), the value is gone or going.
 pub fn teardown<T: Send + 'static>(
     value: T,
     limit: Duration,
@@ -154,14 +170,14 @@ pub fn teardown<T: Send + 'static>(
     }
 }
 
-/// The same on a plain thread. In async code it blocks the worker that it is called on: await
-/// [`teardown`] there.
+/// Same as [`teardown`](teardown()), on a plain thread. In async code this blocks the worker that it is
+/// called on.
 ///
 /// ```
 /// use std::time::Duration;
 /// use sundown::teardown::teardown_blocking;
 ///
-/// /// As the wrapper of a pooled connection does it.
+/// /// Does what the wrapper of a pooled connection does.
 /// struct Connection;
 ///
 /// impl Drop for Connection {
@@ -170,14 +186,14 @@ pub fn teardown<T: Send + 'static>(
 ///     }
 /// }
 ///
-/// // No runtime anywhere: `drop(Connection)` would panic here.
+/// // There is no runtime here: `drop(Connection)` would panic.
 /// teardown_blocking(Connection, Duration::from_secs(5))?;
 /// # Ok::<(), sundown::teardown::TeardownError<Connection>>(())
 /// ```
 ///
 /// # Errors
 ///
-/// As [`teardown`].
+/// Same errors as [`teardown`](teardown()).
 pub fn teardown_blocking<T: Send + 'static>(
     value: T,
     limit: Duration,
@@ -187,7 +203,7 @@ pub fn teardown_blocking<T: Send + 'static>(
     teardown.result(ended)
 }
 
-/// A teardown under way.
+/// A teardown that has begun.
 struct Teardown {
     reaper: Reaper,
     began: Instant,
@@ -211,9 +227,8 @@ impl Teardown {
         let observe = |outcome| observe::shutdown(type_name::<T>(), outcome, elapsed);
         if !ended {
             observe(Outcome::TimedOut);
-            let Left { waiting, dropping, tasks, closing } = self.reaper.left();
-            let destructor_running = waiting > 0 || dropping;
-            return Err(TeardownError::TimedOut { elapsed, destructor_running, tasks, closing });
+            let unfinished = self.reaper.unfinished();
+            return Err(TeardownError::TimedOut { elapsed, unfinished });
         }
         let destructor = self.reaper.destructors();
         let ending = elapsed.saturating_sub(starting).saturating_sub(destructor);

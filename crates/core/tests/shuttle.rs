@@ -6,7 +6,12 @@
 #![cfg(shuttle)]
 #![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
 
-use std::{future::pending, time::Instant};
+use std::{
+    future::{Future, pending},
+    // `Tasks` keeps its own references.
+    sync::Arc as StdArc,
+    time::{Duration, Instant},
+};
 
 use shuttle::{
     check_random,
@@ -17,7 +22,15 @@ use shuttle::{
     },
     thread,
 };
-use sundown::{latch::Latch, modelled::Crew};
+use sundown::{
+    latch::Latch,
+    stop::Stop,
+    tasks::{
+        SpawnedBy, Tasks,
+        member::{Member, Place},
+        registry::Label,
+    },
+};
 
 /// How many schedules are tried.
 const SCHEDULES: usize = 20_000;
@@ -28,60 +41,68 @@ fn try_out(name: &str, model: impl Fn() + Send + Sync + 'static) {
     println!("model {name}: {SCHEDULES} interleavings, at random, {:.2?}", began.elapsed());
 }
 
+/// A task that is spawned from outside, to be polled by a thread of the model. `None` if it is refused.
+fn member<W, F>(tasks: &StdArc<Tasks>, work: W) -> Option<Member<W, F>>
+where
+    W: FnOnce(Stop) -> F,
+    F: Future<Output = ()>,
+{
+    let place = Place::new(tasks, Label::new("task"), SpawnedBy::Outsider).ok()?;
+    Some(Member::new(place, work))
+}
+
 #[test]
 fn a_group_of_many_is_accounted_for_when_spawning_races_with_stop_and_abort() {
-    try_out("crew, 4 threads × 6 members against stop and abort", || {
-        let crew = Crew::new();
-        let accepted = Arc::new(AtomicUsize::new(0));
+    try_out("tasks, 4 threads × 6 tasks against stop and abort", || {
+        let (tasks, accepted) = (Tasks::new(), Arc::new(AtomicUsize::new(0)));
         let workers: Vec<_> = (0..4)
             .map(|at| {
-                let (crew, accepted) = (crew.clone(), Arc::clone(&accepted));
+                let (tasks, accepted) = (StdArc::clone(&tasks), Arc::clone(&accepted));
                 thread::spawn(move || {
-                    for member in 0..6 {
-                        let deaf = (at + member) % 3 == 0;
-                        let member = crew.member(move |stop| async move {
-                            if deaf { pending().await } else { stop.await }
+                    for task in 0..6 {
+                        let ignores_it = (at + task) % 3 == 0;
+                        let task = member(&tasks, move |stop| async move {
+                            if ignores_it { pending().await } else { stop.await }
                         });
-                        if let Some(member) = member {
+                        if let Some(task) = task {
                             accepted.fetch_add(1, Ordering::SeqCst);
-                            // Of its own accord, or because everything is aborted.
-                            block_on(member);
+                            // It ends by itself, or because everything is aborted.
+                            block_on(task);
                         }
                     }
                 })
             })
             .collect();
         let stopping = thread::spawn({
-            let crew = crew.clone();
-            move || crew.stop()
+            let tasks = StdArc::clone(&tasks);
+            move || tasks.stop()
         });
-        crew.abort();
-        block_on(crew.closed().wait());
+        tasks.abort();
+        block_on(tasks.closed().wait());
         for worker in workers {
             worker.join().unwrap();
         }
         stopping.join().unwrap();
-        let tally = crew.tally();
-        let accepted = accepted.load(Ordering::SeqCst);
-        assert_eq!(tally.completed + tally.aborted, accepted);
-        assert_eq!(tally.completed + tally.aborted + tally.refused, 24);
-        assert_eq!(crew.at_work(), 0);
+        let (count, refused) = (tasks.registry().count(), tasks.tally().refused);
+        let ended = count.completed + count.aborted;
+        assert_eq!((ended, count.running), (accepted.load(Ordering::SeqCst), 0));
+        assert_eq!(ended + refused, 24);
     });
 }
 
 #[test]
 fn generations_of_groups_end_together() {
-    try_out("crew, three generations against a stop", || {
-        let parent = Crew::new();
+    try_out("tasks, three generations against a stop", || {
+        let parent = Tasks::new();
         let workers: Vec<_> = (0..3)
             .map(|_| {
-                let parent = parent.clone();
+                let parent = StdArc::clone(&parent);
                 thread::spawn(move || {
-                    let Some(child) = parent.child() else { return };
-                    let grandchild = child.child();
-                    for crew in [Some(&child), grandchild.as_ref()].into_iter().flatten() {
-                        if let Some(member) = crew.member(|stop| stop) {
-                            block_on(member);
+                    let Ok(child) = parent.child(Label::new("child")) else { return };
+                    let grandchild = child.child(Label::new("grandchild")).ok();
+                    for tasks in [Some(&child), grandchild.as_ref()].into_iter().flatten() {
+                        if let Some(task) = member(tasks, |stop| stop) {
+                            block_on(task);
                         }
                     }
                     block_on(child.closed().wait());
@@ -93,7 +114,7 @@ fn generations_of_groups_end_together() {
         for worker in workers {
             worker.join().unwrap();
         }
-        assert_eq!(parent.at_work(), 0);
+        assert_eq!(parent.registry().count().running, 0);
     });
 }
 
@@ -106,7 +127,7 @@ fn a_latch_wakes_many_who_come_and_go() {
                 let latch = Arc::clone(&latch);
                 thread::spawn(move || {
                     if at % 2 == 0 {
-                        let _ = latch.wait_blocking(std::time::Duration::ZERO);
+                        let _ = latch.wait_blocking(Duration::ZERO);
                     }
                     block_on(latch.wait());
                 })

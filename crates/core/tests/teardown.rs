@@ -16,7 +16,7 @@ use std::{
 
 use sundown::{
     latch::Latch,
-    teardown::{TeardownError, TeardownReport, teardown, teardown_blocking},
+    teardown::{TeardownError, TeardownReport, Unfinished, teardown, teardown_blocking},
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -242,7 +242,10 @@ fn a_destructor_that_blocks_for_ever_is_reported_at_the_limit() {
         move || assert!(latch.wait_blocking(PLENTY))
     });
     match teardown_blocking(value, Duration::from_millis(50)).unwrap_err() {
-        TeardownError::TimedOut { elapsed, destructor_running: true, tasks: 0, .. } => {
+        TeardownError::TimedOut {
+            elapsed,
+            unfinished: Unfinished { destructor_running: true, tasks: 0, .. },
+        } => {
             assert!(elapsed >= Duration::from_millis(50));
         }
         other => panic!("{other:?}"),
@@ -265,7 +268,10 @@ fn a_closer_that_waits_for_another_is_reported_at_the_limit() {
     assert!(
         matches!(
             error,
-            TeardownError::TimedOut { destructor_running: false, tasks: 0, closing: true, .. }
+            TeardownError::TimedOut {
+                unfinished: Unfinished { destructor_running: false, tasks: 0, closing: true, .. },
+                ..
+            }
         ),
         "{error:?}"
     );
@@ -286,7 +292,13 @@ fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
     });
     let error = teardown_blocking(value, Duration::from_millis(50)).unwrap_err();
     assert!(
-        matches!(error, TeardownError::TimedOut { destructor_running: false, .. }),
+        matches!(
+            error,
+            TeardownError::TimedOut {
+                unfinished: Unfinished { destructor_running: false, .. },
+                ..
+            }
+        ),
         "{error:?}"
     );
     stop.store(true, Ordering::SeqCst);
@@ -303,7 +315,13 @@ fn tasks_that_never_end_are_counted() {
     let limit = Duration::from_millis(200);
     let error = current_thread().block_on(teardown(value, limit)).unwrap_err();
     assert!(began.elapsed() >= limit);
-    assert!(matches!(error, TeardownError::TimedOut { tasks: 3, closing: false, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            TeardownError::TimedOut { unfinished: Unfinished { tasks: 3, closing: false, .. }, .. }
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! An experiment on the lab itself: trials that become another program, and what a run may lack.
+//! An experiment on the lab itself: trials that become another program, and runs that lack something.
 //!
-//! Each variant becomes a shell that ends in one way, and predicts what the lab makes of it; the
-//! variable `LACK` decides what becomes of the need. `tests/programs.rs` holds it to that.
+//! Each variant becomes a shell that ends in one way, and predicts how the lab sees it. The variable
+//! `LACK` decides whether the experiment has what it needs. `tests/lab` runs it.
 
 use std::{
     env,
@@ -18,19 +18,19 @@ use lab::{
     sandbox::{Ending, Sandboxed, Surroundings},
 };
 
-/// What a program says that reports an observation.
+/// Reports an observation.
 const OBSERVES: &str =
     r#"echo '{"observation":{"name":"rows","value":{"integer":3}}}' >&$LAB_REPORT"#;
 
-/// What it says that leaves, by a clock that began with the machine.
+/// Reports that it leaves, by a clock that began with the machine.
 const LEAVES: &str = r#"echo "{\"leaving\":$(cut -d. -f1 /proc/uptime)000000000}" >&$LAB_REPORT"#;
 
 const PANICS: &str = "echo \"thread 'worker' panicked at src/lib.rs:2:5:\" >&2; echo over >&2";
 
 fn main() -> ExitCode {
-    Experiment::new("91_programs")
+    Experiment::new(file!())
         .question("What does the lab make of a trial that becomes another program?")
-        .hypothesis("Only the end that is expected is clean.")
+        .hypothesis("Only the expected end is clean.")
         .needs(shell)
         .variants([
             control("ends-well", |trial| {
@@ -62,13 +62,10 @@ fn main() -> ExitCode {
                 trial.becomes(Program::new(Command::new("there-is-no-such-program")).exits_with(1))
             }),
             control("sees-its-world", |trial| {
-                let world = format!(
-                    "test \"$PWD\" = \"$TMPDIR\" && test -z \"$CARGO\" && test $CALLED = once \
-                 && test {} = $# && ! read line && echo \"$WITH\"",
-                    2
-                );
+                let world = r#"test "$PWD" = "$TMPDIR" && test -z "$CARGO" && test $CALLED = once \
+                               && test 2 = $# && ! read line && echo "$WITH""#;
                 let mut command = Command::new(env::var_os("SHELL_FOUND").unwrap_or_default());
-                command.args(["-c", &world, "sh", "one", "two"]).env("WITH", "more");
+                command.args(["-c", world, "sh", "one", "two"]).env("WITH", "more");
                 trial.becomes(Program::new(command).ends_with("more"))
             }),
         ])

@@ -8,8 +8,8 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// The reading end of a pipe, of which the beginning and the end are kept and the rest is counted:
-/// what prints without end is cut, not buffered, and never blocks on a full pipe.
+/// The reading end of a pipe. The beginning and the end of what comes out are kept, and the rest is
+/// counted: endless output is cut, and never blocks the process that writes it.
 #[derive(Debug)]
 pub(crate) struct Capture {
     pipe: Option<PipeReader>,
@@ -23,11 +23,11 @@ pub(crate) struct Capture {
 /// What was captured.
 #[derive(Clone, Debug, Default)]
 pub struct Captured {
-    /// All bytes, or of too many the first and the last.
+    /// All bytes; if there were too many, the first and the last.
     pub bytes: Vec<u8>,
     /// How many bytes came in all.
     pub total: u64,
-    /// Where the last begin, if something is left out before them.
+    /// Where the last bytes begin, if some are left out before them.
     gap: usize,
 }
 
@@ -38,7 +38,7 @@ impl Captured {
         self.total > self.bytes.len() as u64
     }
 
-    /// What was kept, as text, with a line in place of what was not.
+    /// What was kept, as text, with a line in place of what was left out.
     #[must_use]
     pub fn text(&self) -> String {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -51,7 +51,7 @@ impl Captured {
         }
     }
 
-    /// The last lines, as text, of about this many bytes at the most.
+    /// The last lines, as text of about this many bytes at most.
     #[must_use]
     pub fn tail(&self, most: usize) -> String {
         let from = self.bytes.len().saturating_sub(most);
@@ -63,30 +63,28 @@ impl Captured {
 }
 
 impl Capture {
-    /// Captures what comes out of a pipe. Only this end becomes non-blocking: the ends of a pipe
-    /// are separate descriptions.
+    /// Captures what comes out of a pipe. Only this end becomes non-blocking: the two ends of a pipe
+    /// are separate open file descriptions.
     pub(crate) fn of(pipe: PipeReader, most: usize) -> io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
         let (beginning, end) = (Vec::new(), VecDeque::new());
         Ok(Self { pipe: Some(pipe), beginning, end, half: most / 2, total: 0 })
     }
 
-    /// What to poll, unless the pipe has ended.
+    /// The descriptor to poll, unless the pipe has ended.
     pub(crate) fn source(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes what is there, without waiting for more; at most as much as a pipe can hold, so that
-    /// somebody who keeps writing cannot keep us reading.
+    /// Takes what is there, without waiting for more; at most as much as a pipe can hold, so that a
+    /// process that never stops writing does not keep us here.
     pub(crate) fn take_what_is_there(&mut self) {
         let mut buffer = [0; 16 * 1024];
         for _ in 0..8 {
             let Some(pipe) = &mut self.pipe else { return };
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
-                Ok(n) => {
-                    self.keep(buffer.get(..n).unwrap_or_default());
-                }
+                Ok(n) => self.keep(buffer.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => self.pipe = None,
@@ -103,7 +101,7 @@ impl Capture {
         self.end.drain(..self.end.len().saturating_sub(self.half));
     }
 
-    /// Whether somebody still holds the writing end.
+    /// Whether some process still holds the writing end.
     pub(crate) fn is_held(&self) -> bool {
         self.pipe.is_some()
     }
@@ -112,6 +110,13 @@ impl Capture {
         let (gap, mut bytes) = (self.beginning.len(), self.beginning);
         bytes.extend(self.end);
         Captured { bytes, total: self.total, gap }
+    }
+}
+
+#[cfg(test)]
+impl Captured {
+    pub(crate) fn of(text: &str) -> Self {
+        Self { bytes: text.into(), total: text.len() as u64, gap: text.len() }
     }
 }
 
@@ -140,8 +145,7 @@ mod tests {
 
     #[test]
     fn the_tail_begins_at_a_line() {
-        let captured =
-            Captured { bytes: b"first line\nsecond\nthird\n".to_vec(), total: 24, gap: 24 };
+        let captured = Captured::of("first line\nsecond\nthird\n");
         assert_eq!(captured.tail(15), "second\nthird");
         assert_eq!(captured.tail(1000), "first line\nsecond\nthird");
         assert_eq!(captured.text(), "first line\nsecond\nthird\n");

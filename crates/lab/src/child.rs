@@ -13,70 +13,75 @@ use std::{
 
 use rustix::io::fcntl_dupfd_cloexec;
 
-use crate::{experiment::Experiment, report::Reporter, site, trial::Trial};
+use crate::{
+    experiment::Experiment,
+    report::Reporter,
+    site,
+    trial::{PART, TRIAL, Trial},
+};
 
-/// The argument that turns an experiment into the child process of one trial. The variant's name
-/// and the trial's seed follow.
-pub(crate) const ARGUMENT: &str = "__trial";
-
-/// The argument that turns an experiment into one of its parts. The part's name and its arguments
-/// follow.
-pub(crate) const PART: &str = "__part";
-
-/// The report pipe: the panic hook must find it from any thread, at any time.
+/// The report pipe. Static, because the panic hook must find it on any thread, at any time.
 static REPORTER: OnceLock<Reporter> = OnceLock::new();
 
-/// Runs the part, if this process was started for one.
-pub(crate) fn run_part_if_asked(experiment: &Experiment) -> Option<ExitCode> {
+/// Runs a trial or a part, if this process was started for one.
+pub(crate) fn run_if_asked(experiment: &Experiment) -> Option<ExitCode> {
     let mut arguments = env::args().skip(1);
-    arguments.next().filter(|first| first == PART)?;
-    let name = arguments.next();
-    let Some(part) = experiment.parts.iter().find(|known| Some(&known.name) == name.as_ref())
-    else {
-        eprintln!("error: the experiment has no part '{}'", name.unwrap_or_default());
-        return Some(ExitCode::from(2));
+    match arguments.next()?.as_str() {
+        TRIAL => Some(trial(experiment, arguments)),
+        PART => Some(part(experiment, arguments)),
+        _ => None,
+    }
+}
+
+fn part(experiment: &Experiment, mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let name = arguments.next().unwrap_or_default();
+    let Some(part) = experiment.parts.iter().find(|known| known.name == name) else {
+        return usage(&format!("the experiment has no part `{name}`"));
     };
-    let arguments: Vec<_> = arguments.collect();
-    Some(match (part.body)(&arguments) {
+    match (part.body)(&arguments.collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
-    })
+    }
 }
 
-/// Runs the trial, if this process was started for one.
-pub(crate) fn run_if_asked(experiment: &Experiment) -> Option<ExitCode> {
-    let mut arguments = env::args().skip(1);
-    arguments.next().filter(|first| first == ARGUMENT)?;
-    let (variant, seed) = (arguments.next(), arguments.next().and_then(|seed| seed.parse().ok()));
-    let variant = experiment.variants.iter().find(|known| Some(&known.name) == variant.as_ref());
+fn trial(experiment: &Experiment, mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let (name, seed) = (arguments.next(), arguments.next().and_then(|seed| seed.parse().ok()));
+    let variant = experiment.variants.iter().find(|known| Some(&known.name) == name.as_ref());
     let (Some(variant), Some(seed)) = (variant, seed) else {
-        eprintln!("error: this is how the lab runs a trial of its own; use --trial");
-        return Some(ExitCode::from(2));
+        return usage("the lab starts its own trials like this; use --trial");
     };
-    let (reporter, directory) = match take_report_pipe().and_then(|r| Ok((r, env::current_dir()?)))
-    {
+    let surroundings = take_report_pipe().and_then(|reporter| Ok((reporter, env::current_dir()?)));
+    let (reporter, directory) = match surroundings {
         Ok(found) => found,
-        Err(error) => {
-            eprintln!("error: a trial needs the sandbox around it ({error}); use --trial");
-            return Some(ExitCode::from(2));
-        }
+        Err(error) => return usage(&format!("a trial needs a sandbox ({error}); use --trial")),
     };
     panic::set_hook(Box::new(report_panic));
-    let trial = Trial { directory: &directory, variant, seed, reporter };
-    let ended = (variant.body)(&trial);
+    let ended = (variant.body)(&Trial {
+        directory: &directory,
+        variant: &variant.name,
+        version: variant.version.as_deref(),
+        is_cured: variant.is_derived,
+        seed,
+        reporter,
+    });
     if let Err(error) = &ended {
         reporter.problem(&format!("error: {error}"));
     }
     reporter.done();
-    Some(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Takes the report pipe over from standard input, where the parent put it because that needs no
-/// unsafe code on either side, and leaves an empty input in its place. A process that the trial
-/// starts does not inherit it.
+fn usage(what: &str) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(2)
+}
+
+/// Takes the report pipe over from standard input, and leaves an empty input in its place. The parent
+/// put it there because that needs no unsafe code on either side. A process that the trial starts does
+/// not inherit it.
 fn take_report_pipe() -> io::Result<&'static Reporter> {
     let reporter = Reporter::new(fcntl_dupfd_cloexec(io::stdin(), 3)?)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -85,13 +90,13 @@ fn take_report_pipe() -> io::Result<&'static Reporter> {
 
 /// A panic hook that reports the panic, and writes it to standard error as well.
 ///
-/// It takes the place of the standard library's, which for the second panic of a thread prints a
-/// backtrace that nobody can switch off: finding the names for it takes ten times as long as all the
-/// rest of a trial that aborts.
+/// It replaces the standard library's, which prints a backtrace for the second panic of a thread, and
+/// offers no switch against it. Resolving the names takes ten times as long as the rest of a trial that
+/// aborts.
 fn report_panic(info: &PanicHookInfo<'_>) {
     thread_local! {
-        // Constant and without a destructor: it is there even while the thread's other locals are
-        // being destroyed, which is when the panics happen that are studied here.
+        // Constant and without a destructor: it is still there while the thread's other locals are
+        // destroyed, which is when the panics happen that are studied here.
         static PANICS: Cell<u32> = const { Cell::new(0) };
     }
     let nth = PANICS.get() + 1;
@@ -103,7 +108,7 @@ fn report_panic(info: &PanicHookInfo<'_>) {
     );
     let thread = thread::current();
     let name = thread.name().unwrap_or("unnamed");
-    // The trial may have closed it.
+    // The trial may have closed standard error.
     let _ = writeln!(io::stderr(), "thread '{name}' panicked at {site}:\n{message}");
     if let Some(reporter) = REPORTER.get() {
         reporter.panic(message, site, name, nth);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    child, condition, count,
+    child, condition, count, declaration,
     equipment::{Equipment, Lack, Preparation},
     experiment::Experiment,
     guardian,
@@ -23,28 +23,24 @@ use crate::{
     observation::Value,
     output::{self, Progress},
     record::Record,
-    results::{
-        Declaration, Event, ExperimentResult, Role, Skipped, TrialExample, VariantDeclaration,
-    },
+    results::{Event, Skipped, TrialExample},
     run::{self, Lane, Plan},
     sandbox::{Sandbox, SandboxError},
     seed,
-    variant::Variant,
 };
 
-/// What may be asked of an experiment.
+/// The options of an experiment.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "An experiment is its own sandbox: it executes itself once for each trial, in a \
                   process group, an empty directory and an almost empty environment, with a \
                   deadline.\n\nExit codes: 0 it ran, whatever the verdicts; 1 the sandbox failed; \
-                  2 usage; 130 interrupted. An \
-                  experiment that is skipped, because the machine lacks what it needs, says so and \
-                  exits 0."
+                  2 usage; 130 interrupted. An experiment that is skipped, because the machine \
+                  lacks what it needs, says so and exits with 0."
 )]
 struct Arguments {
     /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
-    /// than it declares, anything else no fewer than the 5 below which no verdict is drawn
+    /// than it declares, anything else no fewer than the 5 that a verdict needs
     #[arg(long, value_name = "N", value_parser = count::parse)]
     trials: Option<u32>,
 
@@ -64,7 +60,7 @@ struct Arguments {
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: two for each core, and beside these more of what mostly waits]
+    /// Trials at a time [default: two for each core, and beside these more of those that mostly wait]
     #[arg(long, value_name = "N", value_parser = count::parse)]
     jobs: Option<u32>,
 
@@ -72,12 +68,12 @@ struct Arguments {
     #[arg(long)]
     list: bool,
 
-    /// How to print what was found
+    /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
 }
 
-/// How to print what was found.
+/// How to print the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A table on a terminal, plain text in a pipe
@@ -92,7 +88,26 @@ enum Format {
     Events,
 }
 
-/// Why nothing was found out.
+/// Who reads the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Person { lines: bool },
+    Program { as_it_happens: bool },
+}
+
+impl Format {
+    fn reader(self) -> Reader {
+        match self {
+            Self::Auto => Reader::Person { lines: io::stdout().is_terminal() },
+            Self::Table => Reader::Person { lines: true },
+            Self::Text => Reader::Person { lines: false },
+            Self::Json => Reader::Program { as_it_happens: false },
+            Self::Events => Reader::Program { as_it_happens: true },
+        }
+    }
+}
+
+/// Why there is no result.
 #[derive(Debug, Error)]
 enum Failure {
     #[error("{0}")]
@@ -109,108 +124,116 @@ enum Failure {
     Output(#[from] io::Error),
 }
 
-/// Does what the command line asks for.
-pub(crate) fn run(experiment: &Experiment) -> ExitCode {
-    let ended = child::run_if_asked(experiment)
-        .or_else(|| child::run_part_if_asked(experiment))
-        .or_else(guardian::served);
-    if let Some(ended) = ended {
-        return ended;
-    }
-    let about = format!("{}\n\nHypothesis: {}", experiment.question, experiment.hypothesis);
-    let command = Arguments::command().name(experiment.binary.clone()).about(about);
-    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
-        Ok(arguments) => arguments,
-        Err(error) => error.exit(),
-    };
-    match execute(experiment, &arguments) {
-        Ok(code) => code,
-        // A reader who has seen enough and closed the pipe (`| head`) knows why the run has ended.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::FAILURE
+impl Experiment {
+    /// Does what the command line asks for: runs the experiment, or one trial of it, or lists what it
+    /// declares.
+    ///
+    /// This is the whole of an experiment's `main`. In the child process of a trial it runs the trial's
+    /// body and returns, so that the process ends as any program does.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let experiment = self.complete();
+        if let Some(ended) = child::run_if_asked(&experiment).or_else(guardian::served) {
+            return ended;
         }
-        Err(failure) => {
-            let code = if matches!(failure, Failure::Usage(_)) { 2 } else { 1 };
-            eprintln!("error: {failure}");
-            ExitCode::from(code)
+        let about = format!("{}\n\nHypothesis: {}", experiment.question, experiment.hypothesis);
+        let command = Arguments::command().name(experiment.binary.clone()).about(about);
+        let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+            Ok(arguments) => arguments,
+            Err(error) => error.exit(),
+        };
+        match execute(&experiment, &arguments) {
+            Ok(code) => ExitCode::from(code),
+            // A reader that has seen enough and closed the pipe (`| head`) knows why the run ended.
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                ExitCode::FAILURE
+            }
+            Err(failure) => {
+                eprintln!("error: {failure}");
+                ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+            }
         }
     }
 }
 
-fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    check(experiment)?;
-    let planned = planned(experiment, arguments)?;
+fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<u8, Failure> {
+    declaration::check(experiment)
+        .map_err(|what| Failure::Declaration { experiment: experiment.binary.clone(), what })?;
+    let (planned, reader) = (planned(experiment, arguments)?, arguments.format.reader());
     if arguments.list {
-        list(&declaration(experiment, &planned), arguments.format)?;
-        return Ok(ExitCode::SUCCESS);
+        let declared = declaration::of(experiment, &planned);
+        let mut stdout = io::stdout().lock();
+        match reader {
+            Reader::Person { lines } => output::declaration(&mut stdout, &declared, lines)?,
+            Reader::Program { .. } => print_json(&mut stdout, &declared)?,
+        }
+        return Ok(0);
     }
-    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     let trials = match arguments.trial {
         Some(trial) => vec![(the_only_one(&planned)?, trial)],
         None => run::interleave(&planned),
     };
+    let cores = thread::available_parallelism().map_or(1, Into::into);
     let lanes = match arguments.jobs {
         Some(jobs) => vec![Lane { jobs: jobs as usize, trials }],
-        None => run::in_lanes(experiment, trials, cores()),
+        None => run::in_lanes(experiment, trials, cores),
     };
+    let plan = Plan { lanes, seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..)) };
     let interrupt = Interrupt::install().map_err(Failure::Signals)?;
     let sandbox = Arc::new(Sandbox::open_in_memory()?);
-    let equipment = match prepare(experiment, arguments.format, &sandbox, &interrupt) {
+    let equipment = match prepare(experiment, reader, &sandbox, &interrupt) {
         Ok(equipment) => equipment,
         Err(Lack::Missing { what, remedy }) => {
             let (id, name) = (experiment.id.clone(), experiment.name.clone());
-            skip(&Skipped { id, name, missing: what, remedy }, arguments.format)?;
-            return Ok(ExitCode::SUCCESS);
+            skip(&Skipped { id, name, missing: what, remedy }, reader)?;
+            return Ok(0);
         }
-        Err(Lack::Interrupted) => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
+        Err(Lack::Interrupted) => return Ok(interrupt::EXIT_CODE),
         Err(broken) => return Err(Failure::Lack(broken)),
     };
-    let run = Run {
-        experiment,
-        plan: Plan { lanes, seed },
-        equipment,
-        sandbox: &sandbox,
-        interrupt: &interrupt,
-    };
-    let code = match arguments.trial {
-        Some(_) => run.alone(arguments.format),
-        None => run.all(arguments.format),
+    let run = Run { experiment, plan, equipment, sandbox: &sandbox, interrupt: &interrupt };
+    let interrupted = match arguments.trial {
+        Some(_) => run.alone(reader),
+        None => run.all(reader),
     };
     drop(run);
     sandbox.close()?;
-    code
+    Ok(if interrupted? { interrupt::EXIT_CODE } else { 0 })
 }
 
 /// Finds what the experiment needs, and makes it ready.
 fn prepare(
     experiment: &Experiment,
-    format: Format,
+    reader: Reader,
     sandbox: &Arc<Sandbox>,
     interrupt: &Interrupt,
 ) -> Result<Equipment, Lack> {
-    let say = |doing: &str| match format {
-        Format::Events => {
+    let say = |doing: &str| {
+        if reader == (Reader::Program { as_it_happens: true }) {
             let event = Event::Preparing { doing: doing.to_owned() };
-            // Whoever reads this may be gone; the trials will find out.
+            // If nobody reads this any more, the trials will find out.
             let _ = print_json(&mut io::stdout().lock(), &event);
+        } else {
+            eprintln!("{doing}");
         }
-        Format::Auto | Format::Table | Format::Text | Format::Json => eprintln!("{doing}"),
     };
     let preparation = Preparation { sandbox, interrupt, say: &say };
     experiment.needs.iter().try_fold(Equipment::new(), |equipment, need| {
         if interrupt.raised() {
             return Err(Lack::Interrupted);
         }
-        Ok(equipment.and((need.0)(&preparation)?))
+        Ok(equipment.and(need(&preparation)?))
     })
 }
 
-fn skip(skipped: &Skipped, format: Format) -> io::Result<()> {
+fn skip(skipped: &Skipped, reader: Reader) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match format {
-        Format::Events => print_json(&mut stdout, &Event::Skipped { skipped: skipped.clone() }),
-        Format::Json => print_json(&mut stdout, skipped),
-        Format::Auto | Format::Table | Format::Text => writeln!(stdout, "{skipped}"),
+    match reader {
+        Reader::Person { .. } => writeln!(stdout, "{skipped}"),
+        Reader::Program { as_it_happens: false } => print_json(&mut stdout, skipped),
+        Reader::Program { as_it_happens: true } => {
+            print_json(&mut stdout, &Event::Skipped { skipped: skipped.clone() })
+        }
     }
 }
 
@@ -223,14 +246,7 @@ struct OneTrial<'a> {
     observations: BTreeMap<&'a str, &'a Value>,
 }
 
-impl<'a> OneTrial<'a> {
-    fn of(variant: &'a str, example: &'a TrialExample, record: &'a Record) -> Self {
-        let observations = record.observations.iter().map(|(name, value)| (&**name, value));
-        Self { variant, example, observations: observations.collect() }
-    }
-}
-
-/// What is run, on what.
+/// What is run, and with what.
 struct Run<'a> {
     experiment: &'a Experiment,
     plan: Plan,
@@ -240,81 +256,77 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn trials(
-        &self,
-        on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
-    ) -> Result<ExperimentResult, SandboxError> {
+    /// Runs the trials and prints the result. Returns whether the run was interrupted.
+    fn all(&self, reader: Reader) -> Result<bool, Failure> {
         let Self { experiment, plan, equipment, sandbox, interrupt } = self;
-        run::run(experiment, plan, equipment, sandbox, interrupt, on_trial)
-    }
-
-    /// Runs the trials and prints what they come to.
-    fn all(&self, format: Format) -> Result<ExitCode, Failure> {
-        let mut progress = Progress::of(&self.experiment.name, self.plan.len());
+        let mut progress = Progress::of(&experiment.name, plan.len());
         let mut stdout = io::stdout().lock();
         let mut printed = Ok(());
-        let mut told = Vec::new();
-        let result = self.trials(|variant, record| {
-            progress.step();
-            if record.trial == 0 && self.experiment.told.contains(&variant.name) {
-                let example = run::example(self.experiment, self.plan.seed, variant, record);
-                let place = self.experiment.told.iter().position(|told| *told == variant.name);
-                told.push((place, variant.name.clone(), example));
-            }
-            if format == Format::Events {
-                let (variant, trial) = (variant.name.clone(), record.trial);
-                let event = Event::Trial { variant, trial, outcome: record.outcome };
-                printed = print_json(&mut stdout, &event);
-            }
-            // Whoever reads this may be gone.
-            if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
+        let mut shown_first = BTreeMap::new();
+        let result =
+            run::run(experiment, plan, equipment, sandbox, interrupt, |variant, record| {
+                progress.step();
+                let place = experiment.shown_first.iter().position(|name| *name == variant.name);
+                if let Some(place) = place.filter(|_| record.trial == 0) {
+                    let example = run::example(experiment, plan.seed, variant, record);
+                    shown_first.insert(place, (variant.name.clone(), example));
+                }
+                if reader == (Reader::Program { as_it_happens: true }) {
+                    let (variant, trial) = (variant.name.clone(), record.trial);
+                    let event = Event::Trial { variant, trial, outcome: record.outcome };
+                    printed = print_json(&mut stdout, &event);
+                }
+                // Nobody may be reading any more.
+                if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
         progress.finish();
         printed?;
         let interrupted = result.interrupted;
-        if !matches!(format, Format::Events | Format::Json) {
-            told.sort_by_key(|(place, ..)| *place);
-            for (_, variant, example) in &told {
-                output::told(&mut stdout, variant, example)?;
+        match reader {
+            Reader::Person { lines } => {
+                for (variant, example) in shown_first.values() {
+                    output::shown_first(&mut stdout, variant, example)?;
+                }
+                output::result(&mut stdout, &result, lines)?;
+            }
+            Reader::Program { as_it_happens: false } => print_json(&mut stdout, &result)?,
+            Reader::Program { as_it_happens: true } => {
+                print_json(&mut stdout, &Event::Result { result: Box::new(result) })?;
             }
         }
-        match format {
-            Format::Events => print_json(&mut stdout, &Event::Result { result: Box::new(result) })?,
-            Format::Json => print_json(&mut stdout, &result)?,
-            Format::Table => output::result(&mut stdout, &result, true)?,
-            Format::Text => output::result(&mut stdout, &result, false)?,
-            Format::Auto => {
-                let terminal = stdout.is_terminal();
-                output::result(&mut stdout, &result, terminal)?;
-            }
-        }
-        Ok(if interrupted { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::SUCCESS })
+        Ok(interrupted)
     }
 
-    /// Runs one trial and shows all that is known of it.
-    fn alone(&self, format: Format) -> Result<ExitCode, Failure> {
-        let mut shown = Ok(());
-        let result = self.trials(|variant, record| {
-            let example = run::example(self.experiment, self.plan.seed, variant, record);
-            let (name, mut stdout) = (&variant.name, io::stdout().lock());
-            shown = match format {
-                Format::Json | Format::Events => {
-                    print_json(&mut stdout, &OneTrial::of(name, &example, record))
-                }
-                Format::Auto | Format::Table | Format::Text => {
-                    output::trial(&mut stdout, name, &example, record)
-                }
-            };
-            ControlFlow::Continue(())
-        })?;
-        shown?;
-        let code = if result.interrupted { interrupt::EXIT_CODE } else { 0 };
-        Ok(ExitCode::from(code))
+    /// Runs one trial and prints all that is known of it. Returns whether it was interrupted.
+    fn alone(&self, reader: Reader) -> Result<bool, Failure> {
+        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
+        let mut printed = Ok(());
+        let result =
+            run::run(experiment, plan, equipment, sandbox, interrupt, |variant, record| {
+                let example = run::example(experiment, plan.seed, variant, record);
+                printed = print_one(&variant.name, &example, record, reader);
+                ControlFlow::Continue(())
+            })?;
+        printed?;
+        Ok(result.interrupted)
     }
 }
 
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, Into::into)
+fn print_one(
+    variant: &str,
+    example: &TrialExample,
+    record: &Record,
+    reader: Reader,
+) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match reader {
+        Reader::Person { .. } => output::trial(&mut stdout, variant, example, record),
+        Reader::Program { .. } => {
+            let observations = record.observations.iter().map(|(name, value)| (&**name, value));
+            let observations = observations.collect();
+            print_json(&mut stdout, &OneTrial { variant, example, observations })
+        }
+    }
 }
 
 fn print_json(to: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {
@@ -324,27 +336,27 @@ fn print_json(to: &mut impl io::Write, value: &impl Serialize) -> io::Result<()>
     to.flush()
 }
 
-/// How many trials each variant gets; none, where `--only` leaves it out.
+/// How many trials each variant gets; none if `--only` leaves it out.
 fn planned(experiment: &Experiment, arguments: &Arguments) -> Result<Vec<u32>, Failure> {
-    let names: Vec<_> = experiment.variants.iter().map(|variant| &*variant.name).collect();
-    for pattern in &arguments.only {
-        if !names.iter().any(|name| condition::fits(pattern, name)) {
-            let nearest = nearest::of(pattern, names.iter().copied())
-                .map_or(String::new(), |name| format!("; did you mean '{name}'?"));
+    let Arguments { trials, quick, only, .. } = arguments;
+    let names = || experiment.variants.iter().map(|variant| &*variant.name);
+    for pattern in only {
+        if !names().any(|name| condition::fits(pattern, name)) {
+            let nearest = nearest::of(pattern, names())
+                .map_or(String::new(), |name| format!("; did you mean `{name}`?"));
             return Err(Failure::Usage(format!(
-                "{} has no variant '{pattern}'{nearest} (--list names them)",
+                "{} has no variant `{pattern}`{nearest} (--list names them)",
                 experiment.binary
             )));
         }
     }
-    let asked = arguments.trials;
-    let is_chosen = |name: &str| {
-        arguments.only.is_empty() || arguments.only.iter().any(|p| condition::fits(p, name))
-    };
-    let trials = experiment.variants.iter().map(|variant| {
-        if is_chosen(&variant.name) { variant.planned(asked, arguments.quick) } else { 0 }
-    });
-    Ok(trials.collect())
+    let is_chosen =
+        |name: &str| only.is_empty() || only.iter().any(|pattern| condition::fits(pattern, name));
+    let planned = experiment
+        .variants
+        .iter()
+        .map(|variant| if is_chosen(&variant.name) { variant.planned(*trials, *quick) } else { 0 });
+    Ok(planned.collect())
 }
 
 /// The position of the one variant that was chosen.
@@ -353,103 +365,5 @@ fn the_only_one(planned: &[u32]) -> Result<usize, Failure> {
     match (chosen.next(), chosen.next()) {
         (Some((at, _)), None) => Ok(at),
         _ => Err(Failure::Usage("--trial runs one trial of one variant: name it by --only".into())),
-    }
-}
-
-/// Whether the declaration makes sense: a mistake in it must not turn into a verdict.
-fn check(experiment: &Experiment) -> Result<(), Failure> {
-    let wrong =
-        |what: String| Err(Failure::Declaration { experiment: experiment.binary.clone(), what });
-    let number = experiment.id.len() == 2 && experiment.id.bytes().all(|b| b.is_ascii_digit());
-    if !number {
-        return wrong("its name does not begin with two digits and an underscore".to_owned());
-    }
-    if experiment.question.is_empty() || experiment.hypothesis.is_empty() {
-        return wrong("it has no question or no hypothesis".to_owned());
-    }
-    let mut names: Vec<_> = experiment.variants.iter().map(|variant| &*variant.name).collect();
-    names.sort_unstable();
-    if let Some([twice, _]) = names.array_windows().find(|[one, other]| one == other) {
-        return wrong(format!("two variants are called '{twice}'"));
-    }
-    let role = |role| experiment.variants.iter().any(|variant| variant.role == role);
-    if experiment.kit_claim.is_some() && !(role(Role::Cure) && role(Role::Hazard)) {
-        return wrong("it claims a cure, and has no cure, or no hazard beside it".to_owned());
-    }
-    if let Some(told) = experiment.told.iter().find(|told| !names.contains(&told.as_str())) {
-        return wrong(format!("it tells of '{told}', which is none of its variants"));
-    }
-    for claim in &experiment.claims {
-        for pattern in claim.supported.patterns().into_iter().chain(claim.refuted.patterns()) {
-            if !weighed(experiment).any(|name| condition::fits(pattern, name)) {
-                let id = &claim.id;
-                return wrong(format!("claim {id} speaks of '{pattern}', which fits no variant"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The names of the variants that the claims of others may speak of.
-fn weighed(experiment: &Experiment) -> impl Iterator<Item = &str> {
-    let apart = experiment.kit_claim.is_some();
-    let variants = experiment.variants.iter();
-    variants.filter(move |variant| !(apart && variant.role == Role::Cure)).map(|it| &*it.name)
-}
-
-fn declaration(experiment: &Experiment, planned: &[u32]) -> Declaration {
-    let variants = experiment.variants.iter().zip(planned).filter(|(_, trials)| **trials > 0);
-    let kit = experiment.kit_claim.iter().map(|_| run::KIT);
-    let claims = experiment.claims.iter().map(|claim| &*claim.id).chain(kit);
-    Declaration {
-        id: experiment.id.clone(),
-        name: experiment.name.clone(),
-        binary: experiment.binary.clone(),
-        question: experiment.question.clone(),
-        hypothesis: experiment.hypothesis.clone(),
-        claims: claims.map(str::to_owned).collect(),
-        variants: variants
-            .map(|(variant, trials)| VariantDeclaration {
-                name: variant.name.clone(),
-                role: variant.role,
-                about: variant.about.clone(),
-                prediction: variant.prediction.to_string(),
-                trials: *trials,
-            })
-            .collect(),
-    }
-}
-
-fn list(declaration: &Declaration, format: Format) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match format {
-        Format::Json | Format::Events => print_json(&mut stdout, declaration)?,
-        Format::Table => output::declaration(&mut stdout, declaration, true)?,
-        Format::Text => output::declaration(&mut stdout, declaration, false)?,
-        Format::Auto => {
-            let terminal = stdout.is_terminal();
-            output::declaration(&mut stdout, declaration, terminal)?;
-        }
-    }
-    Ok(stdout.flush()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control;
-
-    #[test]
-    fn an_experiment_tells_of_none_but_its_own_variants() {
-        let experiment = |told| {
-            Experiment::new("90_telling")
-                .question("?")
-                .hypothesis("!")
-                .variants([control("it", |_| Ok(()))])
-                .tells(told)
-        };
-        assert!(check(&experiment("it")).is_ok());
-        let refused = check(&experiment("another")).unwrap_err().to_string();
-        assert!(refused.contains("'another', which is none of its variants"), "{refused}");
     }
 }

@@ -1,7 +1,7 @@
-//! What an experiment needs that the workspace does not hold: an interpreter, a server.
+//! What an experiment needs and the workspace does not hold, such as an interpreter or a server.
 //!
-//! It is looked for once per run, in the parent, before any trial. Where it is missing the experiment
-//! is skipped, which is counted, and neither success nor failure.
+//! It is looked for once per run, in the parent, before any trial. If it is missing the experiment is
+//! skipped, which is counted, and is neither success nor failure.
 
 use std::{any::Any, collections::BTreeMap, error::Error, ffi::OsString, fmt, sync::Arc};
 
@@ -12,32 +12,32 @@ use crate::{
     sandbox::{Ended, Ending, Sandbox, SandboxError, Sandboxed},
 };
 
-/// Why an experiment has not got what it needs.
+/// Why an experiment does not have what it needs.
 #[derive(Debug, Error)]
 pub enum Lack {
     /// The machine does not have it: the experiment is skipped.
     #[error("{what}: {remedy}")]
     Missing {
-        /// What is missing, as a sentence without its full stop: `there is no python3 on PATH`.
+        /// What is missing, as a sentence without a full stop: `there is no python3 on PATH`.
         what: String,
         /// What to do about it: `install it (Debian: apt-get install python3)`.
         remedy: String,
     },
-    /// It is there and does not work: the run fails.
+    /// It exists and does not work: the run fails.
     #[error("what the experiment needs cannot be prepared: {0}")]
     Broken(Box<dyn Error + Send + Sync>),
-    /// We were told to stop before it was there.
+    /// The run was interrupted before it was ready.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Lack {
-    /// Something that the machine does not have, and what to do about it.
+    /// Something that the machine does not have, with its remedy.
     pub fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Missing { what: what.into(), remedy: remedy.into() }
     }
 
-    /// Something that is there and does not work.
+    /// Something that exists and does not work.
     pub fn broken(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Broken(why.into())
     }
@@ -49,7 +49,7 @@ impl From<SandboxError> for Lack {
     }
 }
 
-/// What was found, or made ready, for all trials of a run.
+/// What was found or made ready, for all trials of a run.
 #[derive(Default)]
 pub struct Equipment {
     pub(crate) versions: BTreeMap<String, String>,
@@ -64,7 +64,7 @@ impl Equipment {
         Self::default()
     }
 
-    /// Names something that is used, and its version, for the results.
+    /// Names something that the trials use, and its version, for the results.
     #[must_use]
     pub fn version(mut self, of: &str, version: impl Into<String>) -> Self {
         self.versions.insert(of.to_owned(), version.into());
@@ -78,14 +78,14 @@ impl Equipment {
         self
     }
 
-    /// Keeps something until the last trial has ended, and drops it then: a server, say.
+    /// Keeps something until the last trial has ended, such as a server, and drops it then.
     #[must_use]
     pub fn keeping(mut self, thing: impl Any + Send) -> Self {
         self.kept.push(Box::new(thing));
         self
     }
 
-    /// Both.
+    /// This equipment and the other.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.versions.extend(other.versions);
@@ -105,7 +105,7 @@ impl fmt::Debug for Equipment {
     }
 }
 
-/// The means to look for something and to make it ready.
+/// The means to look for something, and to make it ready.
 pub struct Preparation<'a> {
     pub(crate) sandbox: &'a Arc<Sandbox>,
     pub(crate) interrupt: &'a Interrupt,
@@ -113,18 +113,18 @@ pub struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Says what is being done, before anything that may take more than a moment.
+    /// Says what is being done. Call it before anything that may take more than a moment.
     pub fn say(&self, doing: &str) {
         (self.say)(doing);
     }
 
-    /// The sandbox of the run, in which the trials will run too.
+    /// The sandbox of the run, which is that of the trials.
     #[must_use]
     pub const fn sandbox(&self) -> &Arc<Sandbox> {
         self.sandbox
     }
 
-    /// What tells whether we were told to stop.
+    /// Says whether the run was interrupted.
     #[must_use]
     pub const fn interrupt(&self) -> &Interrupt {
         self.interrupt
@@ -134,7 +134,7 @@ impl Preparation<'_> {
     ///
     /// # Errors
     ///
-    /// When it cannot be started, or we are told to stop meanwhile. Whatever it does itself is none.
+    /// If it cannot be started, or the run is interrupted. However the command itself ends is no error.
     pub fn run(&self, command: &Sandboxed<'_>) -> Result<Ended, Lack> {
         let ended = self.sandbox.run(command, self.interrupt)?;
         if ended.ending == Ending::Interrupted { Err(Lack::Interrupted) } else { Ok(ended) }

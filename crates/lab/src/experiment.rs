@@ -1,6 +1,6 @@
-//! An experiment: a question, one hypothesis, its variants, and the claims that it bears on.
+//! An experiment: a question, one hypothesis, its variants, and the claims that it tests.
 
-use std::{ffi::OsStr, fmt, path::Path, process::ExitCode};
+use std::{ffi::OsStr, fmt, path::Path};
 
 use crate::{
     condition::Condition,
@@ -34,7 +34,6 @@ use crate::{
 ///         .run()
 /// }
 /// ```
-#[derive(Debug)]
 pub struct Experiment {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -47,22 +46,12 @@ pub struct Experiment {
     pub(crate) parts: Vec<Part>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) kit_claim: Option<String>,
-    pub(crate) told: Vec<String>,
+    pub(crate) shown_first: Vec<String>,
     pub(crate) needs: Vec<Need>,
 }
 
-type Prepare = Box<dyn Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync>;
-
-/// What finds or makes something that the trials need.
-pub(crate) struct Need(pub(crate) Prepare);
-
-impl fmt::Debug for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Need").finish_non_exhaustive()
-    }
-}
-
-type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
+/// Finds or makes something that the trials need.
+pub(crate) type Need = Box<dyn Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync>;
 
 /// What a trial may run in another process.
 pub(crate) struct Part {
@@ -70,13 +59,9 @@ pub(crate) struct Part {
     pub(crate) body: PartBody,
 }
 
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Part").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
 
-/// A claim of a write-up, and what would bear it out or contradict it.
+/// A claim of a write-up, with what would support it and what would refute it.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) id: String,
@@ -91,7 +76,7 @@ impl Experiment {
     #[must_use]
     pub fn new(file: &str) -> Self {
         let binary = Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or(file);
-        let (id, name) = binary.split_once('_').unwrap_or(("00", binary));
+        let (id, name) = binary.split_once('_').unwrap_or(("", binary));
         Self {
             id: id.to_owned(),
             name: name.replace('_', "-"),
@@ -103,7 +88,7 @@ impl Experiment {
             parts: Vec::new(),
             claims: Vec::new(),
             kit_claim: None,
-            told: Vec::new(),
+            shown_first: Vec::new(),
             needs: Vec::new(),
         }
     }
@@ -121,8 +106,8 @@ impl Experiment {
         self
     }
 
-    /// The one statement that the experiment tests. It is supported where the counts of every
-    /// variant bear its prediction out, and refuted where those of one contradict it.
+    /// The one statement that the experiment tests. It is supported if the counts of every variant are
+    /// as predicted, and refuted if those of one variant are not.
     #[must_use]
     pub fn hypothesis(mut self, hypothesis: &str) -> Self {
         self.hypothesis = hypothesis.to_owned();
@@ -130,14 +115,14 @@ impl Experiment {
     }
 
     /// Adds something that the trials need and that the workspace does not hold. It is looked for, and
-    /// made ready, in the parent before any trial, once per run; what it returns is there for all of
-    /// them. Where it is [missing](Lack::Missing) the experiment is skipped, says why, and exits 0.
+    /// made ready, once per run: in the parent, before any trial. All trials then have it. If it is
+    /// [missing](Lack::Missing), the experiment is skipped, says why, and exits with 0.
     #[must_use]
     pub fn needs(
         mut self,
         prepare: impl Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync + 'static,
     ) -> Self {
-        self.needs.push(Need(Box::new(prepare)));
+        self.needs.push(Box::new(prepare));
         self
     }
 
@@ -155,10 +140,10 @@ impl Experiment {
         self
     }
 
-    /// Adds a part: what a trial runs in a process of its own beside it, to look at from outside.
-    /// [`Trial::part`](crate::Trial::part) makes the command. The body gets the command's further
-    /// arguments; it runs on the main thread, and what happens after it has returned happens as at
-    /// the end of any program. An error is printed, and makes the exit code 1.
+    /// Adds a part: code that a trial runs in another process, to look at it from outside.
+    /// [`Trial::part`](crate::Trial::part) makes the command, and the body gets the command's further
+    /// arguments. It runs on the main thread, and the process ends as any program does after that. An
+    /// error is printed, and makes the exit code 1.
     #[must_use]
     pub fn part(
         mut self,
@@ -169,53 +154,58 @@ impl Experiment {
         self
     }
 
-    /// Has the report for a person begin with the first trial of this variant: how it ended, and what
-    /// it had said on its standard error until then. For trials that tell what they do.
+    /// Begins the report for a person with the first trial of this variant: what it wrote to standard
+    /// error, and how it ended. For trials that print what they do.
     #[must_use]
-    pub fn tells(mut self, variant: &str) -> Self {
-        self.told.push(variant.to_owned());
+    pub fn shows_first(mut self, variant: &str) -> Self {
+        self.shown_first.push(variant.to_owned());
         self
     }
 
     /// The variants alone, for an experiment that collects those of others.
     #[must_use]
-    pub fn into_variants(mut self) -> Vec<Variant> {
-        self.variants.append(&mut self.derived);
-        self.variants
+    pub fn into_variants(self) -> Vec<Variant> {
+        self.complete().variants
     }
 
-    /// Begins to declare a claim that the experiment bears on, by its number in the ledger and in
-    /// its own words. It is finished by [`ClaimDraft::supported_if`] and
-    /// [`SupportedClaim::refuted_if`]; a claim of which nothing could be the contrary is none.
+    /// With the derived cures among the variants.
+    pub(crate) fn complete(mut self) -> Self {
+        self.variants.append(&mut self.derived);
+        self
+    }
+
+    /// Begins to declare a claim that the experiment tests, by its number in the ledger and in its own
+    /// words. [`ClaimDraft::supported_if`] and [`SupportedClaim::refuted_if`] finish it: an
+    /// unfalsifiable claim is no claim.
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
         ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
     }
 
-    /// States what the kit promises here: a claim of our own, with `kit` for a number. Cures are
-    /// weighed for it and for nothing else; neither the hypothesis nor a claim of others speaks of
-    /// them then. It is refuted where the counts of a cure contradict its prediction. It is supported
-    /// where those of all bear it out *and every hazard beside them failed as predicted*: of a cure
-    /// without a disease nothing follows.
+    /// States what the kit promises here: a claim of our own, with `kit` for a number. Cures then count
+    /// for this claim alone, and neither for the hypothesis nor for the claims of others. It is refuted
+    /// if the counts of a cure are not as predicted. It is supported if those of all cures are, *and
+    /// every hazard beside them failed as predicted*: a cure proves nothing unless the failure was
+    /// reproduced beside it.
     #[must_use]
     pub fn kit_claim(mut self, statement: &str) -> Self {
         self.kit_claim = Some(statement.to_owned());
         self
     }
 
-    /// Runs what the command line asks for: the experiment, one trial of it, or a listing.
-    ///
-    /// This is the whole of an experiment's `main`. In the child process of a trial it runs the
-    /// trial's body and returns, so that what happens at the end of a process happens as it does
-    /// in any program.
-    #[must_use]
-    pub fn run(mut self) -> ExitCode {
-        self.variants.append(&mut self.derived);
-        crate::command::run(&self)
+    /// Whether variants of this role count for the hypothesis and for the claims of others.
+    pub(crate) fn counts(&self, role: Role) -> bool {
+        self.kit_claim.is_none() || role != Role::Cure
     }
 }
 
-/// A claim of which nothing but the words is declared yet.
+impl fmt::Debug for Experiment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Experiment").field("binary", &self.binary).finish_non_exhaustive()
+    }
+}
+
+/// A claim that does not say yet what would support it.
 #[derive(Debug)]
 pub struct ClaimDraft {
     experiment: Experiment,
@@ -224,14 +214,14 @@ pub struct ClaimDraft {
 }
 
 impl ClaimDraft {
-    /// What would bear the claim out.
+    /// What would support the claim.
     #[must_use]
     pub fn supported_if(self, supported: Condition) -> SupportedClaim {
         SupportedClaim { draft: self, supported }
     }
 }
 
-/// A claim of which it is declared what would bear it out, and not yet what would contradict it.
+/// A claim that says what would support it, and not yet what would refute it.
 #[derive(Debug)]
 pub struct SupportedClaim {
     draft: ClaimDraft,
@@ -239,7 +229,7 @@ pub struct SupportedClaim {
 }
 
 impl SupportedClaim {
-    /// What would contradict the claim.
+    /// What would refute the claim.
     #[must_use]
     pub fn refuted_if(self, refuted: Condition) -> Experiment {
         let Self { draft: ClaimDraft { mut experiment, id, statement }, supported } = self;

@@ -1,9 +1,9 @@
-//! The guardian: a process that outlives its parent by a moment, to leave nothing of it behind.
+//! The guardian: a process that outlives its parent by a moment, and leaves nothing of it behind.
 //!
-//! It is the same program, executed again, and does nothing but read a pipe whose other end only
-//! the parent holds. The parent names there the process groups that it starts and that have ended.
-//! When the pipe ends, the parent is gone, however it went (SIGKILL included), and the guardian
-//! kills what is left. It sits in a process group of its own, out of reach of a terminal's Ctrl-C.
+//! It is the same program, executed again. It reads a pipe whose other end only the parent holds, and
+//! in which the parent names the process groups that it starts and those that have ended. When the pipe
+//! ends, the parent is gone, however it went (SIGKILL included), and the guardian kills what is left.
+//! It has a process group of its own, so that a terminal's Ctrl-C does not reach it.
 
 use std::{
     collections::HashSet,
@@ -22,13 +22,12 @@ use crate::stray;
 /// The argument that turns a program into a guardian.
 const ARGUMENT: &str = "__guardian";
 
-/// The guardians of this process that are at work: its children, and strays to none of its
-/// sandboxes. Held while one is started, so that it is never missing.
-static AT_WORK: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// The running guardians of this process. They are its children, and no sandbox may kill them as strays.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// The processes of the guardians of this process. None begins or ends while this is held.
-pub(crate) fn at_work() -> MutexGuard<'static, Vec<u32>> {
-    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+/// The processes of the running guardians. None begins or ends while this is held.
+pub(crate) fn running() -> MutexGuard<'static, Vec<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A guardian of this process, which lives as long as this value.
@@ -39,7 +38,7 @@ pub struct Guardian {
     run: String,
 }
 
-/// Turns the process into a guardian, and ends it, if it was started as one. The first thing in the
+/// If this process was started as a guardian, does the guardian's work and exits. Call it first in the
 /// `main` of every program that starts a [`Guardian`].
 pub fn serve_if_asked() {
     let mut arguments = env::args_os().skip(1);
@@ -50,7 +49,7 @@ pub fn serve_if_asked() {
     }
 }
 
-/// As [`serve_if_asked`], for a program that returns its exit code.
+/// Like [`serve_if_asked`], for a program that returns its exit code.
 pub(crate) fn served() -> Option<ExitCode> {
     env::args_os().nth(1).filter(|first| first == ARGUMENT)?;
     serve_if_asked();
@@ -62,34 +61,35 @@ impl Guardian {
     ///
     /// # Errors
     ///
-    /// When no process can be started.
+    /// If no process can be started.
     pub fn start() -> io::Result<Self> {
         Self::of(None)
     }
 
-    /// Starts a guardian that also removes this directory in the end.
+    /// Starts a guardian that also removes this directory at the end.
     pub(crate) fn of(directory: Option<&Path>) -> io::Result<Self> {
         let run = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
         let program = env::current_exe()?;
-        let mut at_work = at_work();
+        let mut running = running();
         let mut child = Command::new(program)
             .arg(ARGUMENT)
             .arg(&run)
             .args(directory)
-            // Of nobody's run: where we are killed as a part of one, this has its work still to do.
+            // The guardian is not part of any run: if this process is killed as part of one, the
+            // guardian still has its work to do.
             .env_remove(stray::RUN)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        at_work.push(child.id());
+        running.push(child.id());
         let pipe = Mutex::new(child.stdin.take());
         Ok(Self { child, pipe, run })
     }
 
-    /// Marks a command, so that the process, and whatever comes of it, is found on Linux whatever
-    /// group it has gone to, and before it could be [watched](Self::watch) at all.
+    /// Marks a command. On Linux the mark finds the process and its descendants in whatever group they
+    /// are, and even before the process is [watched](Self::watch).
     pub fn mark(&self, command: &mut Command) {
         command.env(stray::RUN, &self.run);
     }
@@ -98,17 +98,17 @@ impl Guardian {
     ///
     /// # Errors
     ///
-    /// When the guardian is gone.
+    /// If the guardian is gone.
     pub fn watch(&self, leader: u32) -> io::Result<()> {
         self.tell('+', leader)
     }
 
-    /// The process group of this leader has ended. To be said before the leader is waited for: its
-    /// number may belong to somebody else afterwards.
+    /// The process group of this leader has ended. Call it before you wait for the leader: after that,
+    /// another process may have its number.
     ///
     /// # Errors
     ///
-    /// When the guardian is gone.
+    /// If the guardian is gone.
     pub fn release(&self, leader: u32) -> io::Result<()> {
         self.tell('-', leader)
     }
@@ -126,11 +126,11 @@ impl Drop for Guardian {
         drop(self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take());
         let process = self.child.id();
         let _ = self.child.wait();
-        at_work().retain(|other| *other != process);
+        running().retain(|other| *other != process);
     }
 }
 
-/// What the guardian does all its life.
+/// The guardian's work, from beginning to end.
 fn serve(run: &str, directory: Option<&Path>) {
     let mut groups = HashSet::new();
     for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -150,7 +150,7 @@ fn serve(run: &str, directory: Option<&Path>) {
     }
 }
 
-/// Removes a directory in which something that was just killed may have written a last time.
+/// Removes a directory, in which a process that was just killed may have written one last time.
 fn remove(directory: &Path) {
     for _ in 0..10 {
         match fs::remove_dir_all(directory) {

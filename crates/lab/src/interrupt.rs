@@ -1,4 +1,4 @@
-//! Being told to stop.
+//! Signals that tell the process to stop.
 
 use std::{
     io,
@@ -18,8 +18,8 @@ pub const EXIT_CODE: u8 = 130;
 
 /// Whether the process was told to stop, by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 ///
-/// The first of them is answered in order: running trials are killed, what is known is printed. A
-/// second one leaves at once; the guardian then cleans up.
+/// After the first, running trials are killed and what is known is printed. A second one ends the
+/// process at once, and the guardian cleans up.
 #[derive(Clone, Debug)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -28,7 +28,7 @@ impl Interrupt {
     ///
     /// # Errors
     ///
-    /// When the system refuses a signal handler.
+    /// If the system refuses a signal handler.
     pub fn install() -> io::Result<Self> {
         let raised = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -39,22 +39,22 @@ impl Interrupt {
         Ok(Self(raised))
     }
 
-    /// One that no signal raises: for whoever starts something, to end it.
+    /// An interrupt that no signal raises, to end one command by hand.
     #[must_use]
     pub fn by_hand() -> Self {
         Self(Arc::default())
     }
 
-    /// Tells whoever looks at it to stop.
+    /// Tells everybody who checks it to stop.
     pub fn raise(&self) {
-        // As below.
+        // See `raised`.
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether a signal came, or it was raised by hand.
     #[must_use]
     pub fn raised(&self) -> bool {
-        // A flag alone, which publishes nothing else.
+        // Relaxed: the flag publishes no other memory.
         self.0.load(Ordering::Relaxed)
     }
 }

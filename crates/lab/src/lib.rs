@@ -1,19 +1,19 @@
-//! The harness of the lab: it runs hypotheses about the end of a program.
+//! The harness of the lab. It runs experiments on how programs end.
 //!
-//! An [`Experiment`] is one small `main` that declares its question, its one hypothesis, the claims
-//! it bears on, and its variants. Each [`Variant`] is a function, and every trial of it runs in a
-//! process of its own, in an empty directory, with a deadline: what is studied here are panics in
-//! destructors, aborts and hangs, which a test in the same process could not survive.
+//! An [`Experiment`] is a small `main`. It declares a question, one hypothesis, the claims that it
+//! tests, and its variants. Each [`Variant`] is a function, and every trial of it runs in a process of
+//! its own, in an empty directory, with a deadline: the trials panic in destructors, abort and hang,
+//! and a test in the same process would not survive that.
 //!
-//! Outcomes are counted, classes and verdicts are computed from the counts, and nothing is ever
-//! written by hand. What is stable of them goes into a [snapshot](snapshot::render).
+//! Outcomes are counted. Classes and verdicts are computed from the counts, and none is written by
+//! hand. What is the same in every run goes into a [snapshot](snapshot::render).
 //!
 //! The lab knows processes and statistics. It knows nothing of Tokio, and nothing of the kit.
 
 #[cfg(not(unix))]
 compile_error!(
-    "the lab needs process groups, signals and inherited pipes: it runs on Unix only. \
-     The kit (package `core`) does not depend on it and builds everywhere Tokio does."
+    "the lab needs process groups, signals and inherited pipes, so it runs on Unix only. \
+     The kit (package `core`) does not depend on it, and builds wherever Tokio does."
 );
 
 pub mod capture;
@@ -21,6 +21,7 @@ mod child;
 mod command;
 mod condition;
 pub mod count;
+mod declaration;
 mod equipment;
 mod experiment;
 pub mod guardian;
@@ -29,7 +30,7 @@ pub mod nearest;
 mod observation;
 pub mod outcome;
 mod output;
-pub mod parallel;
+mod parallel;
 mod prediction;
 pub mod probe;
 mod program;
@@ -43,7 +44,7 @@ pub mod server;
 mod site;
 pub mod snapshot;
 pub mod statistics;
-pub mod stderr;
+mod stderr;
 mod stray;
 mod trial;
 mod variant;
@@ -53,7 +54,7 @@ pub use equipment::{Equipment, Lack, Preparation};
 pub use experiment::{ClaimDraft, Experiment, SupportedClaim};
 pub use observation::{Observation, Spread, Value};
 pub use outcome::{Outcome, Outcomes};
-pub use prediction::{Class, Prediction, never, seen};
+pub use prediction::{Prediction, seen};
 pub use program::Program;
 pub use results::{Role, Verdict};
 pub use trial::{Trial, TrialResult};

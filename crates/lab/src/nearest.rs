@@ -1,9 +1,9 @@
-//! What somebody may have meant who typed a name that is none.
+//! The name that was probably meant by one that does not exist.
 
-/// How alike two names must be, from 0 to 1, for one to be taken for the other.
+/// How similar two names must be, from 0 to 1, for a suggestion.
 const NEAR: f64 = 0.7;
 
-/// The name that is nearest to what was typed, if one is near.
+/// The name nearest to what was typed, if one is near.
 ///
 /// ```
 /// let names = ["drop-context", "fork"];

@@ -1,10 +1,8 @@
-//! What a trial observed, and what many trials observed together.
+//! What a trial recorded, and what many trials recorded together.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
-
-use crate::statistics;
 
 /// One value that a trial recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,49 +23,37 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer(number) => write!(f, "{number}"),
-            // No length of time that was measured is negative.
-            Self::Nanoseconds(time) => {
-                write!(f, "{:.1?}", Duration::from_nanos(time.unsigned_abs()))
-            }
+            Self::Nanoseconds(time) => write!(f, "{:.1?}", duration(*time)),
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Text(text) => f.write_str(text),
         }
     }
 }
 
-macro_rules! integer_values {
-    ($($integer:ty),*) => {
-        $(impl From<$integer> for Value {
-            fn from(value: $integer) -> Self {
-                Self::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+/// No measured length of time is negative.
+const fn duration(nanoseconds: i64) -> Duration {
+    Duration::from_nanos(nanoseconds.unsigned_abs())
+}
+
+macro_rules! values {
+    ($($from:ty as $name:ident => $value:expr,)*) => {
+        $(impl From<$from> for Value {
+            fn from($name: $from) -> Self {
+                $value
             }
         })*
     };
 }
-integer_values!(i32, i64, u32, u64, usize);
-
-impl From<Duration> for Value {
-    fn from(value: Duration) -> Self {
-        Self::Nanoseconds(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX))
-    }
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Flag(value)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(value: String) -> Self {
-        Self::Text(value)
-    }
+values! {
+    i32 as it => Self::Integer(it.into()),
+    i64 as it => Self::Integer(it),
+    u32 as it => Self::Integer(it.into()),
+    u64 as it => Self::Integer(it.try_into().unwrap_or(i64::MAX)),
+    usize as it => Self::Integer(it.try_into().unwrap_or(i64::MAX)),
+    Duration as it => Self::Nanoseconds(it.as_nanos().try_into().unwrap_or(i64::MAX)),
+    bool as it => Self::Flag(it),
+    &str as it => Self::Text(it.to_owned()),
+    String as it => Self::Text(it),
 }
 
 /// What the trials of one variant recorded under one name.
@@ -76,7 +62,7 @@ impl From<String> for Value {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Observation {
-    /// Counts, of as many trials as recorded one.
+    /// Counts, one from each trial that recorded one.
     Integer(Spread),
     /// Lengths of time, in nanoseconds.
     Nanoseconds(Spread),
@@ -94,55 +80,61 @@ pub struct Spread {
     pub n: u32,
     /// The smallest.
     pub min: i64,
-    /// The middle (of an even number of values, the lower of the two).
+    /// The median. Of an even number of values it is the lower of the middle two, so that it is a value
+    /// that occurred.
     pub median: i64,
     /// The largest.
     pub max: i64,
 }
 
 impl Spread {
-    /// The spread of these numbers; `None` of none.
+    /// The spread of these numbers, or `None` if there are none.
     #[must_use]
-    pub fn of(values: Vec<i64>) -> Option<Self> {
-        let n = u32::try_from(values.len()).unwrap_or(u32::MAX);
-        let (min, median, max) = statistics::spread(values)?;
-        Some(Self { n, min, median, max })
+    pub fn of(mut values: Vec<i64>) -> Option<Self> {
+        values.sort_unstable();
+        Some(Self {
+            n: u32::try_from(values.len()).unwrap_or(u32::MAX),
+            min: *values.first()?,
+            median: *values.get((values.len() - 1) / 2)?,
+            max: *values.last()?,
+        })
     }
 }
 
 impl Observation {
-    /// Puts together what several trials recorded under one name; `None` of nothing.
-    ///
-    /// Values of different kinds under one name are counted as words.
+    /// Puts together what several trials recorded under one name, or `None` if nothing was recorded.
+    /// Values of different kinds are counted as words.
     #[must_use]
     pub fn of(values: &[Value]) -> Option<Self> {
-        let integers = values.iter().map(|value| match value {
+        let all = |number: fn(&Value) -> Option<i64>| {
+            values.iter().map(number).collect::<Option<Vec<_>>>()
+        };
+        let integer = |value: &Value| match value {
             Value::Integer(number) => Some(*number),
             _ => None,
-        });
-        if let Some(numbers) = integers.collect::<Option<Vec<_>>>() {
-            return Spread::of(numbers).map(Self::Integer);
-        }
-        let durations = values.iter().map(|value| match value {
+        };
+        let nanoseconds = |value: &Value| match value {
             Value::Nanoseconds(number) => Some(*number),
             _ => None,
-        });
-        if let Some(numbers) = durations.collect::<Option<Vec<_>>>() {
+        };
+        if let Some(numbers) = all(integer) {
+            return Spread::of(numbers).map(Self::Integer);
+        }
+        if let Some(numbers) = all(nanoseconds) {
             return Spread::of(numbers).map(Self::Nanoseconds);
         }
         let mut counts = BTreeMap::new();
         for value in values {
             let word = match value {
-                Value::Integer(number) | Value::Nanoseconds(number) => number.to_string(),
-                Value::Flag(flag) => flag.to_string(),
-                Value::Text(text) => text.clone(),
+                Value::Nanoseconds(number) => number.to_string(),
+                other => other.to_string(),
             };
             *counts.entry(word).or_insert(0) += 1;
         }
         Some(Self::Count { values: counts })
     }
 
-    /// The spread, if this is of numbers.
+    /// The spread, if these are numbers.
     #[must_use]
     pub const fn spread(&self) -> Option<Spread> {
         match self {
@@ -161,31 +153,23 @@ impl Observation {
     }
 }
 
-/// `always 3`, `1 … 2 … 3` (smallest, middle, largest), or `false 1, true 4`.
+/// `always 3`, `1 … 2 … 3` (smallest, median, largest), or `false 1, true 4`.
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(spread) => write_spread(f, *spread, |number| number.to_string()),
-            Self::Nanoseconds(spread) => write_spread(f, *spread, |nanoseconds| {
-                format!("{:.1?}", Duration::from_nanos(nanoseconds.unsigned_abs()))
-            }),
+        let (spread, value): (_, fn(i64) -> Value) = match self {
+            Self::Integer(spread) => (spread, Value::Integer),
+            Self::Nanoseconds(spread) => (spread, Value::Nanoseconds),
             Self::Count { values } => {
                 let counts = values.iter().map(|(word, count)| format!("{word} {count}"));
-                f.write_str(&counts.collect::<Vec<_>>().join(", "))
+                return f.write_str(&counts.collect::<Vec<_>>().join(", "));
             }
+        };
+        let [min, median, max] = [spread.min, spread.median, spread.max].map(value);
+        if min == max {
+            write!(f, "always {min}")
+        } else {
+            write!(f, "{min} … {median} … {max}")
         }
-    }
-}
-
-fn write_spread(
-    f: &mut fmt::Formatter<'_>,
-    Spread { min, median, max, .. }: Spread,
-    show: impl Fn(i64) -> String,
-) -> fmt::Result {
-    if min == max {
-        write!(f, "always {}", show(min))
-    } else {
-        write!(f, "{} … {} … {}", show(min), show(median), show(max))
     }
 }
 
@@ -201,24 +185,20 @@ mod tests {
 
     #[test]
     fn numbers_become_a_spread_and_words_are_counted() {
-        let numbers: Vec<Value> = [3, 1, 2].map(Value::from).to_vec();
-        let spread = Observation::of(&numbers).and_then(|seen| seen.spread()).unwrap();
-        assert_eq!((spread.n, spread.min, spread.median, spread.max), (3, 1, 2, 3));
+        let observed = |values: &[Value]| Observation::of(values).unwrap();
+        let numbers = observed(&[4, 1, 3, 2].map(Value::from));
+        let spread = Spread { n: 4, min: 1, median: 2, max: 4 };
+        assert_eq!(
+            (&numbers, numbers.to_string()),
+            (&Observation::Integer(spread), "1 … 2 … 4".into())
+        );
 
-        assert_eq!(Observation::Integer(spread).to_string(), "1 … 2 … 3");
-
-        let flags: Vec<Value> = [true, false, true].map(Value::from).to_vec();
-        let flags = Observation::of(&flags).unwrap();
+        let flags = observed(&[true, false, true].map(Value::from));
         assert_eq!((flags.count("true"), flags.count("false")), (2, 1));
-    }
 
-    #[test]
-    fn kinds_that_do_not_fit_together_are_counted_as_words() {
-        let mixed = [Value::from(1), Value::from("one")];
-        let mixed = Observation::of(&mixed).unwrap();
-        assert_eq!((mixed.count("1"), mixed.count("one")), (1, 1));
-        assert_eq!(mixed.to_string(), "1 1, one 1");
-        assert_eq!(mixed.spread(), None);
+        let mixed = observed(&[Value::from(1), Value::from("one")]);
+        assert_eq!((mixed.spread(), mixed.to_string()), (None, "1 1, one 1".into()));
+        assert_eq!(Observation::of(&[]), None);
     }
 
     #[test]

@@ -1,26 +1,29 @@
-//! How a trial ended, and how often each ending was counted.
+//! How a process ended, what that makes of a trial, and how often each outcome was counted.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+/// SIGABRT, which has this number on every Unix.
+const SIGABRT: i32 = 6;
 
 /// How one trial ended. Where several would fit, the first in this order wins: `hung`,
 /// `signalled`/`aborted`, `panicked`, `failed`, `clean`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Exit code 0, no panic on any thread, and every check of the trial's own held.
+    /// Exit code 0, no panic on any thread, and every check of the trial held.
     Clean,
     /// At least one panic, on any thread, whatever the exit code.
     Panicked,
-    /// Ended by SIGABRT, with the panics before it, if any.
+    /// Ended by SIGABRT, after panics or without.
     Aborted,
     /// Ended by any other signal.
     Signalled,
     /// Still running at its deadline, and killed.
     Hung,
-    /// A check of the trial's own did not hold, it returned an error, or it exited with another
-    /// code than 0 without a panic.
+    /// A check of the trial did not hold, its body returned an error, or it exited with another code
+    /// than 0 without a panic.
     Failed,
 }
 
@@ -68,39 +71,36 @@ pub struct Outcomes {
 
 impl Outcomes {
     /// Counts one more trial.
-    pub fn add(&mut self, outcome: Outcome) {
-        *match outcome {
+    pub const fn add(&mut self, outcome: Outcome) {
+        *self.counter(outcome) += 1;
+    }
+
+    /// How many trials ended this way.
+    #[must_use]
+    pub const fn count(mut self, outcome: Outcome) -> u32 {
+        *self.counter(outcome)
+    }
+
+    const fn counter(&mut self, outcome: Outcome) -> &mut u32 {
+        match outcome {
             Outcome::Clean => &mut self.clean,
             Outcome::Panicked => &mut self.panicked,
             Outcome::Aborted => &mut self.aborted,
             Outcome::Signalled => &mut self.signalled,
             Outcome::Hung => &mut self.hung,
             Outcome::Failed => &mut self.failed,
-        } += 1;
-    }
-
-    /// How many trials ended this way.
-    #[must_use]
-    pub const fn count(&self, outcome: Outcome) -> u32 {
-        match outcome {
-            Outcome::Clean => self.clean,
-            Outcome::Panicked => self.panicked,
-            Outcome::Aborted => self.aborted,
-            Outcome::Signalled => self.signalled,
-            Outcome::Hung => self.hung,
-            Outcome::Failed => self.failed,
         }
     }
 
     /// How many trials were counted.
     #[must_use]
-    pub fn total(&self) -> u32 {
+    pub fn total(self) -> u32 {
         Outcome::ALL.into_iter().map(|outcome| self.count(outcome)).sum()
     }
 
     /// The outcomes that occurred at least once.
-    pub fn seen(&self) -> impl Iterator<Item = Outcome> {
-        Outcome::ALL.into_iter().filter(|&outcome| self.count(outcome) > 0)
+    pub fn seen(self) -> impl Iterator<Item = Outcome> {
+        Outcome::ALL.into_iter().filter(move |&outcome| self.count(outcome) > 0)
     }
 }
 
@@ -109,5 +109,48 @@ impl FromIterator<Outcome> for Outcomes {
         let mut counts = Self::default();
         outcomes.into_iter().for_each(|outcome| counts.add(outcome));
         counts
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+    /// It was killed at its deadline.
+    DeadlinePassed,
+    /// It was killed because this process was told to stop.
+    Interrupted,
+}
+
+impl Ending {
+    /// The outcome of a process that ended like this, with or without a panic. An interrupted process
+    /// counts as one that was still running.
+    #[must_use]
+    pub const fn outcome(self, panicked: bool) -> Outcome {
+        match self {
+            Self::DeadlinePassed | Self::Interrupted => Outcome::Hung,
+            Self::Signalled(SIGABRT) => Outcome::Aborted,
+            Self::Signalled(_) => Outcome::Signalled,
+            Self::Exited(_) if panicked => Outcome::Panicked,
+            Self::Exited(0) => Outcome::Clean,
+            Self::Exited(_) => Outcome::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit code {code}"),
+            Self::Signalled(number) => match signal_hook::low_level::signal_name(*number) {
+                Some(name) => f.write_str(name),
+                None => write!(f, "signal {number}"),
+            },
+            Self::DeadlinePassed => f.write_str("killed at its deadline"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
     }
 }

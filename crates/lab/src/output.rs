@@ -138,8 +138,12 @@ pub(crate) fn trial(
     Ok(())
 }
 
-/// Prints what one trial said before it ended, as the experiment wants it told.
-pub(crate) fn told(to: &mut impl Write, variant: &str, example: &TrialExample) -> io::Result<()> {
+/// Prints what one trial wrote to standard error, and how it ended.
+pub(crate) fn shown_first(
+    to: &mut impl Write,
+    variant: &str,
+    example: &TrialExample,
+) -> io::Result<()> {
     writeln!(to, "{variant}, trial {}:", example.trial)?;
     for line in example.stderr.lines() {
         writeln!(to, "  {line}")?;

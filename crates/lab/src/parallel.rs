@@ -1,4 +1,4 @@
-//! Many pieces of work, so many at a time.
+//! Pieces of work in parallel, with a limit to how many run at a time.
 
 use std::{
     ops::ControlFlow,
@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-/// Some of the work, done so many pieces at a time.
+/// Some of the work, and how much of it runs at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// How many pieces at a time.
@@ -18,13 +18,14 @@ pub struct Lane {
     pub count: usize,
 }
 
-/// Does the pieces of work `0..count` on so many threads, and tells of each as it is done, on the
-/// calling thread, until the listener breaks off: then nothing more is begun, and what was under way
-/// is still told of. A piece that returns nothing ends its thread's share: it was told to stop.
+/// Does the pieces of work `0..count` on this many threads. Calls the listener on the calling thread as
+/// each piece is done, until the listener breaks off: then no piece begins any more, and the listener is
+/// still called for those that are running. A piece that returns `None` was told to stop, and ends its
+/// thread.
 ///
 /// # Errors
 ///
-/// The first error of a piece; nothing is begun after it.
+/// The first error of a piece. No piece begins after it.
 pub fn run<T: Send, E: Send>(
     jobs: usize,
     count: usize,
@@ -34,12 +35,12 @@ pub fn run<T: Send, E: Send>(
     side_by_side(&[Lane { jobs, count }], |_, number| piece(number), on_done)
 }
 
-/// The same with several lanes, side by side: a piece is known by the place of its lane and its
-/// number within that. No lane waits for a thread of another's.
+/// Like [`run`], with several lanes side by side. A piece gets the position of its lane and its number in
+/// the lane. Each lane has its own threads.
 ///
 /// # Errors
 ///
-/// As of [`run`].
+/// Same errors as [`run`].
 pub fn side_by_side<T: Send, E: Send>(
     lanes: &[Lane],
     piece: impl Fn(usize, usize) -> Result<Option<T>, E> + Sync,
@@ -55,9 +56,8 @@ pub fn side_by_side<T: Send, E: Send>(
                 let (sender, piece) = (sender.clone(), &piece);
                 scope.spawn(move || {
                     loop {
-                        // Each number is taken once, and none beyond the count, so that it cannot
-                        // wrap. What a number stands for was there before the threads: nothing to
-                        // order.
+                        // Each number is taken once, and none beyond the count, so it cannot wrap.
+                        // Relaxed: the work that a number stands for existed before the threads.
                         let taken =
                             next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
                                 (number < count).then(|| number + 1)
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_in_which_everything_waits_holds_up_no_other() {
+    fn a_lane_in_which_everything_waits_delays_no_other() {
         let lanes =
             [Lane { jobs: 1, count: 100 }, Lane { jobs: 3, count: 3 }, Lane { jobs: 2, count: 0 }];
         let (worked, waiting) = (AtomicUsize::new(0), Barrier::new(3));
@@ -146,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_begun_after_the_listener_has_broken_off_or_a_piece_has_failed() {
-        // However many there are: this would not end.
+    fn no_piece_begins_after_the_listener_breaks_off_or_a_piece_fails() {
+        // With so many pieces this would not end.
         let broken_off = run(2, usize::MAX, |_| Ok::<_, ()>(Some(())), |()| ControlFlow::Break(()));
         assert_eq!(broken_off, Ok(()));
         let piece = |number| if number < 5 { Ok(Some(())) } else { Err(number) };
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_to_stop_is_not_told_of() {
+    fn the_listener_is_not_called_for_a_piece_that_was_told_to_stop() {
         let mut done = 0;
         let piece = |number| Ok::<_, ()>((number < 5).then_some(()));
         let ran = run(1, usize::MAX, piece, |()| {

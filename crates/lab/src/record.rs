@@ -1,23 +1,20 @@
-//! One trial, as its parent knows it afterwards.
+//! One trial, as its parent knows it afterwards: the outcome, from the ending and from the report.
 
 use std::{fmt, time::Duration};
 
 use crate::{
     observation::Value,
-    outcome::Outcome,
-    program,
+    outcome::{Ending, Outcome},
     report::{self, Panic, Report},
-    sandbox::{Ended, Ending},
+    sandbox::Ended,
+    stderr,
 };
 
 /// How much of a trial's standard error a report shows, in bytes.
 const STDERR: usize = 2000;
 
-/// What the time is called from the moment at which a program said that it leaves, until it is gone.
+/// The name of the time from the moment at which a program said that it leaves, until it was gone.
 const EXIT_TOOK: &str = "exit_took";
-
-/// SIGABRT, which has this number on every Unix.
-const SIGABRT: i32 = 6;
 
 /// One trial.
 #[derive(Debug)]
@@ -40,13 +37,10 @@ impl Record {
     /// Makes a record of what the sandbox returned.
     pub(crate) fn of(trial: u32, seed: u64, ended: &Ended) -> Self {
         let mut report = report::read(&ended.report.bytes, ended.report.is_cut());
-        let outcome = match report.program.take() {
-            Some(rule) => {
-                let (stdout, stderr) = (ended.stdout.text(), ended.stderr.text());
-                program::judge(&rule, ended.ending, &stdout, &stderr, &mut report)
-            }
-            None => classify(ended.ending, &mut report),
-        };
+        if report.program.is_some() {
+            read_panics(&mut report, &ended.stderr.text());
+        }
+        let outcome = outcome(ended, &mut report);
         if let Some(leaving) = report.leaving {
             let took = Value::Nanoseconds(ended.at.saturating_sub(leaving));
             report.observations.push((EXIT_TOOK.to_owned(), took));
@@ -78,69 +72,43 @@ impl Record {
     }
 }
 
-impl Ending {
-    /// What an ending comes to, given whether a panic was seen. A program that was interrupted has
-    /// not ended by itself, and counts with those that were still running.
-    #[must_use]
-    pub const fn outcome(self, panicked: bool) -> Outcome {
-        match self {
-            Self::DeadlinePassed | Self::Interrupted => Outcome::Hung,
-            Self::Signalled(SIGABRT) => Outcome::Aborted,
-            Self::Signalled(_) => Outcome::Signalled,
-            Self::Exited(_) if panicked => Outcome::Panicked,
-            Self::Exited(0) => Outcome::Clean,
-            Self::Exited(_) => Outcome::Failed,
-        }
+/// Another program does not report its panics: standard error shows them. It shows those of the trial
+/// before it became that program as well, which are in the report already.
+fn read_panics(report: &mut Report, stderr: &str) {
+    report.panics.clear();
+    for stderr::Panic { thread, site, message } in stderr::panics(stderr) {
+        let earlier = report.panics.iter().filter(|earlier| earlier.thread == thread).count();
+        let nth = u32::try_from(earlier + 1).unwrap_or(u32::MAX);
+        let while_unwinding = message == report::SECOND;
+        report.panics.push(Panic { message, site, thread, nth, while_unwinding });
     }
 }
 
-/// What a trial's ending and its report come to. What is wrong with a report becomes a problem.
-fn classify(ending: Ending, report: &mut Report) -> Outcome {
-    match ending.outcome(!report.panics.is_empty()) {
-        Outcome::Clean if !report.done => {
-            report.problems.push("it ended before its body did, or closed the report pipe".into());
+/// The outcome of a trial. What is wrong with its report, or with the end of the program that it
+/// became, is added to its problems.
+fn outcome(ended: &Ended, report: &mut Report) -> Outcome {
+    let ending = ended.ending;
+    let outcome = match (ending, ending.outcome(!report.panics.is_empty()), &report.program) {
+        (Ending::Exited(code), Outcome::Clean | Outcome::Failed, Some(rule)) => {
+            let (stdout, stderr) = (ended.stdout.text(), ended.stderr.text());
+            report.problems.extend(rule.problems(code, &stdout, &stderr));
+            Outcome::Clean
         }
-        Outcome::Failed if report.problems.is_empty() => {
+        (_, Outcome::Clean, None) if !report.done => {
+            let early = "it ended before its body did, or closed the report pipe";
+            report.problems.push(early.to_owned());
+            Outcome::Clean
+        }
+        (_, Outcome::Failed, None) if report.problems.is_empty() => {
             report.problems.push(format!("it ended with {ending}"));
+            Outcome::Failed
         }
-        Outcome::Clean | Outcome::Failed => {}
-        worse => return worse,
-    }
-    if report.problems.is_empty() { Outcome::Clean } else { Outcome::Failed }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(code) => write!(f, "exit code {code}"),
-            Self::Signalled(number) => match signal_name(*number) {
-                Some(name) => f.write_str(name),
-                None => write!(f, "signal {number}"),
-            },
-            Self::DeadlinePassed => f.write_str("killed at its deadline"),
-            Self::Interrupted => f.write_str("interrupted"),
-        }
-    }
-}
-
-/// The names of the signals by which trials end.
-fn signal_name(number: i32) -> Option<&'static str> {
-    use signal_hook::consts::{
-        SIGBUS, SIGFPE, SIGILL, SIGINT, SIGKILL, SIGPIPE, SIGSEGV, SIGTERM, SIGTRAP,
+        (_, outcome, _) => outcome,
     };
-    let names = [
-        (SIGABRT, "SIGABRT"),
-        (SIGBUS, "SIGBUS"),
-        (SIGFPE, "SIGFPE"),
-        (SIGILL, "SIGILL"),
-        (SIGINT, "SIGINT"),
-        (SIGKILL, "SIGKILL"),
-        (SIGPIPE, "SIGPIPE"),
-        (SIGSEGV, "SIGSEGV"),
-        (SIGTERM, "SIGTERM"),
-        (SIGTRAP, "SIGTRAP"),
-    ];
-    names.into_iter().find_map(|(known, name)| (known == number).then_some(name))
+    match outcome {
+        Outcome::Clean if !report.problems.is_empty() => Outcome::Failed,
+        outcome => outcome,
+    }
 }
 
 impl fmt::Display for Panic {
@@ -153,47 +121,71 @@ impl fmt::Display for Panic {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use wait4::ResourceUsage;
+
     use super::*;
+    use crate::{capture::Captured, program::Program, report::Line};
 
-    fn outcome(ending: Ending, lines: &str) -> (Outcome, Vec<String>) {
-        let mut report = report::read(lines.as_bytes(), false);
-        (classify(ending, &mut report), report.problems)
+    const PANIC: &str = r#"{"panic":{"message":"m","site":"s","thread":"t","nth":1}}"#;
+    const DONE: &str = r#""done""#;
+    const PROBLEM: &str = r#"{"problem":"a row was lost"}"#;
+
+    fn record(ending: Ending, report: &[&str], stderr: &str) -> Record {
+        let report = report.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let ended = Ended {
+            ending,
+            stdout: Captured::default(),
+            stderr: Captured::of(stderr),
+            report: Captured::of(&report),
+            wall: Duration::ZERO,
+            at: 0,
+            usage: ResourceUsage { utime: Duration::ZERO, stime: Duration::ZERO, maxrss: 0 },
+        };
+        Record::of(0, 0, &ended)
     }
-
-    const PANIC: &str =
-        "{\"panic\":{\"message\":\"m\",\"site\":\"s\",\"thread\":\"t\",\"nth\":1}}\n";
-    const DONE: &str = "\"done\"\n";
-    const PROBLEM: &str = "{\"problem\":\"a row was lost\"}\n";
 
     #[test]
     fn only_a_trial_that_said_it_is_done_can_be_clean() {
-        assert_eq!(outcome(Ending::Exited(0), DONE).0, Outcome::Clean);
-        let (found, problems) = outcome(Ending::Exited(0), "");
-        assert_eq!(found, Outcome::Failed);
-        assert!(problems[0].contains("before its body did"), "{problems:?}");
+        assert_eq!(record(Ending::Exited(0), &[DONE], "").outcome, Outcome::Clean);
+        let found = record(Ending::Exited(0), &[], "");
+        assert_eq!(found.outcome, Outcome::Failed);
+        assert!(found.problems[0].contains("before its body did"), "{found:?}");
     }
 
     #[test]
     fn a_panic_counts_whatever_the_exit_code() {
-        for code in [0, 1, 101] {
-            let lines = [PANIC, PROBLEM, DONE].concat();
-            assert_eq!(outcome(Ending::Exited(code), &lines).0, Outcome::Panicked);
+        let rule = Program::new(Command::new("sh")).exits_with(3).rule;
+        let program = serde_json::to_string(&Line::Program(rule)).unwrap();
+        let said = "thread 'tokio-rt-worker' panicked at src/lib.rs:2:5:\nit's over\n".repeat(2);
+        for code in [0, 1, 3, 101] {
+            let found = record(Ending::Exited(code), &[PANIC, PROBLEM, DONE], "");
+            assert_eq!(found.outcome, Outcome::Panicked);
+            let found = record(Ending::Exited(code), &[&program], &said);
+            assert_eq!(found.outcome, Outcome::Panicked);
+            let panics: Vec<_> = found.panics.iter().map(|it| (&*it.site, it.nth)).collect();
+            assert_eq!(panics, [("src/lib.rs:2:5", 1), ("src/lib.rs:2:5", 2)]);
         }
     }
 
     #[test]
     fn what_ended_the_process_comes_before_what_it_said() {
-        let lines = [PANIC, DONE].concat();
-        assert_eq!(outcome(Ending::Signalled(6), &lines).0, Outcome::Aborted);
-        assert_eq!(outcome(Ending::Signalled(11), &lines).0, Outcome::Signalled);
-        assert_eq!(outcome(Ending::DeadlinePassed, &lines).0, Outcome::Hung);
+        for (ending, outcome) in [
+            (Ending::Signalled(6), Outcome::Aborted),
+            (Ending::Signalled(11), Outcome::Signalled),
+            (Ending::DeadlinePassed, Outcome::Hung),
+        ] {
+            assert_eq!(record(ending, &[PANIC, DONE], "").outcome, outcome);
+        }
     }
 
     #[test]
     fn a_failed_check_and_a_bad_exit_code_fail() {
-        assert_eq!(outcome(Ending::Exited(0), &[PROBLEM, DONE].concat()).0, Outcome::Failed);
-        let (found, problems) = outcome(Ending::Exited(3), DONE);
-        assert_eq!((found, problems[0].as_str()), (Outcome::Failed, "it ended with exit code 3"));
-        assert_eq!(outcome(Ending::Exited(0), "nonsense\n").0, Outcome::Failed);
+        assert_eq!(record(Ending::Exited(0), &[PROBLEM, DONE], "").outcome, Outcome::Failed);
+        let found = record(Ending::Exited(3), &[DONE], "");
+        assert_eq!(found.outcome, Outcome::Failed);
+        assert_eq!(found.problems, ["it ended with exit code 3"]);
+        assert_eq!(record(Ending::Exited(0), &["nonsense"], "").outcome, Outcome::Failed);
     }
 }

@@ -1,4 +1,4 @@
-//! The report pipe: what a trial tells about itself, line by line, while it happens.
+//! The report pipe: what a trial says about itself, line by line, while it happens.
 //!
 //! Each line is one JSON object of at most [`LINE`] bytes, so that a single `write` is atomic: the
 //! threads of a trial do not mix their lines, and what was written survives the abort that follows.
@@ -9,15 +9,15 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, fstat},
+    fs::{FileType, Stat, fstat},
     io::{FdFlags, fcntl_getfd, fcntl_setfd},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{observation::Value, program::Rule};
 
-/// The most bytes of one line. POSIX guarantees writes of up to 512 bytes to be atomic; Linux and
-/// macOS keep to 4096 and 512, and a longer line of one thread alone stays whole there too.
+/// The most bytes of one line. Linux writes up to 4096 bytes at once. POSIX and macOS guarantee 512, and
+/// there a longer line stays whole as long as one thread writes at a time.
 const LINE: usize = 4096;
 
 /// The most bytes of a text within a line: four of them, escaped, still fit.
@@ -36,7 +36,7 @@ pub(crate) enum Line {
     Problem(String),
     /// The body ended of its own accord.
     Done,
-    /// From now on the trial is another program, which is judged by this rule.
+    /// From now on the trial is another program, which this rule judges.
     Program(Rule),
     /// The program has nothing left to do but to end, from this moment on.
     Leaving(i64),
@@ -45,53 +45,48 @@ pub(crate) enum Line {
 /// A panic, as the hook saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Panic {
-    /// What the panic said.
+    /// The panic's message.
     pub(crate) message: String,
-    /// Where, as [`normalise`](crate::site::normalise) names it.
+    /// The site, without paths of this machine.
     pub(crate) site: String,
     /// The thread's name.
     pub(crate) thread: String,
     /// Which panic of its thread, from 1.
     pub(crate) nth: u32,
-    /// Whether the thread was unwinding already. The hook cannot know; see [`read`].
+    /// Whether the thread was already unwinding. The hook cannot know that; see [`read`].
     #[serde(default)]
     pub(crate) while_unwinding: bool,
 }
 
-/// What the standard library says when a destructor that runs during unwinding panics in its turn.
+/// The message of the standard library's own panic, after a destructor has panicked during unwinding.
 pub(crate) const SECOND: &str = "panic in a destructor during cleanup";
 
 /// The child's end of the report pipe.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     pipe: OwnedFd,
-    device: u64,
-    inode: u64,
+    /// Its device and inode.
+    file: (u64, u64),
 }
 
 impl Reporter {
-    /// Takes over a pipe; an error where it is something else.
+    /// Takes over a pipe. Returns an error if it is something else.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         let stat = fstat(&pipe)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
             return Err(io::Error::other("not a pipe"));
         }
-        // Only equality matters.
-        #[allow(clippy::unnecessary_cast, reason = "the types differ from system to system")]
-        let (device, inode) = (stat.st_dev as u64, stat.st_ino as u64);
-        Ok(Self { pipe, device, inode })
+        Ok(Self { pipe, file: file(&stat) })
     }
 
-    /// Whether the descriptor is still the pipe. A trial may have closed it, and opened a file that
-    /// got the same number: nothing of ours belongs into that.
+    /// Whether the descriptor is still the pipe. A trial may have closed it, and opened a file that got
+    /// the same number: we must not write into that.
     fn is_still_the_pipe(&self) -> bool {
-        #[allow(clippy::unnecessary_cast, reason = "as above")]
-        fstat(&self.pipe)
-            .is_ok_and(|stat| (stat.st_dev as u64, stat.st_ino as u64) == (self.device, self.inode))
+        fstat(&self.pipe).is_ok_and(|stat| file(&stat) == self.file)
     }
 
-    /// Writes one line. Where the pipe is gone nothing can be done: the parent then misses the
-    /// closing [`Line::Done`].
+    /// Writes one line. If the pipe is gone nothing can be done, and the parent misses the closing
+    /// [`Line::Done`].
     pub(crate) fn line(&self, line: &Line) {
         let Ok(mut json) = serde_json::to_vec(line) else { return };
         json.push(b'\n');
@@ -117,8 +112,8 @@ impl Reporter {
         self.line(&Line::Problem(cut(what, MESSAGE)));
     }
 
-    /// Lets the program that this process is about to become write to the pipe too, as long as it is
-    /// the pipe, and says where.
+    /// Lets the program that this process is about to become write to the pipe, and returns its
+    /// descriptor.
     pub(crate) fn pass_on(&self) -> io::Result<RawFd> {
         if !self.is_still_the_pipe() {
             return Err(io::Error::other("the report pipe was closed"));
@@ -129,12 +124,18 @@ impl Reporter {
 
     pub(crate) fn done(&self) {
         self.line(&Line::Done);
-        // What a trial printed comes before its end.
+        // What a trial printed must come out before it ends.
         let _ = io::stdout().flush();
     }
 }
 
-/// The text, cut to about so many bytes as JSON writes it, at a character's border.
+/// The device and the inode, of which only equality matters.
+#[allow(clippy::unnecessary_cast, reason = "the types differ from system to system")]
+const fn file(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// The text, cut at a character so that JSON needs about this many bytes for it.
 fn cut(text: &str, most: usize) -> String {
     let mut kept = String::new();
     let mut bytes = 0;
@@ -150,7 +151,7 @@ fn cut(text: &str, most: usize) -> String {
     kept
 }
 
-/// What the parent made of a report.
+/// A report, as the parent reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) panics: Vec<Panic>,
@@ -161,10 +162,10 @@ pub(crate) struct Report {
     pub(crate) leaving: Option<i64>,
 }
 
-/// Reads a report. A line that is none is a problem of the trial, not of the reader.
+/// Reads a report. A line that cannot be read is a problem of the trial.
 ///
-/// A panic hook cannot see whether its thread is unwinding already. The standard library says so
-/// afterwards, by a panic of its own; from that it is known of the panic before it on that thread.
+/// A panic hook cannot see whether its thread is already unwinding. The standard library says so
+/// afterwards, with a panic of its own, and that one marks the panic before it on the same thread.
 pub(crate) fn read(bytes: &[u8], truncated: bool) -> Report {
     let mut report = Report::default();
     let text = String::from_utf8_lossy(bytes);
@@ -225,12 +226,8 @@ mod tests {
     }
 
     fn written(reader: io::PipeReader, reporter: Reporter) -> Report {
-        use io::Read as _;
         drop(reporter);
-        let mut bytes = Vec::new();
-        let mut reader = reader;
-        reader.read_to_end(&mut bytes).unwrap();
-        read(&bytes, false)
+        read(io::read_to_string(reader).unwrap().as_bytes(), false)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a run found out: the objects that `--format json` prints and the notebook is written from.
+//! The results of a run: what `--format json` prints, and what the notebook is written from.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,11 +9,11 @@ use crate::{
     outcome::Outcomes,
 };
 
-/// Whether a variant is expected to fail, and what it stands for.
+/// The role of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Expected to fail: the thing that the experiment is about.
+    /// Expected to fail: what the experiment is about.
     Hazard,
     /// Expected not to fail, without the kit: the same harness, one thing changed.
     Control,
@@ -31,15 +31,15 @@ impl fmt::Display for Role {
     }
 }
 
-/// What the counts say of a hypothesis or a claim.
+/// What the counts say about a hypothesis or a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The counts bear it out.
+    /// The counts support it.
     Supported,
     /// The counts contradict it.
     Refuted,
-    /// Neither, or too few trials to tell.
+    /// Neither, or there were too few trials.
     Inconclusive,
 }
 
@@ -53,56 +53,56 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Whether what was found is what the committed snapshot holds.
+/// How the result compares with the committed snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SnapshotStatus {
     /// The same.
     Match,
-    /// Something else.
+    /// Different.
     Mismatch,
     /// There is no snapshot yet.
     New,
 }
 
-/// Everything that one run of one experiment found out.
+/// The result of one run of one experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExperimentResult {
     /// The number, as two digits: `01`.
     pub id: String,
     /// The name without the number: `drop-context`.
     pub name: String,
-    /// The claims that the experiment bears on, each with what the counts say of it.
+    /// The claims that the experiment tests, each with its verdict.
     pub claims: Vec<ClaimResult>,
     /// What the experiment asks.
     pub question: String,
     /// The one statement that the experiment tests.
     pub hypothesis: String,
-    /// What the counts say of the hypothesis.
+    /// The verdict on the hypothesis.
     pub verdict: Verdict,
-    /// Why, variant by variant, in words made from the counts.
+    /// Why: a line for each variant, made from the counts.
     pub reasons: Vec<String>,
-    /// What the comparison with the committed snapshot gave; absent where none was made.
+    /// The comparison with the committed snapshot; absent if none was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotStatus>,
     /// How long the run took, in seconds.
     pub seconds: f64,
     /// The seed from which every trial's seed was derived.
     pub seed: u64,
-    /// What it used that the workspace does not hold, an interpreter say, and in which version.
+    /// What it used that the workspace does not hold, such as an interpreter, with the version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub equipment: BTreeMap<String, String>,
-    /// Whether the run was interrupted, and the counts are what was known by then.
+    /// Whether the run was interrupted, so that the counts are incomplete.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
-    /// Whether the trials' files were in memory, and no disk had a part in what they took.
+    /// Whether the trials' files were in memory, so that no disk affected the times.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_memory: bool,
     /// The variants, in the order in which the experiment declares them.
     pub variants: Vec<VariantResult>,
 }
 
-/// An experiment that was not run, because this machine lacks what it needs.
+/// An experiment that was not run because this machine lacks what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// The number, as two digits: `60`.
@@ -123,31 +123,31 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// One claim of a write-up, and what the counts say of it.
+/// A claim of a write-up, and what the counts say about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimResult {
-    /// The claim's number in the ledger, `A2` say.
+    /// The claim's number in the ledger, such as `A2`.
     pub id: String,
     /// What it states.
     pub statement: String,
-    /// What the counts say.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, in words made from the counts.
+    /// Why, in lines made from the counts.
     pub reasons: Vec<String>,
 }
 
-/// What the trials of one variant did.
+/// The result of one variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VariantResult {
     /// The name: `old/outside-alive`.
     pub name: String,
-    /// Whether it is expected to fail.
+    /// The role.
     pub role: Role,
     /// What is different in this variant, in one line.
     pub about: String,
-    /// What was predicted, in words.
+    /// The prediction, in words.
     pub prediction: String,
-    /// Whether the counts bear the prediction out.
+    /// Whether the counts are as predicted.
     pub predicted: bool,
     /// How many trials ran.
     pub trials: u32,
@@ -155,9 +155,9 @@ pub struct VariantResult {
     pub outcomes: Outcomes,
     /// The class, as it stands in the snapshot: `always aborted`.
     pub class: String,
-    /// The Wilson interval, at 95 %, of the rate of the outcome that the class names.
+    /// The Wilson interval, at 95 %, for the rate of the outcome that the class names.
     pub interval: [f64; 2],
-    /// Where panics came from: each site once, sorted, those that only may occur left out.
+    /// The sites of panics: each once, sorted, without those that may or may not occur.
     pub sites: Vec<String>,
     /// Sites that may or may not occur, and did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -166,12 +166,12 @@ pub struct VariantResult {
     pub observations: BTreeMap<String, Observation>,
     /// What the trials cost.
     pub resources: Option<ResourceSpreads>,
-    /// Trials worth a look: every one that contradicts the prediction (ten at the most), and the
-    /// first of each other outcome than clean.
+    /// Trials worth a look: those that contradict the prediction (at most ten), and the first of each
+    /// outcome other than clean.
     pub examples: Vec<TrialExample>,
 }
 
-/// What the trials of a variant cost, each a spread over trials.
+/// What the trials of a variant cost: the spread over the trials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceSpreads {
     /// From start to end, in microseconds.
@@ -180,12 +180,12 @@ pub struct ResourceSpreads {
     pub user_micros: Spread,
     /// Processor time in the kernel, in microseconds.
     pub system_micros: Spread,
-    /// Largest resident memory, in KiB. Never less than what the sandbox itself occupied when it
-    /// started the trial (a limit of what the system records).
+    /// Largest resident memory, in KiB. The system counts at least what the sandbox itself occupied when
+    /// it started the trial.
     pub peak_kib: Spread,
 }
 
-/// One trial, as far as it is worth showing.
+/// One trial, for a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialExample {
     /// Which trial of its variant, from 0.
@@ -200,39 +200,39 @@ pub struct TrialExample {
     pub ending: String,
     /// The panics, in the order in which they happened.
     pub panics: Vec<String>,
-    /// Checks of its own that did not hold, and errors.
+    /// Checks that did not hold, and errors.
     pub problems: Vec<String>,
-    /// The end of what it wrote to its standard error.
+    /// The end of its standard error.
     pub stderr: String,
-    /// The command that runs exactly this trial again, alone.
+    /// The command that runs this trial again, alone.
     pub rerun: String,
 }
 
-/// What an experiment declares of itself, before any trial runs: what `--list` tells.
+/// What an experiment declares before any trial runs: what `--list` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declaration {
     /// The number, as two digits: `01`.
     pub id: String,
     /// The name without the number: `drop-context`.
     pub name: String,
-    /// The name of the binary, of its source, of its page and of its snapshot: `01_drop_context`.
+    /// The name of the binary, the source, the page and the snapshot: `01_drop_context`.
     pub binary: String,
     /// What the experiment asks.
     pub question: String,
     /// The one statement that the experiment tests.
     pub hypothesis: String,
-    /// The claims that the experiment bears on, by number.
+    /// The claims that the experiment tests, by number.
     pub claims: Vec<String>,
     /// The variants, in the order in which they are declared.
     pub variants: Vec<VariantDeclaration>,
 }
 
-/// What an experiment declares of one variant.
+/// What an experiment declares about one variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VariantDeclaration {
     /// The name: `old/outside-alive`.
     pub name: String,
-    /// Whether it is expected to fail.
+    /// The role.
     pub role: Role,
     /// What is different in this variant, in one line.
     pub about: String,
@@ -242,7 +242,7 @@ pub struct VariantDeclaration {
     pub trials: u32,
 }
 
-/// One line of `--format events`: what happens, as it happens.
+/// One line of `--format events`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
@@ -255,7 +255,7 @@ pub enum Event {
         /// How it ended.
         outcome: crate::Outcome,
     },
-    /// Something is made ready that the trials need.
+    /// Something that the trials need is being made ready.
     Preparing {
         /// What is being done.
         doing: String,
@@ -267,7 +267,7 @@ pub enum Event {
     },
     /// The run ended; nothing follows.
     Result {
-        /// What it found out.
+        /// The result.
         result: Box<ExperimentResult>,
     },
 }

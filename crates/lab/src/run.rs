@@ -1,4 +1,4 @@
-//! A run: many trials, in parallel, and what they come to.
+//! A run: many trials, in parallel, and what follows from them.
 
 use std::{
     collections::BTreeMap,
@@ -11,33 +11,33 @@ use std::{
 };
 
 use crate::{
-    child,
     condition::{self, enough},
     equipment::Equipment,
     experiment::Experiment,
     interrupt::Interrupt,
     observation::{Observation, Spread},
-    outcome::Outcomes,
+    outcome::{Ending, Outcome, Outcomes},
     parallel,
     prediction::Prediction,
     record::Record,
     results::{
         ClaimResult, ExperimentResult, ResourceSpreads, Role, TrialExample, VariantResult, Verdict,
     },
-    sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
     statistics::wilson,
+    trial,
     variant::Variant,
 };
 
-/// What the kit's own promise is called among the claims.
+/// The number of the kit's own promise among the claims.
 pub(crate) const KIT: &str = "kit";
 
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
 
-/// How many trials that work run at a time, for each core: a child process that starts, ends or waits
-/// for another thread leaves its core to the second.
+/// How many trials run at a time for each core. While a child process starts, ends or waits for another
+/// thread, it leaves its core to the second.
 const WORKING_PER_CORE: usize = 2;
 
 /// How many trials that mostly wait run at a time, for each core.
@@ -48,15 +48,15 @@ const WAITING_PER_CORE: usize = 8;
 pub(crate) struct Plan {
     /// The trials, in lanes side by side.
     pub(crate) lanes: Vec<Lane>,
-    /// What every trial's seed is derived from.
+    /// The seed from which every trial's seed is derived.
     pub(crate) seed: u64,
 }
 
-/// Trials of which so many run at a time.
+/// Trials, and how many of them run at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) jobs: usize,
-    /// Each a variant's position and its number within the variant.
+    /// Each is a variant's position, and the trial's number within the variant.
     pub(crate) trials: Vec<(usize, u32)>,
 }
 
@@ -67,8 +67,8 @@ impl Plan {
     }
 }
 
-/// A few at a time for each core of those that work. Those that mostly wait run beside them, more for
-/// each core: they leave it to those that work.
+/// Puts the trials that mostly wait into a lane of their own, with more at a time: they leave the cores
+/// to the others.
 pub(crate) fn in_lanes(
     experiment: &Experiment,
     trials: Vec<(usize, u32)>,
@@ -82,7 +82,7 @@ pub(crate) fn in_lanes(
     ]
 }
 
-/// The trials of each variant in turn, so that what changes on the machine meanwhile meets all.
+/// The trials of all variants in turn, so that a change on the machine affects all of them.
 pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
     let most = planned.iter().copied().max().unwrap_or(0);
     (0..most)
@@ -96,7 +96,7 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
         .collect()
 }
 
-/// Runs the trials, and tells of each as it ends, until the listener breaks off.
+/// Runs the trials, and reports each as it ends, until the listener breaks off.
 pub(crate) fn run(
     experiment: &Experiment,
     plan: &Plan,
@@ -155,13 +155,13 @@ fn command<'a>(
 ) -> Sandboxed<'a> {
     Sandboxed {
         program,
-        arguments: vec![child::ARGUMENT.into(), (&variant.name).into(), seed.to_string().into()],
+        arguments: vec![trial::TRIAL.into(), (&variant.name).into(), seed.to_string().into()],
         surroundings: Surroundings::Bare { variables },
         deadline: variant.deadline,
     }
 }
 
-/// What the trials come to: classes from counts, verdicts from classes.
+/// The result of the trials: classes from counts, and verdicts.
 fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> ExperimentResult {
     let variants: Vec<_> = experiment
         .variants
@@ -172,12 +172,10 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
             sum_up(experiment, seed, variant, &records)
         })
         .collect();
-    // Where the kit's promise has a claim of its own, cures are weighed for nothing else.
-    let apart =
-        |variant: &&VariantResult| experiment.kit_claim.is_some() && variant.role == Role::Cure;
-    let weighed: Vec<_> = variants.iter().filter(|variant| !apart(variant)).cloned().collect();
+    let counting = variants.iter().filter(|variant| experiment.counts(variant.role));
+    let counting: Vec<_> = counting.cloned().collect();
     let claims = experiment.claims.iter().map(|claim| {
-        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &weighed);
+        let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &counting);
         ClaimResult { id: claim.id.clone(), statement: claim.statement.clone(), verdict, reasons }
     });
     let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
@@ -187,8 +185,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         claims: claims.chain(kit_claim).collect(),
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
-        verdict: verdict(&weighed),
-        reasons: weighed.iter().map(condition::outcome_reason).collect(),
+        verdict: verdict(&counting),
+        reasons: counting.iter().map(condition::outcome_reason).collect(),
         snapshot: None,
         seconds: 0.0,
         seed,
@@ -199,20 +197,20 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
     }
 }
 
-/// Of the hypothesis: refuted where the counts of one variant contradict what was predicted of it,
-/// supported where those of all bear it out.
+/// Refuted if the counts of one variant contradict its prediction, supported if those of all are as
+/// predicted.
 fn verdict(variants: &[VariantResult]) -> Verdict {
-    let told = |variant: &&VariantResult| enough(&variant.outcomes);
-    if variants.iter().filter(told).any(|variant| !variant.predicted) {
+    let enough = |variant: &&VariantResult| enough(&variant.outcomes);
+    if variants.iter().filter(enough).any(|variant| !variant.predicted) {
         Verdict::Refuted
-    } else if variants.is_empty() || !variants.iter().all(|variant| told(&variant)) {
+    } else if variants.is_empty() || !variants.iter().all(|variant| enough(&variant)) {
         Verdict::Inconclusive
     } else {
         Verdict::Supported
     }
 }
 
-/// Of the kit's promise: cures decide, and hazards say whether there was anything to cure.
+/// The verdict on the kit's promise: cures decide, and hazards say whether there was anything to cure.
 fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
     let of = |role| variants.iter().filter(move |variant| variant.role == role).cloned();
     let (cures, hazards): (Vec<_>, Vec<_>) = (of(Role::Cure).collect(), of(Role::Hazard).collect());
@@ -267,9 +265,9 @@ fn sum_up(
     }
 }
 
-/// The outcome whose rate the interval is of, which is the one that the class names: that which all
-/// trials had though another was to be in all of them, and else the one that the prediction is about.
-fn subject(variant: &Variant, outcomes: &Outcomes) -> crate::Outcome {
+/// The outcome that the class names, whose rate the interval is about: the predicted one, unless every
+/// trial should have ended in one way and all ended in another.
+fn subject(variant: &Variant, outcomes: &Outcomes) -> Outcome {
     let mut seen = outcomes.seen();
     match (seen.next(), seen.next()) {
         (Some(only), None) if matches!(variant.prediction, Prediction::Always(_)) => only,
@@ -298,7 +296,7 @@ fn examples(
 ) -> Vec<TrialExample> {
     let (mut shown, mut unexpected) = (Outcomes::default(), 0);
     let worth_a_look = records.iter().filter(|record| {
-        let first = shown.count(record.outcome) == 0 && record.outcome != crate::Outcome::Clean;
+        let first = shown.count(record.outcome) == 0 && record.outcome != Outcome::Clean;
         shown.add(record.outcome);
         let contradicts = !variant.prediction.admits(record.outcome) && unexpected < EXAMPLES;
         unexpected += usize::from(contradicts);
@@ -335,7 +333,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Outcome, control, cure, every, hazard};
+    use crate::{control, cure, every, hazard};
 
     /// An experiment with a kit claim, whose trials ended like this: hazard, control, cure.
     fn concluded(ended: [Outcome; 3]) -> ExperimentResult {

@@ -1,4 +1,4 @@
-//! The sandbox: runs a command so that whatever it does, it ends, and leaves nothing behind.
+//! The sandbox: runs a command so that it ends and leaves nothing behind, whatever it does.
 
 use std::{
     collections::HashSet,
@@ -31,6 +31,7 @@ use tempfile::TempDir;
 use thiserror::Error;
 use wait4::{ResourceUsage, Wait4 as _};
 
+pub use crate::outcome::Ending;
 use crate::{
     capture::{Capture, Captured},
     guardian::{self, Guardian},
@@ -38,21 +39,22 @@ use crate::{
     stray,
 };
 
-/// How much is kept of what a command prints, and of its report.
+/// How many bytes are kept of a command's output, and of its report.
 const OUTPUT: usize = 256 * 1024;
 const REPORT: usize = 1024 * 1024;
 
-/// How much room trials may need that run at the same time, in bytes. They take a few megabytes.
+/// How much room there must be for the trials that run at the same time, in bytes. They take a few
+/// megabytes.
 const ROOM: u64 = 1 << 30;
 
-/// How long a wait lasts at the most before the interrupt is looked at again.
+/// The longest wait before the interrupt is checked again.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How often the end of a command is looked for where it cannot be waited for together with its
-/// pipes: outside Linux, or when descriptors have run out.
+/// How often to check whether a command has ended, if its end cannot be polled together with its pipes:
+/// outside Linux, or without a free descriptor.
 const PEEK: Duration = Duration::from_millis(2);
 
-/// Why a command could not be run. Whatever the command itself does is no error.
+/// Why a command could not be run. However the command itself ends is no error.
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// A directory for trials cannot be made or removed.
@@ -62,44 +64,44 @@ pub enum SandboxError {
         action: &'static str,
         /// Which directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The guardian cannot be started, or has gone.
+    /// The guardian cannot be started, or is gone.
     #[error("the guardian process, which cleans up after a run, is not there: {0}")]
     Guardian(io::Error),
     /// The command cannot be started.
     #[error("cannot start {}: {source}", program.display())]
     Start {
-        /// What should have been started.
+        /// What was to be started.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The command was started, and cannot be watched.
+    /// The command was started and cannot be watched.
     #[error("cannot watch process {process} ({}): {source}", program.display())]
     Watch {
         /// What was started.
         program: PathBuf,
         /// Its process.
         process: u32,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A place to run commands in: temporary directories, a guardian, no core dumps.
+/// A place to run commands: temporary directories, a guardian, no core dumps.
 ///
-/// Dropping it kills what is left, removes the directory, and lets the guardian go.
+/// Dropping it kills what is left, removes the directory, and ends the guardian.
 #[derive(Debug)]
 pub struct Sandbox {
-    // Before the directory: the guardian kills what might still write into it.
+    // Dropped before the directory: the guardian kills what might still write into it.
     guardian: Guardian,
     directory: TempDir,
     started: AtomicU64,
     running: Mutex<HashSet<u32>>,
-    /// Held shared while a command is started, and alone while strays are looked for: a child that
-    /// is not registered yet must not be taken for one.
+    /// Shared while a command is started, exclusive while strays are looked for: a child that is not yet
+    /// in `running` is not a stray.
     starting: RwLock<()>,
 }
 
@@ -110,63 +112,49 @@ pub struct Sandboxed<'a> {
     pub program: &'a Path,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// What it finds around itself.
+    /// Its directory, environment and input.
     pub surroundings: Surroundings<'a>,
     /// How long it may take.
     pub deadline: Duration,
 }
 
-/// What a command finds around itself. Either way `TMPDIR` is an empty directory of its own, which
+/// A command's directory, environment and input. `TMPDIR` is always an empty directory of its own, which
 /// is removed when the command has ended.
 #[derive(Clone, Debug)]
 pub enum Surroundings<'a> {
-    /// Those of a trial, which are the same on every machine: that directory as the current one and
-    /// as `HOME`, almost nothing in the environment but these variables, and the report pipe as its
-    /// standard input.
+    /// As a trial has them, the same on every machine: that directory as the current one and as `HOME`,
+    /// little in the environment but these variables, and the report pipe as standard input.
     Bare {
         /// What the run found on the machine for its trials.
         variables: &'a [(String, OsString)],
     },
-    /// Those of any command: this directory as the current one, the environment of this process
-    /// and these variables, and an empty standard input.
+    /// As any command has them: this directory as the current one, the environment of this process and
+    /// these variables, and an empty standard input.
     Inherited {
         /// Its current directory.
         directory: &'a Path,
-        /// What its environment has besides ours.
+        /// Variables added to the environment.
         variables: Vec<(&'static str, OsString)>,
     },
 }
 
-/// How a command ended, and what came out of it.
+/// How a command ended, and what it wrote.
 #[derive(Debug)]
 pub struct Ended {
     /// How it ended.
     pub ending: Ending,
-    /// What it wrote to its standard output.
+    /// Its standard output.
     pub stdout: Captured,
-    /// What it wrote to its standard error.
+    /// Its standard error.
     pub stderr: Captured,
-    /// What it wrote to the report pipe, if its [surroundings](Surroundings::Bare) have one.
+    /// Its report, if its [surroundings](Surroundings::Bare) have a report pipe.
     pub report: Captured,
     /// From start to end.
     pub wall: Duration,
-    /// When the end was noticed, by the system's monotonic clock, in nanoseconds.
+    /// When its end was noticed, in nanoseconds of the system's monotonic clock.
     pub at: i64,
-    /// What the system says it used.
+    /// The resources it used, according to the system.
     pub usage: ResourceUsage,
-}
-
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// By itself, with this exit code.
-    Exited(i32),
-    /// By this signal.
-    Signalled(i32),
-    /// It was killed at its deadline.
-    DeadlinePassed,
-    /// It was killed because we were told to stop.
-    Interrupted,
 }
 
 impl Sandbox {
@@ -174,18 +162,18 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// When there is no place for temporary directories, or the guardian cannot be started.
+    /// If there is no place for temporary directories, or the guardian cannot be started.
     pub fn open() -> Result<Self, SandboxError> {
         Self::open_in(env::temp_dir())
     }
 
-    /// Opens a sandbox whose directories are in memory, where the system has room for them there and
-    /// `TMPDIR` names no other place: for trials whose files nobody needs after a loss of power, and
-    /// which a slow disk would only hold up. Else as [`Sandbox::open`].
+    /// Opens a sandbox with its directories in memory, if the system has room there and `TMPDIR` names no
+    /// other place; otherwise like [`Sandbox::open`]. Nobody needs a trial's files after a loss of power,
+    /// and a slow disk would only delay the trials.
     ///
     /// # Errors
     ///
-    /// As of [`Sandbox::open`].
+    /// Same errors as [`Sandbox::open`].
     pub fn open_in_memory() -> Result<Self, SandboxError> {
         Self::open_in(memory().unwrap_or_else(env::temp_dir))
     }
@@ -207,18 +195,18 @@ impl Sandbox {
         })
     }
 
-    /// Runs a command in a process group of its own until it ends or its deadline passes; then kills
-    /// what is left of the group.
+    /// Runs a command in a process group of its own until it ends or its deadline passes. Then kills what
+    /// is left of the group.
     ///
     /// # Errors
     ///
-    /// When the command cannot be started or watched.
+    /// If the command cannot be started or watched.
     pub fn run(
         &self,
         command: &Sandboxed<'_>,
         interrupt: &Interrupt,
     ) -> Result<Ended, SandboxError> {
-        // A number, and nothing that another thread would rely on.
+        // Relaxed: only the number matters, and no other memory depends on it.
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let directory = self.directory.path().join(number.to_string());
         fs::create_dir(&directory).map_err(|source| SandboxError::Directory {
@@ -227,7 +215,7 @@ impl Sandbox {
             source,
         })?;
         let ended = self.run_in(&directory, command, interrupt);
-        // What fails here is tried once more, and then reported, when the sandbox closes.
+        // If this fails, `close` tries once more, and reports the error.
         let _ = fs::remove_dir_all(&directory);
         ended
     }
@@ -258,8 +246,8 @@ impl Sandbox {
         );
         let (wall, at) = (began.elapsed(), now());
 
-        // The leader, ended or not, still holds its number: nobody else's group can be meant. This
-        // comes before any error is returned, so that nothing is left running.
+        // Nobody has waited for the leader, so its number cannot belong to another group. This comes
+        // before any error is returned, so that nothing is left running.
         let group = i32::try_from(process).ok().and_then(Pid::from_raw);
         let _ = group.map(|group| kill_process_group(group, Signal::KILL));
         let released = self.guardian.release(process);
@@ -268,7 +256,7 @@ impl Sandbox {
         let (killed, used) = (killed.map_err(watch)?, used.map_err(watch)?);
         released.map_err(SandboxError::Guardian)?;
 
-        // What the command wrote is in the pipes. Whoever still holds one is not waited for.
+        // What the command wrote is in the pipes. Do not wait for a process that still holds one.
         for pipe in [&mut report, &mut stdout, &mut stderr] {
             pipe.take_what_is_there();
         }
@@ -328,20 +316,20 @@ impl Sandbox {
         is_in_memory(self.directory.path())
     }
 
-    /// Kills what was orphaned, except in the groups of the commands that run.
+    /// Kills orphans, except those in the groups of running commands.
     fn kill_strays(&self) {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let guardians = guardian::at_work();
+        let guardians = guardian::running();
         known.extend(guardians.iter());
         stray::kill_adopted(&known);
     }
 
-    /// Closes the sandbox. Nothing can be run in it any more.
+    /// Closes the sandbox. Nothing can run in it after that.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be removed.
+    /// If the directory cannot be removed.
     pub fn close(&self) -> Result<(), SandboxError> {
         self.kill_strays();
         let path = self.directory.path().to_owned();
@@ -360,15 +348,14 @@ impl Drop for Sandbox {
     }
 }
 
-/// A child, and what becomes readable when it ends.
+/// A child, and a descriptor that becomes readable when it ends.
 struct Watched {
     child: Child,
     end: Option<OwnedFd>,
 }
 
 impl Watched {
-    /// Takes what comes out of the pipes until the child ends, or until it has to be killed: then
-    /// it returns why.
+    /// Reads the pipes until the child ends, or until it has to be killed: then returns why.
     fn until_it_ends(
         &self,
         mut pipes: [&mut Capture; 3],
@@ -393,7 +380,7 @@ impl Watched {
         }
     }
 
-    /// Waits until one of the pipes has something to say, the child has ended, or patience has.
+    /// Waits until a pipe is readable, the child has ended, or patience is over.
     fn wait_for_something(&self, pipes: &[&mut Capture; 3], patience: Duration) -> io::Result<()> {
         let end = self.end.as_ref().map(AsFd::as_fd);
         let patience = if end.is_some() { patience } else { patience.min(PEEK) };
@@ -411,7 +398,7 @@ impl Watched {
         }
     }
 
-    /// Whether the child has ended; it is left to be waited for, and keeps its number.
+    /// Whether the child has ended. It stays a zombie, and keeps its number.
     fn has_ended(&self) -> io::Result<bool> {
         let Some(process) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
             return Ok(true);
@@ -428,13 +415,13 @@ fn end_of(process: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
 }
 
-/// There is none; the end is looked for every [`PEEK`]. Unverified: never run on macOS.
+/// There is none, and the end is checked for every [`PEEK`]. Unverified: never run on macOS.
 #[cfg(not(target_os = "linux"))]
 const fn end_of(_process: u32) -> Option<OwnedFd> {
     None
 }
 
-/// The system's monotonic clock, which every process reads alike.
+/// The system's monotonic clock, which is the same in every process.
 fn now() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
@@ -447,8 +434,8 @@ fn ending(status: ExitStatus) -> Ending {
     }
 }
 
-/// Where files are kept in memory, if there is such a place, one may write there, execute what is
-/// there, and it has room: a container's is often a few megabytes.
+/// A place where files are kept in memory, if there is one that is writable, allows executables and has
+/// room. In a container it often has only a few megabytes.
 fn memory() -> Option<PathBuf> {
     let place = PathBuf::from("/dev/shm");
     if env::var_os("TMPDIR").is_some() || access(&place, Access::WRITE_OK).is_err() {
@@ -464,22 +451,22 @@ fn memory() -> Option<PathBuf> {
 fn is_in_memory(place: &Path) -> bool {
     /// `TMPFS_MAGIC` of statfs(2).
     const TMPFS: i64 = 0x0102_1994;
-    // The number fits in all of them.
+    // The number fits into every type that it has.
     #[allow(clippy::unnecessary_cast, reason = "the type differs from system to system")]
     rustix::fs::statfs(place).is_ok_and(|stat| stat.f_type as i64 == TMPFS)
 }
 
-/// Nothing is known of it; and none of the places that [`memory`] knows is there.
+/// Not known; and none of the places that [`memory`] knows exists there.
 #[cfg(not(target_os = "linux"))]
 const fn is_in_memory(_place: &Path) -> bool {
     false
 }
 
-/// Forbids core dumps to this process and all that it starts.
+/// Forbids core dumps for this process and all that it starts.
 ///
-/// On Linux the limit is 1, not 0: where the system pipes core dumps to a program, a limit of 0 is
-/// ignored and every abort costs a fraction of a second; 1 is the value at which the kernel gives
-/// up (core(5), "Piping core dumps to a program").
+/// On Linux the limit is 1, not 0. If the system pipes core dumps to a program, it ignores a limit of 0,
+/// and every abort takes a fraction of a second. At 1 the kernel makes no dump (core(5), "Piping core
+/// dumps to a program").
 fn forbid_core_dumps() {
     let least = if cfg!(target_os = "linux") { 1 } else { 0 };
     let maximum = getrlimit(Resource::Core).maximum;

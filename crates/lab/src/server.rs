@@ -1,8 +1,7 @@
-//! A process that others talk to: started on a free port, waited for until it answers, and gone with
-//! whoever started it.
+//! A server: started on a free port, ready when it answers, and ended with the value that owns it.
 //!
-//! It is a command in the sandbox like any other, in an empty directory of its own, and one that does
-//! not end by itself. So it leaves no more behind than they do, even where its owner is killed.
+//! It is a command in the sandbox like any other, in an empty directory of its own, except that it does
+//! not end by itself. So it leaves nothing behind, even if its owner is killed.
 
 use std::{
     env, fmt,
@@ -24,20 +23,20 @@ use crate::{
     sandbox::{Ended, Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
 };
 
-/// How long a server may take until it answers. It takes a fraction of a second.
+/// How long a server may take until it answers. Usually it takes a fraction of a second.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How long one attempt to talk to it may take, and the pause before the next.
+/// How long one attempt to talk to it may take, and how long to wait before the next.
 const ATTEMPT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often another port is tried: somebody may have taken the free one meanwhile.
+/// How many ports to try: another process may take the free one in the meantime.
 const PORTS: usize = 3;
 
-/// How long a server may run: as long as its owner likes.
+/// A deadline for a command that needs none.
 const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// How much of what a server has said is worth telling, in bytes.
+/// How much of a server's output goes into an error, in bytes.
 const SAID: usize = 600;
 
 /// A server that can be started.
@@ -49,7 +48,7 @@ pub enum Kind {
     Redis,
 }
 
-/// Why a server does not answer.
+/// Why there is no server that answers.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// There is no such program.
@@ -58,30 +57,30 @@ pub enum ServerError {
     /// Every port is taken, or the loopback interface is down.
     #[error("there is no free port on 127.0.0.1 for {0}: {1}")]
     NoPort(Kind, io::Error),
-    /// It could not be started.
+    /// The server could not be started.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// It has ended, and should not have.
+    /// The server ended early.
     #[error("{kind} ended before it answered ({ending}), and said:\n{said}")]
     Ended {
-        /// Which.
+        /// Which server.
         kind: Kind,
-        /// How.
+        /// How it ended.
         ending: Ending,
-        /// The end of what it wrote.
+        /// The end of its output.
         said: String,
     },
-    /// It runs, and says nothing that makes sense.
+    /// The server runs, and does not answer as it should.
     #[error("{kind} was started, and does not answer on {address} after {after:?}")]
     Silent {
-        /// Which.
+        /// Which server.
         kind: Kind,
-        /// Where.
+        /// Where it should answer.
         address: SocketAddr,
-        /// How long it was waited for.
+        /// How long the caller waited.
         after: Duration,
     },
-    /// We were told to stop before it answered.
+    /// The caller was interrupted before the server answered.
     #[error("interrupted")]
     Interrupted,
 }
@@ -98,7 +97,7 @@ impl From<ServerError> for Lack {
     }
 }
 
-/// A server that runs as long as this value lives.
+/// A running server, which ends when this value is dropped.
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
@@ -111,10 +110,10 @@ pub struct Server {
 }
 
 impl Kind {
-    /// Every one.
+    /// All kinds.
     pub const ALL: [Self; 2] = [Self::Etcd, Self::Redis];
 
-    /// The programs that will do, the first choice first.
+    /// The programs that will do, best first.
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd"],
@@ -131,7 +130,7 @@ impl Kind {
         }
     }
 
-    /// What to do where it is missing.
+    /// What to do if it is missing.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
@@ -140,7 +139,7 @@ impl Kind {
         }
     }
 
-    /// The server's arguments. It keeps nothing that would be worth keeping.
+    /// The server's arguments. Its data need not survive it.
     fn arguments(self, port: u16, peers: u16) -> Vec<String> {
         let url = |port| format!("http://127.0.0.1:{port}");
         let port_text = port.to_string();
@@ -161,7 +160,7 @@ impl Kind {
         }
     }
 
-    /// What one says to it, and what its answer contains.
+    /// A request, and what the answer to it contains.
     const fn greeting(self) -> (&'static str, &'static str) {
         match self {
             Self::Etcd => ("GET /health HTTP/1.0\r\n\r\n", "\"health\":\"true\""),
@@ -169,7 +168,7 @@ impl Kind {
         }
     }
 
-    /// Whether it answers, at this address, as it should.
+    /// Whether the server at this address answers as it should.
     fn answers(self, address: SocketAddr) -> bool {
         let (greeting, expected) = self.greeting();
         self.ask(address, greeting, expected).unwrap_or(false)
@@ -192,7 +191,7 @@ impl Kind {
         }
     }
 
-    /// What the program says of its version, or nothing.
+    /// The version, as the program prints it.
     fn version_of(self, program: &Path) -> String {
         let said = Command::new(program).arg("--version").output();
         let said = said.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
@@ -218,8 +217,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the machine has none, when it ends or does not answer within 30 seconds, or when we are
-    /// told to stop meanwhile.
+    /// If the machine has no such server, if it ends or does not answer within 30 seconds, or if the
+    /// caller is interrupted.
     pub fn start(
         kind: Kind,
         sandbox: &Arc<Sandbox>,
@@ -241,7 +240,7 @@ impl Server {
                     surroundings: Surroundings::Bare { variables: &[] },
                     deadline: FOR_EVER,
                 };
-                // Nobody may be there to hear of it.
+                // The owner may be gone.
                 let _ = send.send(sandbox.run(&command, &told));
             });
             let (program, version, thread) = (program.clone(), version.clone(), Some(thread));
@@ -277,7 +276,7 @@ impl Server {
         }
     }
 
-    /// What it is.
+    /// The kind of server.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -289,7 +288,7 @@ impl Server {
         self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// What it says of its version: `3.4.23`.
+    /// The version, as the program prints it: `3.4.23`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -301,7 +300,7 @@ impl Server {
         self.address
     }
 
-    /// Whether it has ended, which it should not before it is dropped.
+    /// Whether it has ended, which it should not do before it is dropped.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
@@ -309,7 +308,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Kills the server, and waits until it is gone and its directory removed: milliseconds.
+    /// Kills the server, and waits some milliseconds until it is gone and its directory is removed.
     fn drop(&mut self) {
         self.stop.raise();
         let _ = self.thread.take().map(JoinHandle::join);
@@ -326,7 +325,7 @@ fn find(programs: &[&str]) -> Option<PathBuf> {
     programs.iter().flat_map(places).find(is_program)
 }
 
-/// Two ports that are free now. Whether they still are when a server asks for them, it has to see.
+/// Two ports that are free now. Another process may take them before the server does.
 fn free_ports() -> io::Result<[u16; 2]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (one, other) = (listen()?, listen()?);

@@ -1,8 +1,8 @@
-//! Where a panic came from, without anything of the machine that it came from on.
+//! The site of a panic, without the paths of this machine.
 
-/// Names a panic's place so that it is the same on every machine: `crate-version/src/file.rs:line:col`
-/// for a crate from a registry, the path below the workspace for our own, and only the file for the
-/// standard library, whose lines move with the compiler.
+/// Names a site in the same way on every machine: `crate-version/src/file.rs:line:col` for a crate from
+/// a registry, the path below the workspace for our own code, and only the file for the standard library,
+/// whose lines change with the compiler.
 pub(crate) fn normalise(file: &str, line: u32, column: u32) -> String {
     let file = file.replace('\\', "/");
     let in_toolchain = file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/");
@@ -12,7 +12,7 @@ pub(crate) fn normalise(file: &str, line: u32, column: u32) -> String {
     format!("{}:{line}:{column}", below_its_crate(&file))
 }
 
-/// The path from the crate's own folder on.
+/// The path from the crate's folder on.
 fn below_its_crate(file: &str) -> String {
     // …/registry/src/index.crates.io-1949cf8c6b5b557f/deadpool-runtime-0.1.4/src/lib.rs
     if let Some((_, rest)) = file.split_once("/registry/src/")
@@ -31,7 +31,7 @@ fn below_its_crate(file: &str) -> String {
     if !file.starts_with('/') && !file.contains(":/") {
         return file.to_owned();
     }
-    // Any other absolute path: from the folder above the last `src` on, or else the file alone.
+    // Any other absolute path: from the folder above the last `src` on, or the file alone.
     let parts: Vec<_> = file.split('/').collect();
     let source = parts.iter().rposition(|part| *part == "src").filter(|at| *at > 0);
     let from = source.map_or(parts.len().saturating_sub(1), |at| at - 1);
@@ -43,7 +43,7 @@ mod tests {
     use super::normalise;
 
     #[test]
-    fn a_site_says_nothing_of_the_machine() {
+    fn a_site_does_not_depend_on_the_machine() {
         for (file, expected) in [
             (
                 "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src/a.rs",

@@ -1,11 +1,11 @@
-//! The stable part of a result, as text: what is held against the committed snapshot.
+//! The stable part of a result, as text, which is compared with the committed snapshot.
 
 use std::fmt::Write as _;
 
-use crate::results::ExperimentResult;
+use crate::results::{ExperimentResult, VariantResult};
 
-/// Renders what is stable of a result: the verdicts, and of each variant the role, the name, the
-/// class and the panic sites. One line each, so that a difference is readable.
+/// Renders the stable part of a result: the verdicts, and the role, name, class and panic sites of each
+/// variant. One line each, so that a difference is readable.
 ///
 /// ```text
 /// hypothesis  supported
@@ -22,7 +22,7 @@ pub fn render(result: &ExperimentResult) -> String {
         let _ = writeln!(text, "{label:<12}{}", claim.verdict);
     }
     text.push('\n');
-    let width = |of: fn(&crate::results::VariantResult) -> &str| {
+    let width = |of: fn(&VariantResult) -> &str| {
         result.variants.iter().map(|variant| of(variant).len()).max().unwrap_or(0)
     };
     let (names, classes) = (width(|v| &v.name), width(|v| &v.class));

@@ -3,10 +3,10 @@
 /// The standard score of a two-sided 95 % interval.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The Wilson score interval, at 95 %, of a rate of which `hits` of `trials` are evidence.
+/// The Wilson score interval, at 95 %, of a rate, given `hits` in `trials`.
 ///
-/// Unlike the textbook interval it says something sensible at the ends: of 0 hits in 20 trials it
-/// makes `0.000…0.161`, not `0…0`. No trials at all tell nothing: `0…1`. (E. B. Wilson, 1927.)
+/// Unlike the textbook interval it is sensible at the ends: 0 hits in 20 trials give `0.000…0.161`,
+/// not `0…0`. No trials at all give `0…1`. (E. B. Wilson, 1927.)
 ///
 /// ```
 /// let (low, high) = lab::statistics::wilson(0, 20);
@@ -23,15 +23,15 @@ pub fn wilson(hits: u32, trials: u32) -> (f64, f64) {
     let middle = rate + Z * Z / (2.0 * n);
     let spread = Z * (rate * (1.0 - rate) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;
-    // The ends are exact where nothing or everything hit; rounding must not blur that.
+    // With no hits, or nothing but hits, one end is exact; rounding must not blur it.
     let low = if hits == 0 { 0.0 } else { ((middle - spread) / scale).max(0.0) };
     let high = if hits >= trials { 1.0 } else { ((middle + spread) / scale).min(1.0) };
     (low, high)
 }
 
-/// The highest rate that `trials` without a single hit leave room for, at 95 %: at any higher one,
-/// fewer than one run in twenty would see none. Close to three divided by the trials, which is
-/// known as the rule of three; after no trials at all, 1.
+/// The highest rate that is still possible, at 95 %, after `trials` without a hit: at any higher rate,
+/// fewer than one run in twenty would see none. It is close to three divided by the trials (the rule of
+/// three). Without trials it is 1.
 ///
 /// ```
 /// assert!((lab::statistics::room_left_by_none(50) - 0.058).abs() < 0.001);
@@ -41,12 +41,12 @@ pub fn room_left_by_none(trials: u32) -> f64 {
     if trials == 0 { 1.0 } else { 1.0 - 0.05_f64.powf(1.0 / f64::from(trials)) }
 }
 
-/// How often something was seen, and in how many trials.
+/// Hits among trials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// How often.
+    /// How many trials hit.
     pub hits: u32,
-    /// Of how many; never fewer than the hits.
+    /// How many trials there were, at least as many as hits.
     pub trials: u32,
 }
 
@@ -56,16 +56,16 @@ impl Share {
     }
 }
 
-/// The probability, if the rates behind two shares were the same, of shares that are at least as
-/// unlikely as these: Fisher's exact test, two-sided. It assumes nothing of how large the numbers
-/// are, and so holds for the small ones of which a rare failure consists.
+/// Fisher's exact test, two-sided: the probability of shares at least as unlikely as these, if the
+/// rates behind them were the same. It holds for small numbers too, and those of a rare failure are
+/// small.
 #[must_use]
 pub fn fisher(one: Share, other: Share) -> f64 {
     let (first, second) = (u64::from(one.trials), u64::from(other.trials));
     let hits = u64::from(one.hits) + u64::from(other.hits);
     let trials = first + second;
     let factorials = LogFactorials::up_to(trials);
-    // The probability of this many of the hits among the first trials: the hypergeometric one.
+    // The hypergeometric probability of this many of the hits among the first trials.
     let probability = |among_first: u64| {
         let log = factorials.choose(first, among_first)
             + factorials.choose(second, hits - among_first)
@@ -73,7 +73,7 @@ pub fn fisher(one: Share, other: Share) -> f64 {
         log.exp()
     };
     let observed = probability(u64::from(one.hits));
-    // Rounding must not exclude what is exactly as unlikely.
+    // Rounding must not exclude a share that is exactly as unlikely.
     let at_most = observed * (1.0 + 1e-7);
     let possible = hits.saturating_sub(second)..=hits.min(first);
     possible.map(probability).filter(|p| *p <= at_most).sum::<f64>().min(1.0)
@@ -96,14 +96,14 @@ impl LogFactorials {
         usize::try_from(number).ok().and_then(|at| self.0.get(at)).copied().unwrap_or(f64::NAN)
     }
 
-    /// The logarithm of the number of ways to choose so many of all.
+    /// The logarithm of the binomial coefficient.
     fn choose(&self, all: u64, chosen: u64) -> f64 {
         self.of(all) - self.of(chosen) - self.of(all - chosen)
     }
 }
 
-/// The difference between two rates, the first less the second, and its interval at 95 %, made of
-/// the two Wilson intervals. (R. G. Newcombe, 1998, "hybrid score".)
+/// The first rate minus the second, with its interval at 95 %, which is made from the two Wilson
+/// intervals. (R. G. Newcombe, 1998, "hybrid score".)
 #[must_use]
 pub fn difference(one: Share, other: Share) -> (f64, [f64; 2]) {
     let (rate, (low, high)) = (one.rate(), wilson(one.hits, one.trials));
@@ -112,18 +112,6 @@ pub fn difference(one: Share, other: Share) -> (f64, [f64; 2]) {
     let below = (rate - low).hypot(other_high - other_rate);
     let above = (high - rate).hypot(other_rate - other_low);
     (difference, [(difference - below).max(-1.0), (difference + above).min(1.0)])
-}
-
-/// The smallest, the middle and the largest of some numbers; `None` of no numbers.
-///
-/// The middle of an even number of values is the lower of the two, so that it is a value that
-/// really occurred.
-#[must_use]
-pub fn spread(mut values: Vec<i64>) -> Option<(i64, i64, i64)> {
-    values.sort_unstable();
-    let (first, last) = (*values.first()?, *values.last()?);
-    let median = *values.get((values.len() - 1) / 2)?;
-    Some((first, median, last))
 }
 
 #[cfg(test)]
@@ -198,12 +186,5 @@ mod tests {
             assert!((found - expected.0).abs() < 1e-9, "{found}");
             assert_close((low, high), (expected.1, expected.2));
         }
-    }
-
-    #[test]
-    fn the_median_is_a_value_that_occurred() {
-        assert_eq!(spread(vec![4, 1, 3, 2]), Some((1, 2, 4)));
-        assert_eq!(spread(vec![7]), Some((7, 7, 7)));
-        assert_eq!(spread(Vec::new()), None);
     }
 }

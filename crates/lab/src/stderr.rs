@@ -1,5 +1,4 @@
-//! What a program's standard error tells of its end, where the program is not one of ours and has
-//! no report pipe to say it on.
+//! What the standard error of a program says about its end, if the program has no report pipe.
 
 use crate::site;
 
@@ -11,14 +10,14 @@ const LONGEST: usize = 160;
 pub struct Panic {
     /// The thread's name.
     pub thread: String,
-    /// Where: `crate-version/src/file.rs:line:col`, and only the file within the standard library.
+    /// The site: `crate-version/src/file.rs:line:col`; only the file in the standard library.
     pub site: String,
-    /// The first line of what it said.
+    /// The first line of its message.
     pub message: String,
 }
 
-/// The panics that standard error tells of, in the order in which they happened. What precedes the
-/// words on their line, as a log's date does, does not matter.
+/// The panics on standard error, in the order in which they happened. Something may precede them on
+/// their line, such as the date of a log.
 #[must_use]
 pub fn panics(stderr: &str) -> Vec<Panic> {
     let mut lines = stderr.lines().peekable();
@@ -37,7 +36,7 @@ pub fn panics(stderr: &str) -> Vec<Panic> {
     panics
 }
 
-/// The thread's name, and what follows on the line, of one like `thread 'main' (123) panicked at …`.
+/// The thread's name and what follows, of a line such as `thread 'main' (123) panicked at …`.
 fn headline(line: &str) -> Option<(&str, &str)> {
     let (_, line) = line.split_once("thread '")?;
     let (thread, said) = line.split_once(" panicked at ")?;
@@ -51,7 +50,7 @@ fn panic(thread: &str, place: &str, message: &str) -> Option<Panic> {
     Some(Panic { thread: thread.to_owned(), site, message: message.trim().to_owned() })
 }
 
-/// How lines begin that say why a program ends.
+/// The beginnings of lines that say why a program ends.
 const LEADS: [&str; 8] = [
     "fatal",
     "error",
@@ -63,8 +62,8 @@ const LEADS: [&str; 8] = [
     "aborted",
 ];
 
-/// The line of standard error that tells most of a failure, without what varies from one time to the
-/// next: the first that begins as such lines do, or else the last one. `None` of silence.
+/// The line of standard error that says most about a failure, without what varies from one time to the
+/// next: the first line that begins like an error, or else the last one. `None` if there is no line.
 #[must_use]
 pub fn signature(stderr: &str) -> Option<String> {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -75,7 +74,7 @@ pub fn signature(stderr: &str) -> Option<String> {
     lines().find(leads).or_else(|| lines().next_back()).map(without_what_varies)
 }
 
-/// The text with `#` for every number, address and identifier in hexadecimal, cut to a length that
+/// The text with `#` in place of numbers, addresses and hexadecimal identifiers, cut to a length that
 /// suits a report. Digits that belong to a name stay: `utf8`, `SIGUSR1`.
 #[must_use]
 pub fn without_what_varies(text: &str) -> String {
@@ -99,7 +98,7 @@ pub fn without_what_varies(text: &str) -> String {
     }
 }
 
-/// Whether a word is a number, with a unit or without, or an identifier in hexadecimal.
+/// Whether a word is a number, with or without a unit, or a hexadecimal identifier.
 fn varies(word: &str) -> bool {
     let identifier = word.len() >= 8
         && word.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn talk_of_a_panic_is_none() {
+    fn a_line_about_a_panic_is_not_a_panic() {
         for line in [
             "the thread 'main' panicked at noon",
             "thread main panicked at src/a.rs:1:2:",

@@ -1,11 +1,11 @@
 //! Processes that left the group they were started in.
 //!
-//! A trial is killed with its process group, which a descendant leaves by `setsid`. On Linux such
-//! a one is found all the same: the lab declares itself the *subreaper* of its descendants, so that
-//! an orphan becomes its child, and it marks their environment. Elsewhere it escapes, and only its
-//! hold on the trial's pipes is broken.
+//! A trial is killed with its process group, and a descendant can leave that by `setsid`. Linux finds
+//! such a process all the same: the lab is the *subreaper* of its descendants, so that an orphan becomes
+//! its child, and it marks their environment. On other systems the process escapes, and the lab only
+//! stops waiting for the trial's pipes.
 
-/// The variable by which a process says of which run it is.
+/// The variable that names the run to which a process belongs.
 pub(crate) const RUN: &str = "LAB_RUN";
 
 #[cfg(target_os = "linux")]
@@ -24,17 +24,17 @@ mod linux {
 
     use super::RUN;
 
-    /// How often the process table is read again, since what is killed may have left children.
+    /// How often the process table is read again: a process that is killed may leave children.
     const ROUNDS: usize = 100;
 
     /// Makes this process the parent of every descendant that is orphaned from now on.
     pub(crate) fn adopt() {
-        // Refused by no kernel since 3.4; without it, strays are found by their mark alone.
+        // Every kernel since 3.4 allows it. Without it, strays are found by their mark alone.
         let _ = set_child_subreaper(Some(getpid()));
     }
 
-    /// Kills every child of this process except those that are known, and those in a group that a
-    /// known one leads, until there is none.
+    /// Kills the children of this process until there are none left but the known ones and those in a
+    /// group that a known one leads.
     pub(crate) fn kill_adopted(known: &HashSet<u32>) {
         let us = getpid().as_raw_nonzero().get();
         for _ in 0..ROUNDS {
@@ -52,13 +52,13 @@ mod linux {
             }
             for pid in adopted {
                 let _ = kill_process(pid, Signal::KILL);
-                // It was sent SIGKILL: the wait is for the kernel to end it.
+                // After SIGKILL, this waits only for the kernel.
                 let _ = waitpid(Some(pid), WaitOptions::empty());
             }
         }
     }
 
-    /// Kills every process that carries the mark of this run, until there is none.
+    /// Kills the processes that carry the mark of this run, until there are none left.
     pub(crate) fn kill_marked(run: &str) {
         let mark = format!("{RUN}={run}").into_bytes();
         for _ in 0..ROUNDS {
@@ -87,8 +87,7 @@ mod linux {
         format!("/proc/{pid}/{file}").into()
     }
 
-    /// The parent: the second word after the name, which stands in parentheses and may itself
-    /// contain some.
+    /// The parent: the second word after the name, which is in parentheses and may contain some.
     fn parent(pid: i32) -> Option<i32> {
         let stat = fs::read_to_string(path(pid, "stat")).ok()?;
         let (_, after_name) = stat.rsplit_once(')')?;
@@ -96,8 +95,8 @@ mod linux {
     }
 }
 
-/// Without a subreaper, and without a process table to read: what left its group is not found.
-/// Unverified: written for macOS, never run on it.
+/// Without a subreaper and a process table, a process that has left its group is not found. Unverified:
+/// written for macOS, never run on it.
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use std::collections::HashSet;

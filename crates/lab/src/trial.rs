@@ -5,15 +5,21 @@ use std::{
 };
 
 use crate::{
-    child,
     observation::Value,
     program::{self, Program},
     report::{Line, Reporter},
-    variant::Variant,
 };
 
-/// What the body of a variant returns, and with a `T` what a function returns that helps it. An error
-/// makes the trial `failed`, with its message.
+/// The argument that turns an experiment into the child process of one trial. The variant's name and
+/// the trial's seed follow.
+pub(crate) const TRIAL: &str = "__trial";
+
+/// The argument that turns an experiment into one of its parts. The part's name and its arguments
+/// follow.
+pub(crate) const PART: &str = "__part";
+
+/// The result of a variant's body, and with a `T` that of a function that helps it. An error makes the
+/// trial `failed`, with its message.
 pub type TrialResult<T = ()> = Result<T, Box<dyn Error>>;
 
 /// One trial, seen from inside the child process that runs it.
@@ -24,13 +30,15 @@ pub type TrialResult<T = ()> = Result<T, Box<dyn Error>>;
 #[derive(Debug)]
 pub struct Trial<'a> {
     pub(crate) directory: &'a Path,
-    pub(crate) variant: &'a Variant,
+    pub(crate) variant: &'a str,
+    pub(crate) version: Option<&'a str>,
+    pub(crate) is_cured: bool,
     pub(crate) seed: u64,
     pub(crate) reporter: &'a Reporter,
 }
 
 impl Trial<'_> {
-    /// An empty directory of the trial's own, which is removed afterwards. It is also the current
+    /// The trial's own directory, empty at first and removed afterwards. It is also the current
     /// directory and `TMPDIR`.
     #[must_use]
     pub const fn directory(&self) -> &Path {
@@ -39,42 +47,36 @@ impl Trial<'_> {
 
     /// The name of the variant that this is a trial of.
     #[must_use]
-    pub fn variant(&self) -> &str {
-        &self.variant.name
+    pub const fn variant(&self) -> &str {
+        self.variant
     }
 
-    /// Which of the [versions](Variant::versions) of the variant this is a trial of, if it has any.
+    /// Which of the variant's [versions](crate::Variant::versions) this is a trial of, if it has any.
     #[must_use]
-    pub fn version(&self) -> Option<&str> {
-        self.variant.version.as_deref()
+    pub const fn version(&self) -> Option<&str> {
+        self.version
     }
 
-    /// Whether this is a trial of the cure that a hazard [derived](Variant::cured).
+    /// Whether this is a trial of the cure that a hazard [derived](crate::Variant::cured).
     #[must_use]
     pub const fn is_cured(&self) -> bool {
-        self.variant.derived
+        self.is_cured
     }
 
-    /// The seed for anything random in the trial.
-    #[must_use]
-    pub const fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// A generator of random numbers made from the seed. Every call starts it anew.
+    /// A generator of random numbers, made from the trial's seed. Each call starts it anew.
     #[must_use]
     pub fn random(&self) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.seed)
     }
 
-    /// Records an observation: an integer, a duration, a flag or a short text (cut after 200
-    /// bytes). Of two under one name the later counts.
+    /// Records an observation: an integer, a duration, a flag or a short text (cut after 200 bytes).
+    /// A second one under the same name replaces the first.
     pub fn record(&self, name: &str, value: impl Into<Value>) {
         self.reporter.observation(name, value.into());
     }
 
-    /// Checks something that must hold for the trial to be clean. Where it does not, the trial goes
-    /// on, and is `failed` unless something worse happens. Returns what it was given.
+    /// Checks something that must hold for the trial to be clean. If it does not, the trial goes on,
+    /// and is `failed` unless something worse happens. Returns what it was given.
     pub fn check(&self, what: &str, holds: bool) -> bool {
         if !holds {
             self.reporter.problem(what);
@@ -82,26 +84,26 @@ impl Trial<'_> {
         holds
     }
 
-    /// A command that runs a [part](crate::Experiment::part) of the experiment in another process:
-    /// in this directory, and ended with the trial if not before. Its panics are not the trial's;
-    /// how it ends is for the trial to look at.
+    /// A command that runs a [part](crate::Experiment::part) of the experiment in another process, in
+    /// this directory. It ends with the trial at the latest. Its panics do not count as the trial's:
+    /// the trial judges how it ends.
     ///
     /// # Errors
     ///
-    /// Where the system does not tell which program this is.
+    /// If the system does not say which program this is.
     pub fn part(&self, name: &str) -> io::Result<Command> {
         let mut command = Command::new(env::current_exe()?);
-        command.args([child::PART, name]).current_dir(self.directory);
+        command.args([PART, name]).current_dir(self.directory);
         Ok(command)
     }
 
-    /// Turns the trial into another program: what is left of this one ends here, without running a
-    /// destructor. The directory, the deadline and the process group stay, and the program finds
-    /// nothing on its standard input. How it ends is judged as [`Program`] says.
+    /// Turns the trial into another program. This one ends here, without running a destructor. The
+    /// directory, the deadline and the process group stay, and the program's standard input is empty.
+    /// [`Program`] says how its end is judged.
     ///
     /// # Errors
     ///
-    /// Returns only where the program cannot be started.
+    /// Returns only if the program cannot be started.
     pub fn becomes(&self, program: Program) -> TrialResult {
         let shown = program.to_string();
         let Program { mut command, rule } = program;
@@ -111,8 +113,8 @@ impl Trial<'_> {
         Err(format!("cannot become {shown}: {error}").into())
     }
 
-    /// Declares the trial done, for a body that does not return because it leaves the process
-    /// itself. A trial that ends with exit code 0 and was never done is `failed`.
+    /// Declares the trial done, for a body that does not return because it leaves the process itself.
+    /// A trial that exits with code 0 and was not done is `failed`.
     pub fn done(&self) {
         self.reporter.done();
     }

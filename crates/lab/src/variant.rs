@@ -3,6 +3,7 @@
 use std::{fmt, mem, sync::Arc, time::Duration};
 
 use crate::{
+    condition::FEWEST_TRIALS,
     outcome::Outcome,
     prediction::Prediction,
     results::Role,
@@ -12,9 +13,8 @@ use crate::{
 /// How long a trial may take before it counts as hung.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The trials of a variant whose outcome is certain, and when the run is to be quick.
+/// The trials of a variant whose outcome is certain.
 const TRIALS: u32 = 20;
-const QUICK_TRIALS: u32 = crate::condition::FEWEST_TRIALS;
 
 type Body = Arc<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
 
@@ -31,13 +31,13 @@ pub struct Variant {
     pub(crate) body: Body,
     pub(crate) deadline: Duration,
     pub(crate) occasional_sites: Vec<String>,
-    /// Which of the versions that were declared this one is.
+    /// Which of the declared versions this one is.
     pub(crate) version: Option<String>,
-    /// Whether this is the cure that a hazard derived.
-    pub(crate) derived: bool,
-    /// The versions that this is to be declared for.
+    /// Whether this is a cure that a hazard derived.
+    pub(crate) is_derived: bool,
+    /// The versions to declare this for.
     versions: Vec<String>,
-    /// Whether a cure is to be derived from this.
+    /// Whether to derive a cure from this.
     has_cure: bool,
     trials: u32,
     waits: bool,
@@ -81,7 +81,7 @@ impl Variant {
             deadline: DEADLINE,
             occasional_sites: Vec::new(),
             version: None,
-            derived: false,
+            is_derived: false,
             versions: Vec::new(),
             has_cure: false,
             trials: TRIALS,
@@ -141,32 +141,32 @@ impl Variant {
         self
     }
 
-    /// Sets the number of trials, 20 unless told. For a race it is the number below which no
-    /// option goes, chosen so that a run that misses it is a one-in-a-million event.
+    /// Sets the number of trials; without it there are 20. For a race, choose it so that a run that
+    /// misses the race is a one-in-a-million event: no option runs fewer.
     #[must_use]
     pub const fn trials(mut self, trials: u32) -> Self {
         self.trials = if trials == 0 { 1 } else { trials };
         self
     }
 
-    /// Sets how long a trial may take before it is killed and counts as hung, 10 s unless told.
+    /// Sets how long a trial may take before it is killed and counts as hung; without it, 10 s.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Names a panic site that may or may not occur, by how it begins. It stays out of the
-    /// snapshot, and in the results.
+    /// Names a panic site that may or may not occur, by its beginning. It is left out of the snapshot,
+    /// and kept in the results.
     #[must_use]
     pub fn sometimes_at(mut self, site: impl Into<String>) -> Self {
         self.occasional_sites.push(site.into());
         self
     }
 
-    /// Says that a trial mostly waits: for a limit, a clock, an answer that is late. Such trials run
-    /// beside those that work, and more of them at a time; not for what a busy machine could change.
-    /// One that is to hang need not say so.
+    /// Says that a trial mostly waits: for a limit, a clock, a late answer. Such trials run beside the
+    /// others, and more of them at a time. Leave it out if a busy machine could change what the variant
+    /// shows. A variant that is to hang need not say it.
     #[must_use]
     pub const fn waits(mut self) -> Self {
         self.waits = true;
@@ -188,7 +188,7 @@ impl Variant {
             about: format!("{}; with the kit", self.about),
             prediction: Outcome::Clean.into(),
             occasional_sites: Vec::new(),
-            derived: true,
+            is_derived: true,
             ..self.clone()
         }
     }
@@ -211,15 +211,13 @@ impl Variant {
         self.waits || matches!(self.prediction, Prediction::Always(Outcome::Hung))
     }
 
-    /// How many trials a run gives this variant.
-    ///
-    /// A race never gets fewer than it declares, and nothing gets fewer than the five below which
-    /// no verdict is drawn.
+    /// How many trials a run gives this variant. A race never gets fewer than it declares, and nothing
+    /// gets fewer than a verdict needs.
     pub(crate) fn planned(&self, asked: Option<u32>, quick: bool) -> u32 {
         match asked {
             Some(trials) if self.prediction.is_race() => trials.max(self.trials),
-            Some(trials) => trials.max(QUICK_TRIALS),
-            None if quick && !self.prediction.is_race() => self.trials.min(QUICK_TRIALS),
+            Some(trials) => trials.max(FEWEST_TRIALS),
+            None if quick && !self.prediction.is_race() => self.trials.min(FEWEST_TRIALS),
             None => self.trials,
         }
     }
@@ -278,7 +276,7 @@ mod tests {
             names(&cures),
             [expected("old/kit/it", Role::Cure), expected("new/kit/it", Role::Cure)]
         );
-        assert!(cures.iter().all(|cure| cure.derived && cure.prediction == Clean.into()));
+        assert!(cures.iter().all(|cure| cure.is_derived && cure.prediction == Clean.into()));
         // Another experiment may collect them.
         let again = |variant: Variant| variant.renamed(|_| "01/it".to_owned()).expand();
         for (variants, cures) in hazards.into_iter().chain(cures).map(again) {

@@ -1,7 +1,7 @@
-//! Runtimes that have failed, so that tests can see what a program is told then. Not in the package:
-//! `cargo build --features faults` has it.
+//! Runtimes that have failed, so that tests can see which exceptions a program gets. Only in a build
+//! with the feature `faults`.
 
-#![allow(clippy::panic, reason = "that is what is asked for")]
+#![allow(clippy::panic, reason = "the tests ask for panics")]
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ use sundown::runtime::{RuntimeOwner, State};
 
 use crate::runtime::Runtime;
 
-/// A waker that panics, called by the thread that drives the timer.
+/// A waker that panics on the thread that drives the timer.
 struct Panics;
 
 impl Wake for Panics {
@@ -28,21 +28,20 @@ impl Wake for Panics {
     }
 }
 
-/// A runtime that something has happened to: `task`, one of its tasks has panicked; `thread`, its own
-/// thread has.
+/// A runtime with a panic: with `task`, in one of its tasks; with `thread`, in its own thread.
 #[pyfunction]
 pub fn failed(what: &str) -> PyResult<Runtime> {
     let builder = RuntimeOwner::builder("failed").current_thread();
-    let refused = |error: &dyn ToString| PyRuntimeError::new_err(error.to_string());
-    let owner = builder.start().map_err(|error| refused(&error))?;
-    let told = match what {
+    let failed = |error: &dyn ToString| PyRuntimeError::new_err(error.to_string());
+    let owner = builder.start().map_err(|error| failed(&error))?;
+    let spawned = match what {
         "task" => owner.spawn::<(), _>("unlucky", |_| async { panic!("a task that panics") }),
         "thread" => owner.spawn("bystander", |stop| stop),
         _ => return Err(PyValueError::new_err("task or thread")),
     };
-    drop(told.map_err(|error| refused(&error))?);
+    drop(spawned.map_err(|error| failed(&error))?);
     if what == "thread" {
-        let handle = owner.handle().map_err(|error| refused(&error))?;
+        let handle = owner.handle().map_err(|error| failed(&error))?;
         let _context = handle.enter();
         let mut sleep = Box::pin(tokio::time::sleep(Duration::from_millis(1)));
         let waker = Waker::from(Arc::new(Panics));

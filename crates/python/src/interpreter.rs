@@ -1,17 +1,19 @@
-//! Calling into Python from a thread that is not Python's.
+//! Calling into Python from a thread that Python did not start.
 //!
-//! Until 3.14 an interpreter that is being finalized ends every other thread that takes its lock: by
-//! `pthread_exit`, in the middle of what that thread does, which on Linux unwinds its stack. Rust's
-//! frames end such an unwinding with an abort, which says little or nothing (claim C1).
+//! Before 3.14, an interpreter that is being finalized ends every other thread that takes its lock. It
+//! calls `pthread_exit`, which on Linux unwinds the thread's stack. When that reaches a Rust frame,
+//! the process aborts, with little or no message (claim C1).
 //!
-//! Two things keep that from happening. Who is inside has entered the [gate](sundown::gate), and the
-//! interpreter is not finalized before all have left, within a limit. And for those who have not left
-//! by then, a callable that waits in C for an hour, every call is made in a frame whose destructor
-//! never returns: the unwinding comes to that frame and stays there, and so does the thread, as from
-//! 3.14 on. PyO3 does the same where it takes the lock itself; what Python's own code does in the
-//! middle of a call, it cannot.
+//! Two things prevent this:
+//!
+//! - A thread enters the [gate](sundown::gate) before it calls into Python, and the interpreter is not
+//!   finalized until all threads have left or a limit has passed.
+//! - Some callables do not leave within the limit, for example one that waits in C for an hour. So
+//!   every call is made in a frame whose destructor never returns. The unwinding stops there, and the
+//!   thread stays for ever, as it does from 3.14 on. PyO3 does this where it takes the lock itself; it
+//!   cannot where Python's own code takes the lock during a call.
 
-#![allow(unsafe_code, reason = "a call that may unwind is not one that PyO3 offers; see below")]
+#![allow(unsafe_code, reason = "PyO3 has no calls that may unwind; see below")]
 
 use std::{
     cell::RefCell,
@@ -27,13 +29,11 @@ use std::{
 use pyo3::{exceptions::PyImportError, ffi, prelude::*};
 use sundown::gate::Entry;
 
-/// A method that takes nothing is called on an object, by a thread that need not be attached, and has
-/// entered the gate. The object is given back, or let go of inside.
+/// Calls a method without arguments on an object, and returns the object or releases it.
 ///
-/// What it returns is let go of, and what it raises goes to `sys.unraisablehook`.
-///
-/// Blocks until the interpreter's lock is free, and for as long as the call takes: for a thread that
-/// may block.
+/// The thread must have entered the gate, and need not be attached. It blocks until the interpreter's
+/// lock is free, and during the call. The method's result is released, and what it raises goes to
+/// `sys.unraisablehook`.
 pub fn call(
     _inside: &Entry<'_>,
     object: Py<PyAny>,
@@ -43,58 +43,57 @@ pub fn call(
     let pointer = object.as_ptr();
     let kept = match then {
         Then::Keep => Some(object),
-        // Its reference is let go of inside.
-        Then::LetGo => {
+        // `call_or_stay` releases its reference.
+        Then::Release => {
             let _ = object.into_ptr();
             None
         }
     };
-    // SAFETY: there is a strong reference, which is used up with `Then::LetGo` only.
+    // SAFETY: the reference is strong, and is given away only with `Then::Release`.
     unsafe { call_or_stay(pointer, method, then) };
     kept
 }
 
-/// What becomes of the object after the call.
+/// What happens to the object after the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// The caller has it back.
+    /// The caller gets it back.
     Keep,
-    /// It is let go of, while the interpreter is locked.
-    LetGo,
+    /// It is released while the thread has the interpreter's lock.
+    Release,
 }
 
-/// Never lets an unwinding pass: the thread stays here for ever.
+/// Stops an unwinding: the thread stays here for ever.
 struct Stay;
 
 impl Drop for Stay {
     fn drop(&mut self) {
         loop {
-            // May return for no reason.
+            // `park` may return without a reason.
             thread::park();
         }
     }
 }
 
-/// Everything that happens inside, in one frame.
+/// The whole call, in one frame.
 ///
-/// What unwinds here is `pthread_exit`, and only at the end of the interpreter. That a destructor is
-/// run by such an unwinding is not promised by the language, as it does not say what becomes of one
-/// that passes a frame with a destructor; it is what every compiler for these platforms does, what
-/// PyO3's own calls rest on, and what this package's tests show. It does not pass this frame, and the
-/// frames that it has passed are Python's, in C. Without it 40 of 40 exits with callables left at the
-/// limit aborted; with it none did.
+/// Only `pthread_exit` unwinds here, and only while the interpreter is finalized. The language does not
+/// promise that such an unwinding runs destructors. But every compiler for these platforms does so,
+/// PyO3's own calls rely on it, and this package's tests show it. The unwinding has passed only C
+/// frames of Python, and does not pass this one. Without this frame, 40 of 40 exits with callables
+/// left at the limit aborted; with it, none did.
 ///
 /// # Safety
 ///
-/// `object` is a strong reference, which is used up where `then` says so.
+/// `object` is a strong reference, which `Then::Release` uses up.
 #[inline(never)]
 unsafe fn call_or_stay(object: *mut ffi::PyObject, method: &CStr, then: Then) {
     let stay = Stay;
-    // SAFETY: these are the functions that CPython exports under these names. A lock that is taken is
-    // let go of by the same thread. Null is checked for before a pointer is used; every reference that
-    // is returned is let go of once, and `object` where the caller said so.
+    // SAFETY: CPython exports these functions under these names. The same thread takes and releases
+    // the lock. Pointers are checked for null before use. Every returned reference is released once, and
+    // `object` if the caller asked for it.
     unsafe {
-        let came_early = come_early();
+        let made_state = make_thread_state();
         let attached = ffi::PyGILState_Ensure();
         let bound = raw::PyObject_GetAttrString(object, method.as_ptr());
         let result =
@@ -104,11 +103,11 @@ unsafe fn call_or_stay(object: *mut ffi::PyObject, method: &CStr, then: Then) {
         }
         raw::Py_DecRef(result);
         raw::Py_DecRef(bound);
-        if then == Then::LetGo {
+        if then == Then::Release {
             raw::Py_DecRef(object);
         }
-        if came_early {
-            // What was counted when the state was made: the one below is to be the last, and drops it.
+        if made_state {
+            // The making of the state counted once. The release below must be the last, which frees it.
             raw::PyGILState_Release(ffi::PyGILState_STATE::PyGILState_LOCKED);
         }
         raw::PyGILState_Release(attached);
@@ -116,8 +115,8 @@ unsafe fn call_or_stay(object: *mut ffi::PyObject, method: &CStr, then: Then) {
     std::mem::forget(stay);
 }
 
-/// The same functions that PyO3 has, as ones that may unwind. Each may run Python's code, which may
-/// let go of the lock and take it again.
+/// Functions that PyO3 declares too, declared here so that they may unwind. Each can run Python code,
+/// which can release the lock and take it again.
 mod raw {
     use std::ffi::{c_char, c_int};
 
@@ -134,38 +133,39 @@ mod raw {
         pub fn PyGILState_Release(state: PyGILState_STATE);
     }
 
-    // The state is passed as C's `int`, which is what an enumeration is there.
+    // The state is passed as C's `int`, the type of an enumeration there.
     const _: () = assert!(size_of::<PyGILState_STATE>() == size_of::<c_int>());
 }
 
-/// The interpreter, where a fork must not meet a thread that comes into it: before 3.12. Null elsewhere.
+/// The interpreter if it is older than 3.12, otherwise null.
 ///
-/// A thread that comes in has a state made for it, under a lock of the interpreter and not under *the*
-/// lock. A child that is forked in that moment has that lock, held by nobody, and waits for it inside
-/// `os.fork()`, for ever; from 3.12 on it makes a new one first.
-static FORKED_BADLY: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
+/// When a thread first enters an interpreter, a thread state is made for it. That takes an internal
+/// lock of the interpreter, not *the* lock. A child that is forked at that moment inherits the internal
+/// lock held by nobody, and waits for it inside `os.fork()` for ever. From 3.12 on, the child makes a
+/// new lock first.
+static OLD_INTERPRETER: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
 
-/// Shared by those who have a state made for them, which takes a microsecond and waits for nothing but
-/// this; held alone by who forks.
+/// Read-locked while a thread state is made, which takes a microsecond and waits for nothing else;
+/// write-locked during a fork.
 static STATES: RwLock<()> = RwLock::new(());
 
 thread_local! {
-    /// Held from before a fork until after it, on the thread that forks: in both processes.
+    /// The write lock of the thread that forks, from before the fork until after it in both processes.
     static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
-/// Has this thread's state made before it waits for the interpreter's lock, where that matters. Says
-/// whether it did.
+/// On an old interpreter, makes this thread's state before the thread waits for the interpreter's lock.
+/// Returns whether it made one.
 ///
 /// # Safety
 ///
 /// The interpreter has not been finalized: this thread has entered the gate.
-unsafe fn come_early() -> bool {
-    // Relaxed: written before there was any other thread of ours.
-    let interpreter = FORKED_BADLY.load(Ordering::Relaxed);
-    // SAFETY: the pointer is that of the main interpreter, which is there; both functions may be called
-    // without its lock. The second registers the state as this thread's, counted once; of the versions
-    // that this is for none will come to do that differently.
+unsafe fn make_thread_state() -> bool {
+    // Relaxed: it was written before any thread of ours existed.
+    let interpreter = OLD_INTERPRETER.load(Ordering::Relaxed);
+    // SAFETY: the pointer is that of the main interpreter, which is alive. Both functions may be called
+    // without its lock. The second registers the state as this thread's, with a count of one; the
+    // versions that this is for will not change.
     unsafe {
         if interpreter.is_null() || !ffi::PyGILState_GetThisThreadState().is_null() {
             return false;
@@ -175,7 +175,7 @@ unsafe fn come_early() -> bool {
     }
 }
 
-/// Before a fork: nobody is having a state made from here on.
+/// Called before a fork. No thread state is made from here on.
 #[pyfunction]
 pub fn before_fork(py: Python<'_>) {
     loop {
@@ -184,8 +184,8 @@ pub fn before_fork(py: Python<'_>) {
             Err(TryLockError::Poisoned(poisoned)) => {
                 return FORKING.set(Some(poisoned.into_inner()));
             }
-            // Another thread forks, and needs the interpreter's lock for that; or somebody is having
-            // a state made right now.
+            // Another thread forks, and needs the interpreter's lock for that, or a thread state is
+            // being made.
             Err(TryLockError::WouldBlock) => {
                 py.detach(|| drop(STATES.read().unwrap_or_else(PoisonError::into_inner)));
             }
@@ -193,26 +193,26 @@ pub fn before_fork(py: Python<'_>) {
     }
 }
 
-/// After a fork, in the parent and in the child.
+/// Called after a fork, in the parent and in the child.
 #[pyfunction]
 pub fn after_fork() {
     drop(FORKING.take());
 }
 
-/// That this is the interpreter that the process began with.
+/// Returns an error unless this is the main interpreter.
 ///
 /// # Errors
 ///
-/// `ImportError` in another one: threads of ours attach to the main one only, whatever interpreter
-/// their callables come from.
-pub fn must_be_the_main_one(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: this thread is attached, as `py` shows, so that there is a current interpreter.
+/// `ImportError` in a sub-interpreter: our threads attach to the main interpreter only, whatever
+/// interpreter their callables come from.
+pub fn check_main(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: `py` shows that this thread is attached, so there is a current interpreter.
     let interpreter = unsafe { ffi::PyInterpreterState_Get() };
-    // SAFETY: it is there.
+    // SAFETY: the interpreter is alive.
     let id = unsafe { ffi::PyInterpreterState_GetID(interpreter) };
     if id == 0 {
         if py.version_info() < (3, 12) {
-            FORKED_BADLY.store(interpreter, Ordering::Relaxed);
+            OLD_INTERPRETER.store(interpreter, Ordering::Relaxed);
         }
         return Ok(());
     }

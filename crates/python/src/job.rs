@@ -1,5 +1,5 @@
-//! One piece of work: a method of a Python object, called once or again and again on a thread of the
-//! runtime that may block.
+//! One piece of work: a method of a Python object, called once or repeatedly on a blocking thread of
+//! the runtime.
 
 use std::{
     mem,
@@ -17,36 +17,36 @@ use crate::{
     ledger::Ledger,
 };
 
-/// What the threads of one runtime share with who owns it.
+/// What the threads of one runtime share with its owner.
 #[derive(Default)]
 pub struct Shared {
-    /// Who calls into Python is inside.
+    /// A thread is inside while it calls into Python.
     pub gate: EntryGate,
-    /// Which work has not ended.
+    /// The work that has not ended.
     pub ledger: Ledger,
     dropped: Mutex<Dropped>,
 }
 
-/// Tasks whose work was dropped before it was done, and who are to be told.
+/// Tasks whose work was dropped, and which have to be notified.
 #[derive(Default)]
 struct Dropped {
     tasks: Vec<Py<PyAny>>,
-    /// Whether there is a thread that does it. It ends itself, under the lock, when there are none.
-    telling: bool,
+    /// Whether a thread is notifying them. It decides to end under the lock, when there are no more.
+    notifying: bool,
 }
 
-/// When the work is to be done.
+/// When to do the work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
     /// As soon as there is a thread.
     Now,
-    /// So much later.
+    /// After this time.
     After(Duration),
-    /// So much later, and again so much after each end of it.
+    /// After this time, and again this time after each call.
     Every(Duration),
 }
 
-/// The work as who spawned it has it: it can be cancelled.
+/// The handle of a piece of work.
 #[pyclass(frozen, module = "sundown._native")]
 pub struct Job {
     cancelled: Arc<Latch>,
@@ -60,33 +60,33 @@ impl Job {
 
 #[pymethods]
 impl Job {
-    /// Drops the work unless it is being done; does not wait for that.
+    /// Drops the work unless it is being called. Does not wait for that.
     fn cancel(&self) {
         self.cancelled.fire();
     }
 }
 
-/// The work as the runtime has it. Where it is dropped with the task still in it, that is told.
+/// A piece of work on the runtime. If it is dropped before the call, its task is notified.
 pub struct Work {
     shared: Arc<Shared>,
-    line: u64,
+    number: u64,
     task: Option<Py<PyAny>>,
 }
 
 impl Work {
     pub fn new(shared: Arc<Shared>, task: Py<PyAny>, name: String, spawned_at: String) -> Self {
-        let line = shared.ledger.open(name, spawned_at);
-        Self { shared, line, task: Some(task) }
+        let number = shared.ledger.add(name, spawned_at);
+        Self { shared, number, task: Some(task) }
     }
 
-    /// Does the work, on the runtime that this is polled on.
-    pub async fn done(mut self, when: When, stop: Stop, cancelled: Arc<Latch>) {
+    /// Does the work on the runtime that polls this.
+    pub async fn perform(mut self, when: When, stop: Stop, cancelled: Arc<Latch>) {
         let (delay, then) = match when {
             When::Now => {
-                self.called(Then::LetGo).await;
+                self.call_on_a_thread(Then::Release).await;
                 return;
             }
-            When::After(delay) => (delay, Then::LetGo),
+            When::After(delay) => (delay, Then::Release),
             When::Every(interval) => (interval, Then::Keep),
         };
         let mut stop = stop;
@@ -96,15 +96,15 @@ impl Work {
                 () = &mut stop => return,
                 () = cancelled.wait() => return,
             }
-            self = match self.called(then).await {
+            self = match self.call_on_a_thread(then).await {
                 Some(work) if then == Then::Keep => work,
                 _ => return,
             };
         }
     }
 
-    /// Calls it once, on a thread that may block. `None` where that was dropped before it began.
-    async fn called(mut self, then: Then) -> Option<Self> {
+    /// Calls it once on a blocking thread. Returns `None` if the call was dropped before it began.
+    async fn call_on_a_thread(mut self, then: Then) -> Option<Self> {
         let call = move || {
             self.call(then);
             self
@@ -115,68 +115,68 @@ impl Work {
     fn call(&mut self, then: Then) {
         let Some(task) = self.task.take() else { return };
         let Ok(entry) = self.shared.gate.enter() else {
-            // The interpreter is about to go, and takes its objects with it: dropping it here would
-            // put it into a list of PyO3's, for nobody.
+            // The interpreter is about to be finalized, with its objects. Without its lock, PyO3 would
+            // put a dropped object on a list that nobody reads any more.
             mem::forget(task);
             return;
         };
-        self.shared.ledger.note(self.line, true);
+        self.shared.ledger.set_inside(self.number, true);
         self.task = interpreter::call(&entry, task, c"_run", then);
-        self.shared.ledger.note(self.line, false);
+        self.shared.ledger.set_inside(self.number, false);
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.shared.ledger.close(self.line);
+        self.shared.ledger.remove(self.number);
         if let Some(task) = self.task.take() {
-            Shared::tell(&self.shared, task);
+            Shared::notify(&self.shared, task);
         }
     }
 }
 
 impl Shared {
-    /// Tells a task that its work was dropped.
+    /// Notifies a task that its work was dropped.
     ///
-    /// On a thread made for the purpose: this one may be a worker, or the one that drops the runtime,
-    /// and must not wait for the interpreter's lock.
-    fn tell(shared: &Arc<Self>, task: Py<PyAny>) {
+    /// This takes a thread of its own, because the calling one must not wait for the interpreter's
+    /// lock: it may be a worker, or the thread that drops the runtime.
+    fn notify(shared: &Arc<Self>, task: Py<PyAny>) {
         if shared.gate.is_closed() {
             mem::forget(task);
             return;
         }
         let mut dropped = shared.dropped();
         dropped.tasks.push(task);
-        if dropped.telling {
+        if dropped.notifying {
             return;
         }
-        let teller = thread::Builder::new().name("sundown-teller".to_owned());
-        let telling = Arc::clone(shared);
-        // Without a thread they wait for the next that is dropped.
-        dropped.telling = teller.spawn(move || telling.tell_all()).is_ok();
+        let thread = thread::Builder::new().name("sundown-notifier".to_owned());
+        let notifying = Arc::clone(shared);
+        // If the thread cannot be started, the next dropped work tries again.
+        dropped.notifying = thread.spawn(move || notifying.notify_all()).is_ok();
     }
 
-    fn tell_all(&self) {
+    fn notify_all(&self) {
         loop {
             let mut dropped = self.dropped();
             if dropped.tasks.is_empty() {
-                dropped.telling = false;
+                dropped.notifying = false;
                 return;
             }
             let tasks = mem::take(&mut dropped.tasks);
             drop(dropped);
             for task in tasks {
                 match self.gate.enter() {
-                    Ok(entry) => drop(interpreter::call(&entry, task, c"_dropped", Then::LetGo)),
+                    Ok(entry) => drop(interpreter::call(&entry, task, c"_dropped", Then::Release)),
                     Err(_) => mem::forget(task),
                 }
             }
         }
     }
 
-    /// Whether nobody is inside, and nobody is about to tell a task anything.
+    /// Whether no thread is inside or about to notify a task.
     pub fn is_quiet(&self) -> bool {
-        self.gate.inside() == 0 && !self.dropped().telling
+        self.gate.inside() == 0 && !self.dropped().notifying
     }
 
     fn dropped(&self) -> MutexGuard<'_, Dropped> {

@@ -1,4 +1,4 @@
-//! Which work has not ended, by the names and places that Python knows.
+//! The work that has not ended, with the names and places that a Python program knows.
 
 use std::{
     collections::BTreeMap,
@@ -7,61 +7,61 @@ use std::{
 
 use pyo3::IntoPyObject;
 
-/// All work of one runtime that has not ended.
+/// The work of one runtime that has not ended.
 #[derive(Default)]
-pub struct Ledger(Mutex<Lines>);
+pub struct Ledger(Mutex<Entries>);
 
 #[derive(Default)]
-struct Lines {
+struct Entries {
     next: u64,
     open: BTreeMap<u64, StillRunning>,
 }
 
-/// A piece of work that has not ended. In Python it is a dictionary.
+/// A piece of work that has not ended. It becomes a dictionary in Python.
 #[derive(Clone, Debug, IntoPyObject)]
 pub struct StillRunning {
     /// Its name.
     pub name: String,
     /// Where it was spawned: a file and a line.
     pub spawned_at: String,
-    /// Whether its callable is being called right now.
+    /// Whether its callable is being called now.
     pub inside: bool,
 }
 
 impl Ledger {
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         // Nothing panics under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a line for a piece of work.
-    pub fn open(&self, name: String, spawned_at: String) -> u64 {
-        let mut lines = self.lines();
-        let at = lines.next;
-        lines.next += 1;
-        lines.open.insert(at, StillRunning { name, spawned_at, inside: false });
-        at
+    /// Adds a piece of work, and returns its number.
+    pub fn add(&self, name: String, spawned_at: String) -> u64 {
+        let mut entries = self.entries();
+        let number = entries.next;
+        entries.next += 1;
+        entries.open.insert(number, StillRunning { name, spawned_at, inside: false });
+        number
     }
 
-    /// Notes whether its callable is being called.
-    pub fn note(&self, at: u64, inside: bool) {
-        if let Some(line) = self.lines().open.get_mut(&at) {
-            line.inside = inside;
+    /// Records whether its callable is being called.
+    pub fn set_inside(&self, number: u64, inside: bool) {
+        if let Some(entry) = self.entries().open.get_mut(&number) {
+            entry.inside = inside;
         }
     }
 
-    /// Closes a line.
-    pub fn close(&self, at: u64) {
-        self.lines().open.remove(&at);
+    /// Removes a piece of work.
+    pub fn remove(&self, number: u64) {
+        self.entries().open.remove(&number);
     }
 
-    /// The open lines, oldest first.
+    /// The work that has not ended, oldest first.
     pub fn still_running(&self) -> Vec<StillRunning> {
-        self.lines().open.values().cloned().collect()
+        self.entries().open.values().cloned().collect()
     }
 
-    /// How many lines are open.
+    /// How much work has not ended.
     pub fn len(&self) -> usize {
-        self.lines().open.len()
+        self.entries().open.len()
     }
 }

@@ -1,17 +1,17 @@
-//! The native half of the Python package `sundown`: a Tokio runtime inside an interpreter, and an end
-//! of both that nobody notices.
+//! The native half of the Python package `sundown`: a Tokio runtime inside an interpreter, and a clean
+//! end of both.
 //!
 //! | module | what it is about |
 //! | --- | --- |
-//! | `interpreter` | calling into Python from a Tokio thread, also when the interpreter goes |
+//! | `interpreter` | calling into Python from a Tokio thread, even while the interpreter is finalized |
 //! | `runtime` | the runtime: starting, work, shutting down, the end of the process |
-//! | `job` | one piece of work: its delay, its repetition, its call, and its end without one |
-//! | `ledger` | which work has not ended, by name and place |
-//! | `failure` | what a shutdown came to, as Python's exceptions |
+//! | `job` | one piece of work: its delay, its repetition, its call, and what happens if it is dropped |
+//! | `ledger` | the work that has not ended, by name and place |
+//! | `failure` | the errors of a shutdown, as Python's exceptions |
 //! | `faults` | (feature) runtimes that have failed, for tests |
 //!
-//! Classes that a program sees are written in Python, beside this; so are the registration with
-//! `atexit` and with `os.register_at_fork`, and the futures that a program waits for.
+//! The classes that a program sees are written in Python, beside this. So are the futures that it
+//! waits for, and the registration with `atexit` and with `os.register_at_fork`.
 
 use pyo3::prelude::*;
 
@@ -23,7 +23,7 @@ mod job;
 mod ledger;
 mod runtime;
 
-/// What the package `sundown` is built on. Nothing here is for others.
+/// Private to the package `sundown`.
 #[pymodule]
 mod _native {
     #[pymodule_export]
@@ -41,6 +41,6 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        interpreter::must_be_the_main_one(module.py())
+        interpreter::check_main(module.py())
     }
 }

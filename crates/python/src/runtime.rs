@@ -20,11 +20,11 @@ use crate::{
     job::{Job, Shared, When, Work},
 };
 
-/// How long a wait goes on before it looks whether somebody has pressed Ctrl-C; more where that look
-/// takes long, because many contend for the interpreter's lock.
+/// How often a wait checks for Ctrl-C. A check takes the interpreter's lock, and so is made less often
+/// if that takes long.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// A runtime, and who calls into Python from it.
+/// A runtime, and what its threads share.
 #[pyclass(frozen, module = "sundown._native")]
 pub struct Runtime {
     owner: RuntimeOwner,
@@ -58,8 +58,8 @@ impl Runtime {
         Ok(Self::of(owner))
     }
 
-    /// Has `task._run()` called: now, after a while, or again and again. Where that is dropped before
-    /// it was called, `task._dropped()` is.
+    /// Lets the runtime call `task._run()`: now, after a delay, or at each interval. If the work is
+    /// dropped before the call, `task._dropped()` is called.
     fn start(
         &self,
         py: Python<'_>,
@@ -74,19 +74,19 @@ impl Runtime {
             (Some(seconds), None) => When::After(duration("delay", seconds)?),
             (_, Some(seconds)) => When::Every(duration("interval", seconds)?),
         };
-        // First, because in a forked child any lock may be held by a thread that is not there.
+        // First, because in a forked child a thread that is not there may hold any lock.
         let runtime = self.owner.current().map_err(|ended| failure::ended(py, &ended))?;
         let cancelled = Arc::new(Latch::new());
         let job = Job::new(Arc::clone(&cancelled));
         let work = Work::new(Arc::clone(&self.shared), task, name.clone(), spawned_at);
-        // Who waits for it waits for the task.
-        let spawned = runtime.spawn(name, move |stop| work.done(when, stop, cancelled)).map(drop);
-        spawned.map_err(|ended| failure::ended(py, &ended))?;
+        // The kit's handle is dropped: a program waits for the task.
+        let spawned = runtime.spawn(name, move |stop| work.perform(when, stop, cancelled));
+        drop(spawned.map_err(|ended| failure::ended(py, &ended))?);
         Ok(job)
     }
 
-    /// Shuts it down, and waits for at most so long; `None` is no limit. Returns how long that took,
-    /// and how much was dropped.
+    /// Shuts the runtime down within a limit; `None` means no limit. Returns how long that took, and how
+    /// much work was dropped.
     fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(f64, usize)> {
         let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
         let result = interruptibly(py, self.owner.shutdown(limit))?;
@@ -95,19 +95,19 @@ impl Runtime {
         Ok((elapsed.as_secs_f64(), aborted))
     }
 
-    /// Drops everything, and waits for nothing.
+    /// Tells the runtime to end, and waits for nothing.
     fn abandon(&self, py: Python<'_>) {
-        let told = self.owner.shutdown(Duration::ZERO);
-        drop(py.detach(|| pollster::block_on(within(Duration::ZERO, told))));
+        let shutdown = self.owner.shutdown(Duration::ZERO);
+        drop(py.detach(|| pollster::block_on(within(Duration::ZERO, shutdown))));
     }
 
-    /// Whether it has ended, and none of its threads is left that could call into Python.
+    /// Whether the runtime has ended and no thread of it can call into Python.
     #[getter]
     fn ended(&self) -> bool {
         self.owner.stats().state == State::Ended && self.shared.is_quiet()
     }
 
-    /// What it is doing, in numbers.
+    /// What the runtime is doing, in numbers.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.owner.stats();
         let state = match stats.state {
@@ -129,10 +129,10 @@ impl Runtime {
     }
 }
 
-/// Takes everything down, within one limit for all: before the interpreter goes. The last of the list
-/// goes first. Returns what went wrong, one exception for each.
+/// Takes all runtimes down before the interpreter is finalized, the last of the list first, within one
+/// limit. Returns an exception for each failure.
 ///
-/// The interpreter's lock is let go of first: a thread that is inside may be waiting for it.
+/// It releases the interpreter's lock first, because a thread that is inside may wait for it.
 #[pyfunction]
 pub fn exit(
     py: Python<'_>,
@@ -149,12 +149,12 @@ pub fn exit(
         runtimes.iter().map(|(owner, _)| owner as &dyn GracefulShutdown).collect();
     let began = Instant::now();
     let results = interruptibly(py, async {
-        // All of them before any is waited for: nobody comes in any more, whosever turn it is.
+        // All gates before the first wait, so that no thread of any runtime enters Python any more.
         for (_, shared) in &runtimes {
             shared.gate.close();
         }
         let results = shutdown_in_order(owners, limit).await;
-        // Of a runtime that has ended nobody is inside but a thread that tells tasks so.
+        // After the end of a runtime, only a thread that notifies tasks can be inside.
         for (_, shared) in &runtimes {
             within(limit.saturating_sub(began.elapsed()), shared.gate.wait_empty()).await;
         }
@@ -166,8 +166,7 @@ pub fn exit(
     Ok(failed.collect())
 }
 
-/// Waits with the interpreter's lock let go of, until the future is ready or a signal's handler
-/// raises.
+/// Waits without the interpreter's lock until the future is ready or a signal handler raises.
 fn interruptibly<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
@@ -186,7 +185,7 @@ where
     }
 }
 
-/// A number of seconds as Python has it; one that no clock can tell is no limit.
+/// A number of seconds from Python. One that is too large for a clock means no limit.
 fn duration(which: &str, seconds: f64) -> PyResult<Duration> {
     if seconds.is_nan() || seconds < 0.0 {
         let message = format!("{which} is {seconds} s; give 0 or more");

@@ -1,4 +1,4 @@
-"""Programs in interpreters of their own, and how they ended."""
+"""Runs programs in interpreters of their own, and checks how they ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 #: Longer than anything here takes, in seconds.
 PLENTY = 60.0
 
-#: What a program says when something of it went wrong underneath.
+#: Texts on standard error that mean a failure in the interpreter or in Rust.
 FATAL = ("panicked at", "Fatal Python error", "FATAL:", "exception not rethrown", "PyGILState")
 
 
@@ -23,11 +23,11 @@ class Program(NamedTuple):
     code: int
     out: str
     err: str
-    #: From its last line, which tells the time, to its end; in seconds. `None` where it tells none.
+    #: Seconds from its last line, which prints the time, to its end. `None` if it prints no time.
     left_after: float | None
 
     def failures(self, code: int = 0) -> list[str]:
-        """Why this was not a clean exit. Its exit code alone does not tell."""
+        """Why this was not a clean exit. The exit code alone is not enough."""
         failures = [] if self.code == code else [f"exit code {self.code}, not {code}"]
         failures += [text for text in FATAL if text in self.err]
         if not any(line.startswith("last line") for line in self.out.splitlines()[-1:]):
@@ -39,8 +39,8 @@ class Program(NamedTuple):
         assert not failures, f"{failures}\n{self.out}\n{self.err}"
 
 
-#: What every program begins with. `talk` lets go of the interpreter's lock in the middle, twice a
-#: round; `busy` keeps the end of the interpreter busy, and lets go of its lock as well.
+#: The beginning of every program. `talk` releases the interpreter's lock twice in each round. `busy`
+#: delays the finalization of the interpreter, and releases the lock too.
 BEGIN = '''
 import asyncio, atexit, os, socket, sys, threading, time
 import sundown

@@ -1,4 +1,4 @@
-"""However a program ends, its runtimes are taken down before the interpreter goes."""
+"""However a program ends, its runtimes are taken down before the interpreter is finalized."""
 
 import signal
 import subprocess
@@ -9,14 +9,14 @@ import time
 import pytest
 from conftest import BEGIN, FATAL, PLENTY
 
-#: More than a busy machine takes to end a process, in seconds.
+#: More than a busy machine needs to end a process, in seconds.
 SLACK = 20.0
 
 LOAD = """
 runtime = sundown.Runtime("load", workers=2)
 """
 
-#: How each ends, and with which exit code. The load is tasks that let go of the interpreter's lock.
+#: How each program ends, and its exit code. The load is tasks that release the interpreter's lock.
 ENDS = {
     "by leaving its with block": (
         0,
@@ -152,7 +152,7 @@ def test_a_program_that_ends_with_work_in_flight_exits_cleanly(run, how):
         "pass",
     ],
 )
-def test_an_exit_that_is_not_clean_is_seen_to_be_so(run, broken):
+def test_an_exit_that_is_not_clean_is_noticed(run, broken):
     assert run(broken).failures() != []
 
 
@@ -178,10 +178,10 @@ def test_a_stuck_callable_does_not_keep_the_process_beyond_the_limit(run, stuck)
 @pytest.mark.parametrize(
     ("outlives", "number"),
     [
-        # Asks for the interpreter's lock once, when it is about to go or goes.
+        # Asks for the interpreter's lock once, shortly before or during the finalization.
         ("lambda: (exiting.wait(), time.sleep(0.25))", 10),
-        # Asks for it all the time, in C and in Python's own loop. Of the latter only a few: each of
-        # them has its turn whenever the end needs the lock.
+        # Asks for it all the time, in C and in Python's own loop. Only a few of the latter, because each
+        # of them has its turn whenever the end needs the lock.
         ("talk", 10),
         ("lambda: [None for _ in iter(int, 1)]", 3),
     ],
@@ -204,7 +204,7 @@ def test_callables_that_outlive_the_limit_are_left_without_an_abort(run, outlive
         )
         program.must_be_clean(code)
         assert program.left_after < 0.2 + SLACK
-        # The one that ends may just have done so in time.
+        # The one that ends may have ended in time.
         assert "has not ended after" in program.err or "sleep" in outlives
 
 
@@ -235,7 +235,7 @@ def test_what_has_begun_is_finished_at_exit_and_what_has_not_is_dropped(run):
         runtime.spawn(print, "never", flush=True)
         inside.wait()
         def lets_go():
-            # The gate is closed right after the program is said to exit.
+            # The gate is closed right after the program begins to exit.
             until(lambda: sundown._exit._exiting)
             time.sleep(0.2)
             go_on.set()
@@ -301,7 +301,7 @@ def test_runtimes_go_in_reverse_order_within_one_limit_for_all(run):
     assert said == [f"at exit: number {at}" for at in (2, 1, 0)]
 
 
-def test_an_exception_of_a_callable_that_nobody_asked_for_is_told_and_keeps_the_exit_code(run):
+def test_an_exception_that_nobody_asked_for_is_reported_and_keeps_the_exit_code(run):
     program = run(
         """
         runtime = sundown.Runtime("raises")
@@ -346,7 +346,7 @@ def test_exit_handlers_that_a_callable_runs_do_not_wait_for_it(run):
 
 
 def test_ctrl_c_at_exit_ends_the_wait():
-    # What a shell runs in the background ignores the signal, and so do the processes that it starts.
+    # A background process of a shell ignores the signal, and so do the processes that it starts.
     source = BEGIN + """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -362,7 +362,7 @@ last_line()
     try:
         assert child.stdout.readline().startswith("last line")
         deadline = time.monotonic() + PLENTY
-        # Before the handler waits the signal interrupts something else, which is right as well.
+        # If the handler does not wait yet, the signal interrupts something else, which is right too.
         while child.poll() is None and time.monotonic() < deadline:
             child.send_signal(signal.SIGINT)
             try:
@@ -379,7 +379,7 @@ last_line()
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), "soon"])
-def test_a_limit_at_exit_that_is_none_is_refused(wrong):
+def test_a_bad_limit_at_exit_is_refused(wrong):
     import sundown
 
     with pytest.raises(ValueError):

@@ -7,8 +7,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-#: Forks while the runtime is busy. What the child does comes in the place of `CHILD`, and its exit code
-#: is that of the program.
+#: Forks while the runtime is busy. The code of the child replaces `CHILD`, and its exit code is that of
+#: the program.
 FORKS = """
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on, of threads and forks
@@ -63,7 +63,7 @@ assert runtime.stats().state == "forked"
     program.must_be_clean()
 
 
-def test_a_shutdown_in_a_child_names_the_process_that_can(run):
+def test_a_shutdown_in_a_child_names_the_process_that_can_do_it(run):
     program = forks(
         run,
         """

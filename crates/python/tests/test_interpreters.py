@@ -1,4 +1,4 @@
-"""Only the main interpreter is called into by other threads."""
+"""Threads of a runtime call only into the main interpreter."""
 
 import importlib.util
 

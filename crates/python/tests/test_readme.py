@@ -24,5 +24,5 @@ def test_an_example_runs_and_prints_what_it_says(source, prints):
         [sys.executable, "-W", "error", "-c", source], capture_output=True, text=True, timeout=60
     )
     assert (child.returncode, child.stdout) == (0, prints), child.stderr
-    # What was left at the limit is told, and nothing else.
+    # Only the callables that were left behind at the limit are reported.
     assert all(line.startswith("at exit: ") for line in child.stderr.splitlines()), child.stderr

@@ -1,4 +1,4 @@
-"""A shutdown says what it came to, and what still ran."""
+"""A shutdown reports its result and what still runs."""
 
 import asyncio
 import logging
@@ -13,29 +13,29 @@ PLENTY = 60
 
 
 class Stuck:
-    """A callable that is being called until it is let go."""
+    """A callable that blocks until it is released."""
 
     def __init__(self):
-        self.inside, self._let_go = threading.Event(), threading.Event()
+        self.inside, self._released = threading.Event(), threading.Event()
 
     def __call__(self):
         self.inside.set()
-        assert self._let_go.wait(PLENTY)
-        return "let go"
+        assert self._released.wait(PLENTY)
+        return "released"
 
-    def let_go(self):
-        self._let_go.set()
+    def release(self):
+        self._released.set()
 
 
-def test_a_shutdown_waits_for_what_was_spawned_and_drops_timers():
+def test_a_shutdown_waits_for_spawned_callables_and_drops_timers():
     runtime = sundown.Runtime("orderly")
     stuck = Stuck()
     work, timer, repeated = runtime.spawn(stuck), runtime.sleep(3600), runtime.call_every(3600, print)
     assert stuck.inside.wait(PLENTY)
-    threading.Timer(0.05, stuck.let_go).start()
+    threading.Timer(0.05, stuck.release).start()
     report = runtime.shutdown(PLENTY)
     assert (report.component, report.aborted) == ("orderly", 0)
-    assert work.result(0) == "let go"
+    assert work.result(0) == "released"
     for dropped in (timer, repeated):
         with pytest.raises(sundown.Ended, match="orderly was shut down before it was done"):
             dropped.result(PLENTY)
@@ -58,9 +58,9 @@ def test_a_shutdown_that_times_out_says_what_still_runs_and_another_waits_on():
     assert left.spawned_at.startswith(__file__ + ":")
     assert f"poll (spawned at {left.spawned_at})" in str(error)
     assert runtime.stats().state == "stopping"
-    stuck.let_go()
+    stuck.release()
     assert runtime.shutdown(PLENTY).component == "slow"
-    assert task.result(0) == "let go"
+    assert task.result(0) == "released"
 
 
 def test_a_shutdown_without_a_limit_waits_as_long_as_it_takes():
@@ -69,7 +69,7 @@ def test_a_shutdown_without_a_limit_waits_as_long_as_it_takes():
     assert runtime.shutdown(None).aborted == 0
 
 
-def test_many_at_once_and_later_are_told_the_same():
+def test_many_shutdowns_at_once_and_later_get_the_same_answer():
     runtime = sundown.Runtime("popular")
     stuck = Stuck()
     runtime.spawn(stuck)
@@ -81,7 +81,7 @@ def test_many_at_once_and_later_are_told_the_same():
     ]
     for caller in callers:
         caller.start()
-    stuck.let_go()
+    stuck.release()
     for caller in callers:
         caller.join(PLENTY)
     assert told == ["popular"] * 5
@@ -97,7 +97,7 @@ def test_work_is_refused_after_a_shutdown():
         assert caught.value.component == "over"
 
 
-def test_a_callable_that_shuts_its_runtime_down_is_told_and_has_told_it():
+def test_a_callable_that_shuts_its_runtime_down_gets_an_error_and_the_runtime_stops():
     runtime = sundown.Runtime("inside")
     error = runtime.spawn(runtime.shutdown).exception(PLENTY)
     assert isinstance(error, sundown.FromInside)
@@ -114,7 +114,7 @@ def test_asyncio_goes_on_while_a_shutdown_is_awaited():
         ending = asyncio.ensure_future(runtime.shutdown_async(PLENTY))
         await asyncio.get_running_loop().run_in_executor(None, stuck.inside.wait, PLENTY)
         assert not ending.done()
-        stuck.let_go()
+        stuck.release()
         assert (await ending).component == "awaited"
         with pytest.raises(sundown.Ended):
             runtime.spawn(print)
@@ -122,7 +122,7 @@ def test_asyncio_goes_on_while_a_shutdown_is_awaited():
     asyncio.run(main())
 
 
-def test_a_block_ends_its_runtime_and_raises_what_that_came_to():
+def test_a_block_shuts_its_runtime_down_and_raises_its_error():
     with sundown.Runtime("block") as runtime:
         pass
     assert runtime.stats().state == "ended"
@@ -131,7 +131,7 @@ def test_a_block_ends_its_runtime_and_raises_what_that_came_to():
         with sundown.Runtime("stuck", timeout=0.05) as runtime:
             runtime.spawn(stuck)
             assert stuck.inside.wait(PLENTY)
-    stuck.let_go()
+    stuck.release()
     runtime.shutdown(PLENTY)
 
     async def main():
@@ -143,7 +143,7 @@ def test_a_block_ends_its_runtime_and_raises_what_that_came_to():
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_an_exception_of_the_block_is_not_hidden_by_what_its_runtime_came_to(is_async, caplog):
+def test_an_exception_of_the_block_is_not_hidden_by_an_error_of_its_runtime(is_async, caplog):
     stuck = Stuck()
     runtime = sundown.Runtime("stuck", timeout=0.05)
 
@@ -162,7 +162,7 @@ def test_an_exception_of_the_block_is_not_hidden_by_what_its_runtime_came_to(is_
                 assert stuck.inside.wait(PLENTY)
                 raise KeyError("of the block")
     assert "stuck has not ended after" in caplog.text
-    stuck.let_go()
+    stuck.release()
     runtime.shutdown(PLENTY)
 
 

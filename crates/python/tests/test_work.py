@@ -1,4 +1,4 @@
-"""Work on a runtime: what it returns and raises, when it is done, and how it is cancelled."""
+"""Work on a runtime: its result, its errors, its time, and its cancellation."""
 
 import asyncio
 import concurrent.futures
@@ -21,7 +21,7 @@ def _runtime():
 
 @pytest.fixture(name="unraisable")
 def _unraisable(monkeypatch):
-    """What was told to `sys.unraisablehook`, and an event that it was."""
+    """The calls of `sys.unraisablehook`, and an event that it was called."""
     told, was_told = [], threading.Event()
 
     def hook(unraisable):
@@ -132,7 +132,7 @@ def test_a_loop_that_was_closed_meanwhile_is_no_error(runtime, unraisable):
         async def awaits():
             await task
 
-        # Not awaited: the loop is closed over it, while it is being called.
+        # Not awaited: the loop is closed while the callable is being called.
         asyncio.ensure_future(awaits())
         while not begun.is_set():
             await asyncio.sleep(0.001)
@@ -171,14 +171,14 @@ def test_a_repetition_goes_on_until_it_is_cancelled_whatever_it_raises(runtime, 
         task.result(PLENTY)
 
 
-def test_an_exception_that_nobody_asks_for_is_told(runtime, unraisable):
+def test_an_exception_that_nobody_asks_for_is_reported(runtime, unraisable):
     told, was_told = unraisable
     runtime.spawn(lambda: 1 / 0)
     assert was_told.wait(PLENTY)
     assert isinstance(told[0], ZeroDivisionError)
 
 
-def test_an_exception_that_somebody_asked_for_is_not_told_again(runtime, unraisable):
+def test_an_exception_that_somebody_asked_for_is_not_reported(runtime, unraisable):
     told, _ = unraisable
     for asks in (lambda task: task.exception(PLENTY), lambda task: asyncio.run(_ignored(task))):
         asks(runtime.spawn(lambda: 1 / 0))
@@ -223,7 +223,7 @@ def test_a_runtime_without_threads_is_refused(wrong):
         wrong()
 
 
-def test_times_that_are_none_are_refused(runtime):
+def test_bad_times_are_refused(runtime):
     for wrong in (-1, float("nan")):
         for call in (
             lambda: runtime.sleep(wrong),

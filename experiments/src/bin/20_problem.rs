@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             ]
             .map(|variant| variant.trials(TRIALS)),
         )
-        .tells("old/six-steps")
+        .shows_first("old/six-steps")
         .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")
         .supported_if(every("*/six-steps").is(Aborted))
         .refuted_if(every("*/six-steps").is(Clean))

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             ]
             .map(|variant| variant.trials(TRIALS)),
         )
-        .tells("old/restart")
+        .shows_first("old/restart")
         .claim("A9", "The state machine removes the panic.")
         .supported_if(
             every("*/naive").is(Aborted) & every("*/restart").is(Clean) & every("*/keep").is(Clean),

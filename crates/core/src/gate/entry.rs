@@ -1,12 +1,4 @@
-//! A gate that many pass at once until it is closed, and that says when the last of them has left.
-//!
-//! What it guards is somebody else's, and will be gone: an interpreter that is about to be finalized,
-//! a library that is about to be unloaded. Threads that call into it enter before and leave after.
-//! Whoever takes it away closes the gate, and waits until nobody is inside (experiment 60: a join of
-//! the threads alone leaves those inside who outlive its limit, and lets those in who come late).
-//!
-//! It differs from a read-write lock in that a closed gate refuses and does not block, that closing
-//! does not wait for those inside unless asked to, and that waiting has a limit.
+//! A gate that many threads pass at once until it is closed.
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -17,12 +9,20 @@ use crate::{
     sync::{AtomicUsize, Ordering},
 };
 
-/// Set for good when the gate is closed. The bits above count who is inside.
+/// Set for good when the gate is closed. The bits above count the entries.
 const CLOSED: usize = 1;
-/// One who is inside.
+/// One entry.
 const ONE: usize = 2;
 
-/// A gate that is open, and then closed for good.
+/// A gate in front of something that will go away: an interpreter that is about to be finalized, a
+/// library that is about to be unloaded.
+///
+/// A thread that calls into it [enters](EntryGate::enter) before the call and leaves after it. To
+/// take the thing away, close the gate and wait until nobody is inside. Joining the threads is not
+/// enough: a join has a limit, and a thread that outlives it calls in later (experiment 60).
+///
+/// With an `RwLock`, a thread that comes after the writer blocks; a closed gate refuses it. And
+/// closing does not wait for those inside: waiting is a call of its own, with a limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,27 +37,27 @@ const ONE: usize = 2;
 /// assert!(gate.wait_empty_blocking(Duration::ZERO).is_ok());
 /// ```
 pub struct EntryGate {
-    /// Who is inside, and whether it is closed, in one atomic: nobody can enter between a look at the
-    /// one and a change of the other.
+    /// The count and the closed bit in one atomic, so that nobody can enter between a look at one
+    /// and a change of the other.
     state: AtomicUsize,
-    /// Fires when it is closed and nobody is inside, which then stays so.
+    /// Fires when the gate is closed and nobody is inside. Both stay so.
     empty: Latch,
 }
 
-/// Nobody enters any more.
+/// The gate is closed, and nobody enters any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the gate is closed, and what is behind it is about to go; do without it")]
+#[error("the gate is closed, because what is behind it is about to go away; do without it")]
 pub struct Closed;
 
-/// The limit passed, and somebody is inside.
+/// The limit passed while somebody was inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "after {limit:.1?} {inside} are still inside the gate; wait on, or leave them what is behind it"
+    "{inside} still inside the gate after {limit:.1?}; wait again, or leave in place what is behind it"
 )]
 pub struct StillInside {
-    /// How many.
+    /// How many are inside.
     pub inside: usize,
-    /// How long they were waited for.
+    /// How long this call waited.
     pub limit: Duration,
 }
 
@@ -76,27 +76,30 @@ impl EntryGate {
         Self { state: AtomicUsize::new(0), empty: Latch::new() }
     }
 
-    /// Enters, until the entry is dropped. Never blocks. An entry that is forgotten is one that never
-    /// leaves: right for a thread that has to stay where it is.
+    /// Enters, until the entry is dropped. Never blocks.
+    ///
+    /// If you `mem::forget` the entry, it never leaves. That is right for a thread that must stay
+    /// where it is.
     ///
     /// # Errors
     ///
-    /// [`Closed`], when it has been closed.
+    /// [`Closed`], if the gate has been closed.
     pub fn enter(&self) -> Result<Entry<'_>, Closed> {
         let enter = |state| (state & CLOSED == 0).then_some(state + ONE);
-        // Relaxed: whether the gate is open is decided by this atomic's own order, and who enters
-        // relies on nothing that others did before. A fence between an entry and the end of what is
-        // behind the gate is only needed on the way out.
+        // Relaxed: this atomic's own order decides whether the gate is open, and the caller relies
+        // on nothing that others did before. What happens inside is ordered before the end of what
+        // is behind the gate by `leave`.
         self.state
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
             .map(|_| Entry { gate: self })
             .map_err(|_| Closed)
     }
 
-    /// Closes the gate, for good, and returns how many are inside. Never blocks; may be called again.
+    /// Closes the gate for good and returns how many are inside. Never blocks. A second call only
+    /// counts.
     pub fn close(&self) -> usize {
-        // Acquire: where nobody is inside, what those did who have left is seen here, and passed on
-        // by the latch. Release: see `is_closed`.
+        // Acquire: if nobody is inside, what those did who have left is seen here and passed on by
+        // the latch. Release: see `is_closed`.
         let before = self.state.fetch_or(CLOSED, Ordering::AcqRel);
         if before / ONE == 0 {
             self.empty.fire();
@@ -104,18 +107,18 @@ impl EntryGate {
         before / ONE
     }
 
-    /// Waits in async code until the gate is closed and nobody is inside. What those did inside is
-    /// visible then.
+    /// Waits in async code until the gate is closed and nobody is inside. What was done inside is
+    /// visible then. While the gate is open, this waits for somebody to close it.
     pub fn wait_empty(&self) -> impl Future<Output = ()> + Unpin + '_ {
         self.empty.wait()
     }
 
-    /// The same on this thread, for at most so long; a limit of zero looks once, [`Duration::MAX`] is
-    /// none. An open gate is waited for until somebody closes it.
+    /// Same as [`wait_empty`](Self::wait_empty), on a plain thread and with a limit. A limit of zero
+    /// looks once; [`Duration::MAX`] means no limit.
     ///
     /// # Errors
     ///
-    /// [`StillInside`], when the limit has passed; that may be waited for again.
+    /// [`StillInside`], if the limit passes first. You can wait again.
     pub fn wait_empty_blocking(&self, limit: Duration) -> Result<(), StillInside> {
         if self.empty.wait_blocking(limit) {
             return Ok(());
@@ -126,20 +129,20 @@ impl EntryGate {
     /// How many are inside, at some moment that has passed.
     #[must_use]
     pub fn inside(&self) -> usize {
-        // A number to tell somebody, which orders nothing.
+        // Relaxed: a number for a report, which orders nothing.
         self.state.load(Ordering::Relaxed) / ONE
     }
 
-    /// Whether it has been closed.
+    /// Whether the gate has been closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        // Pairs with the release in `close`: what the closer did before is visible to who sees it.
+        // Acquire pairs with the release in `close`: what the closer did before is visible.
         self.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
     fn leave(&self) {
-        // Release: what was done inside comes before the leaving. Acquire: the last to leave has seen
-        // what the others did, whose leaving it passes on by the latch.
+        // Release: what was done inside comes before leaving. Acquire: the last to leave has seen
+        // what the others did inside, and passes it on by the latch.
         let before = self.state.fetch_sub(ONE, Ordering::AcqRel);
         if before == ONE | CLOSED {
             self.empty.fire();
@@ -147,7 +150,7 @@ impl EntryGate {
     }
 }
 
-/// Somebody inside an [`EntryGate`], for as long as it lives.
+/// A stay inside an [`EntryGate`]. It ends when this is dropped.
 #[must_use = "it leaves when it is dropped"]
 pub struct Entry<'a> {
     gate: &'a EntryGate,
@@ -185,6 +188,7 @@ mod tests {
     use std::{sync::Arc, thread};
 
     use super::*;
+    use crate::limit::PLENTY;
 
     #[test]
     fn nobody_enters_a_closed_gate_and_the_last_to_leave_lets_the_closer_through() {
@@ -193,7 +197,7 @@ mod tests {
         assert_eq!((gate.inside(), gate.is_closed()), (2, false));
         let waiter = thread::spawn({
             let gate = Arc::clone(&gate);
-            move || gate.wait_empty_blocking(Duration::from_secs(60))
+            move || gate.wait_empty_blocking(PLENTY)
         });
         assert_eq!(gate.close(), 2);
         assert_eq!(gate.enter().unwrap_err(), Closed);

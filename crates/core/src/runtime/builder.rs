@@ -1,4 +1,4 @@
-//! How a runtime is to be.
+//! The configuration of a runtime.
 
 use std::{
     io,
@@ -16,15 +16,15 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     RuntimeError, RuntimeOwner,
-    root::Root,
+    restartable::{Recipe, Restartable},
     threads::{Role, Threads},
 };
-use crate::life::Which;
+use crate::lifecycle::Begin;
 
-/// The limit of a shutdown that is not given one.
+/// The limit of a shutdown that gets none.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How a runtime is to be. Made by [`RuntimeOwner::builder`].
+/// The configuration of a runtime. Made by [`RuntimeOwner::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,11 +36,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 ///     .blocking_threads(4)
 ///     .limit(Duration::from_secs(10))
 ///     .start()?;
-/// owner.shutdown_blocking(None)?; // within 10 s
+/// let report = owner.shutdown_blocking(None)?; // within 10 s
+/// # assert_eq!(report.aborted, 0);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "it is `start` that starts a runtime"]
+#[must_use = "a builder starts nothing before `start`"]
 pub struct RuntimeBuilder {
     name: String,
     workers: Option<usize>,
@@ -51,30 +52,30 @@ pub struct RuntimeBuilder {
     pub(super) made_at: &'static Location<'static>,
 }
 
-/// Why no runtime was started. What was made of it has been taken down again.
+/// Why no runtime was started. Whatever had been made of it has been taken down again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A number of threads was zero.
-    #[error("{component} cannot start with 0 {which}; ask for at least one")]
+    #[error("`{component}` cannot start with 0 {which}; ask for at least one")]
     NoSuchNumber {
         /// What was to start.
         component: String,
         /// `workers` or `blocking threads`.
         which: &'static str,
     },
-    /// The system had no thread for it to live on.
-    #[error("cannot start a thread for {component}: {source}; free some, or raise the limit")]
+    /// The system had no thread to own it.
+    #[error("cannot start a thread for `{component}`: {source}; free some, or raise the limit")]
     NoThread {
         /// What was to start.
         component: String,
         /// What the system said.
         source: io::Error,
     },
-    /// Tokio could not build it: the system had no thread for a worker, or no descriptor. Where it had
-    /// a thread for one worker and none for the next, Tokio waits for the first for ever; that is
-    /// given up after 10 s, and both threads stay.
-    #[error("cannot build the runtime of {component}: {source}")]
+    /// Tokio could not build it: the system had no thread for a worker, or no descriptor. If it had a
+    /// thread for one worker and none for the next, Tokio waits for the first for ever. The start gives
+    /// up after 10 s then, and both threads stay.
+    #[error("cannot build the runtime of `{component}`: {source}")]
     NoRuntime {
         /// What was to start.
         component: String,
@@ -83,13 +84,13 @@ pub enum StartError {
     },
     /// The one before has not ended.
     #[error(
-        "{component} has not ended, and cannot start anew; shut it down first, and look at what that returns"
+        "`{component}` has not ended, and cannot start again; shut it down first, and look at what that returns"
     )]
     NotEnded {
         /// What was to start.
         component: String,
     },
-    /// It does not start by itself any more, or not in this process.
+    /// It was shut down before it first started, or this is a forked child.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
@@ -108,48 +109,48 @@ impl RuntimeBuilder {
         }
     }
 
-    /// So many threads that poll tasks; as many as there are processors unless told.
+    /// The number of threads that poll tasks. The default is the number of processors.
     pub const fn workers(mut self, number: usize) -> Self {
         self.workers = Some(number);
         self.current_thread = false;
         self
     }
 
-    /// Tasks are polled by the runtime's own thread, one at a time.
+    /// Has the owner thread poll the tasks, one at a time.
     pub const fn current_thread(mut self) -> Self {
         self.current_thread = true;
         self
     }
 
-    /// At most so many threads for what blocks; 512 unless told, as in Tokio.
+    /// The most threads for blocking work. The default is 512, as in Tokio.
     pub const fn blocking_threads(mut self, most: usize) -> Self {
         self.blocking_threads = Some(most);
         self
     }
 
-    /// The size of the stack of each of its threads, in bytes; 2 MiB unless told.
+    /// The stack size of each of its threads, in bytes. The default is 2 MiB.
     pub const fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// The limit of a shutdown that is not given one; 5 s unless told.
+    /// The limit of a shutdown that gets none. The default is 5 s.
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Starts it. Blocks until it runs, for a fraction of a millisecond. Works on any thread, also
-    /// in async code.
+    /// Starts the runtime. Blocks until it runs, for a fraction of a millisecond. Works on any thread,
+    /// also in async code.
     ///
     /// # Errors
     ///
     /// [`StartError::NoSuchNumber`], [`StartError::NoThread`] and [`StartError::NoRuntime`].
     #[must_use = "a runtime is aborted when its last owner is dropped"]
     pub fn start(self) -> Result<RuntimeOwner, StartError> {
-        let root = Root::new();
-        root.begin(Which::First, &self)?;
-        Ok(RuntimeOwner::of(root, self))
+        let runtime = Restartable::new(Recipe::Given(self));
+        runtime.begin(Begin::First)?;
+        Ok(RuntimeOwner::of(runtime))
     }
 
     pub(super) fn component(&self) -> String {
@@ -160,22 +161,22 @@ impl RuntimeBuilder {
         self.limit
     }
 
-    /// The thread that it lives on.
+    /// The thread that owns the runtime.
     pub(super) fn thread(&self) -> thread::Builder {
         let thread = thread::Builder::new().name(self.thread_name());
         match self.stack_size {
-            // Of a runtime with workers this thread only waits.
+            // If the runtime has workers, this thread only waits.
             Some(bytes) if self.current_thread => thread.stack_size(bytes),
             _ => thread,
         }
     }
 
-    /// A thread's name ends at its first zero byte, and one with a zero byte in it is refused.
+    /// A thread's name must not contain a zero byte.
     fn thread_name(&self) -> String {
         self.name.replace('\0', " ")
     }
 
-    /// What makes the runtime, on the thread that it is to live on.
+    /// The closure that makes the runtime, on its owner thread.
     pub(super) fn tokio(
         &self,
         threads: Arc<Threads>,
@@ -201,12 +202,12 @@ impl RuntimeBuilder {
         }
         let (name, started) = (self.thread_name(), AtomicUsize::new(0));
         builder.enable_all().thread_name_fn(move || {
-            // A number, and nothing that anybody relies on.
+            // Relaxed: a number for a name.
             format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed))
         });
-        let come = Arc::clone(&threads);
-        builder.on_thread_start(move || come.come(Role::Pool));
-        builder.on_thread_stop(move || threads.go());
+        let started = Arc::clone(&threads);
+        builder.on_thread_start(move || started.add(Role::Pool));
+        builder.on_thread_stop(move || threads.remove());
         Ok(move || builder.build())
     }
 }

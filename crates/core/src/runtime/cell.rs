@@ -2,19 +2,22 @@
 
 use std::{fmt, future::Future, time::Duration};
 
-use super::{RuntimeBuilder, RuntimeHandle, StartError, Stats, root::Root};
+use super::{
+    RuntimeBuilder, RuntimeHandle, StartError, Stats,
+    restartable::{Recipe, Restartable},
+};
 use crate::{
-    blocking,
-    life::Which,
+    lifecycle::Begin,
     shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
 };
 
-/// A runtime in a static: it starts when it is first used, can be shut down, and started again.
+/// A runtime in a static. It starts when it is first used, and can be shut down and started again.
 ///
-/// A static is never dropped, and so an owner in one never shuts anything down (experiment 50, claim
-/// C4). Somebody has to *call* [`shutdown`](Self::shutdown) or [`shutdown_blocking`](Self::shutdown_blocking): the end of `main`, an exit handler of
-/// the host, a logout. After that the runtime does not start by itself any more, because late work at
-/// the end of a process must not bring a runtime back to life; [`restart`](Self::restart) does.
+/// A static is never dropped, so a `LazyLock<Runtime>` never shuts anything down (experiment 50, claim
+/// C4). The end of `main`, an exit handler of the host or a logout has to *call*
+/// [`shutdown`](Self::shutdown) or [`shutdown_blocking`](Self::shutdown_blocking). After that the
+/// runtime does not start by itself any more, because late work at the end of a process must not bring
+/// a runtime back to life; [`restart`](Self::restart) does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,75 +29,75 @@ use crate::{
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let answer = RUNTIME.get()?.block_on(async { 6 * 7 })?;
 ///     assert_eq!(answer, 42);
-///     RUNTIME.shutdown_blocking(Duration::from_secs(5))?;
+///     let report = RUNTIME.shutdown_blocking(Duration::from_secs(5))?;
+///     assert_eq!(report.aborted, 0);
 ///     assert!(RUNTIME.get().is_err(), "it does not come back by itself");
 ///     Ok(())
 /// }
 /// ```
 pub struct RuntimeCell {
-    builder: fn() -> RuntimeBuilder,
-    root: Root,
+    runtime: Restartable,
 }
 
 impl RuntimeCell {
-    /// A cell whose runtime is made as `builder` says, each time that one starts.
+    /// A cell whose runtime is configured by `builder` each time that one starts.
     #[must_use]
     pub const fn new(builder: fn() -> RuntimeBuilder) -> Self {
-        Self { builder, root: Root::new() }
+        Self { runtime: Restartable::new(Recipe::Made(builder)) }
     }
 
-    /// The runtime, started if it never was. Of many who come at once one starts it, and the others
-    /// wait for that.
+    /// The runtime, which is started if it never was. Of many callers at once, one starts it and the
+    /// others wait for that.
     ///
     /// # Errors
     ///
-    /// [`StartError::Runtime`] after a shutdown, also one that came before the first use, and in a
-    /// forked child of the process that used the cell first; the others where it cannot be started,
-    /// in which case the next call tries again.
+    /// [`StartError::Runtime`] after a shutdown, even if that came before the first use, and in a
+    /// forked child of the process that used the cell first. After the other errors the next call tries
+    /// again.
     pub fn get(&self) -> Result<RuntimeHandle, StartError> {
-        let home = self.root.begin(Which::First, &(self.builder)())?;
-        home.is_running()?;
-        Ok(RuntimeHandle { home })
+        let generation = self.runtime.begin(Begin::First)?;
+        generation.check_running()?;
+        Ok(RuntimeHandle { generation })
     }
 
-    /// As [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown). Where the runtime never started
+    /// Same as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown). If the runtime never started,
     /// there is nothing to wait for, and it does not start by itself any more.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Same errors as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown).
     pub fn shutdown(
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
-        self.root.shutdown(|| (self.builder)().component(), limit.into())
+        self.runtime.shutdown(limit.into())
     }
 
-    /// As [`RuntimeOwner::shutdown_blocking`](super::RuntimeOwner::shutdown_blocking).
+    /// Same as [`shutdown`](Self::shutdown), on a plain thread.
     ///
     /// # Errors
     ///
-    /// As [`RuntimeCell::shutdown`].
+    /// Same errors as [`shutdown`](Self::shutdown).
     pub fn shutdown_blocking(
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        blocking::wait_for(Box::pin(self.shutdown(limit)))
+        self.runtime.shutdown_blocking(limit.into())
     }
 
-    /// Starts it anew after a shutdown, or for the first time.
+    /// Starts the runtime again after a shutdown, or for the first time.
     ///
     /// # Errors
     ///
-    /// As [`RuntimeOwner::restart`](super::RuntimeOwner::restart).
+    /// Same errors as [`RuntimeOwner::restart`](super::RuntimeOwner::restart).
     pub fn restart(&self) -> Result<(), StartError> {
-        self.root.begin(Which::Next, &(self.builder)()).map(drop)
+        self.runtime.begin(Begin::Next).map(drop)
     }
 
-    /// What it is doing.
+    /// What the runtime is doing.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.root.stats()
+        self.runtime.stats()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The threads of a runtime, as far as stable Tokio tells: by the hooks that it calls when one starts
-//! and when one stops.
+//! The threads of a runtime, as far as stable Tokio reports them: by the hooks that it calls when a
+//! thread starts and when it stops.
 
 use std::{
     cell::Cell,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::sync::{Mutex, lock};
 
-/// Who is there.
+/// The threads that are there now.
 #[derive(Default)]
 pub(super) struct Threads {
     list: Mutex<Vec<Thread>>,
@@ -21,77 +21,78 @@ struct Thread {
     name: String,
 }
 
-/// What a thread is to the runtime.
+/// What a thread does for the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Owns the runtime. Of a current-thread runtime it is the one that polls its tasks as well.
-    Keeper,
-    /// One of the pool that polls tasks, if the runtime has workers, and runs what blocks. Which of
-    /// the two a thread does is not known: to Tokio a worker is something that blocks.
+    /// It owns the runtime. Of a current-thread runtime it also polls the tasks.
+    Owner,
+    /// It is a worker or runs blocking work. Which of the two is not known: to Tokio a worker is a
+    /// blocking closure.
     Pool,
-    /// Somebody else's thread, inside `block_on`.
+    /// It belongs to somebody else, and is inside `block_on`.
     Guest,
 }
 
-/// What tells this thread from all others of the process, before and after its other thread-locals:
-/// a constant without a destructor is there as long as the thread is, `std::thread::current` is not.
+/// A number that no other thread of the process has. It can be had before and after the thread's other
+/// thread-locals exist, because a constant without a destructor lives as long as the thread. That is
+/// not so of `std::thread::current`.
 fn this_thread() -> u64 {
     thread_local!(static KEY: Cell<u64> = const { Cell::new(0) });
     static NEXT: AtomicU64 = AtomicU64::new(1);
     if KEY.get() == 0 {
-        // A number that nobody else has, and nothing that another thread would rely on.
+        // Relaxed: a number that no other thread gets, and that publishes nothing.
         KEY.set(NEXT.fetch_add(1, Ordering::Relaxed));
     }
     KEY.get()
 }
 
 impl Threads {
-    /// This thread comes, under the name that it has.
-    pub(super) fn come(&self, role: Role) {
+    /// Adds this thread, under its name.
+    pub(super) fn add(&self, role: Role) {
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
         lock(&self.list).push(Thread { key: this_thread(), role, name });
     }
 
-    /// This thread comes for as long as the guard lives.
-    pub(super) fn guest(&self) -> Guest<'_> {
+    /// Adds this thread as a guest, for as long as the guard lives.
+    pub(super) fn add_guest(&self) -> Guest<'_> {
         let thread = Thread { key: this_thread(), role: Role::Guest, name: String::new() };
         lock(&self.list).push(thread);
         Guest(self)
     }
 
-    /// This thread goes. A guest who has come twice goes once.
-    pub(super) fn go(&self) {
+    /// Removes this thread. A guest that was added twice is removed once.
+    pub(super) fn remove(&self) {
         let mut list = lock(&self.list);
         if let Some(at) = list.iter().rposition(|thread| thread.key == this_thread()) {
             list.remove(at);
         }
     }
 
-    /// Whether this thread is one whose end, or whose return, an end of the runtime waits for.
-    pub(super) fn include_this(&self) -> bool {
+    /// Whether this is a thread whose end, or whose return, an end of the runtime waits for.
+    pub(super) fn include_this_thread(&self) -> bool {
         lock(&self.list).iter().any(|thread| thread.key == this_thread())
     }
 
-    /// Whether this thread is there in this role.
-    pub(super) fn include_this_as(&self, role: Role) -> bool {
-        let here = this_thread();
-        lock(&self.list).iter().any(|thread| thread.key == here && thread.role == role)
+    /// Whether this thread has this role.
+    pub(super) fn include_this_thread_as(&self, role: Role) -> bool {
+        let this = this_thread();
+        lock(&self.list).iter().any(|thread| thread.key == this && thread.role == role)
     }
 
     pub(super) fn count(&self, role: Role) -> usize {
         lock(&self.list).iter().filter(|thread| thread.role == role).count()
     }
 
-    /// Those that an end of the runtime waits for, by name. The keeper waits for the others, and is
-    /// named where there is none.
-    pub(super) fn left(&self) -> Vec<String> {
+    /// The names of the threads that an end of the runtime waits for. The owner thread waits for the
+    /// others, so it is named only if there are none.
+    pub(super) fn names(&self) -> Vec<String> {
         let list = lock(&self.list);
         let names = |role| -> Vec<String> {
             let those = list.iter().filter(|thread| thread.role == role);
             those.map(|thread| thread.name.clone()).collect()
         };
         let pool = names(Role::Pool);
-        if pool.is_empty() { names(Role::Keeper) } else { pool }
+        if pool.is_empty() { names(Role::Owner) } else { pool }
     }
 }
 
@@ -100,6 +101,6 @@ pub(super) struct Guest<'a>(&'a Threads);
 
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
-        self.0.go();
+        self.0.remove();
     }
 }

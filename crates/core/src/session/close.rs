@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, pending},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -12,35 +11,34 @@ use super::{
     Check, CloseError, CloseErrorKind, CloseReport, Confirmation, Core, Owner, Runtime, Unfinished,
 };
 use crate::{
-    crew::panic_message,
     evidence::Unconfirmed,
-    limit::within,
+    limit::{for_abort, within},
     observe::{self, Outcome},
-    oneshot,
-    shutdown::{Alive, ShutdownError, ShutdownErrorKind, for_abort},
+    oneshot, panics,
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind},
 };
 
 /// How long to wait before the evidence is asked again: the first time, and at most.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long handles may take to be dropped by themselves before the session's runtime goes down, at
-/// most half of the limit. Long for somebody who was told to drop them; and not much to wait where a
-/// task of that runtime holds one, which is told by nobody else.
+/// How long handles may take to be dropped before the session's runtime goes down, at most half of the
+/// limit. That is long for somebody who was told to drop them, and a short wait if a task of that
+/// runtime holds one, which only the runtime's shutdown tells.
 const FOR_HANDLES: Duration = Duration::from_millis(100);
 
-/// How long destructors may take before the session's runtime goes down, at most half of the limit:
-/// one of them may wait for a task of that runtime, which ends only then.
+/// How long destructors may take before the session's runtime goes down, at most half of the limit. One
+/// of them may wait for a task of that runtime, which ends only then.
 const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
 
-/// A session on its way, as one caller sees it.
+/// A session that is closing, as one caller sees it.
 pub(super) struct Closing<'a> {
     owner: &'a Owner,
     limit: Duration,
     began: Instant,
     step: Step,
     aborted: usize,
-    /// The runtime has ended, and this was wrong with it.
+    /// The runtime has ended, with this error.
     runtime_panicked: Option<ShutdownError>,
 }
 
@@ -50,14 +48,14 @@ enum Step {
     Teardown,
     /// The session's own runtime.
     Runtime,
-    /// The evidence; this is what it says.
+    /// The evidence. This is its last answer.
     Evidence(Unconfirmed),
 }
 
 impl<'a> Closing<'a> {
     pub(super) fn begin(owner: &'a Owner, limit: Duration) -> Result<Self, CloseError> {
         let began = Instant::now();
-        let Core { name, roster, reaper } = &*owner.core;
+        let Core { name, count, reaper } = &*owner.core;
         let refused = |kind| CloseError {
             session: name.clone().into_owned(),
             elapsed: began.elapsed(),
@@ -69,20 +67,21 @@ impl<'a> Closing<'a> {
         if let Some(process) = reaper.forked_from() {
             return Err(refused(CloseErrorKind::Forked { process }));
         }
-        roster.close();
-        if reaper.is_here() || owner.runtime.as_ref().is_some_and(Runtime::is_here) {
+        count.close();
+        let on_own_runtime = owner.runtime.as_ref().is_some_and(Runtime::includes_this_thread);
+        if reaper.includes_this_thread() || on_own_runtime {
             return Err(refused(CloseErrorKind::FromInside));
         }
         let (step, runtime_panicked) = (Step::Teardown, None);
         Ok(Self { owner, limit, began, step, aborted: 0, runtime_panicked })
     }
 
-    /// Goes through the steps. Whoever polls this keeps the limit.
+    /// Goes through the steps. The caller keeps the limit.
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
         let owner = self.owner;
         if let Some(runtime) = &owner.runtime {
-            let Core { roster, reaper, .. } = &*owner.core;
-            if within(FOR_HANDLES.min(self.left() / 2), roster.closed().wait()).await.is_some() {
+            let Core { count, reaper, .. } = &*owner.core;
+            if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
                 within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.settled()).await;
             }
             self.shut_down(runtime).await?;
@@ -96,23 +95,27 @@ impl<'a> Closing<'a> {
     }
 
     async fn shut_down(&mut self, runtime: &Runtime) -> Result<(), CloseError> {
-        if runtime.was_succeeded() {
+        if runtime.was_restarted() {
             return Ok(());
         }
         self.step = Step::Runtime;
         let left = self.left();
         match runtime.owner.shutdown(left - for_abort(left)).await {
             Ok(report) => self.aborted = report.aborted,
-            // It has ended: that is for the end.
-            Err(error) if has_ended(&error) => self.runtime_panicked = Some(error),
-            Err(error) => return Err(self.runtime(error)),
+            Err(error) => match error.kind {
+                // The runtime has ended. This error is reported when everything else has.
+                ShutdownErrorKind::Panicked(_) | ShutdownErrorKind::ThreadPanicked(_) => {
+                    self.runtime_panicked = Some(error);
+                }
+                _ => return Err(self.runtime(error)),
+            },
         }
         Ok(())
     }
 
     async fn confirmed_by(&mut self, check: &Check) -> Result<(), CloseError> {
-        self.step =
-            Step::Evidence(Unconfirmed::Unavailable("the check has not answered".to_owned()));
+        let no_answer = Unconfirmed::Unavailable("the check has not answered".to_owned());
+        self.step = Step::Evidence(no_answer);
         let mut pause = PAUSE;
         while let Err(why) = ask(check).await {
             if let Unconfirmed::Unavailable(_) = why {
@@ -125,7 +128,7 @@ impl<'a> Closing<'a> {
         Ok(())
     }
 
-    /// What came of it; `None` where the limit passed first.
+    /// The result; `ended` is `None` if the limit passed first.
     pub(super) fn conclude(
         self,
         ended: Option<Result<(), CloseError>>,
@@ -147,11 +150,11 @@ impl<'a> Closing<'a> {
         if let Outcome::Graceful | Outcome::Panicked = outcome {
             self.owner.confirmed.raise();
         }
-        observe::shutdown(&self.owner.core.name, outcome, self.elapsed());
+        observe::shutdown(&self.owner.core.name, outcome, self.began.elapsed());
         result
     }
 
-    /// Everything has ended.
+    /// The result when everything has ended.
     fn closed(&self) -> Result<CloseReport, CloseError> {
         let Owner { core, runtime, evidence, .. } = self.owner;
         if let Some(error) = &self.runtime_panicked {
@@ -165,7 +168,7 @@ impl<'a> Closing<'a> {
             (None, Some(_)) => Confirmation::OwnRuntime,
             (None, None) => Confirmation::HandlesOnly,
         };
-        let (session, elapsed) = (self.session(), self.elapsed());
+        let (session, elapsed) = (self.session(), self.began.elapsed());
         Ok(CloseReport { session, confirmation, elapsed, aborted: self.aborted })
     }
 
@@ -176,12 +179,13 @@ impl<'a> Closing<'a> {
             }
             Step::Teardown => self.error(CloseErrorKind::StillHeld),
             Step::Runtime => {
-                // It has a limit of its own, which passes first, unless the machine was busy.
-                let tasks = self.owner.runtime.as_ref().map_or(0, |runtime| runtime.tasks());
+                // The runtime has a limit of its own, which passes first, unless the machine is busy.
+                let runtime = self.owner.runtime.as_ref();
+                let tasks = runtime.map_or(0, |runtime| runtime.owner.stats().tasks);
                 let alive = Alive { tasks, threads: Vec::new() };
                 let component = format!("the runtime of {}", self.session());
                 let kind = ShutdownErrorKind::TimedOut;
-                let error = ShutdownError::new(component, self.elapsed(), kind);
+                let error = ShutdownError::new(component, self.began.elapsed(), kind);
                 self.runtime(error.with_running(Vec::new(), alive))
             }
             Step::Evidence(why) => self.error(CloseErrorKind::Unconfirmed(Box::new(why.clone()))),
@@ -199,9 +203,9 @@ impl<'a> Closing<'a> {
         let reaper = &self.owner.core.reaper;
         CloseError {
             session: self.session(),
-            elapsed: self.elapsed(),
+            elapsed: self.began.elapsed(),
             held: self.owner.held().into(),
-            unfinished: reaper.left().into(),
+            unfinished: reaper.unfinished(),
             panicked: reaper.panics().into(),
             kind,
         }
@@ -211,37 +215,29 @@ impl<'a> Closing<'a> {
         self.owner.core.name.clone().into_owned()
     }
 
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
     fn left(&self) -> Duration {
-        self.limit.saturating_sub(self.elapsed())
+        self.limit.saturating_sub(self.began.elapsed())
     }
-}
-
-/// Whether a runtime whose shutdown answered so has ended all the same.
-fn has_ended(error: &ShutdownError) -> bool {
-    matches!(error.kind, ShutdownErrorKind::Panicked(_) | ShutdownErrorKind::ThreadPanicked(_))
 }
 
 impl Core {
-    /// Waits until nobody has a handle and nobody can get one, and then for all that was handed over.
+    /// Waits until nobody has a handle and nobody can get one, and then for everything that was handed
+    /// over.
     async fn torn_down(&self) {
-        self.roster.closed().wait().await;
+        self.count.closed().wait().await;
         self.reaper.settled().await;
     }
 }
 
-/// Asks a check, on a thread of its own: it is somebody else's code, and may take for ever.
+/// Asks a check, on a thread of its own: it is foreign code, and may take for ever.
 fn ask(check: &Check) -> impl Future<Output = Result<(), Unconfirmed>> + Send + use<> {
     let (answer, answered) = oneshot::channel();
     let check = Arc::clone(check);
-    let asked = thread::Builder::new().name("sundown-evidence".to_owned()).spawn(move || {
-        let checked = catch_unwind(AssertUnwindSafe(|| check()));
-        // Whoever asked may have gone.
-        let _ = answer.send(checked.unwrap_or_else(|payload| {
-            let message = panic_message(&*payload);
+    let thread = thread::Builder::new().name("sundown-evidence".to_owned());
+    let asked = thread.spawn(move || {
+        let checked = panics::catch(|| check());
+        // The asker may have gone.
+        let _ = answer.send(checked.unwrap_or_else(|message| {
             Err(Unconfirmed::Unavailable(format!("the check panicked: {message}")))
         }));
     });
@@ -250,7 +246,7 @@ fn ask(check: &Check) -> impl Future<Output = Result<(), Unconfirmed>> + Send + 
             let message = format!("there is no thread to ask the check on: {refused}");
             return Err(Unconfirmed::Unavailable(message));
         }
-        let unanswered = || Err(Unconfirmed::Unavailable("the check gave no answer".to_owned()));
-        answered.await.unwrap_or_else(|_| unanswered())
+        let no_answer = || Err(Unconfirmed::Unavailable("the check gave no answer".to_owned()));
+        answered.await.unwrap_or_else(|_| no_answer())
     }
 }

@@ -1,11 +1,11 @@
-//! What comes of closing a session.
+//! The result of closing a session.
 
 use std::{error::Error, fmt, panic::Location, time::Duration};
 
 use crate::{
     evidence::Unconfirmed,
-    reaper::Left,
     shutdown::{ShutdownError, list},
+    teardown::Unfinished,
 };
 
 /// A session that has closed.
@@ -20,31 +20,31 @@ pub struct CloseReport {
     /// How long this call took.
     pub elapsed: Duration,
     /// How many tasks of the session's own runtime were dropped before they completed, of those that
-    /// were spawned by its owner. What else is spawned on it is dropped with it, and not counted.
+    /// its owner spawned. Other tasks on it are dropped with it and not counted.
     pub aborted: usize,
 }
 
-/// What it rests on that a session has closed. What comes later says more.
+/// What it rests on that a session has closed. A later variant says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Confirmation {
-    /// Every handle is gone, and every value that had handles has been torn down with everything
-    /// that its destructor started. A clone that was taken out of a handle, or that a task of the
-    /// resource's own holds, would not have been seen.
+    /// Every handle is gone, and every value that had handles has been torn down with everything that
+    /// its destructor started. A clone that was taken out of a handle, or that a task of the resource
+    /// itself holds, would not have been seen.
     HandlesOnly,
-    /// Besides that, the session's own runtime has ended, and with it every task that ran on it. A
-    /// clone elsewhere would not have been seen.
+    /// In addition, the session's own runtime has ended, and with it every task that ran on it. A clone
+    /// elsewhere would not have been seen.
     OwnRuntime,
-    /// Besides that, a check of the application's has confirmed it from outside. (The session may
-    /// or may not have had a runtime.)
+    /// In addition, a check of the application has confirmed it from outside. (The session may have had
+    /// a runtime or not.)
     Evidence,
 }
 
-/// Handles that are left, and were made at one place.
+/// Handles that exist and were made at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Where [`guard`](super::Session::guard), `clone` or [`map`](super::Guarded::map) was called.
     pub made_at: &'static Location<'static>,
-    /// How many of those that were made there are left.
+    /// How many of those that were made there exist.
     pub handles: usize,
 }
 
@@ -55,53 +55,9 @@ impl fmt::Display for Held {
     }
 }
 
-/// What has been handed over to be torn down and has not come to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unfinished {
-    /// How many values wait for their destructor to begin.
-    pub waiting: usize,
-    /// Whether a destructor has not returned.
-    pub destructor_running: bool,
-    /// How many tasks that destructors started are alive.
-    pub tasks: usize,
-    /// Whether blocking closures that destructors started are running or queued. Their number is
-    /// not for stable Tokio to tell.
-    pub closing: bool,
-}
-
-impl From<Left> for Unfinished {
-    fn from(Left { waiting, dropping, tasks, closing }: Left) -> Self {
-        Self { waiting, destructor_running: dropping, tasks, closing }
-    }
-}
-
-/// `a destructor has not returned, values that wait for theirs: 3`.
-impl fmt::Display for Unfinished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, destructor_running, tasks, closing } = *self;
-        let mut parts = Vec::new();
-        if destructor_running {
-            parts.push("a destructor has not returned".to_owned());
-        }
-        if waiting > 0 {
-            parts.push(format!("values that wait for theirs: {waiting}"));
-        }
-        if tasks > 0 {
-            parts.push(format!("tasks of destructors that are alive: {tasks}"));
-        }
-        if closing {
-            parts.push("blocking work of destructors is not done".to_owned());
-        }
-        if parts.is_empty() {
-            parts.push("it was just about to end".to_owned());
-        }
-        f.write_str(&parts.join(", "))
-    }
-}
-
 /// A session that has not closed, or not well. It stays closing: it takes nothing new, what can end
-/// ends, and it may be asked again. [`kind`](Self::kind) says what is in the way; the other fields
-/// say what was left when this call gave up.
+/// ends, and you may close it again. [`kind`](Self::kind) says what is in the way; the other fields say
+/// what was left when this call gave up.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseError {
@@ -109,7 +65,7 @@ pub struct CloseError {
     pub session: String,
     /// How long this call took.
     pub elapsed: Duration,
-    /// Where the handles that are left were made, and how many at each place; most first.
+    /// Where the handles that are left were made, and how many at each place. Most first.
     pub held: Box<[Held]>,
     /// What was handed over and has not ended.
     pub unfinished: Unfinished,
@@ -126,24 +82,23 @@ pub enum CloseErrorKind {
     /// Somebody still [holds](CloseError::held) handles. A value that has not been
     /// [torn down](CloseError::unfinished) may hold some itself.
     StillHeld,
-    /// Nobody holds a handle any more, and the values have not been
-    /// [torn down](CloseError::unfinished).
+    /// No handles are left, and the values have not been [torn down](CloseError::unfinished).
     StillRunning,
-    /// The session's own runtime has not ended, or not well: this is what its shutdown returned.
-    /// Where it has ended, so has everything else. Those who [hold](CloseError::held) handles may be
-    /// on it.
+    /// The session's own runtime has not ended, or not well: this is the error of its shutdown. If the
+    /// runtime has ended, so has everything else. Otherwise its tasks may [hold](CloseError::held) the
+    /// handles that are left.
     Runtime(Box<ShutdownError>),
-    /// By all that the session sees everything has ended, and the evidence does not confirm it: this
-    /// is what the check answered last. As a rule a clone was taken out of a handle. A destructor
-    /// that [panicked](CloseError::panicked) may have left something, too.
+    /// Everything that the session sees has ended, and the evidence does not confirm it: this is the
+    /// last answer of the check. As a rule a clone was taken out of a handle. A destructor that
+    /// [panicked](CloseError::panicked) may have left something, too.
     Unconfirmed(Box<Unconfirmed>),
-    /// Everything has ended, and destructors [panicked](CloseError::panicked) on the way.
+    /// Everything has ended, and destructors [panicked](CloseError::panicked).
     Panicked,
-    /// A destructor of the session asked for it, or something that one started, or a task of the
-    /// session's own runtime, and would wait for its own end. The session is closing from now on.
-    /// (Where somebody asks that one of those waits for, that is not seen: use a limit there.)
+    /// The caller is a destructor that the session runs, or something that one started, or a task of the
+    /// session's own runtime, and would wait for its own end. The session is closing from now on. (If
+    /// such a caller waits for the one that calls this, that is not detected. Use a limit there.)
     FromInside,
-    /// This is a forked child of this process, and has none of its threads.
+    /// This is a forked child of the process that has the session's threads.
     Forked {
         /// The process that has the threads.
         process: u32,
@@ -153,45 +108,49 @@ pub enum CloseErrorKind {
 impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { session, elapsed, held, unfinished, panicked, kind } = self;
+        write!(f, "the session `{session}` ")?;
         match kind {
-            CloseErrorKind::StillHeld => write!(
-                f,
-                "the session {session} has not closed after {elapsed:.1?}: there are still \
-                 handles, {}{}; drop them and close it again",
-                list(held),
-                besides(unfinished)
-            ),
+            CloseErrorKind::StillHeld => {
+                write!(f, "has not closed after {elapsed:.1?}: handles are left, {}", list(held))?;
+                if *unfinished != Unfinished::default() {
+                    write!(f, ", and {unfinished}")?;
+                }
+                f.write_str("; drop them and close it again")
+            }
             CloseErrorKind::StillRunning => write!(
                 f,
-                "the session {session} has not closed after {elapsed:.1?}: {unfinished}; what is \
-                 left goes on in the background, and closing it again waits on"
+                "has not closed after {elapsed:.1?}: {unfinished}; what is left continues in the \
+                 background; close it again to keep waiting"
             ),
-            CloseErrorKind::Runtime(error) => write!(
-                f,
-                "the session {session} has not closed well after {elapsed:.1?}: {error}{}",
-                still(held)
-            ),
-            CloseErrorKind::Unconfirmed(why) => write!(
-                f,
-                "all that the session {session} saw has been torn down, and after {elapsed:.1?} \
-                 the evidence does not confirm it: {why}{}",
-                and_panics(panicked)
-            ),
-            CloseErrorKind::Panicked => write!(
-                f,
-                "the session {session} has closed, and destructors panicked: {}",
-                list(panicked)
-            ),
-            CloseErrorKind::FromInside => write!(
-                f,
-                "the session {session} cannot wait for its own end from inside: not in a \
-                 destructor that it runs, nor in what that starts, nor on its own runtime; close \
-                 it from outside"
+            CloseErrorKind::Runtime(error) => {
+                write!(f, "has not closed well after {elapsed:.1?}: {error}")?;
+                match &**held {
+                    [] => Ok(()),
+                    held => write!(f, "; handles are left, {}", list(held)),
+                }
+            }
+            CloseErrorKind::Unconfirmed(why) => {
+                write!(
+                    f,
+                    "has torn down all it saw, and after {elapsed:.1?} the evidence does not \
+                     confirm it: {why}"
+                )?;
+                match &**panicked {
+                    [] => Ok(()),
+                    panicked => write!(f, "; destructors panicked: {}", list(panicked)),
+                }
+            }
+            CloseErrorKind::Panicked => {
+                write!(f, "has closed, and destructors panicked: {}", list(panicked))
+            }
+            CloseErrorKind::FromInside => f.write_str(
+                "cannot wait for its own end from inside: not in a destructor that it runs, nor in \
+                 what that starts, nor on its own runtime; close it from outside",
             ),
             CloseErrorKind::Forked { process } => write!(
                 f,
-                "the session {session} is that of process {process}, which this one was forked \
-                 from; that process is to close it, and here nothing of it is torn down"
+                "belongs to process {process}, which this one was forked from; close it there, \
+                 nothing of it is torn down here"
             ),
         }
     }
@@ -204,25 +163,5 @@ impl Error for CloseError {
             CloseErrorKind::Unconfirmed(why) => Some(why),
             _ => None,
         }
-    }
-}
-
-fn still(held: &[Held]) -> String {
-    if held.is_empty() {
-        String::new()
-    } else {
-        format!("; there are still handles, {}", list(held))
-    }
-}
-
-fn besides(unfinished: &Unfinished) -> String {
-    if *unfinished == Unfinished::default() { String::new() } else { format!(", and {unfinished}") }
-}
-
-fn and_panics(panicked: &[String]) -> String {
-    if panicked.is_empty() {
-        String::new()
-    } else {
-        format!("; destructors panicked: {}", list(panicked))
     }
 }

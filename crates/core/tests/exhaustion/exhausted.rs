@@ -135,7 +135,7 @@ fn threads_run_out_under_a_session() {
     let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
     limit(Resource::Nproc, 1);
     let error = Session::new("test").unwrap_err();
-    assert!(error.to_string().starts_with("cannot start the session test"), "{error}");
+    assert!(error.to_string().starts_with("cannot start the session `test`"), "{error}");
 
     let closed = Arc::new(AtomicUsize::new(0));
     let [first, second] =

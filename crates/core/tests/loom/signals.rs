@@ -1,6 +1,12 @@
-//! Flag, commit gate, confirm channel and latch.
+//! Flag, commit gate, oneshot and latch.
 
-use std::{task::Poll, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc as StdArc, Mutex as StdMutex},
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use loom::{
     future::block_on,
@@ -8,7 +14,6 @@ use loom::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
 };
 use sundown::{
     flag::Flag,
@@ -17,7 +22,7 @@ use sundown::{
     oneshot::{self, Abandoned, WaitError},
 };
 
-use crate::{Bound, explore, must_be_caught, poll_once};
+use crate::{Bound, beside, explore, must_be_caught, poll_once, shared};
 
 // The first model and its twin are shown in docs/src/loom.md.
 
@@ -25,21 +30,20 @@ use crate::{Bound, explore, must_be_caught, poll_once};
 #[test]
 fn flag_one_of_two_raises_it_and_the_other_sees_what_it_did() {
     explore("flag, two raise it", Bound::Full, || {
-        let (flag, done) = (Arc::new(Flag::new()), Arc::new(AtomicUsize::new(0)));
-        let raise = |flag: &Flag, done: &AtomicUsize| {
+        let shared = shared::<(Flag, AtomicUsize)>();
+        let raise = |shared: &(Flag, AtomicUsize)| {
+            let (flag, done) = shared;
             done.fetch_add(1, Ordering::Relaxed);
             flag.raise()
         };
-        let other = thread::spawn({
-            let (flag, done) = (Arc::clone(&flag), Arc::clone(&done));
-            move || raise(&flag, &done)
-        });
-        let ours = raise(&flag, &done);
+        let other = beside(&shared, move |shared| raise(&shared));
+        let ours = raise(&shared);
         if !ours {
-            assert_eq!(done.load(Ordering::Relaxed), 2, "the loser sees what the winner did");
+            let done = shared.1.load(Ordering::Relaxed);
+            assert_eq!(done, 2, "the loser sees what the winner did");
         }
         assert!(ours ^ other.join().unwrap());
-        assert!(flag.is_raised());
+        assert!(shared.0.is_raised());
     });
 }
 // ANCHOR_END: flag_model
@@ -47,31 +51,55 @@ fn flag_one_of_two_raises_it_and_the_other_sees_what_it_did() {
 // ANCHOR: flag_twin
 #[test]
 fn flag_twin_that_checks_and_then_sets_raises_twice() {
-    must_be_caught("flag, checked and then set", "two were told", || {
-        let flag = Arc::new(AtomicBool::new(false));
+    must_be_caught("flag, checked and then set", "two were first", || {
+        let flag = shared::<AtomicBool>();
         let raise = |flag: &AtomicBool| {
-            let first = !flag.load(Ordering::SeqCst);
+            let is_first = !flag.load(Ordering::SeqCst);
             flag.store(true, Ordering::SeqCst);
-            first
+            is_first
         };
-        let other = thread::spawn({
-            let flag = Arc::clone(&flag);
-            move || raise(&flag)
-        });
+        let other = beside(&flag, move |flag| raise(&flag));
         let ours = raise(&flag);
-        assert!(ours ^ other.join().unwrap(), "two were told that it was their doing");
+        assert!(ours ^ other.join().unwrap(), "two were first");
     });
 }
 // ANCHOR_END: flag_twin
 
 #[test]
-fn gate_has_one_winner_and_both_know_who() {
-    explore("gate, cancel against commit", Bound::Full, || {
-        let gate = Arc::new(CommitGate::new());
-        let canceller = thread::spawn({
-            let gate = Arc::clone(&gate);
-            move || gate.cancel()
+fn flag_that_is_seen_raised_shows_what_was_done_before() {
+    explore("flag, looked at while it is raised", Bound::Full, || {
+        let shared = shared::<(Flag, AtomicUsize)>();
+        let raising = beside(&shared, |shared| {
+            shared.1.store(7, Ordering::Relaxed);
+            shared.0.raise();
         });
+        if shared.0.is_raised() {
+            assert_eq!(shared.1.load(Ordering::Relaxed), 7, "raised before it was done");
+        }
+        raising.join().unwrap();
+    });
+}
+
+#[test]
+fn flag_twin_that_is_looked_at_without_acquire_hides_what_was_done_before() {
+    must_be_caught("flag, a relaxed look", "raised before it was done", || {
+        let shared = shared::<(AtomicBool, AtomicUsize)>();
+        let raising = beside(&shared, |shared| {
+            shared.1.store(7, Ordering::Relaxed);
+            shared.0.swap(true, Ordering::AcqRel);
+        });
+        if shared.0.load(Ordering::Relaxed) {
+            assert_eq!(shared.1.load(Ordering::Relaxed), 7, "raised before it was done");
+        }
+        raising.join().unwrap();
+    });
+}
+
+#[test]
+fn gate_has_one_winner_and_both_know_which() {
+    explore("gate, cancel against commit", Bound::Full, || {
+        let gate = shared::<CommitGate>();
+        let canceller = beside(&gate, |gate| gate.cancel());
         let committed = gate.commit().is_ok();
         match canceller.join().unwrap() {
             Cancel::Accepted => assert!(!committed && gate.is_cancelled()),
@@ -84,11 +112,8 @@ fn gate_has_one_winner_and_both_know_who() {
 #[test]
 fn gate_with_two_cancels_and_a_commit_has_one_winner() {
     explore("gate, two cancels against a commit", Bound::Three, || {
-        let gate = Arc::new(CommitGate::new());
-        let cancellers = [(); 2].map(|()| {
-            let gate = Arc::clone(&gate);
-            thread::spawn(move || gate.cancel())
-        });
+        let gate = shared::<CommitGate>();
+        let cancellers = [(); 2].map(|()| beside(&gate, |gate| gate.cancel()));
         let committed = gate.commit().is_ok();
         let cancels = cancellers.map(|canceller| canceller.join().unwrap());
         let accepted = cancels.iter().filter(|cancel| **cancel == Cancel::Accepted).count();
@@ -99,22 +124,15 @@ fn gate_with_two_cancels_and_a_commit_has_one_winner() {
 #[test]
 fn gate_twin_of_two_flags_honours_both() {
     must_be_caught("gate, two separate flags", "both were honoured", || {
-        #[derive(Default)]
-        struct TwoFlags {
-            cancelled: AtomicBool,
-            committed: AtomicBool,
-        }
-        let flags = Arc::new(TwoFlags::default());
-        let canceller = thread::spawn({
-            let flags = Arc::clone(&flags);
-            move || {
-                let accepted = !flags.committed.load(Ordering::SeqCst);
-                flags.cancelled.store(true, Ordering::SeqCst);
-                accepted
-            }
+        // Cancelled, and committed.
+        let flags = shared::<(AtomicBool, AtomicBool)>();
+        let canceller = beside(&flags, |flags| {
+            let accepted = !flags.1.load(Ordering::SeqCst);
+            flags.0.store(true, Ordering::SeqCst);
+            accepted
         });
-        let committed = !flags.cancelled.load(Ordering::SeqCst);
-        flags.committed.store(true, Ordering::SeqCst);
+        let committed = !flags.0.load(Ordering::SeqCst);
+        flags.1.store(true, Ordering::SeqCst);
         let accepted = canceller.join().unwrap();
         assert!(!(accepted && committed), "both were honoured");
     });
@@ -124,13 +142,13 @@ fn gate_twin_of_two_flags_honours_both() {
 fn oneshot_what_is_sent_is_received() {
     explore("oneshot, send against await", Bound::Full, || {
         let (sender, receiver) = oneshot::channel();
-        let sending = thread::spawn(move || sender.send(7));
+        let sending = beside(&(), |()| sender.send(7));
         assert_eq!(block_on(receiver), Ok(7));
         assert_eq!(sending.join().unwrap(), Ok(()));
     });
     explore("oneshot, send against a wait on a thread", Bound::Full, || {
         let (sender, mut receiver) = oneshot::channel();
-        let sending = thread::spawn(move || sender.send(7));
+        let sending = beside(&(), |()| sender.send(7));
         assert_eq!(receiver.wait_blocking(Duration::MAX), Ok(7));
         assert_eq!(sending.join().unwrap(), Ok(()));
     });
@@ -140,7 +158,7 @@ fn oneshot_what_is_sent_is_received() {
 fn oneshot_a_dropped_sender_wakes_the_receiver() {
     explore("oneshot, sender dropped against await", Bound::Full, || {
         let (sender, receiver) = oneshot::channel::<()>();
-        let dropping = thread::spawn(move || drop(sender));
+        let dropping = beside(&(), |()| drop(sender));
         assert_eq!(block_on(receiver), Err(Abandoned));
         dropping.join().unwrap();
     });
@@ -150,7 +168,7 @@ fn oneshot_a_dropped_sender_wakes_the_receiver() {
 fn oneshot_a_wait_that_gave_up_loses_nothing() {
     explore("oneshot, looked at, then awaited, against send", Bound::Full, || {
         let (sender, mut receiver) = oneshot::channel();
-        let sending = thread::spawn(move || sender.send(7));
+        let sending = beside(&(), |()| sender.send(7));
         let received = match receiver.wait_blocking(Duration::ZERO) {
             Ok(value) => Ok(value),
             Err(WaitError::TimedOut { .. }) => block_on(&mut receiver),
@@ -162,14 +180,11 @@ fn oneshot_a_wait_that_gave_up_loses_nothing() {
 }
 
 #[test]
-fn oneshot_a_value_belongs_to_one_of_the_two_when_the_receiver_goes() {
+fn oneshot_a_value_belongs_to_one_end_when_the_receiver_goes() {
     explore("oneshot, send against the receiver dropped", Bound::Full, || {
         let (sender, receiver) = oneshot::channel();
         let value = Arc::new(());
-        let sending = thread::spawn({
-            let value = Arc::clone(&value);
-            move || sender.send(value).is_err()
-        });
+        let sending = beside(&value, |value| sender.send(value).is_err());
         drop(receiver);
         sending.join().unwrap();
         assert_eq!(Arc::strong_count(&value), 1, "received, dropped or returned, but not kept");
@@ -180,7 +195,7 @@ fn oneshot_a_value_belongs_to_one_of_the_two_when_the_receiver_goes() {
 fn oneshot_a_waker_that_is_replaced_while_it_is_woken_loses_nothing() {
     explore("oneshot, waker replaced against send", Bound::Full, || {
         let (sender, mut receiver) = oneshot::channel();
-        let sending = thread::spawn(move || sender.send(7));
+        let sending = beside(&(), |()| sender.send(7));
         let received = match poll_once(&mut receiver) {
             Poll::Ready(received) => received,
             Poll::Pending => block_on(&mut receiver),
@@ -195,7 +210,7 @@ fn oneshot_both_ends_may_be_dropped_at_once() {
     explore("oneshot, both ends dropped", Bound::Full, || {
         let (sender, mut receiver) = oneshot::channel::<Arc<()>>();
         let _ = poll_once(&mut receiver);
-        let dropping = thread::spawn(move || drop(sender));
+        let dropping = beside(&(), |()| drop(sender));
         drop(receiver);
         dropping.join().unwrap();
     });
@@ -204,44 +219,34 @@ fn oneshot_both_ends_may_be_dropped_at_once() {
 #[test]
 fn oneshot_twin_that_looks_before_it_registers_is_forgotten() {
     must_be_caught("oneshot, looked at without the lock", "forgotten", || {
-        // The value and who waits for it are each behind a lock, and looked at one after the other.
-        let value = Arc::new(Mutex::new(None));
-        let waiting = Arc::new(AtomicBool::new(false));
-        let sending = thread::spawn({
-            let (value, waiting) = (Arc::clone(&value), Arc::clone(&waiting));
-            move || {
-                *value.lock().unwrap() = Some(7);
-                waiting.swap(false, Ordering::SeqCst)
-            }
+        // The value and whether somebody waits, each behind a lock of its own.
+        let shared = shared::<(Mutex<Option<u8>>, AtomicBool)>();
+        let sending = beside(&shared, |shared| {
+            *shared.0.lock().unwrap() = Some(7);
+            shared.1.swap(false, Ordering::SeqCst)
         });
-        let must_be_woken = value.lock().unwrap().is_none();
-        waiting.store(must_be_woken, Ordering::SeqCst);
+        let must_be_woken = shared.0.lock().unwrap().is_none();
+        shared.1.store(must_be_woken, Ordering::SeqCst);
         let woken = sending.join().unwrap();
         assert!(woken || !must_be_woken, "the receiver is forgotten");
     });
 }
 
 #[test]
-fn latch_wakes_who_waits_in_async_code() {
+fn latch_wakes_a_waiter_in_async_code() {
     explore("latch, fire against await", Bound::Full, || {
-        let latch = Arc::new(Latch::new());
-        let firing = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.fire()
-        });
+        let latch = shared::<Latch>();
+        let firing = beside(&latch, |latch| latch.fire());
         block_on(latch.wait());
         assert!(firing.join().unwrap());
     });
 }
 
 #[test]
-fn latch_wakes_who_waits_on_a_thread() {
+fn latch_wakes_a_waiter_on_a_thread() {
     explore("latch, fire against a wait on a thread", Bound::Full, || {
-        let latch = Arc::new(Latch::new());
-        let firing = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.fire()
-        });
+        let latch = shared::<Latch>();
+        let firing = beside(&latch, |latch| latch.fire());
         assert!(latch.wait_blocking(Duration::MAX));
         assert!(firing.join().unwrap());
     });
@@ -250,11 +255,8 @@ fn latch_wakes_who_waits_on_a_thread() {
 #[test]
 fn latch_is_fired_by_one_of_two() {
     explore("latch, fired twice", Bound::Full, || {
-        let latch = Arc::new(Latch::new());
-        let firing = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.fire()
-        });
+        let latch = shared::<Latch>();
+        let firing = beside(&latch, |latch| latch.fire());
         assert!(latch.fire() ^ firing.join().unwrap());
     });
 }
@@ -262,11 +264,8 @@ fn latch_is_fired_by_one_of_two() {
 #[test]
 fn latch_forgets_a_waiter_that_gave_up() {
     explore("latch, fire against a waiter that gives up", Bound::Full, || {
-        let latch = Arc::new(Latch::new());
-        let firing = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.fire()
-        });
+        let latch = shared::<Latch>();
+        let firing = beside(&latch, |latch| latch.fire());
         // A limit of zero registers, looks, and leaves: the timeout that loom cannot have.
         let _ = latch.wait_blocking(Duration::ZERO);
         assert!(firing.join().unwrap());
@@ -277,11 +276,8 @@ fn latch_forgets_a_waiter_that_gave_up() {
 #[test]
 fn latch_a_waker_that_is_replaced_while_it_is_woken_loses_nothing() {
     explore("latch, waker replaced against fire", Bound::Full, || {
-        let latch = Arc::new(Latch::new());
-        let firing = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.fire()
-        });
+        let latch = shared::<Latch>();
+        let firing = beside(&latch, |latch| latch.fire());
         let mut wait = Box::pin(latch.wait());
         if poll_once(&mut wait).is_pending() {
             block_on(wait);
@@ -293,17 +289,41 @@ fn latch_a_waker_that_is_replaced_while_it_is_woken_loses_nothing() {
 #[test]
 fn latch_wakes_both_kinds_of_waiters() {
     explore("latch, fire against one waiter of each kind", Bound::Three, || {
-        let latch = Arc::new(Latch::new());
-        let waiting = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.wait_blocking(Duration::MAX)
-        });
-        let firing = thread::spawn({
-            let latch = Arc::clone(&latch);
-            move || latch.fire()
-        });
+        let latch = shared::<Latch>();
+        let waiting = beside(&latch, |latch| latch.wait_blocking(Duration::MAX));
+        let firing = beside(&latch, |latch| latch.fire());
         block_on(latch.wait());
         assert!(waiting.join().unwrap());
+        assert!(firing.join().unwrap());
+    });
+}
+
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn wait_for(latch: &Arc<Latch>) -> Waiting {
+    let latch = Arc::clone(latch);
+    Box::pin(async move { latch.wait().await })
+}
+
+/// A waker that comes back to the latch that wakes it: it gives another wait up.
+struct ComesBack(StdMutex<Option<Waiting>>);
+
+impl Wake for ComesBack {
+    fn wake(self: StdArc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn latch_may_be_used_by_the_wakers_that_it_wakes() {
+    explore("latch, a waker that comes back", Bound::Full, || {
+        let latch = shared::<Latch>();
+        let (mut given_up, mut waiting) = (wait_for(&latch), wait_for(&latch));
+        assert!(poll_once(&mut given_up).is_pending());
+        let waker = Waker::from(StdArc::new(ComesBack(StdMutex::new(Some(given_up)))));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let firing = beside(&latch, |latch| latch.fire());
+        block_on(latch.wait());
         assert!(firing.join().unwrap());
     });
 }
@@ -311,20 +331,16 @@ fn latch_wakes_both_kinds_of_waiters() {
 #[test]
 fn latch_twin_that_looks_only_before_it_registers_forgets_a_waiter() {
     must_be_caught("latch, not looked at again under the lock", "forgotten", || {
-        let fired = Arc::new(AtomicBool::new(false));
-        let waiters = Arc::new(Mutex::new(0));
-        let firing = thread::spawn({
-            let (fired, waiters) = (Arc::clone(&fired), Arc::clone(&waiters));
-            move || {
-                fired.store(true, Ordering::SeqCst);
-                // Wakes all who are registered.
-                *waiters.lock().unwrap() = 0;
-            }
+        let shared = shared::<(AtomicBool, Mutex<u8>)>();
+        let firing = beside(&shared, |shared| {
+            shared.0.store(true, Ordering::SeqCst);
+            // Wakes all who are registered.
+            *shared.1.lock().unwrap() = 0;
         });
-        if !fired.load(Ordering::SeqCst) {
-            *waiters.lock().unwrap() += 1;
+        if !shared.0.load(Ordering::SeqCst) {
+            *shared.1.lock().unwrap() += 1;
         }
         firing.join().unwrap();
-        assert_eq!(*waiters.lock().unwrap(), 0, "a waiter is forgotten");
+        assert_eq!(*shared.1.lock().unwrap(), 0, "a waiter is forgotten");
     });
 }

@@ -63,7 +63,7 @@ fn what_is_dropped_without_a_shutdown_is_named() {
         drop(BackgroundTask::spawn("forgotten", |stop| stop).unwrap());
     });
     let [line] = &lines[..] else { panic!("{lines:?}") };
-    assert!(line.starts_with("WARN message=dropped without a shutdown: aborting;"), "{line}");
+    assert!(line.starts_with("WARN message=dropped without a shutdown, aborting;"), "{line}");
     assert!(line.contains(r#"component="forgotten""#), "{line}");
     assert!(line.contains("observed/main.rs"), "{line}");
 }

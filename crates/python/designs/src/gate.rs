@@ -1,11 +1,11 @@
-//! A gate in front of the interpreter: who calls into Python passes it, until it is closed.
+//! A gate in front of the interpreter. A thread passes it to call into Python, until it is closed.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-/// The gate, or none, which lets everybody pass.
+/// A gate, or none, which lets every thread pass.
 #[derive(Clone, Default)]
 pub struct Gate(Option<Arc<Shared>>);
 
@@ -21,7 +21,7 @@ struct State {
     inside: usize,
 }
 
-/// Somebody who has passed, and is inside until this is dropped.
+/// A thread that has passed is inside until this is dropped.
 pub struct Inside<'a>(Option<&'a Shared>);
 
 impl Shared {
@@ -36,7 +36,7 @@ impl Gate {
         Self(Some(Arc::default()))
     }
 
-    /// Passes, unless it is closed.
+    /// Passes, unless the gate is closed.
     pub fn enter(&self) -> Option<Inside<'_>> {
         let Some(shared) = &self.0 else { return Some(Inside(None)) };
         let mut state = shared.state();
@@ -47,8 +47,8 @@ impl Gate {
         Some(Inside(Some(shared)))
     }
 
-    /// Lets nobody pass any more, and waits, for so long at the most, until nobody is inside. Must
-    /// not be called with the interpreter's lock held: whoever is inside may be waiting for it.
+    /// Closes the gate, and waits up to the limit until no thread is inside. The caller must not hold
+    /// the interpreter's lock, because a thread that is inside may wait for it.
     pub fn close(&self, limit: Duration) {
         let Some(shared) = &self.0 else { return };
         let mut state = shared.state();

@@ -1,8 +1,8 @@
-//! Reconstruction: a handle to a runtime on a thread of its own that ignores what goes wrong when it
-//! shuts down; and what a plan to repair it makes of that.
+//! Reconstruction: a handle to a runtime thread that ignores the errors of a shutdown, and the handle
+//! that a plan would replace it with.
 //!
-//! As the Python bindings of cloacina have it. The plan bounds the join by a watchdog thread, and
-//! returns errors; a destructor can only log them, to nobody here.
+//! The Python bindings of cloacina have the first. The plan bounds the join with a watchdog thread, and
+//! returns errors. A destructor can only log them, and here nobody listens to the log.
 
 use std::{
     panic::resume_unwind,
@@ -16,12 +16,12 @@ use pyo3::{
     prelude::*,
 };
 
-/// What the runtime's thread is told.
+/// A message to the runtime's thread.
 enum Message {
     Shutdown,
 }
 
-/// What the thread does when it should end.
+/// What the thread does when it is told to end.
 #[derive(Clone, Copy)]
 enum Then {
     Ends,
@@ -47,7 +47,7 @@ impl Thread {
             let Ok(Message::Shutdown) = told.recv() else { return };
             match then {
                 Then::Ends => {}
-                // Without the hook: what it prints is not what a caller hears.
+                // Without the panic hook: what that prints does not reach the caller.
                 Then::Panics => resume_unwind(Box::new("a cleanup failed")),
                 Then::Stays => loop {
                     thread::park();
@@ -63,7 +63,7 @@ impl Thread {
     }
 }
 
-/// The handle as it is: no error reaches the caller, and the join has no limit.
+/// The original handle: no error reaches the caller, and the join has no limit.
 #[pyclass(module = "sundown_designs", frozen)]
 pub struct Handle(Thread);
 
@@ -83,7 +83,7 @@ impl Handle {
     }
 }
 
-/// The handle as the plan would have it: a bounded join, and errors.
+/// The handle of the plan: a bounded join, and errors.
 #[pyclass(module = "sundown_designs", frozen)]
 pub struct CarefulHandle(Thread);
 
@@ -94,7 +94,7 @@ impl CarefulHandle {
     fn join(&self, limit: Duration) -> Result<(), PyErr> {
         let Some(thread) = self.0.take() else { return Ok(()) };
         let (joined, result) = mpsc::channel();
-        // The watchdog: at a timeout it is left behind, with what it waits for.
+        // The watchdog. At a timeout it is left behind, with the thread that it waits for.
         thread::spawn(move || joined.send(thread.join()));
         match result.recv_timeout(limit) {
             Ok(Ok(())) => Ok(()),
@@ -112,14 +112,14 @@ impl CarefulHandle {
         Thread::start(then).map(Self)
     }
 
-    /// Ends it, or raises why it has not ended after so many seconds.
+    /// Ends it, or raises why it has not ended within `timeout` seconds.
     fn shutdown(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         py.detach(|| self.join(Duration::from_secs_f64(timeout)))
     }
 }
 
 impl Drop for CarefulHandle {
-    /// Logs what goes wrong, by a facade that nobody listens to in a Python program.
+    /// Logs errors through a facade that has no listener in a Python program.
     fn drop(&mut self) {
         let _unheard = self.join(PATIENCE);
     }

@@ -1,7 +1,7 @@
-//! Reconstruction: a runtime that can be taken out and ended, in each of the ways that come to mind.
+//! Reconstruction: a runtime that can be taken out and ended, in each of the obvious ways.
 //!
-//! What the notes of etcd-client-py propose where the static cell gives out ownership. Which of the
-//! ways is taken, and when, is for the program.
+//! The notes of etcd-client-py propose this for a static cell that gives out ownership. The program
+//! chooses the way, and the moment.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,21 +9,20 @@ use std::{
 };
 
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Handle, Runtime};
 
-use crate::{ended, gate::Gate, work::Work};
+use crate::{build, ended, gate::Gate, work};
 
-/// A runtime, as long as it has not been ended.
+/// A runtime, until it is ended.
 #[pyclass(module = "sundown_designs", frozen)]
 pub struct Owned {
     runtime: Mutex<Option<Runtime>>,
     gate: Gate,
-    /// Whether work that comes when the runtime has ended gets a new one.
+    /// Whether work that comes after the end gets a new runtime.
     restarts: bool,
 }
 
 impl Owned {
-    /// Held only while the runtime is looked at or taken out.
     fn runtime(&self) -> MutexGuard<'_, Option<Runtime>> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -31,14 +30,10 @@ impl Owned {
     fn handle(&self) -> PyResult<Handle> {
         let mut runtime = self.runtime();
         if runtime.is_none() && self.restarts {
-            *runtime = Some(start()?);
+            *runtime = Some(build()?);
         }
         runtime.as_ref().map(|runtime| runtime.handle().clone()).ok_or_else(ended)
     }
-}
-
-fn start() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 #[pymethods]
@@ -47,10 +42,10 @@ impl Owned {
     #[pyo3(signature = (gate=false, restarts=false))]
     fn new(gate: bool, restarts: bool) -> PyResult<Self> {
         let gate = if gate { Gate::open() } else { Gate::default() };
-        Ok(Self { runtime: Mutex::new(Some(start()?)), gate, restarts })
+        Ok(Self { runtime: Mutex::new(Some(build()?)), gate, restarts })
     }
 
-    /// Calls it so many times on the runtime, or again and again, and then what stands at the end.
+    /// Calls it on the runtime, `times` times or for ever, and then calls `done`.
     #[pyo3(signature = (callable, times=Some(1), done=None))]
     fn submit(
         &self,
@@ -58,16 +53,14 @@ impl Owned {
         times: Option<u64>,
         done: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let (gate, runtime) = (self.gate.clone(), self.handle()?);
-        Work { callable, times, done, gate }.spawn(&runtime);
+        work::submit(&self.handle()?, self.gate.clone(), callable, times, done);
         Ok(())
     }
 
-    /// The same on a thread for blocking work, after so many seconds.
+    /// Calls it on a blocking thread after `after` seconds.
     #[pyo3(signature = (callable, times=Some(1), after=0.0))]
     fn submit_blocking(&self, callable: Py<PyAny>, times: Option<u64>, after: f64) -> PyResult<()> {
-        let (done, gate, after) = (None, self.gate.clone(), Duration::from_secs_f64(after));
-        Work { callable, times, done, gate }.spawn_blocking(&self.handle()?, after);
+        work::submit_blocking(&self.handle()?, self.gate.clone(), callable, times, after);
         Ok(())
     }
 
@@ -78,7 +71,7 @@ impl Owned {
         }
     }
 
-    /// Waits until the runtime has ended, and keeps the interpreter's lock meanwhile.
+    /// Waits until the runtime has ended, holding the interpreter's lock.
     fn join_holding_the_lock(&self) {
         drop(self.runtime().take());
     }
@@ -89,13 +82,13 @@ impl Owned {
         py.detach(|| drop(runtime));
     }
 
-    /// The same for so many seconds at the most: what has not ended by then goes on.
+    /// The same with a limit in seconds. What has not ended by then goes on.
     fn join_within(&self, py: Python<'_>, seconds: f64) {
         let (runtime, limit) = (self.runtime().take(), Duration::from_secs_f64(seconds));
         py.detach(|| runtime.into_iter().for_each(|runtime| runtime.shutdown_timeout(limit)));
     }
 
-    /// Closes the gate, and then does the same.
+    /// Closes the gate first, and then does the same.
     fn close_the_gate_and_join_within(&self, py: Python<'_>, seconds: f64) {
         py.detach(|| self.gate.close(Duration::from_secs_f64(seconds)));
         self.join_within(py, seconds);

@@ -1,26 +1,22 @@
 //! Reconstruction: an owner in a static cell, whose destructor tells the runtime's thread to end and
 //! joins it.
 //!
-//! As valkey-glide has it, and as the shutdown notes of etcd-client-py recommend it: "explicit
-//! runtime cleanup via the Drop trait".
+//! valkey-glide has one like this. The shutdown notes of etcd-client-py recommend it: "explicit runtime
+//! cleanup via the Drop trait".
 
 use std::{
     sync::{Arc, OnceLock, mpsc},
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use pyo3::prelude::*;
-use tokio::{
-    runtime::{Builder, Handle},
-    sync::Notify,
-};
+use tokio::{runtime::Handle, sync::Notify};
 
-use crate::{ended, gate::Gate, work::Work};
+use crate::{build, ended, gate::Gate, work};
 
 static OWNER: OnceLock<Owner> = OnceLock::new();
 
-/// The owner: a thread of its own for the runtime, and the means to end it.
+/// The runtime's thread, and the means to end it.
 struct Owner {
     runtime: Handle,
     thread: Option<JoinHandle<()>>,
@@ -33,8 +29,7 @@ impl Owner {
         let (built, handle) = mpsc::channel();
         let notified = Arc::clone(&shutdown_notifier);
         let thread = thread::spawn(move || {
-            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            if let Ok(runtime) = runtime {
+            if let Ok(runtime) = build() {
                 let _ = built.send(runtime.handle().clone());
                 runtime.block_on(notified.notified());
             }
@@ -73,7 +68,7 @@ impl StaticOwner {
         Self
     }
 
-    /// Calls it so many times on the runtime, or again and again, and then what stands at the end.
+    /// Calls it on the runtime, `times` times or for ever, and then calls `done`.
     #[pyo3(signature = (callable, times=Some(1), done=None))]
     fn submit(
         &self,
@@ -81,16 +76,14 @@ impl StaticOwner {
         times: Option<u64>,
         done: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let gate = Gate::default();
-        Work { callable, times, done, gate }.spawn(&Owner::get()?.runtime);
+        work::submit(&Owner::get()?.runtime, Gate::default(), callable, times, done);
         Ok(())
     }
 
-    /// The same on a thread for blocking work, after so many seconds.
+    /// Calls it on a blocking thread after `after` seconds.
     #[pyo3(signature = (callable, times=Some(1), after=0.0))]
     fn submit_blocking(&self, callable: Py<PyAny>, times: Option<u64>, after: f64) -> PyResult<()> {
-        let (done, gate, after) = (None, Gate::default(), Duration::from_secs_f64(after));
-        Work { callable, times, done, gate }.spawn_blocking(&Owner::get()?.runtime, after);
+        work::submit_blocking(&Owner::get()?.runtime, Gate::default(), callable, times, after);
         Ok(())
     }
 }

@@ -1,17 +1,14 @@
 //! Reconstruction: a runtime in a static cell, which nothing shuts down.
 //!
-//! As pyo3-async-runtimes keeps it (its issue 40), and etcd-client-py with it before 0.5: the cell
-//! gives out references alone, so that nobody could shut the runtime down who wanted to.
+//! pyo3-async-runtimes keeps it like this (its issue 40), and so did etcd-client-py before 0.5. The cell
+//! only gives out references, so nobody can shut the runtime down.
 
 use std::{sync::OnceLock, time::Duration};
 
 use pyo3::prelude::*;
-use tokio::{
-    runtime::{Builder, Runtime},
-    time::sleep,
-};
+use tokio::{runtime::Runtime, time::sleep};
 
-use crate::{gate::Gate, work::Work};
+use crate::{build, gate::Gate, work};
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
@@ -19,7 +16,7 @@ fn runtime() -> PyResult<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = build()?;
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
@@ -34,7 +31,7 @@ impl StaticRuntime {
         Self
     }
 
-    /// Calls it so many times on the runtime, or again and again, and then what stands at the end.
+    /// Calls it on the runtime, `times` times or for ever, and then calls `done`.
     #[pyo3(signature = (callable, times=Some(1), done=None))]
     fn submit(
         &self,
@@ -42,22 +39,20 @@ impl StaticRuntime {
         times: Option<u64>,
         done: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let gate = Gate::default();
-        Work { callable, times, done, gate }.spawn(runtime()?.handle());
+        work::submit(runtime()?.handle(), Gate::default(), callable, times, done);
         Ok(())
     }
 
-    /// The same on a thread for blocking work, after so many seconds.
+    /// Calls it on a blocking thread after `after` seconds.
     #[pyo3(signature = (callable, times=Some(1), after=0.0))]
     fn submit_blocking(&self, callable: Py<PyAny>, times: Option<u64>, after: f64) -> PyResult<()> {
-        let (done, gate, after) = (None, Gate::default(), Duration::from_secs_f64(after));
-        Work { callable, times, done, gate }.spawn_blocking(runtime()?.handle(), after);
+        work::submit_blocking(runtime()?.handle(), Gate::default(), callable, times, after);
         Ok(())
     }
 
-    /// A task that sleeps on the runtime's own timer and never calls into Python.
+    /// Spawns a task that sleeps on the runtime's own timer and never calls into Python.
     fn sleep(&self, seconds: f64) -> PyResult<()> {
-        // Made where it is polled: a timer wants the context of its runtime.
+        // In an async block, because a timer must be made in the context of its runtime.
         runtime()?.spawn(async move { sleep(Duration::from_secs_f64(seconds)).await });
         Ok(())
     }

@@ -6,10 +6,10 @@
         task = runtime.spawn(pow, 6, 7)
         print(task.result(timeout=5))
 
-Callables run on threads of the runtime. However the program ends, by returning, by ``sys.exit``, by
-an exception that nobody catches, with work in flight or a ``with`` block never left: at exit every
-runtime is taken down before the interpreter goes, within one limit (see ``set_exit_timeout``), and
-the program's exit code stays what it was.
+Callables run on threads of the runtime. At exit, every runtime is taken down before the interpreter is
+finalized, within one limit (see ``set_exit_timeout``). This holds however the program ends: it returns,
+calls ``sys.exit`` or raises, with work in flight or a ``with`` block that it never left. The exit code
+stays the program's own.
 """
 
 from ._errors import (

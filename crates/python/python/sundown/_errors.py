@@ -1,4 +1,4 @@
-"""What can go wrong. Every class here is a ``RuntimeError``."""
+"""The errors. Every class here is a ``RuntimeError``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class StillRunning(NamedTuple):
     """Work that has not ended."""
 
     name: str
-    #: The file and the line where it was spawned.
+    #: The file and line where it was spawned.
     spawned_at: str
     #: Whether its callable was being called at that moment.
     inside: bool
@@ -19,14 +19,14 @@ class StillRunning(NamedTuple):
 
 
 class StartError(RuntimeError):
-    """The runtime could not be started. What was made of it has been taken down again."""
+    """The runtime could not be started. Nothing of it is left."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 class Ended(RuntimeError):
-    """The runtime takes no work, or has dropped this one: it was shut down, or the interpreter exits."""
+    """The runtime takes no work, or dropped this work: it was shut down, or the interpreter exits."""
 
     #: The runtime's name.
     component: str
@@ -37,19 +37,19 @@ class Ended(RuntimeError):
 
 
 class Forked(Ended):
-    """This is a forked child: the runtime's threads are its parent's. Start another one here."""
+    """This is a forked child, and the runtime's threads are in the parent. Start another runtime here."""
 
 
 class ShutdownError(RuntimeError):
-    """A shutdown that did not come to its end, or that found something gone wrong."""
+    """A shutdown that failed, or that found a failure."""
 
     #: The runtime's name.
     component: str
     #: Work that had not ended, oldest first.
     still_running: tuple[StillRunning, ...]
-    #: How many tasks were alive, by Tokio's count.
+    #: The number of tasks that were alive, by Tokio's count.
     tasks: int
-    #: The threads that an end waits for, by name.
+    #: The names of the threads that the shutdown waits for.
     threads: tuple[str, ...]
 
     def __init__(
@@ -71,9 +71,9 @@ class ShutdownError(RuntimeError):
 
 
 class TimedOut(ShutdownError):
-    """The limit passed, and something has not ended. Shutting it down again waits on."""
+    """The limit passed, and something has not ended. Another shutdown waits on."""
 
-    #: How long it was waited for, in seconds.
+    #: How long the call waited, in seconds.
     elapsed: float
 
     def __init__(self, message: str, *, elapsed: float = 0.0, **left: Any) -> None:
@@ -82,9 +82,9 @@ class TimedOut(ShutdownError):
 
 
 class Panicked(ShutdownError):
-    """Everything has ended, some of it by a panic of Rust code."""
+    """Everything has ended, some of it through a panic of Rust code."""
 
-    #: The name of each, and what its panic said.
+    #: The name of each panicked task, and the message of its panic.
     panicked: tuple[tuple[str, str], ...]
 
     def __init__(self, message: str, *, panicked: Any = (), **left: Any) -> None:
@@ -93,9 +93,9 @@ class Panicked(ShutdownError):
 
 
 class ThreadPanicked(ShutdownError):
-    """The runtime's own thread panicked; all that was on the runtime was dropped."""
+    """The runtime's own thread panicked, and everything on the runtime was dropped."""
 
-    #: What the panic said.
+    #: The message of the panic.
     panic: str
 
     def __init__(self, message: str, *, panic: str = "", **left: Any) -> None:
@@ -104,13 +104,13 @@ class ThreadPanicked(ShutdownError):
 
 
 class FromInside(ShutdownError):
-    """A callable of the runtime asked for its own end. The runtime has been told to stop."""
+    """A callable of the runtime shut it down, and would wait for itself. The runtime is stopping."""
 
 
 class SignalLost(ShutdownError):
-    """Nobody was there to be told: in a forked child, or where the runtime's thread was ended."""
+    """Nobody received the signal: this is a forked child, or the runtime's thread was ended."""
 
-    #: The process that has the runtime's threads, where this is a forked child of it.
+    #: In a forked child, the process that has the runtime's threads.
     owner: Optional[int]
 
     def __init__(self, message: str, *, owner: Optional[int] = None, **left: Any) -> None:

@@ -1,4 +1,4 @@
-"""The end of the process, and its copies: what ``atexit`` and ``fork`` have to do with a runtime."""
+"""The end of the process and its forks: what runtimes do at ``atexit`` and at ``fork``."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ._errors import Ended
 
 logger = logging.getLogger("sundown")
 
-#: Every runtime of this process that has not been seen to end, oldest first. The program's objects are
-#: not in here, and go when nobody has them: this is what their threads are known by.
+#: Every runtime of this process that may not have ended, oldest first. These are the native runtimes:
+#: the program's objects are not in here, so that they go when nobody refers to them.
 _runtimes: list[_native.Runtime] = []
 _timeout: Optional[float] = 5.0
 _exiting = False
 
 
 def set_exit_timeout(seconds: Optional[float]) -> None:
-    """How long the runtimes may take to end at exit, all together: 5 s unless set, ``None`` is no limit.
+    """Sets the limit at exit for all runtimes together. Default: 5 s; ``None`` means no limit.
 
-    What has not ended by then is reported to the logger ``sundown``, and left: the interpreter goes
-    on to its end, and the process with it.
+    What has not ended by then is reported to the logger ``sundown`` and left behind: the interpreter
+    and the process end.
 
-    Raises ``ValueError`` for less than 0, and for what is not a number.
+    Raises ``ValueError`` for a negative number, and for what is not a number.
     """
     global _timeout
     if seconds is not None:
@@ -45,7 +45,7 @@ def start(name: str, workers: Optional[int], blocking_threads: Optional[int]) ->
 
 
 def refuse_at_exit(name: str) -> None:
-    """Raises ``Ended`` when runtimes are being taken down, or have been."""
+    """Raises ``Ended`` once runtimes are being taken down at exit."""
     if _exiting:
         raise Ended(
             f"{name} cannot be used any more: the interpreter exits; "
@@ -63,8 +63,8 @@ def _exit() -> None:
 
 def _forked() -> None:
     _native.after_fork()
-    # Those of the parent: their threads are not here, and nothing of them may be waited for. They stay
-    # referred to, because letting go of one is not for a child either.
+    # The threads of the parent's runtimes are not here, so nothing may wait for them. The runtimes stay
+    # referenced, because a child must not drop one either.
     global _runtimes
     _parents.append(_runtimes)
     _runtimes = []

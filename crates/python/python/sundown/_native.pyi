@@ -1,4 +1,4 @@
-"""The native half. Nothing here is for programs."""
+"""The native half. Private to this package."""
 
 from typing import Any, Optional
 

@@ -1,4 +1,4 @@
-"""The runtime as a program sees it."""
+"""The runtime that a program sees."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from ._task import Repetition, Task
 
 T = TypeVar("T")
 
-#: How long a ``with`` block waits for its runtime, in seconds, unless told otherwise.
+#: The default limit of a ``with`` block and of ``shutdown``, in seconds.
 TIMEOUT = 5.0
 
 
 class ShutdownReport(NamedTuple):
-    """A shutdown that came to its end."""
+    """A shutdown that succeeded."""
 
     #: The runtime's name.
     component: str
     #: How long this call took, in seconds.
     elapsed: float
-    #: How much work was dropped because the limit was near.
+    #: The number of tasks that were dropped because the limit was near.
     aborted: int
 
 
 class Stats(NamedTuple):
-    """What a runtime is doing, in numbers. All are of some moment that has passed."""
+    """What a runtime was doing at some moment, in numbers."""
 
     #: ``running``, ``stopping``, ``ended`` or ``forked``.
     state: str
-    #: How many tasks are alive, by Tokio's count.
+    #: The number of tasks that are alive, by Tokio's count.
     tasks: int
-    #: How many threads it has besides its own, idle or not.
+    #: The number of its threads except its own, idle or not.
     threads: int
-    #: How much spawned work has not ended.
+    #: The number of spawned tasks that have not ended.
     unfinished: int
-    #: How many of its threads are inside the interpreter, or wait for its lock.
+    #: The number of its threads that are inside the interpreter or wait for its lock.
     inside: int
 
 
 class Runtime:
     """A Tokio runtime on threads of its own, for Python callables that block.
 
-    ``workers`` poll its timers, as many as there are processors unless told; callables run on at most
-    ``blocking_threads`` others, 512 unless told. ``timeout`` is the limit in seconds that a ``with`` or
-    ``async with`` block waits for at its end; ``None`` is no limit.
+    ``workers`` threads poll its timers; by default, one for each processor. Callables run on at most
+    ``blocking_threads`` other threads; by default, 512. ``timeout`` is the limit in seconds for the end
+    of a ``with`` or ``async with`` block; ``None`` means no limit.
 
-    Raises ``ValueError`` for a number of 0, ``StartError`` where the system has no thread for it, and
+    Raises ``ValueError`` for a number of 0, ``StartError`` if the system has no thread for it, and
     ``Ended`` at exit.
 
-    A runtime that is not shut down is taken down at exit. One that nobody refers to and that has no
-    work left is taken down with a ``ResourceWarning``. In a forked child it is inert: work is refused
-    by ``Forked``, and leaving its ``with`` block does nothing.
+    A runtime that is not shut down is taken down at exit. If nobody refers to it and it has no work
+    left, it is taken down with a ``ResourceWarning``. In a forked child it is inert: it refuses work
+    with ``Forked``, and leaving its ``with`` block does nothing.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Runtime:
         blocking_threads: Optional[int] = None,
         timeout: Optional[float] = TIMEOUT,
     ) -> None:
-        #: What reports and errors call it, and its threads.
+        #: The name of the runtime and its threads in reports and errors.
         self.name = name
         self.timeout = timeout
         self._process = os.getpid()
@@ -77,9 +77,9 @@ class Runtime:
     def spawn(
         self, function: Callable[..., T], /, *args: Any, name: Optional[str] = None, **kwargs: Any
     ) -> Task[T]:
-        """Has a callable called, on a thread that may block.
+        """Calls a callable on a thread that may block.
 
-        ``name`` is what reports call it, that of the callable unless told. Raises ``Ended`` where the
+        ``name`` is its name in reports; by default, that of the callable. Raises ``Ended`` if the
         runtime was shut down or the interpreter exits, and ``Forked`` in a forked child.
         """
         task = Task(self, name or _name_of(function), function, args, kwargs)
@@ -94,7 +94,7 @@ class Runtime:
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> Task[T]:
-        """The same after ``delay`` seconds. A shutdown before that drops it."""
+        """Calls a callable after ``delay`` seconds. A shutdown before that drops it."""
         task = Task(self, name or _name_of(function), function, args, kwargs)
         return self._start(task, delay=delay)
 
@@ -107,13 +107,14 @@ class Runtime:
         name: Optional[str] = None,
         **kwargs: Any,
     ) -> Task[None]:
-        """Has a callable called after ``interval`` seconds, and again so much after each end of it, until
-        it is cancelled or the runtime is shut down. What it raises goes to ``sys.unraisablehook``."""
+        """Calls a callable after ``interval`` seconds, and again this long after each call has ended,
+        until it is cancelled or the runtime is shut down. What it raises goes to
+        ``sys.unraisablehook``."""
         task = Repetition(self, name or _name_of(function), function, args, kwargs)
         return self._start(task, interval=interval)
 
     def sleep(self, seconds: float) -> Task[None]:
-        """Work that is done after so many seconds: to be awaited."""
+        """A task that ends after this many seconds, to be awaited."""
         task = Task(self, f"sleep({seconds})", _nothing, (), {})
         return self._start(task, delay=seconds)
 
@@ -133,25 +134,26 @@ class Runtime:
         return task
 
     def shutdown(self, timeout: Optional[float] = TIMEOUT) -> ShutdownReport:
-        """Ends the runtime, and waits for at most so many seconds; ``None`` is no limit.
+        """Shuts the runtime down within a limit in seconds; ``None`` means no limit.
 
-        Timers are dropped, callables that were spawned are waited for, and what has not ended by the
-        last tenth of the limit is dropped. A callable that is being called cannot be: it is waited for.
-        May be called again, and by many at once: all are told the same. After ``TimedOut`` the runtime
-        goes on ending, and another call waits on. Ctrl-C interrupts the wait.
+        It drops timers and waits for spawned callables. In the last tenth of the limit it drops what has
+        not begun. It cannot drop a callable that is being called, and waits for it.
 
-        Raises ``TimedOut`` with what has not ended; ``FromInside`` in a callable of this runtime, whose
-        end it would wait for; ``ThreadPanicked`` and ``Panicked`` where Rust code panicked; and
+        It may be called again, and by many threads at once; all get the same answer. After ``TimedOut``
+        the runtime goes on ending, and another call waits on. Ctrl-C interrupts the wait.
+
+        Raises ``TimedOut`` with what has not ended; ``FromInside`` in a callable of this runtime, because
+        it would wait for itself; ``ThreadPanicked`` or ``Panicked`` if Rust code panicked; and
         ``SignalLost`` in a forked child. All are ``ShutdownError``.
         """
         return ShutdownReport(self.name, *self._native.shutdown(timeout))
 
     async def shutdown_async(self, timeout: Optional[float] = TIMEOUT) -> ShutdownReport:
-        """The same in asyncio, whose other tasks go on meanwhile."""
+        """The same in asyncio, without blocking the event loop."""
         return await asyncio.to_thread(self.shutdown, timeout)
 
     def stats(self) -> Stats:
-        """What it is doing. Never blocks, works in every state."""
+        """What the runtime is doing. Never blocks, and works in every state."""
         return Stats(**self._native.stats())
 
     def __enter__(self) -> Runtime:
@@ -163,7 +165,7 @@ class Runtime:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._is_here():
+        if self._is_own_process():
             try:
                 self.shutdown(self.timeout)
             except ShutdownError as failure:
@@ -178,7 +180,7 @@ class Runtime:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._is_here():
+        if self._is_own_process():
             try:
                 await self.shutdown_async(self.timeout)
             except ShutdownError as failure:
@@ -187,15 +189,15 @@ class Runtime:
     def _report(self, failure: ShutdownError, error: Optional[BaseException]) -> None:
         if error is None:
             raise failure
-        # The exception that ends the block is the one that matters.
+        # The exception that ends the block matters more.
         _exit.logger.warning("at the end of a block: %s", failure)
 
-    def _is_here(self) -> bool:
+    def _is_own_process(self) -> bool:
         return os.getpid() == self._process
 
     def __del__(self) -> None:
         native = getattr(self, "_native", None)
-        if native is None or not self._is_here() or _exit._exiting:
+        if native is None or not self._is_own_process() or _exit._exiting:
             return
         if native.stats()["state"] == "running":
             native.abandon()

@@ -1,4 +1,4 @@
-"""What a program has of the work that it spawned."""
+"""The handle of spawned work."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ T = TypeVar("T")
 
 
 class Task(Future[T]):
-    """Work that runs on a runtime: a ``concurrent.futures.Future`` that can be awaited as well.
+    """Work on a runtime: a ``concurrent.futures.Future`` that can also be awaited.
 
-    ``result(timeout)`` waits on this thread, ``await task`` in asyncio; where what is awaited is
-    cancelled, so is the task. ``cancel()`` succeeds until the callable is being called. Work that the
-    runtime drops raises ``Ended``. An exception that nobody asks for goes to ``sys.unraisablehook``.
+    ``result(timeout)`` waits on the calling thread, ``await task`` waits in asyncio. If the awaiting task
+    is cancelled, this one is too. ``cancel()`` succeeds until the callable is called. If the runtime
+    drops the work, it raises ``Ended``. An exception that nobody asks for goes to
+    ``sys.unraisablehook``.
 
-    It keeps its runtime: one that nobody else refers to goes when its work has ended.
+    It refers to its runtime, so a runtime that nobody else refers to lives until its work has ended.
     """
 
     def __init__(
         self, runtime: Runtime, name: str, function: Callable[..., T], args: Any, kwargs: Any
     ) -> None:
         super().__init__()
-        #: Its name, in reports.
+        #: Its name in reports.
         self.name = name
         self._runtime = runtime
         self._work: Optional[tuple[Callable[..., T], Any, Any]] = (function, args, kwargs)
@@ -38,7 +39,7 @@ class Task(Future[T]):
         self._process = os.getpid()
         self._asked_for = False
 
-    # What the runtime calls, on a thread of its own. Nothing of this raises.
+    # Called by the runtime, on a thread of the runtime. These do not raise.
 
     def _run(self) -> None:
         work, self._work = self._work, None
@@ -49,7 +50,7 @@ class Task(Future[T]):
             result = function(*args, **kwargs)
         except BaseException as error:
             self.set_exception(error)
-            # Its traceback refers to this frame, and this frame to the task.
+            # Breaks the cycle: the traceback refers to this frame, and this frame to the task.
             self = None  # type: ignore[assignment]
         else:
             self.set_result(result)
@@ -64,34 +65,34 @@ class Task(Future[T]):
                 )
             )
 
-    # What the program calls.
+    # Called by the program.
 
     def cancel(self) -> bool:
-        """Drops the work, unless it has ended or its callable is being called. Does not wait."""
+        """Drops the work, unless it has ended or is being called. Does not wait."""
         cancelled = super().cancel()
         if cancelled and self._job is not None:
             self._job.cancel()
         return cancelled
 
     def result(self, timeout: Optional[float] = None) -> T:
-        """What the callable returned, or raises what it raised; waits for at most so many seconds.
+        """Waits for the result of the callable, up to a limit in seconds. Raises what it raised.
 
-        Raises ``concurrent.futures.TimeoutError`` after that, ``CancelledError``, ``Ended`` where the
-        work was dropped, and ``Forked`` in a forked child, where it is not done.
+        Also raises ``concurrent.futures.TimeoutError`` at the limit, ``CancelledError``, ``Ended`` if the
+        work was dropped, and ``Forked`` in a forked child, where the work does not run.
         """
-        self._must_be_here()
+        self._check_process()
         self._asked_for = True
         return super().result(timeout)
 
     def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
-        """What the callable raised, or ``None``. Waits and raises as ``result`` does."""
-        self._must_be_here()
+        """The exception of the callable, or ``None``. Waits and raises like ``result``."""
+        self._check_process()
         self._asked_for = True
         return super().exception(timeout)
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():
-            self._must_be_here()
+            self._check_process()
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()
 
@@ -99,7 +100,7 @@ class Task(Future[T]):
                 try:
                     loop.call_soon_threadsafe(_wake, waiter)
                 except RuntimeError:
-                    # The loop is closed: nobody awaits it any more.
+                    # The loop is closed, so nobody awaits this any more.
                     pass
 
             self.add_done_callback(wake)
@@ -113,12 +114,12 @@ class Task(Future[T]):
             raise asyncio.CancelledError
         return super().result()
 
-    def _must_be_here(self) -> None:
-        # Its locks may be held by a thread that is not in the child.
+    def _check_process(self) -> None:
+        # A thread that is not in the child may hold a lock of this future.
         if os.getpid() != self._process:
             raise Forked(
-                f"{self.name} is done in process {self._process}, which this one was forked from; "
-                "start a Runtime of this process's own",
+                f"{self.name} runs in process {self._process}, which this one was forked from; "
+                "start another Runtime in this process",
                 component=self._runtime.name,
             )
 
@@ -126,22 +127,22 @@ class Task(Future[T]):
         return f"<sundown.{type(self).__name__} {self.name!r} {self._state.lower()}>"
 
     def __del__(self) -> None:
-        # Not `exception()`: by now nobody else has it, and nothing is to be waited for.
+        # Not `exception()`, which may wait. Nobody else refers to this any more.
         error: Optional[BaseException] = getattr(self, "_exception", None)
         if error is not None and not self._asked_for and not isinstance(error, Ended):
-            # Where a destructor raises, `sys.unraisablehook` is told, and nobody else.
+            # What a destructor raises goes to `sys.unraisablehook`.
             raise error
 
 
 class Repetition(Task[None]):
-    """Work that is done again and again. It does not end by itself, so that its result is an end:
-    it was cancelled, or the runtime was shut down (``Ended``)."""
+    """Work that is repeated. It never ends by itself: it is cancelled, or raises ``Ended`` after a
+    shutdown."""
 
     def _run(self) -> None:
         work = self._work
         if work is not None and not self.cancelled():
             function, args, kwargs = work
-            # What it raises is told to `sys.unraisablehook`, and it goes on.
+            # What it raises goes to `sys.unraisablehook`, and the repetition goes on.
             function(*args, **kwargs)
 
 

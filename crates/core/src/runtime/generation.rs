@@ -1,4 +1,4 @@
-//! One generation of a runtime: what is on its thread, and what may be asked of it from elsewhere.
+//! One generation of a runtime: what is on its threads, and what others may ask of it.
 
 use std::{
     borrow::Cow,
@@ -6,7 +6,6 @@ use std::{
     io,
     panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind},
     pin::pin,
-    process,
     sync::Arc,
     task::Poll,
     thread::{self, JoinHandle},
@@ -16,62 +15,62 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    RuntimeBuilder, RuntimeError, StartError, State, Stats, keeper,
+    RuntimeBuilder, RuntimeError, StartError, State, Stats, owner_thread,
     threads::{Role, Threads},
 };
 use crate::{
     blocking,
-    crew::Comer,
-    life::{End, Life},
-    limit::within,
-    member::Member,
+    lifecycle::{End, Lifecycle},
+    limit::{for_abort, within},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
-    registry::Label,
-    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss, for_abort},
-    stop::Stop,
+    process::ProcessGuard,
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
     sync::{Mutex, lock},
+    tasks::{
+        SpawnedBy,
+        member::{Member, Place},
+        registry::Label,
+        stop::Stop,
+    },
 };
 
-/// How long a runtime may take to start. Starting one takes a fraction of a millisecond; where it
-/// hangs for want of a thread, whoever starts it must not.
+/// How long a runtime may take to start. It takes a fraction of a millisecond, unless it hangs because
+/// the system has no thread for it; then the caller must not hang, too.
 const START: Duration = Duration::from_secs(10);
 
-/// See the module.
-pub(super) struct Home {
+pub(super) struct Generation {
     component: String,
-    generation: u64,
-    /// The process whose threads these are.
-    process: u32,
+    number: u64,
+    /// In a forked child nothing else may be touched before this is asked: any lock may be held by a
+    /// thread that is not there.
+    process: ProcessGuard,
     limit: Duration,
-    life: Arc<Life>,
+    life: Arc<Lifecycle>,
     threads: Arc<Threads>,
     handle: Handle,
-    /// The keeper's, until somebody has joined it.
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// The owner thread, until somebody has joined it.
+    owner_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl AsRef<Life> for Home {
-    fn as_ref(&self) -> &Life {
+impl AsRef<Lifecycle> for Generation {
+    fn as_ref(&self) -> &Lifecycle {
         &self.life
     }
 }
 
-impl Home {
+impl Generation {
     /// Starts a runtime on a thread of its own.
-    pub(super) fn start(
-        builder: &RuntimeBuilder,
-        generation: u64,
-    ) -> Result<Arc<Self>, StartError> {
+    pub(super) fn start(builder: &RuntimeBuilder, number: u64) -> Result<Arc<Self>, StartError> {
         let component = builder.component();
-        let (life, threads) = (Arc::new(Life::new()), Arc::new(Threads::default()));
+        let (life, threads) = (Arc::new(Lifecycle::new()), Arc::new(Threads::default()));
         let (ready, mut is_ready) = oneshot::channel();
         let make = builder.tokio(Arc::clone(&threads))?;
-        let keeper = {
+        let owner_thread = {
             let (life, threads) = (Arc::clone(&life), Arc::clone(&threads));
-            builder.thread().spawn(move || keeper::keep(make, &life, &threads, ready))
+            builder.thread().spawn(move || owner_thread::run(make, &life, &threads, ready))
         };
-        let keeper = keeper
+        let owner_thread = owner_thread
             .map_err(|source| StartError::NoThread { component: component.clone(), source })?;
         let not_built = |source| StartError::NoRuntime { component: component.clone(), source };
         let handle = match is_ready.wait_blocking(START) {
@@ -86,41 +85,45 @@ impl Home {
         };
         Ok(Arc::new(Self {
             component,
-            generation,
-            process: process::id(),
+            number,
+            process: ProcessGuard::this_process(),
             limit: builder.default_limit(),
             life,
             threads,
             handle,
-            keeper: Mutex::new(Some(keeper)),
+            owner_thread: Mutex::new(Some(owner_thread)),
         }))
     }
 
-    /// That this is the process whose threads these are. In a forked child nothing may be touched
-    /// before that is known: any lock may be held by a thread that is not there.
-    fn is_here(&self) -> Result<(), RuntimeError> {
-        if process::id() == self.process {
-            return Ok(());
+    fn check_process(&self) -> Result<(), RuntimeError> {
+        match self.process.forked_from() {
+            None => Ok(()),
+            Some(owner) => Err(RuntimeError::Forked { component: self.component.clone(), owner }),
         }
-        Err(RuntimeError::Forked { component: self.component.clone(), owner: self.process })
     }
 
-    fn ended(&self) -> RuntimeError {
-        RuntimeError::ShutDown { component: self.component.clone(), generation: self.generation }
+    fn shut_down_error(&self) -> RuntimeError {
+        RuntimeError::ShutDown { component: self.component.clone(), generation: self.number }
     }
 
-    pub(super) const fn generation(&self) -> u64 {
-        self.generation
+    pub(super) const fn number(&self) -> u64 {
+        self.number
     }
 
-    /// That it can be used.
-    pub(super) fn is_running(&self) -> Result<(), RuntimeError> {
-        self.is_here()?;
-        if self.life.is_running() { Ok(()) } else { Err(self.ended()) }
+    /// Returns an error unless the runtime is running, in this process.
+    pub(super) fn check_running(&self) -> Result<(), RuntimeError> {
+        self.check_process()?;
+        if self.life.is_running() { Ok(()) } else { Err(self.shut_down_error()) }
+    }
+
+    /// Takes a place among the tasks.
+    fn place(&self, label: Label) -> Result<Place, RuntimeError> {
+        Place::new(self.life.tasks(), label, SpawnedBy::Outsider)
+            .map_err(|_| self.shut_down_error())
     }
 
     pub(super) fn handle(&self) -> Result<Handle, RuntimeError> {
-        self.is_running()?;
+        self.check_running()?;
         Ok(self.handle.clone())
     }
 
@@ -133,13 +136,13 @@ impl Home {
         T: Send + 'static,
         F: Future<Output = T> + Send,
     {
-        self.is_here()?;
+        self.check_process()?;
         let (sender, receiver) = oneshot::channel();
-        let place = self.life.crew().place(Comer::Stranger, label).map_err(|_| self.ended())?;
-        // `work` runs inside the task, where a panic of it is the task's.
+        let place = self.place(label)?;
+        // `work` runs inside the task, so that a panic of it is a panic of the task.
         let member = Member::new(place, |stop| async move {
             let value = work(stop).await;
-            // Nobody may want to know.
+            // The receiver may have been dropped.
             let _ = sender.send(value);
         });
         drop(self.handle.spawn(member));
@@ -151,7 +154,7 @@ impl Home {
         future: F,
         called_at: &'static Location<'static>,
     ) -> Result<F::Output, RuntimeError> {
-        self.is_here()?;
+        self.check_process()?;
         let component = || self.component.clone();
         let is_in_runtime = match Handle::try_current() {
             Ok(_) => true,
@@ -159,26 +162,27 @@ impl Home {
             Err(_) => return Err(RuntimeError::ThreadEnding { component: component() }),
         };
         let own_thread = || RuntimeError::OwnThread { component: component() };
-        if self.threads.include_this_as(Role::Keeper) {
-            // Of a runtime with workers the keeper runs nothing that could call.
+        if self.threads.include_this_thread_as(Role::Owner) {
+            // The runtime has no workers: if it had, nothing on its owner thread would call this.
             return Err(own_thread());
         }
         let label = Label { name: Cow::Borrowed("block_on"), spawned_at: called_at };
         let mut output = None;
         let poll = || {
-            let _guest = self.threads.guest();
-            // Declared before the future, and so left after it: what it has entered is left first.
+            let _guest = self.threads.add_guest();
+            // Declared before the future, and so left after it: a context that the future has entered
+            // is left first.
             let _context = self.handle.enter();
-            let place = self.life.crew().place(Comer::Stranger, label).map_err(|_| self.ended())?;
+            let place = self.place(label)?;
             let member = Member::new(place, |_| async { output = Some(caught(future).await) });
-            // Tokio makes whoever polls much give way to other tasks, of which there are none here.
+            // Tokio makes a task that polls a lot yield to other tasks. There are none here.
             let member = pin!(tokio::task::unconstrained(member));
             blocking::wait_in_runtime(member, is_in_runtime);
             Ok(())
         };
-        if self.threads.include_this_as(Role::Pool) {
-            // A worker, maybe: another thread takes its tasks over. Tokio refuses that, by a panic
-            // and before `poll`, inside a `LocalSet` and the like.
+        if self.threads.include_this_thread_as(Role::Pool) {
+            // If it is a worker, another thread takes its tasks over. Inside a `LocalSet` and the like
+            // Tokio refuses that by a panic, before it calls `poll`.
             catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(poll)))
                 .map_err(|_| own_thread())??;
         } else {
@@ -187,22 +191,22 @@ impl Home {
         match output {
             Some(Ok(output)) => Ok(output),
             Some(Err(payload)) => resume_unwind(payload),
-            // It was dropped because the runtime went down.
-            None => Err(self.ended()),
+            // The future was dropped because the runtime went down.
+            None => Err(self.shut_down_error()),
         }
     }
 
     pub(super) fn includes_this_thread(&self) -> bool {
-        self.threads.include_this()
+        self.threads.include_this_thread()
     }
 
     pub(super) fn abort(&self) {
         self.life.abort();
     }
 
-    /// How many were at work, where nobody has shut it down.
+    /// How many tasks run, if nobody has shut the runtime down.
     pub(super) fn was_left_running(&self) -> Option<usize> {
-        self.life.is_running().then(|| self.life.crew().registry().count().members)
+        self.life.is_running().then(|| self.life.tasks().registry().count().running)
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -213,25 +217,25 @@ impl Home {
         };
         Stats {
             state,
-            generation: self.generation,
+            generation: self.number,
             tasks: self.handle.metrics().num_alive_tasks(),
-            named: self.life.crew().registry().count().members,
+            named: self.life.tasks().registry().count().running,
             threads: self.threads.count(Role::Pool),
         }
     }
 
-    /// Tells everybody to stop, drops what has not ended by the last part of the limit, and waits
-    /// for the keeper, which waits for everything else.
+    /// Tells the tasks to stop, drops what has not ended by the [last part](for_abort) of the limit,
+    /// and waits for the owner thread, which waits for everything else.
     pub(super) async fn shutdown(
         &self,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        if let Err(RuntimeError::Forked { component, owner }) = self.is_here() {
-            return Err(signal_lost_in_fork(component, owner));
+        if let Some(owner) = self.process.forked_from() {
+            return Err(lost_in_fork(self.component.clone(), owner));
         }
         let (began, limit) = (Instant::now(), limit.unwrap_or(self.limit));
         self.life.stop();
-        if self.threads.include_this() {
+        if self.threads.include_this_thread() {
             let kind = ShutdownErrorKind::FromInside;
             return Err(ShutdownError::new(self.component.clone(), began.elapsed(), kind));
         }
@@ -247,34 +251,35 @@ impl Home {
         let component = self.component.clone();
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
-        let crew = self.life.crew();
+        let tasks = self.life.tasks();
         let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
-                .with_running(crew.registry().labels(), self.alive()));
+                .with_running(tasks.still_running(), self.alive()));
         };
-        let keeper = lock(&self.keeper).take();
+        let owner_thread = lock(&self.owner_thread).take();
         match end {
             End::Lost => {
-                // Not joined: it did not end in a way that can be.
-                drop(keeper);
+                // Not joined: a thread that was ended from outside cannot be.
+                drop(owner_thread);
                 observe(Outcome::Lost);
                 Err(error(ShutdownErrorKind::SignalLost(SignalLoss::ThreadEnded))
-                    .with_running(crew.registry().labels(), self.alive()))
+                    .with_running(tasks.still_running(), self.alive()))
             }
-            End::Panicked { message, running, tasks } => {
-                join(keeper);
+            End::Panicked { message, still_running, tasks } => {
+                join(owner_thread);
                 observe(Outcome::Panicked);
                 let alive = Alive { tasks, threads: Vec::new() };
                 Err(error(ShutdownErrorKind::ThreadPanicked(message.into()))
-                    .with_running(running, alive))
+                    .with_running(still_running, alive))
             }
             End::Told => {
-                join(keeper);
-                let (tally, aborted) = (crew.tally(), crew.registry().count().aborted);
-                if !tally.panicked.is_empty() {
+                join(owner_thread);
+                let (panicked, aborted) =
+                    (tasks.tally().panicked, tasks.registry().count().aborted);
+                if !panicked.is_empty() {
                     observe(Outcome::Panicked);
-                    return Err(error(ShutdownErrorKind::Panicked(tally.panicked.into())));
+                    return Err(error(ShutdownErrorKind::Panicked(panicked.into())));
                 }
                 observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
                 Ok(ShutdownReport { component, elapsed, aborted })
@@ -283,32 +288,32 @@ impl Home {
     }
 
     fn alive(&self) -> Alive {
-        // Tokio leaves a task out of its count once it has told it to end, also one that does not.
+        // Tokio does not count a task that it has told to end, even if the task does not end.
         let tasks = self
             .handle
             .metrics()
             .num_alive_tasks()
-            .max(self.life.crew().registry().count().members);
-        Alive { tasks, threads: self.threads.left() }
+            .max(self.life.tasks().registry().count().running);
+        Alive { tasks, threads: self.threads.names() }
     }
 }
 
 /// The answer in a forked child.
-pub(super) fn signal_lost_in_fork(component: String, owner: u32) -> ShutdownError {
+pub(super) fn lost_in_fork(component: String, owner: u32) -> ShutdownError {
     let kind = ShutdownErrorKind::SignalLost(SignalLoss::Forked { owner });
     ShutdownError::new(component, Duration::ZERO, kind)
 }
 
-/// Joins a thread that has said its last word: what is left of it is the system's to do. A second
-/// caller finds it taken, and need not wait for that.
-fn join(keeper: Option<JoinHandle<()>>) {
-    if let Some(keeper) = keeper {
-        // Its panics are caught, and known.
-        let _ = keeper.join();
+/// Joins the owner thread, which has nothing left to do. A second caller finds the handle taken, and
+/// need not wait.
+fn join(owner_thread: Option<JoinHandle<()>>) {
+    if let Some(owner_thread) = owner_thread {
+        // A panic of it was caught, and recorded.
+        let _ = owner_thread.join();
     }
 }
 
-/// A future whose panic is caught, in its destructor too.
+/// Catches a panic of a future, and of its destructor.
 async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
     let mut future = pin!(Some(future));
     poll_fn(|context| {
@@ -325,33 +330,32 @@ async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::runtime::RuntimeOwner;
+    use crate::{limit::PLENTY, runtime::RuntimeOwner};
 
-    /// No safe code ends a thread from outside. What it says last it is made to say here.
+    /// No safe code ends a thread from outside. So the test has it say that it is gone.
     #[test]
-    fn a_thread_that_was_ended_from_outside_is_told_with_what_ran_on_it() {
+    fn a_thread_that_was_ended_from_outside_is_reported_with_what_ran_on_it() {
         let builder = RuntimeOwner::builder("lost").current_thread();
-        let home = Home::start(&builder, 1).unwrap();
-        let label = Label { name: Cow::Borrowed("left"), spawned_at: Location::caller() };
+        let generation = Generation::start(&builder, 1).unwrap();
         let (begun, mut has_begun) = oneshot::channel();
         let (let_go, is_let_go) = std::sync::mpsc::channel::<()>();
-        let left = home.spawn(label, |_| async move {
+        let left = generation.spawn(Label::new("left"), |_| async move {
             let _ = begun.send(());
             let _ = is_let_go.recv();
         });
-        has_begun.wait_blocking(Duration::from_secs(60)).unwrap();
-        home.life.went();
+        has_begun.wait_blocking(PLENTY).unwrap();
+        generation.life.gone();
         for _ in 0..2 {
-            let error = futures::executor::block_on(home.shutdown(None)).unwrap_err();
+            let error = futures::executor::block_on(generation.shutdown(None)).unwrap_err();
             let ShutdownError { kind, still_running, alive, .. } = error;
-            let lost = ShutdownErrorKind::SignalLost(SignalLoss::ThreadEnded);
-            assert_eq!(format!("{kind:?}"), format!("{lost:?}"));
+            let lost = SignalLoss::ThreadEnded;
+            assert!(matches!(kind, ShutdownErrorKind::SignalLost(cause) if cause == lost));
             assert_eq!((still_running[0].name.as_str(), alive.tasks), ("left", 1));
         }
-        assert!(home.handle().is_err());
+        assert!(generation.handle().is_err());
         drop(let_go);
         drop(left);
     }

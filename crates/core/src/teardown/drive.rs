@@ -1,6 +1,6 @@
-//! The driving thread. It polls the tasks that destructors spawn, *if there are any*, or if somebody
-//! may be waiting for a timer; otherwise it keeps still, so that one can know that nothing is left
-//! ([`quiet`](super::quiet)).
+//! The driving thread. It polls the tasks that destructors spawn, but only if there are any, or if
+//! somebody may be waiting for a timer. Otherwise it keeps still, so that one can know that nothing is
+//! left ([`quiet`](super::quiet)).
 
 use std::{
     future::poll_fn,
@@ -10,17 +10,16 @@ use std::{
 
 use tokio::runtime::{Handle, Runtime};
 
-use super::Shared;
+use super::reaper::Shared;
 use crate::sync::Arc;
 
 /// How often to look whether there is a task to drive, while a destructor or a closure runs.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// For how long a destructor or a closure runs without anything being driven: it may be waiting for
-/// a timer.
+/// After how long to drive even without a task: a destructor or a closure may be waiting for a timer.
 const WITHHELD: Duration = Duration::from_millis(5);
 
-/// Runs until nothing more is to come and nothing is left.
+/// Runs until nothing more can be handed over and nothing is left.
 pub(super) fn drive(runtime: &Runtime, shared: &Arc<Shared>) {
     while is_needed(shared, runtime.handle()) {
         shared.lock().quiet.drive(true);
@@ -30,7 +29,7 @@ pub(super) fn drive(runtime: &Runtime, shared: &Arc<Shared>) {
     }
 }
 
-/// Waits, without driving, until the driver is needed; `false` once it never will be.
+/// Waits, without driving, until the driver is needed. Returns `false` once it never will be.
 fn is_needed(shared: &Shared, handle: &Handle) -> bool {
     let mut withheld_since = None;
     let mut state = shared.lock();
@@ -54,26 +53,26 @@ fn is_needed(shared: &Shared, handle: &Handle) -> bool {
     }
 }
 
-/// Waits, driving, until no value is being dropped, no closure is left, by what is known, and no
-/// task is alive.
+/// Drives until no value is being dropped, no closure is left as far as is known, and no task is
+/// alive.
 async fn until_still(shared: &Shared, handle: &Handle) {
     poll_fn(|context| {
         let mut state = shared.lock();
-        let tasks = handle.metrics().num_alive_tasks() > 0;
-        if !tasks && state.all_dropped() && state.quiet.is_behind_the_fence() {
+        let has_tasks = handle.metrics().num_alive_tasks() > 0;
+        if !has_tasks && state.all_dropped() && state.quiet.is_behind_the_fence() {
             return Poll::Ready(());
         }
         state.driver = Some(context.waker().clone());
-        // Only where there is a task that can be the last to end: the runtime tells of it whenever
-        // it has nothing to poll, and would go round in circles.
-        state.driver_idle = tasks.then(|| context.waker().clone());
+        // Only if there is a task that can be the last to end. The runtime calls `parking` whenever
+        // it has nothing to poll, and waking it each time would make it spin.
+        state.driver_idle = has_tasks.then(|| context.waker().clone());
         Poll::Pending
     })
     .await;
 }
 
 impl Shared {
-    /// The runtime has nothing to poll: now is when the last task may have ended.
+    /// The runtime has nothing to poll, so the last task may just have ended.
     pub(super) fn parking(&self) {
         // The hook is called in the context of its runtime.
         if Handle::try_current().is_ok_and(|handle| handle.metrics().num_alive_tasks() == 0) {

@@ -1,24 +1,22 @@
-//! Where values are dropped whose destructors need a runtime, and where one learns that everything
-//! those destructors started has ended.
+//! Drops values whose destructors need a runtime, and knows when everything that those destructors
+//! started has ended.
 //!
 //! A destructor finds its runtime through the context that the dropping thread has entered, and any
-//! runtime will do (experiment 01). So a reaper has a small one of its own, on three threads, each
+//! runtime will do (experiment 01). So a reaper has a small runtime of its own, on three threads, each
 //! for a reason:
 //!
-//! - one *drives* the runtime: it polls the tasks that destructors spawn, and the timers and
-//!   sockets of these ([`drive`]);
-//! - one *drops* the values: it has entered the runtime's context but is not inside a `block_on`, so
-//!   that a destructor may itself wait for what it started, block on a handle, or `block_in_place`;
+//! - one *drives* the runtime: it polls the tasks that destructors spawn, and the timers and sockets
+//!   of these ([`drive`](super::drive));
+//! - one *drops* the values: it has entered the runtime's context but is not inside a `block_on`, so a
+//!   destructor may itself wait for what it started, block on a handle, or `block_in_place`;
 //! - one *closes*: the runtime has a single blocking thread, because SQLite connections that are
 //!   closed side by side can leave the write-ahead log behind (experiment 12). It is kept ready for
-//!   the first value; after that it exists only while there is something to close.
+//!   the first value. After that it exists only while there is something to close.
 
 use std::{
     collections::VecDeque,
     future::Future,
     io, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    process,
     task::Waker,
     thread,
     time::{Duration, Instant},
@@ -26,111 +24,89 @@ use std::{
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::{Unfinished, drive, quiet::Quiet};
 use crate::{
-    crew::panic_message,
     latch::Latch,
+    panics,
+    process::ProcessGuard,
     sync::{Arc, Condvar, Mutex, MutexGuard, lock},
 };
 
-mod drive;
-mod quiet;
-
-use quiet::Quiet;
-
-/// For how long the closing thread is kept from its work while a destructor runs, so that it exists
-/// when the destructor posts the first closer. It is released when the destructor has returned.
+/// How long the closing thread waits while a destructor runs, so that it exists when the destructor
+/// posts the first closer. It is released when the destructor has returned.
 const HOLD: Duration = Duration::from_millis(1);
 
-/// How soon to ask again for a thread that the system refused.
+/// When to ask again for a thread that the system refused.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// A runtime for destructors. Clones are the same reaper; when the last one goes, it finishes what
-/// it has, however long that takes, and ends its threads. Nobody waits for that.
+/// A runtime for destructors. Clones are the same reaper. When the last one is dropped, it finishes
+/// what it has, however long that takes, and ends its threads. Nobody waits for that.
 #[derive(Clone)]
 pub(crate) struct Reaper {
     owner: Arc<Owner>,
 }
 
-/// Tells the threads that nothing will be handed over any more.
+/// Tells the threads, when it is dropped, that nothing more will be handed over.
 struct Owner {
     shared: Arc<Shared>,
     handle: Handle,
-    process: u32,
-}
-
-impl Owner {
-    /// The process that has the threads, if it is not this one. A forked child has none of them, and
-    /// a lock that one of them held at that moment is held for ever: nothing may be touched there.
-    fn forked_from(&self) -> Option<u32> {
-        (process::id() != self.process).then_some(self.process)
-    }
+    /// A forked child has none of the threads, and a lock that one of them held at that moment is
+    /// held for ever: nothing may be touched there.
+    process: ProcessGuard,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.forked_from().is_none() {
+        if self.process.forked_from().is_none() {
             self.shared.change(|state| state.ended = true);
             self.shared.handed_over.notify_one();
         }
     }
 }
 
-/// What a reaper has not come to the end of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
-    /// Values whose destructors have not begun.
-    pub(crate) waiting: usize,
-    /// Whether a destructor is running.
-    pub(crate) dropping: bool,
-    /// Tasks that destructors spawned and that are alive.
-    pub(crate) tasks: usize,
-    /// Whether the closing thread is at work. How much waits for it, Tokio does not tell.
-    pub(crate) closing: bool,
-}
-
 /// What the threads of a reaper and its owners share.
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
     /// There is a value to drop, or none will come any more.
     handed_over: Condvar,
-    changed: Condvar,
+    pub(super) changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     waiting: VecDeque<Box<dyn Send>>,
     /// The closing thread, kept ready for the first value.
     hold: Option<Hold>,
     /// No more will be handed over.
-    ended: bool,
+    pub(super) ended: bool,
     /// Whether a destructor is running.
     dropping: bool,
-    /// How long destructors ran, all together.
+    /// How long destructors ran, in total.
     destructors: Duration,
     panics: Vec<String>,
-    quiet: Quiet,
-    /// Who waits until nothing is left.
+    pub(super) quiet: Quiet,
+    /// Those who wait until nothing is left.
     waiters: Vec<Arc<Latch>>,
-    /// The driving thread's future, while it drives and waits for a change of this.
-    driver: Option<Waker>,
+    /// The driving thread's future, while it drives and waits for a change of this state.
+    pub(super) driver: Option<Waker>,
     /// The same, while it waits for the last task to end.
-    driver_idle: Option<Waker>,
+    pub(super) driver_idle: Option<Waker>,
 }
 
 impl State {
     /// Whether every value that was handed over has been dropped.
-    fn all_dropped(&self) -> bool {
+    pub(super) fn all_dropped(&self) -> bool {
         self.waiting.is_empty() && !self.dropping
     }
 
-    /// Whether nothing of what was handed over is left.
-    fn is_settled(&self) -> bool {
+    /// Whether nothing is left of what was handed over.
+    pub(super) fn is_settled(&self) -> bool {
         self.all_dropped() && self.quiet.is_settled()
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
@@ -147,16 +123,19 @@ impl Shared {
         result
     }
 
-    /// Waits for a change, for at most so long.
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+    /// Waits for a change, at most for so long.
+    pub(super) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        limit: Duration,
+    ) -> MutexGuard<'a, State> {
         match self.changed.wait_timeout(state, limit) {
             Ok((state, _)) => state,
             Err(poisoned) => poisoned.into_inner().0,
         }
     }
 
-    /// The closing thread has retired. If that was the last that was to be waited for, those who
-    /// wait are told at once, from here.
+    /// The closing thread has retired. If nothing is left now, those who wait are released from here.
     fn retired(&self) {
         // The hook is called in the context of its runtime.
         let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
@@ -175,30 +154,48 @@ impl Shared {
         }
     }
 
-    /// Posts a fence behind everything that is queued, unless the driver is driving and will do so
-    /// itself.
-    fn post_fence(self: &Arc<Self>, handle: &Handle) {
+    /// Posts a fence behind everything that is queued, unless the driver is driving.
+    pub(super) fn post_fence(self: &Arc<Self>, handle: &Handle) {
         while self.lock().quiet.fence() {
             let shared = Arc::clone(self);
             let fence = move || shared.lock().quiet.pass();
-            let post = || drop(handle.spawn_blocking(fence));
-            if catch_unwind(AssertUnwindSafe(post)).is_ok() {
+            if panics::catch(|| drop(handle.spawn_blocking(fence))).is_ok() {
                 return;
             }
-            // Tokio could start no thread for it, which it reports by panicking. The fence is queued
-            // even so, and is passed together with the next.
+            // Tokio panics if it can start no thread. The fence is queued even so, and is passed
+            // together with the next.
             drop(self.wait(self.lock(), RETRY));
+        }
+    }
+
+    /// The next value to drop, and the closing thread if it is kept ready; `None` at the end.
+    fn next(&self) -> Option<(Box<dyn Send>, Option<Hold>)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(value) = state.waiting.pop_front() {
+                state.dropping = true;
+                let hold = state.hold.take();
+                drop(state);
+                self.changed.notify_all();
+                return Some((value, hold));
+            }
+            if state.ended {
+                return None;
+            }
+            state = match self.handed_over.wait(state) {
+                Ok(state) => state,
+                Err(poisoned) => poisoned.into_inner(),
+            };
         }
     }
 }
 
 impl Reaper {
-    /// Starts the threads, so that nothing that is handed over later needs one to be started by
-    /// whoever hands it over.
+    /// Starts all threads now, so that whoever hands a value over later needs to start none.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread or no descriptor. Nothing is left running.
+    /// If the system gives no thread or no descriptor. Nothing is left running.
     pub(crate) fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -208,31 +205,31 @@ impl Reaper {
         let runtime = runtime(&shared)?;
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
-        let process = process::id();
+        let process = ProcessGuard::this_process();
         let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone(), process };
         let hold = Hold::on(&handle)?;
         thread::Builder::new().name("sundown-drop".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || drop_values(&shared, &handle)
         })?;
-        // Where this one cannot be started, the other sees the owner go and ends.
+        // If this one cannot be started, the other sees the owner go, and ends.
         thread::Builder::new()
             .name("sundown-drive".to_owned())
             .spawn(move || runtime.drive(&shared))?;
-        // Only now: where a thread was refused the hold is dropped, and with it the closing thread.
+        // Only now: if a thread was refused, the hold is dropped, and releases the closing thread.
         owner.shared.lock().hold = Some(hold);
         Ok(Self { owner: Arc::new(owner) })
     }
 
-    /// Takes a value over, to drop it. Microseconds: no thread is started, nothing is waited for. Of
-    /// use on a thread whose locals are being destroyed, too.
+    /// Takes a value over, to drop it. This takes microseconds: no thread is started, nothing is waited
+    /// for. It works on a thread whose thread-locals are being destroyed, too.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
         let Owner { shared, .. } = &*self.owner;
         let mut state = shared.lock();
         state.waiting.push_back(value);
         state.quiet.disturb();
         drop(state);
-        // One thread, and not all: who drops a handle is in a hurry. That one wakes the others.
+        // One thread, which wakes the others: the caller should not pay for more.
         shared.handed_over.notify_one();
     }
 
@@ -250,43 +247,43 @@ impl Reaper {
         async move { latch.wait().await }
     }
 
-    /// Whether this thread runs something for the reaper: a destructor, or what one has started. To
-    /// wait here until the reaper has settled is to wait for oneself.
-    pub(crate) fn is_here(&self) -> bool {
+    /// Whether this thread runs something for the reaper: a destructor, or what one has started. If it
+    /// waited until the reaper has settled, it would wait for itself.
+    pub(crate) fn includes_this_thread(&self) -> bool {
         Handle::try_current().is_ok_and(|here| here.id() == self.owner.handle.id())
     }
 
-    /// The process that has the threads, if it is not this one but its forked child: where nothing
-    /// may be asked of the reaper, or handed over.
+    /// The process that has the threads, if this is its forked child. Nothing may be asked of the
+    /// reaper there, or handed over.
     pub(crate) fn forked_from(&self) -> Option<u32> {
-        self.owner.forked_from()
+        self.owner.process.forked_from()
     }
 
     /// What has not ended.
-    pub(crate) fn left(&self) -> Left {
+    pub(crate) fn unfinished(&self) -> Unfinished {
         let tasks = self.owner.handle.metrics().num_alive_tasks();
         let state = self.owner.shared.lock();
-        Left {
+        Unfinished {
             waiting: state.waiting.len(),
-            dropping: state.dropping,
+            destructor_running: state.dropping,
             tasks,
             closing: !state.is_settled() && state.quiet.is_closing(),
         }
     }
 
-    /// What the destructors that panicked had to say.
+    /// The messages of destructors that panicked.
     pub(crate) fn panics(&self) -> Vec<String> {
         self.owner.shared.lock().panics.clone()
     }
 
-    /// How long destructors ran, all together.
+    /// How long destructors ran, in total.
     pub(crate) fn destructors(&self) -> Duration {
         self.owner.shared.lock().destructors
     }
 }
 
-/// A runtime on its way to the thread that drives it. Where that cannot be started it goes down
-/// without waiting for anything: whoever asked for it may be in async code, where waiting panics.
+/// A runtime on its way to the thread that drives it. If that thread cannot be started, the runtime
+/// goes down without waiting: the caller may be in async code, where waiting panics.
 struct Driven(Option<Runtime>);
 
 impl Driven {
@@ -312,8 +309,8 @@ fn runtime(shared: &Arc<Shared>) -> io::Result<Runtime> {
         .enable_all()
         .thread_name("sundown-close")
         .max_blocking_threads(1)
-        // A thread that has nothing to do ends at once: this is how one knows that it has nothing
-        // to do. The sum of what is queued is not for stable Tokio to tell.
+        // A closing thread that has nothing to do ends at once. That is how one knows that it has
+        // nothing to do: stable Tokio does not expose the length of its queue.
         .thread_keep_alive(Duration::ZERO)
         .on_thread_start(move || started.lock().quiet.started())
         .on_thread_stop(move || stopped.retired())
@@ -328,54 +325,25 @@ fn drop_values(shared: &Arc<Shared>, handle: &Handle) {
         let hold = hold.unwrap_or_else(|| keep_asking(shared, handle));
         hold.begin();
         let began = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| drop(value)));
+        let panic = panics::catch(|| drop(value)).err();
         let elapsed = began.elapsed();
-        let panic = result.err().map(|payload| {
-            let message = panic_message(&*payload);
-            // A payload whose own destructor panics must not take this thread with it.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            message
-        });
-        let last = shared.change(|state| {
+        let was_last = shared.change(|state| {
             state.dropping = false;
             state.destructors += elapsed;
             state.panics.extend(panic);
             state.waiting.is_empty()
         });
-        // While the closing thread is held, so that none has to be started for it.
-        if last {
+        // While the closing thread is held, so that none has to be started for the fence.
+        if was_last {
             shared.post_fence(handle);
         }
         drop(hold);
     }
-    // The thread that was kept ready for a value that never came.
+    // The closing thread that was kept ready for a value that never came.
     drop(shared.lock().hold.take());
 }
 
-impl Shared {
-    /// The next value to drop, and the closing thread if it is kept ready; `None` at the end.
-    fn next(&self) -> Option<(Box<dyn Send>, Option<Hold>)> {
-        let mut state = self.lock();
-        loop {
-            if let Some(value) = state.waiting.pop_front() {
-                state.dropping = true;
-                let hold = state.hold.take();
-                drop(state);
-                self.changed.notify_all();
-                return Some((value, hold));
-            }
-            if state.ended {
-                return None;
-            }
-            state = match self.handed_over.wait(state) {
-                Ok(state) => state,
-                Err(poisoned) => poisoned.into_inner(),
-            };
-        }
-    }
-}
-
-/// A destructor is not begun without a thread for its closers: it would panic.
+/// Asks for a closing thread until there is one: without it, a destructor that posts a closer panics.
 fn keep_asking(shared: &Shared, handle: &Handle) -> Hold {
     loop {
         match Hold::on(handle) {
@@ -399,16 +367,15 @@ impl Hold {
     fn on(handle: &Handle) -> io::Result<Self> {
         let hold = Self(Arc::new(Held::default()));
         let closing = Arc::clone(&hold.0);
-        // Tokio panics where it can start no thread, and keeps the closure for the next thread: it
-        // must not wait then, and as this hold is dropped it does not.
-        catch_unwind(AssertUnwindSafe(|| {
-            drop(handle.spawn_blocking(move || {
-                // Whether it was told or not is all the same: it is not to wait for longer.
-                let _ = closing.begun.wait_blocking(Duration::MAX);
-                let _ = closing.returned.wait_blocking(HOLD);
-            }));
-        }))
-        .map_err(|payload| io::Error::new(io::ErrorKind::WouldBlock, panic_message(&*payload)))?;
+        let wait = move || {
+            // Woken or not makes no difference: it must not wait longer.
+            let _ = closing.begun.wait_blocking(Duration::MAX);
+            let _ = closing.returned.wait_blocking(HOLD);
+        };
+        // If Tokio can start no thread, it panics and keeps the closure for the next thread. The
+        // closure does not wait then, because this hold is dropped.
+        panics::catch(|| drop(handle.spawn_blocking(wait)))
+            .map_err(|message| io::Error::new(io::ErrorKind::WouldBlock, message))?;
         Ok(hold)
     }
 

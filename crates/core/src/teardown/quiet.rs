@@ -1,28 +1,29 @@
-//! When nothing of what destructors started is left.
+//! When nothing is left of what destructors started.
 //!
-//! Tokio tells how many tasks are alive. It does not tell (without `tokio_unstable`) whether a
-//! blocking closure is queued or running, and closures start closures, so that a fence behind those
-//! that are known proves little. What is exact is this:
+//! Tokio reports how many tasks are alive. It does not report (without `tokio_unstable`) whether a
+//! blocking closure is queued or running. And closures start closures, so a fence behind those that
+//! are known proves little. What is exact is this:
 //!
-//! 1. A fence is posted: a closure that does nothing. It runs behind everything that was queued.
-//! 2. From before that until the end, nobody polls a task: the driver does not drive.
-//! 3. The closing thread that ran the fence has *retired*, which it does only when nothing is
-//!    queued. So all that was queued before the fence has run, and all that this posted, and so on.
-//! 4. No task is alive. Had there been one before the fence, or had a closure spawned one, it would
-//!    be alive still: nobody has polled it.
+//! 1. A fence is posted: a closure that does nothing. It runs after everything that was queued.
+//! 2. From before that until the end nobody polls a task: the driver does not drive.
+//! 3. The closing thread that ran the fence has *retired*, which it does only when nothing is queued.
+//!    So everything that was queued before the fence has run, and everything that this posted, and so
+//!    on.
+//! 4. No task is alive. If one had been alive before the fence, or if a closure had spawned one, it
+//!    would still be alive, because nobody has polled it.
 //!
-//! Then nothing is left that could start anything. Where a task is alive, the driver has to drive
-//! until none is, and a new fence is posted.
+//! Then nothing is left that could start anything. If a task is alive, the driver drives until none is,
+//! and posts a new fence.
 //!
-//! Counting the starts of threads would not do instead of a fence: a thread that was started a
-//! moment ago has not counted itself yet.
+//! Counting the starts of threads would not do instead of a fence: a thread that has just been started
+//! has not counted itself yet.
 
 /// What is known of the closing thread, of the fences, and of the driver.
 #[derive(Default)]
 pub(super) struct Quiet {
     /// A value has been handed over since nothing was left.
     disturbed: bool,
-    /// Whether tasks may be being polled.
+    /// Tasks may be polled now.
     driving: bool,
     /// How many closing threads have started and how many have retired, by their own count. There is
     /// one at a time.
@@ -31,7 +32,7 @@ pub(super) struct Quiet {
     /// How many fences have been posted, and how many have been passed.
     posted: u64,
     passed: u64,
-    /// Which thread passed the last fence.
+    /// Which closing thread passed the last fence.
     passed_on: u64,
     /// Nobody has polled a task since before the last fence was posted.
     undriven: bool,
@@ -59,7 +60,8 @@ impl Quiet {
         self.undriven = false;
     }
 
-    /// A fence is about to be posted; `false` if it had better not be, as the driver is driving.
+    /// A fence is about to be posted. Returns `false` while the driver is driving: then a fence would
+    /// prove nothing, and the driver will post one itself.
     pub(super) const fn fence(&mut self) -> bool {
         if self.driving {
             return false;
@@ -75,8 +77,8 @@ impl Quiet {
         self.passed_on = self.started;
     }
 
-    /// Whether all that was posted has run, by what is known: nothing is known of what was posted
-    /// behind the last fence by somebody other than those before it.
+    /// Whether everything that was posted before the last fence has run, with all that it posted. What
+    /// others have posted after the fence is not known.
     pub(super) const fn is_behind_the_fence(&self) -> bool {
         self.passed == self.posted && self.retired >= self.passed_on
     }
@@ -86,7 +88,7 @@ impl Quiet {
         !self.driving && self.undriven && self.is_behind_the_fence() && tasks == 0
     }
 
-    /// Nothing is left.
+    /// Records that nothing is left.
     pub(super) const fn settle(&mut self) {
         self.disturbed = false;
     }
@@ -96,7 +98,7 @@ impl Quiet {
         !self.disturbed
     }
 
-    /// Whether there is a closing thread at work, or a fence that waits for one.
+    /// Whether a closing thread is at work, or a fence waits for one.
     pub(super) const fn is_closing(&self) -> bool {
         self.started > self.retired || self.posted > self.passed
     }

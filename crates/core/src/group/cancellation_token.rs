@@ -8,11 +8,12 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{group::TaskGroup, task::SpawnError};
+use super::TaskGroup;
+use crate::task::SpawnError;
 
 impl TaskGroup {
-    /// Stops the group when a token is cancelled. The wait for that is a member of the group, which
-    /// ends with it.
+    /// Stops the group when a token is cancelled. A task of the group waits for that, and ends with
+    /// the group.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -32,14 +33,14 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// As [`TaskGroup::spawn`].
+    /// Same errors as [`TaskGroup::spawn`].
     #[track_caller]
     pub fn stop_on(&self, token: CancellationToken) -> Result<(), SpawnError> {
         self.stop_when(token.cancelled_owned())
     }
 
-    /// Cancels a token when the group is told to stop, or at once where it has been. Needs no task
-    /// and no runtime.
+    /// Cancels a token when the group is told to stop; at once, if it has been. Needs no task and no
+    /// runtime.
     ///
     /// ```
     /// use sundown::group::TaskGroup;
@@ -54,7 +55,7 @@ impl TaskGroup {
     pub fn cancel_on_stop(&self, token: CancellationToken) {
         let stop = self.stop_signal();
         let cancel = Arc::new(Cancel(token));
-        // First it can be woken, then it looks: a stop in between is not missed.
+        // Register first, then look: a stop in between is not missed.
         stop.wake_for_good(Waker::from(Arc::clone(&cancel)));
         if stop.is_raised() {
             cancel.wake();

@@ -1,0 +1,239 @@
+//! How the generations of a runtime begin and end: who may begin one, who ends it, and what those get
+//! to know who wait for its end. [`RuntimeOwner`](crate::RuntimeOwner) and
+//! [`RuntimeCell`](crate::RuntimeCell) are built on this.
+//!
+//! There is no Tokio in here. A runtime has a thread of its own, the *owner thread*, and only that
+//! thread touches it: it waits until it is released, drops the runtime, records how that went, and
+//! ends. All others only ever wait for the owner thread.
+
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use crate::{
+    latch::Latch,
+    shutdown::StillRunning,
+    sync::{Mutex, lock},
+    tasks::{Command, Tasks},
+};
+
+/// The life of one generation.
+pub struct Lifecycle {
+    /// What runs on it and is known by name.
+    tasks: Arc<Tasks>,
+    /// Fires when the owner thread should not wait for the tasks any longer.
+    released: Latch,
+    /// How it ended. Recorded once, before `gone` fires.
+    end: Mutex<Option<End>>,
+    /// Fires when the owner thread has nothing left to do.
+    gone: Latch,
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The owner thread was told to end it, and dropped the runtime.
+    Told,
+    /// The owner thread panicked, and dropped the runtime after that.
+    Panicked {
+        /// The message of the panic.
+        message: String,
+        /// What ran at that moment, by name.
+        still_running: Vec<StillRunning>,
+        /// How many tasks that were in all.
+        tasks: usize,
+    },
+    /// The owner thread ended without recording anything, so nothing here ended it. What ran on the
+    /// runtime was not dropped, and never will be.
+    Lost,
+}
+
+impl Lifecycle {
+    /// The life of a generation that begins now.
+    #[must_use]
+    pub fn new() -> Self {
+        let (released, gone) = (Latch::new(), Latch::new());
+        Self { tasks: Tasks::new(), released, end: Mutex::default(), gone }
+    }
+
+    /// What runs on it and is known by name.
+    pub const fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// Tells the tasks to come to an end. When they have, the owner thread ends.
+    pub fn stop(&self) {
+        self.tasks.stop();
+    }
+
+    /// Has the tasks dropped, and the owner thread wait for nothing.
+    pub fn abort(&self) {
+        self.tasks.abort();
+        self.released.fire();
+    }
+
+    /// Whether nothing has told it to end, and it has not ended otherwise.
+    pub fn is_running(&self) -> bool {
+        self.tasks.command() == Command::Run
+    }
+
+    /// What the owner thread waits for: that all tasks have ended after a stop, or an abort.
+    pub async fn until_released(&self) {
+        let (mut closed, mut released) = (self.tasks.closed().wait(), self.released.wait());
+        poll_fn(|context| {
+            let closed = Pin::new(&mut closed).poll(context);
+            let released = Pin::new(&mut released).poll(context);
+            if closed.is_ready() || released.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Records how it ended. The first record counts.
+    pub fn record(&self, end: End) {
+        lock(&self.end).get_or_insert(end);
+    }
+
+    /// The last thing that the owner thread does, whatever ended it. It lets through those who wait,
+    /// and they find how it ended: recorded before, or now.
+    pub fn gone(&self) {
+        self.record(End::Lost);
+        // No task comes any more, even if nothing had told it to stop. And what runs on a thread of
+        // somebody else, inside `block_on`, is told.
+        self.abort();
+        self.gone.fire();
+    }
+
+    /// Waits until it has ended: the owner thread has gone, and all tasks have ended.
+    pub async fn ended(&self) {
+        self.gone.wait().await;
+        if !self.is_lost() {
+            // The tasks on it were dropped with the runtime. What is left runs on other threads.
+            self.tasks.closed().wait().await;
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.gone.has_fired() && (self.is_lost() || self.tasks.closed().has_fired())
+    }
+
+    /// How the owner thread ended; `None` until it has.
+    pub fn end(&self) -> Option<End> {
+        self.gone.has_fired().then(|| lock(&self.end).clone()).flatten()
+    }
+
+    /// Whether the owner thread ended without a record. Some tasks may then never end.
+    fn is_lost(&self) -> bool {
+        matches!(*lock(&self.end), Some(End::Lost))
+    }
+}
+
+impl AsRef<Self> for Lifecycle {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// Generations that follow one another, at most one at a time.
+pub struct Generations<T> {
+    latest: Mutex<Latest<T>>,
+}
+
+enum Latest<T> {
+    /// None has begun.
+    None,
+    /// None has begun, and none begins by itself any more.
+    Closed,
+    /// The latest, ended or not, and its number, counted from 1.
+    Begun { number: u64, generation: Arc<T> },
+}
+
+/// Which generation should begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// The first. If it has begun already, that is the one, ended or not.
+    First,
+    /// A new one, after all before it have ended.
+    Next,
+}
+
+/// Why no generation has begun.
+#[derive(Debug)]
+pub enum NotBegun<E> {
+    /// A shutdown came before the first one began.
+    Closed,
+    /// The one before has not ended.
+    NotEnded,
+    /// It could not be made.
+    Failed(E),
+}
+
+impl<T: AsRef<Lifecycle>> Generations<T> {
+    /// None has begun.
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self { latest: Mutex::new(Latest::None) }
+    }
+
+    /// None has begun.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn new() -> Self {
+        Self { latest: Mutex::new(Latest::None) }
+    }
+
+    /// Begins a generation. `make` gets its number.
+    ///
+    /// `make` runs under the lock: of two callers who come at once, the second must find what the
+    /// first has made. The second waits for that long, which is until a thread has started.
+    pub fn begin<E>(
+        &self,
+        which: Begin,
+        make: impl FnOnce(u64) -> Result<Arc<T>, E>,
+    ) -> Result<Arc<T>, NotBegun<E>> {
+        let mut latest = lock(&self.latest);
+        let number = match &*latest {
+            Latest::Begun { generation, .. } if which == Begin::First => {
+                return Ok(Arc::clone(generation));
+            }
+            Latest::Begun { generation, .. } if !(**generation).as_ref().has_ended() => {
+                return Err(NotBegun::NotEnded);
+            }
+            Latest::Begun { number, .. } => number + 1,
+            Latest::Closed if which == Begin::First => return Err(NotBegun::Closed),
+            Latest::Closed | Latest::None => 1,
+        };
+        let generation = make(number).map_err(NotBegun::Failed)?;
+        let begun = Latest::Begun { number, generation: Arc::clone(&generation) };
+        let before = mem::replace(&mut *latest, begun);
+        drop(latest);
+        // Its destructor is foreign code: not under the lock.
+        drop(before);
+        Ok(generation)
+    }
+
+    /// The latest generation, ended or not.
+    pub fn latest(&self) -> Option<Arc<T>> {
+        match &*lock(&self.latest) {
+            Latest::Begun { generation, .. } => Some(Arc::clone(generation)),
+            Latest::None | Latest::Closed => None,
+        }
+    }
+
+    /// The latest generation, for a caller who is about to end it. If none has begun, none begins by
+    /// itself from here on: a shutdown before the first use is meant to prevent that use.
+    pub fn close(&self) -> Option<Arc<T>> {
+        let mut latest = lock(&self.latest);
+        match &*latest {
+            Latest::Begun { generation, .. } => Some(Arc::clone(generation)),
+            Latest::None | Latest::Closed => {
+                *latest = Latest::Closed;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Panics of foreign code, as text.
+
+use std::{
+    any::Any,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Runs foreign code. If it panics, returns the panic's message.
+#[cfg_attr(loom, expect(dead_code, reason = "what calls it is not compiled under loom"))]
+pub(crate) fn catch<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(message)
+}
+
+/// The message of a panic whose payload was caught.
+pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("(the panic carried no text)").to_owned();
+    // A payload may have a destructor, and that may panic in its turn.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(second);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+
+    use super::*;
+
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic_any(Self);
+        }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_is_caught_too() {
+        assert_eq!(catch(|| panic_any(Panics)), Err::<(), _>(message(Box::new(7))));
+        assert_eq!(catch(|| panic_any("text".to_owned())), Err::<(), _>("text".to_owned()));
+        assert_eq!(catch(|| 7), Ok(7));
+    }
+}

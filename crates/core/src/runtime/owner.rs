@@ -1,0 +1,220 @@
+//! A runtime that a program passes around.
+
+use std::{borrow::Cow, fmt, future::Future, panic::Location, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use super::{
+    RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats, generation::Generation,
+    restartable::Restartable,
+};
+use crate::{
+    lifecycle::Begin,
+    oneshot,
+    shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
+    tasks::{registry::Label, stop::Stop},
+};
+
+/// The owner of a runtime. Clones share it. If the last one is dropped before a shutdown, the runtime
+/// is told to drop everything, with a warning, and nobody waits for it. So a drop never blocks, where
+/// that of a `tokio::runtime::Runtime` waits, and panics in async code.
+///
+/// ```
+/// use std::time::Duration;
+/// use sundown::runtime::RuntimeOwner;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let owner = RuntimeOwner::builder("matrix").workers(2).start()?;
+/// let synced = owner.spawn("sync", |stop| async move {
+///     stop.await; // told to stop
+///     "everything is written"
+/// })?;
+/// assert_eq!(owner.block_on(async { 6 * 7 })?, 42);
+///
+/// let report = owner.shutdown_blocking(Duration::from_secs(5))?;
+/// assert_eq!(report.aborted, 0);
+/// assert!(owner.block_on(synced).is_err(), "it has ended");
+///
+/// owner.restart()?;
+/// assert_eq!(owner.stats().generation, 2);
+/// let report = owner.shutdown_blocking(None)?; // within the limit that the builder was given
+/// # assert_eq!(report.aborted, 0);
+/// # Ok(()) }
+/// ```
+///
+/// # In a forked child
+///
+/// A forked child has a copy of the owner and none of its threads. There every call answers at once,
+/// by [`RuntimeError::Forked`] or [`SignalLoss::Forked`](crate::shutdown::SignalLoss::Forked). Nothing
+/// waits, no lock is taken, and a drop does nothing (experiment 55). If a task of the runtime forks, the
+/// child continues as that thread, on a copy of a runtime whose descriptors are the parent's. Such a
+/// child must `exec` or exit, and not return.
+#[derive(Clone)]
+pub struct RuntimeOwner {
+    /// The runtime's thread does not share this: it is dropped with the last clone.
+    shared: Arc<Restartable>,
+}
+
+impl RuntimeOwner {
+    /// Configures a runtime; [`start`](RuntimeBuilder::start) starts it. Its threads have this name,
+    /// and reports and errors use it.
+    #[track_caller]
+    pub fn builder(name: impl Into<String>) -> RuntimeBuilder {
+        RuntimeBuilder::new(name.into())
+    }
+
+    pub(super) fn of(runtime: Restartable) -> Self {
+        Self { shared: Arc::new(runtime) }
+    }
+
+    /// The runtime as it is now. The handle does not follow a restart: what was made for one
+    /// generation does not end up on the next.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`], if the runtime has been shut down, and in a forked child.
+    pub fn current(&self) -> Result<RuntimeHandle, RuntimeError> {
+        let generation = self.latest()?;
+        generation.check_running()?;
+        Ok(RuntimeHandle { generation })
+    }
+
+    fn latest(&self) -> Result<Arc<Generation>, RuntimeError> {
+        // The error is not reached: an owner's runtime has been started.
+        let component = || self.shared.component();
+        self.shared
+            .latest()?
+            .ok_or_else(|| RuntimeError::ShutDown { component: component(), generation: 0 })
+    }
+
+    /// Same as [`RuntimeHandle::handle`], for the latest generation.
+    ///
+    /// # Errors
+    ///
+    /// Same errors as [`RuntimeHandle::handle`].
+    pub fn handle(&self) -> Result<Handle, RuntimeError> {
+        self.latest()?.handle()
+    }
+
+    /// Same as [`RuntimeHandle::spawn`], on the latest generation.
+    ///
+    /// # Errors
+    ///
+    /// Same errors as [`RuntimeHandle::spawn`].
+    #[track_caller]
+    pub fn spawn<T, F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        work: impl FnOnce(Stop) -> F + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send,
+    {
+        self.latest()?.spawn(Label::new(name), work)
+    }
+
+    /// Same as [`RuntimeHandle::block_on`], on the latest generation.
+    ///
+    /// # Errors
+    ///
+    /// Same errors as [`RuntimeHandle::block_on`].
+    ///
+    /// # Panics
+    ///
+    /// If the future panics, as [`RuntimeHandle::block_on`] does.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
+        self.latest()?.block_on(future, Location::caller())
+    }
+
+    /// Shuts the runtime down, and waits until it has ended: until its tasks have been dropped, its
+    /// blocking work has returned, and all of its threads have ended, the owner thread last.
+    ///
+    /// Tasks of [`spawn`](Self::spawn) are told to stop, and calls of [`block_on`](Self::block_on) are
+    /// waited for. When all of these have ended, or nine tenths of the limit have passed (if the limit
+    /// is below a second, when all but 100 ms or half of it has), the rest is dropped. A limit of zero
+    /// drops everything at once; [`Duration::MAX`] means no limit; `None` means the builder's limit.
+    ///
+    /// You may call this again, at the same time and from any number of callers: all get the same
+    /// answer. After [`TimedOut`] the runtime continues to end, and another call keeps waiting. Works
+    /// under any executor. Nothing happens before the first poll; after that nothing is lost if the
+    /// future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// A [`ShutdownError`] of kind
+    ///
+    /// - [`TimedOut`], with what has not ended: how many tasks, which threads, and by name what was
+    ///   spawned through the kit;
+    /// - [`Panicked`], if everything has ended, and a task had panicked;
+    /// - [`ThreadPanicked`], if the runtime's thread had panicked;
+    /// - [`SignalLost`], if that thread was ended from outside, and in a forked child;
+    /// - [`FromInside`], to a task of the runtime, to what it runs in `spawn_blocking`, and to a caller
+    ///   inside `block_on`: each would wait for its own end. The runtime has been told to stop. (If a
+    ///   task calls this that such a caller waits for, that is not detected, and each waits for the
+    ///   other. Use a limit there.)
+    ///
+    /// [`TimedOut`]: crate::ShutdownErrorKind::TimedOut
+    /// [`Panicked`]: crate::ShutdownErrorKind::Panicked
+    /// [`ThreadPanicked`]: crate::ShutdownErrorKind::ThreadPanicked
+    /// [`SignalLost`]: crate::ShutdownErrorKind::SignalLost
+    /// [`FromInside`]: crate::ShutdownErrorKind::FromInside
+    pub fn shutdown(
+        &self,
+        limit: impl Into<Option<Duration>>,
+    ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
+        self.shared.shutdown(limit.into())
+    }
+
+    /// Same as [`shutdown`](Self::shutdown), on a plain thread. In async code of another runtime this
+    /// blocks a worker.
+    ///
+    /// # Errors
+    ///
+    /// Same errors as [`shutdown`](Self::shutdown).
+    pub fn shutdown_blocking(
+        &self,
+        limit: impl Into<Option<Duration>>,
+    ) -> Result<ShutdownReport, ShutdownError> {
+        self.shared.shutdown_blocking(limit.into())
+    }
+
+    /// Whether this is a thread whose end, or whose return, a shutdown would wait for.
+    pub(crate) fn includes_this_thread(&self) -> bool {
+        let latest = self.shared.latest();
+        latest.is_ok_and(|latest| latest.is_some_and(|it| it.includes_this_thread()))
+    }
+
+    /// Starts the runtime again. Clones of this owner have the new generation, and what belongs to the
+    /// one before answers [`RuntimeError`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::NotEnded`] unless the runtime was shut down and has ended, and
+    /// [`StartError::Runtime`] in a forked child. After the other errors you can try again.
+    pub fn restart(&self) -> Result<(), StartError> {
+        self.shared.begin(Begin::Next).map(drop)
+    }
+
+    /// What the runtime is doing.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+}
+
+impl GracefulShutdown for RuntimeOwner {
+    fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
+        Box::pin(self.shutdown(limit))
+    }
+}
+
+impl fmt::Debug for RuntimeOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuntimeOwner")
+            .field("name", &self.shared.component())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

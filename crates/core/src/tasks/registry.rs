@@ -1,0 +1,475 @@
+//! The tasks of a set: a slot for each, with the waker that wakes it and its name. Also how many there
+//! are, and whether more may come.
+//!
+//! The slots are spread over shards, each behind a lock of its own that is held for nanoseconds. Within
+//! a shard they are spread over blocks that are neither moved nor freed while the registry lives: a
+//! million slots cost no copying, and one slot costs little.
+//!
+//! Tasks are counted under the locks that they take anyway, when they come and when they go. What all
+//! of them share is the number of shards that have tasks. It changes when the first task comes to a
+//! shard and when the last one leaves it, which is rare in a large group.
+
+mod shard;
+
+use std::{borrow::Cow, panic::Location, task::Waker};
+
+use crate::{
+    shutdown::StillRunning,
+    sync::{AtomicUsize, CacheLine, Mutex, Ordering, lock},
+};
+use shard::{Entry, NONE, Shard};
+
+/// How many are woken between one lock and the next. One in a model, so that a shard takes several
+/// rounds.
+const BATCH: usize = if cfg!(loom) { 1 } else { 16 };
+
+// The two high bits of a word are the state of the registry, the others the number of shards that have
+// tasks. They are one atomic, so that "no task is left" and "none comes any more" become true at once.
+
+/// Tasks may come, and the registry stays open when all have left.
+const OPEN: usize = 0;
+/// The registry closes when the last task leaves.
+const CLOSING: usize = 1 << (usize::BITS - 2);
+/// No task is here, and none comes any more.
+const CLOSED: usize = CLOSING | 1 << (usize::BITS - 1);
+
+/// The name of a task, and where it was spawned.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// The caller of `spawn`.
+    pub spawned_at: &'static Location<'static>,
+}
+
+impl Label {
+    /// A label with the caller's location.
+    #[track_caller]
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), spawned_at: Location::caller() }
+    }
+}
+
+impl From<Label> for StillRunning {
+    fn from(Label { name, spawned_at }: Label) -> Self {
+        Self { name: name.into_owned(), spawned_at }
+    }
+}
+
+/// Where an entry is: its shard in the low bits, its index in the shard above them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// No slot.
+    pub const NONE: Self = Self(NONE);
+}
+
+/// How a task leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It completed.
+    Completed,
+    /// It was dropped before it completed.
+    Aborted,
+    /// It is counted elsewhere, or it was no task but a signal.
+    Uncounted,
+}
+
+/// How many tasks there are and were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Have not ended.
+    pub running: usize,
+    /// Completed.
+    pub completed: usize,
+    /// Were dropped before they completed.
+    pub aborted: usize,
+}
+
+/// The tasks of a set.
+pub struct Registry {
+    /// A power of two of them. A cache line each, so that threads with a shard each do not meet.
+    shards: Box<[CacheLine<Mutex<Shard>>]>,
+    occupied: AtomicUsize,
+}
+
+impl Registry {
+    /// For many tasks, which come and go on all processors.
+    pub(super) fn for_many() -> Self {
+        Self::with_shards(shards())
+    }
+
+    /// With so many shards, a power of two.
+    pub(super) fn with_shards(count: usize) -> Self {
+        let shards = (0..count).map(|_| CacheLine(Mutex::new(Shard::new()))).collect();
+        Self { shards, occupied: AtomicUsize::new(OPEN) }
+    }
+
+    /// The shard of a slot, and the index there.
+    #[inline]
+    fn find(&self, slot: Slot) -> Option<(&Mutex<Shard>, u32)> {
+        if slot == Slot::NONE {
+            return None;
+        }
+        let shards = self.shards.len();
+        let CacheLine(shard) = self.shards.get(slot.0 as usize & (shards - 1))?;
+        Some((shard, slot.0 >> shards.trailing_zeros()))
+    }
+
+    /// The shard of this thread, and its number.
+    #[inline]
+    fn shard_here(&self) -> Option<(&Mutex<Shard>, usize)> {
+        let at = thread_number() & (self.shards.len() - 1);
+        self.shards.get(at).map(|CacheLine(shard)| (shard, at))
+    }
+
+    #[inline]
+    fn slot(&self, index: u32, shard: usize) -> Slot {
+        // Both fit, because the index is below the limit.
+        Slot(index << self.shards.len().trailing_zeros() | shard as u32)
+    }
+
+    /// How many slots a shard has numbers for: more than there is memory for.
+    #[inline]
+    const fn limit(&self) -> u32 {
+        NONE >> self.shards.len().trailing_zeros()
+    }
+
+    /// Gives a task a slot, unless the registry is closed.
+    #[inline]
+    pub(super) fn insert(&self, label: Label) -> Option<Slot> {
+        let (shard, at) = self.shard_here()?;
+        let mut shard = lock(shard);
+        // Under the lock, so that no task leaves the shard in between.
+        if shard.is_full(self.limit()) || (shard.running == 0 && !self.occupy()) {
+            return None;
+        }
+        Some(self.slot(shard.insert(None, Some(label)), at))
+    }
+
+    /// Counts one more shard that has tasks. Returns `false` if the registry is closed.
+    fn occupy(&self) -> bool {
+        // AcqRel: the decision rests on the current state, and the count is ordered with it.
+        let occupied = self.occupied.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            (word & CLOSED != CLOSED).then_some(word + 1)
+        });
+        occupied.is_ok()
+    }
+
+    /// Gives a slot to a signal, which is no task, to be woken once.
+    pub(super) fn listen(&self, waker: Waker) -> Slot {
+        let Some((shard, at)) = self.shard_here() else { return Slot::NONE };
+        let mut shard = lock(shard);
+        if shard.is_full(self.limit()) {
+            return Slot::NONE;
+        }
+        self.slot(shard.insert(Some(waker), None), at)
+    }
+
+    /// Frees a slot. Returns whether this closed the registry, that is, whether the last task of a
+    /// closing registry has left.
+    ///
+    /// Everything that a task did is visible to everyone who sees the registry closed: the lock
+    /// releases it to the task that leaves the shard last, and that one releases it in a chain of
+    /// read-modify-writes that the last of all acquires.
+    #[inline]
+    pub(super) fn remove(&self, slot: Slot, exit: Exit) -> bool {
+        let Some((shard, index)) = self.find(slot) else { return false };
+        let mut shard = lock(shard);
+        let running = shard.running;
+        let removed = shard.remove(index, exit);
+        // Under the lock, so that no task comes to the shard in between.
+        let is_last = running == 1
+            && shard.running == 0
+            && self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1;
+        drop(shard);
+        // A foreign destructor, the waker's: not under the lock.
+        drop(removed);
+        is_last && self.close_if_empty()
+    }
+
+    /// From here on the registry closes when the last task leaves.
+    pub(super) fn begin_to_close(&self) {
+        // AcqRel: a task that comes later sees what was done before.
+        self.occupied.fetch_or(CLOSING, Ordering::AcqRel);
+    }
+
+    /// Closes a registry that is closing and has no tasks. Returns whether this call did it: true
+    /// once.
+    pub(super) fn close_if_empty(&self) -> bool {
+        // Acquires what the tasks did, and releases it to everyone who finds the registry closed.
+        let closed =
+            self.occupied.compare_exchange(CLOSING, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
+        closed.is_ok()
+    }
+
+    /// Whether there are no tasks.
+    pub fn is_empty(&self) -> bool {
+        // Acquire pairs with the release of the tasks that left.
+        self.occupied.load(Ordering::Acquire) & !CLOSED == OPEN
+    }
+
+    /// Counts the tasks that run and those that have ended. It goes from shard to shard: a task that
+    /// comes or goes meanwhile may be counted or not.
+    pub fn count(&self) -> Count {
+        let mut sum = Count::default();
+        for CacheLine(shard) in &self.shards {
+            let Count { running, completed, aborted } = lock(shard).count();
+            sum.running += running;
+            sum.completed += completed;
+            sum.aborted += aborted;
+        }
+        sum
+    }
+
+    /// Leaves the waker of the task in this slot, to be woken once. The caller must *then* look
+    /// whether what it wants to be woken for has happened. Returns whether a wake-up has passed here
+    /// before, so that the waker is there for the next.
+    #[inline]
+    pub(super) fn leave_waker(&self, slot: Slot, waker: &Waker) -> bool {
+        let Some((shard, index)) = self.find(slot) else { return true };
+        let mut shard = lock(shard);
+        if let Some(Entry::Taken { waker: kept @ None, .. }) = shard.get_mut(index) {
+            *kept = Some(waker.clone());
+        }
+        shard.was_woken
+    }
+
+    /// The same for a signal, which may be polled by another task each time.
+    pub(super) fn replace_waker(&self, slot: Slot, waker: Waker) {
+        let Some((shard, index)) = self.find(slot) else { return };
+        let mut shard = lock(shard);
+        let Some(Entry::Taken { waker: kept, .. }) = shard.get_mut(index) else { return };
+        let before = kept.replace(waker);
+        drop(shard);
+        // A foreign destructor: not under the lock.
+        drop(before);
+    }
+
+    /// Wakes everyone who left a waker. The wakers are used up, because most tasks that are woken
+    /// leave for good.
+    ///
+    /// A task that stays leaves its waker again, until [`Registry::leave_waker`] says that this
+    /// wake-up cannot take it any more. It could otherwise take a waker that was left after its
+    /// command was seen, and then none would be there for the next command. (Loom found this; its
+    /// twin is in `tests/loom`.)
+    ///
+    /// Wakers are foreign code and run outside the locks. A task that comes meanwhile is missed, so
+    /// the command must be visible before.
+    pub(super) fn wake_all(&self) {
+        // Not on the heap: a group of one is told to stop as well.
+        let mut wakers = [const { None::<Waker> }; BATCH];
+        for CacheLine(shard) in &self.shards {
+            let mut next = 0;
+            loop {
+                let mut shard = lock(shard);
+                let mut count = 0;
+                // An index past the last entry is the end of the shard.
+                let is_last = loop {
+                    let Some(free) = wakers.get_mut(count) else { break false };
+                    let Some(entry) = shard.get_mut(next) else { break true };
+                    next += 1;
+                    if let Entry::Taken { waker: waker @ Some(_), .. } = entry {
+                        *free = waker.take();
+                        count += 1;
+                    }
+                };
+                // Not before the last batch: until then a waker in here may still be taken.
+                shard.was_woken |= is_last;
+                drop(shard);
+                wakers.iter_mut().take(count).filter_map(Option::take).for_each(Waker::wake);
+                if is_last {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The label of the task in this slot.
+    pub(super) fn label(&self, slot: Slot) -> Option<Label> {
+        let (shard, index) = self.find(slot)?;
+        match lock(shard).get_mut(index) {
+            Some(Entry::Taken { label, .. }) => label.clone(),
+            _ => None,
+        }
+    }
+
+    /// The labels of all tasks.
+    pub fn labels(&self) -> Vec<Label> {
+        let mut labels = Vec::new();
+        for CacheLine(shard) in &self.shards {
+            labels.extend(lock(shard).labels());
+        }
+        labels
+    }
+}
+
+/// How many shards a large registry has: as many as there are processors, rounded up to a power of
+/// two, and at most 16, because a command goes through all of them.
+#[cfg(not(loom))]
+fn shards() -> usize {
+    use std::{sync::OnceLock, thread};
+    // Asked once: the system reads files to answer.
+    static SHARDS: OnceLock<usize> = OnceLock::new();
+    *SHARDS.get_or_init(|| {
+        thread::available_parallelism().map_or(1, |count| count.get().next_power_of_two().min(16))
+    })
+}
+
+/// One, so that the threads of a model meet.
+#[cfg(loom)]
+const fn shards() -> usize {
+    1
+}
+
+/// The number of this thread. Numbers are given out in turn, which spreads threads over the shards.
+#[cfg(not(loom))]
+#[inline]
+fn thread_number() -> usize {
+    use std::{
+        cell::Cell,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        // Without a destructor, so it can be used as long as the thread runs.
+        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    let number = NUMBER.get();
+    if number != usize::MAX {
+        return number;
+    }
+    // Relaxed: a number, which publishes nothing.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    NUMBER.set(number);
+    number
+}
+
+#[cfg(loom)]
+crate::sync::thread_local! {
+    static NUMBER: std::cell::Cell<usize> = std::cell::Cell::new(0);
+}
+
+/// The number that a model has given to this thread.
+#[cfg(loom)]
+fn thread_number() -> usize {
+    NUMBER.with(std::cell::Cell::get)
+}
+
+/// Has this thread of a model use this shard. Without it, a thread uses the first.
+#[cfg(loom)]
+pub fn use_shard(shard: usize) {
+    NUMBER.with(|number| number.set(shard));
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    /// A third of them of each kind.
+    const MANY: usize = 5001;
+
+    fn insert(registry: &Registry, name: &'static str) -> Slot {
+        registry.insert(Label::new(name)).unwrap_or(Slot::NONE)
+    }
+
+    fn names(registry: &Registry) -> Vec<String> {
+        let mut names: Vec<_> =
+            registry.labels().into_iter().map(|label| label.name.into_owned()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_freed_slot_is_used_again() {
+        let registry = Registry::for_many();
+        let slots: Vec<_> = (0..200).map(|_| insert(&registry, "a")).collect();
+        for slot in slots.iter().skip(1).step_by(2) {
+            registry.remove(*slot, Exit::Uncounted);
+        }
+        let again: Vec<_> = (0..100).map(|_| insert(&registry, "b")).collect();
+        assert!(again.iter().all(|slot| slots.contains(slot)), "no new slot was needed");
+        assert_eq!(names(&registry).iter().filter(|name| *name == "b").count(), 100);
+        assert_eq!(registry.count().running, 200);
+        for slot in slots.iter().step_by(2).chain(&again) {
+            assert!(!registry.is_empty());
+            registry.remove(*slot, Exit::Uncounted);
+        }
+        assert!(registry.is_empty() && names(&registry).is_empty());
+    }
+
+    #[test]
+    fn many_are_found_again_and_counted_when_they_leave() {
+        let registry = Registry::for_many();
+        let slots: Vec<_> = (0..MANY).map(|_| insert(&registry, "a")).collect();
+        assert!(slots.iter().all(|slot| registry.label(*slot).is_some()));
+        for (at, slot) in slots.iter().enumerate() {
+            let exit = [Exit::Completed, Exit::Aborted, Exit::Uncounted][at % 3];
+            registry.remove(*slot, exit);
+        }
+        assert!(names(&registry).is_empty());
+        let third = MANY / 3;
+        assert_eq!(registry.count(), Count { running: 0, completed: third, aborted: third });
+    }
+
+    #[test]
+    fn the_last_task_that_leaves_closes_a_registry_that_is_closing() {
+        for registry in [Registry::with_shards(1), Registry::for_many()] {
+            let (one, other) = (insert(&registry, "one"), insert(&registry, "other"));
+            let signal = registry.listen(Waker::noop().clone());
+            registry.begin_to_close();
+            assert!(!registry.close_if_empty() && !registry.remove(one, Exit::Completed));
+            let late = insert(&registry, "spawned by the other");
+            assert!(!registry.remove(other, Exit::Completed));
+            assert!(registry.remove(late, Exit::Completed), "the last");
+            registry.begin_to_close();
+            assert!(!registry.close_if_empty(), "once");
+            assert_eq!(insert(&registry, "too late"), Slot::NONE, "closed is for good");
+            assert!(!registry.remove(signal, Exit::Uncounted), "nobody waits for a signal");
+        }
+    }
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_waker_is_woken_once_and_nothing_of_it_is_kept() {
+        let (registry, counting) = (Registry::for_many(), Arc::new(Counting::default()));
+        let waker = Waker::from(Arc::clone(&counting));
+        let slots: Vec<_> = (0..150).map(|_| insert(&registry, "a")).collect();
+        let signal = registry.listen(waker.clone());
+        for expected in [false, true] {
+            counting.0.store(0, Ordering::Relaxed);
+            for slot in &slots {
+                for _ in 0..2 {
+                    assert_eq!(registry.leave_waker(*slot, &waker), expected, "was woken before");
+                }
+            }
+            registry.wake_all();
+            assert_eq!(counting.0.load(Ordering::Relaxed), 150 + usize::from(!expected));
+        }
+        registry.wake_all();
+        assert_eq!(counting.0.load(Ordering::Relaxed), 150, "no waker, no wake-up");
+        registry.replace_waker(signal, waker.clone());
+        registry.remove(signal, Exit::Uncounted);
+        for slot in slots {
+            registry.remove(slot, Exit::Uncounted);
+        }
+        assert_eq!(Arc::strong_count(&counting), 2);
+    }
+}

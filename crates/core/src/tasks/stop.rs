@@ -1,0 +1,125 @@
+//! The signal that a task holds: whether it should come to an end.
+//!
+//! A loop that selects on a signal makes a new future in each turn, and the usual signals pay for
+//! that: `CancellationToken::cancelled()` enters and leaves a locked list every time. Here the
+//! registration belongs to the handle and not to the future, and lasts from turn to turn. A turn costs
+//! one load of a flag and one comparison.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    Command, Tasks, current_task,
+    registry::{Exit, Slot},
+};
+
+/// A stop signal. It is a future that is ready once its task should come to an end, and stays ready:
+/// `.await` it, select on `&mut stop`, or pass it to something that takes a future, such as
+/// `axum::serve(…).with_graceful_shutdown(stop)`.
+///
+/// ```
+/// # use sundown::stop::Stop;
+/// async fn work(mut stop: Stop) {
+///     let mut interval = tokio::time::interval(std::time::Duration::from_secs(60));
+///     loop {
+///         tokio::select! {
+///             () = &mut stop => break,
+///             _ = interval.tick() => { /* work */ }
+///         }
+///     }
+/// }
+/// ```
+///
+/// A clone may go to another task. Each clone is woken by itself.
+pub struct Stop {
+    tasks: Arc<Tasks>,
+    /// A slot of its own, if it was polled outside a task of the set.
+    slot: Slot,
+    /// The waker that is registered there. It is kept alive so that no other waker can come to the
+    /// same address and be mistaken for it.
+    registered: Option<Waker>,
+}
+
+impl Stop {
+    pub(crate) const fn of(tasks: Arc<Tasks>) -> Self {
+        Self { tasks, slot: Slot::NONE, registered: None }
+    }
+
+    /// Whether the task should come to an end. One load.
+    #[must_use]
+    #[inline]
+    pub fn is_raised(&self) -> bool {
+        self.tasks.command() > Command::Run
+    }
+
+    /// The tasks that this signal is for.
+    #[cfg(not(loom))]
+    pub(crate) const fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// Registers a waker that is woken by a stop or an abort, whatever becomes of this signal.
+    #[cfg(all(feature = "tokio-util", not(loom)))]
+    pub(crate) fn wake_for_good(&self, waker: Waker) {
+        self.tasks.registry().listen(waker);
+    }
+
+    /// Registers a waker, and then looks again. Rare: a turn of a loop does not come here.
+    #[cold]
+    fn register(&mut self, waker: &Waker) -> Poll<()> {
+        let registry = self.tasks.registry();
+        if self.slot == Slot::NONE {
+            self.slot = registry.listen(waker.clone());
+        } else {
+            registry.replace_waker(self.slot, waker.clone());
+        }
+        self.registered = Some(waker.clone());
+        // Either `wake_all` has not passed yet and will find the waker, or the signal is raised.
+        if self.is_raised() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Future for Stop {
+    type Output = ();
+
+    // Inlined, because a call would be most of what a turn costs.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_raised() {
+            return Poll::Ready(());
+        }
+        let waker = context.waker();
+        match &self.registered {
+            Some(registered) if registered.will_wake(waker) => Poll::Pending,
+            // The task has left this waker, under the lock of its slot, before it polled its body.
+            // Either `wake_all` will find it there, or it passed before; then the signal is raised.
+            _ if current_task::is(&self.tasks, waker) => Poll::Pending,
+            _ => self.register(waker),
+        }
+    }
+}
+
+impl Clone for Stop {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.tasks))
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        if self.slot != Slot::NONE {
+            self.tasks.registry().remove(self.slot, Exit::Uncounted);
+        }
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").field("is_raised", &self.is_raised()).finish_non_exhaustive()
+    }
+}
