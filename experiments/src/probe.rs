@@ -68,19 +68,21 @@ impl Probe {
 }
 
 impl Responder {
+    /// Answers every question, and never returns.
+    pub async fn answer(&mut self) {
+        while let Some(question) = self.0.recv().await {
+            let _ = question.send(());
+        }
+        std::future::pending().await
+    }
+
     /// Answers every question until this is ready. It is polled first, so that a task answers nothing
     /// on its way out.
     pub async fn until<S: Future>(&mut self, ready: S) {
-        let answer = async {
-            while let Some(question) = self.0.recv().await {
-                let _ = question.send(());
-            }
-            std::future::pending().await
-        };
         tokio::select! {
             biased;
             _ = ready => {}
-            () = answer => {}
+            () = self.answer() => {}
         }
     }
 }

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 /// What the first and the second caller do is in the variant's name.
 async fn two_callers(scene: &Scene<'_>) -> TrialResult {
-    let ((probe, mut responder), (let_go, is_let_go)) = (probe(), oneshot::channel());
+    let ((probe, mut responder), (let_go, is_let_go)) = (probe(), oneshot::channel::<()>());
     let mut let_go = Some(let_go);
     // The task runs until it is told to stop, and then until it is let go.
     let owner = Owner::spawn(scene, "reluctant", |stop| async move {

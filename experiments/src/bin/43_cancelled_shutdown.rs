@@ -2,7 +2,7 @@
 //! shutdown that was begun and dropped: it disarms the fallback, and a task deaf to its signal runs
 //! on without an owner. Page: `docs/src/43-cancelled-shutdown.md`.
 
-use std::{future::pending, pin::pin};
+use std::pin::pin;
 
 use experiments::{
     pattern::{Owner, StopSignal, abort_at},
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 /// Has its signal and never polls it.
 async fn deaf(stop: StopSignal, mut responder: Responder) {
     let _never_polled = stop;
-    responder.until(pending::<()>()).await;
+    responder.answer().await;
 }
 
 async fn heeding(stop: StopSignal, mut responder: Responder) {

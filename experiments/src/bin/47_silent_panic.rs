@@ -2,7 +2,7 @@
 //! the *graceful-with-fallback* pattern nobody is told of the panic, and a test that forgot the
 //! shutdown ends all the same (claim D8). Page: `docs/src/47-silent-panic.md`.
 
-use std::{future::pending, panic::resume_unwind};
+use std::panic::resume_unwind;
 
 use experiments::{
     pattern::{Manager, lines_logged},
@@ -96,7 +96,7 @@ async fn panic_in_kit(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn leaked(mut task: Responder) -> impl Send {
-    tokio::spawn(async move { task.until(pending::<()>()).await })
+    tokio::spawn(async move { task.answer().await })
 }
 
 fn in_pattern(mut task: Responder) -> impl Send {

@@ -20,7 +20,28 @@ const ANSWERED: &str = "answered";
 const CLOSED: &str = "closed";
 const THREADS: &str = "threads ";
 
+/// The scenarios of the notes, as often as there: how many runtimes, clients, watches and operations
+/// each has.
+const SCENARIOS: [(&str, &str, u32, [usize; 4]); 6] = [
+    ("active-watch", "a watch", 20, [1, 1, 1, 0]),
+    ("operations", "50 operations at once", 20, [1, 1, 0, 50]),
+    ("rapid-clients", "5 clients, one after another, with an operation each", 20, [1, 5, 0, 1]),
+    ("watches-and-operations", "3 watches, and 30 operations at once", 30, [1, 1, 3, 30]),
+    ("ultra-rapid", "an operation, and nothing else", 50, [1, 1, 0, 1]),
+    (
+        "two-runtimes",
+        "two runtimes, each with a watch and 15 operations at once",
+        20,
+        [2, 1, 1, 15],
+    ),
+];
+
 fn main() -> ExitCode {
+    // A watch is closed in order only if it is told to, which it is not. Operations race with the exit.
+    let lost = |watches| match watches {
+        0 => seen(Failed).allowing([Clean]),
+        _ => Prediction::from(Failed),
+    };
     Experiment::new(file!())
         .question("What becomes of the work on a runtime in a static when the program ends?")
         .hypothesis(
@@ -34,13 +55,11 @@ fn main() -> ExitCode {
             hazard("static/goodbye", Aborted, look)
                 .about("the same; and a destructor on the main thread needs the runtime"),
         ])
-        .variants(SCENARIOS.map(|it| {
-            hazard(format!("static/{}", it.name), it.without_shutdown(), look)
-                .about(it.about)
-                .trials(it.trials)
+        .variants(SCENARIOS.map(|(name, about, trials, [.., watches, _])| {
+            hazard(format!("static/{name}"), lost(watches), look).about(about).trials(trials)
         }))
-        .variants(SCENARIOS.map(|it| {
-            cure(format!("kit/{}", it.name), look).about(it.about).trials(it.trials)
+        .variants(SCENARIOS.map(|(name, about, trials, _)| {
+            cure(format!("kit/{name}"), look).about(about).trials(trials)
         }))
         .variants([hazard("kit/forgotten", Failed, look)
             .about("3 watches, 30 operations; nobody shuts the cell down")])
@@ -48,12 +67,8 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// What a program does before it ends.
-#[derive(Clone, Copy)]
+/// What the program does before it ends.
 struct Scenario {
-    name: &'static str,
-    about: &'static str,
-    trials: u32,
     /// How many runtimes it has. What follows is for each of them.
     runtimes: usize,
     /// How many clients connect, one after another.
@@ -64,56 +79,16 @@ struct Scenario {
     operations: usize,
 }
 
-/// The scenarios of the notes, as often as there. The numbers are those of runtimes, clients, watches and
-/// operations.
-const SCENARIOS: [Scenario; 6] = [
-    Scenario::new("active-watch", 20, [1, 1, 1, 0], "a watch"),
-    Scenario::new("operations", 20, [1, 1, 0, 50], "50 operations at once"),
-    Scenario::new(
-        "rapid-clients",
-        20,
-        [1, 5, 0, 1],
-        "5 clients, one after another, with an operation each",
-    ),
-    Scenario::new(
-        "watches-and-operations",
-        30,
-        [1, 1, 3, 30],
-        "3 watches, and 30 operations at once",
-    ),
-    Scenario::new("ultra-rapid", 50, [1, 1, 0, 1], "an operation, and nothing else"),
-    Scenario::new(
-        "two-runtimes",
-        20,
-        [2, 1, 1, 15],
-        "two runtimes, each with a watch and 15 operations at once",
-    ),
-];
-
 impl Scenario {
-    const fn new(
-        name: &'static str,
-        trials: u32,
-        [runtimes, clients, watches, operations]: [usize; 4],
-        about: &'static str,
-    ) -> Self {
-        Self { name, about, trials, runtimes, clients, watches, operations }
-    }
-
-    /// The scenario of a variant.
     fn of(variant: &str) -> TrialResult<Self> {
         let name = match variant {
             "static/operations-awaited" | "static/goodbye" => "operations",
             "kit/forgotten" => "watches-and-operations",
             _ => variant.split_once('/').ok_or("half a name")?.1,
         };
-        Ok(SCENARIOS.into_iter().find(|known| known.name == name).ok_or("no scenario")?)
-    }
-
-    /// What a static makes of it. A watch is closed in order only if it is told to, which it is
-    /// not. Operations race with the exit.
-    fn without_shutdown(&self) -> Prediction {
-        if self.watches > 0 { Failed.into() } else { seen(Failed).allowing([Clean]) }
+        let scenario = SCENARIOS.into_iter().find(|(known, ..)| *known == name);
+        let (.., [runtimes, clients, watches, operations]) = scenario.ok_or("no scenario")?;
+        Ok(Self { runtimes, clients, watches, operations })
     }
 
     const fn all(&self, of_each_client: usize) -> usize {
