@@ -5,12 +5,14 @@ use std::{
     collections::BTreeSet,
     hint,
     io::{self, BufRead as _, BufReader, Lines, Write as _},
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use lab::{Trial, TrialResult};
+use mock_sdk::store::rusqlite::Connection;
 
 /// A sleep ends a little late, so a wait for an exact moment spins for its last part.
 const SPIN: Duration = Duration::from_millis(1);
@@ -48,6 +50,13 @@ impl Writer {
         trial.check("it was killed", ended.code().is_none());
         Ok(self.lines.map_while(Result::ok).collect())
     }
+}
+
+/// The bodies of all rows that are stored in a table.
+pub fn stored(database: &Path, table: &str) -> TrialResult<BTreeSet<String>> {
+    let database = Connection::open(database)?;
+    let mut query = database.prepare(&format!("SELECT body FROM {table}"))?;
+    Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// Compares the acknowledged rows with the stored ones.

@@ -1,55 +1,6 @@
 //! What the experiments share: how one is declared, and what is the same in all of them and never
-//! the question. What an experiment is *about* stands in its own file.
-//!
-//! An experiment is a file in `src/bin`, with a question, a hypothesis, and variants:
-//!
-//! ```
-//! use experiments::prelude::*;
-//!
-//! fn experiment() -> Experiment {
-//!     Experiment::new(file!())
-//!         .question("What does dropping a pool depend on: its runtime, or the thread?")
-//!         .hypothesis("It can be dropped on a thread with a runtime context, and on no other.")
-//!         .variants([
-//!             hazard("*/outside", Aborted, outside).about("no context").cured(),
-//!             control("*/inside", inside).about("in the context of its runtime"),
-//!         ])
-//!         .claim("Z1", "A pool can be dropped anywhere.")
-//!         .supported_if(!every("*/outside").is(Aborted))
-//!         .refuted_if(every("*/outside").is(Aborted))
-//!         .kit_claim("What a session guards can be dropped anywhere.")
-//! }
-//!
-//! fn outside(scene: &Scene<'_>) -> TrialResult {
-//!     let (_runtime, store) = scene.warm_store()?;
-//!     drop(store);
-//!     Ok(())
-//! }
-//!
-//! fn inside(scene: &Scene<'_>) -> TrialResult {
-//!     let (runtime, store) = scene.warm_store()?;
-//!     let _context = runtime.enter();
-//!     drop(store);
-//!     Ok(())
-//! }
-//!
-//! let names = experiment().into_variants().iter().map(|it| it.name().to_owned()).collect::<Vec<_>>();
-//! assert_eq!(names, [
-//!     "old/outside", "current/outside",
-//!     "old/inside", "current/inside",
-//!     "old/kit/outside", "current/kit/outside",
-//! ]);
-//! ```
-//!
-//! - *The role implies the prediction.* A [`hazard`] names its outcome. A [`control`] and a [`cure`]
-//!   are always clean, unless they [`predict`](Variant::predict) something else.
-//! - *`*/` is each generation of the pool.* `*/outside` declares `old/outside` and
-//!   `current/outside`; `old/outside` would declare that one alone.
-//! - *Every body takes a [`Scene`]*: the [`Trial`] that it runs in, the generation of the pool, and
-//!   who keeps the store.
-//! - *[`cured`](Variant::cured) derives the cure of a hazard*: the same body, with the store of the
-//!   scene in a session. When the session says that it has closed, the trial looks from outside
-//!   whether that is true. A cure with a body of its own is declared as a [`cure`].
+//! the question. What an experiment is *about* stands in its own file, in `src/bin`. How to write one,
+//! and what its words mean, is in the book: *Writing an experiment*.
 
 pub mod faults;
 pub mod killed;
@@ -76,8 +27,8 @@ use std::{
     time::Duration,
 };
 
-use lab::{Outcome, Prediction, Trial, TrialResult, Variant};
-use mock_sdk::store::{Generation, Store};
+use lab::{Outcome, Prediction, TrialResult, Variant};
+use mock_sdk::store::Generation;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::scene::{Body, staged};
@@ -94,23 +45,6 @@ pub const PLENTY: Duration = Duration::from_secs(8);
 /// A runtime as an application has one.
 pub fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
-}
-
-/// A store in the trial's directory, with [`CONNECTIONS`] idle connections, and the runtime that
-/// opened them.
-pub fn warm_store(trial: &Trial<'_>, generation: Generation) -> TrialResult<(Runtime, Store)> {
-    warm_store_of(trial, generation, CONNECTIONS)
-}
-
-/// The same with a number of idle connections of one's own.
-pub fn warm_store_of(
-    trial: &Trial<'_>,
-    generation: Generation,
-    connections: usize,
-) -> TrialResult<(Runtime, Store)> {
-    let runtime = runtime()?;
-    let store = runtime.block_on(Store::open(trial.directory(), generation, connections))?;
-    Ok((runtime, store))
 }
 
 /// The generation of this [word](Generation::word), as a part of an experiment is told it.
@@ -130,7 +64,7 @@ pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
 pub fn hazard(
     name: impl Into<String>,
     prediction: impl Into<Prediction>,
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+    body: impl Body,
 ) -> Variant {
     of_generations(name.into(), |name| lab::hazard(name, prediction, staged(body)))
 }
@@ -142,18 +76,12 @@ pub fn hang(name: impl Into<String>, body: impl Body) -> Variant {
 }
 
 /// A variant that is expected not to fail, without the kit. See [`lab::control`] and [`hazard`].
-pub fn control(
-    name: impl Into<String>,
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
-) -> Variant {
+pub fn control(name: impl Into<String>, body: impl Body) -> Variant {
     of_generations(name.into(), |name| lab::control(name, staged(body)))
 }
 
 /// A variant that is expected not to fail, by means of the kit. See [`lab::cure`] and [`hazard`].
-pub fn cure(
-    name: impl Into<String>,
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
-) -> Variant {
+pub fn cure(name: impl Into<String>, body: impl Body) -> Variant {
     of_generations(name.into(), |name| lab::cure(name, staged(body)))
 }
 

@@ -12,4 +12,7 @@ pub use lab::{
 pub use mock_sdk::store::{Generation, Store};
 pub use tokio::runtime::Runtime;
 
-pub use crate::{CONNECTIONS, PLENTY, Scene, control, cure, hang, hazard, runtime};
+pub use crate::{
+    CONNECTIONS, PLENTY, control, cure, hang, hazard, runtime,
+    scene::{Kept, ROWS, Scene, guarded, torn_down},
+};

@@ -17,10 +17,19 @@
 //! that was committed. The session is given no evidence of that itself: with it, `close` would wait
 //! for what the trial is to find.
 
-use std::{cell::Cell, ops::Deref, path::PathBuf, process, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    ops::Deref,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
 
 use lab::{Trial, TrialResult};
-use mock_sdk::store::{Generation, Room, Store, StoreError, residue, rusqlite::Connection};
+use mock_sdk::store::{
+    Generation, Residue, Room, Store, StoreError, residue, rusqlite::Connection,
+};
 use sundown::{
     evidence::open_files,
     session::{CloseError, CloseErrorKind, Guarded, Refused, Session},
@@ -28,10 +37,7 @@ use sundown::{
 };
 use tokio::runtime::Runtime;
 
-use crate::CONNECTIONS;
-
-/// For how long a cure may take at most. A trial counts as hung a little later.
-pub const LIMIT: Duration = Duration::from_secs(8);
+use crate::{CONNECTIONS, PLENTY, generation_named, runtime};
 
 /// How many rows are committed to a store, unless the experiment is about them.
 pub const ROWS: u64 = 10;
@@ -80,18 +86,15 @@ impl<F: Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static> Body for F {}
 
 /// Sets the scene for a body: with the store as it is, or [`guarded`] in a derived cure.
 pub(crate) fn staged(
-    body: impl Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static,
+    body: impl Body,
 ) -> impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static {
     move |trial| {
-        let scene = Scene::new(trial, generation(trial), Keeper::Nobody);
+        // The generation that the variant's name begins with, if it names one.
+        let generation = trial.version().and_then(|word| generation_named(word).ok());
+        let generation = generation.unwrap_or(Generation::Current);
+        let scene = Scene::new(trial, generation, Keeper::Nobody);
         if trial.is_cured() { in_a_session(&scene, &body) } else { body(&scene) }
     }
-}
-
-/// The generation that the variant's name begins with; the current one, where it names none.
-fn generation(trial: &Trial<'_>) -> Generation {
-    let named = |generation: &Generation| trial.version() == Some(generation.word());
-    Generation::ALL.into_iter().find(named).unwrap_or(Generation::Current)
 }
 
 /// Runs a body with the store in a session, closes that, and looks whether it is right.
@@ -140,6 +143,12 @@ impl<'a> Scene<'a> {
         Self::new(self.trial, self.generation, keeper)
     }
 
+    /// What the variant's name ends with: `one` in `old/one` and in `old/kit/one`.
+    #[must_use]
+    pub fn case(&self) -> &str {
+        self.variant().rsplit('/').next().unwrap_or_default()
+    }
+
     /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
     /// runtime that opened it.
     pub fn warm_store(&self) -> TrialResult<(Runtime, Kept<Store>)> {
@@ -152,29 +161,29 @@ impl<'a> Scene<'a> {
         connections: usize,
         rows: u64,
     ) -> TrialResult<(Runtime, Kept<Store>)> {
-        let (runtime, store) = self.open(connections, rows)?;
+        let (runtime, store) = self.unkept_store_of(connections, rows)?;
         Ok((runtime, self.keeper.keep(store)?))
     }
 
     /// The same as [`Scene::warm_store`] before anybody keeps it.
     pub fn unkept_store(&self) -> TrialResult<(Runtime, Store)> {
-        self.open(CONNECTIONS, ROWS)
+        self.unkept_store_of(CONNECTIONS, ROWS)
     }
 
-    fn open(&self, connections: usize, rows: u64) -> TrialResult<(Runtime, Store)> {
-        let (runtime, store) = crate::warm_store_of(self.trial, self.generation, connections)?;
-        runtime.block_on(self.commit(&store, rows))?;
+    fn unkept_store_of(&self, connections: usize, rows: u64) -> TrialResult<(Runtime, Store)> {
+        let runtime = runtime()?;
+        let store = runtime.block_on(async {
+            let store = Store::open(self.directory(), self.generation, connections).await?;
+            self.commit(&store, rows).await?;
+            Ok::<_, StoreError>(store)
+        })?;
         Ok((runtime, store))
     }
 
     /// Commits rows to the store of this scene, which are then looked for.
     pub async fn commit(&self, store: &Store, rows: u64) -> Result<(), StoreError> {
-        store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
-        for row in 0..rows {
-            store.append_event("!room", row.to_string()).await?;
-        }
         self.rows.set(Some(rows));
-        Ok(())
+        commit(store, rows).await
     }
 
     /// Says that the body leaves the last owner to the end of the process. A trial cannot see what
@@ -187,7 +196,7 @@ impl<'a> Scene<'a> {
     /// Closes the session, if there is one.
     pub fn close(&self) -> TrialResult {
         if let Keeper::Session(session) = &self.keeper {
-            let _ = session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(PLENTY)?;
         }
         Ok(())
     }
@@ -219,12 +228,17 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Looks whether the log is gone.
+    /// What is beside the database on disk.
+    pub fn residue(&self) -> io::Result<Residue> {
+        residue(&self.database())
+    }
+
+    /// Looks whether the log is gone. Nothing can be said of it while a file is open.
     pub fn no_log_is_left(&self) -> TrialResult {
         if !open_files(self.trial.directory())?.is_empty() {
             return Err("a file is still open, so that nothing can be said of the log".into());
         }
-        let left = residue(&self.database())?;
+        let left = self.residue()?;
         self.trial.record("wal_left", left.wal_bytes.is_some());
         self.trial.check("no log is left behind", left.is_none());
         Ok(())
@@ -233,17 +247,32 @@ impl<'a> Scene<'a> {
     /// Opens the store again, if there was one, and counts.
     pub fn no_row_is_lost(&self) -> TrialResult {
         let Some(committed) = self.rows.get() else { return Ok(()) };
-        let again = Connection::open(self.database())?;
-        let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
-        let rows = u64::try_from(rows)?;
+        let rows = rows_in(&self.database())?;
         self.trial.record("rows_lost", committed.saturating_sub(rows));
         self.trial.check("every committed row is there", rows == committed);
         Ok(())
     }
 
-    fn database(&self) -> PathBuf {
+    /// The database of the store.
+    pub fn database(&self) -> PathBuf {
         self.trial.directory().join("store.sqlite3")
     }
+}
+
+/// Commits a room, and rows of it.
+pub async fn commit(store: &Store, rows: u64) -> Result<(), StoreError> {
+    store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
+    for row in 0..rows {
+        store.append_event("!room", row.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Opens a database again, and counts its rows.
+pub fn rows_in(database: &Path) -> TrialResult<u64> {
+    let again = Connection::open(database)?;
+    let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
+    Ok(rows.try_into()?)
 }
 
 /// A value, as a scene keeps it. Clones are clones of the value, or handles of it.
@@ -294,7 +323,7 @@ pub struct TornDown<T: Send + 'static>(Option<T>);
 
 impl<T: Send + 'static> Drop for TornDown<T> {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(|value| teardown_blocking(value, LIMIT)) {
+        if let Some(Err(error)) = self.0.take().map(|value| teardown_blocking(value, PLENTY)) {
             eprintln!("{error}");
             process::abort();
         }

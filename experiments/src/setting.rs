@@ -11,10 +11,7 @@ use mock_sdk::{
     },
     homeserver::{Endpoint, Homeserver},
 };
-use state_machine::{
-    config::{LogoutConfig, RuntimePolicy},
-    driver::Driver,
-};
+use state_machine::config::{LogoutConfig, RuntimePolicy};
 use sundown::within;
 use tokio::runtime::Handle;
 
@@ -82,6 +79,12 @@ pub async fn open_rooms(app: &App) -> TrialResult {
     Ok(())
 }
 
+/// The access token of the user who is logged in.
+pub fn token(app: &App) -> TrialResult<String> {
+    let client = app.globals().client.get().ok_or("there is no client")?;
+    Ok(client.access_token().ok_or("there is no token")?)
+}
+
 /// Has everything that holds the client let go of it, and then closes it. The calling task must have
 /// the context of a runtime.
 pub async fn close_client(app: &App) -> TrialResult {
@@ -139,11 +142,6 @@ impl Setting {
         Ok(())
     }
 
-    /// See [`open_rooms`].
-    pub async fn open_rooms(&self) -> TrialResult {
-        open_rooms(&self.app).await
-    }
-
     /// Closes the client, and ends user interface and server. The calling task must have the context
     /// of a runtime.
     pub async fn end(self) -> TrialResult {
@@ -187,15 +185,8 @@ impl LoggedIn {
             app.app().ui().screen().wait_for(|screen| screen.tabs.len() == 1).await?;
             Ok::<_, Box<dyn Error>>(())
         })?;
-        let client = app.app().globals().client.get().ok_or("there is no client")?;
-        let token = client.access_token().ok_or("there is no token")?;
+        let token = token(app.app())?;
         Ok(Self { server, app, ui, token })
-    }
-
-    /// A driver of its logout.
-    #[must_use]
-    pub fn driver(&self) -> Driver<ManagedApp> {
-        Driver::new(Arc::clone(&self.app), self.app.logout_config())
     }
 
     /// Ends the application without a logout, as the end of the process does.

@@ -1,6 +1,6 @@
 //! An application whose logout can be disturbed step by step.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mock_sdk::app::managed::ManagedApp;
 use state_machine::{
@@ -81,10 +81,4 @@ impl Storage for Steps {
 impl Runtime for Steps {
     step!(ShuttingDownTasks, shut_down_tasks(limit) -> Result<(), Failure>);
     step!(RestartingRuntime, restart_runtime() -> Result<(), Failure>);
-}
-
-impl fmt::Debug for Steps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Steps").field("app", &self.app).finish_non_exhaustive()
-    }
 }

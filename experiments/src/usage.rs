@@ -21,6 +21,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Each count, and the name that it is recorded under.
+    pub const COUNTS: [(&str, fn(&Self) -> i64); 4] = [
+        ("threads", |usage| usage.threads),
+        ("descriptors", |usage| usage.descriptors),
+        ("kib", |usage| usage.kib),
+        ("heap_bytes", |usage| usage.heap_bytes),
+    ];
+
     /// Counts.
     pub fn now() -> TrialResult<Self> {
         let status = fs::read_to_string("/proc/self/status")?;

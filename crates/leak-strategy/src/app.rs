@@ -7,7 +7,7 @@
 //! ```
 //! use std::time::Duration;
 //! use leak_strategy::{app, plan::ExitPlan, resource::Policy};
-//! use sundown::{runtime::RuntimeOwner, task::BackgroundTask};
+//! use sundown::{BackgroundTask, RuntimeOwner};
 //!
 //! let runtime = RuntimeOwner::builder("matrix").workers(1).start()?;
 //! let handle = runtime.handle()?;
@@ -30,10 +30,7 @@
 
 use std::time::{Duration, Instant};
 
-use sundown::{
-    shutdown::GracefulShutdown,
-    teardown::{TeardownError, teardown_blocking},
-};
+use sundown::{GracefulShutdown, TeardownError, teardown_blocking};
 use tokio::runtime::Builder;
 
 use crate::{
@@ -50,8 +47,8 @@ pub const SYNC_SERVICE: &str = "sync service";
 /// The name of the request sender in the plan. It needs the client.
 pub const REQUEST_SENDER: &str = "request sender";
 
-/// A runtime to shut down: a [`RuntimeOwner`](sundown::runtime::RuntimeOwner) or a
-/// [`RuntimeCell`](sundown::runtime::RuntimeCell).
+/// A runtime to shut down: a [`RuntimeOwner`](sundown::RuntimeOwner) or a
+/// [`RuntimeCell`](sundown::RuntimeCell).
 #[track_caller]
 pub fn runtime(policy: Policy, runtime: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(RUNTIME, policy, runtime)
@@ -80,7 +77,7 @@ pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
         .needs(RUNTIME)
 }
 
-/// A client whose handles a [`Session`](sundown::session::Session) has spread around, or anything
+/// A client whose handles a [`Session`](sundown::Session) has spread around, or anything
 /// else that shuts down as one. If it cannot be closed, the ledger says who still holds a handle.
 #[track_caller]
 pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {

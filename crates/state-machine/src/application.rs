@@ -24,7 +24,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// ```
 /// use std::{sync::Mutex, time::Duration};
 /// use state_machine::application::{self, Failure};
-/// use sundown::session::{Guarded, Session};
+/// use sundown::{Guarded, Session};
 ///
 /// struct Client;
 ///
@@ -248,7 +248,7 @@ pub trait Storage: Send + Sync {
 /// ```
 /// use std::{sync::Mutex, time::Duration};
 /// use state_machine::application::{Failure, Runtime};
-/// use sundown::group::TaskGroup;
+/// use sundown::TaskGroup;
 ///
 /// struct App {
 ///     tasks: TaskGroup,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sundown::limit::within;
+use sundown::within;
 
 use crate::{application::Failure, error::StepError};
 

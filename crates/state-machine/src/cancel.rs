@@ -12,9 +12,8 @@ use std::{
 };
 
 use sundown::{
-    flag::Flag,
-    gate::{Cancel, Cancelled, CommitGate},
-    latch::Latch,
+    CommitGate, Flag, Latch,
+    gate::{Cancel, Cancelled},
 };
 
 /// The answer to a request to cancel a logout.

@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use thiserror::Error;
 
-use crate::{application::Failure, transition::Effect};
+use crate::{
+    application::Failure,
+    transition::{Effect, Severity},
+};
 
 /// Why one step failed.
 #[derive(Debug, Error)]
@@ -43,30 +46,19 @@ pub struct Warning {
 /// A logout that did not complete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum LogoutError {
-    /// Not logged out, as far as is known. The session goes on, and its sync service runs again
-    /// unless a warning says that it could not be restarted.
-    #[error("not logged out: {cause}{}", listed(.warnings))]
-    Recoverable {
-        /// Why.
-        cause: RecoverableError,
-        /// What else failed.
-        warnings: Vec<Warning>,
-    },
-    /// Logged out, but the application cannot go on as it is.
-    #[error("logged out, but {cause}{}", listed(.warnings))]
-    Unrecoverable {
-        /// Why.
-        cause: UnrecoverableError,
-        /// What else failed.
-        warnings: Vec<Warning>,
-    },
+#[error("{}{kind}{}", .kind.severity().prefix(), listed(.warnings))]
+pub struct LogoutError {
+    /// Why.
+    pub kind: LogoutErrorKind,
+    /// What else failed.
+    pub warnings: Vec<Warning>,
 }
 
-/// Why a logout ended before the point of no return.
+/// Why a logout did not complete. [`severity`](Self::severity) says on which side of the point of no
+/// return.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum RecoverableError {
+pub enum LogoutErrorKind {
     /// Another run has not ended. This one has done nothing.
     #[error("another logout is running; wait for its end")]
     AlreadyRunning,
@@ -99,46 +91,36 @@ pub enum RecoverableError {
         /// What happened to the question.
         question: StepError,
     },
-}
-
-/// Why an application cannot go on after the point of no return.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum UnrecoverableError {
-    /// There is no runtime for the next login.
+    /// Logged out, but there is no runtime for the next login, so the application cannot go on.
     #[error("no runtime could be started for the next login: {0}; try again, or restart the app")]
     RuntimeNotRestarted(StepError),
 }
 
-impl LogoutError {
-    /// What else failed.
+impl LogoutErrorKind {
+    /// On which side of the point of no return the logout failed. Before it, the session goes on as far
+    /// as is known, and its sync service runs again unless a warning says that it could not be restarted.
     #[must_use]
-    pub fn warnings(&self) -> &[Warning] {
+    pub const fn severity(&self) -> Severity {
         match self {
-            Self::Recoverable { warnings, .. } | Self::Unrecoverable { warnings, .. } => warnings,
+            Self::RuntimeNotRestarted(_) => Severity::Unrecoverable,
+            Self::AlreadyRunning
+            | Self::Cancelled
+            | Self::NotReady(_)
+            | Self::SyncNotStopped(_)
+            | Self::IntentNotRecorded(_)
+            | Self::NotSent(_)
+            | Self::NotDone(_)
+            | Self::InDoubt { .. } => Severity::Recoverable,
         }
-    }
-
-    /// Sets what else failed.
-    pub(crate) fn with(mut self, others: Vec<Warning>) -> Self {
-        match &mut self {
-            Self::Recoverable { warnings, .. } | Self::Unrecoverable { warnings, .. } => {
-                *warnings = others;
-            }
-        }
-        self
     }
 }
 
-impl From<RecoverableError> for LogoutError {
-    fn from(cause: RecoverableError) -> Self {
-        Self::Recoverable { cause, warnings: Vec::new() }
-    }
-}
-
-impl From<UnrecoverableError> for LogoutError {
-    fn from(cause: UnrecoverableError) -> Self {
-        Self::Unrecoverable { cause, warnings: Vec::new() }
+impl Severity {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Recoverable => "not logged out: ",
+            Self::Unrecoverable => "logged out, but ",
+        }
     }
 }
 

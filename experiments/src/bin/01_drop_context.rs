@@ -2,7 +2,7 @@
 //! thread have a runtime context? Outside a context it aborts, with the runtime in the best of health;
 //! inside one it is clean, even if that runtime is dead. Page: `docs/src/01-drop-context.md`.
 
-use experiments::{prelude::*, scene::torn_down};
+use experiments::prelude::*;
 
 fn main() -> ExitCode {
     experiment().run()

@@ -1,9 +1,6 @@
-//! # 02 · destruction order
-//!
-//! Is it enough to drop the store before the runtime? Without a context either order aborts, and in a
-//! context either is clean. The one order that matters is that of the guard and the store.
-//!
-//! The essay is `docs/src/02-destruction-order.md`.
+//! 02 destruction order: is it enough to drop the store before the runtime? Without a context either
+//! order aborts, and in a context either is clean. The one order that matters is that of the guard and
+//! the store. Page: `docs/src/02-destruction-order.md`.
 
 use experiments::prelude::*;
 

@@ -1,14 +1,11 @@
-//! # 03 · sleep duration
-//!
-//! How long must one wait for the panic to stay away? No wait prevents it. A wait only decides who is
-//! the last owner. It causes the panic if a task of the client's own would have been last, and keeps
-//! it away if a user interface would have been.
-//!
-//! The essay is `docs/src/03-sleep-duration.md`.
+//! 03 sleep duration: how long must one wait for the panic to stay away? No wait prevents it: a wait
+//! only decides who is the last owner. It causes the panic if a task of the client's own would have
+//! been last, and keeps it away if a user interface would have been. Page:
+//! `docs/src/03-sleep-duration.md`.
 
 use std::{cell::RefCell, sync::mpsc};
 
-use experiments::{prelude::*, scene::Kept};
+use experiments::prelude::*;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {

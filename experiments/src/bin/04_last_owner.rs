@@ -1,21 +1,11 @@
-//! # 04 · last owner
-//!
-//! Where can the last owner of a client be, and in which of these places is it safe? What a runtime
-//! *runs*, it also drops, in its context. What has left the runtime (a result that nobody has read, a
-//! message in a channel, a cache) is dropped by whoever lets go of it.
-//!
-//! The essay is `docs/src/04-last-owner.md`.
+//! 04 last owner: where can the last owner of a client be, and where is it safe? What a runtime *runs*,
+//! it also drops, in its context. What has left the runtime (a result that nobody has read, a message
+//! in a channel, a cache) is dropped by whoever lets go of it. Page: `docs/src/04-last-owner.md`.
 
-use std::{
-    collections::HashMap,
-    future::pending,
-    sync::{Mutex, PoisonError, mpsc},
-};
+use std::{collections::BTreeMap, future::pending, sync::mpsc};
 
-use experiments::{
-    prelude::*,
-    scene::{Kept, guarded},
-};
+use experiments::prelude::*;
+use mock_sdk::app::global::Global;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
@@ -146,12 +136,11 @@ fn derived_by_map(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn cache(scene: &Scene<'_>) -> TrialResult {
-    static CACHE: Mutex<Option<HashMap<String, Kept<Store>>>> = Mutex::new(None);
-    let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    static CACHE: Global<BTreeMap<String, Kept<Store>>> = Global::new(BTreeMap::new());
 
     let (runtime, store) = scene.warm_store()?;
-    cache().get_or_insert_default().insert("!room:example.org".to_owned(), store.clone());
+    CACHE.with(|cache| cache.insert("!room:example.org".to_owned(), store.clone()));
     runtime.block_on(async { drop(store) });
-    *cache() = None;
+    drop(CACHE.take());
     Ok(())
 }

@@ -1,14 +1,15 @@
-//! # 05 · oneshot confirm
-//!
-//! What does the confirmation of the user interface do against the panic? It changes the order: the
-//! user interface, which has no context, is not the last owner. The time that it takes does nothing.
-//! If it is the order, `same-time` aborts and `at-once` is clean.
-//!
-//! The essay is `docs/src/05-oneshot-confirm.md`.
+//! 05 oneshot confirm: what does the confirmation of the user interface do against the panic? It
+//! changes the order: the user interface, which has no context, is not the last owner. If it is the
+//! order and not the time, `same-time` aborts and `at-once` is clean. Page:
+//! `docs/src/05-oneshot-confirm.md`.
 
 use std::time::Instant;
 
-use experiments::{prelude::*, scene::Keeper, setting::Setting};
+use experiments::{
+    prelude::*,
+    scene::Keeper,
+    setting::{Setting, open_rooms},
+};
 use mock_sdk::app::{App, action::Action, held::Holding};
 
 /// How often the user interface draws, and does what it was told.
@@ -21,53 +22,31 @@ const SAME_TIME: Duration = Duration::from_millis(90);
 /// others.)
 const TRIALS: u32 = 10;
 
-/// How `clean_app_state` waits for the user interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    Confirmed,
-    Nothing,
-    Sleep(Duration),
-    ConfirmedLate,
-}
-
-/// What is different.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    wait: Wait,
-    frame: Duration,
-    /// Whether the client has tasks of its own.
-    tasks: bool,
-}
-
-/// As it is in the write-up.
-const CONFIRMED: Way = Way { wait: Wait::Confirmed, frame: FRAME, tasks: true };
-
 fn main() -> ExitCode {
     experiment().run()
 }
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    let waiting = |wait| log_out_and_in(Way { wait, ..CONFIRMED });
     let variants = [
-        control("*/confirmed", waiting(Wait::Confirmed))
+        control("*/confirmed", log_out_and_in)
             .about("clean_app_state as it is in the write-up")
             .waits(),
-        hazard("*/commented-out", Aborted, waiting(Wait::Nothing))
+        hazard("*/commented-out", Aborted, log_out_and_in)
             .about("the confirmation is commented out, as in its comparison")
             .waits()
             .cured(),
-        hazard("*/same-time", Aborted, waiting(Wait::Sleep(SAME_TIME)))
+        hazard("*/same-time", Aborted, log_out_and_in)
             .about("no confirmation, but a wait that is longer")
             .waits()
             .cured(),
-        control("*/at-once", log_out_and_in(Way { frame: Duration::ZERO, ..CONFIRMED }))
+        control("*/at-once", log_out_and_in)
             .about("the confirmation of a user interface that waits for no frame"),
-        hazard("*/confirmed-late", Aborted, waiting(Wait::ConfirmedLate))
+        hazard("*/confirmed-late", Aborted, log_out_and_in)
             .about("the confirmation, after the shutdown")
             .waits()
             .cured(),
-        hazard("*/confirmed/alone", Aborted, log_out_and_in(Way { tasks: false, ..CONFIRMED }))
+        hazard("*/confirmed/alone", Aborted, log_out_and_in)
             .about("as in the write-up; the client has no tasks of its own")
             .waits()
             .cured(),
@@ -92,45 +71,43 @@ pub fn experiment() -> Experiment {
         )
 }
 
-fn log_out_and_in(way: Way) -> impl Fn(&Scene<'_>) -> TrialResult {
-    move |scene| {
-        let setting = Setting::start(scene.directory(), |config| {
-            config.generation = scene.generation;
-            config.frame = way.frame;
-            config.background_tasks = way.tasks;
-            config.holding = match &scene.keeper {
-                Keeper::Session(session) => Holding::guarded_by(session),
-                _ => Holding::Plain,
-            };
-        })?;
-        let first = runtime()?;
-        first.block_on(async {
-            setting.log_in().await?;
-            setting.open_rooms().await?;
-            log_out_from_server(&setting.app).await?;
-            let began = Instant::now();
-            clean_app_state(&setting.app, way.wait).await?;
-            scene.record("waited", began.elapsed());
-            Ok::<_, Box<dyn Error>>(())
-        })?;
-        let metrics = first.metrics();
-        first.shutdown_background();
-        // It does not wait, and chance must not decide who is last.
-        while metrics.num_alive_tasks() > 0 {
-            thread::yield_now();
-        }
-        if way.wait == Wait::ConfirmedLate {
-            setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
-        }
-
-        // At the next login the user interface lets go of whatever it still has.
-        let next = runtime()?;
-        next.block_on(async {
-            setting.app.ui().post(Action::LogoutSuccess)?;
-            setting.log_in().await?;
-            setting.end().await
-        })
+fn log_out_and_in(scene: &Scene<'_>) -> TrialResult {
+    let setting = Setting::start(scene.directory(), |config| {
+        config.generation = scene.generation;
+        config.frame = if scene.case() == "at-once" { Duration::ZERO } else { FRAME };
+        config.background_tasks = scene.case() != "alone";
+        config.holding = match &scene.keeper {
+            Keeper::Session(session) => Holding::guarded_by(session),
+            _ => Holding::Plain,
+        };
+    })?;
+    let first = runtime()?;
+    first.block_on(async {
+        setting.log_in().await?;
+        open_rooms(&setting.app).await?;
+        log_out_from_server(&setting.app).await?;
+        let began = Instant::now();
+        clean_app_state(&setting.app, scene.case()).await?;
+        scene.record("waited", began.elapsed());
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+    let metrics = first.metrics();
+    first.shutdown_background();
+    // It does not wait, and chance must not decide who is last.
+    while metrics.num_alive_tasks() > 0 {
+        thread::yield_now();
     }
+    if scene.case() == "confirmed-late" {
+        setting.app.ui().clean_app_state().wait_blocking(PLENTY)?;
+    }
+
+    // At the next login the user interface lets go of whatever it still has.
+    let next = runtime()?;
+    next.block_on(async {
+        setting.app.ui().post(Action::LogoutSuccess)?;
+        setting.log_in().await?;
+        setting.end().await
+    })
 }
 
 async fn log_out_from_server(app: &App) -> TrialResult {
@@ -142,7 +119,7 @@ async fn log_out_from_server(app: &App) -> TrialResult {
 }
 
 /// The function of the write-up, but for how it waits.
-async fn clean_app_state(app: &App, wait: Wait) -> TrialResult {
+async fn clean_app_state(app: &App, case: &str) -> TrialResult {
     let globals = app.globals();
     globals.client.take();
     globals.sync_service.take();
@@ -151,10 +128,10 @@ async fn clean_app_state(app: &App, wait: Wait) -> TrialResult {
     globals.tombstoned_rooms.take();
     globals.ignored_users.take();
     globals.all_joined_rooms.take();
-    match wait {
-        Wait::Confirmed => app.ui().clean_app_state().await?,
-        Wait::Sleep(time) => tokio::time::sleep(time).await,
-        Wait::Nothing | Wait::ConfirmedLate => {}
+    match case {
+        "commented-out" | "confirmed-late" => {}
+        "same-time" => tokio::time::sleep(SAME_TIME).await,
+        _ => app.ui().clean_app_state().await?,
     }
     Ok(())
 }

@@ -1,13 +1,10 @@
-//! # 06 · double panic
-//!
-//! Can the panic be caught? With one idle connection it can. With two or more, unwinding out of the
-//! first destructor runs the second, which panics too, and the process aborts.
-//!
-//! The essay is `docs/src/06-double-panic.md`.
+//! 06 double panic: can the panic be caught? With one idle connection it can. With two or more,
+//! unwinding out of the first destructor runs the second, which panics too, and the process aborts.
+//! Page: `docs/src/06-double-panic.md`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use experiments::{prelude::*, scene::ROWS};
+use experiments::prelude::*;
 use sundown::evidence::open_files;
 
 fn main() -> ExitCode {

@@ -1,17 +1,11 @@
-//! # 07 · thread-local
-//!
-//! What happens to a client that is left in a thread-local? Its thread's end drops it without a
-//! context, and nothing can catch the panic there. A wrapper that enters a context in its `Drop` works
-//! only if the thread touched Tokio before it touched the variable.
-//!
-//! The essay is `docs/src/07-thread-local.md`.
+//! 07 thread-local: what happens to a client that is left in a thread-local? Its thread's end drops it
+//! without a context, and nothing can catch the panic there. A wrapper that enters a context in its
+//! `Drop` works only if the thread touched Tokio before it touched the variable. Page:
+//! `docs/src/07-thread-local.md`.
 
 use std::{cell::RefCell, sync::OnceLock, thread::LocalKey};
 
-use experiments::{
-    prelude::*,
-    scene::{Kept, ROWS, guarded, torn_down},
-};
+use experiments::prelude::*;
 use tokio::runtime::Handle;
 
 fn main() -> ExitCode {

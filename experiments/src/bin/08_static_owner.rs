@@ -1,20 +1,12 @@
-//! # 08 · static owner
-//!
-//! Is it safe to do nothing at the end of the process? A static is never dropped: nothing aborts, and
-//! the write-ahead log stays. A thread-local of the main thread is dropped after `main`, without a
-//! context, and aborts. Some variants run a second process, because what a process leaves behind can
-//! be seen only when it has ended.
-//!
-//! The essay is `docs/src/08-static-owner.md`.
+//! 08 static owner: is it safe to do nothing at the end of the process? A static is never dropped:
+//! nothing aborts, and the write-ahead log stays. A thread-local of the main thread is dropped after
+//! `main`, and aborts. What a process leaves behind can be seen only when it has ended: some variants
+//! run a second one. Page: `docs/src/08-static-owner.md`.
 
 use std::{cell::RefCell, fs, path::Path, sync::OnceLock};
 
-use experiments::{
-    generation_named,
-    prelude::*,
-    scene::{Kept, LIMIT},
-};
-use mock_sdk::store::{Room, residue};
+use experiments::{generation_named, prelude::*, scene::commit};
+use mock_sdk::store::StoreError;
 use sundown::session::Session;
 
 fn main() -> ExitCode {
@@ -78,7 +70,7 @@ fn in_a_thread_local(scene: &Scene<'_>) -> TrialResult {
 
 fn static_from_outside(scene: &Scene<'_>) -> TrialResult {
     leave_in_another_process(scene, STATIC)?;
-    let left = residue(&scene.directory().join("store.sqlite3"))?;
+    let left = scene.residue()?;
     scene.check("the log is left behind", left.wal_bytes.is_some_and(|bytes| bytes > 0));
     scene.check("and so is its index", left.shm_bytes.is_some());
     scene.record("wal_bytes_left", left.wal_bytes.unwrap_or(0));
@@ -88,7 +80,7 @@ fn static_from_outside(scene: &Scene<'_>) -> TrialResult {
 /// The end of the process overtakes the threads of the session at any point, so a log may be left.
 fn thread_local_from_outside(scene: &Scene<'_>) -> TrialResult {
     leave_in_another_process(scene, GUARDED)?;
-    let left = residue(&scene.directory().join("store.sqlite3"))?;
+    let left = scene.residue()?;
     scene.record("wal_left", left.wal_bytes.is_some());
     every_row_is_there(scene, scene.directory())
 }
@@ -104,7 +96,7 @@ fn copied_without_log(scene: &Scene<'_>, place: &str) -> TrialResult {
     leave_in_another_process(scene, place)?;
     let copy = scene.directory().join("copy");
     fs::create_dir(&copy)?;
-    fs::copy(scene.directory().join("store.sqlite3"), copy.join("store.sqlite3"))?;
+    fs::copy(scene.database(), copy.join("store.sqlite3"))?;
     every_row_is_there(scene, &copy)
 }
 
@@ -142,11 +134,8 @@ pub fn own(arguments: &[String]) -> TrialResult {
     let runtime = runtime()?;
     let store = runtime.block_on(async {
         let store = Store::open(".", generation, CONNECTIONS).await?;
-        store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
-        for event in 0..EVENTS {
-            store.append_event("!room", event.to_string()).await?;
-        }
-        Ok::<_, Box<dyn Error>>(store)
+        commit(&store, EVENTS).await?;
+        Ok::<_, StoreError>(store)
     })?;
     match place.as_str() {
         STATIC => {
@@ -159,7 +148,7 @@ pub fn own(arguments: &[String]) -> TrialResult {
         CLOSED => {
             let session = Session::new("client")?;
             drop(session.guard(store)?);
-            let _ = session.close_blocking(LIMIT)?;
+            let _ = session.close_blocking(PLENTY)?;
         }
         _ => return Err("where?".into()),
     }

@@ -1,22 +1,14 @@
-//! # 09 · shutdown methods
-//!
-//! What has ended when a runtime's shutdown returns? `shutdown_background()` waits for nothing, and a
-//! limit that is too short ends like it: the query still runs and its files are open. After `drop`, or
-//! a limit that is long enough, neither.
-//!
-//! The essay is `docs/src/09-shutdown-methods.md`.
+//! 09 shutdown methods: what has ended when a runtime's shutdown returns? `shutdown_background()` waits
+//! for nothing, and a limit that is too short ends like it: the query still runs and its files are
+//! open. After `drop`, or a limit that is long enough, neither. Page:
+//! `docs/src/09-shutdown-methods.md`.
 
 use std::time::Instant;
 
 use experiments::{
     prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
-    scene::guarded,
 };
-use mock_sdk::store::residue;
-
-/// A limit that outlasts the query.
-const LONG_ENOUGH: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     experiment().run()
@@ -69,7 +61,7 @@ fn too_short(runtime: Runtime) {
 }
 
 fn long_enough(runtime: Runtime) {
-    runtime.shutdown_timeout(LONG_ENOUGH);
+    runtime.shutdown_timeout(PLENTY);
 }
 
 fn after(takes: Duration, shut_down: fn(Runtime)) -> impl Fn(&Scene<'_>) -> TrialResult {
@@ -110,7 +102,6 @@ fn look_after(
     shut_down: impl FnOnce(Runtime, &Query) -> TrialResult,
 ) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
-    let database = store.database().to_owned();
     let metrics = runtime.metrics();
     let query = Query::start(&runtime, store, takes)?;
 
@@ -119,7 +110,7 @@ fn look_after(
     scene.record("took", start.elapsed());
     query.check_ended(scene)?;
     scene.record("tasks_alive", metrics.num_alive_tasks());
-    scene.record("wal_left", residue(&database)?.wal_bytes.is_some());
+    scene.record("wal_left", scene.residue()?.wal_bytes.is_some());
     query.end();
     Ok(())
 }

@@ -1,16 +1,12 @@
-//! # 10 · runtime in async
-//!
-//! Can a runtime be dropped inside async code? Its drop waits, which async code must not do, and so it
-//! panics, whoever holds the runtime. What does not wait, or waits on another thread, is clean.
-//!
-//! The essay is `docs/src/10-runtime-in-async.md`.
+//! 10 runtime in async: can a runtime be dropped inside async code? Its drop waits, which async code
+//! must not do, and so it panics, whoever holds the runtime. What does not wait, or waits on another
+//! thread, is clean. Page: `docs/src/10-runtime-in-async.md`.
 
 use std::sync::mpsc;
 
 use experiments::{
     prelude::*,
     probe::{Probe, probe},
-    scene::LIMIT,
 };
 use sundown::runtime::RuntimeOwner;
 use tokio::task::{block_in_place, spawn_blocking};
@@ -39,11 +35,11 @@ pub fn experiment() -> Experiment {
                 .cured(),
             hazard("block-on", Panicked, blocked_on)
                 .about("block_on of one runtime inside another"),
-            control("shutdown-background", shutdown_background)
+            control("shutdown-background", harmless(|inner| async { inner.shutdown_background() }))
                 .about("not waiting: shutdown_background() in a task"),
-            control("block-in-place", in_place)
+            control("block-in-place", harmless(|inner| async { block_in_place(|| drop(inner)) }))
                 .about("waiting on a worker that has been told: block_in_place"),
-            control("spawn-blocking", on_a_blocking_thread)
+            control("spawn-blocking", harmless(on_a_blocking_thread))
                 .about("waiting on a blocking thread of the other runtime"),
             control("plain-thread", on_a_plain_thread).about("waiting on a plain thread"),
             cure("kit/block-on", blocked_on_owned)
@@ -132,32 +128,24 @@ fn blocked_on_owned(scene: &Scene<'_>) -> TrialResult {
     })?;
     scene.check("block_on did not panic", !panicked);
     scene.check("block_on returned the answer", answered.recv()? == Ok(42));
-    let _ = owner.shutdown_blocking(LIMIT)?;
+    let _ = owner.shutdown_blocking(PLENTY)?;
     Ok(())
 }
 
-fn shutdown_background(scene: &Scene<'_>) -> TrialResult {
-    let inner = runtime()?;
-    let panicked = panics(async move { inner.shutdown_background() })?;
-    scene.check("nothing panicked", !panicked);
-    Ok(())
+/// Gets rid of a runtime in a task of another, without a panic.
+fn harmless<F>(get_rid_of: fn(Runtime) -> F) -> impl Fn(&Scene<'_>) -> TrialResult
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    move |scene| {
+        scene.check("nothing panicked", !panics(get_rid_of(runtime()?))?);
+        Ok(())
+    }
 }
 
-fn in_place(scene: &Scene<'_>) -> TrialResult {
-    let inner = runtime()?;
-    let panicked = panics(async move { block_in_place(|| drop(inner)) })?;
-    scene.check("nothing panicked", !panicked);
-    Ok(())
-}
-
-fn on_a_blocking_thread(scene: &Scene<'_>) -> TrialResult {
-    let inner = runtime()?;
-    let panicked = panics(async move {
-        let dropped = spawn_blocking(move || drop(inner)).await;
-        dropped.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    })?;
-    scene.check("nothing panicked", !panicked);
-    Ok(())
+async fn on_a_blocking_thread(inner: Runtime) {
+    let dropped = spawn_blocking(move || drop(inner)).await;
+    dropped.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
 }
 
 fn on_a_plain_thread(scene: &Scene<'_>) -> TrialResult {

@@ -1,17 +1,11 @@
-//! # 11 · cancelled interact
-//!
-//! What happens to tasks that use the store while the runtime shuts down? A use that comes too late is
-//! cancelled. The old generation takes that for a panic and panics itself, in the worker; the current
-//! one returns an error, except for an opening that comes too late, which panics too.
-//!
-//! The essay is `docs/src/11-cancelled-interact.md`; it says why the race has 40 trials.
+//! 11 cancelled interact: what happens to tasks that use the store while the runtime shuts down? A use
+//! that comes too late is cancelled: the old generation panics, in the worker, and the current one
+//! returns an error, except for an opening, which panics too. The page says why the race has 40 trials.
+//! Page: `docs/src/11-cancelled-interact.md`.
 
 use std::{pin::Pin, sync::mpsc};
 
-use experiments::{
-    prelude::*,
-    scene::{LIMIT, ROWS, guarded},
-};
+use experiments::prelude::*;
 use sundown::group::TaskGroup;
 use tokio::{runtime::Builder, task::JoinHandle};
 
@@ -171,7 +165,7 @@ fn end_the_work_first(
     runtime: Runtime,
     members: usize,
 ) -> TrialResult {
-    let report = group.drain_blocking(LIMIT);
+    let report = group.drain_blocking(PLENTY);
     scene.record("tasks_panicked", report.panicked.len());
     scene.check("every task ended by itself", report.ended == members);
     scene.close()?;

@@ -4,12 +4,9 @@
 
 use std::{future::pending, time::Instant};
 
-use experiments::{
-    prelude::*,
-    scene::{LIMIT, ROWS},
-};
+use experiments::prelude::*;
 use lab::Role;
-use mock_sdk::store::{StoreError, residue};
+use mock_sdk::store::StoreError;
 use sundown::{
     evidence::{Unconfirmed, no_open_files},
     runtime::RuntimeOwner,
@@ -18,54 +15,42 @@ use sundown::{
 };
 use tokio::runtime::Handle;
 
-/// Experiments 01–12. Each file is a binary too, whose `main` nobody calls here.
-#[expect(dead_code, reason = "the `main`s")]
-#[path = "."]
-mod context {
-    macro_rules! files {
-        ($($file:literal $name:ident)*) => { $(#[path = $file] pub mod $name;)* };
-    }
-    files! {
-        "01_drop_context.rs" drop_context
-        "02_destruction_order.rs" destruction_order
-        "03_sleep_duration.rs" sleep_duration
-        "04_last_owner.rs" last_owner
-        "05_oneshot_confirm.rs" oneshot_confirm
-        "06_double_panic.rs" double_panic
-        "07_thread_local.rs" thread_local
-        "08_static_owner.rs" static_owner
-        "09_shutdown_methods.rs" shutdown_methods
-        "10_runtime_in_async.rs" runtime_in_async
-        "11_cancelled_interact.rs" cancelled_interact
-        "12_wal_residue.rs" wal_residue
-    }
-}
-
-use context::*;
-
 /// An experiment, and which of its variants are taken from it besides its cures.
 type Place = (fn() -> Experiment, &'static [&'static str]);
 
-const PLACES: [Place; 12] = [
+/// Each file is a binary too, whose `main` nobody calls here.
+macro_rules! places {
+    ($($file:literal $name:ident $uncured:expr,)*) => {
+        #[expect(dead_code, reason = "the `main`s")]
+        #[path = "."]
+        mod context {
+            $(#[path = $file] pub mod $name;)*
+        }
+
+        const PLACES: &[Place] = &[$((context::$name::experiment, &$uncured)),*];
+    };
+}
+
+places! {
     // Where it panics: on a thread that has no context, whatever the runtime does.
-    (drop_context::experiment, &["outside-alive", "outside-down", "inside-alive"]),
-    (destruction_order::experiment, &[]),
-    (sleep_duration::experiment, &[]),
+    "01_drop_context.rs" drop_context ["outside-alive", "outside-down", "inside-alive"],
+    "02_destruction_order.rs" destruction_order [],
+    "03_sleep_duration.rs" sleep_duration [],
     // Which owner panics: the one that happens to be last.
-    (last_owner::experiment, &["finished-task"]),
-    (oneshot_confirm::experiment, &[]),
-    (double_panic::experiment, &[]),
+    "04_last_owner.rs" last_owner ["finished-task"],
+    "05_oneshot_confirm.rs" oneshot_confirm [],
+    "06_double_panic.rs" double_panic [],
     // When: even after `main`, where nothing can be entered or caught.
-    (thread_local::experiment, &["enter-in-drop/touched-first"]),
-    (static_owner::experiment, &["copied-without-log"]),
+    "07_thread_local.rs" thread_local ["enter-in-drop/touched-first"],
+    "08_static_owner.rs" static_owner ["copied-without-log"],
     // What fails without any drop off context: work that outlives its runtime, a runtime dropped
     // where one must not wait, uses that come too late.
-    (shutdown_methods::experiment, &["background"]),
-    (runtime_in_async::experiment, &["field-of-a-client"]),
-    (cancelled_interact::experiment, &["opening"]),
+    "09_shutdown_methods.rs" shutdown_methods ["background"],
+    "10_runtime_in_async.rs" runtime_in_async ["field-of-a-client"],
+    "11_cancelled_interact.rs" cancelled_interact ["opening"],
     // What is left on the disk when nothing went wrong.
-    (wal_residue::experiment, &["side-by-side"]),
-];
+    "12_wal_residue.rs" wal_residue ["side-by-side"],
+}
 
 /// How often each cure is tried here. The experiment that it is from tries it too.
 const TRIALS: u32 = 5;
@@ -83,7 +68,7 @@ fn main() -> ExitCode {
              session does not see it finds by evidence, or ends with a runtime of its own; \
              without either it rests on its handles, and says so.",
         )
-        .variants(PLACES.into_iter().flat_map(|(of, uncured)| taken(of(), uncured)))
+        .variants(PLACES.iter().flat_map(|(of, uncured)| taken(of(), uncured)))
         .variants([
             hazard("*/escaped-clone", Failed, escaped_unseen).about(
                 "a clone taken out of a handle: the session closes, and says on what it rests",
@@ -95,7 +80,7 @@ fn main() -> ExitCode {
             cure("*/internal-task/own-runtime", task_on_the_sessions_runtime)
                 .about("the same on a runtime of the session's: it goes down with it"),
         ])
-        .part("owner", static_owner::own)
+        .part("owner", context::static_owner::own)
         .run()
 }
 
@@ -128,7 +113,7 @@ fn escaped_unseen(scene: &Scene<'_>) -> TrialResult {
 
     closed(scene, &session, Confirmation::HandlesOnly)?;
     scene.no_file_is_open()?;
-    teardown_blocking(escaped, LIMIT)?;
+    teardown_blocking(escaped, PLENTY)?;
     Ok(())
 }
 
@@ -141,7 +126,7 @@ fn escaped_with_evidence(scene: &Scene<'_>) -> TrialResult {
     drop(handle);
 
     scene.check("the evidence speaks against it", evidence_is_against(&session));
-    teardown_blocking(escaped, LIMIT)?;
+    teardown_blocking(escaped, PLENTY)?;
     closed(scene, &session, Confirmation::Evidence)?;
     scene.no_file_is_open()
 }
@@ -157,7 +142,7 @@ fn evidence_is_against(session: &Session) -> bool {
             {
                 return true;
             }
-            Err(_) if began.elapsed() < LIMIT => {}
+            Err(_) if began.elapsed() < PLENTY => {}
             _ => return false,
         }
     }
@@ -196,14 +181,13 @@ fn task_on_the_sessions_runtime(scene: &Scene<'_>) -> TrialResult {
     closed(scene, &session, Confirmation::OwnRuntime)?;
     scene.no_file_is_open()?;
     // Its runtime has closed the connections, side by side: the log may be left (experiment 12).
-    let database = scene.directory().join("store.sqlite3");
-    scene.record("wal_left", residue(&database)?.wal_bytes.is_some());
+    scene.record("wal_left", scene.residue()?.wal_bytes.is_some());
     scene.no_row_is_lost()
 }
 
 /// Closes a session, and checks that the answer rests on what it should.
 fn closed(scene: &Scene<'_>, session: &Session, on: Confirmation) -> TrialResult {
-    let rests_on = session.close_blocking(LIMIT)?.confirmation;
+    let rests_on = session.close_blocking(PLENTY)?.confirmation;
     scene.record("rests_on", format!("{rests_on:?}"));
     scene.check("the answer rests on what it should", rests_on == on);
     Ok(())

@@ -1,15 +1,10 @@
-//! # 14 · cooperative close
-//!
-//! Does closing the pool make it safe to drop? `Pool::close`, called in a context, makes every owner
-//! harmless at once. But it returns before work on the connections has ended, and does not say when
-//! they are closed.
-//!
-//! The essay is `docs/src/14-cooperative-close.md`.
+//! 14 cooperative close: does closing the pool make it safe to drop? `Pool::close`, called in a
+//! context, makes every owner harmless at once. But it returns before work on the connections has
+//! ended, and does not say when they are closed. Page: `docs/src/14-cooperative-close.md`.
 
 use experiments::{
     prelude::*,
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
-    scene::guarded,
 };
 use mock_sdk::store::{StoreError, StoreErrorKind};
 

@@ -1,8 +1,6 @@
-//! Why does logging in again panic?
-//!
-//! Expect the six steps of the write-up to abort, wherever the user logs out. They are clean if no
-//! room holds the client, if the user interface has a context, or if the runtime is kept. The logout is
-//! in `experiments/src/story/naive.rs`. See `docs/src/20-problem.md`.
+//! 20 problem: why does logging in again panic? The six steps of the write-up abort, wherever the user
+//! logs out. They are clean if no room holds the client, if the user interface has a context, or if the
+//! runtime is kept. The logout is in `story/naive.rs`. Page: `docs/src/20-problem.md`.
 
 use experiments::{
     prelude::*,

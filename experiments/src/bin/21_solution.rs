@@ -1,13 +1,12 @@
-//! Does the state machine remove the panic?
-//!
-//! Expect ten rounds of the six steps of experiment 20 to be clean, with a runtime that is restarted
-//! and with one for each login: after each logout no descriptor, no log and no missing row. The logout
-//! of experiment 20 runs beside them. See `docs/src/21-solution.md`.
+//! 21 solution: does the state machine remove the panic? Ten rounds of the six steps of experiment 20
+//! are clean, with a runtime that is restarted and with one for each login: after each logout no
+//! descriptor, no log and no missing row. Page: `docs/src/21-solution.md`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::Path};
 
 use experiments::{
     prelude::*,
+    scene::rows_in,
     setting::{PASSWORD, ROOMS, USER, homeserver, soon},
     story::{Change, User, act, config, naive},
 };
@@ -96,7 +95,6 @@ fn cycles(scene: &Scene<'_>, policy: RuntimePolicy) -> TrialResult {
 /// One logout, and what was found after it.
 struct Logout {
     report: LogoutReport,
-    /// Descriptors and logs, before it and after it.
     before: LeftOver,
     after: LeftOver,
     rows_lost: u64,
@@ -106,7 +104,8 @@ struct Logout {
 
 fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>) -> TrialResult<Logout> {
     let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
-    let committed = Committed::by(&client)?;
+    let database = client.store().state.database().to_owned();
+    let committed = commit(&client)?;
     drop(client);
     let before = LeftOver::look(managed)?;
     let driver = Driver::new(Arc::clone(managed), managed.logout_config());
@@ -116,69 +115,54 @@ fn log_out(user: &User<'_>, managed: &Arc<ManagedApp>) -> TrialResult<Logout> {
     }
     user.say(&format!("100 % {} ({:.1?} in all)", State::Completed, report.elapsed));
     let after = LeftOver::look(managed)?;
-    let rows_lost = committed.lost()?;
-    committed.take_one_away()?;
-    let missed = committed.lost()? == rows_lost + 1;
+    let rows_lost = committed.saturating_sub(rows_in(&database)?);
+    take_one_away(&database)?;
+    let missed = committed.saturating_sub(rows_in(&database)?) == rows_lost + 1;
     Ok(Logout { report, before, after, rows_lost, missed })
+}
+
+/// Commits rows, and returns how many there are then.
+fn commit(client: &Client) -> TrialResult<u64> {
+    let store = &client.store().state;
+    Ok(client.runtime().block_on(async {
+        for row in 0..ROWS {
+            store.append_event(ROOMS[0], format!("row {row}")).await?;
+        }
+        store.event_count().await
+    })?)
+}
+
+fn take_one_away(database: &Path) -> TrialResult {
+    let newest = "place = (SELECT max(place) FROM events)";
+    Connection::open(database)?.execute(&format!("DELETE FROM events WHERE {newest}"), [])?;
+    Ok(())
 }
 
 /// Descriptors on anything that the application keeps, and databases with a log or its index.
 struct LeftOver {
-    descriptors: usize,
-    logs: usize,
+    descriptors: u64,
+    logs: u64,
 }
 
 impl LeftOver {
     fn look(managed: &ManagedApp) -> TrialResult<Self> {
         let stores = managed.app().files().stores();
-        let mut left = Self { descriptors: open_files(&stores)?.len(), logs: 0 };
+        let mut left = Self { descriptors: open_files(&stores)?.len().try_into()?, logs: 0 };
         for login in stores.read_dir()? {
             for store in login?.path().read_dir()? {
                 let database = store?.path().join("store.sqlite3");
-                left.logs += usize::from(!residue(&database)?.is_none());
+                left.logs += u64::from(!residue(&database)?.is_none());
             }
         }
         Ok(left)
     }
 }
 
-/// The rows that a client has committed.
-struct Committed {
-    database: PathBuf,
-    rows: u64,
-}
-
-impl Committed {
-    fn by(client: &Client) -> TrialResult<Self> {
-        let store = &client.store().state;
-        let rows = client.runtime().block_on(async {
-            for row in 0..ROWS {
-                store.append_event(ROOMS[0], format!("row {row}")).await?;
-            }
-            store.event_count().await
-        })?;
-        Ok(Self { database: store.database().to_owned(), rows })
-    }
-
-    fn lost(&self) -> TrialResult<u64> {
-        let again = Connection::open(&self.database)?;
-        let rows: i64 = again.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
-        Ok(self.rows.saturating_sub(u64::try_from(rows)?))
-    }
-
-    fn take_one_away(&self) -> TrialResult {
-        let newest = "place = (SELECT max(place) FROM events)";
-        Connection::open(&self.database)?
-            .execute(&format!("DELETE FROM events WHERE {newest}"), [])?;
-        Ok(())
-    }
-}
-
 /// Records the worst of the logouts of a trial, and the median of their times.
 fn judge(trial: &Trial<'_>, logouts: Vec<Logout>) {
-    let descriptors = logouts.iter().map(|it| it.after.descriptors).max().unwrap_or_default();
-    let logs = logouts.iter().map(|it| it.after.logs).max().unwrap_or_default();
-    let lost = logouts.iter().map(|it| it.rows_lost).max().unwrap_or_default();
+    let worst = |of: fn(&Logout) -> u64| logouts.iter().map(of).max().unwrap_or_default();
+    let (descriptors, logs) = (worst(|it| it.after.descriptors), worst(|it| it.after.logs));
+    let lost = worst(|it| it.rows_lost);
     let seen_before = logouts.iter().all(|it| it.before.descriptors > 0 && it.before.logs > 0);
     let missed = logouts.iter().all(|it| it.missed);
     trial.record("logouts", logouts.len());

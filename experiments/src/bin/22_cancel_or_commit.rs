@@ -1,7 +1,6 @@
-//! Can a cancel be accepted and the logout happen all the same?
-//!
-//! Expect so with a flag for each: while the request is on its way, and in a race between two threads.
-//! Expect it never with the gate of the driver. See `docs/src/22-cancel-or-commit.md`.
+//! 22 cancel or commit: can a cancel be accepted and the logout happen all the same? With a flag for
+//! each, yes: while the request is on its way, and in a race between two threads. With the gate of the
+//! driver, never. Page: `docs/src/22-cancel-or-commit.md`.
 
 use std::{
     future::{Future, ready},
@@ -11,13 +10,14 @@ use std::{
 
 use experiments::{
     prelude::*,
-    setting::{LoggedIn, Setting, syncs},
+    setting::{LoggedIn, Setting, syncs, token},
 };
 use futures::future::join;
 use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
 use state_machine::{
     cancel::{CancelToken, Cancellation},
-    error::{LogoutError, RecoverableError},
+    driver::Driver,
+    error::{LogoutError, LogoutErrorKind},
 };
 
 /// How often two threads meet in one trial.
@@ -44,19 +44,18 @@ fn main() -> ExitCode {
              time. With one gate for both, and the server's word for a request that was on its \
              way, no.",
         )
+        .variants(
+            [
+                control("two-flags/cancel-first", two_flags)
+                    .about("a cancel before the logout begins"),
+                control("two-flags/cancel-after", two_flags)
+                    .about("a cancel when the logout is over"),
+                hazard("two-flags/in-flight", Failed, two_flags)
+                    .about("a cancel when the server has seen the request"),
+            ]
+            .map(|variant| variant.trials(10).waits()),
+        )
         .variants([
-            control("two-flags/cancel-first", |scene| two_flags(scene, When::Before))
-                .about("a cancel before the logout begins")
-                .trials(10)
-                .waits(),
-            control("two-flags/cancel-after", |scene| two_flags(scene, When::After))
-                .about("a cancel when the logout is over")
-                .trials(10)
-                .waits(),
-            hazard("two-flags/in-flight", Failed, |scene| two_flags(scene, When::InFlight))
-                .about("a cancel when the server has seen the request")
-                .trials(10)
-                .waits(),
             hazard("two-flags/at-once", seen(Failed).allowing([Clean]), two_flags_at_once)
                 .about("both at the same time, and a server that answers at once")
                 .deadline(DEADLINE),
@@ -108,25 +107,18 @@ impl TwoFlags {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Before,
-    InFlight,
-    After,
-}
-
-fn two_flags(scene: &Scene<'_>, when: When) -> TrialResult {
+fn two_flags(scene: &Scene<'_>) -> TrialResult {
     let setting = Setting::start(scene.directory(), |_| {})?;
     let flags = TwoFlags::default();
     runtime()?.block_on(async {
         setting.log_in().await?;
         let client = setting.app.globals().client.get().ok_or("there is no client")?;
-        let token = client.access_token().ok_or("there is no token")?;
+        let token = token(&setting.app)?;
         setting.server.fail_next(Endpoint::Logout, Fault::delay(ANSWER));
 
-        let mut accepted = when == When::Before && flags.cancel();
+        let mut accepted = scene.case() == "cancel-first" && flags.cancel();
         let cancelled_in_flight = async {
-            if when == When::InFlight {
+            if scene.case() == "in-flight" {
                 setting.server.until(|server| server.count(Endpoint::Logout) > 0).await;
                 accepted = flags.cancel();
             }
@@ -134,7 +126,7 @@ fn two_flags(scene: &Scene<'_>, when: When) -> TrialResult {
         let auth = client.matrix_auth();
         let (logged_out, ()) = join(flags.log_out(auth.logout()), cancelled_in_flight).await;
         let logged_out = logged_out?;
-        if when == When::After {
+        if scene.case() == "cancel-after" {
             accepted = flags.cancel();
         }
         scene.record("accepted", accepted);
@@ -239,7 +231,7 @@ fn kit(
     if let Some(fault) = fault {
         app.server.fail_next(Endpoint::Logout, fault);
     }
-    let driver = app.driver();
+    let driver = Driver::new(Arc::clone(&app.app), app.app.logout_config());
     let (ended, told) = thread::scope(|scope| {
         let cancel = scope.spawn(|| {
             wait(&app.server);
@@ -251,7 +243,7 @@ fn kit(
     let alive = app.server.is_alive(&app.token);
     let agrees = match ended {
         Ok(_) => !alive,
-        Err(LogoutError::Recoverable { cause: RecoverableError::Cancelled, .. }) => alive,
+        Err(LogoutError { kind: LogoutErrorKind::Cancelled, .. }) => alive,
         Err(error) => return Err(error.into()),
     };
     scene.record("told", format!("{told:?}"));

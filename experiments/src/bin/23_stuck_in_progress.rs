@@ -1,14 +1,13 @@
-//! What does a logout leave behind when it gives up?
-//!
-//! Expect the write-up's `execute` to leave its mark set, whichever step fails, and the sync service
-//! stopped if stopping it is what failed; the version before leaves the sync service stopped. Expect
-//! the driver to leave neither. See `docs/src/23-stuck-in-progress.md`.
+//! 23 stuck in progress: what does a logout leave behind when it gives up? The write-up's `execute`
+//! leaves its mark set, whichever step fails, and the sync service stopped if stopping it is what
+//! failed. The version before leaves it stopped wherever it returns. The driver leaves neither. Page:
+//! `docs/src/23-stuck-in-progress.md`.
 
-use std::{cell::Cell, sync::Mutex};
+use std::sync::Mutex;
 
 use experiments::{
     prelude::*,
-    setting::{LoggedIn, ROOMS, Setting, syncs},
+    setting::{LoggedIn, ROOMS, Setting, syncs, token},
     steps::Steps,
 };
 use mock_sdk::{
@@ -30,25 +29,14 @@ const BRIEF: Duration = Duration::from_millis(100);
 /// A step fails in the same way each time, and what does not happen is waited for.
 const TRIALS: u32 = 10;
 
-/// The step that fails.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Failing {
-    Nothing,
-    PreCheck,
-    StopSync,
-    Server,
-    Tabs,
-    AppState,
-    Runtime,
-}
-
-const STEPS: [(&str, Failing, &str); 6] = [
-    ("pre-check", Failing::PreCheck, "there is nobody to log out"),
-    ("stop-sync", Failing::StopSync, "the sync service does not stop in time"),
-    ("server", Failing::Server, "the server refuses"),
-    ("tabs", Failing::Tabs, "the user interface does not close its tabs"),
-    ("app-state", Failing::AppState, "the user interface does not let go"),
-    ("runtime", Failing::Runtime, "no runtime can be started"),
+/// The steps that can fail, and how.
+const STEPS: [(&str, &str); 6] = [
+    ("pre-check", "there is nobody to log out"),
+    ("stop-sync", "the sync service does not stop in time"),
+    ("server", "the server refuses"),
+    ("tabs", "the user interface does not close its tabs"),
+    ("app-state", "the user interface does not let go"),
+    ("runtime", "no runtime can be started"),
 ];
 
 fn main() -> ExitCode {
@@ -61,7 +49,7 @@ fn main() -> ExitCode {
              sync service stopped wherever it returns. The kit leaves neither, anywhere.",
         )
         .variants([
-            control("execute/nothing", |scene| execute(scene, Failing::Nothing))
+            control("execute/nothing", execute)
                 .about("nothing fails")
                 .trials(TRIALS),
             hazard("first-version/server", Failed, first_version)
@@ -69,12 +57,10 @@ fn main() -> ExitCode {
                 .trials(TRIALS)
                 .waits(),
         ])
-        .variants(STEPS.into_iter().flat_map(|(name, failing, about)| {
-            let execute = move |scene: &Scene<'_>| execute(scene, failing);
-            let kit = move |scene: &Scene<'_>| kit(scene, failing);
+        .variants(STEPS.into_iter().flat_map(|(step, about)| {
             let both = [
-                hazard(format!("execute/{name}"), Failed, execute).about(about),
-                cure(format!("kit/{name}"), kit).about(format!("the driver; {about}")),
+                hazard(format!("execute/{step}"), Failed, execute).about(about),
+                cure(format!("kit/{step}"), kit).about(format!("the driver; {about}")),
             ];
             both.map(|variant| variant.trials(TRIALS).waits())
         }))
@@ -104,41 +90,54 @@ fn main() -> ExitCode {
 /// The application of the write-up, as far as `execute` reaches into it.
 struct Shown<'a> {
     setting: &'a Setting,
-    runtime: Cell<Option<Runtime>>,
-    failing: Failing,
+    runtime: Option<Runtime>,
+    /// The step that fails, if one does.
+    failing: &'a str,
     /// `LOGOUT_IN_PROGRESS`
-    in_progress: Cell<bool>,
+    in_progress: bool,
 }
 
 impl Shown<'_> {
     /// As the write-up shows it, without what it tells the user on the way.
-    async fn execute(&self) -> TrialResult {
-        self.in_progress.set(true);
+    async fn execute(&mut self) -> TrialResult {
+        let app = &self.setting.app;
+        let globals = app.globals();
+        self.in_progress = true;
 
         self.perform_prechecks()?;
         self.stop_sync_service().await?;
         match self.perform_server_logout().await {
             Ok(()) => {
-                let _ = self.setting.app.files().delete_latest_user_id();
+                let _ = app.files().delete_latest_user_id();
             }
             Err(error) => {
-                if let Some(service) = self.setting.app.globals().sync_service.get() {
+                if let Some(service) = globals.sync_service.get() {
                     service.start()?;
                 }
                 return Err(error);
             }
         }
-        self.close_all_tabs().await?;
-        self.clean_app_state().await?;
-        self.shut_down_background_tasks();
-        self.restart_runtime()?;
+        app.ui().close_all_tabs().await?;
+        globals.client.take();
+        globals.sync_service.take();
+        app.expect_worker_end();
+        globals.request_sender.take();
+        globals.all_joined_rooms.take();
+        app.ui().clean_app_state().await?;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        if self.failing == "runtime" {
+            return Err("there is no thread for a runtime".into());
+        }
+        self.runtime = Some(runtime()?);
 
-        self.in_progress.set(false);
+        self.in_progress = false;
         Ok(())
     }
 
     /// The version before, up to its first return.
-    async fn first_version(&self) -> TrialResult {
+    async fn first_version(&mut self) -> TrialResult {
         self.perform_prechecks()?;
         self.stop_sync_service().await?;
         self.perform_server_logout().await
@@ -151,14 +150,14 @@ impl Shown<'_> {
 
     fn perform_prechecks(&self) -> TrialResult {
         match self.failing {
-            Failing::PreCheck => Err("there is nobody to log out".into()),
+            "pre-check" => Err("there is nobody to log out".into()),
             _ => self.client()?.matrix_auth().logged_in().then_some(()).ok_or("logged out".into()),
         }
     }
 
     async fn stop_sync_service(&self) -> TrialResult {
         let service = self.setting.app.globals().sync_service.get().ok_or("no sync service")?;
-        if self.failing != Failing::StopSync {
+        if self.failing != "stop-sync" {
             service.stop().await;
             return Ok(());
         }
@@ -171,76 +170,43 @@ impl Shown<'_> {
     async fn perform_server_logout(&self) -> TrialResult {
         Ok(self.client()?.matrix_auth().logout().await?)
     }
-
-    async fn close_all_tabs(&self) -> TrialResult {
-        Ok(self.setting.app.ui().close_all_tabs().await?)
-    }
-
-    async fn clean_app_state(&self) -> TrialResult {
-        let globals = self.setting.app.globals();
-        globals.client.take();
-        globals.sync_service.take();
-        self.setting.app.expect_worker_end();
-        globals.request_sender.take();
-        globals.all_joined_rooms.take();
-        Ok(self.setting.app.ui().clean_app_state().await?)
-    }
-
-    fn shut_down_background_tasks(&self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-
-    fn restart_runtime(&self) -> TrialResult {
-        if self.failing == Failing::Runtime {
-            return Err("there is no thread for a runtime".into());
-        }
-        self.runtime.set(Some(runtime()?));
-        Ok(())
-    }
 }
 
-fn execute(scene: &Scene<'_>, failing: Failing) -> TrialResult {
-    shown(scene, failing, async |shown| shown.execute().await)
+fn execute(scene: &Scene<'_>) -> TrialResult {
+    shown(scene, async |shown| shown.execute().await)
 }
 
 fn first_version(scene: &Scene<'_>) -> TrialResult {
-    shown(scene, Failing::Server, async |shown| shown.first_version().await)
+    shown(scene, async |shown| shown.first_version().await)
 }
 
 fn shown(
     scene: &Scene<'_>,
-    failing: Failing,
-    log_out: impl AsyncFnOnce(&Shown<'_>) -> TrialResult,
+    log_out: impl AsyncFnOnce(&mut Shown<'_>) -> TrialResult,
 ) -> TrialResult {
-    let setting = Setting::start(scene.directory(), |_| {})?;
+    let (setting, failing) = (Setting::start(scene.directory(), |_| {})?, scene.case());
     let runtime = runtime()?;
     runtime.block_on(setting.log_in())?;
-    let client = setting.app.globals().client.get().ok_or("there is no client")?;
-    let token = client.access_token().ok_or("there is no token")?;
-    drop(client);
+    let token = token(&setting.app)?;
     disturb(&setting.server, &setting.app, failing);
-    let (runtime, in_progress) = (Cell::new(Some(runtime)), Cell::new(false));
-    let shown = Shown { setting: &setting, runtime, failing, in_progress };
+    let mut shown =
+        Shown { setting: &setting, runtime: Some(runtime), failing, in_progress: false };
     // On a runtime of its own: a logout cannot run on the one that it shuts down.
     let driving = Builder::new_current_thread().enable_all().build()?;
-    let ended = driving.block_on(log_out(&shown));
-    scene.check("it fails where a step does", ended.is_err() == (failing != Failing::Nothing));
-    judge(scene, &setting.server, &token, shown.in_progress.get(), A_SECOND);
+    let ended = driving.block_on(log_out(&mut shown));
+    scene.check("it fails where a step does", ended.is_err() == (failing != "nothing"));
+    judge(scene, &setting.server, &token, shown.in_progress, A_SECOND);
     drop(shown);
     // What is left ends in the context of some runtime.
     driving.block_on(setting.end())
 }
 
 /// What the server and the user interface do wrong. The other steps fail by themselves.
-fn disturb(server: &Homeserver, app: &App, failing: Failing) {
+fn disturb(server: &Homeserver, app: &App, failing: &str) {
     match failing {
-        Failing::Server => {
-            server.fail_next(Endpoint::Logout, Fault::code(ErrorCode::LimitExceeded));
-        }
-        Failing::Tabs => app.ui().fail_next(Confirmed::CloseAllTabs, UiFault::Abandoned),
-        Failing::AppState => app.ui().fail_next(Confirmed::CleanAppState, UiFault::Abandoned),
+        "server" => server.fail_next(Endpoint::Logout, Fault::code(ErrorCode::LimitExceeded)),
+        "tabs" => app.ui().fail_next(Confirmed::CloseAllTabs, UiFault::Abandoned),
+        "app-state" => app.ui().fail_next(Confirmed::CleanAppState, UiFault::Abandoned),
         _ => {}
     }
 }
@@ -273,19 +239,18 @@ fn judge(scene: &Scene<'_>, server: &Homeserver, token: &str, in_progress: bool,
     }
 }
 
-fn kit(scene: &Scene<'_>, failing: Failing) -> TrialResult {
-    let app = LoggedIn::start(scene.directory())?;
+fn kit(scene: &Scene<'_>) -> TrialResult {
+    let (app, failing) = (LoggedIn::start(scene.directory())?, scene.case());
     disturb(&app.server, app.app.app(), failing);
     let lock = Arc::new(Mutex::new(None));
     let steps = Steps::of(Arc::clone(&app.app), {
         let (server, managed, lock) =
             (Arc::clone(&app.server), Arc::clone(&app.app), Arc::clone(&lock));
-        move |state| match (failing, state) {
-            (Failing::PreCheck, State::PreChecking) => Err("there is nobody to log out".into()),
-            (Failing::Runtime, State::RestartingRuntime) => {
-                Err("there is no thread for a runtime".into())
-            }
-            (Failing::StopSync, State::StoppingSyncService) => {
+        let failing = failing.to_owned();
+        move |state| match (&*failing, state) {
+            ("pre-check", State::PreChecking) => Err("there is nobody to log out".into()),
+            ("runtime", State::RestartingRuntime) => Err("there is no thread for a runtime".into()),
+            ("stop-sync", State::StoppingSyncService) => {
                 let client = managed.app().globals().client.get().ok_or("there is no client")?;
                 let locked = lock_the_writing_sync(&server, &client);
                 let locked = locked.map_err(|error| error.to_string())?;
@@ -295,7 +260,7 @@ fn kit(scene: &Scene<'_>, failing: Failing) -> TrialResult {
             _ => Ok(()),
         }
     });
-    let sync = if failing == Failing::StopSync { BRIEF } else { PLENTY };
+    let sync = if failing == "stop-sync" { BRIEF } else { PLENTY };
     let driver = Driver::new(steps, LogoutConfig { sync, ..app.app.logout_config() });
     let ended = block_on(driver.run());
     drop(lock.lock().map(|mut lock| lock.take()));
@@ -305,7 +270,7 @@ fn kit(scene: &Scene<'_>, failing: Failing) -> TrialResult {
     scene.check("it says what failed", !finished);
     scene.record("ended", ended.map_or_else(|error| error.to_string(), |_| "completed".to_owned()));
     judge(scene, &app.server, &app.token, driver.is_running(), PLENTY);
-    let after = matches!(failing, Failing::Tabs | Failing::AppState | Failing::Runtime);
+    let after = matches!(failing, "tabs" | "app-state" | "runtime");
     scene.check("it ended where the step is", committed == after);
     drop(driver);
     app.end()

@@ -1,9 +1,6 @@
-//! How does a logout end when something goes wrong in the middle of it?
-//!
-//! Each `server/…`, `ui/…`, `storage/…` and `user/…` is one fault, which comes at each of thirteen
-//! moments of a logout. Expect the end that is declared for it in `experiments/src/faults/table.rs`,
-//! and the next start to find the user logged in or logged out, never in between. See
-//! `docs/src/24-faults.md`.
+//! 24 faults: how does a logout end when something goes wrong in the middle of it? Each fault comes at
+//! each of thirteen moments, and ends as `faults/table.rs` declares. The next start finds the user
+//! logged in or logged out, never in between. Page: `docs/src/24-faults.md`.
 
 use std::{
     fs, io,
@@ -31,7 +28,7 @@ use mock_sdk::{
 use state_machine::{
     application::Failure,
     driver::Driver,
-    error::{LogoutError, RecoverableError},
+    error::{LogoutError, LogoutErrorKind},
     progress::LogoutReport,
     transition::State,
 };
@@ -190,18 +187,18 @@ fn end_of(ended: &Result<LogoutReport, LogoutError>) -> String {
             let failed = report.warnings.iter().map(|warning| format!(" {:?}", warning.effect));
             return format!("completed but{}", failed.collect::<String>());
         }
-        Err(LogoutError::Recoverable { cause, .. }) => match cause {
-            RecoverableError::AlreadyRunning => "under way",
-            RecoverableError::Cancelled => "cancelled",
-            RecoverableError::NotReady(_) => "not ready",
-            RecoverableError::SyncNotStopped(_) => "sync not stopped",
-            RecoverableError::IntentNotRecorded(_) => "intent not recorded",
-            RecoverableError::NotSent(_) => "not sent",
-            RecoverableError::NotDone(_) => "not done",
-            RecoverableError::InDoubt { .. } => "in doubt",
+        Err(error) => match error.kind {
+            LogoutErrorKind::AlreadyRunning => "under way",
+            LogoutErrorKind::Cancelled => "cancelled",
+            LogoutErrorKind::NotReady(_) => "not ready",
+            LogoutErrorKind::SyncNotStopped(_) => "sync not stopped",
+            LogoutErrorKind::IntentNotRecorded(_) => "intent not recorded",
+            LogoutErrorKind::NotSent(_) => "not sent",
+            LogoutErrorKind::NotDone(_) => "not done",
+            LogoutErrorKind::InDoubt { .. } => "in doubt",
+            LogoutErrorKind::RuntimeNotRestarted(_) => "unrecoverable",
             _ => "another error",
         },
-        Err(_) => "unrecoverable",
     };
     error.to_owned()
 }

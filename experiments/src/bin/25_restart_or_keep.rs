@@ -1,8 +1,6 @@
-//! Should a logout restart the runtime, or keep it?
-//!
-//! Expect the application's upload to be dropped half-way by a plain restart, to be told to stop by the
-//! kit's, and not to notice the logout if each login has a runtime of its own. See
-//! `docs/src/25-restart-or-keep.md`.
+//! 25 restart or keep: should a logout restart the runtime, or keep it? The application's upload is
+//! dropped half-way by a plain restart, is told to stop by the kit's, and does not notice the logout if
+//! each login has a runtime of its own. Page: `docs/src/25-restart-or-keep.md`.
 
 use std::{future::pending, mem, time::Instant};
 

@@ -1,11 +1,8 @@
-//! What is lost when a process leaks everything and ends?
-//!
-//! Expect no row whose commit had returned, as with `kill -9`; the requests that were not carried out
-//! are lost, and the log stays. Rows that are acknowledged before their commit must be seen to be lost.
-//! See `docs/src/30-leak-at-exit.md`.
+//! 30 leak at exit: what is lost when a process leaks everything and ends? No row whose commit had
+//! returned, as with `kill -9`; requests that were not carried out are lost, and the log stays. Rows
+//! that are acknowledged before their commit are seen to be lost. Page: `docs/src/30-leak-at-exit.md`.
 
 use std::{
-    collections::BTreeSet,
     io::{BufRead as _, BufReader},
     mem,
     process::Stdio,
@@ -13,7 +10,7 @@ use std::{
 };
 
 use experiments::{
-    killed::{Writer, acknowledge, compare},
+    killed::{Writer, acknowledge, compare, stored},
     prelude::*,
 };
 use leak_strategy::{
@@ -21,7 +18,7 @@ use leak_strategy::{
     plan::ExitPlan,
     resource::{Policy, Resource},
 };
-use mock_sdk::store::{Room, residue, rusqlite};
+use mock_sdk::store::{Room, rusqlite::Connection};
 use sundown::{BackgroundTask, Stop};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -30,9 +27,6 @@ const REQUESTS: u32 = 60;
 
 /// The most rows that are acknowledged before it does.
 const MOST: usize = 60;
-
-/// Long enough to carry out every request on a busy machine.
-const LIMIT: Duration = Duration::from_secs(8);
 
 const ROOM: &str = "!room";
 
@@ -118,27 +112,16 @@ fn killed(scene: &Scene<'_>) -> TrialResult {
 
 /// Opens the store again.
 fn look(scene: &Scene<'_>, acknowledged: &[String]) -> TrialResult<Found> {
-    let wal_bytes = residue(&scene.directory().join("store.sqlite3"))?.wal_bytes.unwrap_or(0);
-    let (rows, integrity) = runtime()?.block_on(async {
-        let store = Store::open(scene.directory(), Generation::Current, 1).await?;
-        let rows = store.interact("read the events from", rows).await?;
-        let integrity = store.interact("check the integrity of", integrity).await?;
-        Ok::<_, Box<dyn Error>>((rows, integrity))
-    })?;
+    let wal_bytes = scene.residue()?.wal_bytes.unwrap_or(0);
+    let rows = stored(&scene.database(), "events")?;
+    let again = Connection::open(scene.database())?;
+    let integrity: String = again.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
     let requests = rows.iter().filter(|row| row.starts_with(REQUEST)).count().try_into()?;
     compare(scene, acknowledged, &rows);
     scene.record("requests_dropped", REQUESTS.saturating_sub(requests));
     scene.record("wal_bytes_left", wal_bytes);
     scene.check("the integrity check passes", integrity == "ok");
     Ok(Found { requests, wal_bytes })
-}
-
-fn rows(connection: &mut rusqlite::Connection) -> rusqlite::Result<BTreeSet<String>> {
-    connection.prepare("SELECT body FROM events")?.query_map([], |row| row.get(0))?.collect()
-}
-
-fn integrity(connection: &mut rusqlite::Connection) -> rusqlite::Result<String> {
-    connection.query_row("PRAGMA integrity_check", [], |row| row.get(0))
 }
 
 /// How the rows of requests begin.
@@ -214,7 +197,7 @@ fn write(arguments: &[String]) -> TrialResult {
         mem::forget((runtime, store, sync_service, sender, worker));
         return Ok(());
     }
-    let plan = ExitPlan::builder(LIMIT).build();
+    let plan = ExitPlan::builder(PLENTY).build();
     if way == "plan/leak" {
         let all = (runtime, store, sync_service, sender, worker);
         plan.add(Resource::new("all four", Policy::Leak { why: "it is the end" }, move |_exit| {
@@ -223,7 +206,7 @@ fn write(arguments: &[String]) -> TrialResult {
         }))?;
         plan.leave(0)
     }
-    let tear_down = || Policy::TearDownOrLeak { within: LIMIT };
+    let tear_down = || Policy::TearDownOrLeak { within: PLENTY };
     plan.add(app::leaked_runtime(runtime))?;
     plan.add(app::client(tear_down(), store))?;
     plan.add(app::sync_service(tear_down(), sync_service))?;

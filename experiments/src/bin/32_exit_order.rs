@@ -1,16 +1,9 @@
-//! In which order may an application leave its process?
-//!
-//! Expect any order to be clean if the client is leaked, or dropped in a context, and every order to
-//! abort otherwise: somebody is the last owner, on the main thread. An exit runs the destructors of its
-//! thread-locals unless it is immediate. See `docs/src/32-exit-order.md`.
+//! 32 exit order: in which order may an application leave its process? In any, if the client is leaked
+//! or dropped in a context, and in none otherwise: somebody is the last owner, on the main thread. An
+//! exit runs the destructors of its thread-locals unless it is immediate. Page:
+//! `docs/src/32-exit-order.md`.
 
-use std::{
-    cell::RefCell,
-    fs, mem,
-    path::Path,
-    process,
-    sync::{Mutex, PoisonError},
-};
+use std::{cell::RefCell, fs, mem, path::Path, process};
 
 use experiments::{generation_named, prelude::*};
 use leak_strategy::{
@@ -19,7 +12,7 @@ use leak_strategy::{
     plan::{Exit, ExitPlan},
     resource::Policy,
 };
-use mock_sdk::store::residue;
+use mock_sdk::app::global::Global;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 fn main() -> ExitCode {
@@ -31,44 +24,32 @@ fn main() -> ExitCode {
              exit runs the destructors of the main thread's thread-locals unless it is immediate.",
         )
         .variants([
-            control("*/leak/caches-first", in_order([clear_caches, leak_all_four]))
+            control("*/leak/caches-first", in_order([clear_caches, leak_all]))
                 .about("the write-up's order: caches cleared, then all four leaked, runtime first"),
-            control("*/leak/caches-last", in_order([leak_all_four, clear_caches]))
+            control("*/leak/caches-last", in_order([leak_all, clear_caches]))
                 .about("all four leaked, then the caches cleared"),
             hazard(
                 "*/leak/cache-is-last-owner",
                 Aborted,
-                in_order([empty_the_statics, clear_caches, leak_all_four]),
+                in_order([drop_all, clear_caches, leak_all]),
             )
             .about(
                 "the write-up's order, when a logout has emptied the statics and missed the cache",
             ),
-            hazard(
-                "*/drop/caches-first",
-                Aborted,
-                in_order([clear_caches, empty_the_statics, shut_the_runtime_down]),
-            )
-            .about("caches cleared, client and sync service dropped, runtime shut down"),
-            hazard(
-                "*/drop/caches-last",
-                Aborted,
-                in_order([empty_the_statics, shut_the_runtime_down, clear_caches]),
-            )
-            .about("client and sync service dropped, runtime shut down, caches cleared"),
-            hazard(
-                "*/drop/runtime-first",
-                Aborted,
-                in_order([shut_the_runtime_down, clear_caches, empty_the_statics]),
-            )
-            .about("runtime shut down, caches cleared, client and sync service dropped"),
+            hazard("*/drop/caches-first", Aborted, in_order([clear_caches, drop_all, shut_down]))
+                .about("caches cleared, client and sync service dropped, runtime shut down"),
+            hazard("*/drop/caches-last", Aborted, in_order([drop_all, shut_down, clear_caches]))
+                .about("client and sync service dropped, runtime shut down, caches cleared"),
+            hazard("*/drop/runtime-first", Aborted, in_order([shut_down, clear_caches, drop_all]))
+                .about("runtime shut down, caches cleared, client and sync service dropped"),
             control("*/drop/caches-last-in-context", caches_last_in_context)
                 .about("the same order, in the context of the runtime that is shut down"),
             control("*/nothing/statics-full", in_order([]))
                 .about("nothing is done, and the client is in a static as well"),
-            hazard("*/nothing/cache-is-last-owner", Aborted, in_order([empty_the_statics]))
+            hazard("*/nothing/cache-is-last-owner", Aborted, in_order([drop_all]))
                 .about("nothing is done, and the client is in the cache alone"),
             hazard("*/process-exit/cache-is-last-owner", Aborted, |scene| {
-                in_order([empty_the_statics])(scene)?;
+                in_order([drop_all])(scene)?;
                 scene.done();
                 process::exit(0)
             })
@@ -106,35 +87,20 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// Long enough to close a store on a busy machine.
-const LIMIT: Duration = Duration::from_secs(8);
-
 /// The exit code of the process that is looked at from outside, and its ledger.
 const CODE: i32 = 7;
 const LEDGER: &str = "exit.json";
 
 /// What the write-up's application keeps in statics.
-static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
-static CLIENT: Mutex<Option<Store>> = Mutex::new(None);
-static SYNC_SERVICE: Mutex<Option<SyncService>> = Mutex::new(None);
-static REQUEST_SENDER: Mutex<Option<UnboundedSender<String>>> = Mutex::new(None);
-
-/// It belongs to the client, and keeps a clone of it.
-struct SyncService {
-    _client: Store,
-}
+static RUNTIME: Global<Option<Runtime>> = Global::new(None);
+static CLIENT: Global<Option<Store>> = Global::new(None);
+/// The sync service belongs to the client, and keeps a clone of it.
+static SYNC_SERVICE: Global<Option<Store>> = Global::new(None);
+static REQUEST_SENDER: Global<Option<UnboundedSender<String>>> = Global::new(None);
 
 thread_local! {
     /// The user interface's own: something derived from the client.
     static CACHE: RefCell<Option<Store>> = const { RefCell::new(None) };
-}
-
-fn taken<T>(place: &Mutex<Option<T>>) -> Option<T> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-fn put<T>(place: &Mutex<Option<T>>, value: T) {
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
 }
 
 /// Starts the application, takes these steps on the main thread, and returns from `main`.
@@ -152,10 +118,10 @@ fn start(directory: &Path, generation: Generation) -> TrialResult {
     let (sender, mut requests) = unbounded_channel();
     runtime.spawn(async move { while requests.recv().await.is_some() {} });
     CACHE.set(Some(store.clone()));
-    put(&SYNC_SERVICE, SyncService { _client: store.clone() });
-    put(&CLIENT, store);
-    put(&REQUEST_SENDER, sender);
-    put(&RUNTIME, runtime);
+    SYNC_SERVICE.replace(Some(store.clone()));
+    CLIENT.replace(Some(store));
+    REQUEST_SENDER.replace(Some(sender));
+    RUNTIME.replace(Some(runtime));
     Ok(())
 }
 
@@ -164,41 +130,41 @@ fn clear_caches() {
 }
 
 /// In the write-up's order. What is not there is not leaked.
-fn leak_all_four() {
-    mem::forget(taken(&RUNTIME));
-    mem::forget(taken(&CLIENT));
-    mem::forget(taken(&SYNC_SERVICE));
-    mem::forget(taken(&REQUEST_SENDER));
+fn leak_all() {
+    mem::forget(RUNTIME.take());
+    mem::forget(CLIENT.take());
+    mem::forget(SYNC_SERVICE.take());
+    mem::forget(REQUEST_SENDER.take());
 }
 
-/// As a logout does. The last owner drops the pool.
-fn empty_the_statics() {
-    drop(taken(&CLIENT));
-    drop(taken(&SYNC_SERVICE));
-    drop(taken(&REQUEST_SENDER));
+/// As a logout does: empties the statics. The last owner drops the pool.
+fn drop_all() {
+    drop(CLIENT.take());
+    drop(SYNC_SERVICE.take());
+    drop(REQUEST_SENDER.take());
 }
 
-fn shut_the_runtime_down() {
-    if let Some(runtime) = taken(&RUNTIME) {
+fn shut_down() {
+    if let Some(runtime) = RUNTIME.take() {
         runtime.shutdown_background();
     }
 }
 
 fn caches_last_in_context(scene: &Scene<'_>) -> TrialResult {
     start(scene.directory(), scene.generation)?;
-    let runtime = taken(&RUNTIME).ok_or("the runtime is gone")?;
+    let runtime = RUNTIME.take().ok_or("the runtime is gone")?;
     let handle = runtime.handle().clone();
     let _context = handle.enter();
-    empty_the_statics();
+    drop_all();
     runtime.shutdown_background();
     clear_caches();
     Ok(())
 }
 
 fn empty_plan(scene: &Scene<'_>, exit: Exit) -> TrialResult {
-    in_order([empty_the_statics])(scene)?;
+    in_order([drop_all])(scene)?;
     scene.done();
-    ExitPlan::builder(LIMIT).by(exit).build().leave(0)
+    ExitPlan::builder(PLENTY).by(exit).build().leave(0)
 }
 
 fn torn_down(scene: &Scene<'_>) -> TrialResult {
@@ -209,7 +175,7 @@ fn torn_down(scene: &Scene<'_>) -> TrialResult {
     let became = |name| ledger.entries.iter().find(|entry| entry.name == name).map(|e| e.outcome);
     scene.check("the client was torn down", became(app::CLIENT) == Some(Outcome::TornDown));
     scene.check("the runtime was leaked", became(app::RUNTIME) == Some(Outcome::Leaked));
-    let wal_left = !residue(&scene.directory().join("store.sqlite3"))?.is_none();
+    let wal_left = !scene.residue()?.is_none();
     scene.record("wal_left", wal_left);
     scene.check("its connections were closed, the last of them last", !wal_left);
     Ok(())
@@ -219,9 +185,9 @@ fn torn_down(scene: &Scene<'_>) -> TrialResult {
 fn tear_down(arguments: &[String]) -> TrialResult {
     let generation = arguments.first().ok_or("which generation?")?;
     start(Path::new("."), generation_named(generation)?)?;
-    let owners = (CACHE.take(), taken(&SYNC_SERVICE), taken(&CLIENT));
-    let plan = ExitPlan::builder(LIMIT).ledger(LEDGER).build();
-    plan.add(app::leaked_runtime(taken(&RUNTIME)))?;
-    plan.add(app::client(Policy::TearDownOrLeak { within: LIMIT }, owners))?;
+    let owners = (CACHE.take(), SYNC_SERVICE.take(), CLIENT.take());
+    let plan = ExitPlan::builder(PLENTY).ledger(LEDGER).build();
+    plan.add(app::leaked_runtime(RUNTIME.take()))?;
+    plan.add(app::client(Policy::TearDownOrLeak { within: PLENTY }, owners))?;
     plan.leave(CODE)
 }

@@ -1,8 +1,6 @@
-//! How long does a process take to leave in which everything hangs?
-//!
-//! Expect for ever without a limit, the sum of the limits with one for each resource, and the plan's
-//! own limit with an exit plan, with the exit code asked for and a complete ledger. See
-//! `docs/src/33-bounded-exit.md`.
+//! 33 bounded exit: how long does a process take to leave in which everything hangs? For ever without a
+//! limit, the sum of the limits with one for each resource, and the plan's own limit with an exit plan,
+//! which also keeps the exit code and a complete ledger. Page: `docs/src/33-bounded-exit.md`.
 
 use std::{
     fs,
@@ -31,9 +29,6 @@ use tokio::{
 /// The limit of a plan, and the part of it that each resource gets.
 const LIMIT: Duration = Duration::from_millis(200);
 const EACH: Duration = Duration::from_millis(75);
-
-/// The limit where nothing hangs: there everything must be torn down, however busy the machine is.
-const PATIENT: Duration = Duration::from_secs(8);
 
 /// What each resource gets by hand. The four together get more than a plan's exit may take.
 const BY_HAND: Duration = Duration::from_secs(1);
@@ -264,7 +259,7 @@ fn leave_by_plan(arguments: &[String]) -> TrialResult {
     let App { runtime, client, sync_service, sender, worker } = start(hangs)?;
     let handle = runtime.handle().clone();
     let exit = if variant == "plan/normal-exit" { Exit::Normal } else { Exit::Immediate };
-    let (limit, within) = if hangs { (LIMIT, EACH) } else { (PATIENT, PATIENT) };
+    let (limit, within) = if hangs { (LIMIT, EACH) } else { (PLENTY, PLENTY) };
     let plan = ExitPlan::builder(limit).by(exit).ledger(LEDGER).build();
     // These two ignore their limits.
     plan.add(Resource::new(app::RUNTIME, Policy::TearDown { within }, move |_exit| {

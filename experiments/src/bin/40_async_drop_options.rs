@@ -45,11 +45,11 @@ fn main() -> ExitCode {
                 .about("a coordinator ends the task at the end of the program"),
             hazard("coordinator/owner-gone", Failed, owned(Coordinated::spawn, dropped))
                 .about("the owner is dropped before the end of the program"),
-            control("pattern/shutdown", owned(pattern, async |it| Ok(it.shutdown().await)))
+            control("pattern/shutdown", owned(pattern, shut_down_pattern))
                 .about("the pattern, shut down before it is dropped"),
             hazard("pattern/forgotten", Failed, owned(pattern, dropped))
                 .about("the pattern, dropped without a shutdown"),
-            cure("kit/shutdown", owned(kit, async |it| Ok(drop(it.shutdown().await?))))
+            cure("kit/shutdown", owned(kit, shut_down_kit))
                 .about("BackgroundTask, shut down before it is dropped"),
             hazard("kit/forgotten", Failed, owned(kit, dropped))
                 .about("BackgroundTask, dropped without a shutdown: no cure for that"),
@@ -178,6 +178,16 @@ fn pattern(writer: Writer) -> Manager {
     Manager::spawn(|signal| writer.work(signal))
 }
 
+async fn shut_down_pattern(manager: Manager) -> TrialResult {
+    manager.shutdown().await;
+    Ok(())
+}
+
 fn kit(writer: Writer) -> BackgroundTask<()> {
     BackgroundTask::spawn_on(&Handle::current(), "writer", |stop| writer.work(stop))
+}
+
+async fn shut_down_kit(task: BackgroundTask<()>) -> TrialResult {
+    let _ = task.shutdown().await?;
+    Ok(())
 }

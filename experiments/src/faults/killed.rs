@@ -1,7 +1,6 @@
 //! A process that is killed in the middle of a logout.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     path::Path,
     sync::{Arc, mpsc},
@@ -13,13 +12,12 @@ use lab::TrialResult;
 use mock_sdk::{
     app::managed::ManagedApp,
     homeserver::{Endpoint, Fault},
-    store::rusqlite::Connection,
 };
 use state_machine::{config::RuntimePolicy, driver::Driver, transition::State};
 
 use crate::{
     Scene,
-    killed::{Writer, acknowledge, compare},
+    killed::{Writer, acknowledge, compare, stored},
     setting::{PASSWORD, ROOMS, USER, config, homeserver, next_start},
     steps::Steps,
 };
@@ -69,16 +67,10 @@ pub fn killed(scene: &Scene<'_>) -> TrialResult {
     scene.record("had_ended", said.iter().any(|line| line == LOGGED_OUT));
     said.retain(|line| line != LOGGED_OUT);
 
-    compare(scene, &said, &stored(scene.directory())?);
+    let queue = scene.directory().join("stores/0001/state/store.sqlite3");
+    compare(scene, &said, &stored(&queue, "outbox")?);
     scene.record("next_start", next_start(scene, &server, &token, scene.directory())?);
     Ok(())
-}
-
-/// The rows in the queue.
-fn stored(directory: &Path) -> TrialResult<BTreeSet<String>> {
-    let state = Connection::open(directory.join("stores/0001/state/store.sqlite3"))?;
-    let mut query = state.prepare("SELECT body FROM outbox")?;
-    Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// The process that is killed. It logs in, queues messages without a pause, which nobody sends, and

@@ -18,7 +18,7 @@ use mock_sdk::{
     homeserver::{Endpoint, Fault},
     matrix_error::ErrorCode,
 };
-use state_machine::error::{LogoutError, RecoverableError};
+use state_machine::error::{LogoutError, LogoutErrorKind};
 
 use super::{
     ASKING_DONE, ASKING_NOT_DONE, BEFORE, BRIEF, CLEANING_APP_STATE, CLOSING_TABS, Case,
@@ -66,32 +66,32 @@ pub fn all() -> Vec<Disturbance> {
         fault("server/token-invalidated", forget_token)
             .about("the server forgets the token by itself")
             .ends(&[(LAST, OUT)]),
-        fault("server/limit-exceeded", every_request(limit_exceeded()))
+        fault("server/limit-exceeded", fails(&Endpoint::ALL, limit_exceeded()))
             .about("the server refuses everything as too much")
             .ends(UNDONE),
-        fault("server/refuses-once", the_logout(limit_exceeded()))
+        fault("server/refuses-once", fails(&[Endpoint::Logout], limit_exceeded()))
             .about("the server refuses the logout as too much, and nothing else")
             .ends(&[(ASKING_NOT_DONE, NOT_DONE), (LAST, OUT)]),
-        fault("server/status-502", every_request(Fault::status(502)))
+        fault("server/status-502", fails(&Endpoint::ALL, Fault::status(502)))
             .about("a proxy answers for a server that has gone away")
             .ends(UNDONE),
-        fault("server/malformed", every_request(Fault::malformed()))
+        fault("server/malformed", fails(&Endpoint::ALL, Fault::malformed()))
             .about("the server does what it is asked, and its answers make no sense")
             .ends(UNHEARD),
-        fault("server/reset-mid-body", every_request(Fault::reset_mid_body()))
+        fault("server/reset-mid-body", fails(&Endpoint::ALL, Fault::reset_mid_body()))
             .about("the server does what it is asked, and resets the connection")
             .ends(UNHEARD),
-        fault("server/never-answers", every_request(Fault::never()))
+        fault("server/never-answers", fails(&Endpoint::ALL, Fault::never()))
             .about("the server does nothing, and never answers")
             .with(Limits::ServerIsSilent)
             .repaired_by(restart)
             .ends(UNDONE),
         // The second logout of `06` is never requested: the machine is asking already.
-        fault("server/answers-too-late", the_logout(Fault::never().done_at_once()))
+        fault("server/answers-too-late", fails(&[Endpoint::Logout], Fault::never().done_at_once()))
             .about("the logout is done at once, and answered when the client has given up")
             .with(Limits::ServerIsSilent)
             .ends(WITHOUT_EFFECT),
-        fault("server/does-it-too-late", the_logout(Fault::delay(4 * BRIEF)))
+        fault("server/does-it-too-late", fails(&[Endpoint::Logout], Fault::delay(4 * BRIEF)))
             .about("the logout is done when the client has given up and the server has denied it")
             .with(Limits::ServerIsSilent)
             .repaired_by(wait_for_the_logout)
@@ -202,7 +202,7 @@ fn go_down(case: &Case) -> TrialResult {
 
 /// Ends the requests that still wait for an answer.
 fn restart(case: &Case) -> TrialResult {
-    case.server.go_down();
+    go_down(case)?;
     case.server.come_back()?;
     Ok(())
 }
@@ -215,18 +215,12 @@ fn wait_for_the_logout(case: &Case) -> TrialResult {
     Ok(())
 }
 
-fn every_request(fault: Fault) -> impl Fn(&Case) -> TrialResult {
+/// The server fails all requests to these endpoints in one way.
+fn fails(endpoints: &'static [Endpoint], fault: Fault) -> impl Fn(&Case) -> TrialResult {
     move |case| {
-        for endpoint in Endpoint::ALL {
-            case.server.fail_always(endpoint, fault.clone());
+        for endpoint in endpoints {
+            case.server.fail_always(*endpoint, fault.clone());
         }
-        Ok(())
-    }
-}
-
-fn the_logout(fault: Fault) -> impl Fn(&Case) -> TrialResult {
-    move |case| {
-        case.server.fail_always(Endpoint::Logout, fault.clone());
         Ok(())
     }
 }
@@ -309,9 +303,7 @@ fn log_out_again(case: &Case) -> TrialResult {
         return Ok(());
     }
     match driver.run().now_or_never() {
-        Some(Err(LogoutError::Recoverable { cause: RecoverableError::AlreadyRunning, .. })) => {
-            Ok(())
-        }
+        Some(Err(LogoutError { kind: LogoutErrorKind::AlreadyRunning, .. })) => Ok(()),
         // The step fails, and the logout ends otherwise than it must.
         _ => Err("the second logout was not refused".into()),
     }

@@ -1,13 +1,9 @@
 //! The application and the logout of the write-up, which panics: experiment 20, and the hazard of 21.
 
-use std::{
-    error::Error,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{error::Error, time::Duration};
 
 use lab::TrialResult;
-use mock_sdk::app::{App, action::Action};
+use mock_sdk::app::{App, action::Action, global::Global};
 use sundown::evidence::open_files;
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -23,7 +19,7 @@ const SERVER: Duration = Duration::from_secs(5);
 /// The application, with its runtime where everybody reaches it.
 struct Naive<'a> {
     app: &'a App,
-    tokio_runtime: Mutex<Option<Runtime>>,
+    tokio_runtime: Global<Option<Runtime>>,
     change: Change,
 }
 
@@ -31,7 +27,7 @@ struct Naive<'a> {
 pub fn six_steps(scene: &Scene<'_>, change: Change) -> TrialResult {
     let (trial, server) = (scene.trial, homeserver()?);
     let (app, event_loop) = App::new(config(scene, &server));
-    let naive = Naive { app: &app, tokio_runtime: Mutex::default(), change };
+    let naive = Naive { app: &app, tokio_runtime: Global::default(), change };
     naive.start_matrix_tokio()?;
     let spare = runtime()?;
     let context = (change == Change::InContext).then(|| spare.enter());
@@ -47,7 +43,7 @@ pub fn six_steps(scene: &Scene<'_>, change: Change) -> TrialResult {
     })?;
     drop(context);
     // What is left belongs to the second login, and is no part of the story.
-    let again = naive.take_runtime();
+    let again = naive.tokio_runtime.take();
     let _context = again.as_ref().map(Runtime::enter);
     drop((app.globals().all_joined_rooms.take(), app.globals().sync_service.take()));
     drop(app.globals().client.take());
@@ -58,24 +54,18 @@ impl Naive<'_> {
     /// Logs in on the runtime, as the application's request worker does.
     fn log_in(&self, user: &User<'_>) -> TrialResult {
         let app = self.app.clone();
-        let login = {
-            let runtime = self.tokio_runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let login = self.tokio_runtime.with(|runtime| {
             let runtime = runtime.as_ref().ok_or("there is no runtime")?;
-            runtime.spawn(async move { app.log_in(USER, PASSWORD).await })
-        };
+            Ok::<_, &str>(runtime.spawn(async move { app.log_in(USER, PASSWORD).await }))
+        })?;
         user.log_in(async { Ok::<_, Box<dyn Error>>(login.await??) })
     }
 
     fn start_matrix_tokio(&self) -> TrialResult {
         let started = runtime()?;
         self.app.start_worker(started.handle());
-        let mut runtime = self.tokio_runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        *runtime = Some(started);
+        self.tokio_runtime.replace(Some(started));
         Ok(())
-    }
-
-    fn take_runtime(&self) -> Option<Runtime> {
-        self.tokio_runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The sequence of the write-up, in its order. What is awaited runs on the runtime, and the rest on
@@ -122,7 +112,7 @@ impl Naive<'_> {
         } else {
             let files = open_files(&self.app.files().stores())?.len();
             user.say(&format!("80 %  shutting the runtime down; {files} files are open"));
-            let existing = self.take_runtime();
+            let existing = self.tokio_runtime.take();
             drop(context);
             if let Some(existing) = existing {
                 existing.shutdown_background();

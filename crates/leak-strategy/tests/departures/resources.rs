@@ -7,7 +7,7 @@ use leak_strategy::{
     ledger::{Outcome, PolicyKind, Reason},
     resource::Resource,
 };
-use sundown::{runtime::RuntimeOwner, session::Session, task::BackgroundTask};
+use sundown::{BackgroundTask, RuntimeOwner, Session};
 
 use crate::{CODE, LEAK, Noisy, OR_LEAK, PLAN, Plan, TEAR_DOWN, add, add_noisy, departure, noisy};
 

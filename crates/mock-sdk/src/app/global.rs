@@ -10,7 +10,8 @@ use std::{
 pub struct Global<T>(Mutex<T>);
 
 impl<T> Global<T> {
-    pub(super) const fn new(value: T) -> Self {
+    /// A variable with this value.
+    pub const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 

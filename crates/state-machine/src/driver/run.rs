@@ -14,10 +14,10 @@ use crate::{
     attempt::{at_once, attempt, own_limit},
     cancel::CancelToken,
     driver::Driver,
-    error::{LogoutError, RecoverableError, StepError, UnrecoverableError, Warning, listed},
+    error::{LogoutError, LogoutErrorKind, StepError, Warning, listed},
     observe::{self, Outcome},
     progress::{LogoutReport, Progress},
-    transition::{Effect, Event, State, Transition, next},
+    transition::{Effect, Event, Severity, State, Transition, next},
 };
 
 /// A run that has begun. Dropping it leaves a defined state.
@@ -29,8 +29,8 @@ pub(super) struct Run<'a, A: Application> {
     progress: Progress,
     /// Why the logout request has no clear result.
     request: StepError,
-    /// What the run returns if it fails.
-    failure: LogoutError,
+    /// Why the run fails, if it does.
+    failure: LogoutErrorKind,
     warnings: Vec<Warning>,
     ended: bool,
 }
@@ -40,7 +40,8 @@ impl<'a, A: Application> Run<'a, A> {
     pub(super) fn begin(driver: &'a Driver<A>) -> Result<(Self, Event), LogoutError> {
         let mut runs = driver.runs();
         if runs.running {
-            return Err(RecoverableError::AlreadyRunning.into());
+            let kind = LogoutErrorKind::AlreadyRunning;
+            return Err(LogoutError { kind, warnings: Vec::new() });
         }
         let (event, token) = match runs.unfinished {
             true => (Event::Resumed, CancelToken::committed()),
@@ -57,7 +58,7 @@ impl<'a, A: Application> Run<'a, A> {
             state: State::Idle,
             progress: Progress::idle(runs.count),
             request: StepError::Abandoned,
-            failure: RecoverableError::Cancelled.into(),
+            failure: LogoutErrorKind::Cancelled,
             warnings: Vec::new(),
             ended: false,
         };
@@ -88,14 +89,14 @@ impl<'a, A: Application> Run<'a, A> {
     pub(super) fn end(mut self) -> Result<LogoutReport, LogoutError> {
         let warnings = mem::take(&mut self.warnings);
         if self.state != State::Completed {
-            let failure = mem::replace(&mut self.failure, RecoverableError::Cancelled.into());
-            let failure = failure.with(warnings);
-            let outcome = match &failure {
-                LogoutError::Recoverable { .. } => Outcome::Recoverable,
-                LogoutError::Unrecoverable { .. } => Outcome::Unrecoverable,
+            let kind = mem::replace(&mut self.failure, LogoutErrorKind::Cancelled);
+            let outcome = match kind.severity() {
+                Severity::Recoverable => Outcome::Recoverable,
+                Severity::Unrecoverable => Outcome::Unrecoverable,
             };
-            self.finish(outcome, failure.to_string());
-            return Err(failure);
+            let error = LogoutError { kind, warnings };
+            self.finish(outcome, error.to_string());
+            return Err(error);
         }
         let outcome = if warnings.is_empty() { Outcome::Graceful } else { Outcome::Partial };
         self.finish(outcome, format!("{}{}", self.state, listed(&warnings)));
@@ -124,15 +125,15 @@ impl<'a, A: Application> Run<'a, A> {
         let Driver { app, config, .. } = self.driver;
         Some(match effect {
             Effect::CheckPrerequisites => {
-                let cause = RecoverableError::NotReady;
+                let cause = LogoutErrorKind::NotReady;
                 self.cancellable(config.checks, || app.check_logged_in(), cause).await
             }
             Effect::StopSync => {
                 let stop = || app.stop_sync(own_limit(config.sync));
-                self.cancellable(config.sync, stop, RecoverableError::SyncNotStopped).await
+                self.cancellable(config.sync, stop, LogoutErrorKind::SyncNotStopped).await
             }
             Effect::RecordIntent => {
-                let cause = RecoverableError::IntentNotRecorded;
+                let cause = LogoutErrorKind::IntentNotRecorded;
                 self.cancellable(config.storage, || app.record_intent(), cause).await
             }
             Effect::RequestLogout => self.request_logout().await,
@@ -156,8 +157,7 @@ impl<'a, A: Application> Run<'a, A> {
                 match attempt(config.restart, || app.restart_runtime()).await {
                     Ok(()) => Event::Done,
                     Err(error) => {
-                        self.failure = UnrecoverableError::RuntimeNotRestarted(error).into();
-                        Event::Failed
+                        self.fail_with(LogoutErrorKind::RuntimeNotRestarted(error), Event::Failed)
                     }
                 }
             }
@@ -177,7 +177,7 @@ impl<'a, A: Application> Run<'a, A> {
         &mut self,
         limit: Duration,
         step: impl FnOnce() -> F,
-        cause: fn(StepError) -> RecoverableError,
+        cause: fn(StepError) -> LogoutErrorKind,
     ) -> Event {
         let interrupted = || async {
             match self.token.run_until_cancelled(step()).await {
@@ -200,7 +200,7 @@ impl<'a, A: Application> Run<'a, A> {
             Ok(Ok(Some(Ok(())))) => return Event::Done,
             Ok(Ok(Some(Err(RequestError::TokenUnknown)))) => return Event::TokenUnknown,
             Ok(Ok(Some(Err(RequestError::NotSent(failure))))) => {
-                return self.fail_with(RecoverableError::NotSent(failure), Event::Failed);
+                return self.fail_with(LogoutErrorKind::NotSent(failure), Event::Failed);
             }
             Ok(Ok(Some(Err(RequestError::InDoubt(failure))))) => StepError::Failed(failure),
             Ok(Ok(None)) => StepError::Abandoned,
@@ -218,13 +218,13 @@ impl<'a, A: Application> Run<'a, A> {
         match answer {
             Ok(Token::Unknown) => Event::TokenUnknown,
             Ok(Token::Valid) if self.token.is_requested() => {
-                self.fail_with(RecoverableError::Cancelled, Event::TokenValid)
+                self.fail_with(LogoutErrorKind::Cancelled, Event::TokenValid)
             }
             Ok(Token::Valid) => {
-                self.fail_with(RecoverableError::NotDone(request), Event::TokenValid)
+                self.fail_with(LogoutErrorKind::NotDone(request), Event::TokenValid)
             }
             Err(question) => {
-                self.fail_with(RecoverableError::InDoubt { request, question }, Event::Failed)
+                self.fail_with(LogoutErrorKind::InDoubt { request, question }, Event::Failed)
             }
         }
     }
@@ -251,8 +251,8 @@ impl<'a, A: Application> Run<'a, A> {
         }
     }
 
-    fn fail_with(&mut self, cause: RecoverableError, event: Event) -> Event {
-        self.failure = cause.into();
+    fn fail_with(&mut self, cause: LogoutErrorKind, event: Event) -> Event {
+        self.failure = cause;
         event
     }
 }

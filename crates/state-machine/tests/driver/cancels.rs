@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use state_machine::{
     cancel::Cancellation,
-    error::{LogoutError, RecoverableError},
+    error::{LogoutError, LogoutErrorKind},
     transition::Effect,
 };
 
@@ -67,11 +67,9 @@ fn a_cancel_during_the_request_is_in_doubt_if_the_server_does_not_settle_it() {
     let driver = driver(&app);
     let (told, ended) = while_held(&driver, &hold, || (driver.cancel(), false));
     assert_eq!(told, Cancellation::UpToServer);
-    let Err(LogoutError::Recoverable { cause: cause @ RecoverableError::InDoubt { .. }, .. }) =
-        ended
-    else {
+    let Err(LogoutError { kind: kind @ LogoutErrorKind::InDoubt { .. }, .. }) = ended else {
         panic!("{ended:?}")
     };
-    assert!(cause.to_string().contains("because a cancel was requested"), "{cause}");
+    assert!(kind.to_string().contains("because a cancel was requested"), "{kind}");
     assert!(app.world().intent);
 }

@@ -125,13 +125,13 @@ fn ended(result: &Result<LogoutReport, LogoutError>) -> String {
             1 => format!("completed, but {}", report.warnings[0].effect),
             warnings => format!("completed, with {warnings} warnings"),
         },
-        Err(LogoutError::Recoverable { cause, .. }) => {
-            let cause = format!("{cause:?}");
-            let name = cause.split([' ', '(']).next().unwrap_or_default();
-            format!("recoverable: {name}")
+        Err(error) if error.kind.severity() == Severity::Unrecoverable => {
+            "unrecoverable".to_owned()
         }
-        Err(LogoutError::Unrecoverable { .. }) => "unrecoverable".to_owned(),
-        Err(other) => panic!("{other}"),
+        Err(error) => {
+            let kind = format!("{:?}", error.kind);
+            format!("recoverable: {}", kind.split([' ', '(']).next().unwrap_or_default())
+        }
     }
 }
 

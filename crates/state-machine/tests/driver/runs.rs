@@ -8,7 +8,7 @@ use state_machine::{
     cancel::Cancellation,
     config::{LogoutConfig, RuntimePolicy, Screen},
     driver::Driver,
-    error::{LogoutError, UnrecoverableError},
+    error::LogoutErrorKind,
     transition::{Effect, Severity, State},
 };
 
@@ -150,10 +150,7 @@ fn if_no_runtime_can_be_started_the_error_says_so_and_another_run_finishes_the_l
     let app = App::new().answering(Effect::RestartRuntime, Answer::Fails);
     let driver = driver(&app);
     let error = block_on(driver.run()).unwrap_err();
-    assert!(matches!(
-        error,
-        LogoutError::Unrecoverable { cause: UnrecoverableError::RuntimeNotRestarted(_), .. }
-    ));
+    assert!(matches!(error.kind, LogoutErrorKind::RuntimeNotRestarted(_)));
     assert_eq!(driver.progress().borrow().state, State::Failed(Severity::Unrecoverable));
     assert!(driver.is_unfinished());
     assert_eq!(driver.cancel(), Cancellation::TooLate);
@@ -177,7 +174,7 @@ fn an_error_lists_everything_that_went_wrong() {
         "not logged out: the sync service could not be stopped: it panicked: it is scripted to \
          panic; try again; warning: restarting the sync service failed: it is scripted to fail"
     );
-    assert_eq!(error.warnings().len(), 1);
+    assert_eq!(error.warnings.len(), 1);
     assert_eq!(driver.progress().borrow().message, error.to_string());
 }
 

@@ -14,7 +14,7 @@ use state_machine::{
     driver::Driver,
     transition::Effect,
 };
-use sundown::latch::Latch;
+use sundown::Latch;
 
 use crate::by_effect::{ByEffect, Perform};
 
