@@ -276,7 +276,7 @@ pub fn rows_in(database: &Path) -> TrialResult<u64> {
 }
 
 /// A value, as a scene keeps it. Clones are clones of the value, or handles of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Kept<T: Send + 'static> {
     /// As it is.
     Bare(T),
@@ -290,16 +290,6 @@ impl<T: Send + 'static> Kept<T> {
     /// A value that is torn down where it is dropped.
     pub const fn torn_down(value: T) -> Self {
         Self::TornDown(TornDown(Some(value)))
-    }
-}
-
-impl<T: Clone + Send + 'static> Clone for Kept<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Bare(value) => Self::Bare(value.clone()),
-            Self::Guarded(handle) => Self::Guarded(handle.clone()),
-            Self::TornDown(value) => Self::TornDown(TornDown(value.0.clone())),
-        }
     }
 }
 
@@ -318,7 +308,7 @@ impl<T: Send + 'static> Deref for Kept<T> {
 
 /// Tears its value down when it is dropped, and waits for that: for a thread that may wait. A trial
 /// in which it does not come to its end is aborted, so that nobody takes it for clean.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TornDown<T: Send + 'static>(Option<T>);
 
 impl<T: Send + 'static> Drop for TornDown<T> {

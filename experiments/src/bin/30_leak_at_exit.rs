@@ -166,8 +166,8 @@ fn write(arguments: &[String]) -> TrialResult {
     let acknowledges_first = way == "kill-9/uncommitted";
     let rows = Rows { store: store.clone(), acknowledges_first, acknowledged };
 
-    let context = runtime.enter();
-    let sync_service = BackgroundTask::spawn("sync service", {
+    let handle = runtime.handle();
+    let sync_service = BackgroundTask::spawn_on(handle, "sync service", {
         let rows = rows.clone();
         move |stop: Stop| async move {
             for event in 0_u64.. {
@@ -177,14 +177,14 @@ fn write(arguments: &[String]) -> TrialResult {
                 rows.write(format!("event {event}")).await;
             }
         }
-    })?;
+    });
     let (sender, mut requests) = unbounded_channel();
-    let worker = BackgroundTask::spawn("requests", move |_closing_is_its_signal| async move {
-        while let Some(request) = requests.recv().await {
-            rows.write(request).await;
-        }
-    })?;
-    drop(context);
+    let worker =
+        BackgroundTask::spawn_on(handle, "requests", move |_closing_is_its_signal| async move {
+            while let Some(request) = requests.recv().await {
+                rows.write(request).await;
+            }
+        });
     (0..REQUESTS).try_for_each(|request| sender.send(format!("{REQUEST}{request}")))?;
 
     if way.starts_with("kill-9/") {
