@@ -10,7 +10,7 @@ use std::{
 };
 
 use experiments::{
-    killed::{Writer, acknowledge, compare, stored},
+    killed::{Writer, compare, stored, write},
     prelude::*,
 };
 use leak_strategy::{
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             })
             .about("an exit plan that tears down all but the runtime"),
         ])
-        .part("writer", write)
+        .part("writer", leave)
         .claim("A6", "`mem::forget` works, and is overly aggressive.")
         .supported_if(
             every("forget/under-load").is(Clean)
@@ -136,24 +136,17 @@ struct Rows {
 }
 
 impl Rows {
-    async fn write(&self, row: String) {
-        if self.acknowledges_first {
-            self.acknowledge(&row);
-        }
-        if self.store.append_event(ROOM, row.clone()).await.is_ok() && !self.acknowledges_first {
-            self.acknowledge(&row);
-        }
-    }
-
     /// Tells the parent first: by the time this process acts on a row, the parent knows it.
-    fn acknowledge(&self, row: &str) {
-        acknowledge(row);
-        let _ = self.acknowledged.send(());
+    async fn write(&self, row: String) {
+        let commit = async { self.store.append_event(ROOM, row.clone()).await.is_ok() };
+        if write(&row, self.acknowledges_first, commit).await {
+            let _ = self.acknowledged.send(());
+        }
     }
 }
 
 /// The process that leaves, or is killed.
-fn write(arguments: &[String]) -> TrialResult {
+fn leave(arguments: &[String]) -> TrialResult {
     let [way, leave_after] = arguments else { return Err("how, and after how many rows?".into()) };
     let leave_after: usize = leave_after.parse()?;
     let runtime = runtime()?;
