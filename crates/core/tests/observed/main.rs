@@ -1,4 +1,4 @@
-//! What a shutdown tells the outside: events and counts, each behind its feature.
+//! The events and counts of a shutdown, each behind its feature.
 #![cfg(all(not(loom), feature = "metrics", feature = "tracing"))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,17 +7,15 @@ mod log;
 use std::{future::pending, time::Duration};
 
 use sundown::{
-    evidence::Unconfirmed, group::TaskGroup, runtime::RuntimeOwner, session::Session,
-    task::BackgroundTask,
+    evidence::Unconfirmed, group::TaskGroup, limit::PLENTY, runtime::RuntimeOwner,
+    session::Session, task::BackgroundTask,
 };
 use tokio::runtime::Builder;
 
-/// What a piece of code on a runtime of one thread lets the outside know.
+/// The events and counts of some code on a runtime of one thread.
 fn observed(code: impl AsyncFnOnce()) -> Vec<String> {
     log::observed("sundown", || Builder::new_current_thread().build().unwrap().block_on(code()))
 }
-
-const PLENTY: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_graceful_shutdown_is_an_event_and_a_count() {
@@ -36,7 +34,7 @@ fn a_graceful_shutdown_is_an_event_and_a_count() {
 }
 
 #[test]
-fn an_abort_and_a_panic_are_told_apart() {
+fn an_abort_and_a_panic_have_outcomes_of_their_own() {
     let lines = observed(async || {
         let group = TaskGroup::new("deaf");
         group.spawn("deaf", |_| pending()).unwrap();
@@ -58,7 +56,7 @@ fn an_abort_and_a_panic_are_told_apart() {
 }
 
 #[test]
-fn what_is_dropped_without_a_shutdown_is_named() {
+fn a_task_that_is_dropped_without_a_shutdown_is_named() {
     let lines = observed(async || {
         drop(BackgroundTask::spawn("forgotten", |stop| stop).unwrap());
     });
@@ -69,7 +67,7 @@ fn what_is_dropped_without_a_shutdown_is_named() {
 }
 
 #[test]
-fn a_task_that_had_ended_is_dropped_without_a_word() {
+fn a_task_that_has_ended_is_dropped_silently() {
     let lines = observed(async || {
         let task = BackgroundTask::spawn("short", |_| async {}).unwrap();
         while !task.has_ended() {
@@ -118,7 +116,7 @@ fn a_session_that_closes_is_an_event_and_a_count_and_its_end_is_silent() {
 }
 
 #[test]
-fn a_session_that_is_held_or_not_confirmed_is_told_apart() {
+fn a_session_that_is_held_or_not_confirmed_has_an_outcome_of_its_own() {
     let lines = observed(async || {
         let session = Session::new("held").unwrap();
         let _guard = session.guard(()).unwrap();
