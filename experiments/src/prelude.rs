@@ -1,5 +1,4 @@
-//! What nearly every experiment uses. An experiment begins with `use experiments::prelude::*;`, and what
-//! it imports after that is what is particular to it.
+//! What nearly every experiment uses: each begins with `use experiments::prelude::*;`.
 
 pub use std::{error::Error, process::ExitCode, sync::Arc, thread, time::Duration};
 
@@ -14,5 +13,5 @@ pub use tokio::runtime::Runtime;
 
 pub use crate::{
     CONNECTIONS, PLENTY, control, cure, hazard, runtime,
-    scene::{Kept, ROWS, Scene, guarded, torn_down},
+    scene::{Protected, ROWS, Scene, guarded, torn_down},
 };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use experiments::{
     prelude::*,
-    scene::Keeper,
+    scene::Protection,
     setting::{Setting, open_rooms},
 };
 use mock_sdk::app::{App, action::Action, held::Holding};
@@ -76,8 +76,8 @@ fn log_out_and_in(scene: &Scene<'_>) -> TrialResult {
         config.generation = scene.generation;
         config.frame = if scene.case() == "at-once" { Duration::ZERO } else { FRAME };
         config.background_tasks = scene.case() != "alone";
-        config.holding = match &scene.keeper {
-            Keeper::Session(session) => Holding::guarded_by(session),
+        config.holding = match &scene.protection {
+            Protection::Session(session) => Holding::guarded_by(session),
             _ => Holding::Plain,
         };
     })?;

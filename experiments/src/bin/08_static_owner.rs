@@ -52,14 +52,14 @@ pub fn experiment() -> Experiment {
 }
 
 /// The client of an application that does nothing at the end, with its runtime.
-static CLIENT: OnceLock<(Runtime, Kept<Store>)> = OnceLock::new();
+static CLIENT: OnceLock<(Runtime, Protected<Store>)> = OnceLock::new();
 
 fn in_a_static(scene: &Scene<'_>) -> TrialResult {
     CLIENT.set(scene.warm_store()?).map_err(|_| "the static was taken")?;
     Ok(())
 }
 
-thread_local!(static LOCAL: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) });
+thread_local!(static LOCAL: RefCell<Option<Protected<Store>>> = const { RefCell::new(None) });
 
 fn in_a_thread_local(scene: &Scene<'_>) -> TrialResult {
     let (_runtime, store) = scene.warm_store()?;
@@ -130,12 +130,12 @@ pub fn own(arguments: &[String]) -> TrialResult {
     })?;
     match place.as_str() {
         "static" => {
-            let client = (runtime, Kept::Bare(store));
+            let client = (runtime, Protected::Bare(store));
             CLIENT.set(client).map_err(|_| "the static was taken")?;
         }
-        "torn-down" => LOCAL.set(Some(Kept::torn_down(store))),
+        "torn-down" => LOCAL.set(Some(Protected::torn_down(store))),
         // The session is not closed. It warns of that, and nothing more can be done.
-        "guarded" => LOCAL.set(Some(Kept::Guarded(Session::new("client")?.guard(store)?))),
+        "guarded" => LOCAL.set(Some(Protected::Guarded(Session::new("client")?.guard(store)?))),
         "closed" => {
             let session = Session::new("client")?;
             drop(session.guard(store)?);
