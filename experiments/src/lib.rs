@@ -56,7 +56,7 @@ use std::{
     time::Duration,
 };
 
-use lab::{Prediction, TrialResult, Variant};
+use lab::{Outcome, Prediction, TrialResult, Variant};
 use mock_sdk::store::Generation;
 use tokio::runtime::{Builder, Runtime};
 
@@ -96,6 +96,12 @@ pub fn hazard(
     body: impl Body,
 ) -> Variant {
     of_generations(name.into(), |name| lab::hazard(name, prediction, staged(body)))
+}
+
+/// A [`hazard`] that hangs. Its deadline is long enough to get there on a busy machine, and short, because a
+/// longer one would not help; each of its few trials takes as long.
+pub fn hang(name: impl Into<String>, body: impl Body) -> Variant {
+    hazard(name, Outcome::Hung, body).deadline(Duration::from_millis(1500)).trials(5)
 }
 
 /// A variant that is expected not to fail, without the kit. See [`lab::control`] and [`hazard`].

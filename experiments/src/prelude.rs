@@ -12,6 +12,6 @@ pub use mock_sdk::store::{Generation, Store};
 pub use tokio::runtime::Runtime;
 
 pub use crate::{
-    CONNECTIONS, PLENTY, control, cure, hazard, runtime,
+    CONNECTIONS, PLENTY, control, cure, hang, hazard, runtime,
     scene::{Protected, ROWS, Scene, guarded, torn_down},
 };

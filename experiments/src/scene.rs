@@ -275,7 +275,7 @@ pub fn rows_in(database: &Path) -> TrialResult<u64> {
 }
 
 /// A value with the protection of a scene. Clones are clones of the value, or handles of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Protected<T: Send + 'static> {
     /// As it is.
     Bare(T),
@@ -289,16 +289,6 @@ impl<T: Send + 'static> Protected<T> {
     /// A value that is torn down where it is dropped.
     pub const fn torn_down(value: T) -> Self {
         Self::TornDown(TornDown(Some(value)))
-    }
-}
-
-impl<T: Clone + Send + 'static> Clone for Protected<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Bare(value) => Self::Bare(value.clone()),
-            Self::Guarded(handle) => Self::Guarded(handle.clone()),
-            Self::TornDown(value) => Self::TornDown(TornDown(value.0.clone())),
-        }
     }
 }
 
@@ -317,7 +307,7 @@ impl<T: Send + 'static> Deref for Protected<T> {
 
 /// Tears its value down when it is dropped, and waits for that, on a thread that may wait. If that fails
 /// the trial aborts, so that it cannot count as clean.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TornDown<T: Send + 'static>(Option<T>);
 
 impl<T: Send + 'static> Drop for TornDown<T> {
