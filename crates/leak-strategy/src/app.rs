@@ -34,8 +34,8 @@ use sundown::{GracefulShutdown, TeardownError, teardown_blocking};
 use tokio::runtime::Builder;
 
 use crate::{
+    exit_token::ExitToken,
     resource::{Policy, Resource, TeardownResult},
-    token::ExitToken,
 };
 
 /// The name of the runtime in the plan. It needs nothing.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
+    exit_token::ExitToken,
     ledger::{Entry, Outcome, PolicyKind, Reason},
-    token::ExitToken,
 };
 
 /// What a teardown returns. An error means that the resource could not be torn down; its text goes

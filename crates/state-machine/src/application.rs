@@ -97,7 +97,7 @@ pub enum RequestError {
 
 /// What a server says about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token {
+pub enum AccessToken {
     /// It belongs to a user: the session is alive.
     Valid,
     /// It belongs to nobody: the session has been logged out.
@@ -107,7 +107,7 @@ pub enum Token {
 /// The server, as seen with the token of this session.
 ///
 /// ```
-/// use state_machine::application::{Failure, RequestError, Server, Token};
+/// use state_machine::application::{Failure, RequestError, Server, AccessToken};
 ///
 /// # struct App;
 /// # impl App { async fn post(&self, _: &str) -> Result<u16, std::io::Error> { Ok(200) } }
@@ -124,10 +124,10 @@ pub enum Token {
 ///         }
 ///     }
 ///
-///     async fn who_am_i(&self) -> Result<Token, Failure> {
+///     async fn who_am_i(&self) -> Result<AccessToken, Failure> {
 ///         match self.post("whoami").await? {
-///             200 => Ok(Token::Valid),
-///             401 => Ok(Token::Unknown),
+///             200 => Ok(AccessToken::Valid),
+///             401 => Ok(AccessToken::Unknown),
 ///             status => Err(format!("status {status}").into()),
 ///         }
 ///     }
@@ -140,7 +140,7 @@ pub trait Server: Send + Sync {
 
     /// Asks whom the token belongs to. If there is no token left, it is unknown. An error means that
     /// there is no answer, or none that says either.
-    fn who_am_i(&self) -> impl Future<Output = Result<Token, Failure>> + Send;
+    fn who_am_i(&self) -> impl Future<Output = Result<AccessToken, Failure>> + Send;
 }
 
 /// The user interface. [`Driver::progress`](crate::driver::Driver::progress) tells it about progress.

@@ -86,7 +86,7 @@ impl<A: Application> Driver<A> {
     ///
     /// - Before the point of no return, dropping it restarts the sync service on the dropping thread.
     ///   If a request may have left, the intent stays recorded, and another run or
-    ///   [`resolve_at_start`](crate::start::resolve_at_start) finds out.
+    ///   [`resolve_at_start`](crate::recovery::resolve_at_start) finds out.
     /// - After the point of no return, another run finishes the cleanup.
     ///
     /// # Errors

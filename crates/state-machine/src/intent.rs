@@ -2,7 +2,7 @@
 //!
 //! A process can be killed after the server has forgotten a token and before the client has noticed.
 //! The next start then finds a session that looks alive. The recorded intent tells it to ask the
-//! server first ([`resolve_at_start`](crate::start::resolve_at_start)).
+//! server first ([`resolve_at_start`](crate::recovery::resolve_at_start)).
 
 use std::{
     fs::{self, File},

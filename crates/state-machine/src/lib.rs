@@ -24,7 +24,7 @@
 //! | [`cancel`] | cancelling, before and after the request leaves |
 //! | [`error`] | how a logout can fail, and what can fail without failing the logout |
 //! | [`intent`] | the durable record that a logout is about to be requested |
-//! | [`start`] | what the next start does about a logout that was interrupted |
+//! | [`recovery`] | what the next start does about a logout that was interrupted |
 //!
 //! # The point of no return
 //!
@@ -75,5 +75,5 @@ mod observe;
 #[cfg(not(loom))]
 pub mod progress;
 #[cfg(not(loom))]
-pub mod start;
+pub mod recovery;
 pub mod transition;

@@ -23,11 +23,11 @@ use std::{
 use by_effect::{ByEffect, Perform};
 use futures::executor::block_on;
 use state_machine::{
-    application::{Failure, Token},
+    application::{AccessToken, Failure},
     config::LogoutConfig,
     driver::Driver,
     intent::IntentFile,
-    start::{Resolution, resolve_at_start},
+    recovery::{Resolution, resolve_at_start},
     transition::Effect,
 };
 
@@ -95,8 +95,8 @@ impl Perform for OnDisk {
         Ok(())
     }
 
-    fn token(&self) -> Token {
-        if self.has("token") { Token::Valid } else { Token::Unknown }
+    fn token(&self) -> AccessToken {
+        if self.has("token") { AccessToken::Valid } else { AccessToken::Unknown }
     }
 
     fn has_intent(&self) -> bool {

@@ -28,10 +28,10 @@ use std::{
 };
 
 use leak_strategy::{
+    exit_token::ExitToken,
     ledger::{Entry, Ledger, Outcome, Reason},
     plan::{Exit, ExitPlan},
     resource::{Policy, Resource, TeardownResult},
-    token::ExitToken,
 };
 use rustix::process::{Pid, Signal, kill_process};
 

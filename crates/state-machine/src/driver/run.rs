@@ -10,7 +10,7 @@ use std::{
 use sundown::gate::Cancelled;
 
 use crate::{
-    application::{Application, Failure, RequestError, Token},
+    application::{AccessToken, Application, Failure, RequestError},
     attempt::{at_once, attempt, own_limit},
     cancel::CancelToken,
     driver::Driver,
@@ -216,11 +216,11 @@ impl<'a, A: Application> Run<'a, A> {
         let answer = attempt(config.question, || app.who_am_i()).await;
         let request = mem::replace(&mut self.request, StepError::Abandoned);
         match answer {
-            Ok(Token::Unknown) => Event::TokenUnknown,
-            Ok(Token::Valid) if self.token.is_requested() => {
+            Ok(AccessToken::Unknown) => Event::TokenUnknown,
+            Ok(AccessToken::Valid) if self.token.is_requested() => {
                 self.fail_with(LogoutErrorKind::Cancelled, Event::TokenValid)
             }
-            Ok(Token::Valid) => {
+            Ok(AccessToken::Valid) => {
                 self.fail_with(LogoutErrorKind::NotDone(request), Event::TokenValid)
             }
             Err(question) => {

@@ -19,7 +19,7 @@ use crate::ledger::Leak;
 /// not compile, because there is nothing to ask:
 ///
 /// ```compile_fail,E0624
-/// use leak_strategy::token::{ExitToken, Leaked};
+/// use leak_strategy::exit_token::{ExitToken, Leaked};
 ///
 /// fn log_out(client: String) -> Leaked<String> {
 ///     let token = ExitToken::new();
@@ -31,7 +31,7 @@ use crate::ledger::Leak;
 ///
 /// ```compile_fail,E0521
 /// use std::sync::Mutex;
-/// use leak_strategy::{resource::{Policy, Resource}, token::ExitToken};
+/// use leak_strategy::{resource::{Policy, Resource}, exit_token::ExitToken};
 ///
 /// static KEPT: Mutex<Option<&'static ExitToken>> = Mutex::new(None);
 /// let policy = Policy::Leak { why: "a trick" };
@@ -44,7 +44,7 @@ use crate::ledger::Leak;
 /// A function that takes a token compiles:
 ///
 /// ```
-/// use leak_strategy::token::{ExitToken, Leaked};
+/// use leak_strategy::exit_token::{ExitToken, Leaked};
 ///
 /// fn leave(token: &ExitToken, client: String) -> Leaked<String> {
 ///     token.leak(client, "it would not close")

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    application::{Server, Storage, Token},
+    application::{AccessToken, Server, Storage},
     attempt::attempt,
     config::LogoutConfig,
     error::StepError,
@@ -27,7 +27,7 @@ pub enum Resolution {
 /// Why the next start could not settle an interrupted logout. Nothing is lost; try again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum RecoveryError {
     /// The intent could not be read.
     #[error("cannot tell whether a logout was requested before: {0}")]
     IntentNotRead(StepError),
@@ -36,12 +36,12 @@ pub enum StartError {
     UserIdNotDeleted(StepError),
     /// The logout is settled, but the intent could not be cleared. The next start will ask again.
     #[error("{} intent to log out could not be cleared: {error}", match .settled {
-        Token::Valid => "the session is alive, but the",
-        Token::Unknown => "logged out, but the",
+        AccessToken::Valid => "the session is alive, but the",
+        AccessToken::Unknown => "logged out, but the",
     })]
     IntentNotCleared {
         /// What the server said about the token.
-        settled: Token,
+        settled: AccessToken,
         /// Why the intent could not be cleared.
         error: StepError,
     },
@@ -55,7 +55,7 @@ pub enum StartError {
 /// at any point and the call repeated, because the intent is cleared last.
 ///
 /// ```
-/// use state_machine::{config::LogoutConfig, start::{Resolution, resolve_at_start}};
+/// use state_machine::{config::LogoutConfig, recovery::{Resolution, resolve_at_start}};
 /// # mod by_effect { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/by_effect/mod.rs")); }
 /// # use {by_effect::{ByEffect, Perform}, std::time::Duration};
 /// # use state_machine::{application::Failure, transition::Effect};
@@ -72,33 +72,33 @@ pub enum StartError {
 ///     Resolution::LoggedOut => { /* show the login screen */ }
 ///     Resolution::InDoubt(error) => { /* restore it: the next start asks again */ }
 /// }
-/// # Ok::<(), state_machine::start::StartError>(())
+/// # Ok::<(), state_machine::recovery::RecoveryError>(())
 /// # }).unwrap();
 /// ```
 ///
 /// # Errors
 ///
-/// [`StartError`] if the storage fails.
+/// [`RecoveryError`] if the storage fails.
 pub async fn resolve_at_start<A: Server + Storage>(
     app: &A,
     config: &LogoutConfig,
-) -> Result<Resolution, StartError> {
+) -> Result<Resolution, RecoveryError> {
     let recorded = attempt(config.storage, || app.has_intent()).await;
-    if !recorded.map_err(StartError::IntentNotRead)? {
+    if !recorded.map_err(RecoveryError::IntentNotRead)? {
         return Ok(Resolution::NothingRecorded);
     }
     let settled = match attempt(config.question, || app.who_am_i()).await {
         Ok(token) => token,
         Err(error) => return Ok(Resolution::InDoubt(error)),
     };
-    if settled == Token::Unknown {
+    if settled == AccessToken::Unknown {
         let deleted = attempt(config.storage, || app.delete_latest_user_id()).await;
-        deleted.map_err(StartError::UserIdNotDeleted)?;
+        deleted.map_err(RecoveryError::UserIdNotDeleted)?;
     }
     let cleared = attempt(config.storage, || app.clear_intent()).await;
-    cleared.map_err(|error| StartError::IntentNotCleared { settled, error })?;
+    cleared.map_err(|error| RecoveryError::IntentNotCleared { settled, error })?;
     Ok(match settled {
-        Token::Valid => Resolution::StillLoggedIn,
-        Token::Unknown => Resolution::LoggedOut,
+        AccessToken::Valid => Resolution::StillLoggedIn,
+        AccessToken::Unknown => Resolution::LoggedOut,
     })
 }
