@@ -320,6 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn an_alarm_is_set_once_for_a_waker_and_forgotten_with_its_future() {
+        let hour = Duration::from_secs(3600);
+        let mut limited = Box::pin(within(hour, pending::<()>()));
+        let (fires, waker) = fires();
+        let mut keys = Vec::new();
+        for _ in 0..2 {
+            assert!(limited.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            keys.push(limited.as_mut().project().alarm.set.as_ref().map(|set| set.key));
+        }
+        assert_eq!(keys[0], keys[1]);
+        drop((limited, waker));
+        assert_eq!(Arc::strong_count(&fires), 1, "its waker is kept");
+    }
+
+    #[test]
+    fn alarms_at_the_same_moment_are_all_woken() {
+        let clock: &'static Clock = Box::leak(Box::new(Clock::new()));
+        let (moment, alarms) = (Instant::now(), [(); 3].map(|()| fires()));
+        // No thread is started: all are set before the first one is woken.
+        clock.lock().running = true;
+        for (_, waker) in &alarms {
+            clock.set(moment, waker.clone()).unwrap();
+        }
+        clock.run();
+        assert!(alarms.iter().all(|(fires, _)| fires.0.has_fired()));
+        assert!(!clock.lock().running);
+    }
+
+    #[test]
     fn an_alarm_that_was_given_up_is_forgotten_and_with_the_last_the_clock_ends() {
         let hour = Instant::now() + Duration::from_secs(3600);
         for _ in 0..20 {

@@ -1,11 +1,7 @@
 //! Destructors that do what they should not, or what one would not expect of them.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -48,22 +44,6 @@ fn a_destructor_that_blocks_is_reported_at_the_limit_and_waited_for_again() {
     drop(stuck.let_go);
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed(), 2);
-}
-
-#[test]
-fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
-    fn again(stop: Arc<AtomicBool>) {
-        if !stop.load(Ordering::SeqCst) {
-            spawn(async move { again(stop) });
-        }
-    }
-    let (session, stop) = (session(), Arc::new(AtomicBool::new(false)));
-    let in_value = Arc::clone(&stop);
-    drop(session.guard(on_drop(move || again(in_value))).unwrap());
-    let error = session.close_blocking(SHORT).unwrap_err();
-    assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");
-    stop.store(true, Ordering::SeqCst);
-    let _ = session.close_blocking(PLENTY).unwrap();
 }
 
 #[test]

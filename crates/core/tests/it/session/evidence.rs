@@ -1,6 +1,7 @@
 //! Evidence: when it is asked for, and what follows from its answers.
 
 use std::{
+    error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -62,6 +63,23 @@ fn evidence_against_it_is_an_error_at_the_limit() {
     assert_eq!(why(error), against);
 }
 
+/// The pauses are 1, 2, 4, 8, 16 and from then on 20 ms.
+#[test]
+fn evidence_is_asked_for_again_after_longer_and_longer_pauses() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let session = with_evidence({
+        let asked = Arc::clone(&asked);
+        move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Err(Unconfirmed::Against("one is open".to_owned()))
+        }
+    });
+    let error = session.close_blocking(5 * SHORT).unwrap_err();
+    let most = 6 + error.elapsed.as_millis() / 20;
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(asked > 0 && asked as u128 <= most, "{asked} times in {:?}", error.elapsed);
+}
+
 #[test]
 fn evidence_that_is_not_available_is_an_error_at_once() {
     let unavailable = Unconfirmed::Unavailable("there is no list".to_owned());
@@ -111,7 +129,7 @@ fn a_clone_that_was_taken_out_of_a_handle_is_found_by_evidence_only() {
     drop(session.guard(Arc::clone(&store)).unwrap());
     let error = in_the_way(&session, is_against);
     assert!(error.to_string().contains("1 open below"), "{error}");
-    assert!(error.to_string().contains("store"), "{error}");
+    assert!(error.to_string().contains("store") && error.source().is_some(), "{error}");
     drop(store);
     let _ = session.close_blocking(PLENTY).unwrap();
 }
