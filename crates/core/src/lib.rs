@@ -43,7 +43,8 @@ pub mod limit;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
-mod panics;
+#[doc(hidden)]
+pub mod panics;
 #[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
