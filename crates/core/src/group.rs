@@ -14,8 +14,8 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    blocking,
     observe::{self, Outcome},
+    park,
     shutdown::{
         Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
         ShutdownReport, StillRunning,
@@ -197,7 +197,7 @@ impl TaskGroup {
     /// Same as [`drain`](Self::drain), on a plain thread. On a worker of a runtime this blocks the
     /// worker.
     pub fn drain_blocking(&self, limit: Duration) -> GroupReport {
-        blocking::wait_for(Box::pin(self.drain(limit)))
+        park::wait_for(Box::pin(self.drain(limit)))
     }
 }
 

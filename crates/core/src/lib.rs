@@ -25,11 +25,12 @@
 //!
 //! Asynchronous forms have the plain name (`close`), blocking ones end in `_blocking` (`close_blocking`).
 
-mod blocking;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;
 pub mod flag;
+#[cfg(not(loom))]
+mod fork;
 pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
@@ -45,8 +46,7 @@ mod observe;
 pub mod oneshot;
 #[doc(hidden)]
 pub mod panics;
-#[cfg(not(loom))]
-mod process;
+mod park;
 #[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]

@@ -20,7 +20,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::process::ProcessGuard;
+use crate::fork::ProcessGuard;
 
 /// Longer than anything takes on a busy machine that is not stuck: the limit of a wait in a test that
 /// is not about its limit.

@@ -16,7 +16,7 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    blocking,
+    park,
     sync::{Arc, Mutex, lock},
 };
 
@@ -138,7 +138,7 @@ impl<T> Receiver<T> {
     /// [`WaitError::TimedOut`] if the limit passes, after which you can wait again, and
     /// [`WaitError::Abandoned`] if the sender is gone.
     pub fn wait_blocking(&mut self, limit: Duration) -> Result<T, WaitError> {
-        match blocking::wait(self, limit) {
+        match park::wait(self, limit) {
             Some(received) => Ok(received?),
             None => Err(WaitError::TimedOut { limit }),
         }

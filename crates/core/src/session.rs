@@ -21,20 +21,19 @@
 //! torn down any more.
 
 mod close;
+mod close_report;
 mod guarded;
-mod outcome;
 
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
 use crate::{
-    blocking,
     evidence::Unconfirmed,
     flag::Flag,
     handle_count::HandleCount,
     limit::within,
-    observe,
+    observe, park,
     runtime::RuntimeOwner,
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
@@ -44,8 +43,8 @@ use crate::{
 use close::Closing;
 
 pub use crate::teardown::Unfinished;
+pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
 pub use guarded::Guarded;
-pub use outcome::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
 
 /// A session: it owns resources that others use through handles. Clones are the same session.
 ///
@@ -280,7 +279,7 @@ impl Session {
     /// Same errors as [`close`](Session::close).
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
-        let ended = blocking::wait(pin!(closing.run()), limit);
+        let ended = park::wait(pin!(closing.run()), limit);
         closing.conclude(ended)
     }
 

@@ -14,11 +14,11 @@ use super::{
     threads::{Role, Threads},
 };
 use crate::{
+    fork::ProcessGuard,
     lifecycle::{End, Lifecycle},
     limit::{for_abort, within},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
-    process::ProcessGuard,
     shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
     sync::{Mutex, lock},
 };

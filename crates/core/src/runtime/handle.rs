@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::{RuntimeError, generation::Generation, threads::Role};
 use crate::{
-    blocking, oneshot,
+    oneshot, park,
     tasks::{
         SpawnedBy,
         member::{Member, Place},
@@ -121,7 +121,7 @@ impl RuntimeHandle {
             let member = Member::new(place, |_| async { output = Some(caught(future).await) });
             // Tokio makes a task that polls a lot yield to other tasks. There are none here.
             let member = pin!(tokio::task::unconstrained(member));
-            blocking::wait_in_runtime(member, is_in_runtime);
+            park::wait_in_runtime(member, is_in_runtime);
             Ok(())
         };
         if threads.include_this_thread_as(Role::Pool) {

@@ -7,10 +7,9 @@ use super::{
     generation::{Generation, lost_in_fork},
 };
 use crate::{
-    blocking,
+    fork::ProcessGuard,
     lifecycle::{Begin, Generations, NotBegun},
-    observe,
-    process::ProcessGuard,
+    observe, park,
     shutdown::{ShutdownError, ShutdownReport},
 };
 
@@ -87,7 +86,7 @@ impl Restartable {
         &self,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        blocking::wait_for(Box::pin(self.shutdown(limit)))
+        park::wait_for(Box::pin(self.shutdown(limit)))
     }
 
     pub(super) fn stats(&self) -> Stats {

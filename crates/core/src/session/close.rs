@@ -82,7 +82,7 @@ impl<'a> Closing<'a> {
         if let Some(runtime) = &owner.runtime {
             let Core { count, reaper, .. } = &*owner.core;
             if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
-                within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.settled()).await;
+                within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.wait_quiescent()).await;
             }
             self.shut_down(runtime).await?;
         }
@@ -225,7 +225,7 @@ impl Core {
     /// over.
     async fn torn_down(&self) {
         self.count.closed().wait().await;
-        self.reaper.settled().await;
+        self.reaper.wait_quiescent().await;
     }
 }
 

@@ -85,7 +85,7 @@ fn closes() -> bool {
             assert_eq!(count, 3);
             true
         }
-        Err(TeardownError::NoThread { value, .. }) => {
+        Err(TeardownError::CannotStart { value, .. }) => {
             assert_eq!(count, 0, "the destructor has begun");
             std::mem::forget(value);
             false

@@ -18,7 +18,7 @@ mod explore;
 mod handle_count;
 mod lifecycle;
 mod pattern;
-mod signals;
+mod primitives;
 mod tasks;
 mod twins;
 
