@@ -22,9 +22,8 @@ use crate::{
     nearest,
     observation::Value,
     output::{self, Progress},
-    record::Record,
     results::{Event, Skipped, TrialExample},
-    run::{self, Lane, Plan},
+    run::{self, Lane, Plan, Run},
     sandbox::{Sandbox, SandboxError},
     seed,
 };
@@ -193,8 +192,8 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<u8, Failure
     };
     let run = Run { experiment, plan, equipment, sandbox: &sandbox, interrupt: &interrupt };
     let interrupted = match arguments.trial {
-        Some(_) => run.alone(reader),
-        None => run.all(reader),
+        Some(_) => alone(&run, reader),
+        None => all(&run, reader),
     };
     drop(run);
     sandbox.close()?;
@@ -237,6 +236,45 @@ fn skip(skipped: &Skipped, reader: Reader) -> io::Result<()> {
     }
 }
 
+/// Runs the trials and prints the result. Returns whether the run was interrupted.
+fn all(run: &Run<'_>, reader: Reader) -> Result<bool, Failure> {
+    let experiment = run.experiment;
+    let mut progress = Progress::of(&experiment.name, run.plan.len());
+    let mut stdout = io::stdout().lock();
+    let mut printed = Ok(());
+    let mut shown_first = BTreeMap::new();
+    let result = run.trials(|variant, record| {
+        progress.step();
+        let place = experiment.shown_first.iter().position(|name| *name == variant.name);
+        if let Some(place) = place.filter(|_| record.trial == 0) {
+            shown_first.insert(place, (variant.name.clone(), run.example(variant, record)));
+        }
+        if reader == (Reader::Program { as_it_happens: true }) {
+            let (variant, trial) = (variant.name.clone(), record.trial);
+            let event = Event::Trial { variant, trial, outcome: record.outcome };
+            printed = print_json(&mut stdout, &event);
+        }
+        // Nobody may be reading any more.
+        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    progress.finish();
+    printed?;
+    let interrupted = result.interrupted;
+    match reader {
+        Reader::Person { lines } => {
+            for (variant, example) in shown_first.values() {
+                output::shown_first(&mut stdout, variant, example)?;
+            }
+            output::result(&mut stdout, &result, lines)?;
+        }
+        Reader::Program { as_it_happens: false } => print_json(&mut stdout, &result)?,
+        Reader::Program { as_it_happens: true } => {
+            print_json(&mut stdout, &Event::Result { result: Box::new(result) })?;
+        }
+    }
+    Ok(interrupted)
+}
+
 /// All that is known of the trial that `--trial` names, for a program to read.
 #[derive(Serialize)]
 struct OneTrial<'a> {
@@ -246,87 +284,24 @@ struct OneTrial<'a> {
     observations: BTreeMap<&'a str, &'a Value>,
 }
 
-/// What is run, and with what.
-struct Run<'a> {
-    experiment: &'a Experiment,
-    plan: Plan,
-    equipment: Equipment,
-    sandbox: &'a Sandbox,
-    interrupt: &'a Interrupt,
-}
-
-impl Run<'_> {
-    /// Runs the trials and prints the result. Returns whether the run was interrupted.
-    fn all(&self, reader: Reader) -> Result<bool, Failure> {
-        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
-        let mut progress = Progress::of(&experiment.name, plan.len());
+/// Runs one trial and prints all that is known of it. Returns whether it was interrupted.
+fn alone(run: &Run<'_>, reader: Reader) -> Result<bool, Failure> {
+    let mut printed = Ok(());
+    let result = run.trials(|variant, record| {
+        let (variant, example) = (&variant.name, &run.example(variant, record));
         let mut stdout = io::stdout().lock();
-        let mut printed = Ok(());
-        let mut shown_first = BTreeMap::new();
-        let result =
-            run::run(experiment, plan, equipment, sandbox, interrupt, |variant, record| {
-                progress.step();
-                let place = experiment.shown_first.iter().position(|name| *name == variant.name);
-                if let Some(place) = place.filter(|_| record.trial == 0) {
-                    let example = run::example(experiment, plan.seed, variant, record);
-                    shown_first.insert(place, (variant.name.clone(), example));
-                }
-                if reader == (Reader::Program { as_it_happens: true }) {
-                    let (variant, trial) = (variant.name.clone(), record.trial);
-                    let event = Event::Trial { variant, trial, outcome: record.outcome };
-                    printed = print_json(&mut stdout, &event);
-                }
-                // Nobody may be reading any more.
-                if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-        progress.finish();
-        printed?;
-        let interrupted = result.interrupted;
-        match reader {
-            Reader::Person { lines } => {
-                for (variant, example) in shown_first.values() {
-                    output::shown_first(&mut stdout, variant, example)?;
-                }
-                output::result(&mut stdout, &result, lines)?;
+        printed = match reader {
+            Reader::Person { .. } => output::trial(&mut stdout, variant, example, record),
+            Reader::Program { .. } => {
+                let observations = record.observations.iter().map(|(name, value)| (&**name, value));
+                let observations = observations.collect();
+                print_json(&mut stdout, &OneTrial { variant, example, observations })
             }
-            Reader::Program { as_it_happens: false } => print_json(&mut stdout, &result)?,
-            Reader::Program { as_it_happens: true } => {
-                print_json(&mut stdout, &Event::Result { result: Box::new(result) })?;
-            }
-        }
-        Ok(interrupted)
-    }
-
-    /// Runs one trial and prints all that is known of it. Returns whether it was interrupted.
-    fn alone(&self, reader: Reader) -> Result<bool, Failure> {
-        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
-        let mut printed = Ok(());
-        let result =
-            run::run(experiment, plan, equipment, sandbox, interrupt, |variant, record| {
-                let example = run::example(experiment, plan.seed, variant, record);
-                printed = print_one(&variant.name, &example, record, reader);
-                ControlFlow::Continue(())
-            })?;
-        printed?;
-        Ok(result.interrupted)
-    }
-}
-
-fn print_one(
-    variant: &str,
-    example: &TrialExample,
-    record: &Record,
-    reader: Reader,
-) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match reader {
-        Reader::Person { .. } => output::trial(&mut stdout, variant, example, record),
-        Reader::Program { .. } => {
-            let observations = record.observations.iter().map(|(name, value)| (&**name, value));
-            let observations = observations.collect();
-            print_json(&mut stdout, &OneTrial { variant, example, observations })
-        }
-    }
+        };
+        ControlFlow::Continue(())
+    })?;
+    printed?;
+    Ok(result.interrupted)
 }
 
 fn print_json(to: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {
