@@ -11,9 +11,10 @@ use rustix::process::Signal;
 
 use crate::{
     build::build,
+    child,
     experiments::selection,
     failure::{Context as _, Failure, Result},
-    flags, output, process,
+    flags, output,
     workspace::{self, Workspace},
 };
 
@@ -41,10 +42,10 @@ pub fn run(flags: &flags::Console, workspace: &Workspace) -> Result<ExitCode> {
         // It ends when this pipe ends, which it does however this process ends.
         .stdin(Stdio::piped())
         .spawn()?;
-    let status = process::wait(&mut child, &interrupt, Signal::TERM)?;
+    let status = child::wait(&mut child, &interrupt, Signal::TERM)?;
     Ok(match interrupt.raised() {
         true => ExitCode::from(interrupt::EXIT_CODE),
-        false => process::exit_code(status),
+        false => child::exit_code(status),
     })
 }
 

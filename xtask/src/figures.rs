@@ -1,19 +1,6 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
-use lab::{Observation, Outcome, Spread, results::VariantResult};
-
-/// How many trials had the outcome that the variant's class names. The interval is about that outcome.
-pub fn counted(variant: &VariantResult) -> u32 {
-    let subject = subject(&variant.class).or_else(|| subject(&variant.prediction));
-    subject.map_or(0, |outcome| variant.outcomes.count(outcome))
-}
-
-/// The outcome that a class or a prediction names: its second word, as in `always aborted`. A mixed
-/// class (`mixed: clean, aborted`) names none.
-fn subject(class: &str) -> Option<Outcome> {
-    let word = class.split_once(' ').filter(|(how, _)| *how != "mixed:")?.1;
-    Outcome::ALL.into_iter().find(|outcome| word.split(' ').next() == Some(outcome.word()))
-}
+use lab::{Observation, Spread};
 
 /// An interval of a rate: `84–100 %`, with as many decimals as it takes to tell its ends apart.
 pub fn percent([low, high]: [f64; 2]) -> String {
@@ -104,15 +91,6 @@ mod tests {
     use lab::Value;
 
     use super::*;
-
-    #[test]
-    fn a_class_names_an_outcome() {
-        assert_eq!(subject("always aborted"), Some(Outcome::Aborted));
-        assert_eq!(subject("never hung"), Some(Outcome::Hung));
-        assert_eq!(subject("seen panicked (clean allowed)"), Some(Outcome::Panicked));
-        assert_eq!(subject("mixed: clean, aborted"), None);
-        assert_eq!(subject("not run"), None);
-    }
 
     #[test]
     fn intervals_show_as_many_decimals_as_they_need() {

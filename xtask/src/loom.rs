@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::{
     build::{Artifact, build},
+    child,
     failure::{Failure, Result},
     flags::{self, Format},
     output::{self, Paper},
-    process,
     workspace::Workspace,
 };
 
@@ -118,7 +118,7 @@ fn explore(
     let package = executable.manifest_path.parent().unwrap_or(Path::new("."));
     let mut command = Command::new(&executable.executable);
     command.arg("--nocapture").args(&flags.only).current_dir(package);
-    let ended = process::listen(command, guardian, interrupt, STDERR_KEPT, |line| {
+    let ended = child::listen(command, guardian, interrupt, STDERR_KEPT, |line| {
         if let Some(model) = parse(&String::from_utf8_lossy(line)) {
             output::note(&format!("{} ({})", model.name, model.time));
             explored.push(model);

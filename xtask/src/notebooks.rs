@@ -3,9 +3,9 @@
 mod benchmarks;
 mod block;
 mod check;
+mod claims;
 mod committed;
 mod contents;
-mod ledger;
 mod links;
 mod markdown;
 mod page;

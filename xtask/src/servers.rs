@@ -16,14 +16,15 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
+    child,
     failure::{Context as _, Failure, Result},
     flags::{self, Format},
-    output, process,
+    output,
 };
 
 pub fn run(flags: &flags::Servers) -> Result<ExitCode> {
     if let Some(program) = flags.command.first() {
-        process::find(program)?;
+        child::find(program)?;
     }
     let interrupt = Interrupt::install()?;
     let sandbox = Arc::new(Sandbox::open()?);
@@ -76,7 +77,7 @@ fn serve(servers: &[Server], format: Format, interrupt: &Interrupt) -> Result<Ex
             let (kind, address) = (server.kind(), server.address());
             return Err(Failure::Failed(format!("{kind} at {address} has ended by itself")));
         }
-        thread::sleep(process::TICK);
+        thread::sleep(child::TICK);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,5 +98,5 @@ fn run_command(
     command.envs(servers.iter().map(|it| (it.kind().variable(), it.address().to_string())));
     guardian.mark(&mut command);
     let mut child = command.spawn().context(|| format!("cannot start `{}`", program.display()))?;
-    Ok(process::exit_code(process::wait(&mut child, interrupt, Signal::TERM)?))
+    Ok(child::exit_code(child::wait(&mut child, interrupt, Signal::TERM)?))
 }

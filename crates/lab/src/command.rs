@@ -14,7 +14,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    child, condition, count, declaration,
+    arguments, child, condition, declaration,
     equipment::{Equipment, Lack, Preparation},
     experiment::Experiment,
     guardian,
@@ -41,7 +41,7 @@ use crate::{
 struct Arguments {
     /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
     /// than it declares, anything else no fewer than the 5 that a verdict needs
-    #[arg(long, value_name = "N", value_parser = count::parse)]
+    #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     trials: Option<u32>,
 
     /// Five trials where the outcome is certain; races keep theirs
@@ -61,7 +61,7 @@ struct Arguments {
     trial: Option<u32>,
 
     /// Trials at a time [default: two for each core, and beside these more of those that mostly wait]
-    #[arg(long, value_name = "N", value_parser = count::parse)]
+    #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     jobs: Option<u32>,
 
     /// List the variants and what is predicted of them, and run nothing

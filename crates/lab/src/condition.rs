@@ -306,6 +306,7 @@ mod tests {
             trials: outcomes.total(),
             outcomes,
             class: Prediction::from(Aborted).classify(&outcomes).to_string(),
+            hits: 0,
             interval: [0.0, 1.0],
             sites: Vec::new(),
             occasional_sites: Vec::new(),

@@ -16,11 +16,11 @@ compile_error!(
      The kit (package `core`) does not depend on it, and builds wherever Tokio does."
 );
 
+pub mod arguments;
 pub mod capture;
 mod child;
 mod command;
 mod condition;
-pub mod count;
 mod declaration;
 mod equipment;
 mod experiment;
@@ -35,7 +35,7 @@ mod prediction;
 pub mod probe;
 mod program;
 mod record;
-mod report;
+mod report_pipe;
 pub mod results;
 mod run;
 pub mod sandbox;

@@ -230,7 +230,8 @@ fn sum_up(
     records: &[Record],
 ) -> VariantResult {
     let outcomes: Outcomes = records.iter().map(|record| record.outcome).collect();
-    let (low, high) = wilson(outcomes.count(subject(variant, &outcomes)), outcomes.total());
+    let hits = outcomes.count(subject(variant, &outcomes));
+    let (low, high) = wilson(hits, outcomes.total());
     let mut sites: Vec<_> = records
         .iter()
         .flat_map(|record| record.panics.iter().map(|panic| panic.site.clone()))
@@ -253,6 +254,7 @@ fn sum_up(
         trials: outcomes.total(),
         class: variant.prediction.classify(&outcomes).to_string(),
         outcomes,
+        hits,
         interval: [low, high],
         sites,
         occasional_sites,
@@ -265,8 +267,8 @@ fn sum_up(
     }
 }
 
-/// The outcome that the class names, whose rate the interval is about: the predicted one, unless every
-/// trial should have ended in one way and all ended in another.
+/// The outcome that `hits` counts: the predicted one, unless a single outcome was predicted and all
+/// trials had a single other one.
 fn subject(variant: &Variant, outcomes: &Outcomes) -> Outcome {
     let mut seen = outcomes.seen();
     match (seen.next(), seen.next()) {

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::Run;
 use crate::{
-    process::{self, Ended},
+    child::{self, Ended},
     workspace::Source,
 };
 
@@ -141,7 +141,7 @@ fn listen(
     run: &Run<'_>,
     on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<Ended> {
-    process::listen(command, &run.guardian, &run.interrupt, STDERR_SHOWN, on_line)
+    child::listen(command, &run.guardian, &run.interrupt, STDERR_SHOWN, on_line)
 }
 
 fn ended_well(ended: &Ended) -> Result<(), Trouble> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use lab::results::{ExperimentResult, VariantResult};
 use similar::TextDiff;
 
-use crate::{figures, workspace::Source};
+use crate::workspace::Source;
 
 /// How many unchanged lines are shown around a change.
 const CONTEXT: usize = 3;
@@ -94,12 +94,12 @@ fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
 }
 
 fn compare(line: &Line<'_>, variant: &VariantResult) -> Vec<String> {
-    let VariantResult { name, class, trials, .. } = variant;
+    let VariantResult { name, class, hits, trials, .. } = variant;
     let mut sentences = Vec::new();
     if line.class != class {
-        let (expected, count) = (line.class, figures::counted(variant));
+        let expected = line.class;
         sentences.push(format!(
-            "variant `{name}` was expected to be `{expected}`, and was `{class}` ({count} of {trials})"
+            "variant `{name}` was expected to be `{expected}`, and was `{class}` ({hits} of {trials})"
         ));
     }
     let sites = variant.sites.join(", ");

@@ -319,7 +319,7 @@ fn variants(result: &ExperimentResult, paper: Paper) -> String {
 }
 
 fn cells(variant: &VariantResult) -> Vec<String> {
-    let VariantResult { role, name, class, prediction, predicted, trials, .. } = variant;
+    let VariantResult { role, name, class, prediction, predicted, hits, trials, .. } = variant;
     let prediction = match !predicted && prediction != class {
         true => format!("\n(predicted: {prediction})"),
         false => String::new(),
@@ -328,7 +328,7 @@ fn cells(variant: &VariantResult) -> Vec<String> {
         role.to_string(),
         name.clone(),
         format!("{class}{prediction}"),
-        format!("{}/{trials}", figures::counted(variant)),
+        format!("{hits}/{trials}"),
         figures::percent(variant.interval),
     ]
 }

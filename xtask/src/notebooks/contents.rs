@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::PathBuf};
 
 use super::{
     benchmarks, block,
+    claims::{self, ClaimList},
     committed::{self, Record, Records},
-    ledger::{self, Ledger},
     page, plots,
 };
 use crate::{
@@ -116,15 +116,15 @@ fn claims(
 ) -> File {
     const BLOCK: &str = "claims";
     let path = workspace.path("docs/claims.toml");
-    let ledger = match Ledger::read(&path) {
-        Ok(ledger) => ledger,
+    let claims = match ClaimList::read(&path) {
+        Ok(claims) => claims,
         Err(error) => return File { path, text: Err(error) },
     };
     let shown = workspace.shown(&path);
-    to_do.extend(ledger.wrong(records).iter().map(|wrong| format!("{shown}: {wrong}")));
+    to_do.extend(claims.wrong(records).iter().map(|wrong| format!("{shown}: {wrong}")));
     let skeleton = format!("# Claims\n\n{}", block::empty(BLOCK));
-    let blocks = [(BLOCK, ledger.rendered(sources, records))];
-    filled(workspace.path(ledger::PAGE), &skeleton, &blocks)
+    let blocks = [(BLOCK, claims.rendered(sources, records))];
+    filled(workspace.path(claims::PAGE), &skeleton, &blocks)
 }
 
 /// The README, with what the first experiment prints.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, Role, VariantResult};
 
-use super::{committed::Record, ledger, plots};
+use super::{claims, committed::Record, plots};
 use crate::{experiments::report, figures, results::Meta, workspace::Source};
 
 /// The block under "Result".
@@ -29,8 +29,8 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
     for claim in &result.claims {
-        let is_ours = claim.id == ledger::OUR_OWN;
-        let id = if is_ours { claim.id.clone() } else { ledger::link(&claim.id) };
+        let is_ours = claim.id == claims::OUR_OWN;
+        let id = if is_ours { claim.id.clone() } else { claims::link(&claim.id) };
         let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
     }
     text.push('\n');
@@ -40,17 +40,17 @@ fn variants(text: &mut String, result: &ExperimentResult) {
     text.push_str("| role | variant | what is different | outcome | n of N | 95 % interval |\n");
     text.push_str("| --- | --- | --- | --- | --: | --: |\n");
     for variant in &result.variants {
-        let count = figures::counted(variant);
         let mut class = cell(&variant.class);
         if !variant.predicted && variant.class != variant.prediction {
             let _ = write!(class, " (predicted: {})", cell(&variant.prediction));
         }
         let _ = writeln!(
             text,
-            "| {} | `{}` | {} | {class} | {count} of {} | {} |",
+            "| {} | `{}` | {} | {class} | {} of {} | {} |",
             variant.role,
             variant.name,
             cell(&variant.about),
+            variant.hits,
             variant.trials,
             figures::percent(variant.interval)
         );

@@ -1,4 +1,4 @@
-//! Other programs: found, waited for, listened to.
+//! Child processes: finds programs, waits for them, reads their output.
 
 use std::{
     env,
