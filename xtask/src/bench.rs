@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measures what the kit costs, with its peers beside it.
+//! `cargo xtask bench`: measures the cost of the kit and its peers.
 
 use std::process::{Command, ExitCode};
 

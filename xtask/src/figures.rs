@@ -2,7 +2,7 @@
 
 use lab::{Observation, Spread};
 
-/// An interval of a rate: `84–100 %`, with as many decimals as it takes to tell its ends apart.
+/// Formats an interval of a rate: `84–100 %`, with as many decimals as its ends need to differ.
 pub fn percent([low, high]: [f64; 2]) -> String {
     let (low, high) = (low * 100.0, high * 100.0);
     let decimals = match high - low {
@@ -24,7 +24,7 @@ pub fn rate(rate: f64) -> String {
     format!("{percent:.decimals$} %")
 }
 
-/// A length of time in the unit that suits it: `812` and `µs`, `1.20` and `ms`.
+/// Formats a duration in a suitable unit: `812` and `µs`, `1.20` and `ms`.
 fn in_unit(nanoseconds: i64) -> (String, &'static str) {
     let magnitude = nanoseconds.unsigned_abs();
     let (factor, unit) = match magnitude {
@@ -33,7 +33,7 @@ fn in_unit(nanoseconds: i64) -> (String, &'static str) {
         1_000_000..1_000_000_000 => (1_000_000, "ms"),
         _ => (1_000_000_000, "s"),
     };
-    // Three significant digits, by whole numbers: exact, and the same on every machine.
+    // Three significant digits in integer arithmetic, which gives the same text on every machine.
     let (whole, rest) = (nanoseconds / factor, (nanoseconds % factor).abs());
     let number = match whole.abs() {
         0..10 => format!("{whole}.{:02}", rest * 100 / factor),
@@ -48,7 +48,7 @@ pub fn seconds(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
-/// What trials recorded under one name: `1 · 4 · 4`, `0.81 · 1.20 · 5.30 ms`, or `true × 20`.
+/// Formats an observation: `1 · 4 · 4`, `0.81 · 1.20 · 5.30 ms`, or `true × 20`.
 pub fn observation(observation: &Observation) -> String {
     match observation {
         Observation::Integer(Spread { min, median, max, .. }) => {
@@ -71,7 +71,7 @@ pub fn observation(observation: &Observation) -> String {
     }
 }
 
-/// A number at an axis, or above a column: `0.5`, `20`, `10 k`, `1 M`.
+/// Formats a number for an axis or a column's head: `0.5`, `20`, `10 k`, `1 M`.
 pub fn in_short(number: f64) -> String {
     match number {
         it if it >= 1e6 => format!("{} M", it / 1e6),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_come_in_the_unit_that_suits_them() {
+    fn durations_have_a_suitable_unit() {
         let duration = |nanoseconds| {
             let (number, unit) = in_unit(nanoseconds);
             format!("{number} {unit}")
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn observations_name_a_unit_once_where_one_serves() {
+    fn observations_name_a_common_unit_once() {
         let of = |values: &[Value]| observation(&Observation::of(values).unwrap());
         assert_eq!(
             of(&[Value::Nanoseconds(1_500_000), Value::Nanoseconds(2_500_000)]),

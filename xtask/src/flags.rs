@@ -334,10 +334,10 @@ pub enum Server {
     Redis,
 }
 
-/// One of several shares of the experiments.
+/// One share of the experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 1.
+    /// The number of the share, from 1.
     pub index: usize,
     pub count: usize,
 }

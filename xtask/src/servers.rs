@@ -82,7 +82,7 @@ fn serve(servers: &[Server], format: Format, interrupt: &Interrupt) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a command beside the servers, and ends as it does.
+/// Runs a command while the servers run, and returns its exit code.
 fn run_command(
     servers: &[Server],
     flags: &flags::Servers,
@@ -91,7 +91,7 @@ fn run_command(
     let Some((program, arguments)) = flags.command.split_first() else {
         return Ok(ExitCode::SUCCESS);
     };
-    // Finds the command by its mark if this process is killed.
+    // The guardian finds the command by its mark if this process is killed.
     let guardian = Guardian::start()?;
     let mut command = Command::new(program);
     command.args(arguments);

@@ -65,7 +65,7 @@ fn a_build_is_interrupted_as_well() {
     workspace.write("build.script", "touch building; exec sleep 1000");
     let run = workspace.start(&["experiments"]);
     wait_for("the start of the build", || workspace.exists("building").then_some(()));
-    end(run, Signal::INT).expect_code(130).says("interrupted before anything had run");
+    end(run, Signal::INT).expect_code(130).says("interrupted before anything ran");
 }
 
 #[test]
