@@ -17,6 +17,22 @@ use mock_sdk::store::rusqlite::Connection;
 /// A sleep ends a little late, so a wait for an exact moment spins for its last part.
 const SPIN: Duration = Duration::from_millis(1);
 
+/// Commits a row, and acknowledges it after that, or wrongly before. Returns whether it was committed.
+pub async fn write(
+    row: &str,
+    acknowledges_first: bool,
+    commit: impl Future<Output = bool>,
+) -> bool {
+    if acknowledges_first {
+        acknowledge(row);
+    }
+    let committed = commit.await;
+    if committed && !acknowledges_first {
+        acknowledge(row);
+    }
+    committed
+}
+
 /// Tells the parent, in the process that writes.
 pub fn acknowledge(line: &str) {
     // One write, so that lines do not mix. If nobody reads, nobody is promised anything.

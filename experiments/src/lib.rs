@@ -1,6 +1,35 @@
-//! What the experiments share: how one is declared, and what is the same in all of them and never
-//! the question. What an experiment is *about* stands in its own file, in `src/bin`. How to write one,
-//! and what its words mean, is in the book: *Writing an experiment*.
+//! What the experiments share: how one is declared, and the code that is never the question. What an
+//! experiment is *about* is in its own file, in `src/bin`:
+//!
+//! ```
+//! use experiments::prelude::*;
+//!
+//! fn dropped(scene: &Scene<'_>) -> TrialResult {
+//!     let (_runtime, store) = scene.warm_store()?;
+//!     drop(store);
+//!     Ok(())
+//! }
+//!
+//! let experiment = Experiment::new(file!())
+//!     .question("Can a pool be dropped on a thread without a runtime context?")
+//!     .hypothesis("No: it aborts the process.")
+//!     .variants([
+//!         hazard("*/dropped", Aborted, dropped).about("no context").cured(),
+//!         control("leaked", |_| Ok(())).about("no pool"),
+//!     ]);
+//!
+//! let names: Vec<_> = experiment.into_variants().iter().map(|it| it.name().to_owned()).collect();
+//! let generations = ["old/dropped", "current/dropped"];
+//! assert_eq!(names, [&generations[..], &["leaked", "old/kit/dropped", "current/kit/dropped"]].concat());
+//! ```
+//!
+//! - *The role implies the prediction.* A [`hazard`] names its outcome. A [`control`] and a [`cure`]
+//!   are always clean, unless they [`predict`](Variant::predict) something else.
+//! - *`*/` stands for each generation of the pool*, and the [`Scene`] that a body takes makes stores of
+//!   that generation.
+//! - *[`cured`](Variant::cured) derives the cure of a hazard*: the same body, with the store in a session.
+//!
+//! The chapter *Writing an experiment* of the book has the rest.
 
 pub mod faults;
 pub mod killed;
@@ -27,7 +56,7 @@ use std::{
     time::Duration,
 };
 
-use lab::{Prediction, TrialResult, Variant};
+use lab::{Outcome, Prediction, TrialResult, Variant};
 use mock_sdk::store::Generation;
 use tokio::runtime::{Builder, Runtime};
 
@@ -50,7 +79,7 @@ pub fn runtime() -> std::io::Result<Runtime> {
 /// The generation of this [word](Generation::word), as a part of an experiment is told it.
 pub fn generation_named(word: &str) -> TrialResult<Generation> {
     let named = Generation::ALL.into_iter().find(|generation| generation.word() == word);
-    named.ok_or_else(|| format!("there is no generation '{word}'").into())
+    named.ok_or_else(|| format!("there is no generation `{word}`").into())
 }
 
 /// Polls a future once, in the context of the task that calls this. Dropping the future after that
@@ -59,7 +88,7 @@ pub async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
-/// A variant that is expected to fail in this way. See [`lab::hazard`]; the name may begin with a
+/// A variant that is expected to fail in this way. See [`lab::hazard`]. The name may begin with a
 /// generation of the pool, or with `*/`, which stands for each of them.
 pub fn hazard(
     name: impl Into<String>,
@@ -67,6 +96,12 @@ pub fn hazard(
     body: impl Body,
 ) -> Variant {
     of_generations(name.into(), |name| lab::hazard(name, prediction, staged(body)))
+}
+
+/// A [`hazard`] that hangs. Its deadline is long enough to get there on a busy machine, and short, because a
+/// longer one would not help; each of its few trials takes as long.
+pub fn hang(name: impl Into<String>, body: impl Body) -> Variant {
+    hazard(name, Outcome::Hung, body).deadline(Duration::from_millis(1500)).trials(5)
 }
 
 /// A variant that is expected not to fail, without the kit. See [`lab::control`] and [`hazard`].

@@ -1,5 +1,5 @@
-//! The listings of the book, for `cargo test --doc` to compile. Lines that begin with `# ` say where
-//! a listing stands, and are not shown there. Listings that are files of their own are not here.
+//! The listings of the book, which `cargo test --doc` compiles. The book hides lines that begin with
+//! `# `; they make a listing whole. Listings that are files of their own are not here.
 
 macro_rules! pages {
     ($($name:ident $page:literal)*) => {
@@ -37,6 +37,7 @@ pages! {
     abort_latency "44-abort-latency.md"
     signal_latency "45-signal-latency.md"
     overhead "46-overhead.md"
+    silent_panic "47-silent-panic.md"
     static_owner_drop "50-static-owner-drop.md"
     ignored_errors "51-ignored-errors.md"
     bounded_join "52-bounded-join.md"

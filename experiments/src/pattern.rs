@@ -1,5 +1,5 @@
 //! The *graceful-with-fallback* pattern of a kernel project, and the kit's task in its place: for
-//! experiments 40–46.
+//! experiments 40–47.
 //!
 //! The pattern is written out as its write-up describes it: the same fields, the same lock held
 //! over the same steps in the same order, the same destructor. Only the names are ours, and the
@@ -8,16 +8,15 @@
 //! not be `Send`, and could not be spawned (experiment 42).
 
 use std::{
-    fmt,
-    future::Future,
     pin::Pin,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use lab::TrialResult;
 use parking_lot::Mutex;
 use sundown::{
     shutdown::{ShutdownError, ShutdownReport},
@@ -31,28 +30,22 @@ use tokio::{
 
 use crate::Scene;
 
-/// The signal that tells a task of the pattern to stop. The task selects on it.
-pub type Signal = oneshot::Receiver<()>;
-
 /// What the pattern logged. A trial has a process of its own, so this is the trial's.
-static LOG: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// The lines that the pattern has logged.
+/// How many lines the pattern has logged.
 #[must_use]
-pub fn log() -> Vec<String> {
-    LOG.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-fn write(line: String) {
-    LOG.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+pub fn lines_logged() -> usize {
+    LOG.lock().len()
 }
 
 /// The owner of a background task. Clones share it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Manager {
     task: Arc<Mutex<Task>>,
 }
 
+#[derive(Debug)]
 struct Task {
     handle: Option<JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
@@ -60,20 +53,18 @@ struct Task {
 }
 
 impl Manager {
-    /// Spawns the task on the runtime of this thread.
-    pub fn spawn<F>(work: impl FnOnce(Signal) -> F) -> Self
+    /// Spawns the task on the runtime of this thread. The task selects on the signal to stop.
+    pub fn spawn<F>(work: impl FnOnce(oneshot::Receiver<()>) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (stop, signal) = oneshot::channel();
-        let handle = tokio::spawn(work(signal));
-        Self {
-            task: Arc::new(Mutex::new(Task {
-                handle: Some(handle),
-                stop: Some(stop),
-                shutdown_initiated: Arc::new(AtomicBool::new(false)),
-            })),
-        }
+        let task = Task {
+            handle: Some(tokio::spawn(work(signal))),
+            stop: Some(stop),
+            shutdown_initiated: Arc::default(),
+        };
+        Self { task: Arc::new(Mutex::new(task)) }
     }
 
     /// The graceful path.
@@ -112,10 +103,10 @@ impl Task {
 }
 
 fn log_end(result: Result<(), JoinError>) {
-    match result {
-        Ok(()) => write("the task has shut down".to_owned()),
-        Err(error) => write(format!("the task failed: {error}")),
-    }
+    LOG.lock().push(match result {
+        Ok(()) => "the task has shut down".to_owned(),
+        Err(error) => format!("the task failed: {error}"),
+    });
 }
 
 /// The fallback.
@@ -125,15 +116,9 @@ impl Drop for Task {
             return;
         }
         if let Some(handle) = self.handle.take() {
-            write("the task was dropped without a shutdown: aborting".to_owned());
+            LOG.lock().push("the task was dropped without a shutdown: aborting".to_owned());
             handle.abort();
         }
-    }
-}
-
-impl fmt::Debug for Manager {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").finish_non_exhaustive()
     }
 }
 
@@ -163,11 +148,8 @@ impl Owner {
         if scene.variant().starts_with("kit/") {
             return Ok(Self::Kit(BackgroundTask::spawn(name, |stop| work(Box::pin(stop)))?));
         }
-        Ok(Self::Pattern(Manager::spawn(|signal| {
-            work(Box::pin(async {
-                let _ = signal.await;
-            }))
-        })))
+        let work = |signal| work(Box::pin(async { drop(signal.await) }));
+        Ok(Self::Pattern(Manager::spawn(work)))
     }
 
     /// Tells the task to stop and waits until it has ended. The pattern reports nothing, and no
@@ -181,4 +163,16 @@ impl Owner {
             Self::Kit(task) => task.shutdown().await.map(Some),
         }
     }
+}
+
+/// Has the kit end a task at a limit, and records that it was aborted. The abort is ordered within the
+/// limit. On a busy machine it may take effect later, and this is an error then: so wait for the end.
+pub async fn abort_at(
+    limit: Duration,
+    task: &BackgroundTask<()>,
+    scene: &Scene<'_>,
+) -> TrialResult {
+    let _ = task.shutdown_within(limit).await;
+    scene.record("aborted", task.shutdown().await?.aborted);
+    Ok(())
 }

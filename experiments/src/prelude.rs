@@ -1,5 +1,4 @@
-//! What nearly every experiment uses. An experiment begins with `use experiments::prelude::*;`, and what
-//! it imports after that is what is particular to it.
+//! What nearly every experiment uses: each begins with `use experiments::prelude::*;`.
 
 pub use std::{error::Error, process::ExitCode, sync::Arc, thread, time::Duration};
 
@@ -13,6 +12,6 @@ pub use mock_sdk::store::{Generation, Store};
 pub use tokio::runtime::Runtime;
 
 pub use crate::{
-    CONNECTIONS, PLENTY, control, cure, hazard, runtime,
-    scene::{Kept, ROWS, Scene, guarded, torn_down},
+    CONNECTIONS, PLENTY, control, cure, hang, hazard, runtime,
+    scene::{Protected, ROWS, Scene, guarded, torn_down},
 };

@@ -36,9 +36,6 @@ const HANGS_LATE_THREADS: (u32, u32) = (3, 14);
 /// The deadline of a program that ends by itself, on a machine with a hundred others too.
 pub const PLENTY: Duration = Duration::from_secs(30);
 
-/// The deadline of one that hangs: long enough to get there on a busy machine.
-pub const SHORT: Duration = Duration::from_millis(1500);
-
 /// How long a build may take on a machine that has never built it before.
 const BUILD: Duration = Duration::from_secs(1800);
 
@@ -57,10 +54,6 @@ pub fn lost() -> Prediction {
 }
 
 /// Finds a `python3` that ends late threads, and builds the extension modules for all trials.
-///
-/// # Errors
-///
-/// [`Lack::Missing`] if there is no such interpreter; [`Lack::Broken`] if the modules do not build.
 pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     let python = found(preparation)?;
     if python.version >= HANGS_LATE_THREADS {
@@ -122,11 +115,7 @@ pub struct Python {
     version: (u32, u32),
 }
 
-/// Finds `python3`, whatever its version.
-///
-/// # Errors
-///
-/// [`Lack::Missing`] if there is none, or none that the extension modules could be built for.
+/// Finds `python3`, if it is CPython and not too old for the extension modules.
 pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
     const REMEDY: &str = "install CPython, 3.9 to 3.13 (Debian: apt-get install python3)";
     let missing = |what: String| Lack::missing(what, REMEDY);

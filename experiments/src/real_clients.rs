@@ -59,11 +59,6 @@ impl Version {
 }
 
 /// Prepares both versions, and the kit's own extension beside each.
-///
-/// # Errors
-///
-/// [`Lack::Missing`] if there is no `python3` that ends late threads, or if the packages cannot be
-/// installed; [`Lack::Broken`] if the extension does not build.
 pub fn packages(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     let equipment = python::extensions(preparation)?;
     let python = python::found(preparation)?;
@@ -74,24 +69,13 @@ pub fn packages(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     Ok(equipment.version("etcd-client-py", numbers).version("valkey-glide", "2.6.0"))
 }
 
-/// Starts an etcd for the run.
-///
-/// # Errors
-///
-/// [`Lack::Missing`] if the machine has none; [`Lack::Broken`] if it does not answer.
-pub fn etcd(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
-    server(Kind::Etcd, preparation)
-}
-
-/// Starts a Redis or a Valkey for the run. Fails as [`etcd`] does.
-pub fn redis(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
-    server(Kind::Redis, preparation)
-}
-
-fn server(kind: Kind, preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
-    let server = Server::start(kind, preparation.sandbox(), preparation.interrupt())?;
-    Ok(Equipment::new()
-        .version(server.program(), server.version())
-        .variable(kind.variable(), server.address().to_string())
-        .keeping(server))
+/// Starts a server for the run.
+pub fn server(kind: Kind) -> impl Fn(&Preparation<'_>) -> Result<Equipment, Lack> {
+    move |preparation| {
+        let server = Server::start(kind, preparation.sandbox(), preparation.interrupt())?;
+        Ok(Equipment::new()
+            .version(server.program(), server.version())
+            .variable(kind.variable(), server.address().to_string())
+            .keeping(server))
+    }
 }

@@ -7,37 +7,30 @@
 //! where the plan writes to a log, nothing is written.
 
 use std::{
-    error::Error,
-    fmt,
     future::Future as _,
     io,
-    ops::ControlFlow,
     sync::{Arc, mpsc as channel},
     task::{Context, Wake, Waker},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use lab::TrialResult;
 use sundown::{
     runtime::{RuntimeBuilder, RuntimeOwner, State},
     shutdown::ShutdownErrorKind,
 };
-use tokio::{
-    runtime::Builder,
-    sync::mpsc::{self, UnboundedSender},
-};
+use tokio::sync::mpsc::{self, UnboundedSender};
 
-use crate::Scene;
-
-/// What a job may return: a break ends the thread's loop, as an error there would.
-type Job = Box<dyn FnOnce() -> ControlFlow<()> + Send>;
+use crate::{PLENTY, Scene, probe::one_thread};
 
 enum Message {
-    Run(Job),
+    Run(Box<dyn FnOnce() + Send>),
     Shutdown,
 }
 
 /// The owner of a thread with a runtime.
+#[derive(Debug)]
 pub struct RuntimeThread {
     messages: UnboundedSender<Message>,
     thread: Option<JoinHandle<()>>,
@@ -57,14 +50,12 @@ pub struct Failure {
 impl RuntimeThread {
     /// Starts the thread. With a limit its destructor is the plan's, without one today's.
     pub fn start(name: &str, limit: Option<Duration>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().build()?;
+        let runtime = one_thread()?;
         let (messages, mut received) = mpsc::unbounded_channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(async {
                 while let Some(Message::Run(job)) = received.recv().await {
-                    if job().is_break() {
-                        break;
-                    }
+                    job();
                 }
             });
         })?;
@@ -72,8 +63,13 @@ impl RuntimeThread {
     }
 
     /// Runs a job on the thread.
-    pub fn run(&self, job: impl FnOnce() -> ControlFlow<()> + Send + 'static) {
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let _ = self.messages.send(Message::Run(Box::new(job)));
+    }
+
+    /// Ends the thread's loop behind the owner's back, as an error there would.
+    pub fn end_loop(&self) {
+        let _ = self.messages.send(Message::Shutdown);
     }
 
     /// Waits until the thread can no longer receive anything.
@@ -100,7 +96,6 @@ impl RuntimeThread {
     /// thread panicked, or did not end within the limit. The plan declares a third error, for a
     /// signal that could not be sent, and never returns it.
     pub fn shutdown_within(&mut self, limit: Duration) -> Result<(), Failure> {
-        let failure = |timed_out, message| Err(Failure { timed_out, message });
         if self.messages.send(Message::Shutdown).is_err() {
             // Here the plan writes to the log, and goes on to the join.
         }
@@ -110,15 +105,12 @@ impl RuntimeThread {
             let joined = thread.join();
             let _ = done.send(joined);
         });
-        match is_done.recv_timeout(limit) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_payload)) => {
-                failure(false, "the runtime's thread panicked while it shut down".to_owned())
-            }
-            Err(_timeout) => {
-                failure(true, format!("the shutdown timed out after {} seconds", limit.as_secs()))
-            }
-        }
+        let (timed_out, message) = match is_done.recv_timeout(limit) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_payload)) => (false, "the runtime's thread panicked while it shut down".into()),
+            Err(_) => (true, format!("the shutdown timed out after {} seconds", limit.as_secs())),
+        };
+        Err(Failure { timed_out, message })
     }
 }
 
@@ -128,12 +120,6 @@ impl Drop for RuntimeThread {
         if self.shutdown_within(limit).is_err() {
             // Here the plan writes to the log.
         }
-    }
-}
-
-impl fmt::Debug for RuntimeThread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RuntimeThread").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
@@ -147,27 +133,19 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Starts a runtime: the kit's in a variant `kit/…`, else the plan's. The limit is for the
-    /// plan's destructor.
-    pub fn start(
-        scene: &Scene<'_>,
-        limit: Duration,
-        builder: RuntimeBuilder,
-    ) -> Result<Self, Box<dyn Error>> {
+    /// Starts a runtime: the kit's in a variant `kit/…`, else the plan's.
+    pub fn start(scene: &Scene<'_>, builder: RuntimeBuilder) -> TrialResult<Self> {
         Ok(match scene.variant().starts_with("kit/") {
             true => Self::Kit(builder.start()?),
-            false => Self::Plan(RuntimeThread::start("watched", Some(limit))?),
+            false => Self::Plan(RuntimeThread::start("watched", Some(PLENTY))?),
         })
     }
 
     /// Runs a job on the runtime.
     #[track_caller]
-    pub fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Box<dyn Error>> {
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) -> TrialResult {
         match self {
-            Self::Plan(thread) => thread.run(|| {
-                job();
-                ControlFlow::Continue(())
-            }),
+            Self::Plan(thread) => thread.run(job),
             Self::Kit(owner) => drop(owner.spawn("a stuck job", |_| async { job() })?),
         }
         Ok(())
@@ -185,41 +163,6 @@ impl Owner {
     }
 }
 
-/// A closure that blocks its thread until it is let go, and the trial's end of it.
-pub fn stuck() -> (Stuck, impl FnOnce() + Send + 'static) {
-    let ((let_go, is_let_go), (begun, has_begun)) = (channel::channel(), channel::channel());
-    let blocks = move || {
-        let _ = begun.send(());
-        let _ = is_let_go.recv();
-    };
-    (Stuck { let_go, has_begun }, blocks)
-}
-
-/// The trial's end of a closure that blocks.
-#[derive(Debug)]
-pub struct Stuck {
-    let_go: channel::Sender<()>,
-    has_begun: channel::Receiver<()>,
-}
-
-impl Stuck {
-    /// Waits until the closure blocks. An error if it was dropped before that.
-    pub fn wait_until_blocked(&self) -> Result<(), channel::RecvError> {
-        self.has_begun.recv()
-    }
-
-    /// Whether the closure still exists, once it has blocked or if it never does.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        self.has_begun.try_recv() != Err(channel::TryRecvError::Disconnected)
-    }
-
-    /// Lets the closure go on.
-    pub fn let_go(&self) {
-        let _ = self.let_go.send(());
-    }
-}
-
 /// Ends a thread as a panic does, without calling the panic hook: the lab counts every panic that
 /// it hears of, and this one is the experiment's own.
 pub fn panic_quietly() -> ! {
@@ -228,7 +171,7 @@ pub fn panic_quietly() -> ! {
 
 /// Ends the thread of a current-thread runtime by a panic: that of a waker which its timer calls. A
 /// task's panic would not do it, because Tokio catches that.
-pub fn panic_on_thread_of(owner: &RuntimeOwner) -> Result<(), Box<dyn Error>> {
+pub fn panic_on_thread_of(owner: &RuntimeOwner) -> TrialResult {
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {

@@ -1,21 +1,20 @@
-//! One situation, twice: with the store as it is, and with the kit in its place.
+//! The scene of a trial: a store, and how it is protected.
 //!
-//! A hazard and its cure are the same function, which takes a [`Scene`]. It makes its store by the
-//! scene, and takes away the last owner where it likes. What differs is who keeps the store:
+//! A hazard and its cure are the same function. It makes its store through its [`Scene`], and drops the
+//! last owner where it likes. What differs is the protection of the store:
 //!
-//! - in a hazard or a control: nobody, and whoever drops the last clone runs the destructor;
-//! - in a [derived cure](lab::Variant::cured), and in one that is [`guarded`]: a session. Every clone
-//!   is a handle of it, the last one hands the store over, and when the situation is over the session
-//!   is closed;
-//! - [`torn_down`]: each clone tears its own store down where it dies, by a `teardown` in its `Drop`.
+//! - in a hazard or a control, none: whoever drops the last clone runs the destructor;
+//! - in a [derived cure](lab::Variant::cured), and in a [`guarded`] one, a session. Every clone is a
+//!   handle of the session, the last handle hands the store over, and after the body the session is
+//!   closed;
+//! - in a [`torn_down`] one, a `teardown` in the `Drop` of each clone.
 //!
-//! A situation that leaves its last owner to the end of the process
-//! [says so](Scene::leaves_it_to_exit), and is looked at no further.
+//! A body that leaves its last owner to the end of the process [says so](Scene::leaves_it_to_exit).
 //!
-//! A cure is not believed its own word. When a session says that it has closed, the trial looks from
-//! outside: no file of the store open, no log beside the database, and on opening it again every row
-//! that was committed. The session is given no evidence of that itself: with it, `close` would wait
-//! for what the trial is to find.
+//! A cure is not taken at its word. When the session says that it has closed, the trial checks from
+//! outside: no file of the store is open, no log is left, and the store, opened again, has every
+//! committed row. The session has no evidence of its own: with that, `close` would wait for the very
+//! thing that the trial is to find.
 
 use std::{
     cell::Cell,
@@ -39,52 +38,53 @@ use tokio::runtime::Runtime;
 
 use crate::{CONNECTIONS, PLENTY, generation_named, runtime};
 
-/// How many rows are committed to a store, unless the experiment is about them.
+/// How many rows are committed to a store, unless the experiment is about their number.
 pub const ROWS: u64 = 10;
 
-/// Where a situation takes place: a trial, a generation of the pool, and who keeps the store.
+/// The argument of every body: a trial, with the means to make a store in it.
 #[derive(Debug)]
 pub struct Scene<'a> {
     /// The trial.
     pub trial: &'a Trial<'a>,
     /// The generation of the pool.
     pub generation: Generation,
-    /// Who keeps what is made here.
-    pub keeper: Keeper,
-    /// How many rows have been committed, to a store if there was one.
+    /// The protection of what is made here.
+    pub protection: Protection,
+    /// How many rows were committed, if there was a store.
     rows: Cell<Option<u64>>,
     /// Whether the last owner is left to the end of the process.
     left_to_exit: Cell<bool>,
 }
 
-/// Who keeps a value.
+/// The protection of a value.
 #[derive(Clone, Debug)]
-pub enum Keeper {
-    /// Nobody.
-    Nobody,
+pub enum Protection {
+    /// None.
+    None,
     /// A session.
     Session(Session),
-    /// The value itself: it is torn down where it is dropped.
+    /// The value is torn down where it is dropped.
     Teardown,
 }
 
-impl Keeper {
-    /// Puts a value where this keeps things.
-    pub fn keep<T: Send + 'static>(&self, value: T) -> Result<Kept<T>, Refused<T>> {
+impl Protection {
+    /// Protects a value. Returns it if the session is closing.
+    pub fn protect<T: Send + 'static>(&self, value: T) -> Result<Protected<T>, Refused<T>> {
         Ok(match self {
-            Self::Nobody => Kept::Bare(value),
-            Self::Session(session) => Kept::Guarded(session.guard(value)?),
-            Self::Teardown => Kept::torn_down(value),
+            Self::None => Protected::Bare(value),
+            Self::Session(session) => Protected::Guarded(session.guard(value)?),
+            Self::Teardown => Protected::torn_down(value),
         })
     }
 }
 
-/// What a trial does on its scene, as [`hazard`](crate::hazard) and its kin take it.
+/// The body of a variant, for [`hazard`](crate::hazard), [`control`](crate::control) and
+/// [`cure`](crate::cure).
 pub trait Body: Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static {}
 
 impl<F: Fn(&Scene<'_>) -> TrialResult + Send + Sync + 'static> Body for F {}
 
-/// Sets the scene for a body: with the store as it is, or [`guarded`] in a derived cure.
+/// Sets the scene for a body: without protection, or [`guarded`] in a derived cure.
 pub(crate) fn staged(
     body: impl Body,
 ) -> impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static {
@@ -92,18 +92,18 @@ pub(crate) fn staged(
         // The generation that the variant's name begins with, if it names one.
         let generation = trial.version().and_then(|word| generation_named(word).ok());
         let generation = generation.unwrap_or(Generation::Current);
-        let scene = Scene::new(trial, generation, Keeper::Nobody);
+        let scene = Scene::new(trial, generation, Protection::None);
         if trial.is_cured() { in_a_session(&scene, &body) } else { body(&scene) }
     }
 }
 
-/// Runs a body with the store in a session, closes that, and looks whether it is right.
+/// Runs a body with the store in a session, closes the session, and checks the store.
 pub fn guarded(body: impl Body) -> impl Body {
     move |scene: &Scene<'_>| in_a_session(scene, &body)
 }
 
 fn in_a_session(scene: &Scene<'_>, body: &impl Body) -> TrialResult {
-    let scene = scene.kept_by(Keeper::Session(Session::new("store")?));
+    let scene = scene.protected_by(Protection::Session(Session::new("store")?));
     body(&scene)?;
     if scene.left_to_exit.get() {
         let told = scene.one_handle_is_left(Duration::ZERO);
@@ -114,11 +114,10 @@ fn in_a_session(scene: &Scene<'_>, body: &impl Body) -> TrialResult {
     scene.nothing_is_left()
 }
 
-/// Runs a body with a store that is torn down where its last owner dies, and looks whether that was
-/// done when the owner was gone.
+/// Runs a body with a store that is torn down where its last owner dies, and checks the store.
 pub fn torn_down(body: impl Body) -> impl Body {
     move |scene: &Scene<'_>| {
-        let scene = scene.kept_by(Keeper::Teardown);
+        let scene = scene.protected_by(Protection::Teardown);
         body(&scene)?;
         if scene.left_to_exit.get() { Ok(()) } else { scene.nothing_is_left() }
     }
@@ -133,44 +132,44 @@ impl<'a> Deref for Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    const fn new(trial: &'a Trial<'a>, generation: Generation, keeper: Keeper) -> Self {
+    const fn new(trial: &'a Trial<'a>, generation: Generation, protection: Protection) -> Self {
         let (rows, left_to_exit) = (Cell::new(None), Cell::new(false));
-        Self { trial, generation, keeper, rows, left_to_exit }
+        Self { trial, generation, protection, rows, left_to_exit }
     }
 
-    /// The same scene, with somebody else to keep its store.
-    const fn kept_by(&self, keeper: Keeper) -> Self {
-        Self::new(self.trial, self.generation, keeper)
+    /// The same scene with another protection.
+    const fn protected_by(&self, protection: Protection) -> Self {
+        Self::new(self.trial, self.generation, protection)
     }
 
-    /// What the variant's name ends with: `one` in `old/one` and in `old/kit/one`.
+    /// The last part of the variant's name: `one` in `old/one` and in `old/kit/one`.
     #[must_use]
     pub fn case(&self) -> &str {
         self.variant().rsplit('/').next().unwrap_or_default()
     }
 
-    /// A kept store with [`CONNECTIONS`] idle connections and rows that are only in its log, and the
-    /// runtime that opened it.
-    pub fn warm_store(&self) -> TrialResult<(Runtime, Kept<Store>)> {
+    /// A protected store with [`CONNECTIONS`] idle connections and rows that are only in its log, and
+    /// the runtime that opened it.
+    pub fn warm_store(&self) -> TrialResult<(Runtime, Protected<Store>)> {
         self.warm_store_of(CONNECTIONS, ROWS)
     }
 
-    /// The same with numbers of idle connections and of rows of one's own.
+    /// The same with other numbers of idle connections and of rows.
     pub fn warm_store_of(
         &self,
         connections: usize,
         rows: u64,
-    ) -> TrialResult<(Runtime, Kept<Store>)> {
-        let (runtime, store) = self.unkept_store_of(connections, rows)?;
-        Ok((runtime, self.keeper.keep(store)?))
+    ) -> TrialResult<(Runtime, Protected<Store>)> {
+        let (runtime, store) = self.unprotected_store_of(connections, rows)?;
+        Ok((runtime, self.protection.protect(store)?))
     }
 
-    /// The same as [`Scene::warm_store`] before anybody keeps it.
-    pub fn unkept_store(&self) -> TrialResult<(Runtime, Store)> {
-        self.unkept_store_of(CONNECTIONS, ROWS)
+    /// The store of [`Scene::warm_store`], without protection.
+    pub fn unprotected_store(&self) -> TrialResult<(Runtime, Store)> {
+        self.unprotected_store_of(CONNECTIONS, ROWS)
     }
 
-    fn unkept_store_of(&self, connections: usize, rows: u64) -> TrialResult<(Runtime, Store)> {
+    fn unprotected_store_of(&self, connections: usize, rows: u64) -> TrialResult<(Runtime, Store)> {
         let runtime = runtime()?;
         let store = runtime.block_on(async {
             let store = Store::open(self.directory(), self.generation, connections).await?;
@@ -180,37 +179,37 @@ impl<'a> Scene<'a> {
         Ok((runtime, store))
     }
 
-    /// Commits rows to the store of this scene, which are then looked for.
+    /// Commits rows to the store of this scene. [`Scene::no_row_is_lost`] looks for them.
     pub async fn commit(&self, store: &Store, rows: u64) -> Result<(), StoreError> {
         self.rows.set(Some(rows));
         commit(store, rows).await
     }
 
-    /// Says that the body leaves the last owner to the end of the process. A trial cannot see what
-    /// becomes of it there, only that nothing aborts (experiment 08 looks from outside). So a session
-    /// is not closed; asked, it must say that a handle is left.
+    /// Says that the body leaves the last owner to the end of the process. What becomes of it there the
+    /// trial cannot see, only that nothing aborts (experiment 08 looks from outside). So the session is
+    /// not closed, and must say that a handle is left.
     pub fn leaves_it_to_exit(&self) {
         self.left_to_exit.set(true);
     }
 
     /// Closes the session, if there is one.
     pub fn close(&self) -> TrialResult {
-        if let Keeper::Session(session) = &self.keeper {
+        if let Protection::Session(session) = &self.protection {
             let _ = session.close_blocking(PLENTY)?;
         }
         Ok(())
     }
 
-    /// Closes the session within a limit, and says whether it answers that one handle is left.
+    /// Tries to close the session, and returns whether it says that one handle is left.
     #[must_use]
     pub fn one_handle_is_left(&self, limit: Duration) -> bool {
-        let Keeper::Session(session) = &self.keeper else { return false };
+        let Protection::Session(session) = &self.protection else { return false };
         let closed = session.close_blocking(limit);
         matches!(closed, Err(CloseError { kind: CloseErrorKind::StillHeld, held, .. })
             if held.iter().map(|held| held.handles).sum::<usize>() == 1)
     }
 
-    /// Looks from outside whether the store has been closed as it should be.
+    /// Checks from outside that the store was closed as it should be.
     pub fn nothing_is_left(&self) -> TrialResult {
         self.no_file_is_open()?;
         if self.database().exists() {
@@ -220,7 +219,7 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Looks from outside whether a file of the trial is still open.
+    /// Checks from outside that no file of the trial is open.
     pub fn no_file_is_open(&self) -> TrialResult {
         let files_open = open_files(self.directory())?.len();
         self.record("files_open", files_open);
@@ -233,10 +232,10 @@ impl<'a> Scene<'a> {
         residue(&self.database())
     }
 
-    /// Looks whether the log is gone. Nothing can be said of it while a file is open.
+    /// Checks that the log is gone. While a file is open the log proves nothing.
     pub fn no_log_is_left(&self) -> TrialResult {
         if !open_files(self.trial.directory())?.is_empty() {
-            return Err("a file is still open, so that nothing can be said of the log".into());
+            return Err("a file is still open, so the log proves nothing".into());
         }
         let left = self.residue()?;
         self.trial.record("wal_left", left.wal_bytes.is_some());
@@ -244,7 +243,7 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Opens the store again, if there was one, and counts.
+    /// Opens the store again, if there was one, and checks that it has every row.
     pub fn no_row_is_lost(&self) -> TrialResult {
         let Some(committed) = self.rows.get() else { return Ok(()) };
         let rows = rows_in(&self.database())?;
@@ -275,9 +274,9 @@ pub fn rows_in(database: &Path) -> TrialResult<u64> {
     Ok(rows.try_into()?)
 }
 
-/// A value, as a scene keeps it. Clones are clones of the value, or handles of it.
-#[derive(Debug)]
-pub enum Kept<T: Send + 'static> {
+/// A value with the protection of a scene. Clones are clones of the value, or handles of it.
+#[derive(Clone, Debug)]
+pub enum Protected<T: Send + 'static> {
     /// As it is.
     Bare(T),
     /// A handle of a session.
@@ -286,24 +285,14 @@ pub enum Kept<T: Send + 'static> {
     TornDown(TornDown<T>),
 }
 
-impl<T: Send + 'static> Kept<T> {
+impl<T: Send + 'static> Protected<T> {
     /// A value that is torn down where it is dropped.
     pub const fn torn_down(value: T) -> Self {
         Self::TornDown(TornDown(Some(value)))
     }
 }
 
-impl<T: Clone + Send + 'static> Clone for Kept<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Bare(value) => Self::Bare(value.clone()),
-            Self::Guarded(handle) => Self::Guarded(handle.clone()),
-            Self::TornDown(value) => Self::TornDown(TornDown(value.0.clone())),
-        }
-    }
-}
-
-impl<T: Send + 'static> Deref for Kept<T> {
+impl<T: Send + 'static> Deref for Protected<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -316,9 +305,9 @@ impl<T: Send + 'static> Deref for Kept<T> {
     }
 }
 
-/// Tears its value down when it is dropped, and waits for that: for a thread that may wait. A trial
-/// in which it does not come to its end is aborted, so that nobody takes it for clean.
-#[derive(Debug)]
+/// Tears its value down when it is dropped, and waits for that, on a thread that may wait. If that fails
+/// the trial aborts, so that it cannot count as clean.
+#[derive(Clone, Debug)]
 pub struct TornDown<T: Send + 'static>(Option<T>);
 
 impl<T: Send + 'static> Drop for TornDown<T> {

@@ -20,9 +20,12 @@ pub struct Usage {
     pub heap_bytes: i64,
 }
 
+/// A count, and the name that it is recorded under.
+pub type Count = (&'static str, fn(&Usage) -> i64);
+
 impl Usage {
-    /// Each count, and the name that it is recorded under.
-    pub const COUNTS: [(&str, fn(&Self) -> i64); 4] = [
+    /// Every count.
+    pub const COUNTS: [Count; 4] = [
         ("threads", |usage| usage.threads),
         ("descriptors", |usage| usage.descriptors),
         ("kib", |usage| usage.kib),

@@ -38,11 +38,6 @@ impl Environment {
     }
 
     /// Makes it, unless it exists.
-    ///
-    /// # Errors
-    ///
-    /// [`Lack::Missing`] if `python3` makes no virtual environments, or the packages cannot be
-    /// installed.
     pub fn prepare(&self, python: &Python, preparation: &Preparation<'_>) -> Result<(), Lack> {
         let made_of = [&python.called, self.packages.join("\n").as_str()].join("\n");
         let is_made =

@@ -1,4 +1,4 @@
-//! What the chapter on the architecture says is so: who knows whom, and what holds of every package.
+//! Checks the chapter on the architecture: the allowed dependencies, and the rules for every package.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-/// From each package to those of the workspace that it knows.
+/// From each package to the packages of the workspace that it depends on.
 type Known = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Deserialize)]
@@ -29,9 +29,9 @@ struct Package {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
-    /// `dev`, `build`, or nothing for what is needed always.
+    /// `dev`, `build`, or `None` for a normal dependency.
     kind: Option<String>,
-    /// Where it is, if it is not in a registry.
+    /// The path, unless it comes from a registry.
     path: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ fn packages() -> Vec<Package> {
     packages
 }
 
-/// What the manifests say, whatever a dependency is needed for.
+/// The dependencies in the manifests, of every kind.
 fn declared() -> Known {
     let known = |package: Package| {
         let ours = package.dependencies.into_iter().filter(|it| it.path.is_some());
@@ -61,10 +61,10 @@ fn declared() -> Known {
     packages().into_iter().map(known).collect()
 }
 
-/// What the table of the chapter says: rows of a name, and of names or of `nobody`.
+/// The table of the chapter: rows of a name, and of names or of `none`.
 fn described() -> Known {
     let page = fs::read_to_string(root().join("docs/src/architecture.md")).unwrap();
-    let table = page.split_once("| package | may know |").unwrap().1;
+    let table = page.split_once("| package | may depend on |").unwrap().1;
     let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
     rows.map(|row| {
         let (package, known) = row.split_once(" | ").unwrap();
@@ -78,30 +78,182 @@ fn described() -> Known {
 }
 
 #[test]
-fn the_packages_know_those_whom_the_chapter_says_they_know_and_no_others() {
+fn the_manifests_have_exactly_the_dependencies_of_the_chapter() {
     assert_eq!(declared(), described(), "(manifests on the left, docs/src/architecture.md right)");
 }
 
 #[test]
 fn dependencies_point_one_way() {
-    let mut known = declared();
-    // Whoever knows nobody that is left can be taken away; where all can, there is no circle.
-    while let Some(last) =
-        known.iter().find(|(_, whom)| whom.is_empty()).map(|(name, _)| name.clone())
-    {
-        known.remove(&last);
-        for whom in known.values_mut() {
-            whom.remove(&last);
+    let cycle = cycles_in(declared());
+    assert!(cycle.is_empty(), "a cycle: {cycle:?}");
+}
+
+/// Removes items without dependencies or without dependents, again and again. Returns the rest: the
+/// cycles, and what lies between them.
+fn cycles_in(mut known: Known) -> Known {
+    loop {
+        let others: BTreeSet<_> = known.values().flatten().cloned().collect();
+        let is_at_an_end = |name: &String| known[name].is_empty() || !others.contains(name);
+        let Some(end) = known.keys().find(|name| is_at_an_end(name)).cloned() else {
+            return known;
+        };
+        known.remove(&end);
+        for others in known.values_mut() {
+            others.remove(&end);
         }
     }
-    assert!(known.is_empty(), "in a circle: {known:?}");
+}
+
+/// A module is a file or a folder at the top of `src`; what is below it belongs to it. The root of a
+/// crate knows all of them, and its re-exports stand for the modules that they come from.
+#[test]
+fn the_modules_of_a_crate_import_each_other_one_way() {
+    let mut sources: Vec<_> =
+        packages().iter().map(|package| package.manifest_path.with_file_name("src")).collect();
+    sources.extend(["bench", "python"].map(|name| root().join("crates").join(name).join("src")));
+    let cycles: BTreeMap<_, _> =
+        sources.iter().map(|source| (source, cycles_in(imports(source)))).collect();
+    let cycles: Vec<_> = cycles.iter().filter(|(_, cycle)| !cycle.is_empty()).collect();
+    assert!(cycles.is_empty(), "import cycles: {cycles:#?}");
+}
+
+/// From each module of a crate to those that it imports.
+fn imports(source: &Path) -> Known {
+    let mut files = Vec::new();
+    rust_files(source, &mut files);
+    let (mut modules, mut root) = (Vec::new(), String::new());
+    for file in files {
+        let below = file.strip_prefix(source).unwrap().with_extension("");
+        let path: Vec<_> = below.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
+        let text = without_comments_and_tests(&fs::read_to_string(&file).unwrap());
+        match &*path[0] {
+            "bin" => {}
+            "lib" | "main" if path.len() == 1 => root.push_str(&text),
+            _ => modules.push((path, text)),
+        }
+    }
+    let names: BTreeSet<_> = modules.iter().map(|(path, _)| path[0].clone()).collect();
+    let mut known: Known = names.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
+    for (path, text) in &modules {
+        for name in imported(path, text) {
+            // A name that is no module is re-exported from one, or defined in the root.
+            let of_root = || names.iter().find(|module| exports(&root, module, &name)).cloned();
+            let module = if names.contains(&name) { Some(name.clone()) } else { of_root() };
+            known.get_mut(&path[0]).unwrap().extend(module.filter(|module| *module != path[0]));
+        }
+    }
+    known
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// As rustfmt lays it out: a module of tests ends with the first brace at the beginning of a line.
+fn without_comments_and_tests(text: &str) -> String {
+    let (mut code, mut in_tests, mut for_tests) = (String::new(), false, false);
+    for line in text.lines() {
+        in_tests |= for_tests && line.starts_with("mod ") && line.ends_with('{');
+        for_tests = line.starts_with("#[cfg(") && line.contains("test")
+            || for_tests && (line.starts_with("#[") || line.starts_with("///"));
+        if !in_tests && !line.trim_start().starts_with("//") {
+            code.extend([line, "\n"]);
+        }
+        in_tests &= line != "}";
+    }
+    code
+}
+
+/// The names at the root of the crate that the text of this module begins a path with.
+fn imported(path: &[String], text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    // `super::`, as often as it leads from this module to the root.
+    for to_root in ["crate::".to_owned(), "super::".repeat(path.len())] {
+        for (at, _) in text.match_indices(&to_root) {
+            let before = text.get(..at).unwrap().chars().next_back();
+            let is_word = before.is_some_and(|last| last.is_alphanumeric() || "_:".contains(last));
+            if !is_word {
+                names.extend(first_names(text.get(at + to_root.len()..).unwrap()));
+            }
+        }
+    }
+    names
+}
+
+/// `a` of `a::b`, and `a` and `c` of `{a::b, c::{d, e}}`.
+fn first_names(path: &str) -> Vec<String> {
+    let first = |path: &str| {
+        let path = path.trim_start();
+        let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+        path.get(..end).unwrap().to_owned()
+    };
+    let Some(group) = path.strip_prefix('{') else { return vec![first(path)] };
+    let (mut names, mut depth) = (vec![first(group)], 0);
+    for (at, sign) in group.char_indices() {
+        match sign {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(first(group.get(at + 1..).unwrap())),
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// Whether the root of a crate re-exports this name from this module.
+fn exports(root: &str, module: &str, name: &str) -> bool {
+    let statements = root.split(';').filter_map(|it| it.split_once("use ")).map(|(_, it)| it);
+    let of_module = statements.filter_map(|it| it.strip_prefix(module)?.strip_prefix("::"));
+    let mut words = of_module.flat_map(|it| it.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    words.any(|word| word == name)
 }
 
 #[test]
-fn the_harness_and_the_commands_know_no_tokio_and_only_the_bench_knows_the_peers() {
+fn the_imports_of_a_module_are_read_as_rustfmt_writes_them() {
+    let text = "\
+use crate::{
+    blocking,
+    limit::{for_abort, within},
+    sync::{Mutex, lock},
+};
+// use crate::comment;
+use super::{Tasks, registry::Slot};
+
+fn f() -> crate::latch::Latch {
+    super::super::gate::open($crate::flag!(), other_crate::it)
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(unused, reason = \"a test\")]
+mod tests {
+    use crate::only_for_tests;
+}
+
+use crate::shutdown::list;
+";
+    let text = without_comments_and_tests(text);
+    let path = ["tasks", "member"].map(str::to_owned);
+    let expected = ["blocking", "flag", "gate", "latch", "limit", "shutdown", "sync"];
+    assert_eq!(imported(&path, &text).into_iter().collect::<Vec<_>>(), expected);
+    let root = "mod a;\npub use flag::Flag;\npub use tasks::stop;\npub use gate::{\n    Commit, Entry,\n};";
+    assert!(exports(root, "flag", "Flag") && exports(root, "tasks", "stop"));
+    assert!(exports(root, "gate", "Entry") && !exports(root, "gate", "Flag"));
+}
+
+#[test]
+fn lab_and_xtask_do_not_depend_on_tokio_and_only_the_bench_depends_on_peers() {
     for Package { name, dependencies, .. } in packages() {
         let needs = |what: &str| {
-            // `core` can be built with tokio-util, and says so.
+            // `core` has an optional dependency on tokio-util, which is therefore not in the list below.
             dependencies.iter().any(|it| it.name == what && it.kind.as_deref() != Some("dev"))
         };
         if matches!(&*name, "lab" | "xtask") {
@@ -114,7 +266,7 @@ fn the_harness_and_the_commands_know_no_tokio_and_only_the_bench_knows_the_peers
 }
 
 #[test]
-fn every_package_is_held_to_the_lints_of_the_workspace() {
+fn every_package_has_the_lints_of_the_workspace() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"forbid\""));
     for Package { name, manifest_path, .. } in packages() {

@@ -1,14 +1,8 @@
-//! Drop a value where its destructor can run, and know when all that it started has ended.
+//! Drop a value where its destructor can run, and know when everything it started has ended.
 //!
-//! The destructor of a pooled SQLite connection posts the closing to the blocking threads of
-//! whichever Tokio runtime the *dropping thread* has entered. On a thread that has entered none it
-//! panics, though the runtime that the connection was opened on is alive and well (experiment 01).
-//! `teardown` drops the same value in the context of a small runtime made for that, and returns when
-//! the connection is closed: not a moment before, and from wherever it is called.
-//!
-//! The wrapper here is the real one, `deadpool_sync::SyncWrapper`, around a stand-in for SQLite. Of
-//! one connection the panic can be caught, and unwinding closes it; a second would end the process
-//! (experiment 06). The report of the panic goes to standard error, and on standard output there is
+//! The destructor of a pooled SQLite connection posts its closing to the runtime of the *dropping
+//! thread*, and panics if that thread has none (experiment 01). `teardown` gives it one. The wrapper here
+//! is the real one, around a stand-in for SQLite.
 //!
 //! ```text
 //! dropped on a plain thread:
@@ -16,10 +10,8 @@
 //!   panicked: there is no reactor running, must be called from the context of a Tokio 1.x runtime
 //! torn down on a plain thread:
 //!   the second connection is closed
-//!   done
 //! torn down in async code:
 //!   the third connection is closed
-//!   done
 //! ```
 
 use std::{
@@ -31,48 +23,42 @@ use std::{
 
 use deadpool_runtime_current as deadpool_runtime;
 use deadpool_sync_current::SyncWrapper;
-use sundown::teardown::{teardown, teardown_blocking};
+use sundown::{teardown, teardown_blocking};
 use tokio::runtime::Runtime;
 
-/// Far longer than closing takes: where this passes, something is stuck, and the error says what.
+/// Far longer than closing takes. If it passes, the error says what is stuck.
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::new()?;
+    let [first, second, third] = ["first", "second", "third"].map(|name| connect(&runtime, name));
 
     println!("dropped on a plain thread:");
-    let connection = runtime.block_on(connect("first"))?;
-    // `main` has left the runtime's context: it had one inside `block_on`, and has none here.
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(connection))) {
-        println!("  panicked: {}", payload.downcast_ref::<String>().ok_or("not a text")?);
+    // With one connection the panic can be caught. Two would abort the process (experiment 06).
+    let first = first?;
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(first))) {
+        println!("  panicked: {}", payload.downcast_ref::<String>().ok_or("no text")?);
     }
 
     println!("torn down on a plain thread:");
-    let connection = runtime.block_on(connect("second"))?;
-    teardown_blocking(connection, LIMIT)?;
-    println!("  done");
+    teardown_blocking(second?, LIMIT)?;
 
     println!("torn down in async code:");
-    runtime.block_on(async {
-        let connection = connect("third").await?;
-        teardown(connection, LIMIT).await?;
-        println!("  done");
-        Ok(())
-    })
+    runtime.block_on(teardown(third?, LIMIT))?;
+    Ok(())
 }
 
-/// As a pool of connections makes one.
-async fn connect(name: &'static str) -> Result<SyncWrapper<Connection>, Infallible> {
-    SyncWrapper::new(deadpool_runtime::Runtime::Tokio1, move || Ok(Connection { name })).await
+/// Makes a connection as a pool does.
+fn connect(runtime: &Runtime, name: &'static str) -> Result<SyncWrapper<Connection>, Infallible> {
+    let tokio = deadpool_runtime::Runtime::Tokio1;
+    runtime.block_on(SyncWrapper::new(tokio, move || Ok(Connection(name))))
 }
 
-/// In the place of `rusqlite::Connection`.
-struct Connection {
-    name: &'static str,
-}
+/// A stand-in for `rusqlite::Connection`.
+struct Connection(&'static str);
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        println!("  the {} connection is closed", self.name);
+        println!("  the {} connection is closed", self.0);
     }
 }

@@ -1,19 +1,13 @@
-//! Many owners of one resource, torn down once, wherever the last of them dies.
+//! Many owners of one resource, torn down once, wherever the last of them is dropped.
 //!
-//! An application spreads a client around: a tab has it, a cache, a task. Whoever drops the last
-//! clone runs the destructor, on whatever thread that is. With a session it does not matter who is
-//! last: each owner has a handle, the last handle gives its value to the session and returns at once,
-//! and `close` tells when everything has ended, or who is in the way.
-//!
-//! What a session cannot see, it does not claim. A clone that is taken *out* of a handle is an owner
-//! like any other; *evidence*, here a count that the client keeps, is what finds it. The handles are
-//! let go one after another, and the output says what `close` answers each time:
+//! Each owner has a handle. The last handle gives its value to the session and returns at once, and
+//! `close` says when everything has ended, or what is in the way. A clone that was taken *out* of a
+//! handle is invisible to the session; *evidence* finds it.
 //!
 //! ```text
-//! two handles left: still held, made at 2 places
+//! two handles are held, made at 2 places
 //! a clone was taken out: 1 connection open
-//! all is gone: closed, on the strength of Evidence
-//! a new value: refused
+//! closed, confirmed by Evidence
 //! ```
 
 use std::{
@@ -26,53 +20,38 @@ use std::{
     time::Duration,
 };
 
-use sundown::{
-    evidence::Unconfirmed,
-    session::{CloseError, CloseErrorKind, Session},
-    teardown::teardown_blocking,
-};
+use sundown::{CloseErrorKind, Session, evidence::Unconfirmed, teardown_blocking};
 
-/// Long enough for all that can end.
 const LIMIT: Duration = Duration::from_secs(5);
-
-/// For a look at what cannot.
+/// For a look at what cannot end.
 const BRIEF: Duration = Duration::from_millis(50);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let session = Session::builder("client").evidence(no_connection_is_open).start()?;
     let client = session.guard(Client::connect())?;
-
     // A handle for a tab, and a room that belongs to the same session.
     let tab = client.clone();
-    let room = client.map(|client| Room { client: client.clone() });
+    let room = client.map(|client| Room(client.clone()));
     drop(client);
 
-    match session.close_blocking(BRIEF) {
-        Err(CloseError { kind: CloseErrorKind::StillHeld, held, .. }) => {
-            println!("two handles left: still held, made at {} places", held.len());
-        }
-        other => return Err(format!("not as expected: {other:?}").into()),
-    }
+    let Err(error) = session.close_blocking(BRIEF) else {
+        return Err("it should not end: two handles are held".into());
+    };
+    println!("two handles are held, made at {} places", error.held.len());
 
-    // On a thread that knows no runtime. `drop(Client)` would panic there.
     let escaped = Client::clone(&tab);
+    // On a thread without a runtime, where `drop(Client)` would panic.
     thread::spawn(move || drop((tab, room))).join().map_err(|_| "the thread panicked")?;
-
-    match session.close_blocking(BRIEF) {
-        Err(CloseError { kind: CloseErrorKind::Unconfirmed(why), .. }) => {
-            println!("a clone was taken out: {why}");
-        }
-        other => return Err(format!("not as expected: {other:?}").into()),
+    let Err(error) = session.close_blocking(BRIEF) else {
+        return Err("it should not end: a clone was taken out".into());
+    };
+    if let CloseErrorKind::Unconfirmed(why) = error.kind {
+        println!("a clone was taken out: {why}");
     }
 
     teardown_blocking(escaped, LIMIT)?;
     let report = session.close_blocking(LIMIT)?;
-    println!("all is gone: closed, on the strength of {:?}", report.confirmation);
-
-    if let Err(refused) = session.guard(Client::connect()) {
-        println!("a new value: refused");
-        teardown_blocking(refused.value, LIMIT)?;
-    }
+    println!("closed, confirmed by {:?}", report.confirmation);
     Ok(())
 }
 
@@ -80,14 +59,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 fn no_connection_is_open() -> Result<(), Unconfirmed> {
-    // A count, and nothing is read on the strength of it.
     match OPEN.load(Ordering::Relaxed) {
         0 => Ok(()),
         open => Err(Unconfirmed::Against(format!("{open} connection open"))),
     }
 }
 
-/// A client: the last clone closes the connection, and needs a runtime for that.
+/// The last clone closes the connection.
 #[derive(Clone)]
 struct Client {
     _connection: Arc<Connection>,
@@ -100,15 +78,12 @@ impl Client {
     }
 }
 
-/// What is derived from a client, and has one inside.
-struct Room {
-    #[allow(dead_code, reason = "it is there to be dropped")]
-    client: Client,
-}
+/// It is derived from a client, and contains one.
+struct Room(#[allow(dead_code, reason = "it is there to be dropped")] Client);
 
 struct Connection;
 
-/// As the wrapper of a pooled connection does it (see `01_teardown`).
+/// Needs a runtime, like the wrapper of a pooled connection (see `01_teardown`).
 impl Drop for Connection {
     fn drop(&mut self) {
         tokio::task::spawn_blocking(|| OPEN.fetch_sub(1, Ordering::Relaxed));

@@ -1,14 +1,13 @@
 //! The same for a thousand tasks, or a million.
 //!
-//! A `JoinSet` aborts its tasks and cannot ask them; a `TaskTracker` asks and cannot abort. A group
-//! asks first, aborts near its limit, counts who ended how, and names who did not. A group can have
-//! child groups, which stop with it; a member can bring members of its own while the group drains.
+//! A `JoinSet` aborts its tasks and cannot ask them to stop; a `TaskTracker` asks and cannot abort. A
+//! group asks first, aborts near its limit, counts how its tasks ended, and names those that did not.
 //!
 //! ```text
 //! 1001 members, of which 1 is a group
-//! drained: 1002 ended, 0 aborted, 0 panicked
 //! uploads: 1 aborted
 //! uploads: unlucky panicked: no such bucket
+//! connections: 1002 ended, 0 aborted, 0 panicked
 //! late: the group has been told to stop and takes no more tasks
 //! ```
 
@@ -16,7 +15,7 @@
 
 use std::{error::Error, future::pending, time::Duration};
 
-use sundown::group::TaskGroup;
+use sundown::TaskGroup;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const BRIEF: Duration = Duration::from_millis(200);
@@ -38,23 +37,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })?;
     connections.spawn("polite", |stop| async move {
         stop.clone().await;
-        // Refused to strangers by now, and not to a member.
+        // By now the group refuses tasks from outside, but not from a member.
         let _ = stop.spawn("goodbye", |_stop| async {});
     })?;
 
-    // The child first, with a limit of its own; then all that is left.
-    let of_uploads = uploads.drain(BRIEF).await;
-    let report = connections.drain(LIMIT).await;
-    println!(
-        "drained: {} ended, {} aborted, {} panicked",
-        report.ended,
-        report.aborted,
-        report.panicked.len()
-    );
-    println!("uploads: {} aborted", of_uploads.aborted);
-    for unlucky in &of_uploads.panicked {
+    // The child first, with a limit of its own. Then everything that is left.
+    let report = uploads.drain(BRIEF).await;
+    println!("uploads: {} aborted", report.aborted);
+    for unlucky in &report.panicked {
         println!("uploads: {} panicked: {}", unlucky.name, unlucky.message);
     }
+    let report = connections.drain(LIMIT).await;
+    let (ended, aborted, panicked) = (report.ended, report.aborted, report.panicked.len());
+    println!("connections: {ended} ended, {aborted} aborted, {panicked} panicked");
     if let Err(error) = connections.spawn("late", |stop| stop) {
         println!("late: {error}");
     }

@@ -1,14 +1,13 @@
 //! An answer instead of a pause.
 //!
-//! "Give the user interface a moment to let go of the client" is a guess, and on another machine a
-//! wrong one (experiments 03 and 05). The thread that lets go can say so. Its answer is awaited in
-//! async code, or waited for on a plain thread with a limit; a limit that passes loses nothing; and
-//! a thread that dies without an answer is told apart from one that is slow.
+//! "Give the user interface a moment to let go of the client" is a guess, and wrong on another machine
+//! (experiments 03, 05). The thread that lets go can say so. You can await its answer, or wait for it on
+//! a plain thread with a limit. If the limit passes, nothing is lost.
 //!
 //! ```text
 //! awaited: 3 tabs closed
 //! with a limit: no confirmation came within 0ns; it may still come
-//! with another: 3 tabs closed
+//! with a longer one: 3 tabs closed
 //! the thread is gone: the sender was dropped without a confirmation; what it should have confirmed did not end
 //! ```
 
@@ -18,7 +17,7 @@ use sundown::oneshot::{self, Sender};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What the user interface is asked to do, and whom to tell when it has.
+/// What the user interface is asked to do, and where to confirm it.
 enum Action {
     CloseTabs(Sender<usize>),
     Crash(Sender<usize>),
@@ -30,16 +29,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let (confirm, closed) = oneshot::channel();
     actions.send(Action::CloseTabs(confirm))?;
-    let tabs = futures::executor::block_on(closed)?;
-    println!("awaited: {tabs} tabs closed");
+    println!("awaited: {} tabs closed", futures::executor::block_on(closed)?);
 
     let (confirm, mut closed) = oneshot::channel();
-    // Before it was asked: this limit cannot but pass.
+    // This limit passes, because nobody has been asked yet.
     if let Err(too_early) = closed.wait_blocking(Duration::ZERO) {
         println!("with a limit: {too_early}");
     }
     actions.send(Action::CloseTabs(confirm))?;
-    println!("with another: {} tabs closed", closed.wait_blocking(LIMIT)?);
+    println!("with a longer one: {} tabs closed", closed.wait_blocking(LIMIT)?);
 
     let (confirm, mut closed) = oneshot::channel();
     actions.send(Action::Crash(confirm))?;
@@ -55,10 +53,10 @@ fn run(actions: mpsc::Receiver<Action>) {
     for action in actions {
         match action {
             Action::CloseTabs(confirm) => {
-                // … the tabs go here, and only then:
+                // … the tabs are closed here, and only then:
                 let _ = confirm.send(3);
             }
-            // It ends without a word, as by a panic or a `return` that nobody thought of.
+            // It ends without an answer, as by a panic.
             Action::Crash(_confirm) => return,
         }
     }

@@ -1,14 +1,13 @@
 //! The point of no return: cancelled or committed, and never both.
 //!
-//! With a flag for "cancelled" and another for "too late", a user can be told that the logout was
-//! cancelled while it goes on (experiment 22). A gate is one atomic: whoever closes it first has
-//! decided, and the other is told so. Here a user who cancels races with a logout that commits, a
-//! thousand times, and each time both must tell the same story.
+//! With one flag for "cancelled" and another for "too late", a user can be told that the logout was
+//! cancelled while it continues (experiment 22). A gate is one atomic: the first call decides, and the
+//! other gets to know it.
 //!
 //! ```text
 //! in time: Accepted, and the commit is refused
 //! too late: TooLate, and the commit stands
-//! 1000 races, 1000 times both told the same
+//! 1000 races, 1000 times both got the same answer
 //! ```
 
 use std::{error::Error, sync::Barrier, thread};
@@ -17,12 +16,12 @@ use sundown::gate::{Cancel, CommitGate};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let gate = CommitGate::new();
-    let answer = gate.cancel();
-    println!("in time: {answer:?}, and the commit is {}", said(gate.commit().is_ok()));
+    let (answer, committed) = (gate.cancel(), gate.commit());
+    println!("in time: {answer:?}, and the commit is {}", said(committed.is_ok()));
 
     let gate = CommitGate::new();
-    let committed = gate.commit().is_ok();
-    println!("too late: {:?}, and the commit {}", gate.cancel(), said(committed));
+    let (committed, answer) = (gate.commit(), gate.cancel());
+    println!("too late: {answer:?}, and the commit {}", said(committed.is_ok()));
 
     let mut same = 0;
     for _ in 0..1000 {
@@ -30,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (committed, answer) = thread::scope(|scope| {
             let logout = scope.spawn(|| {
                 start.wait();
-                gate.commit().is_ok() // now the request may leave
+                gate.commit().is_ok() // only now may the request leave
             });
             start.wait();
             let answer = gate.cancel();
@@ -39,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let committed = committed.map_err(|_| "the logout panicked")?;
         same += usize::from(committed == (answer == Cancel::TooLate));
     }
-    println!("1000 races, {same} times both told the same");
+    println!("1000 races, {same} times both got the same answer");
     Ok(())
 }
 

@@ -1,13 +1,11 @@
-//! The end of a program: a list of things, in order, within one limit.
+//! The end of a program: a list of components, in order, within one limit.
 //!
-//! Everything of the kit that can be shut down is a `GracefulShutdown`. A list of them goes down one
-//! after another: first those who use, then those who are used. One that fails does not keep the
-//! others from their turn, and the limit is for all together: what comes after it has passed is
-//! dropped without being waited for. Each says what became of it.
+//! First those that use others, then those that are used. If one fails, the others still get their turn.
+//! The limit is for all of them: what comes after it has passed is dropped and not waited for.
 //!
 //! ```text
 //! requests: ended, 0 dropped
-//! indexer has ended, and indexer panicked
+//! `indexer` has ended, and indexer panicked
 //! session: ended, 0 dropped
 //! runtime: ended, 0 dropped
 //! ```
@@ -18,11 +16,8 @@ use std::{error::Error, time::Duration};
 
 use futures::executor::block_on;
 use sundown::{
-    group::TaskGroup,
-    runtime::RuntimeOwner,
-    session::Session,
-    shutdown::{GracefulShutdown, ShutdownError, ShutdownErrorKind, shutdown_in_order},
-    task::BackgroundTask,
+    BackgroundTask, GracefulShutdown, RuntimeOwner, Session, ShutdownErrorKind, TaskGroup,
+    shutdown_in_order,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let requests = TaskGroup::new("requests");
     requests.spawn_on(&runtime.handle()?, "request", |stop| async {
-        let _client = client; // goes with the task, wherever that is dropped
+        let _client = client; // dropped with the task, wherever that is
         stop.await;
     })?;
     let indexer = BackgroundTask::spawn_on(&runtime.handle()?, "indexer", |stop| async {
@@ -41,22 +36,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     let in_order: [&dyn GracefulShutdown; 4] = [&requests, &indexer, &session, &runtime];
-    // Limits need no runtime: any executor will do, this one or that of the host.
+    // Limits need no runtime, so any executor will do.
     for result in block_on(shutdown_in_order(in_order, Duration::from_secs(10))) {
         match result {
             Ok(report) => println!("{}: ended, {} dropped", report.component, report.aborted),
-            Err(ShutdownError {
-                component, kind: ShutdownErrorKind::Panicked(panicked), ..
-            }) => {
-                println!("{component} has ended, and {} panicked", panicked[0].name);
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => match error.kind {
+                ShutdownErrorKind::Panicked(panicked) => {
+                    println!("`{}` has ended, and {} panicked", error.component, panicked[0].name);
+                }
+                _ => return Err(error.into()),
+            },
         }
     }
     Ok(())
 }
 
-/// Something whose destructor needs a runtime, which by then is nobody's concern.
+/// A client whose destructor needs a runtime.
 struct Client;
 
 impl Drop for Client {

@@ -1,135 +1,120 @@
-//! A service that ends well on Ctrl-C: nobody new, those who are here served to the end, one limit.
+//! A service that ends well on Ctrl-C.
 //!
-//! The listener and every connection are members of one group. A signal stops the group; the listener
-//! returns, connections finish what they are at and say goodbye, and `drain` tells how many of them
-//! did, and who had to be dropped. What the group's stop signal is to this listener, it is to any
-//! server that takes a future: `axum::serve(…).with_graceful_shutdown(service.stop_signal())`.
-//!
-//! The only visitor is the example itself, which presses Ctrl-C when it has been answered:
+//! The listener and every connection are tasks of one group. The signal stops the group: the listener
+//! returns, connections answer what they have begun and say goodbye, and `drain` reports how they ended.
+//! Any server that takes a future can use the same signal:
+//! `axum::serve(…).with_graceful_shutdown(service.stop_signal())`.
 //!
 //! ```text
 //! visitor: you said hello
 //! visitor: (Ctrl-C)
 //! visitor: goodbye
-//! service: ended on request, 0 dropped, 0 panicked
+//! service: 0 dropped, 0 panicked
 //! ```
+#![cfg_attr(not(unix), allow(unused, reason = "it sends itself a Unix signal"))]
+
+use std::{error::Error, io, net::SocketAddr, thread, time::Duration};
+
+#[cfg(unix)]
+use signal_hook::{consts::SIGINT, iterator::Signals};
+use sundown::{
+    Stop, TaskGroup,
+    oneshot::{self, Receiver},
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+/// How long a user would wait after Ctrl-C.
+const LIMIT: Duration = Duration::from_secs(5);
 
 #[cfg(not(unix))]
-fn main() {
-    println!("this example presses Ctrl-C by a Unix signal");
-}
+fn main() {}
 
 #[cfg(unix)]
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    service::run().await
+async fn main() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+
+    let service = TaskGroup::new("service");
+    // With Tokio's feature `signal`: `service.stop_when(tokio::signal::ctrl_c())`.
+    service.stop_when(interrupted()?)?;
+    service.spawn("listener", |stop| accept(listener, stop))?;
+    let visitor = tokio::spawn(visit(address));
+
+    service.stop_signal().await;
+    let report = service.drain(LIMIT).await;
+    visitor.await??;
+    println!("service: {} dropped, {} panicked", report.aborted, report.panicked.len());
+    Ok(())
 }
 
+/// Ready at the first Ctrl-C.
 #[cfg(unix)]
-mod service {
-    use std::{error::Error, io, net::SocketAddr, thread, time::Duration};
-
-    use signal_hook::{consts::SIGINT, iterator::Signals};
-    use sundown::{
-        group::TaskGroup,
-        oneshot::{self, Receiver},
-        stop::Stop,
-    };
-    use tokio::{
-        io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-        net::{TcpListener, TcpStream},
-    };
-
-    /// What a user would wait for after Ctrl-C.
-    const LIMIT: Duration = Duration::from_secs(5);
-
-    pub async fn run() -> Result<(), Box<dyn Error>> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
-
-        let service = TaskGroup::new("service");
-        // With Tokio's feature `signal`: `service.stop_when(tokio::signal::ctrl_c())`.
-        service.stop_when(interrupted()?)?;
-        service.spawn("listener", |stop| accept(listener, stop))?;
-        let visitor = tokio::spawn(visit(address));
-
-        service.stop_signal().await;
-        let report = service.drain(LIMIT).await;
-        visitor.await??;
-        println!(
-            "service: ended on request, {} dropped, {} panicked",
-            report.aborted,
-            report.panicked.len()
-        );
-        Ok(())
-    }
-
-    /// Is ready at the first Ctrl-C.
-    fn interrupted() -> io::Result<Receiver<()>> {
-        let mut signals = Signals::new([SIGINT])?;
-        let (confirm, interrupted) = oneshot::channel();
-        thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if signals.forever().next().is_some() {
-                let _ = confirm.send(());
-            }
-        })?;
-        Ok(interrupted)
-    }
-
-    async fn accept(listener: TcpListener, mut stop: Stop) {
-        loop {
-            let accepted = tokio::select! {
-                () = &mut stop => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((socket, _)) => {
-                    // A member may bring members, so that nobody falls between two chairs.
-                    let _ = stop.spawn("connection", |stop| async {
-                        if let Err(error) = serve(socket, stop).await {
-                            eprintln!("a connection was lost: {error}");
-                        }
-                    });
-                }
-                // For want of a descriptor, as a rule. Nothing tells when one is free, and to ask again
-                // at once would only keep a core busy.
-                Err(error) => {
-                    eprintln!("cannot accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+fn interrupted() -> io::Result<Receiver<()>> {
+    let mut signals = Signals::new([SIGINT])?;
+    let (confirm, interrupted) = oneshot::channel();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = confirm.send(());
         }
-    }
+    })?;
+    Ok(interrupted)
+}
 
-    /// Answers line by line, and says goodbye when the service ends.
-    async fn serve(mut socket: TcpStream, mut stop: Stop) -> io::Result<()> {
-        let (requests, mut answers) = socket.split();
-        let mut requests = BufReader::new(requests).lines();
-        loop {
-            tokio::select! {
-                () = &mut stop => return answers.write_all(b"goodbye\n").await,
-                request = requests.next_line() => match request? {
-                    Some(request) => {
-                        answers.write_all(format!("you said {request}\n").as_bytes()).await?;
+async fn accept(listener: TcpListener, mut stop: Stop) {
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                // A task of the group may spawn others, even if the group was just told to stop.
+                let _ = stop.spawn("connection", |stop| async {
+                    if let Err(error) = serve(socket, stop).await {
+                        eprintln!("a connection was lost: {error}");
                     }
-                    None => return Ok(()),
-                },
+                });
+            }
+            // As a rule no descriptor is free. Nothing says when one is, so try again later.
+            Err(error) => {
+                eprintln!("cannot accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
+}
 
-    async fn visit(address: SocketAddr) -> io::Result<()> {
-        let mut socket = TcpStream::connect(address).await?;
-        let (answers, mut requests) = socket.split();
-        let mut answers = BufReader::new(answers).lines();
-        requests.write_all(b"hello\n").await?;
-        println!("visitor: {}", answers.next_line().await?.unwrap_or_default());
-
-        println!("visitor: (Ctrl-C)");
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT)?;
-        while let Some(answer) = answers.next_line().await? {
-            println!("visitor: {answer}");
-        }
-        Ok(())
+/// Answers line by line, and says goodbye when the service ends.
+async fn serve(mut socket: TcpStream, mut stop: Stop) -> io::Result<()> {
+    let (requests, mut answers) = socket.split();
+    let mut requests = BufReader::new(requests).lines();
+    loop {
+        let request = tokio::select! {
+            () = &mut stop => return answers.write_all(b"goodbye\n").await,
+            request = requests.next_line() => request?,
+        };
+        let Some(request) = request else { return Ok(()) };
+        answers.write_all(format!("you said {request}\n").as_bytes()).await?;
     }
+}
+
+/// The only visitor, who presses Ctrl-C after the first answer.
+#[cfg(unix)]
+async fn visit(address: SocketAddr) -> io::Result<()> {
+    let mut socket = TcpStream::connect(address).await?;
+    let (answers, mut requests) = socket.split();
+    let mut answers = BufReader::new(answers).lines();
+    requests.write_all(b"hello\n").await?;
+    println!("visitor: {}", answers.next_line().await?.unwrap_or_default());
+
+    println!("visitor: (Ctrl-C)");
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT)?;
+    while let Some(answer) = answers.next_line().await? {
+        println!("visitor: {answer}");
+    }
+    Ok(())
 }

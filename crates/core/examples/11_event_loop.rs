@@ -1,14 +1,12 @@
-//! An application with an event loop, which owns the thread that everything is drawn on.
+//! An application with an event loop, on the thread that draws everything.
 //!
-//! The loop must never wait, and has no runtime context; what waits runs on a runtime in the
-//! background. At a logout the two have to meet: the loop lets go of the tabs and *confirms* it, the
-//! background closes the session and tells the loop, and the loop goes on meanwhile. It is of no
-//! importance who drops the last handle; here it is the loop, on a thread where the client's
-//! destructor could not run.
+//! The loop must never wait, and has no runtime context. So a logout runs on a runtime in the background:
+//! it has the loop close the tabs and *confirm* that, closes the session, and posts the result to the
+//! loop. The loop happens to drop the last handle, on a thread where the client's destructor could not
+//! run.
 //!
 //! ```text
-//! loop: 2 rooms are open
-//! loop: logging out
+//! loop: 2 rooms are open, logging out
 //! loop: drew a frame
 //! loop: tabs closed
 //! loop: logged out, Ok(HandlesOnly)
@@ -18,16 +16,16 @@
 use std::{error::Error, sync::mpsc, time::Duration};
 
 use sundown::{
+    Guarded, RuntimeOwner, Session,
     oneshot::{self, Sender},
-    runtime::RuntimeOwner,
-    session::{Confirmation, Guarded, Session},
+    session::Confirmation,
 };
 
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What is posted to the loop, from any thread.
 enum Action {
-    Open(&'static str),
+    OpenRoom,
     LogOut,
     Frame,
     CloseTabs(Sender<()>),
@@ -39,13 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let session = Session::new("login")?;
     let client = session.guard(Client)?;
     let (post, actions) = mpsc::channel();
-
     // The user.
-    for action in [Action::Open("first"), Action::Open("second"), Action::LogOut, Action::Frame] {
+    for action in [Action::OpenRoom, Action::OpenRoom, Action::LogOut, Action::Frame] {
         post.send(action)?;
     }
-    let window = Window { client: Some(client), tabs: Vec::new(), session, post };
-    window.run(actions, &background)?;
+    run(&background, &session, client, &post, actions)?;
 
     // The loop has ended, and this thread may wait.
     let report = background.shutdown_blocking(LIMIT)?;
@@ -53,53 +49,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-struct Window {
-    client: Option<Guarded<Client>>,
-    tabs: Vec<Guarded<Room>>,
-    session: Session,
-    post: mpsc::Sender<Action>,
-}
-
-impl Window {
-    fn run(
-        mut self,
-        actions: mpsc::Receiver<Action>,
-        background: &RuntimeOwner,
-    ) -> Result<(), Box<dyn Error>> {
-        for action in actions {
-            match action {
-                Action::Open(name) => {
-                    let room = self.client.as_ref().map(|it| it.map(|client| client.room(name)));
-                    self.tabs.extend(room);
-                }
-                Action::LogOut => {
-                    println!("loop: {} rooms are open", self.tabs.len());
-                    println!("loop: logging out");
-                    let (session, post) = (self.session.clone(), self.post.clone());
-                    drop(background.spawn("logout", |_stop| log_out(session, post))?);
-                }
-                Action::Frame => println!("loop: drew a frame"),
-                Action::CloseTabs(confirm) => {
-                    // The last owners, in the context of nothing at all.
-                    self.tabs.clear();
-                    self.client = None;
-                    println!("loop: tabs closed");
-                    let _ = confirm.send(());
-                }
-                Action::LoggedOut(answer) => {
-                    println!("loop: logged out, {answer:?}");
-                    return Ok(());
-                }
+fn run(
+    background: &RuntimeOwner,
+    session: &Session,
+    client: Guarded<Client>,
+    post: &mpsc::Sender<Action>,
+    actions: mpsc::Receiver<Action>,
+) -> Result<(), Box<dyn Error>> {
+    let (mut client, mut tabs) = (Some(client), Vec::new());
+    for action in actions {
+        match action {
+            Action::OpenRoom => tabs.extend(client.as_ref().map(|client| client.map(Room::of))),
+            Action::LogOut => {
+                println!("loop: {} rooms are open, logging out", tabs.len());
+                let (session, post) = (session.clone(), post.clone());
+                drop(background.spawn("logout", |_stop| log_out(session, post))?);
+            }
+            Action::Frame => println!("loop: drew a frame"),
+            Action::CloseTabs(confirm) => {
+                // The last handles, on a thread without runtime context.
+                tabs.clear();
+                client = None;
+                println!("loop: tabs closed");
+                let _ = confirm.send(());
+            }
+            Action::LoggedOut(answer) => {
+                println!("loop: logged out, {answer:?}");
+                break;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
-/// Runs in the background: it may wait, for the loop and for the session.
+/// Runs in the background, where it may wait for the loop and for the session.
 async fn log_out(session: Session, post: mpsc::Sender<Action>) {
     let (confirm, closed) = oneshot::channel();
-    // Where the loop is gone there is nobody to confirm, and nobody to tell.
+    // If the loop is gone, nobody confirms, and nobody wants the answer.
     let _ = post.send(Action::CloseTabs(confirm));
     let _ = closed.await;
     let answer = session.close(LIMIT).await;
@@ -109,20 +95,19 @@ async fn log_out(session: Session, post: mpsc::Sender<Action>) {
 
 struct Client;
 
-impl Client {
-    const fn room(&self, name: &'static str) -> Room {
-        Room { _name: name, _client: Self }
+/// Needs a runtime, like that of a client over a pool.
+impl Drop for Client {
+    fn drop(&mut self) {
+        tokio::task::spawn_blocking(|| {});
     }
 }
 
 struct Room {
-    _name: &'static str,
     _client: Client,
 }
 
-/// Needs a runtime, as that of a client over a pool does.
-impl Drop for Client {
-    fn drop(&mut self) {
-        tokio::task::spawn_blocking(|| {});
+impl Room {
+    const fn of(_: &Client) -> Self {
+        Self { _client: Client }
     }
 }

@@ -1,44 +1,28 @@
-//! A library with a runtime inside, loaded by a host that knows nothing of it.
+//! A library with a runtime inside, loaded by a host that does not know about it.
 //!
-//! A plugin, or a module of an interpreter, cannot say when it is unloaded, which threads call it,
-//! or where the host drops what it was given. A runtime in a static is never dropped (experiment 50),
-//! so the host's exit handler has to shut it down; work that comes after that must be refused, and
-//! not bring a runtime back to life that nobody would end; and objects that the host still has must
-//! be safe to drop on any of its threads, at any time, also then.
+//! A plugin, or an extension module of an interpreter, does not know when it is unloaded, which threads
+//! call it, or where the host drops its objects. A runtime in a static is never dropped (experiment 50),
+//! so the host's exit handler must shut it down. Later work must be refused, and not bring a runtime back
+//! that nobody would end. And objects that the host still has must be safe to drop on any of its threads.
+//!
+//! Python needs one thing more, a gate in front of every call into the interpreter: see `13_entry_gate`,
+//! and the extension module in `crates/python`.
 //!
 //! ```text
 //! host: the answer to a
 //! host: a collector's thread has dropped an object
 //! plugin: 1 object is still the host's
-//! plugin: the watch was closed in order: true
+//! plugin: shut down, 0 dropped
 //! host: too late: `plugin` has been shut down (generation 1); restart it, and ask its owner for the new one
 //! host: a late object was dropped
 //! ```
-//!
-//! Python asks for one thing more, a gate in front of every call into the interpreter: see
-//! `13_entry_gate`, and the extension module in `crates/python`.
 
-use std::{
-    error::Error,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{error::Error, sync::OnceLock, thread, time::Duration};
 
-use sundown::{
-    runtime::{RuntimeCell, RuntimeOwner},
-    session::{CloseError, CloseErrorKind, Guarded, Session},
-};
+use sundown::{CloseErrorKind, Guarded, RuntimeCell, RuntimeOwner, Session};
 
+/// The host, with threads and an order of its own.
 fn main() -> Result<(), Box<dyn Error>> {
-    host()
-}
-
-/// The host: it has threads, an order of its own, and no idea of what is inside.
-fn host() -> Result<(), Box<dyn Error>> {
     println!("host: {}", plugin::call("a")?);
     let (one, other) = (plugin::object()?, plugin::object()?);
     thread::spawn(move || drop(one)).join().map_err(|_| "the collector panicked")?;
@@ -59,57 +43,40 @@ mod plugin {
 
     static RUNTIME: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("plugin").workers(2));
 
-    /// What owns the objects that the host is given.
+    /// Owns the objects that the host gets.
     static OBJECTS: OnceLock<Session> = OnceLock::new();
 
-    static CLOSED_IN_ORDER: AtomicBool = AtomicBool::new(false);
-
-    /// As much as the host would wait at its end, in two parts.
-    const LIMIT: Duration = Duration::from_secs(2);
+    /// What the host would wait at its end, in two parts.
     const BRIEF: Duration = Duration::from_millis(50);
+    const LIMIT: Duration = Duration::from_secs(2);
 
     /// Asks something, and waits for the answer. The first call starts the runtime.
     pub fn call(key: &str) -> Result<String, Box<dyn Error>> {
-        let runtime = RUNTIME.get()?;
-        Ok(runtime.block_on(async { format!("the answer to {key}") })?)
+        Ok(RUNTIME.get()?.block_on(async { format!("the answer to {key}") })?)
     }
 
-    /// An object with a task in the background, for the host to keep and to drop as it likes.
+    /// An object with a task in the background. The host may keep it, and drop it anywhere.
     pub fn object() -> Result<Guarded<Object>, Box<dyn Error>> {
-        let objects = match OBJECTS.get() {
-            Some(objects) => objects,
-            // Of two who come at once, one is dropped unused.
-            None => {
-                let _ = OBJECTS.set(Session::new("objects")?);
-                OBJECTS.get().ok_or("it was set")?
-            }
-        };
-        // Through the cell, so that it is told to stop and waited for.
-        let watch = RUNTIME.get()?.spawn("watch", |stop| async {
-            stop.await;
-            CLOSED_IN_ORDER.store(true, Ordering::Relaxed);
-        })?;
-        drop(watch);
-        Ok(objects.guard(Object)?)
+        if OBJECTS.get().is_none() {
+            // If two threads come at once, one session is dropped unused.
+            let _ = OBJECTS.set(Session::new("objects")?);
+        }
+        // Spawned through the cell, so it is told to stop and waited for.
+        drop(RUNTIME.get()?.spawn("watch", |stop| stop)?);
+        Ok(OBJECTS.get().ok_or("it was set")?.guard(Object)?)
     }
 
-    /// What the host is told to call when it ends: `atexit`, or whatever it has.
+    /// The host's exit handler: `atexit`, or whatever it has.
     pub fn at_exit() {
-        if let Some(Err(error)) = OBJECTS.get().map(|objects| objects.close_blocking(BRIEF)) {
-            match error {
-                CloseError { kind: CloseErrorKind::StillHeld, held, .. } => {
-                    let left: usize = held.iter().map(|held| held.handles).sum();
-                    println!("plugin: {left} object is still the host's");
-                }
-                error => println!("plugin: {error}"),
-            }
+        if let Some(Err(error)) = OBJECTS.get().map(|objects| objects.close_blocking(BRIEF))
+            && let CloseErrorKind::StillHeld = error.kind
+        {
+            let left: usize = error.held.iter().map(|held| held.handles).sum();
+            println!("plugin: {left} object is still the host's");
         }
-        // Every task has ended when this returns, and so has every thread.
+        // When this returns, every task and every thread has ended.
         match RUNTIME.shutdown_blocking(LIMIT) {
-            Ok(_) => {
-                let in_order = CLOSED_IN_ORDER.load(Ordering::Relaxed);
-                println!("plugin: the watch was closed in order: {in_order}");
-            }
+            Ok(report) => println!("plugin: shut down, {} dropped", report.aborted),
             Err(error) => println!("plugin: {error}"),
         }
     }

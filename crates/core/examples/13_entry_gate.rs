@@ -1,21 +1,20 @@
-//! A gate in front of something that will be gone.
+//! A gate in front of something that will go away.
 //!
-//! Threads call into an interpreter, or into a library that can be unloaded. To join those threads is
-//! not enough: a join has a limit, and what it did not wait for calls in later (experiment 60). A gate
-//! counts who is inside. Once it is closed nobody enters any more, and whoever takes the thing away
-//! waits until the last one has left, or is told how many have not.
+//! Threads call into an interpreter, or into a library that can be unloaded. Joining those threads is not
+//! enough: a join has a limit, and a thread that outlives it calls in later (experiment 60). A gate counts
+//! who is inside. Once it is closed nobody enters, and you can wait until the last one has left.
 //!
 //! ```text
 //! worker: inside
 //! host: closed, with 1 inside
 //! latecomer: refused
-//! host: not yet, 1 is still inside
+//! host: not yet, 1 still inside
 //! host: everybody has left
 //! ```
 
 use std::{error::Error, sync::mpsc, thread, time::Duration};
 
-use sundown::gate::EntryGate;
+use sundown::EntryGate;
 
 /// In front of every call into the interpreter.
 static GATE: EntryGate = EntryGate::new();
@@ -27,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (entered, is_inside) = mpsc::channel();
     let (finish, is_to_finish) = mpsc::channel::<()>();
     let worker = thread::spawn(move || {
-        // Who is refused does without the call.
+        // A thread that is refused must do without the call.
         let Ok(_inside) = GATE.enter() else { return };
         println!("worker: inside");
         let _ = entered.send(());
@@ -40,10 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("latecomer: refused");
     }
     if let Err(left) = GATE.wait_empty_blocking(BRIEF) {
-        println!("host: not yet, {} is still inside", left.inside);
+        println!("host: not yet, {} still inside", left.inside);
     }
     drop(finish);
-    GATE.wait_empty_blocking(LIMIT)?; // from here on it may be taken away
+    GATE.wait_empty_blocking(LIMIT)?; // from here on it may go away
     println!("host: everybody has left");
     worker.join().map_err(|_| "the worker panicked")?;
     Ok(())

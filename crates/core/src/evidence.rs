@@ -1,10 +1,10 @@
-//! Evidence: an outside look that tells whether something *has* ended.
+//! Evidence: an outside look at whether something *has* ended.
 //!
-//! A destructor that returned, a future that resolved, a count that reached zero: each is what the
-//! thing says of itself. A connection pool whose last owner is gone says nothing at all, and its
-//! connections may stay open for as long as a task it forgot about lives. The operating system
-//! knows: as long as a connection is open, so is a descriptor on its file. [`open_files`] asks, and
-//! [`no_open_files`] makes a check of it that a session can be given.
+//! A destructor that returned, a future that resolved, a count that reached zero: each is what a
+//! program says about itself. A connection pool whose last owner is gone says nothing at all, and its
+//! connections may stay open as long as a forgotten task of it lives. The operating system knows: as
+//! long as a connection is open, so is a descriptor of its file. [`open_files`] asks for them, and
+//! [`no_open_files`] makes a check of that for a session.
 
 use std::{
     ffi::OsString,
@@ -17,20 +17,20 @@ mod by_identity;
 #[cfg(target_os = "linux")]
 mod by_link;
 
-/// Why there is no evidence, which is not the same as evidence of nothing.
+/// Why there is no evidence. That is not the same as evidence that nothing is left.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
-    /// The path asked about could not be followed to where it really is.
-    #[error("cannot tell where {} really is: {source}; ask about a path that can be read", path.display())]
+    /// The path could not be resolved.
+    #[error("cannot resolve `{}`: {source}; ask about a path that can be read", path.display())]
     Unresolved {
-        /// The path asked about.
+        /// The path that was asked about.
         path: PathBuf,
         /// What the system answered.
         source: io::Error,
     },
     /// The list of this process's descriptors could not be read.
-    #[error("cannot read {}, which lists what this process has open: {source}; is it mounted, and is a descriptor left to read it with?", list.display())]
+    #[error("cannot read `{}`, which lists what this process has open: {source}; is it mounted, and is a descriptor left to read it with?", list.display())]
     Unlisted {
         /// Where the system keeps the list.
         list: PathBuf,
@@ -38,27 +38,25 @@ pub enum EvidenceError {
         source: io::Error,
     },
     /// This platform has no list of open files that could be read.
-    #[error(
-        "this platform does not tell which files a process has open; rest on something else here"
-    )]
+    #[error("this platform does not list which files a process has open; use other evidence here")]
     Unsupported,
 }
 
 /// Which files below a path this process has open, sorted.
 ///
-/// A file that is open twice is listed twice: the length is the number of descriptors. The path
-/// itself counts as below itself. Symbolic links in it are followed, and it need not exist any
-/// more: a store whose directory was removed while it was open still has its descriptors, and on
-/// Linux they are found, under the names that the files had.
+/// A file that is open twice is listed twice, so the length is the number of descriptors. The path
+/// itself counts as below itself. Symbolic links in it are followed, and it need not exist any more: if
+/// the directory of a store was removed while it was open, its descriptors still exist, and on Linux
+/// they are found under the names that the files had.
 ///
-/// Linux reads the links in `/proc/self/fd`. macOS (unverified) compares what `/dev/fd` has open
-/// with what is below the path by device and inode, and so misses files that were deleted. Elsewhere
-/// the answer is [`EvidenceError::Unsupported`].
+/// On Linux this reads the links in `/proc/self/fd`. On macOS (unverified) it compares the descriptors
+/// in `/dev/fd` with what is below the path, by device and inode, and so misses files that were deleted.
+/// On other systems it returns [`EvidenceError::Unsupported`].
 ///
 /// # Errors
 ///
-/// [`EvidenceError`] where the path cannot be followed or the list cannot be read, for want of a
-/// descriptor, say. No answer is ever made up: an empty list means that nothing was open.
+/// [`EvidenceError`], if the path cannot be resolved or the list cannot be read, for example because no
+/// descriptor is left. An empty list means that nothing was open, and never that nothing is known.
 ///
 /// # Examples
 ///
@@ -90,10 +88,10 @@ pub fn open_files(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unconfirmed {
-    /// It has not ended: this is left. The answer may be another in a moment.
+    /// It has not ended: this is left. That may change in a moment.
     #[error("{0}")]
     Against(String),
-    /// The check cannot tell, for this reason.
+    /// The check does not know, for this reason.
     #[error("there is no evidence: {0}")]
     Unavailable(String),
 }
@@ -104,14 +102,13 @@ impl From<EvidenceError> for Unconfirmed {
     }
 }
 
-/// A check that confirms that this process has no file open below a path, for
-/// [`Builder::evidence`](crate::session::Builder::evidence) or on its own: as [`open_files`] sees
-/// it, on Linux and macOS.
+/// Makes a check that confirms that this process has no file open below a path, by [`open_files`]. It
+/// is for [`Builder::evidence`](crate::session::Builder::evidence), and can be called by itself.
 ///
 /// # Errors
 ///
-/// The check answers [`Unconfirmed::Against`] with the files that are open, and
-/// [`Unconfirmed::Unavailable`] where [`open_files`] fails.
+/// The check returns [`Unconfirmed::Against`] with the files that are open, and
+/// [`Unconfirmed::Unavailable`] if [`open_files`] fails.
 ///
 /// ```
 /// # #[cfg(any(target_os = "linux", target_os = "macos"))]
@@ -157,7 +154,7 @@ fn list(_below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
     Err(EvidenceError::Unsupported)
 }
 
-/// Where a path really is. Of one that does not exist any more, where what is left of it is.
+/// Resolves a path. If it does not exist any more, resolves the part that does.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut existing = std::path::absolute(path)?;
     let mut gone: Vec<OsString> = Vec::new();

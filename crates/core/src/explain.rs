@@ -1,10 +1,10 @@
 //! A panic hook that explains the panics people meet when a runtime goes down.
 //!
-//! *There is no reactor running* says what Tokio missed and not what happened: that a value died on a
-//! thread where its destructor could not run. Such a panic surfaces in whichever crate happened to be
-//! on the stack. The hook recognises it, lets the report that would have been printed be printed, and
-//! adds three lines: what happened on which thread, what to do instead, and which page of the
-//! notebook has the experiment that shows it. On every other panic it is silent.
+//! *There is no reactor running* says what Tokio missed, and not what happened: a value was dropped on a
+//! thread where its destructor could not run. Such a panic surfaces in whichever crate happens to be on
+//! the stack. The hook recognises it, calls the hook that was there before, and adds three lines: what
+//! happened on which thread, what to do instead, and which page of the notebook has the experiment that
+//! shows it. On every other panic it is silent.
 //!
 //! ```
 //! sundown::explain::install();
@@ -17,10 +17,11 @@
 //! // sundown: docs/src/01-drop-context.md explains it
 //! ```
 //!
-//! Where `RUST_BACKTRACE` asks for a backtrace anyway, the value that died is named. Otherwise none is
-//! made for it: finding the names takes longer than all the rest of a program that panics.
+//! If `RUST_BACKTRACE` asks for a backtrace, the hook names the value that was dropped. Otherwise it
+//! makes no backtrace, because finding the names takes longer than all the rest of a program that
+//! panics.
 //!
-//! A program with a hook of its own installs this one after it, or asks [`Cause::of`] itself.
+//! A program with a hook of its own installs this one after it, or calls [`Cause::of`] itself.
 
 mod cause;
 mod value;
@@ -41,11 +42,11 @@ use std::{
 pub use self::cause::Cause;
 use self::value::Dropped;
 
-/// Installs the hook, after which the one that was there before is still called first. A second
-/// call does nothing, nor does one on a thread that is panicking.
+/// Installs the hook. The hook that was there before is still called first. A second call does nothing,
+/// and neither does a call on a thread that is panicking.
 ///
-/// Each [cause](Cause) is explained once in the life of the process: a runtime that goes down under
-/// a hundred tasks is one mistake, not a hundred.
+/// Each [cause](Cause) is explained once per process: a runtime that goes down under a hundred tasks is
+/// one mistake, not a hundred.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     // The standard library would panic.
@@ -62,12 +63,12 @@ pub fn install() {
 }
 
 thread_local! {
-    /// What the last panic of this thread came of, as far as it was recognised. Constant and without
-    /// a destructor, so that it is there while the thread's other locals are being destroyed.
+    /// The cause of this thread's last panic, if it was recognised. Constant and without a destructor,
+    /// so it can be used while the thread's other locals are being destroyed.
     static BEFORE: Cell<Option<Cause>> = const { Cell::new(None) };
 }
 
-/// Says what is known of a panic, if anything is, and if it was not said before.
+/// Explains a panic, if its cause is recognised and has not been explained before.
 fn explain(panic: &PanicHookInfo<'_>) {
     static EXPLAINED: AtomicU32 = AtomicU32::new(0);
     let place = panic.location().map(|at| (at.file(), at.line()));
@@ -76,8 +77,8 @@ fn explain(panic: &PanicHookInfo<'_>) {
     let cause = Cause::of(message, file, BEFORE.get());
     BEFORE.set(cause);
     let Some(cause) = cause else { return };
-    // Whoever sets the bit explains. The bit is all that is shared, and one atomic operation finds
-    // and sets it: nothing needs an order.
+    // The thread that sets the bit explains. Relaxed: nothing else is shared, and one atomic operation
+    // reads and sets the bit.
     let bit = 1 << cause as u32;
     if EXPLAINED.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
         return;
@@ -90,12 +91,11 @@ fn explain(panic: &PanicHookInfo<'_>) {
         place: format!("{}:{line}", value::below_its_crate(file)),
         dropped: names.then(|| Dropped::on(&backtrace.to_string())).flatten(),
     };
-    // All at once, so that the words of two threads do not mix. Where standard error is closed there
-    // is nobody to tell.
+    // In one write, so that the lines of two threads do not mix. Standard error may be closed.
     let _ = io::stderr().write_all(explanation.to_string().as_bytes());
 }
 
-/// What is known of one panic.
+/// The explanation of one panic.
 struct Explanation {
     cause: Cause,
     thread: Option<String>,

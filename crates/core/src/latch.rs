@@ -145,6 +145,7 @@ impl Waiters {
 }
 
 /// A wait for a [`Latch`], in async code.
+#[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Wait<'a> {
     latch: &'a Latch,
@@ -201,11 +202,5 @@ impl Default for Latch {
 impl fmt::Debug for Latch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Latch").field("fired", &self.has_fired()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Wait<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait").field("latch", self.latch).finish_non_exhaustive()
     }
 }

@@ -251,11 +251,16 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::{
+        future::{pending, ready},
+        sync::Arc,
+        task::Wake,
+    };
 
     use futures::executor::block_on;
 
     use super::*;
+    use crate::latch::Latch;
 
     #[test]
     fn what_is_ready_is_not_late() {
@@ -287,14 +292,84 @@ mod tests {
         assert!(waits.into_iter().all(|wait| wait.join().unwrap()));
     }
 
+    /// Fires a latch when it is woken.
+    struct Fires(Latch);
+
+    impl Wake for Fires {
+        fn wake(self: Arc<Self>) {
+            self.0.fire();
+        }
+    }
+
+    fn fires() -> (Arc<Fires>, Waker) {
+        let fires = Arc::new(Fires(Latch::new()));
+        (Arc::clone(&fires), fires.into())
+    }
+
     #[test]
-    fn a_limit_that_was_given_up_is_forgotten() {
-        let far = within(Duration::from_secs(3600), pending::<()>());
-        assert_eq!(block_on(within(Duration::from_millis(5), far)), None);
-        let deadline = Instant::now() + PLENTY;
-        let clock = Clock::of_this_process().unwrap();
-        while clock.lock().running && clock.lock().wakers.keys().any(|(at, _)| *at > deadline) {
-            assert!(Instant::now() < deadline, "the alarm of an hour is still set");
+    fn the_waker_of_the_last_poll_is_woken_at_the_limit() {
+        let mut limited = Box::pin(within(Duration::from_millis(50), pending::<()>()));
+        let (fires, waker) = fires();
+        for waker in [Waker::noop(), &waker] {
+            // On a busy machine the limit may have passed already. Then it need not wake anybody.
+            if limited.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
+                return;
+            }
+        }
+        assert!(fires.0.wait_blocking(PLENTY));
+    }
+
+    #[test]
+    fn an_alarm_is_set_once_for_a_waker_and_forgotten_with_its_future() {
+        let hour = Duration::from_secs(3600);
+        let mut limited = Box::pin(within(hour, pending::<()>()));
+        let (fires, waker) = fires();
+        let mut keys = Vec::new();
+        for _ in 0..2 {
+            assert!(limited.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            keys.push(limited.as_mut().project().alarm.set.as_ref().map(|set| set.key));
+        }
+        assert_eq!(keys[0], keys[1]);
+        drop((limited, waker));
+        assert_eq!(Arc::strong_count(&fires), 1, "its waker is kept");
+    }
+
+    #[test]
+    fn alarms_at_the_same_moment_are_all_woken() {
+        let clock: &'static Clock = Box::leak(Box::new(Clock::new()));
+        let (moment, alarms) = (Instant::now(), [(); 3].map(|()| fires()));
+        // No thread is started: all are set before the first one is woken.
+        clock.lock().running = true;
+        for (_, waker) in &alarms {
+            clock.set(moment, waker.clone()).unwrap();
+        }
+        clock.run();
+        assert!(alarms.iter().all(|(fires, _)| fires.0.has_fired()));
+        assert!(!clock.lock().running);
+    }
+
+    #[test]
+    fn an_alarm_that_was_given_up_is_forgotten_and_with_the_last_the_clock_ends() {
+        let hour = Instant::now() + Duration::from_secs(3600);
+        for _ in 0..20 {
+            let clock: &'static Clock = Box::leak(Box::new(Clock::new()));
+            let ((soon, soon_waker), (late, late_waker)) = (fires(), fires());
+            let key = clock.set(hour, late_waker).unwrap();
+            clock.set(Instant::now(), soon_waker).unwrap();
+            assert!(soon.0.wait_blocking(PLENTY));
+            // By now the clock waits for the hour to pass, in most of these rounds at least.
+            (0..1000).for_each(|_| thread::yield_now());
+            clock.unset(key);
+            assert_eq!(Arc::strong_count(&late), 1, "its waker is kept");
+            let deadline = Instant::now() + PLENTY;
+            while clock.lock().running {
+                assert!(
+                    Instant::now() < deadline,
+                    "the clock waits for an alarm that was given up"
+                );
+                thread::yield_now();
+            }
+            assert!(!late.0.has_fired());
         }
     }
 

@@ -306,15 +306,11 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        // Handles that are left hand their values over as before.
         let Core { name, count, reaper } = &*self.core;
-        if reaper.forked_from().is_some() {
-            return;
-        }
-        if !self.confirmed.is_raised() {
+        if reaper.forked_from().is_none() && !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, count.values());
         }
-        // The handles that are left hand their values over as before.
-        count.close();
     }
 }
 

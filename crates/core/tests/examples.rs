@@ -1,6 +1,6 @@
-//! Every example does what its head says: it ends by itself, well, and prints the text in the head.
+//! Every example ends by itself, successfully, and prints the text in its head.
 #![cfg(not(loom))]
-// Where evidence is to be had, and signals.
+// They need evidence and signals.
 #![cfg(any(target_os = "linux", target_os = "macos"))]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,13 +10,10 @@ use std::{
     process::{Command, Output, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-
-/// Far longer than an example takes: one that is still there hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+use sundown::limit::PLENTY;
 
 /// The sources, in the order of their numbers.
 fn sources() -> Vec<PathBuf> {
@@ -31,7 +28,7 @@ fn name(source: &Path) -> &str {
     source.file_stem().and_then(|name| name.to_str()).unwrap()
 }
 
-/// The executable, beside this test: `cargo test` builds examples, `cargo test --test` alone not.
+/// The executable, next to this test. `cargo test` builds the examples, `cargo test --test` does not.
 fn executable(source: &Path) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().with_file_name("examples").join(name(source));
@@ -42,7 +39,7 @@ fn executable(source: &Path) -> PathBuf {
     path
 }
 
-/// The text block in the head of a source: what the example says that it prints.
+/// The text block in the head of a source: what the example promises to print.
 fn promised(source: &Path) -> Option<String> {
     let source = fs::read_to_string(source).unwrap();
     let head = source.lines().map_while(|line| line.strip_prefix("//!"));
@@ -63,7 +60,7 @@ fn run(source: &Path) -> Output {
         let _ = ended.send(());
         output.unwrap()
     });
-    if has_ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+    if has_ended.recv_timeout(PLENTY) == Err(RecvTimeoutError::Timeout) {
         kill_process(process, Signal::KILL).unwrap();
     }
     waiting.join().unwrap()

@@ -1,7 +1,5 @@
-//! The hook that explains the panics of a shutdown, on the real panics of the real Tokio.
-//!
-//! Each runs in a process of its own: this test starts itself again, and the child installs the
-//! hook and panics.
+//! The hook that explains the panics of a shutdown, on real panics of Tokio. Each panics in a process
+//! of its own: this test starts itself again, and the child installs the hook.
 #![cfg(not(loom))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +17,7 @@ use std::{
 use sundown::explain;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// By which variable a child is told how to panic.
+/// The environment variable that tells a child how to panic.
 const SITUATION: &str = "EXPLAIN_SITUATION";
 
 /// Ways to panic, by name.
@@ -44,7 +42,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// A value whose destructor needs a runtime, as a pooled connection's does.
+/// A value whose destructor needs a runtime, like a pooled connection.
 struct Connection;
 
 impl Drop for Connection {
@@ -105,7 +103,7 @@ fn cancelled_taken_for_a_panic() {
     drop(cancelled().unwrap_err().into_panic());
 }
 
-/// A cure that enters a context when it is dropped, in a variable that is touched before Tokio's.
+/// A value that enters a context when it is dropped, in a thread-local that is registered before Tokio's.
 fn thread_local_too_late() {
     struct EntersInDrop(Handle);
     impl Drop for EntersInDrop {
@@ -164,23 +162,23 @@ fn own_hook() {
     spawn_outside();
 }
 
-/// The child: silent, unless it was started as one.
+/// What a child runs. Does nothing in the test program itself.
 #[test]
 fn child() {
     let Ok(name) = env::var(SITUATION) else { return };
     let (_, situation) = SITUATIONS.iter().find(|(known, _)| *known == name).unwrap();
     if name != "own-hook" {
         explain::install();
-        // A second time does nothing: every count below would be another.
+        // A second time does nothing; otherwise every count below would differ.
         explain::install();
     }
     situation();
 }
 
 /// What a child wrote to standard error.
-struct Said(String);
+struct Stderr(String);
 
-fn said_with(situation: &str, backtrace: &str) -> Said {
+fn stderr_with(situation: &str, backtrace: &str) -> Stderr {
     assert!(SITUATIONS.iter().any(|(known, _)| *known == situation), "{situation}");
     let Output { stderr, .. } = Command::new(env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
@@ -189,20 +187,20 @@ fn said_with(situation: &str, backtrace: &str) -> Said {
         .env_remove("RUST_LIB_BACKTRACE")
         .output()
         .unwrap();
-    Said(String::from_utf8(stderr).unwrap())
+    Stderr(String::from_utf8(stderr).unwrap())
 }
 
-fn said(situation: &str) -> Said {
-    said_with(situation, "0")
+fn stderr(situation: &str) -> Stderr {
+    stderr_with(situation, "0")
 }
 
-impl Said {
+impl Stderr {
     fn explanations(&self) -> Vec<&str> {
         self.0.lines().filter(|line| line.starts_with("sundown: ")).collect()
     }
 
-    /// The report of the standard library is there and comes first, and there is one explanation of
-    /// three lines, whose first says this and whose last names this page.
+    /// The standard library's report is there and comes first. One explanation of three lines follows:
+    /// the first contains these words, and the last names this page.
     #[track_caller]
     fn explains(&self, original: &str, words: &str, page: &str) {
         let original = self.0.find(original).unwrap_or_else(|| panic!("{}", self.0));
@@ -218,42 +216,42 @@ impl Said {
 #[test]
 fn a_missing_context_is_explained() {
     let words = "thread `child` has no runtime context, and ";
-    said("spawn-outside").explains("there is no reactor running", words, "01-drop-context");
-    said("drop-outside").explains("there is no reactor running", words, "01-drop-context");
+    stderr("spawn-outside").explains("there is no reactor running", words, "01-drop-context");
+    stderr("drop-outside").explains("there is no reactor running", words, "01-drop-context");
 }
 
 #[test]
-fn the_value_that_died_is_named_where_there_is_a_backtrace_anyway() {
+fn the_value_that_was_dropped_is_named_if_there_is_a_backtrace_anyway() {
     let words = "`Connection` (in `Client`) was dropped on thread `child`, which has no runtime";
-    let said = said_with("drop-outside", "1");
-    said.explains("there is no reactor running", words, "01-drop-context");
-    let said = said_with("runtime-in-async", "1");
+    let stderr = stderr_with("drop-outside", "1");
+    stderr.explains("there is no reactor running", words, "01-drop-context");
+    let stderr = stderr_with("runtime-in-async", "1");
     let words = "a `Runtime` was dropped in async code on thread `child`, with `Embedded`: ";
-    said.explains("Cannot drop a runtime", words, "10-runtime-in-async");
-    // And where nothing was dropped, nothing is named.
-    let said = said_with("spawn-outside", "1");
-    said.explains("there is no reactor running", "thread `child` has no", "01-drop-context");
+    stderr.explains("Cannot drop a runtime", words, "10-runtime-in-async");
+    // If nothing was dropped, nothing is named.
+    let stderr = stderr_with("spawn-outside", "1");
+    stderr.explains("there is no reactor running", "thread `child` has no", "01-drop-context");
 }
 
 #[test]
 fn a_second_panic_is_explained_after_the_first() {
-    let said = said("two-dropped-outside");
-    let explanations = said.explanations();
-    assert_eq!(explanations.len(), 6, "{}", said.0);
-    assert!(explanations[2].contains("01-drop-context"), "{}", said.0);
+    let stderr = stderr("two-dropped-outside");
+    let explanations = stderr.explanations();
+    assert_eq!(explanations.len(), 6, "{}", stderr.0);
+    assert!(explanations[2].contains("01-drop-context"), "{}", stderr.0);
     assert!(explanations[3].contains("a second destructor panicked on thread `child`"));
-    assert!(explanations[5].contains("06-double-panic"), "{}", said.0);
-    assert!(said.0.contains("panic in a destructor during cleanup"), "{}", said.0);
+    assert!(explanations[5].contains("06-double-panic"), "{}", stderr.0);
+    assert!(stderr.0.contains("panic in a destructor during cleanup"), "{}", stderr.0);
 }
 
 #[test]
 fn blocking_in_async_code_is_explained() {
     let page = "10-runtime-in-async";
     let words = "a `Runtime` was dropped in async code on thread `child`: its drop waits";
-    said("runtime-in-async").explains("Cannot drop a runtime", words, page);
+    stderr("runtime-in-async").explains("Cannot drop a runtime", words, page);
     let words = "thread `child` drives tasks, and something blocked it (";
-    said("block-on-in-async").explains("Cannot start a runtime from within", words, page);
-    said("blocking-channel-in-async").explains("Cannot block the current thread", words, page);
+    stderr("block-on-in-async").explains("Cannot start a runtime from within", words, page);
+    stderr("blocking-channel-in-async").explains("Cannot block the current thread", words, page);
 }
 
 #[test]
@@ -263,43 +261,43 @@ fn a_cancellation_that_was_not_expected_is_explained() {
         ("cancelled-unwrapped", "JoinError::Cancelled"),
         ("cancelled-taken-for-a-panic", "`JoinError` reason is not a panic"),
     ] {
-        said(situation).explains(original, words, "11-cancelled-interact");
+        stderr(situation).explains(original, words, "11-cancelled-interact");
     }
 }
 
 #[test]
-fn a_thread_local_that_dies_too_late_is_explained() {
+fn a_thread_local_that_is_destroyed_too_late_is_explained() {
     let words = "thread-locals needed Tokio's own";
-    said("thread-local").explains("variable has been destroyed", words, "07-thread-local");
+    stderr("thread-local").explains("variable has been destroyed", words, "07-thread-local");
 }
 
 #[test]
 fn a_timer_of_a_runtime_that_has_gone_is_explained() {
     let words = "on thread `child` waited for a timer of a runtime that has been shut down";
-    let said = said("timer-of-a-dead-runtime");
-    said.explains("it is being shutdown", words, "09-shutdown-methods");
+    let stderr = stderr("timer-of-a-dead-runtime");
+    stderr.explains("it is being shutdown", words, "09-shutdown-methods");
 }
 
 #[test]
 fn on_other_panics_the_hook_is_silent() {
     for situation in ["unrelated", "two-unrelated"] {
-        let said = said(situation);
-        assert!(said.0.contains("no luck"), "{}", said.0);
-        assert!(!said.0.contains("sundown: "), "{}", said.0);
+        let stderr = stderr(situation);
+        assert!(stderr.0.contains("no luck"), "{}", stderr.0);
+        assert!(!stderr.0.contains("sundown: "), "{}", stderr.0);
     }
 }
 
 #[test]
 fn one_mistake_is_explained_once() {
-    let said = said("many-outside");
-    assert_eq!(said.0.matches("there is no reactor running").count(), 3, "{}", said.0);
+    let stderr = stderr("many-outside");
+    assert_eq!(stderr.0.matches("there is no reactor running").count(), 3, "{}", stderr.0);
     let words = "an unnamed thread has no runtime context";
-    said.explains("there is no reactor running", words, "01-drop-context");
+    stderr.explains("there is no reactor running", words, "01-drop-context");
 }
 
 #[test]
 fn a_hook_that_was_there_before_is_still_called() {
-    let said = said("own-hook");
-    said.explains("a hook of our own", "thread `child` has no", "01-drop-context");
-    assert!(said.0.contains("there is no reactor running"), "{}", said.0);
+    let stderr = stderr("own-hook");
+    stderr.explains("a hook of our own", "thread `child` has no", "01-drop-context");
+    assert!(stderr.0.contains("there is no reactor running"), "{}", stderr.0);
 }

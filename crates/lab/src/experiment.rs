@@ -1,6 +1,6 @@
 //! An experiment: a question, one hypothesis, its variants, and the claims that it tests.
 
-use std::{ffi::OsStr, fmt, path::Path};
+use std::{ffi::OsStr, fmt, mem, path::Path};
 
 use crate::{
     condition::Condition,
@@ -135,6 +135,15 @@ impl Experiment {
             let (variants, mut cures) = variant.expand();
             self.variants.extend(variants);
             self.derived.append(&mut cures);
+        }
+        self
+    }
+
+    /// Changes every variant added so far: `.each(|variant| variant.trials(10))`.
+    #[must_use]
+    pub fn each(mut self, change: impl Fn(Variant) -> Variant) -> Self {
+        for variants in [&mut self.variants, &mut self.derived] {
+            *variants = mem::take(variants).into_iter().map(&change).collect();
         }
         self
     }

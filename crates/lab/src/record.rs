@@ -146,46 +146,26 @@ mod tests {
         Record::of(0, 0, &ended)
     }
 
+    /// The order in which outcomes win. What misbehaving trials are counted as is tested in `tests/lab`.
     #[test]
-    fn only_a_trial_that_said_it_is_done_can_be_clean() {
-        assert_eq!(record(Ending::Exited(0), &[DONE], "").outcome, Outcome::Clean);
-        let found = record(Ending::Exited(0), &[], "");
-        assert_eq!(found.outcome, Outcome::Failed);
-        assert!(found.problems[0].contains("before its body did"), "{found:?}");
-    }
-
-    #[test]
-    fn a_panic_counts_whatever_the_exit_code() {
+    fn what_ended_the_process_comes_before_a_panic_and_a_panic_before_a_problem() {
         let rule = Program::new(Command::new("sh")).exits_with(3).rule;
         let program = serde_json::to_string(&Line::Program(rule)).unwrap();
         let said = "thread 'tokio-rt-worker' panicked at src/lib.rs:2:5:\nit's over\n".repeat(2);
-        for code in [0, 1, 3, 101] {
-            let found = record(Ending::Exited(code), &[PANIC, PROBLEM, DONE], "");
-            assert_eq!(found.outcome, Outcome::Panicked);
-            let found = record(Ending::Exited(code), &[&program], &said);
-            assert_eq!(found.outcome, Outcome::Panicked);
-            let panics: Vec<_> = found.panics.iter().map(|it| (&*it.site, it.nth)).collect();
-            assert_eq!(panics, [("src/lib.rs:2:5", 1), ("src/lib.rs:2:5", 2)]);
-        }
-    }
-
-    #[test]
-    fn what_ended_the_process_comes_before_what_it_said() {
         for (ending, outcome) in [
             (Ending::Signalled(6), Outcome::Aborted),
             (Ending::Signalled(11), Outcome::Signalled),
             (Ending::DeadlinePassed, Outcome::Hung),
+            (Ending::Exited(0), Outcome::Panicked),
+            (Ending::Exited(3), Outcome::Panicked),
         ] {
-            assert_eq!(record(ending, &[PANIC, DONE], "").outcome, outcome);
+            assert_eq!(record(ending, &[PANIC, PROBLEM, DONE], "").outcome, outcome);
+            let found = record(ending, &[&program, PROBLEM], &said);
+            assert_eq!(found.outcome, outcome);
+            let panics: Vec<_> = found.panics.iter().map(|it| (&*it.site, it.nth)).collect();
+            assert_eq!(panics, [("src/lib.rs:2:5", 1), ("src/lib.rs:2:5", 2)]);
         }
-    }
-
-    #[test]
-    fn a_failed_check_and_a_bad_exit_code_fail() {
         assert_eq!(record(Ending::Exited(0), &[PROBLEM, DONE], "").outcome, Outcome::Failed);
-        let found = record(Ending::Exited(3), &[DONE], "");
-        assert_eq!(found.outcome, Outcome::Failed);
-        assert_eq!(found.problems, ["it ended with exit code 3"]);
-        assert_eq!(record(Ending::Exited(0), &["nonsense"], "").outcome, Outcome::Failed);
+        assert_eq!(record(Ending::Exited(0), &[DONE], "").outcome, Outcome::Clean);
     }
 }

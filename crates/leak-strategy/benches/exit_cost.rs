@@ -1,8 +1,8 @@
-//! What it costs to leave by a plan that has nothing to do, beside `std::process::exit`.
+//! What it costs to leave by an empty plan, beside `std::process::exit`.
 //!
-//! The program executes itself, once for each way out, and takes the time from just before the call
-//! to the moment at which the parent knows that the process has gone. The ways take turns, several
-//! rounds, and medians are compared. `cargo bench -p leak-strategy` prints them.
+//! The program starts itself for each way to leave. It measures the time from just before the call
+//! until the parent knows that the process has ended. The ways take turns in several rounds, and
+//! medians are compared. `cargo bench -p leak-strategy` prints them.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ use leak_strategy::plan::{Exit, ExitPlan};
 const ROUNDS: usize = 7;
 const EXITS: usize = 200;
 
-/// The first is what the others are compared with.
+/// The others are compared with the first.
 const WAYS: [&str; 4] =
     ["std::process::exit", "a plan, at once", "a plan, with a ledger", "a plan, by a normal exit"];
 
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In nanoseconds: a clock that parent and child share.
+/// Nanoseconds on a clock that parent and child share.
 fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }

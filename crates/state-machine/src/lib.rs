@@ -43,7 +43,7 @@
 //! # What holds for every logout
 //!
 //! - It has exactly one end, whatever fails, hangs or panics, as long as its limits are finite.
-//! - Before the point of no return, every way out restarts the sync service, even dropping the driver.
+//! - Before the point of no return, every end restarts the sync service, even dropping the driver.
 //!   After it, none does.
 //! - It tries to delete the latest user id if and only if the server has forgotten the token. What the
 //!   session has stored stays.

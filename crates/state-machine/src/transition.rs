@@ -277,8 +277,8 @@ pub const fn next(plan: Plan, state: State, event: Event) -> Transition {
         (StoppingSyncService, Done) => to(RecordingIntent, &[RecordIntent]),
         (RecordingIntent, Done) => to(LoggingOutFromServer, &[RequestLogout]),
 
-        // A way out without a logout restarts the sync service, from the first step on. It keeps the
-        // intent, even if the server says that it knows the token: a request whose wait was given up
+        // From the first step on, an end without a logout restarts the sync service. It keeps the intent
+        // even if the server says that it knows the token, because a request that is no longer awaited
         // may still be on its way. The next start asks again.
         (PreChecking | StoppingSyncService | RecordingIntent, NotDone | Cancelled | Dropped)
         | (LoggingOutFromServer, NotDone | Cancelled | Dropped)

@@ -162,7 +162,7 @@ fn init_task(scene: &Scene<'_>, wait: Duration) -> TrialResult {
 
 thread_local! {
     /// What the user interface keeps for its next frame.
-    static CACHE: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) };
+    static CACHE: RefCell<Option<Protected<Store>>> = const { RefCell::new(None) };
 }
 
 /// A user interface has a clone in its cache. It was told to let go, and does so at its next frame.

@@ -128,7 +128,7 @@ fn derived_handle(scene: &Scene<'_>) -> TrialResult {
 /// What `map` derives from a handle belongs to the session, so the room may hold a bare clone.
 fn derived_by_map(scene: &Scene<'_>) -> TrialResult {
     let (runtime, client) = scene.warm_store()?;
-    let Kept::Guarded(client) = client else { return Err("nobody guards the store".into()) };
+    let Protected::Guarded(client) = client else { return Err("nobody guards the store".into()) };
     let room = client.map(|client| Room { _client: client.clone() });
     runtime.block_on(async { drop(client) });
     drop(room);
@@ -136,7 +136,7 @@ fn derived_by_map(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn cache(scene: &Scene<'_>) -> TrialResult {
-    static CACHE: Global<BTreeMap<String, Kept<Store>>> = Global::new(BTreeMap::new());
+    static CACHE: Global<BTreeMap<String, Protected<Store>>> = Global::new(BTreeMap::new());
 
     let (runtime, store) = scene.warm_store()?;
     CACHE.with(|cache| cache.insert("!room:example.org".to_owned(), store.clone()));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use experiments::{
     prelude::*,
-    scene::Keeper,
+    scene::Protection,
     setting::{Setting, open_rooms},
 };
 use mock_sdk::app::{App, action::Action, held::Holding};
@@ -28,7 +28,14 @@ fn main() -> ExitCode {
 
 /// The experiment. Number 13 takes its cures from here.
 pub fn experiment() -> Experiment {
-    let variants = [
+    Experiment::new(file!())
+        .question("What does the confirmation of the user interface do against the panic?")
+        .hypothesis(
+            "It makes the user interface let go before the client's own task, which is then the last \
+             owner, in context. A wait of the same length that orders nothing does not prevent the \
+             panic; an order that takes no time does.",
+        )
+        .variants([
         control("*/confirmed", log_out_and_in)
             .about("clean_app_state as it is in the write-up")
             .waits(),
@@ -50,15 +57,8 @@ pub fn experiment() -> Experiment {
             .about("as in the write-up; the client has no tasks of its own")
             .waits()
             .cured(),
-    ];
-    Experiment::new(file!())
-        .question("What does the confirmation of the user interface do against the panic?")
-        .hypothesis(
-            "It makes the user interface let go before the client's own task, which is then the last \
-             owner, in context. A wait of the same length that orders nothing does not prevent the \
-             panic; an order that takes no time does.",
-        )
-        .variants(variants.map(|variant| variant.trials(TRIALS)))
+        ])
+        .each(|variant| variant.trials(TRIALS))
         .claim("A4", "Giving the tasks time after the drop prevents the panic.")
         .supported_if(every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted))
         .refuted_if(every("*/same-time").is(Aborted) & every("*/at-once").is(Clean))
@@ -76,8 +76,8 @@ fn log_out_and_in(scene: &Scene<'_>) -> TrialResult {
         config.generation = scene.generation;
         config.frame = if scene.case() == "at-once" { Duration::ZERO } else { FRAME };
         config.background_tasks = scene.case() != "alone";
-        config.holding = match &scene.keeper {
-            Keeper::Session(session) => Holding::guarded_by(session),
+        config.holding = match &scene.protection {
+            Protection::Session(session) => Holding::guarded_by(session),
             _ => Holding::Plain,
         };
     })?;

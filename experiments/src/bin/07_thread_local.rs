@@ -57,7 +57,7 @@ pub fn experiment() -> Experiment {
 
 thread_local! {
     /// What a user interface keeps for itself.
-    static CACHE: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) };
+    static CACHE: RefCell<Option<Protected<Store>>> = const { RefCell::new(None) };
 
     /// The same behind the usual cure.
     static CURED: RefCell<Option<EntersInDrop>> = const { RefCell::new(None) };
@@ -87,7 +87,7 @@ fn cleared(scene: &Scene<'_>) -> TrialResult {
 
 /// Enters a context around the drop of what it holds, on whatever thread that is.
 struct EntersInDrop {
-    store: Option<Kept<Store>>,
+    store: Option<Protected<Store>>,
     handle: Handle,
 }
 

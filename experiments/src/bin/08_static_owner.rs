@@ -27,18 +27,18 @@ pub fn experiment() -> Experiment {
                 .about("the owner is a static; if it were dropped, it would abort"),
             control("*/static-from-outside", static_from_outside)
                 .about("the owner is a static of another process, looked at when it has ended"),
-            hazard("*/copied-without-log", Failed, |scene| copied_without_log(scene, STATIC))
+            hazard("*/copied-without-log", Failed, |scene| copied_without_log(scene, "static"))
                 .about("the same, but only a copy of the database file is looked at"),
             hazard("*/thread-local", Aborted, in_a_thread_local)
                 .about("the owner is a thread-local of the main thread")
                 .cured(),
             cure("*/kit/thread-local-from-outside", thread_local_from_outside)
                 .about("a session's handle in a thread-local of another process"),
-            cure("*/kit/teardown-from-outside", |scene| without_log(scene, TORN_DOWN))
+            cure("*/kit/teardown-from-outside", |scene| without_log(scene, "torn-down"))
                 .about("a thread-local whose destructor is a teardown, of another process"),
-            cure("*/kit/closed-from-outside", |scene| without_log(scene, CLOSED))
+            cure("*/kit/closed-from-outside", |scene| without_log(scene, "closed"))
                 .about("another process, which closes its session before main returns"),
-            cure("*/kit/copied-without-log", |scene| copied_without_log(scene, CLOSED))
+            cure("*/kit/copied-without-log", |scene| copied_without_log(scene, "closed"))
                 .about("the same, but only a copy of the database file is looked at"),
         ])
         .part("owner", own)
@@ -52,14 +52,14 @@ pub fn experiment() -> Experiment {
 }
 
 /// The client of an application that does nothing at the end, with its runtime.
-static CLIENT: OnceLock<(Runtime, Kept<Store>)> = OnceLock::new();
+static CLIENT: OnceLock<(Runtime, Protected<Store>)> = OnceLock::new();
 
 fn in_a_static(scene: &Scene<'_>) -> TrialResult {
     CLIENT.set(scene.warm_store()?).map_err(|_| "the static was taken")?;
     Ok(())
 }
 
-thread_local!(static LOCAL: RefCell<Option<Kept<Store>>> = const { RefCell::new(None) });
+thread_local!(static LOCAL: RefCell<Option<Protected<Store>>> = const { RefCell::new(None) });
 
 fn in_a_thread_local(scene: &Scene<'_>) -> TrialResult {
     let (_runtime, store) = scene.warm_store()?;
@@ -69,7 +69,7 @@ fn in_a_thread_local(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn static_from_outside(scene: &Scene<'_>) -> TrialResult {
-    leave_in_another_process(scene, STATIC)?;
+    leave_in_another_process(scene, "static")?;
     let left = scene.residue()?;
     scene.check("the log is left behind", left.wal_bytes.is_some_and(|bytes| bytes > 0));
     scene.check("and so is its index", left.shm_bytes.is_some());
@@ -79,7 +79,7 @@ fn static_from_outside(scene: &Scene<'_>) -> TrialResult {
 
 /// The end of the process overtakes the threads of the session at any point, so a log may be left.
 fn thread_local_from_outside(scene: &Scene<'_>) -> TrialResult {
-    leave_in_another_process(scene, GUARDED)?;
+    leave_in_another_process(scene, "guarded")?;
     let left = scene.residue()?;
     scene.record("wal_left", left.wal_bytes.is_some());
     every_row_is_there(scene, scene.directory())
@@ -118,15 +118,6 @@ fn every_row_is_there(scene: &Scene<'_>, directory: &Path) -> TrialResult {
 /// How many rows the second process commits.
 const EVENTS: u64 = 50;
 
-/// Where it leaves its store: in a static.
-const STATIC: &str = "static";
-/// In a thread-local of the main thread, as the handle of a session.
-const GUARDED: &str = "guarded";
-/// There, to be torn down.
-const TORN_DOWN: &str = "torn-down";
-/// Nowhere: it lets its handle go and closes the session before the end.
-const CLOSED: &str = "closed";
-
 /// The second process: opens a store, writes, leaves it somewhere, and returns from `main`.
 pub fn own(arguments: &[String]) -> TrialResult {
     let [generation, place] = arguments else { return Err("which generation, and where?".into()) };
@@ -138,14 +129,14 @@ pub fn own(arguments: &[String]) -> TrialResult {
         Ok::<_, StoreError>(store)
     })?;
     match place.as_str() {
-        STATIC => {
-            let client = (runtime, Kept::Bare(store));
+        "static" => {
+            let client = (runtime, Protected::Bare(store));
             CLIENT.set(client).map_err(|_| "the static was taken")?;
         }
-        TORN_DOWN => LOCAL.set(Some(Kept::torn_down(store))),
+        "torn-down" => LOCAL.set(Some(Protected::torn_down(store))),
         // The session is not closed. It warns of that, and nothing more can be done.
-        GUARDED => LOCAL.set(Some(Kept::Guarded(Session::new("client")?.guard(store)?))),
-        CLOSED => {
+        "guarded" => LOCAL.set(Some(Protected::Guarded(Session::new("client")?.guard(store)?))),
+        "closed" => {
             let session = Session::new("client")?;
             drop(session.guard(store)?);
             let _ = session.close_blocking(PLENTY)?;

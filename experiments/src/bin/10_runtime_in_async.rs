@@ -87,7 +87,7 @@ fn panics(task: impl Future<Output = ()> + Send + 'static) -> Result<bool, std::
 fn dropped(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     let inner = runtime()?;
     let task = task_on(&inner);
-    let inner = scene.keeper.keep(inner)?;
+    let inner = scene.protection.protect(inner)?;
     Ok((panics(async move { drop(inner) })?, task))
 }
 
@@ -96,16 +96,16 @@ fn field_of_a_client(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
         _store: Store,
         _runtime: Runtime,
     }
-    let (_runtime, _store) = scene.unkept_store()?;
+    let (_runtime, _store) = scene.unprotected_store()?;
     let task = task_on(&_runtime);
-    let client = scene.keeper.keep(Client { _store, _runtime })?;
+    let client = scene.protection.protect(Client { _store, _runtime })?;
     Ok((panics(async move { drop(client) })?, task))
 }
 
 fn last_clone(scene: &Scene<'_>) -> TrialResult<(bool, Probe)> {
     let inner = runtime()?;
     let task = task_on(&inner);
-    let first = scene.keeper.keep(Arc::new(inner))?;
+    let first = scene.protection.protect(Arc::new(inner))?;
     let second = first.clone();
     let panicked = panics(async move { drop(first) })?;
     scene.check("dropping the first clone is harmless", !panicked);

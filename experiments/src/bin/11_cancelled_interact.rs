@@ -109,10 +109,10 @@ fn use_the_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Late)> {
 
 fn open_a_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Late)> {
     let (directory, generation) = (scene.directory().to_owned(), scene.generation);
-    let keeper = scene.keeper.clone();
+    let protection = scene.protection.clone();
     let late = async move {
         let Ok(store) = Store::open(directory, generation, 1).await else { return false };
-        keeper.keep(store).is_ok()
+        protection.protect(store).is_ok()
     };
     Ok((runtime()?, Box::pin(late)))
 }

@@ -84,7 +84,7 @@ fn inline(scene: &Scene<'_>) -> TrialResult {
 
 /// A store with rows in its log. All its connections have just run a query at the same time, so the
 /// runtime has a blocking thread for each.
-fn busy_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Kept<Store>)> {
+fn busy_store(scene: &Scene<'_>) -> TrialResult<(Runtime, Protected<Store>)> {
     let (runtime, store) = scene.warm_store_of(CONNECTIONS, EVENTS)?;
     let all_at_once = Arc::new(Barrier::new(CONNECTIONS));
     let mut queries = Vec::new();

@@ -106,7 +106,7 @@ fn taken(experiment: Experiment, uncured: &[&str]) -> Vec<Variant> {
 /// Somebody calls `clone` on the store and not on its handle. Nothing tells the session.
 fn escaped_unseen(scene: &Scene<'_>) -> TrialResult {
     let session = Session::new("client")?;
-    let (_runtime, store) = scene.unkept_store()?;
+    let (_runtime, store) = scene.unprotected_store()?;
     let handle = session.guard(store)?;
     let escaped = Store::clone(&handle);
     drop(handle);
@@ -120,7 +120,7 @@ fn escaped_unseen(scene: &Scene<'_>) -> TrialResult {
 fn escaped_with_evidence(scene: &Scene<'_>) -> TrialResult {
     let evidence = no_open_files(scene.directory());
     let session = Session::builder("client").evidence(evidence).start()?;
-    let (_runtime, store) = scene.unkept_store()?;
+    let (_runtime, store) = scene.unprotected_store()?;
     let handle = session.guard(store)?;
     let escaped = Store::clone(&handle);
     drop(handle);
@@ -159,7 +159,7 @@ fn start_a_task(runtime: &Handle, store: &Store) {
 
 fn task_unseen(scene: &Scene<'_>) -> TrialResult {
     let session = Session::new("client")?;
-    let (runtime, store) = scene.unkept_store()?;
+    let (runtime, store) = scene.unprotected_store()?;
     start_a_task(runtime.handle(), &store);
     drop(session.guard(store)?);
 

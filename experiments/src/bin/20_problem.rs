@@ -19,22 +19,18 @@ fn main() -> ExitCode {
              next login on a thread without runtime context. If only the globals hold it, or the \
              thread has a context, nothing happens.",
         )
-        .variants(
-            [
-                hazard("*/six-steps", Aborted, with(Change::Nothing))
-                    .about("rooms on the desktop, logout on the phone, login on the desktop"),
-                hazard("*/on-desktop", Aborted, with(Change::OnDesktop)).about(
-                    "logout on the desktop, where the tabs are closed, and the cache is not",
-                ),
-                control("*/no-rooms", with(Change::NoRooms)).about("no room was opened"),
-                control("*/in-context", with(Change::InContext))
-                    .about("the user interface's thread is in the context of a runtime"),
-                control("*/runtime-kept", with(Change::RuntimeKept)).about(
-                    "the runtime is not shut down, and the old client stays in its own tasks",
-                ),
-            ]
-            .map(|variant| variant.trials(TRIALS)),
-        )
+        .variants([
+            hazard("*/six-steps", Aborted, with(Change::Nothing))
+                .about("rooms on the desktop, logout on the phone, login on the desktop"),
+            hazard("*/on-desktop", Aborted, with(Change::OnDesktop))
+                .about("logout on the desktop, where the tabs are closed, and the cache is not"),
+            control("*/no-rooms", with(Change::NoRooms)).about("no room was opened"),
+            control("*/in-context", with(Change::InContext))
+                .about("the user interface's thread is in the context of a runtime"),
+            control("*/runtime-kept", with(Change::RuntimeKept))
+                .about("the runtime is not shut down, and the old client stays in its own tasks"),
+        ])
+        .each(|variant| variant.trials(TRIALS))
         .shows_first("old/six-steps")
         .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")
         .supported_if(every("*/six-steps").is(Aborted))

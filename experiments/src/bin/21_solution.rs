@@ -43,21 +43,19 @@ fn main() -> ExitCode {
              descriptor is open, no log is left, and no row is lost, whether the runtime is \
              restarted or kept.",
         )
-        .variants(
-            [
-                hazard("*/naive", Aborted, |scene| naive::six_steps(scene, Change::Nothing))
-                    .about("the logout of experiment 20"),
-                control("*/naive/no-rooms", |scene| naive::six_steps(scene, Change::NoRooms))
-                    .about("the same, and no room was opened"),
-                cure("*/restart", |scene| cycles(scene, RuntimePolicy::Restart))
-                    .about("the state machine, with one runtime that is restarted")
-                    .deadline(DEADLINE),
-                cure("*/keep", |scene| cycles(scene, RuntimePolicy::Keep))
-                    .about("the state machine, with a runtime for each login")
-                    .deadline(DEADLINE),
-            ]
-            .map(|variant| variant.trials(TRIALS)),
-        )
+        .variants([
+            hazard("*/naive", Aborted, |scene| naive::six_steps(scene, Change::Nothing))
+                .about("the logout of experiment 20"),
+            control("*/naive/no-rooms", |scene| naive::six_steps(scene, Change::NoRooms))
+                .about("the same, and no room was opened"),
+            cure("*/restart", |scene| cycles(scene, RuntimePolicy::Restart))
+                .about("the state machine, with one runtime that is restarted")
+                .deadline(DEADLINE),
+            cure("*/keep", |scene| cycles(scene, RuntimePolicy::Keep))
+                .about("the state machine, with a runtime for each login")
+                .deadline(DEADLINE),
+        ])
+        .each(|variant| variant.trials(TRIALS))
         .shows_first("old/restart")
         .claim("A9", "The state machine removes the panic.")
         .supported_if(

@@ -44,17 +44,13 @@ fn main() -> ExitCode {
              time. With one gate for both, and the server's word for a request that was on its \
              way, no.",
         )
-        .variants(
-            [
-                control("two-flags/cancel-first", two_flags)
-                    .about("a cancel before the logout begins"),
-                control("two-flags/cancel-after", two_flags)
-                    .about("a cancel when the logout is over"),
-                hazard("two-flags/in-flight", Failed, two_flags)
-                    .about("a cancel when the server has seen the request"),
-            ]
-            .map(|variant| variant.trials(10).waits()),
-        )
+        .variants([
+            control("two-flags/cancel-first", two_flags).about("a cancel before the logout begins"),
+            control("two-flags/cancel-after", two_flags).about("a cancel when the logout is over"),
+            hazard("two-flags/in-flight", Failed, two_flags)
+                .about("a cancel when the server has seen the request"),
+        ])
+        .each(|variant| variant.trials(10).waits())
         .variants([
             hazard("two-flags/at-once", seen(Failed).allowing([Clean]), two_flags_at_once)
                 .about("both at the same time, and a server that answers at once")

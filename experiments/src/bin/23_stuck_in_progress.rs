@@ -50,20 +50,18 @@ fn main() -> ExitCode {
         )
         .variants([
             control("execute/nothing", execute)
-                .about("nothing fails")
-                .trials(TRIALS),
+                .about("nothing fails"),
             hazard("first-version/server", Failed, first_version)
                 .about("the version before the state machine; the server refuses")
-                .trials(TRIALS)
                 .waits(),
         ])
         .variants(STEPS.into_iter().flat_map(|(step, about)| {
-            let both = [
-                hazard(format!("execute/{step}"), Failed, execute).about(about),
-                cure(format!("kit/{step}"), kit).about(format!("the driver; {about}")),
-            ];
-            both.map(|variant| variant.trials(TRIALS).waits())
+            [
+                hazard(format!("execute/{step}"), Failed, execute).about(about).waits(),
+                cure(format!("kit/{step}"), kit).about(format!("the driver; {about}")).waits(),
+            ]
         }))
+        .each(|variant| variant.trials(TRIALS))
         .claim(
             "B9",
             "On an early return the code shown leaves the in-progress mark set and the sync service \

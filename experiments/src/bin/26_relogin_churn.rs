@@ -43,8 +43,7 @@ fn main() -> ExitCode {
             "No: threads, descriptors and memory do not rise with the number of logins, whether the \
              runtime is restarted or kept. One forgotten clone of the client per login does show.",
         )
-        .variants(
-            [
+        .variants([
                 hazard("leak", Failed, log_in_and_out)
                     .about("a clone of the client is forgotten in every cycle")
                     .waits(),
@@ -54,9 +53,8 @@ fn main() -> ExitCode {
                     .about("the state machine, with one runtime that is restarted"),
                 cure("keep", log_in_and_out)
                     .about("the state machine, with a runtime for each login"),
-            ]
-            .map(|variant| variant.trials(5).deadline(DEADLINE)),
-        )
+        ])
+        .each(|variant| variant.trials(5).deadline(DEADLINE))
         .part("cycles", cycles)
         .run()
 }

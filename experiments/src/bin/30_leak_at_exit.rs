@@ -10,7 +10,7 @@ use std::{
 };
 
 use experiments::{
-    killed::{Writer, acknowledge, compare, stored},
+    killed::{Writer, compare, stored, write},
     prelude::*,
 };
 use leak_strategy::{
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             })
             .about("an exit plan that tears down all but the runtime"),
         ])
-        .part("writer", write)
+        .part("writer", leave)
         .claim("A6", "`mem::forget` works, and is overly aggressive.")
         .supported_if(
             every("forget/under-load").is(Clean)
@@ -136,24 +136,17 @@ struct Rows {
 }
 
 impl Rows {
-    async fn write(&self, row: String) {
-        if self.acknowledges_first {
-            self.acknowledge(&row);
-        }
-        if self.store.append_event(ROOM, row.clone()).await.is_ok() && !self.acknowledges_first {
-            self.acknowledge(&row);
-        }
-    }
-
     /// Tells the parent first: by the time this process acts on a row, the parent knows it.
-    fn acknowledge(&self, row: &str) {
-        acknowledge(row);
-        let _ = self.acknowledged.send(());
+    async fn write(&self, row: String) {
+        let commit = async { self.store.append_event(ROOM, row.clone()).await.is_ok() };
+        if write(&row, self.acknowledges_first, commit).await {
+            let _ = self.acknowledged.send(());
+        }
     }
 }
 
 /// The process that leaves, or is killed.
-fn write(arguments: &[String]) -> TrialResult {
+fn leave(arguments: &[String]) -> TrialResult {
     let [way, leave_after] = arguments else { return Err("how, and after how many rows?".into()) };
     let leave_after: usize = leave_after.parse()?;
     let runtime = runtime()?;
@@ -166,8 +159,8 @@ fn write(arguments: &[String]) -> TrialResult {
     let acknowledges_first = way == "kill-9/uncommitted";
     let rows = Rows { store: store.clone(), acknowledges_first, acknowledged };
 
-    let context = runtime.enter();
-    let sync_service = BackgroundTask::spawn("sync service", {
+    let handle = runtime.handle();
+    let sync_service = BackgroundTask::spawn_on(handle, "sync service", {
         let rows = rows.clone();
         move |stop: Stop| async move {
             for event in 0_u64.. {
@@ -177,14 +170,14 @@ fn write(arguments: &[String]) -> TrialResult {
                 rows.write(format!("event {event}")).await;
             }
         }
-    })?;
+    });
     let (sender, mut requests) = unbounded_channel();
-    let worker = BackgroundTask::spawn("requests", move |_closing_is_its_signal| async move {
-        while let Some(request) = requests.recv().await {
-            rows.write(request).await;
-        }
-    })?;
-    drop(context);
+    let worker =
+        BackgroundTask::spawn_on(handle, "requests", move |_closing_is_its_signal| async move {
+            while let Some(request) = requests.recv().await {
+                rows.write(request).await;
+            }
+        });
     (0..REQUESTS).try_for_each(|request| sender.send(format!("{REQUEST}{request}")))?;
 
     if way.starts_with("kill-9/") {

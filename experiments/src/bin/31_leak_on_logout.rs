@@ -35,22 +35,18 @@ fn main() -> ExitCode {
             "Threads, descriptors and memory at every login, until the process has no more. A \
              client that is torn down, and a runtime that is shut down, cost nothing.",
         )
-        .variants(
-            [
-                hazard("forget/all", Failed, log_in_and_out)
-                    .about("runtime and client are forgotten"),
-                hazard("forget/client", Failed, log_in_and_out)
-                    .about("the client is forgotten, the runtime shut down"),
-                control("by-hand", log_in_and_out).about(
-                    "the client is dropped in the context of its runtime, which is shut down",
-                ),
-                cure("kit/teardown", log_in_and_out)
-                    .about("the client is torn down, and the runtime shut down"),
-                cure("kit/session", log_in_and_out)
-                    .about("the client is guarded by a session, which is closed; then the runtime"),
-            ]
-            .map(|variant| variant.trials(TRIALS)),
-        )
+        .variants([
+            hazard("forget/all", Failed, log_in_and_out).about("runtime and client are forgotten"),
+            hazard("forget/client", Failed, log_in_and_out)
+                .about("the client is forgotten, the runtime shut down"),
+            control("by-hand", log_in_and_out)
+                .about("the client is dropped in the context of its runtime, which is shut down"),
+            cure("kit/teardown", log_in_and_out)
+                .about("the client is torn down, and the runtime shut down"),
+            cure("kit/session", log_in_and_out)
+                .about("the client is guarded by a session, which is closed; then the runtime"),
+        ])
+        .each(|variant| variant.trials(TRIALS))
         .part("cycles", cycles)
         .claim("B5", "On logout, leaking would leak at every login.")
         .supported_if(

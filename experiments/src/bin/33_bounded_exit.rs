@@ -91,9 +91,9 @@ fn by_hand(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn by_plan(scene: &Scene<'_>) -> TrialResult {
-    let code = match scene.variant() {
-        "plan/signal" => CODE_OF_SIGTERM,
-        "plan/panic" => CODE_OF_A_PANIC,
+    let code = match scene.case() {
+        "signal" => CODE_OF_SIGTERM,
+        "panic" => CODE_OF_A_PANIC,
         _ => CODE,
     };
     leaves(scene, "plan", code)?;
@@ -123,7 +123,7 @@ fn leaves(scene: &Scene<'_>, part: &str, code: i32) -> TrialResult {
     let mut line = String::new();
     said.read_line(&mut line)?;
     let mut set_out: u64 = line.trim().parse()?;
-    if scene.variant() == "plan/signal" {
+    if scene.case() == "signal" {
         set_out = now();
         kill_process(Pid::from_child(&child), Signal::TERM)?;
     }
@@ -189,15 +189,16 @@ fn start(hangs: bool) -> TrialResult<App> {
     let (sync_begins, worker_begins) = (begin.clone(), begin.clone());
     let (sender, mut requests) = unbounded_channel::<String>();
 
-    let context = runtime.enter();
-    let sync_service = BackgroundTask::spawn("sync service", move |stop: Stop| async move {
-        sync_begins();
-        stop.await;
-    })?;
-    let worker = BackgroundTask::spawn("requests", move |_stop| async move {
+    let handle = runtime.handle();
+    let sync_service =
+        BackgroundTask::spawn_on(handle, "sync service", move |stop: Stop| async move {
+            sync_begins();
+            stop.await;
+        });
+    let worker = BackgroundTask::spawn_on(handle, "requests", move |_stop| async move {
         worker_begins();
         while requests.recv().await.is_some() {}
-    })?;
+    });
     let busy = store.clone();
     runtime.spawn(async move {
         let query = move |_: &mut Connection| {
@@ -207,7 +208,6 @@ fn start(hangs: bool) -> TrialResult<App> {
         };
         busy.interact("query", query).await
     });
-    drop(context);
     (0..3).try_for_each(|_| has_started.recv())?;
     let client = Client { _store: store, at_work };
     Ok(App { runtime, client, sync_service, sender, worker })

@@ -5,28 +5,19 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
-    future::{Future, pending},
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    future::pending,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use experiments::{
-    Scene, control, cure, hazard,
     pattern::Manager,
-    probe::{Responder, probe},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
+    prelude::*,
+    probe::{Responder, on_one_thread, probe},
+    scene::Body,
 };
 use sundown::task::BackgroundTask;
 use tokio::{
-    runtime::Builder,
+    runtime::Handle,
     sync::{Notify, watch},
     task::JoinHandle,
 };
@@ -85,29 +76,25 @@ fn main() -> ExitCode {
 /// Gives the task an owner, ends that in one way, and looks: does the task still run, and how many
 /// rows are lost because it has ended without writing them?
 fn owned<Owner>(
-    own: impl Fn(Writer) -> Result<Owner, Box<dyn Error>>,
-    end: impl AsyncFn(Owner) -> TrialResult,
-) -> impl Fn(&Scene<'_>) -> TrialResult {
-    move |scene| {
+    own: impl Fn(Writer) -> Owner + Send + Sync + 'static,
+    end: impl AsyncFn(Owner) -> TrialResult + Send + Sync + 'static,
+) -> impl Body {
+    on_one_thread(async move |scene| {
         let (probe, responder) = probe();
         let rows_written = Arc::new(AtomicUsize::new(0));
-        let writer = Writer { responder, rows_written: Arc::clone(&rows_written) };
-        // One thread: while the trial looks no task moves, and a question is answered in its turn.
-        Builder::new_current_thread().build()?.block_on(async {
-            let owner = own(writer)?;
-            scene.check("the task has begun", probe.is_running().await);
-            end(owner).await?;
+        let owner = own(Writer { responder, rows_written: Arc::clone(&rows_written) });
+        scene.check("the task has begun", probe.is_running().await);
+        end(owner).await?;
 
-            let still_running = probe.is_running().await;
-            let rows_written = rows_written.load(Ordering::Relaxed);
-            let rows_lost = if still_running { 0 } else { ROWS - rows_written };
-            scene.record("still_running", still_running);
-            scene.record("rows_lost", rows_lost);
-            scene.check("the task has ended", !still_running);
-            scene.check("no row is lost", rows_lost == 0);
-            Ok(())
-        })
-    }
+        let still_running = probe.is_running().await;
+        let rows_written = rows_written.load(Ordering::Relaxed);
+        let rows_lost = if still_running { 0 } else { ROWS - rows_written };
+        scene.record("still_running", still_running);
+        scene.record("rows_lost", rows_lost);
+        scene.check("the task has ended", !still_running);
+        scene.check("no row is lost", rows_lost == 0);
+        Ok(())
+    })
 }
 
 /// The task.
@@ -119,10 +106,7 @@ struct Writer {
 impl Writer {
     /// Keeps its rows until it is told to stop, and then writes them.
     async fn work<S: Future>(mut self, stop: S) {
-        tokio::select! {
-            _ = stop => {}
-            () = self.responder.answer() => {}
-        }
+        self.responder.until(stop).await;
         for _ in 0..ROWS {
             tokio::task::yield_now().await;
             self.rows_written.fetch_add(1, Ordering::Relaxed);
@@ -136,15 +120,15 @@ async fn dropped<Owner>(owner: Owner) -> TrialResult {
     Ok(())
 }
 
-fn leak(writer: Writer) -> Result<JoinHandle<()>, Box<dyn Error>> {
-    Ok(tokio::spawn(writer.work(pending::<Infallible>())))
+fn leak(writer: Writer) -> JoinHandle<()> {
+    tokio::spawn(writer.work(pending::<Infallible>()))
 }
 
 struct Aborting(JoinHandle<()>);
 
 impl Aborting {
-    fn spawn(writer: Writer) -> Result<Self, Box<dyn Error>> {
-        Ok(Self(leak(writer)?))
+    fn spawn(writer: Writer) -> Self {
+        Self(leak(writer))
     }
 }
 
@@ -160,11 +144,10 @@ struct Manual {
 }
 
 impl Manual {
-    fn spawn(writer: Writer) -> Result<Self, Box<dyn Error>> {
+    fn spawn(writer: Writer) -> Self {
         let stop = Arc::new(Notify::new());
-        let told = Arc::clone(&stop);
-        let handle = tokio::spawn(writer.work(async move { told.notified().await }));
-        Ok(Self { stop, handle })
+        let handle = tokio::spawn(writer.work(Arc::clone(&stop).notified_owned()));
+        Self { stop, handle }
     }
 
     async fn shutdown(self) -> TrialResult {
@@ -178,11 +161,11 @@ impl Manual {
 struct Coordinated(&'static watch::Sender<bool>, &'static mut JoinHandle<()>);
 
 impl Coordinated {
-    fn spawn(writer: Writer) -> Result<Self, Box<dyn Error>> {
+    fn spawn(writer: Writer) -> Self {
         let coordinator = Box::leak(Box::new(watch::Sender::new(false)));
         let mut told = coordinator.subscribe();
         let task = writer.work(async move { told.wait_for(|told| *told).await.is_ok() });
-        Ok(Self(coordinator, Box::leak(Box::new(tokio::spawn(task)))))
+        Self(coordinator, Box::leak(Box::new(tokio::spawn(task))))
     }
 
     async fn end_of_program(self) -> TrialResult {
@@ -191,8 +174,8 @@ impl Coordinated {
     }
 }
 
-fn pattern(writer: Writer) -> Result<Manager, Box<dyn Error>> {
-    Ok(Manager::spawn(|signal| writer.work(signal)))
+fn pattern(writer: Writer) -> Manager {
+    Manager::spawn(|signal| writer.work(signal))
 }
 
 async fn shut_down_pattern(manager: Manager) -> TrialResult {
@@ -200,8 +183,8 @@ async fn shut_down_pattern(manager: Manager) -> TrialResult {
     Ok(())
 }
 
-fn kit(writer: Writer) -> Result<BackgroundTask<()>, Box<dyn Error>> {
-    Ok(BackgroundTask::spawn("writer", |stop| writer.work(stop))?)
+fn kit(writer: Writer) -> BackgroundTask<()> {
+    BackgroundTask::spawn_on(&Handle::current(), "writer", |stop| writer.work(stop))
 }
 
 async fn shut_down_kit(task: BackgroundTask<()>) -> TrialResult {

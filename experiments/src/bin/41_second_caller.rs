@@ -2,18 +2,13 @@
 //! claims (D2)? Not if the first caller was dropped half-way: then the pattern answers the second
 //! one at once, with the task still running. Page: `docs/src/41-second-caller.md`.
 
-use std::{pin::pin, process::ExitCode};
+use std::pin::pin;
 
 use experiments::{
-    Scene, control, cure, hazard,
-    pattern::{Owner, StopSignal},
+    pattern::Owner,
     poll_once,
-    probe::{Responder, one_thread, probe},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
+    prelude::*,
+    probe::{on_one_thread, probe},
 };
 use tokio::sync::oneshot;
 
@@ -26,19 +21,19 @@ fn main() -> ExitCode {
              kit, always.",
         )
         .variants([
-            control("pattern/sees-it-through", sees_it_through)
+            control("pattern/sees-it-through", on_one_thread(two_callers))
                 .about("the first caller waits for the end"),
-            control("pattern/sees-it-through-clone", sees_it_through)
+            control("pattern/sees-it-through-clone", on_one_thread(two_callers))
                 .about("the first caller waits for the end; the second has a clone"),
-            hazard("pattern/gives-up", Failed, gives_up)
+            hazard("pattern/gives-up", Failed, on_one_thread(two_callers))
                 .about("the first caller's future is dropped while pending"),
-            hazard("pattern/gives-up-clone", Failed, gives_up)
+            hazard("pattern/gives-up-clone", Failed, on_one_thread(two_callers))
                 .about("the first caller's future is dropped while pending; the second has a clone"),
-            cure("kit/sees-it-through", sees_it_through)
+            cure("kit/sees-it-through", on_one_thread(two_callers))
                 .about("BackgroundTask; the first caller waits for the end"),
-            cure("kit/gives-up", gives_up)
+            cure("kit/gives-up", on_one_thread(two_callers))
                 .about("BackgroundTask; the first caller's future is dropped while pending"),
-            cure("kit/gives-up-clone", gives_up)
+            cure("kit/gives-up-clone", on_one_thread(two_callers))
                 .about("BackgroundTask; the same, and the second has a clone"),
         ])
         .claim("D2", "Shutdown is idempotent, on clones too: a second call is a harmless no-op.")
@@ -49,31 +44,22 @@ fn main() -> ExitCode {
         .run()
 }
 
-#[derive(PartialEq, Eq)]
-enum FirstCaller {
-    SeesItThrough,
-    GivesUp,
-}
-
-fn sees_it_through(scene: &Scene<'_>) -> TrialResult {
-    one_thread()?.block_on(two_callers(scene, FirstCaller::SeesItThrough))
-}
-
-fn gives_up(scene: &Scene<'_>) -> TrialResult {
-    one_thread()?.block_on(two_callers(scene, FirstCaller::GivesUp))
-}
-
-async fn two_callers(scene: &Scene<'_>, first: FirstCaller) -> TrialResult {
-    let ((probe, responder), (let_go, is_let_go)) = (probe(), oneshot::channel());
+/// What the first and the second caller do is in the variant's name.
+async fn two_callers(scene: &Scene<'_>) -> TrialResult {
+    let ((probe, mut responder), (let_go, is_let_go)) = (probe(), oneshot::channel::<()>());
     let mut let_go = Some(let_go);
-    let owner = Owner::spawn(scene, "reluctant", |stop| reluctant(stop, is_let_go, responder))?;
+    // The task runs until it is told to stop, and then until it is let go.
+    let owner = Owner::spawn(scene, "reluctant", |stop| async move {
+        responder.until(stop).await;
+        responder.until(is_let_go).await;
+    })?;
     let clone = owner.clone();
     scene.check("the task has begun", probe.is_running().await);
     {
         let mut first_call = pin!(owner.shutdown());
         let answer = poll_once(first_call.as_mut()).await;
         scene.check("the first caller has to wait", answer.is_pending());
-        if first == FirstCaller::SeesItThrough {
+        if scene.variant().contains("sees-it-through") {
             let_go.take();
             first_call.await?;
         }
@@ -94,16 +80,4 @@ async fn two_callers(scene: &Scene<'_>, first: FirstCaller) -> TrialResult {
     // A task that was left running ends before the trial does.
     probe.ended().await;
     Ok(())
-}
-
-/// Runs until it is told to stop, and then until it is let go.
-async fn reluctant(stop: StopSignal, let_go: oneshot::Receiver<()>, mut responder: Responder) {
-    tokio::select! {
-        () = stop => {}
-        () = responder.answer() => {}
-    }
-    tokio::select! {
-        _ = let_go => {}
-        () = responder.answer() => {}
-    }
 }

@@ -3,33 +3,22 @@
 //! task needs that worker. Page: `docs/src/42-lock-across-await.md`.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     marker::PhantomData,
     pin::pin,
-    process::ExitCode,
     sync::mpsc::{self, Receiver},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use experiments::{
-    Scene, control, cure, hazard,
     pattern::{Manager, Owner},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed, Hung},
-    TrialResult, every,
+    prelude::*,
 };
 use sundown::{shutdown::ShutdownErrorKind::FromInside, task::BackgroundTask};
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-    task::JoinHandle,
-};
+use tokio::{runtime::Builder, sync::oneshot, task::JoinHandle};
 
-/// How long a trial looks at a caller that only the trial can release, and at one that returns.
+/// How long a trial looks at a caller that only the trial can release.
 const LOOK: Duration = Duration::from_millis(20);
-const PLENTY: Duration = Duration::from_secs(8);
 
 /// For variants that hang: short, because they cannot end. Their cures have as long as any trial.
 const DEADLINE: Duration = Duration::from_millis(600);
@@ -46,31 +35,31 @@ fn main() -> ExitCode {
             control("pattern/one-caller", one_caller).about("one worker, one caller"),
             hazard("pattern/second-caller", Failed, |scene| two_callers(scene, 2))
                 .about("two workers, two callers"),
-            hazard("pattern/second-caller-one-worker", Hung, |scene| two_callers(scene, 1))
+            hang("pattern/second-caller-one-worker", |scene| two_callers(scene, 1))
                 .about("one worker, two callers")
-                .deadline(DEADLINE)
-                .trials(5),
+                .deadline(DEADLINE),
             cure("kit/second-caller", |scene| two_callers(scene, 2))
                 .about("BackgroundTask; two workers, two callers"),
             cure("kit/second-caller-one-worker", |scene| two_callers(scene, 1))
                 .about("BackgroundTask; one worker, two callers"),
-            hazard("pattern/task-calls", Hung, task_calls)
+            hang("pattern/task-calls", task_calls)
                 .about("the task calls shutdown() on its way out")
-                .deadline(DEADLINE)
-                .trials(5),
+                .deadline(DEADLINE),
             cure("kit/task-calls", task_calls)
                 .about("BackgroundTask; the task calls shutdown() on its way out"),
-            hazard("std-lock/future-is-send", Failed, |scene| {
-                record_send(scene, std_lock_is_send())
+            hazard("std-lock/future-is-send", Failed, std_lock_is_send)
+                .about("the pattern's shutdown() with the standard library's lock")
+                .trials(5),
+            control("pattern/future-is-send", |scene| {
+                is_send(scene, returned_by(&Manager::shutdown).send())
             })
-            .about("the pattern's shutdown() with the standard library's lock")
+            .about("the pattern's shutdown() with a lock whose guard may be sent")
             .trials(5),
-            control("pattern/future-is-send", |scene| record_send(scene, pattern_is_send()))
-                .about("the pattern's shutdown() with a lock whose guard may be sent")
-                .trials(5),
-            cure("kit/future-is-send", |scene| record_send(scene, kit_is_send()))
-                .about("BackgroundTask::shutdown()")
-                .trials(5),
+            cure("kit/future-is-send", |scene| {
+                is_send(scene, returned_by(&BackgroundTask::<()>::shutdown).send())
+            })
+            .about("BackgroundTask::shutdown()")
+            .trials(5),
         ])
         .claim("D3", "The code awaits the task while holding its lock.")
         .supported_if(
@@ -93,23 +82,24 @@ fn workers(number: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(number).build()
 }
 
-/// A task that, once told to stop, runs until the sender is dropped.
+/// A runtime, and a task on it that, once told to stop, runs until the sender is dropped.
 fn reluctant(
     scene: &Scene<'_>,
-    runtime: &Runtime,
-) -> Result<(Owner, oneshot::Sender<()>), Box<dyn std::error::Error>> {
-    let _context = runtime.enter();
+    number_of_workers: usize,
+) -> TrialResult<(Runtime, Owner, oneshot::Sender<()>)> {
+    let runtime = workers(number_of_workers)?;
+    let context = runtime.enter();
     let (let_go, is_let_go) = oneshot::channel();
     let owner = Owner::spawn(scene, "reluctant", |stop| async {
         stop.await;
         let _ = is_let_go.await;
     })?;
-    Ok((owner, let_go))
+    drop(context);
+    Ok((runtime, owner, let_go))
 }
 
 fn one_caller(scene: &Scene<'_>) -> TrialResult {
-    let runtime = workers(1)?;
-    let (owner, let_go) = reluctant(scene, &runtime)?;
+    let (runtime, owner, let_go) = reluctant(scene, 1)?;
     let call = Call::spawn(&runtime, owner);
     scene.check("it gives its worker back", call.gave_way.recv_timeout(PLENTY).is_ok());
 
@@ -120,8 +110,7 @@ fn one_caller(scene: &Scene<'_>) -> TrialResult {
 
 /// The second caller calls while the first one waits.
 fn two_callers(scene: &Scene<'_>, number_of_workers: usize) -> TrialResult {
-    let runtime = workers(number_of_workers)?;
-    let (owner, let_go) = reluctant(scene, &runtime)?;
+    let (runtime, owner, let_go) = reluctant(scene, number_of_workers)?;
     let patience = if matches!(owner, Owner::Kit(_)) { PLENTY } else { LOOK };
     let first = Call::spawn(&runtime, owner.clone());
     first.gave_way.recv()?;
@@ -218,14 +207,14 @@ const fn returned_by<A, T>(_: &impl Fn(A) -> T) -> Known<T> {
     Known(PhantomData)
 }
 
-fn record_send(scene: &Scene<'_>, send: bool) -> TrialResult {
+fn is_send(scene: &Scene<'_>, send: bool) -> TrialResult {
     scene.record("send", send);
     scene.check("the future of shutdown() is Send", send);
     Ok(())
 }
 
 /// The two steps of the pattern that decide, with the standard library's lock.
-fn std_lock_is_send() -> bool {
+fn std_lock_is_send(scene: &Scene<'_>) -> TrialResult {
     struct Locked(std::sync::Mutex<Option<JoinHandle<()>>>);
     #[expect(clippy::await_holding_lock, reason = "the experiment is about it")]
     async fn shutdown(locked: &'static Locked) {
@@ -234,13 +223,5 @@ fn std_lock_is_send() -> bool {
             let _ = handle.await;
         }
     }
-    returned_by(&shutdown).send()
-}
-
-fn pattern_is_send() -> bool {
-    returned_by(&|manager: &'static Manager| manager.shutdown()).send()
-}
-
-fn kit_is_send() -> bool {
-    returned_by(&|task: &'static BackgroundTask<()>| task.shutdown()).send()
+    is_send(scene, returned_by(&shutdown).send())
 }

@@ -2,23 +2,13 @@
 //! shutdown that was begun and dropped: it disarms the fallback, and a task deaf to its signal runs
 //! on without an owner. Page: `docs/src/43-cancelled-shutdown.md`.
 
-use std::{
-    future::{Future, pending},
-    pin::pin,
-    process::ExitCode,
-    time::Duration,
-};
+use std::pin::pin;
 
 use experiments::{
-    Scene, control, cure, hazard,
-    pattern::{Owner, StopSignal},
+    pattern::{Owner, StopSignal, abort_at},
     poll_once,
-    probe::{Probe, Responder, one_thread, probe},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
+    prelude::*,
+    probe::{Probe, Responder, on_one_thread, probe},
 };
 
 /// A limit that a deaf task outlasts.
@@ -32,19 +22,19 @@ fn main() -> ExitCode {
              runs without an owner. In the kit the last handle aborts it.",
         )
         .variants([
-            control("pattern/deaf-forgotten", forgotten)
+            control("pattern/deaf-forgotten", on_one_thread(forgotten))
                 .about("a deaf task, dropped without a shutdown"),
-            control("pattern/heeding", |scene| begun_and_dropped(scene, heeding))
+            control("pattern/heeding", on_one_thread(async |scene| begun_and_dropped(scene, heeding).await))
                 .about("a task that heeds its signal; the shutdown is dropped while pending"),
-            hazard("pattern/deaf", Failed, |scene| begun_and_dropped(scene, deaf))
+            hazard("pattern/deaf", Failed, on_one_thread(async |scene| begun_and_dropped(scene, deaf).await))
                 .about("a deaf task; the shutdown is dropped while pending"),
-            hazard("pattern/deaf-timed-out", Failed, timed_out)
+            hazard("pattern/deaf-timed-out", Failed, on_one_thread(timed_out))
                 .about("a deaf task; the limit around its handle passes"),
-            cure("kit/deaf-forgotten", forgotten)
+            cure("kit/deaf-forgotten", on_one_thread(forgotten))
                 .about("BackgroundTask, deaf, dropped without a shutdown"),
-            cure("kit/deaf", |scene| begun_and_dropped(scene, deaf))
+            cure("kit/deaf", on_one_thread(async |scene| begun_and_dropped(scene, deaf).await))
                 .about("BackgroundTask, deaf; the shutdown is dropped while pending"),
-            cure("kit/deaf-timed-out", timed_out)
+            cure("kit/deaf-timed-out", on_one_thread(timed_out))
                 .about("BackgroundTask, deaf; the limit of shutdown_within passes"),
         ])
         .claim("D4", "The fallback prevents leaks: the task always stops.")
@@ -57,23 +47,17 @@ fn main() -> ExitCode {
 async fn deaf(stop: StopSignal, mut responder: Responder) {
     let _never_polled = stop;
     responder.answer().await;
-    pending().await
 }
 
-/// Polls its signal first, so that it does not answer a question on its way out.
 async fn heeding(stop: StopSignal, mut responder: Responder) {
-    tokio::select! {
-        biased;
-        () = stop => {}
-        () = responder.answer() => {}
-    }
+    responder.until(stop).await;
 }
 
 /// Spawns the task and waits until it has begun.
 async fn begin<F>(
     scene: &Scene<'_>,
     task: fn(StopSignal, Responder) -> F,
-) -> Result<(Probe, Owner), Box<dyn std::error::Error>>
+) -> TrialResult<(Probe, Owner)>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -83,57 +67,48 @@ where
     Ok((probe, owner))
 }
 
-async fn look(scene: &Scene<'_>, probe: &Probe) {
+async fn look(scene: &Scene<'_>, probe: &Probe) -> TrialResult {
     let still_running = probe.is_running().await;
     scene.record("still_running", still_running);
     scene.check("the task has ended", !still_running);
+    Ok(())
 }
 
-fn forgotten(scene: &Scene<'_>) -> TrialResult {
-    one_thread()?.block_on(async {
-        let (probe, owner) = begin(scene, deaf).await?;
-        drop(owner);
-        look(scene, &probe).await;
-        Ok(())
-    })
+async fn forgotten(scene: &Scene<'_>) -> TrialResult {
+    let (probe, owner) = begin(scene, deaf).await?;
+    drop(owner);
+    look(scene, &probe).await
 }
 
-fn begun_and_dropped<F>(scene: &Scene<'_>, task: fn(StopSignal, Responder) -> F) -> TrialResult
+async fn begun_and_dropped<F>(
+    scene: &Scene<'_>,
+    task: fn(StopSignal, Responder) -> F,
+) -> TrialResult
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    one_thread()?.block_on(async {
-        let (probe, owner) = begin(scene, task).await?;
-        let first_poll = poll_once(pin!(owner.shutdown())).await;
-        scene.check("the shutdown is dropped while pending", first_poll.is_pending());
-        if matches!(owner, Owner::Kit(_)) {
-            scene.check("the task is deaf", probe.is_running().await);
-        }
-        drop(owner);
-        look(scene, &probe).await;
-        Ok(())
-    })
+    let (probe, owner) = begin(scene, task).await?;
+    let first_poll = poll_once(pin!(owner.shutdown())).await;
+    scene.check("the shutdown is dropped while pending", first_poll.is_pending());
+    if matches!(owner, Owner::Kit(_)) {
+        scene.check("the task is deaf", probe.is_running().await);
+    }
+    drop(owner);
+    look(scene, &probe).await
 }
 
-fn timed_out(scene: &Scene<'_>) -> TrialResult {
-    one_thread()?.block_on(async {
-        let (probe, owner) = begin(scene, deaf).await?;
-        match owner {
-            Owner::Pattern(manager) => {
-                scene.check("the limit passes", manager.shutdown_within(LIMIT).await.is_err());
-                drop(manager);
-                look(scene, &probe).await;
-            }
-            // The abort is not left to the last handle, so the task is looked at before that is
-            // dropped.
-            Owner::Kit(task) => {
-                // The abort is ordered within the limit. On a busy machine it may take effect
-                // later, and this is an error then: so wait for the end.
-                let _ = task.shutdown_within(LIMIT).await;
-                scene.record("aborted", task.shutdown().await?.aborted);
-                look(scene, &probe).await;
-            }
+async fn timed_out(scene: &Scene<'_>) -> TrialResult {
+    let (probe, owner) = begin(scene, deaf).await?;
+    // The kit does not leave the abort to the last handle, so that is kept.
+    let _last_handle = match owner {
+        Owner::Pattern(manager) => {
+            scene.check("the limit passes", manager.shutdown_within(LIMIT).await.is_err());
+            None
         }
-        Ok(())
-    })
+        Owner::Kit(task) => {
+            abort_at(LIMIT, &task, scene).await?;
+            Some(task)
+        }
+    };
+    look(scene, &probe).await
 }

@@ -3,28 +3,21 @@
 //! kit cannot stop such a task either, but returns at its limit and names it. Page:
 //! `docs/src/44-abort-latency.md`.
 
-use std::{
-    future::{Future, pending},
-    process::ExitCode,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
-    time::{Duration, Instant},
-};
+use std::{future::pending, time::Instant};
 
-use experiments::{Scene, control, cure, hazard, pattern::Owner, runtime};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
+use experiments::{
+    pattern::Owner,
+    prelude::*,
+    probe::{Stuck, Work, stuck},
 };
 use sundown::{
     shutdown::{ShutdownError, ShutdownErrorKind::TimedOut},
     task::BackgroundTask,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
-/// How long a trial looks at a task that only the trial can end, and at one that ends by itself.
+/// How long a trial looks at a task that only the trial can end.
 const LOOK: Duration = Duration::from_millis(20);
-const PLENTY: Duration = Duration::from_secs(8);
 
 /// The kit's limit, and when it must have returned, on a busy machine too.
 const LIMIT: Duration = Duration::from_millis(20);
@@ -38,17 +31,17 @@ fn main() -> ExitCode {
              until it reaches an await by itself; the kit then returns at its limit and names it.",
         )
         .variants([
-            control("pattern/waits", |scene| drop_the_owner(scene, PLENTY, Body::wait))
+            control("pattern/waits", |scene| drop_the_owner(scene, PLENTY, wait))
                 .about("the owner of a task that awaits is dropped"),
-            control("pattern/yields", |scene| drop_the_owner(scene, PLENTY, Body::yield_each_turn))
+            control("pattern/yields", |scene| drop_the_owner(scene, PLENTY, yield_each_turn))
                 .about("the owner of a busy task that yields in each turn is dropped"),
             hazard("pattern/never-yields", Failed, |scene| {
-                drop_the_owner(scene, LOOK, Body::never_yield)
+                drop_the_owner(scene, LOOK, never_yield)
             })
             .about("the owner of a task that does not yield is dropped"),
             hazard("blocking-closure", Failed, blocking_closure)
                 .about("a closure on a blocking thread is aborted by its handle"),
-            cure("kit/yields", |scene| drop_the_owner(scene, PLENTY, Body::yield_each_turn))
+            cure("kit/yields", |scene| drop_the_owner(scene, PLENTY, yield_each_turn))
                 .about("the last handle of a busy BackgroundTask that yields is dropped"),
             cure("kit/never-yields", |scene| kit_never_yields(scene, runtime()?))
                 .about("shutdown_within of a BackgroundTask that does not yield"),
@@ -66,103 +59,67 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// The task's side: what it does, and how it shows its begin and its end.
-struct Body {
-    begun: Sender<()>,
-    let_go: Receiver<()>,
-    /// Dropped with the future.
-    _ended: Sender<()>,
+async fn wait(work: Work) {
+    work.begin();
+    pending().await
 }
 
-/// The trial's side.
-struct Seen {
-    has_begun: Receiver<()>,
-    let_go: Sender<()>,
-    has_ended: Receiver<()>,
-}
-
-fn body() -> (Seen, Body) {
-    let ((begun, has_begun), (let_go, is_let_go)) = (mpsc::channel(), mpsc::channel());
-    let (ended, has_ended) = mpsc::channel();
-    (Seen { has_begun, let_go, has_ended }, Body { begun, let_go: is_let_go, _ended: ended })
-}
-
-impl Body {
-    async fn wait(self) {
-        let _ = self.begun.send(());
-        pending().await
-    }
-
-    async fn yield_each_turn(self) {
-        let _ = self.begun.send(());
-        loop {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Reaches an await only after the trial has let it go.
-    async fn never_yield(self) {
-        self.block();
-        pending().await
-    }
-
-    fn block(&self) {
-        let _ = self.begun.send(());
-        let _ = self.let_go.recv();
+async fn yield_each_turn(work: Work) {
+    work.begin();
+    loop {
+        tokio::task::yield_now().await;
     }
 }
 
-impl Seen {
-    /// Waits this long for the end of the task, then lets it go and waits until it has ended.
-    fn look(self, scene: &Scene<'_>, aborted: Instant, patience: Duration) {
-        let stopped = self.has_ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected);
-        if stopped {
-            scene.record("latency", aborted.elapsed());
-        }
-        scene.record("stopped", stopped);
-        scene.check("the task has ended", stopped);
-        drop(self.let_go);
-        let _ = self.has_ended.recv();
-    }
+/// Reaches an await only after the trial has let it go.
+async fn never_yield(work: Work) {
+    work.block();
+    pending().await
 }
 
-fn drop_the_owner<F>(scene: &Scene<'_>, patience: Duration, work: fn(Body) -> F) -> TrialResult
+/// Aborts work, and waits this long for its end; then ends it.
+fn look(scene: &Scene<'_>, stuck: &Stuck, patience: Duration, abort: impl FnOnce()) {
+    let began = Instant::now();
+    abort();
+    let stopped = stuck.ends_within(patience);
+    if stopped {
+        scene.record("latency", began.elapsed());
+    }
+    scene.record("stopped", stopped);
+    scene.check("the task has ended", stopped);
+    stuck.end();
+}
+
+fn drop_the_owner<F>(scene: &Scene<'_>, patience: Duration, task: fn(Work) -> F) -> TrialResult
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let runtime = runtime()?;
     let _context = runtime.enter();
-    let (seen, body) = body();
-    let owner = Owner::spawn(scene, "a task", move |_| work(body))?;
-    seen.has_begun.recv()?;
-
-    let aborted = Instant::now();
-    drop(owner);
-    seen.look(scene, aborted, patience);
+    let (stuck, work) = stuck();
+    let owner = Owner::spawn(scene, "a task", move |_| task(work))?;
+    stuck.wait_begun()?;
+    look(scene, &stuck, patience, || drop(owner));
     Ok(())
 }
 
 fn blocking_closure(scene: &Scene<'_>) -> TrialResult {
     let runtime = runtime()?;
-    let (seen, body) = body();
-    let closure = runtime.spawn_blocking(move || body.block());
-    seen.has_begun.recv()?;
-
-    let aborted = Instant::now();
-    closure.abort();
-    seen.look(scene, aborted, LOOK);
+    let (stuck, work) = stuck();
+    let closure = runtime.spawn_blocking(move || work.block());
+    stuck.wait_begun()?;
+    look(scene, &stuck, LOOK, || closure.abort());
     Ok(())
 }
 
 fn kit_never_yields(scene: &Scene<'_>, runtime: Runtime) -> TrialResult {
-    let (seen, body) = body();
-    let task = BackgroundTask::spawn_on(runtime.handle(), "stuck", |_| body.never_yield());
-    seen.has_begun.recv()?;
+    let (stuck, work) = stuck();
+    let task = BackgroundTask::spawn_on(runtime.handle(), "stuck", |_| never_yield(work));
+    stuck.wait_begun()?;
 
     // The caller is on another executor, without a timer of its own.
-    let caller = Builder::new_current_thread().build()?;
     let began = Instant::now();
-    let answer = caller.block_on(task.shutdown_within(LIMIT));
+    let answer = block_on(task.shutdown_within(LIMIT));
     let returned_after = began.elapsed();
     scene.record("returned_after", returned_after);
     scene.check("it returns at its limit", (LIMIT..AT_THE_LATEST).contains(&returned_after));
@@ -175,10 +132,8 @@ fn kit_never_yields(scene: &Scene<'_>, runtime: Runtime) -> TrialResult {
     scene.check("it names the task", names == "stuck");
     scene.record("names", names);
 
-    let still_running = seen.has_ended.try_recv() == Err(TryRecvError::Empty);
-    scene.check("the task is still running", still_running);
-    drop(seen.let_go);
-    let _ = seen.has_ended.recv();
-    scene.check("let go, it ends", caller.block_on(task.shutdown()).is_ok());
+    scene.check("the task is still running", stuck.exists());
+    stuck.end();
+    scene.check("let go, it ends", block_on(task.shutdown()).is_ok());
     Ok(())
 }

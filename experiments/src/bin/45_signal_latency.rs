@@ -5,17 +5,15 @@
 
 use std::{
     pin::pin,
-    process::ExitCode,
     sync::mpsc::{self, Receiver, Sender},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use experiments::{
-    Scene, control, cure, hazard,
-    pattern::{Owner, StopSignal},
-    poll_once, runtime,
+    pattern::{Owner, StopSignal, abort_at},
+    poll_once,
+    prelude::*,
 };
-use lab::{Experiment, Outcome::Failed, TrialResult, every};
 use tokio::{
     sync::oneshot,
     time::{interval, timeout},
@@ -149,10 +147,7 @@ fn at_work(scene: &Scene<'_>) -> TrialResult {
                 }
             }
             Owner::Kit(task) => {
-                // The abort is ordered within the limit. On a busy machine it may take effect
-                // later, and this is an error then: so wait for the end.
-                let _ = task.shutdown_within(LOOK).await;
-                scene.record("aborted", task.shutdown().await?.aborted);
+                abort_at(LOOK, task, scene).await?;
                 scene.check("the task has ended, though its work has not", let_go.is_closed());
             }
         }

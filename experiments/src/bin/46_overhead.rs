@@ -4,18 +4,20 @@
 
 use std::{
     alloc::System,
-    future::{Future, pending},
+    future::pending,
     hint::black_box,
-    process::ExitCode,
     sync::{
-        Arc, RwLock,
+        LazyLock, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use experiments::{Scene, control, cure, pattern::Manager, probe::one_thread};
-use lab::{Experiment, TrialResult, every};
+use experiments::{
+    pattern::Manager,
+    prelude::*,
+    probe::{on_one_thread, one_thread},
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use sundown::{group::TaskGroup, task::BackgroundTask};
 use tokio::{sync::oneshot, task::yield_now};
@@ -47,14 +49,14 @@ fn main() -> ExitCode {
             control("bytes/pattern", bytes_of_the_pattern)
                 .about("heap of a component of the pattern, beyond a bare task")
                 .trials(5),
-            cure("bytes/kit-task", bytes_of_a_task)
+            cure("bytes/kit-task", |scene| bytes(scene, || BackgroundTask::spawn("idle", idle)))
                 .about("heap of a BackgroundTask, beyond a bare task")
                 .trials(5),
-            cure("bytes/kit-group-member", bytes_of_a_member)
+            cure("bytes/kit-group-member", |scene| bytes(scene, || GROUP.spawn("idle", idle)))
                 .about("heap of a member of a TaskGroup, beyond a bare task")
                 .trials(5),
             control("flag", flag).about("reading a flag: an atomic, and in an RwLock").trials(5),
-            control("turns", turns)
+            control("turns", on_one_thread(turns))
                 .about("a turn of a busy loop: bare, with the pattern's signal, with the kit's")
                 .trials(5),
         ])
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
         .run()
 }
 
+static GROUP: LazyLock<TaskGroup> = LazyLock::new(|| TaskGroup::new("idle"));
+
 /// Does nothing until it is told to stop.
 async fn idle<S: Future>(stop: S) {
     tokio::select! {
@@ -77,7 +81,7 @@ async fn idle<S: Future>(stop: S) {
 }
 
 /// The heap that one thing takes, if a thousand are made.
-fn bytes_of_one<T>(mut make: impl FnMut() -> T) -> usize {
+fn bytes_of_one<T>(make: impl Fn() -> T) -> usize {
     // The first one also allocates what all of them share.
     let _first = make();
     let mut made = Vec::with_capacity(COMPONENTS);
@@ -87,32 +91,19 @@ fn bytes_of_one<T>(mut make: impl FnMut() -> T) -> usize {
     (change.bytes_allocated - change.bytes_deallocated) / COMPONENTS
 }
 
-fn record_added(scene: &Scene<'_>, of_one: usize) -> TrialResult {
+fn bytes<T>(scene: &Scene<'_>, make: impl Fn() -> T) -> TrialResult {
+    let runtime = one_thread()?;
+    let _context = runtime.enter();
     let bare = bytes_of_one(|| tokio::spawn(idle(pending::<()>())));
     scene.record("bytes_of_a_bare_task", bare);
-    scene.record("bytes_added", of_one.saturating_sub(bare));
+    scene.record("bytes_added", bytes_of_one(make).saturating_sub(bare));
     Ok(())
 }
 
 fn bytes_of_the_pattern(scene: &Scene<'_>) -> TrialResult {
-    let runtime = one_thread()?;
-    let _context = runtime.enter();
     scene.record("bytes_of_the_flag", bytes_of_one(|| Arc::new(AtomicBool::new(false))));
     scene.record("bytes_of_the_channel", bytes_of_one(oneshot::channel::<()>));
-    record_added(scene, bytes_of_one(|| Manager::spawn(idle)))
-}
-
-fn bytes_of_a_task(scene: &Scene<'_>) -> TrialResult {
-    let runtime = one_thread()?;
-    let _context = runtime.enter();
-    record_added(scene, bytes_of_one(|| BackgroundTask::spawn("idle", idle)))
-}
-
-fn bytes_of_a_member(scene: &Scene<'_>) -> TrialResult {
-    let runtime = one_thread()?;
-    let _context = runtime.enter();
-    let group = TaskGroup::new("idle");
-    record_added(scene, bytes_of_one(|| group.spawn("idle", idle)))
+    bytes(scene, || Manager::spawn(idle))
 }
 
 fn flag(scene: &Scene<'_>) -> TrialResult {
@@ -135,28 +126,25 @@ fn time_of_reads(read: impl Fn() -> bool) -> Duration {
     began.elapsed()
 }
 
-fn turns(scene: &Scene<'_>) -> TrialResult {
+async fn turns(scene: &Scene<'_>) -> TrialResult {
     let mut best = [Duration::MAX; 3];
-    one_thread()?.block_on(async {
-        for _ in 0..ROUNDS {
-            best[0] = best[0].min(tokio::spawn(bare_turns()).await?);
+    for _ in 0..ROUNDS {
+        best[0] = best[0].min(tokio::spawn(bare_turns()).await?);
 
-            let (measured, measurement) = oneshot::channel();
-            let manager = Manager::spawn(|signal| async {
-                let _ = measured.send(selecting_turns(signal).await);
-            });
-            best[1] = best[1].min(measurement.await?);
-            manager.shutdown().await;
+        let (measured, measurement) = oneshot::channel();
+        let manager = Manager::spawn(|signal| async {
+            let _ = measured.send(selecting_turns(signal).await);
+        });
+        best[1] = best[1].min(measurement.await?);
+        manager.shutdown().await;
 
-            let (measured, measurement) = oneshot::channel();
-            let task = BackgroundTask::spawn("busy", |stop| async {
-                let _ = measured.send(selecting_turns(stop).await);
-            })?;
-            best[2] = best[2].min(measurement.await?);
-            let _ = task.shutdown().await?;
-        }
-        TrialResult::Ok(())
-    })?;
+        let (measured, measurement) = oneshot::channel();
+        let task = BackgroundTask::spawn("busy", |stop| async {
+            let _ = measured.send(selecting_turns(stop).await);
+        })?;
+        best[2] = best[2].min(measurement.await?);
+        let _ = task.shutdown().await?;
+    }
     scene.record("bare_1000_turns", best[0]);
     scene.record("pattern_1000_turns", best[1]);
     scene.record("kit_1000_turns", best[2]);

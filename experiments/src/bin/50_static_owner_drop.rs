@@ -4,33 +4,19 @@
 //! `docs/src/50-static-owner-drop.md`.
 
 use std::{
-    env,
-    future::Future,
-    io,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    thread::{self, JoinHandle},
-    time::Duration,
+    env, io,
+    path::PathBuf,
+    sync::{Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
 };
 
-use experiments::{
-    CONNECTIONS, Scene, control, cure, hazard, runtime, runtime_thread::panic_quietly,
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
-};
-use mock_sdk::store::{Generation, Room, Store, StoreError};
+use experiments::{prelude::*, probe::one_thread, runtime_thread::panic_quietly, scene::commit};
+use mock_sdk::store::StoreError;
 use sundown::runtime::{RuntimeCell, RuntimeOwner};
-use tokio::{runtime::Builder, sync::Notify};
+use tokio::sync::Notify;
 
 /// How many rows are kept in memory until the end.
 const ROWS: u64 = 20;
-
-/// A limit that nothing outlasts.
-const PLENTY: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     Experiment::new(file!())
@@ -72,32 +58,25 @@ fn look(scene: &Scene<'_>) -> TrialResult {
     scene.record("exit_code", i64::from(ended.code().unwrap_or(-1)));
     scene.check("the second process exited with 0", ended.success());
 
-    let written =
-        runtime()?.block_on(async { open(scene.directory()).await?.event_count().await })?;
+    let written = runtime()?.block_on(async {
+        let store = Store::open(scene.directory(), Generation::Current, CONNECTIONS).await?;
+        store.event_count().await
+    })?;
     scene.record("rows_lost", ROWS.saturating_sub(written));
     scene.check("every row is there", written == ROWS);
     Ok(())
 }
 
-fn open(directory: &Path) -> impl Future<Output = Result<Store, StoreError>> + Send {
-    Store::open(directory, Generation::Current, CONNECTIONS)
-}
-
-/// Keeps rows in memory, and writes them when it is told to stop.
+/// Keeps rows, and writes them when it is told to stop.
 async fn keep_rows(
     directory: PathBuf,
     opened: mpsc::Sender<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), StoreError> {
-    let store = open(&directory).await?;
-    store.save_room(Room { id: "!room".to_owned(), name: "A room".to_owned() }).await?;
-    let rows: Vec<_> = (0..ROWS).map(|row| row.to_string()).collect();
+    let store = Store::open(&directory, Generation::Current, CONNECTIONS).await?;
     let _ = opened.send(());
     stop.await;
-    for row in rows {
-        store.append_event("!room", row).await?;
-    }
-    Ok(())
+    commit(&store, ROWS).await
 }
 
 /// Has an owner in the place that the variant names, and returns from `main`.
@@ -106,18 +85,18 @@ fn second_process(arguments: &[String]) -> TrialResult {
     let (directory, (opened, has_opened)) = (env::current_dir()?, mpsc::channel());
     match variant.as_str() {
         "local/joining-drop" => {
-            let _owner = Owner::start(directory, opened)?;
+            let _owner = Owner::start(directory, opened, false)?;
             has_opened.recv()?;
         }
         "local/dead-thread" => {
-            let owner = Owner::start_dying(directory, opened)?;
+            let owner = Owner::start(directory, opened, true)?;
             while owner.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
                 thread::yield_now();
             }
         }
         "static/joining-drop" | "static/joining-drop-called" => {
             let mut owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner);
-            *owner = Some(Owner::start(directory, opened)?);
+            *owner = Some(Owner::start(directory, opened, false)?);
             has_opened.recv()?;
             if variant.ends_with("-called") {
                 drop(owner.take());
@@ -153,27 +132,19 @@ struct Owner {
 }
 
 impl Owner {
-    fn start(directory: PathBuf, opened: mpsc::Sender<()>) -> io::Result<Self> {
-        Self::start_with(|stop| async move {
-            let _ = keep_rows(directory, opened, async move { stop.notified().await }).await;
-        })
-    }
-
-    /// Its thread writes its rows at once, and then panics.
-    fn start_dying(directory: PathBuf, opened: mpsc::Sender<()>) -> io::Result<Self> {
-        Self::start_with(|_| async {
-            let _ = keep_rows(directory, opened, async {}).await;
-            panic_quietly()
-        })
-    }
-
-    fn start_with<F: Future<Output = ()>>(
-        work: impl FnOnce(Arc<Notify>) -> F + Send + 'static,
-    ) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    /// One whose thread dies writes its rows at once, and then panics.
+    fn start(directory: PathBuf, opened: mpsc::Sender<()>, dies: bool) -> io::Result<Self> {
+        let runtime = one_thread()?;
         let stop = Arc::new(Notify::new());
-        let told = Arc::clone(&stop);
-        let thread = thread::spawn(move || runtime.block_on(work(told)));
+        let told = Arc::clone(&stop).notified_owned();
+        let work = async move {
+            if dies {
+                let _ = keep_rows(directory, opened, async {}).await;
+                panic_quietly()
+            }
+            let _ = keep_rows(directory, opened, told).await;
+        };
+        let thread = thread::spawn(move || runtime.block_on(work));
         Ok(Self { thread: Some(thread), stop })
     }
 }

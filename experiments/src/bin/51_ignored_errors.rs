@@ -3,27 +3,17 @@
 //! was shut down, and one that is stuck hangs its owner. The plan's repair reports one of the two
 //! deaths. Page: `docs/src/51-ignored-errors.md`.
 
-use std::{ops::ControlFlow, process::ExitCode, time::Duration};
-
 use experiments::{
-    Scene, control, cure, hazard,
-    runtime_thread::{RuntimeThread, panic_on_thread_of, panic_quietly, stuck},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed, Hung},
-    TrialResult, every,
+    prelude::*,
+    probe::stuck,
+    runtime_thread::{RuntimeThread, panic_on_thread_of, panic_quietly},
 };
 use sundown::{
     runtime::RuntimeOwner,
     shutdown::ShutdownErrorKind::{Panicked, ThreadPanicked, TimedOut},
 };
 
-/// For the variant that hangs: long enough to get there on a busy machine.
-const DEADLINE: Duration = Duration::from_millis(1500);
-
-/// A limit that nothing outlasts, and one that a stuck job outlasts.
-const PLENTY: Duration = Duration::from_secs(8);
+/// A limit that a stuck job outlasts.
 const LIMIT: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -39,10 +29,7 @@ fn main() -> ExitCode {
             hazard("ignoring/thread-panicked", Failed, bindings).about("as it is; a job panicked"),
             hazard("ignoring/thread-returned", Failed, bindings)
                 .about("as it is; the loop ended early"),
-            hazard("ignoring/thread-stuck", Hung, bindings_stuck)
-                .about("as it is; a job does not end")
-                .deadline(DEADLINE)
-                .trials(5),
+            hang("ignoring/thread-stuck", bindings_stuck).about("as it is; a job does not end"),
             control("looking/healthy", bindings)
                 .about("both results looked at; nothing is wrong with the thread"),
             control("looking/thread-panicked", bindings)
@@ -85,15 +72,16 @@ fn bindings(scene: &Scene<'_>) -> TrialResult {
     let mut owner = RuntimeThread::start(shutdown, None)?;
     match thread {
         "thread-panicked" => owner.run(|| panic_quietly()),
-        "thread-returned" => owner.run(|| ControlFlow::Break(())),
-        _ => owner.run(|| ControlFlow::Continue(())),
+        "thread-returned" => owner.end_loop(),
+        _ => owner.run(|| {}),
     }
     let dead = thread != "healthy";
     if dead {
         owner.wait_until_dead();
     }
     let told = match shutdown {
-        "ignoring" => can_tell(|| owner.shutdown()),
+        // An answer without a size is the same whatever happened.
+        "ignoring" => size_of_val(&owner.shutdown()) > 0,
         "looking" => {
             let (signal_taken, joined) = owner.shutdown_checked();
             scene.record("signal_taken", signal_taken);
@@ -110,19 +98,11 @@ fn bindings(scene: &Scene<'_>) -> TrialResult {
     judge(scene, told, dead)
 }
 
-/// Whether an answer can tell anything. A type without a bit cannot.
-fn can_tell<T>(shutdown: impl FnOnce() -> T) -> bool {
-    size_of_val(&shutdown()) > 0
-}
-
 fn bindings_stuck(scene: &Scene<'_>) -> TrialResult {
     let mut owner = RuntimeThread::start("ignoring", None)?;
-    let (stuck, blocks) = stuck();
-    owner.run(|| {
-        blocks();
-        ControlFlow::Continue(())
-    });
-    stuck.wait_until_blocked()?;
+    let (stuck, work) = stuck();
+    owner.run(move || work.block());
+    stuck.wait_begun()?;
     scene.record("asked", true);
     owner.shutdown();
     Ok(())
@@ -130,7 +110,7 @@ fn bindings_stuck(scene: &Scene<'_>) -> TrialResult {
 
 fn kit(scene: &Scene<'_>) -> TrialResult {
     let owner = RuntimeOwner::builder("kit").current_thread().start()?;
-    let (stuck, blocks) = stuck();
+    let (stuck, work) = stuck();
     let fault = scene.variant();
     match fault {
         "kit/task-panicked" => {
@@ -138,8 +118,8 @@ fn kit(scene: &Scene<'_>) -> TrialResult {
         }
         "kit/thread-panicked" => panic_on_thread_of(&owner)?,
         "kit/thread-stuck" => {
-            drop(owner.spawn("a job", |_| async { blocks() })?);
-            stuck.wait_until_blocked()?;
+            drop(owner.spawn("a job", |_| async move { work.block() })?);
+            stuck.wait_begun()?;
         }
         _ => drop(owner.spawn("a job", |_| async {})?),
     }

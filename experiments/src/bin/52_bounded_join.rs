@@ -3,32 +3,17 @@
 //! destructor that blocks until the limit, and an answer that does not name what is stuck. Page:
 //! `docs/src/52-bounded-join.md`.
 
-use std::{
-    error::Error,
-    fs,
-    process::ExitCode,
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::mpsc;
 
 use experiments::{
-    Scene, control, cure, hazard,
-    runtime_thread::{Owner, Stuck, stuck},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
+    prelude::*,
+    probe::{Stuck, one_thread, stuck, threads_beyond},
+    runtime_thread::Owner,
 };
 use sundown::runtime::RuntimeOwner;
-use tokio::runtime::Builder;
 
 /// A limit that the jobs outlast.
 const LIMIT: Duration = Duration::from_millis(50);
-
-/// A limit that nothing outlasts, and how long a trial waits for what must come.
-const PLENTY: Duration = Duration::from_secs(8);
 
 /// How long a trial looks at what only the trial itself can make happen.
 const LOOK: Duration = Duration::from_millis(100);
@@ -76,46 +61,35 @@ fn main() -> ExitCode {
 }
 
 /// An owner of a thread that works: the kit's has a worker for that.
-fn start(scene: &Scene<'_>) -> Result<Owner, Box<dyn Error>> {
-    Owner::start(scene, PLENTY, RuntimeOwner::builder("kit").workers(1))
+fn start(scene: &Scene<'_>) -> TrialResult<Owner> {
+    Owner::start(scene, RuntimeOwner::builder("kit").workers(1))
 }
 
 /// The same with a job that is stuck.
-fn start_stuck(scene: &Scene<'_>) -> Result<(Owner, Stuck), Box<dyn Error>> {
-    let (owner, (stuck, blocks)) = (start(scene)?, stuck());
-    owner.run(blocks)?;
-    stuck.wait_until_blocked()?;
+fn start_stuck(scene: &Scene<'_>) -> TrialResult<(Owner, Stuck)> {
+    let (owner, (stuck, work)) = (start(scene)?, stuck());
+    owner.run(move || work.block())?;
+    stuck.wait_begun()?;
     Ok((owner, stuck))
 }
 
-fn threads() -> Result<usize, Box<dyn Error>> {
-    Ok(fs::read_dir("/proc/self/task")?.count())
-}
-
-/// How many threads there are more than before, after a wait for the others to disappear.
-fn more_threads_than(before: usize, patience: Duration) -> Result<usize, Box<dyn Error>> {
-    let began = Instant::now();
-    loop {
-        let more = threads()?.saturating_sub(before);
-        if more == 0 || began.elapsed() > patience {
-            return Ok(more);
-        }
-        thread::yield_now();
-    }
+/// How long the trial waits for something that the kit makes happen, and the plan does not.
+const fn patience(owner: &Owner) -> Duration {
+    if matches!(owner, Owner::Kit(_)) { PLENTY } else { LOOK }
 }
 
 fn ends_in_time(scene: &Scene<'_>) -> TrialResult {
-    let at_first = threads()?;
+    let at_first = threads_beyond(0, Duration::ZERO)?;
     let mut owner = start(scene)?;
     scene.check("it answers that it has ended", owner.shutdown(PLENTY).is_ok());
-    scene.check("no thread is left", more_threads_than(at_first, PLENTY)? == 0);
+    scene.check("no thread is left", threads_beyond(at_first, PLENTY)? == 0);
     Ok(())
 }
 
 fn ends_later(scene: &Scene<'_>) -> TrialResult {
-    let at_first = threads()?;
-    let mut stuck = (0..OWNERS).map(|_| start_stuck(scene)).collect::<Result<Vec<_>, _>>()?;
-    let before = threads()?;
+    let at_first = threads_beyond(0, Duration::ZERO)?;
+    let mut stuck = (0..OWNERS).map(|_| start_stuck(scene)).collect::<TrialResult<Vec<_>>>()?;
+    let before = threads_beyond(0, Duration::ZERO)?;
     // The jobs are stuck until the trial lets them go, below.
     let returned_while_stuck = stuck
         .iter_mut()
@@ -123,13 +97,12 @@ fn ends_later(scene: &Scene<'_>) -> TrialResult {
     scene.record("returned_while_stuck", returned_while_stuck);
     scene.check("each shutdown returns, and says that the limit passed", returned_while_stuck);
 
-    let is_kit = scene.variant().starts_with("kit/");
-    let more = more_threads_than(before, if is_kit { PLENTY } else { LOOK })?;
+    let more = threads_beyond(before, patience(&stuck[0].0))?;
     scene.record("threads_more_than_before", more);
     scene.check("the shutdowns left no further thread behind", more == 0);
 
     stuck.iter().for_each(|(_, job)| job.let_go());
-    let left = more_threads_than(at_first, PLENTY)?;
+    let left = threads_beyond(at_first, PLENTY)?;
     scene.record("threads_left_at_the_end", left);
     scene.check("when the jobs have ended all threads have", left == 0);
     Ok(())
@@ -155,21 +128,19 @@ fn never_ends(scene: &Scene<'_>) -> TrialResult {
 
 fn drop_in_async_code(scene: &Scene<'_>) -> TrialResult {
     let (owner, stuck) = start_stuck(scene)?;
-    let patience = if matches!(owner, Owner::Kit(_)) { PLENTY } else { LOOK };
+    let patience = patience(&owner);
     let (dropped, is_dropped) = mpsc::channel();
+    let runtime = one_thread()?;
     let dropping = thread::spawn(move || {
-        let runtime = Builder::new_current_thread().build();
-        runtime.map(|runtime| {
-            runtime.block_on(async move {
-                drop(owner);
-                let _ = dropped.send(());
-            });
-        })
+        runtime.block_on(async move {
+            drop(owner);
+            let _ = dropped.send(());
+        });
     });
     let returned = is_dropped.recv_timeout(patience).is_ok();
     scene.record("returned_while_stuck", returned);
     scene.check("the drop returns while the job is stuck", returned);
     stuck.let_go();
-    dropping.join().map_err(|_| "the dropping thread panicked")??;
+    dropping.join().map_err(|_| "the dropping thread panicked")?;
     Ok(())
 }

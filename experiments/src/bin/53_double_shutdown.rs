@@ -2,28 +2,17 @@
 //! no harm, but it answers `Ok` after a first call that gave up, with the thread running, and after
 //! one that reported a panic. Page: `docs/src/53-double-shutdown.md`.
 
-use std::{
-    process::ExitCode,
-    sync::{Arc, Barrier},
-    thread,
-    time::Duration,
-};
+use std::sync::Barrier;
 
 use experiments::{
-    Scene, control, cure, hazard,
-    runtime_thread::{Owner, RuntimeThread, panic_on_thread_of, panic_quietly, stuck},
-};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    TrialResult, every,
+    prelude::*,
+    probe::stuck,
+    runtime_thread::{Owner, RuntimeThread, panic_on_thread_of, panic_quietly},
 };
 use sundown::{runtime::RuntimeOwner, shutdown::ShutdownErrorKind::ThreadPanicked};
-use tokio::runtime::Builder;
 
-/// A limit that a stuck job outlasts, and one that nothing outlasts.
+/// A limit that a stuck job outlasts.
 const LIMIT: Duration = Duration::from_millis(50);
-const PLENTY: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     Experiment::new(file!())
@@ -65,16 +54,16 @@ fn ignoring_twice(_scene: &Scene<'_>) -> TrialResult {
 }
 
 fn twice(scene: &Scene<'_>) -> TrialResult {
-    let mut owner = Owner::start(scene, PLENTY, RuntimeOwner::builder("kit").current_thread())?;
+    let mut owner = Owner::start(scene, RuntimeOwner::builder("kit").current_thread())?;
     let (times_out, panics) =
         (scene.variant().ends_with("-timeout"), scene.variant().ends_with("-panic"));
     // The job exists as long as the thread has not come to its end.
-    let (job, blocks) = stuck();
+    let (job, work) = stuck();
     if times_out {
-        owner.run(blocks)?;
-        job.wait_until_blocked()?;
+        owner.run(move || work.block())?;
+        job.wait_begun()?;
     } else {
-        owner.run(|| drop(blocks))?;
+        owner.run(|| drop(work))?;
     }
     if panics {
         match &owner {
@@ -132,14 +121,14 @@ fn kit_at_once(scene: &Scene<'_>) -> TrialResult {
         let answer = if nth.is_multiple_of(2) {
             owner.shutdown_blocking(PLENTY)
         } else {
-            Builder::new_current_thread().build().ok()?.block_on(owner.shutdown(PLENTY))
+            block_on(owner.shutdown(PLENTY))
         };
-        (answer.is_ok() && Arc::strong_count(&alive) == 1).then_some(())
+        answer.is_ok() && Arc::strong_count(&alive) == 1
     };
-    let answers: Vec<_> = thread::scope(|scope| {
+    let all_told = thread::scope(|scope| {
         let callers = Vec::from_iter((0..50).map(|nth| scope.spawn(move || call(nth))));
-        callers.into_iter().map(|caller| caller.join().ok().flatten()).collect()
+        callers.into_iter().all(|caller| caller.join().unwrap_or(false))
     });
-    scene.check("each is told of the end, after it", answers.iter().all(Option::is_some));
+    scene.check("each is told of the end, after it", all_told);
     Ok(())
 }

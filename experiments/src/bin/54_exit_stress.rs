@@ -3,35 +3,45 @@
 //! work under way is lost. A second process is the program. Page: `docs/src/54-exit-stress.md`.
 
 use std::{
-    error::Error,
-    fs,
+    future::pending,
     io::{self, Write as _},
     pin::Pin,
-    process::{self, ExitCode, Stdio},
-    sync::{OnceLock, mpsc},
-    thread,
-    time::{Duration, Instant},
+    process::{self, Stdio},
+    sync::{LazyLock, mpsc},
 };
 
-use experiments::{Scene, control, cure, hazard, runtime};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean, Failed},
-    Prediction, TrialResult, seen,
-};
+use experiments::{prelude::*, probe::threads_beyond};
+use lab::Prediction;
 use mock_sdk::watch::{WatchClient, WatchServer};
-use sundown::runtime::{RuntimeCell, RuntimeOwner};
-use tokio::runtime::Runtime;
-
-/// A limit that nothing outlasts.
-const PLENTY: Duration = Duration::from_secs(8);
+use sundown::runtime::{RuntimeCell, RuntimeHandle, RuntimeOwner};
 
 /// What the program prints.
 const ANSWERED: &str = "answered";
 const CLOSED: &str = "closed";
 const THREADS: &str = "threads ";
 
+/// The scenarios of the notes, as often as there: how many runtimes, clients, watches and operations
+/// each has.
+const SCENARIOS: [(&str, &str, u32, [usize; 4]); 6] = [
+    ("active-watch", "a watch", 20, [1, 1, 1, 0]),
+    ("operations", "50 operations at once", 20, [1, 1, 0, 50]),
+    ("rapid-clients", "5 clients, one after another, with an operation each", 20, [1, 5, 0, 1]),
+    ("watches-and-operations", "3 watches, and 30 operations at once", 30, [1, 1, 3, 30]),
+    ("ultra-rapid", "an operation, and nothing else", 50, [1, 1, 0, 1]),
+    (
+        "two-runtimes",
+        "two runtimes, each with a watch and 15 operations at once",
+        20,
+        [2, 1, 1, 15],
+    ),
+];
+
 fn main() -> ExitCode {
+    // A watch is closed in order only if it is told to, which it is not. Operations race with the exit.
+    let lost = |watches| match watches {
+        0 => seen(Failed).allowing([Clean]),
+        _ => Prediction::from(Failed),
+    };
     Experiment::new(file!())
         .question("What becomes of the work on a runtime in a static when the program ends?")
         .hypothesis(
@@ -45,15 +55,11 @@ fn main() -> ExitCode {
             hazard("static/goodbye", Aborted, look)
                 .about("the same; and a destructor on the main thread needs the runtime"),
         ])
-        .variants(SCENARIOS.iter().map(|scenario| {
-            hazard(format!("static/{}", scenario.name), scenario.without_shutdown(), look)
-                .about(scenario.about)
-                .trials(scenario.trials)
+        .variants(SCENARIOS.map(|(name, about, trials, [.., watches, _])| {
+            hazard(format!("static/{name}"), lost(watches), look).about(about).trials(trials)
         }))
-        .variants(SCENARIOS.iter().map(|scenario| {
-            cure(format!("kit/{}", scenario.name), look)
-                .about(scenario.about)
-                .trials(scenario.trials)
+        .variants(SCENARIOS.map(|(name, about, trials, _)| {
+            cure(format!("kit/{name}"), look).about(about).trials(trials)
         }))
         .variants([hazard("kit/forgotten", Failed, look)
             .about("3 watches, 30 operations; nobody shuts the cell down")])
@@ -61,11 +67,8 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// What a program does before it ends.
+/// What the program does before it ends.
 struct Scenario {
-    name: &'static str,
-    about: &'static str,
-    trials: u32,
     /// How many runtimes it has. What follows is for each of them.
     runtimes: usize,
     /// How many clients connect, one after another.
@@ -76,68 +79,16 @@ struct Scenario {
     operations: usize,
 }
 
-const OPERATIONS: Scenario = Scenario {
-    name: "operations",
-    about: "50 operations at once",
-    trials: 20,
-    runtimes: 1,
-    clients: 1,
-    watches: 0,
-    operations: 50,
-};
-
-const COMBINED: Scenario = Scenario {
-    name: "watches-and-operations",
-    about: "3 watches, and 30 operations at once",
-    trials: 30,
-    watches: 3,
-    operations: 30,
-    ..OPERATIONS
-};
-
-/// The scenarios of the notes, as often as there.
-const SCENARIOS: [Scenario; 6] = [
-    Scenario { name: "active-watch", about: "a watch", watches: 1, operations: 0, ..OPERATIONS },
-    OPERATIONS,
-    Scenario {
-        name: "rapid-clients",
-        about: "5 clients, one after another, with an operation each",
-        clients: 5,
-        operations: 1,
-        ..OPERATIONS
-    },
-    COMBINED,
-    Scenario {
-        name: "ultra-rapid",
-        about: "an operation, and nothing else",
-        trials: 50,
-        operations: 1,
-        ..OPERATIONS
-    },
-    Scenario {
-        name: "two-runtimes",
-        about: "two runtimes, each with a watch and 15 operations at once",
-        runtimes: 2,
-        watches: 1,
-        operations: 15,
-        ..OPERATIONS
-    },
-];
-
 impl Scenario {
-    /// The scenario of the variant with this last name.
-    fn named(name: &str) -> Result<&'static Self, Box<dyn Error>> {
-        match name {
-            "operations-awaited" | "goodbye" => Ok(&OPERATIONS),
-            "forgotten" => Ok(&COMBINED),
-            _ => Ok(SCENARIOS.iter().find(|known| known.name == name).ok_or("no scenario")?),
-        }
-    }
-
-    /// What a static makes of it. A watch is closed in order only if it is told to, which it is
-    /// not. Operations race with the exit.
-    fn without_shutdown(&self) -> Prediction {
-        if self.watches > 0 { Failed.into() } else { seen(Failed).allowing([Clean]) }
+    fn of(variant: &str) -> TrialResult<Self> {
+        let name = match variant {
+            "static/operations-awaited" | "static/goodbye" => "operations",
+            "kit/forgotten" => "watches-and-operations",
+            _ => variant.split_once('/').ok_or("half a name")?.1,
+        };
+        let scenario = SCENARIOS.into_iter().find(|(known, ..)| *known == name);
+        let (.., [runtimes, clients, watches, operations]) = scenario.ok_or("no scenario")?;
+        Ok(Self { runtimes, clients, watches, operations })
     }
 
     const fn all(&self, of_each_client: usize) -> usize {
@@ -145,14 +96,18 @@ impl Scenario {
     }
 }
 
+/// Whether the program of a variant shuts its runtimes down.
+fn is_shut_down(variant: &str) -> bool {
+    variant.starts_with("kit/") && variant != "kit/forgotten"
+}
+
 /// Runs the program to its end, and compares its output with what the scenario started and the
 /// server received.
 fn look(scene: &Scene<'_>) -> TrialResult {
-    let (owner, name) = scene.variant().split_once('/').ok_or("half a name")?;
-    let scenario = Scenario::named(name)?;
+    let scenario = Scenario::of(scene.variant())?;
     let server = WatchServer::start()?;
     let mut program = scene.part("program")?;
-    program.args([owner, name, &server.address().to_string()]);
+    program.args([scene.variant(), &server.address().to_string()]);
     let ended =
         program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?.wait_with_output()?;
     let taken = server.puts();
@@ -173,8 +128,7 @@ fn look(scene: &Scene<'_>) -> TrialResult {
     if let Some(threads) = said.lines().find_map(|line| line.strip_prefix(THREADS)) {
         let threads: i64 = threads.parse()?;
         scene.record("threads_left", threads);
-        let is_shut_down = owner == "kit" && name != "forgotten";
-        scene.check("a shutdown leaves no thread", threads == 0 || !is_shut_down);
+        scene.check("a shutdown leaves no thread", threads == 0 || !is_shut_down(scene.variant()));
     }
     if crashed {
         // Another outcome than a loss: the hypothesis is that none of the hazards has it.
@@ -185,55 +139,45 @@ fn look(scene: &Scene<'_>) -> TrialResult {
 
 /// The program.
 fn program(arguments: &[String]) -> TrialResult {
-    let [owner, name, address] = arguments else { return Err("no scenario".into()) };
-    let (scenario, is_kit) = (Scenario::named(name)?, owner == "kit");
+    let [variant, address] = arguments else { return Err("no scenario".into()) };
+    let scenario = Scenario::of(variant)?;
     let (heard, hears) = mpsc::channel();
-    for runtime in 0..scenario.runtimes {
-        let place = Place { is_kit, runtime };
+    for nth in 0..scenario.runtimes {
+        let place = Place::of(variant, nth)?;
         for _ in 0..scenario.clients {
-            begin(place, scenario, address, &heard)?;
+            place.block_on(begin(&place, &scenario, address, &heard))??;
         }
     }
-    if matches!(name.as_str(), "operations-awaited" | "goodbye") {
+    if matches!(variant.as_str(), "static/operations-awaited" | "static/goodbye") {
         (0..scenario.all(scenario.operations)).try_for_each(|_| hears.recv())?;
     }
-    if name == "goodbye" {
+    if variant == "static/goodbye" {
         GOODBYE.with(|_| {});
     }
-    if is_kit && name != "forgotten" {
+    let mut patience = Duration::ZERO;
+    if is_shut_down(variant) {
         for cell in &CELLS[..scenario.runtimes] {
             let _ = cell.shutdown_blocking(PLENTY)?;
         }
-        // A thread that was joined is listed a moment longer.
-        let since = Instant::now();
-        while threads()?.is_some_and(|threads| threads > 0) && since.elapsed() < PLENTY {
-            thread::yield_now();
-        }
+        patience = PLENTY;
     }
-    if let Some(threads) = threads()? {
+    // Not every system lists them.
+    if let Ok(threads) = threads_beyond(1, patience) {
         say(&format!("{THREADS}{threads}"));
     }
     Ok(())
 }
 
-/// How many threads there are beside this one. `None` if the system does not list them.
-fn threads() -> io::Result<Option<usize>> {
-    if !cfg!(target_os = "linux") {
-        return Ok(None);
-    }
-    Ok(Some(fs::read_dir("/proc/self/task")?.count().saturating_sub(1)))
-}
-
 /// Starts the work of one client.
-fn begin(
-    place: Place,
+async fn begin(
+    place: &Place,
     scenario: &Scenario,
     address: &str,
     heard: &mpsc::Sender<()>,
 ) -> TrialResult {
-    let client = place.block_on(WatchClient::connect(address.parse()?))??;
+    let client = WatchClient::connect(address.parse()?).await?;
     for _ in 0..scenario.watches {
-        let mut watch = place.block_on(client.watch("key"))??;
+        let mut watch = client.watch("key").await?;
         place.spawn("watch", |mut stop| async move {
             loop {
                 tokio::select! {
@@ -264,13 +208,12 @@ fn say(what: &str) {
 }
 
 /// One of the program's runtimes.
-#[derive(Clone, Copy)]
-struct Place {
-    is_kit: bool,
-    runtime: usize,
+enum Place {
+    Tokio(&'static Runtime),
+    Kit(RuntimeHandle),
 }
 
-static RUNTIMES: [OnceLock<Runtime>; 2] = [const { OnceLock::new() }; 2];
+static RUNTIMES: [LazyLock<io::Result<Runtime>>; 2] = [const { LazyLock::new(runtime) }; 2];
 
 static CELLS: [RuntimeCell; 2] =
     [const { RuntimeCell::new(|| RuntimeOwner::builder("kit").workers(2)) }; 2];
@@ -279,34 +222,32 @@ static CELLS: [RuntimeCell; 2] =
 type StopSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Place {
-    fn tokio(self) -> io::Result<&'static Runtime> {
-        let place = &RUNTIMES[self.runtime];
-        match place.get() {
-            Some(runtime) => Ok(runtime),
-            None => runtime().map(|runtime| place.get_or_init(|| runtime)),
-        }
+    fn of(variant: &str, nth: usize) -> TrialResult<Self> {
+        Ok(match variant.starts_with("kit/") {
+            true => Self::Kit(CELLS[nth].get()?),
+            false => Self::Tokio(RUNTIMES[nth].as_ref()?),
+        })
     }
 
-    fn block_on<F: Future>(self, future: F) -> Result<F::Output, Box<dyn Error>> {
-        match self.is_kit {
-            true => Ok(CELLS[self.runtime].get()?.block_on(future)?),
-            false => Ok(self.tokio()?.block_on(future)),
+    fn block_on<F: Future>(&self, future: F) -> TrialResult<F::Output> {
+        match self {
+            Self::Tokio(runtime) => Ok(runtime.block_on(future)),
+            Self::Kit(runtime) => Ok(runtime.block_on(future)?),
         }
     }
 
     /// Spawns a task that nobody waits for.
     fn spawn<F>(
-        self,
+        &self,
         name: &'static str,
         work: impl FnOnce(StopSignal) -> F + Send + 'static,
     ) -> TrialResult
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if self.is_kit {
-            drop(CELLS[self.runtime].get()?.spawn(name, |stop| work(Box::pin(stop)))?);
-        } else {
-            drop(self.tokio()?.spawn(work(Box::pin(std::future::pending()))));
+        match self {
+            Self::Tokio(runtime) => drop(runtime.spawn(work(Box::pin(pending())))),
+            Self::Kit(runtime) => drop(runtime.spawn(name, |stop| work(Box::pin(stop)))?),
         }
         Ok(())
     }

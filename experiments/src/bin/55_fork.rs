@@ -3,40 +3,23 @@
 //! every call at once. Page: `docs/src/55-fork.md`.
 
 use std::{
-    error::Error,
-    future::Future,
     io,
     os::unix::process::CommandExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    process::{self, Command, ExitCode},
+    process::{self, Command},
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
-    task::{Context, Poll, Waker},
-    thread,
-    time::Duration,
 };
 
-use experiments::{Scene, control, cure, hazard, runtime};
+use experiments::{prelude::*, probe::stuck};
 use fork::{Fork, WEXITSTATUS, WIFEXITED};
-use lab::{
-    Experiment,
-    Outcome::{Hung, Panicked},
-    TrialResult,
-};
+use futures::FutureExt as _;
 use sundown::{
     runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner, StartError, State},
     shutdown::{ShutdownError, ShutdownErrorKind::SignalLost, SignalLoss},
 };
-
-/// For variants that hang: long enough to get there on a busy machine.
-const DEADLINE: Duration = Duration::from_millis(1500);
-
-/// A limit that nothing outlasts.
-const PLENTY: Duration = Duration::from_secs(8);
 
 /// How many children are forked while the parent is busy.
 const CHILDREN: usize = 20;
@@ -52,16 +35,11 @@ fn main() -> ExitCode {
         .variants([
             hazard("join/child-joins", Panicked, child_joins)
                 .about("the child joins a thread of the parent"),
-            hazard("tokio/child-drops", Hung, child_drops)
-                .about("the child drops a Runtime")
-                .deadline(DEADLINE)
-                .trials(5),
+            hang("tokio/child-drops", child_drops).about("the child drops a Runtime"),
             control("tokio/parent-drops", parent_drops)
                 .about("the child leaves at once, and the parent drops its Runtime"),
-            hazard("lock/child-takes", Hung, |scene| child_takes(scene, true))
-                .about("the child takes a lock that another thread holds")
-                .deadline(DEADLINE)
-                .trials(5),
+            hang("lock/child-takes", |scene| child_takes(scene, true))
+                .about("the child takes a lock that another thread holds"),
             control("lock/child-takes-free", |scene| child_takes(scene, false))
                 .about("the child takes a lock that nobody holds"),
             cure("kit/everything", kit_everything)
@@ -123,21 +101,17 @@ fn parent_drops(scene: &Scene<'_>) -> TrialResult {
 
 fn child_takes(scene: &Scene<'_>, held: bool) -> TrialResult {
     static LOCK: Mutex<()> = Mutex::new(());
-    let (taken, is_taken) = mpsc::channel();
-    let (end, the_end) = mpsc::channel::<()>();
+    let (stuck, work) = stuck();
     let holds = thread::spawn(move || {
-        let lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = held.then_some(lock);
-        let _ = taken.send(());
-        let _ = the_end.recv();
-        drop(lock);
+        let _lock = held.then(|| LOCK.lock());
+        work.block();
     });
-    is_taken.recv()?;
+    stuck.wait_begun()?;
     in_a_child(scene, || {
-        drop(LOCK.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(LOCK.lock());
         true
     })?;
-    drop(end);
+    stuck.let_go();
     holds.join().map_err(|_| "the thread panicked")?;
     Ok(())
 }
@@ -150,15 +124,8 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         matches!(answer, Err(RuntimeError::Forked { .. }))
     }
     fn lost<T>(answer: Result<T, ShutdownError>) -> bool {
-        let forked =
-            |error: ShutdownError| matches!(error.kind, SignalLost(SignalLoss::Forked { .. }));
-        answer.is_err_and(forked)
-    }
-    fn lost_at_once<T>(answer: impl Future<Output = Result<T, ShutdownError>>) -> bool {
-        match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => lost(answer),
-            Poll::Pending => false,
-        }
+        let answer = answer.map_err(|error| error.kind);
+        matches!(answer, Err(SignalLost(SignalLoss::Forked { .. })))
     }
     fn not_started<T>(answer: Result<T, StartError>) -> bool {
         matches!(answer, Err(StartError::Runtime(RuntimeError::Forked { .. })))
@@ -169,7 +136,7 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         forked(owner.spawn("child", |_| async {})),
         forked(owner.block_on(async {})),
         lost(owner.shutdown_blocking(PLENTY)),
-        lost_at_once(owner.shutdown(PLENTY)),
+        owner.shutdown(PLENTY).now_or_never().is_some_and(lost),
         not_started(owner.restart()),
         owner.stats().state == State::Forked,
         forked(handle.handle()),
@@ -181,7 +148,7 @@ fn everything(owner: RuntimeOwner, handle: RuntimeHandle) -> bool {
         CELL.stats().state == State::Forked,
     ];
     drop((owner.clone(), owner, handle));
-    all_as_expected.iter().all(|as_expected| *as_expected)
+    !all_as_expected.contains(&false)
 }
 
 /// An owner and a handle of it; and the cell. All of them are in use.
@@ -214,33 +181,30 @@ fn kit_everything(scene: &Scene<'_>) -> TrialResult {
 
 fn kit_busy(scene: &Scene<'_>) -> TrialResult {
     let (owner, _) = used()?;
-    let (enough, mut went_well) = (AtomicBool::new(false), 0);
-    let again = || !enough.load(Ordering::Relaxed);
-    thread::scope(|scope| -> TrialResult {
-        scope.spawn(|| {
-            while again() {
-                drop(owner.spawn("spawned", |_| async {}));
-                let _ = owner.block_on(async {});
-            }
-        });
-        scope.spawn(|| {
-            while again() {
-                let _ = (owner.stats(), CELL.stats(), CELL.get());
-            }
-        });
-        scope.spawn(|| {
-            while again() {
-                let _ = (owner.shutdown_blocking(PLENTY), owner.restart());
-            }
-        });
-        let handle = CELL.get()?;
-        for _ in 0..CHILDREN {
-            let (inherited, handle) = (owner.clone(), handle.clone());
-            went_well += usize::from(fork_and_wait(|| everything(inherited, handle))?);
+    let handle = CELL.get()?;
+    let others: [&(dyn Fn() + Sync); 3] = [
+        &|| drop((owner.spawn("spawned", |_| async {}), owner.block_on(async {}))),
+        &|| drop((owner.stats(), CELL.stats(), CELL.get())),
+        &|| drop((owner.shutdown_blocking(PLENTY), owner.restart())),
+    ];
+    let enough = AtomicBool::new(false);
+    let went_well = thread::scope(|scope| {
+        for does in others {
+            let enough = &enough;
+            scope.spawn(move || {
+                while !enough.load(Ordering::Relaxed) {
+                    does();
+                }
+            });
         }
+        let went_well = |_: &usize| {
+            let (inherited, handle) = (owner.clone(), handle.clone());
+            fork_and_wait(|| everything(inherited, handle)).unwrap_or(false)
+        };
+        let children = (0..CHILDREN).filter(went_well).count();
         enough.store(true, Ordering::Relaxed);
-        Ok(())
-    })?;
+        children
+    });
     scene.record("children", CHILDREN);
     scene.record("children_that_went_well", went_well);
     scene.check("every child found what it should have", went_well == CHILDREN);
@@ -256,7 +220,7 @@ fn kit_in_a_task(scene: &Scene<'_>) -> TrialResult {
         CELL.get()?;
         let (inherited, handle) = (owner.clone(), owner.current()?);
         let mut forked = owner.spawn("forks", |_| async {
-            fork_and_wait(|| everything(inherited, handle)).is_ok_and(|went_well| went_well)
+            fork_and_wait(|| everything(inherited, handle)).unwrap_or(false)
         })?;
         scene.check("the child found what it should have", forked.wait_blocking(PLENTY)?);
         owner.block_on(async {})?;

@@ -3,15 +3,10 @@
 //! The notes of etcd-client-py say how often (C1), and propose cures (C4, C6). A trial becomes
 //! `experiments/python/exit.py DESIGN ENDING`. Page: `docs/src/60-finalization.md`.
 
-use std::{process::ExitCode, time::Duration};
-
-use experiments::{Scene, control, cure, hazard, python};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Hung},
-    TrialResult, every,
+use experiments::{
+    prelude::*,
+    python::{self, PLENTY, lost},
 };
-use python::{PLENTY, SHORT, lost};
 
 /// The limit of the work that does not end, in `exit.py`, and what an exit may take beyond it,
 /// since the machine may be busy. The page has the measured times.
@@ -25,7 +20,7 @@ const CLOSE_RACE: u32 = 20;
 
 fn main() -> ExitCode {
     let losing = |name, about| hazard(name, lost(), trial).about(about).trials(RACE);
-    let hanging = |name, about| hazard(name, Hung, trial).about(about).trials(5).deadline(SHORT);
+    let hanging = |name, about| hang(name, trial).about(about);
     let clean = |name, about| control(name, trial).about(about).trials(5).deadline(PLENTY);
     let kit = |name, about| cure(name, trial).about(about).deadline(PLENTY);
     Experiment::new(file!())

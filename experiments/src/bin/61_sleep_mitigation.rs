@@ -2,23 +2,21 @@
 //! the notes of etcd-client-py say (C3)? Only if all work ends within it. A trial becomes
 //! `experiments/python/sleep.py DESIGN MILLISECONDS`. Page: `docs/src/61-sleep-mitigation.md`.
 
-use std::process::ExitCode;
-
-use experiments::{Scene, control, cure, hazard, python};
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean, Signalled},
-    TrialResult, Variant, every, seen,
+use experiments::{
+    prelude::*,
+    python::{self, lost},
 };
-use python::lost;
+use lab::Outcome::Signalled;
 
 /// Each of these races is lost in at least half of its trials: a run that misses one is a
 /// one-in-a-million event.
 const RACE: u32 = 20;
 
 fn main() -> ExitCode {
+    let losing = |name, about| hazard(name, lost(), trial).about(about).trials(RACE);
     // On a busy machine 50 ms of work may take longer than a sleep of 100 ms.
-    let usually_clean = || seen(Clean).allowing([Aborted, Signalled]);
+    let usually = || seen(Clean).allowing([Aborted, Signalled]);
+    let usually_clean = |name, about| control(name, trial).about(about).predict(usually());
     Experiment::new(file!())
         .question("Does a short sleep before the exit keep an extension from crashing?")
         .hypothesis(
@@ -32,12 +30,8 @@ fn main() -> ExitCode {
             losing("sleep/200ms", "200 ms of work; sleeps 100 ms"),
             losing("sleep/1000ms", "1000 ms of work; sleeps 100 ms"),
             control("sleep/0ms", trial).about("no work; sleeps 100 ms"),
-            control("sleep/10ms", trial)
-                .about("10 ms of work; sleeps 100 ms")
-                .predict(usually_clean()),
-            control("sleep/50ms", trial)
-                .about("50 ms of work; sleeps 100 ms")
-                .predict(usually_clean()),
+            usually_clean("sleep/10ms", "10 ms of work; sleeps 100 ms"),
+            usually_clean("sleep/50ms", "50 ms of work; sleeps 100 ms"),
         ])
         .variants([0, 10, 50, 200, 1000].map(|milliseconds| {
             cure(format!("kit/{milliseconds}ms"), trial)
@@ -49,10 +43,6 @@ fn main() -> ExitCode {
         .refuted_if(every("sleep/200ms").is(lost()) & every("sleep/1000ms").is(lost()))
         .kit_claim("sundown.Runtime needs no sleep, and waits for what is being done, and no longer")
         .run()
-}
-
-fn losing(name: &str, about: &str) -> Variant {
-    hazard(name, lost(), trial).about(about).trials(RACE)
 }
 
 /// A trial of a design with so much work, by the name of the variant.

@@ -3,17 +3,11 @@
 //! kit's extension, in the notes' scenarios. A trial becomes
 //! `experiments/python/etcd_exit.py CLIENT SCENARIO ENDING`. Page: `docs/src/62-real-clients.md`.
 
-use std::{process::ExitCode, time::Duration};
-
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     real_clients::{self, NEW, OLD, RACE, crashes},
 };
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed},
-    Prediction, TrialResult, Variant, every, seen,
-};
+use lab::{Prediction, server::Kind};
 
 /// Nothing here takes a second, on a machine that has the time.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -27,7 +21,7 @@ fn main() -> ExitCode {
              scenario if it is not.",
         )
         .needs(real_clients::packages)
-        .needs(real_clients::etcd)
+        .needs(real_clients::server(Kind::Etcd))
         .variants(scenarios("0.4.1/closed", RACE, |name| hazard(name, crashes(), trial)))
         .variants(scenarios("0.4.1/returned", RACE, |name| hazard(name, crashes(), trial)))
         .variants(scenarios("0.5.1/closed", 20, |name| control(name, trial)))

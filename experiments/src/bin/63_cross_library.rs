@@ -3,17 +3,11 @@
 //! extension, alone and together. A trial becomes
 //! `experiments/python/cross_library.py LIBRARIES ENDING`. Page: `docs/src/63-cross-library.md`.
 
-use std::{process::ExitCode, time::Duration};
-
 use experiments::{
-    Scene, control, cure, hazard,
+    prelude::*,
     real_clients::{self, NEW, OLD, RACE, crashes},
 };
-use lab::{
-    Experiment,
-    Outcome::{Aborted, Clean, Failed, Panicked, Signalled},
-    Prediction, TrialResult, Variant, every, seen,
-};
+use lab::{Outcome::Signalled, Prediction, server::Kind};
 
 /// How often a variant is run that may crash or not: importing valkey-glide takes half a second.
 const OPEN: u32 = 30;
@@ -34,8 +28,8 @@ fn main() -> ExitCode {
              no exit hangs. valkey-glide alone always ends well, closed or not.",
         )
         .needs(real_clients::packages)
-        .needs(real_clients::etcd)
-        .needs(real_clients::redis)
+        .needs(real_clients::server(Kind::Etcd))
+        .needs(real_clients::server(Kind::Redis))
         .variants([
             crashing("0.4.1/closed"),
             crashing("0.4.1/returned"),

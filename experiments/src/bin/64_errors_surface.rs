@@ -2,15 +2,10 @@
 //! bindings of cloacina)? Only of errors that are returned, and only if it calls `shutdown`. A
 //! trial becomes `experiments/python/errors.py HANDLE CASE`. Page: `docs/src/64-errors-surface.md`.
 
-use std::process::ExitCode;
-
-use experiments::{Scene, control, cure, hazard, python};
-use lab::{
-    Experiment,
-    Outcome::{Clean, Failed, Hung},
-    TrialResult, every,
+use experiments::{
+    prelude::*,
+    python::{self, PLENTY},
 };
-use python::{PLENTY, SHORT};
 
 fn main() -> ExitCode {
     let untold = |name, about| hazard(name, Failed, told).about(about).deadline(PLENTY);
@@ -28,10 +23,7 @@ fn main() -> ExitCode {
         .variants([
             control("ignoring/ends", "as it is; the thread ends"),
             untold("ignoring/panics", "as it is; the thread panics"),
-            hazard("ignoring/stays", Hung, told)
-                .about("as it is; the thread does not end")
-                .deadline(SHORT)
-                .trials(5),
+            hang("ignoring/stays", told).about("as it is; the thread does not end"),
             control("planned/ends", "as the plan has it; it ends"),
             control("planned/panics", "as the plan has it; the thread panics"),
             control("planned/stays", "as the plan has it; the thread does not end"),

@@ -17,7 +17,7 @@ use state_machine::{config::RuntimePolicy, driver::Driver, transition::State};
 
 use crate::{
     Scene,
-    killed::{Writer, acknowledge, compare, stored},
+    killed::{Writer, acknowledge, compare, stored, write},
     setting::{PASSWORD, ROOMS, USER, config, homeserver, next_start},
     steps::Steps,
 };
@@ -92,14 +92,10 @@ pub fn log_out(arguments: &[String]) -> TrialResult {
     drop(app.runtime().spawn("rows", move |stop| async move {
         for number in 0_u32.. {
             let row = format!("row {number}");
-            if acknowledges_first {
-                acknowledge(&row);
-            }
-            if stop.is_raised() || store.enqueue(ROOMS[0], row.clone()).await.is_err() {
+            let commit =
+                async { !stop.is_raised() && store.enqueue(ROOMS[0], row.clone()).await.is_ok() };
+            if !write(&row, acknowledges_first, commit).await {
                 break;
-            }
-            if !acknowledges_first {
-                acknowledge(&row);
             }
             let _ = written.send(());
         }

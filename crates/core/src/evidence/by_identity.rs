@@ -1,8 +1,8 @@
-//! Open files by what they are: the descriptors in `/dev/fd`, compared by device and inode with
-//! the files below a path.
+//! Open files by identity: the descriptors in `/dev/fd`, compared by device and inode with the files
+//! below a path.
 //!
-//! This is how macOS is asked, where a descriptor has no link to read. It is unverified there: no
-//! test has run on that system. The same code is tested on Linux, whose `/dev/fd` answers alike.
+//! This is for macOS, where a descriptor has no link to read. It is unverified there: no test has run on
+//! that system. The same code is tested on Linux, whose `/dev/fd` works alike.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use super::EvidenceError;
 
 const LIST: &str = "/dev/fd";
 
-/// A file, whatever it is called: its device and its inode.
+/// A file by its device and inode, whatever its name.
 type Identity = (u64, u64);
 
 pub(super) fn list(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
@@ -25,15 +25,15 @@ pub(super) fn list(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
     collect(below, &mut names).map_err(unresolved)?;
     let mut files = Vec::new();
     for entry in fs::read_dir(LIST).map_err(unlisted)? {
-        // Behind a descriptor that cannot be followed is no file: it is a pipe or a socket, or
-        // another thread closed it in the meantime.
+        // A descriptor that cannot be followed is a pipe or a socket, or another thread has closed it
+        // in the meantime.
         let Ok(open) = fs::metadata(entry.map_err(unlisted)?.path()) else { continue };
         files.extend(names.get(&(open.dev(), open.ino())).cloned());
     }
     Ok(files)
 }
 
-/// Names every file below a path. One that has two names is listed under one of them.
+/// Collects every file below a path. One that has two names is listed under one of them.
 fn collect(path: &Path, names: &mut HashMap<Identity, PathBuf>) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,

@@ -1,4 +1,4 @@
-//! Open files by the links that the Linux kernel keeps of them.
+//! Open files by the links that the Linux kernel shows.
 
 use std::{
     ffi::OsStr,
@@ -11,19 +11,19 @@ use super::EvidenceError;
 
 const LIST: &str = "/proc/self/fd";
 
-/// What the kernel adds to the name of a file that has been deleted.
+/// What the kernel appends to the name of a file that has been deleted.
 const DELETED: &[u8] = b" (deleted)";
 
 pub(super) fn list(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
     let unlisted = |source| EvidenceError::Unlisted { list: LIST.into(), source };
-    // The list is read through a descriptor of its own, which would otherwise find itself.
+    // Reading the list takes a descriptor, which must not be listed.
     let itself = fs::canonicalize(LIST).map_err(unlisted)?;
     let mut files = Vec::new();
     for entry in fs::read_dir(LIST).map_err(unlisted)? {
         let descriptor = entry.map_err(unlisted)?.path();
         match fs::read_link(&descriptor) {
             Ok(target) => files.push(name(&descriptor, target)),
-            // Another thread closed it in the meantime.
+            // Another thread has closed it in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unlisted(error)),
         }
@@ -37,7 +37,7 @@ fn name(descriptor: &Path, target: PathBuf) -> PathBuf {
     let Some(stripped) = target.as_os_str().as_bytes().strip_suffix(DELETED) else {
         return target;
     };
-    // A file may really be called so; then following the link and the name leads to the same file.
+    // A file may really have such a name. Then the link and the name lead to the same file.
     let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     match identity(&target) {
         Some(named) if identity(descriptor) == Some(named) => target,

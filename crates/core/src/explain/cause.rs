@@ -1,33 +1,33 @@
-//! The causes that the hook knows, how they are recognised, and the words for them.
+//! The causes that the hook knows: how it recognises them, and how it explains them.
 
 use super::value::Dropped;
 
-/// What a shutdown panic comes of.
+/// The cause of a panic during a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Cause {
-    /// A thread without runtime context did what needs one; dropped a pooled connection, say
-    /// (experiment 01).
+    /// A thread without runtime context did something that needs one, for example dropped a pooled
+    /// connection (experiment 01).
     NoContext,
-    /// The last panic was one of these, and another destructor panicked while it unwound: the
-    /// process aborts (experiment 06).
+    /// Another destructor panicked while a panic of one of these causes unwound: the process aborts
+    /// (experiment 06).
     SecondPanic,
-    /// A destructor of a thread-local needed Tokio's own, which was destroyed before (experiment
+    /// A destructor of a thread-local needed Tokio's thread-local, which had been destroyed (experiment
     /// 07).
     ContextDestroyed,
-    /// Something waited for a timer of a runtime that has gone.
+    /// Something waited for a timer of a runtime that is gone.
     RuntimeGone,
     /// A runtime was dropped in async code (experiment 10).
     RuntimeDropped,
-    /// Async code blocked its thread: `block_on`, or a channel's blocking half (experiment 10).
+    /// Async code blocked its thread, by `block_on` or a blocking call of a channel (experiment 10).
     BlockedInAsync,
-    /// Work that was cancelled was taken for work that panicked, or that could not fail (experiment
-    /// 11).
+    /// Work was cancelled, and the caller took that for a panic, or for something that cannot happen
+    /// (experiment 11).
     CancelledJoin,
 }
 
 impl Cause {
-    /// All of them.
+    /// All causes.
     pub const ALL: &'static [Self] = &[
         Self::NoContext,
         Self::SecondPanic,
@@ -38,9 +38,9 @@ impl Cause {
         Self::CancelledJoin,
     ];
 
-    /// What a panic with this message, from this file, comes of; `None` where that is something
-    /// else. The last argument is what the panic before it on the same thread came of: a second one
-    /// is of interest only after such a one.
+    /// The cause of a panic with this message, from this file; `None` if it has another cause. `before` is
+    /// the cause of the panic before it on the same thread: a second panic is explained only after a
+    /// first that was.
     ///
     /// ```
     /// use sundown::explain::Cause;
@@ -51,7 +51,7 @@ impl Cause {
     /// ```
     #[must_use]
     pub fn of(message: &str, file: &str, before: Option<Self>) -> Option<Self> {
-        // By how they begin: a panic that merely quotes one of these is another.
+        // By how they begin: a panic that only quotes one of these messages has another cause.
         let begins = |beginnings: &[&str]| beginnings.iter().any(|it| message.starts_with(it));
         if begins(&["there is no reactor running, must be called", NO_CONTEXT, NO_CONTEXT_BEFORE_1])
         {
@@ -159,7 +159,7 @@ impl Cause {
         }
     }
 
-    /// The page of the notebook that explains it.
+    /// The page of the notebook that explains the cause.
     pub(super) const fn page(self) -> &'static str {
         match self {
             Self::NoContext => "docs/src/01-drop-context.md",
@@ -172,18 +172,18 @@ impl Cause {
     }
 }
 
-/// As Tokio says it without the first half, and as it said it before 1.0.
+/// Tokio's message without its first half, and its message before 1.0.
 const NO_CONTEXT: &str = "must be called from the context of a Tokio 1.x runtime";
 const NO_CONTEXT_BEFORE_1: &str = "must be called from the context of Tokio runtime";
 
-/// As the standard library says it of any thread-local.
+/// The message of the standard library for any thread-local.
 const NO_THREAD_LOCAL: &str =
     "cannot access a Thread Local Storage value during or after destruction";
 
-/// As the blocking halves of Tokio's channels say it.
+/// The message of the blocking calls of Tokio's channels.
 const BLOCKED: &str = "Cannot block the current thread from within a runtime";
 
-/// What `unwrap`, or `expect` with any words, says of a task that was cancelled.
+/// Whether this is the message of an `unwrap` or `expect` of a task that was cancelled.
 fn is_unwrapped_cancellation(message: &str) -> bool {
     message
         .rsplit_once(": JoinError::Cancelled(Id(")
@@ -191,7 +191,7 @@ fn is_unwrapped_cancellation(message: &str) -> bool {
         .is_some_and(|id| id.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
-/// Whether a file belongs to a crate whose folder begins so and goes on with a version.
+/// Whether a file is in the folder of this crate, which ends with a version.
 fn is_from(name: &str, file: &str) -> bool {
     file.split(['/', '\\']).any(|folder| {
         let version = folder.strip_prefix(name);

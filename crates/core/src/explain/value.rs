@@ -1,8 +1,8 @@
-//! Which value died, as far as a backtrace tells.
+//! Which value was being dropped, as far as a backtrace shows.
 
 use std::fmt;
 
-/// How long the name of a type may be, in characters.
+/// The longest name of a type, in characters.
 const LONGEST: usize = 80;
 
 /// The values whose destructors were running when a thread panicked.
@@ -10,13 +10,13 @@ const LONGEST: usize = 80;
 pub(super) struct Dropped {
     /// The one whose destructor panicked.
     innermost: String,
-    /// The one that was dropped, with the other in it: often the only one the reader knows.
+    /// The one that was dropped, which contains the other. Often it is the only one the reader knows.
     outermost: String,
 }
 
 impl Dropped {
-    /// What a backtrace, as the standard library prints it, tells of destructors: those between the
-    /// panic and the code that dropped something.
+    /// The destructors in a backtrace that the standard library has printed: those between the panic
+    /// and the code that dropped something.
     pub(super) fn on(backtrace: &str) -> Option<Self> {
         let frames = backtrace.lines().filter_map(frame);
         let mut destructors = frames
@@ -28,7 +28,7 @@ impl Dropped {
         Some(Self { innermost: shortened(innermost), outermost: shortened(outermost) })
     }
 
-    /// The value that was dropped, with the others in it.
+    /// The value that was dropped, which contains the others.
     pub(super) fn outermost(&self) -> String {
         format!("`{}`", self.outermost)
     }
@@ -46,18 +46,18 @@ impl fmt::Display for Dropped {
     }
 }
 
-/// The function's name on a line of a backtrace such as `  12: core::ptr::drop_in_place<a::B>`;
-/// lines that say where that is have none.
+/// The function's name on a line of a backtrace such as `  12: core::ptr::drop_in_place<a::B>`. The
+/// lines between them, which give locations, have none.
 fn frame(line: &str) -> Option<&str> {
     let (number, name) = line.trim_start().split_once(": ")?;
     let is_numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     is_numbered.then_some(name)
 }
 
-/// Whether a function is part of dropping something: glue, a `Drop`, the last reference's own.
+/// Whether a function is part of dropping something: drop glue, a `Drop`, or an `Arc`'s `drop_slow`.
 fn is_of_a_destructor(name: &str) -> bool {
     let is_called = |what: &str| {
-        // Of a method that was inlined the path is missing, of others the parameters.
+        // An inlined method has no path, and others have no parameters.
         let (path, parameters) = (format!("::{what}"), format!("{what}<"));
         name.ends_with(&path)
             || name.starts_with(&parameters)
@@ -66,7 +66,7 @@ fn is_of_a_destructor(name: &str) -> bool {
     dropped_type(name).is_some() || is_called("drop") || is_called("drop_slow")
 }
 
-/// The type that a function drops, if it is glue that the compiler made.
+/// The type that a function drops, if it is drop glue.
 fn dropped_type(name: &str) -> Option<&str> {
     let glue = ["drop_in_place", "drop_glue"];
     let (_, rest) = glue.iter().find_map(|glue| name.split_once(glue))?;
@@ -86,7 +86,7 @@ fn shortened(name: &str) -> String {
     }
 }
 
-/// A file's path from its crate on: `tokio-1.54.1/src/runtime/handle.rs`.
+/// A file's path from its crate's folder on: `tokio-1.54.1/src/runtime/handle.rs`.
 pub(super) fn below_its_crate(file: &str) -> &str {
     let registry = file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
     registry.map_or(file, |(_, rest)| rest)

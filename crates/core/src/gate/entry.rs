@@ -151,6 +151,7 @@ impl EntryGate {
 }
 
 /// A stay inside an [`EntryGate`]. It ends when this is dropped.
+#[derive(Debug)]
 #[must_use = "it leaves when it is dropped"]
 pub struct Entry<'a> {
     gate: &'a EntryGate,
@@ -174,12 +175,6 @@ impl fmt::Debug for EntryGate {
             .field("closed", &self.is_closed())
             .field("inside", &self.inside())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Entry<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").finish_non_exhaustive()
     }
 }
 

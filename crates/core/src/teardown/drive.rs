@@ -83,3 +83,42 @@ impl Shared {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::future::pending;
+
+    use crate::{limit::PLENTY, teardown::teardown_blocking};
+
+    use super::*;
+
+    #[test]
+    fn the_driver_starts_at_once_for_a_task_and_withholds_itself_otherwise() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let shared = Shared::default();
+        shared.lock().quiet.disturb();
+        let waited = || {
+            let began = Instant::now();
+            assert!(is_needed(&shared, runtime.handle()));
+            began.elapsed()
+        };
+        assert!(waited() >= WITHHELD);
+        runtime.spawn(pending::<()>());
+        // On a busy machine not every time.
+        assert!((0..500).any(|_| waited() < WITHHELD));
+        shared.lock().quiet.settle();
+        shared.lock().ended = true;
+        assert!(!is_needed(&shared, runtime.handle()), "nothing more can be handed over");
+    }
+
+    /// The fence behind its destructor is enough. A machine that is busy all the time could be slower
+    /// than the driver, so this happens in one of many teardowns.
+    #[test]
+    fn a_value_without_tasks_does_not_wait_for_the_driver() {
+        let in_time = (0..500).any(|_| {
+            let report = teardown_blocking((), PLENTY).unwrap();
+            report.destructor + report.ending < WITHHELD
+        });
+        assert!(in_time);
+    }
+}

@@ -103,3 +103,84 @@ impl Quiet {
         self.started > self.retired || self.posted > self.passed
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A value was handed over and dropped, and what a closing thread did since then.
+    fn after(events: impl FnOnce(&mut Quiet)) -> Quiet {
+        let mut quiet = Quiet::default();
+        quiet.disturb();
+        events(&mut quiet);
+        quiet
+    }
+
+    #[test]
+    fn nothing_is_left_once_the_thread_that_passed_the_fence_has_retired() {
+        let mut quiet = Quiet::default();
+        assert!(quiet.is_settled() && !quiet.is_closing());
+        quiet.disturb();
+        assert!(!quiet.is_settled() && !quiet.nothing_left(0), "there is no fence");
+        assert!(quiet.fence());
+        assert!(quiet.is_closing() && !quiet.nothing_left(0), "the fence waits");
+        quiet.started();
+        quiet.pass();
+        assert!(quiet.is_closing() && !quiet.nothing_left(0), "closures may be queued behind it");
+        quiet.retired();
+        assert!(quiet.nothing_left(0) && !quiet.is_closing());
+        assert!(!quiet.nothing_left(1), "a task can start anything");
+        assert!(!quiet.is_settled());
+        quiet.settle();
+        assert!(quiet.is_settled());
+    }
+
+    #[test]
+    fn a_fence_proves_nothing_about_what_a_driver_polled_after_it() {
+        let quiet = after(|quiet| {
+            quiet.fence();
+            quiet.started();
+            quiet.drive(true);
+            quiet.pass();
+            quiet.drive(false);
+            quiet.retired();
+        });
+        assert!(quiet.is_behind_the_fence() && !quiet.nothing_left(0));
+    }
+
+    #[test]
+    fn a_driver_that_drives_refuses_a_fence_and_needs_a_new_one_after_it() {
+        let mut quiet = after(|quiet| {
+            assert!(quiet.fence());
+            quiet.started();
+            quiet.pass();
+            quiet.retired();
+            quiet.drive(true);
+        });
+        assert!(!quiet.fence() && !quiet.nothing_left(0));
+        quiet.drive(false);
+        assert!(!quiet.nothing_left(0));
+        assert!(quiet.fence());
+        quiet.started();
+        quiet.pass();
+        quiet.retired();
+        assert!(quiet.nothing_left(0));
+    }
+
+    #[test]
+    fn every_fence_must_be_passed_and_the_last_thread_retired() {
+        let mut quiet = after(|quiet| {
+            quiet.fence();
+            quiet.fence();
+            quiet.started();
+            quiet.pass();
+            quiet.retired();
+        });
+        assert!(quiet.is_closing() && !quiet.is_behind_the_fence(), "the second fence waits");
+        quiet.started();
+        quiet.pass();
+        assert!(!quiet.is_behind_the_fence(), "only the first of two threads has retired");
+        quiet.retired();
+        assert!(quiet.is_behind_the_fence() && !quiet.is_closing());
+    }
+}

@@ -65,6 +65,7 @@ impl Drop for Owner {
 }
 
 /// What the threads of a reaper and its owners share.
+#[derive(Default)]
 pub(super) struct Shared {
     state: Mutex<State>,
     /// There is a value to drop, or none will come any more.
@@ -197,11 +198,7 @@ impl Reaper {
     ///
     /// If the system gives no thread or no descriptor. Nothing is left running.
     pub(crate) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            handed_over: Condvar::new(),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::<Shared>::default();
         let runtime = runtime(&shared)?;
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
@@ -389,5 +386,31 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.0.begun.fire();
         self.0.returned.fire();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::limit::PLENTY;
+
+    use super::*;
+
+    #[test]
+    fn the_threads_of_a_reaper_end_with_it_whether_it_had_a_value_or_not() {
+        for values in 0..3 {
+            let reaper = Reaper::start().unwrap();
+            (0..values).for_each(|_| reaper.take(Box::new(())));
+            // Every thread has a reference, and so has the runtime.
+            let shared = Arc::downgrade(&reaper.owner.shared);
+            let clone = reaper.clone();
+            drop(reaper);
+            assert!(shared.strong_count() > 1);
+            drop(clone);
+            let began = Instant::now();
+            while shared.strong_count() > 0 {
+                assert!(began.elapsed() < PLENTY, "a thread is left");
+                thread::yield_now();
+            }
+        }
     }
 }

@@ -20,18 +20,17 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use sundown::{
+    limit::PLENTY,
     session::{CloseError, CloseErrorKind, Session, Unfinished},
     teardown::{TeardownError, teardown_blocking},
 };
 use tokio::task::spawn_blocking;
 
-/// A user that is not root: root has no limit.
+/// A user that is not root, because root has no limit.
 const NOBODY: u32 = 65_534;
 
-/// Names the test that this process is, in its environment.
+/// The environment variable that names the test a child runs.
 const CHILD: &str = "EXHAUSTED";
-
-const PLENTY: Duration = Duration::from_secs(60);
 
 const CHILDREN: [(&str, fn()); 3] = [
     ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
@@ -46,7 +45,7 @@ pub fn main() {
     }
     let filters: Vec<_> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|word| name.contains(word));
-    // Where another user, to whom the limit on threads applies, can execute it.
+    // Where another user can execute it, to whom the limit on threads applies.
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("exhaustion");
@@ -76,8 +75,8 @@ impl Drop for Pool {
     }
 }
 
-/// What becomes of a pool: `true` if it was closed, `false` if it came back as it was.
-fn closed_or_back() -> bool {
+/// Tears a pool down: `true` if it was closed, `false` if it was handed back as it was.
+fn closes() -> bool {
     let closed = Arc::new(AtomicUsize::new(0));
     let result = teardown_blocking(Pool { closed: Arc::clone(&closed) }, PLENTY);
     let count = closed.load(Ordering::SeqCst);
@@ -100,9 +99,9 @@ fn limit(resource: Resource, current: u64) {
     setrlimit(resource, Rlimit { current: Some(current), maximum }).unwrap();
 }
 
-/// Where Tokio can start no closing thread it says so by a panic, which is caught; not every time,
-/// please.
-fn keep_quiet_of_threads() {
+/// If Tokio can start no closing thread, it panics, and the kit catches that. This keeps the reports of
+/// those panics out of the test's output.
+fn silence_refused_threads() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !panic.to_string().contains("OS can't spawn worker thread") {
@@ -111,26 +110,26 @@ fn keep_quiet_of_threads() {
     }));
 }
 
-/// The limit is on the threads of a user, however many those are already: so it goes up from one,
-/// until three more fit: it can run out of them in three places.
+/// A teardown starts three threads, so it can run out of them in three places. The limit is on all
+/// threads of a user, and counts those that exist already: so it goes up from one until three more fit.
 fn threads_run_out() {
-    keep_quiet_of_threads();
+    silence_refused_threads();
     let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
     let closed_at = (1..maximum).find(|threads| {
         limit(Resource::Nproc, *threads);
-        closed_or_back()
+        closes()
     });
-    // Threads of one attempt may be about to end when the next begins, but are not left behind.
+    // Threads of one attempt may still be ending when the next begins, but none is left behind.
     assert!(
         closed_at.is_some_and(|threads| (4..1000).contains(&threads)),
-        "it needs three threads beside this one, and had them at a limit of {closed_at:?}"
+        "it needs three threads besides this one, and had them at a limit of {closed_at:?}"
     );
 }
 
-/// A session that has its threads takes values, hands them over and keeps limits without any more of
-/// them. It closes the first value; others wait until there is a thread to close on.
+/// A session that has its threads needs no more of them to take values, hand them over and keep limits.
+/// It closes the first value. Others wait until there is a thread to close on.
 fn threads_run_out_under_a_session() {
-    keep_quiet_of_threads();
+    silence_refused_threads();
     let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
     let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
     limit(Resource::Nproc, 1);
@@ -178,7 +177,7 @@ fn threads_run_out_under_a_session() {
 /// With sockets among its features, a runtime needs descriptors.
 fn descriptors_run_out() {
     limit(Resource::Nofile, 3);
-    assert!(!closed_or_back());
+    assert!(!closes());
     limit(Resource::Nofile, 64);
-    assert!(closed_or_back());
+    assert!(closes());
 }

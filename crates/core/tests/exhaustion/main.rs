@@ -1,7 +1,7 @@
-//! Where the system gives no more threads or descriptors, a value that cannot be torn down comes
-//! back, and its destructor has not been begun.
+//! If the system gives no more threads or descriptors, a value that cannot be torn down is handed back,
+//! and its destructor has not begun.
 //!
-//! Limits hold for a process, so each test is one: this program starts itself again for it.
+//! Limits hold for a process, so this program starts itself again for each test.
 
 #[cfg(all(target_os = "linux", not(loom)))]
 mod exhausted;

@@ -1,5 +1,5 @@
-//! How a model is explored, and how a broken twin must be caught. The lines that this prints are what
-//! `cargo xtask loom` reads. Shared with the models of the other packages.
+//! Explores a model, and sees that a broken twin is caught. `cargo xtask loom` reads the lines that this
+//! prints. The models of the other packages use this, too.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,11 +15,11 @@ use loom::model::Builder;
 
 /// How far a model is explored.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "a package may have no model that is too large")]
+#[allow(dead_code, reason = "a package may have no large model")]
 pub enum Bound {
     /// Every interleaving.
     Full,
-    /// Those with at most three preemptions.
+    /// The interleavings with at most three preemptions.
     Three,
 }
 

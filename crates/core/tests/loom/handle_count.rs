@@ -6,12 +6,12 @@ use loom::{
     future::block_on,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use sundown::handle_count::HandleCount;
 
-use crate::{Bound, beside, explore, must_be_caught, shared};
+use crate::{Bound, beside, explore, must_be_caught};
 
 struct Session {
     count: HandleCount,
@@ -122,25 +122,6 @@ fn handle_count_no_handle_is_held_once_it_is_closed() {
 }
 
 #[test]
-fn handle_count_twin_that_counts_and_looks_apart_closes_on_a_value() {
-    must_be_caught("handle count, closing and count in two atomics", "closed on a value", || {
-        // Closing, and how many values there are.
-        let twin = shared::<(AtomicBool, AtomicUsize)>();
-        let entering = beside(&twin, |twin| {
-            let taken = !twin.0.load(Ordering::SeqCst);
-            if taken {
-                twin.1.fetch_add(1, Ordering::SeqCst);
-            }
-            taken
-        });
-        twin.0.store(true, Ordering::SeqCst);
-        let closed = twin.1.load(Ordering::SeqCst) == 0;
-        let taken = entering.join().unwrap();
-        assert!(!(closed && taken), "closed on a value");
-    });
-}
-
-#[test]
 fn handle_count_twin_that_leaves_before_it_hands_over_is_closed_too_early() {
     must_be_caught("handle count, left before handed over", "not handed over", || {
         let session = Session::of(1);
@@ -151,23 +132,5 @@ fn handle_count_twin_that_leaves_before_it_hands_over_is_closed_too_early() {
         let handed_over = session.close();
         leaving.join().unwrap();
         assert_eq!(handed_over, 1, "not handed over");
-    });
-}
-
-#[test]
-fn handle_count_twin_with_a_relaxed_leave_hides_what_was_handed_over() {
-    const CLOSING: usize = 1 << (usize::BITS - 1);
-    must_be_caught("handle count, a relaxed leave", "not seen", || {
-        // The word, and how many values were handed over.
-        let twin = shared::<(AtomicUsize, AtomicUsize)>();
-        twin.0.store(CLOSING | 1, Ordering::Relaxed);
-        let leaving = beside(&twin, |twin| {
-            twin.1.fetch_add(1, Ordering::Relaxed);
-            twin.0.fetch_sub(1, Ordering::Relaxed);
-        });
-        let closed = twin.0.load(Ordering::Acquire) == CLOSING;
-        let handed_over = twin.1.load(Ordering::Relaxed);
-        leaving.join().unwrap();
-        assert!(!closed || handed_over == 1, "not seen");
     });
 }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod pattern;
 mod signals;
 mod tasks;
+mod twins;
 
 use std::{
     future::Future,

@@ -11,7 +11,7 @@ use std::{
 use loom::{
     future::block_on,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -217,22 +217,6 @@ fn oneshot_both_ends_may_be_dropped_at_once() {
 }
 
 #[test]
-fn oneshot_twin_that_looks_before_it_registers_is_forgotten() {
-    must_be_caught("oneshot, looked at without the lock", "forgotten", || {
-        // The value and whether somebody waits, each behind a lock of its own.
-        let shared = shared::<(Mutex<Option<u8>>, AtomicBool)>();
-        let sending = beside(&shared, |shared| {
-            *shared.0.lock().unwrap() = Some(7);
-            shared.1.swap(false, Ordering::SeqCst)
-        });
-        let must_be_woken = shared.0.lock().unwrap().is_none();
-        shared.1.store(must_be_woken, Ordering::SeqCst);
-        let woken = sending.join().unwrap();
-        assert!(woken || !must_be_woken, "the receiver is forgotten");
-    });
-}
-
-#[test]
 fn latch_wakes_a_waiter_in_async_code() {
     explore("latch, fire against await", Bound::Full, || {
         let latch = shared::<Latch>();
@@ -325,22 +309,5 @@ fn latch_may_be_used_by_the_wakers_that_it_wakes() {
         let firing = beside(&latch, |latch| latch.fire());
         block_on(latch.wait());
         assert!(firing.join().unwrap());
-    });
-}
-
-#[test]
-fn latch_twin_that_looks_only_before_it_registers_forgets_a_waiter() {
-    must_be_caught("latch, not looked at again under the lock", "forgotten", || {
-        let shared = shared::<(AtomicBool, Mutex<u8>)>();
-        let firing = beside(&shared, |shared| {
-            shared.0.store(true, Ordering::SeqCst);
-            // Wakes all who are registered.
-            *shared.1.lock().unwrap() = 0;
-        });
-        if !shared.0.load(Ordering::SeqCst) {
-            *shared.1.lock().unwrap() += 1;
-        }
-        firing.join().unwrap();
-        assert_eq!(*shared.1.lock().unwrap(), 0, "a waiter is forgotten");
     });
 }

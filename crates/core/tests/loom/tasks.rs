@@ -376,27 +376,6 @@ fn tasks_twin_that_adds_up_its_shards_closes_on_a_task() {
     });
 }
 
-/// The first to leave releases nothing. Whoever is let through by the second has not seen its work.
-#[test]
-fn tasks_twin_with_a_relaxed_leave_closes_too_early() {
-    must_be_caught("tasks, a relaxed leave", "closed too early", || {
-        let twin = Arc::new((AtomicUsize::new(2), [AtomicUsize::new(0), AtomicUsize::new(0)]));
-        let leaving = [0, 1].map(|shard| {
-            beside(&twin, move |twin| {
-                twin.1[shard].store(7, Ordering::Relaxed);
-                twin.0.fetch_sub(1, Ordering::Relaxed);
-            })
-        });
-        if twin.0.load(Ordering::Acquire) == 0 {
-            let done = twin.1.iter().all(|done| done.load(Ordering::Relaxed) == 7);
-            assert!(done, "closed too early");
-        }
-        for leaving in leaving {
-            leaving.join().unwrap();
-        }
-    });
-}
-
 /// A signal that knows its task by the thread, and does not compare wakers.
 #[test]
 fn tasks_twin_that_does_not_compare_wakers_is_never_polled_again() {
@@ -412,25 +391,6 @@ fn tasks_twin_that_does_not_compare_wakers_is_never_polled_again() {
         let pending = !twin.0.load(Ordering::SeqCst);
         let woken = stopping.join().unwrap();
         assert!(!pending || woken.contains(&"relay"), "never polled again");
-    });
-}
-
-#[test]
-fn tasks_twin_that_counts_and_looks_apart_closes_on_a_task() {
-    must_be_caught("tasks, state and count in two atomics", "closed on a task", || {
-        // The command, and how many run.
-        let twin = shared::<(AtomicBool, AtomicUsize)>();
-        let entering = beside(&twin, |twin| {
-            let is_welcome = !twin.0.load(Ordering::SeqCst);
-            if is_welcome {
-                twin.1.fetch_add(1, Ordering::SeqCst);
-            }
-            is_welcome
-        });
-        twin.0.store(true, Ordering::SeqCst);
-        let closed = twin.1.load(Ordering::SeqCst) == 0;
-        let is_welcome = entering.join().unwrap();
-        assert!(!(closed && is_welcome), "closed on a task");
     });
 }
 
@@ -460,22 +420,5 @@ fn tasks_twin_whose_wakers_are_used_up_forgets_one() {
             poll();
         }
         assert!(tell(&twin, 2), "the task sleeps through the abort");
-    });
-}
-
-#[test]
-fn tasks_twin_that_does_not_look_again_under_the_lock_forgets_one() {
-    must_be_caught("tasks, told between the look and the registration", "never woken", || {
-        let twin = shared::<(AtomicBool, Mutex<bool>)>();
-        let stopping = beside(&twin, |twin| {
-            twin.0.store(true, Ordering::SeqCst);
-            std::mem::take(&mut *twin.1.lock().unwrap())
-        });
-        let sleeps = !twin.0.load(Ordering::SeqCst);
-        if sleeps {
-            *twin.1.lock().unwrap() = true;
-        }
-        let woken = stopping.join().unwrap();
-        assert!(woken || !sleeps, "never woken");
     });
 }

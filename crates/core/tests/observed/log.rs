@@ -1,5 +1,4 @@
-//! What some code lets the outside know: its events and its counts, one line each. The tests of the
-//! state machine read it, too.
+//! Records the events and counts of some code, one line each. The state machine's tests use this, too.
 
 use std::{
     fmt::Write as _,
@@ -17,14 +16,13 @@ use tracing::{
     span,
 };
 
-/// What some code on this thread counts, and tells of in events of this target, in order.
+/// What some code on this thread counts, and its events of this target, in order.
 pub fn observed(target: &'static str, code: impl FnOnce()) -> Vec<String> {
     let log = Log { lines: Arc::default(), target };
     tracing::subscriber::with_default(log.clone(), || metrics::with_local_recorder(&log, code));
     mem::take(&mut *log.lines.lock().unwrap())
 }
 
-/// What was observed, in order, one line each.
 #[derive(Clone)]
 struct Log {
     lines: Arc<Mutex<Vec<String>>>,
@@ -64,7 +62,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// A counter or a histogram that writes what it is told.
+/// A counter or a histogram that writes its calls to the log.
 struct Writes(Log, String);
 
 impl CounterFn for Writes {

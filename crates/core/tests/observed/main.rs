@@ -1,23 +1,21 @@
-//! What a shutdown tells the outside: events and counts, each behind its feature.
+//! The events and counts of a shutdown, each behind its feature.
 #![cfg(all(not(loom), feature = "metrics", feature = "tracing"))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod log;
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use sundown::{
-    evidence::Unconfirmed, group::TaskGroup, runtime::RuntimeOwner, session::Session,
-    task::BackgroundTask,
+    evidence::Unconfirmed, group::TaskGroup, latch::Latch, limit::PLENTY, runtime::RuntimeOwner,
+    session::Session, task::BackgroundTask,
 };
 use tokio::runtime::Builder;
 
-/// What a piece of code on a runtime of one thread lets the outside know.
+/// The events and counts of some code on a runtime of one thread.
 fn observed(code: impl AsyncFnOnce()) -> Vec<String> {
     log::observed("sundown", || Builder::new_current_thread().build().unwrap().block_on(code()))
 }
-
-const PLENTY: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_graceful_shutdown_is_an_event_and_a_count() {
@@ -36,7 +34,7 @@ fn a_graceful_shutdown_is_an_event_and_a_count() {
 }
 
 #[test]
-fn an_abort_and_a_panic_are_told_apart() {
+fn an_abort_and_a_panic_have_outcomes_of_their_own() {
     let lines = observed(async || {
         let group = TaskGroup::new("deaf");
         group.spawn("deaf", |_| pending()).unwrap();
@@ -58,24 +56,31 @@ fn an_abort_and_a_panic_are_told_apart() {
 }
 
 #[test]
-fn what_is_dropped_without_a_shutdown_is_named() {
+fn tasks_that_are_dropped_without_a_shutdown_are_named() {
     let lines = observed(async || {
         drop(BackgroundTask::spawn("forgotten", |stop| stop).unwrap());
+        let group = TaskGroup::new("forgotten");
+        group.spawn("member", |stop| stop).unwrap();
+        drop(group);
     });
-    let [line] = &lines[..] else { panic!("{lines:?}") };
-    assert!(line.starts_with("WARN message=dropped without a shutdown, aborting;"), "{line}");
-    assert!(line.contains(r#"component="forgotten""#), "{line}");
-    assert!(line.contains("observed/main.rs"), "{line}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        assert!(line.starts_with("WARN message=dropped without a shutdown, aborting;"), "{line}");
+        assert!(line.contains(r#"component="forgotten""#), "{line}");
+        assert!(line.contains("observed/main.rs"), "{line}");
+    }
 }
 
 #[test]
-fn a_task_that_had_ended_is_dropped_without_a_word() {
+fn tasks_that_have_ended_are_dropped_silently() {
     let lines = observed(async || {
         let task = BackgroundTask::spawn("short", |_| async {}).unwrap();
-        while !task.has_ended() {
+        let group = TaskGroup::new("short");
+        group.spawn("short", |_| async {}).unwrap();
+        while !task.has_ended() || !group.is_empty() {
             tokio::task::yield_now().await;
         }
-        drop(task);
+        drop((task, group));
     });
     assert!(lines.is_empty(), "{lines:?}");
 }
@@ -118,21 +123,51 @@ fn a_session_that_closes_is_an_event_and_a_count_and_its_end_is_silent() {
 }
 
 #[test]
-fn a_session_that_is_held_or_not_confirmed_is_told_apart() {
+fn the_outcome_of_a_close_says_what_went_wrong() {
+    let limit = Duration::from_millis(50);
     let lines = observed(async || {
         let session = Session::new("held").unwrap();
         let _guard = session.guard(()).unwrap();
         session.close(Duration::ZERO).await.unwrap_err();
+
         let check = || Err(Unconfirmed::Unavailable("no list".to_owned()));
         let session = Session::builder("blind").evidence(check).start().unwrap();
         session.close(PLENTY).await.unwrap_err();
+
+        struct Unlucky;
+        impl Drop for Unlucky {
+            fn drop(&mut self) {
+                panic!("no luck");
+            }
+        }
+        let session = Session::new("unlucky").unwrap();
+        drop(session.guard(Unlucky).unwrap());
+        session.close(PLENTY).await.unwrap_err();
+
+        let owner = RuntimeOwner::builder("runtime").current_thread().start().unwrap();
+        let session = Session::builder("its task").runtime(owner.clone()).start().unwrap();
+        owner.spawn("unlucky", |_| async { panic!("no luck") }).unwrap().await.unwrap_err();
+        session.close(PLENTY).await.unwrap_err();
+
+        owner.restart().unwrap();
+        let session = Session::builder("its thread").runtime(owner.clone()).start().unwrap();
+        let latch = Arc::new(Latch::new());
+        let stuck = Arc::clone(&latch);
+        owner.handle().unwrap().spawn_blocking(move || assert!(stuck.wait_blocking(PLENTY)));
+        session.close(limit).await.unwrap_err();
+        latch.fire();
+        let _ = owner.shutdown(PLENTY).await.unwrap();
     });
-    let totals: Vec<_> = lines.iter().filter(|line| line.contains("_total")).collect();
+    let of_sessions = |line: &&String| line.contains("_total") && !line.contains("=runtime,");
+    let totals: Vec<_> = lines.iter().filter(of_sessions).collect();
     assert_eq!(
         totals,
         [
             "sundown_shutdown_total{component=held,outcome=timed_out} +1",
             "sundown_shutdown_total{component=blind,outcome=unconfirmed} +1",
+            "sundown_shutdown_total{component=unlucky,outcome=panicked} +1",
+            "sundown_shutdown_total{component=its task,outcome=panicked} +1",
+            "sundown_shutdown_total{component=its thread,outcome=timed_out} +1",
         ]
     );
 }

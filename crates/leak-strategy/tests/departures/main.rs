@@ -57,7 +57,7 @@ const DIRECTORY: &str = "DEPARTURE_DIRECTORY";
 /// Printed before a program, after what the test harness prints.
 const BEGINS: &str = "the program begins\n";
 
-/// A plan of which nothing hangs.
+/// A plan in which nothing hangs.
 const PLAN: Plan = Plan { limit: PLENTY, exit: Exit::Immediate, ledger: "exit.json", signals: &[] };
 
 /// How a plan is made, and what is sent to its process.

@@ -110,7 +110,7 @@ fn a_logout_without_a_session_is_refused_and_changes_nothing() {
 
 /// The mark goes under the lock of the progress: without that, the second run is refused now and then.
 #[test]
-fn whoever_sees_the_end_of_a_run_can_begin_another() {
+fn a_run_can_begin_as_soon_as_the_end_of_another_is_seen() {
     for _ in 0..500 {
         let app = App::new().answering(Effect::CheckPrerequisites, Answer::Fails);
         let driver = driver(&app);

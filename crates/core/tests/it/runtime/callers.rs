@@ -1,9 +1,9 @@
-//! What each caller is told, from wherever and however late it asks.
+//! What each caller gets to know, from wherever and however late it asks.
 
 use std::{
-    future::{Future, pending},
+    future::Future,
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Wake, Waker},
@@ -17,49 +17,38 @@ use sundown::{
     shutdown::{ShutdownError, ShutdownErrorKind},
 };
 
-use crate::{PLENTY, both_flavours, told, until};
+use super::{on_both_flavours, spawn_deaf};
+use crate::fixtures::{PLENTY, owned, until};
 
 #[test]
-fn every_caller_is_told_the_same() {
-    both_flavours("fifty", |builder| {
+fn every_caller_waits_for_the_real_end_and_gets_the_same_answer() {
+    on_both_flavours("eight", |builder| {
         let owner = builder.start().unwrap();
-        drop(owner.spawn("listener", |stop| stop));
-        let (owned, is_dropped) = told();
+        let (owned, is_dropped) = owned();
         drop(owner.spawn("owns", |stop| async move {
             let _owned = owned;
             stop.await;
         }));
-        let barrier = Arc::new(Barrier::new(50));
-        let callers: Vec<_> = (0..50)
-            .map(|nth| {
-                let (owner, barrier) = (owner.clone(), Arc::clone(&barrier));
-                let is_dropped = Arc::clone(&is_dropped);
-                thread::spawn(move || {
-                    barrier.wait();
-                    let answer = if nth % 2 == 0 {
-                        owner.shutdown_blocking(PLENTY)
-                    } else {
-                        executor::block_on(owner.shutdown(PLENTY))
-                    };
-                    assert!(is_dropped.load(Ordering::SeqCst), "answered before the end");
-                    answer.unwrap().aborted
-                })
-            })
-            .collect();
-        for caller in callers {
-            assert_eq!(caller.join().unwrap(), 0);
-        }
-        assert_eq!(
-            owner.shutdown_blocking(Duration::ZERO).unwrap().aborted,
-            0,
-            "and so is a later one"
-        );
+        let blocking = || owner.shutdown_blocking(PLENTY);
+        let awaiting = || executor::block_on(owner.shutdown(PLENTY));
+        thread::scope(|scope| {
+            for shutdown in [&blocking as &(dyn Fn() -> _ + Sync), &awaiting] {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        assert_eq!(shutdown().unwrap().aborted, 0);
+                        assert!(is_dropped(), "answered before the end");
+                    });
+                }
+            }
+        });
+        let again = owner.shutdown_blocking(Duration::ZERO);
+        assert_eq!(again.unwrap().aborted, 0, "a later caller, too");
     });
 }
 
 #[test]
-fn every_caller_is_told_of_the_same_panic() {
-    both_flavours("panicked", |builder| {
+fn every_caller_gets_the_same_panic() {
+    on_both_flavours("panicked", |builder| {
         let owner = builder.start().unwrap();
         let received = owner.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
         assert!(executor::block_on(received).is_err(), "abandoned");
@@ -73,40 +62,33 @@ fn every_caller_is_told_of_the_same_panic() {
 }
 
 #[test]
-fn what_somebody_else_shut_down_answers_that_it_has_ended() {
-    both_flavours("else", |builder| {
+fn what_somebody_else_shut_down_answers_that_it_has_ended_and_drops_what_it_refuses() {
+    on_both_flavours("else", |builder| {
         let owner = builder.start().unwrap();
         let (other, handle) = (owner.clone(), owner.current().unwrap());
         let _ = owner.shutdown_blocking(PLENTY).unwrap();
-        let ended = |result: Result<(), RuntimeError>| {
-            assert!(
-                matches!(result, Err(RuntimeError::ShutDown { generation: 1, .. })),
-                "{result:?}"
-            );
-        };
-        ended(other.handle().map(drop));
-        ended(other.current().map(drop));
-        ended(other.spawn("late", |_| async {}).map(drop));
-        ended(other.block_on(async {}));
-        ended(handle.handle().map(drop));
-        ended(handle.spawn("late", |_| async {}).map(drop));
-        ended(handle.block_on(async {}));
+        let ((refused, is_dropped), late) = (owned(), || async {});
+        let results = [
+            other.handle().map(drop),
+            other.current().map(drop),
+            other.spawn("late", |_| async move { drop(refused) }).map(drop),
+            other.block_on(late()),
+            handle.handle().map(drop),
+            handle.spawn("late", move |_| late()).map(drop),
+            handle.block_on(late()),
+        ];
+        for result in results {
+            let ended = matches!(result, Err(RuntimeError::ShutDown { generation: 1, .. }));
+            assert!(ended, "{result:?}");
+        }
+        assert!(is_dropped());
         let _ = other.shutdown_blocking(PLENTY).unwrap();
     });
 }
 
 #[test]
-fn what_is_refused_is_dropped() {
-    let owner = RuntimeOwner::builder("refused").current_thread().start().unwrap();
-    let _ = owner.shutdown_blocking(PLENTY).unwrap();
-    let (owned, is_dropped) = told();
-    assert!(owner.spawn("late", |_| async move { drop(owned) }).is_err());
-    assert!(is_dropped.load(Ordering::SeqCst));
-}
-
-#[test]
 fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
-    both_flavours("inside", |builder| {
+    on_both_flavours("inside", |builder| {
         let owner = builder.start().unwrap();
         let from_inside = |result: Result<_, ShutdownError>| {
             assert!(
@@ -114,8 +96,7 @@ fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
                 "{result:?}"
             );
         };
-        // In a task, by both ways; in what a task blocks with; in `block_on`; and in that on a
-        // thread of the runtime.
+        // In a task, in both ways; in a blocking closure of a task; and inside `block_on`.
         let inside = owner.clone();
         let answers = owner
             .spawn("asks", |_| async move {
@@ -136,10 +117,10 @@ fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
     });
 }
 
-/// The timer is driven by the runtime's own thread, and wakes whoever polled it: here a waker that
-/// panics. (On a multi-thread runtime Tokio aborts the process for that.)
+/// The runtime's own thread drives the timer, and calls a waker that panics. (On a multi-thread runtime
+/// Tokio aborts the process in that case.)
 #[test]
-fn a_thread_that_panicked_is_told_to_every_caller() {
+fn every_caller_gets_the_panic_of_the_runtimes_thread() {
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {
@@ -147,15 +128,10 @@ fn a_thread_that_panicked_is_told_to_every_caller() {
         }
     }
     let owner = RuntimeOwner::builder("unlucky").current_thread().start().unwrap();
-    let (owned, is_dropped) = told();
-    drop(owner.spawn("bystander", |_| async move {
-        let _owned = owned;
-        pending::<()>().await;
-    }));
+    let is_dropped = spawn_deaf(&owner);
     {
         let handle = owner.handle().unwrap();
         let _context = handle.enter();
-        // Never awaited: a timer is how a waker comes to be called on the runtime's own thread.
         let mut sleep = Box::pin(tokio::time::sleep(Duration::from_millis(1)));
         let waker = Waker::from(Arc::new(Panics));
         assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -167,18 +143,17 @@ fn a_thread_that_panicked_is_told_to_every_caller() {
         let ShutdownError { kind, still_running, alive, .. } = &error;
         let ShutdownErrorKind::ThreadPanicked(message) = kind else { panic!("{error}") };
         assert_eq!(&**message, "a waker that panics");
-        assert_eq!((still_running[0].name.as_str(), alive.tasks), ("bystander", 1));
+        assert_eq!((still_running[0].name.as_str(), alive.tasks), ("deaf", 1));
     }
-    assert!(is_dropped.load(Ordering::SeqCst));
+    assert!(is_dropped());
     owner.restart().unwrap();
     assert_eq!(owner.block_on(async { 1 }), Ok(1));
     let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }
 
-/// Whoever spawns while it is shut down either is refused or is waited for.
 #[test]
-fn spawning_races_with_the_shutdown_and_everybody_is_accounted_for() {
-    both_flavours("spawns", |builder| {
+fn a_task_that_is_spawned_during_a_shutdown_is_refused_or_waited_for() {
+    on_both_flavours("spawns", |builder| {
         let owner = builder.start().unwrap();
         for _ in 0..20 {
             let (accepted, ended) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));

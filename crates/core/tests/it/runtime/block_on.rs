@@ -5,25 +5,26 @@ use std::{
     future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{atomic::Ordering, mpsc},
+    sync::mpsc,
     thread,
     time::Duration,
 };
 
 use futures::{FutureExt as _, executor};
 use sundown::runtime::{RuntimeError, RuntimeOwner};
-use tokio::{runtime::Builder, sync::mpsc as channel};
+use tokio::sync::mpsc as channel;
 
-use crate::{PLENTY, SHORT, both_flavours, told};
+use super::on_both_flavours;
+use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, owned};
 
 #[test]
 fn block_on_borrows_and_polls_on_this_thread() {
-    both_flavours("borrows", |builder| {
+    on_both_flavours("borrows", |builder| {
         let owner = builder.start().unwrap();
         let (local, here) = (Rc::new(Cell::new(0)), thread::current().id());
         let borrowed = &local;
         let answer = owner.block_on(async {
-            // Waits for nothing else: that there is a clock is what is tried.
+            // Panics if the runtime has no timer.
             tokio::time::sleep(Duration::from_millis(1)).await;
             tokio::spawn(async {}).await.unwrap();
             borrowed.set(borrowed.get() + 1);
@@ -35,10 +36,10 @@ fn block_on_borrows_and_polls_on_this_thread() {
     });
 }
 
-/// Tokio puts the wake-ups of a `yield_now`, and of who polls much, off until the worker is idle.
+/// Tokio defers the wake-ups of `yield_now`, and of tasks that poll a lot, until the worker is idle.
 #[test]
 fn block_on_works_in_async_code_of_another_runtime() {
-    both_flavours("nested", |builder| {
+    on_both_flavours("nested", |builder| {
         let owner = builder.start().unwrap();
         let nested = async || {
             owner
@@ -61,8 +62,8 @@ fn block_on_works_in_async_code_of_another_runtime() {
                 })
                 .unwrap()
         };
-        assert_eq!(Builder::new_current_thread().build().unwrap().block_on(nested()), 1000);
-        let other = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        assert_eq!(current_thread().block_on(nested()), 1000);
+        let other = multi_thread();
         assert_eq!(other.block_on(nested()), 1000);
         let owner = owner.clone();
         let in_a_task = other.spawn(async move {
@@ -89,7 +90,7 @@ fn block_on_in_a_task_of_its_own_does_not_deadlock() {
                 let in_task = inside.block_on(async { tokio::spawn(async { 1 }).await.unwrap() });
                 let blocking = tokio::task::spawn_blocking(move || {
                     let in_blocking = inside.block_on(async { 2 });
-                    // Where Tokio would panic.
+                    // Tokio would panic here.
                     let local = tokio::task::LocalSet::new();
                     let in_local = local.run_until(async { inside.block_on(async { 3 }) });
                     (in_blocking, tokio::runtime::Handle::current().block_on(in_local))
@@ -110,10 +111,10 @@ fn block_on_in_a_task_of_its_own_does_not_deadlock() {
 
 #[test]
 fn block_on_is_waited_for_and_dropped_at_the_limit() {
-    both_flavours("guest", |builder| {
+    on_both_flavours("guest", |builder| {
         let owner = builder.start().unwrap();
         let (entered, has_entered) = mpsc::channel();
-        let (owned, is_dropped) = told();
+        let (owned, is_dropped) = owned();
         let guest = {
             let owner = owner.clone();
             thread::spawn(move || {
@@ -128,14 +129,14 @@ fn block_on_is_waited_for_and_dropped_at_the_limit() {
         assert!(owner.shutdown(PLENTY).now_or_never().is_none());
         let _ = owner.shutdown_blocking(SHORT);
         assert_eq!(owner.shutdown_blocking(PLENTY).unwrap().aborted, 1);
-        assert!(is_dropped.load(Ordering::SeqCst));
+        assert!(is_dropped());
         assert!(matches!(guest.join().unwrap(), Err(RuntimeError::ShutDown { .. })));
     });
 }
 
 #[test]
-fn the_panic_of_a_future_is_its_caller_s_and_nobody_else_s() {
-    both_flavours("own-panic", |builder| {
+fn a_panic_in_block_on_reaches_its_caller_and_nobody_else() {
+    on_both_flavours("own-panic", |builder| {
         let owner = builder.start().unwrap();
         let panic = catch_unwind(AssertUnwindSafe(|| owner.block_on(async { panic!("mine") })));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"mine"));

@@ -1,7 +1,5 @@
-//! Nothing that a destructor starts ends after its teardown did: for random trees of tasks, closers,
-//! timers and what these start in their turn. And the usual way to wait, one fence, is not that.
-#![cfg(not(loom))]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Nothing that a destructor starts ends after its teardown: for random trees of tasks, closers, timers
+//! and what these start in their turn. With the usual way to wait, one fence, something does.
 
 use std::{
     sync::{
@@ -14,7 +12,7 @@ use std::{
 
 use proptest::{
     prelude::*,
-    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
+    test_runner::{TestCaseError, TestError},
 };
 use sundown::{latch::Latch, teardown::teardown_blocking};
 use tokio::{
@@ -23,26 +21,26 @@ use tokio::{
     time::sleep,
 };
 
-const PLENTY: Duration = Duration::from_secs(60);
+use crate::fixtures::{PLENTY, runner};
 
 /// Something that a destructor starts, and what that starts before it ends.
 #[derive(Clone, Debug)]
-struct Node {
+pub struct Node {
     kind: Kind,
     children: Vec<Node>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// A task that yields so often.
+    /// A task that yields this many times.
     Task { yields: u8 },
-    /// A task that sleeps for so many quarters of a millisecond.
+    /// A task that sleeps for this many quarters of a millisecond.
     Timer { quarters: u8 },
     /// A task that waits for a closer.
     TaskOnCloser,
     /// A closer.
     Closer,
-    /// A closer that gives way so often.
+    /// A closer that yields its thread this many times.
     SlowCloser { yields: u8 },
     /// A closer that blocks on a timer.
     CloserOnTimer,
@@ -50,13 +48,28 @@ enum Kind {
 
 /// How many nodes have been started, and how many of them have ended.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     started: AtomicUsize,
     ended: AtomicUsize,
 }
 
-/// A node that runs; it has ended when this is dropped.
-struct Running(Arc<Tally>);
+impl Tally {
+    pub fn is_over(&self) -> bool {
+        // In this order: a node that starts between the two loads shows as not ended.
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.started.load(Ordering::SeqCst) == ended
+    }
+}
+
+/// A node that runs. It has ended when this is dropped.
+pub struct Running(Arc<Tally>);
+
+impl Running {
+    pub fn one(tally: &Arc<Tally>) -> Self {
+        tally.started.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(tally))
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -64,11 +77,10 @@ impl Drop for Running {
     }
 }
 
-fn start(nodes: Vec<Node>, tally: &Arc<Tally>) {
+pub fn start(nodes: Vec<Node>, tally: &Arc<Tally>) {
     for Node { kind, children } in nodes {
-        tally.started.fetch_add(1, Ordering::SeqCst);
-        let running = Running(Arc::clone(tally));
-        // What a node starts, it starts last, before it ends.
+        let running = Running::one(tally);
+        // A node starts its children last, before it ends.
         let finish = move || start(children, &running.0);
         match kind {
             Kind::Task { yields } => drop(spawn(async move {
@@ -109,7 +121,7 @@ impl Drop for Starts {
     }
 }
 
-fn forest() -> impl Strategy<Value = Vec<Node>> {
+pub fn forest() -> impl Strategy<Value = Vec<Node>> {
     let kind = prop_oneof![
         (0..20_u8).prop_map(|yields| Kind::Task { yields }),
         (0..8_u8).prop_map(|quarters| Kind::Timer { quarters }),
@@ -130,34 +142,19 @@ fn forest() -> impl Strategy<Value = Vec<Node>> {
 fn all_ended(nodes: Vec<Node>, tear_down: impl Fn(Starts)) -> Result<(), TestCaseError> {
     let tally = Arc::new(Tally::default());
     tear_down(Starts(nodes, Arc::clone(&tally)));
-    // In this order: what is started between the two shows as not ended.
-    let ended = tally.ended.load(Ordering::SeqCst);
-    prop_assert_eq!(tally.started.load(Ordering::SeqCst), ended);
+    prop_assert!(tally.is_over());
     Ok(())
 }
 
-fn runner() -> TestRunner {
-    TestRunner::new(Config {
-        cases: 300,
-        rng_seed: RngSeed::Fixed(20_261_121),
-        failure_persistence: None,
-        max_shrink_iters: 0,
-        ..Config::default()
-    })
-}
-
 #[test]
-fn nothing_ends_after_a_teardown_did() {
-    runner()
-        .run(&forest(), |nodes| {
-            all_ended(nodes, |value| {
-                teardown_blocking(value, PLENTY).unwrap();
-            })
-        })
-        .unwrap();
+fn nothing_ends_after_a_teardown() {
+    let tear_down = |value| {
+        teardown_blocking(value, PLENTY).unwrap();
+    };
+    runner(300).run(&forest(), |nodes| all_ended(nodes, tear_down)).unwrap();
 }
 
-/// How it is usually done: one closure behind those that are known, then no task.
+/// The usual way: wait for one closure behind those that are known, and then until no task is alive.
 fn single_fence(value: Starts) {
     let runtime =
         Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).enable_time().build();
@@ -173,12 +170,12 @@ fn single_fence(value: Starts) {
     while runtime.metrics().num_alive_tasks() > 0 {
         thread::yield_now();
     }
-    // What is left is not to be waited for by accident.
+    // Does not wait for what is left, as a drop would.
     runtime.shutdown_background();
 }
 
 #[test]
 fn with_a_single_fence_something_does() {
-    let found = runner().run(&forest(), |nodes| all_ended(nodes, single_fence));
+    let found = runner(300).run(&forest(), |nodes| all_ended(nodes, single_fence));
     assert!(matches!(found, Err(TestError::Fail(..))), "{found:?}");
 }

@@ -1,12 +1,6 @@
 //! Runtimes that start, start again, and cannot; and the cell that starts one when it is needed.
 
-use std::{
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::executor;
 use sundown::{
@@ -14,11 +8,12 @@ use sundown::{
     shutdown::GracefulShutdown as _,
 };
 
-use crate::{PLENTY, both_flavours, no_thread_is_left};
+use super::{no_thread_is_left, on_both_flavours};
+use crate::fixtures::PLENTY;
 
 #[test]
 fn a_restart_is_a_new_generation_and_the_old_one_stays_ended() {
-    both_flavours("again", |builder| {
+    on_both_flavours("again", |builder| {
         let owner = builder.start().unwrap();
         for generation in 1..=4 {
             let handle = owner.current().unwrap();
@@ -38,28 +33,8 @@ fn a_restart_is_a_new_generation_and_the_old_one_stays_ended() {
 }
 
 #[test]
-fn of_many_who_restart_one_does() {
-    both_flavours("race", |builder| {
-        let owner = builder.start().unwrap();
-        let _ = owner.shutdown_blocking(PLENTY).unwrap();
-        let barrier = Barrier::new(8);
-        let restarted = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    barrier.wait();
-                    restarted.fetch_add(owner.restart().is_ok().into(), Ordering::SeqCst);
-                });
-            }
-        });
-        assert_eq!((restarted.into_inner(), owner.stats().generation), (1, 2));
-        let _ = owner.shutdown_blocking(PLENTY).unwrap();
-    });
-}
-
-#[test]
 fn what_cannot_start_says_why() {
-    both_flavours("cannot", |builder| {
+    on_both_flavours("cannot", |builder| {
         let no_stack = usize::MAX / 4;
         let error = builder.clone().stack_size(no_stack).start().unwrap_err();
         let text = error.to_string();
@@ -78,19 +53,11 @@ fn what_cannot_start_says_why() {
 }
 
 #[test]
-fn a_cell_starts_once_ends_and_starts_again_when_told() {
+fn a_cell_starts_once_and_again_only_after_a_restart() {
     static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").workers(1));
     assert_eq!(CELL.stats().state, State::NotStarted);
-    let barrier = Barrier::new(8);
-    thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                barrier.wait();
-                assert_eq!(CELL.get().unwrap().generation(), 1);
-            });
-        }
-    });
     let old = CELL.get().unwrap();
+    assert_eq!((old.generation(), CELL.get().unwrap().generation()), (1, 1));
     assert_eq!(old.block_on(async { 1 }), Ok(1));
     let _ = CELL.shutdown_blocking(PLENTY).unwrap();
     assert!(matches!(CELL.get(), Err(StartError::Runtime(_))), "not by itself");

@@ -1,4 +1,4 @@
-//! The signal to stop: whence it comes, and who is woken.
+//! The signal to stop: where it comes from, and who is woken.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use sundown::group::TaskGroup;
 use tokio::sync::oneshot;
 
-use crate::{PLENTY, both_flavours};
+use crate::fixtures::{PLENTY, both_flavours};
 
 #[test]
 fn a_signal_from_elsewhere_stops_a_group() {
@@ -32,7 +32,7 @@ fn a_signal_that_moves_to_another_task_still_wakes() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         group
             .spawn("giver", move |mut stop| async move {
-                // Polled here once, so that it is registered for this task, and then given away.
+                // Registered for this task by this poll, and then given away.
                 assert!((&mut stop).now_or_never().is_none());
                 sender.send(stop.clone()).unwrap();
                 sender.send(stop).unwrap();
@@ -54,7 +54,7 @@ fn a_signal_that_moves_to_another_task_still_wakes() {
     });
 }
 
-/// What makes the signal cheap: its registration survives the future that made it.
+/// This makes the signal cheap: its registration outlives the future that made it.
 #[test]
 fn a_signal_that_is_polled_again_registers_once() {
     both_flavours(async || {

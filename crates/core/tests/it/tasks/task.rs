@@ -1,4 +1,4 @@
-//! One task: how it ends, what comes back, and who may ask.
+//! One task: how it ends, what it returns, and who may shut it down.
 
 use std::{
     pin::pin,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, executor::block_on};
 use sundown::{
     shutdown::{ShutdownError, ShutdownErrorKind},
     task::BackgroundTask,
@@ -20,12 +20,15 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{PLENTY, SHORT, both_flavours, deaf, told, until_yielding};
+use super::deaf;
+use crate::fixtures::{PLENTY, SHORT, both_flavours, owned, stuck, until_yielding};
 
 #[test]
-fn a_task_ends_gracefully_and_its_result_is_kept() {
+fn a_task_ends_gracefully_its_future_is_dropped_and_its_result_is_kept() {
     both_flavours(async || {
+        let (owned, is_dropped) = owned();
         let task = BackgroundTask::spawn("worker", |stop| async move {
+            let _owned = owned;
             stop.await;
             42
         })
@@ -33,22 +36,8 @@ fn a_task_ends_gracefully_and_its_result_is_kept() {
         assert_eq!(task.take_result(), None, "it has not ended");
         let report = task.shutdown().await.unwrap();
         assert_eq!((report.component.as_str(), report.aborted), ("worker", 0));
-        assert!(task.has_ended());
+        assert!(is_dropped() && task.has_ended());
         assert_eq!(task.finish(PLENTY).await.unwrap(), Some(42));
-    });
-}
-
-#[test]
-fn when_shutdown_returns_the_future_of_the_task_has_been_dropped() {
-    both_flavours(async || {
-        let (owned, dropped) = told();
-        let task = BackgroundTask::spawn("worker", |stop| async move {
-            let _owned = owned;
-            stop.await;
-        })
-        .unwrap();
-        let _ = task.shutdown().await.unwrap();
-        assert!(dropped.load(Ordering::SeqCst));
     });
 }
 
@@ -75,28 +64,28 @@ fn every_caller_waits_for_the_real_end() {
 #[test]
 fn a_dropped_shutdown_future_still_ends_the_task() {
     both_flavours(async || {
-        let (owned, dropped) = told();
+        let (owned, is_dropped) = owned();
         let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         assert!(task.shutdown().now_or_never().is_none());
-        // The first caller has given up. The second does not take the first one's word for it.
+        // The first caller has given up. The second waits for the end itself.
         let _ = task.shutdown_within(SHORT).await;
         assert_eq!(task.shutdown().await.unwrap().aborted, 1, "asked, and then aborted");
-        assert!(dropped.load(Ordering::SeqCst));
+        assert!(is_dropped());
     });
 }
 
 #[test]
 fn the_last_handle_aborts_a_deaf_task_after_a_dropped_shutdown() {
     both_flavours(async || {
-        let (owned, dropped) = told();
+        let (owned, is_dropped) = owned();
         let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         assert!(task.shutdown().now_or_never().is_none());
         let clone = task.clone();
         drop(task);
         tokio::task::yield_now().await;
-        assert!(!dropped.load(Ordering::SeqCst), "a handle is left");
+        assert!(!is_dropped(), "a handle is left");
         drop(clone);
-        until_yielding(|| dropped.load(Ordering::SeqCst)).await;
+        until_yielding("the abort", is_dropped).await;
     });
 }
 
@@ -115,14 +104,14 @@ fn a_panic_of_the_task_comes_back_as_an_error() {
 #[test]
 fn a_cleanup_runs_after_the_end_and_its_panic_is_an_error() {
     both_flavours(async || {
-        let (owned, dropped) = told();
+        let (owned, is_dropped) = owned();
         let task = BackgroundTask::spawn("worker", |stop| async move {
             let _owned = owned;
             stop.await;
         })
         .unwrap();
         let cleaned = AtomicBool::new(false);
-        let cleanup = async { cleaned.store(dropped.load(Ordering::SeqCst), Ordering::SeqCst) };
+        let cleanup = async { cleaned.store(is_dropped(), Ordering::SeqCst) };
         let _ = task.shutdown_with(PLENTY, cleanup).await.unwrap();
         assert!(cleaned.load(Ordering::SeqCst), "the task had ended when the cleanup ran");
 
@@ -152,55 +141,38 @@ fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
 #[test]
 fn shutdown_after_the_runtime_is_gone_answers() {
     let runtime = Runtime::new().unwrap();
-    let (owned, _) = told();
-    let task = BackgroundTask::spawn_on(runtime.handle(), "worker", |stop| deaf(stop, owned));
-    drop(runtime);
-    let report = futures::executor::block_on(task.shutdown()).unwrap();
-    assert_eq!(report.aborted, 1, "the runtime dropped it");
-}
-
-#[test]
-fn a_task_spawned_on_a_runtime_that_is_gone_has_ended() {
-    let runtime = Runtime::new().unwrap();
     let handle = runtime.handle().clone();
+    let (owned, is_dropped) = owned();
+    let task = BackgroundTask::spawn_on(&handle, "worker", |stop| deaf(stop, owned));
     drop(runtime);
+    assert_eq!(block_on(task.shutdown()).unwrap().aborted, 1, "the runtime dropped it");
+    assert!(is_dropped());
     let task = BackgroundTask::spawn_on(&handle, "late", |_| async {});
-    assert_eq!(futures::executor::block_on(task.shutdown()).unwrap().aborted, 1);
+    assert_eq!(block_on(task.shutdown()).unwrap().aborted, 1);
 }
 
 /// The runtime of the task is blocked, and has no timer that could go off. The limit holds.
 #[test]
 fn a_task_that_does_not_yield_is_named_at_the_limit() {
-    let flavours = [Builder::new_current_thread(), Builder::new_multi_thread()];
-    for mut flavour in flavours {
-        let (let_go, is_let_go) = mpsc::channel::<()>();
-        let (started, has_started) = mpsc::channel();
-        let (task, is_task) = mpsc::channel();
+    for mut flavour in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let ((stuck, blocks), (sender, receiver)) = (stuck(), mpsc::channel());
         let runtime = thread::spawn(move || {
             let runtime = flavour.worker_threads(1).build().unwrap();
             runtime.block_on(async move {
-                let stuck = BackgroundTask::spawn("stuck", |_| async move {
-                    started.send(()).unwrap();
-                    let _ = is_let_go.recv();
-                });
-                let stuck = stuck.unwrap();
-                task.send(stuck.clone()).unwrap();
-                // The runtime stays until it has started, and on until it has ended.
-                until_yielding(|| stuck.has_ended()).await;
+                let task = BackgroundTask::spawn("stuck", |_| async { blocks() }).unwrap();
+                sender.send(task.clone()).unwrap();
+                until_yielding("its end", || task.has_ended()).await;
             });
         });
-        let task: BackgroundTask<()> = is_task.recv().unwrap();
-        has_started.recv().unwrap();
-        let limit = Duration::from_millis(100);
+        let task: BackgroundTask<()> = receiver.recv().unwrap();
+        stuck.has_begun.recv().unwrap();
         let began = Instant::now();
-        let error = futures::executor::block_on(task.shutdown_within(limit)).unwrap_err();
-        assert!(began.elapsed() >= limit && began.elapsed() < PLENTY);
-        let ShutdownError { kind: ShutdownErrorKind::TimedOut, still_running, .. } = error else {
-            panic!("{error}")
-        };
-        assert_eq!(still_running[0].name, "stuck");
-        assert!(still_running[0].spawned_at.file().ends_with("task.rs"));
-        drop(let_go);
+        let error = block_on(task.shutdown_within(SHORT)).unwrap_err();
+        assert!(began.elapsed() >= SHORT && began.elapsed() < PLENTY);
+        assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
+        assert_eq!((error.still_running[0].name.as_str(), error.alive.tasks), ("stuck", 1));
+        assert!(error.still_running[0].spawned_at.file().ends_with("task.rs"));
+        drop(stuck.let_go);
         runtime.join().unwrap();
     }
 }
@@ -208,41 +180,25 @@ fn a_task_that_does_not_yield_is_named_at_the_limit() {
 #[test]
 fn a_limit_of_zero_asks_and_aborts_at_once() {
     both_flavours(async || {
-        let (owned, dropped) = told();
+        let (owned, is_dropped) = owned();
         let task = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         let _ = task.shutdown_within(Duration::ZERO).await;
         let _ = task.shutdown().await.unwrap();
-        assert!(dropped.load(Ordering::SeqCst));
+        assert!(is_dropped());
     });
 }
 
 #[test]
-fn ten_thousand_callers_all_get_their_answer() {
-    both_flavours(async || {
-        let task = BackgroundTask::spawn("worker", |stop| stop).unwrap();
-        let callers: Vec<_> = (0..10_000)
-            .map(|_| {
-                let task = task.clone();
-                tokio::spawn(async move { task.shutdown_within(PLENTY).await })
-            })
-            .collect();
-        for caller in callers {
-            let _ = caller.await.unwrap().unwrap();
-        }
-    });
-}
-
-#[test]
-fn a_task_is_told_without_being_waited_for() {
+fn stop_and_abort_do_not_wait() {
     both_flavours(async || {
         let listener = BackgroundTask::spawn("listener", |stop| stop).unwrap();
         listener.stop();
-        until_yielding(|| listener.has_ended()).await;
-        let (owned, dropped) = told();
+        until_yielding("its end", || listener.has_ended()).await;
+        let (owned, is_dropped) = owned();
         let deaf = BackgroundTask::spawn("deaf", |stop| deaf(stop, owned)).unwrap();
         deaf.abort();
-        until_yielding(|| deaf.has_ended()).await;
-        assert!(dropped.load(Ordering::SeqCst));
+        until_yielding("the abort", || deaf.has_ended()).await;
+        assert!(is_dropped());
     });
 }
 

@@ -1,6 +1,9 @@
-//! What holds of tasks and groups alike.
+//! What holds for tasks and for groups.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+};
 
 use sundown::{
     group::TaskGroup,
@@ -10,7 +13,7 @@ use sundown::{
 };
 use tokio::runtime::{Handle, Runtime};
 
-use crate::{PLENTY, both_flavours};
+use crate::fixtures::{PLENTY, both_flavours};
 
 #[test]
 fn nothing_is_spawned_without_a_runtime() {
@@ -22,7 +25,7 @@ fn nothing_is_spawned_without_a_runtime() {
 #[test]
 fn a_list_is_shut_down_in_order_and_one_failure_does_not_stop_it() {
     both_flavours(async || {
-        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let order = Arc::new(Mutex::new(Vec::new()));
         let (first, second) = (Arc::clone(&order), Arc::clone(&order));
         let task = BackgroundTask::spawn("task", |stop| async move {
             stop.await;
@@ -56,7 +59,7 @@ fn handles_are_send_and_sync_and_their_futures_are_send() {
     is_send_and_sync::<Stop>();
     let runtime = Runtime::new().unwrap();
     let task = BackgroundTask::spawn_on(&Handle::clone(runtime.handle()), "t", |stop| stop);
-    // What `axum::serve(…).with_graceful_shutdown(…)` asks for.
+    // `axum::serve(…).with_graceful_shutdown(…)` asks for this.
     fn is_a_shutdown_signal(_: impl Future<Output = ()> + Send + 'static) {}
     is_a_shutdown_signal(TaskGroup::new("server").stop_signal());
     drop(is_send(task.shutdown()));

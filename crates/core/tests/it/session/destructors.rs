@@ -1,25 +1,23 @@
 //! Destructors that do what they should not, or what one would not expect of them.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
+use futures::executor::block_on;
 use sundown::{
     latch::Latch,
-    session::{CloseError, CloseErrorKind},
+    session::{CloseErrorKind, Unfinished},
     teardown::teardown_blocking,
 };
 use tokio::task::{spawn, spawn_blocking};
 
-use crate::{PLENTY, SHORT, on_drop, pool, session};
+use super::{from_inside, session};
+use crate::fixtures::{PLENTY, SHORT, on_drop, pool, stuck};
 
 #[test]
-fn a_destructor_that_panics_is_told_of_and_the_others_are_torn_down() {
+fn a_destructor_that_panics_is_reported_and_the_others_are_torn_down() {
     let (session, (pool, closed)) = (session(), pool());
     drop(session.guard(on_drop(|| panic!("no connection to lose"))).unwrap());
     drop(session.guard(pool).unwrap());
@@ -33,55 +31,27 @@ fn a_destructor_that_panics_is_told_of_and_the_others_are_torn_down() {
 
 #[test]
 fn a_destructor_that_blocks_is_reported_at_the_limit_and_waited_for_again() {
-    let (session, (pool, closed), latch) = (session(), pool(), Arc::new(Latch::new()));
-    let (begins, begun) = mpsc::channel();
-    let blocks = session.guard(on_drop({
-        let latch = Arc::clone(&latch);
-        move || {
-            begins.send(()).unwrap();
-            assert!(latch.wait_blocking(PLENTY));
-        }
-    }));
-    drop(blocks.unwrap());
-    begun.recv().unwrap();
+    let (session, (pool, closed), (stuck, blocks)) = (session(), pool(), stuck());
+    drop(session.guard(on_drop(blocks)).unwrap());
+    stuck.has_begun.recv().unwrap();
     // It waits behind the first.
     drop(session.guard(pool).unwrap());
     let error = session.close_blocking(SHORT).unwrap_err();
     assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");
-    let CloseError { elapsed, unfinished, .. } = error;
-    assert!(elapsed >= SHORT && unfinished.destructor_running, "{unfinished:?}");
-    assert_eq!((unfinished.waiting, unfinished.tasks, closed()), (1, 0, 0));
-    latch.fire();
+    let Unfinished { waiting, destructor_running, tasks, .. } = error.unfinished;
+    assert_eq!((waiting, destructor_running, tasks), (1, true, 0), "{error}");
+    assert!(error.elapsed >= SHORT && closed() == 0, "{error}");
+    drop(stuck.let_go);
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed(), 2);
 }
 
 #[test]
-fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
-    fn again(stop: Arc<AtomicBool>) {
-        if !stop.load(Ordering::SeqCst) {
-            spawn(async move { again(stop) });
-        }
-    }
-    let (session, stop) = (session(), Arc::new(AtomicBool::new(false)));
-    let value = on_drop({
-        let stop = Arc::clone(&stop);
-        move || again(stop)
-    });
-    drop(session.guard(value).unwrap());
-    let error = session.close_blocking(SHORT).unwrap_err();
-    assert!(matches!(error, CloseError { kind: CloseErrorKind::StillRunning, .. }), "{error}");
-    stop.store(true, Ordering::SeqCst);
-    let _ = session.close_blocking(PLENTY).unwrap();
-}
-
-#[test]
-fn a_value_may_hold_handles_and_its_destructor_drop_them() {
+fn a_value_may_hold_handles_and_its_destructor_drop_them_in_a_task() {
     let (session, (pool, closed)) = (session(), pool());
     let inner = session.guard(pool).unwrap();
     let outer = session.guard(on_drop({
         let inner = inner.clone();
-        // In a task that the destructor starts, of all places.
         move || drop(spawn(async move { drop(inner.map(|_| ())) }))
     }));
     drop(outer.unwrap().map(|_| inner));
@@ -91,27 +61,22 @@ fn a_value_may_hold_handles_and_its_destructor_drop_them() {
 
 #[test]
 fn a_close_from_inside_is_an_error_and_not_a_deadlock() {
-    let (session, (told, heard)) = (session(), mpsc::channel());
+    let (session, (sender, results)) = (session(), mpsc::channel());
     let value = on_drop({
         let session = session.clone();
         move || {
-            told.send(session.close_blocking(Duration::MAX)).unwrap();
-            told.send(futures::executor::block_on(session.close(Duration::MAX))).unwrap();
-            let (in_task, in_closer, tell) = (session.clone(), session, told.clone());
-            spawn(async move { told.send(in_task.close(Duration::MAX).await).unwrap() });
-            spawn_blocking(move || tell.send(in_closer.close_blocking(Duration::MAX)).unwrap());
+            sender.send(session.close_blocking(Duration::MAX)).unwrap();
+            sender.send(block_on(session.close(Duration::MAX))).unwrap();
+            let (in_task, in_closer, from_closer) = (session.clone(), session, sender.clone());
+            spawn(async move { sender.send(in_task.close(Duration::MAX).await).unwrap() });
+            spawn_blocking(move || {
+                from_closer.send(in_closer.close_blocking(Duration::MAX)).unwrap();
+            });
         }
     });
     drop(session.guard(value).unwrap());
     let _ = session.close_blocking(PLENTY).unwrap();
-    let results: Vec<_> = heard.iter().collect();
-    assert_eq!(results.len(), 4);
-    for result in results {
-        assert!(
-            matches!(result, Err(CloseError { kind: CloseErrorKind::FromInside, .. })),
-            "{result:?}"
-        );
-    }
+    assert_eq!(results.iter().map(from_inside).count(), 4);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Random sequences of what is done with a session, from random places. Nothing of a value's
-//! destructor ends after the session has closed; and to know that nobody has a handle any more is
-//! not to know that.
+//! Random sequences of what is done with a session, from random places. Nothing of a value's destructor
+//! ends after the session has closed; to know that nobody has a handle any more is not enough for that.
 
 use std::{
+    cell::RefCell,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,35 +13,27 @@ use std::{
 
 use proptest::{
     prelude::*,
-    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
+    test_runner::{TestCaseError, TestError},
 };
 use sundown::{
     latch::Latch,
     session::{CloseError, CloseErrorKind, Guarded, Session},
 };
-use tokio::{
-    runtime::{Builder, Handle},
-    task::{spawn, spawn_blocking},
-    time::sleep,
+use tokio::runtime::Handle;
+
+use super::session;
+use crate::{
+    fixtures::{PLENTY, current_thread, multi_thread, runner},
+    quiescence::{Node, Running, Tally, forest, start},
 };
-
-use crate::{PLENTY, handles, session};
-
-/// What a destructor starts: so many of each, and each of these the same again, so many times.
-#[derive(Clone, Copy, Debug)]
-struct Work {
-    tasks: u8,
-    timers: u8,
-    closers: u8,
-    depth: u8,
-}
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Guard(Work),
+    /// A value whose destructor starts this.
+    Guard(Vec<Node>),
     Clone(usize),
-    /// Derives a value; it holds a handle of what it was derived from, or not.
-    Map(usize, Work, bool),
+    /// Derives a value, which holds a handle of what it was derived from, or not.
+    Map(usize, Vec<Node>, bool),
     Drop(usize, Place),
     /// Closes, with a limit that is too short to wait for anything.
     Close,
@@ -66,62 +58,8 @@ enum World {
     ManyThreads,
 }
 
-/// How much has been started by destructors, they themselves included, and how much of it ended.
-#[derive(Default)]
-struct Tally {
-    started: AtomicUsize,
-    ended: AtomicUsize,
-}
-
-impl Tally {
-    fn is_over(&self) -> bool {
-        // In this order: what is started between the two shows as not ended.
-        let ended = self.ended.load(Ordering::SeqCst);
-        self.started.load(Ordering::SeqCst) == ended
-    }
-}
-
-/// Something that runs; it has ended when this is dropped.
-struct Running(Arc<Tally>);
-
-impl Running {
-    fn one(tally: &Arc<Tally>) -> Self {
-        tally.started.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(tally))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn start(work: Work, tally: &Arc<Tally>) {
-    let Some(depth) = work.depth.checked_sub(1) else { return };
-    let below = Work { depth, ..work };
-    let finish = || {
-        let running = Running::one(tally);
-        move || start(below, &running.0)
-    };
-    for _ in 0..work.tasks {
-        let finish = finish();
-        spawn(async move { finish() });
-    }
-    for quarters in 0..work.timers {
-        let finish = finish();
-        spawn(async move {
-            sleep(Duration::from_micros(250) * u32::from(quarters)).await;
-            finish();
-        });
-    }
-    for _ in 0..work.closers {
-        spawn_blocking(finish());
-    }
-}
-
 struct Value {
-    work: Work,
+    starts: Vec<Node>,
     tally: Arc<Tally>,
     /// How many values have been dropped.
     dropped: Arc<AtomicUsize>,
@@ -131,29 +69,20 @@ struct Value {
 impl Drop for Value {
     fn drop(&mut self) {
         let running = Running::one(&self.tally);
-        start(self.work, &self.tally);
+        start(std::mem::take(&mut self.starts), &self.tally);
         self.dropped.fetch_add(1, Ordering::SeqCst);
         drop(running);
     }
-}
-
-fn work() -> impl Strategy<Value = Work> {
-    (0..3_u8, 0..3_u8, 0..3_u8, 0..3_u8).prop_map(|(tasks, timers, closers, depth)| Work {
-        tasks,
-        timers,
-        closers,
-        depth,
-    })
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let place =
         prop_oneof![Just(Place::Here), Just(Place::Thread), Just(Place::Local), Just(Place::Task)];
     let operation = prop_oneof![
-        4 => work().prop_map(Operation::Guard),
+        4 => forest().prop_map(Operation::Guard),
         3 => any::<usize>().prop_map(Operation::Clone),
-        3 => (any::<usize>(), work(), any::<bool>())
-            .prop_map(|(at, work, holds)| Operation::Map(at, work, holds)),
+        3 => (any::<usize>(), forest(), any::<bool>())
+            .prop_map(|(at, starts, holds)| Operation::Map(at, starts, holds)),
         4 => (any::<usize>(), place).prop_map(|(at, place)| Operation::Drop(at, place)),
         1 => Just(Operation::Close),
     ];
@@ -172,8 +101,7 @@ fn close_blocking(session: &Session, tally: &Tally) -> bool {
 }
 
 fn close(session: &Session, tally: &Tally) -> bool {
-    let runtime = Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { session.close(PLENTY).await.is_ok() && tally.is_over() })
+    current_thread().block_on(async { session.close(PLENTY).await.is_ok() && tally.is_over() })
 }
 
 fn drop_there(guard: Guarded<Value>, place: Place) {
@@ -185,26 +113,26 @@ fn drop_there(guard: Guarded<Value>, place: Place) {
         },
         Place::Thread => thread::spawn(|| drop(guard)).join().unwrap(),
         Place::Local => {
-            thread_local!(static LATE: std::cell::RefCell<Option<Guarded<Value>>> =
-                const { std::cell::RefCell::new(None) });
+            thread_local!(static LATE: RefCell<Option<Guarded<Value>>> =
+                const { RefCell::new(None) });
             thread::spawn(|| LATE.set(Some(guard))).join().unwrap();
         }
     }
 }
 
-/// Does it all, and then has everybody wait for the end while the last handles are dropped.
+/// Does all of it. Then everybody waits for the end while the last handles are dropped.
 fn play(operations: Vec<Operation>, ends: &'static [End]) -> Result<(), TestCaseError> {
     let session = session();
     let (tally, dropped) = (Arc::new(Tally::default()), Arc::new(AtomicUsize::new(0)));
-    let value = |work, holds| {
+    let value = |starts, holds| {
         let (tally, dropped) = (Arc::clone(&tally), Arc::clone(&dropped));
-        Value { work, tally, dropped, _holds: holds }
+        Value { starts, tally, dropped, _holds: holds }
     };
     let (mut guards, mut values, mut closing) = (Vec::<Guarded<Value>>::new(), 0, false);
     for operation in operations {
         let count = guards.len();
         match operation {
-            Operation::Guard(work) => match session.guard(value(work, None)) {
+            Operation::Guard(starts) => match session.guard(value(starts, None)) {
                 Ok(guard) => {
                     prop_assert!(!closing);
                     values += 1;
@@ -214,14 +142,14 @@ fn play(operations: Vec<Operation>, ends: &'static [End]) -> Result<(), TestCase
                     prop_assert!(closing);
                     // Dropped here, where there may be no runtime to start anything on.
                     let mut value = refused.value;
-                    value.work.depth = 0;
+                    value.starts.clear();
                     values += 1;
                 }
             },
             Operation::Clone(at) if count > 0 => guards.push(guards[at % count].clone()),
-            Operation::Map(at, work, holds) if count > 0 => {
+            Operation::Map(at, starts, holds) if count > 0 => {
                 let parent = &guards[at % count];
-                let derived = parent.map(|_| value(work, holds.then(|| parent.clone())));
+                let derived = parent.map(|_| value(starts, holds.then(|| parent.clone())));
                 values += 1;
                 guards.push(derived);
             }
@@ -237,7 +165,8 @@ fn play(operations: Vec<Operation>, ends: &'static [End]) -> Result<(), TestCase
                         prop_assert_eq!(dropped.load(Ordering::SeqCst), values);
                     }
                     Err(CloseError { kind: CloseErrorKind::StillHeld, held, .. }) => {
-                        prop_assert!(handles(&held) >= count);
+                        let handles: usize = held.iter().map(|held| held.handles).sum();
+                        prop_assert!(handles >= count);
                     }
                     Err(CloseError { kind: CloseErrorKind::StillRunning, .. }) => {
                         prop_assert_eq!(count, 0)
@@ -274,7 +203,7 @@ fn play_in(
     match world {
         World::Plain => play(operations, ends),
         World::OneThread => {
-            let (runtime, over) = (Builder::new_current_thread().build().unwrap(), Latch::new());
+            let (runtime, over) = (current_thread(), Latch::new());
             let _context = runtime.enter();
             thread::scope(|scope| {
                 scope.spawn(|| runtime.block_on(over.wait()));
@@ -283,32 +212,21 @@ fn play_in(
                 result
             })
         }
-        World::ManyThreads => {
-            let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
-            runtime.block_on(async { play(operations, ends) })
-        }
+        World::ManyThreads => multi_thread().block_on(async { play(operations, ends) }),
     }
 }
 
-fn runner() -> TestRunner {
-    TestRunner::new(Config {
-        cases: 200,
-        rng_seed: RngSeed::Fixed(20_261_121),
-        failure_persistence: None,
-        max_shrink_iters: 0,
-        ..Config::default()
-    })
+fn run(ends: &'static [End]) -> Result<(), TestError<(World, Vec<Operation>)>> {
+    let cases = (world(), operations());
+    runner(200).run(&cases, |(world, operations)| play_in(world, operations, ends))
 }
 
 #[test]
 fn nothing_ends_after_a_session_has_closed() {
-    let ends: &[End] = &[close_blocking, close];
-    runner()
-        .run(&(world(), operations()), |(world, operations)| play_in(world, operations, ends))
-        .unwrap();
+    run(&[close_blocking, close]).unwrap();
 }
 
-/// What a count of owners tells.
+/// Waits as somebody does who counts owners.
 fn no_values(session: &Session, tally: &Tally) -> bool {
     while session.values() > 0 {
         thread::yield_now();
@@ -317,10 +235,8 @@ fn no_values(session: &Session, tally: &Tally) -> bool {
 }
 
 #[test]
-fn when_the_last_handle_has_gone_something_does() {
-    let ends: &[End] = &[no_values];
-    let found = runner()
-        .run(&(world(), operations()), |(world, operations)| play_in(world, operations, ends));
+fn after_the_last_handle_has_gone_something_ends() {
+    let found = run(&[no_values]);
     let Err(TestError::Fail(why, _)) = found else { panic!("{found:?}") };
     assert!(why.to_string().contains("ended after"), "{why}");
 }

@@ -1,0 +1,139 @@
+//! A forked child has none of its parent's threads, and a lock that one of them held is held for ever.
+//!
+//! A program of its own: Linux promises little to a child that is forked while other threads start
+//! threads, as other tests do all the time.
+#![cfg(all(unix, not(loom)))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    future::pending,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use fork::{Fork, WIFSIGNALED, WTERMSIG, fork, waitpid};
+use futures::executor::block_on;
+use rustix::process::{Pid, Signal, getpid, kill_process};
+use sundown::{
+    limit::{PLENTY, within},
+    session::{CloseError, CloseErrorKind, Guarded, Session},
+};
+
+/// One test at a time: see above.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Whether this is true in a child, which must end. The child kills itself: it neither returns into
+/// what the parent is doing, nor exits in an orderly way, because at that std takes locks that a thread
+/// of the parent may have held. The signal is the answer.
+fn in_a_child(does: impl FnOnce() -> bool) -> bool {
+    match fork().unwrap() {
+        Fork::Child => {
+            let went_well = catch_unwind(AssertUnwindSafe(does)).unwrap_or(false);
+            let signal = if went_well { Signal::KILL } else { Signal::ABORT };
+            let _ = kill_process(getpid(), signal);
+            process::abort();
+        }
+        Fork::Parent(child) => {
+            let (status, is_status) = mpsc::channel();
+            let waiting = thread::spawn(move || status.send(waitpid(child).unwrap()));
+            let ended = is_status.recv_timeout(PLENTY / 2);
+            if ended.is_err() {
+                let _ = kill_process(Pid::from_raw(child).unwrap(), Signal::ABORT);
+            }
+            let _ = waiting.join();
+            ended.is_ok_and(|status| {
+                WIFSIGNALED(status) && WTERMSIG(status) == Signal::KILL.as_raw()
+            })
+        }
+    }
+}
+
+/// Does `meanwhile` again and again on two threads while `test` runs, so that every lock is held at one
+/// time or another.
+fn with_busy_threads(meanwhile: impl Fn() + Sync, test: impl FnOnce()) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    meanwhile();
+                }
+            });
+        }
+        let tested = catch_unwind(AssertUnwindSafe(test));
+        enough.store(true, Ordering::Relaxed);
+        tested.unwrap();
+    });
+}
+
+fn a_limit_passes() -> bool {
+    block_on(within(Duration::from_millis(5), pending::<()>())).is_none()
+}
+
+#[test]
+fn a_forked_child_keeps_limits_whatever_its_parents_clock_was_doing() {
+    // The parent's clock runs all the time, and its lock is held now and then.
+    let busy = || {
+        let far = within(PLENTY, pending::<()>());
+        assert_eq!(block_on(within(Duration::from_micros(50), far)), None);
+    };
+    with_busy_threads(busy, || {
+        assert!(a_limit_passes());
+        assert!((0..50).all(|_| in_a_child(a_limit_passes)), "a child kept no limit");
+        let nested = in_a_child(|| a_limit_passes() && in_a_child(a_limit_passes));
+        assert!(nested, "a child of a child kept no limit");
+    });
+}
+
+/// Counts how often it is torn down, where its destructor finds a runtime.
+struct Value(Arc<AtomicUsize>);
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        let closed = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || closed.fetch_add(1, Ordering::SeqCst));
+    }
+}
+
+/// Everything that can be done with a session and a handle, with the answers that a child must get.
+fn everything(session: Session, guard: Guarded<Value>) -> bool {
+    fn forked<T>(result: Result<T, CloseError>) -> bool {
+        matches!(result, Err(CloseError { kind: CloseErrorKind::Forked { .. }, .. }))
+    }
+    let (clone, derived) = (guard.clone(), guard.map(|_| ()));
+    let answers = [
+        session.guard(()).is_err(),
+        forked(session.close_blocking(PLENTY)),
+        forked(block_on(session.close(PLENTY))),
+        session.values() > 0,
+        !session.held().is_empty(),
+    ];
+    drop((guard, clone, derived, session));
+    answers.into_iter().all(|as_it_should_be| as_it_should_be)
+}
+
+#[test]
+fn a_forked_child_is_answered_at_once_and_tears_nothing_down() {
+    let (session, closed) = (Session::new("forked").unwrap(), Arc::new(AtomicUsize::new(0)));
+    let guard = session.guard(Value(Arc::clone(&closed))).unwrap();
+    // The session's threads tear these down.
+    let busy = || drop(session.guard(Value(Arc::default())).unwrap());
+    with_busy_threads(busy, || {
+        for _ in 0..50 {
+            let (session, guard) = (session.clone(), guard.clone());
+            assert!(in_a_child(|| everything(session, guard)));
+        }
+    });
+    assert_eq!(closed.load(Ordering::SeqCst), 0, "no child has torn it down");
+    drop(guard);
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), 1);
+}

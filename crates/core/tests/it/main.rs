@@ -1,0 +1,12 @@
+//! The kit on real runtimes, threads and processes. One program, so that it is linked once. What loom
+//! explores in full (`tests/loom`) is not tried again here.
+#![cfg(not(loom))]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixtures;
+mod quiescence;
+mod runtime;
+mod session;
+mod signals;
+mod tasks;
+mod teardown;

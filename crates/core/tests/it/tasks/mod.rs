@@ -1,0 +1,15 @@
+//! Background tasks and groups.
+
+mod both;
+mod group;
+mod signal;
+mod task;
+
+use std::{future::pending, sync::Arc};
+
+use sundown::stop::Stop;
+
+/// A task that does not listen to its signal, and owns something.
+async fn deaf(_stop: Stop, _owned: Arc<()>) {
+    pending::<()>().await;
+}
