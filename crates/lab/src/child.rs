@@ -1,4 +1,4 @@
-//! The inside of a trial: what the child process does before and after the experiment's own code.
+//! The child process of a trial, before and after the experiment's own code.
 
 use std::{
     cell::Cell,
@@ -88,11 +88,10 @@ fn take_report_pipe() -> io::Result<&'static Reporter> {
     Ok(REPORTER.get_or_init(|| reporter))
 }
 
-/// A panic hook that reports the panic, and writes it to standard error as well.
+/// The panic hook: writes the panic to the report pipe and to standard error.
 ///
-/// It replaces the standard library's, which prints a backtrace for the second panic of a thread, and
-/// offers no switch against it. Resolving the names takes ten times as long as the rest of a trial that
-/// aborts.
+/// It replaces the standard library's hook, which always prints a backtrace for the second panic of a
+/// thread. To resolve the names for that takes ten times as long as the rest of a trial that aborts.
 fn report_panic(info: &PanicHookInfo<'_>) {
     thread_local! {
         // Constant and without a destructor: it remains valid while the thread's other locals are

@@ -16,7 +16,7 @@ use signal_hook::{
 /// The exit code of a program that was interrupted: 128 and the number of SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
-/// Whether the process was told to stop, by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
+/// Whether the process received SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 ///
 /// After the first, running trials are killed and what is known is printed. A second one ends the
 /// process at once, and the guardian cleans up.
@@ -28,7 +28,7 @@ impl Interrupt {
     ///
     /// # Errors
     ///
-    /// If the system refuses a signal handler.
+    /// If the OS refuses a signal handler.
     pub fn install() -> io::Result<Self> {
         let raised = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {

@@ -121,7 +121,7 @@ pub enum Ending {
     Signalled(i32),
     /// It was killed at its deadline.
     DeadlinePassed,
-    /// It was killed because this process was told to stop.
+    /// It was killed because this process was interrupted.
     Interrupted,
 }
 

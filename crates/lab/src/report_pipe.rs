@@ -30,15 +30,15 @@ const MESSAGE: usize = 1200;
 pub(crate) enum Line {
     /// A thread panicked.
     Panic(Panic),
-    /// The trial recorded something.
+    /// The trial recorded an observation.
     Observation { name: String, value: Value },
     /// A check did not hold, or the body returned an error.
     Problem(String),
-    /// The body ended of its own accord.
+    /// The body returned, or declared itself done.
     Done,
-    /// From now on the trial is another program, which this rule judges.
+    /// The trial becomes another program, which this rule judges.
     Program(Rule),
-    /// The program has nothing left to do but to end, from this moment on.
+    /// The time at which the program has finished its work and only has to exit.
     Leaving(i64),
 }
 

@@ -1,4 +1,4 @@
-//! A run: many trials, in parallel, and what follows from them.
+//! A run: many trials in parallel, and the result computed from them.
 
 use std::{
     collections::BTreeMap,
@@ -30,23 +30,23 @@ use crate::{
     variant::Variant,
 };
 
-/// The number of the kit's own promise among the claims.
+/// The id of the kit's own claim.
 pub(crate) const KIT: &str = "kit";
 
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
 
-/// How many trials run at a time for each core. While a child process starts, ends or waits for another
-/// thread, it leaves its core to the second.
+/// How many trials run at a time per core: two, because a child process leaves its core idle while it
+/// starts, ends or waits for another thread.
 const WORKING_PER_CORE: usize = 2;
 
-/// How many trials that mostly wait run at a time, for each core.
+/// How many trials that mostly wait run at a time per core.
 const WAITING_PER_CORE: usize = 8;
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The trials, in lanes side by side.
+    /// The trials, in parallel lanes.
     pub(crate) lanes: Vec<Lane>,
     /// The seed from which every trial's seed is derived.
     pub(crate) seed: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) jobs: usize,
-    /// Each is a variant's position, and the trial's number within the variant.
+    /// A variant's index, and the trial's number within the variant.
     pub(crate) trials: Vec<(usize, u32)>,
 }
 
@@ -67,8 +67,8 @@ impl Plan {
     }
 }
 
-/// Puts the trials that mostly wait into a lane of their own, with more at a time: they leave the cores
-/// to the others.
+/// Puts the trials that mostly wait into a lane of their own, with more at a time, because they hardly use
+/// the cores.
 pub(crate) fn in_lanes(
     experiment: &Experiment,
     trials: Vec<(usize, u32)>,
@@ -96,7 +96,7 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
         .collect()
 }
 
-/// Runs the trials, and reports each as it ends, until the listener breaks off.
+/// Runs the trials, and calls the listener when one ends, until the listener breaks.
 pub(crate) fn run(
     experiment: &Experiment,
     plan: &Plan,
@@ -141,7 +141,7 @@ pub(crate) fn run(
     Ok(result)
 }
 
-/// This program, which runs itself again for each trial.
+/// The path of this program, which runs itself again for each trial.
 fn this_program() -> Result<PathBuf, SandboxError> {
     let start = |source: io::Error| SandboxError::Start { program: "this program".into(), source };
     env::current_exe().map_err(start)
@@ -161,7 +161,7 @@ fn command<'a>(
     }
 }
 
-/// The result of the trials: classes from counts, and verdicts.
+/// Computes classes and verdicts from the records of the trials.
 fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> ExperimentResult {
     let variants: Vec<_> = experiment
         .variants
@@ -210,7 +210,7 @@ fn verdict(variants: &[VariantResult]) -> Verdict {
     }
 }
 
-/// The verdict on the kit's promise: cures decide, and hazards say whether there was anything to cure.
+/// The verdict on the kit's claim: cures decide it, if the hazards failed as predicted.
 fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
     let of = |role| variants.iter().filter(move |variant| variant.role == role).cloned();
     let (cures, hazards): (Vec<_>, Vec<_>) = (of(Role::Cure).collect(), of(Role::Hazard).collect());
@@ -307,7 +307,7 @@ fn examples(
     worth_a_look.map(|record| example(experiment, run_seed, variant, record)).collect()
 }
 
-/// A trial, with the command that runs it again.
+/// Describes a trial for the results, with the command that repeats it.
 pub(crate) fn example(
     experiment: &Experiment,
     run_seed: u64,
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_cured_where_nothing_failed() {
+    fn a_cure_proves_nothing_unless_the_hazard_failed() {
         use Outcome::{Aborted, Clean};
         use Verdict::{Inconclusive, Refuted};
         assert_eq!(verdicts([Clean, Clean, Clean]), (Refuted, Refuted, Inconclusive));
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mostly_waits_runs_beside_what_works_and_more_of_it_at_a_time() {
+    fn trials_that_mostly_wait_have_a_lane_of_their_own() {
         let experiment = Experiment::new("90_lanes").variants([
             control("works", |_| Ok(())),
             control("waits", |_| Ok(())).waits(),

@@ -110,7 +110,7 @@ fn a_page_has_everything_that_was_found() {
 }
 
 #[test]
-fn the_ledger_has_what_the_experiments_say_about_each_claim() {
+fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     let workspace = complete();
     workspace.contains(
         LEDGER,
@@ -132,7 +132,7 @@ fn the_ledger_has_what_the_experiments_say_about_each_claim() {
              [03](03-sleep-duration.md) |  |",
         ],
     );
-    let reason = "its reason explains 01 refuted, and the results say 01 refuted, 03 supported";
+    let reason = "its reason explains 01 refuted, but the results say 01 refuted, 03 supported";
     workspace.run(&["notebooks"]).expect_code(0).says("claim A2").says(reason);
     workspace.run(&["notebooks", "--check"]).expect_code(1).says(CLAIMS).says(reason);
     workspace.edit(CLAIMS, "01 = \"refuted\"", "01 = \"refuted\", 03 = \"supported\"");
@@ -391,7 +391,7 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a claim without an experiment, and an experiment without the claim",
         |it| it.edit(CLAIMS, "id = \"A2\"", "id = \"A3\""),
-        &["claim A2: experiment 01 tests it, and it is not here", "claim A3: no experiment with"],
+        &["claim A2: experiment 01 tests it, but it is not listed", "claim A3: no experiment with"],
     ),
     (
         "a claim without a reason",
