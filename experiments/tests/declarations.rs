@@ -43,19 +43,12 @@ fn declarations() -> TestResult<Vec<(String, Declaration)>> {
 }
 
 #[test]
-fn every_experiment_is_named_after_its_file() -> TestResult {
+fn every_experiment_is_named_after_its_file_and_has_a_number_of_its_own() -> TestResult {
+    let mut seen = BTreeSet::new();
     for (file, Declaration { id, name, binary, .. }) in declarations()? {
         assert_eq!(binary, file);
         assert_eq!(format!("{id}_{}", name.replace('-', "_")), file);
         assert!(id.len() == 2 && id.parse::<u8>().is_ok(), "{file} has number {id}");
-    }
-    Ok(())
-}
-
-#[test]
-fn no_two_experiments_have_the_same_number() -> TestResult {
-    let mut seen = BTreeSet::new();
-    for (file, Declaration { id, .. }) in declarations()? {
         assert!(seen.insert(id), "{file} has the number of another");
     }
     Ok(())

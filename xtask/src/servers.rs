@@ -7,10 +7,11 @@ use std::{
 };
 
 use lab::{
+    Lack,
     guardian::Guardian,
     interrupt::Interrupt,
     sandbox::Sandbox,
-    server::{Kind, Server, ServerError},
+    server::{Kind, Server},
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -50,7 +51,7 @@ fn start(
         flags.only.is_empty() || flags.only.contains(&name)
     };
     let start = |kind| match Server::start(kind, sandbox, interrupt) {
-        Err(ServerError::Interrupted) => Err(Failure::Interrupted),
+        Err(Lack::Interrupted) => Err(Failure::Interrupted),
         started => Ok(started?),
     };
     Kind::ALL.into_iter().filter(chosen).map(start).collect()

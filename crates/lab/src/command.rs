@@ -22,9 +22,8 @@ use crate::{
     nearest,
     observation::Value,
     output::{self, Progress},
-    record::Record,
     results::{Event, Skipped, TrialExample},
-    run::{self, Lane, Plan},
+    run::{self, Lane, Plan, Run},
     sandbox::{Sandbox, SandboxError},
     seed,
 };
@@ -32,48 +31,47 @@ use crate::{
 /// The options of an experiment.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "An experiment is its own sandbox: it executes itself once for each trial, in a \
-                  process group, an empty directory and an almost empty environment, with a \
-                  deadline.\n\nExit codes: 0 it ran, whatever the verdicts; 1 the sandbox failed; \
-                  2 usage; 130 interrupted. An experiment that is skipped, because the machine \
-                  lacks what it needs, says so and exits with 0."
+    after_help = "An experiment executes itself once for each trial, in a process group, an empty \
+                  directory and an almost empty environment, with a deadline.\n\nExit codes: 0 if \
+                  it ran, whatever the verdicts, or was skipped because the machine lacks a \
+                  requirement; 1 if the sandbox failed; 2 for a usage error; 130 if interrupted."
 )]
 struct Arguments {
-    /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
-    /// than it declares, anything else no fewer than the 5 that a verdict needs
+    /// Run each variant this many times [default: as the variant declares, mostly 20]. A race runs no
+    /// fewer trials than it declares, any other variant no fewer than the 5 that a verdict needs
     #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     trials: Option<u32>,
 
-    /// Five trials where the outcome is certain; races keep theirs
+    /// Run five trials of variants whose outcome is certain, and all trials of races
     #[arg(long, conflicts_with = "trials")]
     quick: bool,
 
-    /// The seed of the run, decimal or 0x…; printed, so that a run can be repeated [default: at random]
+    /// The seed of the run, in decimal or as 0x…; the report prints it [default: random]
     #[arg(long, value_name = "SEED", value_parser = seed::parse)]
     seed: Option<u64>,
 
-    /// Only these variants: names, or patterns in which * stands for any text
+    /// Run only these variants: names, or patterns in which * matches any text
     #[arg(long, value_name = "VARIANT", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// Only this trial, from 0, of the one variant named by --only, and all that is known of it
+    /// Run only this trial, from 0, of the variant that --only names, and print all details
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: two for each core, and beside these more of those that mostly wait]
+    /// Run this many trials at a time [default: two per core; more for trials that mostly wait]
     #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     jobs: Option<u32>,
 
-    /// List the variants and what is predicted of them, and run nothing
+    /// Run nothing: list the variants and their predictions
     #[arg(long)]
     list: bool,
 
-    /// How to print the result
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
 }
 
-/// How to print the result.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A table on a terminal, plain text in a pipe
@@ -84,7 +82,7 @@ enum Format {
     Text,
     /// One JSON object
     Json,
-    /// JSON lines: one for each trial as it ends, and the result in the end
+    /// JSON lines: one when a trial ends, and the result at the end
     Events,
 }
 
@@ -107,7 +105,7 @@ impl Format {
     }
 }
 
-/// Why there is no result.
+/// Why a run has no result.
 #[derive(Debug, Error)]
 enum Failure {
     #[error("{0}")]
@@ -125,11 +123,10 @@ enum Failure {
 }
 
 impl Experiment {
-    /// Does what the command line asks for: runs the experiment, or one trial of it, or lists what it
-    /// declares.
+    /// Runs the command line: the experiment, one trial of it, or the list of its declaration.
     ///
-    /// This is the whole of an experiment's `main`. In the child process of a trial it runs the trial's
-    /// body and returns, so that the process ends as any program does.
+    /// An experiment's `main` consists of this call. In the child process of a trial it runs the trial's
+    /// body and returns, so that the process exits normally.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let experiment = self.complete();
@@ -193,8 +190,8 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<u8, Failure
     };
     let run = Run { experiment, plan, equipment, sandbox: &sandbox, interrupt: &interrupt };
     let interrupted = match arguments.trial {
-        Some(_) => run.alone(reader),
-        None => run.all(reader),
+        Some(_) => alone(&run, reader),
+        None => all(&run, reader),
     };
     drop(run);
     sandbox.close()?;
@@ -237,6 +234,45 @@ fn skip(skipped: &Skipped, reader: Reader) -> io::Result<()> {
     }
 }
 
+/// Runs the trials and prints the result. Returns whether the run was interrupted.
+fn all(run: &Run<'_>, reader: Reader) -> Result<bool, Failure> {
+    let experiment = run.experiment;
+    let mut progress = Progress::of(&experiment.name, run.plan.len());
+    let mut stdout = io::stdout().lock();
+    let mut printed = Ok(());
+    let mut shown_first = BTreeMap::new();
+    let result = run.trials(|variant, record| {
+        progress.step();
+        let place = experiment.shown_first.iter().position(|name| *name == variant.name);
+        if let Some(place) = place.filter(|_| record.trial == 0) {
+            shown_first.insert(place, (variant.name.clone(), run.example(variant, record)));
+        }
+        if reader == (Reader::Program { as_it_happens: true }) {
+            let (variant, trial) = (variant.name.clone(), record.trial);
+            let event = Event::Trial { variant, trial, outcome: record.outcome };
+            printed = print_json(&mut stdout, &event);
+        }
+        // Nobody may be reading any more.
+        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    progress.finish();
+    printed?;
+    let interrupted = result.interrupted;
+    match reader {
+        Reader::Person { lines } => {
+            for (variant, example) in shown_first.values() {
+                output::shown_first(&mut stdout, variant, example)?;
+            }
+            output::result(&mut stdout, &result, lines)?;
+        }
+        Reader::Program { as_it_happens: false } => print_json(&mut stdout, &result)?,
+        Reader::Program { as_it_happens: true } => {
+            print_json(&mut stdout, &Event::Result { result: Box::new(result) })?;
+        }
+    }
+    Ok(interrupted)
+}
+
 /// All that is known of the trial that `--trial` names, for a program to read.
 #[derive(Serialize)]
 struct OneTrial<'a> {
@@ -246,87 +282,24 @@ struct OneTrial<'a> {
     observations: BTreeMap<&'a str, &'a Value>,
 }
 
-/// What is run, and with what.
-struct Run<'a> {
-    experiment: &'a Experiment,
-    plan: Plan,
-    equipment: Equipment,
-    sandbox: &'a Sandbox,
-    interrupt: &'a Interrupt,
-}
-
-impl Run<'_> {
-    /// Runs the trials and prints the result. Returns whether the run was interrupted.
-    fn all(&self, reader: Reader) -> Result<bool, Failure> {
-        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
-        let mut progress = Progress::of(&experiment.name, plan.len());
+/// Runs one trial and prints all that is known of it. Returns whether it was interrupted.
+fn alone(run: &Run<'_>, reader: Reader) -> Result<bool, Failure> {
+    let mut printed = Ok(());
+    let result = run.trials(|variant, record| {
+        let (variant, example) = (&variant.name, &run.example(variant, record));
         let mut stdout = io::stdout().lock();
-        let mut printed = Ok(());
-        let mut shown_first = BTreeMap::new();
-        let result =
-            run::run(experiment, plan, equipment, sandbox, interrupt, |variant, record| {
-                progress.step();
-                let place = experiment.shown_first.iter().position(|name| *name == variant.name);
-                if let Some(place) = place.filter(|_| record.trial == 0) {
-                    let example = run::example(experiment, plan.seed, variant, record);
-                    shown_first.insert(place, (variant.name.clone(), example));
-                }
-                if reader == (Reader::Program { as_it_happens: true }) {
-                    let (variant, trial) = (variant.name.clone(), record.trial);
-                    let event = Event::Trial { variant, trial, outcome: record.outcome };
-                    printed = print_json(&mut stdout, &event);
-                }
-                // Nobody may be reading any more.
-                if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-        progress.finish();
-        printed?;
-        let interrupted = result.interrupted;
-        match reader {
-            Reader::Person { lines } => {
-                for (variant, example) in shown_first.values() {
-                    output::shown_first(&mut stdout, variant, example)?;
-                }
-                output::result(&mut stdout, &result, lines)?;
+        printed = match reader {
+            Reader::Person { .. } => output::trial(&mut stdout, variant, example, record),
+            Reader::Program { .. } => {
+                let observations = record.observations.iter().map(|(name, value)| (&**name, value));
+                let observations = observations.collect();
+                print_json(&mut stdout, &OneTrial { variant, example, observations })
             }
-            Reader::Program { as_it_happens: false } => print_json(&mut stdout, &result)?,
-            Reader::Program { as_it_happens: true } => {
-                print_json(&mut stdout, &Event::Result { result: Box::new(result) })?;
-            }
-        }
-        Ok(interrupted)
-    }
-
-    /// Runs one trial and prints all that is known of it. Returns whether it was interrupted.
-    fn alone(&self, reader: Reader) -> Result<bool, Failure> {
-        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
-        let mut printed = Ok(());
-        let result =
-            run::run(experiment, plan, equipment, sandbox, interrupt, |variant, record| {
-                let example = run::example(experiment, plan.seed, variant, record);
-                printed = print_one(&variant.name, &example, record, reader);
-                ControlFlow::Continue(())
-            })?;
-        printed?;
-        Ok(result.interrupted)
-    }
-}
-
-fn print_one(
-    variant: &str,
-    example: &TrialExample,
-    record: &Record,
-    reader: Reader,
-) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match reader {
-        Reader::Person { .. } => output::trial(&mut stdout, variant, example, record),
-        Reader::Program { .. } => {
-            let observations = record.observations.iter().map(|(name, value)| (&**name, value));
-            let observations = observations.collect();
-            print_json(&mut stdout, &OneTrial { variant, example, observations })
-        }
-    }
+        };
+        ControlFlow::Continue(())
+    })?;
+    printed?;
+    Ok(result.interrupted)
 }
 
 fn print_json(to: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {

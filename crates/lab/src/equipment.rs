@@ -24,7 +24,7 @@ pub enum Lack {
         remedy: String,
     },
     /// It exists but does not work. The run fails.
-    #[error("what the experiment needs cannot be prepared: {0}")]
+    #[error("cannot prepare what is needed: {0}")]
     Broken(Box<dyn Error + Send + Sync>),
     /// The run was interrupted before it was ready.
     #[error("interrupted")]

@@ -1,14 +1,6 @@
 //! A run: many trials in parallel, and the result computed from them.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::OsString,
-    io,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::BTreeMap, env, ops::ControlFlow, time::Instant};
 
 use crate::{
     condition::{self, enough},
@@ -26,7 +18,7 @@ use crate::{
     sandbox::{Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
     statistics::wilson,
-    trial,
+    trial::TRIAL,
     variant::Variant,
 };
 
@@ -96,68 +88,65 @@ pub(crate) fn interleave(planned: &[u32]) -> Vec<(usize, u32)> {
         .collect()
 }
 
-/// Runs the trials, and calls the listener when one ends, until the listener breaks.
-pub(crate) fn run(
-    experiment: &Experiment,
-    plan: &Plan,
-    equipment: &Equipment,
-    sandbox: &Sandbox,
-    interrupt: &Interrupt,
-    mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
-) -> Result<ExperimentResult, SandboxError> {
-    let began = Instant::now();
-    let (program, variables) = (this_program()?, &equipment.variables);
-    let mut records: Vec<Vec<Record>> = experiment.variants.iter().map(|_| Vec::new()).collect();
-    let trial = |lane: usize, number: usize| {
-        let trial = plan.lanes.get(lane).and_then(|lane| lane.trials.get(number));
-        let Some(&(at, trial)) = trial else { return Ok(None) };
-        let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
-        let seed = seed::of_trial(plan.seed, &variant.name, trial);
-        let ended = sandbox.run(&command(&program, variant, seed, variables), interrupt)?;
-        let record = Record::of(trial, seed, &ended);
-        Ok((record.ending != Ending::Interrupted).then_some((at, record)))
-    };
-    let lanes: Vec<_> = plan
-        .lanes
-        .iter()
-        .map(|lane| parallel::Lane { jobs: lane.jobs, count: lane.trials.len() })
-        .collect();
-    let ran = parallel::side_by_side(&lanes, trial, |(at, record)| {
-        let (Some(variant), Some(records)) = (experiment.variants.get(at), records.get_mut(at))
-        else {
-            return ControlFlow::Continue(());
+/// A run of an experiment, and everything that it needs.
+pub(crate) struct Run<'a> {
+    pub(crate) experiment: &'a Experiment,
+    pub(crate) plan: Plan,
+    pub(crate) equipment: Equipment,
+    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    /// Runs the trials, and calls the listener when one ends, until the listener breaks.
+    pub(crate) fn trials(
+        &self,
+        mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
+    ) -> Result<ExperimentResult, SandboxError> {
+        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
+        let began = Instant::now();
+        let variables = &equipment.variables;
+        // This program runs itself again for each trial.
+        let start = |source| SandboxError::Start { program: "this program".into(), source };
+        let program = env::current_exe().map_err(start)?;
+        let mut records: Vec<_> = experiment.variants.iter().map(|_| Vec::new()).collect();
+        let trial = |lane: usize, number: usize| {
+            let trial = plan.lanes.get(lane).and_then(|lane| lane.trials.get(number));
+            let Some(&(at, trial)) = trial else { return Ok(None) };
+            let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
+            let seed = seed::of_trial(plan.seed, &variant.name, trial);
+            let command = Sandboxed {
+                program: &program,
+                arguments: vec![TRIAL.into(), (&variant.name).into(), seed.to_string().into()],
+                surroundings: Surroundings::Bare { variables },
+                deadline: variant.deadline,
+            };
+            let record = Record::of(trial, seed, &sandbox.run(&command, interrupt)?);
+            Ok((record.ending != Ending::Interrupted).then_some((at, record)))
         };
-        let flow = on_trial(variant, &record);
-        records.push(record);
-        flow
-    });
-    ran?;
-    let ran: usize = records.iter().map(Vec::len).sum();
-    let mut result = conclude(experiment, plan.seed, records);
-    result.equipment.clone_from(&equipment.versions);
-    result.seconds = began.elapsed().as_secs_f64();
-    result.in_memory = sandbox.is_in_memory();
-    result.interrupted = ran < plan.len();
-    Ok(result)
-}
+        let lanes = plan.lanes.iter();
+        let lanes = lanes.map(|it| parallel::Lane { jobs: it.jobs, count: it.trials.len() });
+        parallel::side_by_side(&lanes.collect::<Vec<_>>(), trial, |(at, record)| {
+            let (Some(variant), Some(records)) = (experiment.variants.get(at), records.get_mut(at))
+            else {
+                return ControlFlow::Continue(());
+            };
+            let flow = on_trial(variant, &record);
+            records.push(record);
+            flow
+        })?;
+        let ran: usize = records.iter().map(Vec::len).sum();
+        let mut result = conclude(experiment, plan.seed, records);
+        result.equipment.clone_from(&equipment.versions);
+        result.seconds = began.elapsed().as_secs_f64();
+        result.in_memory = sandbox.is_in_memory();
+        result.interrupted = ran < plan.len();
+        Ok(result)
+    }
 
-/// The path of this program, which runs itself again for each trial.
-fn this_program() -> Result<PathBuf, SandboxError> {
-    let start = |source: io::Error| SandboxError::Start { program: "this program".into(), source };
-    env::current_exe().map_err(start)
-}
-
-fn command<'a>(
-    program: &'a Path,
-    variant: &Variant,
-    seed: u64,
-    variables: &'a [(String, OsString)],
-) -> Sandboxed<'a> {
-    Sandboxed {
-        program,
-        arguments: vec![trial::TRIAL.into(), (&variant.name).into(), seed.to_string().into()],
-        surroundings: Surroundings::Bare { variables },
-        deadline: variant.deadline,
+    /// Describes a trial for the results, with the command that repeats it.
+    pub(crate) fn example(&self, variant: &Variant, record: &Record) -> TrialExample {
+        example(self.experiment, self.plan.seed, variant, record)
     }
 }
 
@@ -307,8 +296,7 @@ fn examples(
     worth_a_look.map(|record| example(experiment, run_seed, variant, record)).collect()
 }
 
-/// Describes a trial for the results, with the command that repeats it.
-pub(crate) fn example(
+fn example(
     experiment: &Experiment,
     run_seed: u64,
     variant: &Variant,

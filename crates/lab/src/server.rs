@@ -15,12 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use thiserror::Error;
-
 use crate::{
     equipment::Lack,
     interrupt::Interrupt,
-    sandbox::{Ended, Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Ended, Sandbox, SandboxError, Sandboxed, Surroundings},
 };
 
 /// How long a server may take until it answers. Usually it takes a fraction of a second.
@@ -46,55 +44,6 @@ pub enum Kind {
     Etcd,
     /// Redis, or Valkey, which speaks the same protocol.
     Redis,
-}
-
-/// Why a server could not be started.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// No suitable program is on PATH.
-    #[error("there is no {0} on PATH: {remedy}", remedy = .0.remedy())]
-    Missing(Kind),
-    /// Every port is taken, or the loopback interface is down.
-    #[error("there is no free port on 127.0.0.1 for {0}: {1}")]
-    NoPort(Kind, io::Error),
-    /// The server could not be started.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The server ended early.
-    #[error("{kind} ended before it answered ({ending}), and said:\n{said}")]
-    Ended {
-        /// Which server.
-        kind: Kind,
-        /// How it ended.
-        ending: Ending,
-        /// The end of its output.
-        said: String,
-    },
-    /// The server runs, but does not answer correctly.
-    #[error("{kind} was started, and does not answer on {address} after {after:?}")]
-    Silent {
-        /// Which server.
-        kind: Kind,
-        /// Its address.
-        address: SocketAddr,
-        /// How long the caller waited.
-        after: Duration,
-    },
-    /// The caller was interrupted before the server answered.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl From<ServerError> for Lack {
-    fn from(error: ServerError) -> Self {
-        match error {
-            ServerError::Missing(kind) => {
-                Self::missing(format!("there is no {kind} on PATH"), kind.remedy())
-            }
-            ServerError::Interrupted => Self::Interrupted,
-            other => Self::broken(other),
-        }
-    }
 }
 
 /// A running server, which ends when this value is dropped.
@@ -131,8 +80,7 @@ impl Kind {
     }
 
     /// The remedy if it is missing.
-    #[must_use]
-    pub const fn remedy(self) -> &'static str {
+    const fn remedy(self) -> &'static str {
         match self {
             Self::Etcd => "install it (Debian: apt-get install etcd-server)",
             Self::Redis => "install it (Debian: apt-get install redis-server)",
@@ -217,18 +165,17 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the machine has no such server, if it ends or does not answer within 30 seconds, or if the
-    /// caller is interrupted.
-    pub fn start(
-        kind: Kind,
-        sandbox: &Arc<Sandbox>,
-        interrupt: &Interrupt,
-    ) -> Result<Self, ServerError> {
-        let program = find(kind.programs()).ok_or(ServerError::Missing(kind))?;
+    /// [`Lack::Missing`] if the machine has no such server, [`Lack::Broken`] if it ends or does not answer
+    /// within 30 seconds, and [`Lack::Interrupted`].
+    pub fn start(kind: Kind, sandbox: &Arc<Sandbox>, interrupt: &Interrupt) -> Result<Self, Lack> {
+        let missing = || Lack::missing(format!("there is no {kind} on PATH"), kind.remedy());
+        let program = find(kind.programs()).ok_or_else(missing)?;
         let version = kind.version_of(&program);
         let mut attempts = 1;
         loop {
-            let [port, peers] = free_ports().map_err(|error| ServerError::NoPort(kind, error))?;
+            let [port, peers] = free_ports().map_err(|error| {
+                Lack::broken(format!("there is no free port on 127.0.0.1 for {kind}: {error}"))
+            })?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let arguments = kind.arguments(port, peers);
             let (stop, (send, ended)) = (Interrupt::by_hand(), mpsc::channel());
@@ -245,32 +192,36 @@ impl Server {
             });
             let (program, version, thread) = (program.clone(), version.clone(), Some(thread));
             let server = Self { kind, program, version, address, stop, ended, thread };
-            match server.wait_until_it_answers(interrupt) {
-                Err(ServerError::Ended { .. }) if attempts < PORTS => attempts += 1,
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(server),
+            match server.wait_until_it_answers(interrupt)? {
+                None => return Ok(server),
+                Some(_) if attempts < PORTS => attempts += 1,
+                Some(ended) => {
+                    let said = [&ended.stdout, &ended.stderr].map(|it| it.tail(SAID)).join("\n");
+                    let (ending, said) = (ended.ending, said.trim());
+                    let why = format!("{kind} ended before it answered ({ending}): {said}");
+                    return Err(Lack::broken(why));
+                }
             }
         }
     }
 
-    fn wait_until_it_answers(&self, interrupt: &Interrupt) -> Result<(), ServerError> {
+    /// Returns when the server answers, or how it ended before that.
+    fn wait_until_it_answers(&self, interrupt: &Interrupt) -> Result<Option<Ended>, Lack> {
         let (kind, address, began) = (self.kind, self.address, Instant::now());
         loop {
             if let Ok(ended) = self.ended.try_recv() {
-                let ended = ended?;
-                let said = [&ended.stdout, &ended.stderr].map(|it| it.tail(SAID)).join("\n");
-                let (ending, said) = (ended.ending, said.trim().to_owned());
-                return Err(ServerError::Ended { kind, ending, said });
+                return Ok(Some(ended?));
             }
             if interrupt.raised() {
-                return Err(ServerError::Interrupted);
+                return Err(Lack::Interrupted);
             }
             if kind.answers(address) {
-                return Ok(());
+                return Ok(None);
             }
             let after = began.elapsed();
             if after > LIMIT {
-                return Err(ServerError::Silent { kind, address, after });
+                let why = format!("{kind} runs, and does not answer on {address} after {after:?}");
+                return Err(Lack::broken(why));
             }
             thread::sleep(PAUSE);
         }

@@ -78,16 +78,12 @@ fn main() -> ExitCode {
         .run()
 }
 
-fn workers(number: usize) -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(number).build()
-}
-
 /// A runtime, and a task on it that, once told to stop, runs until the sender is dropped.
 fn reluctant(
     scene: &Scene<'_>,
-    number_of_workers: usize,
+    workers: usize,
 ) -> TrialResult<(Runtime, Owner, oneshot::Sender<()>)> {
-    let runtime = workers(number_of_workers)?;
+    let runtime = Builder::new_multi_thread().worker_threads(workers).build()?;
     let context = runtime.enter();
     let (let_go, is_let_go) = oneshot::channel();
     let owner = Owner::spawn(scene, "reluctant", |stop| async {
@@ -109,8 +105,8 @@ fn one_caller(scene: &Scene<'_>) -> TrialResult {
 }
 
 /// The second caller calls while the first one waits.
-fn two_callers(scene: &Scene<'_>, number_of_workers: usize) -> TrialResult {
-    let (runtime, owner, let_go) = reluctant(scene, number_of_workers)?;
+fn two_callers(scene: &Scene<'_>, workers: usize) -> TrialResult {
+    let (runtime, owner, let_go) = reluctant(scene, workers)?;
     let patience = if matches!(owner, Owner::Kit(_)) { PLENTY } else { LOOK };
     let first = Call::spawn(&runtime, owner.clone());
     first.gave_way.recv()?;
@@ -160,7 +156,7 @@ impl Call {
 
 /// The task is given its own owner, and calls on its way out.
 fn task_calls(scene: &Scene<'_>) -> TrialResult {
-    let runtime = workers(2)?;
+    let runtime = runtime()?;
     let _context = runtime.enter();
     let (give, given) = oneshot::channel::<Owner>();
     let ((calling, is_calling), (answer, answered)) = (mpsc::channel(), oneshot::channel());

@@ -35,7 +35,7 @@ fn the_example_gets_variant_port_and_times() {
 }
 
 #[test]
-fn what_cannot_be_held_open_is_refused_before_anything_is_built() {
+fn only_watched_examples_are_accepted_before_anything_is_built() {
     let workspace = watched("echo \"held open\"");
     workspace.write("build.script", "echo \"built\" >&2");
     let refused = |arguments: &[&str], code| -> Ran {

@@ -30,7 +30,7 @@ fn expect_group_gone(group: Pid) {
 }
 
 #[test]
-fn an_interrupted_run_prints_what_is_known_and_leaves_nothing_running() {
+fn an_interrupted_run_prints_the_results_so_far_and_leaves_nothing_running() {
     for signal in [Signal::INT, Signal::TERM] {
         let (workspace, run, group) = start(ENDLESS);
         end(run, signal)

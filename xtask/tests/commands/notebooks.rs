@@ -79,7 +79,7 @@ fn complete() -> Workspace {
 }
 
 #[test]
-fn a_page_has_everything_that_was_found() {
+fn a_page_has_the_whole_result() {
     let workspace = Workspace::with_two();
     let ran = workspace.run(&["notebooks"]).expect_code(0);
     ran.says(PAGE).says(RESULTS).says("docs/src/SUMMARY.md");
@@ -174,7 +174,7 @@ fn pictures_are_drawn_from_results_and_figures() {
 }
 
 #[test]
-fn a_picture_needs_everything_that_it_shows() {
+fn a_picture_is_drawn_only_from_complete_results() {
     let workspace = complete();
     let mut leak = variant(Role::Hazard, "forget/all", Outcome::Failed, &[]);
     let names = ["descriptors", "threads", "kib"].map(|name| format!("{name}_per_cycle"));
@@ -233,7 +233,7 @@ fn the_readme_has_the_first_experiment_without_its_cures() {
 }
 
 #[test]
-fn only_what_differs_is_written_and_prose_stays() {
+fn only_changed_blocks_are_written_and_prose_stays() {
     let workspace = complete();
     workspace.run(&["notebooks"]).expect_code(0).says("nothing to write");
     // Also from what is committed, if the results of the run are gone.
@@ -271,7 +271,7 @@ fn an_experiment_that_was_removed_leaves_the_contents() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_overwritten() {
+fn unreadable_results_are_not_overwritten() {
     let workspace = Workspace::with_two();
     workspace.run(&["notebooks"]).expect_code(0);
     fs::write(workspace.path(PAGE), b"\xff\xfe prose in another encoding").unwrap();
@@ -287,7 +287,7 @@ fn what_cannot_be_read_is_not_overwritten() {
 }
 
 #[test]
-fn without_complete_results_there_is_nothing_to_write_from() {
+fn without_complete_results_nothing_is_written() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
     workspace.run(&["notebooks"]).expect_code(1).says("run `cargo xtask experiments`");
@@ -396,7 +396,7 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a claim without a reason",
         |it| it.edit(CLAIMS, "reason = \"It is the context.\"", ""),
-        &["claim A2: it has no reason, and the results say 01 refuted"],
+        &["claim A2: it has no reason; the results say 01 refuted"],
     ),
     (
         "a claim that is there twice",
@@ -410,7 +410,7 @@ const DISAGREEMENTS: &[Disagreement] = &[
 ];
 
 #[test]
-fn every_kind_of_disagreement_is_noticed_and_nothing_is_changed() {
+fn check_reports_every_kind_of_disagreement_and_changes_nothing() {
     let complete = complete();
     for (name, disagree, words) in DISAGREEMENTS {
         let workspace = complete.copy();

@@ -69,7 +69,9 @@ fn what_is_out_of_order_fails_the_run_but_not_a_listing() {
     let run = run();
     let output = run.finish(run.command(&["--quick"]).env("LACK", "order"));
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("prepared: the shell is out of order"));
+    assert!(
+        text(&output.stderr).contains("cannot prepare what is needed: the shell is out of order")
+    );
     assert!(output.stdout.is_empty());
     let listed = run.finish(run.command(&["--list"]).env("LACK", "order"));
     assert!(text(&listed.stdout).contains("ends-well"));
