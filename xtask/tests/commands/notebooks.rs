@@ -404,7 +404,7 @@ const DISAGREEMENTS: &[Disagreement] = &[
             let claim = "[[source.claim]]\nid = \"A2\"\nstates = \"again\"\n";
             it.write(CLAIMS, &(it.read(CLAIMS) + claim));
         },
-        &["docs/claims.toml: claim A2 is there twice"],
+        &["docs/claims.toml: claim A2 is listed twice"],
     ),
     ("no list of claims", |it| it.write(CLAIMS, "[[source]]\n"), &["claims.toml: not a list of"]),
 ];
