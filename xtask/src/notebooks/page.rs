@@ -7,10 +7,10 @@ use crate::workspace::Source;
 const HEADINGS: [(&str, Part); 6] = [
     ("Question", Part::Block("question")),
     ("Hypothesis", Part::Block("hypothesis")),
-    ("Method", Part::Prose("how the experiment asks, and what each variant changes")),
+    ("Method", Part::Prose("how the experiment works, and what each variant changes")),
     ("Result", Part::Block("result")),
     ("What it means", Part::Prose("why it happens, for a reader who does not know the internals")),
-    ("What to do instead", Part::Prose("what an application does so that it does not happen")),
+    ("What to do instead", Part::Prose("how an application avoids the failure")),
 ];
 
 enum Part {
