@@ -273,10 +273,6 @@ impl Session {
 
     /// Same as [`close`](Session::close), on a plain thread. On a worker of a runtime this blocks the
     /// worker.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`close`](Session::close).
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = park::wait(pin!(closing.run()), limit);
