@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use sundown::{group::TaskGroup, task::SpawnError};
+use sundown::{SpawnError, group::TaskGroup};
 use tokio::runtime::Runtime;
 
 use super::deaf;
