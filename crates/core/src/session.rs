@@ -202,6 +202,7 @@ impl Builder {
     ///
     /// [`NotStarted`], if the system gives no thread or no descriptor.
     #[track_caller]
+    #[must_use = "the session begins to close when its last clone is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
         let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {
