@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::executor::block_on;
+use futures::{FutureExt as _, executor::block_on};
 use sundown::{
     evidence::{Unconfirmed, no_open_files, open_files},
     latch::Latch,
@@ -199,6 +199,9 @@ fn a_close_on_its_own_runtime_is_an_error_and_not_a_deadlock() {
     for owner in runtimes() {
         let session = session_on(&owner);
         let guard = session.guard(()).unwrap();
+        // Polled here first, and then moved into the runtime.
+        let mut moved = Box::pin(session.close(Duration::MAX));
+        assert!((&mut moved).now_or_never().is_none());
         let in_task = owner.spawn("closes", {
             let session = session.clone();
             |_| async move {
@@ -209,9 +212,10 @@ fn a_close_on_its_own_runtime_is_an_error_and_not_a_deadlock() {
         });
         let in_task = block_on(in_task.unwrap()).unwrap();
         let in_block_on = owner.block_on(session.close(Duration::MAX)).unwrap();
-        [in_task, in_block_on].into_iter().for_each(from_inside);
-        // A thread that has only entered the context is not inside.
         let handle = owner.handle().unwrap();
+        let moved = owner.block_on(moved).unwrap();
+        [in_task, in_block_on, moved].into_iter().for_each(from_inside);
+        // A thread that has only entered the context is not inside.
         let _context = handle.enter();
         let _ = session.close_blocking(PLENTY).unwrap();
     }
