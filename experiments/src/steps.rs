@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use mock_sdk::app::managed::ManagedApp;
 use state_machine::{
     application::{
-        Failure, RequestError, Runtime, Server, Session, Storage, SyncService, Token, UserInterface,
+        AccessToken, Failure, RequestError, Runtime, Server, Session, Storage, SyncService,
+        UserInterface,
     },
     transition::State,
 };
@@ -57,7 +58,7 @@ impl SyncService for Steps {
 
 impl Server for Steps {
     step!(LoggingOutFromServer, log_out() -> Result<(), RequestError>);
-    step!(AskingServer, who_am_i() -> Result<Token, Failure>);
+    step!(AskingServer, who_am_i() -> Result<AccessToken, Failure>);
 }
 
 impl UserInterface for Steps {

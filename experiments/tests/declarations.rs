@@ -55,6 +55,16 @@ fn every_experiment_is_named_after_its_file_and_has_a_number_of_its_own() -> Tes
 }
 
 #[test]
+fn every_experiment_is_left_out_of_the_tests_that_cargo_builds() -> TestResult {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))?;
+    for (file, _) in declarations()? {
+        let entry = format!("{{ name = \"{file}\", test = false }}");
+        assert!(manifest.contains(&entry), "add `{entry}` to experiments/Cargo.toml");
+    }
+    Ok(())
+}
+
+#[test]
 fn every_experiment_asks_and_answers() -> TestResult {
     for (file, Declaration { question, hypothesis, .. }) in declarations()? {
         assert!(question.ends_with('?'), "{file}: {question}");

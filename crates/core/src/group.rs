@@ -20,9 +20,8 @@ use crate::{
         Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
         ShutdownReport, StillRunning,
     },
-    task::SpawnError,
     tasks::{
-        SpawnedBy, Tasks,
+        SpawnError, SpawnedBy, Tasks,
         member::{Member, Place},
         registry::{Count, Label},
         stop::Stop,
@@ -192,7 +191,7 @@ impl TaskGroup {
     pub async fn drain(&self, limit: Duration) -> GroupReport {
         let began = Instant::now();
         self.tasks.shut_down(limit).await;
-        self.report(began.elapsed())
+        report(&self.tasks, &self.label, began.elapsed())
     }
 
     /// Same as [`drain`](Self::drain), on a plain thread. On a worker of a runtime this blocks the
@@ -200,22 +199,23 @@ impl TaskGroup {
     pub fn drain_blocking(&self, limit: Duration) -> GroupReport {
         blocking::wait_for(Box::pin(self.drain(limit)))
     }
+}
 
-    fn report(&self, elapsed: Duration) -> GroupReport {
-        let (group, tally) = (self.label.name.clone().into_owned(), self.tasks.tally());
-        let Count { completed: ended, aborted, .. } = self.tasks.registry().count();
-        let is_running = !self.tasks.closed().has_fired();
-        let still_running = if is_running { self.tasks.still_running() } else { Vec::new() };
-        let outcome = match (is_running, tally.panicked.is_empty(), aborted) {
-            (true, ..) => Outcome::TimedOut,
-            (false, false, _) => Outcome::Panicked,
-            (false, true, 0) => Outcome::Graceful,
-            (false, true, _) => Outcome::Aborted,
-        };
-        observe::shutdown(&group, outcome, elapsed);
-        let (refused, panicked) = (tally.refused, tally.panicked);
-        GroupReport { group, elapsed, ended, aborted, refused, panicked, still_running }
-    }
+/// Reports how tasks ended that were told to stop.
+pub(crate) fn report(tasks: &Tasks, label: &Label, elapsed: Duration) -> GroupReport {
+    let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
+    let Count { completed: ended, aborted, .. } = tasks.registry().count();
+    let is_running = !tasks.closed().has_fired();
+    let still_running = if is_running { tasks.still_running() } else { Vec::new() };
+    let outcome = match (is_running, tally.panicked.is_empty(), aborted) {
+        (true, ..) => Outcome::TimedOut,
+        (false, false, _) => Outcome::Panicked,
+        (false, true, 0) => Outcome::Graceful,
+        (false, true, _) => Outcome::Aborted,
+    };
+    observe::shutdown(&group, outcome, elapsed);
+    let (refused, panicked) = (tally.refused, tally.panicked);
+    GroupReport { group, elapsed, ended, aborted, refused, panicked, still_running }
 }
 
 fn spawn<F>(

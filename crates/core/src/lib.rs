@@ -43,7 +43,8 @@ pub mod limit;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;
-mod panics;
+#[doc(hidden)]
+pub mod panics;
 #[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
@@ -58,6 +59,8 @@ pub mod task;
 mod tasks;
 #[cfg(not(loom))]
 pub mod teardown;
+#[cfg(not(loom))]
+mod this_thread;
 
 // The models use these as they are. Nobody else sees them.
 #[cfg(loom)]
@@ -66,6 +69,8 @@ pub mod handle_count;
 pub mod lifecycle;
 #[cfg(loom)]
 pub mod tasks;
+#[cfg(loom)]
+pub mod this_thread;
 
 pub use flag::Flag;
 pub use gate::{CommitGate, EntryGate};

@@ -1,4 +1,5 @@
-//! Panics of foreign code, as text.
+//! Catches panics of foreign code as text. Public, but undocumented, because the other packages of the
+//! kit need the same guard.
 
 use std::{
     any::Any,
@@ -7,13 +8,13 @@ use std::{
 };
 
 /// Runs foreign code. If it panics, returns the panic's message.
-#[cfg_attr(loom, expect(dead_code, reason = "what calls it is not compiled under loom"))]
-pub(crate) fn catch<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+pub fn catch<R>(code: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(message)
 }
 
 /// The message of a panic whose payload was caught.
-pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
+#[must_use]
+pub fn message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
     let text = text.unwrap_or("(the panic carried no text)").to_owned();

@@ -11,14 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use thiserror::Error;
 use tokio::runtime::Handle;
 
 use crate::{
-    observe::{self, Outcome},
-    panics,
+    group::report,
+    observe, panics,
     shutdown::{
-        Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
+        GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
         ShutdownReport,
     },
     sync::{Mutex, lock},
@@ -30,17 +29,7 @@ use crate::{
     },
 };
 
-/// Why nothing was spawned. The closure was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// This thread has no runtime context.
-    #[error("this thread has no Tokio runtime to spawn on; use spawn_on with a handle of one")]
-    NoRuntime,
-    /// The group has been told to stop, and takes no more tasks from outside.
-    #[error("the group has been told to stop and takes no more tasks")]
-    Stopped,
-}
+pub use crate::tasks::SpawnError;
 
 /// A task in the background. Clones are handles of the same task.
 ///
@@ -144,7 +133,7 @@ impl<T> BackgroundTask<T> {
     /// the task itself calls this. (If a task calls it that this one waits for, that is not detected,
     /// and each waits for the other. Use a limit there.)
     pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
-        self.stop_within(Duration::MAX).await
+        self.shutdown_within(Duration::MAX).await
     }
 
     /// Same as [`shutdown`](Self::shutdown), with a limit. The task is aborted when nine tenths of the
@@ -156,7 +145,15 @@ impl<T> BackgroundTask<T> {
     /// Same errors as [`shutdown`](Self::shutdown), and [`ShutdownErrorKind::TimedOut`] if the task
     /// does not yield, so that not even the abort helps.
     pub async fn shutdown_within(&self, limit: Duration) -> Result<ShutdownReport, ShutdownError> {
-        self.stop_within(limit).await
+        let Owner { tasks, label, id, .. } = &*self.owner;
+        let began = Instant::now();
+        if tokio::task::try_id() == Some(*id) {
+            tasks.stop();
+            let kind = ShutdownErrorKind::FromInside;
+            return Err(ShutdownError::new(label.name.clone(), began.elapsed(), kind));
+        }
+        tasks.shut_down(limit).await;
+        report(tasks, label, began.elapsed()).into_result()
     }
 
     /// Shuts the task down, then runs `cleanup` and waits for it. The limit is for the task; `cleanup`
@@ -172,7 +169,7 @@ impl<T> BackgroundTask<T> {
         cleanup: impl Future<Output = ()>,
     ) -> Result<ShutdownReport, ShutdownError> {
         let began = Instant::now();
-        let result = self.stop_within(limit).await;
+        let result = self.shutdown_within(limit).await;
         if let Err(error) = &result
             && matches!(error.kind, ShutdownErrorKind::TimedOut | ShutdownErrorKind::FromInside)
         {
@@ -208,7 +205,7 @@ impl<T> BackgroundTask<T> {
     ///
     /// Same errors as [`shutdown_within`](Self::shutdown_within).
     pub async fn finish(self, limit: Duration) -> Result<Option<T>, ShutdownError> {
-        let _ = self.stop_within(limit).await?;
+        let _ = self.shutdown_within(limit).await?;
         Ok(self.take_result())
     }
 
@@ -233,48 +230,11 @@ impl<T> BackgroundTask<T> {
     pub fn has_ended(&self) -> bool {
         self.owner.tasks.registry().is_empty()
     }
-
-    async fn stop_within(&self, limit: Duration) -> Result<ShutdownReport, ShutdownError> {
-        let Owner { tasks, label, id, .. } = &*self.owner;
-        let (began, component) = (Instant::now(), label.name.clone().into_owned());
-        if tokio::task::try_id() == Some(*id) {
-            tasks.stop();
-            let kind = ShutdownErrorKind::FromInside;
-            return Err(ShutdownError::new(component, began.elapsed(), kind));
-        }
-        tasks.shut_down(limit).await;
-        conclude(tasks, component, began.elapsed())
-    }
-}
-
-/// The result for tasks that were told to stop.
-fn conclude(
-    tasks: &Tasks,
-    component: String,
-    elapsed: Duration,
-) -> Result<ShutdownReport, ShutdownError> {
-    if !tasks.closed().has_fired() {
-        observe::shutdown(&component, Outcome::TimedOut, elapsed);
-        let still_running = tasks.still_running();
-        let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
-        let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
-        return Err(error.with_running(still_running, alive));
-    }
-    let panicked = tasks.tally().panicked;
-    if !panicked.is_empty() {
-        observe::shutdown(&component, Outcome::Panicked, elapsed);
-        let kind = ShutdownErrorKind::Panicked(panicked.into());
-        return Err(ShutdownError::new(component, elapsed, kind));
-    }
-    let aborted = tasks.registry().count().aborted;
-    let outcome = if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted };
-    observe::shutdown(&component, outcome, elapsed);
-    Ok(ShutdownReport { component, elapsed, aborted })
 }
 
 impl<T: Send> GracefulShutdown for BackgroundTask<T> {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
-        Box::pin(self.stop_within(limit))
+        Box::pin(Self::shutdown_within(self, limit))
     }
 }
 

@@ -14,6 +14,8 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use thiserror::Error;
+
 #[cfg(not(loom))]
 use crate::limit::{for_abort, within};
 use crate::{
@@ -62,6 +64,18 @@ pub struct Tally {
 /// The set takes no more tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
+
+/// Why nothing was spawned. The closure was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// This thread has no runtime context.
+    #[error("this thread has no Tokio runtime to spawn on; use spawn_on with a handle of one")]
+    NoRuntime,
+    /// The group has been told to stop, and takes no more tasks from outside.
+    #[error("the group has been told to stop and takes no more tasks")]
+    Stopped,
+}
 
 /// Who spawns a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! What it costs to leave by an empty plan, beside `std::process::exit`.
+//! The cost of an exit by an empty plan, compared with `std::process::exit`.
 //!
-//! The program starts itself for each way to leave. It measures the time from just before the call
-//! until the parent knows that the process has ended. The ways take turns in several rounds, and
-//! medians are compared. `cargo bench -p leak-strategy` prints them.
+//! The program starts itself for each kind of exit, and measures the time from just before the call
+//! until the parent knows that the process has ended. The kinds take turns, and medians are compared.
+//! `cargo bench -p leak-strategy` prints them.
 
 use std::{
     env,
@@ -15,17 +15,16 @@ use std::{
 
 use leak_strategy::plan::{Exit, ExitPlan};
 
-const ROUNDS: usize = 7;
-const EXITS: usize = 200;
+const EXITS: usize = 1400;
 
 /// The others are compared with the first.
-const WAYS: [&str; 4] =
+const KINDS: [&str; 4] =
     ["std::process::exit", "a plan, at once", "a plan, with a ledger", "a plan, by a normal exit"];
 
 fn main() -> ExitCode {
-    let way = env::args().nth(1).and_then(|way| way.parse().ok());
-    match way {
-        Some(way) => leave(way),
+    let kind = env::args().nth(1).and_then(|kind| kind.parse().ok());
+    match kind {
+        Some(kind) => leave(kind),
         None => match compare() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -41,11 +40,11 @@ fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
-fn leave(way: usize) -> ! {
+fn leave(kind: usize) -> ! {
     let plan = ExitPlan::builder(Duration::from_secs(3));
     let directory = PathBuf::from(env::args().nth(2).unwrap_or_default());
     println!("{}", now());
-    match way {
+    match kind {
         0 => process::exit(0),
         1 => plan.build().leave(0),
         2 => plan.ledger(directory.join("exit.json")).build().leave(0),
@@ -56,35 +55,28 @@ fn leave(way: usize) -> ! {
 fn compare() -> Result<(), Box<dyn Error>> {
     let program = env::current_exe()?;
     let directory = tempfile::tempdir()?;
-    let mut added = WAYS.map(|_| Vec::new());
-    for _ in 0..ROUNDS {
-        let mut took = WAYS.map(|_| Vec::new());
-        for _ in 0..EXITS {
-            for (way, took) in took.iter_mut().enumerate() {
-                let mut child = Command::new(&program)
-                    .arg(way.to_string())
-                    .arg(directory.path())
-                    .stdout(Stdio::piped())
-                    .spawn()?;
-                let status = child.wait()?;
-                let end = now();
-                let mut began = String::new();
-                child.stdout.take().ok_or("no pipe")?.read_to_string(&mut began)?;
-                if !status.success() {
-                    return Err(format!("{}: {status}", WAYS[way]).into());
-                }
-                took.push(end.saturating_sub(began.trim().parse()?));
+    let mut took = KINDS.map(|_| Vec::new());
+    for _ in 0..EXITS {
+        for (kind, took) in took.iter_mut().enumerate() {
+            let mut child = Command::new(&program)
+                .arg(kind.to_string())
+                .arg(directory.path())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let status = child.wait()?;
+            let end = now();
+            let mut began = String::new();
+            child.stdout.take().ok_or("no pipe")?.read_to_string(&mut began)?;
+            if !status.success() {
+                return Err(format!("{}: {status}", KINDS[kind]).into());
             }
+            took.push(end.saturating_sub(began.trim().parse()?));
         }
-        let medians = took.map(median);
-        for (at, (way, median)) in WAYS.iter().zip(medians).enumerate() {
-            print!("{}{way} {:.0} µs", if at == 0 { "" } else { "   " }, median as f64 / 1e3);
-            added[at].push(median.saturating_sub(medians[0]));
-        }
-        println!();
     }
-    for (way, added) in WAYS.iter().zip(added).skip(1) {
-        println!("{way}: {:.0} µs more than {}", median(added) as f64 / 1e3, WAYS[0]);
+    let medians = took.map(median);
+    for (kind, median) in KINDS.iter().zip(medians) {
+        let added = median.saturating_sub(medians[0]);
+        println!("{kind}: {:.0} µs, {:.0} µs more", median as f64 / 1e3, added as f64 / 1e3);
     }
     Ok(())
 }

@@ -34,8 +34,8 @@ use sundown::{GracefulShutdown, TeardownError, teardown_blocking};
 use tokio::runtime::Builder;
 
 use crate::{
+    exit_token::ExitToken,
     resource::{Policy, Resource, TeardownResult},
-    token::ExitToken,
 };
 
 /// The name of the runtime in the plan. It needs nothing.
@@ -54,8 +54,8 @@ pub fn runtime(policy: Policy, runtime: impl GracefulShutdown + Send + 'static) 
     shut_down(RUNTIME, policy, runtime)
 }
 
-/// A runtime to leave to the system, which ends its threads wherever they are. It can be any value,
-/// such as Tokio's own `Runtime`, whose `shutdown_timeout` does not say whether the time was enough.
+/// A runtime to leak: the system ends its threads wherever they are. Any value will do, such as Tokio's
+/// own `Runtime`, whose `shutdown_timeout` does not report whether the time was enough.
 #[track_caller]
 pub fn leaked_runtime(runtime: impl Send + 'static) -> Resource {
     let policy = Policy::Leak { why: "the system ends its threads" };
@@ -65,26 +65,26 @@ pub fn leaked_runtime(runtime: impl Send + 'static) -> Resource {
     })
 }
 
-/// A client, or any other value whose destructor needs a runtime. [`teardown_blocking`] drops it and waits
-/// until everything that the destructor started has ended; the runtime that the client was made on
-/// may have ended before.
+/// A client, or any other value whose destructor needs a runtime. [`teardown_blocking`] drops it and
+/// waits until everything that the destructor started has ended. The client's own runtime may have ended
+/// before.
 ///
-/// If other clones of the client are alive, this does not end them. Add their owners to the plan as
-/// resources that need the client.
+/// Other clones of the client stay alive. Add their owners to the plan as resources that need the
+/// client.
 #[track_caller]
 pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
     Resource::new(CLIENT, policy, move |exit| drop_in_context(client, exit.limit(), exit))
         .needs(RUNTIME)
 }
 
-/// A client whose handles a [`Session`](sundown::Session) has spread around, or anything
-/// else that shuts down as one. If it cannot be closed, the ledger says who still holds a handle.
+/// A [`Session`](sundown::Session) that owns the client. If it cannot be closed, the ledger says where
+/// the remaining handles were created.
 #[track_caller]
 pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(CLIENT, policy, session).needs(RUNTIME)
 }
 
-/// A sync service: it is told to stop, and then awaited.
+/// A sync service: it is asked to stop, and then awaited.
 #[track_caller]
 pub fn sync_service(policy: Policy, service: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(SYNC_SERVICE, policy, service).needs(CLIENT)
@@ -92,9 +92,9 @@ pub fn sync_service(policy: Policy, service: impl GracefulShutdown + Send + 'sta
 
 /// The sender of a channel, and the worker that receives from it.
 ///
-/// Dropping the last sender closes the channel. A worker that treats this as its signal, and ignores
-/// the one to stop, carries out every accepted request, within the limit. Clones of the sender keep
-/// the channel open.
+/// Dropping the last sender closes the channel. If the worker ignores the signal to stop and ends when
+/// the channel is closed, it processes every accepted request within the limit. Clones of the sender
+/// keep the channel open.
 #[track_caller]
 pub fn request_sender(
     policy: Policy,

@@ -9,10 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What happened to every resource of a plan, in the order in which the plan handled them: a
-/// resource comes before those that it needs.
-///
-/// In JSON, durations are seconds.
+/// What happened to every resource of a plan, in teardown order: each resource comes before those that
+/// it needs. In JSON, durations are seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -20,10 +18,10 @@ pub struct Ledger {
     pub code: i32,
     /// How the process ends.
     pub exit: Exit,
-    /// The limit of the plan. [`Duration::MAX`] means no limit, and is `null` in JSON.
+    /// The limit of the plan. [`Duration::MAX`] means no limit and is `null` in JSON.
     #[serde(rename = "limit_seconds", with = "seconds")]
     pub limit: Duration,
-    /// The time from the call that leaves to the writing of this ledger.
+    /// The time from `leave` to the writing of this ledger.
     #[serde(rename = "elapsed_seconds", with = "seconds")]
     pub elapsed: Duration,
     /// One entry for each resource.
@@ -39,12 +37,12 @@ pub enum Exit {
     #[default]
     Immediate,
     /// Through `std::process::exit`, called on a new thread. `atexit` handlers run. Destructors of
-    /// thread-locals don't, because the new thread has none; on the thread that leaves, they can
-    /// abort the exit (experiment 07).
+    /// thread-locals don't, because the new thread has none; on the leaving thread, they could abort
+    /// the exit (experiment 07).
     ///
-    /// Once `main` has returned, the standard library lets no other thread exit. If a plan begins
-    /// even later, in the destructor of a thread-local of the main thread, the process ends only at
-    /// the plan's limit. Use [`Exit::Immediate`] there.
+    /// Once `main` has returned, the standard library lets no other thread exit. If a plan begins in
+    /// the destructor of a thread-local of the main thread, the process ends only at the plan's limit.
+    /// Use [`Exit::Immediate`] there.
     Normal,
 }
 
@@ -62,9 +60,9 @@ pub struct Entry {
     pub policy: PolicyKind,
     /// What happened to it.
     pub outcome: Outcome,
-    /// Why it was not torn down; absent if it was.
+    /// Why it was not torn down. `None` if it was.
     pub reason: Option<Reason>,
-    /// How long its teardown was given a try.
+    /// How long the plan waited for its teardown.
     #[serde(rename = "tried_seconds", with = "seconds")]
     pub tried: Duration,
     /// The values that its teardown leaked with its token.
@@ -89,9 +87,9 @@ pub enum PolicyKind {
 pub enum Outcome {
     /// Its teardown returned without an error.
     TornDown,
-    /// It was left to the system, as its policy allows.
+    /// It was not torn down, and its policy allows that.
     Leaked,
-    /// Its policy demanded a teardown, and it was not torn down.
+    /// It was not torn down, although its policy demands it.
     Failed,
 }
 
@@ -106,10 +104,10 @@ pub enum Reason {
         /// The reason that the policy gives.
         why: String,
     },
-    /// Its own limit or that of the plan passed during the teardown.
+    /// Its own limit or the plan's passed during the teardown.
     #[error("its limit passed")]
     TimedOut,
-    /// The teardown was not started, because the limit of the plan had passed or its own is zero.
+    /// The teardown was not started, because the plan's limit had passed or its own is zero.
     #[error("there was no time left to try")]
     NoTimeLeft,
     /// Its teardown returned an error.
@@ -130,19 +128,19 @@ pub enum Reason {
         /// The name of that resource.
         by: String,
     },
-    /// The system could not start a thread for the teardown.
+    /// The system refused a thread for the teardown.
     #[error("there was no thread to tear it down on: {message}")]
     NoThread {
         /// The text of the system's error.
         message: String,
     },
-    /// The process ended before the resource had its turn: it aborted, or the plan's limit passed.
+    /// The process aborted, or the plan's limit passed, before the teardown.
     #[error("the process ended before its turn")]
     NotReached,
-    /// The process ended in one of these ways during the teardown.
+    /// The process aborted, or the plan's limit passed, during the teardown.
     #[error("the process ended while it was being torn down")]
     Unfinished,
-    /// It was registered after the plan had begun to leave.
+    /// It was registered while the process was leaving.
     #[error("it was registered while the process was leaving")]
     TooLate,
 }
@@ -167,8 +165,8 @@ pub(crate) struct LedgerError {
 }
 
 impl Ledger {
-    /// Writes the ledger to another file and then renames that, so that the ledger at `path` is
-    /// complete whenever the process ends.
+    /// Writes to another file and renames it, so that the ledger at `path` is complete whenever the
+    /// process ends.
     pub(crate) fn write(&self, path: &Path) -> Result<(), LedgerError> {
         let failed = |source| LedgerError { path: path.to_owned(), source };
         let mut partial = path.as_os_str().to_owned();
@@ -234,26 +232,15 @@ mod tests {
 
     #[test]
     fn a_ledger_survives_json() {
-        let entry = Entry {
-            name: "client".to_owned(),
-            needs: vec!["runtime".to_owned()],
-            created_at: "src/main.rs:3:5".to_owned(),
-            policy: PolicyKind::TearDownOrLeak,
-            outcome: Outcome::Leaked,
-            reason: Some(Reason::Error { message: "it is busy".to_owned() }),
-            tried: Duration::from_millis(1500),
-            leaks: vec![],
-        };
-        let ledger = Ledger {
-            code: 3,
-            exit: Exit::Immediate,
-            limit: Duration::MAX,
-            elapsed: Duration::from_secs(2),
-            entries: vec![entry],
-        };
-        let json = serde_json::to_string(&ledger).unwrap();
-        assert!(json.contains(r#""limit_seconds":null,"elapsed_seconds":2.0"#), "{json}");
-        assert!(json.contains(r#""reason":{"kind":"error","message":"it is busy"}"#), "{json}");
-        assert_eq!(serde_json::from_str::<Ledger>(&json).unwrap(), ledger);
+        let json = concat!(
+            r#"{"code":3,"exit":"immediate","limit_seconds":null,"elapsed_seconds":2.0,"entries":["#,
+            r#"{"name":"client","needs":["runtime"],"created_at":"src/main.rs:3:5","#,
+            r#""policy":"tear_down_or_leak","outcome":"leaked","#,
+            r#""reason":{"kind":"error","message":"it is busy"},"tried_seconds":1.5,"leaks":[]}]}"#,
+        );
+        let ledger: Ledger = serde_json::from_str(json).unwrap();
+        assert_eq!(ledger.limit, Duration::MAX);
+        assert_eq!(ledger.entries[0].tried, Duration::from_millis(1500));
+        assert_eq!(serde_json::to_string(&ledger).unwrap(), json);
     }
 }

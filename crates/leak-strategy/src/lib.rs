@@ -1,14 +1,14 @@
 //! Leaving the process: what to drop, what to leak, how long to try.
 //!
-//! Leaving is not logging out. After a logout the process goes on, so everything must end; what does
-//! not end leaks once per login (experiment 31). At the end of a process the system takes back
-//! memory, threads and descriptors by itself, and every committed row is in the database or its log
-//! (experiment 30). A leak costs nothing there, but a destructor that hangs or panics costs the exit
-//! (experiments 32 and 33). Little is left to do, in a certain order, and there is no time for it.
+//! An exit is not a logout. After a logout the process goes on, so everything must end; what does
+//! not end leaks once per login (experiment 31). When a process ends, the system frees its memory,
+//! threads and descriptors, and every committed row is in the database or its log (experiment 30). A
+//! leak costs nothing there, but a destructor that hangs or panics costs the exit (experiments 32 and
+//! 33).
 //!
 //! Make an [`ExitPlan`](plan::ExitPlan) when the program starts. It knows what to tear down, in which
-//! order, and how long to try. Then it leaves with the exit code that it was given, within its limit,
-//! even if everything hangs.
+//! order, and how long to try. It ends the process with the given exit code within its limit, even if
+//! everything hangs.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,18 +33,17 @@
 //!
 //! | module | what it gives |
 //! | --- | --- |
-//! | [`plan`] | the plan: resources in dependency order, one limit for all of them, and how the process ends |
+//! | [`plan`] | resources in dependency order, one limit for all of them, and how the process ends |
 //! | [`resource`] | one thing to tear down or to leak, with its policy |
-//! | [`token`] | the token that a teardown gets, and without which nothing can be leaked |
+//! | [`exit_token`] | the token that a teardown receives; nothing can be leaked without it |
 //! | [`ledger`] | what happened to every resource, written before the process ends |
 //! | [`app`] | the four resources of an application that embeds a client |
-//! | [`signals`] | SIGINT and SIGTERM carry the plan out; a second signal ends the process at once |
+//! | [`signals`] | SIGINT and SIGTERM execute the plan; a second signal ends the process at once |
 
 pub mod app;
-mod departure;
+pub mod exit_token;
 pub mod ledger;
 pub mod plan;
 pub mod resource;
 #[cfg(unix)]
 pub mod signals;
-pub mod token;

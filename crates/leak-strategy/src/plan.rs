@@ -1,4 +1,9 @@
 //! The plan: resources in dependency order, one limit for all of them, and how the process ends.
+//!
+//! This file decides the teardown order: [`ExitPlan::add`] accepts a resource only after those that it
+//! needs, and `take_in_teardown_order` reverses the list. `plan/execute.rs` tears the resources down.
+
+mod execute;
 
 use std::{
     fmt, mem,
@@ -12,7 +17,6 @@ use thiserror::Error;
 
 pub use crate::ledger::Exit;
 use crate::{
-    departure::{self, Options, Resources},
     ledger::{Entry, Reason},
     resource::Resource,
 };
@@ -22,13 +26,20 @@ const PANICKED: i32 = 101;
 
 /// What the process does before it leaves, and how long it tries. Clones are the same plan.
 ///
-/// Register resources as they are created, each after those that it needs. The plan handles them in
+/// Register resources as they are created, each after those that it needs. The plan tears them down in
 /// the opposite order, one after another, each on a thread of its own.
 ///
-/// Dropping the last clone of a plan that was never carried out drops the teardowns and what they
-/// have captured; none of them runs.
+/// If the last clone of a plan is dropped before [`leave`](Self::leave), the teardowns and what they
+/// have captured are dropped, and none of them runs.
 #[derive(Clone)]
 pub struct ExitPlan(Arc<Shared>);
+
+#[derive(Clone, Debug)]
+struct Options {
+    limit: Duration,
+    exit: Exit,
+    ledger: Option<PathBuf>,
+}
 
 struct Shared {
     options: Options,
@@ -48,7 +59,7 @@ struct Registered {
 #[must_use = "a builder does nothing until it builds"]
 pub struct Builder(Options);
 
-/// Why a plan did not accept a resource, or did not give one back.
+/// Why a plan refused to register or to withdraw a resource.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PlanError {
@@ -64,7 +75,7 @@ pub enum PlanError {
         resource: Box<Resource>,
     },
     /// The resource needs one that is not registered. Because the needed one must come first, there
-    /// can be no circle. [`PlanError::into_resource`] returns the resource.
+    /// can be no cycle. [`PlanError::into_resource`] returns the resource.
     #[error(
         "`{}`, created at {}, needs `{missing}`, which the exit plan does not have; register `{missing}` first",
         resource.name, resource.created_at
@@ -75,8 +86,9 @@ pub enum PlanError {
         /// The resource.
         resource: Box<Resource>,
     },
-    /// The process is leaving. The resource has been leaked, and the ledger names it.
-    #[error("`{name}` came too late: the process is leaving, and the plan is being carried out")]
+    /// The process is leaving. A resource that was to be registered has been leaked, and the ledger
+    /// names it.
+    #[error("`{name}` came too late: the process is leaving, and the plan is being executed")]
     Leaving {
         /// The name of the resource.
         name: String,
@@ -145,7 +157,7 @@ impl ExitPlan {
         Builder(Options { limit, exit: Exit::Immediate, ledger: None })
     }
 
-    /// Registers a resource. What it needs must be registered already, and is handled after it.
+    /// Registers a resource. What it needs must be registered already, and is torn down after it.
     ///
     /// # Errors
     ///
@@ -178,7 +190,7 @@ impl ExitPlan {
     /// # Errors
     ///
     /// [`PlanError::Unknown`], [`PlanError::StillNeeded`], or [`PlanError::Leaving`] if the plan is
-    /// being carried out.
+    /// being executed.
     pub fn withdraw(&self, name: &str) -> Result<Resource, PlanError> {
         let mut registered = self.registered();
         let named = name.to_owned();
@@ -194,50 +206,49 @@ impl ExitPlan {
         Ok(registered.resources.remove(at))
     }
 
-    /// Carries the plan out and leaves the process with this code. Unix keeps the lowest eight bits.
+    /// Executes the plan and ends the process with this code. Unix keeps the lowest eight bits.
     /// Destructors of what is on the stacks do not run.
     ///
     /// It may be called from anywhere:
     ///
-    /// - From a task. Its worker never comes back, so a plan that shuts down the task's own runtime
-    ///   will see that time out.
+    /// - From a task. Its worker does not return, so shutting down the task's own runtime times out.
     /// - From the destructor of a thread-local.
     /// - From several threads at once, even with different plans. The first call decides for the
-    ///   whole process; every other logs that it came second, and waits for the end.
-    /// - From a teardown. It waits for its own end and times out.
+    ///   whole process. Every other call logs that it is not the first, and waits for the end.
+    /// - From a teardown. The teardown then waits for itself and times out.
     pub fn leave(&self, code: i32) -> ! {
-        departure::leave(self, &self.0.options, code)
+        execute::leave(self, code)
     }
 
     /// Runs the program on this thread and leaves with the code that it returns, or with 101 if it
-    /// panics. What the program owns is dropped before the plan begins, so resources of the plan
-    /// should belong to the plan.
+    /// panics. What the program owns is dropped before the plan begins, so move the plan's resources
+    /// into the plan.
     ///
     /// A program built with `panic = "abort"` ends at a panic, before the plan can begin.
     pub fn run(&self, program: impl FnOnce() -> i32) -> ! {
         let code = panic::catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|payload| {
-            // The payload's destructor is foreign code and could panic.
+            // The payload's destructor is foreign code. It could panic, or hang before the limit holds.
             mem::forget(payload);
             PANICKED
         });
         self.leave(code)
     }
 
+    /// Takes the resources, each before those that it needs. From now on [`add`](Self::add) refuses.
+    fn take_in_teardown_order(&self) -> Vec<Resource> {
+        let mut registered = self.registered();
+        registered.leaving = true;
+        mem::take(&mut registered.resources).into_iter().rev().collect()
+    }
+
+    /// Takes the entries of the resources that were registered while leaving.
+    fn take_late(&self) -> Vec<Entry> {
+        mem::take(&mut self.registered().late)
+    }
+
     fn registered(&self) -> MutexGuard<'_, Registered> {
         // No foreign code runs under the lock, so what it guards is always consistent.
         self.0.registered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Resources for ExitPlan {
-    fn take(&self) -> Vec<Resource> {
-        let mut registered = self.registered();
-        registered.leaving = true;
-        mem::take(&mut registered.resources)
-    }
-
-    fn take_late(&self) -> Vec<Entry> {
-        mem::take(&mut self.registered().late)
     }
 }
 
@@ -252,13 +263,13 @@ impl fmt::Debug for ExitPlan {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::resource::Policy;
 
-    fn plan() -> ExitPlan {
-        ExitPlan::builder(Duration::from_secs(1)).build()
+    fn plan_with(names: &[&str]) -> ExitPlan {
+        let plan = ExitPlan::builder(Duration::from_secs(1)).build();
+        names.iter().for_each(|name| plan.add(resource(name)).unwrap());
+        plan
     }
 
     fn resource(name: &str) -> Resource {
@@ -267,8 +278,7 @@ mod tests {
 
     #[test]
     fn a_name_is_registered_once_and_the_second_resource_comes_back() {
-        let plan = plan();
-        plan.add(resource("client")).unwrap();
+        let plan = plan_with(&["client"]);
         let held = Arc::new(());
         let captured = Arc::clone(&held);
         let second = Resource::new("client", Policy::Leak { why: "a test" }, move |_| {
@@ -285,37 +295,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_comes_first_so_there_can_be_no_circle() {
-        let plan = plan();
-        let client = resource("client").needs("runtime");
-        let refused = plan.add(client).unwrap_err();
+    fn a_needed_resource_is_registered_first_so_there_can_be_no_cycle() {
+        let plan = plan_with(&[]);
+        let refused = plan.add(resource("client").needs("runtime")).unwrap_err();
         let message = refused.to_string();
         assert!(message.contains("`client`") && message.contains("`runtime`"), "{message}");
         let client = refused.into_resource().unwrap();
-
-        // In a circle, whichever of the two comes first needs one that is not there yet.
-        let runtime = plan.add(resource("runtime").needs("client"));
-        assert!(matches!(runtime, Err(PlanError::NeedsUnregistered { .. })));
-        let itself = plan.add(resource("runtime").needs("runtime"));
-        assert!(matches!(itself, Err(PlanError::NeedsUnregistered { .. })));
-
+        // In a cycle, the first to be registered needs one that is not there yet.
+        for needed in ["client", "runtime"] {
+            let runtime = plan.add(resource("runtime").needs(needed));
+            assert!(matches!(runtime, Err(PlanError::NeedsUnregistered { .. })));
+        }
         plan.add(resource("runtime")).unwrap();
         plan.add(client).unwrap();
     }
 
     #[test]
-    fn a_needed_resource_is_not_withdrawn_and_a_withdrawn_one_may_come_again() {
-        let plan = plan();
-        plan.add(resource("runtime")).unwrap();
+    fn a_needed_resource_is_not_withdrawn_and_a_withdrawn_one_can_be_added_again() {
+        let plan = plan_with(&["runtime"]);
         plan.add(resource("client").needs("runtime")).unwrap();
         let refused = plan.withdraw("runtime").unwrap_err().to_string();
         assert!(refused.contains("`runtime`") && refused.contains("`client`"), "{refused}");
         assert!(matches!(plan.withdraw("room"), Err(PlanError::Unknown { .. })));
 
         let client = plan.withdraw("client").unwrap();
-        plan.withdraw("runtime").unwrap();
-        let client = plan.add(client).unwrap_err().into_resource().unwrap();
-        plan.add(resource("runtime")).unwrap();
+        let runtime = plan.withdraw("runtime").unwrap();
+        plan.add(runtime).unwrap();
         plan.add(client).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! One thing to tear down or to leak when the process leaves.
+//! One thing to tear down or to leak at exit.
 
 use std::{
     error::Error,
@@ -9,39 +9,38 @@ use std::{
 };
 
 use crate::{
+    exit_token::ExitToken,
     ledger::{Entry, Outcome, PolicyKind, Reason},
-    token::ExitToken,
 };
 
-/// What a teardown returns. An error means that the resource could not be torn down; its text goes
-/// to the ledger.
+/// What a teardown returns. The text of an error is written to the ledger.
 pub type TeardownResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 type Teardown = Box<dyn FnOnce(&ExitToken) -> TeardownResult + Send>;
 
-/// Holds a teardown until its thread has started and takes it. If the closure were given to the
-/// thread directly and the thread could not be started, the caller would drop it.
+/// Holds a teardown until its thread has started and takes it. If the closure were moved to the thread
+/// and the thread could not be started, the leaving thread would drop it.
 pub(crate) type TeardownSlot = Arc<Mutex<Option<Teardown>>>;
 
-/// What to do with a resource when the process leaves.
+/// What to do with a resource at exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Tear it down, even if something that needs it is still there. If that does not succeed, it
-    /// has *failed*, and the log reports an error. For what must not be lost, such as a buffered
-    /// write.
+    /// Tear it down, even if a resource that needs it is still there. If the teardown does not succeed,
+    /// the resource has *failed*, and the log reports an error. For data that must not be lost, such as
+    /// a buffered write.
     TearDown {
         /// How long the teardown may take.
         within: Duration,
     },
-    /// Tear it down, unless something that needs it is still there. If that does not succeed, leave
-    /// it to the system. For what is better closed but harmless to leave, such as a client.
+    /// Tear it down, unless a resource that needs it is still there. If the teardown does not succeed,
+    /// leak it. For resources that are better closed but harmless to leave, such as a client.
     TearDownOrLeak {
         /// How long the teardown may take.
         within: Duration,
     },
     /// Leave it to the system. Neither the teardown nor the destructors of its captures run.
     Leak {
-        /// Why that is right. The ledger repeats it.
+        /// Why a leak is harmless. The ledger repeats it.
         why: &'static str,
     },
 }
@@ -66,12 +65,11 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Describes a resource. The ledger gives the place of this call as the place of its creation.
+    /// Describes a resource. The ledger records where this was called.
     ///
-    /// The teardown runs on a thread of its own, without runtime context. It owns what it captures:
-    /// a value itself, or a way to where the application keeps it. It can ask for its
-    /// [limit](ExitToken::limit). If it panics, hangs or returns an error, the plan goes on. Only a
-    /// destructor that panics during a panic ends the process, as the language demands.
+    /// The teardown runs on a thread of its own, without runtime context. The token knows its
+    /// [limit](ExitToken::limit). If the teardown panics, hangs or returns an error, the plan goes on.
+    /// Only a destructor that panics during a panic ends the process, because it aborts.
     ///
     /// ```
     /// use std::time::Duration;
@@ -100,24 +98,24 @@ impl Resource {
         }
     }
 
-    /// Declares that this resource needs another. The other must be registered first, and is torn
-    /// down after this one.
+    /// Declares that this resource needs another one, which must be registered first and is torn down
+    /// later.
     #[must_use = "a resource does nothing until a plan has it"]
     pub fn needs(mut self, name: impl Into<String>) -> Self {
         self.needs.push(name.into());
         self
     }
 
-    /// Its name.
+    /// The name of the resource.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The entry of this resource in the ledger if it is not torn down, for this reason.
+    /// The ledger's entry for this resource if, for this reason, it is not torn down.
     pub(crate) fn entry(&self, reason: Reason) -> Entry {
         let must = matches!(self.policy, Policy::TearDown { .. });
-        // The plan never promised to tear down what was registered too late.
+        // The plan refused what was registered too late.
         let failed = must && reason != Reason::TooLate;
         Entry {
             name: self.name.clone(),
@@ -131,7 +129,7 @@ impl Resource {
         }
     }
 
-    /// Leaks it: neither the teardown nor any destructor of its captures runs.
+    /// Runs neither the teardown nor any destructor of its captures.
     pub(crate) fn leak(self) {
         mem::forget(self.teardown);
     }

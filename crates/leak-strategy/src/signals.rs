@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM carry the plan out; a second signal ends the process at once.
+//! SIGINT and SIGTERM execute the plan; a second signal ends the process at once.
 
 use std::{
     io,
@@ -20,48 +20,48 @@ use thiserror::Error;
 
 use crate::plan::ExitPlan;
 
-/// The signals that ask a program to end.
+/// The signals that ask a process to end.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// A shell adds this to the number of the signal that ended a program.
+/// A shell adds this to the number of the signal that ended a process.
 const BY_SIGNAL: i32 = 128;
 
 /// What this process has installed.
 struct Installed {
     /// Whether there is a guard.
     guard: bool,
-    /// Whether the handlers for the time without a guard are installed. They end the program as the
+    /// Whether the handlers for the time without a guard are installed. They end the process as the
     /// signal does by default. signal-hook never removes its own handler from the system, so without
-    /// them a signal would do nothing at all once the guard is gone.
+    /// them a signal would do nothing once the guard is dropped.
     default: bool,
 }
 
 static INSTALLED: Mutex<Installed> = Mutex::new(Installed { guard: false, default: false });
 
-/// Whether the guard has seen a signal. signal-hook uses `SeqCst`, and so does this file; nothing is
-/// published through the flag, and the system orders the handlers of one signal.
+/// Whether the guard has seen a signal. `SeqCst` as in signal-hook; the flag publishes no other data,
+/// and the system orders the handlers of one signal.
 static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
-/// Whether there is no guard, so that signals do what they do by default. Orderings as above.
+/// Whether signals have their default effect, because there is no guard. Orderings as above.
 static RELEASED: AtomicBool = AtomicBool::new(true);
 
-/// Why signals do not carry the plan out.
+/// Why signals do not execute the plan.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignalError {
-    /// There is a guard already. Signals belong to the process, which has one exit.
-    #[error("signals already carry out an exit plan; keep one guard for the whole process")]
+    /// There is a guard already. Signals belong to the whole process.
+    #[error("signals already execute an exit plan; keep one guard for the whole process")]
     AlreadyGuarded,
     /// The system refused a handler, a descriptor or a thread.
-    #[error("cannot let signals carry out an exit plan: {0}")]
+    #[error("cannot let signals execute an exit plan: {0}")]
     Refused(#[from] io::Error),
 }
 
-/// While this lives, the first SIGINT (Ctrl-C) or SIGTERM carries the plan out, on a thread of the
-/// guard. The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or
-/// 143. A second signal ends the process at once, in the signal handler, with the second's code.
+/// While this lives, the first SIGINT (Ctrl-C) or SIGTERM executes the plan, on a thread of the guard.
+/// The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or 143. A
+/// second signal ends the process at once, in the signal handler, with the second's code.
 ///
-/// Dropping the guard gives the signals back: they end the program as they do by default.
+/// After the guard is dropped, signals end the process as they do by default.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -72,28 +72,27 @@ pub enum SignalError {
 /// # Ok::<(), leak_strategy::signals::SignalError>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "dropping the guard gives the signals back"]
+#[must_use = "when the guard is dropped, signals have their default effect again"]
 pub struct SignalGuard {
     handle: Option<Handle>,
     actions: Vec<SigId>,
 }
 
 impl SignalGuard {
-    /// Lets signals carry the plan out from now on.
+    /// Lets signals execute the plan from now on.
     ///
     /// # Errors
     ///
-    /// [`SignalError::AlreadyGuarded`], or [`SignalError::Refused`]; then signals do what they did
-    /// before.
+    /// [`SignalError`]. Signals then have the same effect as before.
     pub fn install(plan: &ExitPlan) -> Result<Self, SignalError> {
         prepare()?;
-        // If a step below fails, dropping the guard undoes those before it.
+        // If a step below fails, dropping the guard undoes the steps before it.
         let mut guard = Self { handle: None, actions: Vec::new() };
         let mut signals = Signals::new(SIGNALS)?;
         guard.handle = Some(signals.handle());
         SIGNALLED.store(false, Ordering::SeqCst);
         for signal in SIGNALS {
-            // In this order: only the second signal finds the flag raised, by the first.
+            // In this order, so that only the second signal finds the flag raised.
             let code = BY_SIGNAL + signal;
             guard.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
             guard.actions.push(flag::register(signal, &SIGNALLED)?);
@@ -110,7 +109,7 @@ impl SignalGuard {
     }
 }
 
-/// Makes sure that there is one guard only, and that it can give the signals back.
+/// Makes sure that there is one guard only, and that dropping it restores the signals' default effect.
 fn prepare() -> Result<(), SignalError> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if installed.guard {
@@ -128,7 +127,7 @@ fn prepare() -> Result<(), SignalError> {
 
 impl Drop for SignalGuard {
     fn drop(&mut self) {
-        // First, so that from here on a signal ends the program before any other handler runs.
+        // First, so that from here on a signal ends the process before any other handler runs.
         RELEASED.store(true, Ordering::SeqCst);
         for action in self.actions.drain(..) {
             low_level::unregister(action);

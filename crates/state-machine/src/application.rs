@@ -1,25 +1,25 @@
-//! What an application implements, so that a logout can be driven: one small trait for each party.
+//! The traits that an application implements: one for each party of a logout.
 //!
-//! Usually one type implements all of them, the one that owns everything; it is an [`Application`]
-//! then. For all the traits:
+//! Usually the type that owns everything implements all of them, and so is an [`Application`]. For all
+//! the traits:
 //!
 //! - Futures must be `Send`. An implementation may write `async fn`.
-//! - A future may be dropped at any await: at its limit, at a cancel, or with the driver. That must
-//!   not leave anything half-done, and the call may be repeated.
-//! - Every call may come twice. What is already done is no error: closing what is closed succeeds.
-//! - No call may block its thread for long, because a limit is kept between polls, not within one.
+//! - A future may be dropped at any await: at its limit, at a cancel, or with the driver. Leave nothing
+//!   half-done then.
+//! - Every method may be called twice. Succeed if the work is already done.
+//! - Do not block the thread for long, because a limit is kept between polls, not within one.
 //! - A panic counts as a failure of the step.
-//! - No call may run on the runtime that [`Runtime::shut_down_tasks`] takes down, or it would wait for
-//!   its own end. It can spawn work there and await it.
+//! - Do not poll these futures on the runtime that [`Runtime::shut_down_tasks`] takes down, or they
+//!   would wait for their own end. They can spawn work there and await it.
 
 use std::{error::Error, future::Future, time::Duration};
 
 use thiserror::Error;
 
-/// Any error of an application. `"the disk is full".into()` makes one, as does `?`.
+/// Any error of an application. Use `?`, or `"the disk is full".into()`.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// The client, and everything that holds a handle of it: what is logged out and then torn down.
+/// The client, and everything that holds a handle of it. It is logged out and then torn down.
 ///
 /// ```
 /// use std::{sync::Mutex, time::Duration};
@@ -43,71 +43,66 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///
 ///     async fn close_session(&self, limit: Duration) -> Result<(), Failure> {
 ///         drop(self.client.lock().map_err(|_| "the client is lost")?.take());
-///         // The error names whoever still holds a handle, and so does the logout's warning.
+///         // The error says where the remaining handles were created, and so does the warning.
 ///         self.session.close(limit).await?;
 ///         Ok(())
 ///     }
 /// }
 /// ```
 pub trait Session: Send + Sync {
-    /// Checks that there is a session to log out, and changes nothing. An error says what is missing.
+    /// Checks that there is a session to log out, and changes nothing. The error says what is missing.
     fn check_logged_in(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Tears the session down, and returns when every handle is gone and every connection closed. It
-    /// is called after the user interface was asked to let go of the session.
+    /// Tears the session down, and returns when every handle is dropped and every connection closed.
+    /// Called after [`UserInterface::clean_app_state`].
     ///
     /// The implementation has until `limit` to report what went wrong; the driver gives up a little
-    /// later. An error means that something is still held: the logout goes on, with a warning.
+    /// later. Return an error if handles or connections are left: the logout goes on, with a warning.
     fn close_session(&self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The service that keeps the session in step with the server.
 pub trait SyncService: Send + Sync {
     /// Stops the service, and returns when it has stopped. `limit` is as in
-    /// [`Session::close_session`].
-    ///
-    /// An error means that it could not be stopped. The logout ends, and restarts the service.
+    /// [`Session::close_session`]. After an error, the logout ends and restarts the service.
     fn stop_sync(&self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Starts the service again, even if a stop was interrupted. If the service is running or there is
-    /// no session, this changes nothing. It is enough to start a task.
+    /// no session, this must change nothing. It may only start a task and return.
     ///
     /// This is not asynchronous because a dropped driver calls it too, on any thread. It must not
-    /// block, nor rely on runtime context.
-    ///
-    /// An error means that the service cannot run. It becomes a warning of the logout.
+    /// block, nor rely on runtime context. An error becomes a warning of the logout.
     fn restart_sync(&self) -> Result<(), Failure>;
 }
 
-/// Why a logout request failed, as far as the client can tell.
+/// Why a logout request failed, as far as the client knows.
 #[derive(Debug, Error)]
 pub enum RequestError {
-    /// The server does not know the token: it was invalidated before. That counts as logged out.
+    /// The server does not know the token, because it was invalidated before. Counts as logged out.
     #[error("the server knows no such token")]
     TokenUnknown,
     /// No byte of the request has reached the server, because there was no connection. If in doubt,
     /// return [`InDoubt`](RequestError::InDoubt).
     #[error("the request was not sent: {0}")]
     NotSent(Failure),
-    /// Anything else: an error status, a reset, an answer that makes no sense. The driver asks the
-    /// server.
+    /// Anything else: an error status, a reset, an unexpected answer. The driver asks the server.
     #[error(transparent)]
     InDoubt(#[from] Failure),
 }
 
-/// What a server says about a token.
+/// What a server says about the session's access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token {
+pub enum AccessToken {
     /// It belongs to a user: the session is alive.
     Valid,
     /// It belongs to nobody: the session has been logged out.
     Unknown,
 }
 
-/// The server, as seen with the token of this session.
+/// The server, accessed with the token of this session.
 ///
 /// ```
-/// use state_machine::application::{Failure, RequestError, Server, Token};
+/// use state_machine::application::{Failure, RequestError, Server, AccessToken};
 ///
 /// # struct App;
 /// # impl App { async fn post(&self, _: &str) -> Result<u16, std::io::Error> { Ok(200) } }
@@ -124,10 +119,10 @@ pub enum Token {
 ///         }
 ///     }
 ///
-///     async fn who_am_i(&self) -> Result<Token, Failure> {
+///     async fn who_am_i(&self) -> Result<AccessToken, Failure> {
 ///         match self.post("whoami").await? {
-///             200 => Ok(Token::Valid),
-///             401 => Ok(Token::Unknown),
+///             200 => Ok(AccessToken::Valid),
+///             401 => Ok(AccessToken::Unknown),
 ///             status => Err(format!("status {status}").into()),
 ///         }
 ///     }
@@ -138,19 +133,19 @@ pub trait Server: Send + Sync {
     /// connection, so that the request does not arrive later than it must.
     fn log_out(&self) -> impl Future<Output = Result<(), RequestError>> + Send;
 
-    /// Asks whom the token belongs to. If there is no token left, it is unknown. An error means that
-    /// there is no answer, or none that says either.
-    fn who_am_i(&self) -> impl Future<Output = Result<Token, Failure>> + Send;
+    /// Asks whom the token belongs to. Return [`AccessToken::Unknown`] if the application has no token
+    /// left, and an error if the answer is missing or unclear.
+    fn who_am_i(&self) -> impl Future<Output = Result<AccessToken, Failure>> + Send;
 }
 
-/// The user interface. [`Driver::progress`](crate::driver::Driver::progress) tells it about progress.
+/// The user interface. It can watch [`Driver::progress`](crate::driver::Driver::progress).
 ///
 /// ```
 /// use std::sync::mpsc::Sender;
 /// use state_machine::application::{Failure, UserInterface};
 /// use sundown::oneshot;
 ///
-/// /// An action for the user interface's thread, with the means to confirm it.
+/// /// An action for the user interface's thread, which confirms it through the sender.
 /// enum Action {
 ///     CloseAllTabs(oneshot::Sender<()>),
 ///     CleanAppState(oneshot::Sender<()>),
@@ -183,15 +178,15 @@ pub trait UserInterface: Send + Sync {
     /// the logout goes on with a warning.
     fn close_tabs(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Makes the user interface, caches and globals drop all that they hold of the session, and
-    /// returns when they have. After an error, the logout goes on with a warning.
+    /// Makes the user interface, caches and globals drop everything of the session, and returns when
+    /// they have. After an error, the logout goes on with a warning.
     fn clean_app_state(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// What is on disk.
+/// The files on disk.
 ///
-/// The intent says that a logout of *this session* may have been requested. A login must clear it
-/// before it writes a token, because the token belongs to another session.
+/// The intent means that a logout of *this session* may have been requested. A login must clear it
+/// before writing a token, because that token belongs to another session.
 ///
 /// ```
 /// use std::{fs, io, path::PathBuf};
@@ -230,20 +225,20 @@ pub trait Storage: Send + Sync {
     /// After an error, nothing is requested and the logout ends.
     fn record_intent(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Whether an intent is recorded. An error means that this is not known.
+    /// Whether an intent is recorded.
     fn has_intent(&self) -> impl Future<Output = Result<bool, Failure>> + Send;
 
     /// Clears the intent. After an error, the next start asks the server and tries again.
     fn clear_intent(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Deletes what would log this user in again at the next start. What the session itself has stored
-    /// stays, for a later login.
+    /// Deletes the id by which the next start would restore this session. Keeps what the session has
+    /// stored, for a later login.
     ///
     /// After an error, the logout goes on with a warning, and the next start tries again.
     fn delete_latest_user_id(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// What the session's tasks run on.
+/// The runtime that the session's tasks run on.
 ///
 /// ```
 /// use std::{sync::Mutex, time::Duration};
@@ -273,18 +268,16 @@ pub trait Storage: Send + Sync {
 /// ```
 pub trait Runtime: Send + Sync {
     /// Ends the session's tasks, and also their runtime if it is to be restarted. Returns when they
-    /// have ended. `limit` is as in [`Session::close_session`].
-    ///
-    /// An error means that something still runs. The logout goes on, with a warning.
+    /// have ended. `limit` is as in [`Session::close_session`]. Return an error if something still
+    /// runs: the logout goes on, with a warning.
     fn shut_down_tasks(&self, limit: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Starts a runtime for the next login. Called only if runtimes are restarted.
-    ///
-    /// After an error, the application cannot go on, and the logout fails.
+    /// Starts a runtime for the next login. Called only if runtimes are restarted. After an error, the
+    /// logout fails.
     fn restart_runtime(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// Everything that a logout needs: any type that implements the traits.
+/// Any type that implements all the traits.
 pub trait Application: Session + SyncService + Server + UserInterface + Storage + Runtime {}
 
 impl<A: Session + SyncService + Server + UserInterface + Storage + Runtime> Application for A {}

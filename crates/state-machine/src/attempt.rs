@@ -1,15 +1,13 @@
 //! One step of the application, with a limit, and with its panics caught.
 
 use std::{
-    any::Any,
     future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     task::Poll,
     time::Duration,
 };
 
-use sundown::within;
+use sundown::{panics, within};
 
 use crate::{application::Failure, error::StepError};
 
@@ -21,37 +19,44 @@ pub(crate) async fn attempt<T, F: Future<Output = Result<T, Failure>>>(
 ) -> Result<T, StepError> {
     let mut step = pin!(Some(async { step().await }));
     let caught = poll_fn(|context| {
-        // It is there as long as it is polled.
+        // The step is there until the wait for it has ended.
         let Some(step) = step.as_mut().as_pin_mut() else { return Poll::Pending };
-        match catch_unwind(AssertUnwindSafe(|| step.poll(context))) {
+        match panics::catch(|| step.poll(context)) {
             Ok(poll) => poll.map_err(StepError::Failed),
-            // It is not polled again.
-            Err(payload) => Poll::Ready(Err(panicked(&*payload))),
+            // The step is not polled again.
+            Err(message) => Poll::Ready(Err(StepError::Panicked { message })),
         }
     });
     let answer = within(limit, caught).await.unwrap_or(Err(StepError::TimedOut { limit }));
-    match catch_unwind(AssertUnwindSafe(|| step.set(None))) {
+    match panics::catch(|| step.set(None)) {
         Ok(()) => answer,
-        Err(payload) => Err(panicked(&*payload)),
+        Err(message) => Err(StepError::Panicked { message }),
     }
 }
 
 /// Runs a step that does not wait.
 pub(crate) fn at_once(step: impl FnOnce() -> Result<(), Failure>) -> Result<(), StepError> {
-    match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(ended) => ended.map_err(StepError::Failed),
-        Err(payload) => Err(panicked(&*payload)),
+    let ended = panics::catch(step).map_err(|message| StepError::Panicked { message })?;
+    ended.map_err(StepError::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_does_not_escape() {
+        struct Payload;
+        impl Drop for Payload {
+            fn drop(&mut self) {
+                panic_any(Self);
+            }
+        }
+        let answer = block_on(attempt::<(), _>(Duration::MAX, || async { panic_any(Payload) }));
+        assert!(matches!(answer, Err(StepError::Panicked { .. })));
     }
-}
-
-/// The limit for a step that keeps a limit itself: nine tenths of the driver's, so that the step can
-/// still say what went wrong.
-pub(crate) fn own_limit(limit: Duration) -> Duration {
-    if limit == Duration::MAX { limit } else { limit - limit / 10 }
-}
-
-fn panicked(payload: &(dyn Any + Send)) -> StepError {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    StepError::Panicked { message: text.unwrap_or("(the panic carried no text)").to_owned() }
 }

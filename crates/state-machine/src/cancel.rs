@@ -1,9 +1,8 @@
-//! Cancelling a logout, before and after its request leaves.
+//! Cancels a logout, before and after its request leaves.
 //!
-//! The driver uses the [`CommitGate`] only through the token in this file, so that loom can explore
-//! the token (`tests/loom.rs`). The gate decides whether the logout request leaves at all. If it
-//! accepts a cancel, the request does not leave, so the cancel will be honoured. Once the request has
-//! left, only the server knows how the logout ends.
+//! The [`CommitGate`] in the token decides whether the logout request leaves at all. If it accepts a
+//! cancel, the request does not leave. Once the request has left, only the server knows how the logout
+//! ends. Loom explores the token (`tests/loom.rs`).
 
 use std::{
     future::{Future, poll_fn},
@@ -20,13 +19,12 @@ use sundown::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a cancel may be too late"]
 pub enum Cancellation {
-    /// This call has cancelled the logout. The server has not been asked for anything, and will not
-    /// be.
+    /// This call has cancelled the logout. No request has left, and none will.
     Accepted,
-    /// The logout was cancelled before.
+    /// An earlier call has cancelled the logout.
     AlreadyCancelled,
-    /// The request is on its way. The run stops waiting for it, asks the server whether it was done,
-    /// and returns what the server says.
+    /// The request is on its way. The run stops waiting for it, asks the server whether the session is
+    /// alive, and returns the server's answer.
     UpToServer,
     /// The server has logged the session out. The rest of the logout goes on.
     TooLate,
@@ -52,23 +50,22 @@ pub enum Cancellation {
 /// ```
 #[derive(Debug, Default)]
 pub struct CancelToken {
-    /// Either a cancel is accepted or the request leaves, never both.
+    /// Accepts a cancel or lets the request leave, never both.
     gate: CommitGate,
-    /// Fires at a cancel that was not too late. Whatever the run waits for, it may stop waiting.
+    /// Fires at a cancel that was not too late, and ends whatever the run waits for.
     requested: Latch,
-    /// The server has forgotten the token.
+    /// The server has forgotten the access token.
     committed: Flag,
 }
 
 impl CancelToken {
-    /// A token of a logout that is not cancelled and whose request has not left.
+    /// A token for a logout that is not cancelled and whose request has not left.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A token of a logout that is past the point of no return, because the server forgot the session
-    /// in an earlier run.
+    /// A token for a logout that passed the point of no return in an earlier run.
     #[must_use]
     pub fn committed() -> Self {
         let token = Self::new();
@@ -78,7 +75,7 @@ impl CancelToken {
         token
     }
 
-    /// Asks for the logout to end. May be called from any thread, and never blocks.
+    /// Cancels the logout, if its request has not left. Never blocks.
     pub fn cancel(&self) -> Cancellation {
         let answer = match self.gate.cancel() {
             Cancel::AlreadyCancelled => return Cancellation::AlreadyCancelled,
@@ -90,7 +87,7 @@ impl CancelToken {
         answer
     }
 
-    /// Awaits a step before the request. If the logout is cancelled, the step is dropped.
+    /// Awaits a step before the request. A cancel drops the step.
     ///
     /// # Errors
     ///
@@ -101,7 +98,7 @@ impl CancelToken {
     ) -> Result<T, Cancelled> {
         let (mut step, mut requested) = (pin!(step), pin!(self.requested.wait()));
         poll_fn(|context| match requested.as_mut().poll(context) {
-            // The request has not left, so this cancel was accepted.
+            // The request has not left, so the cancel was accepted.
             Poll::Ready(()) => Poll::Ready(Err(Cancelled)),
             Poll::Pending => step.as_mut().poll(context).map(Ok),
         })
@@ -121,14 +118,14 @@ impl CancelToken {
         self.gate.commit()?;
         let (mut request, mut requested) = (pin!(request), pin!(self.requested.wait()));
         let answer = poll_fn(|context| match request.as_mut().poll(context) {
-            // If both are ready, the answer counts: it settles what a cancel would have to ask.
+            // If both are ready, take the answer: after a cancel, the driver would have to ask for it.
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending => requested.as_mut().poll(context).map(|()| None),
         });
         Ok(answer.await)
     }
 
-    /// Records that the server has forgotten the token.
+    /// Records that the server has forgotten the access token.
     pub fn commit(&self) {
         self.committed.raise();
     }
@@ -145,7 +142,7 @@ impl CancelToken {
         self.gate.is_cancelled()
     }
 
-    /// Whether the server has forgotten the token.
+    /// Whether the server has forgotten the access token.
     #[must_use]
     pub fn is_committed(&self) -> bool {
         self.committed.is_raised()

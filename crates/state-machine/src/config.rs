@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::transition::Plan;
+use crate::transition::{Effect, Plan};
 
 /// What the user interface runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum RuntimePolicy {
 
 /// The settings of a logout.
 ///
-/// Every limit holds whatever the runtimes of the process are doing, because [`sundown::limit`] keeps
-/// it. With a limit of zero a step is polled once. [`Duration::MAX`] means no limit.
+/// [`sundown::limit`] keeps every limit, whatever the runtimes of the process are doing. With a limit of
+/// zero a step is polled once. [`Duration::MAX`] means no limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,6 +88,31 @@ impl LogoutConfig {
             tasks: limit,
             restart: limit,
         }
+    }
+
+    /// The limit of the step that performs an effect.
+    pub(crate) const fn limit(&self, effect: Effect) -> Duration {
+        match effect {
+            Effect::CheckPrerequisites => self.checks,
+            Effect::StopSync => self.sync,
+            Effect::RecordIntent | Effect::DeleteLatestUserId | Effect::ClearIntent => self.storage,
+            Effect::RequestLogout => self.server,
+            Effect::AskServer => self.question,
+            Effect::CloseTabs => self.tabs,
+            Effect::CleanAppState => self.app_state,
+            Effect::CloseSession => self.session,
+            Effect::ShutDownTasks => self.tasks,
+            Effect::RestartRuntime => self.restart,
+            // It does not wait.
+            Effect::RestartSync => Duration::ZERO,
+        }
+    }
+
+    /// The limit for a step that keeps a limit itself: nine tenths of the driver's, so that the step
+    /// can still report what went wrong.
+    pub(crate) fn own_limit(&self, effect: Effect) -> Duration {
+        let limit = self.limit(effect);
+        if limit == Duration::MAX { limit } else { limit - limit / 10 }
     }
 
     /// What the transitions depend on.

@@ -1,8 +1,8 @@
-//! The driver: does what the [transitions](crate::transition) say, through what the
-//! [application](crate::application) implements.
+//! The driver: performs the effects of the [transitions](crate::transition) through the traits of the
+//! [application](crate::application).
 //!
-//! A run is a future that any executor may poll, except the runtime that the logout shuts down. It
-//! needs no runtime: a thread of the kit keeps its limits.
+//! A run is a future. Poll it with any executor except the runtime that the logout shuts down. It needs
+//! no runtime: a thread of the kit keeps its limits.
 
 mod run;
 
@@ -55,8 +55,7 @@ pub struct Driver<A> {
     runs: Mutex<Runs>,
 }
 
-/// What a driver knows about its runs. It is never locked across an await, nor while foreign code
-/// runs.
+/// What a driver knows about its runs. Never locked across an await, nor while foreign code runs.
 #[derive(Default)]
 struct Runs {
     /// The number of runs that have begun.
@@ -65,8 +64,8 @@ struct Runs {
     running: bool,
     /// Whether the last run passed the point of no return and did not complete.
     unfinished: bool,
-    /// The token of the last run.
-    token: Option<Arc<CancelToken>>,
+    /// Cancels the last run.
+    cancel: Option<Arc<CancelToken>>,
 }
 
 impl<A: Application> Driver<A> {
@@ -86,12 +85,12 @@ impl<A: Application> Driver<A> {
     ///
     /// - Before the point of no return, dropping it restarts the sync service on the dropping thread.
     ///   If a request may have left, the intent stays recorded, and another run or
-    ///   [`resolve_at_start`](crate::start::resolve_at_start) finds out.
+    ///   [`resolve_at_start`](crate::recovery::resolve_at_start) asks the server.
     /// - After the point of no return, another run finishes the cleanup.
     ///
     /// # Errors
     ///
-    /// [`LogoutError`]. If another run has not ended, this one is refused and has done nothing.
+    /// [`LogoutError`]. If another run has not ended, this one is refused and does nothing.
     pub async fn run(&self) -> Result<LogoutReport, LogoutError> {
         let (mut run, mut event) = Run::begin(self)?;
         while let Some(next) = run.step(event).await {
@@ -108,18 +107,18 @@ impl<A> Driver<A> {
         &self.app
     }
 
-    /// Asks for the running logout to end. May be called from any thread, and never blocks.
+    /// Cancels the running logout, if its request has not left. Never blocks.
     ///
-    /// After a run has ended, the answer is the one that it would have been at the end.
+    /// After a run has ended, the answer is the same as at its end.
     pub fn cancel(&self) -> Cancellation {
-        let (token, running) = {
+        let (running, cancel) = {
             let runs = self.runs();
-            (runs.token.clone(), runs.running)
+            (runs.running, runs.cancel.clone())
         };
-        match token {
-            Some(token) if running => token.cancel(),
-            Some(token) if token.is_committed() => Cancellation::TooLate,
-            Some(token) if token.is_cancelled() => Cancellation::AlreadyCancelled,
+        match cancel {
+            Some(cancel) if running => cancel.cancel(),
+            Some(cancel) if cancel.is_committed() => Cancellation::TooLate,
+            Some(cancel) if cancel.is_cancelled() => Cancellation::AlreadyCancelled,
             _ => Cancellation::NotRunning,
         }
     }
@@ -132,8 +131,7 @@ impl<A> Driver<A> {
         self.progress.subscribe()
     }
 
-    /// Whether a run has begun and not ended. This mark cannot be left set, because the end of the
-    /// run removes it, however the run ends.
+    /// Whether a run has begun and not ended. However a run ends, this becomes `false`.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.runs().running

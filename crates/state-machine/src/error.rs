@@ -46,7 +46,10 @@ pub struct Warning {
 /// A logout that did not complete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-#[error("{}{kind}{}", .kind.severity().prefix(), listed(.warnings))]
+#[error("{}{kind}{}", match .kind.severity() {
+    Severity::Recoverable => "not logged out: ",
+    Severity::Unrecoverable => "logged out, but ",
+}, listed(.warnings))]
 pub struct LogoutError {
     /// Why.
     pub kind: LogoutErrorKind,
@@ -80,8 +83,8 @@ pub enum LogoutErrorKind {
     /// The request failed, and the server says that the session is alive.
     #[error("the server did not log the session out: {0}; try again")]
     NotDone(StepError),
-    /// The request failed, and the server does not say whether it was done. The intent stays
-    /// recorded: another run or the next start finds out.
+    /// The request failed, and the server does not say whether the session is alive. The intent stays
+    /// recorded: another run or the next start asks again.
     #[error(
         "it is not known whether the server has: the logout request failed ({request}), and so did the question whether it was done ({question}); try again, or the next start will ask"
     )]
@@ -98,7 +101,7 @@ pub enum LogoutErrorKind {
 
 impl LogoutErrorKind {
     /// On which side of the point of no return the logout failed. Before it, the session goes on as far
-    /// as is known, and its sync service runs again unless a warning says that it could not be restarted.
+    /// as is known, and its sync service runs again, unless a warning says otherwise.
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
@@ -115,16 +118,7 @@ impl LogoutErrorKind {
     }
 }
 
-impl Severity {
-    const fn prefix(self) -> &'static str {
-        match self {
-            Self::Recoverable => "not logged out: ",
-            Self::Unrecoverable => "logged out, but ",
-        }
-    }
-}
-
-/// `; warning: closing the tabs failed: no answer within 5s`, for each.
+/// Lists warnings as `; warning: closing the tabs failed: no answer within 5s`.
 pub(crate) fn listed(warnings: &[Warning]) -> impl fmt::Display {
     fmt::from_fn(move |f| warnings.iter().try_for_each(|warning| write!(f, "; warning: {warning}")))
 }

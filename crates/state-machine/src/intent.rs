@@ -1,8 +1,8 @@
 //! The durable record that a logout is about to be requested.
 //!
-//! A process can be killed after the server has forgotten a token and before the client has noticed.
-//! The next start then finds a session that looks alive. The recorded intent tells it to ask the
-//! server first ([`resolve_at_start`](crate::start::resolve_at_start)).
+//! A process can be killed after the server has forgotten the access token and before the client has
+//! noticed. The next start then finds a session that looks alive. Because of the recorded intent it asks
+//! the server first ([`resolve_at_start`](crate::recovery::resolve_at_start)).
 
 use std::{
     fs::{self, File},
@@ -10,9 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An intent as a file: it is recorded while the file exists.
-///
-/// The calls block their thread for as long as the disk takes.
+/// An intent as a file: it is recorded while the file exists. The calls block on the disk.
 ///
 /// ```
 /// use state_machine::intent::IntentFile;
@@ -34,7 +32,7 @@ pub struct IntentFile {
 }
 
 impl IntentFile {
-    /// The intent that this file records. Its folder must exist.
+    /// An intent that is recorded in this file. The file's folder must exist.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
@@ -51,10 +49,9 @@ impl IntentFile {
     ///
     /// # Errors
     ///
-    /// Those of the file system, with the path. The intent may or may not be recorded then.
+    /// An error of the file system, with the path. The intent may or may not be recorded then.
     pub fn record(&self) -> io::Result<()> {
-        // The name says everything. There is no content that could be torn, so there is no need for a
-        // temporary file.
+        // The file has no content that could be torn, so it needs no temporary file.
         let made = File::options().create(true).append(true).open(&self.path);
         let synced = made.and_then(|file| file.sync_all()).and_then(|()| self.sync_folder());
         synced.map_err(|error| self.failed("cannot record the intent to log out in", &error))
@@ -64,17 +61,17 @@ impl IntentFile {
     ///
     /// # Errors
     ///
-    /// Those of the file system, with the path.
+    /// An error of the file system, with the path.
     pub fn is_recorded(&self) -> io::Result<bool> {
         let exists = self.path.try_exists();
         exists.map_err(|error| self.failed("cannot look for an intent to log out at", &error))
     }
 
-    /// Removes the record durably. If there is none, this changes nothing.
+    /// Removes the record durably. Without a record, this changes nothing.
     ///
     /// # Errors
     ///
-    /// Those of the file system, with the path. The intent may still be recorded then.
+    /// An error of the file system, with the path. The intent may still be recorded then.
     pub fn clear(&self) -> io::Result<()> {
         let removed = match fs::remove_file(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -83,15 +80,14 @@ impl IntentFile {
         removed.map_err(|error| self.failed("cannot clear the intent to log out at", &error))
     }
 
-    /// A file's name belongs to its folder, and is durable once the folder is.
+    /// A file's name is stored in its folder, and is durable once the folder is synced.
     #[cfg(unix)]
     fn sync_folder(&self) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 
-    /// Other systems cannot open a folder. Syncing the file is the best that is known to make its
-    /// name durable.
+    /// Other systems cannot open a folder. There, only the file is synced.
     #[cfg(not(unix))]
     #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as on Unix")]
     fn sync_folder(&self) -> io::Result<()> {

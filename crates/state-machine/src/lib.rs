@@ -1,9 +1,9 @@
 //! Logout as a state machine.
 //!
 //! A logout is a sequence of steps through parties that fail, hang and answer late: a sync service,
-//! a server, a user interface, a session with its connections, a runtime. It is hard because from
-//! some point on it cannot be undone, and the client does not decide where that point is. This crate
-//! is the sequence, with every failure in it. The application provides the parties.
+//! a server, a user interface, a session with its connections, a runtime. From some point on it cannot
+//! be undone, and the client does not decide where that point is. This crate provides the sequence and
+//! handles every failure in it. The application provides the parties.
 //!
 //! ```text
 //! Idle 0 → PreChecking 10 → StoppingSyncService 20 → RecordingIntent 25 → LoggingOutFromServer 30
@@ -18,44 +18,44 @@
 //! | --- | --- |
 //! | [`transition`] | the pure layer: which state follows which, and what to do on the way |
 //! | [`application`] | the traits that an application implements, one for each party |
-//! | [`driver`] | does what the transitions say, through those traits |
+//! | [`driver`] | performs the effects of the transitions through those traits |
 //! | [`config`] | the settings: desktop or mobile, the runtime's policy, and every limit |
 //! | [`progress`] | what the user is shown, and what a completed logout returns |
-//! | [`cancel`] | cancelling, before and after the request leaves |
-//! | [`error`] | how a logout can fail, and what can fail without failing the logout |
+//! | [`cancel`] | cancels a logout, before and after the request leaves |
+//! | [`error`] | why a logout failed, and what failed without failing the logout |
 //! | [`intent`] | the durable record that a logout is about to be requested |
-//! | [`start`] | what the next start does about a logout that was interrupted |
+//! | [`recovery`] | what the next start does about an interrupted logout |
 //!
 //! # The point of no return
 //!
-//! A logout passes it when *the server* forgets the token, and no client can know that moment. So the
-//! driver records the intent to log out, durably, before the request leaves. If the request then ends
-//! without a clear answer (a timeout, a reset, an error, a cancel while it is on its way), the driver
-//! asks the server whom the token belongs to. If the server does not know the token, the session has
-//! been logged out, by whomever. If it knows the token, it has not. If it does not answer either, the
-//! intent stays recorded, as it does when the driver is dropped or the process is killed: another run
-//! or the next start asks again.
+//! A logout passes it when *the server* forgets the access token, and no client can know that moment. So
+//! the driver records the intent to log out, durably, before the request leaves. If the request then
+//! ends without a clear answer (a timeout, a reset, an error, a cancel while it is on its way), the
+//! driver asks the server whom the token belongs to. If the server does not know the token, the session
+//! is logged out. If it knows the token, the session is alive. If the server does not answer, the driver
+//! is dropped, or the process is killed, the intent stays recorded, and another run or the next start
+//! asks again.
 //!
-//! A request that is no longer awaited may still be on its way when the server says that the token is
-//! valid. So a run clears the intent only after the point of no return, once the latest user id is
-//! deleted. Otherwise the next start asks, and only it may clear the intent.
+//! When the server says that the token is valid, an abandoned request may still be on its way. So a run
+//! clears the intent only after the point of no return, once the latest user id is deleted. Otherwise
+//! the next start asks, and only it may clear the intent.
 //!
 //! # What holds for every logout
 //!
 //! - It has exactly one end, whatever fails, hangs or panics, as long as its limits are finite.
-//! - Before the point of no return, every end restarts the sync service, even dropping the driver.
+//! - Before the point of no return, every end restarts the sync service, even if the driver is dropped.
 //!   After it, none does.
-//! - It tries to delete the latest user id if and only if the server has forgotten the token. What the
-//!   session has stored stays.
-//! - If a cancel is accepted, no request leaves. Later cancels are told the truth.
-//! - The mark that a logout is running goes with the run.
-//!
-//! The end of each run is a `tracing` event and a `metrics` count, behind the features `tracing` and
-//! `metrics`, in the same form as every shutdown of the kit, with the component `logout`.
+//! - It tries to delete the latest user id if and only if the server has forgotten the token. It never
+//!   deletes what the session has stored.
+//! - If a cancel is accepted, no request leaves.
+//! - When a run ends, `Driver::is_running` becomes `false`.
 //!
 //! The first three are properties of a pure function, tested over random events. The driver is tested
 //! by dropping it at every await, by cancelling it in every state, and with every fault in every
 //! state.
+//!
+//! With the features `tracing` and `metrics`, each run ends with an event and a count, in the same form
+//! as every shutdown of the kit, for the component `logout`.
 
 #[cfg(not(loom))]
 pub mod application;
@@ -75,5 +75,5 @@ mod observe;
 #[cfg(not(loom))]
 pub mod progress;
 #[cfg(not(loom))]
-pub mod start;
+pub mod recovery;
 pub mod transition;

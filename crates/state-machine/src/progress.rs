@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How far a logout is. A watch channel keeps only the latest value, so each value lists the states
-/// before it: a reader that looks seldom misses nothing.
+/// before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -16,9 +16,9 @@ pub struct Progress {
     pub run: u64,
     /// The state of the logout.
     pub state: State,
-    /// The same in percent.
+    /// The state in percent.
     pub percent: u8,
-    /// The same in words for a person; after a failure, its cause.
+    /// The state in words for a person; after a failure, its cause.
     pub message: String,
     /// The time from the beginning of the logout to this state.
     pub elapsed: Duration,
@@ -40,8 +40,7 @@ pub struct Step {
 #[must_use = "its warnings say what is left to clean up"]
 #[non_exhaustive]
 pub struct LogoutReport {
-    /// What failed after the point of no return. With warnings, the user is logged out but something
-    /// is left.
+    /// What failed after the point of no return, and is left to clean up.
     pub warnings: Vec<Warning>,
     /// How long the logout took.
     pub elapsed: Duration,
@@ -62,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// Goes to the next state, at this time after the beginning.
+    /// Enters the next state, at this time after the beginning.
     pub(crate) fn enter(&mut self, state: State, elapsed: Duration, message: String) {
         if self.state != State::Idle {
             let spent = elapsed.saturating_sub(self.elapsed);

@@ -1,11 +1,10 @@
 //! The pure layer: which state follows which, and what to do on the way.
 //!
-//! [`next`] is total: it answers every event in every state, and does nothing itself. What must hold
-//! of every logout is a property of this function, tested over random sequences of events
-//! (`tests/transition.rs`). The [`driver`](crate::driver) only does what it says.
+//! [`next`] is total and pure: it returns a transition for every event in every state. Properties of
+//! every logout are tested over random sequences of events (`tests/transition.rs`). The
+//! [`driver`](crate::driver) performs the effects.
 //!
-//! An event that means nothing in a state changes nothing: the answer is the same state, without
-//! effects.
+//! An event that means nothing in a state changes nothing: the state stays, without effects.
 
 use std::fmt;
 
@@ -21,8 +20,7 @@ use State::{
     ShuttingDownTasks, StoppingSyncService,
 };
 
-/// Where a logout is. Each state between [`Idle`] and an end has one thing to do, and is left when
-/// that is done.
+/// How far a logout is. Each state between [`Idle`] and an end performs one effect, and ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Nothing has begun.
@@ -35,14 +33,14 @@ pub enum State {
     RecordingIntent,
     /// The request is on its way. Only the server knows how it ends.
     LoggingOutFromServer,
-    /// The request has no clear result. Asking the server whom the token belongs to.
+    /// The request had no clear result. Asking the server whom the token belongs to.
     AskingServer,
-    /// The server has forgotten the token, and there is no way back. Deleting what would log in
-    /// again at the next start.
+    /// The server has forgotten the token, and there is no way back. Deleting the latest user id, so
+    /// that the next start does not restore the session.
     PointOfNoReturn,
-    /// The user interface is closing its tabs. On a desktop only.
+    /// Closing the tabs of the user interface. On a desktop only.
     ClosingTabs,
-    /// The user interface and the caches are dropping what they hold of the session.
+    /// Making the user interface and the caches drop everything of the session.
     CleaningAppState,
     /// Tearing down the session: client, stores, connections.
     ClosingSession,
@@ -74,8 +72,7 @@ pub enum Event {
     Resumed,
     /// The state's effect is done.
     Done,
-    /// The state's effect failed or took too long. For the request: it was certainly not sent. For
-    /// the question to the server: there was no answer.
+    /// The state's effect failed or took too long. For the request: it was certainly not sent.
     Failed,
     /// A cancel was accepted, and no request has been sent.
     Cancelled,
@@ -89,10 +86,8 @@ pub enum Event {
     Dropped,
 }
 
-/// Something to do.
-///
-/// Most effects are what a state is for, and the next event says how that went. Two effects have no
-/// event: [`RestartSync`] and [`ClearIntent`].
+/// Something to do. The next event says how it went, except for [`RestartSync`] and [`ClearIntent`],
+/// which have no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Check that there is a session to log out.
@@ -105,11 +100,11 @@ pub enum Effect {
     RequestLogout,
     /// Ask the server whom the token belongs to.
     AskServer,
-    /// Delete what would log in again at the next start.
+    /// Delete the latest user id, so that the next start does not restore the session.
     DeleteLatestUserId,
     /// Make the user interface close its tabs.
     CloseTabs,
-    /// Make the user interface and the caches drop what they hold of the session.
+    /// Make the user interface and the caches drop everything of the session.
     CleanAppState,
     /// Tear the session down.
     CloseSession,
@@ -117,10 +112,9 @@ pub enum Effect {
     ShutDownTasks,
     /// Start a runtime for the next login.
     RestartRuntime,
-    /// Start the sync service again. It has no event and does not wait: dropping the driver does it
-    /// too.
+    /// Start the sync service again. This does not wait, because dropping the driver does it too.
     RestartSync,
-    /// Clear the intent, because the server has answered and the user id is deleted. It has no event.
+    /// Clear the intent, because the server has answered and the user id is deleted.
     ClearIntent,
 }
 
@@ -133,13 +127,13 @@ pub struct Plan {
     pub restart: bool,
 }
 
-/// The answer of [`next`].
+/// The result of [`next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The next state.
     pub state: State,
-    /// What to do when entering it, in this order. Unless the state is an end, the last effect is
-    /// what the state is for, and its result is the next event.
+    /// What to do when entering it, in this order. Unless the state is an end, the result of the last
+    /// effect is the next event.
     pub effects: &'static [Effect],
 }
 
@@ -212,14 +206,14 @@ impl Event {
     ];
 }
 
-/// The words for a person: `stopping the sync service`.
+/// For a person: `stopping the sync service`.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.describe().1)
     }
 }
 
-/// The words for an error: `closing the tabs`.
+/// For an error: `closing the tabs`.
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -240,7 +234,7 @@ impl fmt::Display for Effect {
     }
 }
 
-/// The progress of a logout, in percent. A failure is at 0, because nothing more will come.
+/// The progress of a logout, in percent. A failure is at 0.
 ///
 /// ```
 /// use state_machine::transition::{State, progress};
@@ -277,9 +271,8 @@ pub const fn next(plan: Plan, state: State, event: Event) -> Transition {
         (StoppingSyncService, Done) => to(RecordingIntent, &[RecordIntent]),
         (RecordingIntent, Done) => to(LoggingOutFromServer, &[RequestLogout]),
 
-        // From the first step on, an end without a logout restarts the sync service. It keeps the intent
-        // even if the server says that it knows the token, because a request that is no longer awaited
-        // may still be on its way. The next start asks again.
+        // An end without a logout restarts the sync service. It keeps the intent even if the server knows
+        // the token, because an abandoned request may still be on its way. The next start asks again.
         (PreChecking | StoppingSyncService | RecordingIntent, NotDone | Cancelled | Dropped)
         | (LoggingOutFromServer, NotDone | Cancelled | Dropped)
         | (AskingServer, TokenValid | NotDone | Dropped) => to(Failed(Recoverable), &[RestartSync]),
@@ -289,8 +282,8 @@ pub const fn next(plan: Plan, state: State, event: Event) -> Transition {
             to(PointOfNoReturn, &[DeleteLatestUserId])
         }
 
-        // From here on there is one way, and a failure on it is a warning. If the latest user id
-        // could not be deleted, the intent stays, and the next start tries again.
+        // From here on, a failure is a warning. If the latest user id could not be deleted, the intent
+        // stays, and the next start tries again.
         (PointOfNoReturn, Done) if plan.tabs => to(ClosingTabs, &[ClearIntent, CloseTabs]),
         (PointOfNoReturn, Done) => to(CleaningAppState, &[ClearIntent, CleanAppState]),
         (PointOfNoReturn, NotDone) if plan.tabs => to(ClosingTabs, &[CloseTabs]),
@@ -310,7 +303,7 @@ pub const fn next(plan: Plan, state: State, event: Event) -> Transition {
             Dropped,
         ) => to(Failed(Unrecoverable), &[]),
 
-        // The snapshot of `tests/transition.rs` lists these pairs.
+        // `tests/transition.rs` has a snapshot of these pairs.
         _ => to(state, &[]),
     }
 }

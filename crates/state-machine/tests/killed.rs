@@ -1,8 +1,8 @@
-//! A process that is killed during a logout, at every point of it, and the next start.
+//! A process is killed at every point of a logout, and the next start resolves the logout.
 //!
 //! The application is on a real disk and records its intent with an [`IntentFile`]. A child process
-//! logs out and is killed before or after one of its calls, without a chance to clean up. The server
-//! is a file: it knows the token while that file exists.
+//! logs out and is killed before or after one of its calls. The server is a file: it knows the token
+//! while that file exists.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use std::{
     env, fs,
     io::{self, BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -23,25 +23,25 @@ use std::{
 use by_effect::{ByEffect, Perform};
 use futures::executor::block_on;
 use state_machine::{
-    application::{Failure, Token},
+    application::{AccessToken, Failure},
     config::LogoutConfig,
     driver::Driver,
     intent::IntentFile,
-    start::{Resolution, resolve_at_start},
+    recovery::{Resolution, resolve_at_start},
     transition::Effect,
 };
 
 /// A logout has eleven calls, with a point before and one after each.
 const POINTS: usize = 22;
 
-/// The point at which the child is to stop, and the folder of its application.
+/// The point at which the child stops, and the folder of its application.
 const STOP_AT: &str = "STOP_AT";
 const FOLDER: &str = "FOLDER";
 /// Set for the control, which does not record the intent.
 const FORGETFUL: &str = "FORGETFUL";
 
 /// Printed by the child when it has stopped.
-const STOPPED: &str = "stopped as told";
+const STOPPED: &str = "stopped at the point";
 
 /// An application on disk.
 struct OnDisk {
@@ -70,11 +70,11 @@ impl OnDisk {
         }
     }
 
-    /// A point. Stops if it is the one at which the process is to be killed.
+    /// Passes a point. Stops if the process is to be killed here.
     fn point(&self) {
         if self.passed.fetch_add(1, Ordering::SeqCst) == self.stop_at {
             println!("{STOPPED}");
-            // Nobody writes, so this ends when the parent is gone.
+            // The parent writes nothing, so this ends if the parent is gone.
             let _ = io::stdin().read(&mut [0]);
             std::process::exit(1);
         }
@@ -95,8 +95,8 @@ impl Perform for OnDisk {
         Ok(())
     }
 
-    fn token(&self) -> Token {
-        if self.has("token") { Token::Valid } else { Token::Unknown }
+    fn token(&self) -> AccessToken {
+        if self.has("token") { AccessToken::Valid } else { AccessToken::Unknown }
     }
 
     fn has_intent(&self) -> bool {
@@ -104,7 +104,7 @@ impl Perform for OnDisk {
     }
 }
 
-/// A folder with a session that has a valid token and logs in at the next start.
+/// A folder with a session whose token is valid and that the next start restores.
 fn logged_in() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("token"), "valid").unwrap();
@@ -122,16 +122,6 @@ fn the_process_that_logs_out() {
     let _ = block_on(Driver::new(Arc::new(app), LogoutConfig::default()).run()).unwrap();
 }
 
-/// Kills the child when it is dropped.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts a child that logs out, and kills it at a point. Returns whether it reached the point.
 fn kill_at(point: usize, folder: &Path, forgetful: bool) -> bool {
     let mut command = Command::new(env::current_exe().unwrap());
@@ -144,14 +134,17 @@ fn kill_at(point: usize, folder: &Path, forgetful: bool) -> bool {
     if forgetful {
         command.env(FORGETFUL, "yes");
     }
-    let mut child = Killed(command.spawn().unwrap());
-    let says = child.0.stdout.take().unwrap();
-    BufReader::new(says).lines().any(|line| line.unwrap().contains(STOPPED))
+    let mut child = command.spawn().unwrap();
+    let printed = BufReader::new(child.stdout.take().unwrap());
+    let stopped = printed.lines().any(|line| line.unwrap().contains(STOPPED));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stopped
 }
 
-/// Settles the logout as the next start does. Returns the result, and whether the application is
-/// still in between: it would restore a session whose token the server does not know, or it would not
-/// restore a live one.
+/// Resolves the logout as the next start does. Returns the result, and whether the application is still
+/// in between: it would restore a session whose token the server does not know, or not restore a live
+/// one.
 fn start(folder: &Path) -> (Resolution, bool) {
     let app = OnDisk::open(folder, false, usize::MAX);
     let resolved = block_on(resolve_at_start(&app, &LogoutConfig::default())).unwrap();
@@ -162,9 +155,10 @@ fn start(folder: &Path) -> (Resolution, bool) {
 #[test]
 fn wherever_the_process_is_killed_the_next_start_is_logged_in_or_logged_out() {
     let (mut still_logged_in, mut logged_out) = (0, 0);
-    for point in 0..POINTS {
+    // At the last point, the logout has ended.
+    for point in 0..=POINTS {
         let folder = logged_in();
-        assert!(kill_at(point, folder.path(), false), "point {point} was not reached");
+        assert_eq!(kill_at(point, folder.path(), false), point < POINTS, "reached point {point}");
         let (resolved, in_between) = start(folder.path());
         assert!(!in_between, "killed at point {point}: {resolved:?}");
         let (again, in_between) = start(folder.path());
@@ -175,7 +169,7 @@ fn wherever_the_process_is_killed_the_next_start_is_logged_in_or_logged_out() {
         }
     }
     // The request is the fourth call, and it acts between its two points.
-    assert_eq!((still_logged_in, logged_out), (7, POINTS - 7));
+    assert_eq!((still_logged_in, logged_out), (7, POINTS + 1 - 7));
 }
 
 /// The control: without the intent, the next start can be in between.
@@ -190,13 +184,4 @@ fn without_the_intent_the_next_start_restores_a_session_that_is_gone() {
         .collect();
     // After the server has acted, and before the latest user id is deleted.
     assert_eq!(found, [7, 8]);
-}
-
-#[test]
-fn a_process_that_is_not_killed_logs_out() {
-    let folder = logged_in();
-    assert!(!kill_at(POINTS, folder.path(), false), "there are more points than are tried");
-    let (resolved, in_between) = start(folder.path());
-    assert!(matches!(resolved, Resolution::NothingRecorded) && !in_between);
-    assert!(!folder.path().join("token").exists());
 }

@@ -25,7 +25,7 @@ use loom::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
 };
 use state_machine::cancel::{CancelToken, Cancellation};
 use sundown::gate::Cancelled;
@@ -45,11 +45,16 @@ impl Server {
     }
 }
 
+fn cancel_on_a_thread(token: &Arc<CancelToken>) -> JoinHandle<Cancellation> {
+    let token = Arc::clone(token);
+    thread::spawn(move || token.cancel())
+}
+
 /// Sends the request as the driver does. Returns whether it left.
 fn request(token: &CancelToken, server: &Server) -> bool {
     match block_on(token.request(async { server.forget() })) {
         Ok(answer) => {
-            assert_eq!(answer, Some(()), "an answer that is there is taken");
+            assert_eq!(answer, Some(()), "a ready answer is taken");
             token.commit();
             true
         }
@@ -85,10 +90,7 @@ fn driver_a_cancel_is_honoured_or_told_the_truth() {
 fn driver_of_two_cancels_at_most_one_is_accepted_and_none_after_the_request_left() {
     explore("driver, two cancels against request and answer", Bound::Full, || {
         let (token, server) = (Arc::new(CancelToken::new()), Arc::new(Server::default()));
-        let cancellers = [(); 2].map(|()| {
-            let token = Arc::clone(&token);
-            thread::spawn(move || token.cancel())
-        });
+        let cancellers = [(); 2].map(|()| cancel_on_a_thread(&token));
         let requested = request(&token, &server);
         let told = cancellers.map(|canceller| canceller.join().unwrap());
         let accepted = told.iter().filter(|told| **told == Cancellation::Accepted).count();
@@ -106,10 +108,7 @@ fn driver_of_two_cancels_at_most_one_is_accepted_and_none_after_the_request_left
 fn driver_waiting_for_the_server_is_woken_by_a_cancel() {
     explore("driver, cancel against a server that does not answer", Bound::Full, || {
         let token = Arc::new(CancelToken::new());
-        let canceller = thread::spawn({
-            let token = Arc::clone(&token);
-            move || token.cancel()
-        });
+        let canceller = cancel_on_a_thread(&token);
         let (told, left) = match block_on(token.request(pending::<()>())) {
             Ok(answer) => {
                 assert_eq!(answer, None);
@@ -126,10 +125,7 @@ fn driver_waiting_for_the_server_is_woken_by_a_cancel() {
 fn driver_waiting_for_a_step_is_woken_by_a_cancel() {
     explore("driver, cancel against a step that does not end", Bound::Full, || {
         let token = Arc::new(CancelToken::new());
-        let canceller = thread::spawn({
-            let token = Arc::clone(&token);
-            move || token.cancel()
-        });
+        let canceller = cancel_on_a_thread(&token);
         assert_eq!(block_on(token.run_until_cancelled(pending::<()>())), Err(Cancelled));
         assert!(token.is_cancelled(), "an interrupted step finds the cancel accepted");
         assert_eq!(canceller.join().unwrap(), Cancellation::Accepted);
@@ -137,8 +133,8 @@ fn driver_waiting_for_a_step_is_woken_by_a_cancel() {
     });
 }
 
-/// As in later versions of Robrix (claim B8): one flag for the cancel, one for the point of no return,
-/// and each party looks at the other's.
+/// As in later versions of Robrix (claim B8): one flag for the cancel, one for the point of no return.
+/// Each party checks the other's flag first.
 #[test]
 fn driver_twin_of_two_flags_honours_both() {
     must_be_caught("driver, two separate flags", "accepted, and the request left", || {

@@ -9,7 +9,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::TaskGroup;
-use crate::task::SpawnError;
+use crate::tasks::SpawnError;
 
 impl TaskGroup {
     /// Stops the group when a token is cancelled. A task of the group waits for that, and ends with

@@ -1,14 +1,9 @@
-//! One generation of a runtime: what is on its threads, and what others may ask of it.
+//! One generation of a runtime: its threads, and how it starts and ends.
 
 use std::{
-    borrow::Cow,
-    future::{Future, poll_fn},
     io,
-    panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind},
-    pin::pin,
     sync::Arc,
-    task::Poll,
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -19,7 +14,6 @@ use super::{
     threads::{Role, Threads},
 };
 use crate::{
-    blocking,
     lifecycle::{End, Lifecycle},
     limit::{for_abort, within},
     observe::{self, Outcome},
@@ -27,12 +21,6 @@ use crate::{
     process::ProcessGuard,
     shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
     sync::{Mutex, lock},
-    tasks::{
-        SpawnedBy,
-        member::{Member, Place},
-        registry::Label,
-        stop::Stop,
-    },
 };
 
 /// How long a runtime may take to start. It takes a fraction of a millisecond, unless it hangs because
@@ -40,15 +28,15 @@ use crate::{
 const START: Duration = Duration::from_secs(10);
 
 pub(super) struct Generation {
-    component: String,
-    number: u64,
+    pub(super) component: String,
+    pub(super) number: u64,
     /// In a forked child nothing else may be touched before this is asked: any lock may be held by a
     /// thread that is not there.
     process: ProcessGuard,
     limit: Duration,
-    life: Arc<Lifecycle>,
-    threads: Arc<Threads>,
-    handle: Handle,
+    pub(super) life: Arc<Lifecycle>,
+    pub(super) threads: Arc<Threads>,
+    pub(super) handle: Handle,
     /// The owner thread, until somebody has joined it.
     owner_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -95,105 +83,21 @@ impl Generation {
         }))
     }
 
-    fn check_process(&self) -> Result<(), RuntimeError> {
+    pub(super) fn check_process(&self) -> Result<(), RuntimeError> {
         match self.process.forked_from() {
             None => Ok(()),
             Some(owner) => Err(RuntimeError::Forked { component: self.component.clone(), owner }),
         }
     }
 
-    fn shut_down_error(&self) -> RuntimeError {
+    pub(super) fn shut_down_error(&self) -> RuntimeError {
         RuntimeError::ShutDown { component: self.component.clone(), generation: self.number }
-    }
-
-    pub(super) const fn number(&self) -> u64 {
-        self.number
     }
 
     /// Returns an error unless the runtime is running, in this process.
     pub(super) fn check_running(&self) -> Result<(), RuntimeError> {
         self.check_process()?;
         if self.life.is_running() { Ok(()) } else { Err(self.shut_down_error()) }
-    }
-
-    /// Takes a place among the tasks.
-    fn place(&self, label: Label) -> Result<Place, RuntimeError> {
-        Place::new(self.life.tasks(), label, SpawnedBy::Outsider)
-            .map_err(|_| self.shut_down_error())
-    }
-
-    pub(super) fn handle(&self) -> Result<Handle, RuntimeError> {
-        self.check_running()?;
-        Ok(self.handle.clone())
-    }
-
-    pub(super) fn spawn<T, F>(
-        &self,
-        label: Label,
-        work: impl FnOnce(Stop) -> F + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, RuntimeError>
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send,
-    {
-        self.check_process()?;
-        let (sender, receiver) = oneshot::channel();
-        let place = self.place(label)?;
-        // `work` runs inside the task, so that a panic of it is a panic of the task.
-        let member = Member::new(place, |stop| async move {
-            let value = work(stop).await;
-            // The receiver may have been dropped.
-            let _ = sender.send(value);
-        });
-        drop(self.handle.spawn(member));
-        Ok(receiver)
-    }
-
-    pub(super) fn block_on<F: Future>(
-        &self,
-        future: F,
-        called_at: &'static Location<'static>,
-    ) -> Result<F::Output, RuntimeError> {
-        self.check_process()?;
-        let component = || self.component.clone();
-        let is_in_runtime = match Handle::try_current() {
-            Ok(_) => true,
-            Err(none) if none.is_missing_context() => false,
-            Err(_) => return Err(RuntimeError::ThreadEnding { component: component() }),
-        };
-        let own_thread = || RuntimeError::OwnThread { component: component() };
-        if self.threads.include_this_thread_as(Role::Owner) {
-            // The runtime has no workers: if it had, nothing on its owner thread would call this.
-            return Err(own_thread());
-        }
-        let label = Label { name: Cow::Borrowed("block_on"), spawned_at: called_at };
-        let mut output = None;
-        let poll = || {
-            let _guest = self.threads.add_guest();
-            // Declared before the future, and so left after it: a context that the future has entered
-            // is left first.
-            let _context = self.handle.enter();
-            let place = self.place(label)?;
-            let member = Member::new(place, |_| async { output = Some(caught(future).await) });
-            // Tokio makes a task that polls a lot yield to other tasks. There are none here.
-            let member = pin!(tokio::task::unconstrained(member));
-            blocking::wait_in_runtime(member, is_in_runtime);
-            Ok(())
-        };
-        if self.threads.include_this_thread_as(Role::Pool) {
-            // If it is a worker, another thread takes its tasks over. Inside a `LocalSet` and the like
-            // Tokio refuses that by a panic, before it calls `poll`.
-            catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(poll)))
-                .map_err(|_| own_thread())??;
-        } else {
-            poll()?;
-        }
-        match output {
-            Some(Ok(output)) => Ok(output),
-            Some(Err(payload)) => resume_unwind(payload),
-            // The future was dropped because the runtime went down.
-            None => Err(self.shut_down_error()),
-        }
     }
 
     pub(super) fn includes_this_thread(&self) -> bool {
@@ -313,27 +217,14 @@ fn join(owner_thread: Option<JoinHandle<()>>) {
     }
 }
 
-/// Catches a panic of a future, and of its destructor.
-async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
-    let mut future = pin!(Some(future));
-    poll_fn(|context| {
-        let Some(body) = future.as_mut().as_pin_mut() else { return Poll::Pending };
-        let output = match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(payload) => Err(payload),
-        };
-        let dropped = catch_unwind(AssertUnwindSafe(|| future.set(None)));
-        Poll::Ready(output.and_then(|output| dropped.map(|()| output)))
-    })
-    .await
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::{limit::PLENTY, runtime::RuntimeOwner};
+    use crate::{
+        limit::PLENTY,
+        runtime::{RuntimeHandle, RuntimeOwner},
+    };
 
     /// No safe code ends a thread from outside. So the test has it say that it is gone.
     #[test]
@@ -342,7 +233,8 @@ mod tests {
         let generation = Generation::start(&builder, 1).unwrap();
         let (begun, mut has_begun) = oneshot::channel();
         let (let_go, is_let_go) = std::sync::mpsc::channel::<()>();
-        let left = generation.spawn(Label::new("left"), |_| async move {
+        let handle = RuntimeHandle { generation: Arc::clone(&generation) };
+        let left = handle.spawn("left", |_| async move {
             let _ = begun.send(());
             let _ = is_let_go.recv();
         });
@@ -355,7 +247,7 @@ mod tests {
             assert!(matches!(kind, ShutdownErrorKind::SignalLost(cause) if cause == lost));
             assert_eq!((still_running[0].name.as_str(), alive.tasks), ("left", 1));
         }
-        assert!(generation.handle().is_err());
+        assert!(handle.handle().is_err());
         drop(let_go);
         drop(left);
     }

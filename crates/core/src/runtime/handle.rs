@@ -1,13 +1,27 @@
-//! A runtime that somebody else owns.
+//! What can be done with one generation of a runtime, by its owner and by others.
 
-use std::{borrow::Cow, fmt, future::Future, panic::Location, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    thread,
+};
 
 use tokio::runtime::Handle;
 
-use super::{RuntimeError, generation::Generation};
+use super::{RuntimeError, generation::Generation, threads::Role};
 use crate::{
-    oneshot,
-    tasks::{registry::Label, stop::Stop},
+    blocking, oneshot,
+    tasks::{
+        SpawnedBy,
+        member::{Member, Place},
+        registry::Label,
+        stop::Stop,
+    },
 };
 
 /// One generation of a runtime that somebody else owns. It keeps nothing alive, and answers
@@ -26,7 +40,8 @@ impl RuntimeHandle {
     ///
     /// [`RuntimeError`], if the runtime has been told to stop, and in a forked child.
     pub fn handle(&self) -> Result<Handle, RuntimeError> {
-        self.generation.handle()
+        self.generation.check_running()?;
+        Ok(self.generation.handle.clone())
     }
 
     /// Spawns a task, from any thread. `work` gets the signal by which the task is told to stop. The
@@ -46,7 +61,17 @@ impl RuntimeHandle {
         T: Send + 'static,
         F: Future<Output = T> + Send,
     {
-        self.generation.spawn(Label::new(name), work)
+        self.generation.check_process()?;
+        let (sender, receiver) = oneshot::channel();
+        let place = self.place(Label::new(name))?;
+        // `work` runs inside the task, so that a panic of it is a panic of the task.
+        let member = Member::new(place, |stop| async move {
+            let value = work(stop).await;
+            // The receiver may have been dropped.
+            let _ = sender.send(value);
+        });
+        drop(self.generation.handle.spawn(member));
+        Ok(receiver)
     }
 
     /// Polls a future on this thread, in the context of the runtime, until it is ready. The future may
@@ -73,14 +98,75 @@ impl RuntimeHandle {
     /// Only if the future panics, which is the caller's own code: the panic continues in the caller.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
-        self.generation.block_on(future, Location::caller())
+        let Generation { component, threads, handle, .. } = &*self.generation;
+        self.generation.check_process()?;
+        let is_in_runtime = match Handle::try_current() {
+            Ok(_) => true,
+            Err(none) if none.is_missing_context() => false,
+            Err(_) => return Err(RuntimeError::ThreadEnding { component: component.clone() }),
+        };
+        let own_thread = || RuntimeError::OwnThread { component: component.clone() };
+        if threads.include_this_thread_as(Role::Owner) {
+            // The runtime has no workers: if it had, nothing on its owner thread would call this.
+            return Err(own_thread());
+        }
+        let label = Label { name: Cow::Borrowed("block_on"), spawned_at: Location::caller() };
+        let mut output = None;
+        let poll = || {
+            let _guest = threads.add_guest();
+            // Declared before the future, and so left after it: a context that the future has entered
+            // is left first.
+            let _context = handle.enter();
+            let place = self.place(label)?;
+            let member = Member::new(place, |_| async { output = Some(caught(future).await) });
+            // Tokio makes a task that polls a lot yield to other tasks. There are none here.
+            let member = pin!(tokio::task::unconstrained(member));
+            blocking::wait_in_runtime(member, is_in_runtime);
+            Ok(())
+        };
+        if threads.include_this_thread_as(Role::Pool) {
+            // If it is a worker, another thread takes its tasks over. Inside a `LocalSet` and the like
+            // Tokio refuses that by a panic, before it calls `poll`.
+            catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(poll)))
+                .map_err(|_| own_thread())??;
+        } else {
+            poll()?;
+        }
+        match output {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(payload)) => resume_unwind(payload),
+            // The future was dropped because the runtime went down.
+            None => Err(self.generation.shut_down_error()),
+        }
+    }
+
+    /// Takes a place among the tasks.
+    fn place(&self, label: Label) -> Result<Place, RuntimeError> {
+        Place::new(self.generation.life.tasks(), label, SpawnedBy::Outsider)
+            .map_err(|_| self.generation.shut_down_error())
     }
 
     /// Which generation this is, counted from 1.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation.number()
+        self.generation.number
     }
+}
+
+/// Catches a panic of a future, and of its destructor.
+async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
+    let mut future = pin!(Some(future));
+    poll_fn(|context| {
+        let Some(body) = future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let output = match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(payload),
+        };
+        let dropped = catch_unwind(AssertUnwindSafe(|| future.set(None)));
+        Poll::Ready(output.and_then(|output| dropped.map(|()| output)))
+    })
+    .await
 }
 
 impl fmt::Debug for RuntimeHandle {

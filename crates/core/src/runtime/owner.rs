@@ -1,18 +1,17 @@
 //! A runtime that a program passes around.
 
-use std::{borrow::Cow, fmt, future::Future, panic::Location, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
 use super::{
-    RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats, generation::Generation,
-    restartable::Restartable,
+    RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats, restartable::Restartable,
 };
 use crate::{
     lifecycle::Begin,
     oneshot,
     shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
-    tasks::{registry::Label, stop::Stop},
+    tasks::stop::Stop,
 };
 
 /// The owner of a runtime. Clones share it. If the last one is dropped before a shutdown, the runtime
@@ -74,17 +73,21 @@ impl RuntimeOwner {
     ///
     /// [`RuntimeError`], if the runtime has been shut down, and in a forked child.
     pub fn current(&self) -> Result<RuntimeHandle, RuntimeError> {
-        let generation = self.latest()?;
-        generation.check_running()?;
-        Ok(RuntimeHandle { generation })
+        let latest = self.latest()?;
+        latest.generation.check_running()?;
+        Ok(latest)
     }
 
-    fn latest(&self) -> Result<Arc<Generation>, RuntimeError> {
-        // The error is not reached: an owner's runtime has been started.
-        let component = || self.shared.component();
-        self.shared
-            .latest()?
-            .ok_or_else(|| RuntimeError::ShutDown { component: component(), generation: 0 })
+    /// The latest generation, ended or not.
+    fn latest(&self) -> Result<RuntimeHandle, RuntimeError> {
+        match self.shared.latest()? {
+            Some(generation) => Ok(RuntimeHandle { generation }),
+            // Not reached: an owner's runtime has been started.
+            None => {
+                let component = self.shared.component();
+                Err(RuntimeError::ShutDown { component, generation: 0 })
+            }
+        }
     }
 
     /// Same as [`RuntimeHandle::handle`], for the latest generation.
@@ -111,7 +114,7 @@ impl RuntimeOwner {
         T: Send + 'static,
         F: Future<Output = T> + Send,
     {
-        self.latest()?.spawn(Label::new(name), work)
+        self.latest()?.spawn(name, work)
     }
 
     /// Same as [`RuntimeHandle::block_on`], on the latest generation.
@@ -125,7 +128,7 @@ impl RuntimeOwner {
     /// If the future panics, as [`RuntimeHandle::block_on`] does.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
-        self.latest()?.block_on(future, Location::caller())
+        self.latest()?.block_on(future)
     }
 
     /// Shuts the runtime down, and waits until it has ended: until its tasks have been dropped, its

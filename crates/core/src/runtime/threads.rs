@@ -1,13 +1,12 @@
 //! The threads of a runtime, as far as stable Tokio reports them: by the hooks that it calls when a
 //! thread starts and when it stops.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+use std::thread;
 
-use crate::sync::{Mutex, lock};
+use crate::{
+    sync::{Mutex, lock},
+    this_thread,
+};
 
 /// The threads that are there now.
 #[derive(Default)]
@@ -16,7 +15,7 @@ pub(super) struct Threads {
 }
 
 struct Thread {
-    key: u64,
+    number: usize,
     role: Role,
     name: String,
 }
@@ -33,50 +32,39 @@ pub(super) enum Role {
     Guest,
 }
 
-/// A number that no other thread of the process has. It can be had before and after the thread's other
-/// thread-locals exist, because a constant without a destructor lives as long as the thread. That is
-/// not so of `std::thread::current`.
-fn this_thread() -> u64 {
-    thread_local!(static KEY: Cell<u64> = const { Cell::new(0) });
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    if KEY.get() == 0 {
-        // Relaxed: a number that no other thread gets, and that publishes nothing.
-        KEY.set(NEXT.fetch_add(1, Ordering::Relaxed));
-    }
-    KEY.get()
-}
-
 impl Threads {
     /// Adds this thread, under its name.
     pub(super) fn add(&self, role: Role) {
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
-        lock(&self.list).push(Thread { key: this_thread(), role, name });
+        lock(&self.list).push(Thread { number: this_thread::number(), role, name });
     }
 
     /// Adds this thread as a guest, for as long as the guard lives.
     pub(super) fn add_guest(&self) -> Guest<'_> {
-        let thread = Thread { key: this_thread(), role: Role::Guest, name: String::new() };
+        let (number, role, name) = (this_thread::number(), Role::Guest, String::new());
+        let thread = Thread { number, role, name };
         lock(&self.list).push(thread);
         Guest(self)
     }
 
     /// Removes this thread. A guest that was added twice is removed once.
     pub(super) fn remove(&self) {
-        let mut list = lock(&self.list);
-        if let Some(at) = list.iter().rposition(|thread| thread.key == this_thread()) {
+        let (this, mut list) = (this_thread::number(), lock(&self.list));
+        if let Some(at) = list.iter().rposition(|thread| thread.number == this) {
             list.remove(at);
         }
     }
 
     /// Whether this is a thread whose end, or whose return, an end of the runtime waits for.
     pub(super) fn include_this_thread(&self) -> bool {
-        lock(&self.list).iter().any(|thread| thread.key == this_thread())
+        let this = this_thread::number();
+        lock(&self.list).iter().any(|thread| thread.number == this)
     }
 
     /// Whether this thread has this role.
     pub(super) fn include_this_thread_as(&self, role: Role) -> bool {
-        let this = this_thread();
-        lock(&self.list).iter().any(|thread| thread.key == this && thread.role == role)
+        let this = this_thread::number();
+        lock(&self.list).iter().any(|thread| thread.number == this && thread.role == role)
     }
 
     pub(super) fn count(&self, role: Role) -> usize {

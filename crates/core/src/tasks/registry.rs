@@ -16,6 +16,7 @@ use std::{borrow::Cow, panic::Location, task::Waker};
 use crate::{
     shutdown::StillRunning,
     sync::{AtomicUsize, CacheLine, Mutex, Ordering, lock},
+    this_thread,
 };
 use shard::{Entry, NONE, Shard};
 
@@ -117,10 +118,10 @@ impl Registry {
         Some((shard, slot.0 >> shards.trailing_zeros()))
     }
 
-    /// The shard of this thread, and its number.
+    /// The shard of this thread, and its number. Threads are spread over the shards in turn.
     #[inline]
     fn shard_here(&self) -> Option<(&Mutex<Shard>, usize)> {
-        let at = thread_number() & (self.shards.len() - 1);
+        let at = this_thread::number() & (self.shards.len() - 1);
         self.shards.get(at).map(|CacheLine(shard)| (shard, at))
     }
 
@@ -321,46 +322,6 @@ fn shards() -> usize {
 #[cfg(loom)]
 const fn shards() -> usize {
     1
-}
-
-/// The number of this thread. Numbers are given out in turn, which spreads threads over the shards.
-#[cfg(not(loom))]
-#[inline]
-fn thread_number() -> usize {
-    use std::{
-        cell::Cell,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        // Without a destructor, so it can be used as long as the thread runs.
-        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    let number = NUMBER.get();
-    if number != usize::MAX {
-        return number;
-    }
-    // Relaxed: a number, which publishes nothing.
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    NUMBER.set(number);
-    number
-}
-
-#[cfg(loom)]
-crate::sync::thread_local! {
-    static NUMBER: std::cell::Cell<usize> = std::cell::Cell::new(0);
-}
-
-/// The number that a model has given to this thread.
-#[cfg(loom)]
-fn thread_number() -> usize {
-    NUMBER.with(std::cell::Cell::get)
-}
-
-/// Has this thread of a model use this shard. Without it, a thread uses the first.
-#[cfg(loom)]
-pub fn use_shard(shard: usize) {
-    NUMBER.with(|number| number.set(shard));
 }
 
 #[cfg(all(test, not(loom)))]

@@ -23,8 +23,9 @@ use sundown::{
     tasks::{
         SpawnedBy, Tasks,
         member::{Member, Place},
-        registry::{Count, Label, use_shard},
+        registry::{Count, Label},
     },
+    this_thread,
 };
 
 use crate::{Bound, beside, explore, member, must_be_caught, poll_once, shared};
@@ -228,7 +229,7 @@ fn tasks_of_two_shards_close_after_the_last_of_both() {
         let tasks = Tasks::with_two_shards();
         let task = member(&tasks, |stop| stop);
         let spawning = beside(&tasks, |tasks| {
-            use_shard(1);
+            this_thread::set_number(1);
             usize::from(member(&tasks, |stop| stop).map(block_on).is_some())
         });
         tasks.stop();
@@ -251,7 +252,7 @@ fn tasks_of_two_shards_wait_for_one_that_is_spawned_in_the_other() {
             thread::spawn(move || block_on(other));
         });
         let running = thread::spawn(move || {
-            use_shard(1);
+            this_thread::set_number(1);
             block_on(task.unwrap());
         });
         tasks.stop();
@@ -266,7 +267,7 @@ fn tasks_of_two_shards_have_done_everything_when_the_set_has_closed() {
     explore("tasks of two shards, what they did", Bound::Three, || {
         let (tasks, done) = (Tasks::with_two_shards(), shared::<[AtomicUsize; 2]>());
         let task = |shard: usize| {
-            use_shard(shard);
+            this_thread::set_number(shard);
             let done = Arc::clone(&done);
             member(&tasks, move |_| async move { done[shard].store(7, Ordering::Relaxed) })
         };

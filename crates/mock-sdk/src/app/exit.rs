@@ -14,9 +14,9 @@ use std::{
 
 use leak_strategy::{
     app::{CLIENT, REQUEST_SENDER, RUNTIME, SYNC_SERVICE, runtime},
+    exit_token::ExitToken,
     plan::{ExitPlan, PlanError},
     resource::{Policy, Resource, TeardownResult},
-    token::ExitToken,
 };
 use state_machine::config::RuntimePolicy;
 use sundown::teardown::teardown_blocking;

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use state_machine::{
     application::{
-        Failure, RequestError, Runtime, Server, Session, Storage, SyncService, Token, UserInterface,
+        AccessToken, Failure, RequestError, Runtime, Server, Session, Storage, SyncService,
+        UserInterface,
     },
     config::RuntimePolicy,
 };
@@ -101,19 +102,19 @@ impl Server for ManagedApp {
         }
     }
 
-    async fn who_am_i(&self) -> Result<Token, Failure> {
+    async fn who_am_i(&self) -> Result<AccessToken, Failure> {
         let client = self.app.globals().client.get();
         let token = match client.and_then(|client| client.access_token()) {
             Some(token) => Some(token),
             None => self.stored_token()?,
         };
-        let Some(token) = token else { return Ok(Token::Unknown) };
+        let Some(token) = token else { return Ok(AccessToken::Unknown) };
         let runtime = self.login().map_or_else(|| self.runtime.clone(), |login| login.runtime);
         let homeserver = self.app.shared.config.homeserver.clone();
         let question = async move { whoami(&homeserver, &token).await };
         match request_on(&runtime, "whoami", question).await? {
-            Ok(_user) => Ok(Token::Valid),
-            Err(error) if error.is_unknown_token() => Ok(Token::Unknown),
+            Ok(_user) => Ok(AccessToken::Valid),
+            Err(error) if error.is_unknown_token() => Ok(AccessToken::Unknown),
             Err(error) => Err(error.into()),
         }
     }

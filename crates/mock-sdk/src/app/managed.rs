@@ -18,7 +18,7 @@ use state_machine::{
     error::LogoutError,
     intent::IntentFile,
     progress::{LogoutReport, Progress},
-    start::{Resolution, StartError, resolve_at_start},
+    recovery::{RecoveryError, Resolution, resolve_at_start},
 };
 use sundown::{
     evidence::no_open_files,
@@ -69,7 +69,7 @@ pub enum ManagedError {
     Intent(#[from] io::Error),
     /// An earlier logout could not be settled.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(#[from] RecoveryError),
 }
 
 /// An application with a session, a runtime, and a logout.

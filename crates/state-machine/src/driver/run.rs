@@ -1,21 +1,16 @@
 //! One run of the driver.
 
-use std::{
-    future::Future,
-    mem,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, mem, sync::Arc, time::Instant};
 
 use sundown::gate::Cancelled;
 
 use crate::{
-    application::{Application, Failure, RequestError, Token},
-    attempt::{at_once, attempt, own_limit},
+    application::{AccessToken, Application, Failure, RequestError},
+    attempt::{at_once, attempt},
     cancel::CancelToken,
     driver::Driver,
-    error::{LogoutError, LogoutErrorKind, StepError, Warning, listed},
-    observe::{self, Outcome},
+    error::{LogoutError, LogoutErrorKind as Kind, StepError, Warning, listed},
+    observe,
     progress::{LogoutReport, Progress},
     transition::{Effect, Event, Severity, State, Transition, next},
 };
@@ -24,13 +19,13 @@ use crate::{
 pub(super) struct Run<'a, A: Application> {
     driver: &'a Driver<A>,
     began: Instant,
-    token: Arc<CancelToken>,
+    cancel: Arc<CancelToken>,
     state: State,
     progress: Progress,
     /// Why the logout request has no clear result.
     request: StepError,
     /// Why the run fails, if it does.
-    failure: LogoutErrorKind,
+    failure: Kind,
     warnings: Vec<Warning>,
     ended: bool,
 }
@@ -40,25 +35,24 @@ impl<'a, A: Application> Run<'a, A> {
     pub(super) fn begin(driver: &'a Driver<A>) -> Result<(Self, Event), LogoutError> {
         let mut runs = driver.runs();
         if runs.running {
-            let kind = LogoutErrorKind::AlreadyRunning;
-            return Err(LogoutError { kind, warnings: Vec::new() });
+            return Err(LogoutError { kind: Kind::AlreadyRunning, warnings: Vec::new() });
         }
-        let (event, token) = match runs.unfinished {
+        let (event, cancel) = match runs.unfinished {
             true => (Event::Resumed, CancelToken::committed()),
             false => (Event::Started, CancelToken::new()),
         };
-        let token = Arc::new(token);
+        let cancel = Arc::new(cancel);
         runs.count += 1;
         runs.running = true;
-        runs.token = Some(Arc::clone(&token));
+        runs.cancel = Some(Arc::clone(&cancel));
         let run = Self {
             driver,
             began: Instant::now(),
-            token,
+            cancel,
             state: State::Idle,
             progress: Progress::idle(runs.count),
             request: StepError::Abandoned,
-            failure: LogoutErrorKind::Cancelled,
+            failure: Kind::Cancelled,
             warnings: Vec::new(),
             ended: false,
         };
@@ -70,7 +64,7 @@ impl<'a, A: Application> Run<'a, A> {
         let Transition { state, effects } = next(self.driver.config.plan(), self.state, event);
         self.state = state;
         if state == State::PointOfNoReturn {
-            self.token.commit();
+            self.cancel.commit();
         }
         if !state.is_end() {
             self.progress.enter(state, self.began.elapsed(), state.to_string());
@@ -80,8 +74,8 @@ impl<'a, A: Application> Run<'a, A> {
         for effect in effects {
             event = self.perform(*effect).await;
         }
-        // Every state but an end has an effect with an event; a test looks at all of them. Without
-        // one, the run would have to give up.
+        // Every state but an end has an effect with an event; a test checks all states. Without an
+        // event, the run could only give up.
         if state.is_end() { None } else { event.or(Some(Event::Dropped)) }
     }
 
@@ -89,76 +83,67 @@ impl<'a, A: Application> Run<'a, A> {
     pub(super) fn end(mut self) -> Result<LogoutReport, LogoutError> {
         let warnings = mem::take(&mut self.warnings);
         if self.state != State::Completed {
-            let kind = mem::replace(&mut self.failure, LogoutErrorKind::Cancelled);
+            let kind = mem::replace(&mut self.failure, Kind::Cancelled);
             let outcome = match kind.severity() {
-                Severity::Recoverable => Outcome::Recoverable,
-                Severity::Unrecoverable => Outcome::Unrecoverable,
+                Severity::Recoverable => "recoverable",
+                Severity::Unrecoverable => "unrecoverable",
             };
             let error = LogoutError { kind, warnings };
             self.finish(outcome, error.to_string());
             return Err(error);
         }
-        let outcome = if warnings.is_empty() { Outcome::Graceful } else { Outcome::Partial };
+        let outcome = if warnings.is_empty() { observe::GRACEFUL } else { "partial" };
         self.finish(outcome, format!("{}{}", self.state, listed(&warnings)));
         let Progress { elapsed, steps, .. } = mem::replace(&mut self.progress, Progress::idle(0));
         Ok(LogoutReport { warnings, elapsed, steps })
     }
 
     /// Shows the end, lets another run begin, and reports the end. Called once.
-    fn finish(&mut self, outcome: Outcome, message: String) {
+    fn finish(&mut self, outcome: &'static str, message: String) {
         self.ended = true;
         self.progress.enter(self.state, self.began.elapsed(), message);
         self.driver.progress.send_modify(|shown| {
             shown.clone_from(&self.progress);
-            // Under the channel's lock, so that a later run shows its progress after this one, and
-            // whoever sees the end can begin a run. Nothing takes the two locks in the other order.
+            // Under the channel's lock, for two reasons: a later run shows its progress after this
+            // one, and a watcher that sees the end can begin a run at once. Nothing takes the two
+            // locks in the other order.
             let mut runs = self.driver.runs();
             runs.running = false;
             runs.unfinished = self.state.is_committed() && self.state != State::Completed;
         });
-        // Under no lock, because a subscriber may look at the driver.
+        // Under no lock, because a log subscriber may call the driver.
         observe::logout(outcome, self.progress.elapsed, &self.progress.message);
     }
 
     /// Performs an effect. Returns the event that says how it went, if the effect has one.
     async fn perform(&mut self, effect: Effect) -> Option<Event> {
         let Driver { app, config, .. } = self.driver;
+        let own_limit = config.own_limit(effect);
         Some(match effect {
             Effect::CheckPrerequisites => {
-                let cause = LogoutErrorKind::NotReady;
-                self.cancellable(config.checks, || app.check_logged_in(), cause).await
+                self.cancellable(effect, || app.check_logged_in(), Kind::NotReady).await
             }
             Effect::StopSync => {
-                let stop = || app.stop_sync(own_limit(config.sync));
-                self.cancellable(config.sync, stop, LogoutErrorKind::SyncNotStopped).await
+                self.cancellable(effect, || app.stop_sync(own_limit), Kind::SyncNotStopped).await
             }
             Effect::RecordIntent => {
-                let cause = LogoutErrorKind::IntentNotRecorded;
-                self.cancellable(config.storage, || app.record_intent(), cause).await
+                self.cancellable(effect, || app.record_intent(), Kind::IntentNotRecorded).await
             }
             Effect::RequestLogout => self.request_logout().await,
             Effect::AskServer => self.ask_server().await,
             Effect::DeleteLatestUserId => {
-                self.best_effort(effect, config.storage, || app.delete_latest_user_id()).await
+                self.best_effort(effect, || app.delete_latest_user_id()).await
             }
-            Effect::CloseTabs => self.best_effort(effect, config.tabs, || app.close_tabs()).await,
-            Effect::CleanAppState => {
-                self.best_effort(effect, config.app_state, || app.clean_app_state()).await
-            }
-            Effect::CloseSession => {
-                let close = || app.close_session(own_limit(config.session));
-                self.best_effort(effect, config.session, close).await
-            }
+            Effect::CloseTabs => self.best_effort(effect, || app.close_tabs()).await,
+            Effect::CleanAppState => self.best_effort(effect, || app.clean_app_state()).await,
+            Effect::CloseSession => self.best_effort(effect, || app.close_session(own_limit)).await,
             Effect::ShutDownTasks => {
-                let shut_down = || app.shut_down_tasks(own_limit(config.tasks));
-                self.best_effort(effect, config.tasks, shut_down).await
+                self.best_effort(effect, || app.shut_down_tasks(own_limit)).await
             }
             Effect::RestartRuntime => {
-                match attempt(config.restart, || app.restart_runtime()).await {
+                match attempt(config.limit(effect), || app.restart_runtime()).await {
                     Ok(()) => Event::Done,
-                    Err(error) => {
-                        self.fail_with(LogoutErrorKind::RuntimeNotRestarted(error), Event::Failed)
-                    }
+                    Err(error) => self.fail(Kind::RuntimeNotRestarted(error), Event::Failed),
                 }
             }
             Effect::RestartSync => {
@@ -166,41 +151,41 @@ impl<'a, A: Application> Run<'a, A> {
                 return None;
             }
             Effect::ClearIntent => {
-                self.best_effort(effect, config.storage, || app.clear_intent()).await;
+                self.best_effort(effect, || app.clear_intent()).await;
                 return None;
             }
         })
     }
 
-    /// A step before the request leaves. A cancel interrupts it, and a failure ends the run.
+    /// Performs a step before the request leaves. A cancel interrupts it, and a failure ends the run.
     async fn cancellable<F: Future<Output = Result<(), Failure>>>(
         &mut self,
-        limit: Duration,
+        effect: Effect,
         step: impl FnOnce() -> F,
-        cause: fn(StepError) -> LogoutErrorKind,
+        kind: fn(StepError) -> Kind,
     ) -> Event {
-        let interrupted = || async {
-            match self.token.run_until_cancelled(step()).await {
+        let interruptible = || async {
+            match self.cancel.run_until_cancelled(step()).await {
                 Ok(ended) => ended.map(|()| Event::Done),
                 Err(Cancelled) => Ok(Event::Cancelled),
             }
         };
-        match attempt(limit, interrupted).await {
+        match attempt(self.driver.config.limit(effect), interruptible).await {
             Ok(event) => event,
-            Err(error) => self.fail_with(cause(error), Event::Failed),
+            Err(error) => self.fail(kind(error), Event::Failed),
         }
     }
 
     /// Sends the request, unless a cancel was accepted. A later cancel only ends the wait.
     async fn request_logout(&mut self) -> Event {
         let Driver { app, config, .. } = self.driver;
-        let request = || async { Ok(self.token.request(async { app.log_out().await }).await) };
+        let request = || async { Ok(self.cancel.request(async { app.log_out().await }).await) };
         let in_doubt = match attempt(config.server, request).await {
             Ok(Err(Cancelled)) => return Event::Cancelled,
             Ok(Ok(Some(Ok(())))) => return Event::Done,
             Ok(Ok(Some(Err(RequestError::TokenUnknown)))) => return Event::TokenUnknown,
             Ok(Ok(Some(Err(RequestError::NotSent(failure))))) => {
-                return self.fail_with(LogoutErrorKind::NotSent(failure), Event::Failed);
+                return self.fail(Kind::NotSent(failure), Event::Failed);
             }
             Ok(Ok(Some(Err(RequestError::InDoubt(failure))))) => StepError::Failed(failure),
             Ok(Ok(None)) => StepError::Abandoned,
@@ -210,33 +195,29 @@ impl<'a, A: Application> Run<'a, A> {
         Event::InDoubt
     }
 
-    /// Asks the server whether the request was done.
+    /// Asks the server whether it has logged the session out.
     async fn ask_server(&mut self) -> Event {
         let Driver { app, config, .. } = self.driver;
         let answer = attempt(config.question, || app.who_am_i()).await;
         let request = mem::replace(&mut self.request, StepError::Abandoned);
-        match answer {
-            Ok(Token::Unknown) => Event::TokenUnknown,
-            Ok(Token::Valid) if self.token.is_requested() => {
-                self.fail_with(LogoutErrorKind::Cancelled, Event::TokenValid)
+        let (kind, event) = match answer {
+            Ok(AccessToken::Unknown) => return Event::TokenUnknown,
+            Ok(AccessToken::Valid) if self.cancel.is_requested() => {
+                (Kind::Cancelled, Event::TokenValid)
             }
-            Ok(Token::Valid) => {
-                self.fail_with(LogoutErrorKind::NotDone(request), Event::TokenValid)
-            }
-            Err(question) => {
-                self.fail_with(LogoutErrorKind::InDoubt { request, question }, Event::Failed)
-            }
-        }
+            Ok(AccessToken::Valid) => (Kind::NotDone(request), Event::TokenValid),
+            Err(question) => (Kind::InDoubt { request, question }, Event::Failed),
+        };
+        self.fail(kind, event)
     }
 
-    /// A step after the point of no return. A failure is a warning.
+    /// Performs a step after the point of no return. A failure is a warning.
     async fn best_effort<F: Future<Output = Result<(), Failure>>>(
         &mut self,
         effect: Effect,
-        limit: Duration,
         step: impl FnOnce() -> F,
     ) -> Event {
-        match attempt(limit, step).await {
+        match attempt(self.driver.config.limit(effect), step).await {
             Ok(()) => Event::Done,
             Err(error) => {
                 self.warnings.push(Warning { effect, error });
@@ -251,13 +232,14 @@ impl<'a, A: Application> Run<'a, A> {
         }
     }
 
-    fn fail_with(&mut self, cause: LogoutErrorKind, event: Event) -> Event {
-        self.failure = cause;
+    /// Notes why the run fails. Returns the event that ends it.
+    fn fail(&mut self, kind: Kind, event: Event) -> Event {
+        self.failure = kind;
         event
     }
 }
 
-/// Gives the run up, if it was dropped at an await or a foreign panic unwinds through it.
+/// Ends a run that is dropped at an await, or that a foreign panic unwinds through.
 impl<A: Application> Drop for Run<'_, A> {
     fn drop(&mut self) {
         if self.ended {
@@ -266,11 +248,11 @@ impl<A: Application> Drop for Run<'_, A> {
         let Transition { state, effects } =
             next(self.driver.config.plan(), self.state, Event::Dropped);
         self.state = state;
-        // A drop cannot wait. This is the only effect that can follow; a test looks at all states.
+        // A drop cannot wait. No other effect can follow; a test checks all states.
         if effects.contains(&Effect::RestartSync) {
             self.restart_sync();
         }
         let message = format!("the logout was dropped: {state}{}", listed(&self.warnings));
-        self.finish(Outcome::Dropped, message);
+        self.finish("dropped", message);
     }
 }

@@ -5,7 +5,8 @@ use std::{future::Future, time::Duration};
 
 use state_machine::{
     application::{
-        Failure, RequestError, Runtime, Server, Session, Storage, SyncService, Token, UserInterface,
+        AccessToken, Failure, RequestError, Runtime, Server, Session, Storage, SyncService,
+        UserInterface,
     },
     transition::Effect,
 };
@@ -27,8 +28,8 @@ pub trait Perform: Send + Sync {
     }
 
     /// What the server says about the token, once `AskServer` is performed.
-    fn token(&self) -> Token {
-        Token::Unknown
+    fn token(&self) -> AccessToken {
+        AccessToken::Unknown
     }
 
     /// Whether the intent is recorded.
@@ -66,7 +67,7 @@ impl<P: Perform> Server for ByEffect<P> {
             Err(failure) => RequestError::InDoubt(failure),
         })
     }
-    async fn who_am_i(&self) -> Result<Token, Failure> {
+    async fn who_am_i(&self) -> Result<AccessToken, Failure> {
         self.0.perform(Effect::AskServer, None).await?;
         Ok(self.0.token())
     }

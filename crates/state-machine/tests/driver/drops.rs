@@ -7,9 +7,9 @@ use std::{
 
 use futures::executor::block_on;
 use state_machine::{
-    application::Token,
+    application::AccessToken,
     driver::Driver,
-    start::{Resolution, resolve_at_start},
+    recovery::{Resolution, resolve_at_start},
     transition::{Effect, Severity, State},
 };
 
@@ -81,7 +81,7 @@ fn the_next_start_finds_out_about_a_logout_that_was_dropped_after_the_server_had
     let driver = driver(&app);
     let mut run = Box::pin(driver.run());
     let mut context = Context::from_waker(Waker::noop());
-    while app.world().token == Token::Valid {
+    while app.world().token == AccessToken::Valid {
         assert!(run.as_mut().poll(&mut context).is_pending());
     }
     drop(run);

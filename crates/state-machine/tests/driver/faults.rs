@@ -10,12 +10,12 @@ use std::{
 
 use futures::executor::block_on;
 use state_machine::{
-    application::Token,
+    application::AccessToken,
     cancel::Cancellation,
     driver::Driver,
     error::LogoutError,
     progress::LogoutReport,
-    start::resolve_at_start,
+    recovery::resolve_at_start,
     transition::{Effect, Severity, State},
 };
 
@@ -145,7 +145,7 @@ pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
     if state.is_committed() {
         assert_eq!(
             world.token,
-            Token::Unknown,
+            AccessToken::Unknown,
             "{what}: committed, and the server knows the token"
         );
         assert_eq!(count(Effect::RestartSync), 0, "{what}: sync was restarted after the commit");
@@ -161,7 +161,7 @@ pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
         );
         assert!(world.session && world.tabs && world.tasks, "{what}: something is lost");
         assert!(
-            world.intent || world.token == Token::Valid,
+            world.intent || world.token == AccessToken::Valid,
             "{what}: in doubt, and the next start does not ask"
         );
     }
@@ -181,11 +181,11 @@ pub fn must_be_settled(app: &App, driver: &Driver<App>, what: &str) -> &'static 
     let world = app.world().clone();
     assert!(!world.intent, "{what}: still in doubt");
     match world.token {
-        Token::Valid => {
+        AccessToken::Valid => {
             assert!(world.user_id, "{what}: a valid token, and no user id to log in with");
             "logged in"
         }
-        Token::Unknown => {
+        AccessToken::Unknown => {
             assert!(!world.user_id, "{what}: {settled:?}, and the next start logs in");
             "logged out"
         }
@@ -241,7 +241,7 @@ fn every_fault_of_one_party_has_a_defined_end() {
     let faults: [(&str, Scripted); 9] = [
         ("the server is not reached", |app| app.answering(Effect::RequestLogout, Answer::NotSent)),
         ("the token is unknown", |app| {
-            app.world().token = Token::Unknown;
+            app.world().token = AccessToken::Unknown;
             app
         }),
         ("the request is lost", |app| app.answering(Effect::RequestLogout, Answer::Fails)),
@@ -280,7 +280,7 @@ fn an_application_that_is_left_in_between_is_noticed() {
     let harms: [(&str, Harm); 4] = [
         ("sync is left stopped", |world| world.syncing = false),
         ("the next start does not ask", |world| {
-            (world.token, world.intent) = (Token::Unknown, false);
+            (world.token, world.intent) = (AccessToken::Unknown, false);
         }),
         ("an attempt to delete the user id", |world| world.calls.push(Effect::DeleteLatestUserId)),
         ("something is lost", |world| world.tasks = false),

@@ -9,6 +9,6 @@ mod cancels;
 mod drops;
 mod faults;
 mod limits;
+mod recovery;
 mod runs;
 mod script;
-mod start;

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use futures::executor::block_on;
 use state_machine::{
-    application::Token,
+    application::AccessToken,
     cancel::Cancellation,
     config::{LogoutConfig, RuntimePolicy, Screen},
     driver::Driver,
@@ -38,7 +38,7 @@ fn a_logout_does_everything_once_and_in_order() {
             Effect::RestartRuntime,
         ]
     );
-    assert!(world.runtime && world.token == Token::Unknown);
+    assert!(world.runtime && world.token == AccessToken::Unknown);
     assert!(!(world.syncing || world.intent || world.user_id || world.tabs || world.session));
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use state_machine::{
-    application::{Failure, RequestError, Token},
+    application::{AccessToken, Failure, RequestError},
     config::LogoutConfig,
     driver::Driver,
     transition::Effect,
@@ -62,7 +62,7 @@ pub struct Hold {
 /// The truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
-    pub token: Token,
+    pub token: AccessToken,
     pub syncing: bool,
     pub intent: bool,
     pub user_id: bool,
@@ -91,7 +91,7 @@ impl App {
     /// An application with a session, in which everything goes well.
     pub fn new() -> Arc<Self> {
         let world = World {
-            token: Token::Valid,
+            token: AccessToken::Valid,
             syncing: true,
             intent: false,
             user_id: true,
@@ -153,7 +153,9 @@ impl Script {
             Effect::CheckPrerequisites => return Err("nobody is logged in".into()),
             Effect::StopSync => world.syncing = false,
             Effect::RecordIntent => world.intent = true,
-            Effect::RequestLogout if world.token == Token::Valid => world.token = Token::Unknown,
+            Effect::RequestLogout if world.token == AccessToken::Valid => {
+                world.token = AccessToken::Unknown
+            }
             Effect::RequestLogout => return Err(RequestError::TokenUnknown.into()),
             Effect::AskServer => {}
             Effect::DeleteLatestUserId => world.user_id = false,
@@ -216,11 +218,11 @@ impl Perform for Script {
         }
     }
 
-    fn token(&self) -> Token {
+    fn token(&self) -> AccessToken {
         let mut world = self.world.lock().unwrap();
         let token = world.token;
         if world.on_its_way {
-            world.token = Token::Unknown;
+            world.token = AccessToken::Unknown;
         }
         token
     }

@@ -9,22 +9,22 @@ use std::{
 
 use futures::executor::block_on;
 use state_machine::{
-    application::Token,
+    application::AccessToken,
     intent::IntentFile,
-    start::{Resolution, StartError, resolve_at_start},
+    recovery::{RecoveryError, Resolution, resolve_at_start},
     transition::Effect,
 };
 
 use crate::script::{Answer, App, settings, settings_with_short};
 
 /// An application that starts, with an intent recorded before.
-fn starting(token: Token) -> Arc<App> {
+fn starting(token: AccessToken) -> Arc<App> {
     let app = App::new();
     (app.world().intent, app.world().token) = (true, token);
     app
 }
 
-fn resolve(app: &App) -> Result<Resolution, StartError> {
+fn resolve(app: &App) -> Result<Resolution, RecoveryError> {
     block_on(resolve_at_start(app, &settings()))
 }
 
@@ -37,11 +37,11 @@ fn without_an_intent_nobody_is_asked() {
 
 #[test]
 fn the_server_settles_it() {
-    let app = starting(Token::Valid);
+    let app = starting(AccessToken::Valid);
     assert!(matches!(resolve(&app), Ok(Resolution::StillLoggedIn)));
     assert!(app.world().user_id && !app.world().intent);
 
-    let app = starting(Token::Unknown);
+    let app = starting(AccessToken::Unknown);
     assert!(matches!(resolve(&app), Ok(Resolution::LoggedOut)));
     assert!(!app.world().user_id && !app.world().intent);
 }
@@ -53,7 +53,7 @@ fn without_an_answer_it_stays_in_doubt_and_the_next_start_asks_again() {
         (Answer::Never, "no answer within 5ms"),
         (Answer::Panics, "it panicked: it is scripted to panic"),
     ] {
-        let app = starting(Token::Unknown).answering(Effect::AskServer, answer);
+        let app = starting(AccessToken::Unknown).answering(Effect::AskServer, answer);
         match block_on(resolve_at_start(&*app, &settings_with_short(Effect::AskServer))).unwrap() {
             Resolution::InDoubt(error) => assert_eq!(error.to_string(), says),
             other => panic!("{other:?}"),
@@ -66,8 +66,8 @@ fn without_an_answer_it_stays_in_doubt_and_the_next_start_asks_again() {
 
 #[test]
 fn if_the_storage_fails_that_is_an_error_and_the_next_start_tries_again() {
-    let app = starting(Token::Unknown).answering(Effect::DeleteLatestUserId, Answer::Fails);
-    assert!(matches!(resolve(&app), Err(StartError::UserIdNotDeleted(_))));
+    let app = starting(AccessToken::Unknown).answering(Effect::DeleteLatestUserId, Answer::Fails);
+    assert!(matches!(resolve(&app), Err(RecoveryError::UserIdNotDeleted(_))));
     assert!(app.world().intent);
 
     app.heal();
@@ -82,7 +82,7 @@ fn if_the_storage_fails_that_is_an_error_and_the_next_start_tries_again() {
 
 #[test]
 fn it_may_be_dropped_at_every_await_and_repeated() {
-    for token in [Token::Valid, Token::Unknown] {
+    for token in [AccessToken::Valid, AccessToken::Unknown] {
         for polls in 0.. {
             let app = starting(token).usually(Answer::Turns(2));
             let settings = settings();
@@ -94,7 +94,11 @@ fn it_may_be_dropped_at_every_await_and_repeated() {
             app.heal();
             let _ = resolve(&app).unwrap();
             assert!(!app.world().intent);
-            assert_eq!(app.world().user_id, token == Token::Valid, "dropped after {polls} polls");
+            assert_eq!(
+                app.world().user_id,
+                token == AccessToken::Valid,
+                "dropped after {polls} polls"
+            );
             if ended {
                 assert!(polls > 8, "it has awaits");
                 break;

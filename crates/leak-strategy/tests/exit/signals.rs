@@ -9,9 +9,9 @@ use leak_strategy::{
 };
 use rustix::process::Signal;
 
-use crate::{PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, departure, hang, park_forever};
+use crate::{PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, hang, park_forever, run};
 
-/// A plan whose process is told to end.
+/// A plan whose process receives SIGTERM.
 const TERM: Plan = Plan { signals: &[("ready", Signal::TERM)], ..PLAN };
 
 fn wait_for_a_signal() {
@@ -29,36 +29,35 @@ fn wait_with_a_guard(plan: &ExitPlan) {
 }
 
 #[test]
-fn a_signal_carries_the_plan_out() {
-    let interrupted =
-        departure(Plan { signals: &[("ready", Signal::INT)], ..PLAN }, wait_with_a_guard);
-    let terminated = departure(TERM, wait_with_a_guard);
-    for (left, code) in [(interrupted, 130), (terminated, 143)] {
-        assert_eq!(left.code, Some(code), "{}", left.stderr);
-        assert_eq!(left.became("client"), (Outcome::TornDown, None));
-        assert_eq!(left.stdout, "ready\ndropped client\n");
+fn a_signal_executes_the_plan() {
+    let interrupted = run(Plan { signals: &[("ready", Signal::INT)], ..PLAN }, wait_with_a_guard);
+    let terminated = run(TERM, wait_with_a_guard);
+    for (exited, code) in [(interrupted, 130), (terminated, 143)] {
+        assert_eq!(exited.code, Some(code), "{}", exited.stderr);
+        assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
+        assert_eq!(exited.stdout, "ready\ndropped client\n");
     }
 }
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
     let signals = &[("ready", Signal::TERM), ("hanging", Signal::INT)];
-    let left = departure(Plan { signals, ..PLAN }, |plan| {
+    let exited = run(Plan { signals, ..PLAN }, |plan| {
         add(plan, "hanging", TEAR_DOWN, hang);
         wait_with_a_guard(plan);
     });
-    assert_eq!(left.code, Some(130));
-    assert_eq!(left.became("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
-    assert!(left.took < SHORT + SLACK, "it took {:?}", left.took);
+    assert_eq!(exited.code, Some(130));
+    assert_eq!(exited.outcome_of("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
+    assert!(exited.took < SHORT + SLACK, "it took {:?}", exited.took);
 }
 
 #[test]
-fn a_dropped_guard_gives_the_signals_back_and_another_can_follow() {
-    let dropped = departure(TERM, |plan| {
+fn a_dropped_guard_restores_the_signals_and_another_can_follow() {
+    let dropped = run(TERM, |plan| {
         drop(SignalGuard::install(plan).unwrap());
         wait_for_a_signal();
     });
-    let another = departure(TERM, |plan| {
+    let another = run(TERM, |plan| {
         drop(SignalGuard::install(plan).unwrap());
         wait_with_a_guard(plan);
     });

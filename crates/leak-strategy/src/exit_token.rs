@@ -1,4 +1,4 @@
-//! The token that a teardown gets, and without which nothing can be leaked.
+//! The token that a teardown receives; nothing can be leaked without it.
 
 use std::{
     any::type_name,
@@ -14,12 +14,11 @@ use crate::ledger::Leak;
 
 /// Proof that the process is leaving.
 ///
-/// An [`ExitPlan`](crate::plan::ExitPlan) lends one to each teardown while that runs, and nothing
-/// else can make, clone or keep one. A logout has no token, so it cannot leak anything. This does
-/// not compile, because there is nothing to ask:
+/// An [`ExitPlan`](crate::plan::ExitPlan) lends one to each teardown, and nothing else can make, clone or
+/// keep one. A logout has no token, so it cannot leak anything. This does not compile:
 ///
 /// ```compile_fail,E0624
-/// use leak_strategy::token::{ExitToken, Leaked};
+/// use leak_strategy::exit_token::{ExitToken, Leaked};
 ///
 /// fn log_out(client: String) -> Leaked<String> {
 ///     let token = ExitToken::new();
@@ -31,7 +30,7 @@ use crate::ledger::Leak;
 ///
 /// ```compile_fail,E0521
 /// use std::sync::Mutex;
-/// use leak_strategy::{resource::{Policy, Resource}, token::ExitToken};
+/// use leak_strategy::{exit_token::ExitToken, resource::{Policy, Resource}};
 ///
 /// static KEPT: Mutex<Option<&'static ExitToken>> = Mutex::new(None);
 /// let policy = Policy::Leak { why: "a trick" };
@@ -44,7 +43,7 @@ use crate::ledger::Leak;
 /// A function that takes a token compiles:
 ///
 /// ```
-/// use leak_strategy::token::{ExitToken, Leaked};
+/// use leak_strategy::exit_token::{ExitToken, Leaked};
 ///
 /// fn leave(token: &ExitToken, client: String) -> Leaked<String> {
 ///     token.leak(client, "it would not close")
@@ -61,8 +60,8 @@ impl ExitToken {
         Self { limit, leaks }
     }
 
-    /// How long the teardown may take, from its start. A teardown that takes longer is left behind:
-    /// it runs on, and its result is ignored.
+    /// How long the teardown may take, from its start. The plan does not wait longer: the teardown runs
+    /// on, and its result is ignored.
     #[must_use]
     pub const fn limit(&self) -> Duration {
         self.limit
@@ -82,8 +81,7 @@ impl ExitToken {
     }
 }
 
-/// A value whose destructor will not run. Only [`ExitToken::leak`] makes one, and the value cannot
-/// be taken out again. It can still be used by reference.
+/// A value whose destructor will not run; use it by reference. Only [`ExitToken::leak`] makes one.
 pub struct Leaked<T>(ManuallyDrop<T>);
 
 impl<T> Deref for Leaked<T> {

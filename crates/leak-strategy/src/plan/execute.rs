@@ -1,32 +1,32 @@
-//! The departure: carries out a plan, once per process.
+//! Executes a plan, once per process.
 //!
 //! Three kinds of threads take part:
 //!
-//! - The thread that leaves goes through the resources. It waits for each no longer than its limit,
-//!   and runs none of their code.
-//! - Each teardown has a thread of its own. A teardown that does not end is left behind there.
-//! - The watch sleeps until the limit has passed and then ends the process, whatever hangs by then:
-//!   a log, a file system, an `atexit` handler.
+//! - The leaving thread goes through the resources in teardown order. It waits for each no longer than
+//!   its limit, and runs none of their code.
+//! - Each teardown has a thread of its own. If the teardown hangs, its thread is left behind.
+//! - The limit's thread sleeps until the limit has passed and then ends the process, whatever hangs by
+//!   then: a log, a file system, an `atexit` handler.
 
 use std::{
-    any::Any,
     cell::Cell,
     io::{self, Write as _},
-    mem,
-    panic::{self, AssertUnwindSafe},
-    path::PathBuf,
-    process,
+    mem, process,
     sync::{Arc, OnceLock, PoisonError},
     thread::{self, Builder},
     time::{Duration, Instant},
 };
 
-use sundown::oneshot::{self, WaitError};
+use sundown::{
+    oneshot::{self, WaitError},
+    panics,
+};
 
+use super::{ExitPlan, Options};
 use crate::{
+    exit_token::ExitToken,
     ledger::{Entry, Exit, Ledger, LedgerError, Outcome, Reason},
     resource::{Policy, Resource, TeardownSlot},
-    token::ExitToken,
 };
 
 /// How long after its limit a plan is cut off, so that a plan with a limit of zero leaves a ledger.
@@ -35,63 +35,46 @@ const GRACE: Duration = Duration::from_millis(50);
 /// The most that is reserved of a limit; see [`reserved`].
 const MOST_RESERVED: Duration = Duration::from_millis(100);
 
-/// The exit code. The first call that leaves sets it.
+/// The exit code. The first call of [`leave`] sets it.
 static CODE: OnceLock<i32> = OnceLock::new();
 
 thread_local! {
-    /// Whether this thread carries the plan out. It is `const` and has no destructor, so it can be
-    /// read even while the thread's other locals are being destroyed.
+    /// Whether this is the leaving thread. It is `const` and has no destructor, so it can be read even
+    /// while the thread's other locals are being destroyed.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The settings of a plan.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) limit: Duration,
-    pub(crate) exit: Exit,
-    pub(crate) ledger: Option<PathBuf>,
-}
-
-/// Where the resources of a plan come from.
-pub(crate) trait Resources {
-    /// Takes the resources, in the order in which they were registered. No more can be registered
-    /// afterwards.
-    fn take(&self) -> Vec<Resource>;
-
-    /// Takes the entries of the resources that were registered too late.
-    fn take_late(&self) -> Vec<Entry>;
-}
-
-/// Carries a plan out.
-pub(crate) fn leave(plan: &impl Resources, options: &Options, code: i32) -> ! {
+/// Executes a plan and ends the process.
+pub(super) fn leave(plan: &ExitPlan, code: i32) -> ! {
     let began = Instant::now();
     if CODE.set(code).is_err() {
-        wait_for_the_end(code);
+        leave_again(code);
     }
     LEAVES.set(true);
-    let is_watched = watch(began, options.limit, code);
+    let options = &plan.0.options;
+    let limit_holds = start_limit(began, options.limit, code);
     // A log subscriber may panic in here. The process leaves all the same.
-    let _ = panic::catch_unwind(AssertUnwindSafe(|| {
-        let resources = plan.take();
-        let mut departure = Departure::new(options, code, began, &resources);
-        departure.handle(resources);
-        departure.report(plan.take_late());
-    }));
+    let _ = panics::catch(|| {
+        let resources = plan.take_in_teardown_order();
+        let mut execution = Execution::new(options, code, began, &resources);
+        execution.handle(resources);
+        execution.report(plan.take_late());
+    });
     match options.exit {
-        Exit::Normal if is_watched => exit_normally(code),
-        // Without a watch, a normal exit could hang for ever.
+        Exit::Normal if limit_holds => exit_normally(code),
+        // Without a limit's thread, a normal exit could hang for ever.
         Exit::Normal | Exit::Immediate => exit_immediately(code),
     }
 }
 
-/// A second call: the first one leaves.
-fn wait_for_the_end(code: i32) -> ! {
+/// A second call of [`leave`]: it waits until the first one has ended the process.
+fn leave_again(code: i32) -> ! {
+    let first = CODE.get();
     if LEAVES.get() {
         // The first call led to this one, most likely through a log subscriber.
-        exit_immediately(CODE.get().copied().unwrap_or(code));
+        exit_immediately(first.copied().unwrap_or(code));
     }
-    let _ = panic::catch_unwind(|| {
-        let first = CODE.get();
+    let _ = panics::catch(|| {
         tracing::warn!(code, ?first, "the process is leaving already; the first code stands");
     });
     sleep_forever()
@@ -105,16 +88,16 @@ fn sleep_forever() -> ! {
 
 /// Starts the thread that ends the process when the limit has passed. Returns whether the limit will
 /// be kept; a plan without a limit needs no thread.
-fn watch(began: Instant, limit: Duration, code: i32) -> bool {
+fn start_limit(began: Instant, limit: Duration, code: i32) -> bool {
     let Some(end) = limit.checked_add(GRACE).and_then(|limit| began.checked_add(limit)) else {
         return true;
     };
-    let watch = Builder::new().name("exit limit".to_owned()).spawn(move || {
+    let started = Builder::new().name("exit limit".to_owned()).spawn(move || {
         thread::sleep(end.saturating_duration_since(Instant::now()));
         // No log and no flush: both could block.
         signal_hook::low_level::exit(code)
     });
-    watch.is_ok()
+    started.is_ok()
 }
 
 /// Calls `exit` on a new thread, which has no thread-locals whose destructors could panic. If the
@@ -132,31 +115,31 @@ fn exit_immediately(code: i32) -> ! {
     signal_hook::low_level::exit(code)
 }
 
-/// The part of a limit that is reserved for what comes after it: for the result of a teardown that
-/// kept its own limit, or for the plan's ledger.
+/// The part of a limit that is kept back: a teardown that keeps its own limit needs it to report, and
+/// a plan to write its ledger.
 fn reserved(limit: Duration) -> Duration {
     if limit == Duration::MAX { Duration::ZERO } else { (limit / 10).min(MOST_RESERVED) }
 }
 
-/// A plan that is being carried out.
-struct Departure<'a> {
+/// A plan that is being executed.
+struct Execution<'a> {
     options: &'a Options,
     began: Instant,
     /// At every moment, the ledger that is right if the process ends at that moment.
     ledger: Ledger,
 }
 
-impl<'a> Departure<'a> {
+impl<'a> Execution<'a> {
+    /// The resources, and so the ledger's entries, are in teardown order.
     fn new(options: &'a Options, code: i32, began: Instant, resources: &[Resource]) -> Self {
-        // A resource was registered after those that it needs, and has its turn before them.
-        let entries = resources.iter().rev().map(|resource| resource.entry(Reason::NotReached));
+        let entries = resources.iter().map(|resource| resource.entry(Reason::NotReached));
         let Options { limit, exit, .. } = *options;
         let (elapsed, entries) = (Duration::ZERO, entries.collect());
         Self { options, began, ledger: Ledger { code, exit, limit, elapsed, entries } }
     }
 
     fn handle(&mut self, resources: Vec<Resource>) {
-        for (at, resource) in resources.into_iter().rev().enumerate() {
+        for (at, resource) in resources.into_iter().enumerate() {
             let entry = match self.limit_of(at, &resource) {
                 Err(reason) => {
                     let entry = resource.entry(reason);
@@ -176,14 +159,14 @@ impl<'a> Departure<'a> {
 
     /// How long to try a resource, or why not to try it.
     fn limit_of(&self, at: usize, resource: &Resource) -> Result<Duration, Reason> {
-        let still_there = |entry: &&Entry| {
-            entry.outcome != Outcome::TornDown && entry.needs.contains(&resource.name)
-        };
         let within = match &resource.policy {
             Policy::Leak { why } => return Err(Reason::Policy { why: (*why).to_owned() }),
             Policy::TearDown { within } => *within,
             Policy::TearDownOrLeak { within } => {
-                if let Some(entry) = self.ledger.entries.iter().take(at).find(still_there) {
+                let needs_it = |entry: &&Entry| {
+                    entry.outcome != Outcome::TornDown && entry.needs.contains(&resource.name)
+                };
+                if let Some(entry) = self.ledger.entries.iter().take(at).find(needs_it) {
                     return Err(Reason::StillNeeded { by: entry.name.clone() });
                 }
                 *within
@@ -231,12 +214,9 @@ fn try_to_tear_down(resource: Resource, limit: Duration) -> Entry {
     let leaks = Arc::default();
     let token = ExitToken::new(limit - reserved(limit), Arc::clone(&leaks));
     let began = Instant::now();
-    match tear_down(&resource.name, resource.teardown, token, limit) {
-        Ok(()) => {
-            entry.outcome = Outcome::TornDown;
-            entry.reason = None;
-        }
-        Err(reason) => entry.reason = Some(reason),
+    entry.reason = tear_down(&resource.name, resource.teardown, token, limit).err();
+    if entry.reason.is_none() {
+        entry.outcome = Outcome::TornDown;
     }
     entry.tried = began.elapsed();
     entry.leaks = mem::take(&mut leaks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -256,15 +236,14 @@ fn tear_down(
         let teardown = Arc::clone(&teardown);
         move || {
             let teardown = teardown.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let ended = panic::catch_unwind(AssertUnwindSafe(|| match teardown {
-                // The error's destructor is foreign code too, so it is dropped inside.
+            let ended = panics::catch(|| match teardown {
+                // The error's destructor is foreign code too, so it runs in here.
                 Some(teardown) => teardown(&token).map_err(|error| error.to_string()),
                 None => Ok(()),
-            }));
+            });
             let _ = sender.send(match ended {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(message)) => Err(Reason::Error { message }),
-                Err(payload) => Err(Reason::Panicked { message: panic_message(payload) }),
+                Ok(returned) => returned.map_err(|message| Reason::Error { message }),
+                Err(message) => Err(Reason::Panicked { message }),
             });
         }
     });
@@ -280,12 +259,4 @@ fn tear_down(
             Err(Reason::Error { message: abandoned.to_string() })
         }
     }
-}
-
-/// The text of a panic. The payload is forgotten, because its destructor could panic.
-fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    mem::forget(payload);
-    text.unwrap_or_else(|| "(not a text)".to_owned())
 }

@@ -1,4 +1,4 @@
-//! What happens to the resources of a plan when nothing goes wrong, and when the plan says so.
+//! Resources are torn down in order, leaked by their policy, or refused.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use leak_strategy::{
 };
 use sundown::{BackgroundTask, RuntimeOwner, Session};
 
-use crate::{CODE, LEAK, Noisy, OR_LEAK, PLAN, Plan, TEAR_DOWN, add, add_noisy, departure, noisy};
+use crate::{CODE, LEAK, Noisy, OR_LEAK, PLAN, Plan, TEAR_DOWN, add, add_noisy, noisy, run};
 
 #[test]
 fn a_resource_is_torn_down_before_those_that_it_needs() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         add_noisy(plan, "runtime", TEAR_DOWN, &[]);
         add_noisy(plan, "client", OR_LEAK, &["runtime"]);
         add_noisy(plan, "rooms", LEAK, &[]);
         add_noisy(plan, "sync service", OR_LEAK, &["client", "runtime"]);
     });
-    let names: Vec<_> = left.as_asked().entries.iter().map(|entry| &*entry.name).collect();
+    let names: Vec<_> = exited.expect_code().entries.iter().map(|entry| &*entry.name).collect();
     assert_eq!(names, ["sync service", "rooms", "client", "runtime"]);
-    assert_eq!(left.stdout, "dropped sync service\ndropped client\ndropped runtime\n");
-    let rooms = left.entry("rooms");
+    assert_eq!(exited.stdout, "dropped sync service\ndropped client\ndropped runtime\n");
+    let rooms = exited.entry("rooms");
     assert_eq!((rooms.outcome, rooms.policy), (Outcome::Leaked, PolicyKind::Leak));
     assert_eq!(rooms.reason, Some(Reason::Policy { why: "it is harmless".to_owned() }));
     assert!(rooms.created_at.contains("main.rs:"), "{}", rooms.created_at);
@@ -30,36 +30,36 @@ fn a_resource_is_torn_down_before_those_that_it_needs() {
 
 #[test]
 fn a_resource_that_is_still_needed_is_leaked_unless_its_policy_demands_a_teardown() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         add_noisy(plan, "database", TEAR_DOWN, &[]);
         add_noisy(plan, "runtime", OR_LEAK, &[]);
         add_noisy(plan, "client", OR_LEAK, &["runtime", "database"]);
         add_noisy(plan, "room", LEAK, &["client"]);
     });
-    left.as_asked();
+    exited.expect_code();
     let needed_by = |name: &str| Reason::StillNeeded { by: name.to_owned() };
-    assert_eq!(left.became("client"), (Outcome::Leaked, Some(&needed_by("room"))));
-    assert_eq!(left.became("runtime"), (Outcome::Leaked, Some(&needed_by("client"))));
-    assert_eq!(left.became("database"), (Outcome::TornDown, None));
-    assert_eq!(left.stdout, "dropped database\n");
+    assert_eq!(exited.outcome_of("client"), (Outcome::Leaked, Some(&needed_by("room"))));
+    assert_eq!(exited.outcome_of("runtime"), (Outcome::Leaked, Some(&needed_by("client"))));
+    assert_eq!(exited.outcome_of("database"), (Outcome::TornDown, None));
+    assert_eq!(exited.stdout, "dropped database\n");
 }
 
 #[test]
 fn a_limit_of_zero_tears_nothing_down_and_the_ledger_names_everything() {
-    let left = departure(Plan { limit: Duration::ZERO, ..PLAN }, |plan| {
+    let exited = run(Plan { limit: Duration::ZERO, ..PLAN }, |plan| {
         add_noisy(plan, "must", TEAR_DOWN, &[]);
         add_noisy(plan, "may", OR_LEAK, &[]);
         add_noisy(plan, "leaked", LEAK, &[]);
     });
-    assert_eq!(left.as_asked().entries.len(), 3);
-    assert_eq!(left.became("must"), (Outcome::Failed, Some(&Reason::NoTimeLeft)));
-    assert_eq!(left.became("may"), (Outcome::Leaked, Some(&Reason::NoTimeLeft)));
-    assert_eq!(left.stdout, "");
+    assert_eq!(exited.expect_code().entries.len(), 3);
+    assert_eq!(exited.outcome_of("must"), (Outcome::Failed, Some(&Reason::NoTimeLeft)));
+    assert_eq!(exited.outcome_of("may"), (Outcome::Leaked, Some(&Reason::NoTimeLeft)));
+    assert_eq!(exited.stdout, "");
 }
 
 #[test]
 fn the_ledger_names_what_a_teardown_leaks_with_its_token() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let held = Noisy("held");
         add(plan, "client", OR_LEAK, move |exit| {
             let leaked = exit.leak(held, "it would not close");
@@ -67,26 +67,26 @@ fn the_ledger_names_what_a_teardown_leaks_with_its_token() {
             Ok(())
         });
     });
-    left.as_asked();
-    let [leak] = &*left.entry("client").leaks else { panic!("one leak") };
-    assert_eq!((&*leak.what, &*leak.why), ("departures::Noisy", "it would not close"));
+    exited.expect_code();
+    let [leak] = &*exited.entry("client").leaks else { panic!("one leak") };
+    assert_eq!((&*leak.what, &*leak.why), ("exit::Noisy", "it would not close"));
     assert!(leak.leaked_at.contains("resources.rs:"), "{}", leak.leaked_at);
-    assert_eq!(left.stdout, "still of use: held\n");
+    assert_eq!(exited.stdout, "still of use: held\n");
 }
 
 #[test]
 fn a_resource_that_is_registered_while_leaving_is_refused_and_leaked() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let inner = plan.clone();
         add(plan, "outer", TEAR_DOWN, move |_exit| Ok(inner.add(noisy("inner", TEAR_DOWN))?));
     });
-    left.as_asked();
-    assert_eq!(left.became("inner"), (Outcome::Leaked, Some(&Reason::TooLate)));
-    let (Outcome::Failed, Some(Reason::Error { message })) = left.became("outer") else {
-        panic!("{:?}", left.became("outer"))
+    exited.expect_code();
+    assert_eq!(exited.outcome_of("inner"), (Outcome::Leaked, Some(&Reason::TooLate)));
+    let (Outcome::Failed, Some(Reason::Error { message })) = exited.outcome_of("outer") else {
+        panic!("{:?}", exited.outcome_of("outer"))
     };
     assert!(message.contains("`inner`"), "{message}");
-    assert_eq!(left.stdout, "", "no destructor of what it captured has run");
+    assert_eq!(exited.stdout, "", "no destructor of what it captured has run");
 }
 
 /// Needs a runtime in its destructor, as the connections of a pool do.
@@ -100,7 +100,7 @@ impl Drop for Client {
 
 #[test]
 fn the_four_resources_of_an_application_end_in_order_and_every_request_is_carried_out() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let runtime = RuntimeOwner::builder("matrix").workers(1).start().unwrap();
         let handle = runtime.handle().unwrap();
         let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
@@ -119,26 +119,26 @@ fn the_four_resources_of_an_application_end_in_order_and_every_request_is_carrie
         plan.add(app::sync_service(OR_LEAK, sync)).unwrap();
         plan.add(app::request_sender(OR_LEAK, sender, worker)).unwrap();
     });
-    let became: Vec<_> =
-        left.as_asked().entries.iter().map(|entry| (&*entry.name, entry.outcome)).collect();
+    let outcomes: Vec<_> =
+        exited.expect_code().entries.iter().map(|entry| (&*entry.name, entry.outcome)).collect();
     let all = [app::REQUEST_SENDER, app::SYNC_SERVICE, app::CLIENT, app::RUNTIME];
-    assert_eq!(became, all.map(|name| (name, Outcome::TornDown)));
+    assert_eq!(outcomes, all.map(|name| (name, Outcome::TornDown)));
     let printed = "request 1\nrequest 2\nrequest 3\nsync service stopped\nclient closed\n";
-    assert_eq!(left.stdout, printed);
-    let at = &left.entry(app::CLIENT).created_at;
+    assert_eq!(exited.stdout, printed);
+    let at = &exited.entry(app::CLIENT).created_at;
     assert!(at.contains("resources.rs:"), "the place of the call of `app::client`: {at}");
 }
 
 #[test]
 fn a_session_is_closed_or_the_ledger_says_who_holds_it() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let free = Session::new("free").unwrap();
         drop(free.guard(Client).unwrap());
         let held = Session::new("held").unwrap();
         let _holder = held.guard(Client).unwrap();
         plan.add(app::leaked_runtime(())).unwrap();
         plan.add(Resource::new("held", OR_LEAK, move |_exit| {
-            // A limit far below the plan's, so that a busy machine does not lose the answer.
+            // Far below the plan's limit, so that even a busy machine has time for the answer.
             let _ = held.close_blocking(Duration::from_millis(100))?;
             Ok(())
         }))
@@ -147,11 +147,11 @@ fn a_session_is_closed_or_the_ledger_says_who_holds_it() {
         // While the holder lives.
         plan.leave(CODE)
     });
-    left.as_asked();
-    assert_eq!(left.became(app::CLIENT), (Outcome::TornDown, None));
-    let (Outcome::Leaked, Some(Reason::Error { message })) = left.became("held") else {
-        panic!("{:?}", left.became("held"))
+    exited.expect_code();
+    assert_eq!(exited.outcome_of(app::CLIENT), (Outcome::TornDown, None));
+    let (Outcome::Leaked, Some(Reason::Error { message })) = exited.outcome_of("held") else {
+        panic!("{:?}", exited.outcome_of("held"))
     };
     assert!(message.contains("resources.rs:"), "{message}");
-    assert_eq!(left.stdout, "client closed\n", "the held client stays open");
+    assert_eq!(exited.stdout, "client closed\n", "the held client stays open");
 }

@@ -1,7 +1,7 @@
-//! Every way to leave, and every fault on the way, each in a process of its own.
+//! Exits from every place and with every fault, each in a process of its own.
 //!
-//! The process is this test again: [`departure`] starts it, and runs its program there. So a test
-//! calls `departure` first, as often as it needs, and then looks at what came of it.
+//! [`run`] starts the current test again in a child process, and runs its program there. So a test first
+//! calls `run` for each of its programs, and then checks the results.
 #![cfg(unix)]
 #![allow(
     clippy::expect_used,
@@ -28,17 +28,17 @@ use std::{
 };
 
 use leak_strategy::{
+    exit_token::ExitToken,
     ledger::{Entry, Ledger, Outcome, Reason},
     plan::{Exit, ExitPlan},
     resource::{Policy, Resource, TeardownResult},
-    token::ExitToken,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The exit code that the programs leave with.
+/// The exit code of the programs.
 const CODE: i32 = 7;
 
-/// The exit code of a program that did not leave.
+/// The exit code of a program that hangs.
 const STUCK: i32 = 99;
 
 /// The limit of a plan in which nothing hangs.
@@ -50,30 +50,30 @@ const SHORT: Duration = Duration::from_secs(1);
 /// How much longer than `SHORT` a process may take on a busy machine; less than `PLENTY`.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Tells a process which program to run, by the place of its [`departure`], and its directory.
-const PROGRAM: &str = "DEPARTURE_PROGRAM";
-const DIRECTORY: &str = "DEPARTURE_DIRECTORY";
+/// The environment of a child: the program to run, by the place of its [`run`], and the directory.
+const PROGRAM: &str = "EXIT_TEST_PROGRAM";
+const DIRECTORY: &str = "EXIT_TEST_DIRECTORY";
 
-/// Printed before a program, after what the test harness prints.
+/// Printed before a program, and after the lines of the test harness.
 const BEGINS: &str = "the program begins\n";
 
 /// A plan in which nothing hangs.
 const PLAN: Plan = Plan { limit: PLENTY, exit: Exit::Immediate, ledger: "exit.json", signals: &[] };
 
-/// How a plan is made, and what is sent to its process.
+/// A plan, and the signals for its process.
 #[derive(Clone, Copy)]
 struct Plan {
     limit: Duration,
     exit: Exit,
     /// The ledger's path in the directory of the process.
     ledger: &'static str,
-    /// Each signal is sent when the line beside it has been printed.
+    /// Each signal is sent when its line has been printed.
     signals: &'static [(&'static str, Signal)],
 }
 
-/// A process that has ended.
+/// A child process that has ended.
 #[derive(Default)]
-struct Left {
+struct Exited {
     code: Option<i32>,
     signal: Option<i32>,
     stdout: String,
@@ -82,14 +82,14 @@ struct Left {
     took: Duration,
 }
 
-/// Starts this test in a process that runs the program and then leaves by the plan.
+/// Starts this test in a child process, which runs the program and then leaves by the plan.
 #[track_caller]
-fn departure(plan: Plan, program: fn(&ExitPlan)) -> Left {
+fn run(plan: Plan, program: fn(&ExitPlan)) -> Exited {
     let place = Location::caller().to_string();
     match env::var(PROGRAM) {
         Ok(wanted) if wanted == place => leave(plan, program),
-        // The program of another call is wanted.
-        Ok(_) => return Left::default(),
+        // This child runs the program of another call.
+        Ok(_) => return Exited::default(),
         Err(_) => {}
     }
     let directory = tempfile::tempdir().unwrap();
@@ -114,7 +114,7 @@ fn departure(plan: Plan, program: fn(&ExitPlan)) -> Left {
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     let took = began.elapsed();
     let ledger = fs::read(directory.path().join(plan.ledger)).ok();
-    Left {
+    Exited {
         code: status.code(),
         signal: status.signal(),
         stdout: stdout.split_once(BEGINS).expect("it did not begin").1.to_owned(),
@@ -125,7 +125,7 @@ fn departure(plan: Plan, program: fn(&ExitPlan)) -> Left {
 }
 
 fn leave(Plan { limit, exit, ledger, .. }: Plan, program: fn(&ExitPlan)) -> ! {
-    // Ends a program that does not leave.
+    // Ends a program that hangs.
     let (started, has_started) = mpsc::channel();
     thread::spawn(move || {
         started.send(()).unwrap();
@@ -140,11 +140,10 @@ fn leave(Plan { limit, exit, ledger, .. }: Plan, program: fn(&ExitPlan)) -> ! {
     plan.leave(CODE)
 }
 
-impl Left {
-    /// Checks that it left with `CODE` and before the limit of a plan in which nothing hangs, and
-    /// returns its ledger.
+impl Exited {
+    /// Checks that the process exited with `CODE`, without waiting for `PLENTY`. Returns its ledger.
     #[track_caller]
-    fn as_asked(&self) -> &Ledger {
+    fn expect_code(&self) -> &Ledger {
         assert_eq!(self.code, Some(CODE), "{}", self.stderr);
         assert!(self.took < SHORT + SLACK, "it took {:?}", self.took);
         let ledger = self.ledger.as_ref().expect("a ledger");
@@ -159,7 +158,7 @@ impl Left {
     }
 
     #[track_caller]
-    fn became(&self, name: &str) -> (Outcome, Option<&Reason>) {
+    fn outcome_of(&self, name: &str) -> (Outcome, Option<&Reason>) {
         let entry = self.entry(name);
         (entry.outcome, entry.reason.as_ref())
     }
@@ -178,7 +177,7 @@ impl Drop for Noisy {
     }
 }
 
-/// Adds a resource whose teardown drops a value, which prints a line.
+/// Adds a resource whose teardown prints a line.
 fn add_noisy(plan: &ExitPlan, name: &'static str, policy: Policy, needs: &[&str]) {
     plan.add(needs.iter().fold(noisy(name, policy), |noisy, name| noisy.needs(*name))).unwrap();
 }

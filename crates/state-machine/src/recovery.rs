@@ -1,15 +1,15 @@
-//! What the next start does about a logout that was interrupted.
+//! Resolves a logout that was interrupted, at the next start of the application.
 
 use thiserror::Error;
 
 use crate::{
-    application::{Server, Storage, Token},
+    application::{AccessToken, Server, Storage},
     attempt::attempt,
     config::LogoutConfig,
     error::StepError,
 };
 
-/// What the next start found.
+/// What became of the logout.
 #[derive(Debug)]
 #[must_use = "it decides whether the session may be restored"]
 pub enum Resolution {
@@ -19,43 +19,43 @@ pub enum Resolution {
     StillLoggedIn,
     /// The logout took place, and its cleanup is now complete. Let the user log in.
     LoggedOut,
-    /// The server does not say. The intent stays, and the next start asks again. Restore the session
-    /// or wait. If the token turns out to be unknown, run a logout to finish this one.
+    /// The server does not answer. The intent stays, and the next start asks again. Restore the session
+    /// or wait. If the server later rejects the token, run a logout to finish this one.
     InDoubt(StepError),
 }
 
-/// Why the next start could not settle an interrupted logout. Nothing is lost; try again.
+/// Why an interrupted logout could not be resolved. Nothing is lost; try again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum RecoveryError {
     /// The intent could not be read.
     #[error("cannot tell whether a logout was requested before: {0}")]
     IntentNotRead(StepError),
-    /// The server has logged the session out, but what would log in again is still there.
+    /// The server has logged the session out, but the latest user id is still there.
     #[error("logged out, but the latest user id could not be deleted: {0}; do not restore it")]
     UserIdNotDeleted(StepError),
-    /// The logout is settled, but the intent could not be cleared. The next start will ask again.
+    /// The server has answered, but the intent could not be cleared. The next start asks again.
     #[error("{} intent to log out could not be cleared: {error}", match .settled {
-        Token::Valid => "the session is alive, but the",
-        Token::Unknown => "logged out, but the",
+        AccessToken::Valid => "the session is alive, but the",
+        AccessToken::Unknown => "logged out, but the",
     })]
     IntentNotCleared {
         /// What the server said about the token.
-        settled: Token,
+        settled: AccessToken,
         /// Why the intent could not be cleared.
         error: StepError,
     },
 }
 
-/// Settles a logout that an earlier process, or a dropped run of the driver, may have requested: if an
+/// Resolves a logout that an earlier process, or a dropped run of the driver, may have requested: if an
 /// intent is recorded, asks the server.
 ///
-/// Call this at each start, before restoring a session, with a server that uses the token stored in
-/// the session. It uses the limits `storage` and `question` of the settings. The future may be dropped
-/// at any point and the call repeated, because the intent is cleared last.
+/// Call this at each start, before restoring a session. [`Server`] must use the access token that is
+/// stored in the session. The limits are `storage` and `question` of the settings. You may drop the
+/// future at any point and call again, because the intent is cleared last.
 ///
 /// ```
-/// use state_machine::{config::LogoutConfig, start::{Resolution, resolve_at_start}};
+/// use state_machine::{config::LogoutConfig, recovery::{Resolution, resolve_at_start}};
 /// # mod by_effect { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/by_effect/mod.rs")); }
 /// # use {by_effect::{ByEffect, Perform}, std::time::Duration};
 /// # use state_machine::{application::Failure, transition::Effect};
@@ -72,33 +72,33 @@ pub enum StartError {
 ///     Resolution::LoggedOut => { /* show the login screen */ }
 ///     Resolution::InDoubt(error) => { /* restore it: the next start asks again */ }
 /// }
-/// # Ok::<(), state_machine::start::StartError>(())
+/// # Ok::<(), state_machine::recovery::RecoveryError>(())
 /// # }).unwrap();
 /// ```
 ///
 /// # Errors
 ///
-/// [`StartError`] if the storage fails.
+/// [`RecoveryError`] if the storage fails.
 pub async fn resolve_at_start<A: Server + Storage>(
     app: &A,
     config: &LogoutConfig,
-) -> Result<Resolution, StartError> {
+) -> Result<Resolution, RecoveryError> {
     let recorded = attempt(config.storage, || app.has_intent()).await;
-    if !recorded.map_err(StartError::IntentNotRead)? {
+    if !recorded.map_err(RecoveryError::IntentNotRead)? {
         return Ok(Resolution::NothingRecorded);
     }
     let settled = match attempt(config.question, || app.who_am_i()).await {
         Ok(token) => token,
         Err(error) => return Ok(Resolution::InDoubt(error)),
     };
-    if settled == Token::Unknown {
+    if settled == AccessToken::Unknown {
         let deleted = attempt(config.storage, || app.delete_latest_user_id()).await;
-        deleted.map_err(StartError::UserIdNotDeleted)?;
+        deleted.map_err(RecoveryError::UserIdNotDeleted)?;
     }
     let cleared = attempt(config.storage, || app.clear_intent()).await;
-    cleared.map_err(|error| StartError::IntentNotCleared { settled, error })?;
+    cleared.map_err(|error| RecoveryError::IntentNotCleared { settled, error })?;
     Ok(match settled {
-        Token::Valid => Resolution::StillLoggedIn,
-        Token::Unknown => Resolution::LoggedOut,
+        AccessToken::Valid => Resolution::StillLoggedIn,
+        AccessToken::Unknown => Resolution::LoggedOut,
     })
 }

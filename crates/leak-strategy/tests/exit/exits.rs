@@ -1,4 +1,4 @@
-//! Where a plan may be carried out, and how the process ends.
+//! From where a plan can be executed, and how the process ends.
 
 use std::{
     cell::RefCell,
@@ -12,27 +12,18 @@ use std::{
 use leak_strategy::plan::{Exit, ExitPlan};
 use tokio::runtime::Builder;
 
-use crate::{CODE, Noisy, PLAN, Plan, SHORT, TEAR_DOWN, add, add_noisy, departure, park_forever};
+use crate::{CODE, Noisy, PLAN, Plan, SHORT, TEAR_DOWN, add, add_noisy, park_forever, run};
 
 /// A plan that ends with a normal exit.
 const NORMAL: Plan = Plan { exit: Exit::Normal, ..PLAN };
 
 #[test]
-fn a_plan_without_resources_leaves_with_its_code() {
-    let immediate = departure(PLAN, |_| ());
-    let normal = departure(NORMAL, |_| ());
-    assert!(immediate.as_asked().entries.is_empty());
-    assert_eq!(immediate.as_asked().exit, Exit::Immediate);
-    assert_eq!(normal.as_asked().exit, Exit::Normal);
-}
-
-#[test]
 fn if_two_threads_leave_the_first_decides_and_the_plan_runs_once() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let (second, begun) = (plan.clone(), mpsc::channel());
         add(plan, "once", TEAR_DOWN, move |_exit| {
             println!("torn down");
-            // The first call has decided. This is the second, on another thread.
+            // This is the second call, on another thread.
             thread::spawn(move || {
                 begun.0.send(()).unwrap();
                 second.leave(CODE + 1)
@@ -40,37 +31,37 @@ fn if_two_threads_leave_the_first_decides_and_the_plan_runs_once() {
             Ok(begun.1.recv()?)
         });
     });
-    left.as_asked();
-    assert_eq!(left.stdout, "torn down\n");
+    exited.expect_code();
+    assert_eq!(exited.stdout, "torn down\n");
 }
 
 #[test]
 fn a_task_may_leave_from_its_worker() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let plan = plan.clone();
         add_noisy(&plan, "client", TEAR_DOWN, &[]);
         let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
         runtime.spawn(async move { plan.leave(CODE) });
         runtime.block_on(pending())
     });
-    left.as_asked();
-    assert_eq!(left.stdout, "dropped client\n");
+    exited.expect_code();
+    assert_eq!(exited.stdout, "dropped client\n");
 }
 
 #[test]
 fn a_program_that_returns_or_panics_runs_the_plan() {
-    let returned = departure(PLAN, |plan| {
+    let returned = run(PLAN, |plan| {
         add_noisy(plan, "client", TEAR_DOWN, &[]);
         plan.run(|| {
             println!("the program");
             CODE
         })
     });
-    let panicked = departure(PLAN, |plan| {
+    let panicked = run(PLAN, |plan| {
         add_noisy(plan, "client", TEAR_DOWN, &[]);
         plan.run(|| panic!("the program is broken"))
     });
-    returned.as_asked();
+    returned.expect_code();
     assert_eq!(returned.stdout, "the program\ndropped client\n");
 
     assert_eq!(panicked.code, Some(101));
@@ -83,7 +74,7 @@ thread_local! {
     static LOCAL: RefCell<Option<Noisy>> = const { RefCell::new(None) };
 }
 
-/// What a normal exit runs: an `atexit` handler, and the destructor of a thread-local.
+/// Registers an `atexit` handler, and a destructor of a thread-local.
 fn set_hooks() {
     extern "C" fn hook() {
         println!("hook");
@@ -92,18 +83,20 @@ fn set_hooks() {
     shutdown_hooks::add_shutdown_hook(hook);
 }
 
-/// The last program is the control: both run there.
+/// The last program is the control: it runs both.
 #[test]
 fn an_immediate_exit_runs_no_hooks_and_a_normal_exit_no_destructors_of_thread_locals() {
-    let immediate = departure(PLAN, |_| {
+    let immediate = run(PLAN, |_| {
         set_hooks();
         print!("an unfinished line is flushed");
     });
-    let normal = departure(NORMAL, |_| set_hooks());
-    let std = departure(PLAN, |_| {
+    let normal = run(NORMAL, |_| set_hooks());
+    let std = run(PLAN, |_| {
         set_hooks();
         process::exit(CODE)
     });
+    assert_eq!(immediate.expect_code().exit, Exit::Immediate);
+    assert_eq!(normal.expect_code().exit, Exit::Normal);
     assert_eq!(immediate.stdout, "an unfinished line is flushed");
     assert_eq!(normal.stdout, "hook\n");
     assert_eq!(std.stdout, "dropped local\nhook\n");
@@ -115,11 +108,11 @@ fn a_hook_that_hangs_is_cut_off_at_the_limit() {
         println!("hanging");
         park_forever()
     }
-    let left = departure(Plan { limit: SHORT, ..NORMAL }, |_| {
+    let exited = run(Plan { limit: SHORT, ..NORMAL }, |_| {
         shutdown_hooks::add_shutdown_hook(hangs);
     });
-    left.as_asked();
-    assert_eq!(left.stdout, "hanging\n");
+    exited.expect_code();
+    assert_eq!(exited.stdout, "hanging\n");
 }
 
 /// Leaves in its destructor.
@@ -137,13 +130,13 @@ thread_local! {
 
 #[test]
 fn the_destructor_of_a_thread_local_may_leave() {
-    let left = departure(PLAN, |plan| {
+    let exited = run(PLAN, |plan| {
         let plan = plan.clone();
         add_noisy(&plan, "client", TEAR_DOWN, &[]);
         thread::spawn(|| LEAVES.set(Some(Leaves(plan)))).join().unwrap();
     });
-    left.as_asked();
-    assert_eq!(left.stdout, "dropped client\n");
+    exited.expect_code();
+    assert_eq!(exited.stdout, "dropped client\n");
 }
 
 /// The test harness owns the main thread, so the program is an example.
