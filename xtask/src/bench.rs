@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measures what the kit costs, with its peers beside it.
+//! `cargo xtask bench`: measures the cost of the kit and its peers.
 
 use std::process::{Command, ExitCode};
 
@@ -7,8 +7,9 @@ use rustix::process::Signal;
 
 use crate::{
     build::build,
+    child,
     failure::{Failure, Result},
-    flags, output, process,
+    flags, output,
     workspace::Workspace,
 };
 
@@ -24,9 +25,9 @@ pub fn run(flags: &flags::Bench, workspace: &Workspace) -> Result<ExitCode> {
         Failure::Failed("cargo does not say where it has built crates/bench".to_owned())
     })?;
     let mut bench = Command::new(bench.executable).args(&flags.options).spawn()?;
-    let status = process::wait(&mut bench, &interrupt, Signal::INT)?;
+    let status = child::wait(&mut bench, &interrupt, Signal::INT)?;
     Ok(match interrupt.raised() {
         true => ExitCode::from(interrupt::EXIT_CODE),
-        false => process::exit_code(status),
+        false => child::exit_code(status),
     })
 }

@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 use crate::{
+    child,
     failure::{Context as _, Failure, Result},
-    process,
     workspace::Workspace,
 };
 
@@ -70,7 +70,7 @@ pub fn build(
     let mut cargo = cargo.spawn().context(|| "cannot start cargo (is it on PATH?)")?;
     let messages = cargo.stdout.take();
     let reader = thread::spawn(move || messages.map(artifacts).unwrap_or_default());
-    let status = process::wait(&mut cargo, interrupt, Signal::INT)?;
+    let status = child::wait(&mut cargo, interrupt, Signal::INT)?;
     if interrupt.raised() {
         return Err(Failure::Interrupted);
     }

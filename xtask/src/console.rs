@@ -1,4 +1,4 @@
-//! `cargo xtask console`: holds an experiment open, for tokio-console to look at its tasks.
+//! `cargo xtask console`: keeps an experiment running after its shutdown, for tokio-console.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -11,13 +11,14 @@ use rustix::process::Signal;
 
 use crate::{
     build::build,
+    child,
     experiments::selection,
     failure::{Context as _, Failure, Result},
-    flags, output, process,
+    flags, output,
     workspace::{self, Workspace},
 };
 
-/// How the names of the examples end that can be held open: `09_watched`.
+/// The suffix of the examples that can be kept running: `09_watched`.
 const WATCHED: &str = "_watched";
 
 pub fn run(flags: &flags::Console, workspace: &Workspace) -> Result<ExitCode> {
@@ -36,15 +37,15 @@ pub fn run(flags: &flags::Console, workspace: &Workspace) -> Result<ExitCode> {
     let after = flags.time.map_or_else(|| "-".to_owned(), |time| time.as_millis().to_string());
     let mut child = Command::new(&program.executable)
         .args([&flags.variant, &port.to_string(), &flags.before.as_millis().to_string(), &after])
-        // Out of reach of a terminal's Ctrl-C, which `wait` passes on in order.
+        // A terminal's Ctrl-C must not reach the child directly: `wait` passes it on.
         .process_group(0)
-        // It ends when this pipe ends, which it does however this process ends.
+        // The child exits when this pipe closes, and the pipe closes however this process ends.
         .stdin(Stdio::piped())
         .spawn()?;
-    let status = process::wait(&mut child, &interrupt, Signal::TERM)?;
+    let status = child::wait(&mut child, &interrupt, Signal::TERM)?;
     Ok(match interrupt.raised() {
         true => ExitCode::from(interrupt::EXIT_CODE),
-        false => process::exit_code(status),
+        false => child::exit_code(status),
     })
 }
 
@@ -60,12 +61,12 @@ fn example(experiment: &str, workspace: &Workspace) -> Result<String> {
         return Ok(format!("{number}{WATCHED}"));
     }
     Err(Failure::Usage(format!(
-        "experiment `{experiment}` cannot be held open; these can: {}",
+        "experiment `{experiment}` cannot be kept running; these can: {}",
         numbers.join(", ")
     )))
 }
 
-/// The port, if no other process listens on it; for 0, one on which none does.
+/// Returns the port if no other process listens on it; for 0, a free port.
 fn free(port: u16) -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let address = listener.and_then(|listener| listener.local_addr());

@@ -1,4 +1,4 @@
-//! `cargo xtask experiments`: runs the experiments and compares what they find with the snapshots.
+//! `cargo xtask experiments`: runs the experiments and compares the results with the snapshots.
 
 mod binary;
 mod difference;
@@ -75,7 +75,7 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
     finish(&report, meta, &path, flags.format, workspace)
 }
 
-/// Writes the results, prints the report, and says with the exit code how it went.
+/// Writes the results, prints the report, and returns the exit code.
 fn finish(
     report: &Report,
     meta: Meta,
@@ -88,7 +88,7 @@ fn finish(
         experiments: report.results().cloned().collect(),
         skipped: report.skipped().cloned().collect(),
     };
-    // Where the results cannot be written, the report is all there is.
+    // Print the report even if the results cannot be written.
     let written = results.write(path);
     let text = report.text(&workspace.shown(path).to_string(), workspace);
     match format {
@@ -108,13 +108,13 @@ fn results_path(flags: &flags::Experiments, workspace: &Workspace) -> Result<Pat
     })
 }
 
-/// The trial's seed under `cargo xtask probe`. Then many runs may go on at the same time, and nobody
-/// reviews what one of them finds: it leaves no results for the notebook, and no pending snapshots.
+/// The trial's seed under `cargo xtask probe`. Then several runs may go on at the same time and nobody
+/// reviews their results, so a run writes neither results for the notebook nor pending snapshots.
 fn probe_seed() -> Option<u64> {
     env::var("PROBE_SEED").ok()?.parse().ok()
 }
 
-/// `--list`: what the experiments declare about themselves.
+/// `--list`: prints the declarations of the experiments.
 fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
     let (mut rows, mut lines, mut is_complete) = (Vec::new(), String::new(), true);
     for (binary, declaration) in run.declarations(chosen)? {
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
         Ok(Self { flags, workspace, interrupt, guardian: Guardian::start()?, seed })
     }
 
-    /// Builds the experiments, and asks those that were chosen what they declare about themselves.
+    /// Builds the experiments, and reads the declarations of the selected ones.
     fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>> {
         let arguments = ["build", "--package", "experiments", "--bins"];
         let built = build("the experiments", &arguments, "", self.workspace, &self.interrupt)?;
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
                 Ok(_) => self.experiment(binary, snapshots, &progress)?,
                 Err(trouble) => Finding::trouble(&binary.source, trouble),
             };
-            // It may have run fewer trials than it declared.
+            // After an interruption it has run fewer trials than it declared.
             progress.position(until);
             if !progress.is_bar() {
                 progress.note(&line(&finding));
@@ -219,7 +219,7 @@ fn trials(declaration: &Declaration) -> u64 {
     declaration.variants.iter().map(|variant| u64::from(variant.trials)).sum()
 }
 
-/// What is printed when an experiment ends, if there is no bar.
+/// The line that is printed when an experiment ends, if there is no progress bar.
 fn line(finding: &Finding) -> String {
     let (title, word) = (finding.source.title(), finding.state.word());
     match &finding.result {

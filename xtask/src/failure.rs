@@ -1,4 +1,4 @@
-//! Why a command ends early, and with which exit code.
+//! The errors of commands, and their exit codes.
 
 use std::{error::Error, fmt::Display, process::ExitCode};
 
@@ -8,16 +8,16 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 #[derive(Debug)]
 pub enum Failure {
-    /// The user asked for something that does not exist or makes no sense: exit code 2.
+    /// Usage error: exit code 2.
     Usage(String),
-    /// Ctrl-C came before there was anything to report: exit code 130.
+    /// Ctrl-C came before anything had a result: exit code 130.
     Interrupted,
     /// Something failed: exit code 1.
     Failed(String),
 }
 
 impl Failure {
-    /// Prints what happened to standard error, and returns the exit code.
+    /// Prints the error to standard error, and returns the exit code.
     pub fn report(self) -> ExitCode {
         match self {
             Self::Usage(message) => {
@@ -25,7 +25,7 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::Interrupted => {
-                output::note("interrupted before anything had run");
+                output::note("interrupted before anything ran");
                 ExitCode::from(lab::interrupt::EXIT_CODE)
             }
             Self::Failed(message) => {
@@ -42,7 +42,7 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// Puts before an error what was being done.
+/// Adds to an error what the program was doing.
 pub trait Context<T> {
     fn context<D: Display>(self, doing: impl FnOnce() -> D) -> Result<T>;
 }

@@ -1,21 +1,8 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
-use lab::{Observation, Outcome, Spread, results::VariantResult};
+use lab::{Observation, Spread};
 
-/// How many trials had the outcome that the variant's class names. The interval is about that outcome.
-pub fn counted(variant: &VariantResult) -> u32 {
-    let subject = subject(&variant.class).or_else(|| subject(&variant.prediction));
-    subject.map_or(0, |outcome| variant.outcomes.count(outcome))
-}
-
-/// The outcome that a class or a prediction names: its second word, as in `always aborted`. A mixed
-/// class (`mixed: clean, aborted`) names none.
-fn subject(class: &str) -> Option<Outcome> {
-    let word = class.split_once(' ').filter(|(how, _)| *how != "mixed:")?.1;
-    Outcome::ALL.into_iter().find(|outcome| word.split(' ').next() == Some(outcome.word()))
-}
-
-/// An interval of a rate: `84–100 %`, with as many decimals as it takes to tell its ends apart.
+/// Formats an interval of a rate: `84–100 %`, with as many decimals as its ends need to differ.
 pub fn percent([low, high]: [f64; 2]) -> String {
     let (low, high) = (low * 100.0, high * 100.0);
     let decimals = match high - low {
@@ -37,7 +24,7 @@ pub fn rate(rate: f64) -> String {
     format!("{percent:.decimals$} %")
 }
 
-/// A length of time in the unit that suits it: `812` and `µs`, `1.20` and `ms`.
+/// Formats a duration in a suitable unit: `812` and `µs`, `1.20` and `ms`.
 fn in_unit(nanoseconds: i64) -> (String, &'static str) {
     let magnitude = nanoseconds.unsigned_abs();
     let (factor, unit) = match magnitude {
@@ -46,7 +33,7 @@ fn in_unit(nanoseconds: i64) -> (String, &'static str) {
         1_000_000..1_000_000_000 => (1_000_000, "ms"),
         _ => (1_000_000_000, "s"),
     };
-    // Three significant digits, by whole numbers: exact, and the same on every machine.
+    // Three significant digits in integer arithmetic, which gives the same text on every machine.
     let (whole, rest) = (nanoseconds / factor, (nanoseconds % factor).abs());
     let number = match whole.abs() {
         0..10 => format!("{whole}.{:02}", rest * 100 / factor),
@@ -61,7 +48,7 @@ pub fn seconds(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
-/// What trials recorded under one name: `1 · 4 · 4`, `0.81 · 1.20 · 5.30 ms`, or `true × 20`.
+/// Formats an observation: `1 · 4 · 4`, `0.81 · 1.20 · 5.30 ms`, or `true × 20`.
 pub fn observation(observation: &Observation) -> String {
     match observation {
         Observation::Integer(Spread { min, median, max, .. }) => {
@@ -84,7 +71,7 @@ pub fn observation(observation: &Observation) -> String {
     }
 }
 
-/// A number at an axis, or above a column: `0.5`, `20`, `10 k`, `1 M`.
+/// Formats a number for an axis or a column's head: `0.5`, `20`, `10 k`, `1 M`.
 pub fn in_short(number: f64) -> String {
     match number {
         it if it >= 1e6 => format!("{} M", it / 1e6),
@@ -106,15 +93,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_names_an_outcome() {
-        assert_eq!(subject("always aborted"), Some(Outcome::Aborted));
-        assert_eq!(subject("never hung"), Some(Outcome::Hung));
-        assert_eq!(subject("seen panicked (clean allowed)"), Some(Outcome::Panicked));
-        assert_eq!(subject("mixed: clean, aborted"), None);
-        assert_eq!(subject("not run"), None);
-    }
-
-    #[test]
     fn intervals_show_as_many_decimals_as_they_need() {
         assert_eq!(percent([0.838_9, 1.0]), "84–100 %");
         assert_eq!(percent([0.001, 0.012]), "0.1–1.2 %");
@@ -127,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_come_in_the_unit_that_suits_them() {
+    fn durations_have_a_suitable_unit() {
         let duration = |nanoseconds| {
             let (number, unit) = in_unit(nanoseconds);
             format!("{number} {unit}")
@@ -139,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn observations_name_a_unit_once_where_one_serves() {
+    fn observations_name_a_common_unit_once() {
         let of = |values: &[Value]| observation(&Observation::of(values).unwrap());
         assert_eq!(
             of(&[Value::Nanoseconds(1_500_000), Value::Nanoseconds(2_500_000)]),

@@ -1,4 +1,4 @@
-//! The options of every command, and how their values are read.
+//! The options of every command, and the parsers of their values.
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
@@ -17,7 +17,7 @@ pub enum Command {
     Notebooks(Notebooks),
     Probe(Probe),
     Servers(Servers),
-    /// Use `cargo xtask probe --for 10m --load 2 -- cargo xtask experiments`
+    /// Removed: use `cargo xtask probe --for 10m --load 2 -- cargo xtask experiments`
     #[command(hide = true)]
     Stress {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -26,27 +26,27 @@ pub enum Command {
 }
 
 const EXIT_CODES: &str = "Exit codes, unless a command's --help says otherwise:\n  \
-                          0    all is well\n  \
-                          1    something failed, or was found to be wrong\n  \
-                          2    the command line makes no sense\n  \
+                          0    success\n  \
+                          1    something failed, or a check found an error\n  \
+                          2    usage error\n  \
                           130  interrupted";
 
-pub const STRESS: &str = "`stress` is now a part of `probe`. Instead of `stress --for 10m --only 11`, type\n  \
+pub const STRESS: &str = "`stress` was removed; use:\n  \
     cargo xtask probe --for 10m --load 2 --jobs 1 --timeout 10m -- cargo xtask experiments --only 11\n\
     (docs/src/tools.md, \"Is it stable?\")";
 
-/// How results are printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Tables and sentences
     #[default]
     #[value(aliases = ["auto", "table"])]
     Text,
-    /// JSON, as docs/src/tools.md and docs/src/results-format.md describe it
+    /// JSON; docs/src/tools.md and docs/src/results-format.md describe it
     Json,
 }
 
-/// Measure what the kit's signals, tasks and teardowns cost, with their peers beside them
+/// Measure the cost of the kit's signals, tasks and teardowns, and of their peers
 ///
 /// Builds `crates/bench` in release, in a target directory of its own (it is not in the workspace
 /// because it builds all the peers), and runs it with these options:
@@ -62,14 +62,14 @@ pub enum Format {
 /// group     spawn until all tasks have registered, and stop until all have ended, per task, for 1
 ///           task up to a million, with the bytes of heap for each
 /// turn      what selecting on the signal adds to a turn of a loop
-/// drop      what happens to the tasks if their owner is dropped without a shutdown
+/// drop      what happens to the tasks when their owner is dropped without a shutdown
 /// latch     register, fire and wake, for 1 waiter up to a hundred thousand
 /// teardown  a pool of SQLite connections, from the drop until all are closed
 /// guard     a handle of a session beside an `Arc`
 ///
 /// All subjects are measured in one process, in interleaved rounds. The tables show medians, ratios to
-/// a hand-written floor, and processor time beside wall time. No time is ever asserted: the exit code
-/// is 0 whatever the figures are. `cargo xtask bench -- --help` is the bench's own help.
+/// a hand-written floor, processor time and wall time. No time is asserted: the exit code is 0 whatever
+/// the figures are. `cargo xtask bench -- --help` is the bench's own help.
 ///
 /// The notebook's page on benchmarks is written from figures as JSON:
 ///
@@ -83,28 +83,28 @@ pub struct Bench {
     pub options: Vec<OsString>,
 }
 
-/// Hold an experiment open after the shutdown, and look at its tasks with tokio-console
+/// Keep an experiment running after its shutdown, and watch its tasks with tokio-console
 ///
 /// Builds the experiment with Tokio's instrumentation (`--cfg tokio_unstable` and
-/// console-subscriber; takes minutes the first time, in a target directory of its own), starts the
-/// situation of one of its variants, shuts the runtime down after `--before`, and then holds the
-/// process open until Ctrl-C or for `--for`. In the meantime, in another terminal:
+/// console-subscriber; takes minutes the first time, in a target directory of its own), starts one of
+/// its variants, shuts the runtime down after `--before`, and then keeps the process running until
+/// Ctrl-C or for `--for`. Meanwhile, in another terminal:
 ///
 ///   cargo install --locked tokio-console
 ///   tokio-console http://127.0.0.1:6669
 ///
-/// The console shows what is there before the shutdown and what is left after it. The notebook's
-/// chapter on watching tasks says what to look for.
+/// The console shows the tasks before and after the shutdown. The notebook's chapter on watching tasks
+/// says what to look for.
 ///
-/// The exit code is 0 when the time is up. Nothing stays behind.
+/// The exit code is 0 when the time is up. No process is left running.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Console {
-    /// The experiment, by number or name: one that can be held open, which is 09
+    /// The experiment, by number or name; only 09 can be kept running
     #[arg(value_name = "EXPERIMENT")]
     pub experiment: String,
 
-    /// Which generation of the pool, and which way to shut down
+    /// The generation of the pool, and the shutdown method
     #[arg(long, value_name = "NAME", default_value = VARIANTS[0], value_parser = VARIANTS)]
     pub variant: String,
 
@@ -112,17 +112,17 @@ pub struct Console {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub before: Duration,
 
-    /// How long to hold it open after the shutdown [default: until Ctrl-C]
+    /// How long to keep it running after the shutdown [default: until Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub time: Option<Duration>,
 
-    /// The port for tokio-console on this machine; 0 takes a free one and prints it
+    /// The local port for tokio-console; 0 takes a free one and prints it
     #[arg(long, value_name = "PORT", default_value_t = 6669)]
     pub port: u16,
 }
 
-/// The variants of 09 that can be held open. The example has the same list; this one is checked
-/// before minutes of building.
+/// The variants of 09 that can be kept running. The example has the same list; checking here fails
+/// before a build that takes minutes.
 const VARIANTS: [&str; 6] = [
     "old/background",
     "old/timeout-too-short",
@@ -132,16 +132,16 @@ const VARIANTS: [&str; 6] = [
     "current/drop",
 ];
 
-/// Run the experiments and compare what they find with the committed snapshots
+/// Run the experiments and compare the results with the committed snapshots
 ///
-/// Builds the experiments, runs them one after another with trials in parallel, prints what they
-/// found, and compares it with the snapshots in experiments/snapshots. A difference is written beside
-/// its snapshot for `cargo insta review`, unless the variable CI is set.
+/// Builds the experiments, runs them one after another with trials in parallel, prints the results, and
+/// compares them with the snapshots in experiments/snapshots. A difference is written next to its
+/// snapshot for `cargo insta review`, unless the variable CI is set.
 ///
-/// The exit code is 0 if all snapshots match, and 1 if one does not or an experiment could not be run.
+/// The exit code is 0 if all snapshots match, and 1 if one does not or an experiment cannot run.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Experiments {
-    /// Write what was found into the snapshots instead of comparing
+    /// Write the results into the snapshots instead of comparing
     #[arg(long, conflicts_with = "list")]
     pub accept: bool,
 
@@ -149,46 +149,46 @@ pub struct Experiments {
     #[arg(long, value_name = "EXPERIMENT", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Run each variant this often; more often where a verdict or a race needs it
-    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
+    /// Run each variant this many times; more often if a verdict or a race needs it
+    #[arg(long, value_name = "N", value_parser = lab::arguments::parse_count)]
     pub trials: Option<u32>,
 
     /// Derive every trial's seed from this one, in decimal or as 0x… [default: random]
     #[arg(long, value_parser = lab::seed::parse)]
     pub seed: Option<u64>,
 
-    /// Run fewer trials where the outcome is certain. The same snapshots must match
+    /// Run fewer trials of variants whose outcome is certain. The same snapshots must match
     #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
 
-    /// Run this many trials at a time [default: two for each core, and more of those that mostly wait]
-    #[arg(long, value_name = "N", value_parser = lab::count::parse)]
+    /// Run this many trials at a time [default: two per core; more for trials that mostly wait]
+    #[arg(long, value_name = "N", value_parser = lab::arguments::parse_count)]
     pub jobs: Option<u32>,
 
-    /// Run the i-th of n shares of the experiments, for a matrix in CI. All shares need the same
-    /// other options
+    /// Run the I-th of N shares of the experiments, for a matrix in CI. Give all shares the same other
+    /// options
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
 
-    /// Run nothing: join the results files of all shards, check that each experiment is there once,
-    /// and continue as if they had been run here
+    /// Run nothing: merge the results files of all shards, check that each experiment occurs exactly
+    /// once, and continue as after a run
     #[arg(long, value_name = "FILE", num_args = 1..,
           conflicts_with_all = ["list", "only", "trials", "seed", "quick", "jobs", "shard"])]
     pub merge: Vec<PathBuf>,
 
-    /// Run nothing: list the experiments, what each asks, and how many trials it would run
+    /// Run nothing: list the experiments, their questions, and how many trials each would run
     #[arg(long)]
     pub list: bool,
 
-    /// How to print what was found
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
-    /// Where to write the full results [default: experiments/results.json in the target directory]
+    /// Write the full results to this file [default: experiments/results.json in the target directory]
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
 
-    /// Where the snapshots are [default: experiments/snapshots]
+    /// The folder of the snapshots [default: experiments/snapshots]
     #[arg(long, value_name = "FOLDER")]
     pub snapshots: Option<PathBuf>,
 }
@@ -196,33 +196,33 @@ pub struct Experiments {
 /// Explore the interleavings of the kit's primitives, with loom and with shuttle
 ///
 /// Builds the models of `core` and `state-machine` with `--cfg loom`, in target directories of their
-/// own, and runs them: the shipped source, with every order of its atomic steps. A broken twin makes
-/// the mistake that the shipped source avoids, and must be caught. Then shuttle tries larger models of
-/// `core` with random schedules. docs/src/loom.md explains both.
+/// own, and runs them: loom tries every order of the atomic steps of the shipped source. A broken twin
+/// makes a mistake that the shipped source avoids, and loom must catch it. Then shuttle tries larger
+/// models of `core` with random schedules. docs/src/loom.md explains both.
 ///
 /// The exit code is 0 if all models hold and all twins are caught.
 ///
-/// The models by hand: RUSTFLAGS="--cfg loom" cargo test -p core -p state-machine --release --test
+/// To run the models without this command: RUSTFLAGS="--cfg loom" cargo test -p core -p state-machine --release --test
 /// loom --target-dir target/loom
 #[derive(Clone, Debug, Args)]
 pub struct Loom {
-    /// Only the models whose test's name contains this
+    /// Run only the models whose test name contains this text
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
 
-    /// How to print what was explored
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
 
 /// Write the notebook (docs/) from the results of a run, or check that it agrees with them
 ///
-/// The results of each experiment are kept in docs/results. From these are written: the marked blocks
-/// of its page (question, hypothesis, result), the table of others' claims (docs/claims.toml), the
-/// pictures in docs/src/plots, and the table in README.md. The tables and pictures of the page on
-/// benchmarks are written from the figures in docs/results/bench. Everything outside the marked blocks
-/// is left alone. An experiment without a page gets one, with the headings and a comment under each
-/// that says what to write there. Nothing is built and nothing runs.
+/// docs/results has the results of each experiment. This command writes from them the marked blocks of
+/// each page (question, hypothesis, result), the table of others' claims (docs/claims.toml), the
+/// pictures in docs/src/plots, and the table in README.md. It writes the tables and pictures of the page
+/// on benchmarks from the figures in docs/results/bench. It changes nothing outside the marked blocks.
+/// For an experiment without a page, it creates one with headings and comments that say what to write.
+/// It neither builds nor runs anything.
 #[derive(Clone, Debug, Args)]
 pub struct Notebooks {
     /// Write from this file of `cargo xtask experiments` [default: experiments/results.json in the
@@ -230,31 +230,31 @@ pub struct Notebooks {
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
 
-    /// Change nothing: print where notebook, results, snapshots and sources disagree, or a link points
-    /// nowhere. The exit code is 1 if there is any such place
+    /// Change nothing: print where notebook, results, snapshots and sources disagree, and broken links.
+    /// The exit code is 1 if there are any
     #[arg(long, conflicts_with = "results")]
     pub check: bool,
 }
 
-/// Run any command many times in the lab's sandbox, and report how it ends and how often
+/// Run any command many times in the lab's sandbox, and report how often it fails, and how
 ///
-/// Each trial is the command in a process group of its own, in the current directory, with the
-/// environment of this command, an empty standard input, and a TMPDIR that is removed afterwards. When
-/// the trial ends, or its time is up, what is left of it is killed. A trial fails if it ends by a
-/// signal, is still running when its time is up, exits with another code than 0, or prints a Rust
-/// panic to standard error, whatever its exit code.
+/// Each trial runs the command in a process group of its own, in the current directory, with your
+/// environment, an empty standard input, and a TMPDIR that is removed afterwards. The trial ends when the
+/// command exits or its timeout expires. Afterwards the sandbox kills every process that is left. A trial
+/// fails if the command is ended by a signal, is still running at its timeout, exits with a non-zero code,
+/// or prints a Rust panic to standard error, whatever its exit code.
 ///
-/// The command finds the number of the trial in PROBE_TRIAL and the trial's own seed in PROBE_SEED.
-/// `cargo xtask experiments` takes its seed from there. docs/src/tools.md says more.
+/// PROBE_TRIAL is the trial number, PROBE_SEED its seed. `cargo xtask experiments` uses PROBE_SEED as its
+/// own seed. docs/src/tools.md says more.
 ///
-/// The exit code is 0 if no trial failed.
+/// The exit code is 0 if no trial failed, 1 if one did, 2 for a usage error, 130 if interrupted.
 #[derive(Clone, Debug, Args)]
 pub struct Probe {
-    /// Run the command this often [default: 50, unless there is --for or --until-failure]
-    #[arg(long, visible_alias = "rounds", value_name = "N", value_parser = lab::count::parse)]
+    /// Run the command this many times [default: 50; no limit with --for or --until-failure]
+    #[arg(long, visible_alias = "rounds", value_name = "N", value_parser = lab::arguments::parse_count)]
     pub trials: Option<u32>,
 
-    /// Begin trials for this long: seconds, or as in 1m30s. The command runs at least once
+    /// Start no new trial after this time: seconds, or as in 1m30s. The command runs at least once
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub time: Option<Duration>,
 
@@ -262,12 +262,12 @@ pub struct Probe {
     #[arg(long)]
     pub until_failure: bool,
 
-    /// Keep this many threads busy in the meantime
+    /// Run this many CPU-busy threads during the trials
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..1000))]
     pub load: u32,
 
-    /// Run this many trials at a time [default: one for each processor]
+    /// Run this many trials at a time [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub jobs: Option<u32>,
 
@@ -275,8 +275,8 @@ pub struct Probe {
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time)]
     pub timeout: Duration,
 
-    /// Run this command as well, in turn and with the same seeds, and report whether the rates of
-    /// failure differ. One argument, quoted as for a shell, but run without one
+    /// Also run COMMAND, alternating trial by trial with the same seeds, and report whether the failure
+    /// rates differ. Pass it as one shell-quoted argument; no shell runs it
     #[arg(long, value_name = "COMMAND", conflicts_with = "until_failure")]
     pub compare: Option<String>,
 
@@ -284,12 +284,12 @@ pub struct Probe {
     #[arg(long, value_parser = lab::seed::parse)]
     pub seed: Option<u64>,
 
-    /// Where to keep the output of failed trials and of the slowest ones: a new folder [default: one
-    /// in `probe` in the target directory]
+    /// Keep the output of failed trials and of the slowest clean ones in this folder, which must not
+    /// exist yet [default: target/probe/TIME-PROCESS]
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
 
-    /// How to print what was found
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
@@ -301,26 +301,27 @@ pub struct Probe {
 
 /// Start the servers that real clients talk to: etcd, and Redis or Valkey
 ///
-/// Each listens on a free port of 127.0.0.1 and keeps its data in a temporary directory. When all of
-/// them answer, their addresses are printed: a line each, as `VARIABLE=host:port`, or JSON. They run
-/// until Ctrl-C, or until the command after `--` has ended, which finds the addresses in its
-/// environment. Then they are stopped and their directories removed, also if this command is killed.
+/// Each server listens on a free port of 127.0.0.1 and keeps its data in a temporary directory. When all
+/// accept connections, this command prints their addresses, one line each as `VARIABLE=host:port`, or as
+/// JSON. The servers run until Ctrl-C. With a command after `--`, they run until that command ends; it
+/// has the addresses in its environment. Then the servers are stopped and their directories removed, even
+/// if this command is killed.
 ///
 /// Experiments 62 and 63 start servers of their own, in the same way.
 ///
-/// The exit code is 0 after Ctrl-C, 1 if a server is missing (it says what to install) or ends by
-/// itself, and with a command that of the command.
+/// The exit code is 0 after Ctrl-C, and 1 if a server is missing (the error says what to install) or ends
+/// by itself. With a command, it is the command's exit code.
 #[derive(Clone, Debug, Args)]
 pub struct Servers {
-    /// Only these servers [default: all]
+    /// Start only these servers [default: all]
     #[arg(long, value_name = "SERVER", value_enum, value_delimiter = ',')]
     pub only: Vec<Server>,
 
-    /// How to print where they listen
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
-    /// A command to run beside them, and its arguments. Nothing else is printed then
+    /// A command to run while the servers run, and its arguments. The addresses are then not printed
     #[arg(value_name = "COMMAND", last = true, num_args = 0..)]
     pub command: Vec<OsString>,
 }
@@ -333,10 +334,10 @@ pub enum Server {
     Redis,
 }
 
-/// One of several shares of the experiments.
+/// One share of the experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 1.
+    /// The number of the share, from 1.
     pub index: usize,
     pub count: usize,
 }
@@ -359,7 +360,7 @@ impl FromStr for Shard {
     }
 }
 
-/// Reads a time that is not zero: `10`, `2.5`, `90s`, `1m30s`.
+/// Parses a time that is not zero: `10`, `2.5`, `90s`, `1m30s`.
 fn time(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "expected seconds, or a time as in 1m30s";
     let time = match text.parse::<f64>() {

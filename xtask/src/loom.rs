@@ -15,35 +15,35 @@ use serde::Serialize;
 
 use crate::{
     build::{Artifact, build},
+    child,
     failure::{Failure, Result},
     flags::{self, Format},
     output::{self, Paper},
-    process,
     workspace::Workspace,
 };
 
-/// What runs models: the name of a test, the packages that have such a test, and its compiler flags.
+/// A checker: the name of its test, the packages that have such a test, and the compiler flags.
 const CHECKERS: [(&str, &[&str], &str); 2] = [
     ("loom", &["core", "state-machine"], "--cfg loom"),
     ("shuttle", &["core"], "--cfg loom --cfg shuttle"),
 ];
 
-/// How the line of every model begins, and of every broken twin.
+/// The beginnings of the lines of models and of broken twins.
 const MODEL: &str = "model ";
 const TWIN: &str = "twin ";
 
-/// How much of the standard error of all models is kept, in bytes. The one that fails may be in the
-/// middle of it.
+/// How much of the standard error of all models is kept, in bytes. The model that fails may be in the
+/// middle.
 const STDERR_KEPT: usize = 1 << 20;
 
-/// A model or a twin that was explored.
+/// An explored model or twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Explored {
     name: String,
     kind: Kind,
-    /// Not counted for a twin.
+    /// Absent for a twin.
     interleavings: Option<u64>,
-    /// `unbounded`, or what bounds the exploration.
+    /// `unbounded`, or the bound of the exploration.
     bound: Option<String>,
     /// How long it took, as the model prints it.
     time: String,
@@ -52,9 +52,9 @@ struct Explored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
-    /// The shipped source, which must hold.
+    /// The shipped source: the model must hold.
     Model,
-    /// A broken copy, which must be caught.
+    /// A broken copy: the checker must catch it.
     Twin,
 }
 
@@ -114,11 +114,11 @@ fn explore(
     interrupt: &Interrupt,
     explored: &mut Vec<Explored>,
 ) -> Result<bool> {
-    // In the folder of their package, as cargo runs them.
+    // Run in the folder of their package, as cargo does.
     let package = executable.manifest_path.parent().unwrap_or(Path::new("."));
     let mut command = Command::new(&executable.executable);
     command.arg("--nocapture").args(&flags.only).current_dir(package);
-    let ended = process::listen(command, guardian, interrupt, STDERR_KEPT, |line| {
+    let ended = child::listen(command, guardian, interrupt, STDERR_KEPT, |line| {
         if let Some(model) = parse(&String::from_utf8_lossy(line)) {
             output::note(&format!("{} ({})", model.name, model.time));
             explored.push(model);
@@ -126,7 +126,7 @@ fn explore(
         ControlFlow::Continue(())
     })?;
     let hold = ended.status.success();
-    // Twins that are caught print their panics too: that is of interest only if something fails.
+    // Print standard error only on a failure: caught twins print their panics too.
     if !hold && !ended.interrupted {
         output::note(&ended.stderr);
     }
@@ -135,7 +135,7 @@ fn explore(
 
 /// Reads `model NAME: 13 interleavings, unbounded, 1.2ms` and `twin NAME: caught, 1.2ms`.
 fn parse(line: &str) -> Option<Explored> {
-    // With --nocapture the words `test … ` may come before it.
+    // With --nocapture, `test … ` may precede it.
     let at = line.find(MODEL).or_else(|| line.find(TWIN))?;
     let line = line.get(at..)?;
     let (kind, rest) = match line.strip_prefix(MODEL) {

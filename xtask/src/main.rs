@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod child;
 mod console;
 mod experiments;
 mod failure;
@@ -11,7 +12,6 @@ mod loom;
 mod notebooks;
 mod output;
 mod probe;
-mod process;
 mod results;
 mod servers;
 mod workspace;

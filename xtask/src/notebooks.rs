@@ -3,9 +3,9 @@
 mod benchmarks;
 mod block;
 mod check;
+mod claims;
 mod committed;
 mod contents;
-mod ledger;
 mod links;
 mod markdown;
 mod page;
@@ -49,7 +49,7 @@ fn check(workspace: &Workspace, sources: &[Source], records: &Records) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the files that are not as they should be.
+/// Writes the files whose text has changed.
 fn write(notebook: &Notebook, workspace: &Workspace) -> Result<ExitCode> {
     let (mut written, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for file in &notebook.files {
@@ -71,14 +71,13 @@ fn write(notebook: &Notebook, workspace: &Workspace) -> Result<ExitCode> {
         output::note(line);
     }
     output::print(&match written.len() {
-        0 => "The notebook already says what the results say: nothing to write.\n".to_owned(),
+        0 => "The notebook agrees with the results: nothing to write.\n".to_owned(),
         count => format!("Wrote {}:\n  {}\n", plural(count, "file"), written.join("\n  ")),
     });
     Ok(code)
 }
 
-/// Puts the results of a run in the place of the committed ones. After a run of some experiments, the
-/// others stay as they are.
+/// Replaces the committed results by those of a run. The results of experiments that did not run stay.
 fn take_in(
     flags: &flags::Notebooks,
     workspace: &Workspace,
@@ -91,7 +90,7 @@ fn take_in(
     };
     let is_the_last_run = flags.results.is_none();
     if is_the_last_run && path.metadata().is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
-        // Pages can be written again from what is committed.
+        // Without a run, write the pages again from the committed results.
         return match records.is_empty() {
             true => failed("there are no results to write from: run `cargo xtask experiments`"),
             false => Ok(()),
@@ -113,7 +112,7 @@ fn take_in(
             return failed(format!("{title} was interrupted: run it again"));
         }
         match records.get(&source.binary) {
-            // Somebody may need what is in there.
+            // Do not overwrite an unreadable file: somebody may need its contents.
             Some(Err(_)) => {}
             Some(Ok(record)) if is_the_last_run && record.meta.started > meta.started => {
                 output::note(&format!(

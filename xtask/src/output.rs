@@ -1,6 +1,6 @@
-//! What is printed: results to standard output, everything else to standard error.
+//! Prints: results to standard output, everything else to standard error.
 //!
-//! A closed pipe (`| head`) is not an error: the reader has seen enough.
+//! A closed pipe (`| head`) is not an error.
 
 use std::{
     cell::Cell,
@@ -27,7 +27,7 @@ pub fn complain(message: &str) {
     note(&format!("error: {message}"));
 }
 
-/// The place where tables and sentences are printed.
+/// Lays out tables and sentences for a width.
 #[derive(Clone, Copy)]
 pub struct Paper {
     pub width: u16,
@@ -36,17 +36,17 @@ pub struct Paper {
 }
 
 impl Paper {
-    /// A mail or a log.
+    /// For a file or a log.
     pub const PLAIN: Self = Self { width: 100, ruled: false };
 
-    /// Standard output.
+    /// For standard output.
     pub fn stdout() -> Self {
         let size = rustix::termios::tcgetwinsize(io::stdout());
         let width = size.ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
         Self { width: width.unwrap_or(Self::PLAIN.width), ruled: io::stdout().is_terminal() }
     }
 
-    /// A table with the numbers of some columns on the right.
+    /// Lays out a table. The columns in `numbers` are right-aligned.
     pub fn table(self, header: &[&str], rows: Vec<Vec<String>>, numbers: &[usize]) -> String {
         let rule = LineStyle::none().fill('─').junction('─');
         let mut table = Table::new();
@@ -61,10 +61,10 @@ impl Paper {
         table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 
-    /// A sentence in lines that fit; all but the first are indented.
+    /// Breaks a sentence into lines that fit. All but the first are indented.
     pub fn sentence(self, sentence: &str) -> String {
         let (mut text, mut column) = (String::new(), 0);
-        // No line begins with a percent sign.
+        // Keep the percent sign on the line of its number.
         for word in sentence.replace(" %", "\u{a0}%").split(' ') {
             let length = word.chars().count();
             if column == 0 {
@@ -82,21 +82,21 @@ impl Paper {
     }
 }
 
-/// How often a bar is drawn although nothing has happened, for the clock in it.
+/// How often the progress bar is redrawn, for its clock.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Where there is no bar, the first line comes after this time, and then one in so many seconds.
+/// Without a bar, when to print the first line, and how often to print another.
 const FIRST_LINE: Duration = Duration::from_secs(2);
 const LINE: Duration = Duration::from_secs(10);
 
-/// A bar on standard error if that is a terminal; now and then a line if it is not.
+/// Progress on standard error: a bar on a terminal, otherwise an occasional line.
 pub struct Progress {
     bar: Option<ProgressBar>,
     line_at: Cell<Instant>,
 }
 
 impl Progress {
-    /// Begins a bar by one of indicatif's templates.
+    /// Starts a bar with an indicatif template.
     pub fn start(length: Option<u64>, template: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = length.map_or_else(ProgressBar::no_length, ProgressBar::new);
@@ -134,7 +134,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line if there is no bar and the last line was some time ago.
+    /// Without a bar, prints a line, but not more often than every [`LINE`].
     pub fn line(&self, text: impl FnOnce() -> String) {
         if self.bar.is_none() && Instant::now() > self.line_at.get() {
             self.line_at.set(Instant::now() + LINE);

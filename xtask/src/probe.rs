@@ -1,4 +1,5 @@
-//! `cargo xtask probe`: runs any command many times in the lab's sandbox. The engine is in the lab.
+//! `cargo xtask probe`: runs any command many times in the lab's sandbox. The implementation is
+//! `lab::probe`.
 
 mod text;
 
@@ -16,34 +17,39 @@ use lab::{
 };
 
 use crate::{
+    child,
     failure::{Context as _, Failure, Result},
     figures::plural,
     flags::{self, Format},
     output::{self, Paper, Progress},
-    process,
     workspace::Workspace,
 };
 
-/// How many trials there are, if nothing else limits them.
-const TRIALS: u32 = 50;
+/// The default number of trials.
+const DEFAULT_TRIALS: u32 = 50;
 
 pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
     let mut commands = vec![command(flags.command.clone())?];
-    if let Some(other) = &flags.compare {
-        commands.push(command(words(other)?)?);
+    if let Some(second_command) = &flags.compare {
+        commands.push(command(split_words(second_command)?)?);
     }
     let plan = plan(flags, folder(flags.keep.as_deref(), workspace)?);
     let interrupt = Interrupt::install()?;
     let mut progress = Trials::start(&plan, commands.len());
-    let (report, ran) = plan.run(commands, &interrupt, |trial, news| progress.ended(trial, news));
+    let (report, result) = plan.run(commands, &interrupt, |trial, is_new_failure| {
+        progress.trial_ended(trial, is_new_failure);
+    });
     drop(progress);
-    // It stays if something was kept in it.
-    let _ = fs::remove_dir(&plan.keep);
+    if flags.keep.is_none() {
+        // `remove_dir` fails if the folder has output, so only an empty one goes.
+        let _ = fs::remove_dir(&plan.keep);
+    }
+    // The report is printed even if the sandbox failed.
     output::print(&match flags.format {
         Format::Text => text::render(&report, Paper::stdout()),
         Format::Json => serde_json::to_string(&report)? + "\n",
     });
-    ran?;
+    result?;
     Ok(exit_code(&report))
 }
 
@@ -61,7 +67,7 @@ fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
     let has_limit = flags.time.is_some() || flags.until_failure;
     let plan = Plan::new(flags.seed.unwrap_or_else(|| fastrand::u64(..)), keep);
     Plan {
-        trials: flags.trials.or((!has_limit).then_some(TRIALS)),
+        trials: flags.trials.or((!has_limit).then_some(DEFAULT_TRIALS)),
         time: flags.time,
         until_failure: flags.until_failure,
         jobs: flags.jobs.map_or(plan.jobs, |jobs| jobs as usize),
@@ -71,18 +77,18 @@ fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
     }
 }
 
-/// The command that consists of these words, if its program is there.
+/// Parses a command line; fails if the program does not exist.
 fn command(words: Vec<OsString>) -> Result<Command> {
-    let typed = typed(&words);
+    let shell_quoted = shell_quoted(&words);
     let mut words = words.into_iter();
     let program = words.next().filter(|program| !program.is_empty());
     let program = program.ok_or_else(|| Failure::Usage("there is no command to run".into()))?;
-    process::find(&program)?;
-    Ok(Command { program: program.into(), arguments: words.collect(), typed })
+    child::find(&program)?;
+    Ok(Command { program: program.into(), arguments: words.collect(), shell_quoted })
 }
 
-/// The words of a command that is quoted as for a shell.
-fn words(command: &str) -> Result<Vec<OsString>> {
+/// Splits a shell-quoted command into arguments.
+fn split_words(command: &str) -> Result<Vec<OsString>> {
     let words = shlex::split(command)
         .ok_or_else(|| Failure::Usage(format!("a quote is not closed in `{command}`")))?;
     if words.is_empty() {
@@ -91,33 +97,33 @@ fn words(command: &str) -> Result<Vec<OsString>> {
     Ok(words.into_iter().map(OsString::from).collect())
 }
 
-/// A command as it is typed into a shell.
-fn typed(words: &[OsString]) -> String {
+/// Quotes a command for a shell.
+fn shell_quoted(words: &[OsString]) -> String {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let words = words.iter().map(|word| &**word);
-    // No shell takes a word with a zero byte, and neither does the system.
+    // Only a word with a zero byte cannot be quoted. The operating system does not accept one either.
     shlex::try_join(words.clone()).unwrap_or_else(|_| words.collect::<Vec<_>>().join(" "))
 }
 
-/// The folder for the output of trials: the one that was asked for, which must be new, or one in the
-/// target directory.
-fn folder(asked: Option<&Path>, workspace: &Workspace) -> Result<PathBuf> {
-    let Some(asked) = asked else {
+/// Creates the folder for the output of trials: the requested one, which must not exist yet, or one in
+/// the target directory.
+fn folder(requested: Option<&Path>, workspace: &Workspace) -> Result<PathBuf> {
+    let Some(requested) = requested else {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let name = format!("{}-{}", now.replace(':', ""), std::process::id());
         let folder = workspace.target()?.join("probe").join(name);
         fs::create_dir_all(&folder).context(|| {
-            format!("cannot make the folder {} (--keep names another)", folder.display())
+            format!("cannot create {}; choose another folder with --keep", folder.display())
         })?;
         return Ok(folder);
     };
-    let folder = std::path::absolute(asked)?;
+    let folder = std::path::absolute(requested)?;
     let shown = folder.display();
     if folder.symlink_metadata().is_ok() {
-        return Err(Failure::Usage(format!("{shown} already exists: name a new folder")));
+        return Err(Failure::Usage(format!("{shown} already exists; choose a new folder")));
     }
     fs::create_dir_all(&folder)
-        .map_err(|error| Failure::Usage(format!("cannot make the folder {shown}: {error}")))?;
+        .map_err(|error| Failure::Usage(format!("cannot create {shown}: {error}")))?;
     Ok(folder)
 }
 
@@ -132,11 +138,13 @@ impl Trials {
     fn start(plan: &Plan, commands: usize) -> Self {
         let trials = plan.trials.map(|trials| u64::from(trials) * commands as u64);
         let template = match (trials, plan.time) {
-            (Some(_), _) => "{bar:24} {pos}/{len} trials, {msg}  {elapsed} gone, about {eta} to go",
-            (None, None) => "{spinner} {pos} trials, {msg}  {elapsed} gone",
+            (Some(_), _) => {
+                "{bar:24} {pos}/{len} trials, {msg}  {elapsed} elapsed, about {eta} left"
+            }
+            (None, None) => "{spinner} {pos} trials, {msg}  {elapsed} elapsed",
             (None, Some(time)) => {
                 let time = humantime::format_duration(time);
-                &format!("{{spinner}} {{pos}} trials, {{msg}}  {{elapsed}} of {time} gone")
+                &format!("{{spinner}} {{pos}} trials, {{msg}}  {{elapsed}} of {time} elapsed")
             }
         };
         let progress = Progress::start(trials, template);
@@ -144,14 +152,14 @@ impl Trials {
         Self { progress, ended: 0, failed: 0 }
     }
 
-    /// A trial ended. The first that fails in a way of its own is worth a line.
-    fn ended(&mut self, trial: &Trial, is_news: bool) {
+    /// Counts a trial, and prints a line for the first trial of each kind of failure.
+    fn trial_ended(&mut self, trial: &Trial, is_new_failure: bool) {
         self.ended += 1;
-        self.failed += usize::from(trial.way.is_failure());
+        self.failed += usize::from(trial.end.is_failure());
         self.progress.step();
         self.progress.message(format!("{} failed", self.failed));
-        if is_news {
-            self.progress.note(&format!("trial {}: {}", trial.number, trial.way));
+        if is_new_failure {
+            self.progress.note(&format!("trial {}: {}", trial.number, trial.end));
         }
         let Self { progress, ended, failed } = self;
         progress.line(|| format!("{}, {failed} failed", plural(*ended, "trial")));
@@ -163,9 +171,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_can_be_typed_again() {
-        let command = words("sh -c 'echo \"it is $PROBE_TRIAL\"; exit 3'").unwrap();
+    fn a_quoted_command_splits_into_the_same_words() {
+        let command = split_words("sh -c 'echo \"it is $PROBE_TRIAL\"; exit 3'").unwrap();
         assert_eq!(command.len(), 3);
-        assert_eq!(words(&typed(&command)).unwrap(), command);
+        assert_eq!(split_words(&shell_quoted(&command)).unwrap(), command);
     }
 }

@@ -1,4 +1,4 @@
-//! The results of a run, in a file: what was found, and under which circumstances.
+//! The results file of a run: the results and the circumstances.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The crates whose versions decide what an experiment finds.
+/// The crates whose versions affect the results.
 const SUBJECTS: [&str; 5] = ["deadpool", "deadpool-runtime", "deadpool-sync", "rusqlite", "tokio"];
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Results {
     pub meta: Meta,
     /// In the order of their numbers.
     pub experiments: Vec<ExperimentResult>,
-    /// The experiments for which the machine lacked something.
+    /// The skipped experiments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
 }
@@ -46,16 +46,16 @@ pub struct Meta {
     pub cores: usize,
     /// The seed of the run.
     pub seed: u64,
-    /// Whether fewer trials ran where the outcome is certain.
+    /// Whether `--quick` was given.
     pub quick: bool,
     /// The value of `--trials`.
     pub trials: Option<u32>,
-    /// The versions in the lock file of the crates that the experiments are about.
+    /// The versions of the crates under test, from the lock file.
     pub versions: BTreeMap<String, Vec<String>>,
 }
 
 impl Meta {
-    /// The circumstances of a run that starts now.
+    /// Returns the circumstances of a run that starts now.
     pub fn now(workspace: &Workspace, seed: u64, quick: bool, trials: Option<u32>) -> Self {
         Self {
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -82,7 +82,7 @@ fn rustc_version() -> String {
     )
 }
 
-/// The versions of the subjects in a lock file. There may be several of one.
+/// Reads the versions of the crates under test from a lock file. A crate may have several.
 fn versions(lock_file: &str) -> BTreeMap<String, Vec<String>> {
     #[derive(Deserialize)]
     struct LockFile {
@@ -122,7 +122,7 @@ impl Results {
     }
 }
 
-/// Fails, before hours of trials, if results cannot be written there.
+/// Checks before the trials that results can be written there.
 pub fn check_writable(path: &Path) -> Result<()> {
     let attempt = || {
         if path.is_dir() {
@@ -133,7 +133,7 @@ pub fn check_writable(path: &Path) -> Result<()> {
     attempt().context(|| format!("cannot write the results to {}", path.display()))
 }
 
-/// Makes a folder if there is none, and fails if it cannot be written to.
+/// Creates a folder if there is none. Fails if it is not writable.
 pub fn check_folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let attempt = folder.join(format!(".attempt-{}", std::process::id()));
@@ -141,16 +141,16 @@ pub fn check_folder(folder: &Path) -> io::Result<()> {
     fs::remove_file(attempt)
 }
 
-/// A value as JSON for people: indented, with its keys in the order of their declaration.
+/// Formats a value as indented JSON, with its keys in the order of their declaration.
 pub fn json(value: &impl Serialize) -> io::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// Writes a file so that a reader finds the old text or the new one, never a part.
+/// Writes a file atomically: a reader finds the old text or the new one, never a part.
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(folder_of(path))?;
     let mut file = tempfile::Builder::new();
-    // Readable to all, as far as the user's mask allows: other temporary files are not.
+    // Temporary files are private by default. This one gets the usual mode, limited by the umask.
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     let mut file = file.permissions(permissions).tempfile_in(folder_of(path))?;
     file.write_all(text.as_bytes())?;

@@ -17,14 +17,15 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
+    child,
     failure::{Context as _, Failure, Result},
     flags::{self, Format},
-    output, process,
+    output,
 };
 
 pub fn run(flags: &flags::Servers) -> Result<ExitCode> {
     if let Some(program) = flags.command.first() {
-        process::find(program)?;
+        child::find(program)?;
     }
     let interrupt = Interrupt::install()?;
     let sandbox = Arc::new(Sandbox::open()?);
@@ -77,12 +78,12 @@ fn serve(servers: &[Server], format: Format, interrupt: &Interrupt) -> Result<Ex
             let (kind, address) = (server.kind(), server.address());
             return Err(Failure::Failed(format!("{kind} at {address} has ended by itself")));
         }
-        thread::sleep(process::TICK);
+        thread::sleep(child::TICK);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a command beside the servers, and ends as it does.
+/// Runs a command while the servers run, and returns its exit code.
 fn run_command(
     servers: &[Server],
     flags: &flags::Servers,
@@ -91,12 +92,12 @@ fn run_command(
     let Some((program, arguments)) = flags.command.split_first() else {
         return Ok(ExitCode::SUCCESS);
     };
-    // Finds the command by its mark if this process is killed.
+    // The guardian finds the command by its mark if this process is killed.
     let guardian = Guardian::start()?;
     let mut command = Command::new(program);
     command.args(arguments);
     command.envs(servers.iter().map(|it| (it.kind().variable(), it.address().to_string())));
     guardian.mark(&mut command);
     let mut child = command.spawn().context(|| format!("cannot start `{}`", program.display()))?;
-    Ok(process::exit_code(process::wait(&mut child, interrupt, Signal::TERM)?))
+    Ok(child::exit_code(child::wait(&mut child, interrupt, Signal::TERM)?))
 }

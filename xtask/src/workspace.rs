@@ -1,4 +1,4 @@
-//! The workspace: where things are, and which experiments it has.
+//! The workspace: its paths and its experiments.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ pub struct Workspace {
     cargo: OsString,
 }
 
-/// An experiment, as far as the name of its source file tells.
+/// An experiment, as the name of its source file describes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// The number, as two digits: `01`.
@@ -54,8 +54,8 @@ impl Source {
 
 impl Workspace {
     pub fn find() -> Result<Self> {
-        // `cargo run` says where the package is. If the program is started by hand, the workspace is
-        // the one around the current directory, or else the one that the program was built in.
+        // `cargo run` sets the package's path. A program that is started directly uses the workspace
+        // around the current directory, or else the one that it was built in.
         let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let package = package.or_else(package_around);
         let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
@@ -76,7 +76,7 @@ impl Workspace {
         &self.root
     }
 
-    /// A path as a reader of the workspace writes it: from the root if it is inside.
+    /// Formats a path: relative to the root if it is inside the workspace.
     pub fn shown<'a>(&self, path: &'a Path) -> Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
@@ -88,7 +88,7 @@ impl Workspace {
         command
     }
 
-    /// Where cargo builds, which is not always `target`.
+    /// Cargo's target directory, which is not always `target`.
     pub fn target(&self) -> Result<PathBuf> {
         #[derive(Deserialize)]
         struct Metadata {
@@ -108,7 +108,7 @@ impl Workspace {
         }
     }
 
-    /// Where the results of a run go, and where the notebook takes them from.
+    /// The results file: a run writes it, the notebook reads it.
     pub fn results(&self) -> Result<PathBuf> {
         Ok(self.target()?.join("experiments/results.json"))
     }

@@ -1,4 +1,4 @@
-//! What the chapter on the architecture says is so: who knows whom, and what holds of every package.
+//! Checks the chapter on the architecture: the allowed dependencies, and the rules for every package.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-/// From each package to those of the workspace that it knows.
+/// From each package to the packages of the workspace that it depends on.
 type Known = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Deserialize)]
@@ -29,9 +29,9 @@ struct Package {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
-    /// `dev`, `build`, or nothing for what is needed always.
+    /// `dev`, `build`, or `None` for a normal dependency.
     kind: Option<String>,
-    /// Where it is, if it is not in a registry.
+    /// The path, unless it comes from a registry.
     path: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ fn packages() -> Vec<Package> {
     packages
 }
 
-/// What the manifests say, whatever a dependency is needed for.
+/// The dependencies in the manifests, of every kind.
 fn declared() -> Known {
     let known = |package: Package| {
         let ours = package.dependencies.into_iter().filter(|it| it.path.is_some());
@@ -61,10 +61,10 @@ fn declared() -> Known {
     packages().into_iter().map(known).collect()
 }
 
-/// What the table of the chapter says: rows of a name, and of names or of `nobody`.
+/// The table of the chapter: rows of a name, and of names or of `none`.
 fn described() -> Known {
     let page = fs::read_to_string(root().join("docs/src/architecture.md")).unwrap();
-    let table = page.split_once("| package | may know |").unwrap().1;
+    let table = page.split_once("| package | may depend on |").unwrap().1;
     let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
     rows.map(|row| {
         let (package, known) = row.split_once(" | ").unwrap();
@@ -78,27 +78,28 @@ fn described() -> Known {
 }
 
 #[test]
-fn the_packages_know_those_whom_the_chapter_says_they_know_and_no_others() {
+fn the_manifests_have_exactly_the_dependencies_of_the_chapter() {
     assert_eq!(declared(), described(), "(manifests on the left, docs/src/architecture.md right)");
 }
 
 #[test]
 fn dependencies_point_one_way() {
-    let circle = in_a_circle(declared());
-    assert!(circle.is_empty(), "in a circle: {circle:?}");
+    let cycle = cycles_in(declared());
+    assert!(cycle.is_empty(), "a cycle: {cycle:?}");
 }
 
-/// What is left when everything that knows nobody, or that nobody knows, is taken away again and again.
-fn in_a_circle(mut known: Known) -> Known {
+/// Removes items without dependencies or without dependents, again and again. Returns the rest: the
+/// cycles, and what lies between them.
+fn cycles_in(mut known: Known) -> Known {
     loop {
-        let whom: BTreeSet<_> = known.values().flatten().cloned().collect();
-        let is_at_an_end = |name: &String| known[name].is_empty() || !whom.contains(name);
+        let others: BTreeSet<_> = known.values().flatten().cloned().collect();
+        let is_at_an_end = |name: &String| known[name].is_empty() || !others.contains(name);
         let Some(end) = known.keys().find(|name| is_at_an_end(name)).cloned() else {
             return known;
         };
         known.remove(&end);
-        for whom in known.values_mut() {
-            whom.remove(&end);
+        for others in known.values_mut() {
+            others.remove(&end);
         }
     }
 }
@@ -110,10 +111,10 @@ fn the_modules_of_a_crate_import_each_other_one_way() {
     let mut sources: Vec<_> =
         packages().iter().map(|package| package.manifest_path.with_file_name("src")).collect();
     sources.extend(["bench", "python"].map(|name| root().join("crates").join(name).join("src")));
-    let circles: BTreeMap<_, _> =
-        sources.iter().map(|source| (source, in_a_circle(imports(source)))).collect();
-    let circles: Vec<_> = circles.iter().filter(|(_, circle)| !circle.is_empty()).collect();
-    assert!(circles.is_empty(), "modules in a circle: {circles:#?}");
+    let cycles: BTreeMap<_, _> =
+        sources.iter().map(|source| (source, cycles_in(imports(source)))).collect();
+    let cycles: Vec<_> = cycles.iter().filter(|(_, cycle)| !cycle.is_empty()).collect();
+    assert!(cycles.is_empty(), "import cycles: {cycles:#?}");
 }
 
 /// From each module of a crate to those that it imports.
@@ -249,10 +250,10 @@ use crate::shutdown::list;
 }
 
 #[test]
-fn the_harness_and_the_commands_know_no_tokio_and_only_the_bench_knows_the_peers() {
+fn lab_and_xtask_do_not_depend_on_tokio_and_only_the_bench_depends_on_peers() {
     for Package { name, dependencies, .. } in packages() {
         let needs = |what: &str| {
-            // `core` can be built with tokio-util, and says so.
+            // `core` has an optional dependency on tokio-util, which is therefore not in the list below.
             dependencies.iter().any(|it| it.name == what && it.kind.as_deref() != Some("dev"))
         };
         if matches!(&*name, "lab" | "xtask") {
@@ -265,7 +266,7 @@ fn the_harness_and_the_commands_know_no_tokio_and_only_the_bench_knows_the_peers
 }
 
 #[test]
-fn every_package_is_held_to_the_lints_of_the_workspace() {
+fn every_package_has_the_lints_of_the_workspace() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"forbid\""));
     for Package { name, manifest_path, .. } in packages() {

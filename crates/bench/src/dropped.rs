@@ -10,10 +10,10 @@ use std::{
 use crate::{
     figure::Figure,
     flavour::{Flavour, cores},
+    group::peers::{MAKERS, Maker},
     options::Options,
     output::{note, print},
-    peers::{MAKERS, Maker},
-    task::{ABORTED, COMPLETED, UNREGISTERED, Work},
+    workload::{ABORTED, COMPLETED, UNREGISTERED, Work},
 };
 
 /// How many tasks are left behind.

@@ -1,10 +1,13 @@
 //! Bench `group`: from the first spawn until all have registered for the signal, from the signal
 //! until all have ended, and the heap that each needs in between.
 
+pub mod peers;
+
 use std::io;
 
 use tokio::runtime::Runtime;
 
+use self::peers::{MAKERS, Maker};
 use crate::{
     allocator,
     clock::{Clock, Took},
@@ -12,9 +15,8 @@ use crate::{
     flavour::{Flavour, cores},
     options::Options,
     output::{note, print},
-    peers::{MAKERS, Maker},
     rounds::{Sample, interleaved},
-    task::{UNREGISTERED, Work},
+    workload::{UNREGISTERED, Work},
 };
 
 /// The phases, in the order in which they happen.

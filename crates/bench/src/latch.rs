@@ -30,7 +30,7 @@ use crate::{
     options::Options,
     output::{note, print},
     rounds::{Sample, interleaved},
-    task::{UNREGISTERED, Work},
+    workload::{UNREGISTERED, Work},
 };
 
 /// A round repeats few waiters until it has at least this many, or this many latches.

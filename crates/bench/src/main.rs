@@ -1,5 +1,5 @@
-//! Peers beside us: what a signal, a group of tasks, a latch and a teardown cost. `bench --help` says
-//! what is measured; `cargo xtask bench` builds and runs this.
+//! Measures the cost of the kit and its peers: a signal, a group of tasks, a latch, a teardown.
+//! `bench --help` describes the benches; `cargo xtask bench` builds and runs this.
 
 #![deny(unsafe_code)]
 
@@ -13,11 +13,10 @@ mod guard;
 mod latch;
 mod options;
 mod output;
-mod peers;
 mod rounds;
-mod task;
 mod teardown;
 mod turn;
+mod workload;
 
 use std::{io, process::ExitCode};
 
@@ -32,7 +31,7 @@ static ALLOCATOR: allocator::Counting = allocator::Counting;
 fn main() -> ExitCode {
     allocator::keep_pages();
     let options = Options::parse();
-    let subjects = (peers::MAKERS.map(|maker| maker.subject).into_iter())
+    let subjects = (group::peers::MAKERS.map(|maker| maker.subject).into_iter())
         .chain(turn::SUBJECTS.map(|(name, _)| name))
         .chain(latch::SUBJECTS.map(|(name, _)| name))
         .chain(teardown::SUBJECTS.map(|(name, _)| name));

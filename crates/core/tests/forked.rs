@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    future::pending,
+    future::{Future, pending},
     panic::{AssertUnwindSafe, catch_unwind},
     process,
     sync::{
@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
+    task::{Context, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -22,6 +23,7 @@ use fork::{Fork, WIFSIGNALED, WTERMSIG, fork, waitpid};
 use futures::executor::block_on;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use sundown::{
+    latch::Latch,
     limit::{PLENTY, within},
     session::{CloseError, CloseErrorKind, Guarded, Session},
 };
@@ -91,6 +93,28 @@ fn a_forked_child_keeps_limits_whatever_its_parents_clock_was_doing() {
         let nested = in_a_child(|| a_limit_passes() && in_a_child(a_limit_passes));
         assert!(nested, "a child of a child kept no limit");
     });
+}
+
+#[test]
+fn a_limit_that_was_awaited_in_the_parent_is_kept_in_a_forked_child() {
+    struct Fires(Latch);
+    impl Wake for Fires {
+        fn wake(self: Arc<Self>) {
+            self.0.fire();
+        }
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let fires = Arc::new(Fires(Latch::new()));
+    let waker = Waker::from(Arc::clone(&fires));
+    let mut context = Context::from_waker(&waker);
+    let mut limited = Box::pin(within(Duration::from_millis(200), pending::<()>()));
+    assert!(limited.as_mut().poll(&mut context).is_pending());
+    // The child has a copy of the alarm, and nothing of the clock that would go off.
+    let kept = in_a_child(|| {
+        limited.as_mut().poll(&mut context).is_ready()
+            || fires.0.wait_blocking(PLENTY) && limited.as_mut().poll(&mut context).is_ready()
+    });
+    assert!(kept);
 }
 
 /// Counts how often it is torn down, where its destructor finds a runtime.

@@ -1,4 +1,4 @@
-//! What comes out of a pipe, up to a limit.
+//! Captures the output of a pipe, up to a limit.
 
 use std::{
     collections::VecDeque,
@@ -8,37 +8,37 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// The reading end of a pipe. The beginning and the end of what comes out are kept, and the rest is
-/// counted: endless output is cut, and never blocks the process that writes it.
+/// The reading end of a pipe. It keeps the beginning and the end of the output, and counts the rest, so
+/// endless output is truncated and never blocks the process that writes it.
 #[derive(Debug)]
 pub(crate) struct Capture {
     pipe: Option<PipeReader>,
     beginning: Vec<u8>,
     end: VecDeque<u8>,
-    /// How much is kept of each.
+    /// How many bytes of each are kept.
     half: usize,
     total: u64,
 }
 
-/// What was captured.
+/// Captured output.
 #[derive(Clone, Debug, Default)]
 pub struct Captured {
     /// All bytes; if there were too many, the first and the last.
     pub bytes: Vec<u8>,
-    /// How many bytes came in all.
+    /// How many bytes came in total.
     pub total: u64,
-    /// Where the last bytes begin, if some are left out before them.
+    /// Where the last bytes begin, if some before them were dropped.
     gap: usize,
 }
 
 impl Captured {
-    /// Whether more came than was kept.
+    /// Whether some bytes were dropped.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.total > self.bytes.len() as u64
     }
 
-    /// What was kept, as text, with a line in place of what was left out.
+    /// The kept bytes as text. A line marks the dropped ones.
     #[must_use]
     pub fn text(&self) -> String {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -63,7 +63,7 @@ impl Captured {
 }
 
 impl Capture {
-    /// Captures what comes out of a pipe. Only this end becomes non-blocking: the two ends of a pipe
+    /// Starts to capture the output of a pipe. Only this end becomes non-blocking: the two ends of a pipe
     /// are separate open file descriptions.
     pub(crate) fn of(pipe: PipeReader, most: usize) -> io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
@@ -76,8 +76,8 @@ impl Capture {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes what is there, without waiting for more; at most as much as a pipe can hold, so that a
-    /// process that never stops writing does not keep us here.
+    /// Reads what is in the pipe without waiting for more. Reads at most as much as a pipe can hold, so that
+    /// it returns even if a process never stops writing.
     pub(crate) fn take_what_is_there(&mut self) {
         let mut buffer = [0; 16 * 1024];
         for _ in 0..8 {
@@ -101,7 +101,7 @@ impl Capture {
         self.end.drain(..self.end.len().saturating_sub(self.half));
     }
 
-    /// Whether some process still holds the writing end.
+    /// Whether a process still holds the writing end open.
     pub(crate) fn is_held(&self) -> bool {
         self.pipe.is_some()
     }

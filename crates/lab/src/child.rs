@@ -1,4 +1,4 @@
-//! The inside of a trial: what the child process does before and after the experiment's own code.
+//! The child process of a trial, before and after the experiment's own code.
 
 use std::{
     cell::Cell,
@@ -15,7 +15,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::{
     experiment::Experiment,
-    report::Reporter,
+    report_pipe::Reporter,
     site,
     trial::{PART, TRIAL, Trial},
 };
@@ -23,7 +23,7 @@ use crate::{
 /// The report pipe. Static, because the panic hook must find it on any thread, at any time.
 static REPORTER: OnceLock<Reporter> = OnceLock::new();
 
-/// Runs a trial or a part, if this process was started for one.
+/// Runs a trial or a part if this process was started as one.
 pub(crate) fn run_if_asked(experiment: &Experiment) -> Option<ExitCode> {
     let mut arguments = env::args().skip(1);
     match arguments.next()?.as_str() {
@@ -79,24 +79,23 @@ fn usage(what: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Takes the report pipe over from standard input, and leaves an empty input in its place. The parent
-/// put it there because that needs no unsafe code on either side. A process that the trial starts does
-/// not inherit it.
+/// Takes the report pipe from standard input, and replaces standard input by an empty one. The parent
+/// passes the pipe as standard input because that needs no unsafe code on either side. Processes that
+/// the trial starts do not inherit the pipe.
 fn take_report_pipe() -> io::Result<&'static Reporter> {
     let reporter = Reporter::new(fcntl_dupfd_cloexec(io::stdin(), 3)?)?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok(REPORTER.get_or_init(|| reporter))
 }
 
-/// A panic hook that reports the panic, and writes it to standard error as well.
+/// The panic hook: writes the panic to the report pipe and to standard error.
 ///
-/// It replaces the standard library's, which prints a backtrace for the second panic of a thread, and
-/// offers no switch against it. Resolving the names takes ten times as long as the rest of a trial that
-/// aborts.
+/// It replaces the standard library's hook, which always prints a backtrace for the second panic of a
+/// thread. To resolve the names for that takes ten times as long as the rest of a trial that aborts.
 fn report_panic(info: &PanicHookInfo<'_>) {
     thread_local! {
-        // Constant and without a destructor: it is still there while the thread's other locals are
-        // destroyed, which is when the panics happen that are studied here.
+        // Constant and without a destructor: it remains valid while the thread's other locals are
+        // destroyed. Many of the panics that the experiments study happen then.
         static PANICS: Cell<u32> = const { Cell::new(0) };
     }
     let nth = PANICS.get() + 1;

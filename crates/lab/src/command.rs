@@ -14,7 +14,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    child, condition, count, declaration,
+    arguments, child, condition, declaration,
     equipment::{Equipment, Lack, Preparation},
     experiment::Experiment,
     guardian,
@@ -31,48 +31,47 @@ use crate::{
 /// The options of an experiment.
 #[derive(Debug, Parser)]
 #[command(
-    after_help = "An experiment is its own sandbox: it executes itself once for each trial, in a \
-                  process group, an empty directory and an almost empty environment, with a \
-                  deadline.\n\nExit codes: 0 it ran, whatever the verdicts; 1 the sandbox failed; \
-                  2 usage; 130 interrupted. An experiment that is skipped, because the machine \
-                  lacks what it needs, says so and exits with 0."
+    after_help = "An experiment executes itself once for each trial, in a process group, an empty \
+                  directory and an almost empty environment, with a deadline.\n\nExit codes: 0 if \
+                  it ran, whatever the verdicts, or was skipped because the machine lacks a \
+                  requirement; 1 if the sandbox failed; 2 for a usage error; 130 if interrupted."
 )]
 struct Arguments {
-    /// Trials of each variant [default: what the variant declares, mostly 20]. A race gets no fewer
-    /// than it declares, anything else no fewer than the 5 that a verdict needs
-    #[arg(long, value_name = "N", value_parser = count::parse)]
+    /// Run each variant this many times [default: as the variant declares, mostly 20]. A race runs no
+    /// fewer trials than it declares, any other variant no fewer than the 5 that a verdict needs
+    #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     trials: Option<u32>,
 
-    /// Five trials where the outcome is certain; races keep theirs
+    /// Run five trials of variants whose outcome is certain, and all trials of races
     #[arg(long, conflicts_with = "trials")]
     quick: bool,
 
-    /// The seed of the run, decimal or 0x…; printed, so that a run can be repeated [default: at random]
+    /// The seed of the run, in decimal or as 0x…; the report prints it [default: random]
     #[arg(long, value_name = "SEED", value_parser = seed::parse)]
     seed: Option<u64>,
 
-    /// Only these variants: names, or patterns in which * stands for any text
+    /// Run only these variants: names, or patterns in which * matches any text
     #[arg(long, value_name = "VARIANT", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// Only this trial, from 0, of the one variant named by --only, and all that is known of it
+    /// Run only this trial, from 0, of the variant that --only names, and print all details
     #[arg(long, value_name = "K", requires = "only")]
     trial: Option<u32>,
 
-    /// Trials at a time [default: two for each core, and beside these more of those that mostly wait]
-    #[arg(long, value_name = "N", value_parser = count::parse)]
+    /// Run this many trials at a time [default: two per core; more for trials that mostly wait]
+    #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     jobs: Option<u32>,
 
-    /// List the variants and what is predicted of them, and run nothing
+    /// Run nothing: list the variants and their predictions
     #[arg(long)]
     list: bool,
 
-    /// How to print the result
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
 }
 
-/// How to print the result.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// A table on a terminal, plain text in a pipe
@@ -83,7 +82,7 @@ enum Format {
     Text,
     /// One JSON object
     Json,
-    /// JSON lines: one for each trial as it ends, and the result in the end
+    /// JSON lines: one when a trial ends, and the result at the end
     Events,
 }
 
@@ -106,7 +105,7 @@ impl Format {
     }
 }
 
-/// Why there is no result.
+/// Why a run has no result.
 #[derive(Debug, Error)]
 enum Failure {
     #[error("{0}")]
@@ -124,11 +123,10 @@ enum Failure {
 }
 
 impl Experiment {
-    /// Does what the command line asks for: runs the experiment, or one trial of it, or lists what it
-    /// declares.
+    /// Runs the command line: the experiment, one trial of it, or the list of its declaration.
     ///
-    /// This is the whole of an experiment's `main`. In the child process of a trial it runs the trial's
-    /// body and returns, so that the process ends as any program does.
+    /// An experiment's `main` consists of this call. In the child process of a trial it runs the trial's
+    /// body and returns, so that the process exits normally.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let experiment = self.complete();

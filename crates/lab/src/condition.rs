@@ -1,5 +1,5 @@
-//! Conditions on counts. An experiment declares before it runs what would support a claim, and what
-//! would refute it.
+//! Conditions on counts. An experiment declares before it runs which condition supports a claim, and which
+//! refutes it.
 
 use std::{
     fmt,
@@ -13,27 +13,27 @@ use crate::{
     results::{VariantResult, Verdict},
 };
 
-/// The fewest trials of a variant from which anything is concluded.
+/// The fewest trials of a variant that allow a conclusion.
 pub const FEWEST_TRIALS: u32 = 5;
 
-/// Whether a condition holds. `None` means that the counts do not say.
+/// Whether a condition holds. `None` means that the counts do not decide it.
 type Holds = Option<bool>;
 
 type Weigh = Box<dyn Fn(&[VariantResult], &mut Vec<String>) -> Holds + Send + Sync>;
 
-/// A statement about counts, which holds, does not hold, or is left open by them.
+/// A statement about counts. The counts may confirm it, contradict it, or leave it open.
 pub struct Condition {
-    /// The variants that it is about.
+    /// The variants of the condition.
     patterns: Vec<String>,
     weigh: Weigh,
 }
 
-/// The variants that a condition is about. See [`every`].
+/// The variants of a condition. See [`every`].
 #[derive(Clone, Debug)]
 pub struct Subject(String);
 
-/// Every variant whose name fits the pattern, in which `*` stands for any text. A pattern that fits no
-/// variant is a mistake, which the experiment reports when it starts.
+/// Selects every variant whose name matches the pattern, in which `*` matches any text. A pattern without a
+/// match is an error, which the experiment reports when it starts.
 ///
 /// ```
 /// use lab::{Outcome, every};
@@ -55,13 +55,13 @@ impl Subject {
         self.outcomes(move |outcomes| prediction.holds(outcomes))
     }
 
-    /// Holds if of each variant's trials at least this percentage did not end clean.
+    /// Holds if at least this percentage of each variant's trials did not end clean.
     #[must_use]
     pub fn fails_at_least(self, percent: u32) -> Condition {
         self.outcomes(move |outcomes| failures(outcomes) * 100 >= percent * outcomes.total())
     }
 
-    /// Holds if of each variant's trials at most this percentage did not end clean.
+    /// Holds if at most this percentage of each variant's trials did not end clean.
     #[must_use]
     pub fn fails_at_most(self, percent: u32) -> Condition {
         self.outcomes(move |outcomes| failures(outcomes) * 100 <= percent * outcomes.total())
@@ -74,14 +74,14 @@ impl Subject {
         })
     }
 
-    /// Is about a number or a word that the trials recorded under this name.
+    /// Selects an observation: the numbers or words that the trials recorded under this name.
     #[must_use]
     pub fn observed(self, observation: &str) -> Observed {
         Observed { variants: self, observation: observation.to_owned() }
     }
 
-    /// Holds if it holds of each of the variants. One that does not decides, and one that does not say
-    /// leaves it open.
+    /// Holds if it holds for each of the variants. A variant that contradicts it decides; one that does
+    /// not decide leaves it open.
     fn each(
         self,
         holds: impl Fn(&VariantResult) -> (Holds, String) + Send + Sync + 'static,
@@ -103,7 +103,7 @@ impl Subject {
     }
 }
 
-/// What trials recorded under one name. Durations are compared in nanoseconds.
+/// An observation of a variant. Durations are compared in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Observed {
     variants: Subject,
@@ -111,13 +111,13 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Holds if no trial recorded less.
+    /// Holds if every trial recorded at least this.
     #[must_use]
     pub fn always_at_least(self, bound: i64) -> Condition {
         self.number(move |recorded| recorded.min >= bound)
     }
 
-    /// Holds if no trial recorded more.
+    /// Holds if every trial recorded at most this.
     #[must_use]
     pub fn always_at_most(self, bound: i64) -> Condition {
         self.number(move |recorded| recorded.max <= bound)
@@ -129,7 +129,7 @@ impl Observed {
         self.number(move |recorded| recorded.max >= bound)
     }
 
-    /// Holds if the median of what was recorded is at most this.
+    /// Holds if the median of the recorded numbers is at most this.
     #[must_use]
     pub fn mostly_at_most(self, bound: i64) -> Condition {
         self.number(move |recorded| recorded.median <= bound)
@@ -141,7 +141,7 @@ impl Observed {
         self.word(word, |count, trials| count == trials)
     }
 
-    /// Holds if no trial recorded this word, though each recorded one.
+    /// Holds if every trial recorded a word, and none this one.
     #[must_use]
     pub fn never_reads(self, word: &str) -> Condition {
         self.word(word, |count, _| count == 0)
@@ -203,12 +203,12 @@ impl Not for Condition {
 }
 
 impl Condition {
-    /// The patterns of the variants that the condition is about.
+    /// The patterns of the condition.
     pub(crate) fn patterns(&self) -> &[String] {
         &self.patterns
     }
 
-    /// Whether the condition holds of these results. Adds a reason for each variant consulted.
+    /// Evaluates the condition for these results. Adds a reason for each variant it uses.
     fn holds(&self, results: &[VariantResult], reasons: &mut Vec<String>) -> Holds {
         (self.weigh)(results, reasons)
     }
@@ -237,8 +237,8 @@ const fn both(one: Holds, other: Holds) -> Holds {
     }
 }
 
-/// The verdict on a claim, given what would support it and what would refute it, and the reasons. If
-/// both hold or neither, or if the counts do not say, it is inconclusive.
+/// The verdict on a claim, from the conditions that support and refute it, and the reasons. It is
+/// inconclusive if both or neither hold, or if the counts do not decide.
 pub(crate) fn verdict(
     supported: &Condition,
     refuted: &Condition,
@@ -255,7 +255,7 @@ pub(crate) fn verdict(
     (verdict, reasons)
 }
 
-/// Whether there were enough trials to conclude anything.
+/// Whether there were enough trials for a conclusion.
 pub(crate) fn enough(outcomes: &Outcomes) -> bool {
     outcomes.total() >= FEWEST_TRIALS
 }
@@ -273,7 +273,7 @@ pub(crate) fn outcome_reason(result: &VariantResult) -> String {
     format!("{name}: {class} ({counts} of {trials})")
 }
 
-/// Whether a name fits a pattern in which `*` stands for any text.
+/// Whether a name matches a pattern in which `*` matches any text.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -306,6 +306,7 @@ mod tests {
             trials: outcomes.total(),
             outcomes,
             class: Prediction::from(Aborted).classify(&outcomes).to_string(),
+            hits: 0,
             interval: [0.0, 1.0],
             sites: Vec::new(),
             occasional_sites: Vec::new(),

@@ -1,4 +1,4 @@
-//! What an experiment declares: whether it makes sense, and how it is listed.
+//! Checks the declaration of an experiment, and makes the form that `--list` prints.
 
 use crate::{
     condition,
@@ -8,8 +8,7 @@ use crate::{
     run,
 };
 
-/// Checks that the declaration makes sense, so that a mistake in it does not become a verdict. An error
-/// says what is wrong.
+/// Checks that the declaration is consistent, so that a mistake in it does not become a verdict.
 pub(crate) fn check(experiment: &Experiment) -> Result<(), String> {
     let Experiment { id, question, hypothesis, variants, claims, kit_claim, .. } = experiment;
     if id.len() != 2 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -54,7 +53,7 @@ pub(crate) fn check(experiment: &Experiment) -> Result<(), String> {
     Ok(())
 }
 
-/// The declaration, of those variants that are to get trials.
+/// Makes the declaration, with the variants for which trials are planned.
 pub(crate) fn of(experiment: &Experiment, planned: &[u32]) -> Declaration {
     let variants = experiment.variants.iter().zip(planned).filter(|(_, trials)| **trials > 0);
     let kit = experiment.kit_claim.iter().map(|_| run::KIT);

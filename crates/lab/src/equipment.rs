@@ -1,7 +1,7 @@
-//! What an experiment needs and the workspace does not hold, such as an interpreter or a server.
+//! The external requirements of an experiment, such as an interpreter or a server.
 //!
-//! It is looked for once per run, in the parent, before any trial. If it is missing the experiment is
-//! skipped, which is counted, and is neither success nor failure.
+//! The parent process prepares them once per run, before the first trial. If one is missing, the experiment
+//! is skipped. A skip is reported, and is neither success nor failure.
 
 use std::{any::Any, collections::BTreeMap, error::Error, ffi::OsString, fmt, sync::Arc};
 
@@ -12,18 +12,18 @@ use crate::{
     sandbox::{Ended, Ending, Sandbox, SandboxError, Sandboxed},
 };
 
-/// Why an experiment does not have what it needs.
+/// Why a requirement is not available.
 #[derive(Debug, Error)]
 pub enum Lack {
-    /// The machine does not have it: the experiment is skipped.
+    /// The machine does not have it. The experiment is skipped.
     #[error("{what}: {remedy}")]
     Missing {
         /// What is missing, as a sentence without a full stop: `there is no python3 on PATH`.
         what: String,
-        /// What to do about it: `install it (Debian: apt-get install python3)`.
+        /// The remedy: `install it (Debian: apt-get install python3)`.
         remedy: String,
     },
-    /// It exists and does not work: the run fails.
+    /// It exists but does not work. The run fails.
     #[error("cannot prepare what is needed: {0}")]
     Broken(Box<dyn Error + Send + Sync>),
     /// The run was interrupted before it was ready.
@@ -32,12 +32,12 @@ pub enum Lack {
 }
 
 impl Lack {
-    /// Something that the machine does not have, with its remedy.
+    /// Makes a [`Lack::Missing`].
     pub fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Missing { what: what.into(), remedy: remedy.into() }
     }
 
-    /// Something that exists and does not work.
+    /// Makes a [`Lack::Broken`].
     pub fn broken(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Broken(why.into())
     }
@@ -49,7 +49,7 @@ impl From<SandboxError> for Lack {
     }
 }
 
-/// What was found or made ready, for all trials of a run.
+/// The prepared requirements, for all trials of a run.
 #[derive(Default)]
 pub struct Equipment {
     pub(crate) versions: BTreeMap<String, String>,
@@ -58,34 +58,34 @@ pub struct Equipment {
 }
 
 impl Equipment {
-    /// Nothing.
+    /// Creates empty equipment.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Names something that the trials use, and its version, for the results.
+    /// Adds the name and version of something that the trials use to the results.
     #[must_use]
     pub fn version(mut self, of: &str, version: impl Into<String>) -> Self {
         self.versions.insert(of.to_owned(), version.into());
         self
     }
 
-    /// Puts a variable into the environment of every trial, which is otherwise almost empty.
+    /// Adds a variable to the environment of every trial, which is otherwise almost empty.
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Keeps something until the last trial has ended, such as a server, and drops it then.
+    /// Keeps a value, such as a server, until the last trial has ended, then drops it.
     #[must_use]
     pub fn keeping(mut self, thing: impl Any + Send) -> Self {
         self.kept.push(Box::new(thing));
         self
     }
 
-    /// This equipment and the other.
+    /// Merges two equipments.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.versions.extend(other.versions);
@@ -105,7 +105,7 @@ impl fmt::Debug for Equipment {
     }
 }
 
-/// The means to look for something, and to make it ready.
+/// What a requirement may use to find and prepare itself.
 pub struct Preparation<'a> {
     pub(crate) sandbox: &'a Arc<Sandbox>,
     pub(crate) interrupt: &'a Interrupt,
@@ -113,28 +113,28 @@ pub struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
-    /// Says what is being done. Call it before anything that may take more than a moment.
+    /// Reports a step. Call this before a step that may take more than a moment.
     pub fn say(&self, doing: &str) {
         (self.say)(doing);
     }
 
-    /// The sandbox of the run, which is that of the trials.
+    /// The sandbox of the run, in which the trials run too.
     #[must_use]
     pub const fn sandbox(&self) -> &Arc<Sandbox> {
         self.sandbox
     }
 
-    /// Says whether the run was interrupted.
+    /// The interrupt flag of the run.
     #[must_use]
     pub const fn interrupt(&self) -> &Interrupt {
         self.interrupt
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it ends.
     ///
     /// # Errors
     ///
-    /// If it cannot be started, or the run is interrupted. However the command itself ends is no error.
+    /// If it cannot be started, or the run is interrupted. The command's own failure is not an error.
     pub fn run(&self, command: &Sandboxed<'_>) -> Result<Ended, Lack> {
         let ended = self.sandbox.run(command, self.interrupt)?;
         if ended.ending == Ending::Interrupted { Err(Lack::Interrupted) } else { Ok(ended) }

@@ -22,8 +22,7 @@ use crate::{
 ///         .hypothesis("It panics, whatever is divided.")
 ///         .variants([
 ///             hazard("by-zero", Panicked, |trial| {
-///                 let zero = trial.directory().components().count() as i32 * 0;
-///                 trial.record("quotient", 1 / zero);
+///                 trial.record("quotient", 1 / std::hint::black_box(0));
 ///                 Ok(())
 ///             }),
 ///             control("by-one", |_| Ok(())),
@@ -50,10 +49,10 @@ pub struct Experiment {
     pub(crate) needs: Vec<Need>,
 }
 
-/// Finds or makes something that the trials need.
+/// Finds or prepares an external requirement of the trials.
 pub(crate) type Need = Box<dyn Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync>;
 
-/// What a trial may run in another process.
+/// Code that a trial can run in another process.
 pub(crate) struct Part {
     pub(crate) name: String,
     pub(crate) body: PartBody,
@@ -61,7 +60,7 @@ pub(crate) struct Part {
 
 type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
 
-/// A claim of a write-up, with what would support it and what would refute it.
+/// A claim of a write-up, with the conditions that support and refute it.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) id: String,
@@ -71,8 +70,8 @@ pub(crate) struct Claim {
 }
 
 impl Experiment {
-    /// Begins to declare the experiment of this file: pass `file!()`. From `src/bin/NN_name.rs` it
-    /// takes its number and its name.
+    /// Begins the declaration of an experiment: pass `file!()`. The number and the name come from the
+    /// file's name, `src/bin/NN_name.rs`.
     #[must_use]
     pub fn new(file: &str) -> Self {
         let binary = Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or(file);
@@ -93,30 +92,30 @@ impl Experiment {
         }
     }
 
-    /// Its number: `01`.
+    /// The number: `01`.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What the experiment asks.
+    /// Sets the question that the experiment asks.
     #[must_use]
     pub fn question(mut self, question: &str) -> Self {
         self.question = question.to_owned();
         self
     }
 
-    /// The one statement that the experiment tests. It is supported if the counts of every variant are
-    /// as predicted, and refuted if those of one variant are not.
+    /// Sets the one statement that the experiment tests. It is supported if the counts of every variant
+    /// are as predicted, and refuted if those of one variant are not.
     #[must_use]
     pub fn hypothesis(mut self, hypothesis: &str) -> Self {
         self.hypothesis = hypothesis.to_owned();
         self
     }
 
-    /// Adds something that the trials need and that the workspace does not hold. It is looked for, and
-    /// made ready, once per run: in the parent, before any trial. All trials then have it. If it is
-    /// [missing](Lack::Missing), the experiment is skipped, says why, and exits with 0.
+    /// Adds an external requirement. The parent process calls `prepare` once per run, before the first
+    /// trial. If the requirement is [missing](Lack::Missing), the experiment is skipped: it prints the
+    /// reason and exits with 0.
     #[must_use]
     pub fn needs(
         mut self,
@@ -140,7 +139,7 @@ impl Experiment {
         self
     }
 
-    /// Changes every variant that has been added so far: `.each(|variant| variant.trials(10))`.
+    /// Changes every variant added so far: `.each(|variant| variant.trials(10))`.
     #[must_use]
     pub fn each(mut self, change: impl Fn(Variant) -> Variant) -> Self {
         for variants in [&mut self.variants, &mut self.derived] {
@@ -149,10 +148,10 @@ impl Experiment {
         self
     }
 
-    /// Adds a part: code that a trial runs in another process, to look at it from outside.
-    /// [`Trial::part`](crate::Trial::part) makes the command, and the body gets the command's further
-    /// arguments. It runs on the main thread, and the process ends as any program does after that. An
-    /// error is printed, and makes the exit code 1.
+    /// Adds a part. A trial can run this code in another process, to observe that process.
+    /// [`Trial::part`](crate::Trial::part) makes the command. The body gets the arguments that the trial
+    /// adds to it, and runs on the main thread. The process then exits normally. On an error, it prints
+    /// the error and exits with 1.
     #[must_use]
     pub fn part(
         mut self,
@@ -163,39 +162,38 @@ impl Experiment {
         self
     }
 
-    /// Begins the report for a person with the first trial of this variant: what it wrote to standard
-    /// error, and how it ended. For trials that print what they do.
+    /// The text report starts with the first trial of this variant: its standard error, and how it
+    /// ended. For trials that print what they do.
     #[must_use]
     pub fn shows_first(mut self, variant: &str) -> Self {
         self.shown_first.push(variant.to_owned());
         self
     }
 
-    /// The variants alone, for an experiment that collects those of others.
+    /// Returns only the variants, so another experiment can reuse them.
     #[must_use]
     pub fn into_variants(self) -> Vec<Variant> {
         self.complete().variants
     }
 
-    /// With the derived cures among the variants.
+    /// Appends the derived cures to the variants.
     pub(crate) fn complete(mut self) -> Self {
         self.variants.append(&mut self.derived);
         self
     }
 
-    /// Begins to declare a claim that the experiment tests, by its number in the ledger and in its own
-    /// words. [`ClaimDraft::supported_if`] and [`SupportedClaim::refuted_if`] finish it: an
-    /// unfalsifiable claim is no claim.
+    /// Begins the declaration of a claim that the experiment tests: its id in `docs/claims.toml` and its
+    /// own words. [`ClaimDraft::supported_if`] and then [`SupportedClaim::refuted_if`] complete it. Both
+    /// are required: an unfalsifiable claim is no claim.
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
         ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
     }
 
-    /// States what the kit promises here: a claim of our own, with `kit` for a number. Cures then count
-    /// for this claim alone, and neither for the hypothesis nor for the claims of others. It is refuted
-    /// if the counts of a cure are not as predicted. It is supported if those of all cures are, *and
-    /// every hazard beside them failed as predicted*: a cure proves nothing unless the failure was
-    /// reproduced beside it.
+    /// States the kit's promise here: a claim of this project, with the id `kit`. The kit claim alone uses
+    /// the cures; neither the hypothesis nor the claims of others do. A cure with unpredicted counts
+    /// refutes it. It is supported if all cures *and all hazards* behave as predicted: a cure proves
+    /// nothing unless the failure was reproduced in the same experiment.
     #[must_use]
     pub fn kit_claim(mut self, statement: &str) -> Self {
         self.kit_claim = Some(statement.to_owned());
@@ -214,7 +212,7 @@ impl fmt::Debug for Experiment {
     }
 }
 
-/// A claim that does not say yet what would support it.
+/// A claim without its conditions.
 #[derive(Debug)]
 pub struct ClaimDraft {
     experiment: Experiment,
@@ -223,14 +221,14 @@ pub struct ClaimDraft {
 }
 
 impl ClaimDraft {
-    /// What would support the claim.
+    /// Sets the condition that supports the claim.
     #[must_use]
     pub fn supported_if(self, supported: Condition) -> SupportedClaim {
         SupportedClaim { draft: self, supported }
     }
 }
 
-/// A claim that says what would support it, and not yet what would refute it.
+/// A claim with the condition that supports it, but without the one that refutes it.
 #[derive(Debug)]
 pub struct SupportedClaim {
     draft: ClaimDraft,
@@ -238,7 +236,7 @@ pub struct SupportedClaim {
 }
 
 impl SupportedClaim {
-    /// What would refute the claim.
+    /// Sets the condition that refutes the claim, and completes the declaration.
     #[must_use]
     pub fn refuted_if(self, refuted: Condition) -> Experiment {
         let Self { draft: ClaimDraft { mut experiment, id, statement }, supported } = self;

@@ -1,9 +1,11 @@
-//! The guardian: a process that outlives its parent by a moment, and leaves nothing of it behind.
+//! The guardian is a process that outlives its parent briefly, and kills everything that the parent
+//! started.
 //!
-//! It is the same program, executed again. It reads a pipe whose other end only the parent holds, and
-//! in which the parent names the process groups that it starts and those that have ended. When the pipe
-//! ends, the parent is gone, however it went (SIGKILL included), and the guardian kills what is left.
-//! It has a process group of its own, so that a terminal's Ctrl-C does not reach it.
+//! It is the same program, executed again. It reads a pipe. Only the parent holds the other end, and
+//! writes into it which process groups it starts and which have ended. The pipe closes when the parent
+//! ends, even by SIGKILL; then the guardian kills the remaining groups and marked processes, and removes
+//! the directory. It has a process group of its own, so that a terminal's Ctrl-C does not reach it.
+//! [`sandbox`](crate::sandbox) shows how it works together with the other parts.
 
 use std::{
     collections::HashSet,
@@ -25,12 +27,12 @@ const ARGUMENT: &str = "__guardian";
 /// The running guardians of this process. They are its children, and no sandbox may kill them as strays.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
-/// The processes of the running guardians. None begins or ends while this is held.
+/// The process ids of the running guardians. No guardian starts or ends while this is locked.
 pub(crate) fn running() -> MutexGuard<'static, Vec<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A guardian of this process, which lives as long as this value.
+/// A running guardian of this process. Dropping it ends the guardian.
 #[derive(Debug)]
 pub struct Guardian {
     child: Child,
@@ -66,7 +68,7 @@ impl Guardian {
         Self::of(None)
     }
 
-    /// Starts a guardian that also removes this directory at the end.
+    /// Starts a guardian that also removes this directory when it ends.
     pub(crate) fn of(directory: Option<&Path>) -> io::Result<Self> {
         let run = format!("{}-{:016x}", std::process::id(), fastrand::u64(..));
         let program = env::current_exe()?;
@@ -88,27 +90,27 @@ impl Guardian {
         Ok(Self { child, pipe, run })
     }
 
-    /// Marks a command. On Linux the mark finds the process and its descendants in whatever group they
-    /// are, and even before the process is [watched](Self::watch).
+    /// Marks a command. On Linux the guardian finds the process and its descendants by this mark, whatever
+    /// their group, and even before the process is [watched](Self::watch).
     pub fn mark(&self, command: &mut Command) {
         command.env(stray::RUN, &self.run);
     }
 
-    /// From now on the process group of this leader is killed when this process goes.
+    /// Makes the guardian kill the process group of this leader when this process ends.
     ///
     /// # Errors
     ///
-    /// If the guardian is gone.
+    /// If the guardian has exited.
     pub fn watch(&self, leader: u32) -> io::Result<()> {
         self.tell('+', leader)
     }
 
-    /// The process group of this leader has ended. Call it before you wait for the leader: after that,
-    /// another process may have its number.
+    /// Tells the guardian that the process group of this leader has ended. Call it before you wait for
+    /// the leader: after that, another process may get its id.
     ///
     /// # Errors
     ///
-    /// If the guardian is gone.
+    /// If the guardian has exited.
     pub fn release(&self, leader: u32) -> io::Result<()> {
         self.tell('-', leader)
     }
@@ -121,7 +123,7 @@ impl Guardian {
 }
 
 impl Drop for Guardian {
-    /// Lets the guardian do its work, and waits for it: milliseconds.
+    /// Closes the pipe, so that the guardian cleans up, and waits for it; this takes milliseconds.
     fn drop(&mut self) {
         drop(self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take());
         let process = self.child.id();
@@ -130,7 +132,7 @@ impl Drop for Guardian {
     }
 }
 
-/// The guardian's work, from beginning to end.
+/// Runs the guardian: reads the pipe to its end, then cleans up.
 fn serve(run: &str, directory: Option<&Path>) {
     let mut groups = HashSet::new();
     for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -150,7 +152,7 @@ fn serve(run: &str, directory: Option<&Path>) {
     }
 }
 
-/// Removes a directory, in which a process that was just killed may have written one last time.
+/// Removes a directory. Retries, because a process that was just killed may still have created a file.
 fn remove(directory: &Path) {
     for _ in 0..10 {
         match fs::remove_dir_all(directory) {

@@ -1,4 +1,4 @@
-//! Signals that tell the process to stop.
+//! Handles the signals that interrupt a run.
 
 use std::{
     io,
@@ -16,42 +16,42 @@ use signal_hook::{
 /// The exit code of a program that was interrupted: 128 and the number of SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
-/// Whether the process was told to stop, by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
+/// Whether the process received SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 ///
-/// After the first, running trials are killed and what is known is printed. A second one ends the
-/// process at once, and the guardian cleans up.
+/// After the first signal, the running trials are killed and the results so far are printed. A second one
+/// ends the process at once, and the guardian cleans up.
 #[derive(Clone, Debug)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Begins to listen.
+    /// Installs the signal handlers.
     ///
     /// # Errors
     ///
-    /// If the system refuses a signal handler.
+    /// If the OS refuses a signal handler.
     pub fn install() -> io::Result<Self> {
         let raised = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // In this order: the second signal finds the flag raised by the first.
+            // In this order: the second signal finds the flag that the first has set.
             flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&raised))?;
             flag::register(signal, Arc::clone(&raised))?;
         }
         Ok(Self(raised))
     }
 
-    /// An interrupt that no signal raises, to end one command by hand.
+    /// Creates an interrupt without signal handlers, to end a command by [`raise`](Self::raise).
     #[must_use]
     pub fn by_hand() -> Self {
         Self(Arc::default())
     }
 
-    /// Tells everybody who checks it to stop.
+    /// Sets the flag.
     pub fn raise(&self) {
         // See `raised`.
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a signal came, or it was raised by hand.
+    /// Whether a signal or [`raise`](Self::raise) has set the flag.
     #[must_use]
     pub fn raised(&self) -> bool {
         // Relaxed: the flag publishes no other memory.

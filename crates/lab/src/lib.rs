@@ -1,14 +1,14 @@
-//! The harness of the lab. It runs experiments on how programs end.
+//! The harness of the lab. It runs experiments that study how programs end.
 //!
 //! An [`Experiment`] is a small `main`. It declares a question, one hypothesis, the claims that it
 //! tests, and its variants. Each [`Variant`] is a function, and every trial of it runs in a process of
 //! its own, in an empty directory, with a deadline: the trials panic in destructors, abort and hang,
 //! and a test in the same process would not survive that.
 //!
-//! Outcomes are counted. Classes and verdicts are computed from the counts, and none is written by
-//! hand. What is the same in every run goes into a [snapshot](snapshot::render).
+//! The lab counts outcomes, and computes classes and verdicts from the counts; none is written by hand. A
+//! [snapshot](snapshot::render) has what is the same in every run.
 //!
-//! The lab knows processes and statistics. It knows nothing of Tokio, and nothing of the kit.
+//! The lab knows processes and statistics. It depends on neither Tokio nor the kit.
 
 #[cfg(not(unix))]
 compile_error!(
@@ -16,11 +16,11 @@ compile_error!(
      The kit (package `core`) does not depend on it, and builds wherever Tokio does."
 );
 
+pub mod arguments;
 pub mod capture;
 mod child;
 mod command;
 mod condition;
-pub mod count;
 mod declaration;
 mod equipment;
 mod experiment;
@@ -35,7 +35,7 @@ mod prediction;
 pub mod probe;
 mod program;
 mod record;
-mod report;
+mod report_pipe;
 pub mod results;
 mod run;
 pub mod sandbox;

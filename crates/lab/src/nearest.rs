@@ -1,9 +1,9 @@
-//! The name that was probably meant by one that does not exist.
+//! Suggests a name for a mistyped one.
 
 /// How similar two names must be, from 0 to 1, for a suggestion.
 const NEAR: f64 = 0.7;
 
-/// The name nearest to what was typed, if one is near.
+/// Returns the name most similar to `typed`, if one is similar enough.
 ///
 /// ```
 /// let names = ["drop-context", "fork"];

@@ -1,4 +1,4 @@
-//! What a trial recorded, and what many trials recorded together.
+//! Observations: the values that trials recorded.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -12,13 +12,13 @@ pub enum Value {
     Integer(i64),
     /// A length of time, in nanoseconds.
     Nanoseconds(i64),
-    /// Something that was or was not so.
+    /// True or false.
     Flag(bool),
     /// One of a few words.
     Text(String),
 }
 
-/// As a person would write it: `3`, `1.5ms`, `true`.
+/// For people: `3`, `1.5ms`, `true`.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,7 +56,7 @@ values! {
     String as it => Self::Text(it),
 }
 
-/// What the trials of one variant recorded under one name.
+/// The values that the trials of one variant recorded under one name.
 ///
 /// In JSON the `kind` is `integer`, `nanoseconds` or `count`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,8 +102,8 @@ impl Spread {
 }
 
 impl Observation {
-    /// Puts together what several trials recorded under one name, or `None` if nothing was recorded.
-    /// Values of different kinds are counted as words.
+    /// Combines the values of several trials; `None` if there are none. Values of different kinds are
+    /// counted as words.
     #[must_use]
     pub fn of(values: &[Value]) -> Option<Self> {
         let all = |number: fn(&Value) -> Option<i64>| {
@@ -143,7 +143,7 @@ impl Observation {
         }
     }
 
-    /// In how many trials this word, or `true` or `false`, was recorded.
+    /// How many trials recorded this word (`true` or `false` for a flag).
     #[must_use]
     pub fn count(&self, word: &str) -> u32 {
         match self {

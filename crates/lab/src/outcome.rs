@@ -1,4 +1,4 @@
-//! How a process ended, what that makes of a trial, and how often each outcome was counted.
+//! How a process ended, the outcome of its trial, and counts of outcomes.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// SIGABRT, which has this number on every Unix.
 const SIGABRT: i32 = 6;
 
-/// How one trial ended. Where several would fit, the first in this order wins: `hung`,
+/// How one trial ended. If several apply, the first in this order wins: `hung`,
 /// `signalled`/`aborted`, `panicked`, `failed`, `clean`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -16,14 +16,14 @@ pub enum Outcome {
     Clean,
     /// At least one panic, on any thread, whatever the exit code.
     Panicked,
-    /// Ended by SIGABRT, after panics or without.
+    /// Ended by SIGABRT, with or without a panic.
     Aborted,
     /// Ended by any other signal.
     Signalled,
     /// Still running at its deadline, and killed.
     Hung,
-    /// A check of the trial did not hold, its body returned an error, or it exited with another code
-    /// than 0 without a panic.
+    /// A check of the trial did not hold, its body returned an error, or it exited with a non-zero code
+    /// without a panic.
     Failed,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How many trials of one variant ended in which way.
+/// How many trials of one variant had each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
     /// Trials that ended [`Outcome::Clean`].
@@ -70,12 +70,12 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Counts one more trial.
+    /// Counts a trial.
     pub const fn add(&mut self, outcome: Outcome) {
         *self.counter(outcome) += 1;
     }
 
-    /// How many trials ended this way.
+    /// How many trials had this outcome.
     #[must_use]
     pub const fn count(mut self, outcome: Outcome) -> u32 {
         *self.counter(outcome)
@@ -121,7 +121,7 @@ pub enum Ending {
     Signalled(i32),
     /// It was killed at its deadline.
     DeadlinePassed,
-    /// It was killed because this process was told to stop.
+    /// It was killed because this process was interrupted.
     Interrupted,
 }
 

@@ -1,4 +1,4 @@
-//! What an experiment prints for a person.
+//! Prints the results of an experiment as text.
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -14,7 +14,7 @@ use crate::{
     results::{Declaration, ExperimentResult, TrialExample, VariantResult},
 };
 
-/// A bar on a terminal's standard error; nothing anywhere else.
+/// A progress bar on standard error, only on a terminal.
 pub(crate) struct Progress(Option<ProgressBar>);
 
 impl Progress {
@@ -42,7 +42,7 @@ impl Progress {
     }
 }
 
-/// Prints a result: the question and the answer first, then what they rest on.
+/// Prints a result: question and verdicts, then counts and observations.
 pub(crate) fn result(
     to: &mut impl Write,
     result: &ExperimentResult,
@@ -92,7 +92,7 @@ fn observations(to: &mut impl Write, variant: &VariantResult) -> io::Result<()> 
     Ok(())
 }
 
-/// Trials that contradict what was predicted, with the commands that run them again.
+/// Prints the trials that contradict the prediction, with the commands that repeat them.
 fn unexpected(to: &mut impl Write, result: &ExperimentResult) -> io::Result<()> {
     for variant in &result.variants {
         for example in variant.examples.iter().filter(|example| !example.expected) {
@@ -112,7 +112,7 @@ fn details(to: &mut impl Write, example: &TrialExample) -> io::Result<()> {
     writeln!(to, "  again: {}", example.rerun)
 }
 
-/// Prints all that is known of one trial.
+/// Prints all details of one trial.
 pub(crate) fn trial(
     to: &mut impl Write,
     variant: &str,
@@ -138,7 +138,7 @@ pub(crate) fn trial(
     Ok(())
 }
 
-/// Prints what one trial wrote to standard error, and how it ended.
+/// Prints the standard error of one trial, and how it ended.
 pub(crate) fn shown_first(
     to: &mut impl Write,
     variant: &str,
@@ -151,7 +151,7 @@ pub(crate) fn shown_first(
     writeln!(to, "  → {} ({})\n", example.outcome, example.ending)
 }
 
-/// Prints what an experiment declares.
+/// Prints the declaration of an experiment.
 pub(crate) fn declaration(
     to: &mut impl Write,
     declaration: &Declaration,
@@ -176,7 +176,7 @@ pub(crate) fn declaration(
     writeln!(to, "\n{table}")
 }
 
-/// An empty table: with lines and as wide as the terminal, or plain.
+/// Creates an empty table: with lines and as wide as the terminal, or plain.
 fn table(terminal: bool) -> Table {
     let mut table = Table::new();
     if terminal {

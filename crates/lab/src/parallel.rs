@@ -1,4 +1,4 @@
-//! Pieces of work in parallel, with a limit to how many run at a time.
+//! Runs pieces of work in parallel, with a limit on how many run at a time.
 
 use std::{
     ops::ControlFlow,
@@ -9,23 +9,22 @@ use std::{
     thread,
 };
 
-/// Some of the work, and how much of it runs at a time.
+/// Pieces of work, and how many of them run at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// How many pieces at a time.
+    /// How many pieces run at a time.
     pub jobs: usize,
     /// How many pieces there are: `0..count`.
     pub count: usize,
 }
 
-/// Does the pieces of work `0..count` on this many threads. Calls the listener on the calling thread as
-/// each piece is done, until the listener breaks off: then no piece begins any more, and the listener is
-/// still called for those that are running. A piece that returns `None` was told to stop, and ends its
-/// thread.
+/// Runs the pieces `0..count` on this many threads. Calls the listener on the calling thread when a piece
+/// ends. If the listener breaks, no further piece starts; the listener is still called for the running
+/// ones. A piece that returns `None` ends its thread.
 ///
 /// # Errors
 ///
-/// The first error of a piece. No piece begins after it.
+/// The first error of a piece. No piece starts after it.
 pub fn run<T: Send, E: Send>(
     jobs: usize,
     count: usize,
@@ -35,8 +34,8 @@ pub fn run<T: Send, E: Send>(
     side_by_side(&[Lane { jobs, count }], |_, number| piece(number), on_done)
 }
 
-/// Like [`run`], with several lanes side by side. A piece gets the position of its lane and its number in
-/// the lane. Each lane has its own threads.
+/// Like [`run`], with several lanes at the same time, each on its own threads. A piece gets the index of its
+/// lane and its number in the lane.
 ///
 /// # Errors
 ///

@@ -23,7 +23,7 @@ pub enum Prediction {
     Seen {
         /// The outcome that must occur.
         outcome: Outcome,
-        /// The outcomes that may occur beside it.
+        /// The other outcomes that may occur.
         allowed: Vec<Outcome>,
     },
 }
@@ -41,7 +41,7 @@ pub const fn seen(outcome: Outcome) -> Prediction {
 }
 
 impl Prediction {
-    /// Names the outcomes that may occur beside the predicted one. Has an effect only on a race.
+    /// Allows other outcomes than the predicted one. Has an effect only on a race.
     #[must_use]
     pub fn allowing(self, others: impl IntoIterator<Item = Outcome>) -> Self {
         match self {
@@ -81,7 +81,7 @@ impl Prediction {
         counts.count(self.outcome()) > 0 && counts.seen().all(|outcome| self.admits(outcome))
     }
 
-    /// What the counts say, in the terms of the prediction.
+    /// Classifies the counts by the terms of the prediction.
     pub(crate) fn classify(&self, counts: &Outcomes) -> Class {
         let seen: Vec<_> = counts.seen().collect();
         match (self, &seen[..]) {
@@ -107,7 +107,7 @@ impl fmt::Display for Prediction {
     }
 }
 
-/// What the counts of a variant say: the stable part, which a snapshot may hold.
+/// The class of a variant's counts: their stable part, which a snapshot may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// All trials ended this way.
@@ -117,7 +117,7 @@ pub(crate) enum Class {
     /// At least one trial of a race ended this way.
     Seen {
         outcome: Outcome,
-        /// The outcomes that the prediction allows beside it, whether they occurred or not.
+        /// The other outcomes that the prediction allows, whether they occurred or not.
         allowed: Vec<Outcome>,
         /// The outcomes that occurred and were not allowed.
         unexpected: Vec<Outcome>,

@@ -1,15 +1,15 @@
-//! Any command, run many times in the [sandbox](crate::sandbox): how it ends, and how often.
+//! Runs any command many times in the [sandbox](crate::sandbox) and counts how it ends.
 //!
 //! ```no_run
 //! use lab::{interrupt::Interrupt, probe::{Command, Plan}};
 //!
-//! let (program, typed) = ("./flaky.sh".into(), "./flaky.sh".to_owned());
-//! let command = Command { program, arguments: Vec::new(), typed };
+//! let (program, shell_quoted) = ("./flaky.sh".into(), "./flaky.sh".to_owned());
+//! let command = Command { program, arguments: Vec::new(), shell_quoted };
 //! let plan = Plan { trials: Some(200), ..Plan::new(7, "kept".into()) };
 //! let interrupt = Interrupt::install()?;
-//! let (report, ran) = plan.run(vec![command], &interrupt, |_, _| {});
+//! let (report, result) = plan.run(vec![command], &interrupt, |_, _| {});
 //! println!("{} of {} failed", report.commands[0].failed, report.commands[0].trials);
-//! ran?;
+//! result?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -31,8 +31,8 @@ use std::{
 
 use self::{load::Load, tally::Tally};
 pub use self::{
-    report::{Arm, Comparison, FailedWay, First, Report, Slow},
-    trial::{Panic, Trial, Way},
+    report::{Arm, Comparison, FailureKind, First, Report, Slow},
+    trial::{EndKind, Panic, Trial},
 };
 use crate::{
     interrupt::Interrupt,
@@ -44,27 +44,27 @@ use crate::{
 /// A command to probe.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// The program, looked for as the system looks for programs.
+    /// The program: a path, or a name to look up in PATH.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// The command as it is typed into a shell, for the report.
-    pub typed: String,
+    /// The command, quoted for a shell, for the report.
+    pub shell_quoted: String,
 }
 
-/// How one command is probed, or two. Two take turns, so that what changes on the machine in the
-/// meantime affects both.
+/// How to probe one command, or two. Two commands take turns, so that a change in the machine's load
+/// affects both.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many trials each command gets; `None` means no limit.
+    /// How many trials to run for each command; `None` means no limit.
     pub trials: Option<u32>,
-    /// After this time no trial begins, once each command has had one; `None` means no limit.
+    /// Start no trial after this time, except the first of each command; `None` means no limit.
     pub time: Option<Duration>,
-    /// Whether the first failure ends the probe.
+    /// Whether to stop at the first failure.
     pub until_failure: bool,
-    /// How many trials run at a time.
+    /// How many trials to run at a time.
     pub jobs: usize,
-    /// How many threads of this process keep the processors busy in the meantime.
+    /// How many CPU-busy threads to run during the trials.
     pub load: u32,
     /// How long a trial may run before it is killed and counted as hung.
     pub timeout: Duration,
@@ -75,7 +75,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// One trial for each processor at a time, a minute for each, without limit or load.
+    /// Creates a plan with these defaults: as many trials at a time as there are processors, a timeout
+    /// of a minute, no limit, no load.
     #[must_use]
     pub fn new(seed: u64, keep: PathBuf) -> Self {
         Self {
@@ -90,10 +91,10 @@ impl Plan {
         }
     }
 
-    /// Runs the trials, and calls back as each one ends: with the trial, and with whether it is the
-    /// first to fail in its way.
+    /// Runs the trials, and calls `on_trial` when one ends: with the trial, and with whether it is the
+    /// first of a new kind of failure.
     ///
-    /// Returns what is known, which is worth something even if the sandbox has failed.
+    /// The report covers the trials that ended, even if the sandbox failed.
     pub fn run(
         &self,
         commands: Vec<Command>,
@@ -101,10 +102,9 @@ impl Plan {
         on_trial: impl FnMut(&Trial, bool),
     ) -> (Report, Result<(), SandboxError>) {
         let began = Instant::now();
-        // One more trial at a time than there are trials would be no use.
-        let jobs = self.jobs.min(self.most(commands.len())).max(1);
+        let jobs = self.jobs.min(self.max_trials(commands.len())).max(1);
         let mut tallies = self.tallies(commands);
-        let ran = self.trials(&mut tallies, jobs, interrupt, on_trial);
+        let result = self.run_trials(&mut tallies, jobs, interrupt, on_trial);
         let commands: Vec<_> = tallies.into_iter().map(Tally::finish).collect();
         let comparison = match &commands[..] {
             [one, other] => Some(Comparison::of(one, other)),
@@ -121,15 +121,15 @@ impl Plan {
             until_failure: self.until_failure,
             interrupted: interrupt.raised(),
         };
-        (report, ran)
+        (report, result)
     }
 
-    /// How many trials there are at most.
-    fn most(&self, commands: usize) -> usize {
+    /// The number of trials of all commands together, at most.
+    fn max_trials(&self, commands: usize) -> usize {
         self.trials.map_or(usize::MAX, |trials| trials as usize).saturating_mul(commands)
     }
 
-    /// Nothing is counted yet. The outputs of two commands are kept in two folders.
+    /// Creates an empty tally for each command. Two commands keep their output in two folders.
     fn tallies(&self, commands: Vec<Command>) -> Vec<Tally> {
         let folder = |at: usize| match commands.len() {
             1 => self.keep.clone(),
@@ -139,7 +139,7 @@ impl Plan {
         commands.into_iter().zip(folders).map(|(it, folder)| Tally::new(it, folder)).collect()
     }
 
-    fn trials(
+    fn run_trials(
         &self,
         tallies: &mut [Tally],
         jobs: usize,
@@ -152,18 +152,18 @@ impl Plan {
         let _load = Load::start(self.load)
             .map_err(|source| SandboxError::Start { program: PathBuf::from("load"), source })?;
         let commands: Vec<_> = tallies.iter().map(|tally| tally.command().clone()).collect();
-        let (began, most) = (Instant::now(), self.most(commands.len()));
-        // A failed trial's own thread raises it before it takes another trial, so that none begins
-        // after a failure. It publishes nothing else.
-        let enough = AtomicBool::new(false);
+        let (began, max_trials) = (Instant::now(), self.max_trials(commands.len()));
+        // The thread of a failed trial sets this before it takes another trial, so it starts none after
+        // a failure. Relaxed: the flag publishes nothing else.
+        let stop = AtomicBool::new(false);
         let trial = |place: usize| {
             let time_is_up = self.time.is_some_and(|time| began.elapsed() >= time);
-            if enough.load(Ordering::Relaxed) || (time_is_up && place >= commands.len()) {
+            if stop.load(Ordering::Relaxed) || (time_is_up && place >= commands.len()) {
                 return Ok(None);
             }
             let (at, number) = (place % commands.len(), u32::try_from(place / commands.len()));
             let (Some(command), Ok(number)) = (commands.get(at), number) else { return Ok(None) };
-            // Trials of the same number have the same seed, so that the seed explains no difference.
+            // Trials with the same number have the same seed, so the seed explains no difference.
             let seed = seed::of_trial(self.seed, "probe", number);
             let command = self.sandboxed(command, &directory, number, seed);
             let ended = sandbox.run(&command, interrupt)?;
@@ -171,16 +171,16 @@ impl Plan {
                 return Ok(None);
             }
             let trial = Trial::of(number, seed, &ended);
-            enough.fetch_or(self.until_failure && trial.way.is_failure(), Ordering::Relaxed);
+            stop.fetch_or(self.until_failure && trial.end.is_failure(), Ordering::Relaxed);
             Ok(Some((at, trial, ended)))
         };
-        let ran = parallel::run(jobs, most, trial, |(at, trial, ended)| {
+        let result = parallel::run(jobs, max_trials, trial, |(at, trial, ended)| {
             if let Some(tally) = tallies.get_mut(at) {
                 on_trial(&trial, tally.add(&trial, &ended));
             }
             ControlFlow::Continue(())
         });
-        sandbox.close().and(ran)
+        sandbox.close().and(result)
     }
 
     fn sandboxed<'a>(

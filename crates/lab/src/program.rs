@@ -1,4 +1,4 @@
-//! A program that a trial becomes, and what is expected of its end.
+//! A program that a trial becomes, and the rule that judges how it ends.
 
 use std::{fmt, process::Command};
 
@@ -9,7 +9,7 @@ pub(crate) const REPORT: &str = "LAB_REPORT";
 
 /// A program that a trial [becomes](crate::Trial::becomes), with what is expected of its end.
 ///
-/// The exit code alone says too little about a foreign program. The trial is clean only if the program
+/// The exit code of a foreign program is not enough. The trial is clean only if the program
 /// ends by itself with the expected exit code, if its standard error shows no Rust panic and none of
 /// the texts that it must not contain, and if its last line on standard output is the expected one. A
 /// panic on standard error makes the trial `panicked`; anything else makes it `failed`.
@@ -24,15 +24,15 @@ pub(crate) const REPORT: &str = "LAB_REPORT";
 /// ```
 ///
 /// Values are `integer`, `nanoseconds`, `flag` or `text`. `leaving` is the time by the system's
-/// `CLOCK_MONOTONIC`, in nanoseconds, at which the program has nothing left to do but to end. The time
-/// from then until the process is gone is recorded as `exit_took`.
+/// `CLOCK_MONOTONIC`, in nanoseconds, at which the program has finished its work and only has to exit. The
+/// observation `exit_took` is the time from then until the process has ended.
 #[derive(Debug)]
 pub struct Program {
     pub(crate) command: Command,
     pub(crate) rule: Rule,
 }
 
-/// What is expected of a program's end.
+/// How a program is expected to end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {
     pub(crate) exit_code: i32,
@@ -42,8 +42,8 @@ pub(crate) struct Rule {
 }
 
 impl Program {
-    /// A program that should end with exit code 0. Its surroundings are those of the trial, and what
-    /// the command adds to them.
+    /// Creates a program that is expected to end with exit code 0. It runs in the trial's surroundings, with
+    /// the command's own additions.
     #[must_use]
     pub fn new(command: Command) -> Self {
         Self { command, rule: Rule::default() }
@@ -79,7 +79,7 @@ impl Program {
 }
 
 impl Rule {
-    /// What is wrong with a program that exited.
+    /// Returns what is wrong with a program that exited.
     pub(crate) fn problems(&self, code: i32, stdout: &str, stderr: &str) -> Vec<String> {
         let mut problems = Vec::new();
         if code != self.exit_code {

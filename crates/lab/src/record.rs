@@ -1,11 +1,11 @@
-//! One trial, as its parent knows it afterwards: the outcome, from the ending and from the report.
+//! The parent's record of a trial. Its outcome follows from how the process ended and what it reported.
 
 use std::{fmt, time::Duration};
 
 use crate::{
     observation::Value,
     outcome::{Ending, Outcome},
-    report::{self, Panic, Report},
+    report_pipe::{self, Panic, Report},
     sandbox::Ended,
     stderr,
 };
@@ -13,7 +13,7 @@ use crate::{
 /// How much of a trial's standard error a report shows, in bytes.
 const STDERR: usize = 2000;
 
-/// The name of the time from the moment at which a program said that it leaves, until it was gone.
+/// The observation of how long a program took to end after it reported that it was leaving.
 const EXIT_TOOK: &str = "exit_took";
 
 /// One trial.
@@ -36,7 +36,7 @@ pub(crate) struct Record {
 impl Record {
     /// Makes a record of what the sandbox returned.
     pub(crate) fn of(trial: u32, seed: u64, ended: &Ended) -> Self {
-        let mut report = report::read(&ended.report.bytes, ended.report.is_cut());
+        let mut report = report_pipe::read(&ended.report.bytes, ended.report.is_cut());
         if report.program.is_some() {
             read_panics(&mut report, &ended.stderr.text());
         }
@@ -72,20 +72,20 @@ impl Record {
     }
 }
 
-/// Another program does not report its panics: standard error shows them. It shows those of the trial
-/// before it became that program as well, which are in the report already.
+/// Reads the panics from standard error, because another program does not report them. Standard error
+/// also has the panics of the trial before it became that program, so those in the report are discarded.
 fn read_panics(report: &mut Report, stderr: &str) {
     report.panics.clear();
     for stderr::Panic { thread, site, message } in stderr::panics(stderr) {
         let earlier = report.panics.iter().filter(|earlier| earlier.thread == thread).count();
         let nth = u32::try_from(earlier + 1).unwrap_or(u32::MAX);
-        let while_unwinding = message == report::SECOND;
+        let while_unwinding = message == report_pipe::SECOND;
         report.panics.push(Panic { message, site, thread, nth, while_unwinding });
     }
 }
 
-/// The outcome of a trial. What is wrong with its report, or with the end of the program that it
-/// became, is added to its problems.
+/// The outcome of a trial. Adds to its problems what is wrong with its report, or with how the program
+/// that it became has ended.
 fn outcome(ended: &Ended, report: &mut Report) -> Outcome {
     let ending = ended.ending;
     let outcome = match (ending, ending.outcome(!report.panics.is_empty()), &report.program) {
@@ -126,7 +126,7 @@ mod tests {
     use wait4::ResourceUsage;
 
     use super::*;
-    use crate::{capture::Captured, program::Program, report::Line};
+    use crate::{capture::Captured, program::Program, report_pipe::Line};
 
     const PANIC: &str = r#"{"panic":{"message":"m","site":"s","thread":"t","nth":1}}"#;
     const DONE: &str = r#""done""#;

@@ -155,7 +155,10 @@ pub struct VariantResult {
     pub outcomes: Outcomes,
     /// The class, as it stands in the snapshot: `always aborted`.
     pub class: String,
-    /// The Wilson interval, at 95 %, for the rate of the outcome that the class names.
+    /// How many trials had the outcome that the class names. If the class names several, this is about
+    /// the predicted one.
+    pub hits: u32,
+    /// The Wilson interval, at 95 %, for the rate of `hits` among the trials.
     pub interval: [f64; 2],
     /// The sites of panics: each once, sorted, without those that may or may not occur.
     pub sites: Vec<String>,
@@ -166,7 +169,7 @@ pub struct VariantResult {
     pub observations: BTreeMap<String, Observation>,
     /// What the trials cost.
     pub resources: Option<ResourceSpreads>,
-    /// Trials worth a look: those that contradict the prediction (at most ten), and the first of each
+    /// Trials to look at: those that contradict the prediction (at most ten), and the first of each
     /// outcome other than clean.
     pub examples: Vec<TrialExample>,
 }

@@ -1,4 +1,4 @@
-//! A run: many trials, in parallel, and what follows from them.
+//! A run: many trials in parallel, and the result computed from them.
 
 use std::{collections::BTreeMap, env, ops::ControlFlow, time::Instant};
 
@@ -22,23 +22,23 @@ use crate::{
     variant::Variant,
 };
 
-/// The number of the kit's own promise among the claims.
+/// The id of the kit's own claim.
 pub(crate) const KIT: &str = "kit";
 
 /// How many trials that contradict a prediction a result shows.
 const EXAMPLES: usize = 10;
 
-/// How many trials run at a time for each core. While a child process starts, ends or waits for another
-/// thread, it leaves its core to the second.
+/// How many trials run at a time per core: two, because a child process leaves its core idle while it
+/// starts, ends or waits for another thread.
 const WORKING_PER_CORE: usize = 2;
 
-/// How many trials that mostly wait run at a time, for each core.
+/// How many trials that mostly wait run at a time per core.
 const WAITING_PER_CORE: usize = 8;
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// The trials, in lanes side by side.
+    /// The trials, in parallel lanes.
     pub(crate) lanes: Vec<Lane>,
     /// The seed from which every trial's seed is derived.
     pub(crate) seed: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) jobs: usize,
-    /// Each is a variant's position, and the trial's number within the variant.
+    /// A variant's index, and the trial's number within the variant.
     pub(crate) trials: Vec<(usize, u32)>,
 }
 
@@ -59,8 +59,8 @@ impl Plan {
     }
 }
 
-/// Puts the trials that mostly wait into a lane of their own, with more at a time: they leave the cores
-/// to the others.
+/// Puts the trials that mostly wait into a lane of their own, with more at a time, because they hardly use
+/// the cores.
 pub(crate) fn in_lanes(
     experiment: &Experiment,
     trials: Vec<(usize, u32)>,
@@ -98,7 +98,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the trials, and reports each as it ends, until the listener breaks off.
+    /// Runs the trials, and calls the listener when one ends, until the listener breaks.
     pub(crate) fn trials(
         &self,
         mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
@@ -144,13 +144,13 @@ impl Run<'_> {
         Ok(result)
     }
 
-    /// A trial, with the command that runs it again.
+    /// Describes a trial for the results, with the command that repeats it.
     pub(crate) fn example(&self, variant: &Variant, record: &Record) -> TrialExample {
         example(self.experiment, self.plan.seed, variant, record)
     }
 }
 
-/// The result of the trials: classes from counts, and verdicts.
+/// Computes classes and verdicts from the records of the trials.
 fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> ExperimentResult {
     let variants: Vec<_> = experiment
         .variants
@@ -199,7 +199,7 @@ fn verdict(variants: &[VariantResult]) -> Verdict {
     }
 }
 
-/// The verdict on the kit's promise: cures decide, and hazards say whether there was anything to cure.
+/// The verdict on the kit's claim: cures decide it, if the hazards failed as predicted.
 fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
     let of = |role| variants.iter().filter(move |variant| variant.role == role).cloned();
     let (cures, hazards): (Vec<_>, Vec<_>) = (of(Role::Cure).collect(), of(Role::Hazard).collect());
@@ -219,7 +219,8 @@ fn sum_up(
     records: &[Record],
 ) -> VariantResult {
     let outcomes: Outcomes = records.iter().map(|record| record.outcome).collect();
-    let (low, high) = wilson(outcomes.count(subject(variant, &outcomes)), outcomes.total());
+    let hits = outcomes.count(subject(variant, &outcomes));
+    let (low, high) = wilson(hits, outcomes.total());
     let mut sites: Vec<_> = records
         .iter()
         .flat_map(|record| record.panics.iter().map(|panic| panic.site.clone()))
@@ -242,6 +243,7 @@ fn sum_up(
         trials: outcomes.total(),
         class: variant.prediction.classify(&outcomes).to_string(),
         outcomes,
+        hits,
         interval: [low, high],
         sites,
         occasional_sites,
@@ -254,8 +256,8 @@ fn sum_up(
     }
 }
 
-/// The outcome that the class names, whose rate the interval is about: the predicted one, unless every
-/// trial should have ended in one way and all ended in another.
+/// The outcome that `hits` counts: the predicted one, unless a single outcome was predicted and all
+/// trials had a single other one.
 fn subject(variant: &Variant, outcomes: &Outcomes) -> Outcome {
     let mut seen = outcomes.seen();
     match (seen.next(), seen.next()) {
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_cured_where_nothing_failed() {
+    fn a_cure_proves_nothing_unless_the_hazard_failed() {
         use Outcome::{Aborted, Clean};
         use Verdict::{Inconclusive, Refuted};
         assert_eq!(verdicts([Clean, Clean, Clean]), (Refuted, Refuted, Inconclusive));
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mostly_waits_runs_beside_what_works_and_more_of_it_at_a_time() {
+    fn trials_that_mostly_wait_have_a_lane_of_their_own() {
         let experiment = Experiment::new("90_lanes").variants([
             control("works", |_| Ok(())),
             control("waits", |_| Ok(())).waits(),

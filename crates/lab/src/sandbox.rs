@@ -1,4 +1,16 @@
-//! The sandbox: runs a command so that it ends and leaves nothing behind, whatever it does.
+//! The sandbox runs a command so that it ends and leaves nothing behind, whatever it does.
+//!
+//! This file is the entry point of everything that kills a process:
+//!
+//! | killed | by | when |
+//! | --- | --- | --- |
+//! | the command's process group | [`Sandbox::run`] | the command has ended, its deadline has passed, or Ctrl-C came |
+//! | orphans that left their group | `stray::kill_adopted`, called here | a command has ended and its pipes are still held open; the sandbox is closed or dropped |
+//! | all groups, all marked processes | [the guardian](crate::guardian), which is another process | this process is gone, even by SIGKILL |
+//!
+//! So an orphan that left its group (`setsid`) *and* closed its pipes may live until the sandbox is
+//! closed: to look for one after each command, the sandbox would have to read the process table each
+//! time. Only Linux finds orphans at all; see `stray`.
 
 use std::{
     collections::HashSet,
@@ -43,8 +55,8 @@ use crate::{
 const OUTPUT: usize = 256 * 1024;
 const REPORT: usize = 1024 * 1024;
 
-/// How much room there must be for the trials that run at the same time, in bytes. They take a few
-/// megabytes.
+/// The free space that a place in memory must have, in bytes. The trials that run at the same time take a
+/// few megabytes.
 const ROOM: u64 = 1 << 30;
 
 /// The longest wait before the interrupt is checked again.
@@ -54,7 +66,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// outside Linux, or without a free descriptor.
 const PEEK: Duration = Duration::from_millis(2);
 
-/// Why a command could not be run. However the command itself ends is no error.
+/// Why the sandbox could not run a command. The command's own failure is not an error.
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// A directory for trials cannot be made or removed.
@@ -67,23 +79,23 @@ pub enum SandboxError {
         /// The system's error.
         source: io::Error,
     },
-    /// The guardian cannot be started, or is gone.
-    #[error("the guardian process, which cleans up after a run, is not there: {0}")]
+    /// The guardian cannot be started, or has exited.
+    #[error("the guardian process, which cleans up after a run, is not running: {0}")]
     Guardian(io::Error),
     /// The command cannot be started.
     #[error("cannot start {}: {source}", program.display())]
     Start {
-        /// What was to be started.
+        /// The program.
         program: PathBuf,
         /// The system's error.
         source: io::Error,
     },
-    /// The command was started and cannot be watched.
+    /// The command was started, but cannot be watched.
     #[error("cannot watch process {process} ({}): {source}", program.display())]
     Watch {
-        /// What was started.
+        /// The program.
         program: PathBuf,
-        /// Its process.
+        /// Its process id.
         process: u32,
         /// The system's error.
         source: io::Error,
@@ -92,7 +104,7 @@ pub enum SandboxError {
 
 /// A place to run commands: temporary directories, a guardian, no core dumps.
 ///
-/// Dropping it kills what is left, removes the directory, and ends the guardian.
+/// Dropping it kills the remaining processes, removes the directory, and ends the guardian.
 #[derive(Debug)]
 pub struct Sandbox {
     // Dropped before the directory: the guardian kills what might still write into it.
@@ -100,8 +112,8 @@ pub struct Sandbox {
     directory: TempDir,
     started: AtomicU64,
     running: Mutex<HashSet<u32>>,
-    /// Shared while a command is started, exclusive while strays are looked for: a child that is not yet
-    /// in `running` is not a stray.
+    /// Locked shared while a command starts, exclusively during the search for orphans: otherwise the
+    /// search would take a new child, which is not in `running` yet, for an orphan.
     starting: RwLock<()>,
 }
 
@@ -114,7 +126,7 @@ pub struct Sandboxed<'a> {
     pub arguments: Vec<OsString>,
     /// Its directory, environment and input.
     pub surroundings: Surroundings<'a>,
-    /// How long it may take.
+    /// How long it may run before it is killed.
     pub deadline: Duration,
 }
 
@@ -122,14 +134,14 @@ pub struct Sandboxed<'a> {
 /// is removed when the command has ended.
 #[derive(Clone, Debug)]
 pub enum Surroundings<'a> {
-    /// As a trial has them, the same on every machine: that directory as the current one and as `HOME`,
-    /// little in the environment but these variables, and the report pipe as standard input.
+    /// For a trial, the same on every machine: `TMPDIR` is also the current directory and `HOME`, the
+    /// environment has little more than these variables, and standard input is the report pipe.
     Bare {
-        /// What the run found on the machine for its trials.
+        /// Variables that the run's [equipment](crate::Equipment) adds.
         variables: &'a [(String, OsString)],
     },
-    /// As any command has them: this directory as the current one, the environment of this process and
-    /// these variables, and an empty standard input.
+    /// For any other command: this current directory, the environment of this process and these
+    /// variables, and an empty standard input.
     Inherited {
         /// Its current directory.
         directory: &'a Path,
@@ -138,7 +150,7 @@ pub enum Surroundings<'a> {
     },
 }
 
-/// How a command ended, and what it wrote.
+/// A command that has ended, with its output.
 #[derive(Debug)]
 pub struct Ended {
     /// How it ended.
@@ -151,9 +163,9 @@ pub struct Ended {
     pub report: Captured,
     /// From start to end.
     pub wall: Duration,
-    /// When its end was noticed, in nanoseconds of the system's monotonic clock.
+    /// When the sandbox noticed its end, in nanoseconds of the OS's monotonic clock.
     pub at: i64,
-    /// The resources it used, according to the system.
+    /// The resources it used, as the OS counts them.
     pub usage: ResourceUsage,
 }
 
@@ -162,14 +174,14 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// If there is no place for temporary directories, or the guardian cannot be started.
+    /// If the temporary directory cannot be created, or the guardian cannot be started.
     pub fn open() -> Result<Self, SandboxError> {
         Self::open_in(env::temp_dir())
     }
 
-    /// Opens a sandbox with its directories in memory, if the system has room there and `TMPDIR` names no
-    /// other place; otherwise like [`Sandbox::open`]. Nobody needs a trial's files after a loss of power,
-    /// and a slow disk would only delay the trials.
+    /// Opens a sandbox with its directories in memory, if there is enough space and `TMPDIR` is not set;
+    /// otherwise like [`Sandbox::open`]. A trial's files need not survive a loss of power, and a slow disk
+    /// would only delay the trials.
     ///
     /// # Errors
     ///
@@ -195,8 +207,8 @@ impl Sandbox {
         })
     }
 
-    /// Runs a command in a process group of its own until it ends or its deadline passes. Then kills what
-    /// is left of the group.
+    /// Runs a command in a process group of its own until it ends or its deadline passes. Then kills the
+    /// rest of the group.
     ///
     /// # Errors
     ///
@@ -246,8 +258,8 @@ impl Sandbox {
         );
         let (wall, at) = (began.elapsed(), now());
 
-        // Nobody has waited for the leader, so its number cannot belong to another group. This comes
-        // before any error is returned, so that nothing is left running.
+        // The leader has not been waited for, so its id cannot belong to another group yet. Kill before
+        // returning any error, so that nothing is left running.
         let group = i32::try_from(process).ok().and_then(Pid::from_raw);
         let _ = group.map(|group| kill_process_group(group, Signal::KILL));
         let released = self.guardian.release(process);
@@ -256,7 +268,7 @@ impl Sandbox {
         let (killed, used) = (killed.map_err(watch)?, used.map_err(watch)?);
         released.map_err(SandboxError::Guardian)?;
 
-        // What the command wrote is in the pipes. Do not wait for a process that still holds one.
+        // The pipes have all that the command wrote. Do not wait for a process that still holds one open.
         for pipe in [&mut report, &mut stdout, &mut stderr] {
             pipe.take_what_is_there();
         }
@@ -310,7 +322,7 @@ impl Sandbox {
         Ok(child)
     }
 
-    /// Whether its directories are in memory, wherever that is.
+    /// Whether the sandbox's directories are in memory.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         is_in_memory(self.directory.path())
@@ -325,7 +337,7 @@ impl Sandbox {
         stray::kill_adopted(&known);
     }
 
-    /// Closes the sandbox. Nothing can run in it after that.
+    /// Kills the remaining orphans and removes the directory. No command can run in the sandbox after that.
     ///
     /// # Errors
     ///
@@ -355,7 +367,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Reads the pipes until the child ends, or until it has to be killed: then returns why.
+    /// Reads the pipes until the child ends. Returns why the child must be killed, if it must.
     fn until_it_ends(
         &self,
         mut pipes: [&mut Capture; 3],
@@ -363,14 +375,14 @@ impl Watched {
         interrupt: &Interrupt,
     ) -> io::Result<Option<Ending>> {
         loop {
-            let patience = deadline.saturating_duration_since(Instant::now());
+            let remaining = deadline.saturating_duration_since(Instant::now());
             if interrupt.raised() {
                 return Ok(Some(Ending::Interrupted));
             }
-            if patience.is_zero() {
+            if remaining.is_zero() {
                 return Ok(Some(Ending::DeadlinePassed));
             }
-            self.wait_for_something(&pipes, patience.min(TICK))?;
+            self.wait_for_something(&pipes, remaining.min(TICK))?;
             for pipe in &mut pipes {
                 pipe.take_what_is_there();
             }
@@ -380,10 +392,10 @@ impl Watched {
         }
     }
 
-    /// Waits until a pipe is readable, the child has ended, or patience is over.
-    fn wait_for_something(&self, pipes: &[&mut Capture; 3], patience: Duration) -> io::Result<()> {
+    /// Waits until a pipe is readable, the child has ended, or `timeout` has passed.
+    fn wait_for_something(&self, pipes: &[&mut Capture; 3], timeout: Duration) -> io::Result<()> {
         let end = self.end.as_ref().map(AsFd::as_fd);
-        let patience = if end.is_some() { patience } else { patience.min(PEEK) };
+        let timeout = if end.is_some() { timeout } else { timeout.min(PEEK) };
         let mut sources: Vec<_> = pipes
             .iter()
             .map(|pipe| pipe.source())
@@ -391,20 +403,20 @@ impl Watched {
             .flatten()
             .map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN))
             .collect();
-        let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
-        match poll(&mut sources, Some(&patience)) {
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        match poll(&mut sources, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether the child has ended. It stays a zombie, and keeps its number.
+    /// Whether the child has ended. It stays a zombie, so its id is not reused.
     fn has_ended(&self) -> io::Result<bool> {
         let Some(process) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
             return Ok(true);
         };
-        let looking = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        Ok(waitid(WaitId::Pid(process), looking)?.is_some())
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(process), options)?.is_some())
     }
 }
 
@@ -415,13 +427,14 @@ fn end_of(process: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
 }
 
-/// There is none, and the end is checked for every [`PEEK`]. Unverified: never run on macOS.
+/// Other systems have no such descriptor, so the caller checks once every [`PEEK`]. Unverified: never run
+/// on macOS.
 #[cfg(not(target_os = "linux"))]
 const fn end_of(_process: u32) -> Option<OwnedFd> {
     None
 }
 
-/// The system's monotonic clock, which is the same in every process.
+/// The OS's monotonic clock, which is the same in every process.
 fn now() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
@@ -434,8 +447,8 @@ fn ending(status: ExitStatus) -> Ending {
     }
 }
 
-/// A place where files are kept in memory, if there is one that is writable, allows executables and has
-/// room. In a container it often has only a few megabytes.
+/// A folder in memory, if there is one that is writable, allows executables and has enough space. In a
+/// container it often has only a few megabytes.
 fn memory() -> Option<PathBuf> {
     let place = PathBuf::from("/dev/shm");
     if env::var_os("TMPDIR").is_some() || access(&place, Access::WRITE_OK).is_err() {
@@ -456,16 +469,16 @@ fn is_in_memory(place: &Path) -> bool {
     rustix::fs::statfs(place).is_ok_and(|stat| stat.f_type as i64 == TMPFS)
 }
 
-/// Not known; and none of the places that [`memory`] knows exists there.
+/// Always false: other systems have none of the folders that [`memory`] checks.
 #[cfg(not(target_os = "linux"))]
 const fn is_in_memory(_place: &Path) -> bool {
     false
 }
 
-/// Forbids core dumps for this process and all that it starts.
+/// Forbids core dumps for this process and its descendants.
 ///
-/// On Linux the limit is 1, not 0. If the system pipes core dumps to a program, it ignores a limit of 0,
-/// and every abort takes a fraction of a second. At 1 the kernel makes no dump (core(5), "Piping core
+/// On Linux the limit is 1, not 0. A kernel that pipes core dumps to a program ignores a limit of 0, and
+/// every abort takes a fraction of a second. At 1 the kernel makes no dump (core(5), "Piping core
 /// dumps to a program").
 fn forbid_core_dumps() {
     let least = if cfg!(target_os = "linux") { 1 } else { 0 };

@@ -1,10 +1,10 @@
-//! Seeds: how they are typed, and how each trial gets its own.
+//! Parses seeds, and derives the seed of each trial.
 
-/// Reads a seed as it is typed: decimal, or `0x` and hexadecimal.
+/// Parses a seed: decimal, or `0x` and hexadecimal.
 ///
 /// # Errors
 ///
-/// If it is not a number of 64 bits. The message is for the person who typed it.
+/// Returns a message for the user if it is not a 64-bit number.
 pub fn parse(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
@@ -13,8 +13,8 @@ pub fn parse(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| "a seed is a number of 64 bits, decimal or 0x and hexadecimal".to_owned())
 }
 
-/// The seed of one trial. It depends only on the run's seed, the name of what is tried, and the trial's
-/// number, so that the trial can be run again alone.
+/// Derives the seed of one trial. It depends only on the run's seed, the variant's name and the trial's
+/// number, so that the trial can be repeated alone.
 #[must_use]
 pub fn of_trial(run: u64, name: &str, trial: u32) -> u64 {
     // FNV-1a over the name and the number, then the finalizer of SplitMix64 to spread the bits.

@@ -1,7 +1,7 @@
-//! A server: started on a free port, ready when it answers, and ended with the value that owns it.
+//! Starts a server on a free port, waits until it answers, and ends it when its owner is dropped.
 //!
-//! It is a command in the sandbox like any other, in an empty directory of its own, except that it does
-//! not end by itself. So it leaves nothing behind, even if its owner is killed.
+//! A server is a command in the sandbox, in an empty directory of its own. So it leaves nothing behind, even
+//! if its owner is killed.
 
 use std::{
     env, fmt,
@@ -24,14 +24,14 @@ use crate::{
 /// How long a server may take until it answers. Usually it takes a fraction of a second.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How long one attempt to talk to it may take, and how long to wait before the next.
+/// How long one request may take, and how long to wait before the next.
 const ATTEMPT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How many ports to try: another process may take the free one in the meantime.
+/// How many ports to try: another process may take a free port before the server does.
 const PORTS: usize = 3;
 
-/// A deadline for a command that needs none.
+/// The deadline of a server: effectively none.
 const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// How much of a server's output goes into an error, in bytes.
@@ -62,7 +62,7 @@ impl Kind {
     /// All kinds.
     pub const ALL: [Self; 2] = [Self::Etcd, Self::Redis];
 
-    /// The programs that will do, best first.
+    /// The suitable programs, best first.
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd"],
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// The variable in which a command finds the server's address, as `host:port`.
+    /// The environment variable for the server's address, `host:port`.
     #[must_use]
     pub const fn variable(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// What to do if it is missing.
+    /// The remedy if it is missing.
     const fn remedy(self) -> &'static str {
         match self {
             Self::Etcd => "install it (Debian: apt-get install etcd-server)",
@@ -87,7 +87,7 @@ impl Kind {
         }
     }
 
-    /// The server's arguments. Its data need not survive it.
+    /// The server's arguments. They turn off durability where possible: nobody needs the data later.
     fn arguments(self, port: u16, peers: u16) -> Vec<String> {
         let url = |port| format!("http://127.0.0.1:{port}");
         let port_text = port.to_string();
@@ -108,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// A request, and what the answer to it contains.
+    /// A request, and a text that its answer must contain.
     const fn greeting(self) -> (&'static str, &'static str) {
         match self {
             Self::Etcd => ("GET /health HTTP/1.0\r\n\r\n", "\"health\":\"true\""),
@@ -116,7 +116,7 @@ impl Kind {
         }
     }
 
-    /// Whether the server at this address answers as it should.
+    /// Whether the server at this address answers correctly.
     fn answers(self, address: SocketAddr) -> bool {
         let (greeting, expected) = self.greeting();
         self.ask(address, greeting, expected).unwrap_or(false)
@@ -187,7 +187,7 @@ impl Server {
                     surroundings: Surroundings::Bare { variables: &[] },
                     deadline: FOR_EVER,
                 };
-                // The owner may be gone.
+                // The owner may have been dropped.
                 let _ = send.send(sandbox.run(&command, &told));
             });
             let (program, version, thread) = (program.clone(), version.clone(), Some(thread));
@@ -245,13 +245,13 @@ impl Server {
         &self.version
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether it has ended, which it should not do before it is dropped.
+    /// Whether the server has ended, although it has not been dropped.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
@@ -259,7 +259,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Kills the server, and waits some milliseconds until it is gone and its directory is removed.
+    /// Kills the server and waits, some milliseconds, until it has ended and its directory is removed.
     fn drop(&mut self) {
         self.stop.raise();
         let _ = self.thread.take().map(JoinHandle::join);

@@ -1,6 +1,6 @@
-//! The site of a panic, without the paths of this machine.
+//! Normalises panic sites: removes the paths of this machine.
 
-/// Names a site in the same way on every machine: `crate-version/src/file.rs:line:col` for a crate from
+/// Normalises a site, so that it is the same on every machine: `crate-version/src/file.rs:line:col` for a crate from
 /// a registry, the path below the workspace for our own code, and only the file for the standard library,
 /// whose lines change with the compiler.
 pub(crate) fn normalise(file: &str, line: u32, column: u32) -> String {

@@ -1,4 +1,4 @@
-//! The stable part of a result, as text, which is compared with the committed snapshot.
+//! Renders the stable part of a result as text, for comparison with the committed snapshot.
 
 use std::fmt::Write as _;
 

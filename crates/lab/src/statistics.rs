@@ -29,15 +29,15 @@ pub fn wilson(hits: u32, trials: u32) -> (f64, f64) {
     (low, high)
 }
 
-/// The highest rate that is still possible, at 95 %, after `trials` without a hit: at any higher rate,
-/// fewer than one run in twenty would see none. It is close to three divided by the trials (the rule of
-/// three). Without trials it is 1.
+/// The upper bound, at 95 %, of the failure rate after `trials` without a failure. At any higher rate,
+/// fewer than one run in twenty would have no failure. It is close to three divided by the number of
+/// trials (the rule of three). Without trials it is 1.
 ///
 /// ```
-/// assert!((lab::statistics::room_left_by_none(50) - 0.058).abs() < 0.001);
+/// assert!((lab::statistics::failure_rate_upper_bound(50) - 0.058).abs() < 0.001);
 /// ```
 #[must_use]
-pub fn room_left_by_none(trials: u32) -> f64 {
+pub fn failure_rate_upper_bound(trials: u32) -> f64 {
     if trials == 0 { 1.0 } else { 1.0 - 0.05_f64.powf(1.0 / f64::from(trials)) }
 }
 
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn none_leaves_room_for_about_three_divided_by_the_trials() {
+    fn the_upper_bound_is_about_three_divided_by_the_trials() {
         for trials in [100, 300, 1000] {
-            let room = room_left_by_none(trials);
-            assert!((room * f64::from(trials) - 3.0).abs() < 0.05, "{trials}: {room}");
-            let chance_of_none = (1.0 - room).powf(f64::from(trials));
+            let bound = failure_rate_upper_bound(trials);
+            assert!((bound * f64::from(trials) - 3.0).abs() < 0.05, "{trials}: {bound}");
+            let chance_of_none = (1.0 - bound).powf(f64::from(trials));
             assert!((chance_of_none - 0.05).abs() < 1e-9);
         }
-        assert_eq!(room_left_by_none(0), 1.0);
+        assert_eq!(failure_rate_upper_bound(0), 1.0);
     }
 
     fn share(hits: u32, trials: u32) -> Share {

@@ -1,8 +1,8 @@
-//! What the standard error of a program says about its end, if the program has no report pipe.
+//! Finds panics and errors in the standard error of a program that has no report pipe.
 
 use crate::site;
 
-/// How long a signature is, in characters.
+/// The maximum length of a signature, in characters.
 const LONGEST: usize = 160;
 
 /// A Rust panic that was printed to standard error.
@@ -16,7 +16,7 @@ pub struct Panic {
     pub message: String,
 }
 
-/// The panics on standard error, in the order in which they happened. Something may precede them on
+/// Finds the panics in standard error, in the order in which they happened. Other text may precede them on
 /// their line, such as the date of a log.
 #[must_use]
 pub fn panics(stderr: &str) -> Vec<Panic> {
@@ -36,7 +36,7 @@ pub fn panics(stderr: &str) -> Vec<Panic> {
     panics
 }
 
-/// The thread's name and what follows, of a line such as `thread 'main' (123) panicked at …`.
+/// Splits a panic's first line into the thread's name and the rest: `thread 'main' (123) panicked at …`.
 fn headline(line: &str) -> Option<(&str, &str)> {
     let (_, line) = line.split_once("thread '")?;
     let (thread, said) = line.split_once(" panicked at ")?;
@@ -50,7 +50,7 @@ fn panic(thread: &str, place: &str, message: &str) -> Option<Panic> {
     Some(Panic { thread: thread.to_owned(), site, message: message.trim().to_owned() })
 }
 
-/// The beginnings of lines that say why a program ends.
+/// The beginnings of lines that report an error.
 const LEADS: [&str; 8] = [
     "fatal",
     "error",
@@ -62,8 +62,8 @@ const LEADS: [&str; 8] = [
     "aborted",
 ];
 
-/// The line of standard error that says most about a failure, without what varies from one time to the
-/// next: the first line that begins like an error, or else the last one. `None` if there is no line.
+/// The most telling line of standard error: the first that begins like an error, or else the last one.
+/// Numbers and identifiers become `#`. `None` if there is no line.
 #[must_use]
 pub fn signature(stderr: &str) -> Option<String> {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -74,8 +74,8 @@ pub fn signature(stderr: &str) -> Option<String> {
     lines().find(leads).or_else(|| lines().next_back()).map(without_what_varies)
 }
 
-/// The text with `#` in place of numbers, addresses and hexadecimal identifiers, cut to a length that
-/// suits a report. Digits that belong to a name stay: `utf8`, `SIGUSR1`.
+/// Replaces numbers, addresses and hexadecimal identifiers by `#`, and truncates the text for a report.
+/// Digits within a name stay: `utf8`, `SIGUSR1`.
 #[must_use]
 pub fn without_what_varies(text: &str) -> String {
     let mut normal = String::new();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_the_same_the_next_time() {
+    fn a_signature_has_no_numbers() {
         for (stderr, expected) in [
             (
                 "Traceback\n  File \"a.py\", line 3\nValueError: at 0x7f3a in 12.5s\n",

@@ -1,9 +1,9 @@
-//! Processes that left the group they were started in.
+//! Finds and kills processes that left the group they were started in.
 //!
-//! A trial is killed with its process group, and a descendant can leave that by `setsid`. Linux finds
-//! such a process all the same: the lab is the *subreaper* of its descendants, so that an orphan becomes
-//! its child, and it marks their environment. On other systems the process escapes, and the lab only
-//! stops waiting for the trial's pipes.
+//! The sandbox kills a trial's process group, but a descendant can leave the group by `setsid`. On Linux
+//! the lab finds such a process in two ways. It is the *subreaper* of its descendants, so an orphan
+//! becomes its child; and a variable in the environment marks them. On other systems the process escapes,
+//! and the lab only stops waiting for the trial's pipes. The head of `sandbox` says when this is called.
 
 /// The variable that names the run to which a process belongs.
 pub(crate) const RUN: &str = "LAB_RUN";
@@ -24,17 +24,17 @@ mod linux {
 
     use super::RUN;
 
-    /// How often the process table is read again: a process that is killed may leave children.
+    /// How often to read the process table again: a killed process may leave children.
     const ROUNDS: usize = 100;
 
-    /// Makes this process the parent of every descendant that is orphaned from now on.
+    /// Makes this process the parent of every descendant that becomes an orphan.
     pub(crate) fn adopt() {
         // Every kernel since 3.4 allows it. Without it, strays are found by their mark alone.
         let _ = set_child_subreaper(Some(getpid()));
     }
 
-    /// Kills the children of this process until there are none left but the known ones and those in a
-    /// group that a known one leads.
+    /// Kills the children of this process, except the known ones and the members of groups that these
+    /// lead. Repeats until no other is left.
     pub(crate) fn kill_adopted(known: &HashSet<u32>) {
         let us = getpid().as_raw_nonzero().get();
         for _ in 0..ROUNDS {
@@ -58,7 +58,7 @@ mod linux {
         }
     }
 
-    /// Kills the processes that carry the mark of this run, until there are none left.
+    /// Kills the processes with the mark of this run. Repeats until none is left.
     pub(crate) fn kill_marked(run: &str) {
         let mark = format!("{RUN}={run}").into_bytes();
         for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! What an experiment's own code sees while it runs inside a trial.
+//! The interface of a trial for the experiment's own code.
 
 use std::{
     env, error::Error, io, os::unix::process::CommandExt as _, path::Path, process::Command,
@@ -7,7 +7,7 @@ use std::{
 use crate::{
     observation::Value,
     program::{self, Program},
-    report::{Line, Reporter},
+    report_pipe::{Line, Reporter},
 };
 
 /// The argument that turns an experiment into the child process of one trial. The variant's name and
@@ -75,8 +75,8 @@ impl Trial<'_> {
         self.reporter.observation(name, value.into());
     }
 
-    /// Checks something that must hold for the trial to be clean. If it does not, the trial goes on,
-    /// and is `failed` unless something worse happens. Returns what it was given.
+    /// Checks a condition of a clean trial. If it does not hold, the trial continues, and is `failed`
+    /// unless something worse happens. Returns `holds`.
     pub fn check(&self, what: &str, holds: bool) -> bool {
         if !holds {
             self.reporter.problem(what);
@@ -90,16 +90,16 @@ impl Trial<'_> {
     ///
     /// # Errors
     ///
-    /// If the system does not say which program this is.
+    /// If the OS does not report the path of this program.
     pub fn part(&self, name: &str) -> io::Result<Command> {
         let mut command = Command::new(env::current_exe()?);
         command.args([PART, name]).current_dir(self.directory);
         Ok(command)
     }
 
-    /// Turns the trial into another program. This one ends here, without running a destructor. The
-    /// directory, the deadline and the process group stay, and the program's standard input is empty.
-    /// [`Program`] says how its end is judged.
+    /// Replaces the trial's process by another program (`exec`). No destructor of this program runs. The
+    /// directory, the deadline and the process group stay the same. The new program's standard input is
+    /// empty. [`Program`] says how its end is judged.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Trial<'_> {
         Err(format!("cannot become {shown}: {error}").into())
     }
 
-    /// Declares the trial done, for a body that does not return because it leaves the process itself.
+    /// Declares the trial done, for a body that does not return because it exits the process itself.
     /// A trial that exits with code 0 and was not done is `failed`.
     pub fn done(&self) {
         self.reporter.done();

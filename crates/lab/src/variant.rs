@@ -13,12 +13,12 @@ use crate::{
 /// How long a trial may take before it counts as hung.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The trials of a variant whose outcome is certain.
+/// The default number of trials, for a variant whose outcome is certain.
 const TRIALS: u32 = 20;
 
 type Body = Arc<dyn Fn(&Trial<'_>) -> TrialResult + Send + Sync>;
 
-/// One arm of an experiment: a function that runs in a child process, and what is predicted of it.
+/// One arm of an experiment: a function that runs in a child process, with a prediction.
 ///
 /// Made by [`hazard`], [`control`] or [`cure`]. The role implies the prediction: a hazard names how
 /// it fails, and a control or a cure is always clean unless [`Variant::predict`] says otherwise.
@@ -43,9 +43,9 @@ pub struct Variant {
     waits: bool,
 }
 
-/// A variant that is expected to fail in this way: what the experiment is about.
+/// Creates a variant that is expected to fail like this. The experiment is about this failure.
 ///
-/// An [`Outcome`] alone predicts that every trial ends so. For a race, see [`seen`](crate::seen).
+/// An [`Outcome`] predicts that every trial ends like this. For a race, see [`seen`](crate::seen).
 pub fn hazard(
     name: impl Into<String>,
     prediction: impl Into<Prediction>,
@@ -54,7 +54,7 @@ pub fn hazard(
     Variant::new(name.into(), Role::Hazard, Arc::new(body)).predict(prediction)
 }
 
-/// A variant that is expected not to fail, without the kit: the same harness, one thing changed.
+/// Creates a variant that is expected not to fail, without the kit: the same code with one thing changed.
 pub fn control(
     name: impl Into<String>,
     body: impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static,
@@ -62,7 +62,7 @@ pub fn control(
     Variant::new(name.into(), Role::Control, Arc::new(body))
 }
 
-/// A variant that is expected not to fail, by means of the kit.
+/// Creates a variant that is expected not to fail because it uses the kit.
 pub fn cure(
     name: impl Into<String>,
     body: impl Fn(&Trial<'_>) -> TrialResult + Send + Sync + 'static,
@@ -101,22 +101,22 @@ impl Variant {
         self.role
     }
 
-    /// Changes its name, for an experiment that collects those of others.
+    /// Renames the variant, for an experiment that reuses those of others.
     #[must_use]
     pub fn renamed(mut self, rename: impl FnOnce(&str) -> String) -> Self {
         self.name = rename(&self.name);
         self
     }
 
-    /// Predicts something else than the role implies.
+    /// Sets another prediction than the role implies.
     #[must_use]
     pub fn predict(mut self, prediction: impl Into<Prediction>) -> Self {
         self.prediction = prediction.into();
         self
     }
 
-    /// Declares the variant once for each of these versions of what it is about: `version/name`.
-    /// The body finds its own in [`Trial::version`].
+    /// Declares the variant once for each of these versions of a crate: `version/name`. The body gets its
+    /// version from [`Trial::version`].
     #[must_use]
     pub fn versions<V: Into<String>>(mut self, versions: impl IntoIterator<Item = V>) -> Self {
         self.versions = versions.into_iter().map(Into::into).collect();
@@ -134,7 +134,7 @@ impl Variant {
         self
     }
 
-    /// Says in one line what is different in this variant.
+    /// Describes in one line what is different in this variant.
     #[must_use]
     pub fn about(mut self, about: impl Into<String>) -> Self {
         self.about = about.into();
@@ -156,25 +156,24 @@ impl Variant {
         self
     }
 
-    /// Names a panic site that may or may not occur, by its beginning. It is left out of the snapshot,
-    /// and kept in the results.
+    /// Declares, by its beginning, a panic site that may or may not occur. The snapshot leaves it out; the
+    /// results have it.
     #[must_use]
     pub fn sometimes_at(mut self, site: impl Into<String>) -> Self {
         self.occasional_sites.push(site.into());
         self
     }
 
-    /// Says that a trial mostly waits: for a limit, a clock, a late answer. Such trials run beside the
-    /// others, and more of them at a time. Leave it out if a busy machine could change what the variant
-    /// shows. A variant that is to hang need not say it.
+    /// Declares that a trial mostly waits: for a limit, a clock, a late answer. More of such trials run at a
+    /// time, in parallel to the others. Do not use it if a busy machine could change the outcome. Variants
+    /// that are predicted to hang have it implicitly.
     #[must_use]
     pub const fn waits(mut self) -> Self {
         self.waits = true;
         self
     }
 
-    /// The variants that this declaration stands for, one for each version, and the cures derived
-    /// from them. Each of them stands for itself alone.
+    /// Expands the declaration into one variant per version, and the cures derived from them.
     pub(crate) fn expand(mut self) -> (Vec<Self>, Vec<Self>) {
         let has_cure = mem::take(&mut self.has_cure);
         let cures = if has_cure { self.cure().for_each_version() } else { Vec::new() };
@@ -211,8 +210,8 @@ impl Variant {
         self.waits || matches!(self.prediction, Prediction::Always(Outcome::Hung))
     }
 
-    /// How many trials a run gives this variant. A race never gets fewer than it declares, and nothing
-    /// gets fewer than a verdict needs.
+    /// How many trials a run gives this variant: for a race, never fewer than declared; for any variant,
+    /// never fewer than a verdict needs.
     pub(crate) fn planned(&self, asked: Option<u32>, quick: bool) -> u32 {
         match asked {
             Some(trials) if self.prediction.is_race() => trials.max(self.trials),

@@ -75,7 +75,7 @@ impl CancelToken {
         token
     }
 
-    /// Cancels the logout, if its request has not left. Never blocks.
+    /// Asks the logout to end. The answer says whether it will. Never blocks, on any thread.
     pub fn cancel(&self) -> Cancellation {
         let answer = match self.gate.cancel() {
             Cancel::AlreadyCancelled => return Cancellation::AlreadyCancelled,

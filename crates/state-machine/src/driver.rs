@@ -107,7 +107,7 @@ impl<A> Driver<A> {
         &self.app
     }
 
-    /// Cancels the running logout, if its request has not left. Never blocks.
+    /// Asks the running logout to end. The answer says whether it will. Never blocks, on any thread.
     ///
     /// After a run has ended, the answer is the same as at its end.
     pub fn cancel(&self) -> Cancellation {

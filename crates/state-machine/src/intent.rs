@@ -38,12 +38,6 @@ impl IntentFile {
         Self { path: path.into() }
     }
 
-    /// The path of the file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Records the intent. When this returns, the record survives the end of the process and, as far
     /// as the file system keeps its promises, a power failure. A second call changes nothing.
     ///

@@ -62,27 +62,44 @@ fn request(token: &CancelToken, server: &Server) -> bool {
     }
 }
 
-#[test]
-fn driver_a_cancel_is_honoured_or_told_the_truth() {
-    explore("driver, cancel against request and answer", Bound::Full, || {
-        let (token, server) = (Arc::new(CancelToken::new()), Arc::new(Server::default()));
-        let canceller = thread::spawn({
-            let (token, server) = (Arc::clone(&token), Arc::clone(&server));
-            move || {
-                let told = token.cancel();
-                if told == Cancellation::TooLate {
-                    assert!(server.has_forgotten(), "too late, and the server has not forgotten");
-                }
-                told
+/// A cancel against a request, which returns whether it left.
+fn cancel_against(request: fn(&CancelToken, &Server) -> bool) {
+    let (token, server) = (Arc::new(CancelToken::new()), Arc::new(Server::default()));
+    let canceller = thread::spawn({
+        let (token, server) = (Arc::clone(&token), Arc::clone(&server));
+        move || {
+            let answer = token.cancel();
+            if answer == Cancellation::TooLate {
+                assert!(server.has_forgotten(), "too late, and the server has not forgotten");
             }
-        });
-        let requested = request(&token, &server);
-        match canceller.join().unwrap() {
-            Cancellation::Accepted => assert!(!requested && !server.has_forgotten()),
-            Cancellation::UpToServer | Cancellation::TooLate => assert!(requested),
-            told => panic!("one cancel, during a run, was told {told:?}"),
+            answer
         }
-        assert!(token.is_requested() || token.is_committed());
+    });
+    let requested = request(&token, &server);
+    match canceller.join().unwrap() {
+        Cancellation::Accepted => assert!(!requested && !server.has_forgotten()),
+        Cancellation::UpToServer | Cancellation::TooLate => assert!(requested),
+        answer => panic!("one cancel, during a run, was answered {answer:?}"),
+    }
+    assert!(token.is_requested() || token.is_committed());
+}
+
+#[test]
+fn driver_a_cancel_is_honoured_or_answered_truly() {
+    explore("driver, cancel against request and answer", Bound::Full, || cancel_against(request));
+}
+
+#[test]
+fn driver_twin_that_commits_before_the_answer_is_caught() {
+    let says = "too late, and the server has not forgotten";
+    must_be_caught("driver, committed before the answer", says, || {
+        cancel_against(|token, server| {
+            let request = token.request(async {
+                token.commit();
+                server.forget();
+            });
+            block_on(request).is_ok()
+        });
     });
 }
 
@@ -92,13 +109,13 @@ fn driver_of_two_cancels_at_most_one_is_accepted_and_none_after_the_request_left
         let (token, server) = (Arc::new(CancelToken::new()), Arc::new(Server::default()));
         let cancellers = [(); 2].map(|()| cancel_on_a_thread(&token));
         let requested = request(&token, &server);
-        let told = cancellers.map(|canceller| canceller.join().unwrap());
-        let accepted = told.iter().filter(|told| **told == Cancellation::Accepted).count();
+        let answers = cancellers.map(|canceller| canceller.join().unwrap());
+        let accepted = answers.iter().filter(|answer| **answer == Cancellation::Accepted).count();
         assert_eq!(accepted, usize::from(!requested));
         if requested {
-            assert!(!told.contains(&Cancellation::AlreadyCancelled));
+            assert!(!answers.contains(&Cancellation::AlreadyCancelled));
         } else {
-            assert!(told.contains(&Cancellation::AlreadyCancelled));
+            assert!(answers.contains(&Cancellation::AlreadyCancelled));
         }
     });
 }
@@ -109,14 +126,14 @@ fn driver_waiting_for_the_server_is_woken_by_a_cancel() {
     explore("driver, cancel against a server that does not answer", Bound::Full, || {
         let token = Arc::new(CancelToken::new());
         let canceller = cancel_on_a_thread(&token);
-        let (told, left) = match block_on(token.request(pending::<()>())) {
+        let (answer, left) = match block_on(token.request(pending::<()>())) {
             Ok(answer) => {
                 assert_eq!(answer, None);
                 (Cancellation::UpToServer, true)
             }
             Err(Cancelled) => (Cancellation::Accepted, false),
         };
-        assert_eq!(canceller.join().unwrap(), told);
+        assert_eq!(canceller.join().unwrap(), answer);
         assert_eq!(token.is_cancelled(), !left);
     });
 }
@@ -130,35 +147,5 @@ fn driver_waiting_for_a_step_is_woken_by_a_cancel() {
         assert!(token.is_cancelled(), "an interrupted step finds the cancel accepted");
         assert_eq!(canceller.join().unwrap(), Cancellation::Accepted);
         assert_eq!(block_on(token.request(pending::<()>())), Err(Cancelled));
-    });
-}
-
-/// As in later versions of Robrix (claim B8): one flag for the cancel, one for the point of no return.
-/// Each party checks the other's flag first.
-#[test]
-fn driver_twin_of_two_flags_honours_both() {
-    must_be_caught("driver, two separate flags", "accepted, and the request left", || {
-        #[derive(Default)]
-        struct TwoFlags {
-            cancelled: AtomicBool,
-            point_of_no_return: AtomicBool,
-        }
-        let flags = Arc::new(TwoFlags::default());
-        let canceller = thread::spawn({
-            let flags = Arc::clone(&flags);
-            move || {
-                if flags.point_of_no_return.load(Ordering::SeqCst) {
-                    return Cancellation::TooLate;
-                }
-                flags.cancelled.store(true, Ordering::SeqCst);
-                Cancellation::Accepted
-            }
-        });
-        let requested = !flags.cancelled.load(Ordering::SeqCst);
-        if requested {
-            flags.point_of_no_return.store(true, Ordering::SeqCst);
-        }
-        let told = canceller.join().unwrap();
-        assert!(told != Cancellation::Accepted || !requested, "accepted, and the request left");
     });
 }

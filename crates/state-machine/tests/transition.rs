@@ -1,4 +1,4 @@
-//! The pure layer: every pair of a state and an event, and what must hold for every sequence.
+//! The pure layer: every pair of a state and an event, and the properties of every sequence.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ const PLANS: [Plan; 4] = [
     Plan { tabs: false, restart: false },
 ];
 
-/// Every pair for a desktop whose runtime is restarted; for the other plans, where they differ.
+/// The table has every pair for the first plan, and for the other plans the pairs that differ.
 #[test]
 fn every_pair_of_state_and_event_has_its_transition() {
     let mut table = String::new();
@@ -61,7 +61,7 @@ fn every_pair_of_state_and_event_has_its_transition() {
     insta::assert_snapshot!(table);
 }
 
-/// The events that the driver can report for an effect; none if the effect has no event.
+/// The events that the driver can report for an effect.
 fn answers(effect: Effect) -> &'static [Event] {
     match effect {
         Effect::RestartSync | Effect::ClearIntent => &[],
@@ -125,8 +125,8 @@ fn pairs() -> impl Iterator<Item = (State, Event)> {
 /// The function under test. A test also passes broken ones.
 type Machine = fn(Plan, State, Event) -> Transition;
 
-/// Runs a sequence of events, and a drop at its end. Returns the last state, or what must hold for
-/// every logout and does not.
+/// Runs a sequence of events, and a drop at its end. Returns the last state, or the property that is
+/// violated.
 fn run(machine: Machine, plan: Plan, events: impl Iterator<Item = Event>) -> Result<State, String> {
     let (mut state, mut done, mut ends) = (State::Idle, Vec::new(), 0);
     let (mut forgotten, mut deleted) = (false, false);
@@ -139,8 +139,7 @@ fn run(machine: Machine, plan: Plan, events: impl Iterator<Item = Event>) -> Res
         if moved && !follows.is_end() && progress(follows) < progress(state) {
             return Err(format!("progress went back from {state:?} to {follows:?}"));
         }
-        // The pairs that mean that the server has forgotten the token, and that the latest user id is
-        // deleted.
+        // In these pairs the server has forgotten the token, and the latest user id is deleted.
         forgotten |= matches!(
             (state, event),
             (State::LoggingOutFromServer, Event::Done | Event::TokenUnknown)

@@ -1,4 +1,4 @@
-//! The executable of an experiment: what it is asked, and what it may answer.
+//! Runs the executable of an experiment, and parses its output.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +17,11 @@ use thiserror::Error;
 
 use super::Run;
 use crate::{
-    process::{self, Ended},
+    child::{self, Ended},
     workspace::Source,
 };
 
-/// How much of a line that makes no sense is shown, in characters, and of standard error, in bytes.
+/// How much of an invalid line an error shows, in characters, and of standard error, in bytes.
 const LINE_SHOWN: usize = 120;
 const STDERR_SHOWN: usize = 4 << 10;
 
@@ -38,7 +38,7 @@ pub enum Trouble {
     NotBuilt(String),
     #[error("could not be run: {0}")]
     NotRun(#[from] io::Error),
-    /// Not a declaration, or not an event.
+    /// The line is not a declaration or not an event.
     #[error("printed a line that makes no sense: `{0}`")]
     Nonsense(String),
     #[error("{how}{stderr}")]
@@ -52,7 +52,7 @@ pub enum Trouble {
 }
 
 impl Binary {
-    /// The executable of a source, among those that were built.
+    /// Finds the executable of a source among the built ones.
     pub fn of(source: &Source, executables: &BTreeMap<String, PathBuf>) -> Self {
         let executable = executables.get(&source.binary).cloned();
         Self { source: source.clone(), executable }
@@ -71,7 +71,7 @@ impl Binary {
         Ok(command)
     }
 
-    /// Asks what the experiment declares about itself.
+    /// Reads the declaration of the experiment.
     pub fn declaration(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
         let mut command = self.command("json", run)?;
         command.arg("--list");
@@ -92,7 +92,7 @@ impl Binary {
         Ok(declaration)
     }
 
-    /// Runs the experiment, and calls back for every trial, and for what it prepares before them.
+    /// Runs the experiment, and calls back for every trial and every preparation before them.
     pub fn run(
         &self,
         run: &Run<'_>,
@@ -141,7 +141,7 @@ fn listen(
     run: &Run<'_>,
     on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<Ended> {
-    process::listen(command, &run.guardian, &run.interrupt, STDERR_SHOWN, on_line)
+    child::listen(command, &run.guardian, &run.interrupt, STDERR_SHOWN, on_line)
 }
 
 fn ended_well(ended: &Ended) -> Result<(), Trouble> {
@@ -167,7 +167,7 @@ fn trouble(how: String, ended: &Ended) -> Trouble {
     Trouble::Ended { how, stderr }
 }
 
-/// The beginning of a text, as one line.
+/// Returns the beginning of a text, as one line.
 fn excerpt(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..4 * LINE_SHOWN).unwrap_or(text)).into_owned();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,16 +1,16 @@
-//! What differs between a snapshot and what was found, in sentences that a stranger understands.
+//! Describes in sentences how a result differs from its snapshot.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, VariantResult};
 use similar::TextDiff;
 
-use crate::{figures, workspace::Source};
+use crate::workspace::Source;
 
 /// How many unchanged lines are shown around a change.
 const CONTEXT: usize = 3;
 
-/// For an experiment without a snapshot.
+/// Describes a result without a snapshot.
 pub fn new(source: &Source, found: &str) -> String {
     let mut text = format!("{} has no snapshot yet. This run found:\n\n", source.title());
     for line in found.lines() {
@@ -19,7 +19,7 @@ pub fn new(source: &Source, found: &str) -> String {
     text + &what_to_do(source)
 }
 
-/// For an experiment that found something else than its snapshot says.
+/// Describes a result that differs from its snapshot.
 pub fn between(source: &Source, expected: &str, found: &str, result: &ExperimentResult) -> String {
     let mut sentences = sentences(expected, result);
     if sentences.is_empty() {
@@ -31,7 +31,7 @@ pub fn between(source: &Source, expected: &str, found: &str, result: &Experiment
     let [expected, found] = [expected, found].map(|text| text.trim_end().to_owned() + "\n");
     let difference = TextDiff::from_lines(&expected, &found);
     for line in difference.unified_diff().context_radius(CONTEXT).to_string().lines().skip(1) {
-        // A line that begins with @@ stands between two parts.
+        // A line that begins with @@ separates two parts.
         let line = if line.starts_with("@@") { " …" } else { line };
         let _ = writeln!(text, "{}", format!("  {line}").trim_end());
     }
@@ -54,7 +54,7 @@ fn what_to_do(source: &Source) -> String {
     )
 }
 
-/// What a snapshot says about one variant.
+/// One variant's line in a snapshot.
 #[derive(Debug, PartialEq, Eq)]
 struct Line<'a> {
     role: &'a str,
@@ -94,12 +94,12 @@ fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
 }
 
 fn compare(line: &Line<'_>, variant: &VariantResult) -> Vec<String> {
-    let VariantResult { name, class, trials, .. } = variant;
+    let VariantResult { name, class, hits, trials, .. } = variant;
     let mut sentences = Vec::new();
     if line.class != class {
-        let (expected, count) = (line.class, figures::counted(variant));
+        let expected = line.class;
         sentences.push(format!(
-            "variant `{name}` was expected to be `{expected}`, and was `{class}` ({count} of {trials})"
+            "variant `{name}` was expected to be `{expected}`, and was `{class}` ({hits} of {trials})"
         ));
     }
     let sites = variant.sites.join(", ");
@@ -121,8 +121,7 @@ fn compare(line: &Line<'_>, variant: &VariantResult) -> Vec<String> {
     sentences
 }
 
-/// Reads a snapshot: verdicts, by what they are about, and variants, by name. Columns are at least two
-/// spaces apart.
+/// Parses a snapshot: verdicts by subject, and variants by name. At least two spaces separate the columns.
 fn parse(snapshot: &str) -> (BTreeMap<&str, &str>, BTreeMap<&str, Line<'_>>) {
     let (mut verdicts, mut variants) = (BTreeMap::new(), BTreeMap::new());
     let mut in_verdicts = true;

@@ -1,4 +1,4 @@
-//! `--merge`: joins the results of all shards, as if they were one run.
+//! `--merge`: merges the results of all shards into one run.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What a run found: the tables, what is not as the snapshots say, and what to do next.
+//! The report of a run: the tables, the differences from the snapshots, and what to do next.
 
 use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
 
@@ -18,19 +18,19 @@ use crate::{
     workspace::{Source, Workspace},
 };
 
-/// What is known about one experiment.
+/// The state of one experiment in a run.
 #[derive(Debug)]
 pub struct Finding {
     pub source: Source,
     pub state: State,
-    /// The result. After an interruption it has the counts known by then.
+    /// The result. After an interruption it covers the trials that had ended.
     pub result: Option<ExperimentResult>,
     skipped: Option<Skipped>,
-    /// What there is to say beside the tables.
+    /// The text below the tables: differences or an error.
     words: String,
 }
 
-/// How far an experiment got.
+/// How an experiment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Match,
@@ -67,9 +67,9 @@ impl State {
 
 #[derive(Debug)]
 pub struct Report {
-    /// The experiments that were begun.
+    /// The started experiments.
     pub findings: Vec<Finding>,
-    /// How many experiments there were to run.
+    /// How many experiments were selected.
     pub planned: usize,
     /// Snapshots without an experiment.
     pub orphans: Vec<PathBuf>,
@@ -142,7 +142,7 @@ impl Report {
         self.findings.iter().filter(|finding| is(finding.state)).count()
     }
 
-    /// What stands below the tables: differences, counts, where the results are, what to do next.
+    /// The text below the tables: differences, counts, the path of the results, what to do next.
     pub fn text(&self, results: &str, workspace: &Workspace) -> String {
         let mut text = String::new();
         for finding in self.findings.iter().filter(|finding| !finding.words.is_empty()) {
@@ -209,7 +209,7 @@ impl Report {
         }
     }
 
-    /// Prints what is wrong to standard error, and says with the exit code whether anything is.
+    /// Prints the differences and errors to standard error, and returns the exit code.
     pub fn complain(&self) -> ExitCode {
         let mut is_fine = self.orphans.is_empty();
         for (state, what) in [
@@ -264,29 +264,29 @@ fn experiment(finding: &Finding) -> Vec<String> {
     ]
 }
 
-/// How many trials a result rests on.
+/// The number of trials of a result.
 pub fn trials(result: &ExperimentResult) -> u64 {
     result.variants.iter().map(|variant| u64::from(variant.trials)).sum()
 }
 
-/// One experiment without its cures, as it is printed into a file.
+/// One experiment without its cures, laid out for a file.
 pub fn excerpt(result: &ExperimentResult) -> String {
     let mut result = result.clone();
     result.variants.retain(|variant| variant.role != Role::Cure);
     one(&result, Paper::PLAIN)
 }
 
-/// What one experiment asked, and what it found.
+/// The question and the verdicts of one experiment.
 fn one(result: &ExperimentResult, paper: Paper) -> String {
     let title = format!("{} {} · {}", result.id, result.name, result.question);
     let verdict = format!("{}: {}", result.verdict, result.hypothesis);
     paper.sentence(&title) + &paper.sentence(&verdict) + &variants(result, paper)
 }
 
-/// One experiment's variants. The panic sites stand in the last column if they fit. If they do not,
-/// numbers stand for them, and the sites follow below.
+/// The table of one experiment's variants. The last column has the panic sites if they fit; otherwise it
+/// has numbers, and the sites follow below the table.
 fn variants(result: &ExperimentResult, paper: Paper) -> String {
-    /// What comfy-table puts around a cell.
+    /// The padding that comfy-table adds to a cell.
     const PADDING: usize = 2;
     let variants: Vec<_> = result.variants.iter().filter(|variant| variant.trials > 0).collect();
     let mut rows: Vec<_> = variants.iter().copied().map(cells).collect();
@@ -298,7 +298,7 @@ fn variants(result: &ExperimentResult, paper: Paper) -> String {
     });
     let used: usize = columns.sum();
     let mut sites: Vec<_> = variants.iter().flat_map(|variant| &variant.sites).collect();
-    // Those of the standard library come last: they say how a process died of the others.
+    // The standard library's sites come last: they follow from the others.
     sites.sort_by_key(|site| (site.starts_with("std"), *site));
     sites.dedup();
     let longest = sites.iter().map(|site| width(site)).max().unwrap_or(0);
@@ -319,7 +319,7 @@ fn variants(result: &ExperimentResult, paper: Paper) -> String {
 }
 
 fn cells(variant: &VariantResult) -> Vec<String> {
-    let VariantResult { role, name, class, prediction, predicted, trials, .. } = variant;
+    let VariantResult { role, name, class, prediction, predicted, hits, trials, .. } = variant;
     let prediction = match !predicted && prediction != class {
         true => format!("\n(predicted: {prediction})"),
         false => String::new(),
@@ -328,7 +328,7 @@ fn cells(variant: &VariantResult) -> Vec<String> {
         role.to_string(),
         name.clone(),
         format!("{class}{prediction}"),
-        format!("{}/{trials}", figures::counted(variant)),
+        format!("{hits}/{trials}"),
         figures::percent(variant.interval),
     ]
 }

@@ -1,4 +1,4 @@
-//! Which experiments a run is about.
+//! Selects the experiments of a run.
 
 use std::cmp::Reverse;
 
@@ -53,8 +53,8 @@ fn unknown(sources: &[Source], name: &str) -> Failure {
     Failure::Usage(format!("there is no experiment `{name}`{guess} {ALL}"))
 }
 
-/// The share of one shard, in the order in which things came. The heaviest thing goes to the shard
-/// that has least so far. Nothing but the weights decides, so that all shards agree.
+/// Returns the items of one shard, in their original order. The heaviest item goes to the lightest shard.
+/// Only the weights decide, so all shards agree.
 pub fn shard<T>(things: Vec<T>, shard: Shard, weight: impl Fn(&T) -> u64) -> Vec<T> {
     let mut heaviest_first: Vec<_> = things.iter().map(&weight).enumerate().collect();
     heaviest_first.sort_by_key(|&(place, weight)| (Reverse(weight), place));
@@ -65,7 +65,7 @@ pub fn shard<T>(things: Vec<T>, shard: Shard, weight: impl Fn(&T) -> u64) -> Vec
         else {
             continue;
         };
-        // What weighs nothing takes its turn as well.
+        // Distribute items without weight evenly too.
         *load += weight.max(1);
         if let Some(mine) = mine.get_mut(place) {
             *mine = least + 1 == shard.index;

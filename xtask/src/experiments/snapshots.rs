@@ -1,8 +1,8 @@
-//! The committed snapshots. They are files in insta's format, so that `cargo insta review` finds what
-//! a run leaves beside them.
+//! The committed snapshots. They are files in insta's format, so that `cargo insta review` finds the
+//! pending snapshots that a run writes.
 //!
-//! insta itself decides by environment variables of its own process what to do with a difference. A
-//! program cannot set those without unsafe code.
+//! This module does not use insta's own comparison: environment variables of the process configure it, and
+//! a program cannot set those without unsafe code.
 
 use std::{
     env, fs, io,
@@ -22,15 +22,15 @@ pub struct Snapshots {
     folder: PathBuf,
     /// Whether a difference is written into the snapshot.
     accept: bool,
-    /// Whether it is written beside the snapshot.
+    /// Whether it is written next to the snapshot.
     review: bool,
 }
 
-/// What a comparison gave.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compared {
     Match,
-    /// Something else was there, or nothing, and has been replaced.
+    /// The snapshot differed or was missing, and has been written.
     Written,
     New,
     /// With what the snapshot expects.
@@ -38,7 +38,7 @@ pub enum Compared {
 }
 
 impl Compared {
-    /// The word in results.
+    /// The word in the results.
     pub const fn status(&self) -> SnapshotStatus {
         match self {
             Self::Match | Self::Written => SnapshotStatus::Match,
@@ -54,8 +54,8 @@ impl Snapshots {
         Self { folder: workspace.path("experiments/snapshots"), accept: false, review: false }
     }
 
-    /// The snapshots of a run. Fails, before hours of trials, if there is no such folder, or it cannot
-    /// be written to and has to be.
+    /// Opens the snapshots. Fails before the trials if the folder does not exist, or is not writable
+    /// although it must be.
     pub fn open(flags: &flags::Experiments, workspace: &Workspace) -> Result<Self> {
         let in_ci = env::var_os("CI").is_some_and(|ci| ci != "false" && !ci.is_empty());
         let committed = Self::committed(workspace);
@@ -92,7 +92,7 @@ impl Snapshots {
         }
     }
 
-    /// Compares what an experiment found with its snapshot.
+    /// Compares a result with its snapshot.
     pub fn compare(&self, source: &Source, found: &str) -> Result<Compared> {
         let (path, expected) = (self.path(source), self.read(source)?);
         let pending = path.with_extension("snap.new");
@@ -109,7 +109,7 @@ impl Snapshots {
                 return Ok(expected.map_or(Compared::New, Compared::Mismatch));
             }
         };
-        // This run has answered what an earlier one left for review.
+        // This run supersedes the pending snapshot of an earlier one.
         let _ = fs::remove_file(pending);
         Ok(compared)
     }
@@ -125,7 +125,7 @@ impl Snapshots {
     }
 }
 
-/// Whether a snapshot says what was found. The end of the last line does not matter.
+/// Whether a snapshot equals the result, up to the end of the last line.
 pub fn agree(expected: &str, found: &str) -> bool {
     expected.trim_end().lines().eq(found.trim_end().lines())
 }
@@ -136,7 +136,7 @@ fn write(path: &Path, source: &Source, found: &str) -> Result<()> {
         .context(|| format!("cannot write the snapshot {}", path.display()))
 }
 
-/// What insta writes above a text.
+/// The header that insta writes above a text.
 fn header(source: &Source) -> String {
     format!("---\nsource: {}\ndescription: {}\n---\n", file!(), source.title())
 }
@@ -170,7 +170,7 @@ mod tests {
         };
         assert!(insta_accepts(found));
         assert!(!insta_accepts("hypothesis  refuted\n"));
-        // And we read what insta wrote for review, if it does so here.
+        // We can also read a pending snapshot that insta wrote, if it does so here.
         if let Ok(pending) = fs::read_to_string(snapshots.path(&source).with_extension("snap.new"))
         {
             assert_eq!(body(&pending), "hypothesis  refuted");

@@ -15,7 +15,7 @@ use crate::{
     workspace::{self, Workspace},
 };
 
-/// A figure: what one subject took for one thing, at one size, on one runtime.
+/// A figure: the measurement of one subject in one case, at one size, on one runtime.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Figure {
     pub bench: String,
@@ -51,7 +51,7 @@ pub fn blocks(figures: &[Figure]) -> [(&'static str, String); 2] {
     [("groups", groups(figures)), ("teardowns", teardowns(figures))]
 }
 
-/// The subjects of the bench on teardowns: their names in the figures, and in words.
+/// The subjects of the bench `teardown`: their names in the figures, and in words.
 pub const TEARDOWNS: [(&str, &str); 6] = [
     ("floor", "floor"),
     ("sundown", "`Session::close`"),
@@ -61,10 +61,10 @@ pub const TEARDOWNS: [(&str, &str); 6] = [
     ("drop-and-sleep", "drop, then sleep 100 ms"),
 ];
 
-/// Stands in place of a table if the bench has not run.
+/// Replaces a table if the bench has not run.
 const NONE: &str = "*There are no figures.*";
 
-/// What a group costs, as a multiple of its floor.
+/// The table of group costs, as multiples of the floor.
 fn groups(figures: &[Figure]) -> String {
     let ours: Vec<_> =
         figures.iter().filter(|it| it.bench == "group" && it.subject == "sundown").collect();
@@ -95,7 +95,7 @@ fn groups(figures: &[Figure]) -> String {
     text + &format!("\nMedians of {}; the pictures show quartiles.\n", rounds(&ours))
 }
 
-/// What teardowns cost, as a multiple of the floor, and what they leave behind.
+/// The table of teardown costs, as multiples of the floor, and how often a log was left.
 fn teardowns(figures: &[Figure]) -> String {
     let all: Vec<_> = figures.iter().filter(|it| it.bench == "teardown").collect();
     if all.is_empty() {
@@ -141,7 +141,7 @@ fn ratio(figure: &Figure) -> Option<String> {
     Some(format!("{ratio:.decimals$}"))
 }
 
-/// In how many rounds.
+/// The sentence below a table: how many rounds it has.
 fn rounds(figures: &[&Figure]) -> String {
     let counts: BTreeMap<_, ()> = figures.iter().map(|it| (it.rounds, ())).collect();
     let counts: Vec<_> = counts.keys().map(u32::to_string).collect();

@@ -1,4 +1,4 @@
-//! The parts of a page that are written by the command, each between two comments.
+//! The generated blocks of a page, each between two comments.
 
 fn begin(name: &str) -> String {
     format!("<!-- {name}:begin -->")
@@ -8,12 +8,12 @@ fn end(name: &str) -> String {
     format!("<!-- {name}:end -->")
 }
 
-/// A block without text, for a new page.
+/// An empty block, for a new page.
 pub fn empty(name: &str) -> String {
     format!("{}\n{}\n", begin(name), end(name))
 }
 
-/// The page with another text in a block. Empty lines surround it, as Markdown wants them.
+/// Replaces the text of a block in a page. Blank lines surround it, as Markdown requires.
 pub fn replace(page: &str, name: &str, text: &str) -> Result<String, String> {
     let (begin, end) = (begin(name), end(name));
     if let Some(twice) = [&begin, &end].iter().find(|it| page.matches(it.as_str()).count() > 1) {

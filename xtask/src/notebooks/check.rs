@@ -1,4 +1,4 @@
-//! `--check`: where the notebook, the results, the snapshots and the sources disagree.
+//! `--check`: finds disagreements between the notebook, the results, the snapshots and the sources.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
 
 const WRITE: &str = "run `cargo xtask notebooks`";
 
-/// Every disagreement, a line each, with what to do about it.
+/// Returns a line for each disagreement, with what to do about it.
 pub fn wrong(
     workspace: &Workspace,
     sources: &[Source],
@@ -41,7 +41,7 @@ impl Check<'_> {
         self.lines.push(format!("{}: {what}: {remedy}", self.workspace.shown(path)));
     }
 
-    /// The files that would be written.
+    /// Finds files that do not have their generated text.
     fn files(&mut self, notebook: &Notebook) {
         for file in &notebook.files {
             match (&file.text, fs::read_to_string(&file.path)) {
@@ -59,7 +59,7 @@ impl Check<'_> {
         }
     }
 
-    /// The snapshots, which are written by another command.
+    /// Finds snapshots that differ from the results.
     fn snapshots(&mut self, sources: &[Source], records: &Records) -> Result<()> {
         let snapshots = Snapshots::committed(self.workspace);
         for source in sources {
@@ -77,11 +77,11 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The parts of pages that are written by hand.
+    /// Finds errors in the hand-written parts of pages.
     fn pages(&mut self, sources: &[Source]) {
         for source in sources {
             let path = self.workspace.path("docs/src").join(source.page());
-            // A page that is missing is one of the files.
+            // `files` already reports a missing page.
             let Ok(text) = fs::read_to_string(&path) else { continue };
             for wrong in page::wrong(&text, source) {
                 self.say(&path, &wrong, "correct it");
@@ -89,7 +89,7 @@ impl Check<'_> {
         }
     }
 
-    /// Files of experiments that were removed, and pictures that nothing gives.
+    /// Finds files of removed experiments, and pictures that are no longer generated.
     fn orphans(&mut self, sources: &[Source], notebook: &Notebook) -> Result<()> {
         let mut orphans = Snapshots::committed(self.workspace).orphans(sources)?;
         for (folder, source_of) in [

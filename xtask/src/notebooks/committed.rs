@@ -12,14 +12,14 @@ use crate::{
 
 pub const FOLDER: &str = "docs/results";
 
-/// What one experiment found, and under which circumstances.
+/// The result of one experiment, and the circumstances of its run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub meta: Meta,
     pub experiment: ExperimentResult,
 }
 
-/// The committed results by the name of the binary, or what is wrong with them.
+/// The committed results, or their errors, by the name of the binary.
 pub type Records = BTreeMap<String, Result<Record, String>>;
 
 pub fn read(workspace: &Workspace, sources: &[Source]) -> Records {
@@ -52,7 +52,7 @@ fn read_one(workspace: &Workspace, source: &Source) -> Result<Record, String> {
     if record.experiment.interrupted {
         return wrong("the run was interrupted");
     }
-    // The file is written like this, and compared with it.
+    // Normalised like a written file, so that the two compare equal.
     Ok(Record::of(&record.meta, &record.experiment))
 }
 
@@ -60,13 +60,13 @@ pub fn path(workspace: &Workspace, source: &Source) -> PathBuf {
     workspace.path(FOLDER).join(format!("{}.json", source.binary))
 }
 
-/// The experiment that a file in the folder belongs to, by its name.
+/// Finds the experiment of a file in the folder by the file's name.
 pub fn source(file: &str) -> Option<Source> {
     Source::named(file.strip_suffix(".json")?)
 }
 
 impl Record {
-    /// A result without what says more about the machine than about the experiment.
+    /// Removes from a result what depends on the machine only.
     pub fn of(meta: &Meta, result: &ExperimentResult) -> Self {
         let mut experiment = result.clone();
         experiment.seconds = rounded(experiment.seconds);
@@ -78,7 +78,7 @@ impl Record {
     }
 }
 
-/// A number with four decimals. More say nothing, and these are read again as they were written.
+/// Rounds to four decimals. More are noise, and four survive writing and reading.
 fn rounded(number: f64) -> f64 {
     (number * 1e4).round() / 1e4
 }

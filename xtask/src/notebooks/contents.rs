@@ -1,11 +1,11 @@
-//! What the notebook consists of: every file that is written, and its text.
+//! Generates the files of the notebook.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::PathBuf};
 
 use super::{
     benchmarks, block,
+    claims::{self, ClaimList},
     committed::{self, Record, Records},
-    ledger::{self, Ledger},
     page, plots,
 };
 use crate::{
@@ -17,13 +17,13 @@ use crate::{
 
 pub struct Notebook {
     pub files: Vec<File>,
-    /// What somebody has to do before the notebook is complete, a line each.
+    /// What an author must do before the notebook is complete, one line each.
     pub to_do: Vec<String>,
 }
 
 pub struct File {
     pub path: PathBuf,
-    /// Its text, or why that is not known.
+    /// Its text, or why it could not be generated.
     pub text: Result<String, String>,
 }
 
@@ -64,12 +64,12 @@ impl Notebook {
     }
 }
 
-/// What to do if an experiment has no results, or other ones than it should.
+/// The commands that renew an experiment's results.
 pub fn run(source: &Source) -> String {
     format!("run `cargo xtask experiments --only {}` and `cargo xtask notebooks`", source.id)
 }
 
-/// A page with these blocks filled. If there is no page, the skeleton is filled.
+/// Fills these blocks of a page, or of the skeleton if there is no page.
 fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
     let page = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(skeleton.to_owned()),
@@ -81,7 +81,7 @@ fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
     File { path, text }
 }
 
-/// The parts of the contents, each with the first number of its experiments.
+/// The parts of the table of contents, each with the number of its first experiment.
 const PARTS: [(&str, &str); 6] = [
     ("00", "Context"),
     ("20", "Logout"),
@@ -91,7 +91,7 @@ const PARTS: [(&str, &str); 6] = [
     ("60", "Python"),
 ];
 
-/// The contents of the book, with the list of experiments.
+/// Generates the book's table of contents, with the list of experiments.
 fn summary(workspace: &Workspace, sources: &[Source]) -> File {
     const BLOCK: &str = "experiments";
     let (mut list, mut current) = (String::new(), None);
@@ -107,7 +107,7 @@ fn summary(workspace: &Workspace, sources: &[Source]) -> File {
     filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &[(BLOCK, list)])
 }
 
-/// The page of others' claims.
+/// Generates the page of others' claims.
 fn claims(
     workspace: &Workspace,
     sources: &[Source],
@@ -116,18 +116,18 @@ fn claims(
 ) -> File {
     const BLOCK: &str = "claims";
     let path = workspace.path("docs/claims.toml");
-    let ledger = match Ledger::read(&path) {
-        Ok(ledger) => ledger,
+    let claims = match ClaimList::read(&path) {
+        Ok(claims) => claims,
         Err(error) => return File { path, text: Err(error) },
     };
     let shown = workspace.shown(&path);
-    to_do.extend(ledger.wrong(records).iter().map(|wrong| format!("{shown}: {wrong}")));
+    to_do.extend(claims.wrong(records).iter().map(|wrong| format!("{shown}: {wrong}")));
     let skeleton = format!("# Claims\n\n{}", block::empty(BLOCK));
-    let blocks = [(BLOCK, ledger.rendered(sources, records))];
-    filled(workspace.path(ledger::PAGE), &skeleton, &blocks)
+    let blocks = [(BLOCK, claims.rendered(sources, records))];
+    filled(workspace.path(claims::PAGE), &skeleton, &blocks)
 }
 
-/// The README, with what the first experiment prints.
+/// Generates the README's excerpt from the first experiment's report.
 fn excerpt(
     workspace: &Workspace,
     sources: &[Source],

@@ -1,7 +1,7 @@
-//! The links of pages: to other pages, to parts of them, to files.
+//! Checks the links of pages: to other pages, to their headings, to files.
 //!
-//! A page of the book may only link to what is in the book, or a reader of the rendered book would
-//! meet a dead link. It names other files of the workspace, in backticks, and these must exist too.
+//! A page of the book may only link to pages of the book; other links would be dead in the rendered book.
+//! It names other files of the workspace in backticks, and these must exist too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,22 +16,22 @@ use crate::{
     workspace::{self, Workspace},
 };
 
-/// Words in backticks that begin like this are the path of a file.
+/// Text in backticks with one of these beginnings is the path of a file.
 const FOLDERS: [&str; 4] = ["crates/", "docs/", "experiments/", "xtask/"];
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Page {
-    /// What it links to, as it is written.
+    /// The targets of its links, as written.
     targets: Vec<String>,
-    /// The parts of it that can be linked to.
+    /// The anchors in it.
     anchors: BTreeSet<String>,
-    /// Files of the workspace that it names.
+    /// The files of the workspace that it names.
     named: Vec<String>,
-    /// Files that mdBook includes in it.
+    /// The files that mdBook includes in it.
     included: Vec<String>,
 }
 
-/// What is wrong with the links of all pages, a line each.
+/// Returns a line for each broken link.
 pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
     let (root, book) = (workspace.root(), workspace.path("docs/src"));
     let mut pages = BTreeMap::new();
@@ -56,7 +56,7 @@ pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
             lines.push(format!("{shown}: it names {name}, which does not exist: correct it"));
         }
     }
-    // Nobody would notice that a picture is wrong which no page shows.
+    // A picture that no page shows is an error: nobody would see that it is wrong.
     for file in workspace::names(&book.join("plots"))? {
         let target = format!("plots/{file}");
         if !pages.values().any(|page| page.targets.contains(&target)) {
@@ -94,7 +94,7 @@ fn wrong_link(
     (!path.exists() || !part.is_none_or(has)).then_some("points nowhere: correct it")
 }
 
-/// A path without `.` and `..`.
+/// Resolves `.` and `..` in a path.
 fn without_dots(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut path, component| {
         match component {
@@ -108,7 +108,7 @@ fn without_dots(path: &Path) -> PathBuf {
 
 impl Page {
     fn of(text: &str) -> Self {
-        // As mdBook reads a page, as far as it matters for links.
+        // The same Markdown options as mdBook, where they affect links.
         let options = Options::ENABLE_TABLES | Options::ENABLE_HEADING_ATTRIBUTES;
         let mut page = Self::default();
         let (mut heading, mut fenced) = (None::<String>, false);
@@ -155,7 +155,7 @@ impl Page {
         }
     }
 
-    /// A heading can be linked to by its words, in the way of mdBook and of the forges.
+    /// The anchor of a heading, as mdBook and GitHub derive it from the words.
     fn add_heading(&mut self, title: &str) {
         let id: String = title
             .trim()
@@ -178,7 +178,7 @@ impl Page {
     }
 }
 
-/// Whether words in backticks are the path of one file or folder of the workspace.
+/// Whether a text in backticks is the path of a file or folder of the workspace.
 fn is_path(words: &str) -> bool {
     let ordinary = |it: char| it.is_ascii_alphanumeric() || "_-./".contains(it);
     // `NN` stands for any experiment's number.
@@ -187,7 +187,7 @@ fn is_path(words: &str) -> bool {
         && !words.contains("NN")
 }
 
-/// The values of an attribute: `a` in `id="a"`.
+/// Finds the values of an attribute: `a` in `id="a"`.
 fn attribute<'a>(html: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let opening = format!(" {name}=\"");
     let values: Vec<_> =

@@ -1,13 +1,13 @@
-//! The result of an experiment, as Markdown.
+//! Formats the result of an experiment as Markdown.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use lab::results::{ExperimentResult, Role, VariantResult};
 
-use super::{committed::Record, ledger, plots};
+use super::{claims, committed::Record, plots};
 use crate::{experiments::report, figures, results::Meta, workspace::Source};
 
-/// The block under "Result".
+/// Formats the block under "Result".
 pub fn result(record: &Record, source: &Source) -> String {
     let result = &record.experiment;
     let mut text = format!("The hypothesis is **{}**.\n\n", result.verdict);
@@ -29,8 +29,8 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("| claim | it states that | verdict |\n| --- | --- | --- |\n");
     for claim in &result.claims {
-        let is_ours = claim.id == ledger::OUR_OWN;
-        let id = if is_ours { claim.id.clone() } else { ledger::link(&claim.id) };
+        let is_ours = claim.id == claims::OUR_OWN;
+        let id = if is_ours { claim.id.clone() } else { claims::link(&claim.id) };
         let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
     }
     text.push('\n');
@@ -40,17 +40,17 @@ fn variants(text: &mut String, result: &ExperimentResult) {
     text.push_str("| role | variant | what is different | outcome | n of N | 95 % interval |\n");
     text.push_str("| --- | --- | --- | --- | --: | --: |\n");
     for variant in &result.variants {
-        let count = figures::counted(variant);
         let mut class = cell(&variant.class);
         if !variant.predicted && variant.class != variant.prediction {
             let _ = write!(class, " (predicted: {})", cell(&variant.prediction));
         }
         let _ = writeln!(
             text,
-            "| {} | `{}` | {} | {class} | {count} of {} | {} |",
+            "| {} | `{}` | {} | {class} | {} of {} | {} |",
             variant.role,
             variant.name,
             cell(&variant.about),
+            variant.hits,
             variant.trials,
             figures::percent(variant.interval)
         );
@@ -71,8 +71,8 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     }
     text.push_str("\n\n");
     text.push_str("| variant | observation | |\n| --- | --- | --- |\n");
-    // Variants of a role that recorded the same share a row. What was recorded after each cycle is in a
-    // picture.
+    // Variants of one role with equal observations share a row. A picture shows the observations after
+    // each cycle.
     let mut rows = Vec::<(Role, &str, String, Vec<&str>)>::new();
     for variant in &result.variants {
         for (name, observation) in variant.observations.iter().filter(|it| after(it.0).is_none()) {
@@ -93,7 +93,7 @@ fn observations(text: &mut String, result: &ExperimentResult) {
     text.push('\n');
 }
 
-/// The two parts of an observation's name that was recorded after so many cycles: `kib_after_10`.
+/// Splits the name of an observation after a number of cycles, `kib_after_10`, into its parts.
 pub fn after(name: &str) -> Option<(&str, u32)> {
     let (count, cycle) = name.rsplit_once("_after_")?;
     Some((count, cycle.parse().ok()?))
@@ -139,7 +139,7 @@ fn sites(text: &mut String, result: &ExperimentResult) {
     }
 }
 
-/// Why the verdicts are what they are. It is folded, because the table above says most of it.
+/// The reasons of the verdicts, folded because the table above has most of their facts.
 fn reasons(text: &mut String, result: &ExperimentResult) {
     text.push_str("<details><summary>How the verdicts follow from the counts</summary>\n\n");
     let hypothesis = ("The hypothesis".to_owned(), result.verdict, &result.reasons);
@@ -185,12 +185,12 @@ fn versions(meta: &Meta, experiment: &ExperimentResult) -> String {
     of_crates.chain(of_equipment).collect::<Vec<_>>().join(", ")
 }
 
-/// Text in a table's cell.
+/// Escapes text for a table's cell.
 pub fn cell(text: &str) -> String {
     plain(text).replace('|', "\\|")
 }
 
-/// Text on one line, in which nothing is taken for HTML. Markdown stays Markdown.
+/// Puts text on one line and escapes HTML, but not Markdown.
 fn plain(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     text.replace('<', "&lt;")

@@ -3,14 +3,14 @@
 use super::{block, committed::Record, markdown};
 use crate::workspace::Source;
 
-/// The headings in their order. Under each is a block that is written, or prose that somebody writes.
+/// The headings in their order. Under each is a generated block or hand-written prose.
 const HEADINGS: [(&str, Part); 6] = [
     ("Question", Part::Block("question")),
     ("Hypothesis", Part::Block("hypothesis")),
-    ("Method", Part::Prose("how the experiment asks, and what each variant changes")),
+    ("Method", Part::Prose("how the experiment works, and what each variant changes")),
     ("Result", Part::Block("result")),
     ("What it means", Part::Prose("why it happens, for a reader who does not know the internals")),
-    ("What to do instead", Part::Prose("what an application does so that it does not happen")),
+    ("What to do instead", Part::Prose("how an application avoids the failure")),
 ];
 
 enum Part {
@@ -18,10 +18,10 @@ enum Part {
     Prose(&'static str),
 }
 
-/// How the comment begins that stands in place of missing prose.
+/// The beginning of the comment that marks missing prose.
 const MISSING_PROSE: &str = "<!-- prose is missing";
 
-/// The experiment that a page belongs to, by the name of the file.
+/// Finds the experiment of a page by the name of the file.
 pub fn source(file: &str) -> Option<Source> {
     let (id, name) = file.strip_suffix(".md")?.split_once('-')?;
     Source::named(&format!("{id}_{}", name.replace('-', "_")))
@@ -31,7 +31,7 @@ fn title(source: &Source) -> String {
     format!("# {} · {}", source.id, source.name())
 }
 
-/// A page that has only its headings.
+/// Creates a page that has only its headings.
 pub fn skeleton(source: &Source) -> String {
     let mut page = format!("{}\n", title(source));
     for (heading, part) in HEADINGS {
@@ -53,7 +53,7 @@ pub fn blocks(source: &Source, record: &Record) -> [(&'static str, String); 3] {
     ]
 }
 
-/// What is wrong with the parts of a page that are written by hand.
+/// Returns the errors in the hand-written parts of a page.
 pub fn wrong(page: &str, source: &Source) -> Vec<String> {
     let mut wrong = Vec::new();
     let title = title(source);

@@ -15,17 +15,17 @@ use crate::{
     workspace::Source,
 };
 
-/// Where pictures are.
+/// The folder of the pictures.
 pub const FOLDER: &str = "docs/src/plots";
 
-/// Draws an experiment, if it has the variants that the picture is about.
+/// Draws an experiment if it has the variants that the picture needs.
 type Draw = fn(&Record) -> Option<Result<String, DrawError>>;
 
 /// The picture of an experiment.
 struct Picture {
     binary: &'static str,
     name: &'static str,
-    /// For readers who cannot see it.
+    /// The alternative text.
     says: &'static str,
     draw: Draw,
 }
@@ -51,14 +51,14 @@ const PICTURES: [Picture; 3] = [
     },
 ];
 
-/// The picture that belongs to results, as Markdown.
+/// The picture of an experiment's results, as Markdown.
 pub fn shown(source: &Source, record: &Record) -> Option<String> {
     let picture = PICTURES.iter().find(|picture| picture.binary == source.binary)?;
     let drawn = (picture.draw)(record).is_some();
     drawn.then(|| format!("![{}](plots/{})", picture.says, picture.name))
 }
 
-/// All pictures that these results and figures give: the name of the file, and the SVG.
+/// Draws all pictures of these results and figures: the name of the file, and the SVG.
 pub fn all(records: &BTreeMap<&str, &Record>, figures: &[Figure]) -> Result<Vec<(String, String)>> {
     let of_experiments = PICTURES.iter().filter_map(|picture| {
         let svg = (picture.draw)(records.get(picture.binary)?)?;

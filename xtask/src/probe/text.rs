@@ -1,10 +1,10 @@
-//! The report of a probe, for a person.
+//! The text form of a probe's report.
 
 use std::{fmt::Write as _, time::Duration};
 
 use lab::{
     Outcome,
-    probe::{Arm, Comparison, FailedWay, Report},
+    probe::{Arm, Comparison, FailureKind, Report},
     statistics::wilson,
 };
 
@@ -13,26 +13,26 @@ use crate::{
     output::Paper,
 };
 
-/// How many ways to fail are shown. JSON has them all.
-const WAYS: usize = 10;
+/// How many kinds of failure are shown. JSON has them all.
+const KINDS: usize = 10;
 
 pub fn render(report: &Report, paper: Paper) -> String {
     let mut text = String::new();
     let names: &[&str] = if report.commands.len() > 1 { &["A: ", "B: "] } else { &[""] };
     for (arm, name) in report.commands.iter().zip(names) {
         let _ = writeln!(text, "{name}{}\n", arm.command);
-        text += &of_command(arm, report.until_failure, paper);
+        text += &command(arm, report.until_failure, paper);
         text.push('\n');
     }
     if let (Some(comparison), [one, other]) = (&report.comparison, &report.commands[..]) {
-        text += &paper.sentence(&compared(comparison, one, other));
+        text += &paper.sentence(&comparison_sentence(comparison, one, other));
         text.push('\n');
     }
     let trials: u32 = report.commands.iter().map(|arm| arm.trials).sum();
     let interrupted = if report.interrupted { "Interrupted. " } else { "" };
     let load = match report.load {
         0 => String::new(),
-        threads => format!(", {} busy beside them", plural(threads as usize, "thread")),
+        threads => format!(", with {}", plural(threads as usize, "CPU-load thread")),
     };
     text + &paper.sentence(&format!(
         "{interrupted}{} in {}, {} at a time, at most {} each{load}; seed {}",
@@ -44,16 +44,20 @@ pub fn render(report: &Report, paper: Paper) -> String {
     ))
 }
 
-fn of_command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
+fn command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
     if arm.trials == 0 {
         return "No trial ended.\n".to_owned();
     }
-    let mut text = outcomes(arm, paper) + "\n" + &paper.sentence(&failed(arm, until_failure));
-    for way in arm.ways.iter().take(WAYS) {
-        text += &of_way(way);
+    let mut text = outcomes(arm, paper) + "\n" + &paper.sentence(&failure_rate(arm, until_failure));
+    for kind in arm.kinds.iter().take(KINDS) {
+        text += &failure_kind(kind);
     }
-    if arm.ways.len() > WAYS {
-        let _ = writeln!(text, "\nand {} more ways, in --format json", arm.ways.len() - WAYS);
+    match arm.kinds.len().saturating_sub(KINDS) {
+        0 => {}
+        1 => text.push_str("\n1 more kind of failure: see --format json\n"),
+        more => {
+            let _ = writeln!(text, "\n{more} more kinds of failure: see --format json");
+        }
     }
     text.push('\n');
     if let Some(spread) = arm.clean_wall_micros {
@@ -63,20 +67,26 @@ fn of_command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
         let slowest =
             arm.slowest.iter().map(|it| format!("trial {} {}", it.trial, time(it.micros)));
         text += &paper.sentence(&format!(
-            "The clean ones took {least} · {median} · {most} (least, median, most). Slowest: {}.",
+            "The clean trials took {least} · {median} · {most} (least, median, most). Slowest: {}.",
             slowest.collect::<Vec<_>>().join(", ")
         ));
     }
-    if arm.not_read_in_full > 0 {
+    if arm.stderr_truncated > 0 {
+        let whose = match arm.stderr_truncated {
+            1 => "1 trial's".to_owned(),
+            trials => format!("{trials} trials'"),
+        };
         text += &paper.sentence(&format!(
-            "{} printed so much to standard error that its middle was dropped: a panic there was not \
-             seen.",
-            plural(arm.not_read_in_full as usize, "trial")
+            "{whose} stderr was truncated; panics in the dropped part were missed."
         ));
     }
-    let _ = writeln!(text, "Output of failed trials and of the slowest: {}", arm.kept.display());
-    if let Some(error) = &arm.not_kept {
-        let _ = writeln!(text, "Not all of it could be kept: {error}");
+    let _ = writeln!(
+        text,
+        "Output of failed trials and of the slowest clean ones: {}",
+        arm.kept.display()
+    );
+    if let Some(error) = &arm.keep_error {
+        let _ = writeln!(text, "Some output was not saved: {error}");
     }
     text
 }
@@ -92,19 +102,19 @@ fn outcomes(arm: &Arm, paper: Paper) -> String {
     paper.table(&["outcome", "n/N", "95 %"], rows.collect(), &[1, 2])
 }
 
-/// What the count of failures says, and what it does not.
-fn failed(arm: &Arm, until_failure: bool) -> String {
+/// The failure rate, and what the trials do not show about it.
+fn failure_rate(arm: &Arm, until_failure: bool) -> String {
     let Arm { trials, failed, .. } = arm;
-    match arm.room_left_by_none {
-        Some(room) => format!(
-            "None of {} failed. That is not never: the true rate of failure could still be as high as \
-             {} (95 % confidence).",
+    match arm.failure_rate_upper_bound {
+        Some(bound) => format!(
+            "None of {} failed. This does not prove that it never fails: the true failure rate could \
+             still be as high as {} (95 % confidence).",
             plural(*trials as usize, "trial"),
-            figures::rate(room)
+            figures::rate(bound)
         ),
         None if until_failure => format!(
-            "{failed} of {trials} failed, which ended the probe. Trials that stop at a failure give no \
-             rate: for a rate, run a number of trials that is fixed beforehand."
+            "{failed} of {trials} failed, which ended the probe. A run that stops at the first failure \
+             gives no rate; use --trials N."
         ),
         None => format!(
             "{failed} of {trials} failed: {}, and {} with 95 % confidence.",
@@ -114,23 +124,23 @@ fn failed(arm: &Arm, until_failure: bool) -> String {
     }
 }
 
-fn of_way(FailedWay { way, trials, first, .. }: &FailedWay) -> String {
-    let mut text = format!("\n{trials} × {way}\n");
-    for panic in &way.panics {
+fn failure_kind(FailureKind { end, trials, first, .. }: &FailureKind) -> String {
+    let mut text = format!("\n{trials} × {end}\n");
+    for panic in &end.panics {
         let _ = writeln!(text, "    panics at {}: {}", panic.site, panic.message);
     }
-    match &way.says {
-        Some(says) => {
-            let _ = writeln!(text, "    says: {says}");
+    match &end.stderr_line {
+        Some(line) => {
+            let _ = writeln!(text, "    stderr: {line}");
         }
-        None if way.panics.is_empty() => text.push_str("    says nothing on standard error\n"),
+        None if end.panics.is_empty() => text.push_str("    no stderr\n"),
         None => {}
     }
-    let _ = writeln!(text, "    again: {}", first.rerun);
+    let _ = writeln!(text, "    rerun: {}", first.rerun);
     text
 }
 
-fn compared(comparison: &Comparison, one: &Arm, other: &Arm) -> String {
+fn comparison_sentence(comparison: &Comparison, one: &Arm, other: &Arm) -> String {
     let Comparison { difference, interval: [low, high], p, differ } = comparison;
     let points = |rate: f64| format!("{:+.1}", rate * 100.0);
     let p = if *p < 0.0001 { "less than 0.0001".to_owned() } else { format!("{p:.4}") };
@@ -149,7 +159,9 @@ fn compared(comparison: &Comparison, one: &Arm, other: &Arm) -> String {
         (true, true) => format!("The rates differ: A fails more often than B. {details}"),
         (true, false) => format!("The rates differ: B fails more often than A. {details}"),
         (false, _) => {
-            format!("The rates were not shown to differ. They may differ all the same. {details}")
+            format!(
+                "No significant difference. This does not show that the rates are equal. {details}"
+            )
         }
     }
 }

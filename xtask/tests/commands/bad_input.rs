@@ -3,7 +3,7 @@
 use crate::fixture::{Ran, Workspace, drop_context, sleep_duration};
 
 #[test]
-fn options_that_make_no_sense_are_a_mistake_in_usage() {
+fn invalid_options_are_usage_errors() {
     let workspace = Workspace::with_two();
     for (options, words) in [
         ("--trials 0", "--trials"),
@@ -28,7 +28,7 @@ fn options_that_make_no_sense_are_a_mistake_in_usage() {
 }
 
 #[test]
-fn whoever_types_stress_is_shown_what_to_type_instead() {
+fn stress_prints_its_replacement() {
     let workspace = Workspace::empty();
     let ran = workspace.run(&["stress", "--for", "10m", "--only", "11"]).expect_code(2);
     ran.says("cargo xtask probe --for 10m --load 2");
@@ -36,7 +36,7 @@ fn whoever_types_stress_is_shown_what_to_type_instead() {
 }
 
 #[test]
-fn what_cannot_be_written_is_found_before_anything_runs() {
+fn unwritable_folders_are_reported_before_anything_runs() {
     let workspace = Workspace::empty();
     workspace.scripted(&sleep_duration(), "touch \"$0.ran\"; cat \"$0.events\"");
     workspace.write("file", "");
@@ -57,7 +57,7 @@ fn what_cannot_be_written_is_found_before_anything_runs() {
 }
 
 #[test]
-fn results_that_cannot_be_written_in_the_end_do_not_hide_the_table() {
+fn unwritable_results_do_not_hide_the_table() {
     let workspace = Workspace::with_two();
     let path = workspace.path("results.json").display().to_string();
     workspace.scripted(&sleep_duration(), &format!("mkdir '{path}'; cat \"$0.events\""));
@@ -66,7 +66,7 @@ fn results_that_cannot_be_written_in_the_end_do_not_hide_the_table() {
 }
 
 #[test]
-fn a_file_that_holds_no_results_is_named_with_what_writes_one() {
+fn an_invalid_results_file_is_reported_with_the_command_that_writes_one() {
     let workspace = Workspace::with_two();
     workspace.write("empty.json", "");
     workspace.write("half.json", "{\"meta\": {");
@@ -81,7 +81,7 @@ fn a_file_that_holds_no_results_is_named_with_what_writes_one() {
 }
 
 #[test]
-fn a_missing_cargo_is_named() {
+fn a_missing_cargo_is_reported() {
     let workspace = Workspace::with_two();
     let mut command = workspace.command(&["experiments"]);
     command.env("CARGO", "no-such-cargo").env("PATH", workspace.path("bin"));
@@ -90,7 +90,7 @@ fn a_missing_cargo_is_named() {
 }
 
 #[test]
-fn a_command_started_by_hand_works_on_the_workspace_around_it() {
+fn without_cargo_a_command_uses_the_surrounding_workspace() {
     let workspace = Workspace::with_two();
     workspace.write("xtask/Cargo.toml", "");
     let mut command = workspace.command(&["experiments", "--list"]);
@@ -99,7 +99,7 @@ fn a_command_started_by_hand_works_on_the_workspace_around_it() {
 }
 
 #[test]
-fn an_experiment_that_goes_wrong_is_named_and_the_others_run() {
+fn a_failing_experiment_is_reported_and_the_others_run() {
     for (script, words) in [
         ("echo no SQLite here >&2; exit 1", "03 sleep-duration ended with exit code 1:\n    no SQ"),
         ("kill -SEGV $$", "03 sleep-duration was killed by signal 11"),
@@ -117,14 +117,14 @@ fn an_experiment_that_goes_wrong_is_named_and_the_others_run() {
 }
 
 #[test]
-fn what_an_experiment_leaves_running_does_not_delay_the_run() {
+fn a_process_that_an_experiment_leaves_does_not_delay_the_run() {
     let workspace = Workspace::with_two();
     workspace.scripted(&sleep_duration(), "sleep 1000 & cat \"$0.events\"");
     workspace.run(&["experiments"]).expect_code(0).says("All 2 experiments");
 }
 
 #[test]
-fn an_experiment_that_is_not_what_its_file_says_is_refused() {
+fn a_declaration_that_does_not_match_its_file_is_refused() {
     let workspace = Workspace::with_two();
     let declaration = workspace.read("bin/01_drop_context.declaration");
     workspace.write("bin/03_sleep_duration.declaration", &declaration);

@@ -6,7 +6,7 @@ use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
 use crate::fixture::{Ran, TELL_PID, Workspace, end, wait_for};
 
-/// A workspace with an example that can be held open and runs this script.
+/// A workspace with an example that can be kept running and runs this script.
 fn watched(script: &str) -> Workspace {
     let workspace = Workspace::empty();
     workspace.write("experiments/examples/09_watched.rs", "fn main() {}\n");
@@ -35,7 +35,7 @@ fn the_example_gets_variant_port_and_times() {
 }
 
 #[test]
-fn what_cannot_be_held_open_is_refused_before_anything_is_built() {
+fn only_watched_examples_are_accepted_before_anything_is_built() {
     let workspace = watched("echo \"held open\"");
     workspace.write("build.script", "echo \"built\" >&2");
     let refused = |arguments: &[&str], code| -> Ran {
@@ -43,7 +43,7 @@ fn what_cannot_be_held_open_is_refused_before_anything_is_built() {
         ran.does_not_say("built")
     };
     for experiment in ["07", "drop-context"] {
-        let words = format!("experiment `{experiment}` cannot be held open; these can: 09\n");
+        let words = format!("experiment `{experiment}` cannot be kept running; these can: 09\n");
         refused(&[experiment], 2).says(&words);
     }
     refused(&["09", "--variant", "old/sideways"], 2).says("old/timeout-too-short");

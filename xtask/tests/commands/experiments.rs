@@ -57,7 +57,7 @@ fn a_new_snapshot_is_left_for_review_and_written_if_accepted() {
 }
 
 #[test]
-fn where_nobody_reviews_nothing_is_left_for_review() {
+fn in_ci_no_snapshot_is_left_for_review() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
     workspace.run_with("CI", "true", &["experiments"]).expect_code(1);
@@ -69,7 +69,7 @@ fn where_nobody_reviews_nothing_is_left_for_review() {
 }
 
 #[test]
-fn a_match_removes_what_was_left_for_review() {
+fn a_match_removes_the_pending_snapshot() {
     let workspace = Workspace::with_two();
     let mut changed = drop_context();
     changed.verdict = lab::Verdict::Refuted;
@@ -102,7 +102,7 @@ fn a_mismatch_names_the_variant_and_shows_the_lines() {
 }
 
 #[test]
-fn every_kind_of_difference_is_put_in_words() {
+fn every_kind_of_difference_is_described() {
     let workspace = Workspace::with_two();
     let mut changed = drop_context();
     changed.verdict = lab::Verdict::Refuted;
@@ -130,7 +130,7 @@ fn a_snapshot_without_an_experiment_fails_a_full_run() {
 }
 
 #[test]
-fn only_runs_what_was_named() {
+fn only_runs_the_named_experiments() {
     let workspace = Workspace::with_two();
     for name in ["3", "03", "sleep-duration"] {
         let ran = workspace.run(&["experiments", "--only", name]).expect_code(0);

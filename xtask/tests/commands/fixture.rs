@@ -337,6 +337,7 @@ pub fn variant(role: Role, name: &str, outcome: Outcome, sites: &[&str]) -> Vari
         "trials": 20,
         "outcomes": std::iter::repeat_n(outcome, 20).collect::<Outcomes>(),
         "class": format!("always {outcome}"),
+        "hits": 20,
         "interval": [0.8389, 1.0],
         "sites": sites,
         "observations": {"elapsed": Observation::of(&[Value::Nanoseconds(1_500_000)])},

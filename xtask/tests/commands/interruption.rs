@@ -30,7 +30,7 @@ fn expect_group_gone(group: Pid) {
 }
 
 #[test]
-fn an_interrupted_run_prints_what_is_known_and_leaves_nothing_running() {
+fn an_interrupted_run_prints_the_results_so_far_and_leaves_nothing_running() {
     for signal in [Signal::INT, Signal::TERM] {
         let (workspace, run, group) = start(ENDLESS);
         end(run, signal)
@@ -65,7 +65,7 @@ fn a_build_is_interrupted_as_well() {
     workspace.write("build.script", "touch building; exec sleep 1000");
     let run = workspace.start(&["experiments"]);
     wait_for("the start of the build", || workspace.exists("building").then_some(()));
-    end(run, Signal::INT).expect_code(130).says("interrupted before anything had run");
+    end(run, Signal::INT).expect_code(130).says("interrupted before anything ran");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_model_that_fails_is_shown_with_its_output() {
 }
 
 #[test]
-fn what_cannot_be_explored_is_named() {
+fn models_that_cannot_run_are_reported() {
     let workspace = models("echo \"$* $RUSTFLAGS\" > ../arguments");
     let ran = workspace.run(&["loom", "--only", "lach"]).expect_code(2);
     ran.says("there is no test of a model with `lach` in its name");
@@ -54,7 +54,7 @@ fn what_cannot_be_explored_is_named() {
 }
 
 #[test]
-fn an_interrupted_exploration_prints_what_is_known_and_leaves_nothing_running() {
+fn an_interrupted_exploration_prints_the_results_so_far_and_leaves_nothing_running() {
     let workspace = models(&format!("{HOLD}{TELL_PID}sleep 1000"));
     let run = workspace.start(&["loom"]);
     let model = workspace.process("bin/models.pid");

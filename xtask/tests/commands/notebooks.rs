@@ -79,7 +79,7 @@ fn complete() -> Workspace {
 }
 
 #[test]
-fn a_page_has_everything_that_was_found() {
+fn a_page_has_the_whole_result() {
     let workspace = Workspace::with_two();
     let ran = workspace.run(&["notebooks"]).expect_code(0);
     ran.says(PAGE).says(RESULTS).says("docs/src/SUMMARY.md");
@@ -110,7 +110,7 @@ fn a_page_has_everything_that_was_found() {
 }
 
 #[test]
-fn the_ledger_has_what_the_experiments_say_about_each_claim() {
+fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     let workspace = complete();
     workspace.contains(
         LEDGER,
@@ -132,7 +132,7 @@ fn the_ledger_has_what_the_experiments_say_about_each_claim() {
              [03](03-sleep-duration.md) |  |",
         ],
     );
-    let reason = "its reason explains 01 refuted, and the results say 01 refuted, 03 supported";
+    let reason = "its reason explains 01 refuted, but the results say 01 refuted, 03 supported";
     workspace.run(&["notebooks"]).expect_code(0).says("claim A2").says(reason);
     workspace.run(&["notebooks", "--check"]).expect_code(1).says(CLAIMS).says(reason);
     workspace.edit(CLAIMS, "01 = \"refuted\"", "01 = \"refuted\", 03 = \"supported\"");
@@ -174,7 +174,7 @@ fn pictures_are_drawn_from_results_and_figures() {
 }
 
 #[test]
-fn a_picture_needs_everything_that_it_shows() {
+fn a_picture_is_drawn_only_from_complete_results() {
     let workspace = complete();
     let mut leak = variant(Role::Hazard, "forget/all", Outcome::Failed, &[]);
     let names = ["descriptors", "threads", "kib"].map(|name| format!("{name}_per_cycle"));
@@ -233,7 +233,7 @@ fn the_readme_has_the_first_experiment_without_its_cures() {
 }
 
 #[test]
-fn only_what_differs_is_written_and_prose_stays() {
+fn only_changed_blocks_are_written_and_prose_stays() {
     let workspace = complete();
     workspace.run(&["notebooks"]).expect_code(0).says("nothing to write");
     // Also from what is committed, if the results of the run are gone.
@@ -271,7 +271,7 @@ fn an_experiment_that_was_removed_leaves_the_contents() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_overwritten() {
+fn unreadable_results_are_not_overwritten() {
     let workspace = Workspace::with_two();
     workspace.run(&["notebooks"]).expect_code(0);
     fs::write(workspace.path(PAGE), b"\xff\xfe prose in another encoding").unwrap();
@@ -287,7 +287,7 @@ fn what_cannot_be_read_is_not_overwritten() {
 }
 
 #[test]
-fn without_complete_results_there_is_nothing_to_write_from() {
+fn without_complete_results_nothing_is_written() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
     workspace.run(&["notebooks"]).expect_code(1).says("run `cargo xtask experiments`");
@@ -391,12 +391,12 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a claim without an experiment, and an experiment without the claim",
         |it| it.edit(CLAIMS, "id = \"A2\"", "id = \"A3\""),
-        &["claim A2: experiment 01 tests it, and it is not here", "claim A3: no experiment with"],
+        &["claim A2: experiment 01 tests it, but it is not listed", "claim A3: no experiment with"],
     ),
     (
         "a claim without a reason",
         |it| it.edit(CLAIMS, "reason = \"It is the context.\"", ""),
-        &["claim A2: it has no reason, and the results say 01 refuted"],
+        &["claim A2: it has no reason; the results say 01 refuted"],
     ),
     (
         "a claim that is there twice",
@@ -404,13 +404,13 @@ const DISAGREEMENTS: &[Disagreement] = &[
             let claim = "[[source.claim]]\nid = \"A2\"\nstates = \"again\"\n";
             it.write(CLAIMS, &(it.read(CLAIMS) + claim));
         },
-        &["docs/claims.toml: claim A2 is there twice"],
+        &["docs/claims.toml: claim A2 is listed twice"],
     ),
     ("no list of claims", |it| it.write(CLAIMS, "[[source]]\n"), &["claims.toml: not a list of"]),
 ];
 
 #[test]
-fn every_kind_of_disagreement_is_noticed_and_nothing_is_changed() {
+fn check_reports_every_kind_of_disagreement_and_changes_nothing() {
     let complete = complete();
     for (name, disagree, words) in DISAGREEMENTS {
         let workspace = complete.copy();

@@ -47,17 +47,20 @@ fn a_failure_one_time_in_ten_is_found_at_its_rate() {
         let arm = &found["commands"][0];
         let interval = number(&arm["interval"][0])..=number(&arm["interval"][1]);
         assert!(interval.contains(&0.1), "{arm:#}");
-        assert!(!interval.contains(&0.0) && !interval.contains(&0.3), "says nothing: {arm:#}");
-        assert_eq!(arm["ways"][0]["ending"], "exit code 7");
+        assert!(
+            !interval.contains(&0.0) && !interval.contains(&0.3),
+            "the interval is too wide: {arm:#}"
+        );
+        assert_eq!(arm["kinds"][0]["ending"], "exit code 7");
     }
     let ran = probe(&workspace, &["--trials", "100"], "test $((PROBE_TRIAL % 10)) != 3 || exit 7");
     ran.expect_code(1).says("10 of 100 failed: 10 %, and 6–17 % with 95 % confidence");
 }
 
 #[test]
-fn none_of_many_is_not_taken_for_never() {
+fn zero_failures_are_reported_with_an_upper_bound() {
     let ran = probe(&Workspace::empty(), &["--trials", "50"], "true").expect_code(0);
-    ran.says("None of 50 trials failed. That is not never")
+    ran.says("None of 50 trials failed. This does not prove that it never fails")
         .says("5.8 % (95 % confidence)")
         .says("93–100 %");
 }
@@ -76,15 +79,17 @@ fn a_trial_that_hangs_is_killed_with_all_that_it_started() {
 }
 
 #[test]
-fn failures_that_differ_only_in_numbers_are_one_way_to_fail() {
+fn failures_that_differ_only_in_numbers_are_one_kind() {
     let workspace = Workspace::empty();
     // A panic is a failure whatever the exit code.
     let program = "echo \"thread 'worker' ($$) panicked at src/lib.rs:7:9:\nlost in task $$\" >&2";
     let found = json(&workspace, &["--trials", "3"], program);
-    let [way] = &found["commands"][0]["ways"].as_array().unwrap()[..] else { panic!("{found:#}") };
-    assert_eq!((&way["outcome"], &way["trials"]), (&"panicked".into(), &3.into()));
-    assert_eq!(way["panics"][0]["site"], "src/lib.rs:7:9");
-    assert_eq!(way["panics"][0]["message"], "lost in task #");
+    let [kind] = &found["commands"][0]["kinds"].as_array().unwrap()[..] else {
+        panic!("{found:#}")
+    };
+    assert_eq!((&kind["outcome"], &kind["trials"]), (&"panicked".into(), &3.into()));
+    assert_eq!(kind["panics"][0]["site"], "src/lib.rs:7:9");
+    assert_eq!(kind["panics"][0]["message"], "lost in task #");
     // `cargo test` prints the panics of failed tests to standard output.
     let ran = probe(&workspace, &["--trials", "2"], &program.replace(">&2", "; exit 101"));
     ran.expect_code(1)
@@ -95,7 +100,7 @@ fn failures_that_differ_only_in_numbers_are_one_way_to_fail() {
 }
 
 #[test]
-fn a_hundred_megabytes_are_neither_kept_nor_in_the_way() {
+fn a_hundred_megabytes_of_output_are_truncated() {
     let workspace = Workspace::empty();
     let program = r#"echo first >&2; head -c 100000000 /dev/zero | tr '\0' x | tee /dev/stderr
 echo "
@@ -104,7 +109,7 @@ at last" >&2"#;
     let ran = probe(&workspace, &["--trials", "1", "--keep", "kept"], program).expect_code(1);
     ran.says("1 × panicked (exit code 0)")
         .says("panics at src/a.rs:1:2: at last")
-        .says("1 trial printed so much to standard error that its middle was dropped");
+        .says("1 trial's stderr was truncated");
     let stderr = workspace.read("kept/trial-0000/stderr");
     assert!(stderr.starts_with("first\n") && stderr.ends_with("at last\n"));
     assert!(stderr.contains("bytes left out") && stderr.len() < 1_000_000, "{}", stderr.len());
@@ -116,7 +121,7 @@ fn the_output_of_failed_and_of_slow_trials_is_kept() {
     let program = "echo out $PROBE_TRIAL; echo err $PROBE_TRIAL >&2; test $PROBE_TRIAL -lt 5";
     let found = json(&workspace, &["--trials", "30", "--keep", "kept"], program);
     let arm = &found["commands"][0];
-    let failed: Vec<_> = arm["ways"][0]["kept"].as_array().unwrap().iter().collect();
+    let failed: Vec<_> = arm["kinds"][0]["kept"].as_array().unwrap().iter().collect();
     let slow: Vec<_> = arm["slowest"].as_array().unwrap().iter().map(|it| &it["trial"]).collect();
     assert_eq!((failed.len(), slow.len()), (3, 3));
     let mut kept = 0;
@@ -143,13 +148,13 @@ fn a_probe_ends_at_a_failure_or_when_its_time_is_up() {
     // Each command runs once, however short the time.
     let options = ["--for", "0.001", "--jobs", "1", "--load", "1", "--compare", "false"];
     let ran = probe(&workspace, &options, "sleep 0.1").expect_code(1);
-    ran.says("None of 1 trial failed").says("1 of 1 failed").says("1 thread busy beside them");
+    ran.says("None of 1 trial failed").says("1 of 1 failed").says("with 1 CPU-load thread");
     let found = json(&workspace, &["--for", "0.5", "--jobs", "1"], "true");
     assert!(number(&found["commands"][0]["trials"]) > 1.0 && found["load"] == 0, "{found:#}");
 }
 
 #[test]
-fn rates_that_differ_are_told_from_rates_that_may_be_the_same() {
+fn a_difference_is_reported_only_if_it_is_significant() {
     let workspace = Workspace::empty();
     let flaky = "test $((PROBE_TRIAL % 3)) != 0";
     let found = json(&workspace, &["--trials", "60", "--compare", "true"], flaky);
@@ -163,29 +168,29 @@ fn rates_that_differ_are_told_from_rates_that_may_be_the_same() {
     compare("true")
         .says("The rates differ: A fails more often than B. A failed in 20 of 60, B in 0 of 60");
     compare("sh -c 'test $(((PROBE_TRIAL + 1) % 3)) != 0'")
-        .says("not shown to differ")
+        .says("No significant difference")
         .does_not_say("fails more often");
 }
 
 #[test]
-fn a_seed_makes_the_same_trials_again() {
+fn a_seed_reproduces_the_trials() {
     let workspace = Workspace::empty();
     let seeds = |options: &[&str]| {
         let found = json(&workspace, options, "echo $PROBE_SEED >&2; exit $PROBE_TRIAL");
-        let ways = found["commands"][0]["ways"].as_array().unwrap();
+        let kinds = found["commands"][0]["kinds"].as_array().unwrap();
         let mut seeds: Vec<_> =
-            ways.iter().map(|it| it["first"]["seed"].as_u64().unwrap()).collect();
+            kinds.iter().map(|it| it["first"]["seed"].as_u64().unwrap()).collect();
         seeds.sort_unstable();
         seeds
     };
     let once = seeds(&["--trials", "6", "--seed", "0x2a"]);
-    assert_eq!(once.len(), 5, "all but the first fail, each in a way of its own");
+    assert_eq!(once.len(), 5, "all but the first fail, each with its own exit code");
     assert_eq!(once, seeds(&["--trials", "6", "--seed", "42", "--jobs", "1"]));
     assert_ne!(once, seeds(&["--trials", "6", "--seed", "43"]));
 }
 
 #[test]
-fn the_command_finds_its_own_directory_and_environment() {
+fn the_command_has_your_directory_and_environment() {
     let workspace = Workspace::empty();
     let program = r#"test "$OURS" = yes && test "$PWD" = "$EXPECTED" && test -z "$(ls -A "$TMPDIR")" && ! read line"#;
     let mut command = workspace.command(&["probe", "--trials", "3", "--", "sh", "-c", program]);
@@ -205,7 +210,7 @@ fn an_experiment_is_probed_like_any_command_and_takes_the_seed_of_the_trial() {
     let options = ["probe", "--rounds", "2", "--jobs", "1", "--seed", "7", "--"];
     let ran = workspace.run(&[&options[..], &[XTASK, "experiments"]].concat()).expect_code(1);
     ran.says("2 × failed (exit code 1)")
-        .says("says: error: not as the snapshot says: # sleep-duration");
+        .says("stderr: error: not as the snapshot says: # sleep-duration");
     let seeds = [0, 1].map(|trial| lab::seed::of_trial(7, "probe", trial));
     let arguments = workspace.read("bin/01_drop_context.arguments");
     for (line, seed) in arguments.lines().zip(seeds) {
@@ -215,7 +220,7 @@ fn an_experiment_is_probed_like_any_command_and_takes_the_seed_of_the_trial() {
 }
 
 #[test]
-fn what_cannot_be_run_is_a_mistake_in_usage() {
+fn a_command_that_cannot_run_is_a_usage_error() {
     let workspace = Workspace::empty();
     workspace.write("not-executable", "true");
     for (arguments, words) in [
@@ -237,14 +242,14 @@ fn what_cannot_be_run_is_a_mistake_in_usage() {
         (&["--compare", "true", "--until-failure", "true"], "cannot be used with"),
         (&["--jobs", "1001", "true"], "--jobs"),
         (&["--keep", "docs", "true"], "already exists"),
-        (&["--keep", "not-executable/kept", "true"], "cannot make the folder"),
+        (&["--keep", "not-executable/kept", "true"], "cannot create "),
     ] {
         workspace.run(&[&["probe"], arguments].concat()).expect_code(2).says(words);
     }
 }
 
 #[test]
-fn what_the_system_refuses_is_named() {
+fn an_error_of_the_os_is_reported() {
     let workspace = Workspace::empty();
     workspace.program("bad", "");
     workspace.edit("bad", "/bin/sh", "/no/such/interpreter");
@@ -252,7 +257,7 @@ fn what_the_system_refuses_is_named() {
     fs::remove_dir_all(workspace.path("target")).unwrap();
     workspace.write("target", "a file");
     let ran = workspace.run(&["probe", "--trials", "1", "true"]).expect_code(1);
-    ran.says("cannot make the folder").says("--keep names another");
+    ran.says("cannot create ").says("choose another folder with --keep");
     let kept = ["probe", "--trials", "1", "--keep", "kept", "true"];
     workspace.run(&kept).expect_code(0).says("None of 1 trial failed");
 }
@@ -269,7 +274,7 @@ fn endless(workspace: &Workspace) -> Child {
 }
 
 #[test]
-fn an_interrupted_probe_prints_what_is_known_and_leaves_nothing_running() {
+fn an_interrupted_probe_reports_the_ended_trials_and_leaves_nothing_running() {
     for signal in [Signal::INT, Signal::TERM] {
         let workspace = Workspace::empty();
         let ran = end(endless(&workspace), signal).expect_code(130);

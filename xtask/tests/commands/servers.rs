@@ -77,7 +77,7 @@ fn a_server_ends_when_the_command_is_killed() {
 }
 
 #[test]
-fn a_command_finds_the_addresses_and_its_exit_code_is_ours() {
+fn a_command_gets_the_addresses_and_its_exit_code_is_returned() {
     let workspace = with_stand_in();
     let script = "echo REDIS_ADDRESS=$REDIS_ADDRESS; exit 7";
     let ran = run(&workspace, &["--", "/bin/sh", "-c", script]).expect_code(7);
@@ -98,7 +98,7 @@ fn json_has_program_version_address_and_variable() {
 }
 
 #[test]
-fn what_cannot_be_started_is_named() {
+fn a_server_that_cannot_start_is_reported() {
     let ran = run(&Workspace::empty(), &[]).expect_code(1);
     ran.says("there is no redis-server or valkey-server").says("apt-get install redis-server");
     let ran = run(&with_server("echo out of order >&2\nexit 3\n"), &[]).expect_code(1);

@@ -32,7 +32,7 @@ fn a_merge_compares_with_the_snapshots_again() {
 }
 
 #[test]
-fn files_that_are_not_the_shards_of_one_run_are_named() {
+fn files_that_are_not_the_shards_of_one_run_are_refused() {
     let workspace = Workspace::with_two();
     merge(&workspace, &["none.json"], 1).says("cannot read the results in none.json: No such file");
     run_shard(&workspace, "1/2", "one.json");

@@ -25,7 +25,7 @@ fn lacking() -> Workspace {
 }
 
 #[test]
-fn a_skip_is_counted_with_its_reason_and_is_no_failure() {
+fn a_skip_is_reported_with_its_reason_and_is_not_a_failure() {
     let workspace = lacking();
     let ran = workspace.run(&["experiments"]).expect_code(0);
     ran.says("looking for python3")
@@ -39,7 +39,7 @@ fn a_skip_is_counted_with_its_reason_and_is_no_failure() {
 }
 
 #[test]
-fn snapshot_page_and_committed_results_stay_as_they_are() {
+fn a_skip_changes_no_snapshot_page_or_committed_result() {
     let workspace = lacking();
     let files = [
         "experiments/snapshots/03_sleep_duration.snap",

@@ -1,24 +1,24 @@
-//! What a probe found: the object that `cargo xtask probe --format json` prints.
+//! The report of a probe: the object that `cargo xtask probe --format json` prints.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::trial::Way;
+use super::trial::EndKind;
 use crate::{
     Outcomes, Spread,
     statistics::{Share, difference, fisher},
 };
 
-/// Rates are said to differ where counts like these would be less likely than this if they did not.
+/// The significance level: the rates differ if `p` is below it.
 const SIGNIFICANT: f64 = 0.05;
 
-/// Everything that a probe found.
+/// The report of a probe.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The commands.
     pub commands: Vec<Arm>,
-    /// How the rates of failure of two commands compare.
+    /// The comparison of the two commands' failure rates, if there are two.
     pub comparison: Option<Comparison>,
     /// Every trial's seed is derived from this one.
     pub seed: u64,
@@ -26,20 +26,20 @@ pub struct Report {
     pub seconds: f64,
     /// How many trials ran at a time.
     pub jobs: usize,
-    /// How many threads kept the processors busy.
+    /// How many CPU-busy threads ran during the trials.
     pub load: u32,
     /// How long a trial was allowed to run.
     pub timeout_seconds: f64,
-    /// Whether the first failure ended the probe. The counts then give no rate.
+    /// Whether the probe stopped at the first failure. The counts then give no rate.
     pub until_failure: bool,
-    /// Whether it was interrupted. The counts are those known by then.
+    /// Whether the probe was interrupted. The counts cover the trials that had ended.
     pub interrupted: bool,
 }
 
 /// The trials of one command.
 #[derive(Clone, Debug, Serialize)]
 pub struct Arm {
-    /// The command, as it is typed.
+    /// The command, quoted for a shell.
     pub command: String,
     /// How many trials ended.
     pub trials: u32,
@@ -47,51 +47,51 @@ pub struct Arm {
     pub outcomes: Outcomes,
     /// How many failed.
     pub failed: u32,
-    /// The Wilson interval of the rate of failure, at 95 %.
+    /// The Wilson interval of the failure rate, at 95 %.
     pub interval: [f64; 2],
-    /// If none failed: how high the rate of failure could still be, at 95 %.
-    pub room_left_by_none: Option<f64>,
-    /// The ways in which trials failed, the most frequent first.
-    pub ways: Vec<FailedWay>,
+    /// If no trial failed: the upper bound of the failure rate, at 95 %.
+    pub failure_rate_upper_bound: Option<f64>,
+    /// The kinds of failure, the most frequent first.
+    pub kinds: Vec<FailureKind>,
     /// How long the clean trials took, in microseconds.
     pub clean_wall_micros: Option<Spread>,
-    /// The clean trials that took longest, the longest first.
+    /// The slowest clean trials, the slowest first.
     pub slowest: Vec<Slow>,
-    /// How many trials wrote so much to standard error that its middle was not read.
-    pub not_read_in_full: u32,
+    /// How many trials had their standard error truncated. A panic in the dropped part is not seen.
+    pub stderr_truncated: u32,
     /// The folder with the output of some trials, in `trial-NNNN/stdout` and `stderr`.
     pub kept: PathBuf,
-    /// Why output was not kept, if that failed.
+    /// The first error in saving output, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_kept: Option<String>,
+    pub keep_error: Option<String>,
 }
 
-/// A way in which trials failed.
+/// A kind of failure, with its trials.
 #[derive(Clone, Debug, Serialize)]
-pub struct FailedWay {
-    /// The way.
+pub struct FailureKind {
+    /// How these trials ended.
     #[serde(flatten)]
-    pub way: Way,
-    /// How many trials failed in it.
+    pub end: EndKind,
+    /// How many trials failed like this.
     pub trials: u32,
-    /// The first of them.
+    /// The first of these trials.
     pub first: First,
     /// The trials whose output is kept.
     pub kept: Vec<u32>,
 }
 
-/// The first trial that failed in its way.
+/// The first trial of a kind of failure.
 #[derive(Clone, Debug, Serialize)]
 pub struct First {
     /// Its number, from 0.
     pub trial: u32,
     /// Its seed.
     pub seed: u64,
-    /// The command that runs it again, in a shell.
+    /// The shell command that runs this trial again.
     pub rerun: String,
 }
 
-/// A clean trial that took long.
+/// One of the slowest clean trials.
 #[derive(Clone, Debug, Serialize)]
 pub struct Slow {
     /// Its number, from 0.
@@ -100,15 +100,15 @@ pub struct Slow {
     pub micros: u64,
 }
 
-/// How the rates of failure of two commands compare.
+/// A comparison of the failure rates of two commands.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
     /// The first rate minus the second.
     pub difference: f64,
     /// The interval of the difference at 95 %, by Newcombe's method.
     pub interval: [f64; 2],
-    /// How likely counts at least as far apart would be if the rates were the same: Fisher's exact
-    /// test, two-sided.
+    /// The probability of counts at least this far apart if the rates were equal (Fisher's exact test,
+    /// two-sided).
     pub p: f64,
     /// Whether `p` is below 0.05.
     pub differ: bool,

@@ -1,5 +1,5 @@
-//! The trials of one command, counted, and the files that keep the output of the interesting ones.
-//! However many trials there are, each adds eight bytes at most.
+//! Counts the trials of one command, and saves the output of some. Each trial takes at most eight bytes
+//! of memory.
 
 use std::{
     cmp::Reverse,
@@ -11,38 +11,41 @@ use std::{
 
 use super::{
     Command,
-    report::{Arm, FailedWay, First, Slow},
-    trial::{Trial, Way},
+    report::{Arm, FailureKind, First, Slow},
+    trial::{EndKind, Trial},
 };
 use crate::{
     Outcomes, Spread,
     capture::Captured,
     sandbox::Ended,
-    statistics::{room_left_by_none, wilson},
+    statistics::{failure_rate_upper_bound, wilson},
 };
 
-/// The output of this many trials of each way to fail is kept, in this many ways, and of this many
-/// of the slowest clean ones.
-const FAILED: usize = 3;
-const WAYS: usize = 20;
+/// How many trials of each kind of failure keep their output.
+const KEPT_PER_KIND: usize = 3;
+
+/// How many kinds of failure keep output.
+const KEPT_KINDS: usize = 20;
+
+/// How many of the slowest clean trials keep their output.
 const SLOWEST: usize = 3;
 
-/// The trials of one command, counted.
+/// Counts the trials of one command.
 pub(super) struct Tally {
     command: Command,
     folder: PathBuf,
     outcomes: Outcomes,
-    failures: BTreeMap<Way, Counted>,
+    failures: BTreeMap<EndKind, FailureCount>,
     clean_micros: Vec<i64>,
-    /// The clean trials that took longest, the longest first.
+    /// The slowest clean trials, the slowest first.
     slowest: Vec<(Duration, u32)>,
-    cut: u32,
-    /// The first file that could not be written. After it no other is tried.
-    not_kept: Option<io::Error>,
+    truncated: u32,
+    /// The first error in saving output. No output is saved after it.
+    keep_error: Option<io::Error>,
 }
 
-/// The trials that failed in one way.
-struct Counted {
+/// The trials of one kind of failure.
+struct FailureCount {
     trials: u32,
     /// The number of the first, and its seed.
     first: (u32, u64),
@@ -58,8 +61,8 @@ impl Tally {
             failures: BTreeMap::new(),
             clean_micros: Vec::new(),
             slowest: Vec::new(),
-            cut: 0,
-            not_kept: None,
+            truncated: 0,
+            keep_error: None,
         }
     }
 
@@ -67,44 +70,44 @@ impl Tally {
         &self.command
     }
 
-    /// Counts one more trial, and says whether it is the first that failed in its way.
+    /// Counts a trial. Returns whether it is the first of a new kind of failure.
     pub(super) fn add(&mut self, trial: &Trial, ended: &Ended) -> bool {
-        self.outcomes.add(trial.way.outcome);
-        self.cut += u32::from(trial.is_cut);
-        let (is_news, keep) = if trial.way.is_failure() {
-            self.failed(trial)
+        self.outcomes.add(trial.end.outcome);
+        self.truncated += u32::from(trial.is_truncated);
+        let (is_new_failure, keep) = if trial.end.is_failure() {
+            self.add_failed(trial)
         } else {
-            (false, self.was_clean(trial))
+            (false, self.add_clean(trial))
         };
         if keep {
             self.on_disk(trial.number, |folder| write(folder, ended));
         }
-        is_news
+        is_new_failure
     }
 
-    /// Counts a failure: whether it is the first in its way, and whether its output is worth keeping.
-    fn failed(&mut self, trial: &Trial) -> (bool, bool) {
-        let has_room = self.failures.len() < WAYS;
+    /// Counts a failed trial. Returns whether its kind is new, and whether to save its output.
+    fn add_failed(&mut self, trial: &Trial) -> (bool, bool) {
+        let has_room = self.failures.len() < KEPT_KINDS;
         let first = (trial.number, trial.seed);
-        let counted = self.failures.entry(trial.way.clone()).or_insert(Counted {
+        let count = self.failures.entry(trial.end.clone()).or_insert(FailureCount {
             trials: 0,
             first,
             kept: Vec::new(),
         });
-        counted.trials += 1;
-        counted.first = counted.first.min(first);
-        let is_news = counted.trials == 1;
-        let known = !counted.kept.is_empty();
-        let keep = counted.kept.len() < FAILED && (known || (is_news && has_room));
+        count.trials += 1;
+        count.first = count.first.min(first);
+        let is_new = count.trials == 1;
+        let has_output = !count.kept.is_empty();
+        let keep = count.kept.len() < KEPT_PER_KIND && (has_output || (is_new && has_room));
         if keep {
-            counted.kept.push(trial.number);
+            count.kept.push(trial.number);
         }
-        (is_news, keep)
+        (is_new, keep)
     }
 
-    /// Counts a clean trial: whether it is among the slowest so far. The output of the one that no
-    /// longer is gets removed.
-    fn was_clean(&mut self, trial: &Trial) -> bool {
+    /// Counts a clean trial. Returns whether it is among the slowest so far. Removes the output of the
+    /// trial that it replaces.
+    fn add_clean(&mut self, trial: &Trial) -> bool {
         self.clean_micros.push(i64::try_from(trial.wall.as_micros()).unwrap_or(i64::MAX));
         self.slowest.push((trial.wall, trial.number));
         self.slowest.sort_unstable_by_key(|(wall, number)| (Reverse(*wall), *number));
@@ -120,52 +123,53 @@ impl Tally {
     }
 
     fn on_disk(&mut self, trial: u32, change: impl FnOnce(&Path) -> io::Result<()>) {
-        if self.not_kept.is_none() {
-            self.not_kept = change(&self.folder.join(format!("trial-{trial:04}"))).err();
+        if self.keep_error.is_none() {
+            self.keep_error = change(&self.folder.join(format!("trial-{trial:04}"))).err();
         }
     }
 
-    /// What the trials came to.
+    /// Summarises the trials.
     pub(super) fn finish(self) -> Arm {
         let (trials, clean) = (self.outcomes.total(), self.outcomes.clean);
         let failed = trials - clean;
         let (low, high) = wilson(failed, trials);
-        let mut ways: Vec<_> = self.failures.into_iter().collect();
-        ways.sort_by_key(|(_, it)| (Reverse(it.trials), it.first));
-        let typed = &self.command.typed;
-        let way = |(way, Counted { trials, first: (trial, seed), kept }): (Way, Counted)| {
-            let rerun = format!("PROBE_TRIAL={trial} PROBE_SEED={seed} {typed}");
-            FailedWay { way, trials, first: First { trial, seed, rerun }, kept }
+        let mut failures: Vec<_> = self.failures.into_iter().collect();
+        failures.sort_by_key(|(_, it)| (Reverse(it.trials), it.first));
+        let command = &self.command.shell_quoted;
+        let kind = |(end, count): (EndKind, FailureCount)| {
+            let FailureCount { trials, first: (trial, seed), kept } = count;
+            let rerun = format!("PROBE_TRIAL={trial} PROBE_SEED={seed} {command}");
+            FailureKind { end, trials, first: First { trial, seed, rerun }, kept }
         };
         let micros = |wall: Duration| u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
         Arm {
-            ways: ways.into_iter().map(way).collect(),
-            command: self.command.typed,
+            kinds: failures.into_iter().map(kind).collect(),
+            command: self.command.shell_quoted,
             trials,
             outcomes: self.outcomes,
             failed,
             interval: [low, high],
-            room_left_by_none: (failed == 0).then(|| room_left_by_none(trials)),
+            failure_rate_upper_bound: (failed == 0).then(|| failure_rate_upper_bound(trials)),
             clean_wall_micros: Spread::of(self.clean_micros),
             slowest: self
                 .slowest
                 .into_iter()
                 .map(|(wall, trial)| Slow { trial, micros: micros(wall) })
                 .collect(),
-            not_read_in_full: self.cut,
+            stderr_truncated: self.truncated,
             kept: self.folder,
-            not_kept: self.not_kept.map(|error| error.to_string()),
+            keep_error: self.keep_error.map(|error| error.to_string()),
         }
     }
 }
 
 fn write(folder: &Path, ended: &Ended) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    fs::write(folder.join("stdout"), as_it_came(&ended.stdout))?;
-    fs::write(folder.join("stderr"), as_it_came(&ended.stderr))
+    fs::write(folder.join("stdout"), with_gap_marked(&ended.stdout))?;
+    fs::write(folder.join("stderr"), with_gap_marked(&ended.stderr))
 }
 
-/// The captured bytes, with a line of text in place of those that were dropped.
-fn as_it_came(captured: &Captured) -> Vec<u8> {
+/// Returns the captured bytes; if some were dropped, a line of text marks the gap.
+fn with_gap_marked(captured: &Captured) -> Vec<u8> {
     if captured.is_cut() { captured.text().into_bytes() } else { captured.bytes.clone() }
 }

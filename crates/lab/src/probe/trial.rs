@@ -1,4 +1,4 @@
-//! One trial of a command, and the way in which it ended.
+//! One trial of a command, and how it ended.
 
 use std::{fmt, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     stderr::{panics, signature, without_what_varies},
 };
 
-/// One trial, without what it printed.
+/// One trial, without its output.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Its number among the trials of its command, from 0.
@@ -18,24 +18,24 @@ pub struct Trial {
     /// Its seed.
     pub seed: u64,
     /// How it ended.
-    pub way: Way,
+    pub end: EndKind,
     /// From start to end.
     pub wall: Duration,
-    /// Whether the middle of its standard error was dropped, because there was too much of it.
-    pub is_cut: bool,
+    /// Whether the middle of its standard error was dropped because there was too much.
+    pub is_truncated: bool,
 }
 
-/// A way in which trials end. Trials that differ only in numbers ended in the same way.
+/// How trials end. Trials that differ only in numbers have the same kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Way {
+pub struct EndKind {
     /// The outcome.
     pub outcome: Outcome,
     /// How the process ended: `exit code 1`, `SIGABRT`.
     pub ending: String,
-    /// Where it panicked, each site once.
+    /// The panic sites, each once.
     pub panics: Vec<Panic>,
-    /// Without a panic: the line of standard error that says most.
-    pub says: Option<String>,
+    /// Without a panic: the most telling line of standard error.
+    pub stderr_line: Option<String>,
 }
 
 /// A place where trials panic.
@@ -43,19 +43,19 @@ pub struct Way {
 pub struct Panic {
     /// The site, without paths of this machine.
     pub site: String,
-    /// The panic's message, with `#` for what varies.
+    /// The panic's message, with `#` in place of numbers and identifiers.
     pub message: String,
 }
 
 impl Trial {
-    /// A trial that was not interrupted.
+    /// Describes a trial that was not interrupted.
     pub(super) fn of(number: u32, seed: u64, ended: &Ended) -> Self {
-        let (way, is_cut) = (Way::of(ended), ended.stderr.is_cut());
-        Self { number, seed, way, wall: ended.wall, is_cut }
+        let (end, is_truncated) = (EndKind::of(ended), ended.stderr.is_cut());
+        Self { number, seed, end, wall: ended.wall, is_truncated }
     }
 }
 
-impl Way {
+impl EndKind {
     fn of(ended: &Ended) -> Self {
         let stderr = ended.stderr.text();
         let mut found = panics(&stderr);
@@ -71,11 +71,11 @@ impl Way {
         panics.sort_unstable();
         panics.dedup();
         let is_silent = outcome == Outcome::Clean || !panics.is_empty();
-        let says = if is_silent { None } else { signature(&stderr) };
-        Self { outcome, ending: ended.ending.to_string(), panics, says }
+        let stderr_line = if is_silent { None } else { signature(&stderr) };
+        Self { outcome, ending: ended.ending.to_string(), panics, stderr_line }
     }
 
-    /// Whether it is a way to fail.
+    /// Whether these trials failed.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         self.outcome != Outcome::Clean
@@ -83,7 +83,7 @@ impl Way {
 }
 
 /// `aborted (SIGABRT)`.
-impl fmt::Display for Way {
+impl fmt::Display for EndKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.outcome, self.ending)
     }

@@ -1,4 +1,4 @@
-//! The future of a run, dropped at every await.
+//! The future of a run is dropped at every await.
 
 use std::{
     sync::Arc,
@@ -14,7 +14,7 @@ use state_machine::{
 };
 
 use crate::{
-    faults::{STEPS, must_be_defined, must_be_settled, reaching},
+    faults::{STEPS, must_be_defined, must_be_resolved, reaching},
     script::{Answer, App, driver, settings},
 };
 
@@ -25,8 +25,8 @@ fn drop_after(driver: &Driver<App>, polls: usize) -> bool {
     (0..polls).any(|_| matches!(run.as_mut().poll(&mut context), Poll::Ready(_)))
 }
 
-/// Drops runs of an application after 0, 1, 2, … polls, until one ends before that. Passes each state
-/// in which a run was dropped, and returns the number of polls to the end.
+/// Drops runs of an application after 0, 1, 2, … polls, until a run ends first. Reports the state of
+/// each dropped run, and returns the number of polls to the end.
 fn at_every_await(app: impl Fn() -> Arc<App>, mut seen: impl FnMut(State)) -> usize {
     let mut polls = 0;
     loop {
@@ -39,7 +39,7 @@ fn at_every_await(app: impl Fn() -> Arc<App>, mut seen: impl FnMut(State)) -> us
         } else {
             let state = driver.progress().borrow().state;
             must_be_defined(&app, &driver, &what);
-            must_be_settled(&app, &driver, &what);
+            must_be_resolved(&app, &driver, &what);
             if ended {
                 return polls;
             }
@@ -49,8 +49,7 @@ fn at_every_await(app: impl Fn() -> Arc<App>, mut seen: impl FnMut(State)) -> us
     }
 }
 
-/// Each call yields before and after it acts. So runs are dropped before each action, between the
-/// action and its answer, and after it.
+/// Each call yields before and after it acts, so a run is dropped before and after each action.
 #[test]
 fn a_run_that_is_dropped_at_any_await_leaves_a_defined_state() {
     let (mut recoverable, mut unrecoverable) = (0, 0);
@@ -76,7 +75,7 @@ fn so_does_one_that_is_dropped_before_a_step_fails() {
 }
 
 #[test]
-fn the_next_start_finds_out_about_a_logout_that_was_dropped_after_the_server_had_acted() {
+fn the_next_start_resolves_a_logout_that_was_dropped_after_the_server_had_acted() {
     let app = App::new().usually(Answer::Turns(1));
     let driver = driver(&app);
     let mut run = Box::pin(driver.run());
@@ -104,7 +103,7 @@ fn so_does_another_run() {
 }
 
 #[test]
-fn dropping_a_run_survives_a_panic_of_the_restart_of_sync() {
+fn a_dropped_run_ends_even_if_the_restart_of_sync_panics() {
     let app = App::new()
         .answering(Effect::StopSync, Answer::Never)
         .answering(Effect::RestartSync, Answer::Panics);

@@ -1,4 +1,4 @@
-//! Every fault in every state: how the run ends, and that nothing is left in between.
+//! Every fault in every state: each run has a defined end, and the next start resolves it.
 
 use std::{
     fmt::Write as _,
@@ -21,7 +21,7 @@ use state_machine::{
 
 use crate::script::{Answer, App, Hold, PLENTY, driver, settings, settings_with_short};
 
-/// The states that have something to do, each with its effect.
+/// Each state that has an effect, with that effect.
 pub const STEPS: [(State, Effect); 11] = [
     (State::PreChecking, Effect::CheckPrerequisites),
     (State::StoppingSyncService, Effect::StopSync),
@@ -55,7 +55,7 @@ const ANSWERS: [(&str, Answer); 7] = [
     ("Slow", Answer::Turns(3)),
 ];
 
-/// Runs a logout, acts from outside while it is held at this step, and says how the run ended.
+/// Runs a logout, acts from outside while the step is held, and returns how the run ended.
 type Outside = fn(&Driver<App>, &Hold, Effect) -> String;
 
 /// The faults that come from outside.
@@ -63,16 +63,16 @@ const OUTSIDE: [(&str, Outside); 3] =
     [("Cancelled", cancelled), ("Dropped", dropped), ("SecondRun", second_run)];
 
 fn cancelled(driver: &Driver<App>, hold: &Hold, effect: Effect) -> String {
-    let (told, end) = while_held(driver, hold, || {
-        let told = driver.cancel();
-        // A cancel ends the other waits by itself, and a release could come first.
-        let must_release = told == Cancellation::TooLate || effect == Effect::AskServer;
-        assert!(!must_release || driver.cancel() == told, "{effect:?}: asked again");
-        (told, must_release)
+    let (answer, end) = while_held(driver, hold, || {
+        let answer = driver.cancel();
+        // A cancel ends every other wait, and a release could be faster.
+        let must_release = answer == Cancellation::TooLate || effect == Effect::AskServer;
+        assert!(!must_release || driver.cancel() == answer, "{effect:?}: asked again");
+        (answer, must_release)
     });
     let requests = driver.application().called(Effect::RequestLogout);
-    assert!(told != Cancellation::Accepted || requests == 0, "{effect:?}: a request has left");
-    format!("{} (told {told:?}, at the end {:?})", ended(&end), driver.cancel())
+    assert!(answer != Cancellation::Accepted || requests == 0, "{effect:?}: a request has left");
+    format!("{} (told {answer:?}, at the end {:?})", ended(&end), driver.cancel())
 }
 
 fn dropped(driver: &Driver<App>, hold: &Hold, _: Effect) -> String {
@@ -100,7 +100,7 @@ fn second_run(driver: &Driver<App>, hold: &Hold, _: Effect) -> String {
     ended(&first)
 }
 
-/// Runs a logout on another thread, and acts while its step is held. The action says whether to
+/// Runs a logout on another thread, and acts while its step is held. The action returns whether to
 /// release the step.
 pub fn while_held<T>(
     driver: &Driver<App>,
@@ -135,7 +135,7 @@ fn ended(result: &Result<LogoutReport, LogoutError>) -> String {
     }
 }
 
-/// What must hold after a run, however it ended.
+/// Checks what must hold after every run.
 pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
     let world = app.world().clone();
     let state = driver.progress().borrow().state;
@@ -168,8 +168,9 @@ pub fn must_be_defined(app: &App, driver: &Driver<App>, what: &str) {
     assert_eq!(driver.is_unfinished(), state == State::Failed(Severity::Unrecoverable), "{what}");
 }
 
-/// What must hold in the end: after another run if one is needed, and after the next start.
-pub fn must_be_settled(app: &App, driver: &Driver<App>, what: &str) -> &'static str {
+/// Checks that another run, if one is needed, and the next start resolve the logout. Returns whether the
+/// user is logged in.
+pub fn must_be_resolved(app: &App, driver: &Driver<App>, what: &str) -> &'static str {
     app.heal();
     if driver.is_unfinished() {
         let _ = block_on(driver.run()).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -177,7 +178,7 @@ pub fn must_be_settled(app: &App, driver: &Driver<App>, what: &str) -> &'static 
         assert!(!(world.tabs || world.app_state || world.session || world.tasks), "{what}");
         assert!(world.runtime && !world.intent, "{what}");
     }
-    let settled = block_on(resolve_at_start(app, &settings())).unwrap();
+    let resolved = block_on(resolve_at_start(app, &settings())).unwrap();
     let world = app.world().clone();
     assert!(!world.intent, "{what}: still in doubt");
     match world.token {
@@ -186,7 +187,7 @@ pub fn must_be_settled(app: &App, driver: &Driver<App>, what: &str) -> &'static 
             "logged in"
         }
         AccessToken::Unknown => {
-            assert!(!world.user_id, "{what}: {settled:?}, and the next start logs in");
+            assert!(!world.user_id, "{what}: {resolved:?}, and the next start logs in");
             "logged out"
         }
     }
@@ -203,7 +204,7 @@ fn every_fault_in_every_state_has_a_defined_end() {
             let (app, what) = (driver.application(), format!("{state:?}, {fault}"));
             assert!(app.called(effect) > 0, "{what}: not reached");
             must_be_defined(app, driver, &what);
-            let end = format!("{ended}; then {}", must_be_settled(app, driver, &what));
+            let end = format!("{ended}; then {}", must_be_resolved(app, driver, &what));
             match ends.iter_mut().find(|(known, _)| *known == end) {
                 Some((_, faults)) => faults.push(fault),
                 None => ends.push((end, vec![fault])),
@@ -234,7 +235,7 @@ fn every_fault_in_every_state_has_a_defined_end() {
     insta::assert_snapshot!(table);
 }
 
-/// Faults of the server, and of the record of the intent.
+/// Faults of the server and of the recorded intent.
 #[test]
 fn every_fault_of_one_party_has_a_defined_end() {
     type Scripted = fn(Arc<App>) -> Arc<App>;
@@ -267,15 +268,15 @@ fn every_fault_of_one_party_has_a_defined_end() {
         let ended = ended(&block_on(driver.run()));
         must_be_defined(&app, &driver, what);
         let intent = if app.world().intent { "intent kept" } else { "no intent" };
-        let settled = must_be_settled(&app, &driver, what);
-        writeln!(table, "{what}: {ended}, {intent}; then {settled}").unwrap();
+        let resolved = must_be_resolved(&app, &driver, what);
+        writeln!(table, "{what}: {ended}, {intent}; then {resolved}").unwrap();
     }
     insta::assert_snapshot!(table);
 }
 
-/// The control for the checks above: they fail for an application that is left in between.
+/// The control for the checks above.
 #[test]
-fn an_application_that_is_left_in_between_is_noticed() {
+fn a_state_that_is_not_defined_is_noticed() {
     type Harm = fn(&mut crate::script::World);
     let harms: [(&str, Harm); 4] = [
         ("sync is left stopped", |world| world.syncing = false),

@@ -1,4 +1,4 @@
-//! Limits, when no runtime helps to keep them.
+//! Limits, without the help of a runtime.
 
 use std::{
     sync::{Arc, mpsc},
@@ -14,7 +14,7 @@ use crate::{
     script::{Answer, App, PLENTY, SHORT, settings, settings_with_short},
 };
 
-/// A Tokio timer would not fire here: the context is that of a runtime whose only worker is blocked.
+/// A Tokio timer would not fire in the context of this runtime, because its only worker is blocked.
 #[test]
 fn the_limit_of_each_step_is_kept_while_the_runtime_is_blocked() {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
@@ -30,14 +30,14 @@ fn the_limit_of_each_step_is_kept_while_the_runtime_is_blocked() {
         let app = reaching(effect).answering(effect, Answer::Never);
         let driver = Driver::new(Arc::clone(&app), settings_with_short(effect));
         let began = Instant::now();
-        let told = match block_on(driver.run()) {
+        let answer = match block_on(driver.run()) {
             Ok(report) => report.warnings[0].to_string(),
             Err(error) => error.to_string(),
         };
-        assert!(told.contains("no answer within 5ms"), "{effect:?}: {told}");
+        assert!(answer.contains("no answer within 5ms"), "{effect:?}: {answer}");
         assert!(began.elapsed() >= SHORT && began.elapsed() < PLENTY, "{:?}", began.elapsed());
     }
-    // Before the runtime is dropped, which waits for its worker.
+    // Before the runtime is dropped, because that waits for its worker.
     drop((release, context));
 }
 
@@ -52,7 +52,7 @@ fn with_a_limit_of_zero_a_step_is_polled_once() {
     assert!(app.world().syncing);
 }
 
-/// A step that keeps a limit itself has to say what is wrong before the driver gives up.
+/// A step that keeps a limit itself must report before the driver gives up.
 #[test]
 fn a_step_that_keeps_its_own_limit_has_nine_tenths_of_it() {
     let app = App::new();

@@ -1,5 +1,5 @@
-//! The driver over a scripted application: every fault in every state, a drop at every await, and a
-//! cancel in every state from another thread. Nothing here sleeps to wait.
+//! The driver with a scripted application: every fault in every state, a drop at every await, and a
+//! cancel in every state from another thread. No test sleeps to wait.
 #![cfg(not(loom))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 

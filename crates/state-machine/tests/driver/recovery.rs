@@ -1,4 +1,4 @@
-//! What the next start finds, and that it can be interrupted and repeated.
+//! The next start resolves a logout, and can be interrupted and repeated.
 
 use std::{
     future::Future,
@@ -17,7 +17,7 @@ use state_machine::{
 
 use crate::script::{Answer, App, settings, settings_with_short};
 
-/// An application that starts, with an intent recorded before.
+/// An application that starts with a recorded intent.
 fn starting(token: AccessToken) -> Arc<App> {
     let app = App::new();
     (app.world().intent, app.world().token) = (true, token);
@@ -36,7 +36,7 @@ fn without_an_intent_nobody_is_asked() {
 }
 
 #[test]
-fn the_server_settles_it() {
+fn the_server_decides() {
     let app = starting(AccessToken::Valid);
     assert!(matches!(resolve(&app), Ok(Resolution::StillLoggedIn)));
     assert!(app.world().user_id && !app.world().intent);
@@ -48,14 +48,14 @@ fn the_server_settles_it() {
 
 #[test]
 fn without_an_answer_it_stays_in_doubt_and_the_next_start_asks_again() {
-    for (answer, says) in [
+    for (answer, message) in [
         (Answer::Fails, "it is scripted to fail"),
         (Answer::Never, "no answer within 5ms"),
         (Answer::Panics, "it panicked: it is scripted to panic"),
     ] {
         let app = starting(AccessToken::Unknown).answering(Effect::AskServer, answer);
         match block_on(resolve_at_start(&*app, &settings_with_short(Effect::AskServer))).unwrap() {
-            Resolution::InDoubt(error) => assert_eq!(error.to_string(), says),
+            Resolution::InDoubt(error) => assert_eq!(error.to_string(), message),
             other => panic!("{other:?}"),
         }
         assert!(app.world().user_id && app.world().intent);
@@ -118,7 +118,7 @@ fn an_intent_that_cannot_be_recorded_says_where_and_why() {
     assert!(!intent.is_recorded().unwrap());
     intent.clear().unwrap();
 
-    // A folder of that name counts as a record of somebody else, and cannot be cleared.
+    // A folder is in the way.
     let intent = IntentFile::new(folder.path());
     assert!(intent.record().is_err() && intent.clear().is_err());
 }

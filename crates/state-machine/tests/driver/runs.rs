@@ -1,4 +1,4 @@
-//! Runs in which everything goes well, or nearly.
+//! Runs that succeed, runs with warnings, and what they report.
 
 use std::{thread, time::Duration};
 
@@ -108,7 +108,7 @@ fn a_logout_without_a_session_is_refused_and_changes_nothing() {
     assert!(app.world().user_id && !app.world().syncing && !driver.is_running());
 }
 
-/// The mark goes under the lock of the progress: without that, the second run is refused now and then.
+/// If `running` were not reset under the lock of the progress, the second run would be refused at times.
 #[test]
 fn a_run_can_begin_as_soon_as_the_end_of_another_is_seen() {
     for _ in 0..500 {

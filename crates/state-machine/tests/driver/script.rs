@@ -1,4 +1,4 @@
-//! An application whose every call does what a script says to a small world that keeps the truth.
+//! An application whose calls follow a script and act on a small world, which holds the truth.
 
 use std::{
     collections::HashMap,
@@ -59,7 +59,7 @@ pub struct Hold {
     pub release: Latch,
 }
 
-/// The truth.
+/// The state of everything that a logout changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     pub token: AccessToken,
@@ -71,7 +71,7 @@ pub struct World {
     pub session: bool,
     pub tasks: bool,
     pub runtime: bool,
-    /// A request that will arrive.
+    /// Whether a request will still arrive.
     pub on_its_way: bool,
     /// Every call that began, in order.
     pub calls: Vec<Effect>,
@@ -81,7 +81,7 @@ pub struct Script {
     world: Mutex<World>,
     answers: Mutex<HashMap<Effect, Answer>>,
     usual: Mutex<Answer>,
-    /// The limits that calls were given to keep themselves.
+    /// The limits that calls received.
     limits: Mutex<HashMap<Effect, Duration>>,
 }
 
@@ -112,7 +112,7 @@ impl App {
         self
     }
 
-    /// Sets what every call does that has no answer of its own.
+    /// Sets the answer of every call that has none of its own.
     pub fn usually(self: Arc<Self>, answer: Answer) -> Arc<Self> {
         *self.0.usual.lock().unwrap() = answer;
         self
@@ -132,14 +132,14 @@ impl App {
         self.world().calls.iter().filter(|called| **called == effect).count()
     }
 
-    /// The limit that a call was given to keep itself.
+    /// The limit that a call received.
     pub fn limit(&self, effect: Effect) -> Option<Duration> {
         self.0.limits.lock().unwrap().get(&effect).copied()
     }
 }
 
 impl Script {
-    /// Notes the call, and looks up what it does.
+    /// Records the call, and looks up its answer.
     fn answer(&self, effect: Effect) -> Answer {
         self.world.lock().unwrap().calls.push(effect);
         let answer = self.answers.lock().unwrap().get(&effect).cloned();
@@ -252,12 +252,12 @@ async fn yield_now(mut times: usize) {
     .await;
 }
 
-/// A desktop whose runtime is restarted, with limits that are not reached.
+/// Settings for a desktop whose runtime is restarted, with limits that no step reaches.
 pub fn settings() -> LogoutConfig {
     LogoutConfig::with_limit(PLENTY)
 }
 
-/// The same, with a limit for one step that is reached.
+/// The same settings, with a short limit for one step.
 pub fn settings_with_short(effect: Effect) -> LogoutConfig {
     let mut settings = settings();
     let limit = match effect {

@@ -1,4 +1,4 @@
-//! The benches: groups and latches beside their peers, and teardowns beside a sleep.
+//! The pictures of the benches: groups and latches with their peers, and teardowns with a sleep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,13 @@ use crate::{
     notebooks::benchmarks::{Figure, TEARDOWNS},
 };
 
-/// The room for the names, in pixels.
+/// The width of the names, in pixels.
 const NAMES: u32 = 200;
 
 /// A median and its quartiles.
 type Middle = (f64, [f64; 2]);
 
-/// What is shown of a bench.
+/// A picture's selection of a bench's figures.
 struct View {
     bench: &'static str,
     sizes: &'static str,
@@ -40,8 +40,7 @@ fn ratio(figure: &Figure) -> Option<Middle> {
     figure.ratio_to_floor.zip(figure.ratio_to_floor_quartiles)
 }
 
-/// The pictures, each with the name of its file. A case that was measured at one size makes no line and
-/// no picture.
+/// Draws the pictures, each with the name of its file. A case with figures of one size only gets no picture.
 pub fn draw(figures: &[Figure]) -> Vec<(String, Result<String, DrawError>)> {
     let mut drawn = Vec::new();
     for view in &VIEWS {
@@ -79,7 +78,7 @@ fn title(bench: &str, case: &str, runtime: &str) -> String {
     format!("{what}{on}: medians and quartiles")
 }
 
-/// A line for each subject. The line that ends highest comes first.
+/// Makes a line for each subject, sorted by the last value, the highest first.
 fn lines(view: &View, figures: &[&Figure]) -> Vec<Series> {
     let mut others = OTHERS.into_iter().cycle();
     let subjects: BTreeSet<_> = figures.iter().map(|figure| figure.subject.as_str()).collect();

@@ -1,4 +1,4 @@
-//! What all pictures have in common: size, colours, axes, points with intervals, names.
+//! The common parts of all pictures: size, colours, axes, points with intervals, names.
 //!
 //! Pictures are shown in a column of text, on a light or a dark background, and on phones. So they are
 //! no wider than the column, their letters are as large as the text, and their ink follows the reader's
@@ -73,7 +73,7 @@ pub struct Point {
     pub interval: [f64; 2],
 }
 
-/// Points that belong together.
+/// The points of one subject.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub name: String,
@@ -190,7 +190,7 @@ pub fn panel(
         .x_desc(x.describes)
         .y_desc(y.describes)
         .draw()?;
-    // Ours lies on top, to be seen.
+    // Draw the kit last, on top of the others.
     let (ours, others): (Vec<_>, Vec<_>) = series.iter().partition(|it| it.color == OURS);
     for Series { color, points, joined, .. } in others.into_iter().chain(ours) {
         if *joined {

@@ -1,4 +1,4 @@
-//! Experiment 26: descriptors and memory of a process, over logins and logouts.
+//! The picture of experiment 26: descriptors and memory of a process, over logins and logouts.
 
 use lab::{Observation, Role, Spread, results::VariantResult};
 

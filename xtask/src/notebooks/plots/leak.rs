@@ -1,4 +1,4 @@
-//! Experiment 31: what a logout leaves behind.
+//! The picture of experiment 31: what a logout leaves behind.
 
 use lab::{Observation, Role, Spread, results::VariantResult};
 use plotters::style::RGBColor;
@@ -14,7 +14,7 @@ const COUNTS: [(&str, &str); 4] = [
     ("heap_bytes_per_cycle", "of that, Rust's heap, bytes"),
 ];
 
-/// The room for the names of the variants, in pixels.
+/// The width of the variants' names, in pixels.
 const NAMES: u32 = 90;
 
 const ROLES: [(Role, &str, RGBColor); 3] = [

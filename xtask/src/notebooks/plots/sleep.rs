@@ -1,4 +1,4 @@
-//! Experiment 03: the share of trials that fail, over the time that they wait.
+//! The picture of experiment 03: the share of failed trials, by the length of the wait.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,8 +16,8 @@ const PLACES: [(&str, &str); 4] = [
     ("ui-frame", "the user interface has one: wait, drop"),
 ];
 
-/// The arms that are compared: their names in the variants, in words, their colours, and their places
-/// beside the mark of a wait.
+/// The compared arms: their names in the variants, in words, their colours, and their offsets from the
+/// mark of a wait.
 const ARMS: [(&str, &str, RGBColor, f64); 4] = [
     ("old", "deadpool 0.12", OTHERS[0], -0.24),
     ("current", "deadpool 0.13", OTHERS[1], -0.08),

@@ -1,4 +1,4 @@
-//! Other programs: found, waited for, listened to.
+//! Child processes: finds programs, waits for them, reads their output.
 
 use std::{
     env,
@@ -24,20 +24,20 @@ use rustix::{
 
 use crate::failure::{Failure, Result};
 
-/// How often a loop looks whether a process has ended, or Ctrl-C came.
+/// How often a loop checks whether a process has ended or Ctrl-C came.
 pub const TICK: Duration = Duration::from_millis(20);
 
-/// How long a process may take to end after the signal that Ctrl-C becomes. Then it is killed.
+/// After Ctrl-C was passed on, how long a process may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long the last output may take to arrive after a process has ended. The end of a pipe may never
-/// come: another process may hold it open.
+/// How long to read output after a process has ended. The pipe may never end, because another process may
+/// hold it open.
 const REST: Duration = Duration::from_secs(1);
 
-/// The longest line that is read in one piece: a result with thousands of examples is shorter.
+/// The longest line that is read in one piece. A result with thousands of examples is shorter.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// Fails unless the system will find a program of this name.
+/// Fails unless the OS will find a program of this name.
 pub fn find(program: &OsStr) -> Result<()> {
     let name = program.display();
     if program.as_encoded_bytes().contains(&b'/') {
@@ -62,8 +62,8 @@ fn is_program(path: &Path) -> io::Result<()> {
     Ok(access(path, Access::EXEC_OK)?)
 }
 
-/// Waits for a process to end. On Ctrl-C it gets this signal, once: at a second one it might leave
-/// without tidying up.
+/// Waits for a process to end. On Ctrl-C, sends it this signal once: at a second one it might exit without
+/// cleaning up.
 pub fn wait(child: &mut Child, interrupt: &Interrupt, signal: Signal) -> io::Result<ExitStatus> {
     let mut signalled = None::<Instant>;
     loop {
@@ -83,13 +83,13 @@ pub fn wait(child: &mut Child, interrupt: &Interrupt, signal: Signal) -> io::Res
     }
 }
 
-/// The exit code of another program as ours, in the way of a shell.
+/// Converts the status of another program into our exit code, as a shell does.
 pub fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// How a process ended that was listened to.
+/// A process that has ended, with the end of its standard error.
 pub struct Ended {
     pub status: ExitStatus,
     /// The end of its standard error.
@@ -97,9 +97,9 @@ pub struct Ended {
     pub interrupted: bool,
 }
 
-/// Runs a command in a process group of its own, and calls back with every line of its standard
-/// output; if the callback breaks off, the command is killed. On Ctrl-C the command gets SIGINT once,
-/// and is killed if it has not ended soon after. What it leaves in its group is killed in any case.
+/// Runs a command in a process group of its own, and calls `on_line` with every line of its standard
+/// output. If `on_line` breaks, the command is killed. On Ctrl-C the command gets SIGINT once, and is killed
+/// if it does not end soon. In any case the rest of its group is killed.
 pub fn listen(
     mut command: Command,
     guardian: &Guardian,
@@ -166,8 +166,8 @@ impl<'a> Group<'a> {
         Ok(group)
     }
 
-    /// Looks without taking the status. Until it is taken no other process gets the number, so that
-    /// signals to the group cannot reach a stranger.
+    /// Checks without taking the status. Until it is taken, no other process can get the id, so signals to
+    /// the group cannot reach an unrelated process.
     fn leader_has_ended(&self) -> io::Result<bool> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let Some(leader) = self.leader else { return Ok(true) };
@@ -181,7 +181,7 @@ impl<'a> Group<'a> {
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.signal_all(Signal::KILL);
         self.leader = None;
-        // Before `wait` frees the number for another process.
+        // Before `wait`, which frees the id for another process.
         let _ = self.guardian.release(self.child.id());
         self.child.wait()
     }
@@ -195,8 +195,8 @@ impl Drop for Group<'_> {
     }
 }
 
-/// Sends every line, without its end. A line that is too long comes in parts, which nobody will
-/// understand.
+/// Sends every line without its end. A line that is too long is sent in parts, which the receiver cannot
+/// parse.
 fn read_lines(stdout: Option<impl Read + Send + 'static>) -> io::Result<Receiver<Vec<u8>>> {
     let (send, lines) = mpsc::channel();
     thread::Builder::new().spawn(move || {
@@ -212,7 +212,7 @@ fn read_lines(stdout: Option<impl Read + Send + 'static>) -> io::Result<Receiver
     Ok(lines)
 }
 
-/// Reads to the end, and keeps the last bytes.
+/// Reads to the end and keeps the last bytes.
 fn keep_end(
     stderr: Option<impl Read + Send + 'static>,
     most: usize,

@@ -1,4 +1,5 @@
-//! Groups of tasks: ours, a floor, and the peers, each used as its documentation shows.
+//! The subjects of the bench `group`: the kit's group, the floor and the peers. Each peer is used as its
+//! documentation shows.
 
 use std::{
     future::Future,
@@ -22,7 +23,7 @@ use tokio_graceful::Shutdown;
 use tokio_graceful_shutdown::{SubsystemBuilder, SubsystemHandle, Toplevel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::task::{Countdown, Work};
+use crate::workload::{Countdown, Work};
 
 /// Longer than anything takes.
 const FOR_EVER: Duration = Duration::from_secs(3600);

@@ -1,7 +1,7 @@
-//! The report pipe: what a trial says about itself, line by line, while it happens.
+//! The report pipe. Through it a trial reports its panics, observations and problems as they happen.
 //!
-//! Each line is one JSON object of at most [`LINE`] bytes, so that a single `write` is atomic: the
-//! threads of a trial do not mix their lines, and what was written survives the abort that follows.
+//! Each line is one JSON object of at most [`LINE`] bytes, so that a single `write` is atomic:
+//! the threads of a trial do not mix their lines. The lines written before an abort survive it.
 
 use std::{
     io::{self, Write as _},
@@ -30,15 +30,15 @@ const MESSAGE: usize = 1200;
 pub(crate) enum Line {
     /// A thread panicked.
     Panic(Panic),
-    /// The trial recorded something.
+    /// The trial recorded an observation.
     Observation { name: String, value: Value },
     /// A check did not hold, or the body returned an error.
     Problem(String),
-    /// The body ended of its own accord.
+    /// The body returned, or declared itself done.
     Done,
-    /// From now on the trial is another program, which this rule judges.
+    /// The trial becomes another program, which this rule judges.
     Program(Rule),
-    /// The program has nothing left to do but to end, from this moment on.
+    /// The time at which the program has finished its work and only has to exit.
     Leaving(i64),
 }
 
@@ -79,14 +79,13 @@ impl Reporter {
         Ok(Self { pipe, file: file(&stat) })
     }
 
-    /// Whether the descriptor is still the pipe. A trial may have closed it, and opened a file that got
-    /// the same number: we must not write into that.
+    /// Whether the descriptor is still the pipe. A trial may have closed it and opened a file that got
+    /// the same number; the report must not go into that file.
     fn is_still_the_pipe(&self) -> bool {
         fstat(&self.pipe).is_ok_and(|stat| file(&stat) == self.file)
     }
 
-    /// Writes one line. If the pipe is gone nothing can be done, and the parent misses the closing
-    /// [`Line::Done`].
+    /// Writes one line. Ignores a closed pipe: the parent then notices that [`Line::Done`] is missing.
     pub(crate) fn line(&self, line: &Line) {
         let Ok(mut json) = serde_json::to_vec(line) else { return };
         json.push(b'\n');

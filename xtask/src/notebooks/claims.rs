@@ -1,4 +1,4 @@
-//! The ledger of claims: what others state, and what the experiments say about it.
+//! The table of claims that others made, with the verdicts of the experiments.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +15,13 @@ use crate::{figures::plural, workspace::Source};
 
 pub const PAGE: &str = "docs/src/claims.md";
 
-/// The claims of this project about its own cures have this number, and stand in no ledger.
+/// The id of the project's own claims, about its cures. docs/claims.toml does not list them.
 pub const OUR_OWN: &str = "kit";
 
 /// The claims of others, as docs/claims.toml lists them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ledger {
+pub struct ClaimList {
     source: Vec<Origin>,
 }
 
@@ -47,7 +47,7 @@ struct Claim {
     explains: Verdicts,
 }
 
-/// What experiments say about a claim, by their numbers.
+/// The verdicts on a claim, by the number of the experiment.
 type Verdicts = BTreeMap<String, Verdict>;
 
 /// The committed results of experiments.
@@ -57,21 +57,21 @@ fn anchor(id: &str) -> String {
     id.to_lowercase()
 }
 
-/// A claim, as a link to its place in the ledger.
+/// A link to the claim on the page of claims.
 pub fn link(id: &str) -> String {
     format!("[{id}](claims.md#{})", anchor(id))
 }
 
-impl Ledger {
+impl ClaimList {
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
-        let ledger: Self = toml::from_str(&text)
+        let claims: Self = toml::from_str(&text)
             .map_err(|error| format!("not a list of claims: {}", error.to_string().trim_end()))?;
         let mut seen = BTreeSet::new();
-        let twice = ledger.claims().map(|claim| &claim.id).find(|id| !seen.insert(*id)).cloned();
+        let twice = claims.claims().map(|claim| &claim.id).find(|id| !seen.insert(*id)).cloned();
         match twice {
-            Some(id) => Err(format!("claim {id} is there twice: remove one")),
-            None => Ok(ledger),
+            Some(id) => Err(format!("claim {id} is listed twice: remove one")),
+            None => Ok(claims),
         }
     }
 
@@ -79,7 +79,7 @@ impl Ledger {
         self.source.iter().flat_map(|origin| &origin.claim)
     }
 
-    /// What is wrong with the claims, given the results.
+    /// Returns a line for each claim that disagrees with the results.
     pub fn wrong(&self, records: &Records<'_>) -> Vec<String> {
         let mut wrong: Vec<_> = self
             .claims()
@@ -93,8 +93,8 @@ impl Ledger {
                 if claim.id != OUR_OWN && self.claims().all(|known| known.id != claim.id) {
                     let (id, experiment) = (&claim.id, &record.experiment.id);
                     wrong.push(format!(
-                        "claim {id}: experiment {experiment} tests it, and it is not here: add it to \
-                         its source"
+                        "claim {id}: experiment {experiment} tests it, but it is not listed: add it \
+                         under its source"
                     ));
                 }
             }
@@ -125,7 +125,7 @@ impl Ledger {
         text
     }
 
-    /// How many claims there are, and what the experiments say: first the claims on which all agree.
+    /// Counts the claims by verdict. Claims on which all experiments agree come first.
     fn summary(&self, records: &Records<'_>) -> String {
         let mut counts = BTreeMap::new();
         for claim in self.claims() {
@@ -160,11 +160,11 @@ impl Claim {
             return Some(format!("no experiment with results tests it: {run}"));
         }
         if self.reason.trim().is_empty() {
-            return Some(format!("it has no reason, and the results say {found}: {WRITE}"));
+            return Some(format!("it has no reason; the results say {found}: {WRITE}"));
         }
         let explains = listed(&self.explains);
         (self.explains != *verdicts).then(|| {
-            format!("its reason explains {explains}, and the results say {found}: {WRITE}")
+            format!("its reason explains {explains}, but the results say {found}: {WRITE}")
         })
     }
 }

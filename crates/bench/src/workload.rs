@@ -1,5 +1,5 @@
-//! What every task of every group does: it registers for the signal, counts down, and waits. It is the
-//! same future for every subject, wrapped around the subject's own wait.
+//! The workload of every task: it registers for the signal, counts down, and waits. The future is the same
+//! for every subject, and wraps the subject's own wait.
 
 use std::{
     future::{Future, poll_fn},
