@@ -1,4 +1,4 @@
-//! The hook of `sundown::explain` on every panic of the lab: none of a hazard's is left unexplained.
+//! `sundown::explain` recognises every panic of every hazard in the lab.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,16 +17,16 @@ use sundown::explain::Cause;
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
-/// Panics of hazards that have nothing to do with a runtime, by how their messages begin: why they
-/// are there is said beside them.
+/// Panics of hazards that have nothing to do with a runtime, by the beginning of their messages, each
+/// with the reason.
 const UNRELATED: [&str; 2] = [
-    // 55: the standard library joins, in a forked child, any thread of the parent.
+    // 55: a forked child joins a thread of its parent.
     "threads should not terminate unexpectedly",
-    // 62, 63: PyO3, in a thread that comes too late for its interpreter. The runtime is there.
+    // 62, 63: PyO3, in a thread that is too late for its interpreter. There is a runtime.
     "assertion `left != right` failed: The Python interpreter is not initialized",
 ];
 
-/// A panic as results tell it: `main: there is no reactor running (src/lib.rs:1:2), while unwinding`.
+/// The parts of a panic in a result: `main: no reactor running (src/lib.rs:1:2), while unwinding`.
 fn parts(panic: &str) -> TestResult<(&str, &str, &str)> {
     let panic = panic.strip_suffix(", while unwinding").unwrap_or(panic);
     let (thread, rest) = panic.split_once(": ").ok_or("a panic without a thread")?;
@@ -34,8 +34,8 @@ fn parts(panic: &str) -> TestResult<(&str, &str, &str)> {
     Ok((thread, message, site.trim_end_matches(')')))
 }
 
-/// The causes of a trial's panics, each in the light of the one before it on its thread; an error
-/// names one that is not recognised.
+/// The causes of a trial's panics, given the panic before each on its thread. An error names a panic that
+/// is not recognised.
 fn causes(example: &TrialExample) -> TestResult<Vec<Cause>> {
     let (mut before, mut causes) = (BTreeMap::new(), Vec::new());
     for panic in &example.panics {
@@ -46,8 +46,7 @@ fn causes(example: &TrialExample) -> TestResult<Vec<Cause>> {
         let cause = Cause::of(message, site, before.get(thread).copied());
         let cause = cause.ok_or_else(|| {
             format!(
-                "sundown::explain does not recognise `{panic}`: teach it, or say in UNRELATED that \
-                 it is none of its business ({})",
+                "sundown::explain does not recognise `{panic}`: add it there, or to UNRELATED ({})",
                 example.rerun
             )
         })?;
@@ -57,7 +56,7 @@ fn causes(example: &TrialExample) -> TestResult<Vec<Cause>> {
     Ok(causes)
 }
 
-/// The causes of all panics of an experiment's hazards. Whatever else panics must be a hazard too.
+/// The causes of all panics of an experiment's hazards. No other variant may panic.
 fn causes_in(result: &ExperimentResult) -> TestResult<BTreeSet<Cause>> {
     let mut all = BTreeSet::new();
     for variant in &result.variants {
@@ -71,7 +70,7 @@ fn causes_in(result: &ExperimentResult) -> TestResult<BTreeSet<Cause>> {
     Ok(all)
 }
 
-/// What the runs that the notebook was written from found.
+/// The results that the notebook was written from.
 fn committed() -> TestResult<Vec<ExperimentResult>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results");
     let mut results = Vec::new();
@@ -98,17 +97,17 @@ const SHOWN: [Cause; 6] = [
 ];
 
 #[test]
-fn every_panic_that_the_notebook_tells_of_is_recognised() -> TestResult {
+fn every_panic_in_the_notebook_is_recognised() -> TestResult {
     let mut seen = BTreeSet::new();
     for result in committed()? {
         seen.extend(causes_in(&result)?);
     }
-    // Or else there was nothing to recognise.
+    // Otherwise there was nothing to recognise.
     assert_eq!(seen, BTreeSet::from(SHOWN));
     Ok(())
 }
 
-/// Runs those hazards of an experiment that are known to panic, for real.
+/// Runs the hazards of an experiment that are known to panic.
 fn hazards_run_again(known: &ExperimentResult) -> TestResult<Option<ExperimentResult>> {
     let panicking = known.variants.iter().filter(|variant| !variant.sites.is_empty());
     let names: Vec<_> = panicking.map(|variant| variant.name.as_str()).collect();
@@ -116,7 +115,7 @@ fn hazards_run_again(known: &ExperimentResult) -> TestResult<Option<ExperimentRe
         return Ok(None);
     }
     let name = format!("{}_{}", known.id, known.name.replace('-', "_"));
-    // Cargo tells where one binary is; the others are beside it.
+    // Cargo says where one binary is; the others are beside it.
     let binary = Path::new(env!("CARGO_BIN_EXE_01_drop_context")).with_file_name(name);
     let ran = Command::new(binary)
         .args(["--quick", "--format", "json", "--only", &names.join(",")])
@@ -126,7 +125,7 @@ fn hazards_run_again(known: &ExperimentResult) -> TestResult<Option<ExperimentRe
 }
 
 #[test]
-fn every_panic_of_a_hazard_that_runs_now_is_recognised() -> TestResult {
+fn every_panic_of_a_hazard_is_recognised_today() -> TestResult {
     let mut seen = BTreeSet::new();
     for known in committed()? {
         if let Some(result) = hazards_run_again(&known)? {

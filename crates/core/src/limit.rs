@@ -341,16 +341,18 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_that_was_given_up_is_forgotten_and_with_the_last_the_clock_ends() {
+    fn the_clock_minds_an_earlier_alarm_and_ends_with_the_last_that_is_given_up() {
         let hour = Instant::now() + Duration::from_secs(3600);
         for _ in 0..20 {
             let clock: &'static Clock = Box::leak(Box::new(Clock::new()));
             let ((soon, soon_waker), (late, late_waker)) = (fires(), fires());
+            // In most of these rounds at least, the clock waits for the hour to pass after this.
+            let wait_a_little = || (0..1000).for_each(|_| thread::yield_now());
             let key = clock.set(hour, late_waker).unwrap();
+            wait_a_little();
             clock.set(Instant::now(), soon_waker).unwrap();
             assert!(soon.0.wait_blocking(PLENTY));
-            // By now the clock waits for the hour to pass, in most of these rounds at least.
-            (0..1000).for_each(|_| thread::yield_now());
+            wait_a_little();
             clock.unset(key);
             assert_eq!(Arc::strong_count(&late), 1, "its waker is kept");
             let deadline = Instant::now() + PLENTY;

@@ -220,6 +220,7 @@ impl Builder {
     ///
     /// [`NotStarted`]: the OS refused a thread or a file descriptor.
     #[track_caller]
+    #[must_use = "the session begins to close when its last clone is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
         let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {

@@ -188,7 +188,7 @@ mod tests {
             let gate = Arc::clone(&gate);
             move || gate.wait_empty_blocking(PLENTY)
         });
-        assert_eq!(gate.close(), 2);
+        assert_eq!((gate.close(), gate.is_closed()), (2, true));
         assert_eq!(gate.enter().unwrap_err(), Closed);
         drop(first);
         let still = gate.wait_empty_blocking(Duration::ZERO).unwrap_err();

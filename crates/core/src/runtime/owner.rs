@@ -49,6 +49,7 @@ use crate::{
 /// child continues as that thread, on a copy of a runtime whose descriptors are the parent's. Such a
 /// child must `exec` or exit, and not return.
 #[derive(Clone)]
+#[must_use = "the runtime is aborted when its last owner is dropped"]
 pub struct RuntimeOwner {
     /// The runtime's thread does not share this: it is dropped with the last clone.
     shared: Arc<Restartable>,
