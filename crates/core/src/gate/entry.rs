@@ -36,6 +36,7 @@ const ONE: usize = 2;
 /// drop(inside);
 /// assert!(gate.wait_empty_blocking(Duration::ZERO).is_ok());
 /// ```
+#[derive(Default)]
 pub struct EntryGate {
     /// The count and the closed bit in one atomic, so that nobody can enter between a look at one
     /// and a change of the other.
@@ -160,12 +161,6 @@ pub struct Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.gate.leave();
-    }
-}
-
-impl Default for EntryGate {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
