@@ -17,7 +17,7 @@ use crate::sync::{AtomicBool, Ordering};
 /// assert!(!CLOSING.raise(), "this call came later");
 /// assert!(CLOSING.is_raised());
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Flag(AtomicBool);
 
 impl Flag {
@@ -48,11 +48,5 @@ impl Flag {
     pub fn is_raised(&self) -> bool {
         // Acquire pairs with the release in `raise`.
         self.0.load(Ordering::Acquire)
-    }
-}
-
-impl Default for Flag {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -20,12 +20,7 @@ use crate::{
         Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
         ShutdownReport, StillRunning,
     },
-    tasks::{
-        SpawnError, SpawnedBy, Tasks,
-        member::{Member, Place},
-        registry::{Count, Label},
-        stop::Stop,
-    },
+    tasks::{Count, Label, Member, Place, SpawnError, SpawnedBy, Stop, Tasks},
 };
 
 /// A group of tasks. If it is dropped, what is left in it is aborted, with a warning.
@@ -140,11 +135,8 @@ impl TaskGroup {
     }
 
     /// Stops the group when a future is ready, for example `tokio::signal::ctrl_c()`, or the
-    /// cancellation of another library's token. A task of the group waits for the future.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`TaskGroup::spawn`].
+    /// cancellation of another library's token. A task of the group waits for the future. Fails as
+    /// [`TaskGroup::spawn`] does.
     #[track_caller]
     pub fn stop_when<O>(
         &self,

@@ -202,6 +202,7 @@ impl Builder {
     ///
     /// [`NotStarted`], if the system gives no thread or no descriptor.
     #[track_caller]
+    #[must_use = "the session begins to close when its last clone is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
         let Self { name, runtime, evidence } = self;
         let reaper = match Reaper::start() {
@@ -274,10 +275,6 @@ impl Session {
 
     /// Same as [`close`](Session::close), on a plain thread. On a worker of a runtime this blocks the
     /// worker.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`close`](Session::close).
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
         let ended = blocking::wait(pin!(closing.run()), limit);

@@ -21,12 +21,7 @@ use crate::{
         ShutdownReport,
     },
     sync::{Mutex, lock},
-    tasks::{
-        SpawnedBy, Tasks,
-        member::{Member, Place},
-        registry::Label,
-        stop::Stop,
-    },
+    tasks::{Label, Member, Place, SpawnedBy, Stop, Tasks},
 };
 
 pub use crate::tasks::SpawnError;
@@ -199,11 +194,7 @@ impl<T> BackgroundTask<T> {
     }
 
     /// Shuts the task down and returns its result: `None` if the task was dropped before it returned,
-    /// or if a clone has taken the result.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`shutdown_within`](Self::shutdown_within).
+    /// or if a clone has taken the result. Fails as [`shutdown_within`](Self::shutdown_within) does.
     pub async fn finish(self, limit: Duration) -> Result<Option<T>, ShutdownError> {
         let _ = self.shutdown_within(limit).await?;
         Ok(self.take_result())

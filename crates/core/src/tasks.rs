@@ -2,9 +2,9 @@
 //! ended. [`TaskGroup`](crate::TaskGroup), [`BackgroundTask`](crate::BackgroundTask) and the runtimes
 //! are built on this; a background task is a set of one.
 
-pub mod current_task;
-pub mod member;
-pub mod registry;
+mod current_task;
+mod member;
+mod registry;
 pub mod stop;
 
 #[cfg(not(loom))]
@@ -24,7 +24,11 @@ use crate::{
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, CacheLine, Mutex, Ordering, lock},
 };
-use registry::{Exit, Label, Registry, Slot};
+use registry::{Exit, Registry, Slot};
+
+pub use member::{Member, Place};
+pub use registry::{Count, Label};
+pub use stop::Stop;
 
 /// What tasks are told. It only ever becomes more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

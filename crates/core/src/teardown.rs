@@ -190,10 +190,6 @@ pub fn teardown<T: Send + 'static>(
 /// teardown_blocking(Connection, Duration::from_secs(5))?;
 /// # Ok::<(), sundown::teardown::TeardownError<Connection>>(())
 /// ```
-///
-/// # Errors
-///
-/// Same errors as [`teardown`](teardown()).
 pub fn teardown_blocking<T: Send + 'static>(
     value: T,
     limit: Duration,

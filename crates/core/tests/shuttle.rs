@@ -25,11 +25,7 @@ use shuttle::{
 use sundown::{
     latch::Latch,
     stop::Stop,
-    tasks::{
-        SpawnedBy, Tasks,
-        member::{Member, Place},
-        registry::Label,
-    },
+    tasks::{Label, Member, Place, SpawnedBy, Tasks},
 };
 
 /// How many schedules are tried.

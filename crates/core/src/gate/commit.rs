@@ -28,7 +28,7 @@ const COMMITTED: u8 = 2;
 /// assert_eq!(gate.cancel(), Cancel::Accepted);
 /// assert_eq!(gate.commit(), Err(Cancelled));
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CommitGate(AtomicU8);
 
 /// The answer to a request to cancel.
@@ -104,11 +104,5 @@ impl CommitGate {
         // On failure, Acquire shows what the other party did before it closed the gate.
         let closed = self.0.compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire);
         closed.map(drop)
-    }
-}
-
-impl Default for CommitGate {
-    fn default() -> Self {
-        Self::new()
     }
 }

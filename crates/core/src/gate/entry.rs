@@ -36,6 +36,7 @@ const ONE: usize = 2;
 /// drop(inside);
 /// assert!(gate.wait_empty_blocking(Duration::ZERO).is_ok());
 /// ```
+#[derive(Default)]
 pub struct EntryGate {
     /// The count and the closed bit in one atomic, so that nobody can enter between a look at one
     /// and a change of the other.
@@ -163,12 +164,6 @@ impl Drop for Entry<'_> {
     }
 }
 
-impl Default for EntryGate {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl fmt::Debug for EntryGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EntryGate")
@@ -194,7 +189,7 @@ mod tests {
             let gate = Arc::clone(&gate);
             move || gate.wait_empty_blocking(PLENTY)
         });
-        assert_eq!(gate.close(), 2);
+        assert_eq!((gate.close(), gate.is_closed()), (2, true));
         assert_eq!(gate.enter().unwrap_err(), Closed);
         drop(first);
         let still = gate.wait_empty_blocking(Duration::ZERO).unwrap_err();

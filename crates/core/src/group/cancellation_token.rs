@@ -13,7 +13,7 @@ use crate::tasks::SpawnError;
 
 impl TaskGroup {
     /// Stops the group when a token is cancelled. A task of the group waits for that, and ends with
-    /// the group.
+    /// the group. Fails as [`TaskGroup::spawn`] does.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -30,10 +30,6 @@ impl TaskGroup {
     /// group.stop_signal().await;
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`TaskGroup::spawn`].
     #[track_caller]
     pub fn stop_on(&self, token: CancellationToken) -> Result<(), SpawnError> {
         self.stop_when(token.cancelled_owned())

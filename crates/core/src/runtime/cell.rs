@@ -62,10 +62,6 @@ impl RuntimeCell {
 
     /// Same as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown). If the runtime never started,
     /// there is nothing to wait for, and it does not start by itself any more.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown).
     pub fn shutdown(
         &self,
         limit: impl Into<Option<Duration>>,
@@ -74,10 +70,6 @@ impl RuntimeCell {
     }
 
     /// Same as [`shutdown`](Self::shutdown), on a plain thread.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`shutdown`](Self::shutdown).
     pub fn shutdown_blocking(
         &self,
         limit: impl Into<Option<Duration>>,
@@ -85,11 +77,8 @@ impl RuntimeCell {
         self.runtime.shutdown_blocking(limit.into())
     }
 
-    /// Starts the runtime again after a shutdown, or for the first time.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`RuntimeOwner::restart`](super::RuntimeOwner::restart).
+    /// Starts the runtime again after a shutdown, or for the first time. Fails as
+    /// [`RuntimeOwner::restart`](super::RuntimeOwner::restart) does.
     pub fn restart(&self) -> Result<(), StartError> {
         self.runtime.begin(Begin::Next).map(drop)
     }

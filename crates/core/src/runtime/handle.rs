@@ -16,12 +16,7 @@ use tokio::runtime::Handle;
 use super::{RuntimeError, generation::Generation, threads::Role};
 use crate::{
     blocking, oneshot,
-    tasks::{
-        SpawnedBy,
-        member::{Member, Place},
-        registry::Label,
-        stop::Stop,
-    },
+    tasks::{Label, Member, Place, SpawnedBy, Stop},
 };
 
 /// One generation of a runtime that somebody else owns. It keeps nothing alive, and answers

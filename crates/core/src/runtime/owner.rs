@@ -11,7 +11,7 @@ use crate::{
     lifecycle::Begin,
     oneshot,
     shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
-    tasks::stop::Stop,
+    tasks::Stop,
 };
 
 /// The owner of a runtime. Clones share it. If the last one is dropped before a shutdown, the runtime
@@ -49,6 +49,7 @@ use crate::{
 /// child continues as that thread, on a copy of a runtime whose descriptors are the parent's. Such a
 /// child must `exec` or exit, and not return.
 #[derive(Clone)]
+#[must_use = "the runtime is aborted when its last owner is dropped"]
 pub struct RuntimeOwner {
     /// The runtime's thread does not share this: it is dropped with the last clone.
     shared: Arc<Restartable>,
@@ -91,19 +92,11 @@ impl RuntimeOwner {
     }
 
     /// Same as [`RuntimeHandle::handle`], for the latest generation.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`RuntimeHandle::handle`].
     pub fn handle(&self) -> Result<Handle, RuntimeError> {
         self.latest()?.handle()
     }
 
     /// Same as [`RuntimeHandle::spawn`], on the latest generation.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`RuntimeHandle::spawn`].
     #[track_caller]
     pub fn spawn<T, F>(
         &self,
@@ -117,15 +110,7 @@ impl RuntimeOwner {
         self.latest()?.spawn(name, work)
     }
 
-    /// Same as [`RuntimeHandle::block_on`], on the latest generation.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`RuntimeHandle::block_on`].
-    ///
-    /// # Panics
-    ///
-    /// If the future panics, as [`RuntimeHandle::block_on`] does.
+    /// Same as [`RuntimeHandle::block_on`], panics included, on the latest generation.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
         self.latest()?.block_on(future)
@@ -172,10 +157,6 @@ impl RuntimeOwner {
 
     /// Same as [`shutdown`](Self::shutdown), on a plain thread. In async code of another runtime this
     /// blocks a worker.
-    ///
-    /// # Errors
-    ///
-    /// Same errors as [`shutdown`](Self::shutdown).
     pub fn shutdown_blocking(
         &self,
         limit: impl Into<Option<Duration>>,

@@ -111,6 +111,17 @@ mod tests {
         assert!(!is_needed(&shared, runtime.handle()), "nothing more can be handed over");
     }
 
+    #[test]
+    fn the_driver_drives_until_no_task_is_alive() {
+        let shared = Arc::<Shared>::default();
+        let parks = Arc::clone(&shared);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.on_thread_park(move || parks.parking()).build().unwrap();
+        runtime.spawn(tokio::task::yield_now());
+        runtime.block_on(until_still(&shared, runtime.handle()));
+        assert_eq!(runtime.metrics().num_alive_tasks(), 0);
+    }
+
     /// The fence behind its destructor is enough. A machine that is busy all the time could be slower
     /// than the driver, so this happens in one of many teardowns.
     #[test]

@@ -32,11 +32,7 @@ use std::{
 use loom::{sync::Arc, thread};
 use sundown::{
     stop::Stop,
-    tasks::{
-        SpawnedBy, Tasks,
-        member::{Member, Place},
-        registry::Label,
-    },
+    tasks::{Label, Member, Place, SpawnedBy, Tasks},
 };
 
 use explore::{Bound, explore, must_be_caught};

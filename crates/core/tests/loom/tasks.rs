@@ -20,11 +20,7 @@ use loom::{
 use sundown::{
     oneshot,
     stop::Stop,
-    tasks::{
-        SpawnedBy, Tasks,
-        member::{Member, Place},
-        registry::{Count, Label},
-    },
+    tasks::{Count, Label, Member, Place, SpawnedBy, Tasks},
     this_thread,
 };
 
