@@ -112,7 +112,18 @@ mod tests {
         assert!(!is_needed(&shared, runtime.handle()), "no more values can come");
     }
 
-    /// The marker that is posted after its destructor is enough. A machine that is busy all the time could be slower
+    #[test]
+    fn the_driver_drives_until_no_task_is_alive() {
+        let shared = Arc::<Shared>::default();
+        let parks = Arc::clone(&shared);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.on_thread_park(move || parks.on_park()).build().unwrap();
+        runtime.spawn(tokio::task::yield_now());
+        runtime.block_on(until_idle(&shared, runtime.handle()));
+        assert_eq!(runtime.metrics().num_alive_tasks(), 0);
+    }
+
+    /// The marker that is posted after its destructor is enough. A machine that is always busy could be slower
     /// than the driver, so this happens in one of many teardowns.
     #[test]
     fn a_value_without_tasks_does_not_wait_for_the_driver() {
