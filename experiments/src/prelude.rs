@@ -13,5 +13,5 @@ pub use tokio::runtime::Runtime;
 
 pub use crate::{
     CONNECTIONS, PLENTY, control, cure, hang, hazard, runtime,
-    scene::{Protected, ROWS, Scene, guarded, torn_down},
+    scene::{Protected, ROWS, Scene, guarded, with_teardown},
 };

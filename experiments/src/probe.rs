@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::{Scene, scene::Body};
 
-/// A runtime on one thread: while the trial looks, no task moves, and a question is answered in its
-/// turn.
+/// A current-thread runtime: tasks run only while the trial awaits, so that a question to a task gets a
+/// definite answer.
 pub fn one_thread() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }

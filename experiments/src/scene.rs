@@ -7,7 +7,7 @@
 //! - in a [derived cure](lab::Variant::cured), and in a [`guarded`] one, a session. Every clone is a
 //!   handle of the session, the last handle hands the store over, and after the body the session is
 //!   closed;
-//! - in a [`torn_down`] one, a `teardown` in the `Drop` of each clone.
+//! - in one [`with_teardown`], a `teardown` in the `Drop` of each clone.
 //!
 //! A body that leaves its last owner to the end of the process [says so](Scene::leaves_it_to_exit).
 //!
@@ -115,7 +115,7 @@ fn in_a_session(scene: &Scene<'_>, body: &impl Body) -> TrialResult {
 }
 
 /// Runs a body with a store that is torn down where its last owner dies, and checks the store.
-pub fn torn_down(body: impl Body) -> impl Body {
+pub fn with_teardown(body: impl Body) -> impl Body {
     move |scene: &Scene<'_>| {
         let scene = scene.protected_by(Protection::Teardown);
         body(&scene)?;

@@ -1,6 +1,7 @@
 //! 01 drop context: must a pool's runtime be alive when the pool is dropped, or must the dropping
-//! thread have a runtime context? Outside a context it aborts, with the runtime in the best of health;
-//! inside one it is clean, even if that runtime is dead. Page: `docs/src/01-drop-context.md`.
+//! thread have a runtime context? Without a context the process aborts, even if the runtime is alive:
+//! each idle connection panics, and the second panic aborts. With a context the drop is clean, even if
+//! the runtime is shut down. Page: `docs/src/01-drop-context.md`.
 
 use experiments::prelude::*;
 
@@ -8,7 +9,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("What does dropping a pool of connections depend on: its runtime, or the thread?")
@@ -31,18 +32,22 @@ pub fn experiment() -> Experiment {
                 .about("in the context of the runtime, which was shut down while tasks ran"),
             control("*/inside-another", inside_another)
                 .about("in the context of a runtime that the pool has never seen"),
-            cure("*/kit/outside-alive-teardown", torn_down(outside_alive))
+            cure("*/kit/outside-alive-teardown", with_teardown(outside_alive))
                 .about("no context, and the runtime is alive; a teardown in place of the drop"),
-            cure("*/kit/outside-down-teardown", torn_down(outside_down))
+            cure("*/kit/outside-down-teardown", with_teardown(outside_down))
                 .about("no context, and the runtime is shut down; a teardown in place of the drop"),
         ])
         .claim("A2", "The panic comes from shutting the runtime down while async tasks still run.")
+        // Cures do not count here: a kit claim follows.
         .supported_if(every("*/outside-alive").is(Clean) & every("*-down*").is(Aborted))
         .refuted_if(every("*/outside-alive").is(Aborted) & every("*/inside-down*").is(Clean))
-        .kit_claim("What a session guards, or a teardown drops, needs no context.")
+        .kit_claim(
+            "A value in a session, or passed to `teardown`, can be dropped without a context.",
+        )
 }
 
 fn outside_alive(scene: &Scene<'_>) -> TrialResult {
+    // The runtime lives until after the drop.
     let (_runtime, store) = scene.warm_store()?;
     drop(store);
     Ok(())
@@ -62,7 +67,7 @@ fn inside_alive(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-/// With tasks that run, this is the situation that claim A2 names, except for the context.
+/// With tasks, this is the situation of claim A2, plus a runtime context.
 fn inside_down(scene: &Scene<'_>, tasks: usize) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
     for _ in 0..tasks {
@@ -80,10 +85,10 @@ fn inside_down(scene: &Scene<'_>, tasks: usize) -> TrialResult {
 }
 
 fn inside_another(scene: &Scene<'_>) -> TrialResult {
-    let (own, store) = scene.warm_store()?;
-    own.shutdown_background();
-    let another = runtime()?;
-    let _context = another.enter();
+    let (original, store) = scene.warm_store()?;
+    original.shutdown_background();
+    let unrelated = runtime()?;
+    let _context = unrelated.enter();
     drop(store);
     Ok(())
 }

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is it enough to drop the store before the runtime?")

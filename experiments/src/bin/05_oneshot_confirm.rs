@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("What does the confirmation of the user interface do against the panic?")

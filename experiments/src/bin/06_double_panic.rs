@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Can the panic be caught?")

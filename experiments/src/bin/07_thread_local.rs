@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("What happens to a client that is left in a thread-local?")
@@ -38,7 +38,7 @@ pub fn experiment() -> Experiment {
                 .about("the usual cure, in a variable that was touched after Tokio was"),
             cure("*/kit/enter-in-drop/touched-first", guarded(kept_in_a_touched_variable))
                 .about("a session's handle, in a variable that was touched before Tokio was"),
-            cure("*/kit/teardown-in-drop/touched-first", torn_down(kept_in_a_touched_variable))
+            cure("*/kit/teardown-in-drop/touched-first", with_teardown(kept_in_a_touched_variable))
                 .about("the usual cure, with a teardown instead of the context"),
         ])
         .claim("B3", "Clearing caches late crashes; the order decides.")

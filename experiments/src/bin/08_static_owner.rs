@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is it safe to do nothing at the end of the process?")

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("What happens to tasks that use the store while the runtime shuts down?")

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     experiment().run()
 }
 
-/// The experiment. Number 13 takes its cures from here.
+/// The experiment. Experiment 13 collects its cures.
 pub fn experiment() -> Experiment {
     Experiment::new(file!())
         .question("Is the write-ahead log gone when every connection of a pool is closed?")
@@ -45,7 +45,7 @@ pub fn experiment() -> Experiment {
                 .about("32 connections, closed by the thread that drops them"),
             cure("*/kit/side-by-side", guarded(side_by_side))
                 .about("32 connections, dropped in the same place: a session's handle"),
-            cure("*/kit/side-by-side-teardown", torn_down(side_by_side))
+            cure("*/kit/side-by-side-teardown", with_teardown(side_by_side))
                 .about("32 connections, and a teardown instead of the drop"),
         ])
         .kit_claim("The kit closes them one after another, and leaves no log.")

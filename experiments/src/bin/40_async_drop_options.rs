@@ -1,7 +1,7 @@
-//! 40 async drop options: a destructor cannot await. What becomes of a long-lived task, and of what it
-//! holds, when its owner goes? Every option leaves it running or loses its rows, unless somebody calls
-//! and awaits a shutdown; the *graceful-with-fallback* pattern is no exception, and neither is the
-//! kit. Page: `docs/src/40-async-drop-options.md`.
+//! 40 async drop options: a destructor cannot await. What happens to a background task and its unwritten
+//! rows when its owner is dropped? Every option leaves the task running or loses its rows, unless
+//! somebody calls and awaits a shutdown. The *graceful-with-fallback* pattern (`experiments/src/pattern.rs`)
+//! is no exception, and neither is the kit. Page: `docs/src/40-async-drop-options.md`.
 
 use std::{
     convert::Infallible,
@@ -22,36 +22,38 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What the task has in memory, and writes when it is told to stop.
+/// How many unwritten rows the task holds. A counter stands for those that it has written.
 const ROWS: usize = 3;
 
 fn main() -> ExitCode {
     Experiment::new(file!())
-        .question("What becomes of a background task, and of what it holds, when its owner goes?")
+        .question(
+            "What happens to a background task and its unwritten data when its owner is dropped?",
+        )
         .hypothesis(
             "Every option leaves the task running or loses its rows, unless somebody calls and \
              awaits a shutdown. Where the shutdown is forgotten, a fallback that aborts ends the \
              task, and loses the rows.",
         )
         .variants([
-            hazard("leak", Failed, owned(leak, dropped)).about("the handle is dropped"),
-            hazard("abort-in-drop", Failed, owned(Aborting::spawn, dropped))
+            hazard("leak", Failed, trial(spawn_leaked, drop_owner)).about("the handle is dropped"),
+            hazard("abort-in-drop", Failed, trial(Aborting::spawn, drop_owner))
                 .about("the destructor aborts the task"),
-            control("manual/called", owned(Manual::spawn, Manual::shutdown))
+            control("manual/called", trial(Manual::spawn, Manual::shutdown))
                 .about("a shutdown() by hand, which is called"),
-            hazard("manual/forgotten", Failed, owned(Manual::spawn, dropped))
+            hazard("manual/forgotten", Failed, trial(Manual::spawn, drop_owner))
                 .about("a shutdown() by hand, which is forgotten"),
-            control("coordinator/told", owned(Coordinated::spawn, Coordinated::end_of_program))
+            control("coordinator/told", trial(Coordinated::spawn, Coordinated::end_program))
                 .about("a coordinator ends the task at the end of the program"),
-            hazard("coordinator/owner-gone", Failed, owned(Coordinated::spawn, dropped))
+            hazard("coordinator/owner-gone", Failed, trial(Coordinated::spawn, drop_owner))
                 .about("the owner is dropped before the end of the program"),
-            control("pattern/shutdown", owned(pattern, shut_down_pattern))
+            control("pattern/shutdown", trial(spawn_in_pattern, shut_pattern_down))
                 .about("the pattern, shut down before it is dropped"),
-            hazard("pattern/forgotten", Failed, owned(pattern, dropped))
+            hazard("pattern/forgotten", Failed, trial(spawn_in_pattern, drop_owner))
                 .about("the pattern, dropped without a shutdown"),
-            cure("kit/shutdown", owned(kit, shut_down_kit))
+            cure("kit/shutdown", trial(spawn_in_kit, shut_kit_down))
                 .about("BackgroundTask, shut down before it is dropped"),
-            hazard("kit/forgotten", Failed, owned(kit, dropped))
+            hazard("kit/forgotten", Failed, trial(spawn_in_kit, drop_owner))
                 .about("BackgroundTask, dropped without a shutdown: no cure for that"),
         ])
         .claim(
@@ -73,21 +75,22 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// Gives the task an owner, ends that in one way, and looks: does the task still run, and how many
-/// rows are lost because it has ended without writing them?
-fn owned<Owner>(
-    own: impl Fn(Writer) -> Owner + Send + Sync + 'static,
+/// Spawns the task under an owner, disposes of the owner with `end`, and checks whether the task is still
+/// running and how many rows it lost.
+fn trial<Owner>(
+    spawn: impl Fn(Writer) -> Owner + Send + Sync + 'static,
     end: impl AsyncFn(Owner) -> TrialResult + Send + Sync + 'static,
 ) -> impl Body {
     on_one_thread(async move |scene| {
         let (probe, responder) = probe();
         let rows_written = Arc::new(AtomicUsize::new(0));
-        let owner = own(Writer { responder, rows_written: Arc::clone(&rows_written) });
+        let owner = spawn(Writer { responder, rows_written: Arc::clone(&rows_written) });
         scene.check("the task has begun", probe.is_running().await);
         end(owner).await?;
 
         let still_running = probe.is_running().await;
         let rows_written = rows_written.load(Ordering::Relaxed);
+        // A running task may still write its rows.
         let rows_lost = if still_running { 0 } else { ROWS - rows_written };
         scene.record("still_running", still_running);
         scene.record("rows_lost", rows_lost);
@@ -104,7 +107,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Keeps its rows until it is told to stop, and then writes them.
+    /// Keeps its rows until `stop` is ready, and then writes them.
     async fn work<S: Future>(mut self, stop: S) {
         self.responder.until(stop).await;
         for _ in 0..ROWS {
@@ -114,13 +117,12 @@ impl Writer {
     }
 }
 
-/// The owner is dropped, and nothing else is done.
-async fn dropped<Owner>(owner: Owner) -> TrialResult {
+async fn drop_owner<Owner>(owner: Owner) -> TrialResult {
     drop(owner);
     Ok(())
 }
 
-fn leak(writer: Writer) -> JoinHandle<()> {
+fn spawn_leaked(writer: Writer) -> JoinHandle<()> {
     tokio::spawn(writer.work(pending::<Infallible>()))
 }
 
@@ -128,7 +130,7 @@ struct Aborting(JoinHandle<()>);
 
 impl Aborting {
     fn spawn(writer: Writer) -> Self {
-        Self(leak(writer))
+        Self(spawn_leaked(writer))
     }
 }
 
@@ -156,38 +158,40 @@ impl Manual {
     }
 }
 
-/// An owner that has nothing of its task: that is with the coordinator, which lives as long as the
-/// program.
-struct Coordinated(&'static watch::Sender<bool>, &'static mut JoinHandle<()>);
+/// An owner without a handle to its task. The coordinator has it, and lives as long as the program.
+struct Coordinated {
+    stop: &'static watch::Sender<bool>,
+    task: &'static mut JoinHandle<()>,
+}
 
 impl Coordinated {
     fn spawn(writer: Writer) -> Self {
-        let coordinator = Box::leak(Box::new(watch::Sender::new(false)));
-        let mut told = coordinator.subscribe();
-        let task = writer.work(async move { told.wait_for(|told| *told).await.is_ok() });
-        Self(coordinator, Box::leak(Box::new(tokio::spawn(task))))
+        let stop = Box::leak(Box::new(watch::Sender::new(false)));
+        let mut stopped = stop.subscribe();
+        let task = writer.work(async move { stopped.wait_for(|stopped| *stopped).await.is_ok() });
+        Self { stop, task: Box::leak(Box::new(tokio::spawn(task))) }
     }
 
-    async fn end_of_program(self) -> TrialResult {
-        self.0.send_replace(true);
-        Ok(self.1.await?)
+    async fn end_program(self) -> TrialResult {
+        self.stop.send_replace(true);
+        Ok(self.task.await?)
     }
 }
 
-fn pattern(writer: Writer) -> Manager {
+fn spawn_in_pattern(writer: Writer) -> Manager {
     Manager::spawn(|signal| writer.work(signal))
 }
 
-async fn shut_down_pattern(manager: Manager) -> TrialResult {
+async fn shut_pattern_down(manager: Manager) -> TrialResult {
     manager.shutdown().await;
     Ok(())
 }
 
-fn kit(writer: Writer) -> BackgroundTask<()> {
+fn spawn_in_kit(writer: Writer) -> BackgroundTask<()> {
     BackgroundTask::spawn_on(&Handle::current(), "writer", |stop| writer.work(stop))
 }
 
-async fn shut_down_kit(task: BackgroundTask<()>) -> TrialResult {
+async fn shut_kit_down(task: BackgroundTask<()>) -> TrialResult {
     let _ = task.shutdown().await?;
     Ok(())
 }
