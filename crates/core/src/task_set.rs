@@ -240,3 +240,20 @@ impl TaskSet {
         self.registry.labels().into_iter().map(StillRunning::from).collect()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_reaches_every_child_and_forgets_those_that_are_gone() {
+        let parent = Tasks::new();
+        let child = || parent.child(Label::new("child")).unwrap();
+        let children: Vec<_> = (0..10).map(|_| child()).collect();
+        (0..1000).for_each(|_| child().stop());
+        assert!(lock(&parent.children).len() <= 2 * children.len());
+        parent.stop();
+        assert!(children.iter().all(|child| child.command() == Command::Stop));
+        assert!(parent.closed().has_fired());
+    }
+}

@@ -414,4 +414,11 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_runtime_that_no_thread_drives_goes_down_in_async_code_without_a_panic() {
+        let shared = Arc::<Shared>::default();
+        let driven = Driven(Some(runtime(&shared).unwrap()));
+        runtime(&shared).unwrap().block_on(async { drop(driven) });
+    }
 }
