@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_parent_reaches_every_child_and_forgets_those_that_are_gone() {
-        let parent = Tasks::new();
+        let parent = TaskSet::new();
         let child = || parent.child(Label::new("child")).unwrap();
         let children: Vec<_> = (0..10).map(|_| child()).collect();
         (0..1000).for_each(|_| child().stop());
