@@ -20,7 +20,7 @@ use lab::TrialResult;
 use parking_lot::Mutex;
 use sundown::{
     shutdown::{ShutdownError, ShutdownReport},
-    task::{BackgroundTask, SpawnError},
+    SpawnError, task::BackgroundTask,
 };
 use tokio::{
     sync::oneshot,

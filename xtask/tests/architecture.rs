@@ -221,12 +221,12 @@ fn exports(root: &str, module: &str, name: &str) -> bool {
 fn the_imports_of_a_module_are_read_as_rustfmt_writes_them() {
     let text = "\
 use crate::{
-    blocking,
-    limit::{for_abort, within},
+    limit::{until, within},
+    park,
     sync::{Mutex, lock},
 };
 // use crate::comment;
-use super::{Tasks, registry::Slot};
+use super::{TaskSet, registry::Slot};
 
 fn f() -> crate::latch::Latch {
     super::super::gate::open($crate::flag!(), other_crate::it)
@@ -241,11 +241,11 @@ mod tests {
 use crate::shutdown::list;
 ";
     let text = without_comments_and_tests(text);
-    let path = ["tasks", "member"].map(str::to_owned);
-    let expected = ["blocking", "flag", "gate", "latch", "limit", "shutdown", "sync"];
+    let path = ["task_set", "member"].map(str::to_owned);
+    let expected = ["flag", "gate", "latch", "limit", "park", "shutdown", "sync"];
     assert_eq!(imported(&path, &text).into_iter().collect::<Vec<_>>(), expected);
-    let root = "mod a;\npub use flag::Flag;\npub use tasks::stop;\npub use gate::{\n    Commit, Entry,\n};";
-    assert!(exports(root, "flag", "Flag") && exports(root, "tasks", "stop"));
+    let root = "mod a;\npub use flag::Flag;\npub use task_set::stop;\npub use gate::{\n    Commit, Entry,\n};";
+    assert!(exports(root, "flag", "Flag") && exports(root, "task_set", "stop"));
     assert!(exports(root, "gate", "Entry") && !exports(root, "gate", "Flag"));
 }
 

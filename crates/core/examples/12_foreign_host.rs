@@ -13,7 +13,7 @@
 //! host: a collector's thread has dropped an object
 //! plugin: 1 object is still the host's
 //! plugin: shut down, 0 dropped
-//! host: too late: `plugin` has been shut down (generation 1); restart it, and ask its owner for the new one
+//! host: too late: `plugin` has been shut down (generation 1); restart it and get a new handle from its owner
 //! host: a late object was dropped
 //! ```
 

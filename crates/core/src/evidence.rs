@@ -1,10 +1,10 @@
-//! Evidence: an outside look at whether something *has* ended.
+//! Evidence: checks from outside whether something *has* ended.
 //!
-//! A destructor that returned, a future that resolved, a count that reached zero: each is what a
-//! program says about itself. A connection pool whose last owner is gone says nothing at all, and its
-//! connections may stay open as long as a forgotten task of it lives. The operating system knows: as
-//! long as a connection is open, so is a descriptor of its file. [`open_files`] asks for them, and
-//! [`no_open_files`] makes a check of that for a session.
+//! A destructor that returned, a future that resolved, a count that reached zero: each is a statement of
+//! the program about itself. A connection pool whose last owner is gone reports nothing, and its
+//! connections may stay open as long as one of its tasks lives. The operating system knows: as long as a
+//! connection is open, so is a descriptor of its file. [`open_files`] lists these descriptors, and
+//! [`no_open_files`] turns that into a check for a session.
 
 use std::{
     ffi::OsString,
@@ -17,16 +17,16 @@ mod by_identity;
 #[cfg(target_os = "linux")]
 mod by_link;
 
-/// Why there is no evidence. That is not the same as evidence that nothing is left.
+/// Why open files could not be listed. This does not mean that none are open.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
     /// The path could not be resolved.
     #[error("cannot resolve `{}`: {source}; ask about a path that can be read", path.display())]
     Unresolved {
-        /// The path that was asked about.
+        /// The path that was passed in.
         path: PathBuf,
-        /// What the system answered.
+        /// The error from the OS.
         source: io::Error,
     },
     /// The list of this process's descriptors could not be read.
@@ -34,15 +34,15 @@ pub enum EvidenceError {
     Unlisted {
         /// Where the system keeps the list.
         list: PathBuf,
-        /// What the system answered.
+        /// The error from the OS.
         source: io::Error,
     },
-    /// This platform has no list of open files that could be read.
+    /// The kit cannot list open files on this platform.
     #[error("this platform does not list which files a process has open; use other evidence here")]
     Unsupported,
 }
 
-/// Which files below a path this process has open, sorted.
+/// Lists the files below a path that this process has open, sorted.
 ///
 /// A file that is open twice is listed twice, so the length is the number of descriptors. The path
 /// itself counts as below itself. Symbolic links in it are followed, and it need not exist any more: if
@@ -56,7 +56,7 @@ pub enum EvidenceError {
 /// # Errors
 ///
 /// [`EvidenceError`], if the path cannot be resolved or the list cannot be read, for example because no
-/// descriptor is left. An empty list means that nothing was open, and never that nothing is known.
+/// descriptor is left. An empty list means that no file was open; every failure is an error.
 ///
 /// # Examples
 ///
@@ -84,14 +84,14 @@ pub fn open_files(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
     Ok(files)
 }
 
-/// Why a check does not confirm that something has ended.
+/// Why a check did not confirm the end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unconfirmed {
-    /// It has not ended: this is left. That may change in a moment.
+    /// Something has not ended: this is the remaining work. A later check may succeed.
     #[error("{0}")]
     Against(String),
-    /// The check does not know, for this reason.
+    /// The check could not decide, for this reason.
     #[error("there is no evidence: {0}")]
     Unavailable(String),
 }
@@ -102,8 +102,8 @@ impl From<EvidenceError> for Unconfirmed {
     }
 }
 
-/// Makes a check that confirms that this process has no file open below a path, by [`open_files`]. It
-/// is for [`Builder::evidence`](crate::session::Builder::evidence), and can be called by itself.
+/// Makes a check that this process has no file open below a path, by [`open_files`]. Pass it to
+/// [`Builder::evidence`](crate::session::Builder::evidence), or call it directly.
 ///
 /// # Errors
 ///

@@ -2,11 +2,11 @@
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// A one-way flag. If several threads raise it, exactly one learns that it was the first.
+/// A one-way flag. If several threads raise it, exactly one of the calls returns `true`.
 ///
-/// With an `AtomicBool`, "who was first" is easy to get wrong by a load and a store. `std::sync::Once`
-/// runs code and makes others wait for it; a flag makes nobody wait. It wakes nobody either: for that
-/// there is [`Latch`](crate::latch::Latch). No method blocks or fails.
+/// With an `AtomicBool` it is easy to get "who was first" wrong, by a load and a store. `std::sync::Once`
+/// runs code and makes other threads wait for it. A flag does not make threads wait, and does not wake
+/// any: for that there is [`Latch`](crate::latch::Latch). No method blocks or fails.
 ///
 /// ```
 /// use sundown::flag::Flag;

@@ -1,5 +1,5 @@
 //! Two gates. [`CommitGate`] decides whether an operation is cancelled or committed. [`EntryGate`]
-//! lets many threads in until it is closed, and says when the last of them has left.
+//! lets many threads in until it is closed, and reports when the last of them has left.
 
 mod commit;
 mod entry;

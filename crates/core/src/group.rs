@@ -1,4 +1,4 @@
-//! A group of tasks that end together: one of them or a million.
+//! A group of tasks that end together: one task or a million.
 
 #[cfg(feature = "tokio-util")]
 mod cancellation_token;
@@ -14,16 +14,17 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    blocking,
     observe::{self, Outcome},
+    park,
     shutdown::{
         Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
         ShutdownReport, StillRunning,
     },
-    tasks::{Count, Label, Member, Place, SpawnError, SpawnedBy, Stop, Tasks},
+    spawn::{SpawnError, current_runtime, spawn},
+    task_set::{Count, Label, SpawnedBy, Stop, TaskSet},
 };
 
-/// A group of tasks. If it is dropped, what is left in it is aborted, with a warning.
+/// A group of tasks. Dropping it aborts its remaining tasks, with a warning.
 ///
 /// `tokio::task::JoinSet` aborts its tasks and cannot ask them to stop; `tokio_util`'s `TaskTracker`
 /// asks and cannot abort. A group asks first, aborts at a limit, keeps the messages of panics, and
@@ -33,7 +34,7 @@ use crate::{
 /// use std::time::Duration;
 /// use sundown::group::TaskGroup;
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), sundown::task::SpawnError> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), sundown::SpawnError> {
 /// let group = TaskGroup::new("connections");
 /// for _ in 0..100 {
 ///     group.spawn("connection", |stop| stop)?;
@@ -44,7 +45,7 @@ use crate::{
 /// ```
 #[must_use = "the group's tasks are aborted when it is dropped"]
 pub struct TaskGroup {
-    tasks: Arc<Tasks>,
+    tasks: Arc<TaskSet>,
     label: Label,
 }
 
@@ -61,27 +62,27 @@ pub struct GroupReport {
     pub ended: usize,
     /// How many were dropped before they completed.
     pub aborted: usize,
-    /// How many were refused because the group had been told to stop.
+    /// How many were refused because the group was stopping.
     pub refused: usize,
-    /// Which panicked.
+    /// The tasks that panicked.
     pub panicked: Vec<Panicked>,
-    /// Which have not ended. A child group that has not is listed under its own name.
+    /// The tasks that have not ended. A child group that has not ended is listed under its own name.
     pub still_running: Vec<StillRunning>,
 }
 
 impl TaskGroup {
-    /// A group without tasks.
+    /// Makes an empty group.
     #[track_caller]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { tasks: Tasks::new(), label: Label::new(name) }
+        Self { tasks: TaskSet::new(), label: Label::new(name) }
     }
 
-    /// A group that is, as a whole, a member of this one: it is told to stop and aborted with this
-    /// one, which waits for it. It can also be drained alone.
+    /// Makes a group that is a member of this one. Stopping or aborting this group does the same to the
+    /// child, and a drain of this group waits for the child. You can also drain the child alone.
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Stopped`], if this group has been told to stop.
+    /// [`SpawnError::Stopped`], if this group is stopping.
     #[track_caller]
     #[must_use = "a child's tasks are aborted when it is dropped"]
     pub fn child(&self, name: impl Into<Cow<'static, str>>) -> Result<Self, SpawnError> {
@@ -95,7 +96,7 @@ impl TaskGroup {
     /// # Errors
     ///
     /// [`SpawnError::NoRuntime`] on a thread without runtime context, and [`SpawnError::Stopped`] if
-    /// the group has been told to stop; then the task counts as refused. `work` is dropped.
+    /// the group is stopping. In both cases `work` is dropped; in the second the task counts as refused.
     #[track_caller]
     pub fn spawn<F>(
         &self,
@@ -105,8 +106,7 @@ impl TaskGroup {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let runtime = Handle::try_current().map_err(|_| SpawnError::NoRuntime)?;
-        self.spawn_on(&runtime, name, work)
+        self.spawn_on(&current_runtime()?, name, work)
     }
 
     /// Spawns a task on this runtime. If the runtime has been shut down, the task ends at once,
@@ -114,7 +114,7 @@ impl TaskGroup {
     ///
     /// # Errors
     ///
-    /// [`SpawnError::Stopped`], if the group has been told to stop.
+    /// [`SpawnError::Stopped`], if the group is stopping.
     #[track_caller]
     pub fn spawn_on<F>(
         &self,
@@ -128,7 +128,7 @@ impl TaskGroup {
         spawn(&self.tasks, SpawnedBy::Outsider, runtime, Label::new(name), work)
     }
 
-    /// A stop signal for something that is not in the group, such as an HTTP server.
+    /// Returns a stop signal for something that is not in the group, such as an HTTP server.
     #[must_use]
     pub fn stop_signal(&self) -> Stop {
         Stop::of(Arc::clone(&self.tasks))
@@ -151,17 +151,17 @@ impl TaskGroup {
         })
     }
 
-    /// Tells every task to stop, and takes no more from outside. Does not wait.
+    /// Asks every task to stop, and refuses new tasks from outside. Does not wait.
     pub fn stop(&self) {
         self.tasks.stop();
     }
 
-    /// Has every task dropped where it next yields to its runtime. Does not wait.
+    /// Aborts every task: it is dropped when it next yields to its runtime. Does not wait.
     pub fn abort(&self) {
         self.tasks.abort();
     }
 
-    /// How many tasks and child groups have not ended.
+    /// The number of tasks and child groups that have not ended.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tasks.registry().count().running
@@ -173,28 +173,31 @@ impl TaskGroup {
         self.tasks.registry().is_empty()
     }
 
-    /// Tells every task to stop, and waits until all have ended or the limit has passed.
+    /// Asks every task to stop, and waits until all have ended or the limit has passed.
     ///
-    /// Tasks that are left when nine tenths of the limit have passed are aborted; if the limit is
-    /// below a second, when all but 100 ms or half of it has. Tasks of the group may still spawn
-    /// others, by [`Stop::spawn`], and those are waited for as well.
+    /// Remaining tasks are aborted after nine tenths of the limit; if the limit is below a second, 100 ms
+    /// before its end, or after half of it if that is later. Tasks of the group may still spawn others, by
+    /// [`Stop::spawn`], and the drain waits for those, too.
     ///
-    /// You may call this again, and at the same time. If the future is dropped, nothing is lost.
+    /// The limit counts from the first poll, and includes the time that it takes to signal the tasks.
+    ///
+    /// Repeated and concurrent calls are allowed. Dropping the future loses nothing: the tasks stay
+    /// asked to stop, and you can call this again.
     pub async fn drain(&self, limit: Duration) -> GroupReport {
         let began = Instant::now();
-        self.tasks.shut_down(limit).await;
+        self.tasks.shut_down(began, limit).await;
         report(&self.tasks, &self.label, began.elapsed())
     }
 
     /// Same as [`drain`](Self::drain), on a plain thread. On a worker of a runtime this blocks the
     /// worker.
     pub fn drain_blocking(&self, limit: Duration) -> GroupReport {
-        blocking::wait_for(Box::pin(self.drain(limit)))
+        park::wait_for(Box::pin(self.drain(limit)))
     }
 }
 
-/// Reports how tasks ended that were told to stop.
-pub(crate) fn report(tasks: &Tasks, label: &Label, elapsed: Duration) -> GroupReport {
+/// Reports how the tasks of a set ended.
+pub(crate) fn report(tasks: &TaskSet, label: &Label, elapsed: Duration) -> GroupReport {
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
     let is_running = !tasks.closed().has_fired();
@@ -210,44 +213,8 @@ pub(crate) fn report(tasks: &Tasks, label: &Label, elapsed: Duration) -> GroupRe
     GroupReport { group, elapsed, ended, aborted, refused, panicked, still_running }
 }
 
-fn spawn<F>(
-    tasks: &Arc<Tasks>,
-    spawned_by: SpawnedBy,
-    runtime: &Handle,
-    label: Label,
-    work: impl FnOnce(Stop) -> F + Send + 'static,
-) -> Result<(), SpawnError>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let place = Place::new(tasks, label, spawned_by).map_err(|_| SpawnError::Stopped)?;
-    drop(runtime.spawn(Member::new(place, work)));
-    Ok(())
-}
-
-impl Stop {
-    /// Spawns another task of the same group, also while the group is draining.
-    ///
-    /// # Errors
-    ///
-    /// [`SpawnError::NoRuntime`] on a thread without runtime context, and [`SpawnError::Stopped`] if
-    /// the group has ended, which it cannot while the calling task runs.
-    #[track_caller]
-    pub fn spawn<F>(
-        &self,
-        name: impl Into<Cow<'static, str>>,
-        work: impl FnOnce(Self) -> F + Send + 'static,
-    ) -> Result<(), SpawnError>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let runtime = Handle::try_current().map_err(|_| SpawnError::NoRuntime)?;
-        spawn(self.tasks(), SpawnedBy::Member, &runtime, Label::new(name), work)
-    }
-}
-
 impl GroupReport {
-    /// The report as a result.
+    /// Converts the report into a result.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A signal that is given once, to any number of waiters.
+//! A one-shot event for any number of waiters.
 
 use std::{
     fmt,
@@ -10,14 +10,15 @@ use std::{
 };
 
 use crate::{
-    blocking,
+    park,
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
 
 /// Fires once and wakes everyone who waits, in async code of any executor and on plain threads.
 ///
-/// `tokio::sync::Notify` wakes those who wait *now*: a later waiter waits for the next notification,
-/// and a plain thread cannot wait at all. A latch stays open: later waiters pass.
+/// `tokio::sync::Notify::notify_waiters` wakes only those who wait *now*: a later waiter waits for the
+/// next notification, and a plain thread cannot wait at all. A fired latch stays fired: later waits
+/// complete at once.
 ///
 /// ```
 /// use std::{sync::Arc, thread, time::Duration};
@@ -30,60 +31,60 @@ use crate::{
 /// });
 /// assert!(latch.fire(), "this call fired it");
 /// assert!(waiter.join().unwrap(), "the waiter was woken in time");
-/// assert!(latch.wait_blocking(Duration::ZERO), "a later waiter passes");
+/// assert!(latch.wait_blocking(Duration::ZERO), "a later wait completes at once");
 /// ```
 pub struct Latch {
     fired: AtomicBool,
     waiters: Mutex<Waiters>,
 }
 
-/// Those who wait. A slot keeps its index while it is taken, and freed slots are used again, so a
-/// waiter that gives up costs the others nothing.
+/// Registered wakers, in a slab with a free list. Removing a waker is O(1).
 struct Waiters {
     slots: Vec<Slot>,
-    /// The first free slot, or [`NONE`]. Each free slot names the next.
+    /// The first free slot, or [`END_OF_LIST`]. Each free slot names the next.
     free: usize,
 }
 
-/// No larger than a waker: a hundred thousand may wait.
+/// As small as a `Waker`, because there may be 100,000 waiters.
 enum Slot {
     Taken(Waker),
     Free { next: usize },
 }
 
-/// The index of no slot.
-const NONE: usize = usize::MAX;
+/// Ends the list of free slots.
+const END_OF_LIST: usize = usize::MAX;
 
 impl Latch {
     /// A latch that has not fired.
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
-        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::NOBODY) }
+        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY) }
     }
 
     /// A latch that has not fired.
+    // Not `const`: loom's `Mutex::new` is not.
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
-        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::NOBODY) }
+        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY) }
     }
 
-    /// Fires, and wakes all waiters in the order in which they came. Returns whether *this* call
-    /// fired the latch: true exactly once.
+    /// Fires the latch and wakes all waiters, in no promised order. Returns whether *this* call fired
+    /// it: true exactly once.
     ///
-    /// What the firing thread did before is visible to everyone who is woken or passes. Wakers run
-    /// on this thread; those of an executor only put a task into its queue.
+    /// `fire` happens-before the return of every wait. Wakers run on the calling thread; an executor's
+    /// waker only queues its task.
     pub fn fire(&self) -> bool {
-        // Release publishes what was done before to those who pass without the lock; Acquire lets a
-        // loser see what the winner did.
+        // Release publishes what was done before to waits that complete without the lock; Acquire
+        // lets a later call see what the first did.
         if self.fired.swap(true, Ordering::AcqRel) {
             return false;
         }
-        // A waiter that registered did so before we hold this lock, and is in here. A waiter that
-        // comes after us sees that the latch has fired, because we set that before we took the lock.
+        // A waiter that registered before we took this lock is in here. A waiter that takes the lock
+        // after us sees that the latch has fired, because the flag was set before we took it.
         let slots = mem::take(&mut lock(&self.waiters).slots);
-        // The lock is free by now: a waker is foreign code, and may come back to this latch.
+        // Wakers run caller code, which may use this latch: do not hold the lock.
         for slot in slots {
             if let Slot::Taken(waker) = slot {
                 waker.wake();
@@ -99,8 +100,7 @@ impl Latch {
         self.fired.load(Ordering::Acquire)
     }
 
-    /// Waits in async code until the latch has fired. If the future is dropped, nothing of it is
-    /// left behind.
+    /// Waits in async code until the latch has fired. Dropping the future removes its waker.
     pub const fn wait(&self) -> Wait<'_> {
         Wait { latch: self, slot: None }
     }
@@ -108,16 +108,16 @@ impl Latch {
     /// Waits on a plain thread until the latch has fired or the limit has passed. Returns whether it
     /// has fired.
     ///
-    /// A limit of zero looks once; [`Duration::MAX`] means no limit. On a worker of a runtime this
-    /// blocks the worker: await [`Latch::wait`] there.
+    /// With a limit of zero it checks once and does not block; [`Duration::MAX`] means no limit. On a
+    /// worker of a runtime this blocks the worker: await [`Latch::wait`] there.
     #[must_use]
     pub fn wait_blocking(&self, limit: Duration) -> bool {
-        self.has_fired() || blocking::wait(self.wait(), limit).is_some()
+        self.has_fired() || park::wait(self.wait(), limit).is_some()
     }
 }
 
 impl Waiters {
-    const NOBODY: Self = Self { slots: Vec::new(), free: NONE };
+    const EMPTY: Self = Self { slots: Vec::new(), free: END_OF_LIST };
 
     fn insert(&mut self, waker: Waker) -> usize {
         let at = self.free;
@@ -135,7 +135,7 @@ impl Waiters {
         }
     }
 
-    /// Frees a slot. Once the latch has fired, there are none.
+    /// Frees a slot. Returns `None` if the latch has fired.
     fn remove(&mut self, at: usize) -> Option<Slot> {
         let slot = self.slots.get_mut(at)?;
         let removed = mem::replace(slot, Slot::Free { next: self.free });
@@ -157,15 +157,16 @@ impl Future for Wait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.latch.has_fired() {
-            // `fire` has taken the slots or is about to, and nobody adds any. So there is nothing to
-            // clean up, and a hundred thousand who pass do not queue for the lock when they go.
+            // `fire` has taken the slots or is about to, and none are added. So there is nothing to
+            // remove. Forget the slot, so 100,000 completed waits do not contend for the lock in
+            // `drop`.
             self.slot = None;
             return Poll::Ready(());
         }
         let waker = context.waker();
         let mut waiters = lock(&self.latch.waiters);
-        // Again under the lock: either `fire` has not taken the slots yet and will find this one, or
-        // it has, and the flag is set.
+        // Check again under the lock. If `fire` has not taken the slots yet, it will wake this one.
+        // Otherwise the flag is set.
         if self.latch.has_fired() {
             return Poll::Ready(());
         }
@@ -178,7 +179,7 @@ impl Future for Wait<'_> {
             }
         };
         drop(waiters);
-        // A foreign destructor: not under the lock.
+        // A waker's destructor is caller code: do not hold the lock.
         drop(replaced);
         Poll::Pending
     }
@@ -188,7 +189,7 @@ impl Drop for Wait<'_> {
     fn drop(&mut self) {
         let Some(at) = self.slot else { return };
         let removed = lock(&self.latch.waiters).remove(at);
-        // A foreign destructor: not under the lock.
+        // A waker's destructor is caller code: do not hold the lock.
         drop(removed);
     }
 }

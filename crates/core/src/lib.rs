@@ -1,7 +1,7 @@
 //! sundown: take a Tokio runtime down without a panic, a hang or a lost row.
 //!
-//! The experiments of this workspace show what breaks when a runtime goes down before everything that
-//! depends on it. This crate is what an application uses so that it does not.
+//! The experiments of this workspace show what breaks when a runtime is shut down before everything that
+//! depends on it. An application uses this crate to prevent that.
 //!
 //! The first four modules need no runtime. They work in async code under any executor and, with a limit,
 //! on plain threads. Loom explores every interleaving of them on this source (`tests/loom`).
@@ -9,27 +9,30 @@
 //! | module | what it gives |
 //! | --- | --- |
 //! | [`flag`] | a flag that is raised once |
-//! | [`gate`] | a point of no return: cancelled or committed, never both; and a gate that many pass at once, until it is closed |
-//! | [`oneshot`] | a channel by which one party confirms something to another |
-//! | [`latch`] | a signal that is given once, to any number of waiters |
-//! | [`limit`] | a limit for a future, under any executor |
-//! | [`stop`] | the signal that a task holds, cheap enough for every turn of a hot loop |
-//! | [`task`] | a background task that is asked to stop, dropped if that does not help, and never leaked |
+//! | [`gate`] | a point of no return: cancelled or committed, never both; and a gate that many threads pass until it is closed |
+//! | [`oneshot`] | a channel for one value, received in async code or with a limit on a plain thread |
+//! | [`latch`] | a one-shot event for any number of waiters |
+//! | [`limit`] | a time limit for a future, under any executor |
+//! | [`stop`] | a task's stop signal, cheap enough for every iteration of a hot loop |
+//! | [`task`] | a background task that is asked to stop, aborted if it does not, and never leaked |
 //! | [`group`] | the same for a million tasks |
 //! | [`shutdown`] | what every shutdown returns, and how to shut a list of things down in order |
-//! | [`runtime`] | a runtime on a thread of its own, whose shutdown can fail and says so |
+//! | [`runtime`] | a runtime owned by a dedicated thread, whose shutdown returns a result and accepts a limit |
 //! | [`mod@teardown`] | drop a value where its destructor can run, and return when everything it started has ended |
 //! | [`session`] | many owners of one resource, torn down once, wherever the last of them is dropped |
-//! | [`evidence`] | an outside look at whether something has ended |
+//! | [`evidence`] | checks from outside whether something has ended |
 //! | `explain` | (feature) a panic hook that explains the panics of a shutdown |
 //!
 //! Asynchronous forms have the plain name (`close`), blocking ones end in `_blocking` (`close_blocking`).
 
-mod blocking;
+#[cfg(not(loom))]
+mod call_sites;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;
 pub mod flag;
+#[cfg(not(loom))]
+mod fork;
 pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
@@ -45,18 +48,21 @@ mod observe;
 pub mod oneshot;
 #[doc(hidden)]
 pub mod panics;
-#[cfg(not(loom))]
-mod process;
+mod park;
 #[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]
 pub mod session;
 pub mod shutdown;
+#[cfg(not(loom))]
+mod spawn;
+#[cfg(not(loom))]
+mod stop_then_abort;
 mod sync;
 #[cfg(not(loom))]
 pub mod task;
 #[cfg(not(loom))]
-mod tasks;
+mod task_set;
 #[cfg(not(loom))]
 pub mod teardown;
 #[cfg(not(loom))]
@@ -64,11 +70,13 @@ mod this_thread;
 
 // The models use these as they are. Nobody else sees them.
 #[cfg(loom)]
+pub mod call_sites;
+#[cfg(loom)]
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;
 #[cfg(loom)]
-pub mod tasks;
+pub mod task_set;
 #[cfg(loom)]
 pub mod this_thread;
 
@@ -86,10 +94,12 @@ pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, Session};
 pub use shutdown::{
     GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownReport, shutdown_in_order,
 };
+#[cfg(not(loom))]
+pub use spawn::SpawnError;
 pub use stop::Stop;
 #[cfg(not(loom))]
 pub use task::BackgroundTask;
-pub use tasks::stop;
+pub use task_set::stop;
 #[cfg(not(loom))]
 pub use teardown::{TeardownError, TeardownReport, teardown, teardown_blocking};
 

@@ -18,13 +18,13 @@ use crate::{
     latch::Latch,
     shutdown::StillRunning,
     sync::{Mutex, lock},
-    tasks::{Command, Tasks},
+    task_set::{Command, TaskSet},
 };
 
 /// The life of one generation.
 pub struct Lifecycle {
     /// What runs on it and is known by name.
-    tasks: Arc<Tasks>,
+    tasks: Arc<TaskSet>,
     /// Fires when the owner thread should not wait for the tasks any longer.
     released: Latch,
     /// How it ended. Recorded once, before `gone` fires.
@@ -57,11 +57,11 @@ impl Lifecycle {
     #[must_use]
     pub fn new() -> Self {
         let (released, gone) = (Latch::new(), Latch::new());
-        Self { tasks: Tasks::new(), released, end: Mutex::default(), gone }
+        Self { tasks: TaskSet::new(), released, end: Mutex::default(), gone }
     }
 
     /// What runs on it and is known by name.
-    pub const fn tasks(&self) -> &Arc<Tasks> {
+    pub const fn tasks(&self) -> &Arc<TaskSet> {
         &self.tasks
     }
 

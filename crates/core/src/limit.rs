@@ -1,10 +1,9 @@
-//! Limits that hold under any executor and need no timer of a runtime.
+//! Time limits for futures, under any executor and without a runtime's timer.
 //!
 //! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics if
 //! there is none, and it is late if that runtime is blocked, which is when a limit matters most. Here
-//! a thread of its own keeps the limits. It starts for the first limit and ends with the last, so a
-//! process that is shutting nothing down does not have it. A forked child has its own, whatever state
-//! it was forked in.
+//! a dedicated thread keeps the limits. It starts for the first limit and ends with the last, so it exists
+//! only while there is a limit. A forked child starts its own, whatever state it was forked in.
 
 use std::{
     collections::BTreeMap,
@@ -20,33 +19,21 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::process::ProcessGuard;
+use crate::fork::ProcessGuard;
 
 /// Longer than anything takes on a busy machine that is not stuck: the limit of a wait in a test that
 /// is not about its limit.
 #[doc(hidden)]
 pub const PLENTY: Duration = Duration::from_secs(60);
 
-/// The least that an abort gets to take effect, unless that is more than half of the limit: on a busy
-/// machine a runtime may take that long to look at a task again.
-const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
-
-/// How much of a limit is left for an abort to take effect: a tenth, at least 100 ms, at most half.
-pub(crate) fn for_abort(limit: Duration) -> Duration {
-    if limit == Duration::MAX {
-        return Duration::ZERO;
-    }
-    (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
-}
-
-/// Awaits a future until the limit has passed; then `None`. The limit counts from this call.
+/// Awaits a future, and returns `None` if the limit passes first. The limit counts from this call.
 ///
 /// A limit of zero polls the future once. A limit that the clock cannot represent, such as
 /// [`Duration::MAX`], means no limit. If no thread can be started to keep the limit, the limit counts
 /// as passed. If the future is ready at the very limit, that counts as in time.
 ///
-/// The future is dropped with this one, on a thread of the executor. A future that blocks its thread
-/// when it is polled keeps no limit.
+/// Dropping the returned future drops `future` on the same thread. The limit cannot interrupt a future that
+/// blocks its thread in `poll`.
 ///
 /// ```
 /// use std::{future::{pending, ready}, time::Duration};
@@ -60,10 +47,15 @@ pub(crate) fn for_abort(limit: Duration) -> Duration {
 /// ```
 pub fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
     let deadline = match limit {
-        // Without a look at the clock.
+        // Without reading the clock.
         Duration::MAX => None,
         limit => Instant::now().checked_add(limit),
     };
+    until(deadline, future)
+}
+
+/// Awaits a future until a deadline, if there is one; then `None`. After the deadline it polls once.
+pub(crate) fn until<F: Future>(deadline: Option<Instant>, future: F) -> Within<F> {
     Within { future, alarm: Alarm { deadline, set: None } }
 }
 
@@ -373,14 +365,5 @@ mod tests {
             }
             assert!(!late.0.has_fired());
         }
-    }
-
-    #[test]
-    fn an_abort_has_a_tenth_of_a_long_limit_and_half_of_a_short_one() {
-        for (limit, expected) in [(0, 0), (20, 10), (100, 50), (500, 100), (5000, 500)] {
-            let share = for_abort(Duration::from_millis(limit));
-            assert_eq!(share, Duration::from_millis(expected), "of {limit} ms");
-        }
-        assert_eq!(for_abort(Duration::MAX), Duration::ZERO);
     }
 }

@@ -1,8 +1,8 @@
-//! A channel for one value, by which one party confirms something to another.
+//! A channel for one value, for example a confirmation.
 //!
 //! It differs from `tokio::sync::oneshot` in how the value is received: in async code of any
-//! executor, or on a plain thread *with a limit*, or both in turn on the same receiver. If an awaiting
-//! future is dropped, nothing is lost.
+//! executor, or on a plain thread *with a limit*, or both in turn on the same receiver. Dropping a
+//! future that awaits `&mut receiver` loses nothing.
 
 use std::{
     fmt,
@@ -16,11 +16,11 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    blocking,
+    park,
     sync::{Arc, Mutex, lock},
 };
 
-/// The sender was dropped without sending: what it should have confirmed will not be confirmed.
+/// The sender was dropped without sending a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the sender was dropped without a confirmation; what it should have confirmed did not end")]
 pub struct Abandoned;
@@ -28,13 +28,13 @@ pub struct Abandoned;
 /// Why a wait on a plain thread ended without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WaitError {
-    /// The limit passed. The receiver is as good as before: wait again, or await it.
+    /// The limit passed. The receiver remains valid: wait again, or await it.
     #[error("no confirmation came within {limit:?}; it may still come")]
     TimedOut {
         /// The limit that passed.
         limit: Duration,
     },
-    /// The sender is gone.
+    /// The sender was dropped without sending, or the value has been received already.
     #[error(transparent)]
     Abandoned(#[from] Abandoned),
 }
@@ -70,14 +70,14 @@ enum State<T> {
     Unwanted,
 }
 
-/// The end that confirms.
+/// The sending end.
 pub struct Sender<T> {
     /// `None` once the value is sent.
     state: Option<Arc<Mutex<State<T>>>>,
 }
 
-/// The end that waits for the confirmation. It is a future: `.await` it, or await `&mut receiver` to
-/// keep it. There is one value: after it was received, the receiver is [`Abandoned`].
+/// The receiving end. It is a future: `.await` it, or await `&mut receiver` to keep it. After the value has
+/// been received, it returns [`Abandoned`].
 pub struct Receiver<T> {
     state: Arc<Mutex<State<T>>>,
 }
@@ -87,7 +87,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The value, if the receiver is gone.
+    /// The value, if the receiver was dropped.
     pub fn send(mut self, value: T) -> Result<(), T> {
         let Some(shared) = self.state.take() else { return Err(value) };
         let mut state = lock(&shared);
@@ -100,7 +100,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Whether the receiver is gone, so that nobody is left to confirm anything to.
+    /// Whether the receiver was dropped, so that no value can be received.
     #[must_use]
     pub fn is_unwanted(&self) -> bool {
         self.state.as_ref().is_none_or(|state| matches!(*lock(state), State::Unwanted))
@@ -130,15 +130,15 @@ impl<T> Drop for Sender<T> {
 impl<T> Receiver<T> {
     /// Waits on a plain thread for the value.
     ///
-    /// A limit of zero looks once; [`Duration::MAX`] means no limit. On a worker of a runtime this
+    /// A limit of zero checks once; [`Duration::MAX`] means no limit. On a worker of a runtime this
     /// blocks the worker: `.await` the receiver there.
     ///
     /// # Errors
     ///
     /// [`WaitError::TimedOut`] if the limit passes, after which you can wait again, and
-    /// [`WaitError::Abandoned`] if the sender is gone.
+    /// [`WaitError::Abandoned`] if the sender was dropped or the value has been received.
     pub fn wait_blocking(&mut self, limit: Duration) -> Result<T, WaitError> {
-        match blocking::wait(self, limit) {
+        match park::wait(self, limit) {
             Some(received) => Ok(received?),
             None => Err(WaitError::TimedOut { limit }),
         }

@@ -1,14 +1,13 @@
-//! A runtime on a thread of its own, whose shutdown can fail, report and time out.
+//! A runtime owned by a dedicated thread. Its shutdown returns a result and accepts a limit.
 //!
 //! Tokio's ways to shut a runtime down return nothing. `shutdown_timeout` does not say whether
 //! anything is left, `shutdown_background` does not wait, and a drop waits for ever or, in async code,
-//! panics (experiments 09, 10). The usual repair, a thread that is told to stop and joined, hides a
-//! panic of that thread and hangs if it does not end (experiments 51, 52; claims E1–E3). A runtime in a
-//! static is never shut down at all (experiment 50, claim C4).
+//! panics (experiments 09, 10). The usual repair is a thread that is signalled to stop and then joined.
+//! It hides a panic of that thread and hangs if the thread does not end (experiments 51, 52; claims
+//! E1–E3). A runtime in a static is never shut down at all (experiment 50, claim C4).
 //!
-//! Here one thread owns the runtime and drops it, which waits for all of its threads for as long as
-//! that takes. A caller of `shutdown` waits for that thread, until the caller's limit. A wait that is
-//! given up leaves nothing behind.
+//! Here one thread owns and drops the runtime; that drop waits for all runtime threads. `shutdown` waits
+//! for the owner thread up to its limit. Abandoning the wait is safe.
 //!
 //! [`RuntimeOwner`] is for a program that passes its runtime around, [`RuntimeCell`] for one that has it
 //! in a static.
@@ -29,13 +28,13 @@ pub use cell::RuntimeCell;
 pub use handle::RuntimeHandle;
 pub use owner::RuntimeOwner;
 
-/// Why a runtime cannot be used. What was passed in was dropped.
+/// Why a runtime cannot be used. The future or closure you passed has been dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// It has been told to stop, or has ended otherwise.
+    /// The runtime is stopping or has stopped.
     #[error(
-        "`{component}` has been shut down (generation {generation}); restart it, and ask its owner for the new one"
+        "`{component}` has been shut down (generation {generation}); restart it and get a new handle from its owner"
     )]
     ShutDown {
         /// The name of the runtime.
@@ -43,7 +42,7 @@ pub enum RuntimeError {
         /// Its generation, counted from 1; 0 if it was shut down before the first.
         generation: u64,
     },
-    /// This is a forked child of the process that has its threads.
+    /// This is a forked child of the process that has the runtime's threads.
     #[error(
         "`{component}` runs in process {owner}, which this one was forked from; start a runtime of this process's own"
     )]
@@ -53,7 +52,8 @@ pub enum RuntimeError {
         /// The process that has the threads.
         owner: u32,
     },
-    /// This thread is about to end. Its thread-locals have been destroyed, and Tokio needs them.
+    /// The thread-locals of this thread have been destroyed, and Tokio needs them. The thread is about to
+    /// end.
     #[error(
         "`{component}` cannot be used by a thread whose thread-locals have been destroyed; use it before the thread ends, or from another one"
     )]
@@ -61,7 +61,7 @@ pub enum RuntimeError {
         /// The name of the runtime.
         component: String,
     },
-    /// This is the only thread that can poll the runtime's tasks, and it would block them.
+    /// This call would block the only thread that polls the runtime's tasks.
     #[error(
         "a task of `{component}` cannot block its own runtime; await the future, or block in spawn_blocking"
     )]
@@ -71,7 +71,7 @@ pub enum RuntimeError {
     },
 }
 
-/// What a runtime is doing.
+/// The state of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
@@ -79,7 +79,7 @@ pub enum State {
     NotStarted,
     /// It runs.
     Running,
-    /// It was told to end, and has not ended.
+    /// It is shutting down.
     Stopping,
     /// It has ended, and so have its threads.
     Ended,
@@ -87,20 +87,20 @@ pub enum State {
     Forked,
 }
 
-/// What a runtime is doing, in numbers. All are of some moment that has passed.
+/// The state of a runtime in numbers. A snapshot; values may be stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// In one word.
+    /// The current state.
     pub state: State,
     /// How often it has been started.
     pub generation: u64,
     /// How many tasks are alive, by Tokio's count.
     pub tasks: usize,
-    /// How many tasks and calls of `block_on` run that are known by name.
+    /// How many named tasks and `block_on` calls are running.
     pub named: usize,
-    /// How many threads it has besides its owner thread: its workers, if it has any, and those for
-    /// blocking work, idle or not.
+    /// How many threads it has besides its owner thread: workers, if any, and threads for blocking work,
+    /// idle or not.
     pub threads: usize,
 }
 

@@ -2,39 +2,38 @@
 //!
 //! An application spreads a client around: tabs, caches, callbacks, tasks. With an `Arc`, the thread
 //! that drops the last clone runs the destructor, in whatever context it happens to have (experiments
-//! 01, 04, 07). In a session every handle is a [`Guarded`]. The last one hands its value to the session,
-//! which drops it where its destructor can run, and returns at once. [`Session::close`] says when all of
-//! that is over, or what is in the way.
+//! 01, 04, 07). In a session every handle is a [`Guarded`]. Dropping the last handle sends the value to
+//! the session and returns at once; the session drops it where its destructor can run.
+//! [`Session::close`] returns when all teardowns have ended, or reports what blocks them.
 //!
-//! A session sees its handles. It does not see a clone that was taken out of a handle, or one that a
-//! task of the resource itself holds, which keeps its connections open when every handle is gone. Two
-//! things make the answer complete, and together they are best:
+//! A session sees its handles. It does not see a clone that was taken out of a handle. A task of the
+//! resource may hold a clone. That clone keeps the connections open after the last handle is dropped.
+//! Two options close this gap. Use both if you can:
 //!
-//! - a *runtime of its own* on which those tasks run: closing shuts it down, too
-//!   ([`Builder::runtime`]);
-//! - *evidence*: a check that is asked until it confirms the end from outside, for example that no file
-//!   of the store is open any more ([`Builder::evidence`]).
+//! - a *runtime of its own* for those tasks, which closing shuts down ([`Builder::runtime`]);
+//! - *evidence*: a check that `close` calls until it confirms the end from outside, for example that no
+//!   file of the store is open ([`Builder::evidence`]).
 //!
-//! [`CloseReport::confirmation`] says what an answer rests on.
+//! [`CloseReport::confirmation`] says how the end was confirmed.
 //!
-//! Close the session before the process exits: values that are handed over during the exit may not be
-//! torn down any more.
+//! Close the session before the process exits: a value whose last handle is dropped during the exit may
+//! not be torn down.
 
 mod close;
+mod close_report;
 mod guarded;
-mod outcome;
 
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
 use crate::{
-    blocking,
+    call_sites::CallSites,
     evidence::Unconfirmed,
     flag::Flag,
     handle_count::HandleCount,
     limit::within,
-    observe,
+    observe, park,
     runtime::RuntimeOwner,
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
@@ -44,17 +43,17 @@ use crate::{
 use close::Closing;
 
 pub use crate::teardown::Unfinished;
+pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
 pub use guarded::Guarded;
-pub use outcome::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
 
 /// A session: it owns resources that others use through handles. Clones are the same session.
 ///
-/// If the last clone is dropped before a [`close`](Session::close) has confirmed the end, that is
-/// reported as a warning. The session takes nothing new then, handles stay good, and their values are
-/// torn down all the same. Its own runtime goes down, unless somebody else owns it, too.
+/// If you drop the last clone before [`close`](Session::close) succeeds, the session logs a warning and
+/// accepts no new values. Existing handles still work, and their values are torn down. The session's
+/// runtime is shut down, unless it has another owner.
 ///
-/// A forked child has none of its threads, and nothing of it is torn down there: what is dropped stays
-/// as it is, and every call answers at once.
+/// In a forked child the session has no threads. Dropping a handle there leaks its value, and every call
+/// returns at once.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -88,31 +87,33 @@ pub struct Session {
     owner: Arc<Owner>,
 }
 
-/// What all clones of a session share, and its values do not: it is dropped with the last clone.
+/// State shared by the clones of a session, but not by its handles. Dropped with the last clone.
 struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
     runtime: Option<Runtime>,
     evidence: Option<Check>,
-    /// A close has confirmed the end.
+    /// Raised once a `close` has confirmed the end.
     confirmed: Flag,
 }
 
-/// What the values of a session share with it.
+/// State shared by the session and its handles.
 struct Core {
     name: Cow<'static, str>,
     count: HandleCount,
+    call_sites: CallSites,
     reaper: Reaper,
 }
 
-/// The runtime of a session: one generation of it. A later generation is not the session's.
+/// One generation of a runtime. The session does not own later generations.
 struct Runtime {
     owner: RuntimeOwner,
     generation: u64,
 }
 
 impl Runtime {
-    /// Whether the owner has started a later generation, which it can only if this one has ended.
+    /// Whether the owner has started a later generation. It can do that only after this generation has
+    /// ended.
     fn was_restarted(&self) -> bool {
         self.owner.stats().generation > self.generation
     }
@@ -124,7 +125,7 @@ impl Runtime {
 
 type Check = Arc<dyn Fn() -> Result<(), Unconfirmed> + Send + Sync>;
 
-/// The system gave no thread or no descriptor to start a session with.
+/// The OS refused a thread or a file descriptor, so the session was not started.
 #[derive(Debug, Error)]
 #[error(
     "cannot start the session `{session}`: {source}; end some threads or close some files, and try again"
@@ -132,28 +133,45 @@ type Check = Arc<dyn Fn() -> Result<(), Unconfirmed> + Send + Sync>;
 pub struct NotStarted {
     /// The name of the session.
     pub session: String,
-    /// What the system answered.
+    /// The error from the OS.
     pub source: std::io::Error,
 }
 
-/// The session is closing, or this is a forked child, and it takes no new value. The value is handed
-/// back. Nobody else will tear it down: use [`teardown`](crate::teardown()), unless its destructor can
-/// run here.
+/// The session took no new value, because it is closing, or because this is a forked child. This returns
+/// the value.
+///
+/// - If the session is closing, tear the value down yourself, by [`teardown`](crate::teardown()), unless
+///   its destructor can run here.
+/// - In a forked child ([`forked_from`](Self::forked_from) is set), start a session of this process's
+///   own and guard the value there.
 #[derive(Error)]
-#[error(
-    "the session `{session}` is closing or belongs to another process, and takes no new value; tear it down yourself"
-)]
+#[error("the session `{session}` {}", why_refused(*.forked_from))]
 pub struct Refused<T> {
-    /// The value, as it was.
+    /// The value. It has not been changed.
     pub value: T,
     /// The name of the session.
     pub session: String,
+    /// In a forked child: the process that the session belongs to.
+    pub forked_from: Option<u32>,
+}
+
+fn why_refused(forked_from: Option<u32>) -> String {
+    match forked_from {
+        None => "is closing and takes no new value; tear the value down yourself".to_owned(),
+        Some(process) => format!(
+            "belongs to process {process}, which this one was forked from; start a session in this \
+             process"
+        ),
+    }
 }
 
 /// Without the value, which need not be `Debug`.
 impl<T> fmt::Debug for Refused<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused").field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("Refused")
+            .field("session", &self.session)
+            .field("forked_from", &self.forked_from)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,26 +184,26 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The runtime that the resource's own tasks run on. It is shut down when the session closes, with
-    /// everything that is on it. If its tasks hold handles and have not dropped them soon after closing
-    /// began, the handles are dropped with the runtime.
+    /// The runtime that the resource's own tasks run on. `close` shuts it down, with all its tasks. If
+    /// its tasks hold handles and have not dropped them soon after closing began, the handles are dropped
+    /// with the runtime.
     ///
-    /// A task of that runtime that holds the session itself keeps both from being dropped: give it
-    /// handles instead.
+    /// Give the tasks of that runtime handles, not the session: if a task on it holds the `Session`,
+    /// neither is ever dropped.
     ///
-    /// The session takes the generation that runs now. If the owner [restarts](RuntimeOwner::restart)
-    /// it after the session has closed, the new generation belongs to the next session.
+    /// The session owns the current generation only. If the owner [restarts](RuntimeOwner::restart) the
+    /// runtime after the session has closed, the new generation belongs to the next session.
     pub fn runtime(mut self, owner: RuntimeOwner) -> Self {
         self.runtime = Some(owner);
         self
     }
 
-    /// A check that is asked before the session counts as closed, until it confirms the end or the
-    /// limit of the close passes: [`no_open_files`] of the store's directory, or a closure of your own.
+    /// A check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
+    /// `close` calls this check repeatedly until it succeeds or the limit expires.
     ///
-    /// It is asked on a thread of its own, so a check that does not answer keeps nobody beyond their
-    /// limit. After [`Unconfirmed::Against`] it is asked again, 1 ms later at first and 20 ms later at
-    /// most. [`Unconfirmed::Unavailable`] ends the close at once, and so does a panic of the check.
+    /// The check runs on its own thread, so a hanging check cannot delay a caller past its limit. After
+    /// [`Unconfirmed::Against`], `close` retries after 1 ms, backing off to 20 ms. After
+    /// [`Unconfirmed::Unavailable`], or if the check panics, `close` returns the error at once.
     ///
     /// [`no_open_files`]: crate::evidence::no_open_files
     pub fn evidence(
@@ -200,7 +218,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], if the system gives no thread or no descriptor.
+    /// [`NotStarted`]: the OS refused a thread or a file descriptor.
     #[track_caller]
     #[must_use = "the session begins to close when its last clone is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
@@ -209,7 +227,8 @@ impl Builder {
             Ok(reaper) => reaper,
             Err(source) => return Err(NotStarted { session: name.into_owned(), source }),
         };
-        let core = Arc::new(Core { name, count: HandleCount::new(), reaper });
+        let (count, call_sites) = (HandleCount::new(), CallSites::default());
+        let core = Arc::new(Core { name, count, call_sites, reaper });
         let runtime = runtime.map(|owner| Runtime { generation: owner.stats().generation, owner });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
         Ok(Session { owner: Arc::new(Owner { core, made_at, runtime, evidence, confirmed }) })
@@ -217,11 +236,12 @@ impl Builder {
 }
 
 impl Session {
-    /// Starts a session with neither a runtime nor evidence: its closing rests on its handles only.
+    /// Starts a session with neither a runtime nor evidence: `close` waits for its handles and their
+    /// teardowns only.
     ///
     /// # Errors
     ///
-    /// [`NotStarted`], if the system gives no thread or no descriptor.
+    /// [`NotStarted`]: the OS refused a thread or a file descriptor.
     #[track_caller]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Result<Self, NotStarted> {
         Self::builder(name).start()
@@ -236,36 +256,36 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Refused`] with the value, once closing has begun, and in a forked child.
+    /// [`Refused`] with the value, if closing has begun, and in a forked child.
     #[track_caller]
     #[must_use = "the value is torn down when its last handle is dropped"]
     pub fn guard<T: Send + 'static>(&self, value: T) -> Result<Guarded<T>, Refused<T>> {
         let core = &self.owner.core;
-        if core.reaper.forked_from().is_some() || !core.count.add() {
-            return Err(Refused { value, session: core.name.clone().into_owned() });
+        let forked_from = core.reaper.forked_from();
+        if forked_from.is_some() || !core.count.add() {
+            return Err(Refused { value, session: core.name.clone().into_owned(), forked_from });
         }
         Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
     }
 
-    /// Closes the session: takes nothing new from now on, and waits until every value has been torn
-    /// down, with everything that its destructor started. After that it shuts its own runtime down; if
-    /// handles are still held a moment after closing began, before that, in case its tasks hold them.
-    /// Last, the evidence must confirm the end.
+    /// Closes the session. It accepts no new values, and waits until every value has been torn down,
+    /// with everything that its destructor started. Then it shuts down its own runtime. If handles
+    /// remain shortly after closing began, it shuts the runtime down first, because its tasks may hold
+    /// them. Last, the evidence must confirm the end.
     ///
-    /// The limit holds under any executor. A limit of zero looks once (too short for evidence);
-    /// [`Duration::MAX`] means no limit. Of what is left of the limit when its turn comes, the session's
-    /// own runtime gets nine tenths (if that is below a second, all but 100 ms or half of it).
+    /// The limit holds under any executor. A limit of zero checks once (too short for evidence);
+    /// [`Duration::MAX`] means no limit. If `r` of the limit remains when the runtime's turn comes, its
+    /// shutdown gets `r - max(r / 10, min(100 ms, r / 2))`.
     ///
-    /// You may call this again, and from many callers at the same time: each gets the real answer, for
-    /// its own limit. Closing begins with the first poll. If the future is dropped half-way, the session
-    /// stays closing, and somebody else can ask.
+    /// Concurrent calls are allowed; each returns its own result. Closing begins with the first poll. If
+    /// the future is dropped, the session keeps closing, and you can call `close` again.
     ///
-    /// From then on [`guard`](Session::guard) refuses. Handles that are left stay good, and so do their
-    /// clones and what is derived from them: they are what this waits for.
+    /// From then on [`guard`](Session::guard) refuses. Existing handles, their clones and derived handles
+    /// still work. `close` waits for them.
     ///
     /// # Errors
     ///
-    /// [`CloseError`], which says what is in the way. The session is still closing then: remove the
+    /// [`CloseError`], which says what blocks the close. The session is still closing then: remove the
     /// obstacle and call this again.
     pub async fn close(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
@@ -277,17 +297,17 @@ impl Session {
     /// worker.
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
-        let ended = blocking::wait(pin!(closing.run()), limit);
+        let ended = park::wait(pin!(closing.run()), limit);
         closing.conclude(ended)
     }
 
-    /// How many guarded values have not been handed over to be torn down, at some moment.
+    /// How many values still have a handle (a snapshot).
     #[must_use]
     pub fn values(&self) -> usize {
         self.owner.core.count.values()
     }
 
-    /// Where the handles that exist were made, and how many at each place, at some moment. Most first.
+    /// Live handles by creation site, most first (a snapshot).
     #[must_use]
     pub fn held(&self) -> Vec<Held> {
         self.owner.held()
@@ -296,22 +316,22 @@ impl Session {
 
 impl Owner {
     fn held(&self) -> Vec<Held> {
-        let held = self.core.count.held().into_iter();
+        let held = self.core.call_sites.held().into_iter();
         held.map(|(made_at, handles)| Held { made_at, handles }).collect()
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // Handles that are left hand their values over as before.
-        let Core { name, count, reaper } = &*self.core;
+        // Remaining handles still send their values to be torn down.
+        let Core { name, count, reaper, .. } = &*self.core;
         if reaper.forked_from().is_none() && !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, count.values());
         }
     }
 }
 
-/// The report of this trait does not say what the answer rests on: for that, call [`Session::close`].
+/// This report omits `confirmation`; call [`Session::close`] to get it.
 impl GracefulShutdown for Session {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
         Box::pin(async move {

@@ -45,7 +45,7 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// How much has not ended.
+/// How many tasks and which threads have not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alive {
     /// How many tasks, at least. For a runtime this includes tasks that were not spawned through the
@@ -70,7 +70,7 @@ impl fmt::Display for Alive {
     }
 }
 
-/// Why a runtime could not be told to stop.
+/// Why a runtime could not be signalled to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignalLoss {
@@ -84,12 +84,12 @@ pub enum SignalLoss {
     },
     /// Something outside the kit ended the runtime's thread.
     #[error(
-        "its thread was ended from outside, and what ran on it was neither finished nor dropped; start a new one"
+        "its thread was ended from outside, and its tasks were neither finished nor dropped; start a new runtime"
     )]
     ThreadEnded,
 }
 
-/// A shutdown that came to its end.
+/// The report of a shutdown that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it says whether anything had to be aborted"]
 #[non_exhaustive]
@@ -99,8 +99,8 @@ pub struct ShutdownReport {
     /// How long this call took.
     pub elapsed: Duration,
     /// How many tasks were dropped before they completed, because the limit passed or because their
-    /// runtime went down. Tasks that were spawned on the Tokio handle of a runtime are not told to
-    /// stop and not counted here. They are dropped with the runtime.
+    /// runtime went down. Tasks that were spawned on the Tokio handle of a runtime get no stop
+    /// signal and are not counted here. They are dropped with the runtime.
     pub aborted: usize,
 }
 
@@ -111,18 +111,18 @@ impl ShutdownReport {
     }
 }
 
-/// A shutdown that did not end in time, or that found something wrong. [`kind`](Self::kind) says
-/// which; the other fields say what it was about.
+/// Why a shutdown failed: it did not end in time, or something went wrong. [`kind`](Self::kind) says
+/// which; the other fields give the context.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ShutdownError {
-    /// What was to be shut down.
+    /// What should have been shut down.
     pub component: String,
     /// How long this call took.
     pub elapsed: Duration,
     /// What had not ended, by name, when the call gave up or the runtime's thread panicked.
     pub still_running: Box<[StillRunning]>,
-    /// How much had not ended.
+    /// How many tasks and which threads had not ended.
     pub alive: Alive,
     /// What went wrong.
     pub kind: ShutdownErrorKind,
@@ -132,18 +132,18 @@ pub struct ShutdownError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ShutdownErrorKind {
-    /// The limit passed, and an abort did not help in time. As a rule something does not yield to
-    /// its runtime. Call again to keep waiting.
+    /// The limit passed, and the abort took no effect in time. The usual cause is a task that does not
+    /// yield to its runtime. Call again to keep waiting.
     TimedOut,
     /// Everything has ended, and these tasks panicked.
     Panicked(Box<[Panicked]>),
-    /// The caller runs on what it wants to shut down, and would wait for its own end. The component
-    /// has been told to stop.
+    /// The caller runs on the component that it shuts down, and would wait for its own end. The component
+    /// has been asked to stop.
     FromInside,
-    /// The thread of a runtime panicked, with this message. After that the runtime was dropped, and
+    /// The owner thread of a runtime panicked, with this message. After that the runtime was dropped, with
     /// everything on it.
     ThreadPanicked(Box<str>),
-    /// The runtime could not be told to stop.
+    /// The runtime could not be signalled to stop.
     SignalLost(SignalLoss),
     /// The component failed with an error of its own.
     Failed(Arc<dyn Error + Send + Sync>),
@@ -215,20 +215,20 @@ pub(crate) fn list(items: &[impl fmt::Display]) -> String {
 pub type ShutdownFuture<'a> =
     Pin<Box<dyn Future<Output = Result<ShutdownReport, ShutdownError>> + Send + 'a>>;
 
-/// Something that can be shut down: it is told to stop, given time, and then dropped.
+/// A component that can be shut down: it is asked to stop, given time, and then aborted.
 pub trait GracefulShutdown: Sync {
-    /// Tells it to stop, and waits until it has ended or the limit has passed.
+    /// Asks the component to stop, and waits until it has ended or the limit has passed.
     ///
-    /// The last tenth of the limit, and up to half of a short one, is left for an abort to take
-    /// effect. You may call this again, and at the same time: every caller waits for the real end. If
-    /// the future is dropped half-way, nothing is lost.
+    /// The last tenth of the limit, and up to half of a short one, is left for an abort to take effect.
+    /// Repeated and concurrent calls are allowed: every caller waits for the real end. Dropping the future
+    /// loses nothing: you can call this again.
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_>;
 }
 
 /// Shuts a list of components down, one after another, within one limit for all of them.
 ///
-/// If one fails, the others still get their turn. Once the limit has passed, the rest is aborted and
-/// not waited for. Returns the result of each, in order.
+/// If one fails, the others are still shut down. Once the limit has passed, each remaining component is
+/// aborted without waiting for it. Returns the result of each, in order.
 ///
 /// ```
 /// use std::time::Duration;

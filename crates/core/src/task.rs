@@ -1,4 +1,4 @@
-//! A background task that cannot leak: asked to stop, and dropped if that does not help.
+//! A background task that cannot leak: it is asked to stop, and dropped if it does not.
 
 use std::{
     borrow::Cow,
@@ -20,11 +20,10 @@ use crate::{
         GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
         ShutdownReport,
     },
+    spawn::{SpawnError, current_runtime},
     sync::{Mutex, lock},
-    tasks::{Label, Member, Place, SpawnedBy, Stop, Tasks},
+    task_set::{Label, Member, Place, SpawnedBy, Stop, TaskSet},
 };
-
-pub use crate::tasks::SpawnError;
 
 /// A task in the background. Clones are handles of the same task.
 ///
@@ -32,7 +31,7 @@ pub use crate::tasks::SpawnError;
 /// first. The usual repair is a flag, a channel and the handle behind a lock. It answers a second
 /// caller too early (claim D2), blocks worker threads on the lock (claim D3) and lets a task that
 /// ignores its signal run for ever (claim D4). Here every caller waits for the real end, no lock is held
-/// across an await, and the last handle aborts the task, with a warning that names it.
+/// across an await, and dropping the last handle aborts the task, with a warning that names it.
 ///
 /// A task that holds a handle of itself keeps the last handle from being dropped. Give it its [`Stop`]
 /// instead.
@@ -61,18 +60,17 @@ pub struct BackgroundTask<T> {
     owner: Arc<Owner<T>>,
 }
 
-/// What all handles share, and the task does not: it is dropped with the last handle.
+/// State shared by the handles, but not by the task. Dropped with the last handle.
 struct Owner<T> {
     /// A set of one.
-    tasks: Arc<Tasks>,
+    tasks: Arc<TaskSet>,
     label: Label,
     result: Arc<Mutex<Option<T>>>,
     id: tokio::task::Id,
 }
 
 impl<T: Send + 'static> BackgroundTask<T> {
-    /// Spawns a task on the runtime of this thread. `work` gets the signal by which the task is told
-    /// to stop.
+    /// Spawns a task on the runtime of this thread. `work` gets the task's stop signal.
     ///
     /// # Errors
     ///
@@ -85,8 +83,7 @@ impl<T: Send + 'static> BackgroundTask<T> {
     where
         F: Future<Output = T> + Send,
     {
-        let runtime = Handle::try_current().map_err(|_| SpawnError::NoRuntime)?;
-        Ok(Self::spawn_on(&runtime, name, work))
+        Ok(Self::spawn_on(&current_runtime()?, name, work))
     }
 
     /// Spawns a task on this runtime. If the runtime has been shut down, the task ends at once,
@@ -101,7 +98,7 @@ impl<T: Send + 'static> BackgroundTask<T> {
         F: Future<Output = T> + Send,
     {
         let label = Label::new(name);
-        let (tasks, result) = (Tasks::for_one(), Arc::new(Mutex::new(None)));
+        let (tasks, result) = (TaskSet::for_one(), Arc::new(Mutex::new(None)));
         let kept = Arc::clone(&result);
         let work = |stop| async move {
             let value = work(stop).await;
@@ -117,23 +114,23 @@ impl<T: Send + 'static> BackgroundTask<T> {
 }
 
 impl<T> BackgroundTask<T> {
-    /// Tells the task to stop, and waits until its future has been dropped, however long that takes.
+    /// Asks the task to stop, and waits until its future has been dropped, however long that takes.
     ///
-    /// Every caller on every clone waits for that. If this future is dropped half-way, nothing is
-    /// lost: the task has been told, others still wait, and the last handle still aborts.
+    /// Every caller on every clone waits for that. Dropping this future loses nothing: the task has been
+    /// asked to stop, other callers still wait, and dropping the last handle still aborts the task.
     ///
     /// # Errors
     ///
     /// [`ShutdownErrorKind::Panicked`] if the task panicked, and [`ShutdownErrorKind::FromInside`] if
-    /// the task itself calls this. (If a task calls it that this one waits for, that is not detected,
-    /// and each waits for the other. Use a limit there.)
+    /// the task itself calls this. (If this task waits for another task that calls this, that is not
+    /// detected, and each waits for the other. Use a limit there.)
     pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
         self.shutdown_within(Duration::MAX).await
     }
 
-    /// Same as [`shutdown`](Self::shutdown), with a limit. The task is aborted when nine tenths of the
-    /// limit have passed; if the limit is below a second, when all but 100 ms or half of it has. The
-    /// limit holds under any executor, whatever the task's runtime is doing.
+    /// Same as [`shutdown`](Self::shutdown), with a limit. The task is aborted after nine tenths of the
+    /// limit; if the limit is below a second, 100 ms before its end, or after half of it if that is
+    /// later. The limit holds under any executor, whatever the task's runtime is doing.
     ///
     /// # Errors
     ///
@@ -147,12 +144,12 @@ impl<T> BackgroundTask<T> {
             let kind = ShutdownErrorKind::FromInside;
             return Err(ShutdownError::new(label.name.clone(), began.elapsed(), kind));
         }
-        tasks.shut_down(limit).await;
+        tasks.shut_down(began, limit).await;
         report(tasks, label, began.elapsed()).into_result()
     }
 
-    /// Shuts the task down, then runs `cleanup` and waits for it. The limit is for the task; `cleanup`
-    /// takes the time it takes. If this future is dropped, so is `cleanup`.
+    /// Shuts the task down, then runs `cleanup` and waits for it. The limit is for the task only;
+    /// `cleanup` has none. Dropping this future drops `cleanup`.
     ///
     /// # Errors
     ///
@@ -200,12 +197,12 @@ impl<T> BackgroundTask<T> {
         Ok(self.take_result())
     }
 
-    /// Tells the task to stop, and does not wait.
+    /// Asks the task to stop. Does not wait.
     pub fn stop(&self) {
         self.owner.tasks.stop();
     }
 
-    /// Has the task dropped where it next yields to its runtime, and does not wait.
+    /// Aborts the task: it is dropped when it next yields to its runtime. Does not wait.
     pub fn abort(&self) {
         self.owner.tasks.abort();
     }
@@ -216,7 +213,7 @@ impl<T> BackgroundTask<T> {
         lock(&self.owner.result).take()
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Whether the task has completed, panicked or been dropped.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.owner.tasks.registry().is_empty()

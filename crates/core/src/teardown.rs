@@ -1,25 +1,25 @@
 //! Drop a value where its destructor can run, and return when everything it started has ended.
 //!
-//! Some destructors need a Tokio runtime. The destructor of a pooled SQLite connection posts its
-//! closing to the blocking threads of whichever runtime the dropping thread has entered, and panics if
-//! there is none (experiment 01). With two idle connections the process aborts (experiment 06). The
-//! usual cures enter a context around the drop. That aborts while a thread's locals are being destroyed
-//! (experiment 07), and does not say when the connections will be closed.
+//! Some destructors need a Tokio runtime. The destructor of a pooled SQLite connection calls
+//! `spawn_blocking` to close the connection on the current runtime, and panics if there is none
+//! (experiment 01). With two idle connections the process aborts (experiment 06). The usual cures enter
+//! a context around the drop. This aborts if a thread's locals are being destroyed (experiment 07), and
+//! does not say when the connections have been closed.
 //!
-//! [`teardown`](teardown()) drops the value on a thread that has the context of a small runtime made
-//! for it, and returns when that runtime has nothing left to do. The runtime that the value was made on
-//! may be alive, shut down, or never have existed. The call works on a plain thread, in async code of any
-//! runtime, inside `block_on`, on a blocking thread, and while the calling thread's locals are being
-//! destroyed.
+//! [`teardown`](teardown()) drops the value on a thread that has entered the context of a small runtime
+//! made for it, and returns when that runtime has no work left. The runtime that the value was made on
+//! may be alive or shut down, or there may never have been one. The call works on a plain thread, in
+//! async code of any runtime, inside `block_on`, on a blocking thread, and while the calling thread's
+//! locals are being destroyed.
 //!
-//! It covers what the destructor started *through the context*: tasks and what they spawn, blocking
-//! closures and what they post, timers and sockets of these. It does not see a plain thread that a
-//! destructor starts by itself, a task on another runtime, or a value that is not dropped because
-//! somebody else holds a clone. For those there are [`evidence`](crate::evidence) and a
-//! [session](crate::session) with a runtime of its own.
+//! It covers what the destructor started *through the context*: tasks, `spawn_blocking` closures, and
+//! whatever those start, with their timers and sockets. It does not see a plain thread that a destructor
+//! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
+//! holds a clone. For those there are [`evidence`](crate::evidence) and a [session](crate::session) with
+//! a runtime of its own.
 
 mod drive;
-mod quiet;
+mod quiescence;
 pub(crate) mod reaper;
 
 use std::{
@@ -34,30 +34,30 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    blocking,
     limit::within,
     observe::{self, Outcome},
+    park,
 };
 use reaper::Reaper;
 
-/// A teardown that came to its end: nothing of it runs any more.
+/// The timings of a completed teardown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TeardownReport {
-    /// From the call to the end, as the caller saw it.
+    /// From the call to the end of all work that the destructor started.
     pub elapsed: Duration,
-    /// How much of that went into starting the threads.
+    /// The part of `elapsed` spent starting threads.
     pub starting: Duration,
     /// How long the destructor ran.
     pub destructor: Duration,
-    /// The rest: waiting for what the destructor started, and for threads to take turns.
+    /// The rest of `elapsed`: waiting for what the destructor started, and for threads to be scheduled.
     pub ending: Duration,
 }
 
-/// What has been handed over to be torn down and has not come to its end.
+/// What a teardown is still waiting for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
-    /// How many values wait for their destructor to begin.
+    /// How many values are waiting to be dropped.
     pub waiting: usize,
     /// Whether a destructor has not returned.
     pub destructor_running: bool,
@@ -65,40 +65,40 @@ pub struct Unfinished {
     pub tasks: usize,
     /// Whether blocking closures that destructors started are running or queued. Stable Tokio does not
     /// expose how many.
-    pub closing: bool,
+    pub blocking_work: bool,
 }
 
 /// `a destructor has not returned, 3 values waiting to be dropped`.
 impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, destructor_running, tasks, closing } = *self;
+        let Self { waiting, destructor_running, tasks, blocking_work } = *self;
         let mut parts = Vec::new();
         if destructor_running {
             parts.push("a destructor has not returned".to_owned());
         }
         if waiting > 0 {
-            parts.push(format!("{waiting} values waiting to be dropped"));
+            parts.push(format!("{} waiting to be dropped", count(waiting, "value")));
         }
         if tasks > 0 {
-            parts.push(format!("{tasks} tasks started by destructors are alive"));
+            parts.push(format!("{} of destructors still alive", count(tasks, "task")));
         }
-        if closing {
-            parts.push("blocking work started by destructors is not done".to_owned());
+        if blocking_work {
+            parts.push("blocking work of destructors is not done".to_owned());
         }
         if parts.is_empty() {
-            parts.push("it was about to end".to_owned());
+            parts.push("nothing visible is left; retry with a longer limit".to_owned());
         }
         f.write_str(&parts.join(", "))
     }
 }
 
-/// A teardown that did not come to its end, or not to a good one.
+/// Why a teardown failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum TeardownError<T> {
-    /// The limit passed first. What is left continues on threads of its own, and ends when it can.
+    /// The limit passed first. The teardown continues in the background, on its own threads.
     #[error(
-        "the teardown of `{}` has not ended after {elapsed:.1?}: {unfinished}; what is left continues in the background",
+        "teardown of `{}` timed out after {elapsed:.1?}: {unfinished}; it continues in the background",
         type_name::<T>()
     )]
     TimedOut {
@@ -107,24 +107,29 @@ pub enum TeardownError<T> {
         /// What has not ended.
         unfinished: Unfinished,
     },
-    /// The destructor panicked, and everything that it had started by then has ended. (If a second
-    /// panic occurs in one drop, the process aborts. The language does that, and nothing can catch it.)
+    /// The destructor panicked, and everything that it had started by then has ended. (A second panic
+    /// during the same drop aborts the process. No code can catch that.)
     #[error("the destructor of `{}` panicked: {message}", type_name::<T>())]
     DestructorPanicked {
         /// The message of the panic.
         message: String,
-        /// How the teardown went otherwise.
+        /// The timings of the teardown, which has completed.
         report: TeardownReport,
     },
-    /// The system gave no thread or no descriptor for it. The value is handed back: drop it where its
+    /// The OS refused a thread or a file descriptor. This returns the value: drop it where its
     /// destructor can run, forget it, or try again.
-    #[error("cannot tear down `{}`: {source}; the value is handed back", type_name::<T>())]
-    NoThread {
-        /// The value, as it was.
+    #[error("cannot start the teardown of `{}`: {source}; the error holds the value", type_name::<T>())]
+    CannotStart {
+        /// The value. Its destructor has not begun.
         value: T,
-        /// What the system answered.
+        /// The error from the OS.
         source: io::Error,
     },
+}
+
+/// How many, with an `s` unless it is one.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Without the value, which need not be `Debug`.
@@ -141,43 +146,46 @@ impl<T> fmt::Debug for TeardownError<T> {
                 .field("message", message)
                 .field("report", report)
                 .finish(),
-            Self::NoThread { source, .. } => {
-                f.debug_struct("NoThread").field("source", source).finish_non_exhaustive()
+            Self::CannotStart { source, .. } => {
+                f.debug_struct("CannotStart").field("source", source).finish_non_exhaustive()
             }
         }
     }
 }
 
-/// Tears a value down: drops it where its destructor can run, and is ready when everything that the
-/// destructor started has ended, or at the limit. Works in async code of any executor.
+/// Tears a value down: drops it where its destructor can run. The future completes when everything
+/// that the destructor started has ended, or when `limit` expires. Works under any executor.
 ///
-/// The call itself hands the value over, not the first poll: if the future is dropped, only the answer
-/// is lost. The destructor may wait for what it starts. Blocking closures run one after another. A limit
-/// of zero hands the value over and looks once; [`Duration::MAX`] means no limit.
+/// The call hands over the value, before any poll. Dropping the future loses only the result.
+///
+/// The destructor may wait for what it starts. Blocking closures run one at a time, on one thread, so a
+/// closure that waits for another closure deadlocks.
+///
+/// A limit of zero hands over the value and checks once; [`Duration::MAX`] means no limit.
 ///
 /// # Errors
 ///
-/// [`TeardownError`]. Unless it is [`NoThread`](TeardownError::NoThread), the value is gone or going.
+/// [`TeardownError`]. Unless it is [`CannotStart`](TeardownError::CannotStart), the value has been
+/// dropped or will be.
 pub fn teardown<T: Send + 'static>(
     value: T,
     limit: Duration,
 ) -> impl Future<Output = Result<TeardownReport, TeardownError<T>>> + Send {
-    let teardown = Teardown::begin(value);
+    let teardown = Teardown::start(value);
     async move {
         let teardown = teardown?;
-        let ended = within(limit, teardown.reaper.settled()).await.is_some();
+        let ended = within(limit, teardown.reaper.wait_quiescent()).await.is_some();
         teardown.result(ended)
     }
 }
 
-/// Same as [`teardown`](teardown()), on a plain thread. In async code this blocks the worker that it is
-/// called on.
+/// Same as [`teardown`](teardown()), on a plain thread. In async code this blocks the calling worker.
 ///
 /// ```
 /// use std::time::Duration;
 /// use sundown::teardown::teardown_blocking;
 ///
-/// /// Does what the wrapper of a pooled connection does.
+/// /// Like the wrapper of a pooled connection.
 /// struct Connection;
 ///
 /// impl Drop for Connection {
@@ -194,32 +202,32 @@ pub fn teardown_blocking<T: Send + 'static>(
     value: T,
     limit: Duration,
 ) -> Result<TeardownReport, TeardownError<T>> {
-    let teardown = Teardown::begin(value)?;
-    let ended = blocking::wait(pin!(teardown.reaper.settled()), limit).is_some();
+    let teardown = Teardown::start(value)?;
+    let ended = park::wait(pin!(teardown.reaper.wait_quiescent()), limit).is_some();
     teardown.result(ended)
 }
 
-/// A teardown that has begun.
+/// A teardown in progress.
 struct Teardown {
     reaper: Reaper,
-    began: Instant,
+    called_at: Instant,
     starting: Duration,
 }
 
 impl Teardown {
-    fn begin<T: Send + 'static>(value: T) -> Result<Self, TeardownError<T>> {
-        let began = Instant::now();
+    fn start<T: Send + 'static>(value: T) -> Result<Self, TeardownError<T>> {
+        let called_at = Instant::now();
         let reaper = match Reaper::start() {
             Ok(reaper) => reaper,
-            Err(source) => return Err(TeardownError::NoThread { value, source }),
+            Err(source) => return Err(TeardownError::CannotStart { value, source }),
         };
-        let starting = began.elapsed();
+        let starting = called_at.elapsed();
         reaper.take(Box::new(value));
-        Ok(Self { reaper, began, starting })
+        Ok(Self { reaper, called_at, starting })
     }
 
     fn result<T>(&self, ended: bool) -> Result<TeardownReport, TeardownError<T>> {
-        let (elapsed, starting) = (self.began.elapsed(), self.starting);
+        let (elapsed, starting) = (self.called_at.elapsed(), self.starting);
         let observe = |outcome| observe::shutdown(type_name::<T>(), outcome, elapsed);
         if !ended {
             observe(Outcome::TimedOut);

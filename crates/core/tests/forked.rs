@@ -25,6 +25,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use sundown::{
     latch::Latch,
     limit::{PLENTY, within},
+    runtime::{RuntimeBuilder, RuntimeCell, RuntimeError, RuntimeOwner, StartError},
     session::{CloseError, CloseErrorKind, Guarded, Session},
 };
 
@@ -160,4 +161,37 @@ fn a_forked_child_is_answered_at_once_and_tears_nothing_down() {
     drop(guard);
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed.load(Ordering::SeqCst), 1);
+}
+
+static BUILT: AtomicUsize = AtomicUsize::new(0);
+
+/// A builder of an application, which may take any lock.
+fn builder() -> RuntimeBuilder {
+    BUILT.fetch_add(1, Ordering::SeqCst);
+    RuntimeOwner::builder("cell")
+}
+
+#[test]
+fn a_cell_answers_a_forked_child_without_calling_its_builder() {
+    static STARTED: RuntimeCell = RuntimeCell::new(builder);
+    static NOT_STARTED: RuntimeCell = RuntimeCell::new(builder);
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    STARTED.get().unwrap();
+    // This claims it for this process, and starts nothing.
+    let _ = NOT_STARTED.stats();
+    let answered = |cell: &RuntimeCell| {
+        let error = cell.get().unwrap_err();
+        assert!(matches!(error, StartError::Runtime(RuntimeError::Forked { .. })));
+        let (shutdown, restart) = (cell.shutdown_blocking(PLENTY), cell.restart());
+        assert!(restart.is_err());
+        (error.to_string(), shutdown.unwrap_err().component)
+    };
+    assert!(in_a_child(|| {
+        let before = BUILT.load(Ordering::SeqCst);
+        let (error, component) = answered(&STARTED);
+        assert!(error.starts_with("`cell` ") && component == "cell");
+        answered(&NOT_STARTED);
+        BUILT.load(Ordering::SeqCst) == before
+    }));
+    let _ = STARTED.shutdown_blocking(PLENTY).unwrap();
 }

@@ -8,7 +8,7 @@
 
 use std::{
     future::{Future, pending},
-    // `Tasks` keeps its own references.
+    // `TaskSet` keeps its own references.
     sync::Arc as StdArc,
     time::{Duration, Instant},
 };
@@ -25,7 +25,7 @@ use shuttle::{
 use sundown::{
     latch::Latch,
     stop::Stop,
-    tasks::{Label, Member, Place, SpawnedBy, Tasks},
+    task_set::{Label, Member, Place, SpawnedBy, TaskSet},
 };
 
 /// How many schedules are tried.
@@ -38,7 +38,7 @@ fn try_out(name: &str, model: impl Fn() + Send + Sync + 'static) {
 }
 
 /// A task that is spawned from outside, to be polled by a thread of the model. `None` if it is refused.
-fn member<W, F>(tasks: &StdArc<Tasks>, work: W) -> Option<Member<W, F>>
+fn member<W, F>(tasks: &StdArc<TaskSet>, work: W) -> Option<Member<W, F>>
 where
     W: FnOnce(Stop) -> F,
     F: Future<Output = ()>,
@@ -50,7 +50,7 @@ where
 #[test]
 fn a_group_of_many_is_accounted_for_when_spawning_races_with_stop_and_abort() {
     try_out("tasks, 4 threads × 6 tasks against stop and abort", || {
-        let (tasks, accepted) = (Tasks::new(), Arc::new(AtomicUsize::new(0)));
+        let (tasks, accepted) = (TaskSet::new(), Arc::new(AtomicUsize::new(0)));
         let workers: Vec<_> = (0..4)
             .map(|at| {
                 let (tasks, accepted) = (StdArc::clone(&tasks), Arc::clone(&accepted));
@@ -89,7 +89,7 @@ fn a_group_of_many_is_accounted_for_when_spawning_races_with_stop_and_abort() {
 #[test]
 fn generations_of_groups_end_together() {
     try_out("tasks, three generations against a stop", || {
-        let parent = Tasks::new();
+        let parent = TaskSet::new();
         let workers: Vec<_> = (0..3)
             .map(|_| {
                 let parent = StdArc::clone(&parent);

@@ -132,7 +132,7 @@ fn drop_in_context<T: Send + 'static>(
 ) -> TeardownResult {
     match teardown_blocking(value, limit) {
         Ok(_) => Ok(()),
-        Err(TeardownError::NoThread { value, source }) => {
+        Err(TeardownError::CannotStart { value, source }) => {
             exit.leak(value, format!("there was no thread to drop it on: {source}"));
             Err(source.into())
         }

@@ -11,11 +11,11 @@ const CANCELLED: u8 = 1;
 /// Committed for good. A cancel comes too late.
 const COMMITTED: u8 = 2;
 
-/// A gate that one of two parties closes: the one that cancels, or the one that commits.
+/// A gate that is either cancelled or committed, whichever comes first.
 ///
 /// With two flags, one for "cancelled" and one for "past the point of no return", both can be set,
-/// and each party believes that it has won (claim B8). This gate is one atomic, so there is one
-/// winner: if a cancel is [`Accepted`](Cancel::Accepted), no commit can follow. No method blocks.
+/// and each side believes that it was first (claim B8). This gate is one atomic, so only one side
+/// succeeds: if a cancel is [`Accepted`](Cancel::Accepted), no commit can follow. No method blocks.
 ///
 /// ```
 /// use sundown::gate::{Cancel, Cancelled, CommitGate};
@@ -31,7 +31,7 @@ const COMMITTED: u8 = 2;
 #[derive(Debug, Default)]
 pub struct CommitGate(AtomicU8);
 
-/// The answer to a request to cancel.
+/// The result of a request to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a cancel may be too late"]
 pub enum Cancel {
@@ -39,7 +39,7 @@ pub enum Cancel {
     Accepted,
     /// An earlier call had cancelled it.
     AlreadyCancelled,
-    /// The operation has been committed and continues to its end.
+    /// The operation has been committed and continues.
     TooLate,
 }
 

@@ -1,4 +1,4 @@
-//! A gate that many threads pass at once until it is closed.
+//! A gate that many threads pass until it is closed.
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -19,10 +19,10 @@ const ONE: usize = 2;
 ///
 /// A thread that calls into it [enters](EntryGate::enter) before the call and leaves after it. To
 /// take the thing away, close the gate and wait until nobody is inside. Joining the threads is not
-/// enough: a join has a limit, and a thread that outlives it calls in later (experiment 60).
+/// enough: if the join has a limit, a thread that is still running after it calls in later (experiment 60).
 ///
-/// With an `RwLock`, a thread that comes after the writer blocks; a closed gate refuses it. And
-/// closing does not wait for those inside: waiting is a call of its own, with a limit.
+/// With an `RwLock`, a thread that arrives after the writer blocks; a closed gate refuses it. Closing does
+/// not wait for the threads inside: waiting is a separate call, with a limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,18 +45,18 @@ pub struct EntryGate {
     empty: Latch,
 }
 
-/// The gate is closed, and nobody enters any more.
+/// The gate is closed, and no thread can enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the gate is closed, because what is behind it is about to go away; do without it")]
+#[error("the gate is closed, because the resource behind it is about to go away; do not use it")]
 pub struct Closed;
 
-/// The limit passed while somebody was inside.
+/// The limit passed while threads were inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{inside} still inside the gate after {limit:.1?}; wait again, or leave in place what is behind it"
+    "{inside} still inside the gate after {limit:.1?}; wait again, or keep the resource behind it"
 )]
 pub struct StillInside {
-    /// How many are inside.
+    /// The number of entries inside.
     pub inside: usize,
     /// How long this call waited.
     pub limit: Duration,
@@ -77,10 +77,9 @@ impl EntryGate {
         Self { state: AtomicUsize::new(0), empty: Latch::new() }
     }
 
-    /// Enters, until the entry is dropped. Never blocks.
+    /// Enters. Dropping the returned entry leaves. Never blocks.
     ///
-    /// If you `mem::forget` the entry, it never leaves. That is right for a thread that must stay
-    /// where it is.
+    /// An entry that you `mem::forget` never leaves. Use this for a thread that can never return.
     ///
     /// # Errors
     ///
@@ -96,8 +95,8 @@ impl EntryGate {
             .map_err(|_| Closed)
     }
 
-    /// Closes the gate for good and returns how many are inside. Never blocks. A second call only
-    /// counts.
+    /// Closes the gate permanently and returns the number of entries inside. Never blocks. A second call
+    /// only returns the number.
     pub fn close(&self) -> usize {
         // Acquire: if nobody is inside, what those did who have left is seen here and passed on by
         // the latch. Release: see `is_closed`.
@@ -108,14 +107,14 @@ impl EntryGate {
         before / ONE
     }
 
-    /// Waits in async code until the gate is closed and nobody is inside. What was done inside is
-    /// visible then. While the gate is open, this waits for somebody to close it.
+    /// Waits in async code until the gate is closed and no thread is inside. Everything done inside
+    /// happens-before the end of this wait. While the gate is open, this keeps waiting.
     pub fn wait_empty(&self) -> impl Future<Output = ()> + Unpin + '_ {
         self.empty.wait()
     }
 
     /// Same as [`wait_empty`](Self::wait_empty), on a plain thread and with a limit. A limit of zero
-    /// looks once; [`Duration::MAX`] means no limit.
+    /// checks once; [`Duration::MAX`] means no limit.
     ///
     /// # Errors
     ///
@@ -127,7 +126,7 @@ impl EntryGate {
         Err(StillInside { inside: self.inside(), limit })
     }
 
-    /// How many are inside, at some moment that has passed.
+    /// The number of entries inside (a snapshot).
     #[must_use]
     pub fn inside(&self) -> usize {
         // Relaxed: a number for a report, which orders nothing.
@@ -151,9 +150,9 @@ impl EntryGate {
     }
 }
 
-/// A stay inside an [`EntryGate`]. It ends when this is dropped.
+/// An entry into an [`EntryGate`]. Dropping it leaves the gate.
 #[derive(Debug)]
-#[must_use = "it leaves when it is dropped"]
+#[must_use = "dropping the entry leaves the gate at once"]
 pub struct Entry<'a> {
     gate: &'a EntryGate,
 }

@@ -9,7 +9,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::TaskGroup;
-use crate::tasks::SpawnError;
+use crate::spawn::SpawnError;
 
 impl TaskGroup {
     /// Stops the group when a token is cancelled. A task of the group waits for that, and ends with
@@ -21,7 +21,7 @@ impl TaskGroup {
     /// use tokio_util::sync::CancellationToken;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), sundown::task::SpawnError> {
+    /// # async fn main() -> Result<(), sundown::SpawnError> {
     /// let token = CancellationToken::new();
     /// let group = TaskGroup::new("workers");
     /// group.stop_on(token.clone())?;

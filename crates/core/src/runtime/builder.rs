@@ -21,10 +21,10 @@ use super::{
 };
 use crate::lifecycle::Begin;
 
-/// The limit of a shutdown that gets none.
+/// The limit of a shutdown that is called without one.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The configuration of a runtime. Made by [`RuntimeOwner::builder`].
+/// Configures a runtime. Made by [`RuntimeOwner::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,45 +52,45 @@ pub struct RuntimeBuilder {
     pub(super) made_at: &'static Location<'static>,
 }
 
-/// Why no runtime was started. Whatever had been made of it has been taken down again.
+/// Why no runtime was started. Unless a variant says otherwise, nothing is left running.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A number of threads was zero.
     #[error("`{component}` cannot start with 0 {which}; ask for at least one")]
     NoSuchNumber {
-        /// What was to start.
+        /// The name of the runtime.
         component: String,
         /// `workers` or `blocking threads`.
         which: &'static str,
     },
-    /// The system had no thread to own it.
+    /// The OS refused the owner thread.
     #[error("cannot start a thread for `{component}`: {source}; free some, or raise the limit")]
     NoThread {
-        /// What was to start.
+        /// The name of the runtime.
         component: String,
-        /// What the system said.
+        /// The error from the OS.
         source: io::Error,
     },
-    /// Tokio could not build it: the system had no thread for a worker, or no descriptor. If it had a
-    /// thread for one worker and none for the next, Tokio waits for the first for ever. The start gives
-    /// up after 10 s then, and both threads stay.
+    /// Tokio could not build the runtime: the OS refused a thread for a worker, or a file descriptor. If
+    /// the OS grants a thread for one worker and refuses the next, Tokio waits for the first one for ever.
+    /// Then `start` returns this error after 10 s, and both threads keep running.
     #[error("cannot build the runtime of `{component}`: {source}")]
     NoRuntime {
-        /// What was to start.
+        /// The name of the runtime.
         component: String,
-        /// What the system or Tokio said.
+        /// The error from the OS or from Tokio.
         source: io::Error,
     },
-    /// The one before has not ended.
+    /// The generation before has not ended.
     #[error(
         "`{component}` has not ended, and cannot start again; shut it down first, and look at what that returns"
     )]
     NotEnded {
-        /// What was to start.
+        /// The name of the runtime.
         component: String,
     },
-    /// It was shut down before it first started, or this is a forked child.
+    /// The runtime was shut down before it first started, or this is a forked child.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
@@ -116,13 +116,13 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Has the owner thread poll the tasks, one at a time.
+    /// Makes the owner thread poll the tasks, one at a time. The runtime has no workers then.
     pub const fn current_thread(mut self) -> Self {
         self.current_thread = true;
         self
     }
 
-    /// The most threads for blocking work. The default is 512, as in Tokio.
+    /// The maximum number of threads for blocking work. The default is 512, as in Tokio.
     pub const fn blocking_threads(mut self, most: usize) -> Self {
         self.blocking_threads = Some(most);
         self
@@ -134,14 +134,14 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The limit of a shutdown that gets none. The default is 5 s.
+    /// The limit of a shutdown that is called without one. The default is 5 s.
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Starts the runtime. Blocks until it runs, for a fraction of a millisecond. Works on any thread,
-    /// also in async code.
+    /// Starts the runtime. Blocks until it runs, which usually takes a fraction of a millisecond. Works on
+    /// any thread, even in async code.
     ///
     /// # Errors
     ///

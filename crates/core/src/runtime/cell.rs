@@ -40,13 +40,14 @@ pub struct RuntimeCell {
 }
 
 impl RuntimeCell {
-    /// A cell whose runtime is configured by `builder` each time that one starts.
+    /// Makes a cell. `builder` configures each runtime that the cell starts. It is never called in a forked
+    /// child.
     #[must_use]
     pub const fn new(builder: fn() -> RuntimeBuilder) -> Self {
         Self { runtime: Restartable::new(Recipe::Made(builder)) }
     }
 
-    /// The runtime, which is started if it never was. Of many callers at once, one starts it and the
+    /// Returns the runtime, and starts it if it never was. Of concurrent callers, one starts it and the
     /// others wait for that.
     ///
     /// # Errors
@@ -83,7 +84,7 @@ impl RuntimeCell {
         self.runtime.begin(Begin::Next).map(drop)
     }
 
-    /// What the runtime is doing.
+    /// The state of the runtime in numbers.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.runtime.stats()

@@ -14,12 +14,12 @@ use super::{
     threads::{Role, Threads},
 };
 use crate::{
+    fork::ProcessGuard,
     lifecycle::{End, Lifecycle},
-    limit::{for_abort, within},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
-    process::ProcessGuard,
     shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
+    stop_then_abort::stop_then_abort,
     sync::{Mutex, lock},
 };
 
@@ -128,27 +128,26 @@ impl Generation {
         }
     }
 
-    /// Tells the tasks to stop, drops what has not ended by the [last part](for_abort) of the limit,
-    /// and waits for the owner thread, which waits for everything else.
+    /// Shuts the runtime down, as [`stop_then_abort`] says, and waits for the owner thread, which waits
+    /// for everything else. The limit counts from `entered`.
     pub(super) async fn shutdown(
         &self,
+        entered: Instant,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
         if let Some(owner) = self.process.forked_from() {
             return Err(lost_in_fork(self.component.clone(), owner));
         }
-        let (began, limit) = (Instant::now(), limit.unwrap_or(self.limit));
-        self.life.stop();
+        let life = &self.life;
         if self.threads.include_this_thread() {
+            life.stop();
             let kind = ShutdownErrorKind::FromInside;
-            return Err(ShutdownError::new(self.component.clone(), began.elapsed(), kind));
+            return Err(ShutdownError::new(self.component.clone(), entered.elapsed(), kind));
         }
-        let for_abort = for_abort(limit);
-        if within(limit - for_abort, self.life.ended()).await.is_none() {
-            self.life.abort();
-            within(for_abort, self.life.ended()).await;
-        }
-        self.conclude(began.elapsed())
+        let limit = limit.unwrap_or(self.limit);
+        let ended = || life.ended();
+        stop_then_abort(entered, limit, || life.stop(), || life.abort(), ended).await;
+        self.conclude(entered.elapsed())
     }
 
     fn conclude(&self, elapsed: Duration) -> Result<ShutdownReport, ShutdownError> {
@@ -241,7 +240,8 @@ mod tests {
         has_begun.wait_blocking(PLENTY).unwrap();
         generation.life.gone();
         for _ in 0..2 {
-            let error = futures::executor::block_on(generation.shutdown(None)).unwrap_err();
+            let error =
+                futures::executor::block_on(generation.shutdown(Instant::now(), None)).unwrap_err();
             let ShutdownError { kind, still_running, alive, .. } = error;
             let lost = SignalLoss::ThreadEnded;
             assert!(matches!(kind, ShutdownErrorKind::SignalLost(cause) if cause == lost));

@@ -1,4 +1,4 @@
-//! What can be done with one generation of a runtime, by its owner and by others.
+//! A handle to one generation of a runtime.
 
 use std::{
     borrow::Cow,
@@ -15,37 +15,37 @@ use tokio::runtime::Handle;
 
 use super::{RuntimeError, generation::Generation, threads::Role};
 use crate::{
-    blocking, oneshot,
-    tasks::{Label, Member, Place, SpawnedBy, Stop},
+    oneshot, park,
+    task_set::{Label, Member, Place, SpawnedBy, Stop},
 };
 
-/// One generation of a runtime that somebody else owns. It keeps nothing alive, and answers
-/// [`RuntimeError`] from the shutdown on, even after a restart. A `tokio::runtime::Handle` would take
-/// work then, and drop it without a word.
+/// A handle to one generation of a runtime. It does not keep the runtime alive. From the shutdown on, its
+/// methods return [`RuntimeError`], even after a restart. A `tokio::runtime::Handle` would accept work
+/// then, and drop it silently.
 #[derive(Clone)]
 pub struct RuntimeHandle {
     pub(super) generation: Arc<Generation>,
 }
 
 impl RuntimeHandle {
-    /// Tokio's handle of the runtime. What is spawned on that has no name and is not told to stop. It
-    /// is dropped with the runtime.
+    /// Returns Tokio's handle to the runtime. A task that you spawn on it has no name and gets no stop
+    /// signal. It is dropped with the runtime.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError`], if the runtime has been told to stop, and in a forked child.
+    /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child.
     pub fn handle(&self) -> Result<Handle, RuntimeError> {
         self.generation.check_running()?;
         Ok(self.generation.handle.clone())
     }
 
-    /// Spawns a task, from any thread. `work` gets the signal by which the task is told to stop. The
-    /// receiver gets what the task returns; it is told that the value was abandoned if the task panics
-    /// or is dropped before. Drop the receiver if you don't need the result.
+    /// Spawns a task, from any thread. `work` gets the task's stop signal. The receiver gets
+    /// what the task returns, or [`Abandoned`](crate::oneshot::Abandoned) if the task panics or is dropped
+    /// before it returns. Drop the receiver if you don't need the result.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError`], if the runtime has been told to stop, and in a forked child. `work` is dropped.
+    /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child. `work` is dropped.
     #[track_caller]
     pub fn spawn<T, F>(
         &self,
@@ -72,16 +72,16 @@ impl RuntimeHandle {
     /// Polls a future on this thread, in the context of the runtime, until it is ready. The future may
     /// borrow, and need not be `Send`.
     ///
-    /// Unlike Tokio's, this works wherever it is called: in async code of another runtime, whose worker
-    /// it blocks, and in a task of the runtime itself, whose worker is replaced for that long. A
-    /// shutdown waits for it, and drops the future at its limit.
+    /// Unlike Tokio's `block_on`, this also works in async code. In another runtime it blocks the worker.
+    /// In a task of the runtime itself, another thread takes over the worker's tasks meanwhile. A shutdown
+    /// waits for this call, and drops the future when it aborts.
     ///
     /// # Errors
     ///
     /// The future is dropped, and this returns
     ///
-    /// - [`RuntimeError::ShutDown`], if the runtime was told to stop before it began, or went down
-    ///   before the future was ready;
+    /// - [`RuntimeError::ShutDown`], if the runtime was stopping before this call, or aborted the
+    ///   future before it was ready;
     /// - [`RuntimeError::OwnThread`] in a task of a current-thread runtime itself, or in one that
     ///   Tokio does not let block in place, such as one of a `LocalSet`;
     /// - [`RuntimeError::ThreadEnding`] in the destructor of a thread-local, if Tokio cannot be entered
@@ -116,7 +116,7 @@ impl RuntimeHandle {
             let member = Member::new(place, |_| async { output = Some(caught(future).await) });
             // Tokio makes a task that polls a lot yield to other tasks. There are none here.
             let member = pin!(tokio::task::unconstrained(member));
-            blocking::wait_in_runtime(member, is_in_runtime);
+            park::wait_in_runtime(member, is_in_runtime);
             Ok(())
         };
         if threads.include_this_thread_as(Role::Pool) {

@@ -11,12 +11,12 @@ use crate::{
     lifecycle::Begin,
     oneshot,
     shutdown::{GracefulShutdown, ShutdownError, ShutdownFuture, ShutdownReport},
-    tasks::Stop,
+    task_set::Stop,
 };
 
-/// The owner of a runtime. Clones share it. If the last one is dropped before a shutdown, the runtime
-/// is told to drop everything, with a warning, and nobody waits for it. So a drop never blocks, where
-/// that of a `tokio::runtime::Runtime` waits, and panics in async code.
+/// The owner of a runtime. Clones share it. Dropping the last clone before a shutdown aborts everything
+/// on the runtime, with a warning, and does not wait. So a drop never blocks. A drop of a
+/// `tokio::runtime::Runtime` waits, and panics in async code.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::{
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let owner = RuntimeOwner::builder("matrix").workers(2).start()?;
 /// let synced = owner.spawn("sync", |stop| async move {
-///     stop.await; // told to stop
+///     stop.await; // asked to stop
 ///     "everything is written"
 /// })?;
 /// assert_eq!(owner.block_on(async { 6 * 7 })?, 42);
@@ -43,8 +43,8 @@ use crate::{
 ///
 /// # In a forked child
 ///
-/// A forked child has a copy of the owner and none of its threads. There every call answers at once,
-/// by [`RuntimeError::Forked`] or [`SignalLoss::Forked`](crate::shutdown::SignalLoss::Forked). Nothing
+/// A forked child has a copy of the owner and none of its threads. There every call returns at once,
+/// with [`RuntimeError::Forked`] or [`SignalLoss::Forked`](crate::shutdown::SignalLoss::Forked). Nothing
 /// waits, no lock is taken, and a drop does nothing (experiment 55). If a task of the runtime forks, the
 /// child continues as that thread, on a copy of a runtime whose descriptors are the parent's. Such a
 /// child must `exec` or exit, and not return.
@@ -67,8 +67,8 @@ impl RuntimeOwner {
         Self { shared: Arc::new(runtime) }
     }
 
-    /// The runtime as it is now. The handle does not follow a restart: what was made for one
-    /// generation does not end up on the next.
+    /// Returns a handle to the current generation. The handle does not follow a restart, so work that was
+    /// meant for one generation does not run on the next.
     ///
     /// # Errors
     ///
@@ -119,28 +119,29 @@ impl RuntimeOwner {
     /// Shuts the runtime down, and waits until it has ended: until its tasks have been dropped, its
     /// blocking work has returned, and all of its threads have ended, the owner thread last.
     ///
-    /// Tasks of [`spawn`](Self::spawn) are told to stop, and calls of [`block_on`](Self::block_on) are
-    /// waited for. When all of these have ended, or nine tenths of the limit have passed (if the limit
-    /// is below a second, when all but 100 ms or half of it has), the rest is dropped. A limit of zero
-    /// drops everything at once; [`Duration::MAX`] means no limit; `None` means the builder's limit.
+    /// Tasks of [`spawn`](Self::spawn) are asked to stop, and calls of [`block_on`](Self::block_on) may
+    /// complete. When all of these have ended, or after nine tenths of the limit, everything else is
+    /// dropped. (If the limit is below a second: 100 ms before its end, or after half of it if that is
+    /// later.) A limit of zero drops everything at once; [`Duration::MAX`] means no limit; `None` means the
+    /// builder's limit. The limit counts from the first poll.
     ///
-    /// You may call this again, at the same time and from any number of callers: all get the same
-    /// answer. After [`TimedOut`] the runtime continues to end, and another call keeps waiting. Works
-    /// under any executor. Nothing happens before the first poll; after that nothing is lost if the
-    /// future is dropped.
+    /// Repeated and concurrent calls are allowed: once the runtime has ended, all return the same result.
+    /// After [`TimedOut`] the shutdown continues; call again to keep waiting. Works under any executor.
+    /// Nothing happens before the first poll. After that, dropping the future loses nothing: the shutdown
+    /// continues.
     ///
     /// # Errors
     ///
     /// A [`ShutdownError`] of kind
     ///
-    /// - [`TimedOut`], with what has not ended: how many tasks, which threads, and by name what was
-    ///   spawned through the kit;
+    /// - [`TimedOut`], with what has not ended: the number of tasks, the threads, and the names of tasks
+    ///   that were spawned through the kit;
     /// - [`Panicked`], if everything has ended, and a task had panicked;
     /// - [`ThreadPanicked`], if the runtime's thread had panicked;
     /// - [`SignalLost`], if that thread was ended from outside, and in a forked child;
-    /// - [`FromInside`], to a task of the runtime, to what it runs in `spawn_blocking`, and to a caller
-    ///   inside `block_on`: each would wait for its own end. The runtime has been told to stop. (If a
-    ///   task calls this that such a caller waits for, that is not detected, and each waits for the
+    /// - [`FromInside`], if the caller is a task of the runtime, runs in its `spawn_blocking`, or is inside
+    ///   `block_on`: each would wait for its own end. The runtime has been asked to stop. (If such a
+    ///   caller waits for another task that calls this, that is not detected, and each waits for the
     ///   other. Use a limit there.)
     ///
     /// [`TimedOut`]: crate::ShutdownErrorKind::TimedOut
@@ -164,14 +165,14 @@ impl RuntimeOwner {
         self.shared.shutdown_blocking(limit.into())
     }
 
-    /// Whether this is a thread whose end, or whose return, a shutdown would wait for.
+    /// Whether a shutdown would wait for this thread to end, or to return from `block_on`.
     pub(crate) fn includes_this_thread(&self) -> bool {
         let latest = self.shared.latest();
         latest.is_ok_and(|latest| latest.is_some_and(|it| it.includes_this_thread()))
     }
 
-    /// Starts the runtime again. Clones of this owner have the new generation, and what belongs to the
-    /// one before answers [`RuntimeError`].
+    /// Starts the runtime again. Clones of this owner use the new generation. Handles to the one
+    /// before return [`RuntimeError`].
     ///
     /// # Errors
     ///
@@ -181,7 +182,7 @@ impl RuntimeOwner {
         self.shared.begin(Begin::Next).map(drop)
     }
 
-    /// What the runtime is doing.
+    /// The state of the runtime in numbers.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()

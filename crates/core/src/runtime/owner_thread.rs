@@ -6,10 +6,10 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::threads::{Role, Threads};
 use crate::{
+    fork::ProcessGuard,
     lifecycle::{End, Lifecycle},
     oneshot::Sender,
     panics,
-    process::ProcessGuard,
 };
 
 /// Says that the thread is gone, as the last thing that the thread does.

@@ -1,22 +1,28 @@
 //! A runtime that can be shut down and started again: what an owner and a cell have in common.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use super::{
     RuntimeBuilder, RuntimeError, StartError, State, Stats,
     generation::{Generation, lost_in_fork},
 };
 use crate::{
-    blocking,
+    fork::ProcessGuard,
     lifecycle::{Begin, Generations, NotBegun},
-    observe,
-    process::ProcessGuard,
+    observe, park,
     shutdown::{ShutdownError, ShutdownReport},
 };
 
 /// Generations of a runtime, in the process that began the first.
 pub(super) struct Restartable {
     recipe: Recipe,
+    /// The name, kept so that a forked child can be answered without the user's builder. That builder
+    /// may take a lock that another thread of the parent held at the fork.
+    name: OnceLock<String>,
     /// In a forked child nothing else may be touched before this is asked: any lock may be held by a
     /// thread that is not there.
     process: ProcessGuard,
@@ -32,7 +38,7 @@ pub(super) enum Recipe {
 impl Restartable {
     pub(super) const fn new(recipe: Recipe) -> Self {
         let process = ProcessGuard::unclaimed();
-        Self { recipe, process, generations: Generations::new() }
+        Self { recipe, name: OnceLock::new(), process, generations: Generations::new() }
     }
 
     fn builder(&self) -> Cow<'_, RuntimeBuilder> {
@@ -42,19 +48,44 @@ impl Restartable {
         }
     }
 
+    /// The name of the runtime. May call the user's builder: not for a forked child.
     pub(super) fn component(&self) -> String {
-        self.builder().component()
+        match self.name.get() {
+            Some(name) => name.clone(),
+            None => self.named(&self.builder()),
+        }
+    }
+
+    /// The name of the runtime in a forked child, where the user's builder must not be called. A cell
+    /// that was not started before the fork has no name yet.
+    fn component_in_child(&self) -> String {
+        match (&self.recipe, self.name.get()) {
+            (_, Some(name)) => name.clone(),
+            (Recipe::Given(builder), None) => builder.component(),
+            (Recipe::Made(_), None) => "a runtime that had not started".to_owned(),
+        }
+    }
+
+    /// Keeps the name that this builder gives.
+    fn named(&self, builder: &RuntimeBuilder) -> String {
+        // Another thread may have been faster. Only a builder that changes its mind makes a difference.
+        let _ = self.name.set(builder.component());
+        builder.component()
     }
 
     fn check_process(&self) -> Result<(), RuntimeError> {
-        let forked = |owner| RuntimeError::Forked { component: self.component(), owner };
-        self.process.claim().map_err(forked)
+        self.process
+            .claim()
+            .map_err(|owner| RuntimeError::Forked { component: self.component_in_child(), owner })
     }
 
     pub(super) fn begin(&self, which: Begin) -> Result<Arc<Generation>, StartError> {
         self.check_process()?;
-        let begun =
-            self.generations.begin(which, |number| Generation::start(&self.builder(), number));
+        let begun = self.generations.begin(which, |number| {
+            let builder = self.builder();
+            self.named(&builder);
+            Generation::start(&builder, number)
+        });
         begun.map_err(|not_begun| match not_begun {
             NotBegun::Failed(error) => error,
             NotBegun::NotEnded => StartError::NotEnded { component: self.component() },
@@ -74,11 +105,13 @@ impl Restartable {
         &self,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
+        // Before `close`, which may wait until another caller has started the runtime.
+        let entered = Instant::now();
         if let Err(owner) = self.process.claim() {
-            return Err(lost_in_fork(self.component(), owner));
+            return Err(lost_in_fork(self.component_in_child(), owner));
         }
         match self.generations.close() {
-            Some(generation) => generation.shutdown(limit).await,
+            Some(generation) => generation.shutdown(entered, limit).await,
             None => Ok(ShutdownReport::new(self.component(), Duration::ZERO, 0)),
         }
     }
@@ -87,7 +120,7 @@ impl Restartable {
         &self,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        blocking::wait_for(Box::pin(self.shutdown(limit)))
+        park::wait_for(Box::pin(self.shutdown(limit)))
     }
 
     pub(super) fn stats(&self) -> Stats {

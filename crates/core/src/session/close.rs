@@ -12,23 +12,24 @@ use super::{
 };
 use crate::{
     evidence::Unconfirmed,
-    limit::{for_abort, within},
+    limit::within,
     observe::{self, Outcome},
     oneshot, panics,
     shutdown::{Alive, ShutdownError, ShutdownErrorKind},
+    stop_then_abort::share_for_abort,
 };
 
-/// How long to wait before the evidence is asked again: the first time, and at most.
+/// How long to wait before the check is called again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long handles may take to be dropped before the session's runtime goes down, at most half of the
-/// limit. That is long for somebody who was told to drop them, and a short wait if a task of that
-/// runtime holds one, which only the runtime's shutdown tells.
+/// How long handles may take to be dropped before the session shuts its runtime down, at most half of the
+/// limit. That is long enough for code that was signalled to drop them. It is a short wait if a task of
+/// that runtime holds one: only the runtime's shutdown drops that handle.
 const FOR_HANDLES: Duration = Duration::from_millis(100);
 
-/// How long destructors may take before the session's runtime goes down, at most half of the limit. One
-/// of them may wait for a task of that runtime, which ends only then.
+/// How long destructors may take before the session shuts its runtime down, at most half of the limit. A
+/// destructor may wait for a task of that runtime, which ends only then.
 const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
 
 /// A session that is closing, as one caller sees it.
@@ -42,20 +43,20 @@ pub(super) struct Closing<'a> {
     runtime_panicked: Option<ShutdownError>,
 }
 
-/// What is waited for.
+/// What the close is waiting for.
 enum Step {
-    /// Handles, and then what was handed over.
+    /// Handles, and then the teardown of their values.
     Teardown,
     /// The session's own runtime.
     Runtime,
-    /// The evidence. This is its last answer.
+    /// The evidence. This is the last result of the check.
     Evidence(Unconfirmed),
 }
 
 impl<'a> Closing<'a> {
     pub(super) fn begin(owner: &'a Owner, limit: Duration) -> Result<Self, CloseError> {
         let began = Instant::now();
-        let Core { name, count, reaper } = &*owner.core;
+        let Core { name, count, reaper, .. } = &*owner.core;
         let refused = |kind| CloseError {
             session: name.clone().into_owned(),
             elapsed: began.elapsed(),
@@ -76,13 +77,13 @@ impl<'a> Closing<'a> {
         Ok(Self { owner, limit, began, step, aborted: 0, runtime_panicked })
     }
 
-    /// Goes through the steps. The caller keeps the limit.
+    /// Runs the steps. The caller enforces the limit.
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
         let owner = self.owner;
         if let Some(runtime) = &owner.runtime {
             let Core { count, reaper, .. } = &*owner.core;
             if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
-                within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.settled()).await;
+                within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.wait_quiescent()).await;
             }
             self.shut_down(runtime).await?;
         }
@@ -100,7 +101,8 @@ impl<'a> Closing<'a> {
         }
         self.step = Step::Runtime;
         let left = self.left();
-        match runtime.owner.shutdown(left - for_abort(left)).await {
+        // The rest is for the teardown of what the runtime drops, and for the evidence.
+        match runtime.owner.shutdown(left - share_for_abort(left)).await {
             Ok(report) => self.aborted = report.aborted,
             Err(error) => match error.kind {
                 // The runtime has ended. This error is reported when everything else has.
@@ -114,10 +116,10 @@ impl<'a> Closing<'a> {
     }
 
     async fn confirmed_by(&mut self, check: &Check) -> Result<(), CloseError> {
-        let no_answer = Unconfirmed::Unavailable("the check has not answered".to_owned());
+        let no_answer = Unconfirmed::Unavailable("the check has not returned".to_owned());
         self.step = Step::Evidence(no_answer);
         let mut pause = PAUSE;
-        while let Err(why) = ask(check).await {
+        while let Err(why) = run_check(check).await {
             if let Unconfirmed::Unavailable(_) = why {
                 return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
             }
@@ -221,32 +223,32 @@ impl<'a> Closing<'a> {
 }
 
 impl Core {
-    /// Waits until nobody has a handle and nobody can get one, and then for everything that was handed
-    /// over.
+    /// Waits until no handle is left and no new one can be made, and then until all values have been torn
+    /// down.
     async fn torn_down(&self) {
         self.count.closed().wait().await;
-        self.reaper.settled().await;
+        self.reaper.wait_quiescent().await;
     }
 }
 
-/// Asks a check, on a thread of its own: it is foreign code, and may take for ever.
-fn ask(check: &Check) -> impl Future<Output = Result<(), Unconfirmed>> + Send + use<> {
+/// Runs a check on its own thread: it is the application's code, and may hang.
+fn run_check(check: &Check) -> impl Future<Output = Result<(), Unconfirmed>> + Send + use<> {
     let (answer, answered) = oneshot::channel();
     let check = Arc::clone(check);
     let thread = thread::Builder::new().name("sundown-evidence".to_owned());
     let asked = thread.spawn(move || {
         let checked = panics::catch(|| check());
-        // The asker may have gone.
+        // The caller may have stopped waiting.
         let _ = answer.send(checked.unwrap_or_else(|message| {
             Err(Unconfirmed::Unavailable(format!("the check panicked: {message}")))
         }));
     });
     async move {
         if let Err(refused) = asked {
-            let message = format!("there is no thread to ask the check on: {refused}");
+            let message = format!("cannot start a thread to run the check: {refused}");
             return Err(Unconfirmed::Unavailable(message));
         }
-        let no_answer = || Err(Unconfirmed::Unavailable("the check gave no answer".to_owned()));
+        let no_answer = || Err(Unconfirmed::Unavailable("the check returned no result".to_owned()));
         answered.await.unwrap_or_else(|_| no_answer())
     }
 }

@@ -4,22 +4,22 @@ use std::{fmt, mem, ops::Deref, panic::Location, sync::Arc};
 
 use super::Core;
 
-/// A handle of a value that belongs to a [`Session`](super::Session). Use it like a reference, and clone
+/// A handle to a value that belongs to a [`Session`](super::Session). Use it like a reference, and clone
 /// it like an `Arc`.
 ///
-/// Where the last clone of an `Arc` runs the destructor, the last handle hands the value to the session
-/// and returns. That takes microseconds, whatever the destructor does: in async code, on plain threads,
-/// and while a thread's locals are being destroyed.
+/// The last clone of an `Arc` runs the destructor. The last handle sends the value to the session and
+/// returns. That takes microseconds, whatever the destructor does, and works in async code, on plain
+/// threads, and while a thread's locals are being destroyed.
 ///
-/// What you take *out* of a handle, for example by `T::clone()`, is an ordinary `T` that the session
-/// does not know. Use [`Guarded::map`] for what depends on the value.
+/// A `T` that you clone *out* of a handle is an ordinary `T`, which the session does not see. To make a
+/// value that depends on this one, use [`Guarded::map`].
 #[must_use = "the value is torn down when its last handle is dropped"]
 pub struct Guarded<T: Send + 'static> {
     value: Arc<Value<T>>,
     made_at: &'static Location<'static>,
 }
 
-/// What all handles of a value share. It is dropped with the last handle.
+/// State shared by all handles to a value. Dropped with the last handle.
 struct Value<T: Send + 'static> {
     /// `Some` until this is dropped.
     inner: Option<T>,
@@ -27,17 +27,17 @@ struct Value<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Guarded<T> {
-    /// The first handle of a value that has been counted.
+    /// Makes the first handle to a value that has been counted.
     pub(super) fn new(value: T, core: Arc<Core>, made_at: &'static Location<'static>) -> Self {
-        core.count.add_handle(made_at);
+        core.call_sites.add(made_at);
         Self { value: Arc::new(Value { inner: Some(value), core }), made_at }
     }
 
-    /// Derives a value from this one, for example a room from a client. It belongs to the same session,
-    /// and is a value of its own with handles of its own. This one need not outlive it.
+    /// Derives a value from this one, for example a room from a client. The new value belongs to the
+    /// same session and has its own handles. It may outlive this one.
     ///
-    /// This works while the session closes, too: as long as this handle exists, the session is not
-    /// closed.
+    /// This also works while the session closes: the session is not closed as long as this handle
+    /// exists.
     #[track_caller]
     pub fn map<U: Send + 'static>(&self, derive: impl FnOnce(&T) -> U) -> Guarded<U> {
         let derived = derive(self);
@@ -53,7 +53,7 @@ impl<T: Send + 'static> Deref for Guarded<T> {
     fn deref(&self) -> &T {
         match &self.value.inner {
             Some(value) => value,
-            None => unreachable!("the value is there until its last handle is dropped"),
+            None => unreachable!("the value exists until its last handle is dropped"),
         }
     }
 }
@@ -62,15 +62,15 @@ impl<T: Send + 'static> Clone for Guarded<T> {
     #[track_caller]
     fn clone(&self) -> Self {
         let made_at = Location::caller();
-        self.value.core.count.add_handle(made_at);
+        self.value.core.call_sites.add(made_at);
         Self { value: Arc::clone(&self.value), made_at }
     }
 }
 
 impl<T: Send + 'static> Drop for Guarded<T> {
     fn drop(&mut self) {
-        // The value goes after that: nobody is shown a handle that holds nothing.
-        self.value.core.count.remove_handle(self.made_at);
+        // Before the value is queued: no report lists a handle without a value.
+        self.value.core.call_sites.remove(self.made_at);
     }
 }
 
@@ -84,8 +84,8 @@ impl<T: Send + 'static> Drop for Value<T> {
         if let Some(value) = self.inner.take() {
             reaper.take(Box::new(value));
         }
-        // Only after it was handed over: everyone who sees the session without values finds all of them
-        // in the reaper.
+        // After it was queued: a caller who sees the session without values finds all of them in the
+        // reaper.
         count.remove();
     }
 }

@@ -9,9 +9,10 @@
 //!   of these ([`drive`](super::drive));
 //! - one *drops* the values: it has entered the runtime's context but is not inside a `block_on`, so a
 //!   destructor may itself wait for what it started, block on a handle, or `block_in_place`;
-//! - one *closes*: the runtime has a single blocking thread, because SQLite connections that are
-//!   closed side by side can leave the write-ahead log behind (experiment 12). It is kept ready for
-//!   the first value. After that it exists only while there is something to close.
+//! - one *runs blocking closures*, such as those that close a connection. It is the runtime's only
+//!   blocking thread, because SQLite connections that are closed concurrently can leave the write-ahead
+//!   log behind (experiment 12). It is kept ready for the first value. After that it exists only while
+//!   a closure is running or queued.
 
 use std::{
     collections::VecDeque,
@@ -24,34 +25,34 @@ use std::{
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::{Unfinished, drive, quiet::Quiet};
+use super::{Unfinished, drive, quiescence::Quiescence};
 use crate::{
+    fork::ProcessGuard,
     latch::Latch,
     panics,
-    process::ProcessGuard,
     sync::{Arc, Condvar, Mutex, MutexGuard, lock},
 };
 
-/// How long the closing thread waits while a destructor runs, so that it exists when the destructor
-/// posts the first closer. It is released when the destructor has returned.
+/// How long the blocking thread waits while a destructor runs, so that it exists when the destructor
+/// queues its first closure. It is released when the destructor has returned.
 const HOLD: Duration = Duration::from_millis(1);
 
-/// When to ask again for a thread that the system refused.
+/// When to ask again for a thread that the OS refused.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// A runtime for destructors. Clones are the same reaper. When the last one is dropped, it finishes
-/// what it has, however long that takes, and ends its threads. Nobody waits for that.
+/// A runtime for destructors. Clones share it. When the last clone is dropped, the threads finish the
+/// remaining work, however long that takes, and exit. Nobody waits for them.
 #[derive(Clone)]
 pub(crate) struct Reaper {
     owner: Arc<Owner>,
 }
 
-/// Tells the threads, when it is dropped, that nothing more will be handed over.
+/// Dropped with the last clone. Then it tells the threads that no more values will come.
 struct Owner {
     shared: Arc<Shared>,
     handle: Handle,
-    /// A forked child has none of the threads, and a lock that one of them held at that moment is
-    /// held for ever: nothing may be touched there.
+    /// Check this first: a forked child has none of the threads, and a lock that one of them held at
+    /// the fork is never released there.
     process: ProcessGuard,
 }
 
@@ -59,7 +60,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         if self.process.forked_from().is_none() {
             self.shared.change(|state| state.ended = true);
-            self.shared.handed_over.notify_one();
+            self.shared.value_queued.notify_one();
         }
     }
 }
@@ -68,41 +69,41 @@ impl Drop for Owner {
 #[derive(Default)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// There is a value to drop, or none will come any more.
-    handed_over: Condvar,
+    /// Notified when a value is queued, and when no more will come.
+    value_queued: Condvar,
     pub(super) changed: Condvar,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     waiting: VecDeque<Box<dyn Send>>,
-    /// The closing thread, kept ready for the first value.
+    /// Keeps the blocking thread ready for the first value.
     hold: Option<Hold>,
-    /// No more will be handed over.
+    /// No more values will come.
     pub(super) ended: bool,
     /// Whether a destructor is running.
     dropping: bool,
     /// How long destructors ran, in total.
     destructors: Duration,
     panics: Vec<String>,
-    pub(super) quiet: Quiet,
-    /// Those who wait until nothing is left.
+    pub(super) quiescence: Quiescence,
+    /// Fired when no work is left.
     waiters: Vec<Arc<Latch>>,
-    /// The driving thread's future, while it drives and waits for a change of this state.
+    /// Wakes the driving thread's future when this state changes.
     pub(super) driver: Option<Waker>,
-    /// The same, while it waits for the last task to end.
+    /// Wakes it when the last task has ended.
     pub(super) driver_idle: Option<Waker>,
 }
 
 impl State {
-    /// Whether every value that was handed over has been dropped.
+    /// Whether every queued value has been dropped.
     pub(super) fn all_dropped(&self) -> bool {
         self.waiting.is_empty() && !self.dropping
     }
 
-    /// Whether nothing is left of what was handed over.
-    pub(super) fn is_settled(&self) -> bool {
-        self.all_dropped() && self.quiet.is_settled()
+    /// Whether every queued value has been dropped and no work is left.
+    pub(super) fn is_quiescent(&self) -> bool {
+        self.all_dropped() && self.quiescence.is_quiescent()
     }
 }
 
@@ -111,7 +112,7 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Changes the state, and has every thread look at it.
+    /// Changes the state, and wakes every thread to check it.
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = change(&mut state);
@@ -124,7 +125,7 @@ impl Shared {
         result
     }
 
-    /// Waits for a change, at most for so long.
+    /// Waits for a change, at most for this long.
     pub(super) fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -136,40 +137,40 @@ impl Shared {
         }
     }
 
-    /// The closing thread has retired. If nothing is left now, those who wait are released from here.
-    fn retired(&self) {
+    /// The blocking thread exits. If no work is left now, this fires the waiters.
+    fn on_thread_exit(&self) {
         // The hook is called in the context of its runtime.
         let tasks = Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks());
-        let settled = self.change(|state| {
-            state.quiet.retired();
-            let nothing_left = state.all_dropped() && state.quiet.nothing_left(tasks);
-            if nothing_left {
-                state.quiet.settle();
+        let waiters = self.change(|state| {
+            state.quiescence.on_thread_exit();
+            if state.all_dropped() && state.quiescence.check_quiescent(tasks) {
+                state.quiescence.mark_quiescent();
                 mem::take(&mut state.waiters)
             } else {
                 Vec::new()
             }
         });
-        for latch in settled {
+        for latch in waiters {
             latch.fire();
         }
     }
 
-    /// Posts a fence behind everything that is queued, unless the driver is driving.
-    pub(super) fn post_fence(self: &Arc<Self>, handle: &Handle) {
-        while self.lock().quiet.fence() {
+    /// Posts a marker behind everything that is queued, unless the driver is driving.
+    pub(super) fn post_marker(self: &Arc<Self>, handle: &Handle) {
+        while self.lock().quiescence.try_post_marker() {
             let shared = Arc::clone(self);
-            let fence = move || shared.lock().quiet.pass();
-            if panics::catch(|| drop(handle.spawn_blocking(fence))).is_ok() {
+            let marker = move || shared.lock().quiescence.on_marker_run();
+            if panics::catch(|| drop(handle.spawn_blocking(marker))).is_ok() {
                 return;
             }
-            // Tokio panics if it can start no thread. The fence is queued even so, and is passed
-            // together with the next.
+            // Tokio panics if it can start no thread. The marker is queued all the same, and runs
+            // with the next.
             drop(self.wait(self.lock(), RETRY));
         }
     }
 
-    /// The next value to drop, and the closing thread if it is kept ready; `None` at the end.
+    /// Waits for the next value to drop. Also returns what keeps the blocking thread ready, if
+    /// anything does. Returns `None` when no more values will come.
     fn next(&self) -> Option<(Box<dyn Send>, Option<Hold>)> {
         let mut state = self.lock();
         loop {
@@ -183,7 +184,7 @@ impl Shared {
             if state.ended {
                 return None;
             }
-            state = match self.handed_over.wait(state) {
+            state = match self.value_queued.wait(state) {
                 Ok(state) => state,
                 Err(poisoned) => poisoned.into_inner(),
             };
@@ -192,11 +193,11 @@ impl Shared {
 }
 
 impl Reaper {
-    /// Starts all threads now, so that whoever hands a value over later needs to start none.
+    /// Starts all threads now, so that [`take`](Self::take) needs to start none.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread or no descriptor. Nothing is left running.
+    /// The OS refused a thread or a file descriptor. Nothing is left running.
     pub(crate) fn start() -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let runtime = runtime(&shared)?;
@@ -209,33 +210,33 @@ impl Reaper {
             let shared = Arc::clone(&shared);
             move || drop_values(&shared, &handle)
         })?;
-        // If this one cannot be started, the other sees the owner go, and ends.
+        // If this one cannot be started, the owner is dropped, and the other thread exits.
         thread::Builder::new()
             .name("sundown-drive".to_owned())
             .spawn(move || runtime.drive(&shared))?;
-        // Only now: if a thread was refused, the hold is dropped, and releases the closing thread.
+        // Only now: if a thread was refused, the hold is dropped, and releases the blocking thread.
         owner.shared.lock().hold = Some(hold);
         Ok(Self { owner: Arc::new(owner) })
     }
 
-    /// Takes a value over, to drop it. This takes microseconds: no thread is started, nothing is waited
-    /// for. It works on a thread whose thread-locals are being destroyed, too.
+    /// Queues a value to be dropped. This takes microseconds: it starts no thread and waits for nothing.
+    /// It also works on a thread whose thread-locals are being destroyed.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
         let Owner { shared, .. } = &*self.owner;
         let mut state = shared.lock();
         state.waiting.push_back(value);
-        state.quiet.disturb();
+        state.quiescence.mark_busy();
         drop(state);
-        // One thread, which wakes the others: the caller should not pay for more.
-        shared.handed_over.notify_one();
+        // Wakes one thread, which wakes the others: the caller pays for one wake-up only.
+        shared.value_queued.notify_one();
     }
 
-    /// Ready when everything that has been handed over has been dropped, and everything that the
+    /// Waits until every value that was queued before this call has been dropped, and all work that
     /// destructors started has ended.
-    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn wait_quiescent(&self) -> impl Future<Output = ()> + Send + use<> {
         let latch = Arc::new(Latch::new());
         let mut state = self.owner.shared.lock();
-        if state.is_settled() {
+        if state.is_quiescent() {
             latch.fire();
         } else {
             state.waiters.push(Arc::clone(&latch));
@@ -244,14 +245,14 @@ impl Reaper {
         async move { latch.wait().await }
     }
 
-    /// Whether this thread runs something for the reaper: a destructor, or what one has started. If it
-    /// waited until the reaper has settled, it would wait for itself.
+    /// Whether this thread runs a destructor, or work that one has started. If it waited for
+    /// [`wait_quiescent`](Self::wait_quiescent), it would wait for itself.
     pub(crate) fn includes_this_thread(&self) -> bool {
         Handle::try_current().is_ok_and(|here| here.id() == self.owner.handle.id())
     }
 
-    /// The process that has the threads, if this is its forked child. Nothing may be asked of the
-    /// reaper there, or handed over.
+    /// The process that has the threads, if this is its forked child. Do not call any other method
+    /// there.
     pub(crate) fn forked_from(&self) -> Option<u32> {
         self.owner.process.forked_from()
     }
@@ -264,7 +265,7 @@ impl Reaper {
             waiting: state.waiting.len(),
             destructor_running: state.dropping,
             tasks,
-            closing: !state.is_settled() && state.quiet.is_closing(),
+            blocking_work: !state.is_quiescent() && state.quiescence.has_blocking_work(),
         }
     }
 
@@ -279,8 +280,8 @@ impl Reaper {
     }
 }
 
-/// A runtime on its way to the thread that drives it. If that thread cannot be started, the runtime
-/// goes down without waiting: the caller may be in async code, where waiting panics.
+/// Moves a runtime to the thread that drives it. If that thread cannot be started, the runtime is shut
+/// down without waiting: the caller may be in async code, where waiting panics.
 struct Driven(Option<Runtime>);
 
 impl Driven {
@@ -299,23 +300,23 @@ impl Drop for Driven {
     }
 }
 
-/// The runtime that destructors find: one driving thread, at most one that closes.
+/// Builds the runtime that destructors find: one driving thread, at most one blocking thread.
 fn runtime(shared: &Arc<Shared>) -> io::Result<Runtime> {
-    let [started, stopped, parking] = [(); 3].map(|()| Arc::clone(shared));
+    let [started, stopped, parked] = [(); 3].map(|()| Arc::clone(shared));
     Builder::new_current_thread()
         .enable_all()
         .thread_name("sundown-close")
         .max_blocking_threads(1)
-        // A closing thread that has nothing to do ends at once. That is how one knows that it has
-        // nothing to do: stable Tokio does not expose the length of its queue.
+        // A blocking thread with an empty queue exits at once. The exit shows that the queue is
+        // empty: stable Tokio does not expose the queue length.
         .thread_keep_alive(Duration::ZERO)
-        .on_thread_start(move || started.lock().quiet.started())
-        .on_thread_stop(move || stopped.retired())
-        .on_thread_park(move || parking.parking())
+        .on_thread_start(move || started.lock().quiescence.on_thread_start())
+        .on_thread_stop(move || stopped.on_thread_exit())
+        .on_thread_park(move || parked.on_park())
         .build()
 }
 
-/// Drops what is handed over, one after another, in the context of the runtime.
+/// Drops queued values one after another, in the context of the runtime.
 fn drop_values(shared: &Arc<Shared>, handle: &Handle) {
     let _context = handle.enter();
     while let Some((value, hold)) = shared.next() {
@@ -330,17 +331,17 @@ fn drop_values(shared: &Arc<Shared>, handle: &Handle) {
             state.panics.extend(panic);
             state.waiting.is_empty()
         });
-        // While the closing thread is held, so that none has to be started for the fence.
+        // While the blocking thread is held, so that none has to be started for the marker.
         if was_last {
-            shared.post_fence(handle);
+            shared.post_marker(handle);
         }
         drop(hold);
     }
-    // The closing thread that was kept ready for a value that never came.
+    // Release the blocking thread, if it was kept ready for a value that never came.
     drop(shared.lock().hold.take());
 }
 
-/// Asks for a closing thread until there is one: without it, a destructor that posts a closer panics.
+/// Asks for a blocking thread until there is one: without it, a destructor that queues a closure panics.
 fn keep_asking(shared: &Shared, handle: &Handle) -> Hold {
     loop {
         match Hold::on(handle) {
@@ -350,7 +351,7 @@ fn keep_asking(shared: &Shared, handle: &Handle) -> Hold {
     }
 }
 
-/// Keeps the closing thread there, with nothing to do, until it is needed.
+/// Keeps the blocking thread alive, with nothing to do, until it is needed.
 struct Hold(Arc<Held>);
 
 #[derive(Default)]
@@ -360,14 +361,14 @@ struct Held {
 }
 
 impl Hold {
-    /// Starts the closing thread, unless it is there, and makes it wait.
+    /// Starts the blocking thread unless it exists, and makes it wait.
     fn on(handle: &Handle) -> io::Result<Self> {
         let hold = Self(Arc::new(Held::default()));
-        let closing = Arc::clone(&hold.0);
+        let held = Arc::clone(&hold.0);
         let wait = move || {
-            // Woken or not makes no difference: it must not wait longer.
-            let _ = closing.begun.wait_blocking(Duration::MAX);
-            let _ = closing.returned.wait_blocking(HOLD);
+            // Woken or timed out: it must not wait longer either way.
+            let _ = held.begun.wait_blocking(Duration::MAX);
+            let _ = held.returned.wait_blocking(HOLD);
         };
         // If Tokio can start no thread, it panics and keeps the closure for the next thread. The
         // closure does not wait then, because this hold is dropped.
@@ -376,7 +377,7 @@ impl Hold {
         Ok(hold)
     }
 
-    /// The destructor begins.
+    /// Call this when the destructor begins.
     fn begin(&self) {
         self.0.begun.fire();
     }
@@ -412,5 +413,12 @@ mod tests {
                 thread::yield_now();
             }
         }
+    }
+
+    #[test]
+    fn a_runtime_that_no_thread_drives_goes_down_in_async_code_without_a_panic() {
+        let shared = Arc::<Shared>::default();
+        let driven = Driven(Some(runtime(&shared).unwrap()));
+        runtime(&shared).unwrap().block_on(async { drop(driven) });
     }
 }

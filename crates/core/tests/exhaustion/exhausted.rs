@@ -1,3 +1,5 @@
+//! The tests, each in a process with limits of its own.
+
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -85,7 +87,7 @@ fn closes() -> bool {
             assert_eq!(count, 3);
             true
         }
-        Err(TeardownError::NoThread { value, .. }) => {
+        Err(TeardownError::CannotStart { value, .. }) => {
             assert_eq!(count, 0, "the destructor has begun");
             std::mem::forget(value);
             false
@@ -171,7 +173,7 @@ fn threads_run_out_under_a_session() {
     limit(Resource::Nproc, 1);
     let error = session.close_blocking(PLENTY).unwrap_err();
     assert!(matches!(error, CloseError { kind: CloseErrorKind::Unconfirmed(_), .. }), "{error}");
-    assert!(error.to_string().contains("no thread to ask the check on"), "{error}");
+    assert!(error.to_string().contains("cannot start a thread to run the check"), "{error}");
 }
 
 /// With sockets among its features, a runtime needs descriptors.

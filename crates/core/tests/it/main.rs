@@ -4,9 +4,9 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixtures;
+mod primitives;
 mod quiescence;
 mod runtime;
 mod session;
-mod signals;
 mod tasks;
 mod teardown;

@@ -162,7 +162,8 @@ fn a_closer_that_waits_for_another_is_reported_at_the_limit() {
             spawn_blocking(move || second.fire());
         })
     };
-    let expected = Unfinished { waiting: 0, destructor_running: false, tasks: 0, closing: true };
+    let expected =
+        Unfinished { waiting: 0, destructor_running: false, tasks: 0, blocking_work: true };
     reports(waits, |unfinished| *unfinished == expected);
     latch.fire();
 }
@@ -186,7 +187,7 @@ fn a_destructor_that_spawns_for_ever_is_reported_at_the_limit() {
 #[test]
 fn tasks_that_never_end_are_counted() {
     let never_end = || on_drop(|| (0..3).for_each(|_| drop(spawn(pending::<()>()))));
-    reports(never_end, |unfinished| unfinished.tasks == 3 && !unfinished.closing);
+    reports(never_end, |unfinished| unfinished.tasks == 3 && !unfinished.blocking_work);
 }
 
 #[test]

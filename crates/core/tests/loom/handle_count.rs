@@ -9,12 +9,13 @@ use loom::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use sundown::handle_count::HandleCount;
+use sundown::{call_sites::CallSites, handle_count::HandleCount};
 
 use crate::{Bound, beside, explore, must_be_caught};
 
 struct Session {
     count: HandleCount,
+    call_sites: CallSites,
     /// How many values were handed over. Relaxed, so that nothing but the count orders it.
     handed_over: AtomicUsize,
 }
@@ -24,7 +25,8 @@ impl Session {
     fn of(values: usize) -> Arc<Self> {
         let count = HandleCount::new();
         (0..values).for_each(|_| assert!(count.add()));
-        Arc::new(Self { count, handed_over: AtomicUsize::new(0) })
+        let call_sites = CallSites::default();
+        Arc::new(Self { count, call_sites, handed_over: AtomicUsize::new(0) })
     }
 
     /// What the last handle of a value does.
@@ -104,19 +106,19 @@ fn handle_count_no_handle_is_held_once_it_is_closed() {
     explore("handle count, handles of two places against close", Bound::Full, || {
         let session = Session::of(1);
         let here = Location::caller();
-        session.count.add_handle(here);
+        session.call_sites.add(here);
         let cloning = beside(&session, |session| {
             // Two places, one of which the other thread uses, too.
             let there = Location::caller();
-            session.count.add_handle(there);
-            session.count.add_handle(here);
+            session.call_sites.add(there);
+            session.call_sites.add(here);
             for made_at in [there, here, here] {
-                session.count.remove_handle(made_at);
+                session.call_sites.remove(made_at);
             }
             session.drop_value();
         });
         session.close();
-        assert_eq!(session.count.held(), []);
+        assert_eq!(session.call_sites.held(), []);
         cloning.join().unwrap();
     });
 }

@@ -18,8 +18,8 @@ mod explore;
 mod handle_count;
 mod lifecycle;
 mod pattern;
-mod signals;
-mod tasks;
+mod primitives;
+mod task_set;
 mod twins;
 
 use std::{
@@ -32,7 +32,7 @@ use std::{
 use loom::{sync::Arc, thread};
 use sundown::{
     stop::Stop,
-    tasks::{Label, Member, Place, SpawnedBy, Tasks},
+    task_set::{Label, Member, Place, SpawnedBy, TaskSet},
 };
 
 use explore::{Bound, explore, must_be_caught};
@@ -58,7 +58,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 /// A task that is spawned from outside, to be polled by a thread of the model. `None` if it is refused.
-fn member<W, F>(tasks: &StdArc<Tasks>, work: W) -> Option<Member<W, F>>
+fn member<W, F>(tasks: &StdArc<TaskSet>, work: W) -> Option<Member<W, F>>
 where
     W: FnOnce(Stop) -> F,
     F: Future<Output = ()>,

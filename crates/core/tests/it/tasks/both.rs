@@ -6,10 +6,11 @@ use std::{
 };
 
 use sundown::{
+    SpawnError,
     group::TaskGroup,
     shutdown::{GracefulShutdown, shutdown_in_order},
     stop::Stop,
-    task::{BackgroundTask, SpawnError},
+    task::BackgroundTask,
 };
 use tokio::runtime::{Handle, Runtime};
 

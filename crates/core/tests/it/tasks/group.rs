@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*};
-use sundown::{group::TaskGroup, task::SpawnError};
+use sundown::{SpawnError, group::TaskGroup};
 use tokio::runtime::Runtime;
 
 use super::deaf;
@@ -22,6 +22,7 @@ fn a_group_reports_which_tasks_ended_and_how() {
         for _ in 0..100 {
             group.spawn("listener", |stop| stop).unwrap();
         }
+        assert_eq!((group.len(), group.is_empty()), (100, false));
         group.spawn("short", |_| async {}).unwrap();
         group.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
         let (owned, is_dropped) = owned();

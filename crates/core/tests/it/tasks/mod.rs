@@ -2,7 +2,7 @@
 
 mod both;
 mod group;
-mod signal;
+mod stop;
 mod task;
 
 use std::{future::pending, sync::Arc};

@@ -118,6 +118,12 @@ fn a_cleanup_runs_after_the_end_and_its_panic_is_an_error() {
         let error = task.shutdown_with(PLENTY, async { panic!("not clean") }).await.unwrap_err();
         assert!(error.to_string().contains("cleanup of worker"), "{error}");
         assert!(error.to_string().contains("not clean"), "{error}");
+
+        let unlucky = BackgroundTask::<()>::spawn("worker", |_| async { panic!("out of luck") });
+        let cleanup = async { panic!("not clean") };
+        let error = unlucky.unwrap().shutdown_with(PLENTY, cleanup).await.unwrap_err();
+        assert!(error.to_string().contains("out of luck"), "{error}");
+        assert!(error.to_string().contains("not clean"), "{error}");
     });
 }
 

@@ -1,6 +1,6 @@
-//! Tasks that end together: which there are, what they have been told, and when all of them have
-//! ended. [`TaskGroup`](crate::TaskGroup), [`BackgroundTask`](crate::BackgroundTask) and the runtimes
-//! are built on this; a background task is a set of one.
+//! A set of tasks that end together: which tasks there are, which command they were given, and when all
+//! of them have ended. [`TaskGroup`](crate::TaskGroup), [`BackgroundTask`](crate::BackgroundTask) and the
+//! runtimes are built on this; a background task is a set of one.
 
 mod current_task;
 mod member;
@@ -8,16 +8,14 @@ mod registry;
 pub mod stop;
 
 #[cfg(not(loom))]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{
     any::Any,
     sync::{Arc, Weak},
 };
 
-use thiserror::Error;
-
 #[cfg(not(loom))]
-use crate::limit::{for_abort, within};
+use crate::stop_then_abort::stop_then_abort;
 use crate::{
     latch::Latch,
     panics,
@@ -43,7 +41,7 @@ pub enum Command {
 }
 
 /// A set of tasks that end together.
-pub struct Tasks {
+pub struct TaskSet {
     /// Every [`Stop`](stop::Stop) reads this in every turn of its loop, and it is written twice at
     /// most. So it is kept away from what changes with every task.
     command: CacheLine<AtomicU8>,
@@ -69,18 +67,6 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
-/// Why nothing was spawned. The closure was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// This thread has no runtime context.
-    #[error("this thread has no Tokio runtime to spawn on; use spawn_on with a handle of one")]
-    NoRuntime,
-    /// The group has been told to stop, and takes no more tasks from outside.
-    #[error("the group has been told to stop and takes no more tasks")]
-    Stopped,
-}
-
 /// Who spawns a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpawnedBy {
@@ -91,7 +77,7 @@ pub enum SpawnedBy {
     Member,
 }
 
-impl Tasks {
+impl TaskSet {
     /// An empty set for many tasks.
     #[must_use]
     pub fn new() -> Arc<Self> {
@@ -185,16 +171,11 @@ impl Tasks {
         }
     }
 
-    /// Tells the tasks to stop. If they have not ended by the [last part](for_abort) of the limit,
-    /// aborts them. Returns at the limit in any case.
+    /// Shuts the tasks down, as [`stop_then_abort`] says. The limit counts from `entered`.
     #[cfg(not(loom))]
-    pub async fn shut_down(&self, limit: Duration) {
-        self.stop();
-        let for_abort = for_abort(limit);
-        if within(limit - for_abort, self.closed.wait()).await.is_none() {
-            self.abort();
-            within(for_abort, self.closed.wait()).await;
-        }
+    pub async fn shut_down(&self, entered: Instant, limit: Duration) {
+        let ended = || self.closed.wait();
+        stop_then_abort(entered, limit, || self.stop(), || self.abort(), ended).await;
     }
 
     /// Takes a task in.
@@ -257,5 +238,22 @@ impl Tasks {
     /// The tasks that have not ended, by name.
     pub fn still_running(&self) -> Vec<StillRunning> {
         self.registry.labels().into_iter().map(StillRunning::from).collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_reaches_every_child_and_forgets_those_that_are_gone() {
+        let parent = TaskSet::new();
+        let child = || parent.child(Label::new("child")).unwrap();
+        let children: Vec<_> = (0..10).map(|_| child()).collect();
+        (0..1000).for_each(|_| child().stop());
+        assert!(lock(&parent.children).len() <= 2 * children.len());
+        parent.stop();
+        assert!(children.iter().all(|child| child.command() == Command::Stop));
+        assert!(parent.closed().has_fired());
     }
 }

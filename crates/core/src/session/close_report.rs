@@ -8,14 +8,14 @@ use crate::{
     teardown::Unfinished,
 };
 
-/// A session that has closed.
+/// The report of a session that has closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "its `confirmation` says what the answer rests on"]
+#[must_use = "its `confirmation` says how the end was confirmed"]
 #[non_exhaustive]
 pub struct CloseReport {
     /// The name of the session.
     pub session: String,
-    /// What the answer rests on.
+    /// How the end was confirmed.
     pub confirmation: Confirmation,
     /// How long this call took.
     pub elapsed: Duration,
@@ -24,27 +24,27 @@ pub struct CloseReport {
     pub aborted: usize,
 }
 
-/// What it rests on that a session has closed. A later variant says more.
+/// How the end of a session was confirmed. Each variant confirms more than the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Confirmation {
-    /// Every handle is gone, and every value that had handles has been torn down with everything that
-    /// its destructor started. A clone that was taken out of a handle, or that a task of the resource
-    /// itself holds, would not have been seen.
+    /// No handle is left, and every value has been torn down with everything that its destructor
+    /// started. The session would not have seen a clone that was taken out of a handle, or that a task
+    /// of the resource holds.
     HandlesOnly,
-    /// In addition, the session's own runtime has ended, and with it every task that ran on it. A clone
-    /// elsewhere would not have been seen.
+    /// In addition, the session's own runtime has ended, with every task on it. The session would not
+    /// have seen a clone elsewhere.
     OwnRuntime,
-    /// In addition, a check of the application has confirmed it from outside. (The session may have had
-    /// a runtime or not.)
+    /// In addition, a check of the application has confirmed the end from outside. (The session may or
+    /// may not have had a runtime.)
     Evidence,
 }
 
-/// Handles that exist and were made at one place.
+/// Live handles that were made at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Where [`guard`](super::Session::guard), `clone` or [`map`](super::Guarded::map) was called.
     pub made_at: &'static Location<'static>,
-    /// How many of those that were made there exist.
+    /// How many handles that were made there are still alive.
     pub handles: usize,
 }
 
@@ -55,9 +55,9 @@ impl fmt::Display for Held {
     }
 }
 
-/// A session that has not closed, or not well. It stays closing: it takes nothing new, what can end
-/// ends, and you may close it again. [`kind`](Self::kind) says what is in the way; the other fields say
-/// what was left when this call gave up.
+/// Why a session has not closed, or has closed with a failure. The session keeps closing: it accepts no
+/// new values, teardowns continue, and you can call `close` again. [`kind`](Self::kind) says what blocks
+/// it; the other fields say what was left when this call returned.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseError {
@@ -65,38 +65,39 @@ pub struct CloseError {
     pub session: String,
     /// How long this call took.
     pub elapsed: Duration,
-    /// Where the handles that are left were made, and how many at each place. Most first.
+    /// Live handles by creation site, most first.
     pub held: Box<[Held]>,
-    /// What was handed over and has not ended.
+    /// Teardowns that have not ended.
     pub unfinished: Unfinished,
     /// The messages of destructors that panicked.
     pub panicked: Box<[String]>,
-    /// What is in the way.
+    /// What blocks the close, or went wrong.
     pub kind: CloseErrorKind,
 }
 
-/// What keeps a session from closing, or from closing well.
+/// What blocks a session from closing, or went wrong while it closed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CloseErrorKind {
-    /// Somebody still [holds](CloseError::held) handles. A value that has not been
-    /// [torn down](CloseError::unfinished) may hold some itself.
+    /// Handles are still [alive](CloseError::held). A value that has not been
+    /// [torn down](CloseError::unfinished) may hold some of them.
     StillHeld,
-    /// No handles are left, and the values have not been [torn down](CloseError::unfinished).
+    /// No handles are left, but [teardowns](CloseError::unfinished) have not ended.
     StillRunning,
-    /// The session's own runtime has not ended, or not well: this is the error of its shutdown. If the
-    /// runtime has ended, so has everything else. Otherwise its tasks may [hold](CloseError::held) the
-    /// handles that are left.
+    /// The shutdown of the session's own runtime returned this error. If the runtime has ended (a task or
+    /// its thread panicked), so has everything else. Otherwise its tasks may hold the handles that are
+    /// still [alive](CloseError::held).
     Runtime(Box<ShutdownError>),
-    /// Everything that the session sees has ended, and the evidence does not confirm it: this is the
-    /// last answer of the check. As a rule a clone was taken out of a handle. A destructor that
-    /// [panicked](CloseError::panicked) may have left something, too.
+    /// Everything that the session sees has ended, but the evidence does not confirm it. This is the last
+    /// result of the check. The usual cause is a clone that was taken out of a handle. A destructor that
+    /// [panicked](CloseError::panicked) may also have left something open.
     Unconfirmed(Box<Unconfirmed>),
-    /// Everything has ended, and destructors [panicked](CloseError::panicked).
+    /// Everything has ended, but destructors [panicked](CloseError::panicked).
     Panicked,
-    /// The caller is a destructor that the session runs, or something that one started, or a task of the
-    /// session's own runtime, and would wait for its own end. The session is closing from now on. (If
-    /// such a caller waits for the one that calls this, that is not detected. Use a limit there.)
+    /// The caller would wait for its own end: it is a destructor that the session runs, work that such a
+    /// destructor started, or a task of the session's own runtime. The session is closing from now on.
+    /// (If one of these waits for another thread that calls `close`, that is not detected. Use a limit
+    /// there.)
     FromInside,
     /// This is a forked child of the process that has the session's threads.
     Forked {

@@ -6,12 +6,12 @@
 
 use std::{cell::Cell, ptr, task::Waker};
 
-use super::Tasks;
+use super::TaskSet;
 
 /// A task in the middle of a poll. The pointers are compared and never followed. While the poll lasts
 /// what they point to is borrowed, so nothing else can be at the same address.
 struct CurrentTask {
-    tasks: Cell<*const Tasks>,
+    tasks: Cell<*const TaskSet>,
     /// The very waker that the task was polled with. A future in between may have wakers of its own,
     /// as a `FuturesUnordered` does, and what it polls must be woken by those.
     waker: Cell<*const Waker>,
@@ -47,7 +47,7 @@ impl Drop for End {
 
 /// Polls the body of a task of this set, which has left this waker in its slot.
 #[inline]
-pub fn poll<R>(tasks: &Tasks, waker: &Waker, body: impl FnOnce() -> R) -> R {
+pub fn poll<R>(tasks: &TaskSet, waker: &Waker, body: impl FnOnce() -> R) -> R {
     CURRENT.with(|current| {
         current.tasks.set(tasks);
         current.waker.set(waker);
@@ -58,7 +58,7 @@ pub fn poll<R>(tasks: &Tasks, waker: &Waker, body: impl FnOnce() -> R) -> R {
 
 /// Whether this is the poll of a task of this set, with the waker that the task has left.
 #[inline]
-pub fn is(tasks: &Tasks, waker: &Waker) -> bool {
+pub fn is(tasks: &TaskSet, waker: &Waker) -> bool {
     CURRENT
         .with(|current| ptr::eq(current.tasks.get(), tasks) && ptr::eq(current.waker.get(), waker))
 }

@@ -1,9 +1,9 @@
-//! The signal that a task holds: whether it should come to an end.
+//! The stop signal that a task holds.
 //!
-//! A loop that selects on a signal makes a new future in each turn, and the usual signals pay for
+//! A loop that selects on a signal makes a new future in each iteration, and the usual signals pay for
 //! that: `CancellationToken::cancelled()` enters and leaves a locked list every time. Here the
-//! registration belongs to the handle and not to the future, and lasts from turn to turn. A turn costs
-//! one load of a flag and one comparison.
+//! registration belongs to the handle and not to the future, and lasts across iterations. An iteration
+//! costs one load of a flag and one comparison.
 
 use std::{
     fmt,
@@ -14,12 +14,12 @@ use std::{
 };
 
 use super::{
-    Command, Tasks, current_task,
+    Command, TaskSet, current_task,
     registry::{Exit, Slot},
 };
 
-/// A stop signal. It is a future that is ready once its task should come to an end, and stays ready:
-/// `.await` it, select on `&mut stop`, or pass it to something that takes a future, such as
+/// A stop signal. It is a future that completes once the task should stop. After that it stays ready:
+/// `.await` it, select on `&mut stop`, or pass it to a function that takes a future, such as
 /// `axum::serve(…).with_graceful_shutdown(stop)`.
 ///
 /// ```
@@ -35,9 +35,9 @@ use super::{
 /// }
 /// ```
 ///
-/// A clone may go to another task. Each clone is woken by itself.
+/// You may send a clone to another task. Each clone is woken independently.
 pub struct Stop {
-    tasks: Arc<Tasks>,
+    tasks: Arc<TaskSet>,
     /// A slot of its own, if it was polled outside a task of the set.
     slot: Slot,
     /// The waker that is registered there. It is kept alive so that no other waker can come to the
@@ -46,11 +46,11 @@ pub struct Stop {
 }
 
 impl Stop {
-    pub(crate) const fn of(tasks: Arc<Tasks>) -> Self {
+    pub(crate) const fn of(tasks: Arc<TaskSet>) -> Self {
         Self { tasks, slot: Slot::NONE, registered: None }
     }
 
-    /// Whether the task should come to an end. One load.
+    /// Whether the task should stop. Costs one atomic load.
     #[must_use]
     #[inline]
     pub fn is_raised(&self) -> bool {
@@ -59,17 +59,17 @@ impl Stop {
 
     /// The tasks that this signal is for.
     #[cfg(not(loom))]
-    pub(crate) const fn tasks(&self) -> &Arc<Tasks> {
+    pub(crate) const fn tasks(&self) -> &Arc<TaskSet> {
         &self.tasks
     }
 
-    /// Registers a waker that is woken by a stop or an abort, whatever becomes of this signal.
+    /// Registers a waker that a stop or an abort wakes, even after this signal is dropped.
     #[cfg(all(feature = "tokio-util", not(loom)))]
     pub(crate) fn wake_for_good(&self, waker: Waker) {
         self.tasks.registry().listen(waker);
     }
 
-    /// Registers a waker, and then looks again. Rare: a turn of a loop does not come here.
+    /// Registers a waker, and then checks again. Rare: an iteration of a loop does not get here.
     #[cold]
     fn register(&mut self, waker: &Waker) -> Poll<()> {
         let registry = self.tasks.registry();

@@ -3,7 +3,7 @@
 use std::{
     future::{Future as _, pending, poll_fn},
     pin::Pin,
-    // Not loom's: a waker is made of it, and `Tasks` keeps its own references.
+    // Not loom's: a waker is made of it, and `TaskSet` keeps its own references.
     sync::Arc as StdArc,
     task::{Context, Poll, Wake, Waker},
     time::Duration,
@@ -20,7 +20,7 @@ use loom::{
 use sundown::{
     oneshot,
     stop::Stop,
-    tasks::{Count, Label, Member, Place, SpawnedBy, Tasks},
+    task_set::{Count, Label, Member, Place, SpawnedBy, TaskSet},
     this_thread,
 };
 
@@ -32,7 +32,7 @@ fn owned() -> Arc<()> {
 }
 
 /// A task that one of the same set spawns.
-fn spawned_inside(tasks: &StdArc<Tasks>) -> impl Future<Output = ()> + use<> {
+fn spawned_inside(tasks: &StdArc<TaskSet>) -> impl Future<Output = ()> + use<> {
     let place = Place::new(tasks, Label::new("spawned inside"), SpawnedBy::Member).unwrap();
     Member::new(place, |stop| stop)
 }
@@ -43,7 +43,7 @@ fn run<F: Future<Output = ()> + 'static>(task: Option<F>) -> thread::JoinHandle<
 }
 
 /// Waits until the set has closed, and returns how many tasks completed and how many were aborted.
-fn closed(tasks: &Tasks) -> (usize, usize) {
+fn closed(tasks: &TaskSet) -> (usize, usize) {
     assert!(tasks.closed().wait_blocking(Duration::MAX));
     let Count { running, completed, aborted } = tasks.registry().count();
     assert_eq!(running, 0, "closed on a task");
@@ -53,7 +53,7 @@ fn closed(tasks: &Tasks) -> (usize, usize) {
 #[test]
 fn tasks_a_stop_reaches_one_that_is_just_going_to_sleep() {
     explore("tasks, stop against one that awaits it", Bound::Three, || {
-        let (tasks, owned) = (Tasks::new(), owned());
+        let (tasks, owned) = (TaskSet::new(), owned());
         let running = run(member(&tasks, |stop| async move {
             stop.await;
             drop(owned);
@@ -67,7 +67,7 @@ fn tasks_a_stop_reaches_one_that_is_just_going_to_sleep() {
 #[test]
 fn tasks_a_stop_races_with_a_spawn_and_every_task_is_accounted_for() {
     explore("tasks, stop against a spawn", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let spawning = beside(&tasks, |tasks| member(&tasks, |stop| stop).map(block_on).is_some());
         tasks.stop();
         let ended = closed(&tasks);
@@ -80,7 +80,7 @@ fn tasks_a_stop_races_with_a_spawn_and_every_task_is_accounted_for() {
 #[test]
 fn tasks_an_abort_drops_one_that_ignores_its_signal() {
     explore("tasks, abort against one that ignores it", Bound::Full, || {
-        let (tasks, owned) = (Tasks::new(), owned());
+        let (tasks, owned) = (TaskSet::new(), owned());
         let running = run(member(&tasks, |_| async move {
             pending::<()>().await;
             drop(owned);
@@ -95,7 +95,7 @@ fn tasks_an_abort_drops_one_that_ignores_its_signal() {
 #[test]
 fn tasks_an_abort_after_a_stop_is_not_lost() {
     explore("tasks, stop and abort against one that ignores both", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let running = run(member(&tasks, |_| pending()));
         let aborting = beside(&tasks, |tasks| tasks.abort());
         tasks.stop();
@@ -108,7 +108,7 @@ fn tasks_an_abort_after_a_stop_is_not_lost() {
 #[test]
 fn tasks_two_who_stop_them_close_the_set_once() {
     explore("tasks, two stops against one", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let running = run(member(&tasks, |stop| stop));
         let stopping = beside(&tasks, |tasks| tasks.stop());
         tasks.stop();
@@ -121,7 +121,7 @@ fn tasks_two_who_stop_them_close_the_set_once() {
 #[test]
 fn tasks_one_that_is_dropped_instead_of_polled_leaves_its_place() {
     explore("tasks, stop against one that its runtime drops", Bound::Full, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let task = member(&tasks, |stop| stop);
         let dropping = thread::spawn(move || drop(task));
         tasks.stop();
@@ -133,7 +133,7 @@ fn tasks_one_that_is_dropped_instead_of_polled_leaves_its_place() {
 #[test]
 fn tasks_one_may_spawn_another_while_the_set_drains() {
     explore("tasks, stop against one that spawns another", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let spawns = StdArc::clone(&tasks);
         let running = run(member(&tasks, |stop| async move {
             stop.await;
@@ -146,7 +146,7 @@ fn tasks_one_may_spawn_another_while_the_set_drains() {
 }
 
 /// A stop signal of these tasks that was given away.
-fn signal(tasks: &StdArc<Tasks>) -> Stop {
+fn signal(tasks: &StdArc<TaskSet>) -> Stop {
     let (sender, receiver) = oneshot::channel();
     let task = member(tasks, |stop| async move {
         let _ = sender.send(stop);
@@ -159,7 +159,7 @@ fn signal(tasks: &StdArc<Tasks>) -> Stop {
 #[test]
 fn tasks_a_signal_that_was_given_away_wakes_where_it_went() {
     explore("tasks, stop against a signal given away", Bound::Full, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let signal = signal(&tasks);
         let waiting = thread::spawn(move || block_on(signal));
         tasks.stop();
@@ -170,7 +170,7 @@ fn tasks_a_signal_that_was_given_away_wakes_where_it_went() {
 #[test]
 fn tasks_a_signal_may_be_dropped_while_it_is_woken_or_its_waker_replaced() {
     explore("tasks, stop against a signal replaced and dropped", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let mut signal = signal(&tasks);
         let mut clone = signal.clone();
         let waiting = thread::spawn(move || {
@@ -188,7 +188,7 @@ fn tasks_a_signal_may_be_dropped_while_it_is_woken_or_its_waker_replaced() {
 #[test]
 fn tasks_a_signal_that_is_seen_raised_shows_what_was_done_before_the_stop() {
     explore("tasks, a look at the signal against stop", Bound::Full, || {
-        let (tasks, done) = (Tasks::new(), shared::<AtomicUsize>());
+        let (tasks, done) = (TaskSet::new(), shared::<AtomicUsize>());
         let signal = signal(&tasks);
         let stopping = beside(&(tasks, Arc::clone(&done)), |(tasks, done)| {
             done.store(7, Ordering::Relaxed);
@@ -204,7 +204,7 @@ fn tasks_a_signal_that_is_seen_raised_shows_what_was_done_before_the_stop() {
 #[test]
 fn tasks_a_child_is_told_what_its_parent_is_told_and_is_waited_for() {
     explore("tasks, stop of a parent against the birth of a child", Bound::Three, || {
-        let parent = Tasks::new();
+        let parent = TaskSet::new();
         let running = beside(&parent, |parent| {
             let Ok(child) = parent.child(Label::new("child")) else { return };
             if let Some(task) = member(&child, |stop| stop) {
@@ -222,7 +222,7 @@ fn tasks_a_child_is_told_what_its_parent_is_told_and_is_waited_for() {
 #[test]
 fn tasks_of_two_shards_close_after_the_last_of_both() {
     explore("tasks of two shards, last of one against a spawn in the other", Bound::Three, || {
-        let tasks = Tasks::with_two_shards();
+        let tasks = TaskSet::with_two_shards();
         let task = member(&tasks, |stop| stop);
         let spawning = beside(&tasks, |tasks| {
             this_thread::set_number(1);
@@ -239,7 +239,7 @@ fn tasks_of_two_shards_close_after_the_last_of_both() {
 #[test]
 fn tasks_of_two_shards_wait_for_one_that_is_spawned_in_the_other() {
     explore("tasks of two shards, stop against one that spawns another", Bound::Three, || {
-        let tasks = Tasks::with_two_shards();
+        let tasks = TaskSet::with_two_shards();
         let spawns = StdArc::clone(&tasks);
         let task = member(&tasks, |stop| async move {
             stop.await;
@@ -261,7 +261,7 @@ fn tasks_of_two_shards_wait_for_one_that_is_spawned_in_the_other() {
 #[test]
 fn tasks_of_two_shards_have_done_everything_when_the_set_has_closed() {
     explore("tasks of two shards, what they did", Bound::Three, || {
-        let (tasks, done) = (Tasks::with_two_shards(), shared::<[AtomicUsize; 2]>());
+        let (tasks, done) = (TaskSet::with_two_shards(), shared::<[AtomicUsize; 2]>());
         let task = |shard: usize| {
             this_thread::set_number(shard);
             let done = Arc::clone(&done);
@@ -315,7 +315,7 @@ async fn relayed(mut stop: Stop) {
 #[test]
 fn tasks_a_signal_that_is_polled_with_another_waker_is_woken_by_that() {
     explore("tasks, stop against one that relays it", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let running = run(member(&tasks, relayed));
         tasks.stop();
         assert_eq!(closed(&tasks), (1, 0));
@@ -332,7 +332,7 @@ async fn stays(stop: Stop) {
 #[test]
 fn tasks_one_that_stays_after_a_stop_is_woken_for_the_abort() {
     explore("tasks, stop, and then abort, against one that stays", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let running = run(member(&tasks, stays));
         tasks.stop();
         tasks.abort();
@@ -346,7 +346,7 @@ fn tasks_one_that_stays_after_a_stop_is_woken_for_the_abort() {
 #[test]
 fn tasks_one_that_stays_is_woken_for_the_abort_though_another_is_woken_first() {
     explore("tasks, stop, and then abort, against the second of two", Bound::Three, || {
-        let tasks = Tasks::new();
+        let tasks = TaskSet::new();
         let mut first = Box::pin(member(&tasks, |_| pending()).unwrap());
         assert!(poll_once(&mut first).is_pending());
         let running = run(member(&tasks, stays));

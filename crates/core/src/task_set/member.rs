@@ -12,14 +12,14 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    Command, Refused, SpawnedBy, Tasks, current_task,
+    Command, Refused, SpawnedBy, TaskSet, current_task,
     registry::{Exit, Label, Slot},
     stop::Stop,
 };
 
 /// A task's place in its set, which it leaves when this is dropped.
 pub struct Place {
-    tasks: Arc<Tasks>,
+    tasks: Arc<TaskSet>,
     slot: Slot,
     exit: Exit,
 }
@@ -31,7 +31,7 @@ impl Place {
     ///
     /// [`Refused`], if the set takes no more tasks.
     #[inline]
-    pub fn new(tasks: &Arc<Tasks>, label: Label, spawned_by: SpawnedBy) -> Result<Self, Refused> {
+    pub fn new(tasks: &Arc<TaskSet>, label: Label, spawned_by: SpawnedBy) -> Result<Self, Refused> {
         let slot = tasks.insert(label, spawned_by)?;
         Ok(Self { tasks: Arc::clone(tasks), slot, exit: Exit::Aborted })
     }

@@ -1,0 +1,123 @@
+//! How every shutdown of tasks goes: ask them to stop, wait, abort what is left, and wait again, all
+//! within one limit. Groups, background tasks and runtimes share this.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use crate::limit::until;
+
+/// The least time that an abort gets to take effect, unless that is more than half of the limit: on a
+/// busy machine a runtime may take that long to poll a task again.
+const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
+
+/// The part of a limit that is left for an abort to take effect: a tenth, at least 100 ms, at most half.
+pub(crate) fn share_for_abort(limit: Duration) -> Duration {
+    (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
+}
+
+/// Asks to stop, aborts at the [last part](share_for_abort) of the limit, and returns when `ended`
+/// completes or the limit has passed.
+///
+/// The limit counts from `entered`, when the caller's own caller came in. Whatever takes longer than
+/// planned (`stop`, the first wait, `abort`) shortens the waits after it and does not move the end. If
+/// the limit has passed already, each wait checks once.
+pub(crate) async fn stop_then_abort<W: Future>(
+    entered: Instant,
+    limit: Duration,
+    stop: impl FnOnce(),
+    abort: impl FnOnce(),
+    ended: impl Fn() -> W,
+) {
+    let deadlines = Deadlines::new(entered, limit);
+    stop();
+    if until(deadlines.abort, ended()).await.is_none() {
+        abort();
+        until(deadlines.give_up, ended()).await;
+    }
+}
+
+/// When to abort and when to give up; never, if the clock cannot represent it.
+#[derive(Debug, PartialEq, Eq)]
+struct Deadlines {
+    abort: Option<Instant>,
+    give_up: Option<Instant>,
+}
+
+impl Deadlines {
+    fn new(entered: Instant, limit: Duration) -> Self {
+        Self {
+            abort: entered.checked_add(limit - share_for_abort(limit)),
+            give_up: entered.checked_add(limit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::pending};
+
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::limit::PLENTY;
+
+    #[test]
+    fn an_abort_has_a_tenth_of_a_long_limit_and_half_of_a_short_one() {
+        let entered = Instant::now();
+        for (limit, expected) in [(0, 0), (20, 10), (100, 50), (500, 100), (5000, 500)] {
+            let (limit, expected) = (Duration::from_millis(limit), Duration::from_millis(expected));
+            assert_eq!(share_for_abort(limit), expected, "of {limit:?}");
+            let Deadlines { abort, give_up } = Deadlines::new(entered, limit);
+            assert_eq!(give_up, Some(entered + limit));
+            assert_eq!(abort, Some(entered + limit - expected));
+        }
+        let never = Deadlines { abort: None, give_up: None };
+        assert_eq!(Deadlines::new(entered, Duration::MAX), never);
+    }
+
+    /// The limit would be a minute from the end of `stop`, and has passed by then.
+    #[test]
+    fn a_stop_that_takes_the_whole_limit_leaves_no_time_for_the_waits() {
+        let began = Instant::now();
+        let (stopped, aborted) = (Cell::new(false), Cell::new(false));
+        block_on(stop_then_abort(
+            began.checked_sub(PLENTY).unwrap(),
+            PLENTY,
+            || stopped.set(true),
+            || aborted.set(stopped.get()),
+            pending::<()>,
+        ));
+        assert!(aborted.get(), "it is aborted all the same, after the stop");
+        assert!(began.elapsed() < PLENTY / 2, "{:?}", began.elapsed());
+    }
+
+    /// The stop is on time and the first wait ends late, because the executor is blocked.
+    #[test]
+    fn a_first_wait_that_ends_late_does_not_move_the_end() {
+        let limit = Duration::from_secs(20);
+        let entered = Instant::now().checked_sub(limit - Duration::from_millis(50)).unwrap();
+        let (began, waits) = (Instant::now(), Cell::new(0));
+        block_on(stop_then_abort(
+            entered,
+            limit,
+            || (),
+            || (),
+            || {
+                waits.set(waits.get() + 1);
+                pending::<()>()
+            },
+        ));
+        assert_eq!(waits.get(), 2, "it waits after the abort, too");
+        assert!(began.elapsed() < limit / 2, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn nothing_is_aborted_that_ends_in_time() {
+        let aborted = Cell::new(false);
+        let ended = || std::future::ready(());
+        block_on(stop_then_abort(Instant::now(), PLENTY, || (), || aborted.set(true), ended));
+        assert!(!aborted.get());
+    }
+}
