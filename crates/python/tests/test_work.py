@@ -219,7 +219,7 @@ def test_a_runtime_that_only_its_work_refers_to_goes_on_until_that_is_done():
     ],
 )
 def test_a_runtime_without_threads_is_refused(wrong):
-    with pytest.raises(ValueError, match="none cannot start with 0"):
+    with pytest.raises(ValueError, match="`none` cannot start with 0"):
         wrong()
 
 

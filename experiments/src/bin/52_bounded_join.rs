@@ -117,7 +117,7 @@ fn never_ends(scene: &Scene<'_>) -> TrialResult {
         Owner::Kit(_) => {
             scene.check("it names the task as well", message.contains("a stuck job"));
             scene.check("and where it was spawned", message.contains("52_bounded_join.rs:"));
-            "thread kit-0"
+            "thread `kit-0`"
         }
     };
     // Without the number of seconds, which varies.
