@@ -19,8 +19,9 @@ use std::{
 use lab::TrialResult;
 use parking_lot::Mutex;
 use sundown::{
+    SpawnError,
     shutdown::{ShutdownError, ShutdownReport},
-    SpawnError, task::BackgroundTask,
+    task::BackgroundTask,
 };
 use tokio::{
     sync::oneshot,

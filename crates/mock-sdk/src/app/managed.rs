@@ -155,7 +155,6 @@ impl ManagedApp {
     }
 
     /// The application's own runtime. A restart keeps this owner.
-    #[must_use]
     pub const fn runtime(&self) -> &RuntimeOwner {
         &self.runtime
     }
