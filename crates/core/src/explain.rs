@@ -1,6 +1,6 @@
-//! A panic hook that explains the panics people meet when a runtime goes down.
+//! A panic hook that explains the panics that occur when a runtime is shut down.
 //!
-//! *There is no reactor running* says what Tokio missed, and not what happened: a value was dropped on a
+//! *There is no reactor running* says what Tokio needed, and not what happened: a value was dropped on a
 //! thread where its destructor could not run. Such a panic surfaces in whichever crate happens to be on
 //! the stack. The hook recognises it, calls the hook that was there before, and adds three lines: what
 //! happened on which thread, what to do instead, and which page of the notebook has the experiment that
@@ -45,8 +45,8 @@ use self::value::Dropped;
 /// Installs the hook. The hook that was there before is still called first. A second call does nothing,
 /// and neither does a call on a thread that is panicking.
 ///
-/// Each [cause](Cause) is explained once per process: a runtime that goes down under a hundred tasks is
-/// one mistake, not a hundred.
+/// Each [cause](Cause) is explained once per process: a runtime that is shut down under a hundred
+/// tasks is one mistake, not a hundred.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     // The standard library would panic.

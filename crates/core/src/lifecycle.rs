@@ -1,5 +1,5 @@
-//! How the generations of a runtime begin and end: who may begin one, who ends it, and what those get
-//! to know who wait for its end. [`RuntimeOwner`](crate::RuntimeOwner) and
+//! How the generations of a runtime begin and end: who may begin one, who ends it, and what a caller that
+//! waits for the end learns. [`RuntimeOwner`](crate::RuntimeOwner) and
 //! [`RuntimeCell`](crate::RuntimeCell) are built on this.
 //!
 //! There is no Tokio in here. A runtime has a thread of its own, the *owner thread*, and only that
@@ -36,7 +36,7 @@ pub struct Lifecycle {
 /// How a generation ended.
 #[derive(Clone, Debug)]
 pub enum End {
-    /// The owner thread was told to end it, and dropped the runtime.
+    /// The owner thread was asked to end it, and dropped the runtime.
     Told,
     /// The owner thread panicked, and dropped the runtime after that.
     Panicked {
@@ -65,12 +65,12 @@ impl Lifecycle {
         &self.tasks
     }
 
-    /// Tells the tasks to come to an end. When they have, the owner thread ends.
+    /// Asks the tasks to stop. When they have ended, the owner thread ends.
     pub fn stop(&self) {
         self.tasks.stop();
     }
 
-    /// Has the tasks dropped, and the owner thread wait for nothing.
+    /// Aborts the tasks, and makes the owner thread drop the runtime without waiting for them.
     pub fn abort(&self) {
         self.tasks.abort();
         self.released.fire();
@@ -97,8 +97,8 @@ impl Lifecycle {
         lock(&self.end).get_or_insert(end);
     }
 
-    /// The last thing that the owner thread does, whatever ended it. It lets through those who wait,
-    /// and they find how it ended: recorded before, or now.
+    /// The last thing that the owner thread does, whatever ended it. It wakes all waiters, and they find
+    /// how it ended: recorded before, or now.
     pub fn gone(&self) {
         self.record(End::Lost);
         // No task comes any more, even if nothing had told it to stop. And what runs on a thread of

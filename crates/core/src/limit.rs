@@ -105,7 +105,7 @@ struct Set {
 }
 
 impl Set {
-    /// Whether it is set in this process. If not, it is set on a clock that nobody here looks at, and
+    /// Whether it is set in this process. If not, it is set on a clock whose thread does not exist here and
     /// whose lock may be held for ever.
     fn is_in_this_process(&self) -> bool {
         self.clock.process.forked_from().is_none()

@@ -12,7 +12,7 @@ use crate::sync::{Condvar, Mutex, lock};
 
 /// Polls a future on this thread until it is ready. Returns `None` once the limit has passed.
 ///
-/// A limit of zero looks once. A limit that the clock cannot represent, such as [`Duration::MAX`],
+/// A limit of zero checks once. A limit that the clock cannot represent, such as [`Duration::MAX`],
 /// means no limit. No runtime takes part in this, so the limit holds whatever runtimes are doing.
 pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<F::Output> {
     let deadline = Deadline::after(limit);
@@ -24,7 +24,7 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<
             return Some(output);
         }
         if !parker.park(&deadline) {
-            // A wake-up at the very limit counts: look once more.
+            // A wake-up at the very limit counts: check once more.
             return match Pin::new(&mut future).poll(&mut context) {
                 Poll::Ready(output) => Some(output),
                 Poll::Pending => None,
@@ -39,7 +39,7 @@ pub(crate) fn wait_for<F: Future + Unpin>(future: F) -> F::Output {
     wait_in_runtime(future, false)
 }
 
-/// How often a thread that may belong to a scheduler looks again without being woken.
+/// How often a thread that may belong to a scheduler checks again without being woken.
 #[cfg(not(loom))]
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 

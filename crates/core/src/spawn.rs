@@ -14,7 +14,7 @@ pub enum SpawnError {
     /// This thread has no runtime context.
     #[error("this thread has no Tokio runtime to spawn on; use spawn_on with a handle of one")]
     NoRuntime,
-    /// The group has been told to stop, and takes no more tasks from outside. A
+    /// The group is stopping, and refuses tasks from outside. A
     /// [`BackgroundTask`](crate::BackgroundTask) never returns this.
     #[error("the group has been told to stop and takes no more tasks")]
     Stopped,

@@ -28,13 +28,13 @@ pub use member::{Member, Place};
 pub use registry::{Count, Label};
 pub use stop::Stop;
 
-/// What tasks are told. It only ever becomes more urgent.
+/// The command that tasks were given. It only ever becomes more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Command {
     /// Keep running.
     Run = 0,
-    /// Come to an end.
+    /// Finish and return.
     Stop = 1,
     /// Be dropped.
     Abort = 2,
@@ -63,14 +63,14 @@ pub struct Tally {
     pub panicked: Vec<Panicked>,
 }
 
-/// The set takes no more tasks.
+/// The set refuses new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
 /// Who spawns a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpawnedBy {
-    /// Somebody outside the set, who is refused from the stop on.
+    /// Code outside the set. It is refused from the stop on.
     Outsider,
     /// A running task of the set. It is refused only if the set has closed, which a set cannot while
     /// that task runs.
@@ -97,12 +97,12 @@ impl TaskSet {
         Arc::new(Self::with(Registry::with_shards(2), None))
     }
 
-    /// A set that is, as a whole, a member of this one: it is told what this one is told, and this
-    /// one waits for it.
+    /// Makes a set that is a member of this one. It gets every command that this set gets, and this set
+    /// waits for it.
     ///
     /// # Errors
     ///
-    /// [`Refused`], if this set has been told to stop.
+    /// [`Refused`], if this set is stopping.
     pub fn child(self: &Arc<Self>, label: Label) -> Result<Arc<Self>, Refused> {
         let slot = self.insert(label, SpawnedBy::Outsider)?;
         let parent = Some((Arc::clone(self), slot));
@@ -130,7 +130,7 @@ impl TaskSet {
         }
     }
 
-    /// What the tasks were told last.
+    /// The current command.
     #[inline]
     pub fn command(&self) -> Command {
         // Acquire pairs with the release in `give`: a task that sees the command sees what was done
@@ -142,12 +142,12 @@ impl TaskSet {
         }
     }
 
-    /// Tells every task to come to an end, and takes no more from outside.
+    /// Asks every task to stop, and refuses new tasks from outside.
     pub fn stop(&self) {
         self.give(Command::Stop);
     }
 
-    /// Has every task dropped where it next yields to its runtime.
+    /// Aborts every task: it is dropped when it next yields to its runtime.
     pub fn abort(&self) {
         self.give(Command::Abort);
     }
@@ -211,7 +211,7 @@ impl TaskSet {
         }
     }
 
-    /// For the one caller who closed the registry.
+    /// Must be called once, by the caller that closed the registry.
     #[cold]
     fn close(&self) {
         self.closed.fire();

@@ -35,7 +35,7 @@ impl TaskGroup {
         self.stop_when(token.cancelled_owned())
     }
 
-    /// Cancels a token when the group is told to stop; at once, if it has been. Needs no task and no
+    /// Cancels a token when the group is asked to stop; at once, if it is stopping. Needs no task and no
     /// runtime.
     ///
     /// ```

@@ -14,10 +14,10 @@ use crate::{
 /// A runtime in a static. It starts when it is first used, and can be shut down and started again.
 ///
 /// A static is never dropped, so a `LazyLock<Runtime>` never shuts anything down (experiment 50, claim
-/// C4). The end of `main`, an exit handler of the host or a logout has to *call*
+/// C4). The end of `main`, an exit handler of the host or a logout must *call*
 /// [`shutdown`](Self::shutdown) or [`shutdown_blocking`](Self::shutdown_blocking). After that the
-/// runtime does not start by itself any more, because late work at the end of a process must not bring
-/// a runtime back to life; [`restart`](Self::restart) does.
+/// runtime does not start by itself any more, because late work at the end of a process must not start
+/// a runtime again. Call [`restart`](Self::restart) to do that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,7 +52,7 @@ impl RuntimeCell {
     ///
     /// # Errors
     ///
-    /// [`StartError::Runtime`] after a shutdown, even if that came before the first use, and in a
+    /// [`StartError::Runtime`] after a shutdown, even one before the first use, and in a
     /// forked child of the process that used the cell first. After the other errors the next call tries
     /// again.
     pub fn get(&self) -> Result<RuntimeHandle, StartError> {

@@ -30,8 +30,8 @@ const START: Duration = Duration::from_secs(10);
 pub(super) struct Generation {
     pub(super) component: String,
     pub(super) number: u64,
-    /// In a forked child nothing else may be touched before this is asked: any lock may be held by a
-    /// thread that is not there.
+    /// Check this before touching anything else: in a forked child any lock may be held by a thread that
+    /// does not exist there.
     process: ProcessGuard,
     limit: Duration,
     pub(super) life: Arc<Lifecycle>,
@@ -201,7 +201,7 @@ impl Generation {
     }
 }
 
-/// The answer in a forked child.
+/// The result of a shutdown in a forked child.
 pub(super) fn lost_in_fork(component: String, owner: u32) -> ShutdownError {
     let kind = ShutdownErrorKind::SignalLost(SignalLoss::Forked { owner });
     ShutdownError::new(component, Duration::ZERO, kind)

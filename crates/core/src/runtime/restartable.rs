@@ -23,8 +23,8 @@ pub(super) struct Restartable {
     /// The name, kept so that a forked child can be answered without the user's builder. That builder
     /// may take a lock that another thread of the parent held at the fork.
     name: OnceLock<String>,
-    /// In a forked child nothing else may be touched before this is asked: any lock may be held by a
-    /// thread that is not there.
+    /// Check this before touching anything else: in a forked child any lock may be held by a thread that
+    /// does not exist there.
     process: ProcessGuard,
     generations: Generations<Generation>,
 }

@@ -29,7 +29,7 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// [`Refused`], if the set takes no more tasks.
+    /// [`Refused`], if the set refuses new tasks.
     #[inline]
     pub fn new(tasks: &Arc<TaskSet>, label: Label, spawned_by: SpawnedBy) -> Result<Self, Refused> {
         let slot = tasks.insert(label, spawned_by)?;
