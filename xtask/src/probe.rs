@@ -64,10 +64,10 @@ fn exit_code(report: &Report) -> ExitCode {
 }
 
 fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
-    let has_limit = flags.time.is_some() || flags.until_failure;
+    let has_other_end = flags.time.is_some() || flags.until_failure;
     let plan = Plan::new(flags.seed.unwrap_or_else(|| fastrand::u64(..)), keep);
     Plan {
-        trials: flags.trials.or((!has_limit).then_some(DEFAULT_TRIALS)),
+        trials: flags.trials.or((!has_other_end).then_some(DEFAULT_TRIALS)),
         time: flags.time,
         until_failure: flags.until_failure,
         jobs: flags.jobs.map_or(plan.jobs, |jobs| jobs as usize),

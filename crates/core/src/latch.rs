@@ -45,7 +45,7 @@ struct Waiters {
     free: usize,
 }
 
-/// As small as a `Waker`, because there may be 100,000 waiters.
+/// No larger than a `Waker`, whose pointer is never null: there may be 100,000 waiters.
 enum Slot {
     Taken(Waker),
     Free { next: usize },
@@ -73,7 +73,7 @@ impl Latch {
     /// Fires the latch and wakes all waiters, in no promised order. Returns whether *this* call fired
     /// it: true exactly once.
     ///
-    /// `fire` happens-before the return of every wait. Wakers run on the calling thread; an executor's
+    /// The call that fired happens-before the return of every wait that completes. Wakers run on the calling thread; an executor's
     /// waker only queues its task.
     pub fn fire(&self) -> bool {
         // Release publishes what was done before to waits that complete without the lock; Acquire
@@ -135,7 +135,7 @@ impl Waiters {
         }
     }
 
-    /// Frees a slot. Returns `None` if the latch has fired.
+    /// Frees a slot. Returns `None` once `fire` has taken the slots.
     fn remove(&mut self, at: usize) -> Option<Slot> {
         let slot = self.slots.get_mut(at)?;
         let removed = mem::replace(slot, Slot::Free { next: self.free });
@@ -157,7 +157,7 @@ impl Future for Wait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.latch.has_fired() {
-            // `fire` has taken the slots or is about to, and none are added. So there is nothing to
+            // `fire` has taken the slots, or will take whichever there are. So there is nothing to
             // remove. Forget the slot, so 100,000 completed waits do not contend for the lock in
             // `drop`.
             self.slot = None;

@@ -17,6 +17,8 @@ pub fn experiment() -> Experiment {
             "A pool can be dropped on a thread that has a runtime context, and on no other. \
              Whether its runtime is alive makes no difference.",
         )
+        // `*/` declares a variant for each generation of the pool, and `cured` its cure `*/kit/…`: the
+        // same body, with the store in a session.
         .variants([
             hazard("*/outside-alive", Aborted, outside_alive)
                 .about("no context, and the runtime is alive")
@@ -38,7 +40,7 @@ pub fn experiment() -> Experiment {
                 .about("no context, and the runtime is shut down; a teardown in place of the drop"),
         ])
         .claim("A2", "The panic comes from shutting the runtime down while async tasks still run.")
-        // Cures do not count here: a kit claim follows.
+        // A pattern matches cures, too, but with a kit claim only that claim counts them.
         .supported_if(every("*/outside-alive").is(Clean) & every("*-down*").is(Aborted))
         .refuted_if(every("*/outside-alive").is(Aborted) & every("*/inside-down*").is(Clean))
         .kit_claim(

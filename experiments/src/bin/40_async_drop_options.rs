@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How many unwritten rows the task holds. A counter stands for those that it has written.
+/// How many rows the task holds. To write one is to increment `Writer::rows_written`.
 const ROWS: usize = 3;
 
 fn main() -> ExitCode {
@@ -158,7 +158,8 @@ impl Manual {
     }
 }
 
-/// An owner without a handle to its task. The coordinator has it, and lives as long as the program.
+/// An owner and its coordinator. The coordinator has the handle and lives as long as the program: what
+/// is leaked stands for it, and dropping this drops neither.
 struct Coordinated {
     stop: &'static watch::Sender<bool>,
     task: &'static mut JoinHandle<()>,

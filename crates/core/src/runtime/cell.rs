@@ -40,8 +40,8 @@ pub struct RuntimeCell {
 }
 
 impl RuntimeCell {
-    /// Makes a cell. `builder` configures each runtime that the cell starts. It is never called in a forked
-    /// child.
+    /// Makes a cell. `builder` configures each runtime that the cell starts. It is never called in a
+    /// forked child of a process that has used the cell.
     #[must_use]
     pub const fn new(builder: fn() -> RuntimeBuilder) -> Self {
         Self { runtime: Restartable::new(Recipe::Made(builder)) }
