@@ -240,9 +240,10 @@ pub struct Notebooks {
 ///
 /// Each trial runs the command in a process group of its own, in the current directory, with your
 /// environment, an empty standard input, and a TMPDIR that is removed afterwards. The trial ends when the
-/// command exits or its timeout expires. Afterwards the sandbox kills the
-/// rest of its group, and at the end of the run, on Linux, what has left the group. A trial fails if the command is ended by a signal, is still running at its timeout, exits with a non-zero code,
-/// or prints a Rust panic to standard error, whatever its exit code.
+/// command exits or its timeout expires. Afterwards the sandbox kills the rest of its group, and at the
+/// end of the run, on Linux, what has left the group. A trial fails if the command is ended by a signal, is
+/// still running at its timeout, exits with a non-zero code, or prints a Rust panic to standard error,
+/// whatever its exit code.
 ///
 /// PROBE_TRIAL is the trial number, PROBE_SEED its seed. `cargo xtask experiments` uses PROBE_SEED as its
 /// own seed. docs/src/tools.md says more.
