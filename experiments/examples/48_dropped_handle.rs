@@ -1,5 +1,6 @@
 //! 48 dropped handle: does dropping the handle of a task stop the task, as dropping a future stops a
 //! future? No. (The experiment of the chapter *Writing an experiment*: an example, which a test runs.)
+//! Page: `docs/src/48-dropped-handle.md`, once you have written it.
 
 use std::{future::pending, pin::Pin};
 

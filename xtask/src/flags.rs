@@ -17,7 +17,7 @@ pub enum Command {
     Notebooks(Notebooks),
     Probe(Probe),
     Servers(Servers),
-    /// Removed: use `cargo xtask probe --for 10m --load 2 -- cargo xtask experiments`
+    /// Removed: `cargo xtask probe` repeats any command; docs/src/tools.md, "Is it stable?"
     #[command(hide = true)]
     Stress {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -176,7 +176,8 @@ pub struct Experiments {
           conflicts_with_all = ["list", "only", "trials", "seed", "quick", "jobs", "shard"])]
     pub merge: Vec<PathBuf>,
 
-    /// Run nothing: list the experiments, their questions, and how many trials each would run
+    /// Build the experiments and run none of them: list their names, their questions, and how many
+    /// trials each would run
     #[arg(long)]
     pub list: bool,
 

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "everything is written"
     })?;
     drop(owner.spawn("ignores its signal", |_stop| pending::<()>())?);
-    let report = owner.shutdown_blocking(BRIEF)?;
+    let report = owner.shutdown_blocking(BRIEF * 10)?;
     println!("sync: {}", synced.wait_blocking(LIMIT)?);
     println!("{} task had to be dropped", report.aborted);
 

@@ -198,10 +198,11 @@ impl TaskGroup {
 
 /// Reports how the tasks of a set ended.
 pub(crate) fn report(tasks: &TaskSet, label: &Label, elapsed: Duration) -> GroupReport {
+    // Before the tally: a task that is not in this list has been counted in it.
+    let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
-    let is_running = !tasks.closed().has_fired();
-    let still_running = if is_running { tasks.still_running() } else { Vec::new() };
+    let is_running = !still_running.is_empty();
     let outcome = match (is_running, tally.panicked.is_empty(), aborted) {
         (true, ..) => Outcome::TimedOut,
         (false, false, _) => Outcome::Panicked,

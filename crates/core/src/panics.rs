@@ -15,14 +15,24 @@ pub fn catch<R>(code: impl FnOnce() -> R) -> Result<R, String> {
 /// The message of a panic whose payload was caught.
 #[must_use]
 pub fn message(payload: Box<dyn Any + Send>) -> String {
+    let text = text(&*payload);
+    discard(payload);
+    text
+}
+
+/// The message of a panic, as far as its payload is text.
+#[must_use]
+pub fn text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("(the panic carried no text)").to_owned();
-    // A payload may have a destructor, and that may panic in its turn.
+    text.unwrap_or("(the panic carried no text)").to_owned()
+}
+
+/// Drops a payload. It may have a destructor, and that may panic in its turn.
+pub fn discard(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(second);
     }
-    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //! within one limit. Groups, background tasks and runtimes share this.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
+    mem,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -34,8 +36,24 @@ pub(crate) async fn stop_then_abort<W: Future>(
     stop();
     if until(deadlines.abort, ended()).await.is_none() {
         abort();
+        // If the first wait was late, the limit has passed, and the executor may need this thread to drop
+        // what was aborted. Let it do that before the last look.
+        yield_once().await;
         until(deadlines.give_up, ended()).await;
     }
+}
+
+/// Lets the executor poll other tasks, whichever executor it is.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// When to abort and when to give up; never, if the clock cannot represent it.

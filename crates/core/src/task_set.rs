@@ -204,11 +204,13 @@ impl TaskSet {
     /// Records that a task panicked.
     #[cold]
     fn panicked(&self, slot: Slot, payload: Box<dyn Any + Send>) {
-        let message = panics::message(payload);
+        let message = panics::text(&*payload);
         if let Some(Label { name, spawned_at }) = self.registry.label(slot) {
             let panicked = Panicked { name: name.into_owned(), spawned_at, message };
             lock(&self.tally).panicked.push(panicked);
         }
+        // Only now: its destructor may block, and must not keep the panic from a report.
+        panics::discard(payload);
     }
 
     /// Must be called once, by the caller that closed the registry.

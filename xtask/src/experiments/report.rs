@@ -181,7 +181,7 @@ impl Report {
         let fine = self.count(State::is_fine);
         let matches = match compared {
             1 if fine == 1 => "The experiment found what its snapshot says".to_owned(),
-            1 => "The experiment did not find what a snapshot says".to_owned(),
+            1 => "The experiment differs from its snapshot, or has none yet".to_owned(),
             all if fine == all => format!("All {all} experiments found what their snapshots say"),
             all => format!("{fine} of {all} experiments found what their snapshots say"),
         };
@@ -199,7 +199,7 @@ impl Report {
         if self.interrupted {
             "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
         } else if self.count(|state| matches!(state, State::New | State::Mismatch)) > 0 {
-            "Next: if the difference is right, `cargo xtask experiments --accept`;\n\
+            "Next: if the difference is right, the same command with `--accept`;\n\
              if not, run the experiment alone: `cargo run -p experiments --bin NAME`."
         } else if self.count(|state| state == State::NoResult) > 0 {
             "Next: run what has no result alone: `cargo run -p experiments --bin NAME`."

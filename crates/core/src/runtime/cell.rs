@@ -19,6 +19,8 @@ use crate::{
 /// runtime does not start by itself any more, because late work at the end of a process must not start
 /// a runtime again. Call [`restart`](Self::restart) to do that.
 ///
+/// A cell that is no static, and is dropped, leaves its runtime running: only an owner ends it by a drop.
+///
 /// ```
 /// use std::time::Duration;
 /// use sundown::runtime::{RuntimeCell, RuntimeOwner};

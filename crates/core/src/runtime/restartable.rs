@@ -81,11 +81,15 @@ impl Restartable {
 
     pub(super) fn begin(&self, which: Begin) -> Result<Arc<Generation>, StartError> {
         self.check_process()?;
-        let begun = self.generations.begin(which, |number| {
-            let builder = self.builder();
-            self.named(&builder);
-            Generation::start(&builder, number)
-        });
+        if which == Begin::First
+            && let Some(generation) = self.generations.latest()
+        {
+            return Ok(generation);
+        }
+        // The builder is the user's code: it must not run under the lock.
+        let builder = self.builder();
+        self.named(&builder);
+        let begun = self.generations.begin(which, |number| Generation::start(&builder, number));
         begun.map_err(|not_begun| match not_begun {
             NotBegun::Failed(error) => error,
             NotBegun::NotEnded => StartError::NotEnded { component: self.component() },
@@ -134,6 +138,10 @@ impl Restartable {
 
 impl Drop for Restartable {
     fn drop(&mut self) {
+        // A cell is not an owner: a static is never dropped, and another cell leaves its runtime running.
+        if let Recipe::Made(_) = self.recipe {
+            return;
+        }
         let Ok(Some(generation)) = self.latest() else { return };
         if let Some(running) = generation.was_left_running() {
             let builder = self.builder();

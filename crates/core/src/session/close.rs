@@ -176,10 +176,14 @@ impl<'a> Closing<'a> {
 
     fn timed_out(&self) -> CloseError {
         match &self.step {
-            Step::Teardown if self.owner.held().is_empty() => {
-                self.error(CloseErrorKind::StillRunning)
+            Step::Teardown => {
+                let error = self.error(CloseErrorKind::StillRunning);
+                let kind = match &*error.held {
+                    [] => CloseErrorKind::StillRunning,
+                    _ => CloseErrorKind::StillHeld,
+                };
+                CloseError { kind, ..error }
             }
-            Step::Teardown => self.error(CloseErrorKind::StillHeld),
             Step::Runtime => {
                 // The runtime has a limit of its own, which passes first, unless the machine is busy.
                 let runtime = self.owner.runtime.as_ref();

@@ -11,7 +11,9 @@
 use std::{
     cell::Cell,
     io::{self, Write as _},
-    mem, process,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
     sync::{Arc, OnceLock, PoisonError},
     thread::{self, Builder},
     time::{Duration, Instant},
@@ -236,14 +238,19 @@ fn tear_down(
         let teardown = Arc::clone(&teardown);
         move || {
             let teardown = teardown.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let ended = panics::catch(|| match teardown {
+            let ended = catch_unwind(AssertUnwindSafe(|| match teardown {
                 // The error's destructor is foreign code too, so it runs in here.
                 Some(teardown) => teardown(&token).map_err(|error| error.to_string()),
                 None => Ok(()),
-            });
+            }));
             let _ = sender.send(match ended {
                 Ok(returned) => returned.map_err(|message| Reason::Error { message }),
-                Err(message) => Err(Reason::Panicked { message }),
+                Err(payload) => {
+                    let message = panics::text(&*payload);
+                    // Its destructor could hang, and the process is about to end anyway.
+                    mem::forget(payload);
+                    Err(Reason::Panicked { message })
+                }
             });
         }
     });

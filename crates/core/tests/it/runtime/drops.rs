@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use sundown::runtime::{RuntimeError, RuntimeOwner};
+use sundown::runtime::{RuntimeCell, RuntimeError, RuntimeOwner};
 use tokio::sync::oneshot;
 
 use super::{on_both_flavours, spawn_deaf};
@@ -66,4 +66,15 @@ fn it_is_used_and_dropped_while_the_locals_of_a_thread_are_destroyed() {
         while_locals_are_destroyed(move || drop(owner));
         until("its end", ended);
     });
+}
+
+#[test]
+fn a_cell_that_is_dropped_leaves_its_runtime_running() {
+    let cell = RuntimeCell::new(|| RuntimeOwner::builder("kept").workers(1));
+    let runtime = cell.get().unwrap();
+    drop(cell);
+    let (ask, asked) = oneshot::channel();
+    let answer = runtime.spawn("answers", |_| asked).unwrap();
+    ask.send(42).unwrap();
+    assert_eq!(runtime.block_on(answer).unwrap().unwrap(), Ok(42));
 }

@@ -1,6 +1,12 @@
 //! Runtimes that start, start again, and cannot; and the cell that starts one when it is needed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
 
 use futures::executor;
 use sundown::{
@@ -90,4 +96,17 @@ fn a_cell_whose_runtime_cannot_be_built_tries_again() {
     ROOM.store(true, Ordering::SeqCst);
     assert_eq!(CELL.get().unwrap().block_on(async { 1 }), Ok(1));
     let _ = CELL.shutdown_blocking(PLENTY).unwrap();
+}
+
+static ASKS_ITSELF: RuntimeCell = RuntimeCell::new(|| {
+    assert_eq!(ASKS_ITSELF.stats().state, State::NotStarted);
+    RuntimeOwner::builder("asks itself").current_thread()
+});
+
+#[test]
+fn the_builder_of_a_cell_may_use_the_cell() {
+    let (send, started) = mpsc::channel();
+    thread::spawn(move || send.send(ASKS_ITSELF.get().is_ok()));
+    assert_eq!(started.recv_timeout(PLENTY), Ok(true));
+    let _ = ASKS_ITSELF.shutdown_blocking(PLENTY).unwrap();
 }

@@ -222,3 +222,37 @@ fn a_task_that_touches_its_manager_while_it_ends_does_not_deadlock() {
         assert_eq!(task.finish(PLENTY).await.unwrap(), Some(false));
     });
 }
+
+#[test]
+fn an_abort_after_a_late_wait_still_takes_effect() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let report = runtime.block_on(async {
+        let task = BackgroundTask::spawn("deaf", |_| std::future::pending::<()>()).unwrap();
+        tokio::task::yield_now().await;
+        // Keeps the only thread for longer than the whole limit.
+        let busy = SHORT * 5;
+        drop(tokio::spawn(async move { thread::sleep(busy) }));
+        task.shutdown_within(SHORT).await
+    });
+    assert_eq!(report.unwrap().aborted, 1);
+}
+
+/// The report must not look for a task first among those that have ended, and then among those that run.
+/// Without care, a few of a hundred thousand rounds lose the panic.
+#[test]
+fn a_panic_at_the_limit_is_never_lost() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    for round in 0..20_000 {
+        let task = BackgroundTask::spawn_on(runtime.handle(), "panics", |stop| async move {
+            stop.await;
+            if true {
+                std::panic::resume_unwind(Box::new("at the limit"));
+            }
+        });
+        (0..round % 97 * 3).for_each(|_| std::hint::spin_loop());
+        let limit = Duration::from_nanos(round % 60_000);
+        let at_the_limit = block_on(task.shutdown_within(limit));
+        assert!(!matches!(&at_the_limit, Ok(report) if report.aborted == 0), "{at_the_limit:?}");
+        let _ = block_on(task.shutdown());
+    }
+}
