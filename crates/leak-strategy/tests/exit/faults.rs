@@ -39,6 +39,25 @@ fn a_teardown_that_panics_hangs_or_fails_does_not_stop_the_others() {
     assert!(exited.stdout.ends_with("dropped first\0\n"), "{}", exited.stdout);
 }
 
+/// What a panic carries, and whose destructor does not return.
+struct Hangs;
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        park_forever();
+    }
+}
+
+#[test]
+fn the_destructor_of_a_panics_payload_does_not_delay_an_exit() {
+    let exited = run(PLAN, |plan| {
+        add(plan, "panicking", OR_LEAK, |_| std::panic::resume_unwind(Box::new(Hangs)));
+    });
+    let (outcome, reason) = exited.outcome_of("panicking");
+    assert_eq!(outcome, Outcome::Leaked);
+    assert!(matches!(reason, Some(Reason::Panicked { .. })), "{reason:?}");
+}
+
 #[test]
 fn if_everything_hangs_the_process_leaves_with_its_code_and_a_complete_ledger() {
     let exited = run(Plan { limit: SHORT, ..PLAN }, |plan| {
