@@ -342,7 +342,7 @@ def test_exit_handlers_that_a_callable_runs_do_not_wait_for_it(run):
         """
     )
     program.must_be_clean()
-    assert "inside cannot wait for its own end" in program.err
+    assert "`inside` cannot wait for its own end" in program.err
 
 
 def test_ctrl_c_at_exit_ends_the_wait():
