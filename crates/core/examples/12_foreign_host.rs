@@ -61,7 +61,7 @@ mod plugin {
             // If two threads come at once, one session is dropped unused.
             let _ = OBJECTS.set(Session::new("objects")?);
         }
-        // Spawned through the cell, so it is told to stop and waited for.
+        // The cell spawns this task, so a shutdown asks it to stop and waits for it.
         drop(RUNTIME.get()?.spawn("watch", |stop| stop)?);
         Ok(OBJECTS.get().ok_or("it was set")?.guard(Object)?)
     }

@@ -198,7 +198,8 @@ impl TaskGroup {
 
 /// Reports how the tasks of a set ended.
 pub(crate) fn report(tasks: &TaskSet, label: &Label, elapsed: Duration) -> GroupReport {
-    // Before the tally: a task that is not in this list has been counted in it.
+    // Read the list before the tally. A task that has left the list is then in the tally, so none is
+    // missing from both.
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();

@@ -101,8 +101,8 @@ impl Lifecycle {
     /// how it ended: recorded before, or now.
     pub fn gone(&self) {
         self.record(End::Lost);
-        // No task comes any more, even if nothing had told it to stop. And what runs on a thread of
-        // somebody else, inside `block_on`, is told.
+        // Even if nobody has asked for a stop, the set must take no more tasks. This also reaches what
+        // runs inside `block_on`, on a thread of the caller.
         self.abort();
         self.gone.fire();
     }

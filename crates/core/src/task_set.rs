@@ -182,7 +182,7 @@ impl TaskSet {
     #[inline]
     fn insert(&self, label: Label, spawned_by: SpawnedBy) -> Result<Slot, Refused> {
         let is_welcome = spawned_by == SpawnedBy::Member || self.command() == Command::Run;
-        // An outsider that comes in although the stop was just given is told: the command came first.
+        // If an outsider still gets in during a stop, it sees the stop: the command was stored first.
         let slot = if is_welcome { self.registry.insert(label) } else { None };
         slot.ok_or_else(|| self.refused())
     }

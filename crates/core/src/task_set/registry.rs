@@ -259,7 +259,7 @@ impl Registry {
     /// Wakers are foreign code and run outside the locks. A task that comes meanwhile is missed, so
     /// the command must be visible before.
     pub(super) fn wake_all(&self) {
-        // Not on the heap: a group of one is told to stop as well.
+        // On the stack, because a group with one task must not pay for an allocation at every stop.
         let mut wakers = [const { None::<Waker> }; BATCH];
         for CacheLine(shard) in &self.shards {
             let mut next = 0;
