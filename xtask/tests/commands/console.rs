@@ -55,10 +55,10 @@ fn only_watched_examples_are_accepted_before_anything_is_built() {
 
 #[test]
 fn ctrl_c_is_passed_on_once_and_waited_for() {
-    let script = r#"trap 'trap "" TERM; echo "tidied up" >&2; exit 130' TERM
-while :; do sleep 1000 & wait $!; done
-"#;
-    let workspace = watched(&format!("{TELL_PID}{script}"));
+    let trap = r#"trap 'trap "" TERM; echo "tidied up" >&2; exit 130' TERM"#;
+    let rest = "while :; do sleep 1000 & wait $!; done\n";
+    // The trap comes first: the signal may follow the process id at once.
+    let workspace = watched(&format!("{trap}\n{TELL_PID}{rest}"));
     let mut run = workspace.start(&["console", "09", "--port", "0"]);
     let example = workspace.process("bin/09_watched.pid");
     let us = rustix::process::Pid::from_child(&run);
