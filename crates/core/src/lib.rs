@@ -92,7 +92,8 @@ pub use runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner};
 #[cfg(not(loom))]
 pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, Session};
 pub use shutdown::{
-    GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownReport, shutdown_in_order,
+    GracefulShutdown, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport,
+    shutdown_in_order,
 };
 #[cfg(not(loom))]
 pub use spawn::SpawnError;

@@ -1,5 +1,7 @@
 //! What every shutdown returns, and the trait of everything that can be shut down.
 
+mod not_covered;
+
 use std::{
     error::Error,
     fmt,
@@ -9,6 +11,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub use not_covered::NotCovered;
 
 /// A task or a child group that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,79 @@
+//! What an answer does not speak of.
+
+use std::fmt;
+
+/// Something that may still be alive, or may have failed, although the answer is `Ok`: the kit cannot see
+/// it. Every report lists what it does not cover, so that an `Ok` is not taken for more than it says.
+///
+/// ```
+/// use sundown::shutdown::NotCovered;
+///
+/// let open = NotCovered::ForeignTasks { alive: 2 };
+/// assert_eq!(open.to_string(), "2 tasks of the runtime that were not spawned through the kit");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotCovered {
+    /// Whether the work succeeded. The kit sees that a task has ended, not whether its goodbye reached the
+    /// server. (A socket whose own runtime has been shut down delivers nothing.)
+    Success,
+    /// Threads that the code started by itself, such as `std::thread::spawn`.
+    PlainThreads,
+    /// Tasks and blocking work on other runtimes.
+    OtherRuntimes,
+    /// Clones of a value that were taken out of a handle, or that the value's own tasks hold.
+    Clones,
+    /// Values that were taken out of their handle by `into_inner`.
+    Escaped {
+        /// How many.
+        values: usize,
+    },
+    /// Tasks on the same runtime that were not spawned through the kit, such as the connections of an HTTP
+    /// server.
+    ForeignTasks {
+        /// How many were alive when the report was made.
+        alive: usize,
+    },
+    /// Closures of `spawn_blocking`. Stable Tokio does not expose whether any are queued or running.
+    BlockingWork,
+    /// Panics of tasks that were not spawned through the kit.
+    ForeignPanics,
+    /// The runtime is still running, because other sessions use it.
+    SharedRuntime {
+        /// How many other sessions use it.
+        sessions: usize,
+    },
+}
+
+impl fmt::Display for NotCovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => f.write_str("whether the work succeeded"),
+            Self::PlainThreads => f.write_str("threads that the code started by itself"),
+            Self::OtherRuntimes => f.write_str("work on other runtimes"),
+            Self::Clones => f.write_str("clones outside the handles"),
+            Self::Escaped { values } => {
+                write!(f, "{values} {} taken out of a handle", plural(*values, "value"))
+            }
+            Self::ForeignTasks { alive } => write!(
+                f,
+                "{alive} {} of the runtime that were not spawned through the kit",
+                plural(*alive, "task")
+            ),
+            Self::BlockingWork => f.write_str("closures of `spawn_blocking`"),
+            Self::ForeignPanics => {
+                f.write_str("panics of tasks that were not spawned through the kit")
+            }
+            Self::SharedRuntime { sessions } => write!(
+                f,
+                "the runtime, which {sessions} other {} use",
+                plural(*sessions, "session")
+            ),
+        }
+    }
+}
+
+/// The word, with an `s` unless it is one.
+fn plural(number: usize, word: &str) -> String {
+    format!("{word}{}", if number == 1 { "" } else { "s" })
+}
