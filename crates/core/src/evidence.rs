@@ -96,6 +96,31 @@ pub enum Unconfirmed {
     Unavailable(String),
 }
 
+/// A check from outside whether something has ended. A closure that returns `Result<(), Unconfirmed>` is
+/// one.
+///
+/// A resource that is closed and a resource that never existed look the same from outside. So a check
+/// that compares with what it saw earlier needs a [`look`](Self::look) while the resource is open.
+pub trait Evidence: Send + Sync {
+    /// Takes a look while the resource is open, so that a later [`check`](Self::check) has something to
+    /// compare with. This must be quick. By default it does nothing.
+    fn look(&self) {}
+
+    /// Whether the end is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// [`Unconfirmed::Against`] while something has not ended, and [`Unconfirmed::Unavailable`] if the
+    /// check cannot decide.
+    fn check(&self) -> Result<(), Unconfirmed>;
+}
+
+impl<F: Fn() -> Result<(), Unconfirmed> + Send + Sync> Evidence for F {
+    fn check(&self) -> Result<(), Unconfirmed> {
+        self()
+    }
+}
+
 impl From<EvidenceError> for Unconfirmed {
     fn from(error: EvidenceError) -> Self {
         Self::Unavailable(error.to_string())

@@ -29,7 +29,7 @@ use thiserror::Error;
 
 use crate::{
     call_sites::CallSites,
-    evidence::Unconfirmed,
+    evidence::Evidence,
     flag::Flag,
     handle_count::HandleCount,
     limit::within,
@@ -123,7 +123,7 @@ impl Runtime {
     }
 }
 
-type Check = Arc<dyn Fn() -> Result<(), Unconfirmed> + Send + Sync>;
+type Check = Arc<dyn Evidence>;
 
 /// The OS refused a thread or a file descriptor, so the session was not started.
 #[derive(Debug, Error)]
@@ -206,10 +206,9 @@ impl Builder {
     /// [`Unconfirmed::Unavailable`], or if the check panics, `close` returns the error at once.
     ///
     /// [`no_open_files`]: crate::evidence::no_open_files
-    pub fn evidence(
-        mut self,
-        check: impl Fn() -> Result<(), Unconfirmed> + Send + Sync + 'static,
-    ) -> Self {
+    /// [`Unconfirmed::Against`]: crate::evidence::Unconfirmed::Against
+    /// [`Unconfirmed::Unavailable`]: crate::evidence::Unconfirmed::Unavailable
+    pub fn evidence(mut self, check: impl Evidence + 'static) -> Self {
         self.evidence = Some(Arc::new(check));
         self
     }

@@ -241,7 +241,7 @@ fn run_check(check: &Check) -> impl Future<Output = Result<(), Unconfirmed>> + S
     let check = Arc::clone(check);
     let thread = thread::Builder::new().name("sundown-evidence".to_owned());
     let asked = thread.spawn(move || {
-        let checked = panics::catch(|| check());
+        let checked = panics::catch(|| check.check());
         // The caller may have stopped waiting.
         let _ = answer.send(checked.unwrap_or_else(|message| {
             Err(Unconfirmed::Unavailable(format!("the check panicked: {message}")))
