@@ -225,7 +225,7 @@ impl GroupReport {
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
         let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
         if !still_running.is_empty() {
-            let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
+            let alive = Alive { tasks: still_running.len(), ..Alive::default() };
             let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
             return Err(error.with_running(still_running, alive));
         }

@@ -188,7 +188,7 @@ impl<'a> Closing<'a> {
                 // The runtime has a limit of its own, which passes first, unless the machine is busy.
                 let runtime = self.owner.runtime.as_ref();
                 let tasks = runtime.map_or(0, |runtime| runtime.owner.stats().tasks);
-                let alive = Alive { tasks, threads: Vec::new() };
+                let alive = Alive { tasks, ..Alive::default() };
                 let component = format!("the runtime of {}", self.session());
                 let kind = ShutdownErrorKind::TimedOut;
                 let error = ShutdownError::new(component, self.began.elapsed(), kind);
