@@ -50,6 +50,8 @@ pub mod oneshot;
 pub mod panics;
 mod park;
 #[cfg(not(loom))]
+mod quiet;
+#[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]
 pub mod session;
@@ -76,6 +78,8 @@ pub mod call_sites;
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;
+#[cfg(loom)]
+pub mod quiet;
 #[cfg(loom)]
 pub mod task_set;
 #[cfg(loom)]

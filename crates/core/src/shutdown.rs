@@ -1,6 +1,7 @@
 //! What every shutdown returns, and the trait of everything that can be shut down.
 
 mod not_covered;
+mod report;
 
 use std::{
     error::Error,
@@ -16,6 +17,7 @@ use std::{
 use crate::stop_then_abort::Patience;
 
 pub use not_covered::NotCovered;
+pub use report::{CutOff, ForeignPanic, ShutdownReport};
 
 /// A task or a child group that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,28 +98,6 @@ pub enum SignalLoss {
     ThreadEnded,
 }
 
-/// The report of a shutdown that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "it says whether anything had to be aborted"]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// What was shut down.
-    pub component: String,
-    /// How long this call took.
-    pub elapsed: Duration,
-    /// How many tasks were dropped before they completed, because the limit passed or because their
-    /// runtime went down. Tasks that were spawned on the Tokio handle of a runtime get no stop
-    /// signal and are not counted here. They are dropped with the runtime.
-    pub aborted: usize,
-}
-
-impl ShutdownReport {
-    /// A report for your own [`GracefulShutdown`].
-    pub fn new(component: impl Into<String>, elapsed: Duration, aborted: usize) -> Self {
-        Self { component: component.into(), elapsed, aborted }
-    }
-}
-
 /// Why a shutdown failed: it did not end in time, or something went wrong. [`kind`](Self::kind) says
 /// which; the other fields give the context.
 #[derive(Clone, Debug)]
@@ -136,6 +116,10 @@ pub struct ShutdownError {
     /// Whether this call left the abort to another caller, which has given the tasks more time and
     /// still waits.
     pub left_to_another: bool,
+    /// What the report would have said, if everything has ended all the same: after
+    /// [`Panicked`](ShutdownErrorKind::Panicked) and [`ThreadPanicked`](ShutdownErrorKind::ThreadPanicked)
+    /// of a runtime.
+    pub report: Option<Box<ShutdownReport>>,
 }
 
 /// What went wrong with a shutdown.
@@ -164,13 +148,20 @@ impl ShutdownError {
     pub fn new(component: impl Into<String>, elapsed: Duration, kind: ShutdownErrorKind) -> Self {
         let (still_running, alive) = (Box::default(), Alive::default());
         let component = component.into();
-        Self { component, elapsed, still_running, alive, kind, left_to_another: false }
+        let (left_to_another, report) = (false, None);
+        Self { component, elapsed, still_running, alive, kind, left_to_another, report }
     }
 
     /// Adds what has not ended.
     #[must_use]
     pub fn with_running(self, still_running: Vec<StillRunning>, alive: Alive) -> Self {
         Self { still_running: still_running.into(), alive, ..self }
+    }
+
+    /// Adds the report of what has ended all the same.
+    #[must_use]
+    pub fn with_report(self, report: ShutdownReport) -> Self {
+        Self { report: Some(Box::new(report)), ..self }
     }
 
     /// Says whether the abort was left to another caller.
@@ -182,7 +173,7 @@ impl ShutdownError {
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, elapsed, still_running, alive, kind, left_to_another } = self;
+        let Self { component, elapsed, still_running, alive, kind, left_to_another, .. } = self;
         let named = match &**still_running {
             [] => String::new(),
             still_running => format!(": {}", list(still_running)),
