@@ -50,6 +50,8 @@ pub mod oneshot;
 pub mod panics;
 mod park;
 #[cfg(not(loom))]
+mod quiet;
+#[cfg(not(loom))]
 mod roll_call;
 #[cfg(not(loom))]
 pub mod runtime;
@@ -75,9 +77,13 @@ mod waker;
 #[cfg(loom)]
 pub mod call_sites;
 #[cfg(loom)]
+pub mod fork;
+#[cfg(loom)]
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;
+#[cfg(loom)]
+pub mod quiet;
 #[cfg(loom)]
 pub mod roll_call;
 #[cfg(loom)]

@@ -33,7 +33,7 @@ use crate::{
     flag::Flag,
     handle_count::HandleCount,
     limit::within,
-    observe, park,
+    observe, panics, park,
     runtime::RuntimeOwner,
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
@@ -201,6 +201,11 @@ impl Builder {
     /// A check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
     /// `close` calls this check repeatedly until it succeeds or the limit expires.
     ///
+    /// Evidence from outside confirms the end only of what it saw. The session lets it
+    /// [look](Evidence::look) when it takes a value, on the thread that guards, and when closing begins.
+    /// If your resource is open only in between, look yourself: clones of [`no_open_files`] share what
+    /// they saw.
+    ///
     /// The check runs on its own thread, so a hanging check cannot delay a caller past its limit. After
     /// [`Unconfirmed::Against`], `close` retries after 1 ms, backing off to 20 ms. After
     /// [`Unconfirmed::Unavailable`], or if the check panics, `close` returns the error at once.
@@ -264,6 +269,7 @@ impl Session {
         if forked_from.is_some() || !core.count.add() {
             return Err(Refused { value, session: core.name.clone().into_owned(), forked_from });
         }
+        self.owner.look();
         Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
     }
 
@@ -314,6 +320,13 @@ impl Session {
 }
 
 impl Owner {
+    /// Lets the evidence look while the resource is open. It is foreign code, and may panic.
+    fn look(&self) {
+        if let Some(check) = &self.evidence {
+            let _ = panics::catch(|| check.look());
+        }
+    }
+
     fn held(&self) -> Vec<Held> {
         let held = self.core.call_sites.held().into_iter();
         held.map(|(made_at, handles)| Held { made_at, handles }).collect()

@@ -11,7 +11,7 @@ use super::{
     Check, CloseError, CloseErrorKind, CloseReport, Confirmation, Core, Owner, Runtime, Unfinished,
 };
 use crate::{
-    evidence::Unconfirmed,
+    evidence::{Evidence, Unconfirmed},
     limit::within,
     observe::{self, Outcome},
     oneshot, panics,
@@ -80,6 +80,17 @@ impl<'a> Closing<'a> {
     /// Runs the steps. The caller enforces the limit.
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
         let owner = self.owner;
+        if let Some(check) = &owner.evidence {
+            let no_look = Unconfirmed::Unavailable("its look has not returned".to_owned());
+            self.step = Step::Evidence(no_look);
+            // A look that fails saw nothing; the check says what follows from that.
+            let _ = on_its_thread(check, |check| {
+                check.look();
+                Ok(())
+            })
+            .await;
+            self.step = Step::Teardown;
+        }
         if let Some(runtime) = &owner.runtime {
             let Core { count, reaper, .. } = &*owner.core;
             if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
@@ -119,7 +130,7 @@ impl<'a> Closing<'a> {
         let no_answer = Unconfirmed::Unavailable("the check has not returned".to_owned());
         self.step = Step::Evidence(no_answer);
         let mut pause = PAUSE;
-        while let Err(why) = run_check(check).await {
+        while let Err(why) = on_its_thread(check, |check| check.check()).await {
             if let Unconfirmed::Unavailable(_) = why {
                 return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
             }
@@ -194,6 +205,10 @@ impl<'a> Closing<'a> {
                 let error = ShutdownError::new(component, self.began.elapsed(), kind);
                 self.runtime(error.with_running(Vec::new(), alive))
             }
+            // Evidence looks while handles may still be held.
+            Step::Evidence(_) if self.owner.core.count.values() > 0 => {
+                self.error(CloseErrorKind::StillHeld)
+            }
             Step::Evidence(why) => self.error(CloseErrorKind::Unconfirmed(Box::new(why.clone()))),
         }
     }
@@ -235,13 +250,16 @@ impl Core {
     }
 }
 
-/// Runs a check on its own thread: it is the application's code, and may hang.
-fn run_check(check: &Check) -> impl Future<Output = Result<(), Unconfirmed>> + Send + use<> {
+/// Asks evidence on a thread of its own: it is the application's code, and may hang.
+fn on_its_thread(
+    check: &Check,
+    ask: fn(&dyn Evidence) -> Result<(), Unconfirmed>,
+) -> impl Future<Output = Result<(), Unconfirmed>> + Send + use<> {
     let (answer, answered) = oneshot::channel();
     let check = Arc::clone(check);
     let thread = thread::Builder::new().name("sundown-evidence".to_owned());
     let asked = thread.spawn(move || {
-        let checked = panics::catch(|| check.check());
+        let checked = panics::catch(|| ask(&*check));
         // The caller may have stopped waiting.
         let _ = answer.send(checked.unwrap_or_else(|message| {
             Err(Unconfirmed::Unavailable(format!("the check panicked: {message}")))
