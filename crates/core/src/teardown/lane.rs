@@ -203,23 +203,24 @@ impl Lane {
     }
 
     /// A blocking thread exits. If no work of the batch is left now, the batch is finished.
-    fn on_thread_exit(&self) {
+    fn on_thread_exit(self: &Arc<Self>) {
         preempt::before_the_exit_is_recorded();
         // Relaxed: a count for reports.
         self.blocking_threads.fetch_sub(1, Ordering::Relaxed);
         let Some(batch) = self.batch() else { return };
         let tasks = self.tasks();
         let mut state = batch.lock();
+        // Another thread that exits at the same time may have finished it.
+        if !state.is_served_by(self) {
+            return;
+        }
         state.quiet.on_thread_exit(this_thread::number());
-        let period = if state.is_quiet(tasks) {
-            let period = state.finish();
+        let period = state.finish(tasks);
+        if period.is_some() {
             lock(&self.slot).batch = None;
             // Before anybody who waits is told: then the lease of this batch has been given back.
             self.service.give_back();
-            period
-        } else {
-            None
-        };
+        }
         batch.changed(state);
         if let Some(period) = period {
             period.fire();
