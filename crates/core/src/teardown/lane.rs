@@ -397,10 +397,17 @@ mod preempt {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicU64, Ordering},
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicU64, Ordering},
+        },
         thread,
-        time::Duration,
+        time::{Duration, Instant},
     };
+
+    use tokio::task::spawn_blocking;
+
+    use crate::{limit::PLENTY, park, teardown::reaper::Reaper};
 
     /// How long a thread is delayed where that is the most harmful, in microseconds.
     static DELAY: AtomicU64 = AtomicU64::new(0);
@@ -418,5 +425,41 @@ mod tests {
 
     pub(in super::super) fn before_the_fence_is_posted() {
         delay();
+    }
+
+    /// Starts a closer, which takes this long.
+    struct Closes(Duration, Arc<AtomicBool>);
+
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            let (takes, ended) = (self.0, Arc::clone(&self.1));
+            drop(spawn_blocking(move || {
+                thread::sleep(takes);
+                ended.store(true, Ordering::SeqCst);
+            }));
+        }
+    }
+
+    /// With a fence that vouches for more than its epoch, some of these are early.
+    #[test]
+    fn a_thread_that_is_preempted_on_its_way_out_vouches_for_no_later_value() {
+        let reaper = Reaper::start().unwrap();
+        let mut early = 0;
+        for (delay, round) in
+            [60, 200, 500].into_iter().flat_map(|delay| (0..300).map(move |round| (delay, round)))
+        {
+            DELAY.store(delay, Ordering::Relaxed);
+            let ended = [(); 2].map(|()| Arc::<AtomicBool>::default());
+            let [first, second] = ended.each_ref().map(Arc::clone);
+            reaper.take(Box::new(Closes(Duration::ZERO, first)));
+            // The second value comes while the thread of the first fence is on its way out, now and then.
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(round * 2) {}
+            reaper.take(Box::new(Closes(Duration::from_micros(300), second)));
+            assert!(park::wait(Box::pin(reaper.wait_quiescent()), PLENTY).is_some());
+            early += ended.iter().filter(|ended| !ended.load(Ordering::SeqCst)).count();
+        }
+        DELAY.store(0, Ordering::Relaxed);
+        assert_eq!(early, 0);
     }
 }
