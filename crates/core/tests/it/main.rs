@@ -10,3 +10,4 @@ mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod wakers;
