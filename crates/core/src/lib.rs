@@ -75,6 +75,8 @@ mod waker;
 #[cfg(loom)]
 pub mod call_sites;
 #[cfg(loom)]
+pub mod fork;
+#[cfg(loom)]
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;

@@ -11,3 +11,4 @@ mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod wakers;
