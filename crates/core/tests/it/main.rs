@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixtures;
+mod not_covered;
 mod primitives;
 mod quiescence;
 mod runtime;
