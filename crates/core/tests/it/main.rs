@@ -5,9 +5,11 @@
 
 mod evidence;
 mod fixtures;
+mod not_covered;
 mod primitives;
 mod quiescence;
 mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod wakers;
