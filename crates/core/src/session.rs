@@ -22,6 +22,7 @@
 mod close;
 mod close_report;
 mod guarded;
+mod weak;
 
 use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, time::Duration};
 
@@ -45,6 +46,7 @@ use close::Closing;
 pub use crate::teardown::Unfinished;
 pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
 pub use guarded::Guarded;
+pub use weak::GuardedWeak;
 
 /// A session: it owns resources that others use through handles. Clones are the same session.
 ///
@@ -264,7 +266,8 @@ impl Session {
         if forked_from.is_some() || !core.count.add() {
             return Err(Refused { value, session: core.name.clone().into_owned(), forked_from });
         }
-        Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
+        let made_at = Location::caller();
+        Ok(Guarded::first(value, Arc::clone(core), made_at, made_at))
     }
 
     /// Closes the session. It accepts no new values, and waits until every value has been torn down,
