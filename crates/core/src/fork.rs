@@ -5,6 +5,8 @@
 //! that threads share, it must find out that it is a child (experiment 55).
 
 use std::{
+    io,
+    ops::Deref,
     process,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -45,5 +47,65 @@ impl ProcessGuard {
         // Relaxed: as in `claim`.
         let owner = self.owner.load(Ordering::Relaxed);
         (owner != process::id()).then_some(owner)
+    }
+}
+
+/// How many generations of processes can have a value of their own.
+pub(crate) const GENERATIONS: usize = 16;
+
+/// One value for each process, for a `static` that threads share: one for this process, one for a child
+/// that it forks, one for the child of that, and so on. A child has copies of its ancestors' values,
+/// which may be locked by threads that it does not have, so it never touches them.
+///
+/// This suffices for 16 generations of processes that each used their value and forked without `exec`.
+///
+/// ```ignore
+/// static COUNTS: PerProcess<Mutex<u32>> =
+///     PerProcess::new([const { OfProcess::new(Mutex::new(0)) }; GENERATIONS]);
+/// *COUNTS.get()?.lock() += 1;
+/// ```
+pub(crate) struct PerProcess<T>([OfProcess<T>; GENERATIONS]);
+
+impl<T> PerProcess<T> {
+    pub(crate) const fn new(values: [OfProcess<T>; GENERATIONS]) -> Self {
+        Self(values)
+    }
+
+    /// The value of this process. Takes no lock.
+    ///
+    /// # Errors
+    ///
+    /// If every value belongs to an ancestor of this process.
+    pub(crate) fn get(&self) -> io::Result<&OfProcess<T>> {
+        let claimed = self.0.iter().find(|value| value.process.claim().is_ok());
+        claimed.ok_or_else(|| {
+            io::Error::other(format!("{GENERATIONS} processes forked one another and left no slot"))
+        })
+    }
+}
+
+/// A value of the process that used it first.
+pub(crate) struct OfProcess<T> {
+    process: ProcessGuard,
+    value: T,
+}
+
+impl<T> OfProcess<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { process: ProcessGuard::unclaimed(), value }
+    }
+
+    /// Whether this is still the process that used it first. If not, this is a forked child: do not
+    /// touch the value.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.process.forked_from().is_none()
+    }
+}
+
+impl<T> Deref for OfProcess<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
     }
 }

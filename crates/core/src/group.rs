@@ -233,7 +233,7 @@ impl GroupReport {
             let kind = ShutdownErrorKind::Panicked(panicked.into());
             return Err(ShutdownError::new(component, elapsed, kind));
         }
-        Ok(ShutdownReport { component, elapsed, aborted })
+        Ok(ShutdownReport::new(component, elapsed, aborted))
     }
 }
 

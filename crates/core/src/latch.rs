@@ -12,6 +12,7 @@ use std::{
 use crate::{
     park,
     sync::{AtomicBool, Mutex, Ordering, lock},
+    waker,
 };
 
 /// Fires once and wakes everyone who waits, in async code of any executor and on plain threads.
@@ -51,6 +52,15 @@ enum Slot {
     Free { next: usize },
 }
 
+impl Slot {
+    fn into_waker(self) -> Option<Waker> {
+        match self {
+            Self::Taken(waker) => Some(waker),
+            Self::Free { .. } => None,
+        }
+    }
+}
+
 /// Ends the list of free slots.
 const END_OF_LIST: usize = usize::MAX;
 
@@ -73,8 +83,9 @@ impl Latch {
     /// Fires the latch and wakes all waiters, in no promised order. Returns whether *this* call fired
     /// it: true exactly once.
     ///
-    /// The call that fired happens-before the return of every wait that completes. Wakers run on the calling thread; an executor's
-    /// waker only queues its task.
+    /// The call that fired happens-before the return of every wait that completes. Wakers run on the
+    /// calling thread; an executor's waker only queues its task. A waker that panics is reported by the
+    /// panic hook, and the other waiters are woken all the same. A waker that blocks blocks this call.
     pub fn fire(&self) -> bool {
         // Release publishes what was done before to waits that complete without the lock; Acquire
         // lets a later call see what the first did.
@@ -85,11 +96,7 @@ impl Latch {
         // after us sees that the latch has fired, because the flag was set before we took it.
         let slots = mem::take(&mut lock(&self.waiters).slots);
         // Wakers run caller code, which may use this latch: do not hold the lock.
-        for slot in slots {
-            if let Slot::Taken(waker) = slot {
-                waker.wake();
-            }
-        }
+        waker::wake_all(slots.into_iter().filter_map(Slot::into_waker));
         true
     }
 
@@ -119,28 +126,37 @@ impl Latch {
 impl Waiters {
     const EMPTY: Self = Self { slots: Vec::new(), free: END_OF_LIST };
 
-    fn insert(&mut self, waker: Waker) -> usize {
-        let at = self.free;
+    /// Whether the waker of this slot will do for a task that is polled with `waker`.
+    fn will_wake(&self, slot: Option<usize>, waker: &Waker) -> bool {
+        let slot = slot.and_then(|at| self.slots.get(at));
+        matches!(slot, Some(Slot::Taken(registered)) if registered.will_wake(waker))
+    }
+
+    /// Puts a waker into a slot, into a free one if there is none yet. Returns the slot, and the waker
+    /// that was there.
+    fn register(&mut self, slot: Option<usize>, waker: Waker) -> (usize, Option<Waker>) {
+        let at = slot.unwrap_or(self.free);
         match self.slots.get_mut(at) {
-            Some(slot) => {
-                if let Slot::Free { next } = mem::replace(slot, Slot::Taken(waker)) {
+            Some(slot) => match mem::replace(slot, Slot::Taken(waker)) {
+                Slot::Free { next } => {
                     self.free = next;
+                    (at, None)
                 }
-                at
-            }
+                Slot::Taken(replaced) => (at, Some(replaced)),
+            },
             None => {
                 self.slots.push(Slot::Taken(waker));
-                self.slots.len() - 1
+                (self.slots.len() - 1, None)
             }
         }
     }
 
     /// Frees a slot. Returns `None` once `fire` has taken the slots.
-    fn remove(&mut self, at: usize) -> Option<Slot> {
+    fn remove(&mut self, at: usize) -> Option<Waker> {
         let slot = self.slots.get_mut(at)?;
         let removed = mem::replace(slot, Slot::Free { next: self.free });
         self.free = at;
-        Some(removed)
+        removed.into_waker()
     }
 }
 
@@ -164,23 +180,25 @@ impl Future for Wait<'_> {
             return Poll::Ready(());
         }
         let waker = context.waker();
+        if self.slot.is_some() && lock(&self.latch.waiters).will_wake(self.slot, waker) {
+            // It is still registered. If `fire` has come since, it will wake this waker.
+            return Poll::Pending;
+        }
+        // Cloning is caller code, which may use this latch: do not hold the lock.
+        let Some(waker) = waker::clone(waker) else { return Poll::Pending };
         let mut waiters = lock(&self.latch.waiters);
         // Check again under the lock. If `fire` has not taken the slots yet, it will wake this one.
         // Otherwise the flag is set.
         if self.latch.has_fired() {
+            drop(waiters);
+            self.slot = None;
+            waker::discard([waker]);
             return Poll::Ready(());
         }
-        let replaced = match self.slot.and_then(|at| waiters.slots.get_mut(at)) {
-            Some(Slot::Taken(known)) if known.will_wake(waker) => None,
-            Some(slot) => Some(mem::replace(slot, Slot::Taken(waker.clone()))),
-            None => {
-                self.slot = Some(waiters.insert(waker.clone()));
-                None
-            }
-        };
+        let (slot, replaced) = waiters.register(self.slot, waker);
         drop(waiters);
-        // A waker's destructor is caller code: do not hold the lock.
-        drop(replaced);
+        self.slot = Some(slot);
+        waker::discard(replaced);
         Poll::Pending
     }
 }
@@ -190,7 +208,7 @@ impl Drop for Wait<'_> {
         let Some(at) = self.slot else { return };
         let removed = lock(&self.latch.waiters).remove(at);
         // A waker's destructor is caller code: do not hold the lock.
-        drop(removed);
+        waker::discard(removed);
     }
 }
 

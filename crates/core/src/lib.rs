@@ -67,6 +67,7 @@ mod task_set;
 pub mod teardown;
 #[cfg(not(loom))]
 mod this_thread;
+mod waker;
 
 // The models use these as they are. Nobody else sees them.
 #[cfg(loom)]

@@ -6,6 +6,8 @@
 //! thread touches it: it waits until it is released, drops the runtime, records how that went, and
 //! ends. All others only ever wait for the owner thread.
 
+mod users;
+
 use std::{
     future::{Future, poll_fn},
     mem,
@@ -20,6 +22,8 @@ use crate::{
     sync::{Mutex, lock},
     task_set::{Command, TaskSet},
 };
+
+pub use users::Users;
 
 /// The life of one generation.
 pub struct Lifecycle {
@@ -50,6 +54,12 @@ pub enum End {
     /// The owner thread ended without recording anything, so nothing here ended it. What ran on the
     /// runtime was not dropped, and never will be.
     Lost,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Lifecycle {
@@ -90,6 +100,11 @@ impl Lifecycle {
             if closed.is_ready() || released.is_ready() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// Waits for an abort.
+    pub async fn until_aborted(&self) {
+        self.released.wait().await;
     }
 
     /// Records how it ended. The first record counts.

@@ -19,7 +19,10 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::fork::ProcessGuard;
+use crate::{
+    fork::{GENERATIONS, OfProcess, PerProcess},
+    waker,
+};
 
 /// Longer than anything takes on a busy machine that is not stuck: the limit of a wait in a test that
 /// is not about its limit.
@@ -99,27 +102,21 @@ struct Alarm {
 
 /// An alarm that is set: where, and with which waker.
 struct Set {
-    clock: &'static Clock,
+    clock: &'static OfProcess<Clock>,
     key: Key,
     waker: Waker,
-}
-
-impl Set {
-    /// Whether it is set in this process. If not, it is set on a clock whose thread does not exist here and
-    /// whose lock may be held for ever.
-    fn is_in_this_process(&self) -> bool {
-        self.clock.process.forked_from().is_none()
-    }
 }
 
 impl Alarm {
     fn set(&mut self, deadline: Instant, waker: &Waker) -> io::Result<()> {
         match &self.set {
-            Some(set) if set.waker.will_wake(waker) && set.is_in_this_process() => return Ok(()),
+            Some(set) if set.waker.will_wake(waker) && set.clock.is_of_this_process() => {
+                return Ok(());
+            }
             _ => {}
         }
         self.unset();
-        let clock = Clock::of_this_process()?;
+        let clock = CLOCKS.get()?;
         let key = clock.set(deadline, waker.clone())?;
         self.set = Some(Set { clock, key, waker: waker.clone() });
         Ok(())
@@ -127,7 +124,7 @@ impl Alarm {
 
     fn unset(&mut self) {
         if let Some(set) = self.set.take()
-            && set.is_in_this_process()
+            && set.clock.is_of_this_process()
         {
             set.clock.unset(set.key);
         }
@@ -145,7 +142,6 @@ type Key = (Instant, u64);
 
 /// All alarms of a process.
 struct Clock {
-    process: ProcessGuard,
     alarms: Mutex<Alarms>,
     changed: Condvar,
 }
@@ -157,27 +153,15 @@ struct Alarms {
     running: bool,
 }
 
-/// One clock for this process, one for a child that it forks, one for the child of that, and so on. A
-/// child has copies of its ancestors' clocks, which may be locked by threads that it does not have.
-///
-/// They suffice for 16 generations of processes that each kept a limit and forked without `exec`. If
-/// none is left, limits count as passed, as they do if no thread can be started.
-static CLOCKS: [Clock; 16] = [const { Clock::new() }; 16];
+/// If no clock is left for a forked child, its limits count as passed, as they do if no thread can be
+/// started.
+static CLOCKS: PerProcess<Clock> =
+    PerProcess::new([const { OfProcess::new(Clock::new()) }; GENERATIONS]);
 
 impl Clock {
     const fn new() -> Self {
         let alarms = Alarms { wakers: BTreeMap::new(), next: 0, running: false };
-        Self {
-            process: ProcessGuard::unclaimed(),
-            alarms: Mutex::new(alarms),
-            changed: Condvar::new(),
-        }
-    }
-
-    fn of_this_process() -> io::Result<&'static Self> {
-        let claimed = CLOCKS.iter().find(|clock| clock.process.claim().is_ok());
-        claimed
-            .ok_or_else(|| io::Error::other("every clock belongs to an ancestor of this process"))
+        Self { alarms: Mutex::new(alarms), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Alarms> {
@@ -208,7 +192,7 @@ impl Clock {
         let was_last = alarms.wakers.is_empty();
         drop(alarms);
         // A foreign destructor: not under the lock.
-        drop(waker);
+        waker::discard(waker);
         if was_last {
             // The thread has nothing left to wait for, and ends.
             self.changed.notify_one();
@@ -228,7 +212,7 @@ impl Clock {
                 drop(alarms);
                 // Foreign code: not under the lock.
                 if let Some((_, waker)) = due {
-                    waker.wake();
+                    waker::wake(waker);
                 }
                 alarms = self.lock();
             } else {

@@ -17,7 +17,8 @@ use thiserror::Error;
 
 use crate::{
     park,
-    sync::{Arc, Mutex, lock},
+    sync::{Arc, Mutex, MutexGuard, lock},
+    waker,
 };
 
 /// The sender was dropped without sending a value.
@@ -83,20 +84,19 @@ pub struct Receiver<T> {
 }
 
 impl<T> Sender<T> {
-    /// Sends the value and wakes the receiver. Never blocks.
+    /// Sends the value and wakes the receiver. Never blocks, unless the receiver's waker does. If that
+    /// waker panics, the panic hook reports it, and the value stays for the receiver.
     ///
     /// # Errors
     ///
     /// The value, if the receiver was dropped.
     pub fn send(mut self, value: T) -> Result<(), T> {
         let Some(shared) = self.state.take() else { return Err(value) };
-        let mut state = lock(&shared);
+        let state = lock(&shared);
         if matches!(*state, State::Unwanted) {
             return Err(value);
         }
-        let before = mem::replace(&mut *state, State::Sent(value));
-        drop(state);
-        wake(before);
+        settle(state, State::Sent(value));
         Ok(())
     }
 
@@ -107,23 +107,23 @@ impl<T> Sender<T> {
     }
 }
 
-/// Wakes the receiver, if it waited. Call this without the lock: a waker is foreign code.
-fn wake<T>(before: State<T>) {
+/// Ends the sender's part, and wakes the receiver if it waits.
+fn settle<T>(mut state: MutexGuard<'_, State<T>>, to: State<T>) {
+    let before = mem::replace(&mut *state, to);
+    // A waker is caller code: do not hold the lock.
+    drop(state);
     if let State::Waiting(waker) = before {
-        waker.wake();
+        waker::wake(waker);
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let Some(shared) = self.state.take() else { return };
-        let mut state = lock(&shared);
-        if matches!(*state, State::Unwanted) {
-            return;
+        let state = lock(&shared);
+        if !matches!(*state, State::Unwanted) {
+            settle(state, State::Abandoned);
         }
-        let before = mem::replace(&mut *state, State::Abandoned);
-        drop(state);
-        wake(before);
     }
 }
 
@@ -152,29 +152,43 @@ impl<T> Future for Receiver<T> {
         let mut state = lock(&self.state);
         match &*state {
             State::Waiting(waker) if waker.will_wake(context.waker()) => return Poll::Pending,
-            State::Empty | State::Waiting(_) => {
-                // The waker before may be that of an earlier future, which was dropped.
-                let before = mem::replace(&mut *state, State::Waiting(context.waker().clone()));
-                drop(state);
-                drop(before);
-                return Poll::Pending;
-            }
-            State::Sent(_) | State::Abandoned | State::Unwanted => {}
+            State::Sent(_) | State::Abandoned | State::Unwanted => return receive(state),
+            State::Empty | State::Waiting(_) => drop(state),
         }
-        let found = mem::replace(&mut *state, State::Abandoned);
+        // Cloning is caller code, which may use this channel: do not hold the lock.
+        let Some(waker) = waker::clone(context.waker()) else { return Poll::Pending };
+        state = lock(&self.state);
+        // Check again under the lock: the sender may have come while the waker was cloned.
+        if !matches!(*state, State::Empty | State::Waiting(_)) {
+            let received = receive(state);
+            waker::discard([waker]);
+            return received;
+        }
+        let before = mem::replace(&mut *state, State::Waiting(waker));
         drop(state);
-        match found {
-            State::Sent(value) => Poll::Ready(Ok(value)),
-            _ => Poll::Ready(Err(Abandoned)),
+        // The waker before may be that of an earlier future, which was dropped.
+        if let State::Waiting(waker) = before {
+            waker::discard([waker]);
         }
+        Poll::Pending
+    }
+}
+
+/// Takes what the sender left.
+fn receive<T>(mut state: MutexGuard<'_, State<T>>) -> Poll<Result<T, Abandoned>> {
+    match mem::replace(&mut *state, State::Abandoned) {
+        State::Sent(value) => Poll::Ready(Ok(value)),
+        _ => Poll::Ready(Err(Abandoned)),
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let before = mem::replace(&mut *lock(&self.state), State::Unwanted);
-        // A value that was not received, or a waker: foreign destructors, not under the lock.
-        drop(before);
+        // A waker or a value that was not received: foreign destructors, not under the lock.
+        if let State::Waiting(waker) = before {
+            waker::discard([waker]);
+        }
     }
 }
 

@@ -14,6 +14,8 @@
 
 mod builder;
 mod cell;
+mod enlisted;
+mod foreign;
 mod generation;
 mod handle;
 mod owner;
@@ -25,6 +27,7 @@ use thiserror::Error;
 
 pub use builder::{RuntimeBuilder, StartError};
 pub use cell::RuntimeCell;
+pub(crate) use enlisted::Enlisted;
 pub use handle::RuntimeHandle;
 pub use owner::RuntimeOwner;
 

@@ -339,7 +339,7 @@ impl GracefulShutdown for Session {
         Box::pin(async move {
             match self.close(limit).await {
                 Ok(CloseReport { session: component, elapsed, aborted, .. }) => {
-                    Ok(ShutdownReport { component, elapsed, aborted })
+                    Ok(ShutdownReport::new(component, elapsed, aborted))
                 }
                 Err(error) => {
                     let (session, elapsed) = (error.session.clone(), error.elapsed);

@@ -1,6 +1,7 @@
 //! What every shutdown returns, and the trait of everything that can be shut down.
 
 mod not_covered;
+mod report;
 
 use std::{
     error::Error,
@@ -13,6 +14,7 @@ use std::{
 };
 
 pub use not_covered::NotCovered;
+pub use report::{CutOff, ForeignPanic, ShutdownReport};
 
 /// A task or a child group that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,28 +95,6 @@ pub enum SignalLoss {
     ThreadEnded,
 }
 
-/// The report of a shutdown that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "it says whether anything had to be aborted"]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// What was shut down.
-    pub component: String,
-    /// How long this call took.
-    pub elapsed: Duration,
-    /// How many tasks were dropped before they completed, because the limit passed or because their
-    /// runtime went down. Tasks that were spawned on the Tokio handle of a runtime get no stop
-    /// signal and are not counted here. They are dropped with the runtime.
-    pub aborted: usize,
-}
-
-impl ShutdownReport {
-    /// A report for your own [`GracefulShutdown`].
-    pub fn new(component: impl Into<String>, elapsed: Duration, aborted: usize) -> Self {
-        Self { component: component.into(), elapsed, aborted }
-    }
-}
-
 /// Why a shutdown failed: it did not end in time, or something went wrong. [`kind`](Self::kind) says
 /// which; the other fields give the context.
 #[derive(Clone, Debug)]
@@ -130,6 +110,10 @@ pub struct ShutdownError {
     pub alive: Alive,
     /// What went wrong.
     pub kind: ShutdownErrorKind,
+    /// What the report would have said, if everything has ended all the same: after
+    /// [`Panicked`](ShutdownErrorKind::Panicked) and [`ThreadPanicked`](ShutdownErrorKind::ThreadPanicked)
+    /// of a runtime.
+    pub report: Option<Box<ShutdownReport>>,
 }
 
 /// What went wrong with a shutdown.
@@ -157,7 +141,7 @@ impl ShutdownError {
     /// An error for your own [`GracefulShutdown`], with nothing still running.
     pub fn new(component: impl Into<String>, elapsed: Duration, kind: ShutdownErrorKind) -> Self {
         let (still_running, alive) = (Box::default(), Alive::default());
-        Self { component: component.into(), elapsed, still_running, alive, kind }
+        Self { component: component.into(), elapsed, still_running, alive, kind, report: None }
     }
 
     /// Adds what has not ended.
@@ -165,11 +149,17 @@ impl ShutdownError {
     pub fn with_running(self, still_running: Vec<StillRunning>, alive: Alive) -> Self {
         Self { still_running: still_running.into(), alive, ..self }
     }
+
+    /// Adds the report of what has ended all the same.
+    #[must_use]
+    pub fn with_report(self, report: ShutdownReport) -> Self {
+        Self { report: Some(Box::new(report)), ..self }
+    }
 }
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, elapsed, still_running, alive, kind } = self;
+        let Self { component, elapsed, still_running, alive, kind, .. } = self;
         let named = match &**still_running {
             [] => String::new(),
             still_running => format!(": {}", list(still_running)),

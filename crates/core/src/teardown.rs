@@ -174,7 +174,7 @@ pub fn teardown<T: Send + 'static>(
     let teardown = Teardown::start(value);
     async move {
         let teardown = teardown?;
-        let ended = within(limit, teardown.reaper.wait_quiescent()).await.is_some();
+        let ended = within(limit, teardown.reaper.end()).await.is_some();
         teardown.result(ended)
     }
 }
@@ -203,7 +203,7 @@ pub fn teardown_blocking<T: Send + 'static>(
     limit: Duration,
 ) -> Result<TeardownReport, TeardownError<T>> {
     let teardown = Teardown::start(value)?;
-    let ended = park::wait(pin!(teardown.reaper.wait_quiescent()), limit).is_some();
+    let ended = park::wait(pin!(teardown.reaper.end()), limit).is_some();
     teardown.result(ended)
 }
 

@@ -85,7 +85,8 @@ pub enum PolicyKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Its teardown returned without an error.
+    /// Its teardown returned without an error, and the teardown's thread has ended, with its
+    /// thread-locals. Threads and tasks that the teardown started, and did not wait for, may be alive.
     TornDown,
     /// It was not torn down, and its policy allows that.
     Leaked,

@@ -27,7 +27,8 @@ const PANICKED: i32 = 101;
 /// What the process does before it leaves, and how long it tries. Clones are the same plan.
 ///
 /// Register resources as they are created, each after those that it needs. The plan tears them down in
-/// the opposite order, one after another, each on a thread of its own.
+/// the opposite order, one after another, each on a thread of its own. The next begins when that thread
+/// has ended or its limit has passed.
 ///
 /// If the last clone of a plan is dropped before [`leave`](Self::leave), the teardowns and what they
 /// have captured are dropped, and none of them runs.

@@ -241,28 +241,26 @@ pub trait Storage: Send + Sync {
 /// The runtime that the session's tasks run on.
 ///
 /// ```
-/// use std::{sync::Mutex, time::Duration};
+/// use std::time::Duration;
 /// use state_machine::application::{Failure, Runtime};
-/// use sundown::TaskGroup;
+/// use sundown::{GracefulShutdown, RuntimeOwner, TaskGroup, shutdown_in_order};
 ///
 /// struct App {
 ///     tasks: TaskGroup,
-///     runtime: Mutex<Option<tokio::runtime::Runtime>>,
+///     /// Not the runtime that the logout is driven on: that one cannot wait for its own end.
+///     runtime: RuntimeOwner,
 /// }
 ///
 /// impl Runtime for App {
 ///     async fn shut_down_tasks(&self, limit: Duration) -> Result<(), Failure> {
-///         let report = self.tasks.drain(limit).await;
-///         match report.still_running.len() {
-///             0 => Ok(()),
-///             left => Err(format!("{left} tasks have not ended").into()),
-///         }
+///         let in_order: [&dyn GracefulShutdown; 2] = [&self.tasks, &self.runtime];
+///         let ended: Result<Vec<_>, _> =
+///             shutdown_in_order(in_order, limit).await.into_iter().collect();
+///         Ok(ended.map(drop)?)
 ///     }
 ///
 ///     async fn restart_runtime(&self) -> Result<(), Failure> {
-///         let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
-///         *self.runtime.lock().map_err(|_| "the runtime is lost")? = Some(runtime);
-///         Ok(())
+///         Ok(self.runtime.restart()?)
 ///     }
 /// }
 /// ```

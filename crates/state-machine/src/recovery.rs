@@ -17,7 +17,9 @@ pub enum Resolution {
     NothingRecorded,
     /// The logout did not take place. Restore the session.
     StillLoggedIn,
-    /// The logout took place, and its cleanup is now complete. Let the user log in.
+    /// The server does not know the token, the latest user id is deleted, and the intent is cleared. Let
+    /// the user log in. Nothing else was cleaned up: after a dropped run in *this* process, run the
+    /// driver instead, which closes the tabs and the session and shuts the tasks down.
     LoggedOut,
     /// The server does not answer. The intent stays, and the next start asks again. Restore the session
     /// or wait. If the server later rejects the token, run a logout to finish this one.

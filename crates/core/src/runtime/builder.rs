@@ -16,8 +16,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     RuntimeError, RuntimeOwner,
+    owner_thread::Shared,
     restartable::{Recipe, Restartable},
-    threads::{Role, Threads},
+    threads::Role,
 };
 use crate::lifecycle::Begin;
 
@@ -49,6 +50,7 @@ pub struct RuntimeBuilder {
     blocking_threads: Option<usize>,
     stack_size: Option<usize>,
     limit: Duration,
+    foreign_time: Option<Duration>,
     pub(super) made_at: &'static Location<'static>,
 }
 
@@ -105,6 +107,7 @@ impl RuntimeBuilder {
             blocking_threads: None,
             stack_size: None,
             limit: LIMIT,
+            foreign_time: None,
             made_at: Location::caller(),
         }
     }
@@ -140,6 +143,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long a shutdown waits for *foreign* tasks, which were not spawned through the kit, after the
+    /// last task of the kit has ended. They get no stop signal, and a task that never ends by itself takes
+    /// all of this time. What is left then is cut off. The default is a tenth of the shutdown's limit, at
+    /// most 100 ms; the limit itself cuts the time short.
+    pub const fn foreign_time(mut self, time: Duration) -> Self {
+        self.foreign_time = Some(time);
+        self
+    }
+
     /// Starts the runtime. Blocks until it runs, which usually takes a fraction of a millisecond. Works on
     /// any thread, even in async code.
     ///
@@ -161,6 +173,10 @@ impl RuntimeBuilder {
         self.limit
     }
 
+    pub(super) const fn time_for_foreign(&self) -> Option<Duration> {
+        self.foreign_time
+    }
+
     /// The thread that owns the runtime.
     pub(super) fn thread(&self) -> thread::Builder {
         let thread = thread::Builder::new().name(self.thread_name());
@@ -179,7 +195,7 @@ impl RuntimeBuilder {
     /// The closure that makes the runtime, on its owner thread.
     pub(super) fn tokio(
         &self,
-        threads: Arc<Threads>,
+        shared: &Shared,
     ) -> Result<impl FnOnce() -> io::Result<Runtime> + Send + 'static, StartError> {
         let refused = |which| StartError::NoSuchNumber { component: self.name.clone(), which };
         let mut builder = if self.current_thread {
@@ -205,9 +221,11 @@ impl RuntimeBuilder {
             // Relaxed: a number for a name.
             format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed))
         });
-        let started = Arc::clone(&threads);
+        let [started, stopped] = [(); 2].map(|()| Arc::clone(&shared.threads));
         builder.on_thread_start(move || started.add(Role::Pool));
-        builder.on_thread_stop(move || threads.remove());
+        builder.on_thread_stop(move || stopped.remove());
+        let foreign = Arc::clone(&shared.foreign);
+        builder.on_thread_park(move || foreign.parking());
         Ok(move || builder.build())
     }
 }

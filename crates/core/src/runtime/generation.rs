@@ -10,15 +10,17 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    RuntimeBuilder, RuntimeError, StartError, State, Stats, owner_thread,
+    RuntimeBuilder, RuntimeError, StartError, State, Stats,
+    foreign::{self, Foreign},
+    owner_thread::{self, Shared},
     threads::{Role, Threads},
 };
 use crate::{
     fork::ProcessGuard,
-    lifecycle::{End, Lifecycle},
+    lifecycle::{End, Lifecycle, Users},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
-    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
+    shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
     stop_then_abort::stop_then_abort,
     sync::{Mutex, lock},
 };
@@ -37,6 +39,11 @@ pub(super) struct Generation {
     pub(super) life: Arc<Lifecycle>,
     pub(super) threads: Arc<Threads>,
     pub(super) handle: Handle,
+    /// The sessions that use it.
+    pub(super) users: Users,
+    foreign: Arc<Foreign>,
+    /// The time for foreign tasks that the builder was given.
+    foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
     owner_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -51,12 +58,12 @@ impl Generation {
     /// Starts a runtime on a thread of its own.
     pub(super) fn start(builder: &RuntimeBuilder, number: u64) -> Result<Arc<Self>, StartError> {
         let component = builder.component();
-        let (life, threads) = (Arc::new(Lifecycle::new()), Arc::new(Threads::default()));
+        let shared = Shared::default();
         let (ready, mut is_ready) = oneshot::channel();
-        let make = builder.tokio(Arc::clone(&threads))?;
+        let make = builder.tokio(&shared)?;
         let owner_thread = {
-            let (life, threads) = (Arc::clone(&life), Arc::clone(&threads));
-            builder.thread().spawn(move || owner_thread::run(make, &life, &threads, ready))
+            let shared = shared.clone();
+            builder.thread().spawn(move || owner_thread::run(make, &shared, ready))
         };
         let owner_thread = owner_thread
             .map_err(|source| StartError::NoThread { component: component.clone(), source })?;
@@ -76,9 +83,12 @@ impl Generation {
             number,
             process: ProcessGuard::this_process(),
             limit: builder.default_limit(),
-            life,
-            threads,
+            life: shared.life,
+            threads: shared.threads,
             handle,
+            users: Users::new(),
+            foreign: shared.foreign,
+            foreign_time: builder.time_for_foreign(),
             owner_thread: Mutex::new(Some(owner_thread)),
         }))
     }
@@ -129,11 +139,13 @@ impl Generation {
     }
 
     /// Shuts the runtime down, as [`stop_then_abort`] says, and waits for the owner thread, which waits
-    /// for everything else. The limit counts from `entered`.
+    /// for everything else. The limit counts from `entered`. Foreign tasks get `foreign_time` to end by
+    /// themselves, or the time of the builder.
     pub(super) async fn shutdown(
         &self,
         entered: Instant,
         limit: Option<Duration>,
+        foreign_time: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
         if let Some(owner) = self.process.forked_from() {
             return Err(lost_in_fork(self.component.clone(), owner));
@@ -145,6 +157,8 @@ impl Generation {
             return Err(ShutdownError::new(self.component.clone(), entered.elapsed(), kind));
         }
         let limit = limit.unwrap_or(self.limit);
+        let foreign_time = foreign_time.or(self.foreign_time);
+        self.foreign.give(foreign_time.unwrap_or_else(|| foreign::default_time(limit)));
         let ended = || life.ended();
         stop_then_abort(entered, limit, || life.stop(), || life.abort(), ended).await;
         self.conclude(entered.elapsed())
@@ -160,34 +174,58 @@ impl Generation {
             return Err(error(ShutdownErrorKind::TimedOut)
                 .with_running(tasks.still_running(), self.alive()));
         };
-        let owner_thread = lock(&self.owner_thread).take();
         match end {
+            // Not joined: a thread that was ended from outside cannot be.
             End::Lost => {
-                // Not joined: a thread that was ended from outside cannot be.
-                drop(owner_thread);
                 observe(Outcome::Lost);
                 Err(error(ShutdownErrorKind::SignalLost(SignalLoss::ThreadEnded))
                     .with_running(tasks.still_running(), self.alive()))
             }
             End::Panicked { message, still_running, tasks } => {
-                join(owner_thread);
+                self.join();
                 observe(Outcome::Panicked);
                 let alive = Alive { tasks, threads: Vec::new() };
                 Err(error(ShutdownErrorKind::ThreadPanicked(message.into()))
-                    .with_running(still_running, alive))
+                    .with_running(still_running, alive)
+                    .with_report(self.report(elapsed)))
             }
             End::Told => {
-                join(owner_thread);
-                let (panicked, aborted) =
-                    (tasks.tally().panicked, tasks.registry().count().aborted);
+                self.join();
+                let report = self.report(elapsed);
+                let panicked = tasks.tally().panicked;
                 if !panicked.is_empty() {
                     observe(Outcome::Panicked);
-                    return Err(error(ShutdownErrorKind::Panicked(panicked.into())));
+                    let kind = ShutdownErrorKind::Panicked(panicked.into());
+                    return Err(error(kind).with_report(report));
                 }
-                observe(if aborted == 0 { Outcome::Graceful } else { Outcome::Aborted });
-                Ok(ShutdownReport { component, elapsed, aborted })
+                let is_graceful = report.is_graceful();
+                observe(if is_graceful { Outcome::Graceful } else { Outcome::Aborted });
+                Ok(report)
             }
         }
+    }
+
+    /// Joins the owner thread, which has nothing left to do. Of several callers one joins it, and the
+    /// others wait for that: none returns while the thread is alive.
+    fn join(&self) {
+        let mut owner_thread = lock(&self.owner_thread);
+        if let Some(owner_thread) = owner_thread.take() {
+            // A panic of it was caught, and recorded.
+            let _ = owner_thread.join();
+        }
+    }
+
+    fn report(&self, elapsed: Duration) -> ShutdownReport {
+        let aborted = self.life.tasks().registry().count().aborted;
+        let mut report = ShutdownReport::new(self.component.clone(), elapsed, aborted);
+        (report.foreign, report.cut_off) = self.foreign.cut_off();
+        report.not_covered = vec![
+            NotCovered::Success,
+            NotCovered::PlainThreads,
+            NotCovered::OtherRuntimes,
+            NotCovered::ForeignPanics,
+        ];
+        report
     }
 
     fn alive(&self) -> Alive {
@@ -205,15 +243,6 @@ impl Generation {
 pub(super) fn lost_in_fork(component: String, owner: u32) -> ShutdownError {
     let kind = ShutdownErrorKind::SignalLost(SignalLoss::Forked { owner });
     ShutdownError::new(component, Duration::ZERO, kind)
-}
-
-/// Joins the owner thread, which has nothing left to do. A second caller finds the handle taken, and
-/// need not wait.
-fn join(owner_thread: Option<JoinHandle<()>>) {
-    if let Some(owner_thread) = owner_thread {
-        // A panic of it was caught, and recorded.
-        let _ = owner_thread.join();
-    }
 }
 
 #[cfg(test)]
@@ -241,7 +270,8 @@ mod tests {
         generation.life.gone();
         for _ in 0..2 {
             let error =
-                futures::executor::block_on(generation.shutdown(Instant::now(), None)).unwrap_err();
+                futures::executor::block_on(generation.shutdown(Instant::now(), None, None))
+                    .unwrap_err();
             let ShutdownError { kind, still_running, alive, .. } = error;
             let lost = SignalLoss::ThreadEnded;
             assert!(matches!(kind, ShutdownErrorKind::SignalLost(cause) if cause == lost));

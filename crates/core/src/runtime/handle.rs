@@ -13,7 +13,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{RuntimeError, generation::Generation, threads::Role};
+use super::{Enlisted, RuntimeError, generation::Generation, threads::Role};
 use crate::{
     oneshot, park,
     task_set::{Label, Member, Place, SpawnedBy, Stop},
@@ -139,6 +139,15 @@ impl RuntimeHandle {
     fn place(&self, label: Label) -> Result<Place, RuntimeError> {
         Place::new(self.generation.life.tasks(), label, SpawnedBy::Outsider)
             .map_err(|_| self.generation.shut_down_error())
+    }
+
+    /// Takes a share of the generation for a session.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child.
+    pub(crate) fn enlist(&self) -> Result<Enlisted, RuntimeError> {
+        Enlisted::of(Arc::clone(&self.generation))
     }
 
     /// Which generation this is, counted from 1.

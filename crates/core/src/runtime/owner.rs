@@ -5,7 +5,8 @@ use std::{borrow::Cow, fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use super::{
-    RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats, restartable::Restartable,
+    Enlisted, RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats,
+    restartable::Restartable,
 };
 use crate::{
     lifecycle::Begin,
@@ -120,8 +121,9 @@ impl RuntimeOwner {
     /// blocking work has returned, and all of its threads have ended, the owner thread last.
     ///
     /// Tasks of [`spawn`](Self::spawn) are asked to stop, and calls of [`block_on`](Self::block_on) may
-    /// complete. When all of these have ended, or after nine tenths of the limit, everything else is
-    /// dropped. (If the limit is below a second: 100 ms before its end, or after half of it if that is
+    /// complete. When all of these have ended, *foreign* tasks, which were not spawned through the kit, get
+    /// a short time to end by themselves ([`foreign_time`](RuntimeBuilder::foreign_time)). Then, or after nine
+    /// tenths of the limit, everything else is cut off, and the report says how much that was. (If the limit is below a second: 100 ms before its end, or after half of it if that is
     /// later.) A limit of zero drops everything at once; [`Duration::MAX`] means no limit; `None` means the
     /// builder's limit. The limit counts from the first poll.
     ///
@@ -163,6 +165,15 @@ impl RuntimeOwner {
         limit: impl Into<Option<Duration>>,
     ) -> Result<ShutdownReport, ShutdownError> {
         self.shared.shutdown_blocking(limit.into())
+    }
+
+    /// Takes a share of the latest generation for a session.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child.
+    pub(crate) fn enlist(&self) -> Result<Enlisted, RuntimeError> {
+        Enlisted::of(self.latest()?.generation)
     }
 
     /// Whether a shutdown would wait for this thread to end, or to return from `block_on`.

@@ -2,15 +2,42 @@
 
 use std::{cell::OnceCell, io, sync::Arc};
 
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
-use super::threads::{Role, Threads};
+use super::{
+    foreign::Foreign,
+    threads::{Role, Threads},
+};
 use crate::{
     fork::ProcessGuard,
     lifecycle::{End, Lifecycle},
     oneshot::Sender,
     panics,
+    shutdown::CutOff,
 };
+
+/// What the owner thread has in common with the other threads of a generation, and with its callers.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    pub(super) life: Arc<Lifecycle>,
+    pub(super) threads: Arc<Threads>,
+    pub(super) foreign: Arc<Foreign>,
+}
+
+impl Shared {
+    /// How many tasks of the kit are on the runtime. (`block_on` is polled by threads of its callers.)
+    fn kit_tasks(&self) -> usize {
+        let running = self.life.tasks().registry().count().running;
+        running.saturating_sub(self.threads.count(Role::Guest))
+    }
+
+    /// Waits until the runtime should be dropped: its own tasks have ended, and foreign tasks have had
+    /// their time; or it is aborted.
+    async fn until_idle(&self, alive: impl Fn() -> usize) {
+        self.life.until_released().await;
+        self.foreign.wait(&self.life, alive).await;
+    }
+}
 
 /// Says that the thread is gone, as the last thing that the thread does.
 ///
@@ -18,7 +45,7 @@ use crate::{
 /// finalized ends threads by `pthread_exit`. Thread-locals are destroyed in reverse order of their
 /// registration, and this one is registered first.
 struct Farewell {
-    life: Arc<Lifecycle>,
+    shared: Shared,
     /// If a task of a current-thread runtime forks, the child has this thread, and destroys its
     /// thread-locals when it exits. It must not say anything.
     process: ProcessGuard,
@@ -27,7 +54,10 @@ struct Farewell {
 impl Drop for Farewell {
     fn drop(&mut self) {
         if self.process.forked_from().is_none() {
-            self.life.gone();
+            // Until here, a destructor of another thread-local that shuts the runtime down is told that it
+            // would wait for itself.
+            self.shared.threads.remove();
+            self.shared.life.gone();
         }
     }
 }
@@ -42,11 +72,11 @@ thread_local!(static FAREWELL: OnceCell<Farewell> = const { OnceCell::new() });
 /// wait as long as it takes, and it ends when they have.
 pub(super) fn run(
     make: impl FnOnce() -> io::Result<Runtime>,
-    life: &Arc<Lifecycle>,
-    threads: &Threads,
+    shared: &Shared,
     ready: Sender<io::Result<Handle>>,
 ) {
-    let farewell = Farewell { life: Arc::clone(life), process: ProcessGuard::this_process() };
+    let Shared { life, threads, foreign } = shared;
+    let farewell = Farewell { shared: shared.clone(), process: ProcessGuard::this_process() };
     FAREWELL.with(|cell| cell.set(farewell).is_ok());
     threads.add(Role::Owner);
     let made = panics::catch(make).unwrap_or_else(|message| Err(io::Error::other(message)));
@@ -62,18 +92,25 @@ pub(super) fn run(
         // Nobody waits for it any more.
         life.abort();
     }
-    let mut end = match panics::catch(|| runtime.block_on(life.until_released())) {
+    let metrics = runtime.metrics();
+    let alive = || metrics.num_alive_tasks();
+    let mut end = match panics::catch(|| runtime.block_on(shared.until_idle(alive))) {
         Ok(()) => End::Told,
-        Err(message) => End::Panicked {
-            message,
-            still_running: life.tasks().still_running(),
-            tasks: runtime.metrics().num_alive_tasks(),
-        },
+        Err(message) => {
+            End::Panicked { message, still_running: life.tasks().still_running(), tasks: alive() }
+        }
     };
+    let left = alive();
+    let how = match runtime.handle().runtime_flavor() {
+        _ if left == 0 => CutOff::Nothing,
+        // This is the thread that polls its tasks.
+        RuntimeFlavor::CurrentThread => CutOff::AtRest,
+        _ => CutOff::InMotion,
+    };
+    foreign.record(left.saturating_sub(shared.kit_tasks()), how);
     if let Err(message) = panics::catch(|| drop(runtime)) {
         let still_running = life.tasks().still_running();
         end = End::Panicked { message, still_running, tasks: 0 };
     }
     life.record(end);
-    threads.remove();
 }

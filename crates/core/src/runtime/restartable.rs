@@ -115,7 +115,7 @@ impl Restartable {
             return Err(lost_in_fork(self.component_in_child(), owner));
         }
         match self.generations.close() {
-            Some(generation) => generation.shutdown(entered, limit).await,
+            Some(generation) => generation.shutdown(entered, limit, None).await,
             None => Ok(ShutdownReport::new(self.component(), Duration::ZERO, 0)),
         }
     }

@@ -74,6 +74,6 @@ impl fmt::Display for NotCovered {
 }
 
 /// The word, with an `s` unless it is one.
-fn plural(number: usize, word: &str) -> String {
+pub(super) fn plural(number: usize, word: &str) -> String {
     format!("{word}{}", if number == 1 { "" } else { "s" })
 }

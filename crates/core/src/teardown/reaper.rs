@@ -19,7 +19,7 @@ use std::{
     future::Future,
     io, mem,
     task::Waker,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -54,13 +54,21 @@ struct Owner {
     /// Check this first: a forked child has none of the threads, and a lock that one of them held at
     /// the fork is never released there.
     process: ProcessGuard,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Owner {
+    /// Tells the threads that no more values will come.
+    fn end(&self) {
+        self.shared.change(|state| state.ended = true);
+        self.shared.value_queued.notify_one();
+    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
         if self.process.forked_from().is_none() {
-            self.shared.change(|state| state.ended = true);
-            self.shared.value_queued.notify_one();
+            self.end();
         }
     }
 }
@@ -72,6 +80,10 @@ pub(super) struct Shared {
     /// Notified when a value is queued, and when no more will come.
     value_queued: Condvar,
     pub(super) changed: Condvar,
+    /// Fired when the dropping thread has nothing more to do, and when the driving thread has dropped
+    /// the runtime.
+    dropped: Latch,
+    driven: Latch,
 }
 
 #[derive(Default)]
@@ -204,16 +216,23 @@ impl Reaper {
         let handle = runtime.handle().clone();
         let runtime = Driven(Some(runtime));
         let process = ProcessGuard::this_process();
-        let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone(), process };
+        let threads = Mutex::default();
+        let owner = Owner { shared: Arc::clone(&shared), handle: handle.clone(), process, threads };
         let hold = Hold::on(&handle)?;
-        thread::Builder::new().name("sundown-drop".to_owned()).spawn({
+        let dropping = thread::Builder::new().name("sundown-drop".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || drop_values(&shared, &handle)
+            move || {
+                drop_values(&shared, &handle);
+                drop(handle);
+                shared.dropped.fire();
+            }
         })?;
         // If this one cannot be started, the owner is dropped, and the other thread exits.
-        thread::Builder::new()
-            .name("sundown-drive".to_owned())
-            .spawn(move || runtime.drive(&shared))?;
+        let driving = thread::Builder::new().name("sundown-drive".to_owned()).spawn(move || {
+            runtime.drive(&shared);
+            shared.driven.fire();
+        })?;
+        lock(&owner.threads).extend([dropping, driving]);
         // Only now: if a thread was refused, the hold is dropped, and releases the blocking thread.
         owner.shared.lock().hold = Some(hold);
         Ok(Self { owner: Arc::new(owner) })
@@ -243,6 +262,27 @@ impl Reaper {
         }
         drop(state);
         async move { latch.wait().await }
+    }
+
+    /// Takes no more values, and waits until the threads have ended. Call this after
+    /// [`wait_quiescent`](Self::wait_quiescent): until then they do not end.
+    pub(crate) fn release(&self) -> impl Future<Output = ()> + Send + use<> {
+        let owner = Arc::clone(&self.owner);
+        owner.end();
+        async move {
+            owner.shared.dropped.wait().await;
+            owner.shared.driven.wait().await;
+            for thread in lock(&owner.threads).drain(..) {
+                // Microseconds: it has fired its latch, and does nothing more.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    /// Waits until everything has ended, the threads included.
+    pub(super) async fn end(&self) {
+        self.wait_quiescent().await;
+        self.release().await;
     }
 
     /// Whether this thread runs a destructor, or work that one has started. If it waited for
@@ -288,6 +328,8 @@ impl Driven {
     fn drive(mut self, shared: &Arc<Shared>) {
         if let Some(runtime) = self.0.take() {
             drive::drive(&runtime, shared);
+            // Waits for the blocking thread.
+            drop(runtime);
         }
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! - The leaving thread goes through the resources in teardown order. It waits for each no longer than
 //!   its limit, and runs none of their code.
-//! - Each teardown has a thread of its own. If the teardown hangs, its thread is left behind.
+//! - Each teardown has a thread of its own, and another one joins it. If the teardown hangs, both are left
+//!   behind.
 //! - The limit's thread sleeps until the limit has passed and then ends the process, whatever hangs by
 //!   then: a log, a file system, an `atexit` handler.
 
@@ -15,7 +16,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process,
     sync::{Arc, OnceLock, PoisonError},
-    thread::{self, Builder},
+    thread::{self, Builder, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -225,6 +226,11 @@ fn try_to_tear_down(resource: Resource, limit: Duration) -> Entry {
     entry
 }
 
+/// Runs a teardown on a thread of its own. Returns when that thread has ended, or at the limit.
+///
+/// The teardown may leave a part of the resource in a thread-local, whose destructor runs after the
+/// teardown has returned. What the resource needs must outlive that too. So a second thread, which runs
+/// nothing of the program's, joins the first: a join has no limit, and the leaving thread must keep its own.
 fn tear_down(
     name: &str,
     teardown: TeardownSlot,
@@ -233,37 +239,54 @@ fn tear_down(
 ) -> Result<(), Reason> {
     let (sender, mut answer) = oneshot::channel();
     // `Builder::spawn` panics on a name with a zero byte in it.
-    let thread = format!("exit {}", name.replace('\0', " "));
-    let started = Builder::new().name(thread).spawn({
+    let thread = Builder::new().name(format!("exit {}", name.replace('\0', " ")));
+    let started = Builder::new().name("exit join".to_owned()).spawn({
         let teardown = Arc::clone(&teardown);
         move || {
-            let teardown = teardown.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let ended = catch_unwind(AssertUnwindSafe(|| match teardown {
-                // The error's destructor is foreign code too, so it runs in here.
-                Some(teardown) => teardown(&token).map_err(|error| error.to_string()),
-                None => Ok(()),
-            }));
+            let ended = thread.spawn(move || run(&teardown, &token)).map(JoinHandle::join);
             let _ = sender.send(match ended {
-                Ok(returned) => returned.map_err(|message| Reason::Error { message }),
-                Err(payload) => {
-                    let message = panics::text(&*payload);
-                    // Its destructor could hang, and the process is about to end anyway.
-                    mem::forget(payload);
-                    Err(Reason::Panicked { message })
-                }
+                Ok(Ok(returned)) => returned,
+                // Nothing that `run` does not catch can panic.
+                Ok(Err(payload)) => Err(Reason::Panicked { message: panics::message(payload) }),
+                Err(error) => Err(Reason::NoThread { message: error.to_string() }),
             });
         }
     });
-    if let Err(error) = started {
-        mem::forget(teardown);
-        return Err(Reason::NoThread { message: error.to_string() });
-    }
-    match answer.wait_blocking(limit) {
-        Ok(answer) => answer,
+    let answer = match started {
+        Ok(_) => answer.wait_blocking(limit),
+        Err(error) => Ok(Err(Reason::NoThread { message: error.to_string() })),
+    };
+    match answer {
+        Ok(ended) => {
+            if let Err(Reason::NoThread { .. }) = ended {
+                // Nobody has taken it, and its destructor must not run here.
+                mem::forget(teardown);
+            }
+            ended
+        }
         Err(WaitError::TimedOut { .. }) => Err(Reason::TimedOut),
-        // The thread ended without an answer. Nothing in it can cause that.
+        // The joining thread ended without an answer. Nothing in it can cause that.
         Err(WaitError::Abandoned(abandoned)) => {
             Err(Reason::Error { message: abandoned.to_string() })
         }
     }
+}
+
+/// Runs a teardown on this thread.
+fn run(teardown: &TeardownSlot, token: &ExitToken) -> Result<(), Reason> {
+    let teardown = teardown.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let ended = catch_unwind(AssertUnwindSafe(|| match teardown {
+        // The error's destructor is foreign code too, so it runs in here.
+        Some(teardown) => teardown(token).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }));
+    ended.map_or_else(
+        |payload| {
+            let message = panics::text(&*payload);
+            // Its destructor could hang, and the process is about to end anyway.
+            mem::forget(payload);
+            Err(Reason::Panicked { message })
+        },
+        |returned| returned.map_err(|message| Reason::Error { message }),
+    )
 }

@@ -1,6 +1,6 @@
 //! Resources are torn down in order, leaked by their policy, or refused.
 
-use std::time::Duration;
+use std::{cell::Cell, thread, time::Duration};
 
 use leak_strategy::{
     app,
@@ -26,6 +26,33 @@ fn a_resource_is_torn_down_before_those_that_it_needs() {
     assert_eq!((rooms.outcome, rooms.policy), (Outcome::Leaked, PolicyKind::Leak));
     assert_eq!(rooms.reason, Some(Reason::Policy { why: "it is harmless".to_owned() }));
     assert!(rooms.created_at.contains("main.rs:"), "{}", rooms.created_at);
+}
+
+thread_local!(static LEFT: Cell<Option<Slow>> = const { Cell::new(None) });
+
+/// Takes its time to be dropped.
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        thread::sleep(Duration::from_millis(50));
+        println!("dropped a thread-local of the client");
+    }
+}
+
+#[test]
+fn what_a_teardown_leaves_in_a_thread_local_is_dropped_before_what_it_needs() {
+    let exited = run(PLAN, |plan| {
+        add_noisy(plan, "runtime", TEAR_DOWN, &[]);
+        let client = Resource::new("client", TEAR_DOWN, |_exit| {
+            LEFT.set(Some(Slow));
+            Ok(())
+        });
+        plan.add(client.needs("runtime")).unwrap();
+    });
+    assert_eq!(exited.expect_code().entries.len(), 2);
+    assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
+    assert_eq!(exited.stdout, "dropped a thread-local of the client\ndropped runtime\n");
 }
 
 #[test]

@@ -18,7 +18,8 @@ use sundown::{
 };
 
 use super::{on_both_flavours, spawn_deaf};
-use crate::fixtures::{PLENTY, owned, until};
+use crate::fixtures::{PLENTY, current_thread, multi_thread, owned, until};
+use tokio::runtime::RuntimeFlavor;
 
 #[test]
 fn every_caller_waits_for_the_real_end_and_gets_the_same_answer() {
@@ -113,6 +114,56 @@ fn shutdown_from_inside_is_an_error_and_not_a_deadlock() {
         let _ = owner.shutdown_blocking(PLENTY).unwrap();
         owner.restart().unwrap();
         from_inside(owner.block_on(async { owner.shutdown_blocking(PLENTY) }).unwrap());
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+    });
+}
+
+/// As a synchronous wrapper of an asynchronous client does it: the thread is one of the runtime, although the
+/// context is that of another.
+#[test]
+fn shutdown_from_inside_through_a_runtime_of_the_callers_own_is_an_error_and_not_a_deadlock() {
+    fn shut_down(owner: &RuntimeOwner) -> [bool; 2] {
+        let is_from_inside = |result: Result<_, ShutdownError>| {
+            let kind = result.map(drop).unwrap_err().kind;
+            matches!(kind, ShutdownErrorKind::FromInside)
+        };
+        let mut answers = [false; 2];
+        for (answer, other) in answers.iter_mut().zip([current_thread(), multi_thread()]) {
+            // A runtime cannot be entered inside another, only on a thread that has left it.
+            *answer = is_from_inside(other.block_on(owner.shutdown(Duration::MAX)));
+            other.shutdown_background();
+        }
+        answers
+    }
+    on_both_flavours("through", |builder| {
+        let owner = builder.start().unwrap();
+        let inside = owner.clone();
+        let in_blocking = owner.spawn("asks", |_| async move {
+            tokio::task::spawn_blocking(move || {
+                // Its context is the runtime's, until it is inside the other.
+                shut_down(&inside)
+            })
+            .await
+            .unwrap()
+        });
+        assert_eq!(executor::block_on(in_blocking.unwrap()), Ok([true, true]));
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+
+        owner.restart().unwrap();
+        if owner.handle().unwrap().runtime_flavor() == RuntimeFlavor::MultiThread {
+            let inside = owner.clone();
+            let in_place = owner.spawn("in place", |_| async move {
+                tokio::task::block_in_place(|| shut_down(&inside))
+            });
+            assert_eq!(executor::block_on(in_place.unwrap()), Ok([true, true]));
+        }
+        // On no runtime's executor, in a task.
+        let inside = owner.clone();
+        let bare = owner.spawn("bare", |_| async move {
+            executor::block_on(inside.shutdown(Duration::MAX)).unwrap_err().kind
+        });
+        let bare = bare.map(|answer| executor::block_on(answer).unwrap());
+        assert!(!matches!(bare, Ok(kind) if !matches!(kind, ShutdownErrorKind::FromInside)));
         let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }

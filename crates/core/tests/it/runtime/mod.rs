@@ -4,6 +4,7 @@ mod block_on;
 mod callers;
 mod drops;
 mod ending;
+mod foreign;
 mod starting;
 
 use std::future::pending;

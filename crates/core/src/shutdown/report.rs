@@ -1,0 +1,153 @@
+//! The report of a shutdown that has ended.
+
+use std::{fmt, time::Duration};
+
+use super::{NotCovered, list, not_covered::plural};
+
+/// The report of a shutdown that has ended. Its `Display` says it in one sentence.
+///
+/// ```
+/// use std::time::Duration;
+/// use sundown::ShutdownReport;
+///
+/// let mut report = ShutdownReport::new("sync", Duration::from_millis(3), 1);
+/// report.foreign = 2;
+/// assert_eq!(
+///     report.to_string(),
+///     "`sync` has ended after 3.0ms: 1 task aborted, 2 foreign tasks cut off",
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it says whether anything had to be aborted"]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// What was shut down.
+    pub component: String,
+    /// How long this call took.
+    pub elapsed: Duration,
+    /// How many tasks of the kit were dropped before they completed, because the limit passed or because
+    /// their runtime went down.
+    pub aborted: usize,
+    /// How many *foreign* tasks were cut off. A foreign task was not spawned through the kit, but on the
+    /// Tokio handle of the runtime: a library's own task, for example. It gets no stop signal, only time to
+    /// end by itself. It is dropped where it was waiting.
+    pub foreign: usize,
+    /// The panics that were seen on the threads of the runtime, other than those of the kit's own tasks.
+    /// They are seen only if the runtime was built with
+    /// [`watch_panics`](crate::runtime::RuntimeBuilder::watch_panics).
+    pub foreign_panics: Vec<ForeignPanic>,
+    /// How the tasks of a runtime that had not ended were cut off.
+    pub cut_off: CutOff,
+    /// What this report does not speak of.
+    pub not_covered: Vec<NotCovered>,
+}
+
+/// How the tasks that were left were cut off when their runtime went down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CutOff {
+    /// No task was left, or what was shut down is no runtime.
+    #[default]
+    Nothing,
+    /// At rest: from the moment when the runtime began to refuse `spawn_blocking`, no task was polled. So
+    /// none could panic because of that.
+    AtRest,
+    /// Some task did not yield in time, or the runtime could not be brought to rest for another reason. A
+    /// task may have been polled when `spawn_blocking` was refused already, and may have panicked: deadpool
+    /// panics there.
+    InMotion,
+}
+
+/// A panic on a thread of a runtime, other than one of the kit's own tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPanic {
+    /// The message of the panic.
+    pub message: String,
+    /// Where it panicked: file, line and column.
+    pub site: String,
+    /// The name of the thread.
+    pub thread: String,
+}
+
+/// ``panicked at src/pool.rs:3:5 on `matrix-0`: no reactor``.
+impl fmt::Display for ForeignPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message, site, thread } = self;
+        write!(f, "panicked at {site} on `{thread}`: {message}")
+    }
+}
+
+impl ShutdownReport {
+    /// A report for your own [`GracefulShutdown`](super::GracefulShutdown). The fields without a parameter
+    /// are empty; you can set them afterwards.
+    pub fn new(component: impl Into<String>, elapsed: Duration, aborted: usize) -> Self {
+        Self {
+            component: component.into(),
+            elapsed,
+            aborted,
+            foreign: 0,
+            foreign_panics: Vec::new(),
+            cut_off: CutOff::Nothing,
+            not_covered: Vec::new(),
+        }
+    }
+
+    /// Whether everything ended by itself, and no panic was seen.
+    #[must_use]
+    pub fn is_graceful(&self) -> bool {
+        self.aborted == 0 && self.foreign == 0 && self.foreign_panics.is_empty()
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { component, elapsed, aborted, foreign, foreign_panics, cut_off, not_covered } =
+            self;
+        write!(f, "`{component}` has ended after {elapsed:.1?}")?;
+        let mut said = Vec::new();
+        if *aborted > 0 {
+            said.push(format!("{aborted} {} aborted", plural(*aborted, "task")));
+        }
+        if *foreign > 0 {
+            said.push(format!("{foreign} foreign {} cut off", plural(*foreign, "task")));
+        }
+        if *cut_off == CutOff::InMotion {
+            said.push("tasks may have been polled after `spawn_blocking` was refused".to_owned());
+        }
+        said.extend(foreign_panics.iter().map(|panic| format!("a foreign task {panic}")));
+        if !said.is_empty() {
+            write!(f, ": {}", list(&said))?;
+        }
+        if !not_covered.is_empty() {
+            write!(f, "; not covered: {}", list(not_covered))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_in_one_sentence_what_ended_how_and_what_it_does_not_cover() {
+        let mut report = ShutdownReport::new("store", Duration::from_millis(3), 0);
+        assert_eq!(report.to_string(), "`store` has ended after 3.0ms");
+        assert!(report.is_graceful());
+        report.foreign = 1;
+        report.cut_off = CutOff::InMotion;
+        report.foreign_panics.push(ForeignPanic {
+            message: "no reactor".to_owned(),
+            site: "pool.rs:1:2".to_owned(),
+            thread: "store-0".to_owned(),
+        });
+        report.not_covered = vec![NotCovered::PlainThreads, NotCovered::Success];
+        assert!(!report.is_graceful());
+        assert_eq!(
+            report.to_string(),
+            "`store` has ended after 3.0ms: 1 foreign task cut off, tasks may have been polled after \
+             `spawn_blocking` was refused, a foreign task panicked at pool.rs:1:2 on `store-0`: no \
+             reactor; not covered: threads that the code started by itself, whether the work succeeded"
+        );
+    }
+}

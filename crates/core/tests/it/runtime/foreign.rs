@@ -1,0 +1,108 @@
+//! Foreign tasks: those that were not spawned through the kit.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sundown::{NotCovered, ShutdownErrorKind, shutdown::CutOff};
+use tokio::sync::oneshot;
+
+use super::on_both_flavours;
+use crate::fixtures::{PLENTY, SHORT, owned};
+
+#[test]
+fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
+    on_both_flavours("apart", |builder| {
+        let owner = builder.start().unwrap();
+        let handle = owner.handle().unwrap();
+        for _ in 0..3 {
+            handle.spawn(pending::<()>());
+        }
+        drop(owner.spawn("listens", |stop| stop));
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        assert_eq!((report.aborted, report.foreign), (0, 3), "{report}");
+        assert_ne!(report.cut_off, CutOff::Nothing);
+        assert!(!report.is_graceful() && report.to_string().contains("3 foreign tasks cut off"));
+        assert!(report.not_covered.contains(&NotCovered::ForeignPanics));
+
+        owner.restart().unwrap();
+        drop(owner.spawn("listens", |stop| stop));
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        assert_eq!((report.aborted, report.foreign), (0, 0), "the control");
+        assert_eq!(report.cut_off, CutOff::Nothing);
+        assert!(report.is_graceful(), "{report}");
+    });
+}
+
+/// Its end begins when the last task of the kit has ended.
+#[test]
+fn a_foreign_task_that_ends_by_itself_is_waited_for() {
+    on_both_flavours("by-itself", |builder| {
+        let owner = builder.foreign_time(PLENTY).start().unwrap();
+        let (last_words, is_heard) = oneshot::channel::<()>();
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        owner.handle().unwrap().spawn(async move {
+            let _ = is_heard.await;
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            is_done.store(true, Ordering::SeqCst);
+        });
+        drop(owner.spawn("ends", |stop| async move {
+            stop.await;
+            let _ = last_words.send(());
+        }));
+        let began = Instant::now();
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        assert!(done.load(Ordering::SeqCst), "cut off");
+        assert_eq!((report.foreign, report.cut_off), (0, CutOff::Nothing));
+        assert!(began.elapsed() < PLENTY / 2, "it is told of the end, and does not wait on");
+    });
+}
+
+#[test]
+fn an_endless_foreign_task_does_not_hold_a_shutdown_without_a_limit() {
+    on_both_flavours("endless", |builder| {
+        let owner = builder.start().unwrap();
+        let (owned, is_dropped) = owned();
+        owner.handle().unwrap().spawn(async move {
+            let _owned = owned;
+            pending::<()>().await;
+        });
+        let report = owner.shutdown_blocking(Duration::MAX).unwrap();
+        assert!(is_dropped());
+        assert_eq!(report.foreign, 1);
+    });
+}
+
+#[test]
+fn the_time_of_foreign_tasks_ends_with_the_limit() {
+    on_both_flavours("its-limit", |builder| {
+        let owner = builder.foreign_time(PLENTY).start().unwrap();
+        owner.handle().unwrap().spawn(pending::<()>());
+        let began = Instant::now();
+        let _ = owner.shutdown_blocking(SHORT);
+        let report = owner.shutdown_blocking(PLENTY / 2).unwrap();
+        assert_eq!(report.foreign, 1);
+        assert!(began.elapsed() < PLENTY / 4, "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_shutdown_that_ended_with_a_panic_says_what_else_was_cut_off() {
+    on_both_flavours("besides", |builder| {
+        let owner = builder.start().unwrap();
+        owner.handle().unwrap().spawn(pending::<()>());
+        drop(owner.spawn("unlucky", |_| async { panic!("no luck") }));
+        let error = owner.shutdown_blocking(PLENTY).unwrap_err();
+        assert!(matches!(error.kind, ShutdownErrorKind::Panicked(_)), "{error}");
+        assert_eq!(error.report.unwrap().foreign, 1);
+    });
+}
