@@ -2,25 +2,28 @@
 //!
 //! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics if
 //! there is none, and it is late if that runtime is blocked, which is when a limit matters most. Here
-//! a dedicated thread keeps the limits. It starts for the first limit and ends with the last, so it exists
-//! only while there is a limit. A forked child starts its own, whatever state it was forked in.
+//! a thread that waits in a blocking call of the kit keeps the limits of that call by itself. For all
+//! other limits there is [a thread](clock) while there is a limit: the first limit starts it, and the
+//! last one ends and joins it. A forked child starts its own, whatever state it was forked in.
+
+mod clock;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     future::Future,
     io,
     pin::Pin,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
-    thread,
     time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
 
+use self::clock::{Clock, Key};
 use crate::{
-    fork::{GENERATIONS, OfProcess, PerProcess},
+    fork::OfProcess,
+    park::{self, Parker},
     waker,
 };
 
@@ -37,6 +40,10 @@ pub const PLENTY: Duration = Duration::from_secs(60);
 ///
 /// Dropping the returned future drops `future` on the same thread. The limit cannot interrupt a future that
 /// blocks its thread in `poll`.
+///
+/// When the returned future is ready or dropped, no thread keeps its limit any more. A waker is foreign
+/// code: if one panics or blocks, no other limit is late. One that has not returned 100 ms after its limit
+/// ended keeps the thread that called it.
 ///
 /// ```
 /// use std::{future::{pending, ready}, time::Duration};
@@ -83,50 +90,91 @@ impl<F: Future> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let within = self.project();
-        if let Poll::Ready(output) = within.future.poll(context) {
-            return Poll::Ready(Some(output));
-        }
-        let Some(deadline) = within.alarm.deadline else { return Poll::Pending };
-        if Instant::now() >= deadline || within.alarm.set(deadline, context.waker()).is_err() {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
+        let output = match within.future.poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => {
+                let Some(deadline) = within.alarm.deadline else { return Poll::Pending };
+                if Instant::now() < deadline && within.alarm.set(deadline, context.waker()).is_ok()
+                {
+                    return Poll::Pending;
+                }
+                None
+            }
+        };
+        // Now, and not when this is dropped: whoever gets the answer may rely on it that no thread is
+        // left.
+        within.alarm.unset();
+        Poll::Ready(output)
     }
 }
 
-/// A waker that the clock wakes at a deadline, unless this is dropped before.
+/// Wakes a task at a deadline, unless this is dropped before.
 struct Alarm {
     deadline: Option<Instant>,
     set: Option<Set>,
 }
 
-/// An alarm that is set: where, and with which waker.
-struct Set {
-    clock: &'static OfProcess<Clock>,
-    key: Key,
-    waker: Waker,
+/// Where an alarm is set.
+enum Set {
+    /// With the thread that waits for the task.
+    Parker(Arc<Parker>, Key),
+    Clock(&'static OfProcess<Clock>, Key, Waker),
 }
 
 impl Alarm {
     fn set(&mut self, deadline: Instant, waker: &Waker) -> io::Result<()> {
         match &self.set {
-            Some(set) if set.waker.will_wake(waker) && set.clock.is_of_this_process() => {
+            Some(Set::Parker(parker, _)) if parker.is_woken_by(waker) => return Ok(()),
+            Some(Set::Clock(clock, _, registered))
+                if registered.will_wake(waker) && clock.is_of_this_process() =>
+            {
                 return Ok(());
             }
             _ => {}
         }
+        if let Some(parker) = park::waiting_here(waker) {
+            self.unset();
+            let key = parker.set_alarm(deadline);
+            self.set = Some(Set::Parker(parker, key));
+            return Ok(());
+        }
+        // Foreign code, and so before anything changes. If one cannot be cloned, the task is polled again.
+        let Some(registered) = waker::clone(waker) else { return Ok(()) };
+        let Some(waker) = waker::clone(waker) else {
+            waker::discard([registered]);
+            return Ok(());
+        };
+        if let Some(Set::Clock(clock, key, before)) = &mut self.set
+            && clock.is_of_this_process()
+        {
+            clock.replace(*key, waker);
+            waker::discard([std::mem::replace(before, registered)]);
+            return Ok(());
+        }
         self.unset();
-        let clock = CLOCKS.get()?;
-        let key = clock.set(deadline, waker.clone())?;
-        self.set = Some(Set { clock, key, waker: waker.clone() });
+        let set = Clock::of_this_process()
+            .and_then(|clock| clock.set(deadline, waker).map(|key| (clock, key)));
+        match set {
+            Ok((clock, key)) => self.set = Some(Set::Clock(clock, key, registered)),
+            Err(error) => {
+                waker::discard([registered]);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
     fn unset(&mut self) {
-        if let Some(set) = self.set.take()
-            && set.clock.is_of_this_process()
-        {
-            set.clock.unset(set.key);
+        match self.set.take() {
+            Some(Set::Parker(parker, key)) => parker.unset_alarm(key),
+            Some(Set::Clock(clock, key, waker)) => {
+                // In a forked child, the thread of that clock does not exist, and its lock may be held for ever.
+                if clock.is_of_this_process() {
+                    clock.unset(key);
+                }
+                waker::discard([waker]);
+            }
+            None => {}
         }
     }
 }
@@ -137,100 +185,12 @@ impl Drop for Alarm {
     }
 }
 
-/// A deadline, and a number that tells apart those at the same moment.
-type Key = (Instant, u64);
-
-/// All alarms of a process.
-struct Clock {
-    alarms: Mutex<Alarms>,
-    changed: Condvar,
-}
-
-struct Alarms {
-    wakers: BTreeMap<Key, Waker>,
-    next: u64,
-    /// Whether the thread runs. It ends itself, under the lock, when there is no alarm.
-    running: bool,
-}
-
-/// If no clock is left for a forked child, its limits count as passed, as they do if no thread can be
-/// started.
-static CLOCKS: PerProcess<Clock> =
-    PerProcess::new([const { OfProcess::new(Clock::new()) }; GENERATIONS]);
-
-impl Clock {
-    const fn new() -> Self {
-        let alarms = Alarms { wakers: BTreeMap::new(), next: 0, running: false };
-        Self { alarms: Mutex::new(alarms), changed: Condvar::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Alarms> {
-        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&'static self, deadline: Instant, waker: Waker) -> io::Result<Key> {
-        let mut alarms = self.lock();
-        let key = (deadline, alarms.next);
-        alarms.next += 1;
-        if !alarms.running {
-            let clock = thread::Builder::new().name("sundown-clock".to_owned());
-            clock.spawn(|| self.run())?;
-            alarms.running = true;
-        }
-        let is_first = alarms.wakers.first_key_value().is_none_or(|(first, _)| key < *first);
-        alarms.wakers.insert(key, waker);
-        drop(alarms);
-        if is_first {
-            self.changed.notify_one();
-        }
-        Ok(key)
-    }
-
-    fn unset(&self, key: Key) {
-        let mut alarms = self.lock();
-        let waker = alarms.wakers.remove(&key);
-        let was_last = alarms.wakers.is_empty();
-        drop(alarms);
-        // A foreign destructor: not under the lock.
-        waker::discard(waker);
-        if was_last {
-            // The thread has nothing left to wait for, and ends.
-            self.changed.notify_one();
-        }
-    }
-
-    fn run(&self) {
-        let mut alarms = self.lock();
-        loop {
-            let Some((&(deadline, _), _)) = alarms.wakers.first_key_value() else {
-                alarms.running = false;
-                return;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let due = alarms.wakers.pop_first();
-                drop(alarms);
-                // Foreign code: not under the lock.
-                if let Some((_, waker)) = due {
-                    waker::wake(waker);
-                }
-                alarms = self.lock();
-            } else {
-                alarms = match self.changed.wait_timeout(alarms, left) {
-                    Ok((alarms, _)) => alarms,
-                    Err(poisoned) => poisoned.into_inner().0,
-                };
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
-        future::{pending, ready},
-        sync::Arc,
+        future::{pending, poll_fn, ready},
         task::Wake,
+        thread,
     };
 
     use futures::executor::block_on;
@@ -282,6 +242,8 @@ mod tests {
         (Arc::clone(&fires), fires.into())
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn the_waker_of_the_last_poll_is_woken_at_the_limit() {
         let mut limited = Box::pin(within(Duration::from_millis(50), pending::<()>()));
@@ -297,57 +259,73 @@ mod tests {
 
     #[test]
     fn an_alarm_is_set_once_for_a_waker_and_forgotten_with_its_future() {
-        let hour = Duration::from_secs(3600);
-        let mut limited = Box::pin(within(hour, pending::<()>()));
+        let mut limited = Box::pin(within(HOUR, pending::<()>()));
         let (fires, waker) = fires();
         let mut keys = Vec::new();
         for _ in 0..2 {
             assert!(limited.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            keys.push(limited.as_mut().project().alarm.set.as_ref().map(|set| set.key));
+            let Some(Set::Clock(_, key, _)) = limited.as_mut().project().alarm.set else {
+                panic!("no waiting thread polls this")
+            };
+            keys.push(key);
         }
         assert_eq!(keys[0], keys[1]);
         drop((limited, waker));
         assert_eq!(Arc::strong_count(&fires), 1, "its waker is kept");
     }
 
-    #[test]
-    fn alarms_at_the_same_moment_are_all_woken() {
-        let clock: &'static Clock = Box::leak(Box::new(Clock::new()));
-        let (moment, alarms) = (Instant::now(), [(); 3].map(|()| fires()));
-        // No thread is started: all are set before the first one is woken.
-        clock.lock().running = true;
-        for (_, waker) in &alarms {
-            clock.set(moment, waker.clone()).unwrap();
-        }
-        clock.run();
-        assert!(alarms.iter().all(|(fires, _)| fires.0.has_fired()));
-        assert!(!clock.lock().running);
+    /// Which kind of alarm a limit has set.
+    fn is_kept_by_its_thread(limited: Pin<&mut Within<impl Future>>) -> bool {
+        matches!(limited.project().alarm.set, Some(Set::Parker(..)))
     }
 
     #[test]
-    fn the_clock_minds_an_earlier_alarm_and_ends_with_the_last_that_is_given_up() {
-        let hour = Instant::now() + Duration::from_secs(3600);
-        for _ in 0..20 {
-            let clock: &'static Clock = Box::leak(Box::new(Clock::new()));
-            let ((soon, soon_waker), (late, late_waker)) = (fires(), fires());
-            // In most of these rounds at least, the clock waits for the hour to pass after this.
-            let wait_a_little = || (0..1000).for_each(|_| thread::yield_now());
-            let key = clock.set(hour, late_waker).unwrap();
-            wait_a_little();
-            clock.set(Instant::now(), soon_waker).unwrap();
-            assert!(soon.0.wait_blocking(PLENTY));
-            wait_a_little();
-            clock.unset(key);
-            assert_eq!(Arc::strong_count(&late), 1, "its waker is kept");
-            let deadline = Instant::now() + PLENTY;
-            while clock.lock().running {
-                assert!(
-                    Instant::now() < deadline,
-                    "the clock waits for an alarm that was given up"
-                );
-                thread::yield_now();
+    fn a_thread_that_waits_keeps_the_limits_of_what_it_polls() {
+        let mut limited = Box::pin(within(Duration::from_millis(20), pending::<()>()));
+        let mut others = [2, 1].map(|hours| Box::pin(within(HOUR * hours, pending::<()>())));
+        let mut polls = 0;
+        let waited = park::wait_for(poll_fn(|context| {
+            polls += 1;
+            for other in &mut others {
+                assert!(other.as_mut().poll(context).is_pending());
+                assert!(is_kept_by_its_thread(other.as_mut()));
             }
-            assert!(!late.0.has_fired());
+            let polled = limited.as_mut().poll(context);
+            assert!(polled.is_ready() || is_kept_by_its_thread(limited.as_mut()));
+            polled
+        }));
+        assert_eq!(waited, None);
+        assert!(polls < 10, "it waits, and does not poll again and again");
+    }
+
+    #[test]
+    fn a_limit_may_move_from_a_thread_that_waits_to_an_executor_and_back() {
+        let mut limited = Box::pin(within(Duration::from_millis(60), pending::<()>()));
+        for _ in 0..2 {
+            assert_eq!(park::wait(limited.as_mut(), Duration::from_millis(1)), None);
+            assert!(is_kept_by_its_thread(limited.as_mut()));
+            let mut context = Context::from_waker(Waker::noop());
+            if limited.as_mut().poll(&mut context).is_ready() {
+                return;
+            }
+            assert!(!is_kept_by_its_thread(limited.as_mut()));
         }
+        assert_eq!(park::wait(limited.as_mut(), PLENTY), Some(None));
+    }
+
+    #[test]
+    fn a_wait_inside_a_wait_keeps_its_own_limits() {
+        let nested = || {
+            let limited = within(Duration::from_millis(5), pending::<()>());
+            assert_eq!(park::wait_for(Box::pin(limited)), None);
+        };
+        let mut limited = Box::pin(within(Duration::from_millis(30), pending::<()>()));
+        let waited = park::wait_for(poll_fn(|context| {
+            nested();
+            let polled = limited.as_mut().poll(context);
+            assert!(polled.is_ready() || is_kept_by_its_thread(limited.as_mut()));
+            polled
+        }));
+        assert_eq!(waited, None);
     }
 }

@@ -1,4 +1,7 @@
 //! Waiting for a future on a plain thread.
+//!
+//! The thread also keeps the limits (`crate::limit`) of what it waits for, so that a blocking call of
+//! the kit needs no other thread for them.
 
 use std::{
     future::Future,
@@ -7,6 +10,9 @@ use std::{
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
+
+#[cfg(not(loom))]
+use std::{cell::Cell, collections::BTreeSet, mem::ManuallyDrop, time::Instant};
 
 use crate::sync::{Condvar, Mutex, lock};
 
@@ -19,6 +25,8 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(Arc::clone(&parker));
     let mut context = Context::from_waker(&waker);
+    #[cfg(not(loom))]
+    let _waiting = Waiting::here(&parker);
     loop {
         if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
             return Some(output);
@@ -58,28 +66,44 @@ pub(crate) fn wait_in_runtime<F: Future + Unpin>(mut future: F, is_in_runtime: b
     }
 }
 
-/// A thread that waits to be woken.
+/// A thread that waits to be woken, or for the first of its alarms.
 ///
 /// This is not `std::thread::park`, because a thread has only one token for that, and the caller may
 /// be using it for a protocol of its own.
 #[derive(Default)]
-struct Parker {
-    woken: Mutex<bool>,
+pub(crate) struct Parker {
+    state: Mutex<State>,
     wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    woken: bool,
+    /// Deadlines, each with a number that tells apart those at the same moment.
+    #[cfg(not(loom))]
+    alarms: BTreeSet<(Instant, u64)>,
+    #[cfg(not(loom))]
+    next: u64,
 }
 
 impl Parker {
     /// Waits to be woken. Returns `false` once the deadline has passed.
     fn park(&self, deadline: &Deadline) -> bool {
-        let mut woken = lock(&self.woken);
-        while !*woken {
+        let mut state = lock(&self.state);
+        while !state.woken {
             let Some(left) = deadline.left() else { return false };
-            woken = match self.wake.wait_timeout(woken, left) {
-                Ok((woken, _)) => woken,
+            #[cfg(not(loom))]
+            let left = match state.until_first_alarm() {
+                Some(Duration::ZERO) => break,
+                Some(until_alarm) => left.min(until_alarm),
+                None => left,
+            };
+            state = match self.wake.wait_timeout(state, left) {
+                Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        *woken = false;
+        state.woken = false;
         true
     }
 }
@@ -90,26 +114,102 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        *lock(&self.woken) = true;
+        lock(&self.state).woken = true;
         // After the lock is released, so that the woken thread does not have to wait for it.
         self.wake.notify_one();
     }
 }
 
+#[cfg(not(loom))]
+impl Parker {
+    /// Whether this is the waker of this parker.
+    pub(crate) fn is_woken_by(&self, waker: &Waker) -> bool {
+        // Not `will_wake`, which also compares the addresses of vtables: the compiler may make several
+        // of the same. The waker of an `Arc` points to its contents, and nobody else makes a waker of
+        // that pointer.
+        waker.data() == std::ptr::from_ref(self).cast()
+    }
+
+    /// Makes the thread poll again at this moment. To be called on that thread, in a poll.
+    pub(crate) fn set_alarm(&self, at: Instant) -> (Instant, u64) {
+        let mut state = lock(&self.state);
+        state.next += 1;
+        let alarm = (at, state.next);
+        state.alarms.insert(alarm);
+        alarm
+    }
+
+    pub(crate) fn unset_alarm(&self, alarm: (Instant, u64)) {
+        lock(&self.state).alarms.remove(&alarm);
+    }
+}
+
+#[cfg(not(loom))]
+impl State {
+    /// The time until the first alarm. Zero means that it goes off: then it is no longer set, nor are
+    /// the others that are due.
+    fn until_first_alarm(&mut self) -> Option<Duration> {
+        let (first, _) = *self.alarms.first()?;
+        let now = Instant::now();
+        if now >= first {
+            self.alarms = self.alarms.split_off(&(now, u64::MAX));
+        }
+        Some(first.saturating_duration_since(now))
+    }
+}
+
+#[cfg(not(loom))]
+thread_local! {
+    /// What the innermost wait of this thread waits with. Without a destructor, which would keep a
+    /// library loaded for as long as the thread lives: `Waiting` takes out what it puts in.
+    static HERE: Cell<Option<ManuallyDrop<Arc<Parker>>>> = const { Cell::new(None) };
+}
+
+/// The thread that this runs on, if it waits for what it is polling, with this waker. A combinator may
+/// poll with a waker of its own: then `None`.
+#[cfg(not(loom))]
+pub(crate) fn waiting_here(waker: &Waker) -> Option<Arc<Parker>> {
+    let here = HERE.take()?;
+    let parker = here.is_woken_by(waker).then(|| Arc::clone(&here));
+    HERE.set(Some(here));
+    parker
+}
+
+/// While this exists, this thread waits with a parker.
+#[cfg(not(loom))]
+struct Waiting {
+    outer: Option<ManuallyDrop<Arc<Parker>>>,
+}
+
+#[cfg(not(loom))]
+impl Waiting {
+    fn here(parker: &Arc<Parker>) -> Self {
+        Self { outer: HERE.replace(Some(ManuallyDrop::new(Arc::clone(parker)))) }
+    }
+}
+
+#[cfg(not(loom))]
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let parker = HERE.replace(self.outer.take());
+        drop(parker.map(ManuallyDrop::into_inner));
+    }
+}
+
 /// When to give up.
 #[cfg(not(loom))]
-struct Deadline(Option<std::time::Instant>);
+struct Deadline(Option<Instant>);
 
 #[cfg(not(loom))]
 impl Deadline {
     fn after(limit: Duration) -> Self {
-        Self(std::time::Instant::now().checked_add(limit))
+        Self(Instant::now().checked_add(limit))
     }
 
     /// How much time is left; `None` if the deadline has passed.
     fn left(&self) -> Option<Duration> {
         let Some(deadline) = self.0 else { return Some(Duration::MAX) };
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 }

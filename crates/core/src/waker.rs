@@ -46,7 +46,7 @@ fn contain<R>(code: impl FnOnce() -> R) -> Option<R> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
-        panic::panic_any,
+        panic::resume_unwind,
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering},
@@ -61,7 +61,7 @@ mod tests {
 
     impl Drop for PanicsInDrop {
         fn drop(&mut self) {
-            panic_any("dropped");
+            resume_unwind(Box::new("dropped"));
         }
     }
 
@@ -74,7 +74,7 @@ mod tests {
 
     impl Wake for PanicsInWake {
         fn wake(self: Arc<Self>) {
-            panic_any(PanicsInDrop);
+            resume_unwind(Box::new(PanicsInDrop));
         }
     }
 
