@@ -43,7 +43,7 @@ pub(super) struct Generation {
     pub(super) users: Users,
     foreign: Arc<Foreign>,
     /// The time for foreign tasks that the builder was given.
-    foreign_time: Option<Duration>,
+    pub(super) foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
     owner_thread: Mutex<Option<JoinHandle<()>>>,
 }
