@@ -21,7 +21,8 @@ use crate::{
         ShutdownReport, StillRunning,
     },
     spawn::{SpawnError, current_runtime, spawn},
-    task_set::{Count, Label, SpawnedBy, Stop, TaskSet},
+    stop_then_abort::Patience,
+    task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
 };
 
 /// A group of tasks. Dropping it aborts its remaining tasks, with a warning.
@@ -64,10 +65,16 @@ pub struct GroupReport {
     pub aborted: usize,
     /// How many were refused because the group was stopping.
     pub refused: usize,
-    /// The tasks that panicked.
+    /// How many tasks panicked.
+    pub panics: usize,
+    /// The first 64 tasks that panicked. A group may run for months, and does not grow with each
+    /// request that panics. A message is cut after 4 KiB.
     pub panicked: Vec<Panicked>,
     /// The tasks that have not ended. A child group that has not ended is listed under its own name.
     pub still_running: Vec<StillRunning>,
+    /// Whether this call left the abort of `still_running` to another caller, which has given them more
+    /// time.
+    pub left_to_another: bool,
 }
 
 impl TaskGroup {
@@ -181,12 +188,19 @@ impl TaskGroup {
     ///
     /// The limit counts from the first poll, and includes the time that it takes to signal the tasks.
     ///
-    /// Repeated and concurrent calls are allowed. Dropping the future loses nothing: the tasks stay
-    /// asked to stop, and you can call this again.
+    /// Repeated and concurrent calls are allowed, and each has a limit of its own: a call aborts nothing
+    /// while another caller waits that would abort later. It returns at its own limit, and its report
+    /// says [`left_to_another`](GroupReport::left_to_another). If that other caller drops its future, the
+    /// abort is left to those that still wait, to the next call, and to the drop of the group. The same
+    /// holds between parent and child: a drain of the parent aborts everything but the children that
+    /// somebody else drains more patiently, and a drain of a child does not abort what a drain of its
+    /// parent waits for more patiently. ([`abort`](Self::abort) is not a wait, and aborts at once.)
+    ///
+    /// Dropping the future loses nothing: the tasks stay asked to stop, and you can call this again.
     pub async fn drain(&self, limit: Duration) -> GroupReport {
         let began = Instant::now();
-        self.tasks.shut_down(began, limit).await;
-        report(&self.tasks, &self.label, began.elapsed())
+        let patience = self.tasks.shut_down(began, limit).await;
+        report(&self.tasks, &self.label, began.elapsed(), patience)
     }
 
     /// Same as [`drain`](Self::drain), on a plain thread. On a worker of a runtime this blocks the
@@ -197,22 +211,38 @@ impl TaskGroup {
 }
 
 /// Reports how the tasks of a set ended.
-pub(crate) fn report(tasks: &TaskSet, label: &Label, elapsed: Duration) -> GroupReport {
+pub(crate) fn report(
+    tasks: &TaskSet,
+    label: &Label,
+    elapsed: Duration,
+    patience: Patience,
+) -> GroupReport {
     // Read the list before the tally. A task that has left the list is then in the tally, so none is
     // missing from both.
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
     let is_running = !still_running.is_empty();
-    let outcome = match (is_running, tally.panicked.is_empty(), aborted) {
+    let outcome = match (is_running, tally.panics == 0, aborted) {
         (true, ..) => Outcome::TimedOut,
         (false, false, _) => Outcome::Panicked,
         (false, true, 0) => Outcome::Graceful,
         (false, true, _) => Outcome::Aborted,
     };
     observe::shutdown(&group, outcome, elapsed);
-    let (refused, panicked) = (tally.refused, tally.panicked);
-    GroupReport { group, elapsed, ended, aborted, refused, panicked, still_running }
+    let left_to_another = is_running && patience == Patience::Another;
+    let Tally { refused, panics, panicked } = tally;
+    GroupReport {
+        group,
+        elapsed,
+        ended,
+        aborted,
+        refused,
+        panics,
+        panicked,
+        still_running,
+        left_to_another,
+    }
 }
 
 impl GroupReport {
@@ -224,10 +254,11 @@ impl GroupReport {
     /// and of kind [`Panicked`](ShutdownErrorKind::Panicked) if one panicked.
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
         let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
+        let patience = if self.left_to_another { Patience::Another } else { Patience::Own };
         if !still_running.is_empty() {
             let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
             let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
-            return Err(error.with_running(still_running, alive));
+            return Err(error.with_running(still_running, alive).with_patience(patience));
         }
         if !panicked.is_empty() {
             let kind = ShutdownErrorKind::Panicked(panicked.into());
@@ -246,10 +277,11 @@ impl GracefulShutdown for TaskGroup {
 impl Drop for TaskGroup {
     fn drop(&mut self) {
         let running = self.tasks.registry().count().running;
+        self.tasks.abort();
+        // Only now: a subscriber is foreign code and may block.
         if running > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, running);
         }
-        self.tasks.abort();
     }
 }
 

@@ -50,6 +50,8 @@ pub mod oneshot;
 pub mod panics;
 mod park;
 #[cfg(not(loom))]
+mod quiet;
+#[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]
 pub mod session;
@@ -73,9 +75,13 @@ mod waker;
 #[cfg(loom)]
 pub mod call_sites;
 #[cfg(loom)]
+pub mod fork;
+#[cfg(loom)]
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;
+#[cfg(loom)]
+pub mod quiet;
 #[cfg(loom)]
 pub mod task_set;
 #[cfg(loom)]

@@ -1,9 +1,16 @@
 //! What a shutdown reports to the outside: `tracing` events and `metrics` counters, each behind a
 //! feature of that name.
+//!
+//! Subscribers and recorders are foreign code. Call these functions without a lock, and after the act
+//! that they report: a subscriber may block or call back. Its panic is caught, after the panic hook has
+//! reported it.
 
 #[cfg(feature = "metrics")]
 use std::sync::Arc;
 use std::{panic::Location, time::Duration};
+
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+use crate::panics;
 
 /// How a shutdown ended, as the label of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +50,15 @@ impl Outcome {
 )]
 pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     #[cfg(feature = "tracing")]
-    if outcome == Outcome::Graceful {
-        tracing::debug!(component, ?elapsed, outcome = outcome.word(), "shut down");
-    } else {
-        tracing::warn!(component, ?elapsed, outcome = outcome.word(), "shut down");
-    }
+    contain(|| {
+        if outcome == Outcome::Graceful {
+            tracing::debug!(component, ?elapsed, outcome = outcome.word(), "shut down");
+        } else {
+            tracing::warn!(component, ?elapsed, outcome = outcome.word(), "shut down");
+        }
+    });
     #[cfg(feature = "metrics")]
-    {
+    contain(|| {
         use metrics::Label;
         // One text for both labels: a group of one ends in less time than it takes to make a second.
         let component = Label::new("component", Arc::<str>::from(component));
@@ -58,29 +67,39 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
         metrics::counter!("sundown_shutdown_total", labels).increment(1);
         metrics::histogram!("sundown_shutdown_seconds", vec![component])
             .record(elapsed.as_secs_f64());
-    }
+    });
+}
+
+/// Runs foreign code, and drops its panic.
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+fn contain(report: impl FnOnce()) {
+    drop(panics::catch(report));
 }
 
 /// Warns that the last owner was dropped without a shutdown.
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing is reported"))]
 pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_>, at_work: usize) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(
-        component,
-        %spawned_at,
-        at_work,
-        "dropped without a shutdown, aborting; call shutdown() or drain() first"
-    );
+    contain(|| {
+        tracing::warn!(
+            component,
+            %spawned_at,
+            at_work,
+            "dropped without a shutdown, aborting; call shutdown() or drain() first"
+        );
+    });
 }
 
 /// Warns that the last owner of a session was dropped before a close confirmed its end.
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing is reported"))]
 pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: usize) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(
-        component,
-        %made_at,
-        values,
-        "dropped without being closed, its values are torn down and nobody waits for that; call close() first"
-    );
+    contain(|| {
+        tracing::warn!(
+            component,
+            %made_at,
+            values,
+            "dropped without being closed, its values are torn down and nobody waits for that; call close() first"
+        );
+    });
 }

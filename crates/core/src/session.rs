@@ -238,10 +238,12 @@ impl Builder {
     /// All checks must confirm the end. `close` asks them again and again until they do or the limit
     /// expires.
     ///
-    /// Each check [looks](Evidence::look) whenever the session is given a value, and when it begins to
-    /// close, on the caller's thread. The checks run on a thread of their own, one for the session, so a
-    /// check that hangs cannot delay a caller past its limit; a later close waits for the answer that is
-    /// pending. After [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
+    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
+    /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
+    /// open only in between, call [`Session::look`].
+    ///
+    /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
+    /// close past its limit; a later close waits for the answer that is pending. After [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
     /// [`Unconfirmed::Unavailable`], or if a check panics, `close` returns the error at once. Once the
     /// checks have confirmed the end, they are dropped and not asked again.
     ///

@@ -13,6 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(not(loom))]
+use crate::stop_then_abort::Patience;
+
 pub use not_covered::NotCovered;
 pub use report::{CutOff, ForeignPanic, ShutdownReport};
 
@@ -110,6 +113,9 @@ pub struct ShutdownError {
     pub alive: Alive,
     /// What went wrong.
     pub kind: ShutdownErrorKind,
+    /// Whether this call left the abort to another caller, which has given the tasks more time and
+    /// still waits.
+    pub left_to_another: bool,
     /// What the report would have said, if everything has ended all the same: after
     /// [`Panicked`](ShutdownErrorKind::Panicked) and [`ThreadPanicked`](ShutdownErrorKind::ThreadPanicked)
     /// of a runtime.
@@ -141,7 +147,9 @@ impl ShutdownError {
     /// An error for your own [`GracefulShutdown`], with nothing still running.
     pub fn new(component: impl Into<String>, elapsed: Duration, kind: ShutdownErrorKind) -> Self {
         let (still_running, alive) = (Box::default(), Alive::default());
-        Self { component: component.into(), elapsed, still_running, alive, kind, report: None }
+        let component = component.into();
+        let (left_to_another, report) = (false, None);
+        Self { component, elapsed, still_running, alive, kind, left_to_another, report }
     }
 
     /// Adds what has not ended.
@@ -155,16 +163,28 @@ impl ShutdownError {
     pub fn with_report(self, report: ShutdownReport) -> Self {
         Self { report: Some(Box::new(report)), ..self }
     }
+
+    /// Says whether the abort was left to another caller.
+    #[cfg(not(loom))]
+    pub(crate) fn with_patience(self, patience: Patience) -> Self {
+        Self { left_to_another: patience == Patience::Another, ..self }
+    }
 }
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, elapsed, still_running, alive, kind, .. } = self;
+        let Self { component, elapsed, still_running, alive, kind, left_to_another, .. } = self;
         let named = match &**still_running {
             [] => String::new(),
             still_running => format!(": {}", list(still_running)),
         };
         match kind {
+            ShutdownErrorKind::TimedOut if *left_to_another => write!(
+                f,
+                "`{component}` has not ended after {elapsed:.1?}: {alive} still running{named}; \
+                 another caller has given more time, so this call aborted nothing that the other \
+                 waits for"
+            ),
             ShutdownErrorKind::TimedOut => write!(
                 f,
                 "`{component}` has not ended after {elapsed:.1?}: {alive} still running{named}; \

@@ -4,11 +4,15 @@
 use std::{
     future::{Future, poll_fn},
     mem,
+    pin::pin,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use crate::limit::until;
+use crate::{
+    limit::until,
+    task_set::{TaskSet, callers::AbortAt},
+};
 
 /// The least time that an abort gets to take effect, unless that is more than half of the limit: on a
 /// busy machine a runtime may take that long to poll a task again.
@@ -19,28 +23,73 @@ pub(crate) fn share_for_abort(limit: Duration) -> Duration {
     (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
 }
 
+/// Whether a shutdown that was not in time left the abort to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// No: everything has ended, or this caller has aborted what had not.
+    Own,
+    /// Yes, some or all of the tasks: another caller has given them more time.
+    Another,
+}
+
 /// Asks to stop, aborts at the [last part](share_for_abort) of the limit, and returns when `ended`
 /// completes or the limit has passed.
+///
+/// Other callers may wait for the same tasks. If one of them would abort later, this one does not abort:
+/// it waits until its own limit has passed. If that other one goes away before, it aborts after all.
+/// `abort` gets the moment at which this caller is to abort, and returns whether it has spared tasks for
+/// which another caller waits.
 ///
 /// The limit counts from `entered`, when the caller's own caller came in. Whatever takes longer than
 /// planned (`stop`, the first wait, `abort`) shortens the waits after it and does not move the end. If
 /// the limit has passed already, each wait checks once.
 pub(crate) async fn stop_then_abort<W: Future>(
+    tasks: &TaskSet,
     entered: Instant,
     limit: Duration,
     stop: impl FnOnce(),
-    abort: impl FnOnce(),
+    abort: impl FnOnce(AbortAt) -> bool,
     ended: impl Fn() -> W,
-) {
+) -> Patience {
     let deadlines = Deadlines::new(entered, limit);
+    let caller = tasks.callers().enter(deadlines.abort.into());
     stop();
-    if until(deadlines.abort, ended()).await.is_none() {
-        abort();
-        // If the first wait was late, the limit has passed, and the executor may need this thread to drop
-        // what was aborted. Let it do that before the last look.
-        yield_once().await;
-        until(deadlines.give_up, ended()).await;
-    }
+    let patience = if until(deadlines.abort, ended()).await.is_some() {
+        Patience::Own
+    } else if let Some(first) = until(deadlines.give_up, first(ended(), caller.is_last())).await {
+        let has_spared = first == First::Other && abort(caller.abort_at());
+        if first == First::Other {
+            // If the first wait was late, the limit has passed, and the executor may need this thread to
+            // drop what was aborted. Let it do that before the last look.
+            yield_once().await;
+            until(deadlines.give_up, ended()).await;
+        }
+        if has_spared { Patience::Another } else { Patience::Own }
+    } else {
+        Patience::Another
+    };
+    caller.leave();
+    patience
+}
+
+/// Which of two futures was ready first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    One,
+    Other,
+}
+
+/// Waits for the first of two futures; for the one, if both are ready.
+async fn first(one: impl Future, other: impl Future) -> First {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| {
+        if one.as_mut().poll(context).is_ready() {
+            Poll::Ready(First::One)
+        } else {
+            other.as_mut().poll(context).map(|_| First::Other)
+        }
+    })
+    .await
 }
 
 /// Lets the executor poll other tasks, whichever executor it is.
@@ -100,11 +149,15 @@ mod tests {
     fn a_stop_that_takes_the_whole_limit_leaves_no_time_for_the_waits() {
         let began = Instant::now();
         let (stopped, aborted) = (Cell::new(false), Cell::new(false));
-        block_on(stop_then_abort(
+        let _ = block_on(stop_then_abort(
+            &TaskSet::new(),
             began.checked_sub(PLENTY).unwrap(),
             PLENTY,
             || stopped.set(true),
-            || aborted.set(stopped.get()),
+            |_| {
+                aborted.set(stopped.get());
+                false
+            },
             pending::<()>,
         ));
         assert!(aborted.get(), "it is aborted all the same, after the stop");
@@ -117,17 +170,18 @@ mod tests {
         let limit = Duration::from_secs(20);
         let entered = Instant::now().checked_sub(limit - Duration::from_millis(50)).unwrap();
         let (began, waits) = (Instant::now(), Cell::new(0));
-        block_on(stop_then_abort(
+        let _ = block_on(stop_then_abort(
+            &TaskSet::new(),
             entered,
             limit,
             || (),
-            || (),
+            |_| false,
             || {
                 waits.set(waits.get() + 1);
                 pending::<()>()
             },
         ));
-        assert_eq!(waits.get(), 2, "it waits after the abort, too");
+        assert_eq!(waits.get(), 3, "it waits after the abort, too");
         assert!(began.elapsed() < limit / 2, "{:?}", began.elapsed());
     }
 
@@ -135,7 +189,12 @@ mod tests {
     fn nothing_is_aborted_that_ends_in_time() {
         let aborted = Cell::new(false);
         let ended = || std::future::ready(());
-        block_on(stop_then_abort(Instant::now(), PLENTY, || (), || aborted.set(true), ended));
-        assert!(!aborted.get());
+        let abort = |_| {
+            aborted.set(true);
+            false
+        };
+        let patience =
+            block_on(stop_then_abort(&TaskSet::new(), Instant::now(), PLENTY, || (), abort, ended));
+        assert_eq!((aborted.get(), patience), (false, Patience::Own));
     }
 }

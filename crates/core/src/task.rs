@@ -132,6 +132,10 @@ impl<T> BackgroundTask<T> {
     /// limit; if the limit is below a second, 100 ms before its end, or after half of it if that is
     /// later. The limit holds under any executor, whatever the task's runtime is doing.
     ///
+    /// Each caller has a limit of its own. A call does not abort the task while another caller waits that
+    /// would abort it later: it returns `TimedOut` at its own limit, with
+    /// [`left_to_another`](ShutdownError::left_to_another).
+    ///
     /// # Errors
     ///
     /// Same errors as [`shutdown`](Self::shutdown), and [`ShutdownErrorKind::TimedOut`] if the task
@@ -144,8 +148,8 @@ impl<T> BackgroundTask<T> {
             let kind = ShutdownErrorKind::FromInside;
             return Err(ShutdownError::new(label.name.clone(), began.elapsed(), kind));
         }
-        tasks.shut_down(began, limit).await;
-        report(tasks, label, began.elapsed()).into_result()
+        let patience = tasks.shut_down(began, limit).await;
+        report(tasks, label, began.elapsed(), patience).into_result()
     }
 
     /// Shuts the task down, then runs `cleanup` and waits for it. The limit is for the task only;
@@ -235,9 +239,10 @@ impl<T> Clone for BackgroundTask<T> {
 impl<T> Drop for Owner<T> {
     fn drop(&mut self) {
         let running = self.tasks.registry().count().running;
+        self.tasks.abort();
+        // Only now: a subscriber is foreign code and may block.
         if running > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, running);
-            self.tasks.abort();
         }
     }
 }

@@ -2,6 +2,7 @@
 //! of them have ended. [`TaskGroup`](crate::TaskGroup), [`BackgroundTask`](crate::BackgroundTask) and the
 //! runtimes are built on this; a background task is a set of one.
 
+pub mod callers;
 mod current_task;
 mod member;
 mod registry;
@@ -11,17 +12,20 @@ pub mod stop;
 use std::time::{Duration, Instant};
 use std::{
     any::Any,
+    collections::BTreeMap,
+    iter, ptr,
     sync::{Arc, Weak},
 };
 
 #[cfg(not(loom))]
-use crate::stop_then_abort::stop_then_abort;
+use crate::stop_then_abort::{Patience, stop_then_abort};
 use crate::{
     latch::Latch,
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, CacheLine, Mutex, Ordering, lock},
 };
+use callers::{AbortAt, Callers};
 use registry::{Exit, Registry, Slot};
 
 pub use member::{Member, Place};
@@ -48,10 +52,13 @@ pub struct TaskSet {
     closed: Latch,
     registry: Registry,
     tally: Mutex<Tally>,
-    /// The set that this one is a member of, until this one has closed.
+    callers: Callers,
+    /// The set that this one is a member of, and its slot there.
     parent: Option<(Arc<Self>, Slot)>,
-    /// The sets that are members of this one. Some of them may be gone.
-    children: Mutex<Vec<Weak<Self>>>,
+    /// The sets that are members of this one and have not closed, by their slots here.
+    children: Mutex<BTreeMap<Slot, Weak<Self>>>,
+    /// The sets below this one that an abort of this one has spared.
+    spared: Mutex<Vec<Weak<Self>>>,
 }
 
 /// How many tasks were refused, and which panicked.
@@ -59,9 +66,18 @@ pub struct TaskSet {
 pub struct Tally {
     /// How many tasks came too late.
     pub refused: usize,
-    /// The tasks that panicked.
+    /// How many tasks panicked.
+    pub panics: usize,
+    /// The first [`MOST_PANICKED`] tasks that panicked.
     pub panicked: Vec<Panicked>,
 }
+
+/// How many tasks that panicked are kept by name. A set may run for months, and must not grow with each
+/// request that panics; the first ones usually show the cause.
+pub const MOST_PANICKED: usize = 64;
+
+/// How many bytes of the message of a panic are kept.
+const LONGEST_MESSAGE: usize = 4096;
 
 /// The set refuses new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +123,9 @@ impl TaskSet {
         let slot = self.insert(label, SpawnedBy::Outsider)?;
         let parent = Some((Arc::clone(self), slot));
         let child = Arc::new(Self::with(Registry::for_many(), parent));
-        let mut children = lock(&self.children);
-        if children.len() == children.capacity() {
-            // Before it grows, so that it is at most twice as large as needed.
-            children.retain(|child| child.strong_count() > 0);
-        }
-        children.push(Arc::downgrade(&child));
-        drop(children);
+        lock(&self.children).insert(slot, Arc::downgrade(&child));
         // The child can be told from here on. Only now look: a command from before is not missed.
-        child.give(self.command());
+        child.give(self.command(), |_| false);
         Ok(child)
     }
 
@@ -125,8 +135,10 @@ impl TaskSet {
             closed: Latch::new(),
             registry,
             tally: Mutex::default(),
+            callers: Callers::default(),
             parent,
             children: Mutex::default(),
+            spared: Mutex::default(),
         }
     }
 
@@ -144,17 +156,61 @@ impl TaskSet {
 
     /// Asks every task to stop, and refuses new tasks from outside.
     pub fn stop(&self) {
-        self.give(Command::Stop);
+        self.give(Command::Stop, |_| false);
     }
 
     /// Aborts every task: it is dropped when it next yields to its runtime.
     pub fn abort(&self) {
-        self.give(Command::Abort);
+        self.give(Command::Abort, |_| false);
     }
 
-    /// Gives a command, unless a more urgent one was given before.
-    fn give(&self, command: Command) {
+    /// Aborts the tasks for a caller whose time has come, except those for which another caller is more
+    /// patient: one that waits for this set, for one above it, or for one below it. Returns whether
+    /// there are any.
+    pub fn abort_at(&self, moment: AbortAt) -> bool {
+        let is_spared = |set: &Self| set.callers.are_more_patient(moment);
+        iter::successors(Some(self), |set| set.parent()).any(is_spared)
+            || self.give(Command::Abort, is_spared)
+    }
+
+    fn parent(&self) -> Option<&Self> {
+        self.parent.as_ref().map(|(parent, _)| &**parent)
+    }
+
+    /// Gives a command to this set and to those below it, except those that are spared. Returns whether
+    /// any was. Where a more urgent command was given before, nothing changes.
+    fn give(&self, command: Command, is_spared: impl Fn(&Self) -> bool) -> bool {
         if command == Command::Run {
+            return false;
+        }
+        // Not by recursion: the stack is too small for groups that nest a hundred thousand deep.
+        let (mut below, mut spared) = (Vec::new(), false);
+        self.take(command, &mut below);
+        while let Some(set) = below.pop() {
+            if is_spared(&set) {
+                spared = true;
+                // Those between here and there have the command and do not pass it on again.
+                let above = iter::successors(set.parent(), |above| above.parent());
+                for above in above.take_while(|above| !ptr::eq(*above, self)).chain([self]) {
+                    above.remember_spared(&set);
+                }
+            } else {
+                set.take(command, &mut below);
+            }
+        }
+        spared
+    }
+
+    #[cold]
+    fn remember_spared(&self, set: &Arc<Self>) {
+        let mut spared = lock(&self.spared);
+        spared.retain(|other| other.strong_count() > 0 && other.as_ptr() != Arc::as_ptr(set));
+        spared.push(Arc::downgrade(set));
+    }
+
+    /// Takes a command, and says which sets must be given it next.
+    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) {
+        if self.closed.has_fired() {
             return;
         }
         // Release: see `command`. Acquire: a caller who comes too late sees what the first did before.
@@ -163,8 +219,9 @@ impl TaskSet {
         self.registry.begin_to_close();
         if before < command as u8 {
             self.registry.wake_all();
-            let children = lock(&self.children).clone();
-            children.iter().filter_map(Weak::upgrade).for_each(|child| child.give(command));
+            below.extend(lock(&self.children).values().filter_map(Weak::upgrade));
+        } else if command == Command::Abort {
+            below.extend(lock(&self.spared).drain(..).filter_map(|spared| spared.upgrade()));
         }
         if self.registry.close_if_empty() {
             self.close();
@@ -173,9 +230,10 @@ impl TaskSet {
 
     /// Shuts the tasks down, as [`stop_then_abort`] says. The limit counts from `entered`.
     #[cfg(not(loom))]
-    pub async fn shut_down(&self, entered: Instant, limit: Duration) {
+    pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Patience {
         let ended = || self.closed.wait();
-        stop_then_abort(entered, limit, || self.stop(), || self.abort(), ended).await;
+        let abort = |moment| self.abort_at(moment);
+        stop_then_abort(self, entered, limit, || self.stop(), abort, ended).await
     }
 
     /// Takes a task in.
@@ -204,22 +262,42 @@ impl TaskSet {
     /// Records that a task panicked.
     #[cold]
     fn panicked(&self, slot: Slot, payload: Box<dyn Any + Send>) {
-        let message = panics::text(&*payload);
-        if let Some(Label { name, spawned_at }) = self.registry.label(slot) {
-            let panicked = Panicked { name: name.into_owned(), spawned_at, message };
-            lock(&self.tally).panicked.push(panicked);
+        let mut message = panics::text(&*payload);
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        let label = self.registry.label(slot);
+        let mut tally = lock(&self.tally);
+        tally.panics += 1;
+        if tally.panicked.len() < MOST_PANICKED
+            && let Some(Label { name, spawned_at }) = label
+        {
+            tally.panicked.push(Panicked { name: name.into_owned(), spawned_at, message });
         }
+        drop(tally);
         // Only now: its destructor may block, and must not keep the panic from a report.
         panics::discard(payload);
     }
 
-    /// Must be called once, by the caller that closed the registry.
+    /// Must be called once, by the caller that closed the registry. Closes the sets above, too, if this
+    /// one was their last member.
     #[cold]
     fn close(&self) {
-        self.closed.fire();
-        if let Some((parent, slot)) = &self.parent {
-            parent.remove(*slot, Exit::Uncounted);
+        let mut set = self;
+        loop {
+            set.closed.fire();
+            let Some((parent, slot)) = &set.parent else { break };
+            // Before the slot is free: the next child may get the same.
+            let child = lock(&parent.children).remove(slot);
+            drop(child);
+            if !parent.registry.remove(*slot, Exit::Uncounted) {
+                break;
+            }
+            set = parent;
         }
+    }
+
+    /// The callers that wait for the end.
+    pub const fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     /// Fires when every task has ended and no more are taken, which is only after a command.
@@ -243,17 +321,27 @@ impl TaskSet {
     }
 }
 
+/// A chain of parents is dropped from below, and not by recursion.
+impl Drop for TaskSet {
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some((set, _)) = parent {
+            parent = Arc::into_inner(set).and_then(|mut set| set.parent.take());
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_reaches_every_child_and_forgets_those_that_are_gone() {
+    fn a_parent_reaches_every_child_and_forgets_those_that_have_closed() {
         let parent = TaskSet::new();
         let child = || parent.child(Label::new("child")).unwrap();
         let children: Vec<_> = (0..10).map(|_| child()).collect();
         (0..1000).for_each(|_| child().stop());
-        assert!(lock(&parent.children).len() <= 2 * children.len());
+        assert_eq!(lock(&parent.children).len(), children.len());
         parent.stop();
         assert!(children.iter().all(|child| child.command() == Command::Stop));
         assert!(parent.closed().has_fired());

@@ -5,49 +5,54 @@
 //! that system. The same code is tested on Linux, whose `/dev/fd` works alike.
 
 use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::MetadataExt,
+    collections::HashSet,
+    fs,
     path::{Path, PathBuf},
 };
 
-use super::EvidenceError;
+use super::{
+    EvidenceError, Unconfirmed,
+    identity::{Identity, names_below},
+    open_files::{Below, Open},
+};
 
 const LIST: &str = "/dev/fd";
 
-/// A file by its device and inode, whatever its name.
-type Identity = (u64, u64);
-
 pub(super) fn list(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
-    let unresolved = |source| EvidenceError::Unresolved { path: below.to_owned(), source };
+    let names = names_below(below)
+        .map_err(|source| EvidenceError::Unresolved { path: below.to_owned(), source })?;
+    Ok(descriptors()?.into_iter().filter_map(|open| names.get(&open).cloned()).collect())
+}
+
+/// Finds what is open below a path, or was seen there.
+pub(super) fn find(
+    below: &Below,
+    seen: &HashSet<Identity>,
+    _thorough: bool,
+) -> Result<Vec<Open>, Unconfirmed> {
+    let path = below.place()?.path;
+    let names = names_below(&path)
+        .map_err(|source| EvidenceError::Unresolved { path: path.clone(), source })?;
+    let open = descriptors()?.into_iter().filter_map(|open| {
+        let name = match names.get(&open) {
+            Some(name) => name.display().to_string(),
+            None if seen.contains(&open) => format!("inode {} (moved or deleted)", open.inode),
+            None => return None,
+        };
+        Some(Open { entry: None, identity: Some(open), name })
+    });
+    Ok(open.collect())
+}
+
+fn descriptors() -> Result<Vec<Identity>, EvidenceError> {
     let unlisted = |source| EvidenceError::Unlisted { list: LIST.into(), source };
-    let mut names = HashMap::new();
-    collect(below, &mut names).map_err(unresolved)?;
-    let mut files = Vec::new();
+    let mut open = Vec::new();
     for entry in fs::read_dir(LIST).map_err(unlisted)? {
         // A descriptor that cannot be followed is a pipe or a socket, or another thread has closed it
         // in the meantime.
-        let Ok(open) = fs::metadata(entry.map_err(unlisted)?.path()) else { continue };
-        files.extend(names.get(&(open.dev(), open.ino())).cloned());
+        open.extend(fs::metadata(entry.map_err(unlisted)?.path()).ok().map(|it| Identity::of(&it)));
     }
-    Ok(files)
-}
-
-/// Collects every file below a path. One that has two names is listed under one of them.
-fn collect(path: &Path, names: &mut HashMap<Identity, PathBuf>) -> io::Result<()> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if found.is_file() {
-        names.insert((found.dev(), found.ino()), path.to_owned());
-    } else if found.is_dir() {
-        for entry in fs::read_dir(path)? {
-            collect(&entry?.path(), names)?;
-        }
-    }
-    Ok(())
+    Ok(open)
 }
 
 #[cfg(test)]
@@ -67,7 +72,19 @@ mod tests {
         let open = [File::create(&file).unwrap(), File::open(&file).unwrap()];
         assert_eq!(list(&path).unwrap(), [file.clone(), file]);
 
+        let evidence = Below::new(path.clone());
+        let seen: HashSet<_> = find(&evidence, &HashSet::new(), true)
+            .unwrap()
+            .into_iter()
+            .filter_map(|open| open.identity)
+            .collect();
+        assert_eq!(seen.len(), 1);
+        fs::remove_dir_all(&path).unwrap();
+        assert!(find(&evidence, &HashSet::new(), true).unwrap().is_empty());
+        assert_eq!(find(&evidence, &seen, true).unwrap().len(), 2, "deleted, and still open");
+
         drop(open);
+        assert!(find(&evidence, &seen, true).unwrap().is_empty());
         assert!(list(&path).unwrap().is_empty());
         assert!(list(&path.join("gone")).unwrap().is_empty());
     }

@@ -1,50 +1,322 @@
 //! Open files by the links that the Linux kernel shows.
+//!
+//! The link of a descriptor is the name that its file has *now*: the kernel follows renames. So a file in
+//! a renamed directory shows the directory's new name, by which the directory is found again.
 
 use std::{
+    collections::{HashMap, HashSet, VecDeque},
     ffi::OsStr,
-    fs, io,
+    fs::{self, Metadata},
+    io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use super::EvidenceError;
+use super::{
+    EvidenceError, Unconfirmed,
+    identity::{Identity, names_below},
+    open_files::{Below, Open, Place},
+    proc::{self, unlisted},
+};
 
-const LIST: &str = "/proc/self/fd";
+/// The descriptors of the calling thread. `/proc/self` would be those of the first thread, which may have
+/// ended: then that list is empty although files are open.
+const LIST: &str = "/proc/thread-self/fd";
+const MAPPINGS: &str = "/proc/thread-self/maps";
 
 /// What the kernel appends to the name of a file that has been deleted.
 const DELETED: &[u8] = b" (deleted)";
 
-pub(super) fn list(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
-    let unlisted = |source| EvidenceError::Unlisted { list: LIST.into(), source };
-    // Reading the list takes a descriptor, which must not be listed.
+/// A descriptor, and what its link says: a path, or for example `socket:[17]`.
+pub(super) struct Descriptor {
+    pub(super) entry: PathBuf,
+    pub(super) link: PathBuf,
+}
+
+/// Lists all descriptors but the one that this takes.
+pub(super) fn descriptors() -> Result<Vec<Descriptor>, EvidenceError> {
+    let unlisted = |source| unlisted(LIST, source);
     let itself = fs::canonicalize(LIST).map_err(unlisted)?;
-    let mut files = Vec::new();
+    let mut shows_itself = false;
+    let mut descriptors = Vec::new();
     for entry in fs::read_dir(LIST).map_err(unlisted)? {
-        let descriptor = entry.map_err(unlisted)?.path();
-        match fs::read_link(&descriptor) {
-            Ok(target) => files.push(name(&descriptor, target)),
+        let entry = entry.map_err(unlisted)?.path();
+        match fs::read_link(&entry) {
+            Ok(link) if link == itself => shows_itself = true,
+            Ok(link) => descriptors.push(Descriptor { entry, link }),
             // Another thread has closed it in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unlisted(error)),
         }
     }
-    files.retain(|file| file.starts_with(below) && *file != itself);
-    Ok(files)
-}
-
-/// The name that the file behind a descriptor has, or had before it was deleted.
-fn name(descriptor: &Path, target: PathBuf) -> PathBuf {
-    let Some(stripped) = target.as_os_str().as_bytes().strip_suffix(DELETED) else {
-        return target;
-    };
-    // A file may really have such a name. Then the link and the name lead to the same file.
-    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    match identity(&target) {
-        Some(named) if identity(descriptor) == Some(named) => target,
-        _ => PathBuf::from(OsStr::from_bytes(stripped)),
+    // The positive control of every look: a list that lacks this is not the list of this thread.
+    match shows_itself {
+        true => Ok(descriptors),
+        false => Err(unlisted(io::Error::other("it lacks the descriptor that it is read with"))),
     }
 }
 
+pub(super) fn list(below: &Path) -> Result<Vec<PathBuf>, EvidenceError> {
+    let names = descriptors()?.into_iter().map(|open| name(&open.entry, open.link).0);
+    Ok(names.filter(|name| name.starts_with(below)).collect())
+}
+
+/// The name that the file behind a descriptor has, or had before it was deleted, and whether it was.
+fn name(descriptor: &Path, link: PathBuf) -> (PathBuf, bool) {
+    let Some(stripped) = link.as_os_str().as_bytes().strip_suffix(DELETED) else {
+        return (link, false);
+    };
+    // A file may really have such a name. Then the link and the name lead to the same file.
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| Identity::of(&file));
+    match identity(&link) {
+        Some(named) if identity(descriptor) == Some(named) => (link, false),
+        _ => (PathBuf::from(OsStr::from_bytes(stripped)), true),
+    }
+}
+
+/// Finds what is open below a path, or was seen there. Unless it is `thorough`, it goes by names only.
+pub(super) fn find(
+    below: &Below,
+    seen: &HashSet<Identity>,
+    thorough: bool,
+) -> Result<Vec<Open>, Unconfirmed> {
+    let mut search = Search::new(below.place()?, seen);
+    for Descriptor { entry, link } in descriptors()? {
+        // The names of sockets and pipes are no paths.
+        if !link.is_absolute() || !(thorough || search.is_named_below(&entry, &link)) {
+            continue;
+        }
+        let Some((link, file)) = at_once(&entry, link) else { continue };
+        let (name, deleted) = name(&entry, link);
+        search.judge(Sight { entry: Some(entry), name, deleted, file });
+    }
+    if thorough {
+        search.mappings()?;
+        search.hard_links()?;
+    }
+    below.learn(search.ancestry.names());
+    search.conclude()
+}
+
+/// The link of a descriptor and the file behind it. In between, the descriptor could be closed, and its
+/// number be given to another file. So this asks until the link stays the same.
+///
+/// `None` if the descriptor was closed. The file is `None` if the file system does not tell.
+fn at_once(entry: &Path, mut link: PathBuf) -> Option<(PathBuf, Option<Metadata>)> {
+    for _ in 0..8 {
+        let file = match fs::metadata(entry) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            file => file.ok(),
+        };
+        let again = fs::read_link(entry).ok()?;
+        if again == link {
+            return Some((link, file));
+        }
+        link = again;
+    }
+    Some((link, None))
+}
+
+/// What is known of a descriptor or a mapping.
+struct Sight {
+    entry: Option<PathBuf>,
+    name: PathBuf,
+    deleted: bool,
+    file: Option<Metadata>,
+}
+
+struct Search<'a> {
+    place: Place,
+    seen: &'a HashSet<Identity>,
+    ancestry: Ancestry,
+    open: Vec<Open>,
+    /// Whether a root is no longer at the path, so that its name is unknown.
+    moved: bool,
+    /// Deleted files that may have been below a root.
+    doubtful: Vec<PathBuf>,
+    /// Files with several names.
+    linked: Vec<(Sight, Identity)>,
+}
+
+impl<'a> Search<'a> {
+    fn new(place: Place, seen: &'a HashSet<Identity>) -> Self {
+        let ancestry = Ancestry { roots: place.known.roots.clone(), judged: HashMap::new() };
+        let moved = place.known.roots.iter().any(|root| Some(*root) != place.now);
+        let (open, doubtful, linked) = Default::default();
+        Self { place, seen, ancestry, open, moved, doubtful, linked }
+    }
+
+    fn is_named_below(&self, entry: &Path, link: &Path) -> bool {
+        link.starts_with(&self.place.path) || {
+            let (name, deleted) = name(entry, link.to_owned());
+            self.is_below(&name, deleted)
+        }
+    }
+
+    /// Whether a name is below the path, or for a deleted file below a name that the root had.
+    fn is_below(&self, name: &Path, deleted: bool) -> bool {
+        let mut names = self.place.known.names.iter();
+        name.starts_with(&self.place.path)
+            || deleted && names.any(|former| name.starts_with(former))
+    }
+
+    fn judge(&mut self, sight: Sight) {
+        let Sight { name, deleted, file, .. } = &sight;
+        let identity = file.as_ref().map(Identity::of);
+        let is_known =
+            identity.is_some_and(|it| self.seen.contains(&it) || self.ancestry.roots.contains(&it));
+        if is_known || self.is_below(name, *deleted) || self.ancestry.includes(name) {
+            self.open.push(sight.open());
+        } else if self.may_have_been_below(name, *deleted, identity) {
+            self.doubtful.push(sight.name);
+        } else if file.as_ref().is_some_and(|file| file.is_file() && file.nlink() > 1) {
+            self.linked.extend(identity.map(|identity| (sight, identity)));
+        }
+    }
+
+    /// Whether a file is gone together with its directory, which may have been a root under a name that
+    /// nobody saw.
+    fn may_have_been_below(&self, name: &Path, deleted: bool, file: Option<Identity>) -> bool {
+        let mut roots = self.place.known.roots.iter();
+        self.moved
+            && deleted
+            && file.is_none_or(|file| roots.any(|root| root.device == file.device))
+            && name.parent().is_some_and(|parent| !parent.exists())
+    }
+
+    /// A mapped file is open, also if its descriptor was closed.
+    fn mappings(&mut self) -> Result<(), EvidenceError> {
+        let descriptors: HashSet<_> =
+            self.open.iter().filter_map(|open| Some(open.identity?.inode)).collect();
+        let list = proc::read(MAPPINGS)?;
+        let mut known = HashSet::new();
+        for mapping in list.split(|byte| *byte == b'\n').filter_map(Mapping::parse) {
+            if descriptors.contains(&mapping.inode) || !known.insert(mapping.path) {
+                continue;
+            }
+            let was_seen =
+                self.seen.iter().any(|it| (it.device, it.inode) == (mapping.device, mapping.inode));
+            let sight = mapping.sight();
+            match was_seen {
+                true => self.open.push(sight.open()),
+                false => self.judge(sight),
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that has another name below the path. To find it, this reads the whole directory.
+    fn hard_links(&mut self) -> Result<(), EvidenceError> {
+        let roots = &self.place.known.roots;
+        self.linked.retain(|(_, file)| roots.iter().any(|root| root.device == file.device));
+        if self.linked.is_empty() {
+            return Ok(());
+        }
+        let path = &self.place.path;
+        let below = names_below(path)
+            .map_err(|source| EvidenceError::Unresolved { path: path.clone(), source })?;
+        let linked = self.linked.drain(..).filter(|(_, file)| below.contains_key(file));
+        self.open.extend(linked.map(|(sight, _)| sight.open()));
+        Ok(())
+    }
+
+    fn conclude(self) -> Result<Vec<Open>, Unconfirmed> {
+        match &*self.doubtful {
+            [one, ..] if self.open.is_empty() => Err(Unconfirmed::Unavailable(format!(
+                "`{}` was moved or deleted, and `{}`, which was deleted as well, may have been in it; \
+                 rename or delete a directory after its files are closed",
+                self.place.path.display(),
+                one.display(),
+            ))),
+            _ => Ok(self.open),
+        }
+    }
+}
+
+impl Sight {
+    fn open(self) -> Open {
+        let mut name = self.name.display().to_string();
+        if self.deleted {
+            name.push_str(" (deleted)");
+        }
+        if self.entry.is_none() {
+            name.push_str(" (mapped)");
+        }
+        Open { entry: self.entry, identity: self.file.as_ref().map(Identity::of), name }
+    }
+}
+
+/// Whether a directory is, or is in, one of the roots, whatever it is called.
+struct Ancestry {
+    roots: VecDeque<Identity>,
+    /// To each directory the root that it is in, by its present name.
+    judged: HashMap<PathBuf, Option<PathBuf>>,
+}
+
+impl Ancestry {
+    fn includes(&mut self, file: &Path) -> bool {
+        file.parent().is_some_and(|directory| self.root_of(directory).is_some())
+    }
+
+    fn root_of(&mut self, directory: &Path) -> Option<PathBuf> {
+        if let Some(judged) = self.judged.get(directory) {
+            return judged.clone();
+        }
+        let is_root =
+            fs::metadata(directory).is_ok_and(|it| self.roots.contains(&Identity::of(&it)));
+        let root = match is_root {
+            true => Some(directory.to_owned()),
+            false => directory.parent().and_then(|parent| self.root_of(parent)),
+        };
+        self.judged.insert(directory.to_owned(), root.clone());
+        root
+    }
+
+    /// The present names of the roots that were found.
+    fn names(&self) -> Vec<PathBuf> {
+        self.judged.values().flatten().cloned().collect::<HashSet<_>>().into_iter().collect()
+    }
+}
+
+/// A line of the list of mappings.
+struct Mapping<'a> {
+    device: u64,
+    inode: u64,
+    path: &'a [u8],
+}
+
+impl<'a> Mapping<'a> {
+    /// `None` if it is not a file.
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.splitn(6, |byte| *byte == b' ').skip(3);
+        let device = std::str::from_utf8(fields.next()?).ok()?;
+        let inode = std::str::from_utf8(fields.next()?).ok()?.parse().ok().filter(|it| *it != 0)?;
+        let path = fields.next()?.trim_ascii_start();
+        let (major, minor) = device.split_once(':')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let device = device_number(number(major)?, number(minor)?);
+        path.starts_with(b"/").then_some(Self { device, inode, path })
+    }
+
+    fn sight(&self) -> Sight {
+        let path = |bytes| PathBuf::from(OsStr::from_bytes(bytes));
+        let file = fs::metadata(path(self.path)).ok().filter(|file| file.ino() == self.inode);
+        match self.path.strip_suffix(DELETED) {
+            Some(former) if file.is_none() => {
+                Sight { entry: None, name: path(former), deleted: true, file }
+            }
+            _ => Sight { entry: None, name: path(self.path), deleted: false, file },
+        }
+    }
+}
+
+/// As the C library composes it.
+fn device_number(major: u64, minor: u64) -> u64 {
+    (major & 0xffff_f000) << 32
+        | (major & 0xfff) << 8
+        | (minor & 0xffff_ff00) << 12
+        | (minor & 0xff)
+}
 #[cfg(test)]
 mod tests {
     use std::{fs::File, slice};

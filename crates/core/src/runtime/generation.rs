@@ -21,7 +21,7 @@ use crate::{
     observe::{self, Outcome},
     oneshot::{self, WaitError},
     shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
-    stop_then_abort::stop_then_abort,
+    stop_then_abort::{Patience, stop_then_abort},
     sync::{Mutex, lock},
 };
 
@@ -160,11 +160,20 @@ impl Generation {
         let foreign_time = foreign_time.or(self.foreign_time);
         self.foreign.give(foreign_time.unwrap_or_else(|| foreign::default_time(limit)));
         let ended = || life.ended();
-        stop_then_abort(entered, limit, || life.stop(), || life.abort(), ended).await;
-        self.conclude(entered.elapsed())
+        let abort = |_| {
+            life.abort();
+            false
+        };
+        let patience =
+            stop_then_abort(life.tasks(), entered, limit, || life.stop(), abort, ended).await;
+        self.conclude(entered.elapsed(), patience)
     }
 
-    fn conclude(&self, elapsed: Duration) -> Result<ShutdownReport, ShutdownError> {
+    fn conclude(
+        &self,
+        elapsed: Duration,
+        patience: Patience,
+    ) -> Result<ShutdownReport, ShutdownError> {
         let component = self.component.clone();
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
@@ -172,7 +181,8 @@ impl Generation {
         let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
-                .with_running(tasks.still_running(), self.alive()));
+                .with_running(tasks.still_running(), self.alive())
+                .with_patience(patience));
         };
         match end {
             // Not joined: a thread that was ended from outside cannot be.

@@ -1,6 +1,6 @@
 //! The evidence of a session: several checks, asked again and again by one thread.
 //!
-//! A check is the application's code and may hang, so no caller runs it. One thread for the session does,
+//! A check is the application's code and may hang, so no close runs it. One thread for the session does,
 //! from the first close that gets so far until the checks confirm the end. A check that hangs costs this
 //! one thread, not one for each close: callers share the answer that is pending.
 
@@ -44,6 +44,8 @@ struct State {
     thread: Option<JoinHandle<()>>,
     /// The round that has not been answered.
     pending: Option<Arc<Round>>,
+    /// The checks have looked since the session began to close.
+    looked: bool,
     confirmed: bool,
     /// Nobody will ask again.
     ended: bool,
@@ -51,8 +53,16 @@ struct State {
 
 /// One call of every check.
 struct Round {
+    what: What,
     answer: OnceLock<Result<(), Unconfirmed>>,
     answered: Latch,
+}
+
+/// What every check is called for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Look,
+    Check,
 }
 
 impl Checks {
@@ -62,6 +72,7 @@ impl Checks {
             checks: checks.into(),
             thread: None,
             pending: None,
+            looked: false,
             confirmed: false,
             ended: false,
         };
@@ -82,10 +93,7 @@ impl Checks {
             return;
         }
         let checks = Arc::clone(&self.shared.lock().checks);
-        for check in &*checks {
-            // A check that cannot look says so when it is asked to confirm.
-            let _ = panics::catch(|| check.look());
-        }
+        look(&checks);
         // The last reference may be this one, if the checks have confirmed the end meanwhile.
         let _ = panics::catch(|| drop(checks));
         LOOKING.set(false);
@@ -98,18 +106,32 @@ impl Checks {
             && self.shared.thread.load(Ordering::Relaxed) == this_thread::number() + 1
     }
 
+    /// Has every check look on their thread, unless they have before.
+    pub(super) async fn look_once(&self) {
+        // If there is no thread, they have not looked, and say so when they are asked to confirm.
+        let _ = self.ask_for(What::Look).await;
+    }
+
     /// Asks the checks. If a round is pending, waits for its answer: it began when everything that the
     /// session sees had ended, as it has for this caller.
     pub(super) async fn ask(&self) -> Result<(), Unconfirmed> {
-        match self.shared.round() {
-            Ok(None) => Ok(()),
-            Ok(Some(round)) => {
-                round.answered.wait().await;
+        self.ask_for(What::Check).await
+    }
+
+    async fn ask_for(&self, what: What) -> Result<(), Unconfirmed> {
+        loop {
+            let round = match self.shared.round(what) {
+                Ok(Some(round)) => round,
+                Ok(None) => return Ok(()),
+                Err(refused) => {
+                    let why = format!("cannot start a thread to run the check: {refused}");
+                    return Err(unavailable(&why));
+                }
+            };
+            round.answered.wait().await;
+            if round.what == what {
                 let no_answer = || Err(unavailable("the checks returned no result"));
-                round.answer.get().cloned().unwrap_or_else(no_answer)
-            }
-            Err(refused) => {
-                Err(unavailable(&format!("cannot start a thread to run the check: {refused}")))
+                return round.answer.get().cloned().unwrap_or_else(no_answer);
             }
         }
     }
@@ -153,10 +175,11 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// The pending round, or a new one; `None` if the end is confirmed.
-    fn round(self: &Arc<Self>) -> io::Result<Option<Arc<Round>>> {
+    /// The pending round, or a new one; `None` if no more is needed.
+    fn round(self: &Arc<Self>, what: What) -> io::Result<Option<Arc<Round>>> {
         let mut state = self.lock();
-        if state.confirmed || state.checks.is_empty() {
+        let is_done = state.confirmed || what == What::Look && state.looked;
+        if is_done || state.checks.is_empty() {
             return Ok(None);
         }
         if let Some(pending) = &state.pending {
@@ -167,7 +190,7 @@ impl Shared {
             let thread = thread::Builder::new().name("sundown-evidence".to_owned());
             state.thread = Some(thread.spawn(move || shared.answer_rounds())?);
         }
-        let round = Arc::new(Round { answer: OnceLock::new(), answered: Latch::new() });
+        let round = Arc::new(Round { what, answer: OnceLock::new(), answered: Latch::new() });
         state.pending = Some(Arc::clone(&round));
         drop(state);
         self.changed.notify_all();
@@ -179,13 +202,20 @@ impl Shared {
         // Relaxed: see `include_this_thread`.
         self.thread.store(this_thread::number() + 1, Ordering::Relaxed);
         while let Some((round, checks)) = self.next() {
-            let answer = run(&checks);
+            let answer = match round.what {
+                What::Look => {
+                    look(&checks);
+                    Ok(())
+                }
+                What::Check => run(&checks),
+            };
             drop(checks);
-            let is_confirmed = answer.is_ok();
+            let is_confirmed = round.what == What::Check && answer.is_ok();
             // The round has one thread that answers it.
             let _ = round.answer.set(answer);
             let mut state = self.lock();
             state.pending = None;
+            state.looked = true;
             state.confirmed = is_confirmed;
             let done = if is_confirmed { mem::take(&mut state.checks) } else { Arc::default() };
             drop(state);
@@ -212,6 +242,13 @@ impl Shared {
                 Err(poisoned) => poisoned.into_inner(),
             };
         }
+    }
+}
+
+/// Has every check look. One that cannot says so when it is asked to confirm.
+fn look(checks: &[Box<dyn Evidence>]) {
+    for check in checks {
+        let _ = panics::catch(|| check.look());
     }
 }
 

@@ -81,7 +81,6 @@ impl<'a> Closing<'a> {
         {
             return Err(closing.refused(CloseErrorKind::FromInside));
         }
-        checks.look();
         Ok(closing)
     }
 
@@ -102,8 +101,13 @@ impl<'a> Closing<'a> {
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
         let Owner { core, runtime, checks, hooks, .. } = self.owner;
         let share = runtime.as_ref().and_then(Runtime::share);
-        let has_hooks = hooks.are_pending();
-        if has_hooks {
+        if checks.are_there_any() {
+            let no_look = Unconfirmed::Unavailable("its look has not returned".to_owned());
+            self.step = Step::Evidence(no_look);
+            checks.look_once().await;
+            self.step = Step::Teardown;
+        }
+        if hooks.are_pending() {
             self.values_first().await;
         }
         self.step = Step::Hooks;
@@ -260,6 +264,10 @@ impl<'a> Closing<'a> {
                 let kind = ShutdownErrorKind::TimedOut;
                 let error = ShutdownError::new(component, self.began.elapsed(), kind);
                 self.runtime(error.with_running(Vec::new(), alive))
+            }
+            // The evidence looks while handles may still be held.
+            Step::Evidence(_) if self.owner.core.count.values() > 0 => {
+                self.error(CloseErrorKind::StillHeld)
             }
             Step::Evidence(why) => self.error(CloseErrorKind::Unconfirmed(Box::new(why.clone()))),
         }

@@ -58,7 +58,7 @@ impl From<Label> for StillRunning {
 }
 
 /// Where an entry is: its shard in the low bits, its index in the shard above them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(u32);
 
 impl Slot {

@@ -112,7 +112,7 @@ fn silence_refused_threads() {
     }));
 }
 
-/// A teardown starts three threads, so it can run out of them in three places. The limit is on all
+/// The closing service starts three threads, so a teardown can run out of them in three places. The limit is on all
 /// threads of a user, and counts those that exist already: so it goes up from one until three more fit.
 fn threads_run_out() {
     silence_refused_threads();
@@ -121,22 +121,25 @@ fn threads_run_out() {
         limit(Resource::Nproc, *threads);
         closes()
     });
-    // Threads of one attempt may still be ending when the next begins, but none is left behind.
+    // None of one attempt is left when the next begins.
     assert!(
         closed_at.is_some_and(|threads| (4..1000).contains(&threads)),
         "it needs three threads besides this one, and had them at a limit of {closed_at:?}"
     );
 }
 
-/// A session that has its threads needs no more of them to take values, hand them over and keep limits.
-/// It closes the first value. Others wait until there is a thread to close on.
+/// Once the closing service runs, a session needs no more threads to start, to take values, to hand them
+/// over and to keep limits. It closes the first value. Others wait until there is a thread to close on.
 fn threads_run_out_under_a_session() {
     silence_refused_threads();
     let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
-    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
     limit(Resource::Nproc, 1);
     let error = Session::new("test").unwrap_err();
     assert!(error.to_string().starts_with("cannot start the session `test`"), "{error}");
+    limit(Resource::Nproc, maximum);
+    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
+    limit(Resource::Nproc, 1);
+    let _ = Session::new("another").unwrap().close_blocking(PLENTY).unwrap();
 
     let closed = Arc::new(AtomicUsize::new(0));
     let [first, second] =

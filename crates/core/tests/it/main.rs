@@ -4,9 +4,11 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixtures;
+mod not_covered;
 mod primitives;
 mod quiescence;
 mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod wakers;

@@ -11,7 +11,7 @@ use std::{
 
 use futures::executor::block_on;
 use sundown::{
-    evidence::Unconfirmed,
+    evidence::{Evidence, Unconfirmed},
     session::{CloseError, CloseErrorKind, Confirmation, Session},
 };
 
@@ -38,7 +38,7 @@ fn the_session_closes_when_the_evidence_confirms_it() {
     assert_eq!(asked.load(Ordering::SeqCst), 4);
 }
 
-fn with_evidence(check: impl Fn() -> Result<(), Unconfirmed> + Send + Sync + 'static) -> Session {
+fn with_evidence(check: impl Evidence + 'static) -> Session {
     Session::builder("test").evidence(check).start().unwrap()
 }
 

@@ -125,6 +125,47 @@ fn a_child_group_that_is_drained_alone_leaves_its_parent_open() {
     });
 }
 
+/// On a thread of two megabytes of stack, in a build without optimizations.
+#[test]
+fn groups_may_nest_a_hundred_thousand_deep() {
+    const DEPTH: usize = 100_000;
+    both_flavours(async || {
+        let mut groups = vec![TaskGroup::new("root")];
+        for _ in 0..DEPTH {
+            groups.push(groups[groups.len() - 1].child("child").unwrap());
+        }
+        groups[DEPTH].spawn("listener", |stop| stop).unwrap();
+        groups[DEPTH / 2].spawn("deaf", |stop| deaf(stop, Arc::default())).unwrap();
+        groups[0].stop();
+        until_yielding("all below the deaf one", || groups[DEPTH / 2].len() == 1).await;
+        groups[0].abort();
+        assert!(groups[0].drain(PLENTY).await.still_running.is_empty());
+        let last = groups.pop().unwrap();
+        drop(groups);
+        // And with it the chain of its parents.
+        drop(last);
+    });
+}
+
+#[test]
+fn a_group_keeps_the_first_panics_and_counts_all() {
+    both_flavours(async || {
+        let group = TaskGroup::new("requests");
+        for request in 0..200 {
+            let spawned = group.spawn("request", move |_| async move {
+                panic!("{request}{}", "!".repeat(100_000));
+            });
+            spawned.unwrap();
+            until_yielding("the panic", || group.is_empty()).await;
+        }
+        let report = group.drain(PLENTY).await;
+        assert_eq!((report.panics, report.panicked.len()), (200, 64));
+        assert!(report.panicked[63].message.starts_with("63!"), "the first ones");
+        assert!(report.panicked.iter().all(|panicked| panicked.message.len() <= 4096));
+        assert!(report.into_result().is_err());
+    });
+}
+
 #[test]
 fn dropping_a_group_aborts_what_is_left() {
     both_flavours(async || {

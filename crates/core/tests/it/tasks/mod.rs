@@ -1,6 +1,7 @@
 //! Background tasks and groups.
 
 mod both;
+mod callers;
 mod group;
 mod stop;
 mod task;

@@ -1,0 +1,122 @@
+//! Child processes.
+
+use std::{collections::HashSet, fmt};
+
+use super::{
+    Unconfirmed,
+    follow::{Found, Source, follows},
+};
+
+follows! {
+    /// Evidence that no child process runs. Made by [`no_child_processes`].
+    ChildProcesses, Named
+}
+
+/// Evidence that no child process of this process runs whose name begins with this prefix. An empty
+/// prefix means every child.
+///
+/// The name is that of the program, of which Linux keeps the first 15 bytes; a longer prefix is compared
+/// as far as that. Between `fork` and `exec` a child has the name of the thread that started it. A child
+/// that was seen is followed if its name changes.
+///
+/// A child that has ended is over, also if nobody has waited for it yet. The children of a child are not
+/// children of this process.
+///
+/// # Errors
+///
+/// The check returns [`Unconfirmed::Against`] with the children that run. It returns
+/// [`Unconfirmed::Unavailable`] if it has never seen one, if `/proc` cannot be read, for example because
+/// no descriptor is left, and on other systems than Linux.
+///
+/// ```
+/// # #[cfg(target_os = "linux")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::process::Command;
+/// use sundown::evidence::{Evidence, Unconfirmed, no_child_processes};
+///
+/// let have_ended = no_child_processes("sleep");
+/// let mut child = Command::new("sleep").arg("60").spawn()?;
+/// assert!(matches!(have_ended.check(), Err(Unconfirmed::Against(_))));
+///
+/// child.kill()?;
+/// child.wait()?;
+/// assert_eq!(have_ended.check(), Ok(()));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(target_os = "linux"))]
+/// # fn main() {}
+/// ```
+pub fn no_child_processes(prefix: impl Into<String>) -> ChildProcesses {
+    ChildProcesses::follow(Named { prefix: prefix.into() })
+}
+
+struct Named {
+    prefix: String,
+}
+
+/// A process by number and start.
+type Identity = (u32, u64);
+
+impl Source for Named {
+    type Identity = Identity;
+
+    #[cfg(target_os = "linux")]
+    fn find(&self, seen: &HashSet<Identity>, _: bool) -> Result<Vec<Found<Identity>>, Unconfirmed> {
+        use super::proc::{Stat, number_behind};
+
+        let parent = number_behind("/proc/self")?;
+        let mut processes = candidates()?;
+        processes.extend(seen.iter().map(|(process, _)| *process));
+        processes.sort_unstable();
+        processes.dedup();
+        let mut found = Vec::new();
+        for process in processes {
+            let Some(stat) = Stat::read(&format!("/proc/{process}/stat"))? else { continue };
+            let identity = (process, stat.started);
+            let fits = stat.begins_with(&self.prefix) || seen.contains(&identity);
+            if stat.parent == parent && !stat.has_ended && fits {
+                let name = format!("{} ({process})", stat.display());
+                found.push(Found { identity: Some(identity), name });
+            }
+        }
+        Ok(found)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn find(&self, _: &HashSet<Identity>, _: bool) -> Result<Vec<Found<Identity>>, Unconfirmed> {
+        Err(super::EvidenceError::Unsupported.into())
+    }
+
+    fn fmt_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.prefix {
+            "" => f.write_str("child processes"),
+            prefix => write!(f, "child processes named `{prefix}…`"),
+        }
+    }
+
+    fn why_never_seen(&self) -> String {
+        format!(
+            "none of the {} ran at any look, so none can have ended; look while one runs",
+            fmt::from_fn(|f| self.fmt_what(f))
+        )
+    }
+}
+
+/// Processes that may be children of this one. The kernel lists them for each thread, if it was built to
+/// (`CONFIG_PROC_CHILDREN`). Otherwise these are all processes.
+#[cfg(target_os = "linux")]
+fn candidates() -> Result<Vec<u32>, super::EvidenceError> {
+    use super::proc::{numbers, of_a_task};
+
+    if of_a_task("/proc/thread-self/children")?.is_none() {
+        return numbers("/proc");
+    }
+    let mut children = Vec::new();
+    for thread in numbers("/proc/self/task")? {
+        let list = of_a_task(&format!("/proc/self/task/{thread}/children"))?.unwrap_or_default();
+        let list = String::from_utf8_lossy(&list);
+        children
+            .extend(list.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    Ok(children)
+}

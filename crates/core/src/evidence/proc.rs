@@ -1,0 +1,124 @@
+//! What Linux tells of threads and processes in `/proc`.
+
+use std::{fs, io, path::Path};
+
+use super::EvidenceError;
+
+pub(super) fn unlisted(list: impl AsRef<Path>, source: io::Error) -> EvidenceError {
+    EvidenceError::Unlisted { list: list.as_ref().to_owned(), source }
+}
+
+/// Reads a list that must exist.
+pub(super) fn read(list: &str) -> Result<Vec<u8>, EvidenceError> {
+    fs::read(list).map_err(|source| unlisted(list, source))
+}
+
+/// The entries of a directory whose names are numbers: processes, or threads.
+pub(super) fn numbers(list: &str) -> Result<Vec<u32>, EvidenceError> {
+    let unlisted = |source| unlisted(list, source);
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(list).map_err(unlisted)? {
+        numbers.extend(
+            entry.map_err(unlisted)?.file_name().to_str().and_then(|it| it.parse::<u32>().ok()),
+        );
+    }
+    Ok(numbers)
+}
+
+/// The number at the end of a link: `/proc/self` leads to this process, `/proc/thread-self` to this
+/// thread, as they are numbered where `/proc` was mounted.
+pub(super) fn number_behind(link: &str) -> Result<u32, EvidenceError> {
+    let target = fs::read_link(link).map_err(|source| unlisted(link, source))?;
+    let number = target.file_name().and_then(|name| name.to_str()?.parse().ok());
+    number.ok_or_else(|| unlisted(link, io::Error::other("it leads to no number")))
+}
+
+/// Reads something of a thread or a process: `None` if that has ended in the meantime.
+pub(super) fn of_a_task(path: &str) -> Result<Option<Vec<u8>>, EvidenceError> {
+    /// "No such process": the thread ended after the file was opened.
+    const ESRCH: i32 = 3;
+    match fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(ESRCH) => Ok(None),
+        Err(source) => Err(unlisted(path, source)),
+    }
+}
+
+/// The part of a `stat` file that evidence needs.
+pub(super) struct Stat {
+    /// The name, of which the kernel keeps the first 15 bytes.
+    pub(super) name: Vec<u8>,
+    pub(super) parent: u32,
+    /// In ticks after the system's start. With the number, this is an identity: numbers are reused.
+    pub(super) started: u64,
+    /// A process that ended keeps its number until its parent has asked for its status.
+    pub(super) has_ended: bool,
+}
+
+/// How many bytes of a name the kernel keeps.
+pub(super) const NAME: usize = 15;
+
+impl Stat {
+    /// `None` if the thread or process does not exist any more.
+    pub(super) fn read(path: &str) -> Result<Option<Self>, EvidenceError> {
+        let Some(text) = of_a_task(path)? else { return Ok(None) };
+        match Self::parse(&text) {
+            Some(stat) => Ok(Some(stat)),
+            None => Err(unlisted(path, io::Error::other("it has another format"))),
+        }
+    }
+
+    /// `number (name) state parent …`. A name may contain parentheses and spaces.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let begin = text.iter().position(|byte| *byte == b'(')? + 1;
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let name = text.get(begin..end)?.to_vec();
+        let fields: Vec<_> =
+            std::str::from_utf8(text.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
+        let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+        // Of a process whose first thread has ended, others may still run.
+        let has_ended = matches!(*fields.first()?, "Z" | "X" | "x") && number(17)? <= 1;
+        let (parent, started) = (number(1)?.try_into().ok()?, number(19)?);
+        Some(Self { name, parent, started, has_ended })
+    }
+
+    /// Whether the name begins like this, as far as the kernel keeps it.
+    pub(super) fn begins_with(&self, prefix: &str) -> bool {
+        let prefix = prefix.as_bytes();
+        self.name.starts_with(prefix.get(..NAME).unwrap_or(prefix))
+    }
+
+    pub(super) fn display(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_contain_what_separates_the_fields() {
+        let rest = "S 7 7 7 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 4711 0";
+        let stat = Stat::parse(format!("12 (a) b (c) {rest}").as_bytes()).unwrap();
+        assert_eq!((&*stat.display(), stat.parent, stat.started), ("a) b (c", 7, 4711));
+        assert!(!stat.has_ended);
+        assert!(Stat::parse(b"12 (a").is_none() && Stat::parse(b"").is_none());
+    }
+
+    #[test]
+    fn a_process_has_ended_when_its_last_thread_has() {
+        let stat = |threads| format!("1 (a) Z 7 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 1 0");
+        assert!(Stat::parse(stat(1).as_bytes()).unwrap().has_ended);
+        assert!(!Stat::parse(stat(2).as_bytes()).unwrap().has_ended);
+    }
+
+    #[test]
+    fn a_long_prefix_is_compared_as_far_as_the_kernel_keeps_the_name() {
+        let stat =
+            Stat { name: b"sqlx-sqlite-wor".to_vec(), parent: 1, started: 1, has_ended: false };
+        assert!(stat.begins_with("sqlx-sqlite-worker-3") && stat.begins_with("sqlx-"));
+        assert!(!stat.begins_with("sqlx-postgres-worker"));
+    }
+}

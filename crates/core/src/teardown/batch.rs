@@ -1,0 +1,231 @@
+//! A batch: the values of one session or of one teardown, and the work that their destructors started.
+
+use std::{
+    collections::VecDeque,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::{Unfinished, lane::Lane};
+use crate::{
+    latch::Latch,
+    quiet::Quiet,
+    sync::{Arc, Condvar, Mutex, MutexGuard, lock},
+    waker,
+};
+
+/// How long a destructor, or a closure that is waited for, runs without a driver. It may be waiting for
+/// a timer.
+const DRIVE_ANYWAY_AFTER: Duration = Duration::from_millis(5);
+
+/// How often to check whether a task has appeared that needs a driver.
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// When to ask again for a thread that the OS refused.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
+
+/// Values that are dropped one after another, in order. A batch is *pending* from the first value until
+/// everything that the destructors started has ended. Then it can become pending again.
+#[derive(Default)]
+pub(super) struct Batch {
+    state: Mutex<State>,
+    /// Notified when something changes for the threads of the lane.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) values: VecDeque<Box<dyn Send>>,
+    pub(super) pending: bool,
+    /// Fired at the end of the period for which the batch is pending. Those who wait share it, so a wait
+    /// that was given up leaves nothing behind.
+    pub(super) period: Option<Arc<Latch>>,
+    /// The lane that serves the batch.
+    pub(super) lane: Option<Arc<Lane>>,
+    pub(super) quiet: Quiet,
+    /// Since when a destructor runs.
+    pub(super) dropping: Option<Instant>,
+    /// Since when a thread drives the lane's runtime.
+    pub(super) driving: Option<Instant>,
+    /// When the last fence was posted.
+    fence_posted: Option<Instant>,
+    /// When to post a fence again, because the OS refused the thread for it.
+    fence_refused: Option<Instant>,
+    /// How long destructors ran, in total.
+    pub(super) destructors: Duration,
+    /// How many tasks were alive when their destructor returned, in total.
+    pub(super) tasks: usize,
+    pub(super) panics: Vec<String>,
+    /// Wakes the driver when this state changes.
+    driver: Option<Waker>,
+    /// Wakes the driver when the last task has ended.
+    driver_idle: Option<Waker>,
+}
+
+/// What a thread of the lane does next.
+pub(super) enum Step {
+    /// Drop this value.
+    Drop(Box<dyn Send>),
+    /// Drive the runtime.
+    Drive,
+    /// Post a fence for this epoch.
+    Post(u64),
+    /// Wait for a change; at most for this long, if there is a limit.
+    Wait(Option<Duration>),
+}
+
+impl Batch {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Waits for a change, at most for this long.
+    pub(super) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match limit {
+            None => self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
+            Some(limit) => match self.changed.wait_timeout(state, limit) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            },
+        }
+    }
+
+    /// Unlocks after a change, and lets every thread of the lane see it.
+    pub(super) fn changed(&self, mut state: MutexGuard<'_, State>) {
+        let driver = state.driver.take();
+        drop(state);
+        self.changed.notify_all();
+        waker::wake_all(driver);
+    }
+
+    /// Wakes the driver if it waits for the last task to end.
+    pub(super) fn last_task_ended(&self) {
+        let driver = self.lock().driver_idle.take();
+        waker::wake_all(driver);
+    }
+}
+
+impl State {
+    /// Whether this lane serves the batch.
+    pub(super) fn is_served_by(&self, lane: &Arc<Lane>) -> bool {
+        self.lane.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, lane))
+    }
+
+    /// What a free thread of the lane does next. A destructor and a driver may run at the same time, on
+    /// two threads; two of one kind never do.
+    pub(super) fn next_step(&mut self, tasks: usize) -> Step {
+        let now = Instant::now();
+        if self.dropping.is_none()
+            && let Some(value) = self.values.pop_front()
+        {
+            self.dropping = Some(now);
+            self.quiet.begin();
+            return Step::Drop(value);
+        }
+        if self.driving.is_some() {
+            return Step::Wait(None);
+        }
+        let waiting_since = self.dropping.or(self.fence_posted);
+        let is_late = || waiting_since.is_some_and(|since| now - since >= DRIVE_ANYWAY_AFTER);
+        if tasks > 0 || is_late() {
+            self.driving = Some(now);
+            self.quiet.begin();
+            return Step::Drive;
+        }
+        if self.fence_refused.is_some_and(|refused| now - refused < RETRY) {
+            return Step::Wait(Some(RETRY));
+        }
+        match self.post_fence(now) {
+            Some(epoch) => Step::Post(epoch),
+            None => Step::Wait(Some(CHECK_INTERVAL)),
+        }
+    }
+
+    fn post_fence(&mut self, now: Instant) -> Option<u64> {
+        let epoch = self.quiet.post()?;
+        (self.fence_posted, self.fence_refused) = (Some(now), None);
+        Some(epoch)
+    }
+
+    /// Records that a destructor has returned. Returns the epoch of a fence to post, if it was the last
+    /// value and no task needs a driver first.
+    pub(super) fn returned(&mut self, panic: Option<String>, tasks: usize) -> Option<u64> {
+        let now = Instant::now();
+        if let Some(began) = self.dropping.take() {
+            self.destructors += now - began;
+        }
+        self.panics.extend(panic);
+        self.tasks += tasks;
+        self.activity_ended();
+        if self.values.is_empty() && tasks == 0 { self.post_fence(now) } else { None }
+    }
+
+    /// Records that the driver has stopped.
+    pub(super) fn drove(&mut self) {
+        self.driving = None;
+        (self.driver, self.driver_idle) = (None, None);
+        self.activity_ended();
+    }
+
+    fn activity_ended(&mut self) {
+        self.quiet.end();
+        self.fence_posted = None;
+    }
+
+    /// Records that the OS refused the thread for a fence.
+    pub(super) fn fence_was_refused(&mut self, epoch: u64) {
+        self.quiet.refused(epoch);
+        (self.fence_posted, self.fence_refused) = (None, Some(Instant::now()));
+    }
+
+    /// Whether the driver can stop: there is a value to drop, or nothing left to wait for. If not, this
+    /// keeps its waker.
+    pub(super) fn can_stop_driving(&mut self, tasks: usize, waker: &Waker) -> bool {
+        if self.dropping.is_none() {
+            let is_idle = tasks == 0 && !self.quiet.is_fence_pending();
+            if is_idle || !self.values.is_empty() {
+                return true;
+            }
+        }
+        self.driver = Some(waker.clone());
+        // Only if there is a task that can be the last to end. The runtime calls `on_park` whenever it
+        // has nothing to poll, and waking the driver each time would make it spin.
+        self.driver_idle = (tasks > 0).then(|| waker.clone());
+        false
+    }
+
+    /// Whether the lane needs a second thread if this goes on for a while: its only thread runs a
+    /// destructor, which may wait for a task, or polls a task, for which values wait.
+    pub(super) fn one_thread_may_not_suffice(&self) -> Option<Instant> {
+        match (self.dropping, self.driving) {
+            (Some(since), None) => Some(since),
+            (None, Some(since)) if !self.values.is_empty() => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Ends the period if every value has been dropped and nothing is left. Returns whom to tell.
+    pub(super) fn finish(&mut self, tasks: usize) -> Option<Arc<Latch>> {
+        if !self.values.is_empty() || !self.quiet.finish(tasks) {
+            return None;
+        }
+        (self.pending, self.lane, self.fence_posted) = (false, None, None);
+        self.period.take()
+    }
+
+    /// What has not ended.
+    pub(super) fn unfinished(&self) -> Unfinished {
+        let lane = self.lane.as_ref();
+        Unfinished {
+            waiting: self.values.len(),
+            destructor_running: self.dropping.is_some(),
+            tasks: lane.map_or(0, |lane| lane.tasks()),
+            blocking_work: lane.is_some_and(|lane| lane.has_blocking_thread())
+                || self.quiet.is_fence_pending(),
+        }
+    }
+}

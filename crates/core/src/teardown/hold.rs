@@ -1,0 +1,56 @@
+//! Keeps the blocking thread of a lane ready for a destructor.
+
+use std::{io, time::Duration};
+
+use tokio::runtime::Handle;
+
+use crate::{latch::Latch, panics, sync::Arc};
+
+/// How long the blocking thread waits while a destructor runs, so that it exists when the destructor
+/// queues its first closure. It is released when the destructor has returned.
+const LIMIT: Duration = Duration::from_millis(1);
+
+/// Keeps the blocking thread alive, with nothing to do, until it is needed.
+///
+/// Without it, a destructor that queues a closure panics if the OS refuses a thread at that moment.
+pub(super) struct Hold(Arc<Held>);
+
+#[derive(Default)]
+struct Held {
+    begun: Latch,
+    returned: Latch,
+}
+
+impl Hold {
+    /// Starts the blocking thread unless it exists, and makes it wait.
+    ///
+    /// # Errors
+    ///
+    /// The OS refused the thread.
+    pub(super) fn on(handle: &Handle) -> io::Result<Self> {
+        let hold = Self(Arc::new(Held::default()));
+        let held = Arc::clone(&hold.0);
+        let wait = move || {
+            // Woken or timed out: it must not wait longer either way.
+            let _ = held.begun.wait_blocking(Duration::MAX);
+            let _ = held.returned.wait_blocking(LIMIT);
+        };
+        // If Tokio can start no thread, it panics and keeps the closure for the next thread. The
+        // closure does not wait then, because this hold is dropped.
+        panics::catch(|| drop(handle.spawn_blocking(wait)))
+            .map_err(|message| io::Error::new(io::ErrorKind::WouldBlock, message))?;
+        Ok(hold)
+    }
+
+    /// Call this when the destructor begins.
+    pub(super) fn begin(&self) {
+        self.0.begun.fire();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.begun.fire();
+        self.0.returned.fire();
+    }
+}

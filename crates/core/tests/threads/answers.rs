@@ -1,0 +1,205 @@
+//! One test for each answer of the kit.
+
+use std::{
+    future::{Future, pending, ready},
+    pin::pin,
+    sync::mpsc,
+    task::{Context, Waker},
+    thread,
+    time::Duration,
+};
+
+use futures::executor::block_on;
+use sundown::{
+    gate::EntryGate,
+    group::TaskGroup,
+    latch::Latch,
+    limit::{PLENTY, within},
+    oneshot,
+    runtime::{RuntimeBuilder, RuntimeCell, RuntimeOwner},
+    shutdown::GracefulShutdown,
+    task::BackgroundTask,
+    teardown::{teardown, teardown_blocking},
+};
+use tokio::{runtime::Runtime, task::spawn_blocking};
+
+use crate::look::Looks;
+
+/// A limit that passes.
+pub const SHORT: Duration = Duration::from_millis(1);
+
+/// Like a pooled connection: its destructor needs a runtime.
+pub struct Connection;
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        drop(spawn_blocking(|| ()));
+    }
+}
+
+/// A runtime of the test's own, which the group's and the task's tasks run on.
+pub fn of_the_test() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+fn both_flavours() -> [RuntimeBuilder; 2] {
+    let builder = || RuntimeOwner::builder("owned");
+    [builder().current_thread(), builder().workers(2)]
+}
+
+/// Has used a worker, a timer and a blocking thread, and has tasks of the kit's and others.
+pub fn busy(owner: &RuntimeOwner) {
+    drop(owner.spawn("listens", |stop| stop).unwrap());
+    drop(owner.handle().unwrap().spawn(pending::<()>()));
+    owner.block_on(async { spawn_blocking(|| ()).await.unwrap() }).unwrap();
+}
+
+pub fn after_a_runtime_was_shut_down_no_thread_is_left() {
+    for flavour in both_flavours() {
+        let looks = Looks::in_rounds(|looks| {
+            let owner = flavour.clone().start().unwrap();
+            busy(&owner);
+            let _ = owner.shutdown_blocking(PLENTY).unwrap();
+            looks.look();
+            owner.restart().unwrap();
+            busy(&owner);
+            let _ = block_on(owner.shutdown(PLENTY)).unwrap();
+            looks.look();
+        });
+        looks.assert_none();
+    }
+}
+
+pub fn after_a_cell_was_shut_down_no_thread_is_left() {
+    static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").workers(2));
+    let looks = Looks::in_rounds(|looks| {
+        CELL.restart().unwrap();
+        drop(CELL.get().unwrap().handle().unwrap().spawn(pending::<()>()));
+        let _ = CELL.shutdown_blocking(PLENTY).unwrap();
+        looks.look();
+        CELL.restart().unwrap();
+        let _ = block_on(CELL.shutdown(PLENTY)).unwrap();
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+/// The first caller is on a thread of the test.
+pub fn after_the_answer_to_the_second_caller_no_thread_of_the_runtime_is_left() {
+    let (ask, asked) = mpsc::channel::<RuntimeOwner>();
+    let (answer, answered) = mpsc::channel();
+    let first = thread::spawn(move || {
+        for owner in asked {
+            answer.send(owner.shutdown_blocking(PLENTY).is_ok()).unwrap();
+        }
+    });
+    let looks = Looks::in_rounds(|looks| {
+        let owner = RuntimeOwner::builder("owned").workers(2).start().unwrap();
+        busy(&owner);
+        ask.send(owner.clone()).unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+        looks.look();
+        assert!(answered.recv().unwrap());
+    });
+    looks.assert_none();
+    drop(ask);
+    first.join().unwrap();
+}
+
+pub fn after_a_group_was_drained_no_thread_is_left() {
+    let runtime = of_the_test();
+    let spawned = || {
+        let group = TaskGroup::new("group");
+        for _ in 0..5 {
+            group.spawn_on(runtime.handle(), "member", |stop| stop).unwrap();
+        }
+        group
+    };
+    let looks = Looks::in_rounds(|looks| {
+        let group = spawned();
+        assert_eq!(group.drain_blocking(PLENTY).ended, 5);
+        looks.look();
+        let group = spawned();
+        assert_eq!(block_on(group.drain(PLENTY)).ended, 5);
+        looks.look();
+        let group = spawned();
+        let _ = runtime.block_on(group.shutdown_within(PLENTY)).unwrap();
+        looks.look();
+        let group = spawned();
+        group.spawn_on(runtime.handle(), "deaf", |_| pending()).unwrap();
+        // Its limit passes. Whether the abort takes effect within it is up to the machine.
+        let hurried = group.drain_blocking(SHORT);
+        if hurried.still_running.is_empty() {
+            looks.look();
+        }
+        let patient = group.drain_blocking(PLENTY);
+        assert_eq!(patient.ended + patient.aborted, 6, "{patient:?}");
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+pub fn after_a_task_was_shut_down_no_thread_is_left() {
+    let runtime = of_the_test();
+    let spawned = || BackgroundTask::spawn_on(runtime.handle(), "task", |stop| stop);
+    let looks = Looks::in_rounds(|looks| {
+        let _ = block_on(spawned().shutdown()).unwrap();
+        looks.look();
+        let _ = runtime.block_on(spawned().shutdown_within(PLENTY)).unwrap();
+        looks.look();
+        let _ = block_on(spawned().shutdown_with(PLENTY, ready(()))).unwrap();
+        looks.look();
+        assert!(block_on(spawned().finish(PLENTY)).unwrap().is_some());
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+pub fn after_a_teardown_no_thread_is_left() {
+    let looks = Looks::in_rounds(|looks| {
+        let _ = teardown_blocking(Connection, PLENTY).unwrap();
+        looks.look();
+        let _ = block_on(teardown(Connection, PLENTY)).unwrap();
+        looks.look();
+        let _ = teardown_blocking(Connection, Duration::MAX).unwrap();
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+pub fn after_a_limit_no_thread_is_left() {
+    let runtime = of_the_test();
+    let looks = Looks::in_rounds(|looks| {
+        assert!(block_on(within(SHORT, pending::<()>())).is_none());
+        looks.look();
+        let (sender, receiver) = oneshot::channel();
+        runtime.spawn(async { sender.send(()) });
+        assert!(block_on(within(PLENTY, receiver)).is_some());
+        looks.look();
+        {
+            let mut limited = pin!(within(PLENTY, pending::<()>()));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(limited.as_mut().poll(&mut context).is_pending());
+        }
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+pub fn after_a_blocking_wait_no_thread_is_left() {
+    let runtime = of_the_test();
+    let looks = Looks::in_rounds(|looks| {
+        let (sender, mut receiver) = oneshot::channel();
+        runtime.spawn(async { sender.send(()) });
+        receiver.wait_blocking(PLENTY).unwrap();
+        looks.look();
+        assert!(!Latch::new().wait_blocking(SHORT));
+        looks.look();
+        let gate = EntryGate::new();
+        let _inside = gate.enter().unwrap();
+        gate.close();
+        gate.wait_empty_blocking(SHORT).unwrap_err();
+        looks.look();
+    });
+    looks.assert_none();
+}

@@ -1,0 +1,46 @@
+//! After an answer, no thread of the kit is alive: a host may unload the library at once.
+//!
+//! A program of its own that runs one test after another on its main thread, so that every other thread
+//! is one that the test has started.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[cfg(all(target_os = "linux", not(loom)))]
+mod answers;
+#[cfg(all(target_os = "linux", not(loom)))]
+mod look;
+
+#[cfg(all(target_os = "linux", not(loom)))]
+fn main() {
+    macro_rules! tests {
+        ($($module:ident::$name:ident),* $(,)?) => {
+            [$((stringify!($name), $module::$name as fn())),*]
+        };
+    }
+    let tests = tests![
+        look::a_thread_that_is_left_behind_is_found_by_every_look,
+        look::a_thread_that_only_runs_its_destructors_is_found_by_every_look,
+        look::a_joined_thread_is_never_found,
+        answers::after_a_runtime_was_shut_down_no_thread_is_left,
+        answers::after_a_cell_was_shut_down_no_thread_is_left,
+        answers::after_the_answer_to_the_second_caller_no_thread_of_the_runtime_is_left,
+        answers::after_a_group_was_drained_no_thread_is_left,
+        answers::after_a_task_was_shut_down_no_thread_is_left,
+        answers::after_a_teardown_no_thread_is_left,
+        answers::after_a_limit_no_thread_is_left,
+        answers::after_a_blocking_wait_no_thread_is_left,
+    ];
+    let filters: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|word| name.contains(word));
+    let mut failed = false;
+    for (name, test) in tests.into_iter().filter(|(name, _)| wanted(name)) {
+        let passed = std::panic::catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed |= !passed;
+    }
+    std::process::exit(i32::from(failed));
+}
+
+#[cfg(not(all(target_os = "linux", not(loom))))]
+fn main() {
+    println!("skipped: only Linux lists the threads of a process");
+}
