@@ -45,7 +45,7 @@ pub(super) struct Generation {
     foreign: Arc<Foreign>,
     rest: Option<Arc<Rest>>,
     /// The time for foreign tasks that the builder was given.
-    foreign_time: Option<Duration>,
+    pub(super) foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
     owner_thread: Mutex<Option<JoinHandle<()>>>,
 }
