@@ -86,9 +86,7 @@ pub(super) fn find(
         if !link.is_absolute() || !(thorough || search.is_named_below(&entry, &link)) {
             continue;
         }
-        let Some((link, file)) = at_once(&entry, link) else { continue };
-        let (name, deleted) = name(&entry, link);
-        search.judge(Sight { entry: Some(entry), name, deleted, file });
+        search.descriptor(entry, link);
     }
     if thorough {
         search.mappings()?;
@@ -96,25 +94,6 @@ pub(super) fn find(
     }
     below.learn(search.ancestry.names());
     search.conclude()
-}
-
-/// The link of a descriptor and the file behind it. In between, the descriptor could be closed, and its
-/// number be given to another file. So this asks until the link stays the same.
-///
-/// `None` if the descriptor was closed. The file is `None` if the file system does not tell.
-fn at_once(entry: &Path, mut link: PathBuf) -> Option<(PathBuf, Option<Metadata>)> {
-    for _ in 0..8 {
-        let file = match fs::metadata(entry) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            file => file.ok(),
-        };
-        let again = fs::read_link(entry).ok()?;
-        if again == link {
-            return Some((link, file));
-        }
-        link = again;
-    }
-    Some((link, None))
 }
 
 /// What is known of a descriptor or a mapping.
@@ -125,6 +104,16 @@ struct Sight {
     file: Option<Metadata>,
 }
 
+enum Verdict {
+    /// It is, or was, below the path.
+    Open,
+    /// It was deleted, and may have been below a root.
+    Doubtful,
+    /// It has several names, one of which may be below the path.
+    Linked(Identity),
+    Elsewhere,
+}
+
 struct Search<'a> {
     place: Place,
     seen: &'a HashSet<Identity>,
@@ -132,9 +121,7 @@ struct Search<'a> {
     open: Vec<Open>,
     /// Whether a root is no longer at the path, so that its name is unknown.
     moved: bool,
-    /// Deleted files that may have been below a root.
     doubtful: Vec<PathBuf>,
-    /// Files with several names.
     linked: Vec<(Sight, Identity)>,
 }
 
@@ -160,17 +147,51 @@ impl<'a> Search<'a> {
             || deleted && names.any(|former| name.starts_with(former))
     }
 
-    fn judge(&mut self, sight: Sight) {
-        let Sight { name, deleted, file, .. } = &sight;
+    /// Looks at a descriptor. Between its link and its file it could be closed, and its number be given
+    /// to another file. So what is found counts only if the link is still the same.
+    fn descriptor(&mut self, entry: PathBuf, mut link: PathBuf) {
+        // Only a number that does not stand for one file has another link each time.
+        for _ in 0..8 {
+            let file = match fs::metadata(&entry) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+                file => file.ok(),
+            };
+            let (name, deleted) = name(&entry, link.clone());
+            let sight = Sight { entry: Some(entry.clone()), name, deleted, file };
+            let verdict = self.judge(&sight);
+            if let Verdict::Elsewhere = verdict {
+                return;
+            }
+            match fs::read_link(&entry) {
+                Ok(again) if again == link => return self.record(sight, verdict),
+                Ok(again) => link = again,
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn judge(&mut self, Sight { name, deleted, file, .. }: &Sight) -> Verdict {
         let identity = file.as_ref().map(Identity::of);
         let is_known =
             identity.is_some_and(|it| self.seen.contains(&it) || self.ancestry.roots.contains(&it));
         if is_known || self.is_below(name, *deleted) || self.ancestry.includes(name) {
-            self.open.push(sight.open());
-        } else if self.may_have_been_below(name, *deleted, identity) {
-            self.doubtful.push(sight.name);
-        } else if file.as_ref().is_some_and(|file| file.is_file() && file.nlink() > 1) {
-            self.linked.extend(identity.map(|identity| (sight, identity)));
+            return Verdict::Open;
+        }
+        if self.may_have_been_below(name, *deleted, identity) {
+            return Verdict::Doubtful;
+        }
+        match identity.zip(file.as_ref()) {
+            Some((it, file)) if file.is_file() && file.nlink() > 1 => Verdict::Linked(it),
+            _ => Verdict::Elsewhere,
+        }
+    }
+
+    fn record(&mut self, sight: Sight, verdict: Verdict) {
+        match verdict {
+            Verdict::Open => self.open.push(sight.open()),
+            Verdict::Doubtful => self.doubtful.push(sight.name),
+            Verdict::Linked(identity) => self.linked.push((sight, identity)),
+            Verdict::Elsewhere => {}
         }
     }
 
@@ -197,10 +218,11 @@ impl<'a> Search<'a> {
             let was_seen =
                 self.seen.iter().any(|it| (it.device, it.inode) == (mapping.device, mapping.inode));
             let sight = mapping.sight();
-            match was_seen {
-                true => self.open.push(sight.open()),
-                false => self.judge(sight),
-            }
+            let verdict = match was_seen {
+                true => Verdict::Open,
+                false => self.judge(&sight),
+            };
+            self.record(sight, verdict);
         }
         Ok(())
     }

@@ -57,6 +57,8 @@ struct Locked {
 impl Source for Locked {
     type Identity = Identity;
 
+    const CAN_BE_THOROUGH: bool = true;
+
     #[cfg(target_os = "linux")]
     fn find(
         &self,

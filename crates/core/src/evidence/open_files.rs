@@ -219,6 +219,8 @@ fn remember<T: PartialEq>(all: &mut VecDeque<T>, one: T) {
 impl Source for Below {
     type Identity = Identity;
 
+    const CAN_BE_THOROUGH: bool = true;
+
     fn find(
         &self,
         seen: &HashSet<Identity>,

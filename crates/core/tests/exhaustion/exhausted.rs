@@ -9,7 +9,7 @@
 
 use std::{
     env,
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     future::pending,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     panic,
@@ -24,6 +24,10 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use sundown::{
+    evidence::{
+        Evidence, Unconfirmed, no_child_processes, no_file_locks, no_open_files, no_sockets_on,
+        no_threads,
+    },
     gate::EntryGate,
     group::TaskGroup,
     latch::Latch,
@@ -41,11 +45,12 @@ const NOBODY: u32 = 65_534;
 /// The environment variable that names the test a child runs.
 const CHILD: &str = "EXHAUSTED";
 
-const CHILDREN: [(&str, fn()); 4] = [
+const CHILDREN: [(&str, fn()); 5] = [
     ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
     ("descriptors_run_out_before_a_teardown", descriptors_run_out),
     ("threads_run_out_before_a_session_and_under_one", threads_run_out_under_a_session),
     ("a_blocking_call_keeps_its_limit_without_another_thread", blocking_calls_need_no_thread),
+    ("descriptors_run_out_before_a_look_and_before_a_check", descriptors_run_out_for_evidence),
 ];
 
 pub fn main() {
@@ -232,4 +237,45 @@ fn descriptors_run_out() {
     assert!(!closes());
     limit(Resource::Nofile, 64);
     assert!(closes());
+}
+
+/// The system's lists cannot be read without a descriptor. Then nothing is confirmed, and the text says why.
+fn descriptors_run_out_for_evidence() {
+    let maximum = getrlimit(Resource::Nofile).maximum.unwrap_or(1024).min(1024);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let evidence: [Box<dyn Evidence>; 5] = [
+        Box::new(no_open_files(path)),
+        Box::new(no_file_locks(path)),
+        Box::new(no_threads("exhaust")),
+        Box::new(no_child_processes("")),
+        Box::new(no_sockets_on(1)),
+    ];
+    let unavailable = |evidence: &dyn Evidence| match evidence.check() {
+        Err(Unconfirmed::Unavailable(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let file = File::create(path.join("store")).unwrap();
+    for evidence in &evidence {
+        limit(Resource::Nofile, 3);
+        evidence.look();
+        let why = unavailable(&**evidence);
+        assert!(why.contains("is a descriptor left to read it with?"), "{why}");
+        limit(Resource::Nofile, maximum);
+    }
+    let closed = &evidence[0];
+    limit(Resource::Nofile, 3);
+    closed.look();
+    limit(Resource::Nofile, maximum);
+    drop(file);
+    let why = unavailable(&**closed);
+    assert!(why.contains("the last look failed"), "{why}");
+
+    let file = File::create(path.join("store")).unwrap();
+    closed.look();
+    drop(file);
+    limit(Resource::Nofile, 3);
+    unavailable(&**closed);
+    limit(Resource::Nofile, maximum);
+    assert_eq!(closed.check(), Ok(()));
 }

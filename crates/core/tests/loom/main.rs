@@ -19,6 +19,7 @@ mod handle_count;
 mod lifecycle;
 mod pattern;
 mod primitives;
+mod quiet;
 mod task_set;
 mod twins;
 
