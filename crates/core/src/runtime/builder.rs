@@ -1,7 +1,8 @@
 //! The configuration of a runtime.
 
 use std::{
-    io,
+    env, io,
+    num::NonZero,
     panic::Location,
     sync::{
         Arc,
@@ -17,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     RuntimeError, RuntimeOwner,
     owner_thread::Shared,
+    rest::Rest,
     restartable::{Recipe, Restartable},
     threads::Role,
 };
@@ -195,7 +197,7 @@ impl RuntimeBuilder {
     /// The closure that makes the runtime, on its owner thread.
     pub(super) fn tokio(
         &self,
-        shared: &Shared,
+        shared: &mut Shared,
     ) -> Result<impl FnOnce() -> io::Result<Runtime> + Send + 'static, StartError> {
         let refused = |which| StartError::NoSuchNumber { component: self.name.clone(), which };
         let mut builder = if self.current_thread {
@@ -208,6 +210,14 @@ impl RuntimeBuilder {
             Some(number) => builder.worker_threads(number),
             None => &mut builder,
         };
+        let workers =
+            if self.current_thread { None } else { self.workers.or_else(default_workers) };
+        if let Some(workers) = workers
+            && let Some(with_warden) = workers.checked_add(1)
+        {
+            builder.worker_threads(with_warden);
+            shared.rest = Some(Arc::new(Rest::new(workers)));
+        }
         match self.blocking_threads {
             Some(0) => return Err(refused("blocking threads")),
             Some(most) => builder.max_blocking_threads(most),
@@ -221,11 +231,28 @@ impl RuntimeBuilder {
             // Relaxed: a number for a name.
             format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed))
         });
-        let [started, stopped] = [(); 2].map(|()| Arc::clone(&shared.threads));
-        builder.on_thread_start(move || started.add(Role::Pool));
-        builder.on_thread_stop(move || stopped.remove());
-        let foreign = Arc::clone(&shared.foreign);
-        builder.on_thread_park(move || foreign.parking());
+        let [started, parking, stopped] = [(); 3].map(|()| shared.clone());
+        builder.on_thread_start(move || {
+            started.threads.add(Role::Pool);
+            started.rest.iter().for_each(|rest| rest.started());
+        });
+        builder.on_thread_park(move || {
+            parking.rest.iter().for_each(|rest| rest.parking(&parking.threads));
+            parking.foreign.parking();
+        });
+        builder.on_thread_stop(move || {
+            stopped.rest.iter().for_each(|rest| rest.stopped());
+            stopped.threads.remove();
+        });
         Ok(move || builder.build())
+    }
+}
+
+/// How many workers Tokio starts by default, if that is known.
+fn default_workers() -> Option<usize> {
+    match env::var_os("TOKIO_WORKER_THREADS") {
+        // A text that is no number is for Tokio to refuse.
+        Some(number) => number.to_str()?.parse().ok().filter(|number| *number > 0),
+        None => thread::available_parallelism().ok().map(NonZero::get),
     }
 }
