@@ -256,7 +256,7 @@ impl GroupReport {
         let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
         let patience = if self.left_to_another { Patience::Another } else { Patience::Own };
         if !still_running.is_empty() {
-            let alive = Alive { tasks: still_running.len(), threads: Vec::new() };
+            let alive = Alive { tasks: still_running.len(), ..Alive::default() };
             let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
             return Err(error.with_running(still_running, alive).with_patience(patience));
         }

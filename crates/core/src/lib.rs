@@ -52,6 +52,8 @@ mod park;
 #[cfg(not(loom))]
 mod quiet;
 #[cfg(not(loom))]
+mod roll_call;
+#[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]
 pub mod session;
@@ -82,6 +84,8 @@ pub mod handle_count;
 pub mod lifecycle;
 #[cfg(loom)]
 pub mod quiet;
+#[cfg(loom)]
+pub mod roll_call;
 #[cfg(loom)]
 pub mod task_set;
 #[cfg(loom)]

@@ -259,7 +259,7 @@ impl<'a> Closing<'a> {
                 // The runtime has a limit of its own, which passes first, unless the machine is busy.
                 let share = self.owner.runtime.as_ref().and_then(Runtime::share);
                 let tasks = share.map_or(0, |share| share.stats().tasks);
-                let alive = Alive { tasks, threads: Vec::new() };
+                let alive = Alive { tasks, ..Alive::default() };
                 let component = format!("the runtime of {}", self.session());
                 let kind = ShutdownErrorKind::TimedOut;
                 let error = ShutdownError::new(component, self.began.elapsed(), kind);

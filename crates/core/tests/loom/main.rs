@@ -20,6 +20,7 @@ mod lifecycle;
 mod pattern;
 mod primitives;
 mod quiet;
+mod roll_call;
 mod task_set;
 mod twins;
 
