@@ -178,7 +178,8 @@ impl Generation {
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
-        let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
+        let has_ended = self.life.has_ended() && tasks.waker_threads().is_empty();
+        let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
                 .with_running(tasks.still_running(), self.alive())
@@ -245,7 +246,9 @@ impl Generation {
             .metrics()
             .num_alive_tasks()
             .max(self.life.tasks().registry().count().running);
-        Alive { tasks, threads: self.threads.names() }
+        let mut threads = self.threads.names();
+        threads.extend(self.life.tasks().waker_threads());
+        Alive { tasks, threads }
     }
 }
 
