@@ -1,9 +1,9 @@
 //! An application that logs in, logs out, and logs in again, in one process.
 //!
-//! Each login has a runtime and a session of its own. The client spawns tasks that hold clones of it, as a
-//! real SDK does. Nobody outside can drop those, but the session owns their runtime, and ends it. Then it
-//! asks the system whether a file of the store is open. Only after that are the files deleted, and the
-//! next user logs in, into the same folder.
+//! Each login has a runtime and a session of its own. The client spawns a task that holds a clone of it, as
+//! a real SDK does. A hook stops it before the session closes. What nobody stops ends with the runtime,
+//! which the session owns. Then the session asks the system whether a file of the store is open. Only
+//! after that are the files deleted, and the next user logs in, into the same folder.
 //!
 //! On Linux and macOS this prints
 //!
@@ -27,6 +27,7 @@ use std::{
 use deadpool_runtime_current as deadpool_runtime;
 use deadpool_sync_current::SyncWrapper;
 use sundown::{RuntimeOwner, Session, evidence::no_open_files};
+use tokio::sync::Notify;
 
 /// How long a user would wait for a logout.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -42,6 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             Session::builder("login").runtime(runtime.clone()).evidence(evidence).start()?;
         let client = session.guard(runtime.block_on(Client::log_in(user, &store))??)?;
         println!("{} is logged in", client.user);
+        // The hook has a handle of its own, and drops it when it has ended.
+        let hook = client.clone();
+        session.before_close(async move || hook.stop_sync())?;
 
         // Handles go wherever the application needs them: into a task, and to a tab.
         let (syncing, tab) = (client.clone(), client.clone());
@@ -63,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[derive(Clone)]
 struct Client {
     user: Arc<str>,
+    stop: Arc<Notify>,
     /// The real wrapper of a pooled connection, around a real file.
     _connection: Arc<SyncWrapper<File>>,
 }
@@ -72,13 +77,15 @@ impl Client {
         let path = store.join("store.sqlite3");
         let open = move || File::create(path);
         let connection = SyncWrapper::new(deadpool_runtime::Runtime::Tokio1, open).await?;
-        let client = Self { user: user.into(), _connection: Arc::new(connection) };
-        // A task of its own, which never ends. The session cannot see this clone.
-        let clone = client.clone();
-        tokio::spawn(async move {
-            let _client = clone;
-            std::future::pending::<()>().await;
-        });
+        let (stop, connection) = (Arc::default(), Arc::new(connection));
+        let client = Self { user: user.into(), stop, _connection: connection };
+        // A task of its own, which syncs until it is told to stop. The session cannot see this clone.
+        let syncing = client.clone();
+        tokio::spawn(async move { syncing.stop.notified().await });
         Ok(client)
+    }
+
+    fn stop_sync(&self) {
+        self.stop.notify_one();
     }
 }

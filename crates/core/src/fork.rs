@@ -5,11 +5,64 @@
 //! that threads share, it must find out that it is a child (experiment 55).
 
 use std::{
+    cell::Cell,
     io,
     ops::Deref,
-    process,
+    // Not loom's: a fork copies all memory as it is, so the order of these writes is not in question.
     sync::atomic::{AtomicU32, Ordering},
 };
+
+#[cfg(not(loom))]
+thread_local! {
+    /// The id of the process that this thread last found itself in; 0 if it has not asked.
+    static LAST_SEEN: Cell<u32> = const { Cell::new(0) };
+}
+
+#[cfg(loom)]
+crate::sync::thread_local! {
+    static LAST_SEEN: Cell<u32> = Cell::new(0);
+}
+
+/// The id of this process. Asks the operating system, which takes 50 to 300 ns.
+pub(crate) fn this_process() -> u32 {
+    let this = id();
+    LAST_SEEN.with(|seen| seen.set(this));
+    this
+}
+
+/// The id that this thread last got from [`this_process`]; 0 if it has not asked. Costs nothing. In a
+/// forked child it is the parent's only on the thread that called `fork`, until that thread asks: all
+/// other threads are new.
+pub(crate) fn last_seen() -> u32 {
+    LAST_SEEN.with(Cell::get)
+}
+
+#[cfg(not(loom))]
+fn id() -> u32 {
+    std::process::id()
+}
+
+/// A model plays a fork by changing this.
+#[cfg(loom)]
+pub mod model {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ID: Cell<u32> = const { Cell::new(1) };
+    }
+
+    /// Lets all threads of this model be in another process from now on. Loom runs them on one thread.
+    pub fn set_process(id: u32) {
+        ID.set(id);
+    }
+
+    pub(super) fn id() -> u32 {
+        ID.get()
+    }
+}
+
+#[cfg(loom)]
+use model::id;
 
 /// The process that something belongs to.
 pub(crate) struct ProcessGuard {
@@ -24,8 +77,9 @@ impl ProcessGuard {
     }
 
     /// For something that belongs to this process.
+    #[cfg(not(loom))]
     pub(crate) fn this_process() -> Self {
-        Self { owner: AtomicU32::new(process::id()) }
+        Self { owner: AtomicU32::new(this_process()) }
     }
 
     /// Claims it for this process, unless another process owns it.
@@ -34,7 +88,7 @@ impl ProcessGuard {
     ///
     /// The id of the owner, if that is another process.
     pub(crate) fn claim(&self) -> Result<(), u32> {
-        let this = process::id();
+        let this = this_process();
         // Relaxed: a fork copies all memory as it is, so no order with other writes is needed.
         match self.owner.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
             Err(owner) if owner != this => Err(owner),
@@ -46,12 +100,12 @@ impl ProcessGuard {
     pub(crate) fn forked_from(&self) -> Option<u32> {
         // Relaxed: as in `claim`.
         let owner = self.owner.load(Ordering::Relaxed);
-        (owner != process::id()).then_some(owner)
+        (owner != this_process()).then_some(owner)
     }
 }
 
 /// How many generations of processes can have a value of their own.
-pub(crate) const GENERATIONS: usize = 16;
+pub(crate) const GENERATIONS: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// One value for each process, for a `static` that threads share: one for this process, one for a child
 /// that it forks, one for the child of that, and so on. A child has copies of its ancestors' values,

@@ -18,6 +18,8 @@ const CLOSING: usize = 1 << (usize::BITS - 1);
 /// without values has none to derive another from.
 pub struct HandleCount {
     word: AtomicUsize,
+    /// How many values were taken out of their handle.
+    escaped: AtomicUsize,
     closed: Latch,
 }
 
@@ -25,7 +27,8 @@ impl HandleCount {
     /// An open session without values.
     #[must_use]
     pub fn new() -> Self {
-        Self { word: AtomicUsize::new(0), closed: Latch::new() }
+        let (word, escaped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { word, escaped, closed: Latch::new() }
     }
 
     /// Adds a value from outside. Returns `false` once closing has begun.
@@ -52,6 +55,18 @@ impl HandleCount {
         if self.word.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1 {
             self.closed.fire();
         }
+    }
+
+    /// Counts a value as taken out of its handle. Call [`remove`](Self::remove) after this.
+    pub fn escape(&self) {
+        // Relaxed: `remove` publishes it to everyone who sees the session closed.
+        self.escaped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many values were taken out of their handle (a snapshot).
+    pub fn escaped(&self) -> usize {
+        // Relaxed: as in `escape`.
+        self.escaped.load(Ordering::Relaxed)
     }
 
     /// Begins to close. A second call changes nothing.

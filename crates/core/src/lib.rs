@@ -52,6 +52,8 @@ mod park;
 #[cfg(not(loom))]
 mod quiet;
 #[cfg(not(loom))]
+mod roll_call;
+#[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]
 pub mod session;
@@ -75,11 +77,15 @@ mod waker;
 #[cfg(loom)]
 pub mod call_sites;
 #[cfg(loom)]
+pub mod fork;
+#[cfg(loom)]
 pub mod handle_count;
 #[cfg(loom)]
 pub mod lifecycle;
 #[cfg(loom)]
 pub mod quiet;
+#[cfg(loom)]
+pub mod roll_call;
 #[cfg(loom)]
 pub mod task_set;
 #[cfg(loom)]

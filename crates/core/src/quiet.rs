@@ -111,9 +111,17 @@ impl Quiet {
     }
 
     /// Whether nothing is left that could start anything, if this many tasks are alive. See the head of
-    /// this file.
+    /// this file. Answers `true` once: two threads that exit at the same time may both ask.
     #[must_use]
-    pub fn is_quiet(&self, tasks: usize) -> bool {
+    pub fn finish(&mut self, tasks: usize) -> bool {
+        let is_quiet = self.is_quiet(tasks);
+        if is_quiet {
+            self.fence = None;
+        }
+        is_quiet
+    }
+
+    fn is_quiet(&self, tasks: usize) -> bool {
         let passed = Progress::Passed;
         let vouched =
             self.fence.is_some_and(|fence| fence.progress == passed && fence.epoch == self.epoch);
@@ -150,7 +158,8 @@ mod tests {
         assert!(!quiet.is_quiet(0) && quiet.is_fence_pending(), "closures may be queued after it");
         quiet.on_thread_exit(7);
         assert!(quiet.is_quiet(0) && !quiet.is_fence_pending());
-        assert!(!quiet.is_quiet(1), "a task can start anything");
+        assert!(!quiet.finish(1), "a task can start anything");
+        assert!(quiet.finish(0) && !quiet.finish(0), "it is finished once");
     }
 
     #[test]

@@ -6,24 +6,47 @@
 //! the session and returns at once; the session drops it where its destructor can run.
 //! [`Session::close`] returns when all teardowns have ended, or reports what blocks them.
 //!
+//! # What a close does, in this order
+//!
+//! 1. It takes no new values, and gives the handles a short time to be dropped, and the destructors of
+//!    their values time to end.
+//! 2. It runs the *hooks* ([`Session::before_close`]): the SDK's own shutdown, which stops the SDK's tasks.
+//!    A hook needs the value for that, so it holds a handle, which is dropped with the hook.
+//! 3. If the session owns a *runtime* ([`Builder::runtime`]), it takes that down. Tasks that nobody asked
+//!    to stop get most of the limit to end by themselves; only then are they cut off, and the report
+//!    counts them.
+//! 4. It waits until every value has been torn down.
+//! 5. The *evidence* ([`Builder::evidence`]) must confirm the end from outside.
+//!
+//! The values come first, because a destructor may need what the SDK's tasks do. The hooks come before the
+//! runtime goes down, because a task that is cut off in the middle of its work may panic.
+//!
+//! # What a session cannot see
+//!
 //! A session sees its handles. It does not see a clone that was taken out of a handle. A task of the
-//! resource may hold a clone. That clone keeps the connections open after the last handle is dropped.
-//! Two options close this gap. Use both if you can:
+//! resource may hold a clone, which keeps the connections open after the last handle is dropped. Hooks, a
+//! runtime of its own and evidence close this gap. Use what you can.
 //!
-//! - a *runtime of its own* for those tasks, which closing shuts down ([`Builder::runtime`]);
-//! - *evidence*: a check that `close` calls until it confirms the end from outside, for example that no
-//!   file of the store is open ([`Builder::evidence`]).
+//! | the tasks of the resource run on | give the session | its report says |
+//! | --- | --- | --- |
+//! | a runtime made for the session | the [`RuntimeOwner`], a hook if the SDK can stop its tasks, evidence | [`Confirmation::Evidence`] |
+//! | the application's only runtime | its `Handle`, a hook, evidence | [`Confirmation::Evidence`] |
 //!
-//! [`CloseReport::confirmation`] says how the end was confirmed.
+//! Without evidence the report says less: [`CloseReport::confirmation`] says how the end was confirmed, and
+//! [`CloseReport::not_covered`] what it does not speak of.
 //!
 //! Close the session before the process exits: a value whose last handle is dropped during the exit may
 //! not be torn down.
 
+mod checks;
 mod close;
 mod close_report;
 mod guarded;
+mod hook;
+mod runtime;
+mod weak;
 
-use std::{borrow::Cow, fmt, panic::Location, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, future::Future, panic::Location, pin::pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -34,23 +57,30 @@ use crate::{
     handle_count::HandleCount,
     limit::within,
     observe, panics, park,
-    runtime::RuntimeOwner,
+    runtime::RuntimeError,
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
     },
     teardown::reaper::Reaper,
 };
+use checks::Checks;
 use close::Closing;
+use hook::{Hook, Hooks};
+use runtime::{MayBlock, Runtime};
 
 pub use crate::teardown::Unfinished;
-pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held};
+pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Seen};
 pub use guarded::Guarded;
+pub use hook::{HookFailure, HookFailureKind};
+pub use runtime::SessionRuntime;
+pub use weak::GuardedWeak;
 
 /// A session: it owns resources that others use through handles. Clones are the same session.
 ///
 /// If you drop the last clone before [`close`](Session::close) succeeds, the session logs a warning and
-/// accepts no new values. Existing handles still work, and their values are torn down. The session's
-/// runtime is shut down, unless it has another owner.
+/// accepts no new values. Existing handles still work, and their values are torn down. Hooks that have not
+/// begun are dropped without being called. A runtime that the session owns is shut down, unless it has
+/// another owner.
 ///
 /// In a forked child the session has no threads. Dropping a handle there leaks its value, and every call
 /// returns at once.
@@ -92,7 +122,8 @@ struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
     runtime: Option<Runtime>,
-    evidence: Option<Check>,
+    checks: Checks,
+    hooks: Hooks,
     /// Raised once a `close` has confirmed the end.
     confirmed: Flag,
 }
@@ -105,40 +136,33 @@ struct Core {
     reaper: Reaper,
 }
 
-/// One generation of a runtime. The session does not own later generations.
-struct Runtime {
-    owner: RuntimeOwner,
-    generation: u64,
-}
-
-impl Runtime {
-    /// Whether the owner has started a later generation. It can do that only after this generation has
-    /// ended.
-    fn was_restarted(&self) -> bool {
-        self.owner.stats().generation > self.generation
-    }
-
-    fn includes_this_thread(&self) -> bool {
-        !self.was_restarted() && self.owner.includes_this_thread()
-    }
-}
-
-type Check = Arc<dyn Evidence>;
-
-/// The OS refused a thread or a file descriptor, so the session was not started.
+/// Why a session was not started.
 #[derive(Debug, Error)]
-#[error(
-    "cannot start the session `{session}`: {source}; end some threads or close some files, and try again"
-)]
-pub struct NotStarted {
-    /// The name of the session.
-    pub session: String,
-    /// The error from the OS.
-    pub source: std::io::Error,
+#[non_exhaustive]
+pub enum NotStarted {
+    /// The OS refused a thread or a file descriptor.
+    #[error(
+        "cannot start the session `{session}`: {source}; end some threads or close some files, and try again"
+    )]
+    NoThread {
+        /// The name of the session.
+        session: String,
+        /// The error from the OS.
+        source: std::io::Error,
+    },
+    /// The runtime for the session is stopping or has stopped, or this is a forked child. The last session
+    /// on a runtime takes it down when it closes.
+    #[error("cannot start the session `{session}`: {source}")]
+    NoRuntime {
+        /// The name of the session.
+        session: String,
+        /// Why the runtime cannot be used.
+        source: RuntimeError,
+    },
 }
 
-/// The session took no new value, because it is closing, or because this is a forked child. This returns
-/// the value.
+/// The session took no new value or hook, because it is closing, or because this is a forked child. This
+/// returns the value.
 ///
 /// - If the session is closing, tear the value down yourself, by [`teardown`](crate::teardown()), unless
 ///   its destructor can run here.
@@ -179,42 +203,65 @@ impl<T> fmt::Debug for Refused<T> {
 #[must_use = "a builder starts nothing before `start`"]
 pub struct Builder {
     name: Cow<'static, str>,
-    runtime: Option<RuntimeOwner>,
-    evidence: Option<Check>,
+    runtime: Option<SessionRuntime>,
+    evidence: Vec<Box<dyn Evidence>>,
+    hooks: Vec<Hook>,
 }
 
 impl Builder {
-    /// The runtime that the resource's own tasks run on. `close` shuts it down, with all its tasks. If
-    /// its tasks hold handles and have not dropped them soon after closing began, the handles are dropped
-    /// with the runtime.
+    /// The runtime that the resource's own tasks run on. The hooks run there, too.
     ///
-    /// Give the tasks of that runtime handles, not the session: if a task on it holds the `Session`,
-    /// neither is ever dropped.
+    /// - If you pass a [`RuntimeOwner`], the session owns the current generation, and `close` takes it
+    ///   down. Its tasks get most of the limit to end by themselves (10 s if there is no limit; or what
+    ///   [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) says). Handles that its tasks hold
+    ///   are dropped with it. If several sessions own a runtime, the last to close takes it down, and the
+    ///   reports of the others say [`SharedRuntime`](crate::NotCovered::SharedRuntime).
+    /// - If you pass a [`RuntimeHandle`] or a `tokio::runtime::Handle`, somebody else owns the runtime,
+    ///   and `close` never takes it down. Stop the resource's tasks with a
+    ///   [hook](Session::before_close), and give the session [evidence](Self::evidence).
     ///
-    /// The session owns the current generation only. If the owner [restarts](RuntimeOwner::restart) the
-    /// runtime after the session has closed, the new generation belongs to the next session.
-    pub fn runtime(mut self, owner: RuntimeOwner) -> Self {
-        self.runtime = Some(owner);
+    /// Give the tasks of a runtime that the session owns handles, not the session: if a task on it holds
+    /// the `Session`, neither is ever dropped.
+    ///
+    /// If the owner [restarts](RuntimeOwner::restart) the runtime after the session has closed, the new
+    /// generation belongs to the next session.
+    ///
+    /// [`RuntimeOwner`]: crate::RuntimeOwner
+    /// [`RuntimeOwner::restart`]: crate::RuntimeOwner::restart
+    /// [`RuntimeHandle`]: crate::RuntimeHandle
+    pub fn runtime(mut self, runtime: impl Into<SessionRuntime>) -> Self {
+        self.runtime = Some(runtime.into());
         self
     }
 
-    /// A check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
-    /// `close` calls this check repeatedly until it succeeds or the limit expires.
+    /// Adds a check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
+    /// All checks must confirm the end. `close` asks them again and again until they do or the limit
+    /// expires.
     ///
-    /// Evidence from outside confirms the end only of what it saw. The session lets it
-    /// [look](Evidence::look) when it takes a value, on the thread that guards, and when closing begins.
-    /// If your resource is open only in between, look yourself: clones of [`no_open_files`] share what
-    /// they saw.
+    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
+    /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
+    /// open only in between, call [`Session::look`].
     ///
-    /// The check runs on its own thread, so a hanging check cannot delay a caller past its limit. After
-    /// [`Unconfirmed::Against`], `close` retries after 1 ms, backing off to 20 ms. After
-    /// [`Unconfirmed::Unavailable`], or if the check panics, `close` returns the error at once.
+    /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
+    /// close past its limit; a later close waits for the answer that is pending. After [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
+    /// [`Unconfirmed::Unavailable`], or if a check panics, `close` returns the error at once. Once the
+    /// checks have confirmed the end, they are dropped and not asked again.
     ///
     /// [`no_open_files`]: crate::evidence::no_open_files
     /// [`Unconfirmed::Against`]: crate::evidence::Unconfirmed::Against
     /// [`Unconfirmed::Unavailable`]: crate::evidence::Unconfirmed::Unavailable
     pub fn evidence(mut self, check: impl Evidence + 'static) -> Self {
-        self.evidence = Some(Arc::new(check));
+        self.evidence.push(Box::new(check));
+        self
+    }
+
+    /// Adds a hook. Same as [`Session::before_close`], for a hook that needs no handle.
+    #[track_caller]
+    pub fn before_close<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.push(Hook::new(hook, Location::caller()));
         self
     }
 
@@ -222,20 +269,29 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`NotStarted`]: the OS refused a thread or a file descriptor.
+    /// [`NotStarted`]: the OS refused a thread or a file descriptor, or the runtime is going down.
     #[track_caller]
     #[must_use = "the session begins to close when its last clone is dropped"]
     pub fn start(self) -> Result<Session, NotStarted> {
-        let Self { name, runtime, evidence } = self;
+        let Self { name, runtime, evidence, hooks } = self;
+        let runtime = match runtime.map(SessionRuntime::start).transpose() {
+            Ok(runtime) => runtime,
+            Err(source) => {
+                return Err(NotStarted::NoRuntime { session: name.into_owned(), source });
+            }
+        };
         let reaper = match Reaper::start() {
             Ok(reaper) => reaper,
-            Err(source) => return Err(NotStarted { session: name.into_owned(), source }),
+            Err(source) => {
+                return Err(NotStarted::NoThread { session: name.into_owned(), source });
+            }
         };
         let (count, call_sites) = (HandleCount::new(), CallSites::default());
         let core = Arc::new(Core { name, count, call_sites, reaper });
-        let runtime = runtime.map(|owner| Runtime { generation: owner.stats().generation, owner });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
-        Ok(Session { owner: Arc::new(Owner { core, made_at, runtime, evidence, confirmed }) })
+        let (checks, hooks) = (Checks::new(evidence), Hooks::new(hooks));
+        let owner = Owner { core, made_at, runtime, checks, hooks, confirmed };
+        Ok(Session { owner: Arc::new(owner) })
     }
 }
 
@@ -253,7 +309,7 @@ impl Session {
 
     /// Configures a session; [`start`](Builder::start) starts it.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> Builder {
-        Builder { name: name.into(), runtime: None, evidence: None }
+        Builder { name: name.into(), runtime: None, evidence: Vec::new(), hooks: Vec::new() }
     }
 
     /// Takes a value, and returns its first handle.
@@ -269,14 +325,76 @@ impl Session {
         if forked_from.is_some() || !core.count.add() {
             return Err(Refused { value, session: core.name.clone().into_owned(), forked_from });
         }
-        self.owner.look();
-        Ok(Guarded::new(value, Arc::clone(core), Location::caller()))
+        let made_at = Location::caller();
+        let guarded = Guarded::first(value, Arc::clone(core), made_at, made_at);
+        self.owner.checks.look();
+        Ok(guarded)
     }
 
-    /// Closes the session. It accepts no new values, and waits until every value has been torn down,
-    /// with everything that its destructor started. Then it shuts down its own runtime. If handles
-    /// remain shortly after closing began, it shuts the runtime down first, because its tasks may hold
-    /// them. Last, the evidence must confirm the end.
+    /// Adds a hook: what must be done before the session takes its runtime down, or asks its evidence. This
+    /// is the place for the SDK's own shutdown: stop the sync, pause the client.
+    ///
+    /// `close` calls the hooks once, one after another, after it has given the handles a short time to be
+    /// dropped (100 ms, at most half of the limit). They run as a task of the session's runtime, if it has
+    /// one; this task continues if a close is given up, and the next close waits for it. Otherwise whoever
+    /// awaits a close polls them.
+    ///
+    /// A hook that needs the value holds a handle. It is dropped with the hook, so it does not keep the
+    /// session from closing; it makes `close` wait for those 100 ms, because a session cannot tell this
+    /// handle from others. A weak handle finds no value if all others have been dropped. Do not give a
+    /// hook the session: neither would be dropped before a close.
+    ///
+    /// A hook that panics keeps nothing else from being torn down; `close` returns
+    /// [`Hook`](CloseErrorKind::Hook) when everything has ended. A hook that does not end costs each close
+    /// its limit, and is named. A hook that closes its own session is answered
+    /// [`FromInside`](CloseErrorKind::FromInside).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] with the hook, if the hooks have begun, and in a forked child.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sundown::session::Session;
+    /// # struct Client;
+    /// # impl Client { async fn pause(&self) {} }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let session = Session::new("matrix")?;
+    /// let client = session.guard(Client)?;
+    /// let hook = client.clone();
+    /// session.before_close(async move || hook.pause().await)?;
+    ///
+    /// drop(client);
+    /// let _ = session.close_blocking(Duration::from_secs(5))?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn before_close<H, F>(&self, hook: H) -> Result<(), Refused<H>>
+    where
+        H: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Owner { core, hooks, .. } = &*self.owner;
+        let forked_from = core.reaper.forked_from();
+        let given_at = Location::caller();
+        let refused =
+            |value| Refused { value, session: core.name.clone().into_owned(), forked_from };
+        if forked_from.is_some() {
+            return Err(refused(hook));
+        }
+        hooks.add(hook, given_at).map_err(refused)
+    }
+
+    /// Has the evidence look now, on this thread. Call this when the resource has opened what the evidence
+    /// is about, if that is after it was guarded. Does nothing in a forked child.
+    pub fn look(&self) {
+        if self.owner.core.reaper.forked_from().is_none() {
+            self.owner.checks.look();
+        }
+    }
+
+    /// Closes the session: see [the steps](self#what-a-close-does-in-this-order). On success everything
+    /// that the report speaks of has ended, and so have the threads that the session started.
     ///
     /// The limit holds under any executor. A limit of zero checks once (too short for evidence);
     /// [`Duration::MAX`] means no limit. If `r` of the limit remains when the runtime's turn comes, its
@@ -299,11 +417,31 @@ impl Session {
     }
 
     /// Same as [`close`](Session::close), on a plain thread. On a worker of a runtime this blocks the
-    /// worker.
+    /// worker. If that runtime must run a hook, another thread takes over the worker's tasks.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`close`](Session::close). [`FromInside`](CloseErrorKind::FromInside) also if a hook has not
+    /// ended, and this thread is the only one that could run it, or is inside a `LocalSet` of the hook's
+    /// runtime: await `close` there.
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
-        let ended = park::wait(pin!(closing.run()), limit);
-        closing.conclude(ended)
+        let Owner { hooks, runtime, .. } = &*self.owner;
+        let may_block = match runtime {
+            Some(runtime) if hooks.are_pending() => runtime.may_block_here(),
+            _ => MayBlock::Yes,
+        };
+        let mut wait = || park::wait(pin!(closing.run()), limit);
+        let ended = match may_block {
+            MayBlock::Yes => Some(wait()),
+            // Tokio panics inside a `LocalSet`, before it calls `wait`. Nothing else here panics.
+            MayBlock::InPlace => panics::catch(|| tokio::task::block_in_place(wait)).ok(),
+            MayBlock::No => None,
+        };
+        match ended {
+            Some(ended) => closing.conclude(ended),
+            None => Err(closing.refused(CloseErrorKind::FromInside)),
+        }
     }
 
     /// How many values still have a handle (a snapshot).
@@ -320,13 +458,6 @@ impl Session {
 }
 
 impl Owner {
-    /// Lets the evidence look while the resource is open. It is foreign code, and may panic.
-    fn look(&self) {
-        if let Some(check) = &self.evidence {
-            let _ = panics::catch(|| check.look());
-        }
-    }
-
     fn held(&self) -> Vec<Held> {
         let held = self.core.call_sites.held().into_iter();
         held.map(|(made_at, handles)| Held { made_at, handles }).collect()
@@ -337,7 +468,13 @@ impl Drop for Owner {
     fn drop(&mut self) {
         // Remaining handles still send their values to be torn down.
         let Core { name, count, reaper, .. } = &*self.core;
-        if reaper.forked_from().is_none() && !self.confirmed.is_raised() {
+        if reaper.forked_from().is_some() {
+            return;
+        }
+        // First the acts, and then the log line, which is foreign code.
+        self.hooks.discard();
+        self.checks.end();
+        if !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, count.values());
         }
     }
@@ -348,8 +485,14 @@ impl GracefulShutdown for Session {
     fn shutdown_within(&self, limit: Duration) -> ShutdownFuture<'_> {
         Box::pin(async move {
             match self.close(limit).await {
-                Ok(CloseReport { session: component, elapsed, aborted, .. }) => {
-                    Ok(ShutdownReport::new(component, elapsed, aborted))
+                Ok(closed) => {
+                    let CloseReport { session, elapsed, aborted, foreign, .. } = closed;
+                    let mut report = ShutdownReport::new(session, elapsed, aborted);
+                    report.foreign = foreign;
+                    report.foreign_panics = closed.foreign_panics;
+                    report.cut_off = closed.cut_off;
+                    report.not_covered = closed.not_covered;
+                    Ok(report)
                 }
                 Err(error) => {
                     let (session, elapsed) = (error.session.clone(), error.elapsed);
@@ -375,7 +518,8 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("name", &self.name)
             .field("runtime", &self.runtime)
-            .field("evidence", &self.evidence.is_some())
+            .field("evidence", &self.evidence.len())
+            .field("hooks", &self.hooks.len())
             .finish_non_exhaustive()
     }
 }

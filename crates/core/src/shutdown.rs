@@ -64,12 +64,15 @@ pub struct Alive {
     /// The threads that have not ended, by name: those of a runtime, and those on which the kit calls
     /// the wakers of other executors.
     pub threads: Vec<String>,
+    /// Whether every task of a runtime has ended, and what is left is blocking work: a closure of
+    /// `spawn_blocking`, a read of standard input, or a DNS look-up. Nothing can interrupt that.
+    pub blocking_work: bool,
 }
 
 /// ``2 tasks, thread `matrix-0` ``.
 impl fmt::Display for Alive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tasks, threads } = self;
+        let Self { tasks, threads, .. } = self;
         write!(f, "{tasks} {}", if *tasks == 1 { "task" } else { "tasks" })?;
         if threads.is_empty() {
             return Ok(());
@@ -180,6 +183,12 @@ impl fmt::Display for ShutdownError {
             still_running => format!(": {}", list(still_running)),
         };
         match kind {
+            ShutdownErrorKind::TimedOut if alive.blocking_work => write!(
+                f,
+                "`{component}` has not ended after {elapsed:.1?}: {alive} still running; every task has \
+                 ended, and what is left is blocking work that nothing can interrupt: a closure of \
+                 `spawn_blocking`, a read of standard input, or a DNS look-up"
+            ),
             ShutdownErrorKind::TimedOut if *left_to_another => write!(
                 f,
                 "`{component}` has not ended after {elapsed:.1?}: {alive} still running{named}; \

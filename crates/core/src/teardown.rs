@@ -165,7 +165,7 @@ pub enum TeardownError<T> {
 }
 
 /// How many, with an `s` unless it is one.
-fn count(number: usize, what: &str) -> String {
+pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -23,6 +23,7 @@ use fork::{Fork, WIFSIGNALED, WTERMSIG, fork, waitpid};
 use futures::executor::block_on;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use sundown::{
+    gate::EntryGate,
     latch::Latch,
     limit::{PLENTY, within},
     runtime::{RuntimeBuilder, RuntimeCell, RuntimeError, RuntimeOwner, StartError},
@@ -194,4 +195,75 @@ fn a_cell_answers_a_forked_child_without_calling_its_builder() {
         BUILT.load(Ordering::SeqCst) == before
     }));
     let _ = STARTED.shutdown_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn nobody_is_inside_a_gate_in_a_forked_child() {
+    static GATE: EntryGate = EntryGate::new();
+    let at_once = Duration::ZERO;
+    // Threads enter and wait all the time, so that locks are held now and then.
+    let busy = || {
+        let entry = GATE.enter();
+        assert!(GATE.wait_empty_blocking(Duration::from_micros(50)).is_err());
+        drop(entry);
+    };
+    with_busy_threads(busy, || {
+        let ours = GATE.enter().unwrap();
+        assert!(GATE.inside() > 0);
+        for _ in 0..50 {
+            assert!(in_a_child(|| {
+                let as_new = GATE.inside() == 0 && !GATE.is_closed();
+                let entered = GATE.enter().unwrap();
+                let counted = GATE.close() == 1 && GATE.wait_empty_blocking(at_once).is_err();
+                drop(entered);
+                as_new && counted && GATE.wait_empty_blocking(at_once).is_ok()
+            }));
+        }
+        // The control: it still counts here.
+        assert!(GATE.inside() > 0);
+        drop(ours);
+    });
+}
+
+#[test]
+fn an_entry_from_before_a_fork_does_not_count_in_the_child_whenever_it_is_dropped() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let at_once = Duration::ZERO;
+    for asks_first in [true, false] {
+        let gate = EntryGate::new();
+        let mut entries = [gate.enter().ok(), gate.enter().ok()];
+        assert!(in_a_child(|| {
+            if asks_first {
+                assert_eq!(gate.inside(), 0);
+            }
+            drop(entries[0].take());
+            let entered =
+                thread::scope(|scope| scope.spawn(|| gate.enter().unwrap()).join().unwrap());
+            assert_eq!(gate.inside(), 1);
+            drop(entries[1].take());
+            assert_eq!((gate.close(), gate.wait_empty_blocking(at_once).is_ok()), (1, false));
+            drop(entered);
+            gate.wait_empty_blocking(at_once).is_ok()
+        }));
+        assert_eq!(gate.inside(), 2, "the parent counts as before");
+    }
+}
+
+#[test]
+fn a_gate_that_was_closed_before_a_fork_is_closed_and_empty_in_the_child() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let gate = EntryGate::new();
+    let _inside = gate.enter().unwrap();
+    gate.close();
+    let mut wait = Box::pin(gate.wait_empty());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(in_a_child(|| {
+        let refused = gate.is_closed() && gate.enter().is_err();
+        // Also a wait that began in the parent.
+        block_on(within(PLENTY, wait.as_mut())).is_some()
+            && refused
+            && gate.wait_empty_blocking(Duration::ZERO).is_ok()
+            && in_a_child(|| gate.close() == 0 && gate.wait_empty_blocking(Duration::ZERO).is_ok())
+    }));
+    assert_eq!(gate.wait_empty_blocking(Duration::ZERO).unwrap_err().inside, 1);
 }

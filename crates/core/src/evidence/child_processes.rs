@@ -89,14 +89,14 @@ impl Source for Named {
 
     fn fmt_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.prefix {
-            "" => f.write_str("child processes"),
-            prefix => write!(f, "child processes named `{prefix}…`"),
+            "" => f.write_str("alive among child processes"),
+            prefix => write!(f, "alive among child processes named `{prefix}…`"),
         }
     }
 
     fn why_never_seen(&self) -> String {
         format!(
-            "none of the {} ran at any look, so none can have ended; look while one runs",
+            "none was {} at any look, so none can have ended; look while one runs",
             fmt::from_fn(|f| self.fmt_what(f))
         )
     }

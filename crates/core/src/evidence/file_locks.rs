@@ -57,6 +57,8 @@ struct Locked {
 impl Source for Locked {
     type Identity = Identity;
 
+    const CAN_BE_THOROUGH: bool = true;
+
     #[cfg(target_os = "linux")]
     fn find(
         &self,
@@ -91,7 +93,7 @@ impl Source for Locked {
     }
 
     fn fmt_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "locks below {}", self.below.path().display())
+        write!(f, "locked below {}", self.below.path().display())
     }
 
     fn why_never_seen(&self) -> String {

@@ -14,6 +14,9 @@ pub(super) trait Source: Send + Sync {
     /// What stays the same when a name changes.
     type Identity: Clone + Eq + Hash + Send;
 
+    /// Whether it finds more if it is thorough.
+    const CAN_BE_THOROUGH: bool = false;
+
     /// Finds what exists now: what fits, and what was seen earlier and fits no more. If `thorough` is
     /// false, it may leave out what is hard to find; what it finds need not include what was seen.
     fn find(
@@ -99,7 +102,10 @@ impl<S: Source> Follow<S> {
     }
 
     fn look_now(&self) -> Result<(), Unconfirmed> {
-        let found = self.find(false)?.len();
+        let found = self.find(!S::CAN_BE_THOROUGH)?.len();
+        if !S::CAN_BE_THOROUGH {
+            return Ok(());
+        }
         if found == 0 || self.seen().followed.len() > found + FORGOTTEN {
             self.find(true)?;
         }
@@ -213,6 +219,8 @@ mod tests {
 
     impl Source for Numbers {
         type Identity = i32;
+
+        const CAN_BE_THOROUGH: bool = true;
 
         fn find(&self, _: &HashSet<i32>, thorough: bool) -> Result<Vec<Found<i32>>, Unconfirmed> {
             let there = self.there.lock().unwrap().clone().map_err(Unconfirmed::Unavailable)?;

@@ -11,8 +11,9 @@ use std::{fs::Metadata, time::SystemTime};
 /// What a file keeps when it is renamed.
 ///
 /// After a file was deleted and closed, another may get its inode. The time of creation tells the two
-/// apart. If the file system does not record it, a file that is open may be taken for one that was: then
-/// evidence speaks against an end that has come, and never the other way round.
+/// apart. If the file system does not record it, or if both were created in one tick of its clock, a file
+/// that is open may be taken for one that was: then evidence speaks against an end that has come, and
+/// never the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub(super) device: u64,

@@ -96,7 +96,7 @@ impl Source for Named {
     }
 
     fn fmt_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "threads named `{}…`", self.prefix)
+        write!(f, "alive among threads named `{}…`", self.prefix)
     }
 
     fn why_never_seen(&self) -> String {

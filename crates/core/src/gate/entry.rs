@@ -1,18 +1,38 @@
 //! A gate that many threads pass until it is closed.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    mem::ManuallyDrop,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use thiserror::Error;
 
 use crate::{
-    latch::Latch,
-    sync::{AtomicUsize, Ordering},
+    fork::{self, GENERATIONS, OfProcess, PerProcess},
+    latch::{Latch, Wait},
+    park,
+    sync::{AtomicU64, Ordering},
 };
 
-/// Set for good when the gate is closed. The bits above count the entries.
-const CLOSED: usize = 1;
+/// Set for good when the gate is closed. The bits above count the entries; the upper half is the id of
+/// the process that counts, or 0 before the first entry.
+const CLOSED: u64 = 1;
 /// One entry.
-const ONE: usize = 2;
+const ONE: u64 = 2;
+/// Set if there are 2^30 entries. Nobody can enter then, so that the count does not overflow.
+const FULL: u64 = 1 << 31;
+
+const fn process(state: u64) -> u32 {
+    (state >> 32) as u32
+}
+
+const fn inside(state: u64) -> usize {
+    (state as u32 / ONE as u32) as usize
+}
 
 /// A gate in front of something that will go away: an interpreter that is about to be finalized, a
 /// library that is about to be unloaded.
@@ -23,6 +43,15 @@ const ONE: usize = 2;
 ///
 /// With an `RwLock`, a thread that arrives after the writer blocks; a closed gate refuses it. Closing does
 /// not wait for the threads inside: waiting is a separate call, with a limit.
+///
+/// # In a forked child
+///
+/// The threads that were inside do not exist in a forked child. There the gate is as new, except that a
+/// closed one stays closed: nobody is inside, and an entry that the thread that called `fork` still holds
+/// does not count. The gate notices the fork when it is closed, waited for or asked, and when another
+/// thread enters. Entering is too cheap to ask the operating system each time. So if the thread that
+/// called `fork` wants to enter first, let it call [`inside`](Self::inside) before; otherwise its entry
+/// counts as one from before the fork.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,13 +65,13 @@ const ONE: usize = 2;
 /// drop(inside);
 /// assert!(gate.wait_empty_blocking(Duration::ZERO).is_ok());
 /// ```
-#[derive(Default)]
 pub struct EntryGate {
-    /// The count and the closed bit in one atomic, so that nobody can enter between a look at one
-    /// and a change of the other.
-    state: AtomicUsize,
-    /// Fires when the gate is closed and nobody is inside. Both stay so.
-    empty: Latch,
+    /// The process, the count and the closed bit in one atomic, so that nobody can enter between a look
+    /// at one and a change of the other.
+    state: AtomicU64,
+    /// Fires when the gate is closed and nobody is inside. Both stay so. One for each process, because a
+    /// thread may have locked its parent's.
+    empty: PerProcess<Latch>,
 }
 
 /// The gate is closed, and no thread can enter.
@@ -67,14 +96,16 @@ impl EntryGate {
     #[must_use]
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Self { state: AtomicUsize::new(0), empty: Latch::new() }
+        let empty = PerProcess::new([const { OfProcess::new(Latch::new()) }; GENERATIONS]);
+        Self { state: AtomicU64::new(0), empty }
     }
 
     /// An open gate.
     #[must_use]
     #[cfg(loom)]
     pub fn new() -> Self {
-        Self { state: AtomicUsize::new(0), empty: Latch::new() }
+        let empty = std::array::from_fn::<_, GENERATIONS, _>(|_| OfProcess::new(Latch::new()));
+        Self { state: AtomicU64::new(0), empty: PerProcess::new(empty) }
     }
 
     /// Enters. Dropping the returned entry leaves. Never blocks.
@@ -83,34 +114,91 @@ impl EntryGate {
     ///
     /// # Errors
     ///
-    /// [`Closed`], if the gate has been closed.
+    /// [`Closed`], if the gate has been closed. Also if 2^30 entries are inside.
     pub fn enter(&self) -> Result<Entry<'_>, Closed> {
-        let enter = |state| (state & CLOSED == 0).then_some(state + ONE);
-        // Relaxed: this atomic's own order decides whether the gate is open, and the caller relies
-        // on nothing that others did before. What happens inside is ordered before the end of what
-        // is behind the gate by `leave`.
-        self.state
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter)
-            .map(|_| Entry { gate: self })
-            .map_err(|_| Closed)
+        // Relaxed, here and below: this atomic's own order decides whether the gate is open, and the
+        // caller relies on nothing that others did before. What happens inside is ordered before the
+        // end of what is behind the gate by `leave`.
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & (CLOSED | FULL) != 0 {
+                return Err(Closed);
+            }
+            let process = process(state);
+            if process == 0 || process != fork::last_seen() {
+                // The first entry, or the first of this thread.
+                if process != fork::this_process() {
+                    state = self.adopt();
+                    continue;
+                }
+            }
+            match self.state.compare_exchange_weak(
+                state,
+                state + ONE,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(Entry { gate: self, process }),
+                Err(changed) => state = changed,
+            }
+        }
+    }
+
+    /// Makes this the process that counts. If another did, that was before a fork, and those who were
+    /// inside do not exist here. Returns the state.
+    fn adopt(&self) -> u64 {
+        let this = fork::this_process();
+        // Relaxed: if this is not the process, the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        while process(state) != this {
+            let adopted = u64::from(this) << 32 | state & CLOSED;
+            // Relaxed: in a forked child, all memory is as the only thread of that moment saw it.
+            match self.state.compare_exchange_weak(
+                state,
+                adopted,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    if adopted & CLOSED != 0 {
+                        self.fire();
+                    }
+                    return adopted;
+                }
+                Err(changed) => state = changed,
+            }
+        }
+        state
+    }
+
+    /// The gate is closed, and nobody is inside.
+    fn fire(&self) {
+        // If there is none for this process, `wait_empty` has none either, and goes on waiting.
+        if let Ok(empty) = self.empty.get() {
+            empty.fire();
+        }
     }
 
     /// Closes the gate permanently and returns the number of entries inside. Never blocks. A second call
     /// only returns the number.
     pub fn close(&self) -> usize {
+        self.adopt();
         // Acquire: if nobody is inside, what those did who have left is seen here and passed on by
         // the latch. Release: see `is_closed`.
-        let before = self.state.fetch_or(CLOSED, Ordering::AcqRel);
-        if before / ONE == 0 {
-            self.empty.fire();
+        let inside = inside(self.state.fetch_or(CLOSED, Ordering::AcqRel));
+        if inside == 0 {
+            self.fire();
         }
-        before / ONE
+        inside
     }
 
     /// Waits in async code until the gate is closed and no thread is inside. Everything done inside
     /// happens-before the end of this wait. While the gate is open, this keeps waiting.
+    ///
+    /// If 16 generations of processes that used the gate have forked one another, this waits for ever in
+    /// the last one.
     pub fn wait_empty(&self) -> impl Future<Output = ()> + Unpin + '_ {
-        self.empty.wait()
+        WaitEmpty { gate: self, wait: None }
     }
 
     /// Same as [`wait_empty`](Self::wait_empty), on a plain thread and with a limit. A limit of zero
@@ -120,17 +208,15 @@ impl EntryGate {
     ///
     /// [`StillInside`], if the limit passes first. You can wait again.
     pub fn wait_empty_blocking(&self, limit: Duration) -> Result<(), StillInside> {
-        if self.empty.wait_blocking(limit) {
-            return Ok(());
-        }
-        Err(StillInside { inside: self.inside(), limit })
+        park::wait(self.wait_empty(), limit)
+            .ok_or_else(|| StillInside { inside: self.inside(), limit })
     }
 
     /// The number of entries inside (a snapshot).
     #[must_use]
     pub fn inside(&self) -> usize {
-        // Relaxed: a number for a report, which orders nothing.
-        self.state.load(Ordering::Relaxed) / ONE
+        // A number for a report, which orders nothing.
+        inside(self.adopt())
     }
 
     /// Whether the gate has been closed.
@@ -140,12 +226,77 @@ impl EntryGate {
         self.state.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    fn leave(&self) {
-        // Release: what was done inside comes before leaving. Acquire: the last to leave has seen
-        // what the others did inside, and passes it on by the latch.
-        let before = self.state.fetch_sub(ONE, Ordering::AcqRel);
-        if before == ONE | CLOSED {
-            self.empty.fire();
+    fn leave(&self, entered_in: u32) {
+        // Relaxed: the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        // An entry from before a fork has not been counted here.
+        while process(state) == entered_in {
+            // Release: what was done inside comes before leaving. Acquire: the last to leave has seen
+            // what the others did inside, and passes it on by the latch.
+            match self.state.compare_exchange_weak(
+                state,
+                state - ONE,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    if state & CLOSED != 0 && inside(state) == 1 {
+                        self.fire();
+                    }
+                    return;
+                }
+                Err(changed) => state = changed,
+            }
+        }
+    }
+}
+
+impl Default for EntryGate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A wait for an empty gate.
+struct WaitEmpty<'a> {
+    gate: &'a EntryGate,
+    wait: Option<(&'a OfProcess<Latch>, ManuallyDrop<Wait<'a>>)>,
+}
+
+impl WaitEmpty<'_> {
+    /// Forgets a wait from before a fork: its latch may be locked for ever.
+    fn forget_parent(&mut self) {
+        if let Some((latch, _)) = &self.wait
+            && !latch.is_of_this_process()
+        {
+            self.wait = None;
+        }
+    }
+}
+
+impl Future for WaitEmpty<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.forget_parent();
+        let gate = self.gate;
+        if self.wait.is_none() {
+            gate.adopt();
+            let Ok(latch) = gate.empty.get() else { return Poll::Pending };
+            self.wait = Some((latch, ManuallyDrop::new(latch.wait())));
+        }
+        match &mut self.wait {
+            Some((_, wait)) => Pin::new(&mut **wait).poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for WaitEmpty<'_> {
+    fn drop(&mut self) {
+        self.forget_parent();
+        if let Some((_, wait)) = self.wait.take() {
+            drop(ManuallyDrop::into_inner(wait));
         }
     }
 }
@@ -155,11 +306,13 @@ impl EntryGate {
 #[must_use = "dropping the entry leaves the gate at once"]
 pub struct Entry<'a> {
     gate: &'a EntryGate,
+    /// The process that counted it.
+    process: u32,
 }
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.gate.leave();
+        self.gate.leave(self.process);
     }
 }
 

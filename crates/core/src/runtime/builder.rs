@@ -1,7 +1,8 @@
 //! The configuration of a runtime.
 
 use std::{
-    io,
+    env, io,
+    num::NonZero,
     panic::Location,
     sync::{
         Arc,
@@ -17,6 +18,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     RuntimeError, RuntimeOwner,
     owner_thread::Shared,
+    panic_watch::PanicLog,
+    rest::Rest,
     restartable::{Recipe, Restartable},
     threads::Role,
 };
@@ -51,6 +54,7 @@ pub struct RuntimeBuilder {
     stack_size: Option<usize>,
     limit: Duration,
     foreign_time: Option<Duration>,
+    watches_panics: bool,
     pub(super) made_at: &'static Location<'static>,
 }
 
@@ -108,6 +112,7 @@ impl RuntimeBuilder {
             stack_size: None,
             limit: LIMIT,
             foreign_time: None,
+            watches_panics: false,
             made_at: Location::caller(),
         }
     }
@@ -149,6 +154,20 @@ impl RuntimeBuilder {
     /// most 100 ms; the limit itself cuts the time short.
     pub const fn foreign_time(mut self, time: Duration) -> Self {
         self.foreign_time = Some(time);
+        self
+    }
+
+    /// Watches for panics on the threads of the runtime, other than those of the kit's own tasks: a foreign
+    /// task's, or a blocking closure's. The report lists them as
+    /// [`foreign_panics`](crate::ShutdownReport::foreign_panics), 100 at most. Without this they cannot be seen,
+    /// and the report says so. (A future inside `block_on` panics on a thread of its caller.)
+    ///
+    /// This installs a panic hook for the whole process, once, which calls the hook that was there before. If
+    /// you install one of your own, do that before, or call ours from it. If you replace ours, the report no
+    /// longer says that the panics are covered; that cannot be known of a hook of yours that keeps ours and
+    /// does not call it. The hook stays installed, so do not use this in a library that is unloaded.
+    pub const fn watch_panics(mut self) -> Self {
+        self.watches_panics = true;
         self
     }
 
@@ -195,7 +214,7 @@ impl RuntimeBuilder {
     /// The closure that makes the runtime, on its owner thread.
     pub(super) fn tokio(
         &self,
-        shared: &Shared,
+        shared: &mut Shared,
     ) -> Result<impl FnOnce() -> io::Result<Runtime> + Send + 'static, StartError> {
         let refused = |which| StartError::NoSuchNumber { component: self.name.clone(), which };
         let mut builder = if self.current_thread {
@@ -208,6 +227,14 @@ impl RuntimeBuilder {
             Some(number) => builder.worker_threads(number),
             None => &mut builder,
         };
+        let workers =
+            if self.current_thread { None } else { self.workers.or_else(default_workers) };
+        if let Some(workers) = workers
+            && let Some(with_warden) = workers.checked_add(1)
+        {
+            builder.worker_threads(with_warden);
+            shared.rest = Some(Arc::new(Rest::new(workers)));
+        }
         match self.blocking_threads {
             Some(0) => return Err(refused("blocking threads")),
             Some(most) => builder.max_blocking_threads(most),
@@ -216,16 +243,35 @@ impl RuntimeBuilder {
         if let Some(bytes) = self.stack_size {
             builder.thread_stack_size(bytes);
         }
+        shared.panics = self.watches_panics.then(|| Arc::new(PanicLog::begin()));
         let (name, started) = (self.thread_name(), AtomicUsize::new(0));
         builder.enable_all().thread_name_fn(move || {
             // Relaxed: a number for a name.
             format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed))
         });
-        let [started, stopped] = [(); 2].map(|()| Arc::clone(&shared.threads));
-        builder.on_thread_start(move || started.add(Role::Pool));
-        builder.on_thread_stop(move || stopped.remove());
-        let foreign = Arc::clone(&shared.foreign);
-        builder.on_thread_park(move || foreign.parking());
+        let [started, parking, stopped] = [(); 3].map(|()| shared.clone());
+        builder.on_thread_start(move || {
+            started.threads.add(Role::Pool);
+            started.panics.iter().for_each(|panics| panics.watch_this_thread());
+            started.rest.iter().for_each(|rest| rest.started());
+        });
+        builder.on_thread_park(move || {
+            parking.rest.iter().for_each(|rest| rest.parking(&parking.threads));
+            parking.foreign.parking();
+        });
+        builder.on_thread_stop(move || {
+            stopped.rest.iter().for_each(|rest| rest.stopped());
+            stopped.threads.remove();
+        });
         Ok(move || builder.build())
+    }
+}
+
+/// How many workers Tokio starts by default, if that is known.
+fn default_workers() -> Option<usize> {
+    match env::var_os("TOKIO_WORKER_THREADS") {
+        // A text that is no number is for Tokio to refuse.
+        Some(number) => number.to_str()?.parse().ok().filter(|number| *number > 0),
+        None => thread::available_parallelism().ok().map(NonZero::get),
     }
 }

@@ -50,14 +50,15 @@ impl Enlisted {
     }
 
     /// Shuts this generation down, as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown) does, and
-    /// gives its foreign tasks this time to end by themselves. A restart does not matter: later generations
-    /// are not touched.
+    /// gives its foreign tasks this time to end by themselves, unless the builder of the runtime was given
+    /// another. A restart does not matter: later generations are not touched.
     pub(crate) fn shutdown(
         &self,
         limit: Duration,
         foreign_time: Duration,
     ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send + '_ {
         let generation = &*self.generation;
+        let foreign_time = generation.foreign_time.unwrap_or(foreign_time);
         async move { generation.shutdown(Instant::now(), Some(limit), Some(foreign_time)).await }
     }
 
@@ -69,11 +70,6 @@ impl Enlisted {
     /// The generation in numbers.
     pub(crate) fn stats(&self) -> Stats {
         self.generation.stats()
-    }
-
-    /// Tokio's handle to the runtime, running or not.
-    pub(crate) fn tokio(&self) -> &tokio::runtime::Handle {
-        &self.generation.handle
     }
 }
 
@@ -111,14 +107,15 @@ mod tests {
             RuntimeOwner::builder("shared-m").workers(2),
         ] {
             let owner = builder.start().unwrap();
-            let [first, second, dropped] = [(); 3].map(|()| owner.enlist().unwrap());
+            let [first, second, dropped] =
+                [(); 3].map(|()| owner.current().unwrap().enlist().unwrap());
             assert_eq!(first.others(), 2);
             drop(dropped);
             assert!(!first.leave() && !first.leave(), "the second uses it");
             assert_eq!((first.others(), second.others()), (1, 0));
             let third = owner.current().unwrap().enlist().unwrap();
             assert!(!second.leave() && third.leave() && third.leave());
-            assert!(owner.enlist().is_err(), "it is going down");
+            assert!(owner.current().unwrap().enlist().is_err(), "it is going down");
             owner.handle().unwrap().spawn(pending::<()>());
             let report = block_on(third.shutdown(PLENTY, PLENTY / 600)).unwrap();
             assert_eq!(report.foreign, 1);
@@ -126,7 +123,7 @@ mod tests {
 
             owner.restart().unwrap();
             drop((first, second, third));
-            let next = owner.enlist().unwrap();
+            let next = owner.current().unwrap().enlist().unwrap();
             assert!(next.leave(), "it shares nothing with the generation before");
             let _ = block_on(next.shutdown(PLENTY, PLENTY)).unwrap();
         }

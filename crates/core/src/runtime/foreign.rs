@@ -28,21 +28,54 @@ pub(super) fn default_time(limit: Duration) -> Duration {
 /// What the threads of a generation know of its foreign tasks.
 #[derive(Default)]
 pub(super) struct Foreign {
-    /// The longest time that a caller of the shutdown gives them.
-    time: Mutex<Duration>,
+    /// What the callers of the shutdown allow.
+    allowed: Mutex<Allowed>,
     /// The owner thread waits until no task is alive.
     is_awaited: AtomicBool,
     /// Fires when no task was alive, after the owner thread had begun to wait for that.
     none_alive: Latch,
-    /// How many were cut off, and how.
-    cut_off: Mutex<(usize, CutOff)>,
+    /// How many were cut off, and how; `None` before that.
+    cut_off: Mutex<Option<(usize, CutOff)>>,
 }
 
+/// What the callers of a shutdown allow: each value is that of the most patient one.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Allowed {
+    /// The time for foreign tasks.
+    time: Duration,
+    /// When the last caller gives up; `None` if nobody has called.
+    give_up: Option<GiveUp>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum GiveUp {
+    At(Instant),
+    Never,
+}
+
+/// The least and the longest time to bring a runtime to rest.
+const LEAST: Duration = Duration::from_millis(25);
+const LONGEST: Duration = Duration::from_secs(1);
+
 impl Foreign {
-    /// Gives them at least this time, from the end of the last task of the kit.
-    pub(super) fn give(&self, time: Duration) {
-        let mut longest = lock(&self.time);
-        *longest = time.max(*longest);
+    /// Gives them at least this time, from the end of the last task of the kit, by a caller who gives up at
+    /// this moment.
+    pub(super) fn give(&self, time: Duration, give_up: Option<Instant>) {
+        let mut allowed = lock(&self.allowed);
+        allowed.time = time.max(allowed.time);
+        allowed.give_up = Some(give_up.map_or(GiveUp::Never, GiveUp::At)).max(allowed.give_up);
+    }
+
+    /// How long it may take to bring the runtime to rest: most of what is left until the last caller gives
+    /// up. If nobody waits, it may take longer.
+    pub(super) fn time_for_rest(&self) -> Duration {
+        match lock(&self.allowed).give_up {
+            Some(GiveUp::At(at)) => {
+                let left = at.saturating_duration_since(Instant::now());
+                (left * 3 / 4).clamp(LEAST, LONGEST)
+            }
+            Some(GiveUp::Never) | None => LONGEST,
+        }
     }
 
     /// Waits on the owner thread until no task is alive, their time has passed, or the generation is
@@ -57,10 +90,12 @@ impl Foreign {
             return;
         }
         loop {
-            let time = *lock(&self.time);
+            let time = lock(&self.allowed).time;
             let ended = first_of(self.none_alive.wait(), life.until_aborted());
             // A more patient caller may have come meanwhile.
-            if until(began.checked_add(time), ended).await.is_some() || time == *lock(&self.time) {
+            if until(began.checked_add(time), ended).await.is_some()
+                || time == lock(&self.allowed).time
+            {
                 return;
             }
         }
@@ -78,13 +113,13 @@ impl Foreign {
         }
     }
 
-    /// Records how many were cut off, and how.
+    /// Records how many were cut off, and how. The last record counts.
     pub(super) fn record(&self, tasks: usize, how: CutOff) {
-        *lock(&self.cut_off) = (tasks, how);
+        *lock(&self.cut_off) = Some((tasks, how));
     }
 
-    /// How many were cut off, and how, once the generation has ended.
-    pub(super) fn cut_off(&self) -> (usize, CutOff) {
+    /// How many were cut off, and how; `None` before that.
+    pub(super) fn cut_off(&self) -> Option<(usize, CutOff)> {
         *lock(&self.cut_off)
     }
 }

@@ -13,6 +13,8 @@ use super::{
     RuntimeBuilder, RuntimeError, StartError, State, Stats,
     foreign::{self, Foreign},
     owner_thread::{self, Shared},
+    panic_watch::PanicLog,
+    rest::Rest,
     threads::{Role, Threads},
 };
 use crate::{
@@ -42,8 +44,10 @@ pub(super) struct Generation {
     /// The sessions that use it.
     pub(super) users: Users,
     foreign: Arc<Foreign>,
+    rest: Option<Arc<Rest>>,
+    panics: Option<Arc<PanicLog>>,
     /// The time for foreign tasks that the builder was given.
-    foreign_time: Option<Duration>,
+    pub(super) foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
     owner_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -58,9 +62,9 @@ impl Generation {
     /// Starts a runtime on a thread of its own.
     pub(super) fn start(builder: &RuntimeBuilder, number: u64) -> Result<Arc<Self>, StartError> {
         let component = builder.component();
-        let shared = Shared::default();
+        let mut shared = Shared::default();
         let (ready, mut is_ready) = oneshot::channel();
-        let make = builder.tokio(&shared)?;
+        let make = builder.tokio(&mut shared)?;
         let owner_thread = {
             let shared = shared.clone();
             builder.thread().spawn(move || owner_thread::run(make, &shared, ready))
@@ -88,6 +92,8 @@ impl Generation {
             handle,
             users: Users::new(),
             foreign: shared.foreign,
+            rest: shared.rest,
+            panics: shared.panics,
             foreign_time: builder.time_for_foreign(),
             owner_thread: Mutex::new(Some(owner_thread)),
         }))
@@ -132,7 +138,7 @@ impl Generation {
         Stats {
             state,
             generation: self.number,
-            tasks: self.handle.metrics().num_alive_tasks(),
+            tasks: self.tasks(),
             named: self.life.tasks().registry().count().running,
             threads: self.threads.count(Role::Pool),
         }
@@ -158,7 +164,8 @@ impl Generation {
         }
         let limit = limit.unwrap_or(self.limit);
         let foreign_time = foreign_time.or(self.foreign_time);
-        self.foreign.give(foreign_time.unwrap_or_else(|| foreign::default_time(limit)));
+        let foreign_time = foreign_time.unwrap_or_else(|| foreign::default_time(limit));
+        self.foreign.give(foreign_time, entered.checked_add(limit));
         let ended = || life.ended();
         let abort = |_| {
             life.abort();
@@ -195,7 +202,7 @@ impl Generation {
             End::Panicked { message, still_running, tasks } => {
                 self.join();
                 observe(Outcome::Panicked);
-                let alive = Alive { tasks, threads: Vec::new() };
+                let alive = Alive { tasks, ..Alive::default() };
                 Err(error(ShutdownErrorKind::ThreadPanicked(message.into()))
                     .with_running(still_running, alive)
                     .with_report(self.report(elapsed)))
@@ -209,8 +216,11 @@ impl Generation {
                     let kind = ShutdownErrorKind::Panicked(panicked.into());
                     return Err(error(kind).with_report(report));
                 }
-                let is_graceful = report.is_graceful();
-                observe(if is_graceful { Outcome::Graceful } else { Outcome::Aborted });
+                observe(match &*report.foreign_panics {
+                    [] if report.is_graceful() => Outcome::Graceful,
+                    [] => Outcome::Aborted,
+                    _ => Outcome::Panicked,
+                });
                 Ok(report)
             }
         }
@@ -229,26 +239,36 @@ impl Generation {
     fn report(&self, elapsed: Duration) -> ShutdownReport {
         let aborted = self.life.tasks().registry().count().aborted;
         let mut report = ShutdownReport::new(self.component.clone(), elapsed, aborted);
-        (report.foreign, report.cut_off) = self.foreign.cut_off();
-        report.not_covered = vec![
-            NotCovered::Success,
-            NotCovered::PlainThreads,
-            NotCovered::OtherRuntimes,
-            NotCovered::ForeignPanics,
-        ];
+        (report.foreign, report.cut_off) = self.foreign.cut_off().unwrap_or_default();
+        report.not_covered =
+            vec![NotCovered::Success, NotCovered::PlainThreads, NotCovered::OtherRuntimes];
+        if let Some(panics) = &self.panics {
+            report.foreign_panics = panics.seen();
+        }
+        if !self.panics.as_ref().is_some_and(|panics| panics.is_complete()) {
+            report.not_covered.push(NotCovered::ForeignPanics);
+        }
         report
     }
 
+    /// How many tasks are alive, by Tokio's count.
+    fn tasks(&self) -> usize {
+        let ours = self.rest.as_ref().map_or(0, |rest| rest.holding());
+        self.handle.metrics().num_alive_tasks().saturating_sub(ours)
+    }
+
     fn alive(&self) -> Alive {
-        // Tokio does not count a task that it has told to end, even if the task does not end.
-        let tasks = self
-            .handle
-            .metrics()
-            .num_alive_tasks()
-            .max(self.life.tasks().registry().count().running);
         let mut threads = self.threads.names();
         threads.extend(self.life.tasks().waker_threads());
-        Alive { tasks, threads }
+        let in_pool = self.threads.count(Role::Pool);
+        // Tokio does not count a task that it has told to end, even if the task does not end. Then it keeps
+        // its worker from resting.
+        let stuck = self.rest.as_ref().map_or(0, |rest| rest.stuck().min(in_pool));
+        let running = self.life.tasks().registry().count().running;
+        let tasks = self.tasks().max(running).max(stuck);
+        // The runtime is being dropped, no task is left, and a thread of the pool has not ended.
+        let blocking_work = tasks == 0 && in_pool > 0 && self.foreign.cut_off().is_some();
+        Alive { tasks, threads, blocking_work }
     }
 }
 

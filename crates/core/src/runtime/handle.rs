@@ -150,6 +150,18 @@ impl RuntimeHandle {
         Enlisted::of(Arc::clone(&self.generation))
     }
 
+    /// Tokio's handle to the runtime, running or not.
+    pub(crate) fn tokio(&self) -> &Handle {
+        &self.generation.handle
+    }
+
+    /// Whether this thread polls tasks of the runtime.
+    pub(crate) fn polls_on_this_thread(&self) -> bool {
+        let threads = &self.generation.threads;
+        // The owner thread of a runtime with workers polls none, and calls nothing that asks.
+        threads.include_this_thread_as(Role::Owner) || threads.include_this_thread_as(Role::Pool)
+    }
+
     /// Which generation this is, counted from 1.
     #[must_use]
     pub fn generation(&self) -> u64 {

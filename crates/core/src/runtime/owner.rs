@@ -5,8 +5,7 @@ use std::{borrow::Cow, fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 use super::{
-    Enlisted, RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats,
-    restartable::Restartable,
+    RuntimeBuilder, RuntimeError, RuntimeHandle, StartError, Stats, restartable::Restartable,
 };
 use crate::{
     lifecycle::Begin,
@@ -165,21 +164,6 @@ impl RuntimeOwner {
         limit: impl Into<Option<Duration>>,
     ) -> Result<ShutdownReport, ShutdownError> {
         self.shared.shutdown_blocking(limit.into())
-    }
-
-    /// Takes a share of the latest generation for a session.
-    ///
-    /// # Errors
-    ///
-    /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child.
-    pub(crate) fn enlist(&self) -> Result<Enlisted, RuntimeError> {
-        Enlisted::of(self.latest()?.generation)
-    }
-
-    /// Whether a shutdown would wait for this thread to end, or to return from `block_on`.
-    pub(crate) fn includes_this_thread(&self) -> bool {
-        let latest = self.shared.latest();
-        latest.is_ok_and(|latest| latest.is_some_and(|it| it.includes_this_thread()))
     }
 
     /// Starts the runtime again. Clones of this owner use the new generation. Handles to the one

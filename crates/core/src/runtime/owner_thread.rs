@@ -6,6 +6,8 @@ use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
 use super::{
     foreign::Foreign,
+    panic_watch::PanicLog,
+    rest::Rest,
     threads::{Role, Threads},
 };
 use crate::{
@@ -22,6 +24,10 @@ pub(super) struct Shared {
     pub(super) life: Arc<Lifecycle>,
     pub(super) threads: Arc<Threads>,
     pub(super) foreign: Arc<Foreign>,
+    /// `None` if the runtime has no workers, or nobody knows how many.
+    pub(super) rest: Option<Arc<Rest>>,
+    /// `None` unless the builder asked for it.
+    pub(super) panics: Option<Arc<PanicLog>>,
 }
 
 impl Shared {
@@ -36,6 +42,38 @@ impl Shared {
     async fn until_idle(&self, alive: impl Fn() -> usize) {
         self.life.until_released().await;
         self.foreign.wait(&self.life, alive).await;
+    }
+
+    /// Cuts off what is left on the runtime, and waits for all of its threads.
+    fn drop_runtime(&self, runtime: Runtime) -> Result<(), String> {
+        let time = self.foreign.time_for_rest();
+        let (found, how_if_any) = match &self.rest {
+            Some(rest) => {
+                // A panic in between would drop the runtime without letting its warden out, and hang.
+                let found = panics::catch(|| rest.bring(&runtime, time)).unwrap_or_default();
+                let how = if found.exact { CutOff::AtRest } else { CutOff::InMotion };
+                (found.tasks, how)
+            }
+            // This thread polls the tasks, or the workers cannot be brought to rest.
+            None => {
+                let is_alone = runtime.handle().runtime_flavor() == RuntimeFlavor::CurrentThread;
+                let how = if is_alone { CutOff::AtRest } else { CutOff::InMotion };
+                (runtime.metrics().num_alive_tasks(), how)
+            }
+        };
+        let how = if found == 0 { CutOff::Nothing } else { how_if_any };
+        let foreign = found.saturating_sub(self.kit_tasks());
+        self.foreign.record(foreign, how);
+        match &self.rest {
+            Some(rest) => {
+                let stayed = rest.drop_runtime(runtime, time)?;
+                if !stayed && how == CutOff::AtRest {
+                    self.foreign.record(foreign, CutOff::InMotion);
+                }
+                Ok(())
+            }
+            None => panics::catch(|| drop(runtime)),
+        }
     }
 }
 
@@ -75,19 +113,22 @@ pub(super) fn run(
     shared: &Shared,
     ready: Sender<io::Result<Handle>>,
 ) {
-    let Shared { life, threads, foreign } = shared;
+    let Shared { life, threads, .. } = shared;
     let farewell = Farewell { shared: shared.clone(), process: ProcessGuard::this_process() };
     FAREWELL.with(|cell| cell.set(farewell).is_ok());
     threads.add(Role::Owner);
+    shared.panics.iter().for_each(|panics| panics.watch_this_thread());
     let made = panics::catch(make).unwrap_or_else(|message| Err(io::Error::other(message)));
     let runtime = match made {
         Ok(runtime) => runtime,
         Err(error) => {
+            shared.rest.iter().for_each(|rest| rest.release());
             life.record(End::Told);
             let _ = ready.send(Err(error));
             return;
         }
     };
+    shared.rest.iter().for_each(|rest| rest.begin());
     if ready.send(Ok(runtime.handle().clone())).is_err() {
         // Nobody waits for it any more.
         life.abort();
@@ -100,15 +141,7 @@ pub(super) fn run(
             End::Panicked { message, still_running: life.tasks().still_running(), tasks: alive() }
         }
     };
-    let left = alive();
-    let how = match runtime.handle().runtime_flavor() {
-        _ if left == 0 => CutOff::Nothing,
-        // This is the thread that polls its tasks.
-        RuntimeFlavor::CurrentThread => CutOff::AtRest,
-        _ => CutOff::InMotion,
-    };
-    foreign.record(left.saturating_sub(shared.kit_tasks()), how);
-    if let Err(message) = panics::catch(|| drop(runtime)) {
+    if let Err(message) = shared.drop_runtime(runtime) {
         let still_running = life.tasks().still_running();
         end = End::Panicked { message, still_running, tasks: 0 };
     }

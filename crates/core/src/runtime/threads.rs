@@ -28,6 +28,8 @@ pub(super) enum Role {
     /// It is a worker or runs blocking work. Which of the two is not known: to Tokio a worker is a
     /// blocking closure.
     Pool,
+    /// It is a worker that is kept from working until the runtime goes down. See [`rest`](super::rest).
+    Warden,
     /// It belongs to somebody else, and is inside `block_on`.
     Guest,
 }
@@ -45,6 +47,14 @@ impl Threads {
         let thread = Thread { number, role, name };
         lock(&self.list).push(thread);
         Guest(self)
+    }
+
+    /// Gives this thread another role.
+    pub(super) fn change_role(&self, role: Role) {
+        let this = this_thread::number();
+        if let Some(thread) = lock(&self.list).iter_mut().find(|thread| thread.number == this) {
+            thread.role = role;
+        }
     }
 
     /// Removes this thread. A guest that was added twice is removed once.

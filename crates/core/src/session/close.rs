@@ -1,36 +1,41 @@
 //! The closing of a session, step by step.
 
 use std::{
-    future::{Future, pending},
-    sync::Arc,
-    thread,
+    future::pending,
     time::{Duration, Instant},
 };
 
 use super::{
-    Check, CloseError, CloseErrorKind, CloseReport, Confirmation, Core, Owner, Runtime, Unfinished,
+    CloseError, CloseErrorKind, CloseReport, Confirmation, Core, HookFailure, Owner, Seen,
+    Unfinished, runtime::Runtime,
 };
 use crate::{
-    evidence::{Evidence, Unconfirmed},
+    evidence::Unconfirmed,
     limit::within,
     observe::{self, Outcome},
-    oneshot, panics,
-    shutdown::{Alive, ShutdownError, ShutdownErrorKind},
+    runtime::Enlisted,
+    shutdown::{Alive, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop_then_abort::share_for_abort,
 };
 
-/// How long to wait before the check is called again: at first, and at most.
+/// How long to wait before the checks are asked again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long handles may take to be dropped before the session shuts its runtime down, at most half of the
-/// limit. That is long enough for code that was signalled to drop them. It is a short wait if a task of
-/// that runtime holds one: only the runtime's shutdown drops that handle.
+/// How long handles may take to be dropped before the session runs its hooks, and before it shuts its
+/// runtime down; at most half of the limit. That is long enough for code that was signalled to drop them.
+/// It is a short wait if a hook or a task of that runtime holds one: only its end drops that handle.
 const FOR_HANDLES: Duration = Duration::from_millis(100);
 
-/// How long destructors may take before the session shuts its runtime down, at most half of the limit. A
-/// destructor may wait for a task of that runtime, which ends only then.
+/// How long destructors may take before the session runs its hooks, and before it shuts its runtime down;
+/// at most half of the limit. A destructor may wait for a task of that runtime, which ends only then.
 const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
+
+/// How long foreign tasks of the session's runtime may take to end, if the close has no limit.
+const FOR_FOREIGN: Duration = Duration::from_secs(10);
+
+/// How many messages of panics an error has.
+const MESSAGES: usize = 16;
 
 /// A session that is closing, as one caller sees it.
 pub(super) struct Closing<'a> {
@@ -38,7 +43,8 @@ pub(super) struct Closing<'a> {
     limit: Duration,
     began: Instant,
     step: Step,
-    aborted: usize,
+    /// The report of the session's own runtime, once it has ended.
+    runtime: Option<ShutdownReport>,
     /// The runtime has ended, with this error.
     runtime_panicked: Option<ShutdownError>,
 }
@@ -47,77 +53,109 @@ pub(super) struct Closing<'a> {
 enum Step {
     /// Handles, and then the teardown of their values.
     Teardown,
+    /// The hooks.
+    Hooks,
     /// The session's own runtime.
     Runtime,
-    /// The evidence. This is the last result of the check.
+    /// The evidence. This is the last result of the checks.
     Evidence(Unconfirmed),
+    /// The threads of the kit.
+    Threads,
 }
 
 impl<'a> Closing<'a> {
     pub(super) fn begin(owner: &'a Owner, limit: Duration) -> Result<Self, CloseError> {
         let began = Instant::now();
-        let Core { name, count, reaper, .. } = &*owner.core;
-        let refused = |kind| CloseError {
-            session: name.clone().into_owned(),
-            elapsed: began.elapsed(),
+        let Core { count, reaper, .. } = &*owner.core;
+        let step = Step::Teardown;
+        let closing = Self { owner, limit, began, step, runtime: None, runtime_panicked: None };
+        if let Some(process) = reaper.forked_from() {
+            return Err(closing.refused(CloseErrorKind::Forked { process }));
+        }
+        count.close();
+        let Owner { runtime, checks, hooks, .. } = owner;
+        if reaper.includes_this_thread()
+            || checks.include_this_thread()
+            || hooks.include_this_thread()
+            || runtime.as_ref().is_some_and(Runtime::waits_for_this_thread)
+        {
+            return Err(closing.refused(CloseErrorKind::FromInside));
+        }
+        Ok(closing)
+    }
+
+    /// An error that says nothing of the session's state, which this caller cannot or need not see.
+    pub(super) fn refused(&self, kind: CloseErrorKind) -> CloseError {
+        CloseError {
+            session: self.session(),
+            elapsed: self.began.elapsed(),
             held: Box::default(),
             unfinished: Unfinished::default(),
             panicked: Box::default(),
+            seen: Box::default(),
             kind,
-        };
-        if let Some(process) = reaper.forked_from() {
-            return Err(refused(CloseErrorKind::Forked { process }));
         }
-        count.close();
-        let on_own_runtime = owner.runtime.as_ref().is_some_and(Runtime::includes_this_thread);
-        if reaper.includes_this_thread() || on_own_runtime {
-            return Err(refused(CloseErrorKind::FromInside));
-        }
-        let (step, runtime_panicked) = (Step::Teardown, None);
-        Ok(Self { owner, limit, began, step, aborted: 0, runtime_panicked })
     }
 
     /// Runs the steps. The caller enforces the limit.
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
-        let owner = self.owner;
-        if let Some(check) = &owner.evidence {
+        let Owner { core, runtime, checks, hooks, .. } = self.owner;
+        let share = runtime.as_ref().and_then(Runtime::share);
+        if checks.are_there_any() {
             let no_look = Unconfirmed::Unavailable("its look has not returned".to_owned());
             self.step = Step::Evidence(no_look);
-            // A look that fails saw nothing; the check says what follows from that.
-            let _ = on_its_thread(check, |check| {
-                check.look();
-                Ok(())
-            })
-            .await;
+            checks.look_once().await;
             self.step = Step::Teardown;
         }
-        if let Some(runtime) = &owner.runtime {
-            let Core { count, reaper, .. } = &*owner.core;
-            if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
-                within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.wait_quiescent()).await;
-            }
-            self.shut_down(runtime).await?;
+        if hooks.are_pending() {
+            self.values_first().await;
+        }
+        self.step = Step::Hooks;
+        hooks.run(runtime.as_ref()).await;
+        self.step = Step::Teardown;
+        if let Some(share) = share {
+            // Also after the hooks, which may have held handles.
+            self.values_first().await;
+            self.shut_down(share).await?;
         }
         self.step = Step::Teardown;
-        owner.core.torn_down().await;
-        match &owner.evidence {
-            Some(check) => self.confirmed_by(check).await,
-            None => Ok(()),
+        core.torn_down().await;
+        if checks.are_there_any() {
+            self.confirmed_by_evidence().await?;
+        }
+        self.step = Step::Threads;
+        checks.join().await;
+        core.reaper.release().await;
+        Ok(())
+    }
+
+    /// Gives handles, and then destructors, some time to go by themselves.
+    async fn values_first(&self) {
+        let Core { count, reaper, .. } = &*self.owner.core;
+        if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
+            within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.wait_quiescent()).await;
         }
     }
 
-    async fn shut_down(&mut self, runtime: &Runtime) -> Result<(), CloseError> {
-        if runtime.was_restarted() {
+    async fn shut_down(&mut self, share: &Enlisted) -> Result<(), CloseError> {
+        if !share.leave() {
+            // Other sessions use it. The last of them takes it down.
             return Ok(());
         }
         self.step = Step::Runtime;
         let left = self.left();
         // The rest is for the teardown of what the runtime drops, and for the evidence.
-        match runtime.owner.shutdown(left - share_for_abort(left)).await {
-            Ok(report) => self.aborted = report.aborted,
-            Err(error) => match error.kind {
+        let limit = left - share_for_abort(left);
+        let for_foreign = match self.limit {
+            Duration::MAX => FOR_FOREIGN,
+            _ => limit - share_for_abort(limit),
+        };
+        match share.shutdown(limit, for_foreign).await {
+            Ok(report) => self.runtime = Some(report),
+            Err(mut error) => match error.kind {
                 // The runtime has ended. This error is reported when everything else has.
                 ShutdownErrorKind::Panicked(_) | ShutdownErrorKind::ThreadPanicked(_) => {
+                    self.runtime = error.report.take().map(|report| *report);
                     self.runtime_panicked = Some(error);
                 }
                 _ => return Err(self.runtime(error)),
@@ -126,11 +164,11 @@ impl<'a> Closing<'a> {
         Ok(())
     }
 
-    async fn confirmed_by(&mut self, check: &Check) -> Result<(), CloseError> {
+    async fn confirmed_by_evidence(&mut self) -> Result<(), CloseError> {
         let no_answer = Unconfirmed::Unavailable("the check has not returned".to_owned());
         self.step = Step::Evidence(no_answer);
         let mut pause = PAUSE;
-        while let Err(why) = on_its_thread(check, |check| check.check()).await {
+        while let Err(why) = self.owner.checks.ask().await {
             if let Unconfirmed::Unavailable(_) = why {
                 return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
             }
@@ -155,6 +193,9 @@ impl<'a> Closing<'a> {
             Ok(_) => Outcome::Graceful,
             Err(error) => match error.kind {
                 CloseErrorKind::Panicked => Outcome::Panicked,
+                CloseErrorKind::Hook if !error.seen.hooks.iter().any(HookFailure::is_running) => {
+                    Outcome::Panicked
+                }
                 CloseErrorKind::Runtime(_) if self.runtime_panicked.is_some() => Outcome::Panicked,
                 CloseErrorKind::Unconfirmed(_) => Outcome::Unconfirmed,
                 _ => Outcome::TimedOut,
@@ -169,25 +210,43 @@ impl<'a> Closing<'a> {
 
     /// The result when everything has ended.
     fn closed(&self) -> Result<CloseReport, CloseError> {
-        let Owner { core, runtime, evidence, .. } = self.owner;
         if let Some(error) = &self.runtime_panicked {
             return Err(self.runtime(error.clone()));
         }
-        if !core.reaper.panics().is_empty() {
+        let seen = self.seen();
+        if seen.panics > 0 {
             return Err(self.error(CloseErrorKind::Panicked));
         }
-        let confirmation = match (evidence, runtime) {
-            (Some(_), _) => Confirmation::Evidence,
-            (None, Some(_)) => Confirmation::OwnRuntime,
-            (None, None) => Confirmation::HandlesOnly,
-        };
+        if !seen.hooks.is_empty() {
+            return Err(self.error(CloseErrorKind::Hook));
+        }
+        let Seen { aborted, foreign, foreign_panics, cut_off, escaped, not_covered, .. } = seen;
         let (session, elapsed) = (self.session(), self.began.elapsed());
-        Ok(CloseReport { session, confirmation, elapsed, aborted: self.aborted })
+        Ok(CloseReport {
+            session,
+            confirmation: self.confirmation(),
+            elapsed,
+            aborted,
+            foreign,
+            foreign_panics,
+            cut_off,
+            escaped,
+            not_covered,
+        })
+    }
+
+    /// How the end is confirmed, if everything that this close waits for has ended.
+    fn confirmation(&self) -> Confirmation {
+        match (self.owner.checks.are_there_any(), &self.runtime) {
+            (true, _) => Confirmation::Evidence,
+            (false, Some(_)) => Confirmation::OwnRuntime,
+            (false, None) => Confirmation::HandlesOnly,
+        }
     }
 
     fn timed_out(&self) -> CloseError {
         match &self.step {
-            Step::Teardown => {
+            Step::Teardown | Step::Threads => {
                 let error = self.error(CloseErrorKind::StillRunning);
                 let kind = match &*error.held {
                     [] => CloseErrorKind::StillRunning,
@@ -195,17 +254,18 @@ impl<'a> Closing<'a> {
                 };
                 CloseError { kind, ..error }
             }
+            Step::Hooks => self.error(CloseErrorKind::Hook),
             Step::Runtime => {
                 // The runtime has a limit of its own, which passes first, unless the machine is busy.
-                let runtime = self.owner.runtime.as_ref();
-                let tasks = runtime.map_or(0, |runtime| runtime.owner.stats().tasks);
-                let alive = Alive { tasks, threads: Vec::new() };
+                let share = self.owner.runtime.as_ref().and_then(Runtime::share);
+                let tasks = share.map_or(0, |share| share.stats().tasks);
+                let alive = Alive { tasks, ..Alive::default() };
                 let component = format!("the runtime of {}", self.session());
                 let kind = ShutdownErrorKind::TimedOut;
                 let error = ShutdownError::new(component, self.began.elapsed(), kind);
                 self.runtime(error.with_running(Vec::new(), alive))
             }
-            // Evidence looks while handles may still be held.
+            // The evidence looks while handles may still be held.
             Step::Evidence(_) if self.owner.core.count.values() > 0 => {
                 self.error(CloseErrorKind::StillHeld)
             }
@@ -222,14 +282,48 @@ impl<'a> Closing<'a> {
 
     fn error(&self, kind: CloseErrorKind) -> CloseError {
         let reaper = &self.owner.core.reaper;
+        let mut panicked = reaper.panics();
+        panicked.truncate(MESSAGES);
         CloseError {
             session: self.session(),
             elapsed: self.began.elapsed(),
             held: self.owner.held().into(),
             unfinished: reaper.unfinished(),
-            panicked: reaper.panics().into(),
+            panicked: panicked.into(),
+            seen: Box::new(self.seen()),
             kind,
         }
+    }
+
+    fn seen(&self) -> Seen {
+        let Owner { core, runtime, hooks, .. } = self.owner;
+        let (escaped, confirmation) = (core.count.escaped(), self.confirmation());
+        let mut not_covered = vec![NotCovered::Success, NotCovered::PlainThreads];
+        not_covered.push(NotCovered::OtherRuntimes);
+        if confirmation != Confirmation::Evidence {
+            not_covered.push(NotCovered::Clones);
+        }
+        if escaped > 0 {
+            not_covered.push(NotCovered::Escaped { values: escaped });
+        }
+        not_covered.extend(runtime.iter().flat_map(Runtime::not_covered));
+        let mut seen = Seen {
+            escaped,
+            hooks: hooks.failures(),
+            panics: core.reaper.panics().len(),
+            ..Seen::default()
+        };
+        if let Some(report) = &self.runtime {
+            let ShutdownReport { aborted, foreign, cut_off, .. } = *report;
+            let foreign_panics: Vec<ForeignPanic> = report.foreign_panics.clone();
+            seen = Seen { aborted, foreign, cut_off, foreign_panics, ..seen };
+            for item in &report.not_covered {
+                if !not_covered.contains(item) {
+                    not_covered.push(item.clone());
+                }
+            }
+        }
+        Seen { not_covered, ..seen }
     }
 
     fn session(&self) -> String {
@@ -247,30 +341,5 @@ impl Core {
     async fn torn_down(&self) {
         self.count.closed().wait().await;
         self.reaper.wait_quiescent().await;
-    }
-}
-
-/// Asks evidence on a thread of its own: it is the application's code, and may hang.
-fn on_its_thread(
-    check: &Check,
-    ask: fn(&dyn Evidence) -> Result<(), Unconfirmed>,
-) -> impl Future<Output = Result<(), Unconfirmed>> + Send + use<> {
-    let (answer, answered) = oneshot::channel();
-    let check = Arc::clone(check);
-    let thread = thread::Builder::new().name("sundown-evidence".to_owned());
-    let asked = thread.spawn(move || {
-        let checked = panics::catch(|| ask(&*check));
-        // The caller may have stopped waiting.
-        let _ = answer.send(checked.unwrap_or_else(|message| {
-            Err(Unconfirmed::Unavailable(format!("the check panicked: {message}")))
-        }));
-    });
-    async move {
-        if let Err(refused) = asked {
-            let message = format!("cannot start a thread to run the check: {refused}");
-            return Err(Unconfirmed::Unavailable(message));
-        }
-        let no_answer = || Err(Unconfirmed::Unavailable("the check returned no result".to_owned()));
-        answered.await.unwrap_or_else(|_| no_answer())
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{error::Error, fmt, panic::Location, time::Duration};
 
+use super::HookFailure;
 use crate::{
     evidence::Unconfirmed,
-    shutdown::{ShutdownError, list},
-    teardown::Unfinished,
+    shutdown::{CutOff, ForeignPanic, NotCovered, ShutdownError, list},
+    teardown::{Unfinished, count},
 };
 
-/// The report of a session that has closed.
+/// The report of a session that has closed. Its `Display` says it in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "its `confirmation` says how the end was confirmed"]
 #[non_exhaustive]
@@ -20,8 +21,74 @@ pub struct CloseReport {
     /// How long this call took.
     pub elapsed: Duration,
     /// How many tasks of the session's own runtime were dropped before they completed, of those that
-    /// its owner spawned. Other tasks on it are dropped with it and not counted.
+    /// were spawned through the kit.
     pub aborted: usize,
+    /// How many other tasks of the session's own runtime were cut off: an SDK's own, for example. They had
+    /// most of the limit to end by themselves.
+    pub foreign: usize,
+    /// The panics that were seen on the threads of the session's own runtime, other than those of the
+    /// kit's tasks. They are seen only if the runtime was built with
+    /// [`watch_panics`](crate::runtime::RuntimeBuilder::watch_panics).
+    pub foreign_panics: Vec<ForeignPanic>,
+    /// How the tasks that were left were cut off.
+    pub cut_off: CutOff,
+    /// How many values were taken out of their handles by [`into_inner`](super::Guarded::into_inner).
+    pub escaped: usize,
+    /// What this report does not speak of.
+    pub not_covered: Vec<NotCovered>,
+}
+
+impl fmt::Display for CloseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, confirmation, elapsed, not_covered, .. } = self;
+        write!(f, "the session `{session}` has closed after {elapsed:.1?}, confirmed by ")?;
+        f.write_str(match confirmation {
+            Confirmation::HandlesOnly => "its handles only",
+            Confirmation::OwnRuntime => "the end of its runtime",
+            Confirmation::Evidence => "evidence",
+        })?;
+        let Self { aborted, foreign, foreign_panics, cut_off, .. } = self;
+        let mut said = Vec::new();
+        if *aborted > 0 {
+            said.push(format!("{} aborted", count(*aborted, "task")));
+        }
+        if *foreign > 0 {
+            said.push(format!("{} cut off", count(*foreign, "foreign task")));
+        }
+        if *cut_off == CutOff::InMotion {
+            said.push("tasks may have been polled after `spawn_blocking` was refused".to_owned());
+        }
+        said.extend(foreign_panics.iter().map(|panic| format!("a foreign task {panic}")));
+        if !said.is_empty() {
+            write!(f, "; {}", list(&said))?;
+        }
+        if !not_covered.is_empty() {
+            write!(f, "; not covered: {}", list(not_covered))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a close had done and seen when it failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// As in [`CloseReport::aborted`].
+    pub aborted: usize,
+    /// As in [`CloseReport::foreign`].
+    pub foreign: usize,
+    /// As in [`CloseReport::foreign_panics`].
+    pub foreign_panics: Vec<ForeignPanic>,
+    /// As in [`CloseReport::cut_off`].
+    pub cut_off: CutOff,
+    /// As in [`CloseReport::escaped`].
+    pub escaped: usize,
+    /// The hooks that did not end well, and the one that has not ended.
+    pub hooks: Vec<HookFailure>,
+    /// How many destructors panicked.
+    pub panics: usize,
+    /// As in [`CloseReport::not_covered`].
+    pub not_covered: Vec<NotCovered>,
 }
 
 /// How the end of a session was confirmed. Each variant confirms more than the one before.
@@ -32,7 +99,8 @@ pub enum Confirmation {
     /// of the resource holds.
     HandlesOnly,
     /// In addition, the session's own runtime has ended, with every task on it. The session would not
-    /// have seen a clone elsewhere.
+    /// have seen a clone elsewhere. (A session whose runtime goes on, because other sessions use it, says
+    /// `HandlesOnly`.)
     OwnRuntime,
     /// In addition, a check of the application has confirmed the end from outside. (The session may or
     /// may not have had a runtime.)
@@ -42,7 +110,9 @@ pub enum Confirmation {
 /// Live handles that were made at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Where [`guard`](super::Session::guard), `clone` or [`map`](super::Guarded::map) was called.
+    /// Where [`guard`](super::Session::guard), `clone`, [`map`](super::Guarded::map) or the like was
+    /// called. If the standard library called `clone` (a `Vec` of handles was cloned), this is where the
+    /// original was made.
     pub made_at: &'static Location<'static>,
     /// How many handles that were made there are still alive.
     pub handles: usize,
@@ -69,8 +139,10 @@ pub struct CloseError {
     pub held: Box<[Held]>,
     /// Teardowns that have not ended.
     pub unfinished: Unfinished,
-    /// The messages of destructors that panicked.
+    /// The messages of the first destructors that panicked. [`Seen::panics`] says how many did.
     pub panicked: Box<[String]>,
+    /// What the close had done and seen besides.
+    pub seen: Box<Seen>,
     /// What blocks the close, or went wrong.
     pub kind: CloseErrorKind,
 }
@@ -94,10 +166,13 @@ pub enum CloseErrorKind {
     Unconfirmed(Box<Unconfirmed>),
     /// Everything has ended, but destructors [panicked](CloseError::panicked).
     Panicked,
+    /// [Hooks](Seen::hooks) panicked, were dropped, or have not ended. Unless one has not ended, everything
+    /// else has.
+    Hook,
     /// The caller would wait for its own end: it is a destructor that the session runs, work that such a
-    /// destructor started, or a task of the session's own runtime. The session is closing from now on.
-    /// (If one of these waits for another thread that calls `close`, that is not detected. Use a limit
-    /// there.)
+    /// destructor started, a hook, a check, or a task of the session's own runtime. Or it would block the
+    /// only thread that can run the hook. The session is closing from now on. (If one of these waits for
+    /// another thread that calls `close`, that is not detected. Use a limit there.)
     FromInside,
     /// This is a forked child of the process that has the session's threads.
     Forked {
@@ -108,7 +183,7 @@ pub enum CloseErrorKind {
 
 impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { session, elapsed, held, unfinished, panicked, kind } = self;
+        let Self { session, elapsed, held, unfinished, panicked, seen, kind } = self;
         write!(f, "the session `{session}` ")?;
         match kind {
             CloseErrorKind::StillHeld => {
@@ -136,17 +211,36 @@ impl fmt::Display for CloseError {
                     "has torn down all it saw, and after {elapsed:.1?} the evidence does not \
                      confirm it: {why}"
                 )?;
+                if seen.escaped > 0 {
+                    let escaped = count(seen.escaped, "value");
+                    write!(f, "; {escaped} taken out of a handle may be what is left")?;
+                }
                 match &**panicked {
                     [] => Ok(()),
-                    panicked => write!(f, "; destructors panicked: {}", list(panicked)),
+                    panicked => {
+                        f.write_str("; ")?;
+                        destructors(f, seen.panics, panicked)
+                    }
                 }
             }
             CloseErrorKind::Panicked => {
-                write!(f, "has closed, and destructors panicked: {}", list(panicked))
+                f.write_str("has closed, and ")?;
+                destructors(f, seen.panics, panicked)
+            }
+            CloseErrorKind::Hook => {
+                let is_running = seen.hooks.iter().any(HookFailure::is_running);
+                let how = if is_running { "has not closed" } else { "has closed, but not well," };
+                write!(f, "{how} after {elapsed:.1?}: {}", list(&seen.hooks))?;
+                if is_running {
+                    f.write_str("; close it again to keep waiting")?;
+                }
+                Ok(())
             }
             CloseErrorKind::FromInside => f.write_str(
                 "cannot wait for its own end from inside: not in a destructor that it runs, nor in \
-                 what that starts, nor on its own runtime; close it from outside",
+                 what that starts, nor in its hook or its evidence, nor on its own runtime, nor by \
+                 blocking the only thread that can run the hook; close it from outside, or await \
+                 `close` there",
             ),
             CloseErrorKind::Forked { process } => write!(
                 f,
@@ -155,6 +249,11 @@ impl fmt::Display for CloseError {
             ),
         }
     }
+}
+
+fn destructors(f: &mut fmt::Formatter<'_>, panics: usize, first: &[String]) -> fmt::Result {
+    write!(f, "{} panicked: {}", count(panics, "destructor"), list(first))?;
+    if panics > first.len() { f.write_str(", …") } else { Ok(()) }
 }
 
 impl Error for CloseError {

@@ -115,11 +115,6 @@ impl State {
         self.lane.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, lane))
     }
 
-    /// Whether every value has been dropped and nothing is left.
-    pub(super) fn is_quiet(&self, tasks: usize) -> bool {
-        self.values.is_empty() && self.quiet.is_quiet(tasks)
-    }
-
     /// What a free thread of the lane does next. A destructor and a driver may run at the same time, on
     /// two threads; two of one kind never do.
     pub(super) fn next_step(&mut self, tasks: usize) -> Step {
@@ -213,8 +208,11 @@ impl State {
         }
     }
 
-    /// Ends the period. Returns whom to tell.
-    pub(super) fn finish(&mut self) -> Option<Arc<Latch>> {
+    /// Ends the period if every value has been dropped and nothing is left. Returns whom to tell.
+    pub(super) fn finish(&mut self, tasks: usize) -> Option<Arc<Latch>> {
+        if !self.values.is_empty() || !self.quiet.finish(tasks) {
+            return None;
+        }
         (self.pending, self.lane, self.fence_posted) = (false, None, None);
         self.period.take()
     }

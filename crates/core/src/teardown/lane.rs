@@ -203,23 +203,24 @@ impl Lane {
     }
 
     /// A blocking thread exits. If no work of the batch is left now, the batch is finished.
-    fn on_thread_exit(&self) {
+    fn on_thread_exit(self: &Arc<Self>) {
         preempt::before_the_exit_is_recorded();
         // Relaxed: a count for reports.
         self.blocking_threads.fetch_sub(1, Ordering::Relaxed);
         let Some(batch) = self.batch() else { return };
         let tasks = self.tasks();
         let mut state = batch.lock();
+        // Another thread that exits at the same time may have finished it.
+        if !state.is_served_by(self) {
+            return;
+        }
         state.quiet.on_thread_exit(this_thread::number());
-        let period = if state.is_quiet(tasks) {
-            let period = state.finish();
+        let period = state.finish(tasks);
+        if period.is_some() {
             lock(&self.slot).batch = None;
             // Before anybody who waits is told: then the lease of this batch has been given back.
             self.service.give_back();
-            period
-        } else {
-            None
-        };
+        }
         batch.changed(state);
         if let Some(period) = period {
             period.fire();
@@ -396,10 +397,17 @@ mod preempt {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicU64, Ordering},
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicU64, Ordering},
+        },
         thread,
-        time::Duration,
+        time::{Duration, Instant},
     };
+
+    use tokio::task::spawn_blocking;
+
+    use crate::{limit::PLENTY, park, teardown::reaper::Reaper};
 
     /// How long a thread is delayed where that is the most harmful, in microseconds.
     static DELAY: AtomicU64 = AtomicU64::new(0);
@@ -417,5 +425,41 @@ mod tests {
 
     pub(in super::super) fn before_the_fence_is_posted() {
         delay();
+    }
+
+    /// Starts a closer, which takes this long.
+    struct Closes(Duration, Arc<AtomicBool>);
+
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            let (takes, ended) = (self.0, Arc::clone(&self.1));
+            drop(spawn_blocking(move || {
+                thread::sleep(takes);
+                ended.store(true, Ordering::SeqCst);
+            }));
+        }
+    }
+
+    /// With a fence that vouches for more than its epoch, some of these are early.
+    #[test]
+    fn a_thread_that_is_preempted_on_its_way_out_vouches_for_no_later_value() {
+        let reaper = Reaper::start().unwrap();
+        let mut early = 0;
+        for (delay, round) in
+            [60, 200, 500].into_iter().flat_map(|delay| (0..300).map(move |round| (delay, round)))
+        {
+            DELAY.store(delay, Ordering::Relaxed);
+            let ended = [(); 2].map(|()| Arc::<AtomicBool>::default());
+            let [first, second] = ended.each_ref().map(Arc::clone);
+            reaper.take(Box::new(Closes(Duration::ZERO, first)));
+            // The second value comes while the thread of the first fence is on its way out, now and then.
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(round * 2) {}
+            reaper.take(Box::new(Closes(Duration::from_micros(300), second)));
+            assert!(park::wait(Box::pin(reaper.wait_quiescent()), PLENTY).is_some());
+            early += ended.iter().filter(|ended| !ended.load(Ordering::SeqCst)).count();
+        }
+        DELAY.store(0, Ordering::Relaxed);
+        assert_eq!(early, 0);
     }
 }

@@ -9,20 +9,31 @@
 
 use std::{
     env,
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
+    future::pending,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     panic,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use sundown::{
-    limit::PLENTY,
+    evidence::{
+        Evidence, Unconfirmed, no_child_processes, no_file_locks, no_open_files, no_sockets_on,
+        no_threads,
+    },
+    gate::EntryGate,
+    group::TaskGroup,
+    latch::Latch,
+    limit::{PLENTY, within},
+    oneshot,
+    runtime::RuntimeOwner,
     session::{CloseError, CloseErrorKind, Session, Unfinished},
     teardown::{TeardownError, teardown_blocking},
 };
@@ -34,10 +45,12 @@ const NOBODY: u32 = 65_534;
 /// The environment variable that names the test a child runs.
 const CHILD: &str = "EXHAUSTED";
 
-const CHILDREN: [(&str, fn()); 3] = [
+const CHILDREN: [(&str, fn()); 5] = [
     ("threads_run_out_at_every_step_of_a_teardown", threads_run_out),
     ("descriptors_run_out_before_a_teardown", descriptors_run_out),
     ("threads_run_out_before_a_session_and_under_one", threads_run_out_under_a_session),
+    ("a_blocking_call_keeps_its_limit_without_another_thread", blocking_calls_need_no_thread),
+    ("descriptors_run_out_before_a_look_and_before_a_check", descriptors_run_out_for_evidence),
 ];
 
 pub fn main() {
@@ -179,10 +192,90 @@ fn threads_run_out_under_a_session() {
     assert!(error.to_string().contains("cannot start a thread to run the check"), "{error}");
 }
 
+/// The thread that waits keeps the limits of what it waits for.
+fn blocking_calls_need_no_thread() {
+    let owner = RuntimeOwner::builder("stuck").workers(1).start().unwrap();
+    let (enough, is_enough) = mpsc::channel::<()>();
+    let (begins, has_begun) = mpsc::channel();
+    let stuck = move || {
+        begins.send(()).unwrap();
+        let _ = is_enough.recv();
+    };
+    drop(owner.handle().unwrap().spawn_blocking(stuck));
+    has_begun.recv().unwrap();
+    // Nobody drives this runtime.
+    let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let group = TaskGroup::new("group");
+    group.spawn_on(idle.handle(), "never polled", |_| pending()).unwrap();
+    let (_sender, mut receiver) = oneshot::channel::<()>();
+
+    limit(Resource::Nproc, 1);
+    // The control: a limit that is awaited by another executor needs a thread, and counts as passed.
+    assert_eq!(futures::executor::block_on(within(100 * PLENTY, pending::<()>())), None);
+    let short = Duration::from_millis(50);
+    let keeps_its_limit = |name: &str, call: &mut dyn FnMut() -> bool| {
+        let began = Instant::now();
+        assert!(call(), "{name} has another result");
+        assert!(began.elapsed() >= short, "{name} returns before its limit");
+    };
+    keeps_its_limit("a latch", &mut || !Latch::new().wait_blocking(short));
+    keeps_its_limit("a receiver", &mut || receiver.wait_blocking(short).is_err());
+    keeps_its_limit("a gate", &mut || EntryGate::new().wait_empty_blocking(short).is_err());
+    keeps_its_limit("a group", &mut || group.drain_blocking(short).still_running.len() == 1);
+    keeps_its_limit("a block_on", &mut || {
+        let limited = async { within(short, pending::<()>()).await.is_none() };
+        owner.block_on(limited).unwrap()
+    });
+    keeps_its_limit("a runtime", &mut || owner.shutdown_blocking(short).is_err());
+    drop(enough);
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
+}
+
 /// With sockets among its features, a runtime needs descriptors.
 fn descriptors_run_out() {
     limit(Resource::Nofile, 3);
     assert!(!closes());
     limit(Resource::Nofile, 64);
     assert!(closes());
+}
+
+/// The system's lists cannot be read without a descriptor. Then nothing is confirmed, and the text says why.
+fn descriptors_run_out_for_evidence() {
+    let maximum = getrlimit(Resource::Nofile).maximum.unwrap_or(1024).min(1024);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let evidence: [Box<dyn Evidence>; 5] = [
+        Box::new(no_open_files(path)),
+        Box::new(no_file_locks(path)),
+        Box::new(no_threads("exhaust")),
+        Box::new(no_child_processes("")),
+        Box::new(no_sockets_on(1)),
+    ];
+    let unavailable = |evidence: &dyn Evidence| match evidence.check() {
+        Err(Unconfirmed::Unavailable(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let file = File::create(path.join("store")).unwrap();
+    for evidence in &evidence {
+        limit(Resource::Nofile, 3);
+        evidence.look();
+        let why = unavailable(&**evidence);
+        assert!(why.contains("is a descriptor left to read it with?"), "{why}");
+        limit(Resource::Nofile, maximum);
+    }
+    let closed = &evidence[0];
+    limit(Resource::Nofile, 3);
+    closed.look();
+    limit(Resource::Nofile, maximum);
+    drop(file);
+    let why = unavailable(&**closed);
+    assert!(why.contains("the last look failed"), "{why}");
+
+    let file = File::create(path.join("store")).unwrap();
+    closed.look();
+    drop(file);
+    limit(Resource::Nofile, 3);
+    unavailable(&**closed);
+    limit(Resource::Nofile, maximum);
+    assert_eq!(closed.check(), Ok(()));
 }

@@ -3,10 +3,13 @@
 #![cfg(not(loom))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod evidence;
 mod fixtures;
+mod not_covered;
 mod primitives;
 mod quiescence;
 mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod wakers;

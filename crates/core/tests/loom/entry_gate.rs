@@ -1,6 +1,6 @@
 //! The gate through which many enter: a closer that found it empty may take away what is behind it.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use loom::{
     cell::UnsafeCell,
@@ -8,7 +8,7 @@ use loom::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
-use sundown::gate::EntryGate;
+use sundown::{fork::model::set_process, gate::EntryGate};
 
 use crate::{Bound, beside, explore, must_be_caught, shared};
 
@@ -55,7 +55,7 @@ fn entry_gate_nobody_is_inside_when_the_closer_continues() {
 #[test]
 fn entry_gate_of_two_the_last_lets_the_closer_through() {
     explore("entry gate, two enter against a close that waits on a thread", Bound::Three, || {
-        let behind = shared::<Behind>();
+        let behind = used_before();
         let callers = [(); 2].map(|()| beside(&behind, |behind| behind.call()));
         behind.gate.close();
         assert!(behind.gate.wait_empty_blocking(Duration::MAX).is_ok());
@@ -70,7 +70,7 @@ fn entry_gate_of_two_the_last_lets_the_closer_through() {
 #[test]
 fn entry_gate_two_who_close_at_once_both_find_it_empty() {
     explore("entry gate, two close against one who enters", Bound::Three, || {
-        let behind = shared::<Behind>();
+        let behind = used_before();
         let caller = beside(&behind, |behind| behind.call());
         let closer = beside(&behind, |behind| {
             behind.gate.close();
@@ -80,6 +80,74 @@ fn entry_gate_two_who_close_at_once_both_find_it_empty() {
         block_on(behind.gate.wait_empty());
         closer.join().unwrap();
         behind.interpreter.finalize();
+        caller.join().unwrap();
+    });
+}
+
+/// A gate that knows its process. The first use is in the smaller model.
+fn used_before() -> loom::sync::Arc<Behind> {
+    let behind = shared::<Behind>();
+    assert_eq!(behind.gate.inside(), 0);
+    behind
+}
+
+/// A gate with somebody inside, in a forked child that does not have that thread.
+fn behind_a_fork() -> loom::sync::Arc<Behind> {
+    set_process(1);
+    let behind = shared::<Behind>();
+    mem::forget(behind.gate.enter());
+    set_process(2);
+    behind
+}
+
+#[test]
+fn entry_gate_in_a_forked_child_waits_for_those_of_the_child() {
+    explore("entry gate, one enters against a close, in a forked child", Bound::Full, || {
+        let behind = behind_a_fork();
+        let caller = beside(&behind, |behind| behind.call());
+        behind.gate.close();
+        block_on(behind.gate.wait_empty());
+        behind.interpreter.finalize();
+        caller.join().unwrap();
+        assert_eq!(behind.gate.inside(), 0);
+    });
+}
+
+#[test]
+fn entry_gate_in_a_forked_child_counts_two_who_notice_the_fork_at_once() {
+    explore("entry gate, two enter against a close, in a forked child", Bound::Three, || {
+        let behind = behind_a_fork();
+        let callers = [(); 2].map(|()| beside(&behind, |behind| behind.call()));
+        behind.gate.close();
+        assert!(behind.gate.wait_empty_blocking(Duration::MAX).is_ok());
+        behind.interpreter.finalize();
+        for caller in callers {
+            caller.join().unwrap();
+        }
+    });
+}
+
+/// The closer finds that the count is the parent's, and discards it. A thread of the child had not
+/// looked, and added itself to the parent's count.
+#[test]
+fn entry_gate_twin_that_is_entered_without_a_look_at_the_process_forgets_who_entered() {
+    must_be_caught("entry gate, the process not looked at", "Causality violation", || {
+        // The process that counts, and how many are inside.
+        let twin = shared::<(AtomicUsize, AtomicUsize, Interpreter)>();
+        twin.0.store(1, Ordering::SeqCst);
+        twin.1.store(1, Ordering::SeqCst);
+        let caller = beside(&twin, |twin| {
+            twin.1.fetch_add(1, Ordering::SeqCst);
+            twin.2.call();
+            twin.1.fetch_sub(1, Ordering::SeqCst);
+        });
+        if twin.0.swap(2, Ordering::SeqCst) != 2 {
+            twin.1.store(0, Ordering::SeqCst);
+        }
+        while twin.1.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        twin.2.finalize();
         caller.join().unwrap();
     });
 }

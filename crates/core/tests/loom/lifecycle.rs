@@ -11,7 +11,7 @@ use loom::{
     },
     thread,
 };
-use sundown::lifecycle::{Begin, End, Generations, Lifecycle};
+use sundown::lifecycle::{Begin, End, Generations, Lifecycle, Users};
 
 use crate::{Bound, beside, explore, member, must_be_caught, shared};
 
@@ -265,5 +265,36 @@ fn lifecycle_twin_that_ends_only_what_has_begun_lets_one_begin_after_the_end() {
             running.store(false, Ordering::SeqCst);
         }
         assert!(!using.join().unwrap().load(Ordering::SeqCst), "left running");
+    });
+}
+
+#[test]
+fn lifecycle_of_users_who_leave_at_once_one_ends_it_and_nobody_comes_after_that() {
+    explore("lifecycle, two users leave while a third comes", Bound::Three, || {
+        let users = shared::<Users>();
+        assert!(users.enter() && users.enter());
+        let leaving = beside(&users, |users| users.leave_to_end());
+        let coming = beside(&users, |users| users.enter());
+        let here = users.leave_to_end();
+        let (there, came) = (leaving.join().unwrap(), coming.join().unwrap());
+        let last = came && users.leave_to_end();
+        assert_eq!([here, there, last].into_iter().filter(|ends| *ends).count(), 1);
+        assert!(!users.enter(), "it has ended");
+    });
+}
+
+/// Leaves, and then looks whether anybody is left.
+#[test]
+fn lifecycle_twin_that_leaves_and_looks_apart_has_two_last_users() {
+    must_be_caught("lifecycle, a leave and a look apart", "two last users", || {
+        let twin = shared::<AtomicUsize>();
+        twin.store(2, Ordering::SeqCst);
+        let leave = |twin: &AtomicUsize| {
+            twin.fetch_sub(1, Ordering::SeqCst);
+            twin.load(Ordering::SeqCst) == 0
+        };
+        let leaving = beside(&twin, move |twin| leave(&twin));
+        let here = leave(&twin);
+        assert!(!(leaving.join().unwrap() && here), "two last users");
     });
 }

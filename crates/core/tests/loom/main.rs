@@ -20,6 +20,8 @@ mod handle_count;
 mod lifecycle;
 mod pattern;
 mod primitives;
+mod quiet;
+mod roll_call;
 mod task_set;
 mod twins;
 

@@ -43,7 +43,8 @@ pub fn of_the_test() -> Runtime {
 }
 
 fn both_flavours() -> [RuntimeBuilder; 2] {
-    let builder = || RuntimeOwner::builder("owned");
+    // Its foreign task never ends: it gets no time.
+    let builder = || RuntimeOwner::builder("owned").foreign_time(Duration::ZERO);
     [builder().current_thread(), builder().workers(2)]
 }
 
@@ -71,7 +72,10 @@ pub fn after_a_runtime_was_shut_down_no_thread_is_left() {
 }
 
 pub fn after_a_cell_was_shut_down_no_thread_is_left() {
-    static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").workers(2));
+    fn builder() -> RuntimeBuilder {
+        RuntimeOwner::builder("cell").workers(2).foreign_time(Duration::ZERO)
+    }
+    static CELL: RuntimeCell = RuntimeCell::new(builder);
     let looks = Looks::in_rounds(|looks| {
         CELL.restart().unwrap();
         drop(CELL.get().unwrap().handle().unwrap().spawn(pending::<()>()));
@@ -86,6 +90,7 @@ pub fn after_a_cell_was_shut_down_no_thread_is_left() {
 
 /// The first caller is on a thread of the test.
 pub fn after_the_answer_to_the_second_caller_no_thread_of_the_runtime_is_left() {
+    let [_, builder] = both_flavours();
     let (ask, asked) = mpsc::channel::<RuntimeOwner>();
     let (answer, answered) = mpsc::channel();
     let first = thread::spawn(move || {
@@ -94,7 +99,7 @@ pub fn after_the_answer_to_the_second_caller_no_thread_of_the_runtime_is_left() 
         }
     });
     let looks = Looks::in_rounds(|looks| {
-        let owner = RuntimeOwner::builder("owned").workers(2).start().unwrap();
+        let owner = builder.clone().start().unwrap();
         busy(&owner);
         ask.send(owner.clone()).unwrap();
         let _ = owner.shutdown_blocking(PLENTY).unwrap();

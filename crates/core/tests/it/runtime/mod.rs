@@ -5,6 +5,7 @@ mod callers;
 mod drops;
 mod ending;
 mod foreign;
+mod rest;
 mod starting;
 
 use std::future::pending;

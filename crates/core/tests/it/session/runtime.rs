@@ -26,8 +26,9 @@ use sundown::{
 use super::{from_inside, in_the_way};
 use crate::fixtures::{PLENTY, SHORT, on_drop, pool, stuck, until};
 
+/// Their foreign tasks never end by themselves, except in tests that are about that.
 fn runtimes() -> [RuntimeOwner; 2] {
-    let builder = || RuntimeOwner::builder("test");
+    let builder = || RuntimeOwner::builder("test").foreign_time(SHORT);
     [builder().current_thread().start().unwrap(), builder().workers(2).start().unwrap()]
 }
 

@@ -1,0 +1,271 @@
+//! The evidence of a session: several checks, asked again and again by one thread.
+//!
+//! A check is the application's code and may hang, so no close runs it. One thread for the session does,
+//! from the first close that gets so far until the checks confirm the end. A check that hangs costs this
+//! one thread, not one for each close: callers share the answer that is pending.
+
+use std::{
+    cell::Cell,
+    io, mem,
+    sync::OnceLock,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crate::{
+    evidence::{Evidence, Unconfirmed},
+    latch::Latch,
+    limit::within,
+    panics,
+    sync::{Arc, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, lock},
+    this_thread,
+};
+
+/// How often to look whether the thread has ended, when it has nothing left to do.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
+/// The checks of a session. All must confirm the end.
+pub(super) struct Checks {
+    shared: Arc<Shared>,
+    are_there_any: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when a round begins, and when no more will.
+    changed: Condvar,
+    /// The number of the thread that runs the checks, plus one.
+    thread: AtomicUsize,
+}
+
+struct State {
+    /// Empty once they have confirmed the end: nothing that they hold is kept alive by a closed session.
+    checks: Arc<[Box<dyn Evidence>]>,
+    thread: Option<JoinHandle<()>>,
+    /// The round that has not been answered.
+    pending: Option<Arc<Round>>,
+    /// The checks have looked since the session began to close.
+    looked: bool,
+    confirmed: bool,
+    /// Nobody will ask again.
+    ended: bool,
+}
+
+/// One call of every check.
+struct Round {
+    what: What,
+    answer: OnceLock<Result<(), Unconfirmed>>,
+    answered: Latch,
+}
+
+/// What every check is called for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Look,
+    Check,
+}
+
+impl Checks {
+    pub(super) fn new(checks: Vec<Box<dyn Evidence>>) -> Self {
+        let are_there_any = !checks.is_empty();
+        let state = State {
+            checks: checks.into(),
+            thread: None,
+            pending: None,
+            looked: false,
+            confirmed: false,
+            ended: false,
+        };
+        let state = Mutex::new(state);
+        let shared = Shared { state, changed: Condvar::new(), thread: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), are_there_any }
+    }
+
+    /// Whether the session has evidence.
+    pub(super) const fn are_there_any(&self) -> bool {
+        self.are_there_any
+    }
+
+    /// Has every check look, on this thread. A check that comes back here from its look is left alone.
+    pub(super) fn look(&self) {
+        thread_local!(static LOOKING: Cell<bool> = const { Cell::new(false) });
+        if !self.are_there_any || LOOKING.replace(true) {
+            return;
+        }
+        let checks = Arc::clone(&self.shared.lock().checks);
+        look(&checks);
+        // The last reference may be this one, if the checks have confirmed the end meanwhile.
+        let _ = panics::catch(|| drop(checks));
+        LOOKING.set(false);
+    }
+
+    /// Whether this is the thread that runs the checks.
+    pub(super) fn include_this_thread(&self) -> bool {
+        // Relaxed: only this very thread stores its own number.
+        self.are_there_any
+            && self.shared.thread.load(Ordering::Relaxed) == this_thread::number() + 1
+    }
+
+    /// Has every check look on their thread, unless they have before.
+    pub(super) async fn look_once(&self) {
+        // If there is no thread, they have not looked, and say so when they are asked to confirm.
+        let _ = self.ask_for(What::Look).await;
+    }
+
+    /// Asks the checks. If a round is pending, waits for its answer: it began when everything that the
+    /// session sees had ended, as it has for this caller.
+    pub(super) async fn ask(&self) -> Result<(), Unconfirmed> {
+        self.ask_for(What::Check).await
+    }
+
+    async fn ask_for(&self, what: What) -> Result<(), Unconfirmed> {
+        loop {
+            let round = match self.shared.round(what) {
+                Ok(Some(round)) => round,
+                Ok(None) => return Ok(()),
+                Err(refused) => {
+                    let why = format!("cannot start a thread to run the check: {refused}");
+                    return Err(unavailable(&why));
+                }
+            };
+            round.answered.wait().await;
+            if round.what == what {
+                let no_answer = || Err(unavailable("the checks returned no result"));
+                return round.answer.get().cloned().unwrap_or_else(no_answer);
+            }
+        }
+    }
+
+    /// Waits until the thread has ended, after a confirmation or in a session without evidence.
+    pub(super) async fn join(&self) {
+        loop {
+            let thread = {
+                let mut state = self.shared.lock();
+                match &state.thread {
+                    None => return,
+                    Some(thread) if thread.is_finished() => state.thread.take(),
+                    Some(_) => None,
+                }
+            };
+            if let Some(thread) = thread {
+                // It has returned, so this takes microseconds. A panic of a check was caught.
+                let _ = thread.join();
+                return;
+            }
+            // The thread may still be waking other callers, whose wakers are foreign code.
+            within(LOOK_AGAIN, std::future::pending::<()>()).await;
+        }
+    }
+
+    /// Tells the thread that nobody will ask again. Not in a forked child.
+    pub(super) fn end(&self) {
+        if self.are_there_any {
+            self.shared.lock().ended = true;
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+fn unavailable(why: &str) -> Unconfirmed {
+    Unconfirmed::Unavailable(why.to_owned())
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The pending round, or a new one; `None` if no more is needed.
+    fn round(self: &Arc<Self>, what: What) -> io::Result<Option<Arc<Round>>> {
+        let mut state = self.lock();
+        let is_done = state.confirmed || what == What::Look && state.looked;
+        if is_done || state.checks.is_empty() {
+            return Ok(None);
+        }
+        if let Some(pending) = &state.pending {
+            return Ok(Some(Arc::clone(pending)));
+        }
+        if state.thread.is_none() {
+            let shared = Arc::clone(self);
+            let thread = thread::Builder::new().name("sundown-evidence".to_owned());
+            state.thread = Some(thread.spawn(move || shared.answer_rounds())?);
+        }
+        let round = Arc::new(Round { what, answer: OnceLock::new(), answered: Latch::new() });
+        state.pending = Some(Arc::clone(&round));
+        drop(state);
+        self.changed.notify_all();
+        Ok(Some(round))
+    }
+
+    /// What the thread does.
+    fn answer_rounds(&self) {
+        // Relaxed: see `include_this_thread`.
+        self.thread.store(this_thread::number() + 1, Ordering::Relaxed);
+        while let Some((round, checks)) = self.next() {
+            let answer = match round.what {
+                What::Look => {
+                    look(&checks);
+                    Ok(())
+                }
+                What::Check => run(&checks),
+            };
+            drop(checks);
+            let is_confirmed = round.what == What::Check && answer.is_ok();
+            // The round has one thread that answers it.
+            let _ = round.answer.set(answer);
+            let mut state = self.lock();
+            state.pending = None;
+            state.looked = true;
+            state.confirmed = is_confirmed;
+            let done = if is_confirmed { mem::take(&mut state.checks) } else { Arc::default() };
+            drop(state);
+            // Its destructor is foreign code.
+            let _ = panics::catch(|| drop(done));
+            round.answered.fire();
+            if is_confirmed {
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(Arc<Round>, Arc<[Box<dyn Evidence>]>)> {
+        let mut state = self.lock();
+        loop {
+            if state.ended {
+                return None;
+            }
+            if let Some(round) = &state.pending {
+                return Some((Arc::clone(round), Arc::clone(&state.checks)));
+            }
+            state = match self.changed.wait(state) {
+                Ok(state) => state,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+        }
+    }
+}
+
+/// Has every check look. One that cannot says so when it is asked to confirm.
+fn look(checks: &[Box<dyn Evidence>]) {
+    for check in checks {
+        let _ = panics::catch(|| check.look());
+    }
+}
+
+/// Runs every check. The first that cannot decide decides; otherwise all that speak against the end do.
+fn run(checks: &[Box<dyn Evidence>]) -> Result<(), Unconfirmed> {
+    let mut against = Vec::new();
+    for check in checks {
+        let checked = panics::catch(|| check.check());
+        match checked.unwrap_or_else(|why| Err(unavailable(&format!("the check panicked: {why}"))))
+        {
+            Ok(()) => {}
+            Err(Unconfirmed::Against(why)) => against.push(why),
+            Err(why) => return Err(why),
+        }
+    }
+    match against.is_empty() {
+        true => Ok(()),
+        false => Err(Unconfirmed::Against(against.join("; "))),
+    }
+}

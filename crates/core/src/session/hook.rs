@@ -1,0 +1,425 @@
+//! The hooks of a session: what the application wants done before the session takes its runtime down,
+//! such as the SDK's own shutdown.
+//!
+//! They run once, one after another. On the session's runtime they run as a task, which continues if a
+//! close is given up. Without a runtime, whoever awaits a close polls them.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    mem,
+    panic::Location,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use super::runtime::Runtime;
+use crate::{
+    latch::Latch,
+    panics,
+    sync::{Arc, Mutex, lock},
+    waker,
+};
+
+/// A hook that has not been called.
+pub(super) struct Hook {
+    call: Box<dyn FnOnce() -> Run + Send>,
+    given_at: &'static Location<'static>,
+}
+
+type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Hook {
+    pub(super) fn new<F>(
+        hook: impl FnOnce() -> F + Send + 'static,
+        given_at: &'static Location<'static>,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { call: Box::new(|| Box::pin(hook())), given_at }
+    }
+}
+
+/// A hook of [`before_close`](super::Session::before_close) that did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HookFailure {
+    /// Where the hook was given to the session.
+    pub given_at: &'static Location<'static>,
+    /// What became of it.
+    pub kind: HookFailureKind,
+}
+
+/// What became of a hook that did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HookFailureKind {
+    /// It has not ended.
+    StillRunning,
+    /// It panicked, with this message.
+    Panicked(String),
+    /// Its runtime went down before the hook had ended, or before it could start.
+    Dropped,
+}
+
+impl HookFailure {
+    pub(super) fn is_running(&self) -> bool {
+        self.kind == HookFailureKind::StillRunning
+    }
+}
+
+/// ``the hook given at src/main.rs:3:5 panicked: no connection``.
+impl fmt::Display for HookFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the hook given at {} ", self.given_at)?;
+        match &self.kind {
+            HookFailureKind::StillRunning => f.write_str("has not ended"),
+            HookFailureKind::Panicked(message) => write!(f, "panicked: {message}"),
+            HookFailureKind::Dropped => f.write_str("was dropped, because its runtime went down"),
+        }
+    }
+}
+
+/// The hooks of a session.
+pub(super) struct Hooks {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Tells which session a thread is in the hooks of.
+    id: u64,
+    state: Mutex<State>,
+    /// Fires when all hooks have ended.
+    ended: Latch,
+}
+
+struct State {
+    stage: Stage,
+    /// The hook that runs now.
+    running: Option<&'static Location<'static>>,
+    failures: Vec<HookFailure>,
+    /// Callers that wait for their turn to poll.
+    callers: Vec<(u64, Waker)>,
+    next_caller: u64,
+}
+
+enum Stage {
+    NotBegun(Vec<Hook>),
+    /// They run as a task of the session's runtime.
+    OnRuntime,
+    /// They are polled by callers. `None` while one polls.
+    ByCallers(Option<Run>),
+    Ended,
+}
+
+impl Hooks {
+    pub(super) fn new(hooks: Vec<Hook>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: a number that no other session has.
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let state = State {
+            stage: Stage::NotBegun(hooks),
+            running: None,
+            failures: Vec::new(),
+            callers: Vec::new(),
+            next_caller: 0,
+        };
+        Self { shared: Arc::new(Shared { id, state: Mutex::new(state), ended: Latch::new() }) }
+    }
+
+    /// Adds a hook. Returns it if the hooks have begun.
+    pub(super) fn add<H, F>(&self, hook: H, given_at: &'static Location<'static>) -> Result<(), H>
+    where
+        H: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match &mut lock(&self.shared.state).stage {
+            Stage::NotBegun(hooks) => hooks.push(Hook::new(hook, given_at)),
+            _ => return Err(hook),
+        }
+        Ok(())
+    }
+
+    /// Whether there are hooks, ended or not.
+    pub(super) fn are_pending(&self) -> bool {
+        match &lock(&self.shared.state).stage {
+            Stage::NotBegun(hooks) => !hooks.is_empty(),
+            Stage::OnRuntime | Stage::ByCallers(_) => true,
+            Stage::Ended => false,
+        }
+    }
+
+    /// Whether this thread is polling a hook of this session.
+    pub(super) fn include_this_thread(&self) -> bool {
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.shared.id)).unwrap_or(false)
+    }
+
+    /// Runs the hooks, unless they have begun, and waits until they have ended.
+    pub(super) async fn run(&self, runtime: Option<&Runtime>) {
+        let hooks = {
+            let mut state = lock(&self.shared.state);
+            match &mut state.stage {
+                Stage::NotBegun(hooks) => {
+                    let hooks = mem::take(hooks);
+                    state.stage = match (hooks.is_empty(), runtime) {
+                        (true, _) => Stage::Ended,
+                        (false, Some(_)) => Stage::OnRuntime,
+                        (false, None) => Stage::ByCallers(None),
+                    };
+                    Some(hooks)
+                }
+                _ => None,
+            }
+        };
+        match hooks {
+            Some(hooks) if hooks.is_empty() => _ = self.shared.ended.fire(),
+            Some(hooks) => {
+                let run = run(Arc::clone(&self.shared), hooks);
+                match runtime {
+                    // If the runtime is down, it drops the task, which notes that.
+                    Some(runtime) => runtime.spawn(run),
+                    None => {
+                        let run: Run = Box::pin(run);
+                        lock(&self.shared.state).stage = Stage::ByCallers(Some(run));
+                        self.shared.wake_callers();
+                    }
+                }
+            }
+            None => {}
+        }
+        let by_callers = matches!(lock(&self.shared.state).stage, Stage::ByCallers(_));
+        if by_callers {
+            Turns { shared: &self.shared, caller: None }.await;
+        } else {
+            self.shared.ended.wait().await;
+        }
+    }
+
+    /// What did not end well, and what has not ended.
+    pub(super) fn failures(&self) -> Vec<HookFailure> {
+        let state = lock(&self.shared.state);
+        let running = state.running.map(|given_at| (given_at, HookFailureKind::StillRunning));
+        let running = running.map(|(given_at, kind)| HookFailure { given_at, kind });
+        state.failures.iter().cloned().chain(running).collect()
+    }
+
+    /// Drops hooks that have not begun, or that nobody will poll again.
+    pub(super) fn discard(&self) {
+        let stage = {
+            let mut state = lock(&self.shared.state);
+            match state.stage {
+                Stage::OnRuntime => return,
+                _ => mem::replace(&mut state.stage, Stage::Ended),
+            }
+        };
+        // Foreign code.
+        let _ = panics::catch(|| drop(stage));
+    }
+}
+
+/// Runs the hooks one after another. Whatever ends it, what has not ended is noted.
+fn run(shared: Arc<Shared>, hooks: Vec<Hook>) -> impl Future<Output = ()> + Send {
+    let mut noted = Noted { shared: Arc::clone(&shared), left: hooks.into_iter() };
+    let body = async move {
+        while let Some(Hook { call, given_at }) = noted.left.next() {
+            lock(&noted.shared.state).running = Some(given_at);
+            let outcome = match panics::catch(call) {
+                Ok(run) => Caught(Some(run)).await,
+                Err(message) => Err(message),
+            };
+            let mut state = lock(&noted.shared.state);
+            state.running = None;
+            if let Err(message) = outcome {
+                let kind = HookFailureKind::Panicked(message);
+                state.failures.push(HookFailure { given_at, kind });
+            }
+        }
+        drop(noted);
+    };
+    Inside { id: shared.id, body: Some(Box::pin(body)) }
+}
+
+/// Notes the end of the hooks.
+struct Noted {
+    shared: Arc<Shared>,
+    left: std::vec::IntoIter<Hook>,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let mut state = lock(&self.shared.state);
+        let running = state.running.take();
+        for given_at in running.into_iter().chain(self.left.as_slice().iter().map(|it| it.given_at))
+        {
+            state.failures.push(HookFailure { given_at, kind: HookFailureKind::Dropped });
+        }
+        state.stage = Stage::Ended;
+        drop(state);
+        for hook in self.left.by_ref() {
+            // Foreign code.
+            let _ = panics::catch(|| drop(hook));
+        }
+        self.shared.ended.fire();
+        self.shared.wake_callers();
+    }
+}
+
+/// A hook whose panics are caught, also those of its destructor.
+struct Caught(Option<Run>);
+
+impl Future for Caught {
+    type Output = Result<(), String>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(run) = &mut self.0 else { return Poll::Ready(Ok(())) };
+        let polled = match panics::catch(|| run.as_mut().poll(context)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => Ok(()),
+            Err(message) => Err(message),
+        };
+        let run = self.0.take();
+        let dropped = panics::catch(|| drop(run));
+        Poll::Ready(polled.and(dropped))
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        let run = self.0.take();
+        let _ = panics::catch(|| drop(run));
+    }
+}
+
+thread_local! {
+    /// The sessions whose hooks this thread is in: one inside the other.
+    static INSIDE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A future that a thread is known to be in while it polls or drops it.
+struct Inside {
+    id: u64,
+    body: Option<Run>,
+}
+
+impl Inside {
+    fn enter<R>(&mut self, does: impl FnOnce(&mut Option<Run>) -> R) -> R {
+        /// Leaves, even by a panic.
+        struct Leaves;
+        impl Drop for Leaves {
+            fn drop(&mut self) {
+                let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+            }
+        }
+        let entered = INSIDE.try_with(|inside| inside.borrow_mut().push(self.id));
+        let _leaves = entered.ok().map(|()| Leaves);
+        does(&mut self.body)
+    }
+}
+
+impl Future for Inside {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.enter(|body| {
+            let polled = body.as_mut().map(|body| body.as_mut().poll(context));
+            if polled == Some(Poll::Pending) {
+                return Poll::Pending;
+            }
+            *body = None;
+            Poll::Ready(())
+        })
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.enter(|body| *body = None);
+    }
+}
+
+/// A caller that polls the hooks when nobody else does.
+struct Turns<'a> {
+    shared: &'a Arc<Shared>,
+    /// Under which number its waker is registered.
+    caller: Option<u64>,
+}
+
+impl Future for Turns<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let shared = self.shared;
+        if shared.ended.has_fired() {
+            return Poll::Ready(());
+        }
+        let Some(waker) = waker::clone(context.waker()) else { return Poll::Pending };
+        let (mut run, replaced) = {
+            let mut state = lock(&shared.state);
+            let number = *self.caller.get_or_insert_with(|| {
+                state.next_caller += 1;
+                state.next_caller
+            });
+            let replaced = match state.callers.iter_mut().find(|(caller, _)| *caller == number) {
+                Some((_, known)) => Some(mem::replace(known, waker)),
+                None => {
+                    state.callers.push((number, waker));
+                    None
+                }
+            };
+            let Stage::ByCallers(run) = &mut state.stage else {
+                drop(state);
+                waker::discard(replaced);
+                return Poll::Ready(());
+            };
+            (run.take(), replaced)
+        };
+        waker::discard(replaced);
+        // If another caller polls now, it wakes this one when it is dropped, and so does the hook.
+        let Some(body) = &mut run else { return Poll::Pending };
+        let wakes_all = Waker::from(Arc::clone(shared));
+        let polled = body.as_mut().poll(&mut Context::from_waker(&wakes_all));
+        if polled.is_ready() {
+            return Poll::Ready(());
+        }
+        if let Stage::ByCallers(slot) = &mut lock(&shared.state).stage {
+            *slot = run.take();
+        }
+        // The session was dropped meanwhile. (A caller has it, so it was not.)
+        drop(run);
+        Poll::Pending
+    }
+}
+
+impl Drop for Turns<'_> {
+    fn drop(&mut self) {
+        let Some(number) = self.caller else { return };
+        let gone = {
+            let mut state = lock(&self.shared.state);
+            let at = state.callers.iter().position(|(caller, _)| *caller == number);
+            at.map(|at| state.callers.swap_remove(at).1)
+        };
+        waker::discard(gone);
+        // A wake-up that was meant for the hooks may have come to this caller.
+        self.shared.wake_callers();
+    }
+}
+
+impl Shared {
+    fn wake_callers(&self) {
+        let callers = mem::take(&mut lock(&self.state).callers);
+        waker::wake_all(callers.into_iter().map(|(_, waker)| waker));
+    }
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_callers();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_callers();
+    }
+}

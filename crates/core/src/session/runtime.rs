@@ -1,0 +1,158 @@
+//! The runtime of a session, which the session owns or only uses.
+
+use std::{fmt, future::Future};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::{
+    panics,
+    runtime::{Enlisted, RuntimeError, RuntimeHandle, RuntimeOwner, State},
+    shutdown::NotCovered,
+};
+
+/// A runtime for [`Builder::runtime`](super::Builder::runtime). Made from
+///
+/// - a [`RuntimeOwner`]: the session owns the current generation, and its close takes it down;
+/// - a [`RuntimeHandle`] or a Tokio [`Handle`]: somebody else owns the runtime. The session runs its hooks
+///   there, and never takes it down.
+#[derive(Clone, Debug)]
+pub struct SessionRuntime(Which);
+
+#[derive(Clone, Debug)]
+enum Which {
+    Owned(RuntimeOwner),
+    Kit(RuntimeHandle),
+    Tokio(Handle),
+}
+
+impl From<RuntimeOwner> for SessionRuntime {
+    fn from(owner: RuntimeOwner) -> Self {
+        Self(Which::Owned(owner))
+    }
+}
+
+impl From<RuntimeHandle> for SessionRuntime {
+    fn from(handle: RuntimeHandle) -> Self {
+        Self(Which::Kit(handle))
+    }
+}
+
+impl From<Handle> for SessionRuntime {
+    fn from(handle: Handle) -> Self {
+        Self(Which::Tokio(handle))
+    }
+}
+
+impl SessionRuntime {
+    /// Takes the session's share of the runtime.
+    pub(super) fn start(self) -> Result<Runtime, RuntimeError> {
+        Ok(match self.0 {
+            Which::Owned(owner) => {
+                let handle = owner.current()?;
+                Runtime::Owned { share: handle.enlist()?, handle, _owner: owner }
+            }
+            Which::Kit(handle) => {
+                handle.handle()?;
+                Runtime::Kit(handle)
+            }
+            Which::Tokio(handle) => Runtime::Tokio(handle),
+        })
+    }
+}
+
+/// The runtime of a session that has started.
+pub(super) enum Runtime {
+    /// One generation, which the session owns, with other sessions on it perhaps.
+    Owned {
+        share: Enlisted,
+        handle: RuntimeHandle,
+        /// The runtime goes down when its last owner is dropped.
+        _owner: RuntimeOwner,
+    },
+    /// Somebody else's.
+    Kit(RuntimeHandle),
+    /// Somebody else's.
+    Tokio(Handle),
+}
+
+/// Whether a thread may block in a wait for a task of the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MayBlock {
+    Yes,
+    /// After another thread has taken over what this one polls.
+    InPlace,
+    /// Only this thread polls the runtime.
+    No,
+}
+
+impl Runtime {
+    /// The share of the runtime, if the session owns it.
+    pub(super) const fn share(&self) -> Option<&Enlisted> {
+        match self {
+            Self::Owned { share, .. } => Some(share),
+            Self::Kit(_) | Self::Tokio(_) => None,
+        }
+    }
+
+    /// Whether a close from this thread would wait for the thread.
+    pub(super) fn waits_for_this_thread(&self) -> bool {
+        // If other sessions use the runtime, this one leaves it running.
+        self.share().is_some_and(|share| share.others() == 0 && share.includes_this_thread())
+    }
+
+    /// Whether this thread may block in a wait for a task of the runtime.
+    pub(super) fn may_block_here(&self) -> MayBlock {
+        let (handle, polls_here) = match self {
+            Self::Owned { handle, .. } | Self::Kit(handle) => {
+                (handle.tokio(), handle.polls_on_this_thread())
+            }
+            Self::Tokio(handle) => {
+                let is_current = Handle::try_current().is_ok_and(|here| here.id() == handle.id());
+                (handle, is_current)
+            }
+        };
+        match handle.runtime_flavor() {
+            _ if !polls_here => MayBlock::Yes,
+            RuntimeFlavor::CurrentThread => MayBlock::No,
+            _ => MayBlock::InPlace,
+        }
+    }
+
+    /// Spawns the hooks. If the runtime is down, they are dropped.
+    pub(super) fn spawn(&self, hooks: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            // By name, so that an error of the runtime's own shutdown can say what runs. It is an error
+            // that the hooks note themselves when they are dropped.
+            Self::Owned { handle, .. } | Self::Kit(handle) => {
+                drop(handle.spawn("before_close", |_stop| hooks));
+            }
+            // Tokio panics if this thread's locals are being destroyed.
+            Self::Tokio(handle) => {
+                let _ = panics::catch(|| drop(handle.spawn(hooks)));
+            }
+        }
+    }
+
+    /// What a report does not speak of, because of this runtime.
+    pub(super) fn not_covered(&self) -> Vec<NotCovered> {
+        let foreign = |alive| vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork];
+        match self {
+            Self::Owned { share, .. } => match share.stats() {
+                stats if stats.state == State::Ended => Vec::new(),
+                _ => vec![NotCovered::SharedRuntime { sessions: share.others() }],
+            },
+            Self::Kit(handle) => foreign(handle.tokio().metrics().num_alive_tasks()),
+            Self::Tokio(handle) => foreign(handle.metrics().num_alive_tasks()),
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owned { share, .. } => share.fmt(f),
+            Self::Kit(handle) => handle.fmt(f),
+            Self::Tokio(handle) => handle.fmt(f),
+        }
+    }
+}
