@@ -99,8 +99,8 @@ impl RollCall {
         }
     }
 
-    /// A worker is about to go idle. The last worker that comes here at the start is kept until the closing.
-    /// Returns `true` on that thread, if the closing let it out.
+    /// A worker is about to go idle. The last worker that comes here at the start is kept until the closing:
+    /// it calls `kept` before that. Returns `true` on that thread, if the closing let it out.
     pub fn parking(&self, kept: impl FnOnce()) -> bool {
         // Acquire pairs with the release of whoever ended the start: with the flag, the end is seen.
         if self.has_begun.load(Ordering::Acquire) {
@@ -118,14 +118,17 @@ impl RollCall {
             }
             return false;
         }
-        state.warden = Some(this_thread::number());
-        state.phase = Phase::Kept;
-        // Release: see above.
-        self.has_begun.store(true, Ordering::Release);
         drop(state);
-        self.changed.notify_all();
+        // Before anybody knows that it is kept.
         kept();
         let mut state = lock(&self.state);
+        if state.phase == Phase::Starting {
+            state.warden = Some(this_thread::number());
+            state.phase = Phase::Kept;
+            // Release: see above.
+            self.has_begun.store(true, Ordering::Release);
+            self.changed.notify_all();
+        }
         while state.phase == Phase::Kept {
             state = self.wait(state, None);
         }

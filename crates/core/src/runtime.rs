@@ -20,6 +20,7 @@ mod generation;
 mod handle;
 mod owner;
 mod owner_thread;
+mod panic_watch;
 mod rest;
 mod restartable;
 mod threads;

@@ -32,6 +32,12 @@ pub use member::{Member, Place};
 pub use registry::{Count, Label};
 pub use stop::Stop;
 
+/// Whether this thread is in the middle of a poll of a task of the kit.
+#[cfg(not(loom))]
+pub fn is_polling_here() -> bool {
+    current_task::is_any()
+}
+
 /// The command that tasks were given. It only ever becomes more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

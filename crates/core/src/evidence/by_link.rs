@@ -205,24 +205,26 @@ impl<'a> Search<'a> {
             && name.parent().is_some_and(|parent| !parent.exists())
     }
 
-    /// A mapped file is open, also if its descriptor was closed.
+    /// A mapped file is open, also if its descriptor was closed: a database, for example.
     fn mappings(&mut self) -> Result<(), EvidenceError> {
         let descriptors: HashSet<_> =
             self.open.iter().filter_map(|open| Some(open.identity?.inode)).collect();
         let list = proc::read(MAPPINGS)?;
-        let mut known = HashSet::new();
-        for mapping in list.split(|byte| *byte == b'\n').filter_map(Mapping::parse) {
-            if descriptors.contains(&mapping.inode) || !known.insert(mapping.path) {
+        for mapping in Mapping::all(&list) {
+            if descriptors.contains(&mapping.inode) {
                 continue;
             }
-            let was_seen =
-                self.seen.iter().any(|it| (it.device, it.inode) == (mapping.device, mapping.inode));
+            let mut seen = self.seen.iter();
+            let known = seen.find(|it| (it.device, it.inode) == (mapping.device, mapping.inode));
             let sight = mapping.sight();
-            let verdict = match was_seen {
-                true => Verdict::Open,
-                false => self.judge(&sight),
-            };
-            self.record(sight, verdict);
+            match known {
+                // Of a deleted file, this is all that the list tells.
+                Some(known) => self.open.push(Open { identity: Some(*known), ..sight.open() }),
+                None => {
+                    let verdict = self.judge(&sight);
+                    self.record(sight, verdict);
+                }
+            }
         }
         Ok(())
     }
@@ -300,24 +302,37 @@ impl Ancestry {
     }
 }
 
-/// A line of the list of mappings.
+/// A file in the list of mappings.
 struct Mapping<'a> {
     device: u64,
     inode: u64,
     path: &'a [u8],
+    /// Whether code is run from here.
+    is_code: bool,
 }
 
 impl<'a> Mapping<'a> {
-    /// `None` if it is not a file.
+    /// Each mapped file once, but no programs and libraries: they are mapped as long as they are loaded.
+    fn all(list: &'a [u8]) -> Vec<Self> {
+        let mut files: HashMap<_, Self> = HashMap::new();
+        for mapping in list.split(|byte| *byte == b'\n').filter_map(Self::parse) {
+            let is_code = mapping.is_code;
+            files.entry(mapping.path).or_insert(mapping).is_code |= is_code;
+        }
+        files.into_values().filter(|file| !file.is_code).collect()
+    }
+
+    /// Reads `addresses permissions offset device inode path`. `None` if it is not a file.
     fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.splitn(6, |byte| *byte == b' ').skip(3);
-        let device = std::str::from_utf8(fields.next()?).ok()?;
+        let mut fields = line.splitn(6, |byte| *byte == b' ').skip(1);
+        let is_code = fields.next()?.contains(&b'x');
+        let device = std::str::from_utf8(fields.nth(1)?).ok()?;
         let inode = std::str::from_utf8(fields.next()?).ok()?.parse().ok().filter(|it| *it != 0)?;
         let path = fields.next()?.trim_ascii_start();
         let (major, minor) = device.split_once(':')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
         let device = device_number(number(major)?, number(minor)?);
-        path.starts_with(b"/").then_some(Self { device, inode, path })
+        path.starts_with(b"/").then_some(Self { device, inode, path, is_code })
     }
 
     fn sight(&self) -> Sight {
@@ -373,5 +388,32 @@ mod tests {
     fn the_list_does_not_find_itself() {
         let files = open_files(Path::new("/proc/self/fd")).unwrap();
         assert!(files.is_empty(), "{files:?}");
+    }
+
+    #[test]
+    fn mapped_files_are_listed_once_and_code_is_not() {
+        let list = b"\
+            7f00-7f01 r--p 00000000 fe:00 11                     /lib/libc.so\n\
+            7f01-7f02 r-xp 00001000 fe:00 11                     /lib/libc.so\n\
+            7f02-7f03 rw-s 00000000 fe:00 12                     /a store/data.mdb (deleted)\n\
+            7f03-7f04 rw-s 00001000 fe:00 12                     /a store/data.mdb (deleted)\n\
+            7f04-7f05 rw-p 00000000 00:00 0                      [heap]\n\
+            7f05-7f06 rw-p 00000000 00:00 0\n\
+            7f06\n";
+        let [mapping] = &Mapping::all(list)[..] else { panic!("not one file") };
+        assert_eq!((mapping.device, mapping.inode), (0xfe00, 12));
+        let sight = mapping.sight();
+        assert_eq!((sight.name, sight.deleted), (PathBuf::from("/a store/data.mdb"), true));
+    }
+
+    #[test]
+    fn the_list_of_mappings_is_understood() {
+        let list = proc::read(MAPPINGS).unwrap();
+        let program = std::env::current_exe().unwrap();
+        let own = |mapping: Mapping<'_>| mapping.sight().file.map(|file| Identity::of(&file));
+        let mut files = list.split(|byte| *byte == b'\n').filter_map(Mapping::parse);
+        let file = files.find(|mapping| mapping.path == program.as_os_str().as_bytes()).unwrap();
+        assert!(Mapping::all(&list).iter().all(|mapping| mapping.path != file.path));
+        assert_eq!(own(file), Some(Identity::of(&fs::metadata(program).unwrap())));
     }
 }

@@ -81,13 +81,14 @@ follows! {
 ///
 /// A symbolic link in the path is followed at each look. A relative path belongs to the directory that is
 /// the current one now. A file below the path that was opened by another name, through a hard link or a
-/// bind mount, counts. If you put another directory at the path, its files count as well: use a new
-/// directory for each login.
+/// bind mount of the directory, counts. If you put another directory at the path, its files count as well: use a new
+/// directory for each login. Programs and libraries that are loaded from below the path do not count.
 ///
 /// It does not see files that are open in other processes (children that have inherited a descriptor
 /// included), in a thread that does not share the descriptors of this process (`unshare`), or in a
-/// message that was sent over a Unix socket and not received, and no file that is registered with an
-/// `io_uring` and whose descriptor is closed.
+/// message that was sent over a Unix socket and not received. It does not see a file that is registered
+/// with an `io_uring` and whose descriptor is closed, nor one that was opened through a bind mount of a
+/// directory below the path, unless a look saw it.
 ///
 /// A look reads one link per descriptor of the process, a check also asks for the identity of each file:
 /// on a network file system that does not answer, it waits.
@@ -138,6 +139,7 @@ pub(super) struct Below {
 }
 
 #[derive(Clone, Default)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux shows names"))]
 pub(super) struct Known {
     /// What was at the path: usually one directory.
     pub(super) roots: VecDeque<Identity>,
@@ -146,6 +148,7 @@ pub(super) struct Known {
 }
 
 /// The path as it is now, and as it was.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux shows names"))]
 pub(super) struct Place {
     /// The real path.
     pub(super) path: PathBuf,
@@ -243,7 +246,7 @@ impl Source for Below {
 /// A descriptor or a mapping of a file below the path.
 pub(super) struct Open {
     /// Where the descriptor is listed. `None` for a mapping.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "its locks are listed there"))]
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "its locks are listed there"))]
     pub(super) entry: Option<PathBuf>,
     pub(super) identity: Option<Identity>,
     pub(super) name: String,
@@ -258,10 +261,11 @@ mod platform {
     }
 
     pub(super) fn find(
-        _below: &Below,
+        below: &Below,
         _seen: &HashSet<Identity>,
         _thorough: bool,
     ) -> Result<Vec<Open>, Unconfirmed> {
+        below.place()?;
         Err(EvidenceError::Unsupported.into())
     }
 }

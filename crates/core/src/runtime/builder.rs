@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     RuntimeError, RuntimeOwner,
     owner_thread::Shared,
+    panic_watch::PanicLog,
     rest::Rest,
     restartable::{Recipe, Restartable},
     threads::Role,
@@ -53,6 +54,7 @@ pub struct RuntimeBuilder {
     stack_size: Option<usize>,
     limit: Duration,
     foreign_time: Option<Duration>,
+    watches_panics: bool,
     pub(super) made_at: &'static Location<'static>,
 }
 
@@ -110,6 +112,7 @@ impl RuntimeBuilder {
             stack_size: None,
             limit: LIMIT,
             foreign_time: None,
+            watches_panics: false,
             made_at: Location::caller(),
         }
     }
@@ -151,6 +154,20 @@ impl RuntimeBuilder {
     /// most 100 ms; the limit itself cuts the time short.
     pub const fn foreign_time(mut self, time: Duration) -> Self {
         self.foreign_time = Some(time);
+        self
+    }
+
+    /// Watches for panics on the threads of the runtime, other than those of the kit's own tasks: a foreign
+    /// task's, or a blocking closure's. The report lists them as
+    /// [`foreign_panics`](crate::ShutdownReport::foreign_panics), 100 at most. Without this they cannot be seen,
+    /// and the report says so. (A future inside `block_on` panics on a thread of its caller.)
+    ///
+    /// This installs a panic hook for the whole process, once, which calls the hook that was there before. If
+    /// you install one of your own, do that before, or call ours from it. If you replace ours, the report no
+    /// longer says that the panics are covered; that cannot be known of a hook of yours that keeps ours and
+    /// does not call it. The hook stays installed, so do not use this in a library that is unloaded.
+    pub const fn watch_panics(mut self) -> Self {
+        self.watches_panics = true;
         self
     }
 
@@ -226,6 +243,7 @@ impl RuntimeBuilder {
         if let Some(bytes) = self.stack_size {
             builder.thread_stack_size(bytes);
         }
+        shared.panics = self.watches_panics.then(|| Arc::new(PanicLog::begin()));
         let (name, started) = (self.thread_name(), AtomicUsize::new(0));
         builder.enable_all().thread_name_fn(move || {
             // Relaxed: a number for a name.
@@ -234,6 +252,7 @@ impl RuntimeBuilder {
         let [started, parking, stopped] = [(); 3].map(|()| shared.clone());
         builder.on_thread_start(move || {
             started.threads.add(Role::Pool);
+            started.panics.iter().for_each(|panics| panics.watch_this_thread());
             started.rest.iter().for_each(|rest| rest.started());
         });
         builder.on_thread_park(move || {

@@ -13,6 +13,7 @@ use super::{
     RuntimeBuilder, RuntimeError, StartError, State, Stats,
     foreign::{self, Foreign},
     owner_thread::{self, Shared},
+    panic_watch::PanicLog,
     rest::Rest,
     threads::{Role, Threads},
 };
@@ -44,6 +45,7 @@ pub(super) struct Generation {
     pub(super) users: Users,
     foreign: Arc<Foreign>,
     rest: Option<Arc<Rest>>,
+    panics: Option<Arc<PanicLog>>,
     /// The time for foreign tasks that the builder was given.
     pub(super) foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
@@ -91,6 +93,7 @@ impl Generation {
             users: Users::new(),
             foreign: shared.foreign,
             rest: shared.rest,
+            panics: shared.panics,
             foreign_time: builder.time_for_foreign(),
             owner_thread: Mutex::new(Some(owner_thread)),
         }))
@@ -212,8 +215,11 @@ impl Generation {
                     let kind = ShutdownErrorKind::Panicked(panicked.into());
                     return Err(error(kind).with_report(report));
                 }
-                let is_graceful = report.is_graceful();
-                observe(if is_graceful { Outcome::Graceful } else { Outcome::Aborted });
+                observe(match &*report.foreign_panics {
+                    [] if report.is_graceful() => Outcome::Graceful,
+                    [] => Outcome::Aborted,
+                    _ => Outcome::Panicked,
+                });
                 Ok(report)
             }
         }
@@ -233,12 +239,14 @@ impl Generation {
         let aborted = self.life.tasks().registry().count().aborted;
         let mut report = ShutdownReport::new(self.component.clone(), elapsed, aborted);
         (report.foreign, report.cut_off) = self.foreign.cut_off().unwrap_or_default();
-        report.not_covered = vec![
-            NotCovered::Success,
-            NotCovered::PlainThreads,
-            NotCovered::OtherRuntimes,
-            NotCovered::ForeignPanics,
-        ];
+        report.not_covered =
+            vec![NotCovered::Success, NotCovered::PlainThreads, NotCovered::OtherRuntimes];
+        if let Some(panics) = &self.panics {
+            report.foreign_panics = panics.seen();
+        }
+        if !self.panics.as_ref().is_some_and(|panics| panics.is_complete()) {
+            report.not_covered.push(NotCovered::ForeignPanics);
+        }
         report
     }
 

@@ -6,6 +6,7 @@ use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
 use super::{
     foreign::Foreign,
+    panic_watch::PanicLog,
     rest::Rest,
     threads::{Role, Threads},
 };
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) foreign: Arc<Foreign>,
     /// `None` if the runtime has no workers, or nobody knows how many.
     pub(super) rest: Option<Arc<Rest>>,
+    /// `None` unless the builder asked for it.
+    pub(super) panics: Option<Arc<PanicLog>>,
 }
 
 impl Shared {
@@ -114,6 +117,7 @@ pub(super) fn run(
     let farewell = Farewell { shared: shared.clone(), process: ProcessGuard::this_process() };
     FAREWELL.with(|cell| cell.set(farewell).is_ok());
     threads.add(Role::Owner);
+    shared.panics.iter().for_each(|panics| panics.watch_this_thread());
     let made = panics::catch(make).unwrap_or_else(|message| Err(io::Error::other(message)));
     let runtime = match made {
         Ok(runtime) => runtime,

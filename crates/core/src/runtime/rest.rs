@@ -85,11 +85,19 @@ impl Rest {
 
     /// Tokio's hook: a worker is about to go idle.
     pub(super) fn parking(&self, threads: &Threads) {
-        if !self.roll.parking(|| threads.change_role(Role::Warden)) {
+        let mut was_kept = false;
+        let is_let_out = self.roll.parking(|| {
+            threads.change_role(Role::Warden);
+            was_kept = true;
+        });
+        if was_kept {
+            // From here on it is a thread like others.
+            threads.change_role(Role::Pool);
+        }
+        if !is_let_out {
             return;
         }
-        // From here on it is a thread like others, and drops all tasks.
-        threads.change_role(Role::Pool);
+        // It is about to drop all tasks.
         while !pool_refuses() {
             if self.is_too_late() {
                 // The runtime does not close as it should. Let it close as it does.

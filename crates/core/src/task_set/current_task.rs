@@ -62,3 +62,9 @@ pub fn is(tasks: &TaskSet, waker: &Waker) -> bool {
     CURRENT
         .with(|current| ptr::eq(current.tasks.get(), tasks) && ptr::eq(current.waker.get(), waker))
 }
+
+/// Whether this thread is in the middle of a poll of a task of any set.
+#[cfg(not(loom))]
+pub fn is_any() -> bool {
+    CURRENT.with(|current| !current.tasks.get().is_null())
+}

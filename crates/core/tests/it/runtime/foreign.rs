@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sundown::{NotCovered, ShutdownErrorKind, shutdown::CutOff};
+use sundown::{
+    NotCovered, ShutdownErrorKind, ShutdownReport, runtime::RuntimeOwner, shutdown::CutOff,
+};
 use tokio::sync::oneshot;
 
 use super::on_both_flavours;
@@ -104,5 +106,39 @@ fn a_shutdown_that_ended_with_a_panic_says_what_else_was_cut_off() {
         let error = owner.shutdown_blocking(PLENTY).unwrap_err();
         assert!(matches!(error.kind, ShutdownErrorKind::Panicked(_)), "{error}");
         assert_eq!(error.report.unwrap().foreign, 1);
+    });
+}
+
+#[test]
+fn panics_of_foreign_tasks_are_reported_if_they_are_watched() {
+    fn panics(owner: &RuntimeOwner) -> ShutdownReport {
+        let handle = owner.handle().unwrap();
+        handle.spawn(async { panic!("of a foreign task") });
+        let blocking = handle.spawn_blocking(|| panic!("of blocking work"));
+        drop(owner.block_on(blocking));
+        drop(owner.spawn("fine", |_| async {}));
+        owner.shutdown_blocking(PLENTY).unwrap()
+    }
+    on_both_flavours("watched", |builder| {
+        let watched = builder.clone().foreign_time(PLENTY).watch_panics().start().unwrap();
+        let report = panics(&watched);
+        let mut messages: Vec<_> =
+            report.foreign_panics.iter().map(|panic| panic.message.as_str()).collect();
+        messages.sort_unstable();
+        assert_eq!(messages, ["of a foreign task", "of blocking work"]);
+        assert!(report.foreign_panics.iter().all(|panic| panic.site.contains("foreign.rs:")));
+        assert!(report.foreign_panics.iter().all(|panic| panic.thread.starts_with("watched-")));
+        assert!(!report.not_covered.contains(&NotCovered::ForeignPanics), "{report}");
+        assert!(report.to_string().contains("of a foreign task") && !report.is_graceful());
+
+        watched.restart().unwrap();
+        drop(watched.spawn("unlucky", |_| async { panic!("of the kit's own task") }));
+        let error = watched.shutdown_blocking(PLENTY).unwrap_err();
+        assert!(matches!(error.kind, ShutdownErrorKind::Panicked(_)), "{error}");
+        assert_eq!(error.report.unwrap().foreign_panics, [], "it is told once");
+
+        let report = panics(&builder.foreign_time(PLENTY).start().unwrap());
+        assert_eq!(report.foreign_panics, [], "the control");
+        assert!(report.not_covered.contains(&NotCovered::ForeignPanics));
     });
 }
