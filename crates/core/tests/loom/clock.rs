@@ -120,35 +120,43 @@ fn clock_a_waker_that_waits_for_another_alarm_is_overtaken() {
     });
 }
 
-/// What the twins make differently: the end of the last limit.
+/// A clock whose thread ends when there is no alarm, and not when the last limit has told it to.
 #[derive(Default)]
-struct Twin {
-    /// How many alarms there are, and whether a thread is in a waker.
+struct Unowned {
+    /// How many alarms there are, and whether the thread was told to end.
     state: Mutex<(usize, bool)>,
     changed: Condvar,
 }
 
-impl Twin {
-    /// Waits for as long as there are alarms.
+impl Unowned {
     fn keep(&self) {
         let mut state = self.state.lock().unwrap();
         while state.0 > 0 {
-            state = self.changed.wait(state).unwrap();
+            let was_told = state.1;
+            drop(state);
+            assert!(!was_told, "the last limit waits for a later one");
+            state = self.state.lock().unwrap();
+            if state.0 > 0 && !state.1 {
+                state = self.changed.wait(state).unwrap();
+            }
         }
     }
 
     fn unset(&self) {
-        self.state.lock().unwrap().0 -= 1;
+        let mut state = self.state.lock().unwrap();
+        state.0 -= 1;
+        state.1 |= state.0 == 0;
+        drop(state);
         self.changed.notify_all();
     }
 }
 
-/// The thread ends when there is no alarm, and not when it was told to. If another limit comes before it
-/// looks, the last limit waits for that one.
+/// The last limit joins the thread. If another limit comes before the thread looks, it stays for that one.
 #[test]
 fn clock_twin_whose_thread_stays_for_the_next_limit_makes_the_last_wait_for_it() {
-    must_be_caught("clock, a thread that no limit owns", "deadlock", || {
-        let twin = shared::<Twin>();
+    let says = "the last limit waits for a later one";
+    must_be_caught("clock, a thread that no limit owns", says, || {
+        let twin = shared::<Unowned>();
         twin.state.lock().unwrap().0 = 1;
         let keeping = beside(&twin, |twin| twin.keep());
         let going = beside(&twin, move |twin| {
@@ -156,8 +164,8 @@ fn clock_twin_whose_thread_stays_for_the_next_limit_makes_the_last_wait_for_it()
             keeping.join().unwrap();
         });
         twin.state.lock().unwrap().0 += 1;
-        going.join().unwrap();
         twin.unset();
+        going.join().unwrap();
     });
 }
 

@@ -106,12 +106,12 @@ fn handle_count_no_handle_is_held_once_it_is_closed() {
     explore("handle count, handles of two places against close", Bound::Full, || {
         let session = Session::of(1);
         let here = Location::caller();
-        session.call_sites.add(here);
+        session.call_sites.add(here, here);
         let cloning = beside(&session, |session| {
             // Two places, one of which the other thread uses, too.
             let there = Location::caller();
-            session.call_sites.add(there);
-            session.call_sites.add(here);
+            session.call_sites.add(there, there);
+            session.call_sites.add(here, here);
             for made_at in [there, here, here] {
                 session.call_sites.remove(made_at);
             }
