@@ -134,15 +134,21 @@ fn everything(session: Session, guard: Guarded<Value>) -> bool {
     fn forked<T>(result: Result<T, CloseError>) -> bool {
         matches!(result, Err(CloseError { kind: CloseErrorKind::Forked { .. }, .. }))
     }
-    let (clone, derived) = (guard.clone(), guard.map(|_| ()));
+    let (clone, derived, weak) = (guard.clone(), guard.map(|_| ()), guard.downgrade());
+    let other = guard.try_map(|_| Ok::<_, ()>(7)).unwrap();
+    let awaited = block_on(guard.map_async(async |_| ()));
+    session.look();
     let answers = [
+        weak.upgrade().is_some(),
+        other.into_inner().is_ok_and(|seven| seven == 7),
+        session.before_close(async || ()).is_err(),
         session.guard(()).is_err(),
         forked(session.close_blocking(PLENTY)),
         forked(block_on(session.close(PLENTY))),
         session.values() > 0,
         !session.held().is_empty(),
     ];
-    drop((guard, clone, derived, session));
+    drop((guard, clone, derived, weak, awaited, session));
     answers.into_iter().all(|as_it_should_be| as_it_should_be)
 }
 
@@ -183,8 +189,7 @@ fn a_cell_answers_a_forked_child_without_calling_its_builder() {
     let answered = |cell: &RuntimeCell| {
         let error = cell.get().unwrap_err();
         assert!(matches!(error, StartError::Runtime(RuntimeError::Forked { .. })));
-        let (shutdown, restart) = (cell.shutdown_blocking(PLENTY), cell.restart());
-        assert!(restart.is_err());
+        let shutdown = cell.shutdown_blocking(PLENTY);
         (error.to_string(), shutdown.unwrap_err().component)
     };
     assert!(in_a_child(|| {
@@ -266,4 +271,68 @@ fn a_gate_that_was_closed_before_a_fork_is_closed_and_empty_in_the_child() {
             && in_a_child(|| gate.close() == 0 && gate.wait_empty_blocking(Duration::ZERO).is_ok())
     }));
     assert_eq!(gate.wait_empty_blocking(Duration::ZERO).unwrap_err().inside, 1);
+}
+
+/// Starts the cell in a child, uses it and shuts it down, and does something in between.
+fn a_child_of_its_own(cell: &RuntimeCell, meanwhile: impl FnOnce() -> bool) -> bool {
+    let before = cell.get();
+    cell.restart().unwrap();
+    let handle = cell.get().unwrap();
+    drop(handle.handle().unwrap().spawn(pending::<()>()));
+    let listens = handle.spawn("listens", |stop| async {
+        stop.await;
+        7
+    });
+    let is_used = handle.block_on(async { tokio::task::spawn_blocking(|| 6).await.unwrap() });
+    let went_well = meanwhile();
+    let report = cell.shutdown_blocking(PLENTY).unwrap();
+    let ended = block_on(listens.unwrap());
+    before.is_err()
+        && is_used == Ok(6)
+        && went_well
+        && (report.aborted, report.foreign, ended) == (0, 1, Ok(7))
+        && matches!(cell.get(), Err(StartError::Runtime(RuntimeError::ShutDown { .. })))
+}
+
+#[test]
+fn a_forked_child_that_asks_for_it_has_a_runtime_of_its_own_and_so_have_its_children() {
+    static CELL: RuntimeCell =
+        RuntimeCell::new(|| RuntimeOwner::builder("own").workers(1).foreign_time(Duration::ZERO));
+    let parents = CELL.get().unwrap();
+    // The lock of the parent's generations is held now and then.
+    let busy = || drop((CELL.get(), CELL.stats()));
+    with_busy_threads(busy, || {
+        for _ in 0..20 {
+            assert!(in_a_child(|| {
+                let inherited = parents.block_on(async {});
+                let nested = || {
+                    in_a_child(|| {
+                        a_child_of_its_own(&CELL, || {
+                            in_a_child(|| a_child_of_its_own(&CELL, || true))
+                        })
+                    })
+                };
+                matches!(inherited, Err(RuntimeError::Forked { .. }))
+                    && a_child_of_its_own(&CELL, nested)
+                    && matches!(parents.handle(), Err(RuntimeError::Forked { .. }))
+            }));
+        }
+    });
+    assert_eq!(parents.block_on(async { 1 }), Ok(1), "the parent's is not touched");
+    assert_eq!(CELL.stats().generation, 1);
+    let _ = CELL.shutdown_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn an_owner_in_a_forked_child_stays_the_parents() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let owner = RuntimeOwner::builder("parents").workers(1).start().unwrap();
+    let in_child = owner.clone();
+    assert!(in_a_child(|| {
+        let restart = in_child.restart();
+        drop(in_child);
+        matches!(restart, Err(StartError::Runtime(RuntimeError::Forked { .. })))
+    }));
+    assert_eq!(owner.block_on(async { 1 }), Ok(1));
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }

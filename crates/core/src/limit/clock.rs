@@ -427,7 +427,7 @@ mod tests {
         let waker = runs({
             let enough = Arc::clone(&enough);
             move || {
-                calls.send(()).unwrap();
+                let _ = calls.send(());
                 assert!(enough.wait_blocking(PLENTY));
             }
         });
@@ -465,7 +465,7 @@ mod tests {
         let waker = runs({
             let returned = Arc::clone(&returned);
             move || {
-                calls.send(()).unwrap();
+                let _ = calls.send(());
                 (0..100).for_each(|_| thread::yield_now());
                 returned.fire();
             }

@@ -42,8 +42,8 @@ pub struct RuntimeCell {
 }
 
 impl RuntimeCell {
-    /// Makes a cell. `builder` configures each runtime that the cell starts. It is never called in a
-    /// forked child of a process that has used the cell.
+    /// Makes a cell. `builder` configures each runtime that the cell starts. In a forked child of a process
+    /// that has used the cell it is only called by [`restart`](Self::restart).
     #[must_use]
     pub const fn new(builder: fn() -> RuntimeBuilder) -> Self {
         Self { runtime: Restartable::new(Recipe::Made(builder)) }
@@ -55,7 +55,7 @@ impl RuntimeCell {
     /// # Errors
     ///
     /// [`StartError::Runtime`] after a shutdown, even one before the first use, and in a
-    /// forked child of the process that used the cell first. After the other errors the next call tries
+    /// forked child of a process that used the cell, until the child calls [`restart`](Self::restart). After the other errors the next call tries
     /// again.
     pub fn get(&self) -> Result<RuntimeHandle, StartError> {
         let generation = self.runtime.begin(Begin::First)?;
@@ -80,8 +80,34 @@ impl RuntimeCell {
         self.runtime.shutdown_blocking(limit.into())
     }
 
-    /// Starts the runtime again after a shutdown, or for the first time. Fails as
-    /// [`RuntimeOwner::restart`](super::RuntimeOwner::restart) does.
+    /// Starts the runtime again after a shutdown, or for the first time.
+    ///
+    /// In a forked child this starts a runtime of the child's own: from then on the cell is the child's, and
+    /// its generations are counted from 1 again. The parent's runtime is not touched, and handles to it
+    /// stay [`Forked`](crate::RuntimeError::Forked). This works in seven children that were each forked from
+    /// the one before. What Tokio itself shares between parent and child, such as its handling of signals,
+    /// this does not separate.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::NotEnded`] unless the runtime was shut down and has ended. After the other errors you
+    /// can try again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sundown::runtime::{RuntimeCell, RuntimeOwner};
+    ///
+    /// static RUNTIME: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("workers"));
+    ///
+    /// /// Called in a forked child, before anything uses the runtime there.
+    /// fn after_fork_in_child() -> Result<(), Box<dyn std::error::Error>> {
+    ///     RUNTIME.restart()?;
+    ///     assert_eq!(RUNTIME.get()?.block_on(async { 6 * 7 })?, 42);
+    ///     Ok(())
+    /// }
+    /// # after_fork_in_child().unwrap();
+    /// # let _ = RUNTIME.shutdown_blocking(Duration::from_secs(5)).unwrap();
+    /// ```
     pub fn restart(&self) -> Result<(), StartError> {
         self.runtime.begin(Begin::Next).map(drop)
     }

@@ -55,7 +55,7 @@ enum GiveUp {
 
 /// The least and the longest time to bring a runtime to rest.
 const LEAST: Duration = Duration::from_millis(25);
-const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(2);
 
 impl Foreign {
     /// Gives them at least this time, from the end of the last task of the kit, by a caller who gives up at

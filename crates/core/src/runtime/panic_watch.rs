@@ -98,18 +98,19 @@ impl Drop for Hook {
     }
 }
 
-/// Installs the hook, unless it is installed. Returns its number; 0 if this thread is panicking, when the
-/// standard library refuses a hook.
+/// Installs the hook, unless it is installed. Returns its number; 0 if another thread is just installing it,
+/// or this thread is panicking, when the standard library refuses a hook.
 fn install() -> usize {
     static LAST: Mutex<usize> = Mutex::new(0);
-    let mut last = lock(&LAST);
-    // Relaxed: under the lock, except for a drop of the hook.
-    let installed = INSTALLED.load(Ordering::Relaxed);
-    if installed != 0 {
-        return installed;
+    // Relaxed: a number, and nothing else.
+    let installed = || INSTALLED.load(Ordering::Relaxed);
+    if installed() != 0 {
+        return installed();
     }
-    if thread::panicking() {
-        return 0;
+    // Another thread may be installing it. In a forked child that thread may not exist.
+    let Ok(mut last) = LAST.try_lock() else { return 0 };
+    if installed() != 0 || thread::panicking() {
+        return installed();
     }
     *last += 1;
     let (number, before) = (*last, panic::take_hook());

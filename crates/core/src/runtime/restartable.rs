@@ -17,16 +17,34 @@ use crate::{
     shutdown::{ShutdownError, ShutdownReport},
 };
 
-/// Generations of a runtime, in the process that began the first.
+/// The generations of a runtime, in the process that used it first, and in forked children that asked for
+/// generations of their own.
 pub(super) struct Restartable {
     recipe: Recipe,
-    /// The name, kept so that a forked child can be answered without the user's builder. That builder
-    /// may take a lock that another thread of the parent held at the fork.
-    name: OnceLock<String>,
+    /// The first is that of the process that used it first, the next that of its child, and so on: each
+    /// process has a copy of its ancestors', and takes the next one that is free.
+    lives: [Life; 8],
+}
+
+/// The generations in one process.
+struct Life {
     /// Check this before touching anything else: in a forked child any lock may be held by a thread that
     /// does not exist there.
     process: ProcessGuard,
+    /// The name, kept so that a forked child can be answered without the user's builder. That builder
+    /// may take a lock that another thread of the parent held at the fork.
+    name: OnceLock<String>,
     generations: Generations<Generation>,
+}
+
+impl Life {
+    const fn new() -> Self {
+        Self {
+            process: ProcessGuard::unclaimed(),
+            name: OnceLock::new(),
+            generations: Generations::new(),
+        }
+    }
 }
 
 /// Where the configuration of the next generation comes from.
@@ -37,8 +55,7 @@ pub(super) enum Recipe {
 
 impl Restartable {
     pub(super) const fn new(recipe: Recipe) -> Self {
-        let process = ProcessGuard::unclaimed();
-        Self { recipe, name: OnceLock::new(), process, generations: Generations::new() }
+        Self { recipe, lives: [const { Life::new() }; 8] }
     }
 
     fn builder(&self) -> Cow<'_, RuntimeBuilder> {
@@ -48,61 +65,96 @@ impl Restartable {
         }
     }
 
-    /// The name of the runtime. May call the user's builder: not for a forked child.
-    pub(super) fn component(&self) -> String {
-        match self.name.get() {
-            Some(name) => name.clone(),
-            None => self.named(&self.builder()),
+    /// The generations in this process. The first process that asks gets the first.
+    ///
+    /// # Errors
+    ///
+    /// The closest ancestor that used the runtime, if this is a forked child that has not begun one of its
+    /// own.
+    fn life(&self) -> Result<&Life, u32> {
+        let [first, others @ ..] = &self.lives;
+        let Err(mut ancestor) = first.process.claim() else { return Ok(first) };
+        for life in others {
+            match life.process.forked_from() {
+                None => return Ok(life),
+                // Not claimed, like all after it.
+                Some(0) => break,
+                Some(owner) => ancestor = owner,
+            }
         }
+        Err(ancestor)
+    }
+
+    /// The generations in this process, for a caller that asks for a new one: a forked child takes the next
+    /// that are free.
+    fn life_of_its_own(&self) -> Result<&Life, u32> {
+        self.life().or_else(|ancestor| match self.recipe {
+            // The last owner takes the runtime down when it is dropped. In a child that is a copy.
+            Recipe::Given(_) => Err(ancestor),
+            Recipe::Made(_) => {
+                self.lives.iter().find(|life| life.process.claim().is_ok()).ok_or(ancestor)
+            }
+        })
+    }
+
+    /// The name of the runtime.
+    pub(super) fn component(&self) -> String {
+        match self.life() {
+            Ok(life) => self.component_in(life),
+            Err(_) => self.component_in_child(),
+        }
+    }
+
+    /// The name of the runtime in this process. May call the user's builder.
+    fn component_in(&self, life: &Life) -> String {
+        life.name.get().cloned().unwrap_or_else(|| named(life, &self.builder()))
     }
 
     /// The name of the runtime in a forked child, where the user's builder must not be called. A cell
     /// that was not started before the fork has no name yet.
     fn component_in_child(&self) -> String {
-        match (&self.recipe, self.name.get()) {
+        // The closest ancestor's.
+        let name = self.lives.iter().rev().find_map(|life| life.name.get());
+        match (&self.recipe, name) {
             (_, Some(name)) => name.clone(),
             (Recipe::Given(builder), None) => builder.component(),
             (Recipe::Made(_), None) => "a runtime that had not started".to_owned(),
         }
     }
 
-    /// Keeps the name that this builder gives.
-    fn named(&self, builder: &RuntimeBuilder) -> String {
-        // Another thread may have been faster. Only a builder that changes its mind makes a difference.
-        let _ = self.name.set(builder.component());
-        builder.component()
-    }
-
-    fn check_process(&self) -> Result<(), RuntimeError> {
-        self.process
-            .claim()
-            .map_err(|owner| RuntimeError::Forked { component: self.component_in_child(), owner })
+    fn forked(&self, owner: u32) -> RuntimeError {
+        RuntimeError::Forked { component: self.component_in_child(), owner }
     }
 
     pub(super) fn begin(&self, which: Begin) -> Result<Arc<Generation>, StartError> {
-        self.check_process()?;
+        let life = match which {
+            Begin::First => self.life(),
+            Begin::Next => self.life_of_its_own(),
+        };
+        let life = life.map_err(|owner| self.forked(owner))?;
         if which == Begin::First
-            && let Some(generation) = self.generations.latest()
+            && let Some(generation) = life.generations.latest()
         {
             return Ok(generation);
         }
         // The builder is the user's code: it must not run under the lock.
         let builder = self.builder();
-        self.named(&builder);
-        let begun = self.generations.begin(which, |number| Generation::start(&builder, number));
+        named(life, &builder);
+        let begun = life.generations.begin(which, |number| Generation::start(&builder, number));
         begun.map_err(|not_begun| match not_begun {
             NotBegun::Failed(error) => error,
-            NotBegun::NotEnded => StartError::NotEnded { component: self.component() },
+            NotBegun::NotEnded => StartError::NotEnded { component: self.component_in(life) },
             NotBegun::Closed => {
-                RuntimeError::ShutDown { component: self.component(), generation: 0 }.into()
+                let component = self.component_in(life);
+                RuntimeError::ShutDown { component, generation: 0 }.into()
             }
         })
     }
 
     /// The latest generation, if one has begun.
     pub(super) fn latest(&self) -> Result<Option<Arc<Generation>>, RuntimeError> {
-        self.check_process()?;
-        Ok(self.generations.latest())
+        let life = self.life().map_err(|owner| self.forked(owner))?;
+        Ok(life.generations.latest())
     }
 
     pub(super) async fn shutdown(
@@ -111,12 +163,13 @@ impl Restartable {
     ) -> Result<ShutdownReport, ShutdownError> {
         // Before `close`, which may wait until another caller has started the runtime.
         let entered = Instant::now();
-        if let Err(owner) = self.process.claim() {
-            return Err(lost_in_fork(self.component_in_child(), owner));
-        }
-        match self.generations.close() {
+        let life = match self.life() {
+            Ok(life) => life,
+            Err(owner) => return Err(lost_in_fork(self.component_in_child(), owner)),
+        };
+        match life.generations.close() {
             Some(generation) => generation.shutdown(entered, limit, None).await,
-            None => Ok(ShutdownReport::new(self.component(), Duration::ZERO, 0)),
+            None => Ok(ShutdownReport::new(self.component_in(life), Duration::ZERO, 0)),
         }
     }
 
@@ -134,6 +187,13 @@ impl Restartable {
             Err(_) => Stats::empty(State::Forked),
         }
     }
+}
+
+/// Keeps the name that this builder gives.
+fn named(life: &Life, builder: &RuntimeBuilder) -> String {
+    // Another thread may have been faster. Only a builder that changes its mind makes a difference.
+    let _ = life.name.set(builder.component());
+    builder.component()
 }
 
 impl Drop for Restartable {

@@ -204,3 +204,61 @@ fn it_is_shut_down_in_a_list() {
         let _ = executor::block_on(first.shutdown_within(PLENTY)).unwrap();
     });
 }
+
+#[test]
+fn blocking_work_that_holds_the_end_up_is_named_as_such() {
+    on_both_flavours("blocking", |builder| {
+        let owner = builder.start().unwrap();
+        let (stuck, blocks) = stuck();
+        drop(owner.spawn("look-up", |_| async {
+            let _ = tokio::task::spawn_blocking(blocks).await;
+        }));
+        stuck.has_begun.recv().unwrap();
+        let error = owner.shutdown_blocking(20 * SHORT).unwrap_err();
+        let ShutdownError { alive, still_running, .. } = &error;
+        assert!(alive.blocking_work && alive.tasks == 0, "{error}");
+        assert!(still_running.is_empty() && alive.threads.len() == 1, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("`spawn_blocking`") && !text.contains("does not yield"), "{text}");
+        drop(stuck.let_go);
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        assert_eq!(report.aborted, 1);
+    });
+}
+
+#[test]
+fn a_foreign_task_that_does_not_yield_is_not_taken_for_blocking_work() {
+    on_both_flavours("spins", |builder| {
+        let owner = builder.start().unwrap();
+        let (stuck, blocks) = stuck();
+        owner.handle().unwrap().spawn(async { blocks() });
+        stuck.has_begun.recv().unwrap();
+        let error = owner.shutdown_blocking(20 * SHORT).unwrap_err();
+        assert!(!error.alive.blocking_work && error.alive.tasks > 0, "{error}");
+        assert!(error.to_string().contains("does not yield"), "{error}");
+        drop(stuck.let_go);
+        // It ends by itself, sooner or later than it would be cut off.
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+    });
+}
+
+#[test]
+fn a_short_limit_does_not_abort_what_a_patient_caller_waits_for() {
+    on_both_flavours("patient", |builder| {
+        let owner = builder.start().unwrap();
+        let (let_go, is_let_go) = oneshot::channel::<()>();
+        let goodbye = owner.spawn("needs a while", |stop| async move {
+            stop.await;
+            is_let_go.await.unwrap();
+            "said"
+        });
+        let mut patient = Box::pin(owner.shutdown(PLENTY));
+        assert!((&mut patient).now_or_never().is_none());
+        let error = owner.shutdown_blocking(SHORT).unwrap_err();
+        assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
+        assert_eq!(error.still_running[0].name, "needs a while");
+        let_go.send(()).unwrap();
+        assert_eq!(executor::block_on(patient).unwrap().aborted, 0);
+        assert_eq!(executor::block_on(goodbye.unwrap()), Ok("said"));
+    });
+}

@@ -153,7 +153,7 @@ fn a_destructor_that_waits_for_another_task_holds_nothing_up() {
             let _ = self.0.recv_timeout(PLENTY);
         }
     }
-    for _ in 0..4 {
+    for _ in 0..2 {
         let owner = builder("waits").start().unwrap();
         let handle = owner.handle().unwrap();
         let (goes, has_gone) = mpsc::channel();
