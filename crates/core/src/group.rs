@@ -3,6 +3,8 @@
 #[cfg(feature = "tokio-util")]
 mod cancellation_token;
 
+#[cfg(feature = "tokio-util")]
+use std::sync::OnceLock;
 use std::{
     borrow::Cow,
     fmt,
@@ -12,13 +14,15 @@ use std::{
 };
 
 use tokio::runtime::Handle;
+#[cfg(feature = "tokio-util")]
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     observe::{self, Outcome},
     park,
     shutdown::{
-        Alive, GracefulShutdown, Panicked, ShutdownError, ShutdownErrorKind, ShutdownFuture,
-        ShutdownReport, StillRunning,
+        Alive, GracefulShutdown, NotCovered, Panicked, ShutdownError, ShutdownErrorKind,
+        ShutdownFuture, ShutdownReport, StillRunning, list,
     },
     spawn::{SpawnError, current_runtime, spawn},
     stop_then_abort::Patience,
@@ -48,6 +52,10 @@ use crate::{
 pub struct TaskGroup {
     tasks: Arc<TaskSet>,
     label: Label,
+    #[cfg(feature = "tokio-util")]
+    tokens: OnceLock<Arc<cancellation_token::Tokens>>,
+    #[cfg(feature = "tokio-util")]
+    token: OnceLock<CancellationToken>,
 }
 
 /// How the tasks of a group ended.
@@ -72,6 +80,16 @@ pub struct GroupReport {
     pub panicked: Vec<Panicked>,
     /// The tasks that have not ended. A child group that has not ended is listed under its own name.
     pub still_running: Vec<StillRunning>,
+    /// The kit's own threads that have not ended, by name. They call wakers of
+    /// [stop signals](TaskGroup::stop_signal) that are polled outside of Tokio's tasks, and such a waker
+    /// has not returned.
+    pub threads: Vec<String>,
+    /// How many tasks are alive, on the runtimes where tasks of this group were spawned, that are not of
+    /// this group: the connections that an HTTP server has spawned, for example. They are neither asked
+    /// to stop nor waited for. The caller is not counted if it is a task.
+    pub foreign: usize,
+    /// What this report does not speak of. It names `foreign` if that is not zero.
+    pub not_covered: Vec<NotCovered>,
     /// Whether this call left the abort of `still_running` to another caller, which has given them more
     /// time.
     pub left_to_another: bool,
@@ -81,7 +99,7 @@ impl TaskGroup {
     /// Makes an empty group.
     #[track_caller]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { tasks: TaskSet::new(), label: Label::new(name) }
+        Self::with(TaskSet::new(), Label::new(name))
     }
 
     /// Makes a group that is a member of this one. Stopping or aborting this group does the same to the
@@ -95,7 +113,18 @@ impl TaskGroup {
     pub fn child(&self, name: impl Into<Cow<'static, str>>) -> Result<Self, SpawnError> {
         let label = Label::new(name);
         let tasks = self.tasks.child(label.clone()).map_err(|_| SpawnError::Stopped)?;
-        Ok(Self { tasks, label })
+        Ok(Self::with(tasks, label))
+    }
+
+    const fn with(tasks: Arc<TaskSet>, label: Label) -> Self {
+        Self {
+            tasks,
+            label,
+            #[cfg(feature = "tokio-util")]
+            tokens: OnceLock::new(),
+            #[cfg(feature = "tokio-util")]
+            token: OnceLock::new(),
+        }
     }
 
     /// Spawns a task on the runtime of this thread.
@@ -142,8 +171,8 @@ impl TaskGroup {
     }
 
     /// Stops the group when a future is ready, for example `tokio::signal::ctrl_c()`, or the
-    /// cancellation of another library's token. A task of the group waits for the future. Fails as
-    /// [`TaskGroup::spawn`] does.
+    /// cancellation of another library's token. A task of the group waits for the future, until the group
+    /// stops: call this once, and not for each request. Fails as [`TaskGroup::spawn`] does.
     #[track_caller]
     pub fn stop_when<O>(
         &self,
@@ -222,7 +251,22 @@ pub(crate) fn report(
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
-    let is_running = !still_running.is_empty();
+    let threads = tasks.waker_threads();
+    let is_running = !still_running.is_empty() || !threads.is_empty();
+    let foreign = tasks.foreign_tasks();
+    if foreign == 0 && tasks.closed().has_fired() {
+        tasks.runtimes().release();
+    }
+    let mut not_covered = Vec::with_capacity(5);
+    if foreign > 0 {
+        not_covered.push(NotCovered::ForeignTasks { alive: foreign });
+    }
+    not_covered.extend([
+        NotCovered::Success,
+        NotCovered::BlockingWork,
+        NotCovered::PlainThreads,
+        NotCovered::OtherRuntimes,
+    ]);
     let outcome = match (is_running, tally.panics == 0, aborted) {
         (true, ..) => Outcome::TimedOut,
         (false, false, _) => Outcome::Panicked,
@@ -241,6 +285,9 @@ pub(crate) fn report(
         panics,
         panicked,
         still_running,
+        threads,
+        foreign,
+        not_covered,
         left_to_another,
     }
 }
@@ -253,18 +300,51 @@ impl GroupReport {
     /// A [`ShutdownError`] of kind [`TimedOut`](ShutdownErrorKind::TimedOut) if a task has not ended,
     /// and of kind [`Panicked`](ShutdownErrorKind::Panicked) if one panicked.
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
-        let Self { group: component, elapsed, aborted, panicked, still_running, .. } = self;
         let patience = if self.left_to_another { Patience::Another } else { Patience::Own };
-        if !still_running.is_empty() {
-            let alive = Alive { tasks: still_running.len(), ..Alive::default() };
+        let Self { group: component, elapsed, aborted, panicked, still_running, threads, .. } =
+            self;
+        if !still_running.is_empty() || !threads.is_empty() {
+            let alive = Alive { tasks: still_running.len(), threads, ..Alive::default() };
             let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
             return Err(error.with_running(still_running, alive).with_patience(patience));
         }
+        let mut report = ShutdownReport::new(component.clone(), elapsed, aborted);
+        report.not_covered = self.not_covered;
         if !panicked.is_empty() {
             let kind = ShutdownErrorKind::Panicked(panicked.into());
-            return Err(ShutdownError::new(component, elapsed, kind));
+            return Err(ShutdownError::new(component, elapsed, kind).with_report(report));
         }
-        Ok(ShutdownReport::new(component, elapsed, aborted))
+        Ok(report)
+    }
+}
+
+/// One sentence: ``` `connections` has ended after 3.0ms: 100 tasks ended, 1 aborted ```.
+impl fmt::Display for GroupReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, elapsed, ended, aborted, refused, panics, .. } = self;
+        let (has, is_over) = match (&*self.still_running, &*self.threads) {
+            ([], []) => ("has ended", true),
+            _ => ("has not ended", false),
+        };
+        let tasks = if *ended == 1 { "task" } else { "tasks" };
+        write!(f, "`{group}` {has} after {elapsed:.1?}: {ended} {tasks} ended")?;
+        for (number, what) in [(aborted, "aborted"), (refused, "refused"), (panics, "panicked")] {
+            if *number > 0 {
+                write!(f, ", {number} {what}")?;
+            }
+        }
+        if !is_over {
+            let threads = self.threads.iter().map(|name| format!("thread `{name}`"));
+            let running = self.still_running.iter().map(ToString::to_string).chain(threads);
+            write!(f, "; still running: {}", running.collect::<Vec<_>>().join(", "))?;
+        }
+        if self.left_to_another {
+            f.write_str(", for which another caller has given more time")?;
+        }
+        match &*self.not_covered {
+            [] => Ok(()),
+            not_covered => write!(f, "; not covered: {}", list(not_covered)),
+        }
     }
 }
 
@@ -278,6 +358,7 @@ impl Drop for TaskGroup {
     fn drop(&mut self) {
         let running = self.tasks.registry().count().running;
         self.tasks.abort();
+        self.tasks.runtimes().release();
         // Only now: a subscriber is foreign code and may block.
         if running > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, running);

@@ -61,7 +61,8 @@ pub struct Alive {
     /// kit, until Tokio tells them to end; after that, one that does not yield is visible only by its
     /// thread.
     pub tasks: usize,
-    /// The threads of a runtime that have not ended, by name. Tasks and groups have none.
+    /// The threads that have not ended, by name: those of a runtime, and those on which the kit calls
+    /// the wakers of other executors.
     pub threads: Vec<String>,
     /// Whether every task of a runtime has ended, and what is left is blocking work: a closure of
     /// `spawn_blocking`, a read of standard input, or a DNS look-up. Nothing can interrupt that.

@@ -37,6 +37,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let place = Place::new(tasks, label, spawned_by).map_err(|_| SpawnError::Stopped)?;
+    tasks.runtimes().remember(runtime);
     drop(runtime.spawn(Member::new(place, work)));
     Ok(())
 }

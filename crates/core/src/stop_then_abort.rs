@@ -2,7 +2,7 @@
 //! within one limit. Groups, background tasks and runtimes share this.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     mem,
     pin::pin,
     task::Poll,
@@ -22,6 +22,9 @@ const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
 pub(crate) fn share_for_abort(limit: Duration) -> Duration {
     (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
 }
+
+/// How often a caller looks whether a thread has ended that calls a waker which does not return.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Whether a shutdown that was not in time left the abort to somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,14 @@ pub(crate) async fn stop_then_abort<W: Future>(
         Patience::Another
     };
     caller.leave();
+    // Only a thread that has ended is over, and none can say so itself.
+    while !tasks.waker_threads().is_empty()
+        && deadlines.give_up.is_none_or(|give_up| Instant::now() < give_up)
+    {
+        let soon = Instant::now() + LOOK_AGAIN;
+        until(deadlines.give_up.map_or(Some(soon), |end| Some(end.min(soon))), pending::<()>())
+            .await;
+    }
     patience
 }
 
@@ -93,7 +104,7 @@ async fn first(one: impl Future, other: impl Future) -> First {
 }
 
 /// Lets the executor poll other tasks, whichever executor it is.
-async fn yield_once() {
+pub(crate) async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|context| {
         if mem::replace(&mut has_yielded, true) {
@@ -123,7 +134,7 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, future::pending};
+    use std::cell::Cell;
 
     use futures::executor::block_on;
 

@@ -104,6 +104,7 @@ impl<T: Send + 'static> BackgroundTask<T> {
             let value = work(stop).await;
             *lock(&kept) = Some(value);
         };
+        tasks.runtimes().remember(runtime);
         let id = match Place::new(&tasks, label.clone(), SpawnedBy::Outsider) {
             Ok(place) => runtime.spawn(Member::new(place, work)).id(),
             // Not reached: a new set takes tasks. An empty task has an identity all the same.
@@ -240,6 +241,7 @@ impl<T> Drop for Owner<T> {
     fn drop(&mut self) {
         let running = self.tasks.registry().count().running;
         self.tasks.abort();
+        self.tasks.runtimes().release();
         // Only now: a subscriber is foreign code and may block.
         if running > 0 {
             observe::dropped_without_shutdown(&self.label.name, self.label.spawned_at, running);

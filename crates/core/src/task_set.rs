@@ -4,29 +4,46 @@
 
 pub mod callers;
 mod current_task;
+#[cfg(not(loom))]
+mod listeners;
 mod member;
 mod registry;
+#[cfg(not(loom))]
+mod runtimes;
 pub mod stop;
 
-#[cfg(not(loom))]
-use std::time::{Duration, Instant};
 use std::{
     any::Any,
     collections::BTreeMap,
     iter, ptr,
     sync::{Arc, Weak},
+    task::Waker,
+};
+#[cfg(not(loom))]
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
 };
 
-#[cfg(not(loom))]
-use crate::stop_then_abort::{Patience, stop_then_abort};
+#[cfg(loom)]
+use crate::waker;
 use crate::{
     latch::Latch,
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, CacheLine, Mutex, Ordering, lock},
 };
+#[cfg(not(loom))]
+use crate::{
+    limit::until,
+    stop_then_abort::{Patience, stop_then_abort, yield_once},
+};
 use callers::{AbortAt, Callers};
+#[cfg(not(loom))]
+use listeners::{Stuck, Wakers};
 use registry::{Exit, Registry, Slot};
+#[cfg(not(loom))]
+use runtimes::Runtimes;
 
 pub use member::{Member, Place};
 pub use registry::{Count, Label};
@@ -65,6 +82,11 @@ pub struct TaskSet {
     children: Mutex<BTreeMap<Slot, Weak<Self>>>,
     /// The sets below this one that an abort of this one has spared.
     spared: Mutex<Vec<Weak<Self>>>,
+    /// What waits for wakers of signals that did not return, of this set and those below it.
+    #[cfg(not(loom))]
+    stuck: Mutex<Vec<Arc<Stuck>>>,
+    #[cfg(not(loom))]
+    runtimes: Runtimes,
 }
 
 /// How many tasks were refused, and which panicked.
@@ -84,6 +106,10 @@ pub const MOST_PANICKED: usize = 64;
 
 /// How many bytes of the message of a panic are kept.
 const LONGEST_MESSAGE: usize = 4096;
+
+/// How often in a row the number of foreign tasks must be the same to be believed.
+#[cfg(not(loom))]
+const SETTLED: usize = 4;
 
 /// The set refuses new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +171,10 @@ impl TaskSet {
             parent,
             children: Mutex::default(),
             spared: Mutex::default(),
+            #[cfg(not(loom))]
+            stuck: Mutex::default(),
+            #[cfg(not(loom))]
+            runtimes: Runtimes::default(),
         }
     }
 
@@ -190,8 +220,8 @@ impl TaskSet {
             return false;
         }
         // Not by recursion: the stack is too small for groups that nest a hundred thousand deep.
-        let (mut below, mut spared) = (Vec::new(), false);
-        self.take(command, &mut below);
+        let (mut below, mut told, mut spared) = (Vec::new(), Vec::new(), false);
+        let signals = self.take(command, &mut below);
         while let Some(set) = below.pop() {
             if is_spared(&set) {
                 spared = true;
@@ -201,10 +231,51 @@ impl TaskSet {
                     above.remember_spared(&set);
                 }
             } else {
-                set.take(command, &mut below);
+                let signals = set.take(command, &mut below);
+                told.push((set, signals));
             }
         }
+        // Only after every task knows: what follows calls foreign wakers.
+        self.close_if_empty();
+        told.iter().for_each(|(set, _)| set.close_if_empty());
+        self.wake_signals(signals, told);
         spared
+    }
+
+    /// Wakes the signals that are polled outside the tasks of their sets.
+    #[cfg(not(loom))]
+    fn wake_signals(&self, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
+        let mut wakers = Wakers::new();
+        let mut wake = |set: &Self, signals| {
+            let Some(stuck) = wakers.wake(signals) else { return };
+            for set in iter::successors(Some(set), |set| set.parent()) {
+                let mut known = lock(&set.stuck);
+                known.retain(|other| !other.has_ended());
+                known.push(Arc::clone(&stuck));
+            }
+        };
+        wake(self, signals);
+        told.into_iter().for_each(|(set, signals)| wake(&set, signals));
+    }
+
+    #[cfg(loom)]
+    fn wake_signals(&self, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
+        waker::wake_all(signals);
+        told.into_iter().for_each(|(_, signals)| waker::wake_all(signals));
+    }
+
+    /// The threads that call wakers of signals, or wait for them, and have not ended.
+    #[cfg(not(loom))]
+    pub fn waker_threads(&self) -> Vec<String> {
+        let mut stuck = lock(&self.stuck);
+        stuck.retain(|stuck| !stuck.has_ended());
+        stuck.iter().map(|_| listeners::THREAD.to_owned()).collect()
+    }
+
+    fn close_if_empty(&self) {
+        if self.registry.close_if_empty() {
+            self.close();
+        }
     }
 
     #[cold]
@@ -214,24 +285,25 @@ impl TaskSet {
         spared.push(Arc::downgrade(set));
     }
 
-    /// Takes a command, and says which sets must be given it next.
-    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) {
+    /// Takes a command, wakes the tasks for it, and says which sets must be given it next. Returns the
+    /// wakers of the signals.
+    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) -> Vec<Waker> {
         if self.closed.has_fired() {
-            return;
+            return Vec::new();
         }
         // Release: see `command`. Acquire: a caller who comes too late sees what the first did before.
         let before = self.command.0.fetch_max(command as u8, Ordering::AcqRel);
         // After the command, which turns outsiders away. One that came in before is waited for.
         self.registry.begin_to_close();
         if before < command as u8 {
-            self.registry.wake_all();
+            let signals = self.registry.wake_tasks();
             below.extend(lock(&self.children).values().filter_map(Weak::upgrade));
-        } else if command == Command::Abort {
+            return signals;
+        }
+        if command == Command::Abort {
             below.extend(lock(&self.spared).drain(..).filter_map(|spared| spared.upgrade()));
         }
-        if self.registry.close_if_empty() {
-            self.close();
-        }
+        Vec::new()
     }
 
     /// Shuts the tasks down, as [`stop_then_abort`] says. The limit counts from `entered`.
@@ -239,7 +311,11 @@ impl TaskSet {
     pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Patience {
         let ended = || self.closed.wait();
         let abort = |moment| self.abort_at(moment);
-        stop_then_abort(self, entered, limit, || self.stop(), abort, ended).await
+        let patience = stop_then_abort(self, entered, limit, || self.stop(), abort, ended).await;
+        if self.closed.has_fired() {
+            until(entered.checked_add(limit), pin!(self.settle())).await;
+        }
+        patience
     }
 
     /// Takes a task in.
@@ -298,6 +374,57 @@ impl TaskSet {
                 break;
             }
             set = parent;
+        }
+    }
+
+    /// The runtimes on which tasks of this set were spawned.
+    #[cfg(not(loom))]
+    pub const fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
+    }
+
+    /// How many tasks are alive on those runtimes that are neither tasks of this set, or of a set below
+    /// it, nor the caller. Tokio may still count a task for a moment after it has ended.
+    #[cfg(not(loom))]
+    pub fn foreign_tasks(&self) -> usize {
+        let alive = self.runtimes.alive_tasks();
+        if alive == 0 {
+            return 0;
+        }
+        // The caller's runtime, if the caller is a task of it. (A closure of `spawn_blocking` has an
+        // identity, too, and is then taken for a task.)
+        let is_alive = tokio::task::try_id().is_some()
+            && tokio::runtime::Handle::try_current().is_ok_and(|here| self.runtimes.include(&here));
+        let members = if self.closed.has_fired() { 0 } else { self.members() };
+        alive.saturating_sub(members + usize::from(is_alive))
+    }
+
+    /// How many tasks of this set and of those below it have not ended.
+    #[cfg(not(loom))]
+    fn members(&self) -> usize {
+        let children =
+            |set: &Self| lock(&set.children).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        let (mut below, mut members) = (children(self), self.registry.count().running);
+        members -= below.len().min(members);
+        while let Some(set) = below.pop() {
+            let children = children(&set);
+            let running = set.registry.count().running;
+            members += running - children.len().min(running);
+            below.extend(children);
+        }
+        members
+    }
+
+    /// Waits a moment for Tokio to notice that the tasks of this set have ended. It goes by what Tokio does
+    /// today: a task is alive to it until shortly after its future was dropped.
+    #[cfg(not(loom))]
+    async fn settle(&self) {
+        let (mut alive, mut same) = (self.foreign_tasks(), 0);
+        while alive > 0 && same < SETTLED {
+            yield_once().await;
+            let now = self.foreign_tasks();
+            same = if now == alive { same + 1 } else { 0 };
+            alive = now;
         }
     }
 

@@ -185,7 +185,8 @@ impl Generation {
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
-        let Some(end) = self.life.end().filter(|_| self.life.has_ended()) else {
+        let has_ended = self.life.has_ended() && tasks.waker_threads().is_empty();
+        let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
                 .with_running(tasks.still_running(), self.alive())
@@ -257,7 +258,8 @@ impl Generation {
     }
 
     fn alive(&self) -> Alive {
-        let threads = self.threads.names();
+        let mut threads = self.threads.names();
+        threads.extend(self.life.tasks().waker_threads());
         let in_pool = self.threads.count(Role::Pool);
         // Tokio does not count a task that it has told to end, even if the task does not end. Then it keeps
         // its worker from resting.

@@ -149,7 +149,11 @@ where
 }
 
 fn leave_waker(place: &Place, context: &Context<'_>) -> Wakeable {
-    if place.tasks.registry().leave_waker(place.slot, context.waker()) {
+    // Only the kit makes members, and it spawns them. So the waker is Tokio's, whose clone is a count.
+    let waker = context.waker().clone();
+    #[cfg(not(loom))]
+    super::listeners::learn(&waker);
+    if place.tasks.registry().leave_waker(place.slot, waker) {
         Wakeable::ForAbort
     } else {
         Wakeable::Once

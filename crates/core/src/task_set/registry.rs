@@ -16,7 +16,7 @@ use std::{borrow::Cow, panic::Location, task::Waker};
 use crate::{
     shutdown::StillRunning,
     sync::{AtomicUsize, CacheLine, Mutex, Ordering, lock},
-    this_thread,
+    this_thread, waker,
 };
 use shard::{Entry, NONE, Shard};
 
@@ -185,8 +185,10 @@ impl Registry {
             && shard.running == 0
             && self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1;
         drop(shard);
-        // A foreign destructor, the waker's: not under the lock.
-        drop(removed);
+        // A foreign destructor: not under the lock.
+        if let Some(Entry::Taken { waker, .. }) = removed {
+            waker::discard(waker);
+        }
         is_last && self.close_if_empty()
     }
 
@@ -228,13 +230,17 @@ impl Registry {
     /// whether what it wants to be woken for has happened. Returns whether a wake-up has passed here
     /// before, so that the waker is there for the next.
     #[inline]
-    pub(super) fn leave_waker(&self, slot: Slot, waker: &Waker) -> bool {
+    pub(super) fn leave_waker(&self, slot: Slot, waker: Waker) -> bool {
         let Some((shard, index)) = self.find(slot) else { return true };
         let mut shard = lock(shard);
-        if let Some(Entry::Taken { waker: kept @ None, .. }) = shard.get_mut(index) {
-            *kept = Some(waker.clone());
-        }
-        shard.was_woken
+        let unused = match shard.get_mut(index) {
+            Some(Entry::Taken { waker: kept @ None, .. }) => kept.replace(waker),
+            _ => Some(waker),
+        };
+        let was_woken = shard.was_woken;
+        drop(shard);
+        waker::discard(unused);
+        was_woken
     }
 
     /// The same for a signal, which may be polled by another task each time.
@@ -245,20 +251,22 @@ impl Registry {
         let before = kept.replace(waker);
         drop(shard);
         // A foreign destructor: not under the lock.
-        drop(before);
+        waker::discard(before);
     }
 
-    /// Wakes everyone who left a waker. The wakers are used up, because most tasks that are woken
-    /// leave for good.
+    /// Wakes every task that left a waker, and returns the wakers of the signals, to be woken after the
+    /// tasks of all sets. The wakers are used up, because most tasks that are woken leave for good.
     ///
     /// A task that stays leaves its waker again, until [`Registry::leave_waker`] says that this
     /// wake-up cannot take it any more. It could otherwise take a waker that was left after its
     /// command was seen, and then none would be there for the next command. (Loom found this; its
     /// twin is in `tests/loom`.)
     ///
-    /// Wakers are foreign code and run outside the locks. A task that comes meanwhile is missed, so
-    /// the command must be visible before.
-    pub(super) fn wake_all(&self) {
+    /// Wakers run outside the locks. A task that comes meanwhile is missed, so the command must be
+    /// visible before.
+    #[must_use]
+    pub(super) fn wake_tasks(&self) -> Vec<Waker> {
+        let mut signals = Vec::new();
         // On the stack, because a group with one task must not pay for an allocation at every stop.
         let mut wakers = [const { None::<Waker> }; BATCH];
         for CacheLine(shard) in &self.shards {
@@ -271,20 +279,25 @@ impl Registry {
                     let Some(free) = wakers.get_mut(count) else { break false };
                     let Some(entry) = shard.get_mut(next) else { break true };
                     next += 1;
-                    if let Entry::Taken { waker: waker @ Some(_), .. } = entry {
-                        *free = waker.take();
-                        count += 1;
+                    match entry {
+                        Entry::Taken { waker: waker @ Some(_), label: Some(_) } => {
+                            *free = waker.take();
+                            count += 1;
+                        }
+                        Entry::Taken { waker, label: None } => signals.extend(waker.take()),
+                        _ => {}
                     }
                 };
                 // Not before the last batch: until then a waker in here may still be taken.
                 shard.was_woken |= is_last;
                 drop(shard);
-                wakers.iter_mut().take(count).filter_map(Option::take).for_each(Waker::wake);
+                waker::wake_all(wakers.iter_mut().take(count).filter_map(Option::take));
                 if is_last {
                     break;
                 }
             }
         }
+        signals
     }
 
     /// The label of the task in this slot.
@@ -418,13 +431,17 @@ mod tests {
             counting.0.store(0, Ordering::Relaxed);
             for slot in &slots {
                 for _ in 0..2 {
-                    assert_eq!(registry.leave_waker(*slot, &waker), expected, "was woken before");
+                    assert_eq!(
+                        registry.leave_waker(*slot, waker.clone()),
+                        expected,
+                        "was woken before"
+                    );
                 }
             }
-            registry.wake_all();
+            waker::wake_all(registry.wake_tasks());
             assert_eq!(counting.0.load(Ordering::Relaxed), 150 + usize::from(!expected));
         }
-        registry.wake_all();
+        waker::wake_all(registry.wake_tasks());
         assert_eq!(counting.0.load(Ordering::Relaxed), 150, "no waker, no wake-up");
         registry.replace_waker(signal, waker.clone());
         registry.remove(signal, Exit::Uncounted);

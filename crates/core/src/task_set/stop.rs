@@ -17,6 +17,7 @@ use super::{
     Command, TaskSet, current_task,
     registry::{Exit, Slot},
 };
+use crate::waker;
 
 /// A stop signal. It is a future that completes once the task should stop. After that it stays ready:
 /// `.await` it, select on `&mut stop`, or pass it to a function that takes a future, such as
@@ -73,13 +74,16 @@ impl Stop {
     #[cold]
     fn register(&mut self, waker: &Waker) -> Poll<()> {
         let registry = self.tasks.registry();
+        let (Some(kept), Some(compared)) = (waker::clone(waker), waker::clone(waker)) else {
+            return Poll::Pending;
+        };
         if self.slot == Slot::NONE {
-            self.slot = registry.listen(waker.clone());
+            self.slot = registry.listen(kept);
         } else {
-            registry.replace_waker(self.slot, waker.clone());
+            registry.replace_waker(self.slot, kept);
         }
-        self.registered = Some(waker.clone());
-        // Either `wake_all` has not passed yet and will find the waker, or the signal is raised.
+        waker::discard(self.registered.replace(compared));
+        // Either the wake-up has not passed yet and will find the waker, or the signal is raised.
         if self.is_raised() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
@@ -97,7 +101,7 @@ impl Future for Stop {
         match &self.registered {
             Some(registered) if registered.will_wake(waker) => Poll::Pending,
             // The task has left this waker, under the lock of its slot, before it polled its body.
-            // Either `wake_all` will find it there, or it passed before; then the signal is raised.
+            // Either the wake-up will find it there, or it passed before; then the signal is raised.
             _ if current_task::is(&self.tasks, waker) => Poll::Pending,
             _ => self.register(waker),
         }
@@ -115,6 +119,7 @@ impl Drop for Stop {
         if self.slot != Slot::NONE {
             self.tasks.registry().remove(self.slot, Exit::Uncounted);
         }
+        waker::discard(self.registered.take());
     }
 }
 

@@ -13,6 +13,8 @@
 #![cfg(all(loom, not(shuttle)))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a model fails by panicking")]
 
+mod callers;
+mod clock;
 mod entry_gate;
 mod explore;
 mod handle_count;

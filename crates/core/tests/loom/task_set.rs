@@ -358,6 +358,59 @@ fn tasks_one_that_stays_is_woken_for_the_abort_though_another_is_woken_first() {
     });
 }
 
+/// Sets a flag when it is woken, or asserts that it is set.
+struct Told {
+    told: Arc<AtomicBool>,
+    is_task: bool,
+}
+
+impl Wake for Told {
+    fn wake(self: StdArc<Self>) {
+        if self.is_task {
+            self.told.store(true, Ordering::Relaxed);
+        } else {
+            assert!(self.told.load(Ordering::Relaxed), "a signal was woken before the task");
+        }
+    }
+}
+
+/// The signal comes first in the shard. It is woken by foreign code, which may block.
+#[test]
+fn tasks_are_woken_before_the_signals_that_others_poll() {
+    explore("tasks, two stops against a task and a signal", Bound::Three, || {
+        let (tasks, told) = (TaskSet::new(), Arc::new(AtomicBool::new(false)));
+        let poll = |future: Pin<&mut dyn Future<Output = ()>>, is_task| {
+            let waker = Waker::from(StdArc::new(Told { told: Arc::clone(&told), is_task }));
+            future.poll(&mut Context::from_waker(&waker)).is_pending()
+        };
+        let mut signal = Box::pin(signal(&tasks));
+        assert!(poll(signal.as_mut(), false));
+        let mut task = Box::pin(member(&tasks, |stop| stop).unwrap());
+        assert!(poll(task.as_mut(), true));
+        let stopping = beside(&tasks, |tasks| tasks.stop());
+        tasks.stop();
+        stopping.join().unwrap();
+        assert!(told.load(Ordering::Relaxed), "the task was not woken");
+        drop(task);
+    });
+}
+
+/// What the source did before: it woke in the order of the slots.
+#[test]
+fn tasks_twin_that_wakes_in_the_order_of_its_slots_lets_a_signal_delay_a_task() {
+    must_be_caught("tasks, woken in the order of their slots", "woken before the task", || {
+        // Whether each was woken: a signal, and a task.
+        let twin = shared::<[AtomicBool; 2]>();
+        let stopping = beside(&twin, |twin| {
+            twin.iter().for_each(|woken| woken.store(true, Ordering::SeqCst));
+        });
+        if twin[0].load(Ordering::SeqCst) {
+            assert!(twin[1].load(Ordering::SeqCst), "a signal was woken before the task");
+        }
+        stopping.join().unwrap();
+    });
+}
+
 #[test]
 fn tasks_twin_that_adds_up_its_shards_closes_on_a_task() {
     must_be_caught("tasks, shards added up one after another", "closed on a task", || {

@@ -2,6 +2,7 @@
 #![cfg(all(not(loom), feature = "metrics", feature = "tracing"))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod hostile;
 mod log;
 
 use std::{future::pending, sync::Arc, time::Duration};

@@ -2,7 +2,9 @@
 
 mod both;
 mod callers;
+mod foreign;
 mod group;
+mod listeners;
 mod stop;
 mod task;
 
