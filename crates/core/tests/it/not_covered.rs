@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use futures::executor::block_on;
 use sundown::{NotCovered, RuntimeOwner, teardown_blocking};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -84,6 +85,18 @@ fn a_task_on_another_runtime_outlives_the_teardown_and_the_report_says_so() {
     let report = teardown_blocking(value, PLENTY).unwrap();
     assert_eq!(tasks(&elsewhere), 1);
     assert!(report.not_covered.contains(&NotCovered::OtherRuntimes), "{report}");
+}
+
+#[test]
+fn a_task_that_failed_has_ended_and_the_report_says_so() {
+    let owner = RuntimeOwner::builder("fails").start().unwrap();
+    let result = owner.spawn("saves", |stop| async {
+        stop.await;
+        Err::<(), _>("the disk is full")
+    });
+    let report = owner.shutdown_blocking(PLENTY).unwrap();
+    assert_eq!(block_on(result.unwrap()), Ok(Err("the disk is full")));
+    assert!(report.not_covered.contains(&NotCovered::Success), "{report}");
 }
 
 /// A connection that says goodbye when it is dropped, as those of databases do.
