@@ -470,6 +470,9 @@ impl Drop for Owner {
         // Remaining handles still send their values to be torn down.
         let Core { name, count, reaper, .. } = &*self.core;
         if reaper.forked_from().is_some() {
+            // Foreign code, and what it holds may belong to threads that do not exist here.
+            self.hooks.leak();
+            self.checks.leak();
             return;
         }
         // First the acts, and then the log line, which is foreign code.
