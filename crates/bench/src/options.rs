@@ -15,7 +15,9 @@ pub const BENCHES: [&str; 6] = ["group", "turn", "drop", "latch", "teardown", "g
 /// core at the same time; the cases with `-signal` leave out the cost of `select!` itself. drop: what
 /// happens to the tasks when the thing that holds them is dropped without a shutdown. latch: from the
 /// registration of all waiters through the firing until all have passed. teardown: a pool of SQLite
-/// connections, from the drop until all of them are closed, with and without something left to write.
+/// connections, from the drop until all of them are closed, with and without something left to write;
+/// one value with the closing service running (`sundown`) and not (`sundown-teardown`); and the threads
+/// and the memory of a thousand open sessions.
 /// guard: a handle of a session beside an `Arc`, and the drop of the last one.
 ///
 /// Subjects are measured in interleaved rounds, and medians are shown. A ratio is the median of the

@@ -2,7 +2,10 @@
 //!
 //! If a subject does not say when that is, the process's descriptors below the store tell. `clean`:
 //! nothing was written since the last checkpoint. `dirty`: the write-ahead log is full. The floor
-//! closes plain connections, one after another, on the calling thread.
+//! closes plain connections, one after another, on the calling thread. Then one value that needs nothing
+//! but a context, and open sessions.
+
+mod value;
 
 use std::{
     error::Error,
@@ -105,7 +108,7 @@ pub fn run(options: &Options) -> io::Result<()> {
             measure(case, dirty, n, options)?;
         }
     }
-    Ok(())
+    value::run(options)
 }
 
 fn measure(case: &'static str, dirty: bool, n: usize, options: &Options) -> io::Result<()> {

@@ -44,18 +44,29 @@ struct Waiters {
     slots: Vec<Slot>,
     /// The first free slot, or [`END_OF_LIST`]. Each free slot names the next.
     free: usize,
+    /// How many have come.
+    came: u64,
 }
 
-/// No larger than a `Waker`, whose pointer is never null: there may be 100,000 waiters.
 enum Slot {
-    Taken(Waker),
-    Free { next: usize },
+    /// A waker, and when its waiter came: the slots are not in this order.
+    Taken(u64, Waker),
+    Free {
+        next: usize,
+    },
 }
 
 impl Slot {
+    fn came(&self) -> u64 {
+        match self {
+            Self::Taken(came, _) => *came,
+            Self::Free { .. } => u64::MAX,
+        }
+    }
+
     fn into_waker(self) -> Option<Waker> {
         match self {
-            Self::Taken(waker) => Some(waker),
+            Self::Taken(_, waker) => Some(waker),
             Self::Free { .. } => None,
         }
     }
@@ -80,8 +91,8 @@ impl Latch {
         Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY) }
     }
 
-    /// Fires the latch and wakes all waiters, in no promised order. Returns whether *this* call fired
-    /// it: true exactly once.
+    /// Fires the latch and wakes all waiters, in the order in which they came. Returns whether *this*
+    /// call fired it: true exactly once.
     ///
     /// The call that fired happens-before the return of every wait that completes. Wakers run on the
     /// calling thread; an executor's waker only queues its task. A waker that panics is reported by the
@@ -94,7 +105,9 @@ impl Latch {
         }
         // A waiter that registered before we took this lock is in here. A waiter that takes the lock
         // after us sees that the latch has fired, because the flag was set before we took it.
-        let slots = mem::take(&mut lock(&self.waiters).slots);
+        let mut slots = mem::take(&mut lock(&self.waiters).slots);
+        // Takes linear time if no slot was used twice.
+        slots.sort_unstable_by_key(Slot::came);
         // Wakers run caller code, which may use this latch: do not hold the lock.
         waker::wake_all(slots.into_iter().filter_map(Slot::into_waker));
         true
@@ -124,28 +137,32 @@ impl Latch {
 }
 
 impl Waiters {
-    const EMPTY: Self = Self { slots: Vec::new(), free: END_OF_LIST };
+    const EMPTY: Self = Self { slots: Vec::new(), free: END_OF_LIST, came: 0 };
 
     /// Whether the waker of this slot will do for a task that is polled with `waker`.
     fn will_wake(&self, slot: Option<usize>, waker: &Waker) -> bool {
         let slot = slot.and_then(|at| self.slots.get(at));
-        matches!(slot, Some(Slot::Taken(registered)) if registered.will_wake(waker))
+        matches!(slot, Some(Slot::Taken(_, registered)) if registered.will_wake(waker))
     }
 
     /// Puts a waker into a slot, into a free one if there is none yet. Returns the slot, and the waker
     /// that was there.
     fn register(&mut self, slot: Option<usize>, waker: Waker) -> (usize, Option<Waker>) {
         let at = slot.unwrap_or(self.free);
+        if let Some(Slot::Taken(_, registered)) = self.slots.get_mut(at) {
+            return (at, Some(mem::replace(registered, waker)));
+        }
+        self.came += 1;
+        let taken = Slot::Taken(self.came, waker);
         match self.slots.get_mut(at) {
-            Some(slot) => match mem::replace(slot, Slot::Taken(waker)) {
-                Slot::Free { next } => {
+            Some(slot) => {
+                if let Slot::Free { next } = mem::replace(slot, taken) {
                     self.free = next;
-                    (at, None)
                 }
-                Slot::Taken(replaced) => (at, Some(replaced)),
-            },
+                (at, None)
+            }
             None => {
-                self.slots.push(Slot::Taken(waker));
+                self.slots.push(taken);
                 (self.slots.len() - 1, None)
             }
         }

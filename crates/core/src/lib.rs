@@ -77,6 +77,9 @@ mod waker;
 #[cfg(loom)]
 pub mod call_sites;
 #[cfg(loom)]
+#[path = "limit/clock.rs"]
+pub mod clock;
+#[cfg(loom)]
 pub mod fork;
 #[cfg(loom)]
 pub mod handle_count;

@@ -4,9 +4,11 @@
 //! than loom can explore.
 
 #[cfg(all(loom, not(shuttle)))]
-pub(crate) use loom::thread_local;
+pub(crate) use loom::{thread, thread_local};
 #[cfg(shuttle)]
-pub(crate) use shuttle::thread_local;
+pub(crate) use shuttle::{thread, thread_local};
+#[cfg(not(loom))]
+pub(crate) use std::thread;
 
 // ANCHOR: switch
 #[cfg(all(loom, not(shuttle)))]

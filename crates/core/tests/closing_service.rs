@@ -91,7 +91,7 @@ fn busy() -> OnDrop<impl FnOnce() + Send> {
 fn no_thread_of_the_service_is_alive_after_a_teardown() {
     let _alone = alone();
     let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    for round in 0..1_000 {
+    for round in 0..300 {
         let _ = teardown_blocking(busy(), PLENTY).unwrap();
         assert_eq!(threads(), [""; 0], "blocking, round {round}");
         let _ = runtime.block_on(teardown(busy(), PLENTY)).unwrap();
@@ -108,7 +108,7 @@ fn no_thread_of_the_service_is_alive_after_a_teardown() {
 #[test]
 fn no_thread_is_alive_after_the_last_of_many_teardowns_at_the_same_time() {
     let _alone = alone();
-    for round in 0..300 {
+    for round in 0..100 {
         thread::scope(|scope| {
             (0..4).for_each(|_| drop(scope.spawn(|| teardown_blocking(busy(), PLENTY).unwrap())));
         });
@@ -274,6 +274,24 @@ fn a_value_is_dropped_while_a_task_of_its_session_blocks_the_lane() {
     drop(session.guard(on_drop(move || assert!(fires.fire()))).unwrap());
     let _ = session.close_blocking(PLENTY).unwrap();
     assert!(latch.has_fired());
+}
+
+/// A destructor may give the handle of its context away. What comes through it when the teardown is over
+/// must not delay the values of others.
+#[test]
+fn a_task_that_is_spawned_too_late_delays_nobody_else() {
+    let _alone = alone();
+    let _open = Session::new("keeps the service").unwrap();
+    for round in 0..50 {
+        let (give, given) = mpsc::channel();
+        let gives = on_drop(move || give.send(Handle::current()).unwrap());
+        let _ = teardown_blocking(gives, PLENTY).unwrap();
+        // Sometimes the thread that dropped the value is ready for the next one by now.
+        (0..round * 20).for_each(|_| thread::yield_now());
+        drop(given.recv().unwrap().spawn(std::future::pending::<()>()));
+        let _ = teardown_blocking(busy(), PLENTY).unwrap();
+        let _ = teardown_blocking((), PLENTY).unwrap();
+    }
 }
 
 #[test]

@@ -134,15 +134,21 @@ fn everything(session: Session, guard: Guarded<Value>) -> bool {
     fn forked<T>(result: Result<T, CloseError>) -> bool {
         matches!(result, Err(CloseError { kind: CloseErrorKind::Forked { .. }, .. }))
     }
-    let (clone, derived) = (guard.clone(), guard.map(|_| ()));
+    let (clone, derived, weak) = (guard.clone(), guard.map(|_| ()), guard.downgrade());
+    let other = guard.try_map(|_| Ok::<_, ()>(7)).unwrap();
+    let awaited = block_on(guard.map_async(async |_| ()));
+    session.look();
     let answers = [
+        weak.upgrade().is_some(),
+        other.into_inner().is_ok_and(|seven| seven == 7),
+        session.before_close(async || ()).is_err(),
         session.guard(()).is_err(),
         forked(session.close_blocking(PLENTY)),
         forked(block_on(session.close(PLENTY))),
         session.values() > 0,
         !session.held().is_empty(),
     ];
-    drop((guard, clone, derived, session));
+    drop((guard, clone, derived, weak, awaited, session));
     answers.into_iter().all(|as_it_should_be| as_it_should_be)
 }
 

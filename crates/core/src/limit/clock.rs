@@ -9,25 +9,27 @@
 //! It takes them out of the list first: a thread that is not in the list ends, whatever alarms others
 //! have set meanwhile, for which they have started a thread of their own.
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    io, mem,
-    sync::{Condvar, Mutex, MutexGuard},
-    task::Waker,
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, collections::BTreeMap, io, mem, task::Waker, time::Duration};
 
+#[cfg(not(loom))]
+use std::time::Instant;
+
+#[cfg(loom)]
+pub use model::Instant;
+
+#[cfg(not(loom))]
+use crate::fork::{GENERATIONS, OfProcess, PerProcess};
 use crate::{
-    fork::{GENERATIONS, OfProcess, PerProcess},
-    sync::lock,
+    sync::{
+        Condvar, Mutex, MutexGuard, lock,
+        thread::{self, JoinHandle},
+    },
     waker,
 };
 
 /// How late an alarm must be before the standby takes over: longer than an executor takes to queue a
 /// task.
-const OVERDUE: Duration = Duration::from_millis(1);
+const OVERDUE: Duration = if cfg!(loom) { Duration::ZERO } else { Duration::from_millis(1) };
 
 /// How long the end of a limit waits for its waker to return. An executor's waker returns in
 /// microseconds; on a busy machine its thread may have to wait for a processor.
@@ -35,20 +37,32 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// If no clock is left for a forked child, its limits count as passed, as they do if no thread can be
 /// started.
+#[cfg(not(loom))]
 static CLOCKS: PerProcess<Clock> =
     PerProcess::new([const { OfProcess::new(Clock::new()) }; GENERATIONS]);
 
+#[cfg(not(loom))]
 thread_local! {
     /// The number of this thread, if it is one of a clock's. Without a destructor, which would keep a
     /// library loaded for as long as the thread lives.
     static NUMBER: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
+#[cfg(loom)]
+crate::sync::thread_local! {
+    static NUMBER: Cell<Option<u64>> = Cell::new(None);
+}
+
+/// The number of this thread, if it is one of a clock's.
+fn own_number() -> Option<u64> {
+    NUMBER.with(Cell::get)
+}
+
 /// A deadline, and a number that tells apart those at the same moment.
-pub(super) type Key = (Instant, u64);
+pub type Key = (Instant, u64);
 
 /// All alarms of a process.
-pub(super) struct Clock {
+pub struct Clock {
     state: Mutex<State>,
     /// For the threads: there is an earlier alarm, or an end.
     changed: Condvar,
@@ -104,10 +118,19 @@ impl State {
 }
 
 impl Clock {
+    #[cfg(not(loom))]
     const fn new() -> Self {
         Self { state: Mutex::new(State::new()), changed: Condvar::new(), returned: Condvar::new() }
     }
 
+    /// A clock of a model. Not `const`: loom's `Mutex::new` is not.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: Mutex::new(State::new()), changed: Condvar::new(), returned: Condvar::new() }
+    }
+
+    #[cfg(not(loom))]
     pub(super) fn of_this_process() -> io::Result<&'static OfProcess<Self>> {
         CLOCKS.get()
     }
@@ -117,7 +140,7 @@ impl Clock {
     /// # Errors
     ///
     /// If no thread can be started. Then no alarm is set.
-    pub(super) fn set(&'static self, deadline: Instant, waker: Waker) -> io::Result<Key> {
+    pub fn set(&'static self, deadline: Instant, waker: Waker) -> io::Result<Key> {
         let mut state = lock(&self.state);
         if state.ready() == 0
             && let Err(error) = self.start_thread(&mut state)
@@ -139,7 +162,7 @@ impl Clock {
     }
 
     /// Gives an alarm another waker.
-    pub(super) fn replace(&self, key: Key, waker: Waker) {
+    pub fn replace(&self, key: Key, waker: Waker) {
         let replaced = lock(&self.state).alarms.insert(key, waker);
         waker::discard(replaced);
     }
@@ -147,7 +170,7 @@ impl Clock {
     /// Takes an alarm back. Afterwards no thread calls its waker; and if it was the last, there is no
     /// thread. Exceptions: a waker that does not return in time keeps its thread, and this does not wait
     /// for the thread that it is called on.
-    pub(super) fn unset(&self, key: Key) {
+    pub fn unset(&self, key: Key) {
         let mut state = lock(&self.state);
         let unset = state.alarms.remove(&key);
         state.limits -= 1;
@@ -173,7 +196,7 @@ impl Clock {
             let is_last = state.limits == 0;
             let is_awaited = |thread: &Thread| {
                 let calls = thread.calling.is_some_and(|called| is_last || called == key);
-                calls && NUMBER.get() != Some(thread.number)
+                calls && own_number() != Some(thread.number)
             };
             if !state.threads.iter().any(is_awaited) {
                 return state;
@@ -192,7 +215,7 @@ impl Clock {
     fn end(&self, state: &mut State) -> Vec<JoinHandle<()>> {
         let (own, others): (Vec<_>, Vec<_>) = mem::take(&mut state.threads)
             .into_iter()
-            .partition(|thread| NUMBER.get() == Some(thread.number));
+            .partition(|thread| own_number() == Some(thread.number));
         // A waker has dropped the last limit, on the thread that calls it. That thread cannot join
         // itself. It leaves as soon as it finds that there is no limit.
         state.threads = own;
@@ -206,7 +229,7 @@ impl Clock {
         let number = state.next();
         let thread = thread::Builder::new().name("sundown-clock".to_owned());
         let handle = thread.spawn(move || {
-            NUMBER.set(Some(number));
+            NUMBER.with(|own| own.set(Some(number)));
             self.keep(number);
         })?;
         state.threads.push(Thread { number, handle, calling: None });
@@ -288,7 +311,44 @@ fn wait_timeout<'a>(
     }
 }
 
-#[cfg(test)]
+/// Loom knows no time: an alarm is due, or it never goes off.
+#[cfg(loom)]
+mod model {
+    use std::{ops::Add, time::Duration};
+
+    /// A moment: now, or never.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct Instant(Duration);
+
+    impl Instant {
+        /// It does not come.
+        pub const NEVER: Self = Self(Duration::MAX);
+
+        /// It has come.
+        #[must_use]
+        pub fn now() -> Self {
+            Self(Duration::ZERO)
+        }
+
+        pub(super) fn checked_add(self, duration: Duration) -> Option<Self> {
+            self.0.checked_add(duration).map(Self)
+        }
+
+        pub(super) fn saturating_duration_since(self, earlier: Self) -> Duration {
+            self.0.saturating_sub(earlier.0)
+        }
+    }
+
+    impl Add<Duration> for Instant {
+        type Output = Self;
+
+        fn add(self, duration: Duration) -> Self {
+            Self(self.0 + duration)
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
         sync::{Arc, mpsc},
@@ -367,7 +427,7 @@ mod tests {
         let waker = runs({
             let enough = Arc::clone(&enough);
             move || {
-                calls.send(()).unwrap();
+                let _ = calls.send(());
                 assert!(enough.wait_blocking(PLENTY));
             }
         });
@@ -405,7 +465,7 @@ mod tests {
         let waker = runs({
             let returned = Arc::clone(&returned);
             move || {
-                calls.send(()).unwrap();
+                let _ = calls.send(());
                 (0..100).for_each(|_| thread::yield_now());
                 returned.fire();
             }

@@ -229,3 +229,68 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch with one value, whose destructor is running.
+    fn running() -> State {
+        let mut state = State { pending: true, ..State::default() };
+        state.values.push_back(Box::new(()));
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        state
+    }
+
+    #[test]
+    fn a_destructor_that_runs_gets_a_driver_for_a_task_at_once_and_for_a_timer_later() {
+        let mut state = running();
+        let Step::Wait(Some(soon)) = state.next_step(0) else {
+            panic!("there is nothing to drive")
+        };
+        assert!(soon < DRIVE_ANYWAY_AFTER && state.one_thread_may_not_suffice().is_some());
+        assert!(matches!(state.next_step(1), Step::Drive));
+        assert!(matches!(state.next_step(1), Step::Wait(None)), "one driver is enough");
+        assert!(!state.can_stop_driving(0, Waker::noop()), "the destructor may start another task");
+        let mut state = running();
+        state.dropping = Instant::now().checked_sub(DRIVE_ANYWAY_AFTER);
+        assert!(matches!(state.next_step(0), Step::Drive), "it may wait for a timer");
+    }
+
+    #[test]
+    fn values_are_dropped_one_after_another_and_only_the_last_gets_a_fence() {
+        let mut state = running();
+        state.values.push_back(Box::new(()));
+        assert!(matches!(state.next_step(0), Step::Wait(_)), "one at a time");
+        assert!(state.returned(None, 0).is_none());
+        assert!(matches!(state.next_step(0), Step::Drop(_)));
+        assert!(state.returned(None, 0).is_some());
+        assert!(matches!(state.next_step(0), Step::Wait(Some(CHECK_INTERVAL))));
+    }
+
+    #[test]
+    fn a_driver_makes_way_for_a_value_and_stops_when_nothing_is_left() {
+        let mut state = running();
+        assert!(state.returned(None, 1).is_none(), "the task comes first");
+        assert!(matches!(state.next_step(1), Step::Drive));
+        assert!(!state.can_stop_driving(1, Waker::noop()));
+        assert!(state.one_thread_may_not_suffice().is_none());
+        state.values.push_back(Box::new(()));
+        assert!(state.one_thread_may_not_suffice().is_some(), "the task may block the thread");
+        assert!(state.can_stop_driving(1, Waker::noop()));
+        state.values.clear();
+        assert!(state.can_stop_driving(0, Waker::noop()));
+        state.drove();
+        assert!(matches!(state.next_step(0), Step::Post(_)), "what the task queued is not known");
+    }
+
+    #[test]
+    fn a_fence_whose_thread_was_refused_is_posted_again_later() {
+        let mut state = running();
+        let epoch = state.returned(None, 0).unwrap();
+        state.fence_was_refused(epoch);
+        assert!(matches!(state.next_step(0), Step::Wait(Some(RETRY))));
+        state.fence_refused = Instant::now().checked_sub(RETRY);
+        assert!(matches!(state.next_step(0), Step::Post(again) if again == epoch));
+    }
+}

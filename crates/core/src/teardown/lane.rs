@@ -238,9 +238,19 @@ impl Lane {
 
     /// Waits for the next batch. Returns `None` if the lane has to end.
     fn next(self: &Arc<Self>) -> Option<Arc<Batch>> {
-        // A task that somebody spawned on this runtime later, through a handle that a destructor gave
-        // away, must not delay other batches.
-        if self.tasks() > 0 || !self.service.lane_is_idle(self) {
+        let batch = self.wait_for_batch()?;
+        // A task that somebody has spawned here since, through a handle that a destructor gave away, must
+        // not delay other batches. It ends with this lane.
+        if self.tasks() > 0 {
+            lock(&self.slot).batch = None;
+            self.service.add_again(batch);
+            return None;
+        }
+        Some(batch)
+    }
+
+    fn wait_for_batch(self: &Arc<Self>) -> Option<Arc<Batch>> {
+        if !self.service.lane_is_idle(self) {
             return None;
         }
         let mut slot = lock(&self.slot);

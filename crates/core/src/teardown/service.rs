@@ -56,8 +56,8 @@ pub(super) struct State {
     leases: usize,
     /// Batches that no lane serves, and since when.
     pub(super) waiting: VecDeque<(Arc<Batch>, Instant)>,
-    /// A batch waits that a thread of a lane has queued, and may wait for.
-    pub(super) nested: bool,
+    /// A batch needs a lane at once: a thread of another lane may wait for it.
+    pub(super) urgent: bool,
     /// When a lane last took a batch.
     pub(super) last_taken: Option<Instant>,
     pub(super) lanes: Vec<Arc<Lane>>,
@@ -71,6 +71,16 @@ pub(super) struct State {
     pub(super) watching: bool,
     /// The supervisor has to look again before it waits.
     pub(super) attention: bool,
+}
+
+impl State {
+    /// Gives a batch to the lane that became idle last. Returns the batch if no lane is idle.
+    fn give_to_idle_lane(&mut self, batch: Arc<Batch>) -> Result<(), Arc<Batch>> {
+        let Some((lane, _)) = self.idle.pop() else { return Err(batch) };
+        self.last_taken = Some(Instant::now());
+        lane.serve(batch);
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -210,16 +220,23 @@ impl Service {
     pub(super) fn add(&self, batch: &Arc<Batch>) {
         let mut state = self.lock();
         state.leases += 1;
-        if let Some((lane, _)) = state.idle.pop() {
-            state.last_taken = Some(Instant::now());
-            lane.serve(Arc::clone(batch));
-        } else {
-            state.waiting.push_back((Arc::clone(batch), Instant::now()));
-            state.nested |= lane::is_this_thread_of_any_lane();
-            state.attention = true;
-            drop(state);
-            self.supervise.notify_one();
-        }
+        let Err(batch) = state.give_to_idle_lane(Arc::clone(batch)) else { return };
+        state.waiting.push_back((batch, Instant::now()));
+        state.urgent |= lane::is_this_thread_of_any_lane();
+        state.attention = true;
+        drop(state);
+        self.supervise.notify_one();
+    }
+
+    /// Adds a batch whose lane cannot serve it. The supervisor starts another one at once.
+    pub(super) fn add_again(&self, batch: Arc<Batch>) {
+        let mut state = self.lock();
+        let Err(batch) = state.give_to_idle_lane(batch) else { return };
+        state.waiting.push_front((batch, Instant::now()));
+        state.urgent = true;
+        state.attention = true;
+        drop(state);
+        self.supervise.notify_one();
     }
 
     /// Makes sure that the supervisor looks at the lanes within a few milliseconds.

@@ -63,17 +63,16 @@ fn lanes_to_start(state: &mut State) -> usize {
     let lanes = state.lanes.len() + state.starting;
     let needed = state.waiting.len().saturating_sub(state.starting);
     let Some(&(_, oldest)) = state.waiting.front() else {
-        state.nested = false;
+        state.urgent = false;
         return usize::from(lanes == 0);
     };
     if lanes < AT_ONCE {
         return needed.min(AT_ONCE - lanes);
     }
-    // Whoever waits for this batch occupies a lane meanwhile.
-    let nested = usize::from(mem::take(&mut state.nested));
+    let urgent = usize::from(mem::take(&mut state.urgent));
     let waits_since = state.last_taken.map_or(oldest, |taken| taken.max(oldest));
     if now.duration_since(waits_since) < MORE_AFTER {
-        return needed.min(nested);
+        return needed.min(urgent);
     }
     state.last_taken = Some(now);
     // Half as many again: a thousand that are stuck soon have lanes of their own.

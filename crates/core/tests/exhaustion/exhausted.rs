@@ -186,6 +186,7 @@ fn threads_run_out_under_a_session() {
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed.load(Ordering::SeqCst), 6);
 
+    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
     limit(Resource::Nproc, 1);
     let error = session.close_blocking(PLENTY).unwrap_err();
     assert!(matches!(error, CloseError { kind: CloseErrorKind::Unconfirmed(_), .. }), "{error}");

@@ -1,6 +1,6 @@
 //! What an answer does not cover can outlive it, or fail unseen. The report of the answer names it.
 //!
-//! Each test has the thing itself beside the report: the thread that is alive, the goodbye that failed.
+//! Each test has the thing itself beside the reports: the thread that is alive, the goodbye that failed.
 
 use std::{
     future::pending,
@@ -10,7 +10,8 @@ use std::{
     thread,
 };
 
-use sundown::{NotCovered, RuntimeOwner, teardown_blocking};
+use futures::executor::block_on;
+use sundown::{BackgroundTask, NotCovered, RuntimeOwner, Session, TaskGroup, teardown_blocking};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
@@ -19,71 +20,100 @@ use tokio::{
 
 use crate::fixtures::{PLENTY, multi_thread, on_drop};
 
-/// A thread that is alive until it is released, and then answers.
-struct Alive {
-    release: mpsc::Sender<()>,
-    thread: thread::JoinHandle<()>,
-}
+/// What a task or a destructor does.
+type Work = Box<dyn FnOnce() + Send>;
 
-fn start_plain_thread() -> Alive {
-    let (release, released) = mpsc::channel();
-    let thread = thread::spawn(move || released.recv().unwrap());
-    Alive { release, thread }
-}
+/// Every answer with a report: has the kit do the work, and returns what the report does not cover.
+type Answer = fn(Work) -> Vec<NotCovered>;
 
-impl Alive {
-    fn assert_alive(self) {
-        assert!(!self.thread.is_finished());
-        self.release.send(()).unwrap();
-        self.thread.join().unwrap();
+const ANSWERS: [(&str, Answer); 5] = [
+    ("runtime", |work| {
+        let owner = RuntimeOwner::builder("owned").start().unwrap();
+        block_on(owner.spawn("works", |_| async { work() }).unwrap()).unwrap();
+        owner.shutdown_blocking(PLENTY).unwrap().not_covered
+    }),
+    ("group", |work| {
+        let (runtime, group) = (multi_thread(), TaskGroup::new("group"));
+        group.spawn_on(runtime.handle(), "works", |_| async { work() }).unwrap();
+        let report = group.drain_blocking(PLENTY);
+        let (not_covered, result) = (report.not_covered.clone(), report.into_result().unwrap());
+        assert_eq!(result.not_covered, not_covered);
+        not_covered
+    }),
+    ("task", |work| {
+        let runtime = multi_thread();
+        let task = BackgroundTask::spawn_on(runtime.handle(), "works", |_| async { work() });
+        block_on(task.shutdown_within(PLENTY)).unwrap().not_covered
+    }),
+    ("teardown", |work| teardown_blocking(on_drop(work), PLENTY).unwrap().not_covered),
+    ("session", |work| {
+        let session = Session::new("session").unwrap();
+        drop(session.guard(on_drop(work)).unwrap());
+        session.close_blocking(PLENTY).unwrap().not_covered
+    }),
+];
+
+/// Gets every answer, each with work of its own, and checks its report.
+fn each_report_names(what: &NotCovered, work: impl Fn() -> Work) {
+    for (answer, ask) in ANSWERS {
+        let not_covered = ask(work());
+        assert!(not_covered.contains(what), "{answer}: {not_covered:?}");
     }
 }
 
 #[test]
-fn a_thread_that_a_task_started_outlives_the_runtime_and_the_report_says_so() {
-    let owner = RuntimeOwner::builder("starts").start().unwrap();
-    let started = owner.block_on(async { start_plain_thread() }).unwrap();
-    let report = owner.shutdown_blocking(PLENTY).unwrap();
-    started.assert_alive();
-    assert!(report.not_covered.contains(&NotCovered::PlainThreads), "{report}");
-}
-
-#[test]
-fn a_thread_that_a_destructor_started_outlives_the_teardown_and_the_report_says_so() {
+fn a_thread_that_the_work_started_outlives_every_answer_and_each_report_says_so() {
     let (tell, told) = mpsc::channel();
-    let value = on_drop(move || tell.send(start_plain_thread()).unwrap());
-    let report = teardown_blocking(value, PLENTY).unwrap();
-    told.recv().unwrap().assert_alive();
-    assert!(report.not_covered.contains(&NotCovered::PlainThreads), "{report}");
-}
-
-/// Spawns a task that never ends on another runtime.
-fn spawn_elsewhere(elsewhere: &Runtime) {
-    drop(elsewhere.spawn(pending::<()>()));
-}
-
-fn tasks(runtime: &Runtime) -> usize {
-    runtime.metrics().num_alive_tasks()
-}
-
-#[test]
-fn a_task_on_another_runtime_outlives_the_runtime_and_the_report_says_so() {
-    let elsewhere = multi_thread();
-    let owner = RuntimeOwner::builder("here").start().unwrap();
-    owner.block_on(async { spawn_elsewhere(&elsewhere) }).unwrap();
-    let report = owner.shutdown_blocking(PLENTY).unwrap();
-    assert_eq!(tasks(&elsewhere), 1);
-    assert!(report.not_covered.contains(&NotCovered::OtherRuntimes), "{report}");
+    each_report_names(&NotCovered::PlainThreads, || {
+        let tell = tell.clone();
+        Box::new(move || {
+            let (release, released) = mpsc::channel::<()>();
+            tell.send((release, thread::spawn(move || released.recv().unwrap()))).unwrap();
+        })
+    });
+    for (release, thread) in told.try_iter() {
+        assert!(!thread.is_finished());
+        release.send(()).unwrap();
+        thread.join().unwrap();
+    }
 }
 
 #[test]
-fn a_task_on_another_runtime_outlives_the_teardown_and_the_report_says_so() {
+fn a_task_on_another_runtime_outlives_every_answer_and_each_report_says_so() {
     let elsewhere = multi_thread();
-    let handle = elsewhere.handle().clone();
-    let value = on_drop(move || drop(handle.spawn(pending::<()>())));
-    let report = teardown_blocking(value, PLENTY).unwrap();
-    assert_eq!(tasks(&elsewhere), 1);
-    assert!(report.not_covered.contains(&NotCovered::OtherRuntimes), "{report}");
+    each_report_names(&NotCovered::OtherRuntimes, || {
+        let elsewhere = elsewhere.handle().clone();
+        Box::new(move || drop(elsewhere.spawn(pending::<()>())))
+    });
+    assert_eq!(elsewhere.metrics().num_alive_tasks(), ANSWERS.len());
+}
+
+#[test]
+fn work_that_failed_has_ended_and_each_report_says_so() {
+    let (tell, told) = mpsc::channel();
+    each_report_names(&NotCovered::Success, || {
+        let tell = tell.clone();
+        Box::new(move || tell.send(std::fs::read("/no/such/file")).unwrap())
+    });
+    assert_eq!(told.try_iter().filter(Result::is_err).count(), ANSWERS.len());
+}
+
+/// A runtime that goes down, and a teardown, wait for their blocking work.
+#[test]
+fn a_closure_of_a_member_outlives_a_drain_and_the_report_says_so() {
+    let (runtime, group) = (multi_thread(), TaskGroup::new("group"));
+    let (release, released) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let member = |_| async move {
+        tell.send(tokio::task::spawn_blocking(move || released.recv())).unwrap();
+    };
+    group.spawn_on(runtime.handle(), "member", member).unwrap();
+    let report = group.drain_blocking(PLENTY);
+    assert!(report.not_covered.contains(&NotCovered::BlockingWork), "{report:?}");
+    let closure = told.recv().unwrap();
+    assert!(report.still_running.is_empty() && !closure.is_finished());
+    release.send(()).unwrap();
+    block_on(closure).unwrap().unwrap();
 }
 
 /// A connection that says goodbye when it is dropped, as those of databases do.
@@ -126,11 +156,16 @@ fn a_goodbye_over_a_socket_whose_runtime_is_gone_is_lost_and_the_report_says_so(
 }
 
 #[test]
-fn a_clone_outside_outlives_the_teardown_and_the_report_says_so() {
+fn a_clone_outside_outlives_a_teardown_and_a_close_and_each_report_says_so() {
     let clone = Arc::new(());
     let report = teardown_blocking(Arc::clone(&clone), PLENTY).unwrap();
-    assert_eq!(Arc::strong_count(&clone), 1, "it was dropped, and nothing was closed");
     assert!(report.not_covered.contains(&NotCovered::Clones), "{report}");
+
+    let session = Session::new("session").unwrap();
+    drop(session.guard(Arc::clone(&clone)).unwrap());
+    let report = session.close_blocking(PLENTY).unwrap();
+    assert!(report.not_covered.contains(&NotCovered::Clones), "{report}");
+    assert_eq!(Arc::strong_count(&clone), 1, "what it holds is still open");
 }
 
 /// The control: a panic of a task that was spawned through the kit is an error.

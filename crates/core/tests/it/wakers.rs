@@ -246,7 +246,7 @@ fn a_waker_that_panics_loses_no_other_waiter() {
     let latch = Latch::new();
     let hostile = Hostile::default().on_wake(panics()).waker();
     let (counting, counts) = Counting::waker();
-    // Before and after the hostile one: no order is promised.
+    // Before and after the hostile one.
     let mut waits = [&counts, &hostile, &counts].map(|waker| {
         let mut wait = Box::pin(latch.wait());
         assert!(wait.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
@@ -257,6 +257,28 @@ fn a_waker_that_panics_loses_no_other_waiter() {
     for wait in &mut waits {
         assert!(wait.as_mut().poll(&mut Context::from_waker(&counts)).is_ready());
     }
+}
+
+#[test]
+fn waiters_are_woken_in_the_order_in_which_they_came() {
+    let latch = Latch::new();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let poll = |wait: &mut sundown::latch::Wait<'_>, number: u32| {
+        let order = Arc::clone(&order);
+        let on_wake: Does = Arc::new(move || order.lock().unwrap().push(number));
+        let waker = Hostile::default().on_wake(on_wake).waker();
+        assert!(Pin::new(wait).poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    let [mut first, mut second, mut third, mut fourth] = [(); 4].map(|()| latch.wait());
+    poll(&mut first, 1);
+    poll(&mut second, 2);
+    drop(first);
+    poll(&mut third, 3);
+    poll(&mut fourth, 4);
+    // Another waker for one who waits already.
+    poll(&mut second, 22);
+    latch.fire();
+    assert_eq!(*order.lock().unwrap(), [22, 3, 4]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use loom::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use sundown::{call_sites::CallSites, handle_count::HandleCount};
+use sundown::{call_sites::CallSites, handle_count::HandleCount, this_thread};
 
 use crate::{Bound, beside, explore, must_be_caught};
 
@@ -101,25 +101,107 @@ fn handle_count_two_who_close_it_get_the_same_answer() {
     });
 }
 
+/// Two threads make handles at two places and drop them, one of them the other's, and the session closes.
+fn handles_of_two_places(numbers: [usize; 2]) {
+    this_thread::set_number(numbers[0]);
+    let session = Session::of(1);
+    let here = Location::caller();
+    session.call_sites.add(here, here);
+    let cloning = beside(&session, move |session| {
+        this_thread::set_number(numbers[1]);
+        // Two places, one of which the other thread uses, too.
+        let there = Location::caller();
+        session.call_sites.add(there, there);
+        session.call_sites.add(here, here);
+        for made_at in [there, here] {
+            session.call_sites.remove(made_at);
+        }
+        session.drop_value();
+    });
+    session.call_sites.add(here, here);
+    session.call_sites.remove(here);
+    session.close();
+    assert_eq!(session.call_sites.held(), [(here, 1)], "one handle is left");
+    cloning.join().unwrap();
+}
+
 #[test]
 fn handle_count_no_handle_is_held_once_it_is_closed() {
-    explore("handle count, handles of two places against close", Bound::Full, || {
-        let session = Session::of(1);
-        let here = Location::caller();
-        session.call_sites.add(here);
-        let cloning = beside(&session, |session| {
-            // Two places, one of which the other thread uses, too.
-            let there = Location::caller();
-            session.call_sites.add(there);
-            session.call_sites.add(here);
-            for made_at in [there, here, here] {
-                session.call_sites.remove(made_at);
-            }
+    explore("handle count, handles of two places against close", Bound::Three, || {
+        handles_of_two_places([1, 2]);
+    });
+}
+
+/// A thread may count without a read-modify-write only where no other thread counts.
+#[test]
+fn handle_count_twin_in_which_two_threads_count_in_one_part_loses_a_handle() {
+    must_be_caught("handle count, two writers without a lock", "one handle is left", || {
+        handles_of_two_places([1, 1]);
+    });
+}
+
+/// The handles of one value, counted as an `Arc` counts: a weak handle becomes a handle unless there is
+/// none any more.
+struct Handles(AtomicUsize);
+
+impl Handles {
+    fn upgrade(&self) -> bool {
+        let upgraded =
+            self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |handles| match handles {
+                0 => None,
+                handles => Some(handles + 1),
+            });
+        upgraded.is_ok()
+    }
+
+    fn drop_one(&self, session: &Session) {
+        if self.0.fetch_sub(1, Ordering::AcqRel) == 1 {
             session.drop_value();
+        }
+    }
+}
+
+/// The last handle is dropped, a weak handle is upgraded, and the session closes, all at once.
+fn upgrade_against_last_drop(session: &Arc<Session>, upgrade: fn(&Session, &Handles) -> bool) {
+    let handles = Arc::new(Handles(AtomicUsize::new(1)));
+    let used = Arc::new(AtomicUsize::new(0));
+    let upgrading = beside(&(Arc::clone(session), handles.clone(), used.clone()), move |shared| {
+        let (session, handles, used) = shared;
+        let upgraded = upgrade(&session, &handles);
+        if upgraded {
+            used.store(1, Ordering::Relaxed);
+            handles.drop_one(&session);
+        }
+        upgraded
+    });
+    let dropping = beside(&(Arc::clone(session), handles), |(session, handles)| {
+        handles.drop_one(&session);
+    });
+    let handed_over = session.close();
+    let was_used = used.load(Ordering::Relaxed) == 1;
+    dropping.join().unwrap();
+    let upgraded = upgrading.join().unwrap();
+    assert_eq!(handed_over, 1, "handed over once");
+    assert!(was_used || !upgraded, "used after the close");
+}
+
+#[test]
+fn handle_count_a_weak_handle_is_upgraded_before_the_close_or_not_at_all() {
+    explore("handle count, upgrade against the last drop and close", Bound::Three, || {
+        upgrade_against_last_drop(&Session::of(1), |_, handles| handles.upgrade());
+    });
+}
+
+/// The twin makes a value from a weak handle that has no handle to derive it from.
+#[test]
+fn handle_count_twin_that_upgrades_without_a_handle_is_used_after_the_close() {
+    must_be_caught("handle count, an upgrade without a handle", "close", || {
+        upgrade_against_last_drop(&Session::of(1), |session, handles| {
+            if handles.0.fetch_add(1, Ordering::Acquire) == 0 {
+                session.count.add_derived();
+            }
+            true
         });
-        session.close();
-        assert_eq!(session.call_sites.held(), []);
-        cloning.join().unwrap();
     });
 }
 

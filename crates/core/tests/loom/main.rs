@@ -14,6 +14,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a model fails by panicking")]
 
 mod callers;
+mod clock;
 mod entry_gate;
 mod explore;
 mod handle_count;

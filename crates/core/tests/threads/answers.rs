@@ -1,4 +1,4 @@
-//! One test for each answer of the kit.
+//! One test for each answer of the kit. Those of a session have a file of their own.
 
 use std::{
     future::{Future, pending, ready},
@@ -42,17 +42,22 @@ pub fn of_the_test() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
 }
 
-fn both_flavours() -> [RuntimeBuilder; 2] {
+pub fn both_flavours() -> [RuntimeBuilder; 2] {
     // Its foreign task never ends: it gets no time.
     let builder = || RuntimeOwner::builder("owned").foreign_time(Duration::ZERO);
     [builder().current_thread(), builder().workers(2)]
 }
 
-/// Has used a worker, a timer and a blocking thread, and has tasks of the kit's and others.
-pub fn busy(owner: &RuntimeOwner) {
+/// Has used a worker and a blocking thread, and has a task of the kit.
+pub fn used(owner: &RuntimeOwner) {
     drop(owner.spawn("listens", |stop| stop).unwrap());
-    drop(owner.handle().unwrap().spawn(pending::<()>()));
     owner.block_on(async { spawn_blocking(|| ()).await.unwrap() }).unwrap();
+}
+
+/// Has also a foreign task, which never ends by itself.
+pub fn busy(owner: &RuntimeOwner) {
+    used(owner);
+    drop(owner.handle().unwrap().spawn(pending::<()>()));
 }
 
 pub fn after_a_runtime_was_shut_down_no_thread_is_left() {

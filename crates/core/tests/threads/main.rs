@@ -10,6 +10,9 @@ mod answers;
 mod look;
 
 #[cfg(all(target_os = "linux", not(loom)))]
+mod sessions;
+
+#[cfg(all(target_os = "linux", not(loom)))]
 fn main() {
     macro_rules! tests {
         ($($module:ident::$name:ident),* $(,)?) => {
@@ -28,6 +31,10 @@ fn main() {
         answers::after_a_teardown_no_thread_is_left,
         answers::after_a_limit_no_thread_is_left,
         answers::after_a_blocking_wait_no_thread_is_left,
+        sessions::after_a_session_was_closed_no_thread_is_left,
+        sessions::after_a_session_with_a_runtime_and_evidence_was_closed_no_thread_is_left,
+        sessions::after_a_close_that_timed_out_was_repeated_no_thread_is_left,
+        sessions::after_everything_has_answered_no_thread_is_left,
     ];
     let filters: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|word| name.contains(word));

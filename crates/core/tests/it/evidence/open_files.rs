@@ -5,21 +5,28 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use rustix::fs::{Mode, OFlags};
-use sundown::evidence::{Evidence, OpenFiles, no_open_files, open_files};
+use sundown::{
+    evidence::{Evidence, OpenFiles, Unconfirmed, no_open_files, open_files},
+    session::{CloseError, CloseErrorKind, CloseReport, Confirmation, Session},
+};
 
 use super::{against, alone, confirmed, unavailable};
-use crate::fixtures::until;
+use crate::fixtures::{PLENTY, SHORT, until};
 
 /// A folder with a store in it, one file of which is open.
 struct Setting {
-    folder: tempfile::TempDir,
-    store: PathBuf,
+    /// Closed before the folder is deleted: see `alone`.
     file: File,
+    store: PathBuf,
+    folder: tempfile::TempDir,
 }
 
 fn setting() -> Setting {
@@ -27,7 +34,7 @@ fn setting() -> Setting {
     let store = folder.path().join("store");
     fs::create_dir(&store).unwrap();
     let file = File::create(store.join("store.sqlite3")).unwrap();
-    Setting { folder, store, file }
+    Setting { file, store, folder }
 }
 
 impl Setting {
@@ -246,6 +253,39 @@ fn a_descriptor_of_a_name_alone_counts_and_so_does_one_of_the_directory() {
 fn a_program_that_was_loaded_from_below_the_path_does_not_count() {
     let program = env::current_exe().unwrap();
     unavailable(&no_open_files(program.parent().unwrap()));
+}
+
+/// The session lets its evidence look; a clone that was taken out of its handle keeps the file open.
+#[test]
+fn a_session_confirms_nothing_of_a_store_that_was_renamed_or_never_existed() {
+    let _alone = alone();
+    let why = |closed: Result<CloseReport, CloseError>| match closed.unwrap_err().kind {
+        CloseErrorKind::Unconfirmed(why) => Some(*why),
+        _ => None,
+    };
+    let Setting { file, store, folder } = setting();
+    let file = Arc::new(file);
+    let guarded = |evidence| {
+        let session = Session::builder("test").evidence(evidence).start().unwrap();
+        let handle = session.guard(Arc::clone(&file)).unwrap();
+        (session, handle)
+    };
+    let (never, handle) = guarded(no_open_files(folder.path().join("never")));
+    drop(handle);
+    let unavailable = why(never.close_blocking(PLENTY));
+    assert!(matches!(unavailable, Some(Unconfirmed::Unavailable(_))), "{unavailable:?}");
+
+    let (renamed, handle) = guarded(no_open_files(&store));
+    fs::rename(&store, folder.path().join("renamed")).unwrap();
+    drop(handle);
+    // On a busy machine the check is not asked in time.
+    until("the evidence speaks against it", || {
+        let closed = renamed.close_blocking(SHORT);
+        matches!(why(closed), Some(Unconfirmed::Against(_)))
+    });
+    drop(file);
+    let report = renamed.close_blocking(PLENTY).unwrap();
+    assert_eq!(report.confirmation, Confirmation::Evidence);
 }
 
 /// Other threads open and close files elsewhere all the time, so that numbers are reused during a scan.

@@ -60,12 +60,12 @@ struct Tracked {
 }
 
 struct Model {
-    folder: tempfile::TempDir,
     /// Where the store's directory is now.
     store: Option<PathBuf>,
     files: Vec<Tracked>,
     names: usize,
     evidence: OpenFiles,
+    folder: tempfile::TempDir,
 }
 
 impl Model {

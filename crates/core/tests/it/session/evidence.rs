@@ -3,20 +3,21 @@
 use std::{
     error::Error as _,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use futures::executor::block_on;
+use futures::{FutureExt as _, executor::block_on};
 use sundown::{
     evidence::{Evidence, Unconfirmed},
     session::{CloseError, CloseErrorKind, Confirmation, Session},
 };
 
-use super::{in_the_way, still_held};
-use crate::fixtures::{PLENTY, SHORT, current_thread, stuck};
+use super::{from_inside, in_the_way, still_held};
+use crate::fixtures::{PLENTY, SHORT, current_thread, owned, stuck};
 
 #[test]
 fn the_session_closes_when_the_evidence_confirms_it() {
@@ -99,7 +100,7 @@ fn evidence_that_is_not_available_is_an_error_at_once() {
 #[test]
 fn a_check_that_does_not_answer_keeps_nobody_beyond_the_limit() {
     let (stuck, blocks) = stuck();
-    let blocks = std::sync::Mutex::new(Some(blocks));
+    let blocks = Mutex::new(Some(blocks));
     let session = with_evidence(move || {
         let blocks = blocks.lock().unwrap().take();
         blocks.into_iter().for_each(|blocks| blocks());
@@ -111,6 +112,140 @@ fn a_check_that_does_not_answer_keeps_nobody_beyond_the_limit() {
     assert!(silent.to_string().contains("has not returned"), "{silent}");
     drop(stuck.let_go);
     let _ = session.close_blocking(PLENTY).unwrap();
+}
+
+/// Looks and checks as often as it is asked.
+#[derive(Clone, Default)]
+struct Counts {
+    looks: Arc<AtomicUsize>,
+    checks: Arc<AtomicUsize>,
+    against: Arc<AtomicUsize>,
+}
+
+impl Evidence for Counts {
+    fn look(&self) {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        panic!("a look that fails");
+    }
+
+    fn check(&self) -> Result<(), Unconfirmed> {
+        self.checks.fetch_add(1, Ordering::SeqCst);
+        match self.against.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            against => Err(Unconfirmed::Against(format!("{against} open"))),
+        }
+    }
+}
+
+#[test]
+fn all_checks_must_confirm_whichever_was_added_last() {
+    for speaks_against in [0, 1, 2] {
+        let checks = [(); 3].map(|()| Counts::default());
+        checks[speaks_against].against.store(7, Ordering::SeqCst);
+        let builder = Session::builder("test");
+        let builder = checks.iter().fold(builder, |builder, it| builder.evidence(it.clone()));
+        let session = builder.start().unwrap();
+        let error = in_the_way(&session, is_against);
+        assert!(error.to_string().contains("7 open"), "{error}");
+        checks[speaks_against].against.store(0, Ordering::SeqCst);
+        let _ = session.close_blocking(PLENTY).unwrap();
+        let asked = || checks.each_ref().map(|it| it.checks.load(Ordering::SeqCst));
+        let before = asked();
+        assert!(before.iter().all(|asked| *asked >= 2), "{before:?}");
+        let _ = session.close_blocking(PLENTY).unwrap();
+        assert_eq!(asked(), before, "what is confirmed is not asked again");
+    }
+}
+
+#[test]
+fn evidence_looks_when_a_value_is_guarded_and_once_when_closing_begins_and_when_it_is_told_to() {
+    let check = Counts::default();
+    let looks = || check.looks.load(Ordering::SeqCst);
+    let session = with_evidence(check.clone());
+    assert_eq!(looks(), 0);
+    let guard = session.guard(()).unwrap();
+    assert_eq!(looks(), 1);
+    session.look();
+    assert_eq!(looks(), 2);
+    for _ in 0..2 {
+        still_held(session.close_blocking(5 * SHORT));
+        assert_eq!(looks(), 3);
+    }
+    drop(guard);
+    let _ = session.close_blocking(PLENTY).unwrap();
+    session.look();
+    assert_eq!(looks(), 3, "nothing is left to look at");
+}
+
+#[test]
+fn a_check_that_hangs_is_one_check_whoever_asks_and_the_next_close_gets_its_answer() {
+    let (stuck, blocks) = stuck();
+    let (blocks, asked) = (Mutex::new(Some(blocks)), Arc::new(AtomicUsize::new(0)));
+    let session = with_evidence({
+        let asked = Arc::clone(&asked);
+        move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let blocks = blocks.lock().unwrap().take();
+            blocks.into_iter().for_each(|blocks| blocks());
+            Ok(())
+        }
+    });
+    let has_not_returned = |kind: &CloseErrorKind| match kind {
+        CloseErrorKind::Unconfirmed(why) => why.to_string().contains("check has not returned"),
+        _ => false,
+    };
+    in_the_way(&session, has_not_returned);
+    for _ in 0..100 {
+        session.close_blocking(Duration::from_millis(1)).unwrap_err();
+        assert!(session.close(Duration::ZERO).now_or_never().unwrap().is_err());
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "201 closes");
+    drop(stuck.let_go);
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_check_that_closes_its_own_session_is_answered_from_inside_on_the_same_thread() {
+    let (slot, threads) = (Arc::new(Mutex::new(None::<Session>)), Arc::new(Mutex::new(Vec::new())));
+    let session = with_evidence({
+        let (slot, threads) = (Arc::clone(&slot), Arc::clone(&threads));
+        move || {
+            threads.lock().unwrap().push(thread::current().id());
+            let session = slot.lock().unwrap().clone().unwrap();
+            from_inside(session.close_blocking(Duration::MAX));
+            from_inside(current_thread().block_on(session.close(Duration::MAX)));
+            Err(Unconfirmed::Against("it asks itself".to_owned()))
+        }
+    });
+    *slot.lock().unwrap() = Some(session.clone());
+    for _ in 0..3 {
+        in_the_way(&session, is_against);
+    }
+    let mut threads = threads.lock().unwrap();
+    assert!(threads.len() >= 3);
+    threads.dedup();
+    assert_eq!(threads.len(), 1);
+    slot.lock().unwrap().take();
+}
+
+/// The session would otherwise keep what a check holds for as long as somebody has the session, and both
+/// for ever if that is the check.
+#[test]
+fn a_closed_session_keeps_none_of_its_checks_and_hooks() {
+    let ((in_check, check_dropped), (in_hook, hook_dropped)) = (owned(), owned());
+    let slot = Arc::new(Mutex::new(None::<Session>));
+    let holds_the_session = Arc::clone(&slot);
+    let session = Session::builder("test").evidence(move || {
+        let _held = (&in_check, &holds_the_session);
+        Ok(())
+    });
+    let session = session.before_close(async move || drop(in_hook)).start().unwrap();
+    *slot.lock().unwrap() = Some(session.clone());
+    let in_slot = Arc::downgrade(&slot);
+    drop(slot);
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert!(check_dropped() && hook_dropped() && in_slot.strong_count() == 0);
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]

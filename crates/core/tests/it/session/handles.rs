@@ -1,15 +1,23 @@
 //! Handles: where the last one is dropped, what is derived from them, and who is reported to hold them.
 
-use std::{sync::mpsc, thread, time::Duration};
-
-use sundown::{
-    latch::Latch,
-    session::{Confirmation, Unfinished},
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
-use tokio::task::spawn;
+
+use futures::{FutureExt as _, executor::block_on};
+use sundown::{
+    NotCovered,
+    latch::Latch,
+    session::{Confirmation, Guarded, GuardedWeak, Unfinished},
+};
+use tokio::task::{spawn, yield_now};
 
 use super::{session, still_held};
-use crate::fixtures::{PLENTY, SHORT, both_flavours, on_drop, pool, while_locals_are_destroyed};
+use crate::fixtures::{
+    PLENTY, SHORT, both_flavours, on_drop, owned, pool, while_locals_are_destroyed,
+};
 
 #[test]
 fn the_last_handle_may_be_dropped_on_a_thread_without_context() {
@@ -76,6 +84,145 @@ fn who_holds_on_is_reported_by_place_and_number() {
     assert!(text.contains("3 made at") && text.contains(file!()), "{text}");
     drop((clones, derived));
     let _ = session.close_blocking(PLENTY).unwrap();
+}
+
+/// Clones, made by code that does not say for whom.
+#[test]
+fn who_holds_a_handle_through_the_standard_library_is_named_by_a_line_of_the_program() {
+    #[derive(Clone)]
+    struct Tab {
+        client: Option<Guarded<u8>>,
+    }
+    let session = session();
+    let (guard, guarded_at) = (session.guard(1).unwrap(), line!());
+    let (tab, cloned_at) = (Tab { client: Some(guard.clone()) }, line!());
+    let tabs = vec![tab; 3];
+    let options = (tabs[0].client.clone(), tabs.clone(), vec![guard.clone(); 2], Box::new(guard));
+    let in_map = std::collections::HashMap::from([(1, options.2[0].clone())]).clone();
+    for held in session.held() {
+        assert_eq!(held.made_at.file(), file!(), "{held}");
+        assert!((guarded_at..cloned_at + 5).contains(&held.made_at.line()), "{held}");
+    }
+    let handles: usize = session.held().iter().map(|held| held.handles).sum();
+    assert_eq!(handles, 3 + 1 + 3 + 2 + 1 + 1);
+    drop((tabs, options, in_map));
+    assert!(session.held().is_empty());
+    let _ = session.close_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn what_is_derived_fallibly_or_asynchronously_is_a_handle_of_its_own() {
+    let (session, (pool, closed)) = (session(), pool());
+    let guard = session.guard(Arc::new(pool)).unwrap();
+    let failed = guard.try_map(|_| Err::<(), _>("no such room"));
+    assert_eq!(failed.unwrap_err(), "no such room");
+    let (room, mapped_at) = (guard.try_map(|pool| Ok::<_, ()>(Arc::clone(pool))), line!());
+    let timeline = block_on(guard.map_async(async |pool| {
+        yield_now().await;
+        Arc::clone(pool)
+    }));
+    let failed = block_on(guard.try_map_async(async |_| Err::<(), _>("no such event")));
+    assert_eq!(failed.unwrap_err(), "no such event");
+    let event = block_on(guard.try_map_async(async |pool| Ok::<_, ()>(Arc::clone(pool))));
+    let (room, event) = (room.unwrap(), event.unwrap());
+    drop(guard);
+    let mut lines: Vec<_> = session.held().iter().map(|held| held.made_at.line()).collect();
+    lines.sort_unstable();
+    assert_eq!((lines[0], lines.len(), session.values()), (mapped_at, 3, 3));
+    // Each on a thread where the value itself could not be dropped.
+    thread::spawn(move || drop((room, timeline, event))).join().unwrap();
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed(), 2);
+}
+
+#[test]
+fn a_derivation_that_is_given_up_derives_nothing() {
+    let session = session();
+    let guard = session.guard(()).unwrap();
+    assert!(
+        guard.map_async(async |()| std::future::pending::<()>().await).now_or_never().is_none()
+    );
+    assert_eq!(session.values(), 1);
+    drop(guard);
+    let _ = session.close_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn a_weak_handle_keeps_neither_the_value_nor_the_session() {
+    let (session, (pool, closed)) = (session(), pool());
+    let guard = session.guard(pool).unwrap();
+    let weak = guard.downgrade();
+    let (upgraded, upgraded_at) = (weak.clone().upgrade().unwrap(), line!());
+    drop(guard);
+    still_held(session.close_blocking(SHORT));
+    assert_eq!(session.held()[0].made_at.line(), upgraded_at);
+    // Also while it closes.
+    let again = weak.upgrade().unwrap();
+    drop((upgraded, again));
+    assert!(weak.upgrade().is_none() && GuardedWeak::<u8>::empty().upgrade().is_none());
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(closed(), 2);
+}
+
+/// Whoever gets a handle from a weak one uses the value before it is torn down.
+#[test]
+fn a_weak_handle_is_upgraded_before_the_last_handle_is_dropped_or_not_at_all() {
+    for _ in 0..200 {
+        let (session, (owned, is_dropped)) = (session(), owned());
+        let guard = session.guard(owned).unwrap();
+        let weak = guard.downgrade();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some(guard) = weak.upgrade() {
+                        assert!(!is_dropped(), "it is used after it was dropped");
+                        drop(guard);
+                    }
+                });
+            }
+            drop(guard);
+            let _ = session.close_blocking(PLENTY).unwrap();
+            assert!(is_dropped() && weak.upgrade().is_none());
+        });
+    }
+}
+
+#[test]
+fn a_value_that_is_taken_out_is_counted_as_escaped_and_the_report_names_it() {
+    let (session, (owned, is_dropped)) = (session(), owned());
+    let guard = session.guard(owned).unwrap();
+    let (clone, weak) = (guard.clone(), guard.downgrade());
+    let guard = guard.into_inner().unwrap_err();
+    drop(clone);
+    let value = guard.into_inner().unwrap();
+    assert!(weak.upgrade().is_none() && session.held().is_empty());
+    let report = session.close_blocking(PLENTY).unwrap();
+    assert!(!is_dropped(), "it is the caller's now");
+    assert_eq!(report.escaped, 1);
+    assert!(report.not_covered.contains(&NotCovered::Escaped { values: 1 }), "{report}");
+    assert!(report.to_string().contains("1 value taken out of a handle"), "{report}");
+    drop(value);
+
+    let plain = super::session();
+    let report = plain.close_blocking(PLENTY).unwrap();
+    assert_eq!(report.escaped, 0, "the control");
+    assert!(!report.not_covered.iter().any(|it| matches!(it, NotCovered::Escaped { .. })));
+    assert!(report.not_covered.contains(&NotCovered::Clones));
+}
+
+#[test]
+fn of_several_who_take_the_value_out_at_most_one_gets_it_and_nobody_loses_it() {
+    for _ in 0..200 {
+        let (session, (owned, is_dropped)) = (session(), owned());
+        let guard = session.guard(owned).unwrap();
+        let handles = [guard.clone(), guard];
+        let taken = thread::scope(|scope| {
+            let taking = handles.map(|handle| scope.spawn(|| handle.into_inner().is_ok()));
+            taking.map(|taking| usize::from(taking.join().unwrap())).iter().sum::<usize>()
+        });
+        let report = session.close_blocking(PLENTY).unwrap();
+        assert!(taken <= 1 && report.escaped == taken && is_dropped());
+    }
 }
 
 #[test]

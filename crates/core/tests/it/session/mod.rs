@@ -4,8 +4,10 @@ mod closing;
 mod destructors;
 mod evidence;
 mod handles;
+mod hooks;
 mod properties;
 mod runtime;
+mod shared;
 
 use std::time::Instant;
 
