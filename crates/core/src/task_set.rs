@@ -2,7 +2,6 @@
 //! of them have ended. [`TaskGroup`](crate::TaskGroup), [`BackgroundTask`](crate::BackgroundTask) and the
 //! runtimes are built on this; a background task is a set of one.
 
-pub mod callers;
 mod current_task;
 #[cfg(not(loom))]
 mod listeners;
@@ -28,18 +27,19 @@ use std::{
 
 #[cfg(loom)]
 use crate::waker;
+#[cfg(not(loom))]
 use crate::{
+    callers::Patience,
+    limit::until,
+    stop_then_abort::{stop_then_abort, yield_once},
+};
+use crate::{
+    callers::{AbortAt, Callers},
     latch::Latch,
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
 };
-#[cfg(not(loom))]
-use crate::{
-    limit::until,
-    stop_then_abort::{Patience, stop_then_abort, yield_once},
-};
-use callers::{AbortAt, Callers};
 #[cfg(not(loom))]
 use listeners::{Stuck, Wakers};
 use registry::{Exit, Registry, Slot};
@@ -275,6 +275,12 @@ impl TaskSet {
         stuck.iter().map(|_| listeners::THREAD.to_owned()).collect()
     }
 
+    /// Whether there are any.
+    #[cfg(not(loom))]
+    pub fn has_waker_threads(&self) -> bool {
+        !self.waker_threads().is_empty()
+    }
+
     fn close_if_empty(&self) {
         if self.registry.close_if_empty() {
             self.close();
@@ -314,7 +320,16 @@ impl TaskSet {
     pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Patience {
         let ended = || self.closed.wait();
         let abort = |moment| self.abort_at(moment);
-        let patience = stop_then_abort(self, entered, limit, || self.stop(), abort, ended).await;
+        let patience = stop_then_abort(
+            &self.callers,
+            entered,
+            limit,
+            || self.stop(),
+            abort,
+            ended,
+            || self.has_waker_threads(),
+        )
+        .await;
         if self.closed.has_fired() {
             until(entered.checked_add(limit), pin!(self.settle())).await;
         }
