@@ -38,26 +38,24 @@
 //! Close the session before the process exits: a value whose last handle is dropped during the exit may
 //! not be torn down.
 
+mod builder;
 mod checks;
 mod close;
 mod close_report;
 mod guarded;
 mod hook;
+mod refused;
 mod runtime;
 mod weak;
 
 use std::{borrow::Cow, fmt, future::Future, panic::Location, pin::pin, sync::Arc, time::Duration};
 
-use thiserror::Error;
-
 use crate::{
     call_sites::CallSites,
-    evidence::Evidence,
     flag::Flag,
     handle_count::HandleCount,
     limit::within,
     observe, panics, park,
-    runtime::RuntimeError,
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
     },
@@ -69,9 +67,11 @@ use hook::{Hook, Hooks};
 use runtime::{MayBlock, Runtime};
 
 pub use crate::teardown::Unfinished;
+pub use builder::{Builder, NotStarted};
 pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Seen};
 pub use guarded::Guarded;
 pub use hook::{HookFailure, HookFailureKind};
+pub use refused::Refused;
 pub use runtime::SessionRuntime;
 pub use weak::GuardedWeak;
 
@@ -136,165 +136,6 @@ struct Core {
     reaper: Reaper,
 }
 
-/// Why a session was not started.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum NotStarted {
-    /// The OS refused a thread or a file descriptor.
-    #[error(
-        "cannot start the session `{session}`: {source}; end some threads or close some files, and try again"
-    )]
-    NoThread {
-        /// The name of the session.
-        session: String,
-        /// The error from the OS.
-        source: std::io::Error,
-    },
-    /// The runtime for the session is stopping or has stopped, or this is a forked child. The last session
-    /// on a runtime takes it down when it closes.
-    #[error("cannot start the session `{session}`: {source}")]
-    NoRuntime {
-        /// The name of the session.
-        session: String,
-        /// Why the runtime cannot be used.
-        source: RuntimeError,
-    },
-}
-
-/// The session took no new value or hook, because it is closing, or because this is a forked child. This
-/// returns the value.
-///
-/// - If the session is closing, tear the value down yourself, by [`teardown`](crate::teardown()), unless
-///   its destructor can run here.
-/// - In a forked child ([`forked_from`](Self::forked_from) is set), start a session of this process's
-///   own and guard the value there.
-#[derive(Error)]
-#[error("the session `{session}` {}", why_refused(*.forked_from))]
-pub struct Refused<T> {
-    /// The value. It has not been changed.
-    pub value: T,
-    /// The name of the session.
-    pub session: String,
-    /// In a forked child: the process that the session belongs to.
-    pub forked_from: Option<u32>,
-}
-
-fn why_refused(forked_from: Option<u32>) -> String {
-    match forked_from {
-        None => "is closing and takes no new value; tear the value down yourself".to_owned(),
-        Some(process) => format!(
-            "belongs to process {process}, which this one was forked from; start a session in this \
-             process"
-        ),
-    }
-}
-
-/// Without the value, which need not be `Debug`.
-impl<T> fmt::Debug for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused")
-            .field("session", &self.session)
-            .field("forked_from", &self.forked_from)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The configuration of a session. Made by [`Session::builder`].
-#[must_use = "a builder starts nothing before `start`"]
-pub struct Builder {
-    name: Cow<'static, str>,
-    runtime: Option<SessionRuntime>,
-    evidence: Vec<Box<dyn Evidence>>,
-    hooks: Vec<Hook>,
-}
-
-impl Builder {
-    /// The runtime that the resource's own tasks run on. The hooks run there, too.
-    ///
-    /// - If you pass a [`RuntimeOwner`], the session owns the current generation, and `close` takes it
-    ///   down. Its tasks get most of the limit to end by themselves (10 s if there is no limit; or what
-    ///   [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) says). Handles that its tasks hold
-    ///   are dropped with it. If several sessions own a runtime, the last to close takes it down, and the
-    ///   reports of the others say [`SharedRuntime`](crate::NotCovered::SharedRuntime).
-    /// - If you pass a [`RuntimeHandle`] or a `tokio::runtime::Handle`, somebody else owns the runtime,
-    ///   and `close` never takes it down. Stop the resource's tasks with a
-    ///   [hook](Session::before_close), and give the session [evidence](Self::evidence).
-    ///
-    /// Give the tasks of a runtime that the session owns handles, not the session: if a task on it holds
-    /// the `Session`, neither is ever dropped.
-    ///
-    /// If the owner [restarts](RuntimeOwner::restart) the runtime after the session has closed, the new
-    /// generation belongs to the next session.
-    ///
-    /// [`RuntimeOwner`]: crate::RuntimeOwner
-    /// [`RuntimeOwner::restart`]: crate::RuntimeOwner::restart
-    /// [`RuntimeHandle`]: crate::RuntimeHandle
-    pub fn runtime(mut self, runtime: impl Into<SessionRuntime>) -> Self {
-        self.runtime = Some(runtime.into());
-        self
-    }
-
-    /// Adds a check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
-    /// All checks must confirm the end. `close` asks them again and again until they do or the limit
-    /// expires.
-    ///
-    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
-    /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
-    /// open only in between, call [`Session::look`].
-    ///
-    /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
-    /// close past its limit; a later close waits for the answer that is pending. After [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
-    /// [`Unconfirmed::Unavailable`], or if a check panics, `close` returns the error at once. Once the
-    /// checks have confirmed the end, they are dropped and not asked again.
-    ///
-    /// [`no_open_files`]: crate::evidence::no_open_files
-    /// [`Unconfirmed::Against`]: crate::evidence::Unconfirmed::Against
-    /// [`Unconfirmed::Unavailable`]: crate::evidence::Unconfirmed::Unavailable
-    pub fn evidence(mut self, check: impl Evidence + 'static) -> Self {
-        self.evidence.push(Box::new(check));
-        self
-    }
-
-    /// Adds a hook. Same as [`Session::before_close`], for a hook that needs no handle.
-    #[track_caller]
-    pub fn before_close<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.hooks.push(Hook::new(hook, Location::caller()));
-        self
-    }
-
-    /// Starts the session, with the threads that tear its values down.
-    ///
-    /// # Errors
-    ///
-    /// [`NotStarted`]: the OS refused a thread or a file descriptor, or the runtime is going down.
-    #[track_caller]
-    #[must_use = "the session begins to close when its last clone is dropped"]
-    pub fn start(self) -> Result<Session, NotStarted> {
-        let Self { name, runtime, evidence, hooks } = self;
-        let runtime = match runtime.map(SessionRuntime::start).transpose() {
-            Ok(runtime) => runtime,
-            Err(source) => {
-                return Err(NotStarted::NoRuntime { session: name.into_owned(), source });
-            }
-        };
-        let reaper = match Reaper::start() {
-            Ok(reaper) => reaper,
-            Err(source) => {
-                return Err(NotStarted::NoThread { session: name.into_owned(), source });
-            }
-        };
-        let (count, call_sites) = (HandleCount::new(), CallSites::default());
-        let core = Arc::new(Core { name, count, call_sites, reaper });
-        let (made_at, confirmed) = (Location::caller(), Flag::new());
-        let (checks, hooks) = (Checks::new(evidence), Hooks::new(hooks));
-        let owner = Owner { core, made_at, runtime, checks, hooks, confirmed };
-        Ok(Session { owner: Arc::new(owner) })
-    }
-}
-
 impl Session {
     /// Starts a session with neither a runtime nor evidence: `close` waits for its handles and their
     /// teardowns only.
@@ -309,7 +150,7 @@ impl Session {
 
     /// Configures a session; [`start`](Builder::start) starts it.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> Builder {
-        Builder { name: name.into(), runtime: None, evidence: Vec::new(), hooks: Vec::new() }
+        Builder::new(name.into())
     }
 
     /// Takes a value, and returns its first handle.
@@ -469,6 +310,9 @@ impl Drop for Owner {
         // Remaining handles still send their values to be torn down.
         let Core { name, count, reaper, .. } = &*self.core;
         if reaper.forked_from().is_some() {
+            // Foreign code, and what it holds may belong to threads that do not exist here.
+            self.hooks.leak();
+            self.checks.leak();
             return;
         }
         // First the acts, and then the log line, which is foreign code.
@@ -509,17 +353,6 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("name", &self.owner.core.name)
             .field("values", &self.values())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("name", &self.name)
-            .field("runtime", &self.runtime)
-            .field("evidence", &self.evidence.len())
-            .field("hooks", &self.hooks.len())
             .finish_non_exhaustive()
     }
 }

@@ -6,8 +6,11 @@
 use std::{pin::Pin, sync::mpsc};
 
 use experiments::prelude::*;
-use sundown::group::TaskGroup;
-use tokio::{runtime::Builder, task::JoinHandle};
+use sundown::{group::TaskGroup, runtime::RuntimeOwner, shutdown::CutOff};
+use tokio::{
+    runtime::{Builder, Handle},
+    task::JoinHandle,
+};
 
 const WORKERS: usize = 4;
 const TASKS: usize = 64;
@@ -43,6 +46,9 @@ pub fn experiment() -> Experiment {
                 .trials(40),
             cure("*/kit/held-over", guarded(|scene| held_over_in_a_group(scene, use_the_store)))
                 .about("a task of a group, which is drained before the runtime is shut down"),
+            cure("*/kit/at-rest", at_rest)
+                .about("tasks of the first hazard, which nobody stops, on a RuntimeOwner")
+                .trials(40),
             cure("*/kit/opening", guarded(|scene| held_over_in_a_group(scene, open_a_store)))
                 .about("the same, and the task opens another store"),
         ])
@@ -59,17 +65,7 @@ fn in_a_loop(scene: &Scene<'_>) -> TrialResult {
     let store = runtime.block_on(opening)?;
 
     let (used, uses) = mpsc::channel();
-    let mut tasks = Vec::new();
-    for _ in 0..TASKS {
-        let (store, used) = (store.clone(), used.clone());
-        tasks.push(runtime.spawn(async move {
-            while store.interact("look at", |_| Ok(())).await.is_ok() {
-                let _ = used.send(());
-            }
-        }));
-    }
-    // Not the last owner: the tasks go on for as long as their runtime does.
-    drop(store);
+    let tasks = use_in_a_loop(runtime.handle(), store, &used);
     for _ in 0..4 * TASKS {
         uses.recv()?;
     }
@@ -77,6 +73,37 @@ fn in_a_loop(scene: &Scene<'_>) -> TrialResult {
     runtime.shutdown_background();
     scene.record("tasks_panicked", how_many_panicked(tasks)?);
     Ok(())
+}
+
+/// The same, and the kit takes the runtime down: it is at rest before the blocking pool closes.
+fn at_rest(scene: &Scene<'_>) -> TrialResult {
+    let owner = RuntimeOwner::builder("client").workers(WORKERS).start()?;
+    let opening = Store::open(scene.directory(), scene.generation, CONNECTIONS);
+    let store = owner.block_on(opening)??;
+    let (used, uses) = mpsc::channel();
+    let handle = owner.handle()?;
+    let tasks = use_in_a_loop(&handle, store, &used);
+    for _ in 0..4 * TASKS {
+        uses.recv()?;
+    }
+    let report = owner.shutdown_blocking(PLENTY)?;
+    scene.check("every task was cut off", report.foreign == TASKS);
+    scene.check("at rest", report.cut_off == CutOff::AtRest);
+    scene.record("tasks_panicked", how_many_panicked(tasks)?);
+    Ok(())
+}
+
+/// Tasks that use the store for as long as their runtime lets them. The store is dropped with the last.
+fn use_in_a_loop(runtime: &Handle, store: Store, used: &mpsc::Sender<()>) -> Vec<JoinHandle<()>> {
+    let tasks = (0..TASKS).map(|_| {
+        let (store, used) = (store.clone(), used.clone());
+        runtime.spawn(async move {
+            while store.interact("look at", |_| Ok(())).await.is_ok() {
+                let _ = used.send(());
+            }
+        })
+    });
+    tasks.collect()
 }
 
 /// The same with the kit: each task also looks whether it should stop.

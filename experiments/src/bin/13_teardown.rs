@@ -168,7 +168,9 @@ fn task_unseen(scene: &Scene<'_>) -> TrialResult {
 }
 
 fn task_on_the_sessions_runtime(scene: &Scene<'_>) -> TrialResult {
-    let owner = RuntimeOwner::builder("client").workers(2).start()?;
+    // Nothing stops the client's task, and it never ends by itself.
+    let soon = Duration::from_millis(100);
+    let owner = RuntimeOwner::builder("client").workers(2).foreign_time(soon).start()?;
     let session = Session::builder("client").runtime(owner.clone()).start()?;
     let store = owner.block_on(async {
         let store = Store::open(scene.directory(), scene.generation, CONNECTIONS).await?;

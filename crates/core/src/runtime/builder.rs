@@ -117,14 +117,19 @@ impl RuntimeBuilder {
         }
     }
 
-    /// The number of threads that poll tasks. The default is the number of processors.
+    /// The number of threads that poll tasks. The default is the number of processors, as in Tokio.
+    ///
+    /// One more thread is started, and kept idle until the runtime goes down: it lets the runtime come to
+    /// rest before that. Tokio's `num_workers` counts it; [`Stats::threads`](super::Stats::threads) does not.
+    /// If the OS refuses it, the runtime works without.
     pub const fn workers(mut self, number: usize) -> Self {
         self.workers = Some(number);
         self.current_thread = false;
         self
     }
 
-    /// Makes the owner thread poll the tasks, one at a time. The runtime has no workers then.
+    /// Makes the owner thread poll the tasks, one at a time. The runtime has no workers then. Its tasks are
+    /// always cut off [at rest](crate::shutdown::CutOff::AtRest).
     pub const fn current_thread(mut self) -> Self {
         self.current_thread = true;
         self

@@ -30,6 +30,9 @@ pub(super) struct Checks {
     are_there_any: bool,
 }
 
+/// Clones share the checks.
+type AllChecks = Arc<[Box<dyn Evidence>]>;
+
 struct Shared {
     state: Mutex<State>,
     /// Notified when a round begins, and when no more will.
@@ -40,7 +43,7 @@ struct Shared {
 
 struct State {
     /// Empty once they have confirmed the end: nothing that they hold is kept alive by a closed session.
-    checks: Arc<[Box<dyn Evidence>]>,
+    checks: AllChecks,
     thread: Option<JoinHandle<()>>,
     /// The round that has not been answered.
     pending: Option<Arc<Round>>,
@@ -157,6 +160,11 @@ impl Checks {
         }
     }
 
+    /// Drops nothing of the checks, ever: for a forked child.
+    pub(super) fn leak(&self) {
+        mem::forget(Arc::clone(&self.shared));
+    }
+
     /// Tells the thread that nobody will ask again. Not in a forked child.
     pub(super) fn end(&self) {
         if self.are_there_any {
@@ -228,7 +236,7 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<(Arc<Round>, Arc<[Box<dyn Evidence>]>)> {
+    fn next(&self) -> Option<(Arc<Round>, AllChecks)> {
         let mut state = self.lock();
         loop {
             if state.ended {

@@ -34,9 +34,6 @@ const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
 /// How long foreign tasks of the session's runtime may take to end, if the close has no limit.
 const FOR_FOREIGN: Duration = Duration::from_secs(10);
 
-/// How many messages of panics an error has.
-const MESSAGES: usize = 16;
-
 /// A session that is closing, as one caller sees it.
 pub(super) struct Closing<'a> {
     owner: &'a Owner,
@@ -246,7 +243,8 @@ impl<'a> Closing<'a> {
 
     fn timed_out(&self) -> CloseError {
         match &self.step {
-            Step::Teardown | Step::Threads => {
+            Step::Hooks if self.owner.hooks.are_pending() => self.error(CloseErrorKind::Hook),
+            Step::Teardown | Step::Hooks | Step::Threads => {
                 let error = self.error(CloseErrorKind::StillRunning);
                 let kind = match &*error.held {
                     [] => CloseErrorKind::StillRunning,
@@ -254,7 +252,6 @@ impl<'a> Closing<'a> {
                 };
                 CloseError { kind, ..error }
             }
-            Step::Hooks => self.error(CloseErrorKind::Hook),
             Step::Runtime => {
                 // The runtime has a limit of its own, which passes first, unless the machine is busy.
                 let share = self.owner.runtime.as_ref().and_then(Runtime::share);
@@ -282,14 +279,12 @@ impl<'a> Closing<'a> {
 
     fn error(&self, kind: CloseErrorKind) -> CloseError {
         let reaper = &self.owner.core.reaper;
-        let mut panicked = reaper.panics();
-        panicked.truncate(MESSAGES);
         CloseError {
             session: self.session(),
             elapsed: self.began.elapsed(),
             held: self.owner.held().into(),
             unfinished: reaper.unfinished(),
-            panicked: panicked.into(),
+            panicked: reaper.panics().into(),
             seen: Box::new(self.seen()),
             kind,
         }
@@ -310,7 +305,7 @@ impl<'a> Closing<'a> {
         let mut seen = Seen {
             escaped,
             hooks: hooks.failures(),
-            panics: core.reaper.panics().len(),
+            panics: core.reaper.panicked(),
             ..Seen::default()
         };
         if let Some(report) = &self.runtime {

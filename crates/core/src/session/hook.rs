@@ -13,6 +13,7 @@ use std::{
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Wake, Waker},
+    vec,
 };
 
 use super::runtime::Runtime;
@@ -98,7 +99,7 @@ struct Shared {
 
 struct State {
     stage: Stage,
-    /// The hook that runs now.
+    /// The hook that runs now, or is about to.
     running: Option<&'static Location<'static>>,
     failures: Vec<HookFailure>,
     /// Callers that wait for their turn to poll.
@@ -164,6 +165,7 @@ impl Hooks {
             match &mut state.stage {
                 Stage::NotBegun(hooks) => {
                     let hooks = mem::take(hooks);
+                    state.running = hooks.first().map(|hook| hook.given_at);
                     state.stage = match (hooks.is_empty(), runtime) {
                         (true, _) => Stage::Ended,
                         (false, Some(_)) => Stage::OnRuntime,
@@ -206,6 +208,11 @@ impl Hooks {
         state.failures.iter().cloned().chain(running).collect()
     }
 
+    /// Drops nothing of the hooks, ever: for a forked child.
+    pub(super) fn leak(&self) {
+        mem::forget(Arc::clone(&self.shared));
+    }
+
     /// Drops hooks that have not begun, or that nobody will poll again.
     pub(super) fn discard(&self) {
         let stage = {
@@ -222,16 +229,18 @@ impl Hooks {
 
 /// Runs the hooks one after another. Whatever ends it, what has not ended is noted.
 fn run(shared: Arc<Shared>, hooks: Vec<Hook>) -> impl Future<Output = ()> + Send {
-    let mut noted = Noted { shared: Arc::clone(&shared), left: hooks.into_iter() };
+    let left = hooks.into_iter();
+    let mut noted = Noted { shared: Arc::clone(&shared), left, is_running: false };
     let body = async move {
         while let Some(Hook { call, given_at }) = noted.left.next() {
-            lock(&noted.shared.state).running = Some(given_at);
+            noted.is_running = true;
             let outcome = match panics::catch(call) {
                 Ok(run) => Caught(Some(run)).await,
                 Err(message) => Err(message),
             };
+            noted.is_running = false;
             let mut state = lock(&noted.shared.state);
-            state.running = None;
+            state.running = noted.left.as_slice().first().map(|next| next.given_at);
             if let Err(message) = outcome {
                 let kind = HookFailureKind::Panicked(message);
                 state.failures.push(HookFailure { given_at, kind });
@@ -245,13 +254,15 @@ fn run(shared: Arc<Shared>, hooks: Vec<Hook>) -> impl Future<Output = ()> + Send
 /// Notes the end of the hooks.
 struct Noted {
     shared: Arc<Shared>,
-    left: std::vec::IntoIter<Hook>,
+    /// Those after the one that runs.
+    left: vec::IntoIter<Hook>,
+    is_running: bool,
 }
 
 impl Drop for Noted {
     fn drop(&mut self) {
         let mut state = lock(&self.shared.state);
-        let running = state.running.take();
+        let running = state.running.take().filter(|_| self.is_running);
         for given_at in running.into_iter().chain(self.left.as_slice().iter().map(|it| it.given_at))
         {
             state.failures.push(HookFailure { given_at, kind: HookFailureKind::Dropped });
@@ -421,5 +432,28 @@ impl Wake for Shared {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.wake_callers();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{future::pending, pin::pin};
+
+    use super::*;
+
+    #[test]
+    fn a_caller_that_gives_up_is_forgotten() {
+        let hooks = Hooks::new(vec![Hook::new(pending::<()>, Location::caller())]);
+        let callers = || lock(&hooks.shared.state).callers.len();
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..1_000 {
+            let mut run = pin!(hooks.run(None));
+            assert!(run.as_mut().poll(&mut context).is_pending());
+            assert_eq!(callers(), 1);
+        }
+        assert_eq!(callers(), 0);
+        hooks.discard();
+        assert!(!hooks.are_pending() && hooks.failures().len() == 1, "it was dropped");
     }
 }

@@ -21,6 +21,9 @@ const DRIVE_ANYWAY_AFTER: Duration = Duration::from_millis(5);
 /// How often to check whether a task has appeared that needs a driver.
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How many messages of panics are kept.
+const MESSAGES: usize = 16;
+
 /// When to ask again for a thread that the OS refused.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 
@@ -55,7 +58,9 @@ pub(super) struct State {
     pub(super) destructors: Duration,
     /// How many tasks were alive when their destructor returned, in total.
     pub(super) tasks: usize,
+    /// The messages of the first destructors that panicked, at most [`MESSAGES`], and how many did.
     pub(super) panics: Vec<String>,
+    pub(super) panicked: usize,
     /// Wakes the driver when this state changes.
     driver: Option<Waker>,
     /// Wakes the driver when the last task has ended.
@@ -158,7 +163,8 @@ impl State {
         if let Some(began) = self.dropping.take() {
             self.destructors += now - began;
         }
-        self.panics.extend(panic);
+        self.panicked += usize::from(panic.is_some());
+        self.panics.extend(panic.filter(|_| self.panicked <= MESSAGES));
         self.tasks += tasks;
         self.activity_ended();
         if self.values.is_empty() && tasks == 0 { self.post_fence(now) } else { None }

@@ -128,7 +128,12 @@ impl Reaper {
         self.inner.batch.lock().unfinished()
     }
 
-    /// The messages of destructors that panicked.
+    /// How many destructors panicked.
+    pub(crate) fn panicked(&self) -> usize {
+        self.inner.batch.lock().panicked
+    }
+
+    /// The messages of the first destructors that panicked.
     pub(crate) fn panics(&self) -> Vec<String> {
         self.inner.batch.lock().panics.clone()
     }

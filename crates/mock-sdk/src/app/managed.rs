@@ -35,8 +35,8 @@ use super::{
     ui::EventLoop,
 };
 
-/// How many worker threads each runtime has.
-const WORKERS: usize = 2;
+/// How many worker threads poll the tasks of each runtime.
+pub const WORKERS: usize = 2;
 
 /// How long the rest of a failed login may take to end.
 const ABANDON: Duration = Duration::from_secs(5);

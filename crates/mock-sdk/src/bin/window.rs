@@ -17,7 +17,12 @@ use std::{
 };
 
 use leak_strategy::plan::ExitPlan;
-use mock_sdk::app::{AppConfig, action::Action, managed::ManagedApp, requests::Request};
+use mock_sdk::app::{
+    AppConfig,
+    action::Action,
+    managed::{ManagedApp, WORKERS},
+    requests::Request,
+};
 use state_machine::{config::RuntimePolicy, driver::Driver};
 
 type Done = Result<(), Box<dyn Error>>;
@@ -130,8 +135,7 @@ fn hang(managed: &ManagedApp) -> Done {
     let client = managed.app().globals().client.get().ok_or("nobody is logged in")?;
     let runtime = client.runtime();
     let (blocked, is_blocked) = mpsc::channel();
-    let workers = runtime.metrics().num_workers();
-    for _ in 0..workers {
+    for _ in 0..WORKERS {
         let blocked = blocked.clone();
         drop(runtime.spawn(async move {
             let _ = blocked.send(());
@@ -140,6 +144,6 @@ fn hang(managed: &ManagedApp) -> Done {
             }
         }));
     }
-    (0..workers).try_for_each(|_| is_blocked.recv())?;
+    (0..WORKERS).try_for_each(|_| is_blocked.recv())?;
     Ok(())
 }

@@ -30,6 +30,21 @@ fn a_destructor_that_panics_is_reported_and_the_others_are_torn_down() {
 }
 
 #[test]
+fn of_many_panics_the_first_are_told_and_all_are_counted() {
+    let session = session();
+    for number in 0..100 {
+        drop(session.guard(on_drop(move || panic!("number {number}"))).unwrap());
+    }
+    let error = session.close_blocking(PLENTY).unwrap_err();
+    assert_eq!((error.seen.panics, error.panicked.len()), (100, 16), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("100 destructors panicked: number 0, ") && text.ends_with(", …"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_destructor_that_blocks_is_reported_at_the_limit_and_waited_for_again() {
     let (session, (pool, closed), (stuck, blocks)) = (session(), pool(), stuck());
     drop(session.guard(on_drop(blocks)).unwrap());

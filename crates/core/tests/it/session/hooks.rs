@@ -159,6 +159,26 @@ fn a_hook_that_hangs_costs_a_close_its_limit_and_is_named_and_waited_for_again()
     }
 }
 
+/// Nobody drives the runtime, so the hooks do not even begin.
+#[test]
+fn a_hook_that_cannot_begin_is_named_and_reported_when_it_is_dropped() {
+    let runtime = current_thread();
+    let session = Session::builder("test").runtime(runtime.handle().clone()).start().unwrap();
+    let given_at = line!() + 2;
+    for _ in 0..2 {
+        session.before_close(async || ()).unwrap();
+    }
+    let error = is_hook(session.close_blocking(SHORT));
+    let kinds = |error: &CloseError| {
+        let hooks = error.seen.hooks.iter();
+        hooks.map(|it| (it.given_at.line(), it.kind.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&error), [(given_at, HookFailureKind::StillRunning)], "{error}");
+    drop(runtime);
+    let error = is_hook(session.close_blocking(PLENTY));
+    assert_eq!(kinds(&error), [(); 2].map(|()| (given_at, HookFailureKind::Dropped)), "{error}");
+}
+
 #[test]
 fn a_hook_that_closes_its_own_session_is_answered_from_inside() {
     let owner = RuntimeOwner::builder("test").workers(1).start().unwrap();

@@ -1,0 +1,147 @@
+//! The configuration of a session.
+
+use std::{borrow::Cow, fmt, future::Future, panic::Location, sync::Arc};
+
+use thiserror::Error;
+
+use super::{Checks, Core, Hook, Hooks, Owner, Session, SessionRuntime};
+use crate::{
+    call_sites::CallSites, evidence::Evidence, flag::Flag, handle_count::HandleCount,
+    runtime::RuntimeError, teardown::reaper::Reaper,
+};
+
+/// Why a session was not started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NotStarted {
+    /// The OS refused a thread or a file descriptor.
+    #[error(
+        "cannot start the session `{session}`: {source}; end some threads or close some files, and try again"
+    )]
+    NoThread {
+        /// The name of the session.
+        session: String,
+        /// The error from the OS.
+        source: std::io::Error,
+    },
+    /// The runtime for the session is stopping or has stopped, or this is a forked child. The last session
+    /// on a runtime takes it down when it closes.
+    #[error("cannot start the session `{session}`: {source}")]
+    NoRuntime {
+        /// The name of the session.
+        session: String,
+        /// Why the runtime cannot be used.
+        source: RuntimeError,
+    },
+}
+
+/// The configuration of a session. Made by [`Session::builder`].
+#[must_use = "a builder starts nothing before `start`"]
+pub struct Builder {
+    name: Cow<'static, str>,
+    runtime: Option<SessionRuntime>,
+    evidence: Vec<Box<dyn Evidence>>,
+    hooks: Vec<Hook>,
+}
+
+impl Builder {
+    pub(super) const fn new(name: Cow<'static, str>) -> Self {
+        Self { name, runtime: None, evidence: Vec::new(), hooks: Vec::new() }
+    }
+
+    /// The runtime that the resource's own tasks run on. The hooks run there, too.
+    ///
+    /// - If you pass a [`RuntimeOwner`], the session owns the current generation, and `close` takes it
+    ///   down. Its tasks get most of the limit to end by themselves (10 s if there is no limit; or what
+    ///   [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) says). Handles that its tasks hold
+    ///   are dropped with it. If several sessions own a runtime, the last to close takes it down, and the
+    ///   reports of the others say [`SharedRuntime`](crate::NotCovered::SharedRuntime).
+    /// - If you pass a [`RuntimeHandle`] or a `tokio::runtime::Handle`, somebody else owns the runtime,
+    ///   and `close` never takes it down. Stop the resource's tasks with a
+    ///   [hook](Session::before_close), and give the session [evidence](Self::evidence).
+    ///
+    /// Give the tasks of a runtime that the session owns handles, not the session: if a task on it holds
+    /// the `Session`, neither is ever dropped.
+    ///
+    /// If the owner [restarts](RuntimeOwner::restart) the runtime after the session has closed, the new
+    /// generation belongs to the next session.
+    ///
+    /// [`RuntimeOwner`]: crate::RuntimeOwner
+    /// [`RuntimeOwner::restart`]: crate::RuntimeOwner::restart
+    /// [`RuntimeHandle`]: crate::RuntimeHandle
+    pub fn runtime(mut self, runtime: impl Into<SessionRuntime>) -> Self {
+        self.runtime = Some(runtime.into());
+        self
+    }
+
+    /// Adds a check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
+    /// All checks must confirm the end. `close` asks them again and again until they do or the limit
+    /// expires.
+    ///
+    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
+    /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
+    /// open only in between, call [`Session::look`].
+    ///
+    /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
+    /// close past its limit; a later close waits for the answer that is pending. After [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
+    /// [`Unconfirmed::Unavailable`], or if a check panics, `close` returns the error at once. Once the
+    /// checks have confirmed the end, they are dropped and not asked again.
+    ///
+    /// [`no_open_files`]: crate::evidence::no_open_files
+    /// [`Unconfirmed::Against`]: crate::evidence::Unconfirmed::Against
+    /// [`Unconfirmed::Unavailable`]: crate::evidence::Unconfirmed::Unavailable
+    pub fn evidence(mut self, check: impl Evidence + 'static) -> Self {
+        self.evidence.push(Box::new(check));
+        self
+    }
+
+    /// Adds a hook. Same as [`Session::before_close`], for a hook that needs no handle.
+    #[track_caller]
+    pub fn before_close<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.push(Hook::new(hook, Location::caller()));
+        self
+    }
+
+    /// Starts the session, with the threads that tear its values down.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStarted`]: the OS refused a thread or a file descriptor, or the runtime is going down.
+    #[track_caller]
+    #[must_use = "the session begins to close when its last clone is dropped"]
+    pub fn start(self) -> Result<Session, NotStarted> {
+        let Self { name, runtime, evidence, hooks } = self;
+        let runtime = match runtime.map(SessionRuntime::start).transpose() {
+            Ok(runtime) => runtime,
+            Err(source) => {
+                return Err(NotStarted::NoRuntime { session: name.into_owned(), source });
+            }
+        };
+        let reaper = match Reaper::start() {
+            Ok(reaper) => reaper,
+            Err(source) => {
+                return Err(NotStarted::NoThread { session: name.into_owned(), source });
+            }
+        };
+        let (count, call_sites) = (HandleCount::new(), CallSites::default());
+        let core = Arc::new(Core { name, count, call_sites, reaper });
+        let (made_at, confirmed) = (Location::caller(), Flag::new());
+        let (checks, hooks) = (Checks::new(evidence), Hooks::new(hooks));
+        let owner = Owner { core, made_at, runtime, checks, hooks, confirmed };
+        Ok(Session { owner: Arc::new(owner) })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("runtime", &self.runtime)
+            .field("evidence", &self.evidence.len())
+            .field("hooks", &self.hooks.len())
+            .finish_non_exhaustive()
+    }
+}
