@@ -1,6 +1,6 @@
 //! Waiting for a future on a plain thread.
 //!
-//! The thread also keeps the limits (`crate::limit`) of what it waits for, so that a blocking call of
+//! The thread also keeps the limits of what it waits for, so that a blocking call of
 //! the kit needs no other thread for them.
 
 use std::{

@@ -3,7 +3,7 @@
 //!
 //! The two take turns in one process, in rounds whose order changes, and medians are compared. In the
 //! second figure each answer comes one turn later, so that each limit must be set. Most of that cost is
-//! the thread that keeps the limits: it starts with the first limit and ends with the last.
+//! the thread that keeps the limits: the first limit starts it, and the end of the logout joins it.
 //! `cargo bench -p state-machine` prints microseconds per logout.
 
 #[path = "../tests/by_effect/mod.rs"]

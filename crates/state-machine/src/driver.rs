@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use sundown::limit::one_after_another;
 use tokio::sync::watch;
 
 use crate::{
@@ -93,10 +94,13 @@ impl<A: Application> Driver<A> {
     /// [`LogoutError`]. If another run has not ended, this one is refused and does nothing.
     pub async fn run(&self) -> Result<LogoutReport, LogoutError> {
         let (mut run, mut event) = Run::begin(self)?;
-        while let Some(next) = run.step(event).await {
-            event = next;
-        }
-        run.end()
+        one_after_another(async {
+            while let Some(next) = run.step(event).await {
+                event = next;
+            }
+            run.end()
+        })
+        .await
     }
 }
 

@@ -167,12 +167,26 @@ impl Clock {
         waker::discard(replaced);
     }
 
+    /// Counts a limit that sets no alarm itself. It starts no thread, and keeps the one that others start.
+    pub fn enter(&self) {
+        lock(&self.state).limits += 1;
+    }
+
+    /// The end of what [entered](Self::enter). If it was the last, there is no thread afterwards.
+    pub fn leave(&self) {
+        self.leave_with(None);
+    }
+
     /// Takes an alarm back. Afterwards no thread calls its waker; and if it was the last, there is no
     /// thread. Exceptions: a waker that does not return in time keeps its thread, and this does not wait
     /// for the thread that it is called on.
     pub fn unset(&self, key: Key) {
+        self.leave_with(Some(key));
+    }
+
+    fn leave_with(&self, key: Option<Key>) {
         let mut state = lock(&self.state);
-        let unset = state.alarms.remove(&key);
+        let unset = key.and_then(|key| state.alarms.remove(&key));
         state.limits -= 1;
         state = self.wait_for_wakers(state, key);
         let ended = if state.limits == 0 { self.end(&mut state) } else { Vec::new() };
@@ -189,13 +203,13 @@ impl Clock {
     fn wait_for_wakers<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
-        key: Key,
+        key: Option<Key>,
     ) -> MutexGuard<'a, State> {
         let mut deadline = None;
         loop {
             let is_last = state.limits == 0;
             let is_awaited = |thread: &Thread| {
-                let calls = thread.calling.is_some_and(|called| is_last || called == key);
+                let calls = thread.calling.is_some_and(|called| is_last || Some(called) == key);
                 calls && own_number() != Some(thread.number)
             };
             if !state.threads.iter().any(is_awaited) {
@@ -418,6 +432,22 @@ mod tests {
             assert_eq!((threads(clock), Arc::strong_count(&late)), (0, 1));
             assert!(!late.has_fired());
         }
+    }
+
+    #[test]
+    fn limits_one_after_another_share_a_thread_while_something_has_entered() {
+        let clock = clock();
+        clock.enter();
+        assert_eq!(threads(clock), 0, "none is needed yet");
+        let mut numbers = Vec::new();
+        for _ in 0..3 {
+            let key = clock.set(Instant::now() + HOUR, fires().1).unwrap();
+            clock.unset(key);
+            numbers.extend(lock(&clock.state).threads.iter().map(|thread| thread.number));
+        }
+        assert!(numbers.len() == 3 && numbers.iter().all(|number| *number == numbers[0]));
+        clock.leave();
+        assert_eq!(threads(clock), 0);
     }
 
     /// A waker that returns when it is told to, and says when it is called.
