@@ -68,7 +68,7 @@ use runtime::{MayBlock, Runtime};
 
 pub use crate::teardown::Unfinished;
 pub use builder::{Builder, NotStarted};
-pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Seen};
+pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Inside, Seen};
 pub use guarded::Guarded;
 pub use hook::{HookFailure, HookFailureKind};
 pub use refused::Refused;
@@ -281,7 +281,7 @@ impl Session {
         };
         match ended {
             Some(ended) => closing.conclude(ended),
-            None => Err(closing.refused(CloseErrorKind::FromInside)),
+            None => Err(closing.from_inside(Inside::HooksThread)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    CloseError, CloseErrorKind, CloseReport, Confirmation, Core, HookFailure, Owner, Seen,
+    CloseError, CloseErrorKind, CloseReport, Confirmation, Core, HookFailure, Inside, Owner, Seen,
     Unfinished, runtime::Runtime,
 };
 use crate::{
@@ -70,19 +70,19 @@ impl<'a> Closing<'a> {
             return Err(closing.refused(CloseErrorKind::Forked { process }));
         }
         count.close();
-        let Owner { runtime, checks, hooks, .. } = owner;
-        if reaper.includes_this_thread()
-            || checks.include_this_thread()
-            || hooks.include_this_thread()
-            || runtime.as_ref().is_some_and(Runtime::waits_for_this_thread)
-        {
-            return Err(closing.refused(CloseErrorKind::FromInside));
+        match owner.inside() {
+            Some(inside) => Err(closing.from_inside(inside)),
+            None => Ok(closing),
         }
-        Ok(closing)
+    }
+
+    pub(super) fn from_inside(&self, inside: Inside) -> CloseError {
+        let seen = Seen { inside: Some(inside), ..Seen::default() };
+        CloseError { seen: Box::new(seen), ..self.refused(CloseErrorKind::FromInside) }
     }
 
     /// An error that says nothing of the session's state, which this caller cannot or need not see.
-    pub(super) fn refused(&self, kind: CloseErrorKind) -> CloseError {
+    fn refused(&self, kind: CloseErrorKind) -> CloseError {
         CloseError {
             session: self.session(),
             elapsed: self.began.elapsed(),
@@ -271,10 +271,10 @@ impl<'a> Closing<'a> {
     }
 
     fn runtime(&self, error: ShutdownError) -> CloseError {
-        self.error(match error.kind {
-            ShutdownErrorKind::FromInside => CloseErrorKind::FromInside,
-            _ => CloseErrorKind::Runtime(Box::new(error)),
-        })
+        match error.kind {
+            ShutdownErrorKind::FromInside => self.from_inside(Inside::OwnRuntime),
+            _ => self.error(CloseErrorKind::Runtime(Box::new(error))),
+        }
     }
 
     fn error(&self, kind: CloseErrorKind) -> CloseError {
@@ -327,6 +327,24 @@ impl<'a> Closing<'a> {
 
     fn left(&self) -> Duration {
         self.limit.saturating_sub(self.began.elapsed())
+    }
+}
+
+impl Owner {
+    /// What this thread is in that a close would wait for.
+    fn inside(&self) -> Option<Inside> {
+        let Self { core, runtime, checks, hooks, .. } = self;
+        if core.reaper.includes_this_thread() {
+            return Some(Inside::Destructor);
+        }
+        if hooks.include_this_thread() {
+            return Some(Inside::Hook);
+        }
+        if checks.include_this_thread() {
+            return Some(Inside::Evidence);
+        }
+        let runtime = runtime.as_ref()?;
+        runtime.waits_for_this_thread().then_some(Inside::OwnRuntime)
     }
 }
 

@@ -89,6 +89,44 @@ pub struct Seen {
     pub panics: usize,
     /// As in [`CloseReport::not_covered`].
     pub not_covered: Vec<NotCovered>,
+    /// What the caller is in, after [`FromInside`](CloseErrorKind::FromInside).
+    pub inside: Option<Inside>,
+}
+
+/// What a caller is in that would wait for its own end. Its `Display` says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inside {
+    /// A destructor that the session runs, or work that such a destructor started.
+    Destructor,
+    /// A hook of the session.
+    Hook,
+    /// Evidence of the session.
+    Evidence,
+    /// A task or blocking work of the session's own runtime, or its `block_on`.
+    OwnRuntime,
+    /// The only thread that can run the hook. It must not block.
+    HooksThread,
+}
+
+impl fmt::Display for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Destructor => {
+                "this is a destructor that the session runs, or was started by one; close it elsewhere"
+            }
+            Self::Hook => "this is its hook, which must end first; close it elsewhere",
+            Self::Evidence => "this is its evidence, which must answer first; close it elsewhere",
+            Self::OwnRuntime => {
+                "this is its own runtime, which must end first; close it on a plain thread or another \
+                 runtime, or give the session the runtime's handle instead of its owner"
+            }
+            Self::HooksThread => {
+                "only this thread can run its hook, and must not block; await `close` here, or close it \
+                 on another thread"
+            }
+        })
+    }
 }
 
 /// How the end of a session was confirmed. Each variant confirms more than the one before.
@@ -169,10 +207,9 @@ pub enum CloseErrorKind {
     /// [Hooks](Seen::hooks) panicked, were dropped, or have not ended. Unless one has not ended, everything
     /// else has.
     Hook,
-    /// The caller would wait for its own end: it is a destructor that the session runs, work that such a
-    /// destructor started, a hook, a check, or a task of the session's own runtime. Or it would block the
-    /// only thread that can run the hook. The session is closing from now on. (If one of these waits for
-    /// another thread that calls `close`, that is not detected. Use a limit there.)
+    /// The caller would wait for its own end: [`Seen::inside`] says what it is in. The session is closing
+    /// from now on. (If the caller waits for another thread that calls `close`, that is not detected. Use a
+    /// limit there.)
     FromInside,
     /// This is a forked child of the process that has the session's threads.
     Forked {
@@ -236,12 +273,10 @@ impl fmt::Display for CloseError {
                 }
                 Ok(())
             }
-            CloseErrorKind::FromInside => f.write_str(
-                "cannot wait for its own end from inside: not in a destructor that it runs, nor in \
-                 what that starts, nor in its hook or its evidence, nor on its own runtime, nor by \
-                 blocking the only thread that can run the hook; close it from outside, or await \
-                 `close` there",
-            ),
+            CloseErrorKind::FromInside => {
+                f.write_str("cannot wait for its own end")?;
+                seen.inside.map_or(Ok(()), |inside| write!(f, ": {inside}"))
+            }
             CloseErrorKind::Forked { process } => write!(
                 f,
                 "belongs to process {process}, which this one was forked from; close it there, \

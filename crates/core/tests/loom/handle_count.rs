@@ -127,7 +127,7 @@ fn handles_of_two_places(numbers: [usize; 2]) {
 
 #[test]
 fn handle_count_no_handle_is_held_once_it_is_closed() {
-    explore("handle count, handles of two places against close", Bound::Three, || {
+    explore("handle count, handles of two places against close", Bound::Full, || {
         handles_of_two_places([1, 2]);
     });
 }

@@ -8,7 +8,7 @@ use std::{
 use futures::executor::block_on;
 use sundown::{
     latch::Latch,
-    session::{CloseErrorKind, Unfinished},
+    session::{CloseErrorKind, Inside, Unfinished},
     teardown::teardown_blocking,
 };
 use tokio::task::{spawn, spawn_blocking};
@@ -91,7 +91,7 @@ fn a_close_from_inside_is_an_error_and_not_a_deadlock() {
     });
     drop(session.guard(value).unwrap());
     let _ = session.close_blocking(PLENTY).unwrap();
-    assert_eq!(results.iter().map(from_inside).count(), 4);
+    assert_eq!(results.iter().map(|result| from_inside(Inside::Destructor, result)).count(), 4);
 }
 
 #[test]

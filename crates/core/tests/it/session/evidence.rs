@@ -13,7 +13,7 @@ use std::{
 use futures::{FutureExt as _, executor::block_on};
 use sundown::{
     evidence::{Evidence, Unconfirmed},
-    session::{CloseError, CloseErrorKind, Confirmation, Session},
+    session::{CloseError, CloseErrorKind, Confirmation, Inside, Session},
 };
 
 use super::{from_inside, in_the_way, still_held};
@@ -213,8 +213,8 @@ fn a_check_that_closes_its_own_session_is_answered_from_inside_on_the_same_threa
         move || {
             threads.lock().unwrap().push(thread::current().id());
             let session = slot.lock().unwrap().clone().unwrap();
-            from_inside(session.close_blocking(Duration::MAX));
-            from_inside(current_thread().block_on(session.close(Duration::MAX)));
+            from_inside(Inside::Evidence, session.close_blocking(Duration::MAX));
+            from_inside(Inside::Evidence, current_thread().block_on(session.close(Duration::MAX)));
             Err(Unconfirmed::Against("it asks itself".to_owned()))
         }
     });

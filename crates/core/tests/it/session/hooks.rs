@@ -19,7 +19,7 @@ use sundown::{
     latch::Latch,
     runtime::{RuntimeHandle, RuntimeOwner},
     session::{
-        CloseError, CloseErrorKind, CloseReport, Confirmation, HookFailureKind, Session,
+        CloseError, CloseErrorKind, CloseReport, Confirmation, HookFailureKind, Inside, Session,
         SessionRuntime,
     },
 };
@@ -200,7 +200,7 @@ fn a_hook_that_closes_its_own_session_is_answered_from_inside() {
             })
             .unwrap();
         let _ = session.close_blocking(PLENTY).unwrap();
-        assert_eq!(told.iter().map(from_inside).count(), 3);
+        assert_eq!(told.iter().map(|answer| from_inside(Inside::Hook, answer)).count(), 3);
     }
 }
 
@@ -359,7 +359,10 @@ fn a_blocking_close_on_the_only_thread_that_can_run_the_hook_is_refused() {
     let session = session.before_close(async || ()).start().unwrap();
     let again = session.clone();
     let inside = async move { again.close_blocking(Duration::MAX) };
-    from_inside(runtime.block_on(async { tokio::spawn(inside).await.unwrap() }));
+    from_inside(
+        Inside::HooksThread,
+        runtime.block_on(async { tokio::spawn(inside).await.unwrap() }),
+    );
     // The control: it can be awaited there, and a hook that has ended is in nobody's way.
     let _ = runtime.block_on(session.close(PLENTY)).unwrap();
     let _ = runtime.block_on(async { session.close_blocking(PLENTY) }).unwrap();

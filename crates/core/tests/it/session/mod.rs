@@ -11,7 +11,7 @@ mod shared;
 
 use std::time::Instant;
 
-use sundown::session::{CloseError, CloseErrorKind, Session};
+use sundown::session::{CloseError, CloseErrorKind, Inside, Session};
 
 use crate::fixtures::{PLENTY, SHORT};
 
@@ -40,7 +40,9 @@ fn still_held<T: std::fmt::Debug>(result: Result<T, CloseError>) -> CloseError {
 }
 
 #[track_caller]
-fn from_inside<T: std::fmt::Debug>(result: Result<T, CloseError>) {
+fn from_inside<T: std::fmt::Debug>(what: Inside, result: Result<T, CloseError>) {
     let error = result.unwrap_err();
     assert!(matches!(error.kind, CloseErrorKind::FromInside), "{error}");
+    assert_eq!(error.seen.inside, Some(what), "{error}");
+    assert!(error.to_string().contains(&what.to_string()), "{error}");
 }

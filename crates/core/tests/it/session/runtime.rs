@@ -19,7 +19,7 @@ use sundown::{
     latch::Latch,
     oneshot::WaitError,
     runtime::RuntimeOwner,
-    session::{CloseErrorKind, Confirmation, Session},
+    session::{CloseErrorKind, Confirmation, Inside, Session},
     shutdown::ShutdownErrorKind,
 };
 
@@ -215,7 +215,9 @@ fn a_close_on_its_own_runtime_is_an_error_and_not_a_deadlock() {
         let in_block_on = owner.block_on(session.close(Duration::MAX)).unwrap();
         let handle = owner.handle().unwrap();
         let moved = owner.block_on(moved).unwrap();
-        [in_task, in_block_on, moved].into_iter().for_each(from_inside);
+        for answer in [in_task, in_block_on, moved] {
+            from_inside(Inside::OwnRuntime, answer);
+        }
         // A thread that has only entered the context is not inside.
         let _context = handle.enter();
         let _ = session.close_blocking(PLENTY).unwrap();
