@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    callers::Patience,
     observe::{self, Outcome},
     park,
     shutdown::{
@@ -25,7 +26,6 @@ use crate::{
         ShutdownFuture, ShutdownReport, StillRunning, list,
     },
     spawn::{SpawnError, current_runtime, spawn},
-    stop_then_abort::Patience,
     task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
 };
 
@@ -304,7 +304,7 @@ impl GroupReport {
         let Self { group: component, elapsed, aborted, panicked, still_running, threads, .. } =
             self;
         if !still_running.is_empty() || !threads.is_empty() {
-            let alive = Alive { tasks: still_running.len(), threads, ..Alive::default() };
+            let alive = Alive { tasks: still_running.len(), threads: threads.into() };
             let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
             return Err(error.with_running(still_running, alive).with_patience(patience));
         }
