@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    callers::Patience,
     observe::{self, Outcome},
     park,
     shutdown::{
@@ -25,7 +26,6 @@ use crate::{
         ShutdownFuture, ShutdownReport, StillRunning, list,
     },
     spawn::{SpawnError, current_runtime, spawn},
-    stop_then_abort::Patience,
     task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
 };
 

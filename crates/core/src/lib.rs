@@ -27,6 +27,8 @@
 
 #[cfg(not(loom))]
 mod call_sites;
+#[cfg(not(loom))]
+mod callers;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;
@@ -76,6 +78,8 @@ mod waker;
 // The models use these as they are. Nobody else sees them.
 #[cfg(loom)]
 pub mod call_sites;
+#[cfg(loom)]
+pub mod callers;
 #[cfg(loom)]
 #[path = "limit/clock.rs"]
 pub mod clock;

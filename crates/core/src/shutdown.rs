@@ -14,7 +14,7 @@ use std::{
 };
 
 #[cfg(not(loom))]
-use crate::stop_then_abort::Patience;
+use crate::callers::Patience;
 
 pub use not_covered::NotCovered;
 pub use report::{CutOff, ForeignPanic, ShutdownReport};

@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
+    callers::{AbortAt, Callers, Patience},
     limit::until,
-    task_set::{TaskSet, callers::AbortAt},
 };
 
 /// The least time that an abort gets to take effect, unless that is more than half of the limit: on a
@@ -26,36 +26,29 @@ pub(crate) fn share_for_abort(limit: Duration) -> Duration {
 /// How often a caller looks whether a thread has ended that calls a waker which does not return.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Whether a shutdown that was not in time left the abort to somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// No: everything has ended, or this caller has aborted what had not.
-    Own,
-    /// Yes, some or all of the tasks: another caller has given them more time.
-    Another,
-}
-
 /// Asks to stop, aborts at the [last part](share_for_abort) of the limit, and returns when `ended`
 /// completes or the limit has passed.
 ///
 /// Other callers may wait for the same tasks. If one of them would abort later, this one does not abort:
 /// it waits until its own limit has passed. If that other one goes away before, it aborts after all.
 /// `abort` gets the moment at which this caller is to abort, and returns whether it has spared tasks for
-/// which another caller waits.
+/// which another caller waits. At last it waits until no thread of the kit is left that calls a waker
+/// (`has_threads`).
 ///
 /// The limit counts from `entered`, when the caller's own caller came in. Whatever takes longer than
 /// planned (`stop`, the first wait, `abort`) shortens the waits after it and does not move the end. If
 /// the limit has passed already, each wait checks once.
 pub(crate) async fn stop_then_abort<W: Future>(
-    tasks: &TaskSet,
+    callers: &Callers,
     entered: Instant,
     limit: Duration,
     stop: impl FnOnce(),
     abort: impl FnOnce(AbortAt) -> bool,
     ended: impl Fn() -> W,
+    has_threads: impl Fn() -> bool,
 ) -> Patience {
     let deadlines = Deadlines::new(entered, limit);
-    let caller = tasks.callers().enter(deadlines.abort.into());
+    let caller = callers.enter(deadlines.abort.into());
     stop();
     let patience = if until(deadlines.abort, ended()).await.is_some() {
         Patience::Own
@@ -73,9 +66,7 @@ pub(crate) async fn stop_then_abort<W: Future>(
     };
     caller.leave();
     // Only a thread that has ended is over, and none can say so itself.
-    while !tasks.waker_threads().is_empty()
-        && deadlines.give_up.is_none_or(|give_up| Instant::now() < give_up)
-    {
+    while has_threads() && deadlines.give_up.is_none_or(|give_up| Instant::now() < give_up) {
         let soon = Instant::now() + LOOK_AGAIN;
         until(deadlines.give_up.map_or(Some(soon), |end| Some(end.min(soon))), pending::<()>())
             .await;
@@ -161,7 +152,7 @@ mod tests {
         let began = Instant::now();
         let (stopped, aborted) = (Cell::new(false), Cell::new(false));
         let _ = block_on(stop_then_abort(
-            &TaskSet::new(),
+            &Callers::default(),
             began.checked_sub(PLENTY).unwrap(),
             PLENTY,
             || stopped.set(true),
@@ -170,6 +161,7 @@ mod tests {
                 false
             },
             pending::<()>,
+            || false,
         ));
         assert!(aborted.get(), "it is aborted all the same, after the stop");
         assert!(began.elapsed() < PLENTY / 2, "{:?}", began.elapsed());
@@ -182,7 +174,7 @@ mod tests {
         let entered = Instant::now().checked_sub(limit - Duration::from_millis(50)).unwrap();
         let (began, waits) = (Instant::now(), Cell::new(0));
         let _ = block_on(stop_then_abort(
-            &TaskSet::new(),
+            &Callers::default(),
             entered,
             limit,
             || (),
@@ -191,6 +183,7 @@ mod tests {
                 waits.set(waits.get() + 1);
                 pending::<()>()
             },
+            || false,
         ));
         assert_eq!(waits.get(), 3, "it waits after the abort, too");
         assert!(began.elapsed() < limit / 2, "{:?}", began.elapsed());
@@ -204,8 +197,15 @@ mod tests {
             aborted.set(true);
             false
         };
-        let patience =
-            block_on(stop_then_abort(&TaskSet::new(), Instant::now(), PLENTY, || (), abort, ended));
+        let patience = block_on(stop_then_abort(
+            &Callers::default(),
+            Instant::now(),
+            PLENTY,
+            || (),
+            abort,
+            ended,
+            || false,
+        ));
         assert_eq!((aborted.get(), patience), (false, Patience::Own));
     }
 }

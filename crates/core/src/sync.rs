@@ -37,7 +37,3 @@ use std::sync::PoisonError;
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// A value with a cache line to itself: writes to its neighbours do not slow its readers down.
-#[repr(align(64))]
-pub(crate) struct CacheLine<T>(pub(crate) T);

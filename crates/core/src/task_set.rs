@@ -2,11 +2,11 @@
 //! of them have ended. [`TaskGroup`](crate::TaskGroup), [`BackgroundTask`](crate::BackgroundTask) and the
 //! runtimes are built on this; a background task is a set of one.
 
-pub mod callers;
 mod current_task;
 #[cfg(not(loom))]
 mod listeners;
 mod member;
+mod padded;
 mod registry;
 #[cfg(not(loom))]
 mod runtimes;
@@ -27,23 +27,26 @@ use std::{
 
 #[cfg(loom)]
 use crate::waker;
+#[cfg(not(loom))]
 use crate::{
+    callers::Patience,
+    limit::until,
+    stop_then_abort::{stop_then_abort, yield_once},
+};
+use crate::{
+    callers::{AbortAt, Callers},
     latch::Latch,
     panics,
     shutdown::{Panicked, StillRunning},
-    sync::{AtomicU8, CacheLine, Mutex, Ordering, lock},
+    sync::{AtomicU8, Mutex, Ordering, lock},
 };
-#[cfg(not(loom))]
-use crate::{
-    limit::until,
-    stop_then_abort::{Patience, stop_then_abort, yield_once},
-};
-use callers::{AbortAt, Callers};
 #[cfg(not(loom))]
 use listeners::{Stuck, Wakers};
 use registry::{Exit, Registry, Slot};
 #[cfg(not(loom))]
 use runtimes::Runtimes;
+
+use padded::Padded;
 
 pub use member::{Member, Place};
 pub use registry::{Count, Label};
@@ -71,7 +74,7 @@ pub enum Command {
 pub struct TaskSet {
     /// Every [`Stop`](stop::Stop) reads this in every turn of its loop, and it is written twice at
     /// most. So it is kept away from what changes with every task.
-    command: CacheLine<AtomicU8>,
+    command: Padded<AtomicU8>,
     closed: Latch,
     registry: Registry,
     tally: Mutex<Tally>,
@@ -163,7 +166,7 @@ impl TaskSet {
 
     fn with(registry: Registry, parent: Option<(Arc<Self>, Slot)>) -> Self {
         Self {
-            command: CacheLine(AtomicU8::new(Command::Run as u8)),
+            command: Padded::new(AtomicU8::new(Command::Run as u8)),
             closed: Latch::new(),
             registry,
             tally: Mutex::default(),
@@ -183,7 +186,7 @@ impl TaskSet {
     pub fn command(&self) -> Command {
         // Acquire pairs with the release in `give`: a task that sees the command sees what was done
         // before it was given.
-        match self.command.0.load(Ordering::Acquire) {
+        match self.command.load(Ordering::Acquire) {
             0 => Command::Run,
             1 => Command::Stop,
             _ => Command::Abort,
@@ -272,6 +275,12 @@ impl TaskSet {
         stuck.iter().map(|_| listeners::THREAD.to_owned()).collect()
     }
 
+    /// Whether there are any.
+    #[cfg(not(loom))]
+    pub fn has_waker_threads(&self) -> bool {
+        !self.waker_threads().is_empty()
+    }
+
     fn close_if_empty(&self) {
         if self.registry.close_if_empty() {
             self.close();
@@ -292,7 +301,7 @@ impl TaskSet {
             return Vec::new();
         }
         // Release: see `command`. Acquire: a caller who comes too late sees what the first did before.
-        let before = self.command.0.fetch_max(command as u8, Ordering::AcqRel);
+        let before = self.command.fetch_max(command as u8, Ordering::AcqRel);
         // After the command, which turns outsiders away. One that came in before is waited for.
         self.registry.begin_to_close();
         if before < command as u8 {
@@ -311,7 +320,16 @@ impl TaskSet {
     pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Patience {
         let ended = || self.closed.wait();
         let abort = |moment| self.abort_at(moment);
-        let patience = stop_then_abort(self, entered, limit, || self.stop(), abort, ended).await;
+        let patience = stop_then_abort(
+            &self.callers,
+            entered,
+            limit,
+            || self.stop(),
+            abort,
+            ended,
+            || self.has_waker_threads(),
+        )
+        .await;
         if self.closed.has_fired() {
             until(entered.checked_add(limit), pin!(self.settle())).await;
         }

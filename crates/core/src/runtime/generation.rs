@@ -18,12 +18,13 @@ use super::{
     threads::{Role, Threads},
 };
 use crate::{
+    callers::Patience,
     fork::ProcessGuard,
     lifecycle::{End, Lifecycle, Users},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
     shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
-    stop_then_abort::{Patience, stop_then_abort},
+    stop_then_abort::stop_then_abort,
     sync::{Mutex, lock},
 };
 
@@ -171,8 +172,16 @@ impl Generation {
             life.abort();
             false
         };
-        let patience =
-            stop_then_abort(life.tasks(), entered, limit, || life.stop(), abort, ended).await;
+        let patience = stop_then_abort(
+            life.tasks().callers(),
+            entered,
+            limit,
+            || life.stop(),
+            abort,
+            ended,
+            || life.tasks().has_waker_threads(),
+        )
+        .await;
         self.conclude(entered.elapsed(), patience)
     }
 
@@ -185,7 +194,7 @@ impl Generation {
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
-        let has_ended = self.life.has_ended() && tasks.waker_threads().is_empty();
+        let has_ended = self.life.has_ended() && !tasks.has_waker_threads();
         let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)

@@ -1,9 +1,10 @@
 //! The tasks of a set: a slot for each, with the waker that wakes it and its name. Also how many there
 //! are, and whether more may come.
 //!
-//! The slots are spread over shards, each behind a lock of its own that is held for nanoseconds. Within
-//! a shard they are spread over blocks that are neither moved nor freed while the registry lives: a
-//! million slots cost no copying, and one slot costs little.
+//! The slots are spread over shards, each behind a lock of its own that is held for nanoseconds. The first
+//! is that of the thread that makes the registry; the others are made when another thread brings a task.
+//! Within a shard the slots are spread over blocks that are not moved: a million slots cost no copying, one
+//! slot costs little, and the memory of a block returns when its last task has left.
 //!
 //! Tasks are counted under the locks that they take anyway, when they come and when they go. What all
 //! of them share is the number of shards that have tasks. It changes when the first task comes to a
@@ -11,14 +12,15 @@
 
 mod shard;
 
-use std::{borrow::Cow, panic::Location, task::Waker};
+use std::{borrow::Cow, iter, panic::Location, sync::OnceLock, task::Waker};
 
+use super::padded::Padded;
 use crate::{
     shutdown::StillRunning,
-    sync::{AtomicUsize, CacheLine, Mutex, Ordering, lock},
+    sync::{AtomicUsize, Mutex, Ordering, lock},
     this_thread, waker,
 };
-use shard::{Entry, NONE, Shard};
+use shard::{Entry, NONE, Position, Shard};
 
 /// How many are woken between one lock and the next. One in a model, so that a shard takes several
 /// rounds.
@@ -90,8 +92,14 @@ pub struct Count {
 
 /// The tasks of a set.
 pub struct Registry {
-    /// A power of two of them. A cache line each, so that threads with a shard each do not meet.
-    shards: Box<[CacheLine<Mutex<Shard>>]>,
+    /// The shard of the thread that made the registry.
+    first: Padded<Mutex<Shard>>,
+    /// The other shards, made when another thread brings a task. Made under the lock of the first one.
+    others: OnceLock<Box<[Padded<Mutex<Shard>>]>>,
+    /// How many shards there are or would be: a power of two.
+    shards: usize,
+    /// The number of the thread that made the registry.
+    home: usize,
     occupied: AtomicUsize,
 }
 
@@ -103,8 +111,29 @@ impl Registry {
 
     /// With so many shards, a power of two.
     pub(super) fn with_shards(count: usize) -> Self {
-        let shards = (0..count).map(|_| CacheLine(Mutex::new(Shard::new()))).collect();
-        Self { shards, occupied: AtomicUsize::new(OPEN) }
+        Self {
+            first: Padded::new(Mutex::new(Shard::new())),
+            others: OnceLock::new(),
+            shards: count,
+            home: this_thread::number(),
+            occupied: AtomicUsize::new(OPEN),
+        }
+    }
+
+    /// A shard by its number, if it was made.
+    #[inline]
+    fn shard(&self, at: usize) -> Option<&Mutex<Shard>> {
+        if at == 0 {
+            Some(&self.first)
+        } else {
+            self.others.get()?.get(at - 1).map(|shard| &**shard)
+        }
+    }
+
+    /// The shards that were made. It looks for the others only after the first has been locked.
+    fn all_shards(&self) -> impl Iterator<Item = &Mutex<Shard>> {
+        let others = iter::once_with(|| self.others.get()).flatten().flatten();
+        iter::once(&self.first).chain(others).map(|shard| &**shard)
     }
 
     /// The shard of a slot, and the index there.
@@ -113,28 +142,41 @@ impl Registry {
         if slot == Slot::NONE {
             return None;
         }
-        let shards = self.shards.len();
-        let CacheLine(shard) = self.shards.get(slot.0 as usize & (shards - 1))?;
-        Some((shard, slot.0 >> shards.trailing_zeros()))
+        let shard = self.shard(slot.0 as usize & (self.shards - 1))?;
+        Some((shard, slot.0 >> self.shards.trailing_zeros()))
     }
 
     /// The shard of this thread, and its number. Threads are spread over the shards in turn.
     #[inline]
     fn shard_here(&self) -> Option<(&Mutex<Shard>, usize)> {
-        let at = this_thread::number() & (self.shards.len() - 1);
-        self.shards.get(at).map(|CacheLine(shard)| (shard, at))
+        let at = this_thread::number().wrapping_sub(self.home) & (self.shards - 1);
+        if at > 0 && self.others.get().is_none() {
+            self.make_others();
+        }
+        self.shard(at).map(|shard| (shard, at))
+    }
+
+    /// Makes the other shards, under the lock of the first one. A command is stored, and then the first
+    /// shard is locked for the wake-up. So either that lock comes later, and the wake-up finds the other
+    /// shards; or it came before, and whoever makes them here sees the command.
+    #[cold]
+    fn make_others(&self) {
+        let first = lock(&self.first);
+        let shard = |_| Padded::new(Mutex::new(Shard::new()));
+        self.others.get_or_init(|| (1..self.shards).map(shard).collect());
+        drop(first);
     }
 
     #[inline]
     fn slot(&self, index: u32, shard: usize) -> Slot {
         // Both fit, because the index is below the limit.
-        Slot(index << self.shards.len().trailing_zeros() | shard as u32)
+        Slot(index << self.shards.trailing_zeros() | shard as u32)
     }
 
     /// How many slots a shard has numbers for: more than there is memory for.
     #[inline]
     const fn limit(&self) -> u32 {
-        NONE >> self.shards.len().trailing_zeros()
+        NONE >> self.shards.trailing_zeros()
     }
 
     /// Gives a task a slot, unless the registry is closed.
@@ -186,8 +228,8 @@ impl Registry {
             && self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1;
         drop(shard);
         // A foreign destructor: not under the lock.
-        if let Some(Entry::Taken { waker, .. }) = removed {
-            waker::discard(waker);
+        if let Some(removed) = removed {
+            waker::discard(removed.waker);
         }
         is_last && self.close_if_empty()
     }
@@ -217,7 +259,7 @@ impl Registry {
     /// comes or goes meanwhile may be counted or not.
     pub fn count(&self) -> Count {
         let mut sum = Count::default();
-        for CacheLine(shard) in &self.shards {
+        for shard in self.all_shards() {
             let Count { running, completed, aborted } = lock(shard).count();
             sum.running += running;
             sum.completed += completed;
@@ -269,25 +311,11 @@ impl Registry {
         let mut signals = Vec::new();
         // On the stack, because a group with one task must not pay for an allocation at every stop.
         let mut wakers = [const { None::<Waker> }; BATCH];
-        for CacheLine(shard) in &self.shards {
-            let mut next = 0;
+        for shard in self.all_shards() {
+            let mut position = Position::default();
             loop {
                 let mut shard = lock(shard);
-                let mut count = 0;
-                // An index past the last entry is the end of the shard.
-                let is_last = loop {
-                    let Some(free) = wakers.get_mut(count) else { break false };
-                    let Some(entry) = shard.get_mut(next) else { break true };
-                    next += 1;
-                    match entry {
-                        Entry::Taken { waker: waker @ Some(_), label: Some(_) } => {
-                            *free = waker.take();
-                            count += 1;
-                        }
-                        Entry::Taken { waker, label: None } => signals.extend(waker.take()),
-                        _ => {}
-                    }
-                };
+                let (count, is_last) = shard.take_wakers(&mut position, &mut wakers, &mut signals);
                 // Not before the last batch: until then a waker in here may still be taken.
                 shard.was_woken |= is_last;
                 drop(shard);
@@ -312,7 +340,7 @@ impl Registry {
     /// The labels of all tasks.
     pub fn labels(&self) -> Vec<Label> {
         let mut labels = Vec::new();
-        for CacheLine(shard) in &self.shards {
+        for shard in self.all_shards() {
             labels.extend(lock(shard).labels());
         }
         labels

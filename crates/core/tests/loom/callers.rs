@@ -14,10 +14,7 @@ use loom::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use sundown::task_set::{
-    TaskSet,
-    callers::{AbortAt, Caller},
-};
+use sundown::callers::{AbortAt, Caller, Callers};
 
 use crate::{Bound, beside, explore, must_be_caught, shared};
 
@@ -30,9 +27,9 @@ fn aborts(caller: Caller<'_>) -> bool {
 }
 
 fn one_of_two_aborts(one: AbortAt, other: AbortAt) {
-    let tasks = TaskSet::new();
-    let beside = beside(&tasks, move |tasks| aborts(tasks.callers().enter(other)));
-    let aborted = aborts(tasks.callers().enter(one));
+    let callers = shared::<Callers>();
+    let beside = beside(&callers, move |callers| aborts(callers.enter(other)));
+    let aborted = aborts(callers.enter(one));
     let other_aborted = beside.join().unwrap();
     assert!(aborted || other_aborted, "each left the abort to the other");
 }
@@ -57,9 +54,9 @@ fn callers_who_are_as_patient_as_each_other_both_abort() {
 #[test]
 fn callers_one_in_a_hurry_is_woken_when_a_patient_one_goes_away() {
     explore("callers, one in a hurry against one that goes away", Bound::Full, || {
-        let tasks = TaskSet::new();
-        let hurried = tasks.callers().enter(AbortAt::Moment(Instant::now()));
-        let gone = beside(&tasks, |tasks| drop(tasks.callers().enter(AbortAt::Never)));
+        let callers = shared::<Callers>();
+        let hurried = callers.enter(AbortAt::Moment(Instant::now()));
+        let gone = beside(&callers, |callers| drop(callers.enter(AbortAt::Never)));
         block_on(hurried.is_last());
         hurried.leave();
         gone.join().unwrap();

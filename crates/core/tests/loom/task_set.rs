@@ -411,6 +411,38 @@ fn tasks_twin_that_wakes_in_the_order_of_its_slots_lets_a_signal_delay_a_task() 
     });
 }
 
+/// The second shard is made for the task while the wake-up looks which shards there are.
+#[test]
+fn tasks_a_stop_reaches_one_whose_shard_is_just_being_made() {
+    explore("tasks of two shards, stop against the first of the second", Bound::Three, || {
+        let tasks = TaskSet::with_two_shards();
+        let running = beside(&tasks, |tasks| {
+            this_thread::set_number(1);
+            usize::from(member(&tasks, |stop| stop).map(block_on).is_some())
+        });
+        tasks.stop();
+        let ended = closed(&tasks);
+        assert_eq!(ended, (running.join().unwrap(), 0));
+    });
+}
+
+/// The shard is published and the command is looked at, with no lock that the wake-up takes, too.
+#[test]
+fn tasks_twin_that_makes_a_shard_without_a_lock_is_never_woken() {
+    must_be_caught("tasks, a shard made without a lock", "never woken", || {
+        // Whether the command was given, and whether the shard was made.
+        let twin = shared::<(AtomicBool, AtomicBool)>();
+        let stopping = beside(&twin, |twin| {
+            twin.0.swap(true, Ordering::AcqRel);
+            twin.1.load(Ordering::Acquire)
+        });
+        twin.1.store(true, Ordering::Release);
+        let waits = !twin.0.load(Ordering::Acquire);
+        let is_found = stopping.join().unwrap();
+        assert!(!waits || is_found, "never woken");
+    });
+}
+
 #[test]
 fn tasks_twin_that_adds_up_its_shards_closes_on_a_task() {
     must_be_caught("tasks, shards added up one after another", "closed on a task", || {

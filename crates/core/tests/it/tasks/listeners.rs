@@ -39,13 +39,23 @@ fn registered(mut signal: Stop, waker: &Waker) -> Stop {
 fn stuck() -> (mpsc::Sender<()>, Waker) {
     let (let_go, is_let_go) = mpsc::channel::<()>();
     let is_let_go = Mutex::new(is_let_go);
-    (let_go, on_wake(move || drop(is_let_go.lock().unwrap().recv_timeout(PLENTY))))
+    (
+        let_go,
+        on_wake(move || {
+            let _ = is_let_go.lock().unwrap().recv_timeout(PLENTY);
+        }),
+    )
 }
 
 fn counting() -> (Arc<AtomicUsize>, Waker) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    (count, on_wake(move || drop(counted.fetch_add(1, Ordering::SeqCst))))
+    (
+        count,
+        on_wake(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }),
+    )
 }
 
 /// A hundred tasks that end when they hear of the stop.

@@ -1,4 +1,4 @@
-//! Who waits for the end of a set, and when each of them would have the tasks aborted.
+//! Who waits for the end of tasks, and when each of them would have the tasks aborted.
 //!
 //! Each caller of a shutdown has a limit of its own. A short limit must not take the time from the tasks
 //! that a more patient caller gave them. So each caller registers when it comes in, and one whose time
@@ -30,7 +30,16 @@ impl From<Option<Instant>> for AbortAt {
     }
 }
 
-/// The callers that wait for one set.
+/// Whether a shutdown that was not in time left the abort to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// No: everything has ended, or this caller has aborted what had not.
+    Own,
+    /// Yes, some or all of the tasks: another caller has given them more time.
+    Another,
+}
+
+/// The callers that wait for the same tasks.
 #[derive(Default)]
 pub struct Callers {
     waiting: Mutex<Waiting>,
