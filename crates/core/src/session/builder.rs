@@ -105,7 +105,8 @@ impl Builder {
         self
     }
 
-    /// Starts the session, with the threads that tear its values down.
+    /// Starts the session. The first one that is open starts the closing service, which tears the values of
+    /// all sessions down.
     ///
     /// # Errors
     ///

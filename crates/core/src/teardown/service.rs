@@ -81,6 +81,11 @@ impl State {
         lane.serve(batch);
         Ok(())
     }
+
+    /// The others find that the service ends when they would become idle.
+    pub(super) fn end_idle_lanes(&mut self) {
+        self.idle.drain(..).for_each(|(lane, _)| lane.end());
+    }
 }
 
 #[derive(Default)]
@@ -176,6 +181,8 @@ impl Service {
         if state.leases == 0 && matches!(state.phase, Phase::Running) {
             state.phase = Phase::Ending;
             state.attention = true;
+            // At once, so that they end while the supervisor wakes up to join them.
+            state.end_idle_lanes();
             drop(state);
             self.supervise.notify_one();
         }

@@ -51,7 +51,8 @@ pub(super) fn supervise(service: &Arc<Service>) {
         threads = join_finished(threads);
         service.wait_for_attention(limits.into_iter().flatten().min());
     }
-    end(service, threads);
+    service.lock().end_idle_lanes();
+    join(threads);
 }
 
 /// How many lanes are needed now.
@@ -126,13 +127,6 @@ fn join_finished(threads: Vec<JoinHandle<()>>) -> Vec<JoinHandle<()>> {
     let (finished, running): (Vec<_>, _) = threads.into_iter().partition(JoinHandle::is_finished);
     join(finished);
     running
-}
-
-/// Ends all lanes. Those that are not idle find that the service ends.
-fn end(service: &Service, threads: Vec<JoinHandle<()>>) {
-    let idle = mem::take(&mut service.lock().idle);
-    idle.iter().for_each(|(lane, _)| lane.end());
-    join(threads);
 }
 
 fn join(threads: Vec<JoinHandle<()>>) {
