@@ -304,7 +304,7 @@ impl GroupReport {
         let Self { group: component, elapsed, aborted, panicked, still_running, threads, .. } =
             self;
         if !still_running.is_empty() || !threads.is_empty() {
-            let alive = Alive { tasks: still_running.len(), threads: threads.into() };
+            let alive = Alive { tasks: still_running.len(), threads, ..Alive::default() };
             let error = ShutdownError::new(component, elapsed, ShutdownErrorKind::TimedOut);
             return Err(error.with_running(still_running, alive).with_patience(patience));
         }

@@ -66,7 +66,7 @@ pub fn shutdown(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr 
             _ => return Ok(()),
         };
         named.set_item("tasks", alive.tasks)?;
-        named.set_item("threads", alive.threads.into_vec())?;
+        named.set_item("threads", alive.threads)?;
         named.set_item("still_running", still_running)
     })
 }

@@ -197,12 +197,9 @@ impl Generation {
         let has_ended = self.life.has_ended() && !tasks.has_waker_threads();
         let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
-            let alive = self.alive();
-            let blocking_work = self.is_held_by_blocking_work(&alive);
-            let error = error(ShutdownErrorKind::TimedOut)
-                .with_running(tasks.still_running(), alive)
-                .with_patience(patience);
-            return Err(ShutdownError { blocking_work, ..error });
+            return Err(error(ShutdownErrorKind::TimedOut)
+                .with_running(tasks.still_running(), self.alive())
+                .with_patience(patience));
         };
         match end {
             // Not joined: a thread that was ended from outside cannot be.
@@ -270,20 +267,17 @@ impl Generation {
     }
 
     fn alive(&self) -> Alive {
+        let mut threads = self.threads.names();
+        threads.extend(self.life.tasks().waker_threads());
+        let in_pool = self.threads.count(Role::Pool);
         // Tokio does not count a task that it has told to end, even if the task does not end. Then it keeps
         // its worker from resting.
-        let stuck = self.rest.as_ref().map_or(0, |rest| rest.stuck());
-        let stuck = stuck.min(self.threads.count(Role::Pool));
+        let stuck = self.rest.as_ref().map_or(0, |rest| rest.stuck().min(in_pool));
         let running = self.life.tasks().registry().count().running;
         let tasks = self.tasks().max(running).max(stuck);
-        Alive { tasks, threads: self.threads.names().into() }
-    }
-
-    /// Whether only blocking work is left: the runtime is being dropped, no task is left, and a thread of the
-    /// pool has not ended.
-    fn is_held_by_blocking_work(&self, alive: &Alive) -> bool {
-        let is_dropped = self.foreign.cut_off().is_some();
-        is_dropped && alive.tasks == 0 && self.threads.count(Role::Pool) > 0
+        // The runtime is being dropped, no task is left, and a thread of the pool has not ended.
+        let blocking_work = tasks == 0 && in_pool > 0 && self.foreign.cut_off().is_some();
+        Alive { tasks, threads, blocking_work, ..Alive::default() }
     }
 }
 

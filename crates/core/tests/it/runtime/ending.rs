@@ -215,8 +215,8 @@ fn blocking_work_that_holds_the_end_up_is_named_as_such() {
         }));
         stuck.has_begun.recv().unwrap();
         let error = owner.shutdown_blocking(20 * SHORT).unwrap_err();
-        let ShutdownError { alive, still_running, blocking_work, .. } = &error;
-        assert!(*blocking_work && alive.tasks == 0, "{error}");
+        let ShutdownError { alive, still_running, .. } = &error;
+        assert!(alive.blocking_work && alive.tasks == 0, "{error}");
         assert!(still_running.is_empty() && alive.threads.len() == 1, "{error}");
         let text = error.to_string();
         assert!(text.contains("`spawn_blocking`") && !text.contains("does not yield"), "{text}");
@@ -234,7 +234,7 @@ fn a_foreign_task_that_does_not_yield_is_not_taken_for_blocking_work() {
         owner.handle().unwrap().spawn(async { blocks() });
         stuck.has_begun.recv().unwrap();
         let error = owner.shutdown_blocking(20 * SHORT).unwrap_err();
-        assert!(!error.blocking_work && error.alive.tasks > 0, "{error}");
+        assert!(!error.alive.blocking_work && error.alive.tasks > 0, "{error}");
         assert!(error.to_string().contains("does not yield"), "{error}");
         drop(stuck.let_go);
         // It ends by itself, sooner or later than it would be cut off.
