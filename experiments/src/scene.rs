@@ -69,6 +69,7 @@ pub enum Protection {
 
 impl Protection {
     /// Protects a value. Returns it if the session is closing.
+    #[track_caller]
     pub fn protect<T: Send + 'static>(&self, value: T) -> Result<Protected<T>, Refused<T>> {
         Ok(match self {
             Self::None => Protected::Bare(value),

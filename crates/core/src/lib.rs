@@ -108,7 +108,7 @@ pub use limit::within;
 #[cfg(not(loom))]
 pub use runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner};
 #[cfg(not(loom))]
-pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, Session};
+pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, GuardedWeak, Session};
 pub use shutdown::{
     GracefulShutdown, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport,
     shutdown_in_order,

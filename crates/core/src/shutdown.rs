@@ -67,6 +67,8 @@ pub struct Alive {
     /// Whether every task of a runtime has ended, and what is left is blocking work: a closure of
     /// `spawn_blocking`, a read of standard input, or a DNS look-up. Nothing can interrupt that.
     pub blocking_work: bool,
+    /// Whether the call left the abort of the tasks to another caller, which has given them more time.
+    pub left_to_another: bool,
 }
 
 /// ``2 tasks, thread `matrix-0` ``.
@@ -117,9 +119,6 @@ pub struct ShutdownError {
     pub alive: Alive,
     /// What went wrong.
     pub kind: ShutdownErrorKind,
-    /// Whether this call left the abort to another caller, which has given the tasks more time and
-    /// still waits.
-    pub left_to_another: bool,
     /// What the report would have said, if everything has ended all the same: after
     /// [`Panicked`](ShutdownErrorKind::Panicked) and [`ThreadPanicked`](ShutdownErrorKind::ThreadPanicked)
     /// of a runtime.
@@ -152,8 +151,7 @@ impl ShutdownError {
     pub fn new(component: impl Into<String>, elapsed: Duration, kind: ShutdownErrorKind) -> Self {
         let (still_running, alive) = (Box::default(), Alive::default());
         let component = component.into();
-        let (left_to_another, report) = (false, None);
-        Self { component, elapsed, still_running, alive, kind, left_to_another, report }
+        Self { component, elapsed, still_running, alive, kind, report: None }
     }
 
     /// Adds what has not ended.
@@ -170,14 +168,15 @@ impl ShutdownError {
 
     /// Says whether the abort was left to another caller.
     #[cfg(not(loom))]
-    pub(crate) fn with_patience(self, patience: Patience) -> Self {
-        Self { left_to_another: patience == Patience::Another, ..self }
+    pub(crate) fn with_patience(mut self, patience: Patience) -> Self {
+        self.alive.left_to_another = patience == Patience::Another;
+        self
     }
 }
 
 impl fmt::Display for ShutdownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, elapsed, still_running, alive, kind, left_to_another, .. } = self;
+        let Self { component, elapsed, still_running, alive, kind, .. } = self;
         let named = match &**still_running {
             [] => String::new(),
             still_running => format!(": {}", list(still_running)),
@@ -189,7 +188,7 @@ impl fmt::Display for ShutdownError {
                  ended, and what is left is blocking work that nothing can interrupt: a closure of \
                  `spawn_blocking`, a read of standard input, or a DNS look-up"
             ),
-            ShutdownErrorKind::TimedOut if *left_to_another => write!(
+            ShutdownErrorKind::TimedOut if alive.left_to_another => write!(
                 f,
                 "`{component}` has not ended after {elapsed:.1?}: {alive} still running{named}; \
                  another caller has given more time, so this call aborted nothing that the other \

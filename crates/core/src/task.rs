@@ -135,7 +135,7 @@ impl<T> BackgroundTask<T> {
     ///
     /// Each caller has a limit of its own. A call does not abort the task while another caller waits that
     /// would abort it later: it returns `TimedOut` at its own limit, with
-    /// [`left_to_another`](ShutdownError::left_to_another).
+    /// [`left_to_another`](crate::shutdown::Alive::left_to_another).
     ///
     /// # Errors
     ///

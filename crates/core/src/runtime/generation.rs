@@ -277,7 +277,7 @@ impl Generation {
         let tasks = self.tasks().max(running).max(stuck);
         // The runtime is being dropped, no task is left, and a thread of the pool has not ended.
         let blocking_work = tasks == 0 && in_pool > 0 && self.foreign.cut_off().is_some();
-        Alive { tasks, threads, blocking_work }
+        Alive { tasks, threads, blocking_work, ..Alive::default() }
     }
 }
 

@@ -17,7 +17,7 @@ use sundown::{
 };
 
 use super::{session, still_held};
-use crate::fixtures::{PLENTY, SHORT, both_flavours, on_drop, pool, until};
+use crate::fixtures::{Counting, PLENTY, SHORT, both_flavours, on_drop, pool, stuck, until};
 
 #[test]
 fn a_close_again_gives_the_same_answer() {
@@ -88,6 +88,39 @@ fn a_dropped_close_loses_nothing() {
     assert!(session.close(PLENTY).now_or_never().is_none_or(|result| result.is_ok()));
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed(), 2);
+}
+
+/// Whatever a close waits for, it leaves no waker there when it is given up.
+#[test]
+fn a_close_that_is_given_up_leaves_nothing_behind() {
+    let (hangs, blocks) = stuck();
+    let blocks = Mutex::new(Some(blocks));
+    let hung = Session::builder("test").evidence(move || {
+        blocks.lock().unwrap().take().into_iter().for_each(|blocks| blocks());
+        Ok(())
+    });
+    let hung = hung.start().unwrap();
+    drop(hung.close_blocking(SHORT));
+    let pending_hook = Session::builder("test").before_close(std::future::pending::<()>);
+    let (in_destructor, blocks) = stuck();
+    let torn_down = session();
+    drop(torn_down.guard(on_drop(blocks)).unwrap());
+    let held = session();
+    let guard = held.guard(()).unwrap();
+    for session in [hung, pending_hook.start().unwrap(), torn_down, held] {
+        let (counting, waker) = Counting::waker();
+        for _ in 0..100 {
+            let mut close = pin!(session.close(PLENTY));
+            assert!(close.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        {
+            let mut close = pin!(session.close(PLENTY));
+            assert!(close.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            assert!(Arc::strong_count(&counting) > 2, "the control: it waits");
+        }
+        until("the wakers", || Arc::strong_count(&counting) == 2);
+    }
+    drop((hangs.let_go, in_destructor.let_go, guard));
 }
 
 #[test]

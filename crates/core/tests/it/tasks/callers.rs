@@ -34,7 +34,9 @@ fn a_short_limit_aborts_nothing_while_a_patient_caller_waits() {
             assert_eq!((hurried.aborted, hurried.still_running.len()), (0, 1), "{hurried:?}");
             assert!(hurried.left_to_another);
             let error = hurried.into_result().unwrap_err();
-            assert!(matches!(error.kind, ShutdownErrorKind::TimedOut) && error.left_to_another);
+            assert!(
+                matches!(error.kind, ShutdownErrorKind::TimedOut) && error.alive.left_to_another
+            );
             assert!(error.to_string().contains("another caller has given more time"), "{error}");
         }
         let_go.fire();
@@ -86,7 +88,7 @@ fn each_caller_of_a_background_task_has_a_limit_of_its_own() {
         let mut patient = pin!(task.shutdown());
         assert!(patient.as_mut().now_or_never().is_none());
         let error = task.shutdown_within(SHORT).await.unwrap_err();
-        assert!(error.left_to_another, "{error}");
+        assert!(error.alive.left_to_another, "{error}");
         let_go.fire();
         let ShutdownReport { aborted, .. } = patient.await.unwrap();
         assert_eq!(aborted, 0);
@@ -103,7 +105,7 @@ fn each_caller_of_a_runtimes_shutdown_has_a_limit_of_its_own() {
         let mut patient = pin!(owner.shutdown(PLENTY));
         assert!(patient.as_mut().now_or_never().is_none());
         let error = owner.shutdown(SHORT).await.unwrap_err();
-        assert!(error.left_to_another, "{error}");
+        assert!(error.alive.left_to_another, "{error}");
         let_go.fire();
         assert_eq!(patient.await.unwrap().aborted, 0);
     });
