@@ -341,8 +341,10 @@ fn a_report_says_what_it_saw_and_what_it_does_not_cover() {
 /// The environment variable that makes this program tear a value down and exit.
 const CHILD: &str = "CLOSING_SERVICE_CHILD";
 
+type Late = OnDrop<Box<dyn FnOnce()>>;
+
 thread_local! {
-    static LOCAL: RefCell<Option<OnDrop<Box<dyn FnOnce()>>>> = const { RefCell::new(None) };
+    static LOCAL: RefCell<Option<Late>> = const { RefCell::new(None) };
 }
 
 /// Tears values down while the locals of a thread are being destroyed: by a teardown, and by a session.

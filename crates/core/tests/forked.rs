@@ -28,6 +28,7 @@ use sundown::{
     limit::{PLENTY, within},
     runtime::{RuntimeBuilder, RuntimeCell, RuntimeError, RuntimeOwner, StartError},
     session::{CloseError, CloseErrorKind, Guarded, Session},
+    teardown::teardown_blocking,
 };
 
 /// One test at a time: see above.
@@ -168,6 +169,22 @@ fn a_forked_child_is_answered_at_once_and_tears_nothing_down() {
     drop(guard);
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_forked_child_tears_down_by_a_closing_service_of_its_own() {
+    fn tears_down() -> bool {
+        let closed = Arc::new(AtomicUsize::new(0));
+        let session = Session::new("of the child").unwrap();
+        drop(session.guard(Value(Arc::clone(&closed))).unwrap());
+        let torn_down = teardown_blocking(Value(Arc::clone(&closed)), PLENTY).is_ok();
+        torn_down && session.close_blocking(PLENTY).is_ok() && closed.load(Ordering::SeqCst) == 2
+    }
+    // The parent's service starts, serves and ends all the time.
+    let busy = || drop(teardown_blocking(Value(Arc::default()), PLENTY).unwrap());
+    with_busy_threads(busy, || {
+        assert!((0..30).all(|_| in_a_child(tears_down)));
+    });
 }
 
 static BUILT: AtomicUsize = AtomicUsize::new(0);

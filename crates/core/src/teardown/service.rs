@@ -8,7 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    future::{Future, pending},
+    future::pending,
     io,
     sync::{OnceLock, Weak},
     thread::{self, JoinHandle},
@@ -189,20 +189,18 @@ impl Service {
     }
 
     /// Waits until every thread of the service has ended, if nobody holds a lease.
-    pub(super) fn ended(self: Arc<Self>) -> impl Future<Output = ()> + Send {
-        async move {
-            if !matches!(self.lock().phase, Phase::Ending) {
-                return;
-            }
-            self.ended.wait().await;
-            let mut checks = 0;
-            while !self.is_supervisor_joined() {
-                checks += 1;
-                if checks < CHECKS_AT_ONCE {
-                    thread::yield_now();
-                } else {
-                    within(CHECK_INTERVAL, pending::<()>()).await;
-                }
+    pub(super) async fn ended(self: Arc<Self>) {
+        if !matches!(self.lock().phase, Phase::Ending) {
+            return;
+        }
+        self.ended.wait().await;
+        let mut checks = 0;
+        while !self.is_supervisor_joined() {
+            checks += 1;
+            if checks < CHECKS_AT_ONCE {
+                thread::yield_now();
+            } else {
+                within(CHECK_INTERVAL, pending::<()>()).await;
             }
         }
     }
