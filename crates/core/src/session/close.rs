@@ -292,12 +292,14 @@ impl<'a> Closing<'a> {
 
     fn seen(&self) -> Seen {
         let Owner { core, runtime, hooks, .. } = self.owner;
-        let (escaped, confirmation) = (core.count.escaped(), self.confirmation());
-        let mut not_covered = vec![NotCovered::Success, NotCovered::PlainThreads];
-        not_covered.push(NotCovered::OtherRuntimes);
-        if confirmation != Confirmation::Evidence {
-            not_covered.push(NotCovered::Clones);
-        }
+        let escaped = core.count.escaped();
+        // Evidence speaks of what it looks at, not of the clones that may open it again.
+        let mut not_covered = vec![
+            NotCovered::Success,
+            NotCovered::PlainThreads,
+            NotCovered::OtherRuntimes,
+            NotCovered::Clones,
+        ];
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }
