@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, pending, ready},
-    pin::pin,
+    pin::{Pin, pin},
     sync::mpsc,
     task::{Context, Waker},
     thread,
@@ -18,6 +18,7 @@ use sundown::{
     oneshot,
     runtime::{RuntimeBuilder, RuntimeCell, RuntimeOwner},
     shutdown::GracefulShutdown,
+    stop::Stop,
     task::BackgroundTask,
     teardown::{teardown, teardown_blocking},
 };
@@ -147,6 +148,32 @@ pub fn after_a_group_was_drained_no_thread_is_left() {
         looks.look();
     });
     looks.assert_none();
+}
+
+/// A stop signal that is awaited outside of Tokio's tasks has a waker of its own.
+pub fn after_a_group_with_a_signal_elsewhere_was_drained_no_thread_is_left() {
+    let (send, signals) = mpsc::channel::<Stop>();
+    let (tell, stopped) = mpsc::channel();
+    let listens = thread::spawn(move || {
+        for mut signal in signals {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut signal).poll(&mut context).is_pending());
+            tell.send(()).unwrap();
+            block_on(signal);
+            tell.send(()).unwrap();
+        }
+    });
+    let looks = Looks::in_rounds(|looks| {
+        let group = TaskGroup::new("group");
+        send.send(group.stop_signal()).unwrap();
+        stopped.recv().unwrap();
+        assert!(group.drain_blocking(PLENTY).still_running.is_empty());
+        looks.look();
+        stopped.recv().unwrap();
+    });
+    looks.assert_none();
+    drop(send);
+    listens.join().unwrap();
 }
 
 pub fn after_a_task_was_shut_down_no_thread_is_left() {

@@ -1,6 +1,6 @@
 //! Sessions, by themselves and beside everything else.
 
-use std::time::Duration;
+use std::{panic::resume_unwind, thread, time::Duration};
 
 use futures::executor::block_on;
 use sundown::{
@@ -8,9 +8,10 @@ use sundown::{
     group::TaskGroup,
     limit::PLENTY,
     runtime::RuntimeOwner,
-    session::Session,
-    shutdown::{GracefulShutdown, shutdown_in_order},
+    session::{CloseErrorKind, Session},
+    shutdown::{GracefulShutdown, ShutdownErrorKind, shutdown_in_order},
     task::BackgroundTask,
+    teardown::{TeardownError, teardown_blocking},
 };
 
 use crate::{
@@ -60,6 +61,75 @@ pub fn after_a_session_with_a_runtime_and_evidence_was_closed_no_thread_is_left(
             .unwrap();
         drop(session.guard(Connection).unwrap());
         let _ = session.close_blocking(PLENTY).unwrap();
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+/// A hook runs on a thread or a runtime; either way it has ended.
+pub fn after_a_session_with_hooks_was_closed_no_thread_is_left() {
+    let runtime = of_the_test();
+    let looks = Looks::in_rounds(|looks| {
+        for handle in [None, Some(runtime.handle().clone())] {
+            let builder = Session::builder("session");
+            let session = match handle {
+                Some(handle) => builder.runtime(handle),
+                None => builder,
+            };
+            let session = session.before_close(async || tokio::task::yield_now().await);
+            let session = session.start().unwrap();
+            drop(session.guard(Connection).unwrap());
+            let _ = session.close_blocking(PLENTY).unwrap();
+            looks.look();
+        }
+    });
+    looks.assert_none();
+}
+
+/// Panics without a word when it is dropped.
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("bad"));
+    }
+}
+
+pub fn after_an_error_that_says_that_everything_has_ended_no_thread_is_left() {
+    let runtime = of_the_test();
+    let looks = Looks::in_rounds(|looks| {
+        let owner = RuntimeOwner::builder("owned").workers(2).start().unwrap();
+        drop(owner.spawn("bad", |_| async { drop(Bad) }).unwrap());
+        let error = owner.shutdown_blocking(PLENTY).unwrap_err();
+        assert!(matches!(error.kind, ShutdownErrorKind::Panicked(_)), "{error}");
+        looks.look();
+        let group = TaskGroup::new("group");
+        group.spawn_on(runtime.handle(), "bad", |_| async { drop(Bad) }).unwrap();
+        group.drain_blocking(PLENTY).into_result().unwrap_err();
+        looks.look();
+        let error = teardown_blocking(Bad, PLENTY).unwrap_err();
+        assert!(matches!(error, TeardownError::DestructorPanicked { .. }), "{error}");
+        looks.look();
+        let session = Session::new("session").unwrap();
+        drop(session.guard(Bad).unwrap());
+        let error = session.close_blocking(PLENTY).unwrap_err();
+        assert!(matches!(error.kind, CloseErrorKind::Panicked), "{error}");
+        looks.look();
+    });
+    looks.assert_none();
+}
+
+/// Each of the test's threads closes a session of its own; the last answer leaves nothing.
+pub fn after_sessions_were_closed_at_the_same_time_no_thread_is_left() {
+    let looks = Looks::in_rounds(|looks| {
+        let close = || {
+            let session = Session::new("session").unwrap();
+            drop(session.guard(Connection).unwrap());
+            let _ = session.close_blocking(PLENTY).unwrap();
+            let _ = teardown_blocking(Connection, PLENTY).unwrap();
+        };
+        let threads = [thread::spawn(close), thread::spawn(close)];
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         looks.look();
     });
     looks.assert_none();
