@@ -164,9 +164,9 @@ fn a_clone_outside_outlives_a_teardown_and_a_close_and_each_report_says_so() {
     let report = teardown_blocking(Arc::clone(&clone), PLENTY).unwrap();
     assert!(report.not_covered.contains(&NotCovered::Clones), "{report}");
 
-    // Evidence speaks of what it looks at.
-    let evidence = || Ok::<(), Unconfirmed>(());
-    for builder in [Session::builder("session"), Session::builder("session").evidence(evidence)] {
+    let builder = || Session::builder("session");
+    // Evidence speaks only of what it looks at.
+    for builder in [builder(), builder().evidence(|| Ok::<(), Unconfirmed>(()))] {
         let session = builder.start().unwrap();
         drop(session.guard(Arc::clone(&clone)).unwrap());
         let report = session.close_blocking(PLENTY).unwrap();
