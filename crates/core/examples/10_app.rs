@@ -43,9 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Session::builder("login").runtime(runtime.clone()).evidence(evidence).start()?;
         let client = session.guard(runtime.block_on(Client::log_in(user, &store))??)?;
         println!("{} is logged in", client.user);
-        // The hook has a handle of its own, and drops it when it has ended.
-        let hook = client.clone();
-        session.before_close(async move || hook.stop_sync())?;
+        // The session keeps a handle for the hook, and drops it when the hook has ended.
+        session.before_close_with(&client, async |client| client.stop_sync())?;
 
         // Handles go wherever the application needs them: into a task, and to a tab.
         let (syncing, tab) = (client.clone(), client.clone());

@@ -3,7 +3,7 @@
 //! A room holds a clone of its client. A room that outlives the client's handles would be the last owner,
 //! and its destructor would panic on a thread without a runtime. A room that is derived *through* the
 //! handle is a handle itself. A cache takes a weak handle, which keeps nothing. The SDK's own shutdown is
-//! a hook, which holds a handle until it has run.
+//! a hook, for which the session keeps a handle until the hook has run.
 //!
 //! ```text
 //! the room and the timeline outlive the client's handle
@@ -21,8 +21,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 fn main() -> Result<(), Box<dyn Error>> {
     let session = Session::new("client")?;
     let client = session.guard(Client)?;
-    let hook = client.clone();
-    session.before_close(async move || hook.pause().await)?;
+    session.before_close_with(&client, async |client| client.pause().await)?;
 
     // Not `client.room()?`: that would be a plain room, which the session does not see.
     let room = client.try_map(|client| client.room().ok_or("no such room"))?;

@@ -35,8 +35,7 @@ async fn log_in_and_out() -> Result<CloseReport, Failure> {
         .evidence(no_open_files(store.path()))
         .start()?;
     let client = session.guard(Client::connect(store.path())?)?;
-    let hook = client.clone();
-    session.before_close(async move || hook.pause())?;
+    session.before_close_with(&client, async |client| client.pause())?;
 
     drop(client);
     Ok(session.close(LIMIT).await?)

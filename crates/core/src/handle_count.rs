@@ -85,7 +85,7 @@ impl HandleCount {
 
     /// How many values still have handles (a snapshot).
     pub fn values(&self) -> usize {
-        // Relaxed: a number for a report, which decides nothing.
-        self.word.load(Ordering::Relaxed) & !CLOSING
+        // Acquire: a caller who misses a value sees what was done before it was removed.
+        self.word.load(Ordering::Acquire) & !CLOSING
     }
 }

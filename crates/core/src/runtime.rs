@@ -39,9 +39,9 @@ use thiserror::Error;
 
 pub use builder::{RuntimeBuilder, StartError};
 pub use cell::RuntimeCell;
-pub(crate) use enlisted::Enlisted;
 pub use handle::RuntimeHandle;
 pub use owner::RuntimeOwner;
+pub(crate) use {enlisted::Enlisted, foreign::default_time};
 
 /// Why a runtime cannot be used. The future or closure you passed has been dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -10,13 +10,16 @@
 //!
 //! 1. It takes no new values, and gives the handles a short time to be dropped, and the destructors of
 //!    their values time to end.
-//! 2. It runs the *hooks* ([`Session::before_close`]): the SDK's own shutdown, which stops the SDK's tasks.
-//!    A hook needs the value for that, so it holds a handle, which is dropped with the hook.
-//! 3. If the session owns a *runtime* ([`Builder::runtime`]), it takes that down. Tasks that nobody asked
-//!    to stop get most of the limit to end by themselves; only then are they cut off, and the report
-//!    counts them.
+//! 2. It runs the *hooks* ([`Session::before_close_with`]): the SDK's own shutdown, which stops the SDK's
+//!    tasks. A hook needs the value for that, so it gets a handle, which is dropped with the hook.
+//! 3. If the session owns a *runtime* ([`Builder::runtime`]), it takes that down. *Foreign* tasks, which
+//!    were not spawned through the kit, get a short time to end by themselves: after a hook, a tenth of the
+//!    limit, at most 100 ms; otherwise half of what is left of the limit, at most 2 s. Then they are cut
+//!    off, and the report counts them. Many SDKs have tasks that never end by themselves, so more time would
+//!    only be waited for; [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) sets another.
 //! 4. It waits until every value has been torn down.
-//! 5. The *evidence* ([`Builder::evidence`]) must confirm the end from outside.
+//! 5. The *evidence* ([`Builder::evidence`]) must confirm the end from outside: once, if the runtime of the
+//!    session has ended; otherwise twice, 15 ms apart.
 //!
 //! The values come first, because a destructor may need what the SDK's tasks do. The hooks come before the
 //! runtime goes down, because a task that is cut off in the middle of its work may panic.
@@ -26,6 +29,38 @@
 //! A session sees its handles. It does not see a clone that was taken out of a handle. A task of the
 //! resource may hold a clone, which keeps the connections open after the last handle is dropped. Hooks, a
 //! runtime of its own and evidence close this gap. Use what you can.
+//!
+//! The end of the runtime does not free a clone that the resource itself holds. The usual case is an event
+//! handler that captures the bare client: the client holds its handlers, the handler holds the client, and
+//! nothing ever drops either. The files of the store stay open, and only evidence sees it. Let the handler
+//! capture a weak handle instead ([`Guarded::downgrade`], or the SDK's own weak reference):
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use sundown::session::Session;
+//! # #[derive(Default)] struct Client(std::sync::Mutex<Vec<Box<dyn Fn() + Send>>>);
+//! # impl Client {
+//! #   fn add_event_handler(&self, it: impl Fn() + Send + 'static) {
+//! #       self.0.lock().unwrap().push(Box::new(it));
+//! #   }
+//! #   fn reply(&self) {}
+//! # }
+//! # let session = Session::new("matrix")?;
+//! let client = session.guard(Client::default())?;
+//! let weak = client.downgrade();
+//! client.add_event_handler(move || {
+//!     if let Some(client) = weak.upgrade() {
+//!         client.reply();
+//!     }
+//! });
+//! # drop(client);
+//! # let _ = session.close_blocking(Duration::from_secs(5))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Evidence speaks of an instant, and of what it looks at. If the session's runtime has ended, nothing there
+//! can open a file again. Otherwise work that is still running may: a connection that is just being made is
+//! not open yet. Asking twice catches much of that, and not all.
 //!
 //! | the tasks of the resource run on | give the session | its report says |
 //! | --- | --- | --- |
@@ -175,15 +210,15 @@ impl Session {
     /// Adds a hook: what must be done before the session takes its runtime down, or asks its evidence. This
     /// is the place for the SDK's own shutdown: stop the sync, pause the client.
     ///
-    /// `close` calls the hooks once, one after another, after it has given the handles a short time to be
-    /// dropped (100 ms, at most half of the limit). They run as a task of the session's runtime, if it has
-    /// one; this task continues if a close is given up, and the next close waits for it. Otherwise whoever
-    /// awaits a close polls them.
+    /// The hook gets a handle of its own. The session keeps it until then, so the value is there even
+    /// if all others have been dropped. The handle is dropped with the hook, or with the session. (A
+    /// [weak handle](GuardedWeak) would find no value if all others have been dropped.) Do not give a hook
+    /// the session: neither would be dropped before a close.
     ///
-    /// A hook that needs the value holds a handle. It is dropped with the hook, so it does not keep the
-    /// session from closing; it makes `close` wait for those 100 ms, because a session cannot tell this
-    /// handle from others. A weak handle finds no value if all others have been dropped. Do not give a
-    /// hook the session: neither would be dropped before a close.
+    /// `close` calls the hooks once, one after another, when all other handles have been dropped, or after
+    /// 100 ms (at most half of the limit). They run as a task of the session's runtime, if it has one; this
+    /// task continues if a close is given up, and the next close waits for it. Otherwise whoever awaits a
+    /// close polls them.
     ///
     /// A hook that panics keeps nothing else from being torn down; `close` returns
     /// [`Hook`](CloseErrorKind::Hook) when everything has ended. A hook that does not end costs each close
@@ -202,28 +237,48 @@ impl Session {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let session = Session::new("matrix")?;
     /// let client = session.guard(Client)?;
-    /// let hook = client.clone();
-    /// session.before_close(async move || hook.pause().await)?;
+    /// session.before_close_with(&client, async |client| client.pause().await)?;
     ///
     /// drop(client);
     /// let _ = session.close_blocking(Duration::from_secs(5))?;
     /// # Ok(()) }
     /// ```
     #[track_caller]
+    pub fn before_close_with<T, H, F>(&self, handle: &Guarded<T>, hook: H) -> Result<(), Refused<H>>
+    where
+        T: Send + Sync + 'static,
+        H: FnOnce(Guarded<T>) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (is_ours, given_at) = (handle.is_of(&self.owner.core), Location::caller());
+        self.add_hook(hook, |hook| Hook::with(handle.clone_at(given_at), is_ours, hook, given_at))
+    }
+
+    /// Adds a hook that needs no handle. Same as [`before_close_with`](Self::before_close_with) otherwise.
+    /// (`close` cannot tell a handle that the hook captures from others, and waits 100 ms for it.)
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] with the hook, if the hooks have begun, and in a forked child.
+    #[track_caller]
     pub fn before_close<H, F>(&self, hook: H) -> Result<(), Refused<H>>
     where
         H: FnOnce() -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        let given_at = Location::caller();
+        self.add_hook(hook, |hook| Hook::new(hook, given_at))
+    }
+
+    fn add_hook<H>(&self, hook: H, made: impl FnOnce(H) -> Hook) -> Result<(), Refused<H>> {
         let Owner { core, hooks, .. } = &*self.owner;
         let forked_from = core.reaper.forked_from();
-        let given_at = Location::caller();
-        let refused =
-            |value| Refused { value, session: core.name.clone().into_owned(), forked_from };
-        if forked_from.is_some() {
-            return Err(refused(hook));
-        }
-        hooks.add(hook, given_at).map_err(refused)
+        let added = if forked_from.is_some() { Err(hook) } else { hooks.add(hook, made) };
+        added.map_err(|value| Refused {
+            value,
+            session: core.name.clone().into_owned(),
+            forked_from,
+        })
     }
 
     /// Has the evidence look now, on this thread. Call this when the resource has opened what the evidence

@@ -156,7 +156,8 @@ impl RuntimeBuilder {
     /// How long a shutdown waits for *foreign* tasks, which were not spawned through the kit, after the
     /// last task of the kit has ended. They get no stop signal, and a task that never ends by itself takes
     /// all of this time. What is left then is cut off. The default is a tenth of the shutdown's limit, at
-    /// most 100 ms; the limit itself cuts the time short.
+    /// most 100 ms; the limit itself cuts the time short. If a [session](crate::Session) takes the runtime
+    /// down and had no hook, the default is half of what is left of its limit, at most 2 s.
     pub const fn foreign_time(mut self, time: Duration) -> Self {
         self.foreign_time = Some(time);
         self

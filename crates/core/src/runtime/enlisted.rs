@@ -49,17 +49,19 @@ impl Enlisted {
         self.generation.users.present() - usize::from(!has_left)
     }
 
+    /// How long foreign tasks get to end by themselves: what the builder of the runtime was given, or this.
+    pub(crate) fn foreign_time(&self, otherwise: Duration) -> Duration {
+        self.generation.foreign_time.unwrap_or(otherwise)
+    }
+
     /// Shuts this generation down, as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown) does, and
-    /// gives its foreign tasks this time to end by themselves, unless the builder of the runtime was given
-    /// another. A restart does not matter: later generations are not touched.
+    /// gives its foreign tasks this time to end by themselves. A restart does not matter: later generations are not touched.
     pub(crate) fn shutdown(
         &self,
         limit: Duration,
         foreign_time: Duration,
     ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send + '_ {
-        let generation = &*self.generation;
-        let foreign_time = generation.foreign_time.unwrap_or(foreign_time);
-        async move { generation.shutdown(Instant::now(), Some(limit), Some(foreign_time)).await }
+        self.generation.shutdown(Instant::now(), Some(limit), Some(foreign_time))
     }
 
     /// Whether a shutdown would wait for this thread to end, or to return from `block_on`.

@@ -21,7 +21,7 @@ use crate::{latch::Latch, lifecycle::Lifecycle, limit::until, shutdown::CutOff, 
 const TIME: Duration = Duration::from_millis(100);
 
 /// The time that foreign tasks get by default, of a shutdown with this limit.
-pub(super) fn default_time(limit: Duration) -> Duration {
+pub(crate) fn default_time(limit: Duration) -> Duration {
     (limit / 10).min(TIME)
 }
 

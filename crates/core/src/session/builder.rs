@@ -52,13 +52,14 @@ impl Builder {
     /// The runtime that the resource's own tasks run on. The hooks run there, too.
     ///
     /// - If you pass a [`RuntimeOwner`], the session owns the current generation, and `close` takes it
-    ///   down. Its tasks get most of the limit to end by themselves (10 s if there is no limit; or what
-    ///   [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) says). Handles that its tasks hold
-    ///   are dropped with it. If several sessions own a runtime, the last to close takes it down, and the
+    ///   down. *Foreign* tasks, which were not spawned through the kit, get a short time to end by
+    ///   themselves: after a hook, a tenth of the limit, at most 100 ms; otherwise half of what is left of
+    ///   the limit, at most 2 s. [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) sets
+    ///   another. Handles that its tasks hold are dropped with it. If several sessions own a runtime, the last to close takes it down, and the
     ///   reports of the others say [`SharedRuntime`](crate::NotCovered::SharedRuntime).
     /// - If you pass a [`RuntimeHandle`] or a `tokio::runtime::Handle`, somebody else owns the runtime,
     ///   and `close` never takes it down. Stop the resource's tasks with a
-    ///   [hook](Session::before_close), and give the session [evidence](Self::evidence).
+    ///   [hook](Session::before_close_with), and give the session [evidence](Self::evidence).
     ///
     /// Give the tasks of a runtime that the session owns handles, not the session: if a task on it holds
     /// the `Session`, neither is ever dropped.
@@ -76,14 +77,16 @@ impl Builder {
 
     /// Adds a check from outside: [`no_open_files`] of the store's directory, or a closure of your own.
     /// All checks must confirm the end. `close` asks them again and again until they do or the limit
-    /// expires.
+    /// expires. Unless the session's own runtime has ended, they must confirm it twice, 15 ms apart: work
+    /// that goes on elsewhere may be about to open something.
     ///
     /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
     /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
     /// open only in between, call [`Session::look`].
     ///
     /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
-    /// close past its limit; a later close waits for the answer that is pending. After [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
+    /// close past its limit; a later close waits for the answer that is pending. After
+    /// [`Unconfirmed::Against`], `close` asks again after 1 ms, backing off to 20 ms. After
     /// [`Unconfirmed::Unavailable`], or if a check panics, `close` returns the error at once. Once the
     /// checks have confirmed the end, they are dropped and not asked again.
     ///
@@ -95,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// Adds a hook. Same as [`Session::before_close`], for a hook that needs no handle.
+    /// Adds a hook that needs no handle. Same as [`Session::before_close`].
     #[track_caller]
     pub fn before_close<F>(mut self, hook: impl FnOnce() -> F + Send + 'static) -> Self
     where

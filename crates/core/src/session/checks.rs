@@ -9,7 +9,7 @@ use std::{
     io, mem,
     sync::OnceLock,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -49,6 +49,8 @@ struct State {
     pending: Option<Arc<Round>>,
     /// The checks have looked since the session began to close.
     looked: bool,
+    /// When they held first, of the answers since one spoke against the end.
+    held_since: Option<Instant>,
     confirmed: bool,
     /// Nobody will ask again.
     ended: bool,
@@ -57,7 +59,7 @@ struct State {
 /// One call of every check.
 struct Round {
     what: What,
-    answer: OnceLock<Result<(), Unconfirmed>>,
+    answer: OnceLock<Result<Confirmed, Unconfirmed>>,
     answered: Latch,
 }
 
@@ -65,7 +67,16 @@ struct Round {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     Look,
-    Check,
+    /// The end is confirmed if all of them hold, and held this long before.
+    Check(Duration),
+}
+
+/// What all checks together say, if none speaks against the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confirmed {
+    Yes,
+    /// They hold, but have not held for long enough. Ask again.
+    NotYet,
 }
 
 impl Checks {
@@ -76,6 +87,7 @@ impl Checks {
             thread: None,
             pending: None,
             looked: false,
+            held_since: None,
             confirmed: false,
             ended: false,
         };
@@ -115,24 +127,25 @@ impl Checks {
         let _ = self.ask_for(What::Look).await;
     }
 
-    /// Asks the checks. If a round is pending, waits for its answer: it began when everything that the
+    /// Asks the checks. The end is confirmed if they hold, and held so long before that there was time for
+    /// something to be opened again. If a round is pending, waits for its answer: it began when everything that the
     /// session sees had ended, as it has for this caller.
-    pub(super) async fn ask(&self) -> Result<(), Unconfirmed> {
-        self.ask_for(What::Check).await
+    pub(super) async fn ask(&self, held_for: Duration) -> Result<Confirmed, Unconfirmed> {
+        self.ask_for(What::Check(held_for)).await
     }
 
-    async fn ask_for(&self, what: What) -> Result<(), Unconfirmed> {
+    async fn ask_for(&self, what: What) -> Result<Confirmed, Unconfirmed> {
         loop {
             let round = match self.shared.round(what) {
                 Ok(Some(round)) => round,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(Confirmed::Yes),
                 Err(refused) => {
                     let why = format!("cannot start a thread to run the check: {refused}");
                     return Err(unavailable(&why));
                 }
             };
             round.answered.wait().await;
-            if round.what == what {
+            if (round.what == What::Look) == (what == What::Look) {
                 let no_answer = || Err(unavailable("the checks returned no result"));
                 return round.answer.get().cloned().unwrap_or_else(no_answer);
             }
@@ -210,18 +223,31 @@ impl Shared {
         // Relaxed: see `include_this_thread`.
         self.thread.store(this_thread::number() + 1, Ordering::Relaxed);
         while let Some((round, checks)) = self.next() {
+            let began = Instant::now();
             let answer = match round.what {
                 What::Look => {
                     look(&checks);
-                    Ok(())
+                    None
                 }
-                What::Check => run(&checks),
+                What::Check(held_for) => Some(run(&checks).map(|()| held_for)),
             };
             drop(checks);
-            let is_confirmed = round.what == What::Check && answer.is_ok();
+            let mut state = self.lock();
+            let answer = match answer {
+                None => Ok(Confirmed::NotYet),
+                Some(Ok(held_for)) => {
+                    let since = *state.held_since.get_or_insert_with(Instant::now);
+                    let long_enough = began.saturating_duration_since(since) >= held_for;
+                    Ok(if long_enough { Confirmed::Yes } else { Confirmed::NotYet })
+                }
+                Some(Err(why)) => {
+                    state.held_since = None;
+                    Err(why)
+                }
+            };
+            let is_confirmed = answer == Ok(Confirmed::Yes);
             // The round has one thread that answers it.
             let _ = round.answer.set(answer);
-            let mut state = self.lock();
             state.pending = None;
             state.looked = true;
             state.confirmed = is_confirmed;

@@ -7,13 +7,13 @@ use std::{
 
 use super::{
     CloseError, CloseErrorKind, CloseReport, Confirmation, Core, HookFailure, Inside, Owner, Seen,
-    Unfinished, runtime::Runtime,
+    Unfinished, checks::Confirmed, runtime::Runtime,
 };
 use crate::{
     evidence::Unconfirmed,
     limit::within,
     observe::{self, Outcome},
-    runtime::Enlisted,
+    runtime::{Enlisted, State, default_time},
     shutdown::{Alive, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop_then_abort::share_for_abort,
 };
@@ -31,8 +31,16 @@ const FOR_HANDLES: Duration = Duration::from_millis(100);
 /// at most half of the limit. A destructor may wait for a task of that runtime, which ends only then.
 const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
 
-/// How long foreign tasks of the session's runtime may take to end, if the close has no limit.
-const FOR_FOREIGN: Duration = Duration::from_secs(10);
+/// How often to look whether hooks hold all handles that are left.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// How long foreign tasks of the session's runtime may take to end, if there was no hook to stop them; at
+/// most half of what is left of the limit. Many never end by themselves, and whoever closes waits for them.
+const FOR_FOREIGN: Duration = Duration::from_secs(2);
+
+/// How long the checks must have held, unless the session's runtime has ended. Work that goes on elsewhere
+/// may be about to open something: a connection that is being made is neither open nor in the pool.
+const HELD_FOR: Duration = Duration::from_millis(15);
 
 /// A session that is closing, as one caller sees it.
 pub(super) struct Closing<'a> {
@@ -44,6 +52,8 @@ pub(super) struct Closing<'a> {
     runtime: Option<ShutdownReport>,
     /// The runtime has ended, with this error.
     runtime_panicked: Option<ShutdownError>,
+    /// How long the foreign tasks of the runtime were given.
+    foreign_time: Option<Duration>,
 }
 
 /// What the close is waiting for.
@@ -65,7 +75,8 @@ impl<'a> Closing<'a> {
         let began = Instant::now();
         let Core { count, reaper, .. } = &*owner.core;
         let step = Step::Teardown;
-        let closing = Self { owner, limit, began, step, runtime: None, runtime_panicked: None };
+        let (runtime, runtime_panicked, foreign_time) = (None, None, None);
+        let closing = Self { owner, limit, began, step, runtime, runtime_panicked, foreign_time };
         if let Some(process) = reaper.forked_from() {
             return Err(closing.refused(CloseErrorKind::Forked { process }));
         }
@@ -128,9 +139,25 @@ impl<'a> Closing<'a> {
 
     /// Gives handles, and then destructors, some time to go by themselves.
     async fn values_first(&self) {
-        let Core { count, reaper, .. } = &*self.owner.core;
-        if within(FOR_HANDLES.min(self.left() / 2), count.closed().wait()).await.is_some() {
+        let Core { reaper, .. } = &*self.owner.core;
+        if within(FOR_HANDLES.min(self.left() / 2), self.others_dropped()).await.is_some() {
             within(FOR_DESTRUCTORS.min(self.left() / 2), reaper.wait_quiescent()).await;
+        }
+    }
+
+    /// Waits until no handle is left, except those that hooks keep for themselves.
+    async fn others_dropped(&self) {
+        let Owner { core, hooks, .. } = self.owner;
+        // A value that is gone no longer counts. One that a hook keeps is looked at: an event would cost
+        // each drop of a handle something.
+        while !hooks.hold_all_of(core.count.values()) {
+            let wait = match hooks.keep_some() {
+                true => LOOK_AGAIN,
+                false => Duration::MAX,
+            };
+            if within(wait, core.count.closed().wait()).await.is_some() {
+                return;
+            }
         }
     }
 
@@ -143,11 +170,10 @@ impl<'a> Closing<'a> {
         let left = self.left();
         // The rest is for the teardown of what the runtime drops, and for the evidence.
         let limit = left - share_for_abort(left);
-        let for_foreign = match self.limit {
-            Duration::MAX => FOR_FOREIGN,
-            _ => limit - share_for_abort(limit),
-        };
-        match share.shutdown(limit, for_foreign).await {
+        let after_hook = self.owner.hooks.have_run();
+        let foreign_time = share.foreign_time(time_for_foreign(after_hook, limit, left));
+        self.foreign_time = Some(foreign_time);
+        match share.shutdown(limit, foreign_time).await {
             Ok(report) => self.runtime = Some(report),
             Err(mut error) => match error.kind {
                 // The runtime has ended. This error is reported when everything else has.
@@ -164,16 +190,33 @@ impl<'a> Closing<'a> {
     async fn confirmed_by_evidence(&mut self) -> Result<(), CloseError> {
         let no_answer = Unconfirmed::Unavailable("the check has not returned".to_owned());
         self.step = Step::Evidence(no_answer);
+        let held_for = if self.runtime_has_ended() { Duration::ZERO } else { HELD_FOR };
         let mut pause = PAUSE;
-        while let Err(why) = self.owner.checks.ask().await {
-            if let Unconfirmed::Unavailable(_) = why {
-                return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
-            }
-            self.step = Step::Evidence(why);
-            within(pause, pending::<()>()).await;
+        loop {
+            let wait = match self.owner.checks.ask(held_for).await {
+                Ok(Confirmed::Yes) => return Ok(()),
+                Ok(Confirmed::NotYet) => {
+                    let once = "the check has held once, and must hold again a little later";
+                    self.step = Step::Evidence(Unconfirmed::Unavailable(once.to_owned()));
+                    held_for
+                }
+                Err(why @ Unconfirmed::Unavailable(_)) => {
+                    return Err(self.error(CloseErrorKind::Unconfirmed(Box::new(why))));
+                }
+                Err(why) => {
+                    self.step = Step::Evidence(why);
+                    pause
+                }
+            };
+            within(wait, pending::<()>()).await;
             pause = LONGEST_PAUSE.min(pause * 2);
         }
-        Ok(())
+    }
+
+    /// Whether the session has had a runtime, and nothing on it can go on.
+    fn runtime_has_ended(&self) -> bool {
+        let share = self.owner.runtime.as_ref().and_then(Runtime::share);
+        share.is_some_and(|share| share.stats().state == State::Ended)
     }
 
     /// The result; `ended` is `None` if the limit passed first.
@@ -292,12 +335,10 @@ impl<'a> Closing<'a> {
 
     fn seen(&self) -> Seen {
         let Owner { core, runtime, hooks, .. } = self.owner;
-        let (escaped, confirmation) = (core.count.escaped(), self.confirmation());
+        let escaped = core.count.escaped();
         let mut not_covered = vec![NotCovered::Success, NotCovered::PlainThreads];
-        not_covered.push(NotCovered::OtherRuntimes);
-        if confirmation != Confirmation::Evidence {
-            not_covered.push(NotCovered::Clones);
-        }
+        // Evidence speaks only of what it looks at.
+        not_covered.extend([NotCovered::OtherRuntimes, NotCovered::Clones]);
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }
@@ -306,6 +347,7 @@ impl<'a> Closing<'a> {
             escaped,
             hooks: hooks.failures(),
             panics: core.reaper.panicked(),
+            foreign_time: self.foreign_time,
             ..Seen::default()
         };
         if let Some(report) = &self.runtime {
@@ -327,6 +369,16 @@ impl<'a> Closing<'a> {
 
     fn left(&self) -> Duration {
         self.limit.saturating_sub(self.began.elapsed())
+    }
+}
+
+/// How long foreign tasks of the session's runtime may take to end, in a shutdown with this limit, if so
+/// much is left for the whole close.
+fn time_for_foreign(after_hook: bool, limit: Duration, left: Duration) -> Duration {
+    match after_hook {
+        // The hook was their chance to end by themselves.
+        true => default_time(limit),
+        false => FOR_FOREIGN.min(left / 2),
     }
 }
 
@@ -354,5 +406,25 @@ impl Core {
     async fn torn_down(&self) {
         self.count.closed().wait().await;
         self.reaper.wait_quiescent().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_tasks_get_a_short_time_and_a_shorter_one_after_a_hook() {
+        let millis = Duration::from_millis;
+        for (limit, after_hook, without) in [
+            (Duration::MAX, 100, 2_000),
+            (millis(30_000), 100, 2_000),
+            (millis(1_000), 100, 500),
+            (millis(60), 6, 30),
+            (Duration::ZERO, 0, 0),
+        ] {
+            assert_eq!(time_for_foreign(true, limit, limit), millis(after_hook), "{limit:?}");
+            assert_eq!(time_for_foreign(false, limit, limit), millis(without), "{limit:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, panic::Location, time::Duration};
 use super::HookFailure;
 use crate::{
     evidence::Unconfirmed,
-    shutdown::{CutOff, ForeignPanic, NotCovered, ShutdownError, list},
+    shutdown::{CutOff, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, list},
     teardown::{Unfinished, count},
 };
 
@@ -24,7 +24,7 @@ pub struct CloseReport {
     /// were spawned through the kit.
     pub aborted: usize,
     /// How many other tasks of the session's own runtime were cut off: an SDK's own, for example. They had
-    /// most of the limit to end by themselves.
+    /// [a short time](super::Builder::runtime) to end by themselves.
     pub foreign: usize,
     /// The panics that were seen on the threads of the session's own runtime, other than those of the
     /// kit's tasks. They are seen only if the runtime was built with
@@ -81,6 +81,9 @@ pub struct Seen {
     pub foreign_panics: Vec<ForeignPanic>,
     /// As in [`CloseReport::cut_off`].
     pub cut_off: CutOff,
+    /// How long the foreign tasks of the session's own runtime were given to end by themselves, counted from
+    /// the end of the last task that was spawned through the kit. `None` if the close did not get there.
+    pub foreign_time: Option<Duration>,
     /// As in [`CloseReport::escaped`].
     pub escaped: usize,
     /// The hooks that did not end well, and the one that has not ended.
@@ -137,11 +140,13 @@ pub enum Confirmation {
     /// of the resource holds.
     HandlesOnly,
     /// In addition, the session's own runtime has ended, with every task on it. The session would not
-    /// have seen a clone elsewhere. (A session whose runtime goes on, because other sessions use it, says
-    /// `HandlesOnly`.)
+    /// have seen a clone elsewhere. This says nothing of files: what an event handler of a client holds is
+    /// not freed with the runtime, [for example](super#what-a-session-cannot-see). (A session whose runtime
+    /// goes on, because other sessions use it, says `HandlesOnly`.)
     OwnRuntime,
-    /// In addition, a check of the application has confirmed the end from outside. (The session may or
-    /// may not have had a runtime.)
+    /// In addition, the checks of the application have confirmed the end from outside. They speak of what
+    /// they look at, and of the instant at which they were asked. (The session may or may not have had a
+    /// runtime.)
     Evidence,
 }
 
@@ -237,6 +242,10 @@ impl fmt::Display for CloseError {
             ),
             CloseErrorKind::Runtime(error) => {
                 write!(f, "has not closed well after {elapsed:.1?}: {error}")?;
+                if let (ShutdownErrorKind::TimedOut, Some(time)) = (&error.kind, seen.foreign_time)
+                {
+                    write!(f, "; foreign tasks had been given {time:.1?} of that")?;
+                }
                 match &**held {
                     [] => Ok(()),
                     held => write!(f, "; handles are left, {}", list(held)),

@@ -1,6 +1,13 @@
 //! The handles of a session.
 
-use std::{fmt, future::Future, mem, ops::Deref, panic::Location, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    ops::Deref,
+    panic::Location,
+    sync::{Arc, Weak},
+};
 
 use super::{Core, GuardedWeak};
 
@@ -79,6 +86,21 @@ impl<T: Send + 'static> Guarded<T> {
     ) -> Self {
         let made_at = value.core.call_sites.add(made_at, original);
         Self { value: Some(value), made_at }
+    }
+
+    /// Whether the value belongs to this session.
+    pub(super) fn is_of(&self, core: &Arc<Core>) -> bool {
+        Arc::ptr_eq(&self.value().core, core)
+    }
+
+    /// The value, to count its handles by. It does not keep the value.
+    pub(super) fn weak_value(&self) -> Weak<Value<T>> {
+        Arc::downgrade(self.value())
+    }
+
+    /// Another handle, which counts as made there.
+    pub(super) fn clone_at(&self, made_at: &'static Location<'static>) -> Self {
+        Self::to(Arc::clone(self.value()), made_at, self.made_at)
     }
 
     fn value(&self) -> &Arc<Value<T>> {
@@ -176,7 +198,7 @@ impl<T: Send + 'static> Guarded<T> {
 
     /// Makes a weak handle. It does not keep the value alive, and does not keep the session from closing.
     pub fn downgrade(&self) -> GuardedWeak<T> {
-        GuardedWeak::new(Arc::downgrade(self.value()), self.made_at)
+        GuardedWeak::new(self.weak_value(), self.made_at)
     }
 
     /// Takes the value out of the session, if this is its only handle. Weak handles do not count.
@@ -220,7 +242,7 @@ impl<T: Send + 'static> Clone for Guarded<T> {
     #[track_caller]
     #[inline]
     fn clone(&self) -> Self {
-        Self::to(Arc::clone(self.value()), Location::caller(), self.made_at)
+        self.clone_at(Location::caller())
     }
 }
 

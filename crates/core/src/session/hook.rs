@@ -11,12 +11,13 @@ use std::{
     mem,
     panic::Location,
     pin::Pin,
+    sync::Weak,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Wake, Waker},
     vec,
 };
 
-use super::runtime::Runtime;
+use super::{Guarded, runtime::Runtime};
 use crate::{
     latch::Latch,
     panics,
@@ -28,7 +29,12 @@ use crate::{
 pub(super) struct Hook {
     call: Box<dyn FnOnce() -> Run + Send>,
     given_at: &'static Location<'static>,
+    /// The value of its own session that it keeps a handle to.
+    keeps: Option<Kept>,
 }
+
+/// A value, whatever its type.
+type Kept = Weak<dyn Send + Sync>;
 
 type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -40,7 +46,22 @@ impl Hook {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { call: Box::new(|| Box::pin(hook())), given_at }
+        Self { call: Box::new(|| Box::pin(hook())), given_at, keeps: None }
+    }
+
+    /// A hook that gets this handle. It keeps the value alive until then.
+    pub(super) fn with<T, F>(
+        handle: Guarded<T>,
+        is_ours: bool,
+        hook: impl FnOnce(Guarded<T>) -> F + Send + 'static,
+        given_at: &'static Location<'static>,
+    ) -> Self
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let keeps = is_ours.then(|| handle.weak_value() as Kept);
+        Self { keeps, ..Self::new(|| hook(handle), given_at) }
     }
 }
 
@@ -102,6 +123,8 @@ struct State {
     /// The hook that runs now, or is about to.
     running: Option<&'static Location<'static>>,
     failures: Vec<HookFailure>,
+    /// There were hooks, and they have begun.
+    have_run: bool,
     /// Callers that wait for their turn to poll.
     callers: Vec<(u64, Waker)>,
     next_caller: u64,
@@ -125,6 +148,7 @@ impl Hooks {
             stage: Stage::NotBegun(hooks),
             running: None,
             failures: Vec::new(),
+            have_run: false,
             callers: Vec::new(),
             next_caller: 0,
         };
@@ -132,16 +156,38 @@ impl Hooks {
     }
 
     /// Adds a hook. Returns it if the hooks have begun.
-    pub(super) fn add<H, F>(&self, hook: H, given_at: &'static Location<'static>) -> Result<(), H>
-    where
-        H: FnOnce() -> F + Send + 'static,
-        F: Future<Output = ()> + Send + 'static,
-    {
+    pub(super) fn add<H>(&self, hook: H, made: impl FnOnce(H) -> Hook) -> Result<(), H> {
         match &mut lock(&self.shared.state).stage {
-            Stage::NotBegun(hooks) => hooks.push(Hook::new(hook, given_at)),
+            Stage::NotBegun(hooks) => hooks.push(made(hook)),
             _ => return Err(hook),
         }
         Ok(())
+    }
+
+    /// Whether the hooks, which have not begun, hold every handle to so many values (a snapshot).
+    pub(super) fn hold_all_of(&self, values: usize) -> bool {
+        let state = lock(&self.shared.state);
+        let Stage::NotBegun(hooks) = &state.stage else { return false };
+        let kept = || hooks.iter().filter_map(|hook| hook.keeps.as_ref());
+        let (mut different, mut others) = (0, false);
+        for (at, value) in kept().enumerate() {
+            different += usize::from(!kept().take(at).any(|it| it.ptr_eq(value)));
+            others |= value.strong_count() > kept().filter(|it| it.ptr_eq(value)).count();
+        }
+        different == values && !others
+    }
+
+    /// Whether hooks, which have not begun, keep handles to values.
+    pub(super) fn keep_some(&self) -> bool {
+        match &lock(&self.shared.state).stage {
+            Stage::NotBegun(hooks) => hooks.iter().any(|hook| hook.keeps.is_some()),
+            _ => false,
+        }
+    }
+
+    /// Whether there were hooks, and they have begun.
+    pub(super) fn have_run(&self) -> bool {
+        lock(&self.shared.state).have_run
     }
 
     /// Whether there are hooks, ended or not.
@@ -166,6 +212,7 @@ impl Hooks {
                 Stage::NotBegun(hooks) => {
                     let hooks = mem::take(hooks);
                     state.running = hooks.first().map(|hook| hook.given_at);
+                    state.have_run = !hooks.is_empty();
                     state.stage = match (hooks.is_empty(), runtime) {
                         (true, _) => Stage::Ended,
                         (false, Some(_)) => Stage::OnRuntime,
@@ -232,7 +279,7 @@ fn run(shared: Arc<Shared>, hooks: Vec<Hook>) -> impl Future<Output = ()> + Send
     let left = hooks.into_iter();
     let mut noted = Noted { shared: Arc::clone(&shared), left, is_running: false };
     let body = async move {
-        while let Some(Hook { call, given_at }) = noted.left.next() {
+        while let Some(Hook { call, given_at, .. }) = noted.left.next() {
             noted.is_running = true;
             let outcome = match panics::catch(call) {
                 Ok(run) => Caught(Some(run)).await,

@@ -135,7 +135,10 @@ impl Runtime {
 
     /// What a report does not speak of, because of this runtime.
     pub(super) fn not_covered(&self) -> Vec<NotCovered> {
-        let foreign = |alive| vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork];
+        let foreign = |alive| match alive {
+            0 => vec![NotCovered::BlockingWork],
+            _ => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],
+        };
         match self {
             Self::Owned { share, .. } => match share.stats() {
                 stats if stats.state == State::Ended => Vec::new(),

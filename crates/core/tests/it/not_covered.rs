@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures::executor::block_on;
-use sundown::{BackgroundTask, NotCovered, RuntimeOwner, Session, TaskGroup, teardown_blocking};
+use sundown::{
+    BackgroundTask, NotCovered, RuntimeOwner, Session, TaskGroup, evidence::Unconfirmed,
+    teardown_blocking,
+};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
@@ -161,10 +164,14 @@ fn a_clone_outside_outlives_a_teardown_and_a_close_and_each_report_says_so() {
     let report = teardown_blocking(Arc::clone(&clone), PLENTY).unwrap();
     assert!(report.not_covered.contains(&NotCovered::Clones), "{report}");
 
-    let session = Session::new("session").unwrap();
-    drop(session.guard(Arc::clone(&clone)).unwrap());
-    let report = session.close_blocking(PLENTY).unwrap();
-    assert!(report.not_covered.contains(&NotCovered::Clones), "{report}");
+    let builder = || Session::builder("session");
+    // Evidence speaks only of what it looks at.
+    for builder in [builder(), builder().evidence(|| Ok::<(), Unconfirmed>(()))] {
+        let session = builder.start().unwrap();
+        drop(session.guard(Arc::clone(&clone)).unwrap());
+        let report = session.close_blocking(PLENTY).unwrap();
+        assert!(report.not_covered.contains(&NotCovered::Clones), "{report}");
+    }
     assert_eq!(Arc::strong_count(&clone), 1, "what it holds is still open");
 }
 

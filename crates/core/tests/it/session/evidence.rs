@@ -13,11 +13,12 @@ use std::{
 use futures::{FutureExt as _, executor::block_on};
 use sundown::{
     evidence::{Evidence, Unconfirmed},
-    session::{CloseError, CloseErrorKind, Confirmation, Inside, Session},
+    runtime::RuntimeOwner,
+    session::{Builder, CloseError, CloseErrorKind, Confirmation, Inside, Session, SessionRuntime},
 };
 
 use super::{from_inside, in_the_way, still_held};
-use crate::fixtures::{PLENTY, SHORT, current_thread, owned, stuck};
+use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, owned, stuck};
 
 #[test]
 fn the_session_closes_when_the_evidence_confirms_it() {
@@ -36,7 +37,48 @@ fn the_session_closes_when_the_evidence_confirms_it() {
     drop(guard);
     let report = block_on(session.close(PLENTY)).unwrap();
     assert_eq!(report.confirmation, Confirmation::Evidence);
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+}
+
+/// A connection that is just being made is open a moment later.
+#[test]
+fn checks_must_hold_twice_unless_the_runtime_of_the_session_has_ended() {
+    const AGAINST: bool = false;
+    const HOLDS: bool = true;
+    let elsewhere = multi_thread();
+    let owner = || RuntimeOwner::builder("test").workers(2).start().unwrap();
+    let (shared, twice) = (owner(), [HOLDS, AGAINST, HOLDS, HOLDS]);
+    let other = Session::builder("other").runtime(shared.clone()).start().unwrap();
+    for (runtime, answers) in [
+        (None::<SessionRuntime>, &twice[..]),
+        (Some(elsewhere.handle().clone().into()), &twice[..]),
+        (Some(shared.into()), &twice[..]),
+        (Some(owner().into()), &[AGAINST, HOLDS][..]),
+    ] {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let builder = runtime.into_iter().fold(Session::builder("test"), Builder::runtime);
+        let builder = builder.evidence({
+            let (asked, answers) = (Arc::clone(&asked), answers.to_vec());
+            move || {
+                let mut asked = asked.lock().unwrap();
+                asked.push(Instant::now());
+                match answers[asked.len() - 1] {
+                    HOLDS => Ok(()),
+                    AGAINST => Err(Unconfirmed::Against("one is open".to_owned())),
+                }
+            }
+        });
+        let report = builder.start().unwrap().close_blocking(PLENTY).unwrap();
+        assert_eq!(report.confirmation, Confirmation::Evidence);
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), answers.len());
+        if let [.., first, second] = asked[..]
+            && answers == twice
+        {
+            assert!(second - first >= Duration::from_millis(10), "{:?}", second - first);
+        }
+    }
+    let _ = other.close_blocking(PLENTY).unwrap();
 }
 
 fn with_evidence(check: impl Evidence + 'static) -> Session {
@@ -202,7 +244,7 @@ fn a_check_that_hangs_is_one_check_whoever_asks_and_the_next_close_gets_its_answ
     assert_eq!(asked.load(Ordering::SeqCst), 1, "201 closes");
     drop(stuck.let_go);
     let _ = session.close_blocking(PLENTY).unwrap();
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "its answer counts, and it is asked again");
 }
 
 #[test]

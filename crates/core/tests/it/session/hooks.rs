@@ -19,8 +19,8 @@ use sundown::{
     latch::Latch,
     runtime::{RuntimeHandle, RuntimeOwner},
     session::{
-        CloseError, CloseErrorKind, CloseReport, Confirmation, HookFailureKind, Inside, Session,
-        SessionRuntime,
+        Builder as SessionBuilder, CloseError, CloseErrorKind, CloseReport, Confirmation, Guarded,
+        HookFailureKind, Inside, Session, SessionRuntime,
     },
 };
 use tokio::{
@@ -29,7 +29,7 @@ use tokio::{
     runtime::{Builder, Handle, Runtime},
 };
 
-use super::{from_inside, session};
+use super::{from_inside, session, still_held};
 use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, on_drop, pool, until};
 
 type Answer = Result<CloseReport, CloseError>;
@@ -61,6 +61,128 @@ fn a_hook_runs_once_with_the_value_that_its_handle_keeps() {
         assert_eq!((closed(), calls.load(Ordering::SeqCst)), (2, 1));
     }
     assert!(session.before_close(async || ()).is_err(), "it is too late");
+}
+
+/// Adds a hook that keeps a handle, and counts its calls.
+fn hook_with<T: Send + Sync + 'static>(
+    session: &Session,
+    handle: &Guarded<T>,
+) -> impl Fn() -> usize + use<T> {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let hook = async move |_handle: Guarded<T>| _ = seen.fetch_add(1, Ordering::SeqCst);
+    session.before_close_with(handle, hook).unwrap();
+    move || calls.load(Ordering::SeqCst)
+}
+
+/// Polls a close once. Without a runtime, that calls the hooks if it need not wait for anything.
+fn begin_to_close(session: &Session) {
+    drop(session.close(PLENTY).now_or_never());
+}
+
+#[test]
+fn the_handle_that_a_hook_is_given_keeps_the_value_until_the_hook_has_ended() {
+    for owner in [None, Some(RuntimeOwner::builder("test").workers(2).start().unwrap())] {
+        let builder = owner.into_iter().fold(Session::builder("test"), SessionBuilder::runtime);
+        let (session, (pool, closed)) = (builder.start().unwrap(), pool());
+        let (client, (tell, told)) = (session.guard(pool).unwrap(), mpsc::channel());
+        let closed_before = closed.clone();
+        let (hook, given_at) = (
+            async move |client| {
+                tokio::task::yield_now().await;
+                tell.send(closed_before()).unwrap();
+                drop(client);
+            },
+            line!() + 2,
+        );
+        session.before_close_with(&client, hook).unwrap();
+        let client = client.into_inner().err().unwrap();
+        drop(client);
+        let [held] = &*session.held() else { panic!("{:?}", session.held()) };
+        assert_eq!((held.made_at.line(), held.handles), (given_at, 1), "{held}");
+        let _ = session.close_blocking(PLENTY).unwrap();
+        assert_eq!((told.try_iter().collect(), closed()), (vec![0], 2));
+    }
+}
+
+#[test]
+fn a_hook_is_called_at_once_when_only_hooks_hold_handles() {
+    let session = session();
+    let (client, other) = (session.guard("client").unwrap(), session.guard("other").unwrap());
+    let calls =
+        [hook_with(&session, &client), hook_with(&session, &client), hook_with(&session, &other)];
+    let weak = client.downgrade();
+    let called = || calls.each_ref().map(|calls| calls());
+    begin_to_close(&session);
+    assert_eq!(called(), [0; 3], "two handles are in use");
+    drop((client, other));
+    let upgraded = weak.upgrade().unwrap();
+    begin_to_close(&session);
+    assert_eq!(called(), [0; 3], "one was made from a weak handle");
+    let derived = upgraded.map(|client| client.len());
+    drop(upgraded);
+    begin_to_close(&session);
+    assert_eq!(called(), [0; 3], "a derived value is in use");
+    drop(derived);
+    // What was derived may still be on its way through the closing service.
+    until("the hooks", || {
+        begin_to_close(&session);
+        called() == [1; 3]
+    });
+    assert!(weak.upgrade().is_none());
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(called(), [1; 3]);
+}
+
+/// A handle that a hook has captured looks like one that somebody uses.
+#[test]
+fn a_hook_that_captured_a_handle_is_not_called_at_once() {
+    let session = session();
+    let client = session.guard("client").unwrap();
+    let calls = hook_with(&session, &client);
+    let captured = client.clone();
+    session.before_close(async move || drop(captured)).unwrap();
+    drop(client);
+    begin_to_close(&session);
+    assert_eq!(calls(), 0);
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(calls(), 1);
+}
+
+/// It keeps the other session from closing, and is no reason to call the hook at once.
+#[test]
+fn a_hook_may_be_given_a_handle_of_another_session() {
+    let (session, other) = (session(), session());
+    let (client, own) = (other.guard("client").unwrap(), session.guard("own").unwrap());
+    let calls = hook_with(&session, &client);
+    drop(client);
+    begin_to_close(&session);
+    assert_eq!(calls(), 0);
+    drop(own);
+    still_held(other.close_blocking(SHORT));
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(calls(), 1);
+    let _ = other.close_blocking(PLENTY).unwrap();
+}
+
+#[test]
+fn the_handle_of_a_hook_is_dropped_with_a_session_that_is_never_closed_and_with_a_refusal() {
+    for is_dropped in [true, false] {
+        let (session, (pool, closed)) = (session(), pool());
+        let client = session.guard(pool).unwrap();
+        if is_dropped {
+            let calls = hook_with(&session, &client);
+            drop((client, session));
+            until("the closers", || closed() == 2);
+            assert_eq!(calls(), 0);
+        } else {
+            still_held(session.close_blocking(SHORT));
+            session.before_close_with(&client, async |_| ()).unwrap_err();
+            drop(client);
+            let _ = session.close_blocking(PLENTY).unwrap();
+        }
+        assert_eq!(closed(), 2);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod properties;
 mod runtime;
 mod shared;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sundown::session::{CloseError, CloseErrorKind, Inside, Session};
 
@@ -22,9 +22,17 @@ fn session() -> Session {
 /// Closes a session that cannot close, until this is in its way. On a busy machine it takes longer to
 /// come there.
 fn in_the_way(session: &Session, kind: impl Fn(&CloseErrorKind) -> bool) -> CloseError {
+    in_the_way_within(session, SHORT, kind)
+}
+
+fn in_the_way_within(
+    session: &Session,
+    limit: Duration,
+    kind: impl Fn(&CloseErrorKind) -> bool,
+) -> CloseError {
     let began = Instant::now();
     loop {
-        let error = session.close_blocking(SHORT).unwrap_err();
+        let error = session.close_blocking(limit).unwrap_err();
         if kind(&error.kind) {
             return error;
         }

@@ -13,14 +13,14 @@ use std::{
 use futures::executor::block_on;
 use sundown::{
     NotCovered,
-    latch::Latch,
     limit::within,
     runtime::{RuntimeOwner, State},
-    session::{CloseReport, Confirmation, NotStarted, Session},
-    shutdown::{CutOff, GracefulShutdown},
+    session::{CloseErrorKind, CloseReport, Confirmation, NotStarted, Session},
+    shutdown::{CutOff, GracefulShutdown, ShutdownErrorKind},
 };
 
-use crate::fixtures::{PLENTY, SHORT};
+use super::in_the_way_within;
+use crate::fixtures::{PLENTY, SHORT, multi_thread, stuck};
 
 fn runtimes() -> [RuntimeOwner; 2] {
     let builder = || RuntimeOwner::builder("test");
@@ -97,15 +97,12 @@ fn a_session_on_a_runtime_that_has_ended_is_refused_with_the_reason() {
 fn a_foreign_task_that_needs_a_while_to_end_is_not_cut_off() {
     for owner in runtimes() {
         let (session, ended) = (session_on(&owner), Arc::new(AtomicBool::new(false)));
-        let (ends, over) = (Arc::clone(&ended), Arc::new(Latch::new()));
-        let waits = Arc::clone(&over);
+        let ends = Arc::clone(&ended);
         owner.handle().unwrap().spawn(async move {
-            waits.wait().await;
             // Longer than a plain shutdown would give it.
             within(Duration::from_millis(300), pending::<()>()).await;
             ends.store(true, Ordering::SeqCst);
         });
-        session.before_close(async move || _ = over.fire()).unwrap();
         let report = session.close_blocking(PLENTY).unwrap();
         assert_eq!((report.foreign, report.aborted), (0, 0), "{report}");
         assert!(ended.load(Ordering::SeqCst));
@@ -128,4 +125,53 @@ fn a_foreign_task_that_never_ends_is_cut_off_and_counted() {
         let again = block_on(session.shutdown_within(PLENTY)).unwrap();
         assert_eq!(again.foreign, 1, "{again}");
     }
+}
+
+/// The end of the runtime is delayed by blocking work, so that the error can be read.
+#[test]
+fn a_runtime_that_does_not_end_is_reported_with_the_time_that_its_foreign_tasks_were_given() {
+    let limit = 5 * SHORT;
+    let given = |owner: RuntimeOwner, has_hook: bool| {
+        let (session, (stuck, blocks)) = (session_on(&owner), stuck());
+        if has_hook {
+            session.before_close(async || ()).unwrap();
+        }
+        owner.handle().unwrap().spawn_blocking(blocks);
+        stuck.has_begun.recv().unwrap();
+        let is_runtime = |kind: &CloseErrorKind| match kind {
+            CloseErrorKind::Runtime(error) => matches!(error.kind, ShutdownErrorKind::TimedOut),
+            _ => false,
+        };
+        let error = in_the_way_within(&session, limit, is_runtime);
+        drop(stuck.let_go);
+        let _ = session.close_blocking(PLENTY).unwrap();
+        let time = error.seen.foreign_time.unwrap();
+        assert!(error.to_string().contains(&format!("been given {time:.1?}")), "{error}");
+        time
+    };
+    for has_hook in [false, true] {
+        for owner in runtimes() {
+            let most = if has_hook { limit / 10 } else { limit / 2 };
+            assert!(given(owner, has_hook) <= most, "after a hook: {has_hook}");
+        }
+        let builder = RuntimeOwner::builder("test").foreign_time(limit);
+        assert_eq!(given(builder.start().unwrap(), has_hook), limit, "as the builder says");
+    }
+}
+
+#[test]
+fn a_report_counts_the_tasks_of_a_runtime_of_somebody_else_if_there_are_any() {
+    let runtime = multi_thread();
+    let on_tokio = || Session::builder("test").runtime(runtime.handle().clone()).start().unwrap();
+    let alive = || {
+        let report = on_tokio().close_blocking(PLENTY).unwrap();
+        assert!(report.not_covered.contains(&NotCovered::BlockingWork), "{report}");
+        report.not_covered.iter().find_map(|item| match item {
+            NotCovered::ForeignTasks { alive } => Some(*alive),
+            _ => None,
+        })
+    };
+    assert_eq!(alive(), None);
+    runtime.spawn(pending::<()>());
+    assert_eq!(alive(), Some(1));
 }
