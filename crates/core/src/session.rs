@@ -336,7 +336,7 @@ impl Session {
         };
         match ended {
             Some(ended) => closing.conclude(ended),
-            None => Err(closing.from_inside(Inside::HooksThread)),
+            None => Err(closing.refused_inside(Inside::HooksThread)),
         }
     }
 

@@ -116,7 +116,7 @@ pub struct ShutdownError {
     /// What had not ended, by name, when the call gave up or the runtime's thread panicked.
     pub still_running: Box<[StillRunning]>,
     /// How many tasks and which threads had not ended.
-    pub alive: Alive,
+    pub alive: Box<Alive>,
     /// What went wrong.
     pub kind: ShutdownErrorKind,
     /// What the report would have said, if everything has ended all the same: after
@@ -149,7 +149,7 @@ pub enum ShutdownErrorKind {
 impl ShutdownError {
     /// An error for your own [`GracefulShutdown`], with nothing still running.
     pub fn new(component: impl Into<String>, elapsed: Duration, kind: ShutdownErrorKind) -> Self {
-        let (still_running, alive) = (Box::default(), Alive::default());
+        let (still_running, alive) = (Box::default(), Box::default());
         let component = component.into();
         Self { component, elapsed, still_running, alive, kind, report: None }
     }
@@ -157,7 +157,7 @@ impl ShutdownError {
     /// Adds what has not ended.
     #[must_use]
     pub fn with_running(self, still_running: Vec<StillRunning>, alive: Alive) -> Self {
-        Self { still_running: still_running.into(), alive, ..self }
+        Self { still_running: still_running.into(), alive: Box::new(alive), ..self }
     }
 
     /// Adds the report of what has ended all the same.

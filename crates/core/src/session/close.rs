@@ -82,12 +82,12 @@ impl<'a> Closing<'a> {
         }
         count.close();
         match owner.inside() {
-            Some(inside) => Err(closing.from_inside(inside)),
+            Some(inside) => Err(closing.refused_inside(inside)),
             None => Ok(closing),
         }
     }
 
-    pub(super) fn from_inside(&self, inside: Inside) -> CloseError {
+    pub(super) fn refused_inside(&self, inside: Inside) -> CloseError {
         let seen = Seen { inside: Some(inside), ..Seen::default() };
         CloseError { seen: Box::new(seen), ..self.refused(CloseErrorKind::FromInside) }
     }
@@ -315,7 +315,7 @@ impl<'a> Closing<'a> {
 
     fn runtime(&self, error: ShutdownError) -> CloseError {
         match error.kind {
-            ShutdownErrorKind::FromInside => self.from_inside(Inside::OwnRuntime),
+            ShutdownErrorKind::FromInside => self.refused_inside(Inside::OwnRuntime),
             _ => self.error(CloseErrorKind::Runtime(Box::new(error))),
         }
     }
