@@ -244,7 +244,10 @@ fn a_check_that_hangs_is_one_check_whoever_asks_and_the_next_close_gets_its_answ
     assert_eq!(asked.load(Ordering::SeqCst), 1, "201 closes");
     drop(stuck.let_go);
     let _ = session.close_blocking(PLENTY).unwrap();
-    assert_eq!(asked.load(Ordering::SeqCst), 2, "its answer counts, and it is asked again");
+    // Its answer counts. It is asked once more after 15 ms, and in between, if it answers before this close
+    // waits for it.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((2..=3).contains(&asked), "{asked} times");
 }
 
 #[test]
