@@ -28,8 +28,8 @@ pub(crate) fn default_time(limit: Duration) -> Duration {
 /// What the threads of a generation know of its foreign tasks.
 #[derive(Default)]
 pub(super) struct Foreign {
-    /// What the callers of the shutdown allow.
-    allowed: Mutex<Allowed>,
+    /// Their time: of what the callers of the shutdown give, the longest.
+    time: Mutex<Duration>,
     /// The owner thread waits until no task is alive.
     is_awaited: AtomicBool,
     /// Fires when no task was alive, after the owner thread had begun to wait for that.
@@ -38,44 +38,11 @@ pub(super) struct Foreign {
     cut_off: Mutex<Option<(usize, CutOff)>>,
 }
 
-/// What the callers of a shutdown allow: each value is that of the most patient one.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Allowed {
-    /// The time for foreign tasks.
-    time: Duration,
-    /// When the last caller gives up; `None` if nobody has called.
-    give_up: Option<GiveUp>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum GiveUp {
-    At(Instant),
-    Never,
-}
-
-/// The least and the longest time to bring a runtime to rest.
-const LEAST: Duration = Duration::from_millis(25);
-const LONGEST: Duration = Duration::from_secs(2);
-
 impl Foreign {
-    /// Gives them at least this time, from the end of the last task of the kit, by a caller who gives up at
-    /// this moment.
-    pub(super) fn give(&self, time: Duration, give_up: Option<Instant>) {
-        let mut allowed = lock(&self.allowed);
-        allowed.time = time.max(allowed.time);
-        allowed.give_up = Some(give_up.map_or(GiveUp::Never, GiveUp::At)).max(allowed.give_up);
-    }
-
-    /// How long it may take to bring the runtime to rest: most of what is left until the last caller gives
-    /// up. If nobody waits, it may take longer.
-    pub(super) fn time_for_rest(&self) -> Duration {
-        match lock(&self.allowed).give_up {
-            Some(GiveUp::At(at)) => {
-                let left = at.saturating_duration_since(Instant::now());
-                (left * 3 / 4).clamp(LEAST, LONGEST)
-            }
-            Some(GiveUp::Never) | None => LONGEST,
-        }
+    /// Gives them at least this time, from the end of the last task of the kit.
+    pub(super) fn give(&self, time: Duration) {
+        let mut longest = lock(&self.time);
+        *longest = time.max(*longest);
     }
 
     /// Waits on the owner thread until no task is alive, their time has passed, or the generation is
@@ -90,12 +57,10 @@ impl Foreign {
             return;
         }
         loop {
-            let time = lock(&self.allowed).time;
+            let time = *lock(&self.time);
             let ended = first_of(self.none_alive.wait(), life.until_aborted());
             // A more patient caller may have come meanwhile.
-            if until(began.checked_add(time), ended).await.is_some()
-                || time == lock(&self.allowed).time
-            {
+            if until(began.checked_add(time), ended).await.is_some() || time == *lock(&self.time) {
                 return;
             }
         }

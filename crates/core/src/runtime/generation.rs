@@ -166,7 +166,7 @@ impl Generation {
         let limit = limit.unwrap_or(self.limit);
         let foreign_time = foreign_time.or(self.foreign_time);
         let foreign_time = foreign_time.unwrap_or_else(|| foreign::default_time(limit));
-        self.foreign.give(foreign_time, entered.checked_add(limit));
+        self.foreign.give(foreign_time);
         let ended = || life.ended();
         let abort = |_| {
             life.abort();

@@ -46,11 +46,10 @@ impl Shared {
 
     /// Cuts off what is left on the runtime, and waits for all of its threads.
     fn drop_runtime(&self, runtime: Runtime) -> Result<(), String> {
-        let time = self.foreign.time_for_rest();
         let (found, how_if_any) = match &self.rest {
             Some(rest) => {
                 // A panic in between would drop the runtime without letting its warden out, and hang.
-                let found = panics::catch(|| rest.bring(&runtime, time)).unwrap_or_default();
+                let found = panics::catch(|| rest.bring(&runtime)).unwrap_or_default();
                 let how = if found.exact { CutOff::AtRest } else { CutOff::InMotion };
                 (found.tasks, how)
             }
@@ -66,7 +65,7 @@ impl Shared {
         self.foreign.record(foreign, how);
         match &self.rest {
             Some(rest) => {
-                let stayed = rest.drop_runtime(runtime, time)?;
+                let stayed = rest.drop_runtime(runtime)?;
                 if !stayed && how == CutOff::AtRest {
                     self.foreign.record(foreign, CutOff::InMotion);
                 }

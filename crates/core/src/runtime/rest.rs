@@ -39,6 +39,11 @@ use crate::{panics, roll_call::RollCall, sync::lock};
 /// How long the workers may take to start. That takes a fraction of a millisecond.
 const START: Duration = Duration::from_secs(2);
 
+/// How long it may take to bring a runtime to rest, and again to drop its tasks. That takes milliseconds,
+/// unless a task does not yield. It does not depend on how long the callers of the shutdown wait: if one of
+/// them gives up early, the others still get a runtime that goes down at rest.
+const TIME: Duration = Duration::from_secs(2);
+
 /// How long the pool may take to refuse work, once the drop of the runtime has begun, before the warden
 /// asks again.
 const ASK_AGAIN: Duration = Duration::from_micros(20);
@@ -136,10 +141,10 @@ impl Rest {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    /// Brings the runtime to rest, within this time. After that, and whatever comes of it,
+    /// Brings the runtime to rest. After that, and whatever comes of it,
     /// [`drop_runtime`](Self::drop_runtime) must be called.
-    pub(super) fn bring(self: &Arc<Self>, runtime: &Runtime, time: Duration) -> Found {
-        let deadline = Instant::now() + time;
+    pub(super) fn bring(self: &Arc<Self>, runtime: &Runtime) -> Found {
+        let deadline = Instant::now() + TIME;
         let metrics = runtime.metrics();
         let tasks = || metrics.num_alive_tasks().saturating_sub(self.holding());
         let mut exact = self.roll.has_warden() && self.hold_workers(runtime, deadline);
@@ -196,8 +201,8 @@ impl Rest {
     }
 
     /// Drops the runtime. Returns whether it stayed at rest until all tasks had been dropped.
-    pub(super) fn drop_runtime(&self, runtime: Runtime, time: Duration) -> Result<bool, String> {
-        *lock(&self.latest) = Instant::now().checked_add(time);
+    pub(super) fn drop_runtime(&self, runtime: Runtime) -> Result<bool, String> {
+        *lock(&self.latest) = Instant::now().checked_add(TIME);
         self.roll.close();
         let dropped = panics::catch(|| drop(runtime));
         self.release();

@@ -14,7 +14,7 @@ use std::{
 
 use sundown::{
     runtime::{RuntimeBuilder, RuntimeOwner},
-    shutdown::{CutOff, ShutdownReport},
+    shutdown::{CutOff, ShutdownErrorKind, ShutdownReport},
 };
 use tokio::{
     runtime::Handle,
@@ -134,13 +134,32 @@ fn blocking_work_that_does_not_end_keeps_it_from_rest_and_is_said_so() {
     handle.spawn_blocking(blocks);
     handle.spawn(pending::<()>());
     stuck.has_begun.recv().unwrap();
-    let _ = owner.shutdown_blocking(SHORT);
+    // Twice as long as the runtime tries.
+    let error = owner.shutdown_blocking(Duration::from_secs(4)).unwrap_err();
+    assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
     drop(stuck.let_go);
     let report = owner.shutdown_blocking(PLENTY).unwrap();
     assert_eq!((report.foreign, report.cut_off), (1, CutOff::InMotion));
     assert!(report.to_string().contains("may have been polled"), "{report}");
     owner.restart().unwrap();
     assert_eq!(of_a_foreign_task(&owner).cut_off, CutOff::AtRest, "the control");
+}
+
+/// A caller that gives up early leaves the runtime the time to come to rest.
+#[test]
+fn an_impatient_caller_does_not_keep_it_from_rest() {
+    let owner = builder("impatient").start().unwrap();
+    let handle = owner.handle().unwrap();
+    let (stuck, blocks) = stuck();
+    handle.spawn_blocking(blocks);
+    handle.spawn(pending::<()>());
+    stuck.has_begun.recv().unwrap();
+    for limit in [Duration::ZERO, SHORT, SHORT] {
+        assert!(owner.shutdown_blocking(limit).is_err(), "the blocking work has not ended");
+    }
+    drop(stuck.let_go);
+    let report = owner.shutdown_blocking(PLENTY).unwrap();
+    assert_eq!((report.foreign, report.cut_off), (1, CutOff::AtRest));
 }
 
 /// Destructors run on one thread, after the pool has closed. One that waits for another task of the runtime
