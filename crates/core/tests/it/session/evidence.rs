@@ -18,7 +18,7 @@ use sundown::{
 };
 
 use super::{from_inside, in_the_way, still_held};
-use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, owned, stuck};
+use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, owned, stuck, until};
 
 #[test]
 fn the_session_closes_when_the_evidence_confirms_it() {
@@ -117,10 +117,15 @@ fn evidence_is_asked_for_again_after_longer_and_longer_pauses() {
             Err(Unconfirmed::Against("one is open".to_owned()))
         }
     });
-    let error = session.close_blocking(5 * SHORT).unwrap_err();
-    let most = 6 + error.elapsed.as_millis() / 20;
-    let asked = asked.load(Ordering::SeqCst);
-    assert!(asked > 0 && asked as u128 <= most, "{asked} times in {:?}", error.elapsed);
+    // On a busy machine a close may not get so far as to ask.
+    until("a check", || {
+        let before = asked.load(Ordering::SeqCst);
+        let error = session.close_blocking(5 * SHORT).unwrap_err();
+        let (most, asked) =
+            (6 + error.elapsed.as_millis() / 20, asked.load(Ordering::SeqCst) - before);
+        assert!(asked as u128 <= most, "{asked} times in {:?}", error.elapsed);
+        asked > 0
+    });
 }
 
 #[test]
@@ -209,10 +214,13 @@ fn evidence_looks_when_a_value_is_guarded_and_once_when_closing_begins_and_when_
     assert_eq!(looks(), 1);
     session.look();
     assert_eq!(looks(), 2);
-    for _ in 0..2 {
+    // On a busy machine a close may be over before the thread of the checks has begun.
+    until("the look of the close", || {
         still_held(session.close_blocking(5 * SHORT));
-        assert_eq!(looks(), 3);
-    }
+        looks() >= 3
+    });
+    still_held(session.close_blocking(5 * SHORT));
+    assert_eq!(looks(), 3);
     drop(guard);
     let _ = session.close_blocking(PLENTY).unwrap();
     session.look();
@@ -244,7 +252,10 @@ fn a_check_that_hangs_is_one_check_whoever_asks_and_the_next_close_gets_its_answ
     assert_eq!(asked.load(Ordering::SeqCst), 1, "201 closes");
     drop(stuck.let_go);
     let _ = session.close_blocking(PLENTY).unwrap();
-    assert_eq!(asked.load(Ordering::SeqCst), 2, "its answer counts, and it is asked again");
+    // Its answer counts. It is asked once more after 15 ms, and in between, if it answers before this close
+    // waits for it.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((2..=3).contains(&asked), "{asked} times");
 }
 
 #[test]
