@@ -11,6 +11,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 
+use crate::panics;
+
 use super::{
     Command, Refused, SpawnedBy, TaskSet, current_task,
     registry::{Exit, Label, Slot},
@@ -187,7 +189,12 @@ fn end<W, F>(
     panic: Option<Box<dyn Any + Send>>,
 ) {
     let dropped = catch_unwind(AssertUnwindSafe(|| body.set(Body::Gone)));
-    place.exit = match dropped.err().or(panic) {
+    // The first panic is the cause.
+    let (first, second) = match panic {
+        Some(panic) => (Some(panic), dropped.err()),
+        None => (dropped.err(), None),
+    };
+    place.exit = match first {
         None => exit,
         Some(payload) => {
             // Before the task leaves its place: everyone who sees the set closed sees the panic.
@@ -195,4 +202,6 @@ fn end<W, F>(
             Exit::Uncounted
         }
     };
+    // Only now: its destructor may block.
+    second.map_or((), panics::discard);
 }

@@ -100,7 +100,9 @@ fn every_worker_that_was_asked_for_works_and_none_is_starved() {
             let all = Arc::new(Barrier::new(workers + 1));
             for _ in 0..workers {
                 let all = Arc::clone(&all);
-                handle.spawn(async move { drop(all.wait()) });
+                handle.spawn(async move {
+                    all.wait();
+                });
             }
             let (met, has_met) = mpsc::channel();
             thread::spawn(move || {

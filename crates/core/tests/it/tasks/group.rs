@@ -1,11 +1,13 @@
 //! Many tasks that end together, and groups within groups.
 
 use std::{
-    future::pending,
+    future::{Future, pending},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use proptest::{collection::vec, prelude::*};
@@ -14,6 +16,36 @@ use tokio::runtime::Runtime;
 
 use super::deaf;
 use crate::fixtures::{PLENTY, SHORT, both_flavours, current_thread, owned, until_yielding};
+
+/// Its body panics when it is polled, and again when it is dropped.
+struct PanicsTwice;
+
+impl Future for PanicsTwice {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        panic!("the cause")
+    }
+}
+
+impl Drop for PanicsTwice {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a consequence");
+        }
+    }
+}
+
+#[test]
+fn of_a_task_that_panics_twice_the_first_panic_is_reported() {
+    both_flavours(async || {
+        let group = TaskGroup::new("twice");
+        group.spawn("twice", |_| PanicsTwice).unwrap();
+        let report = group.drain(PLENTY).await;
+        let [panicked] = &*report.panicked else { panic!("{report:?}") };
+        assert_eq!((panicked.message.as_str(), report.panics), ("the cause", 1));
+    });
+}
 
 #[test]
 fn a_group_reports_which_tasks_ended_and_how() {
