@@ -203,5 +203,7 @@ fn end<W, F>(
         }
     };
     // Only now: its destructor may block.
-    second.map_or((), panics::discard);
+    if let Some(second) = second {
+        panics::discard(second);
+    }
 }
