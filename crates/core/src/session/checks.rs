@@ -39,6 +39,8 @@ struct Shared {
     changed: Condvar,
     /// The number of the thread that runs the checks, plus one.
     thread: AtomicUsize,
+    /// Held by whoever joins the thread, so that the others wait for that, too.
+    joining: Mutex<()>,
 }
 
 struct State {
@@ -92,7 +94,8 @@ impl Checks {
             ended: false,
         };
         let state = Mutex::new(state);
-        let shared = Shared { state, changed: Condvar::new(), thread: AtomicUsize::new(0) };
+        let (thread, joining) = (AtomicUsize::new(0), Mutex::default());
+        let shared = Shared { state, changed: Condvar::new(), thread, joining };
         Self { shared: Arc::new(shared), are_there_any }
     }
 
@@ -154,23 +157,26 @@ impl Checks {
 
     /// Waits until the thread has ended, after a confirmation or in a session without evidence.
     pub(super) async fn join(&self) {
-        loop {
-            let thread = {
-                let mut state = self.shared.lock();
-                match &state.thread {
-                    None => return,
-                    Some(thread) if thread.is_finished() => state.thread.take(),
-                    Some(_) => None,
-                }
-            };
-            if let Some(thread) = thread {
-                // It has returned, so this takes microseconds. A panic of a check was caught.
-                let _ = thread.join();
-                return;
-            }
+        while !self.is_joined() {
             // The thread may still be waking other callers, whose wakers are foreign code.
             within(LOOK_AGAIN, std::future::pending::<()>()).await;
         }
+    }
+
+    /// Whether there is no thread any more. Joins one that has returned.
+    fn is_joined(&self) -> bool {
+        let _joining = lock(&self.shared.joining);
+        let mut state = self.shared.lock();
+        match &state.thread {
+            None => return true,
+            Some(thread) if !thread.is_finished() => return false,
+            Some(_) => {}
+        }
+        let thread = state.thread.take();
+        drop(state);
+        // It has returned, so this takes microseconds. A panic of a check was caught.
+        let _ = thread.map(JoinHandle::join);
+        true
     }
 
     /// Drops nothing of the checks, ever: for a forked child.

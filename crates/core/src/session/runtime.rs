@@ -140,9 +140,10 @@ impl Runtime {
             _ => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],
         };
         match self {
-            Self::Owned { share, .. } => match share.stats() {
-                stats if stats.state == State::Ended => Vec::new(),
-                _ => vec![NotCovered::SharedRuntime { sessions: share.others() }],
+            Self::Owned { share, .. } if share.stats().state == State::Ended => Vec::new(),
+            Self::Owned { share, handle, .. } => match share.others() {
+                0 => foreign(handle.tokio().metrics().num_alive_tasks()),
+                sessions => vec![NotCovered::SharedRuntime { sessions }],
             },
             Self::Kit(handle) => foreign(handle.tokio().metrics().num_alive_tasks()),
             Self::Tokio(handle) => foreign(handle.metrics().num_alive_tasks()),
