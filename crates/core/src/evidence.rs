@@ -114,7 +114,7 @@ pub enum Unconfirmed {
     #[error("{0}")]
     Against(String),
     /// The check could not decide, for this reason.
-    #[error("there is no evidence: {0}")]
+    #[error("the check cannot decide: {0}")]
     Unavailable(String),
 }
 

@@ -3,7 +3,7 @@
 //! `tokio::time::timeout` needs the time driver of the runtime that it is awaited on: it panics if
 //! there is none, and it is late if that runtime is blocked, which is when a limit matters most. Here
 //! a thread that waits in a blocking call of the kit keeps the limits of that call by itself. For all
-//! other limits there is [a thread](clock) while there is a limit: the first limit starts it, and the
+//! other limits there is a thread while there is a limit: the first limit starts it, and the
 //! last one ends and joins it. A forked child starts its own, whatever state it was forked in.
 
 mod clock;

@@ -64,7 +64,7 @@
 //!
 //! | the tasks of the resource run on | give the session | its report says |
 //! | --- | --- | --- |
-//! | a runtime made for the session | the [`RuntimeOwner`], a hook if the SDK can stop its tasks, evidence | [`Confirmation::Evidence`] |
+//! | a runtime made for the session | the [`RuntimeOwner`](crate::RuntimeOwner), a hook if the SDK can stop its tasks, evidence | [`Confirmation::Evidence`] |
 //! | the application's only runtime | its `Handle`, a hook, evidence | [`Confirmation::Evidence`] |
 //!
 //! Without evidence the report says less: [`CloseReport::confirmation`] says how the end was confirmed, and

@@ -74,8 +74,11 @@ pub struct TeardownReport {
 impl fmt::Display for TeardownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { elapsed, tasks, not_covered, .. } = self;
-        let tasks = count(*tasks, "task");
-        write!(f, "torn down in {elapsed:.1?}, {tasks} ended; not covered: {}", list(not_covered))
+        write!(f, "torn down in {elapsed:.1?}")?;
+        if *tasks > 0 {
+            write!(f, ", {} ended", count(*tasks, "task"))?;
+        }
+        write!(f, "; not covered: {}", list(not_covered))
     }
 }
 

@@ -64,11 +64,10 @@ impl Builder {
     /// Give the tasks of a runtime that the session owns handles, not the session: if a task on it holds
     /// the `Session`, neither is ever dropped.
     ///
-    /// If the owner [restarts](RuntimeOwner::restart) the runtime after the session has closed, the new
+    /// If the owner [restarts](crate::RuntimeOwner::restart) the runtime after the session has closed, the new
     /// generation belongs to the next session.
     ///
     /// [`RuntimeOwner`]: crate::RuntimeOwner
-    /// [`RuntimeOwner::restart`]: crate::RuntimeOwner::restart
     /// [`RuntimeHandle`]: crate::RuntimeHandle
     pub fn runtime(mut self, runtime: impl Into<SessionRuntime>) -> Self {
         self.runtime = Some(runtime.into());

@@ -257,6 +257,12 @@ impl fmt::Display for CloseError {
                     "has torn down all it saw, and after {elapsed:.1?} the evidence does not \
                      confirm it: {why}"
                 )?;
+                if let Unconfirmed::Against(_) = **why {
+                    f.write_str(
+                        "; a clone outside the handles, or a task that no hook has stopped, may be the \
+                         cause: end it and close again",
+                    )?;
+                }
                 if seen.escaped > 0 {
                     let escaped = count(seen.escaped, "value");
                     write!(f, "; {escaped} taken out of a handle may be what is left")?;
@@ -303,8 +309,8 @@ fn destructors(f: &mut fmt::Formatter<'_>, panics: usize, first: &[String]) -> f
 impl Error for CloseError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
-            CloseErrorKind::Runtime(error) => Some(error),
-            CloseErrorKind::Unconfirmed(why) => Some(why),
+            // Its text is part of this error's text.
+            CloseErrorKind::Runtime(error) => error.source(),
             _ => None,
         }
     }

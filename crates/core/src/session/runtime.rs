@@ -43,6 +43,12 @@ impl From<Handle> for SessionRuntime {
     }
 }
 
+impl From<&Handle> for SessionRuntime {
+    fn from(handle: &Handle) -> Self {
+        handle.clone().into()
+    }
+}
+
 impl SessionRuntime {
     /// Takes the session's share of the runtime.
     pub(super) fn start(self) -> Result<Runtime, RuntimeError> {
@@ -135,18 +141,24 @@ impl Runtime {
 
     /// What a report does not speak of, because of this runtime.
     pub(super) fn not_covered(&self) -> Vec<NotCovered> {
-        let foreign = |alive| match alive {
-            0 => vec![NotCovered::BlockingWork],
-            _ => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],
+        let foreign = |runtime: &Handle| {
+            // The caller is not meant, if it is a task of this runtime.
+            let is_task = tokio::task::try_id().is_some()
+                && Handle::try_current().is_ok_and(|here| here.id() == runtime.id());
+            let alive = runtime.metrics().num_alive_tasks();
+            match alive.saturating_sub(usize::from(is_task)) {
+                0 => vec![NotCovered::BlockingWork],
+                alive => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],
+            }
         };
         match self {
             Self::Owned { share, .. } if share.stats().state == State::Ended => Vec::new(),
             Self::Owned { share, handle, .. } => match share.others() {
-                0 => foreign(handle.tokio().metrics().num_alive_tasks()),
+                0 => foreign(handle.tokio()),
                 sessions => vec![NotCovered::SharedRuntime { sessions }],
             },
-            Self::Kit(handle) => foreign(handle.tokio().metrics().num_alive_tasks()),
-            Self::Tokio(handle) => foreign(handle.metrics().num_alive_tasks()),
+            Self::Kit(handle) => foreign(handle.tokio()),
+            Self::Tokio(handle) => foreign(handle),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 /// use sundown::shutdown::NotCovered;
 ///
 /// let open = NotCovered::ForeignTasks { alive: 2 };
-/// assert_eq!(open.to_string(), "2 tasks of the runtime that were not spawned through the kit");
+/// assert_eq!(open.to_string(), "2 tasks of the runtime that the kit did not spawn");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,7 +57,7 @@ impl fmt::Display for NotCovered {
             }
             Self::ForeignTasks { alive } => write!(
                 f,
-                "{alive} {} of the runtime that were not spawned through the kit",
+                "{alive} {} of the runtime that the kit did not spawn",
                 plural(*alive, "task")
             ),
             Self::BlockingWork => f.write_str("closures of `spawn_blocking`"),

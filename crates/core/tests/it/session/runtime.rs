@@ -147,7 +147,6 @@ fn a_runtime_that_does_not_end_is_an_error_and_waited_for_again() {
             assert!(matches!(source.kind, ShutdownErrorKind::TimedOut), "{source}");
             assert_eq!(error.held.len(), 1, "{error}");
             assert!(error.elapsed >= limit / 2 && error.to_string().contains(file!()), "{error}");
-            assert!(error.source().is_some(), "{error}");
         }
         // The limit of the runtime passes 100 ms before that of the close, so that it can name its
         // threads. On a busy machine not every time.
