@@ -1,7 +1,6 @@
 //! Evidence: when it is asked for, and what follows from its answers.
 
 use std::{
-    error::Error as _,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},

@@ -1,7 +1,6 @@
 //! A session with a runtime of its own: what runs there has ended when the session has closed.
 
 use std::{
-    error::Error as _,
     fs::File,
     future::pending,
     sync::{
