@@ -45,8 +45,10 @@ impl Enlisted {
 
     /// How many other sessions use the generation now.
     pub(crate) fn others(&self) -> usize {
-        let has_left = lock(&self.was_last).is_some();
-        self.generation.users.present() - usize::from(!has_left)
+        // Under the lock, so that this one does not leave in between.
+        let was_last = lock(&self.was_last);
+        let present = self.generation.users.present();
+        present.saturating_sub(usize::from(was_last.is_none()))
     }
 
     /// How long foreign tasks get to end by themselves: what the builder of the runtime was given, or this.

@@ -2,8 +2,11 @@
 
 use std::{
     io,
-    sync::Arc,
-    thread::JoinHandle,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -32,6 +35,9 @@ use crate::{
 /// the system has no thread for it; then the caller must not hang, too.
 const START: Duration = Duration::from_secs(10);
 
+/// How often to ask at once whether the owner thread has returned, before waiting a little.
+const CHECKS_AT_ONCE: usize = 50;
+
 pub(super) struct Generation {
     pub(super) component: String,
     pub(super) number: u64,
@@ -51,6 +57,7 @@ pub(super) struct Generation {
     pub(super) foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
     owner_thread: Mutex<Option<JoinHandle<()>>>,
+    farewell_said: Arc<AtomicBool>,
 }
 
 impl AsRef<Lifecycle> for Generation {
@@ -97,6 +104,7 @@ impl Generation {
             panics: shared.panics,
             foreign_time: builder.time_for_foreign(),
             owner_thread: Mutex::new(Some(owner_thread)),
+            farewell_said: shared.farewell_said,
         }))
     }
 
@@ -179,7 +187,7 @@ impl Generation {
             || life.stop(),
             abort,
             ended,
-            || life.tasks().has_waker_threads(),
+            || life.tasks().has_waker_threads() || life.has_ended() && self.has_owner_thread(),
         )
         .await;
         self.conclude(entered.elapsed(), patience)
@@ -194,7 +202,8 @@ impl Generation {
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
-        let has_ended = self.life.has_ended() && !tasks.has_waker_threads();
+        let has_ended =
+            self.life.has_ended() && !tasks.has_waker_threads() && !self.has_owner_thread();
         let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
@@ -209,7 +218,6 @@ impl Generation {
                     .with_running(tasks.still_running(), self.alive()))
             }
             End::Panicked { message, still_running, tasks } => {
-                self.join();
                 observe(Outcome::Panicked);
                 let alive = Alive { tasks, ..Alive::default() };
                 Err(error(ShutdownErrorKind::ThreadPanicked(message.into()))
@@ -217,7 +225,6 @@ impl Generation {
                     .with_report(self.report(elapsed)))
             }
             End::Told => {
-                self.join();
                 let report = self.report(elapsed);
                 let panicked = tasks.tally().panicked;
                 if !panicked.is_empty() {
@@ -235,14 +242,35 @@ impl Generation {
         }
     }
 
-    /// Joins the owner thread, which has nothing left to do. Of several callers one joins it, and the
-    /// others wait for that: none returns while the thread is alive.
-    fn join(&self) {
-        let mut owner_thread = lock(&self.owner_thread);
-        if let Some(owner_thread) = owner_thread.take() {
-            // A panic of it was caught, and recorded.
-            let _ = owner_thread.join();
+    /// Whether the owner thread has not ended. Joins it if it is about to, which takes microseconds.
+    ///
+    /// The thread says that it is gone by calling the wakers of those who wait. They are foreign code, and
+    /// may block, or come here on that very thread. So it is joined only after that.
+    fn has_owner_thread(&self) -> bool {
+        if matches!(self.life.end(), Some(End::Lost)) {
+            // A thread that was ended from outside cannot be joined.
+            return false;
         }
+        for _ in 0..CHECKS_AT_ONCE {
+            let mut owner_thread = lock(&self.owner_thread);
+            match &*owner_thread {
+                None => return false,
+                Some(thread) if self.has_said_farewell() && thread.is_finished() => {
+                    // A panic of it was caught, and recorded.
+                    let _ = owner_thread.take().map(JoinHandle::join);
+                    return false;
+                }
+                Some(_) => {}
+            }
+            drop(owner_thread);
+            thread::yield_now();
+        }
+        true
+    }
+
+    fn has_said_farewell(&self) -> bool {
+        // Acquire pairs with the release at the end of the farewell.
+        self.farewell_said.load(Ordering::Acquire)
     }
 
     fn report(&self, elapsed: Duration) -> ShutdownReport {
@@ -269,6 +297,10 @@ impl Generation {
     fn alive(&self) -> Alive {
         let mut threads = self.threads.names();
         threads.extend(self.life.tasks().waker_threads());
+        if threads.is_empty() && self.life.has_ended() {
+            // The owner thread wakes those who wait, or has not returned yet.
+            threads.push(self.component.clone());
+        }
         let in_pool = self.threads.count(Role::Pool);
         // Tokio does not count a task that it has told to end, even if the task does not end. Then it keeps
         // its worker from resting.

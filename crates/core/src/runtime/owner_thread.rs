@@ -1,6 +1,13 @@
 //! The thread that owns a runtime.
 
-use std::{cell::OnceCell, io, sync::Arc};
+use std::{
+    cell::OnceCell,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
@@ -28,6 +35,8 @@ pub(super) struct Shared {
     pub(super) rest: Option<Arc<Rest>>,
     /// `None` unless the builder asked for it.
     pub(super) panics: Option<Arc<PanicLog>>,
+    /// Set when the owner thread has woken everyone, as its last act.
+    pub(super) farewell_said: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -95,6 +104,8 @@ impl Drop for Farewell {
             // would wait for itself.
             self.shared.threads.remove();
             self.shared.life.gone();
+            // Release: see `Generation::has_owner_thread`.
+            self.shared.farewell_said.store(true, Ordering::Release);
         }
     }
 }

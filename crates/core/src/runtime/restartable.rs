@@ -203,10 +203,12 @@ impl Drop for Restartable {
             return;
         }
         let Ok(Some(generation)) = self.latest() else { return };
-        if let Some(running) = generation.was_left_running() {
+        let left_running = generation.was_left_running();
+        generation.abort();
+        // After the act: a subscriber is foreign code, and may block.
+        if let Some(running) = left_running {
             let builder = self.builder();
             observe::dropped_without_shutdown(&builder.component(), builder.made_at, running);
         }
-        generation.abort();
     }
 }

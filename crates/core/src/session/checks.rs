@@ -187,8 +187,13 @@ impl Checks {
     /// Tells the thread that nobody will ask again. Not in a forked child.
     pub(super) fn end(&self) {
         if self.are_there_any {
-            self.shared.lock().ended = true;
+            let mut state = self.shared.lock();
+            state.ended = true;
+            let checks = mem::take(&mut state.checks);
+            drop(state);
             self.shared.changed.notify_all();
+            // Their destructors are foreign code.
+            let _ = panics::catch(|| drop(checks));
         }
     }
 }
@@ -237,7 +242,8 @@ impl Shared {
                 }
                 What::Check(held_for) => Some(run(&checks).map(|()| held_for)),
             };
-            drop(checks);
+            // The last reference may be this one, if the session is gone.
+            let _ = panics::catch(|| drop(checks));
             let mut state = self.lock();
             let answer = match answer {
                 None => Ok(Confirmed::NotYet),

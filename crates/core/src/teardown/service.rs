@@ -303,6 +303,12 @@ impl Service {
         let goes_on = matches!(state.phase, Phase::Running);
         if goes_on {
             state.idle.push((Arc::clone(lane), Instant::now()));
+            if state.idle.len() == 2 {
+                // From here on the supervisor has to end one that is idle for long.
+                state.attention = true;
+                drop(state);
+                self.supervise.notify_one();
+            }
         }
         goes_on
     }

@@ -113,7 +113,9 @@ fn a_shutdown_that_ended_with_a_panic_says_what_else_was_cut_off() {
 fn panics_of_foreign_tasks_are_reported_if_they_are_watched() {
     fn panics(owner: &RuntimeOwner) -> ShutdownReport {
         let handle = owner.handle().unwrap();
-        handle.spawn(async { panic!("of a foreign task") });
+        // One after the other: of two at the same moment, one could be missed.
+        let task = handle.spawn(async { panic!("of a foreign task") });
+        drop(owner.block_on(task));
         let blocking = handle.spawn_blocking(|| panic!("of blocking work"));
         drop(owner.block_on(blocking));
         drop(owner.spawn("fine", |_| async {}));
