@@ -3,12 +3,13 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     task::{Context, Wake, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::executor;
@@ -239,4 +240,32 @@ fn owners_are_send_and_sync_and_their_futures_are_send() {
     is_send_and_sync(&owner.current().unwrap());
     is_send(&owner.shutdown(PLENTY));
     let _ = owner.shutdown_blocking(PLENTY).unwrap();
+}
+
+/// The owner thread calls the wakers of those who wait, as its last act.
+#[test]
+fn a_waker_that_blocks_costs_no_other_caller_its_limit() {
+    struct Blocks(Mutex<mpsc::Receiver<()>>);
+    impl Wake for Blocks {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.lock().unwrap().recv_timeout(PLENTY);
+        }
+    }
+    on_both_flavours("blocked", |builder| {
+        let owner = builder.start().unwrap();
+        let (let_go, is_let_go) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Blocks(Mutex::new(is_let_go))));
+        let mut waiting = Box::pin(owner.shutdown(PLENTY));
+        let began = Instant::now();
+        let is_early = waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let limited = owner.shutdown_blocking(Duration::from_millis(500));
+        assert!(began.elapsed() < PLENTY / 2, "{limited:?}");
+        if !is_early {
+            let error = limited.unwrap_err();
+            assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
+            assert_eq!(error.alive.threads.len(), 1, "the thread that calls the waker");
+        }
+        drop(let_go);
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+    });
 }
