@@ -367,6 +367,10 @@ impl Lane {
     /// Starts a second thread for a batch, unless there is one. Returns `false` if the OS refused it.
     pub(super) fn add_second(self: &Arc<Self>, batch: &Arc<Batch>) -> bool {
         let mut second = lock(&self.second);
+        if let Some(thread) = second.thread.take_if(|thread| thread.is_finished()) {
+            // It came after its batch was finished, and has returned.
+            let _ = thread.join();
+        }
         let Second { runtime: Some(runtime), thread: None } = &*second else { return true };
         let (lane, batch, runtime) = (Arc::clone(self), Arc::clone(batch), Arc::clone(runtime));
         let builder = thread::Builder::new().name("sundown-drive".to_owned());
@@ -378,9 +382,9 @@ impl Lane {
         second.thread.is_some()
     }
 
-    /// Whether the lane has a second thread.
+    /// Whether the lane has a second thread that has not returned.
     pub(super) fn has_second(&self) -> bool {
-        lock(&self.second).thread.is_some()
+        lock(&self.second).thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     fn join_second(&self) {
