@@ -128,6 +128,8 @@ struct State {
     /// Callers that wait for their turn to poll.
     callers: Vec<(u64, Waker)>,
     next_caller: u64,
+    /// A caller came while another polled. It may have been woken for the hooks.
+    has_missed: bool,
 }
 
 enum Stage {
@@ -151,6 +153,7 @@ impl Hooks {
             have_run: false,
             callers: Vec::new(),
             next_caller: 0,
+            has_missed: false,
         };
         Self { shared: Arc::new(Shared { id, state: Mutex::new(state), ended: Latch::new() }) }
     }
@@ -432,7 +435,9 @@ impl Future for Turns<'_> {
                 waker::discard(replaced);
                 return Poll::Ready(());
             };
-            (run.take(), replaced)
+            let run = run.take();
+            state.has_missed |= run.is_none();
+            (run, replaced)
         };
         waker::discard(replaced);
         // If another caller polls now, it wakes this one when it is dropped, and so does the hook.
@@ -442,8 +447,15 @@ impl Future for Turns<'_> {
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        if let Stage::ByCallers(slot) = &mut lock(&shared.state).stage {
-            *slot = run.take();
+        let has_missed = {
+            let mut state = lock(&shared.state);
+            if let Stage::ByCallers(slot) = &mut state.stage {
+                *slot = run.take();
+            }
+            mem::take(&mut state.has_missed)
+        };
+        if has_missed {
+            shared.wake_callers();
         }
         // The session was dropped meanwhile. (A caller has it, so it was not.)
         drop(run);
@@ -502,5 +514,37 @@ mod tests {
         assert_eq!(callers(), 0);
         hooks.discard();
         assert!(!hooks.are_pending() && hooks.failures().len() == 1, "it was dropped");
+    }
+
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The hooks may have been woken through that caller.
+    #[test]
+    fn a_caller_that_comes_while_another_polls_is_woken_when_the_hooks_are_put_back() {
+        type Caller = Pin<Box<dyn Future<Output = ()> + Send>>;
+        let (second, woken) =
+            (Arc::new(Mutex::new(None::<Caller>)), Arc::new(Woken(AtomicU64::new(0))));
+        let waker = Waker::from(Arc::clone(&woken));
+        let comes = Arc::clone(&second);
+        let polls_second = move || {
+            std::future::poll_fn(move |_| {
+                if let Some(second) = &mut *lock(&comes) {
+                    assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                }
+                Poll::Pending
+            })
+        };
+        let hooks: &'static Hooks =
+            Box::leak(Box::new(Hooks::new(vec![Hook::new(polls_second, Location::caller())])));
+        *lock(&second) = Some(Box::pin(hooks.run(None)));
+        let mut first = pin!(hooks.run(None));
+        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
     }
 }
