@@ -55,6 +55,7 @@ pub struct RuntimeBuilder {
     limit: Duration,
     foreign_time: Option<Duration>,
     watches_panics: bool,
+    comes_to_rest: bool,
     pub(super) made_at: &'static Location<'static>,
 }
 
@@ -113,6 +114,7 @@ impl RuntimeBuilder {
             limit: LIMIT,
             foreign_time: None,
             watches_panics: false,
+            comes_to_rest: false,
             made_at: Location::caller(),
         }
     }
@@ -150,6 +152,18 @@ impl RuntimeBuilder {
     /// The limit of a shutdown that is called without one. The default is 5 s.
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Brings a multi-thread runtime to rest before its blocking pool closes, so that a foreign task that is
+    /// cut off is not polled any more, and does not panic ([`CutOff::AtRest`](crate::shutdown::CutOff)).
+    /// A runtime with [`current_thread`](Self::current_thread) needs no such step.
+    ///
+    /// Off by default, because it is experimental: it starts one worker more, which never works. On a busy
+    /// machine that worker keeps Tokio in some runtimes (a few of a hundred) from waking another worker
+    /// for a task that is queued. The task then waits until a worker is free, although one is idle.
+    pub const fn come_to_rest(mut self) -> Self {
+        self.comes_to_rest = true;
         self
     }
 
@@ -235,7 +249,8 @@ impl RuntimeBuilder {
         };
         let workers =
             if self.current_thread { None } else { self.workers.or_else(default_workers) };
-        if let Some(workers) = workers
+        if self.comes_to_rest
+            && let Some(workers) = workers
             && let Some(with_warden) = workers.checked_add(1)
         {
             builder.worker_threads(with_warden);

@@ -116,7 +116,7 @@ fn a_thread_that_never_ends_is_named_and_one_that_ends_later_leaves_nothing() {
 #[test]
 fn its_threads_are_counted_and_gone_after_the_shutdown() {
     on_both_flavours("count", |builder| {
-        let owner = builder.start().unwrap();
+        let owner = builder.come_to_rest().start().unwrap();
         let handle = owner.handle().unwrap();
         handle.spawn_blocking(|| {});
         // A thread counts itself when it begins to run.
@@ -229,7 +229,8 @@ fn blocking_work_that_holds_the_end_up_is_named_as_such() {
 #[test]
 fn a_foreign_task_that_does_not_yield_is_not_taken_for_blocking_work() {
     on_both_flavours("spins", |builder| {
-        let owner = builder.start().unwrap();
+        // Without this, the only sign of such a task is a thread that has not ended.
+        let owner = builder.come_to_rest().start().unwrap();
         let (stuck, blocks) = stuck();
         owner.handle().unwrap().spawn(async { blocks() });
         stuck.has_begun.recv().unwrap();

@@ -55,7 +55,7 @@ fn ask_the_pool(handle: &Handle) -> Arc<AtomicUsize> {
 }
 
 fn builder(name: &str) -> RuntimeBuilder {
-    RuntimeOwner::builder(name).workers(2).foreign_time(Duration::ZERO)
+    RuntimeOwner::builder(name).workers(2).come_to_rest().foreign_time(Duration::ZERO)
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn of_a_foreign_task(owner: &RuntimeOwner) -> ShutdownReport {
 
 #[test]
 fn a_runtime_with_the_default_number_of_workers_comes_to_rest_too() {
-    let owner = RuntimeOwner::builder("default").start().unwrap();
+    let owner = RuntimeOwner::builder("default").come_to_rest().start().unwrap();
     let report = of_a_foreign_task(&owner);
     assert_eq!((report.foreign, report.cut_off), (1, CutOff::AtRest));
 }
