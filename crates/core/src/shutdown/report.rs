@@ -52,7 +52,8 @@ pub enum CutOff {
     /// At rest: from the moment when the runtime began to refuse `spawn_blocking`, no task was polled. So
     /// none could panic because of that.
     AtRest,
-    /// Some task did not yield in time, or the runtime could not be brought to rest for another reason. A
+    /// The runtime has several workers, and was not brought to rest: its builder was not told to
+    /// ([`come_to_rest`](crate::runtime::RuntimeBuilder::come_to_rest)), or it did not succeed in time. A
     /// task may have been polled when `spawn_blocking` was refused already, and may have panicked: deadpool
     /// panics there.
     InMotion,
