@@ -174,6 +174,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         claims: claims.chain(kit_claim).collect(),
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
+        first_expected: experiment.first_expected.clone(),
         verdict: verdict(&counting),
         reasons: counting.iter().map(condition::outcome_reason).collect(),
         snapshot: None,
@@ -182,6 +183,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         equipment: BTreeMap::new(),
         interrupted: false,
         in_memory: false,
+        sources: BTreeMap::new(),
+        kept: experiment.kept.clone(),
         variants,
     }
 }

@@ -1,5 +1,7 @@
 //! The page of an experiment. All pages have the same headings.
 
+use lab::results::ExperimentResult;
+
 use super::{block, committed::Record, markdown};
 use crate::workspace::Source;
 
@@ -48,9 +50,21 @@ pub fn skeleton(source: &Source) -> String {
 pub fn blocks(source: &Source, record: &Record) -> [(&'static str, String); 3] {
     [
         ("question", record.experiment.question.clone()),
-        ("hypothesis", record.experiment.hypothesis.clone()),
+        ("hypothesis", hypothesis(&record.experiment)),
         ("result", markdown::result(record, source)),
     ]
+}
+
+/// The hypothesis, and what was expected first if that was something else.
+fn hypothesis(experiment: &ExperimentResult) -> String {
+    let ExperimentResult { hypothesis, first_expected, .. } = experiment;
+    match first_expected {
+        None => hypothesis.clone(),
+        Some(expected) => format!(
+            "{hypothesis}\n\nThis was written after the first figures. What was expected before \
+             them: {expected}"
+        ),
+    }
 }
 
 /// Returns the errors in the hand-written parts of a page.
