@@ -78,6 +78,9 @@ pub struct ExperimentResult {
     pub question: String,
     /// The one statement that the experiment tests.
     pub hypothesis: String,
+    /// What was expected first, if the hypothesis was changed after the first figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_expected: Option<String>,
     /// The verdict on the hypothesis.
     pub verdict: Verdict,
     /// Why: a line for each variant, made from the counts.
@@ -130,6 +133,9 @@ pub struct ClaimResult {
     pub id: String,
     /// What it states.
     pub statement: String,
+    /// Whether it is a finding of this project, which nobody claims.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finding: bool,
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in lines made from the counts.
