@@ -69,6 +69,8 @@ type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
 pub(crate) struct Claim {
     pub(crate) id: String,
     pub(crate) statement: String,
+    /// Whether it is this project's statement, and not the write-up's.
+    pub(crate) finding: bool,
     pub(crate) supported: Condition,
     pub(crate) refuted: Condition,
 }
@@ -119,11 +121,10 @@ impl Experiment {
         self
     }
 
-    /// Says what was expected before the first figures. Required by honesty where the hypothesis was
-    /// changed after them: the page and the snapshot show both.
+    /// Says what was expected before the first figures, if the hypothesis was changed after them.
     #[must_use]
-    pub fn first_expected(mut self, expected: &str) -> Self {
-        self.first_expected = Some(expected.to_owned());
+    pub fn first_expected(mut self, expectation: &str) -> Self {
+        self.first_expected = Some(expectation.to_owned());
         self
     }
 
@@ -214,7 +215,19 @@ impl Experiment {
     /// are required: an unfalsifiable claim is no claim.
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
-        ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
+        ClaimDraft {
+            experiment: self,
+            id: id.to_owned(),
+            statement: statement.to_owned(),
+            finding: false,
+        }
+    }
+
+    /// Begins the declaration of a finding, like that of a [claim](Self::claim): a statement of this
+    /// project about somebody's program, which its authors do not make.
+    #[must_use]
+    pub fn finding(self, id: &str, statement: &str) -> ClaimDraft {
+        ClaimDraft { finding: true, ..self.claim(id, statement) }
     }
 
     /// States the kit's promise here: a claim of this project, with the id `kit`. The kit claim alone uses
@@ -245,6 +258,7 @@ pub struct ClaimDraft {
     experiment: Experiment,
     id: String,
     statement: String,
+    finding: bool,
 }
 
 impl ClaimDraft {
@@ -266,8 +280,9 @@ impl SupportedClaim {
     /// Sets the condition that refutes the claim, and completes the declaration.
     #[must_use]
     pub fn refuted_if(self, refuted: Condition) -> Experiment {
-        let Self { draft: ClaimDraft { mut experiment, id, statement }, supported } = self;
-        experiment.claims.push(Claim { id, statement, supported, refuted });
+        let Self { draft, supported } = self;
+        let ClaimDraft { mut experiment, id, statement, finding } = draft;
+        experiment.claims.push(Claim { id, statement, finding, supported, refuted });
         experiment
     }
 }

@@ -78,7 +78,7 @@ pub struct ExperimentResult {
     pub question: String,
     /// The one statement that the experiment tests.
     pub hypothesis: String,
-    /// What was expected before the first figures, if the hypothesis was changed after them.
+    /// What was expected first, if the hypothesis was changed after the first figures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_expected: Option<String>,
     /// The verdict on the hypothesis.
@@ -139,6 +139,9 @@ pub struct ClaimResult {
     pub id: String,
     /// What it states.
     pub statement: String,
+    /// Whether it is a finding of this project, which nobody claims.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finding: bool,
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in lines made from the counts.

@@ -36,7 +36,8 @@ pub fn render(result: &ExperimentResult) -> String {
     for claim in &result.claims {
         let label = format!("claim {}", claim.id);
         let _ = writeln!(text, "{label:<12}{}", claim.verdict);
-        detail(&mut text, &claim.statement);
+        let what = if claim.finding { "Finding: " } else { "" };
+        detail(&mut text, &format!("{what}{}", claim.statement));
     }
     text.push('\n');
     let width = |of: fn(&VariantResult) -> &str| {

@@ -55,15 +55,13 @@ pub fn blocks(source: &Source, record: &Record) -> [(&'static str, String); 3] {
     ]
 }
 
-/// The hypothesis, and what was expected first if that was something else.
 fn hypothesis(experiment: &ExperimentResult) -> String {
-    let ExperimentResult { hypothesis, first_expected, .. } = experiment;
-    match first_expected {
-        None => hypothesis.clone(),
-        Some(expected) => format!(
-            "{hypothesis}\n\nThis was written after the first figures. What was expected before \
-             them: {expected}"
-        ),
+    let now = &experiment.hypothesis;
+    match &experiment.first_expected {
+        Some(first) => {
+            format!("{now}\n\n*Changed after the first figures. First expected:* {first}")
+        }
+        None => now.clone(),
     }
 }
 

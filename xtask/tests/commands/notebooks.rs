@@ -118,7 +118,7 @@ fn a_page_and_a_snapshot_say_what_was_first_expected() {
         PAGE,
         &[
             "It is drop-context that decides.",
-            "after the first figures. What was expected before them: It is something else.",
+            "*Changed after the first figures. First expected:* It is something else.",
         ],
     );
     let texts = "hypothesis  supported\n    It is drop-context that decides.\n    \
@@ -132,7 +132,6 @@ fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     workspace.contains(
         LEDGER,
         &[
-            "1 claim: 1 refuted.",
             "## a demo\n\nWhat the demo is.",
             "| <a id=\"a2\"></a>A2 | tasks \\| runtime | **refuted** by&nbsp;[01](01-drop-context.md) \
              | It is the context. |",
@@ -143,11 +142,8 @@ fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     other.claims.push(ClaimResult { verdict: Verdict::Supported, ..claim.clone() });
     workspace.notebook_with(&other).contains(
         LEDGER,
-        &[
-            "1 claim: 1 supported by one experiment and refuted by another.",
-            "| **refuted** by&nbsp;[01](01-drop-context.md), but **supported** by&nbsp;\
-             [03](03-sleep-duration.md) |  |",
-        ],
+        &["| **refuted** by&nbsp;[01](01-drop-context.md), but **supported** by&nbsp;\
+             [03](03-sleep-duration.md) |  |"],
     );
     let reason = "its reason explains 01 refuted, but the results say 01 refuted, 03 supported";
     workspace.run(&["notebooks"]).expect_code(0).says("claim A2").says(reason);
@@ -155,9 +151,44 @@ fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     workspace.edit(CLAIMS, "01 = \"refuted\"", "01 = \"refuted\", 03 = \"supported\"");
     workspace.run(&["notebooks"]).expect_code(0);
     workspace.run(&["notebooks", "--check"]).expect_code(0);
-    other.claims = vec![ClaimResult { verdict: Verdict::Inconclusive, ..claim }];
-    let summary = "1 claim: 1 refuted by one experiment and inconclusive by another.";
-    workspace.notebook_with(&other).contains(LEDGER, &[summary]);
+}
+
+#[test]
+fn the_page_of_claims_quotes_the_source_and_tells_findings_and_changed_verdicts_apart() {
+    let workspace = complete();
+    let claim = drop_context().claims.remove(0);
+    let mut other = waiting();
+    other.first_expected = Some("It is something else.".to_owned());
+    other.claims = vec![ClaimResult { id: "A3".to_owned(), finding: true, ..claim }];
+    let quoted = "states = \"tasks | runtime\"\nquote = \"it is the tasks\"\n\
+                  before = { verdict = \"supported by 01\", why = \"It looked at one thread.\" }";
+    workspace.edit(CLAIMS, "states = \"tasks | runtime\"", quoted);
+    let found = "[[source.claim]]\nid = \"A3\"\nstates = \"a surprise\"\n\
+                 reason = \"So it is.\"\nexplains = { 03 = \"refuted\" }\n";
+    workspace.write(CLAIMS, &(workspace.read(CLAIMS) + found));
+    workspace.notebook_with(&other).contains(
+        LEDGER,
+        &[
+            "</a>A2 | “it is the tasks”<br>tasks \\| runtime | **refuted** by",
+            "| finding | it states that | verdict | because |\n| --- | --- | --- | --- |\n\
+             | <a id=\"a3\"></a>A3 | a surprise | **refuted** by",
+            "## Verdicts that changed",
+            "| [A2](#a2) | supported by 01 | **refuted** by&nbsp;[01](01-drop-context.md) | It looked \
+             at one thread. |",
+        ],
+    );
+    workspace.contains(
+        OTHER_PAGE,
+        &[
+            "*Changed after the first figures. First expected:* It is something else.",
+            "| [A3](claims.md#a3) | *finding:* the panic comes from tasks",
+        ],
+    );
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    let mut unlike = drop_context();
+    unlike.claims[0].id = "A3".to_owned();
+    workspace.notebook_with(&unlike);
+    workspace.run(&["notebooks", "--check"]).expect_code(1).says("call it the same in both");
 }
 
 #[test]
