@@ -41,6 +41,7 @@ pub mod probe;
 pub mod python;
 pub mod query;
 pub mod real_clients;
+pub mod real_sdk;
 pub mod runtime_thread;
 pub mod scene;
 pub mod setting;

@@ -14,9 +14,10 @@ const HARNESS: [&str; 2] = ["prelude", "scene"];
 
 const RUST: &str = "experiments/src";
 const PYTHON: &str = "experiments/python";
+const REAL_SDK: &str = "crates/real-sdk/src";
 
 /// A digest of each file: the experiment's own source, the modules of the package that it imports, and
-/// the Python programs that it names, with what those import. Comments and white space do not count.
+/// the programs that it names, in Python with what those import. Comments and white space do not count.
 /// What the experiment tests does not count either: the snapshots notice when that changes a result.
 pub fn digests(workspace: &Workspace, source: &Source) -> BTreeMap<String, String> {
     let mut digests = BTreeMap::new();
@@ -40,8 +41,13 @@ fn named_in_rust(text: &str) -> Vec<String> {
     let imports = text.split("use experiments::").skip(1).filter_map(|rest| rest.split(';').next());
     let modules = imports.flat_map(words).filter(|name| !HARNESS.contains(name));
     let modules = modules.map(|name| format!("{RUST}/{name}.rs"));
-    let strings = text.split('"').skip(1).step_by(2).filter(|it| it.ends_with(".py"));
-    modules.chain(strings.map(|name| format!("{PYTHON}/{name}"))).collect()
+    let programs =
+        text.split('"').skip(1).step_by(2).filter_map(|it| match it.rsplit_once('.')? {
+            (_, "py") => Some(format!("{PYTHON}/{it}")),
+            (_, "rs") => Some(format!("{REAL_SDK}/{it}")),
+            _ => None,
+        });
+    modules.chain(programs).collect()
 }
 
 /// The modules that a program imports, as paths that may not exist.
@@ -79,11 +85,13 @@ mod tests {
     #[test]
     fn an_experiment_names_its_modules_and_its_programs() {
         let text = "use experiments::{\n    pattern::{Manager, Owner},\n    prelude::*,\n};\n\
-                    use lab::server::Kind;\nfn trial() { becomes(\"exit.py\") }";
+                    use lab::server::Kind;\nfn trial() { becomes(\"exit.py\", \"close.rs\") }";
         let named = named_in_rust(text);
         let has = |path: &str| named.iter().any(|it| it == path);
         assert!(
-            has("experiments/src/pattern.rs") && has("experiments/python/exit.py"),
+            has("experiments/src/pattern.rs")
+                && has("experiments/python/exit.py")
+                && has("crates/real-sdk/src/close.rs"),
             "{named:?}"
         );
         assert!(

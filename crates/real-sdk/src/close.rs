@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use matrix_sdk::{Client, config::SyncSettings, ruma::events::room::message::OriginalSyncRoomMessageEvent};
+use matrix_sdk::{
+    Client, config::SyncSettings, ruma::events::room::message::OriginalSyncRoomMessageEvent,
+};
 use sundown::{
     RuntimeOwner, evidence,
     session::{CloseError, CloseErrorKind, CloseReport, Confirmation, Guarded, Session},
@@ -27,8 +29,11 @@ use crate::{
 /// The limit of a close, as an application has one.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// What has been confirmed must still hold after this time.
+const A_LITTLE: Duration = Duration::from_millis(30);
+
 /// How long what is left may take to go by itself, where nobody waits for it.
-const A_MOMENT: Duration = Duration::from_millis(300);
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// The runtime that the SDK works on.
 enum On {
@@ -84,24 +89,33 @@ pub fn plain(work: &str, on: &str) -> Result<()> {
     let context = runtime.enter();
     drop((client, running));
     drop(context);
+    let mut open = look::files(setting.stores())?;
     if on == "global" {
-        thread::sleep(A_MOMENT);
+        // Nobody says when it has ended.
+        while open > 0 && began.elapsed() < A_MOMENT {
+            thread::sleep(Duration::from_millis(1));
+            open = look::files(setting.stores())?;
+        }
     } else {
         drop(runtime);
+        open = look::files(setting.stores())?;
     }
     record("took", began.elapsed());
-    let open = look::files(setting.stores())?;
     record("files_open", open);
     check("a file of the store is open", open == 0);
     Ok(())
 }
 
-/// With the kit.
-pub fn with_the_kit(work: &str, on: &str, hook: bool, with_evidence: bool) -> Result<()> {
+/// With the kit. The options are `hook`, `evidence`, and what the answer has to be: `ok` or `unconfirmed`.
+pub fn with_the_kit(work: &str, on: &str, options: &[&str]) -> Result<()> {
+    let has = |option| options.contains(&option);
+    if has("ok") == has("unconfirmed") {
+        bail!("what has to be the answer?");
+    }
     let setting = Setting::new()?;
     let on = On::named(on)?;
     let mut builder = Session::builder("matrix");
-    if with_evidence {
+    if has("evidence") {
         builder = builder.evidence(evidence::no_open_files(setting.stores()));
     }
     let handle = on.handle()?;
@@ -122,7 +136,7 @@ pub fn with_the_kit(work: &str, on: &str, hook: bool, with_evidence: bool) -> Re
     })?;
     // What runs may hold a client.
     let running = session.guard(Mutex::new(running))?;
-    if hook {
+    if has("hook") {
         session.before_close_with(&running, async |running: Guarded<Mutex<Running>>| {
             let stopped = running.lock().await.stop().await;
             check("the work has been stopped", stopped.is_ok());
@@ -134,7 +148,16 @@ pub fn with_the_kit(work: &str, on: &str, hook: bool, with_evidence: bool) -> Re
     let began = Instant::now();
     let answer = session.close_blocking(LIMIT);
     record("took", began.elapsed());
+    check("the answer is the expected one", is_expected(&answer, has("ok")));
     judge(&setting, owns, &answer)
+}
+
+/// An answer that cannot be confirmed is an honest one where something is left.
+fn is_expected(answer: &Result<CloseReport, CloseError>, ok: bool) -> bool {
+    match answer {
+        Ok(_) => ok,
+        Err(error) => !ok && matches!(error.kind, CloseErrorKind::Unconfirmed(_)),
+    }
 }
 
 /// The last step of the SDK's own shutdown, where it has one.
@@ -155,14 +178,10 @@ async fn handle_weakly(client: &Guarded<Client>) -> Result<()> {
 }
 
 /// Compares the answer with what can be seen.
-fn judge(
-    setting: &Setting,
-    owns: bool,
-    answer: &Result<CloseReport, CloseError>,
-) -> Result<()> {
+fn judge(setting: &Setting, owns: bool, answer: &Result<CloseReport, CloseError>) -> Result<()> {
     let (open, ours) = (look::files(setting.stores())?, look::threads("sundown")?);
     let (theirs, panics) = (look::threads("app")?, look::panics());
-    thread::sleep(A_MOMENT / 10);
+    thread::sleep(A_LITTLE);
     let later = look::files(setting.stores())?;
     record("answer", answer_in_words(answer));
     record("files_open", open);

@@ -1,8 +1,7 @@
 //! What can be seen from outside: files that are open, threads, panics.
 
 use std::{
-    fs,
-    panic,
+    fs, panic,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };

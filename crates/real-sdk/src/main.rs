@@ -20,10 +20,8 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["plain", work, on] => close::plain(work, on)?,
-        ["close", work, on, ref options @ ..] => {
-            close::with_the_kit(work, on, options.contains(&"hook"), options.contains(&"evidence"))?;
-        }
+        ["close", "plain", work, on] => close::plain(work, on)?,
+        ["close", "kit", work, on, ref options @ ..] => close::with_the_kit(work, on, options)?,
         _ => bail!("there is no such program: {arguments:?}"),
     }
     println!("the last line");

@@ -3,10 +3,13 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Result;
-use homeserver::Homeserver;
+use homeserver::{Endpoint, Homeserver};
 use matrix_sdk::Client;
 
 /// A room that everybody is in, with one message.
@@ -16,13 +19,13 @@ pub const CLUB: &str = "!club:example.org";
 
 /// The homeserver, and the folder of the stores.
 pub struct Setting {
-    pub server: Homeserver,
+    pub server: Arc<Homeserver>,
     directory: PathBuf,
 }
 
 impl Setting {
     pub fn new() -> Result<Self> {
-        let server = Homeserver::start()?;
+        let server = Arc::new(Homeserver::start()?);
         server.add_user("me", "secret");
         server.add_user("friend", "secret");
         server.say(LOBBY, "friend", "hello");
@@ -35,6 +38,30 @@ impl Setting {
         &self.directory
     }
 
+    /// How many syncs the server has been asked for, of either kind.
+    pub fn syncs(&self) -> usize {
+        syncs(&self.server)
+    }
+
+    /// Has a friend talk without a pause, so that a client which syncs always has something to do. A message
+    /// comes when the client has asked for more, or soon. It ends with the process.
+    pub fn friend_talks(&self) -> Result<()> {
+        let server = Arc::clone(&self.server);
+        thread::Builder::new().name("friend".to_owned()).spawn(move || {
+            loop {
+                let before = syncs(&server);
+                server.say(LOBBY, "friend", "and another thing");
+                for _ in 0..5 {
+                    thread::sleep(Duration::from_millis(1));
+                    if syncs(&server) > before {
+                        break;
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+
     /// Logs in as a new device, whose SQLite stores are in this folder of their own.
     pub async fn log_in(&self, store: &str) -> Result<Client> {
         let client = Client::builder()
@@ -45,4 +72,8 @@ impl Setting {
         client.matrix_auth().login_username("me", "secret").send().await?;
         Ok(client)
     }
+}
+
+fn syncs(server: &Homeserver) -> usize {
+    server.count(Endpoint::Sync) + server.count(Endpoint::SlidingSync)
 }

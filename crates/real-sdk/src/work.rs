@@ -1,29 +1,33 @@
 //! What an SDK does while somebody closes it.
 
 use anyhow::{Result, bail};
-use homeserver::Endpoint;
 use matrix_sdk::{
-    Client, config::SyncSettings,
+    Client,
+    config::SyncSettings,
     ruma::{RoomId, events::room::message::OriginalSyncRoomMessageEvent},
 };
 use matrix_sdk_ui::sync_service::SyncService;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::setting::{LOBBY, Setting};
 
 /// How many tasks use the store.
 const TASKS: usize = 8;
 
+/// How many syncs there have been, or rounds of those tasks together, when the work counts as going on.
+const ROUNDS: usize = 40;
+
 /// What goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// The client has just logged in, and initializes itself.
     Login,
-    /// The sync service runs.
+    /// The sync service runs, and always has something to do.
     Service,
     /// Eight tasks of the application, each with a clone of the client, use the store all the time.
     Eight,
-    /// A task of the application, with a clone of the client, syncs for ever.
+    /// A task of the application, with a clone of the client, syncs for ever, and always has something to
+    /// do.
     Loop,
     /// An event handler holds a clone of the client that it belongs to.
     Handler,
@@ -50,16 +54,19 @@ impl Work {
 
     /// Starts the work, and returns when it goes on.
     pub async fn start(self, setting: &Setting, client: &Client) -> Result<Running> {
-        let synced = |times| setting.server.until(move |server| {
-            server.count(Endpoint::Sync) + server.count(Endpoint::SlidingSync) >= times
-        });
+        if matches!(self, Self::Service | Self::Loop) {
+            setting.friend_talks()?;
+        }
+        let synced = async |times| {
+            let before = setting.syncs();
+            setting.server.until(|_| setting.syncs() >= before + times).await;
+        };
         Ok(match self {
             Self::Login => Running::Nothing,
             Self::Service => {
                 let service = SyncService::builder(client.clone()).build().await?;
                 service.start().await;
-                // Rooms and encryption, twice each.
-                synced(4).await;
+                synced(ROUNDS).await;
                 Running::Service(service)
             }
             Self::Eight => {
@@ -68,13 +75,16 @@ impl Work {
                 if client.get_room(&room).is_none() {
                     bail!("the room is unknown");
                 }
-                let tasks = (0..TASKS).map(|number| tokio::spawn(use_the_store(client.clone(), number)));
-                Running::Tasks(tasks.collect())
+                let (done, mut rounds) = watch::channel(0);
+                let task =
+                    |number| tokio::spawn(use_the_store(client.clone(), number, done.clone()));
+                let tasks = (0..TASKS).map(task).collect();
+                rounds.wait_for(|rounds| *rounds >= ROUNDS).await?;
+                Running::Tasks(tasks)
             }
             Self::Loop => {
-                let client = client.clone();
-                let task = tokio::spawn(async move { drop(client.sync(SyncSettings::default()).await) });
-                synced(2).await;
+                let task = tokio::spawn(sync_for_ever(client.clone()));
+                synced(ROUNDS).await;
                 Running::Tasks(vec![task])
             }
             Self::Handler => {
@@ -90,8 +100,13 @@ impl Work {
     }
 }
 
+/// Syncs until the client cannot. (`Client::sync` does the same, and pauses for a second each time.)
+async fn sync_for_ever(client: Client) {
+    while client.sync_once(SyncSettings::default()).await.is_ok() {}
+}
+
 /// Writes and reads the store, until it does not answer any more.
-async fn use_the_store(client: Client, number: usize) {
+async fn use_the_store(client: Client, number: usize, rounds: watch::Sender<usize>) {
     let key = format!("task {number}");
     let mut turn = 0_u64;
     loop {
@@ -103,6 +118,7 @@ async fn use_the_store(client: Client, number: usize) {
             return;
         }
         turn += 1;
+        rounds.send_modify(|rounds| *rounds += 1);
     }
 }
 
