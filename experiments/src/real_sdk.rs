@@ -18,6 +18,9 @@ use crate::python::{root, run};
 /// The versions: the generation of the report, and the newest that builds with this Rust.
 pub const VERSIONS: [&str; 2] = ["0.13", "0.18"];
 
+/// How often a cure is tried: none of 300 failing means at most 1.3 % with 95 % confidence.
+pub const CONFIRMED: u32 = 300;
+
 /// How long a build may take on a machine that has never built it before.
 const BUILD: Duration = Duration::from_secs(3600);
 
@@ -43,10 +46,11 @@ fn programs(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
 fn build(version: &str, preparation: &Preparation<'_>) -> Result<(), Lack> {
     let manifest = root().join(format!("crates/real-sdk/sdk-{version}/Cargo.toml"));
     let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let target = target();
     let options = ["build", "--quiet", "--locked", "--manifest-path"];
     let arguments = [
         &options.map(OsStr::new)[..],
-        &[manifest.as_os_str(), "--target-dir".as_ref(), target().as_os_str()],
+        &[manifest.as_os_str(), "--target-dir".as_ref(), target.as_os_str()],
     ]
     .concat();
     let ended = run(preparation, &cargo, &arguments, Vec::new(), BUILD)?;

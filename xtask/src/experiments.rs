@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         let executables = bins.map(|built| (built.target.name, built.executable)).collect();
         let mut declared = Vec::new();
         for source in chosen {
-            let binary = Binary::of(source, &executables);
+            let mut binary = Binary::of(source, &executables);
             match binary.declaration(self) {
                 Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
                 declaration => declared.push((binary, declaration)),

@@ -149,7 +149,8 @@ pub struct Experiments {
     #[arg(long, value_name = "EXPERIMENT", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Run all experiments, also those that run on demand only, because they build for minutes
+    /// Run all experiments, also those that run on demand only, because they build for minutes; of those,
+    /// fewer trials of variants whose outcome is certain
     #[arg(long, conflicts_with = "only")]
     pub all: bool,
 

@@ -24,13 +24,15 @@ pub enum Endpoint {
     Send,
     /// Forgets a token.
     Logout,
-    /// What a full client asks besides: filters, keys, state, and what this server does not have.
+    /// The user's account data, and backups of keys. This server has none.
+    AccountData,
+    /// What a full client asks besides: filters, keys, the state and the members of a room.
     Other,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Versions,
         Self::Login,
         Self::Whoami,
@@ -39,6 +41,7 @@ impl Endpoint {
         Self::Join,
         Self::Send,
         Self::Logout,
+        Self::AccountData,
         Self::Other,
     ];
 }
@@ -71,8 +74,10 @@ pub(crate) enum Question {
         kind: String,
         key: String,
     },
-    /// What the server does not have for anybody: a backup of keys, account data.
-    Nothing,
+    Members {
+        room: String,
+    },
+    AccountData,
 }
 
 /// Where a sync goes on, and how long it waits there for something to happen.
@@ -93,11 +98,12 @@ impl Question {
             Self::Join { .. } => Endpoint::Join,
             Self::Send { .. } => Endpoint::Send,
             Self::Logout => Endpoint::Logout,
+            Self::AccountData => Endpoint::AccountData,
             Self::Filter
             | Self::UploadKeys
             | Self::QueryKeys
             | Self::State { .. }
-            | Self::Nothing => Endpoint::Other,
+            | Self::Members { .. } => Endpoint::Other,
         }
     }
 
@@ -128,8 +134,9 @@ impl Question {
                 kind: decoded(kind),
                 key: decoded(key.first().copied().unwrap_or_default()),
             },
+            ("GET", ["v3", "rooms", room, "members"]) => Self::Members { room: decoded(room) },
             ("GET", ["v3", "room_keys", "version"] | ["v3", "user", _, "account_data", _]) => {
-                Self::Nothing
+                Self::AccountData
             }
             _ => return None,
         })

@@ -154,15 +154,19 @@ impl World {
                 Ok(json!({}))
             }
             Question::State { room, kind, key } => {
-                let state = if self.is_in(user, room) { self.state(room) } else { Vec::new() };
-                let wanted =
-                    state.into_iter().find(|it| it["type"] == **kind && it["state_key"] == **key);
-                wanted.map(|mut it| it["content"].take()).ok_or(ErrorCode::NotFound)
+                let is_it = |it: &Value| it["type"] == **kind && it["state_key"] == **key;
+                let found = self.seen_state(user, room)?.into_iter().find(is_it);
+                found.map(|mut it| it["content"].take()).ok_or(ErrorCode::NotFound)
+            }
+            Question::Members { room } => {
+                let mut members = self.seen_state(user, room)?;
+                members.retain(|it| it["type"] == "m.room.member");
+                Ok(json!({ "chunk": members }))
             }
             Question::Filter => Ok(json!({ "filter_id": "0" })),
             Question::UploadKeys => Ok(json!({ "one_time_key_counts": key_counts() })),
             Question::QueryKeys => Ok(json!({ "device_keys": {} })),
-            Question::Nothing => Err(ErrorCode::NotFound),
+            Question::AccountData => Err(ErrorCode::NotFound),
             Question::Whoami | Question::Versions | Question::Login => {
                 Ok(json!({ "user_id": user, "device_id": id }))
             }
@@ -257,6 +261,11 @@ impl World {
             "rooms": { "join": joined },
             "device_one_time_keys_count": key_counts(),
         }))
+    }
+
+    /// The state of a room, for a user who may see it.
+    fn seen_state(&self, user: &str, room: &str) -> Result<Vec<Value>, ErrorCode> {
+        if self.is_in(user, room) { Ok(self.state(room)) } else { Err(ErrorCode::NotFound) }
     }
 
     /// The state of a room: that it exists, its name, and who is in it.

@@ -7,6 +7,8 @@
 
 mod close;
 mod look;
+mod off_context;
+mod owners;
 mod report;
 mod setting;
 mod work;
@@ -22,6 +24,9 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["close", "plain", work, on] => close::plain(work, on)?,
         ["close", "kit", work, on, ref options @ ..] => close::with_the_kit(work, on, options)?,
+        ["off_context", "plain", what, place, state] => off_context::plain(what, place, state)?,
+        ["off_context", "kit", what, state] => off_context::with_the_kit(what, state)?,
+        ["owners", moment] => owners::at(moment)?,
         _ => bail!("there is no such program: {arguments:?}"),
     }
     println!("the last line");

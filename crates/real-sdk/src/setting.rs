@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 use homeserver::{Endpoint, Homeserver};
-use matrix_sdk::Client;
+use matrix_sdk::{Client, config::SyncSettings};
 
 /// A room that everybody is in, with one message.
 pub const LOBBY: &str = "!lobby:example.org";
@@ -43,23 +43,28 @@ impl Setting {
         syncs(&self.server)
     }
 
-    /// Has a friend talk without a pause, so that a client which syncs always has something to do. A message
-    /// comes when the client has asked for more, or soon. It ends with the process.
+    /// Has a friend say something whenever the client has asked what is new, so that a client which syncs
+    /// always has something to do. It ends with the process.
     pub fn friend_talks(&self) -> Result<()> {
         let server = Arc::clone(&self.server);
         thread::Builder::new().name("friend".to_owned()).spawn(move || {
             loop {
                 let before = syncs(&server);
                 server.say(LOBBY, "friend", "and another thing");
-                for _ in 0..5 {
+                while syncs(&server) == before {
                     thread::sleep(Duration::from_millis(1));
-                    if syncs(&server) > before {
-                        break;
-                    }
                 }
             }
         })?;
         Ok(())
+    }
+
+    /// Logs in, and waits until the client has initialized itself and knows its rooms: nothing goes on then.
+    pub async fn log_in_and_settle(&self, store: &str) -> Result<Client> {
+        let client = self.log_in(store).await?;
+        client.encryption().wait_for_e2ee_initialization_tasks().await;
+        client.sync_once(SyncSettings::default()).await?;
+        Ok(client)
     }
 
     /// Logs in as a new device, whose SQLite stores are in this folder of their own.

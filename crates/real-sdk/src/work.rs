@@ -15,7 +15,7 @@ use crate::setting::{LOBBY, Setting};
 const TASKS: usize = 8;
 
 /// How many syncs there have been, or rounds of those tasks together, when the work counts as going on.
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 8;
 
 /// What goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,12 @@ impl Work {
 
 /// Syncs until the client cannot. (`Client::sync` does the same, and pauses for a second each time.)
 async fn sync_for_ever(client: Client) {
-    while client.sync_once(SyncSettings::default()).await.is_ok() {}
+    loop {
+        if let Err(error) = client.sync_once(SyncSettings::default()).await {
+            eprintln!("the loop has ended: {error}");
+            return;
+        }
+    }
 }
 
 /// Writes and reads the store, until it does not answer any more.
