@@ -1,6 +1,6 @@
 //! An experiment: a question, one hypothesis, its variants, and the claims that it tests.
 
-use std::{ffi::OsStr, fmt, mem, path::Path};
+use std::{collections::BTreeMap, ffi::OsStr, fmt, mem, path::Path};
 
 use crate::{
     condition::Condition,
@@ -39,7 +39,10 @@ pub struct Experiment {
     pub(crate) binary: String,
     pub(crate) question: String,
     pub(crate) hypothesis: String,
+    /// What was expected before the first figures, if the hypothesis was changed after them.
     pub(crate) first_expected: Option<String>,
+    /// The observations that the snapshot shows, each with the edges of its buckets.
+    pub(crate) kept: BTreeMap<String, Vec<i64>>,
     pub(crate) variants: Vec<Variant>,
     /// Derived cures that are not among the variants yet.
     derived: Vec<Variant>,
@@ -86,6 +89,7 @@ impl Experiment {
             question: String::new(),
             hypothesis: String::new(),
             first_expected: None,
+            kept: BTreeMap::new(),
             variants: Vec::new(),
             derived: Vec::new(),
             parts: Vec::new(),
@@ -121,6 +125,19 @@ impl Experiment {
     #[must_use]
     pub fn first_expected(mut self, expectation: &str) -> Self {
         self.first_expected = Some(expectation.to_owned());
+        self
+    }
+
+    /// Puts an observation into the snapshot, below every variant that records it: a run in which it
+    /// differs does not match.
+    ///
+    /// Of words and flags the snapshot has those that occurred. Of numbers it has the bucket that they
+    /// fall in, between two of these edges (for a duration, in nanoseconds). Choose edges far away from
+    /// what is measured, so that noise does not cross them. Without edges the numbers stand there as they
+    /// are, so leave the edges out only where every run records the same.
+    #[must_use]
+    pub fn keeps(mut self, observation: &str, edges: impl IntoIterator<Item = i64>) -> Self {
+        self.kept.insert(observation.to_owned(), edges.into_iter().collect());
         self
     }
 

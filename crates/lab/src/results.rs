@@ -101,6 +101,12 @@ pub struct ExperimentResult {
     /// Whether the trials' files were in memory, so that no disk affected the times.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_memory: bool,
+    /// The sources that the experiment was built from, each with a digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
+    /// The observations that the snapshot shows, each with the edges of its buckets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Vec<i64>>,
     /// The variants, in the order in which the experiment declares them.
     pub variants: Vec<VariantResult>,
 }

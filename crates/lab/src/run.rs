@@ -184,6 +184,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         equipment: BTreeMap::new(),
         interrupted: false,
         in_memory: false,
+        sources: BTreeMap::new(),
+        kept: experiment.kept.clone(),
         variants,
     }
 }

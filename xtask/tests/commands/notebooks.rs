@@ -110,6 +110,23 @@ fn a_page_has_the_whole_result() {
 }
 
 #[test]
+fn a_page_and_a_snapshot_say_what_was_first_expected() {
+    let workspace = Workspace::empty();
+    let mut changed = drop_context();
+    changed.first_expected = Some("It is something else.".to_owned());
+    workspace.notebook_with(&changed).contains(
+        PAGE,
+        &[
+            "It is drop-context that decides.",
+            "*Changed after the first figures. First expected:* It is something else.",
+        ],
+    );
+    let texts = "hypothesis  supported\n    It is drop-context that decides.\n    \
+                 First expected: It is something else.\nclaim A2    refuted\n    the panic";
+    workspace.contains(SNAPSHOT, &[texts]);
+}
+
+#[test]
 fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     let workspace = complete();
     workspace.contains(
@@ -372,6 +389,25 @@ const DISAGREEMENTS: &[Disagreement] = &[
         "another snapshot",
         |it| it.edit(SNAPSHOT, "always clean", "never aborted"),
         &[SNAPSHOT, "it differs from the committed results: run "],
+    ),
+    (
+        "results that are older than their experiment",
+        |it| it.write("experiments/src/bin/01_drop_context.rs", "fn main() { other() }\n"),
+        &[
+            "the results are older than experiments/src/bin/01_drop_context.rs: run `cargo xtask exp",
+        ],
+    ),
+    (
+        "results without a word of what they were made from",
+        |it| it.edit(RESULTS, "\"experiments/src/bin/01_drop_context.rs\"", "\"another\""),
+        &[
+            "the results are older than experiments/src/bin/01_drop_context.rs: run `cargo xtask exp",
+        ],
+    ),
+    (
+        "results that were made with other versions",
+        |it| it.edit("Cargo.lock", "1.54.0", "1.55.0"),
+        &["03_sleep_duration.json: the results were made with another version of tokio: run"],
     ),
     (
         "an experiment that was removed",
