@@ -1,7 +1,7 @@
 //! The application of the write-up, with its first logout, which panics (experiment 20, and a hazard of
 //! 21), or with the state machine that it has published.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, thread, time::Duration};
 
 use lab::TrialResult;
 use mock_sdk::app::{App, action::Action, global::Global, held::Holding};
@@ -177,7 +177,12 @@ impl Naive<'_> {
             let existing = self.tokio_runtime.take();
             drop(context);
             if let Some(existing) = existing {
+                let metrics = existing.metrics();
                 existing.shutdown_background();
+                // It does not wait. A user does, before the next login: chance must not decide who is last.
+                while metrics.num_alive_tasks() > 0 {
+                    thread::yield_now();
+                }
             }
             user.say("90 %  starting it again");
             self.start_matrix_tokio()?;
