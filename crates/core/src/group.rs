@@ -267,6 +267,7 @@ pub(crate) fn report(
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
     ]);
+    not_covered.extend(NotCovered::kit_threads());
     let outcome = match (is_running, tally.panics == 0, aborted) {
         (true, ..) => Outcome::TimedOut,
         (false, false, _) => Outcome::Panicked,

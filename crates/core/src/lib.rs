@@ -40,6 +40,7 @@ pub mod gate;
 pub mod group;
 #[cfg(not(loom))]
 mod handle_count;
+mod joinable;
 pub mod latch;
 #[cfg(not(loom))]
 mod lifecycle;

@@ -11,11 +11,12 @@ use super::{
 };
 use crate::{
     evidence::Unconfirmed,
-    limit::within,
+    limit::{wakers_have_returned, within},
     observe::{self, Outcome},
     runtime::{Enlisted, State, default_time},
     shutdown::{Alive, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop_then_abort::share_for_abort,
+    teardown::KitThread,
 };
 
 /// How long to wait before the checks are asked again: at first, and at most.
@@ -134,6 +135,7 @@ impl<'a> Closing<'a> {
         self.step = Step::Threads;
         checks.join().await;
         core.reaper.release().await;
+        wakers_have_returned().await;
         Ok(())
     }
 
@@ -321,12 +323,17 @@ impl<'a> Closing<'a> {
     }
 
     fn error(&self, kind: CloseErrorKind) -> CloseError {
-        let reaper = &self.owner.core.reaper;
+        let Owner { core, checks, .. } = self.owner;
+        let reaper = &core.reaper;
+        let mut unfinished = reaper.unfinished();
+        if matches!(self.step, Step::Threads) && checks.has_thread() {
+            unfinished.thread = Some(KitThread::Evidence);
+        }
         CloseError {
             session: self.session(),
             elapsed: self.began.elapsed(),
             held: self.owner.held().into(),
-            unfinished: reaper.unfinished(),
+            unfinished,
             panicked: reaper.panics().into(),
             seen: Box::new(self.seen()),
             kind,
@@ -342,6 +349,7 @@ impl<'a> Closing<'a> {
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }
+        not_covered.extend(NotCovered::kit_threads());
         not_covered.extend(runtime.iter().flat_map(Runtime::not_covered));
         let mut seen = Seen {
             escaped,

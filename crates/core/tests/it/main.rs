@@ -12,4 +12,5 @@ mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod thread_locals;
 mod wakers;
