@@ -11,10 +11,8 @@
 //! says that no code of the thread's is left to run. (The destructors of a C library's pthread keys come
 //! after it. Nothing that is safe tells of those.)
 
-use std::io;
-
 #[cfg(not(loom))]
-use std::{cell::OnceCell, time::Instant};
+use std::{cell::OnceCell, fmt, io, time::Instant};
 
 #[cfg(not(loom))]
 use crate::{
@@ -27,9 +25,16 @@ use crate::{
 
 /// A thread that can be joined within a limit.
 #[cfg(not(loom))]
-pub(crate) struct Joinable {
+pub struct Joinable {
     thread: JoinHandle<()>,
     end: Arc<End>,
+}
+
+#[cfg(not(loom))]
+impl fmt::Debug for Joinable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joinable").field("is_gone", &self.is_gone()).finish_non_exhaustive()
+    }
 }
 
 #[cfg(not(loom))]
@@ -72,11 +77,20 @@ thread_local!(static LAST: OnceCell<Last> = const { OnceCell::new() });
 #[cfg(not(loom))]
 impl Joinable {
     /// Starts a thread with this name.
-    pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The OS refused it.
+    pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         Self::spawn_with(thread::Builder::new().name(name.to_owned()), body)
     }
 
-    pub(crate) fn spawn_with(
+    /// Starts a thread as the builder says.
+    ///
+    /// # Errors
+    ///
+    /// The OS refused it.
+    pub fn spawn_with(
         builder: thread::Builder,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
@@ -91,7 +105,7 @@ impl Joinable {
 
     /// Whether no code of the thread's is left to run. Then a join takes microseconds. Never true of a
     /// thread that was ended from outside, which cannot be joined.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         // Acquire pairs with the release at the end.
         self.end.has_come.load(Ordering::Acquire) && self.thread.is_finished()
     }
@@ -102,7 +116,7 @@ impl Joinable {
     }
 
     /// Joins a thread that [is gone](Self::is_gone), or is about to end and has run no foreign code.
-    pub(crate) fn join(self) {
+    pub fn join(self) {
         // A panic of foreign code was caught; the panic hook has reported any other.
         let _ = self.thread.join();
     }
@@ -112,7 +126,7 @@ impl Joinable {
     /// # Errors
     ///
     /// The thread, if the deadline has passed first.
-    pub(crate) fn join_until(self, deadline: Instant) -> Result<(), Self> {
+    pub fn join_until(self, deadline: Instant) -> Result<(), Self> {
         let mut waiting = lock(&self.end.lock);
         while !self.end.has_come.load(Ordering::Acquire) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -134,7 +148,7 @@ impl Joinable {
     }
 
     /// Joins a thread if it is gone, and takes it out. Returns whether there is none any more.
-    pub(crate) fn join_if_gone(thread: &mut Option<Self>) -> bool {
+    pub fn join_if_gone(thread: &mut Option<Self>) -> bool {
         if let Some(gone) = thread.take_if(|thread| thread.is_gone()) {
             gone.join();
         }
@@ -142,12 +156,12 @@ impl Joinable {
     }
 
     /// Joins those that are gone, and keeps the others.
-    pub(crate) fn join_those_gone(threads: &mut Vec<Self>) {
+    pub fn join_those_gone(threads: &mut Vec<Self>) {
         threads.extract_if(.., |thread| thread.is_gone()).for_each(Self::join);
     }
 
     /// Waits no longer for this thread. Reports count it until it has ended.
-    pub(crate) fn give_up(self) {
+    pub fn give_up(self) {
         if let Ok(given_up) = GIVEN_UP.get() {
             let mut given_up = lock(given_up);
             Self::join_those_gone(&mut given_up);
@@ -171,7 +185,7 @@ pub(crate) fn given_up() -> usize {
 
 /// Loom's threads have no foreign thread-locals.
 #[cfg(loom)]
-pub(crate) use model::Joinable;
+pub use model::Joinable;
 
 #[cfg(loom)]
 mod model {
@@ -182,13 +196,13 @@ mod model {
         thread::{self, JoinHandle},
     };
 
-    pub(crate) struct Joinable {
+    pub struct Joinable {
         thread: JoinHandle<()>,
         has_ended: Arc<AtomicBool>,
     }
 
     impl Joinable {
-        pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
             let has_ended = Arc::new(AtomicBool::new(false));
             let says = Arc::clone(&has_ended);
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -199,19 +213,19 @@ mod model {
         }
 
         /// A limit is never reached.
-        pub(crate) fn join_until<T>(self, _deadline: T) -> Result<(), Self> {
+        pub fn join_until<T>(self, _deadline: T) -> Result<(), Self> {
             let _ = self.thread.join();
             Ok(())
         }
 
-        pub(crate) fn join_those_gone(threads: &mut Vec<Self>) {
+        pub fn join_those_gone(threads: &mut Vec<Self>) {
             let is_gone = |it: &mut Self| it.has_ended.load(Ordering::Acquire);
             for thread in threads.extract_if(.., is_gone) {
                 let _ = thread.thread.join();
             }
         }
 
-        pub(crate) fn give_up(self) {}
+        pub fn give_up(self) {}
     }
 }
 

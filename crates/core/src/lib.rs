@@ -29,6 +29,8 @@
 mod call_sites;
 #[cfg(not(loom))]
 mod callers;
+#[doc(hidden)]
+pub mod errors;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;
@@ -40,7 +42,8 @@ pub mod gate;
 pub mod group;
 #[cfg(not(loom))]
 mod handle_count;
-mod joinable;
+#[doc(hidden)]
+pub mod joinable;
 pub mod latch;
 #[cfg(not(loom))]
 mod lifecycle;

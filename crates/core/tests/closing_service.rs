@@ -335,7 +335,7 @@ fn a_report_says_what_it_saw_and_what_it_does_not_cover() {
     assert_eq!(report.tasks, 3);
     assert!(report.not_covered.contains(&NotCovered::Success));
     let text = report.to_string();
-    assert!(text.contains("3 tasks ended; not covered: whether the work succeeded"), "{text}");
+    assert!(text.contains("3 tasks ended; not visible to the kit: success"), "{text}");
 }
 
 /// The environment variable that makes this program tear a value down and exit.

@@ -49,7 +49,8 @@ impl Shared {
         let (found, how_if_any) = match &self.rest {
             Some(rest) => {
                 // A panic in between would drop the runtime without letting its warden out, and hang.
-                let found = panics::catch(|| rest.bring(&runtime)).unwrap_or_default();
+                let found =
+                    panics::catch(|| rest.bring(&runtime, &self.threads)).unwrap_or_default();
                 let how = if found.exact { CutOff::AtRest } else { CutOff::InMotion };
                 (found.tasks, how)
             }

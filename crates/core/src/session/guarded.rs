@@ -65,6 +65,8 @@ pub(super) struct Value<T: Send + 'static> {
     /// `Some` until this is dropped.
     inner: Option<T>,
     core: Arc<Core>,
+    /// Whether the session was given it, and it was not derived from another value.
+    is_given: bool,
 }
 
 impl<T: Send + 'static> Guarded<T> {
@@ -74,8 +76,9 @@ impl<T: Send + 'static> Guarded<T> {
         core: Arc<Core>,
         made_at: &'static Location<'static>,
         original: &'static Location<'static>,
+        is_given: bool,
     ) -> Self {
-        Self::to(Arc::new(Value { inner: Some(value), core }), made_at, original)
+        Self::to(Arc::new(Value { inner: Some(value), core, is_given }), made_at, original)
     }
 
     /// Makes another handle to a value.
@@ -193,7 +196,7 @@ impl<T: Send + 'static> Guarded<T> {
     ) -> Guarded<U> {
         let core = &self.value().core;
         core.count.add_derived();
-        Guarded::first(derived, Arc::clone(core), made_at, self.made_at)
+        Guarded::first(derived, Arc::clone(core), made_at, self.made_at, false)
     }
 
     /// Makes a weak handle. It does not keep the value alive, and does not keep the session from closing.
@@ -258,12 +261,13 @@ impl<T: Send + 'static> Drop for Guarded<T> {
 
 impl<T: Send + 'static> Drop for Value<T> {
     fn drop(&mut self) {
-        let Core { reaper, count, .. } = &*self.core;
+        let Core { reaper, count, checks, .. } = &*self.core;
         if reaper.forked_from().is_some() {
             mem::forget(self.inner.take());
             return;
         }
         match self.inner.take() {
+            Some(value) if self.is_given => reaper.take(checks.look_before_drop(value)),
             Some(value) => reaper.take(Box::new(value)),
             None => count.escape(),
         }

@@ -3,6 +3,8 @@
 #![cfg(not(loom))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blocking_wakers;
+mod errors;
 mod evidence;
 mod fixtures;
 mod not_covered;
