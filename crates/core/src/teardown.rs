@@ -22,7 +22,9 @@
 //! succeeded. For example, a task that says goodbye over a socket ends at once with an error if the
 //! runtime of the socket has been shut down. A teardown does not see a plain thread that a destructor
 //! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
-//! holds a clone. [`TeardownReport::not_covered`] lists this. For the rest there are
+//! holds a clone. [`TeardownReport::not_covered`] lists this. What a destructor leaves in a *thread-local*
+//! is dropped when the thread ends: before the answer, unless another teardown or a session needs the
+//! service. For the rest there are
 //! [`evidence`](crate::evidence) and a [session](crate::session) with a runtime of its own.
 
 mod batch;
