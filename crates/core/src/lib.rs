@@ -49,6 +49,8 @@ pub mod gate;
 pub mod group;
 #[cfg(not(loom))]
 mod handle_count;
+#[doc(hidden)]
+pub mod joinable;
 pub mod latch;
 #[cfg(not(loom))]
 mod lifecycle;
