@@ -39,6 +39,7 @@ mod pages;
 pub mod pattern;
 pub mod prelude;
 pub mod probe;
+pub mod published;
 pub mod python;
 pub mod query;
 pub mod real_clients;
@@ -49,6 +50,7 @@ pub mod steps;
 pub mod story;
 pub mod usage;
 pub mod venv;
+pub mod wrapper;
 
 use std::{
     future::{Future, poll_fn},

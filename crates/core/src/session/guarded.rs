@@ -44,11 +44,22 @@ use super::{Core, GuardedWeak};
 ///
 /// # Where a `T` is wanted by value
 ///
-/// A `Guarded<T>` is not a `T`. For a function that takes a `&T`, pass `&guard`. For a function that takes
-/// a `T`, there are three ways:
+/// A `Guarded<T>` is not a `T`. For a function that takes a `&T`, pass `&guard`. A function that takes a `T`
+/// refuses a handle ("expected `Client`, found `Guarded<Client>`"):
+///
+/// ```compile_fail,E0308
+/// # use sundown::session::Guarded;
+/// # #[derive(Clone)] struct Client;
+/// # struct Room(Client);
+/// fn room(client: &Guarded<Client>) -> Room {
+///     Room(client.clone())
+/// }
+/// ```
+///
+/// There are three ways:
 ///
 /// - Call it inside [`map`](Self::map) or [`map_async`](Self::map_async) with a clone, and return what
-///   holds the clone. Then the session owns that as well.
+///   holds the clone: `client.map(|client| Room(client.clone()))`. Then the session owns that as well.
 /// - Clone the value out with `T::clone(&guard)`, if the clone is dropped before the last handle. This
 ///   clone *escapes*: the session does not see it. [Evidence](crate::evidence) does.
 /// - Take the value out with [`into_inner`](Self::into_inner), if this is the only handle. It escapes, too,
