@@ -104,13 +104,13 @@ impl Batch {
         let driver = state.driver.take();
         drop(state);
         self.changed.notify_all();
-        waker::wake_all(driver);
+        waker::wake_all_in_place(driver);
     }
 
     /// Wakes the driver if it waits for the last task to end.
     pub(super) fn last_task_ended(&self) {
         let driver = self.lock().driver_idle.take();
-        waker::wake_all(driver);
+        waker::wake_all_in_place(driver);
     }
 }
 
@@ -232,6 +232,7 @@ impl State {
             tasks: lane.map_or(0, |lane| lane.tasks()),
             blocking_work: lane.is_some_and(|lane| lane.has_blocking_thread())
                 || self.quiet.is_fence_pending(),
+            thread: None,
         }
     }
 }

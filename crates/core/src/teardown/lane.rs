@@ -14,11 +14,11 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    io,
+    io, mem,
     sync::OnceLock,
     task::Poll,
-    thread::{self, JoinHandle},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -29,6 +29,7 @@ use super::{
     service::Service,
 };
 use crate::{
+    joinable::Joinable,
     panics,
     sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, lock},
     this_thread,
@@ -37,6 +38,9 @@ use crate::{
 /// How long a lane that has just finished waits for its next batch before it starts a blocking thread for
 /// it. If the service ends now, that thread would have been started for nothing.
 const PREPARE_AFTER: Duration = Duration::from_micros(300);
+
+/// How long a lane waits for its second thread, which takes microseconds to end after its batch.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// The number of the lane that this thread belongs to. A constant without a destructor, so it can be
@@ -74,7 +78,9 @@ struct Slot {
 struct Second {
     /// `None` before the lane is open, and once it ends.
     runtime: Option<Arc<Runtime>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Joinable>,
+    /// Those before it, which have nothing left to do and are not gone.
+    leaving: Vec<Joinable>,
 }
 
 impl Lane {
@@ -138,7 +144,7 @@ impl Lane {
                 while let Some(batch) = self.next() {
                     batch.lock().lane = Some(Arc::clone(&self));
                     self.serve_until_quiet(&runtime, &batch);
-                    self.join_second();
+                    self.part_with_second();
                 }
                 self.close(runtime);
             }
@@ -157,7 +163,7 @@ impl Lane {
     /// Ends the threads.
     fn close(&self, runtime: Arc<Runtime>) {
         lock(&self.second).runtime = None;
-        self.join_second();
+        self.join_seconds();
         // Releases the blocking thread, if it was kept ready for a value that never came.
         let hold = lock(&self.hold).take();
         drop(hold);
@@ -367,14 +373,15 @@ impl Lane {
     /// Starts a second thread for a batch, unless there is one. Returns `false` if the OS refused it.
     pub(super) fn add_second(self: &Arc<Self>, batch: &Arc<Batch>) -> bool {
         let mut second = lock(&self.second);
-        if let Some(thread) = second.thread.take_if(|thread| thread.is_finished()) {
-            // It came after its batch was finished, and has returned.
-            let _ = thread.join();
+        let Second { runtime: Some(runtime), thread, leaving } = &mut *second else { return true };
+        // It came after its batch was finished, and has returned.
+        leaving.extend(thread.take_if(|thread| thread.has_returned()));
+        Joinable::join_those_gone(leaving);
+        if thread.is_some() {
+            return true;
         }
-        let Second { runtime: Some(runtime), thread: None } = &*second else { return true };
         let (lane, batch, runtime) = (Arc::clone(self), Arc::clone(batch), Arc::clone(runtime));
-        let builder = thread::Builder::new().name("sundown-drive".to_owned());
-        let started = builder.spawn(move || {
+        let started = Joinable::spawn("sundown-drive", move || {
             LANE.set(lane.number);
             lane.serve_until_quiet(&runtime, &batch);
         });
@@ -384,15 +391,23 @@ impl Lane {
 
     /// Whether the lane has a second thread that has not returned.
     pub(super) fn has_second(&self) -> bool {
-        lock(&self.second).thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        lock(&self.second).thread.as_ref().is_some_and(|thread| !thread.has_returned())
     }
 
-    fn join_second(&self) {
+    /// Joins the second thread after its batch, or leaves it alone if a thread-local keeps it.
+    fn part_with_second(&self) {
         let thread = lock(&self.second).thread.take();
-        if let Some(thread) = thread {
-            // Soon: the batch is finished, so it returns.
-            let _ = thread.join();
+        if let Some(Err(leaving)) = thread.map(|it| it.join_until(Instant::now() + PATIENCE)) {
+            lock(&self.second).leaving.push(leaving);
         }
+    }
+
+    /// Joins what was a second thread, as long as that takes.
+    fn join_seconds(&self) {
+        let mut second = lock(&self.second);
+        let threads = mem::take(&mut second.leaving).into_iter().chain(second.thread.take());
+        drop(second);
+        threads.for_each(Joinable::join);
     }
 }
 

@@ -11,24 +11,26 @@ use std::{
     future::pending,
     io,
     sync::{OnceLock, Weak},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
+    KitThread,
     batch::{self, Batch},
     lane::{self, Lane},
     supervisor,
 };
 use crate::{
     fork::{GENERATIONS, OfProcess, PerProcess},
+    joinable::Joinable,
     latch::Latch,
     limit::within,
     sync::{Arc, Condvar, Mutex, MutexGuard, lock},
     this_thread,
 };
 
-/// How often to ask whether the supervisor has returned, after it has said that it is about to.
+/// How often to ask whether the supervisor is gone, after it has said that it is about to end.
 const CHECK_INTERVAL: Duration = Duration::from_micros(200);
 
 /// How often to ask at once.
@@ -45,7 +47,7 @@ pub(super) struct Service {
     started: Condvar,
     /// Fired by the supervisor, last.
     ended: Latch,
-    supervisor: Mutex<Option<JoinHandle<()>>>,
+    supervisor: Mutex<Option<Joinable>>,
     /// The number of the supervisor's thread.
     supervisor_number: OnceLock<usize>,
 }
@@ -133,8 +135,7 @@ impl Service {
             supervisor_number: OnceLock::new(),
         });
         let supervised = Arc::clone(&service);
-        let builder = thread::Builder::new().name("sundown-closing".to_owned());
-        let supervisor = builder.spawn(move || {
+        let supervisor = Joinable::spawn(KitThread::Closing.name(), move || {
             let _ = supervised.supervisor_number.set(this_thread::number());
             supervisor::supervise(&supervised);
             supervised.ended.fire();
@@ -162,7 +163,7 @@ impl Service {
                     let refused = io::Error::new(*kind, message.clone());
                     drop(state);
                     // It ends by itself, at once: nothing is left running.
-                    let _ = lock(&self.supervisor).take().map(JoinHandle::join);
+                    lock(&self.supervisor).take().into_iter().for_each(Joinable::join);
                     return Err(refused);
                 }
                 Phase::Running | Phase::Ending => return Ok(()),
@@ -205,20 +206,19 @@ impl Service {
         }
     }
 
-    /// Whether the supervisor has returned. Joins it then, which takes microseconds. Before it returns, it
-    /// wakes those who wait, and their wakers are foreign code, which may block. So nobody blocks here.
+    /// Whether the supervisor is gone. Joins it then, which takes microseconds. Before it ends, it wakes
+    /// those who wait, and their wakers are foreign code, which may block. So nobody blocks here.
     fn is_supervisor_joined(&self) -> bool {
-        let mut supervisor = lock(&self.supervisor);
-        match &*supervisor {
-            None => true,
-            // A waker that polls at once, on the supervisor itself.
-            Some(_) if self.supervisor_number.get() == Some(&this_thread::number()) => true,
-            Some(thread) if !thread.is_finished() => false,
-            Some(_) => {
-                let _ = supervisor.take().map(JoinHandle::join);
-                true
-            }
-        }
+        // A waker that polls at once, on the supervisor itself.
+        self.supervisor_number.get() == Some(&this_thread::number())
+            || Joinable::join_if_gone(&mut lock(&self.supervisor))
+    }
+
+    /// The thread that those wait for who have given the last lease back, unless it is gone.
+    pub(super) fn ending_thread(&self) -> Option<KitThread> {
+        let is_ending = matches!(self.lock().phase, Phase::Ending);
+        (is_ending && !Joinable::join_if_gone(&mut lock(&self.supervisor)))
+            .then_some(KitThread::Closing)
     }
 
     /// Adds a batch that has just become pending, and its lease. Takes microseconds.

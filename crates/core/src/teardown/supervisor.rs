@@ -3,7 +3,6 @@
 
 use std::{
     mem,
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,7 @@ use super::{
     lane::Lane,
     service::{Phase, Service, State},
 };
-use crate::sync::Arc;
+use crate::{joinable::Joinable, sync::Arc};
 
 /// How often to look at the lanes while a destructor runs or a batch waits.
 pub(super) const TICK: Duration = Duration::from_millis(2);
@@ -48,11 +47,13 @@ pub(super) fn supervise(service: &Arc<Service>) {
         retired.iter().for_each(|lane| lane.end());
         threads.extend((0..lanes_to_start).filter_map(|_| start(service)));
         limits.extend(lanes.iter().map(look_at));
-        threads = join_finished(threads);
+        // Only those that are gone: what a destructor has left in a thread-local may block.
+        Joinable::join_those_gone(&mut threads);
         service.wait_for_attention(limits.into_iter().flatten().min());
     }
     service.lock().end_idle_lanes();
-    join(threads);
+    // Nobody needs this service any more, and whoever waits for its end has a limit.
+    threads.into_iter().for_each(Joinable::join);
 }
 
 /// How many lanes are needed now.
@@ -116,21 +117,8 @@ fn look_at(lane: &Arc<Lane>) -> Option<Duration> {
 }
 
 /// Starts a lane, which reports whether it could be opened.
-fn start(service: &Arc<Service>) -> Option<JoinHandle<()>> {
+fn start(service: &Arc<Service>) -> Option<Joinable> {
     let lane = Lane::new(Arc::clone(service));
-    let builder = thread::Builder::new().name("sundown-drop".to_owned());
-    builder.spawn(move || lane.run()).inspect_err(|refused| service.lane_refused(refused)).ok()
-}
-
-/// Joins the threads that have returned, and returns the others.
-fn join_finished(threads: Vec<JoinHandle<()>>) -> Vec<JoinHandle<()>> {
-    let (finished, running): (Vec<_>, _) = threads.into_iter().partition(JoinHandle::is_finished);
-    join(finished);
-    running
-}
-
-fn join(threads: Vec<JoinHandle<()>>) {
-    for thread in threads {
-        let _ = thread.join();
-    }
+    let started = Joinable::spawn("sundown-drop", move || lane.run());
+    started.inspect_err(|refused| service.lane_refused(refused)).ok()
 }
