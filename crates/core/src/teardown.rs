@@ -29,7 +29,10 @@ mod batch;
 mod hold;
 mod lane;
 pub(crate) mod reaper;
+mod schedule;
 mod service;
+mod site;
+mod slot;
 mod supervisor;
 
 use std::{
@@ -263,13 +266,14 @@ impl Teardown {
         };
         let starting = called_at.elapsed();
         reaper.take(Box::new(value));
+        reaper.give_back();
         Ok(Self { reaper, called_at, starting })
     }
 
     /// Waits until everything has ended, the threads included.
     async fn ended(&self) {
         self.reaper.wait_quiescent().await;
-        self.reaper.release().await;
+        self.reaper.ended().await;
     }
 
     fn result<T>(&self, ended: bool) -> Result<TeardownReport, TeardownError<T>> {

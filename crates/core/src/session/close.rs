@@ -133,7 +133,7 @@ impl<'a> Closing<'a> {
         }
         self.step = Step::Threads;
         checks.join().await;
-        core.reaper.release().await;
+        core.reaper.ended().await;
         Ok(())
     }
 
@@ -405,6 +405,7 @@ impl Core {
     /// down.
     async fn torn_down(&self) {
         self.count.closed().wait().await;
+        self.reaper.give_back();
         self.reaper.wait_quiescent().await;
     }
 }
