@@ -62,7 +62,7 @@ impl Reaper {
     /// It also works on a thread whose thread-locals are being destroyed.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
         let Inner { service, batch, has_lease, .. } = &*self.inner;
-        // Relaxed: whoever releases it while another thread hands values over gets either answer.
+        // Relaxed: the service knows it for certain.
         if !has_lease.load(Ordering::Relaxed) {
             return Self::take_late(value);
         }
@@ -78,7 +78,12 @@ impl Reaper {
             state.pending = true;
             state.period = Some(Arc::new(Latch::new()));
             // Under the lock of the batch: whoever sees it pending finds its lease taken.
-            service.add(batch);
+            if !service.add(batch) {
+                (state.pending, state.period) = (false, None);
+                let value = state.values.pop_back();
+                drop(state);
+                value.into_iter().for_each(Self::take_late);
+            }
         }
     }
 

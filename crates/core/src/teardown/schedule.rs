@@ -1,7 +1,7 @@
 //! What the closing service decides: who needs it, which batch a lane gets, and when lanes begin and end.
 //!
-//! This knows neither Tokio nor threads, so that the models check it as it is. `B` is a batch and `L` a
-//! lane.
+//! This knows neither Tokio nor threads nor the time, so that the models check it as it is. `B` is a batch
+//! and `L` a lane.
 
 use std::{
     collections::VecDeque,
@@ -61,6 +61,16 @@ enum Phase {
     Refused(io::ErrorKind, String),
     /// There is no lease.
     Ending,
+}
+
+/// What becomes of a batch.
+pub enum Added<B, L> {
+    /// Give it to this lane, which was idle.
+    ToLane(L, B),
+    /// A lane takes it when it becomes idle, or there will be another one.
+    Waits,
+    /// The service takes none any more.
+    Ended(B),
 }
 
 /// What an idle lane does next.
@@ -142,23 +152,27 @@ impl<B, L: Clone + PartialEq> Schedule<B, L> {
             return Vec::new();
         }
         self.phase = Phase::Ending;
-        self.attention = true;
+        // Otherwise the last lane wakes the supervisor: first things first.
+        self.attention |= self.lanes.is_empty();
         self.idle.drain(..).map(|(lane, _)| lane).collect()
     }
 
-    /// Adds a batch that has just become pending, and its lease. Returns the lane to give it to, if one is
-    /// idle: the one that became idle last. It is urgent if a thread of another lane may wait for it.
+    /// Adds a batch that has just become pending, and its lease. The lane that became idle last gets it. It
+    /// is urgent if a thread of another lane may wait for it.
     #[must_use]
-    pub fn add(&mut self, batch: B, is_urgent: bool) -> Option<(L, B)> {
+    pub fn add(&mut self, batch: B, is_urgent: bool, now: Instant) -> Added<B, L> {
+        if self.is_ending() {
+            return Added::Ended(batch);
+        }
         self.leases += 1;
         if let Some((lane, _)) = self.idle.pop() {
-            self.last_taken = Some(Instant::now());
-            return Some((lane, batch));
+            self.last_taken = Some(now);
+            return Added::ToLane(lane, batch);
         }
-        self.waiting.push_back((batch, Instant::now()));
+        self.waiting.push_back((batch, now));
         self.is_urgent |= is_urgent;
         self.attention = true;
-        None
+        Added::Waits
     }
 
     /// A lane can serve batches now.
@@ -171,9 +185,9 @@ impl<B, L: Clone + PartialEq> Schedule<B, L> {
     }
 
     /// The OS refused what a lane needs.
-    pub fn lane_refused(&mut self, refused: &io::Error) {
+    pub fn lane_refused(&mut self, refused: &io::Error, now: Instant) {
         self.starting -= 1;
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(now + RETRY);
         self.attention = true;
         if matches!(self.phase, Phase::Starting) {
             self.phase = Phase::Refused(refused.kind(), refused.to_string());
@@ -182,15 +196,15 @@ impl<B, L: Clone + PartialEq> Schedule<B, L> {
 
     /// A lane has nothing to do.
     #[must_use]
-    pub fn lane_is_idle(&mut self, lane: &L) -> Next<B> {
+    pub fn lane_is_idle(&mut self, lane: &L, now: Instant) -> Next<B> {
         if let Some((batch, _)) = self.waiting.pop_front() {
-            self.last_taken = Some(Instant::now());
+            self.last_taken = Some(now);
             return Next::Serve(batch);
         }
         if self.is_ending() {
             return Next::End;
         }
-        self.idle.push((lane.clone(), Instant::now()));
+        self.idle.push((lane.clone(), now));
         // From the second on, the supervisor has to end one that is idle for long.
         self.attention |= self.idle.len() == 2;
         Next::Wait
@@ -232,19 +246,18 @@ impl<B, L: Clone + PartialEq> Schedule<B, L> {
 
     /// What the supervisor does next. `None`: it ends.
     #[must_use]
-    pub fn look(&mut self) -> Option<Look<L>> {
+    pub fn look(&mut self, now: Instant) -> Option<Look<L>> {
         (self.attention, self.is_watched) = (false, false);
         if matches!(self.phase, Phase::Ending | Phase::Refused(..)) {
             return None;
         }
-        let start = self.lanes_to_start();
+        let start = self.lanes_to_start(now);
         self.starting += start;
-        let retired = self.retire();
-        Some(Look { start, retired, lanes: self.lanes.clone(), again: self.look_again() })
+        let retired = self.retire(now);
+        Some(Look { start, retired, lanes: self.lanes.clone(), again: self.look_again(now) })
     }
 
-    fn lanes_to_start(&mut self) -> usize {
-        let now = Instant::now();
+    fn lanes_to_start(&mut self, now: Instant) -> usize {
         if self.retry_at.is_some_and(|at| now < at) {
             return 0;
         }
@@ -259,7 +272,7 @@ impl<B, L: Clone + PartialEq> Schedule<B, L> {
         }
         let urgent = usize::from(mem::take(&mut self.is_urgent));
         let waits_since = self.last_taken.map_or(oldest, |taken| taken.max(oldest));
-        if now.duration_since(waits_since) < MORE_AFTER {
+        if now.saturating_duration_since(waits_since) < MORE_AFTER {
             return needed.min(urgent);
         }
         self.last_taken = Some(now);
@@ -268,21 +281,23 @@ impl<B, L: Clone + PartialEq> Schedule<B, L> {
     }
 
     /// Takes the lanes out that have been idle for long.
-    fn retire(&mut self) -> Vec<L> {
+    fn retire(&mut self, now: Instant) -> Vec<L> {
         let spare = self.idle.len().saturating_sub(1);
-        let is_over = |(_, since): &&(L, Instant)| since.elapsed() >= IDLE;
+        let is_over = |(_, since): &&(L, Instant)| now.saturating_duration_since(*since) >= IDLE;
         let count = self.idle.iter().take(spare).take_while(is_over).count();
         self.idle.drain(..count).map(|(lane, _)| lane).collect()
     }
 
-    fn look_again(&self) -> Option<Duration> {
+    fn look_again(&self, now: Instant) -> Option<Duration> {
         let lanes = self.lanes.len() + self.starting;
         if !self.waiting.is_empty() || lanes == 0 {
-            let retry = self.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let retry = self.retry_at.map(|at| at.saturating_duration_since(now));
             return Some(retry.map_or(TICK, |retry| retry.max(TICK)));
         }
         match &*self.idle {
-            [(_, longest), _, ..] => Some(IDLE.saturating_sub(longest.elapsed())),
+            [(_, longest), _, ..] => {
+                Some(IDLE.saturating_sub(now.saturating_duration_since(*longest)))
+            }
             _ => None,
         }
     }

@@ -10,13 +10,13 @@ use std::{
     io,
     sync::{OnceLock, Weak},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     batch::Batch,
     lane::{self, Lane},
-    schedule::{Look, Next, Schedule},
+    schedule::{Added, Look, Next, Schedule},
     supervisor,
 };
 use crate::{
@@ -174,13 +174,17 @@ impl Service {
         }
     }
 
-    /// Adds a batch that has just become pending, and its lease. Takes microseconds.
-    pub(super) fn add(&self, batch: &Arc<Batch>) {
-        let is_urgent = lane::is_this_thread_of_any_lane();
-        let given = self.with(|schedule| schedule.add(Arc::clone(batch), is_urgent));
-        if let Some((lane, batch)) = given {
-            lane.give(batch);
+    /// Adds a batch that has just become pending, and its lease. Takes microseconds. Returns `false` if the
+    /// service takes none any more.
+    #[must_use]
+    pub(super) fn add(&self, batch: &Arc<Batch>) -> bool {
+        let (is_urgent, now) = (lane::is_this_thread_of_any_lane(), Instant::now());
+        match self.with(|schedule| schedule.add(Arc::clone(batch), is_urgent, now)) {
+            Added::ToLane(lane, batch) => lane.give(batch),
+            Added::Waits => {}
+            Added::Ended(_) => return false,
         }
+        true
     }
 
     /// Makes sure that the supervisor looks at the lanes within a few milliseconds.
@@ -191,7 +195,7 @@ impl Service {
     /// What the supervisor does next.
     pub(super) fn look(&self) -> Option<Look<Arc<Lane>>> {
         let _ = self.threads_are_joined();
-        lock(&self.schedule).look()
+        lock(&self.schedule).look(Instant::now())
     }
 
     /// Waits for a reason to look again; the supervisor calls this.
@@ -238,13 +242,13 @@ impl Service {
 
     /// The OS refused what a lane needs.
     pub(super) fn lane_refused(&self, refused: &io::Error) {
-        self.with(|schedule| schedule.lane_refused(refused));
+        self.with(|schedule| schedule.lane_refused(refused, Instant::now()));
         self.started.notify_all();
     }
 
     /// A lane has nothing to do.
     pub(super) fn lane_is_idle(&self, lane: &Arc<Lane>) -> Next<Arc<Batch>> {
-        self.with(|schedule| schedule.lane_is_idle(lane))
+        self.with(|schedule| schedule.lane_is_idle(lane, Instant::now()))
     }
 
     /// A lane ends.
