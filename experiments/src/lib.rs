@@ -33,6 +33,7 @@
 
 pub mod faults;
 pub mod killed;
+pub mod measured;
 #[cfg(doctest)]
 mod pages;
 pub mod pattern;

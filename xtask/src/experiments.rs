@@ -13,7 +13,11 @@ use std::{
     process::ExitCode,
 };
 
-use lab::{guardian::Guardian, interrupt::Interrupt, results::Declaration};
+use lab::{
+    guardian::Guardian,
+    interrupt::Interrupt,
+    results::{Declaration, ExperimentResult},
+};
 
 use self::{
     binary::{Binary, Trouble},
@@ -27,6 +31,7 @@ use crate::{
     flags::{self, Format},
     output::{self, Paper, Progress},
     results::{self, Meta, Results},
+    sources,
     workspace::{Source, Workspace},
 };
 
@@ -205,9 +210,14 @@ impl<'a> Run<'a> {
     ) -> Result<Finding> {
         let source = &binary.source;
         progress.message(source.title());
+        // Before the trials, which may read them.
+        let sources = sources::digests(self.workspace, source);
         match binary.run(self, || progress.step(), |doing| progress.note(doing)) {
             Ok(result) if result.interrupted => Ok(Finding::interrupted(source, result)),
-            Ok(result) => Finding::compared(source, result, snapshots),
+            Ok(result) => {
+                let result = ExperimentResult { sources, ..result };
+                Finding::compared(source, result, snapshots)
+            }
             Err(Trouble::Skipped(skipped)) => Ok(Finding::skipped(source, skipped)),
             Err(trouble) => Ok(Finding::trouble(source, &trouble)),
         }

@@ -14,6 +14,7 @@ mod output;
 mod probe;
 mod results;
 mod servers;
+mod sources;
 mod workspace;
 
 use std::process::ExitCode;

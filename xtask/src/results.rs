@@ -66,11 +66,14 @@ impl Meta {
             seed,
             quick,
             trials,
-            versions: versions(
-                &fs::read_to_string(workspace.path("Cargo.lock")).unwrap_or_default(),
-            ),
+            versions: locked_versions(workspace),
         }
     }
+}
+
+/// The versions of the crates under test in the workspace's lock file.
+pub fn locked_versions(workspace: &Workspace) -> BTreeMap<String, Vec<String>> {
+    versions(&fs::read_to_string(workspace.path("Cargo.lock")).unwrap_or_default())
 }
 
 fn rustc_version() -> String {

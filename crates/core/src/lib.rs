@@ -29,6 +29,8 @@
 mod call_sites;
 #[cfg(not(loom))]
 mod callers;
+#[doc(hidden)]
+pub mod errors;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;

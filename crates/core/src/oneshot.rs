@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// The sender was dropped without sending a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[error("the sender was dropped without a confirmation; what it should have confirmed did not end")]
 pub struct Abandoned;
 
 /// Why a wait on a plain thread ended without a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 pub enum WaitError {
     /// The limit passed. The receiver remains valid: wait again, or await it.
     #[error("no confirmation came within {limit:?}; it may still come")]
@@ -39,6 +39,8 @@ pub enum WaitError {
     #[error(transparent)]
     Abandoned(#[from] Abandoned),
 }
+
+crate::debug_as_text!(Abandoned, WaitError);
 
 /// Makes a channel for one value.
 ///

@@ -45,7 +45,7 @@ pub use owner::RuntimeOwner;
 pub(crate) use {enlisted::Enlisted, foreign::default_time};
 
 /// Why a runtime cannot be used. The future or closure you passed has been dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The runtime is stopping or has stopped.
@@ -86,6 +86,8 @@ pub enum RuntimeError {
         component: String,
     },
 }
+
+crate::debug_as_text!(RuntimeError);
 
 /// The state of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use std::{
 #[cfg(not(loom))]
 use std::{
     pin::pin,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -97,15 +98,17 @@ pub struct TaskSet {
 pub struct Tally {
     /// How many tasks came too late.
     pub refused: usize,
+    /// The first [`MOST_NAMED`] tasks that were aborted.
+    pub aborted: Vec<StillRunning>,
     /// How many tasks panicked.
     pub panics: usize,
-    /// The first [`MOST_PANICKED`] tasks that panicked.
+    /// The first [`MOST_NAMED`] tasks that panicked.
     pub panicked: Vec<Panicked>,
 }
 
-/// How many tasks that panicked are kept by name. A set may run for months, and must not grow with each
-/// request that panics; the first ones usually show the cause.
-pub const MOST_PANICKED: usize = 64;
+/// How many tasks that panicked, and that were aborted, are kept by name. A set may run for months, and must
+/// not grow with each request that panics; the first ones usually show the cause.
+pub const MOST_NAMED: usize = 64;
 
 /// How many bytes of the message of a panic are kept.
 const LONGEST_MESSAGE: usize = 4096;
@@ -354,8 +357,23 @@ impl TaskSet {
     /// Lets a task go.
     #[inline]
     fn remove(&self, slot: Slot, exit: Exit) {
+        if exit == Exit::Aborted {
+            self.aborted(slot);
+        }
         if self.registry.remove(slot, exit) {
             self.close();
+        }
+    }
+
+    /// Keeps the name of a task that is aborted. Before it leaves its place: everyone who sees the set
+    /// closed sees the name.
+    #[cold]
+    fn aborted(&self, slot: Slot) {
+        if let Some(label) = self.registry.label_of_aborted(slot, MOST_NAMED) {
+            let mut tally = lock(&self.tally);
+            if tally.aborted.len() < MOST_NAMED {
+                tally.aborted.push(label.into());
+            }
         }
     }
 
@@ -367,7 +385,7 @@ impl TaskSet {
         let label = self.registry.label(slot);
         let mut tally = lock(&self.tally);
         tally.panics += 1;
-        if tally.panicked.len() < MOST_PANICKED
+        if tally.panicked.len() < MOST_NAMED
             && let Some(Label { name, spawned_at }) = label
         {
             tally.panicked.push(Panicked { name: name.into_owned(), spawned_at, message });
@@ -434,11 +452,13 @@ impl TaskSet {
     }
 
     /// Waits a moment for Tokio to notice that the tasks of this set have ended. It goes by what Tokio does
-    /// today: a task is alive to it until shortly after its future was dropped.
+    /// today: a task is alive to it until shortly after its future was dropped, on the same thread.
     #[cfg(not(loom))]
     async fn settle(&self) {
         let (mut alive, mut same) = (self.foreign_tasks(), 0);
         while alive > 0 && same < SETTLED {
+            // A thread that was preempted between the two may need this processor.
+            thread::yield_now();
             yield_once().await;
             let now = self.foreign_tasks();
             same = if now == alive { same + 1 } else { 0 };

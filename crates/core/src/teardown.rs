@@ -22,7 +22,9 @@
 //! succeeded. For example, a task that says goodbye over a socket ends at once with an error if the
 //! runtime of the socket has been shut down. A teardown does not see a plain thread that a destructor
 //! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
-//! holds a clone. [`TeardownReport::not_covered`] lists this. For the rest there are
+//! holds a clone. [`TeardownReport::not_covered`] lists this. What a destructor leaves in a *thread-local*
+//! is dropped when the thread ends: before the answer, unless another teardown or a session needs the
+//! service. For the rest there are
 //! [`evidence`](crate::evidence) and a [session](crate::session) with a runtime of its own.
 
 mod batch;
@@ -50,7 +52,7 @@ use crate::{
     limit::within,
     observe::{self, Outcome},
     park,
-    shutdown::{NotCovered, list},
+    shutdown::{NotCovered, count, not_covered::not_covered as say_not_covered},
 };
 use reaper::Reaper;
 
@@ -73,7 +75,7 @@ pub struct TeardownReport {
     pub not_covered: Vec<NotCovered>,
 }
 
-/// `torn down in 1.2ms, 1 task ended; not covered: whether the work succeeded, …`.
+/// `torn down in 1.2ms, 1 task ended; not visible to the kit: success, …`.
 impl fmt::Display for TeardownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { elapsed, tasks, not_covered, .. } = self;
@@ -81,7 +83,7 @@ impl fmt::Display for TeardownReport {
         if *tasks > 0 {
             write!(f, ", {} ended", count(*tasks, "task"))?;
         }
-        write!(f, "; not covered: {}", list(not_covered))
+        f.write_str(&say_not_covered(not_covered))
     }
 }
 
@@ -125,7 +127,7 @@ impl fmt::Display for Unfinished {
             parts.push(format!("{} of destructors still alive", count(tasks, "task")));
         }
         if blocking_work {
-            parts.push("blocking work of destructors is not done".to_owned());
+            parts.push("blocking work of destructors has not ended".to_owned());
         }
         if parts.is_empty() {
             parts.push("nothing visible is left; retry with a longer limit".to_owned());
@@ -170,31 +172,8 @@ pub enum TeardownError<T> {
     },
 }
 
-/// How many, with an `s` unless it is one.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Without the value, which need not be `Debug`.
-impl<T> fmt::Debug for TeardownError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut { elapsed, unfinished } => f
-                .debug_struct("TimedOut")
-                .field("elapsed", elapsed)
-                .field("unfinished", unfinished)
-                .finish(),
-            Self::DestructorPanicked { message, report } => f
-                .debug_struct("DestructorPanicked")
-                .field("message", message)
-                .field("report", report)
-                .finish(),
-            Self::CannotStart { source, .. } => {
-                f.debug_struct("CannotStart").field("source", source).finish_non_exhaustive()
-            }
-        }
-    }
-}
+// Without the value, which need not be `Debug`.
+crate::debug_as_text!(TeardownError<T>);
 
 /// Tears a value down: drops it where its destructor can run. The future completes when everything
 /// that the destructor started has ended, or when `limit` expires. Works under any executor.

@@ -38,6 +38,11 @@ pub(crate) fn check(experiment: &Experiment) -> Result<(), String> {
     if let Some(unknown) = experiment.shown_first.iter().find(|it| !names.contains(&it.as_str())) {
         return Err(format!("it shows `{unknown}` first, which is not one of its variants"));
     }
+    for (observation, edges) in &experiment.kept {
+        if !edges.is_sorted_by(|one, next| one < next) {
+            return Err(format!("the edges of the buckets of `{observation}` do not rise"));
+        }
+    }
     let counting = variants.iter().filter(|variant| experiment.counts(variant.role));
     let counting: Vec<_> = counting.map(|variant| &*variant.name).collect();
     for claim in claims {
@@ -100,6 +105,7 @@ mod tests {
             (declared().variants([control("*/it", |_| Ok(()))]), "`*/it` is a pattern"),
             (declared().variants([hazard("works", Outcome::Clean, |_| Ok(()))]), "never to fail"),
             (declared().kit_claim("it is cured"), "has no cure"),
+            (declared().keeps("bytes", [2, 1]), "buckets of `bytes` do not rise"),
             (declared().shows_first("another"), "`another` first, which is not one"),
             (declared().claim("Z1", "").supported_if(on_it()).refuted_if(!on_it()), "`outside`"),
         ] {

@@ -1,6 +1,6 @@
 //! An experiment: a question, one hypothesis, its variants, and the claims that it tests.
 
-use std::{ffi::OsStr, fmt, mem, path::Path};
+use std::{collections::BTreeMap, ffi::OsStr, fmt, mem, path::Path};
 
 use crate::{
     condition::Condition,
@@ -39,6 +39,10 @@ pub struct Experiment {
     pub(crate) binary: String,
     pub(crate) question: String,
     pub(crate) hypothesis: String,
+    /// What was expected before the first figures, if the hypothesis was changed after them.
+    pub(crate) first_expected: Option<String>,
+    /// The observations that the snapshot shows, each with the edges of its buckets.
+    pub(crate) kept: BTreeMap<String, Vec<i64>>,
     pub(crate) variants: Vec<Variant>,
     /// Derived cures that are not among the variants yet.
     derived: Vec<Variant>,
@@ -65,6 +69,8 @@ type PartBody = Box<dyn Fn(&[String]) -> TrialResult + Send + Sync>;
 pub(crate) struct Claim {
     pub(crate) id: String,
     pub(crate) statement: String,
+    /// Whether it is this project's statement, and not the write-up's.
+    pub(crate) finding: bool,
     pub(crate) supported: Condition,
     pub(crate) refuted: Condition,
 }
@@ -82,6 +88,8 @@ impl Experiment {
             binary: binary.to_owned(),
             question: String::new(),
             hypothesis: String::new(),
+            first_expected: None,
+            kept: BTreeMap::new(),
             variants: Vec::new(),
             derived: Vec::new(),
             parts: Vec::new(),
@@ -110,6 +118,26 @@ impl Experiment {
     #[must_use]
     pub fn hypothesis(mut self, hypothesis: &str) -> Self {
         self.hypothesis = hypothesis.to_owned();
+        self
+    }
+
+    /// Says what was expected before the first figures, if the hypothesis was changed after them.
+    #[must_use]
+    pub fn first_expected(mut self, expectation: &str) -> Self {
+        self.first_expected = Some(expectation.to_owned());
+        self
+    }
+
+    /// Puts an observation into the snapshot, below every variant that records it: a run in which it
+    /// differs does not match.
+    ///
+    /// Of words and flags the snapshot has those that occurred. Of numbers it has the bucket that they
+    /// fall in, between two of these edges (for a duration, in nanoseconds). Choose edges far away from
+    /// what is measured, so that noise does not cross them. Without edges the numbers stand there as they
+    /// are, so leave the edges out only where every run records the same.
+    #[must_use]
+    pub fn keeps(mut self, observation: &str, edges: impl IntoIterator<Item = i64>) -> Self {
+        self.kept.insert(observation.to_owned(), edges.into_iter().collect());
         self
     }
 
@@ -187,7 +215,19 @@ impl Experiment {
     /// are required: an unfalsifiable claim is no claim.
     #[must_use]
     pub fn claim(self, id: &str, statement: &str) -> ClaimDraft {
-        ClaimDraft { experiment: self, id: id.to_owned(), statement: statement.to_owned() }
+        ClaimDraft {
+            experiment: self,
+            id: id.to_owned(),
+            statement: statement.to_owned(),
+            finding: false,
+        }
+    }
+
+    /// Begins the declaration of a finding, like that of a [claim](Self::claim): a statement of this
+    /// project about somebody's program, which its authors do not make.
+    #[must_use]
+    pub fn finding(self, id: &str, statement: &str) -> ClaimDraft {
+        ClaimDraft { finding: true, ..self.claim(id, statement) }
     }
 
     /// States the kit's promise here: a claim of this project, with the id `kit`. The kit claim alone uses
@@ -218,6 +258,7 @@ pub struct ClaimDraft {
     experiment: Experiment,
     id: String,
     statement: String,
+    finding: bool,
 }
 
 impl ClaimDraft {
@@ -239,8 +280,9 @@ impl SupportedClaim {
     /// Sets the condition that refutes the claim, and completes the declaration.
     #[must_use]
     pub fn refuted_if(self, refuted: Condition) -> Experiment {
-        let Self { draft: ClaimDraft { mut experiment, id, statement }, supported } = self;
-        experiment.claims.push(Claim { id, statement, supported, refuted });
+        let Self { draft, supported } = self;
+        let ClaimDraft { mut experiment, id, statement, finding } = draft;
+        experiment.claims.push(Claim { id, statement, finding, supported, refuted });
         experiment
     }
 }

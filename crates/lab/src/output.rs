@@ -50,9 +50,13 @@ pub(crate) fn result(
 ) -> io::Result<()> {
     writeln!(to, "{} {}: {}\n", result.id, result.name, result.question)?;
     writeln!(to, "Hypothesis: {}", result.hypothesis)?;
+    if let Some(first) = &result.first_expected {
+        writeln!(to, "First expected: {first}")?;
+    }
     writeln!(to, "Verdict: {}", result.verdict)?;
     for claim in &result.claims {
-        writeln!(to, "\nClaim {}: {}", claim.id, claim.statement)?;
+        let what = if claim.finding { "Finding" } else { "Claim" };
+        writeln!(to, "\n{what} {}: {}", claim.id, claim.statement)?;
         writeln!(to, "Verdict: {}, because", claim.verdict)?;
         for reason in &claim.reasons {
             writeln!(to, "  {reason}")?;

@@ -78,6 +78,9 @@ pub struct ExperimentResult {
     pub question: String,
     /// The one statement that the experiment tests.
     pub hypothesis: String,
+    /// What was expected first, if the hypothesis was changed after the first figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_expected: Option<String>,
     /// The verdict on the hypothesis.
     pub verdict: Verdict,
     /// Why: a line for each variant, made from the counts.
@@ -98,6 +101,12 @@ pub struct ExperimentResult {
     /// Whether the trials' files were in memory, so that no disk affected the times.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_memory: bool,
+    /// The sources that the experiment was built from, each with a digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
+    /// The observations that the snapshot shows, each with the edges of its buckets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Vec<i64>>,
     /// The variants, in the order in which the experiment declares them.
     pub variants: Vec<VariantResult>,
 }
@@ -130,6 +139,9 @@ pub struct ClaimResult {
     pub id: String,
     /// What it states.
     pub statement: String,
+    /// Whether it is a finding of this project, which nobody claims.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finding: bool,
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in lines made from the counts.

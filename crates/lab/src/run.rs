@@ -165,7 +165,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
     let counting: Vec<_> = counting.cloned().collect();
     let claims = experiment.claims.iter().map(|claim| {
         let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &counting);
-        ClaimResult { id: claim.id.clone(), statement: claim.statement.clone(), verdict, reasons }
+        let (id, statement) = (claim.id.clone(), claim.statement.clone());
+        ClaimResult { id, statement, finding: claim.finding, verdict, reasons }
     });
     let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
     ExperimentResult {
@@ -174,6 +175,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         claims: claims.chain(kit_claim).collect(),
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
+        first_expected: experiment.first_expected.clone(),
         verdict: verdict(&counting),
         reasons: counting.iter().map(condition::outcome_reason).collect(),
         snapshot: None,
@@ -182,6 +184,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         equipment: BTreeMap::new(),
         interrupted: false,
         in_memory: false,
+        sources: BTreeMap::new(),
+        kept: experiment.kept.clone(),
         variants,
     }
 }
@@ -209,7 +213,8 @@ fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
         (cures, _) => cures,
     };
     let reasons = cures.iter().chain(&hazards).map(condition::outcome_reason).collect();
-    ClaimResult { id: KIT.to_owned(), statement: statement.to_owned(), verdict, reasons }
+    let (id, statement) = (KIT.to_owned(), statement.to_owned());
+    ClaimResult { id, statement, finding: false, verdict, reasons }
 }
 
 fn sum_up(

@@ -46,7 +46,7 @@ static SIGNALLED: AtomicBool = AtomicBool::new(false);
 static RELEASED: AtomicBool = AtomicBool::new(true);
 
 /// Why signals do not execute the plan.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SignalError {
     /// There is a guard already. Signals belong to the whole process.
@@ -56,6 +56,8 @@ pub enum SignalError {
     #[error("cannot let signals execute an exit plan: {0}")]
     Refused(#[from] io::Error),
 }
+
+sundown::debug_as_text!(SignalError);
 
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM executes the plan, on a thread of the guard.
 /// The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or 143. A

@@ -54,6 +54,10 @@ fn main() -> ExitCode {
              nothing can hold up. An exit plan keeps its limit, with its exit code and a complete \
              ledger.",
         )
+        .first_expected(
+            "For ever, or the sum of all limits. An exit plan keeps its own limit to 100 ms, with its \
+             exit code and a complete ledger.",
+        )
         .variants([
             control("by-hand/nothing-hangs", by_hand).about("torn down in order, without a limit"),
             hazard("by-hand/no-limit", Hung, by_hand)

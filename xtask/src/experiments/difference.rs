@@ -21,7 +21,7 @@ pub fn new(source: &Source, found: &str) -> String {
 
 /// Describes a result that differs from its snapshot.
 pub fn between(source: &Source, expected: &str, found: &str, result: &ExperimentResult) -> String {
-    let mut sentences = sentences(expected, result);
+    let mut sentences = sentences(expected, found, result);
     if sentences.is_empty() {
         sentences.push("the snapshot says the same in other words".to_owned());
     }
@@ -62,7 +62,19 @@ struct Line<'a> {
     sites: &'a str,
 }
 
-fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
+fn sentences(expected: &str, found: &str, result: &ExperimentResult) -> Vec<String> {
+    let details_found = details(found);
+    let changed = details(expected).into_iter().filter_map(|(of, expected)| {
+        let found = details_found.get(of)?;
+        (*found != expected).then(|| {
+            format!(
+                "below `{of}` the snapshot has `{}`, and this run `{}`",
+                expected.join(" "),
+                found.join(" ")
+            )
+        })
+    });
+    let changed: Vec<_> = changed.collect();
     let (verdicts, variants) = parse(expected);
     let mut sentences = Vec::new();
     for variant in &result.variants {
@@ -90,7 +102,25 @@ fn sentences(expected: &str, result: &ExperimentResult) -> Vec<String> {
     for of in verdicts.keys().filter(|of| !found.contains_key(**of)) {
         sentences.push(format!("the {of} is in the snapshot and not in the experiment"));
     }
+    sentences.extend(changed);
     sentences
+}
+
+/// The indented lines of a snapshot, by the subject that they stand below: a claim or a variant.
+fn details(snapshot: &str) -> BTreeMap<&str, Vec<&str>> {
+    let (mut details, mut subject) = (BTreeMap::<_, Vec<_>>::new(), "");
+    let mut in_verdicts = true;
+    for line in snapshot.lines() {
+        in_verdicts &= !line.is_empty();
+        if line.starts_with(' ') {
+            details.entry(subject).or_default().push(line.trim());
+        } else {
+            let mut columns = line.split("  ").map(str::trim).filter(|column| !column.is_empty());
+            subject = columns.nth(usize::from(!in_verdicts)).unwrap_or_default();
+            details.entry(subject).or_default();
+        }
+    }
+    details
 }
 
 fn compare(line: &Line<'_>, variant: &VariantResult) -> Vec<String> {
@@ -127,6 +157,9 @@ fn parse(snapshot: &str) -> (BTreeMap<&str, &str>, BTreeMap<&str, Line<'_>>) {
     let mut in_verdicts = true;
     for line in snapshot.lines() {
         in_verdicts &= !line.is_empty();
+        if line.starts_with(' ') {
+            continue;
+        }
         let mut columns = line.split("  ").map(str::trim).filter(|column| !column.is_empty());
         let (Some(first), Some(second)) = (columns.next(), columns.next()) else { continue };
         if in_verdicts {

@@ -185,14 +185,16 @@ impl Report {
             all if fine == all => format!("All {all} experiments found what their snapshots say"),
             all => format!("{fine} of {all} experiments found what their snapshots say"),
         };
-        let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive];
-        let verdicts = verdicts.into_iter().filter_map(|verdict| {
-            let compared = self.findings.iter().filter(|finding| finding.state.is_compared());
-            let results = compared.filter_map(|finding| finding.result.as_ref());
-            let count = results.filter(|result| result.verdict == verdict).count();
-            (count > 0).then(|| format!("{count} {verdict}"))
-        });
-        format!("{matches}. Hypotheses: {}.", verdicts.collect::<Vec<_>>().join(", "))
+        // Most hypotheses are findings that are found again: only the others are news.
+        let compared = self.findings.iter().filter(|finding| finding.state.is_compared());
+        let results = compared.filter_map(|finding| finding.result.as_ref());
+        let others = results.filter(|result| result.verdict != Verdict::Supported);
+        let others: Vec<_> =
+            others.map(|it| format!("{} {} ({})", it.id, it.name, it.verdict)).collect();
+        match others.is_empty() {
+            true => format!("{matches}."),
+            false => format!("{matches}. Hypotheses that did not hold: {}.", others.join(", ")),
+        }
     }
 
     fn next(&self) -> &'static str {

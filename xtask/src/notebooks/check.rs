@@ -3,13 +3,14 @@
 use std::{fs, path::Path};
 
 use super::{
-    committed::{self, Records},
+    committed::{self, Record, Records},
     contents::{Notebook, run},
     links, page, plots,
 };
 use crate::{
     experiments::snapshots::{Snapshots, agree},
     failure::Result,
+    results, sources,
     workspace::{self, Source, Workspace},
 };
 
@@ -25,6 +26,7 @@ pub fn wrong(
     let mut check = Check { workspace, lines: notebook.to_do.clone() };
     check.files(notebook);
     check.snapshots(sources, records)?;
+    check.ages(sources, records);
     check.pages(sources);
     check.orphans(sources, notebook)?;
     check.lines.extend(links::wrong(workspace)?);
@@ -75,6 +77,28 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Finds results of an older experiment, or of other versions of the crates under test.
+    fn ages(&mut self, sources: &[Source], records: &Records) {
+        let lock_file = results::locked_versions(self.workspace);
+        for source in sources {
+            let Some(Ok(Record { meta, experiment })) = records.get(&source.binary) else {
+                continue;
+            };
+            let (made_from, now) = (&experiment.sources, sources::digests(self.workspace, source));
+            let path = committed::path(self.workspace, source);
+            let mut names = now.keys().chain(made_from.keys());
+            if let Some(file) = names.find(|file| made_from.get(*file) != now.get(*file)) {
+                let what = format!("the results are older than {file}");
+                self.say(&path, &what, &run(source));
+            }
+            let mut names = lock_file.keys().chain(meta.versions.keys());
+            if let Some(it) = names.find(|it| lock_file.get(*it) != meta.versions.get(*it)) {
+                let what = format!("the results were made with another version of {it}");
+                self.say(&path, &what, &run(source));
+            }
+        }
     }
 
     /// Finds errors in the hand-written parts of pages.

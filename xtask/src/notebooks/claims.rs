@@ -11,7 +11,7 @@ use lab::Verdict;
 use serde::Deserialize;
 
 use super::{committed::Record, markdown::cell};
-use crate::{figures::plural, workspace::Source};
+use crate::workspace::Source;
 
 pub const PAGE: &str = "docs/src/claims.md";
 
@@ -38,6 +38,9 @@ struct Origin {
 #[serde(deny_unknown_fields)]
 struct Claim {
     id: String,
+    /// The source's own words. A finding has none.
+    #[serde(default)]
+    quote: String,
     states: String,
     /// Why the verdicts are what they are, for a reader in a hurry.
     #[serde(default)]
@@ -45,6 +48,17 @@ struct Claim {
     /// The verdicts that the reason was written for.
     #[serde(default)]
     explains: Verdicts,
+    /// What an earlier test said, if the verdict or the statement has changed.
+    before: Option<Before>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    /// The earlier verdict, with its experiment: `refuted by 01`.
+    verdict: String,
+    /// What was wrong with the earlier test.
+    why: String,
 }
 
 /// The verdicts on a claim, by the number of the experiment.
@@ -90,6 +104,13 @@ impl ClaimList {
             .collect();
         for record in records.values() {
             for claim in &record.experiment.claims {
+                if claim.finding != is_finding(&claim.id, records) {
+                    let (id, experiment) = (&claim.id, &record.experiment.id);
+                    wrong.push(format!(
+                        "claim {id}: experiment {experiment} calls it a claim, and another one a \
+                         finding: call it the same in both"
+                    ));
+                }
                 if claim.id != OUR_OWN && self.claims().all(|known| known.id != claim.id) {
                     let (id, experiment) = (&claim.id, &record.experiment.id);
                     wrong.push(format!(
@@ -104,54 +125,54 @@ impl ClaimList {
 
     /// The claims with their verdicts, for the page.
     pub fn rendered(&self, sources: &[Source], records: &Records<'_>) -> String {
-        let mut text = self.summary(records);
-        for Origin { name, about, claim: claims } in &self.source {
+        let mut text = String::new();
+        for Origin { name, about, claim: all } in &self.source {
             let _ = write!(text, "## {name}\n\n{}\n\n", about.trim());
-            text.push_str("| claim | it states that | verdict | because |\n");
-            text.push_str("| --- | --- | --- | --- |\n");
-            for Claim { id, states, reason, explains } in claims {
-                let verdicts = verdicts(id, records);
-                // A reason for other verdicts would mislead.
-                let reason = if *explains == verdicts { reason } else { "" };
-                let (anchor, shown) = (anchor(id), shown(&verdicts, sources));
-                let (states, reason) = (cell(states), cell(reason));
-                let _ = writeln!(
-                    text,
-                    "| <a id=\"{anchor}\"></a>{id} | {states} | {shown} | {reason} |"
-                );
-            }
-            text.push('\n');
-        }
-        text
-    }
-
-    /// Counts the claims by verdict. Claims on which all experiments agree come first.
-    fn summary(&self, records: &Records<'_>) -> String {
-        let mut counts = BTreeMap::new();
-        for claim in self.claims() {
-            let found = verdicts(&claim.id, records);
-            let (mut places, mut kinds) = (Vec::new(), Vec::new());
-            let all = [Verdict::Supported, Verdict::Refuted, Verdict::Inconclusive];
-            for (place, kind) in all.into_iter().enumerate() {
-                if found.values().any(|verdict| *verdict == kind) {
-                    places.push(place);
-                    kinds.push(kind.to_string());
+            let (findings, claims): (Vec<_>, Vec<_>) =
+                all.iter().partition(|claim| is_finding(&claim.id, records));
+            for (kind, rows) in [("claim", claims), ("finding", findings)] {
+                if !rows.is_empty() {
+                    let _ = writeln!(text, "| {kind} | it states that | verdict | because |");
+                    text.push_str("| --- | --- | --- | --- |\n");
+                    text.extend(rows.into_iter().map(|claim| claim.row(sources, records)));
+                    text.push('\n');
                 }
             }
-            let words = match kinds.as_slice() {
-                [] => "without a result".to_owned(),
-                [all_say] => all_say.clone(),
-                they_say => format!("{} by another", they_say.join(" by one experiment and ")),
-            };
-            counts.entry((places.is_empty(), places.len(), places)).or_insert((0, words)).0 += 1;
         }
-        let all: usize = counts.values().map(|(count, _)| count).sum();
-        let parts = counts.values().map(|(count, words)| format!("{count} {words}"));
-        format!("{}: {}.\n\n", plural(all, "claim"), parts.collect::<Vec<_>>().join(", "))
+        text + &self.changed(sources, records)
+    }
+
+    /// The claims whose verdict or statement has changed.
+    fn changed(&self, sources: &[Source], records: &Records<'_>) -> String {
+        let rows = self.claims().filter_map(|claim| {
+            let (id, before) = (&claim.id, claim.before.as_ref()?);
+            let [was, why] = [&before.verdict, &before.why].map(|it| cell(it));
+            let what = if is_finding(id, records) { "as a finding, " } else { "" };
+            let now = shown(&verdicts(id, records), sources);
+            Some(format!("| [{id}](#{}) | {was} | {what}{now} | {why} |\n", anchor(id)))
+        });
+        let rows: String = rows.collect();
+        if rows.is_empty() {
+            return rows;
+        }
+        let heads = "| | first verdict | verdict now | what was wrong with the first test |";
+        format!("## Verdicts that changed\n\n{heads}\n| --- | --- | --- | --- |\n{rows}\n")
     }
 }
 
 impl Claim {
+    fn row(&self, sources: &[Source], records: &Records<'_>) -> String {
+        let Self { id, quote, states, reason, explains, before: _ } = self;
+        let verdicts = verdicts(id, records);
+        // A reason for other verdicts would mislead.
+        let reason = if *explains == verdicts { reason } else { "" };
+        let quote =
+            if quote.is_empty() { String::new() } else { format!("“{}”<br>", cell(quote)) };
+        let (anchor, states, reason) = (anchor(id), cell(states), cell(reason));
+        let shown = shown(&verdicts, sources);
+        format!("| <a id=\"{anchor}\"></a>{id} | {quote}{states} | {shown} | {reason} |\n")
+    }
+
     fn wrong(&self, verdicts: &Verdicts) -> Option<String> {
         const WRITE: &str = "write a `reason`, and what it `explains`";
         let found = listed(verdicts);
@@ -175,6 +196,12 @@ fn verdicts(id: &str, records: &Records<'_>) -> Verdicts {
         Some((record.experiment.id.clone(), claim.verdict))
     };
     records.values().filter_map(of).collect()
+}
+
+/// Whether an experiment with results declares it as a finding.
+fn is_finding(id: &str, records: &Records<'_>) -> bool {
+    let claims = records.values().flat_map(|record| &record.experiment.claims);
+    claims.into_iter().any(|claim| claim.id == id && claim.finding)
 }
 
 /// `07 supported, 32 refuted`.

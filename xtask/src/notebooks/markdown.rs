@@ -31,7 +31,9 @@ fn claims(text: &mut String, result: &ExperimentResult) {
     for claim in &result.claims {
         let is_ours = claim.id == claims::OUR_OWN;
         let id = if is_ours { claim.id.clone() } else { claims::link(&claim.id) };
-        let _ = writeln!(text, "| {id} | {} | **{}** |", cell(&claim.statement), claim.verdict);
+        let what = if claim.finding { "*finding:* " } else { "" };
+        let (states, verdict) = (cell(&claim.statement), claim.verdict);
+        let _ = writeln!(text, "| {id} | {what}{states} | **{verdict}** |");
     }
     text.push('\n');
 }

@@ -1,5 +1,7 @@
 //! The page of an experiment. All pages have the same headings.
 
+use lab::results::ExperimentResult;
+
 use super::{block, committed::Record, markdown};
 use crate::workspace::Source;
 
@@ -48,9 +50,19 @@ pub fn skeleton(source: &Source) -> String {
 pub fn blocks(source: &Source, record: &Record) -> [(&'static str, String); 3] {
     [
         ("question", record.experiment.question.clone()),
-        ("hypothesis", record.experiment.hypothesis.clone()),
+        ("hypothesis", hypothesis(&record.experiment)),
         ("result", markdown::result(record, source)),
     ]
+}
+
+fn hypothesis(experiment: &ExperimentResult) -> String {
+    let now = &experiment.hypothesis;
+    match &experiment.first_expected {
+        Some(first) => {
+            format!("{now}\n\n*Changed after the first figures. First expected:* {first}")
+        }
+        None => now.clone(),
+    }
 }
 
 /// Returns the errors in the hand-written parts of a page.

@@ -1,7 +1,7 @@
 //! A run, and how it compares with its snapshots.
 
 use lab::{
-    Outcome, Role,
+    Observation, Outcome, Role, Value,
     results::{Declaration, ExperimentResult},
 };
 
@@ -50,7 +50,8 @@ fn a_new_snapshot_is_left_for_review_and_written_if_accepted() {
     assert!(!workspace.exists(PENDING));
     assert_eq!(workspace.read(SNAPSHOT), pending);
     let begins = "---\nsource: xtask/src/experiments/snapshots.rs\ndescription: 01 drop-context\n---\n\
-                  hypothesis  supported\nclaim A2    refuted\n\n\
+                  hypothesis  supported\n    It is drop-context that decides.\n\
+                  claim A2    refuted\n    the panic comes from tasks that still run\n\n\
                   hazard   old/outside-alive  always aborted  at ";
     assert!(pending.starts_with(begins), "{pending}");
     workspace.run(&["experiments"]).expect_code(0).says("match");
@@ -106,16 +107,45 @@ fn every_kind_of_difference_is_described() {
     let workspace = Workspace::with_two();
     let mut changed = drop_context();
     changed.verdict = lab::Verdict::Refuted;
+    changed.hypothesis = "It is the context.".to_owned();
     changed.claims.clear();
     changed.variants[0].sites = vec!["tokio-1.54.0/src/runtime/context.rs:1:1".to_owned()];
     changed.variants[1].name = "current/inside-alive".to_owned();
     workspace.experiment(&changed);
     let ran = workspace.run(&["experiments"]).expect_code(1);
     ran.says("the hypothesis was expected to be `supported`, and was `refuted`")
+        .says("Hypotheses that did not hold: 01 drop-context (refuted).")
+        .says(
+            "below `hypothesis` the snapshot has `It is drop-context that decides.`, and this run",
+        )
         .says("the claim A2 is in the snapshot and not in the experiment")
         .says("and did at tokio-1.54.0/src/runtime/context.rs:1:1")
         .says("variant `current/inside-alive` is not in the snapshot")
         .says("variant `old/inside-alive` is in the snapshot and not in the experiment");
+}
+
+#[test]
+fn a_kept_observation_that_leaves_its_bucket_does_not_match() {
+    let workspace = Workspace::empty();
+    let measuring = |nanoseconds| {
+        let mut result = drop_context();
+        result.kept = [("elapsed".to_owned(), vec![1_000_000, 1_000_000_000])].into();
+        for variant in &mut result.variants {
+            let elapsed = Observation::of(&[Value::Nanoseconds(nanoseconds)]).unwrap();
+            variant.observations.insert("elapsed".to_owned(), elapsed);
+        }
+        workspace.experiment(&result);
+    };
+    measuring(20_000_000);
+    workspace.run(&["experiments", "--accept"]).expect_code(0);
+    measuring(700_000_000);
+    workspace.run(&["experiments"]).expect_code(0);
+    measuring(20_000);
+    let ran = workspace.run(&["experiments"]).expect_code(1);
+    ran.says(
+        "below `old/outside-alive` the snapshot has `elapsed: 1.0ms to 1.0s`, and this run \
+         `elapsed: below 1.0ms`",
+    );
 }
 
 #[test]

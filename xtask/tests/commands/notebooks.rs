@@ -110,12 +110,28 @@ fn a_page_has_the_whole_result() {
 }
 
 #[test]
+fn a_page_and_a_snapshot_say_what_was_first_expected() {
+    let workspace = Workspace::empty();
+    let mut changed = drop_context();
+    changed.first_expected = Some("It is something else.".to_owned());
+    workspace.notebook_with(&changed).contains(
+        PAGE,
+        &[
+            "It is drop-context that decides.",
+            "*Changed after the first figures. First expected:* It is something else.",
+        ],
+    );
+    let texts = "hypothesis  supported\n    It is drop-context that decides.\n    \
+                 First expected: It is something else.\nclaim A2    refuted\n    the panic";
+    workspace.contains(SNAPSHOT, &[texts]);
+}
+
+#[test]
 fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     let workspace = complete();
     workspace.contains(
         LEDGER,
         &[
-            "1 claim: 1 refuted.",
             "## a demo\n\nWhat the demo is.",
             "| <a id=\"a2\"></a>A2 | tasks \\| runtime | **refuted** by&nbsp;[01](01-drop-context.md) \
              | It is the context. |",
@@ -126,11 +142,8 @@ fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     other.claims.push(ClaimResult { verdict: Verdict::Supported, ..claim.clone() });
     workspace.notebook_with(&other).contains(
         LEDGER,
-        &[
-            "1 claim: 1 supported by one experiment and refuted by another.",
-            "| **refuted** by&nbsp;[01](01-drop-context.md), but **supported** by&nbsp;\
-             [03](03-sleep-duration.md) |  |",
-        ],
+        &["| **refuted** by&nbsp;[01](01-drop-context.md), but **supported** by&nbsp;\
+             [03](03-sleep-duration.md) |  |"],
     );
     let reason = "its reason explains 01 refuted, but the results say 01 refuted, 03 supported";
     workspace.run(&["notebooks"]).expect_code(0).says("claim A2").says(reason);
@@ -138,9 +151,44 @@ fn the_page_of_claims_has_the_verdict_of_each_experiment() {
     workspace.edit(CLAIMS, "01 = \"refuted\"", "01 = \"refuted\", 03 = \"supported\"");
     workspace.run(&["notebooks"]).expect_code(0);
     workspace.run(&["notebooks", "--check"]).expect_code(0);
-    other.claims = vec![ClaimResult { verdict: Verdict::Inconclusive, ..claim }];
-    let summary = "1 claim: 1 refuted by one experiment and inconclusive by another.";
-    workspace.notebook_with(&other).contains(LEDGER, &[summary]);
+}
+
+#[test]
+fn the_page_of_claims_quotes_the_source_and_tells_findings_and_changed_verdicts_apart() {
+    let workspace = complete();
+    let claim = drop_context().claims.remove(0);
+    let mut other = waiting();
+    other.first_expected = Some("It is something else.".to_owned());
+    other.claims = vec![ClaimResult { id: "A3".to_owned(), finding: true, ..claim }];
+    let quoted = "states = \"tasks | runtime\"\nquote = \"it is the tasks\"\n\
+                  before = { verdict = \"supported by 01\", why = \"It looked at one thread.\" }";
+    workspace.edit(CLAIMS, "states = \"tasks | runtime\"", quoted);
+    let found = "[[source.claim]]\nid = \"A3\"\nstates = \"a surprise\"\n\
+                 reason = \"So it is.\"\nexplains = { 03 = \"refuted\" }\n";
+    workspace.write(CLAIMS, &(workspace.read(CLAIMS) + found));
+    workspace.notebook_with(&other).contains(
+        LEDGER,
+        &[
+            "</a>A2 | “it is the tasks”<br>tasks \\| runtime | **refuted** by",
+            "| finding | it states that | verdict | because |\n| --- | --- | --- | --- |\n\
+             | <a id=\"a3\"></a>A3 | a surprise | **refuted** by",
+            "## Verdicts that changed",
+            "| [A2](#a2) | supported by 01 | **refuted** by&nbsp;[01](01-drop-context.md) | It looked \
+             at one thread. |",
+        ],
+    );
+    workspace.contains(
+        OTHER_PAGE,
+        &[
+            "*Changed after the first figures. First expected:* It is something else.",
+            "| [A3](claims.md#a3) | *finding:* the panic comes from tasks",
+        ],
+    );
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    let mut unlike = drop_context();
+    unlike.claims[0].id = "A3".to_owned();
+    workspace.notebook_with(&unlike);
+    workspace.run(&["notebooks", "--check"]).expect_code(1).says("call it the same in both");
 }
 
 #[test]
@@ -341,6 +389,25 @@ const DISAGREEMENTS: &[Disagreement] = &[
         "another snapshot",
         |it| it.edit(SNAPSHOT, "always clean", "never aborted"),
         &[SNAPSHOT, "it differs from the committed results: run "],
+    ),
+    (
+        "results that are older than their experiment",
+        |it| it.write("experiments/src/bin/01_drop_context.rs", "fn main() { other() }\n"),
+        &[
+            "the results are older than experiments/src/bin/01_drop_context.rs: run `cargo xtask exp",
+        ],
+    ),
+    (
+        "results without a word of what they were made from",
+        |it| it.edit(RESULTS, "\"experiments/src/bin/01_drop_context.rs\"", "\"another\""),
+        &[
+            "the results are older than experiments/src/bin/01_drop_context.rs: run `cargo xtask exp",
+        ],
+    ),
+    (
+        "results that were made with other versions",
+        |it| it.edit("Cargo.lock", "1.54.0", "1.55.0"),
+        &["03_sleep_duration.json: the results were made with another version of tokio: run"],
     ),
     (
         "an experiment that was removed",

@@ -44,9 +44,11 @@ pub enum Cancel {
 }
 
 /// The commit failed, because the operation had been cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[error("cancelled before the point of no return; nothing was committed, and it can be undone")]
 pub struct Cancelled;
+
+crate::debug_as_text!(Cancelled);
 
 impl CommitGate {
     /// An open gate.

@@ -60,7 +60,7 @@ pub struct RuntimeBuilder {
 }
 
 /// Why no runtime was started. Unless a variant says otherwise, nothing is left running.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A number of threads was zero.
@@ -101,6 +101,8 @@ pub enum StartError {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
+
+crate::debug_as_text!(StartError);
 
 impl RuntimeBuilder {
     #[track_caller]

@@ -274,8 +274,10 @@ impl Generation {
     }
 
     fn report(&self, elapsed: Duration) -> ShutdownReport {
-        let aborted = self.life.tasks().registry().count().aborted;
+        let tasks = self.life.tasks();
+        let aborted = tasks.registry().count().aborted;
         let mut report = ShutdownReport::new(self.component.clone(), elapsed, aborted);
+        report.aborted_tasks = tasks.tally().aborted;
         (report.foreign, report.cut_off) = self.foreign.cut_off().unwrap_or_default();
         report.not_covered =
             vec![NotCovered::Success, NotCovered::PlainThreads, NotCovered::OtherRuntimes];

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why a session was not started.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum NotStarted {
     /// The OS refused a thread or a file descriptor.
@@ -34,6 +34,8 @@ pub enum NotStarted {
         source: RuntimeError,
     },
 }
+
+crate::debug_as_text!(NotStarted);
 
 /// The configuration of a session. Made by [`Session::builder`].
 #[must_use = "a builder starts nothing before `start`"]
@@ -82,9 +84,9 @@ impl Builder {
     /// expires. Unless the session's own runtime has ended, they must confirm it twice, 15 ms apart: work
     /// that goes on elsewhere may be about to open something.
     ///
-    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
-    /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
-    /// open only in between, call [`Session::look`].
+    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) when the session is
+    /// given a value, on the caller's thread, before that value is torn down, and when the session begins to
+    /// close. If your resource is open only in between, call [`Session::look`].
     ///
     /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
     /// close past its limit; a later close waits for the answer that is pending. After
@@ -133,10 +135,11 @@ impl Builder {
             }
         };
         let (count, call_sites) = (HandleCount::new(), CallSites::default());
-        let core = Arc::new(Core { name, count, call_sites, reaper });
+        let checks = Checks::new(evidence);
+        let core = Arc::new(Core { name, count, call_sites, reaper, checks });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
-        let (checks, hooks) = (Checks::new(evidence), Hooks::new(hooks));
-        let owner = Owner { core, made_at, runtime, checks, hooks, confirmed };
+        let hooks = Hooks::new(hooks);
+        let owner = Owner { core, made_at, runtime, hooks, confirmed };
         Ok(Session { owner: Arc::new(owner) })
     }
 }

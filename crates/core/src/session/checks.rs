@@ -24,7 +24,8 @@ use crate::{
 /// How often to look whether the thread has ended, when it has nothing left to do.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
-/// The checks of a session. All must confirm the end.
+/// The checks of a session. All must confirm the end. Clones share them.
+#[derive(Clone)]
 pub(super) struct Checks {
     shared: Arc<Shared>,
     are_there_any: bool,
@@ -102,6 +103,26 @@ impl Checks {
     /// Whether the session has evidence.
     pub(super) const fn are_there_any(&self) -> bool {
         self.are_there_any
+    }
+
+    /// A value that has every check look before it is dropped: it is open until then.
+    pub(super) fn look_before_drop<T: Send + 'static>(&self, value: T) -> Box<dyn Send> {
+        /// The value is dropped after the look, and before the checks.
+        struct LastLook<T> {
+            _value: T,
+            checks: Checks,
+        }
+
+        impl<T> Drop for LastLook<T> {
+            fn drop(&mut self) {
+                self.checks.look();
+            }
+        }
+
+        match self.are_there_any {
+            true => Box::new(LastLook { _value: value, checks: self.clone() }),
+            false => Box::new(value),
+        }
     }
 
     /// Has every check look, on this thread. A check that comes back here from its look is left alone.

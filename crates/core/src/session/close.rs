@@ -14,7 +14,7 @@ use crate::{
     limit::within,
     observe::{self, Outcome},
     runtime::{Enlisted, State, default_time},
-    shutdown::{Alive, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
+    shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop_then_abort::share_for_abort,
 };
 
@@ -107,7 +107,8 @@ impl<'a> Closing<'a> {
 
     /// Runs the steps. The caller enforces the limit.
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
-        let Owner { core, runtime, checks, hooks, .. } = self.owner;
+        let Owner { core, runtime, hooks, .. } = self.owner;
+        let checks = &core.checks;
         let share = runtime.as_ref().and_then(Runtime::share);
         if checks.are_there_any() {
             let no_look = Unconfirmed::Unavailable("its look has not returned".to_owned());
@@ -193,7 +194,7 @@ impl<'a> Closing<'a> {
         let held_for = if self.runtime_has_ended() { Duration::ZERO } else { HELD_FOR };
         let mut pause = PAUSE;
         loop {
-            let wait = match self.owner.checks.ask(held_for).await {
+            let wait = match self.owner.core.checks.ask(held_for).await {
                 Ok(Confirmed::Yes) => return Ok(()),
                 Ok(Confirmed::NotYet) => {
                     let once = "the check has held once, and must hold again a little later";
@@ -260,13 +261,15 @@ impl<'a> Closing<'a> {
         if !seen.hooks.is_empty() {
             return Err(self.error(CloseErrorKind::Hook));
         }
-        let Seen { aborted, foreign, foreign_panics, cut_off, escaped, not_covered, .. } = seen;
+        let Seen { aborted, aborted_tasks, foreign, foreign_panics, .. } = seen;
+        let Seen { cut_off, escaped, not_covered, .. } = seen;
         let (session, elapsed) = (self.session(), self.began.elapsed());
         Ok(CloseReport {
             session,
             confirmation: self.confirmation(),
             elapsed,
             aborted,
+            aborted_tasks,
             foreign,
             foreign_panics,
             cut_off,
@@ -277,7 +280,7 @@ impl<'a> Closing<'a> {
 
     /// How the end is confirmed, if everything that this close waits for has ended.
     fn confirmation(&self) -> Confirmation {
-        match (self.owner.checks.are_there_any(), &self.runtime) {
+        match (self.owner.core.checks.are_there_any(), &self.runtime) {
             (true, _) => Confirmation::Evidence,
             (false, Some(_)) => Confirmation::OwnRuntime,
             (false, None) => Confirmation::HandlesOnly,
@@ -352,14 +355,16 @@ impl<'a> Closing<'a> {
         };
         if let Some(report) = &self.runtime {
             let ShutdownReport { aborted, foreign, cut_off, .. } = *report;
-            let foreign_panics: Vec<ForeignPanic> = report.foreign_panics.clone();
-            seen = Seen { aborted, foreign, cut_off, foreign_panics, ..seen };
+            let (aborted_tasks, foreign_panics) =
+                (report.aborted_tasks.clone(), report.foreign_panics.clone());
+            seen = Seen { aborted, aborted_tasks, foreign, cut_off, foreign_panics, ..seen };
             for item in &report.not_covered {
                 if !not_covered.contains(item) {
                     not_covered.push(item.clone());
                 }
             }
         }
+        not_covered.sort_by_key(|item| item.invisible().is_some());
         Seen { not_covered, ..seen }
     }
 
@@ -385,14 +390,14 @@ fn time_for_foreign(after_hook: bool, limit: Duration, left: Duration) -> Durati
 impl Owner {
     /// What this thread is in that a close would wait for.
     fn inside(&self) -> Option<Inside> {
-        let Self { core, runtime, checks, hooks, .. } = self;
+        let Self { core, runtime, hooks, .. } = self;
         if core.reaper.includes_this_thread() {
             return Some(Inside::Destructor);
         }
         if hooks.include_this_thread() {
             return Some(Inside::Hook);
         }
-        if checks.include_this_thread() {
+        if core.checks.include_this_thread() {
             return Some(Inside::Evidence);
         }
         let runtime = runtime.as_ref()?;

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 
 use crate::{
     panics,
@@ -106,7 +106,9 @@ impl Runtime {
         self.share().is_some_and(|share| share.others() == 0 && share.includes_this_thread())
     }
 
-    /// Whether this thread may block in a wait for a task of the runtime.
+    /// Whether this thread may block in a wait for a task of the runtime. It may not if it is the one that
+    /// polls it. A thread for blocking work, and one that has only entered the context, polls nothing. (On a
+    /// worker of another runtime that has entered this one's context, it is taken for a worker of this one.)
     pub(super) fn may_block_here(&self) -> MayBlock {
         let (handle, polls_here) = match self {
             Self::Owned { handle, .. } | Self::Kit(handle) => {
@@ -114,7 +116,7 @@ impl Runtime {
             }
             Self::Tokio(handle) => {
                 let is_current = Handle::try_current().is_ok_and(|here| here.id() == handle.id());
-                (handle, is_current)
+                (handle, is_current && worker_index().is_some())
             }
         };
         match handle.runtime_flavor() {

@@ -337,6 +337,16 @@ impl Registry {
         }
     }
 
+    /// The label of the task in this slot, unless so many tasks of its shard were aborted before.
+    pub(super) fn label_of_aborted(&self, slot: Slot, most: usize) -> Option<Label> {
+        let (shard, index) = self.find(slot)?;
+        let mut shard = lock(shard);
+        match (shard.count().aborted < most, shard.get_mut(index)) {
+            (true, Some(Entry::Taken { label, .. })) => label.clone(),
+            _ => None,
+        }
+    }
+
     /// The labels of all tasks.
     pub fn labels(&self) -> Vec<Label> {
         let mut labels = Vec::new();

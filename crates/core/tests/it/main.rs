@@ -3,6 +3,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod errors;
 mod evidence;
 mod fixtures;
 mod not_covered;

@@ -33,6 +33,13 @@ fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
         assert!(report.not_covered.contains(&NotCovered::ForeignPanics));
 
         owner.restart().unwrap();
+        drop(owner.spawn("deaf", |_| pending::<()>()));
+        let _ = owner.shutdown_blocking(SHORT);
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        let names: Vec<_> = report.aborted_tasks.iter().map(|task| &*task.name).collect();
+        assert_eq!((report.aborted, names), (1, vec!["deaf"]), "{report}");
+
+        owner.restart().unwrap();
         drop(owner.spawn("listens", |stop| stop));
         let report = owner.shutdown_blocking(PLENTY).unwrap();
         assert_eq!((report.aborted, report.foreign), (0, 0), "the control");
