@@ -1,12 +1,12 @@
 //! The leases and the lanes of the closing service. The threads here have no runtime: a batch is served by
 //! saying so, and finished by the thread of its lane.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use loom::{
     future::block_on,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -17,7 +17,7 @@ use sundown::{
     slot::Slot,
 };
 
-use crate::{Bound, beside, explore, must_be_caught, shared};
+use crate::{Bound, beside, explore, must_be_caught};
 
 type Batch = Arc<AtomicBool>;
 
@@ -46,6 +46,8 @@ struct Service {
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
     /// How many threads have not come to their end.
     working: AtomicUsize,
+    /// How many batches have been taken and not served.
+    pending: AtomicUsize,
 }
 
 struct Lane {
@@ -59,8 +61,7 @@ impl PartialEq for Lane {
 }
 
 impl Service {
-    /// A service with one lease and a lane that is about to become idle. The lane's thread is the
-    /// supervisor, too.
+    /// A service with one lease and an open lane. The lane's thread is the supervisor, too.
     fn start(rule: Rule) -> Arc<Self> {
         let service = Arc::new(Self {
             rule,
@@ -70,10 +71,13 @@ impl Service {
             ended: Latch::new(),
             threads: Mutex::new(Vec::new()),
             working: AtomicUsize::new(1),
+            pending: AtomicUsize::new(0),
         });
         let look = service.schedule.lock().unwrap().look(service.now);
         assert!(look.is_some_and(|look| look.start == 1));
-        service.spawn(|service| service.run_lane());
+        let lane = Arc::new(Lane { slot: Slot::new() });
+        service.schedule.lock().unwrap().lane_is_open(Arc::clone(&lane));
+        service.spawn(move |service| service.run_lane(&lane));
         service
     }
 
@@ -94,11 +98,9 @@ impl Service {
         }
     }
 
-    fn run_lane(self: &Arc<Self>) {
-        let lane = Arc::new(Lane { slot: Slot::new() });
-        self.schedule.lock().unwrap().lane_is_open(Arc::clone(&lane));
+    fn run_lane(&self, lane: &Arc<Lane>) {
         loop {
-            let next = self.schedule.lock().unwrap().lane_is_idle(&lane, self.now);
+            let next = self.schedule.lock().unwrap().lane_is_idle(lane, self.now);
             let batch = match next {
                 Next::Serve(batch) => batch,
                 Next::Wait => match lane.slot.wait() {
@@ -110,22 +112,23 @@ impl Service {
             *self.serving.lock().unwrap() = Some(Arc::clone(&batch));
             assert!(!batch.swap(true, Ordering::Relaxed), "served twice");
             *self.serving.lock().unwrap() = None;
+            self.pending.fetch_sub(1, Ordering::Relaxed);
             if self.rule != Rule::WithoutLease {
                 self.give_back();
             }
         }
-        self.schedule.lock().unwrap().lane_ends(&lane);
+        self.schedule.lock().unwrap().lane_ends(lane);
     }
 
     /// What the supervisor does for a lane whose thread may not suffice.
     fn add_second(self: &Arc<Self>) {
         let serving = self.serving.lock().unwrap();
         if serving.is_some() {
-            if self.rule != Rule::Uncounted {
+            let is_counted = self.rule != Rule::Uncounted;
+            if is_counted {
                 self.schedule.lock().unwrap().thread_starts();
             }
             self.working.fetch_add(1, Ordering::Relaxed);
-            let is_counted = self.rule != Rule::Uncounted;
             let service = Arc::clone(self);
             self.threads.lock().unwrap().push(thread::spawn(move || {
                 thread::yield_now();
@@ -138,7 +141,12 @@ impl Service {
     }
 
     fn give_back(&self) {
-        let idle = self.schedule.lock().unwrap().give_back();
+        let mut schedule = self.schedule.lock().unwrap();
+        let idle = schedule.give_back();
+        // No lane would be started for it any more.
+        let is_lost = schedule.is_ending() && self.pending.load(Ordering::Relaxed) > 0;
+        assert!(!is_lost, "ends with a batch pending");
+        drop(schedule);
         idle.iter().for_each(|lane| lane.slot.end());
     }
 
@@ -147,26 +155,20 @@ impl Service {
         schedule.try_lease() || self.rule == Rule::Revives
     }
 
-    /// Adds a batch that has become pending. Returns `false` if the service has no lease any more.
+    /// Adds a batch that has become pending. Returns `false` if the service takes none any more.
     fn add(&self, batch: &Batch) -> bool {
         let mut schedule = self.schedule.lock().unwrap();
-        let is_late = schedule.is_ending();
-        match schedule.add(Arc::clone(batch), false, self.now) {
-            Added::ToLane(lane, batch) => {
-                if self.rule == Rule::WithoutLease {
-                    let idle = schedule.give_back();
-                    idle.iter().for_each(|lane| lane.slot.end());
-                }
-                drop(schedule);
-                lane.slot.serve(batch);
-            }
-            Added::Waits => {
-                if self.rule == Rule::WithoutLease {
-                    let idle = schedule.give_back();
-                    idle.iter().for_each(|lane| lane.slot.end());
-                }
-            }
-            Added::Ended(_) => return is_late && self.rule == Rule::TakesLate,
+        let added = schedule.add(Arc::clone(batch), false, self.now);
+        if let Added::Ended(_) = added {
+            return self.rule == Rule::TakesLate;
+        }
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        if self.rule == Rule::WithoutLease {
+            assert!(schedule.give_back().is_empty(), "the caller has another lease");
+        }
+        drop(schedule);
+        if let Added::ToLane(lane, batch) = added {
+            lane.slot.serve(batch);
         }
         true
     }
@@ -182,7 +184,7 @@ impl Service {
 
 /// A value arrives while the last lease is given back.
 fn a_value_arrives(rule: Rule) {
-    let (service, batch) = (Service::start(rule), shared::<AtomicBool>());
+    let (service, batch) = (Service::start(rule), Batch::default());
     let arrives =
         beside(&(Arc::clone(&service), Arc::clone(&batch)), |(service, batch)| service.add(&batch));
     service.give_back();
@@ -193,18 +195,16 @@ fn a_value_arrives(rule: Rule) {
 
 /// The last lease but that of a pending batch is given back.
 fn a_batch_is_pending(rule: Rule) {
-    let (service, batch) = (Service::start(rule), shared::<AtomicBool>());
+    let (service, batch) = (Service::start(rule), Batch::default());
     assert!(service.add(&batch));
-    if rule != Rule::WithoutLease {
-        service.give_back();
-    }
+    service.give_back();
     service.wait_until_ended();
-    assert!(batch.load(Ordering::Relaxed), "ended with a batch pending");
+    assert!(batch.load(Ordering::Relaxed), "ended before the batch");
 }
 
 /// The supervisor adds a second thread to the lane while its batch is finished.
 fn a_second_thread_comes_late(rule: Rule) {
-    let (service, batch) = (Service::start(rule), shared::<AtomicBool>());
+    let (service, batch) = (Service::start(rule), Batch::default());
     service.schedule.lock().unwrap().thread_starts();
     service.working.fetch_add(1, Ordering::Relaxed);
     service.spawn(Service::add_second);
@@ -222,7 +222,7 @@ fn open_and_close(current: &Mutex<Arc<Service>>) {
         }
         Arc::clone(&current)
     };
-    let batch = shared::<AtomicBool>();
+    let batch = Batch::default();
     assert!(service.add(&batch), "refused with a lease");
     service.give_back();
 }
