@@ -49,6 +49,7 @@ pub mod steps;
 pub mod story;
 pub mod usage;
 pub mod venv;
+pub mod wrapper;
 
 use std::{
     future::{Future, poll_fn},

@@ -115,7 +115,8 @@ fn settle<T>(mut state: MutexGuard<'_, State<T>>, to: State<T>) {
     // A waker is caller code: do not hold the lock.
     drop(state);
     if let State::Waiting(waker) = before {
-        waker::wake(waker);
+        // In place: there is nobody else whom it could delay.
+        waker::wake_in_place(waker);
     }
 }
 

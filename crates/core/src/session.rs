@@ -105,7 +105,7 @@ pub use crate::teardown::Unfinished;
 pub use builder::{Builder, NotStarted};
 pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Inside, Seen};
 pub use guarded::Guarded;
-pub use hook::{HookFailure, HookFailureKind};
+pub use hook::{Blocked, HookFailure, HookFailureKind};
 pub use refused::Refused;
 pub use runtime::SessionRuntime;
 pub use weak::GuardedWeak;
@@ -218,7 +218,8 @@ impl Session {
     /// `close` calls the hooks once, one after another, when all other handles have been dropped, or after
     /// 100 ms (at most half of the limit). They run as a task of the session's runtime, if it has one; this
     /// task continues if a close is given up, and the next close waits for it. Otherwise whoever awaits a
-    /// close polls them.
+    /// close polls them. Then a hook that blocks its thread (instead of awaiting) keeps that caller beyond
+    /// its limit, and the answer names the hook ([`Seen::blocked`]); the limits of other callers hold.
     ///
     /// A hook that panics keeps nothing else from being torn down; `close` returns
     /// [`Hook`](CloseErrorKind::Hook) when everything has ended. A hook that does not end costs each close

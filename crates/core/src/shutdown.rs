@@ -79,8 +79,8 @@ impl fmt::Display for Alive {
         let word = if threads.len() == 1 { "thread" } else { "threads" };
         match (*tasks, &*threads) {
             (tasks, []) => f.write_str(&count(tasks, "task")),
-            (0, threads) => write!(f, "{word} {}", list(threads)),
-            (tasks, threads) => write!(f, "{}, {word} {}", count(tasks, "task"), list(threads)),
+            (0, threads) => write!(f, "{word} {}", few(threads)),
+            (tasks, threads) => write!(f, "{}, {word} {}", count(tasks, "task"), few(threads)),
         }
     }
 }
@@ -184,7 +184,7 @@ impl fmt::Display for ShutdownError {
         let Self { component, elapsed, still_running, alive, kind, .. } = self;
         let named = match &**still_running {
             [] => String::new(),
-            still_running => format!(": {}", list(still_running)),
+            still_running => format!(": {}", few(still_running)),
         };
         match kind {
             ShutdownErrorKind::TimedOut if alive.blocking_work => write!(
@@ -206,7 +206,7 @@ impl fmt::Display for ShutdownError {
                  short for an abort"
             ),
             ShutdownErrorKind::Panicked(panicked) => {
-                write!(f, "`{component}` has ended, and {}", list(panicked))
+                write!(f, "`{component}` has ended, and {}", few(panicked))
             }
             ShutdownErrorKind::FromInside => write!(
                 f,
@@ -237,6 +237,15 @@ impl Error for ShutdownError {
 
 pub(crate) fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The first few: `a, b, c, d, e and 7 more`. A message is to be read.
+pub(crate) fn few(items: &[impl fmt::Display]) -> String {
+    const HANDFUL: usize = 5;
+    match items.split_at_checked(HANDFUL) {
+        Some((first, more @ [_, ..])) => format!("{} and {} more", list(first), more.len()),
+        _ => list(items),
+    }
 }
 
 /// How many, with an `s` unless it is one.

@@ -49,7 +49,7 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    limit::within,
+    limit::{wakers_have_returned, within},
     observe::{self, Outcome},
     park,
     shutdown::{NotCovered, count, not_covered::not_covered as say_not_covered},
@@ -87,15 +87,17 @@ impl fmt::Display for TeardownReport {
     }
 }
 
-/// The same for every teardown: stable Tokio exposes neither what a destructor queued nor whether that
+/// Almost the same for every teardown: stable Tokio exposes neither what a destructor queued nor whether that
 /// succeeded.
 fn not_covered() -> Vec<NotCovered> {
-    vec![
+    let mut not_covered = vec![
         NotCovered::Success,
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
         NotCovered::Clones,
-    ]
+    ];
+    not_covered.extend(NotCovered::kit_threads());
+    not_covered
 }
 
 /// What a teardown is still waiting for.
@@ -110,12 +112,42 @@ pub struct Unfinished {
     /// Whether blocking closures that destructors started are running or queued. Stable Tokio does not
     /// expose how many.
     pub blocking_work: bool,
+    /// If nothing else is left, the thread of the kit that has not ended. What destructors or checks have
+    /// left in thread-locals of that thread, or of one that it waits for, may block.
+    pub thread: Option<KitThread>,
+}
+
+/// A thread of the kit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KitThread {
+    /// `sundown-closing`, the supervisor of the closing service.
+    Closing,
+    /// `sundown-drop`, on which destructors ran. It waits for `sundown-close`, on which their closures ran.
+    Dropping,
+    /// `sundown-drive`, on which destructors or their tasks ran while others took long.
+    Driving,
+    /// `sundown-evidence`, which ran the checks of a session.
+    Evidence,
+}
+
+impl KitThread {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closing => "sundown-closing",
+            Self::Dropping => "sundown-drop",
+            Self::Driving => "sundown-drive",
+            Self::Evidence => "sundown-evidence",
+        }
+    }
 }
 
 /// `a destructor has not returned, 3 values waiting to be dropped`.
 impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, destructor_running, tasks, blocking_work } = *self;
+        let Self { waiting, destructor_running, tasks, blocking_work, thread } = *self;
         let mut parts = Vec::new();
         if destructor_running {
             parts.push("a destructor has not returned".to_owned());
@@ -128,6 +160,12 @@ impl fmt::Display for Unfinished {
         }
         if blocking_work {
             parts.push("blocking work of destructors has not ended".to_owned());
+        }
+        if let Some(thread) = thread {
+            let name = thread.name();
+            parts.push(format!(
+                "the thread `{name}` has not ended; the destructor of a thread-local may block it"
+            ));
         }
         if parts.is_empty() {
             parts.push("nothing visible is left; retry with a longer limit".to_owned());
@@ -253,6 +291,7 @@ impl Teardown {
     async fn ended(&self) {
         self.reaper.wait_quiescent().await;
         self.reaper.ended().await;
+        wakers_have_returned().await;
     }
 
     fn result<T>(&self, ended: bool) -> Result<TeardownReport, TeardownError<T>> {

@@ -1,13 +1,6 @@
 //! The thread that owns a runtime.
 
-use std::{
-    cell::OnceCell,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{cell::OnceCell, io, sync::Arc};
 
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 
@@ -35,8 +28,6 @@ pub(super) struct Shared {
     pub(super) rest: Option<Arc<Rest>>,
     /// `None` unless the builder asked for it.
     pub(super) panics: Option<Arc<PanicLog>>,
-    /// Set when the owner thread has woken everyone, as its last act.
-    pub(super) farewell_said: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -58,7 +49,8 @@ impl Shared {
         let (found, how_if_any) = match &self.rest {
             Some(rest) => {
                 // A panic in between would drop the runtime without letting its warden out, and hang.
-                let found = panics::catch(|| rest.bring(&runtime)).unwrap_or_default();
+                let found =
+                    panics::catch(|| rest.bring(&runtime, &self.threads)).unwrap_or_default();
                 let how = if found.exact { CutOff::AtRest } else { CutOff::InMotion };
                 (found.tasks, how)
             }
@@ -85,11 +77,11 @@ impl Shared {
     }
 }
 
-/// Says that the thread is gone, as the last thing that the thread does.
+/// Says that the thread is gone, as almost the last thing that the thread does.
 ///
 /// It is a thread-local, so it is dropped whatever ends the thread: an interpreter that is being
-/// finalized ends threads by `pthread_exit`. Thread-locals are destroyed in reverse order of their
-/// registration, and this one is registered first.
+/// finalized ends threads by `pthread_exit`. It is registered second, after that of
+/// [`Joinable`](crate::joinable::Joinable), and so destroyed after all others but that.
 struct Farewell {
     shared: Shared,
     /// If a task of a current-thread runtime forks, the child has this thread, and destroys its
@@ -104,8 +96,6 @@ impl Drop for Farewell {
             // would wait for itself.
             self.shared.threads.remove();
             self.shared.life.gone();
-            // Release: see `Generation::has_owner_thread`.
-            self.shared.farewell_said.store(true, Ordering::Release);
         }
     }
 }

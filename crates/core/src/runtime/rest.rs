@@ -143,26 +143,31 @@ impl Rest {
 
     /// Brings the runtime to rest. After that, and whatever comes of it,
     /// [`drop_runtime`](Self::drop_runtime) must be called.
-    pub(super) fn bring(self: &Arc<Self>, runtime: &Runtime) -> Found {
+    pub(super) fn bring(self: &Arc<Self>, runtime: &Runtime, threads: &Arc<Threads>) -> Found {
         let deadline = Instant::now() + TIME;
         let metrics = runtime.metrics();
         let tasks = || metrics.num_alive_tasks().saturating_sub(self.holding());
-        let mut exact = self.roll.has_warden() && self.hold_workers(runtime, deadline);
+        let mut exact = self.roll.has_warden() && self.hold_workers(runtime, threads, deadline);
         // If no task is left, none is inside `block_in_place`.
         if exact && tasks() > 0 {
-            exact = self.hold_pool(runtime, deadline);
+            exact = self.hold_pool(runtime, threads, deadline);
         }
         Found { exact, tasks: tasks() }
     }
 
     /// Occupies every worker but the warden. Returns whether it succeeded.
-    fn hold_workers(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
+    fn hold_workers(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        threads: &Arc<Threads>,
+        deadline: Instant,
+    ) -> bool {
         for turn in 1..=self.roll.workers() {
-            let rest = Arc::clone(self);
+            let (rest, threads) = (Arc::clone(self), Arc::clone(threads));
             // One at a time: two could end up in the queue of one worker.
             // Relaxed: a number for a report.
             self.holding.fetch_add(1, Ordering::Relaxed);
-            drop(runtime.spawn(async move { rest.hold() }));
+            drop(runtime.spawn(async move { rest.hold(&threads) }));
             if !self.roll.until_held(turn, Some(deadline)) {
                 self.stuck.store(self.roll.workers() + 1 - turn, Ordering::Relaxed);
                 return false;
@@ -172,7 +177,12 @@ impl Rest {
     }
 
     /// Occupies every thread of the pool. Returns whether it succeeded.
-    fn hold_pool(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
+    fn hold_pool(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        threads: &Arc<Threads>,
+        deadline: Instant,
+    ) -> bool {
         let (mut asked, mut pause) = (self.roll.held(), PAUSE);
         let mut elsewhere = self.roll.until_all_held(Some(Instant::now()));
         while elsewhere > 0 {
@@ -183,9 +193,9 @@ impl Rest {
             // often.
             let on_their_way = asked.saturating_sub(self.roll.held());
             for _ in on_their_way..elsewhere {
-                let rest = Arc::clone(self);
+                let (rest, threads) = (Arc::clone(self), Arc::clone(threads));
                 let spawned = panics::catch(|| {
-                    drop(runtime.spawn_blocking(move || rest.hold()));
+                    drop(runtime.spawn_blocking(move || rest.hold(&threads)));
                 });
                 if spawned.is_err() {
                     // The OS has no thread left.
@@ -210,7 +220,8 @@ impl Rest {
     }
 
     /// Holds this thread.
-    fn hold(&self) {
+    fn hold(&self, threads: &Threads) {
+        threads.change_role(Role::Held);
         let had_no_task = AtomicBool::new(false);
         self.roll.hold(|roll| {
             // Relaxed: of this thread alone.
@@ -226,6 +237,7 @@ impl Rest {
             }
             false
         });
+        threads.change_role(Role::Pool);
     }
 
     fn is_too_late(&self) -> bool {

@@ -30,6 +30,8 @@ pub(super) enum Role {
     Pool,
     /// It is a worker that is kept from working until the runtime goes down. See [`rest`](super::rest).
     Warden,
+    /// It belongs to the pool, and is held while the runtime goes down: nothing waits for its work.
+    Held,
     /// It belongs to somebody else, and is inside `block_on`.
     Guest,
 }

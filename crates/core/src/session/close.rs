@@ -11,11 +11,12 @@ use super::{
 };
 use crate::{
     evidence::Unconfirmed,
-    limit::within,
+    limit::{wakers_have_returned, within},
     observe::{self, Outcome},
     runtime::{Enlisted, State, default_time},
     shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop_then_abort::share_for_abort,
+    teardown::KitThread,
 };
 
 /// How long to wait before the checks are asked again: at first, and at most.
@@ -30,6 +31,9 @@ const FOR_HANDLES: Duration = Duration::from_millis(100);
 /// How long destructors may take before the session runs its hooks, and before it shuts its runtime down;
 /// at most half of the limit. A destructor may wait for a task of that runtime, which ends only then.
 const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
+
+/// How late an answer must be for a hook that blocks to be named. A busy machine makes it later.
+const NOTICEABLE: Duration = Duration::from_millis(100);
 
 /// How often to look whether hooks hold all handles that are left.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -135,6 +139,7 @@ impl<'a> Closing<'a> {
         self.step = Step::Threads;
         checks.join().await;
         core.reaper.ended().await;
+        wakers_have_returned().await;
         Ok(())
     }
 
@@ -324,12 +329,16 @@ impl<'a> Closing<'a> {
     }
 
     fn error(&self, kind: CloseErrorKind) -> CloseError {
-        let reaper = &self.owner.core.reaper;
+        let Core { reaper, checks, .. } = &*self.owner.core;
+        let mut unfinished = reaper.unfinished();
+        if matches!(self.step, Step::Threads) && checks.has_thread() {
+            unfinished.thread = Some(KitThread::Evidence);
+        }
         CloseError {
             session: self.session(),
             elapsed: self.began.elapsed(),
             held: self.owner.held().into(),
-            unfinished: reaper.unfinished(),
+            unfinished,
             panicked: reaper.panics().into(),
             seen: Box::new(self.seen()),
             kind,
@@ -345,10 +354,12 @@ impl<'a> Closing<'a> {
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }
+        not_covered.extend(NotCovered::kit_threads());
         not_covered.extend(runtime.iter().flat_map(Runtime::not_covered));
         let mut seen = Seen {
             escaped,
             hooks: hooks.failures(),
+            blocked: self.is_late_by().and_then(|late| hooks.blocked(late.max(NOTICEABLE))),
             panics: core.reaper.panicked(),
             foreign_time: self.foreign_time,
             ..Seen::default()
@@ -370,6 +381,11 @@ impl<'a> Closing<'a> {
 
     fn session(&self) -> String {
         self.owner.core.name.clone().into_owned()
+    }
+
+    /// By how much the limit has passed, if it has.
+    fn is_late_by(&self) -> Option<Duration> {
+        self.began.elapsed().checked_sub(self.limit)
     }
 
     fn left(&self) -> Duration {

@@ -2,12 +2,12 @@
 
 use std::{error::Error, fmt, panic::Location, time::Duration};
 
-use super::HookFailure;
+use super::{Blocked, HookFailure};
 use crate::{
     evidence::Unconfirmed,
     shutdown::{
         CutOff, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, StillRunning, count,
-        list, not_covered::not_covered, report::cut_short,
+        few, list, not_covered::not_covered, report::cut_short,
     },
     teardown::Unfinished,
 };
@@ -82,6 +82,8 @@ pub struct Seen {
     pub escaped: usize,
     /// The hooks that did not end well, and the one that has not ended.
     pub hooks: Vec<HookFailure>,
+    /// The hook that kept this call beyond its limit, because it blocked the thread that polled it.
+    pub blocked: Option<Blocked>,
     /// How many destructors panicked.
     pub panics: usize,
     /// As in [`CloseReport::not_covered`].
@@ -225,7 +227,7 @@ impl fmt::Display for CloseError {
         write!(f, "the session `{session}` ")?;
         match kind {
             CloseErrorKind::StillHeld => {
-                write!(f, "has not closed after {elapsed:.1?}: it is held by {}", list(held))?;
+                write!(f, "has not closed after {elapsed:.1?}: it is held by {}", few(held))?;
                 if *unfinished != Unfinished::default() {
                     write!(f, ", and {unfinished}")?;
                 }
@@ -244,7 +246,7 @@ impl fmt::Display for CloseError {
                 }
                 match &**held {
                     [] => Ok(()),
-                    held => write!(f, "; it is held by {}", list(held)),
+                    held => write!(f, "; it is held by {}", few(held)),
                 }
             }
             CloseErrorKind::Unconfirmed(why) => {
@@ -278,7 +280,7 @@ impl fmt::Display for CloseError {
             CloseErrorKind::Hook => {
                 let is_running = seen.hooks.iter().any(HookFailure::is_running);
                 let how = if is_running { "has not closed" } else { "has closed, but not well," };
-                write!(f, "{how} after {elapsed:.1?}: {}", list(&seen.hooks))?;
+                write!(f, "{how} after {elapsed:.1?}: {}", few(&seen.hooks))?;
                 if is_running {
                     f.write_str("; close it again to keep waiting")?;
                 }
@@ -293,7 +295,9 @@ impl fmt::Display for CloseError {
                 "belongs to process {process}, which this one was forked from; close it there, \
                  nothing of it is torn down here"
             ),
-        }
+        }?;
+        let blocked = |blocked| write!(f, "; {blocked}, and no limit can interrupt that");
+        seen.blocked.map_or(Ok(()), blocked)
     }
 }
 

@@ -2,7 +2,9 @@
 //! such as the SDK's own shutdown.
 //!
 //! They run once, one after another. On the session's runtime they run as a task, which continues if a
-//! close is given up. Without a runtime, whoever awaits a close polls them.
+//! close is given up. Without a runtime, whoever awaits a close polls them, in the context that it has. A
+//! hook that blocks its thread in `poll` blocks that caller then, for which no limit can be kept; what it
+//! gets is an answer that says so. Other callers keep theirs.
 
 use std::{
     cell::RefCell,
@@ -15,6 +17,7 @@ use std::{
     sync::Weak,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
     vec,
 };
 
@@ -106,6 +109,23 @@ impl fmt::Display for HookFailure {
     }
 }
 
+/// A hook that has blocked the thread of the caller that polled it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Where the hook was given to the session.
+    pub given_at: &'static Location<'static>,
+    /// For how long, in one poll.
+    pub for_so_long: Duration,
+}
+
+/// ``the hook given at src/main.rs:3:5 blocked the caller's thread for 5.0s``.
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { given_at, for_so_long } = self;
+        write!(f, "the hook given at {given_at} blocked the caller's thread for {for_so_long:.1?}")
+    }
+}
+
 /// The hooks of a session.
 pub(super) struct Hooks {
     shared: Arc<Shared>,
@@ -126,6 +146,8 @@ struct State {
     failures: Vec<HookFailure>,
     /// There were hooks, and they have begun.
     have_run: bool,
+    /// The hook that blocked a caller's thread for the longest time, in one poll.
+    blocked: Option<Blocked>,
     /// Callers that wait for their turn to poll.
     callers: Vec<(u64, Waker)>,
     next_caller: u64,
@@ -152,6 +174,7 @@ impl Hooks {
             running: None,
             failures: Vec::new(),
             have_run: false,
+            blocked: None,
             callers: Vec::new(),
             next_caller: 0,
             has_missed: false,
@@ -249,6 +272,11 @@ impl Hooks {
         } else {
             self.shared.ended.wait().await;
         }
+    }
+
+    /// The hook that blocked a caller's thread for the longest time, if that was at least this long.
+    pub(super) fn blocked(&self, at_least: Duration) -> Option<Blocked> {
+        lock(&self.shared.state).blocked.filter(|blocked| blocked.for_so_long >= at_least)
     }
 
     /// What did not end well, and what has not ended.
@@ -418,7 +446,7 @@ impl Future for Turns<'_> {
             return Poll::Ready(());
         }
         let Some(waker) = waker::clone(context.waker()) else { return Poll::Pending };
-        let (mut run, replaced) = {
+        let (mut run, running, replaced) = {
             let mut state = lock(&shared.state);
             let number = *self.caller.get_or_insert_with(|| {
                 state.next_caller += 1;
@@ -438,18 +466,25 @@ impl Future for Turns<'_> {
             };
             let run = run.take();
             state.has_missed |= run.is_none();
-            (run, replaced)
+            (run, state.running, replaced)
         };
         waker::discard(replaced);
         // If another caller polls now, it wakes this one when it is dropped, and so does the hook.
         let Some(body) = &mut run else { return Poll::Pending };
         let wakes_all = Waker::from(Arc::clone(shared));
+        let began = Instant::now();
         let polled = body.as_mut().poll(&mut Context::from_waker(&wakes_all));
-        if polled.is_ready() {
-            return Poll::Ready(());
-        }
+        let for_so_long = began.elapsed();
         let has_missed = {
             let mut state = lock(&shared.state);
+            if let Some(given_at) = running
+                && state.blocked.is_none_or(|longest| longest.for_so_long < for_so_long)
+            {
+                state.blocked = Some(Blocked { given_at, for_so_long });
+            }
+            if polled.is_ready() {
+                return Poll::Ready(());
+            }
             if let Stage::ByCallers(slot) = &mut state.stage {
                 *slot = run.take();
             }

@@ -1,6 +1,6 @@
 //! The runtime of a session, which the session owns or only uses.
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, thread};
 
 use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 
@@ -9,6 +9,9 @@ use crate::{
     runtime::{Enlisted, RuntimeError, RuntimeHandle, RuntimeOwner, State},
     shutdown::NotCovered,
 };
+
+/// How often to look how many tasks are alive.
+const LOOKS: usize = 4;
 
 /// A runtime for [`Builder::runtime`](super::Builder::runtime). Made from
 ///
@@ -147,7 +150,16 @@ impl Runtime {
             // The caller is not meant, if it is a task of this runtime.
             let is_task = tokio::task::try_id().is_some()
                 && Handle::try_current().is_ok_and(|here| here.id() == runtime.id());
-            let alive = runtime.metrics().num_alive_tasks();
+            // Tokio may count a task, such as that of the hooks, for a moment after it has ended. The thread
+            // that it ended on may need this processor.
+            let look = |_| {
+                thread::yield_now();
+                runtime.metrics().num_alive_tasks()
+            };
+            let alive = match runtime.metrics().num_alive_tasks() {
+                0 => 0,
+                alive => (0..LOOKS).map(look).min().unwrap_or(alive),
+            };
             match alive.saturating_sub(usize::from(is_task)) {
                 0 => vec![NotCovered::BlockingWork],
                 alive => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],

@@ -41,11 +41,26 @@ pub enum NotCovered {
     BlockingWork,
     /// Panics of tasks that were not spawned through the kit.
     ForeignPanics,
+    /// Threads of the kit that foreign code keeps: a waker that has not returned, or the destructor of a
+    /// thread-local. They may belong to another call. Do not unload the library while there are any.
+    KitThreads {
+        /// How many.
+        alive: usize,
+    },
     /// The runtime is still running, because other sessions use it.
     SharedRuntime {
         /// How many other sessions use it.
         sessions: usize,
     },
+}
+
+impl NotCovered {
+    /// The threads of the kit that nobody waits for any more, if there are any.
+    #[cfg(not(loom))]
+    pub(crate) fn kit_threads() -> Option<Self> {
+        let alive = crate::joinable::given_up();
+        (alive > 0).then_some(Self::KitThreads { alive })
+    }
 }
 
 impl fmt::Display for NotCovered {
@@ -65,6 +80,9 @@ impl fmt::Display for NotCovered {
             Self::ForeignPanics => {
                 f.write_str("panics of tasks that were not spawned through the kit")
             }
+            Self::KitThreads { alive } => {
+                write!(f, "{} of the kit that foreign code keeps", count(*alive, "thread"))
+            }
             Self::SharedRuntime { sessions } => {
                 write!(f, "the runtime, in use by {}", count(*sessions, "other session"))
             }
@@ -82,7 +100,10 @@ impl NotCovered {
             Self::Clones => Some("clones outside the handles"),
             Self::BlockingWork => Some("`spawn_blocking`"),
             Self::ForeignPanics => Some("panics of foreign tasks"),
-            Self::Escaped { .. } | Self::ForeignTasks { .. } | Self::SharedRuntime { .. } => None,
+            Self::Escaped { .. }
+            | Self::ForeignTasks { .. }
+            | Self::KitThreads { .. }
+            | Self::SharedRuntime { .. } => None,
         }
     }
 }

@@ -319,7 +319,7 @@ impl Registry {
                 // Not before the last batch: until then a waker in here may still be taken.
                 shard.was_woken |= is_last;
                 drop(shard);
-                waker::wake_all(wakers.iter_mut().take(count).filter_map(Option::take));
+                waker::wake_all_in_place(wakers.iter_mut().take(count).filter_map(Option::take));
                 if is_last {
                     break;
                 }
@@ -476,10 +476,10 @@ mod tests {
                     );
                 }
             }
-            waker::wake_all(registry.wake_tasks());
+            waker::wake_all_in_place(registry.wake_tasks());
             assert_eq!(counting.0.load(Ordering::Relaxed), 150 + usize::from(!expected));
         }
-        waker::wake_all(registry.wake_tasks());
+        waker::wake_all_in_place(registry.wake_tasks());
         assert_eq!(counting.0.load(Ordering::Relaxed), 150, "no waker, no wake-up");
         registry.replace_waker(signal, waker.clone());
         registry.remove(signal, Exit::Uncounted);

@@ -103,13 +103,13 @@ impl Batch {
         let driver = state.driver.take();
         drop(state);
         self.changed.notify_all();
-        waker::wake_all(driver);
+        waker::wake_all_in_place(driver);
     }
 
     /// Wakes the driver if it waits for the last task to end.
     pub(super) fn last_task_ended(&self) {
         let driver = self.lock().driver_idle.take();
-        waker::wake_all(driver);
+        waker::wake_all_in_place(driver);
     }
 }
 
@@ -235,6 +235,7 @@ impl State {
             tasks: site.map_or(0, |site| site.tasks()),
             blocking_work: site.is_some_and(|site| site.has_blocking_thread())
                 || self.quiet.is_fence_pending(),
+            thread: None,
         }
     }
 }

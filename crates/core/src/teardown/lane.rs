@@ -12,6 +12,7 @@ use std::{cell::Cell, future::poll_fn, io, task::Poll, thread, time::Duration};
 use tokio::runtime::{Handle, Runtime};
 
 use super::{
+    KitThread,
     batch::{Batch, Step},
     hold::Hold,
     schedule::{Next, RETRY},
@@ -237,7 +238,7 @@ impl Lane {
         state.has_second = true;
         drop(state);
         let (lane, both) = (Arc::clone(self), serving.clone());
-        let started = service.start_thread("sundown-drive", move || {
+        let started = service.start_thread(KitThread::Driving, move || {
             LANE.set(lane.number);
             lane.serve_until_quiet(&both);
         });

@@ -135,7 +135,11 @@ impl Reaper {
 
     /// What has not ended.
     pub(crate) fn unfinished(&self) -> Unfinished {
-        self.inner.batch.lock().unfinished()
+        let Inner { service, batch, has_lease, .. } = &*self.inner;
+        let unfinished = batch.lock().unfinished();
+        // Relaxed: a snapshot for a report.
+        let is_over = unfinished == Unfinished::default() && !has_lease.load(Ordering::Relaxed);
+        Unfinished { thread: service.ending_thread().filter(|_| is_over), ..unfinished }
     }
 
     /// How many destructors panicked.

@@ -9,11 +9,12 @@ use std::{
     future::pending,
     io,
     sync::{OnceLock, Weak},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
+    KitThread,
     batch::Batch,
     lane::{self, Lane},
     schedule::{Added, Look, Next, Schedule},
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     fork::{GENERATIONS, OfProcess, PerProcess},
+    joinable::Joinable,
     latch::Latch,
     limit::within,
     sync::{Arc, Condvar, Mutex, lock},
@@ -46,7 +48,7 @@ pub(super) struct Service {
     ended: Latch,
     /// The number of that thread.
     last_thread: OnceLock<usize>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<(KitThread, Joinable)>>,
 }
 
 impl Service {
@@ -82,20 +84,24 @@ impl Service {
             threads: Mutex::default(),
         });
         let supervised = Arc::clone(&service);
-        service.spawn("sundown-closing", move || supervisor::supervise(&supervised))?;
+        service.spawn(KitThread::Closing, move || supervisor::supervise(&supervised))?;
         Ok(service)
     }
 
     /// Starts a thread that is counted already, and waited for at the end.
-    fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fn spawn(
+        self: &Arc<Self>,
+        thread: KitThread,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let service = Arc::clone(self);
-        let builder = thread::Builder::new().name(name.to_owned());
         // While the lock is held, so that whoever waits for the last thread finds it here.
         let mut threads = lock(&self.threads);
-        threads.push(builder.spawn(move || {
+        let started = Joinable::spawn(thread.name(), move || {
             body();
             service.thread_ends();
-        })?);
+        })?;
+        threads.push((thread, started));
         Ok(())
     }
 
@@ -107,7 +113,7 @@ impl Service {
                 drop(schedule);
                 if started.is_err() {
                     // They end by themselves, at once: nothing is left running.
-                    lock(&self.threads).drain(..).for_each(|thread| drop(thread.join()));
+                    lock(&self.threads).drain(..).for_each(|(_, thread)| thread.join());
                 }
                 return started;
             }
@@ -155,16 +161,24 @@ impl Service {
         }
     }
 
-    /// Whether all threads have returned. Joins those that have, which takes microseconds. Before the last
-    /// one returns, it wakes those who wait, and their wakers are foreign code, which may block. So nobody
-    /// blocks here.
+    /// Whether all threads are gone. Joins those that are, which takes microseconds. What a destructor has
+    /// left in a thread-local is foreign code, which may block, so nobody blocks here.
     fn threads_are_joined(&self) -> bool {
         let mut threads = lock(&self.threads);
-        for thread in threads.extract_if(.., |thread| thread.is_finished()) {
-            let _ = thread.join();
-        }
+        threads.extract_if(.., |(_, thread)| thread.is_gone()).for_each(|(_, it)| it.join());
         // Or a waker polls at once, on the last thread itself.
         threads.is_empty() || self.last_thread.get() == Some(&this_thread::number())
+    }
+
+    /// A thread that those wait for who have given the last lease back, unless all are gone.
+    pub(super) fn ending_thread(&self) -> Option<KitThread> {
+        if self.goes_on() || self.threads_are_joined() {
+            return None;
+        }
+        let threads = lock(&self.threads);
+        // The supervisor ends soon after the others.
+        let others = threads.iter().find(|(thread, _)| *thread != KitThread::Closing);
+        others.or(threads.first()).map(|(thread, _)| *thread)
     }
 
     fn thread_ends(&self) {
@@ -218,7 +232,7 @@ impl Service {
     /// Starts a lane, which reports whether it could be opened; the supervisor calls this.
     pub(super) fn start_lane(self: &Arc<Self>) {
         let lane = Lane::new(Arc::clone(self));
-        if let Err(refused) = self.start_thread("sundown-drop", move || lane.run()) {
+        if let Err(refused) = self.start_thread(KitThread::Dropping, move || lane.run()) {
             self.lane_refused(&refused);
         }
     }
@@ -226,12 +240,12 @@ impl Service {
     /// Starts a thread; the supervisor calls this.
     pub(super) fn start_thread(
         self: &Arc<Self>,
-        name: &str,
+        thread: KitThread,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         self.with(Schedule::thread_starts);
         // The supervisor itself has not ended, so it was not the last.
-        self.spawn(name, body).inspect_err(|_refused| _ = self.with(Schedule::thread_ends))
+        self.spawn(thread, body).inspect_err(|_refused| _ = self.with(Schedule::thread_ends))
     }
 
     /// A lane can serve batches now.

@@ -1,6 +1,9 @@
 //! SIGINT and SIGTERM.
 
-use std::io::{self, Write as _};
+use std::{
+    fs,
+    io::{self, Write as _},
+};
 
 use leak_strategy::{
     ledger::{Outcome, Reason},
@@ -49,6 +52,33 @@ fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(exited.code, Some(130));
     assert_eq!(exited.outcome_of("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
     assert!(exited.took < SHORT + SLACK, "it took {:?}", exited.took);
+}
+
+/// How many threads of a guard there are.
+#[cfg(target_os = "linux")]
+fn threads_of_guards() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.trim() == "exit signals")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_guard_that_was_dropped_has_no_thread() {
+    let exited = run(TERM, |plan| {
+        for _ in 0..100 {
+            let guard = SignalGuard::install(plan).unwrap();
+            assert_eq!(threads_of_guards(), 1, "it is there before");
+            drop(guard);
+            // A thread that was joined may be listed for a moment.
+            let began = std::time::Instant::now();
+            while threads_of_guards() > 0 {
+                assert!(began.elapsed() < SLACK, "the thread is left");
+            }
+        }
+        wait_for_a_signal();
+    });
+    assert_eq!(exited.signal, Some(Signal::TERM.as_raw()), "{}", exited.stderr);
 }
 
 #[test]

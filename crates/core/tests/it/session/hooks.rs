@@ -592,3 +592,39 @@ fn a_goodbye_over_a_socket_reaches_its_server_from_a_hook() {
 fn _a_close_is_send(session: &Session) -> impl Future<Output = Answer> + Send + '_ {
     session.close(PLENTY)
 }
+
+/// Without a runtime the caller polls the hook. Its limit cannot be kept then, but that of another can.
+#[test]
+fn a_hook_that_blocks_its_thread_keeps_only_the_caller_that_polls_it_and_is_named() {
+    let session = session();
+    let (begins, has_begun) = mpsc::channel();
+    let (let_go, is_let_go) = mpsc::channel::<()>();
+    let may_end = Arc::new(Latch::new());
+    let waits = Arc::clone(&may_end);
+    let hook = || async move {
+        begins.send(()).unwrap();
+        assert!(is_let_go.recv_timeout(PLENTY).is_err());
+        waits.wait().await;
+    };
+    session.before_close(hook).unwrap();
+    let (kept, other) = thread::scope(|scope| {
+        let kept = scope.spawn(|| is_hook(session.close_blocking(SHORT)));
+        has_begun.recv_timeout(PLENTY).unwrap();
+        let began = Instant::now();
+        let other = is_hook(session.close_blocking(Duration::from_millis(500)));
+        assert!(began.elapsed() < PLENTY / 2, "{other}");
+        assert!(!kept.is_finished(), "the blockade is real");
+        drop(let_go);
+        (kept.join().unwrap(), other)
+    });
+    for error in [&kept, &other] {
+        assert_eq!(error.seen.hooks[0].kind, HookFailureKind::StillRunning, "{error}");
+    }
+    assert_eq!(other.seen.blocked, None, "{other}");
+    let blocked = kept.seen.blocked.unwrap();
+    assert_eq!(blocked.given_at, kept.seen.hooks[0].given_at);
+    assert!(kept.elapsed >= blocked.for_so_long && blocked.for_so_long > SHORT, "{kept}");
+    assert!(kept.to_string().contains("blocked the caller's thread"), "{kept}");
+    may_end.fire();
+    assert!(session.close_blocking(PLENTY).is_ok());
+}
