@@ -39,6 +39,7 @@ mod pages;
 pub mod pattern;
 pub mod prelude;
 pub mod probe;
+pub mod published;
 pub mod python;
 pub mod query;
 pub mod real_clients;
