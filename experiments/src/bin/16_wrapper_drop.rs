@@ -18,7 +18,7 @@ use std::{
 use experiments::{
     generation_named,
     prelude::*,
-    probe::threads_beyond,
+    probe::{probe, threads_beyond},
     runtime_thread::panic_quietly,
     scene::rows_in,
     wrapper::{
@@ -27,7 +27,7 @@ use experiments::{
             self, Asks, AsksOrInline, Handle, HandleOrInline, Inline, InlineLocked, Thread,
             ThreadJoined,
         },
-        pool::{Kind, WrappedPool},
+        pool::{Kind, Wrapped, WrappedPool},
         situation::{Situation, situation},
     },
 };
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 #[rustfmt::skip]
-fn situations() -> [Situation; 14] {
+fn situations() -> [Situation; 15] {
     [
         situation("off-context", "no context, and the runtime is alive", off_context)
             .fails(Aborted, &[Asks]).cured(),
@@ -79,6 +79,8 @@ fn situations() -> [Situation; 14] {
             .fails(Failed, &[Inline, ThreadJoined]).waits(true),
         situation("other-worker", "in a task of another runtime; its own is down", other_worker)
             .fails(Failed, &[Inline, Handle, HandleOrInline, ThreadJoined]).waits(true),
+        situation("owns-a-runtime", "a value that owns a runtime, in the same place", owns_a_runtime)
+            .fails(Panicked, &[Inline, Handle, HandleOrInline]),
         situation("in-use", "in a context, while a cancelled query still runs", in_use)
             .and(InlineLocked).fails(Failed, &[InlineLocked]).waits(true),
         situation("many", "in a context, 32 connections that were used at once", many)
@@ -228,6 +230,26 @@ fn dropped_in_a_task(
     runtime.block_on(runtime.spawn(async move { returned.drops(pool) }))?;
     all_closed(scene, watch)?;
     scene.check("the worker did not wait for the closing", !watch.gave_up());
+    Ok(())
+}
+
+/// As the blocking client of the crate `postgres` does.
+fn owns_a_runtime(scene: &Scene<'_>, kind: Kind) -> TrialResult {
+    let (its_own, other) = (runtime()?, runtime()?);
+    let (probe, mut responder) = probe();
+    let (thread, make) = (kind.closing_thread()?, move || {
+        let inner = runtime()?;
+        inner.spawn(async move { responder.answer().await });
+        std::io::Result::Ok(inner)
+    });
+    let wrapped = its_own.block_on(Wrapped::new(kind, thread.as_ref(), make));
+    let wrapped = wrapped.ok_or("the runtime is down")??;
+    drop((its_own, thread));
+    let dropped = other.block_on(other.spawn(async move { drop(wrapped) }));
+    scene.record("the_task_panicked", dropped.is_err());
+    // It waits for what was posted to it.
+    drop(other);
+    block_on(probe.ended());
     Ok(())
 }
 

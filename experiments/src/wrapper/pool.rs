@@ -1,8 +1,8 @@
-//! A pool of SQLite connections in either wrapper: deadpool-sync's, of both generations, or ours.
-//!
-//! Pool, manager and connections are the same. Only the wrapper differs.
+//! Values in either wrapper, deadpool-sync's of both generations or ours, and a pool of such SQLite
+//! connections: pool, manager and connections are the same, and only the wrapper differs.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,15 +30,46 @@ pub enum Kind {
     Ours(Way),
 }
 
-/// A connection in its wrapper.
+impl Kind {
+    /// The thread that closes the values of one pool, if these wrappers have one.
+    pub fn closing_thread<T: Send + 'static>(self) -> io::Result<Option<Arc<ClosingThread<T>>>> {
+        let is_joined = match self {
+            Self::Ours(Way::Thread) => false,
+            Self::Ours(Way::ThreadJoined) => true,
+            _ => return Ok(None),
+        };
+        ClosingThread::start(is_joined).map(|thread| Some(Arc::new(thread)))
+    }
+}
+
+/// A value in its wrapper.
 #[derive(Debug)]
-pub enum Wrapped {
+pub enum Wrapped<T: Send + 'static> {
     /// In that of deadpool-sync 0.1.4.
-    Old(OldWrapper<Watched>),
+    Old(OldWrapper<T>),
     /// In that of deadpool-sync 0.2.
-    Current(CurrentWrapper<Watched>),
+    Current(CurrentWrapper<T>),
     /// In ours.
-    Ours(Wrapper<Watched>),
+    Ours(Wrapper<T>),
+}
+
+impl<T: Send + 'static> Wrapped<T> {
+    /// Makes a value on a blocking thread, and wraps it. `None` if the runtime went down first.
+    pub async fn new<E: Send + 'static>(
+        kind: Kind,
+        thread: Option<&Arc<ClosingThread<T>>>,
+        make: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Option<Result<Self, E>> {
+        Some(match kind {
+            Kind::Real(Generation::Old) => {
+                OldWrapper::new(OldRuntime::Tokio1, make).await.map(Self::Old)
+            }
+            Kind::Real(Generation::Current) => {
+                CurrentWrapper::new(CurrentRuntime::Tokio1, make).await.map(Self::Current)
+            }
+            Kind::Ours(way) => Wrapper::new(way, thread, make).await?.map(Self::Ours),
+        })
+    }
 }
 
 struct Manager {
@@ -49,27 +80,17 @@ struct Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = Wrapped;
+    type Type = Wrapped<Watched>;
     type Error = Error;
 
-    async fn create(&self) -> Result<Wrapped, Error> {
+    async fn create(&self) -> Result<Self::Type, Error> {
         let (database, watch) = (self.database.clone(), self.watch.clone());
         let connect = move || connect(&database).map(|connection| watch.watched(connection));
-        Ok(match self.kind {
-            Kind::Real(Generation::Old) => {
-                Wrapped::Old(OldWrapper::new(OldRuntime::Tokio1, connect).await?)
-            }
-            Kind::Real(Generation::Current) => {
-                Wrapped::Current(CurrentWrapper::new(CurrentRuntime::Tokio1, connect).await?)
-            }
-            Kind::Ours(way) => {
-                let made = Wrapper::new(way, self.thread.as_ref(), connect).await;
-                Wrapped::Ours(made.unwrap_or_else(|| Err(refused()))?)
-            }
-        })
+        let made = Wrapped::new(self.kind, self.thread.as_ref(), connect).await;
+        made.unwrap_or_else(|| Err(refused()))
     }
 
-    async fn recycle(&self, _: &mut Wrapped, _: &Metrics) -> RecycleResult<Error> {
+    async fn recycle(&self, _: &mut Self::Type, _: &Metrics) -> RecycleResult<Error> {
         Ok(())
     }
 }
@@ -104,12 +125,8 @@ impl WrappedPool {
         connections: usize,
         watch: &Watch,
     ) -> TrialResult<Self> {
-        let thread = match kind {
-            Kind::Ours(Way::Thread) => Some(Arc::new(ClosingThread::start(false)?)),
-            Kind::Ours(Way::ThreadJoined) => Some(Arc::new(ClosingThread::start(true)?)),
-            _ => None,
-        };
-        let (database, watch) = (database.to_owned(), watch.clone());
+        let (database, watch, thread) =
+            (database.to_owned(), watch.clone(), kind.closing_thread()?);
         let manager = Manager { database, kind, thread, watch };
         let pool = managed::Pool::builder(manager).max_size(connections).build()?;
         // All are held at once, so that each has to be opened.
