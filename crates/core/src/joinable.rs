@@ -111,7 +111,8 @@ impl Joinable {
     }
 
     /// Whether its closure has returned. The destructors of its thread-locals may still run.
-    pub(crate) fn has_returned(&self) -> bool {
+    #[cfg(test)]
+    fn has_returned(&self) -> bool {
         self.thread.is_finished()
     }
 
@@ -218,11 +219,12 @@ mod model {
             Ok(())
         }
 
-        pub fn join_those_gone(threads: &mut Vec<Self>) {
-            let is_gone = |it: &mut Self| it.has_ended.load(Ordering::Acquire);
-            for thread in threads.extract_if(.., is_gone) {
-                let _ = thread.thread.join();
-            }
+        pub fn is_gone(&self) -> bool {
+            self.has_ended.load(Ordering::Acquire)
+        }
+
+        pub fn join(self) {
+            let _ = self.thread.join();
         }
 
         pub fn give_up(self) {}

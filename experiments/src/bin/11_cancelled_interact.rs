@@ -97,7 +97,7 @@ fn in_a_loop(scene: &Scene<'_>) -> TrialResult {
 
 /// The same, and the kit takes the runtime down: it is at rest before the blocking pool closes.
 fn at_rest(scene: &Scene<'_>) -> TrialResult {
-    let owner = RuntimeOwner::builder("client").workers(WORKERS).come_to_rest().start()?;
+    let owner = RuntimeOwner::builder("client").workers(WORKERS).start()?;
     let opening = Store::open(scene.directory(), scene.generation, CONNECTIONS);
     let store = owner.block_on(opening)??;
     let (used, uses) = mpsc::channel();

@@ -32,9 +32,13 @@ use crate::{
 /// task.
 const OVERDUE: Duration = if cfg!(loom) { Duration::ZERO } else { Duration::from_millis(1) };
 
-/// How long the end of a limit waits for its waker to return, and for threads to end. Both take
-/// microseconds; on a busy machine a thread may have to wait for a processor.
+/// How long the end of a limit waits for its waker to return. An executor's waker returns in
+/// microseconds; on a busy machine its thread may have to wait for a processor.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long it waits for a thread that has called wakers to end. One that has called none has no foreign
+/// thread-local, and is waited for as long as it takes.
+const UNTIL_GONE: Duration = Duration::from_millis(300);
 
 /// If no clock is left for a forked child, its limits count as passed, as they do if no thread can be
 /// started.
@@ -79,7 +83,7 @@ struct State {
     /// The thread that wakes at the very moment of the first alarm. The others wait a little longer.
     leader: Option<u64>,
     /// Threads that end by themselves, to be joined.
-    leaving: Vec<Joinable>,
+    leaving: Vec<Thread>,
     /// The next number of an alarm or a thread.
     next: u64,
 }
@@ -89,6 +93,18 @@ struct Thread {
     joinable: Joinable,
     /// The alarm whose waker it is calling.
     calling: Option<Key>,
+    has_called: bool,
+}
+
+impl Thread {
+    /// Joins a thread that was told to end, or gives it up.
+    fn join_until(self, deadline: Instant) {
+        if !self.has_called {
+            self.joinable.join();
+        } else if let Err(thread) = self.joinable.join_until(deadline) {
+            thread.give_up();
+        }
+    }
 }
 
 impl State {
@@ -195,9 +211,8 @@ impl Clock {
         waker::discard(unset);
         given_up.into_iter().for_each(|thread| thread.joinable.give_up());
         if !ended.is_empty() {
-            let deadline = Instant::now() + PATIENCE;
-            let joined = ended.into_iter().map(|thread| thread.join_until(deadline));
-            joined.filter_map(Result::err).for_each(Joinable::give_up);
+            let deadline = Instant::now() + UNTIL_GONE;
+            ended.into_iter().for_each(|thread| thread.join_until(deadline));
         }
     }
 
@@ -229,7 +244,7 @@ impl Clock {
     }
 
     /// Tells all threads to end, and returns those that can be joined.
-    fn end(&self, state: &mut State) -> Vec<Joinable> {
+    fn end(&self, state: &mut State) -> Vec<Thread> {
         let (own, others): (Vec<_>, Vec<_>) = mem::take(&mut state.threads)
             .into_iter()
             .partition(|thread| own_number() == Some(thread.number));
@@ -238,8 +253,7 @@ impl Clock {
         state.threads = own;
         state.leader = None;
         self.changed.notify_all();
-        let others = others.into_iter().map(|thread| thread.joinable);
-        others.chain(mem::take(&mut state.leaving)).collect()
+        others.into_iter().chain(mem::take(&mut state.leaving)).collect()
     }
 
     fn start_thread(&'static self, state: &mut State) -> io::Result<()> {
@@ -248,7 +262,7 @@ impl Clock {
             NUMBER.with(|own| own.set(Some(number)));
             self.keep(number);
         })?;
-        state.threads.push(Thread { number, joinable, calling: None });
+        state.threads.push(Thread { number, joinable, calling: None, has_called: false });
         Ok(())
     }
 
@@ -261,12 +275,13 @@ impl Clock {
             // One leader and one standby are enough.
             if state.limits == 0 || !is_leader && state.ready() > 2 {
                 let thread = state.threads.swap_remove(position);
-                state.leaving.push(thread.joinable);
+                state.leaving.push(thread);
                 state.leader = state.leader.filter(|leader| *leader != number);
                 return;
             }
             // Under the lock: they are gone, so it takes microseconds, and it is rare.
-            Joinable::join_those_gone(&mut state.leaving);
+            let is_gone = |thread: &mut Thread| thread.joinable.is_gone();
+            state.leaving.extract_if(.., is_gone).for_each(|thread| thread.joinable.join());
             let Some((&key, _)) = state.alarms.first_key_value() else {
                 state = wait(&self.changed, state);
                 continue;
@@ -290,7 +305,7 @@ impl Clock {
     ) -> MutexGuard<'a, State> {
         let due = state.alarms.remove(&key);
         let number = state.threads[position].number;
-        state.threads[position].calling = Some(key);
+        (state.threads[position].calling, state.threads[position].has_called) = (Some(key), true);
         state.leader = state.leader.filter(|leader| *leader != number);
         if !state.alarms.is_empty() && state.ready() == 0 {
             // Without a standby, the others are late if this waker blocks. Nothing better can be done.

@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, io, sync::Arc};
 
-use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
+use tokio::runtime::{Handle, Runtime};
 
 use super::{
     foreign::Foreign,
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub(super) life: Arc<Lifecycle>,
     pub(super) threads: Arc<Threads>,
     pub(super) foreign: Arc<Foreign>,
-    /// `None` if the runtime has no workers, or nobody knows how many.
+    /// `None` if the runtime has no workers.
     pub(super) rest: Option<Arc<Rest>>,
     /// `None` unless the builder asked for it.
     pub(super) panics: Option<Arc<PanicLog>>,
@@ -48,18 +48,13 @@ impl Shared {
     fn drop_runtime(&self, runtime: Runtime) -> Result<(), String> {
         let (found, how_if_any) = match &self.rest {
             Some(rest) => {
-                // A panic in between would drop the runtime without letting its warden out, and hang.
-                let found =
-                    panics::catch(|| rest.bring(&runtime, &self.threads)).unwrap_or_default();
+                // A panic in between would drop the runtime without letting its threads go, and hang.
+                let found = panics::catch(|| rest.bring(&runtime)).unwrap_or_default();
                 let how = if found.exact { CutOff::AtRest } else { CutOff::InMotion };
                 (found.tasks, how)
             }
-            // This thread polls the tasks, or the workers cannot be brought to rest.
-            None => {
-                let is_alone = runtime.handle().runtime_flavor() == RuntimeFlavor::CurrentThread;
-                let how = if is_alone { CutOff::AtRest } else { CutOff::InMotion };
-                (runtime.metrics().num_alive_tasks(), how)
-            }
+            // This thread polls the tasks, and cuts them off.
+            None => (runtime.metrics().num_alive_tasks(), CutOff::AtRest),
         };
         let how = if found == 0 { CutOff::Nothing } else { how_if_any };
         let foreign = found.saturating_sub(self.kit_tasks());
@@ -92,8 +87,6 @@ struct Farewell {
 impl Drop for Farewell {
     fn drop(&mut self) {
         if self.process.forked_from().is_none() {
-            // Until here, a destructor of another thread-local that shuts the runtime down is told that it
-            // would wait for itself.
             self.shared.threads.remove();
             self.shared.life.gone();
         }
@@ -122,13 +115,12 @@ pub(super) fn run(
     let runtime = match made {
         Ok(runtime) => runtime,
         Err(error) => {
-            shared.rest.iter().for_each(|rest| rest.release());
             life.record(End::Told);
             let _ = ready.send(Err(error));
             return;
         }
     };
-    shared.rest.iter().for_each(|rest| rest.begin());
+    shared.rest.iter().for_each(|rest| rest.begin(runtime.metrics().num_workers()));
     if ready.send(Ok(runtime.handle().clone())).is_err() {
         // Nobody waits for it any more.
         life.abort();

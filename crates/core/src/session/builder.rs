@@ -57,11 +57,9 @@ impl Builder {
     ///   down. *Foreign* tasks, which were not spawned through the kit, get a short time to end by
     ///   themselves: after a hook, a tenth of the limit, at most 100 ms; otherwise half of what is left of
     ///   the limit, at most 2 s. [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) sets
-    ///   another. Then they are cut off. Prefer a runtime with
-    ///   [`current_thread`](crate::runtime::RuntimeBuilder::current_thread): with several workers a task that
-    ///   is cut off may panic. Handles that its tasks hold are dropped with it. If several sessions own a
-    ///   runtime, the last to close takes it down, and the reports of the others say
-    ///   [`SharedRuntime`](crate::NotCovered::SharedRuntime).
+    ///   another. Then they are cut off, [at rest](crate::shutdown::CutOff::AtRest). Handles that its tasks
+    ///   hold are dropped with it. If several sessions own a runtime, the last to close takes it down, and
+    ///   the reports of the others say [`SharedRuntime`](crate::NotCovered::SharedRuntime).
     /// - If you pass a [`RuntimeHandle`] or a `tokio::runtime::Handle`, somebody else owns the runtime,
     ///   and `close` never takes it down. Stop the resource's tasks with a
     ///   [hook](Session::before_close_with), and give the session [evidence](Self::evidence).

@@ -53,11 +53,19 @@ pub enum CutOff {
     Nothing,
     /// At rest: from the moment when the runtime began to refuse `spawn_blocking`, no task was polled. So
     /// none could panic because of that.
+    ///
+    /// Not included are futures inside `Handle::block_on` of Tokio, which are no tasks, and one case of a task
+    /// inside `block_in_place`: its worker was handed to another thread by an earlier `block_in_place`,
+    /// that thread had not been idle since, and the earlier call has returned and taken the worker back.
     AtRest,
-    /// The runtime has several workers, and was not brought to rest: its builder was not told to
-    /// ([`come_to_rest`](crate::runtime::RuntimeBuilder::come_to_rest)), or it did not succeed in time. A
-    /// task may have been polled when `spawn_blocking` was refused already, and may have panicked: deadpool
-    /// panics there.
+    /// The runtime was not brought to rest in time. A task may have been polled when `spawn_blocking` was
+    /// refused already, and may have panicked: deadpool panics there. This happens only with workers, and if
+    ///
+    /// - a task does not yield, or stays inside `block_in_place`, for two seconds;
+    /// - there are as many tasks that are always ready as workers, so that none goes idle for 0.2 s;
+    /// - tasks have used `block_in_place`, and a closure of `spawn_blocking` does not end for two seconds,
+    ///   because it waits for a task, for example (the two cannot be told apart from outside);
+    /// - or the destructors of the tasks do not return within two seconds.
     InMotion,
 }
 

@@ -1,6 +1,7 @@
 //! What each caller gets to know, from wherever and however late it asks.
 
 use std::{
+    cell::RefCell,
     future::Future,
     sync::{
         Arc, Mutex,
@@ -19,7 +20,7 @@ use sundown::{
 };
 
 use super::{on_both_flavours, spawn_deaf};
-use crate::fixtures::{PLENTY, current_thread, multi_thread, owned, until};
+use crate::fixtures::{PLENTY, current_thread, multi_thread, on_drop, owned, until};
 use tokio::runtime::RuntimeFlavor;
 
 #[test]
@@ -263,6 +264,35 @@ fn a_waker_that_blocks_costs_no_other_caller_its_limit() {
         let is_named = |item: &_| matches!(item, NotCovered::KitThreads { .. });
         assert!(is_early || report.not_covered.iter().any(is_named), "its waker has not returned");
         drop(let_go);
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+    });
+}
+
+/// The end of the runtime waits for each of its threads, and so for the destructors of its thread-locals.
+/// Tokio's hook for the end of a thread has run before them.
+#[test]
+fn a_shutdown_while_the_locals_of_its_own_thread_are_destroyed_does_not_wait_for_itself() {
+    thread_local!(static LAST: RefCell<Option<Box<dyn Send>>> = const { RefCell::new(None) });
+    on_both_flavours("own-locals", |builder| {
+        let owner = builder.limit(PLENTY).start().unwrap();
+        for blocking in [false, true] {
+            let (answer, is_answer) = mpsc::channel();
+            let again = owner.clone();
+            let late = on_drop(move || answer.send(again.shutdown_blocking(None)).unwrap());
+            let keep = || LAST.set(Some(Box::new(late)));
+            let handle = owner.handle().unwrap();
+            if blocking {
+                handle.spawn_blocking(keep);
+            } else {
+                handle.spawn(async { keep() });
+            }
+            let began = Instant::now();
+            let _ = owner.shutdown_blocking(PLENTY).unwrap();
+            let error = is_answer.recv_timeout(PLENTY).unwrap().unwrap_err();
+            assert!(matches!(error.kind, ShutdownErrorKind::FromInside), "{error}");
+            assert!(began.elapsed() < PLENTY / 2, "{:?}", began.elapsed());
+            owner.restart().unwrap();
+        }
         let _ = owner.shutdown_blocking(PLENTY).unwrap();
     });
 }
