@@ -33,11 +33,13 @@
 
 pub mod faults;
 pub mod killed;
+pub mod measured;
 #[cfg(doctest)]
 mod pages;
 pub mod pattern;
 pub mod prelude;
 pub mod probe;
+pub mod published;
 pub mod python;
 pub mod query;
 pub mod real_clients;
@@ -49,6 +51,7 @@ pub mod steps;
 pub mod story;
 pub mod usage;
 pub mod venv;
+pub mod wrapper;
 
 use std::{
     future::{Future, poll_fn},

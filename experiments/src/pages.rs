@@ -21,6 +21,7 @@ pages! {
     wal_residue "12-wal-residue.md"
     teardown "13-teardown.md"
     cooperative_close "14-cooperative-close.md"
+    wrapper_drop "16-wrapper-drop.md"
     solution "21-solution.md"
     cancel_or_commit "22-cancel-or-commit.md"
     stuck_in_progress "23-stuck-in-progress.md"
@@ -46,4 +47,5 @@ pages! {
     fork "55-fork.md"
     start_here "start-here.md"
     tools "tools.md"
+    upstream_report "upstream-report.md"
 }

@@ -5,7 +5,7 @@ pub mod naive;
 
 use std::{error::Error, thread};
 
-use lab::TrialResult;
+use lab::{Trial, TrialResult};
 use mock_sdk::{
     app::{
         App, AppConfig,
@@ -66,6 +66,7 @@ pub fn act(
 pub struct User<'a> {
     server: &'a Homeserver,
     app: &'a App,
+    trial: Option<&'a Trial<'a>>,
     quiet: bool,
 }
 
@@ -73,7 +74,20 @@ impl<'a> User<'a> {
     /// A user in front of a desktop.
     #[must_use]
     pub const fn new(server: &'a Homeserver, app: &'a App) -> Self {
-        Self { server, app, quiet: false }
+        Self { server, app, trial: None, quiet: false }
+    }
+
+    /// A user whose steps a trial records.
+    #[must_use]
+    pub const fn recorded_by(self, trial: &'a Trial<'a>) -> Self {
+        Self { trial: Some(trial), ..self }
+    }
+
+    /// The step that the user takes now: the last one that a trial records is the one that it ends in.
+    fn step(&self, step: &str) {
+        if let Some(trial) = self.trial {
+            trial.record("step", step);
+        }
     }
 
     /// Says what is being done.
@@ -112,24 +126,30 @@ impl<'a> User<'a> {
         log_out: impl FnOnce() -> TrialResult,
         log_in: impl FnOnce() -> TrialResult,
     ) -> TrialResult {
+        self.step("opening rooms");
         if change != Change::NoRooms {
             soon("the rooms", open_rooms(self.app))??;
             self.say(&format!("{} rooms are open", ROOMS.len()));
         }
         if change != Change::OnDesktop {
+            self.step("switching to the phone");
             let screen = self.switch_to(Mode::Mobile)?;
             self.say(&format!("{} tabs are left, unseen", screen.tabs.len()));
         }
+        self.step("logging out");
         log_out()?;
         if change != Change::OnDesktop {
+            self.step("enlarging the window");
             self.switch_to(Mode::Desktop)?;
             self.say("the window is large again");
         }
+        self.step("logging in again");
         self.say("logging in again");
         log_in()?;
         // The old tabs are dropped where this is drawn.
         let rooms = |screen: &Screen| matches!(screen.shown, Shown::Rooms { .. });
         self.screen("the rooms", |screen| rooms(screen) && screen.cached_rooms == 0)?;
+        self.step("done");
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::{
     fs,
 };
 
-use crate::workspace::{Source, Workspace};
+use crate::workspace::{self, Source, Workspace};
 
 /// Modules that nearly every experiment uses. They are the harness, as the lab is: a change of them does
 /// not make a page old.
@@ -17,13 +17,19 @@ const PYTHON: &str = "experiments/python";
 const REAL_SDK: &str = "crates/real-sdk/src";
 
 /// A digest of each file: the experiment's own source, the modules of the package that it imports, and
-/// the programs that it names, in Python with what those import. Comments and white space do not count.
+/// the programs that it names: in Python with what they import, around the real SDK, or packages of the
+/// workspace. Comments and white space do not count.
 /// What the experiment tests does not count either: the snapshots notice when that changes a result.
 pub fn digests(workspace: &Workspace, source: &Source) -> BTreeMap<String, String> {
     let mut digests = BTreeMap::new();
     let mut open = BTreeSet::from([format!("{RUST}/bin/{}.rs", source.binary)]);
     while let Some(path) = open.pop_first() {
         let Ok(text) = fs::read_to_string(workspace.path(&path)) else { continue };
+        // The parts of a module are in a folder of its name.
+        if let Some(folder) = path.strip_suffix(".rs") {
+            let parts = workspace::names(&workspace.path(folder)).unwrap_or_default();
+            open.extend(parts.into_iter().map(|part| format!("{folder}/{part}")));
+        }
         let named = match path.strip_suffix(".py") {
             Some(_) => python_imports(&text),
             None if digests.is_empty() => named_in_rust(&text),
@@ -39,15 +45,36 @@ pub fn digests(workspace: &Workspace, source: &Source) -> BTreeMap<String, Strin
 /// The modules in `use experiments::…;`, and the names of programs, as paths that may not exist.
 fn named_in_rust(text: &str) -> Vec<String> {
     let imports = text.split("use experiments::").skip(1).filter_map(|rest| rest.split(';').next());
-    let modules = imports.flat_map(words).filter(|name| !HARNESS.contains(name));
+    let modules = imports.flat_map(first_words).filter(|name| !HARNESS.contains(name));
     let modules = modules.map(|name| format!("{RUST}/{name}.rs"));
-    let programs =
-        text.split('"').skip(1).step_by(2).filter_map(|it| match it.rsplit_once('.')? {
-            (_, "py") => Some(format!("{PYTHON}/{it}")),
-            (_, "rs") => Some(format!("{REAL_SDK}/{it}")),
-            _ => None,
-        });
+    let strings =
+        text.split('"').skip(1).step_by(2).filter(|it| it.starts_with(char::is_alphanumeric));
+    let programs = strings.map(|name| match name.rsplit_once('.') {
+        Some((_, "py")) => format!("{PYTHON}/{name}"),
+        Some((_, "rs")) => format!("{REAL_SDK}/{name}"),
+        _ => format!("{name}/src/main.rs"),
+    });
     modules.chain(programs).collect()
+}
+
+/// The first name of an import, or of each import in its group: `a` of `a::{b, c}`.
+fn first_words(import: &str) -> Vec<&str> {
+    let (mut depth, mut at) = (0_usize, 0);
+    let group = import.trim().strip_prefix('{').unwrap_or(import);
+    let mut items = Vec::new();
+    for (place, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                items.extend(group.get(at..place));
+                at = place + 1;
+            }
+            _ => {}
+        }
+    }
+    items.extend(group.get(at..));
+    items.into_iter().filter_map(|item| words(item).next()).collect()
 }
 
 /// The modules that a program imports, as paths that may not exist.
@@ -84,8 +111,8 @@ mod tests {
 
     #[test]
     fn an_experiment_names_its_modules_and_its_programs() {
-        let text = "use experiments::{\n    pattern::{Manager, Owner},\n    prelude::*,\n};\n\
-                    use lab::server::Kind;\nfn trial() { becomes(\"exit.py\", \"close.rs\") }";
+        let text = "use experiments::{\n    pattern::{Manager, steps},\n    prelude::*,\n};\n\
+                    use lab::server::Kind;\nfn trial() { becomes(\"exit.py\"); becomes(\"close.rs\"); built(\"experiments/overhead\") }";
         let named = named_in_rust(text);
         let has = |path: &str| named.iter().any(|it| it == path);
         assert!(

@@ -1,4 +1,4 @@
-//! A service that ends well on Ctrl-C.
+//! A service that ends well on Ctrl-C, and on the SIGTERM of a supervisor.
 //!
 //! The listener and every connection are tasks of one group. The signal stops the group: the listener
 //! returns, connections answer what they have begun and say goodbye, and `drain` reports how they ended.
@@ -16,7 +16,10 @@
 use std::{error::Error, io, net::SocketAddr, thread, time::Duration};
 
 #[cfg(unix)]
-use signal_hook::{consts::SIGINT, iterator::Signals};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use sundown::{
     Stop, TaskGroup,
     oneshot::{self, Receiver},
@@ -39,7 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
 
     let service = TaskGroup::new("service");
-    // With Tokio's feature `signal`: `service.stop_when(tokio::signal::ctrl_c())`.
+    // With Tokio's feature `signal`, call this once with `tokio::signal::ctrl_c()`, and once with
+    // `async move { terminate.recv().await }` for a `signal(SignalKind::terminate())?`.
     service.stop_when(interrupted()?)?;
     service.spawn("listener", |stop| accept(listener, stop))?;
     let visitor = tokio::spawn(visit(address));
@@ -51,10 +55,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ready at the first Ctrl-C.
+/// Ready at the first of these signals. Without a handler SIGTERM ends the process at once, with nothing
+/// drained; as process 1 of a container it does nothing.
 #[cfg(unix)]
 fn interrupted() -> io::Result<Receiver<()>> {
-    let mut signals = Signals::new([SIGINT])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (confirm, interrupted) = oneshot::channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if signals.forever().next().is_some() {

@@ -17,7 +17,8 @@
 //! spelled wrong would always be confirmed. So all of these compare: they confirm the end only of what
 //! they *saw*, when somebody called [`look`](Evidence::look), or at an earlier
 //! [`check`](Evidence::check). A check that never saw anything returns [`Unconfirmed::Unavailable`]. A
-//! [session](crate::session) looks when it is given a value and when it begins to close.
+//! [session](crate::session) looks when it is given a value, before it tears that down, and when it begins
+//! to close.
 //!
 //! They recognise what they saw although its name has changed: a file by device, inode and time of
 //! creation, a socket by its inode, a thread and a process by number and start time.
@@ -107,7 +108,7 @@ impl<F: Fn() -> Result<(), Unconfirmed> + Send + Sync> Evidence for F {
 }
 
 /// Why a check did not confirm the end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unconfirmed {
     /// Something has not ended: this is the remaining work. A later check may succeed.
@@ -125,7 +126,7 @@ impl From<EvidenceError> for Unconfirmed {
 }
 
 /// Why the system could not be asked. This does not mean that nothing was found.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
     /// The path could not be resolved.
@@ -148,3 +149,5 @@ pub enum EvidenceError {
     #[error("the kit cannot ask this platform about it; use other evidence here")]
     Unsupported,
 }
+
+crate::debug_as_text!(Unconfirmed, EvidenceError);

@@ -23,7 +23,8 @@ use crate::{
     park,
     shutdown::{
         Alive, GracefulShutdown, NotCovered, Panicked, ShutdownError, ShutdownErrorKind,
-        ShutdownFuture, ShutdownReport, StillRunning, list,
+        ShutdownFuture, ShutdownReport, StillRunning, count, not_covered::not_covered,
+        report::names,
     },
     spawn::{SpawnError, current_runtime, spawn},
     task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
@@ -71,6 +72,8 @@ pub struct GroupReport {
     pub ended: usize,
     /// How many were dropped before they completed.
     pub aborted: usize,
+    /// The first 64 of them, by name.
+    pub aborted_tasks: Vec<StillRunning>,
     /// How many were refused because the group was stopping.
     pub refused: usize,
     /// How many tasks panicked.
@@ -86,7 +89,8 @@ pub struct GroupReport {
     pub threads: Vec<String>,
     /// How many tasks are alive, on the runtimes where tasks of this group were spawned, that are not of
     /// this group: the connections that an HTTP server has spawned, for example. They are neither asked
-    /// to stop nor waited for. The caller is not counted if it is a task.
+    /// to stop nor waited for. The caller is not counted if it is a task. (A task that ends just now may
+    /// be counted: stable Tokio says how many are alive, and not which.)
     pub foreign: usize,
     /// What this report does not speak of. It names `foreign` if that is not zero.
     pub not_covered: Vec<NotCovered>,
@@ -267,6 +271,7 @@ pub(crate) fn report(
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
     ]);
+    not_covered.extend(NotCovered::kit_threads());
     let outcome = match (is_running, tally.panics == 0, aborted) {
         (true, ..) => Outcome::TimedOut,
         (false, false, _) => Outcome::Panicked,
@@ -275,12 +280,13 @@ pub(crate) fn report(
     };
     observe::shutdown(&group, outcome, elapsed);
     let left_to_another = is_running && patience == Patience::Another;
-    let Tally { refused, panics, panicked } = tally;
+    let Tally { refused, aborted: aborted_tasks, panics, panicked } = tally;
     GroupReport {
         group,
         elapsed,
         ended,
         aborted,
+        aborted_tasks,
         refused,
         panics,
         panicked,
@@ -309,6 +315,7 @@ impl GroupReport {
             return Err(error.with_running(still_running, alive).with_patience(patience));
         }
         let mut report = ShutdownReport::new(component.clone(), elapsed, aborted);
+        report.aborted_tasks = self.aborted_tasks;
         report.not_covered = self.not_covered;
         if !panicked.is_empty() {
             let kind = ShutdownErrorKind::Panicked(panicked.into());
@@ -326,13 +333,14 @@ impl fmt::Display for GroupReport {
             ([], []) => ("has ended", true),
             _ => ("has not ended", false),
         };
-        let tasks = if *ended == 1 { "task" } else { "tasks" };
-        write!(f, "`{group}` {has} after {elapsed:.1?}: {ended} {tasks} ended")?;
-        for (number, what) in [(aborted, "aborted"), (refused, "refused"), (panics, "panicked")] {
+        write!(f, "`{group}` {has} after {elapsed:.1?}: {} ended", count(*ended, "task"))?;
+        for (number, what) in [(refused, "refused"), (panics, "panicked"), (aborted, "aborted")] {
             if *number > 0 {
                 write!(f, ", {number} {what}")?;
             }
         }
+        // Last, because names follow.
+        f.write_str(&names(*aborted, &self.aborted_tasks))?;
         if !is_over {
             let threads = self.threads.iter().map(|name| format!("thread `{name}`"));
             let running = self.still_running.iter().map(ToString::to_string).chain(threads);
@@ -341,10 +349,7 @@ impl fmt::Display for GroupReport {
         if self.left_to_another {
             f.write_str(", for which another caller has given more time")?;
         }
-        match &*self.not_covered {
-            [] => Ok(()),
-            not_covered => write!(f, "; not covered: {}", list(not_covered)),
-        }
+        f.write_str(&not_covered(&self.not_covered))
     }
 }
 

@@ -94,23 +94,32 @@ impl Latch {
     /// Fires the latch and wakes all waiters, in the order in which they came. Returns whether *this*
     /// call fired it: true exactly once.
     ///
-    /// The call that fired happens-before the return of every wait that completes. Wakers run on the
-    /// calling thread; an executor's waker only queues its task. A waker that panics is reported by the
-    /// panic hook, and the other waiters are woken all the same. A waker that blocks blocks this call.
+    /// The call that fired happens-before the return of every wait that completes. Tokio's wakers run first,
+    /// on the calling thread: they only queue a task. Others may block, and run on another thread, for
+    /// which this waits at most 50 ms. A waker that panics is reported by the panic hook, and the other
+    /// waiters are woken all the same.
     pub fn fire(&self) -> bool {
+        let waiters = self.set_fired();
+        let is_first = waiters.is_some();
+        // Wakers run caller code, which may use this latch: no lock is held.
+        waker::wake_all(waiters.into_iter().flatten());
+        is_first
+    }
+
+    /// Fires the latch, and returns the wakers of all waiters, to be woken when the caller has done
+    /// everything else. `None` if it has fired before.
+    pub(crate) fn set_fired(&self) -> Option<impl Iterator<Item = Waker> + use<>> {
         // Release publishes what was done before to waits that complete without the lock; Acquire
         // lets a later call see what the first did.
         if self.fired.swap(true, Ordering::AcqRel) {
-            return false;
+            return None;
         }
         // A waiter that registered before we took this lock is in here. A waiter that takes the lock
         // after us sees that the latch has fired, because the flag was set before we took it.
         let mut slots = mem::take(&mut lock(&self.waiters).slots);
         // Takes linear time if no slot was used twice.
         slots.sort_unstable_by_key(Slot::came);
-        // Wakers run caller code, which may use this latch: do not hold the lock.
-        waker::wake_all(slots.into_iter().filter_map(Slot::into_waker));
-        true
+        Some(slots.into_iter().filter_map(Slot::into_waker))
     }
 
     /// Whether the latch has fired.

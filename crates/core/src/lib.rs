@@ -1,10 +1,21 @@
 //! sundown: take a Tokio runtime down without a panic, a hang or a lost row.
 //!
 //! The experiments of this workspace show what breaks when a runtime is shut down before everything that
-//! depends on it. An application uses this crate to prevent that.
+//! depends on it. An application uses this crate to prevent that. Begin with what you have:
 //!
-//! The first four modules need no runtime. They work in async code under any executor and, with a limit,
-//! on plain threads. Loom explores every interleaving of them on this source (`tests/loom`).
+//! | you have | use | it |
+//! | --- | --- | --- |
+//! | a client or a pool that is shared | [`session`] | has many owners, and is torn down once, wherever the last handle is dropped |
+//! | … and need proof that it is gone | [`evidence`] | checks from outside whether something has ended |
+//! | one value, at a known place | [`mod@teardown`] | drops it where its destructor can run, and waits for everything that this starts |
+//! | many tasks | [`group`] | asks them to stop, aborts what does not, and names it |
+//! | one task | [`task`] | does the same for a task that belongs to a component |
+//! | a runtime | [`runtime`] | owns it on a thread of its own, so that its shutdown has a limit and a result |
+//! | several of these | [`shutdown`] | shuts them down in order, within one limit; defines what every shutdown returns |
+//! | a panic that you do not understand | `explain` | (feature) explains the panics of a shutdown |
+//!
+//! The next modules need no runtime. They work in async code under any executor and, with a limit, on plain
+//! threads. Loom explores every interleaving of the first four on this source (`tests/loom`).
 //!
 //! | module | what it gives |
 //! | --- | --- |
@@ -14,14 +25,10 @@
 //! | [`latch`] | a one-shot event for any number of waiters |
 //! | [`limit`] | a time limit for a future, under any executor |
 //! | [`stop`] | a task's stop signal, cheap enough for every iteration of a hot loop |
-//! | [`task`] | a background task that is asked to stop, aborted if it does not, and never leaked |
-//! | [`group`] | the same for a million tasks |
-//! | [`shutdown`] | what every shutdown returns, and how to shut a list of things down in order |
-//! | [`runtime`] | a runtime owned by a dedicated thread, whose shutdown returns a result and accepts a limit |
-//! | [`mod@teardown`] | drop a value where its destructor can run, and return when everything it started has ended |
-//! | [`session`] | many owners of one resource, torn down once, wherever the last of them is dropped |
-//! | [`evidence`] | checks from outside whether something has ended |
-//! | `explain` | (feature) a panic hook that explains the panics of a shutdown |
+//!
+//! Each report and each error is one sentence in print (`{}`, and an error also by `{:?}`), so
+//! `fn main() -> Result<(), Box<dyn Error>>` says what is left and what to do. An `Ok` says that everything
+//! has ended that it speaks of; [`NotCovered`] lists the rest.
 //!
 //! Asynchronous forms have the plain name (`close`), blocking ones end in `_blocking` (`close_blocking`).
 
@@ -29,6 +36,8 @@
 mod call_sites;
 #[cfg(not(loom))]
 mod callers;
+#[doc(hidden)]
+pub mod errors;
 pub mod evidence;
 #[cfg(all(feature = "explain", not(loom)))]
 pub mod explain;
@@ -40,6 +49,8 @@ pub mod gate;
 pub mod group;
 #[cfg(not(loom))]
 mod handle_count;
+#[doc(hidden)]
+pub mod joinable;
 pub mod latch;
 #[cfg(not(loom))]
 mod lifecycle;
@@ -93,6 +104,12 @@ pub mod lifecycle;
 pub mod quiet;
 #[cfg(loom)]
 pub mod roll_call;
+#[cfg(loom)]
+#[path = "teardown/schedule.rs"]
+pub mod schedule;
+#[cfg(loom)]
+#[path = "teardown/slot.rs"]
+pub mod slot;
 #[cfg(loom)]
 pub mod task_set;
 #[cfg(loom)]

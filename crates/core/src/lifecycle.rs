@@ -107,6 +107,11 @@ impl Lifecycle {
         self.released.wait().await;
     }
 
+    /// Whether it was aborted.
+    pub fn is_aborted(&self) -> bool {
+        self.released.has_fired()
+    }
+
     /// Records how it ended. The first record counts.
     pub fn record(&self, end: End) {
         lock(&self.end).get_or_insert(end);

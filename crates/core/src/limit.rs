@@ -27,6 +27,9 @@ use crate::{
     waker,
 };
 
+/// How often to look whether a thread has ended.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
 /// Longer than anything takes on a busy machine that is not stuck: the limit of a wait in a test that
 /// is not about its limit.
 #[doc(hidden)]
@@ -90,6 +93,15 @@ impl Drop for Entered {
         if let Some(clock) = self.0.filter(|clock| clock.is_of_this_process()) {
             clock.leave();
         }
+    }
+}
+
+/// Waits until no thread calls wakers that may return at any moment: one may have woken this caller, whose
+/// answer speaks of threads. It waits for none that is stuck.
+pub(crate) async fn wakers_have_returned() {
+    let give_up = Instant::now() + waker::PATIENCE;
+    while waker::are_being_called() && Instant::now() < give_up {
+        within(LOOK_AGAIN, std::future::pending::<()>()).await;
     }
 }
 

@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// The sender was dropped without sending a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[error("the sender was dropped without a confirmation; what it should have confirmed did not end")]
 pub struct Abandoned;
 
 /// Why a wait on a plain thread ended without a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 pub enum WaitError {
     /// The limit passed. The receiver remains valid: wait again, or await it.
     #[error("no confirmation came within {limit:?}; it may still come")]
@@ -39,6 +39,8 @@ pub enum WaitError {
     #[error(transparent)]
     Abandoned(#[from] Abandoned),
 }
+
+crate::debug_as_text!(Abandoned, WaitError);
 
 /// Makes a channel for one value.
 ///
@@ -113,7 +115,8 @@ fn settle<T>(mut state: MutexGuard<'_, State<T>>, to: State<T>) {
     // A waker is caller code: do not hold the lock.
     drop(state);
     if let State::Waiting(waker) = before {
-        waker::wake(waker);
+        // In place: there is nobody else whom it could delay.
+        waker::wake_in_place(waker);
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
 };
 
 #[cfg(not(loom))]
-use std::{cell::Cell, collections::BTreeSet, mem::ManuallyDrop, time::Instant};
+use std::{
+    cell::Cell, collections::BTreeSet, mem::ManuallyDrop, sync::OnceLock, task::RawWakerVTable,
+    time::Instant,
+};
 
 use crate::sync::{Condvar, Mutex, lock};
 
@@ -118,6 +121,14 @@ impl Wake for Parker {
         // After the lock is released, so that the woken thread does not have to wait for it.
         self.wake.notify_one();
     }
+}
+
+/// Whether this is the waker of a thread that waits here.
+#[cfg(not(loom))]
+pub(crate) fn is_parker(waker: &Waker) -> bool {
+    static VTABLE: OnceLock<&RawWakerVTable> = OnceLock::new();
+    let vtable = || Waker::from(Arc::new(Parker::default())).vtable();
+    *VTABLE.get_or_init(vtable) == waker.vtable()
 }
 
 #[cfg(not(loom))]

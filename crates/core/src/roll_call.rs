@@ -1,11 +1,14 @@
-//! Where the threads of a runtime are: who was let in, who is kept, who is held, and when they may go.
+//! Where the threads of a runtime are while it goes down: who is held, who is kept, and when they may go.
 //!
 //! There is no Tokio in here: `runtime/rest.rs` says what this is good for, and calls it from Tokio's hooks.
 //!
-//! The threads come in one after another. Each waits at its first [`parking`](RollCall::parking) until all
-//! workers have come there. The last of them stays: it is the *warden*. The others go on and work. To
-//! close, the others are made to [`hold`](RollCall::hold), and then the warden is let out. The others stay
-//! until the warden's thread has ended.
+//! As long as the runtime runs, nothing happens here. To close, all workers are [gathered](RollCall::gather),
+//! so that none sleeps. Then they are let go on, and whoever goes idle is [kept](RollCall::parking). When
+//! one is kept, the others are made to [`hold`](RollCall::hold). The kept ones are let out when the runtime
+//! is dropped. The held ones stay until the threads of those have ended.
+//!
+//! If none goes idle, tasks keep the workers busy. Then the rest of the pool is held as well, and threads that
+//! [start](RollCall::started) meanwhile wait: so tasks that use the pool have to wait, too.
 
 use std::time::Instant;
 
@@ -16,239 +19,275 @@ use crate::{
 
 /// Where the threads of a runtime are.
 pub struct RollCall {
-    /// How many workers there are, the warden included.
-    workers: usize,
-    /// Whether `parking` has nothing to do any more. It is called whenever a worker goes idle.
-    has_begun: AtomicBool,
+    /// Whether `parking` has anything to do. It is called whenever a worker goes idle.
+    is_catching: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
     phase: Phase,
-    /// How many threads came in.
-    came: usize,
-    /// How many workers came to their first `parking`.
-    caught: usize,
-    /// The warden, by the number of its thread.
-    warden: Option<usize>,
-    /// All threads, by number.
-    threads: Vec<usize>,
-    /// The threads that are held now.
-    held: Vec<usize>,
-    /// A thread was let go before the warden had ended.
+    /// How many threads there are.
+    threads: usize,
+    /// How many workers were found.
+    found: usize,
+    /// How many workers have been gathered.
+    gathered: usize,
+    /// How many workers are held.
+    held: usize,
+    /// How many other threads of the pool are held.
+    others: usize,
+    /// Threads that start have to wait.
+    has_newcomers_wait: bool,
+    /// How many of these there are.
+    newcomers: usize,
+    /// The workers that are kept, or have been let out and not ended; by the numbers of their threads.
+    kept: Vec<usize>,
+    /// From the closing on: when held threads go, whatever happens.
+    latest: Option<Instant>,
+    /// A thread was let go before it was time.
     went_early: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// The workers come in.
-    Starting,
-    /// The warden is kept; the others work, or are held.
-    Kept,
-    /// The warden may go.
+    /// The workers work, or are gathered.
+    Working,
+    /// Workers that go idle are kept.
+    Catching,
+    /// The kept ones may go.
     Closing,
     /// Everybody may go, wherever they are.
     Over,
 }
 
 impl State {
-    /// How many threads are neither held nor the warden.
-    fn elsewhere(&self) -> usize {
-        let is_known =
-            |thread: &&usize| self.held.contains(*thread) || self.warden == Some(**thread);
-        self.threads.iter().filter(|thread| !is_known(thread)).count()
+    fn at_rest(&self) -> usize {
+        self.held + self.kept.len()
+    }
+
+    /// This thread is about to end.
+    fn leave(&mut self) {
+        let (this, before) = (this_thread::number(), self.kept.len());
+        self.kept.retain(|kept| *kept != this);
+        if before > 0 && self.kept.is_empty() {
+            self.phase = Phase::Over;
+        }
+    }
+}
+
+impl Default for RollCall {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl RollCall {
-    /// For this many workers, the warden included: two at least.
+    /// No thread has come yet.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub fn new() -> Self {
         let state = State {
-            phase: Phase::Starting,
-            came: 0,
-            caught: 0,
-            warden: None,
-            threads: Vec::new(),
-            held: Vec::new(),
+            phase: Phase::Working,
+            threads: 0,
+            found: 0,
+            gathered: 0,
+            held: 0,
+            others: 0,
+            has_newcomers_wait: false,
+            newcomers: 0,
+            kept: Vec::new(),
+            latest: None,
             went_early: false,
         };
         Self {
-            workers,
-            has_begun: AtomicBool::new(false),
+            is_catching: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
     }
 
-    /// How many workers there are besides the warden.
-    pub const fn workers(&self) -> usize {
-        self.workers - 1
-    }
-
-    /// A thread has started. Workers are let in one after another: each when the one before has come to its
-    /// first `parking`.
+    /// A thread has started.
     pub fn started(&self) {
         let mut state = lock(&self.state);
-        state.threads.push(this_thread::number());
-        let turn = state.came;
-        state.came += 1;
-        while state.phase == Phase::Starting && turn < self.workers && state.caught < turn {
+        state.threads += 1;
+        if state.has_newcomers_wait {
+            drop(self.stay(state, |state| &mut state.newcomers));
+        }
+    }
+
+    /// A thread is about to end.
+    pub fn stopped(&self) {
+        self.change(|state| {
+            state.threads -= 1;
+            state.leave();
+        });
+    }
+
+    /// A thread that was not known as a worker is one.
+    pub fn note_worker(&self) {
+        self.change(|state| state.found += 1);
+    }
+
+    /// How many workers were found.
+    pub fn workers_found(&self) -> usize {
+        lock(&self.state).found
+    }
+
+    /// Waits until so many workers were found, at most until the deadline. Returns how many were.
+    pub fn until_found(&self, workers: usize, deadline: Option<Instant>) -> usize {
+        self.until(deadline, |state| state.found >= workers);
+        self.workers_found()
+    }
+
+    /// Holds this worker until `catch` is called.
+    pub fn gather(&self) {
+        let mut state = lock(&self.state);
+        state.gathered += 1;
+        self.changed.notify_all();
+        while state.phase == Phase::Working {
             state = self.wait(state, None);
         }
     }
 
-    /// A worker is about to go idle. The last worker that comes here at the start is kept until the closing:
-    /// it calls `kept` before that. Returns `true` on that thread, if the closing let it out.
-    pub fn parking(&self, kept: impl FnOnce()) -> bool {
-        // Acquire pairs with the release of whoever ended the start: with the flag, the end is seen.
-        if self.has_begun.load(Ordering::Acquire) {
+    /// Waits until so many workers are gathered. Returns whether they are, by the deadline.
+    pub fn until_gathered(&self, workers: usize, deadline: Option<Instant>) -> bool {
+        self.until(deadline, |state| state.gathered >= workers)
+    }
+
+    /// How many workers are gathered.
+    pub fn gathered(&self) -> usize {
+        lock(&self.state).gathered
+    }
+
+    /// Lets the gathered workers go on. From here on, workers that go idle are kept.
+    pub fn catch(&self) {
+        // Relaxed: whoever was gathered sees it, because the lock comes between. Others may miss it.
+        self.is_catching.store(true, Ordering::Relaxed);
+        self.change(|state| state.phase = state.phase.max(Phase::Catching));
+    }
+
+    /// A worker is about to go idle. If such workers are kept, this one stays here until the closing.
+    /// Returns `true` on that thread, if the closing let it out.
+    pub fn parking(&self) -> bool {
+        // Relaxed: see `catch`.
+        if !self.is_catching.load(Ordering::Relaxed) {
             return false;
         }
         let mut state = lock(&self.state);
-        if state.phase != Phase::Starting {
+        if state.phase != Phase::Catching {
             return false;
         }
-        state.caught += 1;
-        if state.caught < self.workers {
-            self.changed.notify_all();
-            while state.phase == Phase::Starting {
-                state = self.wait(state, None);
-            }
-            return false;
-        }
-        drop(state);
-        // Before anybody knows that it is kept.
-        kept();
-        let mut state = lock(&self.state);
-        if state.phase == Phase::Starting {
-            state.warden = Some(this_thread::number());
-            state.phase = Phase::Kept;
-            // Release: see above.
-            self.has_begun.store(true, Ordering::Release);
-            self.changed.notify_all();
-        }
-        while state.phase == Phase::Kept {
+        state.kept.push(this_thread::number());
+        self.changed.notify_all();
+        while state.phase == Phase::Catching {
             state = self.wait(state, None);
         }
         state.phase == Phase::Closing
     }
 
-    /// A thread is about to end.
-    pub fn stopped(&self) {
-        let this = this_thread::number();
-        let mut state = lock(&self.state);
-        state.threads.retain(|thread| *thread != this);
-        if state.warden == Some(this) {
-            state.phase = Phase::Over;
+    /// Waits until a worker is kept. Returns whether one is, by the deadline.
+    pub fn until_one_kept(&self, deadline: Option<Instant>) -> bool {
+        self.until(deadline, |state| !state.kept.is_empty())
+    }
+
+    /// Holds this worker until the threads of all workers that are kept have ended, or everybody is let go.
+    pub fn hold(&self) {
+        drop(self.stay(lock(&self.state), |state| &mut state.held));
+    }
+
+    /// Holds this thread of the pool in the same way. If it is that of a kept worker, it has left the
+    /// scheduler, and takes what is queued before it ends: it is not held.
+    pub fn hold_other(&self) {
+        drop(self.stay(lock(&self.state), |state| &mut state.others));
+    }
+
+    fn stay<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        counted: fn(&mut State) -> &mut usize,
+    ) -> MutexGuard<'a, State> {
+        if state.kept.contains(&this_thread::number()) {
+            return state;
         }
-        drop(state);
+        *counted(&mut state) += 1;
         self.changed.notify_all();
+        while state.phase < Phase::Over {
+            if has_passed(state.latest) {
+                state.went_early = true;
+                break;
+            }
+            let latest = state.latest;
+            state = self.wait(state, latest);
+        }
+        *counted(&mut state) -= 1;
+        state
     }
 
-    /// Waits until the warden is kept. If that has not happened by the deadline, there is none: everybody is
-    /// let go.
-    pub fn begun(&self, deadline: Option<Instant>) -> bool {
+    /// Waits until so many workers are held or kept. Returns whether they are, by the deadline.
+    pub fn until_at_rest(&self, workers: usize, deadline: Option<Instant>) -> bool {
+        self.until(deadline, |state| state.at_rest() >= workers)
+    }
+
+    /// How many workers are held or kept.
+    pub fn at_rest(&self) -> usize {
+        lock(&self.state).at_rest()
+    }
+
+    /// From here on, threads that start have to wait.
+    pub fn let_newcomers_wait(&self) {
+        self.change(|state| state.has_newcomers_wait = true);
+    }
+
+    /// Waits until so many other threads of the pool are held. Returns whether they are, by the deadline.
+    pub fn until_others_held(&self, others: usize, deadline: Option<Instant>) -> bool {
+        self.until(deadline, |state| state.others >= others)
+    }
+
+    /// How many threads are neither workers at rest nor held.
+    pub fn elsewhere(&self) -> usize {
+        let state = lock(&self.state);
+        state.threads.saturating_sub(state.at_rest() + state.others + state.newcomers)
+    }
+
+    /// Lets the kept workers out. If there are none, lets everybody go.
+    pub fn close(&self, latest: Option<Instant>) {
+        self.change(|state| {
+            state.latest = latest;
+            let any = !state.kept.is_empty();
+            state.phase = if any { Phase::Closing } else { Phase::Over };
+        });
+    }
+
+    /// Whether held threads go now, whatever happens. A kept one that was let out asks, and then goes as well.
+    pub fn is_too_late(&self) -> bool {
         let mut state = lock(&self.state);
-        while state.phase == Phase::Starting && !has_passed(deadline) {
-            state = self.wait(state, deadline);
-        }
-        let is_kept = state.phase == Phase::Kept;
-        drop(state);
-        if !is_kept {
-            self.release();
-        }
-        is_kept
-    }
-
-    /// Whether there is a warden, and it is kept.
-    pub fn has_warden(&self) -> bool {
-        lock(&self.state).phase == Phase::Kept
+        let is_too_late = has_passed(state.latest);
+        state.went_early |= is_too_late;
+        is_too_late
     }
 
     /// Lets everybody go, wherever they are.
     pub fn release(&self) {
-        lock(&self.state).phase = Phase::Over;
-        // Release: see `parking`.
-        self.has_begun.store(true, Ordering::Release);
-        self.changed.notify_all();
-    }
-
-    /// Holds this thread until the warden's thread has ended, or everybody is let go. `may_go` is asked now
-    /// and then, from the closing on.
-    pub fn hold(&self, may_go: impl Fn(&Self) -> bool) {
-        let this = this_thread::number();
-        let mut state = lock(&self.state);
-        if state.warden == Some(this) {
-            // It has left the scheduler, and takes what is queued before it ends.
-            state.phase = Phase::Over;
-        }
-        state.held.push(this);
-        drop(state);
-        self.changed.notify_all();
-        state = lock(&self.state);
-        while state.phase < Phase::Over {
-            let is_closing = state.phase == Phase::Closing;
-            if is_closing {
-                drop(state);
-                let may_go = may_go(self);
-                state = lock(&self.state);
-                if may_go {
-                    break;
-                }
-            }
-            if state.phase < Phase::Over {
-                state = self.wait(state, if is_closing { soon() } else { None });
-            }
-        }
-        state.held.retain(|held| *held != this);
-    }
-
-    /// How many threads are held.
-    pub fn held(&self) -> usize {
-        lock(&self.state).held.len()
-    }
-
-    /// Waits until so many are held. Returns whether they are, by the deadline.
-    pub fn until_held(&self, held: usize, deadline: Option<Instant>) -> bool {
-        let mut state = lock(&self.state);
-        while state.held.len() < held && !has_passed(deadline) {
-            state = self.wait(state, deadline);
-        }
-        state.held.len() >= held
-    }
-
-    /// Waits until every thread but the warden is held. Returns how many are not, at the deadline.
-    pub fn until_all_held(&self, deadline: Option<Instant>) -> usize {
-        let mut state = lock(&self.state);
-        loop {
-            let elsewhere = state.elsewhere();
-            if elsewhere == 0 || has_passed(deadline) {
-                return elsewhere;
-            }
-            state = self.wait(state, deadline);
-        }
-    }
-
-    /// Lets the warden out.
-    pub fn close(&self) {
-        let mut state = lock(&self.state);
-        if state.phase == Phase::Kept {
-            state.phase = Phase::Closing;
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Says that a thread goes before it was time.
-    pub fn go_early(&self) {
-        lock(&self.state).went_early = true;
+        self.change(|state| state.phase = Phase::Over);
     }
 
     /// Whether a thread went before it was time.
     pub fn went_early(&self) -> bool {
         lock(&self.state).went_early
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    /// Waits until this holds, at most until the deadline. Returns whether it does.
+    fn until(&self, deadline: Option<Instant>, holds: impl Fn(&State) -> bool) -> bool {
+        let mut state = lock(&self.state);
+        while !holds(&state) && !has_passed(deadline) {
+            state = self.wait(state, deadline);
+        }
+        holds(&state)
     }
 
     /// Waits for a change, at most until the deadline.
@@ -271,11 +310,6 @@ impl RollCall {
     fn wait<'a>(&self, state: MutexGuard<'a, State>, _: Option<Instant>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// When a held thread looks again whether it may go.
-fn soon() -> Option<Instant> {
-    Instant::now().checked_add(std::time::Duration::from_millis(1))
 }
 
 fn has_passed(deadline: Option<Instant>) -> bool {

@@ -4,7 +4,7 @@
 //! anything is left, `shutdown_background` does not wait, and a drop waits for ever or, in async code,
 //! panics (experiments 09, 10). The usual repair is a thread that is signalled to stop and then joined.
 //! It hides a panic of that thread and hangs if the thread does not end (experiments 51, 52; claims
-//! E1–E3). A runtime in a static is never shut down at all (experiment 50, claim C4).
+//! E1–E3). A runtime in a static is never shut down at all (experiment 50, claim C4a).
 //!
 //! Here one thread owns and drops the runtime; that drop waits for all runtime threads. `shutdown` waits
 //! for the owner thread up to its limit. Abandoning the wait is safe.
@@ -12,13 +12,11 @@
 //! A shutdown goes like this. The kit's own tasks are asked to stop. When they have ended, *foreign* tasks,
 //! which a library spawned on the Tokio handle, get some time to end by themselves. What is left is cut off,
 //! and the report counts it. Tokio's drop of a multi-thread runtime lets tasks poll when `spawn_blocking` is
-//! refused already, which makes deadpool panic (experiment 11). Here a runtime is brought to rest before that,
-//! if its builder was told to ([`RuntimeBuilder::come_to_rest`]): no task is polled from the moment when
-//! blocking work is refused. This takes a few milliseconds under load
-//! and one more thread per runtime, which sleeps. If it does not succeed in time, because a task does not
-//! yield or blocking work does not end, the report says so ([`CutOff::InMotion`](crate::shutdown::CutOff)).
-//! With [`current_thread`](RuntimeBuilder::current_thread) it always succeeds, because one thread polls the
-//! tasks and cuts them off.
+//! refused already, which makes deadpool panic (experiment 11). Here a runtime is brought to rest before that:
+//! no task is polled from the moment when blocking work is refused. This costs nothing while the runtime
+//! runs. If it does not succeed in time, the report says so ([`CutOff`](crate::shutdown::CutOff), which also
+//! says when that happens). With [`current_thread`](RuntimeBuilder::current_thread) it always succeeds,
+//! because one thread polls the tasks and cuts them off.
 //!
 //! [`RuntimeOwner`] is for a program that passes its runtime around, [`RuntimeCell`] for one that has it
 //! in a static.
@@ -45,7 +43,7 @@ pub use owner::RuntimeOwner;
 pub(crate) use {enlisted::Enlisted, foreign::default_time};
 
 /// Why a runtime cannot be used. The future or closure you passed has been dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The runtime is stopping or has stopped.
@@ -86,6 +84,8 @@ pub enum RuntimeError {
         component: String,
     },
 }
+
+crate::debug_as_text!(RuntimeError);
 
 /// The state of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

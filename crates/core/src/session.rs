@@ -105,7 +105,7 @@ pub use crate::teardown::Unfinished;
 pub use builder::{Builder, NotStarted};
 pub use close_report::{CloseError, CloseErrorKind, CloseReport, Confirmation, Held, Inside, Seen};
 pub use guarded::Guarded;
-pub use hook::{HookFailure, HookFailureKind};
+pub use hook::{Blocked, HookFailure, HookFailureKind};
 pub use refused::Refused;
 pub use runtime::SessionRuntime;
 pub use weak::GuardedWeak;
@@ -157,7 +157,6 @@ struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
     runtime: Option<Runtime>,
-    checks: Checks,
     hooks: Hooks,
     /// Raised once a `close` has confirmed the end.
     confirmed: Flag,
@@ -169,6 +168,7 @@ struct Core {
     count: HandleCount,
     call_sites: CallSites,
     reaper: Reaper,
+    checks: Checks,
 }
 
 impl Session {
@@ -202,8 +202,8 @@ impl Session {
             return Err(Refused { value, session: core.name.clone().into_owned(), forked_from });
         }
         let made_at = Location::caller();
-        let guarded = Guarded::first(value, Arc::clone(core), made_at, made_at);
-        self.owner.checks.look();
+        let guarded = Guarded::first(value, Arc::clone(core), made_at, made_at, true);
+        core.checks.look();
         Ok(guarded)
     }
 
@@ -218,7 +218,8 @@ impl Session {
     /// `close` calls the hooks once, one after another, when all other handles have been dropped, or after
     /// 100 ms (at most half of the limit). They run as a task of the session's runtime, if it has one; this
     /// task continues if a close is given up, and the next close waits for it. Otherwise whoever awaits a
-    /// close polls them.
+    /// close polls them. Then a hook that blocks its thread (instead of awaiting) keeps that caller beyond
+    /// its limit, and the answer names the hook ([`Seen::blocked`]); the limits of other callers hold.
     ///
     /// A hook that panics keeps nothing else from being torn down; `close` returns
     /// [`Hook`](CloseErrorKind::Hook) when everything has ended. A hook that does not end costs each close
@@ -281,11 +282,33 @@ impl Session {
         })
     }
 
-    /// Has the evidence look now, on this thread. Call this when the resource has opened what the evidence
-    /// is about, if that is after it was guarded. Does nothing in a forked child.
+    /// Has the evidence look now, on this thread. Call this only if the resource opens something after it was
+    /// guarded, and closes it before its last handle is dropped. At other times the session looks by itself:
+    /// see [`Builder::evidence`]. Does nothing in a forked child.
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::{fs::File, time::Duration};
+    /// # use sundown::{evidence::no_open_files, session::Session};
+    /// let store = tempfile::tempdir()?;
+    /// let session = Session::builder("store").evidence(no_open_files(store.path())).start()?;
+    /// let pool = session.guard(())?;
+    ///
+    /// let connection = File::create(store.path().join("store.sqlite3"))?;
+    /// session.look();
+    /// drop(connection); // before the last handle: without the look, nobody would have seen it open
+    ///
+    /// drop(pool);
+    /// let _ = session.close_blocking(Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(target_os = "linux"))]
+    /// # fn main() {}
+    /// ```
     pub fn look(&self) {
         if self.owner.core.reaper.forked_from().is_none() {
-            self.owner.checks.look();
+            self.owner.core.checks.look();
         }
     }
 
@@ -318,8 +341,8 @@ impl Session {
     /// # Errors
     ///
     /// Same as [`close`](Session::close). [`FromInside`](CloseErrorKind::FromInside) also if a hook has not
-    /// ended, and this thread is the only one that could run it, or is inside a `LocalSet` of the hook's
-    /// runtime: await `close` there.
+    /// ended, and this thread is the only one that could run it, or is a worker of the hook's runtime that
+    /// polls a `LocalSet`: await `close` there. (A thread of `spawn_blocking` may block.)
     pub fn close_blocking(&self, limit: Duration) -> Result<CloseReport, CloseError> {
         let mut closing = Closing::begin(&self.owner, limit)?;
         let Owner { hooks, runtime, .. } = &*self.owner;
@@ -363,16 +386,16 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         // Remaining handles still send their values to be torn down.
-        let Core { name, count, reaper, .. } = &*self.core;
+        let Core { name, count, reaper, checks, .. } = &*self.core;
         if reaper.forked_from().is_some() {
             // Foreign code, and what it holds may belong to threads that do not exist here.
             self.hooks.leak();
-            self.checks.leak();
+            checks.leak();
             return;
         }
         // First the acts, and then the log line, which is foreign code.
         self.hooks.discard();
-        self.checks.end();
+        checks.end();
         if !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, count.values());
         }
@@ -387,6 +410,7 @@ impl GracefulShutdown for Session {
                 Ok(closed) => {
                     let CloseReport { session, elapsed, aborted, foreign, .. } = closed;
                     let mut report = ShutdownReport::new(session, elapsed, aborted);
+                    report.aborted_tasks = closed.aborted_tasks;
                     report.foreign = foreign;
                     report.foreign_panics = closed.foreign_panics;
                     report.cut_off = closed.cut_off;

@@ -1,7 +1,7 @@
 //! What every shutdown returns, and the trait of everything that can be shut down.
 
-mod not_covered;
-mod report;
+pub(crate) mod not_covered;
+pub(crate) mod report;
 
 use std::{
     error::Error,
@@ -19,7 +19,7 @@ use crate::callers::Patience;
 pub use not_covered::NotCovered;
 pub use report::{CutOff, ForeignPanic, ShutdownReport};
 
-/// A task or a child group that has not ended.
+/// A task or a child group that had not ended when its time was up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StillRunning {
     /// Its name.
@@ -75,18 +75,18 @@ pub struct Alive {
 impl fmt::Display for Alive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tasks, threads, .. } = self;
-        write!(f, "{tasks} {}", if *tasks == 1 { "task" } else { "tasks" })?;
-        if threads.is_empty() {
-            return Ok(());
-        }
-        let threads = threads.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let threads: Vec<_> = threads.iter().map(|name| format!("`{name}`")).collect();
         let word = if threads.len() == 1 { "thread" } else { "threads" };
-        write!(f, ", {word} {}", threads.join(", "))
+        match (*tasks, &*threads) {
+            (tasks, []) => f.write_str(&count(tasks, "task")),
+            (0, threads) => write!(f, "{word} {}", few(threads)),
+            (tasks, threads) => write!(f, "{}, {word} {}", count(tasks, "task"), few(threads)),
+        }
     }
 }
 
 /// Why a runtime could not be signalled to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignalLoss {
     /// This is a forked child, which has none of the runtime's threads.
@@ -106,7 +106,7 @@ pub enum SignalLoss {
 
 /// Why a shutdown failed: it did not end in time, or something went wrong. [`kind`](Self::kind) says
 /// which; the other fields give the context.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ShutdownError {
     /// What should have been shut down.
@@ -124,6 +124,11 @@ pub struct ShutdownError {
     /// of a runtime.
     pub report: Option<Box<ShutdownReport>>,
 }
+
+crate::debug_as_text!(
+    SignalLoss,
+    ShutdownError { component, elapsed, still_running, alive, kind, report }
+);
 
 /// What went wrong with a shutdown.
 #[derive(Clone, Debug)]
@@ -179,7 +184,7 @@ impl fmt::Display for ShutdownError {
         let Self { component, elapsed, still_running, alive, kind, .. } = self;
         let named = match &**still_running {
             [] => String::new(),
-            still_running => format!(": {}", list(still_running)),
+            still_running => format!(": {}", few(still_running)),
         };
         match kind {
             ShutdownErrorKind::TimedOut if alive.blocking_work => write!(
@@ -201,7 +206,7 @@ impl fmt::Display for ShutdownError {
                  short for an abort"
             ),
             ShutdownErrorKind::Panicked(panicked) => {
-                write!(f, "`{component}` has ended, and {}", list(panicked))
+                write!(f, "`{component}` has ended, and {}", few(panicked))
             }
             ShutdownErrorKind::FromInside => write!(
                 f,
@@ -232,6 +237,20 @@ impl Error for ShutdownError {
 
 pub(crate) fn list(items: &[impl fmt::Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The first few: `a, b, c, d, e and 7 more`. A message is to be read.
+pub(crate) fn few(items: &[impl fmt::Display]) -> String {
+    const HANDFUL: usize = 5;
+    match items.split_at_checked(HANDFUL) {
+        Some((first, more @ [_, ..])) => format!("{} and {} more", list(first), more.len()),
+        _ => list(items),
+    }
+}
+
+/// How many, with an `s` unless it is one.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The future of [`GracefulShutdown::shutdown_within`].

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::task_set::{Label, Member, Place, SpawnedBy, Stop, TaskSet};
 
 /// Why nothing was spawned. The closure was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SpawnError {
     /// This thread has no runtime context.
@@ -19,6 +19,8 @@ pub enum SpawnError {
     #[error("the group has been told to stop and takes no more tasks")]
     Stopped,
 }
+
+crate::debug_as_text!(SpawnError);
 
 /// The runtime of this thread.
 pub(crate) fn current_runtime() -> Result<Handle, SpawnError> {

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     callers::{AbortAt, Callers, Patience},
-    limit::until,
+    limit::{until, wakers_have_returned},
 };
 
 /// The least time that an abort gets to take effect, unless that is more than half of the limit: on a
@@ -65,6 +65,7 @@ pub(crate) async fn stop_then_abort<W: Future>(
         Patience::Another
     };
     caller.leave();
+    until(deadlines.give_up, pin!(wakers_have_returned())).await;
     // Only a thread that has ended is over, and none can say so itself.
     while has_threads() && deadlines.give_up.is_none_or(|give_up| Instant::now() < give_up) {
         let soon = Instant::now() + LOOK_AGAIN;

@@ -3,8 +3,6 @@
 //! runtimes are built on this; a background task is a set of one.
 
 mod current_task;
-#[cfg(not(loom))]
-mod listeners;
 mod member;
 mod padded;
 mod registry;
@@ -22,14 +20,14 @@ use std::{
 #[cfg(not(loom))]
 use std::{
     pin::pin,
+    thread,
     time::{Duration, Instant},
 };
 
-#[cfg(loom)]
-use crate::waker;
 #[cfg(not(loom))]
 use crate::{
     callers::Patience,
+    joinable::Joinable,
     limit::until,
     stop_then_abort::{stop_then_abort, yield_once},
 };
@@ -39,9 +37,8 @@ use crate::{
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
+    waker,
 };
-#[cfg(not(loom))]
-use listeners::{Stuck, Wakers};
 use registry::{Exit, Registry, Slot};
 #[cfg(not(loom))]
 use runtimes::Runtimes;
@@ -97,15 +94,17 @@ pub struct TaskSet {
 pub struct Tally {
     /// How many tasks came too late.
     pub refused: usize,
+    /// The first [`MOST_NAMED`] tasks that were aborted.
+    pub aborted: Vec<StillRunning>,
     /// How many tasks panicked.
     pub panics: usize,
-    /// The first [`MOST_PANICKED`] tasks that panicked.
+    /// The first [`MOST_NAMED`] tasks that panicked.
     pub panicked: Vec<Panicked>,
 }
 
-/// How many tasks that panicked are kept by name. A set may run for months, and must not grow with each
-/// request that panics; the first ones usually show the cause.
-pub const MOST_PANICKED: usize = 64;
+/// How many tasks that panicked, and that were aborted, are kept by name. A set may run for months, and must
+/// not grow with each request that panics; the first ones usually show the cause.
+pub const MOST_NAMED: usize = 64;
 
 /// How many bytes of the message of a panic are kept.
 const LONGEST_MESSAGE: usize = 4096;
@@ -238,22 +237,26 @@ impl TaskSet {
                 told.push((set, signals));
             }
         }
-        // Only after every task knows: what follows calls foreign wakers.
-        self.close_if_empty();
-        told.iter().for_each(|(set, _)| set.close_if_empty());
-        self.wake_signals(signals, told);
+        let mut closed = self.close_if_empty();
+        told.iter().for_each(|(set, _)| closed.extend(set.close_if_empty()));
+        // Only after every task knows, and every set has closed that could: these may be foreign.
+        self.wake(closed, signals, told);
         spared
     }
 
-    /// Wakes the signals that are polled outside the tasks of their sets.
+    /// Wakes those who wait for sets that have closed, and the signals that are polled outside the tasks of
+    /// their sets.
     #[cfg(not(loom))]
-    fn wake_signals(&self, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
-        let mut wakers = Wakers::new();
+    fn wake(&self, closed: Vec<Waker>, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
+        let mut wakers = waker::Wakers::new();
+        // The signals belong to the work of the set, and those who wait are its callers.
+        wakers.wake(closed).into_iter().for_each(Joinable::give_up);
         let mut wake = |set: &Self, signals| {
             let Some(stuck) = wakers.wake(signals) else { return };
+            let stuck = Arc::new(Mutex::new(Some(stuck)));
             for set in iter::successors(Some(set), |set| set.parent()) {
                 let mut known = lock(&set.stuck);
-                known.retain(|other| !other.has_ended());
+                known.retain(|other| !has_ended(other));
                 known.push(Arc::clone(&stuck));
             }
         };
@@ -262,7 +265,8 @@ impl TaskSet {
     }
 
     #[cfg(loom)]
-    fn wake_signals(&self, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
+    fn wake(&self, closed: Vec<Waker>, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
+        waker::wake_all(closed);
         waker::wake_all(signals);
         told.into_iter().for_each(|(_, signals)| waker::wake_all(signals));
     }
@@ -271,8 +275,8 @@ impl TaskSet {
     #[cfg(not(loom))]
     pub fn waker_threads(&self) -> Vec<String> {
         let mut stuck = lock(&self.stuck);
-        stuck.retain(|stuck| !stuck.has_ended());
-        stuck.iter().map(|_| listeners::THREAD.to_owned()).collect()
+        stuck.retain(|stuck| !has_ended(stuck));
+        stuck.iter().map(|_| waker::THREAD.to_owned()).collect()
     }
 
     /// Whether there are any.
@@ -281,10 +285,9 @@ impl TaskSet {
         !self.waker_threads().is_empty()
     }
 
-    fn close_if_empty(&self) {
-        if self.registry.close_if_empty() {
-            self.close();
-        }
+    /// Returns the wakers of those who wait for what has closed.
+    fn close_if_empty(&self) -> Vec<Waker> {
+        if self.registry.close_if_empty() { self.close() } else { Vec::new() }
     }
 
     #[cold]
@@ -354,8 +357,28 @@ impl TaskSet {
     /// Lets a task go.
     #[inline]
     fn remove(&self, slot: Slot, exit: Exit) {
+        if exit == Exit::Aborted {
+            self.aborted(slot);
+        }
         if self.registry.remove(slot, exit) {
-            self.close();
+            self.close_and_wake();
+        }
+    }
+
+    #[cold]
+    fn close_and_wake(&self) {
+        waker::wake_all(self.close());
+    }
+
+    /// Keeps the name of a task that is aborted. Before it leaves its place: everyone who sees the set
+    /// closed sees the name.
+    #[cold]
+    fn aborted(&self, slot: Slot) {
+        if let Some(label) = self.registry.label_of_aborted(slot, MOST_NAMED) {
+            let mut tally = lock(&self.tally);
+            if tally.aborted.len() < MOST_NAMED {
+                tally.aborted.push(label.into());
+            }
         }
     }
 
@@ -367,7 +390,7 @@ impl TaskSet {
         let label = self.registry.label(slot);
         let mut tally = lock(&self.tally);
         tally.panics += 1;
-        if tally.panicked.len() < MOST_PANICKED
+        if tally.panicked.len() < MOST_NAMED
             && let Some(Label { name, spawned_at }) = label
         {
             tally.panicked.push(Panicked { name: name.into_owned(), spawned_at, message });
@@ -378,12 +401,12 @@ impl TaskSet {
     }
 
     /// Must be called once, by the caller that closed the registry. Closes the sets above, too, if this
-    /// one was their last member.
+    /// one was their last member. Returns the wakers of those who wait, to be woken after all that.
     #[cold]
-    fn close(&self) {
-        let mut set = self;
+    fn close(&self) -> Vec<Waker> {
+        let (mut set, mut wakers) = (self, Vec::new());
         loop {
-            set.closed.fire();
+            wakers.extend(set.closed.set_fired().into_iter().flatten());
             let Some((parent, slot)) = &set.parent else { break };
             // Before the slot is free: the next child may get the same.
             let child = lock(&parent.children).remove(slot);
@@ -393,6 +416,7 @@ impl TaskSet {
             }
             set = parent;
         }
+        wakers
     }
 
     /// The runtimes on which tasks of this set were spawned.
@@ -434,11 +458,13 @@ impl TaskSet {
     }
 
     /// Waits a moment for Tokio to notice that the tasks of this set have ended. It goes by what Tokio does
-    /// today: a task is alive to it until shortly after its future was dropped.
+    /// today: a task is alive to it until shortly after its future was dropped, on the same thread.
     #[cfg(not(loom))]
     async fn settle(&self) {
         let (mut alive, mut same) = (self.foreign_tasks(), 0);
         while alive > 0 && same < SETTLED {
+            // A thread that was preempted between the two may need this processor.
+            thread::yield_now();
             yield_once().await;
             let now = self.foreign_tasks();
             same = if now == alive { same + 1 } else { 0 };
@@ -470,6 +496,16 @@ impl TaskSet {
     pub fn still_running(&self) -> Vec<StillRunning> {
         self.registry.labels().into_iter().map(StillRunning::from).collect()
     }
+}
+
+/// A thread that calls a waker of a signal, or waits for it.
+#[cfg(not(loom))]
+type Stuck = Mutex<Option<Joinable>>;
+
+/// Joins a thread that is gone, under its lock: then another caller is not answered before.
+#[cfg(not(loom))]
+fn has_ended(stuck: &Stuck) -> bool {
+    Joinable::join_if_gone(&mut lock(stuck))
 }
 
 /// A chain of parents is dropped from below, and not by recursion.

@@ -22,14 +22,19 @@
 //! succeeded. For example, a task that says goodbye over a socket ends at once with an error if the
 //! runtime of the socket has been shut down. A teardown does not see a plain thread that a destructor
 //! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
-//! holds a clone. [`TeardownReport::not_covered`] lists this. For the rest there are
+//! holds a clone. [`TeardownReport::not_covered`] lists this. What a destructor leaves in a *thread-local*
+//! is dropped when the thread ends: before the answer, unless another teardown or a session needs the
+//! service. For the rest there are
 //! [`evidence`](crate::evidence) and a [session](crate::session) with a runtime of its own.
 
 mod batch;
 mod hold;
 mod lane;
 pub(crate) mod reaper;
+mod schedule;
 mod service;
+mod site;
+mod slot;
 mod supervisor;
 
 use std::{
@@ -44,10 +49,10 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    limit::within,
+    limit::{wakers_have_returned, within},
     observe::{self, Outcome},
     park,
-    shutdown::{NotCovered, list},
+    shutdown::{NotCovered, count, not_covered::not_covered as say_not_covered},
 };
 use reaper::Reaper;
 
@@ -70,7 +75,7 @@ pub struct TeardownReport {
     pub not_covered: Vec<NotCovered>,
 }
 
-/// `torn down in 1.2ms, 1 task ended; not covered: whether the work succeeded, …`.
+/// `torn down in 1.2ms, 1 task ended; not visible to the kit: success, …`.
 impl fmt::Display for TeardownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { elapsed, tasks, not_covered, .. } = self;
@@ -78,19 +83,21 @@ impl fmt::Display for TeardownReport {
         if *tasks > 0 {
             write!(f, ", {} ended", count(*tasks, "task"))?;
         }
-        write!(f, "; not covered: {}", list(not_covered))
+        f.write_str(&say_not_covered(not_covered))
     }
 }
 
-/// The same for every teardown: stable Tokio exposes neither what a destructor queued nor whether that
+/// Almost the same for every teardown: stable Tokio exposes neither what a destructor queued nor whether that
 /// succeeded.
 fn not_covered() -> Vec<NotCovered> {
-    vec![
+    let mut not_covered = vec![
         NotCovered::Success,
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
         NotCovered::Clones,
-    ]
+    ];
+    not_covered.extend(NotCovered::kit_threads());
+    not_covered
 }
 
 /// What a teardown is still waiting for.
@@ -105,12 +112,42 @@ pub struct Unfinished {
     /// Whether blocking closures that destructors started are running or queued. Stable Tokio does not
     /// expose how many.
     pub blocking_work: bool,
+    /// If nothing else is left, the thread of the kit that has not ended. What destructors or checks have
+    /// left in thread-locals of that thread, or of one that it waits for, may block.
+    pub thread: Option<KitThread>,
+}
+
+/// A thread of the kit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KitThread {
+    /// `sundown-closing`, the supervisor of the closing service.
+    Closing,
+    /// `sundown-drop`, on which destructors ran. It waits for `sundown-close`, on which their closures ran.
+    Dropping,
+    /// `sundown-drive`, on which destructors or their tasks ran while others took long.
+    Driving,
+    /// `sundown-evidence`, which ran the checks of a session.
+    Evidence,
+}
+
+impl KitThread {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closing => "sundown-closing",
+            Self::Dropping => "sundown-drop",
+            Self::Driving => "sundown-drive",
+            Self::Evidence => "sundown-evidence",
+        }
+    }
 }
 
 /// `a destructor has not returned, 3 values waiting to be dropped`.
 impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, destructor_running, tasks, blocking_work } = *self;
+        let Self { waiting, destructor_running, tasks, blocking_work, thread } = *self;
         let mut parts = Vec::new();
         if destructor_running {
             parts.push("a destructor has not returned".to_owned());
@@ -122,7 +159,13 @@ impl fmt::Display for Unfinished {
             parts.push(format!("{} of destructors still alive", count(tasks, "task")));
         }
         if blocking_work {
-            parts.push("blocking work of destructors is not done".to_owned());
+            parts.push("blocking work of destructors has not ended".to_owned());
+        }
+        if let Some(thread) = thread {
+            let name = thread.name();
+            parts.push(format!(
+                "the thread `{name}` has not ended; the destructor of a thread-local may block it"
+            ));
         }
         if parts.is_empty() {
             parts.push("nothing visible is left; retry with a longer limit".to_owned());
@@ -167,31 +210,8 @@ pub enum TeardownError<T> {
     },
 }
 
-/// How many, with an `s` unless it is one.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Without the value, which need not be `Debug`.
-impl<T> fmt::Debug for TeardownError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut { elapsed, unfinished } => f
-                .debug_struct("TimedOut")
-                .field("elapsed", elapsed)
-                .field("unfinished", unfinished)
-                .finish(),
-            Self::DestructorPanicked { message, report } => f
-                .debug_struct("DestructorPanicked")
-                .field("message", message)
-                .field("report", report)
-                .finish(),
-            Self::CannotStart { source, .. } => {
-                f.debug_struct("CannotStart").field("source", source).finish_non_exhaustive()
-            }
-        }
-    }
-}
+// Without the value, which need not be `Debug`.
+crate::debug_as_text!(TeardownError<T>);
 
 /// Tears a value down: drops it where its destructor can run. The future completes when everything
 /// that the destructor started has ended, or when `limit` expires. Works under any executor.
@@ -263,13 +283,15 @@ impl Teardown {
         };
         let starting = called_at.elapsed();
         reaper.take(Box::new(value));
+        reaper.give_back();
         Ok(Self { reaper, called_at, starting })
     }
 
     /// Waits until everything has ended, the threads included.
     async fn ended(&self) {
         self.reaper.wait_quiescent().await;
-        self.reaper.release().await;
+        self.reaper.ended().await;
+        wakers_have_returned().await;
     }
 
     fn result<T>(&self, ended: bool) -> Result<TeardownReport, TeardownError<T>> {

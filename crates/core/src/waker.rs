@@ -1,8 +1,11 @@
 //! Wakers are foreign code: cloning, waking or dropping one may panic, block, or call back into the kit.
 //!
 //! Call these helpers without a lock. They catch each panic, after the panic hook has reported it, so
-//! that one bad waker loses no other waiter and ends no thread of the kit. A waker that blocks blocks
-//! its caller. `Waker::will_wake` only compares pointers, so it may be called anywhere.
+//! that one bad waker loses no other waiter and ends no thread of the kit. `Waker::will_wake` only compares
+//! pointers, so it may be called anywhere.
+
+#[cfg(not(loom))]
+mod threads;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,14 +14,27 @@ use std::{
 
 use crate::panics;
 
-/// Wakes a waker.
-pub(crate) fn wake(waker: Waker) {
-    contain(|| waker.wake());
+#[cfg(not(loom))]
+pub(crate) use threads::{PATIENCE, THREAD, Wakers, are_being_called};
+
+/// Wakes all wakers. None keeps another from being woken, and none keeps this thread longer than 50 ms. Call
+/// this when everything else has been done.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    #[cfg(not(loom))]
+    Wakers::new().wake(wakers).into_iter().for_each(crate::joinable::Joinable::give_up);
+    #[cfg(loom)]
+    wake_all_in_place(wakers);
 }
 
-/// Wakes all wakers, in order. A waker that panics keeps none of the others from being woken.
-pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
-    wakers.into_iter().for_each(wake);
+/// Wakes a waker on this thread, which it blocks if it blocks. Returns none.
+pub(crate) fn wake_in_place(waker: Waker) -> Option<Waker> {
+    contain(|| waker.wake());
+    None
+}
+
+/// Wakes all wakers on this thread, in order. A waker that panics keeps none of the others from being woken.
+pub(crate) fn wake_all_in_place(wakers: impl IntoIterator<Item = Waker>) {
+    wakers.into_iter().for_each(|waker| _ = wake_in_place(waker));
 }
 
 /// Clones the waker of the task that is being polled. If `clone` panics, this wakes the task through

@@ -299,6 +299,27 @@ fn a_task_that_is_spawned_too_late_delays_nobody_else() {
     }
 }
 
+/// The same for a closure, which Tokio does not count among the tasks.
+#[test]
+fn a_closure_that_is_queued_too_late_delays_nobody_else() {
+    let _alone = alone();
+    let _open = Session::new("keeps the service").unwrap();
+    let late = Arc::new(Latch::new());
+    for round in 0..20 {
+        let (give, given) = mpsc::channel();
+        let gives = on_drop(move || give.send(Handle::current()).unwrap());
+        let _ = teardown_blocking(gives, PLENTY).unwrap();
+        // Sometimes the thread that dropped the value is ready for the next one by now.
+        (0..round * 20).for_each(|_| thread::yield_now());
+        let waits = Arc::clone(&late);
+        let closure = move || assert!(waits.wait_blocking(PLENTY));
+        drop(given.recv().unwrap().spawn_blocking(closure));
+        let _ = teardown_blocking(busy(), PLENTY / 2).unwrap();
+        let _ = teardown_blocking((), PLENTY / 2).unwrap();
+    }
+    late.fire();
+}
+
 #[test]
 fn closes_that_were_given_up_leave_nothing_behind() {
     let _alone = alone();
@@ -327,6 +348,24 @@ fn resident() -> u64 {
     statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
+/// Not before: another teardown or an open session may need the thread.
+#[test]
+fn what_a_destructor_leaves_in_a_thread_local_is_gone_when_nobody_needs_the_service() {
+    thread_local!(static LEFT: RefCell<Vec<Arc<()>>> = const { RefCell::new(Vec::new()) });
+    let _alone = alone();
+    let session = Session::new("in use").unwrap();
+    let (left, in_a_closure) = (Arc::new(()), Arc::new(()));
+    let (mine, closures) = (Arc::clone(&left), Arc::clone(&in_a_closure));
+    let value = on_drop(move || {
+        LEFT.with_borrow_mut(|all| all.push(mine));
+        drop(spawn_blocking(move || LEFT.with_borrow_mut(|all| all.push(closures))));
+    });
+    let _ = teardown_blocking(value, PLENTY).unwrap();
+    assert_eq!(Arc::strong_count(&left), 2, "the thread goes on, because the session needs it");
+    let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!((Arc::strong_count(&left), Arc::strong_count(&in_a_closure)), (1, 1));
+}
+
 #[test]
 fn a_report_says_what_it_saw_and_what_it_does_not_cover() {
     let _alone = alone();
@@ -335,7 +374,7 @@ fn a_report_says_what_it_saw_and_what_it_does_not_cover() {
     assert_eq!(report.tasks, 3);
     assert!(report.not_covered.contains(&NotCovered::Success));
     let text = report.to_string();
-    assert!(text.contains("3 tasks ended; not covered: whether the work succeeded"), "{text}");
+    assert!(text.contains("3 tasks ended; not visible to the kit: success"), "{text}");
 }
 
 /// The environment variable that makes this program tear a value down and exit.

@@ -95,7 +95,7 @@ pub enum Outcome {
 }
 
 /// Why a resource was not torn down.
-#[derive(Clone, Debug, Error, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Error, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[non_exhaustive]
 pub enum Reason {
@@ -145,6 +145,8 @@ pub enum Reason {
     #[error("it was registered while the process was leaving")]
     TooLate,
 }
+
+sundown::debug_as_text!(Reason);
 
 /// A value that a teardown leaked with its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,7 +61,7 @@ struct Registered {
 pub struct Builder(Options);
 
 /// Why a plan refused to register or to withdraw a resource.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// The plan has a resource of that name. [`PlanError::into_resource`] returns the second one.
@@ -111,6 +111,8 @@ pub enum PlanError {
         by: String,
     },
 }
+
+sundown::debug_as_text!(PlanError);
 
 impl PlanError {
     /// The refused resource, unless it was leaked.
@@ -275,6 +277,26 @@ mod tests {
 
     fn resource(name: &str) -> Resource {
         Resource::new(name, Policy::Leak { why: "a test" }, |_| Ok(()))
+    }
+
+    /// `fn main() -> Result<(), Box<dyn Error>>` prints an error by `{:?}`.
+    #[test]
+    fn the_debug_of_each_error_is_its_text() {
+        fn reads_well(error: impl std::error::Error) {
+            assert_eq!(format!("{error:?}"), error.to_string());
+        }
+        let plan = plan_with(&["client"]);
+        reads_well(plan.add(resource("client")).unwrap_err());
+        reads_well(plan.add(resource("store").needs("pool")).unwrap_err());
+        reads_well(plan.withdraw("pool").unwrap_err());
+        reads_well(Reason::Error { message: "refused".to_owned() });
+        reads_well(Reason::StillNeeded { by: "client".to_owned() });
+        #[cfg(unix)]
+        {
+            use crate::signals::SignalError;
+            reads_well(SignalError::AlreadyGuarded);
+            reads_well(SignalError::from(std::io::Error::other("no descriptor is left")));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::Builder,
+    time::{Duration, Instant},
 };
 
 use signal_hook::{
@@ -16,6 +16,7 @@ use signal_hook::{
     iterator::{Handle, Signals},
     low_level,
 };
+use sundown::joinable::Joinable;
 use thiserror::Error;
 
 use crate::plan::ExitPlan;
@@ -46,7 +47,7 @@ static SIGNALLED: AtomicBool = AtomicBool::new(false);
 static RELEASED: AtomicBool = AtomicBool::new(true);
 
 /// Why signals do not execute the plan.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SignalError {
     /// There is a guard already. Signals belong to the whole process.
@@ -57,11 +58,16 @@ pub enum SignalError {
     Refused(#[from] io::Error),
 }
 
+sundown::debug_as_text!(SignalError);
+
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM executes the plan, on a thread of the guard.
 /// The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or 143. A
 /// second signal ends the process at once, in the signal handler, with the second's code.
 ///
-/// After the guard is dropped, signals end the process as they do by default.
+/// After the guard is dropped, signals end the process as they do by default, and the guard's thread has
+/// ended: the drop joins it, which takes microseconds, unless a signal has come and the thread leaves the
+/// process. The handler of the signals stays: signal-hook never removes its own from the system. So a
+/// library that a host unloads must not install a guard.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -76,7 +82,11 @@ pub enum SignalError {
 pub struct SignalGuard {
     handle: Option<Handle>,
     actions: Vec<SigId>,
+    thread: Option<Joinable>,
 }
+
+/// How long a guard that is dropped waits for its thread, which takes microseconds to end.
+const UNTIL_GONE: Duration = Duration::from_secs(1);
 
 impl SignalGuard {
     /// Lets signals execute the plan from now on.
@@ -87,7 +97,7 @@ impl SignalGuard {
     pub fn install(plan: &ExitPlan) -> Result<Self, SignalError> {
         prepare()?;
         // If a step below fails, dropping the guard undoes the steps before it.
-        let mut guard = Self { handle: None, actions: Vec::new() };
+        let mut guard = Self { handle: None, actions: Vec::new(), thread: None };
         let mut signals = Signals::new(SIGNALS)?;
         guard.handle = Some(signals.handle());
         SIGNALLED.store(false, Ordering::SeqCst);
@@ -98,12 +108,12 @@ impl SignalGuard {
             guard.actions.push(flag::register(signal, &SIGNALLED)?);
         }
         let plan = plan.clone();
-        Builder::new().name("exit signals".to_owned()).spawn(move || {
+        guard.thread = Some(Joinable::spawn("exit signals", move || {
             // Ends without a signal when the guard is dropped.
             if let Some(signal) = signals.forever().next() {
                 plan.leave(BY_SIGNAL + signal);
             }
-        })?;
+        })?);
         RELEASED.store(false, Ordering::SeqCst);
         Ok(guard)
     }
@@ -134,6 +144,13 @@ impl Drop for SignalGuard {
         }
         if let Some(handle) = &self.handle {
             handle.close();
+        }
+        // A teardown of the plan may drop the guard, while its thread leaves the process.
+        let leaves = SIGNALLED.load(Ordering::SeqCst);
+        if let Some(thread) = self.thread.take().filter(|_| !leaves)
+            && let Err(thread) = thread.join_until(Instant::now() + UNTIL_GONE)
+        {
+            thread.give_up();
         }
         INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).guard = false;
     }

@@ -1,6 +1,6 @@
 //! An application around the client, like the one in the write-up of Robrix's logout: a user interface
-//! with tabs and a cache that hold rooms, a request channel with a worker at its end, and globals that
-//! everything reaches.
+//! with tabs and a cache that hold rooms, a request channel with a worker at its end, a main loop that
+//! holds the client, and globals that everything reaches.
 //!
 //! [`App`] is these pieces and no logout: the experiments ask in which order to take them apart. It owns
 //! no runtime: the owner of one starts the worker on it ([`App::start_worker`]) and logs in on it.
@@ -41,6 +41,7 @@
 
 use std::{
     fmt,
+    future::pending,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -126,6 +127,9 @@ pub struct AppConfig {
     pub connections_per_store: usize,
     /// Whether the client runs tasks of its own. Default: yes.
     pub background_tasks: bool,
+    /// Whether the application has a main loop: a task that follows the list of rooms from the login on,
+    /// and holds the client until its runtime goes, as in the published application. Default: yes.
+    pub main_loop: bool,
     /// How the application holds what it gets from the SDK. Default: plainly.
     pub holding: Holding,
 }
@@ -141,6 +145,7 @@ impl AppConfig {
             generation: Generation::Current,
             connections_per_store: 4,
             background_tasks: true,
+            main_loop: true,
             holding: Holding::Plain,
         }
     }
@@ -289,6 +294,9 @@ impl App {
         drop(self.globals().all_joined_rooms.take());
         drop(self.globals().sync_service.replace(Some(service)));
         drop(self.globals().client.replace(Some(client.clone())));
+        if self.shared.config.main_loop {
+            drop(client.runtime().spawn(main_loop(client.clone())));
+        }
         // The user interface may have ended.
         let _ = self.ui().post(Action::LoggedIn { user });
         Ok(())
@@ -299,6 +307,13 @@ impl App {
         let found = client.room(room).await?;
         found.ok_or_else(|| AppError::UnknownRoom { room: room.to_owned() })
     }
+}
+
+/// In the application it waits for changes of the list of rooms, which has no end. Nobody tells it of a
+/// logout.
+async fn main_loop(client: Held<Client>) {
+    pending::<()>().await;
+    drop(client);
 }
 
 impl fmt::Debug for App {

@@ -1,15 +1,15 @@
 //! The client: what an application clones and spreads, and what must be gone before its runtime.
 //!
 //! It is shaped like the Matrix SDK's: cheap clones of one inner value, three stores, handles derived
-//! from it that keep it alive, and tasks of its own that do so too, whether the application knows of
-//! them or not. The drop of the *last* of all these ends it, on whatever thread that happens, and the
-//! destructors of the stores' connections run there. That is the hazard, and nothing here cures it.
-//! An SDK that can be asked to end has a [`Client::close`].
+//! from it that keep it alive, and tasks of its own that do so too for a while, whether the application
+//! knows of them or not ([`owners`](crate::owners) lists them). The drop of the *last* of all these ends
+//! it, on whatever thread that happens, and the destructors of the stores' connections run there. That is
+//! the hazard, and nothing here cures it. An SDK that can be asked to end has a [`Client::close`].
 
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -82,12 +82,39 @@ struct Inner {
     request_limit: Duration,
     background_tasks: bool,
     session: Mutex<Option<Session>>,
-    /// Notified when something is queued, and when somebody logs in.
-    queue: Notify,
+    /// Notified when something is queued, when somebody logs in, and when the client is gone.
+    queue: Arc<Notify>,
     /// Raised when the task that sends has been started.
     sending: Flag,
     closing: Flag,
     tasks: Mutex<Vec<Arc<Background>>>,
+}
+
+impl Drop for Inner {
+    /// The task that sends ends with the client.
+    fn drop(&mut self) {
+        self.queue.notify_one();
+    }
+}
+
+/// A handle that does not keep the client alive.
+#[derive(Clone)]
+pub struct WeakClient {
+    inner: Weak<Inner>,
+}
+
+impl WeakClient {
+    /// The client, unless the last handle that keeps it alive is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Client> {
+        self.inner.upgrade().map(|inner| Client { inner })
+    }
+}
+
+impl fmt::Debug for WeakClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakClient").finish_non_exhaustive()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,7 +173,14 @@ impl Client {
         &self.inner.runtime
     }
 
-    /// How many tasks of its own and of its sync service hold a clone of this client.
+    /// A handle that does not keep the client alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient { inner: Arc::downgrade(&self.inner) }
+    }
+
+    /// How many tasks of its own and of its sync service run. The one that sends holds the client only
+    /// while it has something to send.
     #[must_use]
     pub fn background_tasks(&self) -> usize {
         lock(&self.inner.tasks).iter().filter(|task| !task.has_ended()).count()
@@ -199,11 +233,11 @@ impl Client {
             task.unless_stopped(client.initialize()).await;
         });
         if self.inner.sending.raise() {
-            let client = self.clone();
+            let (client, queue) = (self.downgrade(), Arc::clone(&self.inner.queue));
             // Stopped between the server's answer and the note of it, a message is sent again by the
             // next client, and the server takes it once.
             let _ = self.spawn(|task| async move {
-                task.unless_stopped(client.keep_sending()).await;
+                task.unless_stopped(send_queue::keep_sending(client, queue)).await;
             });
         }
         self.inner.queue.notify_one();

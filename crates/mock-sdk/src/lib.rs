@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`app`] | an application around the client: user interface, requests, globals, files |
 //! | [`client`] | the client, its rooms and timelines, and its own tasks |
+//! | [`owners`] | what keeps a client alive, and when |
 //! | [`sync`] | the service that keeps the client up to date |
 //! | [`store`] | SQLite behind a pool of connections |
 //! | [`homeserver`] | a server with the endpoints of a session, and faults on request |
@@ -21,6 +22,7 @@ mod background;
 mod backoff;
 pub mod client;
 pub mod http;
+pub mod owners;
 pub mod store;
 pub mod sync;
 pub mod watch;

@@ -17,8 +17,7 @@ use crate::{
 };
 
 /// Keeps a client up to date while it runs. Clones are the same service. The service holds a clone of
-/// the client, and so does its task. When the last clone of the service is dropped, the task is told to
-/// stop, and nobody waits for it.
+/// the client, and so does its task. As in the SDK, dropping the service does not stop it.
 #[derive(Clone)]
 pub struct SyncService {
     inner: Arc<Inner>,
@@ -78,14 +77,6 @@ impl SyncService {
         if let Some(task) = task {
             task.stop();
             task.ended().await;
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            task.stop();
         }
     }
 }

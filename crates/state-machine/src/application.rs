@@ -76,7 +76,7 @@ pub trait SyncService: Send + Sync {
 }
 
 /// Why a logout request failed, as far as the client knows.
-#[derive(Debug, Error)]
+#[derive(Error)]
 pub enum RequestError {
     /// The server does not know the token, because it was invalidated before. Counts as logged out.
     #[error("the server knows no such token")]
@@ -89,6 +89,8 @@ pub enum RequestError {
     #[error(transparent)]
     InDoubt(#[from] Failure),
 }
+
+sundown::debug_as_text!(RequestError);
 
 /// What a server says about the session's access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

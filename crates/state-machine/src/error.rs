@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Why one step failed.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum StepError {
     /// The application returned an error.
@@ -34,7 +34,7 @@ pub enum StepError {
 }
 
 /// Something that failed without changing how the logout ended.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error("{effect} failed: {error}")]
 pub struct Warning {
     /// What failed.
@@ -44,7 +44,7 @@ pub struct Warning {
 }
 
 /// A logout that did not complete.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 #[error("{}{kind}{}", match .kind.severity() {
     Severity::Recoverable => "not logged out: ",
@@ -99,6 +99,8 @@ pub enum LogoutErrorKind {
     RuntimeNotRestarted(StepError),
 }
 
+sundown::debug_as_text!(StepError, Warning, LogoutError { kind, warnings });
+
 impl LogoutErrorKind {
     /// On which side of the point of no return the logout failed. Before it, the session goes on as far
     /// as is known, and its sync service runs again, unless a warning says otherwise.
@@ -121,4 +123,35 @@ impl LogoutErrorKind {
 /// Lists warnings as `; warning: closing the tabs failed: no answer within 5s`.
 pub(crate) fn listed(warnings: &[Warning]) -> impl fmt::Display {
     fmt::from_fn(move |f| warnings.iter().try_for_each(|warning| write!(f, "; warning: {warning}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        application::{AccessToken, RequestError},
+        recovery::RecoveryError,
+    };
+
+    fn late() -> StepError {
+        StepError::TimedOut { limit: Duration::from_secs(5) }
+    }
+
+    fn reads_well(error: impl std::error::Error) {
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+
+    /// `fn main() -> Result<(), Box<dyn Error>>` prints an error by `{:?}`.
+    #[test]
+    fn the_debug_of_each_error_is_its_text() {
+        reads_well(StepError::Failed("refused".into()));
+        reads_well(late());
+        let warning = || Warning { effect: Effect::CloseTabs, error: late() };
+        reads_well(warning());
+        let kind = LogoutErrorKind::InDoubt { request: late(), question: StepError::Abandoned };
+        reads_well(LogoutError { kind, warnings: vec![warning(), warning()] });
+        reads_well(RequestError::NotSent("refused".into()));
+        reads_well(RequestError::InDoubt("status 500".into()));
+        reads_well(RecoveryError::IntentNotCleared { settled: AccessToken::Valid, error: late() });
+    }
 }

@@ -27,7 +27,7 @@ pub enum Resolution {
 }
 
 /// Why an interrupted logout could not be resolved. Nothing is lost; try again.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum RecoveryError {
     /// The intent could not be read.
@@ -48,6 +48,8 @@ pub enum RecoveryError {
         error: StepError,
     },
 }
+
+sundown::debug_as_text!(RecoveryError);
 
 /// Resolves a logout that an earlier process, or a dropped run of the driver, may have requested: if an
 /// intent is recorded, asks the server.

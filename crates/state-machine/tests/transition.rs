@@ -239,7 +239,7 @@ fn a_machine_with_a_mistake_is_caught() {
             without(Effect::RestartSync, next(plan, state, event))
         }),
         ("sync must be restarted", |plan, state, event| match (state, event) {
-            // As in the write-up of Robrix's logout, whose early returns leave sync stopped (claim B9).
+            // As in the first logout of Robrix, whose early returns leave sync stopped (experiment 23).
             (State::StoppingSyncService, Event::Failed) => {
                 without(Effect::RestartSync, next(plan, state, event))
             }

@@ -31,7 +31,7 @@ pub fn experiment() -> Experiment {
             control("*/inside-down", |scene| inside_down(scene, 0))
                 .about("in the context of the runtime, which is shut down"),
             control("*/inside-down-busy", |scene| inside_down(scene, 8))
-                .about("in the context of the runtime, which was shut down while tasks ran"),
+                .about("the same, shut down while tasks ran (they do not use the pool: see 11)"),
             control("*/inside-another", inside_another)
                 .about("in the context of a runtime that the pool has never seen"),
             cure("*/kit/outside-alive-teardown", with_teardown(outside_alive))
@@ -39,7 +39,10 @@ pub fn experiment() -> Experiment {
             cure("*/kit/outside-down-teardown", with_teardown(outside_down))
                 .about("no context, and the runtime is shut down; a teardown in place of the drop"),
         ])
-        .claim("A2", "The panic comes from shutting the runtime down while async tasks still run.")
+        .claim(
+            "A2a",
+            "The panic of the drop comes from a runtime that was shut down while async tasks still ran.",
+        )
         // A pattern matches cures, too, but with a kit claim only that claim counts them.
         .supported_if(every("*/outside-alive").is(Clean) & every("*-down*").is(Aborted))
         .refuted_if(every("*/outside-alive").is(Aborted) & every("*/inside-down*").is(Clean))
@@ -69,7 +72,7 @@ fn inside_alive(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
-/// With tasks, this is the situation of claim A2, plus a runtime context.
+/// With tasks, this is the situation of claim A2a, plus a runtime context.
 fn inside_down(scene: &Scene<'_>, tasks: usize) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
     for _ in 0..tasks {

@@ -37,7 +37,7 @@ pub fn experiment() -> Experiment {
             control("*/guard/runtime-first", guard_runtime_first)
                 .about("the runtime is dropped before the store, and both before the guard"),
         ])
-        .claim("A5", "The order of destruction helps, but does not fully solve it.")
+        .claim("A5b", "The order in which the runtime and the client are dropped helps.")
         .supported_if(
             every("*/fields/store-first").is(Clean) & every("*/locals/store-first").is(Clean),
         )

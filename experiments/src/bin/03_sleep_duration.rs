@@ -3,7 +3,7 @@
 //! been last, and keeps it away if a user interface would have been. Page:
 //! `docs/src/03-sleep-duration.md`.
 
-use std::{cell::RefCell, sync::mpsc};
+use std::{cell::RefCell, future::pending, sync::mpsc, time::Instant};
 
 use experiments::prelude::*;
 use tokio::sync::oneshot;
@@ -21,12 +21,16 @@ pub fn experiment() -> Experiment {
              client's own would have been last, waiting causes the panic; if a user interface would \
              have been, waiting until it has let go keeps the panic away.",
         )
+        .first_expected(
+            "No wait prevents it. Where a task of the client's own may be its last owner, waiting brings \
+             it on.",
+        )
         .variants([
             hazard("*/drop-then-wait/0ms", Aborted, |scene| drop_then_wait(scene, ms(0)))
                 .about("dropped off context, then shut down at once")
                 .cured(),
             hazard("*/drop-then-wait/1s", Aborted, |scene| drop_then_wait(scene, ms(1000)))
-                .about("dropped off context, then a wait, then shut down")
+                .about("dropped off context; the wait after that is never reached")
                 .trials(5)
                 .waits()
                 .cured(),
@@ -63,30 +67,46 @@ pub fn experiment() -> Experiment {
                 .trials(5)
                 .waits()
                 .cured(),
-            hazard("*/ui-frame/0ms", Aborted, |scene| ui_frame(scene, ms(0)))
-                .about("a user interface lets go at its next frame, the application at once")
+            hazard("*/ui-frame/0ms", Aborted, |scene| log_out(scene, ms(0), Frame::Soon))
+                .about("dropped in a context, then shut down at once, before the user interface's frame")
                 .trials(10)
                 .cured(),
-            hazard("*/ui-frame/10ms", Aborted, |scene| ui_frame(scene, ms(10)))
-                .about("the same, after a wait that ends before the frame")
+            hazard("*/ui-frame/10ms", Aborted, |scene| log_out(scene, ms(10), Frame::Soon))
+                .about("the same, with a wait that ends before the frame")
                 .trials(10)
                 .cured(),
-            control("*/ui-frame/100ms", |scene| ui_frame(scene, ms(100)))
-                .about("the same, after a wait that ends after the frame")
+            control("*/ui-frame/100ms", |scene| log_out(scene, ms(100), Frame::Soon))
+                .about("the same, with a wait that ends after the frame")
                 .trials(10),
-            control("old/ui-frame/1s", |scene| ui_frame(scene, ms(1000)))
-                .about("the same, after a very long wait")
+            control("old/ui-frame/1s", |scene| log_out(scene, ms(1000), Frame::Soon))
+                .about("the same, with a very long wait")
                 .trials(5)
                 .waits(),
+            hazard("*/ui-holds-on/0ms", Aborted, |scene| log_out(scene, ms(0), Frame::Later))
+                .about("the same, and the user interface lets go only after the shutdown; no wait")
+                .trials(10)
+                .cured(),
+            hazard("*/ui-holds-on/100ms", Aborted, |scene| log_out(scene, ms(100), Frame::Later))
+                .about("the same with a wait, which the trial reaches and records")
+                .trials(10)
+                .cured(),
         ])
-        .claim("A4", "Giving the tasks time after the drop prevents the panic.")
-        .supported_if(
-            every("*/drop-then-wait/0ms").is(Aborted) & every("*/drop-then-wait/1s").is(Clean),
+        .claim(
+            "A4a",
+            "A wait between the drop and the shutdown keeps the panic away if somebody who has no \
+             context lets go meanwhile.",
         )
+        .supported_if(
+            every("*/ui-frame/0ms").is(Aborted)
+                & every("*/ui-frame/10ms").is(Aborted)
+                & every("*/ui-frame/100ms").is(Clean),
+        )
+        .refuted_if(every("*/ui-frame/100ms").is(Aborted) | every("*/ui-frame/0ms").is(Clean))
+        .claim("A4b", "It is the time that does it: tasks complete while the program waits.")
+        .supported_if(every("*/ui-holds-on/100ms").is(Clean))
         .refuted_if(
-            every("*/drop-then-wait/*").is(Aborted)
-                & every("*/down-then-wait/*").is(Aborted)
-                & every("*/drop-inside/0ms").is(Clean),
+            every("*/ui-holds-on/100ms").is(Aborted)
+                & every("*/ui-holds-on/100ms").observed("waited").always_at_least(100_000_000),
         )
         .kit_claim("A session's handle can be dropped before any wait and after it.")
 }
@@ -165,25 +185,46 @@ thread_local! {
     static CACHE: RefCell<Option<Protected<Store>>> = const { RefCell::new(None) };
 }
 
-/// A user interface has a clone in its cache. It was told to let go, and does so at its next frame.
-fn ui_frame(scene: &Scene<'_>, wait: Duration) -> TrialResult {
+/// When the user interface lets go.
+#[derive(Clone, Copy, PartialEq)]
+enum Frame {
+    /// At its next frame, after [`EVENT`].
+    Soon,
+    /// When the runtime is down: at the next login, for example.
+    Later,
+}
+
+/// The order of the write-up: drop the client, wait, shut the runtime down. The application's main loop,
+/// which is a task, has a clone, and the user interface has one in its cache.
+fn log_out(scene: &Scene<'_>, wait: Duration, lets_go: Frame) -> TrialResult {
     let (runtime, store) = scene.warm_store()?;
-    let clone = store.clone();
+    let (in_the_cache, in_the_loop) = (store.clone(), store.clone());
+    let main_loop = runtime.spawn(async move {
+        pending::<()>().await;
+        drop(in_the_loop);
+    });
     let (next_frame, frames) = mpsc::channel::<()>();
     let ui = thread::spawn(move || {
-        CACHE.set(Some(clone));
+        CACHE.set(Some(in_the_cache));
         let _it_is_time = frames.recv();
         drop(CACHE.take());
     });
+    runtime.block_on(async { drop(store) });
+    let began = Instant::now();
     let shut_down = || {
-        let context = runtime.enter();
-        drop(store);
-        drop(context);
+        scene.record("waited", began.elapsed());
         runtime.shutdown_background();
+        // It does not wait, and chance must not decide who is last.
+        let _cancelled = block_on(main_loop);
     };
     let frame = || {
         drop(next_frame);
         Ok(ui.join().map_err(|_| "the user interface panicked")?)
     };
-    each_in_its_time(wait, shut_down, frame)
+    if lets_go == Frame::Soon {
+        return each_in_its_time(wait, shut_down, frame);
+    }
+    thread::sleep(wait);
+    shut_down();
+    frame()
 }

@@ -10,6 +10,9 @@ use experiments::{
     query::{QUERY, Query, TOO_SHORT, UNTIL_RELEASED},
 };
 
+/// Longer than anything takes that ends by itself.
+const A_WHILE: Duration = Duration::from_millis(300);
+
 fn main() -> ExitCode {
     experiment().run()
 }
@@ -25,13 +28,19 @@ pub fn experiment() -> Experiment {
         .variants([
             hazard("*/background", Failed, after(UNTIL_RELEASED, Runtime::shutdown_background))
                 .about("shutdown_background()"),
+            hazard("*/background-then-wait", Failed, after(UNTIL_RELEASED, background_then_wait))
+                .about("the same, looked at after a wait, as before a restart")
+                .waits(),
             hazard("*/timeout-too-short", Failed, after(UNTIL_RELEASED, too_short))
                 .about("shutdown_timeout() with a limit that the query outlasts"),
             control("*/timeout-long-enough", after(QUERY, long_enough))
                 .about("shutdown_timeout() with a limit that outlasts the query"),
             control("*/drop", after(QUERY, drop)).about("drop(runtime)"),
-            cure("*/kit/background", guarded(closed_first))
+            cure("*/kit/background", guarded(closed_before(Runtime::shutdown_background)))
                 .about("the session is closed first, and then shutdown_background()"),
+            cure("*/kit/background-then-wait", guarded(closed_before(background_then_wait)))
+                .about("the same, looked at after the wait")
+                .waits(),
             cure("*/kit/timeout-too-short", guarded(closed_twice))
                 .about("closed within a limit that is too short, which it says, and then again"),
         ])
@@ -41,10 +50,14 @@ pub fn experiment() -> Experiment {
                 & every("*/drop").observed("query_running").never_reads("true"),
         )
         .refuted_if(every("*/background").observed("query_running").never_reads("true"))
-        .claim("A8", "Tasks of the pool are still present after shutdown.")
+        .claim(
+            "A8",
+            "Tasks of the pool are still present after `shutdown_background()`, and after a wait behind it.",
+        )
         .supported_if(
             every("*/background").observed("query_running").always_reads("true")
-                & every("*/background").observed("files_open").always_at_least(1),
+                & every("*/background-then-wait").observed("query_running").always_reads("true")
+                & every("*/background-then-wait").observed("files_open").always_at_least(1),
         )
         .refuted_if(
             every("*/background").observed("query_running").never_reads("true")
@@ -54,6 +67,12 @@ pub fn experiment() -> Experiment {
             "A session says whether it has closed; when it has, no query runs and no file is open, \
              and any shutdown of the runtime will do.",
         )
+}
+
+/// A wait before the restart, as the write-up had one for its look with tokio-console.
+fn background_then_wait(runtime: Runtime) {
+    runtime.shutdown_background();
+    thread::sleep(A_WHILE);
 }
 
 fn too_short(runtime: Runtime) {
@@ -74,12 +93,14 @@ fn after(takes: Duration, shut_down: fn(Runtime)) -> impl Fn(&Scene<'_>) -> Tria
 }
 
 /// The task has a handle of the session, so closing waits until the task has dropped it.
-fn closed_first(scene: &Scene<'_>) -> TrialResult {
-    look_after(scene, QUERY, |runtime, _| {
-        scene.close()?;
-        runtime.shutdown_background();
-        Ok(())
-    })
+fn closed_before(shut_down: fn(Runtime)) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| {
+        look_after(scene, QUERY, |runtime, _| {
+            scene.close()?;
+            shut_down(runtime);
+            Ok(())
+        })
+    }
 }
 
 /// `shutdown_timeout` returns at its limit as it does at the end. `close` returns an error.

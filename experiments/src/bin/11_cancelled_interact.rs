@@ -52,6 +52,26 @@ pub fn experiment() -> Experiment {
             cure("*/kit/opening", guarded(|scene| held_over_in_a_group(scene, open_a_store)))
                 .about("the same, and the task opens another store"),
         ])
+        .claim(
+            "A2b",
+            "Tasks that still run when the runtime is shut down try to use the pool, and that panics.",
+        )
+        // The generation of the report. A task that is held over comes too late in every trial.
+        .supported_if(
+            every("old/held-over").is(Panicked)
+                & every("old/in-a-loop").is(seen(Panicked).allowing([Clean])),
+        )
+        .refuted_if(every("old/held-over").is(Clean) & every("old/in-a-loop").is(Clean))
+        .finding(
+            "A2c",
+            "A newer pool answers such a use with an error, and only an opening that comes too late panics.",
+        )
+        .supported_if(
+            every("current/held-over").is(Clean)
+                & every("current/in-a-loop").is(Clean)
+                & every("current/opening").is(Panicked),
+        )
+        .refuted_if(every("current/held-over").is(Panicked) | every("current/opening").is(Clean))
         .kit_claim(
             "No use comes too late for a runtime that is shut down when the group of tasks has \
              been drained and the session has closed.",
@@ -77,7 +97,7 @@ fn in_a_loop(scene: &Scene<'_>) -> TrialResult {
 
 /// The same, and the kit takes the runtime down: it is at rest before the blocking pool closes.
 fn at_rest(scene: &Scene<'_>) -> TrialResult {
-    let owner = RuntimeOwner::builder("client").workers(WORKERS).come_to_rest().start()?;
+    let owner = RuntimeOwner::builder("client").workers(WORKERS).start()?;
     let opening = Store::open(scene.directory(), scene.generation, CONNECTIONS);
     let store = owner.block_on(opening)??;
     let (used, uses) = mpsc::channel();

@@ -25,6 +25,12 @@ fn main() -> ExitCode {
                 .about("closed in a context while a query runs; looked at when `close` returns"),
             control("*/at-work-runtime-dropped", at_work_runtime_dropped)
                 .about("the same, looked at when the runtime has been dropped, which waits"),
+            control("sdk/0.13", sdk_0_13)
+                .about("the public methods of the client in matrix-sdk 0.13.0")
+                .trials(5),
+            control("sdk/0.18", sdk_0_18)
+                .about("the same in matrix-sdk 0.18.0")
+                .trials(5),
             cure("*/kit/off-context", guarded(off_context_session))
                 .about("a session, closed on a thread without context"),
             cure("*/kit/handles-out", guarded(handles_out_session))
@@ -32,9 +38,19 @@ fn main() -> ExitCode {
             cure("*/kit/at-work", guarded(at_work_session))
                 .about("a session, closed while a query runs"),
         ])
-        .claim("A7", "There is no API to clean the pool up.")
-        .supported_if(!every("*/in-context").is(Clean))
-        .refuted_if(every("*/in-context").is(Clean) & every("*/handles-out").is(Clean))
+        .claim("A7", "The SDK of the report has no API to clean the pool up.")
+        // The newer SDK shows that the search would find one.
+        .supported_if(
+            every("sdk/0.13").observed("closes_the_pool").always_reads("none")
+                & every("sdk/0.18").observed("closes_the_pool").never_reads("none"),
+        )
+        .refuted_if(every("sdk/0.13").observed("closes_the_pool").never_reads("none"))
+        .finding(
+            "A7b",
+            "The pool has one, `Pool::close`: called in a context, it makes every later drop harmless.",
+        )
+        .supported_if(every("*/in-context").is(Clean) & every("*/handles-out").is(Clean))
+        .refuted_if(!every("*/in-context").is(Clean) | !every("*/handles-out").is(Clean))
         .kit_claim(
             "A session can be closed on any thread, says who still has a handle, and when it has \
              closed the connections have.",
@@ -117,4 +133,24 @@ fn at_work_session(scene: &Scene<'_>) -> TrialResult {
     let query = Query::start(&runtime, store, QUERY)?;
     scene.close()?;
     query.check_ended(scene)
+}
+
+fn sdk_0_13(scene: &Scene<'_>) -> TrialResult {
+    public_methods(scene, include_str!("../../locks/matrix-sdk-0.13.0.methods"))
+}
+
+fn sdk_0_18(scene: &Scene<'_>) -> TrialResult {
+    public_methods(scene, include_str!("../../locks/matrix-sdk-0.18.0.methods"))
+}
+
+/// Looks for a method that could close the stores, by what it could be called.
+fn public_methods(scene: &Scene<'_>, methods: &str) -> TrialResult {
+    const WORDS: [&str; 9] =
+        ["close", "pause", "suspend", "shut", "stop", "dispose", "drain", "terminate", "clean"];
+    scene.check("the list is there", methods.lines().any(|method| method == "logout"));
+    let found: Vec<_> =
+        methods.lines().filter(|method| WORDS.iter().any(|word| method.contains(word))).collect();
+    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+    scene.record("closes_the_pool", found);
+    Ok(())
 }

@@ -4,14 +4,20 @@
 
 use experiments::{
     prelude::*,
-    story::{Change, naive::six_steps},
+    story::{
+        Change,
+        naive::{Build, six_steps},
+    },
 };
 
 /// It always ends in the same way, and takes a while.
 const TRIALS: u32 = 10;
 
 fn main() -> ExitCode {
-    let with = |change| move |scene: &Scene<'_>| six_steps(scene, change);
+    let with = |change| move |scene: &Scene<'_>| six_steps(scene, &Build::first_version(change));
+    let without_main_loop = |scene: &Scene<'_>| {
+        six_steps(scene, &Build { main_loop: false, ..Build::first_version(Change::RuntimeKept) })
+    };
     Experiment::new(file!())
         .question("Why does logging in again panic?")
         .hypothesis(
@@ -28,12 +34,24 @@ fn main() -> ExitCode {
             control("*/in-context", with(Change::InContext))
                 .about("the user interface's thread is in the context of a runtime"),
             control("*/runtime-kept", with(Change::RuntimeKept))
-                .about("the runtime is not shut down, and the old client stays in its own tasks"),
+                .about("the runtime is not shut down, and the old client stays in the main loop"),
+            hazard("*/runtime-kept/no-main-loop", Aborted, without_main_loop)
+                .about("the same in an application without a main loop"),
         ])
         .each(|variant| variant.trials(TRIALS))
         .shows_first("old/six-steps")
-        .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")
-        .supported_if(every("*/six-steps").is(Aborted))
-        .refuted_if(every("*/six-steps").is(Clean))
+        .keeps("step", [])
+        .claim(
+            "B1",
+            "The six steps (desktop with rooms, phone, log out, desktop, log in) panic, at the second login.",
+        )
+        .supported_if(
+            every("*/six-steps").is(Aborted)
+                & every("*/six-steps").observed("step").always_reads("logging in again"),
+        )
+        .refuted_if(
+            every("*/six-steps").is(Clean)
+                | every("*/six-steps").observed("step").never_reads("logging in again"),
+        )
         .run()
 }

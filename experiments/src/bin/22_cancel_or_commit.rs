@@ -1,6 +1,6 @@
-//! 22 cancel or commit: can a cancel be accepted and the logout happen all the same? With a flag for
-//! each, yes: while the request is on its way, and in a race between two threads. With the gate of the
-//! driver, never. Page: `docs/src/22-cancel-or-commit.md`.
+//! 22 cancel or commit: can a cancel be accepted and the logout happen all the same? With the published
+//! state machine, yes: while the request is on its way, and in a race between two threads. With the gate
+//! of the driver, never. Page: `docs/src/22-cancel-or-commit.md`.
 
 use std::{
     future::{Future, ready},
@@ -10,10 +10,14 @@ use std::{
 
 use experiments::{
     prelude::*,
+    published::{Flags, Logout},
     setting::{LoggedIn, Setting, syncs, token},
 };
 use futures::future::join;
-use mock_sdk::homeserver::{Endpoint, Fault, Homeserver};
+use mock_sdk::{
+    app::global::Global,
+    homeserver::{Endpoint, Fault, Homeserver},
+};
 use state_machine::{
     cancel::{CancelToken, Cancellation},
     driver::Driver,
@@ -40,19 +44,19 @@ fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Can a cancel be accepted and the logout happen all the same?")
         .hypothesis(
-            "With a flag for each, yes: while the request is on its way, and even if it takes no \
-             time. With one gate for both, and the server's word for a request that was on its \
+            "With a flag for each, as published, yes: while the request is on its way, and even if it \
+             takes no time. With one gate for both, and the server's word for a request that was on its \
              way, no.",
         )
         .variants([
-            control("two-flags/cancel-first", two_flags).about("a cancel before the logout begins"),
-            control("two-flags/cancel-after", two_flags).about("a cancel when the logout is over"),
-            hazard("two-flags/in-flight", Failed, two_flags)
+            control("published/cancel-first", published).about("a cancel before the logout begins"),
+            control("published/cancel-after", published).about("a cancel when the logout is over"),
+            hazard("published/in-flight", Failed, published)
                 .about("a cancel when the server has seen the request"),
         ])
         .each(|variant| variant.trials(10).waits())
         .variants([
-            hazard("two-flags/at-once", seen(Failed).allowing([Clean]), two_flags_at_once)
+            hazard("published/at-once", seen(Failed).allowing([Clean]), published_at_once)
                 .about("both at the same time, and a server that answers at once")
                 .deadline(DEADLINE),
             cure("kit/in-flight", kit_in_flight)
@@ -65,80 +69,83 @@ fn main() -> ExitCode {
                 .about("the driver: a cancel at a random moment")
                 .trials(40),
         ])
-        .claim("B8", "A logout can be cancelled until the point of no return.")
-        .supported_if(every("two-flags/*").is(Clean))
+        .finding(
+            "B8",
+            "The published machine accepts a cancel while the server's answer is awaited, logs the user \
+             out all the same, and says that the logout was cancelled.",
+        )
+        .supported_if(
+            every("published/in-flight").observed("accepted").always_reads("true")
+                & every("published/in-flight").observed("logged_out").always_reads("true")
+                & every("published/in-flight").observed("ended").always_reads("Cancelled")
+                & every("published/at-once").observed("both").once_at_least(1),
+        )
         .refuted_if(
-            every("two-flags/in-flight").is(Failed)
-                & every("two-flags/at-once").observed("both").once_at_least(1),
+            every("published/in-flight").is(Clean)
+                | every("published/in-flight").observed("logged_out").always_reads("false"),
         )
         .kit_claim("A cancel that is accepted is honoured, and no other is called accepted.")
         .run()
 }
 
-/// The reconstruction. It has the strongest ordering there is: what goes wrong does not for want of one.
-#[derive(Default)]
-struct TwoFlags {
-    cancel_requested: AtomicBool,
-    point_of_no_return: AtomicBool,
+/// The server's part of the published machine, with its flags. Returns whether the user was logged out.
+async fn log_out<E>(
+    flags: &Flags,
+    request: impl Future<Output = Result<(), E>>,
+) -> Result<bool, E> {
+    if flags.is_cancelled() {
+        return Ok(false);
+    }
+    request.await?;
+    flags.pass_point_of_no_return();
+    Ok(true)
 }
 
-impl TwoFlags {
-    /// Whether the cancel is accepted.
-    fn cancel(&self) -> bool {
-        if self.point_of_no_return.load(Ordering::SeqCst) {
-            return false;
-        }
-        self.cancel_requested.store(true, Ordering::SeqCst);
-        true
-    }
-
-    /// Whether the user has been logged out.
-    async fn log_out<E>(&self, request: impl Future<Output = Result<(), E>>) -> Result<bool, E> {
-        if self.cancel_requested.load(Ordering::SeqCst) {
-            return Ok(false);
-        }
-        request.await?;
-        self.point_of_no_return.store(true, Ordering::SeqCst);
-        Ok(true)
-    }
-}
-
-fn two_flags(scene: &Scene<'_>) -> TrialResult {
+/// The whole machine. The user cancels when the variant says so.
+fn published(scene: &Scene<'_>) -> TrialResult {
     let setting = Setting::start(scene.directory(), |_| {})?;
-    let flags = TwoFlags::default();
-    runtime()?.block_on(async {
-        setting.log_in().await?;
-        let client = setting.app.globals().client.get().ok_or("there is no client")?;
-        let token = token(&setting.app)?;
-        setting.server.fail_next(Endpoint::Logout, Fault::delay(ANSWER));
+    let tokio_runtime = Global::new(Some(runtime()?));
+    let handle = tokio_runtime.with(|it| it.as_ref().map(|it| it.handle().clone()));
+    let handle = handle.ok_or("there is no runtime")?;
+    handle.block_on(setting.log_in())?;
+    let token = token(&setting.app)?;
+    setting.server.fail_next(Endpoint::Logout, Fault::delay(ANSWER));
 
-        let mut accepted = scene.case() == "cancel-first" && flags.cancel();
-        let cancelled_in_flight = async {
-            if scene.case() == "in-flight" {
-                setting.server.until(|server| server.count(Endpoint::Logout) > 0).await;
-                accepted = flags.cancel();
-            }
+    let logout = Logout::new(&setting.app, &tokio_runtime);
+    let mut accepted = scene.case() == "cancel-first" && logout.flags.request_cancellation();
+    let ended = handle.block_on(async {
+        let in_flight = async {
+            setting.server.until(|server| server.count(Endpoint::Logout) > 0).await;
+            logout.flags.request_cancellation()
         };
-        let auth = client.matrix_auth();
-        let (logged_out, ()) = join(flags.log_out(auth.logout()), cancelled_in_flight).await;
-        let logged_out = logged_out?;
-        if scene.case() == "cancel-after" {
-            accepted = flags.cancel();
+        if scene.case() == "in-flight" {
+            let (ended, noted) = join(logout.execute(), in_flight).await;
+            accepted = noted;
+            ended
+        } else {
+            logout.execute().await
         }
-        scene.record("accepted", accepted);
-        scene.record("logged_out", logged_out);
-        scene.check("who logs out knows it", logged_out != setting.server.is_alive(&token));
-        scene.check("an accepted cancel is honoured", !(accepted && logged_out));
-        setting.end().await
-    })
+    });
+    if scene.case() == "cancel-after" {
+        accepted = logout.flags.request_cancellation();
+    }
+    let logged_out = !setting.server.is_alive(&token);
+    scene.record("accepted", accepted);
+    scene.record("logged_out", logged_out);
+    scene
+        .record("ended", ended.map_or_else(|error| error.to_string(), |()| "Completed".to_owned()));
+    scene.record("told", format!("{:?}", logout.told.get()));
+    scene.check("an accepted cancel is honoured", !(accepted && logged_out));
+    // What is left ends in the context of some runtime.
+    runtime()?.block_on(setting.end())
 }
 
-fn two_flags_at_once(scene: &Scene<'_>) -> TrialResult {
+fn published_at_once(scene: &Scene<'_>) -> TrialResult {
     meetings(
         scene,
-        TwoFlags::default,
-        |flags| matches!(block_on(flags.log_out(ready(Ok::<_, ()>(())))), Ok(true)),
-        TwoFlags::cancel,
+        Flags::default,
+        |flags| matches!(block_on(log_out(flags, ready(Ok::<_, ()>(())))), Ok(true)),
+        Flags::request_cancellation,
     )
 }
 

@@ -1,24 +1,24 @@
-//! 23 stuck in progress: what does a logout leave behind when it gives up? The write-up's `execute`
-//! leaves its mark set, whichever step fails, and the sync service stopped if stopping it is what
-//! failed. The version before leaves it stopped wherever it returns. The driver leaves neither. Page:
+//! 23 stuck in progress: what does a logout leave behind when it gives up? The published machine leaves
+//! nothing if the server refuses, and its mark and a stopped sync service if the user cancels. The version
+//! before leaves the sync service stopped wherever it returns. The driver leaves neither. Page:
 //! `docs/src/23-stuck-in-progress.md`.
 
 use std::sync::Mutex;
 
 use experiments::{
     prelude::*,
+    published::{Flags, Logout, LogoutError, State},
     setting::{LoggedIn, ROOMS, Setting, syncs, token},
     steps::Steps,
 };
 use mock_sdk::{
-    app::{App, action::Confirmed, ui::UiFault},
+    app::{App, action::Confirmed, global::Global, ui::UiFault},
     client::Client,
     homeserver::{Endpoint, Fault, Homeserver},
     matrix_error::ErrorCode,
     store::rusqlite::Connection,
 };
-use state_machine::{config::LogoutConfig, driver::Driver, transition::State};
-use tokio::{runtime::Builder, time::timeout};
+use state_machine::{config::LogoutConfig, driver::Driver, transition};
 
 /// How long to wait for a sync that, as a rule, does not come.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -29,180 +29,193 @@ const BRIEF: Duration = Duration::from_millis(100);
 /// A step fails in the same way each time, and what does not happen is waited for.
 const TRIALS: u32 = 10;
 
-/// The steps that can fail, and how.
-const STEPS: [(&str, &str); 6] = [
+/// The steps of the published machine that can fail, and how: before the point of no return, and after.
+const BEFORE: [(&str, &str); 3] = [
     ("pre-check", "there is nobody to log out"),
-    ("stop-sync", "the sync service does not stop in time"),
     ("server", "the server refuses"),
+    ("server-silent", "the server does not answer in time"),
+];
+const AFTER: [(&str, &str); 3] = [
     ("tabs", "the user interface does not close its tabs"),
     ("app-state", "the user interface does not let go"),
     ("runtime", "no runtime can be started"),
 ];
 
+/// The steps of the driver.
+const STEPS: [(&str, &str); 6] = [
+    BEFORE[0],
+    ("stop-sync", "the sync service does not stop in time"),
+    BEFORE[1],
+    AFTER[0],
+    AFTER[1],
+    AFTER[2],
+];
+
 fn main() -> ExitCode {
-    let marked = |name: &str| every(name).observed("in_progress").always_reads("true");
+    let recorded =
+        |name: &str, what: &str, word: &str| every(name).observed(what).always_reads(word);
     Experiment::new(file!())
         .question("What does a logout leave behind when it gives up?")
         .hypothesis(
-            "The write-up leaves the mark that it is in progress, after every early return, and a \
-             stopped sync service, if stopping it is what failed. The version before leaves the \
-             sync service stopped wherever it returns. The kit leaves neither, anywhere.",
+            "The published machine leaves nothing behind if a step fails before the point of no return, \
+             and leaves its mark and a stopped sync service if the user cancels. The version before \
+             leaves the sync service stopped wherever it returns. The kit leaves neither, anywhere.",
+        )
+        .first_expected(
+            "The write-up leaves the mark that it is in progress, after every early return. (Of the code \
+             that it shows, without that which the app publishes: its error handler clears the mark.)",
         )
         .variants([
-            control("execute/nothing", execute)
-                .about("nothing fails"),
+            control("published/nothing", published).about("nothing fails"),
+            control("published/token-unknown", published)
+                .about("the server has forgotten the token: that counts as logged out"),
+        ])
+        .variants(BEFORE.map(|(step, about)| control(format!("published/{step}"), published).about(about)))
+        .variants([
+            hazard("published/cancelled", Failed, published)
+                .about("a cancel while the sync service is stopped, before the server is asked")
+                .waits(),
+            hazard("published/cancelled-in-flight", Failed, published)
+                .about("a cancel while the server's answer is awaited"),
             hazard("first-version/server", Failed, first_version)
                 .about("the version before the state machine; the server refuses")
                 .waits(),
         ])
-        .variants(STEPS.into_iter().flat_map(|(step, about)| {
-            [
-                hazard(format!("execute/{step}"), Failed, execute).about(about).waits(),
-                cure(format!("kit/{step}"), kit).about(format!("the driver; {about}")).waits(),
-            ]
+        .variants(AFTER.map(|(step, about)| {
+            hazard(format!("published/after/{step}"), Failed, published)
+                .about(format!("{about}; after the point of no return the mark stays, on purpose"))
+        }))
+        .variants(STEPS.map(|(step, about)| {
+            cure(format!("kit/{step}"), kit).about(format!("the driver; {about}")).waits()
         }))
         .each(|variant| variant.trials(TRIALS))
         .claim(
-            "B9",
-            "On an early return the code shown leaves the in-progress mark set and the sync service \
-             stopped.",
+            "B6",
+            "An invalidated token counts as logged out; before the point of no return a failure is undone, \
+             and the user can try again.",
         )
         .supported_if(
-            marked("execute/pre-check")
-                & marked("execute/stop-sync")
-                & marked("execute/server")
-                & marked("execute/tabs")
-                & marked("execute/app-state")
-                & marked("execute/runtime")
-                & every("execute/stop-sync").observed("syncing").always_reads("false")
-                & every("first-version/server").observed("syncing").always_reads("false"),
+            every("published/token-unknown").is(Clean)
+                & every("published/server").is(Clean)
+                & every("published/server-silent").is(Clean)
+                & recorded("published/server", "syncing", "true")
+                & recorded("published/server", "again", "Completed"),
         )
         .refuted_if(
-            every("execute/*").observed("in_progress").always_reads("false")
-                | every("execute/stop-sync").observed("syncing").always_reads("true"),
+            !every("published/token-unknown").is(Clean)
+                | recorded("published/server", "syncing", "false")
+                | !every("published/server").is(Clean),
         )
+        .finding(
+            "B9",
+            "A cancel that comes in time leaves the published machine's mark set and the sync service \
+             stopped, and the user is told nothing.",
+        )
+        .supported_if(
+            recorded("published/cancelled", "in_progress", "true")
+                & recorded("published/cancelled", "syncing", "false")
+                & recorded("published/cancelled", "told", "Nothing"),
+        )
+        .refuted_if(
+            recorded("published/cancelled", "in_progress", "false")
+                | recorded("published/cancelled", "syncing", "true"),
+        )
+        .finding(
+            "B9b",
+            "The version before the machine leaves the sync service stopped when the server refuses.",
+        )
+        .supported_if(recorded("first-version/server", "syncing", "false"))
+        .refuted_if(recorded("first-version/server", "syncing", "true"))
         .kit_claim("Whichever step fails, the mark goes with the run, and a user who is still logged in syncs.")
         .run()
 }
 
-/// The application of the write-up, as far as `execute` reaches into it.
-struct Shown<'a> {
-    setting: &'a Setting,
-    runtime: Option<Runtime>,
-    /// The step that fails, if one does.
-    failing: &'a str,
-    /// `LOGOUT_IN_PROGRESS`
-    in_progress: bool,
-}
-
-impl Shown<'_> {
-    /// As the write-up shows it, without what it tells the user on the way.
-    async fn execute(&mut self) -> TrialResult {
-        let app = &self.setting.app;
-        let globals = app.globals();
-        self.in_progress = true;
-
-        self.perform_prechecks()?;
-        self.stop_sync_service().await?;
-        match self.perform_server_logout().await {
-            Ok(()) => {
-                let _ = app.files().delete_latest_user_id();
-            }
-            Err(error) => {
-                if let Some(service) = globals.sync_service.get() {
-                    service.start()?;
-                }
-                return Err(error);
-            }
-        }
-        app.ui().close_all_tabs().await?;
-        globals.client.take();
-        globals.sync_service.take();
-        app.expect_worker_end();
-        globals.request_sender.take();
-        globals.all_joined_rooms.take();
-        app.ui().clean_app_state().await?;
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-        if self.failing == "runtime" {
-            return Err("there is no thread for a runtime".into());
-        }
-        self.runtime = Some(runtime()?);
-
-        self.in_progress = false;
-        Ok(())
-    }
-
-    /// The version before, up to its first return.
-    async fn first_version(&mut self) -> TrialResult {
-        self.perform_prechecks()?;
-        self.stop_sync_service().await?;
-        self.perform_server_logout().await
-    }
-
-    fn client(&self) -> TrialResult<Client> {
-        let client = self.setting.app.globals().client.get().ok_or("there is no client")?;
-        Ok(Client::clone(&client))
-    }
-
-    fn perform_prechecks(&self) -> TrialResult {
-        match self.failing {
-            "pre-check" => Err("there is nobody to log out".into()),
-            _ => self.client()?.matrix_auth().logged_in().then_some(()).ok_or("logged out".into()),
-        }
-    }
-
-    async fn stop_sync_service(&self) -> TrialResult {
-        let service = self.setting.app.globals().sync_service.get().ok_or("no sync service")?;
-        if self.failing != "stop-sync" {
-            service.stop().await;
-            return Ok(());
-        }
-        let lock = lock_the_writing_sync(&self.setting.server, &self.client()?)?;
-        let stopped = timeout(BRIEF, service.stop()).await;
-        drop(lock);
-        Ok(stopped.map_err(|_| "the sync service does not stop")?)
-    }
-
-    async fn perform_server_logout(&self) -> TrialResult {
-        Ok(self.client()?.matrix_auth().logout().await?)
-    }
-}
-
-fn execute(scene: &Scene<'_>) -> TrialResult {
-    shown(scene, async |shown| shown.execute().await)
-}
-
-fn first_version(scene: &Scene<'_>) -> TrialResult {
-    shown(scene, async |shown| shown.first_version().await)
-}
-
-fn shown(
-    scene: &Scene<'_>,
-    log_out: impl AsyncFnOnce(&mut Shown<'_>) -> TrialResult,
-) -> TrialResult {
+/// The published machine, with one fault.
+fn published(scene: &Scene<'_>) -> TrialResult {
     let (setting, failing) = (Setting::start(scene.directory(), |_| {})?, scene.case());
+    let tokio_runtime = Global::new(Some(runtime()?));
+    let handle = tokio_runtime.with(|it| it.as_ref().map(|it| it.handle().clone()));
+    let handle = handle.ok_or("there is no runtime")?;
+    let logged_in = failing != "pre-check";
+    if logged_in {
+        handle.block_on(setting.log_in())?;
+    }
+    let token = if logged_in { token(&setting.app)? } else { String::new() };
+    disturb(&setting.server, &setting.app, failing);
+    if failing == "token-unknown" {
+        setting.server.forget_token(&token);
+    }
+    let cancels_in = match failing {
+        "cancelled" => Some(State::StoppingSyncService),
+        "cancelled-in-flight" => Some(State::LoggingOutFromServer),
+        _ => None,
+    };
+    let on_entry = |state: State, flags: &Flags| {
+        if Some(state) == cancels_in {
+            flags.request_cancellation();
+        }
+    };
+    let logout = || {
+        let mut logout = Logout::new(&setting.app, &tokio_runtime);
+        logout.on_entry = &on_entry;
+        logout.is_desktop = failing == "tabs";
+        logout.no_runtime = failing == "runtime";
+        if failing == "server-silent" {
+            logout.limit = BRIEF;
+        }
+        logout
+    };
+    let run = logout();
+    let ended = handle.block_on(run.execute());
+    let succeeds = matches!(failing, "nothing" | "token-unknown");
+    scene.check("it fails where a step does", ended.is_ok() == succeeds);
+    scene.record("ended", ended.map_or_else(|error| name_of(&error), |()| "Completed".to_owned()));
+    scene.record("told", format!("{:?}", run.told.get()));
+    // A sync that comes is worth waiting for.
+    let limit = if cancels_in.is_some() { A_SECOND } else { PLENTY };
+    judge(scene, &setting.server, &token, run.is_in_progress(), limit);
+    if failing == "server" {
+        // The user tries again, and the server does not refuse any more.
+        let again = handle.block_on(logout().execute());
+        scene.record(
+            "again",
+            again.map_or_else(|error| name_of(&error), |()| "Completed".to_owned()),
+        );
+        scene.check("another logout completes", !setting.server.is_alive(&token));
+    }
+    setting.server.heal();
+    // What is left ends in the context of some runtime.
+    runtime()?.block_on(setting.end())
+}
+
+/// `ServerLogoutFailed`, without what the server said.
+fn name_of(error: &LogoutError) -> String {
+    error.to_string().split('(').next().unwrap_or_default().to_owned()
+}
+
+/// The version before, up to its first return.
+fn first_version(scene: &Scene<'_>) -> TrialResult {
+    let setting = Setting::start(scene.directory(), |_| {})?;
     let runtime = runtime()?;
     runtime.block_on(setting.log_in())?;
     let token = token(&setting.app)?;
-    disturb(&setting.server, &setting.app, failing);
-    let mut shown =
-        Shown { setting: &setting, runtime: Some(runtime), failing, in_progress: false };
-    // On a runtime of its own: a logout cannot run on the one that it shuts down.
-    let driving = Builder::new_current_thread().enable_all().build()?;
-    let ended = driving.block_on(log_out(&mut shown));
-    scene.check("it fails where a step does", ended.is_err() == (failing != "nothing"));
-    judge(scene, &setting.server, &token, shown.in_progress, A_SECOND);
-    drop(shown);
-    // What is left ends in the context of some runtime.
-    driving.block_on(setting.end())
+    disturb(&setting.server, &setting.app, scene.case());
+    let refused = runtime.block_on(async {
+        let service = setting.app.globals().sync_service.get().ok_or("no sync service")?;
+        service.stop().await;
+        let client = setting.app.globals().client.get().ok_or("no client")?;
+        Ok::<_, Box<dyn Error>>(client.matrix_auth().logout().await.is_err())
+    })?;
+    scene.check("the server refuses", refused);
+    judge(scene, &setting.server, &token, false, A_SECOND);
+    runtime.block_on(setting.end())
 }
 
 /// What the server and the user interface do wrong. The other steps fail by themselves.
 fn disturb(server: &Homeserver, app: &App, failing: &str) {
     match failing {
         "server" => server.fail_next(Endpoint::Logout, Fault::code(ErrorCode::LimitExceeded)),
+        "server-silent" => server.fail_next(Endpoint::Logout, Fault::never()),
         "tabs" => app.ui().fail_next(Confirmed::CloseAllTabs, UiFault::Abandoned),
         "app-state" => app.ui().fail_next(Confirmed::CleanAppState, UiFault::Abandoned),
         _ => {}
@@ -246,9 +259,13 @@ fn kit(scene: &Scene<'_>) -> TrialResult {
             (Arc::clone(&app.server), Arc::clone(&app.app), Arc::clone(&lock));
         let failing = failing.to_owned();
         move |state| match (&*failing, state) {
-            ("pre-check", State::PreChecking) => Err("there is nobody to log out".into()),
-            ("runtime", State::RestartingRuntime) => Err("there is no thread for a runtime".into()),
-            ("stop-sync", State::StoppingSyncService) => {
+            ("pre-check", transition::State::PreChecking) => {
+                Err("there is nobody to log out".into())
+            }
+            ("runtime", transition::State::RestartingRuntime) => {
+                Err("there is no thread for a runtime".into())
+            }
+            ("stop-sync", transition::State::StoppingSyncService) => {
                 let client = managed.app().globals().client.get().ok_or("there is no client")?;
                 let locked = lock_the_writing_sync(&server, &client);
                 let locked = locked.map_err(|error| error.to_string())?;

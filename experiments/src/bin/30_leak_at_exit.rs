@@ -60,16 +60,12 @@ fn main() -> ExitCode {
             .about("an exit plan that tears down all but the runtime"),
         ])
         .part("writer", leave)
-        .claim("A6", "`mem::forget` works, and is overly aggressive.")
+        .claim("A6b", "To forget everything at the end is overly aggressive.")
         .supported_if(
-            every("forget/under-load").is(Clean)
-                & every("forget/under-load").observed("requests_dropped").once_at_least(1)
+            every("forget/under-load").observed("requests_dropped").once_at_least(1)
                 & every("plan/tear-down").observed("requests_dropped").always_at_most(0),
         )
-        .refuted_if(
-            !every("forget/under-load").is(Clean)
-                | every("forget/under-load").observed("requests_dropped").always_at_most(0),
-        )
+        .refuted_if(every("forget/under-load").observed("requests_dropped").always_at_most(0))
         .claim("B5", "Leaking at exit is acceptable.")
         .supported_if(
             every("forget/under-load").observed("rows_lost").always_at_most(0)

@@ -13,7 +13,10 @@ use leak_strategy::{
     resource::Policy,
 };
 use mock_sdk::app::global::Global;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+};
 
 fn main() -> ExitCode {
     Experiment::new(file!())
@@ -38,14 +41,24 @@ fn main() -> ExitCode {
             ),
             hazard("*/drop/caches-first", Aborted, in_order([clear_caches, drop_all, shut_down]))
                 .about("caches cleared, client and sync service dropped, runtime shut down"),
-            hazard("*/drop/caches-last", Aborted, in_order([drop_all, shut_down, clear_caches]))
-                .about("client and sync service dropped, runtime shut down, caches cleared"),
             hazard("*/drop/runtime-first", Aborted, in_order([shut_down, clear_caches, drop_all]))
                 .about("runtime shut down, caches cleared, client and sync service dropped"),
-            control("*/drop/caches-last-in-context", caches_last_in_context)
-                .about("the same order, in the context of the runtime that is shut down"),
+            hazard("*/cache-is-last/cleared-first", Aborted, |scene| cache_is_last(scene, true))
+                .about("a logout emptied the statics in a context; cache cleared, runtime shut down"),
+            hazard("*/cache-is-last/cleared-last", Aborted, |scene| cache_is_last(scene, false))
+                .about("the same; runtime shut down, cache cleared"),
+            control("*/cache-is-last/cleared-first-in-context", in_context(true))
+                .about("cache cleared, runtime shut down, in the context of that runtime"),
+            control("*/cache-is-last/cleared-last-in-context", in_context(false))
+                .about("runtime shut down, cache cleared, in the context of that runtime"),
             control("*/nothing/statics-full", in_order([]))
                 .about("nothing is done, and the client is in a static as well"),
+            control("*/nothing/after-logout", |scene| {
+                start(scene.directory(), scene.generation)?;
+                log_out(&handle()?, true);
+                Ok(())
+            })
+            .about("nothing is done, after a logout that emptied statics and cache in a context"),
             hazard("*/nothing/cache-is-last-owner", Aborted, in_order([drop_all]))
                 .about("nothing is done, and the client is in the cache alone"),
             hazard("*/process-exit/cache-is-last-owner", Aborted, |scene| {
@@ -62,28 +75,46 @@ fn main() -> ExitCode {
                 .about("a plan that tears down every owner of the client, and leaks the runtime"),
         ])
         .part("tears-down", tear_down)
-        .claim(
-            "B3",
-            "Clearing caches late crashes at exit, and clearing them first does not: the order \
-             decides.",
-        )
+        .claim("A6a", "`mem::forget` works: what is forgotten does not panic at the end.")
         .supported_if(
-            every("*/drop/caches-last").is(Aborted)
-                & every("*/leak/caches-last").is(Aborted)
-                & every("*/drop/caches-first").is(Clean)
-                & every("*/leak/caches-first").is(Clean),
+            every("*/leak/caches-first").is(Clean)
+                & every("*/leak/caches-last").is(Clean)
+                & every("*/drop/*").is(Aborted),
         )
         .refuted_if(
-            every("*/drop/caches-first").is(Aborted)
-                & every("*/drop/caches-last-in-context").is(Clean)
-                & every("*/leak/caches-last").is(Clean),
+            every("*/leak/caches-first").is(Aborted)
+                | every("*/leak/caches-last").is(Aborted)
+                | every("*/drop/*").is(Clean),
         )
-        .claim("B4", "Doing nothing at process exit is safe.")
-        .supported_if(every("*/nothing/*").is(Clean))
+        .claim(
+            "B3a",
+            "A cache that holds the last of the client crashes if it is cleared when the runtime is closed.",
+        )
+        .supported_if(every("*/cache-is-last/cleared-last").is(Aborted))
+        .refuted_if(every("*/cache-is-last/cleared-last").is(Clean))
+        .claim("B3b", "It is the order that decides: cleared before the runtime is closed, it does not.")
+        .supported_if(
+            every("*/cache-is-last/cleared-first").is(Clean)
+                & every("*/cache-is-last/cleared-last").is(Aborted),
+        )
         .refuted_if(
-            every("*/nothing/statics-full").is(Clean)
-                & every("*/nothing/cache-is-last-owner").is(Aborted),
+            every("*/cache-is-last/cleared-first").is(Aborted)
+                & every("*/cache-is-last/cleared-first-in-context").is(Clean)
+                & every("*/cache-is-last/cleared-last-in-context").is(Clean),
         )
+        .claim("B4a", "Doing nothing at process exit is safe for a client in a static.")
+        .supported_if(every("*/nothing/statics-full").is(Clean))
+        .refuted_if(!every("*/nothing/statics-full").is(Clean))
+        .claim("B4b", "Doing nothing at process exit is safe after a logout that cleared the caches.")
+        .supported_if(every("*/nothing/after-logout").is(Clean))
+        .refuted_if(!every("*/nothing/after-logout").is(Clean))
+        .finding(
+            "B4c",
+            "Doing nothing at process exit is not safe if a thread-local of the main thread still holds \
+             the client.",
+        )
+        .supported_if(every("*/nothing/cache-is-last-owner").is(Aborted))
+        .refuted_if(every("*/nothing/cache-is-last-owner").is(Clean))
         .run()
 }
 
@@ -137,7 +168,7 @@ fn leak_all() {
     mem::forget(REQUEST_SENDER.take());
 }
 
-/// As a logout does: empties the statics. The last owner drops the pool.
+/// Empties the statics. The last owner drops the pool.
 fn drop_all() {
     drop(CLIENT.take());
     drop(SYNC_SERVICE.take());
@@ -150,15 +181,43 @@ fn shut_down() {
     }
 }
 
-fn caches_last_in_context(scene: &Scene<'_>) -> TrialResult {
-    start(scene.directory(), scene.generation)?;
-    let runtime = RUNTIME.take().ok_or("the runtime is gone")?;
-    let handle = runtime.handle().clone();
+fn handle() -> TrialResult<Handle> {
+    RUNTIME.with(|it| it.as_ref().map(|it| it.handle().clone())).ok_or("no runtime".into())
+}
+
+/// As a logout does, in a task: empties the statics in a context, and the cache as well if it does not
+/// miss it.
+fn log_out(handle: &Handle, the_cache_too: bool) {
     let _context = handle.enter();
+    if the_cache_too {
+        clear_caches();
+    }
     drop_all();
-    runtime.shutdown_background();
-    clear_caches();
+}
+
+/// The statics are empty, and the cache is the last owner.
+fn cache_is_last(scene: &Scene<'_>, cleared_first: bool) -> TrialResult {
+    start(scene.directory(), scene.generation)?;
+    log_out(&handle()?, false);
+    end(cleared_first);
     Ok(())
+}
+
+fn end(cleared_first: bool) {
+    let steps: [fn(); 2] =
+        if cleared_first { [clear_caches, shut_down] } else { [shut_down, clear_caches] };
+    steps.iter().for_each(|step| step());
+}
+
+fn in_context(cleared_first: bool) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| {
+        start(scene.directory(), scene.generation)?;
+        let handle = handle()?;
+        log_out(&handle, false);
+        let _context = handle.enter();
+        end(cleared_first);
+        Ok(())
+    }
 }
 
 fn empty_plan(scene: &Scene<'_>, exit: Exit) -> TrialResult {

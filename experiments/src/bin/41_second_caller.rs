@@ -36,10 +36,23 @@ fn main() -> ExitCode {
             cure("kit/gives-up-clone", on_one_thread(two_callers))
                 .about("BackgroundTask; the same, and the second has a clone"),
         ])
+        .keeps("answered_while_running", [])
         .claim("D2", "Shutdown is idempotent, on clones too: a second call is a harmless no-op.")
-        .supported_if(every("pattern/*").is(Clean))
+        .supported_if(every("pattern/sees-it-through*").is(Clean))
         .refuted_if(
+            every("pattern/sees-it-through*").is(Failed)
+                | every("pattern/sees-it-through*").observed("answered_while_running").always_reads("true"),
+        )
+        .finding(
+            "D2b",
+            "After a first caller that was dropped half-way, the second one is answered while the task \
+             runs.",
+        )
+        .supported_if(
             every("pattern/gives-up*").observed("answered_while_running").always_reads("true"),
+        )
+        .refuted_if(
+            every("pattern/gives-up*").observed("answered_while_running").always_reads("false"),
         )
         .run()
 }

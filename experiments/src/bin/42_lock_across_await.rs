@@ -61,7 +61,9 @@ fn main() -> ExitCode {
             .about("BackgroundTask::shutdown()")
             .trials(5),
         ])
-        .claim("D3", "The code awaits the task while holding its lock.")
+        .keeps("gave_its_worker_back", [])
+        .keeps("send", [])
+        .finding("D3", "The code awaits the task while holding its lock.")
         .supported_if(
             every("pattern/one-caller").is(Clean)
                 & every("pattern/second-caller")

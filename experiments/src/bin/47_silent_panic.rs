@@ -1,33 +1,42 @@
 //! 47 silent panic: who notices that a background task has panicked, or that nobody shuts it down? With
-//! the *graceful-with-fallback* pattern nobody is told of the panic, and a test that forgot the
-//! shutdown ends all the same (claim D8). Page: `docs/src/47-silent-panic.md`.
+//! the *graceful-with-fallback* pattern the owner is told nothing, standard error is; and does its abort
+//! keep a test that forgot the shutdown from hanging (claim D8)? Page: `docs/src/47-silent-panic.md`.
 
-use std::panic::resume_unwind;
+use std::fmt::Debug;
 
 use experiments::{
-    pattern::{Manager, lines_logged},
+    pattern::{Manager, logged},
     prelude::*,
     probe::{Responder, on_one_thread, one_thread, probe},
     scene::Body,
 };
-use sundown::{shutdown::ShutdownErrorKind, task::BackgroundTask};
+use sundown::task::BackgroundTask;
 use tokio::{runtime::Handle, task::yield_now};
 
 /// For what hangs: a moment, because it cannot end at all. Its twins have as long as any trial.
 const DEADLINE: Duration = Duration::from_millis(600);
 
+/// What the panic says.
+const MESSAGE: &str = "row 3 is broken";
+
 fn main() -> ExitCode {
     Experiment::new(file!())
         .question("Who notices that a background task has panicked, or that nobody shuts it down?")
         .hypothesis(
-            "The pattern's owner learns nothing of the panic, not even from `shutdown()`. A test \
-             that waits for the end of a leaked task hangs; where a destructor aborts the task, \
-             the test ends. The kit's shutdown returns the panic.",
+            "The panic hook does, on standard error. The pattern's owner learns nothing of the \
+             panic, not even from what `shutdown()` returns; its log has it then. A test that waits \
+             for the end of a leaked task hangs; where a destructor aborts the task, the test ends. A \
+             test that does not wait ends either way. The kit's shutdown returns the panic.",
+        )
+        .first_expected(
+            "The pattern's owner learns nothing of the panic, not even from `shutdown()`. A test that \
+             waits for the end of a leaked task hangs; where a destructor aborts the task, the test \
+             ends. The kit's shutdown returns the panic.",
         )
         .variants([
-            hazard("panic/pattern", Failed, on_one_thread(panic_in_pattern))
+            hazard("panic/pattern", Failed, panic_of_the_loop)
                 .about("the loop panics; what the pattern tells its owner"),
-            cure("panic/kit", on_one_thread(panic_in_kit))
+            cure("panic/kit", panic_of_the_loop)
                 .about("the loop panics; what BackgroundTask tells its owner"),
             hang("end-of-test/leaked", end_of_test(leaked))
                 .about("a test waits for the end of a task that was leaked")
@@ -36,63 +45,107 @@ fn main() -> ExitCode {
                 .about("the same with the pattern, dropped without a shutdown"),
             cure("end-of-test/kit", end_of_test(in_kit))
                 .about("the same with BackgroundTask, dropped without a shutdown"),
-            control("end-of-runtime/leaked", end_of_runtime)
+            control("end-of-runtime/leaked", end_of_runtime(leaked))
                 .about("a test that does not wait: its runtime is dropped with the leaked task"),
+            control("end-of-runtime/pattern", end_of_runtime(in_pattern))
+                .about("the same with the pattern, dropped without a shutdown"),
         ])
-        .claim(
-            "D8",
-            "A panic in the loop ends the task silently. Aborting in the destructor keeps a test \
-             that forgot the shutdown from hanging.",
-        )
+        .part("panics", panics)
+        .keeps("owner_learns", [])
+        .keeps("stderr_has_it", [])
+        .keeps("log_has_it_before", [])
+        .keeps("log_has_it_after", [])
+        .claim("D8a", "An abort in the destructor keeps a test that waits for the task from hanging.")
         .supported_if(
-            every("panic/pattern").observed("logged_before_shutdown").always_at_most(0)
-                & every("panic/pattern").observed("owner_learns").always_reads("nothing")
-                & every("end-of-test/leaked").is(Hung)
+            every("end-of-test/leaked").is(Hung)
+                & every("end-of-test/leaked").observed("begun").always_reads("true")
                 & every("end-of-test/pattern").is(Clean),
         )
+        .refuted_if(every("end-of-test/leaked").is(Clean) | every("end-of-test/pattern").is(Hung))
+        .claim("D8b", "An abort in the destructor keeps a test that only forgot the shutdown from hanging.")
+        .supported_if(
+            every("end-of-runtime/leaked").is(Hung) & every("end-of-runtime/pattern").is(Clean),
+        )
         .refuted_if(
-            every("panic/pattern").observed("owner_learns").never_reads("nothing")
-                | every("end-of-test/leaked").is(Clean)
-                | every("end-of-test/pattern").is(Hung),
+            every("end-of-runtime/leaked").is(Clean) | every("end-of-runtime/pattern").is(Hung),
+        )
+        .finding(
+            "D8c",
+            "Of a panic in the loop the owner of the pattern learns nothing. Standard error has it, and \
+             from the shutdown on the pattern's log.",
+        )
+        .supported_if(
+            every("panic/pattern").observed("owner_learns").always_reads("false")
+                & every("panic/pattern").observed("log_has_it_before").always_reads("false")
+                & every("panic/pattern").observed("log_has_it_after").always_reads("true")
+                & every("panic/pattern").observed("stderr_has_it").always_reads("true"),
+        )
+        .refuted_if(
+            every("panic/pattern").observed("owner_learns").always_reads("true")
+                | every("panic/pattern").observed("log_has_it_before").always_reads("true")
+                | every("panic/pattern").observed("stderr_has_it").always_reads("false"),
         )
         .run()
 }
 
-/// Panics when it is first asked: without the panic hook, because the harness would count the panic,
-/// and here the outcome is to say what the owner was told.
-async fn broken(mut responder: Responder) {
-    responder.until(yield_now()).await;
-    resume_unwind(Box::new("row 3 is broken"))
-}
-
-async fn panic_in_pattern(scene: &Scene<'_>) -> TrialResult {
-    let (probe, responder) = probe();
-    let manager = Manager::spawn(|_| broken(responder));
-    probe.ended().await;
-    scene.record("logged_before_shutdown", lines_logged());
-
-    // There is nothing but this to ask. An answer without a size is the same whatever happened.
-    let told = size_of_val(&manager.shutdown().await) > 0;
-    scene.record("logged_by_shutdown", lines_logged());
-    scene.record("owner_learns", if told { "something" } else { "nothing" });
-    scene.check("the owner is told of the panic", told);
+/// Has the loop panic in a process of its own, with the standard library's panic hook, and looks at
+/// everything that this process says.
+fn panic_of_the_loop(scene: &Scene<'_>) -> TrialResult {
+    let ended = scene.part("panics")?.arg(scene.case()).output()?;
+    scene.check("the process ended well", ended.status.success());
+    scene.record("stderr_has_it", String::from_utf8_lossy(&ended.stderr).contains(MESSAGE));
+    for line in String::from_utf8(ended.stdout)?.lines() {
+        let (name, flag) = line.split_once(' ').ok_or("a line without a flag")?;
+        scene.record(name, flag == "true");
+        scene.check("the owner is told of the panic", name != "owner_learns" || flag == "true");
+    }
     Ok(())
 }
 
-async fn panic_in_kit(scene: &Scene<'_>) -> TrialResult {
-    let (probe, responder) = probe();
-    let task = BackgroundTask::spawn("writer", |_| broken(responder))?;
-    probe.ended().await;
+/// Prints what the owner of a task learns, and what the pattern's log has, before and after a shutdown.
+/// The owner learns of the panic if the answer differs from that of a task which ended by itself.
+fn panics(arguments: &[String]) -> TrialResult {
+    let [owner] = arguments else { return Err("no owner".into()) };
+    one_thread()?.block_on(async {
+        let (of_an_end, _) = shut_down(owner, false).await?;
+        let (of_a_panic, log_has_it_before) = shut_down(owner, true).await?;
+        println!("owner_learns {}", of_a_panic != of_an_end);
+        println!("log_has_it_before {log_has_it_before}");
+        println!("log_has_it_after {}", log_has_it());
+        Ok(())
+    })
+}
 
-    let message = match task.shutdown().await.map_err(|error| error.kind) {
-        Err(ShutdownErrorKind::Panicked(panicked)) => {
-            panicked.into_iter().map(|panicked| panicked.message).collect()
+fn log_has_it() -> bool {
+    logged().iter().any(|line| line.contains(MESSAGE))
+}
+
+/// The answer of a shutdown after the task has ended, and whether the log had the panic before that.
+#[expect(clippy::panic, reason = "what the experiment is about")]
+async fn shut_down(owner: &str, breaks: bool) -> TrialResult<(String, bool)> {
+    let (probe, mut responder) = probe();
+    let work = async move {
+        responder.until(yield_now()).await;
+        if breaks {
+            panic!("{MESSAGE}");
         }
-        _ => "nothing".to_owned(),
     };
-    scene.check("the owner is told of the panic", message == "row 3 is broken");
-    scene.record("owner_learns", message);
-    Ok(())
+    if owner == "kit" {
+        let task = BackgroundTask::spawn("writer", |_| work)?;
+        probe.ended().await;
+        let before = log_has_it();
+        let returned = async { task.shutdown().await.map(drop).map_err(|it| it.to_string()) };
+        return Ok((answer(returned).await, before));
+    }
+    let manager = Manager::spawn(|_| work);
+    probe.ended().await;
+    let before = log_has_it();
+    Ok((answer(manager.shutdown()).await, before))
+}
+
+/// Whatever a shutdown returns, as text.
+async fn answer<T: Debug>(shutdown: impl Future<Output = T>) -> String {
+    format!("{:?}", shutdown.await)
 }
 
 fn leaked(mut task: Responder) -> impl Send {
@@ -121,13 +174,17 @@ fn end_of_test<Owner>(own: impl Fn(Responder) -> Owner + Send + Sync + 'static) 
     })
 }
 
-fn end_of_runtime(scene: &Scene<'_>) -> TrialResult {
-    let (probe, responder) = probe();
-    let runtime = one_thread()?;
-    let owner = runtime.block_on(async { leaked(responder) });
-    scene.record("begun", runtime.block_on(probe.is_running()));
-    drop(owner);
-    drop(runtime);
-    scene.check("the task has ended", probe.has_ended());
-    Ok(())
+/// A test that forgot to shut its task down, and does not wait for it: as every `#[tokio::test]`, it drops
+/// its runtime when it returns.
+fn end_of_runtime<Owner>(own: impl Fn(Responder) -> Owner + Send + Sync + 'static) -> impl Body {
+    move |scene: &Scene<'_>| {
+        let (probe, responder) = probe();
+        let runtime = one_thread()?;
+        let owner = runtime.block_on(async { own(responder) });
+        scene.record("begun", runtime.block_on(probe.is_running()));
+        drop(owner);
+        drop(runtime);
+        scene.check("the task has ended", probe.has_ended());
+        Ok(())
+    }
 }

@@ -1,15 +1,18 @@
-//! The application and the logout of the write-up, which panics: experiment 20, and the hazard of 21.
+//! The application of the write-up, with its first logout, which panics (experiment 20, and a hazard of
+//! 21), or with the state machine that it has published.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, thread, time::Duration};
 
 use lab::TrialResult;
-use mock_sdk::app::{App, action::Action, global::Global};
-use sundown::evidence::open_files;
+use mock_sdk::app::{App, action::Action, global::Global, held::Holding};
+use sundown::{evidence::open_files, session::Session};
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::{Change, User, act, config};
 use crate::{
-    Scene, runtime,
+    PLENTY, Scene,
+    published::{self, State},
+    runtime,
     setting::{PASSWORD, USER, homeserver},
 };
 
@@ -23,18 +26,58 @@ struct Naive<'a> {
     change: Change,
 }
 
-/// The six steps, with one change, in the application of the write-up.
-pub fn six_steps(scene: &Scene<'_>, change: Change) -> TrialResult {
+/// The logout of the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// That of the write-up's first part.
+    FirstVersion,
+    /// The published state machine.
+    StateMachine,
+}
+
+/// How the application is built, and who logs out.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The logout.
+    pub way: Way,
+    /// The one thing in which the story differs.
+    pub change: Change,
+    /// Guards all handles of the client, if there is one.
+    pub session: Option<Session>,
+    /// Whether the application has a main loop that holds the client.
+    pub main_loop: bool,
+}
+
+impl Build {
+    /// The application of the write-up's first part, with one change.
+    #[must_use]
+    pub const fn first_version(change: Change) -> Self {
+        Self { way: Way::FirstVersion, change, session: None, main_loop: true }
+    }
+}
+
+/// The six steps. At the end no file of a session is open.
+pub fn six_steps(scene: &Scene<'_>, build: &Build) -> TrialResult {
     let (trial, server) = (scene.trial, homeserver()?);
-    let (app, event_loop) = App::new(config(scene, &server));
+    let mut config = config(scene, &server);
+    config.main_loop = build.main_loop;
+    if let Some(session) = &build.session {
+        config.holding = Holding::guarded_by(session);
+    }
+    let (app, event_loop) = App::new(config);
+    let change = build.change;
     let naive = Naive { app: &app, tokio_runtime: Global::default(), change };
     naive.start_matrix_tokio()?;
     let spare = runtime()?;
     let context = (change == Change::InContext).then(|| spare.enter());
     act(&app, event_loop, || {
-        let user = User::new(&server, &app);
+        let user = User::new(&server, &app).recorded_by(trial);
         naive.log_in(&user)?;
-        user.six_steps(change, || naive.log_out(&user), || naive.log_in(&user))?;
+        let log_out = || match build.way {
+            Way::FirstVersion => naive.log_out(&user),
+            Way::StateMachine => naive.log_out_by_machine(&user),
+        };
+        user.six_steps(change, log_out, || naive.log_in(&user))?;
         user.say("nothing happened");
         let files = open_files(&app.files().stores_path("0001"))?.len();
         trial.record("old_files_open", files);
@@ -44,9 +87,16 @@ pub fn six_steps(scene: &Scene<'_>, change: Change) -> TrialResult {
     drop(context);
     // What is left belongs to the second login, and is no part of the story.
     let again = naive.tokio_runtime.take();
-    let _context = again.as_ref().map(Runtime::enter);
+    let context = again.as_ref().map(Runtime::enter);
     drop((app.globals().all_joined_rooms.take(), app.globals().sync_service.take()));
     drop(app.globals().client.take());
+    drop(context);
+    if let Some(session) = &build.session {
+        // The main loop and the sync service, which nobody has stopped, go with their runtime.
+        drop(again);
+        let _ = session.close_blocking(PLENTY)?;
+        scene.no_file_is_open()?;
+    }
     Ok(())
 }
 
@@ -65,6 +115,18 @@ impl Naive<'_> {
         let started = runtime()?;
         self.app.start_worker(started.handle());
         self.tokio_runtime.replace(Some(started));
+        Ok(())
+    }
+
+    fn log_out_by_machine(&self, user: &User<'_>) -> TrialResult {
+        let client = self.app.globals().client.get().ok_or("no active client found")?;
+        let handle = client.runtime().clone();
+        drop(client);
+        let on_entry = |state: State, _: &published::Flags| user.say(&format!("{state:?}"));
+        let mut logout = published::Logout::new(self.app, &self.tokio_runtime);
+        logout.on_entry = &on_entry;
+        handle.block_on(logout.execute())?;
+        self.app.ui().post(Action::LogoutSuccess)?;
         Ok(())
     }
 
@@ -115,7 +177,12 @@ impl Naive<'_> {
             let existing = self.tokio_runtime.take();
             drop(context);
             if let Some(existing) = existing {
+                let metrics = existing.metrics();
                 existing.shutdown_background();
+                // It does not wait. A user does, before the next login: chance must not decide who is last.
+                while metrics.num_alive_tasks() > 0 {
+                    thread::yield_now();
+                }
             }
             user.say("90 %  starting it again");
             self.start_matrix_tokio()?;

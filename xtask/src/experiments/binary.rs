@@ -31,6 +31,8 @@ pub struct Binary {
     executable: Option<PathBuf>,
     /// Whether it runs fewer trials although the flags do not say so.
     quick: bool,
+    /// A digest of each file that it was built from.
+    pub digests: BTreeMap<String, String>,
 }
 
 /// Why an experiment has no result.
@@ -55,9 +57,13 @@ pub enum Trouble {
 
 impl Binary {
     /// Finds the executable of a source among the built ones.
-    pub fn of(source: &Source, executables: &BTreeMap<String, PathBuf>) -> Self {
+    pub fn of(
+        source: &Source,
+        executables: &BTreeMap<String, PathBuf>,
+        digests: BTreeMap<String, String>,
+    ) -> Self {
         let executable = executables.get(&source.binary).cloned();
-        Self { source: source.clone(), executable, quick: false }
+        Self { source: source.clone(), executable, digests, quick: false }
     }
 
     fn command(&self, format: &str, run: &Run<'_>) -> Result<Command, Trouble> {

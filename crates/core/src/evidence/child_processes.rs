@@ -96,7 +96,7 @@ impl Source for Named {
 
     fn why_never_seen(&self) -> String {
         format!(
-            "none was {} at any look, so none can have ended; look while one runs",
+            "none was {} at any look, so none can have ended",
             fmt::from_fn(|f| self.fmt_what(f))
         )
     }

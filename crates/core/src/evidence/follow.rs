@@ -131,6 +131,7 @@ impl<S: Source> Evidence for Follow<S> {
             return Ok(());
         }
         let mut why = self.source.why_never_seen();
+        why.push_str("; have it look while there is one (`Session::look`, or `look` of the check)");
         if let Some(failed) = failed {
             why.push_str(&format!(" (the last look failed: {failed})"));
         }
@@ -243,8 +244,8 @@ mod tests {
     fn nothing_is_confirmed_unless_it_was_seen() {
         let evidence = Follow::<Numbers>::default();
         evidence.look();
-        let never = Unconfirmed::Unavailable("no number was there".to_owned());
-        assert_eq!(evidence.check(), Err(never));
+        let never = evidence.check().unwrap_err().to_string();
+        assert!(never.contains("no number was there; have it look"), "{never}");
 
         evidence.source.set(Ok(&[2, 1]));
         evidence.look();

@@ -199,13 +199,12 @@ impl Below {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.roots.is_empty() {
             true => format!(
-                "`{path}` has never been there; is it spelled right? If it is, let the evidence \
-                 look while a file below it is {seen} (`Session::look`)"
+                "`{path}` has never been there, so no file below it was {seen} at any look: is it \
+                 spelled right?"
             ),
-            false => format!(
-                "no file below `{path}` was {seen} at any look, so nothing can have ended; let the \
-                 evidence look while one is {seen} (`Session::look`)"
-            ),
+            false => {
+                format!("no file below `{path}` was {seen} at any look, so nothing can have ended")
+            }
         }
     }
 }

@@ -101,8 +101,7 @@ impl Source for Named {
 
     fn why_never_seen(&self) -> String {
         format!(
-            "no thread named `{}…` existed at any look, so none can have ended; is the name right? \
-             look while one exists",
+            "no thread named `{}…` existed at any look, so none can have ended: is the name right?",
             self.prefix
         )
     }

@@ -14,7 +14,7 @@ const COMMITTED: u8 = 2;
 /// A gate that is either cancelled or committed, whichever comes first.
 ///
 /// With two flags, one for "cancelled" and one for "past the point of no return", both can be set,
-/// and each side believes that it was first (claim B8). This gate is one atomic, so only one side
+/// and each side believes that it was first (experiment 22). This gate is one atomic, so only one side
 /// succeeds: if a cancel is [`Accepted`](Cancel::Accepted), no commit can follow. No method blocks.
 ///
 /// ```
@@ -44,9 +44,11 @@ pub enum Cancel {
 }
 
 /// The commit failed, because the operation had been cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[error("cancelled before the point of no return; nothing was committed, and it can be undone")]
 pub struct Cancelled;
+
+crate::debug_as_text!(Cancelled);
 
 impl CommitGate {
     /// An open gate.

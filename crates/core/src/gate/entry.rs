@@ -15,6 +15,7 @@ use crate::{
     fork::{self, GENERATIONS, OfProcess, PerProcess},
     latch::{Latch, Wait},
     park,
+    shutdown::count,
     sync::{AtomicU64, Ordering},
 };
 
@@ -75,14 +76,15 @@ pub struct EntryGate {
 }
 
 /// The gate is closed, and no thread can enter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[error("the gate is closed, because the resource behind it is about to go away; do not use it")]
 pub struct Closed;
 
 /// The limit passed while threads were inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "{inside} still inside the gate after {limit:.1?}; wait again, or keep the resource behind it"
+    "{} still inside the gate after {limit:.1?}; wait again, or keep the resource behind it",
+    count(*.inside, "call")
 )]
 pub struct StillInside {
     /// The number of entries inside.
@@ -90,6 +92,8 @@ pub struct StillInside {
     /// How long this call waited.
     pub limit: Duration,
 }
+
+crate::debug_as_text!(Closed, StillInside);
 
 impl EntryGate {
     /// An open gate.

@@ -6,6 +6,9 @@
 //! that returns from a waker becomes the standby in its turn, or ends if there is one.
 //!
 //! The last limit to go ends the threads and joins them, so that none is left when its caller goes on.
+//! Wakers may leave thread-locals behind, whose destructors are foreign code, too: no thread is joined
+//! before it is gone, and one that takes too long is given up.
+//!
 //! It takes them out of the list first: a thread that is not in the list ends, whatever alarms others
 //! have set meanwhile, for which they have started a thread of their own.
 
@@ -20,10 +23,8 @@ pub use model::Instant;
 #[cfg(not(loom))]
 use crate::fork::{GENERATIONS, OfProcess, PerProcess};
 use crate::{
-    sync::{
-        Condvar, Mutex, MutexGuard, lock,
-        thread::{self, JoinHandle},
-    },
+    joinable::Joinable,
+    sync::{Condvar, Mutex, MutexGuard, lock},
     waker,
 };
 
@@ -34,6 +35,10 @@ const OVERDUE: Duration = if cfg!(loom) { Duration::ZERO } else { Duration::from
 /// How long the end of a limit waits for its waker to return. An executor's waker returns in
 /// microseconds; on a busy machine its thread may have to wait for a processor.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long it waits for a thread that has called wakers to end. One that has called none has no foreign
+/// thread-local, and is waited for as long as it takes.
+const UNTIL_GONE: Duration = Duration::from_millis(300);
 
 /// If no clock is left for a forked child, its limits count as passed, as they do if no thread can be
 /// started.
@@ -78,16 +83,28 @@ struct State {
     /// The thread that wakes at the very moment of the first alarm. The others wait a little longer.
     leader: Option<u64>,
     /// Threads that end by themselves, to be joined.
-    leaving: Vec<JoinHandle<()>>,
+    leaving: Vec<Thread>,
     /// The next number of an alarm or a thread.
     next: u64,
 }
 
 struct Thread {
     number: u64,
-    handle: JoinHandle<()>,
+    joinable: Joinable,
     /// The alarm whose waker it is calling.
     calling: Option<Key>,
+    has_called: bool,
+}
+
+impl Thread {
+    /// Joins a thread that was told to end, or gives it up.
+    fn join_until(self, deadline: Instant) {
+        if !self.has_called {
+            self.joinable.join();
+        } else if let Err(thread) = self.joinable.join_until(deadline) {
+            thread.give_up();
+        }
+    }
 }
 
 impl State {
@@ -178,8 +195,8 @@ impl Clock {
     }
 
     /// Takes an alarm back. Afterwards no thread calls its waker; and if it was the last, there is no
-    /// thread. Exceptions: a waker that does not return in time keeps its thread, and this does not wait
-    /// for the thread that it is called on.
+    /// thread. Exceptions: a waker that does not return in time keeps its thread, as does the destructor of
+    /// a thread-local; and this does not wait for the thread that it is called on.
     pub fn unset(&self, key: Key) {
         self.leave_with(Some(key));
     }
@@ -188,23 +205,24 @@ impl Clock {
         let mut state = lock(&self.state);
         let unset = key.and_then(|key| state.alarms.remove(&key));
         state.limits -= 1;
-        state = self.wait_for_wakers(state, key);
+        let (mut state, given_up) = self.wait_for_wakers(state, key);
         let ended = if state.limits == 0 { self.end(&mut state) } else { Vec::new() };
         drop(state);
         waker::discard(unset);
-        for thread in ended {
-            // It runs none but the kit's code, and panics nowhere.
-            drop(thread.join());
+        given_up.into_iter().for_each(|thread| thread.joinable.give_up());
+        if !ended.is_empty() {
+            let deadline = Instant::now() + UNTIL_GONE;
+            ended.into_iter().for_each(|thread| thread.join_until(deadline));
         }
     }
 
     /// Waits until the waker of an alarm has returned; if there is no limit any more, until every waker
-    /// has. Gives up the threads that take too long: nobody will wait for them again.
+    /// has. Returns the threads that take too long: nobody will wait for them again.
     fn wait_for_wakers<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
         key: Option<Key>,
-    ) -> MutexGuard<'a, State> {
+    ) -> (MutexGuard<'a, State>, Vec<Thread>) {
         let mut deadline = None;
         loop {
             let is_last = state.limits == 0;
@@ -213,20 +231,20 @@ impl Clock {
                 calls && own_number() != Some(thread.number)
             };
             if !state.threads.iter().any(is_awaited) {
-                return state;
+                return (state, Vec::new());
             }
             let now = Instant::now();
             let left = deadline.get_or_insert(now + PATIENCE).saturating_duration_since(now);
             if left.is_zero() {
-                state.threads.retain(|thread| !is_awaited(thread));
-                return state;
+                let given_up = state.threads.extract_if(.., |thread| is_awaited(thread)).collect();
+                return (state, given_up);
             }
             state = wait_timeout(&self.returned, state, left);
         }
     }
 
     /// Tells all threads to end, and returns those that can be joined.
-    fn end(&self, state: &mut State) -> Vec<JoinHandle<()>> {
+    fn end(&self, state: &mut State) -> Vec<Thread> {
         let (own, others): (Vec<_>, Vec<_>) = mem::take(&mut state.threads)
             .into_iter()
             .partition(|thread| own_number() == Some(thread.number));
@@ -235,18 +253,16 @@ impl Clock {
         state.threads = own;
         state.leader = None;
         self.changed.notify_all();
-        let others = others.into_iter().map(|thread| thread.handle);
-        others.chain(mem::take(&mut state.leaving)).collect()
+        others.into_iter().chain(mem::take(&mut state.leaving)).collect()
     }
 
     fn start_thread(&'static self, state: &mut State) -> io::Result<()> {
         let number = state.next();
-        let thread = thread::Builder::new().name("sundown-clock".to_owned());
-        let handle = thread.spawn(move || {
+        let joinable = Joinable::spawn("sundown-clock", move || {
             NUMBER.with(|own| own.set(Some(number)));
             self.keep(number);
         })?;
-        state.threads.push(Thread { number, handle, calling: None });
+        state.threads.push(Thread { number, joinable, calling: None, has_called: false });
         Ok(())
     }
 
@@ -259,17 +275,13 @@ impl Clock {
             // One leader and one standby are enough.
             if state.limits == 0 || !is_leader && state.ready() > 2 {
                 let thread = state.threads.swap_remove(position);
-                state.leaving.push(thread.handle);
+                state.leaving.push(thread);
                 state.leader = state.leader.filter(|leader| *leader != number);
                 return;
             }
-            if !state.leaving.is_empty() {
-                let leaving = mem::take(&mut state.leaving);
-                drop(state);
-                leaving.into_iter().for_each(|thread| drop(thread.join()));
-                state = lock(&self.state);
-                continue;
-            }
+            // Under the lock: they are gone, so it takes microseconds, and it is rare.
+            let is_gone = |thread: &mut Thread| thread.joinable.is_gone();
+            state.leaving.extract_if(.., is_gone).for_each(|thread| thread.joinable.join());
             let Some((&key, _)) = state.alarms.first_key_value() else {
                 state = wait(&self.changed, state);
                 continue;
@@ -293,14 +305,14 @@ impl Clock {
     ) -> MutexGuard<'a, State> {
         let due = state.alarms.remove(&key);
         let number = state.threads[position].number;
-        state.threads[position].calling = Some(key);
+        (state.threads[position].calling, state.threads[position].has_called) = (Some(key), true);
         state.leader = state.leader.filter(|leader| *leader != number);
         if !state.alarms.is_empty() && state.ready() == 0 {
             // Without a standby, the others are late if this waker blocks. Nothing better can be done.
             let _ = self.start_thread(&mut state);
         }
         drop(state);
-        waker::wake_all(due);
+        waker::wake_all_in_place(due);
         state = lock(&self.state);
         if let Some(position) = state.position(number) {
             state.threads[position].calling = None;
@@ -367,6 +379,7 @@ mod tests {
     use std::{
         sync::{Arc, mpsc},
         task::Wake,
+        thread,
     };
 
     use super::*;

@@ -1,8 +1,7 @@
 //! The configuration of a runtime.
 
 use std::{
-    env, io,
-    num::NonZero,
+    io,
     panic::Location,
     sync::{
         Arc,
@@ -55,12 +54,11 @@ pub struct RuntimeBuilder {
     limit: Duration,
     foreign_time: Option<Duration>,
     watches_panics: bool,
-    comes_to_rest: bool,
     pub(super) made_at: &'static Location<'static>,
 }
 
 /// Why no runtime was started. Unless a variant says otherwise, nothing is left running.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A number of threads was zero.
@@ -102,6 +100,8 @@ pub enum StartError {
     Runtime(#[from] RuntimeError),
 }
 
+crate::debug_as_text!(StartError);
+
 impl RuntimeBuilder {
     #[track_caller]
     pub(super) fn new(name: String) -> Self {
@@ -114,16 +114,15 @@ impl RuntimeBuilder {
             limit: LIMIT,
             foreign_time: None,
             watches_panics: false,
-            comes_to_rest: false,
             made_at: Location::caller(),
         }
     }
 
     /// The number of threads that poll tasks. The default is the number of processors, as in Tokio.
     ///
-    /// One more thread is started, and kept idle until the runtime goes down: it lets the runtime come to
-    /// rest before that. Tokio's `num_workers` counts it; [`Stats::threads`](super::Stats::threads) does not.
-    /// If the OS refuses it, the runtime works without.
+    /// A shutdown brings them to rest before the blocking pool closes, so that a foreign task that is cut
+    /// off is not polled any more, and does not panic. What keeps it from that is said at
+    /// [`CutOff`](crate::shutdown::CutOff).
     pub const fn workers(mut self, number: usize) -> Self {
         self.workers = Some(number);
         self.current_thread = false;
@@ -152,18 +151,6 @@ impl RuntimeBuilder {
     /// The limit of a shutdown that is called without one. The default is 5 s.
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
-        self
-    }
-
-    /// Brings a multi-thread runtime to rest before its blocking pool closes, so that a foreign task that is
-    /// cut off is not polled any more, and does not panic ([`CutOff::AtRest`](crate::shutdown::CutOff)).
-    /// A runtime with [`current_thread`](Self::current_thread) needs no such step.
-    ///
-    /// Off by default, because it is experimental: it starts one worker more, which never works. On a busy
-    /// machine that worker keeps Tokio in some runtimes (a few of a hundred) from waking another worker
-    /// for a task that is queued. The task then waits until a worker is free, although one is idle.
-    pub const fn come_to_rest(mut self) -> Self {
-        self.comes_to_rest = true;
         self
     }
 
@@ -247,15 +234,6 @@ impl RuntimeBuilder {
             Some(number) => builder.worker_threads(number),
             None => &mut builder,
         };
-        let workers =
-            if self.current_thread { None } else { self.workers.or_else(default_workers) };
-        if self.comes_to_rest
-            && let Some(workers) = workers
-            && let Some(with_warden) = workers.checked_add(1)
-        {
-            builder.worker_threads(with_warden);
-            shared.rest = Some(Arc::new(Rest::new(workers)));
-        }
         match self.blocking_threads {
             Some(0) => return Err(refused("blocking threads")),
             Some(most) => builder.max_blocking_threads(most),
@@ -270,29 +248,22 @@ impl RuntimeBuilder {
             // Relaxed: a number for a name.
             format!("{name}-{}", started.fetch_add(1, Ordering::Relaxed))
         });
-        let [started, parking, stopped] = [(); 3].map(|()| shared.clone());
+        if !self.current_thread {
+            shared.rest = Some(Arc::new(Rest::new(Arc::clone(&shared.threads))));
+        }
+        let [started, stopped] = [(); 2].map(|()| shared.clone());
         builder.on_thread_start(move || {
             started.threads.add(Role::Pool);
             started.panics.iter().for_each(|panics| panics.watch_this_thread());
             started.rest.iter().for_each(|rest| rest.started());
         });
-        builder.on_thread_park(move || {
-            parking.rest.iter().for_each(|rest| rest.parking(&parking.threads));
-            parking.foreign.parking();
-        });
         builder.on_thread_stop(move || {
             stopped.rest.iter().for_each(|rest| rest.stopped());
             stopped.threads.remove();
         });
+        if let Some(rest) = shared.rest.clone() {
+            builder.on_thread_park(move || rest.parking());
+        }
         Ok(move || builder.build())
-    }
-}
-
-/// How many workers Tokio starts by default, if that is known.
-fn default_workers() -> Option<usize> {
-    match env::var_os("TOKIO_WORKER_THREADS") {
-        // A text that is no number is for Tokio to refuse.
-        Some(number) => number.to_str()?.parse().ok().filter(|number| *number > 0),
-        None => thread::available_parallelism().ok().map(NonZero::get),
     }
 }

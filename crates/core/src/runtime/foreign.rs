@@ -1,24 +1,34 @@
 //! Foreign tasks of a runtime: how long they may take to end by themselves, and how many did not.
 //!
-//! Stable Tokio tells how many tasks are alive, and calls a hook before a thread goes idle. So the owner
-//! thread need not ask again and again: the thread that finds nothing left to do looks for it.
+//! Stable Tokio tells how many tasks are alive, and tells nobody when that changes. (It calls a hook before a
+//! worker goes idle. None does when a task ends that was inside `block_in_place`.) So the owner thread asks
+//! again and again, ever less often.
 
 use std::{
-    future::Future,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering, fence},
-    },
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
+use tokio::task::yield_now;
 
-use crate::{latch::Latch, lifecycle::Lifecycle, limit::until, shutdown::CutOff, sync::lock};
+use crate::{
+    lifecycle::Lifecycle,
+    limit::{one_after_another, until},
+    shutdown::CutOff,
+    sync::lock,
+};
 
 /// The time for foreign tasks, unless the builder or the caller says otherwise: a tenth of the limit, at
 /// most this. Many programs have tasks that never end by themselves.
 const TIME: Duration = Duration::from_millis(100);
+
+/// How often to ask how many are alive, before waiting a little. Tokio counts a task for a moment after it
+/// has ended.
+const CHECKS_AT_ONCE: usize = 10;
+
+/// How long to wait before asking again: a quarter of what was waited so far, within these bounds.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// The time that foreign tasks get by default, of a shutdown with this limit.
 pub(crate) fn default_time(limit: Duration) -> Duration {
@@ -30,10 +40,6 @@ pub(crate) fn default_time(limit: Duration) -> Duration {
 pub(super) struct Foreign {
     /// Their time: of what the callers of the shutdown give, the longest.
     time: Mutex<Duration>,
-    /// The owner thread waits until no task is alive.
-    is_awaited: AtomicBool,
-    /// Fires when no task was alive, after the owner thread had begun to wait for that.
-    none_alive: Latch,
     /// How many were cut off, and how; `None` before that.
     cut_off: Mutex<Option<(usize, CutOff)>>,
 }
@@ -49,33 +55,28 @@ impl Foreign {
     /// aborted.
     pub(super) async fn wait(&self, life: &Lifecycle, alive: impl Fn() -> usize) {
         let began = Instant::now();
-        // Relaxed, and a fence: either this thread sees that no task is alive, or the thread that goes
-        // idle after the last one sees that it is awaited. `parking` has the other fence.
-        self.is_awaited.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if alive() == 0 {
-            return;
-        }
-        loop {
-            let time = *lock(&self.time);
-            let ended = first_of(self.none_alive.wait(), life.until_aborted());
-            // A more patient caller may have come meanwhile.
-            if until(began.checked_add(time), ended).await.is_some() || time == *lock(&self.time) {
+        for _ in 0..CHECKS_AT_ONCE {
+            if alive() == 0 || life.is_aborted() {
                 return;
             }
+            yield_now().await;
         }
-    }
-
-    /// Called by each thread of the runtime before it goes idle, in the context of the runtime.
-    pub(super) fn parking(&self) {
-        fence(Ordering::SeqCst);
-        // Relaxed: see `wait`.
-        if self.is_awaited.load(Ordering::Relaxed)
-            && let Ok(runtime) = Handle::try_current()
-            && runtime.metrics().num_alive_tasks() == 0
-        {
-            self.none_alive.fire();
-        }
+        one_after_another(async {
+            while alive() > 0 {
+                // A more patient caller may have come meanwhile.
+                let (time, waited) = (*lock(&self.time), began.elapsed());
+                if waited >= time {
+                    return;
+                }
+                let pause = (waited / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE).min(time - waited);
+                if until(Instant::now().checked_add(pause), life.until_aborted()).await.is_some() {
+                    return;
+                }
+                // If no thread can keep the limit, this is what lets the tasks go on.
+                yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Records how many were cut off, and how. The last record counts.
@@ -86,13 +87,5 @@ impl Foreign {
     /// How many were cut off, and how; `None` before that.
     pub(super) fn cut_off(&self) -> Option<(usize, CutOff)> {
         *lock(&self.cut_off)
-    }
-}
-
-/// Completes when one of two futures does.
-async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
-    tokio::select! {
-        () = one => {}
-        () = other => {}
     }
 }

@@ -2,11 +2,8 @@
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +20,7 @@ use super::{
 use crate::{
     callers::Patience,
     fork::ProcessGuard,
+    joinable::Joinable,
     lifecycle::{End, Lifecycle, Users},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
@@ -35,7 +33,7 @@ use crate::{
 /// the system has no thread for it; then the caller must not hang, too.
 const START: Duration = Duration::from_secs(10);
 
-/// How often to ask at once whether the owner thread has returned, before waiting a little.
+/// How often to ask at once whether the owner thread is gone, before waiting a little.
 const CHECKS_AT_ONCE: usize = 50;
 
 pub(super) struct Generation {
@@ -56,8 +54,7 @@ pub(super) struct Generation {
     /// The time for foreign tasks that the builder was given.
     pub(super) foreign_time: Option<Duration>,
     /// The owner thread, until somebody has joined it.
-    owner_thread: Mutex<Option<JoinHandle<()>>>,
-    farewell_said: Arc<AtomicBool>,
+    owner_thread: Mutex<Option<Joinable>>,
 }
 
 impl AsRef<Lifecycle> for Generation {
@@ -75,7 +72,8 @@ impl Generation {
         let make = builder.tokio(&mut shared)?;
         let owner_thread = {
             let shared = shared.clone();
-            builder.thread().spawn(move || owner_thread::run(make, &shared, ready))
+            let run = move || owner_thread::run(make, &shared, ready);
+            Joinable::spawn_with(builder.thread(), run)
         };
         let owner_thread = owner_thread
             .map_err(|source| StartError::NoThread { component: component.clone(), source })?;
@@ -104,7 +102,6 @@ impl Generation {
             panics: shared.panics,
             foreign_time: builder.time_for_foreign(),
             owner_thread: Mutex::new(Some(owner_thread)),
-            farewell_said: shared.farewell_said,
         }))
     }
 
@@ -149,7 +146,7 @@ impl Generation {
             generation: self.number,
             tasks: self.tasks(),
             named: self.life.tasks().registry().count().running,
-            threads: self.threads.count(Role::Pool),
+            threads: self.threads.count(Role::Pool) + self.threads.count(Role::Held),
         }
     }
 
@@ -244,38 +241,27 @@ impl Generation {
 
     /// Whether the owner thread has not ended. Joins it if it is about to, which takes microseconds.
     ///
-    /// The thread says that it is gone by calling the wakers of those who wait. They are foreign code, and
-    /// may block, or come here on that very thread. So it is joined only after that.
+    /// Its last acts are foreign code, which may block, or come here on that very thread: it calls the
+    /// wakers of those who wait, and destroys its thread-locals. So it is joined only after that.
     fn has_owner_thread(&self) -> bool {
         if matches!(self.life.end(), Some(End::Lost)) {
             // A thread that was ended from outside cannot be joined.
             return false;
         }
         for _ in 0..CHECKS_AT_ONCE {
-            let mut owner_thread = lock(&self.owner_thread);
-            match &*owner_thread {
-                None => return false,
-                Some(thread) if self.has_said_farewell() && thread.is_finished() => {
-                    // A panic of it was caught, and recorded.
-                    let _ = owner_thread.take().map(JoinHandle::join);
-                    return false;
-                }
-                Some(_) => {}
+            if Joinable::join_if_gone(&mut lock(&self.owner_thread)) {
+                return false;
             }
-            drop(owner_thread);
             thread::yield_now();
         }
         true
     }
 
-    fn has_said_farewell(&self) -> bool {
-        // Acquire pairs with the release at the end of the farewell.
-        self.farewell_said.load(Ordering::Acquire)
-    }
-
     fn report(&self, elapsed: Duration) -> ShutdownReport {
-        let aborted = self.life.tasks().registry().count().aborted;
+        let tasks = self.life.tasks();
+        let aborted = tasks.registry().count().aborted;
         let mut report = ShutdownReport::new(self.component.clone(), elapsed, aborted);
+        report.aborted_tasks = tasks.tally().aborted;
         (report.foreign, report.cut_off) = self.foreign.cut_off().unwrap_or_default();
         report.not_covered =
             vec![NotCovered::Success, NotCovered::PlainThreads, NotCovered::OtherRuntimes];
@@ -285,6 +271,7 @@ impl Generation {
         if !self.panics.as_ref().is_some_and(|panics| panics.is_complete()) {
             report.not_covered.push(NotCovered::ForeignPanics);
         }
+        report.not_covered.extend(NotCovered::kit_threads());
         report
     }
 

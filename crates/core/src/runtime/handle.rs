@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, worker_index};
 
 use super::{Enlisted, RuntimeError, generation::Generation, threads::Role};
 use crate::{
@@ -158,8 +158,10 @@ impl RuntimeHandle {
     /// Whether this thread polls tasks of the runtime.
     pub(crate) fn polls_on_this_thread(&self) -> bool {
         let threads = &self.generation.threads;
-        // The owner thread of a runtime with workers polls none, and calls nothing that asks.
-        threads.include_this_thread_as(Role::Owner) || threads.include_this_thread_as(Role::Pool)
+        // A thread for blocking work has no index. Nor has the owner thread of a runtime with workers.
+        worker_index().is_some()
+            && (threads.include_this_thread_as(Role::Owner)
+                || threads.include_this_thread_as(Role::Pool))
     }
 
     /// Which generation this is, counted from 1.

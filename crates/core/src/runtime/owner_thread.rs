@@ -1,15 +1,8 @@
 //! The thread that owns a runtime.
 
-use std::{
-    cell::OnceCell,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{cell::OnceCell, io, sync::Arc};
 
-use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
+use tokio::runtime::{Handle, Runtime};
 
 use super::{
     foreign::Foreign,
@@ -31,12 +24,10 @@ pub(super) struct Shared {
     pub(super) life: Arc<Lifecycle>,
     pub(super) threads: Arc<Threads>,
     pub(super) foreign: Arc<Foreign>,
-    /// `None` if the runtime has no workers, or nobody knows how many.
+    /// `None` if the runtime has no workers.
     pub(super) rest: Option<Arc<Rest>>,
     /// `None` unless the builder asked for it.
     pub(super) panics: Option<Arc<PanicLog>>,
-    /// Set when the owner thread has woken everyone, as its last act.
-    pub(super) farewell_said: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -57,17 +48,13 @@ impl Shared {
     fn drop_runtime(&self, runtime: Runtime) -> Result<(), String> {
         let (found, how_if_any) = match &self.rest {
             Some(rest) => {
-                // A panic in between would drop the runtime without letting its warden out, and hang.
+                // A panic in between would drop the runtime without letting its threads go, and hang.
                 let found = panics::catch(|| rest.bring(&runtime)).unwrap_or_default();
                 let how = if found.exact { CutOff::AtRest } else { CutOff::InMotion };
                 (found.tasks, how)
             }
-            // This thread polls the tasks, or the workers cannot be brought to rest.
-            None => {
-                let is_alone = runtime.handle().runtime_flavor() == RuntimeFlavor::CurrentThread;
-                let how = if is_alone { CutOff::AtRest } else { CutOff::InMotion };
-                (runtime.metrics().num_alive_tasks(), how)
-            }
+            // This thread polls the tasks, and cuts them off.
+            None => (runtime.metrics().num_alive_tasks(), CutOff::AtRest),
         };
         let how = if found == 0 { CutOff::Nothing } else { how_if_any };
         let foreign = found.saturating_sub(self.kit_tasks());
@@ -85,11 +72,11 @@ impl Shared {
     }
 }
 
-/// Says that the thread is gone, as the last thing that the thread does.
+/// Says that the thread is gone, as almost the last thing that the thread does.
 ///
 /// It is a thread-local, so it is dropped whatever ends the thread: an interpreter that is being
-/// finalized ends threads by `pthread_exit`. Thread-locals are destroyed in reverse order of their
-/// registration, and this one is registered first.
+/// finalized ends threads by `pthread_exit`. It is registered second, after that of
+/// [`Joinable`](crate::joinable::Joinable), and so destroyed after all others but that.
 struct Farewell {
     shared: Shared,
     /// If a task of a current-thread runtime forks, the child has this thread, and destroys its
@@ -100,12 +87,8 @@ struct Farewell {
 impl Drop for Farewell {
     fn drop(&mut self) {
         if self.process.forked_from().is_none() {
-            // Until here, a destructor of another thread-local that shuts the runtime down is told that it
-            // would wait for itself.
             self.shared.threads.remove();
             self.shared.life.gone();
-            // Release: see `Generation::has_owner_thread`.
-            self.shared.farewell_said.store(true, Ordering::Release);
         }
     }
 }
@@ -132,13 +115,12 @@ pub(super) fn run(
     let runtime = match made {
         Ok(runtime) => runtime,
         Err(error) => {
-            shared.rest.iter().for_each(|rest| rest.release());
             life.record(End::Told);
             let _ = ready.send(Err(error));
             return;
         }
     };
-    shared.rest.iter().for_each(|rest| rest.begin());
+    shared.rest.iter().for_each(|rest| rest.begin(runtime.metrics().num_workers()));
     if ready.send(Ok(runtime.handle().clone())).is_err() {
         // Nobody waits for it any more.
         life.abort();

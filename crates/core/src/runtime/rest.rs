@@ -3,64 +3,82 @@
 //! When a multi-thread runtime is dropped, Tokio closes its blocking pool while the workers still poll.
 //! A task that uses `spawn_blocking` then gets a cancelled handle, and many panic on that: deadpool does
 //! (experiment 11). So no task may be polled from the moment when the pool is closed until all tasks have
-//! been dropped.
+//! been dropped. As long as the runtime runs, this does nothing. To go down:
 //!
-//! The runtime has one worker more than was asked for, the *warden*. It never polls a task, because it is
-//! caught at the start in the hook that Tokio calls before a worker goes idle. To go down:
+//! 1. Each worker polls a task of ours that gathers it. So none sleeps.
+//! 2. They are let go on. A worker that goes idle is kept in the hook that Tokio calls before that.
+//! 3. As soon as one is kept, each of the others polls a task of ours that holds it, or is kept as well.
+//!    Now no thread polls any other task, except one that is inside `block_in_place`, or has returned from
+//!    it: it has handed its worker over. If there can be one, all other threads of the pool are held as
+//!    well; what is inside `block_in_place` returns first.
+//! 4. The runtime is dropped. Tokio closes its queue of tasks, and then the blocking pool.
+//! 5. The kept workers see that the pool refuses work, and leave the hook. They find the queue closed, and
+//!    drop all tasks, unpolled. Then their threads end.
+//! 6. That lets the others go. They find only tasks that have ended.
 //!
-//! 1. Each of the other workers polls a task of ours that holds it. Then no thread polls any other task,
-//!    except one inside `block_in_place`, which has handed its worker over. If any task is left, all other
-//!    threads of the pool are held as well; what is inside `block_in_place` returns first.
-//! 2. The runtime is dropped. Tokio closes its queue of tasks, and then the blocking pool.
-//! 3. The warden sees that the pool refuses work, and leaves the hook. It finds the queue closed, and drops
-//!    all tasks, unpolled. Then its thread ends.
-//! 4. That lets the others go. They find only tasks that have ended.
+//! If none goes idle, tasks keep all workers busy. Then the rest of the pool is occupied, too, so that tasks
+//! that use it have to wait. If even that does not help, there are as many tasks as workers that never wait
+//! for anything, and it is given up.
+//!
+//! There can be a thread inside `block_in_place` if any other thread than those that the runtime started
+//! with was ever found to be a worker: when it went idle, was gathered or held. (Threads that run blocking
+//! work are no workers. They are not waited for, because such work may wait for a task.) This does not
+//! find a worker that was handed over to such a thread, ran into `block_in_place` there before it had ever
+//! been found, and was taken back by the thread that had it before, while the second call goes on.
 //!
 //! Tokio documents the hooks, that a dropped runtime drops its tasks where they wait, and that a task that
 //! blocks keeps its worker. The rest is how it works today: that a worker with nothing to do calls the
-//! hook with an empty queue, the order in which a runtime closes, and that a worker leaves the scheduler
-//! after it has dropped all tasks. `tests/it/runtime/rest.rs` fails if that changes. A step that does not
-//! succeed in time is given up: then the runtime goes down as Tokio's drop does it, and the report says so.
+//! hook with an empty queue, also before it has its first task, the order in which a runtime closes, and
+//! that a worker leaves the scheduler after it has dropped all tasks.
+//! `tests/it/runtime/rest.rs` fails if that changes. A step that does not succeed in time is given up: then
+//! the runtime goes down as Tokio's drop does it, and the report says so.
 
 use std::{
+    cell::Cell,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Runtime;
 
 use super::threads::{Role, Threads};
-use crate::{panics, roll_call::RollCall, sync::lock};
+use crate::{panics, roll_call::RollCall};
 
-/// How long the workers may take to start. That takes a fraction of a millisecond.
-const START: Duration = Duration::from_secs(2);
-
-/// How long it may take to bring a runtime to rest, and again to drop its tasks. That takes milliseconds,
+/// How long it may take to bring a runtime to rest, and again to drop its tasks. That takes microseconds,
 /// unless a task does not yield. It does not depend on how long the callers of the shutdown wait: if one of
 /// them gives up early, the others still get a runtime that goes down at rest.
 const TIME: Duration = Duration::from_secs(2);
 
-/// How long the pool may take to refuse work, once the drop of the runtime has begun, before the warden
-/// asks again.
-const ASK_AGAIN: Duration = Duration::from_micros(20);
+/// How long to wait for a worker that goes idle before the pool is occupied, and after that.
+const BUSY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// How long to wait before another thread of the pool is asked for: at first, and at most.
-const PAUSE: Duration = Duration::from_micros(200);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long the workers may take to start.
+const START: Duration = Duration::from_millis(100);
+
+/// How long to wait before asking again, at first. It doubles each time.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// Brings one generation of a multi-thread runtime to rest.
 pub(super) struct Rest {
     roll: RollCall,
+    threads: Arc<Threads>,
+    /// How many threads were found to be workers before anybody had the handle of the runtime.
+    found_at_first: AtomicUsize,
+    /// How many closures were given to the pool, to hold its threads.
+    asked: AtomicUsize,
     /// How many tasks of this module are on the runtime.
     holding: AtomicUsize,
     /// How many workers did not come to rest in time: each is inside a task that does not yield.
     stuck: AtomicUsize,
-    /// When held threads go, whatever happens.
-    latest: Mutex<Option<Instant>>,
+}
+
+thread_local! {
+    /// Whether this thread was found to be a worker. It belongs to one runtime as long as it lives.
+    static IS_FOUND: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What was on the runtime when it was at rest, or was not brought to rest in time.
@@ -73,13 +91,15 @@ pub(super) struct Found {
 }
 
 impl Rest {
-    /// For a runtime with this many workers, and the warden.
-    pub(super) fn new(workers: usize) -> Self {
+    /// For a runtime with these threads, of which none has started.
+    pub(super) fn new(threads: Arc<Threads>) -> Self {
         Self {
-            roll: RollCall::new(workers + 1),
+            roll: RollCall::new(),
+            threads,
+            found_at_first: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             holding: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
-            latest: Mutex::default(),
         }
     }
 
@@ -89,27 +109,11 @@ impl Rest {
     }
 
     /// Tokio's hook: a worker is about to go idle.
-    pub(super) fn parking(&self, threads: &Threads) {
-        let mut was_kept = false;
-        let is_let_out = self.roll.parking(|| {
-            threads.change_role(Role::Warden);
-            was_kept = true;
-        });
-        if was_kept {
-            // From here on it is a thread like others.
-            threads.change_role(Role::Pool);
-        }
-        if !is_let_out {
-            return;
-        }
-        // It is about to drop all tasks.
-        while !pool_refuses() {
-            if self.is_too_late() {
-                // The runtime does not close as it should. Let it close as it does.
-                self.roll.go_early();
-                return;
-            }
-            thread::sleep(ASK_AGAIN);
+    pub(super) fn parking(&self) {
+        self.note_worker();
+        if self.roll.parking() {
+            // It is about to drop all tasks.
+            self.until_pool_refuses();
         }
     }
 
@@ -118,15 +122,13 @@ impl Rest {
         self.roll.stopped();
     }
 
-    /// Waits on the owner thread until the runtime has its warden. If it does not get one, because the OS
-    /// has no thread for it, it works without.
-    pub(super) fn begin(&self) {
-        self.roll.begun(Instant::now().checked_add(START));
-    }
-
-    /// Lets all threads go: nothing is held from here on.
-    pub(super) fn release(&self) {
-        self.roll.release();
+    /// The runtime has started with so many workers. Nobody has its handle yet, so no task is there. Waits
+    /// until all workers have gone idle for the first time. From here on, it is known which threads they are.
+    pub(super) fn begin(&self, workers: usize) {
+        // If the OS has no thread for one of them, Tokio works without.
+        let found = self.roll.until_found(workers, Instant::now().checked_add(START));
+        // Relaxed: of the owner thread alone.
+        self.found_at_first.store(found, Ordering::Relaxed);
     }
 
     /// How many tasks of this module are on the runtime.
@@ -147,89 +149,173 @@ impl Rest {
         let deadline = Instant::now() + TIME;
         let metrics = runtime.metrics();
         let tasks = || metrics.num_alive_tasks().saturating_sub(self.holding());
-        let mut exact = self.roll.has_warden() && self.hold_workers(runtime, deadline);
+        let mut exact = self.hold_workers(runtime, deadline);
         // If no task is left, none is inside `block_in_place`.
-        if exact && tasks() > 0 {
+        if exact && self.may_be_in_place() && tasks() > 0 {
             exact = self.hold_pool(runtime, deadline);
         }
         Found { exact, tasks: tasks() }
     }
 
-    /// Occupies every worker but the warden. Returns whether it succeeded.
+    /// Keeps one worker at least, and occupies the others. Returns whether it succeeded.
     fn hold_workers(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
-        for turn in 1..=self.roll.workers() {
-            let rest = Arc::clone(self);
-            // One at a time: two could end up in the queue of one worker.
-            // Relaxed: a number for a report.
-            self.holding.fetch_add(1, Ordering::Relaxed);
-            drop(runtime.spawn(async move { rest.hold() }));
-            if !self.roll.until_held(turn, Some(deadline)) {
-                self.stuck.store(self.roll.workers() + 1 - turn, Ordering::Relaxed);
-                return false;
-            }
+        let (roll, workers) = (&self.roll, runtime.metrics().num_workers());
+        let missing = || workers.saturating_sub(roll.gathered());
+        let are_gathered = self.occupy(runtime, deadline, RollCall::gather, missing, |until| {
+            roll.until_gathered(workers, Some(until))
+        });
+        // Relaxed: a number for a report.
+        self.stuck.store(missing(), Ordering::Relaxed);
+        roll.catch();
+        are_gathered && self.keep_one(runtime) && {
+            let missing = || workers.saturating_sub(roll.at_rest());
+            self.occupy(runtime, deadline, RollCall::hold, missing, |until| {
+                roll.until_at_rest(workers, Some(until))
+            })
         }
-        true
     }
 
-    /// Occupies every thread of the pool. Returns whether it succeeded.
-    fn hold_pool(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
-        let (mut asked, mut pause) = (self.roll.held(), PAUSE);
-        let mut elsewhere = self.roll.until_all_held(Some(Instant::now()));
-        while elsewhere > 0 {
-            if Instant::now() >= deadline {
+    /// Spawns as many tasks that occupy a worker as are missing. Returns whether `all_until` said that none is
+    /// missing, by the deadline.
+    fn occupy(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        deadline: Instant,
+        how: fn(&RollCall),
+        missing: impl Fn() -> usize,
+        all_until: impl Fn(Instant) -> bool,
+    ) -> bool {
+        let mut pause = PAUSE;
+        loop {
+            for _ in 0..missing() {
+                let ours = Ours::new(self);
+                drop(runtime.spawn(async move { ours.occupy_worker(how) }));
+            }
+            let now = Instant::now();
+            if all_until(deadline.min(now + pause)) {
+                return true;
+            }
+            if now >= deadline {
                 return false;
             }
-            // A busy thread leaves its closure to another one, or to a new thread. So ask again, ever less
-            // often.
-            let on_their_way = asked.saturating_sub(self.roll.held());
-            for _ in on_their_way..elsewhere {
-                let rest = Arc::clone(self);
-                let spawned = panics::catch(|| {
-                    drop(runtime.spawn_blocking(move || rest.hold()));
-                });
-                if spawned.is_err() {
-                    // The OS has no thread left.
-                    return false;
-                }
-                asked += 1;
-            }
-            let soon = Instant::now() + pause;
-            elsewhere = self.roll.until_all_held(Some(deadline.min(soon)));
-            pause = LONGEST_PAUSE.min(pause * 2);
+            // Two may be in the queue of one worker, where another that has work does not look. So again,
+            // but ever less often.
+            pause *= 2;
         }
-        true
+    }
+
+    /// Waits until a worker is kept. Returns whether one is.
+    fn keep_one(self: &Arc<Self>, runtime: &Runtime) -> bool {
+        let [unoccupied, occupied] = BUSY.map(|time| move || Instant::now().checked_add(time));
+        if self.roll.until_one_kept(unoccupied()) {
+            return true;
+        }
+        self.roll.let_newcomers_wait();
+        for _ in runtime.metrics().num_workers()..self.roll.elsewhere() {
+            if !self.ask(runtime) {
+                return false;
+            }
+        }
+        self.roll.until_one_kept(occupied())
+    }
+
+    /// Whether a thread may be inside `block_in_place`. All workers are at rest.
+    fn may_be_in_place(&self) -> bool {
+        // Relaxed: see `begin`.
+        self.roll.workers_found() > self.found_at_first.load(Ordering::Relaxed)
+    }
+
+    /// Occupies every other thread of the pool. Returns whether it succeeded.
+    fn hold_pool(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
+        let mut pause = PAUSE;
+        loop {
+            let elsewhere = self.roll.elsewhere();
+            if elsewhere == 0 || Instant::now() >= deadline {
+                return elsewhere == 0;
+            }
+            // If no thread is free, Tokio starts one more. So one at a time, and ever less often.
+            if self.are_taken(pause) && !self.ask(runtime) {
+                return false;
+            }
+            let is_taken = self.are_taken(pause);
+            if is_taken && self.roll.elsewhere() < elsewhere {
+                pause = PAUSE;
+            } else {
+                thread::sleep(pause);
+                pause *= 2;
+            }
+        }
+    }
+
+    /// Gives the pool a closure that holds a thread. Returns `false` if the OS has no thread left.
+    fn ask(self: &Arc<Self>, runtime: &Runtime) -> bool {
+        // Relaxed: of the owner thread alone.
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let rest = Arc::clone(self);
+        let hold = move || rest.occupy_this_thread(RollCall::hold_other);
+        panics::catch(|| drop(runtime.spawn_blocking(hold))).is_ok()
+    }
+
+    /// Waits until all of these closures hold a thread. Returns whether they do, after this time.
+    fn are_taken(&self, within: Duration) -> bool {
+        // Relaxed: see `ask`.
+        let asked = self.asked.load(Ordering::Relaxed);
+        self.roll.until_others_held(asked, Instant::now().checked_add(within))
     }
 
     /// Drops the runtime. Returns whether it stayed at rest until all tasks had been dropped.
     pub(super) fn drop_runtime(&self, runtime: Runtime) -> Result<bool, String> {
-        *lock(&self.latest) = Instant::now().checked_add(TIME);
-        self.roll.close();
+        self.roll.close(Instant::now().checked_add(TIME));
         let dropped = panics::catch(|| drop(runtime));
-        self.release();
+        self.roll.release();
         dropped.map(|()| !self.roll.went_early())
     }
 
-    /// Holds this thread.
-    fn hold(&self) {
-        let had_no_task = AtomicBool::new(false);
-        self.roll.hold(|roll| {
-            // Relaxed: of this thread alone.
-            let no_task =
-                Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_alive_tasks() == 0);
-            // Twice: Tokio counts a task as gone shortly before nothing can poll it.
-            if no_task && had_no_task.swap(true, Ordering::Relaxed) {
-                return true;
-            }
-            if self.is_too_late() {
-                roll.go_early();
-                return true;
-            }
-            false
-        });
+    fn occupy_this_thread(&self, how: fn(&RollCall)) {
+        self.threads.change_role(Role::Held);
+        how(&self.roll);
+        self.threads.change_role(Role::Pool);
     }
 
-    fn is_too_late(&self) -> bool {
-        lock(&self.latest).is_some_and(|latest| Instant::now() >= latest)
+    /// This thread is a worker.
+    fn note_worker(&self) {
+        if !IS_FOUND.replace(true) {
+            self.roll.note_worker();
+        }
+    }
+
+    /// Waits until the blocking pool of this thread's runtime refuses work, once the drop of the runtime has
+    /// begun.
+    fn until_pool_refuses(&self) {
+        let mut pause = PAUSE;
+        while !pool_refuses() && !self.roll.is_too_late() {
+            thread::sleep(pause);
+            // Ever less often: if no thread is free, Tokio starts one more.
+            pause *= 2;
+        }
+    }
+}
+
+/// Part of a task of this module: counts it while it is there.
+struct Ours(Arc<Rest>);
+
+impl Ours {
+    fn new(rest: &Arc<Rest>) -> Self {
+        // Relaxed: a number for a report.
+        rest.holding.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(rest))
+    }
+
+    fn occupy_worker(&self, how: fn(&RollCall)) {
+        self.0.note_worker();
+        self.0.occupy_this_thread(how);
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // Relaxed: a number for a report.
+        self.0.holding.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

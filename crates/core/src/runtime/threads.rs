@@ -1,7 +1,11 @@
 //! The threads of a runtime, as far as stable Tokio reports them: by the hooks that it calls when a
 //! thread starts and when it stops.
 
-use std::thread;
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use crate::{
     sync::{Mutex, lock},
@@ -9,9 +13,26 @@ use crate::{
 };
 
 /// The threads that are there now.
-#[derive(Default)]
 pub(super) struct Threads {
+    /// A number that no other runtime of the process has.
+    runtime: usize,
     list: Mutex<Vec<Thread>>,
+}
+
+thread_local! {
+    /// The runtime that this thread is the owner thread or a thread of the pool of; 0 if there is none.
+    ///
+    /// It stays until the thread has ended: an end of the runtime waits until then, and so also for the
+    /// destructors of other thread-locals. A constant without a destructor can be read in them.
+    static RUNTIME: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        // Relaxed: a number that no other runtime gets, and that publishes nothing.
+        Self { runtime: LAST.fetch_add(1, Ordering::Relaxed) + 1, list: Mutex::default() }
+    }
 }
 
 struct Thread {
@@ -28,15 +49,16 @@ pub(super) enum Role {
     /// It is a worker or runs blocking work. Which of the two is not known: to Tokio a worker is a
     /// blocking closure.
     Pool,
-    /// It is a worker that is kept from working until the runtime goes down. See [`rest`](super::rest).
-    Warden,
+    /// It is one of those, and held by the shutdown. See [`rest`](super::rest).
+    Held,
     /// It belongs to somebody else, and is inside `block_on`.
     Guest,
 }
 
 impl Threads {
-    /// Adds this thread, under its name.
+    /// Adds this thread, which belongs to the runtime, under its name.
     pub(super) fn add(&self, role: Role) {
+        RUNTIME.set(self.runtime);
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
         lock(&self.list).push(Thread { number: this_thread::number(), role, name });
     }
@@ -68,7 +90,7 @@ impl Threads {
     /// Whether this is a thread whose end, or whose return, an end of the runtime waits for.
     pub(super) fn include_this_thread(&self) -> bool {
         let this = this_thread::number();
-        lock(&self.list).iter().any(|thread| thread.number == this)
+        RUNTIME.get() == self.runtime || lock(&self.list).iter().any(|thread| thread.number == this)
     }
 
     /// Whether this thread has this role.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why a session was not started.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum NotStarted {
     /// The OS refused a thread or a file descriptor.
@@ -35,6 +35,8 @@ pub enum NotStarted {
     },
 }
 
+crate::debug_as_text!(NotStarted);
+
 /// The configuration of a session. Made by [`Session::builder`].
 #[must_use = "a builder starts nothing before `start`"]
 pub struct Builder {
@@ -55,11 +57,9 @@ impl Builder {
     ///   down. *Foreign* tasks, which were not spawned through the kit, get a short time to end by
     ///   themselves: after a hook, a tenth of the limit, at most 100 ms; otherwise half of what is left of
     ///   the limit, at most 2 s. [`foreign_time`](crate::runtime::RuntimeBuilder::foreign_time) sets
-    ///   another. Then they are cut off. Prefer a runtime with
-    ///   [`current_thread`](crate::runtime::RuntimeBuilder::current_thread): with several workers a task that
-    ///   is cut off may panic. Handles that its tasks hold are dropped with it. If several sessions own a
-    ///   runtime, the last to close takes it down, and the reports of the others say
-    ///   [`SharedRuntime`](crate::NotCovered::SharedRuntime).
+    ///   another. Then they are cut off, [at rest](crate::shutdown::CutOff::AtRest). Handles that its tasks
+    ///   hold are dropped with it. If several sessions own a runtime, the last to close takes it down, and
+    ///   the reports of the others say [`SharedRuntime`](crate::NotCovered::SharedRuntime).
     /// - If you pass a [`RuntimeHandle`] or a `tokio::runtime::Handle`, somebody else owns the runtime,
     ///   and `close` never takes it down. Stop the resource's tasks with a
     ///   [hook](Session::before_close_with), and give the session [evidence](Self::evidence).
@@ -82,9 +82,9 @@ impl Builder {
     /// expires. Unless the session's own runtime has ended, they must confirm it twice, 15 ms apart: work
     /// that goes on elsewhere may be about to open something.
     ///
-    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) whenever the session
-    /// is given a value, on the caller's thread, and when the session begins to close. If your resource is
-    /// open only in between, call [`Session::look`].
+    /// A check can confirm only the end of what it saw. So each [looks](Evidence::look) when the session is
+    /// given a value, on the caller's thread, before that value is torn down, and when the session begins to
+    /// close. If your resource is open only in between, call [`Session::look`].
     ///
     /// The checks run on a thread of their own, one for the session, so a check that hangs cannot delay a
     /// close past its limit; a later close waits for the answer that is pending. After
@@ -133,10 +133,11 @@ impl Builder {
             }
         };
         let (count, call_sites) = (HandleCount::new(), CallSites::default());
-        let core = Arc::new(Core { name, count, call_sites, reaper });
+        let checks = Checks::new(evidence);
+        let core = Arc::new(Core { name, count, call_sites, reaper, checks });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
-        let (checks, hooks) = (Checks::new(evidence), Hooks::new(hooks));
-        let owner = Owner { core, made_at, runtime, checks, hooks, confirmed };
+        let hooks = Hooks::new(hooks);
+        let owner = Owner { core, made_at, runtime, hooks, confirmed };
         Ok(Session { owner: Arc::new(owner) })
     }
 }

@@ -8,23 +8,25 @@ use std::{
     cell::Cell,
     io, mem,
     sync::OnceLock,
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crate::{
     evidence::{Evidence, Unconfirmed},
+    joinable::Joinable,
     latch::Latch,
     limit::within,
     panics,
     sync::{Arc, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, lock},
+    teardown::KitThread,
     this_thread,
 };
 
 /// How often to look whether the thread has ended, when it has nothing left to do.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
-/// The checks of a session. All must confirm the end.
+/// The checks of a session. All must confirm the end. Clones share them.
+#[derive(Clone)]
 pub(super) struct Checks {
     shared: Arc<Shared>,
     are_there_any: bool,
@@ -39,14 +41,12 @@ struct Shared {
     changed: Condvar,
     /// The number of the thread that runs the checks, plus one.
     thread: AtomicUsize,
-    /// Held by whoever joins the thread, so that the others wait for that, too.
-    joining: Mutex<()>,
 }
 
 struct State {
     /// Empty once they have confirmed the end: nothing that they hold is kept alive by a closed session.
     checks: AllChecks,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Joinable>,
     /// The round that has not been answered.
     pending: Option<Arc<Round>>,
     /// The checks have looked since the session began to close.
@@ -94,14 +94,33 @@ impl Checks {
             ended: false,
         };
         let state = Mutex::new(state);
-        let (thread, joining) = (AtomicUsize::new(0), Mutex::default());
-        let shared = Shared { state, changed: Condvar::new(), thread, joining };
+        let shared = Shared { state, changed: Condvar::new(), thread: AtomicUsize::new(0) };
         Self { shared: Arc::new(shared), are_there_any }
     }
 
     /// Whether the session has evidence.
     pub(super) const fn are_there_any(&self) -> bool {
         self.are_there_any
+    }
+
+    /// A value that has every check look before it is dropped: it is open until then.
+    pub(super) fn look_before_drop<T: Send + 'static>(&self, value: T) -> Box<dyn Send> {
+        /// The value is dropped after the look, and before the checks.
+        struct LastLook<T> {
+            _value: T,
+            checks: Checks,
+        }
+
+        impl<T> Drop for LastLook<T> {
+            fn drop(&mut self) {
+                self.checks.look();
+            }
+        }
+
+        match self.are_there_any {
+            true => Box::new(LastLook { _value: value, checks: self.clone() }),
+            false => Box::new(value),
+        }
     }
 
     /// Has every check look, on this thread. A check that comes back here from its look is left alone.
@@ -157,26 +176,17 @@ impl Checks {
 
     /// Waits until the thread has ended, after a confirmation or in a session without evidence.
     pub(super) async fn join(&self) {
-        while !self.is_joined() {
-            // The thread may still be waking other callers, whose wakers are foreign code.
+        while self.has_thread() {
+            // The thread may still be waking other callers, or destroying what the checks have left in
+            // its thread-locals: foreign code.
             within(LOOK_AGAIN, std::future::pending::<()>()).await;
         }
     }
 
-    /// Whether there is no thread any more. Joins one that has returned.
-    fn is_joined(&self) -> bool {
-        let _joining = lock(&self.shared.joining);
-        let mut state = self.shared.lock();
-        match &state.thread {
-            None => return true,
-            Some(thread) if !thread.is_finished() => return false,
-            Some(_) => {}
-        }
-        let thread = state.thread.take();
-        drop(state);
-        // It has returned, so this takes microseconds. A panic of a check was caught.
-        let _ = thread.map(JoinHandle::join);
-        true
+    /// Whether there is a thread. Joins one that is gone.
+    pub(super) fn has_thread(&self) -> bool {
+        // Under the lock, so that other callers wait for the join, too. It takes microseconds.
+        !Joinable::join_if_gone(&mut self.shared.lock().thread)
     }
 
     /// Drops nothing of the checks, ever: for a forked child.
@@ -219,8 +229,8 @@ impl Shared {
         }
         if state.thread.is_none() {
             let shared = Arc::clone(self);
-            let thread = thread::Builder::new().name("sundown-evidence".to_owned());
-            state.thread = Some(thread.spawn(move || shared.answer_rounds())?);
+            state.thread =
+                Some(Joinable::spawn(KitThread::Evidence.name(), move || shared.answer_rounds())?);
         }
         let round = Arc::new(Round { what, answer: OnceLock::new(), answered: Latch::new() });
         state.pending = Some(Arc::clone(&round));

@@ -11,11 +11,12 @@ use super::{
 };
 use crate::{
     evidence::Unconfirmed,
-    limit::within,
+    limit::{wakers_have_returned, within},
     observe::{self, Outcome},
     runtime::{Enlisted, State, default_time},
-    shutdown::{Alive, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
+    shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
     stop_then_abort::share_for_abort,
+    teardown::KitThread,
 };
 
 /// How long to wait before the checks are asked again: at first, and at most.
@@ -30,6 +31,9 @@ const FOR_HANDLES: Duration = Duration::from_millis(100);
 /// How long destructors may take before the session runs its hooks, and before it shuts its runtime down;
 /// at most half of the limit. A destructor may wait for a task of that runtime, which ends only then.
 const FOR_DESTRUCTORS: Duration = Duration::from_secs(5);
+
+/// How late an answer must be for a hook that blocks to be named. A busy machine makes it later.
+const NOTICEABLE: Duration = Duration::from_millis(100);
 
 /// How often to look whether hooks hold all handles that are left.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -107,7 +111,8 @@ impl<'a> Closing<'a> {
 
     /// Runs the steps. The caller enforces the limit.
     pub(super) async fn run(&mut self) -> Result<(), CloseError> {
-        let Owner { core, runtime, checks, hooks, .. } = self.owner;
+        let Owner { core, runtime, hooks, .. } = self.owner;
+        let checks = &core.checks;
         let share = runtime.as_ref().and_then(Runtime::share);
         if checks.are_there_any() {
             let no_look = Unconfirmed::Unavailable("its look has not returned".to_owned());
@@ -133,7 +138,8 @@ impl<'a> Closing<'a> {
         }
         self.step = Step::Threads;
         checks.join().await;
-        core.reaper.release().await;
+        core.reaper.ended().await;
+        wakers_have_returned().await;
         Ok(())
     }
 
@@ -193,7 +199,7 @@ impl<'a> Closing<'a> {
         let held_for = if self.runtime_has_ended() { Duration::ZERO } else { HELD_FOR };
         let mut pause = PAUSE;
         loop {
-            let wait = match self.owner.checks.ask(held_for).await {
+            let wait = match self.owner.core.checks.ask(held_for).await {
                 Ok(Confirmed::Yes) => return Ok(()),
                 Ok(Confirmed::NotYet) => {
                     let once = "the check has held once, and must hold again a little later";
@@ -260,13 +266,15 @@ impl<'a> Closing<'a> {
         if !seen.hooks.is_empty() {
             return Err(self.error(CloseErrorKind::Hook));
         }
-        let Seen { aborted, foreign, foreign_panics, cut_off, escaped, not_covered, .. } = seen;
+        let Seen { aborted, aborted_tasks, foreign, foreign_panics, .. } = seen;
+        let Seen { cut_off, escaped, not_covered, .. } = seen;
         let (session, elapsed) = (self.session(), self.began.elapsed());
         Ok(CloseReport {
             session,
             confirmation: self.confirmation(),
             elapsed,
             aborted,
+            aborted_tasks,
             foreign,
             foreign_panics,
             cut_off,
@@ -277,7 +285,7 @@ impl<'a> Closing<'a> {
 
     /// How the end is confirmed, if everything that this close waits for has ended.
     fn confirmation(&self) -> Confirmation {
-        match (self.owner.checks.are_there_any(), &self.runtime) {
+        match (self.owner.core.checks.are_there_any(), &self.runtime) {
             (true, _) => Confirmation::Evidence,
             (false, Some(_)) => Confirmation::OwnRuntime,
             (false, None) => Confirmation::HandlesOnly,
@@ -321,12 +329,16 @@ impl<'a> Closing<'a> {
     }
 
     fn error(&self, kind: CloseErrorKind) -> CloseError {
-        let reaper = &self.owner.core.reaper;
+        let Core { reaper, checks, .. } = &*self.owner.core;
+        let mut unfinished = reaper.unfinished();
+        if matches!(self.step, Step::Threads) && checks.has_thread() {
+            unfinished.thread = Some(KitThread::Evidence);
+        }
         CloseError {
             session: self.session(),
             elapsed: self.began.elapsed(),
             held: self.owner.held().into(),
-            unfinished: reaper.unfinished(),
+            unfinished,
             panicked: reaper.panics().into(),
             seen: Box::new(self.seen()),
             kind,
@@ -342,29 +354,38 @@ impl<'a> Closing<'a> {
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }
+        not_covered.extend(NotCovered::kit_threads());
         not_covered.extend(runtime.iter().flat_map(Runtime::not_covered));
         let mut seen = Seen {
             escaped,
             hooks: hooks.failures(),
+            blocked: self.is_late_by().and_then(|late| hooks.blocked(late.max(NOTICEABLE))),
             panics: core.reaper.panicked(),
             foreign_time: self.foreign_time,
             ..Seen::default()
         };
         if let Some(report) = &self.runtime {
             let ShutdownReport { aborted, foreign, cut_off, .. } = *report;
-            let foreign_panics: Vec<ForeignPanic> = report.foreign_panics.clone();
-            seen = Seen { aborted, foreign, cut_off, foreign_panics, ..seen };
+            let (aborted_tasks, foreign_panics) =
+                (report.aborted_tasks.clone(), report.foreign_panics.clone());
+            seen = Seen { aborted, aborted_tasks, foreign, cut_off, foreign_panics, ..seen };
             for item in &report.not_covered {
                 if !not_covered.contains(item) {
                     not_covered.push(item.clone());
                 }
             }
         }
+        not_covered.sort_by_key(|item| item.invisible().is_some());
         Seen { not_covered, ..seen }
     }
 
     fn session(&self) -> String {
         self.owner.core.name.clone().into_owned()
+    }
+
+    /// By how much the limit has passed, if it has.
+    fn is_late_by(&self) -> Option<Duration> {
+        self.began.elapsed().checked_sub(self.limit)
     }
 
     fn left(&self) -> Duration {
@@ -385,14 +406,14 @@ fn time_for_foreign(after_hook: bool, limit: Duration, left: Duration) -> Durati
 impl Owner {
     /// What this thread is in that a close would wait for.
     fn inside(&self) -> Option<Inside> {
-        let Self { core, runtime, checks, hooks, .. } = self;
+        let Self { core, runtime, hooks, .. } = self;
         if core.reaper.includes_this_thread() {
             return Some(Inside::Destructor);
         }
         if hooks.include_this_thread() {
             return Some(Inside::Hook);
         }
-        if checks.include_this_thread() {
+        if core.checks.include_this_thread() {
             return Some(Inside::Evidence);
         }
         let runtime = runtime.as_ref()?;
@@ -405,6 +426,7 @@ impl Core {
     /// down.
     async fn torn_down(&self) {
         self.count.closed().wait().await;
+        self.reaper.give_back();
         self.reaper.wait_quiescent().await;
     }
 }

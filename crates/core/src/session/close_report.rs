@@ -2,11 +2,14 @@
 
 use std::{error::Error, fmt, panic::Location, time::Duration};
 
-use super::HookFailure;
+use super::{Blocked, HookFailure};
 use crate::{
     evidence::Unconfirmed,
-    shutdown::{CutOff, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, list},
-    teardown::{Unfinished, count},
+    shutdown::{
+        CutOff, ForeignPanic, NotCovered, ShutdownError, ShutdownErrorKind, StillRunning, count,
+        few, list, not_covered::not_covered, report::cut_short,
+    },
+    teardown::Unfinished,
 };
 
 /// The report of a session that has closed. Its `Display` says it in one sentence.
@@ -23,6 +26,8 @@ pub struct CloseReport {
     /// How many tasks of the session's own runtime were dropped before they completed, of those that
     /// were spawned through the kit.
     pub aborted: usize,
+    /// The first 64 of them, by name.
+    pub aborted_tasks: Vec<StillRunning>,
     /// How many other tasks of the session's own runtime were cut off: an SDK's own, for example. They had
     /// [a short time](super::Builder::runtime) to end by themselves.
     pub foreign: usize,
@@ -40,32 +45,19 @@ pub struct CloseReport {
 
 impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { session, confirmation, elapsed, not_covered, .. } = self;
+        let Self { session, confirmation, elapsed, .. } = self;
         write!(f, "the session `{session}` has closed after {elapsed:.1?}, confirmed by ")?;
         f.write_str(match confirmation {
             Confirmation::HandlesOnly => "its handles only",
             Confirmation::OwnRuntime => "the end of its runtime",
             Confirmation::Evidence => "evidence",
         })?;
-        let Self { aborted, foreign, foreign_panics, cut_off, .. } = self;
-        let mut said = Vec::new();
-        if *aborted > 0 {
-            said.push(format!("{} aborted", count(*aborted, "task")));
-        }
-        if *foreign > 0 {
-            said.push(format!("{} cut off", count(*foreign, "foreign task")));
-        }
-        if *cut_off == CutOff::InMotion {
-            said.push("tasks may have been polled after `spawn_blocking` was refused".to_owned());
-        }
-        said.extend(foreign_panics.iter().map(|panic| format!("a foreign task {panic}")));
+        let Self { aborted, aborted_tasks, foreign, foreign_panics, cut_off, .. } = self;
+        let said = cut_short(*aborted, aborted_tasks, *foreign, foreign_panics, *cut_off);
         if !said.is_empty() {
             write!(f, "; {}", list(&said))?;
         }
-        if !not_covered.is_empty() {
-            write!(f, "; not covered: {}", list(not_covered))?;
-        }
-        Ok(())
+        f.write_str(&not_covered(&self.not_covered))
     }
 }
 
@@ -75,6 +67,8 @@ impl fmt::Display for CloseReport {
 pub struct Seen {
     /// As in [`CloseReport::aborted`].
     pub aborted: usize,
+    /// As in [`CloseReport::aborted_tasks`].
+    pub aborted_tasks: Vec<StillRunning>,
     /// As in [`CloseReport::foreign`].
     pub foreign: usize,
     /// As in [`CloseReport::foreign_panics`].
@@ -88,6 +82,8 @@ pub struct Seen {
     pub escaped: usize,
     /// The hooks that did not end well, and the one that has not ended.
     pub hooks: Vec<HookFailure>,
+    /// The hook that kept this call beyond its limit, because it blocked the thread that polled it.
+    pub blocked: Option<Blocked>,
     /// How many destructors panicked.
     pub panics: usize,
     /// As in [`CloseReport::not_covered`].
@@ -161,17 +157,17 @@ pub struct Held {
     pub handles: usize,
 }
 
-/// `2 made at src/tab.rs:3:5`.
+/// `2 handles made at src/tab.rs:3:5`.
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} made at {}", self.handles, self.made_at)
+        write!(f, "{} made at {}", count(self.handles, "handle"), self.made_at)
     }
 }
 
 /// Why a session has not closed, or has closed with a failure. The session keeps closing: it accepts no
 /// new values, teardowns continue, and you can call `close` again. [`kind`](Self::kind) says what blocks
 /// it; the other fields say what was left when this call returned.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct CloseError {
     /// The name of the session.
@@ -189,6 +185,8 @@ pub struct CloseError {
     /// What blocks the close, or went wrong.
     pub kind: CloseErrorKind,
 }
+
+crate::debug_as_text!(CloseError { session, elapsed, held, unfinished, panicked, seen, kind });
 
 /// What blocks a session from closing, or went wrong while it closed.
 #[derive(Clone, Debug)]
@@ -229,11 +227,11 @@ impl fmt::Display for CloseError {
         write!(f, "the session `{session}` ")?;
         match kind {
             CloseErrorKind::StillHeld => {
-                write!(f, "has not closed after {elapsed:.1?}: handles are left, {}", list(held))?;
+                write!(f, "has not closed after {elapsed:.1?}: it is held by {}", few(held))?;
                 if *unfinished != Unfinished::default() {
                     write!(f, ", and {unfinished}")?;
                 }
-                f.write_str("; drop them and close it again")
+                f.write_str("; drop what holds it and close it again")
             }
             CloseErrorKind::StillRunning => write!(
                 f,
@@ -248,7 +246,7 @@ impl fmt::Display for CloseError {
                 }
                 match &**held {
                     [] => Ok(()),
-                    held => write!(f, "; handles are left, {}", list(held)),
+                    held => write!(f, "; it is held by {}", few(held)),
                 }
             }
             CloseErrorKind::Unconfirmed(why) => {
@@ -282,7 +280,7 @@ impl fmt::Display for CloseError {
             CloseErrorKind::Hook => {
                 let is_running = seen.hooks.iter().any(HookFailure::is_running);
                 let how = if is_running { "has not closed" } else { "has closed, but not well," };
-                write!(f, "{how} after {elapsed:.1?}: {}", list(&seen.hooks))?;
+                write!(f, "{how} after {elapsed:.1?}: {}", few(&seen.hooks))?;
                 if is_running {
                     f.write_str("; close it again to keep waiting")?;
                 }
@@ -297,7 +295,9 @@ impl fmt::Display for CloseError {
                 "belongs to process {process}, which this one was forked from; close it there, \
                  nothing of it is torn down here"
             ),
-        }
+        }?;
+        let blocked = |blocked| write!(f, "; {blocked}, and no limit can interrupt that");
+        seen.blocked.map_or(Ok(()), blocked)
     }
 }
 

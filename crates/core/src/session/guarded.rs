@@ -44,11 +44,22 @@ use super::{Core, GuardedWeak};
 ///
 /// # Where a `T` is wanted by value
 ///
-/// A `Guarded<T>` is not a `T`. For a function that takes a `&T`, pass `&guard`. For a function that takes
-/// a `T`, there are three ways:
+/// A `Guarded<T>` is not a `T`. For a function that takes a `&T`, pass `&guard`. A function that takes a `T`
+/// refuses a handle ("expected `Client`, found `Guarded<Client>`"):
+///
+/// ```compile_fail,E0308
+/// # use sundown::session::Guarded;
+/// # #[derive(Clone)] struct Client;
+/// # struct Room(Client);
+/// fn room(client: &Guarded<Client>) -> Room {
+///     Room(client.clone())
+/// }
+/// ```
+///
+/// There are three ways:
 ///
 /// - Call it inside [`map`](Self::map) or [`map_async`](Self::map_async) with a clone, and return what
-///   holds the clone. Then the session owns that as well.
+///   holds the clone: `client.map(|client| Room(client.clone()))`. Then the session owns that as well.
 /// - Clone the value out with `T::clone(&guard)`, if the clone is dropped before the last handle. This
 ///   clone *escapes*: the session does not see it. [Evidence](crate::evidence) does.
 /// - Take the value out with [`into_inner`](Self::into_inner), if this is the only handle. It escapes, too,
@@ -65,6 +76,8 @@ pub(super) struct Value<T: Send + 'static> {
     /// `Some` until this is dropped.
     inner: Option<T>,
     core: Arc<Core>,
+    /// Whether the session was given it, and it was not derived from another value.
+    is_given: bool,
 }
 
 impl<T: Send + 'static> Guarded<T> {
@@ -74,8 +87,9 @@ impl<T: Send + 'static> Guarded<T> {
         core: Arc<Core>,
         made_at: &'static Location<'static>,
         original: &'static Location<'static>,
+        is_given: bool,
     ) -> Self {
-        Self::to(Arc::new(Value { inner: Some(value), core }), made_at, original)
+        Self::to(Arc::new(Value { inner: Some(value), core, is_given }), made_at, original)
     }
 
     /// Makes another handle to a value.
@@ -193,7 +207,7 @@ impl<T: Send + 'static> Guarded<T> {
     ) -> Guarded<U> {
         let core = &self.value().core;
         core.count.add_derived();
-        Guarded::first(derived, Arc::clone(core), made_at, self.made_at)
+        Guarded::first(derived, Arc::clone(core), made_at, self.made_at, false)
     }
 
     /// Makes a weak handle. It does not keep the value alive, and does not keep the session from closing.
@@ -258,12 +272,13 @@ impl<T: Send + 'static> Drop for Guarded<T> {
 
 impl<T: Send + 'static> Drop for Value<T> {
     fn drop(&mut self) {
-        let Core { reaper, count, .. } = &*self.core;
+        let Core { reaper, count, checks, .. } = &*self.core;
         if reaper.forked_from().is_some() {
             mem::forget(self.inner.take());
             return;
         }
         match self.inner.take() {
+            Some(value) if self.is_given => reaper.take(checks.look_before_drop(value)),
             Some(value) => reaper.take(Box::new(value)),
             None => count.escape(),
         }

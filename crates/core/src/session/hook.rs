@@ -2,10 +2,13 @@
 //! such as the SDK's own shutdown.
 //!
 //! They run once, one after another. On the session's runtime they run as a task, which continues if a
-//! close is given up. Without a runtime, whoever awaits a close polls them.
+//! close is given up. Without a runtime, whoever awaits a close polls them, in the context that it has. A
+//! hook that blocks its thread in `poll` blocks that caller then, for which no limit can be kept; what it
+//! gets is an answer that says so. Other callers keep theirs.
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     fmt,
     future::Future,
     mem,
@@ -14,6 +17,7 @@ use std::{
     sync::Weak,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
     vec,
 };
 
@@ -105,6 +109,23 @@ impl fmt::Display for HookFailure {
     }
 }
 
+/// A hook that has blocked the thread of the caller that polled it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Where the hook was given to the session.
+    pub given_at: &'static Location<'static>,
+    /// For how long, in one poll.
+    pub for_so_long: Duration,
+}
+
+/// ``the hook given at src/main.rs:3:5 blocked the caller's thread for 5.0s``.
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { given_at, for_so_long } = self;
+        write!(f, "the hook given at {given_at} blocked the caller's thread for {for_so_long:.1?}")
+    }
+}
+
 /// The hooks of a session.
 pub(super) struct Hooks {
     shared: Arc<Shared>,
@@ -125,6 +146,8 @@ struct State {
     failures: Vec<HookFailure>,
     /// There were hooks, and they have begun.
     have_run: bool,
+    /// The hook that blocked a caller's thread for the longest time, in one poll.
+    blocked: Option<Blocked>,
     /// Callers that wait for their turn to poll.
     callers: Vec<(u64, Waker)>,
     next_caller: u64,
@@ -151,6 +174,7 @@ impl Hooks {
             running: None,
             failures: Vec::new(),
             have_run: false,
+            blocked: None,
             callers: Vec::new(),
             next_caller: 0,
             has_missed: false,
@@ -171,13 +195,13 @@ impl Hooks {
     pub(super) fn hold_all_of(&self, values: usize) -> bool {
         let state = lock(&self.shared.state);
         let Stage::NotBegun(hooks) = &state.stage else { return false };
-        let kept = || hooks.iter().filter_map(|hook| hook.keeps.as_ref());
-        let (mut different, mut others) = (0, false);
-        for (at, value) in kept().enumerate() {
-            different += usize::from(!kept().take(at).any(|it| it.ptr_eq(value)));
-            others |= value.strong_count() > kept().filter(|it| it.ptr_eq(value)).count();
+        // By value: how many handles the hooks keep to it, and how many there are.
+        let mut kept = HashMap::new();
+        for value in hooks.iter().filter_map(|hook| hook.keeps.as_ref()) {
+            let at = value.as_ptr().cast::<()>();
+            kept.entry(at).or_insert((0, value.strong_count())).0 += 1;
         }
-        different == values && !others
+        kept.len() == values && kept.values().all(|(by_hooks, all)| by_hooks == all)
     }
 
     /// Whether hooks, which have not begun, keep handles to values.
@@ -248,6 +272,11 @@ impl Hooks {
         } else {
             self.shared.ended.wait().await;
         }
+    }
+
+    /// The hook that blocked a caller's thread for the longest time, if that was at least this long.
+    pub(super) fn blocked(&self, at_least: Duration) -> Option<Blocked> {
+        lock(&self.shared.state).blocked.filter(|blocked| blocked.for_so_long >= at_least)
     }
 
     /// What did not end well, and what has not ended.
@@ -417,7 +446,7 @@ impl Future for Turns<'_> {
             return Poll::Ready(());
         }
         let Some(waker) = waker::clone(context.waker()) else { return Poll::Pending };
-        let (mut run, replaced) = {
+        let (mut run, running, replaced) = {
             let mut state = lock(&shared.state);
             let number = *self.caller.get_or_insert_with(|| {
                 state.next_caller += 1;
@@ -437,18 +466,25 @@ impl Future for Turns<'_> {
             };
             let run = run.take();
             state.has_missed |= run.is_none();
-            (run, replaced)
+            (run, state.running, replaced)
         };
         waker::discard(replaced);
         // If another caller polls now, it wakes this one when it is dropped, and so does the hook.
         let Some(body) = &mut run else { return Poll::Pending };
         let wakes_all = Waker::from(Arc::clone(shared));
+        let began = Instant::now();
         let polled = body.as_mut().poll(&mut Context::from_waker(&wakes_all));
-        if polled.is_ready() {
-            return Poll::Ready(());
-        }
+        let for_so_long = began.elapsed();
         let has_missed = {
             let mut state = lock(&shared.state);
+            if let Some(given_at) = running
+                && state.blocked.is_none_or(|longest| longest.for_so_long < for_so_long)
+            {
+                state.blocked = Some(Blocked { given_at, for_so_long });
+            }
+            if polled.is_ready() {
+                return Poll::Ready(());
+            }
             if let Stage::ByCallers(slot) = &mut state.stage {
                 *slot = run.take();
             }
@@ -514,6 +550,37 @@ mod tests {
         assert_eq!(callers(), 0);
         hooks.discard();
         assert!(!hooks.are_pending() && hooks.failures().len() == 1, "it was dropped");
+    }
+
+    /// A hook that keeps a handle to a value.
+    fn keeps(value: &Arc<u8>) -> Hook {
+        let weak = Arc::downgrade(value);
+        let keeps: Kept = weak;
+        let kept = Arc::clone(value);
+        let hook = move || async move { drop(kept) };
+        Hook { keeps: Some(keeps), ..Hook::new(hook, Location::caller()) }
+    }
+
+    #[test]
+    fn hooks_hold_all_handles_if_there_are_no_others_to_these_and_no_other_values() {
+        let [one, other] = [1, 2].map(Arc::new);
+        let hooks = Hooks::new(vec![keeps(&one), keeps(&other), keeps(&one)]);
+        assert!(!hooks.hold_all_of(2), "there are handles to both");
+        drop(one);
+        assert!(!hooks.hold_all_of(2), "there is a handle to the other");
+        drop(other);
+        assert!(hooks.hold_all_of(2) && !hooks.hold_all_of(3));
+    }
+
+    #[test]
+    fn many_hooks_are_looked_at_in_no_time() {
+        let values: Vec<_> = (0..200_000).map(|_| Arc::new(0)).collect();
+        let hooks = Hooks::new(values.iter().map(keeps).collect());
+        drop(values);
+        // If each were compared with all others, this would take minutes.
+        let (say, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || say.send(hooks.hold_all_of(200_000)));
+        assert_eq!(said.recv_timeout(crate::limit::PLENTY), Ok(true));
     }
 
     struct Woken(AtomicU64);

@@ -1,7 +1,5 @@
 //! What a session did not take.
 
-use std::fmt;
-
 use thiserror::Error;
 
 /// The session took no new value or hook, because it is closing, or because this is a forked child. This
@@ -32,12 +30,5 @@ fn why_refused(forked_from: Option<u32>) -> String {
     }
 }
 
-/// Without the value, which need not be `Debug`.
-impl<T> fmt::Debug for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused")
-            .field("session", &self.session)
-            .field("forked_from", &self.forked_from)
-            .finish_non_exhaustive()
-    }
-}
+// Without the value, which need not be `Debug`.
+crate::debug_as_text!(Refused<T>);

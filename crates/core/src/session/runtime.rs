@@ -1,14 +1,17 @@
 //! The runtime of a session, which the session owns or only uses.
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, thread};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 
 use crate::{
     panics,
     runtime::{Enlisted, RuntimeError, RuntimeHandle, RuntimeOwner, State},
     shutdown::NotCovered,
 };
+
+/// How often to look how many tasks are alive.
+const LOOKS: usize = 4;
 
 /// A runtime for [`Builder::runtime`](super::Builder::runtime). Made from
 ///
@@ -106,7 +109,9 @@ impl Runtime {
         self.share().is_some_and(|share| share.others() == 0 && share.includes_this_thread())
     }
 
-    /// Whether this thread may block in a wait for a task of the runtime.
+    /// Whether this thread may block in a wait for a task of the runtime. It may not if it is the one that
+    /// polls it. A thread for blocking work, and one that has only entered the context, polls nothing. (On a
+    /// worker of another runtime that has entered this one's context, it is taken for a worker of this one.)
     pub(super) fn may_block_here(&self) -> MayBlock {
         let (handle, polls_here) = match self {
             Self::Owned { handle, .. } | Self::Kit(handle) => {
@@ -114,7 +119,7 @@ impl Runtime {
             }
             Self::Tokio(handle) => {
                 let is_current = Handle::try_current().is_ok_and(|here| here.id() == handle.id());
-                (handle, is_current)
+                (handle, is_current && worker_index().is_some())
             }
         };
         match handle.runtime_flavor() {
@@ -145,7 +150,16 @@ impl Runtime {
             // The caller is not meant, if it is a task of this runtime.
             let is_task = tokio::task::try_id().is_some()
                 && Handle::try_current().is_ok_and(|here| here.id() == runtime.id());
-            let alive = runtime.metrics().num_alive_tasks();
+            // Tokio may count a task, such as that of the hooks, for a moment after it has ended. The thread
+            // that it ended on may need this processor.
+            let look = |_| {
+                thread::yield_now();
+                runtime.metrics().num_alive_tasks()
+            };
+            let alive = match runtime.metrics().num_alive_tasks() {
+                0 => 0,
+                alive => (0..LOOKS).map(look).min().unwrap_or(alive),
+            };
             match alive.saturating_sub(usize::from(is_task)) {
                 0 => vec![NotCovered::BlockingWork],
                 alive => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use super::{count, list};
+
 /// Something that may still be alive, or may have failed, although the answer is `Ok`: the kit cannot see
-/// it. Every report lists what it does not cover, so that an `Ok` is not taken for more than it says.
+/// it. Every report lists what it does not cover, so that an `Ok` is not taken for more than it says. What
+/// the kit has counted comes first; the rest is what it can never see of such an answer.
 ///
 /// ```
 /// use sundown::shutdown::NotCovered;
@@ -38,11 +41,26 @@ pub enum NotCovered {
     BlockingWork,
     /// Panics of tasks that were not spawned through the kit.
     ForeignPanics,
+    /// Threads of the kit that foreign code keeps: a waker that has not returned, or the destructor of a
+    /// thread-local. They may belong to another call. Do not unload the library while there are any.
+    KitThreads {
+        /// How many.
+        alive: usize,
+    },
     /// The runtime is still running, because other sessions use it.
     SharedRuntime {
         /// How many other sessions use it.
         sessions: usize,
     },
+}
+
+impl NotCovered {
+    /// The threads of the kit that nobody waits for any more, if there are any.
+    #[cfg(not(loom))]
+    pub(crate) fn kit_threads() -> Option<Self> {
+        let alive = crate::joinable::given_up();
+        (alive > 0).then_some(Self::KitThreads { alive })
+    }
 }
 
 impl fmt::Display for NotCovered {
@@ -53,27 +71,53 @@ impl fmt::Display for NotCovered {
             Self::OtherRuntimes => f.write_str("work on other runtimes"),
             Self::Clones => f.write_str("clones outside the handles"),
             Self::Escaped { values } => {
-                write!(f, "{values} {} taken out of a handle", plural(*values, "value"))
+                write!(f, "{} taken out of a handle", count(*values, "value"))
             }
-            Self::ForeignTasks { alive } => write!(
-                f,
-                "{alive} {} of the runtime that the kit did not spawn",
-                plural(*alive, "task")
-            ),
+            Self::ForeignTasks { alive } => {
+                write!(f, "{} of the runtime that the kit did not spawn", count(*alive, "task"))
+            }
             Self::BlockingWork => f.write_str("closures of `spawn_blocking`"),
             Self::ForeignPanics => {
                 f.write_str("panics of tasks that were not spawned through the kit")
             }
-            Self::SharedRuntime { sessions } => write!(
-                f,
-                "the runtime, which {sessions} other {} use",
-                plural(*sessions, "session")
-            ),
+            Self::KitThreads { alive } => {
+                write!(f, "{} of the kit that foreign code keeps", count(*alive, "thread"))
+            }
+            Self::SharedRuntime { sessions } => {
+                write!(f, "the runtime, in use by {}", count(*sessions, "other session"))
+            }
         }
     }
 }
 
-/// The word, with an `s` unless it is one.
-pub(super) fn plural(number: usize, word: &str) -> String {
-    format!("{word}{}", if number == 1 { "" } else { "s" })
+impl NotCovered {
+    /// A short name for what the kit can never see; `None` for what it has counted.
+    pub(crate) const fn invisible(&self) -> Option<&'static str> {
+        match self {
+            Self::Success => Some("success"),
+            Self::PlainThreads => Some("plain threads"),
+            Self::OtherRuntimes => Some("other runtimes"),
+            Self::Clones => Some("clones outside the handles"),
+            Self::BlockingWork => Some("`spawn_blocking`"),
+            Self::ForeignPanics => Some("panics of foreign tasks"),
+            Self::Escaped { .. }
+            | Self::ForeignTasks { .. }
+            | Self::KitThreads { .. }
+            | Self::SharedRuntime { .. } => None,
+        }
+    }
+}
+
+/// The end of a report's sentence: what was counted in full, and a short list of the rest.
+pub(crate) fn not_covered(items: &[NotCovered]) -> String {
+    let counted: Vec<_> = items.iter().filter(|item| item.invisible().is_none()).collect();
+    let invisible: Vec<_> = items.iter().filter_map(NotCovered::invisible).collect();
+    let mut text = String::new();
+    if !counted.is_empty() {
+        text += &format!("; not covered: {}", list(&counted));
+    }
+    if !invisible.is_empty() {
+        text += &format!("; not visible to the kit: {}", list(&invisible));
+    }
+    text
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{NotCovered, list, not_covered::plural};
+use super::{NotCovered, StillRunning, count, list, not_covered::not_covered};
 
 /// The report of a shutdown that has ended. Its `Display` says it in one sentence.
 ///
@@ -28,6 +28,8 @@ pub struct ShutdownReport {
     /// How many tasks of the kit were dropped before they completed, because the limit passed or because
     /// their runtime went down.
     pub aborted: usize,
+    /// The first 64 of them, by name.
+    pub aborted_tasks: Vec<StillRunning>,
     /// How many *foreign* tasks were cut off. A foreign task was not spawned through the kit, but on the
     /// Tokio handle of the runtime: a library's own task, for example. It gets no stop signal, only time to
     /// end by itself. It is dropped where it was waiting.
@@ -51,11 +53,19 @@ pub enum CutOff {
     Nothing,
     /// At rest: from the moment when the runtime began to refuse `spawn_blocking`, no task was polled. So
     /// none could panic because of that.
+    ///
+    /// Not included are futures inside `Handle::block_on` of Tokio, which are no tasks, and one case of a task
+    /// inside `block_in_place`: its worker was handed to another thread by an earlier `block_in_place`,
+    /// that thread had not been idle since, and the earlier call has returned and taken the worker back.
     AtRest,
-    /// The runtime has several workers, and was not brought to rest: its builder was not told to
-    /// ([`come_to_rest`](crate::runtime::RuntimeBuilder::come_to_rest)), or it did not succeed in time. A
-    /// task may have been polled when `spawn_blocking` was refused already, and may have panicked: deadpool
-    /// panics there.
+    /// The runtime was not brought to rest in time. A task may have been polled when `spawn_blocking` was
+    /// refused already, and may have panicked: deadpool panics there. This happens only with workers, and if
+    ///
+    /// - a task does not yield, or stays inside `block_in_place`, for two seconds;
+    /// - there are as many tasks that are always ready as workers, so that none goes idle for 0.2 s;
+    /// - tasks have used `block_in_place`, and a closure of `spawn_blocking` does not end for two seconds,
+    ///   because it waits for a task, for example (the two cannot be told apart from outside);
+    /// - or the destructors of the tasks do not return within two seconds.
     InMotion,
 }
 
@@ -86,6 +96,7 @@ impl ShutdownReport {
             component: component.into(),
             elapsed,
             aborted,
+            aborted_tasks: Vec::new(),
             foreign: 0,
             foreign_panics: Vec::new(),
             cut_off: CutOff::Nothing,
@@ -102,32 +113,58 @@ impl ShutdownReport {
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { component, elapsed, aborted, foreign, foreign_panics, cut_off, not_covered } =
-            self;
-        write!(f, "`{component}` has ended after {elapsed:.1?}")?;
-        let mut said = Vec::new();
-        if *aborted > 0 {
-            said.push(format!("{aborted} {} aborted", plural(*aborted, "task")));
-        }
-        if *foreign > 0 {
-            said.push(format!("{foreign} foreign {} cut off", plural(*foreign, "task")));
-        }
-        if *cut_off == CutOff::InMotion {
-            said.push("tasks may have been polled after `spawn_blocking` was refused".to_owned());
-        }
-        said.extend(foreign_panics.iter().map(|panic| format!("a foreign task {panic}")));
+        write!(f, "`{}` has ended after {:.1?}", self.component, self.elapsed)?;
+        let Self { aborted, aborted_tasks, foreign, foreign_panics, cut_off, .. } = self;
+        let said = cut_short(*aborted, aborted_tasks, *foreign, foreign_panics, *cut_off);
         if !said.is_empty() {
             write!(f, ": {}", list(&said))?;
         }
-        if !not_covered.is_empty() {
-            write!(f, "; not covered: {}", list(not_covered))?;
+        f.write_str(&not_covered(&self.not_covered))
+    }
+}
+
+/// What did not end by itself.
+pub(crate) fn cut_short(
+    aborted: usize,
+    aborted_tasks: &[StillRunning],
+    foreign: usize,
+    foreign_panics: &[ForeignPanic],
+    cut_off: CutOff,
+) -> Vec<String> {
+    let mut said = Vec::new();
+    if aborted > 0 {
+        said.push(format!("{} aborted{}", count(aborted, "task"), names(aborted, aborted_tasks)));
+    }
+    if foreign > 0 {
+        said.push(format!("{} cut off", count(foreign, "foreign task")));
+    }
+    if cut_off == CutOff::InMotion {
+        said.push("tasks may have been polled after `spawn_blocking` was refused".to_owned());
+    }
+    said.extend(foreign_panics.iter().map(|panic| format!("a foreign task {panic}")));
+    said
+}
+
+/// A handful of names, of different tasks: ``: `worker` (spawned at src/main.rs:3:5) and 2 more``.
+pub(crate) fn names(number: usize, tasks: &[StillRunning]) -> String {
+    const HANDFUL: usize = 5;
+    let mut named: Vec<&StillRunning> = Vec::new();
+    for task in tasks {
+        if named.len() < HANDFUL && !named.contains(&task) {
+            named.push(task);
         }
-        Ok(())
+    }
+    match (named.len(), number.saturating_sub(named.len())) {
+        (0, _) => String::new(),
+        (_, 0) => format!(": {}", list(&named)),
+        (_, more) => format!(": {} and {more} more", list(&named)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic::Location;
+
     use super::*;
 
     #[test]
@@ -148,7 +185,29 @@ mod tests {
             report.to_string(),
             "`store` has ended after 3.0ms: 1 foreign task cut off, tasks may have been polled after \
              `spawn_blocking` was refused, a foreign task panicked at pool.rs:1:2 on `store-0`: no \
-             reactor; not covered: threads that the code started by itself, whether the work succeeded"
+             reactor; not visible to the kit: plain threads, success"
         );
+        report.not_covered.push(NotCovered::ForeignTasks { alive: 2 });
+        let text = report.to_string();
+        let end = "; not covered: 2 tasks of the runtime that the kit did not spawn; not visible to the \
+                   kit: plain threads, success";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn a_handful_of_aborted_tasks_is_named_and_the_others_are_counted() {
+        let mut report = ShutdownReport::new("store", Duration::from_millis(3), 0);
+        let text = |report: &ShutdownReport| report.to_string().split_off("`store` has ".len());
+        let (begin, at) = ("ended after 3.0ms: ", Location::caller());
+        let task = |number: usize| StillRunning { name: format!("{number}"), spawned_at: at };
+        report.aborted = 1;
+        report.aborted_tasks = vec![task(1)];
+        assert_eq!(text(&report), format!("{begin}1 task aborted: `1` (spawned at {at})"));
+        report.aborted = 100;
+        report.aborted_tasks = vec![task(1); 64];
+        let expected = format!("{begin}100 tasks aborted: `1` (spawned at {at}) and 99 more");
+        assert_eq!(text(&report), expected);
+        report.aborted_tasks = (0..64).map(task).collect();
+        assert!(text(&report).ends_with(&format!("`4` (spawned at {at}) and 95 more")), "{report}");
     }
 }

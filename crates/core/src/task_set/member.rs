@@ -151,10 +151,9 @@ where
 }
 
 fn leave_waker(place: &Place, context: &Context<'_>) -> Wakeable {
-    // Only the kit makes members, and it spawns them. So the waker is Tokio's, whose clone is a count.
+    // Only the kit makes members. It spawns them, or polls them on a thread that waits. So the waker is
+    // Tokio's or the kit's own, and its clone is a count.
     let waker = context.waker().clone();
-    #[cfg(not(loom))]
-    super::listeners::learn(&waker);
     if place.tasks.registry().leave_waker(place.slot, waker) {
         Wakeable::ForAbort
     } else {

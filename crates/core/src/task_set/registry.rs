@@ -319,7 +319,7 @@ impl Registry {
                 // Not before the last batch: until then a waker in here may still be taken.
                 shard.was_woken |= is_last;
                 drop(shard);
-                waker::wake_all(wakers.iter_mut().take(count).filter_map(Option::take));
+                waker::wake_all_in_place(wakers.iter_mut().take(count).filter_map(Option::take));
                 if is_last {
                     break;
                 }
@@ -333,6 +333,16 @@ impl Registry {
         let (shard, index) = self.find(slot)?;
         match lock(shard).get_mut(index) {
             Some(Entry::Taken { label, .. }) => label.clone(),
+            _ => None,
+        }
+    }
+
+    /// The label of the task in this slot, unless so many tasks of its shard were aborted before.
+    pub(super) fn label_of_aborted(&self, slot: Slot, most: usize) -> Option<Label> {
+        let (shard, index) = self.find(slot)?;
+        let mut shard = lock(shard);
+        match (shard.count().aborted < most, shard.get_mut(index)) {
+            (true, Some(Entry::Taken { label, .. })) => label.clone(),
             _ => None,
         }
     }
@@ -466,10 +476,10 @@ mod tests {
                     );
                 }
             }
-            waker::wake_all(registry.wake_tasks());
+            waker::wake_all_in_place(registry.wake_tasks());
             assert_eq!(counting.0.load(Ordering::Relaxed), 150 + usize::from(!expected));
         }
-        waker::wake_all(registry.wake_tasks());
+        waker::wake_all_in_place(registry.wake_tasks());
         assert_eq!(counting.0.load(Ordering::Relaxed), 150, "no waker, no wake-up");
         registry.replace_waker(signal, waker.clone());
         registry.remove(signal, Exit::Uncounted);

@@ -152,6 +152,13 @@ impl Counting {
     pub fn woken(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// How often it has been woken, once that is so often: the thread that calls it may be late on a busy
+    /// machine.
+    pub fn woken_at_least(&self, times: usize) -> usize {
+        until("the wakers", || self.woken() >= times);
+        self.woken()
+    }
 }
 
 /// Random cases that are the same in every run.

@@ -3,6 +3,8 @@
 #![cfg(not(loom))]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blocking_wakers;
+mod errors;
 mod evidence;
 mod fixtures;
 mod not_covered;
@@ -12,4 +14,5 @@ mod runtime;
 mod session;
 mod tasks;
 mod teardown;
+mod thread_locals;
 mod wakers;

@@ -17,7 +17,7 @@ use sundown::{
     oneshot::{self, Abandoned, WaitError},
 };
 
-use crate::fixtures::Counting;
+use crate::fixtures::{Counting, until};
 
 proptest! {
     /// `true` is a commit, and `false` a cancel.
@@ -94,13 +94,15 @@ proptest! {
                     let sent = sender.send(Arc::clone(&value));
                     prop_assert_eq!(sent.is_ok(), receiver.is_some());
                     next = Poll::Ready(Ok(()));
-                    prop_assert_eq!(counting.woken() - woken, usize::from(waits));
+                    let expected = woken + usize::from(waits);
+                    prop_assert_eq!(counting.woken_at_least(expected), expected);
                     waits = false;
                 }
                 OneshotOperation::DropSender => {
                     if sender.take().is_some() {
                         next = Poll::Ready(Err(Abandoned));
-                        prop_assert_eq!(counting.woken() - woken, usize::from(waits));
+                        let expected = woken + usize::from(waits);
+                    prop_assert_eq!(counting.woken_at_least(expected), expected);
                         waits = false;
                     }
                 }
@@ -124,7 +126,7 @@ fn the_waker_of_the_last_poll_of_a_oneshot_is_the_one_that_is_woken() {
     assert!(receiver.poll_unpin(&mut Context::from_waker(&second_waker)).is_pending());
     assert_eq!(Arc::strong_count(&first), 2, "the first is not kept");
     sender.send(()).unwrap();
-    assert_eq!((first.woken(), second.woken()), (0, 1));
+    assert_eq!((first.woken(), second.woken_at_least(1)), (0, 1));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +194,10 @@ proptest! {
                 LatchOperation::Fire => {
                     let (first, before) = (!latch.has_fired(), woken(&waiting));
                     prop_assert_eq!(latch.fire(), first);
-                    prop_assert_eq!(woken(&waiting) - before, if first { count } else { 0 });
+                    // Foreign wakers are called on another thread, which may be late on a busy machine.
+                    let expected = before + if first { count } else { 0 };
+                    until("the wakers", || woken(&waiting) >= expected);
+                    prop_assert_eq!(woken(&waiting), expected);
                 }
             }
             prop_assert_eq!(latch.wait_blocking(Duration::ZERO), latch.has_fired());

@@ -162,8 +162,13 @@ fn a_closer_that_waits_for_another_is_reported_at_the_limit() {
             spawn_blocking(move || second.fire());
         })
     };
-    let expected =
-        Unfinished { waiting: 0, destructor_running: false, tasks: 0, blocking_work: true };
+    let expected = Unfinished {
+        waiting: 0,
+        destructor_running: false,
+        tasks: 0,
+        blocking_work: true,
+        thread: None,
+    };
     reports(waits, |unfinished| *unfinished == expected);
     latch.fire();
 }

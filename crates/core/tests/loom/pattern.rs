@@ -4,7 +4,7 @@
 //! thread.
 //!
 //! With the lock, two callers are both answered after the end. Without it, or if the first caller is
-//! dropped half-way, the second is answered while the task still runs (experiments 41, 43; claim D2).
+//! dropped half-way, the second is answered while the task still runs (experiments 41, 43; finding D2b).
 
 use std::{future::Future, pin::pin, task::Context};
 

@@ -1,6 +1,10 @@
 //! SIGINT and SIGTERM.
 
-use std::io::{self, Write as _};
+use std::{
+    fs,
+    io::{self, Write as _},
+    time::Instant,
+};
 
 use leak_strategy::{
     ledger::{Outcome, Reason},
@@ -49,6 +53,37 @@ fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(exited.code, Some(130));
     assert_eq!(exited.outcome_of("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
     assert!(exited.took < SHORT + SLACK, "it took {:?}", exited.took);
+}
+
+/// How many threads of a guard there are.
+#[cfg(target_os = "linux")]
+fn threads_of_guards() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")));
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.trim() == "exit signals")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_guard_that_was_dropped_has_no_thread() {
+    let exited = run(TERM, |plan| {
+        let until_there_are = |number| {
+            let began = Instant::now();
+            while threads_of_guards() != number {
+                assert!(began.elapsed() < SLACK, "there are not {number} threads");
+            }
+        };
+        for _ in 0..100 {
+            let guard = SignalGuard::install(plan).unwrap();
+            // The control. A thread gives itself its name.
+            until_there_are(1);
+            drop(guard);
+            // A thread that was joined may be listed for a moment.
+            until_there_are(0);
+        }
+        wait_for_a_signal();
+    });
+    assert_eq!(exited.signal, Some(Signal::TERM.as_raw()), "{}", exited.stderr);
 }
 
 #[test]

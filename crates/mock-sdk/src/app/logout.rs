@@ -2,10 +2,10 @@
 //!
 //! Three decisions are not obvious:
 //!
-//! - **The session is the last owner.** The client's own tasks hold clones of it that no handle reports,
-//!   and only the end of their runtime ends them. If one of them were the last owner, a runtime that
-//!   goes down would close its connections side by side, and could leave their log behind (experiment
-//!   12). So the session keeps one handle until the runtime has ended.
+//! - **The session is the last owner.** The application's main loop has a handle until its runtime ends,
+//!   and tasks of the client's own may hold clones that no handle reports. If one of those were the last
+//!   owner, a runtime that goes down would close its connections side by side, and could leave their log
+//!   behind (experiment 12). So the session keeps one handle until the runtime has ended.
 //! - **The user interface may be asked twice.** While the tabs are closed, the worker may open another
 //!   one. When the runtime has ended there is no worker any more; if handles are left then, the user
 //!   interface is asked once more.

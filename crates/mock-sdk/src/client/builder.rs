@@ -60,9 +60,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether the client runs tasks of its own once it is logged in: one until the server has said
-    /// which versions it speaks, and one that sends what is queued for as long as its runtime lives.
-    /// Each holds a clone of the client. Without them [`Client::send_queued`] sends. Default: yes.
+    /// Whether the client runs tasks of its own once it is logged in: one that holds it until the server
+    /// has said which versions it speaks, and one that sends what is queued, and holds it meanwhile.
+    /// Without them [`Client::send_queued`] sends. Default: yes.
     #[must_use]
     pub const fn background_tasks(mut self, run: bool) -> Self {
         self.background_tasks = run;
@@ -96,7 +96,7 @@ impl ClientBuilder {
             request_limit: self.request_limit,
             background_tasks: self.background_tasks,
             session: Mutex::default(),
-            queue: Notify::new(),
+            queue: Arc::new(Notify::new()),
             sending: Flag::new(),
             closing: Flag::new(),
             tasks: Mutex::default(),

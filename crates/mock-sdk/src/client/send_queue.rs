@@ -1,10 +1,13 @@
 //! Sends what is queued, in order, until the server has it.
 
+use std::sync::Arc;
+
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
+use tokio::sync::Notify;
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, WeakClient};
 use crate::{
     backoff::Backoff,
     http::{HttpError, HttpErrorKind},
@@ -47,24 +50,27 @@ impl Client {
         }
         Ok(())
     }
+}
 
-    /// The task that sends: at once what an earlier process has left, then whatever is queued.
-    pub(super) async fn keep_sending(self) {
-        let mut backoff = Backoff::new();
-        loop {
-            let try_again = match self.send_queued().await {
-                Ok(()) => {
-                    backoff.reset();
-                    false
-                }
-                Err(error) if error.is_closed() => return,
-                // Without a valid token there is nothing to do until the next login.
-                Err(error) => error.is_transient(),
-            };
-            tokio::select! {
-                () = self.inner.queue.notified() => {}
-                () = backoff.wait(), if try_again => {}
+/// The task that sends: at once what an earlier process has left, then whatever is queued. As in the SDK,
+/// it holds the client only while it has something to send, and ends with it.
+pub(super) async fn keep_sending(client: WeakClient, queue: Arc<Notify>) {
+    let mut backoff = Backoff::new();
+    loop {
+        let Some(client) = client.upgrade() else { return };
+        let try_again = match client.send_queued().await {
+            Ok(()) => {
+                backoff.reset();
+                false
             }
+            Err(error) if error.is_closed() => return,
+            // Without a valid token there is nothing to do until the next login.
+            Err(error) => error.is_transient(),
+        };
+        drop(client);
+        tokio::select! {
+            () = queue.notified() => {}
+            () = backoff.wait(), if try_again => {}
         }
     }
 }

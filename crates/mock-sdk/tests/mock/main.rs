@@ -8,6 +8,7 @@ mod exit;
 mod explain;
 mod homeserver;
 mod logout;
+mod owners;
 mod send_queue;
 mod setting;
 mod store;

@@ -136,22 +136,6 @@ async fn it_ends_by_itself_when_the_server_does_not_know_the_token() {
     setting.asked(3).await;
 }
 
-#[tokio::test]
-async fn it_holds_the_client_while_it_runs_and_ends_with_its_last_clone() {
-    let setting = Setting::new();
-    let (client, sync) = setting.synced().await;
-    let clone = sync.clone();
-    drop(sync);
-    assert_eq!(client.background_tasks(), 1, "a clone is left");
-    drop(clone);
-    let let_go = async {
-        while client.background_tasks() > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the end of its task", let_go).await;
-}
-
 #[test]
 fn it_starts_from_a_plain_thread_and_not_on_a_closed_client_or_a_runtime_that_is_down() {
     let setting = Setting::new();

@@ -13,7 +13,7 @@ const PLACES: [(&str, &str); 4] = [
     ("drop-then-wait", "drop, wait, shut down"),
     ("down-then-wait", "shut down, wait, drop"),
     ("init-task", "a start-up task has a clone: wait, drop"),
-    ("ui-frame", "the user interface has one: wait, drop"),
+    ("ui-frame", "the user interface has one: drop, wait, shut down"),
 ];
 
 /// The compared arms: their names in the variants, in words, their colours, and their offsets from the

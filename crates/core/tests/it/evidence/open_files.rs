@@ -121,7 +121,7 @@ fn nothing_is_confirmed_unless_a_look_saw_it_open() {
     let evidence = no_open_files(&store);
     evidence.look();
     let why = unavailable(&evidence);
-    assert!(why.contains("look while one is open"), "{why}");
+    assert!(why.contains("look while there is one"), "{why}");
 
     let file = File::open(store.join("store.sqlite3")).unwrap();
     evidence.clone().look();

@@ -108,7 +108,7 @@ fn a_lock_is_evidence_until_it_is_released_though_the_file_stays_open_and_is_ren
     fs::create_dir(&store).unwrap();
     let evidence = no_file_locks(&store);
     let file = File::create(store.join("lock")).unwrap();
-    assert!(unavailable(&evidence).contains("while one is locked"));
+    assert!(unavailable(&evidence).contains("was locked at any look"));
     file.lock().unwrap();
     evidence.look();
     fs::rename(&store, folder.path().join("renamed")).unwrap();

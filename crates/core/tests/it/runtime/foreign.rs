@@ -6,16 +6,19 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use sundown::{
-    NotCovered, ShutdownErrorKind, ShutdownReport, runtime::RuntimeOwner, shutdown::CutOff,
+    NotCovered, ShutdownErrorKind, ShutdownReport,
+    runtime::{RuntimeOwner, State},
+    shutdown::CutOff,
 };
 use tokio::sync::oneshot;
 
 use super::on_both_flavours;
-use crate::fixtures::{PLENTY, SHORT, owned};
+use crate::fixtures::{PLENTY, SHORT, owned, stuck, until};
 
 #[test]
 fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
@@ -31,6 +34,13 @@ fn foreign_tasks_that_are_cut_off_are_counted_apart_from_the_kits_own() {
         assert_ne!(report.cut_off, CutOff::Nothing);
         assert!(!report.is_graceful() && report.to_string().contains("3 foreign tasks cut off"));
         assert!(report.not_covered.contains(&NotCovered::ForeignPanics));
+
+        owner.restart().unwrap();
+        drop(owner.spawn("deaf", |_| pending::<()>()));
+        let _ = owner.shutdown_blocking(SHORT);
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        let names: Vec<_> = report.aborted_tasks.iter().map(|task| &*task.name).collect();
+        assert_eq!((report.aborted, names), (1, vec!["deaf"]), "{report}");
 
         owner.restart().unwrap();
         drop(owner.spawn("listens", |stop| stop));
@@ -67,6 +77,24 @@ fn a_foreign_task_that_ends_by_itself_is_waited_for() {
         assert_eq!((report.foreign, report.cut_off), (0, CutOff::Nothing));
         assert!(began.elapsed() < PLENTY / 2, "it is told of the end, and does not wait on");
     });
+}
+
+/// No worker goes idle after it: it has none.
+#[test]
+fn a_foreign_task_that_ends_in_block_in_place_is_not_waited_for_any_longer() {
+    let owner = RuntimeOwner::builder("in-place").workers(2).foreign_time(PLENTY).start().unwrap();
+    let (stuck, blocks) = stuck();
+    owner.handle().unwrap().spawn(async { tokio::task::block_in_place(blocks) });
+    stuck.has_begun.recv().unwrap();
+    let began = Instant::now();
+    let report = thread::scope(|scope| {
+        let down = scope.spawn(|| owner.shutdown_blocking(PLENTY).unwrap());
+        until("the shutdown", || owner.stats().state == State::Stopping);
+        drop(stuck.let_go);
+        down.join().unwrap()
+    });
+    assert_eq!((report.foreign, report.cut_off), (0, CutOff::Nothing));
+    assert!(began.elapsed() < PLENTY / 2, "{:?}", began.elapsed());
 }
 
 #[test]

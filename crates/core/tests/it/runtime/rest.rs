@@ -5,7 +5,7 @@ use std::{
     future::pending,
     sync::{
         Arc, Barrier,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -13,107 +13,144 @@ use std::{
 };
 
 use sundown::{
-    runtime::{RuntimeBuilder, RuntimeOwner},
+    runtime::{RuntimeBuilder, RuntimeOwner, State},
     shutdown::{CutOff, ShutdownErrorKind, ShutdownReport},
 };
 use tokio::{
-    runtime::Handle,
+    runtime::{Builder, Handle, Runtime},
     task::{block_in_place, spawn_blocking, yield_now},
 };
 
-use crate::fixtures::{PLENTY, SHORT, multi_thread, stuck};
+use crate::fixtures::{PLENTY, SHORT, on_drop, stuck, until};
 
 /// Foreign tasks that ask the blocking pool all the time, as a pool of database connections does. Counts how
 /// often they were refused: there deadpool panics, and with it the task.
 fn ask_the_pool(handle: &Handle) -> Arc<AtomicUsize> {
     let refused = Arc::new(AtomicUsize::new(0));
-    for _ in 0..8 {
-        let refused = Arc::clone(&refused);
+    let (begun, has_begun) = mpsc::channel();
+    for at in 0..9 {
+        let (refused, begun) = (Arc::clone(&refused), begun.clone());
         handle.spawn(async move {
-            while spawn_blocking(|| ()).await.is_ok() {}
-            refused.fetch_add(1, Ordering::SeqCst);
-        });
-    }
-    for _ in 0..2 {
-        handle.spawn(async {
+            let _ = begun.send(());
             loop {
-                yield_now().await;
+                if at == 8 {
+                    block_in_place(|| thread::sleep(Duration::from_micros(100)));
+                }
+                if spawn_blocking(|| ()).await.is_err() {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
             }
         });
     }
-    let in_place = Arc::clone(&refused);
-    handle.spawn(async move {
-        loop {
-            block_in_place(|| thread::sleep(Duration::from_micros(100)));
-            if spawn_blocking(|| ()).await.is_err() {
-                in_place.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
-    thread::sleep(Duration::from_millis(1));
+    for _ in 0..9 {
+        has_begun.recv_timeout(PLENTY).unwrap();
+    }
     refused
 }
 
+/// A task that is always ready, and keeps one worker from going idle.
+fn is_always_ready(handle: &Handle) {
+    handle.spawn(async {
+        loop {
+            yield_now().await;
+        }
+    });
+}
+
 fn builder(name: &str) -> RuntimeBuilder {
-    RuntimeOwner::builder(name).workers(2).come_to_rest().foreign_time(Duration::ZERO)
+    RuntimeOwner::builder(name).workers(2).foreign_time(Duration::ZERO)
+}
+
+fn tokio_alone(workers: usize) -> Runtime {
+    Builder::new_multi_thread().worker_threads(workers).build().unwrap()
 }
 
 #[test]
 fn no_task_is_polled_once_the_pool_refuses_work() {
-    // The control: Tokio's own drop, until it has happened.
-    let began = Instant::now();
-    let was_refused = || {
-        let runtime = multi_thread();
-        let refused = ask_the_pool(runtime.handle());
-        drop(runtime);
-        refused.load(Ordering::SeqCst) > 0
-    };
-    while !was_refused() {
-        assert!(began.elapsed() < PLENTY, "Tokio's own drop does it as well by now");
-    }
-
-    let owner = builder("rests").start().unwrap();
-    let mut at_rest = 0;
-    for _ in 0..50 {
-        let refused = ask_the_pool(&owner.handle().unwrap());
-        let report = owner.shutdown_blocking(PLENTY).unwrap();
-        assert_eq!((report.aborted, report.foreign), (0, 11), "{report}");
-        if report.cut_off == CutOff::AtRest {
-            assert_eq!(refused.load(Ordering::SeqCst), 0, "{report}");
-            at_rest += 1;
+    for workers in [1, 2, 4, 8] {
+        // The control: Tokio's own drop, until it has happened.
+        let began = Instant::now();
+        let was_refused = || {
+            let runtime = tokio_alone(workers);
+            let refused = ask_the_pool(runtime.handle());
+            drop(runtime);
+            refused.load(Ordering::SeqCst) > 0
+        };
+        while !was_refused() {
+            assert!(began.elapsed() < PLENTY, "Tokio's own drop does it as well by now");
         }
-        owner.restart().unwrap();
-    }
-    assert!(at_rest > 40, "of 50 at rest: {at_rest}");
-    let _ = owner.shutdown_blocking(PLENTY).unwrap();
-}
 
-/// If the thread that is kept idle were counted as looking for work, no other would be woken.
-#[test]
-fn every_worker_that_was_asked_for_works_and_none_is_starved() {
-    for workers in 1..=4 {
-        let owner = RuntimeOwner::builder("works").workers(workers).start().unwrap();
-        let handle = owner.handle().unwrap();
-        for _ in 0..20 {
-            // All of them at once, after all have been idle.
-            thread::sleep(Duration::from_millis(1));
-            let all = Arc::new(Barrier::new(workers + 1));
-            for _ in 0..workers {
-                let all = Arc::clone(&all);
-                handle.spawn(async move {
-                    all.wait();
-                });
+        let owner = builder("rests").workers(workers).start().unwrap();
+        let mut at_rest = 0;
+        for _ in 0..25 {
+            let handle = owner.handle().unwrap();
+            let refused = ask_the_pool(&handle);
+            // With one worker, it would never go idle.
+            let others = usize::from(workers > 1);
+            (0..others).for_each(|_| is_always_ready(&handle));
+            let report = owner.shutdown_blocking(PLENTY).unwrap();
+            assert_eq!((report.aborted, report.foreign), (0, 9 + others), "{report}");
+            if report.cut_off == CutOff::AtRest {
+                assert_eq!(refused.load(Ordering::SeqCst), 0, "{report}");
+                at_rest += 1;
             }
-            let (met, has_met) = mpsc::channel();
-            thread::spawn(move || {
-                all.wait();
-                met.send(())
-            });
-            assert_eq!(has_met.recv_timeout(PLENTY), Ok(()), "of {workers} workers");
+            owner.restart().unwrap();
         }
-        assert_eq!(owner.stats().threads, workers, "and the idle one is not counted");
+        assert!(at_rest > 20, "of 25 at rest: {at_rest}, with {workers} workers");
         let _ = owner.shutdown_blocking(PLENTY).unwrap();
     }
+}
+
+#[test]
+fn tasks_that_are_always_ready_keep_it_from_rest_and_that_is_said() {
+    let owner = builder("always").workers(1).start().unwrap();
+    is_always_ready(&owner.handle().unwrap());
+    let report = owner.shutdown_blocking(PLENTY).unwrap();
+    assert_eq!((report.foreign, report.cut_off), (1, CutOff::InMotion));
+    assert!(report.to_string().contains("may have been polled"), "{report}");
+    owner.restart().unwrap();
+    assert_eq!(of_a_foreign_task(&owner).cut_off, CutOff::AtRest, "the control");
+}
+
+/// Each of several tasks needs a worker of its own, while the machine is busy.
+#[test]
+fn every_worker_that_was_asked_for_works_and_none_is_starved() {
+    let is_over = AtomicBool::new(false);
+    let all_meet = |handle: &Handle, workers: usize, which: &str| {
+        let all = Arc::new(Barrier::new(workers + 1));
+        for _ in 0..workers {
+            let all = Arc::clone(&all);
+            handle.spawn(async move {
+                all.wait();
+            });
+        }
+        let (met, has_met) = mpsc::channel();
+        thread::spawn(move || {
+            all.wait();
+            met.send(())
+        });
+        assert_eq!(has_met.recv_timeout(PLENTY), Ok(()), "{which}, of {workers} workers");
+    };
+    thread::scope(|scope| {
+        let _over = on_drop(|| is_over.store(true, Ordering::SeqCst));
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
+        });
+        for workers in (1..=4).cycle().take(40) {
+            all_meet(tokio_alone(workers).handle(), workers, "the control");
+            let owner = builder("works").workers(workers).start().unwrap();
+            let handle = owner.handle().unwrap();
+            assert_eq!(handle.metrics().num_workers(), workers);
+            assert_eq!(owner.stats().threads, workers);
+            for _ in 0..3 {
+                all_meet(&handle, workers, "the kit");
+            }
+            let _ = owner.shutdown_blocking(PLENTY).unwrap();
+        }
+    });
 }
 
 fn of_a_foreign_task(owner: &RuntimeOwner) -> ShutdownReport {
@@ -123,28 +160,118 @@ fn of_a_foreign_task(owner: &RuntimeOwner) -> ShutdownReport {
 
 #[test]
 fn a_runtime_with_the_default_number_of_workers_comes_to_rest_too() {
-    let owner = RuntimeOwner::builder("default").come_to_rest().start().unwrap();
+    let owner = RuntimeOwner::builder("default").start().unwrap();
     let report = of_a_foreign_task(&owner);
     assert_eq!((report.foreign, report.cut_off), (1, CutOff::AtRest));
 }
 
+/// The closure ends when the task has been dropped. If the runtime waited for it before, it would give up,
+/// and say that it is not at rest.
 #[test]
-fn blocking_work_that_does_not_end_keeps_it_from_rest_and_is_said_so() {
-    let owner = builder("no-rest").start().unwrap();
+fn blocking_work_that_waits_for_a_task_does_not_hold_it_up() {
+    for _ in 0..20 {
+        let owner = builder("waits-for").start().unwrap();
+        let handle = owner.handle().unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let waits = owner.handle().unwrap().spawn_blocking(move || {
+            let task = handle.spawn(pending::<()>());
+            begun.send(()).unwrap();
+            handle.block_on(task).is_err_and(|error| error.is_cancelled())
+        });
+        has_begun.recv_timeout(PLENTY).unwrap();
+        let report = owner.shutdown_blocking(PLENTY).unwrap();
+        assert_eq!((report.foreign, report.cut_off), (1, CutOff::AtRest), "{report}");
+        assert!(waits.is_finished());
+    }
+}
+
+#[test]
+fn a_future_inside_block_on_of_tokio_is_no_task_and_goes_on() {
+    let owner = builder("block-on").start().unwrap();
+    let handle = owner.handle().unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let goes_on = owner.handle().unwrap().spawn_blocking(move || {
+        begun.send(()).unwrap();
+        handle.block_on(async { while spawn_blocking(|| ()).await.is_ok() {} });
+    });
+    has_begun.recv_timeout(PLENTY).unwrap();
+    let report = of_a_foreign_task(&owner);
+    assert_eq!((report.foreign, report.cut_off), (1, CutOff::AtRest), "{report}");
+    assert!(goes_on.is_finished(), "it was refused");
+}
+
+#[test]
+fn blocking_work_that_does_not_end_keeps_it_from_ending_and_not_from_rest() {
+    let owner = builder("no-end").start().unwrap();
     let handle = owner.handle().unwrap();
     let (stuck, blocks) = stuck();
     handle.spawn_blocking(blocks);
     handle.spawn(pending::<()>());
     stuck.has_begun.recv().unwrap();
-    // Twice as long as the runtime tries.
     let error = owner.shutdown_blocking(Duration::from_secs(4)).unwrap_err();
     assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
+    assert!(error.alive.blocking_work && error.alive.threads.len() == 1, "{error}");
     drop(stuck.let_go);
     let report = owner.shutdown_blocking(PLENTY).unwrap();
-    assert_eq!((report.foreign, report.cut_off), (1, CutOff::InMotion));
-    assert!(report.to_string().contains("may have been polled"), "{report}");
-    owner.restart().unwrap();
-    assert_eq!(of_a_foreign_task(&owner).cut_off, CutOff::AtRest, "the control");
+    assert_eq!((report.foreign, report.cut_off), (1, CutOff::AtRest));
+}
+
+/// A task inside `block_in_place` has no worker, and goes on when that returns.
+#[test]
+fn what_is_inside_block_in_place_returns_before_the_pool_refuses_work() {
+    let mut at_rest = 0;
+    for _ in 0..10 {
+        let owner = builder("in-place").start().unwrap();
+        let ((let_go, is_let_go), (begun, has_begun)) = (mpsc::channel::<()>(), mpsc::channel());
+        let (asked, was_refused) = mpsc::channel();
+        owner.handle().unwrap().spawn(async move {
+            block_in_place(|| {
+                begun.send(()).unwrap();
+                let _ = is_let_go.recv_timeout(PLENTY);
+            });
+            let _ = asked.send(spawn_blocking(|| ()).await.is_err());
+            pending::<()>().await;
+        });
+        has_begun.recv_timeout(PLENTY).unwrap();
+        let report = thread::scope(|scope| {
+            let down = scope.spawn(|| owner.shutdown_blocking(PLENTY).unwrap());
+            until("the shutdown", || owner.stats().state == State::Stopping);
+            drop(let_go);
+            down.join().unwrap()
+        });
+        assert_eq!(report.foreign, 1, "{report}");
+        if report.cut_off == CutOff::AtRest {
+            // It was dropped in its wait for the answer, or has got it.
+            assert!(!matches!(was_refused.try_recv(), Ok(true)), "{report}");
+            at_rest += 1;
+        }
+    }
+    assert!(at_rest > 7, "of 10 at rest: {at_rest}");
+}
+
+/// The others are held until it has returned.
+#[test]
+fn a_slow_destructor_is_waited_for() {
+    let owner = builder("slow").start().unwrap();
+    let ((let_go, is_let_go), (begun, has_begun)) = (mpsc::channel::<()>(), mpsc::channel());
+    let slow = on_drop(move || {
+        begun.send(()).unwrap();
+        let _ = is_let_go.recv_timeout(PLENTY);
+    });
+    owner.handle().unwrap().spawn(async move {
+        let _slow = slow;
+        pending::<()>().await;
+    });
+    let refused = ask_the_pool(&owner.handle().unwrap());
+    thread::scope(|scope| {
+        let down = scope.spawn(|| owner.shutdown_blocking(PLENTY).unwrap());
+        has_begun.recv_timeout(PLENTY).unwrap();
+        assert!(!down.is_finished(), "it has not ended");
+        drop(let_go);
+        let report = down.join().unwrap();
+        assert_eq!((report.foreign, report.cut_off), (10, CutOff::AtRest), "{report}");
+    });
+    assert_eq!(refused.load(Ordering::SeqCst), 0);
 }
 
 /// A caller that gives up early leaves the runtime the time to come to rest.

@@ -1,6 +1,7 @@
 //! Evidence: when it is asked for, and what follows from its answers.
 
 use std::{
+    fs::File,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use futures::{FutureExt as _, executor::block_on};
 use sundown::{
-    evidence::{Evidence, Unconfirmed},
+    evidence::{Evidence, Unconfirmed, no_open_files, open_files},
     runtime::RuntimeOwner,
     session::{Builder, CloseError, CloseErrorKind, Confirmation, Inside, Session, SessionRuntime},
 };
@@ -78,6 +79,44 @@ fn checks_must_hold_twice_unless_the_runtime_of_the_session_has_ended() {
         }
     }
     let _ = other.close_blocking(PLENTY).unwrap();
+}
+
+/// Nothing is open when the value is guarded, and its last handle is gone before the close begins.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_evidence_looks_before_a_value_is_torn_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = with_evidence(no_open_files(folder.path()));
+    let pool = session.guard(Mutex::new(None)).unwrap();
+    *pool.lock().unwrap() = Some(File::create(folder.path().join("store.sqlite3")).unwrap());
+    drop(pool);
+    until("the teardown", || open_files(folder.path()).unwrap().is_empty());
+    let report = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(report.confirmation, Confirmation::Evidence);
+}
+
+/// The control: what was closed before that is seen by no look, unless the application asks for one.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_was_open_between_the_looks_is_seen_only_if_the_session_is_told_to_look() {
+    for looks in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let session = with_evidence(no_open_files(folder.path()));
+        let pool = session.guard(()).unwrap();
+        let file = File::create(folder.path().join("store.sqlite3")).unwrap();
+        if looks {
+            session.look();
+        }
+        drop(file);
+        drop(pool);
+        let closed = session.close_blocking(PLENTY);
+        if looks {
+            assert_eq!(closed.unwrap().confirmation, Confirmation::Evidence);
+        } else {
+            let error = closed.unwrap_err().to_string();
+            assert!(error.contains("Session::look"), "it says what to do: {error}");
+        }
+    }
 }
 
 fn with_evidence(check: impl Evidence + 'static) -> Session {
@@ -204,7 +243,7 @@ fn all_checks_must_confirm_whichever_was_added_last() {
 }
 
 #[test]
-fn evidence_looks_when_a_value_is_guarded_and_once_when_closing_begins_and_when_it_is_told_to() {
+fn evidence_looks_when_a_value_comes_and_goes_once_when_closing_begins_and_when_it_is_told_to() {
     let check = Counts::default();
     let looks = || check.looks.load(Ordering::SeqCst);
     let session = with_evidence(check.clone());
@@ -219,11 +258,13 @@ fn evidence_looks_when_a_value_is_guarded_and_once_when_closing_begins_and_when_
         looks() >= 3
     });
     still_held(session.close_blocking(5 * SHORT));
-    assert_eq!(looks(), 3);
+    drop(guard.map(|()| ()));
+    assert_eq!(looks(), 3, "not for a derived value");
     drop(guard);
     let _ = session.close_blocking(PLENTY).unwrap();
+    assert_eq!(looks(), 4);
     session.look();
-    assert_eq!(looks(), 3, "nothing is left to look at");
+    assert_eq!(looks(), 4, "nothing is left to look at");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn who_holds_on_is_reported_by_place_and_number() {
     assert_eq!(places, [(cloned_at, 3), (derived_at, 1)], "and none of line {guarded_at}");
     assert_eq!(error.unfinished, Unfinished::default());
     let text = error.to_string();
-    assert!(text.contains("3 made at") && text.contains(file!()), "{text}");
+    assert!(text.contains("3 handles made at") && text.contains(file!()), "{text}");
     drop((clones, derived));
     let _ = session.close_blocking(PLENTY).unwrap();
 }

@@ -490,6 +490,64 @@ fn a_blocking_close_on_the_only_thread_that_can_run_the_hook_is_refused() {
     let _ = runtime.block_on(async { session.close_blocking(PLENTY) }).unwrap();
 }
 
+/// A thread of the blocking pool may block, and so may one that has only entered the context.
+#[test]
+fn a_blocking_close_waits_for_the_hook_on_every_thread_that_does_not_run_it() {
+    type Close = Box<dyn FnOnce() -> Answer + Send>;
+    let on_the_pool = |runtime: &Runtime, close: Close| {
+        runtime.block_on(async { tokio::task::spawn_blocking(close).await.unwrap() })
+    };
+    let in_its_context = |runtime: &Runtime, close: Close| {
+        let (closed, has_closed) = sundown::oneshot::channel();
+        let handle = runtime.handle().clone();
+        let thread = thread::spawn(move || {
+            let _context = handle.enter();
+            let _ = closed.send(close());
+        });
+        let answer = runtime.block_on(has_closed).unwrap();
+        thread.join().unwrap();
+        answer
+    };
+    let in_a_task = |runtime: &Runtime, close: Close| {
+        runtime.block_on(async { tokio::spawn(async { close() }).await.unwrap() })
+    };
+    let in_block_on = |runtime: &Runtime, close: Close| runtime.block_on(async { close() });
+    for (make, polls_itself) in [(current_thread as fn() -> Runtime, true), (multi_thread, false)] {
+        let each = |on: &dyn Fn(&Runtime, Close) -> Answer| {
+            let runtime = make();
+            let session = Session::builder("test").runtime(runtime.handle());
+            let session = session.before_close(tokio::task::yield_now).start().unwrap();
+            on(&runtime, Box::new(move || session.close_blocking(PLENTY)))
+        };
+        for on in [&on_the_pool as &dyn Fn(&Runtime, Close) -> Answer, &in_its_context] {
+            let _ = each(on).unwrap();
+        }
+        for on in [&in_a_task as &dyn Fn(&Runtime, Close) -> Answer, &in_block_on] {
+            match polls_itself {
+                true => from_inside(Inside::HooksThread, each(on)),
+                false => drop(each(on).unwrap()),
+            }
+        }
+    }
+}
+
+/// The same on a runtime of the kit, which somebody else owns.
+#[test]
+fn a_blocking_close_in_spawn_blocking_of_an_owned_runtime_waits_for_the_hook() {
+    for builder in
+        [RuntimeOwner::builder("test").current_thread(), RuntimeOwner::builder("test").workers(1)]
+    {
+        let owner = builder.start().unwrap();
+        let session = Session::builder("test").runtime(owner.current().unwrap());
+        let session = session.before_close(tokio::task::yield_now).start().unwrap();
+        let handle = owner.handle().unwrap();
+        let _ = block_on(handle.spawn_blocking(move || session.close_blocking(PLENTY)))
+            .unwrap()
+            .unwrap();
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+    }
+}
+
 /// The only worker is blocked by the close; another thread takes its tasks over.
 #[test]
 fn a_blocking_close_on_a_worker_does_not_keep_the_hook_from_running() {
@@ -533,4 +591,40 @@ fn a_goodbye_over_a_socket_reaches_its_server_from_a_hook() {
 
 fn _a_close_is_send(session: &Session) -> impl Future<Output = Answer> + Send + '_ {
     session.close(PLENTY)
+}
+
+/// Without a runtime the caller polls the hook. Its limit cannot be kept then, but that of another can.
+#[test]
+fn a_hook_that_blocks_its_thread_keeps_only_the_caller_that_polls_it_and_is_named() {
+    let session = session();
+    let (begins, has_begun) = mpsc::channel();
+    let (let_go, is_let_go) = mpsc::channel::<()>();
+    let may_end = Arc::new(Latch::new());
+    let waits = Arc::clone(&may_end);
+    let hook = || async move {
+        begins.send(()).unwrap();
+        assert!(is_let_go.recv_timeout(PLENTY).is_err());
+        waits.wait().await;
+    };
+    session.before_close(hook).unwrap();
+    let (kept, other) = thread::scope(|scope| {
+        let kept = scope.spawn(|| is_hook(session.close_blocking(SHORT)));
+        has_begun.recv_timeout(PLENTY).unwrap();
+        let began = Instant::now();
+        let other = is_hook(session.close_blocking(Duration::from_millis(500)));
+        assert!(began.elapsed() < PLENTY / 2, "{other}");
+        assert!(!kept.is_finished(), "the blockade is real");
+        drop(let_go);
+        (kept.join().unwrap(), other)
+    });
+    for error in [&kept, &other] {
+        assert_eq!(error.seen.hooks[0].kind, HookFailureKind::StillRunning, "{error}");
+    }
+    assert_eq!(other.seen.blocked, None, "{other}");
+    let blocked = kept.seen.blocked.unwrap();
+    assert_eq!(blocked.given_at, kept.seen.hooks[0].given_at);
+    assert!(kept.elapsed >= blocked.for_so_long && blocked.for_so_long > SHORT, "{kept}");
+    assert!(kept.to_string().contains("blocked the caller's thread"), "{kept}");
+    may_end.fire();
+    assert!(session.close_blocking(PLENTY).is_ok());
 }

@@ -64,11 +64,31 @@ fn a_group_reports_which_tasks_ended_and_how() {
         let _ = group.drain(SHORT).await;
         let report = group.drain(PLENTY).await;
         assert_eq!((report.ended, report.aborted), (101, 1), "{report:?}");
+        let [deaf] = &*report.aborted_tasks else { panic!("{report:?}") };
+        assert_eq!((&*deaf.name, deaf.spawned_at.file()), ("deaf", file!()));
         assert_eq!(report.panicked[0].name, "unlucky");
         assert_eq!(report.panicked[0].message, "no luck");
         assert!(report.still_running.is_empty());
         assert!(is_dropped());
         assert!(group.is_empty());
+    });
+}
+
+/// A group may run for months.
+#[test]
+fn the_first_64_tasks_that_were_aborted_are_named_and_all_are_counted() {
+    both_flavours(async || {
+        let group = TaskGroup::new("group");
+        for _ in 0..100 {
+            group.spawn("deaf", |_| pending()).unwrap();
+        }
+        group.abort();
+        let report = group.drain(PLENTY).await;
+        assert_eq!((report.aborted, report.aborted_tasks.len()), (100, 64), "{report}");
+        let said = report.to_string();
+        assert!(said.contains("100 aborted: `deaf` (spawned at") && said.contains(" and 99 more"));
+        let result = report.clone().into_result().unwrap();
+        assert_eq!((result.aborted, result.aborted_tasks), (100, report.aborted_tasks));
     });
 }
 
