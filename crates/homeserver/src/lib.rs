@@ -23,6 +23,7 @@ mod body;
 mod endpoint;
 mod fault;
 pub mod matrix_error;
+mod news;
 mod serve;
 mod sliding_sync;
 mod world;

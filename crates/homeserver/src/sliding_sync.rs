@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::world::{News, key_counts};
+use crate::news::{News, key_counts};
 
 /// Answers a request of a user who is in this many rooms with what is new in some of them. A client has one connection for rooms, and one without lists for
 /// encryption, which gets no rooms.

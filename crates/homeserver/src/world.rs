@@ -10,6 +10,7 @@ use crate::{
     endpoint::{Endpoint, Position, Question},
     fault::Fault,
     matrix_error::ErrorCode,
+    news::{News, key_counts},
     sliding_sync,
 };
 
@@ -64,15 +65,6 @@ struct Event {
 enum What {
     Joined,
     Said(String),
-}
-
-/// What is new for a user in a room.
-pub(crate) struct News {
-    /// The user has not seen the room before.
-    pub(crate) is_initial: bool,
-    pub(crate) members: usize,
-    pub(crate) state: Vec<Value>,
-    pub(crate) timeline: Vec<Value>,
 }
 
 /// A client may give only the first part of a user id.
@@ -327,7 +319,80 @@ fn versions() -> Value {
     json!({ "versions": ["v1.11"], "unstable_features": features })
 }
 
-/// As many keys as a client wants the server to have, so that it uploads no more.
-pub(crate) fn key_counts() -> Value {
-    json!({ "signed_curve25519": 50 })
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A world with a user, who is logged in, and a room to join in which something was said.
+    fn world() -> (World, String) {
+        let mut world = World::default();
+        world.add_user("me", "secret");
+        world.add_room_to_join("!club");
+        world.say("!club", "friend", "hello");
+        let login = json!({
+            "type": "m.login.password", "identifier": { "user": "me" }, "password": "secret",
+        });
+        let answer = world.log_in(&login).unwrap_or_default();
+        (world, answer["access_token"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn ask(world: &mut World, token: &str, question: Question, body: Value) -> Outcome {
+        let body = Bytes::from(body.to_string());
+        world.carry_out(&Asked { question, token: Some(token.to_owned()), body })
+    }
+
+    fn from(since: Option<usize>) -> Position {
+        Position { since, wait: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_room_is_seen_by_those_who_have_joined_it_with_all_that_was_said_before() {
+        let (mut world, token) = world();
+        let room = || "!club".to_owned();
+        let name = || Question::State { room: room(), kind: "m.room.name".into(), key: "".into() };
+        let say = || Question::Send { room: room(), transaction: "1".to_owned() };
+        let sync = |since| Question::Sync(from(since));
+        let body = json!({ "body": "hi" });
+        let seen = ask(&mut world, &token, sync(None), json!({})).unwrap_or_default();
+        assert_eq!(seen["rooms"]["join"], json!({}));
+        assert_eq!(ask(&mut world, &token, name(), json!({})), Err(ErrorCode::NotFound));
+        assert_eq!(ask(&mut world, &token, say(), body.clone()), Err(ErrorCode::Forbidden));
+
+        let before = world.events.len();
+        let join = Question::Join { room: room() };
+        assert!(ask(&mut world, &token, join, json!({})).is_ok());
+        assert!(ask(&mut world, &token, say(), body).is_ok());
+        let seen = ask(&mut world, &token, sync(Some(before)), json!({})).unwrap_or_default();
+        let events = &seen["rooms"]["join"]["!club"]["timeline"]["events"];
+        let said: Vec<_> = events.as_array().into_iter().flatten().collect();
+        let bodies: Vec<_> =
+            said.iter().filter_map(|event| event["content"]["body"].as_str()).collect();
+        assert_eq!(bodies, ["hello", "hi"]);
+        assert_eq!(ask(&mut world, &token, name(), json!({})), Ok(json!({ "name": "!club" })));
+    }
+
+    #[test]
+    fn a_sliding_sync_has_rooms_for_a_connection_with_lists_and_no_others() {
+        let (mut world, token) = world();
+        world.say("!lobby", "friend", "hello");
+        let sync = |since| Question::SlidingSync(from(since));
+        let lists = json!({ "lists": { "all": {} }, "txn_id": "7" });
+        let answer = ask(&mut world, &token, sync(None), lists.clone()).unwrap_or_default();
+        assert_eq!(answer["lists"]["all"]["count"], 1);
+        assert_eq!(answer["rooms"]["!lobby"]["initial"], true);
+        assert_eq!(answer["rooms"].as_object().map(Map::len), Some(1));
+        assert_eq!(answer["txn_id"], "7");
+
+        let position = answer["pos"].as_str().and_then(|it| it.parse().ok());
+        let answer = ask(&mut world, &token, sync(position), lists).unwrap_or_default();
+        assert_eq!(answer["rooms"], json!({}));
+
+        let encryption = json!({ "extensions": { "e2ee": { "enabled": true } } });
+        let answer = ask(&mut world, &token, sync(None), encryption).unwrap_or_default();
+        assert_eq!(answer["rooms"], json!({}));
+        assert_eq!(answer["extensions"]["e2ee"]["device_one_time_keys_count"], key_counts());
+        assert!(answer["extensions"].get("to_device").is_none());
+    }
 }
