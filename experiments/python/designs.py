@@ -24,6 +24,23 @@ def static_owner():
     return StaticOwner()
 
 
+def single_thread():
+    """The same with a single-threaded runtime, as the notes of etcd-client-py recommend it."""
+    return StaticOwner(single_threaded=True)
+
+
+def cleanup():
+    """The same with the recommended function for cleanup, registered as an exit function."""
+    atexit.register(StaticOwner.cleanup)
+    return StaticOwner(single_threaded=True)
+
+
+def cleanup_holding_the_lock():
+    """The same, and the function keeps the interpreter's lock while it joins."""
+    atexit.register(StaticOwner.cleanup_holding_the_lock)
+    return StaticOwner(single_threaded=True)
+
+
 def sleep():
     """The static runtime, with a short sleep at exit."""
     atexit.register(time.sleep, 0.1)

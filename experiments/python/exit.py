@@ -106,6 +106,11 @@ async def closed(runtime):
         await watching(runtime)
 
 
+async def released(runtime):
+    """The same, and then the program lets go of its only reference, as a function does that returns."""
+    await watching(runtime)
+
+
 async def exits(runtime):
     """Leaves by `sys.exit`."""
     await watching(runtime)
@@ -162,6 +167,7 @@ ENDINGS = {
     "not-awaited": not_awaited,
     "watching": watching,
     "closed": closed,
+    "released": released,
     "sys-exit": exits,
     "uncaught": raises,
     "thousand": a_thousand,
@@ -181,5 +187,7 @@ if __name__ == "__main__":
     runtime = getattr(designs, design.replace("-", "_"))()
     try:
         asyncio.run(ENDINGS[ending](runtime))
+        if ending == "released":
+            del runtime
     finally:
         lab.leaving()

@@ -3,8 +3,8 @@
 //!
 //! The thread is written out as it is today, with a shutdown that ignores what goes wrong, and as
 //! the plan to repair it has it, with a watchdog: the same two fields, the same message, the same
-//! steps in the same order, the same errors, the same destructor. Only the names are ours, and
-//! where the plan writes to a log, nothing is written.
+//! steps in the same order, the same errors, the same destructor, the same lines in the log. Only the
+//! names are ours, and the log is a list in memory.
 
 use std::{
     future::Future as _,
@@ -12,10 +12,11 @@ use std::{
     sync::{Arc, mpsc as channel},
     task::{Context, Wake, Waker},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lab::TrialResult;
+use parking_lot::Mutex;
 use sundown::{
     runtime::{RuntimeBuilder, RuntimeOwner, State},
     shutdown::ShutdownErrorKind,
@@ -23,6 +24,21 @@ use sundown::{
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use crate::{PLENTY, Scene, probe::one_thread};
+
+/// What the plan's shutdown and its destructor logged. A trial has a process of its own, so this is the
+/// trial's.
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The lines of the log that report a failure, and not that all went well: `error: …`, `warning: …`.
+#[must_use]
+pub fn failures_logged() -> Vec<String> {
+    let log = LOG.lock();
+    log.iter().filter(|line| !line.starts_with("debug:")).cloned().collect()
+}
+
+fn log(line: impl Into<String>) {
+    LOG.lock().push(line.into());
+}
 
 enum Message {
     Run(Box<dyn FnOnce() + Send>),
@@ -96,20 +112,26 @@ impl RuntimeThread {
     /// thread panicked, or did not end within the limit. The plan declares a third error, for a
     /// signal that could not be sent, and never returns it.
     pub fn shutdown_within(&mut self, limit: Duration) -> Result<(), Failure> {
-        if self.messages.send(Message::Shutdown).is_err() {
-            // Here the plan writes to the log, and goes on to the join.
+        if let Err(error) = self.messages.send(Message::Shutdown) {
+            log(format!("error: failed to send the signal: {error}"));
+            // The plan goes on to the join all the same.
         }
         let Some(thread) = self.thread.take() else { return Ok(()) };
+        let began = Instant::now();
         let (done, is_done) = channel::channel();
         let _watchdog = thread::spawn(move || {
             let joined = thread.join();
             let _ = done.send(joined);
         });
         let (timed_out, message) = match is_done.recv_timeout(limit) {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                log(format!("debug: the shutdown took {} ms", began.elapsed().as_millis()));
+                return Ok(());
+            }
             Ok(Err(_payload)) => (false, "the runtime's thread panicked while it shut down".into()),
             Err(_) => (true, format!("the shutdown timed out after {} seconds", limit.as_secs())),
         };
+        log(format!("error: {message}"));
         Err(Failure { timed_out, message })
     }
 }
@@ -117,8 +139,8 @@ impl RuntimeThread {
 impl Drop for RuntimeThread {
     fn drop(&mut self) {
         let Some(limit) = self.limit else { return self.shutdown() };
-        if self.shutdown_within(limit).is_err() {
-            // Here the plan writes to the log.
+        if let Err(failure) = self.shutdown_within(limit) {
+            log(format!("warning: in the destructor: {}", failure.message));
         }
     }
 }

@@ -153,13 +153,16 @@ impl<'a> Run<'a> {
 
     /// Builds the experiments, and reads the declarations of the selected ones.
     fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>> {
+        // Before the build: a file that changes during it is newer than the result.
+        let digests = chosen.iter().map(|source| sources::digests(self.workspace, source));
+        let digests: Vec<_> = digests.collect();
         let arguments = ["build", "--package", "experiments", "--bins"];
         let built = build("the experiments", &arguments, "", self.workspace, &self.interrupt)?;
         let bins = built.into_iter().filter(|built| built.is("bin"));
         let executables = bins.map(|built| (built.target.name, built.executable)).collect();
         let mut declared = Vec::new();
-        for source in chosen {
-            let binary = Binary::of(source, &executables);
+        for (source, digests) in chosen.iter().zip(digests) {
+            let binary = Binary::of(source, &executables, digests);
             match binary.declaration(self) {
                 Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
                 declaration => declared.push((binary, declaration)),
@@ -210,12 +213,10 @@ impl<'a> Run<'a> {
     ) -> Result<Finding> {
         let source = &binary.source;
         progress.message(source.title());
-        // Before the trials, which may read them.
-        let sources = sources::digests(self.workspace, source);
         match binary.run(self, || progress.step(), |doing| progress.note(doing)) {
             Ok(result) if result.interrupted => Ok(Finding::interrupted(source, result)),
             Ok(result) => {
-                let result = ExperimentResult { sources, ..result };
+                let result = ExperimentResult { sources: binary.digests.clone(), ..result };
                 Finding::compared(source, result, snapshots)
             }
             Err(Trouble::Skipped(skipped)) => Ok(Finding::skipped(source, skipped)),

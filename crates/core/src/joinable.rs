@@ -111,7 +111,8 @@ impl Joinable {
     }
 
     /// Whether its closure has returned. The destructors of its thread-locals may still run.
-    pub(crate) fn has_returned(&self) -> bool {
+    #[cfg(test)]
+    fn has_returned(&self) -> bool {
         self.thread.is_finished()
     }
 

@@ -105,6 +105,12 @@ pub mod quiet;
 #[cfg(loom)]
 pub mod roll_call;
 #[cfg(loom)]
+#[path = "teardown/schedule.rs"]
+pub mod schedule;
+#[cfg(loom)]
+#[path = "teardown/slot.rs"]
+pub mod slot;
+#[cfg(loom)]
 pub mod task_set;
 #[cfg(loom)]
 pub mod this_thread;

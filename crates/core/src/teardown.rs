@@ -31,7 +31,10 @@ mod batch;
 mod hold;
 mod lane;
 pub(crate) mod reaper;
+mod schedule;
 mod service;
+mod site;
+mod slot;
 mod supervisor;
 
 use std::{
@@ -118,9 +121,12 @@ pub struct Unfinished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KitThread {
-    /// `sundown-closing`, the supervisor of the closing service. It waits for the other threads of that
-    /// service, on which destructors ran.
+    /// `sundown-closing`, the supervisor of the closing service.
     Closing,
+    /// `sundown-drop`, on which destructors ran. It waits for `sundown-close`, on which their closures ran.
+    Dropping,
+    /// `sundown-drive`, on which destructors or their tasks ran while others took long.
+    Driving,
     /// `sundown-evidence`, which ran the checks of a session.
     Evidence,
 }
@@ -131,6 +137,8 @@ impl KitThread {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Closing => "sundown-closing",
+            Self::Dropping => "sundown-drop",
+            Self::Driving => "sundown-drive",
             Self::Evidence => "sundown-evidence",
         }
     }
@@ -275,13 +283,14 @@ impl Teardown {
         };
         let starting = called_at.elapsed();
         reaper.take(Box::new(value));
+        reaper.give_back();
         Ok(Self { reaper, called_at, starting })
     }
 
     /// Waits until everything has ended, the threads included.
     async fn ended(&self) {
         self.reaper.wait_quiescent().await;
-        self.reaper.release().await;
+        self.reaper.ended().await;
         wakers_have_returned().await;
     }
 

@@ -299,6 +299,27 @@ fn a_task_that_is_spawned_too_late_delays_nobody_else() {
     }
 }
 
+/// The same for a closure, which Tokio does not count among the tasks.
+#[test]
+fn a_closure_that_is_queued_too_late_delays_nobody_else() {
+    let _alone = alone();
+    let _open = Session::new("keeps the service").unwrap();
+    let late = Arc::new(Latch::new());
+    for round in 0..20 {
+        let (give, given) = mpsc::channel();
+        let gives = on_drop(move || give.send(Handle::current()).unwrap());
+        let _ = teardown_blocking(gives, PLENTY).unwrap();
+        // Sometimes the thread that dropped the value is ready for the next one by now.
+        (0..round * 20).for_each(|_| thread::yield_now());
+        let waits = Arc::clone(&late);
+        let closure = move || assert!(waits.wait_blocking(PLENTY));
+        drop(given.recv().unwrap().spawn_blocking(closure));
+        let _ = teardown_blocking(busy(), PLENTY / 2).unwrap();
+        let _ = teardown_blocking((), PLENTY / 2).unwrap();
+    }
+    late.fire();
+}
+
 #[test]
 fn closes_that_were_given_up_leave_nothing_behind() {
     let _alone = alone();

@@ -11,6 +11,7 @@ use crate::{
     outcome::{Outcome, Outcomes},
     prediction::Prediction,
     results::{VariantResult, Verdict},
+    statistics::{Share, difference, fisher},
 };
 
 /// The fewest trials of a variant that allow a conclusion.
@@ -67,6 +68,44 @@ impl Subject {
         self.outcomes(move |outcomes| failures(outcomes) * 100 <= percent * outcomes.total())
     }
 
+    /// Holds if each of the variants fails more often than another one, significantly so (Fisher's exact
+    /// test, 5 %).
+    #[must_use]
+    pub fn fails_more_often_than(self, other: &str) -> Condition {
+        let Self(pattern) = self;
+        let patterns = vec![pattern.clone(), other.to_owned()];
+        let other = other.to_owned();
+        let weigh = Box::new(move |results: &[VariantResult], reasons: &mut Vec<String>| {
+            let than = results.iter().find(|result| result.name == other)?;
+            let share = |result: &VariantResult| Share {
+                hits: failures(&result.outcomes),
+                trials: result.outcomes.total(),
+            };
+            let mut all = None;
+            for result in results.iter().filter(|result| fits(&pattern, &result.name)) {
+                let (one, other) = (share(result), share(than));
+                for (name, Share { hits, trials }) in [(&result.name, one), (&than.name, other)] {
+                    let reason = format!("{name}: {hits} of {trials} failed");
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
+                let ((difference, _), chance) = (difference(one, other), fisher(one, other));
+                let decides = enough(&result.outcomes) && enough(&than.outcomes);
+                let holds = decides.then_some(difference > 0.0 && chance < SIGNIFICANT);
+                all = Some(all.map_or(holds, |all| both(all, holds)));
+            }
+            all.flatten()
+        });
+        Condition { patterns, weigh }
+    }
+
+    /// A suite that repeats this variant's trial so many times. The pattern must be a name.
+    #[must_use]
+    pub fn suite_of(self, exits: u32) -> Suite {
+        Suite { variant: self.0, exits }
+    }
+
     fn outcomes(self, holds: impl Fn(&Outcomes) -> bool + Send + Sync + 'static) -> Condition {
         self.each(move |result| {
             let holds = enough(&result.outcomes).then(|| holds(&result.outcomes));
@@ -98,6 +137,46 @@ impl Subject {
                 all = Some(all.map_or(holds, |all| both(all, holds)));
             }
             all.flatten()
+        });
+        Condition { patterns, weigh }
+    }
+}
+
+/// A variant that fails significantly more often than another: see [`Subject::fails_more_often_than`].
+const SIGNIFICANT: f64 = 0.05;
+
+/// How much more often one suite must pass than another, see [`Suite::passes_more_often_than`].
+const CLEARLY: f64 = 0.1;
+
+/// A test suite that repeats a variant's trial, and passes if every repetition ends clean.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    variant: String,
+    exits: u32,
+}
+
+impl Suite {
+    /// Holds if this suite passes more often than the other, by at least ten percentage points. The
+    /// probabilities follow from the variants' rates.
+    #[must_use]
+    pub fn passes_more_often_than(self, other: Self) -> Condition {
+        let of = |results: &[VariantResult], Self { variant, exits }: &Self| {
+            let result = results.iter().find(|result| result.name == *variant)?;
+            let total = result.outcomes.total();
+            let clean = f64::from(total - failures(&result.outcomes)) / f64::from(total);
+            enough(&result.outcomes).then(|| clean.powf(f64::from(*exits)))
+        };
+        let patterns = vec![self.variant.clone(), other.variant.clone()];
+        let weigh = Box::new(move |results: &[VariantResult], reasons: &mut Vec<String>| {
+            let (one, two) = (of(results, &self)?, of(results, &other)?);
+            for (Self { variant, exits }, passes) in [(&self, one), (&other, two)] {
+                let reason =
+                    format!("a suite of {exits} × {variant} passes in {:.1} %", passes * 100.0);
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+            Some(one >= two + CLEARLY)
         });
         Condition { patterns, weigh }
     }
@@ -365,6 +444,40 @@ mod tests {
         assert_eq!(holds(every("a").fails_at_most(50)), Some(true));
         assert_eq!(holds(every("a").fails_at_most(49)), Some(false));
         assert_eq!(holds(every("b").fails_at_most(49)), None);
+    }
+
+    #[test]
+    fn a_small_difference_between_two_rates_is_none() {
+        let rate = |name, failed: usize| {
+            let outcomes: Vec<_> =
+                (0..40).map(|nth| if nth < failed { Failed } else { Clean }).collect();
+            result(name, &outcomes, &[])
+        };
+        let results =
+            [rate("a", 20), rate("b", 17), rate("c", 2), result("few", &[Failed; 4], &[])];
+        let more = |one: &str, other: &str| {
+            every(one).fails_more_often_than(other).holds(&results, &mut Vec::new())
+        };
+        assert_eq!(more("a", "c"), Some(true));
+        assert_eq!(more("a", "b"), Some(false));
+        assert_eq!(more("c", "a"), Some(false));
+        assert_eq!(more("few", "c"), None);
+    }
+
+    #[test]
+    fn a_suite_with_more_exits_passes_less_often() {
+        let mut outcomes = vec![Clean; 8];
+        outcomes.extend([Aborted; 2]);
+        let results = [result("a", &outcomes, &[]), result("few", &[Clean; 4], &[])];
+        let mut reasons = Vec::new();
+        let mut more = |one: (&str, u32), other: (&str, u32)| {
+            let [one, other] = [one, other].map(|(name, exits)| every(name).suite_of(exits));
+            one.passes_more_often_than(other).holds(&results, &mut reasons)
+        };
+        assert_eq!(more(("a", 5), ("a", 20)), Some(true));
+        assert_eq!(more(("a", 20), ("a", 5)), Some(false));
+        assert_eq!(more(("few", 5), ("a", 20)), None);
+        assert_eq!(reasons[0], "a suite of 5 × a passes in 32.8 %");
     }
 
     #[test]

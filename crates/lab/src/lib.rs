@@ -49,7 +49,7 @@ mod stray;
 mod trial;
 mod variant;
 
-pub use condition::{Condition, FEWEST_TRIALS, Observed, Subject, every};
+pub use condition::{Condition, FEWEST_TRIALS, Observed, Subject, Suite, every};
 pub use equipment::{Equipment, Lack, Preparation};
 pub use experiment::{ClaimDraft, Experiment, SupportedClaim};
 pub use observation::{Observation, Spread, Value};

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use experiments::{
     prelude::*,
     probe::stuck,
-    runtime_thread::{Owner, RuntimeThread, panic_on_thread_of, panic_quietly},
+    runtime_thread::{Owner, RuntimeThread, failures_logged, panic_on_thread_of, panic_quietly},
 };
 use sundown::{runtime::RuntimeOwner, shutdown::ShutdownErrorKind::ThreadPanicked};
 
@@ -36,6 +36,11 @@ fn main() -> ExitCode {
                 .about("RuntimeOwner; the first call is told of a panic"),
             cure("kit/at-once", kit_at_once).about("RuntimeOwner; fifty callers at once"),
         ])
+        .keeps("first_told_ok", [])
+        .keeps("second_told_ok", [])
+        .keeps("first_logs", [])
+        .keeps("second_logs", [])
+        .keeps("running", [])
         .claim("E4", "A second shutdown is safe.")
         .supported_if(every("watched/*").is(Clean) & every("ignoring/*").is(Clean))
         .refuted_if(
@@ -76,7 +81,13 @@ fn twice(scene: &Scene<'_>) -> TrialResult {
     }
 
     let limit = if times_out { LIMIT } else { PLENTY };
-    let (first, second) = (owner.shutdown(limit), owner.shutdown(limit));
+    let first = owner.shutdown(limit);
+    let logged_by_first = failures_logged().len();
+    let second = owner.shutdown(limit);
+    if let Owner::Plan(_) = &owner {
+        scene.record("first_logs", logged_by_first > 0);
+        scene.record("second_logs", failures_logged().len() > logged_by_first);
+    }
     let running = job.exists();
     scene.record("first_told_ok", first.is_ok());
     scene.record("second_told_ok", second.is_ok());

@@ -1,6 +1,6 @@
 //! 60 finalization: which Rust extensions with a Tokio runtime survive the end of their Python
 //! interpreter? Up to CPython 3.13 it ends every thread that asks for its lock, which aborts Rust.
-//! The notes of etcd-client-py say how often (C1), and propose cures (C4, C6). A trial becomes
+//! The notes of etcd-client-py propose cures (C4, C6). A trial becomes
 //! `experiments/python/exit.py DESIGN ENDING`. Page: `docs/src/60-finalization.md`.
 
 use experiments::{
@@ -44,6 +44,11 @@ fn main() -> ExitCode {
             losing("static/thousand", "returns with a thousand operations in flight")
                 .trials(CLOSE_RACE),
             losing("static-owner/watching", "an owner in a static cell, whose destructor joins"),
+            losing("single-thread/watching", "the same with a single-threaded runtime"),
+            hanging(
+                "cleanup-holding-the-lock/watching",
+                "the same, and an exit function for cleanup, which keeps the interpreter's lock",
+            ),
             losing("background/watching", "atexit shuts the runtime down in the background"),
             hanging("holding-the-lock/watching", "atexit joins, and keeps the interpreter's lock"),
             losing("in-del/watching", "`__del__` of an object in a module joins, without the lock"),
@@ -57,6 +62,8 @@ fn main() -> ExitCode {
             clean("static/never-calls", "tasks go on that do not call into Python"),
             clean("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
             clean("context-manager/closed", "the block is used"),
+            clean("cleanup/watching", "the single-threaded owner, and an exit function for cleanup"),
+            clean("in-del/released", "`__del__` joins, of an object that is released before the end"),
             clean("joined/watching", "atexit joins without the lock and without a limit"),
             clean("bounded/stuck", "within a limit, and a blocking task is stuck in Rust"),
             clean("gated/watching", "a gate is closed first; within a limit"),
@@ -77,26 +84,30 @@ fn main() -> ExitCode {
                 .deadline(LIMIT + SLACK),
             kit("kit/stuck", "a callable that does not end; limit 200 ms").deadline(LIMIT + SLACK),
         ])
-        .claim("C1", "About half of the exits crash on fast machines.")
-        .supported_if(every("static/watching").fails_at_least(40))
-        .refuted_if(every("static/watching").fails_at_most(10))
-        .claim("C4", "An owner in a static cell with a joining `Drop` is the most robust design.")
-        .supported_if(every("static-owner/*").is(Clean))
-        .refuted_if(every("static-owner/*").is(lost()) & every("gated/watching").is(Clean))
-        .claim("C6", "Cleanup belongs in `__del__`, a context manager, or `atexit`.")
+        .keeps("late_work", [])
+        .claim("C4a", "The `Drop` of an owner in a static cell shuts the runtime down.")
+        .supported_if(every("static-owner/*").is(Clean) & every("single-thread/*").is(Clean))
+        .refuted_if(every("static-owner/*").is(lost()) & every("single-thread/*").is(lost()))
+        .claim("C4b", "With a function for cleanup that is called at exit, it is robust.")
+        .supported_if(every("cleanup/*").is(Clean))
+        .refuted_if(every("cleanup/*").is(lost()) | every("cleanup/*").is(Hung))
+        .finding("C4c", "The function for cleanup hangs unless it releases the interpreter's lock.")
         .supported_if(
-            every("in-del/*").is(Clean)
-                & every("context-manager/watching").is(Clean)
-                & every("background/*").is(Clean)
-                & every("holding-the-lock/*").is(Clean),
+            every("cleanup-holding-the-lock/*").is(Hung) & every("cleanup/*").is(Clean),
         )
-        .refuted_if(
-            every("in-del/*").is(lost())
-                & every("context-manager/watching").is(lost())
-                & every("background/*").is(lost())
-                & every("holding-the-lock/*").is(Hung)
-                & every("joined/watching").is(Clean),
-        )
+        .refuted_if(every("cleanup-holding-the-lock/*").is(Clean))
+        .claim("C5b", "Joining the runtime's thread in `Drop` makes an exit robust.")
+        .supported_if(every("static-owner/*").is(Clean))
+        .refuted_if(every("static-owner/*").is(lost()))
+        .claim("C6a", "`__del__` ensures the cleanup.")
+        .supported_if(every("in-del/*").is(Clean))
+        .refuted_if(every("in-del/watching").is(lost()))
+        .claim("C6b", "A context manager ensures the cleanup.")
+        .supported_if(every("context-manager/closed").is(Clean))
+        .refuted_if(every("context-manager/closed").is(lost()))
+        .claim("C6c", "A cleanup that `atexit` calls keeps the exit from crashing.")
+        .supported_if(every("joined/watching").is(Clean) & every("gated/watching").is(Clean))
+        .refuted_if(every("joined/watching").is(lost()) | every("joined/watching").is(Hung))
         .kit_claim(
             "sundown.Runtime survives it: with work in flight, awaited or not, closed or not, by \
              return, sys.exit, an uncaught exception or os._exit, with work that comes late, outlives \

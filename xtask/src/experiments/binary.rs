@@ -29,6 +29,8 @@ const STDERR_SHOWN: usize = 4 << 10;
 pub struct Binary {
     pub source: Source,
     executable: Option<PathBuf>,
+    /// A digest of each file that it was built from.
+    pub digests: BTreeMap<String, String>,
 }
 
 /// Why an experiment has no result.
@@ -53,9 +55,13 @@ pub enum Trouble {
 
 impl Binary {
     /// Finds the executable of a source among the built ones.
-    pub fn of(source: &Source, executables: &BTreeMap<String, PathBuf>) -> Self {
+    pub fn of(
+        source: &Source,
+        executables: &BTreeMap<String, PathBuf>,
+        digests: BTreeMap<String, String>,
+    ) -> Self {
         let executable = executables.get(&source.binary).cloned();
-        Self { source: source.clone(), executable }
+        Self { source: source.clone(), executable, digests }
     }
 
     fn command(&self, format: &str, run: &Run<'_>) -> Result<Command, Trouble> {

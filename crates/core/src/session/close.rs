@@ -138,7 +138,7 @@ impl<'a> Closing<'a> {
         }
         self.step = Step::Threads;
         checks.join().await;
-        core.reaper.release().await;
+        core.reaper.ended().await;
         wakers_have_returned().await;
         Ok(())
     }
@@ -426,6 +426,7 @@ impl Core {
     /// down.
     async fn torn_down(&self) {
         self.count.closed().wait().await;
+        self.reaper.give_back();
         self.reaper.wait_quiescent().await;
     }
 }

@@ -8,6 +8,7 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     fmt,
     future::Future,
     mem,
@@ -194,13 +195,13 @@ impl Hooks {
     pub(super) fn hold_all_of(&self, values: usize) -> bool {
         let state = lock(&self.shared.state);
         let Stage::NotBegun(hooks) = &state.stage else { return false };
-        let kept = || hooks.iter().filter_map(|hook| hook.keeps.as_ref());
-        let (mut different, mut others) = (0, false);
-        for (at, value) in kept().enumerate() {
-            different += usize::from(!kept().take(at).any(|it| it.ptr_eq(value)));
-            others |= value.strong_count() > kept().filter(|it| it.ptr_eq(value)).count();
+        // By value: how many handles the hooks keep to it, and how many there are.
+        let mut kept = HashMap::new();
+        for value in hooks.iter().filter_map(|hook| hook.keeps.as_ref()) {
+            let at = value.as_ptr().cast::<()>();
+            kept.entry(at).or_insert((0, value.strong_count())).0 += 1;
         }
-        different == values && !others
+        kept.len() == values && kept.values().all(|(by_hooks, all)| by_hooks == all)
     }
 
     /// Whether hooks, which have not begun, keep handles to values.
@@ -549,6 +550,37 @@ mod tests {
         assert_eq!(callers(), 0);
         hooks.discard();
         assert!(!hooks.are_pending() && hooks.failures().len() == 1, "it was dropped");
+    }
+
+    /// A hook that keeps a handle to a value.
+    fn keeps(value: &Arc<u8>) -> Hook {
+        let weak = Arc::downgrade(value);
+        let keeps: Kept = weak;
+        let kept = Arc::clone(value);
+        let hook = move || async move { drop(kept) };
+        Hook { keeps: Some(keeps), ..Hook::new(hook, Location::caller()) }
+    }
+
+    #[test]
+    fn hooks_hold_all_handles_if_there_are_no_others_to_these_and_no_other_values() {
+        let [one, other] = [1, 2].map(Arc::new);
+        let hooks = Hooks::new(vec![keeps(&one), keeps(&other), keeps(&one)]);
+        assert!(!hooks.hold_all_of(2), "there are handles to both");
+        drop(one);
+        assert!(!hooks.hold_all_of(2), "there is a handle to the other");
+        drop(other);
+        assert!(hooks.hold_all_of(2) && !hooks.hold_all_of(3));
+    }
+
+    #[test]
+    fn many_hooks_are_looked_at_in_no_time() {
+        let values: Vec<_> = (0..200_000).map(|_| Arc::new(0)).collect();
+        let hooks = Hooks::new(values.iter().map(keeps).collect());
+        drop(values);
+        // If each were compared with all others, this would take minutes.
+        let (say, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || say.send(hooks.hold_all_of(200_000)));
+        assert_eq!(said.recv_timeout(crate::limit::PLENTY), Ok(true));
     }
 
     struct Woken(AtomicU64);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Unfinished, lane::Lane};
+use super::{Unfinished, schedule::RETRY, site::Site};
 use crate::{
     latch::Latch,
     quiet::Quiet,
@@ -24,9 +24,6 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// How many messages of panics are kept.
 const MESSAGES: usize = 16;
 
-/// When to ask again for a thread that the OS refused.
-pub(super) const RETRY: Duration = Duration::from_millis(100);
-
 /// Values that are dropped one after another, in order. A batch is *pending* from the first value until
 /// everything that the destructors started has ended. Then it can become pending again.
 #[derive(Default)]
@@ -43,8 +40,10 @@ pub(super) struct State {
     /// Fired at the end of the period for which the batch is pending. Those who wait share it, so a wait
     /// that was given up leaves nothing behind.
     pub(super) period: Option<Arc<Latch>>,
-    /// The lane that serves the batch.
-    pub(super) lane: Option<Arc<Lane>>,
+    /// Where the values are dropped.
+    pub(super) site: Option<Arc<Site>>,
+    /// A second thread has been started for this period.
+    pub(super) has_second: bool,
     pub(super) quiet: Quiet,
     /// Since when a destructor runs.
     pub(super) dropping: Option<Instant>,
@@ -115,9 +114,9 @@ impl Batch {
 }
 
 impl State {
-    /// Whether this lane serves the batch.
-    pub(super) fn is_served_by(&self, lane: &Arc<Lane>) -> bool {
-        self.lane.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, lane))
+    /// Whether the batch is served at this site.
+    pub(super) fn is_served_at(&self, site: &Arc<Site>) -> bool {
+        self.site.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, site))
     }
 
     /// What a free thread of the lane does next. A destructor and a driver may run at the same time, on
@@ -205,10 +204,13 @@ impl State {
     }
 
     /// Whether the lane needs a second thread if this goes on for a while: its only thread runs a
-    /// destructor, which may wait for a task, or polls a task, for which values wait.
+    /// destructor, which may wait for a task, or polls a task, for which values wait. Or it is about to run
+    /// a destructor.
     pub(super) fn one_thread_may_not_suffice(&self) -> Option<Instant> {
         match (self.dropping, self.driving) {
+            _ if self.has_second => None,
             (Some(since), None) => Some(since),
+            (None, None) if !self.values.is_empty() => Some(Instant::now()),
             (None, Some(since)) if !self.values.is_empty() => Some(since),
             _ => None,
         }
@@ -219,18 +221,19 @@ impl State {
         if !self.values.is_empty() || !self.quiet.finish(tasks) {
             return None;
         }
-        (self.pending, self.lane, self.fence_posted) = (false, None, None);
+        (self.pending, self.site, self.fence_posted) = (false, None, None);
+        self.has_second = false;
         self.period.take()
     }
 
     /// What has not ended.
     pub(super) fn unfinished(&self) -> Unfinished {
-        let lane = self.lane.as_ref();
+        let site = self.site.as_ref();
         Unfinished {
             waiting: self.values.len(),
             destructor_running: self.dropping.is_some(),
-            tasks: lane.map_or(0, |lane| lane.tasks()),
-            blocking_work: lane.is_some_and(|lane| lane.has_blocking_thread())
+            tasks: site.map_or(0, |site| site.tasks()),
+            blocking_work: site.is_some_and(|site| site.has_blocking_thread())
                 || self.quiet.is_fence_pending(),
             thread: None,
         }

@@ -22,18 +22,24 @@ struct Held {
 }
 
 impl Hold {
-    /// Starts the blocking thread unless it exists, and makes it wait.
+    /// Starts the blocking thread unless it exists, and makes it wait. The thread calls `takes_long` if the
+    /// destructor has not returned soon after the beginning.
     ///
     /// # Errors
     ///
     /// The OS refused the thread.
-    pub(super) fn on(handle: &Handle) -> io::Result<Self> {
+    pub(super) fn on(
+        handle: &Handle,
+        takes_long: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let hold = Self(Arc::new(Held::default()));
         let held = Arc::clone(&hold.0);
         let wait = move || {
             // Woken or timed out: it must not wait longer either way.
             let _ = held.begun.wait_blocking(Duration::MAX);
-            let _ = held.returned.wait_blocking(LIMIT);
+            if !held.returned.wait_blocking(LIMIT) {
+                takes_long();
+            }
         };
         // If Tokio can start no thread, it panics and keeps the closure for the next thread. The
         // closure does not wait then, because this hold is dropped.
@@ -42,7 +48,7 @@ impl Hold {
         Ok(hold)
     }
 
-    /// Call this when the destructor begins.
+    /// Call this when the destructor begins, or is about to.
     pub(super) fn begin(&self) {
         self.0.begun.fire();
     }
@@ -50,7 +56,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.begun.fire();
+        // In this order: the thread does not wait in between.
         self.0.returned.fire();
+        self.0.begun.fire();
     }
 }

@@ -62,7 +62,7 @@ impl Reaper {
     /// It also works on a thread whose thread-locals are being destroyed.
     pub(crate) fn take(&self, value: Box<dyn Send>) {
         let Inner { service, batch, has_lease, .. } = &*self.inner;
-        // Relaxed: whoever releases it while another thread hands values over gets either answer.
+        // Relaxed: the service knows it for certain.
         if !has_lease.load(Ordering::Relaxed) {
             return Self::take_late(value);
         }
@@ -78,7 +78,12 @@ impl Reaper {
             state.pending = true;
             state.period = Some(Arc::new(Latch::new()));
             // Under the lock of the batch: whoever sees it pending finds its lease taken.
-            service.add(batch);
+            if !service.add(batch) {
+                (state.pending, state.period) = (false, None);
+                let value = state.values.pop_back();
+                drop(state);
+                value.into_iter().for_each(Self::take_late);
+            }
         }
     }
 
@@ -102,19 +107,24 @@ impl Reaper {
         }
     }
 
-    /// Gives the lease back, and waits until every thread of the service has ended, if it was the last
-    /// lease. Call this after [`wait_quiescent`](Self::wait_quiescent): values that are not torn down have
-    /// a lease of their own.
-    pub(crate) fn release(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// Gives the lease back: no value will come any more. Those that are not torn down have a lease of their
+    /// own. If nobody else has one, the service begins to end when the last of them is torn down, and not
+    /// only when the caller has been told.
+    pub(crate) fn give_back(&self) {
         self.inner.give_back();
+    }
+
+    /// Waits until every thread of the service has ended, if nobody has a lease any more. Call this after
+    /// [`give_back`](Self::give_back) and [`wait_quiescent`](Self::wait_quiescent).
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         Arc::clone(&self.inner.service).ended()
     }
 
     /// Whether this thread runs a destructor, or work that one has started. If it waited for
     /// [`wait_quiescent`](Self::wait_quiescent), it would wait for itself.
     pub(crate) fn includes_this_thread(&self) -> bool {
-        let lane = self.inner.batch.lock().lane.clone();
-        lane.is_some_and(|lane| lane.includes_this_thread())
+        let site = self.inner.batch.lock().site.clone();
+        site.is_some_and(|site| site.includes_this_thread())
     }
 
     /// The process that has the threads, if this is its forked child. Do not call any other method

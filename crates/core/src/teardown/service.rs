@@ -1,13 +1,11 @@
-//! The closing service of the process: its leases, its batches and its lanes.
+//! The closing service of the process: its leases, its threads, and who waits for their end.
 //!
 //! There is at most one service at a time that takes leases. It starts with the first lease and ends with
-//! the last. An open session holds a lease, and so does a pending batch: so the number of leases is zero
-//! exactly if nobody and nothing needs the service. A new lease meanwhile starts a new service.
+//! the last. A new lease meanwhile starts a new service. `schedule` decides all of this.
 //!
-//! Locks are taken in this order: a batch, the service, a lane's slot. No foreign code runs under any.
+//! Locks are taken in this order: a batch, the schedule, a lane's slot. No foreign code runs under any.
 
 use std::{
-    collections::VecDeque,
     future::pending,
     io,
     sync::{OnceLock, Weak},
@@ -17,8 +15,9 @@ use std::{
 
 use super::{
     KitThread,
-    batch::{self, Batch},
+    batch::Batch,
     lane::{self, Lane},
+    schedule::{Added, Look, Next, Schedule},
     supervisor,
 };
 use crate::{
@@ -26,11 +25,11 @@ use crate::{
     joinable::Joinable,
     latch::Latch,
     limit::within,
-    sync::{Arc, Condvar, Mutex, MutexGuard, lock},
+    sync::{Arc, Condvar, Mutex, lock},
     this_thread,
 };
 
-/// How often to ask whether the supervisor is gone, after it has said that it is about to end.
+/// How often to ask whether the threads have ended, after the last has said that it is about to.
 const CHECK_INTERVAL: Duration = Duration::from_micros(200);
 
 /// How often to ask at once.
@@ -40,66 +39,16 @@ static CURRENT: PerProcess<Mutex<Weak<Service>>> =
     PerProcess::new([const { OfProcess::new(Mutex::new(Weak::new())) }; GENERATIONS]);
 
 pub(super) struct Service {
-    state: Mutex<State>,
+    schedule: Mutex<Schedule<Arc<Batch>, Arc<Lane>>>,
     /// Wakes the supervisor.
     supervise: Condvar,
     /// Notified when the first lane is open, or was refused.
     started: Condvar,
-    /// Fired by the supervisor, last.
+    /// Fired by the last thread, last.
     ended: Latch,
-    supervisor: Mutex<Option<Joinable>>,
-    /// The number of the supervisor's thread.
-    supervisor_number: OnceLock<usize>,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    pub(super) phase: Phase,
-    leases: usize,
-    /// Batches that no lane serves, and since when.
-    pub(super) waiting: VecDeque<(Arc<Batch>, Instant)>,
-    /// A batch needs a lane at once: a thread of another lane may wait for it.
-    pub(super) urgent: bool,
-    /// When a lane last took a batch.
-    pub(super) last_taken: Option<Instant>,
-    pub(super) lanes: Vec<Arc<Lane>>,
-    /// The lanes that wait for a batch, the one that waited longest first.
-    pub(super) idle: Vec<(Arc<Lane>, Instant)>,
-    /// How many lanes are being started.
-    pub(super) starting: usize,
-    /// When to ask again for a thread that the OS refused.
-    pub(super) retry_at: Option<Instant>,
-    /// The supervisor will look again within a few milliseconds.
-    pub(super) watching: bool,
-    /// The supervisor has to look again before it waits.
-    pub(super) attention: bool,
-}
-
-impl State {
-    /// Gives a batch to the lane that became idle last. Returns the batch if no lane is idle.
-    fn give_to_idle_lane(&mut self, batch: Arc<Batch>) -> Result<(), Arc<Batch>> {
-        let Some((lane, _)) = self.idle.pop() else { return Err(batch) };
-        self.last_taken = Some(Instant::now());
-        lane.serve(batch);
-        Ok(())
-    }
-
-    /// The others find that the service ends when they would become idle.
-    pub(super) fn end_idle_lanes(&mut self) {
-        self.idle.drain(..).for_each(|(lane, _)| lane.end());
-    }
-}
-
-#[derive(Default)]
-pub(super) enum Phase {
-    /// The first lane is not open yet.
-    #[default]
-    Starting,
-    Running,
-    /// The first lane was refused.
-    Refused(io::ErrorKind, String),
-    /// There is no lease.
-    Ending,
+    /// The number of that thread.
+    last_thread: OnceLock<usize>,
+    threads: Mutex<Vec<(KitThread, Joinable)>>,
 }
 
 impl Service {
@@ -111,7 +60,7 @@ impl Service {
     pub(super) fn lease() -> io::Result<Arc<Self>> {
         let current = CURRENT.get()?;
         let mut current = lock(current);
-        let running = current.upgrade().filter(|service| service.try_lease());
+        let running = current.upgrade().filter(|service| service.with(Schedule::try_lease));
         let service = match running {
             Some(service) => service,
             None => {
@@ -127,76 +76,82 @@ impl Service {
 
     fn start() -> io::Result<Arc<Self>> {
         let service = Arc::new(Self {
-            state: Mutex::new(State { leases: 1, ..State::default() }),
+            schedule: Mutex::new(Schedule::new()),
             supervise: Condvar::new(),
             started: Condvar::new(),
             ended: Latch::new(),
-            supervisor: Mutex::new(None),
-            supervisor_number: OnceLock::new(),
+            last_thread: OnceLock::new(),
+            threads: Mutex::default(),
         });
         let supervised = Arc::clone(&service);
-        let supervisor = Joinable::spawn(KitThread::Closing.name(), move || {
-            let _ = supervised.supervisor_number.set(this_thread::number());
-            supervisor::supervise(&supervised);
-            supervised.ended.fire();
-        })?;
-        *lock(&service.supervisor) = Some(supervisor);
+        service.spawn(KitThread::Closing, move || supervisor::supervise(&supervised))?;
         Ok(service)
     }
 
-    fn try_lease(&self) -> bool {
-        let mut state = self.lock();
-        let takes = matches!(state.phase, Phase::Starting | Phase::Running);
-        if takes {
-            state.leases += 1;
-        }
-        takes
+    /// Starts a thread that is counted already, and waited for at the end.
+    fn spawn(
+        self: &Arc<Self>,
+        thread: KitThread,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let service = Arc::clone(self);
+        // While the lock is held, so that whoever waits for the last thread finds it here.
+        let mut threads = lock(&self.threads);
+        let started = Joinable::spawn(thread.name(), move || {
+            body();
+            service.thread_ends();
+        })?;
+        threads.push((thread, started));
+        Ok(())
     }
 
     /// Waits until the first lane is open. That takes as long as starting two threads.
     fn wait_until_started(&self) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut schedule = lock(&self.schedule);
         loop {
-            match &state.phase {
-                Phase::Starting => state = wait(&self.started, state, None),
-                Phase::Refused(kind, message) => {
-                    let refused = io::Error::new(*kind, message.clone());
-                    drop(state);
-                    // It ends by itself, at once: nothing is left running.
-                    lock(&self.supervisor).take().into_iter().for_each(Joinable::join);
-                    return Err(refused);
+            if let Some(started) = schedule.has_started() {
+                drop(schedule);
+                if started.is_err() {
+                    // They end by themselves, at once: nothing is left running.
+                    lock(&self.threads).drain(..).for_each(|(_, thread)| thread.join());
                 }
-                Phase::Running | Phase::Ending => return Ok(()),
+                return started;
             }
+            schedule = self.started.wait(schedule).unwrap_or_else(|it| it.into_inner());
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    /// Asks or changes the schedule, and wakes the supervisor if it has to look again.
+    fn with<R>(&self, change: impl FnOnce(&mut Schedule<Arc<Batch>, Arc<Lane>>) -> R) -> R {
+        let mut schedule = lock(&self.schedule);
+        let needed = schedule.needs_attention();
+        let result = change(&mut schedule);
+        let needs = schedule.needs_attention();
+        drop(schedule);
+        if needs && !needed {
+            self.supervise.notify_one();
+        }
+        result
     }
 
     /// Gives a lease back. With the last one, the service ends.
     pub(super) fn give_back(&self) {
-        let mut state = self.lock();
-        state.leases -= 1;
-        if state.leases == 0 && matches!(state.phase, Phase::Running) {
-            state.phase = Phase::Ending;
-            state.attention = true;
-            // At once, so that they end while the supervisor wakes up to join them.
-            state.end_idle_lanes();
-            drop(state);
-            self.supervise.notify_one();
-        }
+        self.with(Schedule::give_back).iter().for_each(|lane| lane.end());
+    }
+
+    /// Whether a lane that has served a batch should be ready for another.
+    pub(super) fn goes_on(&self) -> bool {
+        !lock(&self.schedule).is_ending()
     }
 
     /// Waits until every thread of the service has ended, if nobody holds a lease.
     pub(super) async fn ended(self: Arc<Self>) {
-        if !matches!(self.lock().phase, Phase::Ending) {
+        if self.goes_on() {
             return;
         }
         self.ended.wait().await;
         let mut checks = 0;
-        while !self.is_supervisor_joined() {
+        while !self.threads_are_joined() {
             checks += 1;
             if checks < CHECKS_AT_ONCE {
                 thread::yield_now();
@@ -206,133 +161,112 @@ impl Service {
         }
     }
 
-    /// Whether the supervisor is gone. Joins it then, which takes microseconds. Before it ends, it wakes
-    /// those who wait, and their wakers are foreign code, which may block. So nobody blocks here.
-    fn is_supervisor_joined(&self) -> bool {
-        // A waker that polls at once, on the supervisor itself.
-        self.supervisor_number.get() == Some(&this_thread::number())
-            || Joinable::join_if_gone(&mut lock(&self.supervisor))
+    /// Whether all threads are gone. Joins those that are, which takes microseconds. What a destructor has
+    /// left in a thread-local is foreign code, which may block, so nobody blocks here.
+    fn threads_are_joined(&self) -> bool {
+        let mut threads = lock(&self.threads);
+        threads.extract_if(.., |(_, thread)| thread.is_gone()).for_each(|(_, it)| it.join());
+        // Or a waker polls at once, on the last thread itself.
+        threads.is_empty() || self.last_thread.get() == Some(&this_thread::number())
     }
 
-    /// The thread that those wait for who have given the last lease back, unless it is gone.
+    /// A thread that those wait for who have given the last lease back, unless all are gone.
     pub(super) fn ending_thread(&self) -> Option<KitThread> {
-        let is_ending = matches!(self.lock().phase, Phase::Ending);
-        (is_ending && !Joinable::join_if_gone(&mut lock(&self.supervisor)))
-            .then_some(KitThread::Closing)
+        if self.goes_on() || self.threads_are_joined() {
+            return None;
+        }
+        let threads = lock(&self.threads);
+        // The supervisor ends soon after the others.
+        let others = threads.iter().find(|(thread, _)| *thread != KitThread::Closing);
+        others.or(threads.first()).map(|(thread, _)| *thread)
     }
 
-    /// Adds a batch that has just become pending, and its lease. Takes microseconds.
-    pub(super) fn add(&self, batch: &Arc<Batch>) {
-        let mut state = self.lock();
-        state.leases += 1;
-        let Err(batch) = state.give_to_idle_lane(Arc::clone(batch)) else { return };
-        state.waiting.push_back((batch, Instant::now()));
-        state.urgent |= lane::is_this_thread_of_any_lane();
-        state.attention = true;
-        drop(state);
-        self.supervise.notify_one();
+    fn thread_ends(&self) {
+        if self.with(Schedule::thread_ends) {
+            let _ = self.last_thread.set(this_thread::number());
+            self.ended.fire();
+        }
     }
 
-    /// Adds a batch whose lane cannot serve it. The supervisor starts another one at once.
-    pub(super) fn add_again(&self, batch: Arc<Batch>) {
-        let mut state = self.lock();
-        let Err(batch) = state.give_to_idle_lane(batch) else { return };
-        state.waiting.push_front((batch, Instant::now()));
-        state.urgent = true;
-        state.attention = true;
-        drop(state);
-        self.supervise.notify_one();
+    /// Adds a batch that has just become pending, and its lease. Takes microseconds. Returns `false` if the
+    /// service takes none any more.
+    #[must_use]
+    pub(super) fn add(&self, batch: &Arc<Batch>) -> bool {
+        let (is_urgent, now) = (lane::is_this_thread_of_any_lane(), Instant::now());
+        match self.with(|schedule| schedule.add(Arc::clone(batch), is_urgent, now)) {
+            Added::ToLane(lane, batch) => lane.give(batch),
+            Added::Waits => {}
+            Added::Ended(_) => return false,
+        }
+        true
     }
 
     /// Makes sure that the supervisor looks at the lanes within a few milliseconds.
     pub(super) fn watch(&self) {
-        let mut state = self.lock();
-        if !state.watching && !state.attention {
-            state.attention = true;
-            drop(state);
-            self.supervise.notify_one();
-        }
+        self.with(Schedule::watch);
+    }
+
+    /// What the supervisor does next.
+    pub(super) fn look(&self) -> Option<Look<Arc<Lane>>> {
+        let _ = self.threads_are_joined();
+        lock(&self.schedule).look(Instant::now())
     }
 
     /// Waits for a reason to look again; the supervisor calls this.
     pub(super) fn wait_for_attention(&self, limit: Option<Duration>) {
-        let mut state = self.lock();
-        if !state.attention {
-            state.watching = limit.is_some_and(|limit| limit <= supervisor::TICK);
-            state = wait(&self.supervise, state, limit);
-            state.watching = false;
+        let mut schedule = lock(&self.schedule);
+        if schedule.needs_attention() {
+            return;
         }
-        drop(state);
+        schedule.is_watched_within(limit);
+        // Woken for another reason or none, it looks once more.
+        drop(match limit {
+            None => self.supervise.wait(schedule).unwrap_or_else(|it| it.into_inner()),
+            Some(limit) => match self.supervise.wait_timeout(schedule, limit) {
+                Ok((schedule, _)) => schedule,
+                Err(poisoned) => poisoned.into_inner().0,
+            },
+        });
+    }
+
+    /// Starts a lane, which reports whether it could be opened; the supervisor calls this.
+    pub(super) fn start_lane(self: &Arc<Self>) {
+        let lane = Lane::new(Arc::clone(self));
+        if let Err(refused) = self.start_thread(KitThread::Dropping, move || lane.run()) {
+            self.lane_refused(&refused);
+        }
+    }
+
+    /// Starts a thread; the supervisor calls this.
+    pub(super) fn start_thread(
+        self: &Arc<Self>,
+        thread: KitThread,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        self.with(Schedule::thread_starts);
+        // The supervisor itself has not ended, so it was not the last.
+        self.spawn(thread, body).inspect_err(|_refused| _ = self.with(Schedule::thread_ends))
     }
 
     /// A lane can serve batches now.
     pub(super) fn lane_is_open(&self, lane: &Arc<Lane>) {
-        let mut state = self.lock();
-        state.starting -= 1;
-        state.lanes.push(Arc::clone(lane));
-        if matches!(state.phase, Phase::Starting) {
-            state.phase = Phase::Running;
-            drop(state);
-            self.started.notify_all();
-        }
+        self.with(|schedule| schedule.lane_is_open(Arc::clone(lane)));
+        self.started.notify_all();
     }
 
     /// The OS refused what a lane needs.
     pub(super) fn lane_refused(&self, refused: &io::Error) {
-        let mut state = self.lock();
-        state.starting -= 1;
-        state.retry_at = Some(Instant::now() + batch::RETRY);
-        if matches!(state.phase, Phase::Starting) {
-            state.phase = Phase::Refused(refused.kind(), refused.to_string());
-        }
-        state.attention = true;
-        drop(state);
+        self.with(|schedule| schedule.lane_refused(refused, Instant::now()));
         self.started.notify_all();
-        self.supervise.notify_one();
     }
 
-    /// A lane has nothing to do: it gets a batch that waits, or becomes idle. Returns `false` if it has to
-    /// end.
-    pub(super) fn lane_is_idle(&self, lane: &Arc<Lane>) -> bool {
-        let mut state = self.lock();
-        if let Some((batch, _)) = state.waiting.pop_front() {
-            state.last_taken = Some(Instant::now());
-            lane.serve(batch);
-            return true;
-        }
-        let goes_on = matches!(state.phase, Phase::Running);
-        if goes_on {
-            state.idle.push((Arc::clone(lane), Instant::now()));
-            if state.idle.len() == 2 {
-                // From here on the supervisor has to end one that is idle for long.
-                state.attention = true;
-                drop(state);
-                self.supervise.notify_one();
-            }
-        }
-        goes_on
+    /// A lane has nothing to do.
+    pub(super) fn lane_is_idle(&self, lane: &Arc<Lane>) -> Next<Arc<Batch>> {
+        self.with(|schedule| schedule.lane_is_idle(lane, Instant::now()))
     }
 
-    /// The thread of a lane is about to return.
-    pub(super) fn lane_has_ended(&self, lane: &Arc<Lane>) {
-        let mut state = self.lock();
-        state.lanes.retain(|known| !Arc::ptr_eq(known, lane));
-        state.attention = true;
-        drop(state);
-        self.supervise.notify_one();
-    }
-}
-
-fn wait<'a>(
-    condvar: &Condvar,
-    state: MutexGuard<'a, State>,
-    limit: Option<Duration>,
-) -> MutexGuard<'a, State> {
-    match limit {
-        None => condvar.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
-        Some(limit) => match condvar.wait_timeout(state, limit) {
-            Ok((state, _)) => state,
-            Err(poisoned) => poisoned.into_inner().0,
-        },
+    /// A lane ends.
+    pub(super) fn lane_ends(&self, lane: &Arc<Lane>) {
+        self.with(|schedule| schedule.lane_ends(lane));
     }
 }

@@ -253,7 +253,7 @@ fn a_teardown_whose_own_thread_is_blocked_says_so() {
     assert!(began.elapsed() < PLENTY / 2, "{error}");
     blockade.has_begun();
     let TeardownError::TimedOut { unfinished, .. } = error else { panic!("{error}") };
-    let expected = Unfinished { thread: Some(KitThread::Closing), ..Unfinished::default() };
+    let expected = Unfinished { thread: Some(KitThread::Dropping), ..Unfinished::default() };
     assert_eq!(unfinished, expected);
     // Another one has a closing service of its own.
     assert!(teardown_blocking((), PLENTY).is_ok());

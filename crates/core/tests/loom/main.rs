@@ -15,6 +15,7 @@
 
 mod callers;
 mod clock;
+mod closing_service;
 mod entry_gate;
 mod explore;
 mod handle_count;
