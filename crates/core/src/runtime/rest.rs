@@ -60,7 +60,10 @@ const BUSY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200
 const START: Duration = Duration::from_millis(100);
 
 /// How long to wait before asking again, at first. It doubles each time.
-const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// How long it usually takes from the closing until the pool refuses work.
+const SOON: Duration = Duration::from_micros(20);
 
 /// Brings one generation of a multi-thread runtime to rest.
 pub(super) struct Rest {
@@ -287,10 +290,15 @@ impl Rest {
     /// Waits until the blocking pool of this thread's runtime refuses work, once the drop of the runtime has
     /// begun.
     fn until_pool_refuses(&self) {
-        let mut pause = PAUSE;
+        // That takes microseconds, and a sleep takes much longer. If no thread is free, Tokio starts one more
+        // for each question. So ask after a little, and then ever less often.
+        let began = Instant::now();
+        while began.elapsed() < SOON {
+            thread::yield_now();
+        }
+        let mut pause = SOON;
         while !pool_refuses() && !self.roll.is_too_late() {
             thread::sleep(pause);
-            // Ever less often: if no thread is free, Tokio starts one more.
             pause *= 2;
         }
     }
