@@ -7,7 +7,7 @@
 
 use std::{
     future::pending,
-    io,
+    io, mem,
     sync::{OnceLock, Weak},
     thread,
     time::{Duration, Instant},
@@ -112,8 +112,10 @@ impl Service {
             if let Some(started) = schedule.has_started() {
                 drop(schedule);
                 if started.is_err() {
-                    // They end by themselves, at once: nothing is left running.
-                    lock(&self.threads).drain(..).for_each(|(_, thread)| thread.join());
+                    // They end by themselves, at once: nothing is left running. Joined without the lock,
+                    // which they take.
+                    let threads = mem::take(&mut *lock(&self.threads));
+                    threads.into_iter().for_each(|(_, thread)| thread.join());
                 }
                 return started;
             }
