@@ -255,7 +255,7 @@ pub(crate) fn report(
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
-    let threads = tasks.waker_threads();
+    let threads = tasks.helpers().names();
     let is_running = !still_running.is_empty() || !threads.is_empty();
     let foreign = tasks.foreign_tasks();
     if foreign == 0 && tasks.closed().has_fired() {

@@ -26,6 +26,7 @@ mod quiet;
 mod roll_call;
 mod task_set;
 mod twins;
+mod wakers;
 
 use std::{
     future::Future,
