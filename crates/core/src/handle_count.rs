@@ -26,7 +26,7 @@ pub struct HandleCount {
 impl HandleCount {
     /// An open session without values. Its callers wait for the latch.
     #[must_use]
-    pub const fn with(closed: Latch) -> Self {
+    pub fn with(closed: Latch) -> Self {
         Self { word: AtomicUsize::new(0), escaped: AtomicUsize::new(0), closed }
     }
 

@@ -33,6 +33,7 @@ impl Helpers {
     }
 
     /// Those of a component that begins.
+    #[cfg(not(loom))]
     pub(crate) fn none() -> Arc<Self> {
         Arc::default()
     }

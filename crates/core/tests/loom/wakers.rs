@@ -24,21 +24,39 @@ use sundown::{
 
 use crate::{Bound, beside, explore, member, must_be_caught, shared, task_set::signal};
 
-/// Looks when it is called, and then says that it was. Relaxed, so that nothing but the answer orders it.
-struct Looks<F> {
-    looks: F,
-    was_called: Arc<AtomicBool>,
+/// What a waker says: that it was called, and whether that was too early. (A panic of a waker is caught.) Relaxed,
+/// so that nothing but the answer orders it.
+#[derive(Default)]
+struct Call {
+    was_made: AtomicBool,
+    was_early: AtomicBool,
 }
 
-impl<F: Fn() + Send + Sync + 'static> Wake for Looks<F> {
-    fn wake(self: StdArc<Self>) {
-        (self.looks)();
-        self.was_called.store(true, Ordering::Relaxed);
+impl Call {
+    fn was_made(&self) -> bool {
+        self.was_made.load(Ordering::Relaxed)
+    }
+
+    fn was_early(&self) -> bool {
+        self.was_early.load(Ordering::Relaxed)
     }
 }
 
-fn looks(was_called: &Arc<AtomicBool>, looks: impl Fn() + Send + Sync + 'static) -> Waker {
-    Waker::from(StdArc::new(Looks { looks, was_called: Arc::clone(was_called) }))
+/// Looks when it is called whether that may be.
+struct Looks<F> {
+    may_be: F,
+    call: Arc<Call>,
+}
+
+impl<F: Fn() -> bool + Send + Sync + 'static> Wake for Looks<F> {
+    fn wake(self: StdArc<Self>) {
+        self.call.was_early.store(!(self.may_be)(), Ordering::Relaxed);
+        self.call.was_made.store(true, Ordering::Relaxed);
+    }
+}
+
+fn looks(call: &Arc<Call>, may_be: impl Fn() -> bool + Send + Sync + 'static) -> Waker {
+    Waker::from(StdArc::new(Looks { may_be, call: Arc::clone(call) }))
 }
 
 /// The last task leaves a child of a parent that stops, while somebody begins to wait for the child.
@@ -50,16 +68,14 @@ fn wakers_are_called_when_the_sets_above_have_closed_and_no_waiter_is_missed() {
         let task = member(&child, |stop| stop).unwrap();
         parent.stop();
         let running = thread::spawn(move || block_on(task));
-        let (was_called, above) = (shared::<AtomicBool>(), StdArc::downgrade(&parent));
-        let waker = looks(&was_called, move || {
-            let has_closed = above.upgrade().is_none_or(|parent| parent.closed().has_fired());
-            assert!(has_closed, "called before the parent has closed");
-        });
+        let (call, above) = (shared::<Call>(), StdArc::downgrade(&parent));
+        let waker = looks(&call, move || above.upgrade().unwrap().closed().has_fired());
         let mut waits = Box::pin(child.closed().wait());
         let is_pending = waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
         running.join().unwrap();
         assert!(parent.closed().has_fired());
-        assert_eq!(was_called.load(Ordering::Relaxed), is_pending, "a waiter is never woken");
+        assert_eq!(call.was_made(), is_pending, "a waiter is never woken");
+        assert!(!call.was_early(), "called before the parent has closed");
         drop(waits);
     });
 }
@@ -75,12 +91,12 @@ fn wakers_twin_that_calls_them_before_the_parent_knows_lets_one_delay_it() {
             child.fire();
             parent.fire();
         });
-        let waker = looks(&shared(), move || {
-            assert!(above.has_fired(), "called before the parent has closed");
-        });
+        let call = shared::<Call>();
+        let waker = looks(&call, move || above.has_fired());
         let mut waits = Box::pin(child.wait());
         let _ = waits.as_mut().poll(&mut Context::from_waker(&waker));
         leaving.join().unwrap();
+        assert!(!call.was_early(), "called before the parent has closed");
         drop(waits);
     });
 }
@@ -96,15 +112,15 @@ fn answered(tasks: &TaskSet) {
 #[test]
 fn wakers_of_one_caller_have_returned_when_another_is_answered() {
     explore("wakers, last task against another caller", Bound::Three, || {
-        let (tasks, was_called) = (TaskSet::new(), shared::<AtomicBool>());
+        let (tasks, call) = (TaskSet::new(), shared::<Call>());
         let task = member(&tasks, |stop| stop).unwrap();
         tasks.stop();
         let mut waits = Box::pin(tasks.closed().wait());
-        let waker = looks(&was_called, || {});
+        let waker = looks(&call, || true);
         assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let running = thread::spawn(move || block_on(task));
         answered(&tasks);
-        assert!(was_called.load(Ordering::Relaxed), "answered before a waker has returned");
+        assert!(call.was_made(), "answered before a waker has returned");
         running.join().unwrap();
         drop(waits);
     });
@@ -114,16 +130,16 @@ fn wakers_of_one_caller_have_returned_when_another_is_answered() {
 #[test]
 fn wakers_of_a_child_have_returned_when_a_caller_of_its_parent_is_answered() {
     explore("wakers, last task of a child against its parent", Bound::Three, || {
-        let (parent, was_called) = (TaskSet::new(), shared::<AtomicBool>());
+        let (parent, call) = (TaskSet::new(), shared::<Call>());
         let child = parent.child(Label::new("child")).unwrap();
         let task = member(&child, |stop| stop).unwrap();
         parent.stop();
         let mut waits = Box::pin(child.closed().wait());
-        let waker = looks(&was_called, || {});
+        let waker = looks(&call, || true);
         assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let running = thread::spawn(move || block_on(task));
         answered(&parent);
-        assert!(was_called.load(Ordering::Relaxed), "answered before a waker has returned");
+        assert!(call.was_made(), "answered before a waker has returned");
         running.join().unwrap();
         drop(waits);
     });
@@ -133,15 +149,15 @@ fn wakers_of_a_child_have_returned_when_a_caller_of_its_parent_is_answered() {
 #[test]
 fn wakers_of_signals_have_returned_when_a_caller_is_answered() {
     explore("wakers, stop with a signal against the last task", Bound::Three, || {
-        let (tasks, was_called) = (TaskSet::new(), shared::<AtomicBool>());
+        let (tasks, call) = (TaskSet::new(), shared::<Call>());
         let task = member(&tasks, |stop| stop).unwrap();
         let mut signal = Box::pin(signal(&tasks));
-        let waker = looks(&was_called, || {});
+        let waker = looks(&call, || true);
         assert!(signal.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let stopping = beside(&tasks, |tasks| tasks.stop());
         block_on(task);
         answered(&tasks);
-        assert!(was_called.load(Ordering::Relaxed), "answered before a waker has returned");
+        assert!(call.was_made(), "answered before a waker has returned");
         stopping.join().unwrap();
     });
 }
