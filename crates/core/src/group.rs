@@ -84,8 +84,8 @@ pub struct GroupReport {
     /// The tasks that have not ended. A child group that has not ended is listed under its own name.
     pub still_running: Vec<StillRunning>,
     /// The kit's own threads that have not ended, by name. They call wakers of
-    /// [stop signals](TaskGroup::stop_signal) that are polled outside of Tokio's tasks, and such a waker
-    /// has not returned.
+    /// [stop signals](TaskGroup::stop_signal) or of other callers of this group and those below it, which are
+    /// polled outside of Tokio's tasks, and such a waker has not returned.
     pub threads: Vec<String>,
     /// How many tasks are alive, on the runtimes where tasks of this group were spawned, that are not of
     /// this group: the connections that an HTTP server has spawned, for example. They are neither asked
