@@ -119,8 +119,11 @@ impl Service {
             if let Some(started) = schedule.has_started() {
                 drop(schedule);
                 if started.is_err() {
-                    // They end by themselves, at once: nothing is left running.
-                    lock(&self.threads).drain(..).for_each(|(_, thread)| thread.join());
+                    // They end by themselves, at once, and have run no foreign code: nothing is left running.
+                    // Not by a join under the lock, which the supervisor takes on its way out.
+                    while !self.threads_are_joined() {
+                        thread::sleep(CHECK_INTERVAL);
+                    }
                 }
                 return started;
             }
