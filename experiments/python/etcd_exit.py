@@ -1,6 +1,6 @@
 """Ends an interpreter in which a client of etcd is, or just was, open.
 
-    etcd_exit.py CLIENT SCENARIO ENDING
+    etcd_exit.py CLIENT SCENARIO ENDING [CORES]
 
 CLIENT is `package` (etcd-client-py, in whichever version is installed) or `kit` (the same work through
 the kit's runtime). Both are in etcd_clients.py.
@@ -8,8 +8,10 @@ the kit's runtime). Both are in etcd_clients.py.
 SCENARIO is one of the functions below, the scenarios of the shutdown testing notes of etcd-client-py.
 
 ENDING is `closed` (`async with` closes every client, as in the package's own tests) or `returned` (`main`
-returns and closes nothing, as after an early return). In both, every operation is waited for; only
-watches are still open when the program ends.
+returns and closes nothing, as after an early return). In both, every operation is waited for, except in
+`operations_in_flight`; and watches are still open when the program ends.
+
+CORES is the number of processor cores that the process is pinned to; without it, it may use all.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ import etcd_clients
 
 # asyncio keeps only weak references to tasks.
 watches = []
+in_flight = []
 
 
 async def single_put(client):
@@ -39,6 +42,15 @@ async def operations(client):
     """50 operations at once."""
     async with client() as etcd:
         await put_at_once(etcd, 50)
+
+
+async def operations_in_flight(client):
+    """50 operations at once, none of which is waited for."""
+    async with client() as etcd:
+        await etcd.put("key")
+        puts = (etcd.put(f"key-{number}") for number in range(50))
+        in_flight.extend(asyncio.create_task(put) for put in puts)
+        await asyncio.sleep(0)
 
 
 async def rapid_clients(client):
@@ -87,7 +99,9 @@ def clients(kind, address, closes):
     return client
 
 
-def main(kind, scenario, ending):
+def main(kind, scenario, ending, cores=None):
+    if cores is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     kind = {"package": etcd_clients.Package, "kit": etcd_clients.Kit}[kind]
     closes = {"closed": True, "returned": False}[ending]
     client = clients(kind, os.environ["ETCD_ADDRESS"], closes)

@@ -48,4 +48,5 @@ pages! {
     start_here "start-here.md"
     tools "tools.md"
     upstream_report "upstream-report.md"
+    off_context "70-off-context.md"
 }

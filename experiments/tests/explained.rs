@@ -87,13 +87,14 @@ fn committed() -> TestResult<Vec<ExperimentResult>> {
 }
 
 /// The causes that the lab has hazards for.
-const SHOWN: [Cause; 6] = [
+const SHOWN: [Cause; 7] = [
     Cause::NoContext,
     Cause::SecondPanic,
     Cause::ContextDestroyed,
     Cause::RuntimeDropped,
     Cause::BlockedInAsync,
     Cause::CancelledJoin,
+    Cause::NoThread,
 ];
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 use lab::{
     guardian::Guardian,
     interrupt::Interrupt,
-    results::{Declaration, ExperimentResult},
+    results::{Declaration, ExperimentResult, Skipped},
 };
 
 use self::{
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
         let executables = bins.map(|built| (built.target.name, built.executable)).collect();
         let mut declared = Vec::new();
         for (source, digests) in chosen.iter().zip(digests) {
-            let binary = Binary::of(source, &executables, digests);
+            let mut binary = Binary::of(source, &executables, digests);
             match binary.declaration(self) {
                 Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
                 declaration => declared.push((binary, declaration)),
@@ -175,8 +175,24 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Why an experiment is left out of this run, if it is: nobody asked for it.
+    fn not_asked_for(&self, declaration: &Declaration) -> Option<Skipped> {
+        let because = declaration.on_demand.clone()?;
+        let asked_for = self.flags.all || !self.flags.only.is_empty();
+        (!asked_for).then(|| Skipped {
+            id: declaration.id.clone(),
+            name: declaration.name.clone(),
+            missing: because,
+            remedy: format!("cargo xtask experiments --only {}", declaration.id),
+        })
+    }
+
     /// Runs the experiments, one after another, and compares each with its snapshot.
     fn experiments(&self, declared: &[Declared], snapshots: &Snapshots) -> Result<Vec<Finding>> {
+        let trials = |declaration: &Declaration| match self.not_asked_for(declaration) {
+            Some(_) => 0,
+            None => trials(declaration),
+        };
         let all = declared.iter().filter_map(|(_, it)| it.as_ref().ok()).map(trials).sum();
         let progress = Progress::start(
             Some(all),
@@ -189,7 +205,10 @@ impl<'a> Run<'a> {
             }
             until += declaration.as_ref().map_or(0, trials);
             let finding = match declaration {
-                Ok(_) => self.experiment(binary, snapshots, &progress)?,
+                Ok(declaration) => match self.not_asked_for(declaration) {
+                    Some(skipped) => Finding::skipped(&binary.source, skipped),
+                    None => self.experiment(binary, snapshots, &progress)?,
+                },
                 Err(trouble) => Finding::trouble(&binary.source, trouble),
             };
             // After an interruption it has run fewer trials than it declared.

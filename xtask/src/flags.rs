@@ -149,6 +149,11 @@ pub struct Experiments {
     #[arg(long, value_name = "EXPERIMENT", value_delimiter = ',')]
     pub only: Vec<String>,
 
+    /// Run all experiments, also those that run on demand only, because they build for minutes; of those,
+    /// fewer trials of variants whose outcome is certain
+    #[arg(long, conflicts_with = "only")]
+    pub all: bool,
+
     /// Run each variant this many times; more often if a verdict or a race needs it
     #[arg(long, value_name = "N", value_parser = lab::arguments::parse_count)]
     pub trials: Option<u32>,
@@ -173,7 +178,7 @@ pub struct Experiments {
     /// Run nothing: merge the results files of all shards, check that each experiment occurs exactly
     /// once, and continue as after a run
     #[arg(long, value_name = "FILE", num_args = 1..,
-          conflicts_with_all = ["list", "only", "trials", "seed", "quick", "jobs", "shard"])]
+          conflicts_with_all = ["list", "only", "all", "trials", "seed", "quick", "jobs", "shard"])]
     pub merge: Vec<PathBuf>,
 
     /// Build the experiments and run none of them: list their names, their questions, and how many

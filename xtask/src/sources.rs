@@ -14,9 +14,11 @@ const HARNESS: [&str; 2] = ["prelude", "scene"];
 
 const RUST: &str = "experiments/src";
 const PYTHON: &str = "experiments/python";
+const REAL_SDK: &str = "crates/real-sdk/src";
 
 /// A digest of each file: the experiment's own source, the modules of the package that it imports, and
-/// the programs that it names: in Python, with what they import, or packages of the workspace. Comments and white space do not count.
+/// the programs that it names: in Python with what they import, around the real SDK, or packages of the
+/// workspace. Comments and white space do not count.
 /// What the experiment tests does not count either: the snapshots notice when that changes a result.
 pub fn digests(workspace: &Workspace, source: &Source) -> BTreeMap<String, String> {
     let mut digests = BTreeMap::new();
@@ -47,9 +49,10 @@ fn named_in_rust(text: &str) -> Vec<String> {
     let modules = modules.map(|name| format!("{RUST}/{name}.rs"));
     let strings =
         text.split('"').skip(1).step_by(2).filter(|it| it.starts_with(char::is_alphanumeric));
-    let programs = strings.map(|name| match name.ends_with(".py") {
-        true => format!("{PYTHON}/{name}"),
-        false => format!("{name}/src/main.rs"),
+    let programs = strings.map(|name| match name.rsplit_once('.') {
+        Some((_, "py")) => format!("{PYTHON}/{name}"),
+        Some((_, "rs")) => format!("{REAL_SDK}/{name}"),
+        _ => format!("{name}/src/main.rs"),
     });
     modules.chain(programs).collect()
 }
@@ -109,11 +112,13 @@ mod tests {
     #[test]
     fn an_experiment_names_its_modules_and_its_programs() {
         let text = "use experiments::{\n    pattern::{Manager, steps},\n    prelude::*,\n};\n\
-                    use lab::server::Kind;\nfn trial() { becomes(\"exit.py\"); built(\"experiments/overhead\") }";
+                    use lab::server::Kind;\nfn trial() { becomes(\"exit.py\"); becomes(\"close.rs\"); built(\"experiments/overhead\") }";
         let named = named_in_rust(text);
         let has = |path: &str| named.iter().any(|it| it == path);
         assert!(
-            has("experiments/src/pattern.rs") && has("experiments/python/exit.py"),
+            has("experiments/src/pattern.rs")
+                && has("experiments/python/exit.py")
+                && has("crates/real-sdk/src/close.rs"),
             "{named:?}"
         );
         assert!(

@@ -14,6 +14,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use crate::{
@@ -172,6 +173,19 @@ enum Latest<T> {
     Closed,
     /// The latest, ended or not, and its number, counted from 1.
     Begun { number: u64, generation: Arc<T> },
+    /// The next is being made.
+    Beginning(Beginning<T>),
+}
+
+struct Beginning<T> {
+    /// The latest that has begun, if one has, and its number.
+    before: Option<(u64, Arc<T>)>,
+    /// A shutdown had come before the first.
+    was_closed: bool,
+    /// A shutdown has come meanwhile.
+    is_closed: bool,
+    /// Fires when this is over.
+    over: Arc<Latch>,
 }
 
 /// Which generation should begin.
@@ -210,52 +224,119 @@ impl<T: AsRef<Lifecycle>> Generations<T> {
 
     /// Begins a generation. `make` gets its number.
     ///
-    /// `make` runs under the lock: of two callers who come at once, the second must find what the
-    /// first has made. The second waits for that long, which is until a thread has started.
+    /// Nothing is locked while `make` runs, which may take long. Of two callers who come at once, the second
+    /// waits, and finds what the first has made. If a shutdown comes meanwhile, what was made is told to stop.
     pub fn begin<E>(
         &self,
         which: Begin,
         make: impl FnOnce(u64) -> Result<Arc<T>, E>,
     ) -> Result<Arc<T>, NotBegun<E>> {
-        let mut latest = lock(&self.latest);
-        let number = match &*latest {
-            Latest::Begun { generation, .. } if which == Begin::First => {
-                return Ok(Arc::clone(generation));
-            }
-            Latest::Begun { generation, .. } if !(**generation).as_ref().has_ended() => {
-                return Err(NotBegun::NotEnded);
-            }
-            Latest::Begun { number, .. } => number + 1,
-            Latest::Closed if which == Begin::First => return Err(NotBegun::Closed),
-            Latest::Closed | Latest::None => 1,
+        let (number, over) = loop {
+            let mut latest = lock(&self.latest);
+            let before = match &*latest {
+                Latest::Beginning(beginning) => {
+                    let over = Arc::clone(&beginning.over);
+                    drop(latest);
+                    let _ = over.wait_blocking(Duration::MAX);
+                    continue;
+                }
+                Latest::Begun { generation, .. } if which == Begin::First => {
+                    return Ok(Arc::clone(generation));
+                }
+                Latest::Begun { generation, .. } if !(**generation).as_ref().has_ended() => {
+                    return Err(NotBegun::NotEnded);
+                }
+                Latest::Begun { number, generation } => Some((*number, Arc::clone(generation))),
+                Latest::Closed if which == Begin::First => return Err(NotBegun::Closed),
+                Latest::Closed | Latest::None => None,
+            };
+            let number = before.as_ref().map_or(1, |(number, _)| number + 1);
+            let (was_closed, over) = (matches!(&*latest, Latest::Closed), Arc::new(Latch::new()));
+            *latest = Latest::Beginning(Beginning {
+                before,
+                was_closed,
+                is_closed: false,
+                over: Arc::clone(&over),
+            });
+            break (number, over);
         };
-        let generation = make(number).map_err(NotBegun::Failed)?;
-        let begun = Latest::Begun { number, generation: Arc::clone(&generation) };
-        let before = mem::replace(&mut *latest, begun);
-        drop(latest);
-        // Its destructor is foreign code: not under the lock.
-        drop(before);
-        Ok(generation)
+        // Its drop ends it, also if `make` panics.
+        let mut attempt = Attempt { generations: self, begun: None, over };
+        let made = make(number);
+        attempt.begun = made.as_ref().ok().map(|generation| (number, Arc::clone(generation)));
+        drop(attempt);
+        made.map_err(NotBegun::Failed)
     }
 
-    /// The latest generation, ended or not.
+    /// Ends an attempt to begin one, which nothing else does.
+    fn end(&self, begun: Option<(u64, Arc<T>)>) {
+        let mut latest = lock(&self.latest);
+        let Latest::Beginning(attempt) = mem::replace(&mut *latest, Latest::None) else { return };
+        let is_new = begun.is_some();
+        let (now, before) = match begun {
+            Some(_) => (begun, attempt.before),
+            None => (attempt.before, None),
+        };
+        let told = match &now {
+            Some((_, generation)) if is_new && attempt.is_closed => Some(Arc::clone(generation)),
+            _ => None,
+        };
+        *latest = match now {
+            Some((number, generation)) => Latest::Begun { number, generation },
+            None if attempt.was_closed || attempt.is_closed => Latest::Closed,
+            None => Latest::None,
+        };
+        drop(latest);
+        if let Some(told) = told {
+            (*told).as_ref().stop();
+        }
+        // Its destructor is foreign code: not under the lock.
+        drop(before);
+    }
+
+    /// The latest generation that has begun, ended or not.
     pub fn latest(&self) -> Option<Arc<T>> {
         match &*lock(&self.latest) {
             Latest::Begun { generation, .. } => Some(Arc::clone(generation)),
+            Latest::Beginning(Beginning { before, .. }) => {
+                before.as_ref().map(|(_, generation)| Arc::clone(generation))
+            }
             Latest::None | Latest::Closed => None,
         }
     }
 
     /// The latest generation, for a caller who is about to end it. If none has begun, none begins by
     /// itself from here on: a shutdown before the first use is meant to prevent that use.
-    pub fn close(&self) -> Option<Arc<T>> {
+    ///
+    /// # Errors
+    ///
+    /// If one is being made: when this latch fires, ask again. That one will be told to stop.
+    pub fn close(&self) -> Result<Option<Arc<T>>, Arc<Latch>> {
         let mut latest = lock(&self.latest);
-        match &*latest {
-            Latest::Begun { generation, .. } => Some(Arc::clone(generation)),
+        match &mut *latest {
+            Latest::Begun { generation, .. } => Ok(Some(Arc::clone(generation))),
+            Latest::Beginning(beginning) => {
+                beginning.is_closed = true;
+                Err(Arc::clone(&beginning.over))
+            }
             Latest::None | Latest::Closed => {
                 *latest = Latest::Closed;
-                None
+                Ok(None)
             }
         }
+    }
+}
+
+/// An attempt to begin a generation, and what has begun. Its drop ends it.
+struct Attempt<'a, T: AsRef<Lifecycle>> {
+    generations: &'a Generations<T>,
+    begun: Option<(u64, Arc<T>)>,
+    over: Arc<Latch>,
+}
+
+impl<T: AsRef<Lifecycle>> Drop for Attempt<'_, T> {
+    fn drop(&mut self) {
+        self.generations.end(self.begun.take());
+        self.over.fire();
     }
 }

@@ -31,7 +31,9 @@ struct State {
     threads: usize,
     /// How many workers were found.
     found: usize,
-    /// How many workers have been gathered.
+    /// How many workers there are, once they are to be gathered.
+    workers: usize,
+    /// How many have been gathered.
     gathered: usize,
     /// How many workers are held.
     held: usize,
@@ -90,6 +92,7 @@ impl RollCall {
             phase: Phase::Working,
             threads: 0,
             found: 0,
+            workers: usize::MAX,
             gathered: 0,
             held: 0,
             others: 0,
@@ -139,10 +142,18 @@ impl RollCall {
         self.workers_found()
     }
 
-    /// Holds this worker until `catch` is called.
+    /// So many workers are to be gathered.
+    pub fn expect(&self, workers: usize) {
+        lock(&self.state).workers = workers;
+    }
+
+    /// Holds this worker until all are gathered, or `catch` is called.
     pub fn gather(&self) {
         let mut state = lock(&self.state);
         state.gathered += 1;
+        if state.gathered >= state.workers {
+            self.catch_in(&mut state);
+        }
         self.changed.notify_all();
         while state.phase == Phase::Working {
             state = self.wait(state, None);
@@ -159,11 +170,16 @@ impl RollCall {
         lock(&self.state).gathered
     }
 
-    /// Lets the gathered workers go on. From here on, workers that go idle are kept.
+    /// Lets the gathered workers go on, also if some are missing. From here on, workers that go idle are
+    /// kept.
     pub fn catch(&self) {
+        self.change(|state| self.catch_in(state));
+    }
+
+    fn catch_in(&self, state: &mut State) {
         // Relaxed: whoever was gathered sees it, because the lock comes between. Others may miss it.
         self.is_catching.store(true, Ordering::Relaxed);
-        self.change(|state| state.phase = state.phase.max(Phase::Catching));
+        state.phase = state.phase.max(Phase::Catching);
     }
 
     /// A worker is about to go idle. If such workers are kept, this one stays here until the closing.

@@ -70,6 +70,7 @@ pub(crate) fn of(experiment: &Experiment, planned: &[u32]) -> Declaration {
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
         claims: claims.map(str::to_owned).collect(),
+        on_demand: experiment.on_demand.clone(),
         variants: variants
             .map(|(variant, trials)| VariantDeclaration {
                 name: variant.name.clone(),

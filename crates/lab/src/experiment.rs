@@ -51,6 +51,8 @@ pub struct Experiment {
     pub(crate) kit_claim: Option<String>,
     pub(crate) shown_first: Vec<String>,
     pub(crate) needs: Vec<Need>,
+    /// Why a run of all experiments leaves it out.
+    pub(crate) on_demand: Option<String>,
 }
 
 /// Finds or prepares an external requirement of the trials.
@@ -97,6 +99,7 @@ impl Experiment {
             kit_claim: None,
             shown_first: Vec::new(),
             needs: Vec::new(),
+            on_demand: None,
         }
     }
 
@@ -150,6 +153,15 @@ impl Experiment {
         prepare: impl Fn(&Preparation<'_>) -> Result<Equipment, Lack> + Send + Sync + 'static,
     ) -> Self {
         self.needs.push(Box::new(prepare));
+        self
+    }
+
+    /// Leaves the experiment out of a run of all experiments, for this reason, as a part of a sentence:
+    /// `it builds the real SDK first, which takes minutes`. It runs if somebody names it. Being left out is
+    /// a skip, and so it is reported.
+    #[must_use]
+    pub fn on_demand(mut self, because: &str) -> Self {
+        self.on_demand = Some(because.to_owned());
         self
     }
 

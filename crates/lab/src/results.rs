@@ -240,6 +240,9 @@ pub struct Declaration {
     pub claims: Vec<String>,
     /// The variants, in the order in which they are declared.
     pub variants: Vec<VariantDeclaration>,
+    /// Why a run of all experiments leaves it out, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_demand: Option<String>,
 }
 
 /// What an experiment declares about one variant.

@@ -21,10 +21,10 @@ pub mod app;
 mod background;
 mod backoff;
 pub mod client;
-pub mod homeserver;
 pub mod http;
-pub mod matrix_error;
 pub mod owners;
 pub mod store;
 pub mod sync;
 pub mod watch;
+
+pub use homeserver::{self, matrix_error};

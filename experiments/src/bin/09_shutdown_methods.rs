@@ -36,8 +36,11 @@ pub fn experiment() -> Experiment {
             control("*/timeout-long-enough", after(QUERY, long_enough))
                 .about("shutdown_timeout() with a limit that outlasts the query"),
             control("*/drop", after(QUERY, drop)).about("drop(runtime)"),
-            cure("*/kit/background", guarded(closed_first))
+            cure("*/kit/background", guarded(closed_before(Runtime::shutdown_background)))
                 .about("the session is closed first, and then shutdown_background()"),
+            cure("*/kit/background-then-wait", guarded(closed_before(background_then_wait)))
+                .about("the same, looked at after the wait")
+                .waits(),
             cure("*/kit/timeout-too-short", guarded(closed_twice))
                 .about("closed within a limit that is too short, which it says, and then again"),
         ])
@@ -90,12 +93,14 @@ fn after(takes: Duration, shut_down: fn(Runtime)) -> impl Fn(&Scene<'_>) -> Tria
 }
 
 /// The task has a handle of the session, so closing waits until the task has dropped it.
-fn closed_first(scene: &Scene<'_>) -> TrialResult {
-    look_after(scene, QUERY, |runtime, _| {
-        scene.close()?;
-        runtime.shutdown_background();
-        Ok(())
-    })
+fn closed_before(shut_down: fn(Runtime)) -> impl Fn(&Scene<'_>) -> TrialResult {
+    move |scene| {
+        look_after(scene, QUERY, |runtime, _| {
+            scene.close()?;
+            shut_down(runtime);
+            Ok(())
+        })
+    }
 }
 
 /// `shutdown_timeout` returns at its limit as it does at the end. `close` returns an error.

@@ -47,6 +47,9 @@ fn main() -> ExitCode {
                 .about("the client is guarded by a session, which is closed; then the runtime"),
         ])
         .each(|variant| variant.trials(TRIALS))
+        .keeps("descriptors_per_cycle", [1, 4, 10])
+        .keeps("kib_per_cycle", [100])
+        .keeps("threads_per_cycle", [1])
         .part("cycles", cycles)
         .claim("B5", "On logout, leaking would leak at every login.")
         .supported_if(

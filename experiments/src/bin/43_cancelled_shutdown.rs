@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             cure("kit/deaf-timed-out", on_one_thread(timed_out))
                 .about("BackgroundTask, deaf; the limit of shutdown_within passes"),
         ])
+        .keeps("still_running", [])
         .claim("D4", "The fallback prevents leaks: the task always stops.")
         .supported_if(every("pattern/*").is(Clean))
         .refuted_if(every("pattern/deaf").observed("still_running").always_reads("true"))

@@ -50,6 +50,8 @@ fn main() -> ExitCode {
             })
             .about("the same on a runtime with one worker, which the task holds, and no timer"),
         ])
+        .keeps("stopped", [])
+        .keeps("names", [])
         .claim("D5", "An abort is instant, under 1 ms, and guaranteed to stop the task.")
         .supported_if(
             every("pattern/*").is(Clean)

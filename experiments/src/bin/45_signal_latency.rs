@@ -52,6 +52,9 @@ fn main() -> ExitCode {
             cure("kit/5-minutes-at-work", at_work)
                 .about("BackgroundTask, its body at work: aborted at the limit"),
         ])
+        .keeps("stopped", [])
+        .keeps("latency", [SOON])
+        .keeps("aborted", [])
         .claim("D6", "A graceful stop may wait for the interval of the loop, up to 5 minutes.")
         .supported_if(!every("pattern/5-minutes").observed("latency").always_at_most(SOON))
         .refuted_if(

@@ -63,6 +63,9 @@ fn main() -> ExitCode {
         }))
         .variants([hazard("kit/forgotten", Failed, look)
             .about("3 watches, 30 operations; nobody shuts the cell down")])
+        .keeps("exit_crashed", [])
+        .keeps("threads_left", [])
+        .keeps("watches_not_closed", [])
         .part("program", program)
         .run()
 }

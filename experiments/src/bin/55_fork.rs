@@ -50,6 +50,8 @@ fn main() -> ExitCode {
                 .about("the same, the fork being made by a task of the runtime"),
             cure("kit/its-own", kit_its_own).about("the child starts a RuntimeOwner of its own"),
         ])
+        .keeps("children", [])
+        .keeps("children_that_went_well", [])
         .run()
 }
 

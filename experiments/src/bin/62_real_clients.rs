@@ -1,5 +1,5 @@
 //! 62 real clients: how often does an interpreter crash that ends with a real client of etcd in it
-//! (claims C1, C2)? The version in the notes of etcd-client-py, the one that came of them, and the
+//! (claims C1, C2, C8, C9)? The version in the notes of etcd-client-py, the one that came of them, and the
 //! kit's extension, in the notes' scenarios. A trial becomes
 //! `experiments/python/etcd_exit.py CLIENT SCENARIO ENDING`. Page: `docs/src/62-real-clients.md`.
 
@@ -7,7 +7,7 @@ use experiments::{
     prelude::*,
     real_clients::{self, NEW, OLD, RACE, crashes},
 };
-use lab::{Prediction, server::Kind};
+use lab::{Condition, Outcome::Signalled, Prediction, Subject, server::Kind};
 
 /// Nothing here takes a second, on a machine that has the time.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,22 +26,94 @@ fn main() -> ExitCode {
         .variants(scenarios("0.4.1/returned", RACE, |name| hazard(name, crashes(), trial)))
         .variants(scenarios("0.5.1/closed", 20, |name| control(name, trial)))
         .variants(scenarios("0.5.1/returned", RACE, |name| hazard(name, crashes(), trial)))
-        .variants([hazard("0.4.1/original-test", misses_it(), original_test)
-            .about("5 exits after one operation, and a look at the exit codes")
-            .trials(60)
-            .deadline(DEADLINE)])
+        .variants([
+            hazard("0.4.1/closed/operations-in-flight", may_crash(), trial)
+                .about("50 operations at once, and none of them is waited for"),
+            hazard("0.4.1/closed/single-put/1-core", may_crash(), trial)
+                .about("an operation; the process is pinned to one core"),
+            hazard("0.4.1/closed/single-put/2-cores", may_crash(), trial)
+                .about("an operation; the process is pinned to two cores"),
+        ].map(|variant| variant.trials(RACE / 2).deadline(DEADLINE).sometimes_at("")))
+        .variants([
+            hazard("0.4.1/original-test", misses_it(), |scene| repeated(scene, "5", "one-by-one"))
+                .about("5 exits after one operation, and a look at the exit codes")
+                .trials(60)
+                .deadline(DEADLINE),
+            hazard("0.4.1/at-once", misses_it(), |scene| repeated(scene, "8", "at-once"))
+                .about("8 exits after one operation, at the same time")
+                .trials(20)
+                .deadline(DEADLINE),
+        ])
         .variants(scenarios("kit/closed", 20, |name| cure(name, trial)))
         .variants(scenarios("kit/returned", 20, |name| cure(name, trial)))
-        .claim("C1", "about half of the exits crash, on fast machines")
-        .supported_if(every("0.4.1/closed/*").fails_at_least(40))
-        .refuted_if(every("0.4.1/closed/*").fails_at_most(5))
-        .claim("C2", "the original test, of five single operations, shows it less than the scenarios")
-        .supported_if(
-            every("0.4.1/original-test").is(misses_it()) & every("0.4.1/closed/*").is(crashes()),
+        .claim("C1", "About half of the exits crash, on fast machines: between 25 and 75 of 100.")
+        .supported_if(all(SCENARIOS, |it| it.fails_at_least(25)) & all(SCENARIOS, |it| it.fails_at_most(75)))
+        .refuted_if(
+            all(SCENARIOS, |it| it.fails_at_most(10)) | all(SCENARIOS, |it| it.fails_at_least(90)),
         )
-        .refuted_if(every("0.4.1/original-test").is(Failed))
+        .claim("C2", "The original test, of five single operations, shows it less than the scenarios.")
+        .supported_if(
+            every("0.4.1/original-test").is(misses_it())
+                & shows_it_less_than("active-watch", 20)
+                & shows_it_less_than("operations", 20)
+                & shows_it_less_than("rapid-clients", 20)
+                & shows_it_less_than("watches-and-operations", 30)
+                & shows_it_less_than("single-put", 50),
+        )
+        .refuted_if(
+            !shows_it_less_than("active-watch", 20)
+                | !shows_it_less_than("operations", 20)
+                | !shows_it_less_than("rapid-clients", 20)
+                | !shows_it_less_than("watches-and-operations", 30)
+                | !shows_it_less_than("single-put", 50),
+        )
+        .claim("C8", "A watch is most likely to hit the race.")
+        .supported_if(
+            of("active-watch").fails_more_often_than("0.4.1/closed/single-put")
+                & of("active-watch").fails_more_often_than("0.4.1/closed/operations")
+                & of("active-watch").fails_more_often_than("0.4.1/closed/rapid-clients"),
+        )
+        .refuted_if(
+            !of("active-watch").fails_more_often_than("0.4.1/closed/single-put")
+                & !of("active-watch").fails_more_often_than("0.4.1/closed/operations")
+                & !of("active-watch").fails_more_often_than("0.4.1/closed/rapid-clients"),
+        )
+        .claim("C9", "More concurrent tasks hit the race more often: 3 watches and 30 operations do.")
+        .supported_if(
+            of("watches-and-operations").fails_more_often_than("0.4.1/closed/active-watch")
+                & of("watches-and-operations").fails_more_often_than("0.4.1/closed/single-put"),
+        )
+        .refuted_if(
+            !of("watches-and-operations").fails_more_often_than("0.4.1/closed/active-watch")
+                & !of("watches-and-operations").fails_more_often_than("0.4.1/closed/single-put"),
+        )
         .kit_claim("with the kit's runtime no exit crashes, whether the client is closed or not")
         .run()
+}
+
+/// The scenarios of the notes; "ultra-rapid" is `single-put`.
+const SCENARIOS: [&str; 5] =
+    ["single-put", "active-watch", "operations", "rapid-clients", "watches-and-operations"];
+
+/// A scenario with the version that the notes are about, its clients closed as in the notes' tests.
+fn of(scenario: &str) -> Subject {
+    every(&format!("0.4.1/closed/{scenario}"))
+}
+
+/// What holds for every scenario.
+fn all(scenarios: [&str; 5], holds: impl Fn(Subject) -> Condition) -> Condition {
+    let [first, others @ ..] = scenarios.map(|scenario| holds(of(scenario)));
+    others.into_iter().fold(first, |all, one| all & one)
+}
+
+/// The original test, five single operations, passes more often than a suite of this scenario.
+fn shows_it_less_than(scenario: &str, exits: u32) -> Condition {
+    of("single-put").suite_of(5).passes_more_often_than(of(scenario).suite_of(exits))
+}
+
+/// Exits may crash, and not all do.
+fn may_crash() -> Prediction {
+    seen(Clean).allowing([Aborted, Panicked, Signalled, Failed])
 }
 
 /// A test passes at least once, although what it tests for is there.
@@ -55,9 +127,11 @@ fn scenarios(
     trials: u32,
     declare: impl Fn(String) -> Variant,
 ) -> impl Iterator<Item = Variant> {
-    // The first crashes least often on a machine with nothing else to do: in 6 of 200 exits.
+    // The first crashes least often on a machine with nothing else to do, if nothing is closed: in 6 of
+    // 200 exits.
+    let seldom = if client_and_ending.ends_with("returned") { 3 } else { 2 };
     let scenarios = [
-        ("single-put", 3, "an operation: the original test, and \"ultra-rapid\""),
+        ("single-put", seldom, "an operation: the original test, and \"ultra-rapid\""),
         ("active-watch", 1, "a watch"),
         ("operations", 1, "50 operations at once"),
         ("rapid-clients", 1, "5 clients, one after another, with an operation each"),
@@ -76,15 +150,22 @@ fn scenarios(
 /// A trial of a client with an ending and a scenario, by the name of the variant.
 fn trial(scene: &Scene<'_>) -> TrialResult {
     let words: Vec<_> = scene.variant().split('/').collect();
-    let [client, ending, scenario] = words[..] else { return Err("not three words".into()) };
+    let [client, ending, scenario, ref cores @ ..] = words[..] else {
+        return Err("fewer than three words".into());
+    };
     let (version, client) = match client {
         "0.4.1" => (OLD, "package"),
         "0.5.1" => (NEW, "package"),
         kit => (NEW, kit),
     };
-    version.becomes(scene, "etcd_exit.py", &[client, &scenario.replace('-', "_"), ending])
+    let scenario = scenario.replace('-', "_");
+    // `1-core`: the number of cores.
+    let cores = cores.first().and_then(|cores| cores.split('-').next());
+    let arguments: Vec<_> = [client, &scenario, ending].into_iter().chain(cores).collect();
+    version.becomes(scene, "etcd_exit.py", &arguments)
 }
 
-fn original_test(scene: &Scene<'_>) -> TrialResult {
-    OLD.becomes(scene, "original_test.py", &[])
+/// Several exits after one operation, as the original test has them.
+fn repeated(scene: &Scene<'_>, exits: &str, how: &str) -> TrialResult {
+    OLD.becomes(scene, "original_test.py", &[exits, how])
 }

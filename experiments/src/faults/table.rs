@@ -21,8 +21,8 @@ use mock_sdk::{
 use state_machine::error::{LogoutError, LogoutErrorKind};
 
 use super::{
-    ASKING_DONE, ASKING_NOT_DONE, BEFORE, BRIEF, CLEANING_APP_STATE, CLOSING_TABS, Case,
-    Disturbance, LAST, LOGGING_OUT, Limits, Moment, POINT_OF_NO_RETURN, RECORDING_INTENT,
+    ASKING_DONE, ASKING_NOT_DONE, BEFORE, CLEANING_APP_STATE, CLOSING_TABS, Case, Disturbance,
+    LAST, LOGGING_OUT, Limits, Moment, POINT_OF_NO_RETURN, RECORDING_INTENT,
 };
 use crate::setting::ROOMS;
 
@@ -91,10 +91,10 @@ pub fn all() -> Vec<Disturbance> {
             .about("the logout is done at once, and answered when the client has given up")
             .with(Limits::ServerIsSilent)
             .ends(WITHOUT_EFFECT),
-        fault("server/does-it-too-late", fails(&[Endpoint::Logout], Fault::delay(4 * BRIEF)))
+        fault("server/does-it-too-late", fails(&[Endpoint::Logout], Fault::never()))
             .about("the logout is done when the client has given up and the server has denied it")
             .with(Limits::ServerIsSilent)
-            .repaired_by(wait_for_the_logout)
+            .repaired_by(do_the_logout)
             .ends(&[
                 (LOGGING_OUT, "not done -> logged out"),
                 (ASKING_NOT_DONE, NOT_DONE),
@@ -207,10 +207,10 @@ fn restart(case: &Case) -> TrialResult {
     Ok(())
 }
 
-/// Waits until the server does what it was asked, if it was asked.
-fn wait_for_the_logout(case: &Case) -> TrialResult {
+/// The server does what it was asked, if it was asked: after the run, so that no slow machine is too late.
+fn do_the_logout(case: &Case) -> TrialResult {
     if case.moment <= LOGGING_OUT {
-        block_on(case.server.until(|server| !server.is_alive(&case.token)));
+        case.server.forget_token(&case.token);
     }
     Ok(())
 }

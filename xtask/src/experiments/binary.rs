@@ -29,6 +29,8 @@ const STDERR_SHOWN: usize = 4 << 10;
 pub struct Binary {
     pub source: Source,
     executable: Option<PathBuf>,
+    /// Whether it runs fewer trials although the flags do not say so.
+    quick: bool,
     /// A digest of each file that it was built from.
     pub digests: BTreeMap<String, String>,
 }
@@ -61,7 +63,7 @@ impl Binary {
         digests: BTreeMap<String, String>,
     ) -> Self {
         let executable = executables.get(&source.binary).cloned();
-        Self { source: source.clone(), executable, digests }
+        Self { source: source.clone(), executable, digests, quick: false }
     }
 
     fn command(&self, format: &str, run: &Run<'_>) -> Result<Command, Trouble> {
@@ -71,14 +73,24 @@ impl Binary {
         if let Some(trials) = run.flags.trials {
             command.args(["--trials", &trials.to_string()]);
         }
-        if run.flags.quick {
+        if run.flags.quick || self.quick {
             command.arg("--quick");
         }
         Ok(command)
     }
 
-    /// Reads the declaration of the experiment.
-    pub fn declaration(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
+    /// Reads the declaration of the experiment. One that runs on demand only, and was not named, is quick.
+    pub fn declaration(&mut self, run: &Run<'_>) -> Result<Declaration, Trouble> {
+        let declaration = self.declared(run)?;
+        let is_quick = run.flags.all && run.flags.trials.is_none();
+        if !is_quick || declaration.on_demand.is_none() {
+            return Ok(declaration);
+        }
+        self.quick = true;
+        self.declared(run)
+    }
+
+    fn declared(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
         let mut command = self.command("json", run)?;
         command.arg("--list");
         let mut printed = Vec::new();

@@ -142,7 +142,7 @@ impl ClaimList {
         text + &self.changed(sources, records)
     }
 
-    /// The claims whose verdict or statement has changed.
+    /// The claims whose test has changed, with the verdict before and now.
     fn changed(&self, sources: &[Source], records: &Records<'_>) -> String {
         let rows = self.claims().filter_map(|claim| {
             let (id, before) = (&claim.id, claim.before.as_ref()?);
@@ -156,7 +156,7 @@ impl ClaimList {
             return rows;
         }
         let heads = "| | first verdict | verdict now | what was wrong with the first test |";
-        format!("## Verdicts that changed\n\n{heads}\n| --- | --- | --- | --- |\n{rows}\n")
+        format!("## Tests that changed\n\n{heads}\n| --- | --- | --- | --- |\n{rows}\n")
     }
 }
 

@@ -82,13 +82,14 @@ fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
 }
 
 /// The parts of the table of contents, each with the number of its first experiment.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("00", "Context"),
     ("20", "Logout"),
     ("30", "Leaving"),
     ("40", "Background tasks"),
     ("50", "Owning a runtime"),
     ("60", "Python"),
+    ("70", "The real SDK"),
 ];
 
 /// Generates the book's table of contents, with the list of experiments.

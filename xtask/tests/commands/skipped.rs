@@ -61,3 +61,18 @@ fn shards_may_have_skipped_something() {
     let ran = workspace.run(&["experiments", "--merge", "one.json", "two.json"]).expect_code(0);
     ran.says(SAID);
 }
+
+#[test]
+fn what_runs_on_demand_is_skipped_aloud_until_somebody_asks_for_it() {
+    let workspace = Workspace::with_two();
+    let declared = "bin/03_sleep_duration.declaration";
+    workspace.edit(declared, "{\"", "{\"on_demand\":\"it builds for minutes\",\"");
+    let skipped = "skipped: 03 sleep-duration: it builds for minutes \
+                   (cargo xtask experiments --only 03)";
+    let ran = workspace.run(&["experiments"]).expect_code(0);
+    ran.says(skipped).says("The experiment found what its snapshot says");
+    for asking in [&["--only", "03"][..], &["--all"]] {
+        let ran = workspace.run(&[&["experiments"], asking].concat()).expect_code(0);
+        assert!(!ran.to_string().contains("skipped:"), "{ran}");
+    }
+}

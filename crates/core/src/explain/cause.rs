@@ -24,6 +24,8 @@ pub enum Cause {
     /// Work was cancelled, and the caller took that for a panic, or for something that cannot happen
     /// (experiment 11).
     CancelledJoin,
+    /// A runtime needed one more blocking thread, and the system refused it (experiment 16).
+    NoThread,
 }
 
 impl Cause {
@@ -36,6 +38,7 @@ impl Cause {
         Self::RuntimeDropped,
         Self::BlockedInAsync,
         Self::CancelledJoin,
+        Self::NoThread,
     ];
 
     /// The cause of a panic with this message, from this file; `None` if it has another cause. `before` is
@@ -73,6 +76,8 @@ impl Cause {
             || (message == "Task has been cancelled" && is_from("deadpool-sync-", file))
         {
             Some(Self::CancelledJoin)
+        } else if begins(&["OS can't spawn worker thread: "]) {
+            Some(Self::NoThread)
         } else {
             None
         }
@@ -126,6 +131,14 @@ impl Cause {
                 "work that {thread} awaited was cancelled, by an abort or because its runtime went \
                  down, and {place} took it for a panic or a success"
             ),
+            (Self::NoThread, Some(dropped)) => format!(
+                "{dropped} was dropped on {thread}, its destructor needed a blocking thread of the \
+                 runtime, and the system refused one more"
+            ),
+            (Self::NoThread, None) => format!(
+                "{thread} needed a blocking thread of the runtime ({place}), and the system refused \
+                 one more"
+            ),
         }
     }
 
@@ -156,6 +169,10 @@ impl Cause {
                 "stop the tasks before their runtime (`sundown::group`), and take \
                  `JoinError::is_cancelled` for the end of the work; deadpool-runtime does since 0.2"
             }
+            Self::NoThread => {
+                "let the process have more threads or more memory, or start fewer threads \
+                 (`max_blocking_threads`)"
+            }
         }
     }
 
@@ -168,6 +185,7 @@ impl Cause {
             Self::RuntimeGone => "docs/src/09-shutdown-methods.md",
             Self::RuntimeDropped | Self::BlockedInAsync => "docs/src/10-runtime-in-async.md",
             Self::CancelledJoin => "docs/src/11-cancelled-interact.md",
+            Self::NoThread => "docs/src/16-wrapper-drop.md",
         }
     }
 }
@@ -224,6 +242,11 @@ mod tests {
                 "there is no reactor running, must be called from the context of Tokio runtime",
                 TOKIO,
                 Cause::NoContext,
+            ),
+            (
+                "OS can't spawn worker thread: Resource temporarily unavailable (os error 11)",
+                DEADPOOL,
+                Cause::NoThread,
             ),
             (
                 "cannot access a Thread Local Storage value during or after destruction: AccessError",

@@ -60,7 +60,10 @@ const BUSY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200
 const START: Duration = Duration::from_millis(100);
 
 /// How long to wait before asking again, at first. It doubles each time.
-const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// The same, until the pool refuses work.
+const PAUSE_AT_END: Duration = Duration::from_micros(20);
 
 /// Brings one generation of a multi-thread runtime to rest.
 pub(super) struct Rest {
@@ -160,19 +163,25 @@ impl Rest {
     /// Keeps one worker at least, and occupies the others. Returns whether it succeeded.
     fn hold_workers(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
         let (roll, workers) = (&self.roll, runtime.metrics().num_workers());
+        roll.expect(workers);
         let missing = || workers.saturating_sub(roll.gathered());
         let are_gathered = self.occupy(runtime, deadline, RollCall::gather, missing, |until| {
             roll.until_gathered(workers, Some(until))
         });
         // Relaxed: a number for a report.
         self.stuck.store(missing(), Ordering::Relaxed);
-        roll.catch();
-        are_gathered && self.keep_one(runtime) && {
-            let missing = || workers.saturating_sub(roll.at_rest());
-            self.occupy(runtime, deadline, RollCall::hold, missing, |until| {
-                roll.until_at_rest(workers, Some(until))
-            })
+        if !are_gathered {
+            roll.catch();
+            return false;
         }
+        // Often all go idle at once.
+        roll.until_at_rest(workers, Instant::now().checked_add(PAUSE))
+            || self.keep_one(runtime) && {
+                let missing = || workers.saturating_sub(roll.at_rest());
+                self.occupy(runtime, deadline, RollCall::hold, missing, |until| {
+                    roll.until_at_rest(workers, Some(until))
+                })
+            }
     }
 
     /// Spawns as many tasks that occupy a worker as are missing. Returns whether `all_until` said that none is
@@ -287,7 +296,7 @@ impl Rest {
     /// Waits until the blocking pool of this thread's runtime refuses work, once the drop of the runtime has
     /// begun.
     fn until_pool_refuses(&self) {
-        let mut pause = PAUSE;
+        let mut pause = PAUSE_AT_END;
         while !pool_refuses() && !self.roll.is_too_late() {
             thread::sleep(pause);
             // Ever less often: if no thread is free, Tokio starts one more.

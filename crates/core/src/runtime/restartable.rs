@@ -13,8 +13,9 @@ use super::{
 use crate::{
     fork::ProcessGuard,
     lifecycle::{Begin, Generations, NotBegun},
+    limit::until,
     observe, park,
-    shutdown::{ShutdownError, ShutdownReport},
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport},
 };
 
 /// The generations of a runtime, in the process that used it first, and in forked children that asked for
@@ -161,13 +162,25 @@ impl Restartable {
         &self,
         limit: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        // Before `close`, which may wait until another caller has started the runtime.
+        // Another caller may be starting the runtime. That is waited for within the limit, too.
         let entered = Instant::now();
         let life = match self.life() {
             Ok(life) => life,
             Err(owner) => return Err(lost_in_fork(self.component_in_child(), owner)),
         };
-        match life.generations.close() {
+        let generation = loop {
+            let beginning = match life.generations.close() {
+                Ok(generation) => break generation,
+                Err(beginning) => beginning,
+            };
+            let limit = limit.unwrap_or_else(|| self.builder().default_limit());
+            if until(entered.checked_add(limit), beginning.wait()).await.is_none() {
+                // It is told to stop as soon as it has started.
+                let (component, kind) = (self.component_in(life), ShutdownErrorKind::TimedOut);
+                return Err(ShutdownError::new(component, entered.elapsed(), kind));
+            }
+        };
+        match generation {
             Some(generation) => generation.shutdown(entered, limit, None).await,
             None => Ok(ShutdownReport::new(self.component_in(life), Duration::ZERO, 0)),
         }
@@ -210,5 +223,58 @@ impl Drop for Restartable {
             let builder = self.builder();
             observe::dropped_without_shutdown(&builder.component(), builder.made_at, running);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+    use crate::{limit::PLENTY, panics, runtime::RuntimeOwner};
+
+    #[test]
+    fn while_a_start_hangs_nobody_else_does_and_a_shutdown_ends_what_starts_after_it() {
+        let builder = RuntimeOwner::builder("hangs").workers(1);
+        let runtime = Restartable::new(Recipe::Given(builder.clone()));
+        let ((let_go, is_let_go), (begun, has_begun)) = (mpsc::channel::<()>(), mpsc::channel());
+        thread::scope(|scope| {
+            let generations = &runtime.life().unwrap().generations;
+            let make = move |number| {
+                begun.send(()).unwrap();
+                let _ = is_let_go.recv_timeout(PLENTY);
+                Generation::start(&builder, number)
+            };
+            let starting = scope.spawn(move || generations.begin(Begin::First, make));
+            has_begun.recv_timeout(PLENTY).unwrap();
+            assert_eq!(runtime.stats().state, State::NotStarted);
+            assert!(runtime.latest().unwrap().is_none());
+            let error = runtime.shutdown_blocking(Some(Duration::from_millis(20))).unwrap_err();
+            assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
+            assert!(!starting.is_finished(), "the control");
+            drop(let_go);
+            let generation = starting.join().unwrap().unwrap();
+            assert!(generation.check_running().is_err(), "it was told to stop");
+            let _ = runtime.shutdown_blocking(Some(PLENTY)).unwrap();
+            assert_eq!(runtime.stats().state, State::Ended);
+        });
+    }
+
+    #[test]
+    fn a_start_that_fails_or_panics_leaves_what_was_there_before() {
+        let builder = RuntimeOwner::builder("fails").workers(1);
+        let runtime = Restartable::new(Recipe::Given(builder));
+        let generations = &runtime.life().unwrap().generations;
+        let panicked =
+            panics::catch(|| generations.begin(Begin::First, |_| -> Result<_, ()> { panic!() }));
+        assert!(panicked.is_err());
+        assert!(generations.begin(Begin::First, |_| Err(())).is_err());
+        let first = runtime.begin(Begin::First).unwrap();
+        let _ = runtime.shutdown_blocking(Some(PLENTY)).unwrap();
+        assert!(generations.begin(Begin::Next, |_| Err(())).is_err());
+        assert!(Arc::ptr_eq(&runtime.latest().unwrap().unwrap(), &first));
+        assert_eq!(runtime.begin(Begin::Next).unwrap().number, 2);
+        let _ = runtime.shutdown_blocking(Some(PLENTY)).unwrap();
     }
 }

@@ -119,8 +119,8 @@ impl Service {
             if let Some(started) = schedule.has_started() {
                 drop(schedule);
                 if started.is_err() {
-                    // They end by themselves, at once, and have run no foreign code: nothing is left running.
-                    // Not by a join under the lock, which the supervisor takes on its way out.
+                    // They end by themselves, at once, and have run no foreign code. Each caller waits until nothing
+                    // is left running; without the lock, which they take.
                     while !self.threads_are_joined() {
                         thread::sleep(CHECK_INTERVAL);
                     }

@@ -180,7 +180,13 @@ fn lifecycle_a_first_use_against_a_shutdown_leaves_none_running() {
                 *shared.1.lock().unwrap() = Some(owner);
             })
         });
-        if let Some(life) = shared.0.close() {
+        let closed = loop {
+            match shared.0.close() {
+                Ok(closed) => break closed,
+                Err(beginning) => block_on(beginning.wait()),
+            }
+        };
+        if let Some(life) = closed {
             assert!(matches!(shut_down(&life), End::Told));
         }
         // What has begun began before the shutdown, which ended it. Nothing begins after it.

@@ -117,12 +117,12 @@ fn roll_call_keeps_every_worker_that_goes_idle() {
 fn roll_call_keeps_a_worker_that_was_gathered() {
     explore("roll call, a worker is gathered", Bound::Full, || {
         let threads = Threads::new();
+        threads.roll.expect(1);
         let worker = threads.spawn(1, |threads| {
             threads.roll.gather();
             threads.goes_idle();
         });
         assert!(threads.roll.until_gathered(1, None));
-        threads.roll.catch();
         assert!(threads.roll.until_one_kept(None));
         threads.drop_runtime();
         worker.join().unwrap();

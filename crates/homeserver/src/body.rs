@@ -9,7 +9,7 @@ use std::{
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 /// A body that announces a length, and keeps to it or not.
-pub(super) struct AnswerBody {
+pub(crate) struct AnswerBody {
     length: u64,
     data: Option<Bytes>,
     ending: Ending,
@@ -24,12 +24,12 @@ enum Ending {
 }
 
 impl AnswerBody {
-    pub(super) fn whole(text: String) -> Self {
+    pub(crate) fn whole(text: String) -> Self {
         let data = Bytes::from(text);
         Self { length: data.len() as u64, data: Some(data), ending: Ending::Proper }
     }
 
-    pub(super) fn half(text: String) -> Self {
+    pub(crate) fn half(text: String) -> Self {
         let whole = Bytes::from(text);
         let half = whole.slice(..whole.len() / 2);
         Self { length: whole.len() as u64, data: Some(half), ending: Ending::Flush }

@@ -73,12 +73,14 @@ impl fmt::Display for ErrorCode {
 
 impl MatrixError {
     /// The body of the answer.
-    pub(crate) fn to_json(&self) -> Value {
+    #[must_use]
+    pub fn to_json(&self) -> Value {
         json!({ "errcode": self.code.to_string(), "error": self.message })
     }
 
     /// Reads an answer. `None` if it does not have the form of an error.
-    pub(crate) fn from_json(status: u16, body: &Value) -> Option<Self> {
+    #[must_use]
+    pub fn from_json(status: u16, body: &Value) -> Option<Self> {
         let code = body.get("errcode")?.as_str()?;
         let known = ErrorCode::ALL.into_iter().find(|known| known.usual().0 == code);
         let message = body.get("error").and_then(Value::as_str).unwrap_or_default();

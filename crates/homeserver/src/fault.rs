@@ -12,7 +12,7 @@ use crate::matrix_error::ErrorCode;
 ///
 /// ```
 /// use std::time::Duration;
-/// use mock_sdk::homeserver::Fault;
+/// use homeserver::Fault;
 ///
 /// // Answers too late for a client that waits five seconds, and logs it out all the same.
 /// let late = Fault::delay(Duration::from_secs(10)).done_at_once();
@@ -21,14 +21,14 @@ use crate::matrix_error::ErrorCode;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Fault {
-    pub(super) delay: Duration,
-    pub(super) effect: Effect,
-    pub(super) answer: Answer,
+    pub(crate) delay: Duration,
+    pub(crate) effect: Effect,
+    pub(crate) answer: Answer,
 }
 
 /// When the server does what a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     AtOnce,
     AfterDelay,
     Never,
@@ -36,7 +36,7 @@ pub(super) enum Effect {
 
 /// How a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Ordinary,
     Error(ErrorCode),
     Status(u16),
@@ -47,7 +47,7 @@ pub(super) enum Answer {
 
 impl Fault {
     /// No fault at all.
-    pub(super) const NONE: Self = Self::new(Answer::Ordinary, Effect::AtOnce);
+    pub(crate) const NONE: Self = Self::new(Answer::Ordinary, Effect::AtOnce);
 
     const fn new(answer: Answer, effect: Effect) -> Self {
         Self { delay: Duration::ZERO, effect, answer }

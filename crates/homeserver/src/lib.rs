@@ -22,7 +22,10 @@ use tokio::{
 mod body;
 mod endpoint;
 mod fault;
+pub mod matrix_error;
+mod news;
 mod serve;
+mod sliding_sync;
 mod world;
 
 pub use endpoint::Endpoint;
@@ -37,7 +40,7 @@ const BACKLOG: u32 = 128;
 /// waits.
 ///
 /// ```
-/// use mock_sdk::homeserver::{Endpoint, Homeserver};
+/// use homeserver::{Endpoint, Homeserver};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Homeserver::start()?;
@@ -96,10 +99,15 @@ impl Homeserver {
         self.world.send_modify(|world| world.add_user(user, password));
     }
 
-    /// Sends a message to a room as some user. The room is created if it is missing; every user is in
-    /// every room.
+    /// Sends a message to a room as some user. The room is created if it is missing, with every user
+    /// in it.
     pub fn say(&self, room: &str, sender: &str, body: &str) {
         self.world.send_modify(|world| drop(world.say(room, sender, body)));
+    }
+
+    /// Adds an empty room that nobody is in. A user who joins it sees all that was ever said there.
+    pub fn add_room_to_join(&self, room: &str) {
+        self.world.send_modify(|world| world.add_room_to_join(room));
     }
 
     /// The messages in a room, in order.

@@ -20,13 +20,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
+use crate::{
     body::AnswerBody,
-    endpoint::Question,
+    endpoint::{Position, Question},
     fault::{Answer, Effect, Fault},
+    matrix_error::{ErrorCode, MatrixError},
     world::{Asked, Outcome, World},
 };
-use crate::matrix_error::{ErrorCode, MatrixError};
 
 type State = Arc<watch::Sender<World>>;
 
@@ -37,7 +37,7 @@ const LONGEST_BODY: usize = 1 << 20;
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// Accepts connections, and serves each in a task of its own.
-pub(super) async fn accept(listener: TcpListener, state: State) {
+pub(crate) async fn accept(listener: TcpListener, state: State) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(serve(stream, Arc::clone(&state)))),
@@ -84,7 +84,9 @@ async fn answer(request: Request<Incoming>, state: State, reset: &Flag) -> Respo
     };
     let asked = Asked { question, token: token(&head.headers), body };
     let Fault { delay, effect, answer } = fault;
-    let outcome = if let Question::Sync { since, wait } = asked.question {
+    let outcome = if let Question::Sync(position) | Question::SlidingSync(position) = asked.question
+    {
+        let Position { since, wait } = position;
         // A sync does nothing, and so nothing goes on when the client has given up.
         sleep(delay).await;
         if let (Answer::Ordinary, Some(token)) = (answer, &asked.token) {

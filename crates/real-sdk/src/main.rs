@@ -1,0 +1,34 @@
+//! Programs around the real matrix-sdk. The lab's trials become one of them: `real-sdk-0-18 close …`.
+//!
+//! A program is clean if it prints `the last line` and exits with 0, nothing panicked, and it reported no
+//! problem. `crates/real-sdk/README.md` lists the programs.
+
+#![recursion_limit = "256"]
+
+mod close;
+mod look;
+mod off_context;
+mod owners;
+mod report;
+mod setting;
+mod work;
+
+use std::env;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    look::count_panics();
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["close", "plain", work, on] => close::plain(work, on)?,
+        ["close", "kit", work, on, ref options @ ..] => close::with_the_kit(work, on, options)?,
+        ["off_context", "plain", what, place, state] => off_context::plain(what, place, state)?,
+        ["off_context", "kit", what, state] => off_context::with_the_kit(what, state)?,
+        ["owners", moment] => owners::at(moment)?,
+        _ => bail!("there is no such program: {arguments:?}"),
+    }
+    println!("the last line");
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The real matrix-sdk, two versions of it, in programs of `crates/real-sdk`.
+//!
+//! A trial [becomes](Trial::becomes) a program of the version that its variant is about. The program has a
+//! homeserver of its own, on the loopback interface.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use lab::{Equipment, Experiment, Lack, Preparation, Program, Trial, TrialResult, sandbox::Ending};
+
+use crate::python::{root, run};
+
+/// The versions: the generation of the report, and the newest that builds with this Rust.
+pub const VERSIONS: [&str; 2] = ["0.13", "0.18"];
+
+/// How often a cure is tried: none of 300 failing means at most 1.3 % with 95 % confidence.
+pub const CONFIRMED: u32 = 300;
+
+/// How long a build may take on a machine that has never built it before.
+const BUILD: Duration = Duration::from_secs(3600);
+
+/// Declares that an experiment needs both versions, and so runs on demand only.
+#[must_use]
+pub fn needed_by(experiment: Experiment) -> Experiment {
+    experiment
+        .on_demand("it builds the real matrix-sdk, twice, which takes five to ten minutes")
+        .needs(programs)
+}
+
+/// Builds the programs of both versions.
+fn programs(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
+    let mut equipment = Equipment::new();
+    for version in VERSIONS {
+        preparation.say(&format!("building matrix-sdk {version} (crates/real-sdk)"));
+        build(version, preparation)?;
+        equipment = equipment.variable(&variable(version), executable(version));
+    }
+    Ok(equipment.version("matrix-sdk", VERSIONS.map(|it| format!("{it}.0")).join(" and ")))
+}
+
+fn build(version: &str, preparation: &Preparation<'_>) -> Result<(), Lack> {
+    let manifest = root().join(format!("crates/real-sdk/sdk-{version}/Cargo.toml"));
+    let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let target = target();
+    let options = ["build", "--quiet", "--locked", "--manifest-path"];
+    let arguments = [
+        &options.map(OsStr::new)[..],
+        &[manifest.as_os_str(), "--target-dir".as_ref(), target.as_os_str()],
+    ]
+    .concat();
+    let ended = run(preparation, &cargo, &arguments, Vec::new(), BUILD)?;
+    if ended.ending != Ending::Exited(0) {
+        let said = ended.stderr.text();
+        return Err(Lack::broken(format!("cargo ended with {}:\n{said}", ended.ending)));
+    }
+    Ok(())
+}
+
+/// A folder of its own, beside what the workspace builds. `SUNDOWN_REAL_SDK_TARGET` sets another.
+fn target() -> PathBuf {
+    env::var_os("SUNDOWN_REAL_SDK_TARGET")
+        .map_or_else(|| root().join("target/real-sdk"), PathBuf::from)
+}
+
+fn executable(version: &str) -> PathBuf {
+    let name = format!("real-sdk-{}", version.replace('.', "-"));
+    target().join("debug").join(name).with_extension(env::consts::EXE_EXTENSION)
+}
+
+/// The variable in which a trial finds the program of a version.
+fn variable(version: &str) -> String {
+    format!("REAL_SDK_{}", version.replace('.', "_"))
+}
+
+/// Turns the trial into a program of `crates/real-sdk/src`, with the version that the variant is about. To
+/// be clean the program must reach its last line.
+///
+/// # Errors
+///
+/// If the variant is about no version, or the program cannot be started.
+pub fn becomes(trial: &Trial<'_>, program: &str, arguments: &[&str]) -> TrialResult {
+    let version = trial.version().ok_or("the variant is about no version of the SDK")?;
+    let executable = env::var_os(variable(version))
+        .ok_or("the experiment does not declare `real_sdk::needed_by`")?;
+    let name = Path::new(program).file_stem().ok_or("a program without a name")?;
+    let mut command = Command::new(executable);
+    command.arg(name).args(arguments);
+    trial.becomes(Program::new(command).ends_with("the last line"))
+}
