@@ -172,6 +172,7 @@ impl Generation {
         let foreign_time = foreign_time.or(self.foreign_time);
         let foreign_time = foreign_time.unwrap_or_else(|| foreign::default_time(limit));
         self.foreign.give(foreign_time);
+        self.rest.iter().for_each(|rest| rest.caller_waits(entered.checked_add(limit)));
         let ended = || life.ended();
         let abort = |_| {
             life.abort();
