@@ -49,5 +49,6 @@ pages! {
     tools "tools.md"
     upstream_report "upstream-report.md"
     off_context "70-off-context.md"
+    six_steps "71-six-steps.md"
     last_owner_of_the_sdk "72-last-owner.md"
 }

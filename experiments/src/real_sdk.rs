@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -19,6 +19,9 @@ use crate::python::{root, run};
 
 /// The versions: the generation of the report, and the newest that builds with this Rust.
 pub const VERSIONS: [&str; 2] = ["0.13", "0.18"];
+
+/// The deadline of a trial. It takes a second of processor time, and a busy machine has few of them.
+const PLENTY: Duration = Duration::from_secs(60);
 
 /// How often a cure is tried: none of 300 failing means at most 1.3 % with 95 % confidence.
 pub const CONFIRMED: u32 = 300;
@@ -44,10 +47,22 @@ pub fn tasks_may_panic(variant: Variant) -> Variant {
 /// How long a build may take on a machine that has never built it before.
 const BUILD: Duration = Duration::from_secs(3600);
 
+/// What cargo tells the programs that it runs about the package that they are from.
+const FROM_CARGO: [&str; 7] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// Declares that an experiment needs both versions, and so runs on demand only.
 #[must_use]
 pub fn needed_by(experiment: Experiment) -> Experiment {
     experiment
+        .each(|variant| variant.deadline(PLENTY))
         .on_demand("it builds the real matrix-sdk, twice, which takes five to ten minutes")
         .needs(programs)
 }
@@ -73,7 +88,10 @@ fn build(version: &str, preparation: &Preparation<'_>) -> Result<(), Lack> {
         &[manifest.as_os_str(), "--target-dir".as_ref(), target.as_os_str()],
     ]
     .concat();
-    let ended = run(preparation, &cargo, &arguments, Vec::new(), BUILD)?;
+    // A build script of the SDK's asks for these, and cargo runs it again if they have changed: they
+    // differ between an experiment that cargo has started and one that was started by hand.
+    let variables = FROM_CARGO.map(|name| (name, OsString::new())).into();
+    let ended = run(preparation, &cargo, &arguments, variables, BUILD)?;
     if ended.ending != Ending::Exited(0) {
         let said = ended.stderr.text();
         return Err(Lack::broken(format!("cargo ended with {}:\n{said}", ended.ending)));

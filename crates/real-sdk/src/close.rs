@@ -197,10 +197,11 @@ async fn handle_weakly(client: &Guarded<Client>) -> Result<()> {
 
 /// Compares the answer with what can be seen.
 fn judge(setting: &Setting, owns: bool, answer: &Result<CloseReport, CloseError>) -> Result<()> {
-    let (open, ours) = (look::files(setting.stores())?, look::threads("sundown")?);
-    let (theirs, panics) = (look::threads("app")?, look::panics());
+    let (open, panics) = (look::files(setting.stores())?, look::panics());
     thread::sleep(A_LITTLE);
     let later = look::files(setting.stores())?;
+    // Not before: the system lists a thread for a moment after it has been joined.
+    let (ours, theirs) = (look::threads("sundown")?, look::threads("app")?);
     record("answer", answer_in_words(answer));
     record("files_open", open.max(later));
     match answer {

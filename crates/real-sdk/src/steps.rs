@@ -39,7 +39,7 @@ const SERVER: Duration = Duration::from_secs(5);
 
 /// The limit of a close that has to succeed, and of one that a tab prevents.
 const LIMIT: Duration = Duration::from_secs(5);
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(2);
 
 static TOKIO_RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 static CLIENT: Mutex<Option<Client>> = Mutex::new(None);
