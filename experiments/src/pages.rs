@@ -49,4 +49,5 @@ pages! {
     tools "tools.md"
     upstream_report "upstream-report.md"
     off_context "70-off-context.md"
+    last_owner_of_the_sdk "72-last-owner.md"
 }

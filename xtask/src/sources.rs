@@ -8,9 +8,9 @@ use std::{
 
 use crate::workspace::{self, Source, Workspace};
 
-/// Modules that nearly every experiment uses. They are the harness, as the lab is: a change of them does
-/// not make a page old.
-const HARNESS: [&str; 2] = ["prelude", "scene"];
+/// Modules that nearly every experiment uses, or every one on the real SDK. They are the harness, as the
+/// lab is: a change of them does not make a page old.
+const HARNESS: [&str; 3] = ["prelude", "real_sdk", "scene"];
 
 const RUST: &str = "experiments/src";
 const PYTHON: &str = "experiments/python";

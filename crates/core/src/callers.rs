@@ -6,13 +6,14 @@
 
 use std::{
     future::{Future, poll_fn},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use crate::{
     sync::{Mutex, lock},
-    waker,
+    waker::{self, Helpers, ToWake},
 };
 
 /// When a caller would have the tasks aborted. The later, the more patient the caller.
@@ -43,6 +44,8 @@ pub enum Patience {
 #[derive(Default)]
 pub struct Callers {
     waiting: Mutex<Waiting>,
+    /// Of the component that they wait for.
+    helpers: Option<Arc<Helpers>>,
 }
 
 #[derive(Default)]
@@ -71,6 +74,11 @@ pub struct Caller<'a> {
 }
 
 impl Callers {
+    /// Those that wait for this component.
+    pub(crate) fn of(helpers: &Arc<Helpers>) -> Self {
+        Self { helpers: Some(Arc::clone(helpers)), ..Self::default() }
+    }
+
     /// Registers a caller.
     pub fn enter(&self, abort_at: AbortAt) -> Caller<'_> {
         let mut waiting = lock(&self.waiting);
@@ -148,9 +156,11 @@ impl Drop for Caller<'_> {
         } else {
             Vec::new()
         };
+        // Under the lock that another caller takes to leave, before it looks for threads.
+        let to_wake = ToWake::new(self.callers.helpers.as_ref(), wakers);
         drop(waiting);
         waker::discard(left.and_then(|entry| entry.waker));
-        waker::wake_all(wakers);
+        waker::wake([to_wake]);
     }
 }
 
@@ -161,12 +171,14 @@ mod tests {
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering},
+            mpsc,
         },
         task::Wake,
         time::Duration,
     };
 
     use super::*;
+    use crate::limit::PLENTY;
 
     #[derive(Default)]
     struct Counting(AtomicUsize);
@@ -220,5 +232,35 @@ mod tests {
         assert_eq!(woken(), 1);
         drop(impatient);
         assert_eq!(Arc::strong_count(&counting), 2, "no waker is kept");
+    }
+
+    /// Says that it was called, and blocks until it is let go.
+    struct Blocking(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+
+    impl Wake for Blocking {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+            let _ = lock(&self.1).recv_timeout(PLENTY);
+        }
+    }
+
+    #[test]
+    fn the_drop_of_a_caller_is_not_late_for_the_waker_of_another_which_is_known_until_it_returns() {
+        let helpers = Helpers::none();
+        let callers = Callers::of(&helpers);
+        let (calls, called) = mpsc::channel();
+        let (let_go, is_let_go) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Blocking(calls, Mutex::new(is_let_go))));
+        let impatient = callers.enter(AbortAt::Moment(Instant::now()));
+        let patient = callers.enter(AbortAt::Never);
+        assert!(!is_ready(pin!(impatient.is_last()), &waker));
+        let began = Instant::now();
+        drop(patient);
+        assert!(began.elapsed() < PLENTY / 2, "the drop waits for the waker");
+        assert!(called.recv_timeout(PLENTY).is_ok() && helpers.are_alive());
+        drop(let_go);
+        while helpers.are_alive() {
+            assert!(began.elapsed() < PLENTY, "the waker has returned");
+        }
     }
 }

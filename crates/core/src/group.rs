@@ -84,8 +84,8 @@ pub struct GroupReport {
     /// The tasks that have not ended. A child group that has not ended is listed under its own name.
     pub still_running: Vec<StillRunning>,
     /// The kit's own threads that have not ended, by name. They call wakers of
-    /// [stop signals](TaskGroup::stop_signal) that are polled outside of Tokio's tasks, and such a waker
-    /// has not returned.
+    /// [stop signals](TaskGroup::stop_signal) or of other callers of this group and those below it, which are
+    /// polled outside of Tokio's tasks, and such a waker has not returned.
     pub threads: Vec<String>,
     /// How many tasks are alive, on the runtimes where tasks of this group were spawned, that are not of
     /// this group: the connections that an HTTP server has spawned, for example. They are neither asked
@@ -255,7 +255,7 @@ pub(crate) fn report(
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
-    let threads = tasks.waker_threads();
+    let threads = tasks.helpers().names();
     let is_running = !still_running.is_empty() || !threads.is_empty();
     let foreign = tasks.foreign_tasks();
     if foreign == 0 && tasks.closed().has_fired() {

@@ -24,11 +24,10 @@ pub struct HandleCount {
 }
 
 impl HandleCount {
-    /// An open session without values.
+    /// An open session without values. Its callers wait for the latch.
     #[must_use]
-    pub fn new() -> Self {
-        let (word, escaped) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { word, escaped, closed: Latch::new() }
+    pub fn with(closed: Latch) -> Self {
+        Self { word: AtomicUsize::new(0), escaped: AtomicUsize::new(0), closed }
     }
 
     /// Adds a value from outside. Returns `false` once closing has begun.

@@ -162,25 +162,56 @@ impl Joinable {
     }
 
     /// Waits no longer for this thread. Reports count it until it has ended.
-    pub fn give_up(self) {
+    pub fn give_up(self) -> Left {
+        let process = ProcessGuard::this_process();
+        let left = Left(Arc::new(OfLeft { process, thread: Mutex::new(Some(self)) }));
         if let Ok(given_up) = GIVEN_UP.get() {
             let mut given_up = lock(given_up);
-            Self::join_those_gone(&mut given_up);
-            given_up.push(self);
+            given_up.retain(|left| !left.has_ended());
+            given_up.push(left.clone());
         }
+        left
+    }
+}
+
+/// A thread that was given up. Clones are the same thread.
+#[cfg(not(loom))]
+#[derive(Clone)]
+pub struct Left(Arc<OfLeft>);
+
+#[cfg(not(loom))]
+struct OfLeft {
+    /// In a forked child there is no such thread, and its lock may be held for ever.
+    process: ProcessGuard,
+    thread: Mutex<Option<Joinable>>,
+}
+
+#[cfg(not(loom))]
+impl Left {
+    /// Whether it has ended. Joins it under its lock: then another caller is not answered before.
+    pub(crate) fn has_ended(&self) -> bool {
+        let Self(left) = self;
+        left.process.forked_from().is_some() || Joinable::join_if_gone(&mut lock(&left.thread))
     }
 }
 
 #[cfg(not(loom))]
-static GIVEN_UP: PerProcess<Mutex<Vec<Joinable>>> =
+impl fmt::Debug for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Left").field("has_ended", &self.has_ended()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(not(loom))]
+static GIVEN_UP: PerProcess<Mutex<Vec<Left>>> =
     PerProcess::new([const { OfProcess::new(Mutex::new(Vec::new())) }; GENERATIONS]);
 
-/// How many threads nobody waits for any more that have not ended.
+/// How many threads were given up and have not ended.
 #[cfg(not(loom))]
 pub(crate) fn given_up() -> usize {
     let Ok(given_up) = GIVEN_UP.get() else { return 0 };
     let mut given_up = lock(given_up);
-    Joinable::join_those_gone(&mut given_up);
+    given_up.retain(|left| !left.has_ended());
     given_up.len()
 }
 

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use crate::{
     park,
     sync::{AtomicBool, Mutex, Ordering, lock},
-    waker,
+    waker::{self, Helpers, ToWake},
 };
 
 /// Fires once and wakes everyone who waits, in async code of any executor and on plain threads.
@@ -37,6 +38,8 @@ use crate::{
 pub struct Latch {
     fired: AtomicBool,
     waiters: Mutex<Waiters>,
+    /// Of the component whose callers wait.
+    helpers: Option<Arc<Helpers>>,
 }
 
 /// Registered wakers, in a slab with a free list. Removing a waker is O(1).
@@ -80,7 +83,7 @@ impl Latch {
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
-        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY) }
+        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY), helpers: None }
     }
 
     /// A latch that has not fired.
@@ -88,7 +91,12 @@ impl Latch {
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
-        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY) }
+        Self { fired: AtomicBool::new(false), waiters: Mutex::new(Waiters::EMPTY), helpers: None }
+    }
+
+    /// A latch that the callers of a component wait for.
+    pub(crate) fn of(helpers: &Arc<Helpers>) -> Self {
+        Self { helpers: Some(Arc::clone(helpers)), ..Self::new() }
     }
 
     /// Fires the latch and wakes all waiters, in the order in which they came. Returns whether *this*
@@ -102,13 +110,18 @@ impl Latch {
         let waiters = self.set_fired();
         let is_first = waiters.is_some();
         // Wakers run caller code, which may use this latch: no lock is held.
-        waker::wake_all(waiters.into_iter().flatten());
+        waker::wake(waiters);
         is_first
     }
 
     /// Fires the latch, and returns the wakers of all waiters, to be woken when the caller has done
     /// everything else. `None` if it has fired before.
-    pub(crate) fn set_fired(&self) -> Option<impl Iterator<Item = Waker> + use<>> {
+    pub(crate) fn set_fired(&self) -> Option<ToWake<'_>> {
+        if self.has_fired() {
+            return None;
+        }
+        // Whoever sees that it has fired sees that wakers may be called.
+        let to_wake = ToWake::begin(self.helpers.as_ref());
         // Release publishes what was done before to waits that complete without the lock; Acquire
         // lets a later call see what the first did.
         if self.fired.swap(true, Ordering::AcqRel) {
@@ -119,7 +132,7 @@ impl Latch {
         let mut slots = mem::take(&mut lock(&self.waiters).slots);
         // Takes linear time if no slot was used twice.
         slots.sort_unstable_by_key(Slot::came);
-        Some(slots.into_iter().filter_map(Slot::into_waker))
+        Some(to_wake.with(slots.into_iter().filter_map(Slot::into_waker).collect()))
     }
 
     /// Whether the latch has fired.

@@ -67,8 +67,10 @@ impl Lifecycle {
     /// The life of a generation that begins now.
     #[must_use]
     pub fn new() -> Self {
-        let (released, gone) = (Latch::new(), Latch::new());
-        Self { tasks: TaskSet::new(), released, end: Mutex::default(), gone }
+        let tasks = TaskSet::new();
+        // Only callers wait until it is gone.
+        let gone = Latch::of(tasks.helpers());
+        Self { tasks, released: Latch::new(), end: Mutex::default(), gone }
     }
 
     /// What runs on it and is known by name.

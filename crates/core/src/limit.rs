@@ -10,11 +10,12 @@ mod clock;
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, pending, poll_fn},
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,8 +28,12 @@ use crate::{
     waker,
 };
 
-/// How often to look whether a thread has ended.
+/// How long to wait before looking again whether a thread has ended: at first, and at most.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
+/// How often to look at once.
+const CHECKS_AT_ONCE: usize = 10;
 
 /// Longer than anything takes on a busy machine that is not stuck: the limit of a wait in a test that
 /// is not about its limit.
@@ -96,12 +101,26 @@ impl Drop for Entered {
     }
 }
 
-/// Waits until no thread calls wakers that may return at any moment: one may have woken this caller, whose
-/// answer speaks of threads. It waits for none that is stuck.
-pub(crate) async fn wakers_have_returned() {
-    let give_up = Instant::now() + waker::PATIENCE;
-    while waker::are_being_called() && Instant::now() < give_up {
-        within(LOOK_AGAIN, std::future::pending::<()>()).await;
+/// Waits until no thread of the kit is left, as `are_left` says, or the deadline has passed. Only a thread that
+/// has ended is over, and none can say so itself.
+pub(crate) async fn threads_have_ended(deadline: Option<Instant>, are_left: impl Fn() -> bool) {
+    for _ in 0..CHECKS_AT_ONCE {
+        if !are_left() {
+            return;
+        }
+        thread::yield_now();
+    }
+    let mut pause = LOOK_AGAIN;
+    while are_left() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        // A waker that blocks on such a wait would wait for itself.
+        if waker::is_helper_here()
+            && poll_fn(|context| Poll::Ready(park::is_parker(context.waker()))).await
+        {
+            return;
+        }
+        let soon = Instant::now() + pause;
+        pause = LONGEST_PAUSE.min(pause * 2);
+        until(deadline.map_or(Some(soon), |end| Some(end.min(soon))), pending::<()>()).await;
     }
 }
 

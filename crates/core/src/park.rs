@@ -26,7 +26,7 @@ use crate::sync::{Condvar, Mutex, lock};
 pub(crate) fn wait<F: Future + Unpin>(mut future: F, limit: Duration) -> Option<F::Output> {
     let deadline = Deadline::after(limit);
     let parker = Arc::new(Parker::default());
-    let waker = Waker::from(Arc::clone(&parker));
+    let waker = waker_of(Arc::clone(&parker));
     let mut context = Context::from_waker(&waker);
     #[cfg(not(loom))]
     let _waiting = Waiting::here(&parker);
@@ -123,11 +123,18 @@ impl Wake for Parker {
     }
 }
 
+/// The waker of a parker. All are made here, in one place that is compiled once: an optimized build may
+/// hold several copies of a waker's functions, and [`is_parker`] compares those.
+#[inline(never)]
+fn waker_of(parker: Arc<Parker>) -> Waker {
+    parker.into()
+}
+
 /// Whether this is the waker of a thread that waits here.
 #[cfg(not(loom))]
 pub(crate) fn is_parker(waker: &Waker) -> bool {
     static VTABLE: OnceLock<&RawWakerVTable> = OnceLock::new();
-    let vtable = || Waker::from(Arc::new(Parker::default())).vtable();
+    let vtable = || waker_of(Arc::default()).vtable();
     *VTABLE.get_or_init(vtable) == waker.vtable()
 }
 

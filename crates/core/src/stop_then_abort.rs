@@ -2,7 +2,7 @@
 //! within one limit. Groups, background tasks and runtimes share this.
 
 use std::{
-    future::{Future, pending, poll_fn},
+    future::{Future, poll_fn},
     mem,
     pin::pin,
     task::Poll,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     callers::{AbortAt, Callers, Patience},
-    limit::{until, wakers_have_returned},
+    limit::{threads_have_ended, until},
 };
 
 /// The least time that an abort gets to take effect, unless that is more than half of the limit: on a
@@ -22,9 +22,6 @@ const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
 pub(crate) fn share_for_abort(limit: Duration) -> Duration {
     (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
 }
-
-/// How often a caller looks whether a thread has ended that calls a waker which does not return.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Asks to stop, aborts at the [last part](share_for_abort) of the limit, and returns when `ended`
 /// completes or the limit has passed.
@@ -65,13 +62,7 @@ pub(crate) async fn stop_then_abort<W: Future>(
         Patience::Another
     };
     caller.leave();
-    until(deadlines.give_up, pin!(wakers_have_returned())).await;
-    // Only a thread that has ended is over, and none can say so itself.
-    while has_threads() && deadlines.give_up.is_none_or(|give_up| Instant::now() < give_up) {
-        let soon = Instant::now() + LOOK_AGAIN;
-        until(deadlines.give_up.map_or(Some(soon), |end| Some(end.min(soon))), pending::<()>())
-            .await;
-    }
+    threads_have_ended(deadlines.give_up, has_threads).await;
     patience
 }
 
@@ -126,7 +117,7 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, future::pending};
 
     use futures::executor::block_on;
 

@@ -13,7 +13,7 @@ pub mod stop;
 use std::{
     any::Any,
     collections::BTreeMap,
-    iter, ptr,
+    iter, mem, ptr,
     sync::{Arc, Weak},
     task::Waker,
 };
@@ -27,7 +27,6 @@ use std::{
 #[cfg(not(loom))]
 use crate::{
     callers::Patience,
-    joinable::Joinable,
     limit::until,
     stop_then_abort::{stop_then_abort, yield_once},
 };
@@ -37,7 +36,7 @@ use crate::{
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
-    waker,
+    waker::{self, Helpers, ToWake},
 };
 use registry::{Exit, Registry, Slot};
 #[cfg(not(loom))]
@@ -82,9 +81,7 @@ pub struct TaskSet {
     children: Mutex<BTreeMap<Slot, Weak<Self>>>,
     /// The sets below this one that an abort of this one has spared.
     spared: Mutex<Vec<Weak<Self>>>,
-    /// What waits for wakers of signals that did not return, of this set and those below it.
-    #[cfg(not(loom))]
-    stuck: Mutex<Vec<Arc<Stuck>>>,
+    helpers: Arc<Helpers>,
     #[cfg(not(loom))]
     runtimes: Runtimes,
 }
@@ -164,17 +161,18 @@ impl TaskSet {
     }
 
     fn with(registry: Registry, parent: Option<(Arc<Self>, Slot)>) -> Self {
+        let above = parent.as_ref().map(|(parent, _)| &parent.helpers);
+        let helpers = Arc::new(above.map_or_else(Helpers::default, Helpers::below));
         Self {
             command: Padded::new(AtomicU8::new(Command::Run as u8)),
-            closed: Latch::new(),
+            closed: Latch::of(&helpers),
             registry,
             tally: Mutex::default(),
-            callers: Callers::default(),
+            callers: Callers::of(&helpers),
             parent,
             children: Mutex::default(),
             spared: Mutex::default(),
-            #[cfg(not(loom))]
-            stuck: Mutex::default(),
+            helpers,
             #[cfg(not(loom))]
             runtimes: Runtimes::default(),
         }
@@ -223,7 +221,7 @@ impl TaskSet {
         }
         // Not by recursion: the stack is too small for groups that nest a hundred thousand deep.
         let (mut below, mut told, mut spared) = (Vec::new(), Vec::new(), false);
-        let signals = self.take(command, &mut below);
+        let own = self.take(command, &mut below);
         while let Some(set) = below.pop() {
             if is_spared(&set) {
                 spared = true;
@@ -232,62 +230,32 @@ impl TaskSet {
                 for above in above.take_while(|above| !ptr::eq(*above, self)).chain([self]) {
                     above.remember_spared(&set);
                 }
-            } else {
-                let signals = set.take(command, &mut below);
+            } else if let Some(signals) = set.take(command, &mut below) {
                 told.push((set, signals));
             }
         }
-        let mut closed = self.close_if_empty();
-        told.iter().for_each(|(set, _)| closed.extend(set.close_if_empty()));
+        let (mut closed, mut signals) = (Vec::new(), Vec::new());
+        let own = own.map(|signals| (self, signals));
+        for (set, of_set) in
+            own.into_iter().chain(told.iter_mut().map(|(set, it)| (&**set, mem::take(it))))
+        {
+            if !of_set.is_empty() {
+                signals.push(ToWake::new(Some(&set.helpers), of_set));
+            }
+            // Now it may close: whoever sees it sees that signals may be called.
+            if set.registry.release() {
+                closed.extend(set.close());
+            }
+        }
         // Only after every task knows, and every set has closed that could: these may be foreign.
-        self.wake(closed, signals, told);
+        closed.extend(signals);
+        waker::wake(closed);
         spared
     }
 
-    /// Wakes those who wait for sets that have closed, and the signals that are polled outside the tasks of
-    /// their sets.
-    #[cfg(not(loom))]
-    fn wake(&self, closed: Vec<Waker>, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
-        let mut wakers = waker::Wakers::new();
-        // The signals belong to the work of the set, and those who wait are its callers.
-        wakers.wake(closed).into_iter().for_each(Joinable::give_up);
-        let mut wake = |set: &Self, signals| {
-            let Some(stuck) = wakers.wake(signals) else { return };
-            let stuck = Arc::new(Mutex::new(Some(stuck)));
-            for set in iter::successors(Some(set), |set| set.parent()) {
-                let mut known = lock(&set.stuck);
-                known.retain(|other| !has_ended(other));
-                known.push(Arc::clone(&stuck));
-            }
-        };
-        wake(self, signals);
-        told.into_iter().for_each(|(set, signals)| wake(&set, signals));
-    }
-
-    #[cfg(loom)]
-    fn wake(&self, closed: Vec<Waker>, signals: Vec<Waker>, told: Vec<(Arc<Self>, Vec<Waker>)>) {
-        waker::wake_all(closed);
-        waker::wake_all(signals);
-        told.into_iter().for_each(|(_, signals)| waker::wake_all(signals));
-    }
-
-    /// The threads that call wakers of signals, or wait for them, and have not ended.
-    #[cfg(not(loom))]
-    pub fn waker_threads(&self) -> Vec<String> {
-        let mut stuck = lock(&self.stuck);
-        stuck.retain(|stuck| !has_ended(stuck));
-        stuck.iter().map(|_| waker::THREAD.to_owned()).collect()
-    }
-
-    /// Whether there are any.
-    #[cfg(not(loom))]
-    pub fn has_waker_threads(&self) -> bool {
-        !self.waker_threads().is_empty()
-    }
-
-    /// Returns the wakers of those who wait for what has closed.
-    fn close_if_empty(&self) -> Vec<Waker> {
-        if self.registry.close_if_empty() { self.close() } else { Vec::new() }
+    /// The threads that call wakers of signals and of callers, of this set and of those below it.
+    pub const fn helpers(&self) -> &Arc<Helpers> {
+        &self.helpers
     }
 
     #[cold]
@@ -298,10 +266,10 @@ impl TaskSet {
     }
 
     /// Takes a command, wakes the tasks for it, and says which sets must be given it next. Returns the
-    /// wakers of the signals.
-    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) -> Vec<Waker> {
-        if self.closed.has_fired() {
-            return Vec::new();
+    /// wakers of the signals, and holds the set open; `None` if it has closed.
+    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) -> Option<Vec<Waker>> {
+        if !self.registry.hold() {
+            return None;
         }
         // Release: see `command`. Acquire: a caller who comes too late sees what the first did before.
         let before = self.command.fetch_max(command as u8, Ordering::AcqRel);
@@ -310,12 +278,12 @@ impl TaskSet {
         if before < command as u8 {
             let signals = self.registry.wake_tasks();
             below.extend(lock(&self.children).values().filter_map(Weak::upgrade));
-            return signals;
+            return Some(signals);
         }
         if command == Command::Abort {
             below.extend(lock(&self.spared).drain(..).filter_map(|spared| spared.upgrade()));
         }
-        Vec::new()
+        Some(Vec::new())
     }
 
     /// Shuts the tasks down, as [`stop_then_abort`] says. The limit counts from `entered`.
@@ -330,7 +298,7 @@ impl TaskSet {
             || self.stop(),
             abort,
             ended,
-            || self.has_waker_threads(),
+            || self.helpers.are_alive(),
         )
         .await;
         if self.closed.has_fired() {
@@ -367,7 +335,7 @@ impl TaskSet {
 
     #[cold]
     fn close_and_wake(&self) {
-        waker::wake_all(self.close());
+        waker::wake(self.close());
     }
 
     /// Keeps the name of a task that is aborted. Before it leaves its place: everyone who sees the set
@@ -403,10 +371,10 @@ impl TaskSet {
     /// Must be called once, by the caller that closed the registry. Closes the sets above, too, if this
     /// one was their last member. Returns the wakers of those who wait, to be woken after all that.
     #[cold]
-    fn close(&self) -> Vec<Waker> {
+    fn close(&self) -> Vec<ToWake<'_>> {
         let (mut set, mut wakers) = (self, Vec::new());
         loop {
-            wakers.extend(set.closed.set_fired().into_iter().flatten());
+            wakers.extend(set.closed.set_fired());
             let Some((parent, slot)) = &set.parent else { break };
             // Before the slot is free: the next child may get the same.
             let child = lock(&parent.children).remove(slot);
@@ -496,16 +464,6 @@ impl TaskSet {
     pub fn still_running(&self) -> Vec<StillRunning> {
         self.registry.labels().into_iter().map(StillRunning::from).collect()
     }
-}
-
-/// A thread that calls a waker of a signal, or waits for it.
-#[cfg(not(loom))]
-type Stuck = Mutex<Option<Joinable>>;
-
-/// Joins a thread that is gone, under its lock: then another caller is not answered before.
-#[cfg(not(loom))]
-fn has_ended(stuck: &Stuck) -> bool {
-    Joinable::join_if_gone(&mut lock(stuck))
 }
 
 /// A chain of parents is dropped from below, and not by recursion.

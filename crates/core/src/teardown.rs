@@ -49,10 +49,11 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    limit::{wakers_have_returned, within},
+    limit::within,
     observe::{self, Outcome},
     park,
     shutdown::{NotCovered, count, not_covered::not_covered as say_not_covered},
+    waker::{self, Helpers},
 };
 use reaper::Reaper;
 
@@ -129,6 +130,9 @@ pub enum KitThread {
     Driving,
     /// `sundown-evidence`, which ran the checks of a session.
     Evidence,
+    /// `sundown-wakers`, which calls the waker of a caller. It may block, and then it delays only the answers
+    /// of the same session or teardown.
+    Wakers,
 }
 
 impl KitThread {
@@ -140,6 +144,7 @@ impl KitThread {
             Self::Dropping => "sundown-drop",
             Self::Driving => "sundown-drive",
             Self::Evidence => "sundown-evidence",
+            Self::Wakers => waker::THREAD,
         }
     }
 }
@@ -163,9 +168,11 @@ impl fmt::Display for Unfinished {
         }
         if let Some(thread) = thread {
             let name = thread.name();
-            parts.push(format!(
-                "the thread `{name}` has not ended; the destructor of a thread-local may block it"
-            ));
+            let blocker = match thread {
+                KitThread::Wakers => "the waker of a caller",
+                _ => "the destructor of a thread-local",
+            };
+            parts.push(format!("the thread `{name}` has not ended; {blocker} may block it"));
         }
         if parts.is_empty() {
             parts.push("nothing visible is left; retry with a longer limit".to_owned());
@@ -277,7 +284,7 @@ struct Teardown {
 impl Teardown {
     fn start<T: Send + 'static>(value: T) -> Result<Self, TeardownError<T>> {
         let called_at = Instant::now();
-        let reaper = match Reaper::start() {
+        let reaper = match Reaper::start(&Helpers::none()) {
             Ok(reaper) => reaper,
             Err(source) => return Err(TeardownError::CannotStart { value, source }),
         };
@@ -291,7 +298,6 @@ impl Teardown {
     async fn ended(&self) {
         self.reaper.wait_quiescent().await;
         self.reaper.ended().await;
-        wakers_have_returned().await;
     }
 
     fn result<T>(&self, ended: bool) -> Result<TeardownReport, TeardownError<T>> {

@@ -4,6 +4,7 @@
 //! that one bad waker loses no other waiter and ends no thread of the kit. `Waker::will_wake` only compares
 //! pointers, so it may be called anywhere.
 
+mod helpers;
 #[cfg(not(loom))]
 mod threads;
 
@@ -14,16 +15,32 @@ use std::{
 
 use crate::panics;
 
+pub use helpers::Helpers;
+pub(crate) use helpers::ToWake;
+use threads::is_known;
 #[cfg(not(loom))]
-pub(crate) use threads::{PATIENCE, THREAD, Wakers, are_being_called};
+pub(crate) use threads::{THREAD, is_helper_here};
 
-/// Wakes all wakers. None keeps another from being woken, and none keeps this thread longer than 50 ms. Call
-/// this when everything else has been done.
-pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
-    #[cfg(not(loom))]
-    Wakers::new().wake(wakers).into_iter().for_each(crate::joinable::Joinable::give_up);
-    #[cfg(loom)]
-    wake_all_in_place(wakers);
+/// Models know only those that wake nobody, and call all wakers in place.
+#[cfg(loom)]
+mod threads {
+    use super::{ToWake, Waker};
+
+    pub(super) fn is_known(waker: &Waker) -> bool {
+        waker.will_wake(Waker::noop())
+    }
+
+    pub(super) fn wake(all: Vec<ToWake<'_>>) {
+        for ToWake { wakers, .. } in &mut { all } {
+            super::wake_all_in_place(std::mem::take(wakers));
+        }
+    }
+}
+
+/// Wakes all wakers. None keeps another from being woken, and all together do not keep this thread for much
+/// longer than 50 ms. Call this when everything else has been done.
+pub(crate) fn wake<'a>(all: impl IntoIterator<Item = ToWake<'a>>) {
+    threads::wake(all.into_iter().collect());
 }
 
 /// Wakes a waker on this thread, which it blocks if it blocks. Returns none.
@@ -110,7 +127,7 @@ mod tests {
             1 => Waker::from(Arc::new(PanicsInWake)),
             _ => Waker::from(Arc::clone(&counts)),
         });
-        wake_all(wakers);
+        wake([ToWake::new(None, wakers.into())]);
         assert_eq!(counts.0.load(Ordering::SeqCst), 2);
     }
 

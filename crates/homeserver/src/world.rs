@@ -153,6 +153,10 @@ impl World {
             Question::Members { room } => {
                 let mut members = self.seen_state(user, room)?;
                 members.retain(|it| it["type"] == "m.room.member");
+                // Outside a sync, an event says which room it belongs to.
+                for member in &mut members {
+                    member["room_id"] = room.clone().into();
+                }
                 Ok(json!({ "chunk": members }))
             }
             Question::Filter => Ok(json!({ "filter_id": "0" })),
@@ -265,7 +269,8 @@ impl World {
         let event = |kind: &str, key: &str, sender: &str, content: Value| {
             json!({
                 "type": kind, "state_key": key, "sender": sender, "content": content,
-                "event_id": format!("${kind}{key}{room}"), "origin_server_ts": BEGINNING,
+                // A colon would begin the name of a server.
+                "event_id": format!("${kind}{key}{room}").replace(':', "."), "origin_server_ts": BEGINNING,
             })
         };
         let created = json!({ "creator": CREATOR, "room_version": "10" });

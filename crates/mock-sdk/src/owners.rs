@@ -1,5 +1,5 @@
 //! What keeps a client alive when the application has dropped its own handles, moment by moment: in
-//! matrix-sdk 0.13, by its source, and in the mock, by a test.
+//! matrix-sdk 0.13, by its source and by experiment 72, and in the mock, by a test.
 //!
 //! An application cannot see most of these owners, and they decide on which thread the last one goes.
 //!

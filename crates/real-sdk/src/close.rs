@@ -109,6 +109,20 @@ pub fn plain(work: &str, on: &str) -> Result<()> {
     Ok(())
 }
 
+/// Closes the stores of a client that is still there, where the SDK can do that.
+#[cfg(feature = "pause")]
+pub fn paused() -> Result<()> {
+    let setting = Setting::new()?;
+    let runtime = tokio_runtime("two-workers")?;
+    let client = runtime.block_on(setting.log_in_and_settle("store"))?;
+    check("a file is open before", look::files(setting.stores())? > 0);
+    runtime.block_on(client.pause())?;
+    check("no file is open", look::files(setting.stores())? == 0);
+    // This thread has no context, and there is no connection left that would need one.
+    drop(client);
+    Ok(())
+}
+
 /// With the kit. The options are `hook`, `evidence`, and what the answer has to be: `ok` or `unconfirmed`.
 pub fn with_the_kit(work: &str, on: &str, options: &[&str]) -> Result<()> {
     let has = |option| options.contains(&option);

@@ -11,6 +11,7 @@ mod off_context;
 mod owners;
 mod report;
 mod setting;
+mod steps;
 mod work;
 
 use std::env;
@@ -23,10 +24,14 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["close", "plain", work, on] => close::plain(work, on)?,
+        #[cfg(feature = "pause")]
+        ["close", "paused"] => close::paused()?,
         ["close", "kit", work, on, ref options @ ..] => close::with_the_kit(work, on, options)?,
         ["off_context", "plain", what, place, state] => off_context::plain(what, place, state)?,
         ["off_context", "kit", what, state] => off_context::with_the_kit(what, state)?,
         ["owners", moment] => owners::at(moment)?,
+        ["steps", "plain", change] => steps::plain(change)?,
+        ["steps", "kit"] => steps::with_the_kit()?,
         _ => bail!("there is no such program: {arguments:?}"),
     }
     println!("the last line");

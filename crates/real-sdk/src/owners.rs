@@ -17,7 +17,8 @@ use matrix_sdk::{
     },
 };
 use matrix_sdk_ui::{sync_service::SyncService, timeline::RoomExt as _};
-use tokio::runtime::Builder;
+use sundown::evidence::open_files;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     look,
@@ -26,86 +27,124 @@ use crate::{
 };
 
 /// How long the files may take to be closed after the last owner has gone. They take milliseconds.
-const GRACE: Duration = Duration::from_millis(1500);
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Drops all that the application has, at this moment. What `keeps` something is the application's own.
+/// When the server answers what it is slow with: long after that.
+const SLOW: Duration = Duration::from_millis(2500);
+
+/// Part of the name of the files that are open as long as the client's machine for encryption is there, and
+/// so as long as a client is.
+const CLIENT: &str = "crypto";
+
+/// What the application keeps of what it has.
+enum Kept {
+    Nothing,
+    Room(#[expect(dead_code, reason = "it is kept, and not used")] Room),
+    Service(#[expect(dead_code, reason = "it is kept, and not used")] SyncService),
+}
+
+/// Drops all that the application has at this moment, except for what the moment is named after. Records
+/// what is held then, and until when.
 pub fn at(moment: &str) -> Result<()> {
     let setting = Setting::new()?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let kept = runtime.block_on(drop_all(&setting, moment))?;
-    let before = look::files(setting.stores())?;
-    let began = Instant::now();
-    let open = ended(&setting)?;
-    record("closed_after", began.elapsed());
-    record("files_open", open);
-    check("nothing holds the client or a store", open == 0);
-    if open > 0 && before > open {
-        record("files_closed", before - open);
-    }
-    let context = runtime.enter();
-    drop(kept);
-    drop(context);
-    drop(runtime);
-    record("files_open_without_runtime", ended(&setting)?);
+    closed_within(GRACE, &setting)?;
+    let holds = what_is_held(&setting)?;
+    record("holds", holds);
+    check("nothing holds the client", holds != "the client");
+    record("held_until", until(&setting, runtime, kept)?);
     Ok(())
 }
 
-/// Waits until no file is open, for as long as that may take. Returns how many are.
-fn ended(setting: &Setting) -> Result<usize> {
+/// Ends what might hold it, one after another, until no file is open.
+fn until(setting: &Setting, runtime: Runtime, kept: Kept) -> Result<&'static str> {
+    if closed_within(Duration::ZERO, setting)? {
+        return Ok("it is dropped");
+    }
+    if closed_within(2 * SLOW, setting)? {
+        return Ok("the server answers");
+    }
+    if !matches!(kept, Kept::Nothing) {
+        let context = runtime.enter();
+        drop(kept);
+        drop(context);
+        if closed_within(GRACE, setting)? {
+            return Ok("the application drops it");
+        }
+    }
+    drop(runtime);
+    if closed_within(GRACE, setting)? {
+        return Ok("the runtime ends");
+    }
+    Ok("the process ends")
+}
+
+/// Waits until no file is open. Returns whether that is so in time.
+fn closed_within(limit: Duration, setting: &Setting) -> Result<bool> {
     let began = Instant::now();
     loop {
-        let open = look::files(setting.stores())?;
-        if open == 0 || began.elapsed() > GRACE {
-            return Ok(open);
+        if look::files(setting.stores())? == 0 {
+            return Ok(true);
+        }
+        if began.elapsed() >= limit {
+            return Ok(false);
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+fn what_is_held(setting: &Setting) -> Result<&'static str> {
+    let open = open_files(setting.stores())?;
+    let names: Vec<_> = open.iter().map(|file| file.to_string_lossy()).collect();
+    Ok(match &names[..] {
+        [] => "nothing",
+        names if names.iter().any(|name| name.contains(CLIENT)) => "the client",
+        _ => "a store",
+    })
 }
 
 fn lobby(client: &Client) -> Result<Room> {
     client.get_room(&RoomId::parse(LOBBY)?).context("the room is unknown")
 }
 
-/// Returns what the application keeps.
-async fn drop_all(setting: &Setting, moment: &str) -> Result<Option<Room>> {
+async fn drop_all(setting: &Setting, moment: &str) -> Result<Kept> {
+    let server = &setting.server;
     if moment == "initializing" {
-        setting.server.fail_always(Endpoint::AccountData, Fault::never());
+        server.fail_always(Endpoint::AccountData, Fault::delay(SLOW));
         drop(setting.log_in("store").await?);
-        setting.server.until(|server| server.count(Endpoint::AccountData) > 0).await;
-        return Ok(None);
+        server.until(|server| server.count(Endpoint::AccountData) > 0).await;
+        return Ok(Kept::Nothing);
     }
     let client = setting.log_in_and_settle("store").await?;
+    let service = || SyncService::builder(client.clone()).build();
     match moment {
-        "idle" => {}
-        "room-kept" => return Ok(Some(lobby(&client)?)),
-        "send-queue-idle" => {
+        "idle" => {
             say(&client).await?;
-            setting.server.until(|server| server.messages(LOBBY).len() == 2).await;
+            server.until(|server| server.messages(LOBBY).len() == 2).await;
         }
-        "send-queue-sending" => {
-            setting.server.fail_always(Endpoint::Send, Fault::never());
+        "sending" => {
+            server.fail_always(Endpoint::Send, Fault::delay(SLOW));
             say(&client).await?;
-            setting.server.until(|server| server.count(Endpoint::Send) > 0).await;
+            server.until(|server| server.count(Endpoint::Send) > 0).await;
         }
-        "send-queue-refused" => {
-            setting.server.fail_always(Endpoint::Send, Fault::status(502));
-            say(&client).await?;
-            setting.server.until(|server| server.count(Endpoint::Send) > 0).await;
-        }
-        "sync-loop" => {
-            let syncing = client.clone();
-            drop(tokio::spawn(async move { syncing.sync(SyncSettings::default()).await.is_ok() }));
+        "sync-service-held" => return Ok(Kept::Service(service().await?)),
+        "syncing" | "sync-service-dropped" | "sync-service-stopped" => {
+            let service = service().await?;
             let before = setting.syncs();
-            setting.server.until(|_| setting.syncs() > before).await;
-        }
-        "service-running" | "service-stopped" => {
-            let before = setting.syncs();
-            let service = SyncService::builder(client.clone()).build().await?;
             service.start().await;
-            setting.server.until(|_| setting.syncs() >= before + 4).await;
-            if moment == "service-stopped" {
-                service.stop().await;
+            server.until(|_| setting.syncs() >= before + 4).await;
+            match moment {
+                "syncing" => return Ok(Kept::Service(service)),
+                "sync-service-stopped" => service.stop().await,
+                _ => {}
             }
+        }
+        "room-held" => return Ok(Kept::Room(lobby(&client)?)),
+        "sync-loop" => {
+            let (syncing, before) = (client.clone(), setting.syncs());
+            drop(tokio::spawn(async move { syncing.sync(SyncSettings::default()).await.is_ok() }));
+            server.until(|_| setting.syncs() > before).await;
         }
         "event-cache" => client.event_cache().subscribe()?,
         "event-handler" => {
@@ -121,7 +160,7 @@ async fn drop_all(setting: &Setting, moment: &str) -> Result<Option<Room>> {
         }
         _ => bail!("there is no moment `{moment}`"),
     }
-    Ok(None)
+    Ok(Kept::Nothing)
 }
 
 async fn say(client: &Client) -> Result<()> {

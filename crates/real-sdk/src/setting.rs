@@ -59,6 +59,11 @@ impl Setting {
         Ok(())
     }
 
+    /// The folder of one login's stores.
+    pub fn store(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
     /// Logs in, and waits until the client has initialized itself and knows its rooms: nothing goes on then.
     pub async fn log_in_and_settle(&self, store: &str) -> Result<Client> {
         let client = self.log_in(store).await?;
@@ -71,7 +76,7 @@ impl Setting {
     pub async fn log_in(&self, store: &str) -> Result<Client> {
         let client = Client::builder()
             .homeserver_url(self.server.url())
-            .sqlite_store(self.directory.join(store), None)
+            .sqlite_store(self.store(store), None)
             .build()
             .await?;
         client.matrix_auth().login_username("me", "secret").send().await?;

@@ -209,7 +209,7 @@ impl Clock {
         let ended = if state.limits == 0 { self.end(&mut state) } else { Vec::new() };
         drop(state);
         waker::discard(unset);
-        given_up.into_iter().for_each(|thread| thread.joinable.give_up());
+        given_up.into_iter().for_each(|thread| _ = thread.joinable.give_up());
         if !ended.is_empty() {
             let deadline = Instant::now() + UNTIL_GONE;
             ended.into_iter().for_each(|thread| thread.join_until(deadline));

@@ -172,6 +172,7 @@ impl Generation {
         let foreign_time = foreign_time.or(self.foreign_time);
         let foreign_time = foreign_time.unwrap_or_else(|| foreign::default_time(limit));
         self.foreign.give(foreign_time);
+        self.rest.iter().for_each(|rest| rest.caller_waits(entered.checked_add(limit)));
         let ended = || life.ended();
         let abort = |_| {
             life.abort();
@@ -184,7 +185,7 @@ impl Generation {
             || life.stop(),
             abort,
             ended,
-            || life.tasks().has_waker_threads() || life.has_ended() && self.has_owner_thread(),
+            || self.has_threads(),
         )
         .await;
         self.conclude(entered.elapsed(), patience)
@@ -199,8 +200,7 @@ impl Generation {
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
-        let has_ended =
-            self.life.has_ended() && !tasks.has_waker_threads() && !self.has_owner_thread();
+        let has_ended = self.life.has_ended() && !self.has_threads();
         let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
@@ -237,6 +237,12 @@ impl Generation {
                 Ok(report)
             }
         }
+    }
+
+    /// Whether the owner thread or one that calls wakers has not ended. In this order: the owner thread
+    /// starts the others.
+    fn has_threads(&self) -> bool {
+        self.life.has_ended() && self.has_owner_thread() || self.life.tasks().helpers().are_alive()
     }
 
     /// Whether the owner thread has not ended. Joins it if it is about to, which takes microseconds.
@@ -283,7 +289,7 @@ impl Generation {
 
     fn alive(&self) -> Alive {
         let mut threads = self.threads.names();
-        threads.extend(self.life.tasks().waker_threads());
+        threads.extend(self.life.tasks().helpers().names());
         if threads.is_empty() && self.life.has_ended() {
             // The owner thread wakes those who wait, or has not returned yet.
             threads.push(self.component.clone());

@@ -46,21 +46,33 @@ use std::{
 use tokio::runtime::Runtime;
 
 use super::threads::{Role, Threads};
-use crate::{panics, roll_call::RollCall};
+use crate::{
+    panics,
+    roll_call::RollCall,
+    sync::{Mutex, lock},
+};
 
 /// How long it may take to bring a runtime to rest, and again to drop its tasks. That takes microseconds,
-/// unless a task does not yield. It does not depend on how long the callers of the shutdown wait: if one of
-/// them gives up early, the others still get a runtime that goes down at rest.
+/// unless a task does not yield. (Then Tokio's own drop waits for it, too.)
 const TIME: Duration = Duration::from_secs(2);
 
-/// How long to wait for a worker that goes idle before the pool is occupied, and after that.
-const BUSY: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+/// How long to wait for a worker that goes idle before the pool is occupied.
+const UNOCCUPIED: Duration = Duration::from_millis(5);
+
+/// How long to wait for a worker that goes idle, or for the next thread of the pool, while nothing moves.
+/// Tokio's own drop does not wait for that. So this is also at most half of the time that the most patient
+/// caller of the shutdown has left, if any is left: if one of them gives up early, the others still get a
+/// runtime that goes down at rest.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long the workers may take to start.
 const START: Duration = Duration::from_millis(100);
 
 /// How long to wait before asking again, at first. It doubles each time.
 const PAUSE: Duration = Duration::from_micros(200);
+
+/// How long to wait before asking the pool again, at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The same, until the pool refuses work.
 const PAUSE_AT_END: Duration = Duration::from_micros(20);
@@ -77,6 +89,8 @@ pub(super) struct Rest {
     holding: AtomicUsize,
     /// How many workers did not come to rest in time: each is inside a task that does not yield.
     stuck: AtomicUsize,
+    /// Until when the most patient caller of a shutdown waits; `None` if there was none.
+    callers_until: Mutex<Option<Instant>>,
 }
 
 thread_local! {
@@ -103,6 +117,7 @@ impl Rest {
             asked: AtomicUsize::new(0),
             holding: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
+            callers_until: Mutex::default(),
         }
     }
 
@@ -132,6 +147,22 @@ impl Rest {
         let found = self.roll.until_found(workers, Instant::now().checked_add(START));
         // Relaxed: of the owner thread alone.
         self.found_at_first.store(found, Ordering::Relaxed);
+    }
+
+    /// A caller of a shutdown waits until this moment; `None` if the clock cannot represent it.
+    pub(super) fn caller_waits(&self, until: Option<Instant>) {
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        let until = until.or_else(|| Instant::now().checked_add(CENTURY));
+        let mut latest = lock(&self.callers_until);
+        *latest = until.max(*latest);
+    }
+
+    /// Until when to try what Tokio's own drop does not do, since `began`: for half of the time that the most
+    /// patient caller had left then. That caller may come later.
+    fn give_up(&self, began: Instant) -> Instant {
+        let until = lock(&self.callers_until).filter(|until| *until > began);
+        let half = until.map_or(TIME, |until| TIME.min((until - began) / 2));
+        began + half
     }
 
     /// How many tasks of this module are on the runtime.
@@ -215,8 +246,10 @@ impl Rest {
 
     /// Waits until a worker is kept. Returns whether one is.
     fn keep_one(self: &Arc<Self>, runtime: &Runtime) -> bool {
-        let [unoccupied, occupied] = BUSY.map(|time| move || Instant::now().checked_add(time));
-        if self.roll.until_one_kept(unoccupied()) {
+        let began = Instant::now();
+        let until_one_kept =
+            |time| self.roll.until_one_kept(Some(self.give_up(began).min(Instant::now() + time)));
+        if until_one_kept(UNOCCUPIED) {
             return true;
         }
         self.roll.let_newcomers_wait();
@@ -225,7 +258,7 @@ impl Rest {
                 return false;
             }
         }
-        self.roll.until_one_kept(occupied())
+        until_one_kept(PATIENCE)
     }
 
     /// Whether a thread may be inside `block_in_place`. All workers are at rest.
@@ -234,24 +267,29 @@ impl Rest {
         self.roll.workers_found() > self.found_at_first.load(Ordering::Relaxed)
     }
 
-    /// Occupies every other thread of the pool. Returns whether it succeeded.
+    /// Occupies every other thread of the pool. Returns whether it succeeded, by the deadline. It gives up early
+    /// when nothing has moved for a while: those that are left may wait for a task, which waits for this.
     fn hold_pool(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
-        let mut pause = PAUSE;
+        let began = Instant::now();
+        let (mut fewest, mut moved, mut pause) = (usize::MAX, began, PAUSE);
         loop {
             let elsewhere = self.roll.elsewhere();
-            if elsewhere == 0 || Instant::now() >= deadline {
+            if elsewhere < fewest {
+                (fewest, moved, pause) = (elsewhere, Instant::now(), PAUSE);
+            }
+            let give_up = deadline.min(self.give_up(began)).min(moved + PATIENCE);
+            if elsewhere == 0 || Instant::now() >= give_up {
                 return elsewhere == 0;
             }
+            let soon = |pause| give_up.min(Instant::now() + pause);
             // If no thread is free, Tokio starts one more. So one at a time, and ever less often.
-            if self.are_taken(pause) && !self.ask(runtime) {
+            if self.are_taken(soon(pause)) && !self.ask(runtime) {
                 return false;
             }
-            let is_taken = self.are_taken(pause);
-            if is_taken && self.roll.elsewhere() < elsewhere {
-                pause = PAUSE;
-            } else {
-                thread::sleep(pause);
-                pause *= 2;
+            let is_taken = self.are_taken(soon(pause));
+            if !is_taken || self.roll.elsewhere() >= fewest {
+                thread::sleep(soon(pause).saturating_duration_since(Instant::now()));
+                pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
     }
@@ -265,11 +303,11 @@ impl Rest {
         panics::catch(|| drop(runtime.spawn_blocking(hold))).is_ok()
     }
 
-    /// Waits until all of these closures hold a thread. Returns whether they do, after this time.
-    fn are_taken(&self, within: Duration) -> bool {
+    /// Waits until all of these closures hold a thread. Returns whether they do, by the deadline.
+    fn are_taken(&self, deadline: Instant) -> bool {
         // Relaxed: see `ask`.
         let asked = self.asked.load(Ordering::Relaxed);
-        self.roll.until_others_held(asked, Instant::now().checked_add(within))
+        self.roll.until_others_held(asked, Some(deadline))
     }
 
     /// Drops the runtime. Returns whether it stayed at rest until all tasks had been dropped.

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{Checks, Core, Hook, Hooks, Owner, Session, SessionRuntime};
 use crate::{
-    call_sites::CallSites, evidence::Evidence, flag::Flag, handle_count::HandleCount,
+    call_sites::CallSites, evidence::Evidence, flag::Flag, handle_count::HandleCount, latch::Latch,
     runtime::RuntimeError, teardown::reaper::Reaper,
 };
 
@@ -126,17 +126,18 @@ impl Builder {
                 return Err(NotStarted::NoRuntime { session: name.into_owned(), source });
             }
         };
-        let reaper = match Reaper::start() {
+        let helpers = Arc::default();
+        let reaper = match Reaper::start(&helpers) {
             Ok(reaper) => reaper,
             Err(source) => {
                 return Err(NotStarted::NoThread { session: name.into_owned(), source });
             }
         };
-        let (count, call_sites) = (HandleCount::new(), CallSites::default());
-        let checks = Checks::new(evidence);
+        let (count, call_sites) = (HandleCount::with(Latch::of(&helpers)), CallSites::default());
+        let checks = Checks::new(evidence, Arc::clone(&helpers));
         let core = Arc::new(Core { name, count, call_sites, reaper, checks });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
-        let hooks = Hooks::new(hooks);
+        let hooks = Hooks::new(hooks, helpers);
         let owner = Owner { core, made_at, runtime, hooks, confirmed };
         Ok(Session { owner: Arc::new(owner) })
     }

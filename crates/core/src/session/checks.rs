@@ -20,6 +20,7 @@ use crate::{
     sync::{Arc, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, lock},
     teardown::KitThread,
     this_thread,
+    waker::Helpers,
 };
 
 /// How often to look whether the thread has ended, when it has nothing left to do.
@@ -41,6 +42,8 @@ struct Shared {
     changed: Condvar,
     /// The number of the thread that runs the checks, plus one.
     thread: AtomicUsize,
+    /// Of the session.
+    helpers: Arc<Helpers>,
 }
 
 struct State {
@@ -82,7 +85,7 @@ pub(super) enum Confirmed {
 }
 
 impl Checks {
-    pub(super) fn new(checks: Vec<Box<dyn Evidence>>) -> Self {
+    pub(super) fn new(checks: Vec<Box<dyn Evidence>>, helpers: Arc<Helpers>) -> Self {
         let are_there_any = !checks.is_empty();
         let state = State {
             checks: checks.into(),
@@ -94,7 +97,8 @@ impl Checks {
             ended: false,
         };
         let state = Mutex::new(state);
-        let shared = Shared { state, changed: Condvar::new(), thread: AtomicUsize::new(0) };
+        let (changed, thread) = (Condvar::new(), AtomicUsize::new(0));
+        let shared = Shared { state, changed, thread, helpers };
         Self { shared: Arc::new(shared), are_there_any }
     }
 
@@ -232,7 +236,8 @@ impl Shared {
             state.thread =
                 Some(Joinable::spawn(KitThread::Evidence.name(), move || shared.answer_rounds())?);
         }
-        let round = Arc::new(Round { what, answer: OnceLock::new(), answered: Latch::new() });
+        let answered = Latch::of(&self.helpers);
+        let round = Arc::new(Round { what, answer: OnceLock::new(), answered });
         state.pending = Some(Arc::clone(&round));
         drop(state);
         self.changed.notify_all();

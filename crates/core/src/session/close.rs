@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     evidence::Unconfirmed,
-    limit::{wakers_have_returned, within},
+    limit::within,
     observe::{self, Outcome},
     runtime::{Enlisted, State, default_time},
     shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport},
@@ -139,7 +139,6 @@ impl<'a> Closing<'a> {
         self.step = Step::Threads;
         checks.join().await;
         core.reaper.ended().await;
-        wakers_have_returned().await;
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use crate::{
     latch::Latch,
     panics,
     sync::{Arc, Mutex, lock},
-    waker,
+    waker::{self, Helpers, ToWake},
 };
 
 /// A hook that has not been called.
@@ -137,6 +137,8 @@ struct Shared {
     state: Mutex<State>,
     /// Fires when all hooks have ended.
     ended: Latch,
+    /// Of the session.
+    helpers: Arc<Helpers>,
 }
 
 struct State {
@@ -165,7 +167,7 @@ enum Stage {
 }
 
 impl Hooks {
-    pub(super) fn new(hooks: Vec<Hook>) -> Self {
+    pub(super) fn new(hooks: Vec<Hook>, helpers: Arc<Helpers>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         // Relaxed: a number that no other session has.
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -179,7 +181,8 @@ impl Hooks {
             next_caller: 0,
             has_missed: false,
         };
-        Self { shared: Arc::new(Shared { id, state: Mutex::new(state), ended: Latch::new() }) }
+        let (state, ended) = (Mutex::new(state), Latch::of(&helpers));
+        Self { shared: Arc::new(Shared { id, state, ended, helpers }) }
     }
 
     /// Adds a hook. Returns it if the hooks have begun.
@@ -347,13 +350,13 @@ impl Drop for Noted {
             state.failures.push(HookFailure { given_at, kind: HookFailureKind::Dropped });
         }
         state.stage = Stage::Ended;
+        let to_wake = self.shared.take_callers(&mut state);
         drop(state);
         for hook in self.left.by_ref() {
             // Foreign code.
             let _ = panics::catch(|| drop(hook));
         }
-        self.shared.ended.fire();
-        self.shared.wake_callers();
+        waker::wake(self.shared.ended.set_fired().into_iter().chain([to_wake]));
     }
 }
 
@@ -515,8 +518,14 @@ impl Drop for Turns<'_> {
 
 impl Shared {
     fn wake_callers(&self) {
-        let callers = mem::take(&mut lock(&self.state).callers);
-        waker::wake_all(callers.into_iter().map(|(_, waker)| waker));
+        let callers = self.take_callers(&mut lock(&self.state));
+        waker::wake([callers]);
+    }
+
+    /// Under the lock: whoever sees that the hooks have ended sees that these may be called.
+    fn take_callers(&self, state: &mut State) -> ToWake<'_> {
+        let callers = mem::take(&mut state.callers).into_iter().map(|(_, waker)| waker);
+        ToWake::new(Some(&self.helpers), callers.collect())
     }
 }
 
@@ -539,7 +548,7 @@ mod tests {
 
     #[test]
     fn a_caller_that_gives_up_is_forgotten() {
-        let hooks = Hooks::new(vec![Hook::new(pending::<()>, Location::caller())]);
+        let hooks = Hooks::new(vec![Hook::new(pending::<()>, Location::caller())], Arc::default());
         let callers = || lock(&hooks.shared.state).callers.len();
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..1_000 {
@@ -564,7 +573,7 @@ mod tests {
     #[test]
     fn hooks_hold_all_handles_if_there_are_no_others_to_these_and_no_other_values() {
         let [one, other] = [1, 2].map(Arc::new);
-        let hooks = Hooks::new(vec![keeps(&one), keeps(&other), keeps(&one)]);
+        let hooks = Hooks::new(vec![keeps(&one), keeps(&other), keeps(&one)], Arc::default());
         assert!(!hooks.hold_all_of(2), "there are handles to both");
         drop(one);
         assert!(!hooks.hold_all_of(2), "there is a handle to the other");
@@ -575,7 +584,7 @@ mod tests {
     #[test]
     fn many_hooks_are_looked_at_in_no_time() {
         let values: Vec<_> = (0..200_000).map(|_| Arc::new(0)).collect();
-        let hooks = Hooks::new(values.iter().map(keeps).collect());
+        let hooks = Hooks::new(values.iter().map(keeps).collect(), Arc::default());
         drop(values);
         // If each were compared with all others, this would take minutes.
         let (say, said) = std::sync::mpsc::channel();
@@ -607,8 +616,10 @@ mod tests {
                 Poll::Pending
             })
         };
-        let hooks: &'static Hooks =
-            Box::leak(Box::new(Hooks::new(vec![Hook::new(polls_second, Location::caller())])));
+        let hooks: &'static Hooks = Box::leak(Box::new(Hooks::new(
+            vec![Hook::new(polls_second, Location::caller())],
+            Arc::default(),
+        )));
         *lock(&second) = Some(Box::pin(hooks.run(None)));
         let mut first = pin!(hooks.run(None));
         assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -42,7 +42,9 @@ pub enum NotCovered {
     /// Panics of tasks that were not spawned through the kit.
     ForeignPanics,
     /// Threads of the kit that foreign code keeps: a waker that has not returned, or the destructor of a
-    /// thread-local. They may belong to another call. Do not unload the library while there are any.
+    /// thread-local. They belong to another component, to a [`Latch`](crate::Latch) or gate, or to a limit that
+    /// has passed: if a waker of the same component has not returned, there is no `Ok`. Do not unload the library
+    /// while there are any.
     KitThreads {
         /// How many.
         alive: usize,

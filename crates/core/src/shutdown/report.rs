@@ -61,11 +61,14 @@ pub enum CutOff {
     /// The runtime was not brought to rest in time. A task may have been polled when `spawn_blocking` was
     /// refused already, and may have panicked: deadpool panics there. This happens only with workers, and if
     ///
-    /// - a task does not yield, or stays inside `block_in_place`, for two seconds;
+    /// - a task does not yield for two seconds;
     /// - there are as many tasks that are always ready as workers, so that none goes idle for 0.2 s;
-    /// - tasks have used `block_in_place`, and a closure of `spawn_blocking` does not end for two seconds,
-    ///   because it waits for a task, for example (the two cannot be told apart from outside);
+    /// - tasks have used `block_in_place`, and for 0.2 s no thread returns from it or from a closure of
+    ///   `spawn_blocking` while one is inside (from outside, the two cannot be told apart, and the closure
+    ///   may wait for a task);
     /// - or the destructors of the tasks do not return within two seconds.
+    ///
+    /// Instead of 0.2 s it is half of the time that the most patient caller has left, if that is less.
     InMotion,
 }
 

@@ -240,6 +240,18 @@ impl Registry {
         self.occupied.fetch_or(CLOSING, Ordering::AcqRel);
     }
 
+    /// Keeps the registry from closing until it is [released](Self::release). Returns `false` if it is closed.
+    pub(super) fn hold(&self) -> bool {
+        // As a shard that has tasks.
+        self.occupy()
+    }
+
+    /// The end of a [hold](Self::hold). Returns whether this closed the registry.
+    pub(super) fn release(&self) -> bool {
+        // AcqRel: as when the last task leaves a shard.
+        self.occupied.fetch_sub(1, Ordering::AcqRel) == CLOSING | 1 && self.close_if_empty()
+    }
+
     /// Closes a registry that is closing and has no tasks. Returns whether this call did it: true
     /// once.
     pub(super) fn close_if_empty(&self) -> bool {

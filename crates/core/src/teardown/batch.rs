@@ -11,7 +11,7 @@ use crate::{
     latch::Latch,
     quiet::Quiet,
     sync::{Arc, Condvar, Mutex, MutexGuard, lock},
-    waker,
+    waker::{self, Helpers},
 };
 
 /// How long a destructor, or a closure that is waited for, runs without a driver. It may be waiting for
@@ -26,11 +26,11 @@ const MESSAGES: usize = 16;
 
 /// Values that are dropped one after another, in order. A batch is *pending* from the first value until
 /// everything that the destructors started has ended. Then it can become pending again.
-#[derive(Default)]
 pub(super) struct Batch {
     state: Mutex<State>,
     /// Notified when something changes for the threads of the lane.
     changed: Condvar,
+    helpers: Arc<Helpers>,
 }
 
 #[derive(Default)]
@@ -79,6 +79,15 @@ pub(super) enum Step {
 }
 
 impl Batch {
+    pub(super) fn of(helpers: Arc<Helpers>) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), helpers }
+    }
+
+    /// The threads that call wakers of those who wait for it.
+    pub(super) const fn helpers(&self) -> &Arc<Helpers> {
+        &self.helpers
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

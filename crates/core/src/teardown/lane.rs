@@ -321,7 +321,7 @@ mod tests {
     /// With a fence that vouches for more than its epoch, some of these are early.
     #[test]
     fn a_thread_that_is_preempted_on_its_way_out_vouches_for_no_later_value() {
-        let reaper = Reaper::start().unwrap();
+        let reaper = Reaper::start(&crate::waker::Helpers::none()).unwrap();
         let mut early = 0;
         for (delay, round) in
             [60, 200, 500].into_iter().flat_map(|delay| (0..300).map(move |round| (delay, round)))

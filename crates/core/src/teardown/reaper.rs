@@ -2,11 +2,13 @@
 
 use std::{future::Future, mem, time::Duration};
 
-use super::{Unfinished, batch::Batch, service::Service};
+use super::{KitThread, Unfinished, batch::Batch, service::Service};
 use crate::{
     fork::ProcessGuard,
     latch::Latch,
+    limit::threads_have_ended,
     sync::{Arc, AtomicBool, Ordering},
+    waker::Helpers,
 };
 
 /// Drops values where their destructors can run, and knows when everything that those destructors started
@@ -20,6 +22,8 @@ pub(crate) struct Reaper {
 struct Inner {
     service: Arc<Service>,
     batch: Arc<Batch>,
+    /// Fires when the service has ended.
+    ended: Arc<Latch>,
     /// Whether the lease has not been given back.
     has_lease: AtomicBool,
     /// Check this first: a forked child has none of the threads, and a lock that one of them held at
@@ -46,16 +50,16 @@ impl Drop for Inner {
 
 impl Reaper {
     /// Takes a lease of the closing service. The first lease starts the service, with a lane that is ready
-    /// for the first value.
+    /// for the first value. `helpers` are those of the session or teardown.
     ///
     /// # Errors
     ///
     /// The OS refused a thread or a file descriptor. Nothing is left running.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start(helpers: &Arc<Helpers>) -> std::io::Result<Self> {
         let service = Service::lease()?;
-        let (batch, has_lease) = (Arc::default(), AtomicBool::new(true));
-        let process = ProcessGuard::this_process();
-        Ok(Self { inner: Arc::new(Inner { service, batch, has_lease, process }) })
+        let (batch, has_lease) = (Arc::new(Batch::of(Arc::clone(helpers))), AtomicBool::new(true));
+        let (ended, process) = (Arc::new(Latch::of(helpers)), ProcessGuard::this_process());
+        Ok(Self { inner: Arc::new(Inner { service, batch, ended, has_lease, process }) })
     }
 
     /// Queues a value to be dropped. This takes microseconds: it starts no thread and waits for nothing.
@@ -76,7 +80,7 @@ impl Reaper {
             }
         } else {
             state.pending = true;
-            state.period = Some(Arc::new(Latch::new()));
+            state.period = Some(Arc::new(Latch::of(batch.helpers())));
             // Under the lock of the batch: whoever sees it pending finds its lease taken.
             if !service.add(batch) {
                 (state.pending, state.period) = (false, None);
@@ -90,7 +94,7 @@ impl Reaper {
     /// Takes a value after the lease was given back. Nobody waits for it. If the OS refuses a service, the
     /// value is leaked: there is no place where its destructor can run.
     fn take_late(value: Box<dyn Send>) {
-        match Self::start() {
+        match Self::start(&Helpers::none()) {
             Ok(reaper) => reaper.take(value),
             Err(_refused) => mem::forget(value),
         }
@@ -114,10 +118,13 @@ impl Reaper {
         self.inner.give_back();
     }
 
-    /// Waits until every thread of the service has ended, if nobody has a lease any more. Call this after
+    /// Waits until every thread of the service has ended, if nobody has a lease any more, and every thread that
+    /// calls wakers of the session's or teardown's callers. Call this after
     /// [`give_back`](Self::give_back) and [`wait_quiescent`](Self::wait_quiescent).
-    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
-        Arc::clone(&self.inner.service).ended()
+    pub(crate) async fn ended(&self) {
+        let Inner { service, batch, ended, .. } = &*self.inner;
+        service.ended(ended).await;
+        threads_have_ended(None, || batch.helpers().are_alive()).await;
     }
 
     /// Whether this thread runs a destructor, or work that one has started. If it waited for
@@ -139,7 +146,9 @@ impl Reaper {
         let unfinished = batch.lock().unfinished();
         // Relaxed: a snapshot for a report.
         let is_over = unfinished == Unfinished::default() && !has_lease.load(Ordering::Relaxed);
-        Unfinished { thread: service.ending_thread().filter(|_| is_over), ..unfinished }
+        let calls_wakers = || batch.helpers().are_alive().then_some(KitThread::Wakers);
+        let thread = || service.ending_thread().or_else(calls_wakers);
+        Unfinished { thread: is_over.then(thread).flatten(), ..unfinished }
     }
 
     /// How many destructors panicked.

@@ -26,7 +26,7 @@ use crate::{
     latch::Latch,
     limit::within,
     sync::{Arc, Condvar, Mutex, lock},
-    this_thread,
+    this_thread, waker,
 };
 
 /// How often to ask whether the threads have ended, after the last has said that it is about to.
@@ -44,11 +44,18 @@ pub(super) struct Service {
     supervise: Condvar,
     /// Notified when the first lane is open, or was refused.
     started: Condvar,
-    /// Fired by the last thread, last.
-    ended: Latch,
+    ended: Mutex<Ended>,
     /// The number of that thread.
     last_thread: OnceLock<usize>,
     threads: Mutex<Vec<(KitThread, Joinable)>>,
+}
+
+/// Whether the last thread is about to end, and whom it tells, last.
+#[derive(Default)]
+struct Ended {
+    has_come: bool,
+    /// One latch for each session or teardown: wakers of one do not belong to another.
+    waiting: Vec<Arc<Latch>>,
 }
 
 impl Service {
@@ -79,7 +86,7 @@ impl Service {
             schedule: Mutex::new(Schedule::new()),
             supervise: Condvar::new(),
             started: Condvar::new(),
-            ended: Latch::new(),
+            ended: Mutex::default(),
             last_thread: OnceLock::new(),
             threads: Mutex::default(),
         });
@@ -112,10 +119,11 @@ impl Service {
             if let Some(started) = schedule.has_started() {
                 drop(schedule);
                 if started.is_err() {
-                    // They end by themselves, at once: nothing is left running. Joined without the lock,
-                    // which they take.
-                    let threads = mem::take(&mut *lock(&self.threads));
-                    threads.into_iter().for_each(|(_, thread)| thread.join());
+                    // They end by themselves, at once, and have run no foreign code. Each caller waits until nothing
+                    // is left running; without the lock, which they take.
+                    while !self.threads_are_joined() {
+                        thread::sleep(CHECK_INTERVAL);
+                    }
                 }
                 return started;
             }
@@ -147,11 +155,13 @@ impl Service {
     }
 
     /// Waits until every thread of the service has ended, if nobody holds a lease.
-    pub(super) async fn ended(self: Arc<Self>) {
+    pub(super) async fn ended(&self, told: &Arc<Latch>) {
         if self.goes_on() {
             return;
         }
-        self.ended.wait().await;
+        if !self.tells_of_end(told) {
+            told.wait().await;
+        }
         let mut checks = 0;
         while !self.threads_are_joined() {
             checks += 1;
@@ -161,6 +171,15 @@ impl Service {
                 within(CHECK_INTERVAL, pending::<()>()).await;
             }
         }
+    }
+
+    /// Has the last thread fire this latch. Returns whether it fires none any more.
+    fn tells_of_end(&self, told: &Arc<Latch>) -> bool {
+        let mut ended = lock(&self.ended);
+        if !ended.has_come && !ended.waiting.iter().any(|known| Arc::ptr_eq(known, told)) {
+            ended.waiting.push(Arc::clone(told));
+        }
+        ended.has_come
     }
 
     /// Whether all threads are gone. Joins those that are, which takes microseconds. What a destructor has
@@ -186,7 +205,11 @@ impl Service {
     fn thread_ends(&self) {
         if self.with(Schedule::thread_ends) {
             let _ = self.last_thread.set(this_thread::number());
-            self.ended.fire();
+            let mut ended = lock(&self.ended);
+            ended.has_come = true;
+            let waiting = mem::take(&mut ended.waiting);
+            drop(ended);
+            waker::wake(waiting.iter().filter_map(|latch| latch.set_fired()));
         }
     }
 

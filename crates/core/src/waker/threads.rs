@@ -9,16 +9,17 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     future::poll_fn,
+    mem,
     sync::OnceLock,
     task::{Poll, RawWakerVTable, Waker},
     time::{Duration, Instant},
 };
 
+use super::ToWake;
 use crate::{
-    fork::{GENERATIONS, OfProcess, PerProcess},
     joinable::Joinable,
     panics, park,
-    sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, lock},
+    sync::{Arc, Condvar, Mutex, lock},
 };
 
 /// The name of the threads.
@@ -27,7 +28,7 @@ pub(crate) const THREAD: &str = "sundown-wakers";
 /// How long the caller waits for wakers to return, from when the first was called. Those of well-behaved
 /// executors take microseconds, and then no thread is left behind. After that, a waker counts as stuck, and
 /// the next one is called on another thread.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long the caller waits for a thread to begin: on a busy machine longer than for a waker.
 const UNTIL_BEGUN: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ static TOKIO: OnceLock<[&'static RawWakerVTable; 3]> = OnceLock::new();
 /// Whether waking cannot block, as far as that can be known: wakers with the same functions are of the same
 /// kind, and these kinds lock for nanoseconds. (One exception: the task of a `LocalSet` wakes whatever polls
 /// that `LocalSet`, and this may be another executor's waker.)
-fn is_known(waker: &Waker) -> bool {
+pub(super) fn is_known(waker: &Waker) -> bool {
     let vtable = waker.vtable();
     // By what they point to: the compiler may make several of the same. If it made several of the functions,
     // more wakers are called on a thread of their own, and nothing else.
@@ -67,68 +68,47 @@ fn learn() {
     }
 }
 
-/// How many threads wait for wakers to return.
-static CALLING: PerProcess<AtomicUsize> =
-    PerProcess::new([const { OfProcess::new(AtomicUsize::new(0)) }; GENERATIONS]);
+thread_local!(static IS_HELPER: Cell<bool> = const { Cell::new(false) });
 
-thread_local!(static IS_OF_WAKERS: Cell<bool> = const { Cell::new(false) });
-
-/// Whether wakers are being called on other threads, which somebody waits for.
-pub(crate) fn are_being_called() -> bool {
-    // Acquire pairs with the release of one that has waited: its thread has ended.
-    !IS_OF_WAKERS.get() && CALLING.get().is_ok_and(|calling| calling.load(Ordering::Acquire) > 0)
+/// Whether this thread calls wakers.
+pub(crate) fn is_helper_here() -> bool {
+    IS_HELPER.get()
 }
 
-struct Waits(Option<&'static OfProcess<AtomicUsize>>);
-
-impl Waits {
-    fn begin() -> Self {
-        let calling = CALLING.get().ok();
-        // Relaxed: whoever is woken by the thread that is started next sees it.
-        calling.inspect(|calling| _ = calling.fetch_add(1, Ordering::Relaxed));
-        Self(calling)
-    }
-}
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        // Release: see `are_being_called`.
-        self.0.inspect(|calling| _ = calling.fetch_sub(1, Ordering::Release));
-    }
-}
-
-/// Wakers to be called, in several rounds. The caller waits for all of them together.
-pub(crate) struct Wakers {
-    /// When the caller stops waiting.
-    patient_until: Option<Instant>,
-}
-
-impl Wakers {
-    pub(crate) const fn new() -> Self {
-        Self { patient_until: None }
-    }
-
-    /// Wakes all. Returns the thread that is left to wait for, if a waker is stuck.
-    pub(crate) fn wake(&mut self, wakers: impl IntoIterator<Item = Waker>) -> Option<Joinable> {
-        let in_place =
-            |waker| if is_known(&waker) { super::wake_in_place(waker) } else { Some(waker) };
-        let foreign: VecDeque<_> = wakers.into_iter().filter_map(in_place).collect();
-        if foreign.is_empty() {
-            return None;
-        }
-        let _waits = Waits::begin();
-        let calls = Arc::new(Calls::new(foreign));
-        let Some(first) = calls.start() else {
-            // The system has no thread left. Late is better than never.
-            calls.run();
-            return None;
+/// Wakes all: first those that cannot block, then those of each component on a thread of its own. All of
+/// them together are waited for for a moment.
+pub(super) fn wake(mut all: Vec<ToWake<'_>>) {
+    for ToWake { wakers, .. } in &mut all {
+        let is_foreign = |waker: Waker| match is_known(&waker) {
+            true => super::wake_in_place(waker),
+            false => Some(waker),
         };
-        let until = *self.patient_until.get_or_insert_with(|| calls.have_begun() + PATIENCE);
-        match calls.have_ended(until) {
-            // What a waker has left in a thread-local may block the end of the thread.
-            true => first.join_until(Instant::now() + PATIENCE).err(),
-            false => supervise(calls, first),
+        *wakers = mem::take(wakers).into_iter().filter_map(is_foreign).collect();
+    }
+    let mut patient_until = None;
+    for mut of_one in all {
+        let foreign = mem::take(&mut of_one.wakers);
+        if !foreign.is_empty()
+            && let Some(thread) = call(foreign.into(), &mut patient_until)
+        {
+            of_one.leave(thread);
         }
+    }
+}
+
+/// Calls wakers on another thread. Returns the thread that is left to wait for, if a waker is stuck.
+fn call(foreign: VecDeque<Waker>, patient_until: &mut Option<Instant>) -> Option<Joinable> {
+    let calls = Arc::new(Calls::new(foreign));
+    let Some(first) = calls.start() else {
+        // The system has no thread left. Late is better than never.
+        calls.run();
+        return None;
+    };
+    let until = *patient_until.get_or_insert_with(|| calls.have_begun() + PATIENCE);
+    match calls.have_ended(until) {
+        // What a waker has left in a thread-local may block the end of the thread.
+        true => first.join_until(Instant::now() + PATIENCE).err(),
+        false => supervise(calls, first),
     }
 }
 
@@ -179,7 +159,7 @@ impl Calls {
     fn start(self: &Arc<Self>) -> Option<Joinable> {
         let calls = Arc::clone(self);
         let run = move || {
-            IS_OF_WAKERS.set(true);
+            IS_HELPER.set(true);
             learn();
             calls.run();
         };

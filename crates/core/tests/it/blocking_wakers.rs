@@ -6,12 +6,15 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, mpsc},
     task::{Context, Wake, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use sundown::{Latch, NotCovered, Session, TaskGroup, shutdown::GracefulShutdown};
+use sundown::{
+    CloseErrorKind, Latch, NotCovered, Session, TaskGroup, shutdown::ShutdownErrorKind,
+    teardown::KitThread,
+};
 
-use crate::fixtures::{Counting, PLENTY, both_flavours};
+use crate::fixtures::{Counting, PLENTY, SHORT, both_flavours, until_yielding};
 
 /// A waker that blocks from when it is called until it is let go.
 struct Blocking {
@@ -53,6 +56,12 @@ impl Blockade {
         self.called.recv_timeout(PLENTY).unwrap();
     }
 
+    /// The same, while the tasks of this runtime go on.
+    async fn is_real_meanwhile(&self) {
+        let called = Mutex::new(&self.called);
+        until_yielding("the waker", || called.lock().unwrap().try_recv().is_ok()).await;
+    }
+
     fn let_go(self) {
         drop(self.let_go);
     }
@@ -89,15 +98,22 @@ fn it_delays_neither_the_drop_of_the_last_handle_nor_another_closer() {
     drop(handle);
     assert!(began.elapsed() < PLENTY / 2, "the drop waits for the waker");
     blockade.is_real();
-    let report = session.close_blocking(PLENTY).unwrap();
-    assert!(began.elapsed() < PLENTY / 2, "{report}");
-    assert!(names_threads(&report.not_covered), "its thread is alive: {report}");
+    let other = Session::new("another").unwrap().close_blocking(PLENTY).unwrap();
+    assert!(names_threads(&other.not_covered), "of another session: {other}");
+    for _ in 0..2 {
+        let error = session.close_blocking(SHORT).unwrap_err();
+        assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");
+        assert_eq!(error.unfinished.thread, Some(KitThread::Wakers), "{error}");
+        assert!(error.to_string().contains("`sundown-wakers`"), "{error}");
+    }
+    assert!(began.elapsed() < PLENTY / 2, "a limit is late");
     blockade.let_go();
+    assert!(session.close_blocking(PLENTY).is_ok());
     assert!(futures::executor::block_on(first).is_ok());
 }
 
 #[test]
-fn it_delays_neither_the_last_task_nor_the_drain_of_a_parent_or_another_caller() {
+fn a_waker_that_blocks_costs_no_other_caller_its_limit() {
     both_flavours(async || {
         let parent = TaskGroup::new("parent");
         let child = parent.child("child").unwrap();
@@ -107,32 +123,39 @@ fn it_delays_neither_the_last_task_nor_the_drain_of_a_parent_or_another_caller()
         let first = blockade.waits(child.drain(PLENTY));
         let began = Instant::now();
         drop(end);
-        let of_parent = parent.drain(PLENTY).await;
-        let of_another = child.drain(PLENTY).await;
-        assert!(began.elapsed() < PLENTY / 2, "{of_parent}");
-        blockade.is_real();
-        assert!(names_threads(&of_parent.not_covered) && names_threads(&of_another.not_covered));
-        assert!(of_parent.into_result().is_ok() && of_another.into_result().is_ok());
+        blockade.is_real_meanwhile().await;
+        for group in [&parent, &child, &parent] {
+            let report = group.drain(SHORT).await;
+            assert_eq!(report.threads, ["sundown-wakers"], "{report}");
+            let error = report.into_result().unwrap_err();
+            assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
+        }
+        let other = TaskGroup::new("another").drain(PLENTY).await;
+        assert!(names_threads(&other.not_covered), "of another group: {other}");
+        assert!(other.into_result().is_ok());
+        assert!(began.elapsed() < PLENTY / 2, "a limit is late");
         blockade.let_go();
+        assert!(parent.drain(PLENTY).await.into_result().is_ok());
+        assert!(child.drain(PLENTY).await.into_result().is_ok());
         assert!(first.await.into_result().is_ok());
     });
 }
 
+/// A child has an answer of its own.
 #[test]
-fn it_delays_no_caller_that_waits_while_another_gives_up() {
+fn a_waker_of_a_parents_caller_does_not_concern_a_child() {
     both_flavours(async || {
-        let group = TaskGroup::new("group");
-        let (end, ends) = tokio::sync::oneshot::channel::<()>();
-        group.spawn("deaf", |_stop| async move { assert!(ends.await.is_err()) }).unwrap();
+        let parent = TaskGroup::new("parent");
+        let child = parent.child("child").unwrap();
         let blockade = Blockade::new();
-        let impatient = blockade.waits(group.shutdown_within(Duration::from_millis(1)));
-        let patient = blockade.waits(group.shutdown_within(PLENTY));
-        let began = Instant::now();
-        drop(patient);
+        let (end, ends) = tokio::sync::oneshot::channel::<()>();
+        child.spawn("last", |_stop| async move { assert!(ends.await.is_err()) }).unwrap();
+        let first = blockade.waits(parent.drain(PLENTY));
         drop(end);
-        assert!(group.drain(PLENTY).await.into_result().is_ok());
-        assert!(began.elapsed() < PLENTY / 2, "a waker is waited for");
+        blockade.is_real_meanwhile().await;
+        assert_eq!(parent.drain(SHORT).await.threads, ["sundown-wakers"]);
+        assert!(child.drain(PLENTY).await.into_result().is_ok());
         blockade.let_go();
-        drop(impatient);
+        assert!(first.await.into_result().is_ok());
     });
 }

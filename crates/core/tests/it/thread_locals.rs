@@ -260,24 +260,37 @@ fn a_teardown_whose_own_thread_is_blocked_says_so() {
     blockade.let_go();
 }
 
-/// The owner thread wakes those who wait, after almost all of its thread-locals have been destroyed.
+/// Its thread runs the tasks.
 #[test]
-fn a_shutdown_is_not_late_for_what_a_waker_has_left_on_the_owner_thread() {
+fn a_shutdown_is_not_late_for_what_a_task_has_left_on_the_owner_thread() {
     let owner = RuntimeOwner::builder("owned").current_thread().start().unwrap();
     let blockade = Blockade::new();
-    let waker = on_wake(blockade.of("owned"));
+    let leaves = blockade.of("owned");
+    let task = owner.spawn("leaves", |_stop| async move { leaves() });
+    drop(task.unwrap());
+    names_a_thread_until_it_is_let_go(&owner, blockade, "owned");
+}
+
+#[test]
+fn a_shutdown_is_not_late_for_what_a_waker_has_left_on_its_thread() {
+    let owner = RuntimeOwner::builder("owned").current_thread().start().unwrap();
+    let blockade = Blockade::new();
+    let (end, ends) = tokio::sync::oneshot::channel::<()>();
+    let deaf = owner.spawn("deaf", |_stop| async move { assert!(ends.await.is_err()) });
+    drop(deaf.unwrap());
+    let waker = on_wake(blockade.of("sundown-wakers"));
     let mut other = Box::pin(owner.shutdown(PLENTY));
-    if other.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-        let began = Instant::now();
-        let first = owner.shutdown_blocking(Duration::from_secs(1));
-        assert!(began.elapsed() < PLENTY / 2);
-        // It may have ended before it was polled a second time. Then nobody was woken.
-        if blockade.has_begun.try_recv().is_ok() {
-            let error = first.unwrap_err();
-            assert_eq!(error.alive.threads, ["owned"], "{error}");
-        }
-    }
-    drop(other);
+    assert!(other.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(end);
+    names_a_thread_until_it_is_let_go(&owner, blockade, "sundown-wakers");
+}
+
+fn names_a_thread_until_it_is_let_go(owner: &RuntimeOwner, blockade: Blockade, thread: &str) {
+    let began = Instant::now();
+    let error = owner.shutdown_blocking(Duration::from_secs(1)).unwrap_err();
+    assert!(began.elapsed() < PLENTY / 2, "{error}");
+    blockade.has_begun();
+    assert_eq!(error.alive.threads, [thread], "{error}");
     blockade.let_go();
     assert!(owner.shutdown_blocking(PLENTY).is_ok());
 }

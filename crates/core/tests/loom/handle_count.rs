@@ -9,7 +9,7 @@ use loom::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use sundown::{call_sites::CallSites, handle_count::HandleCount, this_thread};
+use sundown::{call_sites::CallSites, handle_count::HandleCount, latch::Latch, this_thread};
 
 use crate::{Bound, beside, explore, must_be_caught};
 
@@ -23,7 +23,7 @@ struct Session {
 impl Session {
     /// With so many values.
     fn of(values: usize) -> Arc<Self> {
-        let count = HandleCount::new();
+        let count = HandleCount::with(Latch::new());
         (0..values).for_each(|_| assert!(count.add()));
         let call_sites = CallSites::default();
         Arc::new(Self { count, call_sites, handed_over: AtomicUsize::new(0) })

@@ -70,7 +70,7 @@ fn lifecycle_two_who_shut_it_down_get_the_same_answer_after_the_end() {
 
 #[test]
 fn lifecycle_an_owner_thread_that_panics_lets_nobody_wait_for_ever() {
-    explore("lifecycle, a shutdown against a panic of the owner thread", Bound::Full, || {
+    explore("lifecycle, a shutdown against a panic of the owner thread", Bound::Three, || {
         let life = StdArc::new(Lifecycle::new());
         let panicking = beside(&life, |life| {
             let (message, still_running) = (String::new(), Vec::new());
@@ -86,7 +86,7 @@ fn lifecycle_an_owner_thread_that_panics_lets_nobody_wait_for_ever() {
 /// Ended from outside: it records nothing, and what ran on it stays where it is.
 #[test]
 fn lifecycle_an_owner_thread_that_is_lost_lets_nobody_wait_for_ever() {
-    explore("lifecycle, a shutdown against the loss of the owner thread", Bound::Full, || {
+    explore("lifecycle, a shutdown against the loss of the owner thread", Bound::Three, || {
         let life = StdArc::new(Lifecycle::new());
         let task = member(life.tasks(), |stop| stop).unwrap();
         let lost = beside(&life, |life| life.gone());

@@ -3,8 +3,8 @@
 //! `cargo xtask loom` runs this and prints how many interleavings were explored. By hand, without a
 //! table: `RUSTFLAGS="--cfg loom" cargo test -p core --release --test loom`.
 //!
-//! Models of two threads are explored in full, except those in which a task awaits the stop, and one of
-//! a lifecycle with a guest: for those, several minutes were not enough. They and all larger models are
+//! Models of two threads are explored in full, except those in which a task awaits the stop, and those of
+//! a lifecycle that is shut down: for those, several minutes were not enough. They and all larger models are
 //! explored with at most three preemptions, and their line says so. Loom knows no time: a limit is
 //! never reached, and a timeout is modelled by a thread that races.
 //!
@@ -26,6 +26,7 @@ mod quiet;
 mod roll_call;
 mod task_set;
 mod twins;
+mod wakers;
 
 use std::{
     future::Future,

@@ -146,7 +146,7 @@ fn tasks_one_may_spawn_another_while_the_set_drains() {
 }
 
 /// A stop signal of these tasks that was given away.
-fn signal(tasks: &StdArc<TaskSet>) -> Stop {
+pub(super) fn signal(tasks: &StdArc<TaskSet>) -> Stop {
     let (sender, receiver) = oneshot::channel();
     let task = member(tasks, |stop| async move {
         let _ = sender.send(stop);

@@ -113,6 +113,72 @@ fn tasks_that_are_always_ready_keep_it_from_rest_and_that_is_said() {
     assert_eq!(of_a_foreign_task(&owner).cut_off, CutOff::AtRest, "the control");
 }
 
+/// Blocking work that waits for a task, as the consumer of a channel does, once tasks have used
+/// `block_in_place`: it may be inside that, for all that can be known.
+fn consume_on_the_pool(handle: &Handle) {
+    let ((moved, has_moved), (begun, has_begun)) = (mpsc::channel(), mpsc::channel());
+    handle.spawn(async move {
+        let other = Handle::current();
+        block_in_place(move || {
+            // As many as there are workers: so one of them runs on the thread that got this one's worker.
+            for _ in 0..2 {
+                let moved = moved.clone();
+                other.spawn(async move {
+                    thread::sleep(Duration::from_millis(1));
+                    moved.send(()).unwrap();
+                });
+            }
+            (0..2).for_each(|_| has_moved.recv_timeout(PLENTY).unwrap());
+        });
+        pending::<()>().await;
+    });
+    let (send, mut recv) = tokio::sync::mpsc::channel(1);
+    handle.spawn(async move {
+        let _ = send.send(()).await;
+        pending::<()>().await;
+        drop(send);
+    });
+    handle.spawn_blocking(move || {
+        while recv.blocking_recv().is_some() {
+            begun.send(()).unwrap();
+        }
+    });
+    has_begun.recv_timeout(PLENTY).unwrap();
+}
+
+/// What Tokio's own drop does not wait for takes a part of the limit, and not more.
+#[test]
+fn what_does_not_come_to_rest_is_over_within_a_short_limit() {
+    let limit = Duration::from_millis(150);
+    for (fill, workers) in [(is_always_ready as fn(&Handle), 1), (consume_on_the_pool, 2)] {
+        // On a busy machine it may take longer, so each is tried until it has happened.
+        let began = Instant::now();
+        let has_been_dropped = || {
+            let runtime = tokio_alone(workers);
+            fill(runtime.handle());
+            let began = Instant::now();
+            drop(runtime);
+            began.elapsed() < limit
+        };
+        until("the control", has_been_dropped);
+        loop {
+            let owner = builder("short").workers(workers).start().unwrap();
+            fill(&owner.handle().unwrap());
+            let result = owner.shutdown_blocking(limit);
+            let report = owner.shutdown_blocking(PLENTY).unwrap();
+            assert_eq!(report.cut_off, CutOff::InMotion, "the control");
+            if result.is_ok() {
+                break;
+            }
+            assert!(began.elapsed() < PLENTY, "it is over within the limit by now");
+        }
+        let owner = builder("long").workers(workers).start().unwrap();
+        fill(&owner.handle().unwrap());
+        let report = owner.shutdown_blocking(Duration::from_secs(2)).unwrap();
+        assert_eq!(report.cut_off, CutOff::InMotion, "{report}");
+    }
+}
+
 /// Each of several tasks needs a worker of its own, while the machine is busy.
 #[test]
 fn every_worker_that_was_asked_for_works_and_none_is_starved() {
