@@ -30,7 +30,7 @@ use crate::{
 /// A `tokio::task::JoinHandle` that is dropped leaves its task running, and its `abort` does not ask
 /// first. The usual repair is a flag, a channel and the handle behind a lock. It answers a second
 /// caller too early (finding D2b), blocks worker threads on the lock (finding D3) and lets a task that
-/// ignores its signal run for ever (claim D4). Here every caller waits for the real end, no lock is held
+/// ignores its signal run for ever (finding D4b). Here every caller waits for the real end, no lock is held
 /// across an await, and dropping the last handle aborts the task, with a warning that names it.
 ///
 /// A task that holds a handle of itself keeps the last handle from being dropped. Give it its [`Stop`]

@@ -80,6 +80,20 @@ pub fn experiment() -> Experiment {
                 & every("*/confirmed/alone").is(Aborted),
         )
         .refuted_if(!every("*/at-once").is(Clean) | every("*/confirmed/alone").is(Clean))
+        .claim("B10", "It is an issue of destruction order: who lets go of the client before whom.")
+        .supported_if(
+            every("*/at-once").is(Clean)
+                & every("*/same-time").is(Aborted)
+                & every("*/confirmed-late").is(Aborted),
+        )
+        .refuted_if(!every("*/at-once").is(Clean) | every("*/confirmed-late").is(Clean))
+        .claim("B11", "The time that the machine gives the client to destruct avoids the panic.")
+        .supported_if(every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted))
+        .refuted_if(
+            every("*/same-time").is(Aborted)
+                & every("*/same-time").observed("waited").always_at_least(90_000_000)
+                & every("*/at-once").is(Clean),
+        )
         .claim(
             "B2",
             "With the confirmation there is no panic, and with the confirmation commented out the panic \

@@ -53,5 +53,28 @@ fn main() -> ExitCode {
             every("*/six-steps").is(Clean)
                 | every("*/six-steps").observed("step").never_reads("logging in again"),
         )
+        .claim(
+            "A2a",
+            "The reported panic comes from a runtime that was shut down while tasks ran. (Here: in the \
+             application of the six steps.)",
+        )
+        .supported_if(every("*/six-steps").is(Aborted) & every("*/runtime-kept").is(Clean))
+        .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
+        .claim(
+            "B12",
+            "Closing the runtime while its tasks exist is the cause: the steps panic wherever it is \
+             closed, and only there.",
+        )
+        .supported_if(
+            every("*/six-steps").is(Aborted)
+                & every("*/in-context").is(Aborted)
+                & every("*/runtime-kept/no-main-loop").is(Clean),
+        )
+        .refuted_if(
+            every("*/in-context").is(Clean) & every("*/runtime-kept/no-main-loop").is(Aborted),
+        )
+        .claim("B13", "The state that the desktop left was not properly handled by a logout on the phone.")
+        .supported_if(every("*/six-steps").is(Aborted) & every("*/no-rooms").is(Clean))
+        .refuted_if(every("*/no-rooms").is(Aborted) | every("*/six-steps").is(Clean))
         .run()
 }

@@ -36,11 +36,6 @@ use state_machine::{
 use tokio::sync::mpsc::unbounded_channel;
 
 fn main() -> ExitCode {
-    let undone_or_out = || {
-        every("server/token-invalidated").is(Clean)
-            & every("server/refuses-once").is(Clean)
-            & every("user/cancels").is(Clean)
-    };
     Experiment::new(file!())
         .question("How does a logout end when something goes wrong in the middle of it?")
         .hypothesis(
@@ -72,13 +67,6 @@ fn main() -> ExitCode {
         ])
         .part("locker", lock)
         .part(killed::PART, killed::log_out)
-        .claim(
-            "B6",
-            "An invalidated token counts as logged out; before the point of no return a failure is undone, \
-             and the user can try again. (Here: in the kit's driver.)",
-        )
-        .supported_if(undone_or_out())
-        .refuted_if(!undone_or_out())
         .claim(
             "B7",
             "Closing the request channel at a logout ends the worker, and the monitor reports that as \

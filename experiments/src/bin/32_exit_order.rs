@@ -3,7 +3,7 @@
 //! exit runs the destructors of its thread-locals unless it is immediate. Page:
 //! `docs/src/32-exit-order.md`.
 
-use std::{cell::RefCell, fs, mem, path::Path, process};
+use std::{cell::RefCell, fs, future::pending, mem, path::Path, process};
 
 use experiments::{generation_named, prelude::*};
 use leak_strategy::{
@@ -53,12 +53,10 @@ fn main() -> ExitCode {
                 .about("runtime shut down, cache cleared, in the context of that runtime"),
             control("*/nothing/statics-full", in_order([]))
                 .about("nothing is done, and the client is in a static as well"),
-            control("*/nothing/after-logout", |scene| {
-                start(scene.directory(), scene.generation)?;
-                log_out(&handle()?, true);
-                Ok(())
-            })
-            .about("nothing is done, after a logout that emptied statics and cache in a context"),
+            control("*/nothing/after-logout", |scene| after_logout(scene, true))
+                .about("nothing is done, after a logout: statics, then cache, then runtime; a task holds the client"),
+            hazard("*/nothing/after-logout/no-main-loop", Aborted, |scene| after_logout(scene, false))
+                .about("the same, and no task holds the client"),
             hazard("*/nothing/cache-is-last-owner", Aborted, in_order([drop_all]))
                 .about("nothing is done, and the client is in the cache alone"),
             hazard("*/process-exit/cache-is-last-owner", Aborted, |scene| {
@@ -92,16 +90,29 @@ fn main() -> ExitCode {
         )
         .supported_if(every("*/cache-is-last/cleared-last").is(Aborted))
         .refuted_if(every("*/cache-is-last/cleared-last").is(Clean))
-        .claim("B3b", "It is the order that decides: cleared before the runtime is closed, it does not.")
-        .supported_if(
-            every("*/cache-is-last/cleared-first").is(Clean)
-                & every("*/cache-is-last/cleared-last").is(Aborted),
+        .claim("B3b", "The cache must be cleared before the runtime is leaked.")
+        .supported_if(every("*/leak/caches-first").is(Clean) & every("*/leak/caches-last").is(Aborted))
+        .refuted_if(every("*/leak/caches-first").is(Clean) & every("*/leak/caches-last").is(Clean))
+        .finding(
+            "B3d",
+            "The order in which the cache is cleared and the runtime closed decides nothing: the context \
+             does.",
         )
-        .refuted_if(
+        .supported_if(
             every("*/cache-is-last/cleared-first").is(Aborted)
+                & every("*/cache-is-last/cleared-last").is(Aborted)
                 & every("*/cache-is-last/cleared-first-in-context").is(Clean)
                 & every("*/cache-is-last/cleared-last-in-context").is(Clean),
         )
+        .refuted_if(
+            every("*/cache-is-last/cleared-first").is(Clean)
+                | every("*/cache-is-last/cleared-last").is(Clean)
+                | every("*/cache-is-last/cleared-first-in-context").is(Aborted)
+                | every("*/cache-is-last/cleared-last-in-context").is(Aborted),
+        )
+        .claim("B14", "Clearing a cache that holds objects of the SDK can trigger the panic.")
+        .supported_if(every("*/leak/cache-is-last-owner").is(Aborted))
+        .refuted_if(every("*/leak/cache-is-last-owner").is(Clean))
         .claim("B4a", "Doing nothing at process exit is safe for a client in a static.")
         .supported_if(every("*/nothing/statics-full").is(Clean))
         .refuted_if(!every("*/nothing/statics-full").is(Clean))
@@ -185,20 +196,34 @@ fn handle() -> TrialResult<Handle> {
     RUNTIME.with(|it| it.as_ref().map(|it| it.handle().clone())).ok_or("no runtime".into())
 }
 
-/// As a logout does, in a task: empties the statics in a context, and the cache as well if it does not
-/// miss it.
-fn log_out(handle: &Handle, the_cache_too: bool) {
+/// As a logout does, in a task: empties the statics in a context.
+fn log_out(handle: &Handle) {
     let _context = handle.enter();
-    if the_cache_too {
-        clear_caches();
-    }
     drop_all();
+}
+
+/// Logs out in the write-up's order: the statics in a task, the cache on the user interface's thread,
+/// and then the runtime, whose main loop may hold the client until it goes.
+fn after_logout(scene: &Scene<'_>, main_loop: bool) -> TrialResult {
+    start(scene.directory(), scene.generation)?;
+    let handle = handle()?;
+    if main_loop {
+        let client = CLIENT.with(|it| it.as_ref().cloned());
+        handle.spawn(async move {
+            let _client = client;
+            pending::<()>().await;
+        });
+    }
+    log_out(&handle);
+    clear_caches();
+    shut_down();
+    Ok(())
 }
 
 /// The statics are empty, and the cache is the last owner.
 fn cache_is_last(scene: &Scene<'_>, cleared_first: bool) -> TrialResult {
     start(scene.directory(), scene.generation)?;
-    log_out(&handle()?, false);
+    log_out(&handle()?);
     end(cleared_first);
     Ok(())
 }
@@ -213,7 +238,7 @@ fn in_context(cleared_first: bool) -> impl Fn(&Scene<'_>) -> TrialResult {
     move |scene| {
         start(scene.directory(), scene.generation)?;
         let handle = handle()?;
-        log_out(&handle, false);
+        log_out(&handle);
         let _context = handle.enter();
         end(cleared_first);
         Ok(())

@@ -1,4 +1,4 @@
-//! 43 cancelled shutdown: does the pattern's fallback always stop the task (claim D4)? Not after a
+//! 43 cancelled shutdown: does the pattern's fallback always stop the task (claims D4, D9)? Not after a
 //! shutdown that was begun and dropped: it disarms the fallback, and a task deaf to its signal runs
 //! on without an owner. Page: `docs/src/43-cancelled-shutdown.md`.
 
@@ -38,9 +38,15 @@ fn main() -> ExitCode {
                 .about("BackgroundTask, deaf; the limit of shutdown_within passes"),
         ])
         .keeps("still_running", [])
-        .claim("D4", "The fallback prevents leaks: the task always stops.")
-        .supported_if(every("pattern/*").is(Clean))
-        .refuted_if(every("pattern/deaf").observed("still_running").always_reads("true"))
+        .claim("D4", "Dropped without a shutdown, the task always stops.")
+        .supported_if(every("pattern/deaf-forgotten").is(Clean))
+        .refuted_if(every("pattern/deaf-forgotten").observed("still_running").always_reads("true"))
+        .finding("D4b", "After a shutdown that was dropped half-way, the fallback does not stop the task.")
+        .supported_if(every("pattern/deaf").observed("still_running").always_reads("true"))
+        .refuted_if(every("pattern/deaf").is(Clean))
+        .claim("D9", "With a timeout around its handle, a task that takes too long is aborted.")
+        .supported_if(every("pattern/deaf-timed-out").is(Clean))
+        .refuted_if(every("pattern/deaf-timed-out").observed("still_running").always_reads("true"))
         .run()
 }
 

@@ -58,6 +58,9 @@ fn main() -> ExitCode {
                 & every("pattern/*").observed("latency").mostly_at_most(1_000_000),
         )
         .refuted_if(every("pattern/never-yields").observed("stopped").never_reads("true"))
+        .claim("D4", "Dropped without a shutdown, the task always stops.")
+        .supported_if(every("pattern/*").is(Clean))
+        .refuted_if(every("pattern/never-yields").observed("stopped").never_reads("true"))
         .run()
 }
 
