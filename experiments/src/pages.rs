@@ -51,4 +51,5 @@ pages! {
     off_context "70-off-context.md"
     six_steps "71-six-steps.md"
     last_owner_of_the_sdk "72-last-owner.md"
+    close_while_working "73-close-while-working.md"
 }

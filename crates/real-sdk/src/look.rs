@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sundown::evidence::open_files;
 
 /// How many panics there have been, on any thread.
@@ -31,13 +31,35 @@ pub fn files(folder: &Path) -> Result<usize> {
     Ok(open_files(folder)?.len())
 }
 
-/// How many threads of this process have a name that begins like this.
+/// The flag of a thread that is past its last instruction: the kernel takes it apart, and it never
+/// returns to code of the program. Such a thread can still be listed after it was joined.
+const PF_EXITING: u32 = 4;
+
+/// How many threads that can run code of this process have a name that begins like this.
 pub fn threads(prefix: &str) -> Result<usize> {
-    let mut count = 0;
+    Ok(names_of_threads(prefix)?.len())
+}
+
+/// Their names.
+pub fn names_of_threads(prefix: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
     for task in fs::read_dir("/proc/self/task")? {
-        // A thread may end between the list and the look.
-        let name = fs::read_to_string(task?.path().join("comm")).unwrap_or_default();
-        count += usize::from(name.starts_with(prefix));
+        // A thread may be gone between the list and the look.
+        let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
+        let (name, can_run) = name_of_a_thread(&stat).context("what /proc says of a thread")?;
+        if can_run && name.starts_with(prefix) {
+            names.push(name.to_owned());
+        }
     }
-    Ok(count)
+    Ok(names)
+}
+
+/// The name of a thread, and whether it can still run.
+fn name_of_a_thread(stat: &str) -> Option<(&str, bool)> {
+    // `17 (a name) S 1 17 17 0 -1 4194304 …`: the state, five numbers, and the flags.
+    let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+    let fields: Vec<_> = fields.split(' ').collect();
+    let flags: u32 = fields.get(6)?.parse().ok()?;
+    let has_ended = matches!(fields[0], "Z" | "X") || flags & PF_EXITING != 0;
+    Some((name, !has_ended))
 }
