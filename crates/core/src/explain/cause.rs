@@ -74,12 +74,14 @@ impl Cause {
         } else if begins(&["`JoinError` reason is not a panic"])
             || is_unwrapped_cancellation(message)
             || (message == "Task has been cancelled" && is_from("deadpool-sync-", file))
+            || (message.ends_with(CANCELLED_CALL) && is_from("matrix-sdk-sqlite-", file))
         {
             Some(Self::CancelledJoin)
         } else if begins(&["OS can't spawn worker thread: "]) {
             Some(Self::NoThread)
         } else {
-            None
+            let passed_on = panic_of_a_joined_task(message)?;
+            Self::of(passed_on, file, before)
         }
     }
 
@@ -209,6 +211,19 @@ fn is_unwrapped_cancellation(message: &str) -> bool {
         .is_some_and(|id| id.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
+/// The end of the message where `deadpool_sync::InteractError::Cancelled` is unwrapped. Others may have
+/// an error of this name.
+const CANCELLED_CALL: &str = "`Result::unwrap()` on an `Err` value: Cancelled";
+
+/// The message of the panic that a task ended with, in the message of an `unwrap` or `expect` of its
+/// `JoinError`.
+fn panic_of_a_joined_task(message: &str) -> Option<&str> {
+    let (_, joined) = message.split_once(": JoinError::Panic(Id(")?;
+    let (id, rest) = joined.split_once("), \"")?;
+    let is_id = !id.is_empty() && id.bytes().all(|digit| digit.is_ascii_digit());
+    rest.strip_suffix("\", ...)").filter(|_| is_id)
+}
+
 /// Whether a file is in the folder of this crate, which ends with a version.
 fn is_from(name: &str, file: &str) -> bool {
     file.split(['/', '\\']).any(|folder| {
@@ -265,6 +280,17 @@ mod tests {
             ),
             ("the sync task: JoinError::Cancelled(Id(417))", "src/main.rs", Cause::CancelledJoin),
             ("Task has been cancelled", DEADPOOL, Cause::CancelledJoin),
+            (
+                "joining failed: JoinError::Panic(Id(4), \"`JoinError` reason is not a panic.: \
+                 JoinError::Cancelled(Id(7))\", ...)",
+                "src/main.rs",
+                Cause::CancelledJoin,
+            ),
+            (
+                "called `Result::unwrap()` on an `Err` value: Cancelled",
+                "/registry/matrix-sdk-sqlite-0.18.0/src/state_store.rs",
+                Cause::CancelledJoin,
+            ),
         ] {
             assert_eq!(Cause::of(message, file, None), Some(expected), "{message}");
         }
@@ -279,6 +305,8 @@ mod tests {
             ("expected `there is no reactor running, must be called` in stderr", "src/test.rs"),
             ("called `Result::unwrap()` on an `Err` value: JoinError::Panic(Id(8), ...)", TOKIO),
             ("the log says: JoinError::Cancelled(Id(8)), and more", "src/main.rs"),
+            ("joining failed: JoinError::Panic(Id(8), \"explicit panic\", ...)", "src/main.rs"),
+            ("called `Result::unwrap()` on an `Err` value: Cancelled", "src/main.rs"),
             ("Task has been cancelled", "src/scheduler.rs"),
             ("Task has been cancelled", "deadpool-sync-tools/src/lib.rs"),
             (
