@@ -8,8 +8,8 @@
 //! So each thread of the kit registers a thread-local first of all. Thread-locals are destroyed in reverse
 //! order of their registration (on Linux by `__cxa_thread_atexit_impl`, elsewhere by std's own list), and
 //! one that is registered meanwhile is destroyed before those that are left. So this one is the last, and
-//! says that no code of the thread's is left to run. (The destructors of a C library's pthread keys come
-//! after it. Nothing that is safe tells of those.)
+//! says that no code of the thread's is left to run. (A C library's own
+//! destructors, those of pthread keys, run later. Safe Rust cannot observe them.)
 
 #[cfg(not(loom))]
 use std::{cell::OnceCell, fmt, io, time::Instant};

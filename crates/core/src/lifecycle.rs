@@ -224,8 +224,8 @@ impl<T: AsRef<Lifecycle>> Generations<T> {
 
     /// Begins a generation. `make` gets its number.
     ///
-    /// Nothing is locked while `make` runs, which may take long. Of two callers who come at once, the second
-    /// waits, and finds what the first has made. If a shutdown comes meanwhile, what was made is told to stop.
+    /// Nothing is locked while `make` runs, which may take long. Of two concurrent callers, the second waits
+    /// and gets the generation of the first. A shutdown that comes meanwhile stops the new generation.
     pub fn begin<E>(
         &self,
         which: Begin,

@@ -68,6 +68,10 @@ impl State {
         self.held + self.kept.len()
     }
 
+    fn elsewhere(&self) -> usize {
+        self.threads.saturating_sub(self.at_rest() + self.others + self.newcomers)
+    }
+
     /// This thread is about to end.
     fn leave(&mut self) {
         let (this, before) = (this_thread::number(), self.kept.len());
@@ -261,8 +265,12 @@ impl RollCall {
 
     /// How many threads are neither workers at rest nor held.
     pub fn elsewhere(&self) -> usize {
-        let state = lock(&self.state);
-        state.threads.saturating_sub(state.at_rest() + state.others + state.newcomers)
+        lock(&self.state).elsewhere()
+    }
+
+    /// Waits until fewer threads than these are elsewhere. Returns whether they are, by the deadline.
+    pub fn until_fewer_elsewhere(&self, than: usize, deadline: Option<Instant>) -> bool {
+        self.until(deadline, |state| state.elsewhere() < than)
     }
 
     /// Lets the kept workers out. If there are none, lets everybody go.

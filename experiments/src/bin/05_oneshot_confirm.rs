@@ -10,6 +10,7 @@ use experiments::{
     scene::Protection,
     setting::{Setting, open_rooms},
 };
+use lab::Condition;
 use mock_sdk::app::{App, action::Action, held::Holding};
 
 /// How often the user interface draws, and does what it was told.
@@ -24,6 +25,17 @@ const TRIALS: u32 = 10;
 
 fn main() -> ExitCode {
     experiment().run()
+}
+
+/// What two sources say, each in its own words: the time does it.
+fn waiting_is_enough() -> Condition {
+    every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted)
+}
+
+fn waiting_is_not_enough() -> Condition {
+    every("*/same-time").is(Aborted)
+        & every("*/same-time").observed("waited").always_at_least(90_000_000)
+        & every("*/at-once").is(Clean)
 }
 
 /// The experiment. Experiment 13 collects its cures.
@@ -64,12 +76,8 @@ pub fn experiment() -> Experiment {
         ])
         .each(|variant| variant.trials(TRIALS))
         .claim("A4b", "It is the time that does it: tasks complete while the program waits.")
-        .supported_if(every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted))
-        .refuted_if(
-            every("*/same-time").is(Aborted)
-                & every("*/same-time").observed("waited").always_at_least(90_000_000)
-                & every("*/at-once").is(Clean),
-        )
+        .supported_if(waiting_is_enough())
+        .refuted_if(waiting_is_not_enough())
         .claim(
             "A5a",
             "The order in which the owners of the client let go helps, and does not fully solve it.",
@@ -88,12 +96,8 @@ pub fn experiment() -> Experiment {
         )
         .refuted_if(!every("*/at-once").is(Clean) | every("*/confirmed-late").is(Clean))
         .claim("B11", "The time that the machine gives the client to destruct avoids the panic.")
-        .supported_if(every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted))
-        .refuted_if(
-            every("*/same-time").is(Aborted)
-                & every("*/same-time").observed("waited").always_at_least(90_000_000)
-                & every("*/at-once").is(Clean),
-        )
+        .supported_if(waiting_is_enough())
+        .refuted_if(waiting_is_not_enough())
         .claim(
             "B2",
             "With the confirmation there is no panic, and with the confirmation commented out the panic \

@@ -64,8 +64,8 @@ impl RuntimeCell {
     }
 
     /// Same as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown). If the runtime never started,
-    /// there is nothing to wait for, and it does not start by itself any more. If another caller is just
-    /// starting it, this waits for that within the limit, and it is told to stop as soon as it has started.
+    /// there is nothing to wait for, and it does not start by itself any more. If another caller is
+    /// starting it, the limit includes that start, and the new runtime stops at once.
     pub fn shutdown(
         &self,
         limit: impl Into<Option<Duration>>,

@@ -22,9 +22,10 @@
 //!
 //! There can be a thread inside `block_in_place` if any other thread than those that the runtime started
 //! with was ever found to be a worker: when it went idle, was gathered or held. (Threads that run blocking
-//! work are no workers. They are not waited for, because such work may wait for a task.) This does not
-//! find a worker that was handed over to such a thread, ran into `block_in_place` there before it had ever
-//! been found, and was taken back by the thread that had it before, while the second call goes on.
+//! work are no workers. They are waited for only as long as one after another ends, because such work may wait
+//! for a task.) This does not find a worker that was handed over to such a thread, ran into `block_in_place`
+//! there before it had ever been found, and was taken back by the thread that had it before, while the second
+//! call goes on and takes longer than 20 ms.
 //!
 //! Tokio documents the hooks, that a dropped runtime drops its tasks where they wait, and that a task that
 //! blocks keeps its worker. The rest is how it works today: that a worker with nothing to do calls the
@@ -64,6 +65,10 @@ const UNOCCUPIED: Duration = Duration::from_millis(5);
 /// caller of the shutdown has left, if any is left: if one of them gives up early, the others still get a
 /// runtime that goes down at rest.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long to wait for the next thread of the pool while nothing moves, if none seems to be inside
+/// `block_in_place`.
+const UNSUSPECTED: Duration = Duration::from_millis(20);
 
 /// How long the workers may take to start.
 const START: Duration = Duration::from_millis(100);
@@ -108,7 +113,7 @@ pub(super) struct Found {
 }
 
 impl Rest {
-    /// For a runtime with these threads, of which none has started.
+    /// For a runtime whose threads, which are listed here, have not started.
     pub(super) fn new(threads: Arc<Threads>) -> Self {
         Self {
             roll: RollCall::new(),
@@ -185,8 +190,11 @@ impl Rest {
         let tasks = || metrics.num_alive_tasks().saturating_sub(self.holding());
         let mut exact = self.hold_workers(runtime, deadline);
         // If no task is left, none is inside `block_in_place`.
-        if exact && self.may_be_in_place() && tasks() > 0 {
-            exact = self.hold_pool(runtime, deadline);
+        if exact && tasks() > 0 {
+            let may_be_in_place = self.may_be_in_place();
+            let patience = if may_be_in_place { PATIENCE } else { UNSUSPECTED };
+            // What takes longer is blocking work, except in the one case above.
+            exact = self.hold_pool(runtime, deadline, patience) || !may_be_in_place;
         }
         Found { exact, tasks: tasks() }
     }
@@ -268,27 +276,31 @@ impl Rest {
     }
 
     /// Occupies every other thread of the pool. Returns whether it succeeded, by the deadline. It gives up early
-    /// when nothing has moved for a while: those that are left may wait for a task, which waits for this.
-    fn hold_pool(self: &Arc<Self>, runtime: &Runtime, deadline: Instant) -> bool {
+    /// when no thread was occupied for a while: those that are left may wait for a task, which waits for this.
+    fn hold_pool(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        deadline: Instant,
+        patience: Duration,
+    ) -> bool {
         let began = Instant::now();
-        let (mut fewest, mut moved, mut pause) = (usize::MAX, began, PAUSE);
+        let (mut moved, mut pause) = (began, PAUSE);
         loop {
+            let give_up = deadline.min(self.give_up(began)).min(moved + patience);
+            let soon = || Some(give_up.min(Instant::now() + pause));
+            let are_taken = self.are_taken(soon());
+            // After that, or a thread that was started for a closure of ours would count as one that moved.
             let elsewhere = self.roll.elsewhere();
-            if elsewhere < fewest {
-                (fewest, moved, pause) = (elsewhere, Instant::now(), PAUSE);
-            }
-            let give_up = deadline.min(self.give_up(began)).min(moved + PATIENCE);
             if elsewhere == 0 || Instant::now() >= give_up {
                 return elsewhere == 0;
             }
-            let soon = |pause| give_up.min(Instant::now() + pause);
             // If no thread is free, Tokio starts one more. So one at a time, and ever less often.
-            if self.are_taken(soon(pause)) && !self.ask(runtime) {
+            if are_taken && !self.ask(runtime) {
                 return false;
             }
-            let is_taken = self.are_taken(soon(pause));
-            if !is_taken || self.roll.elsewhere() >= fewest {
-                thread::sleep(soon(pause).saturating_duration_since(Instant::now()));
+            if self.roll.until_fewer_elsewhere(elsewhere, soon()) {
+                (moved, pause) = (Instant::now(), PAUSE);
+            } else {
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
@@ -304,10 +316,10 @@ impl Rest {
     }
 
     /// Waits until all of these closures hold a thread. Returns whether they do, by the deadline.
-    fn are_taken(&self, deadline: Instant) -> bool {
+    fn are_taken(&self, deadline: Option<Instant>) -> bool {
         // Relaxed: see `ask`.
         let asked = self.asked.load(Ordering::Relaxed);
-        self.roll.until_others_held(asked, Some(deadline))
+        self.roll.until_others_held(asked, deadline)
     }
 
     /// Drops the runtime. Returns whether it stayed at rest until all tasks had been dropped.
@@ -336,6 +348,7 @@ impl Rest {
     fn until_pool_refuses(&self) {
         let mut pause = PAUSE_AT_END;
         while !pool_refuses() && !self.roll.is_too_late() {
+            // Nothing tells of it, so it has to be asked.
             thread::sleep(pause);
             // Ever less often: if no thread is free, Tokio starts one more.
             pause *= 2;

@@ -175,7 +175,7 @@ impl Restartable {
             };
             let limit = limit.unwrap_or_else(|| self.builder().default_limit());
             if until(entered.checked_add(limit), beginning.wait()).await.is_none() {
-                // It is told to stop as soon as it has started.
+                // The runtime gets its stop signal as soon as it has started.
                 let (component, kind) = (self.component_in(life), ShutdownErrorKind::TimedOut);
                 return Err(ShutdownError::new(component, entered.elapsed(), kind));
             }

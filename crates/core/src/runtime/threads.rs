@@ -20,7 +20,7 @@ pub(super) struct Threads {
 }
 
 thread_local! {
-    /// The runtime that this thread is the owner thread or a thread of the pool of; 0 if there is none.
+    /// The runtime that this thread belongs to, as its owner or in its pool; 0 if it belongs to none.
     ///
     /// It stays until the thread has ended: an end of the runtime waits until then, and so also for the
     /// destructors of other thread-locals. A constant without a destructor can be read in them.

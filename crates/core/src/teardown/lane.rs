@@ -219,6 +219,7 @@ impl Lane {
         loop {
             match self.hold_on(handle) {
                 Ok(hold) => return hold,
+                // Nothing tells when the OS has a thread again.
                 Err(_refused) => thread::sleep(RETRY),
             }
         }

@@ -120,7 +120,8 @@ impl Service {
                 drop(schedule);
                 if started.is_err() {
                     // They end by themselves, at once, and have run no foreign code. Each caller waits until nothing
-                    // is left running; without the lock, which they take.
+                    // is left running; without the lock, which they take. A thread's last act tells nobody, so
+                    // they are asked again and again.
                     while !self.threads_are_joined() {
                         thread::sleep(CHECK_INTERVAL);
                     }

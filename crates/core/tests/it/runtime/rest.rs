@@ -34,6 +34,7 @@ fn ask_the_pool(handle: &Handle) -> Arc<AtomicUsize> {
             let _ = begun.send(());
             loop {
                 if at == 8 {
+                    // Blocking work, long enough for another thread to take the worker over.
                     block_in_place(|| thread::sleep(Duration::from_micros(100)));
                 }
                 if spawn_blocking(|| ()).await.is_err() {
@@ -117,19 +118,23 @@ fn tasks_that_are_always_ready_keep_it_from_rest_and_that_is_said() {
 /// `block_in_place`: it may be inside that, for all that can be known.
 fn consume_on_the_pool(handle: &Handle) {
     let ((moved, has_moved), (begun, has_begun)) = (mpsc::channel(), mpsc::channel());
+    let used = begun.clone();
     handle.spawn(async move {
         let other = Handle::current();
         block_in_place(move || {
-            // As many as there are workers: so one of them runs on the thread that got this one's worker.
+            // As many as there are workers, and each needs one of its own. So one of them runs on the thread
+            // that got this one's worker.
+            let both = Arc::new(Barrier::new(2));
             for _ in 0..2 {
-                let moved = moved.clone();
+                let (moved, both) = (moved.clone(), Arc::clone(&both));
                 other.spawn(async move {
-                    thread::sleep(Duration::from_millis(1));
+                    both.wait();
                     moved.send(()).unwrap();
                 });
             }
             (0..2).for_each(|_| has_moved.recv_timeout(PLENTY).unwrap());
         });
+        used.send(()).unwrap();
         pending::<()>().await;
     });
     let (send, mut recv) = tokio::sync::mpsc::channel(1);
@@ -143,7 +148,7 @@ fn consume_on_the_pool(handle: &Handle) {
             begun.send(()).unwrap();
         }
     });
-    has_begun.recv_timeout(PLENTY).unwrap();
+    (0..2).for_each(|_| has_begun.recv_timeout(PLENTY).unwrap());
 }
 
 /// What Tokio's own drop does not wait for takes a part of the limit, and not more.
@@ -370,17 +375,21 @@ fn a_destructor_that_waits_for_another_task_holds_nothing_up() {
     for _ in 0..2 {
         let owner = builder("waits").start().unwrap();
         let handle = owner.handle().unwrap();
-        let (goes, has_gone) = mpsc::channel();
+        let (goes, has_gone) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
         let waits = Waits(has_gone);
+        let begins = begun.clone();
         handle.spawn(async move {
             let _waits = waits;
+            begins.send(()).unwrap();
             pending::<()>().await;
         });
         handle.spawn(async move {
             let _goes = goes;
+            begun.send(()).unwrap();
             pending::<()>().await;
         });
-        thread::sleep(Duration::from_millis(1));
+        (0..2).for_each(|_| has_begun.recv_timeout(PLENTY).unwrap());
         let began = Instant::now();
         let _ = owner.shutdown_blocking(PLENTY / 2).unwrap();
         assert!(began.elapsed() < PLENTY / 4, "{:?}", began.elapsed());
