@@ -115,7 +115,7 @@ pub use weak::GuardedWeak;
 ///
 /// If you drop the last clone before [`close`](Session::close) succeeds, the session logs a warning and
 /// accepts no new values. Existing handles still work, and their values are torn down. Hooks that have not
-/// begun are dropped without being called. A runtime that the session owns is shut down, unless it has
+/// begun are not called; what they and the checks hold is torn down, too. A runtime that the session owns is shut down, unless it has
 /// another owner.
 ///
 /// In a forked child the session has no threads. Dropping a handle there leaks its value, and every call
@@ -394,9 +394,11 @@ impl Drop for Owner {
             checks.leak();
             return;
         }
-        // First the acts, and then the log line, which is foreign code.
-        self.hooks.discard();
-        checks.end();
+        // Foreign code, which may block, or need a runtime.
+        for left in [self.hooks.take(), checks.end()].into_iter().flatten() {
+            reaper.take(left);
+        }
+        // After the acts, because a log line is foreign code.
         if !self.confirmed.is_raised() {
             observe::dropped_unclosed(name, self.made_at, count.values());
         }

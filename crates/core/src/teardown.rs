@@ -113,6 +113,9 @@ pub struct Unfinished {
     /// Whether blocking closures that destructors started are running or queued. Stable Tokio does not
     /// expose how many.
     pub blocking_work: bool,
+    /// Whether the OS refuses the thread that destructors need for blocking work, and that shows when none of
+    /// it is left. The kit asks for it again and again.
+    pub thread_refused: bool,
     /// If nothing else is left, the thread of the kit that has not ended. What destructors or checks have
     /// left in thread-locals of that thread, or of one that it waits for, may block.
     pub thread: Option<KitThread>,
@@ -152,7 +155,8 @@ impl KitThread {
 /// `a destructor has not returned, 3 values waiting to be dropped`.
 impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { waiting, destructor_running, tasks, blocking_work, thread } = *self;
+        let Self { waiting, destructor_running, tasks, blocking_work, thread_refused, thread } =
+            *self;
         let mut parts = Vec::new();
         if destructor_running {
             parts.push("a destructor has not returned".to_owned());
@@ -165,6 +169,12 @@ impl fmt::Display for Unfinished {
         }
         if blocking_work {
             parts.push("blocking work of destructors has not ended".to_owned());
+        }
+        if thread_refused {
+            parts.push(
+                "the OS refuses the thread for blocking work; free some, or raise the limit"
+                    .to_owned(),
+            );
         }
         if let Some(thread) = thread {
             let name = thread.name();

@@ -253,13 +253,13 @@ impl RuntimeBuilder {
         }
         let [started, stopped] = [(); 2].map(|()| shared.clone());
         builder.on_thread_start(move || {
-            started.threads.add(Role::Pool);
+            started.threads.add_to_pool();
             started.panics.iter().for_each(|panics| panics.watch_this_thread());
             started.rest.iter().for_each(|rest| rest.started());
         });
         builder.on_thread_stop(move || {
             stopped.rest.iter().for_each(|rest| rest.stopped());
-            stopped.threads.remove();
+            stopped.threads.change_role(Role::Ending);
         });
         if let Some(rest) = shared.rest.clone() {
             builder.on_thread_park(move || rest.parking());

@@ -2,12 +2,16 @@
 //! thread starts and when it stops.
 
 use std::{
-    cell::Cell,
-    sync::atomic::{AtomicUsize, Ordering},
+    cell::{Cell, OnceCell},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
 use crate::{
+    fork::ProcessGuard,
     sync::{Mutex, lock},
     this_thread,
 };
@@ -25,6 +29,25 @@ thread_local! {
     /// It stays until the thread has ended: an end of the runtime waits until then, and so also for the
     /// destructors of other thread-locals. A constant without a destructor can be read in them.
     static RUNTIME: Cell<usize> = const { Cell::new(0) };
+
+    /// Registered when the thread starts, so destroyed after those of the tasks that it polls.
+    static LISTED: OnceCell<Listed> = const { OnceCell::new() };
+}
+
+/// Takes a thread of the pool off the list when it ends.
+struct Listed {
+    threads: Arc<Threads>,
+    /// A forked child destroys the thread-locals of the thread that forked, too. Nobody asks there, and the
+    /// list may have been locked at the fork.
+    process: ProcessGuard,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if self.process.forked_from().is_none() {
+            self.threads.remove();
+        }
+    }
 }
 
 impl Default for Threads {
@@ -51,6 +74,8 @@ pub(super) enum Role {
     Pool,
     /// It is one of those, and held by the shutdown. See [`rest`](super::rest).
     Held,
+    /// It was one of those, and destroys its thread-locals.
+    Ending,
     /// It belongs to somebody else, and is inside `block_on`.
     Guest,
 }
@@ -61,6 +86,14 @@ impl Threads {
         RUNTIME.set(self.runtime);
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
         lock(&self.list).push(Thread { number: this_thread::number(), role, name });
+    }
+
+    /// Adds this thread of the pool, until it has destroyed its thread-locals.
+    pub(super) fn add_to_pool(self: &Arc<Self>) {
+        let listed = Listed { threads: Arc::clone(self), process: ProcessGuard::this_process() };
+        if LISTED.with(|cell| cell.set(listed)).is_ok() {
+            self.add(Role::Pool);
+        }
     }
 
     /// Adds this thread as a guest, for as long as the guard lives.
@@ -111,7 +144,8 @@ impl Threads {
             let those = list.iter().filter(|thread| thread.role == role);
             those.map(|thread| thread.name.clone()).collect()
         };
-        let pool = names(Role::Pool);
+        let mut pool = names(Role::Pool);
+        pool.extend(names(Role::Ending));
         if pool.is_empty() { names(Role::Owner) } else { pool }
     }
 }

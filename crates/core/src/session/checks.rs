@@ -198,17 +198,21 @@ impl Checks {
         mem::forget(Arc::clone(&self.shared));
     }
 
-    /// Tells the thread that nobody will ask again. Not in a forked child.
-    pub(super) fn end(&self) {
-        if self.are_there_any {
-            let mut state = self.shared.lock();
-            state.ended = true;
-            let checks = mem::take(&mut state.checks);
-            drop(state);
-            self.shared.changed.notify_all();
-            // Their destructors are foreign code.
-            let _ = panics::catch(|| drop(checks));
+    /// Tells the thread that nobody will ask again. It drops the checks. Without a thread, this takes them out:
+    /// their destructors are foreign code. Not in a forked child.
+    pub(super) fn end(&self) -> Option<Box<dyn Send>> {
+        if !self.are_there_any {
+            return None;
         }
+        let mut state = self.shared.lock();
+        state.ended = true;
+        let left = match &state.thread {
+            Some(_) => AllChecks::default(),
+            None => mem::take(&mut state.checks),
+        };
+        drop(state);
+        self.shared.changed.notify_all();
+        if left.is_empty() { None } else { Some(Box::new(left)) }
     }
 }
 
@@ -287,6 +291,8 @@ impl Shared {
                 return;
             }
         }
+        let left = mem::take(&mut self.lock().checks);
+        let _ = panics::catch(|| drop(left));
     }
 
     fn next(&self) -> Option<(Arc<Round>, AllChecks)> {

@@ -237,17 +237,17 @@ impl Hooks {
         mem::forget(Arc::clone(&self.shared));
     }
 
-    /// Drops hooks that have not begun, or that nobody will poll again.
-    pub(super) fn discard(&self) {
-        let stage = {
-            let mut state = lock(&self.shared.state);
-            match state.stage {
-                Stage::OnRuntime => return,
-                _ => mem::replace(&mut state.stage, Stage::Ended),
-            }
-        };
-        // Foreign code.
-        let _ = panics::catch(|| drop(stage));
+    /// Takes out hooks that have not begun, or that nobody will poll again. Their destructors are foreign
+    /// code.
+    pub(super) fn take(&self) -> Option<Box<dyn Send>> {
+        let stage = &mut lock(&self.shared.state).stage;
+        match stage {
+            Stage::OnRuntime => return None,
+            Stage::NotBegun(hooks) if hooks.is_empty() => return None,
+            Stage::ByCallers(None) | Stage::Ended => return None,
+            Stage::NotBegun(_) | Stage::ByCallers(Some(_)) => {}
+        }
+        Some(Box::new(mem::replace(stage, Stage::Ended)))
     }
 }
 
@@ -499,7 +499,7 @@ mod tests {
             assert_eq!(callers(), 1);
         }
         assert_eq!(callers(), 0);
-        hooks.discard();
+        drop(hooks.take());
         assert!(!hooks.are_pending() && hooks.failures().len() == 1, "it was dropped");
     }
 

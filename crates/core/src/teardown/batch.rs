@@ -51,8 +51,8 @@ pub(super) struct State {
     pub(super) driving: Option<Instant>,
     /// When the last fence was posted.
     fence_posted: Option<Instant>,
-    /// When to post a fence again, because the OS refused the thread for it.
-    fence_refused: Option<Instant>,
+    /// When the OS refused the blocking thread, if it has granted none since.
+    refused: Option<Instant>,
     /// How long destructors ran, in total.
     pub(super) destructors: Duration,
     /// How many tasks were alive when their destructor returned, in total.
@@ -149,7 +149,7 @@ impl State {
             self.quiet.begin();
             return Step::Drive;
         }
-        if self.fence_refused.is_some_and(|refused| now - refused < RETRY) {
+        if self.refused.is_some_and(|refused| now - refused < RETRY) {
             return Step::Wait(Some(RETRY));
         }
         match self.post_fence(now) {
@@ -160,8 +160,23 @@ impl State {
 
     fn post_fence(&mut self, now: Instant) -> Option<u64> {
         let epoch = self.quiet.post()?;
-        (self.fence_posted, self.fence_refused) = (Some(now), None);
+        self.fence_posted = Some(now);
         Some(epoch)
+    }
+
+    /// Records that the OS refused the blocking thread.
+    pub(super) fn thread_was_refused(&mut self) {
+        self.refused = Some(Instant::now());
+    }
+
+    /// Records that there is a blocking thread.
+    pub(super) const fn thread_was_granted(&mut self) {
+        self.refused = None;
+    }
+
+    /// Whether the OS refuses the blocking thread.
+    pub(super) const fn is_thread_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// Records that a destructor has returned. Returns the epoch of a fence to post, if it was the last
@@ -193,7 +208,8 @@ impl State {
     /// Records that the OS refused the thread for a fence.
     pub(super) fn fence_was_refused(&mut self, epoch: u64) {
         self.quiet.refused(epoch);
-        (self.fence_posted, self.fence_refused) = (None, Some(Instant::now()));
+        self.fence_posted = None;
+        self.thread_was_refused();
     }
 
     /// Whether the driver can stop: there is a value to drop, or nothing left to wait for. If not, this
@@ -244,6 +260,7 @@ impl State {
             tasks: site.map_or(0, |site| site.tasks()),
             blocking_work: site.is_some_and(|site| site.has_blocking_thread())
                 || self.quiet.is_fence_pending(),
+            thread_refused: self.is_thread_refused(),
             thread: None,
         }
     }
@@ -309,7 +326,7 @@ mod tests {
         let epoch = state.returned(None, 0).unwrap();
         state.fence_was_refused(epoch);
         assert!(matches!(state.next_step(0), Step::Wait(Some(RETRY))));
-        state.fence_refused = Instant::now().checked_sub(RETRY);
+        state.refused = Instant::now().checked_sub(RETRY);
         assert!(matches!(state.next_step(0), Step::Post(again) if again == epoch));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     hold::Hold,
     schedule::{Next, RETRY},
     service::Service,
-    site::Site,
+    site::{Site, there_are_threads},
     slot::Slot,
 };
 use crate::{
@@ -196,7 +196,7 @@ impl Lane {
             // The blocking thread may be busy, and cannot say if this takes long.
             self.service.watch();
         }
-        let hold = kept.unwrap_or_else(|| self.keep_asking(handle));
+        let hold = kept.unwrap_or_else(|| self.keep_asking(handle, batch));
         hold.begin();
         let panic = panics::catch(|| {
             // For each value anew: a destructor may leave a context of its own behind.
@@ -215,12 +215,20 @@ impl Lane {
     }
 
     /// Asks for a blocking thread until there is one: without it, a destructor that queues a closure panics.
-    fn keep_asking(&self, handle: &Handle) -> Hold {
+    fn keep_asking(&self, handle: &Handle, batch: &Batch) -> Hold {
+        let mut is_refused = false;
         loop {
-            match self.hold_on(handle) {
-                Ok(hold) => return hold,
-                // Nothing tells when the OS has a thread again.
-                Err(_refused) => thread::sleep(RETRY),
+            if let Ok(hold) = self.hold_on(handle) {
+                if is_refused {
+                    batch.lock().thread_was_granted();
+                }
+                return hold;
+            }
+            is_refused = true;
+            batch.lock().thread_was_refused();
+            // Nothing tells when the OS has a thread again. Tokio panics if it is asked before.
+            while !there_are_threads() {
+                thread::sleep(RETRY);
             }
         }
     }

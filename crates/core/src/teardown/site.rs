@@ -6,7 +6,7 @@
 //! A site serves one batch. What comes later, through a handle that a destructor gave away, ends with the
 //! site, or keeps its threads, and delays no other batch.
 
-use std::{io, sync::OnceLock, time::Duration};
+use std::{io, sync::OnceLock, thread, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -105,12 +105,16 @@ impl Site {
     pub(super) fn post_fence(handle: &Handle, batch: &Arc<Batch>, epoch: u64) {
         let fence = Arc::clone(batch);
         let fence = move || {
-            fence.lock().quiet.on_fence(epoch, this_thread::number());
+            let mut state = fence.lock();
+            state.thread_was_granted();
+            state.quiet.on_fence(epoch, this_thread::number());
+            drop(state);
             exit_at_once();
         };
+        let is_refused = batch.lock().is_thread_refused() && !there_are_threads();
         // Tokio panics if it can start no thread. The fence is queued all the same, and runs with the
-        // next.
-        if panics::catch(|| drop(handle.spawn_blocking(fence))).is_err() {
+        // next. So it is asked again only when there are threads.
+        if is_refused || panics::catch(|| drop(handle.spawn_blocking(fence))).is_err() {
             batch.lock().fence_was_refused(epoch);
         }
     }
@@ -155,6 +159,12 @@ impl Site {
             batch.last_task_ended();
         }
     }
+}
+
+/// Whether the OS has a thread for us.
+pub(super) fn there_are_threads() -> bool {
+    let thread = thread::Builder::new().name("sundown-close".to_owned());
+    thread.spawn(|| ()).is_ok_and(|thread| thread.join().is_ok())
 }
 
 /// A blocking thread with an empty queue exits after a wait of no time. By default Linux ends such a wait

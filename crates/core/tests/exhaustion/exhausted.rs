@@ -115,14 +115,18 @@ fn limit(resource: Resource, current: u64) {
 }
 
 /// If Tokio can start no closing thread, it panics, and the kit catches that. This keeps the reports of
-/// those panics out of the test's output.
-fn silence_refused_threads() {
-    let report = panic::take_hook();
+/// those panics out of the test's output. Returns how many there were.
+fn silence_refused_threads() -> Arc<AtomicUsize> {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let (count, report) = (Arc::clone(&refused), panic::take_hook());
     panic::set_hook(Box::new(move |panic| {
-        if !panic.to_string().contains("OS can't spawn worker thread") {
+        if panic.to_string().contains("OS can't spawn worker thread") {
+            count.fetch_add(1, Ordering::SeqCst);
+        } else {
             report(panic);
         }
     }));
+    refused
 }
 
 /// The closing service starts three threads, so a teardown can run out of them in three places. The limit is on all
@@ -144,7 +148,7 @@ fn threads_run_out() {
 /// Once the closing service runs, a session needs no more threads to start, to take values, to hand them
 /// over and to keep limits. It closes the first value. Others wait until there is a thread to close on.
 fn threads_run_out_under_a_session() {
-    silence_refused_threads();
+    let refused = silence_refused_threads();
     let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
     limit(Resource::Nproc, 1);
     let error = Session::new("test").unwrap_err();
@@ -173,15 +177,17 @@ fn threads_run_out_under_a_session() {
     }
     assert_eq!(closed.load(Ordering::SeqCst), 3);
 
+    let refused_before = refused.load(Ordering::SeqCst);
     drop(second);
     let awaited = || futures::executor::block_on(session.close(PLENTY));
     for result in [session.close_blocking(Duration::from_millis(50)), awaited()] {
-        assert!(
-            matches!(result, Err(CloseError { kind: CloseErrorKind::StillRunning, .. })),
-            "{result:?}"
-        );
+        let error = result.unwrap_err();
+        assert!(matches!(error.kind, CloseErrorKind::StillRunning), "{error}");
+        assert!(error.unfinished.thread_refused, "{error}");
         assert_eq!(closed.load(Ordering::SeqCst), 3, "the destructor has begun");
     }
+    // Each is a message for the user.
+    assert_eq!(refused.load(Ordering::SeqCst) - refused_before, 1, "Tokio was asked once");
     limit(Resource::Nproc, maximum);
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed.load(Ordering::SeqCst), 6);

@@ -162,13 +162,7 @@ fn a_closer_that_waits_for_another_is_reported_at_the_limit() {
             spawn_blocking(move || second.fire());
         })
     };
-    let expected = Unfinished {
-        waiting: 0,
-        destructor_running: false,
-        tasks: 0,
-        blocking_work: true,
-        thread: None,
-    };
+    let expected = Unfinished { blocking_work: true, ..Unfinished::default() };
     reports(waits, |unfinished| *unfinished == expected);
     latch.fire();
 }

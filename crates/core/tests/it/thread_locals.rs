@@ -271,6 +271,27 @@ fn a_shutdown_is_not_late_for_what_a_task_has_left_on_the_owner_thread() {
     names_a_thread_until_it_is_let_go(&owner, blockade, "owned");
 }
 
+/// Also one whose work is over. Of a worker and of a thread of the pool.
+#[test]
+fn a_shutdown_names_the_thread_on_which_work_has_left_something() {
+    let single = || RuntimeOwner::builder("single").current_thread().start().unwrap();
+    let several = || RuntimeOwner::builder("several").workers(1).start().unwrap();
+    for (owner, thread, is_blocking_work) in [
+        (single(), "single-0", true),
+        (several(), "several-0", false),
+        (several(), "several-1", true),
+    ] {
+        let blockade = Blockade::new();
+        let (leaves, handle) = (blockade.of(thread), owner.handle().unwrap());
+        let has_left = match is_blocking_work {
+            true => handle.spawn_blocking(leaves),
+            false => handle.spawn(async move { leaves() }),
+        };
+        futures::executor::block_on(has_left).unwrap();
+        names_a_thread_until_it_is_let_go(&owner, blockade, thread);
+    }
+}
+
 #[test]
 fn a_shutdown_is_not_late_for_what_a_waker_has_left_on_its_thread() {
     let owner = RuntimeOwner::builder("owned").current_thread().start().unwrap();
