@@ -18,8 +18,9 @@ lab.print_last_line_at_exit()
 import sundown  # noqa: E402
 from sundown_designs import CarefulHandle, Handle  # noqa: E402
 
-# The limit of a shutdown, in seconds.
+# The limit of a shutdown that does not end, in seconds; and of one that does, on a busy machine too.
 LIMIT = 0.2
+PLENTY = 20
 
 
 def ignoring(case):
@@ -31,7 +32,8 @@ def ignoring(case):
 def planned(case):
     """The join has a limit, and errors are returned."""
     expected = {"ends": None, "panics": RuntimeError, "stays": TimeoutError}[case]
-    told = raised(lambda: CarefulHandle(case).shutdown(LIMIT))
+    limit = LIMIT if case == "stays" else PLENTY
+    told = raised(lambda: CarefulHandle(case).shutdown(limit))
     lab.check(f"the caller was told: {told!r}", type(told) is (expected or type(None)))
 
 
@@ -76,8 +78,8 @@ def begun_on(runtime, function):
 
 def ends():
     runtime = sundown.Runtime("errors")
-    report = runtime.shutdown(LIMIT * 10)
-    lab.check("the report says how long it took", report.elapsed < LIMIT * 10)
+    report = runtime.shutdown(PLENTY)
+    lab.check("the report says how long it took", report.elapsed < PLENTY)
     lab.check("a second shutdown is told the same", raised(runtime.shutdown) is None)
 
 

@@ -109,6 +109,8 @@ fn flag() {
     for (name, read) in names.into_iter().zip(reads) {
         println!("{name} {:.0}", 100.0 * f64::from(CYCLES_OF_A_STEP) * read / chain);
     }
+    let [atomic, lock, _] = reads;
+    println!("lock_in_atomics {:.0}", lock / atomic);
 }
 
 fn time_of(read: impl Fn() -> bool) -> Duration {

@@ -66,6 +66,12 @@ pub fn experiment() -> Experiment {
             every("*/background").observed("query_running").never_reads("true")
                 & every("*/background").observed("files_open").always_at_most(0),
         )
+        .claim("A10", "Connection pools need time to destruct, which a shutdown has to wait for.")
+        .supported_if(
+            every("*/background").observed("files_open").always_at_least(1)
+                & every("*/drop").observed("files_open").always_at_most(0),
+        )
+        .refuted_if(every("*/background").observed("files_open").always_at_most(0))
         .kit_claim(
             "A session says whether it has closed; when it has, no query runs and no file is open, \
              and any shutdown of the runtime will do.",

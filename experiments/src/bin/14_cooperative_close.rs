@@ -51,6 +51,12 @@ fn main() -> ExitCode {
         )
         .supported_if(every("*/in-context").is(Clean) & every("*/handles-out").is(Clean))
         .refuted_if(!every("*/in-context").is(Clean) | !every("*/handles-out").is(Clean))
+        .claim("A10", "Connection pools need time to destruct, which a shutdown has to wait for.")
+        .supported_if(
+            every("*/at-work").observed("files_open").always_at_least(1)
+                & every("*/at-work-runtime-dropped").observed("files_open").always_at_most(0),
+        )
+        .refuted_if(every("*/at-work").observed("files_open").always_at_most(0))
         .kit_claim(
             "A session can be closed on any thread, says who still has a handle, and when it has \
              closed the connections have.",

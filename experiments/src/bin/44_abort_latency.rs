@@ -61,6 +61,18 @@ fn main() -> ExitCode {
         .claim("D4", "Dropped without a shutdown, the task always stops.")
         .supported_if(every("pattern/*").is(Clean))
         .refuted_if(every("pattern/never-yields").observed("stopped").never_reads("true"))
+        .claim(
+            "D10",
+            "The fallback is safe in a `Drop`: it does not block, whatever the task does.",
+        )
+        .supported_if(
+            every("pattern/never-yields").observed("returned_first").always_reads("true")
+                & !every("pattern/*").is(Hung),
+        )
+        .refuted_if(
+            every("pattern/never-yields").observed("returned_first").never_reads("true")
+                | every("pattern/never-yields").is(Hung),
+        )
         .run()
 }
 
@@ -86,6 +98,10 @@ async fn never_yield(work: Work) {
 fn look(scene: &Scene<'_>, stuck: &Stuck, patience: Duration, abort: impl FnOnce()) {
     let began = Instant::now();
     abort();
+    if patience == LOOK {
+        // What only the trial can end is still there, unless the call has waited for it.
+        scene.record("returned_first", stuck.exists());
+    }
     let stopped = stuck.ends_within(patience);
     if stopped {
         scene.record("latency", began.elapsed());

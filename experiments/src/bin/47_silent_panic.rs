@@ -2,7 +2,10 @@
 //! the *graceful-with-fallback* pattern the owner is told nothing, standard error is; and does its abort
 //! keep a test that forgot the shutdown from hanging (claim D8)? Page: `docs/src/47-silent-panic.md`.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use experiments::{
     pattern::{Manager, logged},
@@ -38,6 +41,8 @@ fn main() -> ExitCode {
                 .about("the loop panics; what the pattern tells its owner"),
             cure("panic/kit", panic_of_the_loop)
                 .about("the loop panics; what BackgroundTask tells its owner"),
+            control("error/pattern", on_one_thread(error_in_the_loop))
+                .about("an error in the loop, which handles it as the write-up says"),
             hang("end-of-test/leaked", end_of_test(leaked))
                 .about("a test waits for the end of a task that was leaked")
                 .deadline(DEADLINE),
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
         .keeps("stderr_has_it", [])
         .keeps("log_has_it_before", [])
         .keeps("log_has_it_after", [])
+        .keeps("ends_the_task", [])
         .claim("D8a", "An abort in the destructor keeps a test that waits for the task from hanging.")
         .supported_if(
             every("end-of-test/leaked").is(Hung)
@@ -68,6 +74,15 @@ fn main() -> ExitCode {
         )
         .refuted_if(
             every("end-of-runtime/leaked").is(Clean) | every("end-of-runtime/pattern").is(Hung),
+        )
+        .claim("D11", "A panic in the loop ends the task; an error that is handled does not.")
+        .supported_if(
+            every("panic/pattern").observed("ends_the_task").always_reads("true")
+                & every("error/pattern").observed("ends_the_task").always_reads("false"),
+        )
+        .refuted_if(
+            every("panic/pattern").is(Hung)
+                | every("error/pattern").observed("ends_the_task").always_reads("true"),
         )
         .finding(
             "D8c",
@@ -102,6 +117,27 @@ fn panic_of_the_loop(scene: &Scene<'_>) -> TrialResult {
     Ok(())
 }
 
+/// The twin of a panic: the loop handles its error, and goes on until it is told to stop.
+async fn error_in_the_loop(scene: &Scene<'_>) -> TrialResult {
+    let ((probe, mut responder), failed) = (probe(), Arc::new(AtomicUsize::new(0)));
+    let errors = Arc::clone(&failed);
+    let manager = Manager::spawn(|signal| async move {
+        responder.until(yield_now()).await;
+        if "row 3".parse::<u32>().is_err() {
+            errors.fetch_add(1, Ordering::Relaxed);
+        }
+        responder.until(signal).await;
+    });
+    while failed.load(Ordering::Relaxed) == 0 {
+        yield_now().await;
+    }
+    let goes_on = probe.is_running().await;
+    scene.record("ends_the_task", !goes_on);
+    scene.check("the task goes on", goes_on);
+    manager.shutdown().await;
+    Ok(())
+}
+
 /// Prints what the owner of a task learns, and what the pattern's log has, before and after a shutdown.
 /// The owner learns of the panic if the answer differs from that of a task which ended by itself.
 fn panics(arguments: &[String]) -> TrialResult {
@@ -109,6 +145,8 @@ fn panics(arguments: &[String]) -> TrialResult {
     one_thread()?.block_on(async {
         let (of_an_end, _) = shut_down(owner, false).await?;
         let (of_a_panic, log_has_it_before) = shut_down(owner, true).await?;
+        // Otherwise the wait for its end has not returned.
+        println!("ends_the_task true");
         println!("owner_learns {}", of_a_panic != of_an_end);
         println!("log_has_it_before {log_has_it_before}");
         println!("log_has_it_after {}", log_has_it());

@@ -43,7 +43,10 @@ fn main() -> ExitCode {
         ])
         .keeps("rows_lost", [])
         .keeps("exit_code", [])
-        .claim("C4a", "The `Drop` of an owner in a static cell shuts the runtime down.")
+        .claim(
+            "C4a",
+            "The `Drop` of an owner in a static cell, as `RUNTIME.get()` suggests, shuts the runtime down.",
+        )
         .supported_if(every("static/joining-drop").is(Clean))
         .refuted_if(
             every("local/joining-drop").is(Clean)
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
             every("static/joining-drop-called").observed("rows_lost").always_at_least(1)
                 | every("static/joining-drop-called").is(Failed),
         )
+        .claim("C5c", "The join in a `Drop` ensures that the runtime's work is completed, where it runs.")
+        .supported_if(every("local/joining-drop").observed("rows_lost").always_at_most(0))
+        .refuted_if(every("local/joining-drop").observed("rows_lost").always_at_least(1))
         .part("second-process", second_process)
         .run()
 }

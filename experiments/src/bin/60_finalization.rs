@@ -85,10 +85,17 @@ fn main() -> ExitCode {
             kit("kit/stuck", "a callable that does not end; limit 200 ms").deadline(LIMIT + SLACK),
         ])
         .keeps("late_work", [])
-        .claim("C4a", "The `Drop` of an owner in a static cell shuts the runtime down.")
+        .claim(
+            "C4a",
+            "The `Drop` of an owner in a static cell, as `RUNTIME.get()` suggests, shuts the runtime down.",
+        )
         .supported_if(every("static-owner/*").is(Clean) & every("single-thread/*").is(Clean))
         .refuted_if(every("static-owner/*").is(lost()) & every("single-thread/*").is(lost()))
-        .claim("C4b", "With a function for cleanup that is called at exit, it is robust.")
+        .claim(
+            "C4b",
+            "With a function for cleanup that is called at exit, and releases the interpreter's lock \
+             while it joins, it is robust.",
+        )
         .supported_if(every("cleanup/*").is(Clean))
         .refuted_if(every("cleanup/*").is(lost()) | every("cleanup/*").is(Hung))
         .finding("C4c", "The function for cleanup hangs unless it releases the interpreter's lock.")
@@ -96,16 +103,27 @@ fn main() -> ExitCode {
             every("cleanup-holding-the-lock/*").is(Hung) & every("cleanup/*").is(Clean),
         )
         .refuted_if(every("cleanup-holding-the-lock/*").is(Clean))
-        .claim("C5b", "Joining the runtime's thread in `Drop` makes an exit robust.")
+        .claim(
+            "C5b",
+            "valkey-glide is more robust because of its `Drop`: an owner like its own, whose `Drop` \
+             joins, makes an exit robust.",
+        )
         .supported_if(every("static-owner/*").is(Clean))
         .refuted_if(every("static-owner/*").is(lost()))
-        .claim("C6a", "`__del__` ensures the cleanup.")
-        .supported_if(every("in-del/*").is(Clean))
+        .claim("C6a", "`__del__` ensures the cleanup of an object that is released before the end.")
+        .supported_if(every("in-del/released").is(Clean))
+        .refuted_if(every("in-del/released").is(lost()) | every("in-del/released").is(Hung))
+        .claim("C6d", "`__del__` ensures the cleanup of an object that lives until the program ends.")
+        .supported_if(every("in-del/watching").is(Clean))
         .refuted_if(every("in-del/watching").is(lost()))
         .claim("C6b", "A context manager ensures the cleanup.")
         .supported_if(every("context-manager/closed").is(Clean))
         .refuted_if(every("context-manager/closed").is(lost()))
-        .claim("C6c", "A cleanup that `atexit` calls keeps the exit from crashing.")
+        .claim(
+            "C6c",
+            "A cleanup that `atexit` calls, and that releases the interpreter's lock, keeps the exit from \
+             crashing.",
+        )
         .supported_if(every("joined/watching").is(Clean) & every("gated/watching").is(Clean))
         .refuted_if(every("joined/watching").is(lost()) | every("joined/watching").is(Hung))
         .kit_claim(

@@ -1,5 +1,5 @@
 //! 63 cross library: do libraries with a Tokio runtime each get in each other's way when their
-//! interpreter ends (claims C5 and C7)? etcd-client-py in two versions, valkey-glide, and the kit's
+//! interpreter ends (claim C5, finding C7)? etcd-client-py in two versions, valkey-glide, and the kit's
 //! extension, alone and together. A trial becomes
 //! `experiments/python/cross_library.py LIBRARIES ENDING`. Page: `docs/src/63-cross-library.md`.
 
@@ -49,10 +49,14 @@ fn main() -> ExitCode {
             kit("valkey+kit/closed"),
             kit("valkey+kit/returned"),
         ])
-        .claim("C5", "valkey-glide is more robust")
+        .claim("C5", "valkey-glide is more robust: its exits are clean, closed or not.")
         .supported_if(every("valkey/*").is(Clean) & every("0.4.1/*").is(crashes()))
         .refuted_if(every("valkey/*").is(crashes()) | every("0.4.1/*").is(Clean))
-        .claim("C7", "etcd-client-py and valkey-glide in one interpreter do not conflict")
+        .finding(
+            "C7",
+            "etcd-client-py and valkey-glide do not conflict in one interpreter: what exits cleanly \
+             alone does so together.",
+        )
         .supported_if(
             every("valkey/closed").is(Clean)
                 & every("0.5.1/closed").is(Clean)

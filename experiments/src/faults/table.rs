@@ -89,11 +89,11 @@ pub fn all() -> Vec<Disturbance> {
         // The second logout of `06` is never requested: the machine is asking already.
         fault("server/answers-too-late", fails(&[Endpoint::Logout], Fault::never().done_at_once()))
             .about("the logout is done at once, and answered when the client has given up")
-            .with(Limits::ServerIsSilent)
+            .with(Limits::LogoutIsSilent)
             .ends(WITHOUT_EFFECT),
         fault("server/does-it-too-late", fails(&[Endpoint::Logout], Fault::never()))
             .about("the logout is done when the client has given up and the server has denied it")
-            .with(Limits::ServerIsSilent)
+            .with(Limits::LogoutIsSilent)
             .repaired_by(do_the_logout)
             .ends(&[
                 (LOGGING_OUT, "not done -> logged out"),

@@ -48,6 +48,9 @@ struct Claim {
     /// The verdicts that the reason was written for.
     #[serde(default)]
     explains: Verdicts,
+    /// Why no experiment tests it.
+    #[serde(default)]
+    untested: String,
     /// What an earlier test said, if the verdict or the statement has changed.
     before: Option<Before>,
 }
@@ -123,9 +126,36 @@ impl ClaimList {
         wrong
     }
 
+    /// How the claims fared, in a few sentences.
+    pub fn headline(&self, records: &Records<'_>) -> String {
+        let (findings, claims): (Vec<_>, Vec<_>) =
+            self.claims().partition(|claim| is_finding(&claim.id, records));
+        let mut fared = BTreeMap::<_, usize>::new();
+        for claim in &claims {
+            *fared.entry(fate(&verdicts(&claim.id, records))).or_default() += 1;
+        }
+        let fared: Vec<_> = fared.iter().map(|((_, fate), n)| format!("{n} {fate}")).collect();
+        let origins = self.source.len();
+        let changed = self.claims().filter(|claim| claim.before.is_some()).count();
+        let (claims, findings) = (claims.len(), findings.len());
+        let experiments = records.len();
+        let expected = |record: &&&Record| record.experiment.first_expected.is_some();
+        let other: Vec<_> =
+            records.values().filter(expected).map(|it| it.experiment.id.clone()).collect();
+        format!(
+            "{origins} sources make {claims} claims: {}. The experiments add {findings} findings, which no \
+             source makes. {changed} of these tests have changed since they were first written, most of \
+             them because they were not fair to the source. In {} of {experiments} experiments the \
+             hypothesis was changed after the first figures; the page says what was first expected{}\n",
+            fared.join(", "),
+            other.len(),
+            if other.is_empty() { ".".to_owned() } else { format!(": {}.", other.join(", ")) },
+        )
+    }
+
     /// The claims with their verdicts, for the page.
     pub fn rendered(&self, sources: &[Source], records: &Records<'_>) -> String {
-        let mut text = String::new();
+        let mut text = self.headline(records) + "\n";
         for Origin { name, about, claim: all } in &self.source {
             let _ = write!(text, "## {name}\n\n{}\n\n", about.trim());
             let (findings, claims): (Vec<_>, Vec<_>) =
@@ -162,20 +192,31 @@ impl ClaimList {
 
 impl Claim {
     fn row(&self, sources: &[Source], records: &Records<'_>) -> String {
-        let Self { id, quote, states, reason, explains, before: _ } = self;
+        let Self { id, quote, states, reason, explains, untested, before: _ } = self;
         let verdicts = verdicts(id, records);
         // A reason for other verdicts would mislead.
-        let reason = if *explains == verdicts { reason } else { "" };
+        let reason = match *explains == verdicts {
+            true if untested.is_empty() => reason,
+            true => untested,
+            false => "",
+        };
         let quote =
             if quote.is_empty() { String::new() } else { format!("“{}”<br>", cell(quote)) };
         let (anchor, states, reason) = (anchor(id), cell(states), cell(reason));
-        let shown = shown(&verdicts, sources);
+        let shown = match untested.is_empty() {
+            true => shown(&verdicts, sources),
+            false => "not tested".to_owned(),
+        };
         format!("| <a id=\"{anchor}\"></a>{id} | {quote}{states} | {shown} | {reason} |\n")
     }
 
     fn wrong(&self, verdicts: &Verdicts) -> Option<String> {
         const WRITE: &str = "write a `reason`, and what it `explains`";
         let found = listed(verdicts);
+        if !self.untested.is_empty() {
+            return (!verdicts.is_empty())
+                .then(|| format!("it is `untested`, but the results say {found}"));
+        }
         if verdicts.is_empty() {
             let run = "run one that declares it, and `cargo xtask notebooks`";
             return Some(format!("no experiment with results tests it: {run}"));
@@ -202,6 +243,18 @@ fn verdicts(id: &str, records: &Records<'_>) -> Verdicts {
 fn is_finding(id: &str, records: &Records<'_>) -> bool {
     let claims = records.values().flat_map(|record| &record.experiment.claims);
     claims.into_iter().any(|claim| claim.id == id && claim.finding)
+}
+
+/// How a claim fared, with its place in the list of all.
+fn fate(verdicts: &Verdicts) -> (u8, &'static str) {
+    let has = |verdict| verdicts.values().any(|it| *it == verdict);
+    match (has(Verdict::Supported), has(Verdict::Refuted)) {
+        _ if verdicts.is_empty() => (4, "not tested"),
+        (true, true) => (2, "supported by one experiment and refuted by another"),
+        (true, false) => (0, "supported"),
+        (false, true) => (1, "refuted"),
+        (false, false) => (3, "inconclusive"),
+    }
 }
 
 /// `07 supported, 32 refuted`.

@@ -50,8 +50,9 @@ impl Notebook {
             }
         }
         files.push(summary(workspace, sources));
-        files.push(claims(workspace, sources, &known, &mut to_do));
-        files.extend(excerpt(workspace, sources, &known));
+        let claims = claims(workspace, sources, &known, &mut to_do);
+        files.extend(readme(workspace, sources, &known, claims.headline.as_deref()));
+        files.push(claims.page);
         let figures = benchmarks::read(workspace)?;
         let path = workspace.path("docs/src/benchmarks.md");
         if !figures.is_empty() || path.exists() {
@@ -108,33 +109,43 @@ fn summary(workspace: &Workspace, sources: &[Source]) -> File {
     filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &[(BLOCK, list)])
 }
 
+/// What others' claims give.
+struct Claims {
+    page: File,
+    headline: Option<String>,
+}
+
 /// Generates the page of others' claims.
 fn claims(
     workspace: &Workspace,
     sources: &[Source],
     records: &BTreeMap<&str, &Record>,
     to_do: &mut Vec<String>,
-) -> File {
+) -> Claims {
     const BLOCK: &str = "claims";
     let path = workspace.path("docs/claims.toml");
     let claims = match ClaimList::read(&path) {
         Ok(claims) => claims,
-        Err(error) => return File { path, text: Err(error) },
+        Err(error) => return Claims { page: File { path, text: Err(error) }, headline: None },
     };
     let shown = workspace.shown(&path);
     to_do.extend(claims.wrong(records).iter().map(|wrong| format!("{shown}: {wrong}")));
     let skeleton = format!("# Claims\n\n{}", block::empty(BLOCK));
     let blocks = [(BLOCK, claims.rendered(sources, records))];
-    filled(workspace.path(claims::PAGE), &skeleton, &blocks)
+    let page = filled(workspace.path(claims::PAGE), &skeleton, &blocks);
+    Claims { page, headline: Some(claims.headline(records)) }
 }
 
-/// Generates the README's excerpt from the first experiment's report.
-fn excerpt(
+/// Generates the README's excerpt from the first experiment's report, and its sentences on the claims.
+fn readme(
     workspace: &Workspace,
     sources: &[Source],
     records: &BTreeMap<&str, &Record>,
+    headline: Option<&str>,
 ) -> Option<File> {
     let record = records.get(sources.first()?.binary.as_str())?;
     let excerpt = format!("```text\n{}\n```", report::excerpt(&record.experiment).trim_end());
-    Some(filled(workspace.path("README.md"), "", &[("excerpt", excerpt)]))
+    let mut blocks = vec![("excerpt", excerpt)];
+    blocks.extend(headline.map(|headline| ("claims", headline.to_owned())));
+    Some(filled(workspace.path("README.md"), "", &blocks))
 }

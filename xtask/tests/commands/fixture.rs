@@ -51,7 +51,9 @@ impl Workspace {
         workspace.write("docs/src/SUMMARY.md", SUMMARY);
         workspace.write("docs/src/introduction.md", "# Introduction\n");
         workspace.write("docs/claims.toml", CLAIMS);
-        workspace.write("README.md", "<!-- excerpt:begin -->\n<!-- excerpt:end -->\n");
+        let blocks =
+            ["excerpt", "claims"].map(|it| format!("<!-- {it}:begin -->\n<!-- {it}:end -->\n"));
+        workspace.write("README.md", &blocks.concat());
         workspace
     }
 

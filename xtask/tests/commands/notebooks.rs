@@ -281,6 +281,31 @@ fn the_readme_has_the_first_experiment_without_its_cures() {
 }
 
 #[test]
+fn the_readme_and_the_page_of_claims_count_how_the_claims_fared() {
+    let workspace = complete();
+    let untested = "[[source.claim]]\nid = \"A4\"\nstates = \"it helps\"\n\
+                    untested = \"Nobody can count that.\"\n";
+    workspace.write(CLAIMS, &(workspace.read(CLAIMS) + untested));
+    let mut changed = waiting();
+    changed.first_expected = Some("It is something else.".to_owned());
+    workspace.notebook_with(&changed);
+    for page in ["README.md", LEDGER] {
+        workspace.contains(
+            page,
+            &[
+                "1 sources make 2 claims: 1 refuted, 1 not tested.",
+                "In 1 of 2 experiments the hypothesis was changed",
+                ": 03.",
+            ],
+        );
+    }
+    workspace.contains(LEDGER, &["A4 | it helps | not tested | Nobody can count that. |"]);
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    workspace.edit("README.md", "1 refuted", "1 supported");
+    workspace.run(&["notebooks", "--check"]).expect_code(1).says("README.md: line");
+}
+
+#[test]
 fn only_changed_blocks_are_written_and_prose_stays() {
     let workspace = complete();
     workspace.run(&["notebooks"]).expect_code(0).says("nothing to write");
@@ -464,6 +489,11 @@ const DISAGREEMENTS: &[Disagreement] = &[
         "a claim without a reason",
         |it| it.edit(CLAIMS, "reason = \"It is the context.\"", ""),
         &["claim A2: it has no reason; the results say 01 refuted"],
+    ),
+    (
+        "a claim that is untested, and is tested",
+        |it| it.edit(CLAIMS, "reason = \"It is the context.\"", "untested = \"How?\""),
+        &["claim A2: it is `untested`, but the results say 01 refuted"],
     ),
     (
         "a claim that is there twice",

@@ -26,7 +26,7 @@ use crate::{
     oneshot::{self, WaitError},
     shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
     stop_then_abort::stop_then_abort,
-    sync::{Mutex, lock},
+    sync::{AtomicBool, Mutex, Ordering, lock},
 };
 
 /// How long a runtime may take to start. It takes a fraction of a millisecond, unless it hangs because
@@ -178,6 +178,9 @@ impl Generation {
             life.abort();
             false
         };
+        // What the last look has seen. A look of one's own would be another: a later caller may be calling
+        // wakers by then, and waits for that itself.
+        let has_threads = AtomicBool::new(true);
         let patience = stop_then_abort(
             life.tasks().callers(),
             entered,
@@ -185,22 +188,28 @@ impl Generation {
             || life.stop(),
             abort,
             ended,
-            || self.has_threads(),
+            || {
+                let has = self.has_threads();
+                // Relaxed: this future alone uses it.
+                has_threads.store(has, Ordering::Relaxed);
+                has
+            },
         )
         .await;
-        self.conclude(entered.elapsed(), patience)
+        self.conclude(entered.elapsed(), patience, has_threads.into_inner())
     }
 
     fn conclude(
         &self,
         elapsed: Duration,
         patience: Patience,
+        has_threads: bool,
     ) -> Result<ShutdownReport, ShutdownError> {
         let component = self.component.clone();
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
-        let has_ended = self.life.has_ended() && !self.has_threads();
+        let has_ended = self.life.has_ended() && !has_threads;
         let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
