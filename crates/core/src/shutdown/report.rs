@@ -56,7 +56,8 @@ pub enum CutOff {
     ///
     /// Not included are futures inside `Handle::block_on` of Tokio, which are no tasks, and one case of a task
     /// inside `block_in_place`: its worker was handed to another thread by an earlier `block_in_place`,
-    /// that thread had not been idle since, and the earlier call has returned and taken the worker back. Rest waits 20 ms for such a task.
+    /// that thread had not been idle since, and the earlier call has returned and taken the worker back. Rest
+    /// waits 20 ms for such a task.
     AtRest,
     /// The runtime was not brought to rest in time. A task may have been polled when `spawn_blocking` was
     /// refused already, and may have panicked: deadpool panics there. This happens only with workers, and if
