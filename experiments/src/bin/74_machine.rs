@@ -37,8 +37,12 @@ fn main() -> ExitCode {
         .variants([
             hazard("interface-last", Aborted, "interface-last")
                 .about("no kit: the user interface lets go at the next login"),
-            hazard("leak", Failed, "leak")
+            hazard("leak/restart", Failed, "leak-restart")
                 .about("the state machine; a clone of the client is forgotten in every cycle")
+                .trials(LEAKS)
+                .waits(),
+            hazard("leak/keep", Failed, "leak-keep")
+                .about("the same, with a runtime for each login")
                 .trials(LEAKS)
                 .waits(),
             tasks_may_panic(
@@ -65,6 +69,8 @@ fn main() -> ExitCode {
         ])
         .keeps("descriptors_rise", [-6, 6, 20])
         .keeps("threads_rise", [-4, 4])
+        .keeps("files_open_after_a_logout", [1])
+        .keeps("logouts_with_warnings", [1, 30])
         .kit_claim(
             "The state machine logs the real client out as often as one likes: no panic, no hang, no \
              confirmed end with a file open, and nothing that adds up, with either policy.",

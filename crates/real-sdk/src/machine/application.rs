@@ -23,6 +23,7 @@ use sundown::{
     RuntimeOwner,
     evidence::no_open_files,
     session::{Confirmation, Guarded, Session},
+    shutdown::NotCovered,
 };
 use tokio::runtime::Handle;
 
@@ -123,6 +124,7 @@ impl App {
         self.intent.clear()?;
         fs::write(&self.latest_user_id, "@me:example.org")?;
         session.look();
+        check("the look sees the files of the login", look::files(store)? > 0);
         let (client, service) = (Some(client), Some(service));
         let store = store.to_owned();
         let login = Login { session, runtime, store, panics_before, client, service };
@@ -167,6 +169,8 @@ impl application::Session for App {
         let report = session.close(limit).await?;
         // What is said must be so.
         check("the end was confirmed from outside", report.confirmation == Confirmation::Evidence);
+        let covers_clones = !report.not_covered.contains(&NotCovered::Clones);
+        check("the report does not speak of clones", !covers_clones);
         check("no file is open when the session says so", look::files(&store)? == 0);
         check(
             "the report names every panic",
