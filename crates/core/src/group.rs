@@ -27,6 +27,7 @@ use crate::{
         report::names,
     },
     spawn::{SpawnError, current_runtime, spawn},
+    stop_then_abort::Waited,
     task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
 };
 
@@ -232,8 +233,8 @@ impl TaskGroup {
     /// Dropping the future loses nothing: the tasks stay asked to stop, and you can call this again.
     pub async fn drain(&self, limit: Duration) -> GroupReport {
         let began = Instant::now();
-        let patience = self.tasks.shut_down(began, limit).await;
-        report(&self.tasks, &self.label, began.elapsed(), patience)
+        let waited = self.tasks.shut_down(began, limit).await;
+        report(&self.tasks, &self.label, began.elapsed(), &waited)
     }
 
     /// Same as [`drain`](Self::drain), on a plain thread. On a worker of a runtime this blocks the
@@ -248,14 +249,14 @@ pub(crate) fn report(
     tasks: &TaskSet,
     label: &Label,
     elapsed: Duration,
-    patience: Patience,
+    waited: &Waited,
 ) -> GroupReport {
     // Read the list before the tally. A task that has left the list is then in the tally, so none is
     // missing from both.
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
-    let threads = tasks.helpers().names();
+    let threads = if waited.threads_left { tasks.helpers().names() } else { Vec::new() };
     let is_running = !still_running.is_empty() || !threads.is_empty();
     let foreign = tasks.foreign_tasks();
     if foreign == 0 && tasks.closed().has_fired() {
@@ -279,7 +280,7 @@ pub(crate) fn report(
         (false, true, _) => Outcome::Aborted,
     };
     observe::shutdown(&group, outcome, elapsed);
-    let left_to_another = is_running && patience == Patience::Another;
+    let left_to_another = is_running && waited.patience == Patience::Another;
     let Tally { refused, aborted: aborted_tasks, panics, panicked } = tally;
     GroupReport {
         group,

@@ -101,22 +101,31 @@ impl Drop for Entered {
     }
 }
 
-/// Waits until no thread of the kit is left, as `are_left` says, or the deadline has passed. Only a thread that
-/// has ended is over, and none can say so itself.
-pub(crate) async fn threads_have_ended(deadline: Option<Instant>, are_left: impl Fn() -> bool) {
+/// Waits until no thread of the kit is left, as `are_left` says, or the deadline has passed. Returns whether
+/// none was left at the last look. Only a thread that has ended is over, and none can say so itself.
+pub(crate) async fn threads_have_ended(
+    deadline: Option<Instant>,
+    are_left: impl Fn() -> bool,
+) -> bool {
     for _ in 0..CHECKS_AT_ONCE {
         if !are_left() {
-            return;
+            return true;
         }
         thread::yield_now();
     }
     let mut pause = LOOK_AGAIN;
-    while are_left() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+    loop {
+        if !are_left() {
+            return true;
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return false;
+        }
         // A waker that blocks on such a wait would wait for itself.
         if waker::is_helper_here()
             && poll_fn(|context| Poll::Ready(park::is_parker(context.waker()))).await
         {
-            return;
+            return false;
         }
         let soon = Instant::now() + pause;
         pause = LONGEST_PAUSE.min(pause * 2);

@@ -18,6 +18,15 @@ use crate::{
 /// busy machine a runtime may take that long to poll a task again.
 const LEAST_FOR_ABORT: Duration = Duration::from_millis(100);
 
+/// How the waits of a shutdown ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Waited {
+    pub patience: Patience,
+    /// Whether a thread of the kit was left at the last look. Whoever looks again may see the thread of a later
+    /// caller, which waits for that itself.
+    pub threads_left: bool,
+}
+
 /// The part of a limit that is left for an abort to take effect: a tenth, at least 100 ms, at most half.
 pub(crate) fn share_for_abort(limit: Duration) -> Duration {
     (limit / 10).max(LEAST_FOR_ABORT.min(limit / 2))
@@ -43,7 +52,7 @@ pub(crate) async fn stop_then_abort<W: Future>(
     abort: impl FnOnce(AbortAt) -> bool,
     ended: impl Fn() -> W,
     has_threads: impl Fn() -> bool,
-) -> Patience {
+) -> Waited {
     let deadlines = Deadlines::new(entered, limit);
     let caller = callers.enter(deadlines.abort.into());
     stop();
@@ -62,8 +71,8 @@ pub(crate) async fn stop_then_abort<W: Future>(
         Patience::Another
     };
     caller.leave();
-    threads_have_ended(deadlines.give_up, has_threads).await;
-    patience
+    let threads_left = !threads_have_ended(deadlines.give_up, has_threads).await;
+    Waited { patience, threads_left }
 }
 
 /// Which of two futures was ready first.
@@ -189,7 +198,7 @@ mod tests {
             aborted.set(true);
             false
         };
-        let patience = block_on(stop_then_abort(
+        let waited = block_on(stop_then_abort(
             &Callers::default(),
             Instant::now(),
             PLENTY,
@@ -198,6 +207,39 @@ mod tests {
             ended,
             || false,
         ));
-        assert_eq!((aborted.get(), patience), (false, Patience::Own));
+        assert_eq!((aborted.get(), waited.patience), (false, Patience::Own));
+    }
+
+    /// The thread of a later caller is there after the last look.
+    #[test]
+    fn what_the_last_look_has_seen_decides() {
+        for is_there_at_first in [true, false] {
+            let looks = Cell::new(0);
+            let has_threads = || {
+                looks.set(looks.get() + 1);
+                (looks.get() == 2) != is_there_at_first
+            };
+            let waited = block_on(stop_then_abort(
+                &Callers::default(),
+                Instant::now(),
+                PLENTY,
+                || (),
+                |_| false,
+                || std::future::ready(()),
+                has_threads,
+            ));
+            let last = if is_there_at_first { 2 } else { 1 };
+            assert_eq!((waited.threads_left, looks.get()), (false, last));
+        }
+        let waited = block_on(stop_then_abort(
+            &Callers::default(),
+            Instant::now(),
+            Duration::ZERO,
+            || (),
+            |_| false,
+            || std::future::ready(()),
+            || true,
+        ));
+        assert!(waited.threads_left, "the control");
     }
 }

@@ -149,8 +149,8 @@ impl<T> BackgroundTask<T> {
             let kind = ShutdownErrorKind::FromInside;
             return Err(ShutdownError::new(label.name.clone(), began.elapsed(), kind));
         }
-        let patience = tasks.shut_down(began, limit).await;
-        report(tasks, label, began.elapsed(), patience).into_result()
+        let waited = tasks.shut_down(began, limit).await;
+        report(tasks, label, began.elapsed(), &waited).into_result()
     }
 
     /// Shuts the task down, then runs `cleanup` and waits for it. The limit is for the task only;

@@ -25,12 +25,6 @@ use std::{
 
 use smallvec::SmallVec;
 
-#[cfg(not(loom))]
-use crate::{
-    callers::Patience,
-    limit::until,
-    stop_then_abort::{stop_then_abort, yield_once},
-};
 use crate::{
     callers::{AbortAt, Callers},
     latch::Latch,
@@ -38,6 +32,11 @@ use crate::{
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
     waker::{self, Helpers, ToWake, Wakers},
+};
+#[cfg(not(loom))]
+use crate::{
+    limit::until,
+    stop_then_abort::{Waited, stop_then_abort, yield_once},
 };
 use registry::{Exit, Registry, Slot};
 #[cfg(not(loom))]
@@ -293,10 +292,10 @@ impl TaskSet {
 
     /// Shuts the tasks down, as [`stop_then_abort`] says. The limit counts from `entered`.
     #[cfg(not(loom))]
-    pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Patience {
+    pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Waited {
         let ended = || self.closed.wait();
         let abort = |moment| self.abort_at(moment);
-        let patience = stop_then_abort(
+        let waited = stop_then_abort(
             &self.callers,
             entered,
             limit,
@@ -309,7 +308,7 @@ impl TaskSet {
         if self.closed.has_fired() {
             until(entered.checked_add(limit), pin!(self.settle())).await;
         }
-        patience
+        waited
     }
 
     /// Takes a task in.

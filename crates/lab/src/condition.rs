@@ -68,34 +68,24 @@ impl Subject {
         self.outcomes(move |outcomes| failures(outcomes) * 100 <= percent * outcomes.total())
     }
 
-    /// Holds if each of the variants fails more often than another one, significantly so (Fisher's exact
-    /// test, 5 %).
+    /// Holds if these variants, taken together, fail more often than the others, taken together, significantly so
+    /// (Fisher's exact test, 5 %).
     #[must_use]
-    pub fn fails_more_often_than(self, other: &str) -> Condition {
-        let Self(pattern) = self;
-        let patterns = vec![pattern.clone(), other.to_owned()];
-        let other = other.to_owned();
+    pub fn fails_more_often_than(self, others: Self) -> Condition {
+        let patterns = vec![self.0, others.0];
+        let pair = patterns.clone();
         let weigh = Box::new(move |results: &[VariantResult], reasons: &mut Vec<String>| {
-            let than = results.iter().find(|result| result.name == other)?;
-            let share = |result: &VariantResult| Share {
-                hits: failures(&result.outcomes),
-                trials: result.outcomes.total(),
-            };
-            let mut all = None;
-            for result in results.iter().filter(|result| fits(&pattern, &result.name)) {
-                let (one, other) = (share(result), share(than));
-                for (name, Share { hits, trials }) in [(&result.name, one), (&than.name, other)] {
-                    let reason = format!("{name}: {hits} of {trials} failed");
-                    if !reasons.contains(&reason) {
-                        reasons.push(reason);
-                    }
+            let shares = [0, 1].map(|at| share(&pair[at], results));
+            for (pattern, Share { hits, trials }) in pair.iter().zip(&shares) {
+                let reason = format!("{pattern}: {hits} of {trials} failed");
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
                 }
-                let ((difference, _), chance) = (difference(one, other), fisher(one, other));
-                let decides = enough(&result.outcomes) && enough(&than.outcomes);
-                let holds = decides.then_some(difference > 0.0 && chance < SIGNIFICANT);
-                all = Some(all.map_or(holds, |all| both(all, holds)));
             }
-            all.flatten()
+            let [these, others] = shares;
+            let decides = these.trials.min(others.trials) >= FEWEST_TRIALS;
+            let is_significant = || fisher(these, others) < SIGNIFICANT;
+            decides.then(|| difference(these, others).0 > 0.0 && is_significant())
         });
         Condition { patterns, weigh }
     }
@@ -142,7 +132,19 @@ impl Subject {
     }
 }
 
-/// A variant that fails significantly more often than another: see [`Subject::fails_more_often_than`].
+/// The failures of all variants that the pattern selects, taken together.
+fn share(pattern: &str, results: &[VariantResult]) -> Share {
+    let selected = results.iter().filter(|result| fits(pattern, &result.name));
+    selected.fold(
+        Share { hits: 0, trials: 0 },
+        |Share { hits, trials }, VariantResult { outcomes, .. }| Share {
+            hits: hits + failures(outcomes),
+            trials: trials + outcomes.total(),
+        },
+    )
+}
+
+/// Variants that fail significantly more often than others: see [`Subject::fails_more_often_than`].
 const SIGNIFICANT: f64 = 0.05;
 
 /// How much more often one suite must pass than another, see [`Suite::passes_more_often_than`].
@@ -453,14 +455,23 @@ mod tests {
                 (0..40).map(|nth| if nth < failed { Failed } else { Clean }).collect();
             result(name, &outcomes, &[])
         };
-        let results =
-            [rate("a", 20), rate("b", 17), rate("c", 2), result("few", &[Failed; 4], &[])];
+        let results = [
+            rate("a", 20),
+            rate("b", 17),
+            rate("c", 2),
+            rate("d/one", 5),
+            rate("d/two", 15),
+            result("few", &[Failed; 4], &[]),
+        ];
         let more = |one: &str, other: &str| {
-            every(one).fails_more_often_than(other).holds(&results, &mut Vec::new())
+            every(one).fails_more_often_than(every(other)).holds(&results, &mut Vec::new())
         };
         assert_eq!(more("a", "c"), Some(true));
         assert_eq!(more("a", "b"), Some(false));
         assert_eq!(more("c", "a"), Some(false));
+        assert_eq!(more("d/one", "c"), Some(false));
+        assert_eq!(more("d/*", "c"), Some(true), "taken together");
+        assert_eq!(more("a", "d/*"), Some(true));
         assert_eq!(more("few", "c"), None);
     }
 

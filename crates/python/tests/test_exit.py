@@ -232,8 +232,8 @@ def test_what_has_begun_is_finished_at_exit_and_what_has_not_is_dropped(run):
             go_on.wait()
             print("first done", flush=True)
         runtime.spawn(first)
-        runtime.spawn(print, "never", flush=True)
         inside.wait()
+        runtime.spawn(print, "never", flush=True)
         def lets_go():
             # The gate is closed right after the program begins to exit.
             until(lambda: sundown._exit._exiting)

@@ -18,15 +18,14 @@ use super::{
     threads::{Role, Threads},
 };
 use crate::{
-    callers::Patience,
     fork::ProcessGuard,
     joinable::Joinable,
     lifecycle::{End, Lifecycle, Users},
     observe::{self, Outcome},
     oneshot::{self, WaitError},
     shutdown::{Alive, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport, SignalLoss},
-    stop_then_abort::stop_then_abort,
-    sync::{AtomicBool, Mutex, Ordering, lock},
+    stop_then_abort::{Waited, stop_then_abort},
+    sync::{Mutex, lock},
 };
 
 /// How long a runtime may take to start. It takes a fraction of a millisecond, unless it hangs because
@@ -178,43 +177,35 @@ impl Generation {
             life.abort();
             false
         };
-        // What the last look has seen. A look of one's own would be another: a later caller may be calling
-        // wakers by then, and waits for that itself.
-        let has_threads = AtomicBool::new(true);
-        let patience = stop_then_abort(
+        let waited = stop_then_abort(
             life.tasks().callers(),
             entered,
             limit,
             || life.stop(),
             abort,
             ended,
-            || {
-                let has = self.has_threads();
-                // Relaxed: this future alone uses it.
-                has_threads.store(has, Ordering::Relaxed);
-                has
-            },
+            || self.has_threads(),
         )
         .await;
-        self.conclude(entered.elapsed(), patience, has_threads.into_inner())
+        self.conclude(entered.elapsed(), &waited)
     }
 
     fn conclude(
         &self,
         elapsed: Duration,
-        patience: Patience,
-        has_threads: bool,
+        waited: &Waited,
     ) -> Result<ShutdownReport, ShutdownError> {
         let component = self.component.clone();
         let observe = |outcome| observe::shutdown(&component, outcome, elapsed);
         let error = |kind| ShutdownError::new(component.clone(), elapsed, kind);
         let tasks = self.life.tasks();
+        let has_threads = waited.threads_left && self.has_threads();
         let has_ended = self.life.has_ended() && !has_threads;
         let Some(end) = self.life.end().filter(|_| has_ended) else {
             observe(Outcome::TimedOut);
             return Err(error(ShutdownErrorKind::TimedOut)
                 .with_running(tasks.still_running(), self.alive())
-                .with_patience(patience));
+                .with_patience(waited.patience));
         };
         match end {
             // Not joined: a thread that was ended from outside cannot be.

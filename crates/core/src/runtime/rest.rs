@@ -348,7 +348,7 @@ impl Rest {
     fn until_pool_refuses(&self) {
         let mut pause = PAUSE_AT_END;
         while !pool_refuses() && !self.roll.is_too_late() {
-            // Nothing tells of it, so it has to be asked.
+            // Tokio calls no hook when the pool closes.
             thread::sleep(pause);
             // Ever less often: if no thread is free, Tokio starts one more.
             pause *= 2;

@@ -226,8 +226,9 @@ impl Lane {
             }
             is_refused = true;
             batch.lock().thread_was_refused();
-            // Nothing tells when the OS has a thread again. Tokio panics if it is asked before.
+            // Tokio panics if there is no thread, so the OS is asked first.
             while !there_are_threads() {
+                // No event says when the OS has a thread again.
                 thread::sleep(RETRY);
             }
         }

@@ -1,20 +1,20 @@
 //! Destructors that do what they should not, or what one would not expect of them.
 
 use std::{
-    sync::{Arc, mpsc},
-    time::Duration,
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
 };
 
 use futures::executor::block_on;
 use sundown::{
     latch::Latch,
-    session::{CloseErrorKind, Inside, Unfinished},
+    session::{CloseErrorKind, Inside, Session, Unfinished},
     teardown::teardown_blocking,
 };
 use tokio::task::{spawn, spawn_blocking};
 
 use super::{from_inside, session};
-use crate::fixtures::{PLENTY, SHORT, on_drop, pool, stuck};
+use crate::fixtures::{PLENTY, SHORT, on_drop, pool, stuck, until};
 
 #[test]
 fn a_destructor_that_panics_is_reported_and_the_others_are_torn_down() {
@@ -122,4 +122,30 @@ fn a_value_may_be_the_last_owner_of_its_own_session() {
     drop(session);
     drop(guard);
     assert!(latch.wait_blocking(PLENTY));
+}
+
+/// What hooks and checks hold is foreign, and may block, or need a runtime. A session that is dropped unclosed
+/// drops it where values are torn down.
+#[test]
+fn a_session_that_is_dropped_is_not_held_up_by_what_its_hooks_and_checks_hold() {
+    let (hook, blocks) = stuck();
+    let (check, also_blocks) = stuck();
+    let (pool, closed) = pool();
+    let (blocks, also_blocks) = (on_drop(blocks), Mutex::new(on_drop(also_blocks)));
+    let session = Session::builder("test")
+        .before_close(async move || drop((pool, blocks)))
+        .evidence(move || {
+            let _ = &also_blocks;
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    let began = Instant::now();
+    drop(session);
+    assert!(began.elapsed() < PLENTY / 2, "{:?}", began.elapsed());
+    hook.has_begun.recv_timeout(PLENTY).unwrap();
+    drop(hook.let_go);
+    check.has_begun.recv_timeout(PLENTY).unwrap();
+    drop(check.let_go);
+    until("the pool's closers, on a runtime", || closed() == 2);
 }

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{from_inside, session, still_held};
-use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, on_drop, pool, stuck, until};
+use crate::fixtures::{PLENTY, SHORT, current_thread, multi_thread, on_drop, pool, until};
 
 type Answer = Result<CloseReport, CloseError>;
 
@@ -426,32 +426,6 @@ fn the_hook_of_a_session_that_is_never_closed_is_dropped_and_not_called() {
         .unwrap();
     drop(session);
     until("the closers", || closed() == 2);
-}
-
-/// What hooks and checks hold is foreign, and may block, or need a runtime. A session that is dropped unclosed
-/// drops it where values are torn down.
-#[test]
-fn a_session_that_is_dropped_is_not_held_up_by_what_its_hooks_and_checks_hold() {
-    let (hook, blocks) = stuck();
-    let (check, also_blocks) = stuck();
-    let (pool, closed) = pool();
-    let (blocks, also_blocks) = (on_drop(blocks), Mutex::new(on_drop(also_blocks)));
-    let session = Session::builder("test")
-        .before_close(async move || drop((pool, blocks)))
-        .evidence(move || {
-            let _ = &also_blocks;
-            Ok(())
-        })
-        .start()
-        .unwrap();
-    let began = Instant::now();
-    drop(session);
-    assert!(began.elapsed() < PLENTY / 2, "{:?}", began.elapsed());
-    hook.has_begun.recv_timeout(PLENTY).unwrap();
-    drop(hook.let_go);
-    check.has_begun.recv_timeout(PLENTY).unwrap();
-    drop(check.let_go);
-    until("the pool's closers, on a runtime", || closed() == 2);
 }
 
 fn runtimes_of_others() -> [(Runtime, &'static str); 2] {
