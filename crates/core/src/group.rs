@@ -440,7 +440,8 @@ impl GracefulShutdown for TaskGroup {
 
 impl Drop for TaskGroup {
     fn drop(&mut self) {
-        let running = self.tasks.registry().count().running;
+        let has_ended = self.tasks.closed().has_fired();
+        let running = if has_ended { 0 } else { self.tasks.registry().count().running };
         self.tasks.abort();
         self.tasks.runtimes().release();
         // Only now: a subscriber is foreign code and may block.
