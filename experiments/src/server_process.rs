@@ -1,4 +1,4 @@
-//! A server in a process of its own, alone or as process 1 of a namespace of processes.
+//! A server or another service in a process of its own, alone or as process 1 of a namespace of processes.
 
 use std::{
     fs,
@@ -40,16 +40,15 @@ pub struct ServerProcess {
     /// What it reads from, which stays open.
     pub stdin: Option<ChildStdin>,
     printed: BufReader<ChildStdout>,
-    /// The address that it has printed.
-    pub address: SocketAddr,
+    first_line: String,
 }
 
 impl ServerProcess {
-    /// Starts a server, which prints the address that it listens on.
+    /// Starts it, and waits for the first line that it prints.
     ///
     /// # Errors
     ///
-    /// If it does not start, or prints something else.
+    /// If it does not start.
     pub fn start(command: &Command, as_process_1: bool) -> TrialResult<Self> {
         let mut words = Vec::new();
         if as_process_1 {
@@ -74,8 +73,17 @@ impl ServerProcess {
             true => only_child(&child)?,
             false => Pid::from_child(&child),
         };
-        let (stdin, address) = (child.stdin.take(), line.trim().parse()?);
-        Ok(Self { child, server, stdin, printed, address })
+        let stdin = child.stdin.take();
+        Ok(Self { child, server, stdin, printed, first_line: line })
+    }
+
+    /// The address that its first line says.
+    ///
+    /// # Errors
+    ///
+    /// If it says something else.
+    pub fn address(&self) -> TrialResult<SocketAddr> {
+        Ok(self.first_line.trim().parse()?)
     }
 
     /// Sends it a signal.
@@ -102,7 +110,7 @@ impl ServerProcess {
         }
     }
 
-    /// What it printed after its address. It must be gone.
+    /// What it printed after its first line. It must be gone.
     ///
     /// # Errors
     ///

@@ -12,7 +12,10 @@ use experiments::{
 use lab::Equipment;
 use rustix::process::Signal;
 use sundown::service::Service;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 /// The limit of a service, and how much longer its process may take to be gone.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
             .about("the same server as process 1, and SIGTERM"),
         ])
         .variants(services)
+        .kit_claim("SIGTERM and SIGINT end a service in good order, alone and as process 1.")
         .part("ctrl-c", |_| serve_until_ctrl_c())
         .part("service", |_| serve())
         .run()
@@ -73,7 +77,8 @@ fn ends_well(
     as_process_1: bool,
 ) -> TrialResult {
     let mut server = ServerProcess::start(&scene.part(server)?, as_process_1)?;
-    let visitor = visit.begin(server.address)?;
+    let address = server.address()?;
+    let visitor = visit.begin(address)?;
     let sent = Instant::now();
     server.send(signal)?;
     let Some(status) = server.wait(STUCK)? else {
@@ -86,7 +91,7 @@ fn ends_well(
     scene.check("it is gone within its limit", gone_after <= LIMIT + LATER);
     let got_all = visitor.join().map_err(|_| "the visitor panicked")?;
     scene.check("the visitor got what was begun", got_all);
-    scene.check("nothing is served", TcpStream::connect(server.address).is_err());
+    scene.check("nothing is served", TcpStream::connect(address).is_err());
     Ok(())
 }
 
@@ -96,13 +101,14 @@ fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
     out.flush()
 }
 
-/// As the documentation of axum has it.
+/// As the documentation of axum has it, except that it listens for the signal before anybody is served.
 fn serve_until_ctrl_c() -> TrialResult {
     runtime()?.block_on(async {
+        let mut interrupts = signal(SignalKind::interrupt())?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         say(listener.local_addr()?)?;
-        let interrupted = async {
-            let _ = tokio::signal::ctrl_c().await;
+        let interrupted = async move {
+            let _ = interrupts.recv().await;
         };
         let server = axum::serve(listener, pages(Sent::default(), None));
         server.with_graceful_shutdown(interrupted).await?;
