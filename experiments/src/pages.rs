@@ -55,4 +55,7 @@ pages! {
     six_steps "71-six-steps.md"
     last_owner_of_the_sdk "72-last-owner.md"
     close_while_working "73-close-while-working.md"
+    machine "74-machine.md"
+    exits "75-exits.md"
+    practice "76-practice.md"
 }
