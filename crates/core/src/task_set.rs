@@ -3,6 +3,8 @@
 //! runtimes are built on this; a background task is a set of one.
 
 mod current_task;
+#[cfg(not(loom))]
+mod failures;
 mod member;
 mod padded;
 mod registry;
@@ -42,6 +44,8 @@ use registry::{Exit, Registry, Slot};
 #[cfg(not(loom))]
 use runtimes::Runtimes;
 
+#[cfg(not(loom))]
+use failures::Failures;
 use padded::Padded;
 
 pub use member::{Member, Place};
@@ -82,6 +86,8 @@ pub struct TaskSet {
     /// The sets below this one that an abort of this one has spared.
     spared: Mutex<Vec<Weak<Self>>>,
     helpers: Arc<Helpers>,
+    #[cfg(not(loom))]
+    failures: Failures,
     #[cfg(not(loom))]
     runtimes: Runtimes,
 }
@@ -176,6 +182,8 @@ impl TaskSet {
             children: Mutex::default(),
             spared: Mutex::default(),
             helpers,
+            #[cfg(not(loom))]
+            failures: Failures::default(),
             #[cfg(not(loom))]
             runtimes: Runtimes::default(),
         }
@@ -372,6 +380,8 @@ impl TaskSet {
         drop(tally);
         // Only now: its destructor may block, and must not keep the panic from a report.
         panics::discard(payload);
+        #[cfg(not(loom))]
+        self.stop_if_a_failure_stops();
     }
 
     /// Must be called once, by the caller that closed the registry. Closes the sets above, too, if this
@@ -445,6 +455,12 @@ impl TaskSet {
             same = if now == alive { same + 1 } else { 0 };
             alive = now;
         }
+    }
+
+    /// The tasks that returned an error.
+    #[cfg(not(loom))]
+    pub const fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// The callers that wait for the end.
