@@ -46,11 +46,13 @@ pub mod real_clients;
 pub mod real_sdk;
 pub mod runtime_thread;
 pub mod scene;
+pub mod server_process;
 pub mod setting;
 pub mod steps;
 pub mod story;
 pub mod usage;
 pub mod venv;
+pub mod web;
 pub mod wrapper;
 
 use std::{

@@ -31,6 +31,9 @@ pages! {
     leak_on_logout "31-leak-on-logout.md"
     exit_order "32-exit-order.md"
     bounded_exit "33-bounded-exit.md"
+    server_drain "34-server-drain.md"
+    container_signals "35-container-signals.md"
+    stuck_after_drain "36-stuck-after-drain.md"
     async_drop_options "40-async-drop-options.md"
     second_caller "41-second-caller.md"
     lock_across_await "42-lock-across-await.md"
@@ -66,4 +69,7 @@ pages! {
     task_gone "explain/SD0014.md"
     forked "explain/SD0015.md"
     no_interpreter "explain/SD0016.md"
+    machine "74-machine.md"
+    exits "75-exits.md"
+    practice "76-practice.md"
 }

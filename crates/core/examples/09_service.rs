@@ -1,72 +1,46 @@
-//! A service that ends well on Ctrl-C, and on the SIGTERM of a supervisor.
+//! A service that ends well on Ctrl-C, and on the SIGTERM of a supervisor, also as process 1 of a container.
 //!
-//! The listener and every connection are tasks of one group. The signal stops the group: the listener
-//! returns, connections answer what they have begun and say goodbye, and `drain` reports how they ended.
-//! Any server that takes a future can use the same signal:
-//! `axum::serve(…).with_graceful_shutdown(service.stop_signal())`.
+//! `run` owns the runtime and the signals. At a signal the listener returns, connections answer what they
+//! have begun and say goodbye, and the report says how they ended. Any server that takes a future can use
+//! the same stop signal: `axum::serve(…).with_graceful_shutdown(service.stop_signal())`.
 //!
 //! ```text
 //! visitor: you said hello
 //! visitor: (Ctrl-C)
 //! visitor: goodbye
-//! service: 0 dropped, 0 panicked
+//! asked by SIGINT; graceful
 //! ```
 #![cfg_attr(not(unix), allow(unused, reason = "it sends itself a Unix signal"))]
 
-use std::{error::Error, io, net::SocketAddr, thread, time::Duration};
+use std::{error::Error, io, net::SocketAddr, time::Duration};
 
-#[cfg(unix)]
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
-use sundown::{
-    Stop, TaskGroup,
-    oneshot::{self, Receiver},
-};
+use sundown::Stop;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
 };
 
-/// How long a user would wait after Ctrl-C.
-const LIMIT: Duration = Duration::from_secs(5);
-
 #[cfg(not(unix))]
 fn main() {}
 
 #[cfg(unix)]
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-
-    let service = TaskGroup::new("service");
-    // With Tokio's feature `signal`, call this once with `tokio::signal::ctrl_c()`, and once with
-    // `async move { terminate.recv().await }` for a `signal(SignalKind::terminate())?`.
-    service.stop_when(interrupted()?)?;
-    service.spawn("listener", |stop| accept(listener, stop))?;
-    let visitor = tokio::spawn(visit(address));
-
-    service.stop_signal().await;
-    let report = service.drain(LIMIT).await;
-    visitor.await??;
-    println!("service: {} dropped, {} panicked", report.aborted, report.panicked.len());
-    Ok(())
-}
-
-/// Ready at the first of these signals. Without a handler SIGTERM ends the process at once, with nothing
-/// drained; as process 1 of a container it does nothing.
-#[cfg(unix)]
-fn interrupted() -> io::Result<Receiver<()>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let (confirm, interrupted) = oneshot::channel();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if signals.forever().next().is_some() {
-            let _ = confirm.send(());
-        }
+fn main() -> Result<(), Box<dyn Error>> {
+    let report = sundown::service::run("echo", |service| async move {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        service.try_spawn("visitor", {
+            let address = listener.local_addr()?;
+            move |_| visit(address)
+        });
+        service.ready();
+        accept(listener, service.stop_signal()).await;
+        Ok(())
     })?;
-    Ok(interrupted)
+    println!(
+        "asked by {}; {}",
+        report.asked_by,
+        if report.is_graceful() { "graceful" } else { "not" }
+    );
+    Ok(())
 }
 
 async fn accept(listener: TcpListener, mut stop: Stop) {

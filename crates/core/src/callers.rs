@@ -11,9 +11,11 @@ use std::{
     time::Instant,
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     sync::{Mutex, lock},
-    waker::{self, Helpers, ToWake},
+    waker::{self, Helpers, ToWake, Wakers},
 };
 
 /// When a caller would have the tasks aborted. The later, the more patient the caller.
@@ -53,8 +55,7 @@ struct Waiting {
     /// The number of the next caller.
     next: u64,
     /// Usually there is one caller, who must not pay for an allocation.
-    first: Option<Entry>,
-    others: Vec<Entry>,
+    entries: SmallVec<[Entry; 1]>,
 }
 
 struct Entry {
@@ -84,25 +85,14 @@ impl Callers {
         let mut waiting = lock(&self.waiting);
         let number = waiting.next;
         waiting.next += 1;
-        let entry = Entry { number, abort_at, waker: None };
-        if waiting.first.is_none() {
-            waiting.first = Some(entry);
-        } else {
-            waiting.others.push(entry);
-        }
+        waiting.entries.push(Entry { number, abort_at, waker: None });
         drop(waiting);
         Caller { callers: self, number, abort_at, gives_up: true }
     }
 
     /// Whether any caller is more patient.
     pub fn are_more_patient(&self, than: AbortAt) -> bool {
-        lock(&self.waiting).entries().any(|entry| entry.abort_at > than)
-    }
-}
-
-impl Waiting {
-    fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.first.iter_mut().chain(&mut self.others)
+        lock(&self.waiting).entries.iter().any(|entry| entry.abort_at > than)
     }
 }
 
@@ -121,8 +111,8 @@ impl Caller<'_> {
         // Cloned before the lock is taken: a waker is foreign code.
         let Some(new) = waker::clone(context.waker()) else { return Poll::Pending };
         let mut waiting = lock(&self.callers.waiting);
-        let is_last = !waiting.entries().any(|entry| entry.abort_at > self.abort_at);
-        let unused = match waiting.entries().find(|entry| entry.number == self.number) {
+        let is_last = !waiting.entries.iter().any(|entry| entry.abort_at > self.abort_at);
+        let unused = match waiting.entries.iter_mut().find(|entry| entry.number == self.number) {
             // Under the lock that a more patient caller takes to leave. So that one either has left
             // already, or will find this waker.
             Some(entry) if !is_last => entry.waker.replace(new),
@@ -143,24 +133,21 @@ impl Caller<'_> {
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
         let mut waiting = lock(&self.callers.waiting);
-        let is_mine = |entry: &Entry| entry.number == self.number;
-        let mut left = waiting.first.take_if(|entry| is_mine(entry));
-        if left.is_none()
-            && let Some(at) = waiting.others.iter().position(is_mine)
-        {
-            left = Some(waiting.others.swap_remove(at));
-        }
+        let at = waiting.entries.iter().position(|entry| entry.number == self.number);
+        let left = at.map(|at| waiting.entries.swap_remove(at));
         // A caller that goes away without an answer leaves the abort to those whose time has come.
-        let wakers: Vec<_> = if self.gives_up {
-            waiting.entries().filter_map(|entry| entry.waker.take()).collect()
-        } else {
-            Vec::new()
+        let wakers = match self.gives_up {
+            true => waiting.entries.iter_mut().filter_map(|entry| entry.waker.take()).collect(),
+            false => Wakers::new(),
         };
         // Under the lock that another caller takes to leave, before it looks for threads.
-        let to_wake = ToWake::new(self.callers.helpers.as_ref(), wakers);
+        let to_wake =
+            (!wakers.is_empty()).then(|| ToWake::new(self.callers.helpers.as_ref(), wakers));
         drop(waiting);
         waker::discard(left.and_then(|entry| entry.waker));
-        waker::wake([to_wake]);
+        if to_wake.is_some() {
+            waker::wake(to_wake);
+        }
     }
 }
 

@@ -136,6 +136,15 @@ impl<T> PerProcess<T> {
             io::Error::other(format!("{GENERATIONS} processes forked one another and left no slot"))
         })
     }
+
+    /// Whether this process or an ancestor has used its value. Costs nothing, while [`get`](Self::get) asks
+    /// the operating system.
+    #[cfg(not(loom))]
+    pub(crate) fn is_used(&self) -> bool {
+        let [OfProcess { process: first, .. }, ..] = &self.0;
+        // Relaxed: a use that happened before this call is seen, and one beside it may come later.
+        first.owner.load(Ordering::Relaxed) != 0
+    }
 }
 
 /// A value of the process that used it first.

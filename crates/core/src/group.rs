@@ -2,11 +2,13 @@
 
 #[cfg(feature = "tokio-util")]
 mod cancellation_token;
+mod hold;
 
 #[cfg(feature = "tokio-util")]
 use std::sync::OnceLock;
 use std::{
     borrow::Cow,
+    error::Error,
     fmt,
     future::Future,
     sync::Arc,
@@ -22,14 +24,16 @@ use crate::{
     observe::{self, Outcome},
     park,
     shutdown::{
-        Alive, GracefulShutdown, NotCovered, Panicked, ShutdownError, ShutdownErrorKind,
-        ShutdownFuture, ShutdownReport, StillRunning, count, not_covered::not_covered,
-        report::names,
+        Alive, GracefulShutdown, MemberFailed, NotCovered, Panicked, ShutdownError,
+        ShutdownErrorKind, ShutdownFuture, ShutdownReport, StillRunning, count,
+        not_covered::not_covered, report::names,
     },
     spawn::{SpawnError, current_runtime, spawn},
     stop_then_abort::Waited,
     task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
 };
+
+pub use self::hold::Held;
 
 /// A group of tasks. Dropping it aborts its remaining tasks, with a warning.
 ///
@@ -79,6 +83,10 @@ pub struct GroupReport {
     pub refused: usize,
     /// How many tasks panicked.
     pub panics: usize,
+    /// How many tasks of [`try_spawn`](TaskGroup::try_spawn) returned an error. They count as ended, too.
+    pub failures: usize,
+    /// The first of them.
+    pub first_failure: Option<MemberFailed>,
     /// The first 64 tasks that panicked. A group may run for months, and does not grow with each
     /// request that panics. A message is cut after 4 KiB.
     pub panicked: Vec<Panicked>,
@@ -148,6 +156,62 @@ impl TaskGroup {
         F: Future<Output = ()> + Send + 'static,
     {
         self.spawn_on(&current_runtime()?, name, work)
+    }
+
+    /// Stops the group when one of its tasks panics, or returns an error ([`try_spawn`](Self::try_spawn)).
+    /// The report names the first that did. Without this the others go on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use sundown::group::TaskGroup;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), sundown::SpawnError> {
+    /// let service = TaskGroup::new("service").stop_on_failure();
+    /// service.spawn("metrics", |stop| stop)?;
+    /// service.try_spawn("listener", |_| async { Err("address already in use") })?;
+    /// service.stop_signal().await;
+    /// let report = service.drain(Duration::from_secs(1)).await;
+    /// assert_eq!(report.first_failure.unwrap().name, "listener");
+    /// # Ok(()) }
+    /// ```
+    pub fn stop_on_failure(self) -> Self {
+        self.tasks.stop_on_failure();
+        self
+    }
+
+    /// Same as [`spawn`](Self::spawn), for a task that may fail.
+    #[track_caller]
+    pub fn try_spawn<F, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        work: impl FnOnce(Stop) -> F + Send + 'static,
+    ) -> Result<(), SpawnError>
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.try_spawn_on(&current_runtime()?, name, work)
+    }
+
+    /// Same as [`spawn_on`](Self::spawn_on), for a task that may fail.
+    #[track_caller]
+    pub fn try_spawn_on<F, E>(
+        &self,
+        runtime: &Handle,
+        name: impl Into<Cow<'static, str>>,
+        work: impl FnOnce(Stop) -> F + Send + 'static,
+    ) -> Result<(), SpawnError>
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let label = Label::new(name);
+        let (tasks, of_failure) = (Arc::clone(&self.tasks), label.clone());
+        spawn(&self.tasks, SpawnedBy::Outsider, runtime, label, move |stop| async move {
+            if let Err(error) = work(stop).await {
+                tasks.failed(of_failure, Arc::from(error.into()));
+            }
+        })
     }
 
     /// Spawns a task on this runtime. If the runtime has been shut down, the task ends at once,
@@ -273,6 +337,7 @@ pub(crate) fn report(
         NotCovered::OtherRuntimes,
     ]);
     not_covered.extend(NotCovered::kit_threads());
+    let (failures, first_failure) = tasks.failures().seen();
     let outcome = match (is_running, tally.panics == 0, aborted) {
         (true, ..) => Outcome::TimedOut,
         (false, false, _) => Outcome::Panicked,
@@ -291,6 +356,8 @@ pub(crate) fn report(
         refused,
         panics,
         panicked,
+        failures,
+        first_failure,
         still_running,
         threads,
         foreign,
@@ -305,7 +372,8 @@ impl GroupReport {
     /// # Errors
     ///
     /// A [`ShutdownError`] of kind [`TimedOut`](ShutdownErrorKind::TimedOut) if a task has not ended,
-    /// and of kind [`Panicked`](ShutdownErrorKind::Panicked) if one panicked.
+    /// of kind [`Panicked`](ShutdownErrorKind::Panicked) if one panicked, and of kind
+    /// [`Failed`](ShutdownErrorKind::Failed) with a [`MemberFailed`] if one returned an error.
     pub fn into_result(self) -> Result<ShutdownReport, ShutdownError> {
         let patience = if self.left_to_another { Patience::Another } else { Patience::Own };
         let Self { group: component, elapsed, aborted, panicked, still_running, threads, .. } =
@@ -322,6 +390,10 @@ impl GroupReport {
             let kind = ShutdownErrorKind::Panicked(panicked.into());
             return Err(ShutdownError::new(component, elapsed, kind).with_report(report));
         }
+        if let Some(failed) = self.first_failure {
+            let kind = ShutdownErrorKind::Failed(Arc::new(failed));
+            return Err(ShutdownError::new(component, elapsed, kind).with_report(report));
+        }
         Ok(report)
     }
 }
@@ -329,13 +401,19 @@ impl GroupReport {
 /// One sentence: ``` `connections` has ended after 3.0ms: 100 tasks ended, 1 aborted ```.
 impl fmt::Display for GroupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { group, elapsed, ended, aborted, refused, panics, .. } = self;
+        let Self { group, elapsed, ended, aborted, refused, panics, failures, .. } = self;
         let (has, is_over) = match (&*self.still_running, &*self.threads) {
             ([], []) => ("has ended", true),
             _ => ("has not ended", false),
         };
         write!(f, "`{group}` {has} after {elapsed:.1?}: {} ended", count(*ended, "task"))?;
-        for (number, what) in [(refused, "refused"), (panics, "panicked"), (aborted, "aborted")] {
+        let parts = [
+            (refused, "refused"),
+            (failures, "failed"),
+            (panics, "panicked"),
+            (aborted, "aborted"),
+        ];
+        for (number, what) in parts {
             if *number > 0 {
                 write!(f, ", {number} {what}")?;
             }
@@ -362,7 +440,8 @@ impl GracefulShutdown for TaskGroup {
 
 impl Drop for TaskGroup {
     fn drop(&mut self) {
-        let running = self.tasks.registry().count().running;
+        let has_ended = self.tasks.closed().has_fired();
+        let running = if has_ended { 0 } else { self.tasks.registry().count().running };
         self.tasks.abort();
         self.tasks.runtimes().release();
         // Only now: a subscriber is foreign code and may block.

@@ -209,6 +209,10 @@ static GIVEN_UP: PerProcess<Mutex<Vec<Left>>> =
 /// How many threads were given up and have not ended.
 #[cfg(not(loom))]
 pub(crate) fn given_up() -> usize {
+    // Nearly always. To ask which process this is would cost a system call.
+    if !GIVEN_UP.is_used() {
+        return 0;
+    }
     let Ok(given_up) = GIVEN_UP.get() else { return 0 };
     let mut given_up = lock(given_up);
     given_up.retain(|left| !left.has_ended());

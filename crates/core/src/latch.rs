@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     park,
     sync::{AtomicBool, Mutex, Ordering, lock},
@@ -44,7 +46,7 @@ pub struct Latch {
 
 /// Registered wakers, in a slab with a free list. Removing a waker is O(1).
 struct Waiters {
-    slots: Vec<Slot>,
+    slots: SmallVec<[Slot; 1]>,
     /// The first free slot, or [`END_OF_LIST`]. Each free slot names the next.
     free: usize,
     /// How many have come.
@@ -159,7 +161,7 @@ impl Latch {
 }
 
 impl Waiters {
-    const EMPTY: Self = Self { slots: Vec::new(), free: END_OF_LIST, came: 0 };
+    const EMPTY: Self = Self { slots: SmallVec::new_const(), free: END_OF_LIST, came: 0 };
 
     /// Whether the waker of this slot will do for a task that is polled with `waker`.
     fn will_wake(&self, slot: Option<usize>, waker: &Waker) -> bool {

@@ -8,6 +8,7 @@
 //! | a client or a pool that is shared | [`session`] | has many owners, and is torn down once, wherever the last handle is dropped |
 //! | … and need proof that it is gone | [`evidence`] | checks from outside whether something has ended |
 //! | one value, at a known place | [`mod@teardown`] | drops it where its destructor can run, and waits for everything that this starts |
+//! | a service | `service` | (feature) owns the runtime and the signals, from `main` to the exit of the process |
 //! | many tasks | [`group`] | asks them to stop, aborts what does not, and names it |
 //! | one task | [`task`] | does the same for a task that belongs to a component |
 //! | a runtime | [`runtime`] | owns it on a thread of its own, so that its shutdown has a limit and a result |
@@ -68,9 +69,14 @@ mod quiet;
 mod roll_call;
 #[cfg(not(loom))]
 pub mod runtime;
+#[cfg(all(feature = "service", unix, not(loom)))]
+pub mod service;
 #[cfg(not(loom))]
 pub mod session;
 pub mod shutdown;
+#[cfg(all(feature = "service", unix, not(loom)))]
+#[doc(hidden)]
+pub mod signals;
 #[cfg(not(loom))]
 mod spawn;
 #[cfg(not(loom))]
@@ -127,7 +133,7 @@ pub use runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner};
 #[cfg(not(loom))]
 pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, GuardedWeak, Session};
 pub use shutdown::{
-    GracefulShutdown, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport,
+    GracefulShutdown, MemberFailed, NotCovered, ShutdownError, ShutdownErrorKind, ShutdownReport,
     shutdown_in_order,
 };
 #[cfg(not(loom))]

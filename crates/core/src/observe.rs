@@ -6,7 +6,8 @@
 //! reported it.
 
 #[cfg(feature = "metrics")]
-use std::sync::Arc;
+mod metered;
+
 use std::{panic::Location, time::Duration};
 
 #[cfg(any(feature = "tracing", feature = "metrics"))]
@@ -58,16 +59,7 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
         }
     });
     #[cfg(feature = "metrics")]
-    contain(|| {
-        use metrics::Label;
-        // One text for both labels: a group of one ends in less time than it takes to make a second.
-        let component = Label::new("component", Arc::<str>::from(component));
-        let outcome = Label::from_static_parts("outcome", outcome.word());
-        let labels = vec![component.clone(), outcome];
-        metrics::counter!("sundown_shutdown_total", labels).increment(1);
-        metrics::histogram!("sundown_shutdown_seconds", vec![component])
-            .record(elapsed.as_secs_f64());
-    });
+    contain(|| metered::shutdown(component, outcome, elapsed));
 }
 
 /// Runs foreign code, and drops its panic.

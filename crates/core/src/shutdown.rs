@@ -54,6 +54,40 @@ impl fmt::Display for Panicked {
     }
 }
 
+/// A task of a group that returned an error.
+#[derive(Clone, Debug)]
+pub struct MemberFailed {
+    /// Its name.
+    pub name: String,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// The error that it returned.
+    pub error: Arc<dyn Error + Send + Sync>,
+}
+
+/// `` `listener` (spawned at src/main.rs:3:5) failed: address already in use ``.
+impl fmt::Display for MemberFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, spawned_at, error } = self;
+        write!(f, "`{name}` (spawned at {spawned_at}) failed: {error}")
+    }
+}
+
+impl Error for MemberFailed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// The same failure, and not one that says the same.
+impl PartialEq for MemberFailed {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.error, &other.error)
+    }
+}
+
+impl Eq for MemberFailed {}
+
 /// How many tasks and which threads have not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alive {

@@ -117,10 +117,10 @@ struct Deadlines {
 
 impl Deadlines {
     fn new(entered: Instant, limit: Duration) -> Self {
-        Self {
-            abort: entered.checked_add(limit - share_for_abort(limit)),
-            give_up: entered.checked_add(limit),
-        }
+        let give_up = entered.checked_add(limit);
+        // If it never gives up, it never aborts.
+        let abort = give_up.and_then(|_| entered.checked_add(limit - share_for_abort(limit)));
+        Self { abort, give_up }
     }
 }
 

@@ -3,6 +3,8 @@
 //! runtimes are built on this; a background task is a set of one.
 
 mod current_task;
+#[cfg(not(loom))]
+mod failures;
 mod member;
 mod padded;
 mod registry;
@@ -15,7 +17,6 @@ use std::{
     collections::BTreeMap,
     iter, mem, ptr,
     sync::{Arc, Weak},
-    task::Waker,
 };
 #[cfg(not(loom))]
 use std::{
@@ -24,13 +25,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     callers::{AbortAt, Callers},
     latch::Latch,
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
-    waker::{self, Helpers, ToWake},
+    waker::{self, Helpers, ToWake, Wakers},
 };
 #[cfg(not(loom))]
 use crate::{
@@ -41,6 +44,8 @@ use registry::{Exit, Registry, Slot};
 #[cfg(not(loom))]
 use runtimes::Runtimes;
 
+#[cfg(not(loom))]
+use failures::Failures;
 use padded::Padded;
 
 pub use member::{Member, Place};
@@ -82,6 +87,8 @@ pub struct TaskSet {
     spared: Mutex<Vec<Weak<Self>>>,
     helpers: Arc<Helpers>,
     #[cfg(not(loom))]
+    failures: Failures,
+    #[cfg(not(loom))]
     runtimes: Runtimes,
 }
 
@@ -108,6 +115,9 @@ const LONGEST_MESSAGE: usize = 4096;
 /// How often in a row the number of foreign tasks must be the same to be believed.
 #[cfg(not(loom))]
 const SETTLED: usize = 4;
+
+/// Those to be woken after sets have closed, usually one.
+type Closed<'a> = SmallVec<[ToWake<'a>; 1]>;
 
 /// The set refuses new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +183,8 @@ impl TaskSet {
             spared: Mutex::default(),
             helpers,
             #[cfg(not(loom))]
+            failures: Failures::default(),
+            #[cfg(not(loom))]
             runtimes: Runtimes::default(),
         }
     }
@@ -219,8 +231,10 @@ impl TaskSet {
             return false;
         }
         // Not by recursion: the stack is too small for groups that nest a hundred thousand deep.
-        let (mut below, mut told, mut spared) = (Vec::new(), Vec::new(), false);
-        let own = self.take(command, &mut below);
+        let mut below = Vec::new();
+        // If it has closed, so has everything below it.
+        let Some(own) = self.take(command, &mut below) else { return false };
+        let (mut told, mut spared) = (Vec::new(), false);
         while let Some(set) = below.pop() {
             if is_spared(&set) {
                 spared = true;
@@ -233,22 +247,21 @@ impl TaskSet {
                 told.push((set, signals));
             }
         }
-        let (mut closed, mut signals) = (Vec::new(), Vec::new());
-        let own = own.map(|signals| (self, signals));
-        for (set, of_set) in
-            own.into_iter().chain(told.iter_mut().map(|(set, it)| (&**set, mem::take(it))))
-        {
+        let (mut closed, mut signals) = (Closed::new(), Closed::new());
+        let told = told.iter_mut().map(|(set, it)| (&**set, mem::take(it)));
+        for (set, of_set) in iter::once((self, own)).chain(told) {
             if !of_set.is_empty() {
                 signals.push(ToWake::new(Some(&set.helpers), of_set));
             }
             // Now it may close: whoever sees it sees that signals may be called.
             if set.registry.release() {
-                closed.extend(set.close());
+                set.close(&mut closed);
             }
         }
         // Only after every task knows, and every set has closed that could: these may be foreign.
-        closed.extend(signals);
-        waker::wake(closed);
+        if !closed.is_empty() || !signals.is_empty() {
+            waker::wake(closed.into_iter().chain(signals));
+        }
         spared
     }
 
@@ -266,7 +279,7 @@ impl TaskSet {
 
     /// Takes a command, wakes the tasks for it, and says which sets must be given it next. Returns the
     /// wakers of the signals, and holds the set open; `None` if it has closed.
-    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) -> Option<Vec<Waker>> {
+    fn take(&self, command: Command, below: &mut Vec<Arc<Self>>) -> Option<Wakers> {
         if !self.registry.hold() {
             return None;
         }
@@ -282,7 +295,7 @@ impl TaskSet {
         if command == Command::Abort {
             below.extend(lock(&self.spared).drain(..).filter_map(|spared| spared.upgrade()));
         }
-        Some(Vec::new())
+        Some(Wakers::new())
     }
 
     /// Shuts the tasks down, as [`stop_then_abort`] says. The limit counts from `entered`.
@@ -334,7 +347,9 @@ impl TaskSet {
 
     #[cold]
     fn close_and_wake(&self) {
-        waker::wake(self.close());
+        let mut wakers = Closed::new();
+        self.close(&mut wakers);
+        waker::wake(wakers);
     }
 
     /// Keeps the name of a task that is aborted. Before it leaves its place: everyone who sees the set
@@ -365,15 +380,19 @@ impl TaskSet {
         drop(tally);
         // Only now: its destructor may block, and must not keep the panic from a report.
         panics::discard(payload);
+        #[cfg(not(loom))]
+        self.stop_if_a_failure_stops();
     }
 
     /// Must be called once, by the caller that closed the registry. Closes the sets above, too, if this
-    /// one was their last member. Returns the wakers of those who wait, to be woken after all that.
+    /// one was their last member. Adds the wakers of those who wait, to be woken after all that.
     #[cold]
-    fn close(&self) -> Vec<ToWake<'_>> {
-        let (mut set, mut wakers) = (self, Vec::new());
+    fn close<'a>(&'a self, wakers: &mut Closed<'a>) {
+        let mut set = self;
         loop {
-            wakers.extend(set.closed.set_fired());
+            if let Some(waiters) = set.closed.set_fired() {
+                wakers.push(waiters);
+            }
             let Some((parent, slot)) = &set.parent else { break };
             // Before the slot is free: the next child may get the same.
             let child = lock(&parent.children).remove(slot);
@@ -383,7 +402,6 @@ impl TaskSet {
             }
             set = parent;
         }
-        wakers
     }
 
     /// The runtimes on which tasks of this set were spawned.
@@ -437,6 +455,12 @@ impl TaskSet {
             same = if now == alive { same + 1 } else { 0 };
             alive = now;
         }
+    }
+
+    /// The tasks that returned an error.
+    #[cfg(not(loom))]
+    pub const fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// The callers that wait for the end.

@@ -16,7 +16,7 @@ use std::{
 use crate::panics;
 
 pub use helpers::Helpers;
-pub(crate) use helpers::ToWake;
+pub(crate) use helpers::{ToWake, Wakers};
 use threads::is_known;
 #[cfg(not(loom))]
 pub(crate) use threads::{THREAD, is_helper_here};
@@ -30,8 +30,9 @@ mod threads {
         waker.will_wake(Waker::noop())
     }
 
-    pub(super) fn wake(all: Vec<ToWake<'_>>) {
-        for ToWake { wakers, .. } in &mut { all } {
+    pub(super) fn wake<'a>(all: impl Iterator<Item = ToWake<'a>>) {
+        // In a model as on threads: no waker is called before all are known.
+        for ToWake { wakers, .. } in &mut all.collect::<Vec<_>>() {
             super::wake_all_in_place(std::mem::take(wakers));
         }
     }
@@ -40,7 +41,7 @@ mod threads {
 /// Wakes all wakers. None keeps another from being woken, and all together do not keep this thread for much
 /// longer than 50 ms. Call this when everything else has been done.
 pub(crate) fn wake<'a>(all: impl IntoIterator<Item = ToWake<'a>>) {
-    threads::wake(all.into_iter().collect());
+    threads::wake(all.into_iter());
 }
 
 /// Wakes a waker on this thread, which it blocks if it blocks. Returns none.
@@ -127,7 +128,7 @@ mod tests {
             1 => Waker::from(Arc::new(PanicsInWake)),
             _ => Waker::from(Arc::clone(&counts)),
         });
-        wake([ToWake::new(None, wakers.into())]);
+        wake([ToWake::new(None, wakers.into_iter().collect())]);
         assert_eq!(counts.0.load(Ordering::SeqCst), 2);
     }
 

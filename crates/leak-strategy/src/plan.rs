@@ -294,7 +294,7 @@ mod tests {
         #[cfg(unix)]
         {
             use crate::signals::SignalError;
-            reads_well(SignalError::AlreadyGuarded);
+            reads_well(SignalError::AlreadyWatched);
             reads_well(SignalError::from(std::io::Error::other("no descriptor is left")));
         }
     }

@@ -6,12 +6,17 @@
 #![recursion_limit = "256"]
 
 mod close;
+mod exits;
 mod look;
+mod machine;
 mod off_context;
 mod owners;
+mod practice;
+mod remote;
 mod report;
 mod setting;
 mod steps;
+mod usage;
 mod work;
 
 use std::env;
@@ -27,9 +32,20 @@ fn main() -> Result<()> {
         #[cfg(feature = "pause")]
         ["close", "paused"] => close::paused()?,
         ["close", "kit", work, on, ref options @ ..] => close::with_the_kit(work, on, options)?,
+        ["exits", "here", place] => exits::here(place)?,
+        ["exits", "behind", how] => exits::behind(how)?,
+        ["exits", "child", how] => exits::child(how)?,
+        ["exits", "hangs", how] => exits::hangs(how)?,
+        ["exits", "child-that-hangs", how] => exits::child_that_hangs(how)?,
+        ["machine", way, cycles] => machine::churn(way, cycles)?,
         ["off_context", "plain", what, place, state] => off_context::plain(what, place, state)?,
         ["off_context", "kit", what, state] => off_context::with_the_kit(what, state)?,
         ["owners", moment] => owners::at(moment)?,
+        ["practice", "wrapper", how] => practice::wrapper(how)?,
+        ["practice", "leaked"] => practice::leaked()?,
+        ["practice", "guarded", how] => practice::guarded(how)?,
+        ["practice", "logins", way] => practice::logins(way)?,
+        ["serve"] => remote::serve()?,
         ["steps", "plain", change] => steps::plain(change)?,
         ["steps", "kit"] => steps::with_the_kit()?,
         _ => bail!("there is no such program: {arguments:?}"),

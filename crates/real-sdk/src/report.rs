@@ -33,6 +33,12 @@ impl From<usize> for Observed {
     }
 }
 
+impl From<i64> for Observed {
+    fn from(number: i64) -> Self {
+        Self(json!({ "integer": number }))
+    }
+}
+
 impl From<Duration> for Observed {
     fn from(time: Duration) -> Self {
         Self(json!({ "nanoseconds": u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) }))

@@ -66,22 +66,32 @@ impl Setting {
 
     /// Logs in, and waits until the client has initialized itself and knows its rooms: nothing goes on then.
     pub async fn log_in_and_settle(&self, store: &str) -> Result<Client> {
-        let client = self.log_in(store).await?;
-        client.encryption().wait_for_e2ee_initialization_tasks().await;
-        client.sync_once(SyncSettings::default()).await?;
-        Ok(client)
+        settled(self.log_in(store).await?).await
     }
 
     /// Logs in as a new device, whose SQLite stores are in this folder of their own.
     pub async fn log_in(&self, store: &str) -> Result<Client> {
-        let client = Client::builder()
-            .homeserver_url(self.server.url())
-            .sqlite_store(self.store(store), None)
-            .build()
-            .await?;
-        client.matrix_auth().login_username("me", "secret").send().await?;
-        Ok(client)
+        log_in(&self.server.url(), &self.store(store)).await
     }
+}
+
+/// Logs in at this server as a new device, whose SQLite stores are in this folder.
+pub async fn log_in(server: &str, store: &Path) -> Result<Client> {
+    let client = build(server, store).await?;
+    client.matrix_auth().login_username("me", "secret").send().await?;
+    Ok(client)
+}
+
+/// A client with these stores, in which nobody is logged in.
+pub async fn build(server: &str, store: &Path) -> Result<Client> {
+    Ok(Client::builder().homeserver_url(server).sqlite_store(store, None).build().await?)
+}
+
+/// Waits until the client has initialized itself and knows its rooms.
+pub async fn settled(client: Client) -> Result<Client> {
+    client.encryption().wait_for_e2ee_initialization_tasks().await;
+    client.sync_once(SyncSettings::default()).await?;
+    Ok(client)
 }
 
 fn syncs(server: &Homeserver) -> usize {

@@ -199,7 +199,7 @@ impl RuntimeBuilder {
         self.limit
     }
 
-    pub(super) const fn time_for_foreign(&self) -> Option<Duration> {
+    pub(crate) const fn time_for_foreign(&self) -> Option<Duration> {
         self.foreign_time
     }
 

@@ -113,13 +113,18 @@ impl ShutdownReport {
     pub fn is_graceful(&self) -> bool {
         self.aborted == 0 && self.foreign == 0 && self.foreign_panics.is_empty()
     }
+
+    /// What did not end by itself.
+    pub(crate) fn cut_short(&self) -> Vec<String> {
+        let Self { aborted, aborted_tasks, foreign, foreign_panics, cut_off, .. } = self;
+        cut_short(*aborted, aborted_tasks, *foreign, foreign_panics, *cut_off)
+    }
 }
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` has ended after {:.1?}", self.component, self.elapsed)?;
-        let Self { aborted, aborted_tasks, foreign, foreign_panics, cut_off, .. } = self;
-        let said = cut_short(*aborted, aborted_tasks, *foreign, foreign_panics, *cut_off);
+        let said = self.cut_short();
         if !said.is_empty() {
             write!(f, ": {}", list(&said))?;
         }

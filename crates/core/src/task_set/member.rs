@@ -37,6 +37,12 @@ impl Place {
         let slot = tasks.insert(label, spawned_by)?;
         Ok(Self { tasks: Arc::clone(tasks), slot, exit: Exit::Aborted })
     }
+
+    /// Leaves the set as a task does that has completed.
+    #[cfg(not(loom))]
+    pub fn complete(mut self) {
+        self.exit = Exit::Completed;
+    }
 }
 
 impl Drop for Place {

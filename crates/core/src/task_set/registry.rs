@@ -14,11 +14,14 @@ mod shard;
 
 use std::{borrow::Cow, iter, panic::Location, sync::OnceLock, task::Waker};
 
+use smallvec::SmallVec;
+
 use super::padded::Padded;
 use crate::{
     shutdown::StillRunning,
     sync::{AtomicUsize, Mutex, Ordering, lock},
-    this_thread, waker,
+    this_thread,
+    waker::{self, Wakers},
 };
 use shard::{Entry, NONE, Position, Shard};
 
@@ -270,8 +273,8 @@ impl Registry {
     /// Counts the tasks that run and those that have ended. It goes from shard to shard: a task that
     /// comes or goes meanwhile may be counted or not.
     pub fn count(&self) -> Count {
-        let mut sum = Count::default();
-        for shard in self.all_shards() {
+        let mut sum = lock(&self.first).count();
+        for shard in self.others.get().into_iter().flatten() {
             let Count { running, completed, aborted } = lock(shard).count();
             sum.running += running;
             sum.completed += completed;
@@ -319,19 +322,19 @@ impl Registry {
     /// Wakers run outside the locks. A task that comes meanwhile is missed, so the command must be
     /// visible before.
     #[must_use]
-    pub(super) fn wake_tasks(&self) -> Vec<Waker> {
-        let mut signals = Vec::new();
+    pub(super) fn wake_tasks(&self) -> Wakers {
+        let mut signals = Wakers::new();
         // On the stack, because a group with one task must not pay for an allocation at every stop.
-        let mut wakers = [const { None::<Waker> }; BATCH];
+        let mut wakers = SmallVec::<[Waker; BATCH]>::new();
         for shard in self.all_shards() {
             let mut position = Position::default();
             loop {
                 let mut shard = lock(shard);
-                let (count, is_last) = shard.take_wakers(&mut position, &mut wakers, &mut signals);
+                let is_last = shard.take_wakers(&mut position, &mut wakers, &mut signals);
                 // Not before the last batch: until then a waker in here may still be taken.
                 shard.was_woken |= is_last;
                 drop(shard);
-                waker::wake_all_in_place(wakers.iter_mut().take(count).filter_map(Option::take));
+                waker::wake_all_in_place(wakers.drain(..));
                 if is_last {
                     break;
                 }

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use smallvec::SmallVec;
 use tokio::runtime::{Handle, Id};
 
 use crate::sync::{Mutex, lock};
@@ -14,7 +15,7 @@ use crate::sync::{Mutex, lock};
 pub struct Runtimes {
     /// The first runtime, for a spawn to compare with. Most spawns need no more.
     first: OnceLock<Id>,
-    handles: Mutex<Vec<Handle>>,
+    handles: Mutex<SmallVec<[Handle; 1]>>,
 }
 
 impl Runtimes {
@@ -38,8 +39,8 @@ impl Runtimes {
 
     /// How many tasks are alive on them.
     pub fn alive_tasks(&self) -> usize {
-        let handles = lock(&self.handles).clone();
-        handles.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum()
+        // Under the lock: it reads a number of each.
+        lock(&self.handles).iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum()
     }
 
     /// Whether this is one of them.

@@ -12,6 +12,11 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, lock};
 use std::{iter, sync::Arc, task::Waker};
 
+use smallvec::SmallVec;
+
+/// Wakers, usually one: whoever wakes it must not pay for an allocation.
+pub(crate) type Wakers = SmallVec<[Waker; 1]>;
+
 /// The threads that call wakers of one component, and of those below it.
 #[derive(Default)]
 pub struct Helpers {
@@ -65,7 +70,10 @@ impl Helpers {
         let mut left = lock(&self.left);
         left.retain(|thread| !thread.has_ended());
         let called_now = usize::from(left.is_empty() && self.begun.load(Ordering::Acquire) > 0);
-        vec![super::THREAD.to_owned(); left.len() + called_now]
+        match left.len() + called_now {
+            0 => Vec::new(),
+            threads => vec![super::THREAD.to_owned(); threads],
+        }
     }
 
     /// Says that wakers of this component may be called from now on.
@@ -125,22 +133,22 @@ impl Drop for Begun<'_> {
 /// before anybody can see what they are called for.
 pub(crate) struct ToWake<'a> {
     begun: Option<Begun<'a>>,
-    pub(super) wakers: Vec<Waker>,
+    pub(super) wakers: Wakers,
 }
 
 impl<'a> ToWake<'a> {
     /// Says that wakers of this component may be called. They become known later.
     pub(crate) fn begin(helpers: Option<&'a Arc<Helpers>>) -> Self {
-        Self { begun: helpers.map(Helpers::begin), wakers: Vec::new() }
+        Self { begun: helpers.map(Helpers::begin), wakers: Wakers::new() }
     }
 
     /// Wakers of this component.
-    pub(crate) fn new(helpers: Option<&'a Arc<Helpers>>, wakers: Vec<Waker>) -> Self {
+    pub(crate) fn new(helpers: Option<&'a Arc<Helpers>>, wakers: Wakers) -> Self {
         Self::begin(helpers).with(wakers)
     }
 
     /// These are the wakers. Unless one of them may block, nobody has to wait for them.
-    pub(crate) fn with(mut self, wakers: Vec<Waker>) -> Self {
+    pub(crate) fn with(mut self, wakers: Wakers) -> Self {
         match wakers.iter().any(|waker| !super::is_known(waker)) {
             true => self.begun.iter_mut().for_each(Begun::also_above),
             false => self.begun = None,

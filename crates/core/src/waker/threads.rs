@@ -77,20 +77,23 @@ pub(crate) fn is_helper_here() -> bool {
 
 /// Wakes all: first those that cannot block, then those of each component on a thread of its own. All of
 /// them together are waited for for a moment.
-pub(super) fn wake(mut all: Vec<ToWake<'_>>) {
-    for ToWake { wakers, .. } in &mut all {
-        let is_foreign = |waker: Waker| match is_known(&waker) {
-            true => super::wake_in_place(waker),
-            false => Some(waker),
-        };
-        *wakers = mem::take(wakers).into_iter().filter_map(is_foreign).collect();
+pub(super) fn wake<'a>(all: impl Iterator<Item = ToWake<'a>>) {
+    let mut with_foreign = Vec::new();
+    for mut of_one in all {
+        for waker in mem::take(&mut of_one.wakers) {
+            match is_known(&waker) {
+                true => _ = super::wake_in_place(waker),
+                false => of_one.wakers.push(waker),
+            }
+        }
+        if !of_one.wakers.is_empty() {
+            with_foreign.push(of_one);
+        }
     }
     let mut patient_until = None;
-    for mut of_one in all {
-        let foreign = mem::take(&mut of_one.wakers);
-        if !foreign.is_empty()
-            && let Some(thread) = call(foreign.into(), &mut patient_until)
-        {
+    for mut of_one in with_foreign {
+        let foreign = mem::take(&mut of_one.wakers).into_iter().collect();
+        if let Some(thread) = call(foreign, &mut patient_until) {
             of_one.leave(thread);
         }
     }

@@ -56,6 +56,29 @@ fn an_abort_and_a_panic_have_outcomes_of_their_own() {
     assert_eq!(lines.iter().filter(|line| line.starts_with("WARN")).count(), 2, "{lines:?}");
 }
 
+/// The keys of the last shutdown are used again, and only for the same.
+#[test]
+fn each_shutdown_is_counted_under_its_own_component_and_outcome() {
+    let shutdowns =
+        [("one", false), ("one", false), ("one", true), ("other", true), ("one", false)];
+    let lines = observed(async || {
+        for (name, panics) in shutdowns {
+            let group = TaskGroup::new(name.to_owned());
+            group.spawn("task", move |_| async move { assert!(!panics) }).unwrap();
+            let _ = group.drain(PLENTY).await;
+        }
+    });
+    let counted: Vec<_> = lines.iter().filter(|line| line.starts_with("sundown_")).collect();
+    let expected = shutdowns.iter().flat_map(|(name, panics)| {
+        let outcome = if *panics { "panicked" } else { "graceful" };
+        [
+            format!("sundown_shutdown_total{{component={name},outcome={outcome}}} +1"),
+            format!("sundown_shutdown_seconds{{component={name}}} recorded"),
+        ]
+    });
+    assert!(counted.into_iter().eq(&expected.collect::<Vec<_>>()), "{lines:?}");
+}
+
 #[test]
 fn tasks_that_are_dropped_without_a_shutdown_are_named() {
     let lines = observed(async || {

@@ -28,7 +28,7 @@ fn wait_with_a_guard(plan: &ExitPlan) {
     add_noisy(plan, "client", TEAR_DOWN, &[]);
     let _guard = SignalGuard::install(plan).unwrap();
     let second = SignalGuard::install(plan);
-    assert!(matches!(second, Err(SignalError::AlreadyGuarded)));
+    assert!(matches!(second, Err(SignalError::AlreadyWatched)));
     wait_for_a_signal();
 }
 

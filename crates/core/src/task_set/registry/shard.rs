@@ -7,7 +7,10 @@
 
 use std::{mem, task::Waker};
 
+use smallvec::{Array, SmallVec};
+
 use super::{Count, Exit, Label};
+use crate::waker::Wakers;
 
 /// How many entries a block has: four blocks have 4, the next four have 8, and so on up to 1024. Nothing
 /// is ever copied, at most a quarter is free while a group grows, and the entries of a large group lie
@@ -207,22 +210,27 @@ impl Shard {
         }
     }
 
-    /// Takes wakers, from a position on, until `tasks` is full. The wakers of signals go to `signals`.
-    /// Returns how many there are in `tasks`, and whether the end was reached.
-    pub(super) fn take_wakers(
+    /// Takes wakers, from a position on, until there are as many in `tasks` as need no allocation. The wakers
+    /// of signals go to `signals`. Returns whether the end was reached.
+    pub(super) fn take_wakers<const MOST: usize>(
         &mut self,
         position: &mut Position,
-        tasks: &mut [Option<Waker>],
-        signals: &mut Vec<Waker>,
-    ) -> (usize, bool) {
-        let mut count = 0;
+        tasks: &mut SmallVec<[Waker; MOST]>,
+        signals: &mut Wakers,
+    ) -> bool
+    where
+        [Waker; MOST]: Array<Item = Waker>,
+    {
         while let Some(block) = self.blocks.get_mut(position.block) {
             for entry in block.entries.iter_mut().skip(position.entry) {
                 match entry {
                     Entry::Taken { waker: waker @ Some(_), label: Some(_) } => {
-                        let Some(free) = tasks.get_mut(count) else { return (count, false) };
-                        *free = waker.take();
-                        count += 1;
+                        if tasks.len() == MOST {
+                            return false;
+                        }
+                        if let Some(waker) = waker.take() {
+                            tasks.push(waker);
+                        }
                     }
                     Entry::Taken { waker, label: None } => signals.extend(waker.take()),
                     _ => {}
@@ -231,7 +239,7 @@ impl Shard {
             }
             *position = Position { block: position.block + 1, entry: 0 };
         }
-        (count, true)
+        true
     }
 
     pub(super) const fn count(&self) -> Count {

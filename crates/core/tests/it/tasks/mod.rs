@@ -2,8 +2,10 @@
 
 mod both;
 mod callers;
+mod failures;
 mod foreign;
 mod group;
+mod hold;
 mod listeners;
 mod stop;
 mod task;

@@ -1,0 +1,344 @@
+//! A service, from `main` to the exit of the process.
+//!
+//! [`run`] owns the runtime and the signals. At SIGTERM or SIGINT (Ctrl-C) the service is no longer
+//! [ready](Service::is_ready), its tasks are asked to stop, what does not end is cut off, and `run` returns
+//! within its limit, whatever hangs. Return from `main` then, and the process exits. (With `#[tokio::main]`
+//! the runtime is dropped after `main`, and the drop waits for a read of standard input for ever.)
+//!
+//! ```no_run
+//! use std::error::Error;
+//! use tokio::net::TcpListener;
+//!
+//! fn main() -> Result<(), Box<dyn Error>> {
+//!     let report = sundown::service::run("web", |service| async move {
+//!         let listener = TcpListener::bind("0.0.0.0:8080").await?;
+//!         service.ready();
+//!         let mut stop = service.stop_signal();
+//!         loop {
+//!             let (socket, _) = tokio::select! {
+//!                 () = &mut stop => return Ok(()),
+//!                 accepted = listener.accept() => accepted?,
+//!             };
+//!             service.spawn("connection", |stop| async move { /* … */ });
+//!         }
+//!     })?;
+//!     eprintln!("{report}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! As process 1 of a container the signals arrive as well: the kernel ignores them there only as long as a
+//! process has no handler.
+
+mod report;
+
+use std::{
+    borrow::Cow,
+    error::Error,
+    future::Future,
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+
+pub use self::report::{AskedBy, ServiceError, ServiceErrorKind, ServiceReport};
+use crate::{
+    Flag, Latch, RuntimeOwner, Stop, TaskGroup, park,
+    runtime::RuntimeBuilder,
+    shutdown::{ShutdownError, ShutdownReport},
+    signals::SignalWatch,
+    sync::lock,
+};
+
+/// Any error. `?` makes one of every error that can be sent to another thread.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The default limit: a container runtime usually kills a process 10 s after its SIGTERM.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// How much of what is left of the limit the tasks of the service get, in quarters. The rest is for its
+/// runtime: for foreign tasks, and to cut off what is left.
+const QUARTERS_FOR_TASKS: u32 = 3;
+
+/// Configures a service. Made by [`Service::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder runs nothing before `run`"]
+pub struct Builder {
+    name: Cow<'static, str>,
+    limit: Duration,
+    grace: Duration,
+    stops_on_failure: bool,
+    runtime: Option<RuntimeBuilder>,
+}
+
+impl Builder {
+    /// How long [`run`](Self::run) may take from the moment when the service is asked to stop. The default
+    /// is 8 s. Choose less than your supervisor waits before it kills.
+    pub const fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How long the service goes on after a signal before its tasks are asked to stop, without being
+    /// [ready](Service::is_ready). A load balancer needs this time to notice. It is part of the limit. The
+    /// default is none.
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Stops the service when one of its tasks panics or returns an error
+    /// ([`try_spawn`](Service::try_spawn)). Without this the others go on.
+    pub const fn stop_on_failure(mut self) -> Self {
+        self.stops_on_failure = true;
+        self
+    }
+
+    /// The runtime to run on. The default has as many workers as there are processors. Foreign tasks, such
+    /// as the connections of `axum::serve`, get all of the limit to end by themselves, unless this builder
+    /// says otherwise.
+    pub fn runtime(mut self, runtime: RuntimeBuilder) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Runs the service until `work` returns, a signal comes, or [`Service::stop`] is called. Then takes it
+    /// down: the tasks of the service first, then its groups, the youngest first, then the runtime with
+    /// everything that is left on it. Blocks this thread, and panics nowhere. `work` is a task of the
+    /// service, and should return when its [stop signal](Service::stop_signal) is raised.
+    ///
+    /// A second signal ends the process at once, with 128 plus its number.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`]: nothing was started; `work` failed or panicked; or something had not ended at the
+    /// limit. The error names that, and a return from `main` ends it.
+    pub fn run<F>(
+        self,
+        work: impl FnOnce(Service) -> F + Send + 'static,
+    ) -> Result<ServiceReport, ServiceError>
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let name = self.name.clone().into_owned();
+        let failed = |kind| ServiceError { name: name.clone(), kind };
+        let runtime = match self.runtime.clone() {
+            Some(runtime) => runtime,
+            None => RuntimeOwner::builder(&*self.name),
+        };
+        let foreign_time = runtime.time_for_foreign().unwrap_or(self.limit);
+        let runtime = runtime.foreign_time(foreign_time).start();
+        let runtime =
+            runtime.map_err(|error| failed(ServiceErrorKind::NotStarted(Arc::new(error))))?;
+        let handle = runtime
+            .handle()
+            .map_err(|error| failed(ServiceErrorKind::NotStarted(Arc::new(error.into()))))?;
+        let service = Service::new(self.name.clone(), handle, self.stops_on_failure);
+        let asks = service.clone();
+        let signals = SignalWatch::install("service signals", move |signal| {
+            asks.ask(AskedBy::Signal(signal));
+        });
+        // Kept until everything has ended: a second signal then ends the process, and the first one after
+        // that as well.
+        let _signals = signals.map_err(|error| {
+            let _ = runtime.shutdown_blocking(self.limit);
+            failed(ServiceErrorKind::NoSignals(Arc::new(error)))
+        })?;
+
+        let failure = Arc::new(OnceLock::new());
+        service.spawn_work(work, Arc::clone(&failure));
+        let asked_at = service.wait_until_asked(self.grace);
+        let ended = service.take_down(&runtime, asked_at, self.limit);
+        let asked_by = service.0.asked_by.get().copied().unwrap_or(AskedBy::Work);
+        let elapsed = asked_at.elapsed();
+        report::conclude(name, asked_by, elapsed, failure.get().cloned(), ended)
+    }
+}
+
+/// Runs a service with the default settings; see [`Builder::run`].
+///
+/// # Errors
+///
+/// As [`Builder::run`].
+pub fn run<F>(
+    name: impl Into<Cow<'static, str>>,
+    work: impl FnOnce(Service) -> F + Send + 'static,
+) -> Result<ServiceReport, ServiceError>
+where
+    F: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    Service::builder(name).run(work)
+}
+
+/// A service that runs: what its tasks use of it. Clones are the same service.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tasks: TaskGroup,
+    runtime: Handle,
+    groups: Mutex<Vec<Arc<TaskGroup>>>,
+    came_up: Flag,
+    asked: Latch,
+    asked_by: OnceLock<AskedBy>,
+    /// Fires when the work has returned.
+    returned: Latch,
+}
+
+impl Service {
+    /// Configures a service. Its runtime, its threads and its report have this name.
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> Builder {
+        Builder {
+            name: name.into(),
+            limit: LIMIT,
+            grace: Duration::ZERO,
+            stops_on_failure: false,
+            runtime: None,
+        }
+    }
+
+    fn new(name: Cow<'static, str>, runtime: Handle, stops_on_failure: bool) -> Self {
+        let tasks = TaskGroup::new(name);
+        Self(Arc::new(Shared {
+            tasks: if stops_on_failure { tasks.stop_on_failure() } else { tasks },
+            runtime,
+            groups: Mutex::default(),
+            came_up: Flag::new(),
+            asked: Latch::new(),
+            asked_by: OnceLock::new(),
+            returned: Latch::new(),
+        }))
+    }
+
+    /// The tasks of the service.
+    pub fn tasks(&self) -> &TaskGroup {
+        &self.0.tasks
+    }
+
+    /// Spawns a task of the service. If the service is stopping, it is dropped, and counts as refused.
+    #[track_caller]
+    pub fn spawn<F>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        work: impl FnOnce(Stop) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let _refused = self.0.tasks.spawn_on(&self.0.runtime, name, work);
+    }
+
+    /// Same as [`spawn`](Self::spawn), for a task that may fail. Its error is in the result of the service.
+    #[track_caller]
+    pub fn try_spawn<F, E>(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        work: impl FnOnce(Stop) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let _refused = self.0.tasks.try_spawn_on(&self.0.runtime, name, work);
+    }
+
+    /// A group of tasks of its own, which goes down after the tasks of the service and after the groups
+    /// that were made later, as a variable is dropped after those that were declared later. So make the
+    /// group of a database before that of the requests which use it.
+    #[track_caller]
+    pub fn group(&self, name: impl Into<Cow<'static, str>>) -> Arc<TaskGroup> {
+        let group = Arc::new(TaskGroup::new(name));
+        lock(&self.0.groups).push(Arc::clone(&group));
+        group
+    }
+
+    /// The stop signal of the service's tasks. Pass it to a server, for example
+    /// `axum::serve(…).with_graceful_shutdown(service.stop_signal())`, and end responses that go on for
+    /// ever with it.
+    #[must_use]
+    pub fn stop_signal(&self) -> Stop {
+        self.0.tasks.stop_signal()
+    }
+
+    /// Says that the service is ready.
+    pub fn ready(&self) {
+        self.0.came_up.raise();
+    }
+
+    /// Whether the service is ready: from [`ready`](Self::ready) on, until it is asked to stop. Serve this
+    /// to the supervisor's readiness probe.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.came_up.is_raised() && !self.0.asked.has_fired()
+    }
+
+    /// Asks the service to stop, as a signal does.
+    pub fn stop(&self) {
+        self.ask(AskedBy::Stop);
+    }
+
+    fn ask(&self, by: AskedBy) {
+        let _ = self.0.asked_by.set(by);
+        self.0.asked.fire();
+    }
+
+    /// Spawns what the service is for. When it has returned, however it has, the service is asked to stop.
+    fn spawn_work<F>(
+        &self,
+        work: impl FnOnce(Self) -> F + Send + 'static,
+        failure: Arc<OnceLock<Arc<dyn Error + Send + Sync>>>,
+    ) where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        struct Returns(Service);
+        impl Drop for Returns {
+            fn drop(&mut self) {
+                self.0.0.returned.fire();
+                let was_stopped = self.0.0.tasks.stop_signal().is_raised();
+                self.0.ask(if was_stopped { AskedBy::Tasks } else { AskedBy::Work });
+            }
+        }
+        let (service, returns) = (self.clone(), Returns(self.clone()));
+        self.spawn("main", |_| async move {
+            let _returns = returns;
+            if let Err(error) = work(service).await {
+                let _ = failure.set(Arc::from(error));
+            }
+        });
+    }
+
+    /// Waits until the service is asked to stop, and then for the grace. Returns when it was asked.
+    fn wait_until_asked(&self, grace: Duration) -> Instant {
+        let mut stopped = self.stop_signal();
+        let asked = async {
+            tokio::select! {
+                () = self.0.asked.wait() => {}
+                // By a task that failed, or whoever has the group.
+                () = &mut stopped => self.ask(AskedBy::Tasks),
+            }
+        };
+        park::wait_for(Box::pin(asked));
+        let asked_at = Instant::now();
+        // Nobody needs the grace after the work has returned.
+        let _ = self.0.returned.wait_blocking(grace);
+        asked_at
+    }
+
+    fn take_down(
+        &self,
+        runtime: &RuntimeOwner,
+        asked_at: Instant,
+        limit: Duration,
+    ) -> Vec<Result<ShutdownReport, ShutdownError>> {
+        let left = || limit.saturating_sub(asked_at.elapsed());
+        let until = asked_at.elapsed() + left() / 4 * QUARTERS_FOR_TASKS;
+        let for_tasks = || until.saturating_sub(asked_at.elapsed());
+        let mut ended = vec![self.0.tasks.drain_blocking(for_tasks()).into_result()];
+        let groups = std::mem::take(&mut *lock(&self.0.groups));
+        for group in groups.iter().rev() {
+            ended.push(group.drain_blocking(for_tasks()).into_result());
+        }
+        ended.push(runtime.shutdown_blocking(left()));
+        ended
+    }
+}

@@ -1,0 +1,155 @@
+//! SIGINT and SIGTERM call a closure; a second signal ends the process at once. Public, but undocumented:
+//! [`service`](crate::service) is built on this, and so is the kit's exit plan.
+
+use std::{
+    io,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use signal_hook::{
+    SigId,
+    consts::{SIGINT, SIGTERM},
+    flag,
+    iterator::{Handle, Signals},
+    low_level,
+};
+use thiserror::Error;
+
+use crate::joinable::Joinable;
+
+/// The signals that ask a process to end.
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// A shell adds this to the number of the signal that ended a process.
+pub const BY_SIGNAL: i32 = 128;
+
+/// What this process has installed.
+struct Installed {
+    /// Whether there is a watch.
+    watch: bool,
+    /// Whether the handlers for the time without a watch are installed. They end the process as the
+    /// signal does by default. signal-hook never removes its own handler from the system, so without
+    /// them a signal would do nothing once the watch is dropped.
+    default: bool,
+}
+
+static INSTALLED: Mutex<Installed> = Mutex::new(Installed { watch: false, default: false });
+
+/// Whether the watch has seen a signal. `SeqCst` as in signal-hook; the flag publishes no other data,
+/// and the system orders the handlers of one signal.
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether signals have their default effect, because there is no watch. Orderings as above.
+static RELEASED: AtomicBool = AtomicBool::new(true);
+
+/// Why signals are not watched.
+#[derive(Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// They are watched already. Signals belong to the whole process.
+    #[error(
+        "signals are watched already, by an exit plan or a service; keep one of them for the whole process"
+    )]
+    AlreadyWatched,
+    /// The system refused a handler, a descriptor or a thread.
+    #[error("cannot watch for signals: {0}")]
+    Refused(#[from] io::Error),
+}
+
+crate::debug_as_text!(SignalError);
+
+/// While this lives, the first SIGINT (Ctrl-C) or SIGTERM calls a closure with its number, on a thread of
+/// the watch. A second signal ends the process at once, in the signal handler, with the exit code that a
+/// shell reports: 128 plus its number.
+///
+/// After the watch is dropped, signals end the process as they do by default, and the watch's thread has
+/// ended: the drop joins it, which takes microseconds unless the closure is running; for that it waits a second at most.
+/// The handler of the signals stays: signal-hook never removes its own from the system. So a library that a
+/// host unloads must not use this.
+#[derive(Debug)]
+#[must_use = "when the watch is dropped, signals have their default effect again"]
+pub struct SignalWatch {
+    handle: Option<Handle>,
+    actions: Vec<SigId>,
+    thread: Option<Joinable>,
+}
+
+/// How long a watch that is dropped waits for its thread, which takes microseconds to end.
+const UNTIL_GONE: Duration = Duration::from_secs(1);
+
+impl SignalWatch {
+    /// Watches from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError`]. Signals then have the same effect as before.
+    pub fn install(
+        thread: &str,
+        on_first: impl FnOnce(i32) + Send + 'static,
+    ) -> Result<Self, SignalError> {
+        prepare()?;
+        // If a step below fails, dropping the watch undoes the steps before it.
+        let mut watch = Self { handle: None, actions: Vec::new(), thread: None };
+        let mut signals = Signals::new(SIGNALS)?;
+        watch.handle = Some(signals.handle());
+        SIGNALLED.store(false, Ordering::SeqCst);
+        for signal in SIGNALS {
+            // In this order, so that only the second signal finds the flag raised.
+            let code = BY_SIGNAL + signal;
+            watch.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
+            watch.actions.push(flag::register(signal, &SIGNALLED)?);
+        }
+        watch.thread = Some(Joinable::spawn(thread, move || {
+            // Ends without a signal when the watch is dropped.
+            if let Some(signal) = signals.forever().next() {
+                on_first(signal);
+            }
+        })?);
+        RELEASED.store(false, Ordering::SeqCst);
+        Ok(watch)
+    }
+
+    /// Does not wait for the thread when this is dropped: its closure ends the process.
+    pub fn leave_thread(&mut self) {
+        drop(self.thread.take().map(Joinable::give_up));
+    }
+}
+
+/// Makes sure that there is one watch only, and that dropping it restores the signals' default effect.
+fn prepare() -> Result<(), SignalError> {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if installed.watch {
+        return Err(SignalError::AlreadyWatched);
+    }
+    if !installed.default {
+        for signal in SIGNALS {
+            flag::register_conditional_default(signal, &RELEASED)?;
+        }
+        installed.default = true;
+    }
+    installed.watch = true;
+    Ok(())
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        // First, so that from here on a signal ends the process before any other handler runs.
+        RELEASED.store(true, Ordering::SeqCst);
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
+        }
+        if let Some(handle) = &self.handle {
+            handle.close();
+        }
+        if let Some(thread) = self.thread.take()
+            && let Err(thread) = thread.join_until(Instant::now() + UNTIL_GONE)
+        {
+            thread.give_up();
+        }
+        INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).watch = false;
+    }
+}

@@ -1,0 +1,121 @@
+//! 76 practice: what do the three ways cost that applications use today? A wrapper that enters a context
+//! in its destructor, as in the SDK's own bindings; leaking; and a runtime that is kept for ever. Page:
+//! `docs/src/76-practice.md`.
+
+use experiments::{
+    prelude::*,
+    real_sdk::{self, VERSIONS, becomes, tasks_may_panic},
+};
+
+/// A race that is lost in about two trials of five: a run that misses it is a one-in-a-million event.
+const RACE: u32 = 40;
+
+/// A trial of these logs in eight times.
+const LOGINS: u32 = 5;
+
+const CURES: u32 = 100;
+
+fn main() -> ExitCode {
+    let body = |arguments: &'static [&'static str]| {
+        move |trial: &Trial<'_>| becomes(trial, "practice.rs", arguments)
+    };
+    let hazard =
+        |name, outcome, arguments| lab::hazard(name, outcome, body(arguments)).versions(VERSIONS);
+    let control = |name, arguments| lab::control(name, body(arguments)).versions(VERSIONS);
+    let cure = |name, arguments| lab::cure(name, body(arguments)).versions(VERSIONS);
+    let experiment = Experiment::new(file!())
+        .question("What do the ways cost that applications use today to let a client go?")
+        .hypothesis(
+            "Each does what it is for. A wrapper that enters a context makes the drop safe on any thread, \
+             but not in a thread-local that was touched before Tokio, and not for what is not wrapped; \
+             and files may be open when the drop returns. What is leaked never panics, and stays: its \
+             files and its memory. On a runtime that is kept for ever, a client that was idle leaves \
+             nothing; one whose sync service has run leaves files or memory at each logout, stopped or \
+             paused. A runtime for each login, dropped by hand, leaves nothing, and a task of the SDK may \
+             panic in it.",
+        )
+        .first_expected("The same, and nothing panics if the runtime is dropped by hand, after the client.")
+        .variants([
+            control("wrapper/any-thread", &["wrapper", "any-thread"])
+                .about("client, clone and members are wrapped, and dropped on three threads"),
+            control("wrapper/touched-last", &["wrapper", "touched-last"])
+                .about("in a thread-local that was touched after Tokio was, when main returns"),
+            hazard("wrapper/touched-first", Aborted.into(), &["wrapper", "touched-first"])
+                .about("in a thread-local that was touched before Tokio was, when main returns"),
+            hazard("wrapper/something-bare", Aborted.into(), &["wrapper", "something-bare"])
+                .about("the client is wrapped, and the members of a room are not"),
+            hazard("wrapper/is-over", seen(Failed).allowing([Clean]), &["wrapper", "is-over"])
+                .about("is a file open when the drop of the last wrapper returns?")
+                .trials(RACE),
+        ])
+        .variants([
+            control("leaked/once", &["leaked"])
+                .about("the client is never dropped; all else is, on a plain thread"),
+            hazard("leaked/each-login", Failed.into(), &["logins", "forgotten"])
+                .about("eight logins, each of which leaks its client")
+                .trials(LOGINS)
+                .waits(),
+        ])
+        .variants([
+            control("kept/idle", &["logins", "idle"])
+                .about("eight logins on a runtime that is kept; nothing goes on at the logout")
+                .trials(LOGINS),
+            hazard("kept/stopped", Failed.into(), &["logins", "stopped"])
+                .about("the same; a sync service has run, and was stopped")
+                .trials(LOGINS)
+                .waits(),
+            lab::hazard("kept/paused", Failed, body(&["logins", "paused"]))
+                .about("the same, and the client is paused, as 0.18 can")
+                .versions(["0.18"])
+                .trials(LOGINS),
+            tasks_may_panic(
+                control("restarted/by-hand", &["logins", "restarted"])
+                    .about("a runtime for each login, dropped after the client by hand")
+                    .predict(seen(Clean).allowing([Panicked]))
+                    .trials(2 * LOGINS),
+            ),
+        ])
+        .variants([
+            cure("kit/any-thread", &["guarded", "any-thread"])
+                .about("handles of a session, which is then closed")
+                .trials(CURES),
+            cure("kit/touched-first", &["guarded", "touched-first"])
+                .about("a handle in a thread-local that was touched before Tokio was")
+                .trials(CURES),
+            cure("kit/each-login", &["logins", "kit"])
+                .about("eight logins, with a session and a runtime for each")
+                .trials(LOGINS),
+        ])
+        .keeps("files_left_per_login", [1, 7, 15, 40])
+        .keeps("heap_bytes_per_login", [18_000, 150_000, 600_000])
+        .claim("F1", "What is wrapped can be dropped on any thread.")
+        .supported_if(
+            every("*/wrapper/any-thread").is(Clean) & every("*/wrapper/something-bare").is(Aborted),
+        )
+        .refuted_if(!every("*/wrapper/any-thread").is(Clean))
+        .finding(
+            "B3c",
+            "A wrapper that enters a context in its destructor works only if the thread touched Tokio \
+             before it touched the variable.",
+        )
+        .supported_if(
+            every("*/wrapper/touched-first").is(Aborted)
+                & every("*/wrapper/touched-last").is(Clean),
+        )
+        .refuted_if(
+            every("*/wrapper/touched-first").is(Clean) | every("*/wrapper/touched-last").is(Aborted),
+        )
+        .claim("B5", "On logout, leaking would leak at every login.")
+        .supported_if(
+            every("*/leaked/each-login").observed("files_left_per_login").always_at_least(1)
+                & every("*/restarted/by-hand").observed("files_left_per_login").always_at_most(0),
+        )
+        .refuted_if(
+            every("*/leaked/each-login").observed("files_left_per_login").always_at_most(0),
+        )
+        .kit_claim(
+            "A session's handles do what the wrapper does, in any thread-local too, and its close says \
+             when it is over. Nothing adds up from login to login.",
+        );
+    real_sdk::needed_by(experiment).run()
+}
