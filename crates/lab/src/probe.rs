@@ -29,15 +29,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use rustix::process::Signal;
+
 use self::{load::Load, tally::Tally};
 pub use self::{
-    report::{Arm, Comparison, FailureKind, First, Report, Slow},
+    report::{Arm, Comparison, FailureKind, First, LeftBehind, Report, Slow},
     trial::{EndKind, Panic, Trial},
 };
 use crate::{
     interrupt::Interrupt,
     parallel,
-    sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Ending, Input, Provoked, Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
 };
 
@@ -68,6 +70,14 @@ pub struct Plan {
     pub load: u32,
     /// How long a trial may run before it is killed and counted as hung.
     pub timeout: Duration,
+    /// What the commands read from standard input.
+    pub stdin: Input,
+    /// The signals that each trial gets, with the time after its start.
+    pub signals: Vec<(Duration, Signal)>,
+    /// Whether the commands run as process 1 of a namespace of their own.
+    pub as_process_1: bool,
+    /// The options for these three, in words, for the report.
+    pub provoked: String,
     /// Every trial's seed is derived from this one.
     pub seed: u64,
     /// The folder for the output of failed trials and of the slowest clean ones.
@@ -86,6 +96,10 @@ impl Plan {
             jobs: thread::available_parallelism().map_or(1, NonZero::get),
             load: 0,
             timeout: Duration::from_mins(1),
+            stdin: Input::Empty,
+            signals: Vec::new(),
+            as_process_1: false,
+            provoked: String::new(),
             seed,
             keep,
         }
@@ -102,10 +116,14 @@ impl Plan {
         on_trial: impl FnMut(&Trial, bool),
     ) -> (Report, Result<(), SandboxError>) {
         let began = Instant::now();
+        let provoked = match &*self.provoked {
+            "" => String::new(),
+            options => format!(" # with {options}"),
+        };
         let jobs = self.jobs.min(self.max_trials(commands.len())).max(1);
         let mut tallies = self.tallies(commands);
         let result = self.run_trials(&mut tallies, jobs, interrupt, on_trial);
-        let commands: Vec<_> = tallies.into_iter().map(Tally::finish).collect();
+        let commands: Vec<_> = tallies.into_iter().map(|it| it.finish(&provoked)).collect();
         let comparison = match &commands[..] {
             [one, other] => Some(Comparison::of(one, other)),
             _ => None,
@@ -113,6 +131,7 @@ impl Plan {
         let report = Report {
             commands,
             comparison,
+            provoked: self.provoked.clone(),
             seed: self.seed,
             seconds: began.elapsed().as_secs_f64(),
             jobs,
@@ -197,8 +216,17 @@ impl Plan {
         Sandboxed {
             program: &command.program,
             arguments: command.arguments.clone(),
-            surroundings: Surroundings::Inherited { directory, variables },
+            surroundings: Surroundings::Inherited {
+                directory,
+                variables,
+                stdin: self.stdin.clone(),
+            },
             deadline: self.timeout,
+            provoked: Provoked {
+                signals: self.signals.clone(),
+                as_process_1: self.as_process_1,
+                is_looked_at: true,
+            },
         }
     }
 }
