@@ -14,7 +14,7 @@ use std::{
 use lab::{
     interrupt::{self, Interrupt},
     probe::{Command, Plan, Report, Trial},
-    sandbox::{AS_PROCESS_1, Input},
+    sandbox::{AS_PROCESS_1, Input, Provoked},
 };
 
 use crate::{
@@ -96,10 +96,13 @@ fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
         jobs: flags.jobs.map_or(plan.jobs, |jobs| jobs as usize),
         load: flags.load,
         timeout: flags.timeout,
-        stdin: flags.stdin.clone(),
-        signals: flags.signal.iter().map(|(_, after, signal)| (*after, *signal)).collect(),
-        as_process_1: flags.pid1,
-        provoked: flags.provoked(),
+        provoked: Provoked {
+            stdin: flags.stdin.clone(),
+            signals: flags.signal.iter().map(|(_, after, signal)| (*after, *signal)).collect(),
+            as_process_1: flags.pid1,
+            is_looked_at: true,
+        },
+        provoked_by: flags.provoked(),
         ..plan
     }
 }

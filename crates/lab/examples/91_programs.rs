@@ -15,7 +15,7 @@ use lab::{
     Equipment, Experiment, Lack,
     Outcome::{Aborted, Clean, Failed, Hung, Panicked, Signalled},
     Preparation, Program, Trial, TrialResult, control, every, hazard,
-    sandbox::{Ending, Input, Provoked, Sandboxed, Surroundings},
+    sandbox::{Ending, Sandboxed, Surroundings},
 };
 
 /// Reports an observation.
@@ -99,13 +99,8 @@ fn shell(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     let ran = preparation.run(&Sandboxed {
         program,
         arguments: vec!["-c".into(), script.into()],
-        surroundings: Surroundings::Inherited {
-            directory,
-            variables: Vec::new(),
-            stdin: Input::Empty,
-        },
+        surroundings: Surroundings::Inherited { directory, variables: Vec::new() },
         deadline: Duration::from_secs(60),
-        provoked: Provoked::default(),
     })?;
     if ran.ending != Ending::Exited(7) {
         return Err(Lack::broken(format!("the shell ended with {}", ran.ending)));

@@ -39,7 +39,7 @@ pub use self::{
 use crate::{
     interrupt::Interrupt,
     parallel,
-    sandbox::{Ending, Input, Provoked, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Ending, Provoked, Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
 };
 
@@ -70,14 +70,10 @@ pub struct Plan {
     pub load: u32,
     /// How long a trial may run before it is killed and counted as hung.
     pub timeout: Duration,
-    /// What the commands read from standard input.
-    pub stdin: Input,
-    /// The signals that each trial gets, with the time after its start.
-    pub signals: Vec<(Duration, Signal)>,
-    /// Whether the commands run as process 1 of a namespace of their own.
-    pub as_process_1: bool,
-    /// The options for these three, in words, for the report.
-    pub provoked: String,
+    /// What is done with each trial.
+    pub provoked: Provoked,
+    /// The same in words, for the report.
+    pub provoked_by: String,
     /// Every trial's seed is derived from this one.
     pub seed: u64,
     /// The folder for the output of failed trials and of the slowest clean ones.
@@ -96,10 +92,8 @@ impl Plan {
             jobs: thread::available_parallelism().map_or(1, NonZero::get),
             load: 0,
             timeout: Duration::from_mins(1),
-            stdin: Input::Empty,
-            signals: Vec::new(),
-            as_process_1: false,
-            provoked: String::new(),
+            provoked: Provoked { is_looked_at: true, ..Provoked::default() },
+            provoked_by: String::new(),
             seed,
             keep,
         }
@@ -116,7 +110,7 @@ impl Plan {
         on_trial: impl FnMut(&Trial, bool),
     ) -> (Report, Result<(), SandboxError>) {
         let began = Instant::now();
-        let provoked = match &*self.provoked {
+        let provoked = match &*self.provoked_by {
             "" => String::new(),
             options => format!(" # with {options}"),
         };
@@ -131,7 +125,7 @@ impl Plan {
         let report = Report {
             commands,
             comparison,
-            provoked: self.provoked.clone(),
+            provoked: self.provoked_by.clone(),
             seed: self.seed,
             seconds: began.elapsed().as_secs_f64(),
             jobs,
@@ -185,7 +179,7 @@ impl Plan {
             // Trials with the same number have the same seed, so the seed explains no difference.
             let seed = seed::of_trial(self.seed, "probe", number);
             let command = self.sandboxed(command, &directory, number, seed);
-            let ended = sandbox.run(&command, interrupt)?;
+            let ended = sandbox.provoke(&command, &self.provoked, interrupt)?;
             if ended.ending == Ending::Interrupted {
                 return Ok(None);
             }
@@ -216,17 +210,8 @@ impl Plan {
         Sandboxed {
             program: &command.program,
             arguments: command.arguments.clone(),
-            surroundings: Surroundings::Inherited {
-                directory,
-                variables,
-                stdin: self.stdin.clone(),
-            },
+            surroundings: Surroundings::Inherited { directory, variables },
             deadline: self.timeout,
-            provoked: Provoked {
-                signals: self.signals.clone(),
-                as_process_1: self.as_process_1,
-                is_looked_at: true,
-            },
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     results::{
         ClaimResult, ExperimentResult, ResourceSpreads, Role, TrialExample, VariantResult, Verdict,
     },
-    sandbox::{Provoked, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
     statistics::wilson,
     trial::TRIAL,
@@ -120,7 +120,6 @@ impl Run<'_> {
                 arguments: vec![TRIAL.into(), (&variant.name).into(), seed.to_string().into()],
                 surroundings: Surroundings::Bare { variables },
                 deadline: variant.deadline,
-                provoked: Provoked::default(),
             };
             let record = Record::of(trial, seed, &sandbox.run(&command, interrupt)?);
             Ok((record.ending != Ending::Interrupted).then_some((at, record)))

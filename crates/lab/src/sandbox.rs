@@ -131,13 +131,13 @@ pub struct Sandboxed<'a> {
     pub surroundings: Surroundings<'a>,
     /// How long it may run before it is killed.
     pub deadline: Duration,
-    /// What is done with it meanwhile.
-    pub provoked: Provoked,
 }
 
-/// What a supervisor would do with a command, and whether to look at what it leaves.
+/// What a user and a supervisor would do with a command, and whether to look at what it leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Provoked {
+    /// What it reads, if its surroundings are [inherited](Surroundings::Inherited).
+    pub stdin: Input,
     /// The signals to send it, each this long after its start. Its children do not get them.
     pub signals: Vec<(Duration, Signal)>,
     /// Whether it is process 1 of a namespace of its own. This needs `unshare` and Linux.
@@ -173,14 +173,12 @@ pub enum Surroundings<'a> {
         variables: &'a [(String, OsString)],
     },
     /// For any other command: this current directory, the environment of this process and these
-    /// variables, and this standard input.
+    /// variables, and an empty standard input.
     Inherited {
         /// Its current directory.
         directory: &'a Path,
         /// Variables added to the environment.
         variables: Vec<(&'static str, OsString)>,
-        /// What it reads.
-        stdin: Input,
     },
 }
 
@@ -258,6 +256,20 @@ impl Sandbox {
         command: &Sandboxed<'_>,
         interrupt: &Interrupt,
     ) -> Result<Ended, SandboxError> {
+        self.provoke(command, &Provoked::default(), interrupt)
+    }
+
+    /// The same, and does more with the command meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Same errors as [`Sandbox::run`].
+    pub fn provoke(
+        &self,
+        command: &Sandboxed<'_>,
+        provoked: &Provoked,
+        interrupt: &Interrupt,
+    ) -> Result<Ended, SandboxError> {
         // Relaxed: only the number matters, and no other memory depends on it.
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let directory = self.directory.path().join(number.to_string());
@@ -266,7 +278,7 @@ impl Sandbox {
             path: directory.clone(),
             source,
         })?;
-        let ended = self.run_in(&directory, command, interrupt);
+        let ended = self.run_in(&directory, command, provoked, interrupt);
         // If this fails, `close` tries once more, and reports the error.
         let _ = fs::remove_dir_all(&directory);
         ended
@@ -276,6 +288,7 @@ impl Sandbox {
         &self,
         directory: &Path,
         command: &Sandboxed<'_>,
+        provoked: &Provoked,
         interrupt: &Interrupt,
     ) -> Result<Ended, SandboxError> {
         let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
@@ -286,7 +299,7 @@ impl Sandbox {
         let (reader, err) = io::pipe().map_err(start)?;
         let mut stderr = Capture::of(reader, OUTPUT).map_err(start)?;
         let began = Instant::now();
-        let mut child = self.start(directory, command, [writer, out, err])?;
+        let mut child = self.start(directory, command, provoked, [writer, out, err])?;
         // Open until it has ended.
         let _stdin = child.stdin.take();
         let process = child.id();
@@ -295,13 +308,13 @@ impl Sandbox {
         let watched = Watched { end: end_of(process), child };
         let killed = watched.until_it_ends(
             [&mut report, &mut stdout, &mut stderr],
-            began,
-            command,
+            (began, command.deadline),
+            provoked,
             interrupt,
         );
         let (wall, at) = (began.elapsed(), now());
         let (mut left, mut threads) = (Vec::new(), Vec::new());
-        if command.provoked.is_looked_at {
+        if provoked.is_looked_at {
             match killed {
                 Ok(None) => left = aftermath::left(directory),
                 Ok(Some(Ending::DeadlinePassed)) => threads = aftermath::threads(directory),
@@ -345,11 +358,12 @@ impl Sandbox {
         &self,
         directory: &Path,
         command: &Sandboxed<'_>,
+        provoked: &Provoked,
         [report, stdout, stderr]: [io::PipeWriter; 3],
     ) -> Result<Child, SandboxError> {
         let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
         let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
-        let mut process = if command.provoked.as_process_1 {
+        let mut process = if provoked.as_process_1 {
             let [unshare, arguments @ ..] = AS_PROCESS_1;
             let mut process = Command::new(unshare);
             process.args(arguments).arg(command.program);
@@ -368,10 +382,10 @@ impl Sandbox {
                 .envs(variables.iter().map(|(name, value)| (name, value)))
                 .current_dir(directory)
                 .stdin(report),
-            Surroundings::Inherited { directory, variables, stdin } => process
+            Surroundings::Inherited { directory, variables } => process
                 .envs(variables.iter().map(|(name, value)| (name, value)))
                 .current_dir(directory)
-                .stdin(match stdin {
+                .stdin(match &provoked.stdin {
                     Input::Empty => Stdio::null(),
                     Input::Open => Stdio::piped(),
                     Input::File(path) => File::open(path).map_err(start)?.into(),
@@ -437,18 +451,18 @@ impl Watched {
     fn until_it_ends(
         &self,
         mut pipes: [&mut Capture; 3],
-        began: Instant,
-        command: &Sandboxed<'_>,
+        (began, deadline): (Instant, Duration),
+        provoked: &Provoked,
         interrupt: &Interrupt,
     ) -> io::Result<Option<Ending>> {
-        let mut signals = command.provoked.signals.clone();
+        let mut signals = provoked.signals.clone();
         signals.sort_by_key(|(after, _)| Reverse(*after));
         loop {
             let ran = began.elapsed();
-            let mut remaining = command.deadline.saturating_sub(ran);
+            let mut remaining = deadline.saturating_sub(ran);
             while let Some((_, signal)) = signals.pop_if(|(after, _)| *after <= ran) {
                 // If it has ended, the loop sees that next.
-                let _ = self.target(command).map(|target| kill_process(target, signal));
+                let _ = self.target(provoked).map(|target| kill_process(target, signal));
             }
             if interrupt.raised() {
                 return Ok(Some(Ending::Interrupted));
@@ -470,9 +484,9 @@ impl Watched {
     }
 
     /// The process that gets the signals: not `unshare`.
-    fn target(&self, command: &Sandboxed<'_>) -> Option<Pid> {
+    fn target(&self, provoked: &Provoked) -> Option<Pid> {
         let child = self.child.id();
-        if !command.provoked.as_process_1 {
+        if !provoked.as_process_1 {
             return Some(Pid::from_child(&self.child));
         }
         let children = fs::read_to_string(format!("/proc/{child}/task/{child}/children")).ok()?;

@@ -18,7 +18,7 @@ use std::{
 use crate::{
     equipment::Lack,
     interrupt::Interrupt,
-    sandbox::{Ended, Provoked, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Ended, Sandbox, SandboxError, Sandboxed, Surroundings},
 };
 
 /// How long a server may take until it answers. Usually it takes a fraction of a second.
@@ -186,7 +186,6 @@ impl Server {
                     arguments: arguments.into_iter().map(Into::into).collect(),
                     surroundings: Surroundings::Bare { variables: &[] },
                     deadline: FOR_EVER,
-                    provoked: Provoked::default(),
                 };
                 // The owner may have been dropped.
                 let _ = send.send(sandbox.run(&command, &told));
