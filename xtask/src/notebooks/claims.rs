@@ -143,7 +143,8 @@ impl ClaimList {
         let other: Vec<_> =
             records.values().filter(expected).map(|it| it.experiment.id.clone()).collect();
         format!(
-            "{origins} sources make {claims} claims: {}. The experiments add {findings} findings, which no \
+            "{claims} claims from {origins} sources (a sentence whose parts fare differently counts as several, \
+             so this is no score): {}. The experiments add {findings} findings, which no \
              source makes. {changed} of these tests have changed since they were first written, most of \
              them because they were not fair to the source. In {} of {experiments} experiments the \
              hypothesis was changed after the first figures; the page says what was first expected{}\n",

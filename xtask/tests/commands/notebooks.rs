@@ -293,7 +293,8 @@ fn the_readme_and_the_page_of_claims_count_how_the_claims_fared() {
         workspace.contains(
             page,
             &[
-                "1 sources make 2 claims: 1 refuted, 1 not tested.",
+                "2 claims from 1 sources (a sentence whose parts fare differently counts as several, so this is \
+                 no score): 1 refuted, 1 not tested.",
                 "In 1 of 2 experiments the hypothesis was changed",
                 ": 03.",
             ],
