@@ -14,6 +14,7 @@ pub enum Command {
     Bench(Bench),
     Console(Console),
     Experiments(Experiments),
+    Explain(Explain),
     Loom(Loom),
     Notebooks(Notebooks),
     Probe(Probe),
@@ -198,6 +199,27 @@ pub struct Experiments {
     /// The folder of the snapshots [default: experiments/snapshots]
     #[arg(long, value_name = "FOLDER")]
     pub snapshots: Option<PathBuf>,
+}
+
+/// Print what the code or the message of a panic means, and what to do instead
+///
+/// The panic hook of `sundown::explain` names a code. This command prints the code's page of the notebook.
+/// With a message, or a part of one, it finds the page that has it, or lists the pages. Without an argument, it lists the codes.
+///
+///   cargo xtask explain SD0001
+///   cargo xtask explain "this functionality requires a Tokio context"
+///
+/// The exit code is 2 if there is no such code, or no page with this message.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Explain {
+    /// A code, or a message
+    #[arg(value_name = "CODE|MESSAGE", num_args = 0..)]
+    pub about: Vec<String>,
+
+    /// The output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// Explore the interleavings of the kit's primitives, with loom and with shuttle

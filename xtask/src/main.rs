@@ -5,6 +5,7 @@ mod build;
 mod child;
 mod console;
 mod experiments;
+mod explain;
 mod failure;
 mod figures;
 mod flags;
@@ -43,6 +44,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Bench(flags) => bench::run(flags, &workspace),
         Command::Console(flags) => console::run(flags, &workspace),
         Command::Experiments(flags) => experiments::run(flags, &workspace),
+        Command::Explain(flags) => explain::run(flags, &workspace),
         Command::Loom(flags) => loom::run(flags, &workspace),
         Command::Notebooks(flags) => notebooks::run(flags, &workspace),
         Command::Probe(flags) => probe::run(flags, &workspace),
