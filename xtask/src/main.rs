@@ -27,7 +27,15 @@ use crate::{failure::Failure, flags::Command, workspace::Workspace};
 fn main() -> ExitCode {
     lab::guardian::serve_if_asked();
     let command = Command::parse();
-    run(&command).unwrap_or_else(|failure| failure.report())
+    let code = run(&command).unwrap_or_else(|failure| failure.report());
+    match output::lost() {
+        // Whatever the result is, nobody has got it.
+        Some(error) => {
+            output::complain(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
 }
 
 fn run(command: &Command) -> Result<ExitCode, Failure> {
