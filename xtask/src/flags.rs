@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, ValueEnum};
+use lab::{probe::Signal, sandbox::Input};
 
 /// The project's commands: run the lab's experiments, write the notebook from them, and more.
 ///
@@ -13,6 +14,7 @@ pub enum Command {
     Bench(Bench),
     Console(Console),
     Experiments(Experiments),
+    Explain(Explain),
     Loom(Loom),
     Notebooks(Notebooks),
     Probe(Probe),
@@ -199,6 +201,27 @@ pub struct Experiments {
     pub snapshots: Option<PathBuf>,
 }
 
+/// Print what the code or the message of a panic means, and what to do instead
+///
+/// The panic hook of `sundown::explain` names a code. This command prints the code's page of the notebook.
+/// With a message, or a part of one, it finds the page that has it, or lists the pages. Without an argument, it lists the codes.
+///
+///   cargo xtask explain SD0001
+///   cargo xtask explain "this functionality requires a Tokio context"
+///
+/// The exit code is 2 if there is no such code, or no page with this message.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Explain {
+    /// A code, or a message
+    #[arg(value_name = "CODE|MESSAGE", num_args = 0..)]
+    pub about: Vec<String>,
+
+    /// The output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
 /// Explore the interleavings of the kit's primitives, with loom and with shuttle
 ///
 /// Builds the models of `core` and `state-machine` with `--cfg loom`, in target directories of their
@@ -282,6 +305,21 @@ pub struct Probe {
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time)]
     pub timeout: Duration,
 
+    /// What the command reads: nothing (null), nothing but standard input stays open, as at a terminal
+    /// where nobody types (open), or a file
+    #[arg(long, value_name = "null|open|FILE", default_value = "null", hide_default_value = true,
+          value_parser = input)]
+    pub stdin: Input,
+
+    /// Send each trial this signal so long after its start, to provoke a shutdown: TERM@200ms. The
+    /// command alone gets it, as from a supervisor, not its children. May be given several times
+    #[arg(long, value_name = "SIGNAL@TIME", value_parser = signal)]
+    pub signal: Vec<(String, Duration, Signal)>,
+
+    /// Run the command as process 1 of a namespace of its own, as in a container without an init
+    #[arg(long)]
+    pub pid1: bool,
+
     /// Also run COMMAND, alternating trial by trial with the same seeds, and report whether the failure
     /// rates differ. Pass it as one shell-quoted argument; no shell runs it
     #[arg(long, value_name = "COMMAND", conflicts_with = "until_failure")]
@@ -304,6 +342,21 @@ pub struct Probe {
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true,
           allow_hyphen_values = true, num_args = 1..)]
     pub command: Vec<OsString>,
+}
+
+impl Probe {
+    /// The options for standard input, signals and process 1, as they were given.
+    pub fn provoked(&self) -> String {
+        let mut options = Vec::new();
+        match &self.stdin {
+            Input::Empty => {}
+            Input::Open => options.push("--stdin open".to_owned()),
+            Input::File(path) => options.push(format!("--stdin {}", path.display())),
+        }
+        options.extend(self.signal.iter().map(|(text, ..)| format!("--signal {text}")));
+        options.extend(self.pid1.then(|| "--pid1".to_owned()));
+        options.join(" ")
+    }
 }
 
 /// Start the servers that real clients talk to: etcd, and Redis or Valkey
@@ -368,6 +421,40 @@ impl FromStr for Shard {
 }
 
 /// Parses a time that is not zero: `10`, `2.5`, `90s`, `1m30s`.
+/// `null`, `open` or a file.
+fn input(text: &str) -> Result<Input, std::convert::Infallible> {
+    Ok(match text {
+        "null" => Input::Empty,
+        "open" => Input::Open,
+        file => Input::File(file.into()),
+    })
+}
+
+/// `TERM@200ms`.
+fn signal(text: &str) -> Result<(String, Duration, Signal), String> {
+    const SIGNALS: [(&str, Signal); 9] = [
+        ("TERM", Signal::TERM),
+        ("INT", Signal::INT),
+        ("HUP", Signal::HUP),
+        ("QUIT", Signal::QUIT),
+        ("KILL", Signal::KILL),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+        ("STOP", Signal::STOP),
+        ("CONT", Signal::CONT),
+    ];
+    let (name, after) = text.split_once('@').ok_or("expected a signal and a time: TERM@200ms")?;
+    let name = name.to_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let known = SIGNALS.iter().find(|(known, _)| *known == name);
+    let (_, signal) = known.ok_or_else(|| {
+        let names = SIGNALS.map(|(name, _)| name);
+        let like = lab::nearest::of(name, names).map(|it| format!("; did you mean {it}?"));
+        format!("no signal {name}{}: {}", like.unwrap_or_default(), names.join(", "))
+    })?;
+    Ok((text.to_owned(), time(after)?, *signal))
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "expected seconds, or a time as in 1m30s";
     let time = match text.parse::<f64>() {

@@ -5,6 +5,7 @@ mod build;
 mod child;
 mod console;
 mod experiments;
+mod explain;
 mod failure;
 mod figures;
 mod flags;
@@ -26,7 +27,15 @@ use crate::{failure::Failure, flags::Command, workspace::Workspace};
 fn main() -> ExitCode {
     lab::guardian::serve_if_asked();
     let command = Command::parse();
-    run(&command).unwrap_or_else(|failure| failure.report())
+    let code = run(&command).unwrap_or_else(|failure| failure.report());
+    match output::lost() {
+        // Whatever the result is, nobody has got it.
+        Some(error) => {
+            output::complain(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
 }
 
 fn run(command: &Command) -> Result<ExitCode, Failure> {
@@ -35,6 +44,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Bench(flags) => bench::run(flags, &workspace),
         Command::Console(flags) => console::run(flags, &workspace),
         Command::Experiments(flags) => experiments::run(flags, &workspace),
+        Command::Explain(flags) => explain::run(flags, &workspace),
         Command::Loom(flags) => loom::run(flags, &workspace),
         Command::Notebooks(flags) => notebooks::run(flags, &workspace),
         Command::Probe(flags) => probe::run(flags, &workspace),

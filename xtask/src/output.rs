@@ -1,20 +1,48 @@
 //! Prints: results to standard output, everything else to standard error.
 //!
-//! A closed pipe (`| head`) is not an error.
+//! A pipe whose reader has had enough (`| head`) is not an error; a full disk or a closed stream is.
 
 use std::{
     cell::Cell,
+    fs,
     io::{self, IsTerminal as _, Write as _},
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets::NOTHING};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::{OFlags, fcntl_getfl, fstat};
 
-/// Prints text to standard output, as it is.
+/// The first error of standard output.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints text to standard output, as it is. If that fails, the command goes on, and [`lost`] says so.
 pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let written = if was_closed(&stdout) {
+        Err(io::Error::other("it is closed"))
+    } else {
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(LOST.set(error)),
+        _ => {}
+    }
+}
+
+/// Why something that was printed has not arrived.
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+/// Whether this process was started without standard output. Rust's standard library then opens
+/// `/dev/null` in its place, for reading and writing; a shell opens it for writing alone.
+fn was_closed(stdout: impl AsFd) -> bool {
+    let is_open_to_both = fcntl_getfl(&stdout).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+    let null = fs::metadata("/dev/null").map(|null| null.rdev());
+    is_open_to_both && fstat(&stdout).is_ok_and(|it| null.is_ok_and(|null| it.st_rdev == null))
 }
 
 /// Prints a line to standard error.

@@ -7,13 +7,14 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
     time::SystemTime,
 };
 
 use lab::{
     interrupt::{self, Interrupt},
     probe::{Command, Plan, Report, Trial},
+    sandbox::{AS_PROCESS_1, Input, Provoked},
 };
 
 use crate::{
@@ -33,6 +34,7 @@ pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
     if let Some(second_command) = &flags.compare {
         commands.push(command(split_words(second_command)?)?);
     }
+    check(flags)?;
     let plan = plan(flags, folder(flags.keep.as_deref(), workspace)?);
     let interrupt = Interrupt::install()?;
     let mut progress = Trials::start(&plan, commands.len());
@@ -51,6 +53,27 @@ pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
     });
     result?;
     Ok(exit_code(&report))
+}
+
+/// Looks for what the options need, before anything runs.
+fn check(flags: &flags::Probe) -> Result<()> {
+    if let Input::File(path) = &flags.stdin {
+        fs::File::open(path).map_err(|error| {
+            Failure::Usage(format!("cannot read {} for --stdin: {error}", path.display()))
+        })?;
+    }
+    let [unshare, arguments @ ..] = AS_PROCESS_1;
+    if flags.pid1 {
+        let can = process::Command::new(unshare).args(arguments).arg("true").output();
+        if !can.is_ok_and(|it| it.status.success()) {
+            return Err(Failure::Failed(
+                "--pid1 needs Linux, `unshare` of util-linux, and user namespaces or root; \
+                 `unshare --user --map-root-user --pid --fork true` fails here"
+                    .to_owned(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn exit_code(report: &Report) -> ExitCode {
@@ -73,6 +96,13 @@ fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
         jobs: flags.jobs.map_or(plan.jobs, |jobs| jobs as usize),
         load: flags.load,
         timeout: flags.timeout,
+        provoked: Provoked {
+            stdin: flags.stdin.clone(),
+            signals: flags.signal.iter().map(|(_, after, signal)| (*after, *signal)).collect(),
+            as_process_1: flags.pid1,
+            is_looked_at: true,
+        },
+        provoked_by: flags.provoked(),
         ..plan
     }
 }
@@ -110,7 +140,7 @@ fn shell_quoted(words: &[OsString]) -> String {
 fn folder(requested: Option<&Path>, workspace: &Workspace) -> Result<PathBuf> {
     let Some(requested) = requested else {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let name = format!("{}-{}", now.replace(':', ""), std::process::id());
+        let name = format!("{}-{}", now.replace(':', ""), process::id());
         let folder = workspace.target()?.join("probe").join(name);
         fs::create_dir_all(&folder).context(|| {
             format!("cannot create {}; choose another folder with --keep", folder.display())

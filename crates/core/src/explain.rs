@@ -1,10 +1,11 @@
 //! A panic hook that explains the panics that occur when a runtime is shut down.
 //!
 //! *There is no reactor running* says what Tokio needed, and not what happened: a value was dropped on a
-//! thread where its destructor could not run. Such a panic surfaces in whichever crate happens to be on
-//! the stack. The hook recognises it, calls the hook that was there before, and adds three lines: what
-//! happened on which thread, what to do instead, and which page of the notebook has the experiment that
-//! shows it. On every other panic it is silent.
+//! thread where its destructor could not run, or a call came from a thread of a foreign library. Such a panic
+//! surfaces in whichever crate happens to be on the stack. The hook recognises it, calls the hook that was
+//! there before, and adds three lines: what happened on which thread, what to do instead, and the code of
+//! the cause. The code has a page in the notebook (`docs/src/explain`), and `cargo xtask explain SD0001`
+//! prints it. On every other panic the hook is silent.
 //!
 //! ```
 //! sundown::explain::install();
@@ -12,22 +13,27 @@
 //! assert!(lost.join().is_err());
 //! // thread '<unnamed>' panicked at src/main.rs:2:
 //! // there is no reactor running, must be called from the context of a Tokio 1.x runtime
-//! // sundown: an unnamed thread has no runtime context, and src/main.rs:2 needed one there; …
-//! // sundown: instead, enter a context around it, `let _context = handle.enter();`, with a …
-//! // sundown: docs/src/01-drop-context.md explains it
+//! // sundown: an unnamed thread has no runtime context, and the call at src/main.rs:2 needed …
+//! // sundown: instead, call it with a runtime that is running and stays so: `handle.spawn(…)` …
+//! // sundown: SD0001, docs/src/explain/SD0001.md
 //! ```
 //!
-//! If `RUST_BACKTRACE` asks for a backtrace, the hook names the value that was dropped. Otherwise it
-//! makes no backtrace, because finding the names takes longer than all the rest of a program that
-//! panics.
+//! # A call, or a destructor
 //!
-//! A program with a hook of its own installs this one after it, or calls [`Cause::of`] itself.
+//! The same message needs another cure in a destructor than in a call. The hook looks at the stack to tell
+//! them apart, and names the value that was dropped. Finding the names of the functions takes 0.1 s the first
+//! time (0.1 ms later), so the hook does it once for each cause, and only where it matters.
+//! `RUST_BACKTRACE=0` prevents it. Then, and in an optimized program without debug information, the advice has
+//! a part for each.
+//!
+//! A program with a hook of its own installs this one after it, or calls [`explanation`] itself.
 
+mod advice;
 mod cause;
-mod value;
+mod messages;
+mod stack;
 
 use std::{
-    backtrace::{Backtrace, BacktraceStatus},
     cell::Cell,
     fmt,
     io::{self, Write as _},
@@ -40,7 +46,7 @@ use std::{
 };
 
 pub use self::cause::Cause;
-use self::value::Dropped;
+use self::stack::Place;
 
 /// Installs the hook. The hook that was there before is still called first. A second call does nothing,
 /// and neither does a call on a thread that is panicking.
@@ -68,70 +74,89 @@ thread_local! {
     static BEFORE: Cell<Option<Cause>> = const { Cell::new(None) };
 }
 
-/// Explains a panic, if its cause is recognised and has not been explained before.
+/// Explains a panic on standard error, if its cause is recognised and has not been explained before.
 fn explain(panic: &PanicHookInfo<'_>) {
     static EXPLAINED: AtomicU32 = AtomicU32::new(0);
-    let place = panic.location().map(|at| (at.file(), at.line()));
-    let (file, line) = place.unwrap_or(("an unknown place", 0));
-    let message = panic.payload_as_str().unwrap_or_default();
-    let cause = Cause::of(message, file, BEFORE.get());
-    BEFORE.set(cause);
-    let Some(cause) = cause else { return };
+    let Some(cause) = cause_of(panic) else { return };
     // The thread that sets the bit explains. Relaxed: nothing else is shared, and one atomic operation
     // reads and sets the bit.
     let bit = 1 << cause as u32;
     if EXPLAINED.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
         return;
     }
-    let backtrace = Backtrace::capture();
-    let names = matches!(backtrace.status(), BacktraceStatus::Captured);
-    let explanation = Explanation {
-        cause,
-        thread: thread::current().name().map(str::to_owned),
-        place: format!("{}:{line}", value::below_its_crate(file)),
-        dropped: names.then(|| Dropped::on(&backtrace.to_string())).flatten(),
-    };
+    let explanation = Explanation::new(cause, panic);
     // In one write, so that the lines of two threads do not mix. Standard error may be closed.
     let _ = io::stderr().write_all(explanation.to_string().as_bytes());
 }
 
-/// The explanation of one panic.
-struct Explanation {
+/// The cause of a panic, given the panic before it on this thread.
+fn cause_of(panic: &PanicHookInfo<'_>) -> Option<Cause> {
+    let file = panic.location().map_or("", |at| at.file());
+    let message = panic.payload_as_str().unwrap_or_default();
+    let cause = Cause::of(message, file, BEFORE.get());
+    BEFORE.set(cause);
+    cause
+}
+
+/// The explanation of a panic, for a hook that reports panics in its own way; `None` if the cause is not
+/// recognised. Call it in the hook, on every panic: it remembers the last one of the thread, and looks at
+/// the stack.
+///
+/// ```
+/// std::panic::set_hook(Box::new(|panic| {
+///     eprintln!("{panic}");
+///     if let Some(explanation) = sundown::explain::explanation(panic) {
+///         eprint!("{}: {explanation}", explanation.cause().code());
+///     }
+/// }));
+/// ```
+#[must_use]
+pub fn explanation(panic: &PanicHookInfo<'_>) -> Option<Explanation> {
+    Some(Explanation::new(cause_of(panic)?, panic))
+}
+
+/// What happened in one panic, and what to do instead. Prints three lines.
+#[derive(Clone, Debug)]
+pub struct Explanation {
     cause: Cause,
-    thread: Option<String>,
-    place: String,
-    dropped: Option<Dropped>,
+    thread: String,
+    file: String,
+    place: Place,
+}
+
+impl Explanation {
+    fn new(cause: Cause, panic: &PanicHookInfo<'_>) -> Self {
+        let thread = match thread::current().name() {
+            Some(name) => format!("thread `{name}`"),
+            None => "an unnamed thread".to_owned(),
+        };
+        let file = match panic.location() {
+            Some(at) => format!("{}:{}", stack::below_its_crate(at.file()), at.line()),
+            None => "an unknown place".to_owned(),
+        };
+        let place = match advice::depends_on_the_place(cause) {
+            true => Place::of_this_thread(),
+            false => Place::Unknown,
+        };
+        Self { cause, thread, file, place }
+    }
+
+    /// The cause.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let thread = match &self.thread {
-            Some(name) => format!("thread `{name}`"),
-            None => "an unnamed thread".to_owned(),
-        };
-        let happened = self.cause.happened(&thread, &self.place, self.dropped.as_ref());
-        writeln!(f, "sundown: {happened}")?;
-        writeln!(f, "sundown: instead, {}", self.cause.instead())?;
-        writeln!(f, "sundown: {} explains it", self.cause.page())
+        let Self { cause, thread, file, place } = self;
+        let code = cause.code();
+        writeln!(f, "sundown: {}", advice::happened(*cause, thread, file, place))?;
+        writeln!(f, "sundown: instead, {}", advice::instead(*cause, place))?;
+        writeln!(f, "sundown: {code}, docs/src/explain/{code}.md")
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_explanation_has_three_lines() {
-        for &cause in Cause::ALL {
-            for (thread, dropped) in [
-                (None, None),
-                (Some("main".to_owned()), Dropped::on("0: core::ptr::drop_in_place<a::B>\n")),
-            ] {
-                let place = "tokio-1.54.1/src/a.rs:7".to_owned();
-                let text = Explanation { cause, thread, place, dropped }.to_string();
-                assert_eq!(text.lines().count(), 3, "{text}");
-                assert!(text.lines().all(|line| line.starts_with("sundown: ")), "{text}");
-            }
-        }
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ compile_error!(
      The kit (package `core`) does not depend on it, and builds wherever Tokio does."
 );
 
+pub mod aftermath;
 pub mod arguments;
 pub mod capture;
 mod child;

@@ -29,15 +29,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use rustix::process::Signal;
+
 use self::{load::Load, tally::Tally};
 pub use self::{
-    report::{Arm, Comparison, FailureKind, First, Report, Slow},
+    report::{Arm, Comparison, FailureKind, First, LeftBehind, Report, Slow},
     trial::{EndKind, Panic, Trial},
 };
 use crate::{
     interrupt::Interrupt,
     parallel,
-    sandbox::{Ending, Sandbox, SandboxError, Sandboxed, Surroundings},
+    sandbox::{Ending, Provoked, Sandbox, SandboxError, Sandboxed, Surroundings},
     seed,
 };
 
@@ -68,6 +70,10 @@ pub struct Plan {
     pub load: u32,
     /// How long a trial may run before it is killed and counted as hung.
     pub timeout: Duration,
+    /// What is done with each trial.
+    pub provoked: Provoked,
+    /// The same in words, for the report.
+    pub provoked_by: String,
     /// Every trial's seed is derived from this one.
     pub seed: u64,
     /// The folder for the output of failed trials and of the slowest clean ones.
@@ -86,6 +92,8 @@ impl Plan {
             jobs: thread::available_parallelism().map_or(1, NonZero::get),
             load: 0,
             timeout: Duration::from_mins(1),
+            provoked: Provoked { is_looked_at: true, ..Provoked::default() },
+            provoked_by: String::new(),
             seed,
             keep,
         }
@@ -102,10 +110,14 @@ impl Plan {
         on_trial: impl FnMut(&Trial, bool),
     ) -> (Report, Result<(), SandboxError>) {
         let began = Instant::now();
+        let provoked = match &*self.provoked_by {
+            "" => String::new(),
+            options => format!(" # with {options}"),
+        };
         let jobs = self.jobs.min(self.max_trials(commands.len())).max(1);
         let mut tallies = self.tallies(commands);
         let result = self.run_trials(&mut tallies, jobs, interrupt, on_trial);
-        let commands: Vec<_> = tallies.into_iter().map(Tally::finish).collect();
+        let commands: Vec<_> = tallies.into_iter().map(|it| it.finish(&provoked)).collect();
         let comparison = match &commands[..] {
             [one, other] => Some(Comparison::of(one, other)),
             _ => None,
@@ -113,6 +125,7 @@ impl Plan {
         let report = Report {
             commands,
             comparison,
+            provoked: self.provoked_by.clone(),
             seed: self.seed,
             seconds: began.elapsed().as_secs_f64(),
             jobs,
@@ -166,7 +179,7 @@ impl Plan {
             // Trials with the same number have the same seed, so the seed explains no difference.
             let seed = seed::of_trial(self.seed, "probe", number);
             let command = self.sandboxed(command, &directory, number, seed);
-            let ended = sandbox.run(&command, interrupt)?;
+            let ended = sandbox.provoke(&command, &self.provoked, interrupt)?;
             if ended.ending == Ending::Interrupted {
                 return Ok(None);
             }

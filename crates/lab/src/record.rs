@@ -142,6 +142,9 @@ mod tests {
             wall: Duration::ZERO,
             at: 0,
             usage: ResourceUsage { utime: Duration::ZERO, stime: Duration::ZERO, maxrss: 0 },
+            left: Vec::new(),
+            threads: Vec::new(),
+            stacks: String::new(),
         };
         Record::of(0, 0, &ended)
     }

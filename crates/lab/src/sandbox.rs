@@ -13,10 +13,12 @@
 //! time. Only Linux finds orphans at all; see `stray`.
 
 use std::{
+    cmp::Reverse,
     collections::HashSet,
     env,
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::process::{CommandExt as _, ExitStatusExt as _},
@@ -34,8 +36,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Access, StatVfsMountFlags, access, statvfs},
     process::{
-        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group,
-        setrlimit, waitid,
+        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process,
+        kill_process_group, setrlimit, waitid,
     },
     time::{ClockId, clock_gettime},
 };
@@ -45,6 +47,7 @@ use wait4::{ResourceUsage, Wait4 as _};
 
 pub use crate::outcome::Ending;
 use crate::{
+    aftermath::{self, Left, ThreadState},
     capture::{Capture, Captured},
     guardian::{self, Guardian},
     interrupt::Interrupt,
@@ -130,6 +133,35 @@ pub struct Sandboxed<'a> {
     pub deadline: Duration,
 }
 
+/// What a user and a supervisor would do with a command, and whether to look at what it leaves.
+#[derive(Clone, Debug, Default)]
+pub struct Provoked {
+    /// What it reads, if its surroundings are [inherited](Surroundings::Inherited).
+    pub stdin: Input,
+    /// The signals to send it, each this long after its start. Its children do not get them.
+    pub signals: Vec<(Duration, Signal)>,
+    /// Whether it is process 1 of a namespace of its own. This needs `unshare` and Linux.
+    pub as_process_1: bool,
+    /// Whether to look at [what it leaves](Ended::left), and at its [threads](Ended::threads) if it hangs.
+    pub is_looked_at: bool,
+}
+
+/// Runs a command as process 1. `unshare` is its parent, ends as it does, and takes it along.
+pub const AS_PROCESS_1: [&str; 7] =
+    ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--"];
+
+/// What a command reads from standard input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing: it is at its end.
+    #[default]
+    Empty,
+    /// Nothing, for as long as it runs: a terminal at which nobody types.
+    Open,
+    /// This file.
+    File(PathBuf),
+}
+
 /// A command's directory, environment and input. `TMPDIR` is always an empty directory of its own, which
 /// is removed when the command has ended.
 #[derive(Clone, Debug)]
@@ -167,6 +199,12 @@ pub struct Ended {
     pub at: i64,
     /// The resources it used, as the OS counts them.
     pub usage: ResourceUsage,
+    /// What it left, if that was [looked at](Provoked::is_looked_at).
+    pub left: Vec<Left>,
+    /// What its threads did at the deadline, if they were looked at.
+    pub threads: Vec<ThreadState>,
+    /// The stacks of these threads, if gdb is there.
+    pub stacks: String,
 }
 
 impl Sandbox {
@@ -218,6 +256,20 @@ impl Sandbox {
         command: &Sandboxed<'_>,
         interrupt: &Interrupt,
     ) -> Result<Ended, SandboxError> {
+        self.provoke(command, &Provoked::default(), interrupt)
+    }
+
+    /// The same, and does more with the command meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Same errors as [`Sandbox::run`].
+    pub fn provoke(
+        &self,
+        command: &Sandboxed<'_>,
+        provoked: &Provoked,
+        interrupt: &Interrupt,
+    ) -> Result<Ended, SandboxError> {
         // Relaxed: only the number matters, and no other memory depends on it.
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let directory = self.directory.path().join(number.to_string());
@@ -226,7 +278,7 @@ impl Sandbox {
             path: directory.clone(),
             source,
         })?;
-        let ended = self.run_in(&directory, command, interrupt);
+        let ended = self.run_in(&directory, command, provoked, interrupt);
         // If this fails, `close` tries once more, and reports the error.
         let _ = fs::remove_dir_all(&directory);
         ended
@@ -236,6 +288,7 @@ impl Sandbox {
         &self,
         directory: &Path,
         command: &Sandboxed<'_>,
+        provoked: &Provoked,
         interrupt: &Interrupt,
     ) -> Result<Ended, SandboxError> {
         let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
@@ -246,17 +299,29 @@ impl Sandbox {
         let (reader, err) = io::pipe().map_err(start)?;
         let mut stderr = Capture::of(reader, OUTPUT).map_err(start)?;
         let began = Instant::now();
-        let child = self.start(directory, command, [writer, out, err])?;
+        let mut child = self.start(directory, command, provoked, [writer, out, err])?;
+        // Open until it has ended.
+        let _stdin = child.stdin.take();
         let process = child.id();
         let watch =
             |source| SandboxError::Watch { program: command.program.to_owned(), process, source };
         let watched = Watched { end: end_of(process), child };
         let killed = watched.until_it_ends(
             [&mut report, &mut stdout, &mut stderr],
-            began + command.deadline,
+            (began, command.deadline),
+            provoked,
             interrupt,
         );
         let (wall, at) = (began.elapsed(), now());
+        let (mut left, mut threads) = (Vec::new(), Vec::new());
+        if provoked.is_looked_at {
+            match killed {
+                Ok(None) => left = aftermath::left(directory),
+                Ok(Some(Ending::DeadlinePassed)) => threads = aftermath::threads(directory),
+                _ => {}
+            }
+        }
+        let stacks = aftermath::stacks(&threads);
 
         // The leader has not been waited for, so its id cannot belong to another group yet. Kill before
         // returning any error, so that nothing is left running.
@@ -283,6 +348,9 @@ impl Sandbox {
             wall,
             at,
             usage: used.rusage,
+            left,
+            threads,
+            stacks,
         })
     }
 
@@ -290,10 +358,19 @@ impl Sandbox {
         &self,
         directory: &Path,
         command: &Sandboxed<'_>,
+        provoked: &Provoked,
         [report, stdout, stderr]: [io::PipeWriter; 3],
     ) -> Result<Child, SandboxError> {
         let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
-        let mut process = Command::new(command.program);
+        let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
+        let mut process = if provoked.as_process_1 {
+            let [unshare, arguments @ ..] = AS_PROCESS_1;
+            let mut process = Command::new(unshare);
+            process.args(arguments).arg(command.program);
+            process
+        } else {
+            Command::new(command.program)
+        };
         process.args(&command.arguments).process_group(0).stdout(stdout).stderr(stderr);
         match &command.surroundings {
             Surroundings::Bare { variables } => process
@@ -308,11 +385,14 @@ impl Sandbox {
             Surroundings::Inherited { directory, variables } => process
                 .envs(variables.iter().map(|(name, value)| (name, value)))
                 .current_dir(directory)
-                .stdin(Stdio::null()),
+                .stdin(match &provoked.stdin {
+                    Input::Empty => Stdio::null(),
+                    Input::Open => Stdio::piped(),
+                    Input::File(path) => File::open(path).map_err(start)?.into(),
+                }),
         };
         process.env("TMPDIR", directory);
         self.guardian.mark(&mut process);
-        let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
         let mut child = process.spawn().map_err(start)?;
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
         if let Err(gone) = self.guardian.watch(child.id()) {
@@ -371,16 +451,27 @@ impl Watched {
     fn until_it_ends(
         &self,
         mut pipes: [&mut Capture; 3],
-        deadline: Instant,
+        (began, deadline): (Instant, Duration),
+        provoked: &Provoked,
         interrupt: &Interrupt,
     ) -> io::Result<Option<Ending>> {
+        let mut signals = provoked.signals.clone();
+        signals.sort_by_key(|(after, _)| Reverse(*after));
         loop {
-            let remaining = deadline.saturating_duration_since(Instant::now());
+            let ran = began.elapsed();
+            let mut remaining = deadline.saturating_sub(ran);
+            while let Some((_, signal)) = signals.pop_if(|(after, _)| *after <= ran) {
+                // If it has ended, the loop sees that next.
+                let _ = self.target(provoked).map(|target| kill_process(target, signal));
+            }
             if interrupt.raised() {
                 return Ok(Some(Ending::Interrupted));
             }
             if remaining.is_zero() {
                 return Ok(Some(Ending::DeadlinePassed));
+            }
+            if let Some((after, _)) = signals.last() {
+                remaining = remaining.min(after.saturating_sub(ran));
             }
             self.wait_for_something(&pipes, remaining.min(TICK))?;
             for pipe in &mut pipes {
@@ -390,6 +481,16 @@ impl Watched {
                 return Ok(None);
             }
         }
+    }
+
+    /// The process that gets the signals: not `unshare`.
+    fn target(&self, provoked: &Provoked) -> Option<Pid> {
+        let child = self.child.id();
+        if !provoked.as_process_1 {
+            return Some(Pid::from_child(&self.child));
+        }
+        let children = fs::read_to_string(format!("/proc/{child}/task/{child}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok().and_then(Pid::from_raw)
     }
 
     /// Waits until a pipe is readable, the child has ended, or `timeout` has passed.

@@ -9,7 +9,7 @@
 pub(crate) const RUN: &str = "LAB_RUN";
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{adopt, kill_adopted, kill_marked};
+pub(crate) use linux::{adopt, kill_adopted, kill_marked, path, processes};
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{adopt, kill_adopted, kill_marked};
@@ -78,12 +78,12 @@ mod linux {
         }
     }
 
-    fn processes() -> impl Iterator<Item = i32> {
+    pub(crate) fn processes() -> impl Iterator<Item = i32> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
     }
 
-    fn path(pid: i32, file: &str) -> PathBuf {
+    pub(crate) fn path(pid: i32, file: &str) -> PathBuf {
         format!("/proc/{pid}/{file}").into()
     }
 

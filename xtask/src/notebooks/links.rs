@@ -69,11 +69,15 @@ pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
 /// The pages of the book, and the READMEs.
 fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let (crates, book) = (workspace.path("crates"), workspace.path("docs/src"));
-    let (packages, pages) = (workspace::names(&crates)?, workspace::names(&book)?);
+    let packages = workspace::names(&crates)?;
     let readmes = packages.iter().map(|name| crates.join(name).join("README.md"));
-    let pages = pages.iter().filter(|file| file.ends_with(".md")).map(|file| book.join(file));
-    let all = [workspace.path("README.md")].into_iter().chain(readmes).chain(pages);
-    Ok(all.filter(|path| path.is_file()).collect())
+    let mut all: Vec<_> = [workspace.path("README.md")].into_iter().chain(readmes).collect();
+    // The pages of the codes of panics have a folder of their own.
+    for folder in [book.join("explain"), book] {
+        let files = workspace::names(&folder)?;
+        all.extend(files.iter().filter(|it| it.ends_with(".md")).map(|it| folder.join(it)));
+    }
+    Ok(all.into_iter().filter(|path| path.is_file()).collect())
 }
 
 fn wrong_link(

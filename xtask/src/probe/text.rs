@@ -16,6 +16,9 @@ use crate::{
 /// How many kinds of failure are shown. JSON has them all.
 const KINDS: usize = 10;
 
+/// How many threads of a trial that hangs are shown.
+const THREADS: usize = 12;
+
 pub fn render(report: &Report, paper: Paper) -> String {
     let mut text = String::new();
     let names: &[&str] = if report.commands.len() > 1 { &["A: ", "B: "] } else { &[""] };
@@ -34,8 +37,12 @@ pub fn render(report: &Report, paper: Paper) -> String {
         0 => String::new(),
         threads => format!(", with {}", plural(threads as usize, "CPU-load thread")),
     };
+    let provoked = match &*report.provoked {
+        "" => String::new(),
+        options => format!(", with {options}"),
+    };
     text + &paper.sentence(&format!(
-        "{interrupted}{} in {}, {} at a time, at most {} each{load}; seed {}",
+        "{interrupted}{} in {}, {} at a time, at most {} each{load}{provoked}; seed {}",
         plural(trials as usize, "trial"),
         figures::seconds(report.seconds),
         report.jobs,
@@ -69,6 +76,13 @@ fn command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
         text += &paper.sentence(&format!(
             "The clean trials took {least} · {median} · {most} (least, median, most). Slowest: {}.",
             slowest.collect::<Vec<_>>().join(", ")
+        ));
+    }
+    for left in &arm.left {
+        text += &paper.sentence(&format!(
+            "{} left {} behind.",
+            plural(left.trials as usize, "trial"),
+            left.what
         ));
     }
     if arm.stderr_truncated > 0 {
@@ -124,7 +138,7 @@ fn failure_rate(arm: &Arm, until_failure: bool) -> String {
     }
 }
 
-fn failure_kind(FailureKind { end, trials, first, .. }: &FailureKind) -> String {
+fn failure_kind(FailureKind { end, trials, first, threads, kept }: &FailureKind) -> String {
     let mut text = format!("\n{trials} × {end}\n");
     for panic in &end.panics {
         let _ = writeln!(text, "    panics at {}: {}", panic.site, panic.message);
@@ -135,6 +149,15 @@ fn failure_kind(FailureKind { end, trials, first, .. }: &FailureKind) -> String 
         }
         None if end.panics.is_empty() => text.push_str("    no stderr\n"),
         None => {}
+    }
+    for thread in threads.iter().take(THREADS) {
+        let _ = writeln!(text, "    {thread}");
+    }
+    if threads.len() > THREADS {
+        let _ = writeln!(text, "    and {} more threads", threads.len() - THREADS);
+    }
+    if let (false, Some(kept)) = (threads.is_empty(), kept.first()) {
+        let _ = writeln!(text, "    all of them: trial-{kept:04}/threads");
     }
     let _ = writeln!(text, "    rerun: {}", first.rerun);
     text

@@ -5,6 +5,7 @@
 mod bad_input;
 mod console;
 mod experiments;
+mod explain;
 mod fixture;
 mod interruption;
 mod loom;

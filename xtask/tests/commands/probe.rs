@@ -241,10 +241,113 @@ fn a_command_that_cannot_run_is_a_usage_error() {
         (&["--compare", " ", "true"], "there is no command in --compare"),
         (&["--compare", "true", "--until-failure", "true"], "cannot be used with"),
         (&["--jobs", "1001", "true"], "--jobs"),
+        (&["--signal", "TREM@1", "true"], "did you mean TERM?"),
+        (&["--signal", "TERM", "true"], "TERM@200ms"),
+        (&["--signal", "TERM@soon", "true"], "1m30s"),
+        (&["--stdin", "no-such-file", "true"], "cannot read no-such-file for --stdin"),
         (&["--keep", "docs", "true"], "already exists"),
         (&["--keep", "not-executable/kept", "true"], "cannot create "),
     ] {
         workspace.run(&[&["probe"], arguments].concat()).expect_code(2).says(words);
+    }
+}
+
+#[test]
+fn an_open_standard_input_shows_a_hang_that_an_empty_one_hides() {
+    let workspace = Workspace::empty();
+    workspace.write("line", "one\n");
+    let read = |stdin| ["--trials", "2", "--timeout", "0.5", "--stdin", stdin];
+    probe(&workspace, &read("null"), "cat").expect_code(0);
+    let from_a_file = probe(&workspace, &read("line"), "test $(cat) = one").expect_code(0);
+    from_a_file.says("None of 2 trials failed");
+    let open = probe(&workspace, &read("open"), "cat").expect_code(1);
+    // It says what to do with the command to see that again.
+    open.says("2 × hung (killed at its deadline)").says("--stdin open");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_shows_the_names_and_states_of_its_threads() {
+    let workspace = Workspace::empty();
+    let options = ["--trials", "1", "--timeout", "0.5", "--keep", "kept"];
+    let ran = probe(&workspace, &options, "sleep 1000; true").expect_code(1);
+    ran.says(", thread `sh`: sleeps").says(", thread `sleep`: sleeps").says("trial-0000/threads");
+    let kept = fs::read_to_string(workspace.path("kept/trial-0000/threads")).unwrap();
+    assert!(kept.contains("thread `sleep`: sleeps"), "{kept}");
+    let found = json(&workspace, &options[..4], "sleep 1000; true");
+    let threads = found["commands"][0]["kinds"][0]["threads"].as_array().unwrap();
+    assert!(threads.iter().any(|thread| thread["name"] == "sleep"), "{threads:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_clean_trial_leaves_behind_is_reported_and_removed() {
+    let workspace = Workspace::empty();
+    fs::create_dir(workspace.path("pids")).unwrap();
+    let program = "setsid sh -c '> pids/$$; exec sleep 1000' > /dev/null 2>&1 &
+        sleep 1000 > /dev/null 2>&1 & until ls pids/*; do :; done; > $TMPDIR/app.lock";
+    let ran = probe(&workspace, &["--trials", "2"], program).expect_code(0);
+    ran.says("2 trials left the process `sleep` (#) behind.")
+        .says("2 trials left the file `app.lock` in TMPDIR behind.");
+    expect_all_gone(&workspace);
+    let found = json(&workspace, &["--trials", "2"], "true");
+    assert_eq!(found["commands"][0]["left"], Value::Array(Vec::new()), "the control");
+}
+
+#[test]
+fn a_signal_provokes_a_shutdown() {
+    let workspace = Workspace::empty();
+    let handles = "trap 'echo asked; exit 0' TERM; while :; do sleep 0.01; done";
+    let options = ["--trials", "2", "--timeout", "10", "--signal", "TERM@300ms"];
+    probe(&workspace, &options, handles).expect_code(0).says("None of 2 trials failed");
+    let ignores = "while :; do sleep 0.01; done";
+    let ran = probe(&workspace, &options, ignores).expect_code(1);
+    ran.says("2 × signalled (SIGTERM)").says("--signal TERM@300ms");
+    // Two of them, in any order.
+    let both = ["--trials", "1", "--signal", "kill@0.6", "--signal", "SIGINT@0.1"];
+    let deaf = "trap 'echo once >&2' INT; while :; do sleep 0.01; done";
+    probe(&workspace, &both, deaf).expect_code(1).says("1 × signalled (SIGKILL)").says("once");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn process_1_gets_no_signal_that_it_does_not_handle() {
+    let workspace = Workspace::empty();
+    let is_1 = probe(&workspace, &["--trials", "1", "--pid1"], "test $$ = 1");
+    if is_1.stderr.contains("--pid1 needs") {
+        println!("skipped: a probe of process 1: namespaces are not allowed here");
+        return;
+    }
+    is_1.expect_code(0);
+    let options = ["--trials", "1", "--pid1", "--timeout", "1", "--signal", "TERM@0.2"];
+    let ran = probe(&workspace, &options, "while :; do sleep 0.01; done").expect_code(1);
+    ran.says("1 × hung").says("--pid1");
+    let handles = "trap 'exit 0' TERM; while :; do sleep 0.01; done";
+    probe(&workspace, &options, handles).expect_code(0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_does_not_arrive_is_a_failure() {
+    let workspace = Workspace::empty();
+    let into = |stdout: &str| {
+        let command = format!("{XTASK} probe --trials 1 -- true {stdout}");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &command]).current_dir(workspace.path("."));
+        shell.output().unwrap()
+    };
+    for (stdout, why) in [("> /dev/full", "No space left"), (">&-", "it is closed")] {
+        let ran = into(stdout);
+        let stderr = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains("cannot write to standard output") && stderr.contains(why),
+            "{stderr}"
+        );
+    }
+    // The controls. A reader that has had enough is not a failure.
+    for stdout in ["> /dev/null", "| true"] {
+        assert_eq!(into(stdout).status.code(), Some(0), "{stdout}");
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::trial::EndKind;
 use crate::{
     Outcomes, Spread,
+    aftermath::ThreadState,
     statistics::{Share, difference, fisher},
 };
 
@@ -20,6 +21,8 @@ pub struct Report {
     pub commands: Vec<Arm>,
     /// The comparison of the two commands' failure rates, if there are two.
     pub comparison: Option<Comparison>,
+    /// What else was done to the commands: the options for their standard input, signals, and process 1.
+    pub provoked: String,
     /// Every trial's seed is derived from this one.
     pub seed: u64,
     /// How long the probe took.
@@ -57,6 +60,9 @@ pub struct Arm {
     pub clean_wall_micros: Option<Spread>,
     /// The slowest clean trials, the slowest first.
     pub slowest: Vec<Slow>,
+    /// What trials left behind when they had ended, the most frequent first: processes, and files in their
+    /// temporary directory. The probe removes both.
+    pub left: Vec<LeftBehind>,
     /// How many trials had their standard error truncated. A panic in the dropped part is not seen.
     pub stderr_truncated: u32,
     /// The folder with the output of some trials, in `trial-NNNN/stdout` and `stderr`.
@@ -78,6 +84,19 @@ pub struct FailureKind {
     pub first: First,
     /// The trials whose output is kept.
     pub kept: Vec<u32>,
+    /// The threads of the first, if it was killed at its deadline. Their stacks are in the file `threads`
+    /// beside its output, if gdb is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<ThreadState>,
+}
+
+/// Something that trials left behind.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftBehind {
+    /// What it is, with `#` in place of numbers and identifiers.
+    pub what: String,
+    /// How many trials left it.
+    pub trials: u32,
 }
 
 /// The first trial of a kind of failure.

@@ -11,11 +11,12 @@ use std::{
 
 use super::{
     Command,
-    report::{Arm, FailureKind, First, Slow},
+    report::{Arm, FailureKind, First, LeftBehind, Slow},
     trial::{EndKind, Trial},
 };
 use crate::{
     Outcomes, Spread,
+    aftermath::ThreadState,
     capture::Captured,
     sandbox::Ended,
     statistics::{failure_rate_upper_bound, wilson},
@@ -37,6 +38,7 @@ pub(super) struct Tally {
     outcomes: Outcomes,
     failures: BTreeMap<EndKind, FailureCount>,
     clean_micros: Vec<i64>,
+    left: BTreeMap<String, u32>,
     /// The slowest clean trials, the slowest first.
     slowest: Vec<(Duration, u32)>,
     truncated: u32,
@@ -50,6 +52,7 @@ struct FailureCount {
     /// The number of the first, and its seed.
     first: (u32, u64),
     kept: Vec<u32>,
+    threads: Vec<ThreadState>,
 }
 
 impl Tally {
@@ -60,6 +63,7 @@ impl Tally {
             outcomes: Outcomes::default(),
             failures: BTreeMap::new(),
             clean_micros: Vec::new(),
+            left: BTreeMap::new(),
             slowest: Vec::new(),
             truncated: 0,
             keep_error: None,
@@ -73,6 +77,9 @@ impl Tally {
     /// Counts a trial. Returns whether it is the first of a new kind of failure.
     pub(super) fn add(&mut self, trial: &Trial, ended: &Ended) -> bool {
         self.outcomes.add(trial.end.outcome);
+        for left in &trial.left {
+            *self.left.entry(left.clone()).or_default() += 1;
+        }
         self.truncated += u32::from(trial.is_truncated);
         let (is_new_failure, keep) = if trial.end.is_failure() {
             self.add_failed(trial)
@@ -93,9 +100,13 @@ impl Tally {
             trials: 0,
             first,
             kept: Vec::new(),
+            threads: Vec::new(),
         });
         count.trials += 1;
-        count.first = count.first.min(first);
+        if count.trials == 1 || first < count.first {
+            count.first = first;
+            count.threads.clone_from(&trial.threads);
+        }
         let is_new = count.trials == 1;
         let has_output = !count.kept.is_empty();
         let keep = count.kept.len() < KEPT_PER_KIND && (has_output || (is_new && has_room));
@@ -128,18 +139,21 @@ impl Tally {
         }
     }
 
-    /// Summarises the trials.
-    pub(super) fn finish(self) -> Arm {
+    /// Summarises the trials. A command that runs one again ends with what else is done to it.
+    pub(super) fn finish(self, provoked: &str) -> Arm {
         let (trials, clean) = (self.outcomes.total(), self.outcomes.clean);
         let failed = trials - clean;
         let (low, high) = wilson(failed, trials);
         let mut failures: Vec<_> = self.failures.into_iter().collect();
         failures.sort_by_key(|(_, it)| (Reverse(it.trials), it.first));
+        let mut left: Vec<_> = self.left.into_iter().collect();
+        left.sort_by_key(|(_, trials)| Reverse(*trials));
+        let left = left.into_iter().map(|(what, trials)| LeftBehind { what, trials }).collect();
         let command = &self.command.shell_quoted;
         let kind = |(end, count): (EndKind, FailureCount)| {
-            let FailureCount { trials, first: (trial, seed), kept } = count;
-            let rerun = format!("PROBE_TRIAL={trial} PROBE_SEED={seed} {command}");
-            FailureKind { end, trials, first: First { trial, seed, rerun }, kept }
+            let FailureCount { trials, first: (trial, seed), kept, threads } = count;
+            let rerun = format!("PROBE_TRIAL={trial} PROBE_SEED={seed} {command}{provoked}");
+            FailureKind { end, trials, first: First { trial, seed, rerun }, kept, threads }
         };
         let micros = |wall: Duration| u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
         Arm {
@@ -156,6 +170,7 @@ impl Tally {
                 .into_iter()
                 .map(|(wall, trial)| Slow { trial, micros: micros(wall) })
                 .collect(),
+            left,
             stderr_truncated: self.truncated,
             kept: self.folder,
             keep_error: self.keep_error.map(|error| error.to_string()),
@@ -166,7 +181,12 @@ impl Tally {
 fn write(folder: &Path, ended: &Ended) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join("stdout"), with_gap_marked(&ended.stdout))?;
-    fs::write(folder.join("stderr"), with_gap_marked(&ended.stderr))
+    fs::write(folder.join("stderr"), with_gap_marked(&ended.stderr))?;
+    if ended.threads.is_empty() {
+        return Ok(());
+    }
+    let threads: String = ended.threads.iter().map(|thread| format!("{thread}\n")).collect();
+    fs::write(folder.join("threads"), threads + &ended.stacks)
 }
 
 /// Returns the captured bytes; if some were dropped, a line of text marks the gap.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Outcome,
+    aftermath::ThreadState,
     sandbox::Ended,
     stderr::{panics, signature, without_what_varies},
 };
@@ -21,6 +22,10 @@ pub struct Trial {
     pub end: EndKind,
     /// From start to end.
     pub wall: Duration,
+    /// What it left behind, with `#` in place of numbers and identifiers.
+    pub left: Vec<String>,
+    /// What its threads did when it was killed at the deadline.
+    pub threads: Vec<ThreadState>,
     /// Whether the middle of its standard error was dropped because there was too much.
     pub is_truncated: bool,
 }
@@ -51,7 +56,11 @@ impl Trial {
     /// Describes a trial that was not interrupted.
     pub(super) fn of(number: u32, seed: u64, ended: &Ended) -> Self {
         let (end, is_truncated) = (EndKind::of(ended), ended.stderr.is_cut());
-        Self { number, seed, end, wall: ended.wall, is_truncated }
+        let left = ended.left.iter().map(|left| without_what_varies(&left.to_string()));
+        let mut left: Vec<_> = left.collect();
+        left.dedup();
+        let threads = ended.threads.clone();
+        Self { number, seed, end, wall: ended.wall, left, threads, is_truncated }
     }
 }
 

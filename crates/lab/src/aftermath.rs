@@ -1,0 +1,213 @@
+//! What a command has left when it ends, and what its threads do when it does not.
+//!
+//! Linux only: both come from `/proc`. Elsewhere nothing is seen.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Something that a command has left behind, although it has ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Left {
+    /// A process that it has started, in its group or not.
+    Process {
+        /// The name of the program.
+        name: String,
+        /// Its process id.
+        id: i32,
+    },
+    /// A file, a folder or a socket in its temporary directory.
+    File {
+        /// The path below that directory.
+        name: String,
+        /// `file`, `folder` or `socket`.
+        kind: &'static str,
+    },
+}
+
+/// ``the process `sleep` (12)``, ``the socket `app.sock` in TMPDIR``.
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { name, id } => write!(f, "the process `{name}` ({id})"),
+            Self::File { name, kind } => write!(f, "the {kind} `{name}` in TMPDIR"),
+        }
+    }
+}
+
+/// A thread of a command that hangs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ThreadState {
+    /// The name of the program.
+    pub process: String,
+    /// The id of the process.
+    pub process_id: i32,
+    /// The name of the thread.
+    pub name: String,
+    /// What it does: `runs`, `sleeps`, `waits for a disk`, `is stopped`.
+    pub state: String,
+    /// The function of the kernel in which it waits, if the kernel says so.
+    pub waits_in: Option<String>,
+}
+
+/// ``app (12), thread `tokio-rt-worker`: sleeps in futex_wait``.
+impl fmt::Display for ThreadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { process, process_id, name, state, waits_in } = self;
+        write!(f, "{process} ({process_id}), thread `{name}`: {state}")?;
+        waits_in.iter().try_for_each(|waits_in| write!(f, " in {waits_in}"))
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{left, stacks, threads};
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) use elsewhere::{left, stacks, threads};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        fs,
+        os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
+        path::{Path, PathBuf},
+        process::{Command, Stdio},
+        time::{Duration, Instant},
+    };
+
+    use super::{Left, ThreadState};
+    use crate::stray;
+
+    /// How long a debugger may take.
+    const STACKS: Duration = Duration::from_secs(10);
+
+    /// What a command has left, whose temporary directory this is. Its own process, which has ended, does
+    /// not count.
+    pub(crate) fn left(directory: &Path) -> Vec<Left> {
+        let processes = processes_of(directory).into_iter().map(|id| {
+            let name = read(id, "comm").unwrap_or_default();
+            Left::Process { name, id }
+        });
+        processes.chain(files(directory)).collect()
+    }
+
+    fn files(directory: &Path) -> Vec<Left> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| {
+                let kind = match entry.file_type().ok()? {
+                    it if it.is_dir() => "folder",
+                    it if it.is_socket() => "socket",
+                    _ => "file",
+                };
+                Some(Left::File { name: entry.file_name().to_string_lossy().into_owned(), kind })
+            })
+            .collect();
+        files.sort_unstable();
+        files
+    }
+
+    /// The threads of the processes that a command consists of.
+    pub(crate) fn threads(directory: &Path) -> Vec<ThreadState> {
+        processes_of(directory).into_iter().flat_map(threads_of).collect()
+    }
+
+    fn threads_of(process_id: i32) -> Vec<ThreadState> {
+        let process = read(process_id, "comm").unwrap_or_default();
+        let tasks =
+            fs::read_dir(format!("/proc/{process_id}/task")).into_iter().flatten().flatten();
+        tasks
+            .filter_map(|task| {
+                let name = fs::read_to_string(task.path().join("comm")).ok()?;
+                let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+                let waits_in = fs::read_to_string(task.path().join("wchan")).ok();
+                Some(ThreadState {
+                    process: process.clone(),
+                    process_id,
+                    name: name.trim_end().to_owned(),
+                    state: state(stat.rsplit_once(')')?.1.trim_start().chars().next()?),
+                    waits_in: waits_in.filter(|name| !name.is_empty() && name != "0"),
+                })
+            })
+            .collect()
+    }
+
+    fn state(letter: char) -> String {
+        match letter {
+            'R' => "runs".to_owned(),
+            'S' => "sleeps".to_owned(),
+            'D' => "waits for a disk".to_owned(),
+            'T' | 't' => "is stopped".to_owned(),
+            other => format!("is in state {other}"),
+        }
+    }
+
+    /// The stacks of all threads, by gdb, if it is there and may look.
+    pub(crate) fn stacks(threads: &[ThreadState]) -> String {
+        let mut ids: Vec<_> = threads.iter().map(|thread| thread.process_id).collect();
+        ids.dedup();
+        ids.into_iter().filter_map(stacks_of).collect()
+    }
+
+    fn stacks_of(process: i32) -> Option<String> {
+        let file = tempfile::tempfile().ok()?;
+        let mut gdb = Command::new("gdb")
+            .args(["-p", &process.to_string(), "-batch", "-nx", "-ex", "thread apply all bt 24"])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().ok()?)
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let began = Instant::now();
+        while gdb.try_wait().ok()?.is_none() {
+            if began.elapsed() > STACKS {
+                let _ = gdb.kill().and_then(|()| gdb.wait().map(drop));
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut text = String::new();
+        std::io::Seek::rewind(&mut &file).ok()?;
+        std::io::Read::read_to_string(&mut &file, &mut text).ok()?;
+        text.contains("\n#0").then(|| format!("\nprocess {process}, by gdb:\n{text}"))
+    }
+
+    /// The processes that run for a command: its temporary directory is in their environment.
+    fn processes_of(directory: &Path) -> Vec<i32> {
+        let mark = [b"TMPDIR=", directory.as_os_str().as_bytes()].concat();
+        let is_marked = |id: &i32| {
+            let environment = fs::read(stray::path(*id, "environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+        };
+        // That of a process that has ended is empty.
+        let mut processes: Vec<_> = stray::processes().filter(is_marked).collect();
+        processes.sort_unstable();
+        processes
+    }
+
+    fn read(process: i32, file: &str) -> Option<String> {
+        let path: PathBuf = stray::path(process, file);
+        fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
+    }
+}
+
+/// Unverified: written for macOS, never run on it.
+#[cfg(not(target_os = "linux"))]
+mod elsewhere {
+    use std::path::Path;
+
+    use super::{Left, ThreadState};
+
+    pub(crate) fn left(_: &Path) -> Vec<Left> {
+        Vec::new()
+    }
+
+    pub(crate) fn threads(_: &Path) -> Vec<ThreadState> {
+        Vec::new()
+    }
+
+    pub(crate) fn stacks(_: &[ThreadState]) -> String {
+        String::new()
+    }
+}
