@@ -33,6 +33,8 @@ pub enum Change {
     InContext,
     /// The runtime is not shut down.
     RuntimeKept,
+    /// Every task has ended before the runtime is shut down, and the client had none of its own.
+    TasksEnded,
 }
 
 /// The settings of an application in the trial's directory.
@@ -90,6 +92,13 @@ impl<'a> User<'a> {
         }
     }
 
+    /// Records a number of the user's trial.
+    fn record(&self, name: &str, number: usize) {
+        if let Some(trial) = self.trial {
+            trial.record(name, number);
+        }
+    }
+
     /// Says what is being done.
     pub fn say(&self, what: &str) {
         if !self.quiet {
@@ -138,6 +147,9 @@ impl<'a> User<'a> {
         }
         self.step("logging out");
         log_out()?;
+        let screen = self.drawn()?;
+        self.record("tabs_left", screen.tabs.len());
+        self.record("rooms_cached", screen.cached_rooms);
         if change != Change::OnDesktop {
             self.step("enlarging the window");
             self.switch_to(Mode::Desktop)?;
@@ -156,6 +168,16 @@ impl<'a> User<'a> {
     fn switch_to(&self, mode: Mode) -> TrialResult<Screen> {
         self.app.ui().post(Action::SetMode(mode))?;
         self.screen("another mode", |screen| screen.mode == mode)
+    }
+
+    /// The screen, with all that was posted before. The first frame may have begun earlier.
+    fn drawn(&self) -> TrialResult<Screen> {
+        let mut screen = self.app.ui().screen();
+        soon("a frame", async {
+            screen.changed().await?;
+            screen.changed().await?;
+            Ok(screen.borrow().clone())
+        })?
     }
 
     fn screen(&self, what: &str, is: impl Fn(&Screen) -> bool) -> TrialResult<Screen> {

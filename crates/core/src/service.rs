@@ -36,6 +36,7 @@ use std::{
     borrow::Cow,
     error::Error,
     future::Future,
+    iter,
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
@@ -44,7 +45,7 @@ use tokio::runtime::Handle;
 
 pub use self::report::{AskedBy, ServiceError, ServiceErrorKind, ServiceReport};
 use crate::{
-    Flag, Latch, RuntimeOwner, Stop, TaskGroup, park,
+    Flag, GroupReport, Latch, RuntimeOwner, Stop, TaskGroup, park,
     runtime::RuntimeBuilder,
     shutdown::{ShutdownError, ShutdownReport},
     signals::SignalWatch,
@@ -81,8 +82,8 @@ impl Builder {
     }
 
     /// How long the service goes on after a signal before its tasks are asked to stop, without being
-    /// [ready](Service::is_ready). A load balancer needs this time to notice. It is part of the limit. The
-    /// default is none.
+    /// [ready](Service::is_ready). A load balancer needs this time to notice. It is part of the limit, and at
+    /// most half of it. The default is none.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -108,12 +109,20 @@ impl Builder {
     /// everything that is left on it. Blocks this thread, and panics nowhere. `work` is a task of the
     /// service, and should return when its [stop signal](Service::stop_signal) is raised.
     ///
-    /// A second signal ends the process at once, with 128 plus its number.
+    /// Each of these may take an equal share of the time that is left, so that one that does not end leaves
+    /// time to the others.
+    ///
+    /// A second signal ends the process at once, with 128 plus its number, and so does one that comes after
+    /// `run` has returned. A first signal that comes while the service is going down for another reason changes
+    /// nothing; the report has it ([`signal`](ServiceReport::signal)), for a program that goes on after `run`.
+    /// A child that was forked by a task and does not call `exec` has the handler and nobody who listens to it:
+    /// it ends only at a second signal.
     ///
     /// # Errors
     ///
     /// [`ServiceError`]: nothing was started; `work` failed or panicked; or something had not ended at the
     /// limit. The error names that, and a return from `main` ends it.
+    #[track_caller]
     pub fn run<F>(
         self,
         work: impl FnOnce(Service) -> F + Send + 'static,
@@ -148,11 +157,11 @@ impl Builder {
 
         let failure = Arc::new(OnceLock::new());
         service.spawn_work(work, Arc::clone(&failure));
-        let asked_at = service.wait_until_asked(self.grace);
+        let asked_at = service.wait_until_asked(self.grace.min(self.limit / 2));
         let ended = service.take_down(&runtime, asked_at, self.limit);
         let asked_by = service.0.asked_by.get().copied().unwrap_or(AskedBy::Work);
-        let elapsed = asked_at.elapsed();
-        report::conclude(name, asked_by, elapsed, failure.get().cloned(), ended)
+        let (elapsed, signal) = (asked_at.elapsed(), service.0.signal.get().copied());
+        report::conclude(name, asked_by, signal, elapsed, failure.get().cloned(), ended)
     }
 }
 
@@ -161,6 +170,7 @@ impl Builder {
 /// # Errors
 ///
 /// As [`Builder::run`].
+#[track_caller]
 pub fn run<F>(
     name: impl Into<Cow<'static, str>>,
     work: impl FnOnce(Service) -> F + Send + 'static,
@@ -178,13 +188,24 @@ pub struct Service(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     tasks: TaskGroup,
-    runtime: Handle,
-    groups: Mutex<Vec<Arc<TaskGroup>>>,
+    /// Until it has ended: the handle keeps the descriptors of its driver open.
+    runtime: Mutex<Option<Handle>>,
+    groups: Mutex<Groups>,
     came_up: Flag,
     asked: Latch,
     asked_by: OnceLock<AskedBy>,
+    signal: OnceLock<i32>,
     /// Fires when the work has returned.
     returned: Latch,
+}
+
+/// The groups that have not gone down.
+#[derive(Debug, Default)]
+struct Groups {
+    /// The oldest first.
+    running: Vec<Arc<TaskGroup>>,
+    /// Whether all have gone down: one that is made now is stopped already.
+    have_ended: bool,
 }
 
 impl Service {
@@ -203,11 +224,12 @@ impl Service {
         let tasks = TaskGroup::new(name);
         Self(Arc::new(Shared {
             tasks: if stops_on_failure { tasks.stop_on_failure() } else { tasks },
-            runtime,
+            runtime: Mutex::new(Some(runtime)),
             groups: Mutex::default(),
             came_up: Flag::new(),
             asked: Latch::new(),
             asked_by: OnceLock::new(),
+            signal: OnceLock::new(),
             returned: Latch::new(),
         }))
     }
@@ -226,7 +248,9 @@ impl Service {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let _refused = self.0.tasks.spawn_on(&self.0.runtime, name, work);
+        if let Some(runtime) = self.runtime() {
+            let _refused = self.0.tasks.spawn_on(&runtime, name, work);
+        }
     }
 
     /// Same as [`spawn`](Self::spawn), for a task that may fail. Its error is in the result of the service.
@@ -239,17 +263,30 @@ impl Service {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let _refused = self.0.tasks.try_spawn_on(&self.0.runtime, name, work);
+        if let Some(runtime) = self.runtime() {
+            let _refused = self.0.tasks.try_spawn_on(&runtime, name, work);
+        }
     }
 
     /// A group of tasks of its own, which goes down after the tasks of the service and after the groups
     /// that were made later, as a variable is dropped after those that were declared later. So make the
-    /// group of a database before that of the requests which use it.
+    /// group of a database before that of the requests which use it. A group that is made while others go
+    /// down goes next; one that is made after that takes no tasks.
     #[track_caller]
     pub fn group(&self, name: impl Into<Cow<'static, str>>) -> Arc<TaskGroup> {
         let group = Arc::new(TaskGroup::new(name));
-        lock(&self.0.groups).push(Arc::clone(&group));
+        let mut groups = lock(&self.0.groups);
+        if groups.have_ended {
+            drop(groups);
+            group.stop();
+        } else {
+            groups.running.push(Arc::clone(&group));
+        }
         group
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        lock(&self.0.runtime).clone()
     }
 
     /// The stop signal of the service's tasks. Pass it to a server, for example
@@ -278,11 +315,15 @@ impl Service {
     }
 
     fn ask(&self, by: AskedBy) {
+        if let AskedBy::Signal(signal) = by {
+            let _ = self.0.signal.set(signal);
+        }
         let _ = self.0.asked_by.set(by);
         self.0.asked.fire();
     }
 
     /// Spawns what the service is for. When it has returned, however it has, the service is asked to stop.
+    #[track_caller]
     fn spawn_work<F>(
         &self,
         work: impl FnOnce(Self) -> F + Send + 'static,
@@ -332,13 +373,40 @@ impl Service {
     ) -> Vec<Result<ShutdownReport, ShutdownError>> {
         let left = || limit.saturating_sub(asked_at.elapsed());
         let until = asked_at.elapsed() + left() / 4 * QUARTERS_FOR_TASKS;
-        let for_tasks = || until.saturating_sub(asked_at.elapsed());
-        let mut ended = vec![self.0.tasks.drain_blocking(for_tasks()).into_result()];
-        let groups = std::mem::take(&mut *lock(&self.0.groups));
-        for group in groups.iter().rev() {
-            ended.push(group.drain_blocking(for_tasks()).into_result());
+        let for_each_of = |stages: usize| {
+            let stages = u32::try_from(stages).unwrap_or(u32::MAX).max(1);
+            until.saturating_sub(asked_at.elapsed()) / stages
+        };
+        let mut ended = Vec::new();
+        let groups = lock(&self.0.groups).running.len();
+        ended.push(self.0.tasks.drain_blocking(for_each_of(1 + groups)));
+        let mut gone = Vec::new();
+        while let Some((group, stages)) = self.next_group() {
+            ended.push(group.drain_blocking(for_each_of(stages)));
+            gone.push(group);
         }
-        ended.push(runtime.shutdown_blocking(left()));
-        ended
+        let runtime = runtime.shutdown_blocking(left());
+        let handle = lock(&self.0.runtime).take();
+        drop(handle);
+        // The end of the runtime may have ended what had not ended before.
+        let groups = iter::once(&self.0.tasks).chain(gone.iter().map(|group| &**group));
+        let again = |(report, group): (GroupReport, &TaskGroup)| {
+            let has_ended = report.still_running.is_empty() && report.threads.is_empty();
+            if has_ended {
+                return report;
+            }
+            GroupReport { elapsed: report.elapsed, ..group.drain_blocking(Duration::ZERO) }
+        };
+        let ended = ended.into_iter().zip(groups).map(again).map(GroupReport::into_result);
+        ended.chain([runtime]).collect()
+    }
+
+    /// The youngest group that has not gone down, and how many there are.
+    fn next_group(&self) -> Option<(Arc<TaskGroup>, usize)> {
+        let mut groups = lock(&self.0.groups);
+        let stages = groups.running.len();
+        let next = groups.running.pop();
+        groups.have_ended = next.is_none();
+        next.map(|group| (group, stages))
     }
 }

@@ -418,6 +418,103 @@ fn groups_go_down_after_the_tasks_and_the_youngest_first() {
 }
 
 #[test]
+fn a_group_that_is_made_while_others_go_down_is_waited_for_and_its_failure_is_told() {
+    let late = |fails: bool| {
+        here(service().limit(SHORT), move |service| async move {
+            let database = service.group("database");
+            let services = service.clone();
+            database.spawn("database", move |stop| async move {
+                stop.await;
+                let late = services.group("late");
+                if fails {
+                    late.try_spawn("writer", |_| async { Err("disk full") }).unwrap();
+                } else {
+                    // For ever.
+                    std::mem::forget(late.hold("request").unwrap());
+                }
+            })?;
+            Ok(())
+        })
+    };
+    let held = late(false).unwrap_err().to_string();
+    assert!(held.contains("`request` (spawned at "), "{held}");
+    let failed = late(true).unwrap_err().to_string();
+    assert!(failed.contains("failed: disk full"), "{failed}");
+}
+
+#[test]
+fn a_group_of_a_service_that_has_ended_takes_no_tasks() {
+    let kept = Arc::new(Mutex::new(None));
+    let keeps = Arc::clone(&kept);
+    let report = here(service(), |service| async move {
+        *keeps.lock().unwrap() = Some(service);
+        Ok(())
+    });
+    assert!(report.unwrap().is_graceful());
+    let service = kept.lock().unwrap().take().unwrap();
+    assert!(service.group("too late").hold("request").is_err());
+    assert!(service.tasks().hold("request").is_err());
+    service.spawn("too late", |_| async { panic!("it runs") });
+    service.stop();
+}
+
+#[test]
+fn a_grace_takes_at_most_half_of_the_limit() {
+    let began = Instant::now();
+    let limit = 2 * SHORT;
+    let report = here(service().limit(limit).grace(Duration::MAX), move |service| async move {
+        service.stop();
+        let mut stop = service.stop_signal();
+        (&mut stop).await;
+        // It still has the time to end.
+        tokio::time::sleep(limit / 20).await;
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert!(report.is_graceful(), "{report}");
+    assert!(report.elapsed >= limit / 2 && began.elapsed() < limit + SLACK);
+}
+
+#[test]
+fn a_task_that_does_not_end_leaves_time_to_the_groups_and_what_was_cut_off_is_named() {
+    for needs in [Duration::from_millis(50), PLENTY] {
+        let failed = here(service().limit(2 * SHORT), move |service| async move {
+            service.group("database").spawn("flush", move |stop| async move {
+                stop.await;
+                tokio::time::sleep(needs).await;
+            })?;
+            std::mem::forget(service.tasks().hold("GET /events")?);
+            Ok(())
+        });
+        let text = failed.unwrap_err().to_string();
+        assert!(text.contains("`GET /events` (spawned at "), "{text}");
+        assert_eq!(text.contains("`database`: 1 task aborted: `flush`"), needs == PLENTY, "{text}");
+    }
+}
+
+#[test]
+fn a_signal_that_comes_while_a_service_goes_down_is_in_the_report() {
+    let started = start(|| {
+        let report = service().run(|service| async move {
+            service.spawn("slow", |stop| async move {
+                stop.await;
+                println!("ready");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            });
+            Ok(())
+        });
+        let report = report?;
+        println!("{:?} {:?}", report.asked_by, report.signal);
+        Ok(report)
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    let stdout = process.wait().well();
+    assert!(stdout.starts_with("Work Some(15)\n"), "{stdout}");
+}
+
+#[test]
 fn foreign_tasks_get_the_limit_to_end_and_what_is_left_is_counted() {
     let report = here(service(), |_| async {
         drop(tokio::spawn(tokio::time::sleep(Duration::from_millis(300))));

@@ -90,6 +90,18 @@ impl Subject {
         Condition { patterns, weigh }
     }
 
+    /// Holds if each of the variants had a panic at this place: a file, with a line and a column or without.
+    #[must_use]
+    pub fn panics_at(self, place: &str) -> Condition {
+        let place = place.to_owned();
+        self.each(move |result| {
+            let mut sites = result.sites.iter().chain(&result.occasional_sites);
+            let there = sites.any(|site| site.starts_with(&place));
+            let reason = format!("{}: panics at {}", result.name, result.sites.join(" and "));
+            (enough(&result.outcomes).then_some(there), reason)
+        })
+    }
+
     /// A suite that repeats this variant's trial so many times. The pattern must be a name.
     #[must_use]
     pub fn suite_of(self, exits: u32) -> Suite {
@@ -501,6 +513,18 @@ mod tests {
         assert_eq!(holds(files().mostly_at_most(3)), Some(false));
         assert_eq!(holds(files().always_at_most(4)), Some(true));
         assert_eq!(holds(every("a").observed("threads").always_at_most(3)), None);
+    }
+
+    #[test]
+    fn a_place_of_a_panic_is_found_among_all_and_not_among_none() {
+        let mut panicked = result("a", &[Aborted; 5], &[]);
+        panicked.sites = vec!["a/src/lib.rs:1:2".to_owned(), "b/src/lib.rs:3:4".to_owned()];
+        let results = [panicked, result("none", &[Clean; 5], &[]), result("few", &[], &[])];
+        let at = |name, place| every(name).panics_at(place).holds(&results, &mut Vec::new());
+        assert_eq!(at("a", "b/src/lib.rs:3"), Some(true));
+        assert_eq!(at("a", "c/src/lib.rs"), Some(false));
+        assert_eq!(at("none", "b/src/lib.rs:3"), Some(false));
+        assert_eq!(at("few", "b/src/lib.rs:3"), None);
     }
 
     #[test]

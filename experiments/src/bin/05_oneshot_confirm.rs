@@ -19,6 +19,9 @@ const FRAME: Duration = Duration::from_millis(30);
 /// Longer than a confirmation takes, which is a frame at most and the time to clean up.
 const SAME_TIME: Duration = Duration::from_millis(90);
 
+/// Much longer, also on a busy machine.
+const LONG_TIME: Duration = Duration::from_secs(1);
+
 /// A trial takes a while and always ends the same. (Experiment 13 tries the cures as often as all
 /// others.)
 const TRIALS: u32 = 10;
@@ -29,12 +32,16 @@ fn main() -> ExitCode {
 
 /// What two sources say, each in its own words: the time does it.
 fn waiting_is_enough() -> Condition {
-    every("*/same-time").is(Clean) & every("*/commented-out").is(Aborted)
+    every("*/same-time").is(Clean)
+        & every("*/long-time").is(Clean)
+        & every("*/commented-out").is(Aborted)
 }
 
 fn waiting_is_not_enough() -> Condition {
     every("*/same-time").is(Aborted)
         & every("*/same-time").observed("waited").always_at_least(90_000_000)
+        & every("*/long-time").is(Aborted)
+        & every("*/long-time").observed("waited").always_at_least(1_000_000_000)
         & every("*/at-once").is(Clean)
 }
 
@@ -60,7 +67,11 @@ pub fn experiment() -> Experiment {
             .waits()
             .cured(),
         hazard("*/same-time", Aborted, log_out_and_in)
-            .about("no confirmation, but a wait that is longer")
+            .about("no confirmation, but a wait that is longer than one takes on a quiet machine")
+            .waits()
+            .cured(),
+        hazard("*/long-time", Aborted, log_out_and_in)
+            .about("no confirmation, but a wait of a second")
             .waits()
             .cured(),
         control("*/at-once", log_out_and_in)
@@ -88,7 +99,10 @@ pub fn experiment() -> Experiment {
                 & every("*/confirmed/alone").is(Aborted),
         )
         .refuted_if(!every("*/at-once").is(Clean) | every("*/confirmed/alone").is(Clean))
-        .claim("B10", "It is an issue of destruction order: who lets go of the client before whom.")
+        .claim(
+            "B10a",
+            "It is an issue of destruction order. (At the logout: who lets go of the client before whom.)",
+        )
         .supported_if(
             every("*/at-once").is(Clean)
                 & every("*/same-time").is(Aborted)
@@ -173,6 +187,7 @@ async fn clean_app_state(app: &App, case: &str) -> TrialResult {
     match case {
         "commented-out" | "confirmed-late" => {}
         "same-time" => tokio::time::sleep(SAME_TIME).await,
+        "long-time" => tokio::time::sleep(LONG_TIME).await,
         _ => app.ui().clean_app_state().await?,
     }
     Ok(())

@@ -37,10 +37,15 @@ fn main() -> ExitCode {
                 .about("the runtime is not shut down, and the old client stays in the main loop"),
             hazard("*/runtime-kept/no-main-loop", Aborted, without_main_loop)
                 .about("the same in an application without a main loop"),
+            hazard("*/tasks-ended", Aborted, with(Change::TasksEnded))
+                .about("the six steps without a main loop; the shutdown finds no task on the runtime"),
         ])
         .each(|variant| variant.trials(TRIALS))
         .shows_first("old/six-steps")
         .keeps("step", [])
+        .keeps("tabs_left", [1])
+        .keeps("rooms_cached", [1])
+        .keeps("tasks_at_shutdown", [1])
         .claim(
             "B1",
             "The six steps (desktop with rooms, phone, log out, desktop, log in) panic, at the second login.",
@@ -55,14 +60,24 @@ fn main() -> ExitCode {
         )
         .claim(
             "A2a",
-            "The reported panic comes from a runtime that was shut down while tasks ran. (Here: in the \
-             application of the six steps.)",
+            "The reported panic comes from a shutdown of the runtime. (Here: in the application of the six \
+             steps.)",
         )
         .supported_if(every("*/six-steps").is(Aborted) & every("*/runtime-kept").is(Clean))
         .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
         .claim("B12a", "In this application, the panic occurs because the runtime is closed.")
         .supported_if(every("*/six-steps").is(Aborted) & every("*/runtime-kept").is(Clean))
         .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
+        .claim("B12c", "It occurs because tasks still exist in the runtime when it is closed.")
+        .supported_if(
+            every("*/six-steps").is(Aborted)
+                & every("*/six-steps").observed("tasks_at_shutdown").always_at_least(1)
+                & every("*/tasks-ended").is(Clean),
+        )
+        .refuted_if(
+            every("*/tasks-ended").is(Aborted)
+                & every("*/tasks-ended").observed("tasks_at_shutdown").always_at_most(0),
+        )
         .claim(
             "B12b",
             "It is the runtime's tasks that panic, because they try to execute without it.",
@@ -70,8 +85,27 @@ fn main() -> ExitCode {
         // With the same closed runtime and the same tasks, and a context for the user interface alone.
         .supported_if(every("*/six-steps").is(Aborted) & every("*/in-context").is(Aborted))
         .refuted_if(every("*/six-steps").is(Aborted) & every("*/in-context").is(Clean))
-        .claim("B13", "The state that the desktop left was not properly handled by a logout on the phone.")
-        .supported_if(every("*/six-steps").is(Aborted) & every("*/no-rooms").is(Clean))
-        .refuted_if(every("*/no-rooms").is(Aborted) | every("*/six-steps").is(Clean))
+        .claim("B13a", "A logout on the phone leaves the state of the desktop behind.")
+        .supported_if(
+            every("*/six-steps").observed("tabs_left").always_at_least(1)
+                & every("*/on-desktop").observed("tabs_left").always_at_most(0),
+        )
+        .refuted_if(every("*/six-steps").observed("tabs_left").always_at_most(0))
+        .claim("B13b", "Handling that state would not have removed the panic.")
+        .supported_if(every("*/on-desktop").is(Aborted))
+        .refuted_if(every("*/on-desktop").is(Clean))
+        .claim(
+            "A12",
+            "The client is dropped, the runtime is shut down by `shutdown_background()`, and thread 'main' \
+             panics at deadpool-runtime-0.1.4/src/lib.rs:101:22.",
+        )
+        .supported_if(
+            every("old/six-steps").is(Aborted)
+                & every("old/six-steps").panics_at("deadpool-runtime-0.1.4/src/lib.rs:101:22"),
+        )
+        .refuted_if(
+            every("old/six-steps").is(Clean)
+                | !every("old/six-steps").panics_at("deadpool-runtime-0.1.4/src/lib.rs:101:22"),
+        )
         .run()
 }

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         .shows_first("old/restart")
         .claim("A9", "The state machine removes the panic: the six steps are clean with it.")
         .supported_if(every("*/naive/bare").is(Aborted) & every("*/machine/bare").is(Clean))
-        .refuted_if(every("*/machine/bare").is(Aborted) | every("*/naive/bare").is(Clean))
+        .refuted_if(every("*/naive/bare").is(Aborted) & every("*/machine/bare").is(Aborted))
         .finding(
             "A9b",
             "The machine does so only as long as a task of the application holds the client until the \

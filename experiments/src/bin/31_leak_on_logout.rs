@@ -55,8 +55,7 @@ fn main() -> ExitCode {
         .supported_if(
             every("forget/*").observed("descriptors_per_cycle").always_at_least(1)
                 & every("forget/*").observed("kib_per_cycle").always_at_least(ALLOWED_KIB)
-                & every("by-hand").observed("descriptors_per_cycle").always_at_most(0)
-                & every("kit/*").observed("descriptors_per_cycle").always_at_most(0),
+                & every("by-hand").observed("descriptors_per_cycle").always_at_most(0),
         )
         .refuted_if(
             every("forget/*").observed("descriptors_per_cycle").always_at_most(0)

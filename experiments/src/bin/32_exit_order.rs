@@ -80,9 +80,8 @@ fn main() -> ExitCode {
                 & every("*/drop/*").is(Aborted),
         )
         .refuted_if(
-            every("*/leak/caches-first").is(Aborted)
-                | every("*/leak/caches-last").is(Aborted)
-                | every("*/drop/*").is(Clean),
+            every("*/drop/*").is(Aborted)
+                & (every("*/leak/caches-first").is(Aborted) | every("*/leak/caches-last").is(Aborted)),
         )
         .claim(
             "B3a",
@@ -93,6 +92,20 @@ fn main() -> ExitCode {
         .claim("B3b", "The cache must be cleared before the runtime is leaked.")
         .supported_if(every("*/leak/caches-first").is(Clean) & every("*/leak/caches-last").is(Aborted))
         .refuted_if(every("*/leak/caches-first").is(Clean) & every("*/leak/caches-last").is(Clean))
+        .claim("B10b", "At the exit, it is entirely an issue of destruction order.")
+        // Each order is tried with a context and without.
+        .supported_if(
+            (every("*/cache-is-last/cleared-first*").is(Clean)
+                & every("*/cache-is-last/cleared-last*").is(Aborted))
+                | (every("*/cache-is-last/cleared-first*").is(Aborted)
+                    & every("*/cache-is-last/cleared-last*").is(Clean)),
+        )
+        .refuted_if(
+            (every("*/cache-is-last/cleared-first").is(Aborted)
+                & every("*/cache-is-last/cleared-first-in-context").is(Clean))
+                | (every("*/cache-is-last/cleared-last").is(Aborted)
+                    & every("*/cache-is-last/cleared-last-in-context").is(Clean)),
+        )
         .finding(
             "B3d",
             "The order in which the cache is cleared and the runtime closed decides nothing: the context \

@@ -32,13 +32,19 @@ fn main() -> ExitCode {
         )
         .hypothesis(
             "Every option leaves the task running or loses its rows, unless somebody calls and \
-             awaits a shutdown. Where the shutdown is forgotten, a fallback that aborts ends the \
-             task, and loses the rows.",
+             awaits a shutdown, or the task heeds a signal that the destructor sends and its runtime \
+             lives. Where the shutdown is forgotten, a fallback that aborts ends the task, and loses the \
+             rows.",
         )
+        .first_expected("The same, without the signal in the destructor, which was not tried.")
         .variants([
             hazard("leak", Failed, trial(spawn_leaked, drop_owner)).about("the handle is dropped"),
             hazard("abort-in-drop", Failed, trial(Aborting::spawn, drop_owner))
                 .about("the destructor aborts the task"),
+            control("signal-in-drop/heeds", trial(Signalling::spawn, drop_owner))
+                .about("the destructor sends the signal, and the task heeds it"),
+            hazard("signal-in-drop/deaf", Failed, trial(Signalling::spawn_deaf, drop_owner))
+                .about("the same, and the task does not"),
             control("manual/called", trial(Manual::spawn, Manual::shutdown))
                 .about("a shutdown() by hand, which is called"),
             hazard("manual/forgotten", Failed, trial(Manual::spawn, drop_owner))
@@ -78,7 +84,10 @@ fn main() -> ExitCode {
                 | every("pattern/forgotten").observed("still_running").always_reads("true")
                 | every("pattern/forgotten").observed("warned").always_reads("false"),
         )
-        .finding("D1b", "Where the shutdown is forgotten, the pattern loses what an abort loses.")
+        .finding(
+            "D1b",
+            "Where the shutdown is forgotten, the pattern loses what an abort loses.",
+        )
         .supported_if(
             every("pattern/forgotten").observed("rows_lost").always_at_least(1)
                 & every("pattern/shutdown").observed("rows_lost").always_at_most(0),
@@ -152,6 +161,28 @@ impl Aborting {
 impl Drop for Aborting {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Has the destructor send the signal, which takes no time, and leave the task to it.
+struct Signalling(Arc<Notify>);
+
+impl Signalling {
+    fn spawn(writer: Writer) -> Self {
+        let stop = Arc::new(Notify::new());
+        drop(tokio::spawn(writer.work(Arc::clone(&stop).notified_owned())));
+        Self(stop)
+    }
+
+    fn spawn_deaf(writer: Writer) -> Self {
+        drop(spawn_leaked(writer));
+        Self(Arc::default())
+    }
+}
+
+impl Drop for Signalling {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

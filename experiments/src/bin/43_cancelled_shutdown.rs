@@ -30,6 +30,8 @@ fn main() -> ExitCode {
                 .about("a deaf task; the shutdown is dropped while pending"),
             hazard("pattern/deaf-timed-out", Failed, on_one_thread(timed_out))
                 .about("a deaf task; the limit around its handle passes"),
+            control("pattern/deaf-aborted", on_one_thread(timed_out))
+                .about("a deaf task; the limit passes, and the handle was kept and is told to abort"),
             cure("kit/deaf-forgotten", on_one_thread(forgotten))
                 .about("BackgroundTask, deaf, dropped without a shutdown"),
             cure("kit/deaf", on_one_thread(async |scene| begun_and_dropped(scene, deaf).await))
@@ -44,9 +46,19 @@ fn main() -> ExitCode {
         .finding("D4b", "After a shutdown that was dropped half-way, the fallback does not stop the task.")
         .supported_if(every("pattern/deaf").observed("still_running").always_reads("true"))
         .refuted_if(every("pattern/deaf").is(Clean))
-        .claim("D9", "With a timeout around its handle, a task that takes too long is aborted.")
+        .claim("D9", "A timeout around its handle, and nothing else, aborts a task that takes too long.")
         .supported_if(every("pattern/deaf-timed-out").is(Clean))
         .refuted_if(every("pattern/deaf-timed-out").observed("still_running").always_reads("true"))
+        .finding(
+            "D9b",
+            "A timeout that borrows the handle, and an abort when the limit passes, end a task that takes too \
+             long.",
+        )
+        .supported_if(
+            every("pattern/deaf-aborted").is(Clean)
+                & every("pattern/deaf-timed-out").observed("still_running").always_reads("true"),
+        )
+        .refuted_if(every("pattern/deaf-aborted").observed("still_running").always_reads("true"))
         .run()
 }
 
@@ -109,7 +121,11 @@ async fn timed_out(scene: &Scene<'_>) -> TrialResult {
     // The kit does not leave the abort to the last handle, so that is kept.
     let _last_handle = match owner {
         Owner::Pattern(manager) => {
-            scene.check("the limit passes", manager.shutdown_within(LIMIT).await.is_err());
+            let ended = match scene.case() {
+                "deaf-aborted" => manager.shutdown_or_abort(LIMIT).await,
+                _ => manager.shutdown_within(LIMIT).await,
+            };
+            scene.check("the limit passes", ended.is_err());
             None
         }
         Owner::Kit(task) => {

@@ -79,6 +79,23 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// The same, but it keeps the handle, and aborts the task if the limit passes. The write-up does not
+    /// have this.
+    #[expect(clippy::await_holding_lock, reason = "as in `shutdown`")]
+    pub async fn shutdown_or_abort(&self, limit: Duration) -> Result<(), Elapsed> {
+        let mut task = self.task.lock();
+        if let Some(mut handle) = task.tell() {
+            let ended = timeout(limit, &mut handle).await;
+            if ended.is_err() {
+                handle.abort();
+            }
+            log_end(ended?);
+        }
+        Ok(())
+    }
+}
+
 impl Task {
     /// The first call raises the flag, sends the signal and takes the handle out.
     fn tell(&mut self) -> Option<JoinHandle<()>> {

@@ -60,7 +60,8 @@ impl Build {
 pub fn six_steps(scene: &Scene<'_>, build: &Build) -> TrialResult {
     let (trial, server) = (scene.trial, homeserver()?);
     let mut config = config(scene, &server);
-    config.main_loop = build.main_loop;
+    config.main_loop = build.main_loop && build.change != Change::TasksEnded;
+    config.background_tasks = build.change != Change::TasksEnded;
     if let Some(session) = &build.session {
         config.holding = Holding::guarded_by(session);
     }
@@ -178,6 +179,12 @@ impl Naive<'_> {
             drop(context);
             if let Some(existing) = existing {
                 let metrics = existing.metrics();
+                if self.change == Change::TasksEnded {
+                    while metrics.num_alive_tasks() > 0 {
+                        thread::yield_now();
+                    }
+                }
+                user.record("tasks_at_shutdown", metrics.num_alive_tasks());
                 existing.shutdown_background();
                 // It does not wait. A user does, before the next login: chance must not decide who is last.
                 while metrics.num_alive_tasks() > 0 {

@@ -97,7 +97,10 @@ fn groups(figures: &[Figure]) -> String {
 
 /// The table of teardown costs, as multiples of the floor, and how often a log was left.
 fn teardowns(figures: &[Figure]) -> String {
-    let all: Vec<_> = figures.iter().filter(|it| it.bench == "teardown").collect();
+    // The other cases are not of a pool.
+    let is_of_pool =
+        |it: &&Figure| it.bench == "teardown" && ["clean", "dirty"].contains(&it.case.as_str());
+    let all: Vec<_> = figures.iter().filter(is_of_pool).collect();
     if all.is_empty() {
         return NONE.to_owned();
     }

@@ -7,6 +7,7 @@ use sundown::{session::Session, teardown::teardown_blocking};
 
 use super::LIMIT;
 use crate::{
+    allocator,
     clock::Clock,
     figure::Figure,
     options::Options,
@@ -82,10 +83,14 @@ fn time(service: Option<Service>) -> Outcome<Sample> {
 
 /// The threads and the memory of open sessions, and the threads after they have been closed.
 fn sessions() -> Outcome<String> {
-    let (threads_before, memory_before) = (threads()?, resident()?);
-    let sessions = (0..SESSIONS).map(|_| Session::new("bench")).collect::<Result<Vec<_>, _>>()?;
+    let (threads_before, resident_before) = (threads()?, resident()?);
+    // The resident memory alone would not show it: the heap keeps pages that earlier cases have used.
+    allocator::begin();
+    let sessions = (0..SESSIONS).map(|_| Session::new("bench")).collect::<Result<Vec<_>, _>>();
+    let heap = allocator::end();
+    let sessions = sessions?;
     let threads_open = threads()? - threads_before;
-    let memory = resident()?.saturating_sub(memory_before);
+    let resident = resident()?.saturating_sub(resident_before);
     let began = Instant::now();
     for session in &sessions {
         drop(session.guard(Value).map_err(|_| "the session is closed")?);
@@ -95,8 +100,9 @@ fn sessions() -> Outcome<String> {
     let threads_closed = threads()?.saturating_sub(threads_before);
     drop(sessions);
     Ok(format!(
-        "open: {threads_open} threads, {:.1} MB; closed: {threads_closed} threads; {each:.0?} for each close",
-        memory as f64 / 1e6
+        "open: {threads_open} threads, {:.2} MB of heap, {:.2} MB more resident; closed: {threads_closed} threads; {each:.0?} for each close",
+        heap as f64 / 1e6,
+        resident as f64 / 1e6
     ))
 }
 

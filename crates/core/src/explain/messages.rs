@@ -106,6 +106,9 @@ pub(super) static MESSAGES: &[Message] = &[
     // tokio: src/runtime/task/error.rs. Older versions print no `Id`.
     row(CancelledJoin, Begins("`JoinError` reason is not a panic")),
     row(CancelledJoin, Unwrapped("JoinError::Cancelled")),
+    // tokio: the same, as an error of I/O. tokio-util 0.7: src/task/spawn_pinned.rs.
+    row(CancelledJoin, Unwrapped("Custom { kind: Other, error: \"task was cancelled\" }")),
+    row(CancelledJoin, Begins("spawn_pinned task was canceled: ")),
     // deadpool-sync 0.1 and 0.2: src/lib.rs.
     only("deadpool-sync", CancelledJoin, Is("Task has been cancelled")),
     // matrix-sdk-sqlite: the error of deadpool-sync. Others have errors of this name.

@@ -44,7 +44,8 @@ pub(super) struct Generation {
     limit: Duration,
     pub(super) life: Arc<Lifecycle>,
     pub(super) threads: Arc<Threads>,
-    pub(super) handle: Handle,
+    /// Until the runtime has ended: the handle keeps the descriptors of its driver open.
+    handle: Mutex<Option<Handle>>,
     /// The sessions that use it.
     pub(super) users: Users,
     foreign: Arc<Foreign>,
@@ -94,7 +95,7 @@ impl Generation {
             limit: builder.default_limit(),
             life: shared.life,
             threads: shared.threads,
-            handle,
+            handle: Mutex::new(Some(handle)),
             users: Users::new(),
             foreign: shared.foreign,
             rest: shared.rest,
@@ -109,6 +110,11 @@ impl Generation {
             None => Ok(()),
             Some(owner) => Err(RuntimeError::Forked { component: self.component.clone(), owner }),
         }
+    }
+
+    /// Tokio's handle to the runtime, until that has ended. Check the process first.
+    pub(super) fn tokio(&self) -> Option<Handle> {
+        lock(&self.handle).clone()
     }
 
     pub(super) fn shut_down_error(&self) -> RuntimeError {
@@ -207,6 +213,9 @@ impl Generation {
                 .with_running(tasks.still_running(), self.alive())
                 .with_patience(waited.patience));
         };
+        // Not under the lock: with the last handle, Tokio's driver goes.
+        let handle = lock(&self.handle).take();
+        drop(handle);
         match end {
             // Not joined: a thread that was ended from outside cannot be.
             End::Lost => {
@@ -284,7 +293,8 @@ impl Generation {
     /// How many tasks are alive, by Tokio's count.
     fn tasks(&self) -> usize {
         let ours = self.rest.as_ref().map_or(0, |rest| rest.holding());
-        self.handle.metrics().num_alive_tasks().saturating_sub(ours)
+        let alive = self.tokio().map_or(0, |handle| handle.metrics().num_alive_tasks());
+        alive.saturating_sub(ours)
     }
 
     fn alive(&self) -> Alive {

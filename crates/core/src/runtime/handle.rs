@@ -36,7 +36,7 @@ impl RuntimeHandle {
     /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child.
     pub fn handle(&self) -> Result<Handle, RuntimeError> {
         self.generation.check_running()?;
-        Ok(self.generation.handle.clone())
+        self.generation.tokio().ok_or_else(|| self.generation.shut_down_error())
     }
 
     /// Spawns a task, from any thread. `work` gets the task's stop signal. The receiver gets
@@ -57,6 +57,9 @@ impl RuntimeHandle {
         F: Future<Output = T> + Send,
     {
         self.generation.check_process()?;
+        let Some(handle) = self.generation.tokio() else {
+            return Err(self.generation.shut_down_error());
+        };
         let (sender, receiver) = oneshot::channel();
         let place = self.place(Label::new(name))?;
         // `work` runs inside the task, so that a panic of it is a panic of the task.
@@ -65,7 +68,7 @@ impl RuntimeHandle {
             // The receiver may have been dropped.
             let _ = sender.send(value);
         });
-        drop(self.generation.handle.spawn(member));
+        drop(handle.spawn(member));
         Ok(receiver)
     }
 
@@ -93,8 +96,11 @@ impl RuntimeHandle {
     /// Only if the future panics, which is the caller's own code: the panic continues in the caller.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
-        let Generation { component, threads, handle, .. } = &*self.generation;
+        let Generation { component, threads, .. } = &*self.generation;
         self.generation.check_process()?;
+        let Some(handle) = self.generation.tokio() else {
+            return Err(self.generation.shut_down_error());
+        };
         let is_in_runtime = match Handle::try_current() {
             Ok(_) => true,
             Err(none) if none.is_missing_context() => false,
@@ -150,9 +156,9 @@ impl RuntimeHandle {
         Enlisted::of(Arc::clone(&self.generation))
     }
 
-    /// Tokio's handle to the runtime, running or not.
-    pub(crate) fn tokio(&self) -> &Handle {
-        &self.generation.handle
+    /// Tokio's handle to the runtime, running or not, until it has ended.
+    pub(crate) fn tokio(&self) -> Option<Handle> {
+        self.generation.tokio()
     }
 
     /// Whether this thread polls tasks of the runtime.

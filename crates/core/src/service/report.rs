@@ -45,6 +45,9 @@ pub struct ServiceReport {
     pub name: String,
     /// Why it was asked to stop.
     pub asked_by: AskedBy,
+    /// The first signal that came, whatever the service was asked by. A program that goes on after the service
+    /// should end if there is one.
+    pub signal: Option<i32>,
     /// How long it took from then on.
     pub elapsed: Duration,
     /// How the service's tasks ended, then its groups, in that order, and last its runtime.
@@ -62,12 +65,11 @@ impl ServiceReport {
 /// ``service `web`, asked by SIGTERM, has ended after 12.0ms: `web`: 1 task aborted: `listener` …``.
 impl fmt::Display for ServiceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, asked_by, elapsed, ended } = self;
+        let Self { name, asked_by, elapsed, ended, .. } = self;
         write!(f, "service `{name}`, asked by {asked_by}, has ended after {elapsed:.1?}")?;
-        let mut separator = ": ";
-        for report in ended.iter().filter(|report| !report.is_graceful()) {
-            write!(f, "{separator}`{}`: {}", report.component, list(&report.cut_short()))?;
-            separator = "; ";
+        let cut_short: Vec<_> = ended.iter().filter_map(cut_short).collect();
+        if !cut_short.is_empty() {
+            write!(f, ": {}", cut_short.join("; "))?;
         }
         // Its tasks are on the runtime, which leaves less unsaid than they do.
         ended.last().map_or(Ok(()), |runtime| f.write_str(&not_covered(&runtime.not_covered)))
@@ -96,6 +98,8 @@ pub enum ServiceErrorKind {
     Ended {
         /// Why it was asked to stop.
         asked_by: AskedBy,
+        /// The first signal that came, whatever the service was asked by.
+        signal: Option<i32>,
         /// How long it took from then on.
         elapsed: Duration,
         /// The error that the work returned.
@@ -113,18 +117,20 @@ impl fmt::Display for ServiceError {
         match kind {
             ServiceErrorKind::NotStarted(error) => write!(f, "service `{name}`: {error}"),
             ServiceErrorKind::NoSignals(error) => write!(f, "service `{name}`: {error}"),
-            ServiceErrorKind::Ended { asked_by, elapsed, failure, ended } => {
+            ServiceErrorKind::Ended { asked_by, elapsed, failure, ended, .. } => {
                 write!(f, "service `{name}`, asked by {asked_by}, ")?;
-                let failed = ended.iter().filter_map(|it| it.as_ref().err());
-                let failed: Vec<_> = failed.map(ToString::to_string).collect();
-                if let Some(error) = failure {
-                    write!(f, "has failed: {error}")?;
-                    if failed.is_empty() {
-                        return Ok(());
+                let said = ended.iter().filter_map(|ended| match ended {
+                    Ok(report) => cut_short(report),
+                    Err(error) => Some(error.to_string()),
+                });
+                let said: Vec<_> = said.collect();
+                match failure {
+                    Some(error) if said.is_empty() => write!(f, "has failed: {error}"),
+                    Some(error) => {
+                        write!(f, "has failed: {error}; after {elapsed:.1?}: {}", said.join("; "))
                     }
-                    f.write_str("; ")?;
+                    None => write!(f, "after {elapsed:.1?}: {}", said.join("; ")),
                 }
-                write!(f, "after {elapsed:.1?}: {}", failed.join("; "))
             }
         }
     }
@@ -139,18 +145,25 @@ impl Error for ServiceError {
     }
 }
 
+/// What did not end by itself, if anything.
+fn cut_short(report: &ShutdownReport) -> Option<String> {
+    let said = report.cut_short();
+    (!said.is_empty()).then(|| format!("`{}`: {}", report.component, list(&said)))
+}
+
 /// The result of a service that ran.
 pub(super) fn conclude(
     name: String,
     asked_by: AskedBy,
+    signal: Option<i32>,
     elapsed: Duration,
     failure: Option<Arc<dyn Error + Send + Sync>>,
     ended: Vec<Result<ShutdownReport, ShutdownError>>,
 ) -> Result<ServiceReport, ServiceError> {
     if failure.is_some() || ended.iter().any(Result::is_err) {
-        let kind = ServiceErrorKind::Ended { asked_by, elapsed, failure, ended };
+        let kind = ServiceErrorKind::Ended { asked_by, signal, elapsed, failure, ended };
         return Err(ServiceError { name, kind });
     }
     let ended = ended.into_iter().filter_map(Result::ok).collect();
-    Ok(ServiceReport { name, asked_by, elapsed, ended })
+    Ok(ServiceReport { name, asked_by, signal, elapsed, ended })
 }

@@ -119,13 +119,13 @@ impl Runtime {
             }
             Self::Tokio(handle) => {
                 let is_current = Handle::try_current().is_ok_and(|here| here.id() == handle.id());
-                (handle, is_current && worker_index().is_some())
+                (Some(handle.clone()), is_current && worker_index().is_some())
             }
         };
-        match handle.runtime_flavor() {
-            _ if !polls_here => MayBlock::Yes,
-            RuntimeFlavor::CurrentThread => MayBlock::No,
-            _ => MayBlock::InPlace,
+        match handle.filter(|_| polls_here).map(|handle| handle.runtime_flavor()) {
+            None => MayBlock::Yes,
+            Some(RuntimeFlavor::CurrentThread) => MayBlock::No,
+            Some(_) => MayBlock::InPlace,
         }
     }
 
@@ -165,13 +165,16 @@ impl Runtime {
                 alive => vec![NotCovered::ForeignTasks { alive }, NotCovered::BlockingWork],
             }
         };
+        // Nothing is left on a runtime that has ended.
+        let of_kit =
+            |handle: &RuntimeHandle| handle.tokio().map_or_else(Vec::new, |it| foreign(&it));
         match self {
             Self::Owned { share, .. } if share.stats().state == State::Ended => Vec::new(),
             Self::Owned { share, handle, .. } => match share.others() {
-                0 => foreign(handle.tokio()),
+                0 => of_kit(handle),
                 sessions => vec![NotCovered::SharedRuntime { sessions }],
             },
-            Self::Kit(handle) => foreign(handle.tokio()),
+            Self::Kit(handle) => of_kit(handle),
             Self::Tokio(handle) => foreign(handle),
         }
     }

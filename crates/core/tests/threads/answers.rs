@@ -240,3 +240,28 @@ pub fn after_a_blocking_wait_no_thread_is_left() {
     });
     looks.assert_none();
 }
+
+/// The descriptors of this process.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+pub fn after_a_runtime_was_shut_down_no_descriptor_is_left_while_its_owner_is_kept() {
+    static CELL: RuntimeCell = RuntimeCell::new(|| RuntimeOwner::builder("cell").workers(2));
+    // Tokio keeps some for signals from the first runtime of a process on.
+    drop(RuntimeOwner::builder("first").start().unwrap().shutdown_blocking(PLENTY).unwrap());
+    let before = descriptors();
+    for builder in both_flavours() {
+        let owner = builder.start().unwrap();
+        busy(&owner);
+        assert!(descriptors() > before, "the control");
+        let _ = owner.shutdown_blocking(PLENTY).unwrap();
+        assert_eq!(descriptors(), before);
+        assert!(owner.handle().is_err() && owner.block_on(async {}).is_err());
+        assert_eq!(owner.stats().tasks, 0);
+    }
+    CELL.get().unwrap();
+    assert!(descriptors() > before, "the control");
+    let _ = CELL.shutdown_blocking(PLENTY).unwrap();
+    assert_eq!(descriptors(), before);
+}
