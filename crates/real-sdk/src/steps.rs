@@ -9,7 +9,7 @@ use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -31,7 +31,7 @@ use tokio::{
 use crate::{
     look,
     report::{check, record},
-    setting::{LOBBY, Setting},
+    setting::{CLUB, Setting},
 };
 
 /// The server's limit, as in the write-up.
@@ -39,7 +39,7 @@ const SERVER: Duration = Duration::from_secs(5);
 
 /// The limit of a close that has to succeed, and of one that a tab prevents.
 const LIMIT: Duration = Duration::from_secs(5);
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(300);
 
 static TOKIO_RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 static CLIENT: Mutex<Option<Client>> = Mutex::new(None);
@@ -181,7 +181,9 @@ fn open_room(handle: &Handle) -> Result<Tab> {
 }
 
 async fn room_of(client: &Client) -> Result<(Tab, Vec<RoomMember>)> {
-    let room = client.get_room(&RoomId::parse(LOBBY)?).context("the room is unknown")?;
+    // A room without messages: a debug build of 0.13 panics now and then if a timeline is opened while its
+    // first message arrives (`duplicate read receipts`), which is not what this is about.
+    let room = client.join_room_by_id(&RoomId::parse(CLUB)?).await?;
     let timeline = Arc::new(room.timeline().await?);
     let members = room.members(RoomMemberships::JOIN).await?;
     check("the room has members", !members.is_empty());
@@ -232,12 +234,20 @@ pub fn with_the_kit() -> Result<()> {
     handle.block_on(async { timeout(SERVER, login.client.matrix_auth().logout()).await })??;
     let Login { session, client, service } = login;
     drop((client, service));
-    let told = session.close_blocking(SOON);
-    let names_the_tab = told.is_err_and(|error| {
-        let here = |place: &&'static std::panic::Location<'_>| place.file().ends_with("steps.rs");
-        matches!(error.kind, CloseErrorKind::StillHeld)
-            && error.held.iter().any(|held| here(&held.made_at))
-    });
+    // On a busy machine a limit may pass before the service has ended, and is no answer about the tab.
+    let began = Instant::now();
+    let names_the_tab = loop {
+        let told = session.close_blocking(SOON);
+        let names_it = told.as_ref().is_err_and(|error| {
+            let here =
+                |place: &&'static std::panic::Location<'_>| place.file().ends_with("steps.rs");
+            matches!(error.kind, CloseErrorKind::StillHeld)
+                && error.held.iter().any(|held| here(&held.made_at))
+        });
+        if names_it || told.is_ok() || began.elapsed() >= LIMIT {
+            break names_it;
+        }
+    };
     check("the session says that a tab holds the client", names_the_tab);
     step("enlarging the window");
     step("logging in again");
