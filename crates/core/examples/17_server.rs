@@ -4,7 +4,7 @@
 //! they are *foreign*: a drain of the group counts them, and neither stops them nor waits for them. The end
 //! of the runtime does: it gives them a time to end by themselves (`foreign_time`), cuts off what is left,
 //! and counts that. (With axum, also pass the group's signal on:
-//! `axum::serve(…).with_graceful_shutdown(service.stop_signal())`.)
+//! `axum::serve(…).with_graceful_shutdown(group.stop_signal())`.)
 //!
 //! ```text
 //! service: 1 task ended, 2 connections go on

@@ -116,7 +116,8 @@ impl TaskGroup {
     }
 
     /// Makes a group that is a member of this one. Stopping or aborting this group does the same to the
-    /// child, and a drain of this group waits for the child. You can also drain the child alone.
+    /// child, and a drain of this group waits for the child. You can also drain the child alone. How the
+    /// child's tasks end, their panics and errors too, is in the child's report and not in this group's.
     ///
     /// # Errors
     ///

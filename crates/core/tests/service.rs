@@ -552,6 +552,21 @@ fn a_request_that_is_held_is_waited_for_and_named() {
 }
 
 #[test]
+fn a_request_that_is_cut_off_with_a_foreign_task_is_named() {
+    let report = here(service().limit(SHORT), |service| async move {
+        let held = service.tasks().hold("GET /events")?;
+        drop(tokio::spawn(async {
+            let _held = held;
+            pending::<()>().await;
+        }));
+        Ok(())
+    });
+    let report = report.unwrap().to_string();
+    assert!(report.contains("1 foreign task cut off"), "{report}");
+    assert!(report.contains("1 task aborted: `GET /events`"), "{report}");
+}
+
+#[test]
 fn the_clients_of_a_service_get_the_answers_that_were_begun() {
     let started = start(|| {
         service().run(|service| async move {

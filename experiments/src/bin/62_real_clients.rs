@@ -29,10 +29,10 @@ fn main() -> ExitCode {
         .variants([
             hazard("0.4.1/closed/operations-in-flight", may_crash(), trial)
                 .about("50 operations at once; none of them is waited for, and nothing cancels them")
-                .trials(RACE),
+                .trials(4 * RACE),
             hazard("0.4.1/closed/operations-cancelled", may_crash(), trial)
                 .about("the same, but asyncio.run cancels them, as it does with what nobody waits for")
-                .trials(RACE),
+                .trials(4 * RACE),
             hazard("0.4.1/closed/single-put/1-core", may_crash(), trial)
                 .about("an operation; the process is pinned to one core")
                 .trials(RACE / 2),

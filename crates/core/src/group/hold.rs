@@ -12,7 +12,8 @@ use crate::{
 /// that is still being sent. The group waits until this is dropped, and names it if it is not.
 ///
 /// The group cannot abort it. Whoever holds it should also listen to the group's
-/// [stop signal](TaskGroup::stop_signal).
+/// [stop signal](TaskGroup::stop_signal). If it is dropped only after the group was aborted, for example with the
+/// runtime of the task that holds it, it counts as aborted, and is named.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::{
 /// let report = requests.drain_blocking(Duration::ZERO);
 /// assert_eq!(report.still_running[0].name, "GET /events");
 /// drop(request);
-/// assert_eq!(requests.drain_blocking(Duration::ZERO).ended, 1);
+/// assert_eq!(requests.drain_blocking(Duration::ZERO).aborted, 1);
 /// # Ok(()) }
 /// ```
 #[must_use = "the group waits for it until it is dropped"]
@@ -59,7 +60,7 @@ impl Stop {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(place) = self.0.take() {
-            place.complete();
+            place.let_go();
         }
     }
 }

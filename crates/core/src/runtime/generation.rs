@@ -213,9 +213,8 @@ impl Generation {
                 .with_running(tasks.still_running(), self.alive())
                 .with_patience(waited.patience));
         };
-        // Not under the lock: with the last handle, Tokio's driver goes.
-        let handle = lock(&self.handle).take();
-        drop(handle);
+        // Under the lock: whoever finds it gone finds Tokio's driver gone as well. No foreign code runs.
+        *lock(&self.handle) = None;
         match end {
             // Not joined: a thread that was ended from outside cannot be.
             End::Lost => {

@@ -38,10 +38,12 @@ impl Place {
         Ok(Self { tasks: Arc::clone(tasks), slot, exit: Exit::Aborted })
     }
 
-    /// Leaves the set as a task does that has completed.
+    /// Leaves the set as a task does that has completed, or that is dropped because of an abort.
     #[cfg(not(loom))]
-    pub fn complete(mut self) {
-        self.exit = Exit::Completed;
+    pub fn let_go(mut self) {
+        if self.tasks.command() != Command::Abort {
+            self.exit = Exit::Completed;
+        }
     }
 }
 

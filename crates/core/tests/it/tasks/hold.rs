@@ -30,7 +30,9 @@ fn what_is_held_cannot_be_aborted_and_is_named() {
     assert!(report.into_result().is_err());
     drop(held);
     let report = group.drain_blocking(PLENTY);
-    assert_eq!((report.ended, report.still_running.len()), (1, 0));
+    // It was asked to stop, and has not ended before the abort.
+    assert_eq!((report.ended, report.aborted, report.still_running.len()), (0, 1, 0));
+    assert_eq!(report.aborted_tasks[0].name, "GET /events");
 }
 
 #[test]
