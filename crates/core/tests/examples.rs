@@ -19,10 +19,7 @@ use sundown::limit::PLENTY;
 fn sources() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    // Without its feature it is not built.
-    let is_built = |path: &Path| cfg!(feature = "service") || !path.ends_with("09_service.rs");
-    let mut sources: Vec<_> =
-        entries.filter(|path| path.extension().is_some() && is_built(path)).collect();
+    let mut sources: Vec<_> = entries.filter(|path| path.extension().is_some()).collect();
     sources.sort();
     sources
 }
@@ -73,7 +70,9 @@ fn run(source: &Path) -> Output {
 fn every_example_prints_what_its_head_promises() {
     let sources = sources();
     assert!(!sources.is_empty(), "there are no examples");
-    for source in &sources {
+    // Without its feature it is not built.
+    let is_built = |path: &Path| cfg!(feature = "service") || !path.ends_with("09_service.rs");
+    for source in sources.iter().filter(|source| is_built(source)) {
         let promised = promised(source).expect("the head of an example says what it prints");
         let Output { status, stdout, stderr } = run(source);
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
