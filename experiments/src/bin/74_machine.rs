@@ -35,8 +35,10 @@ fn main() -> ExitCode {
              order nothing adds up; with 0.13 tasks of the SDK panic.",
         )
         .variants([
-            hazard("interface-last", Aborted, "interface-last")
-                .about("no kit: the user interface lets go at the next login"),
+            tasks_may_panic(
+                hazard("interface-last", Aborted, "interface-last")
+                    .about("no kit: the user interface lets go at the next login"),
+            ),
             hazard("leak/restart", Failed, "leak-restart")
                 .about("the state machine; a clone of the client is forgotten in every cycle")
                 .trials(LEAKS)
