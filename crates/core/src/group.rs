@@ -339,11 +339,12 @@ pub(crate) fn report(
     ]);
     not_covered.extend(NotCovered::kit_threads());
     let (failures, first_failure) = tasks.failures().seen();
-    let outcome = match (is_running, tally.panics == 0, aborted) {
-        (true, ..) => Outcome::TimedOut,
-        (false, false, _) => Outcome::Panicked,
-        (false, true, 0) => Outcome::Graceful,
-        (false, true, _) => Outcome::Aborted,
+    let outcome = match aborted {
+        _ if is_running => Outcome::TimedOut,
+        _ if tally.panics > 0 => Outcome::Panicked,
+        _ if failures > 0 => Outcome::Failed,
+        0 => Outcome::Graceful,
+        _ => Outcome::Aborted,
     };
     observe::shutdown(&group, outcome, elapsed);
     let left_to_another = is_running && waited.patience == Patience::Another;

@@ -130,6 +130,8 @@ pub use latch::Latch;
 pub use limit::within;
 #[cfg(not(loom))]
 pub use runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner};
+#[cfg(all(feature = "service", unix, not(loom)))]
+pub use service::Service;
 #[cfg(not(loom))]
 pub use session::{CloseError, CloseErrorKind, CloseReport, Guarded, GuardedWeak, Session};
 pub use shutdown::{

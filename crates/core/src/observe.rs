@@ -22,6 +22,8 @@ pub(crate) enum Outcome {
     Aborted,
     /// Something panicked.
     Panicked,
+    /// A task returned an error.
+    Failed,
     /// Something still runs.
     TimedOut,
     /// The runtime's thread was gone and could not be told.
@@ -37,6 +39,7 @@ impl Outcome {
             Self::Graceful => "graceful",
             Self::Aborted => "aborted",
             Self::Panicked => "panicked",
+            Self::Failed => "failed",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
             Self::Unconfirmed => "unconfirmed",
@@ -60,6 +63,13 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     });
     #[cfg(feature = "metrics")]
     contain(|| metered::shutdown(component, outcome, elapsed));
+}
+
+/// Warns that a task of a group returned an error, when it does: the report may be months away.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing is reported"))]
+pub(crate) fn task_failed(task: &str, spawned_at: &Location<'_>, error: &dyn std::error::Error) {
+    #[cfg(feature = "tracing")]
+    contain(|| tracing::warn!(task, %spawned_at, %error, "a task has failed"));
 }
 
 /// Runs foreign code, and drops its panic.

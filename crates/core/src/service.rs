@@ -112,8 +112,9 @@ impl Builder {
     /// Each of these may take an equal share of the time that is left, so that one that does not end leaves
     /// time to the others.
     ///
-    /// A second signal ends the process at once, with 128 plus its number, and so does one that comes after
-    /// `run` has returned. A first signal that comes while the service is going down for another reason changes
+    /// A signal that comes later than a quarter of a second after the first ends the process at once, with 128
+    /// plus its number, and so does one that comes after `run` has returned. (One that comes sooner is taken for
+    /// the same: some tools signal a program and then its process group.) A first signal that comes while the service is going down for another reason changes
     /// nothing; the report has it ([`signal`](ServiceReport::signal)), for a program that goes on after `run`.
     /// A child that was forked by a task and does not call `exec` has the handler and nobody who listens to it:
     /// it ends only at a second signal.
@@ -148,8 +149,7 @@ impl Builder {
         let signals = SignalWatch::install("service signals", move |signal| {
             asks.ask(AskedBy::Signal(signal));
         });
-        // Kept until everything has ended: a second signal then ends the process, and the first one after
-        // that as well.
+        // Kept until everything has ended.
         let _signals = signals.map_err(|error| {
             let _ = runtime.shutdown_blocking(self.limit);
             failed(ServiceErrorKind::NoSignals(Arc::new(error)))
@@ -221,7 +221,7 @@ impl Service {
     }
 
     fn new(name: Cow<'static, str>, runtime: Handle, stops_on_failure: bool) -> Self {
-        let tasks = TaskGroup::new(name);
+        let tasks = TaskGroup::new(format!("tasks of {name}"));
         Self(Arc::new(Shared {
             tasks: if stops_on_failure { tasks.stop_on_failure() } else { tasks },
             runtime: Mutex::new(Some(runtime)),
@@ -392,7 +392,7 @@ impl Service {
         let groups = iter::once(&self.0.tasks).chain(gone.iter().map(|group| &**group));
         let again = |(report, group): (GroupReport, &TaskGroup)| {
             let has_ended = report.still_running.is_empty() && report.threads.is_empty();
-            if has_ended {
+            if has_ended && report.foreign == 0 {
                 return report;
             }
             GroupReport { elapsed: report.elapsed, ..group.drain_blocking(Duration::ZERO) }

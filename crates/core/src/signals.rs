@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM call a closure; a second signal ends the process at once. Public, but undocumented:
+//! SIGINT and SIGTERM call a closure; another signal later ends the process at once. Public, but undocumented:
 //! [`service`](crate::service) is built on this, and so is the kit's exit plan.
 
 use std::{
     io,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use signal_hook::{
 };
 use thiserror::Error;
 
-use crate::joinable::Joinable;
+use crate::{joinable::Joinable, latch::Latch};
 
 /// The signals that ask a process to end.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -39,8 +39,7 @@ struct Installed {
 
 static INSTALLED: Mutex<Installed> = Mutex::new(Installed { watch: false, default: false });
 
-/// Whether the watch has seen a signal. `SeqCst` as in signal-hook; the flag publishes no other data,
-/// and the system orders the handlers of one signal.
+/// Whether the next signal ends the process. `SeqCst` as in signal-hook; the flag publishes no other data.
 static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
 /// Whether signals have their default effect, because there is no watch. Orderings as above.
@@ -63,11 +62,12 @@ pub enum SignalError {
 crate::debug_as_text!(SignalError);
 
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM calls a closure with its number, on a thread of
-/// the watch. A second signal ends the process at once, in the signal handler, with the exit code that a
-/// shell reports: 128 plus its number.
+/// the watch. A signal that comes later than a quarter of a second after it ends the process at once, in the
+/// signal handler, with the exit code that a shell reports: 128 plus its number. One that comes sooner is taken
+/// for the same: `timeout`, shells and wrappers signal the program and then its process group.
 ///
 /// After the watch is dropped, signals end the process as they do by default, and the watch's thread has
-/// ended: the drop joins it, which takes microseconds unless the closure is running; for that it waits a second at most.
+/// ended: the drop joins it, which takes microseconds if the closure has returned; it waits a second at most.
 /// The handler of the signals stays: signal-hook never removes its own from the system. So a library that a
 /// host unloads must not use this.
 #[derive(Debug)]
@@ -76,13 +76,17 @@ pub struct SignalWatch {
     handle: Option<Handle>,
     actions: Vec<SigId>,
     thread: Option<Joinable>,
+    dropped: Arc<Latch>,
 }
+
+/// How soon after the first signal another is taken for the same.
+const SAME: Duration = Duration::from_millis(250);
 
 /// How long a watch that is dropped waits for its thread, which takes microseconds to end.
 const UNTIL_GONE: Duration = Duration::from_secs(1);
 
 impl SignalWatch {
-    /// Watches from now on.
+    /// Watches from now on. The closure must return: only then does a second signal count.
     ///
     /// # Errors
     ///
@@ -93,29 +97,27 @@ impl SignalWatch {
     ) -> Result<Self, SignalError> {
         prepare()?;
         // If a step below fails, dropping the watch undoes the steps before it.
-        let mut watch = Self { handle: None, actions: Vec::new(), thread: None };
+        let dropped = Arc::new(Latch::new());
+        let is_dropped = Arc::clone(&dropped);
+        let mut watch = Self { handle: None, actions: Vec::new(), thread: None, dropped };
         let mut signals = Signals::new(SIGNALS)?;
         watch.handle = Some(signals.handle());
         SIGNALLED.store(false, Ordering::SeqCst);
         for signal in SIGNALS {
-            // In this order, so that only the second signal finds the flag raised.
             let code = BY_SIGNAL + signal;
             watch.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
-            watch.actions.push(flag::register(signal, &SIGNALLED)?);
         }
         watch.thread = Some(Joinable::spawn(thread, move || {
             // Ends without a signal when the watch is dropped.
             if let Some(signal) = signals.forever().next() {
                 on_first(signal);
+                if !is_dropped.wait_blocking(SAME) {
+                    SIGNALLED.store(true, Ordering::SeqCst);
+                }
             }
         })?);
         RELEASED.store(false, Ordering::SeqCst);
         Ok(watch)
-    }
-
-    /// Does not wait for the thread when this is dropped: its closure ends the process.
-    pub fn leave_thread(&mut self) {
-        drop(self.thread.take().map(Joinable::give_up));
     }
 }
 
@@ -145,6 +147,7 @@ impl Drop for SignalWatch {
         if let Some(handle) = &self.handle {
             handle.close();
         }
+        self.dropped.fire();
         if let Some(thread) = self.thread.take()
             && let Err(thread) = thread.join_until(Instant::now() + UNTIL_GONE)
         {

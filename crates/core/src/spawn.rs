@@ -39,7 +39,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let place = Place::new(tasks, label, spawned_by).map_err(|_| SpawnError::Stopped)?;
-    tasks.runtimes().remember(runtime);
+    tasks.remember_runtime(runtime);
     drop(runtime.spawn(Member::new(place, work)));
     Ok(())
 }

@@ -410,6 +410,17 @@ impl TaskSet {
         &self.runtimes
     }
 
+    /// Remembers a runtime on which a task is spawned, for the report of this set and of those above it.
+    #[cfg(not(loom))]
+    #[inline]
+    pub fn remember_runtime(&self, runtime: &tokio::runtime::Handle) {
+        if self.runtimes.remember(runtime) {
+            // Where it is known, it is known above.
+            let above = iter::successors(self.parent(), |set| set.parent());
+            let _ = above.take_while(|set| set.runtimes.remember(runtime)).count();
+        }
+    }
+
     /// How many tasks are alive on those runtimes that are neither tasks of this set, or of a set below
     /// it, nor the caller. Tokio may still count a task for a moment after it has ended.
     #[cfg(not(loom))]

@@ -31,9 +31,9 @@ mod threads {
     }
 
     pub(super) fn wake<'a>(all: impl Iterator<Item = ToWake<'a>>) {
-        // In a model as on threads: no waker is called before all are known.
-        for ToWake { wakers, .. } in &mut all.collect::<Vec<_>>() {
-            super::wake_all_in_place(std::mem::take(wakers));
+        // As on threads: those that cannot block are called one component after another.
+        for mut of_one in all {
+            super::wake_all_in_place(std::mem::take(&mut of_one.wakers));
         }
     }
 }

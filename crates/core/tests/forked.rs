@@ -7,6 +7,7 @@
 
 use std::{
     future::{Future, pending},
+    io::{self, Read as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     process,
     sync::{
@@ -35,49 +36,49 @@ use sundown::{
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Whether this is true in a child, which must end. A child in which std itself starts no thread is
-/// replaced by another: std has a lock of its own that it takes whenever a thread starts or ends.
+/// replaced by another: std and the C library have locks of their own that they take whenever a thread
+/// starts or ends.
 fn in_a_child(does: impl FnOnce() -> bool) -> bool {
     // Each child takes it from its own copy.
     let mut does = Some(does);
-    let mut answers = (0..5).filter_map(|_| in_one_child(|| does.take().is_some_and(|it| it())));
-    answers.next().expect("std starts no thread in any of five children")
+    let mut answers = (0..10).filter_map(|_| in_one_child(|| does.take().is_some_and(|it| it())));
+    answers.next().expect("std starts no thread in any of ten children")
 }
 
 /// As [`in_a_child`]; `None` in a child in which std starts no thread. The child kills itself: it neither
 /// returns into what the parent is doing, nor exits in an orderly way, because at that std takes locks
 /// that a thread of the parent may have held. The signal is the answer.
 fn in_one_child(does: impl FnOnce() -> bool) -> Option<bool> {
+    let (mut is_able, mut able) = io::pipe().unwrap();
     match fork().unwrap() {
         Fork::Child => {
-            let went_well = catch_unwind(AssertUnwindSafe(|| std_starts_a_thread().then(does)));
-            let signal = match went_well {
-                Ok(None) => Signal::TERM,
-                Ok(Some(true)) => Signal::KILL,
-                _ => Signal::ABORT,
-            };
+            let went_well = catch_unwind(AssertUnwindSafe(|| {
+                // Here it stays if it cannot.
+                thread::spawn(|| ()).join().unwrap();
+                able.write_all(&[1]).unwrap();
+                does()
+            }));
+            let signal = if went_well.unwrap_or(false) { Signal::KILL } else { Signal::ABORT };
             let _ = kill_process(getpid(), signal);
             process::abort();
         }
         Fork::Parent(child) => {
+            drop(able);
             let (status, is_status) = mpsc::channel();
             let waiting = thread::spawn(move || status.send(waitpid(child).unwrap()));
-            let ended = is_status.recv_timeout(PLENTY / 2);
+            let (able, has_told) = mpsc::channel();
+            let reading = thread::spawn(move || able.send(is_able.read_exact(&mut [0]).is_ok()));
+            let is_able = has_told.recv_timeout(PLENTY / 12).unwrap_or(false);
+            let limit = if is_able { PLENTY / 2 } else { Duration::ZERO };
+            let ended = is_status.recv_timeout(limit);
             if ended.is_err() {
                 let _ = kill_process(Pid::from_raw(child).unwrap(), Signal::ABORT);
             }
-            let _ = waiting.join();
-            let signal =
-                ended.ok().filter(|status| WIFSIGNALED(*status)).map(|status| WTERMSIG(status));
-            let is = |expected: Signal| signal == Some(expected.as_raw());
-            (!is(Signal::TERM)).then(|| is(Signal::KILL))
+            let (_, _) = (waiting.join(), reading.join());
+            let killed = |status| WIFSIGNALED(status) && WTERMSIG(status) == Signal::KILL.as_raw();
+            is_able.then(|| ended.is_ok_and(killed))
         }
     }
-}
-
-fn std_starts_a_thread() -> bool {
-    let (begun, has_begun) = mpsc::channel();
-    let thread = thread::spawn(move || begun.send(()));
-    has_begun.recv_timeout(PLENTY / 8).is_ok() && thread.join().is_ok()
 }
 
 /// Does `meanwhile` again and again on two threads while `test` runs, so that every lock is held at one

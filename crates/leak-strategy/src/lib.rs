@@ -38,7 +38,7 @@
 //! | [`exit_token`] | the token that a teardown receives; nothing can be leaked without it |
 //! | [`ledger`] | what happened to every resource, written before the process ends |
 //! | [`app`] | the four resources of an application that embeds a client |
-//! | [`signals`] | SIGINT and SIGTERM execute the plan; a second signal ends the process at once |
+//! | [`signals`] | SIGINT and SIGTERM execute the plan; another signal later ends the process at once |
 
 pub mod app;
 pub mod exit_token;

@@ -1,22 +1,20 @@
-//! SIGINT and SIGTERM execute the plan; a second signal ends the process at once.
-
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+//! SIGINT and SIGTERM execute the plan; another signal later ends the process at once.
 
 pub use sundown::signals::SignalError;
-use sundown::signals::{BY_SIGNAL, SignalWatch};
+use sundown::{
+    joinable::Joinable,
+    signals::{BY_SIGNAL, SignalWatch},
+};
 
 use crate::plan::ExitPlan;
 
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM executes the plan, on a thread of the guard.
 /// The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or 143. A
-/// second signal ends the process at once, in the signal handler, with the second's code.
+/// signal that comes later than a quarter of a second after it ends the process at once, in the signal handler, with
+/// its own code. One that comes sooner is taken for the same: some tools signal a program and then its group.
 ///
 /// After the guard is dropped, signals end the process as they do by default, and the guard's thread has
-/// ended: the drop joins it, which takes microseconds, unless a signal has come and the thread leaves the
-/// process. The handler of the signals stays: signal-hook never removes its own from the system. So a
+/// ended: the drop joins it, which takes microseconds. The handler of the signals stays: signal-hook never removes its own from the system. So a
 /// library that a host unloads must not install a guard.
 ///
 /// ```no_run
@@ -30,8 +28,7 @@ use crate::plan::ExitPlan;
 #[derive(Debug)]
 #[must_use = "when the guard is dropped, signals have their default effect again"]
 pub struct SignalGuard {
-    watch: SignalWatch,
-    leaves: Arc<AtomicBool>,
+    _watch: SignalWatch,
 }
 
 impl SignalGuard {
@@ -41,22 +38,14 @@ impl SignalGuard {
     ///
     /// [`SignalError`]. Signals then have the same effect as before.
     pub fn install(plan: &ExitPlan) -> Result<Self, SignalError> {
-        let (plan, leaves) = (plan.clone(), Arc::new(AtomicBool::new(false)));
-        let leaving = Arc::clone(&leaves);
+        let plan = plan.clone();
         let watch = SignalWatch::install("exit signals", move |signal| {
-            // Relaxed: the flag publishes nothing else.
-            leaving.store(true, Ordering::Relaxed);
-            plan.leave(BY_SIGNAL + signal);
+            let (leaving, code) = (plan.clone(), BY_SIGNAL + signal);
+            // On a thread of its own, so that the watch goes on. It ends with the process.
+            if Joinable::spawn("exit by signal", move || leaving.leave(code)).is_err() {
+                plan.leave(code);
+            }
         })?;
-        Ok(Self { watch, leaves })
-    }
-}
-
-impl Drop for SignalGuard {
-    fn drop(&mut self) {
-        // A teardown of the plan may drop the guard, while its thread leaves the process.
-        if self.leaves.load(Ordering::Relaxed) {
-            self.watch.leave_thread();
-        }
+        Ok(Self { _watch: watch })
     }
 }

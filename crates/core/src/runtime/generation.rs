@@ -196,6 +196,12 @@ impl Generation {
         self.conclude(entered.elapsed(), &waited)
     }
 
+    /// Releases Tokio's handle, when the runtime has ended.
+    pub(super) fn release(&self) {
+        // Under the lock: whoever finds it gone finds Tokio's driver gone as well. No foreign code runs.
+        *lock(&self.handle) = None;
+    }
+
     fn conclude(
         &self,
         elapsed: Duration,
@@ -213,8 +219,7 @@ impl Generation {
                 .with_running(tasks.still_running(), self.alive())
                 .with_patience(waited.patience));
         };
-        // Under the lock: whoever finds it gone finds Tokio's driver gone as well. No foreign code runs.
-        *lock(&self.handle) = None;
+        self.release();
         match end {
             // Not joined: a thread that was ended from outside cannot be.
             End::Lost => {
@@ -289,8 +294,8 @@ impl Generation {
         report
     }
 
-    /// How many tasks are alive, by Tokio's count.
-    fn tasks(&self) -> usize {
+    /// How many tasks are alive, by Tokio's count, without those that hold its workers at rest.
+    pub(super) fn tasks(&self) -> usize {
         let ours = self.rest.as_ref().map_or(0, |rest| rest.holding());
         let alive = self.tokio().map_or(0, |handle| handle.metrics().num_alive_tasks());
         alive.saturating_sub(ours)

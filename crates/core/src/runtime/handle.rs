@@ -161,6 +161,11 @@ impl RuntimeHandle {
         self.generation.tokio()
     }
 
+    /// How many tasks are alive on the runtime, without the kit's own.
+    pub(crate) fn alive_tasks(&self) -> usize {
+        self.generation.tasks()
+    }
+
     /// Whether this thread polls tasks of the runtime.
     pub(crate) fn polls_on_this_thread(&self) -> bool {
         let threads = &self.generation.threads;

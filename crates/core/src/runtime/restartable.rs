@@ -141,7 +141,14 @@ impl Restartable {
         // The builder is the user's code: it must not run under the lock.
         let builder = self.builder();
         named(life, &builder);
+        let before = life.generations.latest();
         let begun = life.generations.begin(which, |number| Generation::start(&builder, number));
+        if let (Ok(begun), Some(before)) = (&begun, before)
+            && before.number < begun.number
+        {
+            // It has ended, or the next could not begin. Perhaps nobody has asked it since.
+            before.release();
+        }
         begun.map_err(|not_begun| match not_begun {
             NotBegun::Failed(error) => error,
             NotBegun::NotEnded => StartError::NotEnded { component: self.component_in(life) },

@@ -119,8 +119,9 @@ impl fmt::Display for ServiceError {
             ServiceErrorKind::NoSignals(error) => write!(f, "service `{name}`: {error}"),
             ServiceErrorKind::Ended { asked_by, elapsed, failure, ended, .. } => {
                 write!(f, "service `{name}`, asked by {asked_by}, ")?;
-                let said = ended.iter().filter_map(|ended| match ended {
+                let said = ended.iter().enumerate().filter_map(|(at, it)| match it {
                     Ok(report) => cut_short(report),
+                    Err(error) if at + 1 == ended.len() => Some(format!("its runtime, {error}")),
                     Err(error) => Some(error.to_string()),
                 });
                 let said: Vec<_> = said.collect();

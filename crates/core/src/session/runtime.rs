@@ -146,7 +146,7 @@ impl Runtime {
 
     /// What a report does not speak of, because of this runtime.
     pub(super) fn not_covered(&self) -> Vec<NotCovered> {
-        let foreign = |runtime: &Handle| {
+        let foreign = |runtime: &Handle, alive_tasks: &dyn Fn() -> usize| {
             // The caller is not meant, if it is a task of this runtime.
             let is_task = tokio::task::try_id().is_some()
                 && Handle::try_current().is_ok_and(|here| here.id() == runtime.id());
@@ -154,9 +154,9 @@ impl Runtime {
             // that it ended on may need this processor.
             let look = |_| {
                 thread::yield_now();
-                runtime.metrics().num_alive_tasks()
+                alive_tasks()
             };
-            let alive = match runtime.metrics().num_alive_tasks() {
+            let alive = match alive_tasks() {
                 0 => 0,
                 alive => (0..LOOKS).map(look).min().unwrap_or(alive),
             };
@@ -166,8 +166,10 @@ impl Runtime {
             }
         };
         // Nothing is left on a runtime that has ended.
-        let of_kit =
-            |handle: &RuntimeHandle| handle.tokio().map_or_else(Vec::new, |it| foreign(&it));
+        let of_kit = |handle: &RuntimeHandle| match handle.tokio() {
+            Some(runtime) => foreign(&runtime, &|| handle.alive_tasks()),
+            None => Vec::new(),
+        };
         match self {
             Self::Owned { share, .. } if share.stats().state == State::Ended => Vec::new(),
             Self::Owned { share, handle, .. } => match share.others() {
@@ -175,7 +177,7 @@ impl Runtime {
                 sessions => vec![NotCovered::SharedRuntime { sessions }],
             },
             Self::Kit(handle) => of_kit(handle),
-            Self::Tokio(handle) => foreign(handle),
+            Self::Tokio(handle) => foreign(handle, &|| handle.metrics().num_alive_tasks()),
         }
     }
 }

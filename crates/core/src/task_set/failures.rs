@@ -4,6 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use super::{Label, TaskSet};
 use crate::{
+    observe,
     shutdown::MemberFailed,
     sync::{AtomicBool, Mutex, Ordering, lock},
 };
@@ -35,6 +36,8 @@ impl TaskSet {
     /// Records that a task failed, before it leaves its place.
     #[cold]
     pub fn failed(&self, label: Label, error: TaskError) {
+        // Before anybody sees it, and under no lock: the subscriber and the error are foreign code.
+        observe::task_failed(&label.name, label.spawned_at, &*error);
         let mut seen = lock(&self.failures.seen);
         seen.0 += 1;
         let later = match seen.1 {

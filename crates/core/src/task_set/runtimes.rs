@@ -19,22 +19,22 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// Remembers a runtime.
+    /// Remembers a runtime. Returns whether it is new.
     #[inline]
-    pub fn remember(&self, runtime: &Handle) {
-        if self.first.get() != Some(&runtime.id()) {
-            self.add(runtime);
-        }
+    pub fn remember(&self, runtime: &Handle) -> bool {
+        self.first.get() != Some(&runtime.id()) && self.add(runtime)
     }
 
     #[cold]
-    fn add(&self, runtime: &Handle) {
+    fn add(&self, runtime: &Handle) -> bool {
         let mut handles = lock(&self.handles);
-        if handles.iter().all(|known| known.id() != runtime.id()) {
+        let is_new = handles.iter().all(|known| known.id() != runtime.id());
+        if is_new {
             handles.push(runtime.clone());
             // Only now, so that whoever finds it here need not look there.
             let _ = self.first.set(runtime.id());
         }
+        is_new
     }
 
     /// How many tasks are alive on them.

@@ -209,3 +209,20 @@ fn a_session_that_is_dropped_unclosed_is_named() {
     assert!(line.contains(r#"component="forgotten""#) && line.contains("values=1"), "{line}");
     assert!(line.contains("observed/main.rs"), "{line}");
 }
+
+#[test]
+fn a_task_that_fails_is_an_event_at_once_and_an_outcome_at_the_end() {
+    let lines = observed(async || {
+        let group = TaskGroup::new("service");
+        group.try_spawn("importer", |_| async { Err("disk full") }).unwrap();
+        while !group.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        group.drain(PLENTY).await.into_result().unwrap_err();
+    });
+    let [event, shutdown, counts @ ..] = &lines[..] else { panic!("{lines:?}") };
+    assert!(event.contains("WARN") && event.contains("importer"), "{event}");
+    assert!(event.contains("disk full") && event.contains("main.rs:"), "{event}");
+    assert!(shutdown.contains("failed"), "{shutdown}");
+    assert!(counts.iter().any(|line| line.contains("component=service,outcome=failed} +1")));
+}

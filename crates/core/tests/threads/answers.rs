@@ -265,3 +265,20 @@ pub fn after_a_runtime_was_shut_down_no_descriptor_is_left_while_its_owner_is_ke
     let _ = CELL.shutdown_blocking(PLENTY).unwrap();
     assert_eq!(descriptors(), before);
 }
+
+pub fn after_a_restart_no_descriptor_of_an_earlier_generation_is_left() {
+    let before = descriptors();
+    let owner = RuntimeOwner::builder("owned").current_thread().start().unwrap();
+    let earlier = owner.current().unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    owner.handle().unwrap().spawn_blocking(move || _ = released.recv());
+    // Nobody is told that this generation has ended.
+    let _timed_out = owner.shutdown_blocking(SHORT).unwrap_err();
+    release.send(()).unwrap();
+    while owner.restart().is_err() {
+        thread::yield_now();
+    }
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
+    assert_eq!(descriptors(), before);
+    assert!(earlier.handle().is_err());
+}

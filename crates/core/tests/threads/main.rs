@@ -26,6 +26,7 @@ fn main() {
         answers::after_a_runtime_was_shut_down_no_thread_is_left,
         answers::after_a_cell_was_shut_down_no_thread_is_left,
         answers::after_a_runtime_was_shut_down_no_descriptor_is_left_while_its_owner_is_kept,
+        answers::after_a_restart_no_descriptor_of_an_earlier_generation_is_left,
         answers::after_the_answer_to_the_second_caller_no_thread_of_the_runtime_is_left,
         answers::after_a_group_was_drained_no_thread_is_left,
         answers::after_a_group_with_a_signal_elsewhere_was_drained_no_thread_is_left,

@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{self, Write as _},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use leak_strategy::{
@@ -47,7 +48,11 @@ fn a_signal_executes_the_plan() {
 fn a_second_signal_ends_the_process_at_once() {
     let signals = &[("ready", Signal::TERM), ("hanging", Signal::INT)];
     let exited = run(Plan { signals, ..PLAN }, |plan| {
-        add(plan, "hanging", TEAR_DOWN, hang);
+        add(plan, "hanging", TEAR_DOWN, |exit| {
+            // A signal that comes sooner is taken for the first.
+            thread::sleep(Duration::from_millis(500));
+            hang(exit)
+        });
         wait_with_a_guard(plan);
     });
     assert_eq!(exited.code, Some(130));

@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -174,4 +175,28 @@ fn a_report_counts_the_tasks_of_a_runtime_of_somebody_else_if_there_are_any() {
     assert_eq!(alive(), None);
     runtime.spawn(pending::<()>());
     assert_eq!(alive(), Some(1));
+}
+
+#[test]
+fn what_holds_a_runtime_at_rest_is_not_counted_as_a_foreign_task() {
+    let owner = RuntimeOwner::builder("test").workers(2).start().unwrap();
+    let session = Session::builder("test").runtime(owner.current().unwrap()).start().unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    owner.handle().unwrap().spawn(async move {
+        begun.send(()).unwrap();
+        // It does not yield.
+        let _ = released.recv();
+    });
+    has_begun.recv().unwrap();
+    let limit = Duration::from_millis(300);
+    let _timed_out = owner.shutdown_blocking(limit).unwrap_err();
+    let report = session.close_blocking(PLENTY).unwrap();
+    let alive = report.not_covered.iter().find_map(|item| match item {
+        NotCovered::ForeignTasks { alive } => Some(*alive),
+        _ => None,
+    });
+    assert_eq!(alive, Some(1), "{report}");
+    release.send(()).unwrap();
+    let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }

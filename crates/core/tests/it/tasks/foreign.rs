@@ -129,3 +129,20 @@ fn tasks_that_have_not_ended_are_told_apart_from_those_of_others() {
         assert_eq!(patient.await.foreign, 3);
     });
 }
+
+#[test]
+fn tasks_on_the_runtime_of_a_child_are_counted_by_every_group_above_it() {
+    both_flavours(async || {
+        let top = TaskGroup::new("top");
+        let middle = top.child("middle").unwrap();
+        let child = middle.child("child").unwrap();
+        child.spawn("member", |stop| stop).unwrap();
+        let connections = serves(3);
+        for group in [&top, &middle, &child] {
+            assert_eq!(drained(group, 3).await.foreign, 3);
+        }
+        connections.iter().for_each(JoinHandle::abort);
+        // The control.
+        assert_eq!(drained(&top, 0).await.foreign, 0);
+    });
+}

@@ -1,0 +1,216 @@
+//! How a service ends that was not asked by a signal, and what its answer says.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use sundown::{
+    ShutdownErrorKind, Stop,
+    limit::PLENTY,
+    service::{AskedBy, Builder, Service, ServiceErrorKind},
+};
+
+use crate::process::{Done, Ended, SHORT, SLACK, service};
+
+/// Runs a service in this process, which must not have another at the same time.
+fn here<F>(builder: Builder, work: impl FnOnce(Service) -> F + Send + 'static) -> Ended
+where
+    F: Future<Output = Done> + Send + 'static,
+{
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    builder.run(work)
+}
+
+#[test]
+fn a_failure_of_the_work_is_the_error_of_the_service() {
+    let failed = here(service(), |_| async { Err("the port is taken".into()) }).unwrap_err();
+    let text = failed.to_string();
+    assert!(text.contains("asked by the end of its work, has failed: the port is taken"), "{text}");
+
+    let panicked = here(service(), |_| async { panic!("no configuration") }).unwrap_err();
+    assert!(panicked.to_string().contains("panicked: no configuration"), "{panicked}");
+}
+
+#[test]
+fn a_task_that_fails_stops_the_service_if_that_is_asked_for() {
+    fn with_a_listener(builder: Builder) -> Ended {
+        here(builder, |service| async move {
+            service.try_spawn("listener", |_| async { Err("address in use") });
+            let mut stop = service.stop_signal();
+            tokio::select! {
+                () = &mut stop => {}
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+            Ok(())
+        })
+    }
+    for (builder, by) in [(service().stop_on_failure(), AskedBy::Tasks), (service(), AskedBy::Work)]
+    {
+        let failed = with_a_listener(builder).unwrap_err();
+        assert!(failed.to_string().contains("failed: address in use"), "{failed}");
+        let ServiceErrorKind::Ended { asked_by, .. } = failed.kind else { panic!("{failed}") };
+        assert_eq!(asked_by, by);
+    }
+}
+
+#[test]
+fn a_panic_stops_the_service_if_that_is_asked_for() {
+    let failed = here(service().stop_on_failure(), |service| async move {
+        service.spawn("parser", |_| async { panic!("a bad byte") });
+        service.stop_signal().await;
+        Ok(())
+    });
+    assert!(failed.unwrap_err().to_string().contains("panicked: a bad byte"));
+}
+
+#[test]
+fn groups_go_down_after_the_tasks_and_the_youngest_first() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&order);
+    let report = here(service(), |service| async move {
+        let note = move |name: &'static str| {
+            let seen = Arc::clone(&seen);
+            move |stop: Stop| async move {
+                stop.await;
+                seen.lock().unwrap().push(name);
+                // Whoever is next has the time to be too early.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                seen.lock().unwrap().push("told");
+            }
+        };
+        service.group("database").spawn("database", note("database"))?;
+        service.group("requests").spawn("request", note("request"))?;
+        service.spawn("listener", note("listener"));
+        Ok(())
+    });
+    assert!(report.unwrap().is_graceful());
+    assert_eq!(*order.lock().unwrap(), ["listener", "told", "request", "told", "database", "told"]);
+}
+
+#[test]
+fn a_group_that_is_made_while_others_go_down_is_waited_for_and_its_failure_is_told() {
+    let late = |fails: bool| {
+        here(service().limit(SHORT), move |service| async move {
+            let database = service.group("database");
+            let services = service.clone();
+            database.spawn("database", move |stop| async move {
+                stop.await;
+                let late = services.group("late");
+                if fails {
+                    late.try_spawn("writer", |_| async { Err("disk full") }).unwrap();
+                } else {
+                    // For ever.
+                    std::mem::forget(late.hold("request").unwrap());
+                }
+            })?;
+            Ok(())
+        })
+    };
+    let held = late(false).unwrap_err().to_string();
+    assert!(held.contains("`request` (spawned at "), "{held}");
+    let failed = late(true).unwrap_err().to_string();
+    assert!(failed.contains("failed: disk full"), "{failed}");
+}
+
+#[test]
+fn a_group_of_a_service_that_has_ended_takes_no_tasks() {
+    let kept = Arc::new(Mutex::new(None));
+    let keeps = Arc::clone(&kept);
+    let report = here(service(), |service| async move {
+        *keeps.lock().unwrap() = Some(service);
+        Ok(())
+    });
+    assert!(report.unwrap().is_graceful());
+    let service = kept.lock().unwrap().take().unwrap();
+    assert!(service.group("too late").hold("request").is_err());
+    assert!(service.tasks().hold("request").is_err());
+    service.spawn("too late", |_| async { panic!("it runs") });
+    service.stop();
+}
+
+#[test]
+fn a_grace_takes_at_most_half_of_the_limit() {
+    let began = Instant::now();
+    let limit = 2 * SHORT;
+    let report = here(service().limit(limit).grace(Duration::MAX), move |service| async move {
+        service.stop();
+        let mut stop = service.stop_signal();
+        (&mut stop).await;
+        // It still has the time to end.
+        tokio::time::sleep(limit / 20).await;
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert!(report.is_graceful(), "{report}");
+    assert!(report.elapsed >= limit / 2 && began.elapsed() < limit + SLACK);
+}
+
+#[test]
+fn a_task_that_does_not_end_leaves_time_to_the_groups_and_what_was_cut_off_is_named() {
+    for needs in [Duration::from_millis(50), PLENTY] {
+        let failed = here(service().limit(2 * SHORT), move |service| async move {
+            service.group("database").spawn("flush", move |stop| async move {
+                stop.await;
+                tokio::time::sleep(needs).await;
+            })?;
+            std::mem::forget(service.tasks().hold("GET /events")?);
+            Ok(())
+        });
+        let text = failed.unwrap_err().to_string();
+        assert!(text.contains("`GET /events` (spawned at "), "{text}");
+        assert_eq!(text.contains("`database`: 1 task aborted: `flush`"), needs == PLENTY, "{text}");
+    }
+}
+
+#[test]
+fn foreign_tasks_get_the_limit_to_end_and_what_is_left_is_counted() {
+    let report = here(service(), |_| async {
+        drop(tokio::spawn(tokio::time::sleep(Duration::from_millis(300))));
+        Ok(())
+    });
+    assert!(report.unwrap().is_graceful(), "it ended by itself");
+
+    let report = here(service().limit(SHORT), |_| async {
+        drop(tokio::spawn(pending::<()>()));
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert_eq!(report.ended.last().unwrap().foreign, 1);
+    assert!(report.to_string().contains("1 foreign task cut off"), "{report}");
+}
+
+#[test]
+fn a_request_that_is_held_is_waited_for_and_named() {
+    let failed = here(service().limit(SHORT), |service| async move {
+        let held = service.tasks().hold("GET /events")?;
+        // Foreign code, which keeps it for ever.
+        thread::spawn(move || {
+            let _held = held;
+            thread::sleep(PLENTY);
+        });
+        Ok(())
+    });
+    let ServiceErrorKind::Ended { ended, .. } = failed.unwrap_err().kind else { panic!() };
+    let tasks = ended.first().unwrap().as_ref().unwrap_err();
+    assert!(matches!(tasks.kind, ShutdownErrorKind::TimedOut));
+    assert_eq!(tasks.still_running[0].name, "GET /events");
+}
+
+#[test]
+fn a_request_that_is_cut_off_with_a_foreign_task_is_named() {
+    let report = here(service().limit(SHORT), |service| async move {
+        let held = service.tasks().hold("GET /events")?;
+        drop(tokio::spawn(async {
+            let _held = held;
+            pending::<()>().await;
+        }));
+        Ok(())
+    });
+    let report = report.unwrap().to_string();
+    assert!(report.contains("1 foreign task cut off"), "{report}");
+    assert!(report.contains("1 task aborted: `GET /events`"), "{report}");
+}

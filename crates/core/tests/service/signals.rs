@@ -1,0 +1,282 @@
+//! The signals of a supervisor, and the exit of the process.
+
+use std::{
+    env,
+    future::pending,
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
+    process::{self, Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sundown::{
+    RuntimeOwner,
+    runtime::RuntimeBuilder,
+    service::{AskedBy, Service},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use crate::process::{Done, Ended, Process, SERVICE, SHORT, SLACK, service, start, start_under};
+
+/// Prints `ready`, waits until it should stop, and prints `saved`.
+async fn saves(service: Service) -> Done {
+    service.ready();
+    println!("ready");
+    service.stop_signal().await;
+    println!("saved");
+    Ok(())
+}
+
+#[test]
+fn a_signal_ends_a_service_well() {
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let Some(mut process) = start(|| service().run(saves)) else { return };
+        process.wait_for("ready");
+        process.send(signal);
+        let stdout = process.wait().well();
+        assert!(stdout.starts_with("saved\nservice `tested`, asked by "), "{stdout}");
+        assert!(stdout.contains(name) && stdout.contains("has ended after"), "{stdout}");
+    }
+}
+
+/// Process 1 of a container gets no signal for which it has no handler.
+#[test]
+fn a_signal_ends_a_service_that_is_process_1() {
+    const UNSHARE: &[&str] =
+        &["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+    if env::var_os(SERVICE).is_none() {
+        let can = Command::new("unshare").args(&UNSHARE[1..]).arg("true").output();
+        if !can.is_ok_and(|it| it.status.success()) {
+            // Not `println!`, which the harness shows only of a test that fails.
+            let why =
+                "skipped: a service as process 1: `unshare --user --pid` does not work here\n";
+            io::stdout().write_all(why.as_bytes()).unwrap();
+            return;
+        }
+    }
+    /// The child of `unshare`, which does not pass signals on.
+    fn only_child(of: &Child) -> Pid {
+        let children = format!("/proc/{0}/task/{0}/children", of.id());
+        let child = std::fs::read_to_string(children).unwrap();
+        Pid::from_raw(child.trim().parse().unwrap()).unwrap()
+    }
+    let with_the_kit = start_under(UNSHARE, || {
+        assert_eq!(process::id(), 1);
+        service().run(saves)
+    });
+    let without = start_under(UNSHARE, || {
+        println!("ready");
+        let _ = io::stdin().read(&mut [0]);
+        process::exit(0)
+    });
+    let (Some(mut with_the_kit), Some(mut without)) = (with_the_kit, without) else { return };
+    for process in [&mut with_the_kit, &mut without] {
+        process.wait_for("ready");
+        kill_process(only_child(&process.child), Signal::TERM).unwrap();
+    }
+    let stdout = with_the_kit.wait().well();
+    assert!(stdout.starts_with("saved\n"), "{stdout}");
+    // The control: without a handler nothing happens. A signal is delivered within microseconds.
+    thread::sleep(Duration::from_millis(300));
+    assert!(without.child.try_wait().unwrap().is_none(), "SIGTERM has ended process 1");
+    drop(without.stdin.take());
+    assert_eq!(without.wait().code, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let started = start(|| {
+        service().run(|service| async move {
+            println!("ready");
+            service.stop_signal().await;
+            // A signal that comes sooner is taken for the first.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            println!("stopping");
+            pending::<Done>().await
+        })
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    process.wait_for("stopping");
+    process.send(Signal::INT);
+    let exited = process.wait();
+    assert_eq!((exited.code, &*exited.stdout), (Some(130), ""));
+}
+
+#[test]
+fn signals_that_come_at_once_are_one() {
+    let Some(mut process) = start(|| service().run(saves)) else { return };
+    process.wait_for("ready");
+    for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
+        process.send(signal);
+    }
+    assert!(process.wait().well().starts_with("saved\n"));
+}
+
+#[test]
+fn after_the_service_a_signal_has_its_default_effect() {
+    let started = start(|| {
+        let report = service().run(|_| async { Ok(()) })?;
+        assert_eq!(report.asked_by, AskedBy::Work);
+        println!("ready");
+        loop {
+            thread::park();
+        }
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    assert_eq!(process.wait().signal, Some(Signal::TERM.as_raw()));
+}
+
+/// Runs a service in which something hangs, and returns its error.
+#[track_caller]
+fn leaves_within_the_limit(mut process: Process) -> String {
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    let sent = Instant::now();
+    let error = process.wait().with_error();
+    assert!(sent.elapsed() < SHORT + SLACK, "it took {:?}", sent.elapsed());
+    error
+}
+
+#[test]
+fn a_read_of_standard_input_does_not_keep_a_service() {
+    let started = start(|| {
+        service().limit(SHORT).run(|service| async move {
+            service.spawn("reads", |mut stop| async move {
+                // As `tokio::io::stdin` does.
+                let read = tokio::task::spawn_blocking(|| io::stdin().read(&mut [0]));
+                tokio::select! { () = &mut stop => {}, _ = read => {} }
+            });
+            saves(service).await
+        })
+    });
+    let Some(process) = started else { return };
+    let error = leaves_within_the_limit(process);
+    assert!(error.contains("a read of standard input"), "{error}");
+}
+
+#[test]
+fn a_task_that_does_not_yield_does_not_keep_a_service_and_is_named() {
+    fn spins(runtime: RuntimeBuilder) -> Ended {
+        service().limit(SHORT).runtime(runtime).run(|service| async move {
+            service.spawn("spins", |_| async {
+                println!("ready");
+                loop {
+                    thread::yield_now();
+                }
+            });
+            service.stop_signal().await;
+            Ok(())
+        })
+    }
+    let on_one_thread = start(|| spins(RuntimeOwner::builder("one").current_thread()));
+    let on_workers = start(|| spins(RuntimeOwner::builder("two").workers(2)));
+    for process in [on_one_thread, on_workers].into_iter().flatten() {
+        let error = leaves_within_the_limit(process);
+        assert!(error.contains("`spins` (spawned at "), "{error}");
+    }
+}
+
+#[test]
+fn a_service_is_not_ready_during_the_grace_and_still_serves() {
+    let started = start(|| {
+        service().grace(Duration::from_secs(2)).run(|service| async move {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            println!("at {}", listener.local_addr()?);
+            assert!(!service.is_ready());
+            service.ready();
+            println!("ready");
+            let mut stop = service.stop_signal();
+            loop {
+                let (mut socket, _) = tokio::select! {
+                    () = &mut stop => return Ok(()),
+                    accepted = listener.accept() => accepted?,
+                };
+                let answer = if service.is_ready() { "y" } else { "n" };
+                socket.write_all(answer.as_bytes()).await?;
+            }
+        })
+    });
+    let Some(mut process) = started else { return };
+    let address = process.wait_for("at ")[3..].to_owned();
+    process.wait_for("ready");
+    let answer = || {
+        let mut answer = String::new();
+        TcpStream::connect(&address)
+            .and_then(|mut it| it.read_to_string(&mut answer))
+            .map(|_| answer)
+    };
+    assert_eq!(answer().unwrap(), "y");
+    process.send(Signal::TERM);
+    let sent = Instant::now();
+    while answer().unwrap() != "n" {
+        assert!(sent.elapsed() < SLACK, "it is still ready");
+    }
+    process.wait().well();
+    assert!(answer().is_err(), "nothing listens after the answer");
+}
+
+#[test]
+fn a_signal_that_comes_while_a_service_goes_down_is_in_the_report() {
+    let started = start(|| {
+        let report = service().run(|service| async move {
+            service.spawn("slow", |stop| async move {
+                stop.await;
+                println!("ready");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            });
+            Ok(())
+        });
+        let report = report?;
+        println!("{:?} {:?}", report.asked_by, report.signal);
+        Ok(report)
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    let stdout = process.wait().well();
+    assert!(stdout.starts_with("Work Some(15)\n"), "{stdout}");
+}
+
+#[test]
+fn the_clients_of_a_service_get_the_answers_that_were_begun() {
+    let started = start(|| {
+        service().run(|service| async move {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            println!("at {}", listener.local_addr()?);
+            let mut stop = service.stop_signal();
+            loop {
+                let (mut socket, _) = tokio::select! {
+                    () = &mut stop => return Ok(()),
+                    accepted = listener.accept() => accepted?,
+                };
+                let _ = stop.spawn("connection", |_| async move {
+                    let mut request = [0; 4];
+                    if socket.read_exact(&mut request).await.is_ok() {
+                        println!("begun");
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        let _ = socket.write_all(b"pong").await;
+                    }
+                });
+            }
+        })
+    });
+    let Some(mut process) = started else { return };
+    let address = process.wait_for("at ")[3..].to_owned();
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(b"ping").unwrap();
+    process.wait_for("begun");
+    process.send(Signal::TERM);
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "pong");
+    process.wait().well();
+}
