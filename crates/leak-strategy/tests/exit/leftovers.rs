@@ -1,4 +1,5 @@
 //! What the system does not take back: what is left behind without a resource, and what is not with one.
+#![allow(clippy::zombie_processes, reason = "the processes end, and nobody is left who could wait")]
 
 use std::{
     env, fs,
