@@ -48,6 +48,7 @@ pages! {
     double_shutdown "53-double-shutdown.md"
     exit_stress "54-exit-stress.md"
     fork "55-fork.md"
+    goodbye_over_socket "57-goodbye-over-socket.md"
     start_here "start-here.md"
     tools "tools.md"
     upstream_report "upstream-report.md"

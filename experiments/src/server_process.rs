@@ -9,12 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{Lack, TrialResult};
+use lab::{Lack, TrialResult, sandbox::AS_PROCESS_1};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// Runs a command as process 1 of a new namespace. `unshare` itself is its parent.
-const AS_PROCESS_1: [&str; 7] =
-    ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--"];
 
 /// Whether a process can be process 1 here.
 ///

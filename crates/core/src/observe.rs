@@ -101,7 +101,7 @@ pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: 
             component,
             %made_at,
             values,
-            "dropped without being closed, its values are torn down and nobody waits for that; call close() first"
+            "dropped before a close() has confirmed its end; its values are torn down, and nobody waits for that"
         );
     });
 }

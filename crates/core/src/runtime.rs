@@ -23,6 +23,7 @@
 
 mod builder;
 mod cell;
+mod cut_off;
 mod enlisted;
 mod foreign;
 mod generation;
@@ -40,7 +41,7 @@ pub use builder::{RuntimeBuilder, StartError};
 pub use cell::RuntimeCell;
 pub use handle::RuntimeHandle;
 pub use owner::RuntimeOwner;
-pub(crate) use {enlisted::Enlisted, foreign::default_time};
+pub(crate) use {cut_off::CutOffWatch, enlisted::Enlisted, foreign::default_time};
 
 /// Why a runtime cannot be used. The future or closure you passed has been dropped.
 #[derive(Clone, PartialEq, Eq, Error)]

@@ -82,8 +82,8 @@ impl Builder {
     }
 
     /// How long the service goes on after a signal before its tasks are asked to stop, without being
-    /// [ready](Service::is_ready). A load balancer needs this time to notice. It is part of the limit, and at
-    /// most half of it. The default is none.
+    /// [ready](Service::is_ready). A load balancer needs this time to notice. It is part of the limit: of a
+    /// longer grace only half of the limit is granted. The default is none.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

@@ -21,7 +21,7 @@
 //! 5. The *evidence* ([`Builder::evidence`]) must confirm the end from outside: once, if the runtime of the
 //!    session has ended; otherwise twice, 15 ms apart.
 //!
-//! The values come first, because a destructor may need what the SDK's tasks do. The hooks come before the
+//! The values come first, because a destructor may need what the SDK's tasks do, or a socket of the runtime. The hooks come before the
 //! runtime goes down, because a task that is cut off in the middle of its work may panic.
 //!
 //! # What a session cannot see
@@ -92,6 +92,7 @@ use crate::{
     handle_count::HandleCount,
     limit::within,
     observe, panics, park,
+    runtime::CutOffWatch,
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownFuture, ShutdownReport,
     },
@@ -158,6 +159,8 @@ struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
     runtime: Option<Runtime>,
+    /// Records which values outlive the runtime.
+    _watch: Option<CutOffWatch>,
     hooks: Hooks,
     /// Raised once a `close` has confirmed the end.
     confirmed: Flag,
@@ -209,7 +212,10 @@ impl Session {
     }
 
     /// Adds a hook: what must be done before the session takes its runtime down, or asks its evidence. This
-    /// is the place for the SDK's own shutdown: stop the sync, pause the client.
+    /// is the place for the SDK's own shutdown: stop the sync, pause the client. It is also the place for a
+    /// goodbye over a socket, `QUIT` or a close frame: a socket works only while the runtime on which it was made
+    /// runs. A destructor is too late for it if something has a handle until the runtime ends
+    /// ([`OutlivedRuntime`](crate::NotCovered::OutlivedRuntime)).
     ///
     /// The hook gets a handle of its own. The session keeps it until then, so the value is there even
     /// if all others have been dropped. The handle is dropped with the hook, or with the session. (A

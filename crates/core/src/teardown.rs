@@ -19,13 +19,22 @@
 //!
 //! A teardown covers what the destructor started *through the context*: tasks, `spawn_blocking` closures,
 //! and whatever those start, with their timers. It confirms that this work has ended, not that it
-//! succeeded. For example, a task that says goodbye over a socket ends at once with an error if the
-//! runtime of the socket has been shut down. A teardown does not see a plain thread that a destructor
+//! succeeded: [`NotCovered::Success`]. A teardown does not see a plain thread that a destructor
 //! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
 //! holds a clone. [`TeardownReport::not_covered`] lists this. What a destructor leaves in a *thread-local*
 //! is dropped when the thread ends: before the answer, unless another teardown or a session needs the
 //! service. For the rest there are
 //! [`evidence`](crate::evidence) and a [session](crate::session) with a runtime of its own.
+//!
+//! # A goodbye over a socket
+//!
+//! Some destructors say goodbye over a socket: `QUIT` to a database, a close frame to a web socket. A teardown
+//! does not help them once the runtime on which the socket was made has been shut down. The socket is
+//! registered with the I/O driver of that runtime and fails without it, on any other runtime. If the socket
+//! belongs to a task of that runtime, the task is gone. The destructor's own task runs, ends with an error that
+//! nobody sees, and the teardown is `Ok` (experiment 57). So close such a value *while its runtime runs*: await
+//! its `close` there, in a session's [hook](crate::Session::before_close_with), or tear it down before you shut
+//! the runtime down. A current-thread runtime runs only while somebody is inside its `block_on`.
 
 mod batch;
 mod hold;

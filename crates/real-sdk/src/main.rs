@@ -42,6 +42,7 @@ fn main() -> Result<()> {
         ["off_context", "kit", what, state] => off_context::with_the_kit(what, state)?,
         ["owners", moment] => owners::at(moment)?,
         ["practice", "wrapper", how] => practice::wrapper(how)?,
+        ["practice", "in-a-task", what] => practice::in_a_task(what)?,
         ["practice", "leaked"] => practice::leaked()?,
         ["practice", "guarded", how] => practice::guarded(how)?,
         ["practice", "logins", way] => practice::logins(way)?,

@@ -141,6 +141,38 @@ pub fn wrapper(how: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the comment beside the wrapper says of destructors.
+struct BlocksInDrop;
+
+impl Drop for BlocksInDrop {
+    fn drop(&mut self) {
+        if let Some(runtime) = RUNTIME.get() {
+            runtime.block_on(async {});
+        }
+    }
+}
+
+/// Without a wrapper, in a task of the runtime, where `block_on` panics.
+pub fn in_a_task(what: &str) -> Result<()> {
+    let setting = Setting::new()?;
+    let runtime = runtime()?;
+    let dropped = match what {
+        "client" => {
+            let (client, members) = runtime.block_on(async {
+                let client = setting.log_in_and_settle("store").await?;
+                let members = members_of(&client).await?;
+                anyhow::Ok((client, members))
+            })?;
+            runtime.spawn(async move { drop((client, members)) })
+        }
+        "block-on" => runtime.spawn(async { drop(BlocksInDrop) }),
+        _ => bail!("there is no value `{what}`"),
+    };
+    check("the drop returned", runtime.block_on(dropped).is_ok());
+    check("no file is open in the end", closed_within(PATIENCE, &setting)?.is_some());
+    Ok(())
+}
+
 /// The client is never dropped.
 pub fn leaked() -> Result<()> {
     let setting = Setting::new()?;

@@ -3,20 +3,23 @@
 //! every call at once. Page: `docs/src/55-fork.md`.
 
 use std::{
-    io,
+    io::{self, Write as _},
     os::unix::process::CommandExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     process::{self, Command},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
 };
 
 use experiments::{prelude::*, probe::stuck};
 use fork::{Fork, WEXITSTATUS, WIFEXITED};
 use futures::FutureExt as _;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, kill_process},
+};
 use sundown::{
     runtime::{RuntimeCell, RuntimeError, RuntimeHandle, RuntimeOwner, StartError, State},
     shutdown::{ShutdownError, ShutdownErrorKind::SignalLost, SignalLoss},
@@ -64,40 +67,53 @@ fn in_a_child(scene: &Scene<'_>, does: impl FnOnce() -> bool) -> TrialResult {
     Ok(())
 }
 
-/// Whether a child, forked here, does what it should. The child neither returns nor unwinds into
-/// the parent's code. It leaves by `exec` of a program with the right exit code:
-/// `std::process::exit` takes a lock that every thread takes when it starts and when it ends, and
-/// in a child it may be held for ever.
+/// Whether a child, forked here, does what it should.
 fn fork_and_wait(does: impl FnOnce() -> bool) -> io::Result<bool> {
-    Ok(fork_and_wait_for(|| Some(does()))? == Some(true))
+    match fork::fork()? {
+        Fork::Child => leave_with(does),
+        Fork::Parent(child) => went_well(child),
+    }
 }
 
-/// The same, and `None` if the child says that it cannot tell.
-fn fork_and_wait_for(does: impl FnOnce() -> Option<bool>) -> io::Result<Option<bool>> {
+/// The same, and `None` in a child in which std itself starts no thread. Std and the C library have locks of
+/// their own that they take whenever a thread starts or ends, and in a child one of them may be held for
+/// ever.
+fn fork_and_wait_if_threads_start(does: impl FnOnce() -> bool) -> io::Result<Option<bool>> {
+    let (tells, mut told) = io::pipe()?;
     match fork::fork()? {
-        Fork::Child => {
-            let exit = match catch_unwind(AssertUnwindSafe(does)) {
-                Ok(None) => "exit 2",
-                Ok(Some(true)) => "exit 0",
-                _ => "exit 1",
-            };
-            let _not_found = Command::new("sh").args(["-c", exit]).exec();
-            process::abort()
-        }
+        Fork::Child => leave_with(|| {
+            // Here it stays if it cannot.
+            let _ = thread::spawn(|| ()).join();
+            told.write_all(&[1]).is_ok() && does()
+        }),
         Fork::Parent(child) => {
-            let status = fork::waitpid(child)?;
-            let code = WIFEXITED(status).then(|| WEXITSTATUS(status));
-            Ok((code != Some(2)).then_some(code == Some(0)))
+            drop(told);
+            let mut tells = [PollFd::new(&tells, PollFlags::IN)];
+            let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
+            if poll(&mut tells, Some(&limit))? == 0 {
+                kill_process(Pid::from_raw(child).ok_or(io::ErrorKind::NotFound)?, Signal::KILL)?;
+                fork::waitpid(child)?;
+                return Ok(None);
+            }
+            went_well(child).map(Some)
         }
     }
 }
 
-/// Whether std starts threads here. A thread that starts or ends takes a lock of std's own, which in
-/// a child may be held for ever.
-fn std_starts_a_thread() -> bool {
-    let (begun, has_begun) = mpsc::channel();
-    let _thread = thread::spawn(move || begun.send(()));
-    has_begun.recv_timeout(Duration::from_secs(1)).is_ok()
+/// What a child does in place of the rest of the program. It neither returns nor unwinds into the parent's
+/// code. It leaves by `exec` of a program with the right exit code: `std::process::exit` takes a lock that
+/// every thread takes when it starts and when it ends, and in a child it may be held for ever.
+fn leave_with(does: impl FnOnce() -> bool) -> ! {
+    let went_well = catch_unwind(AssertUnwindSafe(does)).unwrap_or(false);
+    let exit = if went_well { "exit 0" } else { "exit 1" };
+    let _not_found = Command::new("sh").args(["-c", exit]).exec();
+    process::abort()
+}
+
+/// Waits for a child.
+fn went_well(child: i32) -> io::Result<bool> {
+    let status = fork::waitpid(child)?;
+    Ok(WIFEXITED(status) && WEXITSTATUS(status) == 0)
 }
 
 fn child_joins(scene: &Scene<'_>) -> TrialResult {
@@ -223,8 +239,8 @@ fn kit_busy(scene: &Scene<'_>) -> TrialResult {
         }
         let forks = |_: usize| {
             let (inherited, handle) = (owner.clone(), handle.clone());
-            let does = || std_starts_a_thread().then(|| everything(inherited, handle));
-            fork_and_wait_for(does).unwrap_or(Some(false))
+            let does = || everything(inherited, handle);
+            fork_and_wait_if_threads_start(does).unwrap_or(Some(false))
         };
         // A child in which not even std starts a thread is replaced by another.
         let children = (0..2 * CHILDREN).filter_map(forks).take(CHILDREN);

@@ -47,6 +47,10 @@ fn main() -> ExitCode {
             hazard("wrapper/is-over", seen(Failed).allowing([Clean]), &["wrapper", "is-over"])
                 .about("is a file open when the drop of the last wrapper returns?")
                 .trials(RACE),
+            control("in-a-task/client", &["in-a-task", "client"])
+                .about("client and members, not wrapped, in a task of the runtime"),
+            hazard("in-a-task/block-on", Panicked.into(), &["in-a-task", "block-on"])
+                .about("a value whose destructor calls `block_on`, in the same place"),
         ])
         .variants([
             control("leaked/once", &["leaked"])
@@ -93,6 +97,14 @@ fn main() -> ExitCode {
             every("*/wrapper/any-thread").is(Clean) & every("*/wrapper/something-bare").is(Aborted),
         )
         .refuted_if(!every("*/wrapper/any-thread").is(Clean))
+        .claim("F2", "The destructors that need a wrapper call `block_on`, as some of deadpool's do.")
+        // Where `block_on` panics, so would a destructor that calls it.
+        .supported_if(
+            every("*/in-a-task/block-on").is(Panicked) & every("*/in-a-task/client").is(Panicked),
+        )
+        .refuted_if(
+            every("*/in-a-task/block-on").is(Panicked) & every("*/in-a-task/client").is(Clean),
+        )
         .finding(
             "B3c",
             "A wrapper that enters a context in its destructor works only if the thread touched Tokio \

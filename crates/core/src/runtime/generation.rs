@@ -10,7 +10,8 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    RuntimeBuilder, RuntimeError, StartError, State, Stats,
+    CutOffWatch, RuntimeBuilder, RuntimeError, StartError, State, Stats,
+    cut_off::CutOffWatches,
     foreign::{self, Foreign},
     owner_thread::{self, Shared},
     panic_watch::PanicLog,
@@ -49,6 +50,7 @@ pub(super) struct Generation {
     /// The sessions that use it.
     pub(super) users: Users,
     foreign: Arc<Foreign>,
+    cut_off_watches: Arc<CutOffWatches>,
     rest: Option<Arc<Rest>>,
     panics: Option<Arc<PanicLog>>,
     /// The time for foreign tasks that the builder was given.
@@ -98,6 +100,7 @@ impl Generation {
             handle: Mutex::new(Some(handle)),
             users: Users::new(),
             foreign: shared.foreign,
+            cut_off_watches: shared.cut_off_watches,
             rest: shared.rest,
             panics: shared.panics,
             foreign_time: builder.time_for_foreign(),
@@ -129,6 +132,12 @@ impl Generation {
 
     pub(super) fn includes_this_thread(&self) -> bool {
         self.threads.include_this_thread()
+    }
+
+    /// Has `tell` called on the owner thread when the runtime is about to be cut off, or at once if it has
+    /// been.
+    pub(super) fn before_cut_off(&self, tell: impl Fn() + Send + Sync + 'static) -> CutOffWatch {
+        self.cut_off_watches.add(tell)
     }
 
     pub(super) fn abort(&self) {

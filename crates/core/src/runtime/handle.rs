@@ -13,7 +13,7 @@ use std::{
 
 use tokio::runtime::{Handle, worker_index};
 
-use super::{Enlisted, RuntimeError, generation::Generation, threads::Role};
+use super::{CutOffWatch, Enlisted, RuntimeError, generation::Generation, threads::Role};
 use crate::{
     oneshot, park,
     task_set::{Label, Member, Place, SpawnedBy, Stop},
@@ -154,6 +154,12 @@ impl RuntimeHandle {
     /// [`RuntimeError`], if the runtime is stopping or has stopped, and in a forked child.
     pub(crate) fn enlist(&self) -> Result<Enlisted, RuntimeError> {
         Enlisted::of(Arc::clone(&self.generation))
+    }
+
+    /// Has `tell` called on the owner thread when the runtime is about to be cut off, or at once if it has
+    /// been, as long as the watch is kept.
+    pub(crate) fn before_cut_off(&self, tell: impl Fn() + Send + Sync + 'static) -> CutOffWatch {
+        self.generation.before_cut_off(tell)
     }
 
     /// Tokio's handle to the runtime, running or not, until it has ended.

@@ -5,6 +5,7 @@ use std::{cell::OnceCell, io, sync::Arc};
 use tokio::runtime::{Handle, Runtime};
 
 use super::{
+    cut_off::CutOffWatches,
     foreign::Foreign,
     panic_watch::PanicLog,
     rest::Rest,
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) life: Arc<Lifecycle>,
     pub(super) threads: Arc<Threads>,
     pub(super) foreign: Arc<Foreign>,
+    pub(super) cut_off_watches: Arc<CutOffWatches>,
     /// `None` if the runtime has no workers.
     pub(super) rest: Option<Arc<Rest>>,
     /// `None` unless the builder asked for it.
@@ -46,6 +48,7 @@ impl Shared {
 
     /// Cuts off what is left on the runtime, and waits for all of its threads.
     fn drop_runtime(&self, runtime: Runtime) -> Result<(), String> {
+        self.cut_off_watches.tell();
         let (found, how_if_any) = match &self.rest {
             Some(rest) => {
                 // A panic in between would drop the runtime without letting its threads go, and hang.

@@ -135,10 +135,14 @@ impl Builder {
         };
         let (count, call_sites) = (HandleCount::with(Latch::of(&helpers)), CallSites::default());
         let checks = Checks::new(evidence, Arc::clone(&helpers));
+        let watch = runtime.as_ref().and_then(|runtime| {
+            let reaper = reaper.clone();
+            runtime.before_cut_off(move || reaper.runtime_is_cut_off())
+        });
         let core = Arc::new(Core { name, count, call_sites, reaper, checks });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
         let hooks = Hooks::new(hooks, helpers);
-        let owner = Owner { core, made_at, runtime, hooks, confirmed };
+        let owner = Owner { core, made_at, runtime, _watch: watch, hooks, confirmed };
         Ok(Session { owner: Arc::new(owner) })
     }
 }

@@ -353,6 +353,10 @@ impl<'a> Closing<'a> {
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }
+        let outlived = core.reaper.outlived();
+        if outlived > 0 {
+            not_covered.push(NotCovered::OutlivedRuntime { values: outlived });
+        }
         not_covered.extend(NotCovered::kit_threads());
         not_covered.extend(runtime.iter().flat_map(Runtime::not_covered));
         let mut seen = Seen {

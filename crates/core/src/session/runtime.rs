@@ -6,7 +6,7 @@ use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 
 use crate::{
     panics,
-    runtime::{Enlisted, RuntimeError, RuntimeHandle, RuntimeOwner, State},
+    runtime::{CutOffWatch, Enlisted, RuntimeError, RuntimeHandle, RuntimeOwner, State},
     shutdown::NotCovered,
 };
 
@@ -100,6 +100,18 @@ impl Runtime {
         match self {
             Self::Owned { share, .. } => Some(share),
             Self::Kit(_) | Self::Tokio(_) => None,
+        }
+    }
+
+    /// Has `tell` called when the runtime is about to be cut off. The kit cannot see that of a runtime that
+    /// is not the kit's.
+    pub(super) fn before_cut_off(
+        &self,
+        tell: impl Fn() + Send + Sync + 'static,
+    ) -> Option<CutOffWatch> {
+        match self {
+            Self::Owned { handle, .. } | Self::Kit(handle) => Some(handle.before_cut_off(tell)),
+            Self::Tokio(_) => None,
         }
     }
 

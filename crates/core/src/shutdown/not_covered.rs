@@ -18,7 +18,8 @@ use super::{count, list};
 #[non_exhaustive]
 pub enum NotCovered {
     /// Whether the work succeeded. The kit sees that a task has ended, not whether its goodbye reached the
-    /// server. (A socket whose own runtime has been shut down delivers nothing.)
+    /// server. A socket whose own runtime has been shut down
+    /// [delivers nothing](mod@crate::teardown#a-goodbye-over-a-socket).
     Success,
     /// Threads that the code started by itself, such as `std::thread::spawn`.
     PlainThreads,
@@ -41,6 +42,13 @@ pub enum NotCovered {
     BlockingWork,
     /// Panics of tasks that were not spawned through the kit.
     ForeignPanics,
+    /// Whether a goodbye of values that were not torn down when the session's runtime was cut off was
+    /// delivered. A socket of that runtime delivers nothing from then on. Something kept a handle until then:
+    /// say goodbye in a [hook](crate::Session::before_close_with), which runs while the runtime does.
+    OutlivedRuntime {
+        /// How many.
+        values: usize,
+    },
     /// Threads of the kit that foreign code keeps: a waker that has not returned, or the destructor of a
     /// thread-local. They belong to another component, to a [`Latch`](crate::Latch) or gate, or to a limit that
     /// has passed: if a waker of the same component has not returned, there is no `Ok`. Do not unload the library
@@ -82,6 +90,11 @@ impl fmt::Display for NotCovered {
             Self::ForeignPanics => {
                 f.write_str("panics of tasks that were not spawned through the kit")
             }
+            Self::OutlivedRuntime { values } => write!(
+                f,
+                "the goodbye of {} that outlived the session's runtime",
+                count(*values, "value")
+            ),
             Self::KitThreads { alive } => {
                 write!(f, "{} of the kit that foreign code keeps", count(*alive, "thread"))
             }
@@ -104,6 +117,7 @@ impl NotCovered {
             Self::ForeignPanics => Some("panics of foreign tasks"),
             Self::Escaped { .. }
             | Self::ForeignTasks { .. }
+            | Self::OutlivedRuntime { .. }
             | Self::KitThreads { .. }
             | Self::SharedRuntime { .. } => None,
         }

@@ -60,6 +60,11 @@ pub(super) struct State {
     /// The messages of the first destructors that panicked, at most [`MESSAGES`], and how many did.
     pub(super) panics: Vec<String>,
     pub(super) panicked: usize,
+    /// How many values have come since the batch became pending.
+    in_period: usize,
+    /// How many values were not torn down when the runtime of their session was about to be cut off, if
+    /// that has begun.
+    outlived: Option<usize>,
     /// Wakes the driver when this state changes.
     driver: Option<Waker>,
     /// Wakes the driver when the last task has ended.
@@ -123,6 +128,32 @@ impl Batch {
 }
 
 impl State {
+    /// Queues a value.
+    pub(super) fn add(&mut self, value: Box<dyn Send>) {
+        self.values.push_back(value);
+        self.in_period += 1;
+        if let Some(outlived) = &mut self.outlived {
+            *outlived += 1;
+        }
+    }
+
+    /// Takes the last value back: it is torn down elsewhere.
+    pub(super) fn take_back(&mut self) -> Option<Box<dyn Send>> {
+        self.in_period = self.in_period.saturating_sub(1);
+        self.values.pop_back()
+    }
+
+    /// Records that the runtime of the session is about to be cut off. What is not torn down by now, and
+    /// what comes later, outlives it.
+    pub(super) fn runtime_is_cut_off(&mut self) {
+        self.outlived.get_or_insert(self.in_period);
+    }
+
+    /// How many values have outlived the runtime of their session.
+    pub(super) fn outlived(&self) -> usize {
+        self.outlived.unwrap_or(0)
+    }
+
     /// Whether the batch is served at this site.
     pub(super) fn is_served_at(&self, site: &Arc<Site>) -> bool {
         self.site.as_ref().is_some_and(|serving| Arc::ptr_eq(serving, site))
@@ -247,7 +278,7 @@ impl State {
             return None;
         }
         (self.pending, self.site, self.fence_posted) = (false, None, None);
-        self.has_second = false;
+        (self.has_second, self.in_period) = (false, 0);
         self.period.take()
     }
 

@@ -71,7 +71,7 @@ impl Reaper {
             return Self::take_late(value);
         }
         let mut state = batch.lock();
-        state.values.push_back(value);
+        state.add(value);
         if state.pending {
             let must_watch = state.one_thread_may_not_suffice().is_some();
             batch.changed(state);
@@ -84,7 +84,7 @@ impl Reaper {
             // Under the lock of the batch: whoever sees it pending finds its lease taken.
             if !service.add(batch) {
                 (state.pending, state.period) = (false, None);
-                let value = state.values.pop_back();
+                let value = state.take_back();
                 drop(state);
                 value.into_iter().for_each(Self::take_late);
             }
@@ -149,6 +149,19 @@ impl Reaper {
         let calls_wakers = || batch.helpers().are_alive().then_some(KitThread::Wakers);
         let thread = || service.ending_thread().or_else(calls_wakers);
         Unfinished { thread: is_over.then(thread).flatten(), ..unfinished }
+    }
+
+    /// Records that the runtime of the session is about to be cut off. What a value does over a socket of
+    /// that runtime may fail from now on.
+    pub(crate) fn runtime_is_cut_off(&self) {
+        if self.forked_from().is_none() {
+            self.inner.batch.lock().runtime_is_cut_off();
+        }
+    }
+
+    /// How many values were not torn down when the runtime of the session was cut off.
+    pub(crate) fn outlived(&self) -> usize {
+        self.inner.batch.lock().outlived()
     }
 
     /// How many destructors panicked.

@@ -96,6 +96,7 @@ fn one_of_a_kind_is_said_in_the_singular() {
     for (one, two) in [
         (NotCovered::Escaped { values: 1 }, NotCovered::Escaped { values: 2 }),
         (NotCovered::ForeignTasks { alive: 1 }, NotCovered::ForeignTasks { alive: 2 }),
+        (NotCovered::OutlivedRuntime { values: 1 }, NotCovered::OutlivedRuntime { values: 2 }),
         (NotCovered::SharedRuntime { sessions: 1 }, NotCovered::SharedRuntime { sessions: 2 }),
     ] {
         let plural = one.to_string().replace('1', "2");

@@ -205,7 +205,7 @@ fn a_session_that_is_dropped_unclosed_is_named() {
         drop(session);
     });
     let [line] = &lines[..] else { panic!("{lines:?}") };
-    assert!(line.starts_with("WARN message=dropped without being closed"), "{line}");
+    assert!(line.starts_with("WARN message=dropped before a close() has confirmed"), "{line}");
     assert!(line.contains(r#"component="forgotten""#) && line.contains("values=1"), "{line}");
     assert!(line.contains("observed/main.rs"), "{line}");
 }

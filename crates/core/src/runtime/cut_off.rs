@@ -1,0 +1,52 @@
+//! Who is told that a runtime is about to be cut off: its tasks are dropped, and its sockets go dead.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, Weak},
+};
+
+use crate::sync::lock;
+
+type Tell = dyn Fn() + Send + Sync;
+
+/// Those who are told, once, on the owner thread.
+pub(super) struct CutOffWatches(Mutex<Option<Vec<Weak<Tell>>>>);
+
+/// One of them. Dropping it takes it off the list.
+pub(crate) struct CutOffWatch {
+    _tell: Arc<Tell>,
+}
+
+impl Default for CutOffWatches {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+}
+
+impl CutOffWatches {
+    /// Adds one. If they have been told, this tells it at once.
+    pub(super) fn add(&self, tell: impl Fn() + Send + Sync + 'static) -> CutOffWatch {
+        let tell: Arc<Tell> = Arc::new(tell);
+        let is_late = match &mut *lock(&self.0) {
+            Some(watches) => {
+                watches.retain(|watch| watch.strong_count() > 0);
+                watches.push(Arc::downgrade(&tell));
+                false
+            }
+            None => true,
+        };
+        if is_late {
+            tell();
+        }
+        CutOffWatch { _tell: tell }
+    }
+
+    /// Tells all of them.
+    pub(super) fn tell(&self) {
+        let watches = mem::take(&mut *lock(&self.0));
+        // Without the lock: the last reference to what a watch has may be dropped here.
+        for tell in watches.into_iter().flatten().filter_map(|watch| watch.upgrade()) {
+            tell();
+        }
+    }
+}
