@@ -147,7 +147,7 @@ pub struct Experiments {
     #[arg(long, conflicts_with = "list")]
     pub accept: bool,
 
-    /// Run only these experiments, by number or name (`--only 03,double-panic`)
+    /// Run only these experiments, by number, range or name (`--only 03,34-36,double-panic`)
     #[arg(long, value_name = "EXPERIMENT", value_delimiter = ',')]
     pub only: Vec<String>,
 

@@ -13,6 +13,7 @@ use std::{
 
 use lab::{
     interrupt::{self, Interrupt},
+    nearest,
     probe::{Command, Plan, Report, Trial},
     sandbox::{AS_PROCESS_1, Input, Provoked},
 };
@@ -59,7 +60,10 @@ pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
 fn check(flags: &flags::Probe) -> Result<()> {
     if let Input::File(path) = &flags.stdin {
         fs::File::open(path).map_err(|error| {
-            Failure::Usage(format!("cannot read {} for --stdin: {error}", path.display()))
+            let like = path.to_str().and_then(|word| nearest::of(word, ["open", "null"]));
+            let guess = like.map(|it| format!("; did you mean `--stdin {it}`?"));
+            let (path, guess) = (path.display(), guess.unwrap_or_default());
+            Failure::Usage(format!("cannot read {path} for --stdin: {error}{guess}"))
         })?;
     }
     let [unshare, arguments @ ..] = AS_PROCESS_1;

@@ -1,6 +1,6 @@
 //! Selects the experiments of a run.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::RangeInclusive};
 
 use lab::nearest;
 
@@ -10,19 +10,34 @@ use crate::{
     workspace::Source,
 };
 
-/// The experiments with these numbers or names, in the order of their numbers; without names, all.
+/// The experiments with these numbers, names or ranges of numbers, in the order of their numbers; without
+/// names, all.
 pub fn choose(sources: &[Source], names: &[String]) -> Result<Vec<Source>> {
     if names.is_empty() {
         return Ok(sources.to_vec());
     }
     let mut chosen = Vec::new();
     for name in names {
-        let found = sources.iter().find(|source| is_called(source, name));
-        chosen.push(found.ok_or_else(|| unknown(sources, name))?.clone());
+        let before = chosen.len();
+        let range = range(name);
+        let is_meant = |source: &&Source| match &range {
+            Some(range) => source.id.parse().is_ok_and(|number: u8| range.contains(&number)),
+            None => is_called(source, name),
+        };
+        chosen.extend(sources.iter().filter(is_meant).cloned());
+        if chosen.len() == before {
+            return Err(unknown(sources, name));
+        }
     }
     chosen.sort();
     chosen.dedup();
     Ok(chosen)
+}
+
+/// `34-36`.
+fn range(name: &str) -> Option<RangeInclusive<u8>> {
+    let (first, last) = name.split_once('-')?;
+    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
 }
 
 /// Whether this is a name of the experiment: `3`, `03`, `sleep-duration`, `03_sleep_duration`.
@@ -97,6 +112,15 @@ mod tests {
         }
         assert_eq!(chosen(&["11", "drop-context", "1"]).unwrap(), ["01", "11"]);
         assert_eq!(chosen(&[]).unwrap(), ["01", "03", "11"]);
+    }
+
+    #[test]
+    fn a_range_of_numbers_is_every_experiment_in_it() {
+        assert_eq!(chosen(&["2-11"]).unwrap(), ["03", "11"]);
+        assert_eq!(chosen(&["01-01", "11"]).unwrap(), ["01", "11"]);
+        for empty in ["04-10", "11-03"] {
+            assert!(refused(empty).contains(&format!("no experiment `{empty}`")));
+        }
     }
 
     #[test]

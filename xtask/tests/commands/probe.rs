@@ -249,6 +249,7 @@ fn a_command_that_cannot_run_is_a_usage_error() {
         (&["--signal", "TERM", "true"], "TERM@200ms"),
         (&["--signal", "TERM@soon", "true"], "1m30s"),
         (&["--stdin", "no-such-file", "true"], "cannot read no-such-file for --stdin"),
+        (&["--stdin", "opne", "true"], "did you mean `--stdin open`?"),
         (&["--keep", "docs", "true"], "already exists"),
         (&["--keep", "not-executable/kept", "true"], "cannot create "),
     ] {
