@@ -183,7 +183,7 @@ impl Plan {
             if ended.ending == Ending::Interrupted {
                 return Ok(None);
             }
-            let trial = Trial::of(number, seed, &ended);
+            let trial = Trial::of(number, seed, &ended, &self.provoked);
             stop.fetch_or(self.until_failure && trial.end.is_failure(), Ordering::Relaxed);
             Ok(Some((at, trial, ended)))
         };

@@ -85,6 +85,12 @@ fn command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
             left.what
         ));
     }
+    if arm.ended_before_signal > 0 {
+        text += &paper.sentence(&format!(
+            "{} ended before the first signal was due, and got none.",
+            plural(arm.ended_before_signal as usize, "trial"),
+        ));
+    }
     if arm.stderr_truncated > 0 {
         let whose = match arm.stderr_truncated {
             1 => "1 trial's".to_owned(),

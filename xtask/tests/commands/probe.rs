@@ -305,6 +305,9 @@ fn a_signal_provokes_a_shutdown() {
     let handles = "trap 'echo asked; exit 0' TERM; while :; do sleep 0.01; done";
     let options = ["--trials", "2", "--timeout", "10", "--signal", "TERM@300ms"];
     probe(&workspace, &options, handles).expect_code(0).says("None of 2 trials failed");
+    let ended = "trials ended before the first signal was due";
+    probe(&workspace, &options, handles).expect_code(0).does_not_say(ended);
+    probe(&workspace, &options, "true").expect_code(0).says(&format!("2 {ended}"));
     let ignores = "while :; do sleep 0.01; done";
     let ran = probe(&workspace, &options, ignores).expect_code(1);
     ran.says("2 × signalled (SIGTERM)").says("--signal TERM@300ms");

@@ -65,6 +65,8 @@ pub struct Arm {
     pub left: Vec<LeftBehind>,
     /// How many trials had their standard error truncated. A panic in the dropped part is not seen.
     pub stderr_truncated: u32,
+    /// How many trials had ended before the first signal that they were to get.
+    pub ended_before_signal: u32,
     /// The folder with the output of some trials, in `trial-NNNN/stdout` and `stderr`.
     pub kept: PathBuf,
     /// The first error in saving output, if there was one.

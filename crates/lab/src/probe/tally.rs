@@ -42,6 +42,7 @@ pub(super) struct Tally {
     /// The slowest clean trials, the slowest first.
     slowest: Vec<(Duration, u32)>,
     truncated: u32,
+    too_short: u32,
     /// The first error in saving output. No output is saved after it.
     keep_error: Option<io::Error>,
 }
@@ -66,6 +67,7 @@ impl Tally {
             left: BTreeMap::new(),
             slowest: Vec::new(),
             truncated: 0,
+            too_short: 0,
             keep_error: None,
         }
     }
@@ -81,6 +83,7 @@ impl Tally {
             *self.left.entry(left.clone()).or_default() += 1;
         }
         self.truncated += u32::from(trial.is_truncated);
+        self.too_short += u32::from(trial.is_too_short);
         let (is_new_failure, keep) = if trial.end.is_failure() {
             self.add_failed(trial)
         } else {
@@ -172,6 +175,7 @@ impl Tally {
                 .collect(),
             left,
             stderr_truncated: self.truncated,
+            ended_before_signal: self.too_short,
             kept: self.folder,
             keep_error: self.keep_error.map(|error| error.to_string()),
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     Outcome,
     aftermath::ThreadState,
-    sandbox::Ended,
+    sandbox::{Ended, Provoked},
     stderr::{panics, signature, without_what_varies},
 };
 
@@ -22,6 +22,8 @@ pub struct Trial {
     pub end: EndKind,
     /// From start to end.
     pub wall: Duration,
+    /// Whether it had ended before the first signal that it was to get.
+    pub is_too_short: bool,
     /// What it left behind, with `#` in place of numbers and identifiers.
     pub left: Vec<String>,
     /// What its threads did when it was killed at the deadline.
@@ -54,13 +56,15 @@ pub struct Panic {
 
 impl Trial {
     /// Describes a trial that was not interrupted.
-    pub(super) fn of(number: u32, seed: u64, ended: &Ended) -> Self {
+    pub(super) fn of(number: u32, seed: u64, ended: &Ended, provoked: &Provoked) -> Self {
         let (end, is_truncated) = (EndKind::of(ended), ended.stderr.is_cut());
         let left = ended.left.iter().map(|left| without_what_varies(&left.to_string()));
         let mut left: Vec<_> = left.collect();
         left.dedup();
         let threads = ended.threads.clone();
-        Self { number, seed, end, wall: ended.wall, left, threads, is_truncated }
+        let first_signal = provoked.signals.iter().map(|(after, _)| *after).min();
+        let is_too_short = first_signal.is_some_and(|after| ended.wall < after);
+        Self { number, seed, end, wall: ended.wall, is_too_short, left, threads, is_truncated }
     }
 }
 
