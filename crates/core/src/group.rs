@@ -121,6 +121,10 @@ impl TaskGroup {
     /// child, and a drain of this group waits for the child. You can also drain the child alone. How the
     /// child's tasks end, their panics and errors too, is in the child's report and not in this group's.
     ///
+    /// A stop has no order: tasks of both groups are asked at the same time. For an order, drain the child first,
+    /// or use groups that are not nested: those of a [service](crate::service::Service::group), or
+    /// [`shutdown_in_order`](crate::shutdown_in_order).
+    ///
     /// # Errors
     ///
     /// [`SpawnError::Stopped`], if this group is stopping.

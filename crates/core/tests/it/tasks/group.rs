@@ -177,6 +177,35 @@ fn a_child_group_that_is_drained_alone_leaves_its_parent_open() {
     });
 }
 
+#[test]
+fn a_stop_asks_parent_and_child_at_the_same_time_and_a_drain_of_the_child_comes_first() {
+    both_flavours(async || {
+        let parent = TaskGroup::new("parent");
+        let child = parent.child("child").unwrap();
+        // Each ends only when the other was asked, too.
+        let both = Arc::new(tokio::sync::Barrier::new(2));
+        for group in [&parent, &child] {
+            let both = Arc::clone(&both);
+            let meets = async move |stop: sundown::Stop| {
+                stop.await;
+                both.wait().await;
+            };
+            group.spawn("meets the other", meets).unwrap();
+        }
+        assert_eq!(parent.drain(PLENTY).await.aborted, 0);
+        assert_eq!(child.drain(PLENTY).await.ended, 1);
+
+        let parent = TaskGroup::new("parent");
+        let child = parent.child("child").unwrap();
+        for group in [&parent, &child] {
+            group.spawn("listener", |stop| stop).unwrap();
+        }
+        assert_eq!(child.drain(PLENTY).await.ended, 1);
+        assert!(!parent.stop_signal().is_raised() && parent.len() == 1);
+        assert_eq!(parent.drain(PLENTY).await.ended, 1);
+    });
+}
+
 /// On a thread of two megabytes of stack, in a build without optimizations.
 #[test]
 fn groups_may_nest_a_hundred_thousand_deep() {
