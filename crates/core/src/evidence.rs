@@ -37,8 +37,10 @@ mod file_locks;
 mod follow;
 mod identity;
 mod open_files;
+// Public, but undocumented, because an exit plan looks at processes, too.
 #[cfg(target_os = "linux")]
-mod proc;
+#[doc(hidden)]
+pub mod proc;
 mod sockets;
 mod threads;
 

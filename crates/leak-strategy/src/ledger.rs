@@ -1,7 +1,8 @@
 //! The ledger: what happened to every resource, written before the process ends.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,6 +27,56 @@ pub struct Ledger {
     pub elapsed: Duration,
     /// One entry for each resource.
     pub entries: Vec<Entry>,
+    /// What the process leaves behind, as far as the plan can see it, and no resource is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// Something that the process leaves behind, and that no resource of the plan is about.
+///
+/// The plan looks for this on Linux when it has torn everything down. It says it by a warning in the log, and
+/// on standard error if no subscriber takes that warning. If `/proc` cannot be read, or does not answer within a
+/// tenth of a second, it says nothing.
+#[derive(Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[non_exhaustive]
+pub enum LeftBehind {
+    /// A child process runs on. A return from `main` kills those with `kill_on_drop`, and no others.
+    #[error(
+        "the child process `{name}` ({id}) runs on; register it by `leftovers::child` or `process_group`, or with `Policy::Leak` if that is intended"
+    )]
+    ChildProcess {
+        /// Its number.
+        id: u32,
+        /// Its name, of which Linux keeps the first 15 bytes.
+        name: String,
+    },
+    /// The file of a Unix socket on which this process listened stays where it is.
+    #[error(
+        "the file of the socket {path} stays; register it by `leftovers::files`, or with `Policy::Leak` if that is intended"
+    )]
+    SocketFile {
+        /// Its path.
+        path: String,
+    },
+}
+
+sundown::debug_as_text!(LeftBehind);
+
+impl LeftBehind {
+    /// Warns of it in the log, or on standard error if no subscriber takes the warning.
+    pub(crate) fn warn(&self) {
+        if tracing::event_enabled!(tracing::Level::WARN) {
+            tracing::warn!("left behind: {self}");
+        } else {
+            self.say();
+        }
+    }
+
+    /// Warns of it on standard error.
+    pub(crate) fn say(&self) {
+        let _ = writeln!(io::stderr(), "warning: left behind: {self}");
+    }
 }
 
 /// How a process ends.
@@ -178,15 +229,17 @@ impl Ledger {
         fs::write(&partial, json).and_then(|()| fs::rename(&partial, path)).map_err(failed)
     }
 
-    /// Writes the ledger to the log.
-    pub(crate) fn log(&self) {
-        self.entries.iter().for_each(Entry::log);
-        let count = |outcome| self.entries.iter().filter(|e| e.outcome == outcome).count();
+    /// Writes to the log how the resources up to this one ended.
+    pub(crate) fn log(&self, handled: usize) {
+        let handled = self.entries.get(..handled).unwrap_or(&self.entries);
+        handled.iter().for_each(Entry::log);
+        let count = |outcome| handled.iter().filter(|e| e.outcome == outcome).count();
         tracing::info!(
             code = self.code,
             torn_down = count(Outcome::TornDown),
             leaked = count(Outcome::Leaked),
             failed = count(Outcome::Failed),
+            to_go = self.entries.len() - handled.len(),
             elapsed = ?self.elapsed,
             "leaving the process"
         );
@@ -244,6 +297,7 @@ mod tests {
         let ledger: Ledger = serde_json::from_str(json).unwrap();
         assert_eq!(ledger.limit, Duration::MAX);
         assert_eq!(ledger.entries[0].tried, Duration::from_millis(1500));
+        assert_eq!(ledger.left_behind, [], "a ledger of an older version is read, too");
         assert_eq!(serde_json::to_string(&ledger).unwrap(), json);
     }
 }

@@ -3,8 +3,9 @@
 //! An exit is not a logout. After a logout the process goes on, so everything must end; what does
 //! not end leaks once per login (experiment 31). When a process ends, the system frees its memory,
 //! threads and descriptors, and every committed row is in the database or its log (experiment 30). A
-//! leak costs nothing there, but a destructor that hangs or panics costs the exit (experiments 32 and
-//! 33).
+//! leak of those costs nothing there, but a destructor that hangs or panics costs the exit (experiments 32
+//! and 33). Child processes, files and what is buffered the system does not take back ([`leftovers`],
+//! experiment 37).
 //!
 //! Make an [`ExitPlan`](plan::ExitPlan) when the program starts. It knows what to tear down, in which
 //! order, and how long to try. It ends the process with the given exit code within its limit, even if
@@ -37,12 +38,14 @@
 //! | [`resource`] | one thing to tear down or to leak, with its policy |
 //! | [`exit_token`] | the token that a teardown receives; nothing can be leaked without it |
 //! | [`ledger`] | what happened to every resource, written before the process ends |
+//! | [`leftovers`] | what the system does not take back: child processes, files, buffered logs |
 //! | [`app`] | the four resources of an application that embeds a client |
 //! | [`signals`] | SIGINT and SIGTERM execute the plan; another signal later ends the process at once |
 
 pub mod app;
 pub mod exit_token;
 pub mod ledger;
+pub mod leftovers;
 pub mod plan;
 pub mod resource;
 #[cfg(unix)]

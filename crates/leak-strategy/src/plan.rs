@@ -4,6 +4,10 @@
 //! needs, and `take_in_teardown_order` reverses the list. `plan/execute.rs` tears the resources down.
 
 mod execute;
+#[cfg(unix)]
+mod exits_by_itself;
+#[cfg(target_os = "linux")]
+mod look;
 
 use std::{
     fmt, mem,
@@ -55,6 +59,17 @@ struct Registered {
     late: Vec<Entry>,
 }
 
+impl Registered {
+    /// The registered name that is most similar to this one, if one is similar enough.
+    fn nearest(&self, name: &str) -> Option<String> {
+        const NEAR: f64 = 0.7;
+        let names = self.resources.iter().map(Resource::name);
+        let near = names.map(|known| (strsim::jaro_winkler(name, known), known));
+        let best = near.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+        (best.0 > NEAR).then(|| best.1.to_owned())
+    }
+}
+
 /// Builds an [`ExitPlan`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
@@ -78,12 +93,14 @@ pub enum PlanError {
     /// The resource needs one that is not registered. Because the needed one must come first, there
     /// can be no cycle. [`PlanError::into_resource`] returns the resource.
     #[error(
-        "`{}`, created at {}, needs `{missing}`, which the exit plan does not have; register `{missing}` first",
-        resource.name, resource.created_at
+        "`{}`, created at {}, needs `{missing}`, which the exit plan does not have; {}",
+        resource.name, resource.created_at, advice(missing, nearest.as_deref())
     )]
     NeedsUnregistered {
         /// The name of what it needs.
         missing: String,
+        /// The most similar name that the plan has, if one is similar enough.
+        nearest: Option<String>,
         /// The resource.
         resource: Box<Resource>,
     },
@@ -95,10 +112,12 @@ pub enum PlanError {
         name: String,
     },
     /// No resource of that name can be withdrawn.
-    #[error("the exit plan has no resource called `{name}`")]
+    #[error("the exit plan has no resource called `{name}`{}", suggestion(nearest.as_deref()))]
     Unknown {
         /// The name.
         name: String,
+        /// The most similar name that the plan has, if one is similar enough.
+        nearest: Option<String>,
     },
     /// The resource cannot be withdrawn, because another needs it.
     #[error(
@@ -113,6 +132,17 @@ pub enum PlanError {
 }
 
 sundown::debug_as_text!(PlanError);
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
+}
+
+fn advice(missing: &str, nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`? If not, register `{missing}` first"),
+        None => format!("register `{missing}` first"),
+    }
+}
 
 impl PlanError {
     /// The refused resource, unless it was leaked.
@@ -180,8 +210,9 @@ impl ExitPlan {
             return Err(PlanError::Duplicate { first_at, resource: Box::new(resource) });
         }
         if let Some(missing) = resource.needs.iter().find(|name| find(name).is_none()) {
-            let missing = missing.clone();
-            return Err(PlanError::NeedsUnregistered { missing, resource: Box::new(resource) });
+            let (missing, nearest) = (missing.clone(), registered.nearest(missing));
+            let resource = Box::new(resource);
+            return Err(PlanError::NeedsUnregistered { missing, nearest, resource });
         }
         registered.resources.push(resource);
         Ok(())
@@ -201,7 +232,7 @@ impl ExitPlan {
             return Err(PlanError::Leaving { name: named });
         }
         let Some(at) = registered.resources.iter().position(|r| r.name == named) else {
-            return Err(PlanError::Unknown { name: named });
+            return Err(PlanError::Unknown { nearest: registered.nearest(name), name: named });
         };
         if let Some(by) = registered.resources.iter().find(|r| r.needs.contains(&named)) {
             return Err(PlanError::StillNeeded { name: named, by: by.name.clone() });
@@ -228,7 +259,27 @@ impl ExitPlan {
     /// into the plan.
     ///
     /// A program built with `panic = "abort"` ends at a panic, before the plan can begin.
+    ///
+    /// If the program exits the process by itself, the plan does not begin either: nothing is torn down, and
+    /// on Unix a line on standard error names what was not. The loops of tao and of old versions of winit do
+    /// that, and those of macOS when the user quits. Call [`leave`](Self::leave) in the last event of such a
+    /// loop (`Event::LoopDestroyed` of tao, `ApplicationHandler::exiting` of winit):
+    ///
+    /// ```no_run
+    /// # use {std::time::Duration, leak_strategy::plan::ExitPlan};
+    /// # enum Event { Exiting, Other }
+    /// # fn run_loop(handler: impl FnMut(Event)) -> ! { unimplemented!() }
+    /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
+    /// plan.run(|| {
+    ///     run_loop(|event| match event {
+    ///         Event::Exiting => plan.leave(0),
+    ///         Event::Other => {}
+    ///     })
+    /// })
+    /// ```
     pub fn run(&self, program: impl FnOnce() -> i32) -> ! {
+        #[cfg(unix)]
+        exits_by_itself::watch(self);
         let code = panic::catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|payload| {
             // The payload's destructor is foreign code. It could panic, or hang before the limit holds.
             mem::forget(payload);
@@ -322,7 +373,7 @@ mod tests {
         let plan = plan_with(&[]);
         let refused = plan.add(resource("client").needs("runtime")).unwrap_err();
         let message = refused.to_string();
-        assert!(message.contains("`client`") && message.contains("`runtime`"), "{message}");
+        assert!(message.ends_with("register `runtime` first"), "{message}");
         let client = refused.into_resource().unwrap();
         // In a cycle, the first to be registered needs one that is not there yet.
         for needed in ["client", "runtime"] {
@@ -331,6 +382,17 @@ mod tests {
         }
         plan.add(resource("runtime")).unwrap();
         plan.add(client).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_not_registered_suggests_the_most_similar_one() {
+        let plan = plan_with(&["runtime", "client"]);
+        let refused = plan.add(resource("rooms").needs("runtmie")).unwrap_err().to_string();
+        assert!(refused.contains("did you mean `runtime`?"), "{refused}");
+        let refused = plan.withdraw("cleint").unwrap_err().to_string();
+        assert!(refused.ends_with("`cleint`; did you mean `client`?"), "{refused}");
+        let refused = plan.withdraw("database").unwrap_err().to_string();
+        assert!(refused.ends_with("called `database`"), "{refused}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt, mem,
     panic::Location,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -62,6 +63,22 @@ pub struct Resource {
     pub(crate) policy: Policy,
     pub(crate) created_at: &'static Location<'static>,
     pub(crate) teardown: TeardownSlot,
+    /// What the plan does not warn of, because this resource takes care of it.
+    pub(crate) subjects: Vec<Subject>,
+    pub(crate) writes_the_log: bool,
+}
+
+/// Something that outlives the process unless a resource ends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A child process.
+    #[cfg(unix)]
+    Process(u32),
+    /// All processes of a group.
+    #[cfg(unix)]
+    Group(u32),
+    /// A file, by its absolute path.
+    File(PathBuf),
 }
 
 impl Resource {
@@ -95,6 +112,8 @@ impl Resource {
             policy,
             created_at: Location::caller(),
             teardown: Arc::new(Mutex::new(Some(Box::new(teardown)))),
+            subjects: Vec::new(),
+            writes_the_log: false,
         }
     }
 
@@ -106,10 +125,28 @@ impl Resource {
         self
     }
 
+    /// Declares that the log is written through this resource, such as the guard of a non-blocking writer or
+    /// a telemetry provider. The plan writes what it has to say to the log before it tears this down, so
+    /// that the log has it.
+    ///
+    /// Register such a resource early: what is torn down after it, and fails, the log may not have any more.
+    /// The plan says that on standard error.
+    #[must_use = "a resource does nothing until a plan has it"]
+    pub const fn writes_the_log(mut self) -> Self {
+        self.writes_the_log = true;
+        self
+    }
+
     /// The name of the resource.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Declares what this resource takes care of.
+    pub(crate) fn about(mut self, subjects: Vec<Subject>) -> Self {
+        self.subjects = subjects;
+        self
     }
 
     /// The ledger's entry for this resource if, for this reason, it is not torn down.

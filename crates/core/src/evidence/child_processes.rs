@@ -62,10 +62,10 @@ impl Source for Named {
 
     #[cfg(target_os = "linux")]
     fn find(&self, seen: &HashSet<Identity>, _: bool) -> Result<Vec<Found<Identity>>, Unconfirmed> {
-        use super::proc::{Stat, number_behind};
+        use super::proc::{Stat, number_behind, possible_children};
 
         let parent = number_behind("/proc/self")?;
-        let mut processes = candidates()?;
+        let mut processes = possible_children()?;
         processes.extend(seen.iter().map(|(process, _)| *process));
         processes.sort_unstable();
         processes.dedup();
@@ -100,23 +100,4 @@ impl Source for Named {
             fmt::from_fn(|f| self.fmt_what(f))
         )
     }
-}
-
-/// Processes that may be children of this one. The kernel lists them for each thread, if it was built to
-/// (`CONFIG_PROC_CHILDREN`). Otherwise these are all processes.
-#[cfg(target_os = "linux")]
-fn candidates() -> Result<Vec<u32>, super::EvidenceError> {
-    use super::proc::{numbers, of_a_task};
-
-    if of_a_task("/proc/thread-self/children")?.is_none() {
-        return numbers("/proc");
-    }
-    let mut children = Vec::new();
-    for thread in numbers("/proc/self/task")? {
-        let list = of_a_task(&format!("/proc/self/task/{thread}/children"))?.unwrap_or_default();
-        let list = String::from_utf8_lossy(&list);
-        children
-            .extend(list.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-    }
-    Ok(children)
 }

@@ -13,8 +13,8 @@ pub(super) fn read(list: &str) -> Result<Vec<u8>, EvidenceError> {
     fs::read(list).map_err(|source| unlisted(list, source))
 }
 
-/// The entries of a directory whose names are numbers: processes, or threads.
-pub(super) fn numbers(list: &str) -> Result<Vec<u32>, EvidenceError> {
+/// The entries of a directory whose names are numbers: processes, threads, or descriptors.
+pub fn numbers(list: &str) -> Result<Vec<u32>, EvidenceError> {
     let unlisted = |source| unlisted(list, source);
     let mut numbers = Vec::new();
     for entry in fs::read_dir(list).map_err(unlisted)? {
@@ -27,7 +27,7 @@ pub(super) fn numbers(list: &str) -> Result<Vec<u32>, EvidenceError> {
 
 /// The number at the end of a link: `/proc/self` leads to this process, `/proc/thread-self` to this
 /// thread, as they are numbered where `/proc` was mounted.
-pub(super) fn number_behind(link: &str) -> Result<u32, EvidenceError> {
+pub fn number_behind(link: &str) -> Result<u32, EvidenceError> {
     let target = fs::read_link(link).map_err(|source| unlisted(link, source))?;
     let number = target.file_name().and_then(|name| name.to_str()?.parse().ok());
     number.ok_or_else(|| unlisted(link, io::Error::other("it leads to no number")))
@@ -45,15 +45,36 @@ pub(super) fn of_a_task(path: &str) -> Result<Option<Vec<u8>>, EvidenceError> {
     }
 }
 
-/// The part of a `stat` file that evidence needs.
-pub(super) struct Stat {
+/// Processes that may be children of this one. The kernel lists them for each thread, if it was built to
+/// (`CONFIG_PROC_CHILDREN`). Otherwise these are all processes.
+pub fn possible_children() -> Result<Vec<u32>, EvidenceError> {
+    if of_a_task("/proc/thread-self/children")?.is_none() {
+        return numbers("/proc");
+    }
+    let mut children = Vec::new();
+    for thread in numbers("/proc/self/task")? {
+        let list = of_a_task(&format!("/proc/self/task/{thread}/children"))?.unwrap_or_default();
+        let list = String::from_utf8_lossy(&list);
+        children
+            .extend(list.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    Ok(children)
+}
+
+/// The part of a `stat` file that is needed here.
+pub struct Stat {
     /// The name, of which the kernel keeps the first 15 bytes.
     pub(super) name: Vec<u8>,
-    pub(super) parent: u32,
+    /// The number of its parent.
+    pub parent: u32,
+    /// The number of its process group.
+    pub group: u32,
     /// In ticks after the system's start. With the number, this is an identity: numbers are reused.
     pub(super) started: u64,
     /// A process that ended keeps its number until its parent has asked for its status.
-    pub(super) has_ended: bool,
+    pub has_ended: bool,
+    /// It does nothing any more but end.
+    pub is_ending: bool,
 }
 
 /// How many bytes of a name the kernel keeps.
@@ -61,7 +82,7 @@ pub(super) const NAME: usize = 15;
 
 impl Stat {
     /// `None` if the thread or process does not exist any more.
-    pub(super) fn read(path: &str) -> Result<Option<Self>, EvidenceError> {
+    pub fn read(path: &str) -> Result<Option<Self>, EvidenceError> {
         let Some(text) = of_a_task(path)? else { return Ok(None) };
         match Self::parse(&text) {
             Some(stat) => Ok(Some(stat)),
@@ -69,7 +90,7 @@ impl Stat {
         }
     }
 
-    /// `number (name) state parent …`. A name may contain parentheses and spaces.
+    /// `number (name) state parent group …`. A name may contain parentheses and spaces.
     fn parse(text: &[u8]) -> Option<Self> {
         let begin = text.iter().position(|byte| *byte == b'(')? + 1;
         let end = text.iter().rposition(|byte| *byte == b')')?;
@@ -79,8 +100,10 @@ impl Stat {
         let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
         // Of a process whose first thread has ended, others may still run.
         let has_ended = matches!(*fields.first()?, "Z" | "X" | "x") && number(17)? <= 1;
-        let (parent, started) = (number(1)?.try_into().ok()?, number(19)?);
-        Some(Self { name, parent, started, has_ended })
+        // The kernel's `PF_EXITING`.
+        let is_ending = number(6)? & 4 != 0;
+        let (parent, group) = (number(1)?.try_into().ok()?, number(2)?.try_into().ok()?);
+        Some(Self { name, parent, group, started: number(19)?, has_ended, is_ending })
     }
 
     /// Whether the name begins like this, as far as the kernel keeps it.
@@ -89,7 +112,8 @@ impl Stat {
         self.name.starts_with(prefix.get(..NAME).unwrap_or(prefix))
     }
 
-    pub(super) fn display(&self) -> std::borrow::Cow<'_, str> {
+    /// The name, as text.
+    pub fn display(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.name)
     }
 }
@@ -103,6 +127,7 @@ mod tests {
         let rest = "S 7 7 7 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 4711 0";
         let stat = Stat::parse(format!("12 (a) b (c) {rest}").as_bytes()).unwrap();
         assert_eq!((&*stat.display(), stat.parent, stat.started), ("a) b (c", 7, 4711));
+        assert_eq!((stat.group, stat.is_ending), (7, false));
         assert!(!stat.has_ended);
         assert!(Stat::parse(b"12 (a").is_none() && Stat::parse(b"").is_none());
     }
@@ -116,8 +141,9 @@ mod tests {
 
     #[test]
     fn a_long_prefix_is_compared_as_far_as_the_kernel_keeps_the_name() {
-        let stat =
-            Stat { name: b"sqlx-sqlite-wor".to_vec(), parent: 1, started: 1, has_ended: false };
+        let rest = "S 7 7 7 0 -1 4194308 0 0 0 0 0 0 0 0 0 20 0 1 0 1 0";
+        let stat = Stat::parse(format!("1 (sqlx-sqlite-wor) {rest}").as_bytes()).unwrap();
+        assert!(stat.is_ending);
         assert!(stat.begins_with("sqlx-sqlite-worker-3") && stat.begins_with("sqlx-"));
         assert!(!stat.begins_with("sqlx-postgres-worker"));
     }

@@ -28,8 +28,8 @@ use sundown::{
 use super::{ExitPlan, Options};
 use crate::{
     exit_token::ExitToken,
-    ledger::{Entry, Exit, Ledger, LedgerError, Outcome, Reason},
-    resource::{Policy, Resource, TeardownSlot},
+    ledger::{Entry, Exit, Ledger, LedgerError, LeftBehind, Outcome, PolicyKind, Reason},
+    resource::{Policy, Resource, Subject, TeardownSlot},
 };
 
 /// How long after its limit a plan is cut off, so that a plan with a limit of zero leaves a ledger.
@@ -38,6 +38,10 @@ const GRACE: Duration = Duration::from_millis(50);
 /// The most that is reserved of a limit; see [`reserved`].
 const MOST_RESERVED: Duration = Duration::from_millis(100);
 
+/// The least and the most that a plan waits for the look at what is left behind, whatever its limit.
+const LOOK_AT_LEAST: Duration = Duration::from_millis(20);
+const LOOK_AT_MOST: Duration = Duration::from_millis(100);
+
 /// The exit code. The first call of [`leave`] sets it.
 static CODE: OnceLock<i32> = OnceLock::new();
 
@@ -45,6 +49,12 @@ thread_local! {
     /// Whether this is the leaving thread. It is `const` and has no destructor, so it can be read even
     /// while the thread's other locals are being destroyed.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a plan is being executed in this process.
+#[cfg(unix)]
+pub(super) fn has_begun() -> bool {
+    CODE.get().is_some()
 }
 
 /// Executes a plan and ends the process.
@@ -130,6 +140,12 @@ struct Execution<'a> {
     began: Instant,
     /// At every moment, the ledger that is right if the process ends at that moment.
     ledger: Ledger,
+    /// What the resources are about.
+    subjects: Vec<Subject>,
+    /// How many entries the log has got. It gets them once: before what it is written through is torn down,
+    /// or at the end.
+    logged: Option<usize>,
+    has_looked: bool,
 }
 
 impl<'a> Execution<'a> {
@@ -137,12 +153,22 @@ impl<'a> Execution<'a> {
     fn new(options: &'a Options, code: i32, began: Instant, resources: &[Resource]) -> Self {
         let entries = resources.iter().map(|resource| resource.entry(Reason::NotReached));
         let Options { limit, exit, .. } = *options;
-        let (elapsed, entries) = (Duration::ZERO, entries.collect());
-        Self { options, began, ledger: Ledger { code, exit, limit, elapsed, entries } }
+        let (elapsed, entries, left_behind) = (Duration::ZERO, entries.collect(), Vec::new());
+        let ledger = Ledger { code, exit, limit, elapsed, entries, left_behind };
+        let subjects = resources.iter().flat_map(|it| it.subjects.iter().cloned()).collect();
+        Self { options, began, ledger, subjects, logged: None, has_looked: false }
     }
 
     fn handle(&mut self, resources: Vec<Resource>) {
+        let others_end = resources.iter().rposition(|it| !it.writes_the_log).map_or(0, |at| at + 1);
         for (at, resource) in resources.into_iter().enumerate() {
+            if resource.writes_the_log && self.logged.is_none() {
+                // What is torn down later may be what kills a child, such as a runtime.
+                if at >= others_end {
+                    self.look();
+                }
+                self.log(at);
+            }
             let entry = match self.limit_of(at, &resource) {
                 Err(reason) => {
                     let entry = resource.entry(reason);
@@ -197,16 +223,59 @@ impl<'a> Execution<'a> {
         self.options.ledger.as_ref().map_or(Ok(()), |path| self.ledger.write(path))
     }
 
+    /// Looks once for what is left behind, on a thread of its own: nobody promises that `/proc` answers.
+    fn look(&mut self) {
+        if mem::replace(&mut self.has_looked, true) {
+            return;
+        }
+        let subjects = mem::take(&mut self.subjects);
+        #[cfg(not(target_os = "linux"))]
+        drop(subjects);
+        #[cfg(target_os = "linux")]
+        {
+            let (sender, mut found) = oneshot::channel();
+            let look = move || drop(sender.send(super::look::look(&subjects)));
+            if Builder::new().name("exit look".to_owned()).spawn(look).is_ok() {
+                let limit = self.time_left().clamp(LOOK_AT_LEAST, LOOK_AT_MOST);
+                self.ledger.left_behind = found.wait_blocking(limit).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Writes to the log how the resources up to this one ended. A subscriber may panic.
+    fn log(&mut self, handled: usize) {
+        self.logged = Some(handled);
+        let _ = panics::catch(|| {
+            self.ledger.log(handled);
+            self.ledger.left_behind.iter().for_each(LeftBehind::warn);
+        });
+    }
+
     /// Writes the final ledger. The file comes first, because the log is more likely to hang.
     fn report(mut self, late: Vec<Entry>) {
+        let had_looked = self.has_looked;
+        self.look();
         self.ledger.entries.extend(late);
         let written = self.write();
         if let Err(error) = &written {
             let _ = writeln!(io::stderr(), "error: {error}");
         }
-        self.ledger.log();
-        if let Err(error) = written {
-            tracing::error!("{error}");
+        let Some(logged) = self.logged else {
+            self.log(self.ledger.entries.len());
+            if let Err(error) = written {
+                tracing::error!("{error}");
+            }
+            return;
+        };
+        // The log has been torn down.
+        let is_news =
+            |entry: &&Entry| entry.outcome != Outcome::TornDown && entry.policy != PolicyKind::Leak;
+        for entry in self.ledger.entries.iter().skip(logged).filter(is_news) {
+            let why = entry.reason.as_ref().map(Reason::to_string).unwrap_or_default();
+            let _ = writeln!(io::stderr(), "error: `{}` was not torn down: {why}", entry.name);
+        }
+        if !had_looked {
+            self.ledger.left_behind.iter().for_each(LeftBehind::say);
         }
     }
 }

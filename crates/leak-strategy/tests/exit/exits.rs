@@ -4,16 +4,15 @@ use std::{
     cell::RefCell,
     env,
     future::pending,
-    process::{self, Command, Stdio},
+    process::{self, Command},
     sync::mpsc,
     thread,
 };
 
 use leak_strategy::plan::{Exit, ExitPlan};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
 
-use crate::{CODE, Exited, Noisy, PLAN, Plan, SHORT, TEAR_DOWN, add, add_noisy, park_forever, run};
+use crate::{CODE, Noisy, PLAN, Plan, SHORT, TEAR_DOWN, add, add_noisy, park_forever, run};
 
 /// A plan that ends with a normal exit.
 const NORMAL: Plan = Plan { exit: Exit::Normal, ..PLAN };
@@ -151,30 +150,4 @@ fn so_may_the_destructor_of_a_thread_local_of_the_main_thread() {
         assert_eq!(ended.status.code(), Some(CODE), "{ended:?}");
         assert_eq!(ended.stdout, b"main returns\ntorn down\n");
     }
-}
-
-/// The plan ends this process and no other. A resource can end a child process.
-#[test]
-fn a_child_process_outlives_the_exit_unless_a_resource_ends_it() {
-    fn child() -> process::Child {
-        let (mut sleep, null) = (Command::new("sleep"), Stdio::null);
-        let child = sleep.arg("600").stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
-        println!("{}", child.id());
-        child
-    }
-    let left = run(PLAN, |_plan| drop(child()));
-    let ended = run(PLAN, |plan| {
-        let mut child = child();
-        add(plan, "child", TEAR_DOWN, move |_exit| {
-            child.kill()?;
-            child.wait()?;
-            Ok(())
-        });
-    });
-    let is_alive = |exited: &Exited| {
-        exited.expect_code();
-        let pid = Pid::from_raw(exited.stdout.trim().parse().unwrap()).unwrap();
-        kill_process(pid, Signal::KILL).is_ok()
-    };
-    assert!(is_alive(&left) && !is_alive(&ended));
 }

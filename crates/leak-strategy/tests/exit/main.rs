@@ -11,13 +11,17 @@
 )]
 
 mod exits;
+mod exits_by_itself;
 mod faults;
+mod leftovers;
 mod resources;
 mod signals;
 
 use std::{
-    env, fs,
-    io::{BufRead as _, BufReader, Read as _},
+    collections::BTreeMap,
+    env,
+    fs::{self, DirEntry},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::unix::process::ExitStatusExt as _,
     panic::Location,
     path::PathBuf,
@@ -79,12 +83,20 @@ struct Exited {
     stdout: String,
     stderr: String,
     ledger: Option<Ledger>,
+    /// What is in its directory, by name: the contents of files.
+    left: BTreeMap<String, String>,
     took: Duration,
 }
 
 /// Starts this test in a child process, which runs the program and then leaves by the plan.
 #[track_caller]
 fn run(plan: Plan, program: fn(&ExitPlan)) -> Exited {
+    run_with(plan, |_| (), program)
+}
+
+/// The same, with something else about the child process.
+#[track_caller]
+fn run_with(plan: Plan, set: impl FnOnce(&mut Command), program: fn(&ExitPlan)) -> Exited {
     let place = Location::caller().to_string();
     match env::var(PROGRAM) {
         Ok(wanted) if wanted == place => leave(plan, program),
@@ -94,14 +106,11 @@ fn run(plan: Plan, program: fn(&ExitPlan)) -> Exited {
     }
     let directory = tempfile::tempdir().unwrap();
     let (began, test) = (Instant::now(), thread::current());
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", test.name().unwrap()])
-        .env(PROGRAM, place)
-        .env(DIRECTORY, directory.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "--nocapture", test.name().unwrap()]).env(PROGRAM, place);
+    child.env(DIRECTORY, directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    set(&mut child);
+    let mut child = child.spawn().unwrap();
     let mut printed = BufReader::new(child.stdout.take().unwrap());
     let mut stdout = String::new();
     for (line, signal) in plan.signals {
@@ -120,8 +129,16 @@ fn run(plan: Plan, program: fn(&ExitPlan)) -> Exited {
         stdout: stdout.split_once(BEGINS).expect("it did not begin").1.to_owned(),
         stderr: String::from_utf8(stderr).unwrap(),
         ledger: ledger.map(|json| serde_json::from_slice(&json).unwrap()),
+        left: fs::read_dir(directory.path()).unwrap().map(contents).collect(),
         took,
     }
+}
+
+/// A socket or a directory has none.
+fn contents(entry: io::Result<DirEntry>) -> (String, String) {
+    let entry = entry.unwrap();
+    let contents = fs::read_to_string(entry.path()).unwrap_or_default();
+    (entry.file_name().into_string().unwrap(), contents)
 }
 
 fn leave(Plan { limit, exit, ledger, .. }: Plan, program: fn(&ExitPlan)) -> ! {

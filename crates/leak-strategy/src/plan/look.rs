@@ -1,0 +1,158 @@
+//! What the process leaves behind, as far as Linux tells: child processes, and the files of Unix sockets.
+
+use std::{
+    collections::HashSet,
+    env, fs,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    process, thread,
+    time::Duration,
+};
+
+use rustix::{
+    net::sockopt::socket_peercred,
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
+use sundown::evidence::{
+    EvidenceError,
+    proc::{Stat, number_behind, numbers, possible_children},
+};
+
+use crate::{ledger::LeftBehind, resource::Subject};
+
+/// How often to look again whether a child that was told to end has ended, and how long to pause before.
+const LOOKS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A flag of a socket that listens: the kernel's `__SO_ACCEPTCON`.
+const LISTENS: u32 = 0x10000;
+
+/// What is left behind, and none of the subjects is about. Where the system does not tell, nothing.
+pub(super) fn look(subjects: &[Subject]) -> Vec<LeftBehind> {
+    let mut children = children(subjects).unwrap_or_default();
+    for _ in 1..LOOKS {
+        if children.is_empty() {
+            break;
+        }
+        // One that was killed a moment ago, such as by the drop of a runtime, may not have come to it.
+        thread::sleep(PAUSE);
+        children = self::children(subjects).unwrap_or_default();
+    }
+    children.extend(sockets(subjects).unwrap_or_default());
+    children
+}
+
+fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
+    let this = process::id();
+    // What is mounted there may number processes in another way.
+    if number_behind("/proc/self")? != this {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for id in possible_children()? {
+        let Some(stat) = Stat::read(&format!("/proc/{id}/stat"))? else { continue };
+        let is_known = subjects.contains(&Subject::Process(id))
+            || subjects.contains(&Subject::Group(stat.group));
+        if stat.parent == this && !stat.has_ended && !stat.is_ending && !is_known && !is_killed(id)
+        {
+            found.push(LeftBehind::ChildProcess { id, name: stat.display().into_owned() });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a process has been sent SIGKILL and has not come to it yet.
+fn is_killed(id: u32) -> bool {
+    const SIGKILL: u64 = 1 << 8;
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let pending = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));
+    pending.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & SIGKILL != 0)
+}
+
+fn sockets(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
+    const DESCRIPTORS: &str = "/proc/thread-self/fd";
+    let mut open = Vec::new();
+    for descriptor in numbers(DESCRIPTORS)? {
+        // The one that lists them is closed by now.
+        let link = fs::read_link(format!("{DESCRIPTORS}/{descriptor}")).unwrap_or_default();
+        open.extend(link.to_str().and_then(inode).map(|inode| (descriptor, inode)));
+    }
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inodes: HashSet<_> = open.iter().map(|(_, inode)| *inode).collect();
+    let listed = fs::read("/proc/thread-self/net/unix").unwrap_or_default();
+    let listed = String::from_utf8_lossy(&listed);
+    let mut found = Vec::new();
+    for (inode, path) in listed.lines().filter_map(listening) {
+        let path = std::path::absolute(path).unwrap_or_default();
+        let descriptor = open.iter().find(|(_, open)| *open == inode).map(|(it, _)| *it);
+        let is_known = !inodes.contains(&inode) || subjects.contains(&Subject::File(path.clone()));
+        if !is_known && is_socket(&path) && descriptor.is_some_and(is_own) {
+            let socket = LeftBehind::SocketFile { path: path.to_string_lossy().into_owned() };
+            if !found.contains(&socket) {
+                found.push(socket);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `socket:[17]`
+fn inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// `number: references protocol flags type state inode path`. The path of an abstract socket begins with `@`.
+fn listening(line: &str) -> Option<(u64, PathBuf)> {
+    let mut rest = line;
+    let mut fields = [""; 7];
+    for field in &mut fields {
+        rest = rest.trim_start_matches(' ');
+        (*field, rest) = rest.split_at(rest.find(' ')?);
+    }
+    let path = rest.strip_prefix(' ').filter(|path| !path.starts_with('@'))?;
+    let [_, _, _, flags, _, _, inode] = fields;
+    let listens = u32::from_str_radix(flags, 16).ok()? & LISTENS != 0;
+    listens.then_some((inode.parse().ok()?, PathBuf::from(path)))
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
+/// Whether this process made the socket listen. It may come from a supervisor, which keeps its file.
+fn is_own(descriptor: u32) -> bool {
+    let listener = || {
+        let this = Pid::from_raw(process::id().try_into().ok()?)?;
+        let handle = pidfd_open(this, PidfdFlags::empty()).ok()?;
+        let descriptor = descriptor.try_into().ok()?;
+        // A copy of the descriptor. Not everywhere is that allowed.
+        let socket = pidfd_getfd(handle, descriptor, PidfdGetfdFlags::empty()).ok()?;
+        Some(socket_peercred(socket).ok()?.pid == this)
+    };
+    listener().unwrap_or_else(|| env::var_os("LISTEN_FDS").is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_kernels_list_is_a_listening_socket_with_a_path_or_nothing() {
+        let line = |flags: &str, path: &str| {
+            format!("ffff8881: 00000002 00000000 {flags} 0001 01    17{path}")
+        };
+        let found = listening;
+        for path in ["/run/a b.sock", "relative.sock"] {
+            let line = line("00010000", &format!(" {path}"));
+            assert_eq!(found(&line), Some((17, PathBuf::from(path))));
+        }
+        assert_eq!(found(&line("00000000", " /run/a.sock")), None, "it is connected");
+        assert_eq!(found(&line("00010000", "")), None, "it has no name");
+        assert_eq!(found(&line("00010000", " @abstract")), None);
+        assert_eq!(found("Num       RefCount Protocol Flags    Type St Inode Path"), None);
+    }
+}
