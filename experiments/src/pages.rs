@@ -50,6 +50,7 @@ pages! {
     exit_stress "54-exit-stress.md"
     fork "55-fork.md"
     goodbye_over_socket "57-goodbye-over-socket.md"
+    not_send "58-not-send.md"
     start_here "start-here.md"
     tools "tools.md"
     upstream_report "upstream-report.md"

@@ -3,6 +3,8 @@
 #[cfg(feature = "tokio-util")]
 mod cancellation_token;
 mod hold;
+#[cfg(feature = "hyper")]
+mod hyper;
 
 #[cfg(feature = "tokio-util")]
 use std::sync::OnceLock;

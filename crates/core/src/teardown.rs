@@ -35,6 +35,14 @@
 //! nobody sees, and the teardown is `Ok` (experiment 57). So close such a value *while its runtime runs*: await
 //! its `close` there, in a session's [hook](crate::Session::before_close_with), or tear it down before you shut
 //! the runtime down. A current-thread runtime runs only while somebody is inside its `block_on`.
+//!
+//! # Values that are not `Send`
+//!
+//! Neither a teardown nor a session takes them: both drop a value on another thread, and a value that is not
+//! `Send` must be dropped on its own. Drop it there, inside its `LocalSet` and in the context of a running
+//! runtime, and await the `LocalSet`. A local *task* can have a [`Guarded`](crate::Guarded) handle of a value that
+//! is `Send`, and a place in a group ([`TaskGroup::hold`](crate::TaskGroup::hold)). For a thread that owns such
+//! values, guard what other threads have of it, and close it in a hook (experiment 58).
 
 mod batch;
 mod hold;
