@@ -27,7 +27,8 @@ use sundown::RuntimeOwner;
 use tokio::runtime::Runtime;
 
 use crate::{
-    CODE, DIRECTORY, Exited, LEAK, Noisy, OR_LEAK, PLAN, SLACK, TEAR_DOWN, add, run, run_with,
+    CODE, DIRECTORY, Exited, LEAK, Noisy, OR_LEAK, PLAN, PROGRAM, SLACK, TEAR_DOWN, add, run,
+    run_with,
 };
 
 /// What a plan says of something that is left behind.
@@ -121,7 +122,6 @@ fn a_child_runs_on_with_a_warning_unless_a_resource_ends_it() {
 
     let child = printed(&left)[0].as_raw_nonzero().get().unsigned_abs();
     assert!(all_ran_on(&left));
-    #[cfg(target_os = "linux")]
     assert_eq!(
         warned_of(&left),
         [LeftBehind::ChildProcess { id: child, name: "sleep".to_owned() }]
@@ -238,6 +238,46 @@ fn a_group_is_ended_with_all_of_its_processes_and_a_child_alone() {
     }
 }
 
+/// In a namespace in which nothing is mounted at `/proc`. Where a process may not make one, this shows nothing.
+#[test]
+fn without_proc_a_child_is_ended_and_nothing_is_warned_of() {
+    const WITHOUT: [&str; 5] = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+    let unshare = |script: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(WITHOUT).arg(format!("mount -t tmpfs none /proc && {script}"));
+        unshare
+    };
+    let works = || unshare("test ! -e /proc/self").output().is_ok_and(|it| it.status.success());
+    // The program itself is in such a namespace.
+    if env::var_os(PROGRAM).is_none() && !works() {
+        eprintln!("not tested: this process may not make a namespace");
+        return;
+    }
+    let hide_proc = |child: &mut Command| {
+        let mut without = unshare("exec \"$0\" \"$@\"");
+        without.arg(child.get_program()).args(child.get_args());
+        without.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        without.stdout(Stdio::piped()).stderr(Stdio::piped());
+        *child = without;
+    };
+    let exited = run_with(PLAN, hide_proc, |plan| {
+        plan.add(leftovers::child("known", TEAR_DOWN, sleeping().id(), Kill::AtOnce)).unwrap();
+        let group = shell("exec sleep 600").process_group(0).spawn().unwrap();
+        print(group.id());
+        plan.add(leftovers::process_group("group", TEAR_DOWN, group.id(), Kill::AtOnce)).unwrap();
+        drop(sleeping());
+        listen(&path("control.sock"));
+        println!("socket {}", fs::exists("/proc/self").unwrap());
+    });
+    assert!(exited.stdout.ends_with("socket false\n"), "the control: {}", exited.stdout);
+    assert_eq!(exited.outcome_of("known"), (Outcome::TornDown, None));
+    assert_eq!(exited.outcome_of("group").0, Outcome::Failed, "nobody can see that all have ended");
+    assert_eq!(warned_of(&exited), []);
+    let [known, group, unknown] = &*printed(&exited) else { panic!("{}", exited.stdout) };
+    assert_eq!([known, group, unknown].map(|process| runs(*process)), [false, false, true]);
+    kill_process(*unknown, Signal::KILL).unwrap();
+}
+
 #[test]
 fn a_number_that_is_no_child_of_ours_is_left_alone() {
     let exited = run(PLAN, |plan| {
@@ -320,13 +360,10 @@ fn the_file_of_a_socket_stays_with_a_warning_unless_a_resource_removes_it() {
         exited.expect_code();
         assert_eq!(exited.left.contains_key("a b.sock"), stays);
     }
-    #[cfg(target_os = "linux")]
-    {
-        let [LeftBehind::SocketFile { path }] = warned_of(&left) else {
-            panic!("{:?}", warned_of(&left))
-        };
-        assert!(path.starts_with('/') && path.ends_with("/a b.sock"), "{path}");
-    }
+    let [LeftBehind::SocketFile { path }] = warned_of(&left) else {
+        panic!("{:?}", warned_of(&left))
+    };
+    assert!(path.starts_with('/') && path.ends_with("/a b.sock"), "{path}");
     for exited in [&removed, &by_hand, &meant] {
         assert_eq!(warned_of(exited), []);
     }
@@ -410,12 +447,9 @@ fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     assert_eq!(lines(&written), LINES);
     let log = &written.left["log"];
     assert!(log.contains("it is busy") && log.contains("leaving the process"), "{log}");
-    #[cfg(target_os = "linux")]
-    {
-        assert!(log.contains(LEFT), "{log}");
-        assert_eq!(written.ledger.as_ref().unwrap().left_behind.len(), 1);
-        assert!(!written.stderr.contains(LEFT), "once: {}", written.stderr);
-    }
+    assert!(log.contains(LEFT), "{log}");
+    assert_eq!(written.ledger.as_ref().unwrap().left_behind.len(), 1);
+    assert!(!written.stderr.contains(LEFT), "once: {}", written.stderr);
     assert!(all_ran_on(&written));
 }
 
@@ -431,7 +465,6 @@ fn what_fails_after_the_log_was_torn_down_is_said_on_standard_error() {
     assert!(all_ran_on(&exited));
     let said = "error: `runtime` was not torn down: its teardown failed: it is busy";
     assert!(exited.stderr.contains(said), "{}", exited.stderr);
-    #[cfg(target_os = "linux")]
     assert_eq!(warned_of(&exited).len(), 1);
 }
 
