@@ -7,6 +7,7 @@ use std::{
     any::Any,
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _, Write},
+    mem,
     os::unix::net::UnixListener,
     process::{self, Stdio},
     time::Instant,
@@ -27,9 +28,10 @@ const GONE_WITHIN: Duration = Duration::from_secs(2);
 /// What every resource and the plan may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How many lines the log gets, and how long its file takes for each.
+/// How many lines the log gets, and how long its file takes before the first. The guard of the writer waits for a
+/// second.
 const LINES: usize = 100;
-const FOR_A_LINE: Duration = Duration::from_millis(2);
+const ASLEEP: Duration = Duration::from_millis(300);
 
 const SOCKET: &str = "control.sock";
 const LOG: &str = "log";
@@ -168,7 +170,10 @@ fn begin(what: &str, plan: Option<&ExitPlan>) -> TrialResult<(u32, Owned)> {
             Ok((0, Some(Box::new(listener))))
         }
         "log" => {
-            let (mut writer, guard) = tracing_appender::non_blocking(SlowFile(File::create(LOG)?));
+            let (mut writer, guard) = tracing_appender::non_blocking(SlowFile {
+                file: File::create(LOG)?,
+                is_asleep: true,
+            });
             for line in 0..LINES {
                 writer.write_all(format!("line {line}\n").as_bytes())?;
             }
@@ -205,16 +210,21 @@ impl Drop for Listener {
     }
 }
 
-/// A file that takes its time for each line, so that the writer's thread is behind when the process leaves.
-struct SlowFile(File);
+/// A file that takes its time before the first line, so that the writer's thread is behind when the process leaves.
+struct SlowFile {
+    file: File,
+    is_asleep: bool,
+}
 
 impl Write for SlowFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        thread::sleep(FOR_A_LINE);
-        self.0.write(line)
+        if mem::take(&mut self.is_asleep) {
+            thread::sleep(ASLEEP);
+        }
+        self.file.write(line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.file.flush()
     }
 }

@@ -47,12 +47,6 @@ thread_local! {
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a plan is being executed in this process.
-#[cfg(unix)]
-pub(super) fn has_begun() -> bool {
-    CODE.get().is_some()
-}
-
 /// Executes a plan and ends the process.
 pub(super) fn leave(plan: &ExitPlan, code: i32) -> ! {
     let began = Instant::now();

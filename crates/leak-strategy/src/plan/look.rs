@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     process,
-    thread::{self, Builder},
+    thread::Builder,
     time::Duration,
 };
 
@@ -28,10 +28,6 @@ use crate::{ledger::LeftBehind, resource::Subject};
 const AT_LEAST: Duration = Duration::from_millis(20);
 const AT_MOST: Duration = Duration::from_millis(100);
 
-/// How often to look again whether a child that was told to end has ended, and how long to pause before.
-const LOOKS: usize = 5;
-const PAUSE: Duration = Duration::from_millis(2);
-
 /// A flag of a socket that listens: the kernel's `__SO_ACCEPTCON`.
 const LISTENS: u32 = 0x10000;
 
@@ -48,14 +44,6 @@ pub(super) fn look(subjects: Vec<Subject>, time_left: Duration) -> Vec<LeftBehin
 
 fn left_behind(subjects: &[Subject]) -> Vec<LeftBehind> {
     let mut children = children(subjects).unwrap_or_default();
-    for _ in 1..LOOKS {
-        if children.is_empty() {
-            break;
-        }
-        // One that was killed a moment ago, such as by the drop of a runtime, may not have come to it.
-        thread::sleep(PAUSE);
-        children = self::children(subjects).unwrap_or_default();
-    }
     children.extend(sockets(subjects).unwrap_or_default());
     children
 }
@@ -79,7 +67,7 @@ fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
     Ok(found)
 }
 
-/// Whether a process has been sent SIGKILL and has not come to it yet.
+/// Whether a process has been sent SIGKILL, such as by the drop of a runtime, and has not come to it yet.
 fn is_killed(id: u32) -> bool {
     const SIGKILL: u64 = 1 << 8;
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
