@@ -34,6 +34,7 @@ pages! {
     server_drain "34-server-drain.md"
     container_signals "35-container-signals.md"
     stuck_after_drain "36-stuck-after-drain.md"
+    left_behind "37-left-behind.md"
     async_drop_options "40-async-drop-options.md"
     second_caller "41-second-caller.md"
     lock_across_await "42-lock-across-await.md"
