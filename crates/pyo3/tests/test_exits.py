@@ -197,7 +197,9 @@ def test_a_panic_arrives_as_an_exception():
 
 def test_a_blocking_call_is_interrupted_by_ctrl_c():
     body = """
-    import extension
+    import extension, signal
+    # It is ignored where the tests run in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print('begun', flush=True)
     try: extension.blocks(60)
     except KeyboardInterrupt: print('interrupted')
