@@ -177,7 +177,7 @@ fn foreign_tasks_get_the_limit_to_end_and_what_is_left_is_counted() {
     });
     assert!(report.unwrap().is_graceful(), "it ended by itself");
 
-    let report = here(service().limit(SHORT), |_| async {
+    let report = here(service().limit(3 * SHORT), |_| async {
         drop(tokio::spawn(pending::<()>()));
         Ok(())
     });
