@@ -23,7 +23,8 @@
 //! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
 //! holds a clone. [`TeardownReport::not_covered`] lists this. What a destructor leaves in a *thread-local*
 //! is dropped when the thread ends: before the answer, unless another teardown or a session needs the
-//! service. For the rest there are
+//! service. What a closure leaves there is always dropped before the answer, and tasks that this spawns have
+//! ended by then; a closure that this queues is not waited for. For the rest there are
 //! [`evidence`](crate::evidence) and a [session](crate::session) with a runtime of its own.
 //!
 //! # A goodbye over a socket

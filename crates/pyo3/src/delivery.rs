@@ -10,9 +10,10 @@ use pyo3::{
 use pyo3_async_runtimes::TaskLocals;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::entry;
+use crate::{entry, exit};
 
-/// An `asyncio` future that waits for a result. Dropped without one, it gets an exception.
+/// An `asyncio` future that waits for a result. Dropped without one, it gets an exception, unless the
+/// interpreter is about to exit.
 pub(crate) struct Delivery {
     awaiting: Option<Awaiting>,
     runtime: Handle,
@@ -59,7 +60,11 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some(awaiting) = self.awaiting.take() {
+        let awaiting = self.awaiting.take();
+        // At exit, a loop that still runs is that of a daemon thread, which Python stops where it is.
+        if !exit::has_begun()
+            && let Some(awaiting) = awaiting
+        {
             awaiting.gets(&self.runtime, |_| Err(ended()));
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,14 @@ use crate::{entry::GATE, runtime};
 
 /// The limit of the exit, in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(5_000);
+
+/// Whether the handler has begun. Relaxed: it stands for itself.
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the interpreter is about to exit.
+pub(crate) fn has_begun() -> bool {
+    HAS_BEGUN.load(Ordering::Relaxed)
+}
 
 /// How often a wait looks whether a signal handler of Python has raised.
 const SLICE: Duration = Duration::from_millis(50);
@@ -61,6 +69,7 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 /// error what has not ended within the limit.
 fn at_exit(py: Python<'_>) -> PyResult<()> {
     let began = Instant::now();
+    HAS_BEGUN.store(true, Ordering::Relaxed);
     // Relaxed: it stands for itself.
     let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
     let rest = || limit.saturating_sub(began.elapsed());

@@ -21,7 +21,8 @@
 //!
 //! - A thread that calls `Python::attach` by itself: one of the extension's own, or a closure of
 //!   `spawn_blocking`. Use [`attach`], which passes the gate.
-//! - A call that does not return within the limit. The handler says on standard error how many there are.
+//! - A call that does not return within the limit. The handler says on standard error how many there are. If
+//!   it is made by [`call`](call()), the thread stays in it; by `Python::attach`, it may abort the process.
 
 #[cfg(all(feature = "attributes", feature = "testing"))]
 pub use pyo3_async_runtimes::inventory;
@@ -32,10 +33,12 @@ pub use pyo3_async_runtimes::{
 };
 
 pub use self::{
+    call::call,
     entry::attach,
     exit::{install, set_exit_limit},
 };
 
+mod call;
 mod delivery;
 mod entry;
 mod exit;

@@ -197,7 +197,9 @@ def test_a_panic_arrives_as_an_exception():
 
 def test_a_blocking_call_is_interrupted_by_ctrl_c():
     body = """
-    import extension
+    import extension, signal
+    # It is ignored where the tests run in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print('begun', flush=True)
     try: extension.blocks(60)
     except KeyboardInterrupt: print('interrupted')
@@ -219,6 +221,39 @@ def test_a_call_that_outlives_the_limit_is_told():
     """
     code, _, errors = run("ours", body)
     assert "sundown: after 200.0ms, 1 calls of Rust into Python have not returned" in errors
+
+
+#: A callable that goes on calling while the interpreter is finalized, and gives up the lock again and again.
+OUTLIVES = """
+    import socket, types, extension
+    class Slow:
+        def __del__(self, sleep=time.sleep, r=range):
+            for _ in r(20): sleep(0.002)
+    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+    a, b = socket.socketpair(); a.setblocking(False); b.setblocking(False)
+    def calls():
+        while True:
+            try: a.send(b"x")
+            except BlockingIOError: pass
+            try: b.recv(4096)
+            except BlockingIOError: pass
+    extension.limit(0.2)
+    for _ in range(4): extension.CALLS(calls)
+    time.sleep(0.05)
+    print('the last line', flush=True)
+    """
+
+
+def test_a_callable_that_outlives_the_limit_does_not_abort_the_process():
+    for _ in range(EXITS):
+        code, printed, _ = run("ours", OUTLIVES.replace("CALLS", "calls_and_stays"))
+        assert (code, printed) == (0, "the last line\n")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this interpreter ends no thread")
+def test_without_the_call_that_stays_it_does():
+    results = (run("ours", OUTLIVES.replace("CALLS", "calls_back_on_a_thread")) for _ in range(20))
+    assert any(code != 0 for code, _, _ in results)
 
 
 def test_a_thread_of_ones_own_stops_at_the_gate():

@@ -74,6 +74,14 @@ fn limit(seconds: f64) {
     sundown_pyo3::set_exit_limit(Duration::from_secs_f64(seconds));
 }
 
+/// The same, by the call that need not come back.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_and_stays(py: Python<'_>, callable: Py<PyAny>) {
+    let nothing = pyo3::types::PyTuple::empty(py).unbind();
+    std::thread::spawn(move || while sundown_pyo3::call(&callable, &nothing).is_ok() {});
+}
+
 /// Calls on a plain thread, again and again, as long as the interpreter can be entered.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -122,6 +130,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     {
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
         module.add_function(wrap_pyfunction!(limit, module)?)?;
         sundown_pyo3::install(module.py())?;
     }
