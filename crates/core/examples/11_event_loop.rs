@@ -5,6 +5,9 @@
 //! loop. The loop happens to drop the last handle, on a thread where the client's destructor could not
 //! run.
 //!
+//! The program ends in the loop's last event, and not after the loop: many loops exit the process by
+//! themselves. With an exit plan, that event is the place for `plan.leave(0)`.
+//!
 //! ```text
 //! loop: 2 rooms are open, logging out
 //! loop: drew a frame
@@ -30,6 +33,8 @@ enum Action {
     Frame,
     CloseTabs(Sender<()>),
     LoggedOut(Result<Confirmation, String>),
+    /// The last one: `Event::LoopDestroyed` of tao, `ApplicationHandler::exiting` of winit.
+    Exiting,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,12 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for action in [Action::OpenRoom, Action::OpenRoom, Action::LogOut, Action::Frame] {
         post.send(action)?;
     }
-    run(&background, &session, client, &post, actions)?;
-
-    // The loop has ended, and this thread may wait.
-    let report = background.shutdown_blocking(LIMIT)?;
-    println!("background: ended, {} dropped", report.aborted);
-    Ok(())
+    run(&background, &session, client, &post, actions)
 }
 
 fn run(
@@ -75,6 +75,12 @@ fn run(
             }
             Action::LoggedOut(answer) => {
                 println!("loop: logged out, {answer:?}");
+                post.send(Action::Exiting)?;
+            }
+            Action::Exiting => {
+                // Nothing is drawn any more, and this thread may wait.
+                let report = background.shutdown_blocking(LIMIT)?;
+                println!("background: ended, {} dropped", report.aborted);
                 break;
             }
         }

@@ -240,6 +240,14 @@ impl TaskGroup {
         spawn(&self.tasks, SpawnedBy::Outsider, runtime, Label::new(name), work)
     }
 
+    /// Whether no task of it is alive, and none has failed.
+    #[cfg(all(feature = "service", unix, not(loom)))]
+    pub(crate) fn is_spent(&self) -> bool {
+        let tally = self.tasks.tally();
+        let (failures, _) = self.tasks.failures().seen();
+        self.is_empty() && tally.panics == 0 && failures == 0
+    }
+
     /// Returns a stop signal for something that is not in the group, such as an HTTP server.
     #[must_use]
     pub fn stop_signal(&self) -> Stop {

@@ -109,15 +109,16 @@ impl Builder {
     /// everything that is left on it. Blocks this thread, and panics nowhere. `work` is a task of the
     /// service, and should return when its [stop signal](Service::stop_signal) is raised.
     ///
-    /// Each of these may take an equal share of the time that is left, so that one that does not end leaves
-    /// time to the others.
+    /// Each of these may take half of the time that is left, and the last all of it, so that one that does not
+    /// end leaves time to the others.
     ///
-    /// A signal that comes later than a quarter of a second after the first ends the process at once, with 128
-    /// plus its number, and so does one that comes after `run` has returned. (One that comes sooner is taken for
-    /// the same: some tools signal a program and then its process group.) A first signal that comes while the service is going down for another reason changes
+    /// A signal that comes later than a tenth of a second after the first ends the process at once, with 128
+    /// plus its number, and so does one that comes after `run` has returned. One that comes sooner is taken for
+    /// the same, because some tools signal a program and then its process group: so `run` does not return before
+    /// that tenth has passed. A first signal that comes while the service is going down for another reason changes
     /// nothing; the report has it ([`signal`](ServiceReport::signal)), for a program that goes on after `run`.
     /// A child that was forked by a task and does not call `exec` has the handler and nobody who listens to it:
-    /// it ends only at a second signal.
+    /// no signal but SIGKILL ends it, unless it runs a service of its own.
     ///
     /// # Errors
     ///
@@ -204,8 +205,22 @@ struct Shared {
 struct Groups {
     /// The oldest first.
     running: Vec<Arc<TaskGroup>>,
+    /// How many there may be before those are forgotten that nobody needs any more.
+    most: usize,
     /// Whether all have gone down: one that is made now is stopped already.
     have_ended: bool,
+}
+
+impl Groups {
+    /// Forgets the groups that nobody has any more and whose tasks have all ended well. A service may make one
+    /// for each request.
+    fn forget_the_spent(&mut self) {
+        if self.running.len() < self.most {
+            return;
+        }
+        self.running.retain(|group| Arc::strong_count(group) > 1 || !group.is_spent());
+        self.most = (2 * self.running.len()).max(64);
+    }
 }
 
 impl Service {
@@ -280,6 +295,7 @@ impl Service {
             drop(groups);
             group.stop();
         } else {
+            groups.forget_the_spent();
             groups.running.push(Arc::clone(&group));
         }
         group
@@ -352,7 +368,9 @@ impl Service {
     fn wait_until_asked(&self, grace: Duration) -> Instant {
         let mut stopped = self.stop_signal();
         let asked = async {
+            // In order: a random one takes Tokio's thread-local, which may be gone.
             tokio::select! {
+                biased;
                 () = self.0.asked.wait() => {}
                 // By a task that failed, or whoever has the group.
                 () = &mut stopped => self.ask(AskedBy::Tasks),
@@ -373,16 +391,16 @@ impl Service {
     ) -> Vec<Result<ShutdownReport, ShutdownError>> {
         let left = || limit.saturating_sub(asked_at.elapsed());
         let until = asked_at.elapsed() + left() / 4 * QUARTERS_FOR_TASKS;
-        let for_each_of = |stages: usize| {
-            let stages = u32::try_from(stages).unwrap_or(u32::MAX).max(1);
-            until.saturating_sub(asked_at.elapsed()) / stages
+        let left_for = |is_last: bool| {
+            let left = until.saturating_sub(asked_at.elapsed());
+            if is_last { left } else { left / 2 }
         };
         let mut ended = Vec::new();
-        let groups = lock(&self.0.groups).running.len();
-        ended.push(self.0.tasks.drain_blocking(for_each_of(1 + groups)));
         let mut gone = Vec::new();
-        while let Some((group, stages)) = self.next_group() {
-            ended.push(group.drain_blocking(for_each_of(stages)));
+        let is_last = lock(&self.0.groups).running.iter().all(|group| group.is_empty());
+        ended.push(self.0.tasks.drain_blocking(left_for(is_last)));
+        while let Some((group, is_last)) = self.next_group(left_for(true).is_zero()) {
+            ended.push(group.drain_blocking(left_for(is_last)));
             gone.push(group);
         }
         let runtime = runtime.shutdown_blocking(left());
@@ -401,12 +419,13 @@ impl Service {
         ended.chain([runtime]).collect()
     }
 
-    /// The youngest group that has not gone down, and how many there are.
-    fn next_group(&self) -> Option<(Arc<TaskGroup>, usize)> {
+    /// The youngest group that has not gone down, and whether no other has tasks. If the time is up, no more
+    /// can be made.
+    fn next_group(&self, time_is_up: bool) -> Option<(Arc<TaskGroup>, bool)> {
         let mut groups = lock(&self.0.groups);
-        let stages = groups.running.len();
         let next = groups.running.pop();
-        groups.have_ended = next.is_none();
-        next.map(|group| (group, stages))
+        groups.have_ended = time_is_up || next.is_none();
+        let is_last = groups.running.iter().all(|group| group.is_empty());
+        next.map(|group| (group, is_last))
     }
 }

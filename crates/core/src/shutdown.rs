@@ -98,8 +98,9 @@ pub struct Alive {
     /// The threads that have not ended, by name: those of a runtime, and those on which the kit calls
     /// the wakers of other executors.
     pub threads: Vec<String>,
-    /// Whether every task of a runtime has ended, and what is left is blocking work: a closure of
-    /// `spawn_blocking`, a read of standard input, or a DNS look-up. Nothing can interrupt that.
+    /// Whether no task of a runtime can be seen any more, and what is left blocks its thread: a closure of
+    /// `spawn_blocking`, a read of standard input, a DNS look-up; or a task inside `block_in_place` or in its
+    /// destructor, which Tokio does not count any more. Nothing can interrupt that.
     pub blocking_work: bool,
     /// Whether the call left the abort of the tasks to another caller, which has given them more time.
     pub left_to_another: bool,
@@ -223,9 +224,9 @@ impl fmt::Display for ShutdownError {
         match kind {
             ShutdownErrorKind::TimedOut if alive.blocking_work => write!(
                 f,
-                "`{component}` has not ended after {elapsed:.1?}: {alive} still running; every task has \
-                 ended, and what is left is blocking work that nothing can interrupt: a closure of \
-                 `spawn_blocking`, a read of standard input, or a DNS look-up"
+                "`{component}` has not ended after {elapsed:.1?}: {alive} still running; what is left \
+                 blocks its thread, and nothing can interrupt it: a closure of `spawn_blocking`, a read \
+                 of standard input, a DNS look-up, or a task in `block_in_place` or in its destructor"
             ),
             ShutdownErrorKind::TimedOut if alive.left_to_another => write!(
                 f,

@@ -2,11 +2,12 @@
 //! [`service`](crate::service) is built on this, and so is the kit's exit plan.
 
 use std::{
-    io,
+    io, process,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use signal_hook::{
 };
 use thiserror::Error;
 
-use crate::{joinable::Joinable, latch::Latch};
+use crate::joinable::Joinable;
 
 /// The signals that ask a process to end.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -29,15 +30,16 @@ pub const BY_SIGNAL: i32 = 128;
 
 /// What this process has installed.
 struct Installed {
-    /// Whether there is a watch.
-    watch: bool,
+    /// The process that has a watch. A forked child has none of its parent's threads, and may have a watch
+    /// of its own.
+    watched_by: Option<u32>,
     /// Whether the handlers for the time without a watch are installed. They end the process as the
     /// signal does by default. signal-hook never removes its own handler from the system, so without
     /// them a signal would do nothing once the watch is dropped.
     default: bool,
 }
 
-static INSTALLED: Mutex<Installed> = Mutex::new(Installed { watch: false, default: false });
+static INSTALLED: Mutex<Installed> = Mutex::new(Installed { watched_by: None, default: false });
 
 /// Whether the next signal ends the process. `SeqCst` as in signal-hook; the flag publishes no other data.
 static SIGNALLED: AtomicBool = AtomicBool::new(false);
@@ -62,27 +64,29 @@ pub enum SignalError {
 crate::debug_as_text!(SignalError);
 
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM calls a closure with its number, on a thread of
-/// the watch. A signal that comes later than a quarter of a second after it ends the process at once, in the
+/// the watch. A signal that comes later than a tenth of a second after it ends the process at once, in the
 /// signal handler, with the exit code that a shell reports: 128 plus its number. One that comes sooner is taken
 /// for the same: `timeout`, shells and wrappers signal the program and then its process group.
 ///
 /// After the watch is dropped, signals end the process as they do by default, and the watch's thread has
-/// ended: the drop joins it, which takes microseconds if the closure has returned; it waits a second at most.
+/// ended. So the drop waits until a tenth of a second after the first signal has passed, if there was one, and
+/// until the closure has returned, a second at most.
+///
 /// The handler of the signals stays: signal-hook never removes its own from the system. So a library that a
-/// host unloads must not use this.
+/// host unloads must not use this. And a child that is forked while there is a watch, and does not call `exec`,
+/// has the handler and nobody who listens to it: there, signals do nothing until it installs a watch of its own.
 #[derive(Debug)]
 #[must_use = "when the watch is dropped, signals have their default effect again"]
 pub struct SignalWatch {
     handle: Option<Handle>,
     actions: Vec<SigId>,
     thread: Option<Joinable>,
-    dropped: Arc<Latch>,
 }
 
 /// How soon after the first signal another is taken for the same.
-const SAME: Duration = Duration::from_millis(250);
+const SAME: Duration = Duration::from_millis(100);
 
-/// How long a watch that is dropped waits for its thread, which takes microseconds to end.
+/// How long a watch that is dropped waits for its thread.
 const UNTIL_GONE: Duration = Duration::from_secs(1);
 
 impl SignalWatch {
@@ -97,9 +101,7 @@ impl SignalWatch {
     ) -> Result<Self, SignalError> {
         prepare()?;
         // If a step below fails, dropping the watch undoes the steps before it.
-        let dropped = Arc::new(Latch::new());
-        let is_dropped = Arc::clone(&dropped);
-        let mut watch = Self { handle: None, actions: Vec::new(), thread: None, dropped };
+        let mut watch = Self { handle: None, actions: Vec::new(), thread: None };
         let mut signals = Signals::new(SIGNALS)?;
         watch.handle = Some(signals.handle());
         SIGNALLED.store(false, Ordering::SeqCst);
@@ -110,10 +112,10 @@ impl SignalWatch {
         watch.thread = Some(Joinable::spawn(thread, move || {
             // Ends without a signal when the watch is dropped.
             if let Some(signal) = signals.forever().next() {
+                let came = Instant::now();
                 on_first(signal);
-                if !is_dropped.wait_blocking(SAME) {
-                    SIGNALLED.store(true, Ordering::SeqCst);
-                }
+                thread::sleep(SAME.saturating_sub(came.elapsed()));
+                SIGNALLED.store(true, Ordering::SeqCst);
             }
         })?);
         RELEASED.store(false, Ordering::SeqCst);
@@ -124,7 +126,7 @@ impl SignalWatch {
 /// Makes sure that there is one watch only, and that dropping it restores the signals' default effect.
 fn prepare() -> Result<(), SignalError> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if installed.watch {
+    if installed.watched_by == Some(process::id()) {
         return Err(SignalError::AlreadyWatched);
     }
     if !installed.default {
@@ -133,26 +135,26 @@ fn prepare() -> Result<(), SignalError> {
         }
         installed.default = true;
     }
-    installed.watch = true;
+    installed.watched_by = Some(process::id());
     Ok(())
 }
 
 impl Drop for SignalWatch {
     fn drop(&mut self) {
-        // First, so that from here on a signal ends the process before any other handler runs.
-        RELEASED.store(true, Ordering::SeqCst);
-        for action in self.actions.drain(..) {
-            low_level::unregister(action);
-        }
         if let Some(handle) = &self.handle {
             handle.close();
         }
-        self.dropped.fire();
         if let Some(thread) = self.thread.take()
             && let Err(thread) = thread.join_until(Instant::now() + UNTIL_GONE)
         {
             thread.give_up();
         }
-        INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).watch = false;
+        // After the join, so that a signal which is the same as the first is taken for it. Before the rest, so
+        // that from here on a signal ends the process before any other handler runs.
+        RELEASED.store(true, Ordering::SeqCst);
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
+        }
+        INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).watched_by = None;
     }
 }

@@ -23,7 +23,8 @@
 //! starts by itself, a task on another runtime, or a value that is not dropped because somebody else
 //! holds a clone. [`TeardownReport::not_covered`] lists this. What a destructor leaves in a *thread-local*
 //! is dropped when the thread ends: before the answer, unless another teardown or a session needs the
-//! service. For the rest there are
+//! service. What a closure leaves there is always dropped before the answer, and tasks that this spawns have
+//! ended by then; a closure that this queues is not waited for. For the rest there are
 //! [`evidence`](crate::evidence) and a [session](crate::session) with a runtime of its own.
 //!
 //! # A goodbye over a socket
@@ -35,6 +36,14 @@
 //! nobody sees, and the teardown is `Ok` (experiment 57). So close such a value *while its runtime runs*: await
 //! its `close` there, in a session's [hook](crate::Session::before_close_with), or tear it down before you shut
 //! the runtime down. A current-thread runtime runs only while somebody is inside its `block_on`.
+//!
+//! # Values that are not `Send`
+//!
+//! Neither a teardown nor a session takes them: both drop a value on another thread, and a value that is not
+//! `Send` must be dropped on its own. Drop it there, inside its `LocalSet` and in the context of a running
+//! runtime, and await the `LocalSet`. A local *task* can have a [`Guarded`](crate::Guarded) handle of a value that
+//! is `Send`, and a place in a group ([`TaskGroup::hold`](crate::TaskGroup::hold)). For a thread that owns such
+//! values, guard what other threads have of it, and close it in a hook (experiment 58).
 
 mod batch;
 mod hold;

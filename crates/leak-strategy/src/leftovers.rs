@@ -22,6 +22,8 @@
 //! files of Unix sockets on which this process listens. If nobody has registered them, it
 //! [warns](crate::ledger::LeftBehind). Temporary directories, log lines and connections it cannot see.
 //!
+//! Child processes and groups were tried on Linux only, though they need no more than Unix.
+//!
 //! To leave something behind on purpose, such as a daemon, register it with
 //! [`Policy::Leak`], and the plan does not warn.
 //!

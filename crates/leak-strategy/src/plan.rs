@@ -8,6 +8,16 @@ mod execute;
 mod exits_by_itself;
 #[cfg(target_os = "linux")]
 mod look;
+#[cfg(not(target_os = "linux"))]
+mod look {
+    /// Nothing: only Linux tells.
+    pub(super) fn look(
+        _: Vec<crate::resource::Subject>,
+        _: super::Duration,
+    ) -> Vec<crate::ledger::LeftBehind> {
+        Vec::new()
+    }
+}
 
 use std::{
     fmt, mem,

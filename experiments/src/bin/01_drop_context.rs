@@ -39,10 +39,7 @@ pub fn experiment() -> Experiment {
             cure("*/kit/outside-down-teardown", with_teardown(outside_down))
                 .about("no context, and the runtime is shut down; a teardown in place of the drop"),
         ])
-        .claim(
-            "A2a",
-            "The panic of the drop comes from a runtime that was shut down while async tasks still ran.",
-        )
+        .claim("A2a", "The panic of the drop comes from a shutdown of the runtime.")
         // A pattern matches cures, too, but with a kit claim only that claim counts them.
         .supported_if(every("*/outside-alive").is(Clean) & every("*-down*").is(Aborted))
         .refuted_if(every("*/outside-alive").is(Aborted) & every("*/inside-down*").is(Clean))

@@ -127,6 +127,16 @@ fn main() -> ExitCode {
         )
         .supported_if(every("joined/watching").is(Clean) & every("gated/watching").is(Clean))
         .refuted_if(every("joined/watching").is(lost()) | every("joined/watching").is(Hung))
+        .claim(
+            "C11a",
+            "What crashes the interpreter is a thread that asks for its lock while it finalizes.",
+        )
+        .supported_if(every("static/watching").is(lost()) & every("static/never-calls").is(Clean))
+        .refuted_if(every("static/watching").is(Clean) | every("static/never-calls").is(lost()))
+        .claim("C11b", "It happens when background tasks are still running.")
+        // When everything has been awaited, no task of the program's is left.
+        .supported_if(every("static/watching").is(lost()) & every("static/awaited").is(Clean))
+        .refuted_if(every("static/awaited").is(lost()))
         .claim("C9b", "Tasks that are in flight at the exit hit the race more often than when they have ended.")
         // The same four tasks.
         .supported_if(every("static/not-awaited").fails_more_often_than(every("static/awaited")))

@@ -92,12 +92,12 @@ fn main() -> ExitCode {
         ])
         .keeps("files_left_per_login", [1, 7, 15, 40])
         .keeps("heap_bytes_per_login", [18_000, 150_000, 600_000])
-        .claim("F1", "What is wrapped can be dropped on any thread.")
+        .claim("F1", "What is wrapped can be dropped on a thread without a context.")
         .supported_if(
             every("*/wrapper/any-thread").is(Clean) & every("*/wrapper/something-bare").is(Aborted),
         )
         .refuted_if(!every("*/wrapper/any-thread").is(Clean))
-        .claim("F2", "The destructors that need a wrapper call `block_on`, as some of deadpool's do.")
+        .claim("F2", "A destructor of deadpool's that the client's drop runs calls `block_on`.")
         // Where `block_on` panics, so would a destructor that calls it.
         .supported_if(
             every("*/in-a-task/block-on").is(Panicked) & every("*/in-a-task/client").is(Panicked),

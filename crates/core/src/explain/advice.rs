@@ -13,6 +13,7 @@ pub(super) const fn depends_on_the_place(cause: Cause) -> bool {
             | Cause::BlockedInAsync
             | Cause::NoThread
             | Cause::BlockInPlace
+            | Cause::NotLocal
             | Cause::WrongThread
     )
 }
@@ -97,6 +98,10 @@ pub(super) fn happened(cause: Cause, thread: &str, file: &str, place: &Place) ->
             "{file} is built on a Tokio older than 1.0, and {thread} has no context of that Tokio; \
              the context of Tokio 1 is another one"
         ),
+        (Cause::NotLocal, Drop(dropped)) => format!(
+            "{dropped} was dropped on {thread}, its destructor spawned a task that stays on one \
+             thread, and there is no place for such tasks there"
+        ),
         (Cause::NotLocal, _) => format!(
             "{file} needed a place for tasks that stay on one thread, and there is none on {thread}"
         ),
@@ -144,6 +149,15 @@ pub(super) const fn instead(cause: Cause, place: &Place) -> &'static str {
         }
         (Cause::BlockedInAsync, Place::Call) => {
             "`.await` it, or wait in `spawn_blocking` or on a plain thread"
+        }
+        (Cause::NotLocal, Place::Drop(_)) => {
+            "drop the value inside `local.run_until(async { drop(value) }).await`, and then await the \
+             `LocalSet`, which ends when what the destructor spawned has ended; actix's inside its \
+             `System`; a `LocalSet` that is itself dropped drops such tasks and says nothing"
+        }
+        (Cause::NotLocal, Place::Call) => {
+            "run it inside `LocalSet::new().run_until(…)`, or actix's inside its `System`; a task \
+             that is `Send` needs neither: `tokio::spawn`"
         }
         (Cause::BlockInPlace, Place::Call) => {
             "use `spawn_blocking(…).await`, or a runtime with `flavor = \"multi_thread\"`"
@@ -202,8 +216,9 @@ pub(super) const fn general(cause: Cause) -> &'static str {
              its own Tokio, and enter that"
         }
         Cause::NotLocal => {
-            "run it inside `LocalSet::new().run_until(…)`, or actix's inside its `System`; a task \
-             that is `Send` needs neither: `tokio::spawn`"
+            "run it inside `LocalSet::new().run_until(…)`, or actix's inside its `System`; if it is a \
+             destructor, drop the value there, and then await the `LocalSet`; a task that is `Send` \
+             needs neither: `tokio::spawn`"
         }
         Cause::WrongThread => {
             "drop the executor and its tasks on the thread that spawned them, before it ends; give \

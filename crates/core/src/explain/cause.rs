@@ -36,7 +36,8 @@ pub enum Cause {
     NoDriver,
     /// `SD0011`: a library uses a Tokio older than 1.0, which does not see the context of Tokio 1.
     OldTokio,
-    /// `SD0012`: a task that is not `Send` was spawned outside a `LocalSet`, or outside actix's system.
+    /// `SD0012`: a task that is not `Send` was spawned outside a `LocalSet`, or outside actix's system
+    /// (experiment 58).
     NotLocal,
     /// `SD0013`: a task that must stay on one thread was polled or dropped on another.
     WrongThread,

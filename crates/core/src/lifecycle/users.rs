@@ -44,6 +44,15 @@ impl Users {
         state.closed
     }
 
+    /// Returns whether a user who has left must end the generation after all, because those it was left to have
+    /// left without ending it. Of users who ask at once, exactly one is told so.
+    pub fn take_over(&self) -> bool {
+        let mut state = lock(&self.state);
+        let is_deserted = state.present == 0 && !state.closed;
+        state.closed |= is_deserted;
+        is_deserted
+    }
+
     /// Removes a user who does not care how the generation ends.
     pub fn leave(&self) {
         lock(&self.state).present -= 1;

@@ -50,3 +50,38 @@ impl CutOffWatches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn each_watch_is_told_once_a_late_one_at_once_and_a_dropped_one_never() {
+        let (watches, told) = (CutOffWatches::default(), Arc::<AtomicUsize>::default());
+        let add = || {
+            let told = Arc::clone(&told);
+            watches.add(move || {
+                told.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let told = || told.load(Ordering::SeqCst);
+        let _kept = [add(), add()];
+        drop(add());
+        watches.tell();
+        watches.tell();
+        assert_eq!(told(), 2);
+        let _late = add();
+        assert_eq!(told(), 3);
+    }
+
+    #[test]
+    fn sessions_that_have_gone_leave_nothing_behind() {
+        let watches = CutOffWatches::default();
+        for _ in 0..1_000 {
+            drop(watches.add(|| ()));
+        }
+        assert_eq!(lock(&watches.0).as_ref().map(Vec::len), Some(1), "the last one");
+    }
+}

@@ -37,10 +37,18 @@ impl Enlisted {
     }
 
     /// Leaves, for a session that closes. Returns whether it was the last session there: then it must call
-    /// [`shutdown`](Self::shutdown). The answer stays the same when it is asked again.
+    /// [`shutdown`](Self::shutdown). Asked again, the last says so again; another becomes the last if the
+    /// others were dropped without a close.
     pub(crate) fn leave(&self) -> bool {
+        let users = &self.generation.users;
         let mut was_last = lock(&self.was_last);
-        *was_last.get_or_insert_with(|| self.generation.users.leave_to_end())
+        let is_last = match *was_last {
+            None => users.leave_to_end(),
+            Some(false) => users.take_over(),
+            Some(true) => true,
+        };
+        *was_last = Some(is_last);
+        is_last
     }
 
     /// How many other sessions use the generation now.
@@ -124,6 +132,13 @@ mod tests {
             let report = block_on(third.shutdown(PLENTY, PLENTY / 600)).unwrap();
             assert_eq!(report.foreign, 1);
             assert_eq!((third.stats().state, owner.stats().state), (State::Ended, State::Ended));
+
+            owner.restart().unwrap();
+            let [closed, left] = [(); 2].map(|()| owner.current().unwrap().enlist().unwrap());
+            assert!(!closed.leave(), "the other uses it");
+            drop(left);
+            assert!(closed.leave() && closed.leave(), "nobody else ends it");
+            let _ = block_on(closed.shutdown(PLENTY, PLENTY)).unwrap();
 
             owner.restart().unwrap();
             drop((first, second, third));

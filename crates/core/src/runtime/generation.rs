@@ -81,13 +81,21 @@ impl Generation {
             .map_err(|source| StartError::NoThread { component: component.clone(), source })?;
         let not_built = |source| StartError::NoRuntime { component: component.clone(), source };
         let handle = match is_ready.wait_blocking(START) {
-            Ok(built) => built.map_err(not_built)?,
+            Ok(built) => built,
             Err(WaitError::TimedOut { limit }) => {
                 let text = format!("it did not start within {limit:?}");
                 return Err(not_built(io::Error::new(io::ErrorKind::TimedOut, text)));
             }
-            Err(WaitError::Abandoned(abandoned)) => {
-                return Err(not_built(io::Error::other(abandoned)));
+            Err(WaitError::Abandoned(abandoned)) => Err(io::Error::other(abandoned)),
+        };
+        let handle = match handle {
+            Ok(handle) => handle,
+            Err(source) => {
+                // It has said why, and ends.
+                if let Err(thread) = owner_thread.join_until(Instant::now() + START) {
+                    thread.give_up();
+                }
+                return Err(not_built(source));
             }
         };
         Ok(Arc::new(Self {

@@ -23,7 +23,8 @@ pub enum NotCovered {
     Success,
     /// Threads that the code started by itself, such as `std::thread::spawn`.
     PlainThreads,
-    /// Tasks and blocking work on other runtimes.
+    /// Tasks and blocking work on other runtimes, and tasks of a `LocalSet` or `LocalRuntime`. A local task can be
+    /// a member of a group: [`TaskGroup::hold`](crate::TaskGroup::hold).
     OtherRuntimes,
     /// Clones of a value that were taken out of a handle, or that the value's own tasks hold.
     Clones,

@@ -6,12 +6,19 @@
 //! A site serves one batch. What comes later, through a handle that a destructor gave away, ends with the
 //! site, or keeps its threads, and delays no other batch.
 
-use std::{io, sync::OnceLock, thread, time::Duration};
+use std::{
+    cell::OnceCell,
+    io,
+    sync::{OnceLock, Weak},
+    thread,
+    time::Duration,
+};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{batch::Batch, lane, service::Service};
 use crate::{
+    fork::ProcessGuard,
     panics,
     sync::{Arc, AtomicUsize, Mutex, Ordering, lock},
     this_thread,
@@ -53,7 +60,7 @@ impl Site {
 
     fn runtime(self: &Arc<Self>) -> io::Result<Runtime> {
         // Weak: a handle that a destructor gives away must not keep the service.
-        let [started, stopped, parked] = [(); 3].map(|()| Arc::downgrade(self));
+        let [started, parked] = [(); 2].map(|()| Arc::downgrade(self));
         Builder::new_current_thread()
             .enable_all()
             .thread_name("sundown-close")
@@ -64,11 +71,6 @@ impl Site {
             .on_thread_start(move || {
                 if let Some(site) = started.upgrade() {
                     site.on_thread_start();
-                }
-            })
-            .on_thread_stop(move || {
-                if let Some(site) = stopped.upgrade() {
-                    site.on_thread_exit();
                 }
             })
             .on_thread_park(move || {
@@ -120,7 +122,10 @@ impl Site {
     }
 
     /// A blocking thread starts.
-    fn on_thread_start(&self) {
+    fn on_thread_start(self: &Arc<Self>) {
+        let process = ProcessGuard::this_process();
+        let farewell = Farewell { site: Arc::downgrade(self), process };
+        let _ = FAREWELL.try_with(|cell| cell.set(farewell));
         lane::this_thread_is_of(self.lane);
         // Relaxed: a count for reports.
         self.blocking_threads.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +165,30 @@ impl Site {
         }
     }
 }
+
+/// Says that a blocking thread is gone.
+///
+/// It is the first thread-local that code of the kit or of a destructor registers on the thread, so it is
+/// destroyed after all others of these ([`joinable`](crate::joinable)). Tokio's `on_thread_stop` would be too
+/// early: what closures have left in thread-locals is dropped after that, and may spawn tasks.
+struct Farewell {
+    /// Weak: a handle that a destructor gives away must not keep the service.
+    site: Weak<Site>,
+    /// If a closure forks, the child has this thread, too. There a lock may be held for ever.
+    process: ProcessGuard,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if self.process.forked_from().is_none()
+            && let Some(site) = self.site.upgrade()
+        {
+            site.on_thread_exit();
+        }
+    }
+}
+
+thread_local!(static FAREWELL: OnceCell<Farewell> = const { OnceCell::new() });
 
 /// Whether the OS has a thread for us.
 pub(super) fn there_are_threads() -> bool {

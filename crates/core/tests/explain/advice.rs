@@ -1,7 +1,7 @@
 //! What the hook advises, done literally to the program that panicked: it is clean then. The pages in
 //! `docs/src/explain` have the same advice as listings, which are tested as well.
 
-use std::{cell::RefCell, future::pending, thread, time::Duration};
+use std::{cell::RefCell, future::pending, rc::Rc, thread, time::Duration};
 
 use sundown::{
     group::TaskGroup,
@@ -14,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::situations::{Lease, client, one_thread, runtime};
+use crate::situations::{Document, Lease, client, one_thread, runtime};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const BRIEF: Duration = Duration::from_millis(1);
@@ -42,7 +42,7 @@ fn no_context_in_a_destructor_and_a_second_panic() {
 #[test]
 fn no_context_in_the_destructor_of_a_value_that_is_not_send() {
     let runtime = runtime();
-    let value = (client(2), std::rc::Rc::new(7));
+    let value = (client(2), Rc::new(7));
     let _context = runtime.handle().enter();
     drop(value);
 }
@@ -151,7 +151,32 @@ fn no_driver() {
 #[test]
 fn not_local() {
     let local = LocalSet::new();
-    let value = std::rc::Rc::new(7);
+    let value = Rc::new(7);
     let task = local.run_until(async move { spawn_local(async move { *value }).await });
     assert_eq!(runtime().block_on(task).unwrap(), 7);
+}
+
+#[test]
+fn not_local_in_a_destructor() {
+    let saved = Rc::default();
+    let value = Document { saved: Rc::clone(&saved) };
+    let local = LocalSet::new();
+    runtime().block_on(async {
+        local.run_until(async { drop(value) }).await;
+        local.await;
+    });
+    assert!(saved.get(), "what the destructor spawned has ended");
+}
+
+/// What the advice says of a `LocalSet` that is itself dropped.
+#[test]
+fn a_local_set_that_is_dropped_drops_what_a_destructor_spawned_and_says_nothing() {
+    let saved = Rc::default();
+    let value = Document { saved: Rc::clone(&saved) };
+    runtime().block_on(async {
+        let local = LocalSet::new();
+        local.run_until(async { drop(value) }).await;
+        drop(local);
+    });
+    assert!(!saved.get() && Rc::strong_count(&saved) == 1, "its task is gone");
 }

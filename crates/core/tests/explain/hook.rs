@@ -200,7 +200,18 @@ fn a_runtime_without_a_driver_is_explained() {
 #[test]
 fn a_local_task_without_a_place_is_explained() {
     let words = "needed a place for tasks that stay on one thread";
-    stderr("spawn-local-outside").explains("`spawn_local` called from outside", words, "SD0012");
+    let call = stderr("spawn-local-outside");
+    let advice = call.explains("`spawn_local` called from outside", words, "SD0012");
+    assert!(!advice.contains("drop the value"), "{advice}");
+}
+
+#[test]
+fn a_destructor_that_spawns_a_local_task_is_named_and_told_where_to_drop_the_value() {
+    let words = "`Document` was dropped on thread `hook::child`, its destructor spawned a task ";
+    let dropped = stderr("spawn-local-in-a-drop");
+    let advice = dropped.explains("`spawn_local` called from outside", words, "SD0012");
+    assert!(advice.contains("`local.run_until(async { drop(value) }).await`"), "{advice}");
+    assert!(!advice.contains(TEARDOWN), "it is not `Send`: {advice}");
 }
 
 #[cfg(unix)]

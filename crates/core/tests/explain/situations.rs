@@ -34,6 +34,7 @@ pub const SITUATIONS: &[(&str, fn())] = &[
     ("no-timers", no_timers),
     ("no-io", no_io),
     ("spawn-local-outside", spawn_local_outside),
+    ("spawn-local-in-a-drop", spawn_local_in_a_drop),
     ("a-task-that-panicked", a_task_that_panicked),
     #[cfg(unix)]
     ("join-in-a-forked-child", join_in_a_forked_child),
@@ -191,6 +192,28 @@ fn no_io() {
 
 fn spawn_local_outside() {
     runtime().block_on(async { drop(tokio::task::spawn_local(async {})) });
+}
+
+/// A value whose destructor spawns a local task, and which cannot leave its thread.
+pub struct Document {
+    pub saved: std::rc::Rc<std::cell::Cell<bool>>,
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        let saved = std::rc::Rc::clone(&self.saved);
+        drop(tokio::task::spawn_local(async move {
+            sleep(Duration::from_millis(1)).await;
+            saved.set(true);
+        }));
+    }
+}
+
+fn spawn_local_in_a_drop() {
+    runtime().block_on(async {
+        let local = LocalSet::new();
+        drop(local.run_until(async { Document { saved: Default::default() } }).await);
+    });
 }
 
 /// The panic of a task that called `block_on`, as whoever unwraps its handle sees it.

@@ -19,6 +19,7 @@ use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
+    task::{LocalSet, spawn_local},
 };
 
 use crate::fixtures::{PLENTY, SHORT, multi_thread, on_drop, until};
@@ -89,6 +90,34 @@ fn a_task_on_another_runtime_outlives_every_answer_and_each_report_says_so() {
         Box::new(move || drop(elsewhere.spawn(pending::<()>())))
     });
     assert_eq!(elsewhere.metrics().num_alive_tasks(), ANSWERS.len());
+}
+
+#[test]
+fn a_local_task_outlives_every_answer_and_each_report_says_so() {
+    let (spawn, mut asked) = tokio::sync::mpsc::unbounded_channel::<()>();
+    let alive = Arc::<()>::default();
+    let held = Arc::clone(&alive);
+    let local = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        LocalSet::new().block_on(&runtime, async move {
+            while asked.recv().await.is_some() {
+                let held = Arc::clone(&held);
+                drop(spawn_local(async move {
+                    pending::<()>().await;
+                    drop(held);
+                }));
+            }
+        });
+    });
+    each_report_names(&NotCovered::OtherRuntimes, || {
+        let spawn = spawn.clone();
+        Box::new(move || spawn.send(()).unwrap())
+    });
+    // Its own, and one for each task.
+    until("the tasks", || Arc::strong_count(&alive) == 2 + ANSWERS.len());
+    drop(spawn);
+    local.join().unwrap();
+    assert_eq!(Arc::strong_count(&alive), 1, "they have ended with their set");
 }
 
 #[test]

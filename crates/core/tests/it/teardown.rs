@@ -1,6 +1,8 @@
 //! Tearing values down: where a caller may be, and what a destructor may do.
 
 use std::{
+    any::Any,
+    cell::RefCell,
     future::pending,
     sync::{
         Arc,
@@ -203,4 +205,27 @@ fn a_teardown_future_that_is_never_polled_tears_down_all_the_same() {
     let (pool, closed) = pool();
     drop(teardown(pool, PLENTY));
     until("the closers", || closed() == 2);
+}
+
+/// A closer may leave something in a thread-local of its thread.
+#[test]
+fn a_task_that_is_spawned_when_the_closing_thread_ends_has_ended_too() {
+    thread_local!(static LEFT: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) });
+    let ended = Arc::new(AtomicUsize::new(0));
+    for round in 0..50 {
+        let ended = Arc::clone(&ended);
+        let value = on_drop(move || {
+            let handle = Handle::current();
+            drop(spawn_blocking(move || {
+                LEFT.set(Some(Box::new(on_drop(move || {
+                    drop(handle.spawn(async move {
+                        sleep(Duration::from_micros(round)).await;
+                        ended.fetch_add(1, Ordering::SeqCst);
+                    }));
+                }))));
+            }));
+        });
+        teardown_blocking(value, PLENTY).unwrap();
+    }
+    assert_eq!(ended.load(Ordering::SeqCst), 50);
 }

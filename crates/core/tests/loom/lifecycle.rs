@@ -289,6 +289,21 @@ fn lifecycle_of_users_who_leave_at_once_one_ends_it_and_nobody_comes_after_that(
     });
 }
 
+#[test]
+fn lifecycle_of_users_who_take_over_at_once_one_ends_what_another_has_left() {
+    explore("lifecycle, two take over what a third leaves", Bound::Three, || {
+        let users = shared::<Users>();
+        assert!(users.enter() && users.enter() && users.enter());
+        assert!(!users.leave_to_end() && !users.leave_to_end());
+        let other = beside(&users, |users| users.take_over());
+        users.leave();
+        let here = users.take_over();
+        let there = other.join().unwrap();
+        assert!(here != there, "one of them ends it");
+        assert!(!users.enter() && !users.take_over(), "it has ended");
+    });
+}
+
 /// Leaves, and then looks whether anybody is left.
 #[test]
 fn lifecycle_twin_that_leaves_and_looks_apart_has_two_last_users() {

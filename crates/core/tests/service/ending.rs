@@ -2,7 +2,10 @@
 
 use std::{
     future::pending,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -174,7 +177,7 @@ fn foreign_tasks_get_the_limit_to_end_and_what_is_left_is_counted() {
     });
     assert!(report.unwrap().is_graceful(), "it ended by itself");
 
-    let report = here(service().limit(SHORT), |_| async {
+    let report = here(service().limit(3 * SHORT), |_| async {
         drop(tokio::spawn(pending::<()>()));
         Ok(())
     });
@@ -213,4 +216,71 @@ fn a_request_that_is_cut_off_with_a_foreign_task_is_named() {
     let report = report.unwrap().to_string();
     assert!(report.contains("1 foreign task cut off"), "{report}");
     assert!(report.contains("1 task aborted: `GET /events`"), "{report}");
+}
+
+/// A service may make a group for each request.
+#[test]
+fn groups_that_have_ended_take_no_time_from_the_others() {
+    let builder = service().limit(Duration::from_secs(10));
+    let report = here(builder, |service| async move {
+        for _ in 0..200 {
+            let group = service.group("request");
+            group.spawn("its task", |_| async {})?;
+            let _ = group.drain(PLENTY).await;
+        }
+        service.spawn("saves", |stop| async move {
+            stop.await;
+            // Longer than an equal share for each group.
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        });
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert!(report.is_graceful(), "{report}");
+}
+
+#[test]
+fn a_thread_that_makes_groups_without_end_does_not_keep_the_service() {
+    let began = Instant::now();
+    let enough = Arc::new(AtomicBool::new(false));
+    let is_enough = Arc::clone(&enough);
+    let ended = here(service().limit(SHORT), |service| async move {
+        thread::spawn(move || {
+            while !is_enough.load(Ordering::Relaxed) {
+                drop(service.group("one more"));
+            }
+        });
+        Ok(())
+    });
+    enough.store(true, Ordering::Relaxed);
+    assert!(ended.is_ok(), "{ended:?}");
+    assert!(began.elapsed() < SHORT + SLACK, "it took {:?}", began.elapsed());
+}
+
+/// There, Tokio's own thread-locals may be gone.
+#[test]
+fn a_service_runs_in_the_destructor_of_a_thread_local() {
+    struct Runs(Arc<Mutex<Option<Ended>>>);
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            let ended = here(service(), |_| async { Ok(()) });
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        }
+    }
+    thread_local! {
+        static RUNS: std::cell::RefCell<Option<Runs>> = const { std::cell::RefCell::new(None) };
+    }
+    let answer = Arc::new(Mutex::new(None));
+    let runs = Runs(Arc::clone(&answer));
+    let thread = thread::spawn(move || {
+        RUNS.set(Some(runs));
+        // Tokio's are initialized later, and so destroyed sooner.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            tokio::select! { () = async {} => {} () = async {} => {} }
+        });
+    });
+    thread.join().unwrap();
+    let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    assert!(answer.unwrap().is_ok());
 }

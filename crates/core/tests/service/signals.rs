@@ -119,6 +119,28 @@ fn signals_that_come_at_once_are_one() {
     assert!(process.wait().well().starts_with("saved\n"));
 }
 
+/// A service that has nothing to do ends within a millisecond, and then the program saves something.
+#[test]
+fn a_signal_that_is_the_same_as_the_first_does_not_end_what_comes_after_the_service() {
+    let started = start(|| {
+        let ended = service().run(|service| async move {
+            println!("ready");
+            service.stop_signal().await;
+            Ok(())
+        });
+        thread::sleep(Duration::from_millis(20));
+        println!("saved by main");
+        ended
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    // A wrapper that passes the signal on takes about that long.
+    thread::sleep(Duration::from_millis(2));
+    process.send(Signal::TERM);
+    assert!(process.wait().well().starts_with("saved by main\n"));
+}
+
 #[test]
 fn after_the_service_a_signal_has_its_default_effect() {
     let started = start(|| {

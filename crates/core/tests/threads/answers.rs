@@ -77,6 +77,20 @@ pub fn after_a_runtime_was_shut_down_no_thread_is_left() {
     }
 }
 
+/// No system has that much memory for a stack.
+pub fn after_a_runtime_could_not_start_no_thread_is_left() {
+    let hook = std::panic::take_hook();
+    // Tokio panics with it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let looks = Looks::in_rounds(|looks| {
+        let refused = RuntimeOwner::builder("refused").workers(1).stack_size(1 << 46).start();
+        looks.look();
+        assert!(refused.is_err());
+    });
+    std::panic::set_hook(hook);
+    looks.assert_none();
+}
+
 pub fn after_a_cell_was_shut_down_no_thread_is_left() {
     fn builder() -> RuntimeBuilder {
         RuntimeOwner::builder("cell").workers(2).foreign_time(Duration::ZERO)

@@ -24,6 +24,7 @@ fn main() {
         look::a_thread_that_only_runs_its_destructors_is_found_by_every_look,
         look::a_joined_thread_is_never_found,
         answers::after_a_runtime_was_shut_down_no_thread_is_left,
+        answers::after_a_runtime_could_not_start_no_thread_is_left,
         answers::after_a_cell_was_shut_down_no_thread_is_left,
         answers::after_a_runtime_was_shut_down_no_descriptor_is_left_while_its_owner_is_kept,
         answers::after_a_restart_no_descriptor_of_an_earlier_generation_is_left,

@@ -76,7 +76,8 @@ pub fn child(
 /// Everything that it starts is in its group, unless it leaves that. See [`child`] for when to call this,
 /// and for when the teardown fails.
 ///
-/// Elsewhere than on Linux the leader counts as there until somebody has waited for its end.
+/// The teardown fails, too, if `/proc` cannot be read: the processes have been killed, and nobody can see that
+/// they have ended. Elsewhere than on Linux the leader counts as there until somebody has waited for its end.
 ///
 /// ```no_run
 /// use std::{os::unix::process::CommandExt as _, process::Command, time::Duration};
@@ -231,8 +232,12 @@ impl Processes for Group {
 /// Whether a process of the group runs. One that has ended is a member until somebody has asked for its status.
 #[cfg(target_os = "linux")]
 fn has_members(group: u32) -> io::Result<bool> {
-    use sundown::evidence::proc::{Stat, numbers};
+    use sundown::evidence::proc::{Stat, number_behind, numbers};
 
+    // Another system of processes may be mounted there, or none.
+    if number_behind("/proc/self").map_err(io::Error::other)? != std::process::id() {
+        return Err(io::Error::other("`/proc` does not list the processes of this system"));
+    }
     let runs = |process| match Stat::read(&format!("/proc/{process}/stat")) {
         Ok(Some(stat)) => stat.group == group && !stat.has_ended,
         // That of another user, where those are hidden.

@@ -25,7 +25,7 @@ use sundown::{
     panics,
 };
 
-use super::{ExitPlan, Options};
+use super::{ExitPlan, Options, look};
 use crate::{
     exit_token::ExitToken,
     ledger::{Entry, Exit, Ledger, LedgerError, LeftBehind, Outcome, PolicyKind, Reason},
@@ -38,10 +38,6 @@ const GRACE: Duration = Duration::from_millis(50);
 /// The most that is reserved of a limit; see [`reserved`].
 const MOST_RESERVED: Duration = Duration::from_millis(100);
 
-/// The least and the most that a plan waits for the look at what is left behind, whatever its limit.
-const LOOK_AT_LEAST: Duration = Duration::from_millis(20);
-const LOOK_AT_MOST: Duration = Duration::from_millis(100);
-
 /// The exit code. The first call of [`leave`] sets it.
 static CODE: OnceLock<i32> = OnceLock::new();
 
@@ -49,12 +45,6 @@ thread_local! {
     /// Whether this is the leaving thread. It is `const` and has no destructor, so it can be read even
     /// while the thread's other locals are being destroyed.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a plan is being executed in this process.
-#[cfg(unix)]
-pub(super) fn has_begun() -> bool {
-    CODE.get().is_some()
 }
 
 /// Executes a plan and ends the process.
@@ -223,22 +213,11 @@ impl<'a> Execution<'a> {
         self.options.ledger.as_ref().map_or(Ok(()), |path| self.ledger.write(path))
     }
 
-    /// Looks once for what is left behind, on a thread of its own: nobody promises that `/proc` answers.
+    /// Looks once for what is left behind.
     fn look(&mut self) {
-        if mem::replace(&mut self.has_looked, true) {
-            return;
-        }
-        let subjects = mem::take(&mut self.subjects);
-        #[cfg(not(target_os = "linux"))]
-        drop(subjects);
-        #[cfg(target_os = "linux")]
-        {
-            let (sender, mut found) = oneshot::channel();
-            let look = move || drop(sender.send(super::look::look(&subjects)));
-            if Builder::new().name("exit look".to_owned()).spawn(look).is_ok() {
-                let limit = self.time_left().clamp(LOOK_AT_LEAST, LOOK_AT_MOST);
-                self.ledger.left_behind = found.wait_blocking(limit).unwrap_or_default();
-            }
+        if !mem::replace(&mut self.has_looked, true) {
+            let subjects = mem::take(&mut self.subjects);
+            self.ledger.left_behind = look::look(subjects, self.time_left());
         }
     }
 

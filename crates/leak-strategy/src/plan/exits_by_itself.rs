@@ -13,7 +13,7 @@ use std::{
 
 use sundown::{oneshot, panics};
 
-use super::{ExitPlan, execute};
+use super::ExitPlan;
 
 /// How long an exit waits for standard error, which may be a pipe that nobody reads.
 const AT_MOST: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ extern "C" fn at_exit() {
     let _ = panics::catch(|| {
         let Some((process, plan)) = RUNS.get() else { return };
         // A forked child inherits the handler, and not the plan.
-        if *process != process::id() || execute::has_begun() {
+        if *process != process::id() {
             return;
         }
         // Another thread may hold the lock: it is for a moment, and not worth a wait in an exit.
@@ -42,6 +42,7 @@ extern "C" fn at_exit() {
         let names: Vec<_> =
             registered.resources.iter().map(|it| format!("`{}`", it.name)).collect();
         drop(registered);
+        // A plan that is being executed has none any more.
         if !names.is_empty() {
             say(format!(
                 "error: the program exits the process inside `ExitPlan::run`, so its exit plan is not executed. \

@@ -5,7 +5,8 @@ use std::{
     env, fs,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
-    process, thread,
+    process,
+    thread::Builder,
     time::Duration,
 };
 
@@ -13,31 +14,36 @@ use rustix::{
     net::sockopt::socket_peercred,
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
-use sundown::evidence::{
-    EvidenceError,
-    proc::{Stat, number_behind, numbers, possible_children},
+use sundown::{
+    evidence::{
+        EvidenceError,
+        proc::{Stat, number_behind, numbers, possible_children},
+    },
+    oneshot,
 };
 
 use crate::{ledger::LeftBehind, resource::Subject};
 
-/// How often to look again whether a child that was told to end has ended, and how long to pause before.
-const LOOKS: usize = 5;
-const PAUSE: Duration = Duration::from_millis(2);
+/// The least and the most that a plan waits for the look, whatever its limit.
+const AT_LEAST: Duration = Duration::from_millis(20);
+const AT_MOST: Duration = Duration::from_millis(100);
 
 /// A flag of a socket that listens: the kernel's `__SO_ACCEPTCON`.
 const LISTENS: u32 = 0x10000;
 
-/// What is left behind, and none of the subjects is about. Where the system does not tell, nothing.
-pub(super) fn look(subjects: &[Subject]) -> Vec<LeftBehind> {
-    let mut children = children(subjects).unwrap_or_default();
-    for _ in 1..LOOKS {
-        if children.is_empty() {
-            break;
-        }
-        // One that was killed a moment ago, such as by the drop of a runtime, may not have come to it.
-        thread::sleep(PAUSE);
-        children = self::children(subjects).unwrap_or_default();
+/// What is left behind, and none of the subjects is about. Where the system does not tell, nothing. On a thread
+/// of its own: nobody promises that `/proc` answers.
+pub(super) fn look(subjects: Vec<Subject>, time_left: Duration) -> Vec<LeftBehind> {
+    let (sender, mut found) = oneshot::channel();
+    let look = move || drop(sender.send(left_behind(&subjects)));
+    match Builder::new().name("exit look".to_owned()).spawn(look) {
+        Ok(_) => found.wait_blocking(time_left.clamp(AT_LEAST, AT_MOST)).unwrap_or_default(),
+        Err(_) => Vec::new(),
     }
+}
+
+fn left_behind(subjects: &[Subject]) -> Vec<LeftBehind> {
+    let mut children = children(subjects).unwrap_or_default();
     children.extend(sockets(subjects).unwrap_or_default());
     children
 }
@@ -61,7 +67,7 @@ fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
     Ok(found)
 }
 
-/// Whether a process has been sent SIGKILL and has not come to it yet.
+/// Whether a process has been sent SIGKILL, such as by the drop of a runtime, and has not come to it yet.
 fn is_killed(id: u32) -> bool {
     const SIGKILL: u64 = 1 << 8;
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();

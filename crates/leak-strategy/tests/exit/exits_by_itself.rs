@@ -1,8 +1,9 @@
 //! Programs that exit the process inside `ExitPlan::run`, as some event loops do.
 
 use std::{
+    env,
     io::{self, Write as _},
-    process,
+    process::{self, Command},
     sync::mpsc,
     thread,
 };
@@ -104,4 +105,22 @@ fn an_exit_does_not_wait_for_standard_error() {
         })
     });
     expect_exit_by_itself(&exited);
+}
+
+#[test]
+fn an_event_loop_that_exits_by_itself_leaves_in_its_last_event() {
+    let test = env::current_exe().unwrap();
+    let program = test.parent().unwrap().with_file_name("examples").join("event_loop");
+    let run = |arguments: &[&str]| {
+        let ended = Command::new(&program).args(arguments).output();
+        let ended = ended.expect("cargo build -p leak-strategy --examples");
+        assert!(ended.status.success(), "{ended:?}");
+        (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (printed, said) = run(&[]);
+    assert_eq!(printed, "loop: opened a window\nloop: exiting\nthe cache is written\n");
+    assert_eq!(said, "");
+    let (printed, said) = run(&["forgets"]);
+    assert_eq!(printed, "loop: opened a window\n");
+    assert!(said.starts_with(SAYS) && said.contains("`cache`"), "{said}");
 }

@@ -13,6 +13,7 @@
 mod exits;
 mod exits_by_itself;
 mod faults;
+#[cfg(target_os = "linux")]
 mod leftovers;
 mod resources;
 mod signals;

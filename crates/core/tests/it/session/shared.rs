@@ -61,6 +61,21 @@ fn of_two_sessions_on_a_runtime_the_last_to_close_takes_it_down_and_the_first_sa
 }
 
 #[test]
+fn a_repeated_close_takes_down_what_the_other_session_left() {
+    for owner in runtimes() {
+        let (closed, dropped) = (session_on(&owner), session_on(&owner));
+        let goes_on = owner.spawn("goes on", |stop| stop).unwrap();
+        assert_eq!(shared_with(&closed.close_blocking(PLENTY).unwrap()), Some(1));
+        drop(dropped);
+        assert_eq!(owner.stats().state, State::Running, "nobody has closed it");
+        let again = closed.close_blocking(PLENTY).unwrap();
+        assert_eq!(again.confirmation, Confirmation::OwnRuntime);
+        assert_eq!(owner.stats().state, State::Ended);
+        assert_eq!(block_on(goes_on), Ok(()));
+    }
+}
+
+#[test]
 fn of_sessions_that_close_at_once_one_takes_the_runtime_down() {
     for owner in runtimes() {
         let sessions = [(); 4].map(|()| session_on(&owner));

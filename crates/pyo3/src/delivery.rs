@@ -1,0 +1,163 @@
+//! The result of a Rust future, on its way to the `asyncio` future that stands for it.
+
+use pyo3::{
+    IntoPyObjectExt as _,
+    exceptions::{PyRuntimeError, asyncio::CancelledError},
+    intern,
+    prelude::*,
+    types::PyDict,
+};
+use pyo3_async_runtimes::TaskLocals;
+use tokio::{runtime::Handle, sync::oneshot};
+
+use crate::{entry, exit};
+
+/// An `asyncio` future that waits for a result. Dropped without one, it gets an exception, unless the
+/// interpreter is about to exit.
+pub(crate) struct Delivery {
+    awaiting: Option<Awaiting>,
+    runtime: Handle,
+}
+
+struct Awaiting {
+    locals: TaskLocals,
+    future: Py<PyAny>,
+}
+
+/// What a result becomes: an object, or an exception.
+type Result = PyResult<Py<PyAny>>;
+
+impl Delivery {
+    /// Makes the `asyncio` future. The receiver hears when it is cancelled.
+    pub(crate) fn new<'py>(
+        py: Python<'py>,
+        locals: &TaskLocals,
+        runtime: &Handle,
+    ) -> PyResult<(Bound<'py, PyAny>, oneshot::Receiver<()>, Self)> {
+        let future = locals.event_loop(py).call_method0(intern!(py, "create_future"))?;
+        let (cancels, cancelled) = oneshot::channel();
+        let callback = OnDone { cancels: Some(cancels) };
+        future.call_method1(intern!(py, "add_done_callback"), (callback,))?;
+        let awaiting = Awaiting { locals: locals.clone(), future: future.clone().unbind() };
+        Ok((future, cancelled, Self { awaiting: Some(awaiting), runtime: runtime.clone() }))
+    }
+
+    /// Delivers a result. The conversion and the call into Python are made on a thread for blocking work,
+    /// because they wait for the interpreter's lock.
+    pub(crate) fn deliver(mut self, result: impl FnOnce(Python<'_>) -> Result + Send + 'static) {
+        if let Some(awaiting) = self.awaiting.take() {
+            awaiting.gets(&self.runtime, result);
+        }
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn forget(mut self) {
+        if let Some(awaiting) = self.awaiting.take() {
+            awaiting.gets(&self.runtime, |py| Ok(py.None()));
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let awaiting = self.awaiting.take();
+        // At exit, a loop that still runs is that of a daemon thread, which Python stops where it is.
+        if !exit::has_begun()
+            && let Some(awaiting) = awaiting
+        {
+            awaiting.gets(&self.runtime, |_| Err(ended()));
+        }
+    }
+}
+
+impl Awaiting {
+    fn gets(self, runtime: &Handle, result: impl FnOnce(Python<'_>) -> Result + Send + 'static) {
+        drop(runtime.spawn_blocking(move || {
+            // If the gate is closed, nobody can await it any more. What this owns is released later, by
+            // whoever next has the interpreter's lock.
+            let _ = entry::attach(|py| self.set(py, result));
+        }));
+    }
+
+    fn set(self, py: Python<'_>, result: impl FnOnce(Python<'_>) -> Result) {
+        let event_loop = self.locals.event_loop(py);
+        let is_closed =
+            || -> PyResult<bool> { event_loop.call_method0(intern!(py, "is_closed"))?.extract() };
+        let set = || -> PyResult<()> {
+            if is_closed()? || is_done(self.future.bind(py))? {
+                return Ok(());
+            }
+            let completion =
+                Completion { future: self.future.clone_ref(py), result: Some(result(py)) };
+            let context = PyDict::new(py);
+            context.set_item(intern!(py, "context"), py.None())?;
+            let soon = intern!(py, "call_soon_threadsafe");
+            event_loop.call_method(soon, (completion,), Some(&context)).map(drop)
+        };
+        if let Err(error) = set() {
+            // It may have been closed in between: nobody awaits the future then.
+            if !is_closed().unwrap_or(false) {
+                error.write_unraisable(py, Some(&event_loop));
+            }
+        }
+    }
+}
+
+fn is_done(future: &Bound<'_, PyAny>) -> PyResult<bool> {
+    future.call_method0(intern!(future.py(), "done"))?.extract()
+}
+
+/// What an extension's caller is told after the end.
+pub(crate) fn ended() -> PyErr {
+    PyRuntimeError::new_err(
+        "the runtime of this extension has been shut down, because the interpreter is about to exit",
+    )
+}
+
+/// Called in the thread of the event loop when the result is there.
+#[pyclass(module = "sundown")]
+struct Completion {
+    future: Py<PyAny>,
+    result: Option<Result>,
+}
+
+#[pymethods]
+impl Completion {
+    fn __call__(&mut self, py: Python<'_>) -> PyResult<()> {
+        let future = self.future.bind(py);
+        let Some(result) = self.result.take() else { return Ok(()) };
+        // Cancelled in between.
+        if is_done(future)? {
+            return Ok(());
+        }
+        match result {
+            Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
+            Err(error) if error.is_instance_of::<CancelledError>(py) => {
+                future.call_method0(intern!(py, "cancel"))?
+            }
+            Err(error) => {
+                future.call_method1(intern!(py, "set_exception"), (error.into_py_any(py)?,))?
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Called in the thread of the event loop when the future is done.
+#[pyclass(module = "sundown")]
+struct OnDone {
+    cancels: Option<oneshot::Sender<()>>,
+}
+
+#[pymethods]
+impl OnDone {
+    fn __call__(&mut self, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = future.py();
+        let is_cancelled = future.call_method0(intern!(py, "cancelled"))?.extract()?;
+        if is_cancelled && let Some(cancels) = self.cancels.take() {
+            // The task may have ended.
+            let _ = cancels.send(());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! The gate that every thread passes before it enters Python.
+
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pyo3::Python;
+use sundown::gate::{Closed, EntryGate};
+
+/// One for the library, because there is one interpreter. In a forked child it counts anew.
+pub(crate) static GATE: EntryGate = EntryGate::new();
+
+/// Same as [`Python::attach`], for a thread of your own and for closures of `spawn_blocking`.
+///
+/// The interpreter is not finalized while the closure runs, until the limit of the exit has passed.
+///
+/// # Errors
+///
+/// [`Closed`], if the interpreter is about to be finalized. The closure is not called.
+pub fn attach<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) -> Result<R, Closed> {
+    let _inside = GATE.enter()?;
+    Ok(Python::attach(call))
+}
+
+/// A future that is polled, and dropped, inside the gate. What is in it may enter Python at each poll.
+///
+/// When the gate is closed, it is not polled any more, and not dropped either: its destructors may need the
+/// interpreter, and the process is about to end.
+pub(crate) struct Gated<F>(Option<Pin<Box<F>>>);
+
+impl<F> Gated<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<F: Future> Future for Gated<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        match (GATE.enter(), &mut self.0) {
+            (Ok(_inside), Some(future)) => future.as_mut().poll(context),
+            // The process is about to end.
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for Gated<F> {
+    fn drop(&mut self) {
+        let future = self.0.take();
+        match GATE.enter() {
+            Ok(_inside) => drop(future),
+            Err(Closed) => mem::forget(future),
+        }
+    }
+}

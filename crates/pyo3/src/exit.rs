@@ -1,0 +1,113 @@
+//! The end: what happens before the interpreter is finalized.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use pyo3::{
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyCFunction, PyDict},
+};
+use sundown::limit::within;
+
+use crate::{entry::GATE, runtime};
+
+/// The limit of the exit, in milliseconds.
+static LIMIT: AtomicU64 = AtomicU64::new(5_000);
+
+/// Whether the handler has begun. Relaxed: it stands for itself.
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the interpreter is about to exit.
+pub(crate) fn has_begun() -> bool {
+    HAS_BEGUN.load(Ordering::Relaxed)
+}
+
+/// How often a wait looks whether a signal handler of Python has raised.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Sets how long an exit may take, 5 s if you do not.
+pub fn set_exit_limit(limit: Duration) {
+    // Relaxed: it stands for itself.
+    LIMIT.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// Registers the handlers, unless that has been done. The first call into this crate does it; call it when
+/// your module is imported, so that handlers which are registered later can still use the runtime.
+///
+/// # Errors
+///
+/// Those of `atexit` and `os`.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    static INSTALLED: PyOnceLock<()> = PyOnceLock::new();
+    INSTALLED
+        .get_or_try_init(py, || {
+            let at_exit =
+                PyCFunction::new_closure(py, None, None, |arguments, _| at_exit(arguments.py()))?;
+            py.import("atexit")?.call_method1("register", (at_exit,))?;
+            let os = py.import("os")?;
+            if os.hasattr("register_at_fork")? {
+                let before =
+                    PyCFunction::new_closure(py, None, None, |_, _| runtime::before_fork())?;
+                let after = PyCFunction::new_closure(py, None, None, |_, _| runtime::after_fork())?;
+                let handlers = PyDict::new(py);
+                handlers.set_item("before", before)?;
+                handlers.set_item("after_in_parent", &after)?;
+                handlers.set_item("after_in_child", after)?;
+                os.call_method("register_at_fork", (), Some(&handlers))?;
+            }
+            Ok(())
+        })
+        .copied()
+}
+
+/// Drops what is in flight, closes the gate, and waits until every thread has left Python. Says on standard
+/// error what has not ended within the limit.
+fn at_exit(py: Python<'_>) -> PyResult<()> {
+    let began = Instant::now();
+    HAS_BEGUN.store(true, Ordering::Relaxed);
+    // Relaxed: it stands for itself.
+    let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
+    let rest = || limit.saturating_sub(began.elapsed());
+    let mut unfinished = Vec::new();
+    if let Some(runtime) = runtime::find() {
+        // While the gate is open: their destructors may need Python.
+        runtime.tasks.abort();
+        let report = without_the_lock(py, runtime.tasks.drain(limit))?;
+        unfinished.extend(report.still_running.iter().map(ToString::to_string));
+    }
+    GATE.close();
+    without_the_lock(py, within(rest(), GATE.wait_empty()))?;
+    let inside = GATE.inside();
+    if inside > 0 || !unfinished.is_empty() {
+        let which = match &*unfinished {
+            [] => String::new(),
+            names => format!(": {}", names.join(", ")),
+        };
+        let text = format!(
+            "sundown: after {limit:.1?}, {inside} calls of Rust into Python have not returned{which}. \
+             The interpreter is finalized all the same, which may abort the process.\n"
+        );
+        py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
+    }
+    Ok(())
+}
+
+/// Waits without the interpreter's lock until the future is ready or a signal handler raises.
+pub(crate) fn without_the_lock<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F::Output: Send,
+{
+    let mut future = pin!(future);
+    loop {
+        let slice = within(SLICE, future.as_mut());
+        match py.detach(|| pollster::block_on(slice)) {
+            Some(output) => return Ok(output),
+            None => py.check_signals()?,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Rust futures for Python's `asyncio`, in an extension module that lets the interpreter exit.
+//!
+//! The functions have the names and signatures of *pyo3-async-runtimes*. There, a runtime in a static goes
+//! on while the interpreter is finalized, and a thread of it that asks for the interpreter's lock at that
+//! moment aborts the process (experiments 60 and 62). Here,
+//!
+//! - every poll of a future, its destructor, and the delivery of its result pass a
+//!   [gate](sundown::gate::EntryGate), so that no thread enters Python behind the interpreter's back;
+//! - a handler that is registered with `atexit` drops what is in flight, closes the gate, and waits, without
+//!   the interpreter's lock, until every thread has left, within [one limit](set_exit_limit);
+//! - after that a call raises an exception, instead of returning a future that never resolves.
+//!
+//! To move over, name this crate where `Cargo.toml` names the other:
+//!
+//! ```toml
+//! [dependencies]
+//! pyo3-async-runtimes = { package = "sundown-pyo3", path = "…", features = ["tokio-runtime"] }
+//! ```
+//!
+//! # What it does not cover
+//!
+//! - A thread that calls `Python::attach` by itself: one of the extension's own, or a closure of
+//!   `spawn_blocking`. Use [`attach`], which passes the gate.
+//! - A call that does not return within the limit. The handler says on standard error how many there are. If
+//!   it is made by [`call`](call()), the thread stays in it; by `Python::attach`, it may abort the process.
+
+#[cfg(all(feature = "attributes", feature = "testing"))]
+pub use pyo3_async_runtimes::inventory;
+#[cfg(feature = "testing")]
+pub use pyo3_async_runtimes::testing;
+pub use pyo3_async_runtimes::{
+    TaskLocals, err, generic, get_running_loop, into_future_with_locals,
+};
+
+pub use self::{
+    call::call,
+    entry::attach,
+    exit::{install, set_exit_limit},
+};
+
+mod call;
+mod delivery;
+mod entry;
+mod exit;
+mod runtime;
+pub mod tokio;

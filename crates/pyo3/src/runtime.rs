@@ -1,0 +1,106 @@
+//! The runtime of the library: one for each process, made when it is first needed.
+
+use std::{
+    cell::RefCell,
+    io, iter, process,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use sundown::group::TaskGroup;
+use tokio::runtime::{Builder, Runtime};
+
+/// The runtime of one process, and its tasks. It is never freed, because callers have a `&'static Runtime`
+/// of it.
+pub(crate) struct OfProcess {
+    process: u32,
+    pub(crate) runtime: &'static Runtime,
+    pub(crate) tasks: TaskGroup,
+    /// That of a child that was forked from this process: the threads of this one do not exist there.
+    child: OnceLock<Box<Self>>,
+}
+
+/// Each is set under the lock of the source, and so not at the moment of a fork.
+static FIRST: OnceLock<Box<OfProcess>> = OnceLock::new();
+
+/// How the runtime of a process is made.
+enum Source {
+    Build(Box<Builder>),
+    Given(&'static Runtime),
+}
+
+static SOURCE: Mutex<Option<Source>> = Mutex::new(None);
+
+thread_local! {
+    /// The lock, while this thread forks.
+    static FORKING: RefCell<Option<MutexGuard<'static, Option<Source>>>> =
+        const { RefCell::new(None) };
+}
+
+/// Call this before a fork. In a child, a lock that another thread has is held for ever.
+pub(crate) fn before_fork() {
+    FORKING.set(Some(source()));
+}
+
+/// Call this after a fork, in both processes.
+pub(crate) fn after_fork() {
+    drop(FORKING.take());
+}
+
+fn source() -> MutexGuard<'static, Option<Source>> {
+    SOURCE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the runtimes that are made from now on built like this.
+pub(crate) fn build_with(builder: Builder) {
+    *source() = Some(Source::Build(Box::new(builder)));
+}
+
+/// Uses this runtime. Returns whether this process had none yet.
+pub(crate) fn use_this(runtime: &'static Runtime) -> bool {
+    let mut source = source();
+    let is_first = find().is_none();
+    if is_first {
+        *source = Some(Source::Given(runtime));
+    }
+    is_first
+}
+
+/// The runtime of this process, if it has been made.
+pub(crate) fn find() -> Option<&'static OfProcess> {
+    let this = process::id();
+    chain().find(|generation| generation.process == this)
+}
+
+fn chain() -> impl Iterator<Item = &'static OfProcess> {
+    iter::successors(FIRST.get(), |generation| generation.child.get()).map(Box::as_ref)
+}
+
+/// The runtime of this process, which is made if there is none.
+///
+/// # Errors
+///
+/// Tokio cannot build it.
+pub(crate) fn get() -> io::Result<&'static OfProcess> {
+    if let Some(made) = find() {
+        return Ok(made);
+    }
+    let mut source = source();
+    // Another thread may have made it.
+    if let Some(made) = find() {
+        return Ok(made);
+    }
+    let runtime: &'static Runtime = match &mut *source {
+        Some(Source::Build(builder)) => Box::leak(Box::new(builder.build()?)),
+        // In a child, a runtime that was given has no threads.
+        Some(Source::Given(runtime)) if FIRST.get().is_none() => runtime,
+        _ => Box::leak(Box::new(Builder::new_multi_thread().enable_all().build()?)),
+    };
+    let made = Box::new(OfProcess {
+        process: process::id(),
+        runtime,
+        tasks: TaskGroup::new("python"),
+        child: OnceLock::new(),
+    });
+    let place = chain().last().map_or(&FIRST, |parent| &parent.child);
+    Ok(place.get_or_init(|| made))
+}

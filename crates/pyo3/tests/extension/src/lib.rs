@@ -1,0 +1,138 @@
+//! What authors of extensions do with the crate, and with the one that it stands in for.
+
+use std::{
+    future::pending,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use pyo3::prelude::*;
+#[cfg(feature = "bare")]
+use pyo3_async_runtimes::tokio as bridge;
+#[cfg(not(feature = "bare"))]
+use sundown_pyo3::tokio as bridge;
+use tokio::time::sleep;
+
+/// An operation of a client: it ends after a while.
+#[pyfunction]
+fn operation(py: Python<'_>, microseconds: u64) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, async move {
+        sleep(Duration::from_micros(microseconds)).await;
+        Ok(microseconds)
+    })
+}
+
+/// One that never ends.
+#[pyfunction]
+fn never(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, pending::<PyResult<()>>())
+}
+
+/// One that panics.
+#[pyfunction]
+#[allow(clippy::panic, reason = "this is what is tested")]
+fn panics(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, async {
+        if true {
+            panic!("on purpose");
+        }
+        Ok(())
+    })
+}
+
+/// One that calls back, again and again.
+#[pyfunction]
+fn calls_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, async move {
+        loop {
+            Python::attach(|py| callable.call0(py).map(drop))?;
+            sleep(Duration::from_micros(50)).await;
+        }
+        #[allow(unreachable_code, reason = "it gives the type")]
+        PyResult::Ok(())
+    })
+}
+
+/// Awaits what Python gives.
+#[pyfunction]
+fn awaits<'py>(py: Python<'py>, awaitable: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let future = bridge::into_future(awaitable)?;
+    bridge::future_into_py(py, future)
+}
+
+/// A blocking call.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn blocks(py: Python<'_>, seconds: f64) -> PyResult<()> {
+    bridge::block_on(py, async move { sleep(Duration::from_secs_f64(seconds)).await })
+}
+
+/// The limit of the exit.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn limit(seconds: f64) {
+    sundown_pyo3::set_exit_limit(Duration::from_secs_f64(seconds));
+}
+
+/// The same, by the call that need not come back.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_and_stays(py: Python<'_>, callable: Py<PyAny>) {
+    let nothing = pyo3::types::PyTuple::empty(py).unbind();
+    std::thread::spawn(move || while sundown_pyo3::call(&callable, &nothing).is_ok() {});
+}
+
+/// Calls on a plain thread, again and again, as long as the interpreter can be entered.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_back_on_a_thread(callable: Py<PyAny>) {
+    std::thread::spawn(move || {
+        while sundown_pyo3::attach(|py| callable.call0(py).map(drop)).is_ok() {}
+        // It is released without the interpreter's lock.
+    });
+}
+
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+struct Counts;
+
+impl Drop for Counts {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One that never ends, and is counted when it is dropped.
+#[pyfunction]
+fn counted(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let counts = Counts;
+    bridge::future_into_py(py, async move {
+        let _counts = counts;
+        pending::<PyResult<()>>().await
+    })
+}
+
+#[pyfunction]
+fn dropped() -> usize {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+#[pymodule]
+fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(operation, module)?)?;
+    module.add_function(wrap_pyfunction!(never, module)?)?;
+    module.add_function(wrap_pyfunction!(panics, module)?)?;
+    module.add_function(wrap_pyfunction!(calls_back, module)?)?;
+    module.add_function(wrap_pyfunction!(awaits, module)?)?;
+    module.add_function(wrap_pyfunction!(counted, module)?)?;
+    module.add_function(wrap_pyfunction!(dropped, module)?)?;
+    #[cfg(not(feature = "bare"))]
+    {
+        module.add_function(wrap_pyfunction!(blocks, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
+        module.add_function(wrap_pyfunction!(limit, module)?)?;
+        sundown_pyo3::install(module.py())?;
+    }
+    Ok(())
+}

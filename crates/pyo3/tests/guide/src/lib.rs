@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3_async_runtimes::tokio::{block_on, future_into_py};
+
+async fn get(key: String) -> PyResult<String> {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    Ok(format!("the value of {key}"))
+}
+
+#[pymodule]
+mod guide {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::{get_async, get_blocking};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        pyo3_async_runtimes::install(module.py()) // optional: the first call does it otherwise
+    }
+}
+
+/// `await guide.get_async("key")`
+#[pyfunction]
+fn get_async(py: Python<'_>, key: String) -> PyResult<Bound<'_, PyAny>> {
+    future_into_py(py, get(key))
+}
+
+/// The same for code without an event loop. Ctrl-C interrupts it.
+#[pyfunction]
+fn get_blocking(py: Python<'_>, key: String) -> PyResult<String> {
+    block_on(py, get(key))?
+}

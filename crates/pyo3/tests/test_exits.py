@@ -1,0 +1,314 @@
+"""How programs end that use an extension: on this crate, and on the one that it stands in for.
+
+`EXTENSIONS` names a folder that has `ours` and `bare`, the module of `extension/` built on each.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+EXTENSIONS = pathlib.Path(os.environ["EXTENSIONS"])
+
+#: How often a program is run. `EXITS` sets another number.
+EXITS = int(os.environ.get("EXITS", "20"))
+
+
+def start(which, body):
+    environment = dict(os.environ, PYTHONPATH=str(EXTENSIONS / which), RUST_BACKTRACE="0")
+    body = "import asyncio, atexit, os, sys, threading, time\n" + textwrap.dedent(body)
+    return subprocess.Popen(
+        [sys.executable, "-c", body],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(which, body):
+    program = start(which, body)
+    try:
+        printed, errors = program.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        program.communicate()
+        return None, "", "it hangs"
+    return program.returncode, printed, errors
+
+
+def coroutine(body):
+    return (
+        "import extension\nasync def main():\n"
+        + textwrap.indent(textwrap.dedent(body), "    ")
+        + "\nasyncio.run(main())\nprint('the last line')\n"
+    )
+
+
+#: A way to end, the exit code, and whether it prints the last line.
+ENDINGS = {
+    "awaited": (
+        coroutine("await asyncio.gather(*(extension.operation(i) for i in range(50)))"),
+        0,
+    ),
+    "not awaited": (coroutine("o = [extension.operation(20 * i) for i in range(50)]"), 0),
+    "one after another": (
+        coroutine("for i in range(20): await extension.operation(i)"),
+        0,
+    ),
+    "never": (coroutine("o = [extension.never() for _ in range(50)]"), 0),
+    "sys.exit": (
+        coroutine("o = [extension.operation(100 * i) for i in range(20)]\nsys.exit(3)"),
+        3,
+    ),
+    "cancelled": (
+        coroutine(
+            """
+            task = asyncio.ensure_future(extension.operation(10_000_000))
+            await asyncio.sleep(0.001)
+            task.cancel()
+            """
+        ),
+        0,
+    ),
+    "cancelled by asyncio.run": (
+        coroutine(
+            """
+            async def waits(): await extension.operation(10_000_000)
+            tasks = [asyncio.create_task(waits()) for _ in range(20)]
+            await asyncio.sleep(0.001)
+            """
+        ),
+        0,
+    ),
+    "calls back": (
+        coroutine(
+            """
+            o = [extension.calls_back(lambda: None) for _ in range(4)]
+            await asyncio.sleep(0.005)
+            """
+        ),
+        0,
+    ),
+    "awaits Python": (
+        coroutine(
+            """
+            async def naps(): await asyncio.sleep(0.001)
+            await asyncio.gather(*(extension.awaits(naps()) for _ in range(20)))
+            """
+        ),
+        0,
+    ),
+    "a daemon thread": (
+        """
+        import extension
+        async def main():
+            # As Python's own executors do, it raises at the end, wherever the call is made.
+            try:
+                while True: await asyncio.gather(*(extension.operation(i) for i in range(10)))
+            except RuntimeError: pass
+        threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+        time.sleep(0.05)
+        print('the last line')
+        """,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_program_ends_as_it_would_without_the_extension(ending):
+    body, code = ENDINGS[ending]
+    for _ in range(EXITS):
+        ended, printed, errors = run("ours", body)
+        assert (ended, errors) == (code, "")
+        assert code or printed == "the last line\n"
+
+
+def test_the_other_crate_fails_in_the_same_program():
+    """So the zeros above say something. It is a race that most of these exits lose."""
+    body, code = ENDINGS["not awaited"]
+    results = (run("bare", body) for _ in range(max(EXITS, 40)))
+    assert any((ended, errors) != (code, "") for ended, _, errors in results)
+
+
+def test_an_exception_stays_what_it_is():
+    body = coroutine("o = [extension.operation(100) for _ in range(20)]\nraise ValueError('mine')")
+    for _ in range(EXITS):
+        code, _, errors = run("ours", body)
+        assert code == 1
+        assert errors.startswith("Traceback (most recent call last):")
+        assert errors.endswith("ValueError: mine\n")
+
+
+def test_what_is_in_flight_is_dropped_before_the_interpreter_goes():
+    body = """
+    def count(): print(extension.dropped())
+    atexit.register(count)  # it runs after that of the extension
+    import extension
+    async def main(): o = [extension.counted() for _ in range(20)]
+    asyncio.run(main())
+    """
+    assert run("ours", body) == (0, "20\n", "")
+
+
+def test_a_call_after_the_end_raises():
+    body = """
+    async def late():
+        try: await extension.operation(1)
+        except RuntimeError as error: print(error)
+        try: extension.blocks(1)
+        except RuntimeError as error: print(error)
+    atexit.register(lambda: asyncio.run(late()))
+    import extension
+    """
+    told = (
+        "the runtime of this extension has been shut down, because the interpreter is about to exit\n"
+    )
+    assert run("ours", body) == (0, 2 * told, "")
+
+
+def test_a_handler_that_is_registered_later_can_use_it():
+    body = """
+    import extension
+    async def main(): print(await extension.operation(1))
+    atexit.register(lambda: asyncio.run(main()))
+    """
+    assert run("ours", body) == (0, "1\n", "")
+
+
+def test_a_panic_arrives_as_an_exception():
+    body = coroutine(
+        """
+        try: await extension.panics()
+        except Exception as error: print(type(error).__name__, error)
+        """
+    )
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, "RustPanic rust future panicked: on purpose\nthe last line\n")
+    assert "panicked at" in errors
+
+
+def test_a_blocking_call_is_interrupted_by_ctrl_c():
+    body = """
+    import extension, signal
+    # It is ignored where the tests run in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    print('begun', flush=True)
+    try: extension.blocks(60)
+    except KeyboardInterrupt: print('interrupted')
+    """
+    program = start("ours", body)
+    assert program.stdout.readline() == "begun\n"
+    time.sleep(0.2)  # it is not known from outside when the call has begun to wait
+    program.send_signal(signal.SIGINT)
+    printed, errors = program.communicate(timeout=30)
+    assert (program.returncode, printed, errors) == (0, "interrupted\n", "")
+
+
+def test_a_call_that_outlives_the_limit_is_told():
+    body = """
+    import extension
+    extension.limit(0.2)
+    extension.calls_back_on_a_thread(lambda: time.sleep(0.5))
+    time.sleep(0.1)
+    """
+    code, _, errors = run("ours", body)
+    assert "sundown: after 200.0ms, 1 calls of Rust into Python have not returned" in errors
+
+
+#: A callable that goes on calling while the interpreter is finalized, and gives up the lock again and again.
+OUTLIVES = """
+    import socket, types, extension
+    class Slow:
+        def __del__(self, sleep=time.sleep, r=range):
+            for _ in r(20): sleep(0.002)
+    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+    a, b = socket.socketpair(); a.setblocking(False); b.setblocking(False)
+    def calls():
+        while True:
+            try: a.send(b"x")
+            except BlockingIOError: pass
+            try: b.recv(4096)
+            except BlockingIOError: pass
+    extension.limit(0.2)
+    for _ in range(4): extension.CALLS(calls)
+    time.sleep(0.05)
+    print('the last line', flush=True)
+    """
+
+
+def test_a_callable_that_outlives_the_limit_does_not_abort_the_process():
+    for _ in range(EXITS):
+        code, printed, _ = run("ours", OUTLIVES.replace("CALLS", "calls_and_stays"))
+        assert (code, printed) == (0, "the last line\n")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this interpreter ends no thread")
+def test_without_the_call_that_stays_it_does():
+    results = (run("ours", OUTLIVES.replace("CALLS", "calls_back_on_a_thread")) for _ in range(20))
+    assert any(code != 0 for code, _, _ in results)
+
+
+def test_a_thread_of_ones_own_stops_at_the_gate():
+    body = """
+    import extension
+    for _ in range(4): extension.calls_back_on_a_thread(lambda: None)
+    time.sleep(0.02)
+    """
+    for _ in range(EXITS):
+        assert run("ours", body) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_has_a_runtime_of_its_own():
+    body = """
+    import extension
+    async def main(): return await extension.operation(1)
+    asyncio.run(main())
+    child = os.fork()
+    if child == 0:
+        print(asyncio.run(main()), flush=True)
+        sys.exit(5)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), asyncio.run(main()))
+    """
+    for _ in range(EXITS):
+        code, printed, errors = run("ours", body)
+        # From 3.12 on, Python warns of the fork itself.
+        errors = [line for line in errors.splitlines() if "fork" not in line]
+        assert (code, printed, errors) == (0, "1\n5 1\n", [])
+
+
+def test_a_pool_of_forked_processes_ends():
+    body = """
+    import concurrent.futures, multiprocessing, extension
+    async def main(n): return await extension.operation(n)
+    def work(n): return asyncio.run(main(n))
+    work(1)
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        print(sum(pool.map(work, range(20))))
+    """
+    for _ in range(max(1, EXITS // 4)):
+        code, printed, errors = run("ours", body)
+        errors = [line for line in errors.splitlines() if "fork" not in line]
+        assert (code, printed, errors) == (0, "190\n", [])
+
+
+def test_the_readme_shows_the_guide_that_is_run_here():
+    here = pathlib.Path(__file__).parent
+    source = (here / "guide" / "src" / "lib.rs").read_text()
+    assert f"```rust\n{source}```" in (here.parent / "README.md").read_text()
+    body = """
+    import guide
+    async def main(): print(await guide.get_async('key'))
+    asyncio.run(main())
+    print(guide.get_blocking('key'))
+    """
+    assert run("ours", body) == (0, "the value of key\n" * 2, "")
