@@ -23,6 +23,7 @@ use std::{
     fmt, mem,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -58,6 +59,8 @@ struct Options {
 
 struct Shared {
     options: Options,
+    /// Its resources are those of this process.
+    process: u32,
     registered: Mutex<Registered>,
 }
 
@@ -187,7 +190,8 @@ impl Builder {
     /// Makes the plan.
     #[must_use]
     pub fn build(self) -> ExitPlan {
-        ExitPlan(Arc::new(Shared { options: self.0, registered: Mutex::default() }))
+        let process = process::id();
+        ExitPlan(Arc::new(Shared { options: self.0, process, registered: Mutex::default() }))
     }
 }
 
@@ -257,6 +261,8 @@ impl ExitPlan {
     ///
     /// - From a task. Its worker does not return, so shutting down the task's own runtime times out.
     /// - From the destructor of a thread-local.
+    /// - In a child that was forked without `exec`. The plan is its parent's: the child ends at once with this
+    ///   code, and tears nothing down. A plan that it makes itself is its own.
     /// - From several threads at once, even with different plans. The first call decides for the
     ///   whole process. Every other call logs that it is not the first, and waits for the end.
     /// - From a teardown. The teardown then waits for itself and times out.

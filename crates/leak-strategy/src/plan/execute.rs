@@ -15,7 +15,10 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     process,
-    sync::{Arc, OnceLock, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, Builder, JoinHandle},
     time::{Duration, Instant},
 };
@@ -39,7 +42,22 @@ const GRACE: Duration = Duration::from_millis(50);
 const MOST_RESERVED: Duration = Duration::from_millis(100);
 
 /// The exit code. The first call of [`leave`] sets it.
-static CODE: OnceLock<i32> = OnceLock::new();
+/// Beside it is the process that it is for, because a forked child has a copy. Zero: nobody leaves.
+static CODE: AtomicU64 = AtomicU64::new(0);
+
+/// Sets the code.
+///
+/// # Errors
+///
+/// The code that another call of this process has set.
+fn set_code(code: i32) -> Result<(), i32> {
+    let process = u64::from(process::id()) << 32;
+    let code = process | u64::from(code.cast_unsigned());
+    let is_free = |set: u64| (set >> 32 != process >> 32).then_some(code);
+    // Relaxed: it publishes nothing else.
+    let set = CODE.try_update(Ordering::Relaxed, Ordering::Relaxed, is_free);
+    set.map(drop).map_err(|first| first as u32 as i32)
+}
 
 thread_local! {
     /// Whether this is the leaving thread. It is `const` and has no destructor, so it can be read even
@@ -50,8 +68,13 @@ thread_local! {
 /// Executes a plan and ends the process.
 pub(super) fn leave(plan: &ExitPlan, code: i32) -> ! {
     let began = Instant::now();
-    if CODE.set(code).is_err() {
-        leave_again(code);
+    if plan.0.process != process::id() {
+        // What it has is the parent's, and so are the threads that would end it. Nothing is flushed: a lock may
+        // be held for ever.
+        signal_hook::low_level::exit(code);
+    }
+    if let Err(first) = set_code(code) {
+        leave_again(code, first);
     }
     LEAVES.set(true);
     let options = &plan.0.options;
@@ -71,14 +94,13 @@ pub(super) fn leave(plan: &ExitPlan, code: i32) -> ! {
 }
 
 /// A second call of [`leave`]: it waits until the first one has ended the process.
-fn leave_again(code: i32) -> ! {
-    let first = CODE.get();
+fn leave_again(code: i32, first: i32) -> ! {
     if LEAVES.get() {
         // The first call led to this one, most likely through a log subscriber.
-        exit_immediately(first.copied().unwrap_or(code));
+        exit_immediately(first);
     }
     let _ = panics::catch(|| {
-        tracing::warn!(code, ?first, "the process is leaving already; the first code stands");
+        tracing::warn!(code, first, "the process is leaving already; the first code stands");
     });
     sleep_forever()
 }

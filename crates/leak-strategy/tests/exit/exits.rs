@@ -48,6 +48,29 @@ fn a_task_may_leave_from_its_worker() {
     assert_eq!(exited.stdout, "dropped client\n");
 }
 
+/// Forks a child that leaves by this plan, and returns its exit code.
+fn leaves_in_a_child(plan: &ExitPlan) -> i32 {
+    match fork::fork().unwrap() {
+        fork::Fork::Child => plan.leave(CODE + 1),
+        fork::Fork::Parent(child) => fork::WEXITSTATUS(fork::waitpid(child).unwrap()),
+    }
+}
+
+#[test]
+fn a_forked_child_leaves_at_once_and_tears_nothing_of_its_parent_down() {
+    let exited = run(PLAN, |plan| {
+        let inherited = plan.clone();
+        add(plan, "once", TEAR_DOWN, move |_exit| {
+            // While the parent leaves.
+            println!("torn down, and {}", leaves_in_a_child(&inherited));
+            Ok(())
+        });
+        println!("{}", leaves_in_a_child(plan));
+    });
+    exited.expect_code();
+    assert_eq!(exited.stdout, format!("{0}\ntorn down, and {0}\n", CODE + 1));
+}
+
 #[test]
 fn a_program_that_returns_or_panics_runs_the_plan() {
     let returned = run(PLAN, |plan| {
