@@ -10,7 +10,7 @@ use crate::plan::ExitPlan;
 
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM executes the plan, on a thread of the guard.
 /// The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or 143. A
-/// signal that comes later than a quarter of a second after it ends the process at once, in the signal handler, with
+/// signal that comes later than a tenth of a second after it ends the process at once, in the signal handler, with
 /// its own code. One that comes sooner is taken for the same: some tools signal a program and then its group.
 ///
 /// After the guard is dropped, signals end the process as they do by default, and the guard's thread has
