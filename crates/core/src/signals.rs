@@ -114,6 +114,7 @@ impl SignalWatch {
             if let Some(signal) = signals.forever().next() {
                 let came = Instant::now();
                 on_first(signal);
+                // There is nothing to wait for but the clock: another signal may not come.
                 thread::sleep(SAME.saturating_sub(came.elapsed()));
                 SIGNALLED.store(true, Ordering::SeqCst);
             }
