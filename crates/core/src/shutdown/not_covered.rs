@@ -12,7 +12,7 @@ use super::{count, list};
 /// use sundown::shutdown::NotCovered;
 ///
 /// let open = NotCovered::ForeignTasks { alive: 2 };
-/// assert_eq!(open.to_string(), "2 tasks of the runtime that the kit did not spawn");
+/// assert_eq!(open.to_string(), "2 other tasks of the runtime");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,8 +33,8 @@ pub enum NotCovered {
         /// How many.
         values: usize,
     },
-    /// Tasks on the same runtime that were not spawned through the kit, such as the connections of an HTTP
-    /// server.
+    /// Tasks on the same runtime that are not of the component which answers, such as the connections of an
+    /// HTTP server, or the tasks of another group.
     ForeignTasks {
         /// How many were alive when the report was made.
         alive: usize,
@@ -85,7 +85,7 @@ impl fmt::Display for NotCovered {
                 write!(f, "{} taken out of a handle", count(*values, "value"))
             }
             Self::ForeignTasks { alive } => {
-                write!(f, "{} of the runtime that the kit did not spawn", count(*alive, "task"))
+                write!(f, "{} of the runtime", count(*alive, "other task"))
             }
             Self::BlockingWork => f.write_str("closures of `spawn_blocking`"),
             Self::ForeignPanics => {

@@ -198,8 +198,8 @@ mod tests {
         );
         report.not_covered.push(NotCovered::ForeignTasks { alive: 2 });
         let text = report.to_string();
-        let end = "; not covered: 2 tasks of the runtime that the kit did not spawn; not visible to the \
-                   kit: plain threads, success";
+        let end = "; not covered: 2 other tasks of the runtime; not visible to the kit: plain \
+                   threads, success";
         assert!(text.ends_with(end), "{text}");
     }
 
