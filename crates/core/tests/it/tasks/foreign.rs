@@ -53,7 +53,7 @@ fn a_report_counts_the_tasks_that_go_on() {
         assert_eq!(report.not_covered[0], not_covered);
         let said = report.to_string();
         assert!(said.contains("`service` has ended") && said.contains("1 task ended"), "{said}");
-        assert!(said.contains("not covered: 20 tasks of the runtime"), "{said}");
+        assert!(said.contains("not covered: 20 other tasks of the runtime"), "{said}");
         assert_eq!(report.into_result().unwrap().not_covered[0], not_covered);
     });
 }
