@@ -9,8 +9,8 @@
 //!    says that the activity has ended.
 //! 2. While no activity goes on, post a *fence*: a closure that does nothing. It carries the epoch in
 //!    which it was posted, and vouches for that epoch only.
-//! 3. The blocking thread that ran the fence has exited, and its thread-locals are gone. A blocking thread exits only with an empty
-//!    queue, so everything that was queued before the fence has run, and everything that this queued,
+//! 3. The blocking thread that ran the fence has exited, and its thread-locals are gone. A blocking thread
+//!    exits only with an empty queue, so everything that was queued before the fence has run, and everything that this queued,
 //!    and so on.
 //! 4. The epoch is still the fence's and no activity goes on, so none has since the fence was posted.
 //! 5. No task is alive. A task that was alive before the fence, or that a closure spawned, would still be

@@ -66,7 +66,8 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Drops what is in flight, closes the gate, and waits until every thread has left Python. Says on standard
-/// error what has not ended within the limit.
+/// error what has not ended within the limit. A signal handler that raises, as that of Ctrl-C does, ends one of
+/// the two waits, and the gate is closed all the same.
 fn at_exit(py: Python<'_>) -> PyResult<()> {
     let began = Instant::now();
     HAS_BEGUN.store(true, Ordering::Relaxed);
@@ -74,14 +75,18 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
     let rest = || limit.saturating_sub(began.elapsed());
     let mut unfinished = Vec::new();
+    let mut interrupted = Ok(());
     if let Some(runtime) = runtime::find() {
         // While the gate is open: their destructors may need Python.
         runtime.tasks.abort();
-        let report = without_the_lock(py, runtime.tasks.drain(limit))?;
-        unfinished.extend(report.still_running.iter().map(ToString::to_string));
+        match without_the_lock(py, runtime.tasks.drain(limit)) {
+            Ok(report) => unfinished.extend(report.still_running.iter().map(ToString::to_string)),
+            Err(raised) => interrupted = Err(raised),
+        }
     }
     GATE.close();
-    without_the_lock(py, within(rest(), GATE.wait_empty()))?;
+    let left = without_the_lock(py, within(rest(), GATE.wait_empty()));
+    let interrupted = interrupted.and(left.map(drop));
     let inside = GATE.inside();
     if inside > 0 || !unfinished.is_empty() {
         let which = match &*unfinished {
@@ -89,12 +94,13 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
             names => format!(": {}", names.join(", ")),
         };
         let text = format!(
-            "sundown: after {limit:.1?}, {inside} calls of Rust into Python have not returned{which}. \
-             The interpreter is finalized all the same, which may abort the process.\n"
+            "sundown: after {:.1?}, {inside} calls of Rust into Python have not returned{which}. \
+             The interpreter is finalized all the same, which may abort the process.\n",
+            began.elapsed()
         );
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }
-    Ok(())
+    interrupted
 }
 
 /// Waits without the interpreter's lock until the future is ready or a signal handler raises.

@@ -38,7 +38,10 @@ thread_local! {
 
 /// Call this before a fork. In a child, a lock that another thread has is held for ever.
 pub(crate) fn before_fork() {
-    FORKING.set(Some(source()));
+    // The handlers are registered twice if two threads make the first call at the same time.
+    if FORKING.with_borrow(Option::is_none) {
+        FORKING.set(Some(source()));
+    }
 }
 
 /// Call this after a fork, in both processes.

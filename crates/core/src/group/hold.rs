@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// A member of a group that is not a task of it: a request that another library's task handles, a response
-/// that is still being sent, or a local task, which is not `Send`. The group waits until this is dropped, and names it if it is not.
+/// that is still being sent, or a local task, which is not `Send`. The group waits until this is dropped, and
+/// names it if it is not.
 ///
 /// The group cannot abort it. Whoever holds it should also listen to the group's
 /// [stop signal](TaskGroup::stop_signal). If it is dropped only after the group was aborted, for example with the

@@ -65,7 +65,8 @@ impl Enlisted {
     }
 
     /// Shuts this generation down, as [`RuntimeOwner::shutdown`](super::RuntimeOwner::shutdown) does, and
-    /// gives its foreign tasks this time to end by themselves. A restart does not matter: later generations are not touched.
+    /// gives its foreign tasks this time to end by themselves. A restart does not matter: later generations are
+    /// not touched.
     pub(crate) fn shutdown(
         &self,
         limit: Duration,

@@ -220,7 +220,7 @@ fn a_goodbye_of_a_value_that_outlives_the_sessions_runtime_is_lost_and_the_repor
     }
 }
 
-/// A task of an SDK often holds the client for as long as its runtime runs. What a hook does, it does while the runtime runs.
+/// A task of an SDK often holds the client for as long as its runtime runs. A hook runs before that.
 #[test]
 fn a_goodbye_that_a_hook_says_is_heard_although_a_task_holds_the_value_until_the_runtime_ends() {
     let owner = RuntimeOwner::builder("owned").foreign_time(SHORT).start().unwrap();
