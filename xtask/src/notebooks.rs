@@ -7,6 +7,7 @@ mod claims;
 mod committed;
 mod contents;
 mod links;
+mod listings;
 mod markdown;
 mod page;
 mod plots;
