@@ -7,12 +7,16 @@
 
 #![allow(unsafe_code, reason = "PyO3 has no calls that may unwind")]
 
-use std::{mem, ptr, thread};
+use std::{
+    ffi::CStr,
+    mem::{self, ManuallyDrop},
+    ptr, thread,
+};
 
 use pyo3::{ffi, prelude::*, types::PyTuple};
-use sundown::gate::Closed;
+use sundown::gate::{Closed, Entry};
 
-use crate::entry::GATE;
+use crate::{entry::GATE, states};
 
 /// Calls a callable on a thread of your own or in a closure of `spawn_blocking`, through the
 /// [gate](crate::attach). The thread need not be attached, and must not hold what others wait for.
@@ -24,9 +28,67 @@ use crate::entry::GATE;
 ///
 /// [`Closed`], if the interpreter is about to be finalized, and what the callable raises.
 pub fn call(callable: &Py<PyAny>, arguments: &Py<PyTuple>) -> Result<PyResult<Py<PyAny>>, Closed> {
-    let _inside = GATE.enter()?;
-    // SAFETY: both references are strong for as long as the call lasts.
-    Ok(unsafe { call_or_stay(callable.as_ptr(), arguments.as_ptr()) })
+    let inside = GATE.enter()?;
+    // SAFETY: both references are strong for as long as the call lasts. The call returns a new reference, or null
+    // and sets an exception. `attached` says that the thread has the lock.
+    Ok(unsafe {
+        attached_or_for_ever(&inside, || {
+            let result = raw::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), ptr::null_mut());
+            let result = Bound::from_owned_ptr_or_err(Python::assume_attached(), result);
+            result.map(Bound::unbind)
+        })
+    })
+}
+
+/// What happens to an object after [`call_method`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The caller gets it back.
+    Keep,
+    /// It is released while the thread has the interpreter's lock. What PyO3 is given to drop without the lock
+    /// waits until some thread calls into an extension.
+    Release,
+}
+
+/// Like [`call()`], for a callback: calls a method without arguments. Its result is released, and what it raises goes
+/// to `sys.unraisablehook`.
+///
+/// # Errors
+///
+/// [`Closed`], if the interpreter is about to be finalized. The object is not released then: nothing would read
+/// PyO3's list of such objects any more.
+pub fn call_method(
+    object: Py<PyAny>,
+    method: &CStr,
+    then: Then,
+) -> Result<Option<Py<PyAny>>, Closed> {
+    let kept = ManuallyDrop::new(object);
+    let object = kept.as_ptr();
+    let inside = GATE.enter()?;
+    // SAFETY: the reference is strong until it is released, which happens here or never. Pointers are checked for
+    // null before use, and every returned reference is released once.
+    unsafe {
+        attached_or_for_ever(&inside, || {
+            let bound = raw::PyObject_GetAttrString(object, method.as_ptr());
+            let result = if bound.is_null() {
+                bound
+            } else {
+                raw::PyObject_CallObject(bound, ptr::null_mut())
+            };
+            if result.is_null() {
+                raw::PyErr_WriteUnraisable(object);
+            }
+            raw::Py_DecRef(result);
+            raw::Py_DecRef(bound);
+            if then == Then::Release {
+                raw::Py_DecRef(object);
+            }
+        });
+    }
+    Ok(match then {
+        Then::Keep => Some(ManuallyDrop::into_inner(kept)),
+        Then::Release => None,
+    })
 }
 
 /// Stops an unwinding: the thread stays here for ever.
@@ -41,29 +103,27 @@ impl Drop for Stay {
     }
 }
 
-/// The whole call, in one frame.
+/// Attaches this thread to the interpreter, and calls.
 ///
 /// Only `pthread_exit` unwinds here, and only while the interpreter is finalized. The language does not
 /// promise that such an unwinding runs destructors. But every compiler for these platforms does so, PyO3's
-/// own calls rely on it, and the tests show it. The unwinding has passed only C frames of Python, and does
-/// not pass this one.
+/// own calls rely on it, and the tests show it. The unwinding has passed only C frames of Python and the closure,
+/// and does not pass this frame.
 ///
 /// # Safety
 ///
-/// Both pointers are strong references, `arguments` to a tuple. The interpreter has not been finalized.
+/// The closure calls C functions of Python
+/// that may unwind, and has nothing to drop.
 #[inline(never)]
-unsafe fn call_or_stay(
-    callable: *mut ffi::PyObject,
-    arguments: *mut ffi::PyObject,
-) -> PyResult<Py<PyAny>> {
+unsafe fn attached_or_for_ever<R>(inside: &Entry<'_>, call: impl FnOnce() -> R) -> R {
     let stay = Stay;
+    let made = states::make(inside);
     // SAFETY: CPython exports these functions under these names. The same thread takes and releases the
-    // lock, and has it in between. The call returns a new reference, or null and sets an exception.
+    // lock, and has it in between.
     let result = unsafe {
         let attached = ffi::PyGILState_Ensure();
-        let result = raw::PyObject_Call(callable, arguments, ptr::null_mut());
-        let result = Bound::from_owned_ptr_or_err(Python::assume_attached(), result);
-        let result = result.map(Bound::unbind);
+        let result = call();
+        made.release();
         raw::PyGILState_Release(attached);
         result
     };
@@ -74,7 +134,7 @@ unsafe fn call_or_stay(
 /// Functions that PyO3 declares too, declared here so that they may unwind. Each can run Python code, which
 /// can release the lock and take it again.
 mod raw {
-    use std::ffi::c_int;
+    use std::ffi::{c_char, c_int};
 
     use pyo3::ffi::{PyGILState_STATE, PyObject};
 
@@ -84,6 +144,13 @@ mod raw {
             arguments: *mut PyObject,
             keywords: *mut PyObject,
         ) -> *mut PyObject;
+        pub fn PyObject_GetAttrString(object: *mut PyObject, name: *const c_char) -> *mut PyObject;
+        pub fn PyObject_CallObject(
+            callable: *mut PyObject,
+            arguments: *mut PyObject,
+        ) -> *mut PyObject;
+        pub fn PyErr_WriteUnraisable(object: *mut PyObject);
+        pub fn Py_DecRef(object: *mut PyObject);
         pub fn PyGILState_Release(state: PyGILState_STATE);
     }
 

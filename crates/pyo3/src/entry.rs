@@ -10,8 +10,13 @@ use std::{
 use pyo3::Python;
 use sundown::gate::{Closed, EntryGate};
 
-/// One for the library, because there is one interpreter. In a forked child it counts anew.
-pub(crate) static GATE: EntryGate = EntryGate::new();
+use crate::{exit, states};
+
+/// The gate of this library: one, because there is one interpreter. In a forked child it counts anew.
+///
+/// [`install`](crate::install) has it closed at exit. If you have an exit handler of your own, close it there and
+/// wait until it is empty, [without the interpreter's lock](crate::wait).
+pub static GATE: EntryGate = EntryGate::new();
 
 /// Same as [`Python::attach`], for a thread of your own and for closures of `spawn_blocking`.
 ///
@@ -21,8 +26,15 @@ pub(crate) static GATE: EntryGate = EntryGate::new();
 ///
 /// [`Closed`], if the interpreter is about to be finalized. The closure is not called.
 pub fn attach<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) -> Result<R, Closed> {
-    let _inside = GATE.enter()?;
-    Ok(Python::attach(call))
+    let inside = GATE.enter()?;
+    let made = states::make(&inside);
+    Ok(Python::attach(|py| {
+        let _state = made.until_detached(py);
+        if let Err(error) = exit::install(py) {
+            error.write_unraisable(py, None);
+        }
+        call(py)
+    }))
 }
 
 /// A future that is polled, and dropped, inside the gate. What is in it may enter Python at each poll.
@@ -42,7 +54,10 @@ impl<F: Future> Future for Gated<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         match (GATE.enter(), &mut self.0) {
-            (Ok(_inside), Some(future)) => future.as_mut().poll(context),
+            (Ok(inside), Some(future)) => {
+                states::make(&inside);
+                future.as_mut().poll(context)
+            }
             // The process is about to end.
             _ => Poll::Pending,
         }
@@ -53,7 +68,10 @@ impl<F> Drop for Gated<F> {
     fn drop(&mut self) {
         let future = self.0.take();
         match GATE.enter() {
-            Ok(_inside) => drop(future),
+            Ok(inside) => {
+                states::make(&inside);
+                drop(future);
+            }
             Err(Closed) => mem::forget(future),
         }
     }

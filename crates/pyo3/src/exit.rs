@@ -7,14 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pyo3::{
-    prelude::*,
-    sync::PyOnceLock,
-    types::{PyCFunction, PyDict},
-};
+use pyo3::{prelude::*, sync::PyOnceLock, types::PyCFunction};
 use sundown::limit::within;
 
-use crate::{entry::GATE, runtime};
+use crate::{entry::GATE, fork, runtime};
 
 /// The limit of the exit, in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(5_000);
@@ -41,25 +37,16 @@ pub fn set_exit_limit(limit: Duration) {
 ///
 /// # Errors
 ///
-/// Those of `atexit` and `os`.
+/// `ImportError` in a sub-interpreter: our threads attach to the main interpreter only. And those of `atexit` and
+/// `os`.
 pub fn install(py: Python<'_>) -> PyResult<()> {
+    fork::install_for_forks(py)?;
     static INSTALLED: PyOnceLock<()> = PyOnceLock::new();
     INSTALLED
         .get_or_try_init(py, || {
             let at_exit =
                 PyCFunction::new_closure(py, None, None, |arguments, _| at_exit(arguments.py()))?;
             py.import("atexit")?.call_method1("register", (at_exit,))?;
-            let os = py.import("os")?;
-            if os.hasattr("register_at_fork")? {
-                let before =
-                    PyCFunction::new_closure(py, None, None, |_, _| runtime::before_fork())?;
-                let after = PyCFunction::new_closure(py, None, None, |_, _| runtime::after_fork())?;
-                let handlers = PyDict::new(py);
-                handlers.set_item("before", before)?;
-                handlers.set_item("after_in_parent", &after)?;
-                handlers.set_item("after_in_child", after)?;
-                os.call_method("register_at_fork", (), Some(&handlers))?;
-            }
             Ok(())
         })
         .copied()
@@ -79,13 +66,13 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     if let Some(runtime) = runtime::find() {
         // While the gate is open: their destructors may need Python.
         runtime.tasks.abort();
-        match without_the_lock(py, runtime.tasks.drain(limit)) {
+        match wait(py, runtime.tasks.drain(limit)) {
             Ok(report) => unfinished.extend(report.still_running.iter().map(ToString::to_string)),
             Err(raised) => interrupted = Err(raised),
         }
     }
     GATE.close();
-    let left = without_the_lock(py, within(rest(), GATE.wait_empty()));
+    let left = wait(py, within(rest(), GATE.wait_empty()));
     let interrupted = interrupted.and(left.map(drop));
     let inside = GATE.inside();
     if inside > 0 || !unfinished.is_empty() {
@@ -103,17 +90,28 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     interrupted
 }
 
-/// Waits without the interpreter's lock until the future is ready or a signal handler raises.
-pub(crate) fn without_the_lock<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
+/// Waits without the interpreter's lock until the future is ready or a signal handler raises, as that of Ctrl-C
+/// does. The future is polled on this thread, in no runtime's context; [`tokio::block_on`](crate::tokio::block_on)
+/// polls it in that of the library.
+///
+/// # Errors
+///
+/// What the signal handler raised. The future is dropped then.
+pub fn wait<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
-    let mut future = pin!(future);
+    let (mut future, mut slice) = (pin!(future), SLICE);
     loop {
-        let slice = within(SLICE, future.as_mut());
-        match py.detach(|| pollster::block_on(slice)) {
-            Some(output) => return Ok(output),
-            None => py.check_signals()?,
+        let (output, waited) = py.detach(|| {
+            let output = pollster::block_on(within(slice, future.as_mut()));
+            (output, Instant::now())
+        });
+        if let Some(output) = output {
+            return Ok(output);
         }
+        py.check_signals()?;
+        // To get the lock back may take long, where many callables compete for it.
+        slice = SLICE.max(10 * waited.elapsed());
     }
 }

@@ -33,14 +33,17 @@ pub use pyo3_async_runtimes::{
 };
 
 pub use self::{
-    call::call,
-    entry::attach,
-    exit::{install, set_exit_limit},
+    call::{Then, call, call_method},
+    entry::{GATE, attach},
+    exit::{install, set_exit_limit, wait},
+    fork::install_for_forks,
 };
 
 mod call;
 mod delivery;
 mod entry;
 mod exit;
+mod fork;
 mod runtime;
+mod states;
 pub mod tokio;

@@ -1,7 +1,6 @@
 //! The runtime of the library: one for each process, made when it is first needed.
 
 use std::{
-    cell::RefCell,
     io, iter, process,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -23,33 +22,15 @@ pub(crate) struct OfProcess {
 static FIRST: OnceLock<Box<OfProcess>> = OnceLock::new();
 
 /// How the runtime of a process is made.
-enum Source {
+pub(crate) enum Source {
     Build(Box<Builder>),
     Given(&'static Runtime),
 }
 
 static SOURCE: Mutex<Option<Source>> = Mutex::new(None);
 
-thread_local! {
-    /// The lock, while this thread forks.
-    static FORKING: RefCell<Option<MutexGuard<'static, Option<Source>>>> =
-        const { RefCell::new(None) };
-}
-
-/// Call this before a fork. In a child, a lock that another thread has is held for ever.
-pub(crate) fn before_fork() {
-    // The handlers are registered twice if two threads make the first call at the same time.
-    if FORKING.with_borrow(Option::is_none) {
-        FORKING.set(Some(source()));
-    }
-}
-
-/// Call this after a fork, in both processes.
-pub(crate) fn after_fork() {
-    drop(FORKING.take());
-}
-
-fn source() -> MutexGuard<'static, Option<Source>> {
+/// The lock under which a runtime is made. A fork waits for it.
+pub(crate) fn source() -> MutexGuard<'static, Option<Source>> {
     SOURCE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     delivery::{self, Delivery},
     entry::{GATE, Gated},
-    exit, runtime,
+    exit, runtime, states,
 };
 
 #[cfg(all(feature = "attributes", feature = "testing"))]
@@ -73,7 +73,8 @@ impl generic::Runtime for Ours {
 
     fn spawn_blocking<F: FnOnce() + Send + 'static>(call: F) -> Handle {
         Handle(get_runtime().spawn_blocking(|| {
-            if let Ok(_inside) = GATE.enter() {
+            if let Ok(inside) = GATE.enter() {
+                states::make(&inside);
                 call();
             }
         }))
@@ -374,7 +375,7 @@ where
         return Err(delivery::ended());
     }
     let made = runtime::get()?;
-    exit::without_the_lock(py, InContext { future: Box::pin(future), runtime: made.runtime })
+    exit::wait(py, InContext { future: Box::pin(future), runtime: made.runtime })
 }
 
 /// A future that is polled in the context of the runtime.

@@ -106,6 +106,27 @@ ENDINGS = {
         ),
         0,
     ),
+    "logs on the runtime's threads": (
+        coroutine(
+            """
+            import logging
+            logging.basicConfig(stream=open(os.devnull, "w"), level=logging.INFO)
+            log = logging.getLogger("operation")
+            o = [extension.calls_back(lambda: log.info("at work")) for _ in range(4)]
+            await asyncio.sleep(0.005)
+            """
+        ),
+        0,
+    ),
+    "a later handler submits": (
+        """
+        import extension
+        async def main(): o = [extension.operation(20 * i) for i in range(50)]
+        atexit.register(lambda: asyncio.run(main()))
+        print('the last line')
+        """,
+        0,
+    ),
     "a daemon thread": (
         """
         import extension
@@ -283,6 +304,105 @@ def test_ctrl_c_ends_the_wait_at_exit_and_the_gate_is_closed_all_the_same():
     printed, errors = program.communicate(timeout=30)
     assert "KeyboardInterrupt" in errors and "4 calls of Rust into Python" in errors
     assert (program.returncode, printed) == (0, "")
+
+
+def test_ctrl_c_ends_a_program_as_it_would_without_the_extension():
+    body = """
+    import extension, signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    async def main():
+        o = [extension.operation(1_000 * i) for i in range(50)]
+        print('begun', flush=True)
+        await extension.never()
+    asyncio.run(main())
+    """
+    for _ in range(EXITS):
+        program = start("ours", body)
+        assert program.stdout.readline() == "begun\n"
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=30)
+        # Python ends by the signal.
+        assert program.returncode == -signal.SIGINT, errors
+        assert errors.startswith("Traceback") and errors.endswith("KeyboardInterrupt\n")
+
+
+#: Forks while threads enter Python. A child waits inside `os.fork()` for ever if a thread was being made known to
+#: Python at that moment, before 3.12.
+FORKS = """
+    import warnings, extension
+    warnings.simplefilter("ignore")  # from 3.12 on, of threads and forks
+    for _ in range(3): extension.CALLS(lambda: None)
+    time.sleep(0.02)
+    hung = 0
+    for _ in range(100):
+        child = os.fork()
+        if child == 0: os._exit(0)
+        limit = time.monotonic() + LIMIT
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            if time.monotonic() > limit:
+                hung += 1
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+                break
+            time.sleep(0.0005)
+        if hung: break
+    print(hung, flush=True)
+    os._exit(0)
+    """
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_meets_no_thread_half_way_into_python():
+    forks = FORKS.replace("LIMIT", "20")
+    assert run("ours", forks.replace("CALLS", "calls_back_on_a_thread")) == (0, "0\n", "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this interpreter makes a new lock first")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_without_the_gate_it_does():
+    forks = FORKS.replace("LIMIT", "2").replace("CALLS", "attaches_on_a_thread")
+    assert any(run("ours", forks)[1] != "0\n" for _ in range(20))
+
+
+def test_a_method_is_called_and_its_object_released_on_the_thread_that_calls():
+    body = """
+    import extension
+    done = []
+    class Callback:
+        def method(self): done.append("called"); 1 / 0
+        def __del__(self): done.append("released")
+    sys.unraisablehook = lambda told: done.append(told.exc_type.__name__)
+    extension.calls_method_on_a_thread(Callback())
+    while len(done) < 3: time.sleep(0.001)
+    print(done)
+    """
+    assert run("ours", body) == (0, "['called', 'ZeroDivisionError', 'released']\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("first", ["pass", "asyncio.run(main())"])
+def test_prefork_workers_end_as_their_parent_does(first):
+    """As servers do: one process imports the application, and its children serve."""
+    body = f"""
+    import extension
+    async def main(): await asyncio.gather(*(extension.operation(i) for i in range(20)))
+    {first}
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            asyncio.run(main())
+            async def leaves(): o = [extension.operation(20 * i) for i in range(50)]
+            asyncio.run(leaves())
+            sys.exit(5)
+        children.append(child)
+    print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+    """
+    for _ in range(EXITS):
+        code, printed, errors = run("ours", body)
+        # From 3.12 on, Python warns of the fork itself.
+        errors = [line for line in errors.splitlines() if "fork" not in line]
+        assert (code, printed, errors) == (0, "[5, 5, 5, 5]\n", [])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -9,19 +9,15 @@ use std::{
 };
 
 use pyo3::prelude::*;
-use sundown::{gate::EntryGate, latch::Latch, stop::Stop};
+use sundown::{latch::Latch, stop::Stop};
+use sundown_pyo3::{GATE, Then, call_method};
 use tokio::{runtime::Handle, time::sleep};
 
-use crate::{
-    interpreter::{self, Then},
-    ledger::Ledger,
-};
+use crate::ledger::Ledger;
 
 /// What the threads of one runtime share with its owner.
 #[derive(Default)]
 pub struct Shared {
-    /// A thread is inside while it calls into Python.
-    pub gate: EntryGate,
     /// The work that has not ended.
     pub ledger: Ledger,
     dropped: Mutex<Dropped>,
@@ -114,14 +110,9 @@ impl Work {
 
     fn call(&mut self, then: Then) {
         let Some(task) = self.task.take() else { return };
-        let Ok(entry) = self.shared.gate.enter() else {
-            // The interpreter is about to be finalized, with its objects. Without its lock, PyO3 would
-            // put a dropped object on a list that nobody reads any more.
-            mem::forget(task);
-            return;
-        };
         self.shared.ledger.set_inside(self.number, true);
-        self.task = interpreter::call(&entry, task, c"_run", then);
+        // Closed, the interpreter is about to be finalized, with its objects.
+        self.task = call_method(task, c"_run", then).unwrap_or_default();
         self.shared.ledger.set_inside(self.number, false);
     }
 }
@@ -141,7 +132,8 @@ impl Shared {
     /// This takes a thread of its own, because the calling one must not wait for the interpreter's
     /// lock: it may be a worker, or the thread that drops the runtime.
     fn notify(shared: &Arc<Self>, task: Py<PyAny>) {
-        if shared.gate.is_closed() {
+        if GATE.is_closed() {
+            // Without the interpreter's lock, PyO3 would put it on a list that nobody reads any more.
             mem::forget(task);
             return;
         }
@@ -166,17 +158,15 @@ impl Shared {
             let tasks = mem::take(&mut dropped.tasks);
             drop(dropped);
             for task in tasks {
-                match self.gate.enter() {
-                    Ok(entry) => drop(interpreter::call(&entry, task, c"_dropped", Then::Release)),
-                    Err(_) => mem::forget(task),
-                }
+                // Closed, the interpreter is about to be finalized.
+                let _ = call_method(task, c"_dropped", Then::Release);
             }
         }
     }
 
-    /// Whether no thread is inside or about to notify a task.
+    /// Whether no thread notifies a task.
     pub fn is_quiet(&self) -> bool {
-        self.gate.inside() == 0 && !self.dropped().notifying
+        !self.dropped().notifying
     }
 
     fn dropped(&self) -> MutexGuard<'_, Dropped> {

@@ -64,4 +64,9 @@ impl Ledger {
     pub fn len(&self) -> usize {
         self.entries().open.len()
     }
+
+    /// How many callables are being called.
+    pub fn inside(&self) -> usize {
+        self.entries().open.values().filter(|work| work.inside).count()
+    }
 }

@@ -3,7 +3,6 @@
 //!
 //! | module | what it is about |
 //! | --- | --- |
-//! | `interpreter` | calling into Python from a Tokio thread, even while the interpreter is finalized |
 //! | `runtime` | the runtime: starting, work, shutting down, the end of the process |
 //! | `job` | one piece of work: its delay, its repetition, its call, and what happens if it is dropped |
 //! | `ledger` | the work that has not ended, by name and place |
@@ -11,14 +10,15 @@
 //! | `faults` | (feature) runtimes that have failed, for tests |
 //!
 //! The classes that a program sees are written in Python, beside this. So are the futures that it
-//! waits for, and the registration with `atexit` and with `os.register_at_fork`.
+//! waits for, and the registration with `atexit`. How a thread enters the interpreter, and leaves it in time, is
+//! *sundown-pyo3*'s.
 
 use pyo3::prelude::*;
+use sundown_pyo3::install_for_forks;
 
 mod failure;
 #[cfg(feature = "faults")]
 mod faults;
-mod interpreter;
 mod job;
 mod ledger;
 mod runtime;
@@ -26,8 +26,6 @@ mod runtime;
 /// Private to the package `sundown`.
 #[pymodule]
 mod _native {
-    #[pymodule_export]
-    use super::interpreter::{after_fork, before_fork};
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
@@ -41,6 +39,6 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        interpreter::check_main(module.py())
+        install_for_forks(module.py())
     }
 }

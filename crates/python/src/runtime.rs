@@ -1,8 +1,6 @@
 //! The runtime: starting, work, shutting down, and the end of the process.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,15 +12,12 @@ use sundown::{
     runtime::{RuntimeOwner, State},
     shutdown::{GracefulShutdown, ShutdownReport, shutdown_in_order},
 };
+use sundown_pyo3::{GATE, wait};
 
 use crate::{
     failure,
     job::{Job, Shared, When, Work},
 };
-
-/// How often a wait checks for Ctrl-C. A check takes the interpreter's lock, and so is made less often
-/// if that takes long.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// A runtime, and what its threads share.
 #[pyclass(frozen, module = "sundown._native")]
@@ -89,7 +84,7 @@ impl Runtime {
     /// much work was dropped.
     fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(f64, usize)> {
         let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
-        let result = interruptibly(py, self.owner.shutdown(limit))?;
+        let result = wait(py, self.owner.shutdown(limit))?;
         let ShutdownReport { elapsed, aborted, .. } =
             result.map_err(|error| failure::shutdown(py, error, &self.shared.ledger))?;
         Ok((elapsed.as_secs_f64(), aborted))
@@ -124,7 +119,7 @@ impl Runtime {
         dictionary.set_item("tasks", stats.tasks)?;
         dictionary.set_item("threads", stats.threads)?;
         dictionary.set_item("unfinished", if here { self.shared.ledger.len() } else { 0 })?;
-        dictionary.set_item("inside", if here { self.shared.gate.inside() } else { 0 })?;
+        dictionary.set_item("inside", if here { self.shared.ledger.inside() } else { 0 })?;
         Ok(dictionary)
     }
 }
@@ -148,41 +143,18 @@ pub fn exit(
     let owners: Vec<&dyn GracefulShutdown> =
         runtimes.iter().map(|(owner, _)| owner as &dyn GracefulShutdown).collect();
     let began = Instant::now();
-    let results = interruptibly(py, async {
-        // All gates before the first wait, so that no thread of any runtime enters Python any more.
-        for (_, shared) in &runtimes {
-            shared.gate.close();
-        }
+    let results = wait(py, async {
+        // Before the first wait, so that no thread of any runtime enters Python any more.
+        GATE.close();
         let results = shutdown_in_order(owners, limit).await;
-        // After the end of a runtime, only a thread that notifies tasks can be inside.
-        for (_, shared) in &runtimes {
-            within(limit.saturating_sub(began.elapsed()), shared.gate.wait_empty()).await;
-        }
+        // After the end of the runtimes, only threads that notify tasks can be inside.
+        within(limit.saturating_sub(began.elapsed()), GATE.wait_empty()).await;
         results
     })?;
     let failed = results.into_iter().zip(&runtimes).filter_map(|(result, (_, shared))| {
         result.err().map(|error| failure::shutdown(py, error, &shared.ledger))
     });
     Ok(failed.collect())
-}
-
-/// Waits without the interpreter's lock until the future is ready or a signal handler raises.
-fn interruptibly<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
-where
-    F::Output: Send,
-{
-    let (mut future, mut slice) = (Box::pin(future), SLICE);
-    loop {
-        let (output, waited) = py.detach(|| {
-            let output = pollster::block_on(within(slice, Pin::as_mut(&mut future)));
-            (output, Instant::now())
-        });
-        if let Some(output) = output {
-            return Ok(output);
-        }
-        py.check_signals()?;
-        slice = SLICE.max(10 * waited.elapsed());
-    }
 }
 
 /// A number of seconds from Python. One that is too large for a clock means no limit.

@@ -62,7 +62,6 @@ def _exit() -> None:
 
 
 def _forked() -> None:
-    _native.after_fork()
     # The threads of the parent's runtimes are not here, so nothing may wait for them. The runtimes stay
     # referenced, because a child must not drop one either.
     global _runtimes
@@ -73,6 +72,4 @@ def _forked() -> None:
 _parents: list[list[_native.Runtime]] = []
 atexit.register(_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_native.before_fork, after_in_parent=_native.after_fork, after_in_child=_forked
-    )
+    os.register_at_fork(after_in_child=_forked)

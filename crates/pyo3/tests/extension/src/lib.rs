@@ -92,6 +92,21 @@ fn calls_back_on_a_thread(callable: Py<PyAny>) {
     });
 }
 
+/// The same past the gate, as it is done without this crate.
+#[pyfunction]
+fn attaches_on_a_thread(callable: Py<PyAny>) {
+    std::thread::spawn(move || while Python::attach(|py| callable.call0(py)).is_ok() {});
+}
+
+/// Calls a method of an object once, on a plain thread, and releases it there.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_method_on_a_thread(object: Py<PyAny>) {
+    std::thread::spawn(|| {
+        sundown_pyo3::call_method(object, c"method", sundown_pyo3::Then::Release)
+    });
+}
+
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
 struct Counts;
@@ -126,8 +141,10 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(awaits, module)?)?;
     module.add_function(wrap_pyfunction!(counted, module)?)?;
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
+    module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;
     #[cfg(not(feature = "bare"))]
     {
+        module.add_function(wrap_pyfunction!(calls_method_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
