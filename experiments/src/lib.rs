@@ -44,6 +44,7 @@ pub mod published;
 pub mod python;
 pub mod query;
 pub mod real_clients;
+pub mod real_libraries;
 pub mod real_sdk;
 pub mod runtime_thread;
 pub mod scene;

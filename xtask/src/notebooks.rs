@@ -8,6 +8,7 @@ mod committed;
 mod contents;
 mod counts;
 mod links;
+mod listings;
 mod markdown;
 mod page;
 mod plots;

@@ -491,7 +491,20 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a file that is named and not there",
         |it| it.edit(PAGE, "Words.", "`xtask/none.rs`\n```rust\n{{#include ../none.rs}}\n```"),
-        &["it names xtask/none.rs, which does not exist", "it names ../none.rs, which does not"],
+        &["it names xtask/none.rs, which does not exist", "mdBook includes a file"],
+    ),
+    (
+        "a listing that is not what its file is",
+        |it| {
+            it.write("xtask/a.rs", "fn a() {}\n");
+            it.edit(PAGE, "Words.", "<!-- listing: xtask/a.rs -->\n\n```rust\nfn b() {}\n```");
+        },
+        &["docs/src/01-drop-context.md: line"],
+    ),
+    (
+        "a listing of a file that is not there",
+        |it| it.write("docs/src/introduction.md", "<!-- listing: xtask/a.rs -->\n\n```rust\n```\n"),
+        &["docs/src/introduction.md: xtask/a.rs: No such file"],
     ),
     (
         "a claim without an experiment, and an experiment without the claim",

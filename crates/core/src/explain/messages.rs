@@ -57,7 +57,7 @@ pub(super) static MESSAGES: &[Message] = &[
     // tokio: `Handle::try_current`.
     row(NoContext, Unwrapped("TryCurrentError { kind: NoContext }")),
     row(NoContext, Unwrapped("there is no reactor running, must be called from the context of a Tokio 1.x runtime")),
-    // sqlx-core 0.7 and 0.8: src/rt/mod.rs.
+    // sqlx-core 0.7 to 0.9: src/rt/mod.rs.
     row(NoContext, Is("this functionality requires a Tokio context")),
     // actix-server 2: src/server.rs.
     row(NoContext, Is("Actix or Tokio runtime not found; halting")),

@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ending;
+mod look_up;
 mod process;
 mod signals;

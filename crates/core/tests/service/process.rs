@@ -2,12 +2,12 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::process::ExitStatusExt as _,
     panic::Location,
     process::{self, Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -76,6 +76,19 @@ pub fn start_under(command: &[&str], service: fn() -> Ended) -> Option<Process> 
     Some(process)
 }
 
+/// Whether a process can be started as the last argument of this command. Prints that this is skipped, if not.
+pub fn can_start_under(command: &[&str], skipped: &str) -> bool {
+    let tried = Command::new(command[0]).args(&command[1..]).arg("true").output();
+    let can = tried.as_ref().is_ok_and(|it| it.status.success());
+    if !can {
+        let why = tried.map(|it| String::from_utf8_lossy(&it.stderr).trim().to_owned());
+        // Not `println!`, which the harness shows only of a test that fails.
+        let line = format!("skipped: {skipped}: `{}` does not work here: {why:?}\n", command[0]);
+        io::stdout().write_all(line.as_bytes()).unwrap();
+    }
+    can
+}
+
 fn run_here(service: fn() -> Ended) -> ! {
     println!("the service begins");
     // Ends a service that hangs.
@@ -121,6 +134,17 @@ impl Process {
         drop(self.stdin);
         Exited { code: status.code(), signal: status.signal(), stdout, stderr }
     }
+}
+
+/// Runs a service in which something hangs, and returns its error.
+#[track_caller]
+pub fn leaves_within_the_limit(mut process: Process) -> String {
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    let sent = Instant::now();
+    let error = process.wait().with_error();
+    assert!(sent.elapsed() < SHORT + SLACK, "it took {:?}", sent.elapsed());
+    error
 }
 
 impl Exited {

@@ -5,7 +5,7 @@ use std::{
     future::pending,
     io::{self, Read as _, Write as _},
     net::TcpStream,
-    process::{self, Child, Command},
+    process::{self, Child},
     thread,
     time::{Duration, Instant},
 };
@@ -21,7 +21,10 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::process::{Done, Ended, Process, SERVICE, SHORT, SLACK, service, start, start_under};
+use crate::process::{
+    Done, Ended, SERVICE, SHORT, SLACK, can_start_under, leaves_within_the_limit, service, start,
+    start_under,
+};
 
 /// Prints `ready`, waits until it should stop, and prints `saved`.
 async fn saves(service: Service) -> Done {
@@ -49,15 +52,8 @@ fn a_signal_ends_a_service_well() {
 fn a_signal_ends_a_service_that_is_process_1() {
     const UNSHARE: &[&str] =
         &["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
-    if env::var_os(SERVICE).is_none() {
-        let can = Command::new("unshare").args(&UNSHARE[1..]).arg("true").output();
-        if !can.is_ok_and(|it| it.status.success()) {
-            // Not `println!`, which the harness shows only of a test that fails.
-            let why =
-                "skipped: a service as process 1: `unshare --user --pid` does not work here\n";
-            io::stdout().write_all(why.as_bytes()).unwrap();
-            return;
-        }
+    if env::var_os(SERVICE).is_none() && !can_start_under(UNSHARE, "a service as process 1") {
+        return;
     }
     /// The child of `unshare`, which does not pass signals on.
     fn only_child(of: &Child) -> Pid {
@@ -155,17 +151,6 @@ fn after_the_service_a_signal_has_its_default_effect() {
     process.wait_for("ready");
     process.send(Signal::TERM);
     assert_eq!(process.wait().signal, Some(Signal::TERM.as_raw()));
-}
-
-/// Runs a service in which something hangs, and returns its error.
-#[track_caller]
-fn leaves_within_the_limit(mut process: Process) -> String {
-    process.wait_for("ready");
-    process.send(Signal::TERM);
-    let sent = Instant::now();
-    let error = process.wait().with_error();
-    assert!(sent.elapsed() < SHORT + SLACK, "it took {:?}", sent.elapsed());
-    error
 }
 
 #[test]
