@@ -22,6 +22,12 @@ fn operation(py: Python<'_>, microseconds: u64) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// One that is ready at once.
+#[pyfunction]
+fn ready(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, async { Ok(()) })
+}
+
 /// One that never ends.
 #[pyfunction]
 fn never(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -135,6 +141,7 @@ fn dropped() -> usize {
 #[pymodule]
 fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(operation, module)?)?;
+    module.add_function(wrap_pyfunction!(ready, module)?)?;
     module.add_function(wrap_pyfunction!(never, module)?)?;
     module.add_function(wrap_pyfunction!(panics, module)?)?;
     module.add_function(wrap_pyfunction!(calls_back, module)?)?;
