@@ -365,6 +365,17 @@ fn a_forked_child_that_asks_for_it_has_a_runtime_of_its_own_and_so_have_its_chil
 }
 
 #[test]
+fn a_cell_that_keeps_its_builder_has_a_runtime_of_its_own_in_a_forked_child() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let builder = RuntimeOwner::builder("kept").current_thread().foreign_time(Duration::ZERO);
+    let cell = RuntimeCell::with_builder(builder);
+    let parents = cell.get().unwrap();
+    assert!(in_a_child(|| a_child_of_its_own(&cell, || true)));
+    assert_eq!(parents.block_on(async { 1 }), Ok(1), "the parent's is not touched");
+    let _ = cell.shutdown_blocking(PLENTY).unwrap();
+}
+
+#[test]
 fn an_owner_in_a_forked_child_stays_the_parents() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let owner = RuntimeOwner::builder("parents").workers(1).start().unwrap();

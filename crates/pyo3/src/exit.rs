@@ -81,9 +81,11 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
             names => format!(": {}", names.join(", ")),
         };
         let text = format!(
-            "sundown: after {:.1?}, {inside} calls of Rust into Python have not returned{which}. \
+            "sundown: after {:.1?}, {inside} call{} of Rust into Python {} not returned{which}. \
              The interpreter is finalized all the same, which may abort the process.\n",
-            began.elapsed()
+            began.elapsed(),
+            if inside == 1 { "" } else { "s" },
+            if inside == 1 { "has" } else { "have" },
         );
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }

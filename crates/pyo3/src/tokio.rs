@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     cell::OnceCell,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -213,7 +214,26 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    future_into_py_with_locals(py, get_current_locals(py)?, future)
+    spawn(py, "future_into_py", get_current_locals(py)?, future)
+}
+
+/// The same, with a name for the message that says what has not ended at exit. That message has the place of this
+/// call, too.
+///
+/// # Errors
+///
+/// As of [`future_into_py`].
+#[track_caller]
+pub fn named_future_into_py<F, T>(
+    py: Python<'_>,
+    name: impl Into<Cow<'static, str>>,
+    future: F,
+) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+{
+    spawn(py, name, get_current_locals(py)?, future)
 }
 
 /// The same, for this event loop.
@@ -224,6 +244,20 @@ where
 #[track_caller]
 pub fn future_into_py_with_locals<F, T>(
     py: Python<'_>,
+    locals: TaskLocals,
+    future: F,
+) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+{
+    spawn(py, "future_into_py_with_locals", locals, future)
+}
+
+#[track_caller]
+fn spawn<F, T>(
+    py: Python<'_>,
+    name: impl Into<Cow<'static, str>>,
     locals: TaskLocals,
     future: F,
 ) -> PyResult<Bound<'_, PyAny>>
@@ -250,7 +284,7 @@ where
             Ok(()) = cancelled => delivery.forget(),
         }
     });
-    let spawned = made.tasks.spawn_on(made.runtime.handle(), "future_into_py", |_| task);
+    let spawned = made.tasks.spawn_on(made.runtime.handle(), name, |_| task);
     spawned.map_err(|_| delivery::ended())?;
     Ok(awaited)
 }

@@ -49,6 +49,26 @@ impl RuntimeCell {
         Self { runtime: Restartable::new(Recipe::Made(builder)) }
     }
 
+    /// Makes a cell that is configured when the program runs, and so is no static: one behind a handle that a
+    /// foreign language has, for example.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sundown::runtime::{RuntimeCell, RuntimeOwner};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let name = std::env::args().next().unwrap_or_default();
+    /// let cell = RuntimeCell::with_builder(RuntimeOwner::builder(name).workers(1));
+    /// assert_eq!(cell.get()?.block_on(async { 6 * 7 })?, 42);
+    /// let report = cell.shutdown_blocking(Duration::from_secs(5))?;
+    /// # assert_eq!(report.aborted, 0);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub const fn with_builder(builder: RuntimeBuilder) -> Self {
+        Self { runtime: Restartable::new(Recipe::Kept(builder)) }
+    }
+
     /// Returns the runtime, and starts it if it never was. Of concurrent callers, one starts it and the
     /// others wait for that.
     ///

@@ -50,7 +50,11 @@ impl Life {
 
 /// Where the configuration of the next generation comes from.
 pub(super) enum Recipe {
+    /// An owner's.
     Given(RuntimeBuilder),
+    /// A cell's.
+    Kept(RuntimeBuilder),
+    /// A cell's.
     Made(fn() -> RuntimeBuilder),
 }
 
@@ -61,7 +65,7 @@ impl Restartable {
 
     fn builder(&self) -> Cow<'_, RuntimeBuilder> {
         match &self.recipe {
-            Recipe::Given(builder) => Cow::Borrowed(builder),
+            Recipe::Given(builder) | Recipe::Kept(builder) => Cow::Borrowed(builder),
             Recipe::Made(make) => Cow::Owned(make()),
         }
     }
@@ -92,7 +96,7 @@ impl Restartable {
         self.life().or_else(|ancestor| match self.recipe {
             // The last owner takes the runtime down when it is dropped. In a child that is a copy.
             Recipe::Given(_) => Err(ancestor),
-            Recipe::Made(_) => {
+            Recipe::Kept(_) | Recipe::Made(_) => {
                 self.lives.iter().find(|life| life.process.claim().is_ok()).ok_or(ancestor)
             }
         })
@@ -118,7 +122,7 @@ impl Restartable {
         let name = self.lives.iter().rev().find_map(|life| life.name.get());
         match (&self.recipe, name) {
             (_, Some(name)) => name.clone(),
-            (Recipe::Given(builder), None) => builder.component(),
+            (Recipe::Given(builder) | Recipe::Kept(builder), None) => builder.component(),
             (Recipe::Made(_), None) => "a runtime that had not started".to_owned(),
         }
     }
@@ -219,9 +223,7 @@ fn named(life: &Life, builder: &RuntimeBuilder) -> String {
 impl Drop for Restartable {
     fn drop(&mut self) {
         // A cell is not an owner: a static is never dropped, and another cell leaves its runtime running.
-        if let Recipe::Made(_) = self.recipe {
-            return;
-        }
+        let Recipe::Given(_) = self.recipe else { return };
         let Ok(Some(generation)) = self.latest() else { return };
         let left_running = generation.was_left_running();
         generation.abort();

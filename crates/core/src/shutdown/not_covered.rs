@@ -69,9 +69,11 @@ pub enum NotCovered {
 }
 
 impl NotCovered {
-    /// The threads of the kit that nobody waits for any more, if there are any.
+    /// The threads of the kit that nobody waits for any more, if there are any, of all components. A
+    /// library looks at this before it is unloaded.
     #[cfg(not(loom))]
-    pub(crate) fn kit_threads() -> Option<Self> {
+    #[must_use]
+    pub fn kit_threads() -> Option<Self> {
         let alive = crate::joinable::given_up();
         (alive > 0).then_some(Self::KitThreads { alive })
     }

@@ -1,0 +1,359 @@
+// A host in C. `host CASE` runs one case, and exits with 0 if everything holds. `host` lists them.
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sundown.h"
+
+#define PLENTY 60000
+#define HOLDS(condition)                                                                \
+  do {                                                                                  \
+    if (!(condition)) {                                                                 \
+      fprintf(stderr, "%s:%d: %s (said: %s)\n", __FILE__, __LINE__, #condition, answer.text); \
+      _exit(1);                                                                         \
+    }                                                                                   \
+  } while (0)
+#define IS(call, expected)                                                              \
+  do {                                                                                  \
+    SundownCode code = (call);                                                          \
+    if (code != SUNDOWN_CODE_##expected) {                                              \
+      fprintf(stderr, "%s:%d: %s is %s (said: %s)\n", __FILE__, __LINE__, #call,         \
+              sundown_error_name(code), answer.text);                                   \
+      _exit(1);                                                                         \
+    }                                                                                   \
+  } while (0)
+
+static SundownAnswer answer;
+static SundownRuntime *runtime;
+static atomic_int ran, destroyed, began, may_return;
+static atomic_int from_inside = -1, free_inside = -1;
+
+// Waits for another thread, for a minute at most.
+static int comes(atomic_int *value, int expected) {
+  for (int i = 0; i < 60000 && atomic_load(value) != expected; i++) usleep(1000);
+  return atomic_load(value) == expected;
+}
+
+static void start(unsigned workers) {
+  IS(sundown_start("host", workers, &runtime, &answer), OK);
+  HOLDS(runtime);
+}
+
+static void count(void *data, const SundownJob *job) {
+  (void)job;
+  atomic_fetch_add((atomic_int *)data, 1);
+}
+static void destroy(void *data) {
+  (void)data;
+  atomic_fetch_add(&destroyed, 1);
+}
+static void block(void *data, const SundownJob *job) {
+  (void)data, (void)job;
+  atomic_fetch_add(&began, 1);
+  comes(&may_return, 1);
+}
+static void until_stopped(void *data, const SundownJob *job) {
+  (void)data;
+  atomic_fetch_add(&began, 1);
+  while (!sundown_job_should_stop(job)) usleep(1000);
+}
+static void stop_from_inside(void *data, const SundownJob *job) {
+  (void)data, (void)job;
+  SundownAnswer inside;
+  atomic_store(&from_inside, sundown_stop(runtime, PLENTY, &inside));
+  atomic_store(&free_inside, sundown_free(runtime));
+}
+static void submit_and_wait(void *data, const SundownJob *job) {
+  (void)data, (void)job;
+  IS(sundown_submit(runtime, "inner", count, &ran, destroy), OK);
+  HOLDS(comes(&ran, 1));
+}
+static void *stop_on_a_thread(void *limit) {
+  SundownAnswer mine;
+  return (void *)(intptr_t)sundown_stop(runtime, (uintptr_t)limit, &mine);
+}
+
+static void end(void) {
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  IS(sundown_free(runtime), OK);
+  IS(sundown_may_unload(&answer), OK);
+}
+
+static void jobs_run(void) {
+  start(2);
+  for (int i = 0; i < 100; i++) IS(sundown_submit(runtime, "count", count, &ran, destroy), OK);
+  HOLDS(comes(&destroyed, 100));
+  SundownStats stats;
+  IS(sundown_state(runtime, &stats), OK);
+  HOLDS(stats.state == SUNDOWN_STATE_RUNNING && stats.generation == 1 && stats.threads >= 2);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  HOLDS(ran == 100 && answer.ran == 100 && answer.not_run == 0 && answer.still_running == 0);
+  HOLDS(strstr(answer.text, "`host` has ended"));
+  end();
+}
+
+static void a_job_is_told_to_stop(void) {
+  start(1);
+  IS(sundown_submit(runtime, "listens", until_stopped, 0, destroy), OK);
+  HOLDS(comes(&began, 1));
+  IS(sundown_submit(runtime, "waits", count, &ran, destroy), OK);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  HOLDS(answer.ran == 1 && answer.not_run == 1 && ran == 0 && destroyed == 2);
+  end();
+}
+
+static void a_job_that_blocks_is_named_and_its_end_can_be_waited_for(void) {
+  start(1);
+  IS(sundown_submit(runtime, "import", block, 0, destroy), OK);
+  IS(sundown_submit(runtime, "export", count, &ran, destroy), OK);
+  HOLDS(comes(&began, 1));
+  IS(sundown_stop(runtime, 50, &answer), TIMED_OUT);
+  HOLDS(strstr(answer.text, "`import`") && !strstr(answer.text, ".rs"));
+  HOLDS(answer.still_running >= 1 && answer.threads >= 1 && destroyed == 0);
+  IS(sundown_free(runtime), NOT_ENDED);
+  IS(sundown_restart(runtime, &answer), NOT_ENDED);
+  IS(sundown_may_unload(&answer), IN_USE);
+  HOLDS(strstr(answer.text, "1 runtime"));
+  atomic_store(&may_return, 1);
+  IS(sundown_stop(runtime, UINT64_MAX, &answer), OK);
+  HOLDS(answer.ran == 1 && answer.not_run == 1 && destroyed == 2 && ran == 0);
+  end();
+}
+
+static void a_job_cannot_wait_for_its_own_end(void) {
+  start(2);
+  IS(sundown_submit(runtime, "stops", stop_from_inside, 0, destroy), OK);
+  HOLDS(comes(&destroyed, 1));
+  HOLDS(from_inside == SUNDOWN_CODE_FROM_INSIDE && free_inside == SUNDOWN_CODE_NOT_ENDED);
+  IS(sundown_submit(runtime, "late", count, &ran, destroy), SHUT_DOWN);
+  end();
+  HOLDS(ran == 0 && destroyed == 2);
+}
+
+static void a_repeated_stop_gives_the_same_answer(void) {
+  start(2);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  IS(sundown_stop(runtime, 0, &answer), OK);
+  IS(sundown_stop(runtime, PLENTY, NULL), OK);
+  SundownStats stats;
+  IS(sundown_state(runtime, &stats), OK);
+  HOLDS(stats.state == SUNDOWN_STATE_ENDED);
+  end();
+}
+
+static void stops_at_the_same_time_each_have_a_limit(void) {
+  start(2);
+  IS(sundown_submit(runtime, "blocks", block, 0, destroy), OK);
+  HOLDS(comes(&began, 1));
+  pthread_t threads[4];
+  for (int i = 0; i < 4; i++)
+    HOLDS(!pthread_create(&threads[i], 0, stop_on_a_thread, (void *)(uintptr_t)(i ? PLENTY : 50)));
+  void *code;
+  pthread_join(threads[0], &code);
+  HOLDS((SundownCode)(intptr_t)code == SUNDOWN_CODE_TIMED_OUT);
+  atomic_store(&may_return, 1);
+  for (int i = 1; i < 4; i++) {
+    pthread_join(threads[i], &code);
+    HOLDS((SundownCode)(intptr_t)code == SUNDOWN_CODE_OK);
+  }
+  end();
+}
+
+static void data_is_destroyed_once_whatever_happens(void) {
+  IS(sundown_submit(NULL, "no runtime", count, &ran, destroy), NULL_POINTER);
+  HOLDS(destroyed == 1);
+  start(1);
+  IS(sundown_submit(runtime, "no function", NULL, &ran, destroy), NULL_POINTER);
+  HOLDS(destroyed == 2);
+  IS(sundown_submit(runtime, NULL, count, &ran, destroy), OK);
+  HOLDS(comes(&destroyed, 3));
+  IS(sundown_submit(runtime, "no destructor", count, &ran, NULL), OK);
+  HOLDS(comes(&ran, 2));
+  IS(sundown_submit(runtime, "blocks", block, 0, destroy), OK);
+  HOLDS(comes(&began, 1));
+  for (int i = 0; i < 50; i++) IS(sundown_submit(runtime, "waits", count, &ran, destroy), OK);
+  IS(sundown_stop(runtime, 0, &answer), TIMED_OUT);
+  atomic_store(&may_return, 1);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  HOLDS(ran == 2 && destroyed == 54 && answer.ran == 3 && answer.not_run == 50);
+  IS(sundown_submit(runtime, "late", count, &ran, destroy), SHUT_DOWN);
+  HOLDS(destroyed == 55);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  HOLDS(answer.not_run == 50);
+  end();
+}
+
+static void a_job_may_wait_for_one_that_it_submits(void) {
+  start(2);
+  IS(sundown_submit(runtime, "outer", submit_and_wait, 0, destroy), OK);
+  HOLDS(comes(&destroyed, 2));
+  end();
+}
+
+static void a_runtime_can_be_started_again(void) {
+  start(0);
+  IS(sundown_restart(runtime, &answer), NOT_ENDED);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  IS(sundown_restart(runtime, &answer), OK);
+  IS(sundown_submit(runtime, "count", count, &ran, destroy), OK);
+  HOLDS(comes(&destroyed, 1));
+  SundownStats stats;
+  IS(sundown_state(runtime, &stats), OK);
+  HOLDS(stats.generation == 2 && stats.ran == 1);
+  end();
+}
+
+static void null_pointers_are_refused(void) {
+  IS(sundown_start(NULL, 1, &runtime, &answer), NULL_POINTER);
+  IS(sundown_start("host", 1, NULL, &answer), NULL_POINTER);
+  IS(sundown_stop(NULL, 0, &answer), NULL_POINTER);
+  IS(sundown_restart(NULL, &answer), NULL_POINTER);
+  SundownStats stats;
+  IS(sundown_state(NULL, &stats), NULL_POINTER);
+  IS(sundown_free(NULL), OK);
+  HOLDS(!sundown_job_should_stop(NULL));
+  SundownEntry entry;
+  IS(sundown_gate_new(NULL), NULL_POINTER);
+  IS(sundown_gate_enter(NULL, &entry), NULL_POINTER);
+  IS(sundown_gate_leave(&entry), NOT_INSIDE);
+  IS(sundown_gate_enter(NULL, NULL), NULL_POINTER);
+  IS(sundown_gate_leave(NULL), NULL_POINTER);
+  IS(sundown_gate_close(NULL, NULL), NULL_POINTER);
+  IS(sundown_gate_wait(NULL, 0, NULL), NULL_POINTER);
+  IS(sundown_gate_free(NULL), OK);
+  IS(sundown_start("host", 1, &runtime, NULL), OK);
+  IS(sundown_state(runtime, NULL), NULL_POINTER);
+  end();
+  IS(sundown_may_unload(NULL), OK);
+}
+
+static void *leave_on_a_thread(void *entry) {
+  return (void *)(intptr_t)sundown_gate_leave(entry);
+}
+
+static void a_gate_is_empty_when_all_have_left(void) {
+  SundownGate *gate;
+  SundownEntry first, second, late;
+  size_t inside = 9;
+  IS(sundown_gate_new(&gate), OK);
+  IS(sundown_gate_enter(gate, &first), OK);
+  IS(sundown_gate_enter(gate, &second), OK);
+  IS(sundown_gate_close(gate, &inside), OK);
+  HOLDS(inside == 2);
+  IS(sundown_gate_enter(gate, &late), CLOSED);
+  IS(sundown_gate_leave(&late), NOT_INSIDE);
+  IS(sundown_gate_wait(gate, 0, &inside), STILL_INSIDE);
+  HOLDS(inside == 2);
+  IS(sundown_gate_leave(&first), OK);
+  IS(sundown_gate_leave(&first), NOT_INSIDE);
+  pthread_t thread;
+  void *code;
+  HOLDS(!pthread_create(&thread, 0, leave_on_a_thread, &second));
+  IS(sundown_gate_wait(gate, PLENTY, &inside), OK);
+  HOLDS(inside == 0);
+  pthread_join(thread, &code);
+  HOLDS((SundownCode)(intptr_t)code == SUNDOWN_CODE_OK);
+  IS(sundown_gate_free(gate), OK);
+  IS(sundown_may_unload(&answer), OK);
+}
+
+static void a_gate_outlives_its_handle_while_somebody_is_inside(void) {
+  SundownGate *gate;
+  SundownEntry entry;
+  IS(sundown_gate_new(&gate), OK);
+  IS(sundown_gate_enter(gate, &entry), OK);
+  IS(sundown_gate_free(gate), OK);
+  IS(sundown_may_unload(&answer), IN_USE);
+  HOLDS(strstr(answer.text, "1 gate"));
+  IS(sundown_gate_leave(&entry), OK);
+  IS(sundown_may_unload(&answer), OK);
+}
+
+// Runs in a child, whose exit code it is.
+static void in_a_child(void (*body)(void)) {
+  pid_t child = fork();
+  if (!child) {
+    body();
+    _exit(0);
+  }
+  int status;
+  HOLDS(waitpid(child, &status, 0) == child);
+  HOLDS(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void in_the_child_of_a_running_runtime(void) {
+  SundownStats stats;
+  IS(sundown_submit(runtime, "parent's", count, &ran, destroy), FORKED);
+  IS(sundown_stop(runtime, PLENTY, &answer), FORKED);
+  IS(sundown_state(runtime, &stats), OK);
+  HOLDS(stats.state == SUNDOWN_STATE_FORKED && destroyed == 1);
+  IS(sundown_restart(runtime, &answer), OK);
+  IS(sundown_submit(runtime, "child's", count, &ran, destroy), OK);
+  HOLDS(comes(&destroyed, 2));
+  end();
+}
+
+static void free_in_a_child(void) {
+  IS(sundown_free(runtime), OK);
+  IS(sundown_may_unload(&answer), OK);
+}
+
+static void a_forked_child_has_a_runtime_of_its_own(void) {
+  start(2);
+  IS(sundown_submit(runtime, "blocks", block, 0, destroy), OK);
+  HOLDS(comes(&began, 1));
+  in_a_child(in_the_child_of_a_running_runtime);
+  in_a_child(free_in_a_child);
+  HOLDS(destroyed == 0);
+  atomic_store(&may_return, 1);
+  end();
+  HOLDS(destroyed == 1 && ran == 0);
+}
+
+// What the tools must find. Not among the cases.
+static void control_wrong_access(void) {
+  char *volatile freed = calloc(1, 1);
+  free((char *)freed);
+  HOLDS(*freed < 127);
+}
+static void control_leak(void) {
+  void *volatile lost = malloc(32);
+  lost = NULL;
+  (void)lost;
+}
+
+static const struct {
+  const char *name;
+  void (*body)(void);
+} CASES[] = {
+#define CASE(name) {#name, name}
+    CASE(jobs_run),
+    CASE(a_job_is_told_to_stop),
+    CASE(a_job_that_blocks_is_named_and_its_end_can_be_waited_for),
+    CASE(a_job_cannot_wait_for_its_own_end),
+    CASE(a_repeated_stop_gives_the_same_answer),
+    CASE(stops_at_the_same_time_each_have_a_limit),
+    CASE(data_is_destroyed_once_whatever_happens),
+    CASE(a_job_may_wait_for_one_that_it_submits),
+    CASE(a_runtime_can_be_started_again),
+    CASE(null_pointers_are_refused),
+    CASE(a_gate_is_empty_when_all_have_left),
+    CASE(a_gate_outlives_its_handle_while_somebody_is_inside),
+    CASE(a_forked_child_has_a_runtime_of_its_own),
+    CASE(control_wrong_access),
+    CASE(control_leak),
+};
+
+int main(int count, char **arguments) {
+  for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+    if (count == 1 && strncmp(CASES[i].name, "control", 7)) puts(CASES[i].name);
+    if (count == 2 && !strcmp(CASES[i].name, arguments[1])) return CASES[i].body(), 0;
+  }
+  return count == 1 ? 0 : 2;
+}
