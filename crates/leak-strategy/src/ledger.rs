@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tracing::Level;
 
 /// What happened to every resource of a plan, in teardown order: each resource comes before those that
 /// it needs. In JSON, durations are seconds.
@@ -66,7 +67,7 @@ sundown::debug_as_text!(LeftBehind);
 impl LeftBehind {
     /// Warns of it in the log, or on standard error if no subscriber takes the warning.
     pub(crate) fn warn(&self) {
-        if tracing::event_enabled!(tracing::Level::WARN) {
+        if tracing::event_enabled!(Level::WARN) {
             tracing::warn!("left behind: {self}");
         } else {
             self.say();
@@ -239,7 +240,7 @@ impl Ledger {
             torn_down = count(Outcome::TornDown),
             leaked = count(Outcome::Leaked),
             failed = count(Outcome::Failed),
-            to_go = self.entries.len() - handled.len(),
+            remaining = self.entries.len() - handled.len(),
             elapsed = ?self.elapsed,
             "leaving the process"
         );
@@ -247,6 +248,7 @@ impl Ledger {
 }
 
 impl Entry {
+    /// Writes it to the log, or to standard error if no subscriber takes an error or a warning.
     fn log(&self) {
         let Self { name: resource, created_at, tried, reason, leaks, .. } = self;
         let why = reason.as_ref().map(Reason::to_string).unwrap_or_default();
@@ -255,14 +257,30 @@ impl Entry {
             (Outcome::Leaked, PolicyKind::Leak) => {
                 tracing::debug!(resource, created_at, why, "leaked");
             }
-            (Outcome::Leaked, _) => tracing::warn!(resource, created_at, ?tried, why, "leaked"),
-            (Outcome::Failed, _) => {
+            (Outcome::Leaked, _) if tracing::event_enabled!(Level::WARN) => {
+                tracing::warn!(resource, created_at, ?tried, why, "leaked");
+            }
+            (Outcome::Failed, _) if tracing::event_enabled!(Level::ERROR) => {
                 tracing::error!(resource, created_at, ?tried, why, "not torn down");
             }
+            (Outcome::Leaked | Outcome::Failed, _) => self.say(),
         }
         for Leak { what, leaked_at, why } in leaks {
             tracing::warn!(resource, what, leaked_at, why, "leaked by a teardown");
         }
+    }
+
+    /// Says on standard error why it was not torn down, unless that was intended.
+    pub(crate) fn say(&self) {
+        let Self { name, created_at, reason, .. } = self;
+        let why = reason.as_ref().map(Reason::to_string).unwrap_or_default();
+        let (level, what) = match (self.outcome, self.policy) {
+            (Outcome::TornDown, _) | (_, PolicyKind::Leak) => return,
+            (Outcome::Leaked, _) => ("warning", "leaked"),
+            (Outcome::Failed, _) => ("error", "not torn down"),
+        };
+        let line = format!("{level}: `{name}`, created at {created_at}, was {what}: {why}\n");
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 

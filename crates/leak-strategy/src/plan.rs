@@ -45,6 +45,10 @@ const PANICKED: i32 = 101;
 /// the opposite order, one after another, each on a thread of its own. The next begins when that thread
 /// has ended or its limit has passed.
 ///
+/// The log gets a line for each resource, and one at the end. What was not torn down, though its policy asks for
+/// it, is an error or a warning there, and a line on standard error if no subscriber takes that. The exit code is
+/// the same either way.
+///
 /// If the last clone of a plan is dropped before [`leave`](Self::leave), the teardowns and what they
 /// have captured are dropped, and none of them runs.
 #[derive(Clone)]

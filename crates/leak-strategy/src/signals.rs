@@ -11,7 +11,8 @@ use crate::plan::ExitPlan;
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM executes the plan, on a thread of the guard.
 /// The exit code is the one that a shell reports: 128 plus the number of the signal, so 130 or 143. A
 /// signal that comes later than a tenth of a second after it ends the process at once, in the signal handler, with
-/// its own code. One that comes sooner is taken for the same: some tools signal a program and then its group.
+/// its own code, and what is not torn down by then is left: a child process runs on. One that comes sooner is taken
+/// for the same: some tools signal a program and then its group.
 ///
 /// After the guard is dropped, signals end the process as they do by default, and the guard's thread has
 /// ended: the drop joins it, which takes microseconds. The handler of the signals stays: signal-hook never removes its own from the system. So a
@@ -39,13 +40,14 @@ impl SignalGuard {
     /// [`SignalError`]. Signals then have the same effect as before.
     pub fn install(plan: &ExitPlan) -> Result<Self, SignalError> {
         let plan = plan.clone();
-        let watch = SignalWatch::install("exit signals", move |signal| {
+        let on_first = move |signal| {
             let (leaving, code) = (plan.clone(), BY_SIGNAL + signal);
             // On a thread of its own, so that the watch goes on. It ends with the process.
             if Joinable::spawn("exit by signal", move || leaving.leave(code)).is_err() {
                 plan.leave(code);
             }
-        })?;
+        };
+        let watch = SignalWatch::install("exit signals", on_first, None)?;
         Ok(Self { _watch: watch })
     }
 }

@@ -31,7 +31,7 @@ use sundown::{
 use super::{ExitPlan, Options, look};
 use crate::{
     exit_token::ExitToken,
-    ledger::{Entry, Exit, Ledger, LedgerError, LeftBehind, Outcome, PolicyKind, Reason},
+    ledger::{Entry, Exit, Ledger, LedgerError, LeftBehind, Outcome, Reason},
     resource::{Policy, Resource, Subject, TeardownSlot},
 };
 
@@ -246,6 +246,7 @@ impl<'a> Execution<'a> {
     /// Writes to the log how the resources up to this one ended. A subscriber may panic.
     fn log(&mut self, handled: usize) {
         self.logged = Some(handled);
+        self.ledger.elapsed = self.began.elapsed();
         let _ = panics::catch(|| {
             self.ledger.log(handled);
             self.ledger.left_behind.iter().for_each(LeftBehind::warn);
@@ -269,12 +270,7 @@ impl<'a> Execution<'a> {
             return;
         };
         // The log has been torn down.
-        let is_news =
-            |entry: &&Entry| entry.outcome != Outcome::TornDown && entry.policy != PolicyKind::Leak;
-        for entry in self.ledger.entries.iter().skip(logged).filter(is_news) {
-            let why = entry.reason.as_ref().map(Reason::to_string).unwrap_or_default();
-            let _ = writeln!(io::stderr(), "error: `{}` was not torn down: {why}", entry.name);
-        }
+        self.ledger.entries.iter().skip(logged).for_each(Entry::say);
         if !had_looked {
             self.ledger.left_behind.iter().for_each(LeftBehind::say);
         }
