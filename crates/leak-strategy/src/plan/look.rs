@@ -33,23 +33,34 @@ const LISTENS: u32 = 0x10000;
 
 /// What is left behind, and none of the subjects is about. Where the system does not tell, nothing. On a thread
 /// of its own: nobody promises that `/proc` answers.
-pub(super) fn look(subjects: Vec<Subject>, time_left: Duration) -> Vec<LeftBehind> {
+/// The directory is a former working directory, if there is one.
+pub(super) fn look(
+    subjects: Vec<Subject>,
+    directory: Option<PathBuf>,
+    time_left: Duration,
+) -> Vec<LeftBehind> {
     let (sender, mut found) = oneshot::channel();
-    let look = move || drop(sender.send(left_behind(&subjects)));
+    let look = move || drop(sender.send(left_behind(&subjects, directory.as_deref())));
     match Builder::new().name("exit look".to_owned()).spawn(look) {
         Ok(_) => found.wait_blocking(time_left.clamp(AT_LEAST, AT_MOST)).unwrap_or_default(),
         Err(_) => Vec::new(),
     }
 }
 
-fn left_behind(subjects: &[Subject]) -> Vec<LeftBehind> {
+fn left_behind(subjects: &[Subject], directory: Option<&Path>) -> Vec<LeftBehind> {
     let mut children = children(subjects).unwrap_or_default();
-    children.extend(sockets(subjects).unwrap_or_default());
+    children.extend(sockets(subjects, directory).unwrap_or_default());
     children
 }
 
 fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
+    /// When it ends, the kernel kills all other processes of its namespace.
+    const FIRST_PROCESS: u32 = 1;
+
     let this = process::id();
+    if this == FIRST_PROCESS {
+        return Ok(Vec::new());
+    }
     // What is mounted there may number processes in another way.
     if number_behind("/proc/self")? != this {
         return Ok(Vec::new());
@@ -77,7 +88,7 @@ fn is_killed(id: u32) -> bool {
     pending.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & SIGKILL != 0)
 }
 
-fn sockets(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
+fn sockets(subjects: &[Subject], directory: Option<&Path>) -> Result<Vec<LeftBehind>, EvidenceError> {
     const DESCRIPTORS: &str = "/proc/thread-self/fd";
     let mut open = Vec::new();
     for descriptor in numbers(DESCRIPTORS)? {
@@ -93,10 +104,17 @@ fn sockets(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
     let listed = String::from_utf8_lossy(&listed);
     let mut found = Vec::new();
     for (inode, path) in listed.lines().filter_map(listening) {
-        let path = std::path::absolute(path).unwrap_or_default();
+        if !inodes.contains(&inode) {
+            continue;
+        }
+        let Some(path) = file_of_a_socket(path, directory) else { continue };
+        // One of which only the end is known is compared with the ends.
+        let is_it = |subject: &Subject| match subject {
+            Subject::File(file) => file.ends_with(&path),
+            Subject::Process(_) | Subject::Group(_) => false,
+        };
         let descriptor = open.iter().find(|(_, open)| *open == inode).map(|(it, _)| *it);
-        let is_known = !inodes.contains(&inode) || subjects.contains(&Subject::File(path.clone()));
-        if !is_known && is_socket(&path) && descriptor.is_some_and(is_own) {
+        if !subjects.iter().any(is_it) && descriptor.is_some_and(is_own) {
             let socket = LeftBehind::SocketFile { path: path.to_string_lossy().into_owned() };
             if !found.contains(&socket) {
                 found.push(socket);
@@ -104,6 +122,19 @@ fn sockets(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
         }
     }
     Ok(found)
+}
+
+/// Where the file is to which a socket was bound by this path, or nothing if it is gone. A relative path
+/// stays as it is if the working directory has changed and nobody knows what it was in between.
+fn file_of_a_socket(path: PathBuf, directory: Option<&Path>) -> Option<PathBuf> {
+    let now = env::current_dir().ok();
+    let directories = [now.as_deref(), directory];
+    // An absolute path replaces the directory.
+    let mut paths = directories.iter().flatten().map(|directory| directory.join(&path));
+    paths.find(|path| is_socket(path)).or_else(|| {
+        let is_unknown = path.is_relative() && (now.is_none() || now.as_deref() != directory);
+        is_unknown.then_some(path)
+    })
 }
 
 /// `socket:[17]`
@@ -144,7 +175,20 @@ fn is_own(descriptor: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
+
+    #[test]
+    fn a_relative_path_is_found_where_it_was_bound_or_kept_if_nobody_knows_where_that_was() {
+        let (now, before) = (env::current_dir().unwrap(), tempfile::tempdir().unwrap());
+        let file = |path: &str| file_of_a_socket(PathBuf::from(path), Some(before.path()));
+        assert_eq!(file("gone.sock"), Some(PathBuf::from("gone.sock")));
+        assert_eq!(file("/nowhere/gone.sock"), None);
+        assert_eq!(file_of_a_socket(PathBuf::from("gone.sock"), Some(&now)), None, "it was removed");
+        let _socket = UnixListener::bind(before.path().join("a.sock")).unwrap();
+        assert_eq!(file("a.sock"), Some(before.path().join("a.sock")));
+    }
 
     #[test]
     fn a_line_of_the_kernels_list_is_a_listening_socket_with_a_path_or_nothing() {
