@@ -51,6 +51,18 @@ pub enum LeftBehind {
         /// Its name, of which Linux keeps the first 15 bytes.
         name: String,
     },
+    /// A process that a child had started when the plan began has outlived that child.
+    #[error(
+        "the process `{name}` ({id}), which the child process {child} had started, is alive, and may run on; start the child with `process_group(0)` and register it by `leftovers::process_group`, or with `Policy::Leak` if that is intended"
+    )]
+    Descendant {
+        /// Its number.
+        id: u32,
+        /// Its name, of which Linux keeps the first 15 bytes.
+        name: String,
+        /// The number of the child.
+        child: u32,
+    },
     /// The file of a Unix socket on which this process listened stays where it is. If it was bound by a relative
     /// path, and the working directory has changed twice since, nobody can see whether it is still there.
     #[error(
@@ -284,7 +296,9 @@ impl Entry {
             (Outcome::Failed, _) => line("error", "not torn down"),
         };
         for Leak { what, leaked_at, why } in leaks {
-            lines += &format!("warning: the teardown of `{name}` leaked a value of type `{what}` at {leaked_at}: {why}\n");
+            lines += &format!(
+                "warning: the teardown of `{name}` leaked a value of type `{what}` at {leaked_at}: {why}\n"
+            );
         }
         lines
     }

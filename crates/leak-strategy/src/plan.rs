@@ -6,17 +6,31 @@
 mod execute;
 #[cfg(unix)]
 mod exits_by_itself;
-mod say;
 #[cfg(target_os = "linux")]
 mod look;
+mod say;
 #[cfg(not(target_os = "linux"))]
 mod look {
+    use std::{path::PathBuf, time::Duration};
+
+    use crate::{ledger::LeftBehind, resource::Subject};
+
+    #[derive(Clone, Debug)]
+    pub(super) struct Known {
+        pub(super) subjects: Vec<Subject>,
+        pub(super) meant: Vec<Subject>,
+        pub(super) directory: Option<PathBuf>,
+        pub(super) descendants: Vec<()>,
+    }
+
     /// Nothing: only Linux tells.
-    pub(super) fn look(
-        _: Vec<crate::resource::Subject>,
-        _: Option<std::path::PathBuf>,
-        _: super::Duration,
-    ) -> Vec<crate::ledger::LeftBehind> {
+    pub(super) fn descendants(_: Duration) -> Vec<()> {
+        Vec::new()
+    }
+
+    /// Nothing, as above.
+    pub(super) fn look(known: Known, _: Duration) -> Vec<LeftBehind> {
+        let Known { subjects: _, meant: _, directory: _, descendants: _ } = known;
         Vec::new()
     }
 }

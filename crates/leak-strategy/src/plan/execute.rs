@@ -35,7 +35,7 @@ use super::{ExitPlan, Options, look, say::say};
 use crate::{
     exit_token::ExitToken,
     ledger::{Entry, Exit, Leak, Ledger, LedgerError, LeftBehind, Outcome, Reason},
-    resource::{Policy, Resource, Subject, TeardownSlot},
+    resource::{Policy, Resource, TeardownSlot},
 };
 
 /// How long after its limit a plan is cut off, so that a plan with a limit of zero leaves a ledger.
@@ -199,15 +199,13 @@ type Numbered = (usize, Resource);
 
 /// A plan that is being executed.
 struct Execution<'a> {
-    plan: &'a ExitPlan,
     options: &'a Options,
     began: Instant,
     /// At every moment, the ledger that is right if the process ends at that moment.
     ledger: Ledger,
-    /// What the resources are about.
-    subjects: Vec<Subject>,
+    /// What helps to see what is left behind. That is looked for once.
+    known: Option<look::Known>,
     logged: Option<Logged>,
-    has_looked: bool,
 }
 
 /// What the log has got. It gets that once: before what it is written through is torn down, or at the end.
@@ -228,8 +226,16 @@ impl<'a> Execution<'a> {
         let Options { limit, exit, .. } = *options;
         let (elapsed, entries, left_behind) = (Duration::ZERO, entries.collect(), Vec::new());
         let ledger = Ledger { code, exit, limit, elapsed, entries, left_behind };
-        let subjects = resources.iter().flat_map(|it| it.subjects.iter().cloned()).collect();
-        Self { plan, options, began, ledger, subjects, logged: None, has_looked: false }
+        let mut execution = Self { options, began, ledger, known: None, logged: None };
+        let subjects = |it: &Resource| it.subjects.clone();
+        let is_meant = |it: &&Resource| matches!(it.policy, Policy::Leak { .. });
+        execution.known = Some(look::Known {
+            subjects: resources.iter().flat_map(subjects).collect(),
+            meant: resources.iter().filter(is_meant).flat_map(subjects).collect(),
+            directory: plan.0.directory.clone(),
+            descendants: look::descendants(execution.time_left()),
+        });
+        execution
     }
 
     fn handle(&mut self, resources: Vec<Resource>) {
@@ -259,7 +265,8 @@ impl<'a> Execution<'a> {
                     queue = self.tear_down(at, resource, limit, queue, others_end);
                 }
             }
-            let is_torn_down = self.ledger.entries.get(at).map(|it| it.outcome) == Some(Outcome::TornDown);
+            let is_torn_down =
+                self.ledger.entries.get(at).map(|it| it.outcome) == Some(Outcome::TornDown);
             if let Some(logged) = self.logged.as_mut().filter(|_| writes_the_log) {
                 logged.is_written &= is_torn_down;
             }
@@ -345,10 +352,8 @@ impl<'a> Execution<'a> {
 
     /// Looks once for what is left behind.
     fn look(&mut self) {
-        if !mem::replace(&mut self.has_looked, true) {
-            let subjects = mem::take(&mut self.subjects);
-            let directory = self.plan.0.directory.clone();
-            self.ledger.left_behind = look::look(subjects, directory, self.time_left());
+        if let Some(known) = self.known.take() {
+            self.ledger.left_behind = look::look(known, self.time_left());
         }
     }
 
@@ -360,7 +365,7 @@ impl<'a> Execution<'a> {
             tracing::event_enabled!(Level::WARN)
         });
         let is_written = is_taken.unwrap_or(false);
-        self.logged = Some(Logged { entries, is_written, has_looked: self.has_looked });
+        self.logged = Some(Logged { entries, is_written, has_looked: self.known.is_none() });
     }
 
     /// Writes the final ledger, its file first. Then come the warnings and errors on standard error, of which no wait
@@ -373,7 +378,8 @@ impl<'a> Execution<'a> {
             Some(Logged { entries, is_written: true, has_looked }) => (*entries, *has_looked),
             _ => (0, false),
         };
-        let mut lines: String = self.ledger.entries.iter().skip(entries).map(Entry::lines).collect();
+        let mut lines: String =
+            self.ledger.entries.iter().skip(entries).map(Entry::lines).collect();
         if !has_looked {
             lines.extend(self.ledger.left_behind.iter().map(LeftBehind::line));
         }
@@ -471,7 +477,8 @@ impl Teardown {
 
     fn entry(mut self) -> Entry {
         self.entry.tried = self.tried();
-        self.entry.leaks = mem::take(&mut self.leaks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.entry.leaks =
+            mem::take(&mut self.leaks.lock().unwrap_or_else(PoisonError::into_inner));
         self.entry
     }
 }

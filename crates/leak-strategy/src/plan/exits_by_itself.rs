@@ -7,10 +7,7 @@
 use std::{
     cell::Cell,
     process,
-    sync::{
-        Condvar, Mutex, OnceLock, PoisonError,
-        mpsc::Sender,
-    },
+    sync::{Condvar, Mutex, OnceLock, PoisonError, mpsc::Sender},
 };
 
 use sundown::panics;

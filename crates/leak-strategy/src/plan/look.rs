@@ -1,8 +1,9 @@
-//! What the process leaves behind, as far as Linux tells: child processes, and the files of Unix sockets.
+//! What the process leaves behind, as far as Linux tells: child processes and what they have started, and the files
+//! of Unix sockets.
 
 use std::{
-    collections::HashSet,
-    env, fs,
+    collections::{HashMap, HashSet},
+    env, fs, iter,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
     process,
@@ -28,46 +29,79 @@ use crate::{ledger::LeftBehind, resource::Subject};
 const AT_LEAST: Duration = Duration::from_millis(20);
 const AT_MOST: Duration = Duration::from_millis(100);
 
+/// When it ends, the kernel kills all other processes of its namespace.
+const FIRST_PROCESS: u32 = 1;
+
+/// How many generations below this process are looked at.
+const GENERATIONS: usize = 32;
+
 /// A flag of a socket that listens: the kernel's `__SO_ACCEPTCON`.
 const LISTENS: u32 = 0x10000;
 
-/// What is left behind, and none of the subjects is about. Where the system does not tell, nothing. On a thread
-/// of its own: nobody promises that `/proc` answers.
-/// The directory is a former working directory, if there is one.
-pub(super) fn look(
-    subjects: Vec<Subject>,
-    directory: Option<PathBuf>,
+/// What is known when the plan begins.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// What resources are about.
+    pub(super) subjects: Vec<Subject>,
+    /// Those of them that are meant to stay.
+    pub(super) meant: Vec<Subject>,
+    /// A former working directory, if there is one.
+    pub(super) directory: Option<PathBuf>,
+    /// What the children of this process have started.
+    pub(super) descendants: Vec<Descendant>,
+}
+
+/// A process below a child of this one.
+#[derive(Clone, Debug)]
+pub(super) struct Descendant {
+    id: u32,
+    /// With the number, its identity.
+    started: u64,
+    /// From its parent up to the child of this process.
+    ancestors: Vec<u32>,
+}
+
+/// The processes below the children of this one. When a child is ended, nobody can tell what it had started.
+pub(super) fn descendants(time_left: Duration) -> Vec<Descendant> {
+    if time_left.is_zero() {
+        return Vec::new();
+    }
+    on_a_thread(time_left, || below_children().unwrap_or_default())
+}
+
+/// What is left behind, and none of the subjects is about. Where the system does not tell, nothing.
+pub(super) fn look(known: Known, time_left: Duration) -> Vec<LeftBehind> {
+    on_a_thread(time_left, move || left_behind(&known))
+}
+
+/// On a thread of its own: nobody promises that `/proc` answers.
+fn on_a_thread<T: Send + 'static>(
     time_left: Duration,
-) -> Vec<LeftBehind> {
+    look: impl FnOnce() -> Vec<T> + Send + 'static,
+) -> Vec<T> {
     let (sender, mut found) = oneshot::channel();
-    let look = move || drop(sender.send(left_behind(&subjects, directory.as_deref())));
-    match Builder::new().name("exit look".to_owned()).spawn(look) {
+    match Builder::new().name("exit look".to_owned()).spawn(move || drop(sender.send(look()))) {
         Ok(_) => found.wait_blocking(time_left.clamp(AT_LEAST, AT_MOST)).unwrap_or_default(),
         Err(_) => Vec::new(),
     }
 }
 
-fn left_behind(subjects: &[Subject], directory: Option<&Path>) -> Vec<LeftBehind> {
-    let mut children = children(subjects).unwrap_or_default();
-    children.extend(sockets(subjects, directory).unwrap_or_default());
-    children
+fn left_behind(known: &Known) -> Vec<LeftBehind> {
+    let Known { subjects, directory, .. } = known;
+    let mut found = children(subjects).unwrap_or_default();
+    found.extend(known.descendants.iter().filter_map(|it| orphan(it, known).unwrap_or_default()));
+    found.extend(sockets(subjects, directory.as_deref()).unwrap_or_default());
+    found
 }
 
 fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
-    /// When it ends, the kernel kills all other processes of its namespace.
-    const FIRST_PROCESS: u32 = 1;
-
     let this = process::id();
-    if this == FIRST_PROCESS {
-        return Ok(Vec::new());
-    }
-    // What is mounted there may number processes in another way.
-    if number_behind("/proc/self")? != this {
+    if !can_leave_processes()? {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
     for id in possible_children()? {
-        let Some(stat) = Stat::read(&format!("/proc/{id}/stat"))? else { continue };
+        let Some(stat) = stat(id)? else { continue };
         let is_known = subjects.contains(&Subject::Process(id))
             || subjects.contains(&Subject::Group(stat.group));
         if stat.parent == this && !stat.has_ended && !stat.is_ending && !is_known && !is_killed(id)
@@ -76,6 +110,56 @@ fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
         }
     }
     Ok(found)
+}
+
+fn can_leave_processes() -> Result<bool, EvidenceError> {
+    let this = process::id();
+    // What is mounted there may number processes in another way.
+    Ok(this != FIRST_PROCESS && number_behind("/proc/self")? == this)
+}
+
+fn stat(id: u32) -> Result<Option<Stat>, EvidenceError> {
+    Stat::read(&format!("/proc/{id}/stat"))
+}
+
+fn below_children() -> Result<Vec<Descendant>, EvidenceError> {
+    let this = process::id();
+    if !can_leave_processes()? || possible_children()?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut processes = HashMap::new();
+    for id in numbers("/proc")? {
+        if let Ok(Some(stat)) = stat(id) {
+            processes.insert(id, (stat.parent, stat.started));
+        }
+    }
+    let parent = |id: &u32| processes.get(id).map(|(parent, _)| *parent);
+    let below = processes.iter().filter_map(|(&id, &(_, started))| {
+        let above = iter::successors(parent(&id), |id| parent(id)).take(GENERATIONS);
+        let ancestors: Vec<_> = above.take_while(|id| *id != this).collect();
+        let is_below = ancestors.last().and_then(parent) == Some(this);
+        is_below.then_some(Descendant { id, started, ancestors })
+    });
+    Ok(below.collect())
+}
+
+/// A process that has outlived the child which had started it, unless that is meant.
+fn orphan(descendant: &Descendant, known: &Known) -> Result<Option<LeftBehind>, EvidenceError> {
+    let Descendant { id, started, ancestors } = descendant;
+    let Some(stat) = stat(*id)? else { return Ok(None) };
+    let is_known = known.subjects.contains(&Subject::Process(*id))
+        || known.subjects.contains(&Subject::Group(stat.group))
+        || ancestors.iter().any(|id| known.meant.contains(&Subject::Process(*id)));
+    let is_alive =
+        stat.started == *started && !stat.has_ended && !stat.is_ending && !is_killed(*id);
+    let have_ended = !ancestors.iter().all(|id| is_alive_still(*id));
+    let child = ancestors.last().copied().unwrap_or_default();
+    let left = is_alive && have_ended && !is_known;
+    Ok(left.then(|| LeftBehind::Descendant { id: *id, name: stat.display().into_owned(), child }))
+}
+
+fn is_alive_still(id: u32) -> bool {
+    matches!(stat(id), Ok(Some(stat)) if !stat.has_ended && !stat.is_ending) && !is_killed(id)
 }
 
 /// Whether a process has been sent SIGKILL, such as by the drop of a runtime, and has not come to it yet.
@@ -88,7 +172,10 @@ fn is_killed(id: u32) -> bool {
     pending.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & SIGKILL != 0)
 }
 
-fn sockets(subjects: &[Subject], directory: Option<&Path>) -> Result<Vec<LeftBehind>, EvidenceError> {
+fn sockets(
+    subjects: &[Subject],
+    directory: Option<&Path>,
+) -> Result<Vec<LeftBehind>, EvidenceError> {
     const DESCRIPTORS: &str = "/proc/thread-self/fd";
     let mut open = Vec::new();
     for descriptor in numbers(DESCRIPTORS)? {
@@ -185,7 +272,11 @@ mod tests {
         let file = |path: &str| file_of_a_socket(PathBuf::from(path), Some(before.path()));
         assert_eq!(file("gone.sock"), Some(PathBuf::from("gone.sock")));
         assert_eq!(file("/nowhere/gone.sock"), None);
-        assert_eq!(file_of_a_socket(PathBuf::from("gone.sock"), Some(&now)), None, "it was removed");
+        assert_eq!(
+            file_of_a_socket(PathBuf::from("gone.sock"), Some(&now)),
+            None,
+            "it was removed"
+        );
         let _socket = UnixListener::bind(before.path().join("a.sock")).unwrap();
         assert_eq!(file("a.sock"), Some(before.path().join("a.sock")));
     }

@@ -5,7 +5,7 @@ use std::{
     env,
     fs::{self, File},
     future::pending,
-    io::{self, Write},
+    io::{self, BufRead as _, BufReader, Write},
     mem,
     os::{
         fd::OwnedFd,
@@ -254,6 +254,48 @@ fn a_group_is_ended_with_all_of_its_processes_and_a_child_alone() {
     for exited in [&group, &without_leader, &no_group] {
         assert!(!all_ran_on(exited));
     }
+}
+
+#[test]
+fn what_a_child_had_started_is_warned_of_when_it_outlives_the_child() {
+    let of_a_task = run(PLAN, |plan| {
+        let runtime = RuntimeOwner::builder("program").workers(1).start().unwrap();
+        let handle = runtime.handle().unwrap();
+        plan.add(app::runtime(OR_LEAK, runtime)).unwrap();
+        let mut child = handle.block_on(async {
+            let script = "sleep 600 & echo $!; wait";
+            let mut shell = tokio::process::Command::from(shell(script));
+            shell.kill_on_drop(true).stdout(Stdio::piped()).spawn().unwrap()
+        });
+        let mut number = String::new();
+        let stdout = child.stdout.take().unwrap().into_owned_fd().unwrap();
+        BufReader::new(File::from(stdout)).read_line(&mut number).unwrap();
+        print!("{number}");
+        handle.spawn(async move { child.wait().await });
+    });
+    let alone = run(PLAN, |plan| {
+        let shell = shell_with_a_child(false);
+        plan.add(leftovers::child("shell", TEAR_DOWN, shell.id(), Kill::AtOnce)).unwrap();
+    });
+    let meant = run(PLAN, |plan| {
+        let mut shell = shell_with_a_child(false);
+        plan.add(leftovers::child("shell", LEAK, shell.id(), Kill::AtOnce)).unwrap();
+        add(plan, "ends the shell", TEAR_DOWN, move |_exit| {
+            shell.kill()?;
+            shell.wait()?;
+            Ok(())
+        });
+    });
+    for exited in [&of_a_task, &alone] {
+        let child = printed(exited)[0].as_raw_nonzero().get().unsigned_abs();
+        let [LeftBehind::Descendant { id, name, .. }] = warned_of(exited) else {
+            panic!("{:?}", warned_of(exited))
+        };
+        assert_eq!((*id, &**name), (child, "sleep"));
+        assert!(all_ran_on(exited));
+    }
+    assert_eq!(warned_of(&meant), []);
+    assert!(all_ran_on(&meant));
 }
 
 /// In a namespace in which nothing is mounted at `/proc`. Where a process may not make one, this shows nothing.
