@@ -249,7 +249,8 @@ pub struct Loom {
 /// docs/results has the results of each experiment. This command writes from them the marked blocks of
 /// each page (question, hypothesis, result), the table of others' claims (docs/claims.toml), the
 /// pictures in docs/src/plots, and the table in README.md. It writes the tables and pictures of the page
-/// on benchmarks from the figures in docs/results/bench. It changes nothing outside the marked blocks.
+/// on benchmarks from the figures in docs/results/bench, and the listings that are files from these. It
+/// changes nothing outside the marked blocks.
 /// For an experiment without a page, it creates one with headings and comments that say what to write.
 /// It neither builds nor runs anything.
 #[derive(Clone, Debug, Args)]

@@ -6,7 +6,7 @@ use super::{
     benchmarks, block,
     claims::{self, ClaimList},
     committed::{self, Record, Records},
-    page, plots,
+    links, listings, page, plots,
 };
 use crate::{
     experiments::report,
@@ -61,8 +61,22 @@ impl Notebook {
         for (name, svg) in plots::all(&known, &figures)? {
             files.push(File { path: workspace.path(plots::FOLDER).join(name), text: Ok(svg) });
         }
+        with_listings(&mut files, workspace)?;
         Ok(Self { files, to_do })
     }
+}
+
+/// Fills the listings of all pages, also of those that have nothing else to fill.
+fn with_listings(files: &mut Vec<File>, workspace: &Workspace) -> Result<()> {
+    for path in links::paths(workspace)? {
+        if files.iter().all(|file| file.path != path) {
+            files.push(filled(path, "", &[]));
+        }
+    }
+    for file in files.iter_mut().filter(|it| it.path.extension().is_some_and(|it| it == "md")) {
+        file.text = file.text.clone().and_then(|page| listings::replace(&page, workspace));
+    }
+    Ok(())
 }
 
 /// The commands that renew an experiment's results.

@@ -27,8 +27,8 @@ struct Page {
     anchors: BTreeSet<String>,
     /// The files of the workspace that it names.
     named: Vec<String>,
-    /// The files that mdBook includes in it.
-    included: Vec<String>,
+    /// Whether mdBook includes files in it.
+    includes: bool,
 }
 
 /// Returns a line for each broken link.
@@ -42,7 +42,6 @@ pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
     }
     let mut lines = Vec::new();
     for (path, page) in &pages {
-        let folder = path.parent().unwrap_or(path);
         let bounds = if path.starts_with(&book) { &book } else { root };
         let shown = workspace.shown(path);
         for target in &page.targets {
@@ -51,9 +50,14 @@ pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
             }
         }
         let named = page.named.iter().map(|name| (name, root.join(name)));
-        let included = page.included.iter().map(|name| (name, folder.join(name)));
-        for (name, _) in named.chain(included).filter(|(_, path)| !path.exists()) {
+        for (name, _) in named.filter(|(_, path)| !path.exists()) {
             lines.push(format!("{shown}: it names {name}, which does not exist: correct it"));
+        }
+        if page.includes {
+            lines.push(format!(
+                "{shown}: mdBook includes a file, which readers of the page itself do not see: write \
+                 `<!-- listing: FILE -->` before an empty block of code"
+            ));
         }
     }
     // A picture that no page shows is an error: nobody would see that it is wrong.
@@ -67,7 +71,7 @@ pub fn wrong(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 /// The pages of the book, and the READMEs.
-fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+pub fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let (crates, book) = (workspace.path("crates"), workspace.path("docs/src"));
     let packages = workspace::names(&crates)?;
     let readmes = packages.iter().map(|name| crates.join(name).join("README.md"));
@@ -132,7 +136,7 @@ impl Page {
                 }
                 Event::Start(Tag::CodeBlock(_)) => fenced = true,
                 Event::End(TagEnd::CodeBlock) => fenced = false,
-                Event::Text(words) if fenced => page.add_includes(&words),
+                Event::Text(words) if fenced => page.includes |= words.contains("{{#"),
                 Event::Code(words) => {
                     if is_path(&words) {
                         page.named.push(words.to_string());
@@ -171,14 +175,6 @@ impl Page {
         let numbered = (1..).map(|number: u32| format!("{id}-{number}"));
         let free = [id.clone()].into_iter().chain(numbered).find(|it| !self.anchors.contains(it));
         self.anchors.extend(free);
-    }
-
-    fn add_includes(&mut self, code: &str) {
-        for opening in ["{{#include ", "{{#rustdoc_include "] {
-            let rest = code.split(opening).skip(1);
-            let files = rest.filter_map(|rest| rest.split(['}', ':']).next());
-            self.included.extend(files.map(|file| file.trim().to_owned()));
-        }
     }
 }
 
@@ -228,12 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_named_or_included_are_found() {
+    fn files_that_are_named_are_found_and_so_is_an_include() {
         let page = Page::of(
             "`crates/core/src`, `experiments/src/bin/NN_name.rs`, `docs/…`, `cargo xtask`\n\n\
              ```rust\n{{#include ../../crates/a.rs:part}}\n```\n",
         );
         assert_eq!(page.named, ["crates/core/src"]);
-        assert_eq!(page.included, ["../../crates/a.rs"]);
+        assert!(page.includes);
     }
 }
