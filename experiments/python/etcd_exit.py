@@ -9,7 +9,8 @@ SCENARIO is one of the functions below, the scenarios of the shutdown testing no
 
 ENDING is `closed` (`async with` closes every client, as in the package's own tests) or `returned` (`main`
 returns and closes nothing, as after an early return). In both, every operation is waited for, except in
-`operations_in_flight` and `operations_cancelled`; and watches are still open when the program ends.
+`operations_in_flight` and `operations_cancelled`; and watches are still open when `main` returns. In
+`active_watch_in_flight` and `operations_in_flight` nothing cancels what is open then.
 
 CORES is the number of processor cores that the process is pinned to; without it, it may use all.
 """
@@ -33,9 +34,14 @@ async def single_put(client):
 
 
 async def active_watch(client):
-    """A watch."""
+    """A watch, which is open when `main` returns. Then `asyncio.run` cancels it."""
     async with client() as etcd:
         await begin_watch(etcd, "watched")
+
+
+async def active_watch_in_flight(client):
+    """The same, but `main` ends the loop without cancelling anything."""
+    await active_watch(client)
 
 
 async def operations(client):
@@ -111,7 +117,7 @@ def main(kind, scenario, ending, cores=None):
     closes = {"closed": True, "returned": False}[ending]
     client = clients(kind, os.environ["ETCD_ADDRESS"], closes)
     scene = globals()[scenario](client)
-    if scenario == "operations_in_flight":
+    if scenario.endswith("_in_flight"):
         asyncio.new_event_loop().run_until_complete(scene)
     else:
         asyncio.run(scene)

@@ -86,6 +86,13 @@ async def awaited(runtime):
     await asyncio.gather(*(operation(runtime, talk, 3) for _ in range(TASKS)))
 
 
+async def ended(runtime):
+    """The same, and then for the end of the tasks, which comes after their answers."""
+    await awaited(runtime)
+    while runtime.alive_tasks():
+        await asyncio.sleep(0.001)
+
+
 async def not_awaited(runtime):
     """Starts operations, and waits for none of them."""
     for _ in range(TASKS):
@@ -164,6 +171,7 @@ async def late_work(runtime):
 
 ENDINGS = {
     "awaited": awaited,
+    "ended": ended,
     "not-awaited": not_awaited,
     "watching": watching,
     "closed": closed,
@@ -185,9 +193,12 @@ if __name__ == "__main__":
         # The work outlasts any limit, so a short one will do.
         designs.LIMIT = 0.2
     runtime = getattr(designs, design.replace("-", "_"))()
+    alive_tasks = getattr(runtime, "alive_tasks", None)
     try:
         asyncio.run(ENDINGS[ending](runtime))
         if ending == "released":
             del runtime
     finally:
+        if alive_tasks:
+            lab.record("tasks_alive", alive_tasks())
         lab.leaving()

@@ -6,6 +6,7 @@ mod check;
 mod claims;
 mod committed;
 mod contents;
+mod counts;
 mod links;
 mod listings;
 mod markdown;

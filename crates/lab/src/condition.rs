@@ -102,6 +102,17 @@ impl Subject {
         })
     }
 
+    /// Holds if each of the variants panicked on a thread of this name, and on no other thread.
+    #[must_use]
+    pub fn panics_on(self, thread: &str) -> Condition {
+        let thread = thread.to_owned();
+        self.each(move |result| {
+            let there = result.threads == [thread.as_str()];
+            let reason = format!("{}: panics on {}", result.name, result.threads.join(" and "));
+            (enough(&result.outcomes).then_some(there), reason)
+        })
+    }
+
     /// A suite that repeats this variant's trial so many times. The pattern must be a name.
     #[must_use]
     pub fn suite_of(self, exits: u32) -> Suite {
@@ -403,6 +414,7 @@ mod tests {
             interval: [0.0, 1.0],
             sites: Vec::new(),
             occasional_sites: Vec::new(),
+            threads: Vec::new(),
             observations: observation.map(|o| ("open_files".to_owned(), o)).into_iter().collect(),
             resources: None,
             examples: Vec::new(),
@@ -525,6 +537,26 @@ mod tests {
         assert_eq!(at("a", "c/src/lib.rs"), Some(false));
         assert_eq!(at("none", "b/src/lib.rs:3"), Some(false));
         assert_eq!(at("few", "b/src/lib.rs:3"), None);
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_the_only_one() {
+        let on = |name: &str, threads: &[&str]| {
+            let mut result = result(name, &[Aborted; 5], &[]);
+            result.threads = threads.iter().map(ToString::to_string).collect();
+            result
+        };
+        let results = [
+            on("main", &["main"]),
+            on("both", &["main", "worker"]),
+            on("none", &[]),
+            result("few", &[], &[]),
+        ];
+        let on_main = |name| every(name).panics_on("main").holds(&results, &mut Vec::new());
+        assert_eq!(on_main("main"), Some(true));
+        assert_eq!(on_main("both"), Some(false));
+        assert_eq!(on_main("none"), Some(false));
+        assert_eq!(on_main("few"), None);
     }
 
     #[test]

@@ -177,6 +177,9 @@ pub struct VariantResult {
     /// Sites that may or may not occur, and did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub occasional_sites: Vec<String>,
+    /// The names of the threads that panicked: each once, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<String>,
     /// What the trials recorded, by name.
     pub observations: BTreeMap<String, Observation>,
     /// What the trials cost.

@@ -1,6 +1,11 @@
 //! A run: many trials in parallel, and the result computed from them.
 
-use std::{collections::BTreeMap, env, ops::ControlFlow, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    ops::ControlFlow,
+    time::Instant,
+};
 
 use crate::{
     condition::{self, enough},
@@ -226,12 +231,9 @@ fn sum_up(
     let outcomes: Outcomes = records.iter().map(|record| record.outcome).collect();
     let hits = outcomes.count(subject(variant, &outcomes));
     let (low, high) = wilson(hits, outcomes.total());
-    let mut sites: Vec<_> = records
-        .iter()
-        .flat_map(|record| record.panics.iter().map(|panic| panic.site.clone()))
-        .collect();
-    sites.sort_unstable();
-    sites.dedup();
+    let panics = || records.iter().flat_map(|record| &record.panics);
+    let sites: BTreeSet<_> = panics().map(|panic| panic.site.clone()).collect();
+    let threads: BTreeSet<_> = panics().map(|panic| panic.thread.clone()).collect();
     let occasional = |site: &String| variant.occasional_sites.iter().any(|o| site.starts_with(o));
     let (occasional_sites, sites) = sites.into_iter().partition(occasional);
 
@@ -252,6 +254,7 @@ fn sum_up(
         interval: [low, high],
         sites,
         occasional_sites,
+        threads: threads.into_iter().collect(),
         observations: values
             .into_iter()
             .filter_map(|(name, values)| Some((name, Observation::of(&values)?)))

@@ -238,11 +238,35 @@ def test_a_call_that_outlives_the_limit_is_told():
     body = """
     import extension
     extension.limit(0.2)
-    extension.calls_back_on_a_thread(lambda: time.sleep(0.5))
-    time.sleep(0.1)
+    inside = threading.Event()
+    def stays():
+        inside.set()
+        time.sleep(2)
+    extension.calls_back_on_a_thread(stays)
+    inside.wait()
     """
     code, _, errors = run("ours", body)
-    assert re.search("sundown: after .*, 1 calls of Rust into Python have not returned", errors)
+    assert re.search("sundown: after .*, 1 call of Rust into Python has not returned", errors)
+
+
+@pytest.mark.parametrize(
+    "call, name", [("calls_back", "future_into_py"), ("calls_once", "calls once")]
+)
+def test_a_future_that_outlives_the_limit_is_named_with_its_place(call, name):
+    body = f"""
+    import extension
+    extension.limit(0.2)
+    inside = threading.Event()
+    def stays():
+        inside.set()
+        time.sleep(2)
+    async def main():
+        o = extension.{call}(stays)
+        await asyncio.to_thread(inside.wait)
+    asyncio.run(main())
+    """
+    _, _, errors = run("ours", body)
+    assert re.search(rf"not returned: `{name}` \(spawned at .*extension/src/lib.rs:\d+:\d+\)", errors)
 
 
 #: A callable that goes on calling while the interpreter is finalized, and gives up the lock again and again.
@@ -278,6 +302,29 @@ def test_without_the_call_that_stays_it_does():
     assert any(code != 0 for code, _, _ in results)
 
 
+#: The extension built with `panic = "abort"` in its profile.
+needs_abort = pytest.mark.skipif(
+    not (EXTENSIONS / "abort").exists(), reason="no extension was built with panic=abort"
+)
+
+
+@needs_abort
+@pytest.mark.parametrize("ending", ["not awaited", "sys.exit", "calls back"])
+def test_with_panic_abort_the_gate_is_the_same(ending):
+    body, code = ENDINGS[ending]
+    for _ in range(EXITS):
+        ended, printed, errors = run("abort", body)
+        assert (ended, errors) == (code, "")
+
+
+@needs_abort
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this interpreter ends no thread")
+def test_with_panic_abort_no_thread_can_stay_in_a_call():
+    """The documented price: such a build has no destructors that could stop an unwinding."""
+    results = (run("abort", OUTLIVES.replace("CALLS", "calls_and_stays")) for _ in range(20))
+    assert any(code == -signal.SIGABRT for code, _, _ in results)
+
+
 def test_a_thread_of_ones_own_stops_at_the_gate():
     body = """
     import extension
@@ -293,8 +340,12 @@ def test_ctrl_c_ends_the_wait_at_exit_and_the_gate_is_closed_all_the_same():
     import extension, signal
     signal.signal(signal.SIGINT, signal.default_int_handler)
     extension.limit(60)
-    for _ in range(4): extension.calls_and_stays(lambda: time.sleep(3600))
-    time.sleep(0.1)
+    inside = []
+    def stays():
+        inside.append(1)
+        time.sleep(3600)
+    for _ in range(4): extension.calls_and_stays(stays)
+    while len(inside) < 4: time.sleep(0.001)
     print('leaving', flush=True)
     """
     program = start("ours", body)

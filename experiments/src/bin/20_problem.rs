@@ -68,6 +68,13 @@ fn main() -> ExitCode {
         .claim("B12a", "In this application, the panic occurs because the runtime is closed.")
         .supported_if(every("*/six-steps").is(Aborted) & every("*/runtime-kept").is(Clean))
         .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
+        .claim(
+            "B15",
+            "Closing the runtime and starting another one is dangerous: with it the six steps panic, and \
+             without it they do not.",
+        )
+        .supported_if(every("*/six-steps").is(Aborted) & every("*/runtime-kept").is(Clean))
+        .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
         .claim("B12c", "It occurs because tasks still exist in the runtime when it is closed.")
         .supported_if(
             every("*/six-steps").is(Aborted)
@@ -97,16 +104,19 @@ fn main() -> ExitCode {
         .claim(
             "A12",
             "The client is dropped, the runtime is shut down by `shutdown_background()`, and thread 'main' \
-             panics at deadpool-runtime-0.1.4/src/lib.rs:101:22.",
+             panics at deadpool-runtime-0.1.4/src/lib.rs:101:22, if rooms in the user interface still hold \
+             the client.",
         )
         .supported_if(
             every("old/six-steps").is(Aborted)
                 & every("old/six-steps").panics_at("deadpool-runtime-0.1.4/src/lib.rs:101:22")
+                & every("old/six-steps").panics_on("main")
                 & every("old/no-rooms").is(Clean),
         )
         .refuted_if(
             every("old/six-steps").is(Clean)
-                | !every("old/six-steps").panics_at("deadpool-runtime-0.1.4/src/lib.rs:101:22"),
+                | !every("old/six-steps").panics_at("deadpool-runtime-0.1.4/src/lib.rs:101:22")
+                | !every("old/six-steps").panics_on("main"),
         )
         .run()
 }

@@ -120,6 +120,26 @@ fn main() -> ExitCode {
             recorded("published/cancelled", "in_progress", "false")
                 | recorded("published/cancelled", "syncing", "true"),
         )
+        .claim("A14", "Each step that fails ends the logout with an error, and the user is told.")
+        .supported_if(
+            !recorded("published/pre-check", "told", "Nothing")
+                & recorded("published/server*", "told", "Failure")
+                & recorded("published/after/*", "told", "Failure"),
+        )
+        .refuted_if(
+            recorded("published/pre-check", "told", "Nothing")
+                | recorded("published/server", "told", "Nothing")
+                | recorded("published/server-silent", "told", "Nothing")
+                | recorded("published/after/tabs", "told", "Nothing")
+                | recorded("published/after/app-state", "told", "Nothing")
+                | recorded("published/after/runtime", "told", "Nothing"),
+        )
+        .claim("B16", "A failure after the point of no return stays: the published machine undoes nothing.")
+        .supported_if(
+            recorded("published/after/*", "in_progress", "true")
+                & recorded("published/after/*", "told", "Failure"),
+        )
+        .refuted_if(recorded("published/after/*", "in_progress", "false"))
         .finding(
             "B9b",
             "The version before the machine leaves the sync service stopped when the server refuses.",

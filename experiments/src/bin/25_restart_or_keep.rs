@@ -36,6 +36,13 @@ fn main() -> ExitCode {
             cure("keep", |scene| managed(scene, Keep))
                 .about("the state machine, with a runtime for each login"),
         ])
+        .claim(
+            "B15",
+            "Closing the runtime and starting another one is dangerous: it drops a task that has nothing to do \
+             with the logout.",
+        )
+        .supported_if(every("plain/restart").is(Failed) & every("plain/keep").is(Clean))
+        .refuted_if(every("plain/restart").is(Clean))
         .run()
 }
 

@@ -1,5 +1,5 @@
 //! 45 signal latency: does a graceful stop wait for the interval of the loop, up to 5 minutes, as
-//! the pattern's write-up claims (D6)? No: `select!` wakes at the signal. It waits for the body of
+//! the pattern's write-up claims (D6, D13)? No: `select!` wakes at the signal. It waits for the body of
 //! the loop, and a loop that does not select waits for the tick. Page:
 //! `docs/src/45-signal-latency.md`.
 
@@ -14,6 +14,7 @@ use experiments::{
     poll_once,
     prelude::*,
 };
+use lab::Condition;
 use tokio::{
     sync::oneshot,
     time::{interval, timeout},
@@ -25,6 +26,9 @@ const CLEANUP: Duration = Duration::from_secs(5 * 60);
 
 /// How long a trial looks at a loop that does not end within minutes, or not before it is let go.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// The write-up's best case, and its unit.
+const MILLISECOND: i64 = 1_000_000;
 
 /// Generous for any machine, and short beside 5 minutes.
 const SOON: i64 = 5_000_000_000;
@@ -61,7 +65,17 @@ fn main() -> ExitCode {
             every("pattern/5-minutes").observed("latency").always_at_most(SOON)
                 & every("looks-after-the-tick/5-minutes").is(Failed),
         )
+        .claim("D13", "At best, a graceful stop takes a millisecond at most.")
+        .supported_if(
+            !takes_longer("pattern/5-minutes") & !takes_longer("pattern/100-microseconds"),
+        )
+        .refuted_if(takes_longer("pattern/5-minutes") | takes_longer("pattern/100-microseconds"))
         .run()
+}
+
+/// Not even the fastest trial is as fast as the write-up's best case.
+fn takes_longer(variant: &str) -> Condition {
+    every(variant).observed("latency").always_at_least(MILLISECOND + 1)
 }
 
 /// The pattern's loop. It reports each tick, and then works until it is let go.

@@ -61,6 +61,12 @@ fn main() -> ExitCode {
         .claim("C5c", "The join in a `Drop` ensures that the runtime's work is completed, where it runs.")
         .supported_if(every("local/joining-drop").observed("rows_lost").always_at_most(0))
         .refuted_if(every("local/joining-drop").observed("rows_lost").always_at_least(1))
+        .claim("E6", "To panic in the cleanup on a shutdown failure is too aggressive: it fails a program whose work is done.")
+        .supported_if(
+            every("local/dead-thread").observed("rows_lost").always_at_most(0)
+                & every("local/dead-thread").observed("exit_code").always_at_least(1),
+        )
+        .refuted_if(every("local/dead-thread").observed("exit_code").always_at_most(0))
         .part("second-process", second_process)
         .run()
 }

@@ -46,14 +46,16 @@ fn main() -> ExitCode {
         .refuted_if(!every("watched/twice").is(Clean) | !every("ignoring/twice").is(Clean))
         .finding(
             "E4b",
-            "After a first call that gave up, a second one answers `Ok` while the thread runs.",
+            "After a first call that gave up, a second one answers `Ok` while the thread runs, and logs nothing.",
         )
         .supported_if(
             every("watched/after-timeout").observed("second_told_ok").always_reads("true")
-                & every("watched/after-timeout").observed("running").always_reads("true"),
+                & every("watched/after-timeout").observed("running").always_reads("true")
+                & every("watched/after-timeout").observed("second_logs").never_reads("true"),
         )
         .refuted_if(
-            every("watched/after-timeout").observed("second_told_ok").never_reads("true"),
+            every("watched/after-timeout").observed("second_told_ok").never_reads("true")
+                | every("watched/after-timeout").observed("second_logs").always_reads("true"),
         )
         .run()
 }

@@ -7,6 +7,7 @@ use experiments::{
     prelude::*,
     python::{self, PLENTY, lost},
 };
+use lab::{Condition, Subject};
 
 /// The limit of the work that does not end, in `exit.py`, and what an exit may take beyond it,
 /// since the machine may be busy. The page has the measured times.
@@ -21,7 +22,8 @@ const CLOSE_RACE: u32 = 20;
 fn main() -> ExitCode {
     let losing = |name, about| hazard(name, lost(), trial).about(about).trials(RACE);
     let hanging = |name, about| hang(name, trial).about(about);
-    let clean = |name, about| control(name, trial).about(about).trials(5).deadline(PLENTY);
+    let clean = |name, about| control(name, trial).about(about).deadline(PLENTY);
+    let brief = |name, about| clean(name, about).trials(5);
     let kit = |name, about| cure(name, trial).about(about).deadline(PLENTY);
     Experiment::new(file!())
         .question("Which Rust extensions survive the end of their Python interpreter?")
@@ -61,15 +63,16 @@ fn main() -> ExitCode {
         ])
         .variants([
             clean("static/never-calls", "tasks go on that do not call into Python"),
-            clean("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
+            clean("static/ended", "returns when everything has returned, and every task has ended"),
+            brief("static/os-exit", "os._exit, which takes nothing down, while tasks go on"),
             clean("context-manager/closed", "the block is used"),
             clean("cleanup/watching", "the single-threaded owner, and an exit function for cleanup"),
             clean("in-del/released", "`__del__` joins, of an object that is released before the end"),
             clean("joined/watching", "atexit joins without the lock and without a limit"),
-            clean("bounded/stuck", "within a limit, and a blocking task is stuck in Rust"),
-            clean("gated/watching", "a gate is closed first; within a limit"),
-            clean("gated/outlives", "the same, and blocking work outlives the limit"),
-            clean("refuses/late-work", "a later handler's work is refused"),
+            brief("bounded/stuck", "within a limit, and a blocking task is stuck in Rust"),
+            brief("gated/watching", "a gate is closed first; within a limit"),
+            brief("gated/outlives", "the same, and blocking work outlives the limit"),
+            brief("refuses/late-work", "a later handler's work is refused"),
         ])
         .variants([
             kit("kit/closed", "the block is used, with tasks that go on"),
@@ -125,28 +128,55 @@ fn main() -> ExitCode {
             "A cleanup that `atexit` calls, and that releases the interpreter's lock, keeps the exit from \
              crashing.",
         )
-        .supported_if(every("joined/watching").is(Clean) & every("gated/watching").is(Clean))
-        .refuted_if(every("joined/watching").is(lost()) | every("joined/watching").is(Hung))
+        // The function of the notes ends an owner in a static; the other one, a runtime that it owns.
+        .supported_if(every("cleanup/watching").is(Clean) & every("joined/watching").is(Clean))
+        .refuted_if(
+            every("cleanup/watching").is(lost())
+                | every("cleanup/watching").is(Hung)
+                | every("joined/watching").is(lost())
+                | every("joined/watching").is(Hung),
+        )
         .claim(
             "C11a",
-            "What crashes the interpreter is a thread that asks for its lock while it finalizes.",
+            "Tasks that call into Python while it finalizes crash the exit; tasks that do not, crash none.",
         )
         .supported_if(every("static/watching").is(lost()) & every("static/never-calls").is(Clean))
         .refuted_if(every("static/watching").is(Clean) | every("static/never-calls").is(lost()))
-        .claim("C11b", "It happens when background tasks are still running.")
-        // When everything has been awaited, no task of the program's is left.
-        .supported_if(every("static/watching").is(lost()) & every("static/awaited").is(Clean))
-        .refuted_if(every("static/awaited").is(lost()))
-        .claim("C9b", "Tasks that are in flight at the exit hit the race more often than when they have ended.")
+        .claim("C11b", "It happens when tasks of the runtime are still running, and not when all have ended.")
+        .supported_if(every("static/watching").is(lost()) & when_all_have_ended().is(Clean) & none_was_left())
+        .refuted_if(every("static/watching").is(Clean) | when_all_have_ended().is(lost()))
+        .finding(
+            "C11c",
+            "To have awaited everything is not enough: an answer comes before its task has ended.",
+        )
+        .supported_if(every("static/awaited").is(lost()) & when_all_have_ended().is(Clean) & none_was_left())
+        .refuted_if(every("static/awaited").is(Clean) | when_all_have_ended().is(lost()))
+        .claim("C9b", "Tasks that are in flight at the exit hit the race more often than tasks that were waited for.")
         // The same four tasks.
         .supported_if(every("static/not-awaited").fails_more_often_than(every("static/awaited")))
         .refuted_if(every("static/awaited").fails_more_often_than(every("static/not-awaited")))
+        .claim(
+            "C13",
+            "A static cell that only gives references away prevents the shutdown of the runtime, if the \
+             runtime itself is in it.",
+        )
+        // An owner in such a cell can be told to end its runtime.
+        .supported_if(every("static/watching").is(lost()) & every("cleanup/watching").is(Clean))
+        .refuted_if(every("static/watching").is(Clean))
         .kit_claim(
             "sundown.Runtime survives it: with work in flight, awaited or not, closed or not, by \
              return, sys.exit, an uncaught exception or os._exit, with work that comes late, outlives \
              its limit or is stuck; and exit codes stay what they were",
         )
         .run()
+}
+
+fn when_all_have_ended() -> Subject {
+    every("static/ended")
+}
+
+fn none_was_left() -> Condition {
+    when_all_have_ended().observed("tasks_alive").always_at_most(0)
 }
 
 /// A trial of a design with an ending, by the name of the variant.

@@ -10,7 +10,7 @@ use std::{
 use lab::Verdict;
 use serde::Deserialize;
 
-use super::{committed::Record, markdown::cell};
+use super::{committed::Record, counts, markdown::cell};
 use crate::workspace::Source;
 
 pub const PAGE: &str = "docs/src/claims.md";
@@ -48,6 +48,9 @@ struct Claim {
     /// The verdicts that the reason was written for.
     #[serde(default)]
     explains: Verdicts,
+    /// The counts in the reason that another run gave, and no result has: `5 of 20`.
+    #[serde(default)]
+    elsewhere: Vec<String>,
     /// Why no experiment tests it.
     #[serde(default)]
     untested: String,
@@ -100,9 +103,12 @@ impl ClaimList {
     pub fn wrong(&self, records: &Records<'_>) -> Vec<String> {
         let mut wrong: Vec<_> = self
             .claims()
-            .filter_map(|claim| {
-                let what = claim.wrong(&verdicts(&claim.id, records))?;
-                Some(format!("claim {}: {what}", claim.id))
+            .flat_map(|claim| {
+                let verdicts = verdicts(&claim.id, records);
+                let wrong = claim.wrong(&verdicts).into_iter();
+                wrong
+                    .chain(claim.wrong_counts(&verdicts, records))
+                    .map(|what| format!("claim {}: {what}", claim.id))
             })
             .collect();
         for record in records.values() {
@@ -193,7 +199,7 @@ impl ClaimList {
 
 impl Claim {
     fn row(&self, sources: &[Source], records: &Records<'_>) -> String {
-        let Self { id, quote, states, reason, explains, untested, before: _ } = self;
+        let Self { id, quote, states, reason, explains, untested, elsewhere: _, before: _ } = self;
         let verdicts = verdicts(id, records);
         // A reason for other verdicts would mislead.
         let reason = match *explains == verdicts {
@@ -229,6 +235,34 @@ impl Claim {
         (self.explains != *verdicts).then(|| {
             format!("its reason explains {explains}, but the results say {found}: {WRITE}")
         })
+    }
+}
+
+impl Claim {
+    /// Finds counts in the reason that are in no result of an experiment which tests the claim, or to whose
+    /// page the reason links.
+    fn wrong_counts(&self, verdicts: &Verdicts, records: &Records<'_>) -> Vec<String> {
+        let text = if self.untested.is_empty() { &self.reason } else { &self.untested };
+        let is_linked = |id: &str| verdicts.contains_key(id) || text.contains(&format!("]({id}-"));
+        let linked: Vec<_> = records.values().map(|record| &record.experiment).collect();
+        let linked: Vec<_> = linked.into_iter().filter(|it| is_linked(&it.id)).collect();
+        let elsewhere: Vec<_> =
+            self.elsewhere.iter().flat_map(|count| counts::in_text(count)).collect();
+        let found = counts::in_text(text);
+        let unknown = found.iter().filter(|count| !elsewhere.contains(count));
+        let unknown = unknown.filter(|count| linked.iter().all(|result| !count.is_in(result)));
+        let ids: Vec<_> = linked.iter().map(|result| result.id.as_str()).collect();
+        let unknown = unknown.map(|count| {
+            format!(
+                "its reason says {count}, which is in no result of {}: write what they say, or add it to \
+                 `elsewhere` if another run gave it",
+                ids.join(", ")
+            )
+        });
+        let gone = elsewhere.iter().filter(|count| !found.contains(count));
+        let gone = gone
+            .map(|count| format!("`elsewhere` has {count}, and its reason does not: remove it"));
+        unknown.chain(gone).collect()
     }
 }
 

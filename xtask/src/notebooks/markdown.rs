@@ -191,8 +191,31 @@ pub fn cell(text: &str) -> String {
     plain(text).replace('|', "\\|")
 }
 
-/// Puts text on one line and escapes HTML, but not Markdown.
+/// Puts text on one line and escapes HTML, but not Markdown. A code span shows an entity as it stands, so
+/// nothing is escaped there.
 fn plain(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.replace('<', "&lt;")
+    let pieces: Vec<_> = text.split('`').collect();
+    let closed = |nth: usize| nth + 1 < pieces.len();
+    let pieces = pieces.iter().enumerate().map(|(nth, piece)| match nth % 2 {
+        1 if closed(nth) => (*piece).to_owned(),
+        _ => piece.replace('<', "&lt;"),
+    });
+    pieces.collect::<Vec<_>>().join("`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn html_is_escaped_except_in_a_code_span() {
+        for (text, expected) in [
+            ("a <b> | `Option<T>`\n<c>", "a &lt;b> \\| `Option<T>` &lt;c>"),
+            ("`<a>` <b> `<c>", "`<a>` &lt;b> `&lt;c>"),
+            ("", ""),
+        ] {
+            assert_eq!(cell(text), expected);
+        }
+    }
 }

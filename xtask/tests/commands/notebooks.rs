@@ -192,6 +192,18 @@ fn the_page_of_claims_quotes_the_source_and_tells_findings_and_changed_verdicts_
 }
 
 #[test]
+fn a_reason_may_have_the_counts_of_its_results_and_those_that_are_marked() {
+    let workspace = complete();
+    let counts = "20 of 20 abort, in another run 18 and 19 of 20. \
+                  ([03](03-sleep-duration.md): 0 and 100 of 100.)";
+    workspace.edit(CLAIMS, "It is the context.", counts);
+    workspace.run(&["notebooks"]).says("says 18 of 20, which is in no result of 01, 03");
+    workspace.edit(CLAIMS, "explains", "elsewhere = [\"18 and 19 of 20\"]\nexplains");
+    workspace.run(&["notebooks"]).expect_code(0);
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+}
+
+#[test]
 fn pictures_are_drawn_from_results_and_figures() {
     let workspace = complete();
     workspace.contains(OTHER_PAGE, &["](plots/failure-against-sleep.svg)"]);
@@ -503,6 +515,18 @@ const DISAGREEMENTS: &[Disagreement] = &[
         "a claim without a reason",
         |it| it.edit(CLAIMS, "reason = \"It is the context.\"", ""),
         &["claim A2: it has no reason; the results say 01 refuted"],
+    ),
+    (
+        "a reason with a count of an older run",
+        |it| {
+            it.edit(CLAIMS, "It is the context.", "19 of 20 abort, and 100 of 100.");
+        },
+        &["claim A2: its reason says 19 of 20, which is in no result of 01: write what they say"],
+    ),
+    (
+        "a mark for a count that is not there",
+        |it| it.edit(CLAIMS, "explains", "elsewhere = [\"5 of 20\"]\nexplains"),
+        &["claim A2: `elsewhere` has 5 of 20, and its reason does not: remove it"],
     ),
     (
         "a claim that is untested, and is tested",

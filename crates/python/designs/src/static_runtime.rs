@@ -50,6 +50,11 @@ impl StaticRuntime {
         Ok(())
     }
 
+    /// Counts the tasks on the runtime that have not ended.
+    fn alive_tasks(&self) -> PyResult<usize> {
+        Ok(runtime()?.metrics().num_alive_tasks())
+    }
+
     /// Spawns a task that sleeps on the runtime's own timer and never calls into Python.
     fn sleep(&self, seconds: f64) -> PyResult<()> {
         // In an async block, because a timer must be made in the context of its runtime.

@@ -22,6 +22,12 @@ fn operation(py: Python<'_>, microseconds: u64) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// One that is ready at once.
+#[pyfunction]
+fn ready(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, async { Ok(()) })
+}
+
 /// One that never ends.
 #[pyfunction]
 fn never(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -50,6 +56,15 @@ fn calls_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>>
         }
         #[allow(unreachable_code, reason = "it gives the type")]
         PyResult::Ok(())
+    })
+}
+
+/// The same, once, with a name.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_once(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::named_future_into_py(py, "calls once", async move {
+        Python::attach(|py| callable.call0(py))
     })
 }
 
@@ -135,6 +150,7 @@ fn dropped() -> usize {
 #[pymodule]
 fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(operation, module)?)?;
+    module.add_function(wrap_pyfunction!(ready, module)?)?;
     module.add_function(wrap_pyfunction!(never, module)?)?;
     module.add_function(wrap_pyfunction!(panics, module)?)?;
     module.add_function(wrap_pyfunction!(calls_back, module)?)?;
@@ -145,6 +161,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     #[cfg(not(feature = "bare"))]
     {
         module.add_function(wrap_pyfunction!(calls_method_on_a_thread, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_once, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
