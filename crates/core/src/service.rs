@@ -123,8 +123,11 @@ impl Builder {
     /// everything that is left on it. Blocks this thread, and panics nowhere. `work` is a task of the
     /// service, and should return when its [stop signal](Service::stop_signal) is raised.
     ///
-    /// Each of these may take half of the time that is left, and the last all of it, so that one that does not
-    /// end leaves time to the others.
+    /// Tasks and groups together get three quarters of what is left of the limit after the grace: each of them half of
+    /// what the others have left of that, and the last that has tasks all of it. The runtime gets the rest. Nine
+    /// tenths of each share are for a good end; then what is left is aborted or cut off. So a connection of
+    /// `axum::serve` whose request does not listen to the stop signal is cut off between nine tenths of the limit and
+    /// its end.
     ///
     /// A signal that comes later than a tenth of a second after the first ends the process at once, with 128
     /// plus its number, and so does one that comes after `run` has returned. One that comes sooner is taken for

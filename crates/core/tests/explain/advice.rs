@@ -88,7 +88,7 @@ fn runtime_gone() {
 fn runtime_dropped() {
     runtime().block_on(async {
         let owner = sundown::RuntimeOwner::builder("inner").workers(1).start().unwrap();
-        owner.shutdown(LIMIT).await.unwrap();
+        let _report = owner.shutdown(LIMIT).await.unwrap();
         drop(sundown::RuntimeOwner::builder("inner").workers(1).start().unwrap());
         runtime().shutdown_background();
         let inner = runtime();
