@@ -139,13 +139,15 @@ impl SignalWatch {
             watch.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
         }
         watch.thread = Some(Joinable::spawn(thread, move || {
-            let mut signals = signals.forever();
-            // There is none any more when the watch is dropped.
-            let Some(signal) = signals.next() else { return };
+            // There is none any more when the watch is dropped. One that came before that counts.
+            let first = signals.forever().next();
+            let Some(signal) = first.or_else(|| signals.pending().next()) else { return };
             let mut came = Instant::now();
             on_first(signal);
             if let Some(on_second) = on_second {
-                let Some(second) = signals.find(|_| came.elapsed() >= SAME) else { return };
+                let Some(second) = signals.forever().find(|_| came.elapsed() >= SAME) else {
+                    return;
+                };
                 came = Instant::now();
                 on_second.call(BY_SIGNAL + second);
             }

@@ -14,9 +14,14 @@ use crate::plan::ExitPlan;
 /// its own code, and what is not torn down by then is left: a child process runs on. One that comes sooner is taken
 /// for the same: some tools signal a program and then its group.
 ///
+/// The program may see the same signal in its own way, and return from `main`: its end then waits until the plan
+/// has ended the process, with the plan's code. A return from `main` without a signal does not execute the plan;
+/// [`ExitPlan::run`] does.
+///
 /// After the guard is dropped, signals end the process as they do by default, and the guard's thread has
-/// ended: the drop joins it, which takes microseconds. The handler of the signals stays: signal-hook never removes its own from the system. So a
-/// library that a host unloads must not install a guard.
+/// ended: the drop joins it, which takes microseconds, or a tenth of a second right after a signal. A signal that
+/// came before the drop executes the plan. The handler of the signals stays: signal-hook never removes its own
+/// from the system. So a library that a host unloads must not install a guard.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -24,7 +29,11 @@ use crate::plan::ExitPlan;
 ///
 /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
 /// let _guard = SignalGuard::install(&plan)?;
-/// # Ok::<(), leak_strategy::signals::SignalError>(())
+/// plan.run(|| {
+///     println!("the program");
+///     0
+/// })
+/// # ; #[allow(unreachable_code)] Ok::<(), leak_strategy::signals::SignalError>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "when the guard is dropped, signals have their default effect again"]
@@ -41,10 +50,12 @@ impl SignalGuard {
     pub fn install(plan: &ExitPlan) -> Result<Self, SignalError> {
         let plan = plan.clone();
         let on_first = move |signal| {
-            let (leaving, code) = (plan.clone(), BY_SIGNAL + signal);
+            // Here, so that a guard that is dropped knows of it, and so does a return from `main`.
+            let leaving = plan.begin_to_leave(BY_SIGNAL + signal);
+            let elsewhere = leaving.clone();
             // On a thread of its own, so that the watch goes on. It ends with the process.
-            if Joinable::spawn("exit by signal", move || leaving.leave(code)).is_err() {
-                plan.leave(code);
+            if Joinable::spawn("exit by signal", move || elsewhere.leave()).is_err() {
+                leaving.leave();
             }
         };
         let watch = SignalWatch::install("exit signals", on_first, None)?;
