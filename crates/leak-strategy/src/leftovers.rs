@@ -35,9 +35,10 @@
 //! program's runtime. So `shutdown` must be called while the runtime runs, on a thread that is none of the
 //! runtime's: on the only thread of a current-thread runtime it waits for itself. A plan has such a thread.
 //! But if `leave` is called on the thread of a current-thread runtime, nothing drives that runtime any more,
-//! and the teardown takes its whole limit. Leave from another thread, as
-//! [`SignalGuard`](crate::signals::SignalGuard) does, or return from the runtime and let
-//! [`run`](crate::plan::ExitPlan::run) leave.
+//! and the teardown takes its whole limit (experiment 59). Leave from another thread, as
+//! [`SignalGuard`](crate::signals::SignalGuard) does, or let a [`RuntimeOwner`](sundown::RuntimeOwner) have the
+//! runtime: it has a thread of its own. A runtime that is dropped before the plan leaves is of no use either: the
+//! provider has no task any more, and what is in its queue is lost.
 //!
 //! ```
 //! use std::time::Duration;
