@@ -80,6 +80,7 @@ mod close_report;
 mod guarded;
 mod hook;
 mod hook_outcome;
+mod probe;
 mod refused;
 mod runtime;
 mod weak;
@@ -159,7 +160,7 @@ struct Owner {
     core: Arc<Core>,
     made_at: &'static Location<'static>,
     runtime: Option<Runtime>,
-    /// Records which values outlive the runtime.
+    /// Records which values outlive the runtime, if that is the kit's.
     _watch: Option<CutOffWatch>,
     hooks: Hooks,
     /// Raised once a `close` has confirmed the end.

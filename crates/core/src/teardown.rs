@@ -32,10 +32,13 @@
 //! Some destructors say goodbye over a socket: `QUIT` to a database, a close frame to a web socket. A teardown
 //! does not help them once the runtime on which the socket was made has been shut down. The socket is
 //! registered with the I/O driver of that runtime and fails without it, on any other runtime. If the socket
-//! belongs to a task of that runtime, the task is gone. The destructor's own task runs, ends with an error that
-//! nobody sees, and the teardown is `Ok` (experiment 57). So close such a value *while its runtime runs*: await
-//! its `close` there, in a session's [hook](crate::Session::before_close_with), or tear it down before you shut
-//! the runtime down. A current-thread runtime runs only while somebody is inside its `block_on`.
+//! belongs to a task of that runtime, the task is gone. The destructor's own task runs, ends with an error or a
+//! panic that reaches nobody, and the teardown is `Ok` (experiment 57): it cannot know which runtime the value
+//! needed. A [session](crate::session) that was given the runtime, or its `Handle`, counts such values
+//! ([`OutlivedRuntime`](NotCovered::OutlivedRuntime)). It cannot deliver their goodbye either. So close such a
+//! value *while its runtime runs*: await its `close` there, in a session's
+//! [hook](crate::Session::before_close_with), or tear it down before you shut the runtime down. A current-thread
+//! runtime runs only while somebody is inside its `block_on`.
 //!
 //! # Values that are not `Send`
 //!

@@ -16,7 +16,7 @@ use std::{
 use pyo3::{ffi, prelude::*, types::PyTuple};
 use sundown::gate::{Closed, Entry};
 
-use crate::{entry::GATE, states};
+use crate::{compat, entry::GATE, states};
 
 /// Calls a callable on a thread of your own or in a closure of `spawn_blocking`, through the
 /// [gate](crate::attach). The thread need not be attached, and must not hold what others wait for.
@@ -34,7 +34,7 @@ pub fn call(callable: &Py<PyAny>, arguments: &Py<PyTuple>) -> Result<PyResult<Py
     Ok(unsafe {
         attached_or_for_ever(&inside, || {
             let result = raw::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), ptr::null_mut());
-            let result = Bound::from_owned_ptr_or_err(Python::assume_attached(), result);
+            let result = Bound::from_owned_ptr_or_err(compat::assume_attached(), result);
             result.map(Bound::unbind)
         })
     })

@@ -10,7 +10,7 @@ use pyo3::{
 use pyo3_async_runtimes::TaskLocals;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::{entry, exit};
+use crate::{compat, entry, exit};
 
 /// An `asyncio` future that waits for a result. Dropped without one, it gets an exception, unless the
 /// interpreter is about to exit.
@@ -38,7 +38,8 @@ impl Delivery {
         let (cancels, cancelled) = oneshot::channel();
         let callback = OnDone { cancels: Some(cancels) };
         future.call_method1(intern!(py, "add_done_callback"), (callback,))?;
-        let awaiting = Awaiting { locals: locals.clone(), future: future.clone().unbind() };
+        let awaiting =
+            Awaiting { locals: compat::clone(py, locals), future: future.clone().unbind() };
         Ok((future, cancelled, Self { awaiting: Some(awaiting), runtime: runtime.clone() }))
     }
 

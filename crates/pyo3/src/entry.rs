@@ -10,7 +10,7 @@ use std::{
 use pyo3::Python;
 use sundown::gate::{Closed, EntryGate};
 
-use crate::{exit, states};
+use crate::{compat, exit, states};
 
 /// The gate of this library: one, because there is one interpreter. In a forked child it counts anew.
 ///
@@ -18,7 +18,7 @@ use crate::{exit, states};
 /// wait until it is empty, [without the interpreter's lock](crate::wait).
 pub static GATE: EntryGate = EntryGate::new();
 
-/// Same as [`Python::attach`], for a thread of your own and for closures of `spawn_blocking`.
+/// Same as `Python::attach`, for a thread of your own and for closures of `spawn_blocking`.
 ///
 /// The interpreter is not finalized while the closure runs, until the limit of the exit has passed.
 ///
@@ -28,7 +28,7 @@ pub static GATE: EntryGate = EntryGate::new();
 pub fn attach<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) -> Result<R, Closed> {
     let inside = GATE.enter()?;
     let made = states::make(&inside);
-    Ok(Python::attach(|py| {
+    Ok(compat::attach(|py| {
         let _state = made.until_detached(py);
         if let Err(error) = exit::install(py) {
             error.write_unraisable(py, None);

@@ -3,14 +3,17 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use pyo3::{prelude::*, sync::PyOnceLock, types::PyCFunction};
+use pyo3::{prelude::*, types::PyCFunction};
 use sundown::limit::within;
 
-use crate::{entry::GATE, fork, runtime};
+use crate::{compat, entry::GATE, fork, runtime};
 
 /// The limit of the exit, in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(5_000);
@@ -41,15 +44,12 @@ pub fn set_exit_limit(limit: Duration) {
 /// `os`.
 pub fn install(py: Python<'_>) -> PyResult<()> {
     fork::install_for_forks(py)?;
-    static INSTALLED: PyOnceLock<()> = PyOnceLock::new();
-    INSTALLED
-        .get_or_try_init(py, || {
-            let at_exit =
-                PyCFunction::new_closure(py, None, None, |arguments, _| at_exit(arguments.py()))?;
-            py.import("atexit")?.call_method1("register", (at_exit,))?;
-            Ok(())
-        })
-        .copied()
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    compat::once(&INSTALLED, || {
+        let at_exit =
+            PyCFunction::new_closure(py, None, None, |arguments, _| at_exit(arguments.py()))?;
+        py.import("atexit")?.call_method1("register", (at_exit,)).map(drop)
+    })
 }
 
 /// Drops what is in flight, closes the gate, and waits until every thread has left Python. Says on standard
@@ -81,9 +81,11 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
             names => format!(": {}", names.join(", ")),
         };
         let text = format!(
-            "sundown: after {:.1?}, {inside} calls of Rust into Python have not returned{which}. \
+            "sundown: after {:.1?}, {inside} call{} of Rust into Python {} not returned{which}. \
              The interpreter is finalized all the same, which may abort the process.\n",
-            began.elapsed()
+            began.elapsed(),
+            if inside == 1 { "" } else { "s" },
+            if inside == 1 { "has" } else { "have" },
         );
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }
@@ -103,7 +105,7 @@ where
 {
     let (mut future, mut slice) = (pin!(future), SLICE);
     loop {
-        let (output, waited) = py.detach(|| {
+        let (output, waited) = compat::detach(py, || {
             let output = pollster::block_on(within(slice, future.as_mut()));
             (output, Instant::now())
         });

@@ -3,16 +3,16 @@
 
 use std::{
     cell::RefCell,
-    sync::{MutexGuard, RwLockWriteGuard},
+    sync::{MutexGuard, OnceLock, RwLockWriteGuard},
 };
 
 use pyo3::{
     prelude::*,
-    sync::PyOnceLock,
     types::{PyCFunction, PyDict},
 };
 
 use crate::{
+    compat,
     runtime::{self, Source},
     states,
 };
@@ -33,23 +33,20 @@ thread_local! {
 pub fn install_for_forks(py: Python<'_>) -> PyResult<()> {
     // Every time: there may be several interpreters in a process.
     states::find_interpreter(py)?;
-    static INSTALLED: PyOnceLock<()> = PyOnceLock::new();
-    INSTALLED
-        .get_or_try_init(py, || {
-            let os = py.import("os")?;
-            if os.hasattr("register_at_fork")? {
-                let before =
-                    PyCFunction::new_closure(py, None, None, |arguments, _| lock(arguments.py()))?;
-                let after = PyCFunction::new_closure(py, None, None, |_, _| unlock())?;
-                let handlers = PyDict::new(py);
-                handlers.set_item("before", before)?;
-                handlers.set_item("after_in_parent", &after)?;
-                handlers.set_item("after_in_child", after)?;
-                os.call_method("register_at_fork", (), Some(&handlers))?;
-            }
-            Ok(())
-        })
-        .copied()
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    compat::once(&INSTALLED, || {
+        let os = py.import("os")?;
+        if !os.hasattr("register_at_fork")? {
+            return Ok(());
+        }
+        let before = PyCFunction::new_closure(py, None, None, |arguments, _| lock(arguments.py()))?;
+        let after = PyCFunction::new_closure(py, None, None, |_, _| unlock())?;
+        let handlers = PyDict::new(py);
+        handlers.set_item("before", before)?;
+        handlers.set_item("after_in_parent", &after)?;
+        handlers.set_item("after_in_child", after)?;
+        os.call_method("register_at_fork", (), Some(&handlers)).map(drop)
+    })
 }
 
 fn lock(py: Python<'_>) {

@@ -40,10 +40,13 @@ pub use self::{
 };
 
 mod call;
+mod compat;
 mod delivery;
 mod entry;
 mod exit;
 mod fork;
 mod runtime;
 mod states;
+#[cfg(feature = "unstable-streams")]
+mod streams;
 pub mod tokio;

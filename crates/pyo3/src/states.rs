@@ -22,6 +22,8 @@ use pyo3::{
 };
 use sundown::gate::Entry;
 
+use crate::compat;
+
 /// The interpreter if it is older than 3.12, otherwise null.
 static OLD_INTERPRETER: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
 
@@ -116,7 +118,7 @@ pub(crate) fn forbid(py: Python<'_>) -> RwLockWriteGuard<'static, ()> {
             Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
             // Another thread forks, and needs the interpreter's lock for that, or a thread state is being made.
             Err(TryLockError::WouldBlock) => {
-                py.detach(|| drop(STATES.read().unwrap_or_else(PoisonError::into_inner)));
+                compat::detach(py, || drop(STATES.read().unwrap_or_else(PoisonError::into_inner)));
             }
         }
     }

@@ -2,111 +2,39 @@
 
 use std::{
     any::Any,
-    cell::OnceCell,
+    borrow::Cow,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
 
-use pyo3::{IntoPyObject, IntoPyObjectExt as _, prelude::*};
-use pyo3_async_runtimes::{
-    TaskLocals,
-    err::RustPanic,
-    generic::{self, ContextExt, JoinError, LocalContextExt, SpawnLocalExt},
-};
+use pyo3::{IntoPyObject, IntoPyObjectExt as _, intern, prelude::*};
+use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
 use tokio::{
     runtime::{Builder, Runtime},
-    select, task,
+    select,
+    sync::oneshot,
+    task,
 };
 
 use crate::{
+    compat,
     delivery::{self, Delivery},
     entry::{GATE, Gated},
-    exit, runtime, states,
+    exit,
+    runtime::{self, OfProcess},
 };
 
+#[cfg(feature = "unstable-streams")]
+pub use crate::streams::*;
 #[cfg(all(feature = "attributes", feature = "testing"))]
 pub use pyo3_async_runtimes::tokio::test;
 #[cfg(feature = "attributes")]
 pub use pyo3_async_runtimes::tokio::{main, re_exports};
 
-/// What the generic functions of *pyo3-async-runtimes* run on.
-struct Ours;
-
 ::tokio::task_local! {
-    static LOCALS: OnceCell<TaskLocals>;
-}
-
-/// How a task ended. That of Tokio is not the same type where the task was never spawned.
-#[derive(Debug)]
-struct Ended(task::JoinError);
-
-impl JoinError for Ended {
-    fn is_panic(&self) -> bool {
-        self.0.is_panic()
-    }
-
-    fn into_panic(self) -> Box<dyn Any + Send + 'static> {
-        self.0.into_panic()
-    }
-}
-
-/// The handle of a task of Tokio.
-struct Handle(task::JoinHandle<()>);
-
-impl Future for Handle {
-    type Output = Result<(), Ended>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map_err(Ended)
-    }
-}
-
-impl generic::Runtime for Ours {
-    type JoinError = Ended;
-    type JoinHandle = Handle;
-
-    fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> Handle {
-        Handle(get_runtime().spawn(Gated::new(future)))
-    }
-
-    fn spawn_blocking<F: FnOnce() + Send + 'static>(call: F) -> Handle {
-        Handle(get_runtime().spawn_blocking(|| {
-            if let Ok(inside) = GATE.enter() {
-                states::make(&inside);
-                call();
-            }
-        }))
-    }
-}
-
-impl ContextExt for Ours {
-    fn scope<F, R>(locals: TaskLocals, future: F) -> Pin<Box<dyn Future<Output = R> + Send>>
-    where
-        F: Future<Output = R> + Send + 'static,
-    {
-        Box::pin(LOCALS.scope(locals.into(), future))
-    }
-
-    fn get_task_locals() -> Option<TaskLocals> {
-        LOCALS.try_with(|locals| locals.get().cloned()).unwrap_or_default()
-    }
-}
-
-impl SpawnLocalExt for Ours {
-    fn spawn_local<F: Future<Output = ()> + 'static>(future: F) -> Handle {
-        Handle(task::spawn_local(Gated::new(future)))
-    }
-}
-
-impl LocalContextExt for Ours {
-    fn scope_local<F, R>(locals: TaskLocals, future: F) -> Pin<Box<dyn Future<Output = R>>>
-    where
-        F: Future<Output = R> + 'static,
-    {
-        Box::pin(LOCALS.scope(locals.into(), future))
-    }
+    static LOCALS: TaskLocals;
 }
 
 /// Sets how the runtime is built. Call it before anything uses the runtime.
@@ -145,7 +73,7 @@ pub async fn scope<F, R>(locals: TaskLocals, future: F) -> R
 where
     F: Future<Output = R> + Send + 'static,
 {
-    Ours::scope(locals, future).await
+    LOCALS.scope(locals, future).await
 }
 
 /// The same for a future that is not `Send`.
@@ -153,7 +81,7 @@ pub async fn scope_local<F, R>(locals: TaskLocals, future: F) -> R
 where
     F: Future<Output = R> + 'static,
 {
-    Ours::scope_local(locals, future).await
+    LOCALS.scope(locals, future).await
 }
 
 /// The event loop of this task, or of this thread.
@@ -162,7 +90,10 @@ where
 ///
 /// There is none.
 pub fn get_current_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    generic::get_current_loop::<Ours>(py)
+    match LOCALS.try_with(|locals| locals.event_loop(py)) {
+        Ok(event_loop) => Ok(event_loop),
+        Err(_) => pyo3_async_runtimes::get_running_loop(py),
+    }
 }
 
 /// The locals of this task, or those of the event loop of this thread.
@@ -171,35 +102,55 @@ pub fn get_current_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 ///
 /// There is none.
 pub fn get_current_locals(py: Python<'_>) -> PyResult<TaskLocals> {
-    generic::get_current_locals::<Ours>(py)
+    match LOCALS.try_with(|locals| compat::clone(py, locals)) {
+        Ok(locals) => Ok(locals),
+        Err(_) => TaskLocals::with_running_loop(py)?.copy_context(py),
+    }
 }
 
 /// Runs a future in this event loop until it is done.
 ///
 /// # Errors
 ///
-/// Those of the future and of the event loop.
+/// Those of the future and of the event loop; or `RuntimeError`, if the interpreter is about to exit.
 pub fn run_until_complete<F, T>(event_loop: Bound<'_, PyAny>, future: F) -> PyResult<T>
 where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: Send + Sync + 'static,
 {
-    exit::install(event_loop.py())?;
-    generic::run_until_complete::<Ours, _, T>(&event_loop, future)
+    let py = event_loop.py();
+    let (sender, mut receiver) = oneshot::channel();
+    let locals = TaskLocals::new(event_loop.clone()).copy_context(py)?;
+    let awaited = future_into_py_with_locals(py, locals, async move {
+        // The receiver waits until the event loop is done.
+        let _ = sender.send(future.await?);
+        Ok(())
+    })?;
+    event_loop.call_method1(intern!(py, "run_until_complete"), (awaited,))?;
+    receiver.try_recv().map_err(|_| delivery::ended())
 }
 
 /// Runs a future in an event loop of its own.
 ///
 /// # Errors
 ///
-/// Those of the future and of the event loop.
+/// Those of the future and of the event loop; or `RuntimeError`, if the interpreter is about to exit.
 pub fn run<F, T>(py: Python<'_>, future: F) -> PyResult<T>
 where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: Send + Sync + 'static,
 {
-    exit::install(py)?;
-    generic::run::<Ours, F, T>(py, future)
+    let event_loop = py.import("asyncio")?.call_method0("new_event_loop")?;
+    let result = run_until_complete(event_loop.clone(), future);
+    for last in ["shutdown_asyncgens", "shutdown_default_executor"] {
+        // The second is there from Python 3.9 on.
+        if event_loop.hasattr(last)? {
+            let last = event_loop.call_method0(last)?;
+            event_loop.call_method1("run_until_complete", (last,))?;
+        }
+    }
+    event_loop.call_method0("close")?;
+    result
 }
 
 /// Makes an `asyncio` future of a Rust future, which is spawned. To cancel the one drops the other.
@@ -213,7 +164,26 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    future_into_py_with_locals(py, get_current_locals(py)?, future)
+    spawn(py, "future_into_py", get_current_locals(py)?, future)
+}
+
+/// The same, with a name for the message that says what has not ended at exit. That message has the place of this
+/// call, too.
+///
+/// # Errors
+///
+/// As of [`future_into_py`].
+#[track_caller]
+pub fn named_future_into_py<F, T>(
+    py: Python<'_>,
+    name: impl Into<Cow<'static, str>>,
+    future: F,
+) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+{
+    spawn(py, name, get_current_locals(py)?, future)
 }
 
 /// The same, for this event loop.
@@ -231,35 +201,44 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    exit::install(py)?;
-    if GATE.is_closed() {
-        return Err(delivery::ended());
-    }
-    let made = runtime::get()?;
+    spawn(py, "future_into_py_with_locals", locals, future)
+}
+
+#[track_caller]
+fn spawn<F, T>(
+    py: Python<'_>,
+    name: impl Into<Cow<'static, str>>,
+    locals: TaskLocals,
+    future: F,
+) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+{
+    let made = made(py)?;
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
-    let future = LOCALS.scope(locals.into(), CatchPanic(Box::pin(future)));
+    let future = LOCALS.scope(locals, CatchPanic(Box::pin(future)));
     let task = Gated::new(async move {
         select! {
             biased;
-            result = future => delivery.deliver(|py| match result {
-                Ok(result) => result.and_then(|value| value.into_py_any(py)),
-                Err(message) => {
-                    Err(RustPanic::new_err(format!("rust future panicked: {message}")))
-                }
-            }),
+            result = future => delivery.deliver(|py| object(py, result)),
             Ok(()) = cancelled => delivery.forget(),
         }
     });
-    let spawned = made.tasks.spawn_on(made.runtime.handle(), "future_into_py", |_| task);
+    let spawned = made.tasks.spawn_on(made.runtime.handle(), name, |_| task);
     spawned.map_err(|_| delivery::ended())?;
     Ok(awaited)
 }
 
-/// Makes an `asyncio` future of a Rust future that is not `Send`. Call it in a `LocalSet`.
+/// Makes an `asyncio` future of a Rust future that is not `Send`.
 ///
 /// # Errors
 ///
-/// There is no event loop.
+/// There is no event loop; or `RuntimeError`, if the interpreter is about to exit.
+///
+/// # Panics
+///
+/// Outside of a `LocalSet`, as that of *pyo3-async-runtimes* does.
 pub fn local_future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = PyResult<T>> + 'static,
@@ -272,7 +251,11 @@ where
 ///
 /// # Errors
 ///
-/// Those of the event loop.
+/// `RuntimeError`, if the interpreter is about to exit.
+///
+/// # Panics
+///
+/// Outside of a `LocalSet`, as that of *pyo3-async-runtimes* does.
 pub fn local_future_into_py_with_locals<F, T>(
     py: Python<'_>,
     locals: TaskLocals,
@@ -282,9 +265,41 @@ where
     F: Future<Output = PyResult<T>> + 'static,
     T: for<'py> IntoPyObject<'py>,
 {
+    let made = made(py)?;
+    let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
+    let future = LOCALS.scope(locals, CatchPanic(Box::pin(future)));
+    drop(task::spawn_local(Gated::new(async move {
+        select! {
+            biased;
+            result = future => {
+                // What is not `Send` becomes an object on this thread.
+                let result = compat::attach(|py| object(py, result));
+                delivery.deliver(|_| result);
+            }
+            Ok(()) = cancelled => delivery.forget(),
+        }
+    })));
+    Ok(awaited)
+}
+
+/// The runtime of this process, and the handlers, unless the interpreter is about to exit.
+fn made(py: Python<'_>) -> PyResult<&'static OfProcess> {
     exit::install(py)?;
-    #[allow(deprecated, reason = "it is offered as it is there")]
-    generic::local_future_into_py_with_locals::<Ours, _, T>(py, locals, future)
+    if GATE.is_closed() {
+        return Err(delivery::ended());
+    }
+    Ok(runtime::get()?)
+}
+
+/// What a future has come to, as Python sees it.
+fn object<T: for<'py> IntoPyObject<'py>>(
+    py: Python<'_>,
+    result: Result<PyResult<T>, String>,
+) -> PyResult<Py<PyAny>> {
+    match result {
+        Ok(result) => result.and_then(|value| value.into_py_any(py)),
+        Err(message) => Err(RustPanic::new_err(format!("rust future panicked: {message}"))),
+    }
 }
 
 /// Makes a Rust future of an awaitable, which runs in the event loop of this task or thread.
@@ -295,69 +310,9 @@ where
 pub fn into_future(
     awaitable: Bound<'_, PyAny>,
 ) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
-    exit::install(awaitable.py())?;
-    generic::into_future::<Ours>(awaitable)
-}
-
-#[cfg(feature = "unstable-streams")]
-pub use self::streams::*;
-
-/// Asynchronous generators of Python as streams.
-#[cfg(feature = "unstable-streams")]
-mod streams {
-    use futures_core::Stream;
-    use pyo3::prelude::*;
-    use pyo3_async_runtimes::{TaskLocals, generic};
-
-    use super::Ours;
-
-    type Item = PyResult<Py<PyAny>>;
-
-    /// Makes a stream of an asynchronous generator, of which a task asks one item after another.
-    ///
-    /// # Errors
-    ///
-    /// There is no event loop.
-    pub fn into_stream_v1(
-        generator: Bound<'_, PyAny>,
-    ) -> PyResult<impl Stream<Item = Item> + 'static + use<>> {
-        generic::into_stream_v1::<Ours>(generator)
-    }
-
-    /// The same, in this event loop.
-    ///
-    /// # Errors
-    ///
-    /// Those of the event loop.
-    pub fn into_stream_with_locals_v1(
-        locals: TaskLocals,
-        generator: Bound<'_, PyAny>,
-    ) -> PyResult<impl Stream<Item = Item> + 'static + use<>> {
-        generic::into_stream_with_locals_v1::<Ours>(locals, generator)
-    }
-
-    /// Makes a stream of an asynchronous generator, which a coroutine in its event loop reads.
-    ///
-    /// # Errors
-    ///
-    /// There is no event loop.
-    pub fn into_stream_v2(
-        generator: Bound<'_, PyAny>,
-    ) -> PyResult<impl Stream<Item = Py<PyAny>> + 'static + use<>> {
-        generic::into_stream_v2::<Ours>(generator)
-    }
-
-    /// The same, in this event loop.
-    ///
-    /// # Errors
-    ///
-    /// Those of the event loop.
-    pub fn into_stream_with_locals_v2(
-        locals: TaskLocals,
-        generator: Bound<'_, PyAny>,
-    ) -> PyResult<impl Stream<Item = Py<PyAny>> + 'static + use<>> {
-        generic::into_stream_with_locals_v2::<Ours>(locals, generator)
-    }
+    let py = awaitable.py();
+    exit::install(py)?;
+    pyo3_async_runtimes::into_future_with_locals(&get_current_locals(py)?, awaitable)
 }
 
 /// Waits for a future on this thread, without the interpreter's lock. A signal handler that raises, as that
@@ -370,12 +325,8 @@ pub fn block_on<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Outp
 where
     F::Output: Send,
 {
-    exit::install(py)?;
-    if GATE.is_closed() {
-        return Err(delivery::ended());
-    }
-    let made = runtime::get()?;
-    exit::wait(py, InContext { future: Box::pin(future), runtime: made.runtime })
+    let runtime = made(py)?.runtime;
+    exit::wait(py, InContext { future: Box::pin(future), runtime })
 }
 
 /// A future that is polled in the context of the runtime.

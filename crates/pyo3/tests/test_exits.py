@@ -246,7 +246,27 @@ def test_a_call_that_outlives_the_limit_is_told():
     inside.wait()
     """
     code, _, errors = run("ours", body)
-    assert re.search("sundown: after .*, 1 calls of Rust into Python have not returned", errors)
+    assert re.search("sundown: after .*, 1 call of Rust into Python has not returned", errors)
+
+
+@pytest.mark.parametrize(
+    "call, name", [("calls_back", "future_into_py"), ("calls_once", "calls once")]
+)
+def test_a_future_that_outlives_the_limit_is_named_with_its_place(call, name):
+    body = f"""
+    import extension
+    extension.limit(0.2)
+    inside = threading.Event()
+    def stays():
+        inside.set()
+        time.sleep(2)
+    async def main():
+        o = extension.{call}(stays)
+        await asyncio.to_thread(inside.wait)
+    asyncio.run(main())
+    """
+    _, _, errors = run("ours", body)
+    assert re.search(rf"not returned: `{name}` \(spawned at .*extension/src/lib.rs:\d+:\d+\)", errors)
 
 
 #: A callable that goes on calling while the interpreter is finalized, and gives up the lock again and again.

@@ -98,6 +98,11 @@ fn main() -> ExitCode {
             cure(name, held_and_named)
                 .about("as in `session-held`: the report must count the value")
         }))
+        .variants(each("session-handle-named").map(|name| {
+            cure(name, handle_and_named).about(
+                "a session with the runtime's `Handle`; the runtime is gone first: the report must count the value",
+            )
+        }))
         .variants(each("teardown-after-named").map(|name| {
             cure(name, torn_down_and_named)
                 .about("as in `teardown-after`: the report must not speak of success")
@@ -371,6 +376,18 @@ fn held_and_named(scene: &Scene<'_>) -> TrialResult {
     let outlived = close(scene, &peer, Holder::Thread, false)?;
     scene.check("the goodbye is lost", !peer.heard(scene)?);
     scene.check("the report counts the value", outlived == 1);
+    Ok(())
+}
+
+fn handle_and_named(scene: &Scene<'_>) -> TrialResult {
+    let (peer, runtime, client) = connected(scene)?;
+    let session = Session::builder("sdk").runtime(runtime.handle()).start()?;
+    let client = session.guard(client)?;
+    drop(runtime);
+    drop(client);
+    let report = session.close_blocking(PLENTY)?;
+    scene.check("the goodbye is lost", !peer.heard(scene)?);
+    scene.check("the report counts the value", outlived(&report) == 1);
     Ok(())
 }
 

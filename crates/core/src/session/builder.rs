@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, future::Future, panic::Location, sync::Arc};
 
 use thiserror::Error;
 
-use super::{Checks, Core, Hook, Hooks, Owner, Session, SessionRuntime};
+use super::{Checks, Core, Hook, Hooks, Owner, Runtime, Session, SessionRuntime};
 use crate::{
     call_sites::CallSites, evidence::Evidence, flag::Flag, handle_count::HandleCount, latch::Latch,
     runtime::RuntimeError, teardown::reaper::Reaper,
@@ -139,6 +139,9 @@ impl Builder {
             let reaper = reaper.clone();
             runtime.before_cut_off(move || reaper.runtime_is_cut_off())
         });
+        if let Some(is_down) = runtime.as_ref().and_then(Runtime::probe) {
+            reaper.ask_the_runtime(is_down);
+        }
         let core = Arc::new(Core { name, count, call_sites, reaper, checks });
         let (made_at, confirmed) = (Location::caller(), Flag::new());
         let hooks = Hooks::new(hooks, helpers);

@@ -1,9 +1,10 @@
 //! The runtime of a session, which the session owns or only uses.
 
-use std::{fmt, future::Future, thread};
+use std::{fmt, future::Future, sync::Arc, thread};
 
 use tokio::runtime::{Handle, RuntimeFlavor, worker_index};
 
+use super::probe::Probe;
 use crate::{
     panics,
     runtime::{CutOffWatch, Enlisted, RuntimeError, RuntimeHandle, RuntimeOwner, State},
@@ -64,7 +65,7 @@ impl SessionRuntime {
                 handle.handle()?;
                 Runtime::Kit(handle)
             }
-            Which::Tokio(handle) => Runtime::Tokio(handle),
+            Which::Tokio(handle) => Runtime::Tokio(Arc::new(Probe::of(handle))),
         })
     }
 }
@@ -81,7 +82,7 @@ pub(super) enum Runtime {
     /// Somebody else's.
     Kit(RuntimeHandle),
     /// Somebody else's.
-    Tokio(Handle),
+    Tokio(Arc<Probe>),
 }
 
 /// Whether a thread may block in a wait for a task of the runtime.
@@ -104,7 +105,7 @@ impl Runtime {
     }
 
     /// Has `tell` called when the runtime is about to be cut off. The kit cannot see that of a runtime that
-    /// is not the kit's.
+    /// is not the kit's: [`probe`](Self::probe).
     pub(super) fn before_cut_off(
         &self,
         tell: impl Fn() + Send + Sync + 'static,
@@ -113,6 +114,13 @@ impl Runtime {
             Self::Owned { handle, .. } | Self::Kit(handle) => Some(handle.before_cut_off(tell)),
             Self::Tokio(_) => None,
         }
+    }
+
+    /// What asks the runtime whether it has been shut down, if it is not the kit's.
+    pub(super) fn probe(&self) -> Option<impl Fn() -> bool + Send + Sync + use<>> {
+        let Self::Tokio(probe) = self else { return None };
+        let probe = Arc::clone(probe);
+        Some(move || probe.is_down())
     }
 
     /// Whether a close from this thread would wait for the thread.
@@ -129,7 +137,8 @@ impl Runtime {
             Self::Owned { handle, .. } | Self::Kit(handle) => {
                 (handle.tokio(), handle.polls_on_this_thread())
             }
-            Self::Tokio(handle) => {
+            Self::Tokio(probe) => {
+                let handle = probe.runtime();
                 let is_current = Handle::try_current().is_ok_and(|here| here.id() == handle.id());
                 (Some(handle.clone()), is_current && worker_index().is_some())
             }
@@ -150,8 +159,8 @@ impl Runtime {
                 drop(handle.spawn("before_close", |_stop| hooks));
             }
             // Tokio panics if this thread's locals are being destroyed.
-            Self::Tokio(handle) => {
-                let _ = panics::catch(|| drop(handle.spawn(hooks)));
+            Self::Tokio(probe) => {
+                let _ = panics::catch(|| drop(probe.runtime().spawn(hooks)));
             }
         }
     }
@@ -189,7 +198,10 @@ impl Runtime {
                 sessions => vec![NotCovered::SharedRuntime { sessions }],
             },
             Self::Kit(handle) => of_kit(handle),
-            Self::Tokio(handle) => foreign(handle, &|| handle.metrics().num_alive_tasks()),
+            Self::Tokio(probe) => {
+                let (runtime, probe) = (probe.runtime(), || probe.tasks());
+                foreign(runtime, &|| runtime.metrics().num_alive_tasks().saturating_sub(probe()))
+            }
         }
     }
 }
@@ -199,7 +211,7 @@ impl fmt::Debug for Runtime {
         match self {
             Self::Owned { share, .. } => share.fmt(f),
             Self::Kit(handle) => handle.fmt(f),
-            Self::Tokio(handle) => handle.fmt(f),
+            Self::Tokio(probe) => probe.runtime().fmt(f),
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum NotCovered {
     /// Whether a goodbye of values that were not torn down when the session's runtime was cut off was
     /// delivered. A socket of that runtime delivers nothing from then on. Something kept a handle until then:
     /// say goodbye in a [hook](crate::Session::before_close_with), which runs while the runtime does.
+    ///
+    /// A session that has Tokio's `Handle` of a runtime asks it before each value is dropped, and after the tasks of
+    /// its destructor have ended: a value is counted if the runtime has been shut down by then.
     OutlivedRuntime {
         /// How many.
         values: usize,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::OnceLock,
     task::Waker,
     time::{Duration, Instant},
 };
@@ -31,7 +32,11 @@ pub(super) struct Batch {
     /// Notified when something changes for the threads of the lane.
     changed: Condvar,
     helpers: Arc<Helpers>,
+    /// Asks the runtime of the session whether it is down, if nothing says when that is.
+    is_runtime_down: OnceLock<IsDown>,
 }
+
+type IsDown = Box<dyn Fn() -> bool + Send + Sync>;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -85,7 +90,23 @@ pub(super) enum Step {
 
 impl Batch {
     pub(super) fn of(helpers: Arc<Helpers>) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), helpers }
+        let (state, is_runtime_down) = (Mutex::default(), OnceLock::new());
+        Self { state, changed: Condvar::new(), helpers, is_runtime_down }
+    }
+
+    /// Sets what [`ask_the_runtime`](Self::ask_the_runtime) asks. The first call counts.
+    pub(super) fn set_runtime(&self, is_down: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.is_runtime_down.set(Box::new(is_down));
+    }
+
+    /// Records that the runtime of the session is down, if it is.
+    pub(super) fn ask_the_runtime(&self) {
+        if let Some(is_down) = self.is_runtime_down.get()
+            && self.lock().outlived.is_none()
+            && is_down()
+        {
+            self.lock().runtime_is_cut_off();
+        }
     }
 
     /// The threads that call wakers of those who wait for it.
@@ -143,8 +164,8 @@ impl State {
         self.values.pop_back()
     }
 
-    /// Records that the runtime of the session is about to be cut off. What is not torn down by now, and
-    /// what comes later, outlives it.
+    /// Records that the runtime of the session is about to be cut off, or is down. What is not torn down by now,
+    /// and what comes later, outlives it.
     pub(super) fn runtime_is_cut_off(&mut self) {
         self.outlived.get_or_insert(self.in_period);
     }

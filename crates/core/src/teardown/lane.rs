@@ -174,6 +174,7 @@ impl Lane {
                     drop(state);
                     self.service.watch();
                     drive(serving);
+                    batch.ask_the_runtime();
                     state = batch.lock();
                     state.drove();
                     batch.changed(state);
@@ -198,6 +199,7 @@ impl Lane {
         }
         let hold = kept.unwrap_or_else(|| self.keep_asking(handle, batch));
         hold.begin();
+        batch.ask_the_runtime();
         let panic = panics::catch(|| {
             // For each value anew: a destructor may leave a context of its own behind.
             let _context = handle.enter();

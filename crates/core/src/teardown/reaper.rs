@@ -151,6 +151,12 @@ impl Reaper {
         Unfinished { thread: is_over.then(thread).flatten(), ..unfinished }
     }
 
+    /// Has the runtime of the session asked whether it is down, because nothing says when that is: before a value is
+    /// dropped, and after the tasks of its destructor have ended. The first call counts.
+    pub(crate) fn ask_the_runtime(&self, is_down: impl Fn() -> bool + Send + Sync + 'static) {
+        self.inner.batch.set_runtime(is_down);
+    }
+
     /// Records that the runtime of the session is about to be cut off. What a value does over a socket of
     /// that runtime may fail from now on.
     pub(crate) fn runtime_is_cut_off(&self) {

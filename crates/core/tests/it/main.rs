@@ -7,6 +7,7 @@ mod blocking_wakers;
 mod errors;
 mod evidence;
 mod fixtures;
+mod goodbye;
 mod not_covered;
 mod primitives;
 mod quiescence;

@@ -1,28 +1,25 @@
 //! What an answer does not cover can outlive it, or fail unseen. The report of the answer names it.
 //!
-//! Each test has the thing itself beside the reports: the thread that is alive, the goodbye that failed.
+//! Each test has the thing itself beside the reports: the thread that is alive, the work that failed.
 
 use std::{
     future::pending,
-    io::Read as _,
     panic::resume_unwind,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 
 use futures::executor::block_on;
 use sundown::{
     BackgroundTask, NotCovered, RuntimeOwner, Session, TaskGroup, evidence::Unconfirmed,
-    runtime::State, teardown_blocking,
+    teardown_blocking,
 };
 use tokio::{
-    io::AsyncWriteExt as _,
-    net::{TcpListener, TcpStream},
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     task::{LocalSet, spawn_local},
 };
 
-use crate::fixtures::{PLENTY, SHORT, multi_thread, on_drop, until};
+use crate::fixtures::{PLENTY, multi_thread, on_drop, until};
 
 /// What a task or a destructor does.
 type Work = Box<dyn FnOnce() + Send>;
@@ -146,120 +143,6 @@ fn a_closure_of_a_member_outlives_a_drain_and_the_report_says_so() {
     assert!(report.still_running.is_empty() && !closure.is_finished());
     release.send(()).unwrap();
     block_on(closure).unwrap().unwrap();
-}
-
-/// A connection that says goodbye when it is dropped, as those of databases do.
-struct Connection(Option<TcpStream>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let Some(mut stream) = self.0.take() else { return };
-        drop(tokio::spawn(async move { stream.write_all(b"QUIT").await }));
-    }
-}
-
-/// A connection, and the server's end.
-async fn connect() -> (Connection, std::net::TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let server = listener.accept().await.unwrap().0.into_std().unwrap();
-    server.set_nonblocking(false).unwrap();
-    (Connection(Some(stream)), server)
-}
-
-/// A connection, the runtime that it was made on, and the server's end.
-fn connected() -> (Connection, Runtime, std::net::TcpStream) {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().build().unwrap();
-    let (connection, server) = runtime.block_on(connect());
-    (connection, runtime, server)
-}
-
-/// What the server hears until the connection is closed.
-fn heard(mut server: std::net::TcpStream) -> Vec<u8> {
-    let mut heard = Vec::new();
-    server.read_to_end(&mut heard).unwrap();
-    heard
-}
-
-#[test]
-fn a_goodbye_over_a_socket_whose_runtime_is_gone_is_lost_and_the_report_says_so() {
-    for runtime_is_gone in [false, true] {
-        let (connection, runtime, server) = connected();
-        let mut runtime = Some(runtime);
-        if runtime_is_gone {
-            drop(runtime.take());
-        }
-        let report = teardown_blocking(connection, PLENTY).unwrap();
-        assert_eq!(heard(server).is_empty(), runtime_is_gone, "the control hears it");
-        assert!(report.not_covered.contains(&NotCovered::Success), "{report}");
-    }
-}
-
-#[test]
-fn a_goodbye_of_a_value_that_outlives_the_sessions_runtime_is_lost_and_the_report_counts_it() {
-    let outlived = NotCovered::OutlivedRuntime { values: 1 };
-    for is_held in [false, true] {
-        let builder = || RuntimeOwner::builder("owned").foreign_time(SHORT);
-        for builder in [builder().current_thread(), builder().workers(2)] {
-            let owner = builder.start().unwrap();
-            let session = Session::builder("session").runtime(owner.clone()).start().unwrap();
-            let (connection, server) = owner.block_on(connect()).unwrap();
-            let client = session.guard(connection).unwrap();
-            if is_held {
-                thread::spawn(move || {
-                    until("the runtime", || owner.stats().state == State::Ended);
-                    drop(client);
-                });
-            } else {
-                drop(client);
-            }
-            let report = session.close_blocking(PLENTY).unwrap();
-            assert_eq!(heard(server).is_empty(), is_held, "the control hears it");
-            assert_eq!(report.not_covered.contains(&outlived), is_held, "{report}");
-        }
-    }
-}
-
-/// A task of an SDK often holds the client for as long as its runtime runs. A hook runs before that.
-#[test]
-fn a_goodbye_that_a_hook_says_is_heard_although_a_task_holds_the_value_until_the_runtime_ends() {
-    let owner = RuntimeOwner::builder("owned").foreign_time(SHORT).start().unwrap();
-    let session = Session::builder("session").runtime(owner.clone()).start().unwrap();
-    let (mut connection, server) = owner.block_on(connect()).unwrap();
-    let client = session.guard(Mutex::new(connection.0.take())).unwrap();
-    session
-        .before_close_with(&client, async |client| {
-            let stream = client.lock().unwrap().take();
-            stream.unwrap().write_all(b"QUIT").await.unwrap();
-        })
-        .unwrap();
-    drop(owner.handle().unwrap().spawn(async move {
-        let _held = client;
-        pending::<()>().await;
-    }));
-    let report = session.close_blocking(PLENTY).unwrap();
-    assert_eq!(heard(server), b"QUIT", "{report}");
-    // The kit cannot know what the destructor would have said.
-    assert!(report.not_covered.contains(&NotCovered::OutlivedRuntime { values: 1 }), "{report}");
-}
-
-#[test]
-fn values_that_are_left_when_somebody_else_takes_the_runtime_down_are_counted() {
-    for handle in [false, true] {
-        let owner = RuntimeOwner::builder("owned").start().unwrap();
-        let builder = Session::builder("session");
-        let session = match handle {
-            true => builder.runtime(owner.current().unwrap()),
-            false => builder.runtime(owner.clone()),
-        };
-        let session = session.start().unwrap();
-        let left = [(); 2].map(|()| session.guard(()).unwrap());
-        drop(owner.shutdown_blocking(PLENTY).unwrap());
-        drop(left);
-        let report = session.close_blocking(PLENTY).unwrap();
-        let outlived = NotCovered::OutlivedRuntime { values: 2 };
-        assert!(report.not_covered.contains(&outlived), "{report}");
-    }
 }
 
 #[test]

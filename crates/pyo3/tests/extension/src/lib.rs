@@ -59,6 +59,15 @@ fn calls_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>>
     })
 }
 
+/// The same, once, with a name.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_once(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    bridge::named_future_into_py(py, "calls once", async move {
+        Python::attach(|py| callable.call0(py))
+    })
+}
+
 /// Awaits what Python gives.
 #[pyfunction]
 fn awaits<'py>(py: Python<'py>, awaitable: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -152,6 +161,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     #[cfg(not(feature = "bare"))]
     {
         module.add_function(wrap_pyfunction!(calls_method_on_a_thread, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_once, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
