@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write as _},
-    thread,
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -13,8 +13,11 @@ use leak_strategy::{
     signals::{SignalError, SignalGuard},
 };
 use rustix::process::Signal;
+use signal_hook::{consts::SIGTERM, iterator::Signals};
 
-use crate::{PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, hang, park_forever, run};
+use crate::{
+    PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, example, hang, park_forever, run,
+};
 
 /// A plan whose process receives SIGTERM.
 const TERM: Plan = Plan { signals: &[("ready", Signal::TERM)], ..PLAN };
@@ -58,6 +61,30 @@ fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(exited.code, Some(130));
     assert_eq!(exited.outcome_of("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
     assert!(exited.took < SHORT + SLACK, "it took {:?}", exited.took);
+}
+
+#[test]
+fn a_return_from_main_at_the_same_signal_waits_until_the_plan_has_ended_the_process() {
+    let ended = example("main_returns", &[]);
+    assert_eq!(ended.status.code(), Some(143), "{ended:?}");
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), "main returns\nthe cache is written\n");
+}
+
+/// The guard is gone before its thread has come to the signal.
+#[test]
+fn a_signal_that_came_before_its_guard_was_dropped_executes_the_plan() {
+    let exited = run(TERM, |plan| {
+        let mut own = Signals::new([SIGTERM]).unwrap();
+        add_noisy(plan, "client", TEAR_DOWN, &[]);
+        let guard = SignalGuard::install(plan).unwrap();
+        println!("ready");
+        io::stdout().flush().unwrap();
+        own.forever().next();
+        drop(guard);
+        process::exit(0)
+    });
+    assert_eq!(exited.code, Some(143), "{}", exited.stderr);
+    assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
 }
 
 /// How many threads of a guard there are.
