@@ -98,7 +98,7 @@ pub struct TeardownReport {
     pub not_covered: Vec<NotCovered>,
 }
 
-/// `torn down in 1.2ms, 1 task ended; not visible to the kit: success, …`.
+/// `torn down in 1.2ms, 1 task ended; not visible to the kit: whether the work succeeded, …`.
 impl fmt::Display for TeardownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { elapsed, tasks, not_covered, .. } = self;
