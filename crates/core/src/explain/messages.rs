@@ -189,7 +189,8 @@ pub(super) static MESSAGES: &[Message] = &[
 ];
 
 /// The texts of errors that a program may have of its own, too, in the very same words.
-const ANYBODYS: [&str; 3] = ["background task failed", "task was cancelled", "task # was cancelled"];
+const ANYBODYS: [&str; 3] =
+    ["background task failed", "task was cancelled", "task # was cancelled"];
 
 /// The cause of a message from a file.
 pub(super) fn cause_of(message: &str, file: &str) -> Option<Cause> {
@@ -221,11 +222,26 @@ impl Message {
         let message = match self.text {
             Is(_) => text,
             Begins(_) => format!("{text}, or so"),
-            Unwrapped(_) => format!("{UNWRAP}Outer({text}{})", "\" }".repeat(text.matches('{').count())),
+            Unwrapped(_) => format!("{UNWRAP}Outer({})", closed(&text)),
             Said(_) => format!("{UNWRAP}Outer(Custom {{ kind: Other, error: \"{text}\" }})"),
         };
         (message, format!("/registry/{}/src/lib.rs", self.from.unwrap_or("app")))
     }
+}
+
+/// The beginning of an error, with what closes it.
+#[cfg(test)]
+pub(super) fn closed(error: &str) -> String {
+    let mut closers = String::new();
+    for char in error.chars() {
+        match char {
+            '(' => closers.push(')'),
+            '{' => closers.push('}'),
+            ')' | '}' => drop(closers.pop()),
+            _ => {}
+        }
+    }
+    error.chars().chain(closers.chars().rev()).collect()
 }
 
 impl Text {
@@ -252,13 +268,17 @@ impl Text {
 /// How the message of `Result::unwrap` begins.
 const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: ";
 
+/// After how many colons an error is looked for.
+const COLONS: usize = 8;
+
 /// What may be the error that an `unwrap` or `expect` found, as a derived `{:?}` prints it. After `unwrap`'s own words,
 /// everything is the error. `expect` prints the caller's words and `: `, and then the error.
 fn errors_in(message: &str) -> impl Iterator<Item = &str> {
     let unwrapped = message.strip_prefix(UNWRAP);
     let is_assertion = message.starts_with("assertion ");
     let expected = message.match_indices(": ").map(|(at, colon)| at + colon.len());
-    let expected = expected.filter(move |_| unwrapped.is_none() && !is_assertion);
+    // A bound on the work for a long message.
+    let expected = expected.filter(move |_| unwrapped.is_none() && !is_assertion).take(COLONS);
     let found = unwrapped.into_iter().chain(expected.filter_map(|at| message.get(at..)));
     found.filter(|error| structure(error).is_some())
 }
@@ -304,25 +324,23 @@ fn is_part_of(part: &str, error: &str) -> bool {
     let outside = structure(error).unwrap_or_default();
     error.match_indices(part).any(|(at, _)| {
         let before = error.get(..at).unwrap_or_default();
-        outside.contains(&at) && !before.ends_with(|last: char| last.is_alphanumeric())
+        outside.binary_search(&at).is_ok() && !before.ends_with(|last: char| last.is_alphanumeric())
     })
 }
 
-/// Whether there is an `io::Error` with this text in an error, or one of hyper.
+/// Whether there is an `io::Error` with this text in an error: `Custom { kind: Other, error: "…" }`.
 fn is_of_io(text: &str, error: &str) -> bool {
     let outside = structure(error).unwrap_or_default();
-    let quotes = outside.iter().filter(|at| error.get(**at..).is_some_and(|it| it.starts_with('"')));
+    let quotes =
+        outside.iter().filter(|at| error.get(**at..).is_some_and(|it| it.starts_with('"')));
     quotes.into_iter().any(|at| {
         let (before, rest) = error.split_at(*at);
-        let kind = before.strip_suffix(", error: ").and_then(|it| it.rsplit_once("Custom { kind: "));
+        let kind =
+            before.strip_suffix(", error: ").and_then(|it| it.rsplit_once("Custom { kind: "));
         let is_of_io = kind.is_some_and(|(_, kind)| kind.chars().all(char::is_alphanumeric));
         let quoted = rest.get(1..).and_then(|rest| after(rest, text));
-        is_of_io && quoted.is_some_and(|rest| ends_here(rest.strip_prefix('.').unwrap_or(rest), '"'))
+        is_of_io && quoted.is_some_and(|rest| rest.trim_start_matches('.').starts_with('"'))
     })
-}
-
-fn ends_here(rest: &str, end: char) -> bool {
-    rest.starts_with(end)
 }
 
 /// Whether an error whose `{:?}` is its text says this, or one of its causes does:
@@ -337,25 +355,25 @@ fn ends_here(rest: &str, end: char) -> bool {
 ///
 /// The words of an `expect` may be those of anybody, so there only a cause counts.
 fn is_said_by(text: &str, message: &str) -> bool {
-    let is_it = |line: &str| {
-        let rest = after(line, text).or_else(|| after(line.strip_prefix("Error: ")?, text));
-        rest.is_some_and(|rest| rest.is_empty() || rest == "." || rest.starts_with(", must be"))
-    };
+    let is_it = |line: &str| matches!(after(line, text), Some("" | "."));
     let unwrapped = message.strip_prefix(UNWRAP);
     let report = unwrapped.unwrap_or(message);
     let report = report.split("\n\nStack backtrace:").next().unwrap_or(report);
     let report = report.split("\n\nLocation:").next().unwrap_or(report);
     let (head, causes) = report.split_once("\n\nCaused by:\n").unwrap_or((report, ""));
-    let head = head.trim_matches('"');
+    // Somebody else's report is in it, such as that of a child process.
     if head.contains('\n') {
         return false;
     }
+    // A text that was made of an error.
+    let quoted = head.strip_prefix('"').and_then(|head| head.strip_suffix('"'));
+    let head = quoted.filter(|_| !ANYBODYS.contains(&text)).unwrap_or(head);
     let cause = |line| {
         let line = str::trim(line);
         let numbered = line.split_once(": ").filter(|(number, _)| is_number(number));
         numbered.map_or(line, |(_, line)| line)
     };
-    (unwrapped.is_some() && is_it(head)) || causes.lines().map(cause).any(|line| is_it(line))
+    (unwrapped.is_some() && is_it(head)) || causes.lines().map(cause).any(is_it)
 }
 
 /// What follows a text at the beginning of a message.
