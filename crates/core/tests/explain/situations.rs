@@ -28,7 +28,7 @@ pub const SITUATIONS: &[(&str, fn())] = &[
     ("two-dropped-outside", || drop(client(2))),
     ("another-destructor-fails-too", another_destructor_fails_too),
     ("join-all-cancelled", join_all_cancelled),
-    ("error-of-its-own", || Err::<(), _>(io::Error::other("background task failed")).unwrap()),
+    ("error-of-its-own", error_of_its_own),
     ("blocking-api-in-async", || one_thread().block_on(async { embedding::blocking::call() })),
     ("block-in-place-in-a-local-set", block_in_place_in_a_local_set),
     ("runtime-in-async", runtime_in_async),
@@ -94,12 +94,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let release = async {
             sleep(Duration::from_millis(1)).await;
-            let _ = writeln!(std::io::stderr(), "released");
+            let _ = writeln!(io::stderr(), "released");
         };
         match self {
             Self::Blocks => Handle::current().block_on(release),
             Self::BlocksInPlace => {
-                tokio::task::block_in_place(|| Handle::current().block_on(release));
+                block_in_place(|| Handle::current().block_on(release));
             }
         }
     }
@@ -142,6 +142,11 @@ fn another_destructor_fails_too() {
     let _locks = Locks;
     let _guard = POISONED.lock().unwrap();
     drop(client(1));
+}
+
+fn error_of_its_own() {
+    let failed: io::Result<()> = Err(io::Error::other("background task failed"));
+    failed.unwrap();
 }
 
 fn join_all_cancelled() {
@@ -243,7 +248,7 @@ fn no_io() {
 }
 
 fn spawn_local_outside() {
-    runtime().block_on(async { drop(tokio::task::spawn_local(async {})) });
+    runtime().block_on(async { drop(spawn_local(async {})) });
 }
 
 /// A value whose destructor spawns a local task, and which cannot leave its thread.
@@ -254,7 +259,7 @@ pub struct Document {
 impl Drop for Document {
     fn drop(&mut self) {
         let saved = std::rc::Rc::clone(&self.saved);
-        drop(tokio::task::spawn_local(async move {
+        drop(spawn_local(async move {
             sleep(Duration::from_millis(1)).await;
             saved.set(true);
         }));
@@ -311,7 +316,7 @@ fn many_outside() {
 fn own_hook() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        let _ = writeln!(std::io::stderr(), "a hook of our own");
+        let _ = writeln!(io::stderr(), "a hook of our own");
         default(panic);
     }));
     explain::install();
