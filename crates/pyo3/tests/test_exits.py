@@ -127,6 +127,17 @@ ENDINGS = {
         """,
         0,
     ),
+    "tasks in a loop that is left open": (
+        """
+        import extension
+        async def waits(): await extension.operation(10_000_000)
+        loop = asyncio.new_event_loop()
+        tasks = [loop.create_task(waits()) for _ in range(20)]
+        loop.run_until_complete(asyncio.sleep(0.001))
+        print('the last line')
+        """,
+        0,
+    ),
     "a daemon thread": (
         """
         import extension
