@@ -38,6 +38,7 @@ pub mod measured;
 #[cfg(doctest)]
 mod pages;
 pub mod pattern;
+pub mod plugins;
 pub mod prelude;
 pub mod probe;
 pub mod published;

@@ -51,6 +51,7 @@ pages! {
     fork "55-fork.md"
     goodbye_over_socket "57-goodbye-over-socket.md"
     not_send "58-not-send.md"
+    unload "66-unload.md"
     start_here "start-here.md"
     tools "tools.md"
     upstream_report "upstream-report.md"

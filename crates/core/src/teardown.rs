@@ -116,6 +116,7 @@ fn not_covered() -> Vec<NotCovered> {
         NotCovered::Success,
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
+        NotCovered::ChildProcesses,
         NotCovered::Clones,
     ];
     not_covered.extend(NotCovered::kit_threads());

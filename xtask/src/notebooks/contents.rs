@@ -103,7 +103,7 @@ const PARTS: [(&str, &str); 7] = [
     ("30", "Leaving"),
     ("40", "Background tasks"),
     ("50", "Owning a runtime"),
-    ("60", "Python"),
+    ("60", "Other hosts"),
     ("70", "The real SDK"),
 ];
 

@@ -47,6 +47,60 @@ fn a_signal_ends_a_service_well() {
     }
 }
 
+/// A subscriber whose log nobody reads.
+#[cfg(feature = "tracing")]
+mod blocks {
+    use std::thread;
+
+    use tracing::{
+        Event, Metadata, Subscriber,
+        span::{Attributes, Id, Record},
+        subscriber::set_global_default,
+    };
+
+    struct Blocks;
+
+    impl Subscriber for Blocks {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            loop {
+                thread::park();
+            }
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    pub fn every_event() {
+        set_global_default(Blocks).unwrap();
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn a_service_whose_log_blocks_leaves_within_its_limit_and_says_what_holds_it() {
+    let process = start(|| {
+        blocks::every_event();
+        service().limit(SHORT).run(saves)
+    });
+    let Some(process) = process else { return };
+    let stderr = leaves_within_the_limit(process);
+    assert!(stderr.contains("`service end`"), "{stderr}");
+}
+
 /// Process 1 of a container gets no signal for which it has no handler.
 #[test]
 fn a_signal_ends_a_service_that_is_process_1() {
