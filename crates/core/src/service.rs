@@ -36,7 +36,7 @@ use std::{
     borrow::Cow,
     error::Error,
     future::Future,
-    iter,
+    iter, mem,
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
@@ -50,7 +50,7 @@ use crate::{
     oneshot, park,
     runtime::RuntimeBuilder,
     shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport},
-    signals::SignalWatch,
+    signals::{OnSecond, SignalWatch},
     sync::lock,
 };
 
@@ -82,6 +82,7 @@ pub struct Builder {
     grace: Duration,
     stops_on_failure: bool,
     runtime: Option<RuntimeBuilder>,
+    on_second: Option<OnSecond>,
 }
 
 impl Builder {
@@ -112,6 +113,19 @@ impl Builder {
     /// says otherwise.
     pub fn runtime(mut self, runtime: RuntimeBuilder) -> Self {
         self.runtime = Some(runtime);
+        self
+    }
+
+    /// What a second signal does, instead of ending the process at once. It is called with the exit code that
+    /// a shell reports for the signal, on a thread of its own, and need not return. An exit plan that tears down
+    /// what the process must not leave behind does so there: `move |code| plan.leave(code)`. A third signal
+    /// ends the process at once.
+    ///
+    /// The signals are the service's for good then, so that the plan is not interrupted after [`run`](Self::run)
+    /// has returned: one thread stays, `run` does not wait for the tenth of a second, and this process
+    /// cannot watch for signals again. Return from `main`, or leave.
+    pub fn on_second_signal(mut self, call: impl Fn(i32) + Send + Sync + 'static) -> Self {
+        self.on_second = Some(OnSecond::new(call));
         self
     }
 
@@ -163,11 +177,11 @@ impl Builder {
             .map_err(|error| failed(ServiceErrorKind::NotStarted(Arc::new(error.into()))))?;
         let service = Service::new(self.name.clone(), handle, self.stops_on_failure);
         let asks = service.clone();
-        let signals = SignalWatch::install("service signals", move |signal| {
-            asks.ask(AskedBy::Signal(signal));
-        });
-        // Kept until everything has ended.
-        let _signals = signals.map_err(|error| {
+        let on_first = move |signal| asks.ask(AskedBy::Signal(signal));
+        let is_kept = self.on_second.is_some();
+        let signals = SignalWatch::install("service signals", on_first, self.on_second);
+        // Until everything has ended.
+        let signals = signals.map_err(|error| {
             let _ = runtime.shutdown_blocking(self.limit);
             failed(ServiceErrorKind::NoSignals(Arc::new(error)))
         })?;
@@ -178,6 +192,9 @@ impl Builder {
         let ended = service.taken_down(&name, runtime, asked_at, self.limit);
         let asked_by = service.0.asked_by.get().copied().unwrap_or(AskedBy::Work);
         let (elapsed, signal) = (asked_at.elapsed(), service.0.signal.get().copied());
+        if is_kept {
+            mem::forget(signals);
+        }
         report::conclude(name, asked_by, signal, elapsed, failure.get().cloned(), ended)
     }
 }
@@ -249,6 +266,7 @@ impl Service {
             grace: Duration::ZERO,
             stops_on_failure: false,
             runtime: None,
+            on_second: None,
         }
     }
 

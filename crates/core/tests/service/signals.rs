@@ -159,6 +159,74 @@ fn a_second_signal_ends_the_process_at_once() {
     assert_eq!((exited.code, &*exited.stdout), (Some(130), ""));
 }
 
+/// Waits longer than signals count as one.
+fn another_signal_counts() {
+    thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn a_second_signal_calls_a_closure_instead_and_a_third_ends_the_process_at_once() {
+    fn runs(on_second: impl Fn(i32) + Send + Sync + 'static) -> Ended {
+        service().on_second_signal(on_second).run(|service| async move {
+            println!("ready");
+            service.stop_signal().await;
+            another_signal_counts();
+            println!("stopping");
+            pending::<Done>().await
+        })
+    }
+    let leaves = start(|| runs(|code| process::exit(100 + code)));
+    let hangs = start(|| {
+        runs(|code| {
+            println!("second: {code}");
+            another_signal_counts();
+            println!("hangs");
+            loop {
+                thread::park();
+            }
+        })
+    });
+    let (Some(mut leaves), Some(mut hangs)) = (leaves, hangs) else { return };
+    for process in [&mut leaves, &mut hangs] {
+        process.wait_for("ready");
+        // The two are one.
+        process.send(Signal::TERM);
+        process.send(Signal::TERM);
+        process.wait_for("stopping");
+        process.send(Signal::INT);
+    }
+    hangs.wait_for("second: 130");
+    hangs.wait_for("hangs");
+    hangs.send(Signal::TERM);
+    assert_eq!(leaves.wait().code, Some(230));
+    assert_eq!(hangs.wait().code, Some(143));
+}
+
+#[test]
+fn a_service_with_something_for_a_second_signal_keeps_the_signals_when_it_has_ended() {
+    let started = start(|| {
+        let called = |code| println!("second: {code}");
+        let report = service().on_second_signal(called).run(saves)?;
+        // It need not wait for a signal that is the same as the first.
+        another_signal_counts();
+        println!("ended");
+        another_signal_counts();
+        let again = service().run(|_| async { Ok(()) });
+        println!("again: {}", again.is_err());
+        assert_eq!(io::stdin().read(&mut [0]).unwrap(), 0);
+        Ok(report)
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    process.wait_for("ended");
+    process.send(Signal::TERM);
+    process.wait_for("second: 143");
+    process.wait_for("again: true");
+    drop(process.stdin.take());
+    process.wait().well();
+}
+
 #[test]
 fn signals_that_come_at_once_are_one() {
     let Some(mut process) = start(|| service().run(saves)) else { return };
