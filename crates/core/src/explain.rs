@@ -122,6 +122,8 @@ pub struct Explanation {
     thread: String,
     file: String,
     place: Place,
+    /// The line of the program that led there.
+    own_code: Option<String>,
 }
 
 impl Explanation {
@@ -134,11 +136,11 @@ impl Explanation {
             Some(at) => format!("{}:{}", stack::below_its_crate(at.file()), at.line()),
             None => "an unknown place".to_owned(),
         };
-        let place = match advice::depends_on_the_place(cause) {
+        let (place, own_code) = match advice::depends_on_the_place(cause) {
             true => Place::of_this_thread(),
-            false => Place::Unknown,
+            false => (Place::Unknown, None),
         };
-        Self { cause, thread, file, place }
+        Self { cause, thread, file, place, own_code }
     }
 
     /// The cause.
@@ -150,9 +152,11 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cause, thread, file, place } = self;
+        let Self { cause, thread, file, place, own_code } = self;
         let code = cause.code();
-        writeln!(f, "sundown: {}", advice::happened(*cause, thread, file, place))?;
+        write!(f, "sundown: {}", advice::happened(*cause, thread, file, place))?;
+        own_code.iter().try_for_each(|line| write!(f, "; reached from {line}"))?;
+        writeln!(f)?;
         writeln!(f, "sundown: instead, {}", advice::instead(*cause, place))?;
         writeln!(f, "sundown: {code}, docs/src/explain/{code}.md")
     }

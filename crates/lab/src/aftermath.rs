@@ -2,6 +2,9 @@
 //!
 //! Linux only: both come from `/proc`. Elsewhere nothing is seen.
 
+#[cfg(any(target_os = "linux", test))]
+mod frames;
+
 use std::fmt;
 
 use serde::Serialize;
@@ -45,18 +48,23 @@ pub struct ThreadState {
     pub process_id: i32,
     /// The name of the thread.
     pub name: String,
+    /// The id of the thread.
+    pub thread_id: i32,
     /// What it does: `runs`, `sleeps`, `waits for a disk`, `is stopped`.
     pub state: String,
     /// The function of the kernel in which it waits, if the kernel says so.
     pub waits_in: Option<String>,
+    /// The innermost function of the program on its stack, if gdb shows that.
+    pub called_by: Option<String>,
 }
 
-/// ``app (12), thread `tokio-rt-worker`: sleeps in futex_wait``.
+/// ``app (12), thread `tokio-rt-worker`: sleeps in futex_wait, called by app::load (src/main.rs:7)``.
 impl fmt::Display for ThreadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { process, process_id, name, state, waits_in } = self;
+        let Self { process, process_id, name, state, waits_in, called_by, .. } = self;
         write!(f, "{process} ({process_id}), thread `{name}`: {state}")?;
-        waits_in.iter().try_for_each(|waits_in| write!(f, " in {waits_in}"))
+        waits_in.iter().try_for_each(|waits_in| write!(f, " in {waits_in}"))?;
+        called_by.iter().try_for_each(|function| write!(f, ", called by {function}"))
     }
 }
 
@@ -76,7 +84,7 @@ mod linux {
         time::{Duration, Instant},
     };
 
-    use super::{Left, ThreadState};
+    use super::{Left, ThreadState, frames};
     use crate::stray;
 
     /// How long a debugger may take.
@@ -125,6 +133,8 @@ mod linux {
                 Some(ThreadState {
                     process: process.clone(),
                     process_id,
+                    thread_id: task.file_name().to_str()?.parse().ok()?,
+                    called_by: None,
                     name: name.trim_end().to_owned(),
                     state: state(stat.rsplit_once(')')?.1.trim_start().chars().next()?),
                     waits_in: waits_in.filter(|name| !name.is_empty() && name != "0"),
@@ -143,17 +153,23 @@ mod linux {
         }
     }
 
-    /// The stacks of all threads, by gdb, if it is there and may look.
-    pub(crate) fn stacks(threads: &[ThreadState]) -> String {
+    /// The stacks of all threads, by gdb, if it is there and may look. Each thread gets the function of the
+    /// program that it is in.
+    pub(crate) fn stacks(threads: &mut [ThreadState]) -> String {
         let mut ids: Vec<_> = threads.iter().map(|thread| thread.process_id).collect();
         ids.dedup();
-        ids.into_iter().filter_map(stacks_of).collect()
+        let stacks: String = ids.into_iter().filter_map(stacks_of).collect();
+        for (id, function) in frames::of_the_program(&stacks) {
+            let of_it = threads.iter_mut().filter(|thread| thread.thread_id == id);
+            of_it.for_each(|thread| thread.called_by = Some(function.clone()));
+        }
+        stacks
     }
 
     fn stacks_of(process: i32) -> Option<String> {
         let file = tempfile::tempfile().ok()?;
         let mut gdb = Command::new("gdb")
-            .args(["-p", &process.to_string(), "-batch", "-nx", "-ex", "thread apply all bt 24"])
+            .args(["-p", &process.to_string(), "-batch", "-nx", "-ex", "thread apply all bt 64"])
             .stdin(Stdio::null())
             .stdout(file.try_clone().ok()?)
             .stderr(Stdio::null())
@@ -207,7 +223,7 @@ mod elsewhere {
         Vec::new()
     }
 
-    pub(crate) fn stacks(_: &[ThreadState]) -> String {
+    pub(crate) fn stacks(_: &mut [ThreadState]) -> String {
         String::new()
     }
 }

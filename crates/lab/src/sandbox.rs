@@ -321,7 +321,7 @@ impl Sandbox {
                 _ => {}
             }
         }
-        let stacks = aftermath::stacks(&threads);
+        let stacks = aftermath::stacks(&mut threads);
 
         // The leader has not been waited for, so its id cannot belong to another group yet. Kill before
         // returning any error, so that nothing is left running.

@@ -284,6 +284,19 @@ fn a_hang_shows_the_names_and_states_of_its_threads() {
     assert!(threads.iter().any(|thread| thread["name"] == "sleep"), "{threads:?}");
 }
 
+#[test]
+fn a_service_that_blames_blocking_work_is_told_how_to_see_its_threads() {
+    let error = "Error: service `web`, asked by SIGTERM, after 8.0s: its runtime: `web` has not ended after 2.0s: \
+                 1 blocking thread still running; what is left blocks its thread, and nothing can interrupt it: a \
+                 closure of `spawn_blocking`, a read of standard input";
+    let how = "to see where its threads are: --timeout, shorter than its own limit";
+    for (error, is_told) in [(error, true), ("Error: it has failed", false)] {
+        let ran =
+            probe(&Workspace::empty(), &["--trials", "1"], &format!("echo '{error}' >&2; exit 1"));
+        assert_eq!(ran.stdout.contains(how), is_told, "{ran}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_a_clean_trial_leaves_behind_is_reported_and_removed() {

@@ -54,7 +54,7 @@ pub(super) fn happened(cause: Cause, thread: &str, file: &str, place: &Place) ->
             "something on {thread} used a timer, a socket or a file of a runtime that has been \
              shut down ({file})"
         ),
-        (Cause::RuntimeDropped, Drop(dropped)) => format!(
+        (Cause::RuntimeDropped, Drop(dropped)) if dropped.outermost() != "`Runtime`" => format!(
             "a `Runtime` was dropped in async code on {thread}, with {}: its drop waits, and a \
              thread that drives tasks must not",
             dropped.outermost()
@@ -188,9 +188,9 @@ pub(super) const fn general(cause: Cause) -> &'static str {
              their handles (`sundown::group`); then shut the runtime down"
         }
         Cause::RuntimeDropped => {
-            "call `runtime.shutdown_background()`, which does not wait, or drop it on a plain \
-             thread; better, keep the `Runtime` in one place that is not async \
-             (`sundown::runtime::RuntimeOwner`) and give everybody else a `Handle`"
+            "own it by a `sundown::runtime::RuntimeOwner`, which can be dropped anywhere, and await its \
+             `shutdown(limit)`; or wait elsewhere: `spawn_blocking(move || drop(runtime)).await`; \
+             `shutdown_background()` does not wait, so files and connections may still be open after it"
         }
         Cause::BlockedInAsync => {
             "if it is a call, `.await` it, or wait in `spawn_blocking` or on a plain thread; if it \

@@ -69,6 +69,14 @@ fn a_stack_with_a_function_that_may_contain_others_decides_nothing() {
 }
 
 #[test]
+fn the_line_of_the_program_is_neither_of_a_dependency_nor_of_the_kit() {
+    assert_eq!(super::stack::own_code(IN_A_CALL).as_deref(), Some("src/main.rs:7:5"));
+    let of_the_kit = IN_A_CALL.replace("app::on_click", "<sundown::task::Task as Drop>::drop");
+    assert_eq!(super::stack::own_code(&of_the_kit), None);
+    assert_eq!(super::stack::own_code(IN_A_DROP), None);
+}
+
+#[test]
 fn names_of_types_are_short() {
     let shown = |name: &str| match Place::on(&format!("0: core::ptr::drop_in_place<{name}>\n")) {
         Place::Drop(dropped) => dropped.outermost(),
@@ -98,7 +106,7 @@ fn an_explanation_has_three_lines() {
     for &cause in Cause::ALL {
         for place in [Place::on(IN_A_DROP), Place::Call, Place::Unknown] {
             let (thread, file) = ("thread `main`".to_owned(), "tokio-1.54.1/src/a.rs:7".to_owned());
-            let text = Explanation { cause, thread, file, place }.to_string();
+            let text = Explanation { cause, thread, file, place, own_code: None }.to_string();
             assert_eq!(text.lines().count(), 3, "{text}");
             assert!(text.lines().all(|line| line.starts_with("sundown: ")), "{text}");
             assert!(text.contains(cause.code()), "{text}");
@@ -110,7 +118,8 @@ fn an_explanation_has_three_lines() {
 fn a_call_is_never_told_to_tear_something_down_or_to_use_a_runtime_that_is_down() {
     for &cause in Cause::ALL {
         let (thread, file) = ("thread `main`".to_owned(), "src/a.rs:7".to_owned());
-        let text = Explanation { cause, thread, file, place: Place::Call }.to_string();
+        let text =
+            Explanation { cause, thread, file, place: Place::Call, own_code: None }.to_string();
         assert!(!text.contains("alive or not"), "{text}");
         // The destructor of a thread-local is no call.
         if cause != Cause::ContextDestroyed {

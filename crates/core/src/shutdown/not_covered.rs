@@ -119,7 +119,7 @@ impl NotCovered {
     /// A short name for what the kit can never see; `None` for what it has counted.
     pub(crate) const fn invisible(&self) -> Option<&'static str> {
         match self {
-            Self::Success => Some("success"),
+            Self::Success => Some("whether the work succeeded"),
             Self::PlainThreads => Some("plain threads"),
             Self::OtherRuntimes => Some("other runtimes"),
             Self::ChildProcesses => Some("child processes"),

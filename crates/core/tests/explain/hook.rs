@@ -145,6 +145,7 @@ fn a_runtime_that_is_dropped_in_async_code_is_explained() {
     let words = "a `Runtime` was dropped in async code on thread `hook::child`, with `Embedded`: ";
     stderr("runtime-in-async").explains("Cannot drop a runtime", words, "SD0005");
     let words = "a `Runtime` was dropped in async code on thread `hook::child`: its drop waits";
+    stderr("bare-runtime-in-async").explains("Cannot drop a runtime", words, "SD0005");
     stderr_with("runtime-in-async", Some("0")).explains("Cannot drop a runtime", words, "SD0005");
 }
 

@@ -19,6 +19,7 @@ pub const SITUATIONS: &[(&str, fn())] = &[
     ("drop-outside", || drop(client(1))),
     ("two-dropped-outside", || drop(client(2))),
     ("runtime-in-async", runtime_in_async),
+    ("bare-runtime-in-async", || one_thread().block_on(async { drop(runtime()) })),
     ("block-on-in-async", || runtime().block_on(async { runtime().block_on(async {}) })),
     ("blocking-channel-in-async", blocking_channel_in_async),
     ("futures-block-on-in-itself", futures_block_on_in_itself),

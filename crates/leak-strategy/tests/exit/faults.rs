@@ -37,6 +37,18 @@ fn a_teardown_that_panics_hangs_or_fails_does_not_stop_the_others() {
     assert_eq!(exited.outcome_of("first\0"), (Outcome::TornDown, None), "a bad name for a thread");
     assert!(exited.entry("hanging").tried >= Duration::from_millis(100));
     assert!(exited.stdout.ends_with("dropped first\0\n"), "{}", exited.stdout);
+    // Nobody listens to the log.
+    for (begins, ends) in [
+        ("error: `refusing`, created at ", " was not torn down: its teardown failed: it is busy"),
+        ("error: `impatient`, created at ", " was not torn down: there was no time left to try"),
+        ("warning: `hanging`, created at ", " was leaked: its limit passed"),
+        ("warning: `panicking`, created at ", " was leaked: its teardown panicked: it is broken"),
+    ] {
+        let mut lines = exited.stderr.lines().filter(|line| line.starts_with(begins));
+        let (line, another) = (lines.next().unwrap_or_default(), lines.next());
+        assert!(line.ends_with(ends) && another.is_none(), "{}", exited.stderr);
+    }
+    assert!(!exited.stderr.contains("`first"), "{}", exited.stderr);
 }
 
 /// What a panic carries, and whose destructor does not return.

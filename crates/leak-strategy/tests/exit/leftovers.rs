@@ -581,6 +581,8 @@ fn log_lines() -> tracing_appender::non_blocking::WorkerGuard {
     guard
 }
 
+const REFUSES_AFTER: Duration = Duration::from_millis(200);
+
 #[test]
 fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     let lost = run(PLAN, |plan| {
@@ -590,7 +592,10 @@ fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     let written = run(PLAN, |plan| {
         let guard = log_lines();
         plan.add(leftovers::dropped("log", TEAR_DOWN, guard).writes_the_log()).unwrap();
-        add(plan, "refusing", TEAR_DOWN, |_exit| Err("it is busy".into()));
+        add(plan, "refusing", TEAR_DOWN, |_exit| {
+            thread::sleep(REFUSES_AFTER);
+            Err("it is busy".into())
+        });
         let _child = sleeping();
         plan.leave(CODE)
     });
@@ -606,8 +611,12 @@ fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     let log = &written.left["log"];
     assert!(log.contains("it is busy") && log.contains("leaving the process"), "{log}");
     assert!(log.contains(LEFT), "{log}");
+    let elapsed = log.split_once("elapsed=").and_then(|(_, it)| it.split_once("ms")).unwrap().0;
+    assert!(elapsed.parse::<f64>().unwrap() >= REFUSES_AFTER.as_secs_f64() * 1000.0, "{log}");
     assert_eq!(written.ledger.as_ref().unwrap().left_behind.len(), 1);
-    assert!(!written.stderr.contains(LEFT), "once: {}", written.stderr);
+    for once in [LEFT, "it is busy"] {
+        assert!(!written.stderr.contains(once), "{}", written.stderr);
+    }
     assert!(all_ran_on(&written));
 }
 

@@ -1,9 +1,10 @@
 //! SIGINT and SIGTERM.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    process, thread,
+    env, fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    process::{self, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use leak_strategy::{
     plan::ExitPlan,
     signals::{SignalError, SignalGuard},
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::{consts::SIGTERM, iterator::Signals};
 
 use crate::{
@@ -44,6 +45,32 @@ fn a_signal_executes_the_plan() {
         assert_eq!(exited.code, Some(code), "{}", exited.stderr);
         assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
         assert_eq!(exited.stdout, "ready\ndropped client\n");
+    }
+}
+
+#[test]
+fn the_program_of_the_guide_closes_its_pool_and_writes_its_log_when_it_ends_and_at_a_signal() {
+    let test = env::current_exe().unwrap();
+    let program = test.parent().unwrap().with_file_name("examples").join("cli");
+    for (argument, code) in [(None, 0), (Some("waits"), 143)] {
+        let mut program = Command::new(&program);
+        program.args(argument).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = program.spawn().expect("cargo build -p leak-strategy --examples");
+        let mut printed = BufReader::new(program.stdout.take().unwrap());
+        let mut stdout = String::new();
+        printed.read_line(&mut stdout).unwrap();
+        assert_eq!(stdout, "at work\n");
+        if argument.is_some() {
+            kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+        }
+        printed.read_to_string(&mut stdout).unwrap();
+        let ended = program.wait_with_output().unwrap();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{log}");
+        assert_eq!(stdout, "at work\nclosed\n");
+        let line = log.lines().last().unwrap_or_default();
+        assert!(line.contains("leaving the process") && line.contains("torn_down=2"), "{log}");
+        assert!(line.contains("failed=0 remaining=1"), "{log}");
     }
 }
 
