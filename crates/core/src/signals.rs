@@ -98,7 +98,8 @@ impl fmt::Debug for OnSecond {
 ///
 /// After the watch is dropped, signals end the process as they do by default, and the watch's thread has
 /// ended. So the drop waits until a tenth of a second after the first signal has passed, if there was one, and
-/// until the closure has returned, a second at most.
+/// until the closure has returned, a second at most. A signal that came before the drop calls the closure, even if the
+/// watch's thread has not come to it yet.
 ///
 /// The handler of the signals stays: signal-hook never removes its own from the system. So a library that a
 /// host unloads must not use this. And a child that is forked while there is a watch, and does not call `exec`,
