@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(service: Service, address: String) -> Result<(), BoxError> {
-    // Goes down after the tasks of the service, so a request finds it until all of them have ended.
+    // Goes down after the tasks of the service. A request finds it for three quarters of the limit.
     let storage = service.group("storage");
     let (rows, received) = mpsc::channel(100);
     storage.spawn("writer", |stop| write(received, stop))?;

@@ -4,14 +4,17 @@ use std::{
     error::Error,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    process::Command,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
     time::Duration,
 };
 
 use experiments::{server_process::ServerProcess, web::Visit};
 use hyper::rt::bounds::Http2ClientConnExec;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sundown::{GroupReport, Stop, TaskGroup};
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
@@ -19,13 +22,17 @@ type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 /// How long a process may take to be gone, however busy the machine is.
 const GONE: Duration = Duration::from_secs(60);
 
-/// Starts an example. `cargo test` builds examples, `cargo test --test` alone not.
-fn start(example: &str, limit: &str) -> TestResult<ServerProcess> {
+/// An example. `cargo test` builds examples, `cargo test --test` alone not.
+fn example(example: &str) -> TestResult<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().ok_or("a test is in a folder")?.with_file_name("examples");
     let path = folder.join(example);
     assert!(path.exists(), "{}: cargo build -p experiments --examples", path.display());
-    let mut command = Command::new(path);
+    Ok(path)
+}
+
+fn start(name: &str, limit: &str) -> TestResult<ServerProcess> {
+    let mut command = Command::new(example(name)?);
     ServerProcess::start(command.args(["127.0.0.1:0", limit]), false)
 }
 
@@ -51,6 +58,107 @@ fn get(server: SocketAddr, page: &str) -> TestResult<(String, BufReader<TcpStrea
 fn ended(server: &mut ServerProcess) -> TestResult<(Option<i32>, String)> {
     let status = server.wait(GONE)?.ok_or("it has not ended")?;
     Ok((status.code(), server.printed()?))
+}
+
+#[test]
+fn the_first_server_of_the_page_answers_and_ends_well() -> TestResult {
+    let mut server = start("axum_hello", "")?;
+    let (status, mut answer) = get(server.address()?, "/")?;
+    let mut hello = String::new();
+    answer.read_line(&mut hello)?;
+    assert_eq!((&*status, &*hello), ("HTTP/1.1 200 OK", "hello\n"));
+    server.send(Signal::TERM)?;
+    let (code, printed) = ended(&mut server)?;
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.starts_with("service `web`, asked by SIGTERM, has ended"), "{printed}");
+    Ok(())
+}
+
+/// The server with a child process, in a process group of its own, as a terminal starts it.
+struct WithAWorker {
+    process: Child,
+    printed: BufReader<ChildStdout>,
+    scratch: PathBuf,
+    address: SocketAddr,
+}
+
+impl WithAWorker {
+    /// Its worker handles signals by then.
+    fn start() -> TestResult<Self> {
+        let mut command = Command::new(example("axum_worker")?);
+        command.arg("127.0.0.1:0").process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let mut printed = BufReader::new(process.stdout.take().ok_or("no pipe")?);
+        let (mut scratch, mut address) = (String::new(), String::new());
+        printed.read_line(&mut scratch)?;
+        printed.read_line(&mut address)?;
+        let scratch = PathBuf::from(scratch.trim());
+        while !scratch.join("ready").exists() {
+            thread::yield_now();
+        }
+        Ok(Self { process, printed, scratch, address: address.trim().parse()? })
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
+    fn wait_for(&mut self, line: &str) -> TestResult {
+        let mut found = String::new();
+        while found.trim() != line {
+            found.clear();
+            assert_ne!(self.printed.read_line(&mut found)?, 0, "no `{line}`");
+        }
+        Ok(())
+    }
+
+    /// How it ended, and what it printed until its worker had ended, too: both have the pipe.
+    fn end(mut self) -> TestResult<(ExitStatus, String)> {
+        let mut printed = String::new();
+        self.printed.read_to_string(&mut printed)?;
+        let status = self.process.wait()?;
+        assert!(!self.scratch.exists(), "its directory is there: {printed}");
+        Ok((status, printed))
+    }
+}
+
+#[test]
+fn a_child_serves_the_last_request_and_ends_with_its_directory_also_when_a_terminal_asks()
+-> TestResult {
+    for (signal, code) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let mut server = WithAWorker::start()?;
+        let address = server.address;
+        let visitor =
+            thread::spawn(move || get(address, "/work").map(|it| it.0).unwrap_or_default());
+        server.wait_for("work: begun")?;
+        // As a supervisor does, and as a terminal does.
+        match signal {
+            Signal::INT => kill_process_group(server.pid(), signal)?,
+            _ => kill_process(server.pid(), signal)?,
+        }
+        let (status, printed) = server.end()?;
+        assert_eq!(status.code(), Some(0), "{printed}");
+        let expected = format!("work: done\nservice `web`, asked by {code}, has ended after ");
+        assert!(printed.starts_with(&expected), "{printed}");
+        assert!(printed.ends_with("worker: SIGTERM\n"), "{printed}");
+        assert_eq!(visitor.join().map_err(|_| "a visitor panicked")?, "HTTP/1.1 200 OK");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_signal_ends_the_child_and_its_directory_without_waiting_for_the_service() -> TestResult
+{
+    let server = WithAWorker::start()?;
+    let mut visitor = TcpStream::connect(server.address)?;
+    visitor.write_all(b"GET /export HTTP/1.1\r\nhost: x\r\n\r\n")?;
+    kill_process_group(server.pid(), Signal::INT)?;
+    // A signal that comes sooner is taken for the first.
+    thread::sleep(Duration::from_millis(300));
+    kill_process_group(server.pid(), Signal::INT)?;
+    let (status, printed) = server.end()?;
+    assert_eq!((status.code(), &*printed), (Some(130), "worker: SIGTERM\n"));
+    Ok(())
 }
 
 #[test]

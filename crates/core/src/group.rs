@@ -66,7 +66,7 @@ pub struct TaskGroup {
     token: OnceLock<CancellationToken>,
 }
 
-/// How the tasks of a group ended.
+/// How the tasks of a group ended, and those of its child groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it says which tasks panicked and which still run"]
 #[non_exhaustive]
@@ -75,13 +75,13 @@ pub struct GroupReport {
     pub group: String,
     /// How long this call took.
     pub elapsed: Duration,
-    /// How many tasks completed.
+    /// How many tasks completed. Those of a child group are counted when all tasks of the child have ended.
     pub ended: usize,
     /// How many were dropped before they completed.
     pub aborted: usize,
     /// The first 64 of them, by name.
     pub aborted_tasks: Vec<StillRunning>,
-    /// How many were refused because the group was stopping.
+    /// How many this group refused because it was stopping.
     pub refused: usize,
     /// How many tasks panicked.
     pub panics: usize,
@@ -118,8 +118,8 @@ impl TaskGroup {
     }
 
     /// Makes a group that is a member of this one. Stopping or aborting this group does the same to the
-    /// child, and a drain of this group waits for the child. You can also drain the child alone. How the
-    /// child's tasks end, their panics and errors too, is in the child's report and not in this group's.
+    /// child, and a drain of this group waits for the child. You can also drain the child alone. A task of the
+    /// child that fails, panics or is aborted is in this group's report, too, whoever has drained the child.
     ///
     /// A stop has no order: tasks of both groups are asked at the same time. For an order, drain the child first,
     /// or use groups that are not nested: those of a [service](crate::service::Service::group), or
@@ -240,12 +240,23 @@ impl TaskGroup {
         spawn(&self.tasks, SpawnedBy::Outsider, runtime, Label::new(name), work)
     }
 
-    /// Whether no task of it is alive, and none has failed.
+    /// Whether no task of it is alive, all have ended well, and nobody but the caller knows the group.
     #[cfg(all(feature = "service", unix, not(loom)))]
     pub(crate) fn is_spent(&self) -> bool {
+        // Whoever has a stop signal or a child of it has the set.
+        let is_known = Arc::strong_count(&self.tasks) > 1;
+        #[cfg(feature = "tokio-util")]
+        let is_known = is_known || self.token.get().is_some();
         let tally = self.tasks.tally();
         let (failures, _) = self.tasks.failures().seen();
-        self.is_empty() && tally.panics == 0 && failures == 0
+        let went_well = tally.panics + tally.aborted.len() + failures == 0;
+        self.is_empty() && !is_known && went_well
+    }
+
+    /// From now on, the first task of it that fails or panics stops that group.
+    #[cfg(all(feature = "service", unix, not(loom)))]
+    pub(crate) fn failure_stops(&self, other: &Self) {
+        self.tasks.failure_stops(&other.tasks);
     }
 
     /// Returns a stop signal for something that is not in the group, such as an HTTP server.
@@ -335,13 +346,14 @@ pub(crate) fn report(
     let still_running = if tasks.closed().has_fired() { Vec::new() } else { tasks.still_running() };
     let (group, tally) = (label.name.clone().into_owned(), tasks.tally());
     let Count { completed: ended, aborted, .. } = tasks.registry().count();
+    let (ended, aborted) = (ended + tally.ended_below, aborted + tally.aborted_below);
     let threads = if waited.threads_left { tasks.helpers().names() } else { Vec::new() };
     let is_running = !still_running.is_empty() || !threads.is_empty();
     let foreign = tasks.foreign_tasks();
     if foreign == 0 && tasks.closed().has_fired() {
         tasks.runtimes().release();
     }
-    let mut not_covered = Vec::with_capacity(5);
+    let mut not_covered = Vec::with_capacity(6);
     if foreign > 0 {
         not_covered.push(NotCovered::ForeignTasks { alive: foreign });
     }
@@ -350,6 +362,7 @@ pub(crate) fn report(
         NotCovered::BlockingWork,
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
+        NotCovered::ChildProcesses,
     ]);
     not_covered.extend(NotCovered::kit_threads());
     let (failures, first_failure) = tasks.failures().seen();
@@ -362,7 +375,7 @@ pub(crate) fn report(
     };
     observe::shutdown(&group, outcome, elapsed);
     let left_to_another = is_running && waited.patience == Patience::Another;
-    let Tally { refused, aborted: aborted_tasks, panics, panicked } = tally;
+    let Tally { refused, aborted: aborted_tasks, panics, panicked, .. } = tally;
     GroupReport {
         group,
         elapsed,

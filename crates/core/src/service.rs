@@ -36,7 +36,7 @@ use std::{
     borrow::Cow,
     error::Error,
     future::Future,
-    iter,
+    iter, mem,
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
@@ -45,10 +45,12 @@ use tokio::runtime::Handle;
 
 pub use self::report::{AskedBy, ServiceError, ServiceErrorKind, ServiceReport};
 use crate::{
-    Flag, GroupReport, Latch, RuntimeOwner, Stop, TaskGroup, park,
+    Flag, GroupReport, Latch, RuntimeOwner, Stop, TaskGroup,
+    joinable::Joinable,
+    oneshot, park,
     runtime::RuntimeBuilder,
-    shutdown::{ShutdownError, ShutdownReport},
-    signals::SignalWatch,
+    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport},
+    signals::{OnSecond, SignalWatch},
     sync::lock,
 };
 
@@ -58,9 +60,18 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// The default limit: a container runtime usually kills a process 10 s after its SIGTERM.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// How much of what is left of the limit the tasks of the service get, in quarters. The rest is for its
-/// runtime: for foreign tasks, and to cut off what is left.
-const QUARTERS_FOR_TASKS: u32 = 3;
+/// How much of what is left of the limit the tasks of the service get, of twelve parts, and how much they and its
+/// groups get together. The rest is for its runtime: for foreign tasks, and to cut off what is left. A drain aborts
+/// after nine tenths of its time: the tasks after three quarters of the limit.
+const PARTS_FOR_TASKS: u32 = 10;
+const PARTS_FOR_TASKS_AND_GROUPS: u32 = 11;
+
+/// How much later than at the limit `run` returns at the most. What takes the service down keeps the limit by
+/// itself, unless foreign code blocks its thread.
+const LATE: Duration = Duration::from_millis(50);
+
+/// The thread that takes the service down.
+const TAKES_DOWN: &str = "service end";
 
 /// Configures a service. Made by [`Service::builder`].
 #[derive(Clone, Debug)]
@@ -71,6 +82,7 @@ pub struct Builder {
     grace: Duration,
     stops_on_failure: bool,
     runtime: Option<RuntimeBuilder>,
+    on_second: Option<OnSecond>,
 }
 
 impl Builder {
@@ -89,7 +101,7 @@ impl Builder {
         self
     }
 
-    /// Stops the service when one of its tasks panics or returns an error
+    /// Stops the service when one of its tasks, or a task of one of its groups, panics or returns an error
     /// ([`try_spawn`](Service::try_spawn)). Without this the others go on.
     pub const fn stop_on_failure(mut self) -> Self {
         self.stops_on_failure = true;
@@ -104,13 +116,27 @@ impl Builder {
         self
     }
 
+    /// What a second signal does, instead of ending the process at once. It is called with the exit code that
+    /// a shell reports for the signal, on a thread of its own, and need not return. An exit plan that tears down
+    /// what the process must not leave behind does so there: `move |code| plan.leave(code)`. A third signal
+    /// ends the process at once.
+    ///
+    /// The signals are the service's for good then, so that the plan is not interrupted after [`run`](Self::run)
+    /// has returned: one thread stays, `run` does not wait for the tenth of a second, and this process
+    /// cannot watch for signals again. Return from `main`, or leave.
+    pub fn on_second_signal(mut self, call: impl Fn(i32) + Send + Sync + 'static) -> Self {
+        self.on_second = Some(OnSecond::new(call));
+        self
+    }
+
     /// Runs the service until `work` returns, a signal comes, or [`Service::stop`] is called. Then takes it
     /// down: the tasks of the service first, then its groups, the youngest first, then the runtime with
     /// everything that is left on it. Blocks this thread, and panics nowhere. `work` is a task of the
     /// service, and should return when its [stop signal](Service::stop_signal) is raised.
     ///
-    /// Each of these may take half of the time that is left, and the last all of it, so that one that does not
-    /// end leaves time to the others.
+    /// The tasks of the service may take three quarters of the limit before they are aborted. What is left of eleven
+    /// twelfths of it then is for the groups: each may take half of that, and the last all, so that one that does not
+    /// end leaves time to the others. What ends sooner leaves its time to those after it.
     ///
     /// A signal that comes later than a tenth of a second after the first ends the process at once, with 128
     /// plus its number, and so does one that comes after `run` has returned. One that comes sooner is taken for
@@ -123,7 +149,11 @@ impl Builder {
     /// # Errors
     ///
     /// [`ServiceError`]: nothing was started; `work` failed or panicked; or something had not ended at the
-    /// limit. The error names that, and a return from `main` ends it.
+    /// limit. The error names that, and a return from `main` ends it. (`main` writes an error that it returns to
+    /// standard error, and so waits for a thread that is stuck in a write there. `std::process::exit` does not.)
+    ///
+    /// The thread `service end` is named if a `tracing` subscriber or a recorder of metrics blocks, for example on a
+    /// pipe that nobody reads.
     #[track_caller]
     pub fn run<F>(
         self,
@@ -147,11 +177,11 @@ impl Builder {
             .map_err(|error| failed(ServiceErrorKind::NotStarted(Arc::new(error.into()))))?;
         let service = Service::new(self.name.clone(), handle, self.stops_on_failure);
         let asks = service.clone();
-        let signals = SignalWatch::install("service signals", move |signal| {
-            asks.ask(AskedBy::Signal(signal));
-        });
-        // Kept until everything has ended.
-        let _signals = signals.map_err(|error| {
+        let on_first = move |signal| asks.ask(AskedBy::Signal(signal));
+        let is_kept = self.on_second.is_some();
+        let signals = SignalWatch::install("service signals", on_first, self.on_second);
+        // Until everything has ended.
+        let signals = signals.map_err(|error| {
             let _ = runtime.shutdown_blocking(self.limit);
             failed(ServiceErrorKind::NoSignals(Arc::new(error)))
         })?;
@@ -159,9 +189,12 @@ impl Builder {
         let failure = Arc::new(OnceLock::new());
         service.spawn_work(work, Arc::clone(&failure));
         let asked_at = service.wait_until_asked(self.grace.min(self.limit / 2));
-        let ended = service.take_down(&runtime, asked_at, self.limit);
+        let ended = service.taken_down(&name, runtime, asked_at, self.limit);
         let asked_by = service.0.asked_by.get().copied().unwrap_or(AskedBy::Work);
         let (elapsed, signal) = (asked_at.elapsed(), service.0.signal.get().copied());
+        if is_kept {
+            mem::forget(signals);
+        }
         report::conclude(name, asked_by, signal, elapsed, failure.get().cloned(), ended)
     }
 }
@@ -198,6 +231,7 @@ struct Shared {
     signal: OnceLock<i32>,
     /// Fires when the work has returned.
     returned: Latch,
+    stops_on_failure: bool,
 }
 
 /// The groups that have not gone down.
@@ -212,7 +246,7 @@ struct Groups {
 }
 
 impl Groups {
-    /// Forgets the groups that nobody has any more and whose tasks have all ended well. A service may make one
+    /// Forgets the groups that nobody knows any more and whose tasks have all ended well. A service may make one
     /// for each request.
     fn forget_the_spent(&mut self) {
         if self.running.len() < self.most {
@@ -232,6 +266,7 @@ impl Service {
             grace: Duration::ZERO,
             stops_on_failure: false,
             runtime: None,
+            on_second: None,
         }
     }
 
@@ -246,6 +281,7 @@ impl Service {
             asked_by: OnceLock::new(),
             signal: OnceLock::new(),
             returned: Latch::new(),
+            stops_on_failure,
         }))
     }
 
@@ -290,6 +326,9 @@ impl Service {
     #[track_caller]
     pub fn group(&self, name: impl Into<Cow<'static, str>>) -> Arc<TaskGroup> {
         let group = Arc::new(TaskGroup::new(name));
+        if self.0.stops_on_failure {
+            group.failure_stops(&self.0.tasks);
+        }
         let mut groups = lock(&self.0.groups);
         if groups.have_ended {
             drop(groups);
@@ -383,6 +422,54 @@ impl Service {
         asked_at
     }
 
+    /// Takes the service down on a thread of its own, because a subscriber that hears of it is foreign code, and may
+    /// block.
+    fn taken_down(
+        &self,
+        name: &str,
+        runtime: RuntimeOwner,
+        asked_at: Instant,
+        limit: Duration,
+    ) -> Vec<Result<ShutdownReport, ShutdownError>> {
+        let (result, mut taken_down) = oneshot::channel();
+        let service = self.clone();
+        // If no thread can be started, this one does it.
+        let take_down = Arc::new(Mutex::new(Some(move || {
+            // The owner goes first: its drop is silent only after the end.
+            let ended = service.take_down(&runtime, asked_at, limit);
+            drop((runtime, service));
+            let _ = result.send(ended);
+        })));
+        let take = |from: &Mutex<Option<_>>| lock(from).take();
+        let taken = Arc::clone(&take_down);
+        let thread =
+            Joinable::spawn(TAKES_DOWN, move || take(&taken).into_iter().for_each(|it| it()));
+        if thread.is_err() {
+            take(&take_down).into_iter().for_each(|it| it());
+        }
+        drop(take_down);
+        let deadline = asked_at.checked_add(limit.saturating_add(LATE));
+        let left =
+            deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        let ended = taken_down.wait_blocking(left);
+        let still_there = thread.ok().and_then(|thread| match deadline {
+            Some(deadline) => thread.join_until(deadline).err(),
+            None => {
+                thread.join();
+                None
+            }
+        });
+        let mut ended = ended.unwrap_or_default();
+        if let Some(thread) = still_there {
+            thread.give_up();
+            let alive = Alive { threads: vec![TAKES_DOWN.to_owned()], ..Alive::default() };
+            let kind = ShutdownErrorKind::TimedOut;
+            let error = ShutdownError::new(name.to_owned(), asked_at.elapsed(), kind);
+            ended.push(Err(error.with_running(Vec::new(), alive)));
+        }
+        ended
+    }
+
     fn take_down(
         &self,
         runtime: &RuntimeOwner,
@@ -390,15 +477,14 @@ impl Service {
         limit: Duration,
     ) -> Vec<Result<ShutdownReport, ShutdownError>> {
         let left = || limit.saturating_sub(asked_at.elapsed());
-        let until = asked_at.elapsed() + left() / 4 * QUARTERS_FOR_TASKS;
+        let (began, part) = (asked_at.elapsed(), left() / 12);
+        let left_of = |parts: u32| (began + part * parts).saturating_sub(asked_at.elapsed());
         let left_for = |is_last: bool| {
-            let left = until.saturating_sub(asked_at.elapsed());
+            let left = left_of(PARTS_FOR_TASKS_AND_GROUPS);
             if is_last { left } else { left / 2 }
         };
-        let mut ended = Vec::new();
+        let mut ended = vec![self.0.tasks.drain_blocking(left_of(PARTS_FOR_TASKS))];
         let mut gone = Vec::new();
-        let is_last = lock(&self.0.groups).running.iter().all(|group| group.is_empty());
-        ended.push(self.0.tasks.drain_blocking(left_for(is_last)));
         while let Some((group, is_last)) = self.next_group(left_for(true).is_zero()) {
             ended.push(group.drain_blocking(left_for(is_last)));
             gone.push(group);

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM call a closure; another signal later ends the process at once. Public, but undocumented:
+//! SIGINT and SIGTERM call a closure; another signal later ends the process at once, or calls another. Public, but undocumented:
 //! [`service`](crate::service) is built on this, and so is the kit's exit plan.
 
 use std::{
-    io, process,
+    fmt, io, process,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -20,7 +20,7 @@ use signal_hook::{
 };
 use thiserror::Error;
 
-use crate::joinable::Joinable;
+use crate::{joinable::Joinable, panics};
 
 /// The signals that ask a process to end.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -63,10 +63,38 @@ pub enum SignalError {
 
 crate::debug_as_text!(SignalError);
 
+/// What a second signal does, instead of ending the process at once: it is called with 128 plus the number of
+/// the signal, and need not return.
+#[derive(Clone)]
+pub struct OnSecond(Arc<dyn Fn(i32) + Send + Sync>);
+
+impl OnSecond {
+    /// From a closure.
+    pub fn new(call: impl Fn(i32) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+
+    /// Calls it on a thread of its own: the next signal ends the process, so the watch goes on.
+    fn call(self, code: i32) {
+        let Self(call) = &self;
+        let on_a_thread = Arc::clone(call);
+        if Joinable::spawn("second signal", move || on_a_thread(code)).is_err() {
+            let _ = panics::catch(|| call(code));
+        }
+    }
+}
+
+impl fmt::Debug for OnSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnSecond")
+    }
+}
+
 /// While this lives, the first SIGINT (Ctrl-C) or SIGTERM calls a closure with its number, on a thread of
 /// the watch. A signal that comes later than a tenth of a second after it ends the process at once, in the
 /// signal handler, with the exit code that a shell reports: 128 plus its number. One that comes sooner is taken
-/// for the same: `timeout`, shells and wrappers signal the program and then its process group.
+/// for the same: `timeout`, shells and wrappers signal the program and then its process group. If there is an
+/// [`OnSecond`], the second signal calls that, and it is the third that ends the process.
 ///
 /// After the watch is dropped, signals end the process as they do by default, and the watch's thread has
 /// ended. So the drop waits until a tenth of a second after the first signal has passed, if there was one, and
@@ -98,6 +126,7 @@ impl SignalWatch {
     pub fn install(
         thread: &str,
         on_first: impl FnOnce(i32) + Send + 'static,
+        on_second: Option<OnSecond>,
     ) -> Result<Self, SignalError> {
         prepare()?;
         // If a step below fails, dropping the watch undoes the steps before it.
@@ -110,14 +139,21 @@ impl SignalWatch {
             watch.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
         }
         watch.thread = Some(Joinable::spawn(thread, move || {
-            // Ends without a signal when the watch is dropped.
-            if let Some(signal) = signals.forever().next() {
-                let came = Instant::now();
-                on_first(signal);
-                // There is nothing to wait for but the clock: another signal may not come.
-                thread::sleep(SAME.saturating_sub(came.elapsed()));
-                SIGNALLED.store(true, Ordering::SeqCst);
+            // There is none any more when the watch is dropped. One that came before that counts.
+            let first = signals.forever().next();
+            let Some(signal) = first.or_else(|| signals.pending().next()) else { return };
+            let mut came = Instant::now();
+            on_first(signal);
+            if let Some(on_second) = on_second {
+                let Some(second) = signals.forever().find(|_| came.elapsed() >= SAME) else {
+                    return;
+                };
+                came = Instant::now();
+                on_second.call(BY_SIGNAL + second);
             }
+            // There is nothing to wait for but the clock: another signal may not come.
+            thread::sleep(SAME.saturating_sub(came.elapsed()));
+            SIGNALLED.store(true, Ordering::SeqCst);
         })?);
         RELEASED.store(false, Ordering::SeqCst);
         Ok(watch)

@@ -92,13 +92,17 @@ pub struct TaskSet {
     runtimes: Runtimes,
 }
 
-/// How many tasks were refused, and which panicked.
+/// How many tasks were refused, and which panicked. All but the refusals are of the sets below, too.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// How many tasks came too late.
     pub refused: usize,
     /// The first [`MOST_NAMED`] tasks that were aborted.
     pub aborted: Vec<StillRunning>,
+    /// How many were aborted in the sets below this one.
+    pub aborted_below: usize,
+    /// How many ended by themselves in the sets below this one that have closed.
+    pub ended_below: usize,
     /// How many tasks panicked.
     pub panics: usize,
     /// The first [`MOST_NAMED`] tasks that panicked.
@@ -352,14 +356,26 @@ impl TaskSet {
         waker::wake(wakers);
     }
 
+    /// This set, the set that it is a member of, and so on.
+    fn with_those_above(&self) -> impl Iterator<Item = &Self> {
+        iter::successors(Some(self), |set| set.parent())
+    }
+
     /// Keeps the name of a task that is aborted. Before it leaves its place: everyone who sees the set
     /// closed sees the name.
     #[cold]
     fn aborted(&self, slot: Slot) {
-        if let Some(label) = self.registry.label_of_aborted(slot, MOST_NAMED) {
-            let mut tally = lock(&self.tally);
-            if tally.aborted.len() < MOST_NAMED {
-                tally.aborted.push(label.into());
+        let label = self.registry.label_of_aborted(slot, MOST_NAMED);
+        for (above, set) in self.with_those_above().enumerate() {
+            if above == 0 && label.is_none() {
+                continue;
+            }
+            let mut tally = lock(&set.tally);
+            tally.aborted_below += usize::from(above > 0);
+            if tally.aborted.len() < MOST_NAMED
+                && let Some(label) = &label
+            {
+                tally.aborted.push(label.clone().into());
             }
         }
     }
@@ -370,14 +386,16 @@ impl TaskSet {
         let mut message = panics::text(&*payload);
         message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
         let label = self.registry.label(slot);
-        let mut tally = lock(&self.tally);
-        tally.panics += 1;
-        if tally.panicked.len() < MOST_NAMED
-            && let Some(Label { name, spawned_at }) = label
-        {
-            tally.panicked.push(Panicked { name: name.into_owned(), spawned_at, message });
+        for set in self.with_those_above() {
+            let mut tally = lock(&set.tally);
+            tally.panics += 1;
+            if tally.panicked.len() < MOST_NAMED
+                && let Some(Label { name, spawned_at }) = label.clone()
+            {
+                let (name, message) = (name.into_owned(), message.clone());
+                tally.panicked.push(Panicked { name, spawned_at, message });
+            }
         }
-        drop(tally);
         // Only now: its destructor may block, and must not keep the panic from a report.
         panics::discard(payload);
         #[cfg(not(loom))]
@@ -394,6 +412,8 @@ impl TaskSet {
                 wakers.push(waiters);
             }
             let Some((parent, slot)) = &set.parent else { break };
+            let ended = set.registry.count().completed + lock(&set.tally).ended_below;
+            lock(&parent.tally).ended_below += ended;
             // Before the slot is free: the next child may get the same.
             let child = lock(&parent.children).remove(slot);
             drop(child);

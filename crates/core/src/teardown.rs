@@ -38,7 +38,8 @@
 //! ([`OutlivedRuntime`](NotCovered::OutlivedRuntime)). It cannot deliver their goodbye either. So close such a
 //! value *while its runtime runs*: await its `close` there, in a session's
 //! [hook](crate::Session::before_close_with), or tear it down before you shut the runtime down. A current-thread
-//! runtime runs only while somebody is inside its `block_on`.
+//! runtime runs only while somebody is inside its `block_on`. If the destructor is yours, let it say goodbye in a
+//! member of a [group](crate::TaskGroup::try_spawn): a drain reports one that failed, panicked or was dropped unpolled.
 //!
 //! # Values that are not `Send`
 //!
@@ -97,7 +98,7 @@ pub struct TeardownReport {
     pub not_covered: Vec<NotCovered>,
 }
 
-/// `torn down in 1.2ms, 1 task ended; not visible to the kit: success, …`.
+/// `torn down in 1.2ms, 1 task ended; not visible to the kit: whether the work succeeded, …`.
 impl fmt::Display for TeardownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { elapsed, tasks, not_covered, .. } = self;
@@ -116,6 +117,7 @@ fn not_covered() -> Vec<NotCovered> {
         NotCovered::Success,
         NotCovered::PlainThreads,
         NotCovered::OtherRuntimes,
+        NotCovered::ChildProcesses,
         NotCovered::Clones,
     ];
     not_covered.extend(NotCovered::kit_threads());

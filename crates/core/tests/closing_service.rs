@@ -374,7 +374,10 @@ fn a_report_says_what_it_saw_and_what_it_does_not_cover() {
     assert_eq!(report.tasks, 3);
     assert!(report.not_covered.contains(&NotCovered::Success));
     let text = report.to_string();
-    assert!(text.contains("3 tasks ended; not visible to the kit: success"), "{text}");
+    assert!(
+        text.contains("3 tasks ended; not visible to the kit: whether the work succeeded"),
+        "{text}"
+    );
 }
 
 /// The environment variable that makes this program tear a value down and exit.

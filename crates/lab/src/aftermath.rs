@@ -2,6 +2,9 @@
 //!
 //! Linux only: both come from `/proc`. Elsewhere nothing is seen.
 
+#[cfg(any(target_os = "linux", test))]
+mod frames;
+
 use std::fmt;
 
 use serde::Serialize;
@@ -45,18 +48,23 @@ pub struct ThreadState {
     pub process_id: i32,
     /// The name of the thread.
     pub name: String,
+    /// The id of the thread.
+    pub thread_id: i32,
     /// What it does: `runs`, `sleeps`, `waits for a disk`, `is stopped`.
     pub state: String,
     /// The function of the kernel in which it waits, if the kernel says so.
     pub waits_in: Option<String>,
+    /// The innermost function of the program on its stack, if gdb shows that.
+    pub called_by: Option<String>,
 }
 
-/// ``app (12), thread `tokio-rt-worker`: sleeps in futex_wait``.
+/// ``app (12), thread `tokio-rt-worker`: sleeps in futex_wait, called by app::load (src/main.rs:7)``.
 impl fmt::Display for ThreadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { process, process_id, name, state, waits_in } = self;
+        let Self { process, process_id, name, state, waits_in, called_by, .. } = self;
         write!(f, "{process} ({process_id}), thread `{name}`: {state}")?;
-        waits_in.iter().try_for_each(|waits_in| write!(f, " in {waits_in}"))
+        waits_in.iter().try_for_each(|waits_in| write!(f, " in {waits_in}"))?;
+        called_by.iter().try_for_each(|function| write!(f, ", called by {function}"))
     }
 }
 
@@ -69,6 +77,7 @@ pub(crate) use elsewhere::{left, stacks, threads};
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{
+        collections::{HashMap, HashSet},
         fs,
         os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
         path::{Path, PathBuf},
@@ -76,16 +85,16 @@ mod linux {
         time::{Duration, Instant},
     };
 
-    use super::{Left, ThreadState};
-    use crate::stray;
+    use super::{Left, ThreadState, frames};
+    use crate::stray::{self, Process};
 
     /// How long a debugger may take.
     const STACKS: Duration = Duration::from_secs(10);
 
-    /// What a command has left, whose temporary directory this is. Its own process, which has ended, does
-    /// not count.
-    pub(crate) fn left(directory: &Path) -> Vec<Left> {
-        let processes = processes_of(directory).into_iter().map(|id| {
+    /// What a command has left, whose temporary directory and process group these are. Its own process, which has
+    /// ended, does not count. The orphans are known to be of the command in another way.
+    pub(crate) fn left(directory: &Path, group: u32, orphans: &[i32]) -> Vec<Left> {
+        let processes = processes_of(directory, group, orphans).into_iter().map(|id| {
             let name = read(id, "comm").unwrap_or_default();
             Left::Process { name, id }
         });
@@ -109,8 +118,8 @@ mod linux {
     }
 
     /// The threads of the processes that a command consists of.
-    pub(crate) fn threads(directory: &Path) -> Vec<ThreadState> {
-        processes_of(directory).into_iter().flat_map(threads_of).collect()
+    pub(crate) fn threads(directory: &Path, group: u32) -> Vec<ThreadState> {
+        processes_of(directory, group, &[]).into_iter().flat_map(threads_of).collect()
     }
 
     fn threads_of(process_id: i32) -> Vec<ThreadState> {
@@ -125,6 +134,8 @@ mod linux {
                 Some(ThreadState {
                     process: process.clone(),
                     process_id,
+                    thread_id: task.file_name().to_str()?.parse().ok()?,
+                    called_by: None,
                     name: name.trim_end().to_owned(),
                     state: state(stat.rsplit_once(')')?.1.trim_start().chars().next()?),
                     waits_in: waits_in.filter(|name| !name.is_empty() && name != "0"),
@@ -143,17 +154,23 @@ mod linux {
         }
     }
 
-    /// The stacks of all threads, by gdb, if it is there and may look.
-    pub(crate) fn stacks(threads: &[ThreadState]) -> String {
+    /// The stacks of all threads, by gdb, if it is there and may look. Each thread gets the function of the
+    /// program that it is in.
+    pub(crate) fn stacks(threads: &mut [ThreadState]) -> String {
         let mut ids: Vec<_> = threads.iter().map(|thread| thread.process_id).collect();
         ids.dedup();
-        ids.into_iter().filter_map(stacks_of).collect()
+        let stacks: String = ids.into_iter().filter_map(stacks_of).collect();
+        for (id, function) in frames::of_the_program(&stacks) {
+            let of_it = threads.iter_mut().filter(|thread| thread.thread_id == id);
+            of_it.for_each(|thread| thread.called_by = Some(function.clone()));
+        }
+        stacks
     }
 
     fn stacks_of(process: i32) -> Option<String> {
         let file = tempfile::tempfile().ok()?;
         let mut gdb = Command::new("gdb")
-            .args(["-p", &process.to_string(), "-batch", "-nx", "-ex", "thread apply all bt 24"])
+            .args(["-p", &process.to_string(), "-batch", "-nx", "-ex", "thread apply all bt 64"])
             .stdin(Stdio::null())
             .stdout(file.try_clone().ok()?)
             .stderr(Stdio::null())
@@ -173,15 +190,30 @@ mod linux {
         text.contains("\n#0").then(|| format!("\nprocess {process}, by gdb:\n{text}"))
     }
 
-    /// The processes that run for a command: its temporary directory is in their environment.
-    fn processes_of(directory: &Path) -> Vec<i32> {
+    /// The processes that run for a command: its temporary directory is in their environment, or they are in its
+    /// group; and those that these have started.
+    fn processes_of(directory: &Path, group: u32, orphans: &[i32]) -> Vec<i32> {
         let mark = [b"TMPDIR=", directory.as_os_str().as_bytes()].concat();
-        let is_marked = |id: &i32| {
-            let environment = fs::read(stray::path(*id, "environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+        let running: HashMap<_, _> = stray::processes()
+            .filter_map(|id| Some((id, Process::read(id)?)))
+            .filter(|(_, process)| !process.has_ended)
+            .collect();
+        let is_one = |(id, process): &(&i32, &Process)| {
+            u32::try_from(process.group) == Ok(group)
+                || orphans.contains(id)
+                || stray::variable(**id, |variable| variable == mark)
         };
-        // That of a process that has ended is empty.
-        let mut processes: Vec<_> = stray::processes().filter(is_marked).collect();
+        let mut found: HashSet<_> = running.iter().filter(is_one).map(|(id, _)| *id).collect();
+        loop {
+            let is_below = |(_, process): &(&i32, &Process)| found.contains(&process.parent);
+            let below: Vec<_> = running.iter().filter(is_below).map(|(id, _)| *id).collect();
+            let before = found.len();
+            found.extend(below);
+            if found.len() == before {
+                break;
+            }
+        }
+        let mut processes: Vec<_> = found.into_iter().collect();
         processes.sort_unstable();
         processes
     }
@@ -199,15 +231,15 @@ mod elsewhere {
 
     use super::{Left, ThreadState};
 
-    pub(crate) fn left(_: &Path) -> Vec<Left> {
+    pub(crate) fn left(_: &Path, _: u32, _: &[i32]) -> Vec<Left> {
         Vec::new()
     }
 
-    pub(crate) fn threads(_: &Path) -> Vec<ThreadState> {
+    pub(crate) fn threads(_: &Path, _: u32) -> Vec<ThreadState> {
         Vec::new()
     }
 
-    pub(crate) fn stacks(_: &[ThreadState]) -> String {
+    pub(crate) fn stacks(_: &mut [ThreadState]) -> String {
         String::new()
     }
 }

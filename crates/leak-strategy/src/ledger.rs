@@ -1,8 +1,7 @@
 //! The ledger: what happened to every resource, written before the process ends.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,16 +33,17 @@ pub struct Ledger {
 
 /// Something that the process leaves behind, and that no resource of the plan is about.
 ///
-/// The plan looks for this on Linux when it has torn everything down. It says it by a warning in the log, and
-/// on standard error if no subscriber takes that warning. If `/proc` cannot be read, or does not answer within a
+/// The plan looks for this on Linux when it has torn everything down. It warns of it in the log and on standard
+/// error. If `/proc` cannot be read, or does not answer within a
 /// tenth of a second, it says nothing.
 #[derive(Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[non_exhaustive]
 pub enum LeftBehind {
-    /// A child process runs on. A return from `main` kills those with `kill_on_drop`, and no others.
+    /// A child process is alive, and nothing in the plan ends it. It may end by itself, if it reads a pipe of this
+    /// process, say. A return from `main` kills those with `kill_on_drop`, and no others.
     #[error(
-        "the child process `{name}` ({id}) runs on; register it by `leftovers::child` or `process_group`, or with `Policy::Leak` if that is intended"
+        "the child process `{name}` ({id}) is alive, and may run on; register it by `leftovers::child` or `process_group`, or with `Policy::Leak` if that is intended"
     )]
     ChildProcess {
         /// Its number.
@@ -51,12 +51,26 @@ pub enum LeftBehind {
         /// Its name, of which Linux keeps the first 15 bytes.
         name: String,
     },
-    /// The file of a Unix socket on which this process listened stays where it is.
+    /// A process that a child had started when the plan began has outlived that child.
     #[error(
-        "the file of the socket {path} stays; register it by `leftovers::files`, or with `Policy::Leak` if that is intended"
+        "the process `{name}` ({id}), which the child process {child} had started, is alive, and may run on; start the child with `process_group(0)` and register it by `leftovers::process_group`, or with `Policy::Leak` if that is intended"
+    )]
+    Descendant {
+        /// Its number.
+        id: u32,
+        /// Its name, of which Linux keeps the first 15 bytes.
+        name: String,
+        /// The number of the child.
+        child: u32,
+    },
+    /// The file of a Unix socket on which this process listened stays where it is. If it was bound by a relative
+    /// path, and the working directory has changed twice since, nobody can see whether it is still there.
+    #[error(
+        "the file of the socket {path} {}stays; register it by `leftovers::files`, or with `Policy::Leak` if that is intended",
+        if Path::new(path).is_relative() { "perhaps " } else { "" }
     )]
     SocketFile {
-        /// Its path.
+        /// Its path. It is relative if the directory is not known.
         path: String,
     },
 }
@@ -64,18 +78,14 @@ pub enum LeftBehind {
 sundown::debug_as_text!(LeftBehind);
 
 impl LeftBehind {
-    /// Warns of it in the log, or on standard error if no subscriber takes the warning.
-    pub(crate) fn warn(&self) {
-        if tracing::event_enabled!(tracing::Level::WARN) {
-            tracing::warn!("left behind: {self}");
-        } else {
-            self.say();
-        }
+    /// Warns of it in the log.
+    fn log(&self) {
+        tracing::warn!("left behind: {self}");
     }
 
-    /// Warns of it on standard error.
-    pub(crate) fn say(&self) {
-        let _ = writeln!(io::stderr(), "warning: left behind: {self}");
+    /// The same for standard error.
+    pub(crate) fn line(&self) -> String {
+        format!("warning: left behind: {self}\n")
     }
 }
 
@@ -83,8 +93,9 @@ impl LeftBehind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exit {
-    /// At once. Standard output is flushed, and nothing else runs: no destructors of thread-locals,
-    /// no `atexit` handlers.
+    /// At once. Rust's standard output is flushed, and nothing else runs: no destructors of thread-locals,
+    /// no `atexit` handlers. What C code has printed into a pipe or a file, and C still holds, is lost: no safe
+    /// code can flush it. If a library in C prints, use [`Exit::Normal`].
     #[default]
     Immediate,
     /// Through `std::process::exit`, called on a new thread. `atexit` handlers run. Destructors of
@@ -93,7 +104,8 @@ pub enum Exit {
     ///
     /// Once `main` has returned, the standard library lets no other thread exit. If a plan begins in
     /// the destructor of a thread-local of the main thread, the process ends only at the plan's limit.
-    /// Use [`Exit::Immediate`] there.
+    /// Use [`Exit::Immediate`] there. And if `main` returns, or another thread exits, while the plan is executed,
+    /// the plan ends the process at once when it is done.
     Normal,
 }
 
@@ -174,6 +186,10 @@ pub enum Reason {
         /// The message of the panic.
         message: String,
     },
+    /// Its teardown called `exit`, or the like, on its own thread. That waits for the end of the plan, which decides
+    /// on the code.
+    #[error("its teardown exits the process, which the exit plan does itself when it has ended")]
+    Exited,
     /// A resource that needs it was not torn down.
     #[error("`{by}` needs it and was not torn down")]
     StillNeeded {
@@ -229,7 +245,7 @@ impl Ledger {
         fs::write(&partial, json).and_then(|()| fs::rename(&partial, path)).map_err(failed)
     }
 
-    /// Writes to the log how the resources up to this one ended.
+    /// Writes to the log how the resources up to this one ended, and what is left behind.
     pub(crate) fn log(&self, handled: usize) {
         let handled = self.entries.get(..handled).unwrap_or(&self.entries);
         handled.iter().for_each(Entry::log);
@@ -239,10 +255,11 @@ impl Ledger {
             torn_down = count(Outcome::TornDown),
             leaked = count(Outcome::Leaked),
             failed = count(Outcome::Failed),
-            to_go = self.entries.len() - handled.len(),
+            remaining = self.entries.len() - handled.len(),
             elapsed = ?self.elapsed,
             "leaving the process"
         );
+        self.left_behind.iter().for_each(LeftBehind::log);
     }
 }
 
@@ -263,6 +280,27 @@ impl Entry {
         for Leak { what, leaked_at, why } in leaks {
             tracing::warn!(resource, what, leaked_at, why, "leaked by a teardown");
         }
+    }
+
+    /// Its warnings and errors for standard error: why it was not torn down, unless that was intended, and what its
+    /// teardown leaked.
+    pub(crate) fn lines(&self) -> String {
+        let Self { name, created_at, reason, leaks, .. } = self;
+        let why = reason.as_ref().map(Reason::to_string).unwrap_or_default();
+        let line = |level, what| {
+            format!("{level}: `{name}`, created at {created_at}, was {what}: {why}\n")
+        };
+        let mut lines = match (self.outcome, self.policy) {
+            (Outcome::TornDown, _) | (_, PolicyKind::Leak) => String::new(),
+            (Outcome::Leaked, _) => line("warning", "leaked"),
+            (Outcome::Failed, _) => line("error", "not torn down"),
+        };
+        for Leak { what, leaked_at, why } in leaks {
+            lines += &format!(
+                "warning: the teardown of `{name}` leaked a value of type `{what}` at {leaked_at}: {why}\n"
+            );
+        }
+        lines
     }
 }
 

@@ -12,14 +12,16 @@
 //! | a temporary directory, such as `tempfile::TempDir` | [`dropped`] |
 //! | the lines that a non-blocking log writer holds, such as those of `tracing-appender` | [`dropped`] with its guard, and [`Resource::writes_the_log`] |
 //! | what a telemetry provider has not sent | [`Resource::new`] with its `shutdown`, [`needs`](Resource::needs) the runtime |
+//! | what C code has printed to a pipe or a file, and C has not written yet | nothing: end by [`Exit::Normal`](crate::ledger::Exit::Normal), which flushes it |
 //! | the connections of a pool whose close is asynchronous | [`closed`], [`needs`](Resource::needs) the runtime |
 //!
 //! What the tasks of a runtime own is dropped if the runtime itself is in the plan, by
 //! [`app::runtime`](crate::app::runtime): that kills children with `kill_on_drop`, too, though it does not
 //! wait for their end.
 //!
-//! On Linux the plan looks for some of this when it has torn everything down: child processes that run, and
-//! files of Unix sockets on which this process listens. If nobody has registered them, it
+//! On Linux the plan looks for some of this when it has torn everything down: child processes that are alive, and
+//! what a child had started that has ended since (none of them as the first process of a container, with which the
+//! kernel ends all others), and files of Unix sockets on which this process listens. If nobody has registered them, it
 //! [warns](crate::ledger::LeftBehind). Temporary directories, log lines and connections it cannot see.
 //!
 //! Child processes and groups were tried on Linux only, though they need no more than Unix.
@@ -33,9 +35,10 @@
 //! program's runtime. So `shutdown` must be called while the runtime runs, on a thread that is none of the
 //! runtime's: on the only thread of a current-thread runtime it waits for itself. A plan has such a thread.
 //! But if `leave` is called on the thread of a current-thread runtime, nothing drives that runtime any more,
-//! and the teardown takes its whole limit. Leave from another thread, as
-//! [`SignalGuard`](crate::signals::SignalGuard) does, or return from the runtime and let
-//! [`run`](crate::plan::ExitPlan::run) leave.
+//! and the teardown takes its whole limit (experiment 59). Leave from another thread, as
+//! [`SignalGuard`](crate::signals::SignalGuard) does, or let a [`RuntimeOwner`](sundown::RuntimeOwner) have the
+//! runtime: it has a thread of its own. A runtime that is dropped before the plan leaves is of no use either: the
+//! provider has no task any more, and what is in its queue is lost.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Leaving the process: what to drop, what to leak, how long to try.
+//! Exiting the process: what to drop, what to leak, how long to try.
 //!
 //! An exit is not a logout. After a logout the process goes on, so everything must end; what does
 //! not end leaks once per login (experiment 31). When a process ends, the system frees its memory,

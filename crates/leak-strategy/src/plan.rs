@@ -8,19 +8,35 @@ mod execute;
 mod exits_by_itself;
 #[cfg(target_os = "linux")]
 mod look;
+mod say;
 #[cfg(not(target_os = "linux"))]
 mod look {
+    use std::{path::PathBuf, time::Duration};
+
+    use crate::{ledger::LeftBehind, resource::Subject};
+
+    #[derive(Clone, Debug)]
+    pub(super) struct Known {
+        pub(super) subjects: Vec<Subject>,
+        pub(super) meant: Vec<Subject>,
+        pub(super) directory: Option<PathBuf>,
+        pub(super) descendants: Vec<()>,
+    }
+
     /// Nothing: only Linux tells.
-    pub(super) fn look(
-        _: Vec<crate::resource::Subject>,
-        _: super::Duration,
-    ) -> Vec<crate::ledger::LeftBehind> {
+    pub(super) fn descendants(_: Duration) -> Vec<()> {
+        Vec::new()
+    }
+
+    /// Nothing, as above.
+    pub(super) fn look(known: Known, _: Duration) -> Vec<LeftBehind> {
+        let Known { subjects: _, meant: _, directory: _, descendants: _ } = known;
         Vec::new()
     }
 }
 
 use std::{
-    fmt, mem,
+    env, fmt, mem,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process,
@@ -30,6 +46,7 @@ use std::{
 
 use thiserror::Error;
 
+pub(crate) use self::execute::Leaving;
 pub use crate::ledger::Exit;
 use crate::{
     ledger::{Entry, Reason},
@@ -43,7 +60,13 @@ const PANICKED: i32 = 101;
 ///
 /// Register resources as they are created, each after those that it needs. The plan tears them down in
 /// the opposite order, one after another, each on a thread of its own. The next begins when that thread
-/// has ended or its limit has passed.
+/// has ended or its limit has passed. If a teardown is about to take the time of all others, those that it does not
+/// need come first, while it goes on: a quarter of the time that is left, at most 250 ms, is kept for them.
+///
+/// The log gets a line for each resource, and one at the end. What was not torn down, though its policy asks for
+/// it, is an error or a warning there. Standard error gets the errors and warnings too, because a log may lose its
+/// last lines when a process ends: unless the log is [written](Resource::writes_the_log) by a resource that has been
+/// torn down. The exit code is the same either way.
 ///
 /// If the last clone of a plan is dropped before [`leave`](Self::leave), the teardowns and what they
 /// have captured are dropped, and none of them runs.
@@ -61,6 +84,8 @@ struct Shared {
     options: Options,
     /// Its resources are those of this process.
     process: u32,
+    /// The working directory when the plan was made.
+    directory: Option<PathBuf>,
     registered: Mutex<Registered>,
 }
 
@@ -190,8 +215,9 @@ impl Builder {
     /// Makes the plan.
     #[must_use]
     pub fn build(self) -> ExitPlan {
-        let process = process::id();
-        ExitPlan(Arc::new(Shared { options: self.0, process, registered: Mutex::default() }))
+        let (process, directory) = (process::id(), env::current_dir().ok());
+        let registered = Mutex::default();
+        ExitPlan(Arc::new(Shared { options: self.0, process, directory, registered }))
     }
 }
 
@@ -257,6 +283,9 @@ impl ExitPlan {
     /// Executes the plan and ends the process with this code. Unix keeps the lowest eight bits.
     /// Destructors of what is on the stacks do not run.
     ///
+    /// On Unix, a return from `main` meanwhile, or a call of `exit` on another thread, waits until the plan has
+    /// ended the process.
+    ///
     /// It may be called from anywhere:
     ///
     /// - From a task. Its worker does not return, so shutting down the task's own runtime times out.
@@ -265,9 +294,10 @@ impl ExitPlan {
     ///   code, and tears nothing down. A plan that it makes itself is its own.
     /// - From several threads at once, even with different plans. The first call decides for the
     ///   whole process. Every other call logs that it is not the first, and waits for the end.
-    /// - From a teardown. The teardown then waits for itself and times out.
+    /// - From a teardown. The teardown then waits for itself and times out. One that calls `exit` on its own thread
+    ///   has [failed](crate::ledger::Reason::Exited), on Unix, and the plan goes on.
     pub fn leave(&self, code: i32) -> ! {
-        execute::leave(self, code)
+        self.begin_to_leave(code).leave()
     }
 
     /// Runs the program on this thread and leaves with the code that it returns, or with 101 if it
@@ -302,6 +332,11 @@ impl ExitPlan {
             PANICKED
         });
         self.leave(code)
+    }
+
+    /// From now on the process leaves by this plan, unless it does so by another. Whoever calls this executes it.
+    pub(crate) fn begin_to_leave(&self, code: i32) -> Leaving {
+        execute::begin(self, code)
     }
 
     /// Takes the resources, each before those that it needs. From now on [`add`](Self::add) refuses.

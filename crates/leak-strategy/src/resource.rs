@@ -27,7 +27,7 @@ pub(crate) type TeardownSlot = Arc<Mutex<Option<Teardown>>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Tear it down, even if a resource that needs it is still there. If the teardown does not succeed,
-    /// the resource has *failed*, and the log reports an error. For data that must not be lost, such as
+    /// the resource has *failed*, which is an error in the log, or on standard error without one. For data that must not be lost, such as
     /// a buffered write.
     TearDown {
         /// How long the teardown may take.

@@ -66,12 +66,18 @@ pub fn two_tests(when: &str, whose: &str) -> Result<()> {
             let (tell, ready) = mpsc::channel();
             let first = thread::spawn({
                 let server = Arc::clone(&server);
-                let waits = async move {
-                    settled(whose, fast).await?;
-                    tell.send(())?;
-                    tokio::task::spawn_blocking(move || server.wait_until_slow()).await?
-                };
-                move || test(whose, waits).map(drop)
+                move || {
+                    let asked = Arc::clone(&server);
+                    let waits = async move {
+                        settled(whose, fast).await?;
+                        tell.send(())?;
+                        asked.slow_has_begun().await;
+                        Ok(())
+                    };
+                    drop(test(whose, waits)?);
+                    server.answer_slow();
+                    anyhow::Ok(())
+                }
             });
             ready.recv_timeout(PLENTY)?;
             let second = test_of(whose, get(whose, server.page("/slow")));

@@ -4,28 +4,28 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
     },
     thread,
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::Value;
-
-use crate::PLENTY;
-
-/// How long it works on `/slow`.
-const WORK: Duration = Duration::from_millis(100);
+use tokio::sync::Notify;
 
 /// A server on loopback. Its threads end with the process.
 pub struct Server {
     pub address: SocketAddr,
     counts: Arc<Counts>,
-    /// Receives when a request for `/slow` has begun.
-    begun: Mutex<mpsc::Receiver<()>>,
+    slow: Arc<Slow>,
+}
+
+/// The request for `/slow`.
+struct Slow {
+    has_begun: Notify,
+    /// The server waits here with its answer.
+    may_end: Barrier,
 }
 
 #[derive(Default)]
@@ -38,17 +38,17 @@ impl Server {
     pub fn start() -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let (address, counts) = (listener.local_addr()?, Arc::<Counts>::default());
-        let (begins, begun) = mpsc::channel();
-        let counting = Arc::clone(&counts);
+        let slow = Arc::new(Slow { has_begun: Notify::new(), may_end: Barrier::new(2) });
+        let (counting, slowly) = (Arc::clone(&counts), Arc::clone(&slow));
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 counting.connections.fetch_add(1, Ordering::SeqCst);
-                let (counts, begins) = (Arc::clone(&counting), begins.clone());
+                let (counts, slow) = (Arc::clone(&counting), Arc::clone(&slowly));
                 // The client may close the connection at any time.
-                thread::spawn(move || serve(connection, &counts, &begins).ok());
+                thread::spawn(move || serve(connection, &counts, &slow).ok());
             }
         });
-        Ok(Self { address, counts, begun: Mutex::new(begun) })
+        Ok(Self { address, counts, slow })
     }
 
     /// The address of a page.
@@ -57,9 +57,13 @@ impl Server {
     }
 
     /// Waits until a request for `/slow` has begun.
-    pub fn wait_until_slow(&self) -> Result<()> {
-        let begun = self.begun.lock().map_err(|_| anyhow::anyhow!("a test panicked"))?;
-        begun.recv_timeout(PLENTY).context("no slow request has begun")
+    pub async fn slow_has_begun(&self) {
+        self.slow.has_begun.notified().await;
+    }
+
+    /// Lets it be answered.
+    pub fn answer_slow(&self) {
+        self.slow.may_end.wait();
     }
 
     /// How many connections were made.
@@ -74,7 +78,7 @@ impl Server {
 }
 
 /// Answers the requests of a connection until that ends.
-fn serve(connection: TcpStream, counts: &Counts, begins: &mpsc::Sender<()>) -> Result<()> {
+fn serve(connection: TcpStream, counts: &Counts, slow: &Slow) -> Result<()> {
     let mut reader = BufReader::new(connection.try_clone()?);
     let mut writer = connection;
     let mut line = String::new();
@@ -97,8 +101,8 @@ fn serve(connection: TcpStream, counts: &Counts, begins: &mpsc::Sender<()>) -> R
         reader.read_exact(&mut body)?;
         match &*path {
             "/slow" => {
-                begins.send(())?;
-                thread::sleep(WORK);
+                slow.has_begun.notify_one();
+                slow.may_end.wait();
             }
             "/v1/traces" => {
                 let spans = count_spans(&serde_json::from_slice(&body)?);

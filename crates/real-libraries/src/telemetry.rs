@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use leak_strategy::{
+    app,
     plan::ExitPlan,
     resource::{Policy, Resource},
 };
@@ -21,7 +22,7 @@ use opentelemetry_sdk::{
     runtime::Tokio,
     trace::{SdkTracerProvider, span_processor_with_async_runtime::BatchSpanProcessor},
 };
-use sundown::session::Session;
+use sundown::{RuntimeOwner, session::Session};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -32,6 +33,9 @@ use crate::{
 
 /// How many spans the program makes. The processor would send them after five seconds.
 const SPANS: usize = 100;
+
+/// The limit of a plan, and of what is in it.
+const WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the program until it has left, and counts what has come.
 pub fn collected(how: &str) -> Result<()> {
@@ -52,32 +56,31 @@ pub fn program(how: &str, collector: &str) -> Result<()> {
     let runtime = match flavor {
         "multi" => Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
         "current" => Builder::new_current_thread().enable_all().build()?,
+        "owner" => return with_an_owner(collector),
         _ => bail!("there is no flavor `{flavor}`"),
     };
-    let provider = runtime.block_on(async {
-        let exporter = exporter(collector)?;
-        let provider = SdkTracerProvider::builder();
-        anyhow::Ok(
-            match way {
-                // It exports on a plain thread.
-                "thread" => provider.with_batch_exporter(exporter),
-                // It exports in a task of the runtime.
-                _ => provider
-                    .with_span_processor(BatchSpanProcessor::builder(exporter, Tokio).build()),
-            }
-            .build(),
-        )
-    })?;
+    let provider = runtime.block_on(async { used_provider(way, collector) })?;
+    leave(way, runtime, provider)
+}
+
+/// A provider that has spans to send.
+fn used_provider(way: &str, collector: &str) -> Result<SdkTracerProvider> {
+    let (exporter, provider) = (exporter(collector)?, SdkTracerProvider::builder());
+    let provider = match way {
+        // It exports on a plain thread.
+        "thread" => provider.with_batch_exporter(exporter),
+        // It exports in a task of the runtime.
+        _ => provider.with_span_processor(BatchSpanProcessor::builder(exporter, Tokio).build()),
+    };
+    let provider = provider.build();
     if way != "drop" {
         global::set_tracer_provider(provider.clone());
     }
-    runtime.block_on(async {
-        let tracer = provider.tracer("trial");
-        for _ in 0..SPANS {
-            drop(tracer.start("work"));
-        }
-    });
-    leave(way, runtime, provider)
+    let tracer = provider.tracer("trial");
+    for _ in 0..SPANS {
+        drop(tracer.start("work"));
+    }
+    Ok(provider)
 }
 
 /// The exporter with reqwest's asynchronous client.
@@ -113,15 +116,29 @@ fn leave(way: &str, runtime: Runtime, provider: SdkTracerProvider) -> Result<()>
             anyhow::Ok(())
         })?,
         "plan" => {
-            let within = Duration::from_secs(5);
-            let plan = ExitPlan::builder(PLENTY).build();
-            plan.add(Resource::new("telemetry", Policy::TearDown { within }, move |_exit| {
-                Ok(provider.shutdown()?)
-            }))?;
+            let plan = ExitPlan::builder(WITHIN).build();
+            plan.add(telemetry(provider))?;
             // In the middle of the program: the runtime is there, and nothing has been dropped.
             runtime.block_on(async { plan.leave(0) })
         }
         _ => bail!("there is no way `{way}`"),
     }
     Ok(())
+}
+
+/// The provider in a plan.
+fn telemetry(provider: SdkTracerProvider) -> Resource {
+    let policy = Policy::TearDown { within: WITHIN };
+    Resource::new("telemetry", policy, move |_exit| Ok(provider.shutdown()?))
+}
+
+/// A current-thread runtime that the plan shuts down after it has shut the provider down.
+fn with_an_owner(collector: &str) -> Result<()> {
+    let runtime = RuntimeOwner::builder("program").current_thread().start()?;
+    let plan = ExitPlan::builder(WITHIN).build();
+    plan.add(app::runtime(Policy::TearDownOrLeak { within: WITHIN }, runtime.clone()))?;
+    let collector = collector.to_owned();
+    let provider = runtime.block_on(async move { used_provider("plan", &collector) })??;
+    plan.add(telemetry(provider).needs(app::RUNTIME))?;
+    plan.leave(0)
 }

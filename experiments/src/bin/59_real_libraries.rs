@@ -83,6 +83,10 @@ fn main() -> ExitCode {
                 .about("`shutdown` after the runtime was dropped"),
             hazard("otel/return", Failed, &["telemetry", "multi-return"])
                 .about("a return from `main`; the provider is in a static"),
+            hazard("otel/plan-current", Failed, &["telemetry", "current-plan"])
+                .about("as `otel/current`; there `plan.leave`, and the plan calls `shutdown`")
+                .trials(5)
+                .waits(),
             hazard("otel/plain-thread", Panicked, &["telemetry", "multi-thread"])
                 .about("the processor with a thread, and an asynchronous client"),
         ])
@@ -111,7 +115,9 @@ fn main() -> ExitCode {
             cure("otel/kit-hook", &["telemetry", "current-hook"])
                 .about("as `otel/current`; a hook calls `shutdown` on a blocking thread"),
             cure("otel/kit-plan", &["telemetry", "multi-plan"])
-                .about("`plan.leave` in the middle of `main`; the plan calls `shutdown`"),
+                .about("as `otel/plan-current`, on a multi-thread runtime"),
+            cure("otel/kit-plan-owner", &["telemetry", "owner-plan"])
+                .about("as `otel/plan-current`; a `RuntimeOwner` has the runtime, and is in the plan"),
             cure("actix/kit-hook", &["actix", "hook"])
                 .about("as `actix/stopped`; before that a hook awaits the task's answer"),
             cure("actix/kit-place", &["actix", "place"])

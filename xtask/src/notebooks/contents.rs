@@ -100,7 +100,7 @@ fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
 const PARTS: [(&str, &str); 7] = [
     ("00", "Context"),
     ("20", "Logout"),
-    ("30", "Leaving"),
+    ("30", "Exits"),
     ("40", "Background tasks"),
     ("50", "Owning a runtime"),
     ("60", "Other hosts"),

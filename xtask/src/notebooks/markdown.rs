@@ -65,9 +65,8 @@ fn observations(text: &mut String, result: &ExperimentResult) {
         return;
     }
     text.push_str(
-        "What the trials recorded: of numbers the smallest, the middle and the largest, ",
+        "What the trials recorded: min · median · max of numbers, and how often each word occurred.",
     );
-    text.push_str("of words how often each occurred.");
     if result.variants.iter().flat_map(|it| it.observations.keys()).any(|it| after(it).is_some()) {
         text.push_str(" What they recorded on the way is in the picture.");
     }

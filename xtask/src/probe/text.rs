@@ -1,6 +1,6 @@
 //! The text form of a probe's report.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use lab::{
     Outcome,
@@ -15,6 +15,9 @@ use crate::{
 
 /// How many kinds of failure are shown. JSON has them all.
 const KINDS: usize = 10;
+
+/// What the kit says of blocking work that it could not end.
+const BLOCKED: &str = "blocks its thread, and nothing can interrupt it";
 
 /// How many threads of a trial that hangs are shown.
 const THREADS: usize = 12;
@@ -57,7 +60,7 @@ fn command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
     }
     let mut text = outcomes(arm, paper) + "\n" + &paper.sentence(&failure_rate(arm, until_failure));
     for kind in arm.kinds.iter().take(KINDS) {
-        text += &failure_kind(kind);
+        text += &failure_kind(kind, &arm.kept);
     }
     match arm.kinds.len().saturating_sub(KINDS) {
         0 => {}
@@ -144,7 +147,8 @@ fn failure_rate(arm: &Arm, until_failure: bool) -> String {
     }
 }
 
-fn failure_kind(FailureKind { end, trials, first, threads, kept }: &FailureKind) -> String {
+fn failure_kind(kind: &FailureKind, folder: &Path) -> String {
+    let FailureKind { end, trials, first, threads, kept } = kind;
     let mut text = format!("\n{trials} × {end}\n");
     for panic in &end.panics {
         let _ = writeln!(text, "    panics at {}: {}", panic.site, panic.message);
@@ -155,6 +159,12 @@ fn failure_kind(FailureKind { end, trials, first, threads, kept }: &FailureKind)
         }
         None if end.panics.is_empty() => text.push_str("    no stderr\n"),
         None => {}
+    }
+    let stderr = |kept| folder.join(format!("trial-{kept:04}/stderr"));
+    let is_blocked = |kept| fs::read_to_string(stderr(kept)).is_ok_and(|it| it.contains(BLOCKED));
+    // The process has ended by itself, so its threads are gone.
+    if threads.is_empty() && kept.first().copied().is_some_and(is_blocked) {
+        text.push_str("    to see where its threads are: --timeout, shorter than its own limit\n");
     }
     for thread in threads.iter().take(THREADS) {
         let _ = writeln!(text, "    {thread}");

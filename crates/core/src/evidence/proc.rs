@@ -70,7 +70,7 @@ pub struct Stat {
     /// The number of its process group.
     pub group: u32,
     /// In ticks after the system's start. With the number, this is an identity: numbers are reused.
-    pub(super) started: u64,
+    pub started: u64,
     /// A process that ended keeps its number until its parent has asked for its status.
     pub has_ended: bool,
     /// It does nothing any more but end.

@@ -8,6 +8,9 @@ use std::{
 /// The longest name of a type, in characters.
 const LONGEST: usize = 80;
 
+/// Where the sources of the standard library and of dependencies are.
+const DEPENDENCIES: [&str; 4] = ["/rustc/", "/library/", "/registry/", "/git/checkouts/"];
+
 /// What the code that panicked was part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -26,22 +29,27 @@ pub(super) struct Dropped {
     innermost: String,
     /// The one that was dropped, which contains the other. Often it is the only one the reader knows.
     outermost: String,
+    /// The library with a blocking API that dropped it: `reqwest::blocking`.
+    blocking_api: Option<String>,
 }
 
 impl Place {
-    /// Where the current thread is.
+    /// Where the current thread is, and the line of the program's own code that it got there from.
     ///
     /// Looks at the stack unless `RUST_LIB_BACKTRACE` or `RUST_BACKTRACE` is `0`. Finding the names of the
     /// functions reads the debug information of the whole program, so call this once for each cause, not
     /// for each panic.
-    pub(super) fn of_this_thread() -> Self {
+    pub(super) fn of_this_thread() -> (Self, Option<String>) {
         if is_unwanted() {
-            return Self::Unknown;
+            return (Self::Unknown, None);
         }
         let backtrace = captured();
         match backtrace.status() {
-            BacktraceStatus::Captured => Self::on(&backtrace.to_string()),
-            _ => Self::Unknown,
+            BacktraceStatus::Captured => {
+                let backtrace = backtrace.to_string();
+                (Self::on(&backtrace), own_code(&backtrace))
+            }
+            _ => (Self::Unknown, None),
         }
     }
 
@@ -55,7 +63,7 @@ impl Place {
         // tells its name.
         let is_optimized = !frames.iter().any(|frame| frame.name.ends_with(CAPTURED));
         let is_whole =
-            |frame: &Frame<'_>| frame.is_located || is_of_the_standard_library(frame.name);
+            |frame: &Frame<'_>| frame.location.is_some() || is_of_the_standard_library(frame.name);
         match frames.is_empty() || (is_optimized && !frames.iter().all(is_whole)) {
             true => Self::Unknown,
             false => Self::Call,
@@ -92,7 +100,16 @@ impl Dropped {
         let innermost = destructors().find_map(dropped_by_glue);
         let innermost = innermost.or_else(|| destructors().find_map(dropped_by_hand))?;
         let outermost = destructors().filter_map(dropped_by_glue).last().unwrap_or(innermost);
-        Some(Self { innermost: shortened(innermost), outermost: shortened(outermost) })
+        Some(Self {
+            innermost: shortened(innermost),
+            outermost: shortened(outermost),
+            blocking_api: blocking_api(frames),
+        })
+    }
+
+    /// The blocking API of a library, in the code that dropped it.
+    pub(super) const fn blocking_api(&self) -> Option<&String> {
+        self.blocking_api.as_ref()
     }
 
     /// The value that was dropped, which contains the others.
@@ -116,8 +133,8 @@ impl fmt::Display for Dropped {
 /// A function on the stack.
 struct Frame<'a> {
     name: &'a str,
-    /// Whether its place in a file is known.
-    is_located: bool,
+    /// Its place in a file, if that is known.
+    location: Option<&'a str>,
 }
 
 /// The functions of a backtrace, the innermost first, up to what the standard library calls.
@@ -126,19 +143,47 @@ fn frames(backtrace: &str) -> Vec<Frame<'_>> {
     for line in backtrace.lines() {
         let text = line.trim_start();
         // A location has its own line, below the name: `             at src/main.rs:7:5`.
-        if line.starts_with("         ") && text.starts_with("at ") {
+        let location = text.strip_prefix("at ").filter(|_| line.starts_with("         "));
+        if location.is_some() {
             if let Some(last) = frames.last_mut() {
-                last.is_located = true;
+                last.location = location;
             }
         } else {
             let name = numbered(text).unwrap_or(text);
             if name.contains("__rust_begin_short_backtrace") {
                 break;
             }
-            frames.push(Frame { name, is_located: false });
+            frames.push(Frame { name, location: None });
         }
     }
     frames
+}
+
+/// The module called `blocking` that dropped something, inside of what Tokio polls. Such an API has a runtime of its
+/// own.
+fn blocking_api(frames: &[Frame<'_>]) -> Option<String> {
+    let names = frames.iter().map(|frame| frame.name.trim_start_matches('<'));
+    let inside = names
+        .skip_while(|name| dropped_by_glue(name).or(dropped_by_hand(name)).is_none())
+        .skip_while(|name| is_of_a_destructor(name))
+        .take_while(|name| !name.starts_with("tokio::"));
+    let mut apis = inside.filter_map(|name| Some(name.split_once("::blocking::")?.0));
+    apis.next().map(|name| format!("{name}::blocking"))
+}
+
+/// The innermost place that is neither in the standard library, nor in a dependency, nor in the kit:
+/// `src/main.rs:7:5`.
+pub(super) fn own_code(backtrace: &str) -> Option<String> {
+    let is_own = |frame: &Frame<'_>| {
+        let is_elsewhere =
+            |location: &str| DEPENDENCIES.iter().any(|folder| location.contains(folder));
+        let is_of_the_kit = frame.name.trim_start_matches('<').starts_with("sundown::");
+        !is_of_the_kit
+            && !is_of_the_standard_library(frame.name)
+            && frame.location.is_some_and(|location| !is_elsewhere(location))
+    };
+    let frame = frames(backtrace).into_iter().find(is_own)?;
+    Some(frame.location?.trim_start_matches("./").to_owned())
 }
 
 /// The name after the number of a frame: `12: core::ptr::drop_in_place<a::B>`. An inlined function may have

@@ -299,8 +299,12 @@ impl Generation {
         let mut report = ShutdownReport::new(self.component.clone(), elapsed, aborted);
         report.aborted_tasks = tasks.tally().aborted;
         (report.foreign, report.cut_off) = self.foreign.cut_off().unwrap_or_default();
-        report.not_covered =
-            vec![NotCovered::Success, NotCovered::PlainThreads, NotCovered::OtherRuntimes];
+        report.not_covered = vec![
+            NotCovered::Success,
+            NotCovered::PlainThreads,
+            NotCovered::OtherRuntimes,
+            NotCovered::ChildProcesses,
+        ];
         if let Some(panics) = &self.panics {
             report.foreign_panics = panics.seen();
         }

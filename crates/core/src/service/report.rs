@@ -121,7 +121,7 @@ impl fmt::Display for ServiceError {
                 write!(f, "service `{name}`, asked by {asked_by}, ")?;
                 let said = ended.iter().enumerate().filter_map(|(at, it)| match it {
                     Ok(report) => cut_short(report),
-                    Err(error) if at + 1 == ended.len() => Some(format!("its runtime, {error}")),
+                    Err(error) if at + 1 == ended.len() => Some(format!("its runtime: {error}")),
                     Err(error) => Some(error.to_string()),
                 });
                 let said: Vec<_> = said.collect();

@@ -349,7 +349,11 @@ impl<'a> Closing<'a> {
         let escaped = core.count.escaped();
         let mut not_covered = vec![NotCovered::Success, NotCovered::PlainThreads];
         // Evidence speaks only of what it looks at.
-        not_covered.extend([NotCovered::OtherRuntimes, NotCovered::Clones]);
+        not_covered.extend([
+            NotCovered::OtherRuntimes,
+            NotCovered::ChildProcesses,
+            NotCovered::Clones,
+        ]);
         if escaped > 0 {
             not_covered.push(NotCovered::Escaped { values: escaped });
         }

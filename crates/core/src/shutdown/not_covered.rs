@@ -26,6 +26,9 @@ pub enum NotCovered {
     /// Tasks and blocking work on other runtimes, and tasks of a `LocalSet` or `LocalRuntime`. A local task can be
     /// a member of a group: [`TaskGroup::hold`](crate::TaskGroup::hold).
     OtherRuntimes,
+    /// Processes that the code started. The end of a runtime ends none, except those of `kill_on_drop` that a task
+    /// owned.
+    ChildProcesses,
     /// Clones of a value that were taken out of a handle, or that the value's own tasks hold.
     Clones,
     /// Values that were taken out of their handle by `into_inner`.
@@ -85,6 +88,7 @@ impl fmt::Display for NotCovered {
             Self::Success => f.write_str("whether the work succeeded"),
             Self::PlainThreads => f.write_str("threads that the code started by itself"),
             Self::OtherRuntimes => f.write_str("work on other runtimes"),
+            Self::ChildProcesses => f.write_str("processes that the code started"),
             Self::Clones => f.write_str("clones outside the handles"),
             Self::Escaped { values } => {
                 write!(f, "{} taken out of a handle", count(*values, "value"))
@@ -115,9 +119,10 @@ impl NotCovered {
     /// A short name for what the kit can never see; `None` for what it has counted.
     pub(crate) const fn invisible(&self) -> Option<&'static str> {
         match self {
-            Self::Success => Some("success"),
+            Self::Success => Some("whether the work succeeded"),
             Self::PlainThreads => Some("plain threads"),
             Self::OtherRuntimes => Some("other runtimes"),
+            Self::ChildProcesses => Some("child processes"),
             Self::Clones => Some("clones outside the handles"),
             Self::BlockingWork => Some("`spawn_blocking`"),
             Self::ForeignPanics => Some("panics of foreign tasks"),

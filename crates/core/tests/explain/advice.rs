@@ -87,6 +87,9 @@ fn runtime_gone() {
 #[test]
 fn runtime_dropped() {
     runtime().block_on(async {
+        let owner = sundown::RuntimeOwner::builder("inner").workers(1).start().unwrap();
+        let _report = owner.shutdown(LIMIT).await.unwrap();
+        drop(sundown::RuntimeOwner::builder("inner").workers(1).start().unwrap());
         runtime().shutdown_background();
         let inner = runtime();
         spawn_blocking(move || drop(inner)).await.unwrap();

@@ -118,7 +118,7 @@ fn what_was_aborted_is_named() {
         report.to_string(),
         format!(
             "`sync` has ended after 20.0ms: 3 tasks aborted: `poll` (spawned at {spawned_at}) and 2 \
-             more; not covered: 1 other task of the runtime; not visible to the kit: success"
+             more; not covered: 1 other task of the runtime; not visible to the kit: whether the work succeeded"
         )
     );
 }

@@ -79,6 +79,23 @@ fn a_thread_that_the_work_started_outlives_every_answer_and_each_report_says_so(
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_process_that_the_work_started_outlives_every_answer_and_each_report_says_so() {
+    let (tell, told) = mpsc::channel();
+    each_report_names(&NotCovered::ChildProcesses, || {
+        let tell = tell.clone();
+        Box::new(move || {
+            tell.send(std::process::Command::new("sleep").arg("1000").spawn().unwrap()).unwrap();
+        })
+    });
+    for mut child in told.try_iter() {
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 #[test]
 fn a_task_on_another_runtime_outlives_every_answer_and_each_report_says_so() {
     let elsewhere = multi_thread();

@@ -71,6 +71,73 @@ fn a_panic_stops_the_service_if_that_is_asked_for() {
 }
 
 #[test]
+fn a_task_of_a_group_that_fails_stops_the_service_if_that_is_asked_for() {
+    for (builder, by) in [(service().stop_on_failure(), AskedBy::Tasks), (service(), AskedBy::Work)]
+    {
+        let failed = here(builder, |service| async move {
+            // Each at another depth.
+            let (groups, failure) = (service.group("database"), || async { Err("disk full") });
+            let below = groups.child("tables")?;
+            below.try_spawn("writer", move |_| failure())?;
+            let mut stop = service.stop_signal();
+            tokio::select! {
+                () = &mut stop => {}
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+            Ok(())
+        });
+        let failed = failed.unwrap_err();
+        assert!(failed.to_string().contains("failed: disk full"), "{failed}");
+        let ServiceErrorKind::Ended { asked_by, .. } = failed.kind else { panic!("{failed}") };
+        assert_eq!(asked_by, by);
+    }
+}
+
+#[test]
+fn a_panic_below_a_group_is_told_by_the_service() {
+    let failed = here(service(), |service| async move {
+        let requests = service.group("requests");
+        let request = requests.child("request")?;
+        request.spawn("parser", |_| async { panic!("a bad byte") })?;
+        drop(request.drain(PLENTY).await);
+        Ok(())
+    });
+    let text = failed.unwrap_err().to_string();
+    assert!(text.contains("panicked: a bad byte"), "{text}");
+}
+
+/// A group that ends at once takes no time from the requests that use it.
+#[test]
+fn a_task_has_most_of_the_limit_whatever_groups_there_are() {
+    let limit = Duration::from_secs(4);
+    let report = here(service().limit(limit), move |service| async move {
+        service.group("storage").spawn("writer", |stop| stop)?;
+        service.spawn("request", move |stop| async move {
+            stop.await;
+            // Less than three quarters.
+            tokio::time::sleep(limit * 6 / 10).await;
+        });
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert!(report.is_graceful(), "{report}");
+}
+
+/// A server that is no task, for example, has only that.
+#[test]
+fn a_group_of_which_somebody_has_a_stop_signal_is_not_forgotten() {
+    let report = here(service(), |service| async move {
+        let signals: Vec<_> = (0..200).map(|_| service.group("server").stop_signal()).collect();
+        let raised = signals.iter().filter(|signal| signal.is_raised()).count();
+        if raised > 0 {
+            return Err(format!("{raised} were asked to stop").into());
+        }
+        Ok(())
+    });
+    assert!(report.is_ok(), "{report:?}");
+}
+
+#[test]
 fn groups_go_down_after_the_tasks_and_the_youngest_first() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&order);

@@ -47,6 +47,60 @@ fn a_signal_ends_a_service_well() {
     }
 }
 
+/// A subscriber whose log nobody reads.
+#[cfg(feature = "tracing")]
+mod blocks {
+    use std::thread;
+
+    use tracing::{
+        Event, Metadata, Subscriber,
+        span::{Attributes, Id, Record},
+        subscriber::set_global_default,
+    };
+
+    struct Blocks;
+
+    impl Subscriber for Blocks {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            loop {
+                thread::park();
+            }
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    pub fn every_event() {
+        set_global_default(Blocks).unwrap();
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn a_service_whose_log_blocks_leaves_within_its_limit_and_says_what_holds_it() {
+    let process = start(|| {
+        blocks::every_event();
+        service().limit(SHORT).run(saves)
+    });
+    let Some(process) = process else { return };
+    let stderr = leaves_within_the_limit(process);
+    assert!(stderr.contains("`service end`"), "{stderr}");
+}
+
 /// Process 1 of a container gets no signal for which it has no handler.
 #[test]
 fn a_signal_ends_a_service_that_is_process_1() {
@@ -103,6 +157,74 @@ fn a_second_signal_ends_the_process_at_once() {
     process.send(Signal::INT);
     let exited = process.wait();
     assert_eq!((exited.code, &*exited.stdout), (Some(130), ""));
+}
+
+/// Waits longer than signals count as one.
+fn another_signal_counts() {
+    thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn a_second_signal_calls_a_closure_instead_and_a_third_ends_the_process_at_once() {
+    fn runs(on_second: impl Fn(i32) + Send + Sync + 'static) -> Ended {
+        service().on_second_signal(on_second).run(|service| async move {
+            println!("ready");
+            service.stop_signal().await;
+            another_signal_counts();
+            println!("stopping");
+            pending::<Done>().await
+        })
+    }
+    let leaves = start(|| runs(|code| process::exit(100 + code)));
+    let hangs = start(|| {
+        runs(|code| {
+            println!("second: {code}");
+            another_signal_counts();
+            println!("hangs");
+            loop {
+                thread::park();
+            }
+        })
+    });
+    let (Some(mut leaves), Some(mut hangs)) = (leaves, hangs) else { return };
+    for process in [&mut leaves, &mut hangs] {
+        process.wait_for("ready");
+        // The two are one.
+        process.send(Signal::TERM);
+        process.send(Signal::TERM);
+        process.wait_for("stopping");
+        process.send(Signal::INT);
+    }
+    hangs.wait_for("second: 130");
+    hangs.wait_for("hangs");
+    hangs.send(Signal::TERM);
+    assert_eq!(leaves.wait().code, Some(230));
+    assert_eq!(hangs.wait().code, Some(143));
+}
+
+#[test]
+fn a_service_with_something_for_a_second_signal_keeps_the_signals_when_it_has_ended() {
+    let started = start(|| {
+        let called = |code| println!("second: {code}");
+        let report = service().on_second_signal(called).run(saves)?;
+        // It need not wait for a signal that is the same as the first.
+        another_signal_counts();
+        println!("ended");
+        another_signal_counts();
+        let again = service().run(|_| async { Ok(()) });
+        println!("again: {}", again.is_err());
+        assert_eq!(io::stdin().read(&mut [0]).unwrap(), 0);
+        Ok(report)
+    });
+    let Some(mut process) = started else { return };
+    process.wait_for("ready");
+    process.send(Signal::TERM);
+    process.wait_for("ended");
+    process.send(Signal::TERM);
+    process.wait_for("second: 143");
+    process.wait_for("again: true");
+    drop(process.stdin.take());
+    process.wait().well();
 }
 
 #[test]

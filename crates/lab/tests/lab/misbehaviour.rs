@@ -51,6 +51,7 @@ fn a_panic_on_another_thread_counts_even_if_the_exit_code_is_0() {
     assert_eq!(example.ending, "exit code 0 after a panic");
     assert!(example.panics[0].starts_with("elsewhere: nobody looks here (crates/lab/examples/"));
     assert!(example.stderr.contains("nobody looks here"));
+    assert_eq!(FOUND["panics-elsewhere"].threads, ["elsewhere"]);
 }
 
 #[test]
@@ -60,6 +61,7 @@ fn panics_survive_the_abort_that_they_end_in() {
     let unwinding: Vec<_> = panics.iter().map(|it| it.ends_with(", while unwinding")).collect();
     assert_eq!(unwinding, [false, true, true]);
     assert!(found.sites.iter().any(|site| site == "std: core/src/panicking.rs"), "{found:#?}");
+    assert_eq!(found.threads, ["main"]);
 }
 
 #[test]

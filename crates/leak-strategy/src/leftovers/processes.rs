@@ -36,6 +36,9 @@ pub enum Kill {
 /// stays where it is, so a task may wait for it. What the child has started is not ended; see
 /// [`process_group`].
 ///
+/// A process that is no child of this one, such as a daemon that a child has started, is never ended: its number
+/// may have changed hands. The teardown fails if there is a process of that number when its turn comes.
+///
 /// With [`Policy::Leak`] the child goes on, and the plan does not warn of it.
 ///
 /// The teardown fails if the child is not gone in time, because it sleeps in the kernel or has rights that
@@ -61,10 +64,13 @@ pub fn child(
     id: impl Into<Option<u32>>,
     kill: Kill,
 ) -> Resource {
-    let child = id.into().and_then(Child::find);
+    let id = number(id);
+    let child = id.and_then(Child::find);
     let subjects = child.iter().map(|child| Subject::Process(child.number())).collect();
-    Resource::new(name, policy, move |exit| {
-        child.map_or(Ok(()), |child| end(&child, kill, exit.limit()))
+    Resource::new(name, policy, move |exit| match (child, id) {
+        (Some(child), _) => end(&child, kill, exit.limit()),
+        (None, Some(id)) if is_alive(id)? => Err(no_child(id).into()),
+        (None, _) => Ok(()),
     })
     .about(subjects)
 }
@@ -76,7 +82,8 @@ pub fn child(
 /// Everything that it starts is in its group, unless it leaves that. See [`child`] for when to call this,
 /// and for when the teardown fails.
 ///
-/// The teardown fails, too, if `/proc` cannot be read: the processes have been killed, and nobody can see that
+/// The teardown fails, too, if somebody had waited for the leader before this was called and there is a group of
+/// its number: nobody knows whether it is still the same one. And it fails if `/proc` cannot be read: the processes have been killed, and nobody can see that
 /// they have ended. Elsewhere than on Linux the leader counts as there until somebody has waited for its end.
 ///
 /// ```no_run
@@ -96,14 +103,34 @@ pub fn process_group(
     leader: impl Into<Option<u32>>,
     kill: Kill,
 ) -> Resource {
-    let group = leader.into().and_then(Child::find).map(Group);
+    let id = number(leader);
+    let group = id.and_then(Child::find).map(Group);
     let numbers = group.iter().map(|Group(leader)| leader.number());
     let subjects =
         numbers.flat_map(|number| [Subject::Process(number), Subject::Group(number)]).collect();
-    Resource::new(name, policy, move |exit| {
-        group.map_or(Ok(()), |group| end(&group, kill, exit.limit()))
+    Resource::new(name, policy, move |exit| match (group, id) {
+        (Some(group), _) => end(&group, kill, exit.limit()),
+        (None, Some(id)) if is_alive(id)? => Err(no_child(id).into()),
+        (None, Some(id)) if test_kill_process_group(id) != Err(Errno::SRCH) && has_members(id)? => {
+            Err(format!(
+                "somebody had waited for the leader of the process group {id} before it was registered: the group \
+                 has not been ended, because it may be another of that number"
+            )
+            .into())
+        }
+        (None, _) => Ok(()),
     })
     .about(subjects)
+}
+
+fn number(id: impl Into<Option<u32>>) -> Option<Pid> {
+    Pid::from_raw(id.into()?.try_into().ok()?)
+}
+
+fn no_child(id: Pid) -> String {
+    format!(
+        "the process {id} is no child of this one, or was waited for before it was registered: it has not been ended"
+    )
 }
 
 trait Processes {
@@ -148,8 +175,7 @@ struct Child {
 
 impl Child {
     /// `None` if there is no such child, or if somebody has waited for its end.
-    fn find(id: u32) -> Option<Self> {
-        let id = Pid::from_raw(id.try_into().ok()?)?;
+    fn find(id: Pid) -> Option<Self> {
         status(id).ok()?;
         Some(Self {
             id,
@@ -213,7 +239,7 @@ impl Processes for Group {
         if self.0.are_alive()? {
             return Ok(true);
         }
-        Ok(self.survives_its_leader() && has_members(self.0.number())?)
+        Ok(self.survives_its_leader() && has_members(self.0.id)?)
     }
 
     fn send(&self, signal: Signal) -> rustix::io::Result<()> {
@@ -229,15 +255,41 @@ impl Processes for Group {
     }
 }
 
+/// Whether a process runs that may be no child of this one.
+#[cfg(target_os = "linux")]
+fn is_alive(process: Pid) -> io::Result<bool> {
+    use sundown::evidence::proc::Stat;
+
+    if test_kill_process(process) == Err(Errno::SRCH) {
+        return Ok(false);
+    }
+    // Somebody may not have asked for its status yet. Where `/proc` does not tell, it counts as there.
+    let stat = is_proc_of_this_system()
+        .and_then(|()| Stat::read(&format!("/proc/{process}/stat")).map_err(io::Error::other));
+    Ok(!matches!(stat, Ok(Some(stat)) if stat.has_ended))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_alive(process: Pid) -> io::Result<bool> {
+    Ok(test_kill_process(process) != Err(Errno::SRCH))
+}
+
+/// Another system of processes may be mounted at `/proc`, or none.
+#[cfg(target_os = "linux")]
+fn is_proc_of_this_system() -> io::Result<()> {
+    match sundown::evidence::proc::number_behind("/proc/self").map_err(io::Error::other)? {
+        this if this == std::process::id() => Ok(()),
+        _ => Err(io::Error::other("`/proc` does not list the processes of this system")),
+    }
+}
+
 /// Whether a process of the group runs. One that has ended is a member until somebody has asked for its status.
 #[cfg(target_os = "linux")]
-fn has_members(group: u32) -> io::Result<bool> {
-    use sundown::evidence::proc::{Stat, number_behind, numbers};
+fn has_members(group: Pid) -> io::Result<bool> {
+    use sundown::evidence::proc::{Stat, numbers};
 
-    // Another system of processes may be mounted there, or none.
-    if number_behind("/proc/self").map_err(io::Error::other)? != std::process::id() {
-        return Err(io::Error::other("`/proc` does not list the processes of this system"));
-    }
+    is_proc_of_this_system()?;
+    let group = group.as_raw_nonzero().get().unsigned_abs();
     let runs = |process| match Stat::read(&format!("/proc/{process}/stat")) {
         Ok(Some(stat)) => stat.group == group && !stat.has_ended,
         // That of another user, where those are hidden.
@@ -247,6 +299,6 @@ fn has_members(group: u32) -> io::Result<bool> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn has_members(_: u32) -> io::Result<bool> {
+fn has_members(_: Pid) -> io::Result<bool> {
     Ok(true)
 }

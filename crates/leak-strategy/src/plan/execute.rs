@@ -3,7 +3,8 @@
 //! Three kinds of threads take part:
 //!
 //! - The leaving thread goes through the resources in teardown order. It waits for each no longer than
-//!   its limit, and runs none of their code.
+//!   its limit, and runs none of their code. Only if one is about to take the time of all others, those that
+//!   it does not need come first.
 //! - Each teardown has a thread of its own, and another one joins it. If the teardown hangs, both are left
 //!   behind.
 //! - The limit's thread sleeps until the limit has passed and then ends the process, whatever hangs by
@@ -11,28 +12,30 @@
 
 use std::{
     cell::Cell,
+    collections::{HashSet, VecDeque},
     io::{self, Write as _},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     process,
     sync::{
-        Arc, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread::{self, Builder, JoinHandle},
     time::{Duration, Instant},
 };
 
-use sundown::{
-    oneshot::{self, WaitError},
-    panics,
-};
+use sundown::panics;
+use tracing::Level;
 
-use super::{ExitPlan, Options, look};
+#[cfg(unix)]
+use super::exits_by_itself;
+use super::{ExitPlan, Options, look, say::say};
 use crate::{
     exit_token::ExitToken,
-    ledger::{Entry, Exit, Ledger, LedgerError, LeftBehind, Outcome, PolicyKind, Reason},
-    resource::{Policy, Resource, Subject, TeardownSlot},
+    ledger::{Entry, Exit, Leak, Ledger, LedgerError, LeftBehind, Outcome, Reason},
+    resource::{Policy, Resource, TeardownSlot},
 };
 
 /// How long after its limit a plan is cut off, so that a plan with a limit of zero leaves a ledger.
@@ -65,31 +68,64 @@ thread_local! {
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Executes a plan and ends the process.
-pub(super) fn leave(plan: &ExitPlan, code: i32) -> ! {
+/// The exit code, if a plan is being executed in this process and this thread is not the one that ends it.
+#[cfg(unix)]
+pub(super) fn code_of_another_exit() -> Option<i32> {
+    // Relaxed: see `set_code`.
+    let set = CODE.load(Ordering::Relaxed);
+    let leaves = set >> 32 == u64::from(process::id()) && !LEAVES.get();
+    leaves.then_some(set as u32 as i32)
+}
+
+/// A process that is to leave.
+#[derive(Clone)]
+#[must_use = "the process ends when it leaves"]
+pub(crate) struct Leaving {
+    plan: ExitPlan,
+    code: i32,
+    began: Instant,
+    /// The code of the first call, if this is another.
+    first: Result<(), i32>,
+}
+
+/// Decides that the process leaves by this plan. From now on, a return from `main` waits for it.
+pub(crate) fn begin(plan: &ExitPlan, code: i32) -> Leaving {
     let began = Instant::now();
     if plan.0.process != process::id() {
         // What it has is the parent's, and so are the threads that would end it. Nothing is flushed: a lock may
         // be held for ever.
         signal_hook::low_level::exit(code);
     }
-    if let Err(first) = set_code(code) {
-        leave_again(code, first);
+    let first = set_code(code);
+    #[cfg(unix)]
+    if first.is_ok() {
+        exits_by_itself::register();
     }
-    LEAVES.set(true);
-    let options = &plan.0.options;
-    let limit_holds = start_limit(began, options.limit, code);
-    // A log subscriber may panic in here. The process leaves all the same.
-    let _ = panics::catch(|| {
-        let resources = plan.take_in_teardown_order();
-        let mut execution = Execution::new(options, code, began, &resources);
-        execution.handle(resources);
-        execution.report(plan.take_late());
-    });
-    match options.exit {
-        Exit::Normal if limit_holds => exit_normally(code),
-        // Without a limit's thread, a normal exit could hang for ever.
-        Exit::Normal | Exit::Immediate => exit_immediately(code),
+    Leaving { plan: plan.clone(), code, began, first }
+}
+
+impl Leaving {
+    /// Executes the plan and ends the process.
+    pub(crate) fn leave(self) -> ! {
+        let Self { plan, code, began, first } = self;
+        if let Err(first) = first {
+            leave_again(code, first);
+        }
+        LEAVES.set(true);
+        let options = &plan.0.options;
+        let limit_holds = start_limit(began, options.limit, code);
+        // A log subscriber may panic in here. The process leaves all the same.
+        let _ = panics::catch(|| {
+            let resources = plan.take_in_teardown_order();
+            let mut execution = Execution::new(&plan, code, began, &resources);
+            execution.handle(resources);
+            execution.report(plan.take_late());
+        });
+        match options.exit {
+            Exit::Normal if limit_holds => exit_normally(code),
+            // Without a limit's thread, a normal exit could hang for ever.
+            Exit::Normal | Exit::Immediate => exit_immediately(code),
+        }
     }
 }
 
@@ -128,8 +164,17 @@ fn start_limit(began: Instant, limit: Duration, code: i32) -> bool {
 /// Calls `exit` on a new thread, which has no thread-locals whose destructors could panic. If the
 /// thread cannot be started, exits immediately.
 fn exit_normally(code: i32) -> ! {
-    match Builder::new().name("exit".to_owned()).spawn(move || process::exit(code)) {
-        Ok(_) => sleep_forever(),
+    let exit = move || {
+        LEAVES.set(true);
+        process::exit(code)
+    };
+    match Builder::new().name("exit".to_owned()).spawn(exit) {
+        Ok(_) => {
+            // The new thread cannot exit if another one does so already.
+            #[cfg(unix)]
+            exits_by_itself::executed();
+            sleep_forever()
+        }
         Err(_) => exit_immediately(code),
     }
 }
@@ -146,56 +191,126 @@ fn reserved(limit: Duration) -> Duration {
     if limit == Duration::MAX { Duration::ZERO } else { (limit / 10).min(MOST_RESERVED) }
 }
 
+/// What a teardown that does not end leaves to those that it does not need: a quarter of the time, at most this.
+const MOST_FOR_OTHERS: Duration = Duration::from_millis(250);
+
+/// A resource and the place of its entry in the ledger.
+type Numbered = (usize, Resource);
+
 /// A plan that is being executed.
 struct Execution<'a> {
     options: &'a Options,
     began: Instant,
     /// At every moment, the ledger that is right if the process ends at that moment.
     ledger: Ledger,
-    /// What the resources are about.
-    subjects: Vec<Subject>,
-    /// How many entries the log has got. It gets them once: before what it is written through is torn down,
-    /// or at the end.
-    logged: Option<usize>,
+    /// What helps to see what is left behind. That is looked for once.
+    known: Option<look::Known>,
+    logged: Option<Logged>,
+}
+
+/// What the log has got. It gets that once: before what it is written through is torn down, or at the end.
+struct Logged {
+    /// How many entries.
+    entries: usize,
+    /// Whether a subscriber has taken them, and what the log is written through has been torn down.
+    is_written: bool,
+    /// Whether it has what is left behind, too.
     has_looked: bool,
 }
 
 impl<'a> Execution<'a> {
     /// The resources, and so the ledger's entries, are in teardown order.
-    fn new(options: &'a Options, code: i32, began: Instant, resources: &[Resource]) -> Self {
+    fn new(plan: &'a ExitPlan, code: i32, began: Instant, resources: &[Resource]) -> Self {
+        let options = &plan.0.options;
         let entries = resources.iter().map(|resource| resource.entry(Reason::NotReached));
         let Options { limit, exit, .. } = *options;
         let (elapsed, entries, left_behind) = (Duration::ZERO, entries.collect(), Vec::new());
         let ledger = Ledger { code, exit, limit, elapsed, entries, left_behind };
-        let subjects = resources.iter().flat_map(|it| it.subjects.iter().cloned()).collect();
-        Self { options, began, ledger, subjects, logged: None, has_looked: false }
+        let mut execution = Self { options, began, ledger, known: None, logged: None };
+        let subjects = |it: &Resource| it.subjects.clone();
+        let is_meant = |it: &&Resource| matches!(it.policy, Policy::Leak { .. });
+        execution.known = Some(look::Known {
+            subjects: resources.iter().flat_map(subjects).collect(),
+            meant: resources.iter().filter(is_meant).flat_map(subjects).collect(),
+            directory: plan.0.directory.clone(),
+            descendants: look::descendants(execution.time_left()),
+        });
+        execution
     }
 
     fn handle(&mut self, resources: Vec<Resource>) {
         let others_end = resources.iter().rposition(|it| !it.writes_the_log).map_or(0, |at| at + 1);
-        for (at, resource) in resources.into_iter().enumerate() {
-            if resource.writes_the_log && self.logged.is_none() {
+        self.handle_in_order(resources.into_iter().enumerate().collect(), others_end);
+    }
+
+    fn handle_in_order(&mut self, mut queue: VecDeque<Numbered>, others_end: usize) {
+        while let Some((at, resource)) = queue.pop_front() {
+            let writes_the_log = resource.writes_the_log;
+            if writes_the_log && self.logged.is_none() {
                 // What is torn down later may be what kills a child, such as a runtime.
                 if at >= others_end {
                     self.look();
                 }
                 self.log(at);
             }
-            let entry = match self.limit_of(at, &resource) {
+            match self.limit_of(at, &resource) {
                 Err(reason) => {
-                    let entry = resource.entry(reason);
+                    self.put(at, resource.entry(reason));
                     resource.leak();
-                    entry
                 }
                 Ok(limit) => {
                     self.put(at, resource.entry(Reason::Unfinished));
                     // A teardown can abort the process: a destructor that panics during a panic does.
                     let _ = self.write();
-                    try_to_tear_down(resource, limit)
+                    queue = self.tear_down(at, resource, limit, queue, others_end);
                 }
-            };
-            self.put(at, entry);
+            }
+            let is_torn_down =
+                self.ledger.entries.get(at).map(|it| it.outcome) == Some(Outcome::TornDown);
+            if let Some(logged) = self.logged.as_mut().filter(|_| writes_the_log) {
+                logged.is_written &= is_torn_down;
+            }
         }
+    }
+
+    /// Tears a resource down. If it is about to take the time of the others in the queue, it goes on while those
+    /// are handled that it does not need. Returns the rest of the queue.
+    fn tear_down(
+        &mut self,
+        at: usize,
+        resource: Resource,
+        limit: Duration,
+        queue: VecDeque<Numbered>,
+        others_end: usize,
+    ) -> VecDeque<Numbered> {
+        let needed = needed_by(&resource, &queue);
+        let is_other = |(_, other): &Numbered| {
+            !other.writes_the_log
+                && !needed.contains(&other.name)
+                && !matches!(other.policy, Policy::Leak { .. })
+        };
+        let for_others = match queue.iter().any(is_other) {
+            true => (self.time_left() / 4).min(MOST_FOR_OTHERS),
+            false => Duration::ZERO,
+        };
+        let mut teardown = Teardown::start(resource, limit);
+        if teardown.wait(limit.min(self.time_left().saturating_sub(for_others))) {
+            self.put(at, teardown.entry());
+            return queue;
+        }
+        let (others, mut queue): (VecDeque<_>, VecDeque<_>) = queue.into_iter().partition(is_other);
+        if teardown.tried() < limit && !others.is_empty() {
+            self.handle_in_order(others, others_end);
+            // A little for those that it needs, and for the log.
+            let for_rest = if queue.is_empty() { Duration::ZERO } else { self.time_left() / 10 };
+            let time_left = self.time_left().saturating_sub(for_rest);
+            teardown.wait(limit.saturating_sub(teardown.tried()).min(time_left));
+        } else {
+            queue.extend(others);
+            queue.make_contiguous().sort_by_key(|(at, _)| *at);
+        }
+        self.put(at, teardown.entry());
+        queue
     }
 
     /// How long to try a resource, or why not to try it.
@@ -237,108 +352,134 @@ impl<'a> Execution<'a> {
 
     /// Looks once for what is left behind.
     fn look(&mut self) {
-        if !mem::replace(&mut self.has_looked, true) {
-            let subjects = mem::take(&mut self.subjects);
-            self.ledger.left_behind = look::look(subjects, self.time_left());
+        if let Some(known) = self.known.take() {
+            self.ledger.left_behind = look::look(known, self.time_left());
         }
     }
 
     /// Writes to the log how the resources up to this one ended. A subscriber may panic.
-    fn log(&mut self, handled: usize) {
-        self.logged = Some(handled);
-        let _ = panics::catch(|| {
-            self.ledger.log(handled);
-            self.ledger.left_behind.iter().for_each(LeftBehind::warn);
+    fn log(&mut self, entries: usize) {
+        self.ledger.elapsed = self.began.elapsed();
+        let is_taken = panics::catch(|| {
+            self.ledger.log(entries);
+            tracing::event_enabled!(Level::WARN)
         });
+        let is_written = is_taken.unwrap_or(false);
+        self.logged = Some(Logged { entries, is_written, has_looked: self.known.is_none() });
     }
 
-    /// Writes the final ledger. The file comes first, because the log is more likely to hang.
+    /// Writes the final ledger, its file first. Then come the warnings and errors on standard error, of which no wait
+    /// is long. A log may hang, and what it holds may be lost when the process ends.
     fn report(mut self, late: Vec<Entry>) {
-        let had_looked = self.has_looked;
         self.look();
         self.ledger.entries.extend(late);
         let written = self.write();
-        if let Err(error) = &written {
-            let _ = writeln!(io::stderr(), "error: {error}");
+        let (entries, has_looked) = match &self.logged {
+            Some(Logged { entries, is_written: true, has_looked }) => (*entries, *has_looked),
+            _ => (0, false),
+        };
+        let mut lines: String =
+            self.ledger.entries.iter().skip(entries).map(Entry::lines).collect();
+        if !has_looked {
+            lines.extend(self.ledger.left_behind.iter().map(LeftBehind::line));
         }
-        let Some(logged) = self.logged else {
+        lines.extend(written.as_ref().err().map(|error| format!("error: {error}\n")));
+        say(lines);
+        if self.logged.is_none() {
             self.log(self.ledger.entries.len());
             if let Err(error) = written {
                 tracing::error!("{error}");
             }
-            return;
-        };
-        // The log has been torn down.
-        let is_news =
-            |entry: &&Entry| entry.outcome != Outcome::TornDown && entry.policy != PolicyKind::Leak;
-        for entry in self.ledger.entries.iter().skip(logged).filter(is_news) {
-            let why = entry.reason.as_ref().map(Reason::to_string).unwrap_or_default();
-            let _ = writeln!(io::stderr(), "error: `{}` was not torn down: {why}", entry.name);
-        }
-        if !had_looked {
-            self.ledger.left_behind.iter().for_each(LeftBehind::say);
         }
     }
 }
 
-/// Runs a resource's teardown and waits for it up to the limit.
-fn try_to_tear_down(resource: Resource, limit: Duration) -> Entry {
-    let mut entry = resource.entry(Reason::TimedOut);
-    let leaks = Arc::default();
-    let token = ExitToken::new(limit - reserved(limit), Arc::clone(&leaks));
-    let began = Instant::now();
-    entry.reason = tear_down(&resource.name, resource.teardown, token, limit).err();
-    if entry.reason.is_none() {
-        entry.outcome = Outcome::TornDown;
+/// The names of what a resource needs, and of what these need, among those that come later.
+fn needed_by(resource: &Resource, later: &VecDeque<Numbered>) -> HashSet<String> {
+    let mut needed: HashSet<_> = resource.needs.iter().cloned().collect();
+    for (_, other) in later {
+        if needed.contains(&other.name) {
+            needed.extend(other.needs.iter().cloned());
+        }
     }
-    entry.tried = began.elapsed();
-    entry.leaks = mem::take(&mut leaks.lock().unwrap_or_else(PoisonError::into_inner));
-    entry
+    needed
 }
 
-/// Runs a teardown on a thread of its own. Returns when that thread has ended, or at the limit.
+/// A teardown on a thread of its own.
 ///
 /// The teardown may leave a part of the resource in a thread-local, whose destructor runs after the
 /// teardown has returned. What the resource needs must outlive that too. So a second thread, which runs
 /// nothing of the program's, joins the first: a join has no limit, and the leaving thread must keep its own.
-fn tear_down(
-    name: &str,
-    teardown: TeardownSlot,
-    token: ExitToken,
-    limit: Duration,
-) -> Result<(), Reason> {
-    let (sender, mut answer) = oneshot::channel();
-    // `Builder::spawn` panics on a name with a zero byte in it.
-    let thread = Builder::new().name(format!("exit {}", name.replace('\0', " ")));
-    let started = Builder::new().name("exit join".to_owned()).spawn({
-        let teardown = Arc::clone(&teardown);
-        move || {
-            let ended = thread.spawn(move || run(&teardown, &token)).map(JoinHandle::join);
-            let _ = sender.send(match ended {
-                Ok(Ok(returned)) => returned,
-                // Nothing that `run` does not catch can panic.
-                Ok(Err(payload)) => Err(Reason::Panicked { message: panics::message(payload) }),
-                Err(error) => Err(Reason::NoThread { message: error.to_string() }),
-            });
-        }
-    });
-    let answer = match started {
-        Ok(_) => answer.wait_blocking(limit),
-        Err(error) => Ok(Err(Reason::NoThread { message: error.to_string() })),
-    };
-    match answer {
-        Ok(ended) => {
-            if let Err(Reason::NoThread { .. }) = ended {
-                // Nobody has taken it, and its destructor must not run here.
-                mem::forget(teardown);
+struct Teardown {
+    began: Instant,
+    leaks: Arc<Mutex<Vec<Leak>>>,
+    answer: Receiver<Result<(), Reason>>,
+    /// Its entry so far.
+    entry: Entry,
+}
+
+impl Teardown {
+    fn start(resource: Resource, limit: Duration) -> Self {
+        let began = Instant::now();
+        let leaks = Arc::default();
+        let token = ExitToken::new(limit - reserved(limit), Arc::clone(&leaks));
+        let entry = resource.entry(Reason::TimedOut);
+        let (sender, answer) = mpsc::channel();
+        // `Builder::spawn` panics on a name with a zero byte in it.
+        let thread = Builder::new().name(format!("exit {}", resource.name.replace('\0', " ")));
+        let started = Builder::new().name("exit join".to_owned()).spawn({
+            let (teardown, sender) = (Arc::clone(&resource.teardown), sender.clone());
+            move || {
+                let tells = sender.clone();
+                let run = move || {
+                    #[cfg(unix)]
+                    exits_by_itself::this_thread_tears_down(tells);
+                    #[cfg(not(unix))]
+                    drop(tells);
+                    run(&teardown, &token)
+                };
+                let ended = thread.spawn(run).map(JoinHandle::join);
+                let _ = sender.send(match ended {
+                    Ok(Ok(returned)) => returned,
+                    // Nothing that `run` does not catch can panic.
+                    Ok(Err(payload)) => Err(Reason::Panicked { message: panics::message(payload) }),
+                    Err(error) => Err(Reason::NoThread { message: error.to_string() }),
+                });
             }
-            ended
+        });
+        if let Err(error) = started {
+            let _ = sender.send(Err(Reason::NoThread { message: error.to_string() }));
         }
-        Err(WaitError::TimedOut { .. }) => Err(Reason::TimedOut),
-        // The joining thread ended without an answer. Nothing in it can cause that.
-        Err(WaitError::Abandoned(abandoned)) => {
-            Err(Reason::Error { message: abandoned.to_string() })
+        // If no thread was started, nobody has taken it, and its destructor must not run here.
+        resource.leak();
+        Self { began, leaks, answer, entry }
+    }
+
+    fn tried(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Waits for its end, and returns whether it has come.
+    fn wait(&mut self, limit: Duration) -> bool {
+        self.entry.reason = match self.answer.recv_timeout(limit) {
+            Ok(ended) => ended.err(),
+            Err(RecvTimeoutError::Timeout) => return false,
+            // The joining thread ended without an answer. Nothing in it can cause that.
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Reason::Error { message: "its thread did not answer".to_owned() })
+            }
+        };
+        if self.entry.reason.is_none() {
+            self.entry.outcome = Outcome::TornDown;
         }
+        true
+    }
+
+    fn entry(mut self) -> Entry {
+        self.entry.tried = self.tried();
+        self.entry.leaks =
+            mem::take(&mut self.leaks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.entry
     }
 }
 

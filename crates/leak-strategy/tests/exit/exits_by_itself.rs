@@ -1,16 +1,21 @@
 //! Programs that exit the process inside `ExitPlan::run`, as some event loops do.
 
 use std::{
-    env,
     io::{self, Write as _},
-    process::{self, Command},
+    process,
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
-use leak_strategy::plan::{Exit, ExitPlan};
+use leak_strategy::{
+    ledger::{Outcome, Reason},
+    plan::{Exit, ExitPlan},
+};
 
-use crate::{CODE, Exited, LEAK, PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add_noisy, run};
+use crate::{
+    CODE, Exited, LEAK, PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, example, run,
+};
 
 /// What the line on standard error begins with.
 const SAYS: &str = "error: the program exits the process inside `ExitPlan::run`";
@@ -87,6 +92,46 @@ fn a_forked_child_that_exits_is_told_nothing() {
     assert!(!exited.stderr.contains(SAYS), "{}", exited.stderr);
 }
 
+/// Whoever exits while a plan is executed, as another library's handler of the same signal does.
+#[test]
+fn an_exit_during_a_plan_waits_for_it_and_the_plan_decides_on_the_code() {
+    let exits = |plan: &ExitPlan| {
+        add_noisy(plan, "runtime", TEAR_DOWN, &[]);
+        add(plan, "client", TEAR_DOWN, |_exit| {
+            let (sender, exits) = mpsc::channel();
+            thread::spawn(move || {
+                sender.send(()).unwrap();
+                process::exit(CODE + 1)
+            });
+            exits.recv()?;
+            // If the process ended, it would do so in this time.
+            thread::sleep(Duration::from_millis(200));
+            Ok(())
+        });
+    };
+    let immediately = run(PLAN, exits);
+    let normally = run(Plan { exit: Exit::Normal, ..PLAN }, exits);
+    for exited in [&immediately, &normally] {
+        assert_eq!(exited.expect_code().entries.len(), 2);
+        assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
+        assert_eq!(exited.stdout, "dropped runtime\n");
+    }
+}
+
+#[test]
+fn a_teardown_that_exits_has_failed_and_the_others_are_torn_down() {
+    let exited = run(PLAN, |plan| {
+        add_noisy(plan, "runtime", TEAR_DOWN, &[]);
+        add(plan, "window", TEAR_DOWN, |_exit| process::exit(CODE + 1));
+        add_noisy(plan, "client", TEAR_DOWN, &[]);
+    });
+    exited.expect_code();
+    assert_eq!(exited.outcome_of("window"), (Outcome::Failed, Some(&Reason::Exited)));
+    assert_eq!(exited.stdout, "dropped client\ndropped runtime\n");
+    let said = "was not torn down: its teardown exits the process";
+    assert!(exited.stderr.contains(said), "{}", exited.stderr);
+}
+
 /// Standard error is a pipe that is not read before the process has ended.
 #[test]
 fn an_exit_does_not_wait_for_standard_error() {
@@ -109,11 +154,8 @@ fn an_exit_does_not_wait_for_standard_error() {
 
 #[test]
 fn an_event_loop_that_exits_by_itself_leaves_in_its_last_event() {
-    let test = env::current_exe().unwrap();
-    let program = test.parent().unwrap().with_file_name("examples").join("event_loop");
     let run = |arguments: &[&str]| {
-        let ended = Command::new(&program).args(arguments).output();
-        let ended = ended.expect("cargo build -p leak-strategy --examples");
+        let ended = example("event_loop", arguments);
         assert!(ended.status.success(), "{ended:?}");
         (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
     };

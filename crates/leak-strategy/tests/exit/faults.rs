@@ -1,11 +1,11 @@
 //! Plans in which something fails: a teardown, the log, the ledger, the system.
 
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 
 use leak_strategy::{
     ledger::{Outcome, Reason},
     plan::ExitPlan,
-    resource::Policy,
+    resource::{Policy, Resource},
 };
 use rustix::process::Signal;
 use tracing::{
@@ -37,6 +37,18 @@ fn a_teardown_that_panics_hangs_or_fails_does_not_stop_the_others() {
     assert_eq!(exited.outcome_of("first\0"), (Outcome::TornDown, None), "a bad name for a thread");
     assert!(exited.entry("hanging").tried >= Duration::from_millis(100));
     assert!(exited.stdout.ends_with("dropped first\0\n"), "{}", exited.stdout);
+    // Nobody listens to the log.
+    for (begins, ends) in [
+        ("error: `refusing`, created at ", " was not torn down: its teardown failed: it is busy"),
+        ("error: `impatient`, created at ", " was not torn down: there was no time left to try"),
+        ("warning: `hanging`, created at ", " was leaked: its limit passed"),
+        ("warning: `panicking`, created at ", " was leaked: its teardown panicked: it is broken"),
+    ] {
+        let mut lines = exited.stderr.lines().filter(|line| line.starts_with(begins));
+        let (line, another) = (lines.next().unwrap_or_default(), lines.next());
+        assert!(line.ends_with(ends) && another.is_none(), "{}", exited.stderr);
+    }
+    assert!(!exited.stderr.contains("`first"), "{}", exited.stderr);
 }
 
 /// What a panic carries, and whose destructor does not return.
@@ -77,6 +89,45 @@ fn if_everything_hangs_the_process_leaves_with_its_code_and_a_complete_ledger() 
             panic!("{:?}", exited.entry(name))
         };
     }
+}
+
+/// One hangs, and is given all the time that the plan has.
+#[test]
+fn a_teardown_that_hangs_leaves_time_to_those_that_it_does_not_need() {
+    let exited = run(Plan { limit: 3 * SHORT, ..PLAN }, |plan| {
+        add_noisy(plan, "lock file", TEAR_DOWN, &[]);
+        add_noisy(plan, "runtime", OR_LEAK, &[]);
+        let short = Policy::TearDown { within: Duration::from_millis(20) };
+        add(plan, "hanging too", short, hang);
+        plan.add(Resource::new("hanging", TEAR_DOWN, hang).needs("runtime")).unwrap();
+    });
+    exited.expect_code();
+    assert_eq!(exited.outcome_of("lock file"), (Outcome::TornDown, None), "{}", exited.stdout);
+    let needed = Reason::StillNeeded { by: "hanging".to_owned() };
+    assert_eq!(exited.outcome_of("runtime"), (Outcome::Leaked, Some(&needed)));
+    for name in ["hanging", "hanging too"] {
+        assert_eq!(exited.outcome_of(name), (Outcome::Failed, Some(&Reason::TimedOut)));
+    }
+}
+
+/// It ends only when the others have been torn down, for which the plan does not take its time away.
+#[test]
+fn a_slow_teardown_goes_on_while_the_others_end_and_what_it_needs_comes_last() {
+    let exited = run(Plan { limit: SHORT, ..PLAN }, |plan| {
+        let (sender, others_have_ended) = mpsc::channel();
+        add_noisy(plan, "runtime", TEAR_DOWN, &[]);
+        add(plan, "lock file", TEAR_DOWN, move |_exit| Ok(sender.send(())?));
+        let slow = Resource::new("slow", TEAR_DOWN, move |_exit| {
+            println!("{:?}", others_have_ended.recv());
+            Ok(())
+        });
+        plan.add(slow.needs("runtime")).unwrap();
+    });
+    exited.expect_code();
+    for name in ["runtime", "lock file", "slow"] {
+        assert_eq!(exited.outcome_of(name), (Outcome::TornDown, None));
+    }
+    assert_eq!(exited.stdout, "Ok(())\ndropped runtime\n");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     env,
     fs::{self, File},
     future::pending,
-    io::{self, Write},
+    io::{self, BufRead as _, BufReader, Write},
     mem,
     os::{
         fd::OwnedFd,
@@ -256,6 +256,48 @@ fn a_group_is_ended_with_all_of_its_processes_and_a_child_alone() {
     }
 }
 
+#[test]
+fn what_a_child_had_started_is_warned_of_when_it_outlives_the_child() {
+    let of_a_task = run(PLAN, |plan| {
+        let runtime = RuntimeOwner::builder("program").workers(1).start().unwrap();
+        let handle = runtime.handle().unwrap();
+        plan.add(app::runtime(OR_LEAK, runtime)).unwrap();
+        let mut child = handle.block_on(async {
+            let script = "sleep 600 & echo $!; wait";
+            let mut shell = tokio::process::Command::from(shell(script));
+            shell.kill_on_drop(true).stdout(Stdio::piped()).spawn().unwrap()
+        });
+        let mut number = String::new();
+        let stdout = child.stdout.take().unwrap().into_owned_fd().unwrap();
+        BufReader::new(File::from(stdout)).read_line(&mut number).unwrap();
+        print!("{number}");
+        handle.spawn(async move { child.wait().await });
+    });
+    let alone = run(PLAN, |plan| {
+        let shell = shell_with_a_child(false);
+        plan.add(leftovers::child("shell", TEAR_DOWN, shell.id(), Kill::AtOnce)).unwrap();
+    });
+    let meant = run(PLAN, |plan| {
+        let mut shell = shell_with_a_child(false);
+        plan.add(leftovers::child("shell", LEAK, shell.id(), Kill::AtOnce)).unwrap();
+        add(plan, "ends the shell", TEAR_DOWN, move |_exit| {
+            shell.kill()?;
+            shell.wait()?;
+            Ok(())
+        });
+    });
+    for exited in [&of_a_task, &alone] {
+        let child = printed(exited)[0].as_raw_nonzero().get().unsigned_abs();
+        let [LeftBehind::Descendant { id, name, .. }] = warned_of(exited) else {
+            panic!("{:?}", warned_of(exited))
+        };
+        assert_eq!((*id, &**name), (child, "sleep"));
+        assert!(all_ran_on(exited));
+    }
+    assert_eq!(warned_of(&meant), []);
+    assert!(all_ran_on(&meant));
+}
+
 /// In a namespace in which nothing is mounted at `/proc`. Where a process may not make one, this shows nothing.
 #[test]
 fn without_proc_a_child_is_ended_and_nothing_is_warned_of() {
@@ -297,20 +339,87 @@ fn without_proc_a_child_is_ended_and_nothing_is_warned_of() {
 }
 
 #[test]
-fn a_number_that_is_no_child_of_ours_is_left_alone() {
+fn a_process_that_is_no_child_of_ours_is_left_alone_and_that_is_a_failure() {
     let exited = run(PLAN, |plan| {
         // This test. It fails if it is killed.
         let parent = getppid().unwrap().as_raw_nonzero().get().unsigned_abs();
         plan.add(leftovers::child("parent", TEAR_DOWN, parent, Kill::AtOnce)).unwrap();
         plan.add(leftovers::process_group("its group", TEAR_DOWN, parent, Kill::AtOnce)).unwrap();
+        // What a child has started, and has left behind.
+        let script = "sleep 600 >&- & echo $!";
+        let daemon = shell(script).stdout(Stdio::piped()).output().unwrap();
+        let daemon: u32 = String::from_utf8(daemon.stdout).unwrap().trim().parse().unwrap();
+        print(daemon);
+        plan.add(leftovers::child("daemon", TEAR_DOWN, daemon, Kill::AfterTerm)).unwrap();
+        // A group whose leader was waited for.
+        let mut leader = shell(script).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+        print!("{}", io::read_to_string(leader.stdout.take().unwrap()).unwrap());
+        leader.wait().unwrap();
+        let group = leftovers::process_group("group", OR_LEAK, leader.id(), Kill::AtOnce);
+        plan.add(group).unwrap();
+    });
+    for (name, outcome) in [
+        ("parent", Outcome::Failed),
+        ("its group", Outcome::Failed),
+        ("daemon", Outcome::Failed),
+        ("group", Outcome::Leaked),
+    ] {
+        let (found, Some(Reason::Error { message })) = exited.outcome_of(name) else {
+            panic!("{:?}", exited.outcome_of(name))
+        };
+        assert_eq!(found, outcome);
+        assert!(message.contains("not been ended"), "{message}");
+    }
+    assert_eq!(printed(&exited).len(), 2);
+    assert!(all_ran_on(&exited));
+}
+
+/// The kernel kills all other processes of its namespace. Where a process may not make one, this shows nothing.
+#[test]
+fn the_first_process_of_a_namespace_leaves_no_child_behind() {
+    const FIRST: [&str; 4] = ["--user", "--map-root-user", "--pid", "--fork"];
+    let unshare = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(FIRST).arg("--mount-proc");
+        unshare
+    };
+    let works = || unshare().arg("true").output().is_ok_and(|it| it.status.success());
+    if env::var_os(PROGRAM).is_none() && !works() {
+        eprintln!("not tested: this process may not make a namespace");
+        return;
+    }
+    let make_first = |child: &mut Command| {
+        let mut first = unshare();
+        first.arg(child.get_program()).args(child.get_args());
+        first.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        first.stdout(Stdio::piped()).stderr(Stdio::piped());
+        *child = first;
+    };
+    let exited = run_with(PLAN, make_first, |plan| {
+        println!("process {}", std::process::id());
+        drop(sleep().spawn().unwrap());
+        plan.leave(CODE)
+    });
+    exited.expect_code();
+    assert_eq!(exited.stdout, "process 1\n", "the control");
+    assert_eq!(warned_of(&exited), []);
+}
+
+#[test]
+fn there_is_nothing_to_do_for_a_child_that_has_ended() {
+    let exited = run(PLAN, |plan| {
         plan.add(leftovers::child("none", TEAR_DOWN, None, Kill::AtOnce)).unwrap();
         plan.add(leftovers::child("no number", TEAR_DOWN, u32::MAX, Kill::AtOnce)).unwrap();
         let mut child = sleeping();
         plan.add(leftovers::child("over", TEAR_DOWN, child.id(), Kill::AfterTerm)).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        let registered_late = leftovers::child("late", TEAR_DOWN, child.id(), Kill::AfterTerm);
+        plan.add(registered_late).unwrap();
+        let id = child.id();
+        plan.add(leftovers::process_group("group", TEAR_DOWN, id, Kill::AfterTerm)).unwrap();
     });
-    for name in ["parent", "its group", "none", "no number", "over"] {
+    for name in ["none", "no number", "over", "late", "group"] {
         assert_eq!(exited.outcome_of(name), (Outcome::TornDown, None));
     }
     assert!(!all_ran_on(&exited));
@@ -388,6 +497,31 @@ fn the_file_of_a_socket_stays_with_a_warning_unless_a_resource_removes_it() {
     }
 }
 
+#[test]
+fn a_socket_with_a_relative_path_is_warned_of_wherever_the_process_leaves() {
+    let moved = run(PLAN, |_plan| {
+        env::set_current_dir(path("")).unwrap();
+        listen(Path::new("relative.sock"));
+        env::set_current_dir("/").unwrap();
+    });
+    let registered = run(PLAN, |plan| {
+        env::set_current_dir(path("")).unwrap();
+        listen(Path::new("relative.sock"));
+        plan.add(leftovers::files("socket", TEAR_DOWN, ["relative.sock"]).unwrap()).unwrap();
+        env::set_current_dir("/").unwrap();
+    });
+    let removed = run(PLAN, |_plan| {
+        listen(Path::new("removed.sock"));
+        fs::remove_file("removed.sock").unwrap();
+    });
+    let socket = LeftBehind::SocketFile { path: "relative.sock".to_owned() };
+    assert_eq!(warned_of(&moved), [socket]);
+    assert!(moved.stderr.contains("relative.sock perhaps stays"), "{}", moved.stderr);
+    assert!(moved.left.contains_key("relative.sock"));
+    assert_eq!(warned_of(&registered), []);
+    assert_eq!(warned_of(&removed), []);
+}
+
 /// As a supervisor does, which listens before its services run.
 #[test]
 fn a_socket_that_somebody_else_listens_on_is_not_warned_of() {
@@ -447,6 +581,8 @@ fn log_lines() -> tracing_appender::non_blocking::WorkerGuard {
     guard
 }
 
+const REFUSES_AFTER: Duration = Duration::from_millis(200);
+
 #[test]
 fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     let lost = run(PLAN, |plan| {
@@ -456,7 +592,10 @@ fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     let written = run(PLAN, |plan| {
         let guard = log_lines();
         plan.add(leftovers::dropped("log", TEAR_DOWN, guard).writes_the_log()).unwrap();
-        add(plan, "refusing", TEAR_DOWN, |_exit| Err("it is busy".into()));
+        add(plan, "refusing", TEAR_DOWN, |_exit| {
+            thread::sleep(REFUSES_AFTER);
+            Err("it is busy".into())
+        });
         let _child = sleeping();
         plan.leave(CODE)
     });
@@ -472,9 +611,50 @@ fn the_log_has_every_line_and_what_the_plan_has_to_say() {
     let log = &written.left["log"];
     assert!(log.contains("it is busy") && log.contains("leaving the process"), "{log}");
     assert!(log.contains(LEFT), "{log}");
+    let elapsed = log.split_once("elapsed=").and_then(|(_, it)| it.split_once("ms")).unwrap().0;
+    assert!(elapsed.parse::<f64>().unwrap() >= REFUSES_AFTER.as_secs_f64() * 1000.0, "{log}");
     assert_eq!(written.ledger.as_ref().unwrap().left_behind.len(), 1);
-    assert!(!written.stderr.contains(LEFT), "once: {}", written.stderr);
+    for once in [LEFT, "it is busy"] {
+        assert!(!written.stderr.contains(once), "{}", written.stderr);
+    }
     assert!(all_ran_on(&written));
+}
+
+#[test]
+fn what_a_log_may_lose_is_said_on_standard_error_too() {
+    fn leaves(plan: &ExitPlan) {
+        add(plan, "refusing", TEAR_DOWN, |_exit| Err("it is busy".into()));
+        add(plan, "leaking", TEAR_DOWN, |exit| {
+            let _leaked = exit.leak(1_u8, "it is one byte");
+            Ok(())
+        });
+        drop(sleeping());
+        plan.leave(CODE)
+    }
+    let not_registered = run(PLAN, |plan| {
+        Box::leak(Box::new(log_lines()));
+        leaves(plan)
+    });
+    let is_not_said_to_write = run(PLAN, |plan| {
+        plan.add(leftovers::dropped("log", TEAR_DOWN, log_lines())).unwrap();
+        leaves(plan)
+    });
+    let not_written = run(PLAN, |plan| {
+        let guard = log_lines();
+        let broken = Resource::new("log", TEAR_DOWN, move |_exit| {
+            drop(guard);
+            Err("the disk is full".into())
+        });
+        plan.add(broken.writes_the_log()).unwrap();
+        leaves(plan)
+    });
+    for exited in [not_registered, is_not_said_to_write, not_written] {
+        assert!(all_ran_on(&exited));
+        assert_eq!(warned_of(&exited).len(), 1);
+        for said in ["it is busy", "it is one byte"] {
+            assert!(exited.stderr.contains(said), "{}", exited.stderr);
+        }
+    }
 }
 
 #[test]
@@ -487,8 +667,13 @@ fn what_fails_after_the_log_was_torn_down_is_said_on_standard_error() {
         plan.leave(CODE)
     });
     assert!(all_ran_on(&exited));
-    let said = "error: `runtime` was not torn down: its teardown failed: it is busy";
-    assert!(exited.stderr.contains(said), "{}", exited.stderr);
+    let said = "error: `runtime`, created at ";
+    let line = exited.stderr.lines().find(|line| line.starts_with(said)).unwrap_or_default();
+    assert!(
+        line.ends_with(" was not torn down: its teardown failed: it is busy"),
+        "{}",
+        exited.stderr
+    );
     assert_eq!(warned_of(&exited).len(), 1);
 }
 

@@ -218,6 +218,14 @@ fn add(
     plan.add(Resource::new(name, policy, teardown)).unwrap();
 }
 
+/// Runs an example of this package to its end.
+fn example(name: &str, arguments: &[&str]) -> Output {
+    let test = env::current_exe().unwrap();
+    let program = test.parent().unwrap().with_file_name("examples").join(name);
+    let ended = Command::new(&program).args(arguments).output();
+    ended.expect("cargo build -p leak-strategy --examples")
+}
+
 /// A teardown that hangs.
 fn hang(_exit: &ExitToken) -> TeardownResult {
     println!("hanging");

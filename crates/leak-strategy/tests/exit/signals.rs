@@ -1,8 +1,9 @@
 //! SIGINT and SIGTERM.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    env, fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    process::{self, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -12,9 +13,12 @@ use leak_strategy::{
     plan::ExitPlan,
     signals::{SignalError, SignalGuard},
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::{consts::SIGTERM, iterator::Signals};
 
-use crate::{PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, hang, park_forever, run};
+use crate::{
+    PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, example, hang, park_forever, run,
+};
 
 /// A plan whose process receives SIGTERM.
 const TERM: Plan = Plan { signals: &[("ready", Signal::TERM)], ..PLAN };
@@ -45,6 +49,32 @@ fn a_signal_executes_the_plan() {
 }
 
 #[test]
+fn the_program_of_the_guide_closes_its_pool_and_writes_its_log_when_it_ends_and_at_a_signal() {
+    let test = env::current_exe().unwrap();
+    let program = test.parent().unwrap().with_file_name("examples").join("cli");
+    for (argument, code) in [(None, 0), (Some("waits"), 143)] {
+        let mut program = Command::new(&program);
+        program.args(argument).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = program.spawn().expect("cargo build -p leak-strategy --examples");
+        let mut printed = BufReader::new(program.stdout.take().unwrap());
+        let mut stdout = String::new();
+        printed.read_line(&mut stdout).unwrap();
+        assert_eq!(stdout, "at work\n");
+        if argument.is_some() {
+            kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+        }
+        printed.read_to_string(&mut stdout).unwrap();
+        let ended = program.wait_with_output().unwrap();
+        let log = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{log}");
+        assert_eq!(stdout, "at work\nclosed\n");
+        let line = log.lines().last().unwrap_or_default();
+        assert!(line.contains("leaving the process") && line.contains("torn_down=2"), "{log}");
+        assert!(line.contains("failed=0 remaining=1"), "{log}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_the_process_at_once() {
     let signals = &[("ready", Signal::TERM), ("hanging", Signal::INT)];
     let exited = run(Plan { signals, ..PLAN }, |plan| {
@@ -58,6 +88,30 @@ fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(exited.code, Some(130));
     assert_eq!(exited.outcome_of("hanging"), (Outcome::Failed, Some(&Reason::Unfinished)));
     assert!(exited.took < SHORT + SLACK, "it took {:?}", exited.took);
+}
+
+#[test]
+fn a_return_from_main_at_the_same_signal_waits_until_the_plan_has_ended_the_process() {
+    let ended = example("main_returns", &[]);
+    assert_eq!(ended.status.code(), Some(143), "{ended:?}");
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), "main returns\nthe cache is written\n");
+}
+
+/// The guard is gone before its thread has come to the signal.
+#[test]
+fn a_signal_that_came_before_its_guard_was_dropped_executes_the_plan() {
+    let exited = run(TERM, |plan| {
+        let mut own = Signals::new([SIGTERM]).unwrap();
+        add_noisy(plan, "client", TEAR_DOWN, &[]);
+        let guard = SignalGuard::install(plan).unwrap();
+        println!("ready");
+        io::stdout().flush().unwrap();
+        own.forever().next();
+        drop(guard);
+        process::exit(0)
+    });
+    assert_eq!(exited.code, Some(143), "{}", exited.stderr);
+    assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
 }
 
 /// How many threads of a guard there are.

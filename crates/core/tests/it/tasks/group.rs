@@ -164,6 +164,28 @@ fn a_child_group_is_told_what_its_parent_is_told_and_waited_for() {
 }
 
 #[test]
+fn how_a_task_below_a_child_group_ended_is_in_each_report_above() {
+    both_flavours(async || {
+        let parent = TaskGroup::new("parent");
+        let child = parent.child("child").unwrap();
+        let grandchild = child.child("grandchild").unwrap();
+        grandchild.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
+        grandchild.try_spawn("writer", |_| async { Err("disk full") }).unwrap();
+        until_yielding("both", || grandchild.is_empty()).await;
+        grandchild.spawn("deaf", |_| pending()).unwrap();
+        grandchild.abort();
+        drop(grandchild.drain(PLENTY).await);
+        for group in [&child, &parent] {
+            let report = group.drain(PLENTY).await;
+            assert_eq!((report.panics, report.failures, report.aborted), (1, 1, 1), "{report}");
+            assert_eq!(&*report.panicked[0].name, "unlucky");
+            assert_eq!(&*report.first_failure.unwrap().name, "writer");
+            assert_eq!(&*report.aborted_tasks[0].name, "deaf");
+        }
+    });
+}
+
+#[test]
 fn a_child_group_that_is_drained_alone_leaves_its_parent_open() {
     both_flavours(async || {
         let parent = TaskGroup::new("parent");
@@ -173,7 +195,8 @@ fn a_child_group_that_is_drained_alone_leaves_its_parent_open() {
             assert_eq!(child.drain(PLENTY).await.ended, 1);
             parent.spawn("listener", |stop| stop).unwrap();
         }
-        assert_eq!(parent.drain(PLENTY).await.ended, 3);
+        // Its own, and those of its children.
+        assert_eq!(parent.drain(PLENTY).await.ended, 6);
     });
 }
 
@@ -202,7 +225,7 @@ fn a_stop_asks_parent_and_child_at_the_same_time_and_a_drain_of_the_child_comes_
         }
         assert_eq!(child.drain(PLENTY).await.ended, 1);
         assert!(!parent.stop_signal().is_raised() && parent.len() == 1);
-        assert_eq!(parent.drain(PLENTY).await.ended, 1);
+        assert_eq!(parent.drain(PLENTY).await.ended, 2);
     });
 }
 
@@ -328,6 +351,7 @@ proptest! {
                         match group.child("child") {
                             Ok(child) => {
                                 child.spawn("listener", |stop| stop).unwrap();
+                                accepted += 1;
                                 children.push(child);
                             }
                             Err(_) => refused += 1,
