@@ -31,7 +31,6 @@
 //!
 //! The chapter *Writing an experiment* of the book has the rest.
 
-pub mod addons;
 pub mod cell;
 pub mod faults;
 pub mod killed;

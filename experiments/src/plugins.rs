@@ -3,6 +3,8 @@
 //! A trial [becomes](Trial::becomes) the host. The plugins are built with cargo and `cc`, which Rust links
 //! with anyway.
 
+pub mod addons;
+
 use std::{
     env,
     ffi::OsString,
@@ -66,12 +68,12 @@ pub fn plugins(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
 }
 
 /// A file as seen from this folder.
-pub(crate) fn here(path: &str) -> PathBuf {
+fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path)
 }
 
 /// Builds the C interface, and the plugin beside it. Returns the folder that they are in.
-pub(crate) fn interface(preparation: &Preparation<'_>) -> Result<PathBuf, Lack> {
+fn interface(preparation: &Preparation<'_>) -> Result<PathBuf, Lack> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (manifest, target) = (root().join("crates/ffi/Cargo.toml"), target());
     let mut arguments: Vec<OsString> =
@@ -82,7 +84,7 @@ pub(crate) fn interface(preparation: &Preparation<'_>) -> Result<PathBuf, Lack> 
 }
 
 /// Compiles a source in C, and puts it beside the interface.
-pub(crate) fn compiled(
+fn compiled(
     preparation: &Preparation<'_>,
     source: &str,
     called: &str,
@@ -99,7 +101,7 @@ pub(crate) fn compiled(
 }
 
 /// The options for a library that has the interface inside, with its symbols.
-pub(crate) fn as_a_library(built: &Path) -> Vec<OsString> {
+fn as_a_library(built: &Path) -> Vec<OsString> {
     let mut options: Vec<OsString> = ["-shared", "-fPIC"].map(Into::into).into();
     options.push(built.join("libsundown_ffi.a").into());
     options.extend(["-Wl,--exclude-libs,ALL", "-lpthread", "-ldl", "-lm"].map(Into::into));

@@ -2,7 +2,7 @@
 //! worker is terminated or the program is done? Its threads must not call back any more. A trial becomes
 //! `node program.js ADDON DESIGN ENDING`. Page: `docs/src/67-node.md`.
 
-use experiments::{addons, prelude::*};
+use experiments::{plugins::addons, prelude::*};
 use lab::Outcome::Signalled;
 
 /// A second is enough, on a machine that has nothing else to do.

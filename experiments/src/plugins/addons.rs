@@ -6,12 +6,10 @@ use std::{env, path::Path, process::Command, time::Duration};
 
 use lab::{Equipment, Lack, Preparation, Program, Trial, TrialResult, sandbox::Ending};
 
-use crate::{
-    plugins::{as_a_library, compiled, here, interface},
-    python::run,
-};
+use super::{as_a_library, compiled, here, interface};
+use crate::python::run;
 
-/// The addon, and the program, as seen from this folder.
+/// The addon, and the program, as seen from `src`.
 const SOURCE: &str = "../../crates/ffi/addon/addon.c";
 const PROGRAM: &str = "../../crates/ffi/addon/program.js";
 
