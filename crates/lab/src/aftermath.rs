@@ -5,9 +5,11 @@
 #[cfg(any(target_os = "linux", test))]
 mod frames;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::Serialize;
+
+use crate::stray::Mark;
 
 /// Something that a command has left behind, although it has ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -68,6 +70,17 @@ impl fmt::Display for ThreadState {
     }
 }
 
+/// By what a process is known to run for a command.
+#[derive(Debug)]
+pub(crate) struct Whose<'a> {
+    /// The command's temporary directory, in the environment.
+    pub(crate) directory: &'a Path,
+    /// The command's process group.
+    pub(crate) group: u32,
+    /// A limit that is inherited.
+    pub(crate) mark: Mark,
+}
+
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{left, stacks, threads};
 
@@ -85,16 +98,15 @@ mod linux {
         time::{Duration, Instant},
     };
 
-    use super::{Left, ThreadState, frames};
+    use super::{Left, ThreadState, Whose, frames};
     use crate::stray::{self, Process};
 
     /// How long a debugger may take.
     const STACKS: Duration = Duration::from_secs(10);
 
-    /// What a command has left, whose temporary directory and process group these are. Its own process, which has
-    /// ended, does not count. The orphans are known to be of the command in another way.
-    pub(crate) fn left(directory: &Path, group: u32, orphans: &[i32]) -> Vec<Left> {
-        let processes = processes_of(directory, group, orphans).into_iter().map(|id| {
+    /// What a command has left. Its own process, which has ended, does not count.
+    pub(crate) fn left(directory: &Path, whose: &Whose<'_>) -> Vec<Left> {
+        let processes = processes_of(whose).into_iter().map(|id| {
             let name = read(id, "comm").unwrap_or_default();
             Left::Process { name, id }
         });
@@ -118,8 +130,8 @@ mod linux {
     }
 
     /// The threads of the processes that a command consists of.
-    pub(crate) fn threads(directory: &Path, group: u32) -> Vec<ThreadState> {
-        processes_of(directory, group, &[]).into_iter().flat_map(threads_of).collect()
+    pub(crate) fn threads(whose: &Whose<'_>) -> Vec<ThreadState> {
+        processes_of(whose).into_iter().flat_map(threads_of).collect()
     }
 
     fn threads_of(process_id: i32) -> Vec<ThreadState> {
@@ -190,17 +202,17 @@ mod linux {
         text.contains("\n#0").then(|| format!("\nprocess {process}, by gdb:\n{text}"))
     }
 
-    /// The processes that run for a command: its temporary directory is in their environment, or they are in its
-    /// group; and those that these have started.
-    fn processes_of(directory: &Path, group: u32, orphans: &[i32]) -> Vec<i32> {
+    /// The processes that run for a command, and those that these have started.
+    fn processes_of(whose: &Whose<'_>) -> Vec<i32> {
+        let Whose { directory, group, mark: limit } = whose;
         let mark = [b"TMPDIR=", directory.as_os_str().as_bytes()].concat();
         let running: HashMap<_, _> = stray::processes()
             .filter_map(|id| Some((id, Process::read(id)?)))
             .filter(|(_, process)| !process.has_ended)
             .collect();
         let is_one = |(id, process): &(&i32, &Process)| {
-            u32::try_from(process.group) == Ok(group)
-                || orphans.contains(id)
+            u32::try_from(process.group) == Ok(*group)
+                || limit.is_on(**id)
                 || stray::variable(**id, |variable| variable == mark)
         };
         let mut found: HashSet<_> = running.iter().filter(is_one).map(|(id, _)| *id).collect();
@@ -229,13 +241,13 @@ mod linux {
 mod elsewhere {
     use std::path::Path;
 
-    use super::{Left, ThreadState};
+    use super::{Left, ThreadState, Whose};
 
-    pub(crate) fn left(_: &Path, _: u32, _: &[i32]) -> Vec<Left> {
+    pub(crate) fn left(_: &Path, _: &Whose<'_>) -> Vec<Left> {
         Vec::new()
     }
 
-    pub(crate) fn threads(_: &Path, _: u32) -> Vec<ThreadState> {
+    pub(crate) fn threads(_: &Whose<'_>) -> Vec<ThreadState> {
         Vec::new()
     }
 

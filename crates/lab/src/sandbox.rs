@@ -21,10 +21,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt as _,
-            process::{CommandExt as _, ExitStatusExt as _},
-        },
+        unix::process::{CommandExt as _, ExitStatusExt as _},
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -50,11 +47,11 @@ use wait4::{ResourceUsage, Wait4 as _};
 
 pub use crate::outcome::Ending;
 use crate::{
-    aftermath::{self, Left, ThreadState},
+    aftermath::{self, Left, ThreadState, Whose},
     capture::{Capture, Captured},
     guardian::{self, Guardian},
     interrupt::Interrupt,
-    stray,
+    stray::{self, Mark},
 };
 
 /// How many bytes are kept of a command's output, and of its report.
@@ -118,8 +115,6 @@ pub struct Sandbox {
     directory: TempDir,
     started: AtomicU64,
     running: Mutex<HashSet<u32>>,
-    /// Orphans that a command has been charged with.
-    taken: Mutex<HashSet<i32>>,
     /// Locked shared while a command starts, exclusively during the search for orphans: otherwise the
     /// search would take a new child, which is not in `running` yet, for an orphan.
     starting: RwLock<()>,
@@ -246,7 +241,6 @@ impl Sandbox {
             directory,
             started: AtomicU64::new(0),
             running: Mutex::default(),
-            taken: Mutex::default(),
             starting: RwLock::default(),
         })
     }
@@ -305,10 +299,12 @@ impl Sandbox {
         let (reader, err) = io::pipe().map_err(start)?;
         let mut stderr = Capture::of(reader, OUTPUT).map_err(start)?;
         let began = Instant::now();
-        let mut child = self.start(directory, command, provoked, [writer, out, err])?;
+        let mark = Mark::new();
+        let mut child = self.start(directory, command, provoked, [writer, out, err], &mark)?;
         // Open until it has ended.
         let _stdin = child.stdin.take();
         let process = child.id();
+        let whose = Whose { directory, group: process, mark };
         let watch =
             |source| SandboxError::Watch { program: command.program.to_owned(), process, source };
         let watched = Watched { end: end_of(process), child };
@@ -322,12 +318,8 @@ impl Sandbox {
         let (mut left, mut threads) = (Vec::new(), Vec::new());
         if provoked.is_looked_at {
             match killed {
-                Ok(None) => {
-                    left = aftermath::left(directory, process, &self.take_unmarked_orphans());
-                }
-                Ok(Some(Ending::DeadlinePassed)) => {
-                    threads = aftermath::threads(directory, process);
-                }
+                Ok(None) => left = aftermath::left(directory, &whose),
+                Ok(Some(Ending::DeadlinePassed)) => threads = aftermath::threads(&whose),
                 _ => {}
             }
         }
@@ -370,6 +362,7 @@ impl Sandbox {
         command: &Sandboxed<'_>,
         provoked: &Provoked,
         [report, stdout, stderr]: [io::PipeWriter; 3],
+        mark: &Mark,
     ) -> Result<Child, SandboxError> {
         let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
         let start = |source| SandboxError::Start { program: command.program.to_owned(), source };
@@ -403,7 +396,7 @@ impl Sandbox {
         };
         process.env("TMPDIR", directory);
         self.guardian.mark(&mut process);
-        let mut child = process.spawn().map_err(start)?;
+        let mut child = mark.on(|| process.spawn()).map_err(start)?;
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
         if let Err(gone) = self.guardian.watch(child.id()) {
             let _ = child.kill().and_then(|()| child.wait());
@@ -418,34 +411,13 @@ impl Sandbox {
         is_in_memory(self.directory.path())
     }
 
-    /// The orphans that have neither the group nor the temporary directory of a command. Which one they are of nobody
-    /// knows if several run, so whoever asks first gets them.
-    fn take_unmarked_orphans(&self) -> Vec<i32> {
-        let a_commands = [b"TMPDIR=", self.directory.path().as_os_str().as_bytes(), b"/"].concat();
-        let this_run = self.guardian.mark_of_this_run();
-        let a_run = format!("{}=", stray::RUN);
-        let is_somebody_elses = |variable: &[u8]| {
-            variable.starts_with(&a_commands)
-                || (variable.starts_with(a_run.as_bytes()) && variable != this_run.as_bytes())
-        };
-        let mut orphans = self.among_orphans(stray::adopted);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        orphans.retain(|id| !stray::variable(*id, is_somebody_elses) && taken.insert(*id));
-        orphans
-    }
-
     /// Kills orphans, except those in the groups of running commands.
     fn kill_strays(&self) {
-        self.among_orphans(stray::kill_adopted);
-    }
-
-    /// Does something with the orphans, which are all children except these, and the groups of these.
-    fn among_orphans<R>(&self, act: impl FnOnce(&HashSet<u32>) -> R) -> R {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let guardians = guardian::running();
         known.extend(guardians.iter());
-        act(&known)
+        stray::kill_adopted(&known);
     }
 
     /// Kills the remaining orphans and removes the directory. No command can run in the sandbox after that.

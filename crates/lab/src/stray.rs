@@ -1,7 +1,7 @@
 //! Finds and kills processes that left the group they were started in.
 //!
 //! The sandbox kills a trial's process group, but a descendant can leave the group by `setsid`. On Linux
-//! the lab finds such a process in two ways. It is the *subreaper* of its descendants, so an orphan
+//! the lab finds such a process in two ways. (Whose it was, a mark in its resource limits says.) It is the *subreaper* of its descendants, so an orphan
 //! becomes its child; and a variable in the environment marks them. On other systems the process escapes,
 //! and the lab only stops waiting for the trial's pipes. The head of `sandbox` says when this is called.
 
@@ -10,19 +10,27 @@ pub(crate) const RUN: &str = "LAB_RUN";
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Process, adopt, adopted, kill_adopted, kill_marked, path, processes, variable,
+    Mark, Process, adopt, kill_adopted, kill_marked, path, processes, variable,
 };
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{adopt, adopted, kill_adopted, kill_marked, variable};
+pub(crate) use elsewhere::{Mark, adopt, kill_adopted, kill_marked};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{collections::HashSet, fs, path::PathBuf};
+    use std::{
+        collections::HashSet,
+        fs,
+        path::PathBuf,
+        sync::{
+            Mutex, PoisonError,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
 
     use rustix::process::{
-        Pid, Signal, WaitOptions, getpgid, getpgrp, getpid, kill_process, set_child_subreaper,
-        waitpid,
+        Pid, Resource, Rlimit, Signal, WaitOptions, getpgid, getpid, getrlimit, kill_process,
+        set_child_subreaper, setrlimit, waitpid,
     };
 
     use super::RUN;
@@ -50,14 +58,6 @@ mod linux {
                 let _ = waitpid(Some(pid), WaitOptions::empty());
             }
         }
-    }
-
-    /// The same children, and not those that this process has started itself, in its own group.
-    pub(crate) fn adopted(known: &HashSet<u32>) -> Vec<i32> {
-        let us = getpgrp();
-        let is_adopted = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|group| group != us);
-        let adopted = children_except(known).into_iter().filter(is_adopted);
-        adopted.map(|pid| pid.as_raw_nonzero().get()).collect()
     }
 
     fn children_except(known: &HashSet<u32>) -> Vec<Pid> {
@@ -102,6 +102,45 @@ mod linux {
         environment.split(|byte| *byte == 0).any(is_it)
     }
 
+    /// A mark of a command that no descendant sheds by a new environment, group or session: a number in a limit that is
+    /// inherited, and that concerns nobody but threads with real-time scheduling.
+    #[derive(Debug)]
+    pub(crate) struct Mark(u64);
+
+    /// No other command is started while the limit of this process is that of one.
+    static MARKING: Mutex<()> = Mutex::new(());
+
+    impl Mark {
+        /// A number that no other command has. It is more than a year of microseconds.
+        pub(crate) fn new() -> Self {
+            const NUMBERS: u32 = 20;
+            static NEXT: AtomicU64 = AtomicU64::new(0);
+            // Relaxed: only the number matters.
+            let number = NEXT.fetch_add(1, Ordering::Relaxed) % (1 << NUMBERS);
+            let process = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
+            Self((1 << 60) | (process << NUMBERS) | number)
+        }
+
+        /// Starts a command with this mark. Without one if the system refuses it.
+        pub(crate) fn on<R>(&self, start: impl FnOnce() -> R) -> R {
+            let _alone = MARKING.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = getrlimit(Resource::Rttime);
+            let marked = Rlimit { current: Some(self.0), ..before };
+            let _ = setrlimit(Resource::Rttime, marked);
+            let started = start();
+            let _ = setrlimit(Resource::Rttime, before);
+            started
+        }
+
+        /// Whether a process has it.
+        pub(crate) fn is_on(&self, pid: i32) -> bool {
+            let limits = fs::read_to_string(path(pid, "limits")).unwrap_or_default();
+            let limit = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout"));
+            let soft = limit.and_then(|limit| limit.split_whitespace().next());
+            soft.and_then(|soft| soft.parse().ok()) == Some(self.0)
+        }
+    }
+
     /// What the kernel says of a process.
     pub(crate) struct Process {
         pub(crate) parent: i32,
@@ -128,13 +167,21 @@ mod linux {
 mod elsewhere {
     use std::collections::HashSet;
 
+    /// No mark.
+    #[derive(Debug)]
+    pub(crate) struct Mark;
+
+    impl Mark {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn on<R>(&self, start: impl FnOnce() -> R) -> R {
+            start()
+        }
+    }
+
     pub(crate) fn adopt() {}
-    pub(crate) fn adopted(_known: &HashSet<u32>) -> Vec<i32> {
-        Vec::new()
-    }
     pub(crate) fn kill_adopted(_known: &HashSet<u32>) {}
-    pub(crate) fn variable(_pid: i32, _is_it: impl Fn(&[u8]) -> bool) -> bool {
-        false
-    }
     pub(crate) fn kill_marked(_run: &str) {}
 }

@@ -30,7 +30,8 @@ pub enum Cause {
     CancelledJoin,
     /// `SD0008`: a runtime needed one more thread, and the system refused it (experiment 16).
     NoThread,
-    /// `SD0009`: `block_in_place` was called on a runtime with one thread, which cannot hand its tasks over.
+    /// `SD0009`: `block_in_place` was called where nobody else can drive the tasks: on a runtime with one thread, or in a
+    /// `LocalSet`.
     BlockInPlace,
     /// `SD0010`: the runtime was built without the driver for timers or for I/O.
     NoDriver,
