@@ -3,6 +3,8 @@
 //! A trial [becomes](Trial::becomes) the host. The plugins are built with cargo and `cc`, which Rust links
 //! with anyway.
 
+pub mod addons;
+
 use std::{
     env,
     ffi::OsString,
@@ -46,23 +48,10 @@ pub fn plugins(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
         return Err(Lack::missing(what, "run it on Linux with glibc"));
     }
     preparation.say("building a plugin, the C interface (crates/ffi) and a host");
-    let target = target();
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = root().join("crates/ffi/Cargo.toml");
-    let mut arguments: Vec<OsString> =
-        ["build", "--quiet", "--locked", "--workspace", "--manifest-path"].map(Into::into).into();
-    arguments.extend([manifest.into(), "--target-dir".into(), target.clone().into()]);
-    step(preparation, Path::new(&cargo), &arguments)?;
-    let built = target.join("debug");
-    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let compile = |source: &str, called: &str, options: &[&str]| {
-        let made = built.join(called);
-        let mut arguments: Vec<OsString> = ["-O1", "-D_GNU_SOURCE", "-I"].map(Into::into).into();
-        arguments.extend([root().join("crates/ffi/include").into(), here(source).into()]);
-        arguments.extend(options.iter().map(Into::into));
-        arguments.extend(["-o".into(), made.clone().into()]);
-        step(preparation, Path::new(&compiler), &arguments)?;
-        Ok::<_, Lack>(made)
+    let built = interface(preparation)?;
+    let compile = |source, called, options: &[&str]| {
+        let options: Vec<_> = options.iter().map(Into::into).collect();
+        compiled(preparation, source, called, &options)
     };
     let host = compile(HOST, "plugin-host", &["-lpthread", "-ldl"])?;
     let archive = built.join("libsundown_ffi.a");
@@ -83,17 +72,49 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path)
 }
 
+/// Builds the C interface, and the plugin beside it. Returns the folder that they are in.
+fn interface(preparation: &Preparation<'_>) -> Result<PathBuf, Lack> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (manifest, target) = (root().join("crates/ffi/Cargo.toml"), target());
+    let mut arguments: Vec<OsString> =
+        ["build", "--quiet", "--locked", "--workspace", "--manifest-path"].map(Into::into).into();
+    arguments.extend([manifest.into(), "--target-dir".into(), target.clone().into()]);
+    step(preparation, Path::new(&cargo), &arguments)?;
+    Ok(target.join("debug"))
+}
+
+/// Compiles a source in C, and puts it beside the interface.
+fn compiled(
+    preparation: &Preparation<'_>,
+    source: &str,
+    called: &str,
+    options: &[OsString],
+) -> Result<PathBuf, Lack> {
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let made = target().join("debug").join(called);
+    let mut arguments: Vec<OsString> = ["-O1", "-D_GNU_SOURCE", "-I"].map(Into::into).into();
+    arguments.extend([root().join("crates/ffi/include").into(), here(source).into()]);
+    arguments.extend(options.iter().cloned());
+    arguments.extend(["-o".into(), made.clone().into()]);
+    step(preparation, Path::new(&compiler), &arguments)?;
+    Ok(made)
+}
+
+/// The options for a library that has the interface inside, with its symbols.
+fn as_a_library(built: &Path) -> Vec<OsString> {
+    let mut options: Vec<OsString> = ["-shared", "-fPIC"].map(Into::into).into();
+    options.push(built.join("libsundown_ffi.a").into());
+    options.extend(["-Wl,--exclude-libs,ALL", "-lpthread", "-ldl", "-lm"].map(Into::into));
+    options
+}
+
 /// A folder of its own, beside what the workspace builds. `SUNDOWN_FFI_TARGET` sets another.
-pub(crate) fn target() -> PathBuf {
+fn target() -> PathBuf {
     env::var_os("SUNDOWN_FFI_TARGET").map_or_else(|| root().join("target/ffi"), PathBuf::from)
 }
 
 /// Runs a step of a build.
-pub(crate) fn step(
-    preparation: &Preparation<'_>,
-    program: &Path,
-    arguments: &[OsString],
-) -> Result<(), Lack> {
+fn step(preparation: &Preparation<'_>, program: &Path, arguments: &[OsString]) -> Result<(), Lack> {
     let ended = run(preparation, program, arguments, Vec::new(), BUILD)?;
     if ended.ending == Ending::Exited(0) {
         return Ok(());

@@ -114,7 +114,7 @@ typedef struct SundownAnswer {
   uint64_t ran;
   // How many jobs were dropped so far without being run, because the runtime was stopped.
   uint64_t not_run;
-  // How many jobs panicked. Only a job that is written in Rust can.
+  // How many jobs panicked so far. Only a job that is written in Rust can.
   uint64_t panicked;
   // How many jobs had not ended when the call gave up.
   uint64_t still_running;
@@ -170,7 +170,7 @@ bool sundown_job_should_stop(const struct SundownJob *job);
 
 // Starts a runtime. Its threads have this name, which is cut after 15 bytes where a system shows it.
 //
-// `workers` is how many jobs run at the same time; 0 means as many as there are processors. `answer` may be
+// `workers` is how many jobs run at the same time, each on a thread; 0 means as many as there are processors. `answer` may be
 // null.
 //
 // Stop the runtime and then free it. Otherwise it runs until the process exits.
@@ -186,13 +186,13 @@ SundownCode sundown_start(const char *name,
                           struct SundownAnswer *answer);
 
 // Submits a job: `run(data, job)` is called on a thread of the runtime. Jobs begin in about the order in which
-// they are submitted. A job may submit others, and wait for them as long as there is a free worker.
+// they are submitted. A job may submit others, and wait for them as long as a worker is free.
 //
 // `destroy(data)` is called exactly once, whatever this returns: after the job has run, when it is dropped
 // without being run, or before this returns an error. It may be null, and so may `data`. `name` may be null;
 // answers name the job by it.
 //
-// Fails with NULL_POINTER, SHUT_DOWN, FORKED or NO_THREAD.
+// Fails with NULL_POINTER, SHUT_DOWN or FORKED.
 //
 // # Safety
 //

@@ -2,7 +2,7 @@
 
 use std::{ffi::c_char, fmt::Display, panic::Location, time::Duration};
 
-use sundown::shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport};
+use sundown::shutdown::{ShutdownError, ShutdownReport};
 
 /// The size of the text of an answer, with its zero byte.
 pub const SUNDOWN_TEXT_SIZE: usize = 1024;
@@ -18,7 +18,7 @@ pub struct SundownAnswer {
     pub ran: u64,
     /// How many jobs were dropped so far without being run, because the runtime was stopped.
     pub not_run: u64,
-    /// How many jobs panicked. Only a job that is written in Rust can.
+    /// How many jobs panicked so far. Only a job that is written in Rust can.
     pub panicked: u64,
     /// How many jobs had not ended when the call gave up.
     pub still_running: u64,
@@ -63,15 +63,9 @@ impl SundownAnswer {
     }
 
     pub(crate) fn failed(error: &ShutdownError) -> Self {
-        let panicked = match &error.kind {
-            ShutdownErrorKind::Panicked(panicked) => &panicked[..],
-            _ => &[],
-        };
-        let running = error.still_running.first().map(|job| job.spawned_at);
-        let place = running.or(panicked.first().map(|job| job.spawned_at));
+        let place = error.still_running.first().map(|job| job.spawned_at);
         Self {
             elapsed_ns: nanoseconds(error.elapsed),
-            panicked: panicked.len() as u64,
             still_running: error.alive.tasks as u64,
             threads: error.alive.threads.len() as u64,
             ..Self::said(without_place(error, place))

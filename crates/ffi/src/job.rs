@@ -5,7 +5,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -42,9 +42,16 @@ pub unsafe extern "C" fn sundown_job_should_stop(job: *const SundownJob) -> bool
 pub(crate) struct Tally {
     pub(crate) ran: AtomicU64,
     pub(crate) not_run: AtomicU64,
+    pub(crate) panicked: AtomicU64,
+    first_panic: OnceLock<String>,
 }
 
 impl Tally {
+    /// Which job panicked first, and how.
+    pub(crate) fn first_panic(&self) -> Option<String> {
+        self.first_panic.get().cloned()
+    }
+
     /// Takes back that a job was not run: it was refused.
     pub(crate) fn refused(&self) {
         self.not_run.fetch_sub(1, Ordering::Relaxed);
@@ -94,16 +101,28 @@ impl Waiting {
         mut self,
         run: unsafe extern "C-unwind" fn(*mut c_void, *const SundownJob),
         stop: Stop,
+        name: &str,
     ) {
         if stop.is_raised() {
             return;
         }
         let job = SundownJob { stop };
+        let data = self.data.data;
         self.has_run = true;
-        // SAFETY: the caller has passed the two together. `job` lives until the call returns. A panic is
-        // caught by whoever polls the task.
-        unsafe { run(self.data.data, &raw const job) };
-        self.tally.ran.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller has passed the two together. `job` lives until the call returns.
+        let ended = catch_unwind(AssertUnwindSafe(|| unsafe { run(data, &raw const job) }));
+        let Err(payload) = ended else {
+            self.tally.ran.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.tally.panicked.fetch_add(1, Ordering::Relaxed);
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = text.unwrap_or("something that is no text");
+        // Only the first is kept.
+        let _ = self.tally.first_panic.set(format!("`{name}` panicked: {message}"));
+        // Its destructor may panic.
+        mem::forget(payload);
     }
 }
 

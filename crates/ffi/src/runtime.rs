@@ -12,10 +12,7 @@ use std::{
 };
 
 use sundown::runtime::{RuntimeCell, RuntimeOwner, State};
-use tokio::{
-    runtime::{Handle, worker_index},
-    task::block_in_place,
-};
+use tokio::task::spawn_blocking;
 
 use crate::{
     SundownAnswer, SundownCode, SundownDestroy, SundownRun,
@@ -41,9 +38,10 @@ impl SundownRuntime {
     /// An answer with the numbers of the jobs.
     fn counted(&self, answer: SundownAnswer) -> SundownAnswer {
         // Relaxed: see `Tally`.
-        let [ran, not_run] =
-            [&self.tally.ran, &self.tally.not_run].map(|number| number.load(Ordering::Relaxed));
-        SundownAnswer { ran, not_run, ..answer }
+        let Tally { ran, not_run, panicked, .. } = &*self.tally;
+        let [ran, not_run, panicked] =
+            [ran, not_run, panicked].map(|number| number.load(Ordering::Relaxed));
+        SundownAnswer { ran, not_run, panicked, ..answer }
     }
 }
 
@@ -81,7 +79,7 @@ pub struct SundownStats {
 
 /// Starts a runtime. Its threads have this name, which is cut after 15 bytes where a system shows it.
 ///
-/// `workers` is how many jobs run at the same time; 0 means as many as there are processors. `answer` may be
+/// `workers` is how many jobs run at the same time, each on a thread; 0 means as many as there are processors. `answer` may be
 /// null.
 ///
 /// Stop the runtime and then free it. Otherwise it runs until the process exits.
@@ -106,7 +104,8 @@ pub unsafe extern "C" fn sundown_start(
             0 => thread::available_parallelism().map_or(1, NonZero::get),
             workers => workers,
         };
-        let cell = RuntimeCell::with_builder(RuntimeOwner::builder(name).workers(workers));
+        let builder = RuntimeOwner::builder(name).current_thread().blocking_threads(workers);
+        let cell = RuntimeCell::with_builder(builder);
         if let Err(error) = cell.get() {
             // SAFETY: the caller promises that it can be written.
             unsafe { border::answer(answer, || SundownAnswer::said(&error)) };
@@ -123,13 +122,13 @@ pub unsafe extern "C" fn sundown_start(
 }
 
 /// Submits a job: `run(data, job)` is called on a thread of the runtime. Jobs begin in about the order in which
-/// they are submitted. A job may submit others, and wait for them as long as there is a free worker.
+/// they are submitted. A job may submit others, and wait for them as long as a worker is free.
 ///
 /// `destroy(data)` is called exactly once, whatever this returns: after the job has run, when it is dropped
 /// without being run, or before this returns an error. It may be null, and so may `data`. `name` may be null;
 /// answers name the job by it.
 ///
-/// Fails with NULL_POINTER, SHUT_DOWN, FORKED or NO_THREAD.
+/// Fails with NULL_POINTER, SHUT_DOWN or FORKED.
 ///
 /// # Safety
 ///
@@ -153,12 +152,16 @@ pub unsafe extern "C" fn sundown_submit(
         let name = unsafe { border::name(name) }.unwrap_or_else(|| "job".to_owned());
         let running = runtime.cell.get().map_err(|error| SundownCode::from(&error))?;
         let waiting = Waiting::new(data, Arc::clone(&runtime.tally));
-        let spawn = || running.spawn(name, move |stop| async move { waiting.run(run, stop) });
-        let is_ours = |here: Handle| running.handle().is_ok_and(|ours| ours.id() == here.id());
-        let is_worker = worker_index().is_some() && Handle::try_current().is_ok_and(is_ours);
-        // Tokio keeps what a worker spawns for that worker, which is in a job now and may block for long.
-        // Inside `block_in_place` it is no worker, and any other one takes the new job.
-        let spawned = if is_worker { block_in_place(spawn) } else { spawn() };
+        // Blocking code belongs on the threads for it, which share one queue. A worker has a queue of its own,
+        // and what waits there may wait for a job that blocks, although another worker is free.
+        let spawned = running.spawn("submit", move |stop| async move {
+            // A member by this name until the job has returned. Nothing can abort it.
+            let Ok(held) = stop.hold(name.clone()) else { return };
+            drop(spawn_blocking(move || {
+                waiting.run(run, stop, &name);
+                drop(held);
+            }));
+        });
         if let Err(error) = spawned {
             runtime.tally.refused();
             return Err((&error).into());
@@ -192,13 +195,21 @@ pub unsafe extern "C" fn sundown_stop(
         // SAFETY: the caller promises that it was not freed.
         let runtime = unsafe { share(runtime) }?;
         let result = runtime.cell.shutdown_blocking(limit(limit_ms));
-        let told = || match &result {
-            Ok(report) => runtime.counted(SundownAnswer::ended(report)),
-            Err(error) => runtime.counted(SundownAnswer::failed(error)),
+        let panicked = runtime.tally.first_panic();
+        let told = || {
+            runtime.counted(match (&result, &panicked) {
+                (Ok(report), None) => SundownAnswer::ended(report),
+                (Ok(report), Some(job)) => SundownAnswer::said(format!("{job}; {report}")),
+                (Err(error), _) => SundownAnswer::failed(error),
+            })
         };
         // SAFETY: the caller promises that it can be written.
         unsafe { border::answer(answer, told) };
-        result.map(drop).map_err(|error| (&error.kind).into())
+        match (result, panicked) {
+            (Ok(_), None) => Ok(()),
+            (Ok(_), Some(_)) => Err(SundownCode::JobPanicked),
+            (Err(error), _) => Err((&error.kind).into()),
+        }
     })
 }
 
