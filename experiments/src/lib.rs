@@ -31,6 +31,7 @@
 //!
 //! The chapter *Writing an experiment* of the book has the rest.
 
+pub mod authors;
 pub mod cell;
 pub mod faults;
 pub mod killed;

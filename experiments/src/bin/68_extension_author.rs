@@ -2,10 +2,7 @@
 //! crate for such extensions change that? The same extension is built on pyo3-async-runtimes and on sundown-pyo3. A
 //! trial becomes `experiments/python/author.py CRATE ENDING`. Page: `docs/src/68-extension-author.md`.
 
-use experiments::{
-    prelude::*,
-    python::{self, PLENTY},
-};
+use experiments::{authors, prelude::*, python::PLENTY};
 use lab::{
     Outcome::{Panicked, Signalled},
     Prediction,
@@ -34,7 +31,7 @@ fn main() -> ExitCode {
              last, and some in which everything was awaited. On sundown-pyo3 none does: the source is the same \
              but for one `use`.",
         )
-        .needs(python::extension_of_authors)
+        .needs(authors::extension)
         .variants([
             control("bare/imported", trial).about("the extension is imported, and not used"),
             control("bare/never", trial).about("fifty operations that never end"),
@@ -63,10 +60,10 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// How such an exit fails: by an abort, mostly. A late future may find its event loop closed, which is said on
-/// standard error.
+/// How such an exit fails: a thread finds that the interpreter has gone, and panics, or is ended by the interpreter, and
+/// the process aborts. A late answer may also find its event loop closed, which is said on standard error.
 fn fails() -> Prediction {
-    seen(Aborted).allowing([Clean, Failed, Panicked, Signalled])
+    seen(Panicked).allowing([Clean, Aborted, Failed, Signalled])
 }
 
 /// The same, where the race is rarely lost.
@@ -77,5 +74,5 @@ fn may_fail() -> Prediction {
 /// A trial of a crate and an ending, by the name of the variant.
 fn trial(scene: &Scene<'_>) -> TrialResult {
     let (which, ending) = scene.variant().split_once('/').ok_or("half a name")?;
-    python::becomes_author(scene, which, ending)
+    authors::becomes(scene, which, ending)
 }
