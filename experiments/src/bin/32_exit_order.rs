@@ -20,7 +20,7 @@ use tokio::{
 
 fn main() -> ExitCode {
     Experiment::new(file!())
-        .question("In which order may an application leave its process?")
+        .question("In which order may an application tear things down when its process exits?")
         .hypothesis(
             "In any, as long as the last owner of the client is never dropped, or dropped in a \
              context. Clearing the caches first saves nothing if a cache is the last owner, and an \

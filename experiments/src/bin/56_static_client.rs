@@ -117,7 +117,7 @@ fn main() -> ExitCode {
         }
     }
     Experiment::new(file!())
-        .question("What becomes of a client in a static when the runtimes end that use it?")
+        .question("What becomes of a client in a static when a runtime that uses it ends?")
         .hypothesis(
             "Its connections belong to the runtime on which they were made. When that ends, a request that \
              is under way in another test fails. A request that begins later fails if the client has one \
