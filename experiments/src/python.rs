@@ -55,17 +55,7 @@ pub fn lost() -> Prediction {
 
 /// Finds a `python3` that ends late threads, and builds the extension modules for all trials.
 pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
-    let python = found(preparation)?;
-    if python.version >= HANGS_LATE_THREADS {
-        return Err(Lack::missing(
-            format!(
-                "{} hangs late threads instead of ending them, and the positive control of this \
-                 experiment rests on their end",
-                python.called
-            ),
-            "put a python3 from 3.9 to 3.13 first on PATH",
-        ));
-    }
+    let python = that_ends_late_threads(preparation)?;
     let packages = build(preparation)?;
     Ok(Equipment::new()
         .version("Python", &python.called)
@@ -73,6 +63,45 @@ pub fn extensions(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
         // The programs share a module, and a run leaves nothing beside it.
         .variable("PYTHONDONTWRITEBYTECODE", "1")
         .variable("PYTHONPATH", packages))
+}
+
+/// The variable in which a program finds the folder of the extension that is built twice.
+const AUTHORS: &str = "AUTHORS";
+
+/// Finds a `python3` that ends late threads, and builds the extension of `crates/pyo3` for all trials: on
+/// pyo3-async-runtimes, and on the kit's crate.
+pub fn extension_of_authors(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
+    let python = that_ends_late_threads(preparation)?;
+    let target = root().join("target/python");
+    let manifest = root().join("crates/pyo3/Cargo.toml");
+    let authors = target.join("authors");
+    for (which, options) in [("kit", &[][..]), ("bare", &["--features", "bare"][..])] {
+        preparation.say(&format!("building the extension (crates/pyo3/tests/extension), {which}"));
+        let package = ["--package", "extension"].iter().chain(options).map(OsStr::new);
+        cargo_builds(preparation, &manifest, &target, &package.collect::<Vec<_>>())?;
+        let folder = authors.join(which);
+        fs::create_dir_all(&folder)
+            .and_then(|()| {
+                let library = library(&target.join("release"), "extension");
+                put(&library, &folder.join("extension.abi3.so"))
+            })
+            .map_err(|error| Lack::broken(format!("{}: {error}", folder.display())))?;
+    }
+    Ok(Equipment::new()
+        .version("Python", &python.called)
+        .variable(PYTHON, &python.executable)
+        .variable("PYTHONDONTWRITEBYTECODE", "1")
+        .variable(AUTHORS, authors))
+}
+
+/// Turns the trial into the interpreter that runs `experiments/python/author.py`. Such a program says nothing on
+/// standard error but what Python says of an exception of its own.
+pub fn becomes_author(trial: &Trial<'_>, which: &str, ending: &str) -> TrialResult {
+    becomes(trial, "author.py", &[which, ending], |program| match ending {
+        "exits" => program.exits_with(3).is_silent(),
+        "raises" => program.exits_with(1).complains("ValueError: the program's own"),
+        _ => program.is_silent(),
+    })
 }
 
 /// Turns the trial into the interpreter that was found, running a program of `experiments/python`.
@@ -142,6 +171,21 @@ pub fn found(preparation: &Preparation<'_>) -> Result<Python, Lack> {
     Ok(Python { executable: executable.into(), called: called.to_owned(), version })
 }
 
+fn that_ends_late_threads(preparation: &Preparation<'_>) -> Result<Python, Lack> {
+    let python = found(preparation)?;
+    if python.version >= HANGS_LATE_THREADS {
+        return Err(Lack::missing(
+            format!(
+                "{} hangs late threads instead of ending them, and the positive control of this \
+                 experiment rests on their end",
+                python.called
+            ),
+            "put a python3 from 3.9 to 3.13 first on PATH",
+        ));
+    }
+    Ok(python)
+}
+
 /// The first two numbers of a version.
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map_while(|number| number.parse().ok());
@@ -153,11 +197,26 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
     preparation.say("building the extension modules (crates/python)");
     let target = root().join("target/python");
     let manifest = root().join("crates/python/Cargo.toml");
+    cargo_builds(preparation, &manifest, &target, &["--workspace".as_ref()])?;
+    let packages = target.join("packages");
+    assemble(&target.join("release"), &packages)
+        .map_err(|error| Lack::broken(format!("{}: {error}", packages.display())))?;
+    Ok(packages.into())
+}
+
+/// Builds extension modules with cargo alone.
+fn cargo_builds(
+    preparation: &Preparation<'_>,
+    manifest: &Path,
+    target: &Path,
+    what: &[&OsStr],
+) -> Result<(), Lack> {
     let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    let options = ["build", "--release", "--workspace", "--quiet", "--locked", "--manifest-path"];
+    let options = ["build", "--release", "--quiet", "--locked", "--manifest-path"];
     let arguments = [
         &options.map(OsStr::new)[..],
         &[manifest.as_os_str(), "--target-dir".as_ref(), target.as_os_str()],
+        what,
     ]
     .concat();
     // Without this, they would link a library of the interpreter that not every machine has, and
@@ -168,17 +227,16 @@ fn build(preparation: &Preparation<'_>) -> Result<OsString, Lack> {
         let said = ended.stderr.text();
         return Err(Lack::broken(format!("cargo ended with {}:\n{said}", ended.ending)));
     }
-    let packages = target.join("packages");
-    assemble(&target.join("release"), &packages)
-        .map_err(|error| Lack::broken(format!("{}: {error}", packages.display())))?;
-    Ok(packages.into())
+    Ok(())
+}
+
+/// The file of a library that cargo has built.
+fn library(built: &Path, name: &str) -> PathBuf {
+    built.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX))
 }
 
 /// Copies the libraries into the folder of packages, under the names by which they are imported.
 fn assemble(built: &Path, packages: &Path) -> io::Result<()> {
-    let library = |name: &str| {
-        built.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX))
-    };
     let (sundown, sources) =
         (packages.join("sundown"), root().join("crates/python/python/sundown"));
     fs::create_dir_all(&sundown)?;
@@ -188,8 +246,8 @@ fn assemble(built: &Path, packages: &Path) -> io::Result<()> {
             put(&source, &sundown.join(name))?;
         }
     }
-    put(&library("sundown_python"), &sundown.join("_native.abi3.so"))?;
-    put(&library("sundown_designs"), &packages.join("sundown_designs.abi3.so"))
+    put(&library(built, "sundown_python"), &sundown.join("_native.abi3.so"))?;
+    put(&library(built, "sundown_designs"), &packages.join("sundown_designs.abi3.so"))
 }
 
 /// Copies a file so that a program which has the old one open keeps it.

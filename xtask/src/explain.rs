@@ -132,9 +132,12 @@ fn with_message<'a>(pages: &'a [Page], asked: &str) -> Result<Vec<&'a Page>> {
     }
 }
 
-/// A message in lower case, on one line.
+/// A message in lower case, on one line, with `#` in place of each number, and without the dots of one that was cut.
 fn plain(message: &str) -> String {
-    message.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+    let message = message.to_lowercase();
+    let is_number = |word: &str| word.bytes().all(|digit| digit.is_ascii_digit());
+    let words = message.split_whitespace().map(|word| if is_number(word) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ").trim_end_matches([' ', '…']).to_owned()
 }
 
 fn list(pages: &[&Page]) -> String {

@@ -69,9 +69,10 @@ pub fn install() {
 }
 
 thread_local! {
-    /// The cause of this thread's last panic, if it was recognised. Constant and without a destructor,
-    /// so it can be used while the thread's other locals are being destroyed.
-    static BEFORE: Cell<Option<Cause>> = const { Cell::new(None) };
+    /// The causes of this thread's last two panics, as far as they were recognised. When a second destructor panics,
+    /// one is its own, and the other that of the panic which unwound. Constant and without a destructor, so it can
+    /// be used while the thread's other locals are being destroyed.
+    static BEFORE: Cell<[Option<Cause>; 2]> = const { Cell::new([None; 2]) };
 }
 
 /// Explains a panic on standard error, if its cause is recognised and has not been explained before.
@@ -93,8 +94,9 @@ fn explain(panic: &PanicHookInfo<'_>) {
 fn cause_of(panic: &PanicHookInfo<'_>) -> Option<Cause> {
     let file = panic.location().map_or("", |at| at.file());
     let message = panic.payload_as_str().unwrap_or_default();
-    let cause = Cause::of(message, file, BEFORE.get());
-    BEFORE.set(cause);
+    let [last, one_before] = BEFORE.get();
+    let cause = Cause::of(message, file, last.or(one_before));
+    BEFORE.set([cause, last]);
     cause
 }
 
@@ -124,6 +126,8 @@ pub struct Explanation {
     place: Place,
     /// The line of the program that led there.
     own_code: Option<String>,
+    /// Whether the program may have such an error of its own.
+    may_be_its_own: bool,
 }
 
 impl Explanation {
@@ -140,7 +144,10 @@ impl Explanation {
             true => Place::of_this_thread(),
             false => (Place::Unknown, None),
         };
-        Self { cause, thread, file, place, own_code }
+        let message = panic.payload_as_str().unwrap_or_default();
+        let may_be_its_own =
+            messages::may_be_anybodys(message, panic.location().map_or("", |at| at.file()));
+        Self { cause, thread, file, place, own_code, may_be_its_own }
     }
 
     /// The cause.
@@ -152,10 +159,13 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cause, thread, file, place, own_code } = self;
+        let Self { cause, thread, file, place, own_code, may_be_its_own } = self;
         let code = cause.code();
         write!(f, "sundown: {}", advice::happened(*cause, thread, file, place))?;
         own_code.iter().try_for_each(|line| write!(f, "; reached from {line}"))?;
+        if *may_be_its_own {
+            write!(f, "; unless the program has an error of its own in the same words as Tokio")?;
+        }
         writeln!(f)?;
         writeln!(f, "sundown: instead, {}", advice::instead(*cause, place))?;
         writeln!(f, "sundown: {code}, docs/src/explain/{code}.md")

@@ -38,7 +38,8 @@
 //! ([`OutlivedRuntime`](NotCovered::OutlivedRuntime)). It cannot deliver their goodbye either. So close such a
 //! value *while its runtime runs*: await its `close` there, in a session's
 //! [hook](crate::Session::before_close_with), or tear it down before you shut the runtime down. A current-thread
-//! runtime runs only while somebody is inside its `block_on`.
+//! runtime runs only while somebody is inside its `block_on`. If the destructor is yours, let it say goodbye in a
+//! member of a [group](crate::TaskGroup::try_spawn): a drain reports one that failed, panicked or was dropped unpolled.
 //!
 //! # Values that are not `Send`
 //!

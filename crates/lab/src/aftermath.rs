@@ -77,6 +77,7 @@ pub(crate) use elsewhere::{left, stacks, threads};
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{
+        collections::{HashMap, HashSet},
         fs,
         os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
         path::{Path, PathBuf},
@@ -85,15 +86,15 @@ mod linux {
     };
 
     use super::{Left, ThreadState, frames};
-    use crate::stray;
+    use crate::stray::{self, Process};
 
     /// How long a debugger may take.
     const STACKS: Duration = Duration::from_secs(10);
 
-    /// What a command has left, whose temporary directory this is. Its own process, which has ended, does
-    /// not count.
-    pub(crate) fn left(directory: &Path) -> Vec<Left> {
-        let processes = processes_of(directory).into_iter().map(|id| {
+    /// What a command has left, whose temporary directory and process group these are. Its own process, which has
+    /// ended, does not count. The orphans are known to be of the command in another way.
+    pub(crate) fn left(directory: &Path, group: u32, orphans: &[i32]) -> Vec<Left> {
+        let processes = processes_of(directory, group, orphans).into_iter().map(|id| {
             let name = read(id, "comm").unwrap_or_default();
             Left::Process { name, id }
         });
@@ -117,8 +118,8 @@ mod linux {
     }
 
     /// The threads of the processes that a command consists of.
-    pub(crate) fn threads(directory: &Path) -> Vec<ThreadState> {
-        processes_of(directory).into_iter().flat_map(threads_of).collect()
+    pub(crate) fn threads(directory: &Path, group: u32) -> Vec<ThreadState> {
+        processes_of(directory, group, &[]).into_iter().flat_map(threads_of).collect()
     }
 
     fn threads_of(process_id: i32) -> Vec<ThreadState> {
@@ -189,15 +190,30 @@ mod linux {
         text.contains("\n#0").then(|| format!("\nprocess {process}, by gdb:\n{text}"))
     }
 
-    /// The processes that run for a command: its temporary directory is in their environment.
-    fn processes_of(directory: &Path) -> Vec<i32> {
+    /// The processes that run for a command: its temporary directory is in their environment, or they are in its
+    /// group; and those that these have started.
+    fn processes_of(directory: &Path, group: u32, orphans: &[i32]) -> Vec<i32> {
         let mark = [b"TMPDIR=", directory.as_os_str().as_bytes()].concat();
-        let is_marked = |id: &i32| {
-            let environment = fs::read(stray::path(*id, "environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+        let running: HashMap<_, _> = stray::processes()
+            .filter_map(|id| Some((id, Process::read(id)?)))
+            .filter(|(_, process)| !process.has_ended)
+            .collect();
+        let is_one = |(id, process): &(&i32, &Process)| {
+            u32::try_from(process.group) == Ok(group)
+                || orphans.contains(id)
+                || stray::variable(**id, |variable| variable == mark)
         };
-        // That of a process that has ended is empty.
-        let mut processes: Vec<_> = stray::processes().filter(is_marked).collect();
+        let mut found: HashSet<_> = running.iter().filter(is_one).map(|(id, _)| *id).collect();
+        loop {
+            let is_below = |(_, process): &(&i32, &Process)| found.contains(&process.parent);
+            let below: Vec<_> = running.iter().filter(is_below).map(|(id, _)| *id).collect();
+            let before = found.len();
+            found.extend(below);
+            if found.len() == before {
+                break;
+            }
+        }
+        let mut processes: Vec<_> = found.into_iter().collect();
         processes.sort_unstable();
         processes
     }
@@ -215,11 +231,11 @@ mod elsewhere {
 
     use super::{Left, ThreadState};
 
-    pub(crate) fn left(_: &Path) -> Vec<Left> {
+    pub(crate) fn left(_: &Path, _: u32, _: &[i32]) -> Vec<Left> {
         Vec::new()
     }
 
-    pub(crate) fn threads(_: &Path) -> Vec<ThreadState> {
+    pub(crate) fn threads(_: &Path, _: u32) -> Vec<ThreadState> {
         Vec::new()
     }
 

@@ -96,6 +96,11 @@ impl Guardian {
         command.env(stray::RUN, &self.run);
     }
 
+    /// The mark, as it stands in the environment of a process.
+    pub(crate) fn mark_of_this_run(&self) -> String {
+        format!("{}={}", stray::RUN, self.run)
+    }
+
     /// Makes the guardian kill the process group of this leader when this process ends.
     ///
     /// # Errors

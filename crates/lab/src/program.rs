@@ -39,6 +39,8 @@ pub(crate) struct Rule {
     last_line: Option<String>,
     complaints: Vec<String>,
     fatal: Vec<String>,
+    #[serde(default)]
+    is_silent: bool,
 }
 
 impl Program {
@@ -76,6 +78,13 @@ impl Program {
         self.rule.fatal.push(text.to_owned());
         self
     }
+
+    /// Expects nothing on standard error.
+    #[must_use]
+    pub const fn is_silent(mut self) -> Self {
+        self.rule.is_silent = true;
+        self
+    }
 }
 
 impl Rule {
@@ -98,6 +107,9 @@ impl Rule {
         for fatal in self.fatal.iter().filter(|it| stderr.contains(*it)) {
             problems.push(format!("it says `{fatal}` on standard error"));
         }
+        if let Some(line) = stderr.lines().find(|line| self.is_silent && !line.trim().is_empty()) {
+            problems.push(format!("it says `{line}` on standard error, and should say nothing"));
+        }
         problems
     }
 }
@@ -111,6 +123,13 @@ impl fmt::Display for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silent_program_may_say_nothing() {
+        let rule = Program::new(Command::new("python3")).is_silent().rule;
+        assert!(rule.problems(0, "", "\n").is_empty());
+        assert!(rule.problems(0, "", "Event loop is closed\n").concat().contains("Event loop"));
+    }
 
     #[test]
     fn only_the_expected_end_has_no_problem() {

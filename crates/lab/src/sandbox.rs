@@ -21,7 +21,10 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::process::{CommandExt as _, ExitStatusExt as _},
+        unix::{
+            ffi::OsStrExt as _,
+            process::{CommandExt as _, ExitStatusExt as _},
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -115,6 +118,8 @@ pub struct Sandbox {
     directory: TempDir,
     started: AtomicU64,
     running: Mutex<HashSet<u32>>,
+    /// Orphans that a command has been charged with.
+    taken: Mutex<HashSet<i32>>,
     /// Locked shared while a command starts, exclusively during the search for orphans: otherwise the
     /// search would take a new child, which is not in `running` yet, for an orphan.
     starting: RwLock<()>,
@@ -241,6 +246,7 @@ impl Sandbox {
             directory,
             started: AtomicU64::new(0),
             running: Mutex::default(),
+            taken: Mutex::default(),
             starting: RwLock::default(),
         })
     }
@@ -316,8 +322,12 @@ impl Sandbox {
         let (mut left, mut threads) = (Vec::new(), Vec::new());
         if provoked.is_looked_at {
             match killed {
-                Ok(None) => left = aftermath::left(directory),
-                Ok(Some(Ending::DeadlinePassed)) => threads = aftermath::threads(directory),
+                Ok(None) => {
+                    left = aftermath::left(directory, process, &self.take_unmarked_orphans());
+                }
+                Ok(Some(Ending::DeadlinePassed)) => {
+                    threads = aftermath::threads(directory, process);
+                }
                 _ => {}
             }
         }
@@ -408,13 +418,34 @@ impl Sandbox {
         is_in_memory(self.directory.path())
     }
 
+    /// The orphans that have neither the group nor the temporary directory of a command. Which one they are of nobody
+    /// knows if several run, so whoever asks first gets them.
+    fn take_unmarked_orphans(&self) -> Vec<i32> {
+        let a_commands = [b"TMPDIR=", self.directory.path().as_os_str().as_bytes(), b"/"].concat();
+        let this_run = self.guardian.mark_of_this_run();
+        let a_run = format!("{}=", stray::RUN);
+        let is_somebody_elses = |variable: &[u8]| {
+            variable.starts_with(&a_commands)
+                || (variable.starts_with(a_run.as_bytes()) && variable != this_run.as_bytes())
+        };
+        let mut orphans = self.among_orphans(stray::adopted);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        orphans.retain(|id| !stray::variable(*id, is_somebody_elses) && taken.insert(*id));
+        orphans
+    }
+
     /// Kills orphans, except those in the groups of running commands.
     fn kill_strays(&self) {
+        self.among_orphans(stray::kill_adopted);
+    }
+
+    /// Does something with the orphans, which are all children except these, and the groups of these.
+    fn among_orphans<R>(&self, act: impl FnOnce(&HashSet<u32>) -> R) -> R {
         let _alone = self.starting.write().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let guardians = guardian::running();
         known.extend(guardians.iter());
-        stray::kill_adopted(&known);
+        act(&known)
     }
 
     /// Kills the remaining orphans and removes the directory. No command can run in the sandbox after that.

@@ -9,17 +9,20 @@
 pub(crate) const RUN: &str = "LAB_RUN";
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{adopt, kill_adopted, kill_marked, path, processes};
+pub(crate) use linux::{
+    Process, adopt, adopted, kill_adopted, kill_marked, path, processes, variable,
+};
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{adopt, kill_adopted, kill_marked};
+pub(crate) use elsewhere::{adopt, adopted, kill_adopted, kill_marked, variable};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{collections::HashSet, fs, path::PathBuf};
 
     use rustix::process::{
-        Pid, Signal, WaitOptions, getpgid, getpid, kill_process, set_child_subreaper, waitpid,
+        Pid, Signal, WaitOptions, getpgid, getpgrp, getpid, kill_process, set_child_subreaper,
+        waitpid,
     };
 
     use super::RUN;
@@ -36,17 +39,8 @@ mod linux {
     /// Kills the children of this process, except the known ones and the members of groups that these
     /// lead. Repeats until no other is left.
     pub(crate) fn kill_adopted(known: &HashSet<u32>) {
-        let us = getpid().as_raw_nonzero().get();
         for _ in 0..ROUNDS {
-            let adopted: Vec<_> = processes()
-                .filter(|pid| parent(*pid) == Some(us))
-                .filter_map(Pid::from_raw)
-                .filter(|pid| {
-                    let is_known =
-                        |pid: Pid| known.contains(&pid.as_raw_nonzero().get().cast_unsigned());
-                    !is_known(*pid) && !getpgid(Some(*pid)).is_ok_and(is_known)
-                })
-                .collect();
+            let adopted = children_except(known);
             if adopted.is_empty() {
                 return;
             }
@@ -58,15 +52,30 @@ mod linux {
         }
     }
 
+    /// The same children, and not those that this process has started itself, in its own group.
+    pub(crate) fn adopted(known: &HashSet<u32>) -> Vec<i32> {
+        let us = getpgrp();
+        let is_adopted = |pid: &Pid| getpgid(Some(*pid)).is_ok_and(|group| group != us);
+        let adopted = children_except(known).into_iter().filter(is_adopted);
+        adopted.map(|pid| pid.as_raw_nonzero().get()).collect()
+    }
+
+    fn children_except(known: &HashSet<u32>) -> Vec<Pid> {
+        let us = getpid().as_raw_nonzero().get();
+        let is_known = |pid: Pid| known.contains(&pid.as_raw_nonzero().get().cast_unsigned());
+        processes()
+            .filter(|pid| Process::read(*pid).is_some_and(|it| it.parent == us))
+            .filter_map(Pid::from_raw)
+            .filter(|pid| !is_known(*pid) && !getpgid(Some(*pid)).is_ok_and(is_known))
+            .collect()
+    }
+
     /// Kills the processes with the mark of this run. Repeats until none is left.
     pub(crate) fn kill_marked(run: &str) {
         let mark = format!("{RUN}={run}").into_bytes();
         for _ in 0..ROUNDS {
             let marked: Vec<_> = processes()
-                .filter(|pid| {
-                    let environment = fs::read(path(*pid, "environ")).unwrap_or_default();
-                    environment.split(|byte| *byte == 0).any(|variable| variable == mark)
-                })
+                .filter(|pid| variable(*pid, |variable| variable == mark))
                 .filter_map(Pid::from_raw)
                 .collect();
             if marked.is_empty() {
@@ -87,11 +96,29 @@ mod linux {
         format!("/proc/{pid}/{file}").into()
     }
 
-    /// The parent: the second word after the name, which is in parentheses and may contain some.
-    fn parent(pid: i32) -> Option<i32> {
-        let stat = fs::read_to_string(path(pid, "stat")).ok()?;
-        let (_, after_name) = stat.rsplit_once(')')?;
-        after_name.split_whitespace().nth(1)?.parse().ok()
+    /// Whether a variable of the environment that a process was started with is like this.
+    pub(crate) fn variable(pid: i32, is_it: impl Fn(&[u8]) -> bool) -> bool {
+        let environment = fs::read(path(pid, "environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(is_it)
+    }
+
+    /// What the kernel says of a process.
+    pub(crate) struct Process {
+        pub(crate) parent: i32,
+        pub(crate) group: i32,
+        /// It has ended, and its parent has not asked for its status.
+        pub(crate) has_ended: bool,
+    }
+
+    impl Process {
+        /// `number (name) state parent group …`. The name may contain parentheses.
+        pub(crate) fn read(pid: i32) -> Option<Self> {
+            let stat = fs::read_to_string(path(pid, "stat")).ok()?;
+            let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+            let has_ended = matches!(words.next()?, "Z" | "X");
+            let mut number = || words.next()?.parse().ok();
+            Some(Self { parent: number()?, group: number()?, has_ended })
+        }
     }
 }
 
@@ -102,6 +129,12 @@ mod elsewhere {
     use std::collections::HashSet;
 
     pub(crate) fn adopt() {}
+    pub(crate) fn adopted(_known: &HashSet<u32>) -> Vec<i32> {
+        Vec::new()
+    }
     pub(crate) fn kill_adopted(_known: &HashSet<u32>) {}
+    pub(crate) fn variable(_pid: i32, _is_it: impl Fn(&[u8]) -> bool) -> bool {
+        false
+    }
     pub(crate) fn kill_marked(_run: &str) {}
 }

@@ -1,5 +1,7 @@
 //! The result of a Rust future, on its way to the `asyncio` future that stands for it.
 
+use std::mem;
+
 use pyo3::{
     IntoPyObjectExt as _,
     exceptions::{PyRuntimeError, asyncio::CancelledError},
@@ -61,11 +63,13 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        let awaiting = self.awaiting.take();
-        // At exit, a loop that still runs is that of a daemon thread, which Python stops where it is.
-        if !exit::has_begun()
-            && let Some(awaiting) = awaiting
-        {
+        let Some(awaiting) = self.awaiting.take() else { return };
+        if exit::has_begun() {
+            // A loop that still runs is that of a daemon thread, which Python stops where it is. In a loop that was
+            // left open, a task that waits for the future lives on with it: if it were destroyed, `asyncio` would
+            // say so on standard error.
+            mem::forget(awaiting);
+        } else {
             awaiting.gets(&self.runtime, |_| Err(ended()));
         }
     }

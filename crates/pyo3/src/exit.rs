@@ -52,28 +52,32 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
     })
 }
 
+/// How long threads that are on their way out of Python get after a signal has ended the wait.
+const AFTER_A_SIGNAL: Duration = Duration::from_millis(100);
+
 /// Drops what is in flight, closes the gate, and waits until every thread has left Python. Says on standard
-/// error what has not ended within the limit. A signal handler that raises, as that of Ctrl-C does, ends one of
-/// the two waits, and the gate is closed all the same.
+/// error what has not ended within the limit. A signal handler that raises, as that of Ctrl-C does, ends the wait.
 fn at_exit(py: Python<'_>) -> PyResult<()> {
     let began = Instant::now();
     HAS_BEGUN.store(true, Ordering::Relaxed);
     // Relaxed: it stands for itself.
     let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
-    let rest = || limit.saturating_sub(began.elapsed());
-    let mut unfinished = Vec::new();
-    let mut interrupted = Ok(());
-    if let Some(runtime) = runtime::find() {
-        // While the gate is open: their destructors may need Python.
-        runtime.tasks.abort();
-        match wait(py, runtime.tasks.drain(limit)) {
-            Ok(report) => unfinished.extend(report.still_running.iter().map(ToString::to_string)),
-            Err(raised) => interrupted = Err(raised),
-        }
-    }
+    let made = runtime::find();
+    // While the gate is open: their destructors may need Python.
+    let dropped = made.map_or(Ok(()), |made| {
+        made.tasks.stop();
+        made.tasks.abort();
+        wait(py, made.tasks.drain(limit)).map(drop)
+    });
     GATE.close();
-    let left = wait(py, within(rest(), GATE.wait_empty()));
-    let interrupted = interrupted.and(left.map(drop));
+    let rest = match dropped {
+        Ok(()) => limit.saturating_sub(began.elapsed()),
+        Err(_) => AFTER_A_SIGNAL,
+    };
+    let left = wait(py, within(rest, GATE.wait_empty())).map(drop);
+    let unfinished = made.map(|made| made.tasks.drain_blocking(Duration::ZERO).still_running);
+    let unfinished: Vec<_> =
+        unfinished.into_iter().flatten().map(|future| future.to_string()).collect();
     let inside = GATE.inside();
     if inside > 0 || !unfinished.is_empty() {
         let which = match &*unfinished {
@@ -89,7 +93,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
         );
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }
-    interrupted
+    dropped.and(left)
 }
 
 /// Waits without the interpreter's lock until the future is ready or a signal handler raises, as that of Ctrl-C

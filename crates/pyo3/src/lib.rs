@@ -19,8 +19,8 @@
 //!
 //! # What it does not cover
 //!
-//! - A thread that calls `Python::attach` by itself: one of the extension's own, or a closure of
-//!   `spawn_blocking`. Use [`attach`], which passes the gate.
+//! - What the extension spawns by itself and enters Python by `Python::attach`: a thread, a closure of `spawn_blocking`, a
+//!   task of Tokio's `spawn` or of a `JoinSet`. Use [`attach`], which passes the gate, or [`tokio::spawn`].
 //! - A call that does not return within the limit. The handler says on standard error how many there are. If
 //!   it is made by [`call`](call()), the thread stays in it; by `Python::attach`, it may abort the process.
 
@@ -46,6 +46,7 @@ mod entry;
 mod exit;
 mod fork;
 mod runtime;
+mod spawn;
 mod states;
 #[cfg(feature = "unstable-streams")]
 mod streams;

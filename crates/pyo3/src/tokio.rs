@@ -26,6 +26,7 @@ use crate::{
     runtime::{self, OfProcess},
 };
 
+pub use crate::spawn::spawn;
 #[cfg(feature = "unstable-streams")]
 pub use crate::streams::*;
 #[cfg(all(feature = "attributes", feature = "testing"))]
@@ -52,8 +53,8 @@ pub fn init_with_runtime(given: &'static Runtime) -> Result<(), ()> {
     runtime::use_this(given).then_some(()).ok_or(())
 }
 
-/// The runtime. What you spawn on it by yourself is not waited for at exit; in it, use [`attach`](crate::attach) to enter
-/// Python.
+/// The runtime. What you spawn on it by yourself is not waited for at exit: use [`spawn`] for a task that enters Python, or
+/// enter it by [`attach`](crate::attach). This registers no handlers: [`install`](crate::install) does.
 ///
 /// # Panics
 ///
@@ -164,7 +165,7 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    spawn(py, "future_into_py", get_current_locals(py)?, future)
+    into_py(py, "future_into_py", get_current_locals(py)?, future)
 }
 
 /// The same, with a name for the message that says what has not ended at exit. That message has the place of this
@@ -183,7 +184,7 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    spawn(py, name, get_current_locals(py)?, future)
+    into_py(py, name, get_current_locals(py)?, future)
 }
 
 /// The same, for this event loop.
@@ -201,11 +202,11 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    spawn(py, "future_into_py_with_locals", locals, future)
+    into_py(py, "future_into_py_with_locals", locals, future)
 }
 
 #[track_caller]
-fn spawn<F, T>(
+fn into_py<F, T>(
     py: Python<'_>,
     name: impl Into<Cow<'static, str>>,
     locals: TaskLocals,

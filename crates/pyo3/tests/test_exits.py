@@ -127,6 +127,17 @@ ENDINGS = {
         """,
         0,
     ),
+    "tasks in a loop that is left open": (
+        """
+        import extension
+        async def waits(): await extension.operation(10_000_000)
+        loop = asyncio.new_event_loop()
+        tasks = [loop.create_task(waits()) for _ in range(20)]
+        loop.run_until_complete(asyncio.sleep(0.001))
+        print('the last line')
+        """,
+        0,
+    ),
     "a daemon thread": (
         """
         import extension
@@ -158,6 +169,27 @@ def test_the_other_crate_fails_in_the_same_program():
     body, code = ENDINGS["not awaited"]
     results = (run("bare", body) for _ in range(max(EXITS, 40)))
     assert any((ended, errors) != (code, "") for ended, _, errors in results)
+
+
+#: A task that calls back at the exit. The callback gives the lock up, as one that waits or writes does.
+SPAWNS = """
+    import extension
+    for _ in range(4): extension.SPAWNS(lambda: time.sleep(0.0005))
+    time.sleep(0.02)
+    print('the last line')
+    """
+
+
+def test_a_task_that_the_extension_spawns_itself_ends_before_the_interpreter():
+    for _ in range(EXITS):
+        assert run("ours", SPAWNS.replace("SPAWNS", "spawns")) == (0, "the last line\n", "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this interpreter ends no thread")
+def test_a_task_past_the_gate_aborts_the_process():
+    """The documented price of a bare `spawn`."""
+    results = (run("ours", SPAWNS.replace("SPAWNS", "spawns_past_the_gate")) for _ in range(20))
+    assert any(code != 0 for code, _, _ in results)
 
 
 def test_an_exception_stays_what_it_is():
@@ -333,6 +365,30 @@ def test_a_thread_of_ones_own_stops_at_the_gate():
     """
     for _ in range(EXITS):
         assert run("ours", body) == (0, "", "")
+
+
+def test_ctrl_c_ends_the_wait_for_a_future_at_exit_and_the_future_is_named():
+    body = """
+    import extension, signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    extension.limit(60)
+    inside = threading.Event()
+    def stays():
+        inside.set()
+        time.sleep(3600)
+    async def main():
+        global o
+        o = extension.calls_once(stays)
+        await asyncio.to_thread(inside.wait)
+    asyncio.run(main())
+    print('leaving', flush=True)
+    """
+    program = start("ours", body)
+    assert program.stdout.readline() == "leaving\n"
+    time.sleep(0.3)  # it is not known from outside when the handler has begun to wait
+    program.send_signal(signal.SIGINT)
+    printed, errors = program.communicate(timeout=30)
+    assert "KeyboardInterrupt" in errors and "`calls once` (spawned at " in errors
 
 
 def test_ctrl_c_ends_the_wait_at_exit_and_the_gate_is_closed_all_the_same():

@@ -46,6 +46,7 @@ fn a_message_leads_to_its_code_whatever_is_around_it() {
         ("can call blocking only when", "SD0009"),
         ("called `Result::unwrap()` on an `Err` value: JoinError::Cancelled(Id(8))", "SD0007"),
         ("runtime dropped the dispatch task", "SD0014"),
+        ("called `Result::unwrap()` on an `Err` value: task 417 was cancelled", "SD0007"),
     ] {
         let ran = workspace.run(&["explain", message]).expect_code(0);
         assert!(ran.stdout.starts_with(&format!("# {code} · ")), "{message}: {}", ran.stdout);
@@ -72,7 +73,8 @@ fn json_has_the_messages_and_the_page() {
     let pages: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(pages[0]["code"], "SD0006");
     assert_eq!(pages[0]["page"], "docs/src/explain/SD0006.md");
-    assert_eq!(pages[0]["messages"][0], "Cannot start a runtime from within a runtime");
+    let first = pages[0]["messages"][0].as_str().unwrap();
+    assert!(first.starts_with("Cannot start a runtime from within a runtime"), "{first}");
     assert_eq!(pages.as_array().unwrap().len(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! The sandbox for any command, with small shell programs that misbehave in known ways.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write as _},
     process::Child,
 };
@@ -310,6 +310,32 @@ fn what_a_clean_trial_leaves_behind_is_reported_and_removed() {
     expect_all_gone(&workspace);
     let found = json(&workspace, &["--trials", "2"], "true");
     assert_eq!(found["commands"][0]["left"], Value::Array(Vec::new()), "the control");
+}
+
+/// It has its own environment, and a session of its own, and nobody is left who has started it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_has_shed_every_mark_of_its_trial_is_reported() {
+    let workspace = Workspace::empty();
+    fs::create_dir(workspace.path("pids")).unwrap();
+    let program = |start: &str| {
+        format!(
+            "{start} sh -c 'echo > pids/$$; exec sleep 1000' > /dev/null 2>&1 &
+             until ls pids/* > /dev/null 2>&1; do sleep 0.01; done; exit 0"
+        )
+    };
+    let path = env::var("PATH").unwrap();
+    for start in [
+        format!("env -i PATH={path} setsid"),
+        format!("env -i PATH={path}"),
+        "TMPDIR=/tmp setsid".to_owned(),
+    ] {
+        let ran = probe(&workspace, &["--trials", "1"], &program(&start)).expect_code(0);
+        ran.says("1 trial left the process `sleep` (#) behind.");
+        expect_all_gone(&workspace);
+        fs::remove_dir_all(workspace.path("pids")).unwrap();
+        fs::create_dir(workspace.path("pids")).unwrap();
+    }
 }
 
 #[test]

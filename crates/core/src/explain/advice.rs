@@ -54,6 +54,11 @@ pub(super) fn happened(cause: Cause, thread: &str, file: &str, place: &Place) ->
             "something on {thread} used a timer, a socket or a file of a runtime that has been \
              shut down ({file})"
         ),
+        (Cause::RuntimeDropped, Drop(dropped)) if dropped.blocking_api().is_some() => format!(
+            "`{}` was used in async code on {thread}: it has a `Runtime` of its own, whose drop waits, \
+             and a thread that drives tasks must not",
+            dropped.blocking_api().map_or("", |api| api)
+        ),
         (Cause::RuntimeDropped, Drop(dropped)) if dropped.outermost() != "`Runtime`" => format!(
             "a `Runtime` was dropped in async code on {thread}, with {}: its drop waits, and a \
              thread that drives tasks must not",
@@ -83,12 +88,13 @@ pub(super) fn happened(cause: Cause, thread: &str, file: &str, place: &Place) ->
             "{thread} needed one more thread for the runtime ({file}), and the system refused it"
         ),
         (Cause::BlockInPlace, Drop(dropped)) => format!(
-            "{dropped} was dropped on {thread}, and its destructor called `block_in_place`; that \
-             runtime has one thread, so nobody else could drive its tasks meanwhile"
+            "{dropped} was dropped on {thread}, and its destructor called `block_in_place`, where \
+             nobody else can drive the tasks meanwhile: the runtime has one thread, or the task is one \
+             of a `LocalSet`"
         ),
         (Cause::BlockInPlace, _) => format!(
-            "`block_in_place` was called on {thread} ({file}); that runtime has one thread, so \
-             nobody else could drive its tasks meanwhile"
+            "`block_in_place` was called on {thread} ({file}), where nobody else can drive the \
+             tasks meanwhile: the runtime has one thread, or the task is one of a `LocalSet`"
         ),
         (Cause::NoDriver, _) => format!(
             "the runtime of {thread} was built without the driver that {file} needs: for timers, \
@@ -143,9 +149,9 @@ pub(super) const fn instead(cause: Cause, place: &Place) -> &'static str {
              the calls below it a context; a runtime that is down drops the work and says nothing"
         }
         (Cause::BlockedInAsync | Cause::BlockInPlace, Place::Drop(_)) => {
-            "do not wait in `Drop`: `sundown::teardown::teardown(value, limit).await` runs the \
-             destructor on a thread that may wait; or give the type an `async fn close(self)` and \
-             await that"
+            "do not wait in `Drop`: if the value is `Send`, \
+             `sundown::teardown::teardown(value, limit).await` runs the destructor on a thread that may \
+             wait; if it is not, give the type an `async fn close(self)` and await that"
         }
         (Cause::BlockedInAsync, Place::Call) => {
             "`.await` it, or wait in `spawn_blocking` or on a plain thread"
@@ -159,8 +165,13 @@ pub(super) const fn instead(cause: Cause, place: &Place) -> &'static str {
             "run it inside `LocalSet::new().run_until(…)`, or actix's inside its `System`; a task \
              that is `Send` needs neither: `tokio::spawn`"
         }
+        (Cause::RuntimeDropped, Place::Drop(dropped)) if dropped.blocking_api().is_some() => {
+            "use the asynchronous API of that library (`reqwest::Client`); or make, use and drop what is \
+             blocking inside `spawn_blocking(…).await`, or on a plain thread"
+        }
         (Cause::BlockInPlace, Place::Call) => {
-            "use `spawn_blocking(…).await`, or a runtime with `flavor = \"multi_thread\"`"
+            "use `spawn_blocking(…).await`; `block_in_place` works only in tasks of a runtime with \
+             `flavor = \"multi_thread\"`, and not in a `LocalSet`"
         }
         _ => general(cause),
     }
@@ -190,12 +201,14 @@ pub(super) const fn general(cause: Cause) -> &'static str {
         Cause::RuntimeDropped => {
             "own it by a `sundown::runtime::RuntimeOwner`, which can be dropped anywhere, and await its \
              `shutdown(limit)`; or wait elsewhere: `spawn_blocking(move || drop(runtime)).await`; \
-             `shutdown_background()` does not wait, so files and connections may still be open after it"
+             `shutdown_background()` does not wait, so files and connections may still be open after it; \
+             if it is that of a blocking API (`reqwest::blocking`), use the asynchronous one, or call it in \
+             `spawn_blocking`"
         }
         Cause::BlockedInAsync => {
             "if it is a call, `.await` it, or wait in `spawn_blocking` or on a plain thread; if it \
-             is a destructor, `sundown::teardown::teardown(value, limit).await` runs it where it \
-             may wait"
+             is a destructor of a value that is `Send`, `sundown::teardown::teardown(value, limit).await` \
+             runs it where it may wait; if it is not, give the type an `async fn close(self)`"
         }
         Cause::CancelledJoin => {
             "stop the tasks before their runtime (`sundown::group`), and take \
@@ -207,8 +220,9 @@ pub(super) const fn general(cause: Cause) -> &'static str {
         }
         Cause::BlockInPlace => {
             "if it is a call, use `spawn_blocking(…).await`, or a runtime with \
-             `flavor = \"multi_thread\"`; if it is a destructor, \
-             `sundown::teardown::teardown(value, limit).await` runs it where it may wait"
+             `flavor = \"multi_thread\"` and no `LocalSet`; if it is a destructor of a value that is `Send`, \
+             `sundown::teardown::teardown(value, limit).await` runs it where it may wait; if it is not, \
+             give the type an `async fn close(self)`"
         }
         Cause::NoDriver => "build the runtime with `Builder::enable_all()`",
         Cause::OldTokio => {

@@ -72,8 +72,8 @@ impl Cause {
     ];
 
     /// The cause of a panic with this message, from this file; `None` if it has another cause. `before` is
-    /// the cause of the panic before it on the same thread: a second panic is explained only after a
-    /// first that was.
+    /// the cause of one of the two panics before it on the same thread: that of a second destructor is explained only
+    /// if one of them was.
     ///
     /// The message of an `unwrap` or `expect` is recognised by the error in it. A message that only quotes
     /// one of these texts has another cause.

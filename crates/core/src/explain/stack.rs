@@ -29,6 +29,8 @@ pub(super) struct Dropped {
     innermost: String,
     /// The one that was dropped, which contains the other. Often it is the only one the reader knows.
     outermost: String,
+    /// The library with a blocking API that dropped it: `reqwest::blocking`.
+    blocking_api: Option<String>,
 }
 
 impl Place {
@@ -98,7 +100,16 @@ impl Dropped {
         let innermost = destructors().find_map(dropped_by_glue);
         let innermost = innermost.or_else(|| destructors().find_map(dropped_by_hand))?;
         let outermost = destructors().filter_map(dropped_by_glue).last().unwrap_or(innermost);
-        Some(Self { innermost: shortened(innermost), outermost: shortened(outermost) })
+        Some(Self {
+            innermost: shortened(innermost),
+            outermost: shortened(outermost),
+            blocking_api: blocking_api(frames),
+        })
+    }
+
+    /// The blocking API of a library, in the code that dropped it.
+    pub(super) const fn blocking_api(&self) -> Option<&String> {
+        self.blocking_api.as_ref()
     }
 
     /// The value that was dropped, which contains the others.
@@ -146,6 +157,18 @@ fn frames(backtrace: &str) -> Vec<Frame<'_>> {
         }
     }
     frames
+}
+
+/// The module called `blocking` that dropped something, inside of what Tokio polls. Such an API has a runtime of its
+/// own.
+fn blocking_api(frames: &[Frame<'_>]) -> Option<String> {
+    let names = frames.iter().map(|frame| frame.name.trim_start_matches('<'));
+    let inside = names
+        .skip_while(|name| dropped_by_glue(name).or(dropped_by_hand(name)).is_none())
+        .skip_while(|name| is_of_a_destructor(name))
+        .take_while(|name| !name.starts_with("tokio::"));
+    let mut apis = inside.filter_map(|name| Some(name.split_once("::blocking::")?.0));
+    apis.next().map(|name| format!("{name}::blocking"))
 }
 
 /// The innermost place that is neither in the standard library, nor in a dependency, nor in the kit:

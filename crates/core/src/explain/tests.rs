@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{
     Cause, Explanation,
-    messages::MESSAGES,
+    messages::{MESSAGES, closed},
     stack::{Dropped, Place},
 };
 
@@ -106,7 +106,9 @@ fn an_explanation_has_three_lines() {
     for &cause in Cause::ALL {
         for place in [Place::on(IN_A_DROP), Place::Call, Place::Unknown] {
             let (thread, file) = ("thread `main`".to_owned(), "tokio-1.54.1/src/a.rs:7".to_owned());
-            let text = Explanation { cause, thread, file, place, own_code: None }.to_string();
+            let may_be_its_own = true;
+            let text = Explanation { cause, thread, file, place, own_code: None, may_be_its_own };
+            let text = text.to_string();
             assert_eq!(text.lines().count(), 3, "{text}");
             assert!(text.lines().all(|line| line.starts_with("sundown: ")), "{text}");
             assert!(text.contains(cause.code()), "{text}");
@@ -118,8 +120,15 @@ fn an_explanation_has_three_lines() {
 fn a_call_is_never_told_to_tear_something_down_or_to_use_a_runtime_that_is_down() {
     for &cause in Cause::ALL {
         let (thread, file) = ("thread `main`".to_owned(), "src/a.rs:7".to_owned());
-        let text =
-            Explanation { cause, thread, file, place: Place::Call, own_code: None }.to_string();
+        let text = Explanation {
+            cause,
+            thread,
+            file,
+            place: Place::Call,
+            own_code: None,
+            may_be_its_own: false,
+        }
+        .to_string();
         assert!(!text.contains("alive or not"), "{text}");
         // The destructor of a thread-local is no call.
         if cause != Cause::ContextDestroyed {
@@ -183,6 +192,29 @@ fn the_error_of_an_unwrap_or_expect_is_found_wherever_it_is_nested() {
             Cause::TaskGone,
         ),
         (
+            "called `Result::unwrap()` on an `Err` value: task 8 was cancelled",
+            "",
+            Cause::CancelledJoin,
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: the sync task\n\nCaused by:\n    task 12 was \
+             cancelled\n\nLocation:\n    src/main.rs:7:5",
+            "",
+            Cause::CancelledJoin,
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: background task failed\n\nStack backtrace:\n   0: \
+             core::ops::function::FnOnce::call_once",
+            "",
+            Cause::RuntimeGone,
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: \"A Tokio 1.x context was found, but it is being \
+             shutdown.\"",
+            "",
+            Cause::RuntimeGone,
+        ),
+        (
             "reconnect: cannot reconnect\n\nCaused by:\n    runtime dropped the dispatch task",
             "",
             Cause::TaskGone,
@@ -225,6 +257,43 @@ fn a_panic_that_only_quotes_or_resembles_a_message_is_left_alone() {
              \"background task failed\" })",
             "src/test.rs",
         ),
+        (
+            "called `Result::unwrap()` on an `Err` value: the server answered 500: thread 'worker' panicked at \
+             src/db.rs:9:\nthere is no reactor running, must be called from the context of a Tokio 1.x runtime",
+            "src/main.rs",
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: the server answered 500: A Tokio 1.x context was found, \
+             but it is being shutdown.",
+            "src/main.rs",
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: the server answered 500: JoinError::Cancelled(Id(2))",
+            "src/main.rs",
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: \"the build failed: task panicked: there is no reactor \
+             running, must be called from the context of a Tokio 1.x runtime\"",
+            "src/main.rs",
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: ServerError { status: 500, body: \"there is no reactor \
+             running, must be called from the context of a Tokio 1.x runtime\" }",
+            "src/main.rs",
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: Failed { log: \"Custom { kind: Other, error: \\\"reactor \
+             gone\\\" }\", code: 1 }",
+            "src/main.rs",
+        ),
+        (
+            "called `Result::unwrap()` on an `Err` value: the worker failed:\nError: cannot reconnect\n\nCaused \
+             by:\n    runtime dropped the dispatch task",
+            "src/main.rs",
+        ),
+        ("called `Result::unwrap()` on an `Err` value: task 8 was cancelled by you", "src/main.rs"),
+        ("task 8 was cancelled", "src/main.rs"),
+        ("upload: task 8 was cancelled", "src/main.rs"),
         ("the user saw: runtime dropped the dispatch task, twice", "src/main.rs"),
         ("Task has been cancelled", "src/scheduler.rs"),
         ("Task has been cancelled", "deadpool-sync-tools/src/lib.rs"),
@@ -286,7 +355,7 @@ fn messages_on(page: &str) -> Vec<(String, &str)> {
     let (block, _) = block.split_once("\n```").unwrap();
     let message = |line| {
         let (text, rest) = str::split_once(line, "  (in ").unwrap_or((line, "app)"));
-        (text.replace('…', ", or so"), rest.trim_end_matches(')'))
+        (text.replace('…', ", or so").replace('#', "12"), rest.trim_end_matches(')'))
     };
     block.lines().map(message).collect()
 }
@@ -307,7 +376,7 @@ fn the_page_of_a_cause_has_its_messages_and_no_others() {
             let file = format!("/registry/{from}/src/lib.rs");
             let unwrapped = format!(
                 "called `Result::unwrap()` on an `Err` value: {}",
-                text.replace(", or so", "")
+                closed(&text.replace(", or so", ""))
             );
             let found =
                 [text, unwrapped].iter().find_map(|text| Cause::of(text, &file, Some(cause)));

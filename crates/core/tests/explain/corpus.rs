@@ -14,6 +14,9 @@ const UNRELATED: &str = include_str!("unrelated.tsv");
 /// Of the kind, and not recognised: tower prints a name that other errors have as well.
 const MISSED: [&str; 1] = ["called `Result::unwrap()` on an `Err` value: Closed"];
 
+/// How the message of `unwrap` begins.
+const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: ";
+
 fn rows<const COLUMNS: usize>(table: &'static str) -> Vec<[&'static str; COLUMNS]> {
     let rows = table.lines().filter(|line| !line.starts_with("# "));
     rows.map(|row| {
@@ -83,6 +86,15 @@ fn a_message_of_the_kind_is_left_alone_where_somebody_only_quotes_it() {
         for quoting in [
             format!("assertion failed: stderr.contains(\"{message}\")"),
             format!("the child said `{message}`, which is wrong"),
+            format!("{UNWRAP}the server answered 500: {message}"),
+            format!("{UNWRAP}Failed {{ status: 500, body: {message:?} }}"),
+            format!(
+                "{UNWRAP}the worker failed:\nError: {message}\nnote: run with `RUST_BACKTRACE=1`"
+            ),
+            format!(
+                "{UNWRAP}Failed(\"thread 'main' panicked at src/a.rs:1:\\n{}\")",
+                message.escape_debug()
+            ),
         ] {
             let found = Cause::of(&quoting, "src/main.rs", Some(Cause::NoContext));
             assert_eq!(found, None, "{code}: {quoting}");

@@ -150,6 +150,41 @@ fn a_runtime_that_is_dropped_in_async_code_is_explained() {
 }
 
 #[test]
+fn a_blocking_api_in_async_code_is_named_and_its_user_is_told_to_use_another() {
+    let words =
+        "embedding::blocking` was used in async code on thread `hook::child`: it has a `Runtime`";
+    let stderr = stderr("blocking-api-in-async");
+    let advice = stderr.explains("Cannot drop a runtime", words, "SD0005");
+    assert!(advice.contains("spawn_blocking"), "{advice}");
+    assert!(!advice.contains("shutdown") && !advice.contains("RuntimeOwner"), "{advice}");
+}
+
+#[test]
+fn block_in_place_in_a_local_set_is_not_told_to_use_the_runtime_that_it_has() {
+    let stderr = stderr("block-in-place-in-a-local-set");
+    let words = "the runtime has one thread, or the task is one of a `LocalSet`";
+    let advice = stderr.explains("can call blocking only when", words, "SD0009");
+    assert!(advice.contains("not in a `LocalSet`"), "{advice}");
+}
+
+#[test]
+fn the_abort_is_explained_whatever_the_second_panic_was() {
+    let stderr = stderr("another-destructor-fails-too");
+    assert!(stderr.0.contains("PoisonError"), "{}", stderr.0);
+    let codes: Vec<_> = stderr.explanations().into_iter().skip(2).step_by(3).collect();
+    let [first, second] = codes[..] else { panic!("{}", stderr.0) };
+    assert!(first.contains("SD0001") && second.contains("SD0002"), "{}", stderr.0);
+}
+
+#[test]
+fn words_that_a_program_may_have_of_its_own_are_said_to_be_so() {
+    let doubt = "unless the program has an error of its own in the same words";
+    stderr("error-of-its-own").explains("background task failed", doubt, "SD0004");
+    let certain = stderr("socket-of-a-dead-runtime");
+    assert!(!certain.0.contains(doubt), "{}", certain.0);
+}
+
+#[test]
 fn a_second_panic_is_explained_after_the_first() {
     let stderr = stderr("two-dropped-outside");
     let explanations = stderr.explanations();
@@ -167,6 +202,7 @@ fn a_cancellation_that_was_not_expected_is_explained() {
     for (situation, original) in [
         ("cancelled-unwrapped", "JoinError::Cancelled"),
         ("cancelled-taken-for-a-panic", "`JoinError` reason is not a panic"),
+        ("join-all-cancelled", "was cancelled"),
     ] {
         stderr(situation).explains(original, words, "SD0007");
     }

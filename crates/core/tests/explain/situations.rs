@@ -1,12 +1,20 @@
 //! Ways to panic, for a child process.
 
-use std::{cell::RefCell, future::pending, io::Write as _, panic, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    future::pending,
+    io::{self, Write as _},
+    panic,
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
 
 use sundown::explain;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle, Runtime},
-    task::{JoinError, LocalSet},
+    task::{JoinError, JoinSet, LocalSet, block_in_place, spawn_local},
     time::sleep,
 };
 
@@ -18,6 +26,11 @@ pub const SITUATIONS: &[(&str, fn())] = &[
     ("block-on-a-timer-outside", block_on_a_timer_outside),
     ("drop-outside", || drop(client(1))),
     ("two-dropped-outside", || drop(client(2))),
+    ("another-destructor-fails-too", another_destructor_fails_too),
+    ("join-all-cancelled", join_all_cancelled),
+    ("error-of-its-own", error_of_its_own),
+    ("blocking-api-in-async", || one_thread().block_on(async { embedding::blocking::call() })),
+    ("block-in-place-in-a-local-set", block_in_place_in_a_local_set),
     ("runtime-in-async", runtime_in_async),
     ("bare-runtime-in-async", || one_thread().block_on(async { drop(runtime()) })),
     ("block-on-in-async", || runtime().block_on(async { runtime().block_on(async {}) })),
@@ -25,7 +38,7 @@ pub const SITUATIONS: &[(&str, fn())] = &[
     ("futures-block-on-in-itself", futures_block_on_in_itself),
     ("block-on-in-a-drop", || one_thread().block_on(async { drop(Lease::Blocks) })),
     ("block-in-place-in-a-drop", || one_thread().block_on(async { drop(Lease::BlocksInPlace) })),
-    ("block-in-place", || one_thread().block_on(async { tokio::task::block_in_place(|| {}) })),
+    ("block-in-place", || one_thread().block_on(async { block_in_place(|| {}) })),
     ("cancelled-unwrapped", || cancelled().unwrap()),
     ("cancelled-taken-for-a-panic", || drop(cancelled().unwrap_err().into_panic())),
     ("thread-local", thread_local_too_late),
@@ -81,12 +94,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let release = async {
             sleep(Duration::from_millis(1)).await;
-            let _ = writeln!(std::io::stderr(), "released");
+            let _ = writeln!(io::stderr(), "released");
         };
         match self {
             Self::Blocks => Handle::current().block_on(release),
             Self::BlocksInPlace => {
-                tokio::task::block_in_place(|| Handle::current().block_on(release));
+                block_in_place(|| Handle::current().block_on(release));
             }
         }
     }
@@ -106,6 +119,49 @@ fn runtime_in_async() {
     }
     let inner = Embedded { _runtime: runtime() };
     runtime().block_on(async move { drop(inner) });
+}
+
+/// As `reqwest` is: its blocking API makes a runtime for a call.
+mod embedding {
+    pub mod blocking {
+        pub fn call() {
+            drop(super::super::runtime());
+        }
+    }
+}
+
+/// The second destructor has a panic of its own.
+fn another_destructor_fails_too() {
+    static POISONED: Mutex<()> = Mutex::new(());
+    struct Locks;
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            drop(POISONED.lock().unwrap());
+        }
+    }
+    let _locks = Locks;
+    let _guard = POISONED.lock().unwrap();
+    drop(client(1));
+}
+
+fn error_of_its_own() {
+    let failed: io::Result<()> = Err(io::Error::other("background task failed"));
+    failed.unwrap();
+}
+
+fn join_all_cancelled() {
+    one_thread().block_on(async {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pending::<()>());
+        tasks.abort_all();
+        tasks.join_all().await
+    });
+}
+
+fn block_in_place_in_a_local_set() {
+    runtime().block_on(LocalSet::new().run_until(async {
+        spawn_local(async { block_in_place(|| ()) }).await.unwrap();
+    }));
 }
 
 fn blocking_channel_in_async() {
@@ -192,7 +248,7 @@ fn no_io() {
 }
 
 fn spawn_local_outside() {
-    runtime().block_on(async { drop(tokio::task::spawn_local(async {})) });
+    runtime().block_on(async { drop(spawn_local(async {})) });
 }
 
 /// A value whose destructor spawns a local task, and which cannot leave its thread.
@@ -203,7 +259,7 @@ pub struct Document {
 impl Drop for Document {
     fn drop(&mut self) {
         let saved = std::rc::Rc::clone(&self.saved);
-        drop(tokio::task::spawn_local(async move {
+        drop(spawn_local(async move {
             sleep(Duration::from_millis(1)).await;
             saved.set(true);
         }));
@@ -260,7 +316,7 @@ fn many_outside() {
 fn own_hook() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        let _ = writeln!(std::io::stderr(), "a hook of our own");
+        let _ = writeln!(io::stderr(), "a hook of our own");
         default(panic);
     }));
     explain::install();

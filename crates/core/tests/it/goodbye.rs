@@ -1,10 +1,17 @@
 //! A goodbye that a destructor says over a socket. Once the runtime of the socket is down it is lost, and the report
 //! says what the kit can know of that. A server beside each report hears the goodbye, or does not.
 
-use std::{future::pending, io::Read as _, pin::Pin, sync::Mutex, thread, time::Duration};
+use std::{
+    future::pending,
+    io::Read as _,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use sundown::{
-    NotCovered, RuntimeOwner, Session,
+    NotCovered, RuntimeOwner, Session, TaskGroup,
     runtime::{RuntimeBuilder, State},
     session::{CloseReport, SessionRuntime},
     teardown_blocking,
@@ -93,11 +100,17 @@ impl Drop for Client {
 
 /// A client, and the server's end.
 async fn connected(client: Connect) -> (Client, std::net::TcpStream) {
+    let (socket, server) = sockets().await;
+    (client(socket), server)
+}
+
+/// A socket, and the server's end.
+async fn sockets() -> (TcpStream, std::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let server = listener.accept().await.unwrap().0.into_std().unwrap();
     server.set_nonblocking(false).unwrap();
-    (client(socket), server)
+    (socket, server)
 }
 
 /// Whether the server hears a goodbye until the connection is closed.
@@ -273,5 +286,59 @@ fn no_value_is_counted_while_the_runtime_is_there() {
             matches!(what, NotCovered::ForeignTasks { .. } | NotCovered::OutlivedRuntime { .. })
         };
         assert!(!report.not_covered.iter().any(is_counted), "{report}");
+    }
+}
+
+/// A client whose goodbye is a member of a group.
+struct Known {
+    socket: Option<TcpStream>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Where it says goodbye, unless that is wherever there is a runtime.
+    home: Option<Handle>,
+    goodbyes: Arc<TaskGroup>,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let (socket, timer) = (self.socket.take(), self.timer.take());
+        let goodbye = |_| async move {
+            if let Some(timer) = timer {
+                timer.await;
+            }
+            socket.unwrap().write_all(GOODBYE).await
+        };
+        let home = self.home.take().or_else(|| Handle::try_current().ok());
+        self.goodbyes.try_spawn_on(&home.unwrap(), "goodbye", goodbye).unwrap();
+    }
+}
+
+#[test]
+fn a_goodbye_that_is_a_member_of_a_group_is_known_to_be_lost_whichever_way_it_is() {
+    for (has_timer, is_at_home, lost) in [
+        (false, false, "being shutdown"),
+        (true, false, "panicked"),
+        (false, true, "1 task aborted"),
+    ] {
+        for runtime_is_gone in [false, true] {
+            let ([runtime, _], goodbyes) = (tokios(), Arc::new(TaskGroup::new("goodbyes")));
+            let (client, server) = runtime.block_on(async {
+                let (socket, server) = sockets().await;
+                let timer = has_timer.then(|| Box::pin(sleep(TICK)));
+                let home = is_at_home.then(Handle::current);
+                (
+                    Known { socket: Some(socket), timer, home, goodbyes: Arc::clone(&goodbyes) },
+                    server,
+                )
+            });
+            let runtime = (!runtime_is_gone).then_some(runtime);
+            drop(teardown_blocking(client, PLENTY).unwrap());
+            let said = match goodbyes.drain_blocking(PLENTY).into_result() {
+                Ok(report) => report.to_string(),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(hears(server), !runtime_is_gone, "the control hears it");
+            assert_eq!(said.contains(lost), runtime_is_gone, "{said}");
+            drop(runtime);
+        }
     }
 }

@@ -213,7 +213,7 @@ fn a_service_with_something_for_a_second_signal_keeps_the_signals_when_it_has_en
         another_signal_counts();
         let again = service().run(|_| async { Ok(()) });
         println!("again: {}", again.is_err());
-        io::stdin().read(&mut [0]).unwrap();
+        assert_eq!(io::stdin().read(&mut [0]).unwrap(), 0);
         Ok(report)
     });
     let Some(mut process) = started else { return };

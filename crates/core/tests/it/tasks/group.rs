@@ -172,7 +172,7 @@ fn how_a_task_below_a_child_group_ended_is_in_each_report_above() {
         grandchild.spawn("unlucky", |_| async { panic!("no luck") }).unwrap();
         grandchild.try_spawn("writer", |_| async { Err("disk full") }).unwrap();
         until_yielding("both", || grandchild.is_empty()).await;
-        grandchild.spawn("deaf", |_| std::future::pending()).unwrap();
+        grandchild.spawn("deaf", |_| pending()).unwrap();
         grandchild.abort();
         drop(grandchild.drain(PLENTY).await);
         for group in [&child, &parent] {

@@ -59,6 +59,31 @@ fn calls_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>>
     })
 }
 
+/// Does so in a task of its own.
+#[pyfunction]
+fn spawns(callable: Py<PyAny>) {
+    let calls = async move {
+        while Python::attach(|py| callable.call0(py).map(drop)).is_ok() {
+            sleep(Duration::from_micros(50)).await;
+        }
+    };
+    #[cfg(not(feature = "bare"))]
+    drop(bridge::spawn(calls));
+    #[cfg(feature = "bare")]
+    drop(bridge::get_runtime().spawn(calls));
+}
+
+/// Does so in a task that the gate does not know.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn spawns_past_the_gate(callable: Py<PyAny>) {
+    drop(bridge::get_runtime().spawn(async move {
+        while Python::attach(|py| callable.call0(py).map(drop)).is_ok() {
+            sleep(Duration::from_micros(50)).await;
+        }
+    }));
+}
+
 /// The same, once, with a name.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -158,10 +183,12 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(counted, module)?)?;
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
     module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;
+    module.add_function(wrap_pyfunction!(spawns, module)?)?;
     #[cfg(not(feature = "bare"))]
     {
         module.add_function(wrap_pyfunction!(calls_method_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_once, module)?)?;
+        module.add_function(wrap_pyfunction!(spawns_past_the_gate, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;

@@ -1,0 +1,170 @@
+"""How often exits fail with a client as it is published, and with the same client moved over to crates/pyo3.
+
+    exits.py CLIENT [EXITS]
+
+CLIENT is one of CLIENTS below. Builds what is needed under target/ first (build.sh), which takes minutes the first
+time. The two are run in turn, each program EXITS times (100). An exit has failed if its exit code is not 0, if its
+last line is missing, or if a Rust panic or a fatal error of the interpreter is on standard error. etcd-client-py
+needs etcd on PATH (Debian: apt-get install etcd-server), natsrpy nats-server (apt-get install nats-server).
+
+Ends with 1 if the client that was moved over has failed, or if the other never has: then the zeros say nothing.
+"""
+
+import collections
+import contextlib
+import math
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+
+HERE = pathlib.Path(__file__).resolve().parent
+TARGET = HERE.parent.parent / "target"
+
+ETCD = (
+    HERE.parent / "python" / "etcd_exit.py",
+    [
+        *(
+            f"package {scenario} {ending}"
+            for scenario in (
+                "single_put",
+                "active_watch",
+                "operations",
+                "rapid_clients",
+                "watches_and_operations",
+            )
+            for ending in ("closed", "returned")
+        ),
+        "package operations_in_flight closed",
+        "package operations_cancelled closed",
+    ],
+)
+
+#: The program of each, and its arguments.
+CLIENTS = {
+    "etcd-client-py-0.4.1": ETCD,
+    "etcd-client-py-0.5.1": ETCD,
+    "natsrpy-0.1.4": (
+        HERE / "natsrpy_exit.py",
+        ["publishes_closed", "publishes_returned", "messages_closed", "calls_back_returned"],
+    ),
+    "taunicorn-0.1.10": (
+        HERE / "taunicorn_exit.py",
+        ["messages_closed", "messages_returned", "connections_closed", "in_flight"],
+    ),
+}
+
+FATAL = ("panicked at", "Fatal Python error", "FATAL: exception not rethrown")
+
+
+def environments(client):
+    """The interpreters that have the client as it is published, and moved over."""
+    bare, moved = (TARGET / "venvs" / folder for folder in (client, f"{client}+sundown"))
+    for folder in (bare, moved):
+        if not (folder / "bin" / "pip").exists():
+            venv.create(folder, with_pip=True, clear=True)
+    install = [bare / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    package, version = client.rsplit("-", 1)
+    subprocess.run([*install, "--only-binary", ":all:", f"{package}=={version}"], check=True)
+    subprocess.run([HERE / "build.sh", client, TARGET / "clients", moved], check=True)
+    return {"published": bare / "bin" / "python", "moved over": moved / "bin" / "python"}
+
+
+@contextlib.contextmanager
+def server(client):
+    """Starts the server that a client needs, and says where it is in an environment."""
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    program = {"etcd": "etcd", "natsrpy": "nats-server"}.get(client.split("-")[0])
+    if program is None:
+        yield environment
+        return
+    if shutil.which(program) is None:
+        sys.exit(f"skipped: there is no {program} on PATH")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("", 0)) as other:
+        port, peers = one.getsockname()[1], other.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    arguments = {
+        "etcd": [
+            f"--listen-client-urls={url}",
+            f"--advertise-client-urls={url}",
+            f"--listen-peer-urls=http://127.0.0.1:{peers}",
+            "--unsafe-no-fsync",
+        ],
+        "nats-server": ["--addr", "127.0.0.1", "--port", str(port)],
+    }[program]
+    with tempfile.TemporaryDirectory() as folder:
+        running = subprocess.Popen(
+            [program, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for(port, running)
+            address = f"127.0.0.1:{port}"
+            yield dict(environment, ETCD_ADDRESS=address, NATS_ADDRESS=address)
+        finally:
+            running.terminate()
+            running.wait()
+
+
+def wait_for(port, running):
+    until = time.monotonic() + 30
+    while time.monotonic() < until and running.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    sys.exit("the server does not answer")
+
+
+def fails(python, program, arguments, environment):
+    """How an exit failed, or None."""
+    try:
+        ended = subprocess.run(
+            [python, program, *arguments.split()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired:
+        return "it hangs"
+    said = [line for line in ended.stderr.splitlines() if any(it in line for it in FATAL)]
+    if ended.returncode == 0 and not said and ended.stdout.endswith("done\n"):
+        return None
+    return f"exit code {ended.returncode}" + (", with a panic or a fatal error" if said else "")
+
+
+def interval(failed, of):
+    """Wilson's interval, in percent, at 95 %."""
+    z = 1.96
+    middle = failed + z * z / 2
+    half = z * math.sqrt(failed * (of - failed) / of + z * z / 4)
+    return "–".join(f"{100 * (middle + side * half) / (of + z * z):.0f}" for side in (-1, 1)) + " %"
+
+
+def main(client, exits="100"):
+    exits = int(exits)
+    program, arguments = CLIENTS[client]
+    pythons = environments(client)
+    totals = dict.fromkeys(pythons, 0)
+    with server(client) as environment:
+        for these in arguments:
+            ways = {which: collections.Counter() for which in pythons}
+            for _ in range(exits):
+                for which, python in pythons.items():
+                    ways[which].update(filter(None, [fails(python, program, these, environment)]))
+            for which, seen in ways.items():
+                failed = sum(seen.values())
+                totals[which] += failed
+                print(f"{these}: {which}: {failed} of {exits} ({interval(failed, exits)})", *(
+                    f"\n    {times} × {how}" for how, times in seen.most_common()
+                ), flush=True)
+    return totals["moved over"] > 0 or totals["published"] == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
