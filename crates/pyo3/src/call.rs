@@ -10,23 +10,26 @@
 use std::{
     ffi::CStr,
     mem::{self, ManuallyDrop},
+    panic::{AssertUnwindSafe, catch_unwind},
     ptr, thread,
 };
 
 use pyo3::{ffi, prelude::*, types::PyTuple};
 use sundown::gate::{Closed, Entry};
 
-use crate::{compat, entry::GATE, states};
+use crate::{compat, delivery::panicked, entry::GATE, states};
 
 /// Calls a callable on a thread of your own or in a closure of `spawn_blocking`, through the
 /// [gate](crate::attach). The thread need not be attached, and must not hold what others wait for.
 ///
 /// If the call does not return within the limit of the exit, the thread stays in it for ever, and the process
-/// ends without it. A call by `Python::attach` aborts the process then.
+/// ends without it. A call by `Python::attach` aborts the process then. So does this one, if the callable is itself
+/// inside a function of an extension in Rust or C++: the frames of that cannot be unwound.
 ///
 /// # Errors
 ///
-/// [`Closed`], if the interpreter is about to be finalized, and what the callable raises.
+/// [`Closed`], if the interpreter is about to be finalized, and what the callable raises. The panic of an extension's
+/// function is pyo3-async-runtimes's `RustPanic`.
 pub fn call(callable: &Py<PyAny>, arguments: &Py<PyTuple>) -> Result<PyResult<Py<PyAny>>, Closed> {
     let inside = GATE.enter()?;
     // SAFETY: both references are strong for as long as the call lasts. The call returns a new reference, or null
@@ -34,8 +37,12 @@ pub fn call(callable: &Py<PyAny>, arguments: &Py<PyTuple>) -> Result<PyResult<Py
     Ok(unsafe {
         attached_or_for_ever(&inside, || {
             let result = raw::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), ptr::null_mut());
-            let result = Bound::from_owned_ptr_or_err(compat::assume_attached(), result);
-            result.map(Bound::unbind)
+            // PyO3 resumes the panic of an extension's function, which must not reach the frame that stays.
+            let taken = AssertUnwindSafe(|| {
+                let result = Bound::from_owned_ptr_or_err(compat::assume_attached(), result);
+                result.map(Bound::unbind)
+            });
+            catch_unwind(taken).unwrap_or_else(|panic| Err(panicked(&*panic)))
         })
     })
 }

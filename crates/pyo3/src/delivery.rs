@@ -2,14 +2,20 @@
 
 use std::mem;
 
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use pyo3::{
     IntoPyObjectExt as _,
-    exceptions::{PyRuntimeError, asyncio::CancelledError},
+    exceptions::{PyRuntimeError, PyStopIteration, asyncio::CancelledError},
     intern,
     prelude::*,
     types::PyDict,
 };
-use pyo3_async_runtimes::TaskLocals;
+use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{compat, entry, exit};
@@ -70,18 +76,32 @@ impl Drop for Delivery {
             // say so on standard error.
             mem::forget(awaiting);
         } else {
-            awaiting.gets(&self.runtime, |_| Err(ended()));
+            awaiting.gets(&self.runtime, |_| {
+                Err(PyRuntimeError::new_err("the future was dropped before it had a result"))
+            });
         }
+    }
+}
+
+/// Delivers, unless that has been done.
+fn take(both: &Mutex<Option<(Awaiting, impl FnOnce(Python<'_>) -> Result)>>) {
+    let taken = both.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((awaiting, result)) = taken {
+        // If the gate is closed, nobody can await it any more. What this owns is released later, by whoever next
+        // has the interpreter's lock.
+        let _ = entry::attach(|py| awaiting.set(py, result));
     }
 }
 
 impl Awaiting {
     fn gets(self, runtime: &Handle, result: impl FnOnce(Python<'_>) -> Result + Send + 'static) {
-        drop(runtime.spawn_blocking(move || {
-            // If the gate is closed, nobody can await it any more. What this owns is released later, by
-            // whoever next has the interpreter's lock.
-            let _ = entry::attach(|py| self.set(py, result));
-        }));
+        let both = Arc::new(Mutex::new(Some((self, result))));
+        let later = Arc::clone(&both);
+        let on_a_thread = AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || take(&later))));
+        // Tokio panics if the system refuses it a thread. Then this one has to wait for the interpreter.
+        if catch_unwind(on_a_thread).is_err() {
+            take(&both);
+        }
     }
 
     fn set(self, py: Python<'_>, result: impl FnOnce(Python<'_>) -> Result) {
@@ -92,8 +112,10 @@ impl Awaiting {
             if is_closed()? || is_done(self.future.bind(py))? {
                 return Ok(());
             }
-            let completion =
-                Completion { future: self.future.clone_ref(py), result: Some(result(py)) };
+            // The conversion is the author's.
+            let result = catch_unwind(AssertUnwindSafe(|| result(py)))
+                .unwrap_or_else(|panic| Err(panicked(&*panic)));
+            let completion = Completion { future: self.future.clone_ref(py), result: Some(result) };
             let context = PyDict::new(py);
             context.set_item(intern!(py, "context"), py.None())?;
             let soon = intern!(py, "call_soon_threadsafe");
@@ -119,6 +141,13 @@ pub(crate) fn ended() -> PyErr {
     )
 }
 
+/// What stands for a panic.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    RustPanic::new_err(format!("rust future panicked: {}", text.unwrap_or("unknown error")))
+}
+
 /// Called in the thread of the event loop when the result is there.
 #[pyclass(module = "sundown")]
 struct Completion {
@@ -141,6 +170,14 @@ impl Completion {
                 future.call_method0(intern!(py, "cancel"))?
             }
             Err(error) => {
+                // No future takes that: it would end the coroutine that awaits it.
+                let error = if error.is_instance_of::<PyStopIteration>(py) {
+                    let instead = PyRuntimeError::new_err("the future raised StopIteration");
+                    instead.set_cause(py, Some(error));
+                    instead
+                } else {
+                    error
+                };
                 future.call_method1(intern!(py, "set_exception"), (error.into_py_any(py)?,))?
             }
         };

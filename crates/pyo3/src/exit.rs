@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    pin::pin,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +12,7 @@ use std::{
 use pyo3::{prelude::*, types::PyCFunction};
 use sundown::limit::within;
 
-use crate::{compat, entry::GATE, fork, runtime};
+use crate::{compat, delivery, entry::GATE, fork, runtime};
 
 /// The limit of the exit, in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(5_000);
@@ -40,12 +39,17 @@ pub fn set_exit_limit(limit: Duration) {
 ///
 /// # Errors
 ///
-/// `ImportError` in a sub-interpreter: our threads attach to the main interpreter only. And those of `atexit` and
-/// `os`.
+/// `ImportError` in a sub-interpreter: our threads attach to the main interpreter only. `RuntimeError`, if the interpreter
+/// is about to exit. And those of `atexit`.
 pub fn install(py: Python<'_>) -> PyResult<()> {
     fork::install_for_forks(py)?;
     static INSTALLED: OnceLock<()> = OnceLock::new();
     compat::once(&INSTALLED, || {
+        // Python calls no handler that is registered while it calls them. It does so when its main thread has ended.
+        let main = py.import("threading")?.call_method0("main_thread")?;
+        if !main.call_method0("is_alive")?.extract::<bool>()? {
+            return Err(delivery::ended());
+        }
         let at_exit =
             PyCFunction::new_closure(py, None, None, |arguments, _| at_exit(arguments.py()))?;
         py.import("atexit")?.call_method1("register", (at_exit,)).map(drop)
@@ -107,17 +111,18 @@ pub fn wait<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
-    let (mut future, mut slice) = (pin!(future), SLICE);
-    loop {
-        let (output, waited) = compat::detach(py, || {
-            let output = pollster::block_on(within(slice, future.as_mut()));
-            (output, Instant::now())
-        });
-        if let Some(output) = output {
-            return Ok(output);
+    // In a box, so that it can be dropped without the lock: its destructor may wait for a thread that needs it.
+    let mut future = Box::pin(future);
+    let result = loop {
+        match compat::detach(py, || pollster::block_on(within(SLICE, future.as_mut()))) {
+            Some(output) => break Ok(output),
+            None => {
+                if let Err(raised) = py.check_signals() {
+                    break Err(raised);
+                }
+            }
         }
-        py.check_signals()?;
-        // To get the lock back may take long, where many callables compete for it.
-        slice = SLICE.max(10 * waited.elapsed());
-    }
+    };
+    compat::detach(py, || drop(future));
+    result
 }

@@ -1,18 +1,20 @@
 //! Forks: no lock of ours is held by another thread at that moment, because in the child it would be held for
 //! ever.
+//!
+//! The handlers are those of the C library, not of Python. Python runs handlers in Python around a fork, so another
+//! thread may get the interpreter's lock in between, and wait for a lock of ours with it.
+
+#![cfg_attr(unix, allow(unsafe_code, reason = "std has no handlers of a fork"))]
 
 use std::{
     cell::RefCell,
+    io,
     sync::{MutexGuard, OnceLock, RwLockWriteGuard},
 };
 
-use pyo3::{
-    prelude::*,
-    types::{PyCFunction, PyDict},
-};
+use pyo3::prelude::*;
 
 use crate::{
-    compat,
     runtime::{self, Source},
     states,
 };
@@ -24,39 +26,38 @@ thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
 }
 
-/// Registers handlers with `os.register_at_fork`, unless that has been done. [`install`](crate::install) does
-/// it, too. Call it when your module is imported, if you have an exit handler of your own instead.
+/// Registers the handlers of a fork, unless that has been done. [`install`](crate::install) does it, too. Call it when
+/// your module is imported, if you have an exit handler of your own instead.
 ///
 /// # Errors
 ///
-/// `ImportError` in a sub-interpreter: our threads attach to the main interpreter only. And those of `os`.
+/// `ImportError` in a sub-interpreter: our threads attach to the main interpreter only. `OSError`, if there is no
+/// memory for the handlers.
 pub fn install_for_forks(py: Python<'_>) -> PyResult<()> {
     // Every time: there may be several interpreters in a process.
     states::find_interpreter(py)?;
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    compat::once(&INSTALLED, || {
-        let os = py.import("os")?;
-        if !os.hasattr("register_at_fork")? {
-            return Ok(());
-        }
-        let before = PyCFunction::new_closure(py, None, None, |arguments, _| lock(arguments.py()))?;
-        let after = PyCFunction::new_closure(py, None, None, |_, _| unlock())?;
-        let handlers = PyDict::new(py);
-        handlers.set_item("before", before)?;
-        handlers.set_item("after_in_parent", &after)?;
-        handlers.set_item("after_in_child", after)?;
-        os.call_method("register_at_fork", (), Some(&handlers)).map(drop)
-    })
-}
-
-fn lock(py: Python<'_>) {
-    // The handlers are registered twice if two threads make the first call at the same time.
-    if HELD.with_borrow(Option::is_none) {
-        let states = states::forbid(py);
-        HELD.set(Some((states, runtime::source())));
+    static FAILED: OnceLock<i32> = OnceLock::new();
+    match *FAILED.get_or_init(register) {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error).into()),
     }
 }
 
-fn unlock() {
-    drop(HELD.take());
+#[cfg(unix)]
+fn register() -> i32 {
+    extern "C" fn lock() {
+        // What holds these locks waits for nothing, and not for the interpreter's lock. Where the thread-locals are gone,
+        // the thread forks without them.
+        let _ = HELD.try_with(|held| held.replace(Some((states::forbid(), runtime::source()))));
+    }
+    extern "C" fn unlock() {
+        let _ = HELD.try_with(RefCell::take);
+    }
+    // SAFETY: the three functions live as long as this library, which Python does not unload.
+    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) }
+}
+
+#[cfg(not(unix))]
+fn register() -> i32 {
+    0
 }

@@ -1,7 +1,9 @@
 //! The runtime of the library: one for each process, made when it is first needed.
 
 use std::{
-    io, iter, process,
+    io, iter,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -74,10 +76,10 @@ pub(crate) fn get() -> io::Result<&'static OfProcess> {
         return Ok(made);
     }
     let runtime: &'static Runtime = match &mut *source {
-        Some(Source::Build(builder)) => Box::leak(Box::new(builder.build()?)),
+        Some(Source::Build(builder)) => Box::leak(Box::new(build(builder)?)),
         // In a child, a runtime that was given has no threads.
         Some(Source::Given(runtime)) if FIRST.get().is_none() => runtime,
-        _ => Box::leak(Box::new(Builder::new_multi_thread().enable_all().build()?)),
+        _ => Box::leak(Box::new(build(Builder::new_multi_thread().enable_all())?)),
     };
     let made = Box::new(OfProcess {
         process: process::id(),
@@ -87,4 +89,10 @@ pub(crate) fn get() -> io::Result<&'static OfProcess> {
     });
     let place = chain().last().map_or(&FIRST, |parent| &parent.child);
     Ok(place.get_or_init(|| made))
+}
+
+/// Builds a runtime. Tokio panics if the system refuses it a thread.
+fn build(builder: &mut Builder) -> io::Result<Runtime> {
+    catch_unwind(AssertUnwindSafe(|| builder.build()))
+        .unwrap_or_else(|_| Err(io::Error::other("the system refuses a thread")))
 }

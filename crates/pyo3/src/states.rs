@@ -10,7 +10,7 @@ use std::{
     marker::PhantomData,
     ptr,
     sync::{
-        PoisonError, RwLock, RwLockWriteGuard, TryLockError,
+        PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicPtr, Ordering},
     },
 };
@@ -21,8 +21,6 @@ use pyo3::{
     prelude::*,
 };
 use sundown::gate::Entry;
-
-use crate::compat;
 
 /// The interpreter if it is older than 3.12, otherwise null.
 static OLD_INTERPRETER: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
@@ -110,16 +108,8 @@ impl Drop for UntilDetached<'_> {
     }
 }
 
-/// No thread state is made until the guard is dropped.
-pub(crate) fn forbid(py: Python<'_>) -> RwLockWriteGuard<'static, ()> {
-    loop {
-        match STATES.try_write() {
-            Ok(guard) => return guard,
-            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            // Another thread forks, and needs the interpreter's lock for that, or a thread state is being made.
-            Err(TryLockError::WouldBlock) => {
-                compat::detach(py, || drop(STATES.read().unwrap_or_else(PoisonError::into_inner)));
-            }
-        }
-    }
+/// No thread state is made until the guard is dropped. Waits for a microsecond, or for a fork of another thread.
+#[cfg(unix)]
+pub(crate) fn forbid() -> RwLockWriteGuard<'static, ()> {
+    STATES.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pyo3::{IntoPyObject, IntoPyObjectExt as _, intern, prelude::*};
-use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
+use pyo3_async_runtimes::TaskLocals;
 use tokio::{
     runtime::{Builder, Runtime},
     select,
@@ -216,13 +216,15 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
+    // Its thread may be a daemon, which the interpreter ends when it likes.
+    let _inside = GATE.enter().map_err(|_| delivery::ended())?;
     let made = made(py)?;
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
-    let future = LOCALS.scope(locals, CatchPanic(Box::pin(future)));
+    let future = LOCALS.scope(locals, CatchPanic::new(future));
     let task = Gated::new(async move {
         select! {
             biased;
-            result = future => delivery.deliver(|py| object(py, result)),
+            result = future => delivery.deliver(|py| result.and_then(|value| value.into_py_any(py))),
             Ok(()) = cancelled => delivery.forget(),
         }
     });
@@ -266,15 +268,17 @@ where
     F: Future<Output = PyResult<T>> + 'static,
     T: for<'py> IntoPyObject<'py>,
 {
+    // Its thread may be a daemon, which the interpreter ends when it likes.
+    let _inside = GATE.enter().map_err(|_| delivery::ended())?;
     let made = made(py)?;
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
-    let future = LOCALS.scope(locals, CatchPanic(Box::pin(future)));
+    let future = LOCALS.scope(locals, CatchPanic::new(future));
     drop(task::spawn_local(Gated::new(async move {
         select! {
             biased;
             result = future => {
                 // What is not `Send` becomes an object on this thread.
-                let result = compat::attach(|py| object(py, result));
+                let result = compat::attach(|py| result.and_then(|value| value.into_py_any(py)));
                 delivery.deliver(|_| result);
             }
             Ok(()) = cancelled => delivery.forget(),
@@ -292,26 +296,16 @@ fn made(py: Python<'_>) -> PyResult<&'static OfProcess> {
     Ok(runtime::get()?)
 }
 
-/// What a future has come to, as Python sees it.
-fn object<T: for<'py> IntoPyObject<'py>>(
-    py: Python<'_>,
-    result: Result<PyResult<T>, String>,
-) -> PyResult<Py<PyAny>> {
-    match result {
-        Ok(result) => result.and_then(|value| value.into_py_any(py)),
-        Err(message) => Err(RustPanic::new_err(format!("rust future panicked: {message}"))),
-    }
-}
-
 /// Makes a Rust future of an awaitable, which runs in the event loop of this task or thread.
 ///
 /// # Errors
 ///
-/// There is no event loop.
+/// There is no event loop; or `RuntimeError`, if the interpreter is about to exit.
 pub fn into_future(
     awaitable: Bound<'_, PyAny>,
 ) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
     let py = awaitable.py();
+    let _inside = GATE.enter().map_err(|_| delivery::ended())?;
     exit::install(py)?;
     pyo3_async_runtimes::into_future_with_locals(&get_current_locals(py)?, awaitable)
 }
@@ -345,24 +339,33 @@ impl<F: Future> Future for InContext<F> {
     }
 }
 
-/// A future whose panic is its output.
-struct CatchPanic<F>(Pin<Box<F>>);
+/// A future whose panic is its output, also if its destructor panics.
+struct CatchPanic<F>(Option<Pin<Box<F>>>);
 
-impl<F: Future> Future for CatchPanic<F> {
-    type Output = Result<F::Output, String>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = self.0.as_mut();
-        // It is not polled again.
-        match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(message(&*panic))),
-        }
+impl<F> CatchPanic<F> {
+    fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("unknown error").to_owned()
+impl<F: Future<Output = PyResult<T>>, T> Future for CatchPanic<F> {
+    type Output = PyResult<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = &mut self.0 else { return Poll::Pending };
+        let caught = |panic: Box<dyn Any + Send>| Poll::Ready(Err(delivery::panicked(&*panic)));
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            // It is not polled again.
+            Ok(ready) => {
+                let future = self.0.take();
+                catch_unwind(AssertUnwindSafe(|| drop(future))).map_or_else(caught, |()| ready)
+            }
+            Err(panic) => {
+                let future = self.0.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+                caught(panic)
+            }
+        }
+    }
 }

@@ -249,6 +249,102 @@ def test_a_panic_arrives_as_an_exception():
     assert "panicked at" in errors
 
 
+@pytest.mark.parametrize("unlucky", ["cannot_be_converted", "panics_when_dropped"])
+def test_a_panic_outside_of_the_future_arrives_too(unlucky):
+    body = coroutine(
+        f"""
+        try: await extension.{unlucky}()
+        except Exception as error: print(type(error).__name__, error)
+        """
+    )
+    code, printed, _ = run("ours", body)
+    assert (code, printed) == (0, "RustPanic rust future panicked: on purpose\nthe last line\n")
+
+
+def test_a_stop_iteration_ends_no_await():
+    body = coroutine(
+        """
+        try: await extension.calls_once(lambda: next(iter([])))
+        except RuntimeError as error: print(error, repr(error.__cause__))
+        """
+    )
+    told = "the future raised StopIteration StopIteration()\nthe last line\n"
+    assert run("ours", body) == (0, told, "")
+
+
+def test_a_panic_in_a_callable_is_an_error_of_the_call():
+    body = """
+    import extension
+    told = []
+    extension.calls_and_tells(extension.panics_at_once, told.append)
+    while not told: time.sleep(0.001)
+    print(told)
+    """
+    code, printed, _ = run("ours", body)
+    assert code == 0 and "on purpose" in printed
+
+
+def test_a_future_that_was_waited_for_is_dropped_without_the_interpreters_lock():
+    assert run("ours", "import extension\nextension.blocks_and_joins()") == (0, "", "")
+
+
+def test_a_first_use_while_the_interpreter_exits_is_refused():
+    """Python calls no handler that is registered while it calls them."""
+    body = """
+    def late():
+        try: import extension
+        except RuntimeError as error: print(error)
+    atexit.register(late)
+    """
+    told = (
+        "the runtime of this extension has been shut down, because the interpreter is about to exit\n"
+    )
+    assert run("ours", body) == (0, told, "")
+
+
+def test_daemon_threads_that_begin_operations_are_not_ended_in_rust():
+    body = """
+    import extension
+    async def naps(): await asyncio.sleep(0)
+    async def main():
+        try:
+            while True: await asyncio.gather(*(extension.awaits(naps()) for _ in range(10)))
+        except (RuntimeError, asyncio.CancelledError): pass
+    for _ in range(3): threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+    time.sleep(0.05)
+    print('the last line', flush=True)
+    """
+    for _ in range(EXITS):
+        code, printed, errors = run("ours", body)
+        assert (code, printed) == (0, "the last line\n"), errors
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_handler_of_a_fork_that_lets_others_run_deadlocks_nobody():
+    body = """
+    import warnings, extension
+    warnings.simplefilter("ignore")  # from 3.12 on, of threads and forks
+    async def main(): return await extension.operation(1)
+    forking, used = threading.Event(), []
+    def lets_others_run():
+        forking.set()
+        time.sleep(0.1)
+    # Handlers that are registered earlier run later.
+    os.register_at_fork(before=lets_others_run)
+    def first_use():
+        forking.wait()
+        used.append(asyncio.run(main()))
+    thread = threading.Thread(target=first_use)
+    thread.start()
+    child = os.fork()
+    if child == 0: os._exit(0)
+    os.waitpid(child, 0)
+    thread.join()
+    print(used)
+    """
+    assert run("ours", body) == (0, "[1]\n", "")
+
+
 def test_a_blocking_call_is_interrupted_by_ctrl_c():
     body = """
     import extension, signal

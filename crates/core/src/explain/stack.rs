@@ -182,7 +182,14 @@ pub(super) fn own_code(backtrace: &str) -> Option<String> {
             && !is_of_the_standard_library(frame.name)
             && frame.location.is_some_and(|location| !is_elsewhere(location))
     };
-    let frame = frames(backtrace).into_iter().find(is_own)?;
+    // What the hook itself called comes first. Its names may be cut, where a program has debug information of lines
+    // only.
+    let is_hook = |frame: &Frame<'_>| {
+        ["panic_with_hook", "rust_begin_unwind"].iter().any(|name| frame.name.contains(name))
+    };
+    let frames = frames(backtrace);
+    let hook = frames.iter().position(is_hook).map_or(0, |at| at + 1);
+    let frame = frames.into_iter().skip(hook).find(is_own)?;
     Some(frame.location?.trim_start_matches("./").to_owned())
 }
 

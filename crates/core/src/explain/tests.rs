@@ -74,6 +74,12 @@ fn the_line_of_the_program_is_neither_of_a_dependency_nor_of_the_kit() {
     let of_the_kit = IN_A_CALL.replace("app::on_click", "<sundown::task::Task as Drop>::drop");
     assert_eq!(super::stack::own_code(&of_the_kit), None);
     assert_eq!(super::stack::own_code(IN_A_DROP), None);
+    let hook = "   0: of_this_thread\n             at /home/me/sundown/src/explain/stack.rs:44:25\n   1: \
+                std::panicking::panic_with_hook\n";
+    assert_eq!(
+        super::stack::own_code(&format!("{hook}{IN_A_CALL}")).as_deref(),
+        Some("src/main.rs:7:5")
+    );
 }
 
 #[test]

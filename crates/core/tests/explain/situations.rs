@@ -145,8 +145,10 @@ fn another_destructor_fails_too() {
 }
 
 fn error_of_its_own() {
-    let failed: io::Result<()> = Err(io::Error::other("background task failed"));
-    failed.unwrap();
+    fn job() -> io::Result<()> {
+        Err(io::Error::other("background task failed"))
+    }
+    job().unwrap();
 }
 
 fn join_all_cancelled() {

@@ -1,8 +1,10 @@
 //! What authors of extensions do with the crate, and with the one that it stands in for.
 
 use std::{
-    future::pending,
+    future::{Future, pending},
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -57,6 +59,83 @@ fn calls_back(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>>
         #[allow(unreachable_code, reason = "it gives the type")]
         PyResult::Ok(())
     })
+}
+
+/// One whose result cannot be converted.
+#[pyfunction]
+fn cannot_be_converted(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    struct Unlucky;
+    impl<'py> IntoPyObject<'py> for Unlucky {
+        type Target = PyAny;
+        type Output = Bound<'py, PyAny>;
+        type Error = PyErr;
+
+        #[allow(clippy::panic, reason = "this is what is tested")]
+        fn into_pyobject(self, _: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            panic!("on purpose")
+        }
+    }
+    bridge::future_into_py(py, async { Ok(Unlucky) })
+}
+
+/// One whose destructor panics after its result.
+#[pyfunction]
+fn panics_when_dropped(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    struct Unlucky;
+    impl Drop for Unlucky {
+        #[allow(clippy::panic, reason = "this is what is tested")]
+        fn drop(&mut self) {
+            panic!("on purpose")
+        }
+    }
+    struct Holds(Unlucky);
+    impl Future for Holds {
+        type Output = PyResult<()>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<PyResult<()>> {
+            let _ = &self.0;
+            Poll::Ready(Ok(()))
+        }
+    }
+    bridge::future_into_py(py, Holds(Unlucky))
+}
+
+/// Panics at once.
+#[pyfunction]
+#[allow(clippy::panic, reason = "this is what is tested")]
+fn panics_at_once() {
+    panic!("on purpose");
+}
+
+/// Waits for a thread of its own that enters Python, in a destructor.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn blocks_and_joins(py: Python<'_>) -> PyResult<()> {
+    struct Joins;
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            let enters = std::thread::spawn(|| sundown_pyo3::attach(|_| ()));
+            let _ = enters.join();
+        }
+    }
+    let joins = Joins;
+    bridge::block_on(py, async move {
+        let _joins = joins;
+        sleep(Duration::from_millis(1)).await;
+    })
+}
+
+/// Calls once on a plain thread, and gives the result to another callable.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_and_tells(py: Python<'_>, callable: Py<PyAny>, told: Py<PyAny>) {
+    let nothing = pyo3::types::PyTuple::empty(py).unbind();
+    std::thread::spawn(move || {
+        if let Ok(result) = sundown_pyo3::call(&callable, &nothing) {
+            let text = result.map_or_else(|error| error.to_string(), |_| "nothing".to_owned());
+            let _ = sundown_pyo3::attach(|py| told.call1(py, (text,)).map(drop));
+        }
+    });
 }
 
 /// Does so in a task of its own.
@@ -184,10 +263,15 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
     module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;
     module.add_function(wrap_pyfunction!(spawns, module)?)?;
+    module.add_function(wrap_pyfunction!(cannot_be_converted, module)?)?;
+    module.add_function(wrap_pyfunction!(panics_when_dropped, module)?)?;
+    module.add_function(wrap_pyfunction!(panics_at_once, module)?)?;
     #[cfg(not(feature = "bare"))]
     {
         module.add_function(wrap_pyfunction!(calls_method_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_once, module)?)?;
+        module.add_function(wrap_pyfunction!(blocks_and_joins, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_and_tells, module)?)?;
         module.add_function(wrap_pyfunction!(spawns_past_the_gate, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
