@@ -159,6 +159,18 @@ impl Visit {
         }
     }
 
+    /// What the visitor is in the middle of.
+    #[must_use]
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Idle => "a connection is kept alive",
+            Self::Request => "a request is under way",
+            Self::Events => "server-sent events are under way",
+            Self::Socket => "a web socket is open",
+            Self::Http2 => "a request of HTTP/2 is under way",
+        }
+    }
+
     /// The one with this word.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ const LEDGER: &str = "exit.json";
 
 fn main() -> ExitCode {
     Experiment::new(file!())
-        .question("How long does a process take to leave in which everything hangs?")
+        .question("How long does the exit of a process take in which everything hangs?")
         .hypothesis(
             "For ever, or the sum of all limits, unless there is one limit for everything that \
              nothing can hold up. An exit plan keeps its limit, with its exit code and a complete \
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
                 .deadline(STUCK)
                 .trials(5),
             control("by-hand/sleep-only", by_hand)
-                .about("a process that sleeps for the plan's limit, and leaves")
+                .about("a process that sleeps for the plan's limit, and exits")
                 .waits(),
             hazard("by-hand/a-limit-each", Failed, by_hand)
                 .about("each with a limit of a second")
@@ -73,12 +73,12 @@ fn main() -> ExitCode {
                 .waits(),
             cure("plan/nothing-hangs", by_plan).about("an exit plan"),
             cure("plan/main", by_plan)
-                .about("an exit plan, left from the main thread; everything hangs from here on")
+                .about("an exit plan, executed from the main thread; everything hangs from here on")
                 .waits(),
             cure("plan/normal-exit", by_plan).about("the same by a normal exit").waits(),
-            cure("plan/worker", by_plan).about("left from a worker of the runtime").waits(),
-            cure("plan/signal", by_plan).about("left at SIGTERM").waits(),
-            cure("plan/panic", by_plan).about("left after a panic of the main thread").waits(),
+            cure("plan/worker", by_plan).about("the same from a worker of the runtime").waits(),
+            cure("plan/signal", by_plan).about("the same at SIGTERM").waits(),
+            cure("plan/panic", by_plan).about("the same after a panic of the main thread").waits(),
         ])
         .part("by-hand", leave_by_hand)
         .part("plan", leave_by_plan)

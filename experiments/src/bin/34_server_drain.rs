@@ -21,8 +21,9 @@ fn main() -> ExitCode {
         .question("What does a server still send after it was drained?")
         .hypothesis(
             "A graceful shutdown of axum waits for a stream for ever, and not at all for a web socket. A \
-             drain of the group that has the server counts both, and both go on. When a service has \
-             answered nothing is sent any more, whether its streams listen to the stop signal or not.",
+             drain of the group that has the server counts both, and both go on. When the `run` of a \
+             service has returned, nothing is sent any more, whether its streams listen to the stop \
+             signal or not.",
         )
         .variants([
             control("axum/request", |scene| awaited(scene, Visit::Request))
@@ -42,22 +43,22 @@ fn main() -> ExitCode {
         ])
         .variants(Visit::ALL.map(|visit| {
             cure(format!("service/{}", visit.word()), move |scene| served(scene, visit, true))
-                .about("a service; streams and web sockets listen to its stop signal")
+                .about(format!("a service, whose pages listen to its stop signal; {}", visit.about()))
         }))
         .variants([Visit::Events, Visit::Socket].map(|visit| {
             cure(format!("service/deaf-{}", visit.word()), move |scene| served(scene, visit, false))
-                .about("a service; streams and web sockets do not listen")
+                .about(format!("a service, whose pages do not listen; {}", visit.about()))
                 .waits()
         }))
-        .kit_claim("When a service has answered, nothing is sent any more.")
+        .kit_claim("When the `run` of a service has returned, nothing is sent any more.")
         .run()
 }
 
-/// Whether anything was sent after the answer.
+/// Whether anything was sent after that.
 fn look(scene: &Scene<'_>, sent: &Sent) {
     let then = sent.count();
     thread::sleep(LOOK);
-    scene.check("nothing is sent after the answer", sent.count() == then);
+    scene.check("nothing is sent after the end", sent.count() == then);
 }
 
 /// A server, and a visitor that is in the middle of something.

@@ -31,7 +31,12 @@ fn main() -> ExitCode {
             [("alone", false), ("process-1", true)].map(|(place, is_1)| {
                 let name = format!("service/{}/{word}/{place}", visit.word());
                 cure(name, move |scene| ends_well(scene, "service", visit, signal, is_1))
-                    .about(format!("{} as the visitor, {word}, {place}", visit.word()))
+                    .about(format!(
+                        "{}; {}, {}",
+                        visit.about(),
+                        word.to_uppercase(),
+                        place.replace("process-", "as process ")
+                    ))
                     .waits()
             })
         })
