@@ -17,7 +17,7 @@ mod guide {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        pyo3_async_runtimes::install(module.py()) // optional: the first call does it otherwise
+        pyo3_async_runtimes::install(module.py()) // registers the exit handler
     }
 }
 
