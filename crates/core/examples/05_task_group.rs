@@ -7,7 +7,7 @@
 //! 1001 members, of which 1 is a group
 //! uploads: 1 aborted
 //! uploads: unlucky panicked: no such bucket
-//! connections: 1002 ended, 0 aborted, 0 panicked
+//! connections: 1002 ended, 1 aborted, 1 panicked
 //! late: the group has been told to stop and takes no more tasks
 //! ```
 
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = stop.spawn("goodbye", |_stop| async {});
     })?;
 
-    // The child first, with a limit of its own. Then everything that is left.
+    // The child first, with a limit of its own. Then everything, of which the report has the child's tasks, too.
     let report = uploads.drain(BRIEF).await;
     println!("uploads: {} aborted", report.aborted);
     for unlucky in &report.panicked {

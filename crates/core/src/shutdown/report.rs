@@ -194,12 +194,12 @@ mod tests {
             report.to_string(),
             "`store` has ended after 3.0ms: 1 foreign task cut off, tasks may have been polled after \
              `spawn_blocking` was refused, a foreign task panicked at pool.rs:1:2 on `store-0`: no \
-             reactor; not visible to the kit: plain threads, success"
+             reactor; not visible to the kit: plain threads, whether the work succeeded"
         );
         report.not_covered.push(NotCovered::ForeignTasks { alive: 2 });
         let text = report.to_string();
         let end = "; not covered: 2 other tasks of the runtime; not visible to the kit: plain \
-                   threads, success";
+                   threads, whether the work succeeded";
         assert!(text.ends_with(end), "{text}");
     }
 

@@ -180,23 +180,29 @@ fn a_goodbye_of_a_value_that_outlives_the_sessions_own_runtime_is_lost_and_the_r
 fn a_goodbye_of_a_value_that_outlives_a_runtime_of_tokio_is_lost_and_the_report_counts_it() {
     for (kind, client) in KINDS {
         for runtime in tokios() {
-            let session = Session::builder("session").runtime(runtime.handle()).start().unwrap();
-            let [(early, of_early), (late, of_late)] =
-                [(); 2].map(|()| runtime.block_on(connected(client)));
-            let [early, late] = [early, late].map(|client| session.guard(client).unwrap());
-            drop(early);
-            let heard = thread::spawn(|| hears(of_early));
+            let start = || Session::builder("session").runtime(runtime.handle()).start().unwrap();
+            let (sessions, clients) =
+                ([start(), start()], [(); 2].map(|()| runtime.block_on(connected(client))));
+            let [early, late] = sessions;
+            let [(of_early, hears_early), (of_late, hears_late)] = clients;
+            let of_early = early.guard(of_early).unwrap();
+            let of_late = late.guard(of_late).unwrap();
+            let closed = thread::spawn(move || {
+                drop(of_early);
+                (hears(hears_early), early.close_blocking(PLENTY).unwrap())
+            });
             // Somebody drives the runtime meanwhile, as `#[tokio::main]` does.
             runtime.block_on(async {
-                while !heard.is_finished() {
+                while !closed.is_finished() {
                     sleep(TICK).await
                 }
             });
-            assert!(heard.join().unwrap(), "{kind}: the control hears it");
+            let (heard, report) = closed.join().unwrap();
+            assert!(heard && outlived(&report) == 0, "the control, {kind}: {report}");
             drop(runtime);
-            drop(late);
-            let report = session.close_blocking(PLENTY).unwrap();
-            assert!(!hears(of_late), "{kind}");
+            drop(of_late);
+            let report = late.close_blocking(PLENTY).unwrap();
+            assert!(!hears(hears_late), "{kind}");
             assert_eq!(outlived(&report), 1, "{kind}: {report}");
         }
     }
