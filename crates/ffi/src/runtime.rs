@@ -217,7 +217,7 @@ pub unsafe extern "C" fn sundown_stop(
 /// workers. In a child, call this before anything else with the runtime. The parent's is not touched. It works in
 /// seven children that were each forked from the one before. `answer` may be null.
 ///
-/// Fails with NULL_POINTER, NOT_ENDED or NO_THREAD.
+/// Fails with NULL_POINTER, NOT_ENDED or NO_THREAD, or with FORKED in the eighth child.
 ///
 /// # Safety
 ///

@@ -57,17 +57,25 @@ pub struct RuntimeBuilder {
     pub(super) made_at: &'static Location<'static>,
 }
 
+/// More than this is a mistake, such as a `-1` that was converted.
+const MOST_WORKERS: usize = 1 << 15;
+
 /// Why no runtime was started. Unless a variant says otherwise, nothing is left running.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A number of threads was zero.
-    #[error("`{component}` cannot start with 0 {which}; ask for at least one")]
+    /// A number of threads was zero, or more workers were asked for than 32 768. (Tokio allocates memory for each
+    /// worker before it starts a thread, and ends the process if there is not enough.)
+    #[error("`{component}` cannot start with {number} {which}; ask for {range}")]
     NoSuchNumber {
         /// The name of the runtime.
         component: String,
         /// `workers` or `blocking threads`.
         which: &'static str,
+        /// What was asked for.
+        number: usize,
+        /// What can be asked for, in words.
+        range: &'static str,
     },
     /// The OS refused the owner thread.
     #[error("cannot start a thread for `{component}`: {source}; free some, or raise the limit")]
@@ -223,19 +231,26 @@ impl RuntimeBuilder {
         &self,
         shared: &mut Shared,
     ) -> Result<impl FnOnce() -> io::Result<Runtime> + Send + 'static, StartError> {
-        let refused = |which| StartError::NoSuchNumber { component: self.name.clone(), which };
+        let refused = |which, number, range| StartError::NoSuchNumber {
+            component: self.name.clone(),
+            which,
+            number,
+            range,
+        };
         let mut builder = if self.current_thread {
             Builder::new_current_thread()
         } else {
             Builder::new_multi_thread()
         };
         match self.workers {
-            Some(0) => return Err(refused("workers")),
+            Some(number) if number == 0 || number > MOST_WORKERS => {
+                return Err(refused("workers", number, "at least one, and at most 32768"));
+            }
             Some(number) => builder.worker_threads(number),
             None => &mut builder,
         };
         match self.blocking_threads {
-            Some(0) => return Err(refused("blocking threads")),
+            Some(0) => return Err(refused("blocking threads", 0, "at least one")),
             Some(most) => builder.max_blocking_threads(most),
             None => &mut builder,
         };

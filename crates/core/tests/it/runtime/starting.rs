@@ -54,6 +54,8 @@ fn what_cannot_start_says_why() {
     });
     let error = RuntimeOwner::builder("none").workers(0).start().unwrap_err();
     assert!(error.to_string().contains("0 workers"), "{error}");
+    let error = RuntimeOwner::builder("none").workers(usize::MAX).start().unwrap_err();
+    assert!(error.to_string().contains("at most 32768"), "{error}");
     let odd = RuntimeOwner::builder("a name\0with a zero byte").workers(1).start().unwrap();
     let _ = odd.shutdown_blocking(PLENTY).unwrap();
 }
