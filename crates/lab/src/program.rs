@@ -23,6 +23,8 @@ pub(crate) const REPORT: &str = "LAB_REPORT";
 /// {"leaving":123456789}
 /// ```
 ///
+/// A program that is ended by a signal has the observation `says`: what it said on standard error.
+///
 /// Values are `integer`, `nanoseconds`, `flag` or `text`. `leaving` is the time by the system's
 /// `CLOCK_MONOTONIC`, in nanoseconds, at which the program has finished its work and only has to exit. The
 /// observation `exit_took` is the time from then until the process has ended.
@@ -88,6 +90,13 @@ impl Program {
 }
 
 impl Rule {
+    /// What a program says on standard error that a signal has ended: `nothing`, the fatal text, or `something else`.
+    pub(crate) fn says(&self, stderr: &str) -> String {
+        let fatal = self.fatal.iter().find(|fatal| stderr.contains(*fatal));
+        let other = || if stderr.trim().is_empty() { "nothing" } else { "something else" };
+        fatal.map_or_else(|| other().to_owned(), Clone::clone)
+    }
+
     /// Returns what is wrong with a program that exited.
     pub(crate) fn problems(&self, code: i32, stdout: &str, stderr: &str) -> Vec<String> {
         let mut problems = Vec::new();
@@ -123,6 +132,14 @@ impl fmt::Display for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_said_before_a_signal_is_told_apart() {
+        let rule = Program::new(Command::new("python3")).never_says("Fatal Python error").rule;
+        assert_eq!(rule.says(" \n"), "nothing");
+        assert_eq!(rule.says("Fatal Python error: PyGILState_Release\n"), "Fatal Python error");
+        assert_eq!(rule.says("a log line\n"), "something else");
+    }
 
     #[test]
     fn a_silent_program_may_say_nothing() {

@@ -16,6 +16,9 @@ const STDERR: usize = 2000;
 /// The observation of how long a program took to end after it reported that it was leaving.
 const EXIT_TOOK: &str = "exit_took";
 
+/// The observation of what a program said on standard error that a signal has ended.
+const SAYS: &str = "says";
+
 /// One trial.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -41,6 +44,10 @@ impl Record {
             read_panics(&mut report, &ended.stderr.text());
         }
         let outcome = outcome(ended, &mut report);
+        if let (Some(rule), Ending::Signalled(_)) = (&report.program, ended.ending) {
+            let says = rule.says(&ended.stderr.text());
+            report.observations.push((SAYS.to_owned(), Value::Text(says)));
+        }
         if let Some(leaving) = report.leaving {
             let took = Value::Nanoseconds(ended.at.saturating_sub(leaving));
             report.observations.push((EXIT_TOOK.to_owned(), took));

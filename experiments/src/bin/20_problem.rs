@@ -70,8 +70,8 @@ fn main() -> ExitCode {
         .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
         .claim(
             "B15",
-            "Closing the runtime and starting another one is dangerous: with it the six steps panic, and \
-             without it they do not.",
+            "In this application, closing the runtime and starting another one is dangerous: with it the six steps \
+             panic, and without it they do not.",
         )
         .supported_if(every("*/six-steps").is(Aborted) & every("*/runtime-kept").is(Clean))
         .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))

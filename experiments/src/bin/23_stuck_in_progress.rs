@@ -124,10 +124,16 @@ fn main() -> ExitCode {
         .supported_if(
             !recorded("published/pre-check", "told", "Nothing")
                 & recorded("published/server*", "told", "Failure")
-                & recorded("published/after/*", "told", "Failure"),
+                & recorded("published/after/*", "told", "Failure")
+                & every("published/pre-check").observed("ended").never_reads("Completed")
+                & every("published/server*").observed("ended").never_reads("Completed")
+                & every("published/after/*").observed("ended").never_reads("Completed"),
         )
         .refuted_if(
-            recorded("published/pre-check", "told", "Nothing")
+            recorded("published/pre-check", "ended", "Completed")
+                | recorded("published/server*", "ended", "Completed")
+                | recorded("published/after/*", "ended", "Completed")
+                | recorded("published/pre-check", "told", "Nothing")
                 | recorded("published/server", "told", "Nothing")
                 | recorded("published/server-silent", "told", "Nothing")
                 | recorded("published/after/tabs", "told", "Nothing")

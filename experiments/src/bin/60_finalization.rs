@@ -155,14 +155,6 @@ fn main() -> ExitCode {
         // The same four tasks.
         .supported_if(every("static/not-awaited").fails_more_often_than(every("static/awaited")))
         .refuted_if(every("static/awaited").fails_more_often_than(every("static/not-awaited")))
-        .claim(
-            "C13",
-            "A static cell that only gives references away prevents the shutdown of the runtime, if the \
-             runtime itself is in it.",
-        )
-        // An owner in such a cell can be told to end its runtime.
-        .supported_if(every("static/watching").is(lost()) & every("cleanup/watching").is(Clean))
-        .refuted_if(every("static/watching").is(Clean))
         .kit_claim(
             "sundown.Runtime survives it: with work in flight, awaited or not, closed or not, by \
              return, sys.exit, an uncaught exception or os._exit, with work that comes late, outlives \
