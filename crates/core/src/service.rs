@@ -459,9 +459,12 @@ impl Service {
                 None
             }
         });
+        // It may have come just now. Without it nothing is known to be over, even if the thread is.
+        let ended = ended.or_else(|_| taken_down.wait_blocking(Duration::ZERO));
+        let is_over = ended.is_ok() && still_there.is_none();
+        still_there.map(Joinable::give_up);
         let mut ended = ended.unwrap_or_default();
-        if let Some(thread) = still_there {
-            thread.give_up();
+        if !is_over {
             let alive = Alive { threads: vec![TAKES_DOWN.to_owned()], ..Alive::default() };
             let kind = ShutdownErrorKind::TimedOut;
             let error = ShutdownError::new(name.to_owned(), asked_at.elapsed(), kind);
