@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = stop.spawn("goodbye", |_stop| async {});
     })?;
 
-    // The child first, with a limit of its own. Then everything, of which the report has the child's tasks, too.
+    // The child first, with a limit of its own. Then everything. That report counts the child's tasks, too.
     let report = uploads.drain(BRIEF).await;
     println!("uploads: {} aborted", report.aborted);
     for unlucky in &report.panicked {

@@ -1,4 +1,4 @@
-//! Whether a runtime has been shut down of which the session has only Tokio's handle.
+//! Whether a runtime, of which the session has only Tokio's handle, has been shut down.
 
 use std::sync::{
     Arc, Mutex,
