@@ -177,8 +177,18 @@ fn prepare() -> Result<(), SignalError> {
     Ok(())
 }
 
+/// Waits until every handler that has begun has ended, on whichever thread. It calls the actions one after the other,
+/// so the program's own may have come before those of a watch, and have led to the drop of it.
+fn until_handlers_have_ended() {
+    // signal-hook waits for them when it changes its list, because the handlers read it. A test fails if it does not.
+    if let Ok(action) = flag::register(SIGTERM, Arc::default()) {
+        low_level::unregister(action);
+    }
+}
+
 impl Drop for SignalWatch {
     fn drop(&mut self) {
+        until_handlers_have_ended();
         if let Some(handle) = &self.handle {
             handle.close();
         }

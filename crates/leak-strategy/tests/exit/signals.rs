@@ -3,7 +3,12 @@
 use std::{
     env, fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
     process::{self, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +19,7 @@ use leak_strategy::{
     signals::{SignalError, SignalGuard},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::{consts::SIGTERM, iterator::Signals};
+use signal_hook::{consts::SIGTERM, flag, iterator::Signals, low_level};
 
 use crate::{
     PLAN, Plan, SHORT, SLACK, TEAR_DOWN, add, add_noisy, example, hang, park_forever, run,
@@ -107,6 +112,28 @@ fn a_signal_that_came_before_its_guard_was_dropped_executes_the_plan() {
         println!("ready");
         io::stdout().flush().unwrap();
         own.forever().next();
+        drop(guard);
+        process::exit(0)
+    });
+    assert_eq!(exited.code, Some(143), "{}", exited.stderr);
+    assert_eq!(exited.outcome_of("client"), (Outcome::TornDown, None));
+}
+
+/// The signal has come on another thread, whose handler calls the program's own actions and then those of the guard.
+#[test]
+fn a_signal_whose_handler_still_runs_when_its_guard_is_dropped_executes_the_plan() {
+    let exited = run(PLAN, |plan| {
+        let in_handler = Arc::new(AtomicBool::new(false));
+        flag::register(SIGTERM, Arc::clone(&in_handler)).unwrap();
+        // So many that the handler takes longer than a drop.
+        let (_read, written) = UnixStream::pair().unwrap();
+        for _ in 0..800 {
+            low_level::pipe::register(SIGTERM, written.try_clone().unwrap()).unwrap();
+        }
+        add_noisy(plan, "client", TEAR_DOWN, &[]);
+        let guard = SignalGuard::install(plan).unwrap();
+        thread::spawn(|| low_level::raise(SIGTERM).unwrap());
+        while !in_handler.load(Ordering::SeqCst) {}
         drop(guard);
         process::exit(0)
     });
