@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::PathBuf};
 
+use lab::results::Verdict;
+
 use super::{
     benchmarks, block,
     claims::{self, ClaimList},
@@ -49,7 +51,7 @@ impl Notebook {
                 }
             }
         }
-        files.push(summary(workspace, sources));
+        files.extend(summary(workspace, sources, &known));
         let claims = claims(workspace, sources, &known, &mut to_do);
         files.extend(readme(workspace, sources, &known, claims.headline.as_deref()));
         files.push(claims.page);
@@ -96,31 +98,69 @@ fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
     File { path, text }
 }
 
-/// The parts of the table of contents, each with the number of its first experiment.
-const PARTS: [(&str, &str); 7] = [
-    ("00", "Context"),
-    ("20", "Logout"),
-    ("30", "Exits"),
-    ("40", "Background tasks"),
-    ("50", "Owning a runtime"),
-    ("60", "Other hosts"),
-    ("70", "The real SDK"),
+/// A part of the book that consists of experiments.
+struct Part {
+    /// The number of its first experiment.
+    first: &'static str,
+    title: &'static str,
+    /// Its page, which lists them.
+    page: &'static str,
+}
+
+const PARTS: [Part; 7] = [
+    Part { first: "00", title: "Dropping a client", page: "lab-dropping.md" },
+    Part { first: "20", title: "Logging out", page: "lab-logout.md" },
+    Part { first: "30", title: "Ending the process", page: "lab-exit.md" },
+    Part { first: "40", title: "Background tasks", page: "lab-tasks.md" },
+    Part { first: "50", title: "Owning a runtime", page: "lab-runtime.md" },
+    Part { first: "60", title: "Python and other hosts", page: "lab-hosts.md" },
+    Part { first: "70", title: "The real Matrix SDK", page: "lab-sdk.md" },
 ];
 
-/// Generates the book's table of contents, with the list of experiments.
-fn summary(workspace: &Workspace, sources: &[Source]) -> File {
+/// Generates the table of contents, and the page of each part. An experiment is called by what it finds, as long as
+/// it finds it.
+fn summary(
+    workspace: &Workspace,
+    sources: &[Source],
+    records: &BTreeMap<&str, &Record>,
+) -> Vec<File> {
     const BLOCK: &str = "experiments";
-    let (mut list, mut current) = (String::new(), None);
-    for source in sources {
-        let part = PARTS.iter().rfind(|(first, _)| *first <= source.id.as_str());
-        if let Some((_, title)) = part.filter(|_| part != current) {
-            let _ = write!(list, "{}# {title}\n\n", if list.is_empty() { "" } else { "\n" });
+    let (mut list, mut files) = (String::new(), Vec::new());
+    for (at, part) in PARTS.iter().enumerate() {
+        let next = PARTS.get(at + 1).map_or("99", |next| next.first);
+        let of_part = |it: &&Source| part.first <= it.id.as_str() && it.id.as_str() < next;
+        let mut table =
+            "| | finding | question | verdict |\n| --- | --- | --- | --- |\n".to_owned();
+        let mut entries = String::new();
+        for source in sources.iter().filter(of_part) {
+            let (id, link) = (&source.id, source.page());
+            let record = records.get(source.binary.as_str());
+            // If there is none, or it cannot be read, that is reported where it is filled.
+            let page =
+                fs::read_to_string(workspace.path("docs/src").join(&link)).unwrap_or_default();
+            let is_found = record.is_some_and(|it| it.experiment.verdict == Verdict::Supported);
+            let finding = page::finding(&page, source);
+            let finding = match finding.filter(|_| is_found) {
+                Some(finding) => finding.to_owned(),
+                None => source.name(),
+            };
+            let _ = writeln!(entries, "  - [{id} {finding}]({link})");
+            if let Some(record) = record {
+                let (question, verdict) = (&record.experiment.question, record.experiment.verdict);
+                let question = question.split_whitespace().collect::<Vec<_>>().join(" ");
+                let _ = writeln!(table, "| {id} | [{finding}]({link}) | {question} | {verdict} |");
+            }
         }
-        current = part;
-        let _ = writeln!(list, "- [{}]({})", source.title(), source.page());
+        if !entries.is_empty() {
+            let _ = write!(list, "- [{}]({})\n{entries}", part.title, part.page);
+            let path = workspace.path("docs/src").join(part.page);
+            let skeleton = format!("# {}\n\n{}", part.title, block::empty(BLOCK));
+            files.push(filled(path, &skeleton, &[(BLOCK, table)]));
+        }
     }
     let skeleton = format!("# Summary\n\n{}", block::empty(BLOCK));
-    filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &[(BLOCK, list)])
+    files.push(filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &[(BLOCK, list)]));
+    files
 }
 
 /// What others' claims give.

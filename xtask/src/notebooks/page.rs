@@ -29,13 +29,23 @@ pub fn source(file: &str) -> Option<Source> {
     Source::named(&format!("{id}_{}", name.replace('-', "_")))
 }
 
-fn title(source: &Source) -> String {
-    format!("# {} · {}", source.id, source.name())
+/// What the first line begins with. What follows is the finding, in a few words: the table of contents has it, too.
+fn before_finding(source: &Source) -> String {
+    format!("# {} · ", source.id)
 }
+
+/// What the page's first line says that the experiment finds: `Waiting only chooses the last owner`.
+pub fn finding<'page>(page: &'page str, source: &Source) -> Option<&'page str> {
+    let finding = page.lines().next()?.strip_prefix(&before_finding(source))?;
+    (!finding.is_empty()).then_some(finding)
+}
+
+/// The longest finding that the table of contents shows in one line.
+const LONGEST_FINDING: usize = 50;
 
 /// Creates a page that has only its headings.
 pub fn skeleton(source: &Source) -> String {
-    let mut page = format!("{}\n", title(source));
+    let mut page = format!("{}{}\n", before_finding(source), source.name());
     for (heading, part) in HEADINGS {
         let below = match part {
             Part::Block(name) => block::empty(name),
@@ -68,9 +78,21 @@ fn hypothesis(experiment: &ExperimentResult) -> String {
 /// Returns the errors in the hand-written parts of a page.
 pub fn wrong(page: &str, source: &Source) -> Vec<String> {
     let mut wrong = Vec::new();
-    let title = title(source);
-    if page.lines().next() != Some(&title) {
-        wrong.push(format!("its first line is not `{title}`"));
+    match finding(page, source) {
+        None => {
+            let before = before_finding(source);
+            wrong.push(format!("its first line is not `{before}` and the finding in a few words"));
+        }
+        Some(name) if name == source.name() => {
+            wrong
+                .push("its first line has the experiment's name instead of the finding".to_owned());
+        }
+        Some(long) if long.chars().count() > LONGEST_FINDING => {
+            wrong.push(format!(
+                "the finding in its first line is longer than {LONGEST_FINDING} characters"
+            ));
+        }
+        Some(_) => {}
     }
     let found: Vec<_> = outside_code(page).filter_map(|line| line.strip_prefix("## ")).collect();
     let expected = HEADINGS.map(|(heading, _)| heading);
@@ -100,13 +122,14 @@ mod tests {
     #[test]
     fn every_page_has_the_same_headings_in_the_same_order() {
         let source = Source::named("01_a").unwrap();
-        let page = "# 01 · a\n## Question\n## Hypothesis\n## Method\n```sh\n## no heading\n```\n\
+        let page = "# 01 · It is a\n## Question\n## Hypothesis\n## Method\n```sh\n## no heading\n```\n\
                     ## Result\n## What it means\n### Aside\n## What to do instead\n";
         assert!(wrong(page, &source).is_empty());
         assert_eq!(wrong(&page.replace("## Method\n", ""), &source).len(), 1);
         assert_eq!(wrong(&page.replace("## Result", "## Outcome"), &source).len(), 1);
         assert_eq!(wrong("", &source).len(), 2);
-        assert_eq!(wrong(&skeleton(&source), &source).len(), 1, "prose is missing");
+        assert_eq!(wrong(&skeleton(&source), &source).len(), 2, "finding and prose are missing");
+        assert_eq!(wrong(&page.replace("It is a", &"a".repeat(51)), &source).len(), 1);
     }
 
     #[test]

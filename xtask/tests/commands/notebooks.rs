@@ -74,6 +74,9 @@ fn complete() -> Workspace {
         let lines = text.lines().map(|line| if is_missing(line) { "Words." } else { line });
         workspace.write(page, &(lines.collect::<Vec<_>>().join("\n") + "\n"));
     }
+    workspace.edit(PAGE, "# 01 · drop-context\n", "# 01 · It is the context\n");
+    workspace.edit(OTHER_PAGE, "# 03 · sleep-duration\n", "# 03 · Waiting helps\n");
+    workspace.run(&["notebooks"]).expect_code(0);
     workspace.run(&["notebooks", "--check"]).expect_code(0);
     workspace
 }
@@ -99,7 +102,7 @@ fn a_page_has_the_whole_result() {
         ],
     );
     let contents = "# Summary\n\n[Introduction](introduction.md)\n\n<!-- experiments:begin -->\n\n\
-                    # Context\n\n- [01 drop-context](01-drop-context.md)\n- [03 sleep-duration](03-";
+                    - [Dropping a client](lab-dropping.md)\n  - [01 drop-context](01-drop-context.md)\n  - [03 sleep-duration](03-";
     workspace.contains("docs/src/SUMMARY.md", &[contents]);
     // Nothing of the machine is committed.
     let results = workspace.read(RESULTS);
@@ -107,6 +110,21 @@ fn a_page_has_the_whole_result() {
         assert!(!results.contains(trace), "{trace} in {results}");
     }
     assert!(results.contains("cannot open …/store.db"), "{results}");
+}
+
+#[test]
+fn the_contents_call_an_experiment_by_its_finding_only_while_it_finds_it() {
+    const CONTENTS: &str = "docs/src/SUMMARY.md";
+    let workspace = complete();
+    workspace.contains(CONTENTS, &["  - [01 It is the context](01-drop-context.md)\n"]);
+    workspace.contains(
+        "docs/src/lab-dropping.md",
+        &["| 01 | [It is the context](01-drop-context.md) |"],
+    );
+    let mut refuted = drop_context();
+    refuted.verdict = Verdict::Refuted;
+    let workspace = workspace.notebook_with(&refuted);
+    workspace.contains(CONTENTS, &["  - [01 drop-context](01-drop-context.md)\n"]);
 }
 
 #[test]
@@ -460,11 +478,11 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a page with other headings",
         |it| {
-            it.edit(PAGE, "# 01 · drop-context\n", "# 01 drop-context\n");
+            it.edit(PAGE, "# 01 · It is the context\n", "# It is the context\n");
             it.edit(PAGE, "## Method", "## Methods");
         },
         &[
-            "its first line is not `# 01 · drop-context`",
+            "its first line is not `# 01 · ` and the finding in a few words",
             "should be `Question, Hypothesis, Method,",
         ],
     ),
