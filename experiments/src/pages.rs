@@ -1,5 +1,5 @@
-//! The listings of the book, which `cargo test --doc` compiles. The book hides lines that begin with
-//! `# `; they make a listing whole. Listings that are files of their own are not here.
+//! The listings of the book, which `cargo test --doc` compiles. Each is whole as it is shown. Listings that are files
+//! of their own are not here.
 
 macro_rules! pages {
     ($($name:ident $page:literal)*) => {
@@ -54,7 +54,6 @@ pages! {
     unload "66-unload.md"
     start_here "start-here.md"
     tools "tools.md"
-    upstream_report "upstream-report.md"
     off_context "70-off-context.md"
     six_steps "71-six-steps.md"
     last_owner_of_the_sdk "72-last-owner.md"

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::{
     committed::{self, Record, Records},
     contents::{Notebook, run},
-    links, page, plots,
+    links, listings, page, plots,
 };
 use crate::{
     experiments::snapshots::{Snapshots, agree},
@@ -30,6 +30,7 @@ pub fn wrong(
     check.pages(sources);
     check.orphans(sources, notebook)?;
     check.lines.extend(links::wrong(workspace)?);
+    check.hidden_lines()?;
     Ok(check.lines)
 }
 
@@ -111,6 +112,18 @@ impl Check<'_> {
                 self.say(&path, &wrong, "correct it");
             }
         }
+    }
+
+    /// Finds lines of listings that mdBook would hide: whoever reads the page without it sees a listing with `# `.
+    fn hidden_lines(&mut self) -> Result<()> {
+        for path in links::paths(self.workspace)? {
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            if let Some(line) = listings::hidden_line(&text) {
+                let what = format!("a listing has a line that mdBook hides, `{line}`");
+                self.say(&path, &what, "show the whole listing");
+            }
+        }
+        Ok(())
     }
 
     /// Finds files of removed experiments, and pictures that are no longer generated.

@@ -55,6 +55,17 @@ fn listing(file: &str, part: Option<&str>) -> Option<String> {
     has_ended.then(|| shown.join("\n"))
 }
 
+/// The first line of a listing in Rust that rustdoc and mdBook hide.
+pub fn hidden_line(page: &str) -> Option<&str> {
+    let mut is_rust = false;
+    page.lines().find(|line| {
+        if let Some(language) = line.strip_prefix(FENCE) {
+            is_rust = language.starts_with("rust");
+        }
+        is_rust && (*line == "#" || line.starts_with("# "))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +106,11 @@ mod tests {
         }
         let unended = FILE.replace("ANCHOR_END: main", "");
         assert_eq!(listing(&unended, Some("main")), None);
+    }
+
+    #[test]
+    fn a_hidden_line_is_found_in_rust_only() {
+        assert_eq!(hidden_line("```rust,no_run\n# use a;\nb();\n```\n"), Some("# use a;"));
+        assert_eq!(hidden_line("# Title\n```rust\n#[test]\n```\n```sh\n# comment\n```\n"), None);
     }
 }
