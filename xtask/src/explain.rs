@@ -30,7 +30,7 @@ pub fn run(flags: &flags::Explain, workspace: &Workspace) -> Result<ExitCode> {
     };
     output::print(&match (flags.format, &found[..]) {
         (Format::Json, _) => json(&found)?,
-        (Format::Text, [page]) => page.to_print(),
+        (Format::Text, [page]) => page.text.clone(),
         (Format::Text, _) => list(&found),
     });
     Ok(ExitCode::SUCCESS)
@@ -81,21 +81,6 @@ impl Page {
                 || (is_long(asked) && message.contains(asked))
                 || (is_long(&message) && asked.contains(&message))
         })
-    }
-
-    /// The text without the lines that complete its listings.
-    fn to_print(&self) -> String {
-        let (mut text, mut is_rust) = (String::new(), false);
-        for line in self.text.lines() {
-            if line.starts_with("```") {
-                is_rust = line == "```rust";
-            }
-            if !(is_rust && (line == "#" || line.starts_with("# "))) {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        text
     }
 }
 

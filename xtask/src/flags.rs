@@ -12,6 +12,7 @@ use lab::{probe::Signal, sandbox::Input};
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
 pub enum Command {
     Bench(Bench),
+    Book(Book),
     Console(Console),
     Experiments(Experiments),
     Explain(Explain),
@@ -358,6 +359,29 @@ impl Probe {
         options.extend(self.pid1.then(|| "--pid1".to_owned()));
         options.join(" ")
     }
+}
+
+/// Build the book, docs/, and serve it on this machine
+///
+/// Prints the book's address, rebuilds it when a page changes, and runs until Ctrl-C. The pages can also be read as they
+/// are, in docs/src.
+///
+/// Needs mdBook. If it is not installed, builds it once, into the target folder.
+#[derive(Clone, Debug, Args)]
+pub struct Book {
+    /// Build the book, print where it is, and serve nothing; a warning of mdBook's is an error
+    #[arg(long)]
+    pub build: bool,
+
+    /// The port of 127.0.0.1 to serve at [default: a free one]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true,
+        conflicts_with = "build"
+    )]
+    pub port: u16,
 }
 
 /// Start the servers that real clients talk to: etcd, and Redis or Valkey

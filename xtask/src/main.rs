@@ -1,6 +1,7 @@
 //! The project's commands: `cargo xtask --help`.
 
 mod bench;
+mod book;
 mod build;
 mod child;
 mod console;
@@ -42,6 +43,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     let workspace = Workspace::find()?;
     match command {
         Command::Bench(flags) => bench::run(flags, &workspace),
+        Command::Book(flags) => book::run(flags, &workspace),
         Command::Console(flags) => console::run(flags, &workspace),
         Command::Experiments(flags) => experiments::run(flags, &workspace),
         Command::Explain(flags) => explain::run(flags, &workspace),
