@@ -20,11 +20,33 @@ struct View {
     sizes: &'static str,
     values: &'static str,
     value: fn(&Figure) -> Option<Middle>,
+    /// What is drawn, in this order and in the same colors in all pictures; no more than can be told apart. The files
+    /// of figures have more.
+    subjects: [&'static str; 6],
 }
 
 const VIEWS: [View; 3] = [
-    View { bench: "group", sizes: "tasks", values: "× floor", value: ratio },
-    View { bench: "latch", sizes: "waiters", values: "× floor", value: ratio },
+    View {
+        bench: "group",
+        sizes: "tasks",
+        values: "× floor",
+        value: ratio,
+        subjects: [
+            "sundown",
+            "floor",
+            "tokio-util",
+            "async-shutdown",
+            "swansong",
+            "tokio-graceful-shutdown",
+        ],
+    },
+    View {
+        bench: "latch",
+        sizes: "waiters",
+        values: "× floor",
+        value: ratio,
+        subjects: ["sundown", "floor", "cancellation-token", "notify", "event-listener", "watch"],
+    },
     View {
         bench: "teardown",
         sizes: "connections",
@@ -33,6 +55,14 @@ const VIEWS: [View; 3] = [
             let [low, high] = figure.ns_quartiles?;
             Some((figure.ns? / 1e6, [low / 1e6, high / 1e6]))
         },
+        subjects: [
+            "sundown",
+            "floor",
+            "sundown-teardown",
+            "drop",
+            "drop-and-runtime",
+            "drop-and-sleep",
+        ],
     },
 ];
 
@@ -78,12 +108,11 @@ fn title(bench: &str, case: &str, runtime: &str) -> String {
     format!("{what}{on}: medians and quartiles")
 }
 
-/// Makes a line for each subject, sorted by the last value, the highest first.
+/// Makes a line for each subject.
 fn lines(view: &View, figures: &[&Figure]) -> Vec<Series> {
     let mut others = OTHERS.into_iter().cycle();
-    let subjects: BTreeSet<_> = figures.iter().map(|figure| figure.subject.as_str()).collect();
     let mut lines = Vec::new();
-    for subject in subjects {
+    for subject in view.subjects {
         let of = figures.iter().filter(|figure| figure.subject == subject);
         let mut points: Vec<_> = of
             .filter_map(|figure| {
@@ -98,6 +127,7 @@ fn lines(view: &View, figures: &[&Figure]) -> Vec<Series> {
             })
             .collect();
         points.sort_by(|one, other| one.x.total_cmp(&other.x));
+        // Also for one without points, so that the next has its own.
         let color = match subject {
             "sundown" => OURS,
             "floor" => INK,
@@ -107,8 +137,6 @@ fn lines(view: &View, figures: &[&Figure]) -> Vec<Series> {
             lines.push(Series { name: named(view, subject), color, points, joined: true });
         }
     }
-    let last = |line: &Series| line.points.last().map_or(f64::NEG_INFINITY, |point| point.y);
-    lines.sort_by(|one, other| last(other).total_cmp(&last(one)));
     lines
 }
 
