@@ -20,7 +20,7 @@ use signal_hook::{
 };
 use thiserror::Error;
 
-use crate::{joinable::Joinable, panics};
+use crate::{joinable::Joinable, panics, sync::lock};
 
 /// The signals that ask a process to end.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -99,7 +99,8 @@ impl fmt::Debug for OnSecond {
 /// After the watch is dropped, signals end the process as they do by default, and the watch's thread has
 /// ended. So the drop waits until a tenth of a second after the first signal has passed, if there was one, and
 /// until the closure has returned, a second at most. A signal that came before the drop calls the closure, even if the
-/// watch's thread has not come to it yet.
+/// watch's thread has not come to it: then the drop calls it. So no signal is lost. As process 1, whose default effect
+/// is none, a signal after the drop ends the process with 128 plus its number.
 ///
 /// The handler of the signals stays: signal-hook never removes its own from the system. So a library that a
 /// host unloads must not use this. And a child that is forked while there is a watch, and does not call `exec`,
@@ -110,6 +111,19 @@ pub struct SignalWatch {
     handle: Option<Handle>,
     actions: Vec<SigId>,
     thread: Option<Joinable>,
+    unheard: Arc<Mutex<Option<Unheard>>>,
+}
+
+/// What the watch's thread leaves to the drop, if it has heard no signal.
+struct Unheard {
+    signals: Signals,
+    on_first: Box<dyn FnOnce(i32) + Send>,
+}
+
+impl fmt::Debug for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unheard")
+    }
 }
 
 /// How soon after the first signal another is taken for the same.
@@ -131,7 +145,9 @@ impl SignalWatch {
     ) -> Result<Self, SignalError> {
         prepare()?;
         // If a step below fails, dropping the watch undoes the steps before it.
-        let mut watch = Self { handle: None, actions: Vec::new(), thread: None };
+        let unheard = Arc::default();
+        let leaves = Arc::clone(&unheard);
+        let mut watch = Self { handle: None, actions: Vec::new(), thread: None, unheard };
         let mut signals = Signals::new(SIGNALS)?;
         watch.handle = Some(signals.handle());
         SIGNALLED.store(false, Ordering::SeqCst);
@@ -140,9 +156,12 @@ impl SignalWatch {
             watch.actions.push(flag::register_conditional_shutdown(signal, code, &SIGNALLED)?);
         }
         watch.thread = Some(Joinable::spawn(thread, move || {
-            // There is none any more when the watch is dropped. One that came before that counts.
-            let first = signals.forever().next();
-            let Some(signal) = first.or_else(|| signals.pending().next()) else { return };
+            // There is none when the watch is dropped.
+            let Some(signal) = signals.forever().next() else {
+                let on_first = Box::new(on_first);
+                *lock(&leaves) = Some(Unheard { signals, on_first });
+                return;
+            };
             let mut came = Instant::now();
             on_first(signal);
             if let Some(on_second) = on_second {
@@ -169,7 +188,12 @@ fn prepare() -> Result<(), SignalError> {
     }
     if !installed.default {
         for signal in SIGNALS {
-            flag::register_conditional_default(signal, &RELEASED)?;
+            // The kernel spares process 1 of a container the default effect, and signal-hook then aborts it.
+            if process::id() == 1 {
+                flag::register_conditional_shutdown(signal, BY_SIGNAL + signal, &RELEASED)?;
+            } else {
+                flag::register_conditional_default(signal, &RELEASED)?;
+            }
         }
         installed.default = true;
     }
@@ -177,18 +201,9 @@ fn prepare() -> Result<(), SignalError> {
     Ok(())
 }
 
-/// Waits until every handler that has begun has ended, on whichever thread. It calls the actions one after the other,
-/// so the program's own may have come before those of a watch, and have led to the drop of it.
-fn until_handlers_have_ended() {
-    // signal-hook waits for them when it changes its list, because the handlers read it. A test fails if it does not.
-    if let Ok(action) = flag::register(SIGTERM, Arc::default()) {
-        low_level::unregister(action);
-    }
-}
-
-impl Drop for SignalWatch {
-    fn drop(&mut self) {
-        until_handlers_have_ended();
+impl SignalWatch {
+    /// Ends the watch's thread. From now on, only the drop looks whether a first signal has come.
+    fn stop_hearing(&mut self) {
         if let Some(handle) = &self.handle {
             handle.close();
         }
@@ -197,12 +212,45 @@ impl Drop for SignalWatch {
         {
             thread.give_up();
         }
+    }
+}
+
+impl Drop for SignalWatch {
+    fn drop(&mut self) {
+        self.stop_hearing();
         // After the join, so that a signal which is the same as the first is taken for it. Before the rest, so
         // that from here on a signal ends the process before any other handler runs.
         RELEASED.store(true, Ordering::SeqCst);
+        // signal-hook waits for every handler that has begun, on whichever thread, because the handlers read its list.
+        // A test fails if it does not.
         for action in self.actions.drain(..) {
             low_level::unregister(action);
         }
+        // What has come since the thread looked last. Nothing more can come.
+        let unheard = lock(&self.unheard).take();
+        if let Some(Unheard { mut signals, on_first }) = unheard
+            && let Some(signal) = signals.pending().next()
+        {
+            let _ = panics::catch(|| on_first(signal));
+        }
         INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).watched_by = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_while_a_watch_is_dropped_calls_its_closure() {
+        let (heard, hears) = mpsc::channel();
+        let on_first = move |signal| heard.send(signal).unwrap();
+        let mut watch = SignalWatch::install("watch", on_first, None).unwrap();
+        watch.stop_hearing();
+        low_level::raise(SIGTERM).unwrap();
+        drop(watch);
+        assert_eq!(hears.try_recv(), Ok(SIGTERM));
     }
 }

@@ -124,11 +124,22 @@ fn a_signal_ends_a_service_that_is_process_1() {
         let _ = io::stdin().read(&mut [0]);
         process::exit(0)
     });
-    let (Some(mut with_the_kit), Some(mut without)) = (with_the_kit, without) else { return };
-    for process in [&mut with_the_kit, &mut without] {
+    let after_it = start_under(UNSHARE, || {
+        let report = service().run(|_| async { Ok(()) });
+        println!("ready");
+        let _ = io::stdin().read(&mut [0]);
+        report
+    });
+    let (Some(mut with_the_kit), Some(mut without), Some(mut after_it)) =
+        (with_the_kit, without, after_it)
+    else {
+        return;
+    };
+    for process in [&mut with_the_kit, &mut without, &mut after_it] {
         process.wait_for("ready");
         kill_process(only_child(&process.child), Signal::TERM).unwrap();
     }
+    assert_eq!(after_it.wait().code, Some(143));
     let stdout = with_the_kit.wait().well();
     assert!(stdout.starts_with("saved\n"), "{stdout}");
     // The control: without a handler nothing happens. A signal is delivered within microseconds.
