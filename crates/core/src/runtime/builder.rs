@@ -60,17 +60,21 @@ pub struct RuntimeBuilder {
 /// More than this is a mistake, such as a `-1` that was converted.
 const MOST_WORKERS: usize = 1 << 15;
 
+/// With less, the kit and Tokio overflow the stack, which aborts the process, before any task runs.
+const LEAST_STACK: usize = 64 << 10;
+
 /// Why no runtime was started. Unless a variant says otherwise, nothing is left running.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A number of threads was zero, or more workers were asked for than 32 768. (Tokio allocates memory for each
-    /// worker before it starts a thread, and ends the process if there is not enough.)
+    /// worker before it starts a thread, and ends the process if there is not enough.) Or the stack was to have less
+    /// than 64 KiB.
     #[error("`{component}` cannot start with {number} {which}; ask for {range}")]
     NoSuchNumber {
         /// The name of the runtime.
         component: String,
-        /// `workers` or `blocking threads`.
+        /// `workers`, `blocking threads` or `bytes of stack`.
         which: &'static str,
         /// What was asked for.
         number: usize,
@@ -150,7 +154,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The stack size of each of its threads, in bytes. The default is 2 MiB.
+    /// The stack size of each of its threads, in bytes: at least 64 KiB. The default is 2 MiB.
     pub const fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -254,9 +258,13 @@ impl RuntimeBuilder {
             Some(most) => builder.max_blocking_threads(most),
             None => &mut builder,
         };
-        if let Some(bytes) = self.stack_size {
-            builder.thread_stack_size(bytes);
-        }
+        match self.stack_size {
+            Some(bytes) if bytes < LEAST_STACK => {
+                return Err(refused("bytes of stack", bytes, "at least 65536"));
+            }
+            Some(bytes) => builder.thread_stack_size(bytes),
+            None => &mut builder,
+        };
         shared.panics = self.watches_panics.then(|| Arc::new(PanicLog::begin()));
         let (name, started) = (self.thread_name(), AtomicUsize::new(0));
         builder.enable_all().thread_name_fn(move || {

@@ -51,6 +51,11 @@ fn what_cannot_start_says_why() {
         }
         let error = builder.clone().blocking_threads(0).start().unwrap_err();
         assert!(matches!(error, StartError::NoSuchNumber { .. }), "{error}");
+        let error = builder.clone().stack_size(16 << 10).start().unwrap_err();
+        assert!(error.to_string().contains("at least 65536"), "{error}");
+        let least = builder.stack_size(64 << 10).start().unwrap();
+        assert_eq!(least.block_on(async { tokio::spawn(async { 7 }).await.unwrap() }), Ok(7));
+        let _ = least.shutdown_blocking(PLENTY).unwrap();
     });
     let error = RuntimeOwner::builder("none").workers(0).start().unwrap_err();
     assert!(error.to_string().contains("0 workers"), "{error}");
