@@ -61,10 +61,19 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// How much of what is left of the limit the tasks of the service get, of twelve parts, and how much they and its
-/// groups get together. The rest is for its runtime: for foreign tasks, and to cut off what is left. A drain aborts
-/// after nine tenths of its time: the tasks after three quarters of the limit.
+/// groups get together. The rest is for its runtime. A drain aborts after nine tenths of its time: the tasks after
+/// three quarters of the limit.
 const PARTS_FOR_TASKS: u32 = 10;
 const PARTS_FOR_TASKS_AND_GROUPS: u32 = 11;
+
+/// The least time to cut off what is left on the runtime, unless that is more than a quarter of the limit. On a busy
+/// machine a panic in a destructor alone, with its backtrace, takes longer than a tenth of a second.
+const LEAST_TO_CUT_OFF: Duration = Duration::from_millis(500);
+
+/// The last part of a limit, in which everything that is left is cut off.
+fn time_to_cut_off(limit: Duration) -> Duration {
+    (limit / 12).max(LEAST_TO_CUT_OFF.min(limit / 4))
+}
 
 /// How much later than at the limit `run` returns at the most. What takes the service down keeps the limit by
 /// itself, unless foreign code blocks its thread.
@@ -109,8 +118,8 @@ impl Builder {
     }
 
     /// The runtime to run on. The default has as many workers as there are processors. Foreign tasks, such
-    /// as the connections of `axum::serve`, get all of the limit to end by themselves, unless this builder
-    /// says otherwise.
+    /// as the connections of `axum::serve`, get all of the limit but its last twelfth to end by themselves (at least
+    /// half a second is kept, and at most a quarter of the limit), or the time that this builder says, if that is less.
     pub fn runtime(mut self, runtime: RuntimeBuilder) -> Self {
         self.runtime = Some(runtime);
         self
@@ -168,8 +177,8 @@ impl Builder {
             Some(runtime) => runtime,
             None => RuntimeOwner::builder(&*self.name),
         };
-        let foreign_time = runtime.time_for_foreign().unwrap_or(self.limit);
-        let runtime = runtime.foreign_time(foreign_time).start();
+        let foreign_time = runtime.time_for_foreign().unwrap_or(Duration::MAX);
+        let runtime = runtime.start();
         let runtime =
             runtime.map_err(|error| failed(ServiceErrorKind::NotStarted(Arc::new(error))))?;
         let handle = runtime
@@ -189,12 +198,16 @@ impl Builder {
         let failure = Arc::new(OnceLock::new());
         service.spawn_work(work, Arc::clone(&failure));
         let asked_at = service.wait_until_asked(self.grace.min(self.limit / 2));
-        let ended = service.taken_down(&name, runtime, asked_at, self.limit);
+        let ended = service.taken_down(&name, runtime, asked_at, [self.limit, foreign_time]);
         let asked_by = service.0.asked_by.get().copied().unwrap_or(AskedBy::Work);
-        let (elapsed, signal) = (asked_at.elapsed(), service.0.signal.get().copied());
+        let elapsed = asked_at.elapsed();
         if is_kept {
             mem::forget(signals);
+        } else {
+            drop(signals);
         }
+        // The drop may have found one.
+        let signal = service.0.signal.get().copied();
         report::conclude(name, asked_by, signal, elapsed, failure.get().cloned(), ended)
     }
 }
@@ -429,14 +442,14 @@ impl Service {
         name: &str,
         runtime: RuntimeOwner,
         asked_at: Instant,
-        limit: Duration,
+        [limit, foreign_time]: [Duration; 2],
     ) -> Vec<Result<ShutdownReport, ShutdownError>> {
         let (result, mut taken_down) = oneshot::channel();
         let service = self.clone();
         // If no thread can be started, this one does it.
         let take_down = Arc::new(Mutex::new(Some(move || {
             // The owner goes first: its drop is silent only after the end.
-            let ended = service.take_down(&runtime, asked_at, limit);
+            let ended = service.take_down(&runtime, asked_at, limit, foreign_time);
             drop((runtime, service));
             let _ = result.send(ended);
         })));
@@ -478,6 +491,7 @@ impl Service {
         runtime: &RuntimeOwner,
         asked_at: Instant,
         limit: Duration,
+        foreign_time: Duration,
     ) -> Vec<Result<ShutdownReport, ShutdownError>> {
         let left = || limit.saturating_sub(asked_at.elapsed());
         let (began, part) = (asked_at.elapsed(), left() / 12);
@@ -492,7 +506,9 @@ impl Service {
             ended.push(group.drain_blocking(left_for(is_last)));
             gone.push(group);
         }
-        let runtime = runtime.shutdown_blocking(left());
+        let left = left();
+        let foreign_time = foreign_time.min(left.saturating_sub(time_to_cut_off(limit)));
+        let runtime = runtime.shutdown_of_service(left, foreign_time);
         let handle = lock(&self.0.runtime).take();
         drop(handle);
         // The end of the runtime may have ended what had not ended before.

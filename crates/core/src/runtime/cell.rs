@@ -90,7 +90,7 @@ impl RuntimeCell {
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
-        self.runtime.shutdown(limit.into())
+        self.runtime.shutdown(limit.into(), None)
     }
 
     /// Same as [`shutdown`](Self::shutdown), on a plain thread.
@@ -98,7 +98,7 @@ impl RuntimeCell {
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        self.runtime.shutdown_blocking(limit.into())
+        self.runtime.shutdown_blocking(limit.into(), None)
     }
 
     /// Starts the runtime again after a shutdown, or for the first time.

@@ -154,7 +154,7 @@ impl RuntimeOwner {
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> impl Future<Output = Result<ShutdownReport, ShutdownError>> + Send {
-        self.shared.shutdown(limit.into())
+        self.shared.shutdown(limit.into(), None)
     }
 
     /// Same as [`shutdown`](Self::shutdown), on a plain thread. In async code of another runtime this
@@ -163,7 +163,17 @@ impl RuntimeOwner {
         &self,
         limit: impl Into<Option<Duration>>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        self.shared.shutdown_blocking(limit.into())
+        self.shared.shutdown_blocking(limit.into(), None)
+    }
+
+    /// Same, and foreign tasks get this time to end by themselves.
+    #[cfg(all(feature = "service", unix, not(loom)))]
+    pub(crate) fn shutdown_of_service(
+        &self,
+        limit: Duration,
+        foreign_time: Duration,
+    ) -> Result<ShutdownReport, ShutdownError> {
+        self.shared.shutdown_blocking(Some(limit), Some(foreign_time))
     }
 
     /// Starts the runtime again. Clones of this owner use the new generation. Handles to the one

@@ -169,9 +169,11 @@ impl Restartable {
         Ok(life.generations.latest())
     }
 
+    /// Foreign tasks get `foreign_time`, or that of the builder.
     pub(super) async fn shutdown(
         &self,
         limit: Option<Duration>,
+        foreign_time: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
         // Another caller may be starting the runtime. That is waited for within the limit, too.
         let entered = Instant::now();
@@ -192,7 +194,7 @@ impl Restartable {
             }
         };
         match generation {
-            Some(generation) => generation.shutdown(entered, limit, None).await,
+            Some(generation) => generation.shutdown(entered, limit, foreign_time).await,
             None => Ok(ShutdownReport::new(self.component_in(life), Duration::ZERO, 0)),
         }
     }
@@ -200,8 +202,9 @@ impl Restartable {
     pub(super) fn shutdown_blocking(
         &self,
         limit: Option<Duration>,
+        foreign_time: Option<Duration>,
     ) -> Result<ShutdownReport, ShutdownError> {
-        park::wait_for(Box::pin(self.shutdown(limit)))
+        park::wait_for(Box::pin(self.shutdown(limit, foreign_time)))
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -259,13 +262,14 @@ mod tests {
             has_begun.recv_timeout(PLENTY).unwrap();
             assert_eq!(runtime.stats().state, State::NotStarted);
             assert!(runtime.latest().unwrap().is_none());
-            let error = runtime.shutdown_blocking(Some(Duration::from_millis(20))).unwrap_err();
+            let error =
+                runtime.shutdown_blocking(Some(Duration::from_millis(20)), None).unwrap_err();
             assert!(matches!(error.kind, ShutdownErrorKind::TimedOut), "{error}");
             assert!(!starting.is_finished(), "the control");
             drop(let_go);
             let generation = starting.join().unwrap().unwrap();
             assert!(generation.check_running().is_err(), "it was told to stop");
-            let _ = runtime.shutdown_blocking(Some(PLENTY)).unwrap();
+            let _ = runtime.shutdown_blocking(Some(PLENTY), None).unwrap();
             assert_eq!(runtime.stats().state, State::Ended);
         });
     }
@@ -280,10 +284,10 @@ mod tests {
         assert!(panicked.is_err());
         assert!(generations.begin(Begin::First, |_| Err(())).is_err());
         let first = runtime.begin(Begin::First).unwrap();
-        let _ = runtime.shutdown_blocking(Some(PLENTY)).unwrap();
+        let _ = runtime.shutdown_blocking(Some(PLENTY), None).unwrap();
         assert!(generations.begin(Begin::Next, |_| Err(())).is_err());
         assert!(Arc::ptr_eq(&runtime.latest().unwrap().unwrap(), &first));
         assert_eq!(runtime.begin(Begin::Next).unwrap().number, 2);
-        let _ = runtime.shutdown_blocking(Some(PLENTY)).unwrap();
+        let _ = runtime.shutdown_blocking(Some(PLENTY), None).unwrap();
     }
 }

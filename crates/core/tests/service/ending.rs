@@ -253,6 +253,25 @@ fn foreign_tasks_get_the_limit_to_end_and_what_is_left_is_counted() {
     assert!(report.to_string().contains("1 foreign task cut off"), "{report}");
 }
 
+/// A panic prints a backtrace, which takes a moment.
+#[test]
+fn a_destructor_of_a_foreign_task_has_time_when_that_is_cut_off() {
+    struct TakesAMoment;
+    impl Drop for TakesAMoment {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+    let report = here(service().limit(2 * SHORT), |_| async {
+        drop(tokio::spawn(async {
+            let _dropped = TakesAMoment;
+            pending::<()>().await;
+        }));
+        Ok(())
+    });
+    assert_eq!(report.unwrap().ended.last().unwrap().foreign, 1);
+}
+
 #[test]
 fn a_request_that_is_held_is_waited_for_and_named() {
     let failed = here(service().limit(SHORT), |service| async move {
