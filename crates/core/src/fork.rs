@@ -23,7 +23,33 @@ crate::sync::thread_local! {
     static LAST_SEEN: Cell<u32> = Cell::new(0);
 }
 
-/// The id of this process. Asks the operating system, which takes 50 to 300 ns.
+/// How often this process or an ancestor was told by [`forked_child`] that it is a child.
+#[cfg(not(loom))]
+static TOLD: AtomicU32 = AtomicU32::new(0);
+
+/// How many bits an id of a process has at most, on systems that fork: Linux has up to 2^22 of them.
+const BITS: u32 = 22;
+
+/// Tells the kit that this process is a forked child. The kit finds that out by itself, by the id of the process,
+/// unless the child has the id of an ancestor: in a PID namespace of its own, or after the ancestor has ended.
+///
+/// Call it in the child's handler of `pthread_atfork`, or before anything else in the child. It takes no lock. It is
+/// seen by 1,023 generations of children that have the same id.
+#[cfg(not(loom))]
+pub fn forked_child() {
+    // Relaxed: there is only this thread.
+    TOLD.fetch_add(1, Ordering::Relaxed);
+    // A thread that has lost its thread-locals asks anew each time.
+    let _ = LAST_SEEN.try_with(|seen| seen.set(0));
+}
+
+/// The id that the operating system gave to a process, for people.
+const fn for_people(id: u32) -> u32 {
+    if cfg!(all(unix, not(loom))) { id & ((1 << BITS) - 1) } else { id }
+}
+
+/// The id of this process, and in the bits above it how often it was told that it is a child. Asks the operating
+/// system, which takes 50 to 300 ns.
 pub(crate) fn this_process() -> u32 {
     let this = id();
     LAST_SEEN.with(|seen| seen.set(this));
@@ -39,7 +65,8 @@ pub(crate) fn last_seen() -> u32 {
 
 #[cfg(not(loom))]
 fn id() -> u32 {
-    std::process::id()
+    // Relaxed: as in `forked_child`.
+    std::process::id() ^ TOLD.load(Ordering::Relaxed) << BITS
 }
 
 /// A model plays a fork by changing this.
@@ -91,7 +118,7 @@ impl ProcessGuard {
         let this = this_process();
         // Relaxed: a fork copies all memory as it is, so no order with other writes is needed.
         match self.owner.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
-            Err(owner) if owner != this => Err(owner),
+            Err(owner) if owner != this => Err(for_people(owner)),
             _ => Ok(()),
         }
     }
@@ -100,7 +127,7 @@ impl ProcessGuard {
     pub(crate) fn forked_from(&self) -> Option<u32> {
         // Relaxed: as in `claim`.
         let owner = self.owner.load(Ordering::Relaxed);
-        (owner != this_process()).then_some(owner)
+        (owner != this_process()).then_some(for_people(owner))
     }
 }
 

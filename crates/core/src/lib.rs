@@ -122,6 +122,8 @@ pub mod task_set;
 pub mod this_thread;
 
 pub use flag::Flag;
+#[cfg(not(loom))]
+pub use fork::forked_child;
 pub use gate::{CommitGate, EntryGate};
 #[cfg(not(loom))]
 pub use group::{GroupReport, TaskGroup};

@@ -388,3 +388,23 @@ fn an_owner_in_a_forked_child_stays_the_parents() {
     assert_eq!(owner.block_on(async { 1 }), Ok(1));
     let _ = owner.shutdown_blocking(PLENTY).unwrap();
 }
+
+#[test]
+fn a_child_with_its_parents_process_id_is_told_apart_by_its_own_word() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // No namespace is needed: this child's own runtime and entry are then those of an ancestor with its id.
+    assert!(in_a_child(|| {
+        let owner = RuntimeOwner::builder("ancestors").workers(1).start().unwrap();
+        let gate = EntryGate::new();
+        let before = gate.enter().unwrap();
+        sundown::forked_child();
+        let is_forked = matches!(
+            owner.handle(),
+            Err(RuntimeError::Forked { owner, .. }) if owner == process::id()
+        );
+        let after = gate.enter().unwrap();
+        let inside = gate.inside();
+        drop((after, before));
+        is_forked && inside == 1 && gate.close() == 0
+    }));
+}

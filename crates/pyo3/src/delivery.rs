@@ -141,6 +141,13 @@ pub(crate) fn ended() -> PyErr {
     )
 }
 
+/// What a forked child is told that finds itself in a wait of its parent's.
+pub(crate) fn forked() -> PyErr {
+    PyRuntimeError::new_err(
+        "this process was forked while it waited for a future of Rust, which only its parent can finish",
+    )
+}
+
 /// What stands for a panic.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
     let text = panic.downcast_ref::<&str>().copied();

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +13,12 @@ use std::{
 use pyo3::{prelude::*, types::PyCFunction};
 use sundown::limit::within;
 
-use crate::{compat, delivery, entry::GATE, fork, runtime};
+use crate::{
+    compat, delivery,
+    entry::GATE,
+    fork::{self, Process},
+    runtime,
+};
 
 /// The limit of the exit, in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(5_000);
@@ -82,22 +88,35 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     let unfinished = made.map(|made| made.tasks.drain_blocking(Duration::ZERO).still_running);
     let unfinished: Vec<_> =
         unfinished.into_iter().flatten().map(|future| future.to_string()).collect();
-    let inside = GATE.inside();
-    if inside > 0 || !unfinished.is_empty() {
-        let which = match &*unfinished {
-            [] => String::new(),
-            names => format!(": {}", names.join(", ")),
-        };
-        let text = format!(
-            "sundown: after {:.1?}, {inside} call{} of Rust into Python {} not returned{which}. \
-             The interpreter is finalized all the same, which may abort the process.\n",
-            began.elapsed(),
-            if inside == 1 { "" } else { "s" },
-            if inside == 1 { "has" } else { "have" },
-        );
+    if let Some(text) = what_is_left(GATE.inside(), &unfinished, began.elapsed()) {
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }
     dropped.and(left)
+}
+
+/// What an exit says that has left something, if it has.
+fn what_is_left(inside: usize, futures: &[String], elapsed: Duration) -> Option<String> {
+    let count = |number, one, many| match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {many}"),
+    };
+    let names = match futures {
+        [] => String::new(),
+        names => format!(": {}", names.join(", ")),
+    };
+    let rest = match (inside, futures.len()) {
+        (0, 0) => return None,
+        // Whoever polled or dropped one would be inside.
+        (0, number) => format!(
+            "{} not been dropped{names}. No thread runs the runtime. The interpreter is finalized without them.",
+            count(number, "future has", "futures have")
+        ),
+        _ => format!(
+            "{} not returned{names}. The interpreter is finalized all the same, which may abort the process.",
+            count(inside, "call of Rust into Python has", "calls of Rust into Python have")
+        ),
+    };
+    Some(format!("sundown: after {elapsed:.1?}, {rest}\n"))
 }
 
 /// Waits without the interpreter's lock until the future is ready or a signal handler raises, as that of Ctrl-C
@@ -106,18 +125,27 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
 ///
 /// # Errors
 ///
-/// What the signal handler raised. The future is dropped then.
+/// What the signal handler raised. The future is dropped then. `RuntimeError` in a child that was forked during the
+/// wait, by a signal handler or by the future: the runtime's threads do not exist there. The future is not dropped then.
 pub fn wait<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
     // In a box, so that it can be dropped without the lock: its destructor may wait for a thread that needs it.
     let mut future = Box::pin(future);
+    let process = Process::this();
     let result = loop {
         match compat::detach(py, || pollster::block_on(within(SLICE, future.as_mut()))) {
             Some(output) => break Ok(output),
             None => {
-                if let Err(raised) = py.check_signals() {
+                let raised = py.check_signals();
+                if Process::this() != process {
+                    // What it would wait for may be locked for ever.
+                    mem::forget(future);
+                    raised?;
+                    return Err(delivery::forked());
+                }
+                if let Err(raised) = raised {
                     break Err(raised);
                 }
             }

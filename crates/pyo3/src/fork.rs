@@ -8,8 +8,11 @@
 
 use std::{
     cell::RefCell,
-    io,
-    sync::{MutexGuard, OnceLock, RwLockWriteGuard},
+    io, process,
+    sync::{
+        MutexGuard, OnceLock, RwLockWriteGuard,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use pyo3::prelude::*;
@@ -24,6 +27,23 @@ type Held = (RwLockWriteGuard<'static, ()>, MutexGuard<'static, Option<Source>>)
 
 thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// How many of the processes that were forked one from the other were seen by the handlers.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A process. Its id alone is not enough: a child in a new PID namespace can have that of its parent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    id: u32,
+    forks: u32,
+}
+
+impl Process {
+    pub(crate) fn this() -> Self {
+        // Relaxed: it is changed while there is one thread only.
+        Self { id: process::id(), forks: FORKS.load(Ordering::Relaxed) }
+    }
 }
 
 /// Registers the handlers of a fork, unless that has been done. [`install`](crate::install) does it, too. Call it when
@@ -53,8 +73,14 @@ fn register() -> i32 {
     extern "C" fn unlock() {
         let _ = HELD.try_with(RefCell::take);
     }
+    extern "C" fn in_child() {
+        // Relaxed: there is only this thread.
+        FORKS.fetch_add(1, Ordering::Relaxed);
+        sundown::forked_child();
+        unlock();
+    }
     // SAFETY: the three functions live as long as this library, which Python does not unload.
-    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) }
+    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(in_child)) }
 }
 
 #[cfg(not(unix))]

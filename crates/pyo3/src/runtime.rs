@@ -3,17 +3,18 @@
 use std::{
     io, iter,
     panic::{AssertUnwindSafe, catch_unwind},
-    process,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use sundown::group::TaskGroup;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::fork::Process;
+
 /// The runtime of one process, and its tasks. It is never freed, because callers have a `&'static Runtime`
 /// of it.
 pub(crate) struct OfProcess {
-    process: u32,
+    process: Process,
     pub(crate) runtime: &'static Runtime,
     pub(crate) tasks: TaskGroup,
     /// That of a child that was forked from this process: the threads of this one do not exist there.
@@ -53,7 +54,7 @@ pub(crate) fn use_this(runtime: &'static Runtime) -> bool {
 
 /// The runtime of this process, if it has been made.
 pub(crate) fn find() -> Option<&'static OfProcess> {
-    let this = process::id();
+    let this = Process::this();
     chain().find(|generation| generation.process == this)
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn get() -> io::Result<&'static OfProcess> {
         _ => Box::leak(Box::new(build(Builder::new_multi_thread().enable_all())?)),
     };
     let made = Box::new(OfProcess {
-        process: process::id(),
+        process: Process::this(),
         runtime,
         tasks: TaskGroup::new("python"),
         child: OnceLock::new(),

@@ -315,7 +315,8 @@ pub fn into_future(
 ///
 /// # Errors
 ///
-/// What the handler raised; or `RuntimeError`, if the interpreter is about to exit.
+/// What the handler raised; or `RuntimeError`, if the interpreter is about to exit, or in a child that was forked during
+/// the wait.
 pub fn block_on<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,

@@ -2,36 +2,123 @@
 
     EXTENSIONS=folder python rates.py [exits] [ending ...]
 
-An exit fails if its code is another one, if it prints anything on standard error or not its last line, or if it
-takes a minute. Prints a row for each ending of `test_exits.py`: failed · of how many, ours and the other's.
+An exit fails if its code is another one, if it prints on standard error what it should not, or not its last line, or
+if it takes a minute. Prints a row for each ending: how many failed of how many, ours and the other's. `JOBS` sets how
+many run at the same time, `OTHER` how many exits of the other crate there are, if not as many.
 """
 
 import concurrent.futures
 import os
+import re
+import signal
+import subprocess
 import sys
 
-from test_exits import ENDINGS, coroutine, run
+from test_exits import ENDINGS, OUTLIVES, coroutine, run, start
 
-#: What Python itself prints there.
-RAISES = "raises"
+LAST = "the last line\n"
 
+
+def nothing(errors):
+    return errors == ""
+
+
+def a_traceback(ends_with):
+    return lambda errors: errors.startswith("Traceback") and errors.endswith(ends_with)
+
+
+def what_is_left(errors):
+    """What this crate writes, or nothing at all: the other one does not know."""
+    return re.fullmatch(r"(sundown: after .* not returned.*\n)?", errors) is not None
+
+
+#: Each worker is forked before the runtime is used: the other crate has none in a child after that.
+PREFORK = """
+    import warnings, extension
+    warnings.simplefilter("ignore")  # from 3.12 on, of threads and forks
+    async def main(): await asyncio.gather(*(extension.operation(i) for i in range(20)))
+    async def leaves(): o = [extension.operation(20 * i) for i in range(50)]
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            asyncio.run(main())
+            asyncio.run(leaves())
+            sys.exit(5)
+        children.append(child)
+    ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print('the last line' if ended == [5, 5, 5, 5] else ended)
+    """
+
+POOL = """
+    import concurrent.futures, multiprocessing, warnings, extension
+    warnings.simplefilter("ignore")
+    async def main(n): return await extension.operation(n)
+    def work(n): return asyncio.run(main(n))
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        print('the last line' if sum(pool.map(work, range(20))) == 190 else 'another sum')
+    async def leaves(): o = [extension.operation(20 * i) for i in range(50)]
+    asyncio.run(leaves())
+    """
+
+CTRL_C = """
+    import extension, signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    async def main():
+        o = [extension.operation(1_000 * i) for i in range(50)]
+        print('the last line', flush=True)
+        await extension.never()
+    asyncio.run(main())
+    """
+
+RAISES = "o = [extension.operation(100) for _ in range(20)]\nraise ValueError('mine')"
+
+
+def outlives(which):
+    body = OUTLIVES.replace("extension.limit(0.2)", "getattr(extension, 'limit', float)(0.2)")
+    calls = "calls_and_stays" if which == "ours" else "attaches_on_a_thread"
+    return run(which, body.replace("CALLS", calls))
+
+
+def interrupted(which):
+    program = start(which, CTRL_C)
+    printed = program.stdout.readline()
+    program.send_signal(signal.SIGINT)
+    try:
+        _, errors = program.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        program.communicate()
+        return None, "", "it hangs"
+    return program.returncode, printed, errors
+
+
+def runs(body):
+    return lambda which: run(which, body)
+
+
+#: Each: what is run, its exit code, what it prints, and what may be on standard error.
 PROGRAMS = {
-    **ENDINGS,
-    RAISES: (
-        coroutine("o = [extension.operation(100) for _ in range(20)]\nraise ValueError('mine')"),
-        1,
-    ),
+    **{
+        name: (runs(body), code, LAST if code == 0 else "", nothing)
+        for name, (body, code) in ENDINGS.items()
+    },
+    "raises": (runs(coroutine(RAISES)), 1, "", a_traceback("ValueError: mine\n")),
+    "Ctrl-C": (interrupted, -signal.SIGINT, LAST, a_traceback("KeyboardInterrupt\n")),
+    "a call outlives the limit": (outlives, 0, LAST, what_is_left),
+    "prefork workers": (runs(PREFORK), 0, LAST, nothing),
+    "a pool of processes": (runs(POOL), 0, LAST, nothing),
 }
 
 
 def fails(which, ending):
-    body, code = PROGRAMS[ending]
-    ended, printed, errors = run(which, body)
-    if ending == RAISES:
-        is_told = errors.startswith("Traceback") and errors.endswith("ValueError: mine\n")
-    else:
-        is_told = errors == ""
-    return not (ended == code and is_told and (code != 0 or printed == "the last line\n"))
+    """What was wrong, or nothing."""
+    program, code, prints, may_say = PROGRAMS[ending]
+    ended, printed, errors = program(which)
+    if (ended, printed) == (code, prints) and may_say(errors):
+        return ""
+    return f"{ended}: {printed[-100:]!r}: {errors[-300:]!r}"
 
 
 def main():
@@ -41,15 +128,26 @@ def main():
         if name not in PROGRAMS:
             print(f"no ending is called {name!r}; there are:", ", ".join(PROGRAMS), file=sys.stderr)
             sys.exit(2)
-    print(f"{sys.version.split()[0]}, {exits} exits each: ours, the other crate")
+    other = int(os.environ.get("OTHER", exits))
+    turns = []
+    for turn in range(max(exits, other)):
+        for which, number in ("ours", exits), ("bare", other):
+            # Spread evenly.
+            at_this_turn = (turn + 1) * number // max(exits, other) - turn * number // max(exits, other)
+            turns += [which] * at_this_turn
+    print(f"{sys.version.split()[0]}: failed exits of ours, and of the other crate")
     failed_of_ours = 0
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    jobs = int(os.environ.get("JOBS", os.cpu_count() or 1))
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for name in names:
-            turns = [which for _ in range(exits) for which in ("ours", "bare")]
-            results = list(pool.map(lambda which: fails(which, name), turns))
-            ours, bare = sum(results[::2]), sum(results[1::2])
-            failed_of_ours += ours
-            print(f"{name:28} {ours:4} {bare:4}", flush=True)
+            results = list(zip(turns, pool.map(lambda which: fails(which, name), turns)))
+            ours, bare = (
+                [wrong for of, wrong in results if of == which and wrong] for which in ("ours", "bare")
+            )
+            failed_of_ours += len(ours)
+            print(f"{name:36} {len(ours):4}/{exits} {len(bare):4}/{other}", flush=True)
+            for wrong in ours[:3]:
+                print(f"    ours: {wrong}", flush=True)
     sys.exit(failed_of_ours > 0)
 
 

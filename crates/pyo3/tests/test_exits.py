@@ -20,11 +20,11 @@ EXTENSIONS = pathlib.Path(os.environ["EXTENSIONS"])
 EXITS = int(os.environ.get("EXITS", "20"))
 
 
-def start(which, body):
+def start(which, body, before=()):
     environment = dict(os.environ, PYTHONPATH=str(EXTENSIONS / which), RUST_BACKTRACE="0")
     body = "import asyncio, atexit, os, sys, threading, time\n" + textwrap.dedent(body)
     return subprocess.Popen(
-        [sys.executable, "-c", body],
+        [*before, sys.executable, "-c", body],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -33,8 +33,8 @@ def start(which, body):
     )
 
 
-def run(which, body):
-    program = start(which, body)
+def run(which, body, before=()):
+    program = start(which, body, before)
     try:
         printed, errors = program.communicate(timeout=60)
     except subprocess.TimeoutExpired:
@@ -625,6 +625,81 @@ def test_a_forked_child_has_a_runtime_of_its_own():
         # From 3.12 on, Python warns of the fork itself.
         errors = [line for line in errors.splitlines() if "fork" not in line]
         assert (code, printed, errors) == (0, "1\n5 1\n", [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("by", ["the future", "a signal handler"])
+def test_a_child_that_is_forked_inside_a_blocking_call_leaves_it(by):
+    """It has no thread that could end the future."""
+    body = f"""
+    import extension, signal, warnings
+    warnings.simplefilter("ignore")
+    child = None
+    def forks():
+        global child
+        if child is None: child = os.fork()
+        return child != 0
+    def by_a_signal_handler():
+        signal.signal(signal.SIGALRM, lambda *_: forks())
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        extension.blocks(0.5)
+    try:
+        if {by == "the future"}: extension.blocks_and_calls(forks)
+        else: by_a_signal_handler()
+        print('the parent has waited', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    except RuntimeError as error:
+        assert child == 0
+        assert 'forked' in str(error), error
+        extension.blocks(0.01)
+        os._exit(5)
+    """
+    assert run("ours", body) == (0, "the parent has waited 5\n", "")
+
+
+#: With the same id as its parent's: only in a namespace, in which the parent is the first process as well.
+SAME_ID = """
+    import ctypes, warnings, extension
+    warnings.simplefilter("ignore")
+    async def main(): return await extension.operation(1)
+    used = asyncio.run(main())
+    unshared = ctypes.CDLL(None).unshare(0x20000000)  # CLONE_NEWPID
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        assert os.getpid() == parent, (os.getpid(), parent)
+        try: os._exit(asyncio.run(asyncio.wait_for(main(), 20)) + 4)
+        finally: os._exit(9)
+    print(used, unshared, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os._exit(0)
+    """
+
+
+def namespaces_can_be_made():
+    try:
+        made = ["unshare", "--pid", "--fork", "unshare", "--pid", "true"]
+        return subprocess.run(made, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not namespaces_can_be_made(), reason="this user makes no PID namespaces")
+def test_a_child_with_the_process_id_of_its_parent_has_a_runtime_of_its_own():
+    in_a_namespace = ("unshare", "--pid", "--fork", "--kill-child")
+    assert run("ours", SAME_ID, before=in_a_namespace) == (0, "1 0 5\n", "")
+
+
+def test_futures_on_a_runtime_that_nobody_runs_are_told_of_and_nothing_aborts():
+    body = """
+    import extension
+    assert extension.uses_a_runtime_that_nobody_runs()
+    extension.limit(0.2)
+    async def main(): o = [extension.operation(1) for _ in range(2)]
+    asyncio.run(main())
+    """
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, "")
+    told = r"sundown: after .*, 2 futures have not been dropped: `future_into_py` \(.*, `future_into_py` \(.*\)\. No thread .*\n"
+    assert re.fullmatch(told, errors), errors
 
 
 def test_a_pool_of_forked_processes_ends():

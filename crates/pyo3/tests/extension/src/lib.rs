@@ -186,6 +186,26 @@ fn blocks(py: Python<'_>, seconds: f64) -> PyResult<()> {
     bridge::block_on(py, async move { sleep(Duration::from_secs_f64(seconds)).await })
 }
 
+/// A blocking call, which calls back and then sleeps, again and again, until the callable returns something true.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn blocks_and_calls(py: Python<'_>, callable: Py<PyAny>) -> PyResult<()> {
+    bridge::block_on(py, async move {
+        while !Python::attach(|py| callable.call0(py)?.extract::<bool>(py))? {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    })?
+}
+
+/// Has a runtime used that no thread runs.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn uses_a_runtime_that_nobody_runs() -> PyResult<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(bridge::init_with_runtime(Box::leak(Box::new(runtime))).is_ok())
+}
+
 /// The limit of the exit.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -274,6 +294,8 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(calls_and_tells, module)?)?;
         module.add_function(wrap_pyfunction!(spawns_past_the_gate, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
+        module.add_function(wrap_pyfunction!(blocks_and_calls, module)?)?;
+        module.add_function(wrap_pyfunction!(uses_a_runtime_that_nobody_runs, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
         module.add_function(wrap_pyfunction!(limit, module)?)?;
