@@ -80,21 +80,22 @@ pub fn build(
     Ok(reader.join().unwrap_or_default())
 }
 
-/// The executables among cargo's messages. Libraries have none, and compilers may print lines that
-/// are not messages.
 fn artifacts(messages: impl io::Read) -> Vec<Artifact> {
+    let lines = BufReader::new(messages).lines().map_while(Result::ok);
+    lines.filter_map(|line| artifact(line.as_bytes())).collect()
+}
+
+/// The executable of which this message of cargo says that it is built. Libraries have none, and compilers
+/// may print lines that are not messages.
+pub fn artifact(line: &[u8]) -> Option<Artifact> {
     #[derive(Deserialize)]
     struct Message {
         reason: String,
         #[serde(flatten)]
         artifact: Artifact,
     }
-    let lines = BufReader::new(messages).lines().map_while(Result::ok);
-    lines
-        .filter_map(|line| serde_json::from_str::<Message>(&line).ok())
-        .filter(|message| message.reason == "compiler-artifact")
-        .map(|message| message.artifact)
-        .collect()
+    let message: Message = serde_json::from_slice(line).ok()?;
+    (message.reason == "compiler-artifact").then_some(message.artifact)
 }
 
 #[cfg(test)]

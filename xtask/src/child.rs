@@ -101,18 +101,40 @@ pub struct Ended {
 /// output. If `on_line` breaks, the command is killed. On Ctrl-C the command gets SIGINT once, and is killed
 /// if it does not end soon. In any case the rest of its group is killed.
 pub fn listen(
-    mut command: Command,
+    command: Command,
     guardian: &Guardian,
     interrupt: &Interrupt,
     stderr_kept: usize,
-    mut on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
+    on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<Ended> {
+    let stderr = Arc::<Mutex<Vec<u8>>>::default();
+    let keep = Arc::clone(&stderr);
+    let keep = move |part: &[u8]| {
+        let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(part);
+        let surplus = kept.len().saturating_sub(stderr_kept);
+        kept.drain(..surplus);
+    };
+    let (status, interrupted) = listen_to_both(command, guardian, interrupt, keep, on_line)?;
+    let stderr = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+    let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
+    Ok(Ended { status, stderr, interrupted })
+}
+
+/// Like [`listen`], and calls `on_stderr` with every part of its standard error, on a thread of its own.
+/// Returns how the command ended, and whether it was interrupted.
+pub fn listen_to_both(
+    mut command: Command,
+    guardian: &Guardian,
+    interrupt: &Interrupt,
+    on_stderr: impl FnMut(&[u8]) + Send + 'static,
+    mut on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<(ExitStatus, bool)> {
     guardian.mark(&mut command);
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group::start(command, guardian)?;
     let lines = read_lines(group.child.stdout.take())?;
-    let stderr = Arc::default();
-    let reader = keep_end(group.child.stderr.take(), stderr_kept, &stderr)?;
+    let reader = read_parts(group.child.stderr.take(), on_stderr)?;
     let (mut ended, mut interrupted) = (None::<Instant>, None::<Instant>);
     loop {
         let is_open = match lines.recv_timeout(TICK) {
@@ -144,10 +166,7 @@ pub fn listen(
             }
         }
     }
-    let status = group.end()?;
-    let stderr = stderr.lock().unwrap_or_else(PoisonError::into_inner);
-    let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
-    Ok(Ended { status, stderr, interrupted: interrupted.is_some() })
+    Ok((group.end()?, interrupted.is_some()))
 }
 
 /// A process and its group, killed when this is dropped.
@@ -212,21 +231,16 @@ fn read_lines(stdout: Option<impl Read + Send + 'static>) -> io::Result<Receiver
     Ok(lines)
 }
 
-/// Reads to the end and keeps the last bytes.
-fn keep_end(
+/// Reads to the end.
+fn read_parts(
     stderr: Option<impl Read + Send + 'static>,
-    most: usize,
-    kept: &Arc<Mutex<Vec<u8>>>,
+    mut on_part: impl FnMut(&[u8]) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let keep = Arc::clone(kept);
     thread::Builder::new().spawn(move || {
         let Some(mut stderr) = stderr else { return };
         let mut part = [0; 4 << 10];
         while let Ok(count @ 1..) = stderr.read(&mut part) {
-            let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.extend(part.iter().take(count));
-            let surplus = kept.len().saturating_sub(most);
-            kept.drain(..surplus);
+            on_part(part.get(..count).unwrap_or_default());
         }
     })
 }

@@ -1,16 +1,24 @@
 //! `cargo xtask experiments`: runs the experiments and compares the results with the snapshots.
 
 mod binary;
+mod builds;
 mod difference;
+mod estimate;
+mod left_out;
+pub mod line;
 mod merge;
 pub mod report;
+mod screen;
 pub mod selection;
 pub mod snapshots;
 
 use std::{
+    collections::BTreeMap,
     env,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
+    time::Instant,
 };
 
 use lab::{
@@ -21,15 +29,16 @@ use lab::{
 
 use self::{
     binary::{Binary, Trouble},
-    report::{Finding, Report},
+    builds::{Builds, Built},
+    line::Pages,
+    report::{Finding, Report, State},
+    screen::Screen,
     snapshots::Snapshots,
 };
 use crate::{
-    build::build,
     failure::{Failure, Result},
-    figures,
     flags::{self, Format},
-    output::{self, Paper, Progress},
+    output::{self, Paper},
     results::{self, Meta, Results},
     sources,
     workspace::{Source, Workspace},
@@ -44,8 +53,8 @@ struct Run<'a> {
     seed: u64,
 }
 
-/// An experiment, and what it declares about itself.
-type Declared = (Binary, Result<Declaration, Trouble>);
+/// An experiment that is built, and what it declares about itself.
+type Declared = (Binary, Declaration);
 
 pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode> {
     let sources = workspace.experiments()?;
@@ -58,26 +67,35 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
     let snapshots = Snapshots::open(flags, workspace)?;
     if !flags.merge.is_empty() {
         let (meta, findings) = merge::run(flags, &sources, &snapshots)?;
-        let orphans = snapshots.orphans(&sources)?;
         let planned = findings.len();
-        let report = Report { findings, planned, orphans, interrupted: false, seed: None };
-        return finish(&report, meta, &path, flags.format, workspace);
+        let pages = Pages(workspace);
+        let lines = findings.iter().filter(|finding| finding.state != State::Skipped);
+        let lines =
+            lines.map(|it| pages.line(it, Paper::stdout().width, console::colors_enabled()));
+        if flags.format == Format::Text {
+            output::print(&lines.map(|line| line + "\n").collect::<String>());
+        }
+        let orphans = snapshots.orphans(&sources)?;
+        let report =
+            Report { findings, planned, orphans, interrupted: false, seed: None, took: None };
+        return finish(&report, meta, &path, flags, workspace);
     }
     let run = Run::begin(flags, workspace)?;
     let meta = Meta::now(workspace, run.seed, flags.quick, flags.trials);
-    let declared = run.declarations(&chosen)?;
-    let findings = run.experiments(&declared, &snapshots)?;
+    let began = Instant::now();
+    let (planned, findings) = run.experiments(&chosen, &snapshots)?;
     let interrupted = run.interrupt.raised();
     let is_complete = flags.only.is_empty() && flags.shard.is_none() && !interrupted;
     let report = Report {
         findings,
-        planned: declared.len(),
+        planned,
         orphans: if is_complete { snapshots.orphans(&sources)? } else { Vec::new() },
         interrupted,
         seed: Some(run.seed),
+        took: Some(began.elapsed()),
     };
     drop(run);
-    finish(&report, meta, &path, flags.format, workspace)
+    finish(&report, meta, &path, flags, workspace)
 }
 
 /// Writes the results, prints the report, and returns the exit code.
@@ -85,7 +103,7 @@ fn finish(
     report: &Report,
     meta: Meta,
     path: &Path,
-    format: Format,
+    flags: &flags::Experiments,
     workspace: &Workspace,
 ) -> Result<ExitCode> {
     let results = Results {
@@ -95,11 +113,16 @@ fn finish(
     };
     // Print the report even if the results cannot be written.
     let written = results.write(path);
-    let text = report.text(&workspace.shown(path).to_string(), workspace);
-    match format {
-        Format::Text => output::print(&(report::tables(&report.findings, Paper::stdout()) + &text)),
+    let shown = workspace.shown(path).to_string();
+    match flags.format {
+        Format::Text => {
+            let paper = Paper::stdout();
+            let tables =
+                if flags.verbose { report::tables(&report.findings, paper) } else { String::new() };
+            output::print(&format!("\n{tables}{}", report.text(&shown, paper, workspace)));
+        }
         // Standard output has the JSON lines.
-        Format::Json => output::note(text.trim_end()),
+        Format::Json => output::note(report.text(&shown, Paper::stderr(), workspace).trim_end()),
     }
     written?;
     Ok(report.complain())
@@ -122,20 +145,26 @@ fn probe_seed() -> Option<u64> {
 /// `--list`: prints the declarations of the experiments.
 fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
     let (mut rows, mut lines, mut is_complete) = (Vec::new(), String::new(), true);
-    for (binary, declaration) in run.declarations(chosen)? {
-        let title = binary.source.title();
-        match declaration {
-            Ok(it) => {
-                lines += &(serde_json::to_string(&it)? + "\n");
-                let trials = trials(&it).to_string();
-                rows.push(vec![title, it.question, it.claims.join(" "), trials]);
-            }
-            Err(trouble) => {
-                is_complete = false;
-                output::complain(&format!("{title} {trouble}"));
+    thread::scope(|scope| -> Result<()> {
+        let mut work = Work::start(run, chosen, scope);
+        for source in chosen {
+            let title = source.title();
+            match work.declared(source, |_| ()) {
+                Ok((_, it)) => {
+                    lines += &(serde_json::to_string(&it)? + "\n");
+                    let trials = trials(&it).to_string();
+                    rows.push(vec![title, it.question, it.claims.join(" "), trials]);
+                }
+                Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
+                Err(trouble) => {
+                    work.builds.failure().map_or(Ok(()), Err)?;
+                    is_complete = false;
+                    output::complain(&format!("{title} {trouble}"));
+                }
             }
         }
-    }
+        Ok(())
+    })?;
     let header = ["experiment", "asks", "claims", "trials"];
     output::print(&match run.flags.format {
         Format::Text => Paper::stdout().table(&header, rows, &[3]),
@@ -151,114 +180,160 @@ impl<'a> Run<'a> {
         Ok(Self { flags, workspace, interrupt, guardian: Guardian::start()?, seed })
     }
 
-    /// Builds the experiments, and reads the declarations of the selected ones.
-    fn declarations(&self, chosen: &[Source]) -> Result<Vec<Declared>> {
-        // Before the build: a file that changes during it is newer than the result.
-        let digests = chosen.iter().map(|source| sources::digests(self.workspace, source));
-        let digests: Vec<_> = digests.collect();
-        let arguments = ["build", "--package", "experiments", "--bins"];
-        let built = build("the experiments", &arguments, "", self.workspace, &self.interrupt)?;
-        let bins = built.into_iter().filter(|built| built.is("bin"));
-        let executables = bins.map(|built| (built.target.name, built.executable)).collect();
-        let mut declared = Vec::new();
-        for (source, digests) in chosen.iter().zip(digests) {
-            let mut binary = Binary::of(source, &executables, digests);
-            match binary.declaration(self) {
-                Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
-                declaration => declared.push((binary, declaration)),
-            }
-        }
-        let weight = |(_, declaration): &Declared| declaration.as_ref().map_or(0, trials);
-        Ok(match self.flags.shard {
-            Some(shard) => selection::shard(declared, shard, weight),
-            None => declared,
-        })
-    }
-
     /// Why an experiment is left out of this run, if it is: nobody asked for it.
-    fn not_asked_for(&self, declaration: &Declaration) -> Option<Skipped> {
-        let because = declaration.on_demand.clone()?;
+    fn not_asked_for(&self, source: &Source, because: Option<&str>) -> Option<Skipped> {
         let asked_for = self.flags.all || !self.flags.only.is_empty();
-        (!asked_for).then(|| Skipped {
-            id: declaration.id.clone(),
-            name: declaration.name.clone(),
-            missing: because,
-            remedy: format!("cargo xtask experiments --only {}", declaration.id),
+        let because = because.filter(|_| !asked_for)?;
+        Some(Skipped {
+            id: source.id.clone(),
+            name: source.name(),
+            missing: because.to_owned(),
+            remedy: report::asking_for(&source.id),
         })
     }
 
-    /// Runs the experiments, one after another, and compares each with its snapshot.
-    fn experiments(&self, declared: &[Declared], snapshots: &Snapshots) -> Result<Vec<Finding>> {
-        let trials = |declaration: &Declaration| match self.not_asked_for(declaration) {
-            Some(_) => 0,
-            None => trials(declaration),
-        };
-        let all = declared.iter().filter_map(|(_, it)| it.as_ref().ok()).map(trials).sum();
-        let progress = Progress::start(
-            Some(all),
-            "{msg:26} {bar:24} {pos}/{len} trials  {elapsed} gone, about {eta} to go",
-        );
-        let (mut findings, mut until) = (Vec::new(), 0);
-        for (binary, declaration) in declared {
-            if self.interrupt.raised() {
-                break;
-            }
-            until += declaration.as_ref().map_or(0, trials);
-            let finding = match declaration {
-                Ok(declaration) => match self.not_asked_for(declaration) {
-                    Some(skipped) => Finding::skipped(&binary.source, skipped),
-                    None => self.experiment(binary, snapshots, &progress)?,
-                },
-                Err(trouble) => Finding::trouble(&binary.source, trouble),
-            };
-            // After an interruption it has run fewer trials than it declared.
-            progress.position(until);
-            if !progress.is_bar() {
-                progress.note(&line(&finding));
-            }
-            if self.flags.format == Format::Json {
-                finding.print_json()?;
-            }
-            findings.push(finding);
-        }
-        Ok(findings)
+    /// Why an experiment is not even built, if it is not.
+    fn left_out(&self, source: &Source) -> Option<Skipped> {
+        let because = left_out::because(source, self.workspace);
+        self.not_asked_for(source, because).or_else(|| left_out::missing_server(source))
     }
 
-    fn experiment(
+    /// Runs the experiments, one after another and each as soon as it is built, and compares them with
+    /// their snapshots. Returns also how many were to run.
+    fn experiments(
         &self,
-        binary: &Binary,
+        chosen: &[Source],
         snapshots: &Snapshots,
-        progress: &Progress,
-    ) -> Result<Finding> {
-        let source = &binary.source;
-        progress.message(source.title());
-        match binary.run(self, || progress.step(), |doing| progress.note(doing)) {
-            Ok(result) if result.interrupted => Ok(Finding::interrupted(source, result)),
+    ) -> Result<(usize, Vec<Finding>)> {
+        let is_built =
+            |source: &&Source| self.flags.shard.is_some() || self.left_out(source).is_none();
+        let built: Vec<_> = chosen.iter().filter(is_built).cloned().collect();
+        thread::scope(|scope| {
+            let mut work = Work::start(self, &built, scope);
+            let mine = work.share(chosen)?;
+            let screen = Screen::open(&mine, self.flags, self.workspace);
+            let mut findings: Vec<Finding> = Vec::new();
+            for source in &mine {
+                if self.interrupt.raised() {
+                    break;
+                }
+                let finding = match self.left_out(source) {
+                    Some(skipped) => Finding::skipped(source, skipped),
+                    None => match work.experiment(source, snapshots, &screen)? {
+                        Some(finding) => finding,
+                        None => break,
+                    },
+                };
+                if let Some(failure) = work.builds.failure() {
+                    if findings.iter().all(|finding| finding.result.is_none()) {
+                        return Err(failure);
+                    }
+                    screen.note(failure.message());
+                }
+                screen.ended(&finding);
+                if self.flags.format == Format::Json {
+                    finding.print_json()?;
+                }
+                findings.push(finding);
+            }
+            if self.interrupt.raised() && findings.iter().all(|it| it.result.is_none()) {
+                return Err(Failure::Interrupted);
+            }
+            Ok((mine.len(), findings))
+        })
+    }
+}
+
+/// The experiments of a run while they are built.
+struct Work<'a> {
+    run: &'a Run<'a>,
+    builds: Builds,
+    /// By the name of the binary. Taken before the build: a file that changes during it is newer than the
+    /// result.
+    digests: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl<'scope> Work<'scope> {
+    fn start(
+        run: &'scope Run<'scope>,
+        sources: &[Source],
+        scope: &'scope thread::Scope<'scope, '_>,
+    ) -> Self {
+        let digests = |source: &Source| sources::digests(run.workspace, source);
+        let digests = sources.iter().map(|it| (it.binary.clone(), digests(it))).collect();
+        let builds = Builds::start(sources, run.workspace, &run.guardian, scope);
+        Self { run, builds, digests }
+    }
+
+    /// The experiments of this shard. What each weighs is known when all are built.
+    fn share(&mut self, chosen: &[Source]) -> Result<Vec<Source>> {
+        let Some(shard) = self.run.flags.shard else { return Ok(chosen.to_vec()) };
+        let mut weighed = Vec::new();
+        for source in chosen {
+            let weight = match self.declared(source, |_| ()) {
+                Ok((_, declaration)) => trials(&declaration),
+                Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
+                Err(_) => self.builds.failure().map_or(Ok(0), Err)?,
+            };
+            weighed.push((source.clone(), weight));
+        }
+        let mine = selection::shard(weighed, shard, |(_, weight)| *weight);
+        Ok(mine.into_iter().map(|(source, _)| source).collect())
+    }
+
+    /// Waits until an experiment is built, and reads its declaration.
+    fn declared(
+        &mut self,
+        source: &Source,
+        on_status: impl FnMut(Option<&str>),
+    ) -> Result<Declared, Trouble> {
+        let executable = match self.builds.wait_for(source, &self.run.interrupt, on_status) {
+            Built::Yes(executable) => executable,
+            Built::No => return Err(Trouble::NotBuilt(source.binary.clone())),
+            Built::Failed => return Err(Trouble::DoesNotBuild),
+            Built::Interrupted => return Err(Trouble::Interrupted),
+        };
+        let digests = self.digests.get(&source.binary).cloned().unwrap_or_default();
+        let mut binary = Binary::of(source, executable, digests);
+        let declaration = binary.declaration(self.run)?;
+        Ok((binary, declaration))
+    }
+
+    /// Runs an experiment when it is built. `None` if the run is interrupted before that.
+    fn experiment(
+        &mut self,
+        source: &Source,
+        snapshots: &Snapshots,
+        screen: &Screen<'_>,
+    ) -> Result<Option<Finding>> {
+        let (binary, declaration) = match self.declared(source, |it| screen.building(it)) {
+            Ok(declared) => declared,
+            Err(Trouble::Interrupted) => return Ok(None),
+            Err(trouble) => return Ok(Some(Finding::trouble(source, &trouble))),
+        };
+        if let Some(skipped) = self.run.not_asked_for(source, declaration.on_demand.as_deref()) {
+            return Ok(Some(Finding::skipped(source, skipped)));
+        }
+        screen.starts(source);
+        let (mut ended, all) = (0, trials(&declaration));
+        let on_trial = || {
+            ended += 1;
+            screen.trials(source, ended, all, self.builds.go_on());
+        };
+        let ran = binary.run(self.run, on_trial, |doing| screen.note(doing));
+        Ok(Some(match ran {
+            Ok(result) if result.interrupted => Finding::interrupted(source, result),
             Ok(result) => {
                 let result = ExperimentResult { sources: binary.digests.clone(), ..result };
-                Finding::compared(source, result, snapshots)
+                Finding::compared(source, result, snapshots)?
             }
-            Err(Trouble::Skipped(skipped)) => Ok(Finding::skipped(source, skipped)),
-            Err(trouble) => Ok(Finding::trouble(source, &trouble)),
-        }
+            Err(Trouble::Skipped(skipped)) => Finding::skipped(source, skipped),
+            Err(trouble) => Finding::trouble(source, &trouble),
+        }))
     }
 }
 
 /// How many trials an experiment will run.
 fn trials(declaration: &Declaration) -> u64 {
     declaration.variants.iter().map(|variant| u64::from(variant.trials)).sum()
-}
-
-/// The line that is printed when an experiment ends, if there is no progress bar.
-fn line(finding: &Finding) -> String {
-    let (title, word) = (finding.source.title(), finding.state.word());
-    match &finding.result {
-        Some(result) => format!(
-            "{title}: {} in {} trials, {}, snapshot {word}",
-            result.verdict,
-            report::trials(result),
-            figures::seconds(result.seconds),
-        ),
-        None => format!("{title}: {word}"),
-    }
 }

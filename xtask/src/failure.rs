@@ -20,18 +20,23 @@ impl Failure {
     /// Prints the error to standard error, and returns the exit code.
     pub fn report(self) -> ExitCode {
         match self {
-            Self::Usage(message) => {
-                output::complain(&message);
-                ExitCode::from(2)
-            }
-            Self::Interrupted => {
-                output::note("interrupted before anything ran");
-                ExitCode::from(lab::interrupt::EXIT_CODE)
-            }
-            Self::Failed(message) => {
-                output::complain(&message);
-                ExitCode::FAILURE
-            }
+            Self::Interrupted => output::note(self.message()),
+            Self::Usage(_) | Self::Failed(_) => output::complain(self.message()),
+        }
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Interrupted => ExitCode::from(lab::interrupt::EXIT_CODE),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Failure {
+    /// What to tell the user.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message,
+            Self::Interrupted => "interrupted before anything ran",
         }
     }
 }

@@ -137,9 +137,9 @@ const VARIANTS: [&str; 6] = [
 
 /// Run the experiments and compare the results with the committed snapshots
 ///
-/// Builds the experiments, runs them one after another with trials in parallel, prints the results, and
-/// compares them with the snapshots in experiments/snapshots. A difference is written next to its
-/// snapshot for `cargo insta review`, unless the variable CI is set.
+/// Builds the experiments, and runs each as soon as it is built, with trials in parallel. Prints a line for
+/// each, and compares the results with the snapshots in experiments/snapshots. A difference is written next
+/// to its snapshot for `cargo insta review`, unless the variable CI is set. --quick takes less time.
 ///
 /// The exit code is 0 if all snapshots match, and 1 if one does not or an experiment cannot run.
 #[derive(Clone, Debug, Default, Args)]
@@ -152,8 +152,9 @@ pub struct Experiments {
     #[arg(long, value_name = "EXPERIMENT", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Run all experiments, also those that run on demand only, because they build for minutes; of those,
-    /// fewer trials of variants whose outcome is certain
+    /// Run all experiments, also those that must first build or install for minutes what they need, such as
+    /// an extension for Python; of those with the real SDK and real libraries, fewer trials of variants whose
+    /// outcome is certain
     #[arg(long, conflicts_with = "only")]
     pub all: bool,
 
@@ -168,6 +169,10 @@ pub struct Experiments {
     /// Run fewer trials of variants whose outcome is certain. The same snapshots must match
     #[arg(long, conflicts_with = "trials")]
     pub quick: bool,
+
+    /// Print the table of every experiment: its variants, their counts and intervals, and where they panic
+    #[arg(long, short, conflicts_with = "list")]
+    pub verbose: bool,
 
     /// Run this many trials at a time [default: two per core; more for trials that mostly wait]
     #[arg(long, value_name = "N", value_parser = lab::arguments::parse_count)]

@@ -4,13 +4,13 @@ mod benchmarks;
 mod block;
 mod check;
 mod claims;
-mod committed;
+pub mod committed;
 mod contents;
 mod counts;
 mod links;
 mod listings;
 mod markdown;
-mod page;
+pub mod page;
 mod plots;
 
 use std::{fs, io, process::ExitCode};

@@ -4,7 +4,7 @@
 
 use std::{
     cell::Cell,
-    fs,
+    env, fs,
     io::{self, IsTerminal as _, Write as _},
     os::{fd::AsFd, unix::fs::MetadataExt as _},
     sync::OnceLock,
@@ -64,14 +64,14 @@ pub struct Paper {
 }
 
 impl Paper {
-    /// For a file or a log.
-    pub const PLAIN: Self = Self { width: 100, ruled: false };
-
     /// For standard output.
     pub fn stdout() -> Self {
-        let size = rustix::termios::tcgetwinsize(io::stdout());
-        let width = size.ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
-        Self { width: width.unwrap_or(Self::PLAIN.width), ruled: io::stdout().is_terminal() }
+        Self { width: width(io::stdout()), ruled: io::stdout().is_terminal() }
+    }
+
+    /// For standard error.
+    pub fn stderr() -> Self {
+        Self { width: width(io::stderr()), ruled: io::stderr().is_terminal() }
     }
 
     /// Lays out a table. The columns in `numbers` are right-aligned.
@@ -110,11 +110,21 @@ impl Paper {
     }
 }
 
+/// The columns of a terminal, which `COLUMNS` may set otherwise; the usual ones of a pipe.
+fn width(stream: impl AsFd) -> u16 {
+    /// Narrower lines say nothing.
+    const LEAST: u16 = 40;
+    let given = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let size = || rustix::termios::tcgetwinsize(stream).ok().map(|size| size.ws_col);
+    let columns = given.filter(|columns| *columns > 0).or_else(size);
+    columns.filter(|columns| *columns > 0).map_or(80, |columns| columns.max(LEAST))
+}
+
 /// How often the progress bar is redrawn, for its clock.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Without a bar, when to print the first line, and how often to print another.
-const FIRST_LINE: Duration = Duration::from_secs(2);
+const FIRST_LINE: Duration = Duration::from_secs(1);
 const LINE: Duration = Duration::from_secs(10);
 
 /// Progress on standard error: a bar on a terminal, otherwise an occasional line.
@@ -138,10 +148,6 @@ impl Progress {
         Self { bar, line_at: Cell::new(Instant::now() + FIRST_LINE) }
     }
 
-    pub fn is_bar(&self) -> bool {
-        self.bar.is_some()
-    }
-
     pub fn message(&self, text: String) {
         self.on_bar(|bar| bar.set_message(text));
     }
@@ -150,15 +156,16 @@ impl Progress {
         self.on_bar(|bar| bar.inc(1));
     }
 
-    pub fn position(&self, position: u64) {
-        self.on_bar(|bar| bar.set_position(position));
-    }
-
     /// Prints a line, above the bar.
     pub fn note(&self, text: &str) {
+        self.above(|| note(text));
+    }
+
+    /// Prints something above the bar.
+    pub fn above(&self, printing: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| note(text)),
-            None => note(text),
+            Some(bar) => bar.suspend(printing),
+            None => printing(),
         }
     }
 

@@ -79,6 +79,16 @@ impl Kind {
         }
     }
 
+    /// Finds the program of such a server.
+    ///
+    /// # Errors
+    ///
+    /// [`Lack::Missing`] if there is none on PATH.
+    pub fn find(self) -> Result<PathBuf, Lack> {
+        let missing = || Lack::missing(format!("there is no {self} on PATH"), self.remedy());
+        find(self.programs()).ok_or_else(missing)
+    }
+
     /// The remedy if it is missing.
     const fn remedy(self) -> &'static str {
         match self {
@@ -168,8 +178,7 @@ impl Server {
     /// [`Lack::Missing`] if the machine has no such server, [`Lack::Broken`] if it ends or does not answer
     /// within 30 seconds, and [`Lack::Interrupted`].
     pub fn start(kind: Kind, sandbox: &Arc<Sandbox>, interrupt: &Interrupt) -> Result<Self, Lack> {
-        let missing = || Lack::missing(format!("there is no {kind} on PATH"), kind.remedy());
-        let program = find(kind.programs()).ok_or_else(missing)?;
+        let program = kind.find()?;
         let version = kind.version_of(&program);
         let mut attempts = 1;
         loop {

@@ -28,7 +28,7 @@ const STDERR_SHOWN: usize = 4 << 10;
 #[derive(Debug)]
 pub struct Binary {
     pub source: Source,
-    executable: Option<PathBuf>,
+    executable: PathBuf,
     /// Whether it runs fewer trials although the flags do not say so.
     quick: bool,
     /// A digest of each file that it was built from.
@@ -40,6 +40,8 @@ pub struct Binary {
 pub enum Trouble {
     #[error("was not built: is experiments/src/bin/{0}.rs a target of the package?")]
     NotBuilt(String),
+    #[error("does not build (cargo says why, above)")]
+    DoesNotBuild,
     #[error("could not be run: {0}")]
     NotRun(#[from] io::Error),
     /// The line is not a declaration or not an event.
@@ -56,19 +58,12 @@ pub enum Trouble {
 }
 
 impl Binary {
-    /// Finds the executable of a source among the built ones.
-    pub fn of(
-        source: &Source,
-        executables: &BTreeMap<String, PathBuf>,
-        digests: BTreeMap<String, String>,
-    ) -> Self {
-        let executable = executables.get(&source.binary).cloned();
+    pub fn of(source: &Source, executable: PathBuf, digests: BTreeMap<String, String>) -> Self {
         Self { source: source.clone(), executable, digests, quick: false }
     }
 
-    fn command(&self, format: &str, run: &Run<'_>) -> Result<Command, Trouble> {
-        let not_built = || Trouble::NotBuilt(self.source.binary.clone());
-        let mut command = Command::new(self.executable.as_ref().ok_or_else(not_built)?);
+    fn command(&self, format: &str, run: &Run<'_>) -> Command {
+        let mut command = Command::new(&self.executable);
         command.args(["--format", format]).current_dir(run.workspace.root());
         if let Some(trials) = run.flags.trials {
             command.args(["--trials", &trials.to_string()]);
@@ -76,7 +71,7 @@ impl Binary {
         if run.flags.quick || self.quick {
             command.arg("--quick");
         }
-        Ok(command)
+        command
     }
 
     /// Reads the declaration of the experiment. One that runs on demand only, and was not named, is quick.
@@ -91,7 +86,7 @@ impl Binary {
     }
 
     fn declared(&self, run: &Run<'_>) -> Result<Declaration, Trouble> {
-        let mut command = self.command("json", run)?;
+        let mut command = self.command("json", run);
         command.arg("--list");
         let mut printed = Vec::new();
         let ended = listen(command, run, |line| {
@@ -117,7 +112,7 @@ impl Binary {
         mut on_trial: impl FnMut(),
         on_preparing: impl Fn(&str),
     ) -> Result<ExperimentResult, Trouble> {
-        let mut command = self.command("events", run)?;
+        let mut command = self.command("events", run);
         command.args(["--seed", &run.seed.to_string()]);
         if let Some(jobs) = run.flags.jobs {
             command.args(["--jobs", &jobs.to_string()]);

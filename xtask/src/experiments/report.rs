@@ -1,9 +1,9 @@
 //! The report of a run: the tables, the differences from the snapshots, and what to do next.
 
-use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use lab::{
-    Role, Verdict, interrupt,
+    Verdict, interrupt,
     results::{ExperimentResult, Skipped, VariantResult},
 };
 
@@ -60,7 +60,7 @@ impl State {
         matches!(self, Self::Match | Self::Written | Self::New | Self::Mismatch)
     }
 
-    const fn is_fine(self) -> bool {
+    pub const fn is_fine(self) -> bool {
         matches!(self, Self::Match | Self::Written)
     }
 }
@@ -76,6 +76,8 @@ pub struct Report {
     pub interrupted: bool,
     /// The seed of the run; shards have several.
     pub seed: Option<u64>,
+    /// How long the run took with all that it built.
+    pub took: Option<Duration>,
 }
 
 impl Finding {
@@ -142,8 +144,8 @@ impl Report {
         self.findings.iter().filter(|finding| is(finding.state)).count()
     }
 
-    /// The text below the tables: differences, counts, the path of the results, what to do next.
-    pub fn text(&self, results: &str, workspace: &Workspace) -> String {
+    /// The text below the lines and tables: differences, counts, the path of the results, what to do next.
+    pub fn text(&self, results: &str, paper: Paper, workspace: &Workspace) -> String {
         let mut text = String::new();
         for finding in self.findings.iter().filter(|finding| !finding.words.is_empty()) {
             let _ = writeln!(text, "{}", finding.words);
@@ -157,27 +159,61 @@ impl Report {
             let _ = writeln!(text, "Interrupted: {compared} of {planned} ran to the end.");
         }
         if compared > 0 {
-            let _ = writeln!(text, "{}", self.matches(compared));
+            text += &self.matches(compared, paper);
         }
-        let mut skipped = 0;
-        for it in self.skipped() {
-            let _ = writeln!(text, "{it}");
-            skipped += 1;
-        }
-        if skipped > 0 {
-            let count = plural(skipped, "experiment");
-            let _ = writeln!(text, "{count} skipped: their snapshots and pages stay as they are.");
-        }
+        text += &self.left_out(paper);
         for orphan in &self.orphans {
             let path = workspace.shown(orphan);
             let _ = writeln!(text, "{path} belongs to no experiment: remove it.");
         }
         let seed = self.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
-        let _ = writeln!(text, "Full results: {results}{seed}\n{}", self.next());
+        let took =
+            self.took.map(|it| humantime::format_duration(Duration::from_secs(it.as_secs())));
+        let took = took.map_or_else(String::new, |took| format!(", {took}"));
+        let _ = writeln!(text, "Full results: {results}{seed}{took}\n{}", self.next());
         text
     }
 
-    fn matches(&self, compared: usize) -> String {
+    /// The experiments that did not run, by the reason.
+    fn left_out(&self, paper: Paper) -> String {
+        let mut groups = Vec::<(&str, Vec<&Skipped>)>::new();
+        for it in self.skipped() {
+            match groups.iter_mut().find(|(missing, _)| *missing == it.missing) {
+                Some((_, skipped)) => skipped.push(it),
+                None => groups.push((&it.missing, vec![it])),
+            }
+        }
+        let mut text = String::new();
+        for (missing, skipped) in groups {
+            let ids = skipped.iter().map(|it| it.id.as_str()).collect::<Vec<_>>();
+            let (title, remedy) = match skipped[..] {
+                [one] => (format!("{} {}", one.id, one.name), one.remedy.clone()),
+                [first, ..] if first.remedy == asking_for(&first.id) => {
+                    (ids.join(" "), asking_for(&ids.join(",")))
+                }
+                _ => (ids.join(" "), skipped.first().map_or("", |it| &it.remedy).to_owned()),
+            };
+            let why = format!("skipped: {title}: {missing}");
+            text += &match why.chars().count() + remedy.chars().count() + 3 {
+                it if it <= paper.width.into() => format!("{why} ({remedy})\n"),
+                // A command is easier to copy in one piece.
+                _ => paper.sentence(&why) + "    " + &remedy + "\n",
+            };
+        }
+        match self.skipped().count() {
+            0 => {}
+            count => {
+                let count = plural(count, "experiment");
+                let kept = "their snapshots and pages stay as they are";
+                let could_run = self.skipped().any(|it| it.remedy == asking_for(&it.id));
+                let all = if could_run { " (--all runs all)" } else { "" };
+                text += &paper.sentence(&format!("{count} skipped{all}: {kept}."));
+            }
+        }
+        text
+    }
+
+    fn matches(&self, compared: usize, paper: Paper) -> String {
         let fine = self.count(State::is_fine);
         let matches = match compared {
             1 if fine == 1 => "The experiment found what its snapshot says".to_owned(),
@@ -191,23 +227,38 @@ impl Report {
         let others = results.filter(|result| result.verdict != Verdict::Supported);
         let others: Vec<_> =
             others.map(|it| format!("{} {} ({})", it.id, it.name, it.verdict)).collect();
+        let matches = paper.sentence(&format!("{matches}."));
         match others.is_empty() {
-            true => format!("{matches}."),
-            false => format!("{matches}. Hypotheses that did not hold: {}.", others.join(", ")),
+            true => matches,
+            false => {
+                let others = format!("Hypotheses that did not hold: {}.", others.join(", "));
+                matches + &paper.sentence(&others)
+            }
         }
     }
 
-    fn next(&self) -> &'static str {
+    fn next(&self) -> String {
+        let compared: Vec<_> = self.findings.iter().filter(|it| it.state.is_compared()).collect();
         if self.interrupted {
             "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
+                .into()
         } else if self.count(|state| matches!(state, State::New | State::Mismatch)) > 0 {
             "Next: if the difference is right, the same command with `--accept`;\n\
              if not, run the experiment alone: `cargo run -p experiments --bin NAME`."
+                .into()
         } else if self.count(|state| state == State::NoResult) > 0 {
-            "Next: run what has no result alone: `cargo run -p experiments --bin NAME`."
+            "Next: run what has no result alone: `cargo run -p experiments --bin NAME`.".into()
+        } else if self.count(|state| state == State::Written) > 0 {
+            "Next: `cargo xtask notebooks` writes the results into docs/.".into()
+        } else if let [one] = compared[..] {
+            format!(
+                "Next: docs/src/{} says what this means (--verbose: the counts).",
+                one.source.page()
+            )
         } else {
-            "Next: `cargo xtask notebooks` writes the results into docs/, where each experiment has\n\
-             a page that says what they mean."
+            "Next: docs/src/start-here.md explains in two pages why this happens.\n\
+             Each experiment has a page in docs/src; --verbose prints its counts."
+                .into()
         }
     }
 
@@ -232,6 +283,11 @@ impl Report {
             false => ExitCode::FAILURE,
         }
     }
+}
+
+/// The command that runs experiments which a run of all leaves out.
+pub fn asking_for(ids: &str) -> String {
+    format!("cargo xtask experiments --only {ids}")
 }
 
 /// The variants of every experiment with their panic sites, and then a line for each experiment.
@@ -269,13 +325,6 @@ fn experiment(finding: &Finding) -> Vec<String> {
 /// The number of trials of a result.
 pub fn trials(result: &ExperimentResult) -> u64 {
     result.variants.iter().map(|variant| u64::from(variant.trials)).sum()
-}
-
-/// One experiment without its cures, laid out for a file.
-pub fn excerpt(result: &ExperimentResult) -> String {
-    let mut result = result.clone();
-    result.variants.retain(|variant| variant.role != Role::Cure);
-    one(&result, Paper::PLAIN)
 }
 
 /// The question and the verdicts of one experiment.

@@ -11,7 +11,7 @@ use super::{
     links, listings, page, plots,
 };
 use crate::{
-    experiments::report,
+    experiments::line::Pages,
     failure::Result,
     results,
     workspace::{Source, Workspace},
@@ -190,15 +190,23 @@ fn claims(
     Claims { page, headline: Some(claims.headline(records)) }
 }
 
-/// Generates the README's excerpt from the first experiment's report, and its sentences on the claims.
+/// How many experiments the README shows.
+const EXCERPT: usize = 7;
+
+/// Generates the README's excerpt, the lines of the first experiments, and its sentences on the claims.
 fn readme(
     workspace: &Workspace,
     sources: &[Source],
     records: &BTreeMap<&str, &Record>,
     headline: Option<&str>,
 ) -> Option<File> {
-    let record = records.get(sources.first()?.binary.as_str())?;
-    let excerpt = format!("```text\n{}\n```", report::excerpt(&record.experiment).trim_end());
+    let known = sources.iter().filter_map(|source| Some((source, records.get(&*source.binary)?)));
+    let lines = known.map(|(it, record)| Pages(workspace).of_result(it, &record.experiment, 80));
+    let lines: Vec<_> = lines.take(EXCERPT).collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let excerpt = format!("```text\n{}\n```", lines.join("\n"));
     let mut blocks = vec![("excerpt", excerpt)];
     blocks.extend(headline.map(|headline| ("claims", headline.to_owned())));
     Some(filled(workspace.path("README.md"), "", &blocks))

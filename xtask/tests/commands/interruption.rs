@@ -35,9 +35,8 @@ fn an_interrupted_run_prints_the_results_so_far_and_leaves_nothing_running() {
         let (workspace, run, group) = start(ENDLESS);
         end(run, signal)
             .expect_code(130)
-            .says("old/outside-alive")
-            .says("ten-seconds")
-            .says("supported (interrupted)")
+            .says("✓ 01 drop-context")
+            .says("– 03 sleep-duration · interrupted")
             .says("Interrupted: 1 of 2 experiments ran to the end");
         expect_group_gone(group);
         let results = workspace.read("target/experiments/results.json");
@@ -48,7 +47,7 @@ fn an_interrupted_run_prints_the_results_so_far_and_leaves_nothing_running() {
 #[test]
 fn an_experiment_that_ignores_ctrl_c_is_killed() {
     let (_workspace, run, group) = start(DEAF);
-    end(run, Signal::INT).expect_code(130).says("old/outside-alive").says("Interrupted: 1 of 2");
+    end(run, Signal::INT).expect_code(130).says("✓ 01 drop-context").says("Interrupted: 1 of 2");
     expect_group_gone(group);
 }
 
@@ -75,6 +74,8 @@ fn an_interrupted_result_is_not_compared() {
     partial.interrupted = true;
     partial.verdict = lab::Verdict::Inconclusive;
     workspace.experiment(&partial);
-    let ran = workspace.run(&["experiments", "--only", "1"]).expect_code(1);
-    ran.says("inconclusive (interrupted)").does_not_say("was expected to be");
+    let ran = workspace.run(&["experiments", "--only", "1", "--verbose"]).expect_code(1);
+    ran.says("– 01 drop-context · interrupted · inconclusive")
+        .says("(interrupted)")
+        .does_not_say("was expected to be");
 }

@@ -7,6 +7,7 @@ mod book;
 mod console;
 mod experiments;
 mod explain;
+mod first_contact;
 mod fixture;
 mod interruption;
 mod loom;

@@ -5,7 +5,7 @@ use lab::results::{Event, Skipped};
 use crate::fixture::{Workspace, sleep_duration};
 
 const SAID: &str =
-    "skipped: 03 sleep-duration: there is no python3 on PATH (install CPython before 3.14)";
+    "skipped: 03 sleep-duration: there is no python3 on PATH\n    install CPython before 3.14";
 
 /// A workspace in which the second of two experiments ran before, and is skipped now.
 fn lacking() -> Workspace {
@@ -67,10 +67,12 @@ fn what_runs_on_demand_is_skipped_aloud_until_somebody_asks_for_it() {
     let workspace = Workspace::with_two();
     let declared = "bin/03_sleep_duration.declaration";
     workspace.edit(declared, "{\"", "{\"on_demand\":\"it builds for minutes\",\"");
-    let skipped = "skipped: 03 sleep-duration: it builds for minutes \
-                   (cargo xtask experiments --only 03)";
+    let skipped = "skipped: 03 sleep-duration: it builds for minutes\n    \
+                   cargo xtask experiments --only 03\n";
     let ran = workspace.run(&["experiments"]).expect_code(0);
-    ran.says(skipped).says("The experiment found what its snapshot says");
+    ran.says(skipped)
+        .says("1 experiment skipped (--all runs all)")
+        .says("The experiment found what its snapshot says");
     for asking in [&["--only", "03"][..], &["--all"]] {
         let ran = workspace.run(&[&["experiments"], asking].concat()).expect_code(0);
         assert!(!ran.to_string().contains("skipped:"), "{ran}");

@@ -1,0 +1,278 @@
+//! Builds the experiments while those that are built already run.
+//!
+//! Cargo builds the programs of a package in no particular order. So the first experiment is built alone,
+//! then a few, then the rest: the first verdict does not wait for sixty other programs.
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::Scope,
+};
+
+use lab::{guardian::Guardian, interrupt::Interrupt};
+
+use crate::{
+    build, child,
+    failure::{Context as _, Failure, Result},
+    workspace::{Source, Workspace},
+};
+
+/// How many are built together after the first one.
+const FEW: usize = 8;
+
+/// What cargo reports.
+enum Report {
+    Built {
+        binary: String,
+        executable: PathBuf,
+    },
+    /// What it does at the moment, in its own words: `Building 12/214: tokio, syn`.
+    Status(String),
+    Failed(Failure),
+}
+
+/// The builds of a run. Dropping it stops cargo.
+pub struct Builds {
+    reports: Receiver<Report>,
+    executables: BTreeMap<String, PathBuf>,
+    failure: Option<Failure>,
+    has_ended: bool,
+    stop: Interrupt,
+}
+
+/// What became of the build of one experiment.
+pub enum Built {
+    Yes(PathBuf),
+    /// Cargo has ended without it.
+    No,
+    /// A build failed before it was built.
+    Failed,
+    Interrupted,
+}
+
+impl Builds {
+    /// Starts to build these experiments, in this order.
+    pub fn start<'scope>(
+        chosen: &[Source],
+        workspace: &'scope Workspace,
+        guardian: &'scope Guardian,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Self {
+        let (send, reports) = mpsc::channel();
+        let stop = Interrupt::by_hand();
+        let commands = commands(chosen, workspace);
+        let stopped = stop.clone();
+        scope.spawn(move || {
+            for command in commands {
+                if stopped.raised() {
+                    return;
+                }
+                if let Err(failure) = run(command, guardian, &stopped, &send) {
+                    let _ = send.send(Report::Failed(failure));
+                    return;
+                }
+            }
+        });
+        let executables = BTreeMap::new();
+        Self { reports, executables, failure: None, has_ended: false, stop }
+    }
+
+    /// Waits until an experiment is built. Calls `on_status` when cargo begins something else, and now and
+    /// then otherwise.
+    pub fn wait_for(
+        &mut self,
+        source: &Source,
+        interrupt: &Interrupt,
+        mut on_status: impl FnMut(Option<&str>),
+    ) -> Built {
+        loop {
+            if interrupt.raised() {
+                return Built::Interrupted;
+            }
+            if let Some(executable) = self.executables.get(&source.binary) {
+                return Built::Yes(executable.clone());
+            }
+            if self.has_ended {
+                return if self.failure.is_some() { Built::Failed } else { Built::No };
+            }
+            match self.reports.recv_timeout(child::TICK) {
+                Ok(Report::Status(status)) => on_status(Some(&status)),
+                Ok(report) => self.take(report),
+                Err(RecvTimeoutError::Timeout) => on_status(None),
+                Err(RecvTimeoutError::Disconnected) => self.has_ended = true,
+            }
+        }
+    }
+
+    /// Whether cargo still builds.
+    pub fn go_on(&mut self) -> bool {
+        while !self.has_ended {
+            match self.reports.try_recv() {
+                Ok(report) => self.take(report),
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => self.has_ended = true,
+            }
+        }
+        false
+    }
+
+    /// Why the build failed, if it did.
+    pub fn failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Built { binary, executable } => {
+                self.executables.insert(binary, executable);
+            }
+            Report::Status(_) => {}
+            Report::Failed(failure) => {
+                self.failure = Some(failure);
+                self.has_ended = true;
+            }
+        }
+    }
+}
+
+impl Drop for Builds {
+    fn drop(&mut self) {
+        self.stop.raise();
+    }
+}
+
+/// The commands of cargo, one after another.
+fn commands(chosen: &[Source], workspace: &Workspace) -> Vec<Command> {
+    let (first, rest) = chosen.split_at(chosen.len().min(1));
+    let (few, rest) = rest.split_at(rest.len().min(FEW));
+    let command = |sources: &[Source]| {
+        let mut cargo = workspace.cargo();
+        cargo.args(["build", "--package", "experiments", "--keep-going"]);
+        cargo.arg("--message-format=json-render-diagnostics");
+        // Shows how far it is although nobody looks at a terminal, and without colours.
+        cargo.envs([
+            ("CARGO_TERM_PROGRESS_WHEN", "always"),
+            ("CARGO_TERM_PROGRESS_WIDTH", "200"),
+            ("CARGO_TERM_COLOR", "never"),
+        ]);
+        cargo.args(sources.iter().flat_map(|source| ["--bin", &source.binary]));
+        cargo
+    };
+    [first, few, rest].into_iter().filter(|sources| !sources.is_empty()).map(command).collect()
+}
+
+fn run(
+    command: Command,
+    guardian: &Guardian,
+    stop: &Interrupt,
+    send: &Sender<Report>,
+) -> Result<()> {
+    let said = Arc::<Mutex<Said>>::default();
+    let (keep, status) = (Arc::clone(&said), send.clone());
+    let on_stderr = move |part: &[u8]| {
+        let mut said = keep.lock().unwrap_or_else(PoisonError::into_inner);
+        said.take(part, |doing| drop(status.send(Report::Status(doing))));
+    };
+    let on_line = |line: &[u8]| {
+        let artifact = build::artifact(line).filter(|artifact| artifact.is("bin"));
+        if let Some(artifact) = artifact {
+            let (binary, executable) = (artifact.target.name, artifact.executable);
+            let _ = send.send(Report::Built { binary, executable });
+        }
+        ControlFlow::Continue(())
+    };
+    let listened = child::listen_to_both(command, guardian, stop, on_stderr, on_line);
+    let (status, interrupted) = listened.context(|| "cannot start cargo (is it on PATH?)")?;
+    if status.success() || interrupted {
+        return Ok(());
+    }
+    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    Err(Failure::Failed(format!("the experiments do not build:\n{}", said.errors())))
+}
+
+/// What cargo says on standard error: what it does at the moment, and everything else.
+#[derive(Default)]
+struct Said {
+    /// A line that has not ended yet.
+    begun: Vec<u8>,
+    errors: String,
+}
+
+impl Said {
+    /// A part of what it says. Its bar is drawn again and again, with a return at the end.
+    fn take(&mut self, part: &[u8], mut on_status: impl FnMut(String)) {
+        for byte in part {
+            if !matches!(byte, b'\n' | b'\r') {
+                self.begun.push(*byte);
+                continue;
+            }
+            let line = String::from_utf8_lossy(&std::mem::take(&mut self.begun)).into_owned();
+            match status(&line) {
+                Some(status) => on_status(status),
+                None if line.trim().is_empty() && self.errors.is_empty() => {}
+                None => self.errors += &(line + "\n"),
+            }
+        }
+    }
+
+    fn errors(&self) -> String {
+        self.errors.trim_end().to_owned() + &String::from_utf8_lossy(&self.begun)
+    }
+}
+
+/// What a line says about the work of cargo, if it does: `   Compiling tokio v1.54.0`, or its bar,
+/// `    Building [==>   ] 12/214: tokio`, of which the drawing is left out.
+fn status(line: &str) -> Option<String> {
+    /// Cargo puts the first word into a column of this width.
+    const COLUMN: usize = 12;
+    let (word, rest) = line.split_at_checked(COLUMN)?;
+    let word = word.trim_start();
+    let is_word = word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphabetic);
+    let rest = rest.strip_prefix(' ').filter(|_| is_word)?.trim();
+    let rest = match rest.strip_prefix('[').and_then(|bar| bar.split_once(']')) {
+        Some((_, after)) => after.trim_start(),
+        None => rest,
+    };
+    Some(format!("{word} {rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_of_cargo_is_told_apart_from_its_errors() {
+        let mut said = Said::default();
+        let mut doing = Vec::new();
+        let parts = [
+            "    Updating crates.io index\n    Building [=>   ] 12/214: tok",
+            "io, syn\r   Compiling tokio v1.54.0\n",
+            "error[E0425]: cannot find value `x`\n  --> src/lib.rs:1:1\n",
+        ];
+        for part in parts {
+            said.take(part.as_bytes(), |it| doing.push(it));
+        }
+        assert_eq!(
+            doing,
+            ["Updating crates.io index", "Building 12/214: tokio, syn", "Compiling tokio v1.54.0"]
+        );
+        assert_eq!(said.errors(), "error[E0425]: cannot find value `x`\n  --> src/lib.rs:1:1");
+    }
+
+    #[test]
+    fn the_first_experiment_is_built_alone() {
+        let names = (1..=20).map(|number| Source::named(&format!("{number:02}_a")).unwrap());
+        let chosen: Vec<_> = names.collect();
+        let commands = commands(&chosen, &Workspace::find().unwrap());
+        let bins = |command: &Command| command.get_args().filter(|it| *it == "--bin").count();
+        assert_eq!(commands.iter().map(bins).collect::<Vec<_>>(), [1, FEW, 20 - 1 - FEW]);
+        let first: Vec<_> = commands[0].get_args().collect();
+        assert_eq!(first.last().unwrap().to_str(), Some("01_a"));
+    }
+}

@@ -1,0 +1,111 @@
+//! What a run shows while it goes on: a line for each experiment that ends, and below them on a terminal
+//! what is being done. Without a terminal, an occasional line says that.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Instant,
+};
+
+use console::truncate_str;
+
+use super::{
+    estimate::Estimate,
+    line::{LEGEND, Pages},
+    report::{Finding, State},
+};
+use crate::{
+    figures::plural,
+    flags::{self, Format},
+    output::{self, Paper, Progress},
+    workspace::{Source, Workspace},
+};
+
+/// What precedes the words in the line of the bar.
+const BAR: &str = "{bar:12} {pos:>2}/{len} {elapsed:>4}  {msg}";
+const BAR_WIDTH: usize = 27;
+
+pub struct Screen<'a> {
+    format: Format,
+    pages: Pages<'a>,
+    progress: Progress,
+    estimate: RefCell<Estimate>,
+    current: Cell<Instant>,
+    /// What cargo did last.
+    status: RefCell<String>,
+}
+
+impl<'a> Screen<'a> {
+    pub fn open(sources: &[Source], flags: &flags::Experiments, workspace: &'a Workspace) -> Self {
+        let count = plural(sources.len(), "experiment");
+        let is_all = flags.only.is_empty() && !flags.quick && flags.trials.is_none();
+        let quick = if is_all { " (--quick: fewer trials)" } else { "" };
+        output::note(&format!("{count}, each trial in a process of its own{quick}\n{LEGEND}\n"));
+        Self {
+            format: flags.format,
+            pages: Pages(workspace),
+            progress: Progress::start(Some(sources.len() as u64), BAR),
+            estimate: RefCell::new(Estimate::of(sources, workspace)),
+            current: Cell::new(Instant::now()),
+            status: RefCell::new("building".to_owned()),
+        }
+    }
+
+    /// Cargo builds what runs next. It says what it does at the moment, or nothing new.
+    pub fn building(&self, status: Option<&str>) {
+        if let Some(status) = status {
+            self.says(status.to_owned());
+            *self.status.borrow_mut() = status.to_owned();
+        }
+        self.progress.line(|| self.status.borrow().clone());
+    }
+
+    pub fn starts(&self, source: &Source) {
+        self.current.set(Instant::now());
+        self.says(source.title());
+    }
+
+    /// So many trials of an experiment have ended.
+    pub fn trials(&self, source: &Source, ended: u64, all: u64, is_building: bool) {
+        let done = ended as f64 / all.max(1) as f64;
+        let title = source.title();
+        let rest = match is_building {
+            true => Some("building the others".to_owned()),
+            false => self.estimate.borrow().rest(source, done).map(|rest| rest + " to go"),
+        };
+        let rest = rest.map_or_else(String::new, |rest| format!(", {rest}"));
+        let said = format!("{title}: {ended} of {all} trials{rest}");
+        self.progress.line(|| said.clone());
+        self.says(said);
+    }
+
+    pub fn note(&self, text: &str) {
+        self.progress.note(text);
+    }
+
+    /// An experiment has ended. Those that are left out are listed at the end of the run.
+    pub fn ended(&self, finding: &Finding) {
+        self.progress.step();
+        let mut estimate = self.estimate.borrow_mut();
+        if finding.state == State::Skipped {
+            estimate.left_out(&finding.source);
+            return;
+        }
+        estimate.ended(&finding.source, self.current.get().elapsed());
+        self.progress.above(|| match self.format {
+            Format::Text => {
+                let (paper, colours) = (Paper::stdout(), console::colors_enabled());
+                output::print(&(self.pages.line(finding, paper.width, colours) + "\n"));
+            }
+            // Standard output has the JSON lines.
+            Format::Json => {
+                let (paper, colours) = (Paper::stderr(), console::colors_enabled_stderr());
+                output::note(&self.pages.line(finding, paper.width, colours));
+            }
+        });
+    }
+
+    fn says(&self, text: String) {
+        let room = usize::from(Paper::stderr().width).saturating_sub(BAR_WIDTH + 1);
+        self.progress.message(truncate_str(&text, room, "…").into_owned());
+    }
+}
