@@ -118,8 +118,8 @@ mod tests {
         let parts = ["failed 80/80".to_owned(), "cured".to_owned()];
         let line = |width| fitted("✓", "01", "Waiting only chooses the last owner", &parts, width);
         assert_eq!(line(80), "✓ 01 Waiting only chooses the last owner · failed 80/80 · cured");
-        assert_eq!(line(40), "✓ 01 Waiting o… · failed 80/80 · cured");
+        assert_eq!(line(40), "✓ 01 Waiting onl… · failed 80/80 · cured");
         assert!(line(40).chars().count() <= 40, "{}", line(40));
-        assert_eq!(line(0), "✓ 01  · failed 80/80 · cured");
+        assert_eq!(line(0), "✓ 01 … · failed 80/80 · cured");
     }
 }

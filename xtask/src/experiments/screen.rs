@@ -70,10 +70,10 @@ impl<'a> Screen<'a> {
         let title = source.title();
         let rest = match is_building {
             true => Some("building the others".to_owned()),
-            false => self.estimate.borrow().rest(source, done).map(|rest| rest + " to go"),
+            false => self.estimate.borrow().rest(source, done).map(|rest| rest + " left"),
         };
-        let rest = rest.map_or_else(String::new, |rest| format!(", {rest}"));
-        let said = format!("{title}: {ended} of {all} trials{rest}");
+        let rest = rest.map_or_else(String::new, |rest| format!(" · {rest}"));
+        let said = format!("{title} {ended}/{all}{rest}");
         self.progress.line(|| said.clone());
         self.says(said);
     }
