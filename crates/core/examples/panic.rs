@@ -15,7 +15,7 @@
 //! Why: docs/src/start-here.md. The evidence: cargo xtask experiments --only 01.
 //! ```
 
-use std::{error::Error, thread, time::Duration};
+use std::{convert::Infallible, error::Error, thread, time::Duration};
 
 use deadpool_runtime_current as deadpool_runtime;
 use deadpool_sync_current::SyncWrapper;
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::spawn(move || drop(connection)).join().map_err(|_| "the thread panicked")?;
     println!("   The session dropped the connection where its destructor can run: no panic.");
     // `Ok`: the value is dropped, and what its destructor started has ended. `Err` says what is left.
-    session.close_blocking(LIMIT)?;
+    let _report = session.close_blocking(LIMIT)?;
     println!("   The connection is closed, and nothing that it started is running.\n");
 
     println!("Why: docs/src/start-here.md. The evidence: cargo xtask experiments --only 01.");
@@ -50,10 +50,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Makes a connection as a pool does.
-fn connect(runtime: &Runtime) -> Result<SyncWrapper<Connection>, Box<dyn Error>> {
+fn connect(runtime: &Runtime) -> Result<SyncWrapper<Connection>, Infallible> {
     let tokio = deadpool_runtime::Runtime::Tokio1;
-    Ok(runtime
-        .block_on(SyncWrapper::new(tokio, || Ok::<_, Box<dyn Error + Send + Sync>>(Connection)))?)
+    runtime.block_on(SyncWrapper::new(tokio, || Ok(Connection)))
 }
 
 /// A stand-in for `rusqlite::Connection`.
