@@ -185,7 +185,7 @@ impl ClaimList {
             let (id, before) = (&claim.id, claim.before.as_ref()?);
             let [was, why] = [&before.verdict, &before.why].map(|it| cell(it));
             let what = if is_finding(id, records) { "as a finding, " } else { "" };
-            let now = shown(&verdicts(id, records), sources);
+            let now = claim.shown(&verdicts(id, records), sources);
             Some(format!("| [{id}](#{}) | {was} | {what}{now} | {why} |\n", anchor(id)))
         });
         let rows: String = rows.collect();
@@ -210,11 +210,15 @@ impl Claim {
         let quote =
             if quote.is_empty() { String::new() } else { format!("“{}”<br>", cell(quote)) };
         let (anchor, states, reason) = (anchor(id), cell(states), cell(reason));
-        let shown = match untested.is_empty() {
-            true => shown(&verdicts, sources),
-            false => "not tested".to_owned(),
-        };
+        let shown = self.shown(&verdicts, sources);
         format!("| <a id=\"{anchor}\"></a>{id} | {quote}{states} | {shown} | {reason} |\n")
+    }
+
+    fn shown(&self, verdicts: &Verdicts, sources: &[Source]) -> String {
+        match self.untested.is_empty() {
+            true => shown(verdicts, sources),
+            false => "not tested".to_owned(),
+        }
     }
 
     fn wrong(&self, verdicts: &Verdicts) -> Option<String> {
