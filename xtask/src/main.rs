@@ -9,6 +9,7 @@ mod experiments;
 mod explain;
 mod failure;
 mod figures;
+mod finding;
 mod flags;
 mod loom;
 mod notebooks;

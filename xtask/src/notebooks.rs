@@ -4,13 +4,13 @@ mod benchmarks;
 mod block;
 mod check;
 mod claims;
-pub mod committed;
+mod committed;
 mod contents;
 mod counts;
 mod links;
 mod listings;
 mod markdown;
-pub mod page;
+mod page;
 mod plots;
 
 use std::{fs, io, process::ExitCode};

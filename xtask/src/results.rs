@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::SystemTime,
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::{Context as _, Result},
-    workspace::Workspace,
+    workspace::{Source, Workspace},
 };
 
 /// The crates whose versions affect the results.
@@ -123,6 +123,14 @@ impl Results {
         let written = json(self).and_then(|text| write_whole(path, &text));
         written.context(|| format!("cannot write the results to {}", path.display()))
     }
+}
+
+/// The folder of the committed results, one file for each experiment.
+pub const COMMITTED: &str = "docs/results";
+
+/// The committed results of an experiment.
+pub fn committed(workspace: &Workspace, source: &Source) -> PathBuf {
+    workspace.path(COMMITTED).join(format!("{}.json", source.binary))
 }
 
 /// Checks before the trials that results can be written there.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use serde::Deserialize;
 
 use crate::{
-    notebooks::committed,
+    results,
     workspace::{Source, Workspace},
 };
 
@@ -81,7 +81,7 @@ fn committed_seconds(source: &Source, workspace: &Workspace) -> Option<f64> {
     struct Experiment {
         seconds: f64,
     }
-    let text = fs::read(committed::path(workspace, source)).ok()?;
+    let text = fs::read(results::committed(workspace, source)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
     Some(record.experiment.seconds).filter(|seconds| seconds.is_finite())
 }

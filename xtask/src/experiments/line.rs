@@ -7,7 +7,7 @@ use lab::{Role, Verdict, results::ExperimentResult};
 
 use super::report::{Finding, State};
 use crate::{
-    notebooks::page,
+    finding,
     workspace::{Source, Workspace},
 };
 
@@ -24,7 +24,7 @@ impl Pages<'_> {
     fn called(self, source: &Source, is_found: bool) -> String {
         let page = self.0.path("docs/src").join(source.page());
         let page = fs::read_to_string(page).unwrap_or_default();
-        let finding = page::finding(&page, source).filter(|_| is_found);
+        let finding = finding::of(&page, source).filter(|_| is_found);
         finding.map_or_else(|| source.name(), str::to_owned)
     }
 

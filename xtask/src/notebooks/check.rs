@@ -88,7 +88,7 @@ impl Check<'_> {
                 continue;
             };
             let (made_from, now) = (&experiment.sources, sources::digests(self.workspace, source));
-            let path = committed::path(self.workspace, source);
+            let path = results::committed(self.workspace, source);
             let mut names = now.keys().chain(made_from.keys());
             if let Some(file) = names.find(|file| made_from.get(*file) != now.get(*file)) {
                 let what = format!("the results are older than {file}");
@@ -130,7 +130,7 @@ impl Check<'_> {
     fn orphans(&mut self, sources: &[Source], notebook: &Notebook) -> Result<()> {
         let mut orphans = Snapshots::committed(self.workspace).orphans(sources)?;
         for (folder, source_of) in [
-            (committed::FOLDER, committed::source as fn(&str) -> Option<Source>),
+            (results::COMMITTED, committed::source as fn(&str) -> Option<Source>),
             ("docs/src", page::source),
         ] {
             let folder = self.workspace.path(folder);

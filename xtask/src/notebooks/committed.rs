@@ -1,16 +1,14 @@
 //! The committed results, from which the notebook is written: one file for each experiment.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs};
 
 use lab::results::{ExperimentResult, TrialExample};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    results::Meta,
+    results::{self, Meta},
     workspace::{Source, Workspace},
 };
-
-pub const FOLDER: &str = "docs/results";
 
 /// The result of one experiment, and the circumstances of its run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +23,7 @@ pub type Records = BTreeMap<String, Result<Record, String>>;
 pub fn read(workspace: &Workspace, sources: &[Source]) -> Records {
     let mut records = Records::new();
     for source in sources {
-        if path(workspace, source).exists() {
+        if results::committed(workspace, source).exists() {
             records.insert(source.binary.clone(), read_one(workspace, source));
         }
     }
@@ -37,7 +35,7 @@ fn read_one(workspace: &Workspace, source: &Source) -> Result<Record, String> {
         let run = super::contents::run(source);
         Err(format!("{what}: take the file from git again, or remove it and {run}"))
     };
-    let text = match fs::read(path(workspace, source)) {
+    let text = match fs::read(results::committed(workspace, source)) {
         Ok(text) => text,
         Err(error) => return wrong(&error.to_string()),
     };
@@ -54,10 +52,6 @@ fn read_one(workspace: &Workspace, source: &Source) -> Result<Record, String> {
     }
     // Normalised like a written file, so that the two compare equal.
     Ok(Record::of(&record.meta, &record.experiment))
-}
-
-pub fn path(workspace: &Workspace, source: &Source) -> PathBuf {
-    workspace.path(FOLDER).join(format!("{}.json", source.binary))
 }
 
 /// Finds the experiment of a file in the folder by the file's name.

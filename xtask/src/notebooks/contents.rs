@@ -7,13 +7,13 @@ use lab::results::Verdict;
 use super::{
     benchmarks, block,
     claims::{self, ClaimList},
-    committed::{self, Record, Records},
+    committed::{Record, Records},
     links, listings, page, plots,
 };
 use crate::{
     experiments::line::Pages,
     failure::Result,
-    results,
+    finding, results,
     workspace::{Source, Workspace},
 };
 
@@ -35,7 +35,7 @@ impl Notebook {
         let mut to_do = Vec::new();
         let mut known = BTreeMap::new();
         for source in sources {
-            let path = committed::path(workspace, source);
+            let path = results::committed(workspace, source);
             match records.get(&source.binary) {
                 None => {
                     let (path, run) = (workspace.shown(&path), run(source));
@@ -139,7 +139,7 @@ fn summary(
             let page =
                 fs::read_to_string(workspace.path("docs/src").join(&link)).unwrap_or_default();
             let is_found = record.is_some_and(|it| it.experiment.verdict == Verdict::Supported);
-            let finding = page::finding(&page, source);
+            let finding = finding::of(&page, source);
             let finding = match finding.filter(|_| is_found) {
                 Some(finding) => finding.to_owned(),
                 None => source.name(),

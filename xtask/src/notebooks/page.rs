@@ -3,7 +3,7 @@
 use lab::results::ExperimentResult;
 
 use super::{block, committed::Record, markdown};
-use crate::workspace::Source;
+use crate::{finding, workspace::Source};
 
 /// The headings in their order. Under each is a generated block or hand-written prose.
 const HEADINGS: [(&str, Part); 6] = [
@@ -29,23 +29,12 @@ pub fn source(file: &str) -> Option<Source> {
     Source::named(&format!("{id}_{}", name.replace('-', "_")))
 }
 
-/// What the first line begins with. What follows is the finding, in a few words: the table of contents has it, too.
-fn before_finding(source: &Source) -> String {
-    format!("# {} · ", source.id)
-}
-
-/// What the page's first line says that the experiment finds: `Waiting only chooses the last owner`.
-pub fn finding<'page>(page: &'page str, source: &Source) -> Option<&'page str> {
-    let finding = page.lines().next()?.strip_prefix(&before_finding(source))?;
-    (!finding.is_empty()).then_some(finding)
-}
-
 /// The longest finding that the table of contents shows in one line.
 const LONGEST_FINDING: usize = 50;
 
 /// Creates a page that has only its headings.
 pub fn skeleton(source: &Source) -> String {
-    let mut page = format!("{}{}\n", before_finding(source), source.name());
+    let mut page = format!("{}{}\n", finding::begin(source), source.name());
     for (heading, part) in HEADINGS {
         let below = match part {
             Part::Block(name) => block::empty(name),
@@ -78,9 +67,9 @@ fn hypothesis(experiment: &ExperimentResult) -> String {
 /// Returns the errors in the hand-written parts of a page.
 pub fn wrong(page: &str, source: &Source) -> Vec<String> {
     let mut wrong = Vec::new();
-    match finding(page, source) {
+    match finding::of(page, source) {
         None => {
-            let before = before_finding(source);
+            let before = finding::begin(source);
             wrong.push(format!("its first line is not `{before}` and the finding in a few words"));
         }
         Some(name) if name == source.name() => {
