@@ -6,12 +6,15 @@
 use std::{env, future::pending, time::Duration};
 
 use axum::{Router, routing::get};
-use leak_strategy::{
-    leftovers::{self, Kill},
-    plan::ExitPlan,
-    resource::Policy,
+use sundown::{
+    Service,
+    exit::{
+        leftovers::{self, Kill},
+        plan::ExitPlan,
+        resource::Policy,
+    },
+    service::BoxError,
 };
-use sundown::{Service, service::BoxError};
 use tokio::{net::TcpListener, process::Command, time::sleep};
 
 /// The child: it says how it was asked to end.

@@ -18,6 +18,7 @@ pub enum Command {
     Explain(Explain),
     Loom(Loom),
     Notebooks(Notebooks),
+    Package(Package),
     Probe(Probe),
     Servers(Servers),
     /// Removed: `cargo xtask probe` repeats any command; docs/src/tools.md, "Is it stable?"
@@ -387,6 +388,23 @@ pub struct Book {
         conflicts_with = "build"
     )]
     pub port: u16,
+}
+
+/// Package the kit as a registry would get it, and try that
+///
+/// A registry accepts no package called `core`. So this copies the packages of the kit into a workspace in
+/// `target/publish`, under the names sundown-core, sundown-logout, sundown-exit and sundown, packages
+/// them, builds each from its packaged files, and runs `cargo publish --dry-run`. It prints the paths of the
+/// packaged files. It publishes nothing.
+#[derive(Clone, Debug, Args)]
+pub struct Package {
+    /// Where to put the workspace [default: target/publish]
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+
+    /// Do not use the registry: everything needed was downloaded before
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Start the servers that real clients talk to: etcd, and Redis or Valkey

@@ -14,6 +14,7 @@ mod flags;
 mod loom;
 mod notebooks;
 mod output;
+mod package;
 mod probe;
 mod results;
 mod servers;
@@ -50,6 +51,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Explain(flags) => explain::run(flags, &workspace),
         Command::Loom(flags) => loom::run(flags, &workspace),
         Command::Notebooks(flags) => notebooks::run(flags, &workspace),
+        Command::Package(flags) => package::run(flags, &workspace),
         Command::Probe(flags) => probe::run(flags, &workspace),
         Command::Servers(flags) => servers::run(flags),
         Command::Stress { .. } => Err(Failure::Usage(flags::STRESS.to_owned())),

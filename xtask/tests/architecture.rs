@@ -52,10 +52,14 @@ fn packages() -> Vec<Package> {
     packages
 }
 
-/// The dependencies in the manifests, of every kind.
+/// The dependencies in the manifests, of every kind. What `sundown` re-exports is tested under that name, so such
+/// a package has it as a dev-dependency, which makes no cycle.
 fn declared() -> Known {
     let known = |package: Package| {
+        let is_facade = |it: &Dependency| it.name == "sundown" && it.kind.as_deref() == Some("dev");
+        let is_kit = matches!(&*package.name, "core" | "leak-strategy" | "state-machine");
         let ours = package.dependencies.into_iter().filter(|it| it.path.is_some());
+        let ours = ours.filter(|it| !(is_kit && is_facade(it)));
         (package.name, ours.map(|dependency| dependency.name).collect())
     };
     packages().into_iter().map(known).collect()

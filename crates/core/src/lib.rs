@@ -1,37 +1,9 @@
-//! sundown: take a Tokio runtime down without a panic, a hang or a lost row.
+//! The primitives of `sundown`, which re-exports everything here. Applications depend on that package; its front page says
+//! what to use for what.
 //!
-//! The experiments of this workspace show what breaks when a runtime is shut down before everything that
-//! depends on it. An application uses this crate to prevent that. Begin with what you have:
-//!
-//! | you have | use | it |
-//! | --- | --- | --- |
-//! | a client or a pool that is shared | [`session`] | has many owners, and is torn down once, wherever the last handle is dropped |
-//! | … and need proof that it is gone | [`evidence`] | checks from outside whether something has ended |
-//! | one value, at a known place | [`mod@teardown`] | drops it where its destructor can run, and waits for everything that this starts |
-//! | a service | `service` | (feature) owns the runtime and the signals, from `main` to the exit of the process |
-//! | many tasks | [`group`] | asks them to stop, aborts what does not, and names it |
-//! | one task | [`task`] | does the same for a task that belongs to a component |
-//! | a runtime | [`runtime`] | owns it on a thread of its own, so that its shutdown has a limit and a result |
-//! | several of these | [`shutdown`] | shuts them down in order, within one limit; defines what every shutdown returns |
-//! | a panic that you do not understand | `explain` | (feature) explains the panics of a shutdown |
-//!
-//! The next modules need no runtime. They work in async code under any executor and, with a limit, on plain
-//! threads. Loom explores every interleaving of the first four on this source (`tests/loom`).
-//!
-//! | module | what it gives |
-//! | --- | --- |
-//! | [`flag`] | a flag that is raised once |
-//! | [`gate`] | a point of no return: cancelled or committed, never both; and a gate that many threads pass until it is closed |
-//! | [`oneshot`] | a channel for one value, received in async code or with a limit on a plain thread |
-//! | [`latch`] | a one-shot event for any number of waiters |
-//! | [`limit`] | a time limit for a future, under any executor |
-//! | [`stop`] | a task's stop signal, cheap enough for every iteration of a hot loop |
-//!
-//! Each report and each error is one sentence in print (`{}`, and an error also by `{:?}`), so
-//! `fn main() -> Result<(), Box<dyn Error>>` says what is left and what to do. An `Ok` says that everything
-//! has ended that it speaks of; [`NotCovered`] lists the rest.
-//!
-//! Asynchronous forms have the plain name (`close`), blocking ones end in `_blocking` (`close_blocking`).
+//! The modules `flag`, `gate`, `oneshot`, `latch`, `limit` and `stop` need no runtime. They work in async code under any
+//! executor and, with a limit, on plain threads. Loom explores every interleaving of the first four on this source
+//! (`tests/loom`).
 
 #[cfg(not(loom))]
 mod call_sites;

@@ -1,5 +1,5 @@
 //! What a shutdown reports to the outside: `tracing` events and `metrics` counters, each behind a
-//! feature of that name.
+//! feature of that name. The target of an event is `sundown`, the crate that users know.
 //!
 //! Subscribers and recorders are foreign code. Call these functions without a lock, and after the act
 //! that they report: a subscriber may block or call back. Its panic is caught, after the panic hook has
@@ -56,9 +56,9 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
     #[cfg(feature = "tracing")]
     contain(|| {
         if outcome == Outcome::Graceful {
-            tracing::debug!(component, ?elapsed, outcome = outcome.word(), "shut down");
+            tracing::debug!(target: "sundown", component, ?elapsed, outcome = outcome.word(), "shut down");
         } else {
-            tracing::warn!(component, ?elapsed, outcome = outcome.word(), "shut down");
+            tracing::warn!(target: "sundown", component, ?elapsed, outcome = outcome.word(), "shut down");
         }
     });
     #[cfg(feature = "metrics")]
@@ -69,7 +69,7 @@ pub(crate) fn shutdown(component: &str, outcome: Outcome, elapsed: Duration) {
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "nothing is reported"))]
 pub(crate) fn task_failed(task: &str, spawned_at: &Location<'_>, error: &dyn std::error::Error) {
     #[cfg(feature = "tracing")]
-    contain(|| tracing::warn!(task, %spawned_at, %error, "a task has failed"));
+    contain(|| tracing::warn!(target: "sundown", task, %spawned_at, %error, "a task has failed"));
 }
 
 /// Runs foreign code, and drops its panic.
@@ -84,6 +84,7 @@ pub(crate) fn dropped_without_shutdown(component: &str, spawned_at: &Location<'_
     #[cfg(feature = "tracing")]
     contain(|| {
         tracing::warn!(
+            target: "sundown",
             component,
             %spawned_at,
             at_work,
@@ -98,6 +99,7 @@ pub(crate) fn dropped_unclosed(component: &str, made_at: &Location<'_>, values: 
     #[cfg(feature = "tracing")]
     contain(|| {
         tracing::warn!(
+            target: "sundown",
             component,
             %made_at,
             values,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use sundown::oneshot;
+use sundown_core::oneshot;
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::{self, Runtime},

@@ -13,7 +13,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use sundown::flag::Flag;
+use sundown_core::flag::Flag;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,

@@ -3,8 +3,10 @@
 
 use std::{error::Error, time::Duration};
 
-use leak_strategy::{app, leftovers, plan::ExitPlan, resource::Policy, signals::SignalGuard};
-use sundown::RuntimeOwner;
+use sundown::{
+    RuntimeOwner,
+    exit::{app, leftovers, plan::ExitPlan, resource::Policy, signals::SignalGuard},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let within = Duration::from_secs(1);

@@ -11,7 +11,7 @@
 
 use std::{env, process, time::Duration};
 
-use leak_strategy::{
+use sundown::exit::{
     plan::{ExitPlan, PlanError},
     resource::{Policy, Resource},
 };

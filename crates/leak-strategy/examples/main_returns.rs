@@ -5,12 +5,12 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::{thread, time::Duration};
 
-    use leak_strategy::{
+    use signal_hook::{consts::SIGTERM, iterator::Signals, low_level::raise};
+    use sundown::exit::{
         plan::ExitPlan,
         resource::{Policy, Resource},
         signals::SignalGuard,
     };
-    use signal_hook::{consts::SIGTERM, iterator::Signals, low_level::raise};
 
     let plan = ExitPlan::builder(Duration::from_secs(3)).build();
     let policy = Policy::TearDown { within: Duration::from_secs(1) };

@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, env, time::Duration};
 
-use leak_strategy::{
+use sundown::exit::{
     plan::{Exit, ExitPlan, PlanError},
     resource::{Policy, Resource},
 };

@@ -6,8 +6,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use leak_strategy::{app, plan::ExitPlan, resource::Policy};
-//! use sundown::{BackgroundTask, RuntimeOwner};
+//! use sundown::{BackgroundTask, RuntimeOwner, exit::{app, plan::ExitPlan, resource::Policy}};
 //!
 //! let runtime = RuntimeOwner::builder("matrix").workers(1).start()?;
 //! let handle = runtime.handle()?;
@@ -30,7 +29,7 @@
 
 use std::time::{Duration, Instant};
 
-use sundown::{GracefulShutdown, TeardownError, teardown_blocking};
+use sundown_core::{GracefulShutdown, TeardownError, teardown_blocking};
 use tokio::runtime::Builder;
 
 use crate::{
@@ -47,8 +46,8 @@ pub const SYNC_SERVICE: &str = "sync service";
 /// The name of the request sender in the plan. It needs the client.
 pub const REQUEST_SENDER: &str = "request sender";
 
-/// A runtime to shut down: a [`RuntimeOwner`](sundown::RuntimeOwner) or a
-/// [`RuntimeCell`](sundown::RuntimeCell).
+/// A runtime to shut down: a [`RuntimeOwner`](sundown_core::RuntimeOwner) or a
+/// [`RuntimeCell`](sundown_core::RuntimeCell).
 #[track_caller]
 pub fn runtime(policy: Policy, runtime: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(RUNTIME, policy, runtime)
@@ -77,7 +76,7 @@ pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
         .needs(RUNTIME)
 }
 
-/// A [`Session`](sundown::Session) that owns the client. If it cannot be closed, the ledger says where
+/// A [`Session`](sundown_core::Session) that owns the client. If it cannot be closed, the ledger says where
 /// the remaining handles were created.
 #[track_caller]
 pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {

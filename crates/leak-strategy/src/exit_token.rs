@@ -18,7 +18,7 @@ use crate::ledger::Leak;
 /// keep one. A logout has no token, so it cannot leak anything. This does not compile:
 ///
 /// ```compile_fail,E0624
-/// use leak_strategy::exit_token::{ExitToken, Leaked};
+/// use sundown::exit::exit_token::{ExitToken, Leaked};
 ///
 /// fn log_out(client: String) -> Leaked<String> {
 ///     let token = ExitToken::new();
@@ -30,7 +30,7 @@ use crate::ledger::Leak;
 ///
 /// ```compile_fail,E0521
 /// use std::sync::Mutex;
-/// use leak_strategy::{exit_token::ExitToken, resource::{Policy, Resource}};
+/// use sundown::exit::{exit_token::ExitToken, resource::{Policy, Resource}};
 ///
 /// static KEPT: Mutex<Option<&'static ExitToken>> = Mutex::new(None);
 /// let policy = Policy::Leak { why: "a trick" };
@@ -43,7 +43,7 @@ use crate::ledger::Leak;
 /// A function that takes a token compiles:
 ///
 /// ```
-/// use leak_strategy::exit_token::{ExitToken, Leaked};
+/// use sundown::exit::exit_token::{ExitToken, Leaked};
 ///
 /// fn leave(token: &ExitToken, client: String) -> Leaked<String> {
 ///     token.leak(client, "it would not close")

@@ -75,12 +75,12 @@ pub enum LeftBehind {
     },
 }
 
-sundown::debug_as_text!(LeftBehind);
+sundown_core::debug_as_text!(LeftBehind);
 
 impl LeftBehind {
     /// Warns of it in the log.
     fn log(&self) {
-        tracing::warn!("left behind: {self}");
+        tracing::warn!(target: "sundown", "left behind: {self}");
     }
 
     /// The same for standard error.
@@ -213,7 +213,7 @@ pub enum Reason {
     TooLate,
 }
 
-sundown::debug_as_text!(Reason);
+sundown_core::debug_as_text!(Reason);
 
 /// A value that a teardown leaked with its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +251,7 @@ impl Ledger {
         handled.iter().for_each(Entry::log);
         let count = |outcome| handled.iter().filter(|e| e.outcome == outcome).count();
         tracing::info!(
+            target: "sundown",
             code = self.code,
             torn_down = count(Outcome::TornDown),
             leaked = count(Outcome::Leaked),
@@ -268,17 +269,21 @@ impl Entry {
         let Self { name: resource, created_at, tried, reason, leaks, .. } = self;
         let why = reason.as_ref().map(Reason::to_string).unwrap_or_default();
         match (self.outcome, self.policy) {
-            (Outcome::TornDown, _) => tracing::debug!(resource, created_at, ?tried, "torn down"),
-            (Outcome::Leaked, PolicyKind::Leak) => {
-                tracing::debug!(resource, created_at, why, "leaked");
+            (Outcome::TornDown, _) => {
+                tracing::debug!(target: "sundown", resource, created_at, ?tried, "torn down")
             }
-            (Outcome::Leaked, _) => tracing::warn!(resource, created_at, ?tried, why, "leaked"),
+            (Outcome::Leaked, PolicyKind::Leak) => {
+                tracing::debug!(target: "sundown", resource, created_at, why, "leaked");
+            }
+            (Outcome::Leaked, _) => {
+                tracing::warn!(target: "sundown", resource, created_at, ?tried, why, "leaked")
+            }
             (Outcome::Failed, _) => {
-                tracing::error!(resource, created_at, ?tried, why, "not torn down");
+                tracing::error!(target: "sundown", resource, created_at, ?tried, why, "not torn down");
             }
         }
         for Leak { what, leaked_at, why } in leaks {
-            tracing::warn!(resource, what, leaked_at, why, "leaked by a teardown");
+            tracing::warn!(target: "sundown", resource, what, leaked_at, why, "leaked by a teardown");
         }
     }
 

@@ -36,13 +36,13 @@
 //! runtime's: on the only thread of a current-thread runtime it waits for itself. A plan has such a thread.
 //! But if `leave` is called on the thread of a current-thread runtime, nothing drives that runtime any more,
 //! and the teardown takes its whole limit (experiment 59). Leave from another thread, as
-//! [`SignalGuard`](crate::signals::SignalGuard) does, or let a [`RuntimeOwner`](sundown::RuntimeOwner) have the
+//! [`SignalGuard`](crate::signals::SignalGuard) does, or let a [`RuntimeOwner`](sundown_core::RuntimeOwner) have the
 //! runtime: it has a thread of its own. A runtime that is dropped before the plan leaves is of no use either: the
 //! provider has no task any more, and what is in its queue is lost.
 //!
 //! ```
 //! use std::time::Duration;
-//! use leak_strategy::{app, plan::ExitPlan, resource::{Policy, Resource}};
+//! use sundown::exit::{app, plan::ExitPlan, resource::{Policy, Resource}};
 //! use sundown::RuntimeOwner;
 //! # struct Provider;
 //! # impl Provider { fn shutdown(&self) -> Result<(), std::io::Error> { Ok(()) } }
@@ -69,7 +69,7 @@ use std::{
     time::SystemTime,
 };
 
-use sundown::{panics, within};
+use sundown_core::{panics, within};
 use tokio::runtime::{Builder, Handle};
 
 #[cfg(unix)]
@@ -85,7 +85,7 @@ use crate::resource::{Policy, Resource, Subject, TeardownResult};
 ///
 /// ```
 /// use std::time::Duration;
-/// use leak_strategy::{leftovers, plan::ExitPlan, resource::Policy};
+/// use sundown::exit::{leftovers, plan::ExitPlan, resource::Policy};
 ///
 /// let within = Duration::from_secs(2);
 /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
@@ -116,7 +116,7 @@ pub fn dropped(name: impl Into<String>, policy: Policy, value: impl Send + 'stat
 ///
 /// ```
 /// use std::time::Duration;
-/// use leak_strategy::{app, leftovers, plan::ExitPlan, resource::Policy};
+/// use sundown::exit::{app, leftovers, plan::ExitPlan, resource::Policy};
 /// use sundown::RuntimeOwner;
 /// # #[derive(Clone)] struct Pool;
 /// # impl Pool { async fn close(&self) {} }
@@ -178,7 +178,7 @@ where
 /// ```
 /// # #[cfg(unix)] {
 /// use std::{os::unix::net::UnixListener, time::Duration};
-/// use leak_strategy::{leftovers, plan::ExitPlan, resource::Policy};
+/// use sundown::exit::{leftovers, plan::ExitPlan, resource::Policy};
 ///
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("control.sock");

@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use leak_strategy::{plan::ExitPlan, resource::{Policy, Resource}};
+//! use sundown::exit::{plan::ExitPlan, resource::{Policy, Resource}};
 //!
 //! let plan = ExitPlan::builder(Duration::from_secs(3)).build();
 //! let within = Duration::from_secs(1);

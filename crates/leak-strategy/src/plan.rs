@@ -169,7 +169,7 @@ pub enum PlanError {
     },
 }
 
-sundown::debug_as_text!(PlanError);
+sundown_core::debug_as_text!(PlanError);
 
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
@@ -312,7 +312,7 @@ impl ExitPlan {
     /// loop (`Event::LoopDestroyed` of tao, `ApplicationHandler::exiting` of winit):
     ///
     /// ```no_run
-    /// # use {std::time::Duration, leak_strategy::plan::ExitPlan};
+    /// # use {std::time::Duration, sundown::exit::plan::ExitPlan};
     /// # enum Event { Exiting, Other }
     /// # fn run_loop(handler: impl FnMut(Event)) -> ! { unimplemented!() }
     /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();

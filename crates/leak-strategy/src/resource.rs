@@ -90,7 +90,7 @@ impl Resource {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use leak_strategy::resource::{Policy, Resource};
+    /// use sundown::exit::resource::{Policy, Resource};
     ///
     /// let policy = Policy::TearDown { within: Duration::from_millis(500) };
     /// let drafts = vec!["Dear …"];

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM execute the plan; another signal later ends the process at once.
 
-pub use sundown::signals::SignalError;
-use sundown::{
+pub use sundown_core::signals::SignalError;
+use sundown_core::{
     joinable::Joinable,
     signals::{BY_SIGNAL, SignalWatch},
 };
@@ -25,7 +25,7 @@ use crate::plan::ExitPlan;
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use leak_strategy::{plan::ExitPlan, signals::SignalGuard};
+/// use sundown::exit::{plan::ExitPlan, signals::SignalGuard};
 ///
 /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
 /// let _guard = SignalGuard::install(&plan)?;
@@ -33,7 +33,7 @@ use crate::plan::ExitPlan;
 ///     println!("the program");
 ///     0
 /// })
-/// # ; #[allow(unreachable_code)] Ok::<(), leak_strategy::signals::SignalError>(())
+/// # ; #[allow(unreachable_code)] Ok::<(), sundown::exit::signals::SignalError>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "when the guard is dropped, signals have their default effect again"]

@@ -23,7 +23,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///
 /// ```
 /// use std::{sync::Mutex, time::Duration};
-/// use state_machine::application::{self, Failure};
+/// use sundown::logout::application::{self, Failure};
 /// use sundown::{Guarded, Session};
 ///
 /// struct Client;
@@ -90,7 +90,7 @@ pub enum RequestError {
     InDoubt(#[from] Failure),
 }
 
-sundown::debug_as_text!(RequestError);
+sundown_core::debug_as_text!(RequestError);
 
 /// What a server says about the session's access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub enum AccessToken {
 /// The server, accessed with the token of this session.
 ///
 /// ```
-/// use state_machine::application::{Failure, RequestError, Server, AccessToken};
+/// use sundown::logout::application::{Failure, RequestError, Server, AccessToken};
 ///
 /// # struct App;
 /// # impl App { async fn post(&self, _: &str) -> Result<u16, std::io::Error> { Ok(200) } }
@@ -144,7 +144,7 @@ pub trait Server: Send + Sync {
 ///
 /// ```
 /// use std::sync::mpsc::Sender;
-/// use state_machine::application::{Failure, UserInterface};
+/// use sundown::logout::application::{Failure, UserInterface};
 /// use sundown::oneshot;
 ///
 /// /// An action for the user interface's thread, which confirms it through the sender.
@@ -192,7 +192,7 @@ pub trait UserInterface: Send + Sync {
 ///
 /// ```
 /// use std::{fs, io, path::PathBuf};
-/// use state_machine::{application::{Failure, Storage}, intent::IntentFile};
+/// use sundown::logout::{application::{Failure, Storage}, intent::IntentFile};
 ///
 /// struct App {
 ///     intent: IntentFile,
@@ -244,7 +244,7 @@ pub trait Storage: Send + Sync {
 ///
 /// ```
 /// use std::time::Duration;
-/// use state_machine::application::{Failure, Runtime};
+/// use sundown::logout::application::{Failure, Runtime};
 /// use sundown::{GracefulShutdown, RuntimeOwner, TaskGroup, shutdown_in_order};
 ///
 /// struct App {

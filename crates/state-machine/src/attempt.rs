@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sundown::{panics, within};
+use sundown_core::{panics, within};
 
 use crate::{application::Failure, error::StepError};
 

@@ -10,7 +10,7 @@ use std::{
     task::Poll,
 };
 
-use sundown::{
+use sundown_core::{
     CommitGate, Flag, Latch,
     gate::{Cancel, Cancelled},
 };
@@ -37,7 +37,7 @@ pub enum Cancellation {
 /// Unlike tokio-util's `CancellationToken`, it has a point after which a cancel is refused.
 ///
 /// ```
-/// use state_machine::cancel::{CancelToken, Cancellation};
+/// use sundown::logout::cancel::{CancelToken, Cancellation};
 ///
 /// # futures::executor::block_on(async {
 /// let token = CancelToken::new();

@@ -27,12 +27,12 @@ pub enum RuntimePolicy {
 
 /// The settings of a logout.
 ///
-/// [`sundown::limit`] keeps every limit, whatever the runtimes of the process are doing. With a limit of
+/// [`sundown::limit`](sundown_core::limit) keeps every limit, whatever the runtimes of the process are doing. With a limit of
 /// zero a step is polled once. [`Duration::MAX`] means no limit.
 ///
 /// ```
 /// use std::time::Duration;
-/// use state_machine::config::{LogoutConfig, Screen};
+/// use sundown::logout::config::{LogoutConfig, Screen};
 ///
 /// let config = LogoutConfig {
 ///     screen: Screen::Mobile,

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sundown::limit::one_after_another;
+use sundown_core::limit::one_after_another;
 use tokio::sync::watch;
 
 use crate::{
@@ -27,10 +27,10 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use state_machine::{cancel::Cancellation, config::LogoutConfig, driver::Driver};
+/// use sundown::logout::{cancel::Cancellation, config::LogoutConfig, driver::Driver};
 /// # mod by_effect { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/by_effect/mod.rs")); }
 /// # use {by_effect::{ByEffect, Perform}, std::time::Duration};
-/// # use state_machine::{application::Failure, transition::Effect};
+/// # use sundown::logout::{application::Failure, transition::Effect};
 /// # struct BusyTab;
 /// # impl Perform for BusyTab {
 /// #     async fn perform(&self, effect: Effect, _: Option<Duration>) -> Result<(), Failure> {
@@ -40,13 +40,13 @@ use crate::{
 ///
 /// # futures::executor::block_on(async {
 /// # let app = ByEffect(BusyTab);
-/// // `app` implements the traits of `state_machine::application`. Its tabs do not close.
+/// // `app` implements the traits of `sundown::logout::application`. Its tabs do not close.
 /// let driver = Driver::new(Arc::new(app), LogoutConfig::default());
 /// let report = driver.run().await?;
 /// assert_eq!(report.warnings[0].to_string(), "closing the tabs failed: a tab is busy");
 /// assert_eq!(driver.progress().borrow().percent, 100);
 /// assert_eq!(driver.cancel(), Cancellation::TooLate);
-/// # Ok::<(), state_machine::error::LogoutError>(())
+/// # Ok::<(), sundown::logout::error::LogoutError>(())
 /// # }).unwrap();
 /// ```
 pub struct Driver<A> {

@@ -99,7 +99,7 @@ pub enum LogoutErrorKind {
     RuntimeNotRestarted(StepError),
 }
 
-sundown::debug_as_text!(StepError, Warning, LogoutError { kind, warnings });
+sundown_core::debug_as_text!(StepError, Warning, LogoutError { kind, warnings });
 
 impl LogoutErrorKind {
     /// On which side of the point of no return the logout failed. Before it, the session goes on as far

@@ -13,7 +13,7 @@ use std::{
 /// An intent as a file: it is recorded while the file exists. The calls block on the disk.
 ///
 /// ```
-/// use state_machine::intent::IntentFile;
+/// use sundown::logout::intent::IntentFile;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let folder = folder.path();

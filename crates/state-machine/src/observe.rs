@@ -12,9 +12,9 @@ pub(crate) const GRACEFUL: &str = "graceful";
 pub(crate) fn logout(outcome: &'static str, elapsed: Duration, message: &str) {
     #[cfg(feature = "tracing")]
     if outcome == GRACEFUL {
-        tracing::debug!(component = "logout", ?elapsed, outcome, "{message}");
+        tracing::debug!(target: "sundown", component = "logout", ?elapsed, outcome, "{message}");
     } else {
-        tracing::warn!(component = "logout", ?elapsed, outcome, "{message}");
+        tracing::warn!(target: "sundown", component = "logout", ?elapsed, outcome, "{message}");
     }
     #[cfg(feature = "metrics")]
     {

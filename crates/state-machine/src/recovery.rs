@@ -49,7 +49,7 @@ pub enum RecoveryError {
     },
 }
 
-sundown::debug_as_text!(RecoveryError);
+sundown_core::debug_as_text!(RecoveryError);
 
 /// Resolves a logout that an earlier process, or a dropped run of the driver, may have requested: if an
 /// intent is recorded, asks the server.
@@ -59,10 +59,10 @@ sundown::debug_as_text!(RecoveryError);
 /// future at any point and call again, because the intent is cleared last.
 ///
 /// ```
-/// use state_machine::{config::LogoutConfig, recovery::{Resolution, resolve_at_start}};
+/// use sundown::logout::{config::LogoutConfig, recovery::{Resolution, resolve_at_start}};
 /// # mod by_effect { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/by_effect/mod.rs")); }
 /// # use {by_effect::{ByEffect, Perform}, std::time::Duration};
-/// # use state_machine::{application::Failure, transition::Effect};
+/// # use sundown::logout::{application::Failure, transition::Effect};
 /// # struct Recorded;
 /// # impl Perform for Recorded {
 /// #     async fn perform(&self, _: Effect, _: Option<Duration>) -> Result<(), Failure> { Ok(()) }
@@ -76,7 +76,7 @@ sundown::debug_as_text!(RecoveryError);
 ///     Resolution::LoggedOut => { /* show the login screen */ }
 ///     Resolution::InDoubt(error) => { /* restore it: the next start asks again */ }
 /// }
-/// # Ok::<(), state_machine::recovery::RecoveryError>(())
+/// # Ok::<(), sundown::logout::recovery::RecoveryError>(())
 /// # }).unwrap();
 /// ```
 ///

@@ -237,7 +237,7 @@ impl fmt::Display for Effect {
 /// The progress of a logout, in percent. A failure is at 0.
 ///
 /// ```
-/// use state_machine::transition::{State, progress};
+/// use sundown::logout::transition::{State, progress};
 ///
 /// assert_eq!(progress(State::PointOfNoReturn), 50);
 /// ```
@@ -249,7 +249,7 @@ pub const fn progress(state: State) -> u8 {
 /// The state and the effects that follow when an event happens in a state.
 ///
 /// ```
-/// use state_machine::transition::{Effect, Event, Plan, Severity, State, next};
+/// use sundown::logout::transition::{Effect, Event, Plan, Severity, State, next};
 ///
 /// let plan = Plan { tabs: true, restart: true };
 /// let failed = next(plan, State::StoppingSyncService, Event::Failed);

@@ -40,7 +40,7 @@ fn driver(app: App) -> Driver<ByEffect<App>> {
 /// Runs a logout, and checks that it reports this end with the message that it shows, and nothing else.
 #[track_caller]
 fn must_report(driver: &Driver<ByEffect<App>>, level: &str, outcome: &str, logout: impl FnOnce()) {
-    let observed = log::observed("state_machine", logout);
+    let observed = log::observed("sundown", logout);
     let message = driver.progress().borrow().message.clone();
     assert_eq!(
         observed,

@@ -177,7 +177,7 @@ pub(super) fn own_code(backtrace: &str) -> Option<String> {
     let is_own = |frame: &Frame<'_>| {
         let is_elsewhere =
             |location: &str| DEPENDENCIES.iter().any(|folder| location.contains(folder));
-        let is_of_the_kit = frame.name.trim_start_matches('<').starts_with("sundown::");
+        let is_of_the_kit = frame.name.trim_start_matches('<').starts_with("sundown_core::");
         !is_of_the_kit
             && !is_of_the_standard_library(frame.name)
             && frame.location.is_some_and(|location| !is_elsewhere(location))

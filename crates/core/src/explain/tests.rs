@@ -64,14 +64,14 @@ fn a_stack_with_a_function_that_may_contain_others_decides_nothing() {
     }
     // A small function of the kit is there: nothing contains another.
     let not_optimized =
-        format!("0: sundown::explain::stack::captured\n{without_debug_information}");
+        format!("0: sundown_core::explain::stack::captured\n{without_debug_information}");
     assert_eq!(Place::on(&not_optimized), Place::Call);
 }
 
 #[test]
 fn the_line_of_the_program_is_neither_of_a_dependency_nor_of_the_kit() {
     assert_eq!(super::stack::own_code(IN_A_CALL).as_deref(), Some("src/main.rs:7:5"));
-    let of_the_kit = IN_A_CALL.replace("app::on_click", "<sundown::task::Task as Drop>::drop");
+    let of_the_kit = IN_A_CALL.replace("app::on_click", "<sundown_core::task::Task as Drop>::drop");
     assert_eq!(super::stack::own_code(&of_the_kit), None);
     assert_eq!(super::stack::own_code(IN_A_DROP), None);
     let hook = "   0: of_this_thread\n             at /home/me/sundown/src/explain/stack.rs:44:25\n   1: \

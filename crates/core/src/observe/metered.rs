@@ -15,8 +15,7 @@ use super::Outcome;
 /// The keys of the last shutdown. Only ever tried: in a forked child it may be locked for ever.
 static LAST: Mutex<Option<Box<Keys>>> = Mutex::new(None);
 
-static METADATA: Metadata<'static> =
-    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'static> = Metadata::new("sundown", Level::INFO, Some(module_path!()));
 
 struct Keys {
     component: Arc<str>,

@@ -1,7 +1,7 @@
 //! The stacks that gdb prints: for each thread the function of the program that it is in.
 
 /// What is not the program: the functions of these crates.
-const NOT_THE_PROGRAM: [&str; 5] = ["std::", "core::", "alloc::", "tokio::", "sundown::"];
+const NOT_THE_PROGRAM: [&str; 5] = ["std::", "core::", "alloc::", "tokio::", "sundown_core::"];
 
 /// Where the sources of the standard library and of dependencies are.
 const ELSEWHERE: [&str; 4] = ["/rustc/", "library/", "/registry/src/", "/git/checkouts/"];

@@ -47,7 +47,7 @@ pub enum Kill {
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
-/// use leak_strategy::{leftovers::{self, Kill}, plan::ExitPlan, resource::Policy};
+/// use sundown::exit::{leftovers::{self, Kill}, plan::ExitPlan, resource::Policy};
 /// use tokio::process::Command;
 ///
 /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
@@ -88,7 +88,7 @@ pub fn child(
 ///
 /// ```no_run
 /// use std::{os::unix::process::CommandExt as _, process::Command, time::Duration};
-/// use leak_strategy::{leftovers::{self, Kill}, plan::ExitPlan, resource::Policy};
+/// use sundown::exit::{leftovers::{self, Kill}, plan::ExitPlan, resource::Policy};
 ///
 /// let plan = ExitPlan::builder(Duration::from_secs(3)).build();
 /// let shell = Command::new("sh").args(["-c", "sleep 60 & sleep 60"]).process_group(0).spawn()?;
@@ -258,7 +258,7 @@ impl Processes for Group {
 /// Whether a process runs that may be no child of this one.
 #[cfg(target_os = "linux")]
 fn is_alive(process: Pid) -> io::Result<bool> {
-    use sundown::evidence::proc::Stat;
+    use sundown_core::evidence::proc::Stat;
 
     if test_kill_process(process) == Err(Errno::SRCH) {
         return Ok(false);
@@ -277,7 +277,7 @@ fn is_alive(process: Pid) -> io::Result<bool> {
 /// Another system of processes may be mounted at `/proc`, or none.
 #[cfg(target_os = "linux")]
 fn is_proc_of_this_system() -> io::Result<()> {
-    match sundown::evidence::proc::number_behind("/proc/self").map_err(io::Error::other)? {
+    match sundown_core::evidence::proc::number_behind("/proc/self").map_err(io::Error::other)? {
         this if this == std::process::id() => Ok(()),
         _ => Err(io::Error::other("`/proc` does not list the processes of this system")),
     }
@@ -286,7 +286,7 @@ fn is_proc_of_this_system() -> io::Result<()> {
 /// Whether a process of the group runs. One that has ended is a member until somebody has asked for its status.
 #[cfg(target_os = "linux")]
 fn has_members(group: Pid) -> io::Result<bool> {
-    use sundown::evidence::proc::{Stat, numbers};
+    use sundown_core::evidence::proc::{Stat, numbers};
 
     is_proc_of_this_system()?;
     let group = group.as_raw_nonzero().get().unsigned_abs();

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sundown::panics;
+use sundown_core::panics;
 use tracing::Level;
 
 #[cfg(unix)]
@@ -136,7 +136,7 @@ fn leave_again(code: i32, first: i32) -> ! {
         exit_immediately(first);
     }
     let _ = panics::catch(|| {
-        tracing::warn!(code, first, "the process is leaving already; the first code stands");
+        tracing::warn!(target: "sundown", code, first, "the process is leaving already; the first code stands");
     });
     sleep_forever()
 }
@@ -362,7 +362,7 @@ impl<'a> Execution<'a> {
         self.ledger.elapsed = self.began.elapsed();
         let is_taken = panics::catch(|| {
             self.ledger.log(entries);
-            tracing::event_enabled!(Level::WARN)
+            tracing::event_enabled!(target: "sundown", Level::WARN)
         });
         let is_written = is_taken.unwrap_or(false);
         self.logged = Some(Logged { entries, is_written, has_looked: self.known.is_none() });
@@ -388,7 +388,7 @@ impl<'a> Execution<'a> {
         if self.logged.is_none() {
             self.log(self.ledger.entries.len());
             if let Err(error) = written {
-                tracing::error!("{error}");
+                tracing::error!(target: "sundown", "{error}");
             }
         }
     }

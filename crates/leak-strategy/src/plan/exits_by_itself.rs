@@ -10,7 +10,7 @@ use std::{
     sync::{Condvar, Mutex, OnceLock, PoisonError, mpsc::Sender},
 };
 
-use sundown::panics;
+use sundown_core::panics;
 
 use super::{ExitPlan, execute, say::say};
 use crate::ledger::Reason;

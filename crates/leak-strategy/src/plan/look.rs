@@ -15,7 +15,7 @@ use rustix::{
     net::sockopt::socket_peercred,
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
 };
-use sundown::{
+use sundown_core::{
     evidence::{
         EvidenceError,
         proc::{Stat, number_behind, numbers, possible_children},

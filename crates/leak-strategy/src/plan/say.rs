@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sundown::oneshot;
+use sundown_core::oneshot;
 
 /// How long an exit waits for it.
 const AT_MOST: Duration = Duration::from_millis(100);

@@ -2,7 +2,7 @@
 
 use std::{future::Future, mem, sync::Arc, time::Instant};
 
-use sundown::gate::Cancelled;
+use sundown_core::gate::Cancelled;
 
 use crate::{
     application::{AccessToken, Application, Failure, RequestError},
