@@ -23,7 +23,8 @@ impl Progress {
             return Self(None);
         }
         let bar = ProgressBar::new(trials as u64).with_message(name.to_owned());
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} trials, {eta} left");
+        // Without an estimate: some trials take a thousand times as long as others.
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} trials, {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(Some(bar))

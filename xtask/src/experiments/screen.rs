@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// What precedes the words in the line of the bar.
-const BAR: &str = "{bar:12} {pos:>2}/{len} {elapsed:>4}  {msg}";
-const BAR_WIDTH: usize = 27;
+const BAR: &str = "{bar:8} {pos:>2}/{len} {elapsed_precise}  {msg}";
+const BAR_WIDTH: usize = 26;
 
 pub struct Screen<'a> {
     format: Format,
