@@ -53,6 +53,14 @@ fn is_test(path: &str, text: &str, name: &str) -> bool {
         return text.contains(&format!("\npub fn {name}()"))
             && table.contains(&format!("::{name},\n"));
     }
+    // So does the host in C, and that in Python has classes.
+    if path.ends_with(".c") {
+        let (body, case) = (format!("static void {name}(void) {{"), format!("    CASE({name}),"));
+        return [body, case].iter().all(|line| text.lines().any(|found| found == line));
+    }
+    if path.ends_with(".py") {
+        return name.starts_with("test_") && text.contains(&format!("    def {name}(self):\n"));
+    }
     let mut is_test = false;
     for line in text.lines().map(str::trim_start) {
         if line.starts_with("#[test]") {
@@ -94,6 +102,9 @@ fn what_is_no_test_is_found() {
     assert!(named_tests(file).is_err(), "no test");
     let threads = "`crates/core/tests/threads/answers.rs`";
     assert!(named_tests(&format!("{threads} `busy`")).is_err(), "in no table");
+    for wrong in ["`crates/ffi/tests/c/host.c` `end`", "`crates/ffi/tests/python/host.py` `stop`"] {
+        assert!(named_tests(wrong).is_err(), "{wrong}");
+    }
 }
 
 /// The variants of `NotCovered`, which a report can name.

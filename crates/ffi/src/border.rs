@@ -3,9 +3,10 @@
 use std::{
     ffi::{CStr, c_char},
     panic::{AssertUnwindSafe, catch_unwind},
+    process,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -94,19 +95,37 @@ pub(crate) const fn limit(milliseconds: u64) -> Duration {
 }
 
 /// One of the handles of a kind that keep the library from being unloaded.
-pub(crate) struct Counted(&'static AtomicUsize);
+pub(crate) struct Counted {
+    kind: &'static AtomicUsize,
+    made_in: u32,
+    is_counted: AtomicBool,
+}
 
 impl Counted {
     pub(crate) fn new(kind: &'static AtomicUsize) -> Self {
         // Relaxed, here and below: whoever unloads the library has seen the calls that changed this return.
         kind.fetch_add(1, Ordering::Relaxed);
-        Self(kind)
+        Self { kind, made_in: process::id(), is_counted: AtomicBool::new(true) }
+    }
+
+    /// Counts no more, if this is a forked child. Its parent's threads may have had shares of what this is part of,
+    /// and nobody gives those back here.
+    pub(crate) fn give_up_in_child(&self) {
+        if process::id() != self.made_in {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        if self.is_counted.swap(false, Ordering::Relaxed) {
+            self.kind.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.give_up();
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) static GATES: AtomicUsize = AtomicUsize::new(0);
 /// it enters before and leaves after. To take the thing away, close the gate and wait until nobody is inside.
 pub struct SundownGate {
     gate: EntryGate,
-    _counted: Counted,
+    counted: Counted,
 }
 
 /// An entry into a gate. Keep it until you leave; it must not be copied. Another thread may leave with it.
@@ -53,7 +53,7 @@ const _: () = assert!(align_of::<Inside>() <= align_of::<SundownEntry>());
 pub unsafe extern "C" fn sundown_gate_new(gate: *mut *mut SundownGate) -> SundownCode {
     guarded(|| {
         not_null(gate)?;
-        let made = SundownGate { gate: EntryGate::new(), _counted: Counted::new(&GATES) };
+        let made = SundownGate { gate: EntryGate::new(), counted: Counted::new(&GATES) };
         // SAFETY: it is not null, and the caller promises that it can be written.
         unsafe { gate.write(Arc::into_raw(Arc::new(made)).cast_mut()) };
         Ok(())
@@ -177,7 +177,10 @@ pub unsafe extern "C" fn sundown_gate_free(gate: *mut SundownGate) -> SundownCod
     guarded(|| {
         // SAFETY: this is the share that the handle has, which the caller gives back.
         let gate = unsafe { Arc::from_raw(gate.cast_const()) };
-        gate.gate.close();
+        // In a child, this is how many have entered there.
+        if gate.gate.close() == 0 {
+            gate.counted.give_up_in_child();
+        }
         Ok(())
     })
 }

@@ -31,7 +31,7 @@ const ENDING: Duration = Duration::from_secs(1);
 pub struct SundownRuntime {
     cell: RuntimeCell,
     tally: Arc<Tally>,
-    _counted: Counted,
+    counted: Counted,
 }
 
 impl SundownRuntime {
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn sundown_start(
             return Err((&error).into());
         }
         let started =
-            SundownRuntime { cell, tally: Arc::default(), _counted: Counted::new(&RUNTIMES) };
+            SundownRuntime { cell, tally: Arc::default(), counted: Counted::new(&RUNTIMES) };
         // SAFETY: it is not null, and the caller promises that it can be written.
         unsafe { runtime.write(Arc::into_raw(Arc::new(started)).cast_mut()) };
         // SAFETY: the caller promises that it can be written.
@@ -314,6 +314,7 @@ pub unsafe extern "C" fn sundown_free(runtime: *mut SundownRuntime) -> SundownCo
             State::Forked => {}
             _ => return Err(SundownCode::NotEnded),
         }
+        shared.counted.give_up_in_child();
         // SAFETY: this is the share that the handle has, which the caller gives back.
         drop(unsafe { Arc::from_raw(runtime.cast_const()) });
         Ok(())

@@ -115,7 +115,8 @@ static void a_job_that_blocks_is_named_and_its_end_can_be_waited_for(void) {
   HOLDS(comes(&began, 1));
   IS(sundown_stop(runtime, 50, &answer), TIMED_OUT);
   HOLDS(strstr(answer.text, "`import`") && !strstr(answer.text, ".rs"));
-  HOLDS(answer.still_running >= 1 && answer.threads >= 1 && destroyed == 0);
+  // The data of the other is destroyed now or later.
+  HOLDS(answer.still_running >= 1 && answer.threads >= 1 && destroyed <= 1);
   IS(sundown_free(runtime), NOT_ENDED);
   IS(sundown_restart(runtime, &answer), NOT_ENDED);
   IS(sundown_may_unload(&answer), IN_USE);
@@ -329,6 +330,38 @@ static void a_forked_child_has_a_runtime_of_its_own(void) {
   HOLDS(destroyed == 1 && ran == 0);
 }
 
+static SundownGate *shared_gate;
+static atomic_int is_over;
+static void *submit_and_enter(void *nothing) {
+  SundownEntry entry;
+  SundownStats stats = {0};
+  while (!atomic_load(&is_over)) {
+    sundown_state(runtime, &stats);
+    // No more than the runtime keeps up with.
+    if (stats.jobs < 16) sundown_submit(runtime, "busy", count, &ran, NULL);
+    sundown_gate_enter(shared_gate, &entry);
+    sundown_gate_leave(&entry);
+  }
+  return nothing;
+}
+static void free_all_in_a_child(void) {
+  IS(sundown_free(runtime), OK);
+  IS(sundown_gate_free(shared_gate), OK);
+  IS(sundown_may_unload(&answer), OK);
+}
+
+static void a_forked_child_may_unload_whatever_its_parents_threads_were_doing(void) {
+  start(1);
+  IS(sundown_gate_new(&shared_gate), OK);
+  pthread_t threads[2];
+  for (int i = 0; i < 2; i++) HOLDS(!pthread_create(&threads[i], 0, submit_and_enter, 0));
+  for (int i = 0; i < 100; i++) in_a_child(free_all_in_a_child);
+  atomic_store(&is_over, 1);
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  IS(sundown_gate_free(shared_gate), OK);
+  end();
+}
+
 // What the tools must find. Not among the cases.
 static void control_wrong_access(void) {
   char *volatile freed = calloc(1, 1);
@@ -360,6 +393,7 @@ static const struct {
     CASE(a_gate_is_empty_when_all_have_left),
     CASE(a_gate_outlives_its_handle_while_somebody_is_inside),
     CASE(a_forked_child_has_a_runtime_of_its_own),
+    CASE(a_forked_child_may_unload_whatever_its_parents_threads_were_doing),
     CASE(control_wrong_access),
     CASE(control_leak),
 };

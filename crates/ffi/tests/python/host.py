@@ -3,6 +3,9 @@
 import ctypes
 import faulthandler
 import os
+import pathlib
+import subprocess
+import sys
 import threading
 import unittest
 from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_int32, c_uint32, c_uint64, c_void_p
@@ -136,6 +139,38 @@ class Host(unittest.TestCase):
         self.assertEqual(runtime.submit(lambda _: None), OK)
         self.assertTrue(runtime.is_destroyed.acquire(timeout=60))
         runtime.end()
+
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "exit.py"
+
+#: The example without its exit handler.
+WITHOUT_STOP = f"""
+import atexit, runpy
+kept = runpy.run_path({str(EXAMPLE)!r})
+atexit.unregister(kept["stop"])
+"""
+
+
+class Exit(unittest.TestCase):
+    def end(self, *program):
+        return subprocess.run(
+            [sys.executable, *program, os.environ["SUNDOWN_FFI"]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def test_a_program_that_stops_at_exit_ends(self):
+        for _ in range(10):
+            ended = self.end(EXAMPLE)
+            self.assertEqual(
+                (ended.returncode, ended.stdout, ended.stderr), (0, "the last line\n", "")
+            )
+
+    @unittest.skipUnless(sys.version_info < (3, 14), "this interpreter ends no thread")
+    def test_one_that_does_not_is_aborted(self):
+        codes = [self.end("-c", WITHOUT_STOP).returncode for _ in range(10)]
+        self.assertTrue(any(codes), codes)
 
 
 if __name__ == "__main__":
