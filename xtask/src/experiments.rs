@@ -224,8 +224,11 @@ impl<'a> Run<'a> {
                         None => break,
                     },
                 };
+                if let Some(said) = work.builds.said() {
+                    screen.note(&said);
+                }
                 if let Some(failure) = work.builds.failure() {
-                    if findings.iter().all(|finding| finding.result.is_none()) {
+                    if findings.iter().chain([&finding]).all(|it| it.result.is_none()) {
                         return Err(failure);
                     }
                     screen.note(failure.message());

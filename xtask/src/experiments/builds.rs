@@ -34,6 +34,8 @@ enum Report {
     },
     /// What it does at the moment, in its own words: `Building 12/214: tokio, syn`.
     Status(String),
+    /// Warnings.
+    Said(String),
     Failed(Failure),
 }
 
@@ -41,7 +43,9 @@ enum Report {
 pub struct Builds {
     reports: Receiver<Report>,
     executables: BTreeMap<String, PathBuf>,
+    said: String,
     failure: Option<Failure>,
+    has_failed: bool,
     has_ended: bool,
     stop: Interrupt,
 }
@@ -80,7 +84,9 @@ impl Builds {
             }
         });
         let executables = BTreeMap::new();
-        Self { reports, executables, failure: None, has_ended: false, stop }
+        let (said, failure) = (String::new(), None);
+        let (has_failed, has_ended) = (false, false);
+        Self { reports, executables, said, failure, has_failed, has_ended, stop }
     }
 
     /// Waits until an experiment is built. Calls `on_status` when cargo begins something else, and now and
@@ -99,7 +105,7 @@ impl Builds {
                 return Built::Yes(executable.clone());
             }
             if self.has_ended {
-                return if self.failure.is_some() { Built::Failed } else { Built::No };
+                return if self.has_failed { Built::Failed } else { Built::No };
             }
             match self.reports.recv_timeout(child::TICK) {
                 Ok(Report::Status(status)) => on_status(Some(&status)),
@@ -122,7 +128,13 @@ impl Builds {
         false
     }
 
-    /// Why the build failed, if it did.
+    /// The warnings of the build so far, each once.
+    pub fn said(&mut self) -> Option<String> {
+        let said = std::mem::take(&mut self.said);
+        (!said.is_empty()).then_some(said)
+    }
+
+    /// Why the build failed, if it did: once.
     pub fn failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }
@@ -133,8 +145,10 @@ impl Builds {
                 self.executables.insert(binary, executable);
             }
             Report::Status(_) => {}
+            Report::Said(said) => self.said += &said,
             Report::Failed(failure) => {
                 self.failure = Some(failure);
+                self.has_failed = true;
                 self.has_ended = true;
             }
         }
@@ -189,11 +203,14 @@ fn run(
     };
     let listened = child::listen_to_both(command, guardian, stop, on_stderr, on_line);
     let (status, interrupted) = listened.context(|| "cannot start cargo (is it on PATH?)")?;
-    if status.success() || interrupted {
-        return Ok(());
+    let said = said.lock().unwrap_or_else(PoisonError::into_inner).errors();
+    if !status.success() && !interrupted {
+        return Err(Failure::Failed(format!("the experiments do not build:\n{said}")));
     }
-    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-    Err(Failure::Failed(format!("the experiments do not build:\n{}", said.errors())))
+    if !said.is_empty() {
+        let _ = send.send(Report::Said(said));
+    }
+    Ok(())
 }
 
 /// What cargo says on standard error: what it does at the moment, and everything else.

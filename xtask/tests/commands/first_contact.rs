@@ -99,6 +99,15 @@ fn what_cargo_says_of_an_error_is_shown() {
 }
 
 #[test]
+fn warnings_of_a_build_are_shown_once() {
+    let workspace = Workspace::with_two();
+    let script = "case \" $* \" in *01_drop*) echo 'warning: unused variable' >&2;; esac";
+    workspace.write("build.script", script);
+    let ran = workspace.run(&["experiments"]).expect_code(0);
+    assert_eq!(ran.stderr.matches("warning: unused variable").count(), 1, "{ran}");
+}
+
+#[test]
 fn an_experiment_that_does_not_build_leaves_the_others_their_results() {
     let workspace = Workspace::with_two();
     let script = "case \" $* \" in *03_sleep*) echo 'error[E0425]: no' >&2; exit 101;; esac";
