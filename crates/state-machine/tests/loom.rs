@@ -28,7 +28,7 @@ use loom::{
     thread::{self, JoinHandle},
 };
 use state_machine::cancel::{CancelToken, Cancellation};
-use sundown::gate::Cancelled;
+use sundown_core::gate::Cancelled;
 
 /// Whether the server has forgotten the token. Relaxed, so that only the cancel token makes it
 /// visible.
