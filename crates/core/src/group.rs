@@ -253,6 +253,12 @@ impl TaskGroup {
         self.is_empty() && !is_known && went_well
     }
 
+    /// The tasks and child groups that have not ended.
+    #[cfg(all(feature = "service", unix, not(loom)))]
+    pub(crate) fn still_running(&self) -> Vec<StillRunning> {
+        self.tasks.still_running()
+    }
+
     /// From now on, the first task of it that fails or panics stops that group.
     #[cfg(all(feature = "service", unix, not(loom)))]
     pub(crate) fn failure_stops(&self, other: &Self) {

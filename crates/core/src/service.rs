@@ -48,8 +48,8 @@ use crate::{
     Flag, GroupReport, Latch, RuntimeOwner, Stop, TaskGroup,
     joinable::Joinable,
     oneshot, park,
-    runtime::RuntimeBuilder,
-    shutdown::{Alive, ShutdownError, ShutdownErrorKind, ShutdownReport},
+    runtime::{RuntimeBuilder, RuntimeHandle},
+    shutdown::{ShutdownError, ShutdownErrorKind, ShutdownReport, StillRunning},
     signals::{OnSecond, SignalWatch},
     sync::lock,
 };
@@ -77,7 +77,7 @@ fn time_to_cut_off(limit: Duration) -> Duration {
 
 /// How much later than at the limit `run` returns at the most. What takes the service down keeps the limit by
 /// itself, unless foreign code blocks its thread.
-const LATE: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_millis(100);
 
 /// The thread that takes the service down.
 const TAKES_DOWN: &str = "service end";
@@ -161,8 +161,8 @@ impl Builder {
     /// limit. The error names that, and a return from `main` ends it. (`main` writes an error that it returns to
     /// standard error, and so waits for a thread that is stuck in a write there. `std::process::exit` does not.)
     ///
-    /// The thread `service end` is named if a `tracing` subscriber or a recorder of metrics blocks, for example on a
-    /// pipe that nobody reads.
+    /// The thread `service end` is named, beside what has not ended, if a `tracing` subscriber or a recorder of metrics
+    /// blocks, for example on a pipe that nobody reads.
     #[track_caller]
     pub fn run<F>(
         self,
@@ -252,6 +252,8 @@ struct Shared {
 struct Groups {
     /// The oldest first.
     running: Vec<Arc<TaskGroup>>,
+    /// Those that go down or have gone down, in that order.
+    going: Vec<Arc<TaskGroup>>,
     /// How many there may be before those are forgotten that nobody needs any more.
     most: usize,
     /// Whether all have gone down: one that is made now is stopped already.
@@ -446,6 +448,7 @@ impl Service {
     ) -> Vec<Result<ShutdownReport, ShutdownError>> {
         let (result, mut taken_down) = oneshot::channel();
         let service = self.clone();
+        let handle = runtime.current().ok();
         // If no thread can be started, this one does it.
         let take_down = Arc::new(Mutex::new(Some(move || {
             // The owner goes first: its drop is silent only after the end.
@@ -478,12 +481,25 @@ impl Service {
         still_there.map(Joinable::give_up);
         let mut ended = ended.unwrap_or_default();
         if !is_over {
-            let alive = Alive { threads: vec![TAKES_DOWN.to_owned()], ..Alive::default() };
+            // What that thread would have said at the limit.
+            let still_running = self.still_running();
+            let mut alive = handle.as_ref().map(RuntimeHandle::alive).unwrap_or_default();
+            alive.threads.push(TAKES_DOWN.to_owned());
+            alive.tasks = alive.tasks.max(still_running.len());
             let kind = ShutdownErrorKind::TimedOut;
             let error = ShutdownError::new(name.to_owned(), asked_at.elapsed(), kind);
-            ended.push(Err(error.with_running(Vec::new(), alive)));
+            ended.push(Err(error.with_running(still_running, alive)));
         }
         ended
+    }
+
+    fn still_running(&self) -> Vec<StillRunning> {
+        let groups: Vec<_> = {
+            let groups = lock(&self.0.groups);
+            groups.going.iter().chain(&groups.running).cloned().collect()
+        };
+        let all = iter::once(&self.0.tasks).chain(groups.iter().map(|group| &**group));
+        all.flat_map(TaskGroup::still_running).collect()
     }
 
     fn take_down(
@@ -501,10 +517,8 @@ impl Service {
             if is_last { left } else { left / 2 }
         };
         let mut ended = vec![self.0.tasks.drain_blocking(left_of(PARTS_FOR_TASKS))];
-        let mut gone = Vec::new();
         while let Some((group, is_last)) = self.next_group(left_for(true).is_zero()) {
             ended.push(group.drain_blocking(left_for(is_last)));
-            gone.push(group);
         }
         let left = left();
         let foreign_time = foreign_time.min(left.saturating_sub(time_to_cut_off(limit)));
@@ -512,6 +526,7 @@ impl Service {
         let handle = lock(&self.0.runtime).take();
         drop(handle);
         // The end of the runtime may have ended what had not ended before.
+        let gone = mem::take(&mut lock(&self.0.groups).going);
         let groups = iter::once(&self.0.tasks).chain(gone.iter().map(|group| &**group));
         let again = |(report, group): (GroupReport, &TaskGroup)| {
             let has_ended = report.still_running.is_empty() && report.threads.is_empty();
@@ -529,6 +544,7 @@ impl Service {
     fn next_group(&self, time_is_up: bool) -> Option<(Arc<TaskGroup>, bool)> {
         let mut groups = lock(&self.0.groups);
         let next = groups.running.pop();
+        groups.going.extend(next.clone());
         groups.have_ended = time_is_up || next.is_none();
         let is_last = groups.running.iter().all(|group| group.is_empty());
         next.map(|group| (group, is_last))

@@ -322,7 +322,7 @@ impl Generation {
         alive.saturating_sub(ours)
     }
 
-    fn alive(&self) -> Alive {
+    pub(super) fn alive(&self) -> Alive {
         let mut threads = self.threads.names();
         threads.extend(self.life.tasks().helpers().names());
         if threads.is_empty() && self.life.has_ended() {

@@ -14,6 +14,8 @@ use std::{
 use tokio::runtime::{Handle, worker_index};
 
 use super::{CutOffWatch, Enlisted, RuntimeError, generation::Generation, threads::Role};
+#[cfg(all(feature = "service", unix, not(loom)))]
+use crate::shutdown::Alive;
 use crate::{
     oneshot, park,
     task_set::{Label, Member, Place, SpawnedBy, Stop},
@@ -28,6 +30,12 @@ pub struct RuntimeHandle {
 }
 
 impl RuntimeHandle {
+    /// What of the runtime is alive.
+    #[cfg(all(feature = "service", unix, not(loom)))]
+    pub(crate) fn alive(&self) -> Alive {
+        self.generation.alive()
+    }
+
     /// Returns Tokio's handle to the runtime. A task that you spawn on it has no name and gets no stop
     /// signal. It is dropped with the runtime.
     ///

@@ -50,7 +50,10 @@ fn a_signal_ends_a_service_well() {
 /// A subscriber whose log nobody reads.
 #[cfg(feature = "tracing")]
 mod blocks {
-    use std::thread;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+        thread,
+    };
 
     use tracing::{
         Event, Metadata, Subscriber,
@@ -58,7 +61,8 @@ mod blocks {
         subscriber::set_global_default,
     };
 
-    struct Blocks;
+    /// With how many events it does not.
+    struct Blocks(AtomicUsize);
 
     impl Subscriber for Blocks {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -74,7 +78,8 @@ mod blocks {
         fn record_follows_from(&self, _: &Id, _: &Id) {}
 
         fn event(&self, _: &Event<'_>) {
-            loop {
+            let Self(before) = self;
+            while before.try_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
                 thread::park();
             }
         }
@@ -84,21 +89,43 @@ mod blocks {
         fn exit(&self, _: &Id) {}
     }
 
-    pub fn every_event() {
-        set_global_default(Blocks).unwrap();
+    pub fn after(events: usize) {
+        set_global_default(Blocks(AtomicUsize::new(events))).unwrap();
     }
 }
 
 #[cfg(feature = "tracing")]
 #[test]
 fn a_service_whose_log_blocks_leaves_within_its_limit_and_says_what_holds_it() {
-    let process = start(|| {
-        blocks::every_event();
+    let at_first = start(|| {
+        blocks::after(0);
         service().limit(SHORT).run(saves)
     });
-    let Some(process) = process else { return };
-    let stderr = leaves_within_the_limit(process);
-    assert!(stderr.contains("`service end`"), "{stderr}");
+    if let Some(process) = at_first {
+        let stderr = leaves_within_the_limit(process);
+        assert!(stderr.contains("`service end`"), "{stderr}");
+    }
+    fn spins(events: usize) -> Ended {
+        blocks::after(events);
+        service().limit(SHORT).run(|service| async move {
+            service.spawn("spins", |_| spins_on());
+            service.stop_signal().await;
+            Ok(())
+        })
+    }
+    for process in [start(|| spins(0)), start(|| spins(1))].into_iter().flatten() {
+        let stderr = leaves_within_the_limit(process);
+        assert!(stderr.contains("`service end`"), "{stderr}");
+        assert!(stderr.contains("`spins` (spawned at "), "{stderr}");
+    }
+}
+
+/// Does not yield.
+async fn spins_on() {
+    println!("ready");
+    loop {
+        thread::yield_now();
+    }
 }
 
 /// Process 1 of a container gets no signal for which it has no handler.
@@ -307,12 +334,7 @@ fn a_read_of_standard_input_does_not_keep_a_service() {
 fn a_task_that_does_not_yield_does_not_keep_a_service_and_is_named() {
     fn spins(runtime: RuntimeBuilder) -> Ended {
         service().limit(SHORT).runtime(runtime).run(|service| async move {
-            service.spawn("spins", |_| async {
-                println!("ready");
-                loop {
-                    thread::yield_now();
-                }
-            });
+            service.spawn("spins", |_| spins_on());
             service.stop_signal().await;
             Ok(())
         })
