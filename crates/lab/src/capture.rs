@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// The reading end of a pipe. It keeps the beginning and the end of the output, and counts the rest, so
+/// The reading end of a pipe. It keeps the beginning and the end of the output, and of the rest only the panics, so
 /// endless output is truncated and never blocks the process that writes it.
 #[derive(Debug)]
 pub(crate) struct Capture {
@@ -18,6 +18,56 @@ pub(crate) struct Capture {
     /// How many bytes of each are kept.
     half: usize,
     total: u64,
+    dropped: Dropped,
+}
+
+/// What is kept of what is dropped between the beginning and the end.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// The line that is being dropped, as far as it was.
+    line: Vec<u8>,
+    /// Two lines for each panic: it prints its message in the second.
+    panics: Vec<u8>,
+    has_headline: bool,
+}
+
+impl Dropped {
+    /// The most that is kept of a line, and of all panics.
+    const LINE: usize = 4 * 1024;
+    const PANICS: usize = 64 * 1024;
+
+    fn add(&mut self, bytes: impl IntoIterator<Item = u8>) {
+        for byte in bytes {
+            if self.line.len() < Self::LINE {
+                self.line.push(byte);
+            }
+            if byte == b'\n' {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let is_headline = is_panic(&self.line);
+        if (is_headline || self.has_headline) && self.panics.len() < Self::PANICS {
+            self.panics.append(&mut self.line);
+        }
+        self.line.clear();
+        self.has_headline = is_headline;
+    }
+
+    /// The panics, and the beginning of a line that goes on in what is kept, if it may be one of them.
+    fn finish(mut self) -> Vec<u8> {
+        if self.has_headline || String::from_utf8_lossy(&self.line).contains("thread '") {
+            self.panics.append(&mut self.line);
+        }
+        self.panics
+    }
+}
+
+fn is_panic(line: &[u8]) -> bool {
+    // Most lines are none.
+    line.windows(8).any(|word| word == b"panicked")
 }
 
 /// Captured output.
@@ -29,6 +79,8 @@ pub struct Captured {
     pub total: u64,
     /// Where the last bytes begin, if some before them were dropped.
     gap: usize,
+    /// The panics that were printed in between, and perhaps the beginning of the line that follows.
+    panics: Vec<u8>,
 }
 
 impl Captured {
@@ -38,14 +90,15 @@ impl Captured {
         self.total > self.bytes.len() as u64
     }
 
-    /// The kept bytes as text. A line marks the dropped ones.
+    /// The kept bytes as text. A line marks the dropped ones, and the panics among them follow it.
     #[must_use]
     pub fn text(&self) -> String {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match self.bytes.split_at_checked(self.gap).filter(|_| self.is_cut()) {
             Some((first, last)) => {
                 let left_out = self.total - self.bytes.len() as u64;
-                format!("{}\n[… {left_out} bytes left out …]\n{}", text(first), text(last))
+                let (first, last) = (text(first), text(&[&self.panics, last].concat()));
+                format!("{first}\n[… {left_out} bytes left out …]\n{last}")
             }
             None => text(&self.bytes),
         }
@@ -68,7 +121,8 @@ impl Capture {
     pub(crate) fn of(pipe: PipeReader, most: usize) -> io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
         let (beginning, end) = (Vec::new(), VecDeque::new());
-        Ok(Self { pipe: Some(pipe), beginning, end, half: most / 2, total: 0 })
+        let (pipe, dropped) = (Some(pipe), Dropped::default());
+        Ok(Self { pipe, beginning, end, half: most / 2, total: 0, dropped })
     }
 
     /// The descriptor to poll, unless the pipe has ended.
@@ -98,7 +152,13 @@ impl Capture {
         let (first, last) = came.split_at(room);
         self.beginning.extend_from_slice(first);
         self.end.extend(last);
-        self.end.drain(..self.end.len().saturating_sub(self.half));
+        let most = self.end.len().saturating_sub(self.half);
+        if most > 0 && self.total - (self.end.len() as u64) == self.beginning.len() as u64 {
+            // The line may have begun before.
+            let line = self.beginning.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+            self.dropped.add(line.iter().copied());
+        }
+        self.dropped.add(self.end.drain(..most));
     }
 
     /// Whether a process still holds the writing end open.
@@ -109,14 +169,14 @@ impl Capture {
     pub(crate) fn finish(self) -> Captured {
         let (gap, mut bytes) = (self.beginning.len(), self.beginning);
         bytes.extend(self.end);
-        Captured { bytes, total: self.total, gap }
+        Captured { bytes, total: self.total, gap, panics: self.dropped.finish() }
     }
 }
 
 #[cfg(test)]
 impl Captured {
     pub(crate) fn of(text: &str) -> Self {
-        Self { bytes: text.into(), total: text.len() as u64, gap: text.len() }
+        Self { bytes: text.into(), total: text.len() as u64, gap: text.len(), panics: Vec::new() }
     }
 }
 
@@ -141,6 +201,27 @@ mod tests {
         assert_eq!((&captured.bytes[..], captured.total), (&b"firstfinal"[..], 50_000));
         assert!(captured.is_cut());
         assert_eq!(captured.text(), "first\n[… 49990 bytes left out …]\nfinal");
+    }
+
+    #[test]
+    fn a_panic_between_the_beginning_and_the_end_is_kept() {
+        const PANIC: &str = "thread 'main' panicked at src/a.rs:1:2:\nlost\n";
+        // Wherever the cuts are.
+        for before in (0..120).chain([20_000]) {
+            let (reader, mut writer) = io::pipe().unwrap();
+            let mut capture = Capture::of(reader, 100).unwrap();
+            for text in ["x\n".repeat(before / 2), PANIC.to_owned(), "y\n".repeat(before)] {
+                writer.write_all(text.as_bytes()).unwrap();
+                capture.take_what_is_there();
+            }
+            let text = capture.finish().text();
+            let [panic] = &crate::stderr::panics(&text)[..] else { panic!("{before}: {text}") };
+            assert_eq!(
+                (&*panic.site, &*panic.message),
+                ("src/a.rs:1:2", "lost"),
+                "{before}: {text}"
+            );
+        }
     }
 
     #[test]
