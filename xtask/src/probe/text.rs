@@ -100,7 +100,7 @@ fn command(arm: &Arm, until_failure: bool, paper: Paper) -> String {
             trials => format!("{trials} trials'"),
         };
         text += &paper.sentence(&format!(
-            "{whose} stderr was truncated; panics in the dropped part were missed."
+            "{whose} stderr was truncated; of the dropped part, only the panics were seen."
         ));
     }
     let _ = writeln!(

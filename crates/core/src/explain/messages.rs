@@ -177,6 +177,11 @@ pub(super) static MESSAGES: &[Message] = &[
     row(TaskGone, Said("buffer's worker closed unexpectedly")),
     // quinn 0.10 and 0.11: src/connection.rs.
     row(TaskGone, Unwrapped("reason: \"endpoint driver future was dropped\"")),
+    // alloy-transport 2: src/error.rs.
+    row(TaskGone, Unwrapped("Transport(BackendGone)")),
+    row(TaskGone, Said("backend connection task has stopped")),
+    // sqlx-core 0.7 to 0.9: src/error.rs. Others have errors of its name, `WorkerCrashed`.
+    row(TaskGone, Said("attempted to communicate with a crashed background worker")),
     // aws-smithy-http-client 1: src/client/pool/dispatch.rs.
     row(TaskGone, Unwrapped("EstablishmentTaskDropped")),
 

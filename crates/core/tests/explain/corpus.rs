@@ -11,8 +11,11 @@ const OF_THE_KIND: &str = include_str!("of_the_kind.tsv");
 /// Unrelated, with near misses.
 const UNRELATED: &str = include_str!("unrelated.tsv");
 
-/// Of the kind, and not recognised: tower prints a name that other errors have as well.
-const MISSED: [&str; 1] = ["called `Result::unwrap()` on an `Err` value: Closed"];
+/// Of the kind, and not recognised: tower and sqlx print names that other errors have as well.
+const MISSED: [&str; 2] = [
+    "called `Result::unwrap()` on an `Err` value: Closed",
+    "called `Result::unwrap()` on an `Err` value: WorkerCrashed",
+];
 
 /// How the message of `unwrap` begins.
 const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: ";

@@ -63,7 +63,7 @@ pub struct Arm {
     /// What trials left behind when they had ended, the most frequent first: processes, and files in their
     /// temporary directory. The probe removes both.
     pub left: Vec<LeftBehind>,
-    /// How many trials had their standard error truncated. A panic in the dropped part is not seen.
+    /// How many trials had their standard error truncated. Of the dropped part, only the panics are seen.
     pub stderr_truncated: u32,
     /// How many trials had ended before the first signal that they were to get.
     pub ended_before_signal: u32,
