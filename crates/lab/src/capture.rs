@@ -26,9 +26,10 @@ pub(crate) struct Capture {
 struct Dropped {
     /// The line that is being dropped, as far as it was.
     line: Vec<u8>,
-    /// Two lines for each panic: it prints its message in the second.
+    /// The first three lines of each panic: the headline, the message, and of color-eyre the place.
     panics: Vec<u8>,
-    has_headline: bool,
+    /// How many of the next lines are those of a panic.
+    of_panic: usize,
 }
 
 impl Dropped {
@@ -48,24 +49,26 @@ impl Dropped {
     }
 
     fn end_line(&mut self) {
-        let is_headline = is_panic(&self.line);
-        if (is_headline || self.has_headline) && self.panics.len() < Self::PANICS {
+        if is_headline(&self.line) {
+            self.of_panic = 3;
+        }
+        if self.of_panic > 0 && self.panics.len() < Self::PANICS {
             self.panics.append(&mut self.line);
         }
         self.line.clear();
-        self.has_headline = is_headline;
+        self.of_panic = self.of_panic.saturating_sub(1);
     }
 
     /// The panics, and the beginning of a line that goes on in what is kept, if it may be one of them.
     fn finish(mut self) -> Vec<u8> {
-        if self.has_headline || String::from_utf8_lossy(&self.line).contains("thread '") {
+        if self.of_panic > 0 || String::from_utf8_lossy(&self.line).contains("thread '") {
             self.panics.append(&mut self.line);
         }
         self.panics
     }
 }
 
-fn is_panic(line: &[u8]) -> bool {
+fn is_headline(line: &[u8]) -> bool {
     // Most lines are none.
     line.windows(8).any(|word| word == b"panicked")
 }

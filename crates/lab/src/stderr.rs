@@ -1,5 +1,7 @@
 //! Finds panics and errors in the standard error of a program that has no report pipe.
 
+use std::iter::{self, Peekable};
+
 use crate::site;
 
 /// The maximum length of a signature, in characters.
@@ -16,13 +18,17 @@ pub struct Panic {
     pub message: String,
 }
 
-/// Finds the panics in standard error, in the order in which they happened. Other text may precede them on
-/// their line, such as the date of a log.
+/// Finds the panics in standard error, in the order in which they happened, as the standard library prints them, and
+/// as color-eyre does. Other text may precede them on their line, such as the date of a log.
 #[must_use]
 pub fn panics(stderr: &str) -> Vec<Panic> {
     let mut lines = stderr.lines().peekable();
     let mut panics = Vec::new();
     while let Some(line) = lines.next() {
+        if without_colours(line).trim_end().ends_with(COLOR_EYRE) {
+            panics.extend(panic_of_color_eyre(&mut lines));
+            continue;
+        }
         let Some((thread, said)) = headline(line) else { continue };
         if let Some((message, place)) = said.strip_prefix('\'').and_then(|it| it.rsplit_once("', "))
         {
@@ -34,6 +40,32 @@ pub fn panics(stderr: &str) -> Vec<Panic> {
         }
     }
     panics
+}
+
+/// The first line of a panic that color-eyre prints. The next is `Message:  …`, and then comes `Location: file:line`.
+const COLOR_EYRE: &str = "The application panicked (crashed).";
+
+fn panic_of_color_eyre<'a>(lines: &mut Peekable<impl Iterator<Item = &'a str>>) -> Option<Panic> {
+    let message = without_colours(lines.peek()?);
+    let message = message.strip_prefix("Message:")?.trim().to_owned();
+    let is_location = |line: String| line.strip_prefix("Location:").map(|it| it.trim().to_owned());
+    // A message may have many lines.
+    let place = lines.take(LINES).find_map(|line| is_location(without_colours(line)))?;
+    let (file, line) = place.rsplit_once(':')?;
+    let site = site::normalise(file, line.parse().ok()?, 0);
+    let site = site.strip_suffix(":0").unwrap_or(&site).to_owned();
+    Some(Panic { thread: String::new(), site, message })
+}
+
+/// How far to look for the place of a panic.
+const LINES: usize = 100;
+
+/// The line without the codes that colour it: `ESC [ … m`.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split("\x1b[");
+    let first = parts.next().unwrap_or_default();
+    let rest = parts.map(|part| part.split_once('m').map_or(part, |(_, text)| text));
+    iter::once(first).chain(rest).collect()
 }
 
 /// Splits a panic's first line into the thread's name and the rest: `thread 'main' (123) panicked at …`.
@@ -134,8 +166,25 @@ mod tests {
     }
 
     #[test]
+    fn panics_are_found_as_color_eyre_prints_them() {
+        let stderr = "starting\n\
+            \x1b[31mThe application panicked (crashed).\x1b[0m\n\
+            Message:  \x1b[36mit is lost\n\
+            for good\x1b[0m\n\
+            Location: \x1b[35msrc/main.rs\x1b[0m:\x1b[35m7\x1b[0m\n\
+            The application panicked (crashed).\n\
+            Message:  again\n\
+            Location: /home/me/.cargo/registry/src/index-1/tokio-1.54.1/src/a.rs:9\n";
+        let found: Vec<_> = panics(stderr).into_iter().map(|it| (it.site, it.message)).collect();
+        let expected = [("src/main.rs:7", "it is lost"), ("tokio-1.54.1/src/a.rs:9", "again")];
+        assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+
+    #[test]
     fn a_line_about_a_panic_is_not_a_panic() {
         for line in [
+            "The application panicked (crashed).",
+            "The application panicked (crashed).\nMessage: lost\n",
             "the thread 'main' panicked at noon",
             "thread main panicked at src/a.rs:1:2:",
             "panicked at src/a.rs:1:2:",
