@@ -33,6 +33,9 @@ const BITS: u32 = 22;
 /// Tells the kit that this process is a forked child. The kit finds that out by itself, by the id of the process,
 /// unless the child has the id of an ancestor: in a PID namespace of its own, or after the ancestor has ended.
 ///
+/// Signals that its parent watches for (a [service](crate::service) or an exit plan) have their default effect in the
+/// child from now on, until it watches for them itself. Without this call they have none there.
+///
 /// Call it in the child's handler of `pthread_atfork`, or before anything else in the child. It takes no lock. It is
 /// seen by 1,023 generations of children that have the same id.
 #[cfg(not(loom))]
@@ -41,6 +44,8 @@ pub fn forked_child() {
     TOLD.fetch_add(1, Ordering::Relaxed);
     // A thread that has lost its thread-locals asks anew each time.
     let _ = LAST_SEEN.try_with(|seen| seen.set(0));
+    #[cfg(all(feature = "service", unix))]
+    crate::signals::release_in_child();
 }
 
 /// The id that the operating system gave to a process, for people.

@@ -153,13 +153,14 @@ impl Builder {
     /// that tenth has passed. A first signal that comes while the service is going down for another reason changes
     /// nothing; the report has it ([`signal`](ServiceReport::signal)), for a program that goes on after `run`.
     /// A child that was forked by a task and does not call `exec` has the handler and nobody who listens to it:
-    /// no signal but SIGKILL ends it, unless it runs a service of its own.
+    /// no signal but SIGKILL ends it, unless it calls [`forked_child`](crate::forked_child), or runs a service of its own.
     ///
     /// # Errors
     ///
     /// [`ServiceError`]: nothing was started; `work` failed or panicked; or something had not ended at the
     /// limit. The error names that, and a return from `main` ends it. (`main` writes an error that it returns to
-    /// standard error, and so waits for a thread that is stuck in a write there. `std::process::exit` does not.)
+    /// standard error, and so waits for a thread that is stuck in a write there. `std::process::exit` does not. Nor has
+    /// a `println!` of the report a limit: if nobody reads the pipe, only another signal ends the process.)
     ///
     /// The thread `service end` is named, beside what has not ended, if a `tracing` subscriber or a recorder of metrics
     /// blocks, for example on a pipe that nobody reads.

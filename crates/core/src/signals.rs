@@ -104,7 +104,8 @@ impl fmt::Debug for OnSecond {
 ///
 /// The handler of the signals stays: signal-hook never removes its own from the system. So a library that a
 /// host unloads must not use this. And a child that is forked while there is a watch, and does not call `exec`,
-/// has the handler and nobody who listens to it: there, signals do nothing until it installs a watch of its own.
+/// has the handler and nobody who listens to it: there, signals do nothing until it installs a watch of its own, or
+/// says that it is a child ([`forked_child`](crate::forked_child)), which gives them their default effect.
 #[derive(Debug)]
 #[must_use = "when the watch is dropped, signals have their default effect again"]
 pub struct SignalWatch {
@@ -199,6 +200,11 @@ fn prepare() -> Result<(), SignalError> {
     }
     installed.watched_by = Some(process::id());
     Ok(())
+}
+
+/// Gives signals their default effect in a forked child. The watch is its parent's.
+pub(crate) fn release_in_child() {
+    RELEASED.store(true, Ordering::SeqCst);
 }
 
 impl SignalWatch {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fork::{Fork, WTERMSIG, fork, waitpid};
 use rustix::process::{Pid, Signal, kill_process};
 use sundown::{
     RuntimeOwner,
@@ -118,6 +119,45 @@ fn a_service_whose_log_blocks_leaves_within_its_limit_and_says_what_holds_it() {
         assert!(stderr.contains("`service end`"), "{stderr}");
         assert!(stderr.contains("`spins` (spawned at "), "{stderr}");
     }
+}
+
+/// A child that is forked without `exec` inherits the handler, and nobody there listens to it.
+#[test]
+fn a_signal_ends_a_forked_child_that_says_that_it_is_one() {
+    fn forks(says_so: bool) -> i32 {
+        let (mut is_ready, mut ready) = io::pipe().unwrap();
+        match fork().unwrap() {
+            Fork::Child => {
+                if says_so {
+                    sundown::forked_child();
+                }
+                ready.write_all(&[1]).unwrap();
+                loop {
+                    thread::park();
+                }
+            }
+            Fork::Parent(child) => {
+                is_ready.read_exact(&mut [0]).unwrap();
+                let child = Pid::from_raw(child).unwrap();
+                kill_process(child, Signal::TERM).unwrap();
+                if !says_so {
+                    // The control. A signal is delivered within microseconds.
+                    another_signal_counts();
+                    kill_process(child, Signal::KILL).unwrap();
+                }
+                WTERMSIG(waitpid(child.as_raw_nonzero().get()).unwrap())
+            }
+        }
+    }
+    let started = start(|| {
+        service().run(|_| async {
+            println!("{} {}", forks(true), forks(false));
+            Ok(())
+        })
+    });
+    let Some(process) = started else { return };
+    let stdout = process.wait().well();
+    assert!(stdout.starts_with("15 9\n"), "{stdout}");
 }
 
 /// Does not yield.
