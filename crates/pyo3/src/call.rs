@@ -1,6 +1,6 @@
 //! A call into Python by a thread that may never come back.
 //!
-//! Before 3.14, an interpreter that is being finalized ends every other thread that takes its lock. It calls
+//! Up to 3.13.0 (3.13.18 does not), an interpreter that is being finalized ends every other thread that takes its lock. It calls
 //! `pthread_exit`, which on Linux unwinds the thread's stack. When that reaches a Rust frame, the process
 //! aborts. PyO3 stops it where it takes the lock itself. It cannot where Python's own code takes the lock
 //! again, inside a call: PyO3 declares the functions of Python as functions that do not unwind.

@@ -167,7 +167,8 @@ class Exit(unittest.TestCase):
                 (ended.returncode, ended.stdout, ended.stderr), (0, "the last line\n", "")
             )
 
-    @unittest.skipUnless(sys.version_info < (3, 14), "this interpreter ends no thread")
+    # 3.13.0 ends other threads while it is finalized, 3.13.18 does not.
+    @unittest.skipUnless(sys.version_info < (3, 13, 1), "this interpreter may end no thread")
     def test_one_that_does_not_is_aborted(self):
         codes = [self.end("-c", WITHOUT_STOP).returncode for _ in range(10)]
         self.assertTrue(any(codes), codes)
