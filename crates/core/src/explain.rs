@@ -47,6 +47,7 @@ use std::{
 
 pub use self::cause::Cause;
 use self::stack::Place;
+use crate::newer_std::payload_as_str;
 
 /// Installs the hook. The hook that was there before is still called first. A second call does nothing,
 /// and neither does a call on a thread that is panicking.
@@ -93,7 +94,7 @@ fn explain(panic: &PanicHookInfo<'_>) {
 /// The cause of a panic, given the panic before it on this thread.
 fn cause_of(panic: &PanicHookInfo<'_>) -> Option<Cause> {
     let file = panic.location().map_or("", |at| at.file());
-    let message = panic.payload_as_str().unwrap_or_default();
+    let message = payload_as_str(panic).unwrap_or_default();
     let [last, one_before] = BEFORE.get();
     let cause = Cause::of(message, file, last.or(one_before));
     BEFORE.set([cause, last]);
@@ -144,7 +145,7 @@ impl Explanation {
             true => Place::of_this_thread(),
             false => (Place::Unknown, None),
         };
-        let message = panic.payload_as_str().unwrap_or_default();
+        let message = payload_as_str(panic).unwrap_or_default();
         let may_be_its_own =
             messages::may_be_anybodys(message, panic.location().map_or("", |at| at.file()));
         Self { cause, thread, file, place, own_code, may_be_its_own }

@@ -17,6 +17,7 @@ use std::{cell::OnceCell, fmt, io, time::Instant};
 #[cfg(not(loom))]
 use crate::{
     fork::{GENERATIONS, OfProcess, PerProcess, ProcessGuard},
+    newer_std::extract_if,
     sync::{
         Arc, AtomicBool, Condvar, Mutex, Ordering, lock,
         thread::{self, JoinHandle},
@@ -158,7 +159,7 @@ impl Joinable {
 
     /// Joins those that are gone, and keeps the others.
     pub fn join_those_gone(threads: &mut Vec<Self>) {
-        threads.extract_if(.., |thread| thread.is_gone()).for_each(Self::join);
+        extract_if(threads, |thread| thread.is_gone()).into_iter().for_each(Self::join);
     }
 
     /// Waits no longer for this thread. Reports count it until it has ended.

@@ -29,6 +29,7 @@ pub mod latch;
 mod lifecycle;
 #[cfg(not(loom))]
 pub mod limit;
+mod newer_std;
 #[cfg(not(loom))]
 mod observe;
 pub mod oneshot;

@@ -213,12 +213,13 @@ impl Alarm {
             waker::discard([registered]);
             return Ok(());
         };
-        if let Some(Set::Clock(clock, key, before)) = &mut self.set
-            && clock.is_of_this_process()
-        {
-            clock.replace(*key, waker);
-            waker::discard([std::mem::replace(before, registered)]);
-            return Ok(());
+        match &mut self.set {
+            Some(Set::Clock(clock, key, before)) if clock.is_of_this_process() => {
+                clock.replace(*key, waker);
+                waker::discard([std::mem::replace(before, registered)]);
+                return Ok(());
+            }
+            _ => {}
         }
         self.unset();
         let set = Clock::of_this_process()

@@ -97,10 +97,10 @@ impl Quiet {
 
     /// Records that a blocking thread exits, because its queue is empty.
     pub fn on_thread_exit(&mut self, thread: usize) {
-        if let Some(fence) = &mut self.fence
-            && fence.progress == Progress::Ran(thread)
-        {
-            fence.progress = Progress::Passed;
+        if let Some(fence) = &mut self.fence {
+            if fence.progress == Progress::Ran(thread) {
+                fence.progress = Progress::Passed;
+            }
         }
     }
 

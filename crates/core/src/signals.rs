@@ -213,10 +213,10 @@ impl SignalWatch {
         if let Some(handle) = &self.handle {
             handle.close();
         }
-        if let Some(thread) = self.thread.take()
-            && let Err(thread) = thread.join_until(Instant::now() + UNTIL_GONE)
-        {
-            thread.give_up();
+        if let Some(thread) = self.thread.take() {
+            if let Err(thread) = thread.join_until(Instant::now() + UNTIL_GONE) {
+                thread.give_up();
+            }
         }
     }
 }
@@ -234,10 +234,10 @@ impl Drop for SignalWatch {
         }
         // What has come since the thread looked last. Nothing more can come.
         let unheard = lock(&self.unheard).take();
-        if let Some(Unheard { mut signals, on_first }) = unheard
-            && let Some(signal) = signals.pending().next()
-        {
-            let _ = panics::catch(|| on_first(signal));
+        if let Some(Unheard { mut signals, on_first }) = unheard {
+            if let Some(signal) = signals.pending().next() {
+                let _ = panics::catch(|| on_first(signal));
+            }
         }
         INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).watched_by = None;
     }

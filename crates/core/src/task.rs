@@ -167,9 +167,9 @@ impl<T> BackgroundTask<T> {
     ) -> Result<ShutdownReport, ShutdownError> {
         let began = Instant::now();
         let result = self.shutdown_within(limit).await;
-        if let Err(error) = &result
-            && matches!(error.kind, ShutdownErrorKind::TimedOut | ShutdownErrorKind::FromInside)
-        {
+        if result.as_ref().is_err_and(|error| {
+            matches!(error.kind, ShutdownErrorKind::TimedOut | ShutdownErrorKind::FromInside)
+        }) {
             return result;
         }
         let mut cleanup = pin!(cleanup);

@@ -30,6 +30,7 @@ use smallvec::SmallVec;
 use crate::{
     callers::{AbortAt, Callers},
     latch::Latch,
+    newer_std::floor_char_boundary,
     panics,
     shutdown::{Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
@@ -372,10 +373,8 @@ impl TaskSet {
             }
             let mut tally = lock(&set.tally);
             tally.aborted_below += usize::from(above > 0);
-            if tally.aborted.len() < MOST_NAMED
-                && let Some(label) = &label
-            {
-                tally.aborted.push(label.clone().into());
+            if tally.aborted.len() < MOST_NAMED {
+                tally.aborted.extend(label.clone().map(Into::into));
             }
         }
     }
@@ -384,16 +383,17 @@ impl TaskSet {
     #[cold]
     fn panicked(&self, slot: Slot, payload: Box<dyn Any + Send>) {
         let mut message = panics::text(&*payload);
-        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        message.truncate(floor_char_boundary(&message, LONGEST_MESSAGE));
         let label = self.registry.label(slot);
         for set in self.with_those_above() {
             let mut tally = lock(&set.tally);
             tally.panics += 1;
-            if tally.panicked.len() < MOST_NAMED
-                && let Some(Label { name, spawned_at }) = label.clone()
-            {
-                let (name, message) = (name.into_owned(), message.clone());
-                tally.panicked.push(Panicked { name, spawned_at, message });
+            if tally.panicked.len() < MOST_NAMED {
+                tally.panicked.extend(label.clone().map(|Label { name, spawned_at }| Panicked {
+                    name: name.into_owned(),
+                    spawned_at,
+                    message: message.clone(),
+                }));
             }
         }
         // Only now: its destructor may block, and must not keep the panic from a report.

@@ -122,7 +122,13 @@ impl LogoutErrorKind {
 
 /// Lists warnings as `; warning: closing the tabs failed: no answer within 5s`.
 pub(crate) fn listed(warnings: &[Warning]) -> impl fmt::Display {
-    fmt::from_fn(move |f| warnings.iter().try_for_each(|warning| write!(f, "; warning: {warning}")))
+    struct Listed<'a>(&'a [Warning]);
+    impl fmt::Display for Listed<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.iter().try_for_each(|warning| write!(f, "; warning: {warning}"))
+        }
+    }
+    Listed(warnings)
 }
 
 #[cfg(test)]

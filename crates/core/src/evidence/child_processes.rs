@@ -97,7 +97,7 @@ impl Source for Named {
     fn why_never_seen(&self) -> String {
         format!(
             "none was {} at any look, so none can have ended",
-            fmt::from_fn(|f| self.fmt_what(f))
+            crate::newer_std::from_fn(|f| self.fmt_what(f))
         )
     }
 }

@@ -145,7 +145,7 @@ fn against<S: Source>(source: &S, found: Vec<Found<S::Identity>>) -> String {
     let (count, more) = (names.len(), names.len().saturating_sub(NAMES));
     names.truncate(NAMES);
     let names = names.join(", ");
-    let what = fmt::from_fn(|f| source.fmt_what(f));
+    let what = crate::newer_std::from_fn(|f| source.fmt_what(f));
     match more {
         0 => format!("{count} {what}: {names}"),
         more => format!("{count} {what}: {names}, and {more} more"),
@@ -156,7 +156,7 @@ impl<S: Source> fmt::Debug for Follow<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seen = self.seen();
         f.debug_struct("Evidence")
-            .field("no", &fmt::from_fn(|f| self.source.fmt_what(f)))
+            .field("no", &crate::newer_std::from_fn(|f| self.source.fmt_what(f)))
             .field("followed", &seen.followed.len())
             .field("ever_seen", &seen.ever)
             .finish_non_exhaustive()

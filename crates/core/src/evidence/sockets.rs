@@ -122,7 +122,7 @@ impl Source for Address {
     fn why_never_seen(&self) -> String {
         format!(
             "no socket was {} at any look, so none can have been closed",
-            fmt::from_fn(|f| self.fmt_what(f))
+            crate::newer_std::from_fn(|f| self.fmt_what(f))
         )
     }
 }

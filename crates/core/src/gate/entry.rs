@@ -270,9 +270,7 @@ struct WaitEmpty<'a> {
 impl WaitEmpty<'_> {
     /// Forgets a wait from before a fork: its latch may be locked for ever.
     fn forget_parent(&mut self) {
-        if let Some((latch, _)) = &self.wait
-            && !latch.is_of_this_process()
-        {
+        if self.wait.as_ref().is_some_and(|(latch, _)| !latch.is_of_this_process()) {
             self.wait = None;
         }
     }

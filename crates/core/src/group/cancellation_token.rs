@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::TaskGroup;
 use crate::{
+    newer_std::extract_if,
     panics,
     spawn::SpawnError,
     sync::{Mutex, lock},
@@ -107,7 +108,7 @@ impl Tokens {
         let mut cancelled = Vec::new();
         if waiting.len() == waiting.capacity() {
             // Before it grows, so that it is at most twice as large as needed.
-            cancelled = waiting.extract_if(.., |token| token.is_cancelled()).collect();
+            cancelled = extract_if(&mut waiting, |token| token.is_cancelled());
             let len = waiting.len();
             waiting.shrink_to(2 * len);
         }

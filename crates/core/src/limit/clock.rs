@@ -24,6 +24,7 @@ pub use model::Instant;
 use crate::fork::{GENERATIONS, OfProcess, PerProcess};
 use crate::{
     joinable::Joinable,
+    newer_std::extract_if,
     sync::{Condvar, Mutex, MutexGuard, lock},
     waker,
 };
@@ -159,12 +160,12 @@ impl Clock {
     /// If no thread can be started. Then no alarm is set.
     pub fn set(&'static self, deadline: Instant, waker: Waker) -> io::Result<Key> {
         let mut state = lock(&self.state);
-        if state.ready() == 0
-            && let Err(error) = self.start_thread(&mut state)
-        {
-            drop(state);
-            waker::discard([waker]);
-            return Err(error);
+        if state.ready() == 0 {
+            if let Err(error) = self.start_thread(&mut state) {
+                drop(state);
+                waker::discard([waker]);
+                return Err(error);
+            }
         }
         let key = (deadline, state.next());
         let is_first = state.alarms.first_key_value().is_none_or(|(first, _)| key < *first);
@@ -236,7 +237,7 @@ impl Clock {
             let now = Instant::now();
             let left = deadline.get_or_insert(now + PATIENCE).saturating_duration_since(now);
             if left.is_zero() {
-                let given_up = state.threads.extract_if(.., |thread| is_awaited(thread)).collect();
+                let given_up = extract_if(&mut state.threads, |thread| is_awaited(thread));
                 return (state, given_up);
             }
             state = wait_timeout(&self.returned, state, left);
@@ -280,8 +281,8 @@ impl Clock {
                 return;
             }
             // Under the lock: they are gone, so it takes microseconds, and it is rare.
-            let is_gone = |thread: &mut Thread| thread.joinable.is_gone();
-            state.leaving.extract_if(.., is_gone).for_each(|thread| thread.joinable.join());
+            let gone = extract_if(&mut state.leaving, |thread| thread.joinable.is_gone());
+            gone.into_iter().for_each(|thread| thread.joinable.join());
             let Some((&key, _)) = state.alarms.first_key_value() else {
                 state = wait(&self.changed, state);
                 continue;

@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use crate::{shutdown::ForeignPanic, sync::lock, task_set};
+use crate::{newer_std::payload_as_str, shutdown::ForeignPanic, sync::lock, task_set};
 
 /// The most panics that are kept of one generation.
 const MOST: usize = 100;
@@ -74,7 +74,7 @@ impl PanicLog {
             return self.miss();
         }
         seen.push(ForeignPanic {
-            message: panic.payload_as_str().unwrap_or("(the panic carried no text)").to_owned(),
+            message: payload_as_str(panic).unwrap_or("(the panic carried no text)").to_owned(),
             site: panic
                 .location()
                 .map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
@@ -132,10 +132,10 @@ fn record(panic: &PanicHookInfo<'_>) {
     }
     // A thread whose thread-locals have been destroyed is watched no more.
     let _ = LOG.try_with(|log| {
-        if let Ok(log) = log.try_borrow()
-            && let Some((log, thread)) = &*log
-        {
-            log.log(thread, panic);
+        if let Ok(log) = log.try_borrow() {
+            if let Some((log, thread)) = &*log {
+                log.log(thread, panic);
+            }
         }
     });
 }

@@ -137,21 +137,21 @@ impl Restartable {
             Begin::Next => self.life_of_its_own(),
         };
         let life = life.map_err(|owner| self.forked(owner))?;
-        if which == Begin::First
-            && let Some(generation) = life.generations.latest()
-        {
-            return Ok(generation);
+        if which == Begin::First {
+            if let Some(generation) = life.generations.latest() {
+                return Ok(generation);
+            }
         }
         // The builder is the user's code: it must not run under the lock.
         let builder = self.builder();
         named(life, &builder);
         let before = life.generations.latest();
         let begun = life.generations.begin(which, |number| Generation::start(&builder, number));
-        if let (Ok(begun), Some(before)) = (&begun, before)
-            && before.number < begun.number
-        {
-            // It has ended, or the next could not begin. Perhaps nobody has asked it since.
-            before.release();
+        if let (Ok(begun), Some(before)) = (&begun, before) {
+            if before.number < begun.number {
+                // It has ended, or the next could not begin. Perhaps nobody has asked it since.
+                before.release();
+            }
         }
         begun.map_err(|not_begun| match not_begun {
             NotBegun::Failed(error) => error,

@@ -422,10 +422,10 @@ impl Future for Turns<'_> {
         let for_so_long = began.elapsed();
         let has_missed = {
             let mut state = lock(&shared.state);
-            if let Some(given_at) = running
-                && state.blocked.is_none_or(|longest| longest.for_so_long < for_so_long)
-            {
-                state.blocked = Some(Blocked { given_at, for_so_long });
+            if let Some(given_at) = running {
+                if state.blocked.is_none_or(|longest| longest.for_so_long < for_so_long) {
+                    state.blocked = Some(Blocked { given_at, for_so_long });
+                }
             }
             if polled.is_ready() {
                 return Poll::Ready(());

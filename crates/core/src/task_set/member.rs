@@ -176,11 +176,11 @@ where
     W: FnOnce(Stop) -> F,
     F: Future<Output = ()>,
 {
-    if matches!(*body, Body::Begin { .. })
-        && let Replaced::Begin { work } = body.as_mut().project_replace(Body::Gone)
-    {
-        let stop = Stop::of(Arc::clone(&place.tasks));
-        body.set(Body::Run { future: work(stop) });
+    if matches!(*body, Body::Begin { .. }) {
+        if let Replaced::Begin { work } = body.as_mut().project_replace(Body::Gone) {
+            let stop = Stop::of(Arc::clone(&place.tasks));
+            body.set(Body::Run { future: work(stop) });
+        }
     }
     match body.project() {
         Working::Run { future } => future.poll(context),

@@ -101,10 +101,9 @@ impl Batch {
 
     /// Records that the runtime of the session is down, if it is.
     pub(super) fn ask_the_runtime(&self) {
-        if let Some(is_down) = self.is_runtime_down.get()
-            && self.lock().outlived.is_none()
-            && is_down()
-        {
+        let Some(is_down) = self.is_runtime_down.get() else { return };
+        let is_unknown = self.lock().outlived.is_none();
+        if is_unknown && is_down() {
             self.lock().runtime_is_cut_off();
         }
     }
@@ -184,12 +183,12 @@ impl State {
     /// two threads; two of one kind never do.
     pub(super) fn next_step(&mut self, tasks: usize) -> Step {
         let now = Instant::now();
-        if self.dropping.is_none()
-            && let Some(value) = self.values.pop_front()
-        {
-            self.dropping = Some(now);
-            self.quiet.begin();
-            return Step::Drop(value);
+        if self.dropping.is_none() {
+            if let Some(value) = self.values.pop_front() {
+                self.dropping = Some(now);
+                self.quiet.begin();
+                return Step::Drop(value);
+            }
         }
         if self.driving.is_some() {
             return Step::Wait(None);

@@ -115,10 +115,10 @@ impl Lane {
             self.serve(serving);
             // What comes through a handle that a destructor gave away must not delay other batches. So the
             // next gets another runtime, if the OS gives one.
-            if service.goes_on()
-                && let Ok(opened) = self.open()
-            {
-                (site, runtime) = opened;
+            if service.goes_on() {
+                if let Ok(opened) = self.open() {
+                    (site, runtime) = opened;
+                }
             }
         }
         service.lane_ends(self);

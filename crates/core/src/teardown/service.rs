@@ -25,6 +25,7 @@ use crate::{
     joinable::Joinable,
     latch::Latch,
     limit::within,
+    newer_std::extract_if,
     sync::{Arc, Condvar, Mutex, lock},
     this_thread, waker,
 };
@@ -187,7 +188,8 @@ impl Service {
     /// left in a thread-local is foreign code, which may block, so nobody blocks here.
     fn threads_are_joined(&self) -> bool {
         let mut threads = lock(&self.threads);
-        threads.extract_if(.., |(_, thread)| thread.is_gone()).for_each(|(_, it)| it.join());
+        let gone = extract_if(&mut threads, |(_, thread)| thread.is_gone());
+        gone.into_iter().for_each(|(_, thread)| thread.join());
         // Or a waker polls at once, on the last thread itself.
         threads.is_empty() || self.last_thread.get() == Some(&this_thread::number())
     }

@@ -158,10 +158,12 @@ impl Site {
 
     /// The runtime has nothing to poll.
     fn on_park(&self) {
-        if self.tasks() == 0
-            && let Some(batch) = lock(&self.batch).clone()
-        {
-            batch.last_task_ended();
+        if self.tasks() == 0 {
+            // Not while the lock is held.
+            let batch = lock(&self.batch).clone();
+            if let Some(batch) = batch {
+                batch.last_task_ended();
+            }
         }
     }
 }
@@ -180,10 +182,10 @@ struct Farewell {
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        if self.process.forked_from().is_none()
-            && let Some(site) = self.site.upgrade()
-        {
-            site.on_thread_exit();
+        if self.process.forked_from().is_none() {
+            if let Some(site) = self.site.upgrade() {
+                site.on_thread_exit();
+            }
         }
     }
 }

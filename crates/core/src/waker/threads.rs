@@ -124,9 +124,8 @@ fn supervise(calls: Arc<Calls>, first: Joinable) -> Option<Joinable> {
         Joinable::spawn(THREAD, move || {
             let mut threads = Vec::from_iter(lock(&first).take());
             let mut begun = None;
-            while !calls.have_ended(Instant::now() + PATIENCE)
-                && let Some(now) = calls.begun()
-            {
+            while !calls.have_ended(Instant::now() + PATIENCE) {
+                let Some(now) = calls.begun() else { break };
                 if begun.replace(now) == Some(now) {
                     threads.extend(calls.start());
                 }

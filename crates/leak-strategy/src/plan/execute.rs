@@ -55,10 +55,10 @@ static CODE: AtomicU64 = AtomicU64::new(0);
 /// The code that another call of this process has set.
 fn set_code(code: i32) -> Result<(), i32> {
     let process = u64::from(process::id()) << 32;
-    let code = process | u64::from(code.cast_unsigned());
+    let code = process | u64::from(code as u32);
     let is_free = |set: u64| (set >> 32 != process >> 32).then_some(code);
     // Relaxed: it publishes nothing else.
-    let set = CODE.try_update(Ordering::Relaxed, Ordering::Relaxed, is_free);
+    let set = CODE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_free);
     set.map(drop).map_err(|first| first as u32 as i32)
 }
 

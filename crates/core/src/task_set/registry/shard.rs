@@ -139,18 +139,19 @@ impl Shard {
         self.running += u32::from(label.is_some());
         let taken = Entry::Taken { waker, label };
         let mut at = block.free;
-        if let Some(entry) = block.entries.get_mut(at as usize)
-            && let Entry::Free { next } = *entry
-        {
-            // A free entry has nothing to drop.
-            mem::forget(mem::replace(entry, taken));
-            block.free = next;
-        } else {
-            at = block.entries.len() as u32;
-            if at == 0 {
-                block.entries.reserve_exact(capacity(index as usize));
+        match block.entries.get_mut(at as usize) {
+            Some(entry @ &mut Entry::Free { next }) => {
+                // A free entry has nothing to drop.
+                mem::forget(mem::replace(entry, taken));
+                block.free = next;
             }
-            block.entries.push(taken);
+            _ => {
+                at = block.entries.len() as u32;
+                if at == 0 {
+                    block.entries.reserve_exact(capacity(index as usize));
+                }
+                block.entries.push(taken);
+            }
         }
         if block.taken == 0 {
             // Now it is not empty.
