@@ -212,6 +212,9 @@ impl<'a> Run<'a> {
             let mut work = Work::start(self, &built, scope);
             let mine = work.share(chosen)?;
             let screen = Screen::open(&mine, self.flags, self.workspace);
+            for source in mine.iter().filter(|source| self.left_out(source).is_some()) {
+                screen.leaves_out(source);
+            }
             let mut findings: Vec<Finding> = Vec::new();
             for source in &mine {
                 if self.interrupt.raised() {

@@ -67,7 +67,8 @@ fn rounded(seconds: f64) -> String {
     match seconds {
         it if it < 10.0 => "a few seconds".to_owned(),
         it if it < 60.0 => format!("about {:.0} s", (it / 10.0).round() * 10.0),
-        it => format!("about {:.0} min", (it / 60.0).ceil()),
+        it if it < 3600.0 => format!("about {:.0} min", (it / 60.0).ceil()),
+        _ => "more than an hour".to_owned(),
     }
 }
 

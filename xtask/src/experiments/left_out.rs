@@ -1,7 +1,7 @@
 //! Which experiments a run of all of them leaves out, because they build or install for minutes first.
 //!
-//! Most of them say so themselves. These here run as soon as what they need has been built, by a run that
-//! asked for them.
+//! A run that asked for them builds what they need. From then on some of them run by default. The others would
+//! be left out by what they declare, but to learn that they would have to be built.
 
 use lab::{Lack, results::Skipped, server::Kind};
 
@@ -10,46 +10,57 @@ use crate::workspace::{Source, Workspace};
 /// Experiments that need something from outside the workspace.
 struct Group {
     numbers: &'static [&'static str],
-    /// What is there once it has been built, as seen from the root.
-    built: &'static str,
+    /// What is there once it has been built, as seen from the root, if they run by default from then on.
+    built: Option<&'static str>,
     because: &'static str,
     /// The servers that they start.
     servers: &'static [Kind],
 }
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 8] = [
+    Group { numbers: &["59"], built: None, because: LIBRARIES, servers: &[] },
     Group {
         numbers: &["60", "61", "64"],
-        built: "target/python/packages/sundown/_native.abi3.so",
+        built: Some("target/python/packages/sundown/_native.abi3.so"),
         because: PYTHON,
         servers: &[],
     },
-    Group { numbers: &["62"], built: CLIENTS, because: INSTALLS, servers: &[Kind::Etcd] },
+    Group { numbers: &["62"], built: Some(CLIENTS), because: INSTALLS, servers: &[Kind::Etcd] },
     Group {
         numbers: &["63"],
-        built: CLIENTS,
+        built: Some(CLIENTS),
         because: INSTALLS,
         servers: &[Kind::Etcd, Kind::Redis],
     },
     Group {
         numbers: &["65"],
-        built: "target/python/packages/sundown_cell_patched.abi3.so",
+        built: Some("target/python/packages/sundown_cell_patched.abi3.so"),
         because: PYTHON,
         servers: &[],
     },
     Group {
         numbers: &["66", "67"],
-        built: "target/ffi/debug/libsundown_ffi.a",
+        built: Some("target/ffi/debug/libsundown_ffi.a"),
         because: "it builds the C interface and a program that loads it",
         servers: &[],
     },
     Group {
         numbers: &["68"],
-        built: "target/python/authors/kit/extension.abi3.so",
+        built: Some("target/python/authors/kit/extension.abi3.so"),
         because: PYTHON,
         servers: &[],
     },
+    Group {
+        numbers: &["70", "71", "72", "73", "74", "75", "76"],
+        built: None,
+        because: SDK,
+        servers: &[],
+    },
 ];
+
+const LIBRARIES: &str =
+    "it builds sqlx, reqwest, OpenTelemetry and actix, which takes one to two minutes";
+const SDK: &str = "it builds the real matrix-sdk, twice, which takes five to ten minutes";
 
 const PYTHON: &str = "it builds extension modules for Python";
 const INSTALLS: &str = "it builds extension modules for Python and installs real clients";
@@ -62,7 +73,8 @@ fn group(source: &Source) -> Option<&'static Group> {
 /// Why a run that did not ask for an experiment leaves it out, if it does.
 pub fn because(source: &Source, workspace: &Workspace) -> Option<&'static str> {
     let group = group(source)?;
-    (!workspace.path(group.built).exists()).then_some(group.because)
+    let is_built = group.built.is_some_and(|built| workspace.path(built).exists());
+    (!is_built).then_some(group.because)
 }
 
 /// The first server that an experiment needs and that this machine does not have. It is looked for before
@@ -90,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_shows_a_build_is_named_by_what_builds_it() {
+    fn what_is_said_here_is_said_by_what_builds_it() {
         let workspace = Workspace::find().unwrap();
         for (file, parts) in [
             ("python.rs", &["target/python", "packages", "_native.abi3.so"][..]),
@@ -99,6 +111,8 @@ mod tests {
             ("venv.rs", &["target/venvs", "made-of"]),
             ("plugins.rs", &["target/ffi", "libsundown_ffi.a"]),
             ("authors.rs", &["target/python/authors", "kit", "extension.abi3.so"]),
+            ("real_libraries.rs", &[LIBRARIES]),
+            ("real_sdk.rs", &[SDK]),
         ] {
             let source = std::fs::read_to_string(workspace.path("experiments/src").join(file));
             let source = source.unwrap();

@@ -78,6 +78,11 @@ impl<'a> Screen<'a> {
         self.says(said);
     }
 
+    /// An experiment will not run.
+    pub fn leaves_out(&self, source: &Source) {
+        self.estimate.borrow_mut().left_out(source);
+    }
+
     pub fn note(&self, text: &str) {
         self.progress.note(text);
     }
