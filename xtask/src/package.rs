@@ -83,7 +83,8 @@ pub fn run(flags: &flags::Package, workspace: &Workspace) -> Result<ExitCode> {
 
 /// Runs cargo, and returns what it printed if it failed.
 fn run_cargo(mut cargo: Command, interrupt: &Interrupt) -> Result<Result<(), String>> {
-    let shown = cargo.get_args().take(2).map(|it| it.to_string_lossy()).collect::<Vec<_>>();
+    let shown = cargo.get_args().take_while(|it| *it != "--manifest-path");
+    let shown = shown.map(|it| it.to_string_lossy()).collect::<Vec<_>>();
     output::note(&format!("cargo {}", shown.join(" ")));
     // To a file, so that no pipe can fill up.
     let log = tempfile::NamedTempFile::new()?;
