@@ -1,50 +1,84 @@
 #!/usr/bin/env bash
-# build.sh CLIENT FOLDER ENVIRONMENT: builds a client from its source distribution, with its dependency on
-# pyo3-async-runtimes replaced by crates/pyo3, and installs it in a virtual environment.
+# build.sh CLIENT FOLDER [PYTHON]: builds a published client twice from its source distribution, for this interpreter
+# (python3): as it is, and moved over to crates/pyo3 by the patch here.
 #
-# CLIENT is the name of a patch here, without `.patch`: `etcd-client-py-0.4.1`. Builds in FOLDER, where the
-# sources, the tools (maturin, and the protocol buffer compiler of grpcio-tools) and the artefacts stay. Needs
-# cargo, a package index, and crates.io. Takes some minutes the first time.
+# CLIENT is the name of a patch without `.patch`: `etcd-client-py-0.4.1`. The clients are then in the virtual
+# environments FOLDER/CLIENT/bare/venv and FOLDER/CLIENT/moved/venv. The bare one depends on crates/pyo3 as well, and does
+# not use it: so both have the same versions of the same packages, with the same features. FOLDER also keeps the sources, the tools (maturin, and a protocol buffer
+# compiler, unless there is a protoc), and the artefacts. Needs cargo, patch, a package index, and crates.io. Takes some
+# minutes for each client, the first time. Ends with 3 if the package index does not give what is needed.
 set -euo pipefail
 client=$1
 package=${client%-*}
 version=${client##*-}
 mkdir -p "$2" && folder=$(cd "$2" && pwd)
-environment=$(cd "$3" && pwd)
+python=${3:-python3}
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
 
-tools=$folder/tools
-if [ ! -e "$tools/bin/protoc" ]; then
-  rm -rf "$tools"
-  "$environment/bin/python" -m venv "$tools"
-  "$tools/bin/pip" install --quiet --disable-pip-version-check maturin grpcio-tools
-  printf '#!/bin/sh\nexec "%s/bin/python" -m grpc_tools.protoc "$@"\n' "$tools" >"$tools/bin/protoc"
-  chmod +x "$tools/bin/protoc"
-fi
-export PATH=$tools/bin:$PATH PROTOC=$tools/bin/protoc CARGO_TARGET_DIR=$folder/target
+# pip of an environment, for what comes from the package index.
+pip() {
+  "$1/bin/python" -m pip "${@:2}" --quiet --disable-pip-version-check --no-input || exit 3
+}
 
-# Unpacked again only if the patch has changed, so that cargo finds what it has built.
-source=$folder/$client
-patch=$folder/$client.patch
-sed "s|SUNDOWN|$project|" "$here/$client.patch" >"$patch"
-if ! cmp -s "$patch" "$source/the.patch"; then
+tools=$folder/tools
+if [ ! -e "$tools/complete" ]; then
+  rm -rf "$tools"
+  "$python" -m venv "$tools"
+  pip "$tools" install maturin
+  if ! command -v protoc >/dev/null; then
+    pip "$tools" install grpcio-tools
+    printf '#!/bin/sh\nexec "%s/bin/python" -m grpc_tools.protoc "$@"\n' "$tools" >"$tools/bin/protoc"
+    chmod +x "$tools/bin/protoc"
+  fi
+  touch "$tools/complete"
+fi
+export PATH=$tools/bin:$PATH CARGO_TARGET_DIR=$folder/target
+# Some are published with optimization across crates, which takes many minutes more.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+
+# Unpacks the source distribution, and changes it. Only if the patch has changed, so that cargo finds what it has built.
+unpack() {
+  local which=$1 source=$these/$1/source
+  if cmp -s "$patch" "$source/the.patch"; then return; fi
   rm -rf "$source" "$source.new"
   mkdir -p "$source.new"
-  "$tools/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-    --no-binary :all: --dest "$source.new" "$package==$version"
+  pip "$tools" download --no-deps --no-build-isolation --no-binary :all: --dest "$source.new" "$package==$version"
   tar -xzf "$source.new"/*.tar.gz -C "$source.new" --strip-components 1
-  patch --quiet --strip 1 --directory "$source.new" <"$patch"
+  if [ "$which" = moved ]; then
+    patch --quiet --strip 1 --directory "$source.new" <"$patch"
+  else
+    # The same line, but under another name.
+    unused=$(sed -n 's/^+pyo3-async-runtimes = { package = "sundown-pyo3", /sundown-pyo3 = { /p' "$patch")
+    manifest=$(sed -n '2s|^+++ b/||p' "$patch")
+    sed -i.bak "s|^\[dependencies\]|&\n$unused|" "$source.new/$manifest"
+    grep -q '^sundown-pyo3 = ' "$source.new/$manifest"
+    cp "$these/moved/source/Cargo.lock" "$source.new/Cargo.lock"
+  fi
   # The folder may be inside the workspace of this project.
   grep -q '^\[workspace\]' "$source.new/Cargo.toml" || printf '\n[workspace]\n' >>"$source.new/Cargo.toml"
   cp "$patch" "$source.new/the.patch"
   mv "$source.new" "$source"
-fi
+}
 
-rm -rf "$source/wheels"
-(cd "$source" && maturin build --quiet --release --interpreter "$environment/bin/python" --out wheels)
-installed=$environment/$client.whl
-if ! cmp -s "$source"/wheels/*.whl "$installed"; then
-  "$environment/bin/pip" install --quiet --disable-pip-version-check --force-reinstall "$source"/wheels/*.whl
-  cp "$source"/wheels/*.whl "$installed"
-fi
+# Builds a source, and installs the wheel if it is another than before.
+build() {
+  local source=$these/$1/source environment=$these/$1/venv
+  [ -e "$environment/bin/pip" ] || "$python" -m venv --clear "$environment"
+  rm -rf "$source/wheels"
+  # With the same interpreter for both: if it changes, PyO3 is built again.
+  (cd "$source" && maturin build --quiet --release --interpreter "$tools/bin/python" --out wheels)
+  if ! cmp -s "$source"/wheels/*.whl "$environment/the.whl"; then
+    pip "$environment" install --force-reinstall "$source"/wheels/*.whl
+    cp "$source"/wheels/*.whl "$environment/the.whl"
+  fi
+}
+
+these=$folder/$client
+mkdir -p "$these"
+patch=$these/patch
+sed "s|SUNDOWN|$project|" "$here/$client.patch" >"$patch"
+for which in moved bare; do
+  unpack "$which"
+  build "$which"
+done

@@ -1,13 +1,14 @@
-"""How often exits fail with a client as it is published, and with the same client moved over to crates/pyo3.
+"""How often exits fail with a published client as it is, and with the same client moved over to crates/pyo3.
 
-    exits.py CLIENT [EXITS]
+    exits.py CLIENT [EXITS [BARE]]
 
-CLIENT is one of CLIENTS below. Builds what is needed under target/ first (build.sh), which takes minutes the first
-time. The two are run in turn, each program EXITS times (100). An exit has failed if its exit code is not 0, if its
-last line is missing, or if a Rust panic or a fatal error of the interpreter is on standard error. etcd-client-py
-needs etcd on PATH (Debian: apt-get install etcd-server), natsrpy nats-server (apt-get install nats-server).
+CLIENT is one of CLIENTS below. Builds both under target/ first (build.sh), which takes minutes the first time.
+They are run in turn. Each program runs EXITS times (100) with the client that was moved over, and BARE times (as
+often) with the bare one. An exit has failed if its exit code is not 0, if its last line is missing, or if a Rust
+panic or a fatal error of the interpreter is on standard error. etcd-client-py needs etcd on PATH (Debian: apt-get
+install etcd-server), natsrpy nats-server (apt-get install nats-server).
 
-Ends with 1 if the client that was moved over has failed, or if the other never has: then the zeros say nothing.
+Ends with 1 if the client that was moved over has failed, or if the bare one never has: then the zeros say nothing.
 """
 
 import collections
@@ -21,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
 TARGET = HERE.parent.parent / "target"
@@ -62,17 +62,11 @@ CLIENTS = {
 FATAL = ("panicked at", "Fatal Python error", "FATAL: exception not rethrown")
 
 
-def environments(client):
-    """The interpreters that have the client as it is published, and moved over."""
-    bare, moved = (TARGET / "venvs" / folder for folder in (client, f"{client}+sundown"))
-    for folder in (bare, moved):
-        if not (folder / "bin" / "pip").exists():
-            venv.create(folder, with_pip=True, clear=True)
-    install = [bare / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-    package, version = client.rsplit("-", 1)
-    subprocess.run([*install, "--only-binary", ":all:", f"{package}=={version}"], check=True)
-    subprocess.run([HERE / "build.sh", client, TARGET / "clients", moved], check=True)
-    return {"published": bare / "bin" / "python", "moved over": moved / "bin" / "python"}
+def interpreters(client):
+    """Builds the client twice, and returns the interpreters that have it."""
+    folder = TARGET / "clients"
+    subprocess.run([HERE / "build.sh", client, folder, sys.executable], check=True)
+    return {which: folder / client / which / "venv/bin/python" for which in ("moved", "bare")}
 
 
 @contextlib.contextmanager
@@ -120,7 +114,7 @@ def wait_for(port, running):
 
 
 def fails(python, program, arguments, environment):
-    """How an exit failed, or None."""
+    """How an exit failed, and what it said, or None."""
     try:
         ended = subprocess.run(
             [python, program, *arguments.split()],
@@ -130,12 +124,12 @@ def fails(python, program, arguments, environment):
             text=True,
             timeout=60,
         )
-    except subprocess.TimeoutExpired:
-        return "it hangs"
-    said = [line for line in ended.stderr.splitlines() if any(it in line for it in FATAL)]
+    except subprocess.TimeoutExpired as hangs:
+        return "it hangs", str(hangs.stderr)
+    said = any(it in ended.stderr for it in FATAL)
     if ended.returncode == 0 and not said and ended.stdout.endswith("done\n"):
         return None
-    return f"exit code {ended.returncode}" + (", with a panic or a fatal error" if said else "")
+    return f"exit code {ended.returncode}" + (", with a panic or a fatal error" if said else ""), ended.stderr
 
 
 def interval(failed, of):
@@ -146,24 +140,31 @@ def interval(failed, of):
     return "–".join(f"{100 * (middle + side * half) / (of + z * z):.0f}" for side in (-1, 1)) + " %"
 
 
-def main(client, exits="100"):
-    exits = int(exits)
+def main(client, exits="100", bare=None):
     program, arguments = CLIENTS[client]
-    pythons = environments(client)
-    totals = dict.fromkeys(pythons, 0)
+    pythons = interpreters(client)
+    times = {"moved": int(exits), "bare": int(bare or exits)}
+    totals = collections.Counter()
     with server(client) as environment:
         for these in arguments:
             ways = {which: collections.Counter() for which in pythons}
-            for _ in range(exits):
+            for at in range(max(times.values())):
                 for which, python in pythons.items():
-                    ways[which].update(filter(None, [fails(python, program, these, environment)]))
+                    # Spread over the whole time, if one runs less often than the other.
+                    before, after = (i * times[which] // max(times.values()) for i in (at, at + 1))
+                    failed = before < after and fails(python, program, these, environment)
+                    if failed:
+                        how, said = failed
+                        ways[which][how] += 1
+                        if which == "moved":
+                            print(f"{these}: {how}:\n{said}", file=sys.stderr)
             for which, seen in ways.items():
-                failed = sum(seen.values())
+                failed, of = seen.total(), times[which]
                 totals[which] += failed
-                print(f"{these}: {which}: {failed} of {exits} ({interval(failed, exits)})", *(
-                    f"\n    {times} × {how}" for how, times in seen.most_common()
+                print(f"{these}: {which}: {failed} of {of} ({interval(failed, of)})", *(
+                    f"\n    {count} × {how}" for how, count in seen.most_common()
                 ), flush=True)
-    return totals["moved over"] > 0 or totals["published"] == 0
+    return totals["moved"] > 0 or totals["bare"] == 0
 
 
 if __name__ == "__main__":
