@@ -23,29 +23,20 @@ crate::sync::thread_local! {
     static LAST_SEEN: Cell<u32> = Cell::new(0);
 }
 
-/// How often this process or an ancestor was told by [`forked_child`] that it is a child.
+/// How often this process or an ancestor was told by [`forked_child`](crate::forked_child()) that it is a child.
 #[cfg(not(loom))]
 static TOLD: AtomicU32 = AtomicU32::new(0);
 
 /// How many bits an id of a process has at most, on systems that fork: Linux has up to 2^22 of them.
 const BITS: u32 = 22;
 
-/// Tells the kit that this process is a forked child. The kit finds that out by itself, by the id of the process,
-/// unless the child has the id of an ancestor: in a PID namespace of its own, or after the ancestor has ended.
-///
-/// Signals that its parent watches for (a [service](crate::service) or an exit plan) have their default effect in the
-/// child from now on, until it watches for them itself. Without this call they have none there.
-///
-/// Call it in the child's handler of `pthread_atfork`, or before anything else in the child. It takes no lock. It is
-/// seen by 1,023 generations of children that have the same id.
+/// This process is a forked child, whatever its id is.
 #[cfg(not(loom))]
-pub fn forked_child() {
+pub(crate) fn told() {
     // Relaxed: there is only this thread.
     TOLD.fetch_add(1, Ordering::Relaxed);
     // A thread that has lost its thread-locals asks anew each time.
     let _ = LAST_SEEN.try_with(|seen| seen.set(0));
-    #[cfg(all(feature = "service", unix))]
-    crate::signals::release_in_child();
 }
 
 /// The id that the operating system gave to a process, for people.
@@ -70,7 +61,7 @@ pub(crate) fn last_seen() -> u32 {
 
 #[cfg(not(loom))]
 fn id() -> u32 {
-    // Relaxed: as in `forked_child`.
+    // Relaxed: as in `told`.
     std::process::id() ^ TOLD.load(Ordering::Relaxed) << BITS
 }
 

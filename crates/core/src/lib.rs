@@ -17,6 +17,8 @@ pub mod explain;
 pub mod flag;
 #[cfg(not(loom))]
 mod fork;
+#[cfg(not(loom))]
+mod forked_child;
 pub mod gate;
 #[cfg(not(loom))]
 pub mod group;
@@ -96,7 +98,7 @@ pub mod this_thread;
 
 pub use flag::Flag;
 #[cfg(not(loom))]
-pub use fork::forked_child;
+pub use forked_child::forked_child;
 pub use gate::{CommitGate, EntryGate};
 #[cfg(not(loom))]
 pub use group::{GroupReport, TaskGroup};
