@@ -221,14 +221,24 @@ impl SignalWatch {
     }
 }
 
+/// Waits until every handler that has begun has ended, on whichever thread. It calls the actions one after the other,
+/// so the program's own may have come before those of a watch, and have led to the drop of it.
+fn until_handlers_have_ended() {
+    // signal-hook waits for them when it changes its list, because the handlers read it. A test fails if it does not.
+    if let Ok(action) = flag::register(SIGTERM, Arc::default()) {
+        low_level::unregister(action);
+    }
+}
+
 impl Drop for SignalWatch {
     fn drop(&mut self) {
         self.stop_hearing();
+        // A signal that came before the drop has no default effect.
+        until_handlers_have_ended();
         // After the join, so that a signal which is the same as the first is taken for it. Before the rest, so
         // that from here on a signal ends the process before any other handler runs.
         RELEASED.store(true, Ordering::SeqCst);
-        // signal-hook waits for every handler that has begun, on whichever thread, because the handlers read its list.
-        // A test fails if it does not.
+        // This waits for the handlers, too.
         for action in self.actions.drain(..) {
             low_level::unregister(action);
         }
