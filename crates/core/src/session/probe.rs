@@ -1,4 +1,4 @@
-//! Whether a runtime, of which the session has only Tokio's handle, has been shut down.
+//! Whether a runtime has been shut down, if the session has only Tokio's handle of it.
 
 use std::sync::{
     Arc, Mutex,
