@@ -17,6 +17,9 @@ use crate::{
 /// one-in-a-million event.
 pub const RACE: u32 = 200;
 
+/// The fatal error of an interpreter that is to give back its lock for a thread which does not hold it.
+pub const WRONG_STATE: &str = "Fatal Python error: PyGILState_Release";
+
 /// Some exits crash, in one of the ways in which that shows.
 #[must_use]
 pub fn crashes() -> Prediction {
@@ -31,7 +34,13 @@ pub struct Version {
     environment: Environment,
 }
 
-/// Its runtime is in a static that nothing shuts down.
+/// Its runtime is in a static that nothing shuts down. Built with PyO3 0.23.
+pub const EARLIER: Version = Version {
+    number: "0.4.0",
+    environment: Environment { name: "etcd-client-py-0.4.0", packages: &["etcd-client-py==0.4.0"] },
+};
+
+/// The same, built with PyO3 0.25.
 pub const OLD: Version = Version {
     number: "0.4.1",
     environment: Environment {
@@ -54,18 +63,21 @@ impl Version {
     /// `experiments/python`. Its last line has to be `done`.
     pub fn becomes(&self, trial: &Trial<'_>, program: &str, arguments: &[&str]) -> TrialResult {
         let python = self.environment.interpreter();
-        becomes_in(trial, &python, program, arguments, |it| it.ends_with("done"))
+        becomes_in(trial, &python, program, arguments, |it| {
+            it.ends_with("done").never_says(WRONG_STATE)
+        })
     }
 }
 
-/// Prepares both versions, and the kit's own extension beside each.
+/// Prepares all versions, and the kit's own extension beside each.
 pub fn packages(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     let equipment = python::extensions(preparation)?;
     let python = python::found(preparation)?;
-    for version in [OLD, NEW] {
+    let versions = [EARLIER, OLD, NEW];
+    for version in versions {
         version.environment.prepare(&python, preparation)?;
     }
-    let numbers = [OLD.number, NEW.number].join(" and ");
+    let numbers = versions.map(|version| version.number).join(", ");
     Ok(equipment.version("etcd-client-py", numbers).version("valkey-glide", "2.6.0"))
 }
 

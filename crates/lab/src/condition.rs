@@ -90,6 +90,35 @@ impl Subject {
         Condition { patterns, weigh }
     }
 
+    /// Holds if a trial of one of the variants ended in this way.
+    #[must_use]
+    pub fn once(self, outcome: Outcome) -> Condition {
+        self.together(move |results, pattern| {
+            let ended: u32 = results.iter().map(|result| result.outcomes.count(outcome)).sum();
+            let trials = results.iter().map(|result| result.outcomes.total()).sum();
+            (ended, trials, format!("{pattern}: {ended} {outcome} of {trials}"))
+        })
+    }
+
+    /// Holds if there is one, of all trials of the variants together.
+    fn together(
+        self,
+        count: impl Fn(&[&VariantResult], &str) -> (u32, u32, String) + Send + Sync + 'static,
+    ) -> Condition {
+        let Self(pattern) = self;
+        let patterns = vec![pattern.clone()];
+        let weigh = Box::new(move |results: &[VariantResult], reasons: &mut Vec<String>| {
+            let selected: Vec<_> =
+                results.iter().filter(|result| fits(&pattern, &result.name)).collect();
+            let (hits, trials, reason) = count(&selected, &pattern);
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+            (trials >= FEWEST_TRIALS).then_some(hits > 0)
+        });
+        Condition { patterns, weigh }
+    }
+
     /// Holds if each of the variants had a panic at this place: a file, with a line and a column or without.
     #[must_use]
     pub fn panics_at(self, place: &str) -> Condition {
@@ -245,6 +274,19 @@ impl Observed {
         self.word(word, |count, trials| count == trials)
     }
 
+    /// Holds if a trial of one of the variants recorded this word.
+    #[must_use]
+    pub fn once_reads(self, word: &str) -> Condition {
+        let (Self { variants, observation }, word) = (self, word.to_owned());
+        variants.together(move |results, pattern| {
+            let recorded =
+                results.iter().filter_map(|result| result.observations.get(&observation));
+            let read = recorded.map(|found| found.count(&word)).sum();
+            let trials = results.iter().map(|result| result.trials).sum();
+            (read, trials, format!("{pattern}: {observation} was {word} in {read} of {trials}"))
+        })
+    }
+
     /// Holds if every trial recorded a word, and none this one.
     #[must_use]
     pub fn never_reads(self, word: &str) -> Condition {
@@ -307,6 +349,20 @@ impl Not for Condition {
 }
 
 impl Condition {
+    /// Holds if all of these hold.
+    #[must_use]
+    pub fn all(conditions: impl IntoIterator<Item = Self>) -> Self {
+        let weigh = Box::new(|_: &[_], _: &mut _| Some(true));
+        let nothing = Self { patterns: Vec::new(), weigh };
+        conditions.into_iter().fold(nothing, BitAnd::bitand)
+    }
+
+    /// Holds if one of these holds.
+    #[must_use]
+    pub fn any(conditions: impl IntoIterator<Item = Self>) -> Self {
+        !Self::all(conditions.into_iter().map(Not::not))
+    }
+
     /// The patterns of the condition.
     pub(crate) fn patterns(&self) -> &[String] {
         &self.patterns
@@ -525,6 +581,34 @@ mod tests {
         assert_eq!(holds(files().mostly_at_most(3)), Some(false));
         assert_eq!(holds(files().always_at_most(4)), Some(true));
         assert_eq!(holds(every("a").observed("threads").always_at_most(3)), None);
+    }
+
+    #[test]
+    fn one_trial_of_one_variant_is_enough_for_what_occurs_once() {
+        let results = [result("a/one", &[Clean; 5], &[1; 5]), result("a/two", &[Aborted], &[2])];
+        let holds = |condition: Condition| condition.holds(&results, &mut Vec::new());
+        assert_eq!(holds(every("a/*").once(Aborted)), Some(true));
+        assert_eq!(holds(every("a/one").once(Aborted)), Some(false));
+        assert_eq!(holds(every("a/*").once(Hung)), Some(false));
+        assert_eq!(holds(every("a/two").once(Aborted)), None, "too few trials");
+        assert_eq!(holds(every("a/one").observed("says").once_reads("fatal")), Some(false));
+    }
+
+    #[test]
+    fn all_and_any_of_several_conditions() {
+        let results = [result("a", &[Clean; 5], &[])];
+        let [yes, no, open] = [Some(Clean), Some(Hung), None];
+        let condition = |of: Option<Outcome>| {
+            of.map_or_else(|| every("b"), |_| every("a")).is(of.unwrap_or(Clean))
+        };
+        let these = |these: [Option<Outcome>; 2]| these.map(condition);
+        let holds = |of: Condition| of.holds(&results, &mut Vec::new());
+        let all = |of| holds(Condition::all(these(of)));
+        let any = |of| holds(Condition::any(these(of)));
+        assert_eq!([all([yes, yes]), any([no, no])], [Some(true), Some(false)]);
+        assert_eq!([all([yes, no]), any([yes, no])], [Some(false), Some(true)]);
+        assert_eq!([all([yes, open]), any([no, open])], [None, None]);
+        assert_eq!([all([no, open]), any([yes, open])], [Some(false), Some(true)]);
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(crate) struct Claim {
     pub(crate) statement: String,
     /// Whether it is this project's statement, and not the write-up's.
     pub(crate) finding: bool,
+    /// Whether some runs leave it open.
+    pub(crate) open_in_some_runs: bool,
     pub(crate) supported: Condition,
     pub(crate) refuted: Condition,
 }
@@ -232,6 +234,7 @@ impl Experiment {
             id: id.to_owned(),
             statement: statement.to_owned(),
             finding: false,
+            open_in_some_runs: false,
         }
     }
 
@@ -271,9 +274,18 @@ pub struct ClaimDraft {
     id: String,
     statement: String,
     finding: bool,
+    open_in_some_runs: bool,
 }
 
 impl ClaimDraft {
+    /// Says that one run may support the claim and the next leave it open, because it compares rates that
+    /// depend on the machine, and on what else the machine does. The snapshot then says `not refuted` for
+    /// both. Say on the page how often it was which.
+    #[must_use]
+    pub fn open_in_some_runs(self) -> Self {
+        Self { open_in_some_runs: true, ..self }
+    }
+
     /// Sets the condition that supports the claim.
     #[must_use]
     pub fn supported_if(self, supported: Condition) -> SupportedClaim {
@@ -293,8 +305,15 @@ impl SupportedClaim {
     #[must_use]
     pub fn refuted_if(self, refuted: Condition) -> Experiment {
         let Self { draft, supported } = self;
-        let ClaimDraft { mut experiment, id, statement, finding } = draft;
-        experiment.claims.push(Claim { id, statement, finding, supported, refuted });
+        let ClaimDraft { mut experiment, id, statement, finding, open_in_some_runs } = draft;
+        experiment.claims.push(Claim {
+            id,
+            statement,
+            finding,
+            open_in_some_runs,
+            supported,
+            refuted,
+        });
         experiment
     }
 }

@@ -92,7 +92,9 @@ impl Program {
 impl Rule {
     /// What a program says on standard error that a signal has ended: `nothing`, the fatal text, or `something else`.
     pub(crate) fn says(&self, stderr: &str) -> String {
-        let fatal = self.fatal.iter().find(|fatal| stderr.contains(*fatal));
+        // The most exact of them.
+        let said = self.fatal.iter().filter(|fatal| stderr.contains(*fatal));
+        let fatal = said.max_by_key(|fatal| fatal.len());
         let other = || if stderr.trim().is_empty() { "nothing" } else { "something else" };
         fatal.map_or_else(|| other().to_owned(), Clone::clone)
     }
@@ -135,9 +137,12 @@ mod tests {
 
     #[test]
     fn what_a_program_said_before_a_signal_is_told_apart() {
-        let rule = Program::new(Command::new("python3")).never_says("Fatal Python error").rule;
+        let program = Program::new(Command::new("python3")).never_says("Fatal Python error");
+        assert_eq!(program.rule.says("Fatal Python error: it\n"), "Fatal Python error");
+        let rule = program.never_says("Fatal Python error: it").rule;
         assert_eq!(rule.says(" \n"), "nothing");
-        assert_eq!(rule.says("Fatal Python error: PyGILState_Release\n"), "Fatal Python error");
+        assert_eq!(rule.says("Fatal Python error: it, at exit\n"), "Fatal Python error: it");
+        assert_eq!(rule.says("Fatal Python error: another\n"), "Fatal Python error");
         assert_eq!(rule.says("a log line\n"), "something else");
     }
 

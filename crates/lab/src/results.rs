@@ -142,10 +142,26 @@ pub struct ClaimResult {
     /// Whether it is a finding of this project, which nobody claims.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finding: bool,
+    /// Whether [some runs leave it open](crate::ClaimDraft::open_in_some_runs).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open_in_some_runs: bool,
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in lines made from the counts.
     pub reasons: Vec<String>,
+}
+
+impl ClaimResult {
+    /// The verdict as a snapshot has it.
+    #[must_use]
+    pub fn kept_verdict(&self) -> String {
+        match self.verdict {
+            Verdict::Supported | Verdict::Inconclusive if self.open_in_some_runs => {
+                "not refuted".to_owned()
+            }
+            verdict => verdict.to_string(),
+        }
+    }
 }
 
 /// The result of one variant.
@@ -291,4 +307,24 @@ pub enum Event {
         /// The result.
         result: Box<ExperimentResult>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_tells_an_open_claim_from_a_supported_one_unless_runs_differ_in_that() {
+        use Verdict::{Inconclusive, Refuted, Supported};
+        let kept = |open_in_some_runs| {
+            [Supported, Inconclusive, Refuted].map(|verdict| {
+                let (id, statement) = (String::new(), String::new());
+                let (finding, reasons) = (false, Vec::new());
+                ClaimResult { id, statement, finding, open_in_some_runs, verdict, reasons }
+                    .kept_verdict()
+            })
+        };
+        assert_eq!(kept(false), ["supported", "inconclusive", "refuted"]);
+        assert_eq!(kept(true), ["not refuted", "not refuted", "refuted"]);
+    }
 }

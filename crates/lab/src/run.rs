@@ -10,7 +10,7 @@ use std::{
 use crate::{
     condition::{self, enough},
     equipment::Equipment,
-    experiment::Experiment,
+    experiment::{Claim, Experiment},
     interrupt::Interrupt,
     observation::{Observation, Spread},
     outcome::{Ending, Outcome, Outcomes},
@@ -171,7 +171,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
     let claims = experiment.claims.iter().map(|claim| {
         let (verdict, reasons) = condition::verdict(&claim.supported, &claim.refuted, &counting);
         let (id, statement) = (claim.id.clone(), claim.statement.clone());
-        ClaimResult { id, statement, finding: claim.finding, verdict, reasons }
+        let &Claim { finding, open_in_some_runs, .. } = claim;
+        ClaimResult { id, statement, finding, open_in_some_runs, verdict, reasons }
     });
     let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
     ExperimentResult {
@@ -219,7 +220,8 @@ fn kit_claim(statement: &str, variants: &[VariantResult]) -> ClaimResult {
     };
     let reasons = cures.iter().chain(&hazards).map(condition::outcome_reason).collect();
     let (id, statement) = (KIT.to_owned(), statement.to_owned());
-    ClaimResult { id, statement, finding: false, verdict, reasons }
+    let (finding, open_in_some_runs) = (false, false);
+    ClaimResult { id, statement, finding, open_in_some_runs, verdict, reasons }
 }
 
 fn sum_up(

@@ -35,7 +35,7 @@ pub fn render(result: &ExperimentResult) -> String {
     }
     for claim in &result.claims {
         let label = format!("claim {}", claim.id);
-        let _ = writeln!(text, "{label:<12}{}", claim.verdict);
+        let _ = writeln!(text, "{label:<12}{}", claim.kept_verdict());
         let what = if claim.finding { "Finding: " } else { "" };
         detail(&mut text, &format!("{what}{}", claim.statement));
     }

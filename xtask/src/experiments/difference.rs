@@ -87,8 +87,7 @@ fn sentences(expected: &str, found: &str, result: &ExperimentResult) -> Vec<Stri
     for name in variants.keys().filter(gone) {
         sentences.push(format!("variant `{name}` is in the snapshot and not in the experiment"));
     }
-    let claims =
-        result.claims.iter().map(|it| (format!("claim {}", it.id), it.verdict.to_string()));
+    let claims = result.claims.iter().map(|it| (format!("claim {}", it.id), it.kept_verdict()));
     let hypothesis = ("hypothesis".to_owned(), result.verdict.to_string());
     let found: BTreeMap<_, _> = claims.chain([hypothesis]).collect();
     for (of, verdict) in &found {

@@ -291,6 +291,7 @@ pub fn drop_context() -> ExperimentResult {
         id: "A2".to_owned(),
         statement: "the panic comes from tasks that still run".to_owned(),
         finding: false,
+        open_in_some_runs: false,
         verdict: Verdict::Refuted,
         reasons: vec!["old/outside-alive: always aborted (20 aborted of 20)".to_owned()],
     });
