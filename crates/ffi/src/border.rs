@@ -3,7 +3,6 @@
 use std::{
     ffi::{CStr, c_char},
     panic::{AssertUnwindSafe, catch_unwind},
-    process,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{SundownAnswer, SundownCode};
+use crate::{SundownAnswer, SundownCode, fork::Process};
 
 /// Runs the body of a function. A panic of it becomes a code.
 pub(crate) fn guarded(body: impl FnOnce() -> Result<(), SundownCode>) -> SundownCode {
@@ -97,7 +96,7 @@ pub(crate) const fn limit(milliseconds: u64) -> Duration {
 /// One of the handles of a kind that keep the library from being unloaded.
 pub(crate) struct Counted {
     kind: &'static AtomicUsize,
-    made_in: u32,
+    made_in: Process,
     is_counted: AtomicBool,
 }
 
@@ -105,13 +104,13 @@ impl Counted {
     pub(crate) fn new(kind: &'static AtomicUsize) -> Self {
         // Relaxed, here and below: whoever unloads the library has seen the calls that changed this return.
         kind.fetch_add(1, Ordering::Relaxed);
-        Self { kind, made_in: process::id(), is_counted: AtomicBool::new(true) }
+        Self { kind, made_in: Process::this(), is_counted: AtomicBool::new(true) }
     }
 
     /// Counts no more, if this is a forked child. Its parent's threads may have had shares of what this is part of,
     /// and nobody gives those back here.
     pub(crate) fn give_up_in_child(&self) {
-        if process::id() != self.made_in {
+        if Process::this() != self.made_in {
             self.give_up();
         }
     }

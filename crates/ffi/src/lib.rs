@@ -10,6 +10,7 @@
 mod answer;
 mod border;
 mod code;
+mod fork;
 mod gate;
 mod job;
 mod runtime;
@@ -18,6 +19,7 @@ mod unload;
 pub use self::{
     answer::{SUNDOWN_TEXT_SIZE, SundownAnswer},
     code::{SundownCode, sundown_error_name},
+    fork::sundown_forked_child,
     gate::{
         SundownEntry, SundownGate, sundown_gate_close, sundown_gate_enter, sundown_gate_free,
         sundown_gate_leave, sundown_gate_new, sundown_gate_wait,

@@ -11,6 +11,7 @@ fn the_header_is_current() {
         .with_config(config)
         .with_src(package.join("src/answer.rs"))
         .with_src(package.join("src/code.rs"))
+        .with_src(package.join("src/fork.rs"))
         .with_src(package.join("src/job.rs"))
         .with_src(package.join("src/runtime.rs"))
         .with_src(package.join("src/gate.rs"))

@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -362,6 +363,41 @@ static void a_forked_child_may_unload_whatever_its_parents_threads_were_doing(vo
   end();
 }
 
+#ifdef __linux__
+// The first process of a PID namespace, whose child is the first of another: both have the id 1.
+static void in_a_child_with_the_same_id(void) {
+  SundownStats stats;
+  HOLDS(getpid() == 1);
+  // What the function is for: without it nothing tells the two apart.
+  IS(sundown_state(runtime, &stats), OK);
+  HOLDS(stats.state == SUNDOWN_STATE_RUNNING);
+  sundown_forked_child();
+  in_the_child_of_a_running_runtime();
+}
+static void in_a_namespace(void) {
+  HOLDS(getpid() == 1);
+  start(2);
+  IS(sundown_submit(runtime, "blocks", block, 0, destroy), OK);
+  HOLDS(comes(&began, 1));
+  HOLDS(!unshare(CLONE_NEWPID));
+  in_a_child(in_a_child_with_the_same_id);
+  atomic_store(&may_return, 1);
+  end();
+}
+
+static void makes_a_namespace(void) {
+  if (unshare(CLONE_NEWPID))
+    dprintf(1, "skipped: a child with the id of its parent: this user makes no PID namespaces\n");
+  else
+    in_a_child(in_a_namespace);
+}
+
+static void a_forked_child_with_the_id_of_its_parent_says_that_it_is_one(void) {
+  // AddressSanitizer needs the namespace of this process at its end.
+  in_a_child(makes_a_namespace);
+}
+#endif
+
 // What the tools must find. Not among the cases.
 static void control_wrong_access(void) {
   char *volatile freed = calloc(1, 1);
@@ -394,6 +430,9 @@ static const struct {
     CASE(a_gate_outlives_its_handle_while_somebody_is_inside),
     CASE(a_forked_child_has_a_runtime_of_its_own),
     CASE(a_forked_child_may_unload_whatever_its_parents_threads_were_doing),
+#ifdef __linux__
+    CASE(a_forked_child_with_the_id_of_its_parent_says_that_it_is_one),
+#endif
     CASE(control_wrong_access),
     CASE(control_leak),
 };
