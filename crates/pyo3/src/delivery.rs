@@ -141,7 +141,7 @@ pub(crate) fn ended() -> PyErr {
     )
 }
 
-/// What a forked child is told that finds itself in a wait of its parent's.
+/// The error of a child that was forked while its parent waited for a future of Rust.
 pub(crate) fn forked() -> PyErr {
     PyRuntimeError::new_err(
         "this process was forked while it waited for a future of Rust, which only its parent can finish",

@@ -120,8 +120,9 @@ fn what_is_left(inside: usize, futures: &[String], elapsed: Duration) -> Option<
 }
 
 /// Waits without the interpreter's lock until the future is ready or a signal handler raises, as that of Ctrl-C
-/// does. The future is polled on this thread, in no runtime's context; [`tokio::block_on`](crate::tokio::block_on)
-/// polls it in that of the library.
+/// does. The future is polled on this thread, in no runtime's context and past the gate, so it enters Python by
+/// [`attach`](crate::attach) only. [`tokio::block_on`](crate::tokio::block_on) polls it in the context of the library's
+/// runtime, and inside the gate.
 ///
 /// # Errors
 ///

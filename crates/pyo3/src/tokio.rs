@@ -11,6 +11,7 @@ use std::{
 
 use pyo3::{IntoPyObject, IntoPyObjectExt as _, intern, prelude::*};
 use pyo3_async_runtimes::TaskLocals;
+use sundown::gate::Closed;
 use tokio::{
     runtime::{Builder, Runtime},
     select,
@@ -310,33 +311,38 @@ pub fn into_future(
     pyo3_async_runtimes::into_future_with_locals(&get_current_locals(py)?, awaitable)
 }
 
-/// Waits for a future on this thread, without the interpreter's lock. A signal handler that raises, as that
-/// of Ctrl-C does, ends the wait, and the future is dropped.
+/// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler
+/// that raises, as that of Ctrl-C does, ends the wait, and the future is dropped.
 ///
 /// # Errors
 ///
-/// What the handler raised; or `RuntimeError`, if the interpreter is about to exit, or in a child that was forked during
-/// the wait.
+/// What the handler raised; or `RuntimeError`, if the interpreter is about to exit, also on a daemon thread that waits
+/// then, or in a child that was forked during the wait.
 pub fn block_on<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
     let runtime = made(py)?.runtime;
-    exit::wait(py, InContext { future: Box::pin(future), runtime })
+    let waited = exit::wait(py, InContext { future: Gated::new(future), runtime })?;
+    waited.map_err(|_| delivery::ended())
 }
 
-/// A future that is polled in the context of the runtime.
+/// A future that is polled in the context of the runtime until the gate is closed.
 struct InContext<F> {
-    future: Pin<Box<F>>,
+    future: Gated<F>,
     runtime: &'static Runtime,
 }
 
 impl<F: Future> Future for InContext<F> {
-    type Output = F::Output;
+    type Output = Result<F::Output, Closed>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // The next slice of the wait asks again.
+        if GATE.is_closed() {
+            return Poll::Ready(Err(Closed));
+        }
         let _context = self.runtime.enter();
-        self.future.as_mut().poll(context)
+        Pin::new(&mut self.future).poll(context).map(Ok)
     }
 }
 

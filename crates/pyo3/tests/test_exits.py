@@ -324,6 +324,50 @@ def test_daemon_threads_that_begin_operations_are_not_ended_in_rust():
         assert (code, printed) == (0, "the last line\n"), errors
 
 
+#: Daemon threads that wait in Rust for a future which calls back, while the interpreter is finalized, which takes a while.
+WAITS = """
+    import types, extension
+    class Slow:
+        def __del__(self, sleep=time.sleep, r=range):
+            for _ in r(20): sleep(0.005)
+    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+    def calls(): time.sleep(0.0005)
+    def waits():
+        try: extension.blocks_and_calls(lambda: bool(calls()))
+        except RuntimeError: pass
+    for _ in range(4): threading.Thread(target=waits, daemon=True).start()
+    time.sleep(0.05)
+    print('the last line', flush=True)
+    """
+
+
+def test_daemon_threads_that_wait_for_a_future_which_calls_back_are_not_ended_in_it():
+    for _ in range(EXITS):
+        assert run("ours", WAITS) == (0, "the last line\n", "")
+
+
+def test_a_daemon_thread_that_waits_at_exit_is_told_and_can_be_joined_by_a_later_handler():
+    body = """
+    told = []
+    def joins():
+        thread.join()
+        print(*told)
+    atexit.register(joins)  # it runs after that of the extension
+    import extension
+    begun = threading.Event()
+    def waits():
+        try: extension.blocks_and_calls(lambda: bool(begun.set()))
+        except RuntimeError as error: told.append(error)
+    thread = threading.Thread(target=waits, daemon=True)
+    thread.start()
+    begun.wait()
+    """
+    told = (
+        "the runtime of this extension has been shut down, because the interpreter is about to exit\n"
+    )
+    assert run("ours", body) == (0, told, "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_handler_of_a_fork_that_lets_others_run_deadlocks_nobody():
     body = """
@@ -659,6 +703,29 @@ def test_a_child_that_is_forked_inside_a_blocking_call_leaves_it(by):
         os._exit(5)
     """
     assert run("ours", body) == (0, "the parent has waited 5\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_future_of_the_parents_gets_no_result_in_a_child_and_a_new_one_does():
+    """As the README says. The task that would deliver it runs in the parent only."""
+    body = """
+    import extension, warnings
+    warnings.simplefilter("ignore")
+    loop = asyncio.new_event_loop()
+    async def begins(): return extension.operation(300_000)
+    async def ends(future, limit): return await asyncio.wait_for(asyncio.shield(future), limit)
+    async def again(): return await extension.operation(1)
+    future = loop.run_until_complete(begins())
+    child = os.fork()
+    if child == 0:
+        try: loop.run_until_complete(ends(future, 2))
+        except asyncio.TimeoutError: os._exit(asyncio.run(again()) + 4)
+        finally: os._exit(9)
+    # Both have the same descriptors, so one loop runs after the other.
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(ended, loop.run_until_complete(ends(future, 30)))
+    """
+    assert run("ours", body) == (0, "5 300000\n", "")
 
 
 #: With the same id as its parent's: only in a namespace, in which the parent is the first process as well.
