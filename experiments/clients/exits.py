@@ -24,10 +24,11 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+PROGRAMS = HERE.parent / "python"
 TARGET = HERE.parent.parent / "target"
 
 ETCD = (
-    HERE.parent / "python" / "etcd_exit.py",
+    PROGRAMS / "etcd_exit.py",
     [
         *(
             f"package {scenario} {ending}"
@@ -50,11 +51,11 @@ CLIENTS = {
     "etcd-client-py-0.4.1": ETCD,
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
-        HERE / "natsrpy_exit.py",
+        PROGRAMS / "natsrpy_exit.py",
         ["publishes_closed", "publishes_returned", "messages_closed", "calls_back_returned"],
     ),
     "taunicorn-0.1.10": (
-        HERE / "taunicorn_exit.py",
+        PROGRAMS / "taunicorn_exit.py",
         ["messages_closed", "messages_returned", "connections_closed", "in_flight"],
     ),
 }
