@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     panics,
-    sync::{Arc, AtomicUsize, Mutex, Ordering, lock},
+    sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock},
 };
 
 /// How long one thread of a lane is given before it gets a second: a destructor may be waiting for a task
@@ -58,6 +58,8 @@ pub(super) struct Lane {
     hold: Mutex<Option<Hold>>,
     /// What the lane serves now.
     serving: Mutex<Option<Serving>>,
+    /// Whether the OS refused what another runtime needs, and has granted no thread since.
+    was_refused: AtomicBool,
 }
 
 /// A batch, and where its values are dropped.
@@ -84,6 +86,7 @@ impl Lane {
             slot: Slot::new(),
             hold: Mutex::default(),
             serving: Mutex::default(),
+            was_refused: AtomicBool::new(false),
         })
     }
 
@@ -116,8 +119,10 @@ impl Lane {
             // What comes through a handle that a destructor gave away must not delay other batches. So the
             // next gets another runtime, if the OS gives one.
             if service.goes_on() {
-                if let Ok(opened) = self.open() {
-                    (site, runtime) = opened;
+                match self.open() {
+                    Ok(opened) => (site, runtime) = opened,
+                    // Relaxed: it decides only who is asked first.
+                    Err(_refused) => self.was_refused.store(true, Ordering::Relaxed),
                 }
             }
         }
@@ -218,21 +223,23 @@ impl Lane {
 
     /// Asks for a blocking thread until there is one: without it, a destructor that queues a closure panics.
     fn keep_asking(&self, handle: &Handle, batch: &Batch) -> Hold {
-        let mut is_refused = false;
+        // Tokio panics if there is no thread, so the OS is asked first once it has refused one.
+        // Relaxed: it decides only who is asked first.
+        let mut is_refused = self.was_refused.load(Ordering::Relaxed);
         loop {
+            while is_refused && !there_are_threads() {
+                batch.lock().thread_was_refused();
+                // No event says when the OS has a thread again.
+                thread::sleep(RETRY);
+            }
             if let Ok(hold) = self.hold_on(handle) {
                 if is_refused {
+                    self.was_refused.store(false, Ordering::Relaxed);
                     batch.lock().thread_was_granted();
                 }
                 return hold;
             }
             is_refused = true;
-            batch.lock().thread_was_refused();
-            // Tokio panics if there is no thread, so the OS is asked first.
-            while !there_are_threads() {
-                // No event says when the OS has a thread again.
-                thread::sleep(RETRY);
-            }
         }
     }
 
