@@ -329,10 +329,20 @@ pub struct Probe {
     #[arg(long)]
     pub pid1: bool,
 
+    /// Hold the command's threads back, for at most 5 ms each time, where races of a shutdown live: another
+    /// few of them, at other places, for each trial's seed. Finds what is rare; the rate is not the natural one
+    #[arg(long, conflicts_with = "pid1")]
+    pub chaos: bool,
+
+    /// Hold threads in one way only; `--policy help` names them all
+    #[arg(long, value_name = "NAME", requires = "chaos")]
+    pub policy: Option<String>,
+
     /// Also run COMMAND, alternating trial by trial with the same seeds, and report whether the failure
-    /// rates differ. Pass it as one shell-quoted argument; no shell runs it
-    #[arg(long, value_name = "COMMAND", conflicts_with = "until_failure")]
-    pub compare: Option<String>,
+    /// rates differ. Pass it as one shell-quoted argument; no shell runs it. With --chaos, and without
+    /// COMMAND: the same command with nothing held back
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1, conflicts_with = "until_failure")]
+    pub compare: Option<Option<String>>,
 
     /// Derive every trial's seed from this one, in decimal or as 0x… [default: random]
     #[arg(long, value_parser = lab::seed::parse)]

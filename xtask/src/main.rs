@@ -29,6 +29,9 @@ use crate::{failure::Failure, flags::Command, workspace::Workspace};
 
 fn main() -> ExitCode {
     lab::guardian::serve_if_asked();
+    if let Some(code) = chaos::served() {
+        return code;
+    }
     let command = Command::parse();
     let code = run(&command).unwrap_or_else(|failure| failure.report());
     match output::lost() {

@@ -1,6 +1,7 @@
 //! `cargo xtask probe`: runs any command many times in the lab's sandbox. The implementation is
 //! `lab::probe`.
 
+mod held;
 mod text;
 
 use std::{
@@ -11,6 +12,8 @@ use std::{
     time::SystemTime,
 };
 
+use serde::Serialize;
+
 use lab::{
     interrupt::{self, Interrupt},
     nearest,
@@ -18,6 +21,7 @@ use lab::{
     sandbox::{AS_PROCESS_1, Input, Provoked},
 };
 
+use self::held::{Held, HeldBack};
 use crate::{
     child,
     failure::{Context as _, Failure, Result},
@@ -32,28 +36,61 @@ const DEFAULT_TRIALS: u32 = 50;
 
 pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
     let mut commands = vec![command(flags.command.clone())?];
-    if let Some(second_command) = &flags.compare {
-        commands.push(command(split_words(second_command)?)?);
+    match &flags.compare {
+        Some(Some(second_command)) => commands.push(command(split_words(second_command)?)?),
+        Some(None) if flags.chaos => commands.push(commands[0].clone()),
+        Some(None) => {
+            return Err(Failure::Usage(
+                "--compare needs a command, or --chaos, to compare with the same command without it"
+                    .to_owned(),
+            ));
+        }
+        None => {}
     }
     check(flags)?;
+    let held = if flags.chaos { Some(Held::new(flags.policy.as_deref())?) } else { None };
+    if let Some(held) = &held {
+        commands[0] = held.command(&commands[0])?;
+    }
     let plan = plan(flags, folder(flags.keep.as_deref(), workspace)?);
     let interrupt = Interrupt::install()?;
     let mut progress = Trials::start(&plan, commands.len());
-    let (report, result) = plan.run(commands, &interrupt, |trial, is_new_failure| {
+    let mut failed = Vec::new();
+    let (report, result) = plan.run(commands.clone(), &interrupt, |trial, is_new_failure| {
         progress.trial_ended(trial, is_new_failure);
+        if trial.command == 0 && trial.end.is_failure() {
+            failed.push(trial.number);
+        }
     });
     drop(progress);
+    let held = match held {
+        Some(held) => Some(held.finish(&report, &failed, &commands[0], &plan, &interrupt)?),
+        None => None,
+    };
     if flags.keep.is_none() {
         // `remove_dir` fails if the folder has output, so only an empty one goes.
         let _ = fs::remove_dir(&plan.keep);
     }
     // The report is printed even if the sandbox failed.
     output::print(&match flags.format {
-        Format::Text => text::render(&report, Paper::stdout()),
-        Format::Json => serde_json::to_string(&report)? + "\n",
+        Format::Text => {
+            let mut text = text::render(&report, Paper::stdout());
+            text.extend(held.iter().map(|held| held.render(Paper::stdout())));
+            text
+        }
+        Format::Json => serde_json::to_string(&Whole { report: &report, chaos: held })? + "\n",
     });
     result?;
     Ok(exit_code(&report))
+}
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chaos: Option<HeldBack>,
 }
 
 /// Looks for what the options need, before anything runs.

@@ -76,6 +76,8 @@ pub struct Plan {
     pub provoked_by: String,
     /// Every trial's seed is derived from this one.
     pub seed: u64,
+    /// The seed of every trial, if all have the same.
+    pub same_seed: Option<u64>,
     /// The folder for the output of failed trials and of the slowest clean ones.
     pub keep: PathBuf,
 }
@@ -95,6 +97,7 @@ impl Plan {
             provoked: Provoked { is_looked_at: true, ..Provoked::default() },
             provoked_by: String::new(),
             seed,
+            same_seed: None,
             keep,
         }
     }
@@ -177,18 +180,18 @@ impl Plan {
             let (at, number) = (place % commands.len(), u32::try_from(place / commands.len()));
             let (Some(command), Ok(number)) = (commands.get(at), number) else { return Ok(None) };
             // Trials with the same number have the same seed, so the seed explains no difference.
-            let seed = seed::of_trial(self.seed, "probe", number);
+            let seed = self.same_seed.unwrap_or_else(|| seed::of_trial(self.seed, "probe", number));
             let command = self.sandboxed(command, &directory, number, seed);
             let ended = sandbox.provoke(&command, &self.provoked, interrupt)?;
             if ended.ending == Ending::Interrupted {
                 return Ok(None);
             }
-            let trial = Trial::of(number, seed, &ended, &self.provoked);
+            let trial = Trial::of((at, number), seed, &ended, &self.provoked);
             stop.fetch_or(self.until_failure && trial.end.is_failure(), Ordering::Relaxed);
-            Ok(Some((at, trial, ended)))
+            Ok(Some((trial, ended)))
         };
-        let result = parallel::run(jobs, max_trials, trial, |(at, trial, ended)| {
-            if let Some(tally) = tallies.get_mut(at) {
+        let result = parallel::run(jobs, max_trials, trial, |(trial, ended)| {
+            if let Some(tally) = tallies.get_mut(trial.command) {
                 on_trial(&trial, tally.add(&trial, &ended));
             }
             ControlFlow::Continue(())

@@ -224,6 +224,40 @@ fn an_experiment_is_probed_like_any_command_and_takes_the_seed_of_the_trial() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn threads_are_held_back_and_the_report_says_what_was_done() {
+    let workspace = Workspace::empty();
+    let program = "sleep 0.01 | cat; case $PROBE_SEED in *7) exit 9;; esac";
+    let options = ["--chaos", "--compare", "--trials", "40", "--seed", "5"];
+    let found = json(&workspace, &options, program);
+    let [held, bare] = [0, 1].map(|at| &found["commands"][at]);
+    assert!(held["command"].as_str().unwrap().contains("hold-threads any - sh -c"), "{held:#}");
+    // The seed decides, and not the chaos.
+    assert!(number(&held["failed"]) > 0.0, "{held:#}");
+    assert_eq!(held["failed"], bare["failed"]);
+    let policies = found["chaos"]["policies"].as_object().unwrap();
+    let sum = |field: &str| policies.values().map(|it| number(&it[field])).sum::<f64>();
+    assert_eq!((sum("trials"), sum("failed")), (40.0, number(&held["failed"])));
+    assert!(sum("holds") > 0.0, "{policies:?}");
+    let repeat = &found["chaos"]["repeats"][0];
+    assert_eq!((number(&repeat["failed"]), number(&repeat["of"])), (20.0, 20.0), "{repeat:#}");
+
+    let ran = probe(&workspace, &["--chaos", "--policy", "main", "--trials", "2"], "true");
+    assert!(ran.stdout.contains("threads were held back"), "{ran}");
+    assert!(ran.stdout.contains("a zero is no proof"), "{ran}");
+    for (options, says) in [
+        (&["--compare"][..], "--compare needs a command, or --chaos"),
+        (&["--chaos", "--policy", "mian"], "did you mean `main`?"),
+        (&["--policy", "main"], "--chaos"),
+        (&["--chaos", "--pid1"], "cannot be used with"),
+    ] {
+        let ran = probe(&workspace, options, "true");
+        assert_eq!(ran.code, Some(2), "{ran}");
+        assert!(ran.stderr.contains(says), "{ran}");
+    }
+}
+
+#[test]
 fn a_command_that_cannot_run_is_a_usage_error() {
     let workspace = Workspace::empty();
     workspace.write("not-executable", "true");

@@ -14,6 +14,8 @@ use crate::{
 /// One trial, without its output.
 #[derive(Clone, Debug)]
 pub struct Trial {
+    /// Which of the commands it is a trial of, from 0.
+    pub command: usize,
     /// Its number among the trials of its command, from 0.
     pub number: u32,
     /// Its seed.
@@ -56,7 +58,12 @@ pub struct Panic {
 
 impl Trial {
     /// Describes a trial that was not interrupted.
-    pub(super) fn of(number: u32, seed: u64, ended: &Ended, provoked: &Provoked) -> Self {
+    pub(super) fn of(
+        (command, number): (usize, u32),
+        seed: u64,
+        ended: &Ended,
+        provoked: &Provoked,
+    ) -> Self {
         let (end, is_truncated) = (EndKind::of(ended), ended.stderr.is_cut());
         let left = ended.left.iter().map(|left| without_what_varies(&left.to_string()));
         let mut left: Vec<_> = left.collect();
@@ -64,7 +71,17 @@ impl Trial {
         let threads = ended.threads.clone();
         let first_signal = provoked.signals.iter().map(|(after, _)| *after).min();
         let is_too_short = first_signal.is_some_and(|after| ended.wall < after);
-        Self { number, seed, end, wall: ended.wall, is_too_short, left, threads, is_truncated }
+        Self {
+            command,
+            number,
+            seed,
+            end,
+            wall: ended.wall,
+            is_too_short,
+            left,
+            threads,
+            is_truncated,
+        }
     }
 }
 

@@ -1,0 +1,357 @@
+//! Traces a program with ptrace(2) from its first instruction on, and holds its threads.
+//!
+//! The program is started by this same executable, executed again ([`become_traced`]), so that nothing unsafe is
+//! needed between fork and exec. A thread that stops is continued at once, or when its hold is over; the others
+//! run meanwhile. What a tracer changes besides: a program that itself traces another one fails, group stops
+//! (SIGSTOP, SIGTSTP) do not last, and real-time signals do not arrive.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        ptrace::{self, Options},
+        signal::{Signal, kill, raise},
+    },
+    unistd::Pid,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::WaitOptions,
+};
+
+use crate::{
+    filter,
+    policy::{Decisions, Place, Policy},
+    report::Report,
+};
+
+/// The argument that turns this executable into the program's first process.
+const TRACED: &str = "__traced";
+
+/// The signals that are passed on: a supervisor sends them to the process that it has started.
+const PASSED_ON: [i32; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Exited(i32),
+    Signalled(i32),
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(program: &[OsString], policy: &Policy, seed: u64) -> io::Result<(Ended, Report)> {
+    // Before the program starts, so that no signal is lost: the pipe has a byte for each.
+    let (woken, wake) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&woken, true)?;
+    let mut passed_on = Vec::new();
+    for signal in PASSED_ON {
+        let came = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal, Arc::clone(&came))?;
+        signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
+        passed_on.push((signal, came));
+    }
+    signal_hook::low_level::pipe::register(libc::SIGCHLD, wake)?;
+    let child =
+        Command::new(env::current_exe()?).args([TRACED, policy.name]).args(program).spawn()?;
+    let root = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let mut tracer = Tracer {
+        root,
+        policy,
+        seed,
+        tasks: HashMap::new(),
+        early: HashSet::new(),
+        held: BinaryHeap::new(),
+        report: Report::new(policy, seed),
+        ended: None,
+    };
+    let ended = tracer.until_it_ends(&woken, &passed_on)?;
+    tracer.kill_the_rest();
+    Ok((ended, tracer.report))
+}
+
+/// If this process is to become the program, stops until it is traced, installs the filter and executes the
+/// program. Returns only if it is not, or if that failed.
+pub(crate) fn become_traced() -> Option<ExitCode> {
+    let mut arguments = env::args_os().skip(1);
+    arguments.next().filter(|first| first == TRACED)?;
+    let policy = arguments.next().and_then(|name| Policy::named(name.to_str()?))?;
+    let program = arguments.next()?;
+    let failed = |error: io::Error| {
+        eprintln!("error: cannot run {} under a tracer: {error}", program.display());
+        // What a shell says of a command that it cannot execute.
+        ExitCode::from(126)
+    };
+    // The tracer sets its options at the first stop, before the program exists.
+    if let Err(error) = ptrace::traceme().and_then(|()| raise(Signal::SIGSTOP)) {
+        return Some(failed(io::Error::from(error)));
+    }
+    if let Err(error) = filter::install(policy.places()) {
+        return Some(failed(error));
+    }
+    Some(failed(Command::new(&program).args(arguments).exec()))
+}
+
+/// A thread of the program, or of a process that it has started.
+#[derive(Debug)]
+struct Task {
+    /// Its place in the tree of threads.
+    path: Vec<u32>,
+    /// How many it has started.
+    started: u32,
+    /// Its process.
+    process: i32,
+    /// Whether its first stop is still to come.
+    is_new: bool,
+    decisions: Decisions,
+    /// The place whose system call it is in, if it is to be held when that returns.
+    returns_from: Option<Place>,
+}
+
+struct Tracer<'a> {
+    root: i32,
+    policy: &'a Policy,
+    seed: u64,
+    tasks: HashMap<i32, Task>,
+    /// New threads that have stopped before their parent has reported them.
+    early: HashSet<i32>,
+    /// When held threads are continued, the next first.
+    held: BinaryHeap<Reverse<(Instant, i32)>>,
+    report: Report,
+    ended: Option<Ended>,
+}
+
+impl Tracer<'_> {
+    fn until_it_ends(
+        &mut self,
+        woken: &io::PipeReader,
+        passed_on: &[(i32, Arc<AtomicBool>)],
+    ) -> io::Result<Ended> {
+        loop {
+            loop {
+                match rustix::process::wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                    Ok(Some((task, status))) => {
+                        self.changed(task.as_raw_pid(), status.as_raw());
+                    }
+                    Ok(None) | Err(rustix::io::Errno::CHILD) => break,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                if let Some(ended) = self.ended {
+                    return Ok(ended);
+                }
+            }
+            for (signal, came) in passed_on {
+                // Relaxed: the flag publishes nothing else, and the pipe wakes this loop after it is set.
+                if came.swap(false, Ordering::Relaxed)
+                    && let Ok(signal) = Signal::try_from(*signal)
+                {
+                    let _ = kill(Pid::from_raw(self.root), signal);
+                }
+            }
+            let now = Instant::now();
+            while let Some(Reverse((due, task))) = self.held.peek().copied()
+                && due <= now
+            {
+                self.held.pop();
+                go_on(task, None);
+            }
+            let next = self.held.peek().map(|Reverse((due, _))| due.saturating_duration_since(now));
+            let timeout = next.and_then(|it| Timespec::try_from(it).ok());
+            let mut descriptors = [PollFd::new(woken, PollFlags::IN)];
+            match poll(&mut descriptors, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // However many bytes there are: all that they tell of is looked at above.
+            let mut bytes = [0; 64];
+            while rustix::io::read(woken, &mut bytes).is_ok_and(|read| read == bytes.len()) {}
+        }
+    }
+
+    /// A task has stopped or ended.
+    fn changed(&mut self, task: i32, status: i32) {
+        let ended = match status & 0x7f {
+            0x7f => None,
+            0 => Some(Ended::Exited((status >> 8) & 0xff)),
+            signal => Some(Ended::Signalled(signal)),
+        };
+        if let Some(ended) = ended {
+            self.tasks.remove(&task);
+            if task == self.root {
+                self.ended = Some(ended);
+            }
+            return;
+        }
+        let (signal, event) = ((status >> 8) & 0xff, status >> 16);
+        if !self.tasks.contains_key(&task) {
+            if task != self.root {
+                self.early.insert(task);
+                return;
+            }
+            // The first stop of all: become_traced waits for its tracer.
+            let options = Options::PTRACE_O_EXITKILL
+                | Options::PTRACE_O_TRACESECCOMP
+                | Options::PTRACE_O_TRACESYSGOOD
+                | Options::PTRACE_O_TRACECLONE
+                | Options::PTRACE_O_TRACEFORK
+                | Options::PTRACE_O_TRACEVFORK
+                | Options::PTRACE_O_TRACEEXEC
+                | Options::PTRACE_O_TRACEEXIT;
+            let _ = ptrace::setoptions(Pid::from_raw(task), options);
+            self.begins(task, Vec::new(), task);
+            if let Some(task) = self.tasks.get_mut(&task) {
+                task.is_new = false;
+            }
+            go_on(task, None);
+            return;
+        }
+        match event {
+            libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+                self.has_started_another(task, event == libc::PTRACE_EVENT_CLONE);
+                go_on(task, None);
+            }
+            libc::PTRACE_EVENT_EXEC => {
+                self.has_executed(task);
+                go_on(task, None);
+            }
+            libc::PTRACE_EVENT_EXIT => self.at(task, Place::End),
+            libc::PTRACE_EVENT_SECCOMP => self.calls(task),
+            0 if signal == libc::SIGTRAP | 0x80 => self.returns(task),
+            0 if signal == libc::SIGSTOP && self.tasks.get(&task).is_some_and(|it| it.is_new) => {
+                self.is_born(task);
+            }
+            // A signal is about to be delivered. A group stop has none, and does not last.
+            0 if ptrace::getsiginfo(Pid::from_raw(task)) != Err(Errno::EINVAL) => {
+                go_on(task, Signal::try_from(signal).ok());
+            }
+            _ => go_on(task, None),
+        }
+    }
+
+    fn begins(&mut self, task: i32, path: Vec<u32>, process: i32) {
+        self.report.threads += 1;
+        let decisions = Decisions::of(self.policy, self.seed, &path, task == process);
+        let new = Task { path, started: 0, process, is_new: true, decisions, returns_from: None };
+        self.tasks.insert(task, new);
+    }
+
+    fn has_started_another(&mut self, task: i32, is_thread: bool) {
+        let Ok(new) = ptrace::getevent(Pid::from_raw(task)) else { return };
+        let (Ok(new), Some(parent)) = (i32::try_from(new), self.tasks.get_mut(&task)) else {
+            return;
+        };
+        let mut path = parent.path.clone();
+        path.push(parent.started);
+        parent.started += 1;
+        let process = if is_thread { parent.process } else { new };
+        self.begins(new, path, process);
+        if self.early.remove(&new) {
+            self.is_born(new);
+        }
+    }
+
+    /// Another program runs in its process, with one thread, which has the process's id.
+    fn has_executed(&mut self, process: i32) {
+        let Ok(former) = ptrace::getevent(Pid::from_raw(process)) else { return };
+        let Ok(former) = i32::try_from(former) else { return };
+        if let Some(mut task) = self.tasks.remove(&former) {
+            task.process = process;
+            // What a shell in front of it has used up does not count.
+            task.decisions = Decisions::of(self.policy, self.seed, &task.path, true);
+            self.tasks.retain(|_, other| other.process != process);
+            self.tasks.insert(process, task);
+        }
+    }
+
+    fn is_born(&mut self, task: i32) {
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.is_new = false;
+        }
+        self.at(task, Place::Start);
+    }
+
+    /// It stands before a system call of the filter.
+    fn calls(&mut self, task: i32) {
+        let called = ptrace::getregs(Pid::from_raw(task)).ok();
+        let Some(place) = called.and_then(|registers| filter::place(registers.orig_rax)) else {
+            go_on(task, None);
+            return;
+        };
+        if !self.policy.is_after() {
+            self.at(task, place);
+        } else if let Some(it) = self.tasks.get_mut(&task) {
+            it.returns_from = Some(place);
+            // It stops again when the call returns.
+            let _ = ptrace::syscall(Pid::from_raw(task), None);
+        }
+    }
+
+    fn returns(&mut self, task: i32) {
+        match self.tasks.get_mut(&task).and_then(|it| it.returns_from.take()) {
+            Some(place) => self.at(task, place),
+            None => go_on(task, None),
+        }
+    }
+
+    /// Holds a task, or lets it go on.
+    fn at(&mut self, task: i32, place: Place) {
+        self.report.stopped(place);
+        let decisions = self.tasks.get_mut(&task).map(|it| &mut it.decisions);
+        match decisions.and_then(|it| it.hold(self.policy, place)) {
+            Some(time) => {
+                self.report.held(place, time);
+                self.held.push(Reverse((Instant::now() + time, task)));
+            }
+            None => go_on(task, None),
+        }
+    }
+
+    /// Kills the processes that the program has left. Without their tracer they would not run: the calls of the
+    /// filter would fail.
+    fn kill_the_rest(&mut self) {
+        let processes: HashSet<_> = self.tasks.values().map(|it| it.process).collect();
+        for process in processes {
+            // Gone, if it has ended at the same time.
+            let Ok(name) = fs::read_to_string(format!("/proc/{process}/comm")) else { continue };
+            if kill(Pid::from_raw(process), Signal::SIGKILL).is_ok() {
+                self.report.left.push(name.trim_end().to_owned());
+            }
+        }
+        self.report.left.sort_unstable();
+    }
+}
+
+/// Lets a task go on, with a signal or without. It may have been killed meanwhile.
+fn go_on(task: i32, signal: Option<Signal>) {
+    let _ = ptrace::cont(Pid::from_raw(task), signal);
+}
+
+/// Ends as the program has ended.
+pub(crate) fn end_as(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Exited(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Ended::Signalled(signal) => {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            if let Ok(signal) = Signal::try_from(signal) {
+                let _ = raise(signal);
+            }
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Programs of their own processes, whose threads are held. This is a program itself, because a trace begins by
+//! executing the same program again.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what went wrong by a panic"
+)]
+
+use std::{
+    env, fs,
+    io::Write as _,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Command, ExitCode, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use chaos::{POLICIES, Policy, Report};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// The programs that this one can become.
+const PROGRAMS: [(&str, fn()); 2] = [("late", late), ("correct", correct)];
+
+const TESTS: [(&str, fn()); 7] = [
+    ("it_ends_as_the_program_does", it_ends_as_the_program_does),
+    ("input_output_and_signals_pass", input_output_and_signals_pass),
+    ("children_threads_and_programs_are_followed", children_threads_and_programs_are_followed),
+    ("a_rare_race_becomes_frequent", a_rare_race_becomes_frequent),
+    ("a_correct_program_stays_correct", a_correct_program_stays_correct),
+    ("what_a_program_leaves_is_named_and_killed", what_a_program_leaves_is_named_and_killed),
+    ("a_mistake_is_an_error", a_mistake_is_an_error),
+];
+
+fn main() -> ExitCode {
+    if let Some(code) = chaos::served() {
+        return code;
+    }
+    let named = env::args().nth(1);
+    if let Some((_, program)) = PROGRAMS.iter().find(|(name, _)| named.as_deref() == Some(name)) {
+        program();
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<_> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if env::args().any(|word| word == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    for (name, test) in TESTS {
+        if filters.is_empty() || filters.iter().any(|word| name.contains(word)) {
+            test();
+            println!("test {name} ... ok");
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Fails if a new thread needs longer than a moment to begin.
+fn late() {
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = Arc::clone(&begun);
+    let thread = thread::spawn(move || begins.store(true, Ordering::SeqCst));
+    thread::sleep(Duration::from_micros(1500));
+    if !begun.load(Ordering::SeqCst) {
+        std::process::exit(3);
+    }
+    thread.join().unwrap();
+}
+
+/// Threads that wait for each other, write files and start processes, all in good order.
+fn correct() {
+    let (sender, receiver) = mpsc::channel();
+    let file = env::temp_dir().join(format!("chaos-{}", std::process::id()));
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let (sender, file) = (sender.clone(), file.with_extension(number.to_string()));
+            thread::spawn(move || {
+                fs::write(&file, [number]).unwrap();
+                sender.send(fs::read(&file).unwrap()[0]).unwrap();
+                fs::remove_file(&file).unwrap();
+            })
+        })
+        .collect();
+    let mut numbers: Vec<_> = (0..8).map(|_| receiver.recv().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7]);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let child = Command::new("sh").args(["-c", "echo a | cat"]).output().unwrap();
+    assert_eq!(child.stdout, b"a\n");
+}
+
+/// A command whose threads are held.
+fn held(policy: &str, seed: u64, reports: Option<&Path>, command: &[&str]) -> Command {
+    let words = chaos::words(Policy::named(policy), reports).unwrap();
+    let mut held = Command::new(&words[0]);
+    held.args(&words[1..])
+        .args(command)
+        .env("PROBE_SEED", seed.to_string())
+        .env_remove("PROBE_TRIAL");
+    held
+}
+
+fn run(policy: &str, seed: u64, command: &[&str]) -> Output {
+    held(policy, seed, None, command).output().unwrap()
+}
+
+fn this() -> String {
+    env::current_exe().unwrap().into_os_string().into_string().unwrap()
+}
+
+fn it_ends_as_the_program_does() {
+    for policy in POLICIES {
+        let ended = run(policy.name, 1, &["sh", "-c", "echo out; echo err >&2; exit 7"]);
+        assert_eq!(ended.status.code(), Some(7), "{policy:?} {ended:?}");
+        assert_eq!((&*ended.stdout, &*ended.stderr), (&b"out\n"[..], &b"err\n"[..]));
+    }
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM] {
+        let ended = run("few", 1, &["sh", "-c", &format!("kill -{} $$", signal as i32)]);
+        assert_eq!(ended.status.signal(), Some(signal as i32), "{ended:?}");
+    }
+}
+
+fn input_output_and_signals_pass() {
+    let mut cat = held("main", 2, None, &["cat"]);
+    let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    cat.stdin.take().unwrap().write_all(b"through").unwrap();
+    assert_eq!(cat.wait_with_output().unwrap().stdout, b"through");
+
+    let script = "trap 'echo asked; exit 4' TERM; echo ready; while true; do sleep 0.01; done";
+    let mut waits = held("few", 2, None, &["sh", "-c", script]);
+    let mut waits = waits.stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(waits.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    kill(Pid::from_raw(i32::try_from(waits.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let ended = waits.wait_with_output().unwrap();
+    assert_eq!((&*ended.stdout, ended.status.code()), (&b"asked\n"[..], Some(4)));
+}
+
+fn children_threads_and_programs_are_followed() {
+    let reports = tempfile::tempdir().unwrap();
+    let this = this();
+    let script = format!("(exit 3); true | cat; exec {this} correct");
+    let ended = held("others", 3, Some(reports.path()), &["sh", "-c", &script]).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let report = fs::read(reports.path().join("trial-0.json")).unwrap();
+    let report: Report = serde_json::from_slice(&report).unwrap();
+    // The shell, its three children, the eight threads of the program, and its own three processes.
+    assert!(report.threads >= 14, "{report:?}");
+    assert_eq!((&*report.policy, report.seed), ("others", 3));
+    assert!(report.holds.values().sum::<u32>() > 0, "{report:?}");
+}
+
+fn a_rare_race_becomes_frequent() {
+    const TRIALS: u64 = 60;
+    let this = this();
+    let (mut bare, mut with_chaos) = (0, 0);
+    for seed in 0..TRIALS {
+        // In turns, so that the load of the machine affects both.
+        bare += u32::from(!Command::new(&this).arg("late").status().unwrap().success());
+        with_chaos += u32::from(!run("starts", seed, &[&this, "late"]).status.success());
+    }
+    assert!(with_chaos > bare + 8, "{bare} of {TRIALS} fail, and with threads held {with_chaos}");
+}
+
+fn a_correct_program_stays_correct() {
+    let this = this();
+    for policy in POLICIES {
+        for seed in 0..6 {
+            let ended = run(policy.name, seed, &[&this, "correct"]);
+            assert!(ended.status.success(), "{policy:?} {seed} {ended:?}");
+            assert_eq!(ended.stderr, b"", "{policy:?} {seed}");
+        }
+    }
+}
+
+fn what_a_program_leaves_is_named_and_killed() {
+    let reports = tempfile::tempdir().unwrap();
+    let script = "sleep 600 >/dev/null 2>&1 & echo $!; sleep 0.3";
+    let ended = held("few", 4, Some(reports.path()), &["sh", "-c", script]).output().unwrap();
+    let left: i32 = String::from_utf8(ended.stdout).unwrap().trim().parse().unwrap();
+    let report = fs::read(reports.path().join("trial-0.json")).unwrap();
+    let report: Report = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report.left, ["sleep"]);
+    for _ in 0..1000 {
+        let state = fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+        if state.is_empty() || state.contains(") Z ") {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("process {left} lives");
+}
+
+fn a_mistake_is_an_error() {
+    let missing = run("few", 1, &["/nonexistent/program"]);
+    assert_eq!(missing.status.code(), Some(126));
+    let said = String::from_utf8(missing.stderr).unwrap();
+    assert!(said.contains("/nonexistent/program"), "{said}");
+    let unknown =
+        Command::new(this()).args(["hold-threads", "none", "-", "true"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(125));
+}
