@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    ops::{BitAnd, BitOr, Not},
+    ops::{BitAnd, BitOr, Not, RangeInclusive},
 };
 
 use crate::{
@@ -33,8 +33,8 @@ pub struct Condition {
 #[derive(Clone, Debug)]
 pub struct Subject(String);
 
-/// Selects every variant whose name matches the pattern, in which `*` matches any text. A pattern without a
-/// match is an error, which the experiment reports when it starts.
+/// Selects every variant whose name matches the pattern, in which `*` matches any text, and `|` stands between
+/// two patterns. A pattern without a match is an error, which the experiment reports when it starts.
 ///
 /// ```
 /// use lab::{Outcome, every};
@@ -66,6 +66,24 @@ impl Subject {
     #[must_use]
     pub fn fails_at_most(self, percent: u32) -> Condition {
         self.outcomes(move |outcomes| failures(outcomes) * 100 <= percent * outcomes.total())
+    }
+
+    /// Holds if of the trials of all these variants, taken together, a share of this many percent did not end
+    /// clean.
+    #[must_use]
+    pub fn fails_together_in(self, percent: RangeInclusive<u32>) -> Condition {
+        let Self(pattern) = self;
+        let patterns = vec![pattern.clone()];
+        let weigh = Box::new(move |results: &[VariantResult], reasons: &mut Vec<String>| {
+            let Share { hits, trials } = share(&pattern, results);
+            let reason = format!("{pattern}: {hits} of {trials} failed");
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+            let bounds = [percent.start(), percent.end()].map(|it| it * trials);
+            (trials >= FEWEST_TRIALS).then(|| (bounds[0]..=bounds[1]).contains(&(hits * 100)))
+        });
+        Condition { patterns, weigh }
     }
 
     /// Holds if these variants, taken together, fail more often than the others, taken together, significantly so
@@ -435,11 +453,15 @@ pub(crate) fn outcome_reason(result: &VariantResult) -> String {
 
 /// Whether a name matches a pattern in which `*` matches any text.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    pattern.split('|').any(|pattern| fits_one(pattern, name))
+}
+
+fn fits_one(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
             let mut starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            starts.any(|at| rest.get(at..).is_some_and(|tail| fits(after, tail)))
+            starts.any(|at| rest.get(at..).is_some_and(|tail| fits_one(after, tail)))
         }),
     }
 }
@@ -488,6 +510,8 @@ mod tests {
         assert!(fits("*", ""));
         assert!(!fits("old/*", "current/outside"));
         assert!(!fits("outside", "old/outside"));
+        assert!(fits("old/a|new/*", "old/a") && fits("old/a|new/*", "new/b"));
+        assert!(!fits("old/a|new/*", "old/b"));
     }
 
     #[test]
@@ -526,6 +550,17 @@ mod tests {
         assert_eq!(holds(every("a").fails_at_most(50)), Some(true));
         assert_eq!(holds(every("a").fails_at_most(49)), Some(false));
         assert_eq!(holds(every("b").fails_at_most(49)), None);
+    }
+
+    #[test]
+    fn a_share_of_all_trials_together_lies_within_bounds_or_not() {
+        let results = [result("a", &[Aborted; 3], &[]), result("b", &[Clean; 7], &[])];
+        let holds =
+            |percent| every("a|b").fails_together_in(percent).holds(&results, &mut Vec::new());
+        assert_eq!([holds(30..=40), holds(20..=30)], [Some(true), Some(true)]);
+        assert_eq!([holds(31..=100), holds(0..=29)], [Some(false), Some(false)]);
+        let few = every("a").fails_together_in(0..=100);
+        assert_eq!(few.holds(&results, &mut Vec::new()), None);
     }
 
     #[test]

@@ -70,14 +70,14 @@ fn main() -> ExitCode {
         ])
         .variants(scenarios("kit/closed", 20, |name| cure(name, trial)))
         .variants(scenarios("kit/returned", 20, |name| cure(name, trial)))
-        .claim("C1", "About half of the exits crash, on fast machines: between 25 and 75 of 100.")
-        .supported_if(in_one(|of| {
-            closed(of, |it| it.fails_at_least(25)) & closed(of, |it| it.fails_at_most(75))
-        }))
+        .claim(
+            "C1",
+            "About half of the exits crash, on fast machines: between 25 and 75 of 100, all scenarios together.",
+        )
+        .supported_if(in_one(|of| closed(of).fails_together_in(25..=75)) & on_a_fast_machine())
         .refuted_if(
-            in_both(|of| {
-                closed(of, |it| it.fails_at_most(10)) | closed(of, |it| it.fails_at_least(90))
-            }) & every("machine").observed("cores").always_at_least(FAST),
+            in_both(|of| closed(of).fails_together_in(0..=10) | closed(of).fails_together_in(90..=100))
+                & on_a_fast_machine(),
         )
         .claim("C2", "The original test, of five single operations, shows it less than the scenarios.")
         .supported_if(in_one(|of| {
@@ -93,15 +93,9 @@ fn main() -> ExitCode {
         // Like is compared with like. Not significantly more often is not yet less often.
         .supported_if(in_one(|of| more_often(of, "active-watch", "single-put")))
         .refuted_if(in_both(|of| more_often(of, "single-put", "active-watch")))
-        .finding("C8b", "In 0.5.1, left open, a watch makes most exits fail, and an operation does not.")
-        .supported_if(
-            every("0.5.1/returned/active-watch").fails_at_least(51)
-                & every("0.5.1/returned/single-put").fails_at_most(50),
-        )
-        .refuted_if(
-            every("0.5.1/returned/active-watch").fails_at_most(50)
-                | every("0.5.1/returned/single-put").fails_at_least(51),
-        )
+        .finding("C8b", "In 0.5.1, left open, a watch makes exits fail more often than an operation.")
+        .supported_if(watch_of_0_5_1().fails_more_often_than(operation_of_0_5_1()))
+        .refuted_if(operation_of_0_5_1().fails_more_often_than(watch_of_0_5_1()))
         .claim("C9a", "With more concurrent tasks, 50 operations, it is hit more often than with one.")
         .open_in_some_runs()
         .supported_if(in_one(|of| more_often_in_all(of, "operations", "single-put")))
@@ -144,10 +138,16 @@ fn in_both(holds: impl Fn(&str) -> Condition) -> Condition {
     Condition::all([EARLIER.number, OLD.number].map(holds))
 }
 
-/// What holds for every scenario of a release, its clients closed as in the notes' tests.
-fn closed(release: &str, holds: impl Fn(Subject) -> Condition) -> Condition {
+/// The scenarios of a release, their clients closed as in the notes' tests.
+fn closed(release: &str) -> Subject {
     let scenarios = OTHERS.into_iter().chain([LAST]);
-    Condition::all(scenarios.map(|scenario| holds(every(&format!("{release}/closed/{scenario}")))))
+    let names: Vec<_> = scenarios.map(|scenario| format!("{release}/closed/{scenario}")).collect();
+    every(&names.join("|"))
+}
+
+/// Of another machine the notes do not say how many exits crash.
+fn on_a_fast_machine() -> Condition {
+    every("machine").observed("cores").always_at_least(FAST)
 }
 
 /// The original test, as often as five exits in a row end well.
@@ -177,6 +177,14 @@ fn more_often(release: &str, one: &str, other: &str) -> Condition {
 fn more_often_in_all(release: &str, one: &str, other: &str) -> Condition {
     let of = |scenario| every(&format!("{release}/*/{scenario}"));
     of(one).fails_more_often_than(of(other))
+}
+
+fn watch_of_0_5_1() -> Subject {
+    every("0.5.1/returned/active-watch")
+}
+
+fn operation_of_0_5_1() -> Subject {
+    every("0.5.1/returned/single-put")
 }
 
 /// 0.4.0 crashes with watches, and may without.
