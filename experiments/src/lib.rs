@@ -56,7 +56,6 @@ pub mod steps;
 pub mod story;
 pub mod usage;
 pub mod venv;
-pub mod web;
 pub mod wrapper;
 
 use std::{

@@ -1,5 +1,4 @@
-//! What every experiment must declare. The experiments are found by looking, so a new one is checked
-//! without being registered.
+//! What every experiment must declare. Each package with experiments runs these tests on its own.
 
 use std::{
     collections::BTreeSet,
@@ -20,10 +19,37 @@ type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 /// The longest head of a file: the question, what to expect, and the page. The essay is on the page.
 const HEAD: usize = 4;
 
+/// The folder of the package `experiments`, which has the sources of the others, too.
+fn folder() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|it| it.ends_with("experiments")).unwrap_or(package)
+}
+
+/// All experiments, of whatever package.
+fn all() -> TestResult<Vec<PathBuf>> {
+    fs::read_dir(folder().join("src/bin"))?.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn name(source: &Path) -> TestResult<&str> {
+    Ok(source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?)
+}
+
+/// Whether a manifest has an experiment. `test = false` keeps `cargo test` from building a second, empty binary.
+fn has(manifest: &Path, name: &str) -> TestResult<bool> {
+    let listed = fs::read_to_string(manifest)?;
+    let begins = format!("    {{ name = \"{name}\", ");
+    Ok(listed.lines().any(|line| line.starts_with(&begins) && line.ends_with("test = false },")))
+}
+
+/// The experiments of this package.
 fn sources() -> TestResult<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
-    let sources =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<TestResult<Vec<_>>>()?;
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let mut sources = Vec::new();
+    for source in all()? {
+        if has(&manifest, name(&source)?)? {
+            sources.push(source);
+        }
+    }
     assert!(!sources.is_empty(), "there are no experiments");
     Ok(sources)
 }
@@ -31,9 +57,10 @@ fn sources() -> TestResult<Vec<PathBuf>> {
 /// What each experiment declares, by the name of its source file.
 fn declarations() -> TestResult<Vec<(String, Declaration)>> {
     let declaration = |source: PathBuf| {
-        let name = source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?;
-        // Cargo says where one binary is; the others are beside it.
-        let binary = Path::new(env!("CARGO_BIN_EXE_01_drop_context")).with_file_name(name);
+        let name = name(&source)?;
+        // Tests are in `deps`, beside the programs.
+        let test = std::env::current_exe()?;
+        let binary = test.parent().ok_or("a test is in a folder")?.with_file_name(name);
         let listed = Command::new(binary).args(["--list", "--format", "json"]).output()?;
         let errors = String::from_utf8_lossy(&listed.stderr);
         assert!(listed.status.success(), "{name} --list: {}\n{errors}", listed.status);
@@ -55,11 +82,15 @@ fn every_experiment_is_named_after_its_file_and_has_a_number_of_its_own() -> Tes
 }
 
 #[test]
-fn every_experiment_is_left_out_of_the_tests_that_cargo_builds() -> TestResult {
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))?;
-    for (file, _) in declarations()? {
-        let entry = format!("{{ name = \"{file}\", test = false }}");
-        assert!(manifest.contains(&entry), "add `{entry}` to experiments/Cargo.toml");
+fn every_experiment_is_in_one_package() -> TestResult {
+    for source in all()? {
+        let name = name(&source)?;
+        let packages = ["Cargo.toml", "servers/Cargo.toml"].map(|it| has(&folder().join(it), name));
+        let [one, other] = packages;
+        assert!(
+            one? != other?,
+            "add `{{ name = \"{name}\", test = false }},` to experiments/Cargo.toml"
+        );
     }
     Ok(())
 }
@@ -102,8 +133,7 @@ fn the_head_of_every_file_is_a_few_lines_and_names_the_page() -> TestResult {
         let (text, file) = (fs::read_to_string(&source)?, source.display());
         let head: Vec<_> = text.lines().take_while(|line| line.starts_with("//!")).collect();
         assert!((1..=HEAD).contains(&head.len()), "{file}: a head of {} lines", head.len());
-        let stem = source.file_stem().and_then(OsStr::to_str).ok_or("a source without a name")?;
-        let page = format!("docs/src/{}.md", stem.replace('_', "-"));
+        let page = format!("docs/src/{}.md", name(&source)?.replace('_', "-"));
         assert!(head.concat().contains(&page), "{file}: its head does not name {page}");
     }
     Ok(())
@@ -122,6 +152,9 @@ fn no_file_restates_the_prediction_that_a_role_implies() -> TestResult {
 /// The long waits of 03 are not repeated in 13.
 #[test]
 fn every_hazard_of_01_to_12_has_a_cure_there_and_in_13() -> TestResult {
+    if env!("CARGO_PKG_NAME") != "experiments" {
+        return Ok(());
+    }
     let declarations = declarations()?;
     let all = declarations.iter().find(|(_, declaration)| declaration.id == "13");
     let collected: BTreeSet<_> =

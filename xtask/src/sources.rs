@@ -10,6 +10,7 @@ use std::{
 use crate::workspace::{self, Source, Workspace};
 
 const RUST: &str = "experiments/src";
+const SERVERS: &str = "experiments/servers/src";
 const PYTHON: &str = "experiments/python";
 const REAL_SDK: &str = "crates/real-sdk/src";
 
@@ -51,9 +52,10 @@ fn named_in_rust(path: &str, code: &str) -> Vec<String> {
     // A program in `bin` is a crate beside the library.
     let own = folder.split_inclusive("src").next().unwrap_or(folder);
     let mut named = modules(code, "crate::", own);
-    if own == RUST {
-        named.push(format!("{RUST}/lib.rs"));
+    if [RUST, SERVERS].contains(&own) {
+        named.push(format!("{own}/lib.rs"));
         named.extend(modules(code, "experiments::", RUST));
+        named.extend(modules(code, "servers::", SERVERS));
     }
     // Every second piece is in quotation marks, unless a mark is itself quoted: so look at all of them.
     let names = code.split('"').filter(|it| !it.is_empty() && !it.contains(char::is_whitespace));
@@ -164,12 +166,15 @@ mod tests {
         let files = [
             (
                 "experiments/src/bin/01_a.rs",
-                "use experiments::{\n    one::{Manager, steps},\n    prelude::*,\n};\nconst LOCK: &str = include_str!(\"../../locks/a.lock\");\nfn trial() { becomes('\"', \"exit.py\"); built(\"experiments/overhead\"); becomes(\"close.rs\"); experiments::inline::call() }",
+                "use experiments::{\n    one::{Manager, steps},\n    prelude::*,\n};\nconst LOCK: &str = include_str!(\"../../locks/a.lock\");\nfn trial() { becomes('\"', \"exit.py\"); built(\"experiments/overhead\"); becomes(\"close.rs\"); experiments::inline::call(); servers::web::serve() }",
             ),
             ("experiments/src/lib.rs", "pub mod one;\npub const PLENTY: u32 = 1;"),
             ("experiments/src/prelude.rs", "pub use crate::scene::Scene;"),
             ("experiments/src/scene.rs", "pub struct Scene;"),
             ("experiments/src/inline.rs", "pub fn call() {}"),
+            ("experiments/servers/src/lib.rs", "pub mod web;\npub const PORT: u16 = 0;"),
+            ("experiments/servers/src/web.rs", "use experiments::four::Four;"),
+            ("experiments/src/four.rs", "pub struct Four;"),
             ("experiments/src/one.rs", "mod part;\nuse crate::two::Two;"),
             ("experiments/src/one/part.rs", "fn part() { crate::three::call() }"),
             ("experiments/src/two.rs", "pub struct Two;"),
@@ -212,7 +217,7 @@ mod tests {
             sources.iter().flat_map(|source| digests(&workspace, source).into_keys()).collect();
         // The tests of the book.
         let none = format!("{RUST}/pages.rs");
-        for folder in [RUST, PYTHON, "experiments/locks"] {
+        for folder in [RUST, SERVERS, PYTHON, "experiments/locks"] {
             for file in workspace::names(&workspace.path(folder)).unwrap() {
                 let path = format!("{folder}/{file}");
                 let counts = workspace.path(&path).is_file() && !file.ends_with(".md");

@@ -322,7 +322,7 @@ fn example(
         problems: record.problems.clone(),
         stderr: record.stderr.clone(),
         rerun: format!(
-            "cargo run -p experiments --bin {} -- --only {} --trial {} --seed {run_seed}",
+            "cargo run --bin {} -- --only {} --trial {} --seed {run_seed}",
             experiment.binary, variant.name, record.trial
         ),
     }

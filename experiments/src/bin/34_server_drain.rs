@@ -3,10 +3,8 @@
 
 use std::{future::IntoFuture as _, net::SocketAddr, sync::mpsc};
 
-use experiments::{
-    prelude::*,
-    web::{Sent, Visit, pages},
-};
+use experiments::prelude::*;
+use servers::web::{Sent, Visit, pages};
 use sundown::{Stop, TaskGroup, service::Service};
 use tokio::net::TcpListener;
 

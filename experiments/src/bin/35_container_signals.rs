@@ -11,10 +11,10 @@ use std::{
 use experiments::{
     prelude::*,
     server_process::{ServerProcess, can_be_process_1},
-    web::{Sent, Visit, pages},
 };
 use lab::Equipment;
 use rustix::process::Signal;
+use servers::web::{Sent, Visit, pages};
 use sundown::service::Service;
 use tokio::{
     net::TcpListener,

@@ -1,7 +1,7 @@
 //! Builds the experiments while those that are built already run.
 //!
 //! Cargo builds the programs of a package in no particular order. So the first experiment is built alone,
-//! then a few, then the rest: the first verdict does not wait for sixty other programs.
+//! then some, then the rest: the first verdict does not wait for sixty other programs, nor for web servers.
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +23,8 @@ use crate::{
     workspace::{Source, Workspace},
 };
 
-/// How many are built together after the first one.
-const FEW: usize = 8;
+/// How many are built together, in turn. The rest is built after those.
+const TURNS: [usize; 3] = [1, 8, 16];
 
 /// What cargo reports.
 enum Report {
@@ -163,11 +163,9 @@ impl Drop for Builds {
 
 /// The commands of cargo, one after another.
 fn commands(chosen: &[Source], workspace: &Workspace) -> Vec<Command> {
-    let (first, rest) = chosen.split_at(chosen.len().min(1));
-    let (few, rest) = rest.split_at(rest.len().min(FEW));
     let command = |sources: &[Source]| {
         let mut cargo = workspace.cargo();
-        cargo.args(["build", "--package", "experiments", "--keep-going"]);
+        cargo.args(["build", "--package", "experiments", "--package", "servers", "--keep-going"]);
         cargo.arg("--message-format=json-render-diagnostics");
         // Shows how far it is although nobody looks at a terminal, and without colours.
         cargo.envs([
@@ -178,7 +176,15 @@ fn commands(chosen: &[Source], workspace: &Workspace) -> Vec<Command> {
         cargo.args(sources.iter().flat_map(|source| ["--bin", &source.binary]));
         cargo
     };
-    [first, few, rest].into_iter().filter(|sources| !sources.is_empty()).map(command).collect()
+    let mut rest = chosen;
+    let mut parts = Vec::new();
+    for turn in TURNS {
+        let (part, after) = rest.split_at(rest.len().min(turn));
+        parts.push(part);
+        rest = after;
+    }
+    parts.push(rest);
+    parts.into_iter().filter(|sources| !sources.is_empty()).map(command).collect()
 }
 
 fn run(
@@ -284,11 +290,11 @@ mod tests {
 
     #[test]
     fn the_first_experiment_is_built_alone() {
-        let names = (1..=20).map(|number| Source::named(&format!("{number:02}_a")).unwrap());
+        let names = (1..=40).map(|number| Source::named(&format!("{number:02}_a")).unwrap());
         let chosen: Vec<_> = names.collect();
         let commands = commands(&chosen, &Workspace::find().unwrap());
         let bins = |command: &Command| command.get_args().filter(|it| *it == "--bin").count();
-        assert_eq!(commands.iter().map(bins).collect::<Vec<_>>(), [1, FEW, 20 - 1 - FEW]);
+        assert_eq!(commands.iter().map(bins).collect::<Vec<_>>(), [1, 8, 16, 15]);
         let first: Vec<_> = commands[0].get_args().collect();
         assert_eq!(first.last().unwrap().to_str(), Some("01_a"));
     }

@@ -244,10 +244,10 @@ impl Report {
                 .into()
         } else if self.count(|state| matches!(state, State::New | State::Mismatch)) > 0 {
             "Next: if the difference is right, the same command with `--accept`;\n\
-             if not, run the experiment alone: `cargo run -p experiments --bin NAME`."
+             if not, run the experiment alone: `cargo run --bin NAME`."
                 .into()
         } else if self.count(|state| state == State::NoResult) > 0 {
-            "Next: run what has no result alone: `cargo run -p experiments --bin NAME`.".into()
+            "Next: run what has no result alone: `cargo run --bin NAME`.".into()
         } else if self.count(|state| state == State::Written) > 0 {
             "Next: `cargo xtask notebooks` writes the results into docs/.".into()
         } else if let [one] = compared[..] {

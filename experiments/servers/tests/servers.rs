@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
-use experiments::{server_process::ServerProcess, web::Visit};
+use experiments::server_process::ServerProcess;
 use hyper::rt::bounds::Http2ClientConnExec;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use servers::web::Visit;
 use sundown::{GroupReport, Stop, TaskGroup};
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
@@ -27,7 +28,7 @@ fn example(example: &str) -> TestResult<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.parent().ok_or("a test is in a folder")?.with_file_name("examples");
     let path = folder.join(example);
-    assert!(path.exists(), "{}: cargo build -p experiments --examples", path.display());
+    assert!(path.exists(), "{}: cargo build -p servers --examples", path.display());
     Ok(path)
 }
 
