@@ -24,11 +24,10 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-PROGRAMS = HERE.parent / "python"
 TARGET = HERE.parent.parent / "target"
 
 ETCD = (
-    PROGRAMS / "etcd_exit.py",
+    HERE.parent / "python" / "etcd_exit.py",
     [
         *(
             f"package {scenario} {ending}"
@@ -51,11 +50,11 @@ CLIENTS = {
     "etcd-client-py-0.4.1": ETCD,
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
-        PROGRAMS / "natsrpy_exit.py",
+        HERE / "natsrpy_exit.py",
         ["publishes_closed", "publishes_returned", "messages_closed", "calls_back_returned"],
     ),
     "taunicorn-0.1.10": (
-        PROGRAMS / "taunicorn_exit.py",
+        HERE / "taunicorn_exit.py",
         ["messages_closed", "messages_returned", "connections_closed", "in_flight"],
     ),
 }

@@ -4,7 +4,7 @@
 
 use std::{
     io::Write as _,
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Instant,
 };
 
@@ -73,8 +73,8 @@ fn main() -> ExitCode {
         ])
         .variants(services)
         .kit_claim("SIGTERM and SIGINT end a service in good order, alone and as process 1.")
-        .part("ctrl-c", |_| serve_until_ctrl_c())
-        .part("service", |_| serve())
+        .part("ctrl-c", |arguments| serve_until_ctrl_c(at(arguments)?))
+        .part("service", |arguments| serve(at(arguments)?))
         .run()
 }
 
@@ -85,7 +85,9 @@ fn ends_well(
     signal: Signal,
     as_process_1: bool,
 ) -> TrialResult {
-    let mut server = ServerProcess::start(&scene.part(server)?, as_process_1)?;
+    let mut part = scene.part(server)?;
+    part.arg(own_address().to_string());
+    let mut server = ServerProcess::start(&part, as_process_1)?;
     let address = server.address()?;
     let visitor = visit.begin(address)?;
     let sent = Instant::now();
@@ -100,17 +102,21 @@ fn ends_well(
     scene.check("it is gone within its limit", gone_after <= LIMIT + LATER);
     let got_all = visitor.join().map_err(|_| "the visitor panicked")?;
     scene.check("the visitor got what was begun", got_all);
-    scene.check("nothing is served", !is_served(address)?);
+    scene.check("nothing is served", TcpStream::connect(address).is_err());
     Ok(())
 }
 
-/// Whether there is a server. A connection to a free port may get this very port for its own end, and is then
-/// connected to itself.
-fn is_served(address: SocketAddr) -> TrialResult<bool> {
-    match TcpStream::connect(address) {
-        Ok(connection) => Ok(connection.local_addr()? != address),
-        Err(_) => Ok(false),
-    }
+/// A loopback address that no other trial has. On a shared one, another server could get the port as soon as it is
+/// free, or the connection that looks for a server could get it for its own end, and be connected to itself.
+fn own_address() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high | 0x80, middle, low)
+}
+
+/// Where a server listens: at the address that its trial gives it.
+fn at(arguments: &[String]) -> TrialResult<SocketAddr> {
+    let address: Ipv4Addr = arguments.first().ok_or("no address")?.parse()?;
+    Ok(SocketAddr::from((address, 0)))
 }
 
 fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
@@ -120,10 +126,10 @@ fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
 }
 
 /// As the documentation of axum has it, except that it listens for the signal before anybody is served.
-fn serve_until_ctrl_c() -> TrialResult {
+fn serve_until_ctrl_c(at: SocketAddr) -> TrialResult {
     runtime()?.block_on(async {
         let mut interrupts = signal(SignalKind::interrupt())?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind(at).await?;
         say(listener.local_addr()?)?;
         let interrupted = async move {
             let _ = interrupts.recv().await;
@@ -135,9 +141,9 @@ fn serve_until_ctrl_c() -> TrialResult {
     })
 }
 
-fn serve() -> TrialResult {
-    let report = Service::builder("web").limit(LIMIT).run(|service| async move {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+fn serve(at: SocketAddr) -> TrialResult {
+    let report = Service::builder("web").limit(LIMIT).run(move |service| async move {
+        let listener = TcpListener::bind(at).await?;
         say(listener.local_addr()?)?;
         service.ready();
         let stop = service.stop_signal();
