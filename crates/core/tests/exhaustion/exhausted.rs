@@ -120,7 +120,8 @@ fn silence_refused_threads() -> Arc<AtomicUsize> {
     let refused = Arc::new(AtomicUsize::new(0));
     let (count, report) = (Arc::clone(&refused), panic::take_hook());
     panic::set_hook(Box::new(move |panic| {
-        if panic.to_string().contains("OS can't spawn worker thread") {
+        let is_expected = panic.to_string().contains("OS can't spawn worker thread");
+        if is_expected && std::thread::current().name() != Some("main") {
             count.fetch_add(1, Ordering::SeqCst);
         } else {
             report(panic);
@@ -149,6 +150,20 @@ fn threads_run_out() {
 /// over and to keep limits. It closes the first value. Others wait until there is a thread to close on.
 fn threads_run_out_under_a_session() {
     let refused = silence_refused_threads();
+    // The thread on which the first value closes waits a moment for it. If the machine is too busy for that, its end
+    // needs another thread, and says so.
+    let is_met = (0..20).any(|_| threads_run_out_after_the_first_value(&refused));
+    assert!(is_met, "the first value never closed in time");
+
+    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
+    limit(Resource::Nproc, 1);
+    let error = session.close_blocking(PLENTY).unwrap_err();
+    assert!(matches!(error, CloseError { kind: CloseErrorKind::Unconfirmed(_), .. }), "{error}");
+    assert!(error.to_string().contains("cannot start a thread to run the check"), "{error}");
+}
+
+/// Returns whether the first value closed without another thread.
+fn threads_run_out_after_the_first_value(refused: &AtomicUsize) -> bool {
     let maximum = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX);
     limit(Resource::Nproc, 1);
     let error = Session::new("test").unwrap_err();
@@ -169,6 +184,12 @@ fn threads_run_out_under_a_session() {
                 if unfinished == Unfinished::default() =>
             {
                 break;
+            }
+            Err(CloseError { unfinished, .. }) if unfinished.thread_refused => {
+                limit(Resource::Nproc, maximum);
+                drop(second);
+                let _ = session.close_blocking(PLENTY).unwrap();
+                return false;
             }
             other => assert!(
                 matches!(other, Err(CloseError { kind: CloseErrorKind::StillHeld, .. })),
@@ -191,12 +212,7 @@ fn threads_run_out_under_a_session() {
     limit(Resource::Nproc, maximum);
     let _ = session.close_blocking(PLENTY).unwrap();
     assert_eq!(closed.load(Ordering::SeqCst), 6);
-
-    let session = Session::builder("test").evidence(|| Ok(())).start().unwrap();
-    limit(Resource::Nproc, 1);
-    let error = session.close_blocking(PLENTY).unwrap_err();
-    assert!(matches!(error, CloseError { kind: CloseErrorKind::Unconfirmed(_), .. }), "{error}");
-    assert!(error.to_string().contains("cannot start a thread to run the check"), "{error}");
+    true
 }
 
 /// The thread that waits keeps the limits of what it waits for.
