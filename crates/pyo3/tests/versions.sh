@@ -17,7 +17,7 @@ for version in "$@"; do
   rm -rf "$copy"
   mkdir -p "$copy/modules/ours" "$copy/modules/bare"
   cp -r "$here"/{Cargo.toml,Cargo.lock,README.md,src,tests} "$copy"
-  sed -i.bak "s|\"../core\"|\"$here/../core\"|" "$copy/Cargo.toml"
+  sed -i.bak "s|\"../sundown\"|\"$here/../sundown\"|" "$copy/Cargo.toml"
   sed -i.bak "s|^\(pyo3 = .*\)\">=0.25, <0.31\"|\1\"$version\"|" "$copy"/tests/*/Cargo.toml
   if [ "$version" = 0.25 ]; then
     sed -i.bak 's/Python::attach/Python::with_gil/' "$copy/tests/extension/src/lib.rs"
