@@ -341,6 +341,10 @@ WAITS = """
     """
 
 
+@pytest.mark.skipif(
+    os.environ.get("PYO3_VERSION") == "0.25",
+    reason="not yet so with PyO3 0.25: now and then such a thread is ended, and the exit aborts",
+)
 def test_daemon_threads_that_wait_for_a_future_which_calls_back_are_not_ended_in_it():
     for _ in range(EXITS):
         assert run("ours", WAITS) == (0, "the last line\n", "")

@@ -36,7 +36,7 @@ for version in "$@"; do
   found=$(grep -A1 '^name = "pyo3"$' "$copy/Cargo.lock" | sed -n 's/version = "\(.*\)"/\1/p')
   printf 'PyO3 %s: ' "$found"
   [ "${found%.*}" = "$version" ]
-  if EXTENSIONS=$copy/modules "$python" -m pytest --quiet -p no:cacheprovider "$copy/tests" >"$copy/log"; then
+  if PYO3_VERSION=$version EXTENSIONS=$copy/modules "$python" -m pytest --quiet -p no:cacheprovider "$copy/tests" >"$copy/log"; then
     tail -n 1 "$copy/log"
   else
     cat "$copy/log"
