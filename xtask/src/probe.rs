@@ -81,7 +81,7 @@ pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
         Format::Json => serde_json::to_string(&Whole { report: &report, chaos: held })? + "\n",
     });
     result?;
-    Ok(exit_code(&report))
+    Ok(exit_code(&report, &interrupt))
 }
 
 /// What `--format json` prints.
@@ -117,8 +117,9 @@ fn check(flags: &flags::Probe) -> Result<()> {
     Ok(())
 }
 
-fn exit_code(report: &Report) -> ExitCode {
-    if report.interrupted {
+fn exit_code(report: &Report, interrupt: &Interrupt) -> ExitCode {
+    // Also while seeds were run again, after the report was complete.
+    if report.interrupted || interrupt.raised() {
         ExitCode::from(interrupt::EXIT_CODE)
     } else if report.has_failures() {
         ExitCode::FAILURE

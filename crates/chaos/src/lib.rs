@@ -20,8 +20,9 @@ mod tracer;
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 pub use crate::{
@@ -48,11 +49,26 @@ const OWN_ERROR: u8 = 125;
 /// # Errors
 ///
 /// If this executable cannot be found.
-pub fn words(policy: Option<Policy>, reports: Option<&Path>) -> std::io::Result<Vec<OsString>> {
+pub fn words(policy: Option<Policy>, reports: Option<&Path>) -> io::Result<Vec<OsString>> {
     let policy = policy.map_or(ANY, |policy| policy.name);
     let (own, reports) =
         (env::current_exe()?, reports.map_or(OsStr::new(NOWHERE), Path::as_os_str));
     Ok(vec![own.into(), HOLD_THREADS.into(), policy.into(), reports.to_owned()])
+}
+
+/// Whether a command's threads can be held here: runs `true` in that way.
+///
+/// # Errors
+///
+/// What the tracer said, if this system, or its container, does not let a process trace its children.
+pub fn can_hold() -> io::Result<()> {
+    let mut words = words(None, None)?.into_iter();
+    let own = words.next().unwrap_or_default();
+    let tried = Command::new(own).args(words).arg("true").output()?;
+    if tried.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&tried.stderr).trim().to_owned()))
 }
 
 /// If this process was started by [`words`], or by itself for that, does the work and returns the exit code. Ends by

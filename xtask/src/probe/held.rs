@@ -64,6 +64,12 @@ impl Held {
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
             return Err(Failure::Failed("--chaos needs Linux on x86-64".to_owned()));
         }
+        chaos::can_hold().map_err(|error| {
+            Failure::Failed(format!(
+                "--chaos traces the command, which is not possible here (a container may forbid ptrace or \
+                 seccomp): {error}"
+            ))
+        })?;
         let known = |name: &str| {
             Policy::named(name).ok_or_else(|| {
                 let names = POLICIES.map(|policy| policy.name);
