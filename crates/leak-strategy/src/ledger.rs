@@ -320,8 +320,12 @@ mod seconds {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let time = Option::<f64>::deserialize(from)?.map(Duration::try_from_secs_f64);
-        time.unwrap_or(Ok(Duration::MAX)).map_err(D::Error::custom)
+        match Option::<f64>::deserialize(from)? {
+            // A duration near the maximum is rounded up to this number when it is written.
+            Some(seconds) if seconds == u64::MAX as f64 => Ok(Duration::MAX),
+            Some(seconds) => Duration::try_from_secs_f64(seconds).map_err(D::Error::custom),
+            None => Ok(Duration::MAX),
+        }
     }
 }
 
@@ -342,5 +346,10 @@ mod tests {
         assert_eq!(ledger.entries[0].tried, Duration::from_millis(1500));
         assert_eq!(ledger.left_behind, [], "a ledger of an older version is read, too");
         assert_eq!(serde_json::to_string(&ledger).unwrap(), json);
+
+        let longest = Ledger { limit: Duration::from_secs(u64::MAX), ..ledger };
+        let written = serde_json::to_string(&longest).unwrap();
+        let read: Ledger = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.limit, Duration::MAX);
     }
 }
