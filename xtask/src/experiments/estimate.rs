@@ -37,9 +37,12 @@ impl Estimate {
         Self { expected, ended: 0, was_expected: 0.0, took: 0.0 }
     }
 
-    /// An experiment ran to its end.
-    pub fn ended(&mut self, source: &Source, took: Duration) {
-        if let Some(expected) = self.expected.remove(&source.id) {
+    /// An experiment ran to its end. While others were being built, it took longer than it would alone: its pace
+    /// does not count.
+    pub fn ended(&mut self, source: &Source, took: Duration, during_a_build: bool) {
+        if let Some(expected) = self.expected.remove(&source.id)
+            && !during_a_build
+        {
             self.ended += 1;
             self.was_expected += expected;
             self.took += took.as_secs_f64();
@@ -97,9 +100,12 @@ mod tests {
             (1..=9).map(|it| Source::named(&format!("{it:02}_a")).unwrap()).collect();
         let expected = sources.iter().map(|it| (it.id.clone(), 10.0)).collect();
         let mut estimate = Estimate { expected, ended: 0, was_expected: 0.0, took: 0.0 };
+        let early = Source::named("00_early").unwrap();
+        estimate.expected.insert(early.id.clone(), 10.0);
+        estimate.ended(&early, Duration::from_secs(90), true);
         for source in sources.iter().take(FEWEST) {
             assert_eq!(estimate.rest(&sources[8], 0.0), None);
-            estimate.ended(source, Duration::from_secs(20));
+            estimate.ended(source, Duration::from_secs(20), false);
         }
         // Five are left, of 10 s each, at half the pace.
         assert_eq!(estimate.rest(&sources[8], 0.0).unwrap(), "about 2 min");

@@ -30,6 +30,8 @@ pub struct Screen<'a> {
     progress: Progress,
     estimate: RefCell<Estimate>,
     current: Cell<Instant>,
+    /// Whether something was built while the current one ran.
+    is_building: Cell<bool>,
     /// What cargo did last.
     status: RefCell<String>,
 }
@@ -46,6 +48,7 @@ impl<'a> Screen<'a> {
             progress: Progress::start(Some(sources.len() as u64), BAR),
             estimate: RefCell::new(Estimate::of(sources, workspace)),
             current: Cell::new(Instant::now()),
+            is_building: Cell::new(false),
             status: RefCell::new("building".to_owned()),
         }
     }
@@ -61,6 +64,7 @@ impl<'a> Screen<'a> {
 
     pub fn starts(&self, source: &Source) {
         self.current.set(Instant::now());
+        self.is_building.set(false);
         self.says(source.title());
     }
 
@@ -68,6 +72,7 @@ impl<'a> Screen<'a> {
     pub fn trials(&self, source: &Source, ended: u64, all: u64, is_building: bool) {
         let done = ended as f64 / all.max(1) as f64;
         let title = source.title();
+        self.is_building.set(self.is_building.get() || is_building);
         let rest = match is_building {
             true => Some("building the others".to_owned()),
             false => self.estimate.borrow().rest(source, done).map(|rest| rest + " left"),
@@ -95,7 +100,7 @@ impl<'a> Screen<'a> {
             estimate.left_out(&finding.source);
             return;
         }
-        estimate.ended(&finding.source, self.current.get().elapsed());
+        estimate.ended(&finding.source, self.current.get().elapsed(), self.is_building.get());
         self.progress.above(|| match self.format {
             Format::Text => {
                 let (paper, colours) = (Paper::stdout(), console::colors_enabled());
