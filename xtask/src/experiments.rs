@@ -2,11 +2,11 @@
 
 mod binary;
 mod builds;
-mod difference;
+pub mod difference;
 mod estimate;
 mod left_out;
 pub mod line;
-mod merge;
+pub mod merge;
 pub mod report;
 mod screen;
 pub mod selection;

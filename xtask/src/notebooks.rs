@@ -130,6 +130,14 @@ fn take_in(
     Ok(())
 }
 
+/// Writes what is made of a result, for `crates/fuzz`.
+#[cfg(fuzzing)]
+pub fn fuzz(meta: &results::Meta, result: &lab::results::ExperimentResult, source: &Source) {
+    let record = Record::of(meta, result);
+    page::blocks(source, &record);
+    plots::shown(source, &record);
+}
+
 fn failed<T>(message: impl Into<String>) -> Result<T> {
     Err(Failure::Failed(message.into()))
 }

@@ -86,7 +86,7 @@ fn rustc_version() -> String {
 }
 
 /// Reads the versions of the crates under test from a lock file. A crate may have several.
-fn versions(lock_file: &str) -> BTreeMap<String, Vec<String>> {
+pub fn versions(lock_file: &str) -> BTreeMap<String, Vec<String>> {
     #[derive(Deserialize)]
     struct LockFile {
         #[serde(default)]

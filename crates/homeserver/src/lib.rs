@@ -22,6 +22,8 @@ use tokio::{
 mod body;
 mod endpoint;
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod matrix_error;
 mod news;
 mod serve;

@@ -25,6 +25,8 @@ mod condition;
 mod declaration;
 mod equipment;
 mod experiment;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod guardian;
 pub mod interrupt;
 pub mod nearest;

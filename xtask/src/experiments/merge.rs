@@ -67,7 +67,7 @@ fn same_versions(one: (&PathBuf, &Meta), other: (&PathBuf, &Meta)) -> Result<()>
 }
 
 /// The results of all shards, by the title of the experiment.
-fn join(
+pub fn join(
     shards: &[(&PathBuf, Results)],
     sources: &[Source],
 ) -> Result<BTreeMap<String, ExperimentResult>> {
