@@ -13,12 +13,11 @@ use pyo3::{
     exceptions::{PyRuntimeError, PyStopIteration, asyncio::CancelledError},
     intern,
     prelude::*,
-    types::PyDict,
 };
 use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::{compat, entry, exit};
+use crate::{awaitable, compat, entry, exit};
 
 /// An `asyncio` future that waits for a result. Dropped without one, it gets an exception, unless the
 /// interpreter is about to exit.
@@ -116,10 +115,7 @@ impl Awaiting {
             let result = catch_unwind(AssertUnwindSafe(|| result(py)))
                 .unwrap_or_else(|panic| Err(panicked(&*panic)));
             let completion = Completion { future: self.future.clone_ref(py), result: Some(result) };
-            let context = PyDict::new(py);
-            context.set_item(intern!(py, "context"), py.None())?;
-            let soon = intern!(py, "call_soon_threadsafe");
-            event_loop.call_method(soon, (completion,), Some(&context)).map(drop)
+            awaitable::call_soon(&event_loop, py.None().bind(py), completion)
         };
         if let Err(error) = set() {
             // It may have been closed in between: nobody awaits the future then.
@@ -165,6 +161,7 @@ struct Completion {
 #[pymethods]
 impl Completion {
     fn __call__(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Ok(_inside) = exit::in_callback() else { return Ok(()) };
         let future = self.future.bind(py);
         let Some(result) = self.result.take() else { return Ok(()) };
         // Cancelled in between.
@@ -201,6 +198,7 @@ struct OnDone {
 #[pymethods]
 impl OnDone {
     fn __call__(&mut self, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(_inside) = exit::in_callback() else { return Ok(()) };
         let py = future.py();
         let is_cancelled = future.call_method0(intern!(py, "cancelled"))?.extract()?;
         if is_cancelled && let Some(cancels) = self.cancels.take() {

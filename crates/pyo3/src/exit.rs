@@ -7,11 +7,15 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
 use pyo3::{prelude::*, types::PyCFunction};
-use sundown::limit::within;
+use sundown::{
+    gate::{Closed, Entry},
+    limit::within,
+};
 
 use crate::{
     compat, delivery,
@@ -29,6 +33,24 @@ static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 /// Whether the interpreter is about to exit.
 pub(crate) fn has_begun() -> bool {
     HAS_BEGUN.load(Ordering::Relaxed)
+}
+
+/// The thread that is about to finalize the interpreter.
+static FINALIZES: OnceLock<ThreadId> = OnceLock::new();
+
+/// Enters the gate in a callback of an event loop, whose thread may be a daemon: up to 3.13.0, Python ends it in whatever
+/// it calls while the interpreter is finalized, and a Rust frame must not be below. The thread that finalizes need not enter:
+/// a handler that runs later than ours may run an event loop.
+///
+/// # Errors
+///
+/// [`Closed`]: nothing may be called any more.
+pub(crate) fn in_callback() -> Result<Option<Entry<'static>>, Closed> {
+    match GATE.enter() {
+        Ok(inside) => Ok(Some(inside)),
+        Err(Closed) if FINALIZES.get() == Some(&thread::current().id()) => Ok(None),
+        Err(Closed) => Err(Closed),
+    }
 }
 
 /// How often a wait looks whether a signal handler of Python has raised.
@@ -70,6 +92,7 @@ const AFTER_A_SIGNAL: Duration = Duration::from_millis(100);
 fn at_exit(py: Python<'_>) -> PyResult<()> {
     let began = Instant::now();
     HAS_BEGUN.store(true, Ordering::Relaxed);
+    FINALIZES.get_or_init(|| thread::current().id());
     // Relaxed: it stands for itself.
     let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
     let made = runtime::find();

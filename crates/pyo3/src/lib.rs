@@ -28,17 +28,17 @@
 pub use pyo3_async_runtimes::inventory;
 #[cfg(feature = "testing")]
 pub use pyo3_async_runtimes::testing;
-pub use pyo3_async_runtimes::{
-    TaskLocals, err, generic, get_running_loop, into_future_with_locals,
-};
+pub use pyo3_async_runtimes::{TaskLocals, err, generic, get_running_loop};
 
 pub use self::{
+    awaitable::into_future_with_locals,
     call::{Then, call, call_method},
     entry::{GATE, attach},
     exit::{install, set_exit_limit, wait},
     fork::install_for_forks,
 };
 
+mod awaitable;
 mod call;
 mod compat;
 mod delivery;

@@ -8,9 +8,11 @@ use std::{
 
 use futures_core::Stream;
 use pyo3::{exceptions::PyStopAsyncIteration, intern, prelude::*};
-use pyo3_async_runtimes::{TaskLocals, into_future_with_locals};
+use pyo3_async_runtimes::TaskLocals;
 
-use crate::{delivery, entry::attach, exit, tokio::get_current_locals};
+use crate::{
+    awaitable::into_future_with_locals, delivery, entry::attach, exit, tokio::get_current_locals,
+};
 
 type Item = PyResult<Py<PyAny>>;
 

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    awaitable::into_future_with_locals,
     compat,
     delivery::{self, Delivery},
     entry::{GATE, Gated},
@@ -166,7 +167,7 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    into_py(py, "future_into_py", get_current_locals(py)?, future)
+    into_py(py, "future_into_py", || get_current_locals(py), future)
 }
 
 /// The same, with a name for the message that says what has not ended at exit. That message has the place of this
@@ -185,7 +186,7 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    into_py(py, name, get_current_locals(py)?, future)
+    into_py(py, name, || get_current_locals(py), future)
 }
 
 /// The same, for this event loop.
@@ -203,14 +204,14 @@ where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
-    into_py(py, "future_into_py_with_locals", locals, future)
+    into_py(py, "future_into_py_with_locals", || Ok(locals), future)
 }
 
 #[track_caller]
 fn into_py<F, T>(
     py: Python<'_>,
     name: impl Into<Cow<'static, str>>,
-    locals: TaskLocals,
+    locals: impl FnOnce() -> PyResult<TaskLocals>,
     future: F,
 ) -> PyResult<Bound<'_, PyAny>>
 where
@@ -219,7 +220,7 @@ where
 {
     // Its thread may be a daemon, which the interpreter ends when it likes.
     let _inside = GATE.enter().map_err(|_| delivery::ended())?;
-    let made = made(py)?;
+    let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
     let future = LOCALS.scope(locals, CatchPanic::new(future));
     let task = Gated::new(async move {
@@ -248,7 +249,7 @@ where
     F: Future<Output = PyResult<T>> + 'static,
     T: for<'py> IntoPyObject<'py>,
 {
-    local_future_into_py_with_locals(py, get_current_locals(py)?, future)
+    local_into_py(py, || get_current_locals(py), future)
 }
 
 /// The same, for this event loop.
@@ -269,9 +270,21 @@ where
     F: Future<Output = PyResult<T>> + 'static,
     T: for<'py> IntoPyObject<'py>,
 {
+    local_into_py(py, || Ok(locals), future)
+}
+
+fn local_into_py<F, T>(
+    py: Python<'_>,
+    locals: impl FnOnce() -> PyResult<TaskLocals>,
+    future: F,
+) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + 'static,
+    T: for<'py> IntoPyObject<'py>,
+{
     // Its thread may be a daemon, which the interpreter ends when it likes.
     let _inside = GATE.enter().map_err(|_| delivery::ended())?;
-    let made = made(py)?;
+    let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
     let future = LOCALS.scope(locals, CatchPanic::new(future));
     drop(task::spawn_local(Gated::new(async move {
@@ -308,7 +321,7 @@ pub fn into_future(
     let py = awaitable.py();
     let _inside = GATE.enter().map_err(|_| delivery::ended())?;
     exit::install(py)?;
-    pyo3_async_runtimes::into_future_with_locals(&get_current_locals(py)?, awaitable)
+    into_future_with_locals(&get_current_locals(py)?, awaitable)
 }
 
 /// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler

@@ -266,6 +266,17 @@ def test_a_panic_outside_of_the_future_arrives_too(unlucky):
     assert (code, printed) == (0, "RustPanic rust future panicked: on purpose\nthe last line\n")
 
 
+def test_what_is_no_awaitable_is_an_error_of_the_await():
+    body = coroutine(
+        """
+        try: await extension.awaits(3)
+        except TypeError as error: print(error)
+        """
+    )
+    code, printed, errors = run("ours", body)
+    assert (code, errors) == (0, "") and "awaitable" in printed and printed.endswith("the last line\n")
+
+
 def test_a_stop_iteration_ends_no_await():
     body = coroutine(
         """
@@ -321,6 +332,42 @@ def test_daemon_threads_that_begin_operations_are_not_ended_in_rust():
     """
     for _ in range(EXITS):
         code, printed, errors = run("ours", body)
+        assert (code, printed) == (0, "the last line\n"), errors
+
+
+#: An event loop in daemon threads, whose futures and tasks give the lock up while Rust has them called.
+SLOW_LOOPS = """
+    import types, extension
+    class Slow:
+        def __del__(self, sleep=time.sleep, r=range):
+            for _ in r(20): sleep(0.005)
+    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+    def slowly(sleep=time.sleep):
+        for _ in range(10): sleep(0.0005)
+    class Future(asyncio.futures._PyFuture):
+        def set_result(self, result):
+            slowly()
+            super().set_result(result)
+    class Loop(asyncio.SelectorEventLoop):
+        def create_future(self): return Future(loop=self)
+        def create_task(self, coroutine, **options):
+            slowly()
+            return super().create_task(coroutine, **options)
+    async def naps(): pass
+    async def main():
+        try:
+            while True: await extension.OPERATION
+        except (RuntimeError, asyncio.CancelledError): pass
+    for _ in range(4): threading.Thread(target=lambda: Loop().run_until_complete(main()), daemon=True).start()
+    time.sleep(0.05)
+    print('the last line', flush=True)
+    """
+
+
+@pytest.mark.parametrize("operation", ["operation(1)", "awaits(naps())"])
+def test_a_daemon_thread_is_not_ended_in_what_its_event_loop_has_rust_call(operation):
+    for _ in range(EXITS):
+        code, printed, errors = run("ours", SLOW_LOOPS.replace("OPERATION", operation))
         assert (code, printed) == (0, "the last line\n"), errors
 
 
