@@ -164,11 +164,11 @@ def test_a_program_ends_as_it_would_without_the_extension(ending):
         assert code or printed == "the last line\n"
 
 
-def test_the_other_crate_fails_in_the_same_program():
-    """So the zeros above say something. It is a race that most of these exits lose."""
-    body, code = ENDINGS["not awaited"]
-    results = (run("bare", body) for _ in range(max(EXITS, 40)))
-    assert any((ended, errors) != (code, "") for ended, _, errors in results)
+def test_the_other_crate_fails_in_the_same_programs():
+    """So the zeros above say something. Which of these loses its race most often depends on the version of PyO3."""
+    programs = [ENDINGS[it] for it in ("not awaited", "logs on the runtime's threads", "a daemon thread")]
+    results = (run("bare", body) == (code, "the last line\n", "") for _ in range(100) for body, code in programs)
+    assert not all(results)
 
 
 #: An interpreter that ends other threads while it is finalized, by `pthread_exit`. 3.13.0 does, 3.13.18 does not.
