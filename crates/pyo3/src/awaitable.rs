@@ -11,7 +11,7 @@ use pyo3::{
 use pyo3_async_runtimes::TaskLocals;
 use tokio::sync::oneshot;
 
-use crate::exit;
+use crate::exit::{self, Owned};
 
 type Sender = oneshot::Sender<PyResult<Py<PyAny>>>;
 
@@ -20,14 +20,25 @@ type Sender = oneshot::Sender<PyResult<Py<PyAny>>>;
 ///
 /// # Errors
 ///
-/// The event loop is closed.
+/// The event loop is closed; or `RuntimeError`, if the interpreter is about to exit.
 pub fn into_future_with_locals(
+    locals: &TaskLocals,
+    awaitable: Bound<'_, PyAny>,
+) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
+    // Its thread may be a daemon, which the interpreter ends when it likes.
+    let (_inside, awaitable) = exit::enter_with(awaitable)?;
+    exit::install(awaitable.py())?;
+    begin(locals, awaitable)
+}
+
+/// The same, inside the gate.
+pub(crate) fn begin(
     locals: &TaskLocals,
     awaitable: Bound<'_, PyAny>,
 ) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
     let py = awaitable.py();
     let (sender, result) = oneshot::channel();
-    let begins = Begins { awaitable: awaitable.unbind(), sender: Some(sender) };
+    let begins = Begins { owned: Owned::new((awaitable.unbind(), sender)) };
     call_soon(&locals.event_loop(py), &locals.context(py), begins)?;
     Ok(async move { result.await.unwrap_or_else(|_| Err(CancelledError::new_err(()))) })
 }
@@ -48,16 +59,14 @@ pub(crate) fn call_soon<'py>(
 /// Called in the thread of the event loop to begin.
 #[pyclass(module = "sundown")]
 struct Begins {
-    awaitable: Py<PyAny>,
-    sender: Option<Sender>,
+    owned: Owned<(Py<PyAny>, Sender)>,
 }
 
 #[pymethods]
 impl Begins {
     fn __call__(&mut self, py: Python<'_>) -> PyResult<()> {
         let Ok(_inside) = exit::in_callback() else { return Ok(()) };
-        let Some(sender) = self.sender.take() else { return Ok(()) };
-        let awaitable = self.awaitable.bind(py);
+        let Some((awaitable, sender)) = self.owned.take() else { return Ok(()) };
         let ensures =
             || py.import("asyncio")?.call_method1(intern!(py, "ensure_future"), (awaitable,));
         match ensures() {

@@ -17,7 +17,10 @@ use pyo3::{
 use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::{awaitable, compat, entry, exit};
+use crate::{
+    awaitable, compat, entry,
+    exit::{self, Owned},
+};
 
 /// An `asyncio` future that waits for a result. Dropped without one, it gets an exception, unless the
 /// interpreter is about to exit.
@@ -114,7 +117,7 @@ impl Awaiting {
             // The conversion is the author's.
             let result = catch_unwind(AssertUnwindSafe(|| result(py)))
                 .unwrap_or_else(|panic| Err(panicked(&*panic)));
-            let completion = Completion { future: self.future.clone_ref(py), result: Some(result) };
+            let completion = Completion { owned: Owned::new((self.future.clone_ref(py), result)) };
             awaitable::call_soon(&event_loop, py.None().bind(py), completion)
         };
         if let Err(error) = set() {
@@ -154,16 +157,15 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
 /// Called in the thread of the event loop when the result is there.
 #[pyclass(module = "sundown")]
 struct Completion {
-    future: Py<PyAny>,
-    result: Option<Result>,
+    owned: Owned<(Py<PyAny>, Result)>,
 }
 
 #[pymethods]
 impl Completion {
     fn __call__(&mut self, py: Python<'_>) -> PyResult<()> {
         let Ok(_inside) = exit::in_callback() else { return Ok(()) };
-        let future = self.future.bind(py);
-        let Some(result) = self.result.take() else { return Ok(()) };
+        let Some((future, result)) = self.owned.take() else { return Ok(()) };
+        let future = future.bind(py);
         // Cancelled in between.
         if is_done(future)? {
             return Ok(());

@@ -53,6 +53,45 @@ pub(crate) fn in_callback() -> Result<Option<Entry<'static>>, Closed> {
     }
 }
 
+/// Enters the gate with a value that is dropped inside it, or kept for ever: a destructor may call Python code, in which
+/// Python could end the thread.
+///
+/// # Errors
+///
+/// `RuntimeError`, if the interpreter is about to exit.
+pub(crate) fn enter_with<T>(value: T) -> PyResult<(Entry<'static>, T)> {
+    match GATE.enter() {
+        Ok(inside) => Ok((inside, value)),
+        Err(Closed) => {
+            drop(Owned::new(value));
+            Err(delivery::ended())
+        }
+    }
+}
+
+/// What an object of Python owns, which any thread may destroy. It is dropped inside the gate, or kept for ever.
+pub(crate) struct Owned<T>(Option<T>);
+
+impl<T> Owned<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        match in_callback() {
+            Ok(_inside) => drop(value),
+            Err(Closed) => mem::forget(value),
+        }
+    }
+}
+
 /// How often a wait looks whether a signal handler of Python has raised.
 const SLICE: Duration = Duration::from_millis(50);
 

@@ -10,9 +10,7 @@ use futures_core::Stream;
 use pyo3::{exceptions::PyStopAsyncIteration, intern, prelude::*};
 use pyo3_async_runtimes::TaskLocals;
 
-use crate::{
-    awaitable::into_future_with_locals, delivery, entry::attach, exit, tokio::get_current_locals,
-};
+use crate::{awaitable, delivery, entry::attach, exit, tokio::get_current_locals};
 
 type Item = PyResult<Py<PyAny>>;
 
@@ -89,7 +87,7 @@ impl Stream for Items {
             None => {
                 let begun = attach(|py| {
                     let awaitable = asks.bind(py).call0()?;
-                    PyResult::Ok(Box::pin(into_future_with_locals(locals, awaitable)?))
+                    PyResult::Ok(Box::pin(awaitable::begin(locals, awaitable)?))
                 });
                 match begun {
                     Ok(Ok(future)) => ready!(awaited.insert(future).as_mut().poll(context)),

@@ -20,8 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    awaitable::into_future_with_locals,
-    compat,
+    awaitable, compat,
     delivery::{self, Delivery},
     entry::{GATE, Gated},
     exit,
@@ -219,7 +218,7 @@ where
     T: for<'py> IntoPyObject<'py> + Send + 'static,
 {
     // Its thread may be a daemon, which the interpreter ends when it likes.
-    let _inside = GATE.enter().map_err(|_| delivery::ended())?;
+    let (_inside, (locals, future)) = exit::enter_with((locals, future))?;
     let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
     let future = LOCALS.scope(locals, CatchPanic::new(future));
@@ -283,7 +282,7 @@ where
     T: for<'py> IntoPyObject<'py>,
 {
     // Its thread may be a daemon, which the interpreter ends when it likes.
-    let _inside = GATE.enter().map_err(|_| delivery::ended())?;
+    let (_inside, (locals, future)) = exit::enter_with((locals, future))?;
     let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
     let future = LOCALS.scope(locals, CatchPanic::new(future));
@@ -319,9 +318,9 @@ pub fn into_future(
     awaitable: Bound<'_, PyAny>,
 ) -> PyResult<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>> {
     let py = awaitable.py();
-    let _inside = GATE.enter().map_err(|_| delivery::ended())?;
+    let (_inside, awaitable) = exit::enter_with(awaitable)?;
     exit::install(py)?;
-    into_future_with_locals(&get_current_locals(py)?, awaitable)
+    awaitable::begin(&get_current_locals(py)?, awaitable)
 }
 
 /// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler

@@ -371,6 +371,39 @@ def test_a_daemon_thread_is_not_ended_in_what_its_event_loop_has_rust_call(opera
         assert (code, printed) == (0, "the last line\n"), errors
 
 
+#: Daemon threads whose loops are closed before they begin with what Rust was given to await. Its destructor gives the
+#: lock up, as that of a coroutine does, which says that it was never awaited.
+SLOW_DESTRUCTORS = """
+    import types, extension
+    class Slow:
+        def __del__(self, sleep=time.sleep, r=range):
+            for _ in r(20): sleep(0.005)
+    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+    class Awaitable:
+        def __await__(self): yield
+        def __del__(self, sleep=time.sleep, r=range):
+            for _ in r(10): sleep(0.0005)
+    def opens_and_closes():
+        try:
+            while True:
+                loop = asyncio.new_event_loop()
+                asyncio._set_running_loop(loop)
+                extension.awaits(Awaitable())
+                asyncio._set_running_loop(None)
+                loop.close()
+        except RuntimeError: pass
+    for _ in range(4): threading.Thread(target=opens_and_closes, daemon=True).start()
+    time.sleep(0.05)
+    print('the last line', flush=True)
+    """
+
+
+def test_a_daemon_thread_is_not_ended_in_a_destructor_that_rust_calls():
+    for _ in range(EXITS):
+        code, printed, errors = run("ours", SLOW_DESTRUCTORS)
+        assert (code, printed) == (0, "the last line\n"), errors
+
+
 #: Daemon threads that wait in Rust for a future which calls back, while the interpreter is finalized, which takes a while.
 WAITS = """
     import types, extension
