@@ -155,8 +155,7 @@ pub struct Experiments {
     pub only: Vec<String>,
 
     /// Run all experiments, also those that must first build or install for minutes what they need, such as
-    /// an extension for Python; of those with the real SDK and real libraries, fewer trials of variants whose
-    /// outcome is certain
+    /// an extension for Python; of these, fewer trials of variants whose outcome is certain
     #[arg(long, conflicts_with = "only")]
     pub all: bool,
 

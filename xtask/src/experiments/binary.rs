@@ -15,7 +15,7 @@ use lab::{
 };
 use thiserror::Error;
 
-use super::Run;
+use super::{Run, left_out};
 use crate::{
     child::{self, Ended},
     workspace::Source,
@@ -74,11 +74,13 @@ impl Binary {
         command
     }
 
-    /// Reads the declaration of the experiment. One that runs on demand only, and was not named, is quick.
+    /// Reads the declaration of the experiment. One that a run leaves out unless it is asked for, and that was not
+    /// named, is quick.
     pub fn declaration(&mut self, run: &Run<'_>) -> Result<Declaration, Trouble> {
         let declaration = self.declared(run)?;
         let is_quick = run.flags.all && run.flags.trials.is_none();
-        if !is_quick || declaration.on_demand.is_none() {
+        let is_optional = declaration.on_demand.is_some() || left_out::is_optional(&self.source);
+        if !is_quick || !is_optional {
             return Ok(declaration);
         }
         self.quick = true;

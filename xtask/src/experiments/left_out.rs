@@ -70,6 +70,11 @@ fn group(source: &Source) -> Option<&'static Group> {
     GROUPS.iter().find(|group| group.numbers.contains(&source.id.as_str()))
 }
 
+/// Whether an experiment needs something from outside the workspace.
+pub fn is_optional(source: &Source) -> bool {
+    group(source).is_some()
+}
+
 /// Why a run that did not ask for an experiment leaves it out, if it does.
 pub fn because(source: &Source, workspace: &Workspace) -> Option<&'static str> {
     let group = group(source)?;
