@@ -335,13 +335,17 @@ def test_daemon_threads_that_begin_operations_are_not_ended_in_rust():
         assert (code, printed) == (0, "the last line\n"), errors
 
 
-#: An event loop in daemon threads, whose futures and tasks give the lock up while Rust has them called.
-SLOW_LOOPS = """
+#: The interpreter is finalized for a while, for a module has an object whose destructor gives the lock up.
+SLOW_FINALIZATION = """
     import types, extension
     class Slow:
         def __del__(self, sleep=time.sleep, r=range):
             for _ in r(20): sleep(0.005)
     kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+    """
+
+#: An event loop in daemon threads, whose futures and tasks give the lock up while Rust has them called.
+SLOW_LOOPS = SLOW_FINALIZATION + """
     def slowly(sleep=time.sleep):
         for _ in range(10): sleep(0.0005)
     class Future(asyncio.futures._PyFuture):
@@ -373,12 +377,7 @@ def test_a_daemon_thread_is_not_ended_in_what_its_event_loop_has_rust_call(opera
 
 #: Daemon threads whose loops are closed before they begin with what Rust was given to await. Its destructor gives the
 #: lock up, as that of a coroutine does, which says that it was never awaited.
-SLOW_DESTRUCTORS = """
-    import types, extension
-    class Slow:
-        def __del__(self, sleep=time.sleep, r=range):
-            for _ in r(20): sleep(0.005)
-    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+SLOW_DESTRUCTORS = SLOW_FINALIZATION + """
     class Awaitable:
         def __await__(self): yield
         def __del__(self, sleep=time.sleep, r=range):
@@ -405,12 +404,7 @@ def test_a_daemon_thread_is_not_ended_in_a_destructor_that_rust_calls():
 
 
 #: Daemon threads that wait in Rust for a future which calls back, while the interpreter is finalized, which takes a while.
-WAITS = """
-    import types, extension
-    class Slow:
-        def __del__(self, sleep=time.sleep, r=range):
-            for _ in r(20): sleep(0.005)
-    kept = types.ModuleType("kept"); kept.slow = Slow(); sys.modules["kept"] = kept; del kept
+WAITS = SLOW_FINALIZATION + """
     def calls(): time.sleep(0.0005)
     def waits():
         try: extension.blocks_and_calls(lambda: bool(calls()))
