@@ -1,0 +1,50 @@
+//! File and line of an address, from the debug information.
+
+use std::path::Path;
+
+use addr2line::Loader;
+
+/// The lines of a program, if it has them.
+pub struct Lines(Option<Loader>);
+
+impl Lines {
+    pub fn of(path: &Path) -> Self {
+        Self(Loader::new(path).ok())
+    }
+
+    /// `crate-1.0.0/src/lib.rs:12`, as far as it is known.
+    pub fn of_address(&self, address: u64) -> Option<String> {
+        let location = self.0.as_ref()?.find_location(address).ok()??;
+        let file = location.file?;
+        Some(format!("{}:{}", below_registry(file), location.line?))
+    }
+}
+
+/// A file of a registry begins with its crate, and one of the standard library with `library`.
+fn below_registry(file: &str) -> &str {
+    let below = |folder| file.split_once(folder).map(|(_, below)| below);
+    let crates = below("/registry/src/").and_then(|below| below.split_once('/'));
+    let checkouts = || below("/git/checkouts/");
+    let standard = || file.find("/library/").filter(|_| file.starts_with("/rustc/"));
+    match crates {
+        Some((_, below)) => below,
+        None => checkouts().or_else(|| file.get(standard()? + 1..)).unwrap_or(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_begins_with_its_crate() {
+        let registry =
+            "/home/a/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/b-1.0.0/src/lib.rs";
+        assert_eq!(below_registry(registry), "b-1.0.0/src/lib.rs");
+        assert_eq!(
+            below_registry("/rustc/0123abcd/library/core/src/ptr/mod.rs"),
+            "library/core/src/ptr/mod.rs"
+        );
+        assert_eq!(below_registry("/home/a/app/src/main.rs"), "/home/a/app/src/main.rs");
+    }
+}

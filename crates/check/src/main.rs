@@ -1,0 +1,133 @@
+//! `cargo sundown check`: finds the destructors in a program that can panic because of Tokio, before they do.
+//!
+//! The program is built without optimization, so that every function is there under its name, and its machine code is
+//! read: [`binary`] has the functions, [`graph`] who calls whom, [`sinks`] where the panics are, [`search`] the ways
+//! from every destructor to them, and [`findings`] what that says of each type.
+
+mod baseline;
+mod binary;
+mod build;
+mod code;
+mod failure;
+mod findings;
+mod flags;
+mod graph;
+mod interrupt;
+mod kind;
+mod lines;
+mod mitigations;
+mod names;
+mod nearest;
+mod report;
+mod rustc;
+mod search;
+mod sinks;
+mod vtables;
+
+use std::{env, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::{
+    baseline::Baseline,
+    binary::Binary,
+    failure::{Failure, Result},
+    findings::{Finding, Findings},
+    flags::{Check, Command, Flags, Format},
+    graph::Graph,
+    lines::Lines,
+    report::Report,
+};
+
+fn main() -> ExitCode {
+    if let Some(code) = rustc::wrapped() {
+        return code;
+    }
+    // cargo calls `cargo-sundown sundown check`.
+    let mut arguments: Vec<_> = env::args_os().collect();
+    if arguments.get(1).is_some_and(|argument| argument == "sundown") {
+        arguments.remove(1);
+    }
+    let Command::Check(check) = Flags::parse_from(arguments).command;
+    let checked = interrupt::handle().map_err(Failure::Cargo).and_then(|()| run(&check));
+    checked.unwrap_or_else(|failure| {
+        eprintln!("error: {failure}");
+        failure.exit_code()
+    })
+}
+
+fn run(check: &Check) -> Result<ExitCode> {
+    let program = build::program(&check.target)?;
+    let baseline = match check.deny {
+        Some(_) => Baseline::read(&check.baseline)?,
+        None => Baseline::default(),
+    };
+    let binary = Binary::read(&program.path)?;
+    progress(
+        "Reading",
+        format_args!("{} ({} MB)", program.path.display(), binary.size / 1_000_000),
+    );
+    let graph = Graph::of(&binary);
+    progress("Checking", format_args!("{} functions", binary.functions.len()));
+    let findings = Findings::of(&binary, &graph, &Lines::of(&program.path));
+
+    if let Some(only) = &check.only {
+        is_there(only, &findings)?;
+    }
+    let is_wanted = |finding: &&Finding| {
+        let is_named_so = |only: &String| finding.of_type.contains(only.as_str());
+        finding.certainty >= check.sure && check.only.as_ref().is_none_or(is_named_so)
+    };
+    let wanted: Vec<_> = findings.all.iter().filter(is_wanted).collect();
+    if check.accept {
+        let count = Baseline::write(&check.baseline, wanted.iter().copied())?;
+        progress("Accepted", format_args!("{count} findings in {}", check.baseline.display()));
+    }
+    let denied = check.deny.map(|sure| {
+        let is_new = |it: &&Finding| it.is_named && it.certainty >= sure && !baseline.accepts(it);
+        wanted.iter().copied().filter(is_new).collect::<Vec<_>>()
+    });
+    let is_denied = denied.as_ref().is_some_and(|denied| !denied.is_empty());
+
+    let report = Report {
+        format: 1,
+        target: &program.title,
+        functions: binary.functions.len(),
+        types: findings.types.len(),
+        sinks: graph.sinks.len(),
+        unknown_calls: graph.unknown_calls,
+        findings: wanted,
+        denied,
+        own: &program.own,
+        is_verbose: check.verbose,
+    };
+    // Whoever reads the report may have seen enough.
+    let _ = match check.format {
+        Format::Text => report.print_text(),
+        Format::Json => report.print_json(),
+    };
+    Ok(if is_denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// That the program has a type of this name at all: no finding says nothing of a type that is not there.
+fn is_there(only: &str, findings: &Findings) -> Result<()> {
+    if findings.types.iter().any(|of_type| of_type.contains(only)) {
+        return Ok(());
+    }
+    // A type is asked for by its last name, and named by its path.
+    let typed = names::short(only);
+    let named = findings.types.iter().filter(|of_type| !names::is_anonymous(of_type));
+    let paths: Vec<_> = named.map(|of_type| names::without_generics(of_type)).collect();
+    let near = paths.iter().map(|path| path.rsplit("::").next().unwrap_or(path));
+    let near = nearest::of(&typed, near);
+    let path = near.and_then(|near| paths.iter().find(|path| path.ends_with(near)));
+    let hint = path.map(|path| format!("; did you mean `{path}`?")).unwrap_or_default();
+    Err(Failure::Usage(format!(
+        "no type with `{only}` in its name is dropped in this program{hint}"
+    )))
+}
+
+/// A line on standard error, in the manner of cargo.
+fn progress(what: &str, about: std::fmt::Arguments<'_>) {
+    eprintln!("{what:>12} {about}");
+}

@@ -1,0 +1,220 @@
+//! What the demangled name of a function says: whose destructor it is, which trait it implements.
+//!
+//! Both manglings of rustc occur in one program, because the standard library is compiled elsewhere.
+
+/// The type whose drop glue has this name: `core::ptr::drop_in_place::<T>`, or without `::` in the legacy mangling.
+pub fn glue_of(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("core::ptr::drop_in_place")?;
+    rest.strip_prefix("::").unwrap_or(rest).strip_prefix('<')?.strip_suffix('>')
+}
+
+/// The path of a function without generic arguments: `tokio::runtime::handle::Handle::current`, also for what v0
+/// prints as `<tokio::runtime::handle::Handle>::current`. `None` for a method of a trait.
+pub fn path(name: &str) -> Option<String> {
+    let Some(inner) = name.strip_prefix('<') else { return Some(without_generics(name)) };
+    if implementation(name).is_some() {
+        return None;
+    }
+    let (of, method) = inner.split_at(closing(inner)?);
+    Some(without_generics(of) + &without_generics(method.get(1..)?))
+}
+
+/// The type and the trait of a method: `<T as Trait>::method`.
+pub fn implementation(name: &str) -> Option<(&str, &str)> {
+    let inner = name.strip_prefix('<')?;
+    let inner = inner.get(..closing(inner)?)?;
+    let mut depth = 0_usize;
+    let mut before = b' ';
+    for (at, byte) in inner.bytes().enumerate() {
+        match byte {
+            b'<' | b'(' | b'[' => depth += 1,
+            b'>' if before == b'-' => {}
+            b'>' | b')' | b']' => depth = depth.saturating_sub(1),
+            b' ' if depth == 0 => {
+                let (of, rest) = inner.split_at(at);
+                if let Some(of_trait) = rest.strip_prefix(" as ") {
+                    return Some((of, of_trait));
+                }
+            }
+            _ => {}
+        }
+        before = byte;
+    }
+    None
+}
+
+/// The type whose hand-written destructor has this name.
+pub fn destructor_of(name: &str) -> Option<&str> {
+    let (of, of_trait) = implementation(name)?;
+    (of_trait == "core::ops::drop::Drop" && name.ends_with(">::drop")).then_some(of)
+}
+
+/// The trait of the `dyn Trait` that a pointer owns, if this is the drop glue of the pointer, or the part of `Arc`
+/// and `Rc` that drops what they own.
+pub fn owned_trait_object(name: &str) -> Option<&str> {
+    const POINTERS: [&str; 4] =
+        ["core::pin::Pin<", "alloc::rc::Rc<", "alloc::sync::Arc<", "alloc::boxed::Box<"];
+    let slow = || name.strip_suffix(">::drop_slow")?.strip_prefix('<');
+    let mut owned = glue_of(name).or_else(slow)?;
+    for pointer in POINTERS {
+        owned = owned.strip_prefix(pointer).unwrap_or(owned);
+    }
+    let object = owned.strip_prefix("dyn ")?;
+    let end = object.find(['<', '+', '>', ',']).unwrap_or(object.len());
+    Some(object.get(..end)?.trim())
+}
+
+/// A path without its generic arguments.
+pub fn without_generics(path: &str) -> String {
+    let mut plain = String::with_capacity(path.len());
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for char in path.chars() {
+        match char {
+            '<' => {
+                if depth == 0 && plain.ends_with("::") {
+                    plain.truncate(plain.len() - 2);
+                }
+                depth += 1;
+            }
+            '>' if before == '-' => {}
+            '>' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => plain.push(char),
+            _ => {}
+        }
+        before = char;
+    }
+    plain
+}
+
+/// A type for a reader: `SyncWrapper<Vec<u8>>`, without the modules.
+pub fn short(of_type: &str) -> String {
+    let mut short = String::with_capacity(of_type.len());
+    let mut begin = 0; // of the path that is being read
+    let mut before = ' ';
+    for char in of_type.chars() {
+        if char == ':' && before == ':' {
+            short.truncate(begin);
+        } else {
+            short.push(char);
+            if !(char.is_alphanumeric() || matches!(char, '_' | ':')) {
+                begin = short.len();
+            }
+        }
+        before = char;
+    }
+    short
+}
+
+/// A function for a reader: `Handle::current`, `SyncWrapper::drop`, `drop of SyncWrapper<Vec<u8>>`.
+pub fn short_function(name: &str) -> String {
+    if let Some(of_type) = glue_of(name) {
+        return format!("drop of {}", short(of_type));
+    }
+    let plain = match (implementation(name), path(name)) {
+        (Some((of, _)), _) => {
+            let method = name.get(1..).and_then(|rest| rest.get(closing(rest)? + 1..));
+            without_generics(of) + &without_generics(method.unwrap_or_default())
+        }
+        (None, Some(path)) => path,
+        (None, None) => return short(name),
+    };
+    // The last name, and the type or module that it is in.
+    let begin = plain.rmatch_indices("::").nth(1).map_or(0, |(at, colons)| at + colons.len());
+    plain.get(begin..).unwrap_or(&plain).to_owned()
+}
+
+/// The crate that defines a type; `None` for a reference, a tuple and the like.
+pub fn crate_of(of_type: &str) -> Option<&str> {
+    let (name, _) = of_type.trim_start_matches('<').split_once("::")?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(is_name).then_some(name)
+}
+
+/// Whether a type only holds another, as a pointer, an option or a cell of the standard library does. It says nothing
+/// that the other does not say.
+pub fn is_wrapper(of_type: &str) -> bool {
+    crate_of(of_type).is_none_or(|name| matches!(name, "core" | "alloc" | "std"))
+}
+
+/// Whether a type has no name of its own: a closure, an `async` block.
+pub fn is_anonymous(of_type: &str) -> bool {
+    of_type.starts_with('<') || without_generics(of_type).contains('{')
+}
+
+/// Where the `<` before this text is closed.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 1_usize;
+    let mut before = b' ';
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'<' => depth += 1,
+            b'>' if before == b'-' => {}
+            b'>' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+        before = byte;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_drop_glue_is_read_in_both_manglings() {
+        assert_eq!(glue_of("core::ptr::drop_in_place::<app::Store>"), Some("app::Store"));
+        assert_eq!(glue_of("core::ptr::drop_in_place<app::Store>"), Some("app::Store"));
+        assert_eq!(glue_of("core::ptr::drop_in_place"), None);
+        assert_eq!(glue_of("core::mem::drop::<app::Store>"), None);
+    }
+
+    #[test]
+    fn a_path_has_no_generic_arguments_in_both_manglings() {
+        let current = Some("tokio::runtime::handle::Handle::current".to_owned());
+        assert_eq!(path("<tokio::runtime::handle::Handle>::current"), current);
+        assert_eq!(path("tokio::runtime::handle::Handle::current"), current);
+        assert_eq!(path("<a::Cell<fn() -> u8>>::get::<u8>"), Some("a::Cell::get".to_owned()));
+        assert_eq!(path("<a::Cell<u8> as core::clone::Clone>::clone"), None);
+    }
+
+    #[test]
+    fn a_destructor_is_known_by_its_trait() {
+        let name = "<app::Cell<<u8 as app::Of>::Part> as core::ops::drop::Drop>::drop";
+        assert_eq!(destructor_of(name), Some("app::Cell<<u8 as app::Of>::Part>"));
+        assert_eq!(destructor_of(&format!("{name}::{{closure#0}}")), None);
+        assert_eq!(destructor_of("<app::Cell as app::Drop>::drop"), None);
+    }
+
+    #[test]
+    fn a_pointer_owns_its_trait_object() {
+        let of = |owner: &str| {
+            owned_trait_object(&format!("core::ptr::drop_in_place::<{owner}>")).map(str::to_owned)
+        };
+        let state = Some("app::State".to_owned());
+        assert_eq!(of("alloc::boxed::Box<dyn app::State + core::marker::Send>"), state);
+        assert_eq!(of("core::pin::Pin<alloc::boxed::Box<dyn app::State>>"), state);
+        assert_eq!(of("alloc::vec::Vec<alloc::boxed::Box<dyn app::State>>"), None);
+        let slow = "<alloc::sync::Arc<dyn app::State>>::drop_slow";
+        assert_eq!(owned_trait_object(slow), Some("app::State"));
+    }
+
+    #[test]
+    fn a_function_is_shown_with_the_type_that_it_is_of() {
+        let of = |name| short_function(name);
+        assert_eq!(of("<tokio::runtime::handle::Handle>::current"), "Handle::current");
+        assert_eq!(of("<a::Cell<b::C> as core::ops::drop::Drop>::drop"), "Cell::drop");
+        assert_eq!(of("tokio::task::spawn::<a::b::{closure#0}>"), "task::spawn");
+        assert_eq!(of("core::ptr::drop_in_place::<a::Cell<b::C>>"), "drop of Cell<C>");
+    }
+
+    #[test]
+    fn a_short_type_has_no_modules() {
+        assert_eq!(short("a_b::SyncWrapper<alloc::vec::Vec<u8>>"), "SyncWrapper<Vec<u8>>");
+        assert_eq!(short("&'a (a::B, [c::D; 2])"), "&'a (B, [D; 2])");
+    }
+}

@@ -1,0 +1,107 @@
+//! The way from every function to the nearest panic.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use crate::{
+    binary::Index,
+    graph::{Graph, Step, Via},
+    kind::{Certainty, Kind},
+    mitigations::Guards,
+    sinks::Sink,
+};
+
+/// More than any way has steps: one step that may not happen is worse than any number that do.
+const DOUBT: u32 = 1 << 16;
+
+/// The ways of a kind.
+pub struct Ways {
+    pub kind: Kind,
+    next: Vec<Option<Next>>,
+}
+
+/// The first step of the best way from a function.
+#[derive(Clone, Copy)]
+struct Next {
+    distance: u32,
+    /// `None` in the sink itself.
+    step: Option<Step>,
+}
+
+impl Ways {
+    /// The best way from every function: with the fewest steps that may not happen, and then the shortest.
+    pub fn to(kind: Kind, graph: &Graph, callers: &Callers) -> Self {
+        let mut ways = Self { kind, next: vec![None; callers.0.len()] };
+        for is_worded in [false, true] {
+            ways.search(Sink { kind, is_worded }, graph, callers);
+        }
+        ways
+    }
+
+    fn search(&mut self, sink: Sink, graph: &Graph, callers: &Callers) {
+        let counting = Guards::that_count(sink.kind, sink.is_worded);
+        let mut next: Vec<Option<Next>> = vec![None; callers.0.len()];
+        let mut open = BinaryHeap::new();
+        for (function, _) in graph.sinks.iter().filter(|(_, it)| *it == sink) {
+            next[*function as usize] = Some(Next { distance: 0, step: None });
+            open.push(Reverse((0, *function)));
+        }
+        while let Some(Reverse((distance, to))) = open.pop() {
+            let is_old = next[to as usize].is_some_and(|it| it.distance < distance);
+            let is_sink = distance == 0;
+            if is_old || (!is_sink && graph.is_closed(to, sink.kind)) {
+                continue;
+            }
+            for (from, step) in callers.of(graph, to) {
+                let is_sure = step.via == Via::Call && step.guards.and(counting).is_empty();
+                let distance = distance + if is_sure { 1 } else { DOUBT };
+                let place = &mut next[from as usize];
+                if place.is_none_or(|it| it.distance > distance) {
+                    *place = Some(Next { distance, step: Some(step) });
+                    open.push(Reverse((distance, from)));
+                }
+            }
+        }
+        for (best, found) in self.next.iter_mut().zip(next) {
+            if best.map_or(u32::MAX, |it| it.distance) > found.map_or(u32::MAX, |it| it.distance) {
+                *best = found;
+            }
+        }
+    }
+
+    /// How sure the panic is, and how far away, if there is a way.
+    pub fn from(&self, function: Index) -> Option<(Certainty, u32)> {
+        let next = self.next[function as usize]?;
+        let certainty = if next.distance < DOUBT { Certainty::Will } else { Certainty::May };
+        Some((certainty, next.distance % DOUBT + next.distance / DOUBT))
+    }
+
+    /// The steps of the way.
+    pub fn steps(&self, mut from: Index) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some(step) = self.next[from as usize].and_then(|next| next.step) {
+            steps.push(step);
+            from = step.to;
+        }
+        steps
+    }
+}
+
+/// For every function, who steps to it: the caller, and which of its steps.
+pub struct Callers(Vec<Vec<(Index, u32)>>);
+
+impl Callers {
+    pub fn of_all(graph: &Graph) -> Self {
+        let mut callers = vec![Vec::new(); graph.functions().count()];
+        for from in graph.functions() {
+            for (number, step) in (0..).zip(graph.steps(from)) {
+                callers[step.to as usize].push((from, number));
+            }
+        }
+        Self(callers)
+    }
+
+    fn of<'a>(&'a self, graph: &'a Graph, to: Index) -> impl Iterator<Item = (Index, Step)> + 'a {
+        let callers = self.0[to as usize].iter();
+        callers.map(|(from, number)| (*from, graph.steps(*from)[*number as usize]))
+    }
+}

@@ -1,0 +1,86 @@
+//! Where the panics are: the few functions of Tokio that look for a runtime or refuse to block, and functions of others
+//! that say the same in words of their own.
+//!
+//! The functions are internal to Tokio, so a release may rename them. `tests/sinks.rs` fails then.
+
+use crate::kind::Kind;
+
+/// A function that panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sink {
+    pub kind: Kind,
+    /// Whether it was found by its message: then it has already looked for a runtime, in vain.
+    pub is_worded: bool,
+}
+
+/// Tokio's own, by path.
+const FUNCTIONS: [(&str, Kind); 9] = [
+    // `tokio::spawn`.
+    ("tokio::task::spawn::spawn_inner", Kind::Context),
+    // `spawn_blocking`, and `Handle::current` itself.
+    ("tokio::runtime::handle::Handle::current", Kind::Context),
+    // Timers and sockets.
+    ("tokio::runtime::scheduler::Handle::current", Kind::Context),
+    ("tokio::task::local::spawn_local_inner", Kind::Local),
+    // Behind every drop of a `Runtime`.
+    ("tokio::runtime::blocking::shutdown::Receiver::wait", Kind::Runtime),
+    // `Runtime::block_on` and `Handle::block_on`.
+    ("tokio::runtime::context::runtime::enter_runtime", Kind::Block),
+    // `blocking_recv`, `blocking_send`, `blocking_lock`.
+    ("tokio::future::block_on::block_on", Kind::Block),
+    ("tokio::runtime::scheduler::block_in_place::block_in_place", Kind::InPlace),
+    ("tokio::runtime::scheduler::multi_thread::worker::block_in_place", Kind::InPlace),
+];
+
+/// The messages of others. `sundown::explain` knows them all.
+const MESSAGES: [(&str, Kind); 4] = [
+    ("this functionality requires a Tokio context", Kind::Context),
+    ("there is no reactor running", Kind::Context),
+    ("no async runtime found", Kind::Context),
+    ("Not in a runtime context", Kind::Context),
+];
+
+/// The sink that a function of Tokio is.
+pub fn by_path(path: &str) -> Option<Kind> {
+    FUNCTIONS.iter().find(|(sink, _)| *sink == path).map(|(_, kind)| *kind)
+}
+
+/// The kind of a message at the beginning of some data.
+pub fn by_message(data: &[u8]) -> Option<Kind> {
+    MESSAGES.iter().find(|(message, _)| data.starts_with(message.as_bytes())).map(|(_, kind)| *kind)
+}
+
+/// Whether a function of this path does not return.
+pub fn panics(path: &str) -> bool {
+    path.starts_with("core::panicking::")
+        || path.starts_with("std::panicking::begin_panic")
+        || path.starts_with("core::option::expect_failed")
+        || path.starts_with("core::result::unwrap_failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use sundown_core::explain::Cause;
+
+    use super::*;
+
+    #[test]
+    fn every_message_has_the_code_that_explain_gives_it() {
+        let files = [
+            "src/lib.rs",
+            "/quinn-0.11.0/src/a.rs",
+            "/tokio-uring-0.5.0/src/a.rs",
+            "/sqlx-core-0.9.0/src/a.rs",
+        ];
+        for (message, kind) in MESSAGES {
+            let whole = match message {
+                "there is no reactor running" => {
+                    "there is no reactor running, must be called from the context of a Tokio 1.x runtime"
+                }
+                whole => whole,
+            };
+            let cause = files.iter().find_map(|file| Cause::of(whole, file, None));
+            assert_eq!(cause.map(Cause::code), Some(kind.code()), "{message}");
+        }
+    }
+}
