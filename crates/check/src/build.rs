@@ -102,19 +102,16 @@ struct Chosen<'a> {
 impl<'a> Chosen<'a> {
     fn of(metadata: &'a Metadata, flags: &flags::Target) -> Result<Self> {
         let members = metadata.workspace_packages();
-        let packages: Vec<&Package> = match (&flags.package, metadata.root_package()) {
+        let is_by_name = flags.bin.is_some() || flags.test.is_some() || flags.example.is_some();
+        let packages = match (&flags.package, here(flags, &members)) {
             (Some(name), _) => {
-                let named: Vec<_> =
-                    members.iter().copied().filter(|it| it.name.as_str() == name).collect();
+                let is_it = |it: &&Package| it.name.as_str() == name;
+                let named = members.iter().copied().filter(is_it).collect();
                 let names = members.iter().map(|it| it.name.as_str());
                 not_empty(named, || nearest::missing("package", name, names))?
             }
-            // The package in whose folder cargo was called, as for `cargo run`.
-            (None, Some(root))
-                if flags.bin.is_none() && flags.test.is_none() && flags.example.is_none() =>
-            {
-                vec![root]
-            }
+            // As for `cargo run`. A name is looked for in the whole workspace.
+            (None, Some(here)) if !is_by_name => vec![here],
             (None, _) => members,
         };
         let all = |kind: Kind| -> Vec<Self> {
@@ -174,6 +171,18 @@ impl<'a> Chosen<'a> {
     fn title(&self) -> String {
         format!("{} {}", self.kind.word(), self.name)
     }
+}
+
+/// The package in whose folder cargo is called, or whose manifest is named.
+fn here<'a>(flags: &flags::Target, members: &[&'a Package]) -> Option<&'a Package> {
+    let folder = match &flags.manifest_path {
+        Some(manifest) => manifest.canonicalize().ok()?.parent()?.to_owned(),
+        None => env::current_dir().ok()?,
+    };
+    let folder_of = |package: &&'a Package| package.manifest_path.parent().map(Path::new);
+    let is_around = |it: &&&'a Package| folder_of(it).is_some_and(|of| folder.starts_with(of));
+    let around = members.iter().filter(is_around);
+    around.copied().max_by_key(|it| it.manifest_path.as_str().len())
 }
 
 fn not_empty<T>(found: Vec<T>, otherwise: impl FnOnce() -> String) -> Result<Vec<T>> {

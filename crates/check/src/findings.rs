@@ -106,6 +106,7 @@ fn finding(
         (last, holds.len())
     });
     holds.truncate(depth);
+    let culprit = public_of_tokio(&mut holds).unwrap_or(culprit);
     if holds.first().is_none_or(|first| first != of_type) {
         holds.insert(0, of_type.to_owned());
     }
@@ -130,6 +131,16 @@ fn finding(
         distance,
         kind: ways.kind,
     })
+}
+
+/// Shortens what holds the culprit down to the part that a program can name, if the culprit is internal to Tokio: to the
+/// `Runtime` in place of its pool of threads.
+fn public_of_tokio(holds: &mut Vec<String>) -> Option<String> {
+    let is_tokio = |of_type: &String| names::crate_of(of_type) == Some("tokio");
+    let of_others = holds.iter().rposition(|it| !is_tokio(it)).map_or(0, |at| at + 1);
+    let public = holds.get(of_others).cloned()?;
+    holds.truncate(of_others + 1);
+    Some(public)
 }
 
 fn doubt(via: Via, guards: Guards) -> String {

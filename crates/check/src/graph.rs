@@ -1,6 +1,6 @@
 //! Who calls whom, from the machine code of all functions.
 
-use std::{num::NonZero, thread};
+use std::{collections::BTreeSet, num::NonZero, thread};
 
 use crate::{
     binary::{Binary, Index},
@@ -71,6 +71,13 @@ impl Graph {
     /// All functions.
     pub fn functions(&self) -> impl Iterator<Item = Index> + use<> {
         0..Index::try_from(self.steps.len()).unwrap_or(Index::MAX)
+    }
+
+    /// The functions that panic, without generic arguments.
+    pub fn sink_paths(&self) -> Vec<String> {
+        let sinks =
+            self.sinks.iter().filter_map(|(function, _)| self.paths[*function as usize].clone());
+        sinks.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Whether no way of a kind leads through a function.

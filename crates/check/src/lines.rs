@@ -1,22 +1,31 @@
 //! File and line of an address, from the debug information.
 
-use std::path::Path;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use addr2line::Loader;
 
 /// The lines of a program, if it has them.
-pub struct Lines(Option<Loader>);
+pub struct Lines {
+    loader: Option<Loader>,
+    /// The folder of this process, for files below it.
+    here: Option<PathBuf>,
+}
 
 impl Lines {
     pub fn of(path: &Path) -> Self {
-        Self(Loader::new(path).ok())
+        Self { loader: Loader::new(path).ok(), here: env::current_dir().ok() }
     }
 
     /// `crate-1.0.0/src/lib.rs:12`, as far as it is known.
     pub fn of_address(&self, address: u64) -> Option<String> {
-        let location = self.0.as_ref()?.find_location(address).ok()??;
+        let location = self.loader.as_ref()?.find_location(address).ok()??;
         let file = location.file?;
-        Some(format!("{}:{}", below_registry(file), location.line?))
+        let here = self.here.as_ref().and_then(|here| Path::new(file).strip_prefix(here).ok());
+        let file = here.and_then(Path::to_str).unwrap_or_else(|| below_registry(file));
+        Some(format!("{file}:{}", location.line?))
     }
 }
 

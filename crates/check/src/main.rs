@@ -94,7 +94,7 @@ fn run(check: &Check) -> Result<ExitCode> {
         target: &program.title,
         functions: binary.functions.len(),
         types: findings.types.len(),
-        sinks: graph.sinks.len(),
+        sinks: graph.sink_paths(),
         unknown_calls: graph.unknown_calls,
         findings: wanted,
         denied,

@@ -95,8 +95,11 @@ pub fn is_closed(path: &str, kind: Kind) -> bool {
         // What the new thread does, it does to itself.
         || (path.starts_with("std::thread::") && path.contains("spawn"))
         || match kind {
-            // `block_on` and tasks have a context.
-            Kind::Context => is(&["tokio::runtime::context::runtime::enter_runtime"]),
+            // `block_on` has a context. And a worker that is about to block has one, for its substitute.
+            Kind::Context => {
+                is(&["tokio::runtime::context::runtime::enter_runtime"])
+                    || begins(&["tokio::runtime::scheduler::multi_thread::worker::maybe_move_runtime"])
+            }
             // Read once by a person: the limit is zero there, and then nothing waits; a runtime that was not built
             // has no thread to wait for.
             Kind::Runtime => is(&[

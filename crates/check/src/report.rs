@@ -28,8 +28,8 @@ pub struct Report<'a> {
     pub functions: usize,
     /// How many types with a destructor.
     pub types: usize,
-    /// How many functions panic; 0 in a program that uses nothing of Tokio that can.
-    pub sinks: usize,
+    /// The functions that panic, without generic arguments. None if the program uses nothing of Tokio that can.
+    pub sinks: Vec<String>,
     /// How many calls are not followed, because only the running program knows their target.
     pub unknown_calls: usize,
     pub findings: Vec<&'a Finding>,
@@ -75,7 +75,7 @@ impl Display for Report<'_> {
             "{}: {will} types will panic when dropped in the wrong place, {may} may, of {} with a destructor",
             self.target, self.types
         )?;
-        if self.sinks == 0 {
+        if self.sinks.is_empty() {
             writeln!(
                 f,
                 "nothing in it can: it uses no part of Tokio that looks for a runtime or refuses to block"
@@ -111,13 +111,11 @@ impl Report<'_> {
         if let Some(first) = named.first().copied().or(findings.first()) {
             writeln!(f, "  way      drop of {}", names::short(&first.of_type))?;
             for place in &first.path {
-                let at = place.at.as_deref().unwrap_or("?");
-                let doubt = if place.doubt.is_empty() {
-                    String::new()
-                } else {
-                    format!("  ({})", place.doubt)
-                };
-                writeln!(f, "           {at}  {}{doubt}", names::short(&place.function))?;
+                write!(f, "           {}", names::short_function(&place.function))?;
+                place.at.iter().try_for_each(|at| write!(f, ", from {at}"))?;
+                let doubt = Some(&place.doubt).filter(|doubt| !doubt.is_empty());
+                doubt.iter().try_for_each(|doubt| write!(f, " ({doubt})"))?;
+                writeln!(f)?;
             }
         }
         writeln!(f, "  instead  {}", kind.instead())?;

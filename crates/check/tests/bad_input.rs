@@ -1,0 +1,200 @@
+//! What is not there, cannot be built or cannot be read: a clear error each, and nothing that looks like an answer.
+
+mod command;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use command::{Ran, check, command, fixture};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+#[track_caller]
+fn assert_refused(ran: &Ran, code: i32, reason: &str) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    assert!(ran.stderr.contains(reason), "no {reason:?} in {ran:?}");
+    assert_eq!(ran.stdout, "", "{ran:?}");
+}
+
+/// A folder with a package without dependencies, whose `src/main.rs` is this.
+fn package(main: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest =
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n";
+    write(&folder.path().join("Cargo.toml"), manifest.as_bytes());
+    fs::create_dir(folder.path().join("src")).expect("a folder");
+    write(&folder.path().join("src/main.rs"), main.as_bytes());
+    folder
+}
+
+fn write(path: &Path, content: &[u8]) {
+    fs::write(path, content).expect("written");
+}
+
+/// A program that rustc builds with these flags.
+fn built(folder: &Path, flags: &[&str]) -> PathBuf {
+    let (source, program) = (folder.join("hello.rs"), folder.join("hello"));
+    write(&source, b"fn main() { drop(std::mem::replace(&mut vec![String::new()], vec![])); }\n");
+    let status = Command::new("rustc").args(flags).arg("-o").arg(&program).arg(&source).status();
+    assert!(status.expect("rustc").success());
+    program
+}
+
+fn check_binary(path: &Path) -> Ran {
+    check(&["--binary", path.to_str().expect("a path")])
+}
+
+#[test]
+fn a_file_that_is_not_elf() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("script");
+    write(&script, b"#!/bin/sh\nexit 0\n");
+    assert_refused(&check_binary(&script), 1, "script: not an ELF file");
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    assert_refused(&check(&["--binary", "/nonexistent"]), 1, "cannot read /nonexistent");
+}
+
+#[test]
+fn a_program_that_can_be_read_is_and_each_damage_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = built(folder.path(), &[]);
+    // The control of the refusals below.
+    let control = check_binary(&program);
+    assert!(control.is_success() && control.stdout.contains("nothing in it can"), "{control:?}");
+
+    let good = fs::read(&program).expect("a program");
+    let mut foreign = good.clone();
+    foreign[18] = 183; // e_machine: AArch64
+    write(&program, &foreign);
+    assert_refused(&check_binary(&program), 1, "a program for Aarch64");
+    write(&program, &good[..good.len() / 2]);
+    assert_refused(&check_binary(&program), 1, "a damaged ELF file");
+}
+
+#[test]
+fn a_stripped_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = built(folder.path(), &["-Cstrip=symbols"]);
+    assert_refused(&check_binary(&program), 1, "it was stripped");
+}
+
+#[test]
+fn an_optimized_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = built(folder.path(), &["-Copt-level=3"]);
+    assert_refused(&check_binary(&program), 1, "optimized");
+}
+
+#[test]
+fn a_program_that_is_not_rust() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, program) = (folder.path().join("hello.c"), folder.path().join("hello"));
+    write(&source, b"int main(void) { return 0; }\n");
+    let status = Command::new("cc").arg("-o").arg(&program).arg(&source).status();
+    assert!(status.expect("cc").success());
+    assert_refused(&check_binary(&program), 1, "no destructor of Rust in it");
+}
+
+#[test]
+fn a_package_that_does_not_build() {
+    let folder = package("fn main() { missing(); }\n");
+    let ran = in_folder(folder.path(), &[]);
+    assert_refused(&ran, 1, "binary app does not build");
+    assert!(ran.stderr.contains("cannot find function `missing`"), "{ran:?}");
+}
+
+#[test]
+fn a_manifest_that_is_none() {
+    let folder = package("fn main() {}\n");
+    write(&folder.path().join("Cargo.toml"), b"[package\n");
+    assert_refused(&in_folder(folder.path(), &[]), 1, "cargo cannot read the workspace");
+    fs::remove_file(folder.path().join("Cargo.toml")).expect("removed");
+    assert_refused(&in_folder(folder.path(), &[]), 1, "could not find `Cargo.toml`");
+}
+
+#[test]
+fn a_target_that_is_not_there() {
+    let mistyped = fixture(&["--bin", "poled"]);
+    assert_refused(&mistyped, 2, "there is no binary `poled`; did you mean `pooled`?");
+    assert_refused(
+        &fixture(&["--test", "any"]),
+        2,
+        "there is no test `any`; there is: bad_input, check",
+    );
+    let package = fixture(&["--package", "fixtrue"]);
+    assert_refused(&package, 2, "did you mean `fixture`?");
+    assert_refused(&fixture(&[]), 2, "several targets could be meant:\n  binary `destructors`");
+}
+
+#[test]
+fn options_that_contradict_each_other() {
+    let ran = check(&["--bin", "a", "--lib"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let ran = check(&["--deny=perhaps"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+}
+
+#[test]
+fn a_profile_that_optimizes_and_strips_is_overridden() {
+    let folder =
+        package("fn main() { drop(std::mem::replace(&mut vec![String::new()], vec![])); }\n");
+    let manifest = folder.path().join("Cargo.toml");
+    let mut text = fs::read_to_string(&manifest).expect("a manifest");
+    text.push_str("\n[profile.dev]\nopt-level = 3\nstrip = true\nlto = true\ndebug = false\n");
+    write(&manifest, text.as_bytes());
+    let ran = in_folder(folder.path(), &[]);
+    assert!(ran.is_success() && ran.stdout.contains("nothing in it can"), "{ran:?}");
+}
+
+#[test]
+fn an_interrupt_ends_the_build_with_the_check() {
+    let folder = package("fn main() {}\n");
+    // A build script that says which process it is, and does not end.
+    let script = "fn main() {\n    \
+        std::fs::write(\"running.new\", std::process::id().to_string()).unwrap();\n    \
+        std::fs::rename(\"running.new\", \"running\").unwrap();\n    \
+        loop { std::thread::park(); }\n}\n";
+    write(&folder.path().join("build.rs"), script.as_bytes());
+    let running = folder.path().join("running");
+    let mut child = command()
+        .current_dir(folder.path())
+        .env_remove("CARGO_TARGET_DIR")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    let mut said = BufReader::new(child.stderr.take().expect("standard error"));
+    wait_for("the build script", || running.exists());
+    let script = fs::read_to_string(&running).expect("a process").parse().expect("a number");
+    let script = Pid::from_raw(script).expect("a process");
+    assert!(test_kill_process(script).is_ok(), "the build script is not running");
+
+    kill_process(Pid::from_child(&child), Signal::INT).expect("a signal");
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    wait_for("the end of the build script", || test_kill_process(script).is_err());
+    let mut line = String::new();
+    said.read_line(&mut line).expect("what cargo said");
+    assert!(line.contains("Compiling app"), "{line}");
+}
+
+#[track_caller]
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < limit, "waited a minute for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs the check in a folder, with a target directory there.
+fn in_folder(folder: &Path, arguments: &[&str]) -> Ran {
+    let mut command = command();
+    command.args(arguments).current_dir(folder).env_remove("CARGO_TARGET_DIR");
+    command::ran(&mut command)
+}

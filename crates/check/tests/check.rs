@@ -1,0 +1,169 @@
+//! The command, on programs whose destructors are known.
+
+mod command;
+
+use std::fs;
+
+use command::{check, fixture};
+use serde_json::Value;
+
+/// The findings of a type: code and certainty.
+fn of_type<'a>(report: &'a Value, of_type: &str) -> Vec<(&'a str, &'a str)> {
+    let findings = report["findings"].as_array().expect("findings");
+    let of = findings.iter().filter(|it| it["type"] == of_type);
+    let text = |it: &'a Value, key: &str| it[key].as_str().expect("a text");
+    let mut found: Vec<_> = of.map(|it| (text(it, "code"), text(it, "certainty"))).collect();
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn a_store_in_deadpools_wrapper_is_found_with_the_way_to_the_panic() {
+    let report = fixture(&["--bin", "pooled", "--format", "json"]).json();
+    assert_eq!(of_type(&report, "pooled::Store"), [("SD0001", "will")]);
+    assert_eq!(of_type(&report, "tokio::runtime::runtime::Runtime"), [("SD0005", "will")]);
+    assert!(of_type(&report, "pooled::Plain").is_empty());
+
+    let findings = report["findings"].as_array().expect("findings");
+    let store = findings.iter().find(|it| it["type"] == "pooled::Store").expect("the store");
+    let wrapper = "deadpool_sync::SyncWrapper<alloc::vec::Vec<u8>>";
+    assert_eq!(store["holds"], serde_json::json!(["pooled::Store", wrapper]));
+    assert_eq!(store["culprit"], wrapper);
+    let path = store["path"].as_array().expect("a path");
+    let at: Vec<_> = path.iter().filter_map(|place| place["at"].as_str()).collect();
+    assert!(at.iter().any(|at| at.starts_with("deadpool-runtime-0.1.4/src/lib.rs:")), "{at:?}");
+    let last = path.last().expect("a step");
+    assert_eq!(last["function"], "<tokio::runtime::handle::Handle>::current");
+}
+
+#[test]
+fn each_destructor_is_judged_as_its_comment_says() {
+    let report = fixture(&["--bin", "destructors", "--format", "json"]).json();
+    let will = |code| vec![(code, "will")];
+    let may = |code| vec![(code, "may")];
+    for (name, expected) in [
+        ("Spawns", will("SD0001")),
+        ("SpawnsBlocking", will("SD0001")),
+        ("Sleeps", will("SD0001")),
+        ("Blocks", will("SD0006")),
+        ("Receives", will("SD0006")),
+        ("InPlace", will("SD0009")),
+        ("SpawnsLocal", will("SD0012")),
+        ("Enters", may("SD0001")),
+        ("Asks", may("SD0001")),
+        ("EntersSometimes", will("SD0001")),
+        ("Takes", may("SD0001")),
+        ("Catches", vec![]),
+        ("StartsThread", vec![]),
+        ("HoldsDyn", may("SD0001")),
+        ("HoldsRuntime", will("SD0005")),
+    ] {
+        assert_eq!(of_type(&report, &format!("destructors::{name}")), expected, "{name}");
+    }
+    // Its field is empty when it is dropped; only the check cannot know.
+    assert_eq!(of_type(&report, "destructors::InBackground"), may("SD0005"));
+}
+
+/// Tokio's functions are internal, so a release may rename them, and the check would find nothing.
+#[test]
+fn every_function_of_tokio_that_the_check_looks_for_is_there() {
+    let report = fixture(&["--bin", "destructors", "--format", "json"]).json();
+    let sinks: Vec<_> = report["sinks"].as_array().expect("sinks").iter().collect();
+    for path in [
+        "tokio::task::spawn::spawn_inner",
+        "tokio::runtime::handle::Handle::current",
+        "tokio::runtime::scheduler::Handle::current",
+        "tokio::task::local::spawn_local_inner",
+        "tokio::runtime::blocking::shutdown::Receiver::wait",
+        "tokio::runtime::context::runtime::enter_runtime",
+        "tokio::future::block_on::block_on",
+        "tokio::runtime::scheduler::block_in_place::block_in_place",
+        "tokio::runtime::scheduler::multi_thread::worker::block_in_place",
+    ] {
+        assert!(sinks.iter().any(|sink| *sink == path), "no {path} in {sinks:#?}");
+    }
+}
+
+#[test]
+fn a_library_is_checked_with_types_that_nobody_drops() {
+    let report = fixture(&["--lib", "--format", "json"]).json();
+    assert_eq!(of_type(&report, "fixture::Cache"), [("SD0001", "will")]);
+    assert!(of_type(&report, "fixture::Plain").is_empty());
+}
+
+#[test]
+fn a_program_without_tokio_has_nothing() {
+    let ran = fixture(&["--bin", "without_tokio"]);
+    assert!(ran.is_success() && ran.stdout.contains("nothing in it can"), "{ran:?}");
+}
+
+#[test]
+fn only_reports_the_types_that_it_names() {
+    let report =
+        fixture(&["--bin", "pooled", "--only", "pooled::Store", "--format", "json"]).json();
+    let findings = report["findings"].as_array().expect("findings");
+    assert!(findings.iter().all(|it| it["type"].as_str().is_some_and(|it| it.contains("Store"))));
+    assert_eq!(of_type(&report, "pooled::Store"), [("SD0001", "will")]);
+    // A type of the program that is clean.
+    let clean = fixture(&["--bin", "pooled", "--only", "pooled::Plain", "--format", "json"]).json();
+    assert_eq!(clean["findings"], serde_json::json!([]));
+
+    let mistyped = fixture(&["--bin", "pooled", "--only", "pooled::Stroe"]);
+    assert_eq!(mistyped.code, Some(2));
+    assert!(mistyped.stderr.contains("did you mean `pooled::Store`?"), "{mistyped:?}");
+}
+
+#[test]
+fn deny_fails_on_what_the_baseline_does_not_accept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accepted.txt");
+    let baseline = file.to_str().expect("a path");
+    let target = ["--bin", "pooled", "--baseline", baseline];
+    let denied = fixture(&[&target[..], &["--deny"]].concat());
+    assert_eq!(denied.code, Some(1));
+    assert!(denied.stdout.contains("not accepted:\n"), "{denied:?}");
+    assert!(denied.stdout.contains("\n  SD0001 will pooled::Store\n"), "{denied:?}");
+
+    assert!(fixture(&[&target[..], &["--accept"]].concat()).is_success());
+    assert!(fixture(&[&target[..], &["--deny=may"]].concat()).is_success());
+
+    let accepted = fs::read_to_string(&file).expect("a baseline");
+    let without = accepted.replace("SD0001 will pooled::Store\n", "");
+    assert_ne!(accepted, without);
+    fs::write(&file, without).expect("written");
+    let new = fixture(&[&target[..], &["--deny"]].concat());
+    assert_eq!(new.code, Some(1));
+    let (_, list) = new.stdout.split_once("not accepted:\n").expect("a list");
+    assert_eq!(list, "  SD0001 will pooled::Store\n");
+
+    fs::write(&file, "pooled::Store\n").expect("written");
+    let damaged = fixture(&[&target[..], &["--deny"]].concat());
+    assert_eq!(damaged.code, Some(1));
+    assert!(
+        damaged.stderr.contains("accepted.txt:1: `pooled::Store` is not a code"),
+        "{damaged:?}"
+    );
+}
+
+#[test]
+fn the_report_says_what_where_and_what_instead() {
+    let ran = fixture(&["--bin", "pooled"]);
+    assert!(ran.is_success());
+    let report = &ran.stdout;
+    for part in [
+        "SD0001 will panic: deadpool_sync::SyncWrapper, dropped where there is no runtime context\n",
+        "pooled::Store → SyncWrapper<Vec<u8>>\n",
+        "Runtime::spawn_blocking_background, from deadpool-sync-0.1.4/src/lib.rs:",
+        "teardown_blocking(value, limit)",
+        "docs/src/explain/SD0001.md",
+    ] {
+        assert!(report.contains(part), "no {part:?} in:\n{report}");
+    }
+    assert!(ran.stderr.contains("Reading ") && ran.stderr.contains("Checking "), "{ran:?}");
+}
+
+#[test]
+fn help_explains_the_exit_codes() {
+    let help = check(&["--help"]);
+    assert!(help.is_success() && help.stdout.contains("Exit codes:"), "{help:?}");
+}
