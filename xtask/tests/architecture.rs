@@ -115,7 +115,8 @@ fn the_modules_of_a_crate_import_each_other_one_way() {
     let mut sources: Vec<_> =
         packages().iter().map(|package| package.manifest_path.with_file_name("src")).collect();
     sources.extend(
-        ["bench", "ffi", "python"].map(|name| root().join("crates").join(name).join("src")),
+        ["bench", "check", "ffi", "python"]
+            .map(|name| root().join("crates").join(name).join("src")),
     );
     let cycles: BTreeMap<_, _> =
         sources.iter().map(|source| (source, cycles_in(imports(source)))).collect();

@@ -1,7 +1,7 @@
 //! Where the panics are: the few functions of Tokio that look for a runtime or refuse to block, and functions of others
 //! that say the same in words of their own.
 //!
-//! The functions are internal to Tokio, so a release may rename them. `tests/sinks.rs` fails then.
+//! The functions are internal to Tokio, so a release may rename them. A test looks for each of them.
 
 use crate::kind::Kind;
 

@@ -1,7 +1,5 @@
 //! What is not there, cannot be built or cannot be read: a clear error each, and nothing that looks like an answer.
 
-mod command;
-
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -10,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use command::{Ran, check, command, fixture};
+use crate::command::{Ran, check, command, fixture};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 #[track_caller]
@@ -38,7 +36,7 @@ fn write(path: &Path, content: &[u8]) {
 /// A program that rustc builds with these flags.
 fn built(folder: &Path, flags: &[&str]) -> PathBuf {
     let (source, program) = (folder.join("hello.rs"), folder.join("hello"));
-    write(&source, b"fn main() { drop(std::mem::replace(&mut vec![String::new()], vec![])); }\n");
+    write(&source, b"fn main() { drop(vec![String::new()]); }\n");
     let status = Command::new("rustc").args(flags).arg("-o").arg(&program).arg(&source).status();
     assert!(status.expect("rustc").success());
     program
@@ -123,11 +121,7 @@ fn a_manifest_that_is_none() {
 fn a_target_that_is_not_there() {
     let mistyped = fixture(&["--bin", "poled"]);
     assert_refused(&mistyped, 2, "there is no binary `poled`; did you mean `pooled`?");
-    assert_refused(
-        &fixture(&["--test", "any"]),
-        2,
-        "there is no test `any`; there is: bad_input, check",
-    );
+    assert_refused(&fixture(&["--test", "any"]), 2, "there is no test `any`; there is: it");
     let package = fixture(&["--package", "fixtrue"]);
     assert_refused(&package, 2, "did you mean `fixture`?");
     assert_refused(&fixture(&[]), 2, "several targets could be meant:\n  binary `destructors`");
@@ -143,8 +137,7 @@ fn options_that_contradict_each_other() {
 
 #[test]
 fn a_profile_that_optimizes_and_strips_is_overridden() {
-    let folder =
-        package("fn main() { drop(std::mem::replace(&mut vec![String::new()], vec![])); }\n");
+    let folder = package("fn main() { drop(vec![String::new()]); }\n");
     let manifest = folder.path().join("Cargo.toml");
     let mut text = fs::read_to_string(&manifest).expect("a manifest");
     text.push_str("\n[profile.dev]\nopt-level = 3\nstrip = true\nlto = true\ndebug = false\n");
@@ -196,5 +189,5 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 fn in_folder(folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = command();
     command.args(arguments).current_dir(folder).env_remove("CARGO_TARGET_DIR");
-    command::ran(&mut command)
+    crate::command::ran(&mut command)
 }

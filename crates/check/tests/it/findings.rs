@@ -1,10 +1,8 @@
 //! The command, on programs whose destructors are known.
 
-mod command;
-
 use std::fs;
 
-use command::{check, fixture};
+use crate::command::{check, fixture};
 use serde_json::Value;
 
 /// The findings of a type: code and certainty.

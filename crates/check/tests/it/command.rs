@@ -18,7 +18,6 @@ impl Ran {
     }
 
     /// The object that it printed. Only with `--format json`.
-    #[allow(dead_code, reason = "not every test file reads one")]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -37,13 +36,10 @@ pub fn check(arguments: &[&str]) -> Ran {
 }
 
 /// Runs it on the fixture; everything but the report's text is read from JSON.
-#[allow(dead_code, reason = "not every test file uses the fixture")]
 pub fn fixture(arguments: &[&str]) -> Ran {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixture/Cargo.toml");
     ran(command().args(["--locked", "--manifest-path"]).arg(manifest).args(arguments))
 }
-
-#[allow(dead_code, reason = "not every test file has a command of its own")]
 pub fn ran(command: &mut Command) -> Ran {
     let output = command.output().expect("the command");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
