@@ -40,9 +40,9 @@ pub struct Check {
     #[command(flatten)]
     pub target: Target,
 
-    /// Report only types with this in their name
+    /// Report only types with this in their name; several times: with one of these
     #[arg(long, value_name = "TYPE", help_heading = "Report")]
-    pub only: Option<String>,
+    pub only: Vec<String>,
 
     /// Report findings that are at least this sure
     #[arg(long, value_enum, default_value_t = Certainty::May, help_heading = "Report")]

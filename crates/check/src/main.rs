@@ -71,12 +71,13 @@ fn run(check: &Check) -> Result<ExitCode> {
     progress("Checking", format_args!("{} functions", binary.functions.len()));
     let findings = Findings::of(&binary, &graph, &Lines::of(&program.path));
 
-    if let Some(only) = &check.only {
+    for only in &check.only {
         is_there(only, &findings)?;
     }
     let is_wanted = |finding: &&Finding| {
         let is_named_so = |only: &String| finding.of_type.contains(only.as_str());
-        finding.certainty >= check.sure && check.only.as_ref().is_none_or(is_named_so)
+        finding.certainty >= check.sure
+            && (check.only.is_empty() || check.only.iter().any(is_named_so))
     };
     let wanted: Vec<_> = findings.all.iter().filter(is_wanted).collect();
     if check.accept {
@@ -92,6 +93,7 @@ fn run(check: &Check) -> Result<ExitCode> {
     let report = Report {
         format: 1,
         target: &program.title,
+        program: program.path.to_string_lossy(),
         functions: binary.functions.len(),
         types: findings.types.len(),
         sinks: graph.sink_paths(),

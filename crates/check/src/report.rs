@@ -1,6 +1,7 @@
 //! The report, for people and for programs.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     fmt::{self, Display, Formatter},
     io::{self, Write},
@@ -24,6 +25,8 @@ pub struct Report<'a> {
     pub format: u32,
     /// What was checked.
     pub target: &'a str,
+    /// The file that was read.
+    pub program: Cow<'a, str>,
     /// How many functions it has.
     pub functions: usize,
     /// How many types with a destructor.

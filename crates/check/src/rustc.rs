@@ -7,7 +7,6 @@ use std::{
     env,
     ffi::OsString,
     os::unix::process::CommandExt as _,
-    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -28,9 +27,10 @@ const FLAGS: [&str; 5] = [
 pub fn wrapped() -> Option<ExitCode> {
     let wrapper = env::var_os(WRAPPER)?;
     let mut arguments: Vec<_> = env::args_os().skip(1).collect();
-    // `cargo sundown check` in a build script is no call of rustc.
-    let program = arguments.first().and_then(|it| Path::new(it).file_name())?;
-    if !program.to_string_lossy().contains("rustc") {
+    // cargo calls with a program: rustc, or the wrapper for the workspace. In a build script, `cargo sundown check` may
+    // be a command.
+    let program = arguments.first()?.to_string_lossy();
+    if ["sundown", "check", "help"].contains(&&*program) || program.starts_with('-') {
         return None;
     }
     if !wrapper.is_empty() {

@@ -106,6 +106,15 @@ fn only_reports_the_types_that_it_names() {
     let clean = fixture(&["--bin", "pooled", "--only", "pooled::Plain", "--format", "json"]).json();
     assert_eq!(clean["findings"], serde_json::json!([]));
 
+    let both = ["--only", "pooled::Store", "--only", "pooled::Plain"];
+    let both = fixture(&[&["--bin", "pooled", "--format", "json"], &both[..]].concat()).json();
+    assert_eq!(of_type(&both, "pooled::Store"), [("SD0001", "will")]);
+    let program = both["program"].as_str().expect("a program");
+    assert!(
+        program.ends_with("debug/pooled") && fs::exists(program).is_ok_and(|it| it),
+        "{program}"
+    );
+
     let mistyped = fixture(&["--bin", "pooled", "--only", "pooled::Stroe"]);
     assert_eq!(mistyped.code, Some(2));
     assert!(mistyped.stderr.contains("did you mean `pooled::Store`?"), "{mistyped:?}");
