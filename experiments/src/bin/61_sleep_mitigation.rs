@@ -60,7 +60,7 @@ fn main() -> ExitCode {
                 & !every("static/10ms").fails_more_often_than(every("sleep/10ms"))
                 & !every("static/50ms").fails_more_often_than(every("sleep/50ms")),
         )
-        .finding("C3b", "Work that lasts longer than the sleep crashes the exit as it does without it.")
+        .finding("C3b", "Work that lasts longer than the sleep crashes the exit in spite of it.")
         .supported_if(
             every("sleep/200ms").fails_at_least(RELIABLY)
                 & every("sleep/1000ms").fails_at_least(RELIABLY),
