@@ -44,8 +44,8 @@ fn main() -> ExitCode {
         .variants([0, 10, 50, 200, 1000].map(|milliseconds| {
             cure(format!("kit/{milliseconds}ms"), trial)
                 .about(format!("{milliseconds} ms of work; no sleep"))
-                .deadline(python::PLENTY)
         }))
+        .each(|variant| variant.deadline(python::PLENTY))
         .claim(
             "C3",
             "`time.sleep(0.1)` before the exit mitigates it, for tasks that can complete meanwhile: it makes \
