@@ -78,6 +78,10 @@ pub fn client(policy: Policy, client: impl Send + 'static) -> Resource {
 
 /// A [`Session`](sundown_core::Session) that owns the client. If it cannot be closed, the ledger says where
 /// the remaining handles were created.
+///
+/// The plan cannot drop handles that the program holds, in windows and caches: drop them before it begins, or by
+/// resources that need the client. After a logout, [withdraw](crate::plan::ExitPlan::withdraw) the session by
+/// [`CLIENT`], before the next login registers its own.
 #[track_caller]
 pub fn session(policy: Policy, session: impl GracefulShutdown + Send + 'static) -> Resource {
     shut_down(CLIENT, policy, session).needs(RUNTIME)
