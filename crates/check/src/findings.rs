@@ -54,26 +54,32 @@ pub struct Findings {
     pub all: Vec<Finding>,
     /// All types with a destructor in the program.
     pub types: Vec<String>,
+    /// The version of Tokio, if a function of its runtime is in the program and says so.
+    pub tokio: Option<String>,
 }
 
 impl Findings {
     pub fn of(binary: &Binary, graph: &Graph, lines: &Lines) -> Self {
         let callers = Callers::of_all(graph);
         let ways = Kind::ALL.map(|kind| Ways::to(kind, graph, &callers));
-        let mut types = BTreeMap::new();
+        // Two versions of a crate have types of one name.
+        let mut types = BTreeMap::<_, Vec<Index>>::new();
         for index in graph.functions() {
             for of_type in binary.function(index).glue_of() {
-                types.entry(of_type).or_insert(index);
+                types.entry(of_type).or_default().push(index);
             }
         }
         let mut all = Vec::new();
         for (of_type, glue) in &types {
             let of_kinds =
-                ways.iter().filter_map(|ways| finding(binary, lines, ways, of_type, *glue));
+                ways.iter().filter_map(|ways| finding(binary, lines, ways, of_type, glue));
             all.extend(of_kinds);
         }
+        let of_tokio =
+            binary.functions.iter().filter(|it| names::is_in(it.name(), "tokio::runtime"));
+        let tokio = of_tokio.take(100).find_map(|it| lines.version_of("tokio", it.address));
         all.sort_by_key(|it| (Reverse(it.certainty), it.code, it.culprit.clone(), it.distance));
-        Self { all, types: types.into_keys().map(str::to_owned).collect() }
+        Self { all, types: types.into_keys().map(str::to_owned).collect(), tokio }
     }
 }
 
@@ -82,9 +88,11 @@ fn finding(
     lines: &Lines,
     ways: &Ways,
     of_type: &str,
-    glue: Index,
+    glue: &[Index],
 ) -> Option<Finding> {
-    let (certainty, distance) = ways.from(glue)?;
+    let ways_from = glue.iter().filter_map(|glue| Some((ways.from(*glue)?, *glue)));
+    let best = ways_from.max_by_key(|((certainty, distance), _)| (*certainty, Reverse(*distance)));
+    let ((certainty, distance), glue) = best?;
     let steps = ways.steps(glue);
     let on_the_way = || std::iter::once(glue).chain(steps.iter().map(|step| step.to));
     let name = |index: Index| binary.function(index).name();

@@ -27,6 +27,13 @@ impl Lines {
         let file = here.and_then(Path::to_str).unwrap_or_else(|| below_registry(file));
         Some(format!("{file}:{}", location.line?))
     }
+
+    /// The version of the crate that a function comes from, if that is a crate of a registry.
+    pub fn version_of(&self, of_crate: &str, address: u64) -> Option<String> {
+        let file = self.of_address(address)?;
+        let (folder, _) = file.split_once('/')?;
+        Some(folder.strip_prefix(of_crate)?.strip_prefix('-')?.to_owned())
+    }
 }
 
 /// A file of a registry begins with its crate, and one of the standard library with `library`.

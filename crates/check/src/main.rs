@@ -97,6 +97,7 @@ fn run(check: &Check) -> Result<ExitCode> {
         functions: binary.functions.len(),
         types: findings.types.len(),
         sinks: graph.sink_paths(),
+        tokio: findings.tokio.as_deref(),
         unknown_calls: graph.unknown_calls,
         findings: wanted,
         denied,

@@ -131,6 +131,12 @@ pub fn crate_of(of_type: &str) -> Option<&str> {
     name.bytes().all(is_name).then_some(name)
 }
 
+/// Whether a function is in a module.
+pub fn is_in(name: &str, module: &str) -> bool {
+    let rest = name.trim_start_matches('<').strip_prefix(module);
+    rest.is_some_and(|rest| rest.starts_with("::"))
+}
+
 /// Whether a type only holds another, as a pointer, an option or a cell of the standard library does. It says nothing
 /// that the other does not say.
 pub fn is_wrapper(of_type: &str) -> bool {

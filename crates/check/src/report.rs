@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     findings::{Finding, Group, groups},
     kind::Certainty,
-    names,
+    names, sinks,
 };
 
 /// How many types of a culprit are named without `--verbose`.
@@ -33,6 +33,8 @@ pub struct Report<'a> {
     pub types: usize,
     /// The functions that panic, without generic arguments. None if the program uses nothing of Tokio that can.
     pub sinks: Vec<String>,
+    /// The version of Tokio, if the program says so.
+    pub tokio: Option<&'a str>,
     /// How many calls are not followed, because only the running program knows their target.
     pub unknown_calls: usize,
     pub findings: Vec<&'a Finding>,
@@ -82,6 +84,13 @@ impl Display for Report<'_> {
             writeln!(
                 f,
                 "nothing in it can: it uses no part of Tokio that looks for a runtime or refuses to block"
+            )?;
+        }
+        if let Some(tokio) = self.tokio.filter(|version| !sinks::knows(version)) {
+            writeln!(
+                f,
+                "it is built with Tokio {tokio}, whose internal functions may have names that this check does not know: \
+                 what it does not find says nothing"
             )?;
         }
         if let Some(denied) = &self.denied {

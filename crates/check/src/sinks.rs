@@ -1,7 +1,8 @@
 //! Where the panics are: the few functions of Tokio that look for a runtime or refuse to block, and functions of others
 //! that say the same in words of their own.
 //!
-//! The functions are internal to Tokio, so a release may rename them. A test looks for each of them.
+//! The functions are internal to Tokio, so a release may rename them. A test looks for each of them. They have these
+//! names in Tokio 1.46 to 1.54.
 
 use crate::kind::Kind;
 
@@ -39,6 +40,13 @@ const MESSAGES: [(&str, Kind); 3] = [
     ("Not in a runtime context", Kind::Context),
 ];
 
+/// Whether the functions have these names in a version of Tokio, as far as it is known.
+pub fn knows(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse);
+    let minor = numbers.next().zip(numbers.next());
+    matches!(minor, Some((Ok(1), Ok(46..=54))))
+}
+
 /// The sink that a function of Tokio is.
 pub fn by_path(path: &str) -> Option<Kind> {
     FUNCTIONS.iter().find(|(sink, _)| *sink == path).map(|(_, kind)| *kind)
@@ -62,6 +70,12 @@ mod tests {
     use sundown_core::explain::Cause;
 
     use super::*;
+
+    #[test]
+    fn a_version_of_tokio_is_known_by_its_first_two_numbers() {
+        assert!(knows("1.54.1") && knows("1.46.0"));
+        assert!(!knows("1.45.1") && !knows("1.55.0") && !knows("2.46.0") && !knows("1"));
+    }
 
     #[test]
     fn every_message_has_the_code_that_explain_gives_it() {

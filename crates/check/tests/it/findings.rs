@@ -66,6 +66,8 @@ fn each_destructor_is_judged_as_its_comment_says() {
 #[test]
 fn every_function_of_tokio_that_the_check_looks_for_is_there() {
     let report = fixture(&["--bin", "destructors", "--format", "json"]).json();
+    let tokio = report["tokio"].as_str().expect("a version");
+    assert!(tokio.starts_with("1.5"), "{tokio}");
     let sinks: Vec<_> = report["sinks"].as_array().expect("sinks").iter().collect();
     for path in [
         "tokio::task::spawn::spawn_inner",

@@ -5,3 +5,4 @@
 mod bad_input;
 mod command;
 mod findings;
+mod trials;

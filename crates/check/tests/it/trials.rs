@@ -1,0 +1,472 @@
+//! The predictions of the check against trials: each drops one live value in one place, in a process of its own.
+//!
+//! `trials/results.json` has the counts, and `docs/src/check-trials.md` is computed from it. To run the trials again,
+//! which builds dozens of crates:
+//!
+//! ```sh
+//! cargo test --manifest-path crates/check/Cargo.toml -- --ignored the_trials_again
+//! ```
+//!
+//! `the_page_again` writes the page only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::command::{command, ran};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sundown_core::explain::Cause;
+
+/// How many processes drop a value in each place.
+const TRIALS: u32 = 5;
+
+/// The programs of cases. The types of `tuned` were looked at while the check was written.
+const SETS: [&str; 1] = ["tuned"];
+
+/// A place and the codes that the check has for it.
+const PLACES: [(&str, &[&str]); 2] =
+    [("off-context", &["SD0001", "SD0012"]), ("in-async", &["SD0005", "SD0006", "SD0009"])];
+
+#[derive(Deserialize, PartialEq, Serialize)]
+struct Results {
+    trials_per_place: u32,
+    /// The version of Tokio, and of the compiler.
+    built_with: String,
+    types: Vec<Row>,
+}
+
+/// What was predicted of a type, and what was seen of its live values.
+#[derive(Deserialize, PartialEq, Serialize)]
+struct Row {
+    set: String,
+    #[serde(rename = "crate")]
+    of_crate: String,
+    #[serde(rename = "type")]
+    of_type: String,
+    /// `will` or `may` for each place, with the code.
+    predicted: BTreeMap<String, Prediction>,
+    /// One for each state that a live value was dropped in.
+    states: Vec<State>,
+}
+
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+struct Prediction {
+    certainty: String,
+    code: String,
+}
+
+#[derive(Deserialize, PartialEq, Serialize)]
+struct State {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    when: String,
+    /// By place, the control included.
+    seen: BTreeMap<String, Seen>,
+}
+
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+struct Seen {
+    /// How many destructors did not return because of a panic, the abort of a second one included.
+    panicked: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    hung: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    died: u32,
+    /// The first panic: its code, or its message if `explain` does not know it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    panic: String,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Row {
+    fn certainty(&self, place: &str) -> Option<&str> {
+        self.predicted.get(place).map(|it| it.certainty.as_str())
+    }
+
+    /// Whether a live value panics there, in one of its states at least.
+    fn panics(&self, place: &str) -> bool {
+        self.states.iter().any(|state| state.seen.get(place).is_some_and(|seen| seen.panicked > 0))
+    }
+}
+
+/// Predictions and what came of them.
+#[derive(Default)]
+struct Counts {
+    /// `will`, and it panicked.
+    hits: u32,
+    /// `will`, and it did not.
+    false_alarms: u32,
+    /// `may`, and it panicked.
+    may_hits: u32,
+    may_not: u32,
+    /// Nothing was said, and it panicked.
+    missed: u32,
+    clean: u32,
+}
+
+impl Counts {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
+        let mut counts = Self::default();
+        for (place, _) in PLACES {
+            for row in rows.clone() {
+                let count = match (row.certainty(place), row.panics(place)) {
+                    (Some("will"), true) => &mut counts.hits,
+                    (Some("will"), false) => &mut counts.false_alarms,
+                    (Some(_), true) => &mut counts.may_hits,
+                    (Some(_), false) => &mut counts.may_not,
+                    (None, true) => &mut counts.missed,
+                    (None, false) => &mut counts.clean,
+                };
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    fn panics(&self) -> u32 {
+        self.hits + self.may_hits + self.missed
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("trials")
+}
+
+fn page_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/check-trials.md")
+}
+
+fn results() -> Results {
+    let text = fs::read_to_string(folder().join("results.json")).expect("the results");
+    serde_json::from_str(&text).expect("results")
+}
+
+#[test]
+fn the_page_says_what_the_results_say() {
+    let page = fs::read_to_string(page_path()).expect("the page");
+    assert_eq!(
+        page,
+        render(&results()),
+        "docs/src/check-trials.md is not computed from results.json"
+    );
+}
+
+#[test]
+fn the_results_are_of_enough_types_and_their_controls_are_clean() {
+    let results = results();
+    let crates: BTreeSet<_> =
+        results.types.iter().map(|row| row.of_crate.split(' ').next()).collect();
+    assert!(
+        results.types.len() >= 40 && crates.len() >= 9,
+        "{} of {crates:?}",
+        results.types.len()
+    );
+    for row in &results.types {
+        for state in &row.states {
+            let control = &state.seen["control"];
+            assert_eq!(
+                (control.panicked, control.hung, control.died),
+                (0, 0, 0),
+                "{}",
+                row.of_type
+            );
+        }
+    }
+    // Neither list is empty, or the figures say nothing.
+    for set in sets(&results) {
+        let counts = Counts::of(results.types.iter().filter(|row| row.set == set));
+        assert!(counts.panics() > 0 && counts.clean > 0, "{set}");
+    }
+}
+
+/// The sets that were run.
+fn sets(results: &Results) -> Vec<&'static str> {
+    SETS.into_iter().filter(|set| results.types.iter().any(|row| row.set == *set)).collect()
+}
+
+#[test]
+#[ignore = "writes the page, and is needed only when its words have changed"]
+fn the_page_again() {
+    fs::write(page_path(), render(&results())).expect("written");
+}
+
+#[test]
+#[ignore = "builds dozens of crates, and runs a process for every trial"]
+fn the_trials_again() {
+    let compiler = Command::new("rustc").arg("--version").output().expect("rustc").stdout;
+    let compiler = String::from_utf8_lossy(&compiler);
+    let compiler = compiler.split_whitespace().nth(1).unwrap_or("?").to_owned();
+    let built_with = format!("Tokio {}, Rust {compiler}", version("tokio").expect("tokio"));
+    let mut results = Results { trials_per_place: TRIALS, built_with, types: vec![] };
+    for set in SETS {
+        results.types.extend(rows(set));
+        // After each set: the next one may take long to build.
+        let mut text = serde_json::to_string_pretty(&results).expect("JSON");
+        text.push('\n');
+        fs::write(folder().join("results.json"), text).expect("written");
+        fs::write(page_path(), render(&results)).expect("written");
+    }
+}
+
+/// Checks a program of cases, and runs all its cases.
+fn rows(set: &str) -> Vec<Row> {
+    let manifest = folder().join("Cargo.toml");
+    let check = |more: &[String]| {
+        let mut command = command();
+        command.args(["--locked", "--bin", set, "--format", "json", "--manifest-path"]);
+        let ran = ran(command.arg(&manifest).args(more));
+        assert!(ran.is_success(), "the check of {set}: {}", ran.stderr);
+        ran.json()
+    };
+    let program = check(&[])["program"].as_str().expect("a program").to_owned();
+    let listed = Command::new(&program).output().expect("the program of cases");
+    let listed = String::from_utf8(listed.stdout).expect("UTF-8");
+    let cases: Vec<Value> =
+        listed.lines().map(|line| serde_json::from_str(line).expect("a case")).collect();
+    // Fails if a type is not in the program under this name: no finding would say nothing.
+    let only = cases.iter().flat_map(|case| ["--only".to_owned(), text(case, "type")]);
+    let report = check(&only.collect::<Vec<_>>());
+
+    let mut rows: Vec<Row> = Vec::new();
+    for case in &cases {
+        let (of_crate, of_type) = (text(case, "crate"), text(case, "type"));
+        let of_crate = match version(&of_crate) {
+            Some(version) => format!("{of_crate} {version}"),
+            None => of_crate,
+        };
+        let number = case["number"].to_string();
+        eprintln!("{set} {number}: {of_type}");
+        let places = ["control"].into_iter().chain(PLACES.map(|(place, _)| place));
+        let seen = places.map(|place| (place.to_owned(), seen(&program, &number, place, &of_type)));
+        let state = State { when: text(case, "when"), seen: seen.collect() };
+        let is_it = |row: &&mut Row| row.of_type == of_type && row.of_crate == of_crate;
+        if let Some(row) = rows.iter_mut().find(is_it) {
+            row.states.push(state);
+            continue;
+        }
+        let predicted = PLACES
+            .iter()
+            .filter_map(|(place, codes)| {
+                Some(((*place).to_owned(), predicted(&report, &of_type, codes)?))
+            })
+            .collect();
+        rows.push(Row { set: set.to_owned(), of_crate, of_type, predicted, states: vec![state] });
+    }
+    rows
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// The surest finding of a type with one of these codes.
+fn predicted(report: &Value, of_type: &str, codes: &[&str]) -> Option<Prediction> {
+    let findings = report["findings"].as_array().expect("findings").iter();
+    let of_this = findings.filter(|it| it["type"] == of_type);
+    let with_code =
+        of_this.filter(|it| it["code"].as_str().is_some_and(|code| codes.contains(&code)));
+    let predictions =
+        with_code.map(|it| Prediction { certainty: text(it, "certainty"), code: text(it, "code") });
+    // `will` is behind `may` in the alphabet.
+    predictions.max_by(|one, other| one.certainty.cmp(&other.certainty))
+}
+
+/// The version in the lock file, if there is one only.
+fn version(of_crate: &str) -> Option<String> {
+    let lock = fs::read_to_string(folder().join("Cargo.lock")).expect("a lock file");
+    let head = format!("name = \"{of_crate}\"\nversion = \"");
+    let mut versions = lock.split(&head).skip(1).filter_map(|rest| rest.split('"').next());
+    let version = versions.next()?.to_owned();
+    versions.next().is_none().then_some(version)
+}
+
+/// Drops the value in this place, in a process each time.
+fn seen(program: &str, number: &str, place: &str, of_type: &str) -> Seen {
+    let mut seen = Seen::default();
+    for _ in 0..TRIALS {
+        let mut child = Command::new(program)
+            .args([number, place])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a trial");
+        let limit = Instant::now() + Duration::from_secs(60);
+        let status = loop {
+            match child.try_wait().expect("a child") {
+                Some(status) => break Some(status),
+                None if Instant::now() > limit => break None,
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let Some(status) = status else {
+            child.kill().expect("killed");
+            child.wait().expect("an end");
+            seen.hung += 1;
+            continue;
+        };
+        // The lines fit into the pipe.
+        let output = child.wait_with_output().expect("an output").stdout;
+        let lines: Vec<Value> = String::from_utf8_lossy(&output)
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let made = lines.iter().any(|line| line["made"] == of_type);
+        assert!(
+            made,
+            "{of_type} was not made: {output:?}",
+            output = String::from_utf8_lossy(&output)
+        );
+        let panic = lines.iter().find(|line| line["panic"].is_string());
+        let unwound = lines.iter().find_map(|line| line["unwound"].as_bool());
+        match (unwound, panic) {
+            (Some(false), _) => continue,
+            (Some(true), _) | (None, Some(_)) => seen.panicked += 1,
+            (None, None) => {
+                eprintln!("{of_type} {place}: {status}");
+                seen.died += 1;
+            }
+        }
+        if let Some(panic) = panic.filter(|_| seen.panic.is_empty()) {
+            let (message, at) = (text(panic, "panic"), text(panic, "at"));
+            let file = at.split(".rs:").next().map(|file| format!("{file}.rs")).unwrap_or_default();
+            seen.panic = Cause::of(&message, &file, None)
+                .map_or_else(|| message.clone(), |cause| cause.code().to_owned());
+        }
+    }
+    seen
+}
+
+/// The page.
+fn render(results: &Results) -> String {
+    let mut page = String::new();
+    let _ = render_to(&mut page, results);
+    page
+}
+
+fn render_to(page: &mut String, results: &Results) -> std::fmt::Result {
+    let crates: BTreeSet<_> =
+        results.types.iter().map(|row| row.of_crate.split(' ').next()).collect();
+    writeln!(
+        page,
+        "# Checked against trials\n\n\
+         <!-- Computed from crates/check/trials/results.json by crates/check/tests/it/trials.rs. -->\n\n\
+         Does a type panic when [`cargo sundown check`](check.md) says so? {} types of {} released crates were \
+         predicted, and then tried: a process makes a live value and drops it off context, or in async code, \
+         {} times each. As a control, it also drops one on a thread with a context and outside async code; no \
+         control panicked. The check reads the same program that the trials run ({}).\n",
+        results.types.len(),
+        crates.len(),
+        results.trials_per_place,
+        results.built_with,
+    )?;
+    let sets = sets(results);
+    writeln!(
+        page,
+        "A prediction is about one type in one place. If live values were dropped in several states, the type counts \
+         as one that panics if one of them did. Types whose live values need a server are not here. \
+         All types were looked at while the check was written. There are no figures of types that were held out yet, \
+         and other programs may be judged less well.\n\n\
+         | set | types | `will`, and it panicked | `will`, and it did not | `may`, and it panicked | `may`, and it did not | nothing said, and it panicked | nothing said, and clean | recall of `will` | precision of `will` |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    )?;
+    for set in sets.iter().copied().chain((sets.len() > 1).then_some("both")) {
+        let rows = results.types.iter().filter(|row| set == "both" || row.set == set);
+        let counts = Counts::of(rows.clone());
+        writeln!(
+            page,
+            "| {set} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            rows.count(),
+            counts.hits,
+            counts.false_alarms,
+            counts.may_hits,
+            counts.may_not,
+            counts.missed,
+            counts.clean,
+            share(counts.hits, counts.panics()),
+            share(counts.hits, counts.hits + counts.false_alarms),
+        )?;
+    }
+    for set in sets {
+        writeln!(page, "\n## Set `{set}`\n")?;
+        writeln!(
+            page,
+            "| crate | type | off context: predicted | seen | in async code: predicted | seen |\n\
+             | --- | --- | --- | --- | --- | --- |"
+        )?;
+        for row in results.types.iter().filter(|row| row.set == set) {
+            write!(page, "| {} | `{}`", row.of_crate, short(&row.of_type))?;
+            for (place, _) in PLACES {
+                write!(page, " | {}", verdict(row, place))?;
+                let seen = row.states.iter().map(|state| {
+                    let seen = state.seen.get(place).cloned().unwrap_or_default();
+                    let when = Some(&state.when).filter(|when| !when.is_empty());
+                    when.map(|when| format!("{when}: ")).unwrap_or_default()
+                        + &seen_as(&seen, results.trials_per_place)
+                });
+                write!(page, " | {}", seen.collect::<Vec<_>>().join("; "))?;
+            }
+            writeln!(page, " |")?;
+        }
+    }
+    Ok(())
+}
+
+/// A prediction, in bold if the trials say otherwise.
+fn verdict(row: &Row, place: &str) -> String {
+    let said = match row.predicted.get(place) {
+        Some(it) => format!("{} {}", it.certainty, it.code),
+        None => "–".to_owned(),
+    };
+    let is_right = match row.certainty(place) {
+        Some("will") => row.panics(place),
+        Some(_) => true,
+        None => !row.panics(place),
+    };
+    if is_right { said } else { format!("**{said}**") }
+}
+
+fn seen_as(seen: &Seen, trials: u32) -> String {
+    let mut words = vec![];
+    if seen.panicked > 0 {
+        words.push(format!("{} of {trials} {}", seen.panicked, seen.panic.replace('|', "\\|")));
+    }
+    if seen.hung > 0 {
+        words.push(format!("{} of {trials} hung", seen.hung));
+    }
+    if seen.died > 0 {
+        words.push(format!("{} of {trials} died", seen.died));
+    }
+    if words.is_empty() { "clean".to_owned() } else { words.join(", ") }
+}
+
+/// A share in percent, with its counts.
+fn share(part: u32, whole: u32) -> String {
+    match whole {
+        0 => "–".to_owned(),
+        _ => format!("{:.0} % ({part} of {whole})", 100.0 * f64::from(part) / f64::from(whole)),
+    }
+}
+
+/// A type without the modules, short enough for a cell.
+fn short(of_type: &str) -> String {
+    let mut short = String::new();
+    for word in
+        of_type.split_inclusive(|char: char| !(char.is_alphanumeric() || "_:".contains(char)))
+    {
+        short.push_str(word.rsplit("::").next().unwrap_or(word));
+    }
+    let short = short.replace('|', "\\|");
+    match short.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &short[..end]),
+        None => short,
+    }
+}

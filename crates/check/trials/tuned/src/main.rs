@@ -1,0 +1,334 @@
+//! Types that the check was corrected with.
+
+use std::{
+    convert::Infallible,
+    io, mem,
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
+
+use async_compat::CompatExt as _;
+use tokio::{
+    fs, io as aio, net, process,
+    runtime::Runtime,
+    sync::{broadcast, mpsc, oneshot, watch},
+    task, time,
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, JoinMap, LocalPoolHandle, TaskTracker},
+    time::DelayQueue,
+};
+use trials::Case;
+
+type Row = Vec<u8>;
+type Wrapper = deadpool_sync::SyncWrapper<Row>;
+
+async fn wrapper() -> Wrapper {
+    let made =
+        Wrapper::new(deadpool_runtime::Runtime::Tokio1, || Ok::<_, Infallible>(vec![1])).await;
+    made.expect("infallible")
+}
+
+/// What makes the connections of a pool.
+struct Wrapped;
+
+impl deadpool::managed::Manager for Wrapped {
+    type Type = Wrapper;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<Wrapper, Infallible> {
+        Ok(wrapper().await)
+    }
+
+    async fn recycle(
+        &self,
+        _: &mut Wrapper,
+        _: &deadpool::managed::Metrics,
+    ) -> deadpool::managed::RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+impl deadpool_0_12::managed::Manager for Wrapped {
+    type Type = Wrapper;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<Wrapper, Infallible> {
+        Ok(wrapper().await)
+    }
+
+    async fn recycle(
+        &self,
+        _: &mut Wrapper,
+        _: &deadpool_0_12::managed::Metrics,
+    ) -> deadpool_0_12::managed::RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+struct Plain;
+
+impl deadpool::managed::Manager for Plain {
+    type Type = Row;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<Row, Infallible> {
+        Ok(vec![1])
+    }
+
+    async fn recycle(
+        &self,
+        _: &mut Row,
+        _: &deadpool::managed::Metrics,
+    ) -> deadpool::managed::RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+impl bb8::ManageConnection for Plain {
+    type Connection = Row;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<Row, Infallible> {
+        Ok(vec![1])
+    }
+
+    async fn is_valid(&self, _: &mut Row) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, row: &mut Row) -> bool {
+        row.is_empty()
+    }
+}
+
+/// A pool that has a connection.
+async fn warm<M>(manager: M) -> deadpool::managed::Pool<M>
+where
+    M: deadpool::managed::Manager<Error = Infallible>,
+{
+    let pool = deadpool::managed::Pool::builder(manager).max_size(2).build().expect("a pool");
+    drop(pool.get().await.expect("a connection"));
+    pool
+}
+
+async fn accepting() -> net::TcpListener {
+    net::TcpListener::bind("127.0.0.1:0").await.expect("a listener")
+}
+
+fn cases() -> Vec<Case> {
+    let tokio = || {
+        vec![
+            Case::of("tokio", || async { Runtime::new().expect("a runtime") }),
+            Case::of("tokio", || async { tokio::spawn(std::future::pending::<()>()) }),
+            Case::of("tokio", || async { Box::pin(time::sleep(Duration::from_secs(9))) }),
+            Case::of("tokio", || async { time::interval(Duration::from_secs(9)) }),
+            Case::of("tokio", || async {
+                time::timeout(Duration::from_secs(9), std::future::pending::<()>())
+            }),
+            Case::of("tokio", accepting),
+            Case::of("tokio", || async {
+                let listener = accepting().await;
+                let stream =
+                    net::TcpStream::connect(listener.local_addr().expect("an address")).await;
+                mem::forget(listener);
+                stream.expect("a stream")
+            }),
+            Case::of("tokio", || async {
+                net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket")
+            }),
+            Case::of("tokio", || async {
+                let mut set = task::JoinSet::new();
+                set.spawn(std::future::pending::<()>());
+                set
+            }),
+            Case::of("tokio", || async {
+                let local = task::LocalSet::new();
+                local.spawn_local(std::future::pending::<()>());
+                local
+            }),
+            Case::of("tokio", || async {
+                process::Command::new("sleep")
+                    .stdout(Stdio::null())
+                    .arg("9")
+                    .kill_on_drop(true)
+                    .spawn()
+                    .expect("a child")
+            })
+            .when("killed on drop"),
+            Case::of("tokio", || async {
+                process::Command::new("sleep")
+                    .stdout(Stdio::null())
+                    .arg("1")
+                    .spawn()
+                    .expect("a child")
+            }),
+            Case::of("tokio", || async {
+                let mut file = fs::File::create("/dev/null").await.expect("a file");
+                aio::AsyncWriteExt::write_all(&mut file, b"a row").await.expect("written");
+                file
+            }),
+            Case::of("tokio", || async {
+                let (sender, receiver) = mpsc::channel::<Row>(1);
+                sender.send(vec![1]).await.expect("sent");
+                mem::forget(sender);
+                receiver
+            }),
+            Case::of("tokio", || async {
+                let (sender, receiver) = oneshot::channel::<Row>();
+                mem::forget(receiver);
+                sender
+            }),
+            Case::of("tokio", || async {
+                let (sender, receiver) = broadcast::channel::<Row>(1);
+                mem::forget(receiver);
+                sender
+            }),
+            Case::of("tokio", || async { watch::channel::<Row>(vec![]).0 }),
+            Case::of("tokio", || async {
+                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+                    .expect("a signal")
+            }),
+        ]
+    };
+    let util = || {
+        vec![
+            Case::of("tokio-util", || async {
+                CancellationToken::new().child_token().drop_guard()
+            }),
+            Case::of("tokio-util", || async {
+                let tracker = TaskTracker::new();
+                tracker.spawn(std::future::pending::<()>());
+                tracker
+            }),
+            Case::of("tokio-util", || async {
+                let mut queue = DelayQueue::new();
+                queue.insert(vec![1_u8], Duration::from_secs(9));
+                queue
+            }),
+            Case::of("tokio-util", || async { LocalPoolHandle::new(1) }),
+            Case::of("tokio-util", || async {
+                AbortOnDropHandle::new(tokio::spawn(std::future::pending::<()>()))
+            }),
+            Case::of("tokio-util", || async {
+                let mut map = JoinMap::<u8, ()>::new();
+                map.spawn(1, std::future::pending());
+                map
+            }),
+            Case::of("tokio-util", || async {
+                tokio_util::io::SyncIoBridge::new(aio::duplex(8).0)
+            }),
+            Case::of("tokio-util", || async {
+                tokio_util::sync::PollSender::new(mpsc::channel::<Row>(1).0)
+            }),
+        ]
+    };
+    let pools = || {
+        vec![
+            Case::of("deadpool-sync", wrapper),
+            Case::of("deadpool", || warm(Wrapped)),
+            Case::of("deadpool", || async { warm(Wrapped).await.get().await.expect("an object") })
+                .when("after its pool"),
+            Case::of("deadpool", || async {
+                let pool = warm(Wrapped).await;
+                let object = pool.get().await.expect("an object");
+                mem::forget(pool);
+                object
+            })
+            .when("before its pool"),
+            Case::of("deadpool", || warm(Plain)),
+            Case::of("deadpool", || async { warm(Plain).await.get().await.expect("an object") }),
+            Case::of("deadpool", || async {
+                deadpool::unmanaged::Pool::from(vec![wrapper().await])
+            }),
+            Case::of("deadpool", || async {
+                let pool = deadpool::unmanaged::Pool::from(vec![wrapper().await]);
+                pool.get().await.expect("an object")
+            }),
+            Case::of("deadpool 0.12", || async {
+                let pool = deadpool_0_12::managed::Pool::builder(Wrapped).build();
+                let pool: deadpool_0_12::managed::Pool<Wrapped> = pool.expect("a pool");
+                drop(pool.get().await.expect("an object"));
+                pool
+            }),
+            Case::of("deadpool 0.12", || async {
+                let pool = deadpool_0_12::managed::Pool::builder(Wrapped).build();
+                let pool: deadpool_0_12::managed::Pool<Wrapped> = pool.expect("a pool");
+                pool.get().await.expect("an object")
+            }),
+            Case::of("bb8", || async { bb8::Pool::builder().build(Plain).await.expect("a pool") }),
+            Case::of("bb8", || async {
+                let pool = bb8::Pool::builder().build(Plain).await.expect("a pool");
+                pool.get_owned().await.expect("a connection")
+            })
+            .when("valid"),
+            Case::of("bb8", || async {
+                let pool = bb8::Pool::builder()
+                    .max_size(1)
+                    .min_idle(1)
+                    .build(Plain)
+                    .await
+                    .expect("a pool");
+                let mut row = pool.get_owned().await.expect("a connection");
+                row.clear();
+                row
+            })
+            .when("broken"),
+        ]
+    };
+    let others = || {
+        vec![
+            Case::of("rumqttc", || async {
+                let (client, connection) =
+                    rumqttc::Client::new(rumqttc::MqttOptions::new("a", "127.0.0.1", 9), 1);
+                mem::forget(client);
+                connection
+            }),
+            Case::of("rumqttc", || async {
+                let (client, connection) =
+                    rumqttc::Client::new(rumqttc::MqttOptions::new("a", "127.0.0.1", 9), 1);
+                mem::forget(connection);
+                client
+            }),
+            Case::of("rumqttc", || async {
+                let (client, events) =
+                    rumqttc::AsyncClient::new(rumqttc::MqttOptions::new("a", "127.0.0.1", 9), 1);
+                mem::forget(client);
+                events
+            }),
+            Case::of("tower", || async {
+                let echo = tower::service_fn(|row: Row| async { Ok::<_, io::Error>(row) });
+                tower::buffer::Buffer::new(tower::util::BoxService::new(echo), 1)
+            }),
+            Case::of("tower", || async {
+                let echo = tower::service_fn(std::future::ready::<Result<Row, io::Error>>);
+                tower::limit::RateLimit::new(
+                    tower::util::BoxService::new(echo),
+                    tower::limit::rate::Rate::new(1, Duration::from_secs(9)),
+                )
+            }),
+            Case::of("async-compat", || async { aio::duplex(8).0.compat() }),
+            Case::of("async-compat", || async {
+                Box::pin(time::sleep(Duration::from_secs(9)).compat())
+            }),
+            Case::of("actix-rt", || async { actix_rt::Runtime::new().expect("a runtime") }),
+            Case::of("actix-rt", || async {
+                // A system belongs to its thread.
+                std::thread::spawn(|| {
+                    let system = actix_rt::System::new();
+                    let arbiter = actix_rt::Arbiter::new();
+                    mem::forget(system);
+                    arbiter
+                })
+                .join()
+                .expect("an arbiter")
+            }),
+        ]
+    };
+    [tokio(), util(), pools(), others()].into_iter().flatten().collect()
+}
+
+fn main() -> ExitCode {
+    trials::run(&cases())
+}
