@@ -34,6 +34,9 @@ use crate::{
 /// The default number of trials.
 const DEFAULT_TRIALS: u32 = 50;
 
+/// The same with --chaos, whose policies share them.
+const DEFAULT_CHAOS_TRIALS: u32 = 200;
+
 pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
     let mut commands = vec![command(flags.command.clone())?];
     match &flags.compare {
@@ -48,29 +51,37 @@ pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
         None => {}
     }
     check(flags)?;
-    let held = if flags.chaos { Some(Held::new(flags.policy.as_deref())?) } else { None };
-    if let Some(held) = &held {
-        commands[0] = held.command(&commands[0])?;
-    }
-    let plan = plan(flags, folder(flags.keep.as_deref(), workspace)?);
+    let mut held = if flags.chaos { Some(Held::new(flags.policy.as_deref())?) } else { None };
+    let mut plan = plan(flags, folder(flags.keep.as_deref(), workspace)?);
     let interrupt = Interrupt::install()?;
+    if let Some(held) = &mut held {
+        held.survey(&commands[0], &plan, &interrupt)?;
+        let mut progress = Trials::start(&plan, 1);
+        held.explore(&commands[0], &mut plan, &interrupt, |trial, is_new_failure| {
+            progress.trial_ended(trial, is_new_failure);
+        })?;
+    }
+    let bare = commands[0].clone();
+    if let Some(held) = &held {
+        commands[0] = held.command(&bare)?;
+    }
     let mut progress = Trials::start(&plan, commands.len());
-    let mut failed = Vec::new();
-    let (report, result) = plan.run(commands.clone(), &interrupt, |trial, is_new_failure| {
+    let (report, result) = plan.run(commands, &interrupt, |trial, is_new_failure| {
         progress.trial_ended(trial, is_new_failure);
-        if trial.command == 0 && trial.end.is_failure() {
-            failed.push(trial.number);
+        if let Some(held) = &mut held {
+            held.ended(trial);
         }
     });
     drop(progress);
     let held = match held {
-        Some(held) => Some(held.finish(&report, &failed, &commands[0], &plan, &interrupt)?),
+        Some(held) => Some(held.finish(&report, &bare, &plan, &interrupt)?),
         None => None,
     };
     if flags.keep.is_none() {
         // `remove_dir` fails if the folder has output, so only an empty one goes.
         let _ = fs::remove_dir(&plan.keep);
     }
+    let has_failures = report.has_failures() || held.as_ref().is_some_and(HeldBack::has_failures);
     // The report is printed even if the sandbox failed.
     output::print(&match flags.format {
         Format::Text => {
@@ -81,7 +92,7 @@ pub fn run(flags: &flags::Probe, workspace: &Workspace) -> Result<ExitCode> {
         Format::Json => serde_json::to_string(&Whole { report: &report, chaos: held })? + "\n",
     });
     result?;
-    Ok(exit_code(&report, &interrupt))
+    Ok(exit_code(has_failures, &report, &interrupt))
 }
 
 /// What `--format json` prints.
@@ -117,11 +128,11 @@ fn check(flags: &flags::Probe) -> Result<()> {
     Ok(())
 }
 
-fn exit_code(report: &Report, interrupt: &Interrupt) -> ExitCode {
+fn exit_code(has_failures: bool, report: &Report, interrupt: &Interrupt) -> ExitCode {
     // Also while seeds were run again, after the report was complete.
     if report.interrupted || interrupt.raised() {
         ExitCode::from(interrupt::EXIT_CODE)
-    } else if report.has_failures() {
+    } else if has_failures {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
@@ -130,9 +141,10 @@ fn exit_code(report: &Report, interrupt: &Interrupt) -> ExitCode {
 
 fn plan(flags: &flags::Probe, keep: PathBuf) -> Plan {
     let has_other_end = flags.time.is_some() || flags.until_failure;
+    let default = if flags.chaos { DEFAULT_CHAOS_TRIALS } else { DEFAULT_TRIALS };
     let plan = Plan::new(flags.seed.unwrap_or_else(|| fastrand::u64(..)), keep);
     Plan {
-        trials: flags.trials.or((!has_other_end).then_some(DEFAULT_TRIALS)),
+        trials: flags.trials.or((!has_other_end).then_some(default)),
         time: flags.time,
         until_failure: flags.until_failure,
         jobs: flags.jobs.map_or(plan.jobs, |jobs| jobs as usize),

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, io};
 
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
 
 use crate::policy::Place;
 
 /// The system calls, and the places that they stand for.
-const CALLS: [(i64, Place); 46] = [
+const CALLS: [(i64, Place); 47] = [
     (libc::SYS_exit_group, Place::Exit),
     (libc::SYS_futex, Place::Futex),
     (libc::SYS_close, Place::Close),
@@ -27,6 +30,7 @@ const CALLS: [(i64, Place); 46] = [
     (libc::SYS_pwrite64, Place::File),
     (libc::SYS_pwritev, Place::File),
     (libc::SYS_flock, Place::File),
+    (libc::SYS_fcntl, Place::File),
     (libc::SYS_write, Place::Message),
     (libc::SYS_writev, Place::Message),
     (libc::SYS_read, Place::Message),
@@ -57,6 +61,9 @@ const CALLS: [(i64, Place); 46] = [
     (libc::SYS_pidfd_send_signal, Place::Signal),
 ];
 
+/// Of fcntl(2), only what locks a file stops.
+const LOCKS: [i32; 4] = [libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
+
 /// The place of a system call that stops.
 pub(crate) fn place(call: u64) -> Option<Place> {
     let known = CALLS.iter().find(|(number, _)| u64::try_from(*number) == Ok(call));
@@ -67,13 +74,24 @@ pub(crate) fn place(call: u64) -> Option<Place> {
 /// calls fail from then on. It also gives up the right to gain privileges, which needs none.
 pub(crate) fn install(places: &[Place]) -> io::Result<()> {
     let calls = CALLS.iter().filter(|(_, place)| places.contains(place));
-    let rules: BTreeMap<_, _> = calls.map(|(number, _)| (*number, Vec::new())).collect();
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Trace(0),
-        TargetArch::x86_64,
-    );
-    let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(io::Error::other)?;
+    let program = calls
+        .map(|(number, _)| {
+            Ok((*number, if *number == libc::SYS_fcntl { locks()? } else { Vec::new() }))
+        })
+        .collect::<Result<BTreeMap<_, _>, BackendError>>()
+        .and_then(|rules| {
+            let (allow, stop) = (SeccompAction::Allow, SeccompAction::Trace(0));
+            SeccompFilter::new(rules, allow, stop, TargetArch::x86_64)
+        });
+    let program: BpfProgram = program.and_then(TryInto::try_into).map_err(io::Error::other)?;
     apply_filter(&program).map_err(io::Error::other)
+}
+
+fn locks() -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |lock: i32| {
+        let lock = u64::from(lock.unsigned_abs());
+        let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, lock)?;
+        SeccompRule::new(vec![is])
+    };
+    LOCKS.into_iter().map(rule).collect()
 }

@@ -14,6 +14,7 @@
 mod filter;
 mod policy;
 mod report;
+mod survey;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod tracer;
 
@@ -26,34 +27,53 @@ use std::{
 };
 
 pub use crate::{
-    policy::{LONGEST, POLICIES, Place, Policy},
+    policy::{LONGEST, NONE, POLICIES, Place, Policy},
     report::Report,
+    survey::{Counts, Survey, Surveys, TIMES},
 };
 
 /// The argument that makes a program hold the threads of another.
 const HOLD_THREADS: &str = "hold-threads";
 
-/// In place of a policy's name: the one that the seed takes.
+/// In place of the names of policies: all of them.
 const ANY: &str = "any";
 
-/// In place of a folder: what was done is written nowhere.
+/// In place of a folder or a file: what was done is written nowhere, and nothing is known of the program.
 const NOWHERE: &str = "-";
 
 /// The exit code of an error of this crate: that of other programs which run a program, such as timeout(1).
 const OWN_ERROR: u8 = 125;
 
-/// The words that stand before a command so that its threads are held: by this executable, with this policy or the
-/// one that each seed takes. The seed is in `PROBE_SEED`. What was done is written into the folder, as
-/// `trial-N.json` if `PROBE_TRIAL` is N: a [`Report`]. Without a folder it is not written.
+/// What a command's threads are held with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The policies, of which trial after trial takes the next, by `PROBE_TRIAL`; all if there are none here. The
+    /// seed of a trial's decisions is in `PROBE_SEED`.
+    pub policies: &'a [Policy],
+    /// The folder for what was done: a [`Report`], as `trial-N.json` if `PROBE_TRIAL` is N.
+    pub reports: Option<&'a Path>,
+    /// The file with what is known of the program: [`Surveys`].
+    pub surveys: Option<&'a Path>,
+}
+
+/// The words that stand before a command so that its threads are held, by this executable.
 ///
 /// # Errors
 ///
 /// If this executable cannot be found.
-pub fn words(policy: Option<Policy>, reports: Option<&Path>) -> io::Result<Vec<OsString>> {
-    let policy = policy.map_or(ANY, |policy| policy.name);
-    let (own, reports) =
-        (env::current_exe()?, reports.map_or(OsStr::new(NOWHERE), Path::as_os_str));
-    Ok(vec![own.into(), HOLD_THREADS.into(), policy.into(), reports.to_owned()])
+pub fn words(options: &Options<'_>) -> io::Result<Vec<OsString>> {
+    let names: Vec<_> = options.policies.iter().map(|policy| policy.name).collect();
+    let policies = if names.is_empty() { ANY.to_owned() } else { names.join(",") };
+    let path = |path: Option<&Path>| path.map_or(OsStr::new(NOWHERE), Path::as_os_str).to_owned();
+    let [reports, surveys] = [options.reports, options.surveys].map(path);
+    Ok(vec![env::current_exe()?.into(), HOLD_THREADS.into(), policies.into(), reports, surveys])
+}
+
+/// The policy of a trial, if it is one of these.
+#[must_use]
+pub fn policy_of_trial(policies: &[Policy], trial: u32) -> Policy {
+    let policies = if policies.is_empty() { &POLICIES[..] } else { policies };
+    policies[trial as usize % policies.len()]
 }
 
 /// Whether a command's threads can be held here: runs `true` in that way.
@@ -62,7 +82,7 @@ pub fn words(policy: Option<Policy>, reports: Option<&Path>) -> io::Result<Vec<O
 ///
 /// What the tracer said, if this system, or its container, does not let a process trace its children.
 pub fn can_hold() -> io::Result<()> {
-    let mut words = words(None, None)?.into_iter();
+    let mut words = words(&Options { policies: &[NONE], ..Options::default() })?.into_iter();
     let own = words.next().unwrap_or_default();
     let tried = Command::new(own).args(words).arg("true").output()?;
     if tried.status.success() {
@@ -81,23 +101,31 @@ pub fn served() -> Option<ExitCode> {
     }
     let mut arguments = env::args_os().skip(1);
     arguments.next().filter(|first| first == HOLD_THREADS)?;
-    let (Some(policy), Some(reports), program) =
-        (arguments.next(), arguments.next(), arguments.collect::<Vec<_>>())
+    let (Some(policies), Some(reports), Some(surveys), program) =
+        (arguments.next(), arguments.next(), arguments.next(), arguments.collect::<Vec<_>>())
     else {
-        return Some(failed("it takes a policy, a folder and a command"));
+        return Some(failed("it takes policies, a folder, a file and a command"));
     };
-    let seed = env::var("PROBE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    let policy = match policy.to_str() {
-        Some(ANY) => Some(Policy::of(seed)),
-        name => name.and_then(Policy::named),
+    let number = |name| env::var(name).ok().and_then(|number| number.parse().ok());
+    let seed = number("PROBE_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let trial = number("PROBE_TRIAL").and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
+    let policies: Option<Vec<_>> = match policies.to_str() {
+        Some(ANY) => Some(Vec::new()),
+        names => names.and_then(|names| names.split(',').map(Policy::named).collect()),
     };
-    let (Some(policy), Some(name)) = (policy, program.first()) else {
+    let (Some(policies), Some(name)) = (policies, program.first()) else {
         return Some(failed("there is no such policy, or no command"));
     };
-    let ended = tracer::run(&program, &policy, seed).and_then(|(ended, report)| {
+    let surveys = match &*surveys {
+        file if file == NOWHERE => Surveys::default(),
+        file => match Surveys::read(Path::new(file)) {
+            Ok(surveys) => surveys,
+            Err(error) => return Some(failed(&format!("cannot read {}: {error}", file.display()))),
+        },
+    };
+    let policy = policy_of_trial(&policies, trial);
+    let ended = tracer::run(&program, &policy, seed, &surveys).and_then(|(ended, report)| {
         if reports != NOWHERE {
-            let trial = env::var("PROBE_TRIAL").unwrap_or_else(|_| "0".to_owned());
             report.write(&PathBuf::from(reports).join(format!("trial-{trial}.json")))?;
         }
         Ok(ended)

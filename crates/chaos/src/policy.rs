@@ -16,6 +16,8 @@ use std::{
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::survey::{Counts, Survey};
+
 /// The longest that a thread is held at once. Correct programs have time-outs of some tens of milliseconds; with
 /// holds of that length they would fail of them.
 pub const LONGEST: Duration = Duration::from_millis(5);
@@ -66,11 +68,18 @@ impl Place {
         Self::Wait,
         Self::Signal,
     ];
+
+    /// Whether a thread comes to it at most once.
+    const fn is_once(self) -> bool {
+        matches!(self, Self::Start | Self::End | Self::Exit)
+    }
 }
 
 /// Which threads a policy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
+    /// None.
+    Nobody,
     /// The first thread of a process.
     Main,
     /// All but those.
@@ -91,6 +100,15 @@ pub struct Policy {
     /// Whether a thread is held when the system call has returned, and not before it.
     after: bool,
 }
+
+/// The policy that holds nothing, and counts the places.
+pub const NONE: Policy = Policy {
+    name: "none",
+    about: "nothing: counts the places",
+    places: &Place::ALL,
+    whose: Whose::Nobody,
+    after: false,
+};
 
 /// Every policy.
 pub const POLICIES: [Policy; 10] = [
@@ -167,24 +185,21 @@ pub const POLICIES: [Policy; 10] = [
 ];
 
 impl Policy {
-    /// The policy of a seed.
-    #[must_use]
-    pub fn of(seed: u64) -> Self {
-        // The seeds of neighbouring trials differ in every bit.
-        let at = usize::try_from(seed % POLICIES.len() as u64).unwrap_or(0);
-        POLICIES[at]
-    }
-
     /// The policy of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        POLICIES.into_iter().find(|policy| policy.name == name)
+        POLICIES.into_iter().chain([NONE]).find(|policy| policy.name == name)
     }
 
     /// The places at which threads have to stop for it.
     #[must_use]
     pub const fn places(&self) -> &'static [Place] {
         self.places
+    }
+
+    /// Whether it only counts.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.whose == Whose::Nobody
     }
 
     /// Whether it holds threads when a system call has returned.
@@ -194,60 +209,115 @@ impl Policy {
     }
 }
 
+/// The decisions of one trial.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    policy: &'a Policy,
+    seed: u64,
+    survey: Option<&'a Survey>,
+    /// How likely a thread is held at a place, in percent: another seed holds more often, or less.
+    percent: u32,
+    /// Until when all threads pass, if they begin to be held together.
+    passes: Option<Passes>,
+}
+
+/// Places that are passed before a thread is held for the first time. Otherwise its holds would be used up long
+/// before a shutdown begins.
+#[derive(Clone, Copy, Debug)]
+struct Passes {
+    /// Which ones count; all of the policy if it is `None`.
+    of: Option<Place>,
+    left: u32,
+}
+
 /// The decisions of one thread.
 #[derive(Debug)]
 pub struct Decisions {
     rng: Rng,
-    /// How likely it is held, in percent; 0 if never.
-    percent: u32,
-    /// How many places it passes before it is held for the first time. Otherwise its holds would be used up long
-    /// before a shutdown begins.
-    passes: u32,
+    is_held: bool,
+    passes: Passes,
     left: u32,
 }
 
-impl Decisions {
+impl<'a> Trial<'a> {
+    /// Those of this seed.
+    #[must_use]
+    pub fn of(policy: &'a Policy, seed: u64, survey: Option<&'a Survey>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let percent = [20, 60, 100][rng.usize(..3)];
+        // In one of three trials the whole program decides, since the same thread does not do the same again.
+        let total = survey.filter(|_| rng.u32(..3) == 0).map(Survey::total);
+        let passes = total.and_then(|total| {
+            let of_policy = |place: &Place| *place == Place::End || policy.places.contains(place);
+            Passes::up_to(&total, of_policy, &mut rng)
+        });
+        Self { policy, seed, survey, percent, passes }
+    }
+
     /// Those of the thread at this place in the tree: `[]` is the first of the first process, `[2, 0]` the first
     /// that its third one has started.
     #[must_use]
-    pub fn of(policy: &Policy, seed: u64, path: &[u32], is_first: bool) -> Self {
+    pub fn thread(&self, path: &[u32], is_first: bool) -> Decisions {
         let mut hasher = DefaultHasher::new();
-        (seed, path).hash(&mut hasher);
+        (self.seed, path).hash(&mut hasher);
         let mut rng = Rng::with_seed(hasher.finish());
-        let is_held = match policy.whose {
+        let is_held = match self.policy.whose {
+            Whose::Nobody => false,
             Whose::Main => is_first,
             Whose::Others => !is_first,
             Whose::Few => rng.u32(..3) == 0,
         };
-        // Another seed holds more often, or less.
-        let percent = if is_held { [20, 60, 100][Rng::with_seed(seed).usize(..3)] } else { 0 };
         // Few as often as many: nobody knows how many there are.
-        let passes = (1 << rng.u32(..=MOST_PASSED)) - 1;
-        Self { rng, percent, passes, left: HOLDS }
+        let some = Passes { of: None, left: (1 << rng.u32(..=MOST_PASSED)) - 1 };
+        let known = self.survey.filter(|_| rng.u32(..4) > 0).and_then(|it| it.of(path));
+        let of_policy = |place: &Place| !place.is_once() && self.policy.places.contains(place);
+        let passes = known.and_then(|known| Passes::up_to(known, of_policy, &mut rng));
+        Decisions { rng, is_held, passes: passes.unwrap_or(some), left: HOLDS }
     }
 
-    /// How long the thread is held at this place, if it is.
-    pub fn hold(&mut self, policy: &Policy, place: Place) -> Option<Duration> {
-        if self.percent == 0 || self.left == 0 || !policy.places.contains(&place) {
+    /// How long a thread is held at the place to which it has come, if it is.
+    pub fn hold(&mut self, thread: &mut Decisions, place: Place) -> Option<Duration> {
+        let together = self.passes.as_mut().map(|passes| passes.passes(place));
+        let is_of_policy = self.policy.places.contains(&place);
+        if !thread.is_held || thread.left == 0 || !is_of_policy {
             return None;
         }
-        // A thread comes to these once.
-        let is_once = matches!(place, Place::Start | Place::End | Place::Exit);
-        if self.passes > 0 && !is_once {
-            self.passes -= 1;
+        let passes = together.unwrap_or_else(|| !place.is_once() && thread.passes.passes(place));
+        let rng = &mut thread.rng;
+        if passes || rng.u32(..100) >= self.percent {
             return None;
         }
-        if self.rng.u32(..100) >= self.percent {
-            return None;
-        }
-        self.left -= 1;
-        if self.rng.bool() {
+        thread.left -= 1;
+        if rng.bool() {
             return Some(LONGEST);
         }
         let [tenth, whole] = [LONGEST / 10, LONGEST].map(|it| it.as_micros() as u64);
-        let micros =
-            if self.rng.bool() { self.rng.u64(50..tenth) } else { self.rng.u64(tenth..=whole) };
+        let micros = if rng.bool() { rng.u64(50..tenth) } else { rng.u64(tenth..=whole) };
         Some(Duration::from_micros(micros))
+    }
+}
+
+impl Passes {
+    /// All before one that is drawn: first its kind, since the rare ones would otherwise hardly ever be drawn, then
+    /// its distance, from the first or, more often, from the last, a small one as often as a large one.
+    fn up_to(counts: &Counts, is_of: impl Fn(&Place) -> bool, rng: &mut Rng) -> Option<Self> {
+        let counts: Vec<_> =
+            counts.iter().filter(|(place, count)| **count > 0 && is_of(place)).collect();
+        let (place, count) = rng.choice(counts)?;
+        let distance = f64::from(*count).powf(rng.f64()) as u32;
+        let left = if rng.u32(..3) > 0 { count.saturating_sub(distance) } else { distance - 1 };
+        Some(Self { of: Some(*place), left })
+    }
+
+    /// Whether this place is still passed.
+    fn passes(&mut self, place: Place) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        if self.of.is_none_or(|of| of == place) {
+            self.left -= 1;
+        }
+        true
     }
 }
 
@@ -256,8 +326,9 @@ mod tests {
     use super::*;
 
     fn holds(policy: &Policy, seed: u64, path: &[u32], is_first: bool) -> Vec<Option<Duration>> {
-        let mut decisions = Decisions::of(policy, seed, path, is_first);
-        (0..2000).map(|_| decisions.hold(policy, policy.places[0])).collect()
+        let mut trial = Trial::of(policy, seed, None);
+        let mut thread = trial.thread(path, is_first);
+        (0..2000).map(|_| trial.hold(&mut thread, policy.places[0])).collect()
     }
 
     #[test]
@@ -288,8 +359,9 @@ mod tests {
         let is_held = |first| holds(&main, 3, &[], first).iter().any(Option::is_some);
         assert!(is_held(true) && !is_held(false));
         let starts = Policy::named("starts").unwrap();
-        let mut decisions = Decisions::of(&starts, 3, &[1], false);
-        assert!((0..2000).all(|_| decisions.hold(&starts, Place::Futex).is_none()));
+        let mut trial = Trial::of(&starts, 3, None);
+        let mut thread = trial.thread(&[1], false);
+        assert!((0..2000).all(|_| trial.hold(&mut thread, Place::Futex).is_none()));
         let few = Policy::named("few").unwrap();
         let held =
             (0..300).filter(|path| holds(&few, 3, &[*path], false).iter().any(Option::is_some));
@@ -297,11 +369,55 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_has_its_turn_and_its_name() {
-        for (seed, policy) in (0..).zip(POLICIES) {
-            assert_eq!(Policy::of(seed).name, policy.name);
+    fn every_policy_has_its_name() {
+        for policy in POLICIES.into_iter().chain([NONE]) {
             assert_eq!(Policy::named(policy.name).unwrap().about, policy.about);
         }
-        assert!(Policy::named("none").is_none());
+        assert!(Policy::named("nobody").is_none());
+    }
+
+    /// A thread that waits often, and unmaps twice, at its end.
+    fn surveyed() -> Survey {
+        let mut survey = Survey::default();
+        survey.add(&[1], Counts::from([(Place::Close, 1000), (Place::Unmap, 2)]));
+        survey
+    }
+
+    #[test]
+    fn what_is_rare_and_what_is_last_is_held_often() {
+        const SEEDS: u64 = 1000;
+        let unmapping = Policy::named("unmapping").unwrap();
+        let (survey, mut rare, mut last) = (surveyed(), 0, 0);
+        for seed in 0..SEEDS {
+            let mut trial = Trial::of(&unmapping, seed, Some(&survey));
+            let mut thread = trial.thread(&[1], false);
+            let closes: Vec<_> =
+                (0..1000).map(|_| trial.hold(&mut thread, Place::Close).is_some()).collect();
+            last += u32::from(closes[990..].contains(&true));
+            let unmaps = [0, 1].map(|_| trial.hold(&mut thread, Place::Unmap).is_some());
+            rare += u32::from(unmaps.contains(&true));
+        }
+        assert!(rare > 300, "{rare} of {SEEDS} hold the thread where it unmaps");
+        assert!(last > 100, "{last} of {SEEDS} hold it at one of the last ten closes");
+        let unknown = (0..SEEDS).filter(|seed| {
+            let mut trial = Trial::of(&unmapping, *seed, None);
+            let mut thread = trial.thread(&[1], false);
+            (0..1000).for_each(|_| _ = trial.hold(&mut thread, Place::Close));
+            trial.hold(&mut thread, Place::Unmap).is_some()
+        });
+        assert!((unknown.count() as u32) < rare / 3, "without a survey it is as frequent");
+    }
+
+    #[test]
+    fn a_survey_decides_the_same_again() {
+        let (others, survey) = (Policy::named("others").unwrap(), surveyed());
+        for seed in 0..50 {
+            let [one, other] = [0, 1].map(|_| {
+                let mut trial = Trial::of(&others, seed, Some(&survey));
+                let mut thread = trial.thread(&[1], false);
+                (0..1000).map(|_| trial.hold(&mut thread, Place::Close)).collect::<Vec<_>>()
+            });
+            assert_eq!(one, other);
+        }
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Place, Policy};
+use crate::{
+    policy::{Place, Policy},
+    survey::Survey,
+};
 
 /// What was done to the program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub struct Report {
     pub holds: BTreeMap<Place, u32>,
     /// For how long, all holds together, in microseconds.
     pub held_micros: u64,
+    /// How often each thread came to what, if nothing was to be held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
     /// The processes that the program left behind, by name. They were killed.
     pub left: Vec<String>,
 }
@@ -34,6 +40,7 @@ impl Report {
             stops: BTreeMap::new(),
             holds: BTreeMap::new(),
             held_micros: 0,
+            survey: policy.holds_nothing().then(Survey::default),
             left: Vec::new(),
         }
     }

@@ -10,14 +10,14 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
     env,
     ffi::OsString,
-    fs, io,
+    fs, io, mem,
     os::unix::process::CommandExt as _,
     process::{Command, ExitCode},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -36,8 +36,9 @@ use rustix::{
 
 use crate::{
     filter,
-    policy::{Decisions, Place, Policy},
+    policy::{Decisions, Place, Policy, Trial},
     report::Report,
+    survey::{Counts, Surveys, TIMES},
 };
 
 /// The argument that turns this executable into the program's first process.
@@ -55,7 +56,12 @@ pub(crate) enum Ended {
 }
 
 /// Runs a program to its end.
-pub(crate) fn run(program: &[OsString], policy: &Policy, seed: u64) -> io::Result<(Ended, Report)> {
+pub(crate) fn run(
+    program: &[OsString],
+    policy: &Policy,
+    seed: u64,
+    surveys: &Surveys,
+) -> io::Result<(Ended, Report)> {
     // Before the program starts, so that no signal is lost: the pipe has a byte for each.
     let (woken, wake) = io::pipe()?;
     rustix::io::ioctl_fionbio(&woken, true)?;
@@ -73,7 +79,10 @@ pub(crate) fn run(program: &[OsString], policy: &Policy, seed: u64) -> io::Resul
     let mut tracer = Tracer {
         root,
         policy,
-        seed,
+        trial: Trial::of(policy, seed, surveys.of(seed)),
+        holds_until: surveys.bare_micros.and_then(|bare| {
+            Instant::now().checked_add(Duration::from_micros(bare).saturating_mul(TIMES))
+        }),
         tasks: HashMap::new(),
         early: HashSet::new(),
         held: BinaryHeap::new(),
@@ -119,6 +128,8 @@ struct Task {
     /// Whether its first stop is still to come.
     is_new: bool,
     decisions: Decisions,
+    /// How often it has come to what, if nothing is to be held.
+    came: Counts,
     /// The place whose system call it is in, if it is to be held when that returns.
     returns_from: Option<Place>,
 }
@@ -126,7 +137,9 @@ struct Task {
 struct Tracer<'a> {
     root: i32,
     policy: &'a Policy,
-    seed: u64,
+    trial: Trial<'a>,
+    /// From then on nothing is held.
+    holds_until: Option<Instant>,
     tasks: HashMap<i32, Task>,
     /// New threads that have stopped before their parent has reported them.
     early: HashSet<i32>,
@@ -192,7 +205,9 @@ impl Tracer<'_> {
             signal => Some(Ended::Signalled(signal)),
         };
         if let Some(ended) = ended {
-            self.tasks.remove(&task);
+            if let Some(task) = self.tasks.remove(&task) {
+                self.is_over(task);
+            }
             if task == self.root {
                 self.ended = Some(ended);
             }
@@ -246,9 +261,23 @@ impl Tracer<'_> {
 
     fn begins(&mut self, task: i32, path: Vec<u32>, process: i32) {
         self.report.threads += 1;
-        let decisions = Decisions::of(self.policy, self.seed, &path, task == process);
-        let new = Task { path, started: 0, process, is_new: true, decisions, returns_from: None };
+        let decisions = self.trial.thread(&path, task == process);
+        let new = Task {
+            path,
+            started: 0,
+            process,
+            is_new: true,
+            decisions,
+            came: Counts::new(),
+            returns_from: None,
+        };
         self.tasks.insert(task, new);
+    }
+
+    fn is_over(&mut self, task: Task) {
+        if let Some(survey) = &mut self.report.survey {
+            survey.add(&task.path, task.came);
+        }
     }
 
     fn has_started_another(&mut self, task: i32, is_thread: bool) {
@@ -273,7 +302,8 @@ impl Tracer<'_> {
         if let Some(mut task) = self.tasks.remove(&former) {
             task.process = process;
             // What a shell in front of it has used up does not count.
-            task.decisions = Decisions::of(self.policy, self.seed, &task.path, true);
+            task.decisions = self.trial.thread(&task.path, true);
+            task.came = Counts::new();
             self.tasks.retain(|_, other| other.process != process);
             self.tasks.insert(process, task);
         }
@@ -312,11 +342,17 @@ impl Tracer<'_> {
     /// Holds a task, or lets it go on.
     fn at(&mut self, task: i32, place: Place) {
         self.report.stopped(place);
-        let decisions = self.tasks.get_mut(&task).map(|it| &mut it.decisions);
-        match decisions.and_then(|it| it.hold(self.policy, place)) {
+        let now = Instant::now();
+        let held = self.tasks.get_mut(&task).and_then(|task| {
+            if self.report.survey.is_some() {
+                *task.came.entry(place).or_default() += 1;
+            }
+            self.trial.hold(&mut task.decisions, place)
+        });
+        match held.filter(|_| self.holds_until.is_none_or(|until| now < until)) {
             Some(time) => {
                 self.report.held(place, time);
-                self.held.push(Reverse((Instant::now() + time, task)));
+                self.held.push(Reverse((now + time, task)));
             }
             None => go_on(task, None),
         }
@@ -325,7 +361,9 @@ impl Tracer<'_> {
     /// Kills the processes that the program has left. Without their tracer they would not run: the calls of the
     /// filter would fail.
     fn kill_the_rest(&mut self) {
-        let processes: HashSet<_> = self.tasks.values().map(|it| it.process).collect();
+        let tasks = mem::take(&mut self.tasks);
+        let processes: HashSet<_> = tasks.values().map(|it| it.process).collect();
+        tasks.into_values().for_each(|task| self.is_over(task));
         for process in processes {
             // Gone, if it has ended at the same time.
             let Ok(name) = fs::read_to_string(format!("/proc/{process}/comm")) else { continue };

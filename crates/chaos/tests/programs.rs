@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use chaos::{POLICIES, Policy, Report};
+use chaos::{Options, POLICIES, Policy, Report};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -105,7 +105,8 @@ fn correct() {
 
 /// A command whose threads are held.
 fn held(policy: &str, seed: u64, reports: Option<&Path>, command: &[&str]) -> Command {
-    let words = chaos::words(Policy::named(policy), reports).unwrap();
+    let policies = [Policy::named(policy).unwrap()];
+    let words = chaos::words(&Options { policies: &policies, reports, surveys: None }).unwrap();
     let mut held = Command::new(&words[0]);
     held.args(&words[1..])
         .args(command)
@@ -211,6 +212,6 @@ fn a_mistake_is_an_error() {
     let said = String::from_utf8(missing.stderr).unwrap();
     assert!(said.contains("/nonexistent/program"), "{said}");
     let unknown =
-        Command::new(this()).args(["hold-threads", "none", "-", "true"]).output().unwrap();
+        Command::new(this()).args(["hold-threads", "nobody", "-", "-", "true"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(125));
 }

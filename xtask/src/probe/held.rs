@@ -1,29 +1,57 @@
 //! `probe --chaos`: the trials of a command whose threads are held back, and what was done to them.
+//!
+//! Nobody knows beforehand which policy finds something. So a part of the trials explores: all policies in turn, then
+//! those that made the most trials fail. The rest, with other seeds, goes to the best one. Only these trials say
+//! anything about the rate: the best of ten is partly the luckiest.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use chaos::{POLICIES, Place, Policy};
+use chaos::{NONE, Options, POLICIES, Place, Policy, Survey, Surveys};
 use lab::{
     interrupt::Interrupt,
     nearest,
-    probe::{Command, Plan, Report},
+    probe::{Command, EndKind, Plan, Report, Trial},
+    seed,
+    statistics::wilson,
 };
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::{
-    failure::{Failure, Result},
+    failure::{Context as _, Failure, Result},
+    figures::{self, plural},
     output::{self, Paper},
 };
 
-/// How often the seed of a failure is run again, and for how many kinds of failure.
+/// How many trials count the places, without holding anything.
+const SURVEYS: u32 = 3;
+
+/// How many policies are explored further when all had their turn.
+const PROMISING: usize = 3;
+
+/// How often the seed of a failure is run again; how many seeds are tried for it, and how often each.
 const REPEATS: u32 = 20;
-const REPEATED_KINDS: usize = 3;
+const TRIED_SEEDS: usize = 6;
+const TRIES: u32 = 4;
 
 /// Holds the threads of a command's trials.
 pub(super) struct Held {
-    policy: Option<Policy>,
-    reports: TempDir,
+    /// None if all take turns.
+    policies: Vec<Policy>,
+    folder: TempDir,
+    surveys: PathBuf,
+    surveyed: Option<Surveyed>,
+    explored: BTreeMap<&'static str, Trials>,
+    /// The trials of the command in question that failed.
+    failed: Vec<(u32, u64, EndKind)>,
+    /// Of the command, and of the one that it is compared with: how many trials, and how long they took together.
+    walls: [(u32, Duration); 2],
 }
 
 /// What was done to the trials, and with which of them they failed.
@@ -31,15 +59,31 @@ pub(super) struct Held {
 pub(super) struct HeldBack {
     /// The longest that a thread was held at once, at most, in milliseconds.
     longest_ms: u128,
-    /// By policy: the trials.
-    policies: BTreeMap<String, Trials>,
-    /// How often threads were held at each kind of place, in all trials.
+    surveyed: Option<Surveyed>,
+    /// By policy: the trials that explored. They count nowhere else.
+    explored: BTreeMap<&'static str, Trials>,
+    /// By policy: the trials of the command.
+    policies: BTreeMap<&'static str, Trials>,
+    /// How often threads were held at each kind of place, in these trials.
     places: BTreeMap<Place, u32>,
-    /// The first seed of the most frequent kinds of failure, run again.
+    /// How many times as long these trials took as those of the command that it was compared with.
+    times: Option<f64>,
+    /// A seed of the most frequent kind of failure, run again.
     repeats: Vec<Repeat>,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// What is known of the command before its threads are held.
+#[derive(Clone, Debug, Serialize)]
+struct Surveyed {
+    trials: usize,
+    /// In the trial with the most.
+    threads: usize,
+    places: u32,
+    /// How long it takes if it is not traced, in microseconds: the median.
+    bare_micros: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Trials {
     trials: u32,
     failed: u32,
@@ -51,7 +95,7 @@ struct Trials {
 #[derive(Debug, Serialize)]
 struct Repeat {
     seed: u64,
-    policy: String,
+    policy: &'static str,
     /// How it had ended.
     ending: String,
     /// How many of the repeats failed, in whichever way.
@@ -70,122 +114,316 @@ impl Held {
                  seccomp): {error}"
             ))
         })?;
-        let known = |name: &str| {
-            Policy::named(name).ok_or_else(|| {
-                let names = POLICIES.map(|policy| policy.name);
-                let like = nearest::of(name, names);
-                let guess = like.map(|it| format!("; did you mean `{it}`?")).unwrap_or_default();
-                let lines = POLICIES.map(|it| format!("\n  {:<10} {}", it.name, it.about));
-                Failure::Usage(format!("no policy `{name}`{guess} They are:{}", lines.concat()))
-            })
-        };
-        Ok(Self { policy: policy.map(known).transpose()?, reports: tempfile::tempdir()? })
+        Ok(Self {
+            policies: policy.map(known).transpose()?.into_iter().collect(),
+            folder: tempfile::tempdir()?,
+            surveys: PathBuf::new(),
+            surveyed: None,
+            explored: BTreeMap::new(),
+            failed: Vec::new(),
+            walls: Default::default(),
+        })
     }
 
     /// The command that runs this one and holds its threads.
     pub(super) fn command(&self, of: &Command) -> Result<Command> {
+        self.with(of, &self.policies, &self.folder.path().join("confirm"))
+    }
+
+    fn with(&self, of: &Command, policies: &[Policy], reports: &Path) -> Result<Command> {
+        fs::create_dir_all(reports)?;
+        let surveys = self.surveyed.is_some().then_some(&*self.surveys);
         let all = |reports| -> Result<Vec<_>> {
-            let mut words = chaos::words(self.policy, reports)?;
+            let mut words = chaos::words(&Options { policies, reports, surveys })?;
             words.push(of.program.clone().into());
             words.extend(of.arguments.iter().cloned());
             Ok(words)
         };
         // Whoever runs a trial again has no folder for a report.
         let shell_quoted = super::shell_quoted(&all(None)?);
-        let mut words = all(Some(self.reports.path()))?.into_iter();
+        let mut words = all(Some(reports))?.into_iter();
         let program = words.next().unwrap_or_default().into();
         Ok(Command { program, arguments: words.collect(), shell_quoted })
     }
 
-    /// Sums up what was done, and runs the seeds of failures again.
+    /// Counts the places of the command, and how long it takes if nothing is held.
+    pub(super) fn survey(
+        &mut self,
+        command: &Command,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        output::note(&format!("counting the places of {SURVEYS} trials in which nothing is held"));
+        let reports = self.folder.path().join("survey");
+        let commands = vec![self.with(command, &[NONE], &reports)?, command.clone()];
+        let survey = Plan {
+            trials: Some(SURVEYS),
+            time: None,
+            until_failure: false,
+            seed: seed::of_trial(plan.seed, "survey", 0),
+            keep: self.folder.path().join("kept"),
+            ..plan.clone()
+        };
+        let mut walls = Vec::new();
+        let (_, result) = survey.run(commands, interrupt, |trial, _| {
+            if trial.command == 1 {
+                walls.push(trial.wall);
+            }
+        });
+        result?;
+        walls.sort_unstable();
+        let median = walls.get(walls.len() / 2);
+        let bare_micros = median.map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX));
+        let surveys: Vec<_> =
+            (0..SURVEYS).filter_map(|trial| report(&reports, trial)?.survey).collect();
+        self.surveyed = Some(Surveyed {
+            trials: surveys.len(),
+            threads: surveys.iter().map(Survey::threads).max().unwrap_or(0),
+            places: surveys.iter().map(|it| it.total().values().sum()).max().unwrap_or(0),
+            bare_micros,
+        });
+        // Beside the output, since whoever runs a trial again needs it.
+        self.surveys = plan.keep.join("surveys.json");
+        let path = &self.surveys;
+        Surveys { bare_micros, surveys }
+            .write(path)
+            .context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Spends a part of the plan on finding the policy that makes the most trials fail, and takes it from the plan.
+    /// Calls the listener with every trial.
+    pub(super) fn explore(
+        &mut self,
+        command: &Command,
+        plan: &mut Plan,
+        interrupt: &Interrupt,
+        mut on_trial: impl FnMut(&Trial, bool),
+    ) -> Result<()> {
+        let half = plan.trials.map(|trials| trials / 2);
+        let is_short = half.is_some_and(|half| (half as usize) < POLICIES.len());
+        if !self.policies.is_empty() || plan.until_failure || is_short {
+            return Ok(());
+        }
+        let began = Instant::now();
+        // The first round has to be enough for all policies, and the second for a few.
+        for (round, part) in [(1_u32, 3), (2, 2)] {
+            let policies = if round == 1 { POLICIES.to_vec() } else { self.promising(PROMISING) };
+            if interrupt.raised() || policies.is_empty() {
+                break;
+            }
+            let reports = self.folder.path().join(format!("explore-{round}"));
+            let commands = vec![self.with(command, &policies, &reports)?];
+            let explores = Plan {
+                trials: half.map(|half| (half * part / 5).max(1)),
+                time: plan.time.map(|time| time * part / 10),
+                seed: seed::of_trial(plan.seed, "explore", round),
+                keep: plan.keep.join(format!("explored-{round}")),
+                ..plan.clone()
+            };
+            let mut ended = Vec::new();
+            let (_, result) = explores.run(commands, interrupt, |trial, is_new_failure| {
+                on_trial(trial, is_new_failure);
+                ended.push((trial.number, trial.end.is_failure()));
+            });
+            for (trial, failed) in &ended {
+                let policy = chaos::policy_of_trial(&policies, *trial);
+                self.explored.entry(policy.name).or_default().add(&reports, *trial, *failed);
+            }
+            if let Some(trials) = &mut plan.trials {
+                *trials -= u32::try_from(ended.len()).unwrap_or(0).min(*trials - 1);
+            }
+            result?;
+        }
+        plan.time = plan.time.map(|time| time.saturating_sub(began.elapsed()));
+        self.policies = self.promising(1);
+        match &self.policies[..] {
+            [] => output::note("no policy has made a trial fail; all take turns"),
+            [best, ..] => output::note(&format!("the rest of the trials goes to `{}`", best.name)),
+        }
+        Ok(())
+    }
+
+    /// The policies that made the most trials fail, the best first.
+    fn promising(&self, most: usize) -> Vec<Policy> {
+        let failing = self.explored.iter().filter(|(_, it)| it.failed > 0);
+        let mut failing: Vec<_> =
+            failing.map(|(name, it)| (wilson(it.failed, it.trials).0, *name)).collect();
+        failing.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        failing.into_iter().take(most).filter_map(|(_, name)| Policy::named(name)).collect()
+    }
+
+    /// Takes note of a trial that does not explore.
+    pub(super) fn ended(&mut self, trial: &Trial) {
+        if let Some((trials, wall)) = self.walls.get_mut(trial.command) {
+            *trials += 1;
+            *wall += trial.wall;
+        }
+        if trial.command == 0 && trial.end.is_failure() {
+            self.failed.push((trial.number, trial.seed, trial.end.clone()));
+        }
+    }
+
+    /// Sums up what was done, and runs the seed of a failure again.
     pub(super) fn finish(
         self,
-        report: &Report,
-        failed: &[u32],
+        run: &Report,
         command: &Command,
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<HeldBack> {
-        let mut held = HeldBack {
-            longest_ms: chaos::LONGEST.as_millis(),
-            policies: BTreeMap::new(),
-            places: BTreeMap::new(),
-            repeats: Vec::new(),
+        let (mut policies, mut places) = (BTreeMap::<_, Trials>::new(), BTreeMap::new());
+        let reports = self.folder.path().join("confirm");
+        for trial in 0..run.commands.first().map_or(0, |arm| arm.trials) {
+            let policy = chaos::policy_of_trial(&self.policies, trial);
+            let failed = self.failed.iter().any(|(number, ..)| *number == trial);
+            let done = policies.entry(policy.name).or_default().add(&reports, trial, failed);
+            for (place, holds) in done.into_iter().flat_map(|done| done.holds) {
+                *places.entry(place).or_default() += holds;
+            }
+        }
+        let [held, bare] = self.walls.map(|(trials, wall)| wall.as_secs_f64() / f64::from(trials));
+        let kind = run.commands.first().and_then(|arm| arm.kinds.first());
+        let repeat = match kind {
+            Some(kind) if !run.until_failure => self.repeat(&kind.end, command, plan, interrupt)?,
+            _ => None,
         };
-        let trials = report.commands.first().map_or(0, |arm| arm.trials);
-        // A trial that was killed has written no report.
-        let done = (0..trials).filter_map(|trial| Some((trial, self.report(trial)?)));
-        for (trial, done) in done.collect::<Vec<_>>() {
-            let of = held.policies.entry(done.policy).or_default();
-            of.trials += 1;
-            of.failed += u32::from(failed.contains(&trial));
-            of.holds += done.holds.values().sum::<u32>();
-            of.held_micros += done.held_micros;
-            for (place, holds) in done.holds {
-                *held.places.entry(place).or_default() += holds;
-            }
-        }
-        let kinds = report.commands.first().map_or(&[][..], |arm| &arm.kinds);
-        for kind in kinds.iter().take(REPEATED_KINDS) {
-            if interrupt.raised() || report.until_failure {
-                break;
-            }
-            output::note(&format!("running seed {} again, {REPEATS} times", kind.first.seed));
-            let again = Plan {
-                trials: Some(REPEATS),
-                time: None,
-                same_seed: Some(kind.first.seed),
-                keep: plan.keep.join(format!("seed-{}", kind.first.seed)),
-                ..plan.clone()
-            };
-            let (repeated, result) = again.run(vec![command.clone()], interrupt, |_, _| {});
-            result?;
-            let arm = repeated.commands.first();
-            held.repeats.push(Repeat {
-                seed: kind.first.seed,
-                policy: self.policy.unwrap_or(Policy::of(kind.first.seed)).name.to_owned(),
-                ending: kind.end.to_string(),
-                failed: arm.map_or(0, |arm| arm.failed),
-                of: arm.map_or(0, |arm| arm.trials),
-            });
-        }
-        Ok(held)
+        Ok(HeldBack {
+            longest_ms: chaos::LONGEST.as_millis(),
+            surveyed: self.surveyed,
+            explored: self.explored,
+            policies,
+            places,
+            times: (run.commands.len() > 1).then_some(held / bare).filter(|it| it.is_finite()),
+            repeats: repeat.into_iter().collect(),
+        })
     }
 
-    fn report(&self, trial: u32) -> Option<chaos::Report> {
-        let text = fs::read(self.reports.path().join(format!("trial-{trial}.json"))).ok()?;
-        serde_json::from_slice(&text).ok()
+    /// Of a few seeds whose trials ended in this way, runs the one again that does so most often.
+    fn repeat(
+        &self,
+        end: &EndKind,
+        command: &Command,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Repeat>> {
+        let alike = self.failed.iter().filter(|(.., it)| it == end).take(TRIED_SEEDS);
+        let seeds: Vec<_> = alike
+            .map(|(trial, seed, _)| (*seed, chaos::policy_of_trial(&self.policies, *trial)))
+            .collect();
+        let again = |seed, policy, trials| -> Result<(u32, u32)> {
+            let commands =
+                vec![self.with(command, &[policy], &self.folder.path().join("again"))?];
+            let again = Plan {
+                trials: Some(trials),
+                time: None,
+                same_seed: Some(seed),
+                keep: plan.keep.join(format!("seed-{seed}-{trials}")),
+                ..plan.clone()
+            };
+            let (repeated, result) = again.run(commands, interrupt, |_, _| {});
+            result?;
+            Ok(repeated.commands.first().map_or((0, 0), |arm| (arm.failed, arm.trials)))
+        };
+        let mut best: Option<(u32, u64, Policy)> = None;
+        for (seed, policy) in &seeds {
+            if interrupt.raised() {
+                return Ok(None);
+            }
+            // The tries choose, and count nowhere.
+            let failed = if seeds.len() > 1 { again(*seed, *policy, TRIES)?.0 } else { 0 };
+            if best.is_none_or(|(most, ..)| failed > most) {
+                best = Some((failed, *seed, *policy));
+            }
+        }
+        let Some((_, seed, policy)) = best.filter(|_| !interrupt.raised()) else { return Ok(None) };
+        output::note(&format!("running seed {seed} again, {REPEATS} times"));
+        let (failed, of) = again(seed, policy, REPEATS)?;
+        Ok(Some(Repeat { seed, policy: policy.name, ending: end.to_string(), failed, of }))
+    }
+}
+
+/// The policy of this name.
+fn known(name: &str) -> Result<Policy> {
+    Policy::named(name).ok_or_else(|| {
+        let all = || POLICIES.into_iter().chain([NONE]);
+        let like = nearest::of(name, all().map(|policy| policy.name));
+        let guess = like.map(|it| format!("; did you mean `{it}`?")).unwrap_or_default();
+        let lines: String = all().map(|it| format!("\n  {:<10} {}", it.name, it.about)).collect();
+        Failure::Usage(format!("no policy `{name}`{guess} They are:{lines}"))
+    })
+}
+
+/// What was done to a trial. A trial that was killed has written no report.
+fn report(folder: &Path, trial: u32) -> Option<chaos::Report> {
+    let text = fs::read(folder.join(format!("trial-{trial}.json"))).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+impl Trials {
+    fn add(&mut self, reports: &Path, trial: u32, failed: bool) -> Option<chaos::Report> {
+        self.trials += 1;
+        self.failed += u32::from(failed);
+        let done = report(reports, trial)?;
+        self.holds += done.holds.values().sum::<u32>();
+        self.held_micros += done.held_micros;
+        Some(done)
     }
 }
 
 impl HeldBack {
+    /// Whether a trial failed that explored.
+    pub(super) fn has_failures(&self) -> bool {
+        self.explored.values().any(|it| it.failed > 0)
+    }
+
     pub(super) fn render(&self, paper: Paper) -> String {
         let mut text = String::from("\n");
         let holds: u32 = self.policies.values().map(|it| it.holds).sum();
+        let times = match self.times {
+            Some(times) => format!(" They took {times:.1} times as long as those of the other."),
+            None => String::new(),
+        };
         text += &paper.sentence(&format!(
-            "In the first command, threads were held back {holds} times, for at most {} ms each. This rate \
-             is not the natural one, and a zero is no proof.",
+            "In the trials of the first command, threads were held back {holds} times, for at most {} ms each.{times} \
+             This rate is not the natural one, and a zero is no proof.",
             self.longest_ms
         ));
-        let rows = self.policies.iter().map(|(name, it)| {
-            let about = Policy::named(name).map_or("", |policy| policy.about);
-            let mean = f64::from(it.holds) / f64::from(it.trials.max(1));
-            vec![
-                name.clone(),
-                format!("{}/{}", it.failed, it.trials),
-                format!("{mean:.1}"),
-                about.to_owned(),
-            ]
-        });
-        text +=
-            &paper.table(&["policy", "failed", "holds a trial", "holds"], rows.collect(), &[1, 2]);
-        text.push('\n');
+        text += &table(&self.policies, paper);
         for Repeat { seed, policy, ending, failed, of } in &self.repeats {
             let _ = writeln!(
                 text,
-                "Seed {seed} ({policy}), which {ending}: {failed} of {of} repeats failed."
+                "\nSeed {seed} ({policy}), which {ending}: {failed} of {of} repeats failed."
             );
+        }
+        if !self.explored.is_empty() {
+            text.push('\n');
+            text +=
+                &paper.sentence("Before, these trials had explored. They are not counted above.");
+            text += &table(&self.explored, paper);
+        }
+        if let Some(Surveyed { trials, threads, places, bare_micros }) = &self.surveyed {
+            let micros = bare_micros.unwrap_or(0);
+            text.push('\n');
+            text += &paper.sentence(&format!(
+                "Nothing was held in {}: up to {} came to {}. Bare, a trial took {}; none is held any more after {} \
+                 times that.",
+                plural(*trials, "trial"),
+                plural(*threads, "thread"),
+                plural(*places as usize, "place"),
+                figures::seconds(Duration::from_micros(micros).as_secs_f64()),
+                chaos::TIMES
+            ));
         }
         text
     }
+}
+
+fn table(policies: &BTreeMap<&str, Trials>, paper: Paper) -> String {
+    let rows = policies.iter().map(|(name, it)| {
+        let about = Policy::named(name).map_or("", |policy| policy.about);
+        let mean = f64::from(it.holds) / f64::from(it.trials.max(1));
+        let failed = format!("{}/{}", it.failed, it.trials);
+        vec![(*name).to_owned(), failed, format!("{mean:.1}"), about.to_owned()]
+    });
+    paper.table(&["policy", "failed", "holds a trial", "holds"], rows.collect(), &[1, 2])
 }
