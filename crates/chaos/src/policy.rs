@@ -22,11 +22,15 @@ use crate::survey::{Counts, Survey};
 /// holds of that length they would fail of them.
 pub const LONGEST: Duration = Duration::from_millis(5);
 
-/// How often a thread is held, at most.
+/// How often a thread is held, at most: usually, and if it is to fall behind all others.
 const HOLDS: u32 = 12;
+const MOST_HOLDS: u32 = 60;
 
 /// The most places that a thread passes before its first hold, as a power of two.
 const MOST_PASSED: u32 = 9;
+
+/// The most instructions that a thread runs one by one, as a power of two. In [`LONGEST`] it runs about so many.
+const MOST_STEPS: u32 = 11;
 
 /// A place at which a thread may be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,8 +101,20 @@ pub struct Policy {
     pub about: &'static str,
     places: &'static [Place],
     whose: Whose,
-    /// Whether a thread is held when the system call has returned, and not before it.
-    after: bool,
+    when: When,
+}
+
+/// When a thread is held that comes to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Before the system call.
+    Before,
+    /// When it has returned.
+    After,
+    /// Before, and when it has returned; always for the longest time, and often: whoever can run gets ahead.
+    Always,
+    /// When it has returned, instruction by instruction: so a race is reached that has no system call in it.
+    Steps,
 }
 
 /// The policy that holds nothing, and counts the places.
@@ -107,80 +123,101 @@ pub const NONE: Policy = Policy {
     about: "nothing: counts the places",
     places: &Place::ALL,
     whose: Whose::Nobody,
-    after: false,
+    when: When::Before,
 };
 
 /// Every policy.
-pub const POLICIES: [Policy; 10] = [
+pub const POLICIES: [Policy; 13] = [
     Policy {
         name: "few",
         about: "one thread in three, everywhere",
         places: &Place::ALL,
         whose: Whose::Few,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "starts",
         about: "new threads, before they begin",
         places: &[Place::Start],
         whose: Whose::Others,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "ends",
         about: "threads that end, before others see it",
         places: &[Place::End, Place::Exit],
         whose: Whose::Others,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "unmapping",
         about: "threads other than the first, where they give memory or a descriptor back",
         places: &[Place::Unmap, Place::Close, Place::End],
         whose: Whose::Others,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "main",
         about: "the first thread, everywhere",
         places: &Place::ALL,
         whose: Whose::Main,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "others",
         about: "all threads but the first, everywhere",
         places: &Place::ALL,
         whose: Whose::Others,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "files",
         about: "one thread in three, where it changes files or closes them",
         places: &[Place::File, Place::Close],
         whose: Whose::Few,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "waits",
         about: "one thread in three, before it waits for another, wakes it or sends it something",
         places: &[Place::Futex, Place::Message, Place::Signal],
         whose: Whose::Few,
-        after: false,
+        when: When::Before,
     },
     Policy {
         name: "replies",
         about: "all threads but the first, when they have woken another or sent it something",
         places: &[Place::Futex, Place::Message],
         whose: Whose::Others,
-        after: true,
+        when: When::After,
     },
     Policy {
         name: "woken",
         about: "one thread in three, when it has been woken or has woken another",
         places: &[Place::Futex, Place::Message, Place::Wait],
         whose: Whose::Few,
-        after: true,
+        when: When::After,
+    },
+    Policy {
+        name: "behind",
+        about: "one thread in three, everywhere, before and after, so that all others get ahead",
+        places: &Place::ALL,
+        whose: Whose::Few,
+        when: When::Always,
+    },
+    Policy {
+        name: "last",
+        about: "all threads but the first, before and after they wait, wake, send, close or unmap",
+        places: &[Place::Futex, Place::Message, Place::Close, Place::Unmap, Place::End],
+        whose: Whose::Others,
+        when: When::Always,
+    },
+    Policy {
+        name: "steps",
+        about: "one thread in three, instruction by instruction, when it has waited or woken another",
+        places: &[Place::Futex, Place::Message, Place::Wait],
+        whose: Whose::Few,
+        when: When::Steps,
     },
 ];
 
@@ -197,15 +234,28 @@ impl Policy {
         self.places
     }
 
+    fn most_holds(&self) -> u32 {
+        if self.when == When::Always { MOST_HOLDS } else { HOLDS }
+    }
+
     /// Whether it only counts.
     pub(crate) fn holds_nothing(&self) -> bool {
         self.whose == Whose::Nobody
     }
 
+    /// Whether it holds threads before a system call.
+    pub(crate) fn is_before(&self) -> bool {
+        matches!(self.when, When::Before | When::Always)
+    }
+
     /// Whether it holds threads when a system call has returned.
-    #[must_use]
-    pub const fn is_after(&self) -> bool {
-        self.after
+    pub(crate) fn is_after(&self) -> bool {
+        self.when != When::Before
+    }
+
+    /// Whether a thread that is held goes on instruction by instruction.
+    pub(crate) fn steps(&self) -> bool {
+        self.when == When::Steps
     }
 }
 
@@ -244,7 +294,10 @@ impl<'a> Trial<'a> {
     #[must_use]
     pub fn of(policy: &'a Policy, seed: u64, survey: Option<&'a Survey>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let percent = [20, 60, 100][rng.usize(..3)];
+        let percent = match policy.when {
+            When::Always => 100,
+            _ => [20, 60, 100][rng.usize(..3)],
+        };
         // In one of three trials the whole program decides, since the same thread does not do the same again.
         let total = survey.filter(|_| rng.u32(..3) == 0).map(Survey::total);
         let passes = total.and_then(|total| {
@@ -272,23 +325,29 @@ impl<'a> Trial<'a> {
         let known = self.survey.filter(|_| rng.u32(..4) > 0).and_then(|it| it.of(path));
         let of_policy = |place: &Place| !place.is_once() && self.policy.places.contains(place);
         let passes = known.and_then(|known| Passes::up_to(known, of_policy, &mut rng));
-        Decisions { rng, is_held, passes: passes.unwrap_or(some), left: HOLDS }
+        Decisions { rng, is_held, passes: passes.unwrap_or(some), left: self.policy.most_holds() }
     }
 
     /// How long a thread is held at the place to which it has come, if it is.
     pub fn hold(&mut self, thread: &mut Decisions, place: Place) -> Option<Duration> {
         let together = self.passes.as_mut().map(|passes| passes.passes(place));
-        let is_of_policy = self.policy.places.contains(&place);
-        if !thread.is_held || thread.left == 0 || !is_of_policy {
-            return None;
-        }
         let passes = together.unwrap_or_else(|| !place.is_once() && thread.passes.passes(place));
+        if passes { None } else { self.hold_again(thread, place) }
+    }
+
+    /// The same for a place at which the thread has stopped before: it does not count once more.
+    pub fn hold_again(&self, thread: &mut Decisions, place: Place) -> Option<Duration> {
+        let passes = match self.passes {
+            Some(together) => together.left > 0,
+            None => !place.is_once() && thread.passes.left > 0,
+        };
+        let can_be = thread.is_held && thread.left > 0 && self.policy.places.contains(&place);
         let rng = &mut thread.rng;
-        if passes || rng.u32(..100) >= self.percent {
+        if passes || !can_be || rng.u32(..100) >= self.percent {
             return None;
         }
         thread.left -= 1;
-        if rng.bool() {
+        if rng.bool() || self.policy.when == When::Always {
             return Some(LONGEST);
         }
         let [tenth, whole] = [LONGEST / 10, LONGEST].map(|it| it.as_micros() as u64);
@@ -297,15 +356,26 @@ impl<'a> Trial<'a> {
     }
 }
 
+impl Decisions {
+    /// How many instructions a thread runs one by one before it is only held: few as often as many.
+    pub(crate) fn steps(&mut self) -> u32 {
+        1 << self.rng.u32(..=MOST_STEPS)
+    }
+}
+
 impl Passes {
     /// All before one that is drawn: first its kind, since the rare ones would otherwise hardly ever be drawn, then
-    /// its distance, from the first or, more often, from the last, a small one as often as a large one.
+    /// its distance, from the first or, more often, from the last: in half of the draws one that the holds of a
+    /// thread bridge, otherwise a small one as often as a large one.
     fn up_to(counts: &Counts, is_of: impl Fn(&Place) -> bool, rng: &mut Rng) -> Option<Self> {
         let counts: Vec<_> =
             counts.iter().filter(|(place, count)| **count > 0 && is_of(place)).collect();
         let (place, count) = rng.choice(counts)?;
-        let distance = f64::from(*count).powf(rng.f64()) as u32;
-        let left = if rng.u32(..3) > 0 { count.saturating_sub(distance) } else { distance - 1 };
+        let distance = match rng.bool() {
+            true => rng.u32(1..=HOLDS.min(*count)),
+            false => f64::from(*count).powf(rng.f64()) as u32,
+        };
+        let left = if rng.u32(..4) > 0 { count.saturating_sub(distance) } else { distance - 1 };
         Some(Self { of: Some(*place), left })
     }
 
@@ -346,7 +416,7 @@ mod tests {
                 for path in [&[] as &[u32], &[0], &[0, 3]] {
                     let held: Vec<_> =
                         holds(&policy, seed, path, path.is_empty()).into_iter().flatten().collect();
-                    assert!(held.len() <= HOLDS as usize, "{policy:?}");
+                    assert!(held.len() <= policy.most_holds() as usize, "{policy:?}");
                     assert!(held.iter().all(|it| *it <= LONGEST), "{policy:?}");
                 }
             }
@@ -397,7 +467,7 @@ mod tests {
             let unmaps = [0, 1].map(|_| trial.hold(&mut thread, Place::Unmap).is_some());
             rare += u32::from(unmaps.contains(&true));
         }
-        assert!(rare > 300, "{rare} of {SEEDS} hold the thread where it unmaps");
+        assert!(rare > 200, "{rare} of {SEEDS} hold the thread where it unmaps");
         assert!(last > 100, "{last} of {SEEDS} hold it at one of the last ten closes");
         let unknown = (0..SEEDS).filter(|seed| {
             let mut trial = Trial::of(&unmapping, *seed, None);

@@ -75,7 +75,8 @@ impl Survey {
     }
 
     /// How often the thread at this place in the tree came to what.
-    pub(crate) fn of(&self, path: &[u32]) -> Option<&Counts> {
+    #[must_use]
+    pub fn of(&self, path: &[u32]) -> Option<&Counts> {
         self.threads.get(&name(path))
     }
 

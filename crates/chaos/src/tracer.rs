@@ -132,6 +132,8 @@ struct Task {
     came: Counts,
     /// The place whose system call it is in, if it is to be held when that returns.
     returns_from: Option<Place>,
+    /// If it goes on instruction by instruction: until when, and after how many it is only held.
+    steps: Option<(Instant, u32)>,
 }
 
 struct Tracer<'a> {
@@ -182,7 +184,7 @@ impl Tracer<'_> {
                 && due <= now
             {
                 self.held.pop();
-                go_on(task, None);
+                self.resume(task);
             }
             let next = self.held.peek().map(|Reverse((due, _))| due.saturating_duration_since(now));
             let timeout = next.and_then(|it| Timespec::try_from(it).ok());
@@ -248,6 +250,7 @@ impl Tracer<'_> {
             libc::PTRACE_EVENT_EXIT => self.at(task, Place::End),
             libc::PTRACE_EVENT_SECCOMP => self.calls(task),
             0 if signal == libc::SIGTRAP | 0x80 => self.returns(task),
+            0 if signal == libc::SIGTRAP && is_step(task) => self.steps(task),
             0 if signal == libc::SIGSTOP && self.tasks.get(&task).is_some_and(|it| it.is_new) => {
                 self.is_born(task);
             }
@@ -270,6 +273,7 @@ impl Tracer<'_> {
             decisions,
             came: Counts::new(),
             returns_from: None,
+            steps: None,
         };
         self.tasks.insert(task, new);
     }
@@ -323,17 +327,21 @@ impl Tracer<'_> {
             go_on(task, None);
             return;
         };
-        if !self.policy.is_after() {
-            self.at(task, place);
-        } else if let Some(it) = self.tasks.get_mut(&task) {
+        if self.policy.is_after()
+            && let Some(it) = self.tasks.get_mut(&task)
+        {
             it.returns_from = Some(place);
-            // It stops again when the call returns.
-            let _ = ptrace::syscall(Pid::from_raw(task), None);
         }
+        if self.policy.is_before() { self.at(task, place) } else { self.resume(task) }
     }
 
     fn returns(&mut self, task: i32) {
         match self.tasks.get_mut(&task).and_then(|it| it.returns_from.take()) {
+            Some(place) if self.policy.is_before() => {
+                let again = self.tasks.get_mut(&task);
+                let held = again.and_then(|it| self.trial.hold_again(&mut it.decisions, place));
+                self.hold(task, place, held);
+            }
             Some(place) => self.at(task, place),
             None => go_on(task, None),
         }
@@ -342,19 +350,55 @@ impl Tracer<'_> {
     /// Holds a task, or lets it go on.
     fn at(&mut self, task: i32, place: Place) {
         self.report.stopped(place);
-        let now = Instant::now();
         let held = self.tasks.get_mut(&task).and_then(|task| {
             if self.report.survey.is_some() {
                 *task.came.entry(place).or_default() += 1;
             }
             self.trial.hold(&mut task.decisions, place)
         });
-        match held.filter(|_| self.holds_until.is_none_or(|until| now < until)) {
+        self.hold(task, place, held);
+    }
+
+    fn hold(&mut self, task: i32, place: Place, time: Option<Duration>) {
+        let now = Instant::now();
+        match time.filter(|_| self.holds_until.is_none_or(|until| now < until)) {
             Some(time) => {
                 self.report.held(place, time);
-                self.held.push(Reverse((now + time, task)));
+                if self.policy.steps() && !matches!(place, Place::Start | Place::End) {
+                    if let Some(it) = self.tasks.get_mut(&task) {
+                        it.steps = Some((now + time, it.decisions.steps()));
+                    }
+                    let _ = ptrace::step(Pid::from_raw(task), None);
+                } else {
+                    self.held.push(Reverse((now + time, task)));
+                }
             }
-            None => go_on(task, None),
+            None => self.resume(task),
+        }
+    }
+
+    /// It has run one instruction.
+    fn steps(&mut self, task: i32) {
+        let Some((until, left)) = self.tasks.get_mut(&task).and_then(|it| it.steps.as_mut()) else {
+            go_on(task, None);
+            return;
+        };
+        if *left == 0 {
+            self.held.push(Reverse((*until, task)));
+        } else if Instant::now() < *until {
+            *left -= 1;
+            let _ = ptrace::step(Pid::from_raw(task), None);
+        } else {
+            go_on(task, None);
+        }
+    }
+
+    /// Lets a task go on, and stop again when the system call returns that it stands before, if it is to.
+    fn resume(&self, task: i32) {
+        if self.tasks.get(&task).is_some_and(|it| it.returns_from.is_some()) {
+            let _ = ptrace::syscall(Pid::from_raw(task), None);
+        } else {
+            go_on(task, None);
         }
     }
 
@@ -373,6 +417,12 @@ impl Tracer<'_> {
         }
         self.report.left.sort_unstable();
     }
+}
+
+/// Whether a task has stopped because it has run one instruction, and not at a breakpoint of its own.
+fn is_step(task: i32) -> bool {
+    let info = ptrace::getsiginfo(Pid::from_raw(task));
+    info.is_ok_and(|info| matches!(info.si_code, libc::TRAP_BRKPT | libc::TRAP_TRACE))
 }
 
 /// Lets a task go on, with a signal or without. It may have been killed meanwhile.

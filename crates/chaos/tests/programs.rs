@@ -24,20 +24,24 @@ use std::{
     time::Duration,
 };
 
-use chaos::{Options, POLICIES, Policy, Report};
+use chaos::{Options, POLICIES, Place, Policy, Report, Surveys};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 /// The programs that this one can become.
-const PROGRAMS: [(&str, fn()); 2] = [("late", late), ("correct", correct)];
+const PROGRAMS: [(&str, fn()); 4] =
+    [("late", late), ("closes", closes), ("without-calls", without_calls), ("correct", correct)];
 
-const TESTS: [(&str, fn()); 7] = [
+const TESTS: [(&str, fn()); 10] = [
     ("it_ends_as_the_program_does", it_ends_as_the_program_does),
     ("input_output_and_signals_pass", input_output_and_signals_pass),
     ("children_threads_and_programs_are_followed", children_threads_and_programs_are_followed),
     ("a_rare_race_becomes_frequent", a_rare_race_becomes_frequent),
+    ("places_are_counted_by_thread", places_are_counted_by_thread),
+    ("nothing_is_held_when_the_time_is_up", nothing_is_held_when_the_time_is_up),
+    ("a_race_without_system_calls_is_found", a_race_without_system_calls_is_found),
     ("a_correct_program_stays_correct", a_correct_program_stays_correct),
     ("what_a_program_leaves_is_named_and_killed", what_a_program_leaves_is_named_and_killed),
     ("a_mistake_is_an_error", a_mistake_is_an_error),
@@ -81,6 +85,37 @@ fn late() {
     thread.join().unwrap();
 }
 
+/// A thread closes a thousand files.
+fn closes() {
+    let closes = || (0..1000).for_each(|_| drop(fs::File::open("/proc/self/stat")));
+    thread::spawn(closes).join().unwrap();
+}
+
+/// Fails if another thread is seen between two instructions, a moment after a system call.
+fn without_calls() {
+    let between = Arc::new(AtomicBool::new(false));
+    let (is_between, (round, rounds)) = (Arc::clone(&between), mpsc::channel());
+    let thread = thread::spawn(move || {
+        for () in rounds {
+            thread::yield_now();
+            is_between.store(true, Ordering::SeqCst);
+            (0..100).for_each(|_| std::hint::spin_loop());
+            is_between.store(false, Ordering::SeqCst);
+        }
+    });
+    for _ in 0..50 {
+        round.send(()).unwrap();
+        for _ in 0..5 {
+            thread::sleep(Duration::from_micros(200));
+            if between.load(Ordering::SeqCst) {
+                std::process::exit(3);
+            }
+        }
+    }
+    drop(round);
+    thread.join().unwrap();
+}
+
 /// Threads that wait for each other, write files and start processes, all in good order.
 fn correct() {
     let (sender, receiver) = mpsc::channel();
@@ -106,7 +141,11 @@ fn correct() {
 /// A command whose threads are held.
 fn held(policy: &str, seed: u64, reports: Option<&Path>, command: &[&str]) -> Command {
     let policies = [Policy::named(policy).unwrap()];
-    let words = chaos::words(&Options { policies: &policies, reports, surveys: None }).unwrap();
+    with(&Options { policies: &policies, reports, surveys: None }, seed, command)
+}
+
+fn with(options: &Options<'_>, seed: u64, command: &[&str]) -> Command {
+    let words = chaos::words(options).unwrap();
     let mut held = Command::new(&words[0]);
     held.args(&words[1..])
         .args(command)
@@ -157,24 +196,69 @@ fn children_threads_and_programs_are_followed() {
     let script = format!("(exit 3); true | cat; exec {this} correct");
     let ended = held("others", 3, Some(reports.path()), &["sh", "-c", &script]).output().unwrap();
     assert!(ended.status.success(), "{ended:?}");
-    let report = fs::read(reports.path().join("trial-0.json")).unwrap();
-    let report: Report = serde_json::from_slice(&report).unwrap();
+    let report = report(reports.path());
     // The shell, its three children, the eight threads of the program, and its own three processes.
     assert!(report.threads >= 14, "{report:?}");
     assert_eq!((&*report.policy, report.seed), ("others", 3));
     assert!(report.holds.values().sum::<u32>() > 0, "{report:?}");
 }
 
-fn a_rare_race_becomes_frequent() {
-    const TRIALS: u64 = 60;
+/// How often a program fails, bare and with its threads held. In turns, so that the load of the machine affects both.
+fn failures(program: &str, policy: &str, trials: u64) -> (u32, u32) {
     let this = this();
     let (mut bare, mut with_chaos) = (0, 0);
-    for seed in 0..TRIALS {
-        // In turns, so that the load of the machine affects both.
-        bare += u32::from(!Command::new(&this).arg("late").status().unwrap().success());
-        with_chaos += u32::from(!run("starts", seed, &[&this, "late"]).status.success());
+    for seed in 0..trials {
+        bare += u32::from(!Command::new(&this).arg(program).status().unwrap().success());
+        let ended = held(policy, seed, None, &[&this, program]).status().unwrap();
+        with_chaos += u32::from(!ended.success());
     }
-    assert!(with_chaos > bare + 8, "{bare} of {TRIALS} fail, and with threads held {with_chaos}");
+    (bare, with_chaos)
+}
+
+fn a_rare_race_becomes_frequent() {
+    let (bare, with_chaos) = failures("late", "starts", 60);
+    assert!(with_chaos > bare + 8, "{bare} of 60 fail, and with threads held {with_chaos}");
+}
+
+fn report(folder: &Path) -> Report {
+    let report = fs::read(folder.join("trial-0.json")).unwrap();
+    serde_json::from_slice(&report).unwrap()
+}
+
+fn places_are_counted_by_thread() {
+    let reports = tempfile::tempdir().unwrap();
+    let ended = held("none", 0, Some(reports.path()), &[&this(), "closes"]).status().unwrap();
+    assert!(ended.success());
+    let report = report(reports.path());
+    assert!(report.holds.is_empty(), "{report:?}");
+    let survey = report.survey.unwrap();
+    assert_eq!(survey.threads(), 2, "{survey:?}");
+    assert!(survey.of(&[0]).unwrap()[&Place::Close] >= 1000, "{survey:?}");
+    assert!(survey.of(&[]).unwrap()[&Place::Close] < 1000, "{survey:?}");
+    assert_eq!(survey.total()[&Place::End], 2, "{survey:?}");
+}
+
+fn nothing_is_held_when_the_time_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let surveys = folder.path().join("surveys.json");
+    for (bare_micros, is_held) in [(0, false), (60_000_000, true)] {
+        Surveys { bare_micros: Some(bare_micros), surveys: Vec::new() }.write(&surveys).unwrap();
+        let (policies, this) = ([Policy::named("last").unwrap()], this());
+        let (reports, surveys) = (Some(folder.path()), Some(&*surveys));
+        let options = Options { policies: &policies, reports, surveys };
+        let holds: u32 = (0..8)
+            .map(|seed| {
+                assert!(with(&options, seed, &[&this, "closes"]).status().unwrap().success());
+                report(folder.path()).holds.values().sum::<u32>()
+            })
+            .sum();
+        assert_eq!(holds > 0, is_held, "{holds} holds");
+    }
+}
+
+fn a_race_without_system_calls_is_found() {
+    let (bare, with_chaos) = failures("without-calls", "steps", 60);
+    assert!(with_chaos > bare + 4, "{bare} of 60 fail, and with threads held {with_chaos}");
 }
 
 fn a_correct_program_stays_correct() {
@@ -193,8 +277,7 @@ fn what_a_program_leaves_is_named_and_killed() {
     let script = "sleep 600 >/dev/null 2>&1 & echo $!; sleep 0.3";
     let ended = held("few", 4, Some(reports.path()), &["sh", "-c", script]).output().unwrap();
     let left: i32 = String::from_utf8(ended.stdout).unwrap().trim().parse().unwrap();
-    let report = fs::read(reports.path().join("trial-0.json")).unwrap();
-    let report: Report = serde_json::from_slice(&report).unwrap();
+    let report = report(reports.path());
     assert_eq!(report.left, ["sleep"]);
     for _ in 0..1000 {
         let state = fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
