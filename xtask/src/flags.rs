@@ -288,7 +288,8 @@ pub struct Notebooks {
 /// The exit code is 0 if no trial failed, 1 if one did, 2 for a usage error, 130 if interrupted.
 #[derive(Clone, Debug, Args)]
 pub struct Probe {
-    /// Run the command this many times [default: 50; no limit with --for or --until-failure]
+    /// Run the command this many times [default: 50, or 200 with --chaos; no limit with
+    /// --for or --until-failure]
     #[arg(long, visible_alias = "rounds", value_name = "N", value_parser = lab::arguments::parse_count)]
     pub trials: Option<u32>,
 
@@ -328,12 +329,13 @@ pub struct Probe {
     #[arg(long)]
     pub pid1: bool,
 
-    /// Hold the command's threads back, for at most 5 ms each time, where races of a shutdown live: another
-    /// few of them, at other places, for each trial's seed. Finds what is rare; the rate is not the natural one
+    /// Hold the command's threads back, for at most 5 ms each time, where races of a shutdown live. Half of
+    /// the trials [default: 200 in all] try all policies, the others the one that made the most fail. Finds
+    /// what is rare; the rate is not the natural one
     #[arg(long, conflicts_with = "pid1")]
     pub chaos: bool,
 
-    /// Hold threads in one way only; `--policy help` names them all
+    /// Hold threads in one way only, in all trials; `--policy help` names them all
     #[arg(long, value_name = "NAME", requires = "chaos")]
     pub policy: Option<String>,
 

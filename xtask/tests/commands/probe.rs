@@ -233,18 +233,24 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
         return;
     }
     let program = "sleep 0.01 | cat; case $PROBE_SEED in *7) exit 9;; esac";
-    let options = ["--chaos", "--compare", "--trials", "40", "--seed", "5"];
-    let found = json(&workspace, &options, program);
+    let options = ["--chaos", "--policy", "others", "--compare", "--trials", "40", "--seed", "5"];
+    let found = json(&workspace, &[&options[..], &["--keep", "kept"]].concat(), program);
     let [held, bare] = [0, 1].map(|at| &found["commands"][at]);
-    assert!(held["command"].as_str().unwrap().contains("hold-threads any - sh -c"), "{held:#}");
+    let (command, chaos) = (held["command"].as_str().unwrap(), &found["chaos"]);
+    assert!(command.contains("hold-threads others - "), "{command}");
+    assert!(command.contains("kept/surveys.json sh -c"), "{command}");
     // The seed decides, and not the chaos.
     assert!(number(&held["failed"]) > 0.0, "{held:#}");
     assert_eq!(held["failed"], bare["failed"]);
-    let policies = found["chaos"]["policies"].as_object().unwrap();
-    let sum = |field: &str| policies.values().map(|it| number(&it[field])).sum::<f64>();
-    assert_eq!((sum("trials"), sum("failed")), (40.0, number(&held["failed"])));
-    assert!(sum("holds") > 0.0, "{policies:?}");
-    let repeat = &found["chaos"]["repeats"][0];
+    assert_eq!(found["comparison"]["differ"], false);
+    let others = &chaos["policies"]["others"];
+    assert_eq!((&others["trials"], &others["failed"]), (&40.into(), &held["failed"]), "{chaos:#}");
+    assert!(number(&others["holds"]) > 0.0 && number(&chaos["times"]) > 0.0, "{chaos:#}");
+    assert_eq!(chaos["explored"], serde_json::json!({}), "there is nothing to choose");
+    assert_eq!(chaos["surveyed"]["trials"], 3);
+    // The shell, and two processes that it starts.
+    assert!(number(&chaos["surveyed"]["threads"]) >= 3.0, "{chaos:#}");
+    let repeat = &chaos["repeats"][0];
     assert_eq!((number(&repeat["failed"]), number(&repeat["of"])), (20.0, 20.0), "{repeat:#}");
 
     let ran = probe(&workspace, &["--chaos", "--policy", "main", "--trials", "2"], "true");
@@ -252,7 +258,7 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
     assert!(ran.stdout.contains("a zero is no proof"), "{ran}");
     // Whatever is traced can trace nothing.
     let ran =
-        workspace.run(&["hold-threads", "main", "-", XTASK, "probe", "--chaos", "--", "true"]);
+        workspace.run(&["hold-threads", "main", "-", "-", XTASK, "probe", "--chaos", "--", "true"]);
     assert_eq!(ran.code, Some(1), "{ran}");
     assert!(ran.stderr.contains("which is not possible here"), "{ran}");
     for (options, says) in [
@@ -265,6 +271,38 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
         assert_eq!(ran.code, Some(2), "{ran}");
         assert!(ran.stderr.contains(says), "{ran}");
     }
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn the_policy_that_finds_something_gets_the_trials_that_count() {
+    let workspace = Workspace::empty();
+    let tried = probe(&workspace, &["--chaos", "--trials", "1"], "true");
+    if tried.stderr.contains("--chaos traces the command") {
+        println!("skipped: holding threads: {tried}");
+        return;
+    }
+    // Fails only if it is traced.
+    let program = "grep -q '^TracerPid:.0$' /proc/self/status";
+    let found = json(&workspace, &["--chaos", "--compare", "--trials", "60"], program);
+    let chaos = &found["chaos"];
+    let trials = |of: &str| -> f64 {
+        let policies = chaos[of].as_object().unwrap().values();
+        policies.map(|it| number(&it["trials"])).sum()
+    };
+    assert_eq!((trials("explored"), trials("policies")), (30.0, 30.0), "{chaos:#}");
+    let explored = chaos["explored"].as_object().unwrap();
+    assert!(explored.values().all(|it| it["failed"] == it["trials"]), "{chaos:#}");
+    let chosen: Vec<_> = chaos["policies"].as_object().unwrap().keys().collect();
+    let most = explored.values().map(|it| number(&it["trials"])).fold(0.0, f64::max);
+    assert_eq!(chosen.len(), 1, "{chaos:#}");
+    assert!(number(&explored[chosen[0]]["trials"]) >= most, "{chaos:#}");
+    let failed = [0, 1].map(|at| number(&found["commands"][at]["failed"]));
+    assert_eq!((failed, &found["comparison"]["differ"]), ([30.0, 0.0], &true.into()));
+
+    // Where nothing fails, all have their turn again, and the report says that the others have not found it either.
+    let ran = probe(&workspace, &["--chaos", "--trials", "52"], "true").expect_code(0);
+    ran.says("these trials had explored").says("None of 37 trials failed");
 }
 
 #[test]
