@@ -15,6 +15,7 @@ pub mod snapshots;
 use std::{
     collections::BTreeMap,
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -39,6 +40,7 @@ use crate::{
     failure::{Failure, Result},
     flags::{self, Format},
     output::{self, Paper},
+    probe::held,
     results::{self, Meta, Results},
     sources,
     workspace::{Source, Workspace},
@@ -51,6 +53,8 @@ struct Run<'a> {
     interrupt: Interrupt,
     guardian: Guardian,
     seed: u64,
+    /// The words that stand before each trial, which hold its threads; none usually.
+    under: Vec<OsString>,
 }
 
 /// An experiment that is built, and what it declares about itself.
@@ -132,6 +136,7 @@ fn results_path(flags: &flags::Experiments, workspace: &Workspace) -> Result<Pat
     Ok(match &flags.results {
         Some(path) => std::path::absolute(path)?,
         None if probe_seed().is_some() => env::temp_dir().join("results.json"),
+        None if flags.chaos => workspace.target()?.join("experiments/chaos.json"),
         None => workspace.results()?,
     })
 }
@@ -177,7 +182,8 @@ impl<'a> Run<'a> {
     fn begin(flags: &'a flags::Experiments, workspace: &'a Workspace) -> Result<Self> {
         let interrupt = Interrupt::install()?;
         let seed = flags.seed.or_else(probe_seed).unwrap_or_else(|| fastrand::u64(..));
-        Ok(Self { flags, workspace, interrupt, guardian: Guardian::start()?, seed })
+        let under = if flags.chaos { held::words()? } else { Vec::new() };
+        Ok(Self { flags, workspace, interrupt, guardian: Guardian::start()?, seed, under })
     }
 
     /// Why an experiment is left out of this run, if it is: nobody asked for it.
@@ -331,7 +337,11 @@ impl<'scope> Work<'scope> {
             Ok(result) if result.interrupted => Finding::interrupted(source, result),
             Ok(result) => {
                 let result = ExperimentResult { sources: binary.digests.clone(), ..result };
-                Finding::compared(source, result, snapshots)?
+                if self.run.under.is_empty() {
+                    Finding::compared(source, result, snapshots)?
+                } else {
+                    Finding::held(source, result)
+                }
             }
             Err(Trouble::Skipped(skipped)) => Finding::skipped(source, skipped),
             Err(trouble) => Finding::trouble(source, &trouble),

@@ -190,6 +190,11 @@ pub struct Experiments {
           conflicts_with_all = ["list", "only", "all", "trials", "seed", "quick", "jobs", "shard"])]
     pub merge: Vec<PathBuf>,
 
+    /// Hold the threads of every trial back, as `probe --chaos` does: no cure may fail. What the others do
+    /// then is not compared with their snapshots, and no result is written for the notebook
+    #[arg(long, conflicts_with_all = ["accept", "list", "merge"])]
+    pub chaos: bool,
+
     /// Build the experiments and run none of them: list their names, their questions, and how many
     /// trials each would run
     #[arg(long)]

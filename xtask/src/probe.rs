@@ -1,7 +1,7 @@
 //! `cargo xtask probe`: runs any command many times in the lab's sandbox. The implementation is
 //! `lab::probe`.
 
-mod held;
+pub(crate) mod held;
 mod text;
 
 use std::{

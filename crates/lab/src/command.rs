@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
     ops::ControlFlow,
     process::ExitCode,
@@ -61,6 +62,11 @@ struct Arguments {
     /// Run this many trials at a time [default: two per core; more for trials that mostly wait]
     #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     jobs: Option<u32>,
+
+    /// Run each trial under this program, with arguments; given once for each word, as in `--under strace
+    /// --under -f`. The trial's seed is in PROBE_SEED, its number in PROBE_TRIAL
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    under: Vec<OsString>,
 
     /// Run nothing: list the variants and their predictions
     #[arg(long)]
@@ -188,7 +194,8 @@ fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<u8, Failure
         Err(Lack::Interrupted) => return Ok(interrupt::EXIT_CODE),
         Err(broken) => return Err(Failure::Lack(broken)),
     };
-    let run = Run { experiment, plan, equipment, sandbox: &sandbox, interrupt: &interrupt };
+    let (under, sandbox, interrupt) = (&*arguments.under, &*sandbox, &interrupt);
+    let run = Run { experiment, plan, equipment, under, sandbox, interrupt };
     let interrupted = match arguments.trial {
         Some(_) => alone(&run, reader),
         None => all(&run, reader),

@@ -3,7 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
+    ffi::OsString,
     ops::ControlFlow,
+    path::Path,
     time::Instant,
 };
 
@@ -98,6 +100,8 @@ pub(crate) struct Run<'a> {
     pub(crate) experiment: &'a Experiment,
     pub(crate) plan: Plan,
     pub(crate) equipment: Equipment,
+    /// The program, and its arguments, that runs each trial, if there is one between.
+    pub(crate) under: &'a [OsString],
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) interrupt: &'a Interrupt,
 }
@@ -108,22 +112,32 @@ impl Run<'_> {
         &self,
         mut on_trial: impl FnMut(&Variant, &Record) -> ControlFlow<()>,
     ) -> Result<ExperimentResult, SandboxError> {
-        let Self { experiment, plan, equipment, sandbox, interrupt } = self;
+        let Self { experiment, plan, equipment, under, sandbox, interrupt } = self;
         let began = Instant::now();
-        let variables = &equipment.variables;
         // This program runs itself again for each trial.
         let start = |source| SandboxError::Start { program: "this program".into(), source };
-        let program = env::current_exe().map_err(start)?;
+        let program = env::current_exe().map_err(start)?.into_os_string();
         let mut records: Vec<_> = experiment.variants.iter().map(|_| Vec::new()).collect();
         let trial = |lane: usize, number: usize| {
             let trial = plan.lanes.get(lane).and_then(|lane| lane.trials.get(number));
             let Some(&(at, trial)) = trial else { return Ok(None) };
             let Some(variant) = experiment.variants.get(at) else { return Ok(None) };
             let seed = seed::of_trial(plan.seed, &variant.name, trial);
+            let seed_text = OsString::from(seed.to_string());
+            let own = [program.clone(), TRIAL.into(), (&variant.name).into(), seed_text.clone()];
+            let mut words = under.iter().cloned().chain(own);
+            let mut variables = equipment.variables.clone();
+            if !under.is_empty() {
+                let trial = trial.to_string().into();
+                variables.extend([
+                    ("PROBE_SEED".to_owned(), seed_text),
+                    ("PROBE_TRIAL".to_owned(), trial),
+                ]);
+            }
             let command = Sandboxed {
-                program: &program,
-                arguments: vec![TRIAL.into(), (&variant.name).into(), seed.to_string().into()],
-                surroundings: Surroundings::Bare { variables },
+                program: Path::new(&words.next().unwrap_or_default()),
+                arguments: words.collect(),
+                surroundings: Surroundings::Bare { variables: &variables },
                 deadline: variant.deadline,
             };
             let record = Record::of(trial, seed, &sandbox.run(&command, interrupt)?);

@@ -119,6 +119,9 @@ impl Binary {
         if let Some(jobs) = run.flags.jobs {
             command.args(["--jobs", &jobs.to_string()]);
         }
+        for word in &run.under {
+            command.arg("--under").arg(word);
+        }
         let (mut found, mut skipped, mut nonsense) = (None, None, None);
         let ended = listen(command, run, |line| {
             match serde_json::from_slice(line) {

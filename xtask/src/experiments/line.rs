@@ -33,14 +33,16 @@ impl Pages<'_> {
         let Finding { source, state, result, .. } = finding;
         let is_found = state.is_fine() && result.as_ref().is_some_and(is_supported);
         let mark = match state {
-            State::Match | State::Written => style("✓").green(),
-            State::New | State::Mismatch | State::NoResult => style("✗").red(),
+            State::Match | State::Written | State::CuresHeld => style("✓").green(),
+            State::New | State::Mismatch | State::CuresFailed | State::NoResult => style("✗").red(),
             State::Interrupted | State::Skipped => style("–").dim(),
         };
         let mark: StyledObject<_> = mark.force_styling(in_colour);
         let mut parts = Vec::new();
         match state {
             State::Match => {}
+            State::CuresHeld => parts.push("threads held, cures clean".to_owned()),
+            State::CuresFailed => parts.push("threads held, a cure failed".to_owned()),
             State::Written => parts.push("snapshot written".to_owned()),
             State::New => parts.push("no snapshot yet".to_owned()),
             State::Mismatch => parts.push("differs from its snapshot".to_owned()),

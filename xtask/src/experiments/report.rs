@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io, path::PathBuf, process::ExitCode, time::Duration}
 
 use lab::{
     Verdict, interrupt,
-    results::{ExperimentResult, Skipped, VariantResult},
+    results::{ExperimentResult, Role, Skipped, VariantResult},
 };
 
 use super::{
@@ -37,6 +37,9 @@ pub enum State {
     Written,
     New,
     Mismatch,
+    /// The threads of its trials were held, and its cures were as predicted, or not.
+    CuresHeld,
+    CuresFailed,
     Interrupted,
     /// This machine lacks what the experiment needs.
     Skipped,
@@ -50,6 +53,8 @@ impl State {
             Self::Written => "written",
             Self::New => "new",
             Self::Mismatch => "mismatch",
+            Self::CuresHeld => "cures clean",
+            Self::CuresFailed => "a cure failed",
             Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
             Self::NoResult => "no result",
@@ -99,6 +104,22 @@ impl Finding {
             }
         };
         Ok(Self { result: Some(result), words, ..Self::without_result(source, state) })
+    }
+
+    /// Of a run in which threads were held: looks at the cures alone.
+    pub fn held(source: &Source, result: ExperimentResult) -> Self {
+        let mut words = String::new();
+        let cures = result.variants.iter().filter(|variant| variant.role == Role::Cure);
+        for it in cures.filter(|variant| !variant.predicted) {
+            let (title, failed) = (source.title(), it.trials - it.hits);
+            let _ = writeln!(
+                words,
+                "{title}: {} is not {} in {failed} of {} trials whose threads were held",
+                it.name, it.prediction, it.trials
+            );
+        }
+        let state = if words.is_empty() { State::CuresHeld } else { State::CuresFailed };
+        Self { result: Some(result), words, ..Self::without_result(source, state) }
     }
 
     pub fn interrupted(source: &Source, result: ExperimentResult) -> Self {
@@ -161,6 +182,7 @@ impl Report {
         if compared > 0 {
             text += &self.matches(compared, paper);
         }
+        text += &self.held(paper);
         text += &self.left_out(paper);
         for orphan in &self.orphans {
             let path = workspace.shown(orphan);
@@ -172,6 +194,25 @@ impl Report {
         let took = took.map_or_else(String::new, |took| format!(", {took}"));
         let _ = writeln!(text, "Full results: {results}{seed}{took}\n{}", self.next());
         text
+    }
+
+    /// What the trials show whose threads were held.
+    fn held(&self, paper: Paper) -> String {
+        let [clean, failed] =
+            [State::CuresHeld, State::CuresFailed].map(|state| self.count(|it| it == state));
+        if clean + failed == 0 {
+            return String::new();
+        }
+        let cures = |result: &ExperimentResult| {
+            let cures = result.variants.iter().filter(|variant| variant.role == Role::Cure);
+            cures.map(|cure| cure.trials as usize).sum::<usize>()
+        };
+        let trials = plural(self.results().map(cures).sum(), "trial");
+        paper.sentence(&format!(
+            "Threads were held back in every trial. The cures of {clean} of {} were as predicted, in {trials} \
+             altogether. The other rates are not the natural ones.",
+            plural(clean + failed, "experiment")
+        ))
     }
 
     /// The experiments that did not run, by the reason.
@@ -246,8 +287,9 @@ impl Report {
             "Next: if the difference is right, the same command with `--accept`;\n\
              if not, run the experiment alone: `cargo run --bin NAME`."
                 .into()
-        } else if self.count(|state| state == State::NoResult) > 0 {
-            "Next: run what has no result alone: `cargo run --bin NAME`.".into()
+        } else if self.count(|state| matches!(state, State::NoResult | State::CuresFailed)) > 0 {
+            "Next: run what has no result, or whose cure failed, alone: `cargo run --bin NAME`."
+                .into()
         } else if self.count(|state| state == State::Written) > 0 {
             "Next: `cargo xtask notebooks` writes the results into docs/.".into()
         } else if let [one] = compared[..] {
@@ -268,6 +310,7 @@ impl Report {
         for (state, what) in [
             (State::New, "without a snapshot"),
             (State::Mismatch, "not as the snapshot says"),
+            (State::CuresFailed, "a cure fails if threads are held"),
             (State::NoResult, "without a result"),
         ] {
             let findings = self.findings.iter().filter(|finding| finding.state == state);

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -105,15 +106,7 @@ struct Repeat {
 
 impl Held {
     pub(super) fn new(policy: Option<&str>) -> Result<Self> {
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            return Err(Failure::Failed("--chaos needs Linux on x86-64".to_owned()));
-        }
-        chaos::can_hold().map_err(|error| {
-            Failure::Failed(format!(
-                "--chaos traces the command, which is not possible here (a container may forbid ptrace or \
-                 seccomp): {error}"
-            ))
-        })?;
+        check()?;
         Ok(Self {
             policies: policy.map(known).transpose()?.into_iter().collect(),
             folder: tempfile::tempdir()?,
@@ -340,6 +333,25 @@ impl Held {
         let (failed, of) = again(seed, policy, REPEATS)?;
         Ok(Some(Repeat { seed, policy: policy.name, ending: end.to_string(), failed, of }))
     }
+}
+
+/// The words that stand before a trial of an experiment, all policies in turn.
+pub(crate) fn words() -> Result<Vec<OsString>> {
+    check()?;
+    Ok(chaos::words(&Options::default())?)
+}
+
+/// Whether threads can be held here.
+fn check() -> Result<()> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(Failure::Failed("--chaos needs Linux on x86-64".to_owned()));
+    }
+    chaos::can_hold().map_err(|error| {
+        Failure::Failed(format!(
+            "--chaos traces the command, which is not possible here (a container may forbid ptrace or \
+             seccomp): {error}"
+        ))
+    })
 }
 
 /// The policy of this name.

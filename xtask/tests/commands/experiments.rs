@@ -214,6 +214,39 @@ fn options_reach_the_experiments() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn with_threads_held_the_cures_alone_decide() {
+    let workspace = Workspace::empty();
+    let script = "echo \"$*\" > \"$0.arguments\"; cat \"$0.events\"";
+    let with_a_cure = |cure: Outcome, predicted| {
+        let mut hazard = variant(Role::Hazard, "ten-seconds", Outcome::Clean, &[]);
+        hazard.predicted = false;
+        let mut cure = variant(Role::Cure, "kit/ten-seconds", cure, &[]);
+        (cure.predicted, cure.prediction) = (predicted, "always clean".to_owned());
+        (cure.hits, cure.trials) = (if predicted { 20 } else { 17 }, 20);
+        workspace.scripted(&experiment("03", "sleep-duration", vec![hazard, cure]), script);
+        workspace.run(&["experiments", "--chaos", "--seed", "5"])
+    };
+    let clean = with_a_cure(Outcome::Clean, true);
+    if clean.stderr.contains("--chaos traces the command") {
+        println!("skipped: holding threads: {clean}");
+        return;
+    }
+    clean
+        .expect_code(0)
+        .says("threads held, cures clean")
+        .says("The cures of 1 of 1 experiment were as predicted, in 20 trials");
+    let arguments = workspace.read("bin/03_sleep_duration.arguments");
+    assert!(arguments.contains("--under hold-threads --under any --under -"), "{arguments}");
+    assert!(workspace.exists("target/experiments/chaos.json"));
+    assert!(!workspace.exists("target/experiments/results.json"), "it is not for the notebook");
+    with_a_cure(Outcome::Panicked, false)
+        .expect_code(1)
+        .says("a cure fails if threads are held: # sleep-duration".replace('#', "03").as_str())
+        .says("kit/ten-seconds is not always clean in 3 of 20 trials");
+}
+
+#[test]
 fn a_list_runs_nothing() {
     let workspace = Workspace::empty();
     workspace.scripted(&sleep_duration(), "exit 1");

@@ -176,6 +176,21 @@ fn one_trial_can_be_run_again_alone() {
 }
 
 #[test]
+fn each_trial_can_be_run_by_another_program() {
+    let under = |words: &[&str]| {
+        let words = words.iter().flat_map(|word| ["--under", word]);
+        let all = ["--only", "well-behaved", "--trial", "2", "--seed", "7"];
+        run().json::<serde_json::Value>(&all.into_iter().chain(words).collect::<Vec<_>>())
+    };
+    let alone = under(&[]);
+    // The program knows what the trial knows.
+    let asks = format!("test $PROBE_SEED-$PROBE_TRIAL = {}-2 && exec \"$@\"", alone["seed"]);
+    let ran = under(&["sh", "-c", &asks, "-"]);
+    assert_eq!((&ran["outcome"], &ran["observations"]), (&"clean".into(), &alone["observations"]));
+    assert_eq!(under(&["false"])["outcome"], "failed");
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_says_what_is_right() {
     for (arguments, expected) in [
         (&["--trials", "0"][..], "--trials"),
