@@ -151,10 +151,10 @@ pub const POLICIES: [Policy; 13] = [
     },
     Policy {
         name: "unmapping",
-        about: "threads other than the first, where they give memory or a descriptor back",
+        about: "all threads but the first, before and after they give memory or a descriptor back",
         places: &[Place::Unmap, Place::Close, Place::End],
         whose: Whose::Others,
-        when: When::Before,
+        when: When::Always,
     },
     Policy {
         name: "main",

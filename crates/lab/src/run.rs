@@ -114,6 +114,7 @@ impl Run<'_> {
     ) -> Result<ExperimentResult, SandboxError> {
         let Self { experiment, plan, equipment, under, sandbox, interrupt } = self;
         let began = Instant::now();
+        let equipped = &equipment.variables;
         // This program runs itself again for each trial.
         let start = |source| SandboxError::Start { program: "this program".into(), source };
         let program = env::current_exe().map_err(start)?.into_os_string();
@@ -126,7 +127,8 @@ impl Run<'_> {
             let seed_text = OsString::from(seed.to_string());
             let own = [program.clone(), TRIAL.into(), (&variant.name).into(), seed_text.clone()];
             let mut words = under.iter().cloned().chain(own);
-            let mut variables = equipment.variables.clone();
+            let (first, arguments) = (words.next().unwrap_or_default(), words.collect());
+            let mut variables = equipped.clone();
             if !under.is_empty() {
                 let trial = trial.to_string().into();
                 variables.extend([
@@ -135,8 +137,8 @@ impl Run<'_> {
                 ]);
             }
             let command = Sandboxed {
-                program: Path::new(&words.next().unwrap_or_default()),
-                arguments: words.collect(),
+                program: Path::new(&first),
+                arguments,
                 surroundings: Surroundings::Bare { variables: &variables },
                 deadline: variant.deadline,
             };
