@@ -233,19 +233,19 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
         return;
     }
     let program = "sleep 0.01 | cat; case $PROBE_SEED in *7) exit 9;; esac";
-    let options = ["--chaos", "--policy", "others", "--compare", "--trials", "40", "--seed", "5"];
+    let options = ["--chaos", "--policy", "main", "--compare", "--trials", "40", "--seed", "5"];
     let found = json(&workspace, &[&options[..], &["--keep", "kept"]].concat(), program);
     let [held, bare] = [0, 1].map(|at| &found["commands"][at]);
     let (command, chaos) = (held["command"].as_str().unwrap(), &found["chaos"]);
-    assert!(command.contains("hold-threads others - "), "{command}");
+    assert!(command.contains("hold-threads main - "), "{command}");
     assert!(command.contains("kept/surveys.json sh -c"), "{command}");
     // The seed decides, and not the chaos.
     assert!(number(&held["failed"]) > 0.0, "{held:#}");
     assert_eq!(held["failed"], bare["failed"]);
     assert_eq!(found["comparison"]["differ"], false);
-    let others = &chaos["policies"]["others"];
-    assert_eq!((&others["trials"], &others["failed"]), (&40.into(), &held["failed"]), "{chaos:#}");
-    assert!(number(&others["holds"]) > 0.0 && number(&chaos["times"]) > 0.0, "{chaos:#}");
+    let main = &chaos["policies"]["main"];
+    assert_eq!((&main["trials"], &main["failed"]), (&40.into(), &held["failed"]), "{chaos:#}");
+    assert!(number(&main["holds"]) > 0.0 && number(&chaos["times"]) > 0.0, "{chaos:#}");
     assert_eq!(chaos["explored"], serde_json::json!({}), "there is nothing to choose");
     assert_eq!(chaos["surveyed"]["trials"], 3);
     // The shell, and two processes that it starts.
