@@ -78,7 +78,17 @@ these=$folder/$client
 mkdir -p "$these"
 patch=$these/patch
 sed "s|SUNDOWN|$project|" "$here/$client.patch" >"$patch"
+# Both builds of the client have the same name for cargo, so it would build each again every time.
+sources() {
+  "$python" --version
+  cat "$patch" "$here/build.sh"
+  cd "$project/crates"
+  find core/src sundown/src pyo3/src {core,sundown,pyo3}/Cargo.toml -type f | sort | xargs cksum
+}
+(sources) >"$these/made-of.new"
+if cmp -s "$these/made-of.new" "$these/made-of"; then exit; fi
 for which in moved bare; do
   unpack "$which"
   build "$which"
 done
+mv "$these/made-of.new" "$these/made-of"

@@ -50,11 +50,11 @@ CLIENTS = {
     "etcd-client-py-0.4.1": ETCD,
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
-        HERE / "natsrpy_exit.py",
+        HERE.parent / "python" / "natsrpy_exit.py",
         ["publishes_closed", "publishes_returned", "messages_closed", "calls_back_returned"],
     ),
     "taunicorn-0.1.10": (
-        HERE / "taunicorn_exit.py",
+        HERE.parent / "python" / "taunicorn_exit.py",
         ["messages_closed", "messages_returned", "connections_closed", "in_flight"],
     ),
 }

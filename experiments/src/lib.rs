@@ -36,6 +36,7 @@ pub mod cell;
 pub mod faults;
 pub mod killed;
 pub mod measured;
+pub mod moved_clients;
 #[cfg(doctest)]
 mod pages;
 pub mod pattern;
