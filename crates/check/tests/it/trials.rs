@@ -27,8 +27,9 @@ use sundown_core::explain::Cause;
 /// How many processes drop a value in each place.
 const TRIALS: u32 = 5;
 
-/// The programs of cases. The types of `tuned` were looked at while the check was written.
-const SETS: [&str; 1] = ["tuned"];
+/// The programs of cases. The types of `tuned` were looked at while the check was written. Whoever corrects the check
+/// because of a type of `held-out` has to move that type.
+const SETS: [&str; 2] = ["tuned", "held-out"];
 
 /// A place and the codes that the check has for it.
 const PLACES: [(&str, &[&str]); 2] =
@@ -166,7 +167,7 @@ fn the_results_are_of_enough_types_and_their_controls_are_clean() {
     let crates: BTreeSet<_> =
         results.types.iter().map(|row| row.of_crate.split(' ').next()).collect();
     assert!(
-        results.types.len() >= 40 && crates.len() >= 9,
+        results.types.len() >= 40 && crates.len() >= 15,
         "{} of {crates:?}",
         results.types.len()
     );
@@ -185,6 +186,9 @@ fn the_results_are_of_enough_types_and_their_controls_are_clean() {
     for set in sets(&results) {
         let counts = Counts::of(results.types.iter().filter(|row| row.set == set));
         assert!(counts.panics() > 0 && counts.clean > 0, "{set}");
+        // What the check promises: 95 % of the panics are a `will`, and 90 % of these panic.
+        assert!(counts.hits * 100 >= counts.panics() * 95, "{set}");
+        assert!(counts.hits * 100 >= (counts.hits + counts.false_alarms) * 90, "{set}");
     }
 }
 
@@ -373,8 +377,8 @@ fn render_to(page: &mut String, results: &Results) -> std::fmt::Result {
         page,
         "A prediction is about one type in one place. If live values were dropped in several states, the type counts \
          as one that panics if one of them did. Types whose live values need a server are not here. \
-         All types were looked at while the check was written. There are no figures of types that were held out yet, \
-         and other programs may be judged less well.\n\n\
+         The types of *tuned* were looked at while the check was written. Those of *held-out* were not, and nothing was \
+         corrected because of them.\n\n\
          | set | types | `will`, and it panicked | `will`, and it did not | `may`, and it panicked | `may`, and it did not | nothing said, and it panicked | nothing said, and clean | recall of `will` | precision of `will` |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     )?;
