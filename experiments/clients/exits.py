@@ -50,7 +50,7 @@ CLIENTS = {
     "etcd-client-py-0.4.1": ETCD,
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
-        HERE.parent / "python" / "natsrpy_exit.py",
+        HERE / "natsrpy_exit.py",
         ["publishes_closed", "publishes_returned", "messages_closed", "calls_back_returned"],
     ),
     "taunicorn-0.1.10": (

@@ -8,7 +8,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-use crate::policy::Place;
+use crate::place::Place;
 
 /// The system calls, and the places that they stand for.
 const CALLS: [(i64, Place); 47] = [

@@ -12,6 +12,7 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod filter;
+mod place;
 mod policy;
 mod report;
 mod survey;
@@ -27,7 +28,8 @@ use std::{
 };
 
 pub use crate::{
-    policy::{LONGEST, NONE, POLICIES, Place, Policy},
+    place::Place,
+    policy::{LONGEST, NONE, POLICIES, Policy},
     report::Report,
     survey::{Counts, Survey, Surveys, TIMES},
 };

@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    policy::{Place, Policy},
-    survey::Survey,
-};
+use crate::{place::Place, policy::Policy, survey::Survey};
 
 /// What was done to the program.
 #[derive(Clone, Debug, Serialize, Deserialize)]

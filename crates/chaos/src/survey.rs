@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Place;
+use crate::place::Place;
 
 /// How often a thread came to each kind of place.
 pub type Counts = BTreeMap<Place, u32>;

@@ -36,7 +36,8 @@ use rustix::{
 
 use crate::{
     filter,
-    policy::{Decisions, Place, Policy, Trial},
+    place::Place,
+    policy::{Decisions, Policy, Trial},
     report::Report,
     survey::{Counts, Surveys, TIMES},
 };
