@@ -92,6 +92,16 @@ fn dependencies_point_one_way() {
     assert!(cycle.is_empty(), "a cycle: {cycle:?}");
 }
 
+/// A change of a line that has one makes it necessary to write that part of the patch again.
+#[test]
+fn the_defects_that_control_the_fuzzing_can_be_put_in() {
+    let patch = "crates/fuzz/controls.patch";
+    let checked =
+        Command::new("git").args(["apply", "--check", patch]).current_dir(root()).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{patch}: {said}");
+}
+
 /// Removes items without dependencies or without dependents, again and again. Returns the rest: the
 /// cycles, and what lies between them.
 fn cycles_in(mut known: Known) -> Known {

@@ -1,10 +1,19 @@
-//! The ledger of an exit. What can be read can be written and read again.
+//! The ledger of an exit. What can be read can be written and read again, with any limit. Bytes after the ledger are
+//! the seconds of the limit.
 #![no_main]
 
+use std::time::Duration;
+
 use leak_strategy::ledger::Ledger;
+use serde_json::Deserializer;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let Ok(ledger) = serde_json::from_slice::<Ledger>(input) else { return };
+    let mut ledgers = Deserializer::from_slice(input).into_iter::<Ledger>();
+    let Some(Ok(mut ledger)) = ledgers.next() else { return };
+    let rest = input.get(ledgers.byte_offset()..).unwrap_or_default();
+    if let Some(seconds) = rest.first_chunk() {
+        ledger.limit = Duration::from_secs(u64::from_le_bytes(*seconds));
+    }
     let _ = format!("{ledger:?}");
     // A number of seconds has fewer digits than a duration, so the second time nothing changes any more.
     let again = |ledger: &Ledger| -> Ledger {
