@@ -5,11 +5,9 @@
 //! `Location::caller()`, and pass it in: `Session::guard` in `session.rs`, and the methods of `Guarded`
 //! and `GuardedWeak` in `session/guarded.rs` and `session/weak.rs`. If a line number is wrong, look there.
 
-use std::{
-    panic::Location,
-    ptr,
-    sync::{LazyLock, OnceLock},
-};
+use std::{hint::black_box, panic::Location, ptr};
+
+use once_cell::race::OnceBox;
 
 use crate::{
     sync::{AtomicUsize, Ordering},
@@ -30,7 +28,9 @@ pub struct CallSites {
     chains: [Link; CHAINS],
 }
 
-type Link = OnceLock<Box<CallSite>>;
+/// Set by one compare-and-swap. While a `OnceLock` is being set, others wait for it, and in a child that is forked
+/// meanwhile they would wait for ever.
+type Link = OnceBox<CallSite>;
 
 struct CallSite {
     made_at: &'static Location<'static>,
@@ -94,9 +94,9 @@ impl CallSites {
     }
 
     fn iter(&self) -> impl Iterator<Item = &CallSite> {
-        self.chains.iter().flat_map(|chain| {
-            std::iter::successors(chain.get(), |site| site.next.get()).map(Box::as_ref)
-        })
+        self.chains
+            .iter()
+            .flat_map(|chain| std::iter::successors(chain.get(), |site| site.next.get()))
     }
 }
 
@@ -180,7 +180,7 @@ impl Part {
 /// Whether a place is in the standard library, or in a crate that it is built from.
 fn is_in_std(place: &Location<'_>) -> bool {
     /// Where this build has the sources of the standard library, learned from a place in it.
-    static LIBRARY: LazyLock<Option<&str>> = LazyLock::new(|| {
+    fn library() -> Option<&'static str> {
         struct Probe(Option<&'static Location<'static>>);
         impl Clone for Probe {
             #[track_caller]
@@ -188,14 +188,14 @@ fn is_in_std(place: &Location<'_>) -> bool {
                 Self(Some(Location::caller()))
             }
         }
-        let Probe(place) = std::hint::black_box(Some(Probe(None))).clone()?;
+        let Probe(place) = black_box(Some(Probe(None))).clone()?;
         place?.file().strip_suffix("core/src/option.rs")
-    });
+    }
     let file = place.file();
     // As released toolchains name the sources of the library and of its dependencies.
     file.starts_with("/rustc/")
         || file.starts_with("/rust/deps/")
-        || LIBRARY.is_some_and(|library| file.starts_with(library))
+        || library().is_some_and(|library| file.starts_with(library))
 }
 
 #[cfg(all(test, not(loom)))]
