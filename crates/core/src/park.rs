@@ -13,9 +13,11 @@ use std::{
 
 #[cfg(not(loom))]
 use std::{
-    cell::Cell, collections::BTreeSet, mem::ManuallyDrop, sync::OnceLock, task::RawWakerVTable,
-    time::Instant,
+    cell::Cell, collections::BTreeSet, mem::ManuallyDrop, task::RawWakerVTable, time::Instant,
 };
+
+#[cfg(not(loom))]
+use once_cell::race::OnceRef;
 
 use crate::sync::{Condvar, Mutex, lock};
 
@@ -133,9 +135,10 @@ fn waker_of(parker: Arc<Parker>) -> Waker {
 /// Whether this is the waker of a thread that waits here.
 #[cfg(not(loom))]
 pub(crate) fn is_parker(waker: &Waker) -> bool {
-    static VTABLE: OnceLock<&RawWakerVTable> = OnceLock::new();
+    // No `OnceLock`: a child that was forked while it is set would wait for ever.
+    static VTABLE: OnceRef<'static, RawWakerVTable> = OnceRef::new();
     let vtable = || waker_of(Arc::default()).vtable();
-    *VTABLE.get_or_init(vtable) == waker.vtable()
+    VTABLE.get_or_init(vtable) == waker.vtable()
 }
 
 #[cfg(not(loom))]

@@ -194,6 +194,23 @@ fn a_forked_child_is_answered_at_once_and_tears_nothing_down() {
 }
 
 #[test]
+fn a_child_that_is_forked_while_a_session_learns_a_call_site_can_clone_a_handle() {
+    for _ in 0..50 {
+        let session = Session::new("new").unwrap();
+        let guard = session.guard(()).unwrap();
+        // One place in the program, which is new to this session.
+        let clone = || drop(guard.clone());
+        let in_the_child = || {
+            clone();
+            true
+        };
+        with_busy_threads(clone, || assert!(in_a_child(in_the_child)));
+        drop(guard);
+        let _ = session.close_blocking(PLENTY).unwrap();
+    }
+}
+
+#[test]
 fn a_forked_child_tears_down_by_a_closing_service_of_its_own() {
     fn tears_down() -> bool {
         let closed = Arc::new(AtomicUsize::new(0));

@@ -376,12 +376,15 @@ impl Registry {
 /// two, and at most 16, because a command goes through all of them.
 #[cfg(not(loom))]
 fn shards() -> usize {
-    use std::{sync::OnceLock, thread};
-    // Asked once: the system reads files to answer.
-    static SHARDS: OnceLock<usize> = OnceLock::new();
-    *SHARDS.get_or_init(|| {
-        thread::available_parallelism().map_or(1, |count| count.get().next_power_of_two().min(16))
-    })
+    use std::{num::NonZeroUsize, thread};
+
+    use once_cell::race::OnceNonZeroUsize;
+
+    // Asked once or so: the system reads files to answer. No `OnceLock`: a child that was forked meanwhile would
+    // wait for ever when it makes a group of its own.
+    static PROCESSORS: OnceNonZeroUsize = OnceNonZeroUsize::new();
+    let asked = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    PROCESSORS.get_or_init(asked).get().next_power_of_two().min(16)
 }
 
 /// One, so that the threads of a model meet.

@@ -10,10 +10,11 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     mem,
-    sync::OnceLock,
     task::{Poll, RawWakerVTable, Waker},
     time::{Duration, Instant},
 };
+
+use once_cell::race::OnceBox;
 
 use super::ToWake;
 use crate::{
@@ -34,8 +35,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const UNTIL_BEGUN: Duration = Duration::from_secs(1);
 
 /// The functions of Tokio's wakers: of a task, of `Runtime::block_on` on a current-thread runtime, and of
-/// every other `block_on`.
-static TOKIO: OnceLock<[&'static RawWakerVTable; 3]> = OnceLock::new();
+/// every other `block_on`. Set without a lock, which a thread may hold that a forked child does not have.
+static TOKIO: OnceBox<[&'static RawWakerVTable; 3]> = OnceBox::new();
 
 /// Whether waking cannot block, as far as that can be known: wakers with the same functions are of the same
 /// kind, and these kinds lock for nanoseconds. (One exception: the task of a `LocalSet` wakes whatever polls
@@ -64,7 +65,7 @@ fn learn() {
         Some([of_task, of_block_on, runtime.handle().block_on(of_this_poll())])
     });
     if let Ok(Some(learned)) = learned {
-        let _ = TOKIO.set(learned);
+        let _ = TOKIO.set(Box::new(learned));
     }
 }
 
