@@ -31,8 +31,9 @@ impl Guards {
         self.0 == 0
     }
 
-    /// What counts before a panic of this kind. Who is told that there is no context, and then panics with a message
-    /// of its own, has been prevented by nothing. And what is blocking is so in a context as well.
+    /// The guards that prevent a panic of this kind. `try_current` does not prevent one with a message of the
+    /// caller's: such code asks, and then panics. `enter` does not prevent a panic about blocking: that is refused in a
+    /// context.
     pub const fn that_count(kind: Kind, is_worded: bool) -> Self {
         match kind {
             Kind::Context if is_worded => Self(Self::ENTERED.0 | Self::TAKEN.0),
@@ -86,7 +87,7 @@ pub fn taken_out(name: &str) -> Option<&str> {
     option.or_else(|| of("core::mem::take::<")).or_else(|| of("core::mem::replace::<"))
 }
 
-/// Whether a way that leads through this function is none.
+/// Whether no panic of this kind comes through this function.
 pub fn is_closed(path: &str, kind: Kind) -> bool {
     let is = |names: &[&str]| names.contains(&path);
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
