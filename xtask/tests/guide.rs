@@ -35,6 +35,7 @@ fn programs(page: &str) -> Vec<Program<'_>> {
 }
 
 #[test]
+#[ignore = "builds eight programs from nothing: cargo test -p xtask --test guide -- --ignored"]
 fn the_programs_of_the_guide_build_with_the_lines_below_them() {
     let root = root();
     let folder = tempfile::tempdir().unwrap();

@@ -71,6 +71,7 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 #[test]
+#[ignore = "builds the kit from nothing, twice: cargo test -p xtask --test package -- --ignored"]
 fn a_program_builds_and_runs_on_the_packaged_files() {
     let mut package = Command::new(env!("CARGO_BIN_EXE_xtask"));
     package.arg("package").arg("--folder").arg(target().join("publish"));
@@ -112,6 +113,7 @@ fn a_program_builds_and_runs_on_the_packaged_files() {
 }
 
 #[test]
+#[ignore = "builds the kit from nothing, twice: cargo test -p xtask --test package -- --ignored"]
 fn a_program_builds_after_cargo_add() {
     let folder = tempfile::tempdir().unwrap();
     program(folder.path(), "");

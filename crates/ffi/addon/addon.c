@@ -6,7 +6,8 @@
 //
 // - "nothing";
 // - "waits": it stops the runtime, within a limit, and closes the gate that each call back passes;
-// - "blocks": the same, and the jobs block for so many milliseconds, which is longer, and then want to call back;
+// - "hook": the same without the gate;
+// - "blocks": as "waits", and the jobs block for so many milliseconds, which is longer, and then want to call back;
 // - "ungated": the same without the gate;
 // - "idle": nothing, and nobody ever calls back.
 #define NAPI_VERSION 8
@@ -106,7 +107,7 @@ static napi_value start(napi_env env, napi_callback_info info) {
     return NULL;
   }
   // Hooks run in reverse: this one before Node takes the callback away.
-  if (addon->is_gated || blocks) napi_add_env_cleanup_hook(env, waits, addon);
+  if (addon->is_gated || blocks || !strcmp(design, "hook")) napi_add_env_cleanup_hook(env, waits, addon);
   SundownRun job = blocks ? block : work;
   for (int i = 0; i < JOBS; i++) sundown_submit(addon->runtime, "work", job, addon, NULL);
   while (atomic_load(&addon->began) < JOBS) usleep(100);

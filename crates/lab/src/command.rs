@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = arguments::parse_count)]
     trials: Option<u32>,
 
-    /// Run five trials of variants whose outcome is certain, and all trials of races
+    /// Run five trials of variants whose outcome is certain, and of races as many as they need
     #[arg(long, conflicts_with = "trials")]
     quick: bool,
 

@@ -40,6 +40,8 @@ pub struct Variant {
     /// Whether to derive a cure from this.
     has_cure: bool,
     trials: u32,
+    /// How few a race may be reduced to.
+    fewest: Option<u32>,
     waits: bool,
 }
 
@@ -85,6 +87,7 @@ impl Variant {
             versions: Vec::new(),
             has_cure: false,
             trials: TRIALS,
+            fewest: None,
             waits: false,
         }
     }
@@ -142,10 +145,19 @@ impl Variant {
     }
 
     /// Sets the number of trials; without it there are 20. For a race, choose it so that a run that
-    /// misses the race is a one-in-a-million event: no option runs fewer.
+    /// misses the race is a one-in-a-million event: no option runs fewer, unless
+    /// [`fewest_trials`](Self::fewest_trials) says how many are enough to see it.
     #[must_use]
     pub const fn trials(mut self, trials: u32) -> Self {
         self.trials = if trials == 0 { 1 } else { trials };
+        self
+    }
+
+    /// Sets how few trials an option may reduce a race to, if more are declared than it takes to see it: for a
+    /// rate that is worth knowing well, or a comparison.
+    #[must_use]
+    pub const fn fewest_trials(mut self, trials: u32) -> Self {
+        self.fewest = Some(if trials == 0 { 1 } else { trials });
         self
     }
 
@@ -210,13 +222,17 @@ impl Variant {
         self.waits || matches!(self.prediction, Prediction::Always(Outcome::Hung))
     }
 
-    /// How many trials a run gives this variant: for a race, never fewer than declared; for any variant,
-    /// never fewer than a verdict needs.
+    /// How many trials a run gives this variant: never fewer than a verdict needs. A race needs what it
+    /// declares: see [`Variant::trials`] and [`Variant::fewest_trials`].
     pub(crate) fn planned(&self, asked: Option<u32>, quick: bool) -> u32 {
+        let fewest = match self.fewest {
+            Some(fewest) => fewest,
+            None if self.prediction.is_race() => self.trials,
+            None => FEWEST_TRIALS,
+        };
         match asked {
-            Some(trials) if self.prediction.is_race() => trials.max(self.trials),
-            Some(trials) => trials.max(FEWEST_TRIALS),
-            None if quick && !self.prediction.is_race() => self.trials.min(FEWEST_TRIALS),
+            Some(trials) => trials.max(fewest),
+            None if quick => self.trials.min(fewest),
             None => self.trials,
         }
     }
@@ -239,11 +255,15 @@ mod tests {
     use crate::{Outcome::Clean, Outcome::Panicked, seen};
 
     #[test]
-    fn no_option_reduces_a_race() {
+    fn no_option_reduces_a_race_to_fewer_than_it_needs() {
         let race = hazard("race", seen(Panicked).allowing([Clean]), |_| Ok(())).trials(200);
         assert_eq!(race.planned(None, true), 200);
         assert_eq!(race.planned(Some(10), false), 200);
         assert_eq!(race.planned(Some(1000), true), 1000);
+        let frequent = race.fewest_trials(60);
+        assert_eq!(frequent.planned(None, false), 200);
+        assert_eq!(frequent.planned(None, true), 60);
+        assert_eq!(frequent.planned(Some(10), false), 60);
     }
 
     #[test]

@@ -30,7 +30,7 @@ const CYCLES: usize = 50;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// By how much the memory of the process may rise in a cycle, in KiB: four pages. It goes up in steps, by hand as
-/// with the kit, and further while the machine is busy. What the program holds is `heap_bytes`, which may not rise.
+/// with the kit, and further while the machine is busy. What Rust's code holds is `heap_bytes`, which may not rise.
 /// A connection that is left takes more than twenty pages.
 const ALLOWED_KIB: i64 = 16;
 

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         ])
         .kit_claim(
             "what the kit has ended may be closed at once: no thread is left, no descriptor, and the \
-             library goes",
+             library goes, unless the host calls the plugin on its main thread",
         )
         .run()
 }

@@ -109,9 +109,11 @@ int main(int count, char **arguments) {
   record("rounds", rounds);
   record("rounds_with_threads", with_threads);
   record("rounds_that_kept_it", stayed);
-  record("descriptors_left", descriptors() - before);
+  int left = descriptors() - before;
+  record("descriptors_left", left);
   if (with_threads) report("{\"problem\":\"threads are left after the stop\"}\n");
   if (stayed && !here) report("{\"problem\":\"the library is still there after the close\"}\n");
+  if (left) report("{\"problem\":\"descriptors are left\"}\n");
   puts("the last line");
   return failed != 0;
 }
