@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// Each package of the kit: its folder in `crates`, and its name in a registry. In the order of their dependencies.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
+    ("macros", "sundown-macros"),
     ("core", "sundown-core"),
     ("state-machine", "sundown-logout"),
     ("leak-strategy", "sundown-exit"),

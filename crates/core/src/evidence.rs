@@ -31,7 +31,7 @@ use std::{io, path::PathBuf};
 #[cfg(any(target_os = "macos", all(test, unix)))]
 mod by_identity;
 #[cfg(target_os = "linux")]
-mod by_link;
+pub(crate) mod by_link;
 mod child_processes;
 mod file_locks;
 mod follow;
@@ -41,7 +41,7 @@ mod open_files;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub mod proc;
-mod sockets;
+pub(crate) mod sockets;
 mod threads;
 
 pub use child_processes::{ChildProcesses, no_child_processes};

@@ -56,6 +56,8 @@ pub mod signals;
 mod spawn;
 #[cfg(not(loom))]
 mod stop_then_abort;
+#[cfg(all(feature = "stuck", not(loom)))]
+pub mod stuck;
 mod sync;
 #[cfg(not(loom))]
 pub mod task;
@@ -63,6 +65,8 @@ pub mod task;
 mod task_set;
 #[cfg(not(loom))]
 pub mod teardown;
+#[cfg(all(feature = "testing", not(loom)))]
+pub mod testing;
 #[cfg(not(loom))]
 mod this_thread;
 mod waker;
@@ -118,6 +122,8 @@ pub use shutdown::{
 #[cfg(not(loom))]
 pub use spawn::SpawnError;
 pub use stop::Stop;
+#[cfg(all(feature = "testing", not(loom)))]
+pub use sundown_macros::test;
 #[cfg(not(loom))]
 pub use task::BackgroundTask;
 pub use task_set::stop;

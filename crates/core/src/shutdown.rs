@@ -1,5 +1,6 @@
 //! What every shutdown returns, and the trait of everything that can be shut down.
 
+mod awaits;
 pub(crate) mod not_covered;
 pub(crate) mod report;
 
@@ -16,6 +17,7 @@ use std::{
 #[cfg(not(loom))]
 use crate::callers::Patience;
 
+pub use awaits::Awaits;
 pub use not_covered::NotCovered;
 pub use report::{CutOff, ForeignPanic, ShutdownReport};
 
@@ -26,12 +28,16 @@ pub struct StillRunning {
     pub name: String,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
+    /// Where it waited, if it was aborted because it did not end in time, and `stuck::note_awaits` is on.
+    pub awaits: Option<Awaits>,
 }
 
 /// `` `worker` (spawned at src/main.rs:3:5) ``.
 impl fmt::Display for StillRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` (spawned at {})", self.name, self.spawned_at)
+        let Self { name, spawned_at, awaits } = self;
+        write!(f, "`{name}` (spawned at {spawned_at})")?;
+        awaits.iter().try_for_each(|awaits| write!(f, ", which {awaits}"))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     latch::Latch,
     newer_std::floor_char_boundary,
     panics,
-    shutdown::{Panicked, StillRunning},
+    shutdown::{Awaits, Panicked, StillRunning},
     sync::{AtomicU8, Mutex, Ordering, lock},
     waker::{self, Helpers, ToWake, Wakers},
 };
@@ -87,6 +87,9 @@ pub struct TaskSet {
     /// The sets below this one that an abort of this one has spared.
     spared: Mutex<Vec<Weak<Self>>>,
     helpers: Arc<Helpers>,
+    /// Whether the abort was at the end of a shutdown's time.
+    #[cfg(all(feature = "stuck", not(loom)))]
+    has_timed_out: std::sync::atomic::AtomicBool,
     #[cfg(not(loom))]
     failures: Failures,
     #[cfg(not(loom))]
@@ -100,6 +103,8 @@ pub struct Tally {
     pub refused: usize,
     /// The first [`MOST_NAMED`] tasks that were aborted.
     pub aborted: Vec<StillRunning>,
+    /// Where tasks wait that are about to leave, aborted.
+    awaits: BTreeMap<Slot, Awaits>,
     /// How many were aborted in the sets below this one.
     pub aborted_below: usize,
     /// How many ended by themselves in the sets below this one that have closed.
@@ -187,6 +192,8 @@ impl TaskSet {
             children: Mutex::default(),
             spared: Mutex::default(),
             helpers,
+            #[cfg(all(feature = "stuck", not(loom)))]
+            has_timed_out: std::sync::atomic::AtomicBool::new(false),
             #[cfg(not(loom))]
             failures: Failures::default(),
             #[cfg(not(loom))]
@@ -221,8 +228,18 @@ impl TaskSet {
     /// there are any.
     pub fn abort_at(&self, moment: AbortAt) -> bool {
         let is_spared = |set: &Self| set.callers.are_more_patient(moment);
-        iter::successors(Some(self), |set| set.parent()).any(is_spared)
-            || self.give(Command::Abort, is_spared)
+        if iter::successors(Some(self), |set| set.parent()).any(is_spared) {
+            return true;
+        }
+        self.time_has_passed();
+        self.give(Command::Abort, is_spared)
+    }
+
+    /// Says that the abort that follows comes at the end of a shutdown's time.
+    pub fn time_has_passed(&self) {
+        // Relaxed: the command that follows is a release.
+        #[cfg(all(feature = "stuck", not(loom)))]
+        self.has_timed_out.store(true, Ordering::Relaxed);
     }
 
     fn parent(&self) -> Option<&Self> {
@@ -367,16 +384,34 @@ impl TaskSet {
     #[cold]
     fn aborted(&self, slot: Slot) {
         let label = self.registry.label_of_aborted(slot, MOST_NAMED);
+        let awaits = lock(&self.tally).awaits.remove(&slot);
+        let aborted = label.map(|label| StillRunning { awaits, ..label.into() });
         for (above, set) in self.with_those_above().enumerate() {
-            if above == 0 && label.is_none() {
+            if above == 0 && aborted.is_none() {
                 continue;
             }
             let mut tally = lock(&set.tally);
             tally.aborted_below += usize::from(above > 0);
             if tally.aborted.len() < MOST_NAMED {
-                tally.aborted.extend(label.clone().map(Into::into));
+                tally.aborted.extend(aborted.clone());
             }
         }
+    }
+
+    /// Whether it shall be noted where a task waits that is aborted now.
+    #[cfg(all(feature = "stuck", not(loom)))]
+    pub(crate) fn notes_awaits(&self) -> bool {
+        let is_noted = |set: &Self| set.has_timed_out.load(Ordering::Relaxed);
+        crate::stuck::is_on() && self.with_those_above().any(is_noted) && {
+            let tally = lock(&self.tally);
+            tally.aborted.len() + tally.awaits.len() < MOST_NAMED
+        }
+    }
+
+    /// Notes where a task waits that is about to be dropped.
+    #[cfg(all(feature = "stuck", not(loom)))]
+    fn note_awaits(&self, slot: Slot, awaits: Awaits) {
+        lock(&self.tally).awaits.insert(slot, awaits);
     }
 
     /// Records that a task panicked.

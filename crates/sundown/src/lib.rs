@@ -42,6 +42,8 @@
 //! | a process that must end in time | `exit` | (feature) tears down and leaks by plan, within one limit |
 //! | a logout that a server can lose | `logout` | (feature) is a state machine with a point of no return |
 //! | a panic that you do not understand | `explain` | (feature) is a panic hook that explains the panics of a shutdown |
+//! | a task that does not end | `stuck` | (feature) has the report of a shutdown name the `.await` that it waits at |
+//! | a test that should notice what it leaves behind | `#[sundown::test]` | (feature `testing`) fails if a task, a thread, a descriptor or a process is left |
 //! | code that may no longer be called | [`CommitGate`], [`EntryGate`] | is a point of no return; a gate that many threads pass until it is closed |
 //! | an event, a flag, a reply, a limit without a runtime | [`Latch`], [`Flag`], [`oneshot`], [`within()`] | works under any executor and, with a limit, on plain threads |
 //! | a hot loop that must stop | [`Stop`] | is a stop signal that is cheap to ask in every iteration |
@@ -72,6 +74,8 @@
 //! | `exit` | no | the module `exit`; switches the three above on |
 //! | `logout` | no | the module `logout` |
 //! | `explain` | no | the module `explain` |
+//! | `stuck` | no | the module `stuck`; needs cooked-waker, whose licence is MPL-2.0 |
+//! | `testing` | no | `#[sundown::test]` and the module `testing` |
 //! | `hyper` | no | a stop signal is an executor of hyper 1, so what a connection spawns is a task of the group |
 //! | `tokio-util` | no | a `CancellationToken` stops a group, and the other way round |
 //!
@@ -103,9 +107,15 @@ pub use sundown_core::*;
 #[cfg(all(feature = "explain", not(loom)))]
 #[doc(inline)]
 pub use sundown_core::explain;
+#[cfg(all(feature = "stuck", not(loom)))]
+#[doc(inline)]
+pub use sundown_core::stuck;
 #[cfg(all(feature = "service", unix, not(loom)))]
 #[doc(inline)]
 pub use sundown_core::{Service, service};
+#[cfg(all(feature = "testing", not(loom)))]
+#[doc(inline)]
+pub use sundown_core::{test, testing};
 
 #[cfg(all(feature = "exit", not(loom)))]
 #[doc(inline)]

@@ -28,13 +28,13 @@ const MAPPINGS: &str = "/proc/thread-self/maps";
 const DELETED: &[u8] = b" (deleted)";
 
 /// A descriptor, and what its link says: a path, or for example `socket:[17]`.
-pub(super) struct Descriptor {
-    pub(super) entry: PathBuf,
-    pub(super) link: PathBuf,
+pub(crate) struct Descriptor {
+    pub(crate) entry: PathBuf,
+    pub(crate) link: PathBuf,
 }
 
 /// Lists all descriptors but the one that this takes.
-pub(super) fn descriptors() -> Result<Vec<Descriptor>, EvidenceError> {
+pub(crate) fn descriptors() -> Result<Vec<Descriptor>, EvidenceError> {
     let unlisted = |source| unlisted(LIST, source);
     let itself = fs::canonicalize(LIST).map_err(unlisted)?;
     let mut shows_itself = false;

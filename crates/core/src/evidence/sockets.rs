@@ -128,7 +128,7 @@ impl Source for Address {
 }
 
 #[cfg(target_os = "linux")]
-mod linux {
+pub(crate) mod linux {
     use std::{
         collections::HashMap,
         fmt, fs, io,
@@ -141,7 +141,7 @@ mod linux {
     const LISTS: [&str; 4] = ["tcp", "tcp6", "udp", "udp6"];
 
     /// The two ends of a socket.
-    pub(super) struct Socket {
+    pub(crate) struct Socket {
         local: SocketAddr,
         peer: SocketAddr,
     }
@@ -166,12 +166,12 @@ mod linux {
     }
 
     /// `socket:[17]`
-    pub(super) fn inode(link: &str) -> Option<u64> {
+    pub(crate) fn inode(link: &str) -> Option<u64> {
         link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     }
 
     /// All sockets of the network namespace, by inode.
-    pub(super) fn sockets() -> Result<HashMap<u64, Socket>, EvidenceError> {
+    pub(crate) fn sockets() -> Result<HashMap<u64, Socket>, EvidenceError> {
         let mut sockets = HashMap::new();
         let mut missing = None;
         let mut lists = 0;

@@ -1,5 +1,7 @@
 //! The thread that owns a runtime.
 
+#[cfg(feature = "stuck")]
+use std::time::{Duration, Instant};
 use std::{cell::OnceCell, io, sync::Arc};
 
 use tokio::runtime::{Handle, Runtime};
@@ -11,6 +13,8 @@ use super::{
     rest::Rest,
     threads::{Role, Threads},
 };
+#[cfg(feature = "stuck")]
+use crate::limit::until;
 use crate::{
     fork::ProcessGuard,
     lifecycle::{End, Lifecycle},
@@ -43,7 +47,19 @@ impl Shared {
     /// their time; or it is aborted.
     async fn until_idle(&self, alive: impl Fn() -> usize) {
         self.life.until_released().await;
+        #[cfg(feature = "stuck")]
+        self.until_awaits_are_noted().await;
         self.foreign.wait(&self.life, alive).await;
+    }
+
+    /// Lets the tasks be polled once more that say then where they wait.
+    #[cfg(feature = "stuck")]
+    async fn until_awaits_are_noted(&self) {
+        /// A small part of what a caller leaves for an abort.
+        const TIME: Duration = Duration::from_millis(20);
+        if self.life.tasks().notes_awaits() {
+            until(Instant::now().checked_add(TIME), self.life.tasks().closed().wait()).await;
+        }
     }
 
     /// Cuts off what is left on the runtime, and waits for all of its threads.

@@ -208,7 +208,11 @@ mod tests {
         let mut report = ShutdownReport::new("store", Duration::from_millis(3), 0);
         let text = |report: &ShutdownReport| report.to_string().split_off("`store` has ".len());
         let (begin, at) = ("ended after 3.0ms: ", Location::caller());
-        let task = |number: usize| StillRunning { name: format!("{number}"), spawned_at: at };
+        let task = |number: usize| StillRunning {
+            name: format!("{number}"),
+            spawned_at: at,
+            awaits: None,
+        };
         report.aborted = 1;
         report.aborted_tasks = vec![task(1)];
         assert_eq!(text(&report), format!("{begin}1 task aborted: `1` (spawned at {at})"));

@@ -131,6 +131,11 @@ where
         // Only now look: a command that is given from here on wakes the task.
         let command = place.tasks.command();
         if command == Command::Abort {
+            #[cfg(all(feature = "stuck", not(loom)))]
+            if matches!(*member.body, Body::Run { .. }) && place.tasks.notes_awaits() {
+                poll_last(&mut member.body, place, context);
+                return Poll::Ready(());
+            }
             end(&mut member.body, place, Exit::Aborted, None);
             return Poll::Ready(());
         }
@@ -167,6 +172,30 @@ fn leave_waker(place: &Place, context: &Context<'_>) -> Wakeable {
     } else {
         Wakeable::Once
     }
+}
+
+/// Polls a task once more that is to be aborted, notes where it waits, and drops it.
+#[cfg(all(feature = "stuck", not(loom)))]
+#[cold]
+fn poll_last<W, F>(body: &mut Pin<&mut Body<W, F>>, place: &mut Place, context: &Context<'_>)
+where
+    W: FnOnce(Stop) -> F,
+    F: Future<Output = ()>,
+{
+    let polled = current_task::poll(&place.tasks, context.waker(), || {
+        catch_unwind(AssertUnwindSafe(|| {
+            crate::stuck::poll(context, |context| work(body.as_mut(), place, context))
+        }))
+    });
+    let (exit, panic) = match polled {
+        Ok((Poll::Ready(()), _)) => (Exit::Completed, None),
+        Ok((Poll::Pending, awaits)) => {
+            place.tasks.note_awaits(place.slot, awaits);
+            (Exit::Aborted, None)
+        }
+        Err(payload) => (Exit::Uncounted, Some(payload)),
+    };
+    end(body, place, exit, panic);
 }
 
 /// Polls the body, which begins with the first poll.

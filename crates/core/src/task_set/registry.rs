@@ -58,7 +58,7 @@ impl Label {
 
 impl From<Label> for StillRunning {
     fn from(Label { name, spawned_at }: Label) -> Self {
-        Self { name: name.into_owned(), spawned_at }
+        Self { name: name.into_owned(), spawned_at, awaits: None }
     }
 }
 

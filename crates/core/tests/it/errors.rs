@@ -112,7 +112,7 @@ fn one_of_a_kind_is_said_in_the_singular() {
 fn what_was_aborted_is_named() {
     let spawned_at = Location::caller();
     let mut report = ShutdownReport::new("sync", LIMIT, 3);
-    report.aborted_tasks = vec![StillRunning { name: "poll".to_owned(), spawned_at }];
+    report.aborted_tasks = vec![StillRunning { name: "poll".to_owned(), spawned_at, awaits: None }];
     report.not_covered = vec![NotCovered::ForeignTasks { alive: 1 }, NotCovered::Success];
     assert_eq!(
         report.to_string(),

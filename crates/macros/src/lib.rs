@@ -1,0 +1,79 @@
+//! The attribute of a test that notices what it leaves behind. Use it as `sundown::test`; the documentation is at
+//! `sundown::testing`.
+
+mod arguments;
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::{quote, quote_spanned};
+use syn::{ItemFn, Result, spanned::Spanned as _};
+
+use arguments::{Arguments, Flavor};
+
+/// A test that fails if it leaves a task, a thread, a descriptor, a socket or a child process behind: see the module
+/// `testing`.
+///
+/// It takes what `#[tokio::test]` takes (`flavor`, `worker_threads`, `start_paused`, `crate`), and
+/// `allow(thread = "part of its name", reason = "why it may stay")`, also for `task`, `descriptor`, `socket` and `process`. The
+/// function may be `async` or not.
+#[proc_macro_attribute]
+pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = Tokens::from(item);
+    match expand(arguments, item.clone()) {
+        Ok(tokens) => tokens.into(),
+        // The function stays, so that an editor still knows what is in it.
+        Err(error) => {
+            let error = error.to_compile_error();
+            quote!(#error #item).into()
+        }
+    }
+}
+
+fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
+    let arguments: Arguments = syn::parse(arguments)?;
+    let ItemFn { attrs, vis, mut sig, block } = syn::parse2(item)?;
+    if let Some(input) = sig.inputs.first() {
+        return Err(syn::Error::new(input.span(), "a test has no arguments"));
+    }
+    let (name, is_async) = (sig.ident.clone(), sig.asyncness.take().is_some());
+    let Arguments { flavor, worker_threads, start_paused, allowed, krate } = arguments;
+    if !is_async && (flavor.is_some() || worker_threads.is_some() || start_paused.is_some()) {
+        let message = "a test without `async` has no runtime to configure";
+        return Err(syn::Error::new(sig.span(), message));
+    }
+    let testing = quote!(#krate::testing);
+    let allowed = allowed.iter().map(|it| {
+        let (kind, name, reason) = (&it.kind, &it.name, &it.reason);
+        quote!(.allow(#testing::Kind::#kind, #name, #reason))
+    });
+    let options = quote!(#testing::Options::new()#(#allowed)*);
+    let path = quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)));
+    let output = sig.output;
+    let body = if is_async {
+        let builder = match flavor.unwrap_or(Flavor::CurrentThread) {
+            Flavor::CurrentThread => quote!(new_current_thread()),
+            Flavor::MultiThread => quote!(new_multi_thread()),
+        };
+        let workers = worker_threads.map(|workers| quote!(.worker_threads(#workers)));
+        // Only if it is asked for: it exists with Tokio's feature `test-util` alone.
+        let paused = start_paused.map(|paused| quote!(.start_paused(#paused)));
+        quote! {
+            async fn body() #output #block
+            #testing::run_async(#path, #options, || {
+                #testing::#builder #workers #paused .enable_all().build()
+            }, body);
+        }
+    } else {
+        quote! {
+            fn body() #output #block
+            #testing::run(#path, #options, body);
+        }
+    };
+    Ok(quote_spanned! {name.span()=>
+        #[::core::prelude::v1::test]
+        #(#attrs)*
+        #vis fn #name() {
+            #body
+        }
+    })
+}
