@@ -24,7 +24,7 @@
 //!
 //! When the time of a shutdown is up, each task that is left is polled *once more* before it is dropped, with a waker
 //! that notes the stack wherever it is cloned. A future that waits clones the waker and keeps it, so the stacks show
-//! where the task waits. At most 64 tasks of a group are asked. The thread that owns a runtime gives its tasks 20 ms for
+//! where the task waits. At most 64 tasks of a group are asked, and at most 16 places of a task are noted. The thread that owns a runtime gives its tasks 20 ms for
 //! that.
 //!
 //! A future must bear to be polled when nothing has happened, and a task could always have been polled a moment before it
@@ -35,9 +35,10 @@
 //! # What it does not say
 //!
 //! A task that does not yield is not polled again, so nothing is said of it: its *thread* is stuck, and a debugger shows
-//! where. Neither is anything said of tasks that were spawned past the kit. A task that waits in `FuturesUnordered` waits where that is awaited, and not where its members are. Without
-//! debug information there are functions and no lines; `debug = "line-tables-only"` in the profile is enough. Only the
-//! program's own code counts as a place: what cargo got from a registry or from Git is passed over.
+//! where. Neither is anything said of tasks that were spawned past the kit. A task that waits in `FuturesUnordered` waits
+//! where that is awaited, and not where its members are. Without debug information there are functions and no lines;
+//! `debug = "line-tables-only"` in the profile is enough. Only the program's own code counts as a place: what cargo got
+//! from a registry or from Git is passed over.
 
 mod places;
 
@@ -48,9 +49,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
+    thread::{self, ThreadId},
 };
 
-use backtrace::Backtrace;
+use backtrace::{Backtrace, BacktraceFrame};
 use cooked_waker::{IntoWaker as _, Wake, WakeRef};
 
 use crate::{
@@ -58,7 +60,7 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// How many places of one task are noted.
+/// How many places of one task are noted, at most.
 const MOST_PLACES: usize = 16;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -74,26 +76,50 @@ pub(crate) fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// A waker that notes where it is cloned, while a poll lasts. Otherwise it is the task's own.
+/// A waker that notes where it is cloned or woken, while a poll lasts. Otherwise it is the task's own.
 struct Noting {
     waker: Waker,
     notes: Arc<Notes>,
 }
 
 struct Notes {
+    /// The one that polls. Others may have got hold of the waker.
+    thread: ThreadId,
     are_open: AtomicBool,
-    stacks: Mutex<Vec<Backtrace>>,
+    stacks: Mutex<Stacks>,
+}
+
+#[derive(Default)]
+struct Stacks {
+    cloned: Vec<Backtrace>,
+    /// Where the task woke itself, before it kept a waker.
+    woken: Option<Backtrace>,
+}
+
+impl Notes {
+    /// The stack, if the poll lasts and this is within it. Its functions are looked up later: this may be under somebody's
+    /// lock.
+    fn stack(&self) -> Option<Backtrace> {
+        // Relaxed: what counts is what this very thread does during the poll.
+        let is_within =
+            self.are_open.load(Ordering::Relaxed) && thread::current().id() == self.thread;
+        is_within.then(Backtrace::new_unresolved)
+    }
+}
+
+/// Whether two stacks are of the same calls: `join_all` takes the waker once for each of its futures.
+fn are_same(one: &Backtrace, other: &Backtrace) -> bool {
+    let calls =
+        |stack: &Backtrace| stack.frames().iter().map(BacktraceFrame::ip).collect::<Vec<_>>();
+    calls(one) == calls(other)
 }
 
 impl Clone for Noting {
     fn clone(&self) -> Self {
-        // Relaxed: what counts is what this very thread clones during the poll.
-        if self.notes.are_open.load(Ordering::Relaxed) {
-            // Its functions are looked up later: this may be under somebody's lock.
-            let stack = Backtrace::new_unresolved();
-            let mut stacks = lock(&self.notes.stacks);
-            if stacks.len() < MOST_PLACES {
-                stacks.push(stack);
+        if let Some(stack) = self.notes.stack() {
+            let cloned = &mut lock(&self.notes.stacks).cloned;
+            if cloned.len() < MOST_PLACES && !cloned.iter().any(|other| are_same(other, &stack)) {
+                cloned.push(stack);
             }
         }
         Self { waker: self.waker.clone(), notes: Arc::clone(&self.notes) }
@@ -102,6 +128,9 @@ impl Clone for Noting {
 
 impl WakeRef for Noting {
     fn wake_by_ref(&self) {
+        if let Some(stack) = self.notes.stack() {
+            lock(&self.notes.stacks).woken.get_or_insert(stack);
+        }
         self.waker.wake_by_ref();
     }
 }
@@ -113,15 +142,22 @@ pub(crate) fn poll<R>(
     context: &Context<'_>,
     poll: impl FnOnce(&mut Context<'_>) -> Poll<R>,
 ) -> (Poll<R>, Awaits) {
-    let notes = Arc::new(Notes { are_open: AtomicBool::new(true), stacks: Mutex::default() });
+    let notes = Arc::new(Notes {
+        thread: thread::current().id(),
+        are_open: AtomicBool::new(true),
+        stacks: Mutex::default(),
+    });
     let noting = Noting { waker: context.waker().clone(), notes: Arc::clone(&notes) };
     let waker = Box::new(noting).into_waker();
     // What is outside of the task.
     let here = Backtrace::new_unresolved();
     let polled = poll(&mut Context::from_waker(&waker));
     notes.are_open.store(false, Ordering::Relaxed);
-    let stacks = std::mem::take(&mut *lock(&notes.stacks));
+    let Stacks { mut cloned, woken } = std::mem::take(&mut *lock(&notes.stacks));
+    if cloned.is_empty() {
+        cloned.extend(woken);
+    }
     // A panic in there would be repeated by every print of the report.
-    let find = move || catch_unwind(AssertUnwindSafe(|| places::of(stacks, &here)));
-    (polled, Awaits::found_by(|| find().unwrap_or_default()))
+    let find = move || catch_unwind(AssertUnwindSafe(|| places::of(cloned, &here)));
+    (polled, Awaits::found_by(|| find().unwrap_or_else(|_| vec![places::UNKNOWN.to_owned()])))
 }

@@ -420,6 +420,8 @@ impl TaskSet {
         let mut message = panics::text(&*payload);
         message.truncate(floor_char_boundary(&message, LONGEST_MESSAGE));
         let label = self.registry.label(slot);
+        // It waited, and then its destructor panicked. Its slot may be another task's soon.
+        lock(&self.tally).awaits.remove(&slot);
         for set in self.with_those_above() {
             let mut tally = lock(&set.tally);
             tally.panics += 1;

@@ -261,7 +261,7 @@ fn the_report_names_the_place_where_each_stuck_task_waits() {
     let tasks = stuck_tasks! {
         timer ticks time_limit receive receive_unbounded send answer change news notice permit lock write_lock read_lock
         barrier accept read write datagram memory_pipe task blocking_work set_of_tasks one_of_two both all unordered
-        next_of_a_stream calls first_value latch_of_the_kit boxed
+        next_of_a_stream calls first_value latch_of_the_kit boxed polls_itself many_and_one
     };
     let aborted = on_a_runtime(async {
         let group = TaskGroup::new("stuck");
@@ -296,7 +296,24 @@ fn a_task_that_nothing_will_wake_is_told_apart() {
         drain(&group).await
     });
     let text = aborted[0].to_string();
-    assert!(text.ends_with("which waits where nothing will wake it: it took no waker"), "{text}");
+    assert!(text.contains("which waits without a waker: "), "{text}");
+}
+
+/// It keeps no waker, and is not asleep either.
+async fn polls_itself() {
+    poll_fn(|context| {
+        context.waker().wake_by_ref(); // polls_itself
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+async fn many_and_one() {
+    let (_sender, mut receiver) = mpsc::channel::<()>(1);
+    tokio::select! { // many_and_one
+        _ = join_all((0..20).map(|_| sleep(LONG))) => {} // many_and_one
+        _ = receiver.recv() => {} // many_and_one
+    } // many_and_one
 }
 
 /// Counts how often a task is polled.

@@ -6,7 +6,7 @@ mod arguments;
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{quote, quote_spanned};
-use syn::{ItemFn, Result, spanned::Spanned as _};
+use syn::{ItemFn, Result, ReturnType, spanned::Spanned as _};
 
 use arguments::{Arguments, Flavor};
 
@@ -48,7 +48,11 @@ fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
     });
     let options = quote!(#testing::Options::new()#(#allowed)*);
     let path = quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)));
-    let output = sig.output;
+    // No function: its name would hide one of the test's module.
+    let output = match sig.output {
+        ReturnType::Default => quote!(-> ()),
+        output => quote!(#output),
+    };
     let body = if is_async {
         let builder = match flavor.unwrap_or(Flavor::CurrentThread) {
             Flavor::CurrentThread => quote!(new_current_thread()),
@@ -58,15 +62,13 @@ fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
         // Only if it is asked for: it exists with Tokio's feature `test-util` alone.
         let paused = start_paused.map(|paused| quote!(.start_paused(#paused)));
         quote! {
-            async fn body() #output #block
             #testing::run_async(#path, #options, || {
                 #testing::#builder #workers #paused .enable_all().build()
-            }, body);
+            }, async || #output #block);
         }
     } else {
         quote! {
-            fn body() #output #block
-            #testing::run(#path, #options, body);
+            #testing::run(#path, #options, || #output #block);
         }
     };
     Ok(quote_spanned! {name.span()=>

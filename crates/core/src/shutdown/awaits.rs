@@ -11,7 +11,7 @@ type Find = Box<dyn FnOnce() -> Vec<String> + Send + UnwindSafe>;
 
 /// The places where a task waited that did not end in time: see the module `stuck`.
 ///
-/// A `select!` waits at several places. A task that took no waker has none: nothing will wake it.
+/// A `select!` waits at several places. A task that took no waker when it was polled has none.
 #[derive(Clone)]
 pub struct Awaits(Arc<LazyLock<Vec<String>, Find>>);
 
@@ -31,11 +31,15 @@ impl Awaits {
     }
 }
 
+/// What a future promises that waits is that it keeps the waker of its last poll.
+const NO_WAKER: &str =
+    "waits without a waker: it took none when it was polled, so nothing may wake it";
+
 /// `waits at src/server.rs:12:34 (app::serve)`
 impl fmt::Display for Awaits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.places() {
-            [] => f.write_str("waits where nothing will wake it: it took no waker"),
+            [] => f.write_str(NO_WAKER),
             places => write!(f, "waits at {}", places.join(" and at ")),
         }
     }
@@ -67,7 +71,7 @@ mod tests {
         assert_eq!(awaits.to_string(), "waits at src/a.rs:1:2 (app::a) and at app::b");
         assert_eq!(awaits, awaits.clone());
         let none = Awaits::found_by(Vec::new);
-        assert_eq!(none.to_string(), "waits where nothing will wake it: it took no waker");
+        assert_eq!(none.to_string(), NO_WAKER);
         assert_ne!(awaits, none);
     }
 }

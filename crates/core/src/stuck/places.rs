@@ -10,6 +10,9 @@ const KIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
 /// Where cargo keeps the code of others, and rustc that of the standard library.
 const ELSEWHERE: [&str; 4] = ["/rustc/", "/library/", "/registry/", "/git/checkouts/"];
 
+/// Where there is no name to be found.
+pub(super) const UNKNOWN: &str = "a place without a name: the program has no symbols";
+
 /// Crates whose functions are between the program and the waker. Without debug information they are known by name only.
 const LIBRARIES: [&str; 10] = [
     "alloc",
@@ -107,7 +110,7 @@ fn place(functions: &[Function]) -> String {
     };
     match functions.iter().rev().find(is_library) {
         Some(library) => library.to_string(),
-        None => "a place without a name: the program has no symbols".to_owned(),
+        None => UNKNOWN.to_owned(),
     }
 }
 
@@ -172,9 +175,6 @@ mod tests {
     fn the_kit_is_never_the_place() {
         let kit = format!("work<app::Job> @ {KIT}task_set/member.rs @ 7:9");
         assert_eq!(place(&stack(&[STACK[1], &kit, STACK[5]])), stack(&[STACK[1]])[0].to_string());
-        assert_eq!(
-            place(&stack(&[STACK[5]])),
-            "a place without a name: the program has no symbols"
-        );
+        assert_eq!(place(&stack(&[STACK[5]])), UNKNOWN);
     }
 }

@@ -51,16 +51,19 @@ impl Role {
         if runs_one(PARENT, &parent_id().to_string()) && !HAS_BEGUN.swap(true, Ordering::Relaxed) {
             return Self::Child(ToParent);
         }
+        // Without the name of the crate.
+        let of_path = path.and_then(|path| Some(path.split_once("::")?.1.to_owned()));
+        let test =
+            of_path.or_else(|| Some(thread::current().name()?.to_owned())).unwrap_or_default();
+        // A harness that runs its tests on the main thread runs one at a time, and the thread has not the test's name.
         if runs_one("NEXTEST_EXECUTION_MODE", "process-per-test")
             || HAS_BEGUN.load(Ordering::Relaxed)
             || nothing_runs_beside_this_thread()
+            || test == "main"
         {
             return Self::Alone;
         }
-        let of_thread = || thread::current().name().unwrap_or_default().to_owned();
-        // Without the name of the crate.
-        let test = path.and_then(|path| Some(path.split_once("::")?.1.to_owned()));
-        Self::Parent(Child { test: test.unwrap_or_else(of_thread) })
+        Self::Parent(Child { test })
     }
 }
 

@@ -19,9 +19,9 @@ use crate::{NEXTEST, run};
 
 /// The tests, and what the failure must say of what they leave.
 const PLANTED: [(&str, &[&str]); 17] = [
-    ("task", &["task `leaks::planted::task::body`: alive on the test's runtime"]),
-    ("task_of_a_worker", &["task `leaks::planted::task_of_a_worker::body`"]),
-    ("task_of_a_group", &["task `leaks::planted::task_of_a_group::body"]),
+    ("task", &["task `leaks::planted::task`: alive on the test's runtime"]),
+    ("task_of_a_worker", &["task `leaks::planted::task_of_a_worker`"]),
+    ("task_of_a_group", &["task `leaks::planted::task_of_a_group"]),
     ("task_of_a_function", &["task `leaks::planted::waits_for_ever`"]),
     (
         "thread",
