@@ -95,8 +95,8 @@ fn a_program_builds_and_runs_on_the_packaged_files() {
         }
         names.push(name.to_owned());
     }
-    let version = names.last().and_then(|name| name.strip_prefix("sundown-logout-")).unwrap();
-    let packages = ["sundown", "sundown-core", "sundown-exit", "sundown-logout"];
+    let version = names.last().and_then(|name| name.strip_prefix("sundown-macros-")).unwrap();
+    let packages = ["sundown", "sundown-core", "sundown-exit", "sundown-logout", "sundown-macros"];
     assert_eq!(names, packages.map(|name| format!("{name}-{version}")), "{files}");
 
     let features = FEATURES.replace(',', "\", \"");

@@ -138,3 +138,49 @@ impl Parse for Reason {
         input.parse().map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> std::result::Result<Arguments, String> {
+        syn::parse_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_meant() {
+        let arguments = parse(
+            "flavor = \"multi_thread\", worker_threads = 2, start_paused = true, crate = \"my::kit\", \
+             allow(thread = \"a\", reason = \"b\"), allow(socket = \"c\", reason = \"d\"),",
+        );
+        let Ok(Arguments { flavor, worker_threads, start_paused, allowed, krate }) = arguments
+        else {
+            unreachable!("it is correct");
+        };
+        assert!(flavor == Some(Flavor::MultiThread) && worker_threads.is_some());
+        assert!(start_paused.is_some_and(|it| it.value) && krate.segments.len() == 2);
+        let allowed: Vec<_> = allowed
+            .iter()
+            .map(|it| (it.kind.to_string(), it.name.value(), it.reason.value()))
+            .collect();
+        let expected =
+            [["Thread", "a", "b"], ["Socket", "c", "d"]].map(|it| it.map(str::to_owned).into());
+        assert_eq!(allowed, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            ("flavour = \"multi_thread\"", "unknown argument `flavour`"),
+            ("flavor = \"local\"", "unknown flavor `local`"),
+            ("worker_threads = 2", "needs `flavor = \"multi_thread\"`"),
+            ("allow(memory = \"a\", reason = \"b\")", "nothing can be allowed as `memory`"),
+            ("allow(thread = \"a\")", "an allowance needs a reason"),
+            ("allow(thread = \"a\", reason = \" \")", "an allowance needs a reason"),
+            ("allow(thread = \"a\", because = \"b\")", "only `reason` comes here"),
+        ] {
+            let error = parse(text).err();
+            assert!(error.as_ref().is_some_and(|it| it.contains(expected)), "{text}: {error:?}");
+        }
+    }
+}

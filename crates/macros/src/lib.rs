@@ -31,7 +31,7 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
     let arguments: Arguments = syn::parse(arguments)?;
-    let ItemFn { attrs, vis, mut sig, block } = syn::parse2(item)?;
+    let ItemFn { attrs, vis, mut sig, block, .. } = syn::parse2(item)?;
     if let Some(input) = sig.inputs.first() {
         return Err(syn::Error::new(input.span(), "a test has no arguments"));
     }
