@@ -36,6 +36,26 @@ pub fn run(flags: &flags::Explain, workspace: &Workspace) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The codes and titles of the pages, for the messages of others.
+pub struct Codes(Vec<Page>);
+
+impl Codes {
+    /// No codes.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn read(workspace: &Workspace) -> Result<Self> {
+        pages(workspace).map(Self)
+    }
+
+    /// The code of a message, if a page has it.
+    pub fn of(&self, message: &str) -> Option<&str> {
+        let message = plain(message);
+        Some(&self.0.iter().find(|page| page.has(&message))?.code)
+    }
+}
+
 /// The page of a code.
 struct Page {
     code: String,

@@ -13,6 +13,7 @@ use lab::{probe::Signal, sandbox::Input};
 pub enum Command {
     Bench(Bench),
     Book(Book),
+    Census(Census),
     Console(Console),
     Experiments(Experiments),
     Explain(Explain),
@@ -85,6 +86,89 @@ pub struct Bench {
     /// Options of the bench
     #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true, num_args = 0..)]
     pub options: Vec<OsString>,
+}
+
+/// Ask released crates the same questions about the end of a runtime, by trials
+///
+/// Builds `crates/census` with all the crates (it is not in the workspace; minutes the first time, in a target
+/// directory of its own), and runs it: is a value dropped off context, in async code, after its runtime? Does
+/// its own close wait for the end? Each answer is a cell: a trial is a process of its own with a deadline, and
+/// a cell has 20 of them unless --trials says otherwise. Prints a table of the cells, and compares them with those in
+/// docs/results/census, from which `cargo xtask notebooks` writes the pages.
+///
+///   cargo xtask census --only deadpool                  one crate, or one row of it
+///   cargo xtask census --accept                         replace the committed cells
+///   cargo xtask census --update                         what newer releases would change
+///   cargo xtask census --patch deadpool-sync=../mine    what a fix would change
+///
+/// A cell agrees with a committed one if both have the same answer. A committed cell with several answers is a race: any
+/// of these answers agrees with it.
+///
+/// The exit code is 0 if every cell agrees, and 1 if one differs, is not committed, or a control fails. With --accept,
+/// --update and --patch a difference is no failure.
+#[derive(Clone, Debug, Default, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Census {
+    /// Ask only these crates or rows: names, as the table has them
+    #[arg(long, value_name = "CRATE", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Ask only these questions, by code
+    #[arg(long, value_name = "QUESTION", value_delimiter = ',')]
+    pub question: Vec<String>,
+
+    /// Run each trial this many times, at least 5 [default: 20]
+    #[arg(long, value_name = "N", value_parser = lab::arguments::parse_count)]
+    pub trials: Option<u32>,
+
+    /// Run this many trials at a time [default: two per core]
+    #[arg(long, value_name = "N", value_parser = lab::arguments::parse_count)]
+    pub jobs: Option<u32>,
+
+    /// Write the cells into docs/results/census instead of comparing
+    #[arg(long)]
+    pub accept: bool,
+
+    /// With --accept: add the trials to those of the committed cells. A cell that differs then has both answers, with
+    /// the count of each
+    #[arg(long, requires = "accept")]
+    pub add: bool,
+
+    /// Build in a copy with the newest compatible releases, and print which versions and cells differ from the committed ones
+    #[arg(long, conflicts_with_all = ["accept", "list"])]
+    pub update: bool,
+
+    /// Build in a copy with this folder in place of a released crate, as `[patch]` does, and print which cells differ
+    #[arg(long, value_name = "CRATE=FOLDER", conflicts_with_all = ["accept", "list"])]
+    pub patch: Vec<Patch>,
+
+    /// Build, and run nothing: list the rows, and what each is not asked, with the reason
+    #[arg(long)]
+    pub list: bool,
+
+    /// The output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// A folder in place of a released crate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    pub name: String,
+    pub folder: PathBuf,
+}
+
+impl FromStr for Patch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
+                Ok(Self { name: name.to_owned(), folder: folder.into() })
+            }
+            _ => Err("expected a crate and a folder, as in deadpool-sync=../mine".to_owned()),
+        }
+    }
 }
 
 /// Keep an experiment running after its shutdown, and watch its tasks with tokio-console

@@ -3,6 +3,7 @@
 mod bench;
 mod book;
 mod build;
+mod census;
 mod child;
 mod console;
 mod experiments;
@@ -52,6 +53,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Bench(flags) => bench::run(flags, &workspace),
         Command::Book(flags) => book::run(flags, &workspace),
+        Command::Census(flags) => census::run(flags, &workspace),
         Command::Console(flags) => console::run(flags, &workspace),
         Command::Experiments(flags) => experiments::run(flags, &workspace),
         Command::Explain(flags) => explain::run(flags, &workspace),

@@ -2,6 +2,7 @@
 
 mod benchmarks;
 mod block;
+mod census;
 mod check;
 mod claims;
 mod committed;

@@ -46,6 +46,11 @@ fn of_files(root: &Path, first: &str) -> BTreeMap<String, String> {
     digests
 }
 
+/// The digest of one file; nothing if it cannot be read.
+pub fn of_file(path: &Path) -> Option<String> {
+    Some(digest(&without_comments(&fs::read_to_string(path).ok()?)))
+}
+
 /// The modules and files that a source names, as paths that may not exist.
 fn named_in_rust(path: &str, code: &str) -> Vec<String> {
     let (folder, _) = path.rsplit_once('/').unwrap_or_default();

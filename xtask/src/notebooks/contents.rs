@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::PathBuf};
 use lab::results::Verdict;
 
 use super::{
-    benchmarks, block,
+    benchmarks, block, census,
     claims::{self, ClaimList},
     committed::{Record, Records},
     links, listings, page, plots,
@@ -51,7 +51,10 @@ impl Notebook {
                 }
             }
         }
-        files.extend(summary(workspace, sources, &known));
+        let census = census::Census::read(workspace)?;
+        files.extend(summary(workspace, sources, &known, &census));
+        files.extend(census.pages(workspace));
+        to_do.extend(census.wrong(workspace)?);
         let claims = claims(workspace, sources, &known, &mut to_do);
         files.extend(readme(workspace, sources, &known, claims.headline.as_deref()));
         files.push(claims.page);
@@ -87,7 +90,7 @@ pub fn run(source: &Source) -> String {
 }
 
 /// Fills these blocks of a page, or of the skeleton if there is no page.
-fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
+pub fn filled(path: PathBuf, skeleton: &str, blocks: &[(&str, String)]) -> File {
     let page = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(skeleton.to_owned()),
         page => page.map_err(|error| error.to_string()),
@@ -123,6 +126,7 @@ fn summary(
     workspace: &Workspace,
     sources: &[Source],
     records: &BTreeMap<&str, &Record>,
+    census: &census::Census,
 ) -> Vec<File> {
     const BLOCK: &str = "experiments";
     let (mut list, mut files) = (String::new(), Vec::new());
@@ -159,7 +163,9 @@ fn summary(
         }
     }
     let skeleton = format!("# Summary\n\n{}", block::empty(BLOCK));
-    files.push(filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &[(BLOCK, list)]));
+    let mut blocks = vec![(BLOCK, list)];
+    blocks.extend(census.contents().map(|list| (census::BLOCK, list)));
+    files.push(filled(workspace.path("docs/src/SUMMARY.md"), &skeleton, &blocks));
     files
 }
 

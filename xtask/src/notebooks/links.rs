@@ -76,8 +76,8 @@ pub fn paths(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let packages = workspace::names(&crates)?;
     let readmes = packages.iter().map(|name| crates.join(name).join("README.md"));
     let mut all: Vec<_> = [workspace.path("README.md")].into_iter().chain(readmes).collect();
-    // The pages of the codes of panics have a folder of their own.
-    for folder in [book.join("explain"), book] {
+    // The pages of the codes of panics have a folder of their own, and so have those of the census.
+    for folder in [book.join("census"), book.join("explain"), book] {
         let files = workspace::names(&folder)?;
         all.extend(files.iter().filter(|it| it.ends_with(".md")).map(|it| folder.join(it)));
     }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod book;
+mod census;
 mod console;
 mod experiments;
 mod explain;

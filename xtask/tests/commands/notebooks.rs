@@ -63,7 +63,7 @@ impl Workspace {
 }
 
 /// A workspace with a complete notebook: written, with prose where prose was missing.
-fn complete() -> Workspace {
+pub fn complete() -> Workspace {
     let workspace = Workspace::with_two();
     workspace.write("docs/results/bench/latch.jsonl", &figures());
     workspace.write(BENCHMARKS, BENCHMARKS_SKELETON);

@@ -1,0 +1,442 @@
+//! The cells: what is committed in docs/results/census, one file for each crate.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+};
+
+use lab::{
+    Observation, Outcome,
+    results::{ExperimentResult, VariantResult},
+};
+use serde::{Deserialize, Serialize};
+
+use super::workshop::{PACKAGE, Workshop};
+use crate::{
+    failure::{Context as _, Failure, Result},
+    results::{self, Meta},
+    sources,
+    workspace::{self, Workspace},
+};
+
+/// The folder of the committed cells.
+pub const FOLDER: &str = "docs/results/census";
+
+/// The code of the control.
+pub const CONTROL: &str = "control";
+
+/// The answer of a trial that could not ask its question.
+pub const FAILED: &str = "failed";
+
+/// How long a message may be, in characters.
+const LONGEST: usize = 400;
+
+/// A row as the program declares it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Declared {
+    pub code: String,
+    pub package: String,
+    /// The version in the lock file, if there are several.
+    pub lock: Option<String>,
+    pub source: String,
+    pub value: String,
+    pub call: String,
+    pub close: Option<String>,
+    pub accepts: Option<String>,
+    pub server: Option<String>,
+    pub cells: Vec<DeclaredCell>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeclaredCell {
+    pub question: String,
+    pub about: String,
+    pub not_asked: Option<String>,
+}
+
+impl Declared {
+    pub fn is_called(&self, name: &str) -> bool {
+        [&self.package, &self.code].into_iter().any(|it| it == name)
+    }
+}
+
+/// The cells of a crate, and how they were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub package: String,
+    /// When the run started, as RFC 3339 in UTC.
+    pub started: String,
+    /// The output of `rustc -V`.
+    pub rustc: String,
+    /// The version of Tokio.
+    pub tokio: String,
+    pub os: String,
+    pub arch: String,
+    pub cores: usize,
+    /// The real servers that ran, with their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers: BTreeMap<String, String>,
+    /// The files that the trials are made of, each with a digest.
+    pub sources: BTreeMap<String, String>,
+    pub rows: Vec<Row>,
+}
+
+/// The cells of one value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub code: String,
+    pub version: String,
+    pub value: String,
+    pub call: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    pub cells: Vec<Cell>,
+}
+
+/// What one question has for answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    pub question: String,
+    pub about: String,
+    /// Why it is not asked, or was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_asked: Option<String>,
+    /// How many trials gave each answer. Two mean that it is a race.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, u32>,
+    /// The panics: message and place, each once.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub panics: BTreeSet<String>,
+    /// What the trials recorded: `says`, `left`, `open`, `arrived`, `parent`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, BTreeSet<String>>,
+    /// Why trials could not ask their question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+impl Cell {
+    pub fn trials(&self) -> u32 {
+        self.answers.values().sum()
+    }
+
+    /// Whether this is the only answer.
+    pub fn is(&self, answer: &str) -> bool {
+        self.answers.len() == 1 && self.answers.contains_key(answer)
+    }
+
+    /// Whether a later cell has the same answer, or if this is a race, no other answers.
+    pub fn agrees(&self, later: &Self) -> bool {
+        let answers = |cell: &Self| cell.answers.keys().cloned().collect::<BTreeSet<_>>();
+        match self.answers.len() {
+            0 | 1 => answers(self) == answers(later),
+            _ => !later.answers.is_empty() && answers(later).is_subset(&answers(self)),
+        }
+    }
+
+    /// The answer that a table shows: the worst one first.
+    pub fn worst_first(&self) -> Vec<(&str, u32)> {
+        let mut answers: Vec<_> = self.answers.iter().map(|(it, n)| (it.as_str(), *n)).collect();
+        answers.sort_by_key(|(answer, _)| (is_good(answer), *answer));
+        answers
+    }
+}
+
+/// Whether nothing is wrong if a trial answers so. An error is an answer that a program can handle.
+pub fn is_good(answer: &str) -> bool {
+    ["clean", "over", "all", "works", "error", "at-once", "nothing-to-see", "skipped"]
+        .contains(&answer)
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.answers.is_empty() {
+            return f.write_str("not asked");
+        }
+        let trials = self.trials();
+        let parts = self.worst_first().into_iter().map(|(it, n)| format!("{it} {n} of {trials}"));
+        f.write_str(&parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The committed cells, in the order of the names of the crates.
+pub fn read(workspace: &Workspace) -> Result<Vec<Record>> {
+    let folder = workspace.path(FOLDER);
+    let mut records: Vec<Record> = Vec::new();
+    for file in workspace::names(&folder)? {
+        let unreadable = || format!("{FOLDER}/{file}");
+        let text = fs::read_to_string(folder.join(&file)).context(unreadable)?;
+        records.push(serde_json::from_str(&text).context(unreadable)?);
+    }
+    Ok(records)
+}
+
+/// Writes the cells that were found into the committed ones. Cells that were not asked for stay. Returns how many files
+/// were written.
+pub fn write(workspace: &Workspace, found: Vec<Record>, committed: Vec<Record>) -> Result<usize> {
+    let count = found.len();
+    for mut record in found {
+        if let Some(before) = committed.iter().find(|it| it.package == record.package) {
+            keep(&mut record, before);
+        }
+        let path = workspace.path(FOLDER).join(format!("{}.json", record.package));
+        results::write_whole(&path, &results::json(&record)?)
+            .context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(count)
+}
+
+/// Keeps the rows and cells that a partial run did not ask for.
+fn keep(record: &mut Record, before: &Record) {
+    for old in &before.rows {
+        match record.rows.iter_mut().find(|row| row.code == old.code) {
+            None => record.rows.push(old.clone()),
+            Some(row) => {
+                let cells = std::mem::take(&mut row.cells);
+                row.cells = old.cells.clone();
+                for cell in cells {
+                    match row.cells.iter_mut().find(|it| it.question == cell.question) {
+                        Some(place) => *place = cell,
+                        None => row.cells.push(cell),
+                    }
+                }
+            }
+        }
+    }
+    record.rows.sort_by(|one, other| one.code.cmp(&other.code));
+}
+
+/// Adds the trials of the committed cells to those that were found, if they asked the same of the same release.
+pub fn add(found: &mut [Record], committed: &[Record]) -> Result<()> {
+    for record in found {
+        let Some(before) = committed.iter().find(|it| it.package == record.package) else {
+            continue;
+        };
+        if before.sources != record.sources {
+            return Err(Failure::Failed(format!(
+                "the trials of {} have changed since its cells were written: accept them without --add",
+                record.package
+            )));
+        }
+        for row in &mut record.rows {
+            let old =
+                before.rows.iter().find(|it| it.code == row.code && it.version == row.version);
+            for cell in &mut row.cells {
+                let old =
+                    old.and_then(|row| row.cells.iter().find(|it| it.question == cell.question));
+                let Some(old) = old else { continue };
+                for (answer, count) in &old.answers {
+                    *cell.answers.entry(answer.clone()).or_default() += count;
+                }
+                cell.panics.extend(old.panics.iter().cloned());
+                for (name, texts) in &old.details {
+                    cell.details.entry(name.clone()).or_default().extend(texts.iter().cloned());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the cells of what the program counted.
+pub fn of(
+    rows: &[Declared],
+    questions: &[String],
+    result: &ExperimentResult,
+    shop: &Workshop,
+    workspace: &Workspace,
+) -> Result<Vec<Record>> {
+    let meta = Meta::now(workspace, result.seed, false, None);
+    let mut records = BTreeMap::<String, Record>::new();
+    for declared in rows {
+        let versions = shop.versions(&declared.package)?;
+        let version = match &declared.lock {
+            None => versions.first(),
+            Some(lock) => versions.iter().find(|it| is_same_series(it, lock)),
+        };
+        let version = version.cloned().ok_or_else(|| {
+            Failure::Failed(format!("{PACKAGE}/Cargo.lock has no {}", declared.package))
+        })?;
+        let mut cells = Vec::new();
+        for asked in declared.cells.iter().filter(|cell| questions.contains(&cell.question)) {
+            let name = format!("{}/{}", declared.code, asked.question);
+            let variant = result.variants.iter().find(|it| it.name == name && it.trials > 0);
+            let mut cell = match variant {
+                Some(variant) => cell(variant).context(|| name)?,
+                None => Cell { not_asked: asked.not_asked.clone(), ..Cell::default() },
+            };
+            cell.question.clone_from(&asked.question);
+            cell.about.clone_from(&asked.about);
+            cells.push(cell);
+        }
+        let record = records.entry(declared.package.clone()).or_insert_with(|| Record {
+            package: declared.package.clone(),
+            started: meta.started.clone(),
+            rustc: meta.rustc.clone(),
+            tokio: String::new(),
+            os: meta.os.clone(),
+            arch: meta.arch.clone(),
+            cores: meta.cores,
+            servers: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            rows: Vec::new(),
+        });
+        record.tokio = shop.versions("tokio")?.pop().unwrap_or_default();
+        record.sources.extend(digests(workspace.root(), &declared.source));
+        if declared.server.is_some() {
+            record.servers.clone_from(&result.equipment);
+        }
+        record.rows.push(Row {
+            code: declared.code.clone(),
+            version,
+            value: declared.value.clone(),
+            call: declared.call.clone(),
+            close: declared.close.clone(),
+            accepts: declared.accepts.clone(),
+            server: declared.server.clone(),
+            cells,
+        });
+    }
+    Ok(records.into_values().collect())
+}
+
+/// Whether a release may replace another without a change of the manifest: `0.12.4` and `0.12.3`.
+fn is_same_series(one: &str, other: &str) -> bool {
+    let series = |version: &str| {
+        let mut parts = version.split('.');
+        let major = parts.next().unwrap_or_default().to_owned();
+        let minor = parts.next().unwrap_or_default().to_owned();
+        if major == "0" { (major, minor) } else { (major, String::new()) }
+    };
+    series(one) == series(other)
+}
+
+/// The digests of what the trials of a row are made of: its own file, and what all rows share.
+pub fn digests(root: &Path, source: &str) -> BTreeMap<String, String> {
+    let shared = ["trial.rs", "look.rs", "server.rs"].map(|it| format!("src/{it}"));
+    let files = shared.into_iter().chain([source.to_owned()]);
+    let digest = |file: String| {
+        let path = format!("{PACKAGE}/{file}");
+        let digest = sources::of_file(&root.join(&path))?;
+        Some((path, digest))
+    };
+    files.filter_map(digest).collect()
+}
+
+fn cell(variant: &VariantResult) -> Result<Cell, String> {
+    let mut cell = Cell::default();
+    for (outcome, answer) in [
+        (Outcome::Panicked, "panics"),
+        (Outcome::Aborted, "aborts"),
+        (Outcome::Signalled, "signalled"),
+        (Outcome::Hung, "hangs"),
+        (Outcome::Failed, FAILED),
+    ] {
+        count(&mut cell, answer, variant.outcomes.count(outcome));
+    }
+    for (name, observation) in &variant.observations {
+        let texts: Vec<_> = match observation {
+            Observation::Count { values } => {
+                values.iter().map(|(text, count)| (text.clone(), *count)).collect()
+            }
+            Observation::Integer(spread) | Observation::Nanoseconds(spread) => {
+                let range = if spread.min == spread.max {
+                    spread.min.to_string()
+                } else {
+                    format!("{}–{}", spread.min, spread.max)
+                };
+                vec![(range, 0)]
+            }
+        };
+        match name.as_str() {
+            "answer" => {
+                texts.iter().for_each(|(answer, counted)| count(&mut cell, answer, *counted));
+            }
+            "missing" => cell.not_asked = texts.into_iter().next().map(|(text, _)| text),
+            _ => {
+                let texts = texts.into_iter().map(|(text, _)| text).collect();
+                cell.details.insert(name.clone(), texts);
+            }
+        }
+    }
+    for example in &variant.examples {
+        cell.panics.extend(example.panics.iter().map(|it| shortened(it)));
+        if example.outcome == Outcome::Failed {
+            cell.problems.extend(example.problems.iter().map(|it| shortened(it)));
+        }
+    }
+    cell.problems.sort();
+    cell.problems.dedup();
+    match cell.trials() == variant.trials {
+        true => Ok(cell),
+        false => Err(format!("{} answers of {} trials", cell.trials(), variant.trials)),
+    }
+}
+
+fn count(cell: &mut Cell, answer: &str, counted: u32) {
+    if counted > 0 {
+        *cell.answers.entry(answer.to_owned()).or_default() += counted;
+    }
+}
+
+/// A message on one line, without the ids of tasks, which differ from trial to trial.
+fn shortened(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut parts = text.split("Id(");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let without =
+        |part: &str| format!("Id({}", part.trim_start_matches(|it: char| it.is_ascii_digit()));
+    let text = first + &parts.map(without).collect::<String>();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or(&text)),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(answers: &[(&str, u32)]) -> Cell {
+        let answers = answers.iter().map(|(answer, count)| ((*answer).to_owned(), *count));
+        Cell { answers: answers.collect(), ..Cell::default() }
+    }
+
+    #[test]
+    fn a_certain_cell_agrees_with_the_same_answer_alone() {
+        let certain = cell(&[("panics", 20)]);
+        assert!(certain.agrees(&cell(&[("panics", 5)])));
+        assert!(!certain.agrees(&cell(&[("clean", 20)])));
+        assert!(!certain.agrees(&cell(&[("panics", 19), ("clean", 1)])));
+        assert!(!certain.agrees(&cell(&[])));
+    }
+
+    #[test]
+    fn a_race_agrees_with_any_of_its_answers_and_no_other() {
+        let race = cell(&[("panics", 3), ("clean", 17)]);
+        assert!(race.agrees(&cell(&[("clean", 20)])));
+        assert!(race.agrees(&cell(&[("clean", 10), ("panics", 10)])));
+        assert!(!race.agrees(&cell(&[("clean", 19), ("hangs", 1)])));
+        assert!(!race.agrees(&cell(&[])));
+        assert_eq!(race.to_string(), "panics 3 of 20, clean 17 of 20");
+    }
+
+    #[test]
+    fn the_same_panic_of_two_trials_is_one() {
+        let of = |id| shortened(&format!("main: cancelled\nId({id}) (lib.rs:1:2)"));
+        assert_eq!(of(7), "main: cancelled Id() (lib.rs:1:2)");
+        assert_eq!(of(7), of(4027));
+    }
+
+    #[test]
+    fn a_release_belongs_to_the_row_of_its_series() {
+        assert!(is_same_series("0.12.4", "0.12.3"));
+        assert!(!is_same_series("0.13.0", "0.12.3"));
+        assert!(is_same_series("1.9.0", "1.2.3"));
+    }
+}

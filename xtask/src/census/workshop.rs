@@ -1,0 +1,177 @@
+//! Where the census is built: in the workspace as it is locked, or in a copy with other versions.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lab::interrupt::Interrupt;
+use rustix::process::Signal;
+use toml::{Table, Value};
+
+use crate::{
+    child,
+    failure::{Context as _, Failure, Result},
+    flags, output,
+    workspace::{self, Workspace},
+};
+
+/// The package.
+pub const PACKAGE: &str = "crates/census";
+
+/// A folder with the package.
+pub struct Workshop {
+    pub folder: PathBuf,
+    pub target: PathBuf,
+    is_a_copy: bool,
+}
+
+impl Workshop {
+    pub fn of(flags: &flags::Census, workspace: &Workspace, interrupt: &Interrupt) -> Result<Self> {
+        let target = workspace.target()?.join("census");
+        if !flags.update && flags.patch.is_empty() {
+            return Ok(Self { folder: workspace.path(PACKAGE), target, is_a_copy: false });
+        }
+        let shop = Self { folder: target.join("copy"), target, is_a_copy: true };
+        shop.copy(flags, workspace)?;
+        if flags.update {
+            shop.cargo(workspace, interrupt, &["update"])?;
+        }
+        for patch in &flags.patch {
+            // A patch that nobody uses would show that nothing changes.
+            shop.cargo(workspace, interrupt, &["update", "--package", &patch.name])?;
+        }
+        Ok(shop)
+    }
+
+    pub const fn is_a_copy(&self) -> bool {
+        self.is_a_copy
+    }
+
+    pub fn manifest(&self) -> PathBuf {
+        self.folder.join("Cargo.toml")
+    }
+
+    /// The versions of a package in the lock file.
+    pub fn versions(&self, package: &str) -> Result<Vec<String>> {
+        versions(&self.folder, package)
+    }
+
+    fn copy(&self, flags: &flags::Census, workspace: &Workspace) -> Result<()> {
+        let from = workspace.path(PACKAGE);
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)?;
+        }
+        copy(&from.join("src"), &self.folder.join("src"))?;
+        fs::copy(from.join("Cargo.lock"), self.folder.join("Cargo.lock"))?;
+        let text = fs::read_to_string(from.join("Cargo.toml"))?;
+        let mut manifest: Table = text.parse().context(|| format!("{PACKAGE}/Cargo.toml"))?;
+        if let Some(Value::Table(dependencies)) = manifest.get_mut("dependencies") {
+            for (_, dependency) in dependencies.iter_mut() {
+                changed(dependency, flags.update, &from)?;
+            }
+        }
+        let patches = flags.patch.iter().map(|patch| {
+            let folder = fs::canonicalize(&patch.folder)
+                .context(|| format!("cannot find {}", patch.folder.display()))?;
+            let path = Table::from_iter([("path".to_owned(), folder.display().to_string().into())]);
+            Ok((patch.name.clone(), Value::Table(path)))
+        });
+        let patches: Table = patches.collect::<Result<_>>()?;
+        let patches = Table::from_iter([("crates-io".to_owned(), Value::Table(patches))]);
+        manifest.insert("patch".to_owned(), Value::Table(patches));
+        fs::write(self.manifest(), toml::to_string(&manifest)?)?;
+        Ok(())
+    }
+
+    fn cargo(&self, workspace: &Workspace, interrupt: &Interrupt, words: &[&str]) -> Result<()> {
+        output::note(&format!("cargo {}", words.join(" ")));
+        let mut cargo = workspace.cargo();
+        cargo.args(words).arg("--manifest-path").arg(self.manifest());
+        let status = child::wait(&mut cargo.spawn()?, interrupt, Signal::INT)?;
+        match status.success() {
+            _ if interrupt.raised() => Err(Failure::Interrupted),
+            true => Ok(()),
+            false => Err(Failure::Failed(format!("`cargo {}` failed", words.join(" ")))),
+        }
+    }
+}
+
+/// A dependency of the copy: paths are absolute, and with `newer` a version is the least and not the only one.
+fn changed(dependency: &mut Value, newer: bool, from: &Path) -> Result<()> {
+    let newest = |version: &str| version.trim_start_matches('=').to_owned();
+    match dependency {
+        Value::String(version) if newer => *version = newest(version),
+        Value::Table(table) => {
+            if let Some(Value::String(path)) = table.get_mut("path") {
+                *path = fs::canonicalize(from.join(&*path))?.display().to_string();
+            }
+            if let Some(Value::String(version)) = table.get_mut("version")
+                && newer
+            {
+                *version = newest(version);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for name in workspace::names(from)? {
+        let (from, to) = (from.join(&name), to.join(&name));
+        match from.is_dir() {
+            true => copy(&from, &to)?,
+            false => drop(fs::copy(from, to)?),
+        }
+    }
+    Ok(())
+}
+
+/// The crates that the package depends on, by their own names.
+pub fn crates(workspace: &Workspace) -> Result<Vec<String>> {
+    let path = workspace.path(PACKAGE).join("Cargo.toml");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    let manifest: Table = text.parse().context(|| path.display().to_string())?;
+    let dependencies = manifest.get("dependencies").and_then(Value::as_table).into_iter().flatten();
+    let own = |it: &Value| it.get("package")?.as_str().map(str::to_owned);
+    Ok(dependencies.map(|(name, it)| own(it).unwrap_or_else(|| name.clone())).collect())
+}
+
+/// The versions of a package in the lock file of a folder.
+pub fn versions(folder: &Path, package: &str) -> Result<Vec<String>> {
+    let path = folder.join("Cargo.lock");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    let lock: Table = text.parse().context(|| path.display().to_string())?;
+    let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
+    let named = packages.filter(|it| it.get("name").and_then(Value::as_str) == Some(package));
+    let versions = named.filter_map(|it| it.get("version")?.as_str().map(str::to_owned));
+    Ok(versions.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_loosens_exact_versions_and_a_patch_does_not() {
+        let of = |text: &str, newer| {
+            let mut table: Table = format!("it = {text}").parse().unwrap();
+            changed(table.get_mut("it").unwrap(), newer, Path::new("/")).unwrap();
+            table.remove("it").unwrap()
+        };
+        assert_eq!(of("'=1.2.3'", true), Value::from("1.2.3"));
+        assert_eq!(of("'=1.2.3'", false), Value::from("=1.2.3"));
+        assert_eq!(of("{ version = '=1.2.3' }", true).get("version"), Some(&"1.2.3".into()));
+        assert_eq!(of("{ path = 'tmp/..' }", false).get("path"), Some(&"/".into()));
+    }
+
+    #[test]
+    fn a_lock_file_may_have_two_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n[[package]]\nname = \"b\"\nversion = \"1.0.0\"\n[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n";
+        fs::write(folder.path().join("Cargo.lock"), text).unwrap();
+        assert_eq!(versions(folder.path(), "a").unwrap(), ["1.0.0", "2.0.0"]);
+    }
+}

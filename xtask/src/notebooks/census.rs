@@ -1,0 +1,384 @@
+//! The pages of the census: one for each crate, and the one that lists them. All of it comes from the committed cells
+//! and from docs/census.toml, which names public issues.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs, io,
+};
+
+use serde::Deserialize;
+
+use super::{
+    contents::{File, filled},
+    markdown,
+};
+use crate::{
+    census::{
+        record::{self, Cell, Record, Row, is_good},
+        workshop::{self, PACKAGE},
+    },
+    explain::Codes,
+    failure::{Context as _, Result},
+    figures::plural,
+    workspace::{self, Workspace},
+};
+
+/// The generated block of the overview, and that of the table of contents.
+pub const BLOCK: &str = "census";
+
+const OVERVIEW: &str = "census.md";
+const FOLDER: &str = "docs/src/census";
+const ISSUES: &str = "docs/census.toml";
+
+/// How much of a panic's message a title has, in characters.
+const IN_TITLE: usize = 70;
+
+pub struct Census {
+    records: Vec<Record>,
+    issues: Vec<Issue>,
+    codes: Codes,
+}
+
+/// A public issue, and the cell that must show the same.
+#[derive(Debug, Deserialize)]
+struct Issue {
+    /// As its tracker names it: `tokio-rs/tokio#3963`.
+    name: String,
+    title: String,
+    /// What of it the cell shows, as a sentence.
+    shows: String,
+    row: String,
+    question: String,
+    answer: String,
+    /// A part of the panic's message, or of the error.
+    message: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Issues {
+    #[serde(default)]
+    issue: Vec<Issue>,
+}
+
+impl Census {
+    pub fn read(workspace: &Workspace) -> Result<Self> {
+        let issues: Issues = match fs::read_to_string(workspace.path(ISSUES)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Issues::default(),
+            text => toml::from_str(&text.context(|| ISSUES)?).context(|| ISSUES)?,
+        };
+        let records = record::read(workspace)?;
+        let codes = if records.is_empty() { Codes::none() } else { Codes::read(workspace)? };
+        Ok(Self { records, issues: issues.issue, codes })
+    }
+
+    /// The block of the table of contents.
+    pub fn contents(&self) -> Option<String> {
+        (!self.records.is_empty()).then(|| {
+            let mut text = format!("- [The census of released crates]({OVERVIEW})\n");
+            for record in &self.records {
+                let (package, title) = (&record.package, self.title(record));
+                let _ = writeln!(text, "  - [{title}](census/{package}.md)");
+            }
+            text
+        })
+    }
+
+    /// The pages of the crates, and the overview's block.
+    pub fn pages(&self, workspace: &Workspace) -> Vec<File> {
+        if self.records.is_empty() {
+            return Vec::new();
+        }
+        let page = |record: &Record| File {
+            path: workspace.path(FOLDER).join(format!("{}.md", record.package)),
+            text: Ok(self.page(record)),
+        };
+        let overview = workspace.path("docs/src").join(OVERVIEW);
+        let overview = filled(overview, "", &[(BLOCK, self.overview())]);
+        self.records.iter().map(page).chain([overview]).collect()
+    }
+
+    /// Where cells, versions, trials and issues do not agree, one line each.
+    pub fn wrong(&self, workspace: &Workspace) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for record in &self.records {
+            let file = format!("{}/{}.json", record::FOLDER, record.package);
+            let again = format!("run `cargo xtask census --only {} --accept`", record.package);
+            let locked = workshop::versions(&workspace.path(PACKAGE), &record.package)?;
+            if let Some(row) = record.rows.iter().find(|row| !locked.contains(&row.version)) {
+                let version = &row.version;
+                lines.push(format!(
+                    "{file}: {PACKAGE}/Cargo.lock has no version {version}: {again}"
+                ));
+            }
+            for (source, digest) in &record.sources {
+                let below = source.strip_prefix(PACKAGE).unwrap_or(source).trim_start_matches('/');
+                let now = record::digests(workspace.root(), below);
+                if now.get(source) != Some(digest) {
+                    lines.push(format!("{file}: the cells are older than {source}: {again}"));
+                }
+            }
+        }
+        for issue in self.issues.iter().filter(|issue| self.shown(issue).is_none()) {
+            let Issue { name, row, question, answer, .. } = issue;
+            lines.push(format!(
+                "{ISSUES}: {name} is not found again: {row}/{question} does not answer `{answer}` with its message"
+            ));
+        }
+        let known: BTreeSet<_> =
+            self.records.iter().map(|it| format!("{}.md", it.package)).collect();
+        for file in workspace::names(&workspace.path(FOLDER))? {
+            if !known.contains(&file) {
+                lines.push(format!("{FOLDER}/{file}: it belongs to no cells: remove it"));
+            }
+        }
+        Ok(lines)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.records.iter().flat_map(|record| &record.rows)
+    }
+
+    /// The cell that shows an issue.
+    fn shown(&self, issue: &Issue) -> Option<&Cell> {
+        let row = self.rows().find(|row| row.code == issue.row)?;
+        let cell = row.cells.iter().find(|cell| cell.question == issue.question)?;
+        let mut texts = cell.panics.iter().chain(cell.details.values().flatten());
+        let has = texts.any(|text| text.contains(&issue.message));
+        (has && cell.answers.contains_key(&issue.answer)).then_some(cell)
+    }
+
+    /// What a search for the crate and its panic finds: the crate, and the message that most cells have.
+    fn title(&self, record: &Record) -> String {
+        let cells = || record.rows.iter().flat_map(|row| &row.cells);
+        let mut messages = BTreeMap::<String, usize>::new();
+        for message in cells().flat_map(|cell| &cell.panics).map(|it| message(it)) {
+            *messages.entry(message).or_default() += 1;
+        }
+        // Of several, the first in the order of the alphabet.
+        let most = messages.iter().max_by(|one, other| one.1.cmp(other.1).then(other.0.cmp(one.0)));
+        let package = &record.package;
+        match most {
+            Some((message, _)) => format!("{package} panics: {}", shortened(message)),
+            None if cells().any(|cell| cell.answers.contains_key("hangs")) => {
+                format!("{package} hangs, and does not panic")
+            }
+            None => format!("{package} does not panic"),
+        }
+    }
+
+    fn page(&self, record: &Record) -> String {
+        let Record { package, tokio, rustc, os, arch, started, .. } = record;
+        let (day, _) = started.split_once('T').unwrap_or((started, ""));
+        let mut text = format!("# {}\n\n", markdown::cell(&self.title(record)));
+        let _ = writeln!(
+            text,
+            "<!-- Generated by `cargo xtask notebooks` from {}/{package}.json. -->\n",
+            record::FOLDER
+        );
+        let versions: BTreeSet<_> = record.rows.iter().map(|row| row.version.as_str()).collect();
+        let versions = versions.into_iter().collect::<Vec<_>>().join(" and ");
+        let servers = record.servers.iter().map(|(name, version)| format!(", {name} {version}"));
+        let _ = writeln!(
+            text,
+            "{package} {versions} with Tokio {tokio}, on {os} {arch}, {rustc}{}, {day}. [The census](../{OVERVIEW}) \
+             says what the questions and the answers mean. To ask again: `cargo xtask census --only {package}`.\n",
+            servers.collect::<String>()
+        );
+        for row in &record.rows {
+            self.row(&mut text, row);
+        }
+        self.panics(&mut text, record);
+        self.found_again(&mut text, record);
+        text.trim_end().to_owned() + "\n"
+    }
+
+    fn row(&self, text: &mut String, row: &Row) {
+        let Row { code, version, value, call, .. } = row;
+        let _ = writeln!(text, "## `{code}` {version}\n");
+        let mut facts = format!("The value is {value}. One use: {call}.");
+        if let Some(close) = &row.close {
+            let _ = write!(facts, " Its own close is {}.", quoted(close));
+        }
+        if let Some(accepts) = &row.accepts {
+            let _ = write!(facts, " It accepts {accepts}.");
+        }
+        let _ = writeln!(text, "{facts}\n");
+        text.push_str("| question | what a trial does | answer | n of N | |\n| --- | --- | --- | --: | --- |\n");
+        for cell in &row.cells {
+            let (question, about) = (&cell.question, markdown::cell(&cell.about));
+            let detail = markdown::cell(&self.detail(cell));
+            let trials = cell.trials();
+            let answers = cell.worst_first();
+            if answers.is_empty() {
+                let _ = writeln!(text, "| `{question}` | {about} | not asked | | {detail} |");
+                continue;
+            }
+            let words = answers.iter().map(|(answer, _)| bold(answer));
+            let counts = answers.iter().map(|(_, count)| format!("{count} of {trials}"));
+            let (words, counts): (Vec<_>, Vec<_>) = (words.collect(), counts.collect());
+            let (words, counts) = (words.join(", "), counts.join(", "));
+            let _ = writeln!(text, "| `{question}` | {about} | {words} | {counts} | {detail} |");
+        }
+        text.push('\n');
+    }
+
+    /// What more there is to a cell: codes, errors, what is left.
+    fn detail(&self, cell: &Cell) -> String {
+        let mut parts = Vec::new();
+        if let Some(because) = &cell.not_asked {
+            parts.push(because.clone());
+        }
+        let codes: BTreeSet<_> =
+            cell.panics.iter().filter_map(|it| self.codes.of(&message(it))).collect();
+        parts.extend(codes.into_iter().map(|code| format!("[{code}](../explain/{code}.md)")));
+        for (name, texts) in &cell.details {
+            let texts: Vec<_> =
+                texts.iter().map(|it| format!("`{}`", it.replace('`', "'"))).collect();
+            let texts = texts.join(", ");
+            parts.push(match name.as_str() {
+                "says" => format!("error: {texts}"),
+                "left" => format!("left: {texts}"),
+                "open" => format!("before the close: {texts}"),
+                "arrived" => format!("arrived: {texts}"),
+                "parent" if texts == "`works`" => continue,
+                "parent" => format!("afterwards in the parent: {texts}"),
+                other => format!("{other}: {texts}"),
+            });
+        }
+        parts.join("; ")
+    }
+
+    /// The panics in full, for who searches for one.
+    fn panics(&self, text: &mut String, record: &Record) {
+        let mut panics = BTreeMap::<&str, Vec<String>>::new();
+        for row in &record.rows {
+            for cell in &row.cells {
+                for panic in &cell.panics {
+                    panics
+                        .entry(panic)
+                        .or_default()
+                        .push(format!("`{}/{}`", row.code, cell.question));
+                }
+            }
+        }
+        if panics.is_empty() {
+            return;
+        }
+        text.push_str("## The panics\n\n");
+        for (panic, cells) in panics {
+            let code = self.codes.of(&message(panic));
+            let code = code.map(|code| format!(": [{code}](../explain/{code}.md)"));
+            let (code, cells) = (code.unwrap_or_default(), cells.join(", "));
+            let _ = writeln!(text, "In {cells}{code}\n\n```text\n{panic}\n```\n");
+        }
+    }
+
+    fn found_again(&self, text: &mut String, record: &Record) {
+        let is_here = |issue: &&Issue| record.rows.iter().any(|row| row.code == issue.row);
+        let here: Vec<_> = self.issues.iter().filter(is_here).collect();
+        if here.is_empty() {
+            return;
+        }
+        text.push_str("## Public issues that show here\n\n");
+        for issue in here {
+            let Issue { name, title, shows, row, question, .. } = issue;
+            let _ = writeln!(text, "- **{name}**, \"{title}\": `{row}/{question}`. {shows}");
+        }
+        text.push('\n');
+    }
+
+    /// The table of all cells.
+    fn overview(&self) -> String {
+        let questions: Vec<_> = self
+            .rows()
+            .next()
+            .map(|row| row.cells.iter().map(|cell| cell.question.as_str()).collect())
+            .unwrap_or_default();
+        let questions: Vec<_> = questions.into_iter().filter(|it| *it != record::CONTROL).collect();
+        let head: Vec<_> = questions.iter().map(|it| format!("`{it}`")).collect();
+        let mut text = format!("| row | version | {} |\n", head.join(" | "));
+        let _ = writeln!(text, "| --- | --- |{}", " --- |".repeat(questions.len()));
+        for record in &self.records {
+            for row in &record.rows {
+                let cell = |question: &&str| {
+                    let cell = row.cells.iter().find(|it| it.question == **question);
+                    cell.map_or_else(|| "?".to_owned(), short)
+                };
+                let cells: Vec<_> = questions.iter().map(cell).collect();
+                let (code, version, cells) = (&row.code, &row.version, cells.join(" | "));
+                let _ = writeln!(
+                    text,
+                    "| [{code}](census/{}.md) | {version} | {cells} |",
+                    record.package
+                );
+            }
+        }
+        let cells: Vec<_> = self.rows().flat_map(|row| &row.cells).collect();
+        let asked = cells.iter().filter(|cell| !cell.answers.is_empty()).count();
+        let trials: u32 = cells.iter().map(|cell| cell.trials()).sum();
+        let races = cells.iter().filter(|cell| cell.answers.len() > 1).count();
+        let controls =
+            cells.iter().filter(|cell| cell.question == record::CONTROL && !cell.is("skipped"));
+        let with = |answers: &[&str]| {
+            let has = |record: &&Record| {
+                let mut cells = record.rows.iter().flat_map(|row| &row.cells);
+                cells.any(|cell| answers.iter().any(|answer| cell.answers.contains_key(*answer)))
+            };
+            self.records.iter().filter(has).count()
+        };
+        let _ = writeln!(
+            text,
+            "\n{}, {}, {asked} cells of {} trials; {races} of the cells are races. {} panic or abort in at least one \
+             cell, {} hang in one. {} of {} controls are clean.",
+            plural(self.records.len(), "crate"),
+            plural(self.rows().count(), "row"),
+            trials,
+            with(&["panics", "aborts"]),
+            with(&["hangs"]),
+            controls.clone().filter(|cell| cell.is("clean")).count(),
+            controls.count(),
+        );
+        text
+    }
+}
+
+/// The message of a panic, without its thread and its place: of `main: no context (lib.rs:1:2)`.
+fn message(panic: &str) -> String {
+    let (_, rest) = panic.split_once(": ").unwrap_or(("", panic));
+    let (message, _) = rest.rsplit_once(" (").unwrap_or((rest, ""));
+    message.to_owned()
+}
+
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(IN_TITLE) {
+        Some((end, _)) => {
+            let cut = message.get(..end).unwrap_or(message);
+            format!("{}…", cut.rsplit_once(' ').map_or(cut, |(whole, _)| whole))
+        }
+        None => message.to_owned(),
+    }
+}
+
+fn quoted(close: &str) -> String {
+    if close.contains("::") { format!("`{close}`") } else { close.to_owned() }
+}
+
+fn bold(answer: &str) -> String {
+    if is_good(answer) { answer.to_owned() } else { format!("**{answer}**") }
+}
+
+/// A cell of the overview.
+fn short(cell: &Cell) -> String {
+    let trials = cell.trials();
+    let answers = cell.worst_first();
+    match &answers[..] {
+        [] => "–".to_owned(),
+        [(answer, _)] => bold(answer),
+        several => {
+            let parts =
+                several.iter().map(|(it, count)| format!("{} {count} of {trials}", bold(it)));
+            parts.collect::<Vec<_>>().join(", ")
+        }
+    }
+}

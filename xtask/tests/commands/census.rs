@@ -1,0 +1,124 @@
+//! The census: its pages agree with the committed cells, and a mistyped name is refused before a build.
+
+use serde_json::{Value, json};
+
+use crate::{fixture::Workspace, notebooks::complete};
+
+const CELLS: &str = "docs/results/census/pool.json";
+const PAGE: &str = "docs/src/census/pool.md";
+const PANIC: &str = "main: there is no reactor running (pool-1.0.0/src/lib.rs:1:2)";
+
+fn cells(drop: &Value, panics: &[&str]) -> Value {
+    json!({
+        "package": "pool",
+        "started": "2026-01-02T03:04:05Z",
+        "rustc": "rustc 1.95.0",
+        "tokio": "1.54.0",
+        "os": "linux",
+        "arch": "x86_64",
+        "cores": 2,
+        "sources": {},
+        "rows": [{
+            "code": "pool-object",
+            "version": "1.0.0",
+            "value": "an object",
+            "call": "a call",
+            "cells": [
+                { "question": "control", "about": "a", "answers": { "clean": 20 } },
+                { "question": "drop-off-context", "about": "b", "answers": drop, "panics": panics },
+                { "question": "close-twice", "about": "c", "not_asked": "it has no close" },
+            ],
+        }],
+    })
+}
+
+fn workspace() -> Workspace {
+    let workspace = complete();
+    let summary = workspace.read("docs/src/SUMMARY.md");
+    let block = "<!-- census:begin -->\n<!-- census:end -->\n";
+    workspace.write("docs/src/SUMMARY.md", &(summary + block));
+    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n");
+    workspace.write(
+        "docs/src/explain/SD0001.md",
+        "# SD0001 · no context\n\n```text\nthere is no reactor running\n```\n",
+    );
+    workspace
+        .write("crates/census/Cargo.lock", "[[package]]\nname = \"pool\"\nversion = \"1.0.0\"\n");
+    workspace.write("crates/census/Cargo.toml", "[dependencies]\npool = \"=1.0.0\"\n");
+    let panics = cells(&json!({ "panics": 3, "clean": 17 }), &[PANIC]);
+    workspace.write(CELLS, &panics.to_string());
+    workspace.run(&["notebooks"]).expect_code(0);
+    workspace
+}
+
+#[test]
+fn a_page_has_the_crate_and_its_panic_in_the_title_and_says_what_is_a_race() {
+    let workspace = workspace();
+    let page = workspace.read(PAGE);
+    assert!(page.starts_with("# pool panics: there is no reactor running\n"), "{page}");
+    assert!(page.contains("| **panics**, clean | 3 of 20, 17 of 20 | [SD0001]"), "{page}");
+    assert!(page.contains("| not asked | | it has no close |"), "{page}");
+    let overview = workspace.read("docs/src/census.md");
+    let row = "| [pool-object](census/pool.md) | 1.0.0 | **panics** 3 of 20, clean 17 of 20 | – |";
+    assert!(overview.contains(row), "{overview}");
+    let contents = workspace.read("docs/src/SUMMARY.md");
+    assert!(contents.contains("  - [pool panics: there is no reactor running](census/pool.md)"));
+}
+
+#[test]
+fn pages_that_do_not_agree_with_the_cells_are_found() {
+    let workspace = workspace();
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    let clean = cells(&json!({ "clean": 20 }), &[]);
+    workspace.write(CELLS, &clean.to_string());
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("docs/src/census/pool.md: line 1 differs").says("docs/src/census.md: line ");
+    workspace.run(&["notebooks"]).expect_code(0);
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    workspace.write("docs/src/census/gone.md", "# Gone\n");
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("docs/src/census/gone.md: it belongs to no cells");
+}
+
+#[test]
+fn cells_of_another_release_and_issues_that_do_not_show_are_found() {
+    let workspace = workspace();
+    let issue = |question| {
+        format!(
+            "[[issue]]\nname = \"a/pool#1\"\ntitle = \"It panics\"\nshows = \"So.\"\nrow = \"pool-object\"\n\
+             question = \"{question}\"\nanswer = \"panics\"\nmessage = \"no reactor\"\n"
+        )
+    };
+    workspace.write("docs/census.toml", &issue("drop-off-context"));
+    workspace.run(&["notebooks"]).expect_code(0);
+    assert!(workspace.read(PAGE).contains("**a/pool#1**, \"It panics\""));
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    workspace.write("docs/census.toml", &issue("control"));
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("a/pool#1 is not found again: pool-object/control does not answer `panics`");
+    workspace.write("docs/census.toml", "");
+    workspace.run(&["notebooks"]).expect_code(0);
+    let lock = "[[package]]\nname = \"pool\"\nversion = \"1.0.1\"\n";
+    workspace.write("crates/census/Cargo.lock", lock);
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("has no version 1.0.0: run `cargo xtask census --only pool --accept`");
+}
+
+#[test]
+fn mistyped_names_are_refused_before_a_build() {
+    let workspace = workspace();
+    for (options, words) in [
+        ("--only pol", "the census has no crate or row `pol`; did you mean `pool`?"),
+        ("--only pool-object", "cargo does not say where it has built"),
+        ("--question drop-of-context", "did you mean `drop-off-context`?"),
+        ("--trials 0", "--trials"),
+        ("--patch pool", "expected a crate and a folder"),
+        ("--update --accept", "cannot be used with"),
+        ("--add", "--accept"),
+        ("--format xml", "json"),
+    ] {
+        let arguments: Vec<_> = ["census"].into_iter().chain(options.split(' ')).collect();
+        let code = if options.ends_with("pool-object") { 1 } else { 2 };
+        workspace.run(&arguments).expect_code(code).says(words);
+    }
+}
