@@ -37,8 +37,7 @@
 //! | process | a process that runs, also one that a child has left behind | its command line |
 //!
 //! The test runs on a thread of its own, and the look comes after that thread has ended: what a thread-local owns is
-//! dropped by then. What is ending gets two seconds to end, and
-//! more on a busy machine.
+//! dropped by then. What is not allowed gets two seconds to end, and more on a busy machine.
 //!
 //! A look needs Linux and `/proc`. Elsewhere only tasks are looked at. It does not see memory that leaks, files that are
 //! left on disk, a child that has ended and was not waited for, or a task of another runtime than the test's own (that
@@ -136,6 +135,12 @@ struct Allowance {
     reason: String,
 }
 
+impl Allowance {
+    fn fits(&self, leak: &Leak) -> bool {
+        self.kind == leak.kind && leak.name.contains(&self.name)
+    }
+}
+
 impl Options {
     /// Allows nothing.
     #[must_use]
@@ -154,21 +159,19 @@ impl Options {
 
     /// Removes what is allowed. Says of each allowance that nothing needed it.
     fn judge(&self, leaks: Vec<Leak>) -> Vec<Leak> {
-        let fits = |allowance: &Allowance, leak: &Leak| {
-            allowance.kind == leak.kind && leak.name.contains(&allowance.name)
-        };
         for allowance in &self.allowed {
-            if !leaks.iter().any(|leak| fits(allowance, leak)) {
+            if !leaks.iter().any(|leak| allowance.fits(leak)) {
                 let Allowance { kind, name, reason } = allowance;
                 eprintln!(
                     "note: no {kind} `{name}` was left behind, so this allowance is not needed: {reason}"
                 );
             }
         }
-        leaks
-            .into_iter()
-            .filter(|leak| !self.allowed.iter().any(|allowance| fits(allowance, leak)))
-            .collect()
+        leaks.into_iter().filter(|leak| !self.allows(leak)).collect()
+    }
+
+    fn allows(&self, leak: &Leak) -> bool {
+        self.allowed.iter().any(|allowance| allowance.fits(leak))
     }
 }
 

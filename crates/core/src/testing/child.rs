@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use rustix::fs::MemfdFlags;
+use rustix::{fs::MemfdFlags, process::Signal};
 
 use super::look::THREADS;
 use crate::evidence::proc::numbers;
@@ -49,6 +49,8 @@ impl Role {
             |variable: &str, value: &str| env::var_os(variable).is_some_and(|it| it == value);
         // Only the first test of a child is what it was started for.
         if runs_one(PARENT, &parent_id().to_string()) && !HAS_BEGUN.swap(true, Ordering::Relaxed) {
+            // A harness that is killed, at a time-out for example, takes the test with it. Without that, the test runs on.
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
             return Self::Child(ToParent);
         }
         // Without the name of the crate.

@@ -69,7 +69,7 @@ fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), St
     }
     let mut leaks = tasks;
     #[cfg(target_os = "linux")]
-    leaks.extend(before.left()?);
+    leaks.extend(before.left(|leak| options.allows(leak))?);
     leaks = options.judge(leaks);
     if leaks.is_empty() {
         return Ok(());

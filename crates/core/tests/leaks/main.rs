@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Runs one of these tests that must not run with the others, as `cargo test` would.
-fn run(test: &str, environment: &[(&str, &str)]) -> (Output, String) {
+fn command(test: &str, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored"]);
     for variable in [
@@ -29,7 +29,12 @@ fn run(test: &str, environment: &[(&str, &str)]) -> (Output, String) {
     ] {
         command.env_remove(variable);
     }
-    let output = command.envs(environment.iter().copied()).output().unwrap();
+    command.envs(environment.iter().copied());
+    command
+}
+
+fn run(test: &str, environment: &[(&str, &str)]) -> (Output, String) {
+    let output = command(test, environment).output().unwrap();
     let said = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it)).concat();
     assert!(said.contains("running 1 test"), "{test} does not exist: {said}");
     (output, said)

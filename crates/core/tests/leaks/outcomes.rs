@@ -1,8 +1,13 @@
 //! How a test ends besides: it panics, returns an error, aborts its process, or needs no allowance.
 
-use std::{io, process, thread, time::Duration};
+use std::{
+    io::{self, BufRead as _, BufReader},
+    process::{self, Stdio},
+    thread,
+    time::Duration,
+};
 
-use crate::{NEXTEST, ONE_BY_ONE, run};
+use crate::{NEXTEST, ONE_BY_ONE, command, run};
 
 #[sundown::test]
 #[should_panic(expected = "as it should")]
@@ -69,6 +74,29 @@ fn a_test_that_ends_its_process_has_failed() {
     assert!(!output.status.success() && said.contains("ended by signal 6"), "{said}");
     let (output, said) = run("outcomes::exits", &[]);
     assert!(!output.status.success() && said.contains("did not run"), "{said}");
+}
+
+#[ignore = "never ends"]
+#[sundown::test]
+fn never_ends() {
+    println!("process {}", process::id());
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn a_test_ends_with_the_harness_that_is_killed() {
+    let mut harness = command("outcomes::never_ends", &[("RUST_TEST_NOCAPTURE", "1")]);
+    let mut harness = harness.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(harness.stdout.take().unwrap()).lines();
+    let mut ids = lines.filter_map(|line| Some(line.unwrap().strip_prefix("process ")?.to_owned()));
+    let test = ids.next().unwrap();
+    assert_ne!(test, harness.id().to_string());
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    // Its end of the pipe is closed.
+    assert_eq!(ids.next(), None);
 }
 
 #[test]
