@@ -37,9 +37,18 @@ impl Workshop {
         if flags.update {
             shop.cargo(workspace, interrupt, &["update"])?;
         }
+        if !flags.patch.is_empty() {
+            shop.cargo(workspace, interrupt, &["fetch"])?;
+        }
         for patch in &flags.patch {
             // A patch that nobody uses would show that nothing changes.
-            shop.cargo(workspace, interrupt, &["update", "--package", &patch.name])?;
+            if !uses_patch(&shop.folder, &patch.name)? {
+                return Err(Failure::Failed(format!(
+                    "nothing depends on {} in the version that {} has: set the version of a locked release there",
+                    patch.name,
+                    patch.folder.display()
+                )));
+            }
         }
         Ok(shop)
     }
@@ -141,13 +150,22 @@ pub fn crates(workspace: &Workspace) -> Result<Vec<String>> {
 
 /// The versions of a package in the lock file of a folder.
 pub fn versions(folder: &Path, package: &str) -> Result<Vec<String>> {
+    let locked = locked(folder, package)?;
+    Ok(locked.iter().filter_map(|it| it.get("version")?.as_str().map(str::to_owned)).collect())
+}
+
+/// Whether the lock file has a package from a folder, and not from a registry.
+fn uses_patch(folder: &Path, package: &str) -> Result<bool> {
+    Ok(locked(folder, package)?.iter().any(|it| it.get("source").is_none()))
+}
+
+fn locked(folder: &Path, package: &str) -> Result<Vec<Value>> {
     let path = folder.join("Cargo.lock");
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let lock: Table = text.parse().context(|| path.display().to_string())?;
     let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
     let named = packages.filter(|it| it.get("name").and_then(Value::as_str) == Some(package));
-    let versions = named.filter_map(|it| it.get("version")?.as_str().map(str::to_owned));
-    Ok(versions.collect())
+    Ok(named.cloned().collect())
 }
 
 #[cfg(test)]
@@ -173,5 +191,14 @@ mod tests {
         let text = "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n[[package]]\nname = \"b\"\nversion = \"1.0.0\"\n[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n";
         fs::write(folder.path().join("Cargo.lock"), text).unwrap();
         assert_eq!(versions(folder.path(), "a").unwrap(), ["1.0.0", "2.0.0"]);
+    }
+
+    #[test]
+    fn a_patch_that_nobody_uses_is_told_from_one_that_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry\"\n[[package]]\nname = \"b\"\nversion = \"1.0.0\"\n[[patch.unused]]\nname = \"a\"\nversion = \"2.0.0\"\n";
+        fs::write(folder.path().join("Cargo.lock"), text).unwrap();
+        assert!(!uses_patch(folder.path(), "a").unwrap());
+        assert!(uses_patch(folder.path(), "b").unwrap());
     }
 }
