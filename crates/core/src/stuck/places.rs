@@ -8,7 +8,8 @@ use backtrace::{Backtrace, BacktraceFrame, BacktraceSymbol};
 const KIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
 
 /// Where cargo keeps the code of others, and rustc that of the standard library.
-const ELSEWHERE: [&str; 4] = ["/rustc/", "/library/", "/registry/", "/git/checkouts/"];
+const ELSEWHERE: [&str; 4] =
+    ["/rustc/", "/rustlib/src/rust/library/", "/registry/src/", "/git/checkouts/"];
 
 /// Where there is no name to be found.
 pub(super) const UNKNOWN: &str = "a place without a name: the program has no symbols";

@@ -1,13 +1,17 @@
 //! A process for one test.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsStr,
     fs::File,
     io::{Read as _, Seek as _},
     os::unix::process::{ExitStatusExt as _, parent_id},
     process::{self, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -92,6 +96,15 @@ impl ToParent {
 impl Child {
     /// Runs the test, and passes on what it prints.
     pub(super) fn run(&self) -> Result<(), String> {
+        static RUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        // The child ends with its first body, so a second one would never run.
+        if !RUN.lock().unwrap_or_else(PoisonError::into_inner).insert(self.test.clone()) {
+            return Err(format!(
+                "`{}` calls `leak_free` for the second time: a test has one body, so put both into it, or write two \
+                 tests",
+                self.test
+            ));
+        }
         let not_run =
             |error| format!("cannot run `{}` in a process of its own: {error}", self.test);
         let (mut answer, mut output) =

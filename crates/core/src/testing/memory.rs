@@ -74,7 +74,7 @@ impl Function {
             .split_once("::")
             .is_some_and(|(begin, _)| begin.chars().all(|it| it.is_alphanumeric() || it == '_'));
         let is_elsewhere = |place: &String| {
-            ["/rustc/", "/library/", "/registry/", "/git/checkouts/"]
+            ["/rustc/", "/rustlib/src/rust/library/", "/registry/src/", "/git/checkouts/"]
                 .iter()
                 .any(|it| place.contains(it))
         };

@@ -125,3 +125,20 @@ fn the_clock_of_a_test_runs() {
     let (output, said) = run("outcomes::time_passes", &[]);
     assert!(output.status.success(), "{said}");
 }
+
+#[ignore = "has two bodies, of which the second would not run"]
+#[test]
+fn has_two_bodies() {
+    use sundown::testing::{Options, leak_free};
+    leak_free(Options::new(), || {});
+    leak_free(Options::new(), || panic!("the second body"));
+}
+
+#[test]
+fn a_second_body_fails_the_test_instead_of_being_left_out() {
+    let (output, said) = run("outcomes::has_two_bodies", &[("RUST_TEST_THREADS", "2")]);
+    assert!(!output.status.success() && said.contains("for the second time"), "{said}");
+    // Where the test has the process for itself, both run.
+    let (output, said) = run("outcomes::has_two_bodies", &NEXTEST);
+    assert!(!output.status.success() && said.contains("the second body"), "{said}");
+}
