@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{self, Write as _},
-    process::Child,
+    process::{Child, Command},
 };
 
 use rustix::process::{Pid, Signal};
@@ -366,6 +366,53 @@ fn a_hang_shows_the_names_and_states_of_its_threads() {
     assert!(threads.iter().any(|thread| thread["name"] == "sleep"), "{threads:?}");
 }
 
+/// One of its threads waits in a function of its own for what never comes.
+const HANGS: &str = r#"use std::{sync::mpsc, thread};
+fn index(work: &mpsc::Receiver<()>) {
+    let _ = work.recv();
+}
+fn main() {
+    let (_sender, work) = mpsc::channel();
+    let indexer = thread::Builder::new().name("indexer".to_owned()).spawn(move || index(&work));
+    let _ = indexer.unwrap().join();
+}
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_shows_the_function_of_the_program_that_each_thread_is_in() {
+    let workspace = Workspace::empty();
+    workspace.write("hangs.rs", HANGS);
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut compile = Command::new(rustc);
+    compile.args(["-g", "hangs.rs"]).current_dir(workspace.root());
+    Ran::of(compile).expect_code(0);
+    let looks = "sleep 60 & gdb -p $! -batch -nx -ex 'thread apply all bt 1' 2>&1; kill $!";
+    let looked = Command::new("sh").args(["-c", looks]).output().unwrap();
+    let can_look = String::from_utf8_lossy(&looked.stdout).contains("#0 ");
+    if !can_look {
+        println!("skipped: the functions of threads: gdb is not installed, or may not attach");
+    }
+    let expected = match can_look {
+        true => &["called by hangs::index (hangs.rs:3)", "called by hangs::main (hangs.rs:8)"][..],
+        false => &[", thread `indexer`: sleeps"],
+    };
+    // A busy machine may not have started the threads by then, or gdb takes too long.
+    let hang = ["probe", "--trials", "1", "--timeout", "2", "--", "./hangs"];
+    let mut ran = workspace.run(&hang);
+    for _ in 0..4 {
+        if expected.iter().all(|text| ran.stdout.contains(text)) {
+            break;
+        }
+        ran = workspace.run(&hang);
+    }
+    ran = ran.expect_code(1);
+    ran = ran.says(", thread `indexer`: sleeps");
+    for text in expected {
+        ran = ran.says(text);
+    }
+}
+
 #[test]
 fn a_service_that_blames_blocking_work_is_told_how_to_see_its_threads() {
     let error = "Error: service `web`, asked by SIGTERM, after 8.0s: its runtime: `web` has not ended after 2.0s: \
@@ -400,10 +447,11 @@ fn what_a_clean_trial_leaves_behind_is_reported_and_removed() {
 fn a_process_that_has_shed_every_mark_of_its_trial_is_reported() {
     let workspace = Workspace::empty();
     fs::create_dir(workspace.path("pids")).unwrap();
+    // It says its number before it is `sleep`.
     let program = |start: &str| {
         format!(
             "{start} sh -c 'echo > pids/$$; exec sleep 1000' > /dev/null 2>&1 &
-             until ls pids/* > /dev/null 2>&1; do sleep 0.01; done; exit 0"
+             until grep -qx sleep /proc/$(ls pids)/comm 2> /dev/null; do sleep 0.01; done; exit 0"
         )
     };
     let path = env::var("PATH").unwrap();
@@ -463,7 +511,7 @@ fn a_report_that_does_not_arrive_is_a_failure() {
     let workspace = Workspace::empty();
     let into = |stdout: &str| {
         let command = format!("{XTASK} probe --trials 1 -- true {stdout}");
-        let mut shell = std::process::Command::new("sh");
+        let mut shell = Command::new("sh");
         shell.args(["-c", &command]).current_dir(workspace.path("."));
         shell.output().unwrap()
     };

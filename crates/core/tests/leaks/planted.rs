@@ -173,16 +173,23 @@ fn unix_listener() {
     forget(UnixListener::bind(folder.path().join("socket")).unwrap());
 }
 
+/// A process that keeps no pipe of this one open: whoever reads that would wait for its end.
+fn quiet(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 #[ignore = "leaves a process behind"]
 #[sundown::test]
 fn process() {
-    forget(Command::new("sleep").arg("61").spawn().unwrap());
+    forget(quiet("sleep", &["61"]).spawn().unwrap());
 }
 
 #[ignore = "leaves a process behind"]
 #[sundown::test]
 fn process_of_a_child() {
-    let child = Command::new("sh").args(["-c", "sleep 62 & exit 0"]).status().unwrap();
+    let child = quiet("sh", &["-c", "sleep 62 & exit 0"]).status().unwrap();
     assert!(child.success());
 }
 
