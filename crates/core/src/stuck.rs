@@ -46,7 +46,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     thread::{self, ThreadId},
@@ -62,6 +62,9 @@ use crate::{
 
 /// How many places of one task are noted, at most.
 const MOST_PLACES: usize = 16;
+
+/// How many stacks are taken in one poll. Each takes some 20 µs, and a poll may clone its waker any number of times.
+const MOST_STACKS: usize = 1024;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -86,6 +89,8 @@ struct Notes {
     /// The one that polls. Others may have got hold of the waker.
     thread: ThreadId,
     are_open: AtomicBool,
+    /// How many stacks have been taken.
+    taken: AtomicUsize,
     stacks: Mutex<Stacks>,
 }
 
@@ -101,8 +106,9 @@ impl Notes {
     /// lock.
     fn stack(&self) -> Option<Backtrace> {
         // Relaxed: what counts is what this very thread does during the poll.
-        let is_within =
-            self.are_open.load(Ordering::Relaxed) && thread::current().id() == self.thread;
+        let is_within = self.are_open.load(Ordering::Relaxed)
+            && thread::current().id() == self.thread
+            && self.taken.fetch_add(1, Ordering::Relaxed) < MOST_STACKS;
         is_within.then(Backtrace::new_unresolved)
     }
 }
@@ -145,6 +151,7 @@ pub(crate) fn poll<R>(
     let notes = Arc::new(Notes {
         thread: thread::current().id(),
         are_open: AtomicBool::new(true),
+        taken: AtomicUsize::new(0),
         stacks: Mutex::default(),
     });
     let noting = Noting { waker: context.waker().clone(), notes: Arc::clone(&notes) };
@@ -160,4 +167,21 @@ pub(crate) fn poll<R>(
     // A panic in there would be repeated by every print of the report.
     let find = move || catch_unwind(AssertUnwindSafe(|| places::of(cloned, &here)));
     (polled, Awaits::found_by(|| find().unwrap_or_else(|_| vec![places::UNKNOWN.to_owned()])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_that_clones_its_waker_without_end_takes_so_many_stacks_and_no_more() {
+        let notes = Notes {
+            thread: thread::current().id(),
+            are_open: AtomicBool::new(true),
+            taken: AtomicUsize::new(0),
+            stacks: Mutex::default(),
+        };
+        assert!((0..MOST_STACKS).all(|_| notes.stack().is_some()));
+        assert!(notes.stack().is_none());
+    }
 }
