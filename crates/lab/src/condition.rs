@@ -387,7 +387,7 @@ impl Condition {
     }
 
     /// Evaluates the condition for these results. Adds a reason for each variant it uses.
-    fn holds(&self, results: &[VariantResult], reasons: &mut Vec<String>) -> Holds {
+    pub(crate) fn holds(&self, results: &[VariantResult], reasons: &mut Vec<String>) -> Holds {
         (self.weigh)(results, reasons)
     }
 

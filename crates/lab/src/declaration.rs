@@ -45,13 +45,15 @@ pub(crate) fn check(experiment: &Experiment) -> Result<(), String> {
     }
     let counting = variants.iter().filter(|variant| experiment.counts(variant.role));
     let counting: Vec<_> = counting.map(|variant| &*variant.name).collect();
-    for claim in claims {
-        for pattern in claim.supported.patterns().iter().chain(claim.refuted.patterns()) {
+    let of_claims = claims.iter().flat_map(|claim| {
+        [&claim.supported, &claim.refuted].map(|it| (format!("claim {}", claim.id), it))
+    });
+    let of_hypothesis =
+        experiment.holds_only_if.iter().map(|condition| ("the hypothesis".to_owned(), condition));
+    for (statement, condition) in of_claims.chain(of_hypothesis) {
+        for pattern in condition.patterns() {
             if !counting.iter().any(|name| condition::fits(pattern, name)) {
-                return Err(format!(
-                    "claim {} is about `{pattern}`, which fits no variant",
-                    claim.id
-                ));
+                return Err(format!("{statement} is about `{pattern}`, which fits no variant"));
             }
         }
     }
@@ -108,6 +110,7 @@ mod tests {
             (declared().kit_claim("it is cured"), "has no cure"),
             (declared().keeps("bytes", [2, 1]), "buckets of `bytes` do not rise"),
             (declared().shows_first("another"), "`another` first, which is not one"),
+            (declared().holds_only_if(on_it()), "the hypothesis is about `outside`"),
             (declared().claim("Z1", "").supported_if(on_it()).refuted_if(!on_it()), "`outside`"),
         ] {
             let refused = check(&wrong).unwrap_err();

@@ -39,6 +39,8 @@ pub struct Experiment {
     pub(crate) binary: String,
     pub(crate) question: String,
     pub(crate) hypothesis: String,
+    /// What the hypothesis says of rates, which no prediction of a variant covers.
+    pub(crate) holds_only_if: Vec<Condition>,
     /// What was expected before the first figures, if the hypothesis was changed after them.
     pub(crate) first_expected: Option<String>,
     /// The observations that the snapshot shows, each with the edges of its buckets.
@@ -92,6 +94,7 @@ impl Experiment {
             binary: binary.to_owned(),
             question: String::new(),
             hypothesis: String::new(),
+            holds_only_if: Vec::new(),
             first_expected: None,
             kept: BTreeMap::new(),
             variants: Vec::new(),
@@ -123,6 +126,14 @@ impl Experiment {
     #[must_use]
     pub fn hypothesis(mut self, hypothesis: &str) -> Self {
         self.hypothesis = hypothesis.to_owned();
+        self
+    }
+
+    /// Adds to the hypothesis what it says of rates, and what no prediction covers: how often a variant
+    /// fails at most, or that one fails no more often than another. The hypothesis is refuted without it.
+    #[must_use]
+    pub fn holds_only_if(mut self, condition: Condition) -> Self {
+        self.holds_only_if.push(condition);
         self
     }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    condition::{self, enough},
+    condition::{self, Condition, enough},
     equipment::Equipment,
     experiment::{Claim, Experiment},
     interrupt::Interrupt,
@@ -190,6 +190,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         let &Claim { finding, open_in_some_runs, .. } = claim;
         ClaimResult { id, statement, finding, open_in_some_runs, verdict, reasons }
     });
+    let (verdict, reasons) = hypothesis(&experiment.holds_only_if, &counting);
     let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
     ExperimentResult {
         id: experiment.id.clone(),
@@ -198,8 +199,8 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         question: experiment.question.clone(),
         hypothesis: experiment.hypothesis.clone(),
         first_expected: experiment.first_expected.clone(),
-        verdict: verdict(&counting),
-        reasons: counting.iter().map(condition::outcome_reason).collect(),
+        verdict,
+        reasons,
         snapshot: None,
         seconds: 0.0,
         seed,
@@ -210,6 +211,18 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         kept: experiment.kept.clone(),
         variants,
     }
+}
+
+/// The verdict on the hypothesis: the predictions decide it, and what it says of rates.
+fn hypothesis(rates: &[Condition], variants: &[VariantResult]) -> (Verdict, Vec<String>) {
+    let mut reasons: Vec<_> = variants.iter().map(condition::outcome_reason).collect();
+    let rates = rates.iter().map(|condition| condition.holds(variants, &mut reasons));
+    let verdict = rates.fold(verdict(variants), |verdict, holds| match (verdict, holds) {
+        (Verdict::Refuted, _) | (_, Some(false)) => Verdict::Refuted,
+        (_, None) => Verdict::Inconclusive,
+        (verdict, Some(true)) => verdict,
+    });
+    (verdict, reasons)
 }
 
 /// Refuted if the counts of one variant contradict its prediction, supported if those of all are as
@@ -349,7 +362,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{control, cure, every, hazard};
+    use crate::{control, cure, every, hazard, seen};
 
     /// An experiment with a kit claim, whose trials ended like this: hazard, control, cure.
     fn concluded(ended: [Outcome; 3]) -> ExperimentResult {
@@ -399,6 +412,23 @@ mod tests {
         use Verdict::{Refuted, Supported};
         assert_eq!(verdicts([Aborted, Clean, Clean]), (Supported, Refuted, Supported));
         assert_eq!(verdicts([Aborted, Clean, Aborted]), (Supported, Refuted, Refuted));
+    }
+
+    #[test]
+    fn what_a_hypothesis_says_of_rates_decides_it_too() {
+        let often = |trials: u32, failed: u32| {
+            let experiment = Experiment::new("90_rates")
+                .holds_only_if(every("it").fails_together_in(0..=10))
+                .variants([control("it", |_| Ok(()))
+                    .predict(seen(Outcome::Clean).allowing([Outcome::Failed]))]);
+            let ended = |trial| if trial < failed { Outcome::Failed } else { Outcome::Clean };
+            let records = (0..trials).map(|trial| record(trial, ended(trial))).collect();
+            conclude(&experiment, 0, vec![records]).verdict
+        };
+        assert_eq!(often(20, 2), Verdict::Supported);
+        assert_eq!(often(20, 3), Verdict::Refuted);
+        assert_eq!(often(20, 20), Verdict::Refuted);
+        assert_eq!(often(condition::FEWEST_TRIALS - 1, 0), Verdict::Inconclusive);
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
              and with watches in 0.4.0. With one that the client shuts down when it is closed: hardly ever \
              if it is closed, and in every scenario if it is not.",
         )
+        .holds_only_if(shut_down().fails_together_in(0..=HARDLY_EVER))
         .needs(real_clients::packages)
         .needs(real_clients::server(Kind::Etcd))
         .variants(scenarios("0.4.0/closed", 100, with_watches))
@@ -107,12 +108,16 @@ fn main() -> ExitCode {
         .supported_if(in_one(|of| more_often(of, "operations", "single-put")))
         .refuted_if(in_both(|of| more_often(of, "single-put", "operations")))
         .claim("C10", "If the runtime can be taken out of its cell, closing the client can shut it down.")
-        // The control differs only in that nothing is closed.
+        // One control differs only in that nothing is closed, the other has a cell that keeps its runtime.
         .supported_if(
             left_open().fails_more_often_than(shut_down())
+                & closed(OLD.number).fails_more_often_than(shut_down())
                 & shut_down().fails_together_in(0..=HARDLY_EVER),
         )
-        .refuted_if(!left_open().fails_more_often_than(shut_down()))
+        .refuted_if(
+            !left_open().fails_more_often_than(shut_down())
+                | !closed(OLD.number).fails_more_often_than(shut_down()),
+        )
         .claim("C12a", "Exits are ended by SIGABRT.")
         .supported_if(exits().once(Aborted))
         .refuted_if(!exits().once(Aborted))

@@ -7,10 +7,18 @@ use experiments::{
     prelude::*,
     real_clients::{self, NEW, OLD, RACE, crashes},
 };
-use lab::{Outcome::Signalled, Prediction, server::Kind};
+use lab::{Condition, Outcome::Signalled, Prediction, server::Kind};
 
 /// How few are enough for a crash that one exit in six shows, or more.
 const SHOWN: u32 = 100;
+
+/// How often the exits are run that are compared with each other, and how few are enough.
+const COMPARED: u32 = 150;
+const ENOUGH: u32 = 100;
+
+/// Of what ends well, so many percent of the exits fail at most: with etcd-client-py 0.5.1 closed, one in
+/// hundreds does (see 62).
+const HARDLY_EVER: u32 = 2;
 
 /// How often a variant is run that may crash or not: importing valkey-glide takes half a second.
 const OPEN: u32 = 30;
@@ -24,6 +32,10 @@ fn main() -> ExitCode {
         |name| described(hazard(name, crashes(), trial)).trials(RACE).fewest_trials(SHOWN);
     let open = |name| described(hazard(name, may_crash(), trial)).trials(OPEN);
     let clean = |name| described(control(name, trial));
+    let mostly_clean = |name| {
+        let variant = described(control(name, trial)).predict(may_crash());
+        variant.trials(COMPARED).fewest_trials(ENOUGH)
+    };
     let kit = |name| described(cure(name, trial));
     Experiment::new(file!())
         .question("Do libraries with a runtime each get in each other's way when the interpreter ends?")
@@ -31,13 +43,16 @@ fn main() -> ExitCode {
             "No: what ends well alone ends well together. What crashes alone may crash together, and \
              no exit hangs. valkey-glide alone always ends well, closed or not.",
         )
+        .holds_only_if(
+            ends_well() & !conflicts(),
+        )
         .needs(real_clients::packages)
         .needs(real_clients::server(Kind::Etcd))
         .needs(real_clients::server(Kind::Redis))
         .variants([
             crashing("0.4.1/closed"),
             crashing("0.4.1/returned"),
-            clean("0.5.1/closed"),
+            mostly_clean("0.5.1/closed"),
             crashing("0.5.1/returned"),
             clean("valkey/closed"),
             clean("valkey/returned"),
@@ -45,8 +60,8 @@ fn main() -> ExitCode {
             kit("kit/returned"),
             open("0.4.1+valkey/closed"),
             open("0.4.1+valkey/returned"),
-            clean("0.5.1+valkey/closed"),
-            open("0.5.1+valkey/returned"),
+            mostly_clean("0.5.1+valkey/closed"),
+            open("0.5.1+valkey/returned").trials(COMPARED),
             open("0.4.1+valkey+kit/closed"),
             clean("0.5.1+valkey+kit/closed"),
             open("0.5.1+valkey+kit/returned"),
@@ -65,18 +80,23 @@ fn main() -> ExitCode {
         .open_in_some_runs()
         .supported_if(
             every("valkey/closed").is(Clean)
-                & every("0.5.1/closed").is(Clean)
-                & every("0.5.1+valkey/closed").is(Clean)
-                // In company, too, an exit that crashes is seen.
-                & every("0.4.1+valkey/*|0.5.1+valkey/returned").once(Aborted),
+                & ends_well()
+                // The control: the same two, left open, crash.
+                & every("0.5.1+valkey/returned").once(Aborted),
         )
-        .refuted_if(
-            every("valkey/closed").is(Clean)
-                & every("0.5.1/closed").is(Clean)
-                & !every("0.5.1+valkey/closed").is(Clean),
-        )
+        .refuted_if(conflicts())
         .kit_claim("with the kit's runtime no exit crashes, alone or beside valkey-glide")
         .run()
+}
+
+/// With its client closed, 0.5.1 hardly ever fails, alone or beside valkey-glide.
+fn ends_well() -> Condition {
+    every("0.5.1/closed|0.5.1+valkey/closed").fails_together_in(0..=HARDLY_EVER)
+}
+
+/// Two libraries in one interpreter: their exits fail more often than those of one, closed as well.
+fn conflicts() -> Condition {
+    every("0.5.1+valkey/closed").fails_more_often_than(every("0.5.1/closed|valkey/closed"))
 }
 
 /// Exits may crash, and not all do.

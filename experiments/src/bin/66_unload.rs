@@ -11,7 +11,7 @@ use lab::Outcome::Signalled;
 /// How often a trial loads and closes the plugin.
 const ROUNDS: u32 = 50;
 
-/// The same where a close hits the moment in one of a hundred rounds or so.
+/// The same where a close hits the moment in one round of several, on some machines of hundreds.
 const RACE: u32 = 200;
 
 /// The same in one process, where something may run out.
