@@ -10,10 +10,11 @@ pub mod merge;
 pub mod report;
 mod screen;
 pub mod selection;
+mod side_by_side;
 pub mod snapshots;
+mod work;
 
 use std::{
-    collections::BTreeMap,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -25,16 +26,15 @@ use std::{
 use lab::{
     guardian::Guardian,
     interrupt::Interrupt,
-    results::{Declaration, ExperimentResult, Skipped},
+    results::{Declaration, Skipped},
 };
 
 use self::{
-    binary::{Binary, Trouble},
-    builds::{Builds, Built},
+    binary::Trouble,
     line::Pages,
-    report::{Finding, Report, State},
-    screen::Screen,
+    report::{Report, State},
     snapshots::Snapshots,
+    work::Work,
 };
 use crate::{
     failure::{Failure, Result},
@@ -42,7 +42,6 @@ use crate::{
     output::{self, Paper},
     probe::held,
     results::{self, Meta, Results},
-    sources,
     workspace::{Source, Workspace},
 };
 
@@ -56,9 +55,6 @@ struct Run<'a> {
     /// The words that stand before each trial, which hold its threads; none usually.
     under: Vec<OsString>,
 }
-
-/// An experiment that is built, and what it declares about itself.
-type Declared = (Binary, Declaration);
 
 pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode> {
     let sources = workspace.experiments()?;
@@ -87,7 +83,7 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
     let run = Run::begin(flags, workspace)?;
     let meta = Meta::now(workspace, run.seed, flags.quick, flags.trials);
     let began = Instant::now();
-    let (planned, findings) = run.experiments(&chosen, &snapshots)?;
+    let (planned, findings) = side_by_side::run(&run, &chosen, &snapshots)?;
     let interrupted = run.interrupt.raised();
     let is_complete = flags.only.is_empty() && flags.shard.is_none() && !interrupted;
     let report = Report {
@@ -154,7 +150,7 @@ fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
         let mut work = Work::start(run, chosen, scope);
         for source in chosen {
             let title = source.title();
-            match work.declared(source, |_| ()) {
+            match work.declared(source) {
                 Ok((_, it)) => {
                     lines += &(serde_json::to_string(&it)? + "\n");
                     let trials = trials(&it).to_string();
@@ -202,150 +198,6 @@ impl<'a> Run<'a> {
     fn left_out(&self, source: &Source) -> Option<Skipped> {
         let because = left_out::because(source, self.workspace);
         self.not_asked_for(source, because).or_else(|| left_out::missing_server(source))
-    }
-
-    /// Runs the experiments, one after another and each as soon as it is built, and compares them with
-    /// their snapshots. Returns also how many were to run.
-    fn experiments(
-        &self,
-        chosen: &[Source],
-        snapshots: &Snapshots,
-    ) -> Result<(usize, Vec<Finding>)> {
-        let is_built =
-            |source: &&Source| self.flags.shard.is_some() || self.left_out(source).is_none();
-        let built: Vec<_> = chosen.iter().filter(is_built).cloned().collect();
-        thread::scope(|scope| {
-            let mut work = Work::start(self, &built, scope);
-            let mine = work.share(chosen)?;
-            let screen = Screen::open(&mine, self.flags, self.workspace);
-            for source in mine.iter().filter(|source| self.left_out(source).is_some()) {
-                screen.leaves_out(source);
-            }
-            let mut findings: Vec<Finding> = Vec::new();
-            for source in &mine {
-                if self.interrupt.raised() {
-                    break;
-                }
-                let finding = match self.left_out(source) {
-                    Some(skipped) => Finding::skipped(source, skipped),
-                    None => match work.experiment(source, snapshots, &screen)? {
-                        Some(finding) => finding,
-                        None => break,
-                    },
-                };
-                if let Some(said) = work.builds.said() {
-                    screen.note(&said);
-                }
-                if let Some(failure) = work.builds.failure() {
-                    if findings.iter().chain([&finding]).all(|it| it.result.is_none()) {
-                        return Err(failure);
-                    }
-                    screen.note(failure.message());
-                }
-                screen.ended(&finding);
-                if self.flags.format == Format::Json {
-                    finding.print_json()?;
-                }
-                findings.push(finding);
-            }
-            if self.interrupt.raised() && findings.iter().all(|it| it.result.is_none()) {
-                return Err(Failure::Interrupted);
-            }
-            Ok((mine.len(), findings))
-        })
-    }
-}
-
-/// The experiments of a run while they are built.
-struct Work<'a> {
-    run: &'a Run<'a>,
-    builds: Builds,
-    /// By the name of the binary. Taken before the build: a file that changes during it is newer than the
-    /// result.
-    digests: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl<'scope> Work<'scope> {
-    fn start(
-        run: &'scope Run<'scope>,
-        sources: &[Source],
-        scope: &'scope thread::Scope<'scope, '_>,
-    ) -> Self {
-        let digests = |source: &Source| sources::digests(run.workspace, source);
-        let digests = sources.iter().map(|it| (it.binary.clone(), digests(it))).collect();
-        let builds = Builds::start(sources, run.workspace, &run.guardian, scope);
-        Self { run, builds, digests }
-    }
-
-    /// The experiments of this shard. What each weighs is known when all are built.
-    fn share(&mut self, chosen: &[Source]) -> Result<Vec<Source>> {
-        let Some(shard) = self.run.flags.shard else { return Ok(chosen.to_vec()) };
-        let mut weighed = Vec::new();
-        for source in chosen {
-            let weight = match self.declared(source, |_| ()) {
-                Ok((_, declaration)) => trials(&declaration),
-                Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
-                Err(_) => self.builds.failure().map_or(Ok(0), Err)?,
-            };
-            weighed.push((source.clone(), weight));
-        }
-        let mine = selection::shard(weighed, shard, |(_, weight)| *weight);
-        Ok(mine.into_iter().map(|(source, _)| source).collect())
-    }
-
-    /// Waits until an experiment is built, and reads its declaration.
-    fn declared(
-        &mut self,
-        source: &Source,
-        on_status: impl FnMut(Option<&str>),
-    ) -> Result<Declared, Trouble> {
-        let executable = match self.builds.wait_for(source, &self.run.interrupt, on_status) {
-            Built::Yes(executable) => executable,
-            Built::No => return Err(Trouble::NotBuilt(source.binary.clone())),
-            Built::Failed => return Err(Trouble::DoesNotBuild),
-            Built::Interrupted => return Err(Trouble::Interrupted),
-        };
-        let digests = self.digests.get(&source.binary).cloned().unwrap_or_default();
-        let mut binary = Binary::of(source, executable, digests);
-        let declaration = binary.declaration(self.run)?;
-        Ok((binary, declaration))
-    }
-
-    /// Runs an experiment when it is built. `None` if the run is interrupted before that.
-    fn experiment(
-        &mut self,
-        source: &Source,
-        snapshots: &Snapshots,
-        screen: &Screen<'_>,
-    ) -> Result<Option<Finding>> {
-        let (binary, declaration) = match self.declared(source, |it| screen.building(it)) {
-            Ok(declared) => declared,
-            Err(Trouble::Interrupted) => return Ok(None),
-            Err(trouble) => return Ok(Some(Finding::trouble(source, &trouble))),
-        };
-        if let Some(skipped) = self.run.not_asked_for(source, declaration.on_demand.as_deref()) {
-            return Ok(Some(Finding::skipped(source, skipped)));
-        }
-        screen.starts(source);
-        let (mut ended, all) = (0, trials(&declaration));
-        let on_trial = || {
-            ended += 1;
-            screen.trials(source, ended, all, self.builds.go_on());
-        };
-        let ran = binary.run(self.run, on_trial, |doing| screen.note(doing));
-        Ok(Some(match ran {
-            Ok(result) if result.interrupted => Finding::interrupted(source, result),
-            Ok(result) => {
-                let result = ExperimentResult { sources: binary.digests.clone(), ..result };
-                if self.run.under.is_empty() {
-                    Finding::compared(source, result, snapshots)?
-                } else {
-                    Finding::held(source, result)
-                }
-            }
-            Err(Trouble::Skipped(skipped)) => Finding::skipped(source, skipped),
-            Err(trouble) => Finding::trouble(source, &trouble),
-        }))
     }
 }
 

@@ -10,9 +10,9 @@ use std::{
     process::Command,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, Sender},
     },
-    thread::Scope,
+    thread::{self, Scope},
 };
 
 use lab::{guardian::Guardian, interrupt::Interrupt};
@@ -44,6 +44,8 @@ pub struct Builds {
     reports: Receiver<Report>,
     executables: BTreeMap<String, PathBuf>,
     said: String,
+    /// What cargo does at the moment, until somebody asks.
+    status: Option<String>,
     failure: Option<Failure>,
     has_failed: bool,
     has_ended: bool,
@@ -57,7 +59,6 @@ pub enum Built {
     No,
     /// A build failed before it was built.
     Failed,
-    Interrupted,
 }
 
 impl Builds {
@@ -84,36 +85,37 @@ impl Builds {
             }
         });
         let executables = BTreeMap::new();
-        let (said, failure) = (String::new(), None);
+        let (said, status, failure) = (String::new(), None, None);
         let (has_failed, has_ended) = (false, false);
-        Self { reports, executables, said, failure, has_failed, has_ended, stop }
+        Self { reports, executables, said, status, failure, has_failed, has_ended, stop }
     }
 
-    /// Waits until an experiment is built. Calls `on_status` when cargo begins something else, and now and
-    /// then otherwise.
-    pub fn wait_for(
-        &mut self,
-        source: &Source,
-        interrupt: &Interrupt,
-        mut on_status: impl FnMut(Option<&str>),
-    ) -> Built {
-        loop {
-            if interrupt.raised() {
-                return Built::Interrupted;
-            }
-            if let Some(executable) = self.executables.get(&source.binary) {
-                return Built::Yes(executable.clone());
-            }
-            if self.has_ended {
-                return if self.has_failed { Built::Failed } else { Built::No };
-            }
-            match self.reports.recv_timeout(child::TICK) {
-                Ok(Report::Status(status)) => on_status(Some(&status)),
-                Ok(report) => self.take(report),
-                Err(RecvTimeoutError::Timeout) => on_status(None),
-                Err(RecvTimeoutError::Disconnected) => self.has_ended = true,
-            }
+    /// What became of the build of one experiment, if that is known yet.
+    pub fn look(&mut self, source: &Source) -> Option<Built> {
+        let goes_on = self.go_on();
+        match self.executables.get(&source.binary) {
+            Some(executable) => Some(Built::Yes(executable.clone())),
+            None if goes_on => None,
+            None if self.has_failed => Some(Built::Failed),
+            None => Some(Built::No),
         }
+    }
+
+    /// Waits until that is known. `None` if the run is interrupted before.
+    pub fn wait_for(&mut self, source: &Source, interrupt: &Interrupt) -> Option<Built> {
+        while !interrupt.raised() {
+            let built = self.look(source);
+            if built.is_some() {
+                return built;
+            }
+            thread::sleep(child::TICK);
+        }
+        None
+    }
+
+    /// What cargo does at the moment, if it began something else since this was last asked.
+    pub fn status(&mut self) -> Option<String> {
+        self.status.take()
     }
 
     /// Whether cargo still builds.
@@ -144,7 +146,7 @@ impl Builds {
             Report::Built { binary, executable } => {
                 self.executables.insert(binary, executable);
             }
-            Report::Status(_) => {}
+            Report::Status(status) => self.status = Some(status),
             Report::Said(said) => self.said += &said,
             Report::Failed(failure) => {
                 self.failure = Some(failure);

@@ -37,8 +37,8 @@ impl Estimate {
         Self { expected, ended: 0, was_expected: 0.0, took: 0.0 }
     }
 
-    /// An experiment ran to its end. While others were being built, it took longer than it would alone: its pace
-    /// does not count.
+    /// An experiment ran to its end, this long after the one before. While others were being built, that is longer than
+    /// it would be otherwise: its pace does not count.
     pub fn ended(&mut self, source: &Source, took: Duration, during_a_build: bool) {
         if let Some(expected) = self.expected.remove(&source.id)
             && !during_a_build
@@ -54,13 +54,16 @@ impl Estimate {
         self.expected.remove(&source.id);
     }
 
-    /// How long the rest takes, if that can be known: with the part of the current one that is done.
-    pub fn rest(&self, current: &Source, done: f64) -> Option<String> {
+    /// How long the rest takes, if that can be known: with how many trials of those that run have ended, of how many.
+    pub fn rest(&self, running: &BTreeMap<String, (u64, u64)>) -> Option<String> {
         if self.ended < FEWEST || self.took < SHORTEST.as_secs_f64() {
             return None;
         }
-        let current = self.expected.get(&current.id).map_or(0.0, |it| it * done);
-        let rest = self.expected.values().sum::<f64>() - current;
+        let done = running.iter().map(|(id, (ended, all))| {
+            let expected = self.expected.get(id).copied().unwrap_or_default();
+            expected * *ended as f64 / (*all).max(1) as f64
+        });
+        let rest = self.expected.values().sum::<f64>() - done.sum::<f64>();
         Some(rounded(rest * self.took / self.was_expected))
     }
 }
@@ -103,18 +106,23 @@ mod tests {
         let early = Source::named("00_early").unwrap();
         estimate.expected.insert(early.id.clone(), 10.0);
         estimate.ended(&early, Duration::from_secs(90), true);
+        let nothing = BTreeMap::new();
         for source in sources.iter().take(FEWEST) {
-            assert_eq!(estimate.rest(&sources[8], 0.0), None);
+            assert_eq!(estimate.rest(&nothing), None);
             estimate.ended(source, Duration::from_secs(20), false);
         }
         // Five are left, of 10 s each, at half the pace.
-        assert_eq!(estimate.rest(&sources[8], 0.0).unwrap(), "about 2 min");
+        assert_eq!(estimate.rest(&nothing).unwrap(), "about 2 min");
         estimate.left_out(&sources[4]);
         estimate.left_out(&sources[5]);
         estimate.left_out(&sources[6]);
-        assert_eq!(estimate.rest(&sources[8], 0.0).unwrap(), "about 40 s");
-        assert_eq!(estimate.rest(&sources[8], 0.5).unwrap(), "about 30 s");
-        estimate.left_out(&sources[7]);
-        assert_eq!(estimate.rest(&sources[8], 0.9).unwrap(), "a few seconds");
+        assert_eq!(estimate.rest(&nothing).unwrap(), "about 40 s");
+        let mut running = BTreeMap::from([(sources[8].id.clone(), (1, 2))]);
+        assert_eq!(estimate.rest(&running).unwrap(), "about 30 s");
+        // Two run side by side.
+        running.insert(sources[7].id.clone(), (9, 12));
+        assert_eq!(estimate.rest(&running).unwrap(), "about 20 s");
+        running.insert(sources[8].id.clone(), (9, 10));
+        assert_eq!(estimate.rest(&running).unwrap(), "a few seconds");
     }
 }

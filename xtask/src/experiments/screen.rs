@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     time::Instant,
 };
 
@@ -29,11 +30,14 @@ pub struct Screen<'a> {
     pages: Pages<'a>,
     progress: Progress,
     estimate: RefCell<Estimate>,
-    current: Cell<Instant>,
-    /// Whether something was built while the current one ran.
+    /// When an experiment ended last.
+    since: Cell<Instant>,
+    /// Whether something was built since then.
     is_building: Cell<bool>,
     /// What cargo did last.
     status: RefCell<String>,
+    /// How many trials of those that run have ended, and how many there are: by the id.
+    running: RefCell<BTreeMap<String, (u64, u64)>>,
 }
 
 impl<'a> Screen<'a> {
@@ -47,38 +51,37 @@ impl<'a> Screen<'a> {
             pages: Pages(workspace),
             progress: Progress::start(Some(sources.len() as u64), BAR),
             estimate: RefCell::new(Estimate::of(sources, workspace)),
-            current: Cell::new(Instant::now()),
+            since: Cell::new(Instant::now()),
             is_building: Cell::new(false),
             status: RefCell::new("building".to_owned()),
+            running: RefCell::default(),
         }
     }
 
-    /// Cargo builds what runs next. It says what it does at the moment, or nothing new.
-    pub fn building(&self, status: Option<&str>) {
+    /// Nothing runs, because cargo builds what runs next. It says what it does at the moment, or nothing new.
+    pub fn building(&self, status: Option<String>) {
+        self.is_building.set(true);
         if let Some(status) = status {
-            self.says(status.to_owned());
-            *self.status.borrow_mut() = status.to_owned();
+            self.says(status.clone());
+            *self.status.borrow_mut() = status;
         }
         self.progress.line(|| self.status.borrow().clone());
     }
 
     pub fn starts(&self, source: &Source) {
-        self.current.set(Instant::now());
-        self.is_building.set(false);
         self.says(source.title());
     }
 
     /// So many trials of an experiment have ended.
     pub fn trials(&self, source: &Source, ended: u64, all: u64, is_building: bool) {
-        let done = ended as f64 / all.max(1) as f64;
-        let title = source.title();
+        self.running.borrow_mut().insert(source.id.clone(), (ended, all));
         self.is_building.set(self.is_building.get() || is_building);
         let rest = match is_building {
             true => Some("building the others".to_owned()),
-            false => self.estimate.borrow().rest(source, done).map(|rest| rest + " left"),
+            false => self.estimate.borrow().rest(&self.running.borrow()).map(|rest| rest + " left"),
         };
         let rest = rest.map_or_else(String::new, |rest| format!(" · {rest}"));
-        let said = format!("{title} {ended}/{all}{rest}");
+        let said = format!("{} {ended}/{all}{rest}", source.title());
         self.progress.line(|| said.clone());
         self.says(said);
     }
@@ -95,12 +98,14 @@ impl<'a> Screen<'a> {
     /// An experiment has ended. Those that are left out are listed at the end of the run.
     pub fn ended(&self, finding: &Finding) {
         self.progress.step();
+        self.running.borrow_mut().remove(&finding.source.id);
         let mut estimate = self.estimate.borrow_mut();
         if finding.state == State::Skipped {
             estimate.left_out(&finding.source);
             return;
         }
-        estimate.ended(&finding.source, self.current.get().elapsed(), self.is_building.get());
+        let since = self.since.replace(Instant::now());
+        estimate.ended(&finding.source, since.elapsed(), self.is_building.replace(false));
         self.progress.above(|| match self.format {
             Format::Text => {
                 let (paper, colours) = (Paper::stdout(), console::colors_enabled());

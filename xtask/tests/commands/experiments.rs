@@ -175,7 +175,8 @@ fn json_is_one_object_for_each_experiment_and_nothing_else() {
     let ran = Workspace::with_two().run(&["experiments", "--format", "json"]).expect_code(0);
     let results: Vec<ExperimentResult> =
         ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let ids: Vec<_> = results.iter().map(|result| result.id.as_str()).collect();
+    let mut ids: Vec<_> = results.iter().map(|result| result.id.as_str()).collect();
+    ids.sort_unstable();
     assert_eq!(ids, ["01", "03"]);
     assert!(ran.stdout.contains(r#""snapshot":"match""#), "{ran}");
     assert!(ran.stderr.contains("All 2 experiments"), "{ran}");
@@ -256,4 +257,34 @@ fn a_list_runs_nothing() {
     let ran = workspace.run(&["experiments", "--list", "--format", "json"]).expect_code(0);
     let declaration: Declaration = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(declaration.binary, "03_sleep_duration");
+}
+
+/// The first experiment ends when the second has begun, or else fails after half a second or a minute.
+fn with_two_that_meet(looks: u32) -> Workspace {
+    let workspace = Workspace::with_two();
+    let trial = r#"{"event":"trial","variant":"a","trial":0,"outcome":"clean"}"#;
+    let waits = format!(
+        "echo '{trial}'\nfor look in $(seq {looks}); do\n[ -e \"${{0%/*}}/begun\" ] && exec cat \"$0.events\"\n\
+         sleep 0.05\ndone\nexit 1"
+    );
+    workspace.scripted(&drop_context(), &waits);
+    workspace.scripted(&sleep_duration(), "touch \"${0%/*}/begun\"; sleep 0.5; cat \"$0.events\"");
+    workspace
+}
+
+#[test]
+fn two_experiments_run_at_a_time_and_the_results_are_in_order() {
+    let workspace = with_two_that_meet(1200);
+    workspace.run(&["experiments"]).expect_code(0).says("All 2 experiments");
+    let results = workspace.read("target/experiments/results.json");
+    let (first, second) = (results.find("drop-context"), results.find("sleep-duration"));
+    assert!(first.is_some() && first < second, "{results}");
+}
+
+#[test]
+fn what_is_measured_for_the_notebook_is_measured_alone() {
+    for alone in [&["--accept"][..], &["--jobs", "4"]] {
+        let arguments = [&["experiments"], alone].concat();
+        with_two_that_meet(10).run(&arguments).expect_code(1).says("01 drop-context ended with");
+    }
 }
