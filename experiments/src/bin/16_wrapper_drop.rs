@@ -202,8 +202,10 @@ fn unwinding(scene: &Scene<'_>, kind: Kind) -> TrialResult {
     let Opened { runtime: _runtime, pool, watch } = open(scene, kind, 1, Watch::default())?;
     let caught = catch_unwind(AssertUnwindSafe(|| {
         let _pool = pool;
+        watch.drops_here();
         panic_quietly()
     }));
+    watch.has_returned();
     scene.check("the panic was caught", caught.is_err());
     all_closed(scene, &watch)?;
     Ok(())

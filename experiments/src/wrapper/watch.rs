@@ -49,9 +49,14 @@ impl Watch {
 
     /// Drops a pool, and sees on which thread, and when that has returned.
     pub fn drops<P>(&self, pool: P) {
-        self.seen().dropper = Some(thread::current().id());
+        self.drops_here();
         drop(pool);
         self.has_returned();
+    }
+
+    /// Says that this is the thread that drops the pool.
+    pub fn drops_here(&self) {
+        self.seen().dropper = Some(thread::current().id());
     }
 
     /// Says that the call that closes has returned.
