@@ -81,7 +81,8 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
         return finish(&report, meta, &path, flags, workspace);
     }
     let run = Run::begin(flags, workspace)?;
-    let meta = Meta::now(workspace, run.seed, flags.quick, flags.trials);
+    let side_by_side = chosen.len() > 1 && side_by_side::at_a_time(&run) > 1;
+    let meta = Meta { side_by_side, ..Meta::now(workspace, run.seed, flags.quick, flags.trials) };
     let began = Instant::now();
     let (planned, findings) = side_by_side::run(&run, &chosen, &snapshots)?;
     let interrupted = run.interrupt.raised();

@@ -26,7 +26,7 @@ pub fn results(bytes: &[u8]) {
         difference::new(&source, &found);
         difference::between(&source, "", &found, result);
         notebooks::fuzz(&read.meta, result, &source);
-        findings.push(report::Finding::interrupted(&source, result.clone()));
+        findings.push(report::Finding::interrupted(&source, Some(result.clone())));
         sources.push(source);
     }
     for width in [20, 80] {

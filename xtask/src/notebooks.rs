@@ -100,6 +100,14 @@ fn take_in(
         };
     }
     let Results { meta, experiments, .. } = Results::read(&path)?;
+    if let Some(why) = meta.not_for_the_notebook() {
+        let again = "`cargo xtask experiments --accept` measures for the notebook";
+        if is_the_last_run && !records.is_empty() {
+            output::note(&format!("the last run {why}, so its figures are not taken: {again}"));
+            return Ok(());
+        }
+        return failed(format!("{}: the run {why}: {again}", path.display()));
+    }
     for result in &experiments {
         let title = format!("{} {}", result.id, result.name);
         let Some(source) = sources.iter().find(|source| source.title() == title) else {

@@ -50,6 +50,9 @@ pub struct Meta {
     pub quick: bool,
     /// The value of `--trials`.
     pub trials: Option<u32>,
+    /// Whether two experiments ran at a time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub side_by_side: bool,
     /// The versions of the crates under test, from the lock file.
     pub versions: BTreeMap<String, Vec<String>>,
 }
@@ -66,7 +69,23 @@ impl Meta {
             seed,
             quick,
             trials,
+            side_by_side: false,
             versions: locked_versions(workspace),
+        }
+    }
+}
+
+impl Meta {
+    /// Why figures of this run are not for the notebook, if they are not.
+    pub fn not_for_the_notebook(&self) -> Option<&'static str> {
+        if self.quick {
+            Some("ran with --quick")
+        } else if self.trials.is_some() {
+            Some("ran with --trials")
+        } else if self.side_by_side {
+            Some("ran with another experiment beside it")
+        } else {
+            None
         }
     }
 }

@@ -9,8 +9,6 @@ pub enum Question {
     DropRuntimeGone,
     CloseWaits,
     Flush,
-    FlushAlive,
-    FlushControl,
     UseRuntimeGone,
     UseDeadHandle,
     Fork,
@@ -19,15 +17,13 @@ pub enum Question {
 }
 
 impl Question {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 11] = [
         Self::Control,
         Self::DropOffContext,
         Self::DropInAsync,
         Self::DropRuntimeGone,
         Self::CloseWaits,
         Self::Flush,
-        Self::FlushAlive,
-        Self::FlushControl,
         Self::UseRuntimeGone,
         Self::UseDeadHandle,
         Self::Fork,
@@ -43,8 +39,6 @@ impl Question {
             Self::DropRuntimeGone => "drop-runtime-gone",
             Self::CloseWaits => "close-waits",
             Self::Flush => "flush",
-            Self::FlushAlive => "flush-alive",
-            Self::FlushControl => "flush-control",
             Self::UseRuntimeGone => "use-runtime-gone",
             Self::UseDeadHandle => "use-dead-handle",
             Self::Fork => "fork",
@@ -63,12 +57,6 @@ impl Question {
             Self::CloseWaits => "its own close is awaited: has all ended that it started?",
             Self::Flush => {
                 "100 items are accepted, then its own close or a drop, then the runtime ends: did they arrive?"
-            }
-            Self::FlushAlive => {
-                "the same as `flush`, but the runtime runs on until they have arrived"
-            }
-            Self::FlushControl => {
-                "the same as `flush-alive`, but the close waits two seconds, or until they have arrived"
             }
             Self::UseRuntimeGone => "its runtime is dropped, and it is used on a second one",
             Self::UseDeadHandle => {

@@ -143,7 +143,11 @@ impl Subject {
         let place = place.to_owned();
         self.each(move |result| {
             let mut sites = result.sites.iter().chain(&result.occasional_sites);
-            let there = sites.any(|site| site.starts_with(&place));
+            let is_there = |site: &String| {
+                let rest = site.strip_prefix(&place);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+            };
+            let there = sites.any(is_there);
             let reason = format!("{}: panics at {}", result.name, result.sites.join(" and "));
             (enough(&result.outcomes).then_some(there), reason)
         })
@@ -265,31 +269,31 @@ impl Observed {
     /// Holds if every trial recorded at least this.
     #[must_use]
     pub fn always_at_least(self, bound: i64) -> Condition {
-        self.number(move |recorded| recorded.min >= bound)
+        self.number(move |recorded, trials| in_each(recorded.min >= bound, recorded.n, trials))
     }
 
     /// Holds if every trial recorded at most this.
     #[must_use]
     pub fn always_at_most(self, bound: i64) -> Condition {
-        self.number(move |recorded| recorded.max <= bound)
+        self.number(move |recorded, trials| in_each(recorded.max <= bound, recorded.n, trials))
     }
 
     /// Holds if some trial recorded at least this.
     #[must_use]
     pub fn once_at_least(self, bound: i64) -> Condition {
-        self.number(move |recorded| recorded.max >= bound)
+        self.number(move |recorded, _| Some(recorded.max >= bound))
     }
 
     /// Holds if the median of the recorded numbers is at most this.
     #[must_use]
     pub fn mostly_at_most(self, bound: i64) -> Condition {
-        self.number(move |recorded| recorded.median <= bound)
+        self.number(move |recorded, _| Some(recorded.median <= bound))
     }
 
     /// Holds if every trial recorded this word (`true` or `false` for a flag).
     #[must_use]
     pub fn always_reads(self, word: &str) -> Condition {
-        self.word(word, |count, trials| count == trials)
+        self.word(word, |count, _, trials| Some(count == trials))
     }
 
     /// Holds if a trial of one of the variants recorded this word.
@@ -297,10 +301,14 @@ impl Observed {
     pub fn once_reads(self, word: &str) -> Condition {
         let (Self { variants, observation }, word) = (self, word.to_owned());
         variants.together(move |results, pattern| {
-            let recorded =
-                results.iter().filter_map(|result| result.observations.get(&observation));
-            let read = recorded.map(|found| found.count(&word)).sum();
-            let trials = results.iter().map(|result| result.trials).sum();
+            let recorded: Vec<_> =
+                results.iter().filter_map(|result| result.observations.get(&observation)).collect();
+            let read = recorded.iter().map(|found| found.count(&word)).sum();
+            let trials = match recorded.is_empty() {
+                // There is no such observation.
+                true => 0,
+                false => results.iter().map(|result| result.trials).sum(),
+            };
             (read, trials, format!("{pattern}: {observation} was {word} in {read} of {trials}"))
         })
     }
@@ -308,10 +316,10 @@ impl Observed {
     /// Holds if every trial recorded a word, and none this one.
     #[must_use]
     pub fn never_reads(self, word: &str) -> Condition {
-        self.word(word, |count, _| count == 0)
+        self.word(word, |count, recorded, trials| in_each(count == 0, recorded, trials))
     }
 
-    fn number(self, holds: impl Fn(Spread) -> bool + Send + Sync + 'static) -> Condition {
+    fn number(self, holds: impl Fn(Spread, u32) -> Holds + Send + Sync + 'static) -> Condition {
         let Self { variants, observation } = self;
         variants.each(move |result| {
             let found = result.observations.get(&observation);
@@ -323,20 +331,30 @@ impl Observed {
                 }
                 _ => format!("{name}: {observation} was not recorded as a number"),
             };
-            (spread.filter(|spread| spread.n >= FEWEST_TRIALS).map(&holds), reason)
+            let spread = spread.filter(|spread| spread.n >= FEWEST_TRIALS);
+            (spread.and_then(|spread| holds(spread, result.trials)), reason)
         })
     }
 
-    fn word(self, word: &str, holds: fn(u32, u32) -> bool) -> Condition {
+    fn word(self, word: &str, holds: fn(u32, u32, u32) -> Holds) -> Condition {
         let (Self { variants, observation }, word) = (self, word.to_owned());
         variants.each(move |result| {
             let found = result.observations.get(&observation);
             let (count, trials) = (found.map_or(0, |found| found.count(&word)), result.trials);
             let reason =
                 format!("{}: {observation} was {word} in {count} of {trials}", result.name);
-            let recorded = found.is_some() && enough(&result.outcomes);
-            (recorded.then(|| holds(count, trials)), reason)
+            let recorded = found.map_or(0, Observation::recorded);
+            let decides = recorded > 0 && enough(&result.outcomes);
+            (decides.then(|| holds(count, recorded, trials)).flatten(), reason)
         })
+    }
+}
+
+/// What holds in all that was recorded, holds in each trial only if each recorded it.
+fn in_each(holds: bool, recorded: u32, trials: u32) -> Holds {
+    match holds {
+        true if recorded < trials => None,
+        decided => Some(decided),
     }
 }
 
@@ -619,6 +637,26 @@ mod tests {
     }
 
     #[test]
+    fn what_not_every_trial_recorded_does_not_hold_in_each() {
+        let mut some = result("a", &[Clean; 9], &[1; 6]);
+        let words = Observation::of(&[Value::from("late")]).unwrap();
+        some.observations.insert("says".to_owned(), words);
+        some.sites = vec!["src/lib.rs:101:22".to_owned()];
+        let results = [some];
+        let holds = |condition: Condition| condition.holds(&results, &mut Vec::new());
+        let of = |observation| every("a").observed(observation);
+        assert_eq!(holds(of("open_files").always_at_most(1)), None);
+        assert_eq!(holds(of("open_files").always_at_most(0)), Some(false));
+        assert_eq!(holds(of("open_files").always_at_least(1)), None);
+        assert_eq!(holds(of("says").never_reads("early")), None);
+        assert_eq!(holds(of("says").never_reads("late")), Some(false));
+        assert_eq!(holds(!of("says").once_reads("early")), Some(true));
+        assert_eq!(holds(!of("sayz").once_reads("late")), None);
+        assert_eq!(holds(every("a").panics_at("src/lib.rs:101")), Some(true));
+        assert_eq!(holds(every("a").panics_at("src/lib.rs:10")), Some(false));
+    }
+
+    #[test]
     fn one_trial_of_one_variant_is_enough_for_what_occurs_once() {
         let results = [result("a/one", &[Clean; 5], &[1; 5]), result("a/two", &[Aborted], &[2])];
         let holds = |condition: Condition| condition.holds(&results, &mut Vec::new());
@@ -626,7 +664,8 @@ mod tests {
         assert_eq!(holds(every("a/one").once(Aborted)), Some(false));
         assert_eq!(holds(every("a/*").once(Hung)), Some(false));
         assert_eq!(holds(every("a/two").once(Aborted)), None, "too few trials");
-        assert_eq!(holds(every("a/one").observed("says").once_reads("fatal")), Some(false));
+        let says = || every("a/one").observed("says");
+        assert_eq!(holds(says().once_reads("fatal")), None, "nothing was recorded");
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub(crate) fn check(experiment: &Experiment) -> Result<(), String> {
     let of_hypothesis =
         experiment.holds_only_if.iter().map(|condition| ("the hypothesis".to_owned(), condition));
     for (statement, condition) in of_claims.chain(of_hypothesis) {
-        for pattern in condition.patterns() {
+        let patterns = condition.patterns().iter().flat_map(|pattern| pattern.split('|'));
+        for pattern in patterns {
             if !counting.iter().any(|name| condition::fits(pattern, name)) {
                 return Err(format!("{statement} is about `{pattern}`, which fits no variant"));
             }
@@ -110,6 +111,7 @@ mod tests {
             (declared().kit_claim("it is cured"), "has no cure"),
             (declared().keeps("bytes", [2, 1]), "buckets of `bytes` do not rise"),
             (declared().shows_first("another"), "`another` first, which is not one"),
+            (declared().holds_only_if(every("it|outside").is(Aborted)), "about `outside`"),
             (declared().holds_only_if(on_it()), "the hypothesis is about `outside`"),
             (declared().claim("Z1", "").supported_if(on_it()).refuted_if(!on_it()), "`outside`"),
         ] {

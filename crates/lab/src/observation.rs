@@ -102,6 +102,15 @@ impl Spread {
 }
 
 impl Observation {
+    /// How many trials recorded it.
+    #[must_use]
+    pub fn recorded(&self) -> u32 {
+        match self {
+            Self::Integer(spread) | Self::Nanoseconds(spread) => spread.n,
+            Self::Count { values } => values.values().sum(),
+        }
+    }
+
     /// Combines the values of several trials; `None` if there are none. Values of different kinds are
     /// counted as words.
     #[must_use]

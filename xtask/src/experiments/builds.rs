@@ -4,7 +4,7 @@
 //! then some, then the rest: the first verdict does not wait for sixty other programs, nor for web servers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::ControlFlow,
     path::PathBuf,
     process::Command,
@@ -36,7 +36,11 @@ enum Report {
     Status(String),
     /// Warnings.
     Said(String),
-    Failed(Failure),
+    /// A turn has ended. What is not built by then will not be.
+    Over {
+        binaries: Vec<String>,
+        failed: Option<Failure>,
+    },
 }
 
 /// The builds of a run. Dropping it stops cargo.
@@ -46,8 +50,11 @@ pub struct Builds {
     said: String,
     /// What cargo does at the moment, until somebody asks.
     status: Option<String>,
-    failure: Option<Failure>,
-    has_failed: bool,
+    /// Whether the build of these failed that were to be built.
+    over: BTreeMap<String, bool>,
+    failures: VecDeque<Failure>,
+    /// What is known of failures: the same is not said twice.
+    known: BTreeSet<String>,
     has_ended: bool,
     stop: Interrupt,
 }
@@ -57,7 +64,7 @@ pub enum Built {
     Yes(PathBuf),
     /// Cargo has ended without it.
     No,
-    /// A build failed before it was built.
+    /// It does not build, or something that it is built of.
     Failed,
 }
 
@@ -74,30 +81,37 @@ impl Builds {
         let commands = commands(chosen, workspace);
         let stopped = stop.clone();
         scope.spawn(move || {
-            for command in commands {
+            for (binaries, command) in commands {
                 if stopped.raised() {
                     return;
                 }
-                if let Err(failure) = run(command, guardian, &stopped, &send) {
-                    let _ = send.send(Report::Failed(failure));
-                    return;
-                }
+                let failed = run(command, guardian, &stopped, &send).err();
+                let _ = send.send(Report::Over { binaries, failed });
             }
         });
-        let executables = BTreeMap::new();
-        let (said, status, failure) = (String::new(), None, None);
-        let (has_failed, has_ended) = (false, false);
-        Self { reports, executables, said, status, failure, has_failed, has_ended, stop }
+        Self {
+            reports,
+            executables: BTreeMap::new(),
+            said: String::new(),
+            status: None,
+            over: BTreeMap::new(),
+            failures: VecDeque::new(),
+            known: BTreeSet::new(),
+            has_ended: false,
+            stop,
+        }
     }
 
     /// What became of the build of one experiment, if that is known yet.
     pub fn look(&mut self, source: &Source) -> Option<Built> {
         let goes_on = self.go_on();
-        match self.executables.get(&source.binary) {
-            Some(executable) => Some(Built::Yes(executable.clone())),
-            None if goes_on => None,
-            None if self.has_failed => Some(Built::Failed),
-            None => Some(Built::No),
+        if let Some(executable) = self.executables.get(&source.binary) {
+            return Some(Built::Yes(executable.clone()));
+        }
+        match self.over.get(&source.binary) {
+            Some(true) => Some(Built::Failed),
+            Some(false) => Some(Built::No),
+            None => (!goes_on).then_some(Built::No),
         }
     }
 
@@ -136,9 +150,9 @@ impl Builds {
         (!said.is_empty()).then_some(said)
     }
 
-    /// Why the build failed, if it did: once.
+    /// Why something was not built: every reason once.
     pub fn failure(&mut self) -> Option<Failure> {
-        self.failure.take()
+        self.failures.pop_front()
     }
 
     fn take(&mut self, report: Report) {
@@ -148,10 +162,10 @@ impl Builds {
             }
             Report::Status(status) => self.status = Some(status),
             Report::Said(said) => self.said += &said,
-            Report::Failed(failure) => {
-                self.failure = Some(failure);
-                self.has_failed = true;
-                self.has_ended = true;
+            Report::Over { binaries, failed } => {
+                self.over.extend(binaries.into_iter().map(|it| (it, failed.is_some())));
+                self.failures
+                    .extend(failed.filter(|it| self.known.insert(it.message().to_owned())));
             }
         }
     }
@@ -163,8 +177,8 @@ impl Drop for Builds {
     }
 }
 
-/// The commands of cargo, one after another.
-fn commands(chosen: &[Source], workspace: &Workspace) -> Vec<Command> {
+/// The commands of cargo, one after another, and what each builds.
+fn commands(chosen: &[Source], workspace: &Workspace) -> Vec<(Vec<String>, Command)> {
     let command = |sources: &[Source]| {
         let mut cargo = workspace.cargo();
         cargo.args(["build", "--package", "experiments", "--package", "servers", "--keep-going"]);
@@ -176,7 +190,7 @@ fn commands(chosen: &[Source], workspace: &Workspace) -> Vec<Command> {
             ("CARGO_TERM_COLOR", "never"),
         ]);
         cargo.args(sources.iter().flat_map(|source| ["--bin", &source.binary]));
-        cargo
+        (sources.iter().map(|source| source.binary.clone()).collect(), cargo)
     };
     let mut rest = chosen;
     let mut parts = Vec::new();
@@ -295,9 +309,11 @@ mod tests {
         let names = (1..=40).map(|number| Source::named(&format!("{number:02}_a")).unwrap());
         let chosen: Vec<_> = names.collect();
         let commands = commands(&chosen, &Workspace::find().unwrap());
-        let bins = |command: &Command| command.get_args().filter(|it| *it == "--bin").count();
+        let bins = |(_, command): &(Vec<_>, Command)| {
+            command.get_args().filter(|it| *it == "--bin").count()
+        };
         assert_eq!(commands.iter().map(bins).collect::<Vec<_>>(), [1, 8, 16, 15]);
-        let first: Vec<_> = commands[0].get_args().collect();
+        let first: Vec<_> = commands[0].1.get_args().collect();
         assert_eq!(first.last().unwrap().to_str(), Some("01_a"));
     }
 }

@@ -18,6 +18,9 @@ const SHORTEST: Duration = Duration::from_secs(5);
 /// What an experiment may take of which nothing is known, in seconds.
 const UNKNOWN: f64 = 5.0;
 
+/// The least that one is expected to take: what a process for it takes is not in its result.
+const SHORTEST_EXPECTED: f64 = 0.5;
+
 pub struct Estimate {
     /// By the id of those that have not ended, in seconds.
     expected: BTreeMap<String, f64>,
@@ -31,7 +34,7 @@ impl Estimate {
     pub fn of(sources: &[Source], workspace: &Workspace) -> Self {
         let expected = |source: &Source| {
             let seconds = committed_seconds(source, workspace).unwrap_or(UNKNOWN);
-            (source.id.clone(), seconds.max(0.01))
+            (source.id.clone(), seconds.max(SHORTEST_EXPECTED))
         };
         let expected = sources.iter().map(expected).collect();
         Self { expected, ended: 0, was_expected: 0.0, took: 0.0 }

@@ -34,7 +34,11 @@ impl Pages<'_> {
         let is_found = state.is_fine() && result.as_ref().is_some_and(is_supported);
         let mark = match state {
             State::Match | State::Written | State::CuresHeld => style("✓").green(),
-            State::New | State::Mismatch | State::CuresFailed | State::NoResult => style("✗").red(),
+            State::New
+            | State::Mismatch
+            | State::NotCompared
+            | State::CuresFailed
+            | State::NoResult => style("✗").red(),
             State::Interrupted | State::Skipped => style("–").dim(),
         };
         let mark: StyledObject<_> = mark.force_styling(in_colour);
@@ -46,7 +50,7 @@ impl Pages<'_> {
             State::Written => parts.push("snapshot written".to_owned()),
             State::New => parts.push("no snapshot yet".to_owned()),
             State::Mismatch => parts.push("differs from its snapshot".to_owned()),
-            State::Interrupted | State::Skipped | State::NoResult => {
+            State::NotCompared | State::Interrupted | State::Skipped | State::NoResult => {
                 parts.push(state.word().to_owned());
             }
         }

@@ -12,7 +12,6 @@ use super::{
     snapshots::{Compared, Snapshots},
 };
 use crate::{
-    failure::Result,
     figures::{self, plural},
     output::{self, Paper},
     workspace::{Source, Workspace},
@@ -37,6 +36,8 @@ pub enum State {
     Written,
     New,
     Mismatch,
+    /// The snapshot cannot be read or written.
+    NotCompared,
     /// The threads of its trials were held, and its cures were as predicted, or not.
     CuresHeld,
     CuresFailed,
@@ -53,6 +54,7 @@ impl State {
             Self::Written => "written",
             Self::New => "new",
             Self::Mismatch => "mismatch",
+            Self::NotCompared => "not compared",
             Self::CuresHeld => "cures clean",
             Self::CuresFailed => "a cure failed",
             Self::Interrupted => "interrupted",
@@ -87,13 +89,17 @@ pub struct Report {
 
 impl Finding {
     /// Compares a result with its snapshot.
-    pub fn compared(
-        source: &Source,
-        mut result: ExperimentResult,
-        snapshots: &Snapshots,
-    ) -> Result<Self> {
+    pub fn compared(source: &Source, mut result: ExperimentResult, snapshots: &Snapshots) -> Self {
         let found = lab::snapshot::render(&result);
-        let compared = snapshots.compare(source, &found)?;
+        let compared = match snapshots.compare(source, &found) {
+            Ok(compared) => compared,
+            // The result is no worse for it.
+            Err(failure) => {
+                let words = format!("{}: {}\n", source.title(), failure.message());
+                let state = State::NotCompared;
+                return Self { result: Some(result), words, ..Self::without_result(source, state) };
+            }
+        };
         result.snapshot = Some(compared.status());
         let (state, words) = match compared {
             Compared::Match => (State::Match, String::new()),
@@ -103,7 +109,7 @@ impl Finding {
                 (State::Mismatch, difference::between(source, &expected, &found, &result))
             }
         };
-        Ok(Self { result: Some(result), words, ..Self::without_result(source, state) })
+        Self { result: Some(result), words, ..Self::without_result(source, state) }
     }
 
     /// Of a run in which threads were held: looks at the cures alone.
@@ -122,8 +128,8 @@ impl Finding {
         Self { result: Some(result), words, ..Self::without_result(source, state) }
     }
 
-    pub fn interrupted(source: &Source, result: ExperimentResult) -> Self {
-        Self { result: Some(result), ..Self::without_result(source, State::Interrupted) }
+    pub fn interrupted(source: &Source, result: Option<ExperimentResult>) -> Self {
+        Self { result, ..Self::without_result(source, State::Interrupted) }
     }
 
     pub fn skipped(source: &Source, skipped: Skipped) -> Self {
@@ -310,6 +316,7 @@ impl Report {
         for (state, what) in [
             (State::New, "without a snapshot"),
             (State::Mismatch, "not as the snapshot says"),
+            (State::NotCompared, "not compared with a snapshot"),
             (State::CuresFailed, "a cure fails if threads are held"),
             (State::NoResult, "without a result"),
         ] {

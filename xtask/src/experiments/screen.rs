@@ -36,6 +36,8 @@ pub struct Screen<'a> {
     is_building: Cell<bool>,
     /// What cargo did last.
     status: RefCell<String>,
+    /// What was shown last of one that runs.
+    last: RefCell<String>,
     /// How many trials of those that run have ended, and how many there are: by the id.
     running: RefCell<BTreeMap<String, (u64, u64)>>,
 }
@@ -54,6 +56,7 @@ impl<'a> Screen<'a> {
             since: Cell::new(Instant::now()),
             is_building: Cell::new(false),
             status: RefCell::new("building".to_owned()),
+            last: RefCell::default(),
             running: RefCell::default(),
         }
     }
@@ -69,6 +72,7 @@ impl<'a> Screen<'a> {
     }
 
     pub fn starts(&self, source: &Source) {
+        self.last.replace(source.title());
         self.says(source.title());
     }
 
@@ -83,7 +87,13 @@ impl<'a> Screen<'a> {
         let rest = rest.map_or_else(String::new, |rest| format!(" · {rest}"));
         let said = format!("{} {ended}/{all}{rest}", source.title());
         self.progress.line(|| said.clone());
+        self.last.replace(said.clone());
         self.says(said);
+    }
+
+    /// Nothing has happened for a while.
+    pub fn waits(&self) {
+        self.progress.line(|| self.last.borrow().clone());
     }
 
     /// An experiment will not run.

@@ -69,7 +69,7 @@ pub fn run(
 }
 
 /// How many experiments this run has at a time. What is measured for the notebook is measured alone.
-fn at_a_time(run: &Run<'_>) -> usize {
+pub fn at_a_time(run: &Run<'_>) -> usize {
     let alone = run.flags.accept || run.flags.jobs.is_some() || !run.under.is_empty();
     if alone || probe_seed().is_some() { 1 } else { AT_A_TIME }
 }
@@ -93,6 +93,7 @@ fn side_by_side<'scope>(
     // By their places among all.
     let mut running = BTreeMap::<usize, Running<'_>>::new();
     let mut findings = BTreeMap::<usize, Finding>::new();
+    let mut failures = Vec::new();
     while !running.is_empty() || (waiting.peek().is_some() && !run.interrupt.raised()) {
         let mut ended = Vec::new();
         // One at a time prepares what it needs: two might install the same.
@@ -122,28 +123,27 @@ fn side_by_side<'scope>(
         }
         // Before their steps are read: what they have said is all there then.
         let over: Vec<_> = running.extract_if(.., |_, it| it.thread.is_finished()).collect();
-        if over.is_empty()
-            && ended.is_empty()
-            && let Ok((place, step)) = steps.recv_timeout(child::TICK)
-        {
-            take(&mut running, place, step, work, screen);
+        if over.is_empty() && ended.is_empty() {
+            match steps.recv_timeout(child::TICK) {
+                Ok((place, step)) => take(&mut running, place, step, work, screen),
+                Err(_) if running.is_empty() => {}
+                Err(_) => screen.waits(),
+            }
         }
         while let Ok((place, step)) = steps.try_recv() {
             take(&mut running, place, step, work, screen);
         }
         for (place, it) in over {
-            ended.push((place, it.finding(run, snapshots)?));
+            ended.push((place, it.finding(run, snapshots)));
         }
         for (place, finding) in ended {
             if let Some(said) = work.builds.said() {
                 screen.note(&said);
             }
-            if let Some(failure) = work.builds.failure() {
-                let mut all = findings.values().chain([&finding]);
-                if running.is_empty() && all.all(|it| it.result.is_none()) {
-                    return Err(failure);
-                }
-                screen.note(failure.message());
+            failures.extend(std::iter::from_fn(|| work.builds.failure()));
+            if finding.result.is_some() {
+                // So it is not that nothing builds.
+                failures.drain(..).for_each(|failure| screen.note(failure.message()));
             }
             screen.ended(&finding);
             if run.flags.format == Format::Json {
@@ -152,7 +152,14 @@ fn side_by_side<'scope>(
             findings.insert(place, finding);
         }
     }
-    Ok(findings.into_values().collect())
+    let has_results = findings.values().any(|it| it.result.is_some());
+    match failures.into_iter().next() {
+        Some(failure) if !has_results => Err(failure),
+        failure => {
+            failure.iter().for_each(|failure| screen.note(failure.message()));
+            Ok(findings.into_values().collect())
+        }
+    }
 }
 
 /// Begins an experiment, if it is built and is to run. `None` if it is not built yet, or the run is interrupted.
@@ -170,7 +177,7 @@ fn begin<'scope>(
     let built = work.builds.look(source)?;
     let (binary, declaration) = match work.declaration(source, built) {
         Ok(declared) => declared,
-        Err(Trouble::Interrupted) => return None,
+        Err(Trouble::Interrupted) if run.interrupt.raised() => return None,
         Err(trouble) => return over(Finding::trouble(source, &trouble)),
     };
     if let Some(skipped) = run.not_asked_for(source, declaration.on_demand.as_deref()) {
@@ -206,21 +213,24 @@ fn take(
 
 impl Running<'_> {
     /// What an experiment that has ended has found.
-    fn finding(self, run: &Run<'_>, snapshots: &Snapshots) -> Result<Finding> {
+    fn finding(self, run: &Run<'_>, snapshots: &Snapshots) -> Finding {
         let Self { source, digests, thread, .. } = self;
         let ran = thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
-        Ok(match ran {
-            Ok(result) if result.interrupted => Finding::interrupted(&source, result),
+        match ran {
+            Ok(result) if result.interrupted => Finding::interrupted(&source, Some(result)),
             Ok(result) => {
                 let result = ExperimentResult { sources: digests, ..result };
                 if run.under.is_empty() {
-                    Finding::compared(&source, result, snapshots)?
+                    Finding::compared(&source, result, snapshots)
                 } else {
                     Finding::held(&source, result)
                 }
             }
             Err(Trouble::Skipped(skipped)) => Finding::skipped(&source, skipped),
+            Err(Trouble::Interrupted) if run.interrupt.raised() => {
+                Finding::interrupted(&source, None)
+            }
             Err(trouble) => Finding::trouble(&source, &trouble),
-        })
+        }
     }
 }

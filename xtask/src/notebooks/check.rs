@@ -94,6 +94,9 @@ impl Check<'_> {
                 let what = format!("the results are older than {file}");
                 self.say(&path, &what, &run(source));
             }
+            if let Some(why) = meta.not_for_the_notebook() {
+                self.say(&path, &format!("the results are of a run that {why}"), &run(source));
+            }
             let mut names = lock_file.keys().chain(meta.versions.keys());
             if let Some(it) = names.find(|it| lock_file.get(*it) != meta.versions.get(*it)) {
                 let what = format!("the results were made with another version of {it}");

@@ -20,7 +20,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// Finds the counts in a text. `2 and 3 of 40` and `2, 3 and 5 of 40` are several.
+/// Finds the counts in a text. `none of 40` is a count, too; `2 and 3 of 40` and `2, 3 and 5 of 40` are several.
 pub fn in_text(text: &str) -> Vec<Count> {
     let words: Vec<_> = text.split_whitespace().collect();
     let mut counts = Vec::new();
@@ -39,7 +39,10 @@ pub fn in_text(text: &str) -> Vec<Count> {
 }
 
 fn number(word: &str) -> Option<u32> {
-    word.trim_matches(|mark: char| mark.is_ascii_punctuation()).parse().ok()
+    match word.trim_matches(|mark: char| mark.is_ascii_punctuation()) {
+        "none" | "None" => Some(0),
+        digits => digits.parse().ok(),
+    }
 }
 
 impl Count {
@@ -77,6 +80,7 @@ mod tests {
             ("crashes 2 and 3 of 40 exits, and without it 39", "3 of 40; 2 of 40"),
             ("closed (46, 73 and 5 of 400).", "5 of 400; 73 of 400; 46 of 400"),
             ("With 10 more, 5 of 20: so", "5 of 20"),
+            ("none of 150 exits", "0 of 150"),
             ("work of 10 and of 50 ms", ""),
             ("one of 20, 3 out of 4 of them", ""),
             ("", ""),

@@ -288,3 +288,40 @@ fn what_is_measured_for_the_notebook_is_measured_alone() {
         with_two_that_meet(10).run(&arguments).expect_code(1).says("01 drop-context ended with");
     }
 }
+
+#[test]
+fn what_does_not_build_stops_nothing_else() {
+    let workspace = Workspace::with_two();
+    // The first is built alone, and fails.
+    workspace.write(
+        "build.script",
+        "case \"$*\" in *01_drop_context*) echo 'error: no such thing' >&2; exit 101 ;; esac",
+    );
+    let ran = workspace.run(&["experiments"]).expect_code(1);
+    ran.says("✗ 01 drop-context · no result")
+        .says("01 drop-context does not build")
+        .says("✓ 03 sleep-duration")
+        .says("no such thing");
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_costs_no_result() {
+    let workspace = Workspace::with_two();
+    workspace.remove(SNAPSHOT);
+    std::fs::create_dir(workspace.path(SNAPSHOT)).unwrap();
+    let ran = workspace.run(&["experiments"]).expect_code(1);
+    ran.says("not compared").says("✓ 03 sleep-duration").says("01_drop_context.snap");
+    let results = workspace.read("target/experiments/results.json");
+    assert!(results.contains("drop-context") && results.contains("sleep-duration"), "{results}");
+}
+
+#[test]
+fn a_declaration_that_ends_like_an_interruption_is_tried_once() {
+    let workspace = Workspace::with_two();
+    workspace.program("bin/01_broken", "exit 130\n");
+    workspace.remove("bin/01_drop_context");
+    std::fs::rename(workspace.path("bin/01_broken"), workspace.path("bin/01_drop_context"))
+        .unwrap();
+    let ran = workspace.run(&["experiments"]).expect_code(1);
+    ran.says("01 drop-context was interrupted").says("✓ 03 sleep-duration");
+}

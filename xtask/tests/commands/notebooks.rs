@@ -396,7 +396,7 @@ fn without_complete_results_nothing_is_written() {
     let mut partial = sleep_duration();
     partial.interrupted = true;
     workspace.experiment(&partial);
-    workspace.run(&["experiments"]).expect_code(1);
+    workspace.run(&["experiments", "--jobs", "4"]).expect_code(1);
     workspace.run(&["notebooks"]).expect_code(1).says("03 sleep-duration was interrupted");
 }
 
@@ -571,5 +571,27 @@ fn check_reports_every_kind_of_disagreement_and_changes_nothing() {
             assert!(ran.stderr.contains(words), "{name}: no {words:?} in {ran}");
         }
         assert_eq!(workspace.read(PAGE), page, "{name}");
+    }
+}
+
+#[test]
+fn the_notebook_takes_no_figures_that_were_measured_in_a_hurry_or_in_company() {
+    for (options, why) in [
+        (&["--quick"][..], "ran with --quick"),
+        (&["--trials", "9"], "ran with --trials"),
+        (&[], "ran with another experiment beside it"),
+    ] {
+        let workspace = Workspace::with_two();
+        workspace.run(&["notebooks"]).expect_code(0);
+        let before = workspace.read("docs/results/01_drop_context.json");
+        workspace.run(&[&["experiments"], options].concat()).expect_code(0);
+        workspace.run(&["notebooks"]).expect_code(0).says(why);
+        assert_eq!(workspace.read("docs/results/01_drop_context.json"), before);
+        let results = workspace.path("target/experiments/results.json");
+        let results = results.to_str().unwrap();
+        workspace.run(&["notebooks", "--results", results]).expect_code(1).says(why);
+        // By hand.
+        workspace.edit("docs/results/01_drop_context.json", "\"quick\": false", "\"quick\": true");
+        workspace.run(&["notebooks", "--check"]).expect_code(1).says("ran with --quick");
     }
 }
