@@ -74,7 +74,9 @@ fn descriptors() -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir("/proc/self/fd")? {
         // It may have been closed since.
-        let Ok(link) = fs::read_link(entry?.path()) else { continue };
+        let Ok(link) = fs::read_link(entry?.path()) else {
+            continue;
+        };
         let link = link.to_string_lossy();
         let inode = link.strip_prefix("socket:[").and_then(|it| it.strip_suffix(']'));
         let is_file =
@@ -110,7 +112,9 @@ fn served_inodes() -> io::Result<Vec<String>> {
 fn threads() -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir("/proc/self/task")? {
-        let Ok(name) = fs::read_to_string(entry?.path().join("comm")) else { continue };
+        let Ok(name) = fs::read_to_string(entry?.path().join("comm")) else {
+            continue;
+        };
         if !["tokio-r", OWN].iter().any(|it| name.starts_with(it)) {
             count += 1;
         }

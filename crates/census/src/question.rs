@@ -9,6 +9,8 @@ pub enum Question {
     DropRuntimeGone,
     CloseWaits,
     Flush,
+    FlushAlive,
+    FlushControl,
     UseRuntimeGone,
     UseDeadHandle,
     Fork,
@@ -17,13 +19,15 @@ pub enum Question {
 }
 
 impl Question {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Control,
         Self::DropOffContext,
         Self::DropInAsync,
         Self::DropRuntimeGone,
         Self::CloseWaits,
         Self::Flush,
+        Self::FlushAlive,
+        Self::FlushControl,
         Self::UseRuntimeGone,
         Self::UseDeadHandle,
         Self::Fork,
@@ -39,6 +43,8 @@ impl Question {
             Self::DropRuntimeGone => "drop-runtime-gone",
             Self::CloseWaits => "close-waits",
             Self::Flush => "flush",
+            Self::FlushAlive => "flush-alive",
+            Self::FlushControl => "flush-control",
             Self::UseRuntimeGone => "use-runtime-gone",
             Self::UseDeadHandle => "use-dead-handle",
             Self::Fork => "fork",
@@ -57,6 +63,12 @@ impl Question {
             Self::CloseWaits => "its own close is awaited: has all ended that it started?",
             Self::Flush => {
                 "100 items are accepted, then its own close or a drop, then the runtime ends: did they arrive?"
+            }
+            Self::FlushAlive => {
+                "the same as `flush`, but the runtime runs on until they have arrived"
+            }
+            Self::FlushControl => {
+                "the same as `flush-alive`, but the close waits two seconds, or until they have arrived"
             }
             Self::UseRuntimeGone => "its runtime is dropped, and it is used on a second one",
             Self::UseDeadHandle => {

@@ -45,7 +45,6 @@ impl Server {
     }
 
     /// Where it listens.
-    #[expect(dead_code, reason = "the first subject with a real server needs it")]
     pub fn address(self) -> TrialResult<String> {
         Ok(env::var(self.kind().variable())?)
     }

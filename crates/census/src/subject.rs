@@ -102,7 +102,7 @@ fn not_asked<S: Subject>(question: Question) -> Option<&'static str> {
     match question {
         Question::CloseWaits => S::CLOSE.err(),
         Question::CloseTwice | Question::CloseHalfway => S::CLOSE.err().or(S::CLOSES_ONCE),
-        Question::Flush => S::ACCEPTS.err(),
+        Question::Flush | Question::FlushAlive | Question::FlushControl => S::ACCEPTS.err(),
         _ => S::NOT_ASKED.iter().find(|(it, _)| *it == question).map(|(_, because)| *because),
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fork::{Fork, WIFSIGNALED};
+use fork::{Fork, WEXITSTATUS, WIFSIGNALED};
 use futures_util::{
     future::{Either, select},
     poll,
@@ -30,16 +30,19 @@ use crate::{
 };
 
 /// How long a call or a close may take before it counts as one that hangs. A machine under load answers within it.
-const LIMIT: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_secs(10);
 
-/// The deadline of a trial: long enough for every limit in it.
-const DEADLINE: Duration = Duration::from_secs(15);
+/// The deadline of a trial: long enough for every limit in it, on a machine under load.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long to wait for what comes late.
 const LATE: Duration = Duration::from_secs(2);
 
 /// How many items a flush is asked with.
 pub const ITEMS: usize = 100;
+
+/// The answers of a forked child, by its exit code.
+const FORKED: [&str; 3] = ["works", "error", "hangs"];
 
 /// The panics of this process.
 static PANICS: AtomicU32 = AtomicU32::new(0);
@@ -65,13 +68,15 @@ pub fn variant<S: Subject>(question: Question) -> Variant {
             Question::DropInAsync => dropped::<S>(Place::InAsync),
             Question::DropRuntimeGone => dropped::<S>(Place::RuntimeGone),
             Question::CloseWaits => close_waits::<S>(trial),
-            Question::Flush => flush::<S>(trial),
+            Question::Flush => flush::<S>(trial, &AT_ONCE),
+            Question::FlushAlive => flush::<S>(trial, &ALIVE),
+            Question::FlushControl => flush::<S>(trial, &IN_PEACE),
             Question::UseRuntimeGone => use_runtime_gone::<S>(trial),
             Question::UseDeadHandle => use_dead_handle::<S>(trial),
             Question::Fork => {
-                // The child gives the answer, unless it was killed.
-                let killed = forked::<S>(trial)?;
-                killed.into_iter().for_each(|word| answer(trial, word));
+                // A child that panicked has no word: its panic is the answer.
+                let word = forked::<S>(trial)?;
+                word.into_iter().for_each(|word| answer(trial, word));
                 return Ok(());
             }
             Question::CloseTwice => close_twice::<S>(trial),
@@ -140,7 +145,10 @@ fn close_waits<S: Subject>(trial: &Trial<'_>) -> TrialResult<&'static str> {
         return Ok("nothing-to-see");
     }
     trial.record("open", open.to_string());
-    match runtime.block_on(limited(S::close(&mut live)))? {
+    let closed = runtime.block_on(limited(S::close(&mut live)))?;
+    // It stays: how the value ends is another question.
+    std::mem::forget(live);
+    match closed {
         None => return Ok("hangs"),
         Some(closed) => closed?,
     }
@@ -159,12 +167,33 @@ fn close_waits<S: Subject>(trial: &Trial<'_>) -> TrialResult<&'static str> {
     Ok("stays")
 }
 
-fn flush<S: Subject>(trial: &Trial<'_>) -> TrialResult<&'static str> {
+/// How much time a flush has.
+struct Time {
+    /// Before the close, while everything runs.
+    before: Duration,
+    /// After the close, while the runtime runs.
+    after: Duration,
+}
+
+const AT_ONCE: Time = Time { before: Duration::ZERO, after: Duration::ZERO };
+const ALIVE: Time = Time { before: Duration::ZERO, after: LIMIT };
+const IN_PEACE: Time = Time { before: LATE, after: LIMIT };
+
+fn flush<S: Subject>(trial: &Trial<'_>, time: &Time) -> TrialResult<&'static str> {
+    let wait = |limit| {
+        let until = Instant::now() + limit;
+        while S::arrived() < ITEMS && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
     let runtime = runtime()?;
     runtime.block_on(async {
         let mut live = Box::pin(S::live()).await?;
         for _ in 0..ITEMS {
             Box::pin(S::accept(&mut live)).await?;
+        }
+        if time.before > Duration::ZERO {
+            tokio::task::block_in_place(|| wait(time.before));
         }
         if S::CLOSE.is_ok() {
             limited(S::close(&mut live)).await?.ok_or("its close hangs")??;
@@ -172,11 +201,9 @@ fn flush<S: Subject>(trial: &Trial<'_>) -> TrialResult<&'static str> {
         drop(live);
         TrialResult::Ok(())
     })?;
+    wait(time.after);
     drop(runtime);
-    let until = Instant::now() + LATE;
-    while S::arrived() < ITEMS && Instant::now() < until {
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait(LATE);
     let arrived = S::arrived();
     trial.record("arrived", i64::try_from(arrived)?);
     Ok(match arrived {
@@ -262,15 +289,19 @@ fn forked<S: Subject>(trial: &Trial<'_>) -> TrialResult<Option<&'static str>> {
                 std::mem::forget(own);
                 TrialResult::Ok(word)
             }));
+            let mut code = FORKED.len();
             match used {
-                Ok(Ok(word)) => answer(trial, word),
+                // A panic that Tokio has caught is one, too.
+                Ok(Ok(word)) if PANICS.load(Ordering::SeqCst) == 0 => {
+                    code = FORKED.iter().position(|it| *it == word).unwrap_or(FORKED.len());
+                }
                 Ok(Err(error)) => {
                     trial.check(&format!("the child could not ask: {error}"), false);
                 }
-                Err(_) => {}
+                Ok(Ok(_)) | Err(_) => {}
             }
             // Ends this process without a destructor.
-            let error = Command::new("true").exec();
+            let error = Command::new("sh").args(["-c", &format!("exit {code}")]).exec();
             trial.check(&format!("the child cannot end: {error}"), false);
             std::process::exit(1)
         }
@@ -280,8 +311,11 @@ fn forked<S: Subject>(trial: &Trial<'_>) -> TrialResult<Option<&'static str>> {
             trial.record("parent", parent);
             std::mem::forget(live);
             runtime.shutdown_background();
-            // Otherwise the child has told its own answer.
-            Ok(WIFSIGNALED(status).then_some("killed"))
+            if WIFSIGNALED(status) {
+                return Ok(Some("killed"));
+            }
+            // Told now, and not by the child: if this trial hangs after that, it has one answer and not two.
+            Ok(usize::try_from(WEXITSTATUS(status)).ok().and_then(|code| FORKED.get(code).copied()))
         }
     }
 }
@@ -305,6 +339,8 @@ fn close_halfway<S: Subject>(trial: &Trial<'_>) -> TrialResult<&'static str> {
         poll!(close.as_mut()).is_ready()
     });
     if at_once {
+        std::mem::forget(live);
+        runtime.shutdown_background();
         return Ok("at-once");
     }
     let word = runtime.block_on(ended(trial, S::close(&mut live)))?;

@@ -23,8 +23,15 @@ use crate::{
 /// The folder of the committed cells.
 pub const FOLDER: &str = "docs/results/census";
 
-/// The code of the control.
-pub const CONTROL: &str = "control";
+/// The answer of a control that makes the other cells of its row worth something; nothing for a question.
+pub fn expected(question: &str) -> Option<&'static str> {
+    match question {
+        "control" => Some("clean"),
+        // Without it, an answer of `flush` that nothing arrived could be that of a server that counts nothing.
+        "flush-control" => Some("all"),
+        _ => None,
+    }
+}
 
 /// The answer of a trial that could not ask its question.
 pub const FAILED: &str = "failed";
@@ -267,7 +274,7 @@ pub fn of(
             let name = format!("{}/{}", declared.code, asked.question);
             let variant = result.variants.iter().find(|it| it.name == name && it.trials > 0);
             let mut cell = match variant {
-                Some(variant) => cell(variant).context(|| name)?,
+                Some(variant) => cell(variant),
                 None => Cell { not_asked: asked.not_asked.clone(), ..Cell::default() },
             };
             cell.question.clone_from(&asked.question);
@@ -328,7 +335,7 @@ pub fn digests(root: &Path, source: &str) -> BTreeMap<String, String> {
     files.filter_map(digest).collect()
 }
 
-fn cell(variant: &VariantResult) -> Result<Cell, String> {
+fn cell(variant: &VariantResult) -> Cell {
     let mut cell = Cell::default();
     for (outcome, answer) in [
         (Outcome::Panicked, "panics"),
@@ -372,10 +379,12 @@ fn cell(variant: &VariantResult) -> Result<Cell, String> {
     }
     cell.problems.sort();
     cell.problems.dedup();
-    match cell.trials() == variant.trials {
-        true => Ok(cell),
-        false => Err(format!("{} answers of {} trials", cell.trials(), variant.trials)),
+    // A trial that panicked or hung after its answer has two, and nothing says which of them counts.
+    if cell.trials() != variant.trials {
+        cell.problems.push(format!("{} answers of {} trials", cell.trials(), variant.trials));
+        count(&mut cell, FAILED, 1);
     }
+    cell
 }
 
 fn count(cell: &mut Cell, answer: &str, counted: u32) {
@@ -424,6 +433,33 @@ mod tests {
         assert!(!race.agrees(&cell(&[("clean", 19), ("hangs", 1)])));
         assert!(!race.agrees(&cell(&[])));
         assert_eq!(race.to_string(), "panics 3 of 20, clean 17 of 20");
+    }
+
+    #[test]
+    fn a_trial_with_two_answers_makes_its_cell_doubtful() {
+        let variant = |trials: u32, works: u32| {
+            let outcomes = serde_json::json!({
+                "clean": trials - 1, "panicked": 0, "aborted": 0, "signalled": 0, "hung": 1, "failed": 0
+            });
+            let text = serde_json::json!({
+                "name": "a/fork", "role": "control", "about": "", "prediction": "", "predicted": true,
+                "trials": trials, "outcomes": outcomes, "class": "", "hits": trials, "interval": [0.0, 1.0],
+                "sites": [], "resources": null, "examples": [],
+                "observations": {"answer": {"kind": "count", "values": {"works": works}}}
+            });
+            super::cell(&serde_json::from_value(text).unwrap())
+        };
+        assert_eq!(variant(20, 19), cell(&[("hangs", 1), ("works", 19)]));
+        let doubtful = variant(20, 20);
+        assert_eq!(doubtful.answers.get(FAILED), Some(&1));
+        assert_eq!(doubtful.problems, ["21 answers of 20 trials"]);
+    }
+
+    #[test]
+    fn a_control_has_one_answer_and_a_question_has_none() {
+        assert_eq!(expected("control"), Some("clean"));
+        assert_eq!(expected("flush-control"), Some("all"));
+        assert_eq!(expected("flush"), None);
     }
 
     #[test]

@@ -158,12 +158,18 @@ impl Census {
         // Of several, the first in the order of the alphabet.
         let most = messages.iter().max_by(|one, other| one.1.cmp(other.1).then(other.0.cmp(one.0)));
         let package = &record.package;
+        let mut hung = cells()
+            .filter(|cell| cell.answers.contains_key("hangs"))
+            .map(|cell| cell.question.as_str());
         match most {
             Some((message, _)) => format!("{package} panics: {}", shortened(message)),
-            None if cells().any(|cell| cell.answers.contains_key("hangs")) => {
-                format!("{package} hangs, and does not panic")
-            }
-            None => format!("{package} does not panic"),
+            None => match hung.next() {
+                Some("fork") if hung.all(|it| it == "fork") => {
+                    format!("{package} hangs in a forked child, and does not panic")
+                }
+                Some(_) => format!("{package} hangs, and does not panic"),
+                None => format!("{package} does not panic"),
+            },
         }
     }
 
@@ -295,7 +301,8 @@ impl Census {
             .next()
             .map(|row| row.cells.iter().map(|cell| cell.question.as_str()).collect())
             .unwrap_or_default();
-        let questions: Vec<_> = questions.into_iter().filter(|it| *it != record::CONTROL).collect();
+        let questions: Vec<_> =
+            questions.into_iter().filter(|it| record::expected(it).is_none()).collect();
         let head: Vec<_> = questions.iter().map(|it| format!("`{it}`")).collect();
         let mut text = format!("| row | version | {} |\n", head.join(" | "));
         let _ = writeln!(text, "| --- | --- |{}", " --- |".repeat(questions.len()));
@@ -318,8 +325,9 @@ impl Census {
         let asked = cells.iter().filter(|cell| !cell.answers.is_empty()).count();
         let trials: u32 = cells.iter().map(|cell| cell.trials()).sum();
         let races = cells.iter().filter(|cell| cell.answers.len() > 1).count();
-        let controls =
-            cells.iter().filter(|cell| cell.question == record::CONTROL && !cell.is("skipped"));
+        let run = cells.iter().filter(|cell| !cell.answers.is_empty() && !cell.is("skipped"));
+        let controls: Vec<_> =
+            run.filter_map(|cell| Some(cell.is(record::expected(&cell.question)?))).collect();
         let with = |answers: &[&str]| {
             let has = |record: &&Record| {
                 let mut cells = record.rows.iter().flat_map(|row| &row.cells);
@@ -330,14 +338,14 @@ impl Census {
         let _ = writeln!(
             text,
             "\n{}, {}, {asked} cells of {} trials; {races} of the cells are races. {} panic or abort in at least one \
-             cell, {} hang in one. {} of {} controls are clean.",
+             cell, {} hang in one. {} of {} controls answer as they must.",
             plural(self.records.len(), "crate"),
             plural(self.rows().count(), "row"),
             trials,
             with(&["panics", "aborts"]),
             with(&["hangs"]),
-            controls.clone().filter(|cell| cell.is("clean")).count(),
-            controls.count(),
+            controls.iter().filter(|is_expected| **is_expected).count(),
+            controls.len(),
         );
         text
     }
