@@ -147,6 +147,7 @@ fn probe_seed() -> Option<u64> {
 /// `--list`: prints the declarations of the experiments.
 fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
     let (mut rows, mut lines, mut is_complete) = (Vec::new(), String::new(), true);
+    output::note("building the experiments, which say themselves what they ask");
     thread::scope(|scope| -> Result<()> {
         let mut work = Work::start(run, chosen, scope);
         for source in chosen {
@@ -155,7 +156,9 @@ fn list(run: &Run<'_>, chosen: &[Source]) -> Result<ExitCode> {
                 Ok((_, it)) => {
                     lines += &(serde_json::to_string(&it)? + "\n");
                     let trials = trials(&it).to_string();
-                    rows.push(vec![title, it.question, it.claims.join(" "), trials]);
+                    let because = it.on_demand.map(|because| format!("\n({because})"));
+                    let asks = it.question + &because.unwrap_or_default();
+                    rows.push(vec![title, asks, it.claims.join(" "), trials]);
                 }
                 Err(Trouble::Interrupted) => return Err(Failure::Interrupted),
                 Err(trouble) => {

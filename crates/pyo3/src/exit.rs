@@ -175,7 +175,11 @@ fn what_is_left(inside: usize, futures: &[String], elapsed: Duration) -> Option<
         ),
         _ => format!(
             "{} not returned{names}. The interpreter is finalized all the same, which may abort the process.",
-            count(inside, "call of Rust into Python has", "calls of Rust into Python have")
+            count(
+                inside,
+                "call or future of Rust that may enter Python has",
+                "calls or futures of Rust that may enter Python have"
+            )
         ),
     };
     Some(format!("sundown: after {elapsed:.1?}, {rest}\n"))

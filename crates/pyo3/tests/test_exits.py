@@ -501,7 +501,7 @@ def test_a_call_that_outlives_the_limit_is_told():
     inside.wait()
     """
     code, _, errors = run("ours", body)
-    assert re.search("sundown: after .*, 1 call of Rust into Python has not returned", errors)
+    assert re.search("sundown: after .*, 1 call or future of Rust that may enter Python has not returned", errors)
 
 
 @pytest.mark.parametrize(
