@@ -98,7 +98,7 @@ fn main() -> ExitCode {
                 & every("*/on-desktop").observed("tabs_left").always_at_most(0),
         )
         .refuted_if(every("*/six-steps").observed("tabs_left").always_at_most(0))
-        .claim("B13b", "Handling that state would not have removed the panic.")
+        .claim("B13b", "Closing the tabs of the desktop, too, would not have removed the panic.")
         .supported_if(every("*/on-desktop").is(Aborted))
         .refuted_if(every("*/on-desktop").is(Clean))
         .claim(
