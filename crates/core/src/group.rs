@@ -32,7 +32,7 @@ use crate::{
     },
     spawn::{SpawnError, current_runtime, spawn},
     stop_then_abort::Waited,
-    task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet, large},
+    task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
 };
 
 pub use self::hold::Held;
@@ -162,8 +162,7 @@ impl TaskGroup {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let runtime = current_runtime()?;
-        spawn(&self.tasks, SpawnedBy::Outsider, &runtime, Label::new(name), work)
+        self.spawn_on(&current_runtime()?, name, work)
     }
 
     /// Stops the group when one of its tasks panics, or returns an error ([`try_spawn`](Self::try_spawn)).
@@ -198,7 +197,7 @@ impl TaskGroup {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.try_spawn_labelled(&current_runtime()?, Label::new(name), work)
+        self.try_spawn_on(&current_runtime()?, name, work)
     }
 
     /// Same as [`spawn_on`](Self::spawn_on), for a task that may fail.
@@ -213,38 +212,7 @@ impl TaskGroup {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.try_spawn_labelled(runtime, Label::new(name), work)
-    }
-
-    fn try_spawn_labelled<W, F, E>(
-        &self,
-        runtime: &Handle,
-        label: Label,
-        work: W,
-    ) -> Result<(), SpawnError>
-    where
-        W: FnOnce(Stop) -> F + Send + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>>,
-    {
-        if const { large::is_large::<W, F>() } {
-            self.try_spawn_here(runtime, label, large::boxed(Box::new(work)))
-        } else {
-            self.try_spawn_here(runtime, label, work)
-        }
-    }
-
-    fn try_spawn_here<W, F, E>(
-        &self,
-        runtime: &Handle,
-        label: Label,
-        work: W,
-    ) -> Result<(), SpawnError>
-    where
-        W: FnOnce(Stop) -> F + Send + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<Box<dyn Error + Send + Sync>>,
-    {
+        let label = Label::new(name);
         let (tasks, of_failure) = (Arc::clone(&self.tasks), label.clone());
         spawn(&self.tasks, SpawnedBy::Outsider, runtime, label, move |stop| async move {
             if let Err(error) = work(stop).await {

@@ -4,7 +4,6 @@ use std::{
     fmt,
     panic::UnwindSafe,
     sync::{Arc, LazyLock},
-    time::Duration,
 };
 
 /// Finds the places. Only whoever prints them pays for it.
@@ -12,43 +11,23 @@ type Find = Box<dyn FnOnce() -> Vec<String> + Send + UnwindSafe>;
 
 /// The places where a task waited that did not end in time: see the module `stuck`.
 ///
-/// A `select!` waits at several places. A task that took no waker when it was polled has none, and neither has one that was
-/// not polled because others had used up the time for that.
+/// A `select!` waits at several places. A task that took no waker when it was polled has none.
 #[derive(Clone)]
-pub struct Awaits {
-    places: Arc<LazyLock<Vec<String>, Find>>,
-    /// How long its poll took, if that was so long that the tasks after it were not polled.
-    blocked: Option<Duration>,
-    /// Whether it was not polled, because others had used up the time.
-    is_left_out: bool,
-}
+pub struct Awaits(Arc<LazyLock<Vec<String>, Find>>);
 
 impl Awaits {
     #[cfg(all(any(feature = "stuck", test), not(loom)))]
     pub(crate) fn found_by(
         find: impl FnOnce() -> Vec<String> + Send + UnwindSafe + 'static,
     ) -> Self {
-        let places = Arc::new(LazyLock::new(Box::new(find) as Find));
-        Self { places, blocked: None, is_left_out: false }
-    }
-
-    /// Nobody knows, because there was no time to poll the task once more.
-    #[cfg(all(any(feature = "stuck", test), not(loom)))]
-    pub(crate) fn left_out() -> Self {
-        Self { is_left_out: true, ..Self::found_by(Vec::new) }
-    }
-
-    /// Its poll took so long that the tasks after it were not polled.
-    #[cfg(all(any(feature = "stuck", test), not(loom)))]
-    pub(crate) fn blocked(self, took: Duration) -> Self {
-        Self { blocked: Some(took), ..self }
+        Self(Arc::new(LazyLock::new(Box::new(find))))
     }
 
     /// Each place: `src/server.rs:12:34 (app::serve)`, or only the function if the program has no debug information. The
     /// first call reads the program's debug information, which takes a while.
     #[must_use]
     pub fn places(&self) -> &[String] {
-        &self.places
+        &self.0
     }
 }
 
@@ -56,20 +35,12 @@ impl Awaits {
 const NO_WAKER: &str =
     "waits without a waker: it took none when it was polled, so nothing may wake it";
 
-const LEFT_OUT: &str =
-    "was not asked where it waits: the polls of others had used up the time for that";
-
 /// `waits at src/server.rs:12:34 (app::serve)`
 impl fmt::Display for Awaits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.places() {
-            [] if self.is_left_out => return f.write_str(LEFT_OUT),
-            [] => f.write_str(NO_WAKER)?,
-            places => write!(f, "waits at {}", places.join(" and at "))?,
-        }
-        match self.blocked {
-            Some(took) => write!(f, ", and blocked for {took:.1?} when asked"),
-            None => Ok(()),
+            [] => f.write_str(NO_WAKER),
+            places => write!(f, "waits at {}", places.join(" and at ")),
         }
     }
 }
@@ -83,8 +54,7 @@ impl fmt::Debug for Awaits {
 /// The same places.
 impl PartialEq for Awaits {
     fn eq(&self, other: &Self) -> bool {
-        (self.blocked, self.is_left_out) == (other.blocked, other.is_left_out)
-            && (Arc::ptr_eq(&self.places, &other.places) || self.places() == other.places())
+        Arc::ptr_eq(&self.0, &other.0) || self.places() == other.places()
     }
 }
 
@@ -103,12 +73,5 @@ mod tests {
         let none = Awaits::found_by(Vec::new);
         assert_eq!(none.to_string(), NO_WAKER);
         assert_ne!(awaits, none);
-        let slow = awaits.clone().blocked(Duration::from_millis(1200));
-        let expected =
-            "waits at src/a.rs:1:2 (app::a) and at app::b, and blocked for 1.2s when asked";
-        assert_eq!(slow.to_string(), expected);
-        assert_ne!(awaits, slow);
-        assert_eq!(Awaits::left_out().to_string(), LEFT_OUT);
-        assert_ne!(Awaits::left_out(), none);
     }
 }
