@@ -35,7 +35,7 @@ pub(crate) mod by_link;
 mod child_processes;
 mod file_locks;
 mod follow;
-mod identity;
+pub(crate) mod identity;
 mod open_files;
 // Public, but undocumented, because an exit plan looks at processes, too.
 #[cfg(target_os = "linux")]

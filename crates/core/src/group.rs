@@ -32,7 +32,7 @@ use crate::{
     },
     spawn::{SpawnError, current_runtime, spawn},
     stop_then_abort::Waited,
-    task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet},
+    task_set::{Count, Label, SpawnedBy, Stop, Tally, TaskSet, large},
 };
 
 pub use self::hold::Held;
@@ -162,7 +162,8 @@ impl TaskGroup {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.spawn_on(&current_runtime()?, name, work)
+        let runtime = current_runtime()?;
+        spawn(&self.tasks, SpawnedBy::Outsider, &runtime, Label::new(name), work)
     }
 
     /// Stops the group when one of its tasks panics, or returns an error ([`try_spawn`](Self::try_spawn)).
@@ -197,7 +198,7 @@ impl TaskGroup {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.try_spawn_on(&current_runtime()?, name, work)
+        self.try_spawn_labelled(&current_runtime()?, Label::new(name), work)
     }
 
     /// Same as [`spawn_on`](Self::spawn_on), for a task that may fail.
@@ -212,7 +213,38 @@ impl TaskGroup {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let label = Label::new(name);
+        self.try_spawn_labelled(runtime, Label::new(name), work)
+    }
+
+    fn try_spawn_labelled<W, F, E>(
+        &self,
+        runtime: &Handle,
+        label: Label,
+        work: W,
+    ) -> Result<(), SpawnError>
+    where
+        W: FnOnce(Stop) -> F + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if const { large::is_large::<W, F>() } {
+            self.try_spawn_here(runtime, label, large::boxed(Box::new(work)))
+        } else {
+            self.try_spawn_here(runtime, label, work)
+        }
+    }
+
+    fn try_spawn_here<W, F, E>(
+        &self,
+        runtime: &Handle,
+        label: Label,
+        work: W,
+    ) -> Result<(), SpawnError>
+    where
+        W: FnOnce(Stop) -> F + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
         let (tasks, of_failure) = (Arc::clone(&self.tasks), label.clone());
         spawn(&self.tasks, SpawnedBy::Outsider, runtime, label, move |stop| async move {
             if let Err(error) = work(stop).await {

@@ -279,12 +279,14 @@ impl Session {
         self.add_hook(hook, |hook| Hook::new(hook, given_at))
     }
 
-    fn add_hook<H>(&self, hook: H, made: impl FnOnce(H) -> Hook) -> Result<(), Refused<H>> {
+    fn add_hook<H>(&self, hook: H, made: impl FnOnce(Box<H>) -> Hook) -> Result<(), Refused<H>> {
+        // At once: without optimization each function that passes it on would have room for it on the stack.
+        let hook = Box::new(hook);
         let Owner { core, hooks, .. } = &*self.owner;
         let forked_from = core.reaper.forked_from();
         let added = if forked_from.is_some() { Err(hook) } else { hooks.add(hook, made) };
         added.map_err(|value| Refused {
-            value,
+            value: *value,
             session: core.name.clone().into_owned(),
             forked_from,
         })

@@ -50,13 +50,21 @@ pub struct Panicked {
     pub spawned_at: &'static Location<'static>,
     /// The message of the panic.
     pub message: String,
+    /// What it came to before it panicked, if that was when its time was up, and `stuck::note_awaits` is on.
+    pub awaits: Option<Awaits>,
 }
 
 /// `` `worker` (spawned at src/main.rs:3:5) panicked: index out of bounds ``.
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, spawned_at, message } = self;
-        write!(f, "`{name}` (spawned at {spawned_at}) panicked: {message}")
+        let Self { name, spawned_at, message, awaits } = self;
+        write!(f, "`{name}` (spawned at {spawned_at}) panicked: {message}")?;
+        match awaits.as_ref().map(Awaits::places) {
+            Some(places @ [_, ..]) => {
+                write!(f, " (its last poll came to {})", places.join(" and to "))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

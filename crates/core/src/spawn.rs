@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::Future, sync::Arc};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use crate::task_set::{Label, Member, Place, SpawnedBy, Stop, TaskSet};
+use crate::task_set::{Label, Member, Place, SpawnedBy, Stop, TaskSet, large};
 
 /// Why nothing was spawned. The closure was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Error)]
@@ -28,14 +28,33 @@ pub(crate) fn current_runtime() -> Result<Handle, SpawnError> {
 }
 
 /// Spawns a task of a set.
-pub(crate) fn spawn<F>(
+pub(crate) fn spawn<W, F>(
     tasks: &Arc<TaskSet>,
     spawned_by: SpawnedBy,
     runtime: &Handle,
     label: Label,
-    work: impl FnOnce(Stop) -> F + Send + 'static,
+    work: W,
 ) -> Result<(), SpawnError>
 where
+    W: FnOnce(Stop) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    if const { large::is_large::<W, F>() } {
+        spawn_here(tasks, spawned_by, runtime, label, large::boxed(Box::new(work)))
+    } else {
+        spawn_here(tasks, spawned_by, runtime, label, work)
+    }
+}
+
+fn spawn_here<W, F>(
+    tasks: &Arc<TaskSet>,
+    spawned_by: SpawnedBy,
+    runtime: &Handle,
+    label: Label,
+    work: W,
+) -> Result<(), SpawnError>
+where
+    W: FnOnce(Stop) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let place = Place::new(tasks, label, spawned_by).map_err(|_| SpawnError::Stopped)?;

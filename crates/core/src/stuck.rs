@@ -24,12 +24,16 @@
 //!
 //! When the time of a shutdown is up, each task that is left is polled *once more* before it is dropped, with a waker
 //! that notes the stack wherever it is cloned. A future that waits clones the waker and keeps it, so the stacks show
-//! where the task waits. At most 64 tasks of a group are asked, and at most 16 places of a task are noted. The thread that owns a runtime gives its tasks 20 ms for
-//! that.
+//! where the task waits. At most 64 tasks of a group are asked, and at most 16 places of a task are noted. The thread that
+//! owns a runtime gives its tasks 20 ms for that.
+//!
+//! These polls have half of what is left of the limit when it is time to abort, at least 10 ms. When they have used that up,
+//! the tasks that are left are dropped unasked, and the report says so. Nothing can interrupt a poll that blocks. Where the
+//! caller of the shutdown needs the same thread, as on a runtime of one thread, one such poll makes it pass its limit.
 //!
 //! A future must bear to be polled when nothing has happened, and a task could always have been polled a moment before it
 //! is aborted. So this does nothing to a task that could not have happened without it. But a poll is a poll: the task
-//! may go on in it, send something, or end, and then it counts as ended. That is why this is opt-in, and why it is done
+//! may go on in it, send something, panic, or end, and then it counts as panicked or ended. That is why this is opt-in, and why it is done
 //! at the time-out of a shutdown alone: not after [`abort`](crate::TaskGroup::abort), and not when a group is dropped.
 //!
 //! # What it does not say
@@ -50,6 +54,7 @@ use std::{
     },
     task::{Context, Poll, Waker},
     thread::{self, ThreadId},
+    time::{Duration, Instant},
 };
 
 use backtrace::{Backtrace, BacktraceFrame};
@@ -143,11 +148,20 @@ impl WakeRef for Noting {
 
 impl Wake for Noting {}
 
+/// What became of a last poll.
+pub(crate) struct Polled<R> {
+    /// An error, if it panicked.
+    pub(crate) polled: thread::Result<Poll<R>>,
+    /// `None`, if it panicked before it took a waker.
+    pub(crate) awaits: Option<Awaits>,
+    pub(crate) took: Duration,
+}
+
 /// Polls something once more, and notes where it takes the waker.
 pub(crate) fn poll<R>(
     context: &Context<'_>,
     poll: impl FnOnce(&mut Context<'_>) -> Poll<R>,
-) -> (Poll<R>, Awaits) {
+) -> Polled<R> {
     let notes = Arc::new(Notes {
         thread: thread::current().id(),
         are_open: AtomicBool::new(true),
@@ -158,15 +172,21 @@ pub(crate) fn poll<R>(
     let waker = Box::new(noting).into_waker();
     // What is outside of the task.
     let here = Backtrace::new_unresolved();
-    let polled = poll(&mut Context::from_waker(&waker));
+    let began = Instant::now();
+    let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut Context::from_waker(&waker))));
+    let took = began.elapsed();
     notes.are_open.store(false, Ordering::Relaxed);
     let Stacks { mut cloned, woken } = std::mem::take(&mut *lock(&notes.stacks));
     if cloned.is_empty() {
         cloned.extend(woken);
     }
+    if polled.is_err() && cloned.is_empty() {
+        return Polled { polled, awaits: None, took };
+    }
     // A panic in there would be repeated by every print of the report.
     let find = move || catch_unwind(AssertUnwindSafe(|| places::of(cloned, &here)));
-    (polled, Awaits::found_by(|| find().unwrap_or_else(|_| vec![places::UNKNOWN.to_owned()])))
+    let awaits = Awaits::found_by(|| find().unwrap_or_else(|_| vec![places::UNKNOWN.to_owned()]));
+    Polled { polled, awaits: Some(awaits), took }
 }
 
 #[cfg(test)]

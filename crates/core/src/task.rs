@@ -22,7 +22,7 @@ use crate::{
     },
     spawn::{SpawnError, current_runtime},
     sync::{Mutex, lock},
-    task_set::{Label, Member, Place, SpawnedBy, Stop, TaskSet},
+    task_set::{Label, Member, Place, SpawnedBy, Stop, TaskSet, large},
 };
 
 /// A task in the background. Clones are handles of the same task.
@@ -83,7 +83,7 @@ impl<T: Send + 'static> BackgroundTask<T> {
     where
         F: Future<Output = T> + Send,
     {
-        Ok(Self::spawn_on(&current_runtime()?, name, work))
+        Ok(Self::spawn_labelled(&current_runtime()?, Label::new(name), work))
     }
 
     /// Spawns a task on this runtime. If the runtime has been shut down, the task ends at once,
@@ -97,7 +97,26 @@ impl<T: Send + 'static> BackgroundTask<T> {
     where
         F: Future<Output = T> + Send,
     {
-        let label = Label::new(name);
+        Self::spawn_labelled(runtime, Label::new(name), work)
+    }
+
+    fn spawn_labelled<W, F>(runtime: &Handle, label: Label, work: W) -> Self
+    where
+        W: FnOnce(Stop) -> F + Send + 'static,
+        F: Future<Output = T> + Send,
+    {
+        if const { large::is_large::<W, F>() } {
+            Self::spawn_here(runtime, label, large::boxed(Box::new(work)))
+        } else {
+            Self::spawn_here(runtime, label, work)
+        }
+    }
+
+    fn spawn_here<W, F>(runtime: &Handle, label: Label, work: W) -> Self
+    where
+        W: FnOnce(Stop) -> F + Send + 'static,
+        F: Future<Output = T> + Send,
+    {
         let (tasks, result) = (TaskSet::for_one(), Arc::new(Mutex::new(None)));
         let kept = Arc::clone(&result);
         let work = |stop| async move {
@@ -183,7 +202,8 @@ impl<T> BackgroundTask<T> {
             Ok(()) => result,
             Err(message) => {
                 let Label { name, spawned_at } = self.owner.label.clone();
-                let cleanup = Panicked { name: format!("cleanup of {name}"), spawned_at, message };
+                let cleanup = format!("cleanup of {name}");
+                let cleanup = Panicked { name: cleanup, spawned_at, message, awaits: None };
                 let mut panicked = match result.map_err(|error| error.kind) {
                     Err(ShutdownErrorKind::Panicked(panicked)) => panicked.into_vec(),
                     _ => Vec::new(),

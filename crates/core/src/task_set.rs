@@ -5,6 +5,8 @@
 mod current_task;
 #[cfg(not(loom))]
 mod failures;
+#[cfg(not(loom))]
+pub mod large;
 mod member;
 mod padded;
 mod registry;
@@ -12,6 +14,7 @@ mod registry;
 mod runtimes;
 pub mod stop;
 
+use std::time::Instant;
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -19,11 +22,7 @@ use std::{
     sync::{Arc, Weak},
 };
 #[cfg(not(loom))]
-use std::{
-    pin::pin,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, thread, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -87,9 +86,9 @@ pub struct TaskSet {
     /// The sets below this one that an abort of this one has spared.
     spared: Mutex<Vec<Weak<Self>>>,
     helpers: Arc<Helpers>,
-    /// Whether the abort was at the end of a shutdown's time.
+    /// The time for the last polls of tasks, after an abort at the end of a shutdown's time.
     #[cfg(all(feature = "stuck", not(loom)))]
-    has_timed_out: std::sync::atomic::AtomicBool,
+    last_polls: Mutex<Option<LastPolls>>,
     #[cfg(not(loom))]
     failures: Failures,
     #[cfg(not(loom))]
@@ -113,6 +112,32 @@ pub struct Tally {
     pub panics: usize,
     /// The first [`MOST_NAMED`] tasks that panicked.
     pub panicked: Vec<Panicked>,
+}
+
+/// The time for the last polls of tasks whose time is up: see the module `stuck`. What takes longer would move the end of the
+/// shutdown where one thread polls the tasks and the caller.
+#[cfg(all(feature = "stuck", not(loom)))]
+#[derive(Clone, Copy, Debug, Default)]
+struct LastPolls {
+    time: Duration,
+    spent: Duration,
+}
+
+#[cfg(all(feature = "stuck", not(loom)))]
+impl LastPolls {
+    /// What there is if the limit has passed, because the machine is busy.
+    const LEAST: Duration = Duration::from_millis(10);
+
+    /// Half of the time until the caller gives up. The other half is for the destructors.
+    fn more_until(&mut self, give_up: Option<Instant>) {
+        let left =
+            give_up.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+        self.time = self.time.max(self.spent + Self::LEAST.max(left / 2));
+    }
+
+    fn has_time(&self) -> bool {
+        self.spent < self.time
+    }
 }
 
 /// How many tasks that panicked, and that were aborted, are kept by name. A set may run for months, and must
@@ -193,7 +218,7 @@ impl TaskSet {
             spared: Mutex::default(),
             helpers,
             #[cfg(all(feature = "stuck", not(loom)))]
-            has_timed_out: std::sync::atomic::AtomicBool::new(false),
+            last_polls: Mutex::default(),
             #[cfg(not(loom))]
             failures: Failures::default(),
             #[cfg(not(loom))]
@@ -225,21 +250,21 @@ impl TaskSet {
 
     /// Aborts the tasks for a caller whose time has come, except those for which another caller is more
     /// patient: one that waits for this set, for one above it, or for one below it. Returns whether
-    /// there are any.
-    pub fn abort_at(&self, moment: AbortAt) -> bool {
+    /// there are any. The caller gives up at `give_up`.
+    pub fn abort_at(&self, moment: AbortAt, give_up: Option<Instant>) -> bool {
         let is_spared = |set: &Self| set.callers.are_more_patient(moment);
         if iter::successors(Some(self), |set| set.parent()).any(is_spared) {
             return true;
         }
-        self.time_has_passed();
+        self.time_has_passed(give_up);
         self.give(Command::Abort, is_spared)
     }
 
-    /// Says that the abort that follows comes at the end of a shutdown's time.
-    pub fn time_has_passed(&self) {
-        // Relaxed: the command that follows is a release.
+    /// Says that the abort that follows comes at the end of a shutdown's time, and when the caller gives up.
+    pub fn time_has_passed(&self, give_up: Option<Instant>) {
         #[cfg(all(feature = "stuck", not(loom)))]
-        self.has_timed_out.store(true, Ordering::Relaxed);
+        lock(&self.last_polls).get_or_insert_default().more_until(give_up);
+        let _ = give_up;
     }
 
     fn parent(&self) -> Option<&Self> {
@@ -324,7 +349,7 @@ impl TaskSet {
     #[cfg(not(loom))]
     pub async fn shut_down(&self, entered: Instant, limit: Duration) -> Waited {
         let ended = || self.closed.wait();
-        let abort = |moment| self.abort_at(moment);
+        let abort = |moment| self.abort_at(moment, entered.checked_add(limit));
         let waited = stop_then_abort(
             &self.callers,
             entered,
@@ -401,11 +426,31 @@ impl TaskSet {
     /// Whether it shall be noted where a task waits that is aborted now.
     #[cfg(all(feature = "stuck", not(loom)))]
     pub(crate) fn notes_awaits(&self) -> bool {
-        let is_noted = |set: &Self| set.has_timed_out.load(Ordering::Relaxed);
-        crate::stuck::is_on() && self.with_those_above().any(is_noted) && {
+        let has_timed_out = |set: &Self| lock(&set.last_polls).is_some();
+        crate::stuck::is_on() && self.with_those_above().any(has_timed_out) && {
             let tally = lock(&self.tally);
             tally.aborted.len() + tally.awaits.len() < MOST_NAMED
         }
+    }
+
+    /// Whether there is time to poll one more task for that.
+    #[cfg(all(feature = "stuck", not(loom)))]
+    fn has_time_for_a_last_poll(&self) -> bool {
+        let has_time = |set: &Self| lock(&set.last_polls).is_some_and(|polls| polls.has_time());
+        self.with_those_above().any(has_time)
+    }
+
+    /// A last poll took so long. Returns whether that has used up the time.
+    #[cfg(all(feature = "stuck", not(loom)))]
+    fn spend_on_last_poll(&self, took: Duration) -> bool {
+        let polled = self.with_those_above().filter_map(|set| {
+            let mut polls = lock(&set.last_polls);
+            polls.as_mut().map(|polls| {
+                polls.spent += took;
+                polls.has_time()
+            })
+        });
+        !polled.fold(false, |has_time, of_set| has_time | of_set)
     }
 
     /// Notes where a task waits that is about to be dropped.
@@ -420,8 +465,8 @@ impl TaskSet {
         let mut message = panics::text(&*payload);
         message.truncate(floor_char_boundary(&message, LONGEST_MESSAGE));
         let label = self.registry.label(slot);
-        // It waited, and then its destructor panicked. Its slot may be another task's soon.
-        lock(&self.tally).awaits.remove(&slot);
+        // If it waited, it was polled once more then. Its slot may be another task's soon.
+        let awaits = lock(&self.tally).awaits.remove(&slot);
         for set in self.with_those_above() {
             let mut tally = lock(&set.tally);
             tally.panics += 1;
@@ -430,6 +475,7 @@ impl TaskSet {
                     name: name.into_owned(),
                     spawned_at,
                     message: message.clone(),
+                    awaits: awaits.clone(),
                 }));
             }
         }

@@ -49,11 +49,15 @@
 //! tests runs in a process of its own: the test starts its program again for this one test, and passes on what that
 //! prints. Under [nextest](https://nexte.st) each test has a process of its own already.
 //!
-//! A test also runs where it is if nothing runs beside it: with `--test-threads=1`, while nothing has left a thread behind.
+//! A test also runs where it is if nothing runs beside it: with `--test-threads=1`, while no thread and no process is left
+//! behind.
 //!
-//! A process of its own also means that statics begin anew in each test, and that a test which aborts the process fails
-//! alone.
+//! A process of its own also means that statics begin anew in each test, that a test which aborts the process fails
+//! alone, and that what a failed test has left behind ends with that process. The processes that it has started and not
+//! waited for are killed, except those that are allowed.
 
+#[cfg(target_os = "linux")]
+mod answer;
 #[cfg(target_os = "linux")]
 mod child;
 #[cfg(target_os = "linux")]
@@ -66,8 +70,13 @@ use std::{fmt, future::Future, io, process::Termination, time::Duration};
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::newer_std::floor_char_boundary;
+
 /// How long something that is ending may take to end.
 const TIME_TO_END: Duration = Duration::from_secs(2);
+
+/// How many bytes of a thread's name the kernel keeps.
+const THREAD_NAME: usize = 15;
 
 /// How long a pause is between two looks, at most.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -126,6 +135,8 @@ impl fmt::Display for Leak {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     allowed: Vec<Allowance>,
+    /// A part of its message. Empty for any.
+    expected_panic: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,7 +148,11 @@ struct Allowance {
 
 impl Allowance {
     fn fits(&self, leak: &Leak) -> bool {
-        self.kind == leak.kind && leak.name.contains(&self.name)
+        let mut name = &*self.name;
+        if self.kind == Kind::Thread {
+            name = name.get(..floor_char_boundary(name, THREAD_NAME)).unwrap_or(name);
+        }
+        self.kind == leak.kind && leak.name.contains(name)
     }
 }
 
@@ -145,15 +160,32 @@ impl Options {
     /// Allows nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { allowed: Vec::new() }
+        Self { allowed: Vec::new(), expected_panic: None }
     }
 
     /// Allows the test to leave everything of this kind behind whose name contains `name`: the name is what the failure
-    /// prints in backquotes. The reason is for the reader, and is printed if nothing of the kind was left: then the
-    /// allowance can go.
+    /// prints in backquotes. Linux keeps the first 15 bytes of a thread's name, so a longer name is compared as far as that.
+    /// The reason is for the reader, and is printed if nothing of the kind was left: then the allowance can go.
     #[must_use]
     pub fn allow(mut self, kind: Kind, name: impl Into<String>, reason: impl Into<String>) -> Self {
         self.allowed.push(Allowance { kind, name: name.into(), reason: reason.into() });
+        self
+    }
+
+    /// The body must panic with a message that contains this; with an empty text, it must panic. What it leaves behind is
+    /// still a failure. `#[sundown::test]` makes this of a `#[should_panic]`. Use it with [`leak_free`], too: there
+    /// `#[should_panic]` would take every failure for the panic that is expected, unless it has `expected = "…"`.
+    ///
+    /// ```
+    /// use sundown::testing::{self, Options};
+    ///
+    /// testing::leak_free(Options::new().should_panic("out of bounds"), || {
+    ///     panic!("the index is out of bounds");
+    /// });
+    /// ```
+    #[must_use]
+    pub fn should_panic(mut self, expected: impl Into<String>) -> Self {
+        self.expected_panic = Some(expected.into());
         self
     }
 
@@ -176,8 +208,8 @@ impl Options {
 }
 
 /// Runs the body of a test, and fails the test by a panic if the body fails or leaves something behind. Call it once, at
-/// the start of a test of any framework that runs its tests as `cargo test` does, and do everything inside: what comes
-/// before it runs twice.
+/// the start of a test of any framework that runs its tests as `cargo test` does, on the test's own thread, and do
+/// everything inside: what comes before it runs twice.
 ///
 /// ```
 /// use sundown::testing::{self, Options};
@@ -189,10 +221,11 @@ impl Options {
 /// });
 /// ```
 ///
-/// The body runs on another thread, and as a rule in another process; see the [module](self). A test of an asynchronous framework
+/// The body runs on another thread, and as a rule in another process; see the [module](self). If it has to panic, say so by
+/// [`Options::should_panic`]. A test of an asynchronous framework
 /// has a runtime that is not the body's: use `#[sundown::test]` there.
 pub fn leak_free<R: Termination>(options: Options, body: impl FnOnce() -> R + Send) {
-    runner::run(None, &options, || runner::sync(body));
+    runner::run(None, &options, || runner::sync(&options, body));
 }
 
 /// What `#[sundown::test]` builds its runtime with.
@@ -212,7 +245,7 @@ pub fn new_multi_thread() -> Builder {
 /// What `#[sundown::test]` makes of a function.
 #[doc(hidden)]
 pub fn run<R: Termination>(path: &str, options: Options, body: impl FnOnce() -> R + Send) {
-    runner::run(Some(path), &options, || runner::sync(body));
+    runner::run(Some(path), &options, || runner::sync(&options, body));
 }
 
 /// What `#[sundown::test]` makes of an asynchronous function.
@@ -225,7 +258,7 @@ pub fn run_async<F>(
 ) where
     F: Future<Output: Termination>,
 {
-    runner::run(Some(path), &options, || runner::with_runtime(runtime, body));
+    runner::run(Some(path), &options, || runner::with_runtime(&options, runtime, body));
 }
 
 /// Waits until something holds, for as long as things may take to end. Returns whether it does.

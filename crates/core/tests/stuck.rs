@@ -375,6 +375,71 @@ fn what_the_last_poll_brings_counts() {
     });
 }
 
+/// It takes a waker, and then panics in the poll that it gets when its time is up.
+async fn takes_a_waker_and_panics() {
+    let (mut polls, mut timer) = (0, Box::pin(sleep(LONG)));
+    poll_fn(move |context| {
+        polls += 1;
+        assert!(timer.as_mut().poll(context).is_pending()); // takes_a_waker_and_panics
+        if polls == 3 { panic!("in the last poll") } else { Poll::<()>::Pending }
+    })
+    .await;
+}
+
+#[test]
+fn a_task_that_panics_in_its_last_poll_keeps_its_place() {
+    on_a_runtime(async {
+        let group = TaskGroup::new("group");
+        group.spawn("panics", |_| takes_a_waker_and_panics()).unwrap();
+        turns(8).await;
+        let _ = drain(&group).await;
+        let text = group.drain(Duration::ZERO).await.panicked[0].to_string();
+        let (_, place) = text.split_once("in the last poll (its last poll came to ").expect(&text);
+        let is_line = lines("takes_a_waker_and_panics").iter().any(|line| place.contains(line));
+        assert!(is_line || place.starts_with("stuck::takes_a_waker_and_panics"), "{text}");
+    });
+}
+
+/// Blocks in the poll that it gets when its time is up, for longer than that time.
+fn blocks_in_the_last_poll(blocked: &Arc<AtomicUsize>) -> impl Future<Output = ()> + Send + use<> {
+    let (blocked, mut polls) = (Arc::clone(blocked), 0);
+    poll_fn(move |_| {
+        polls += 1;
+        if polls == 3 {
+            blocked.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Poll::Pending
+    })
+}
+
+#[test]
+fn after_a_last_poll_that_blocks_no_other_is_polled_and_the_report_says_so() {
+    on_a_runtime(async {
+        let (group, child_of_it) = (TaskGroup::new("group"), "of_a_child");
+        let child = group.child("child").unwrap();
+        let blocked = Arc::default();
+        for number in 0..8 {
+            let (group, name) = if number < 4 { (&group, "blocks") } else { (&child, child_of_it) };
+            let body = blocks_in_the_last_poll(&blocked);
+            group.spawn(name, |_| body).unwrap();
+        }
+        turns(16).await;
+        // What is left when it is time to abort is 300 ms at most.
+        let aborted = loop {
+            let report = group.drain(Duration::from_secs(3)).await;
+            if group.is_empty() {
+                break report.aborted_tasks;
+            }
+        };
+        assert_eq!(blocked.load(Ordering::Relaxed), 1);
+        let texts: Vec<_> = aborted.iter().map(ToString::to_string).collect();
+        let count = |text: &str| texts.iter().filter(|it| it.contains(text)).count();
+        assert_eq!((texts.len(), count(", and blocked for ")), (8, 1), "{texts:#?}");
+        assert_eq!(count("which was not asked where it waits"), 7, "{texts:#?}");
+    });
+}
+
 async fn aborted_on_a_runtime() -> Vec<StillRunning> {
     let owner = RuntimeOwner::builder("owner").workers(1).start().unwrap();
     owner.spawn("timer", |_| timer()).unwrap();

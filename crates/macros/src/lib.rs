@@ -6,7 +6,7 @@ mod arguments;
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{quote, quote_spanned};
-use syn::{ItemFn, Result, ReturnType, spanned::Spanned as _};
+use syn::{Attribute, Expr, ItemFn, Meta, Result, ReturnType, Token, spanned::Spanned as _};
 
 use arguments::{Arguments, Flavor};
 
@@ -16,6 +16,8 @@ use arguments::{Arguments, Flavor};
 /// It takes what `#[tokio::test]` takes (`flavor`, `worker_threads`, `start_paused`, `crate`), and
 /// `allow(thread = "part of its name", reason = "why it may stay")`, also for `task`, `descriptor`, `socket` and `process`. The
 /// function may be `async` or not.
+///
+/// With `#[should_panic]` the body has to panic, and the test still fails if that leaves something behind.
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = Tokens::from(item);
@@ -31,7 +33,7 @@ pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
     let arguments: Arguments = syn::parse(arguments)?;
-    let ItemFn { attrs, vis, mut sig, block, .. } = syn::parse2(item)?;
+    let ItemFn { mut attrs, vis, mut sig, block, .. } = syn::parse2(item)?;
     if let Some(input) = sig.inputs.first() {
         return Err(syn::Error::new(input.span(), "a test has no arguments"));
     }
@@ -46,7 +48,9 @@ fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
         let (kind, name, reason) = (&it.kind, &it.name, &it.reason);
         quote!(.allow(#testing::Kind::#kind, #name, #reason))
     });
-    let options = quote!(#testing::Options::new()#(#allowed)*);
+    let expected = expected_panic(&mut attrs, &sig.output)?;
+    let expected = expected.map(|text| quote!(.should_panic(#text)));
+    let options = quote!(#testing::Options::new()#(#allowed)* #expected);
     let path = quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)));
     // No function: its name would hide one of the test's module.
     let output = match sig.output {
@@ -78,4 +82,35 @@ fn expand(arguments: TokenStream, item: Tokens) -> Result<Tokens> {
             #body
         }
     })
+}
+
+/// Takes `#[should_panic]` off: to the harness, the report of a leak would be the panic that is expected. Returns the text
+/// that is expected, or an empty one.
+fn expected_panic(attrs: &mut Vec<Attribute>, output: &ReturnType) -> Result<Option<Expr>> {
+    let is_it = |attribute: &Attribute| attribute.path().is_ident("should_panic");
+    let Some(at) = attrs.iter().position(is_it) else { return Ok(None) };
+    let attribute = attrs.remove(at);
+    // The compiler uses the first, too.
+    attrs.retain(|attribute| !is_it(attribute));
+    if let ReturnType::Type(_, output) = output {
+        if !matches!(&**output, syn::Type::Tuple(tuple) if tuple.elems.is_empty()) {
+            return Err(syn::Error::new(output.span(), "a test that should panic returns nothing"));
+        }
+    }
+    match attribute.meta {
+        Meta::Path(_) => Ok(Some(syn::parse_quote!(""))),
+        Meta::NameValue(text) => Ok(Some(text.value)),
+        Meta::List(list) => list
+            .parse_args_with(|input: syn::parse::ParseStream<'_>| {
+                let key: syn::Ident = input.parse()?;
+                if key != "expected" {
+                    return Err(syn::Error::new(key.span(), "only `expected` comes here"));
+                }
+                input.parse::<Token![=]>()?;
+                let text = input.parse()?;
+                input.parse::<Option<Token![,]>>()?;
+                Ok(text)
+            })
+            .map(Some),
+    }
 }

@@ -15,7 +15,7 @@ use std::{fs::Metadata, time::SystemTime};
 /// that is open may be taken for one that was: then evidence speaks against an end that has come, and
 /// never the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub(super) device: u64,
     pub(super) inode: u64,
     created: Option<SystemTime>,
@@ -23,7 +23,7 @@ pub(super) struct Identity {
 
 impl Identity {
     #[cfg(unix)]
-    pub(super) fn of(file: &Metadata) -> Self {
+    pub(crate) fn of(file: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self { device: file.dev(), inode: file.ino(), created: file.created().ok() }
     }

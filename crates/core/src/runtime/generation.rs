@@ -197,7 +197,7 @@ impl Generation {
         self.rest.iter().for_each(|rest| rest.caller_waits(entered.checked_add(limit)));
         let ended = || life.ended();
         let abort = |_| {
-            life.tasks().time_has_passed();
+            life.tasks().time_has_passed(entered.checked_add(limit));
             life.abort();
             false
         };

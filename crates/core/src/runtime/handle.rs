@@ -18,7 +18,7 @@ use super::{CutOffWatch, Enlisted, RuntimeError, generation::Generation, threads
 use crate::shutdown::Alive;
 use crate::{
     oneshot, park,
-    task_set::{Label, Member, Place, SpawnedBy, Stop},
+    task_set::{Label, Member, Place, SpawnedBy, Stop, large},
 };
 
 /// A handle to one generation of a runtime. It does not keep the runtime alive. From the shutdown on, its
@@ -64,12 +64,42 @@ impl RuntimeHandle {
         T: Send + 'static,
         F: Future<Output = T> + Send,
     {
+        self.spawn_labelled(Label::new(name), work)
+    }
+
+    fn spawn_labelled<W, T, F>(
+        &self,
+        label: Label,
+        work: W,
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
+    where
+        W: FnOnce(Stop) -> F + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = T> + Send,
+    {
+        if const { large::is_large::<W, F>() } {
+            self.spawn_here(label, large::boxed(Box::new(work)))
+        } else {
+            self.spawn_here(label, work)
+        }
+    }
+
+    fn spawn_here<W, T, F>(
+        &self,
+        label: Label,
+        work: W,
+    ) -> Result<oneshot::Receiver<T>, RuntimeError>
+    where
+        W: FnOnce(Stop) -> F + Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = T> + Send,
+    {
         self.generation.check_process()?;
         let Some(handle) = self.generation.tokio() else {
             return Err(self.generation.shut_down_error());
         };
         let (sender, receiver) = oneshot::channel();
-        let place = self.place(Label::new(name))?;
+        let place = self.place(label)?;
         // `work` runs inside the task, so that a panic of it is a panic of the task.
         let member = Member::new(place, |stop| async move {
             let value = work(stop).await;
@@ -104,6 +134,15 @@ impl RuntimeHandle {
     /// Only if the future panics, which is the caller's own code: the panic continues in the caller.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
+        if const { large::is_large::<(), F>() } {
+            self.block_on_here(Box::pin(future))
+        } else {
+            self.block_on_here(future)
+        }
+    }
+
+    #[track_caller]
+    fn block_on_here<F: Future>(&self, future: F) -> Result<F::Output, RuntimeError> {
         let Generation { component, threads, .. } = &*self.generation;
         self.generation.check_process()?;
         let Some(handle) = self.generation.tokio() else {

@@ -106,7 +106,7 @@ impl Builder {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.hooks.push(Hook::new(hook, Location::caller()));
+        self.hooks.push(Hook::new(Box::new(hook), Location::caller()));
         self
     }
 

@@ -133,8 +133,11 @@ where
         if command == Command::Abort {
             #[cfg(all(feature = "stuck", not(loom)))]
             if matches!(*member.body, Body::Run { .. }) && place.tasks.notes_awaits() {
-                poll_last(&mut member.body, place, context);
-                return Poll::Ready(());
+                if place.tasks.has_time_for_a_last_poll() {
+                    poll_last(&mut member.body, place, context);
+                    return Poll::Ready(());
+                }
+                place.tasks.note_awaits(place.slot, crate::shutdown::Awaits::left_out());
             }
             end(&mut member.body, place, Exit::Aborted, None);
             return Poll::Ready(());
@@ -182,19 +185,22 @@ where
     W: FnOnce(Stop) -> F,
     F: Future<Output = ()>,
 {
-    let polled = current_task::poll(&place.tasks, context.waker(), || {
-        catch_unwind(AssertUnwindSafe(|| {
+    let crate::stuck::Polled { polled, awaits, took } =
+        current_task::poll(&place.tasks, context.waker(), || {
             crate::stuck::poll(context, |context| work(body.as_mut(), place, context))
-        }))
-    });
+        });
+    let awaits = match place.tasks.spend_on_last_poll(took) {
+        true => awaits.map(|awaits| awaits.blocked(took)),
+        false => awaits,
+    };
     let (exit, panic) = match polled {
-        Ok((Poll::Ready(()), _)) => (Exit::Completed, None),
-        Ok((Poll::Pending, awaits)) => {
-            place.tasks.note_awaits(place.slot, awaits);
-            (Exit::Aborted, None)
-        }
+        Ok(Poll::Ready(())) => (Exit::Completed, None),
+        Ok(Poll::Pending) => (Exit::Aborted, None),
         Err(payload) => (Exit::Uncounted, Some(payload)),
     };
+    if exit != Exit::Completed {
+        awaits.into_iter().for_each(|awaits| place.tasks.note_awaits(place.slot, awaits));
+    }
     end(body, place, exit, panic);
 }
 

@@ -4,10 +4,9 @@ use std::{
     collections::BTreeSet,
     env,
     ffi::OsStr,
-    fs::File,
-    io::{Read as _, Seek as _},
-    os::unix::process::{ExitStatusExt as _, parent_id},
-    process::{self, Command, ExitStatus, Stdio},
+    io,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    process::{self, Command, ExitStatus},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,17 +14,14 @@ use std::{
     thread,
 };
 
-use rustix::{fs::MemfdFlags, process::Signal};
+use rustix::process::Signal;
 
-use super::look::THREADS;
+use super::{
+    answer::{ADDRESS, Answer, ToParent, Told, contents, memory_file},
+    look::{THREADS, children},
+    runner::Failure,
+};
 use crate::evidence::proc::numbers;
-
-/// In the environment of the child: the number of its parent. A process that the test starts inherits the variable, and
-/// has another parent.
-const PARENT: &str = "SUNDOWN_TEST_PARENT";
-
-/// What the child writes if everything went well.
-const PASSED: &str = "passed";
 
 /// Where a test runs.
 pub(super) enum Role {
@@ -37,124 +33,136 @@ pub(super) enum Role {
     Parent(Child),
 }
 
-/// The parent, to be told what became of the test. Standard input is an empty file, into which this is written.
-pub(super) struct ToParent;
-
 /// The process that runs the test.
 pub(super) struct Child {
     test: String,
+    /// Whether that is the name of the thread that called `leak_free`.
+    is_thread: bool,
 }
 
 impl Role {
     /// The role of this process for a test with this path: `crate::module::test`, or the name of this thread.
-    pub(super) fn of_this_process(path: Option<&str>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the test cannot be run.
+    pub(super) fn of_this_process(path: Option<&str>) -> Result<Self, String> {
         static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
-        let runs_one =
-            |variable: &str, value: &str| env::var_os(variable).is_some_and(|it| it == value);
         // Only the first test of a child is what it was started for.
-        if runs_one(PARENT, &parent_id().to_string()) && !HAS_BEGUN.swap(true, Ordering::Relaxed) {
-            // A harness that is killed, at a time-out for example, takes the test with it. Without that, the test runs on.
-            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            return Self::Child(ToParent);
+        if !HAS_BEGUN.load(Ordering::Relaxed) {
+            if let Some(parent) = ToParent::find() {
+                HAS_BEGUN.store(true, Ordering::Relaxed);
+                // A harness that is killed, at a time-out for example, takes the test with it. Without that, the test runs
+                // on.
+                let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+                let parent = parent.map_err(|error| {
+                    format!(
+                        "cannot tell the process that started this one how the test ends: {error}"
+                    )
+                })?;
+                return Ok(Self::Child(parent));
+            }
+        }
+        let has_one_test =
+            env::var_os("NEXTEST_EXECUTION_MODE").is_some_and(|it| it == "process-per-test");
+        // A harness that runs its tests on the main thread runs one at a time, and the thread has not the test's name.
+        let is_main_thread = rustix::thread::gettid() == rustix::process::getpid();
+        if has_one_test
+            || HAS_BEGUN.load(Ordering::Relaxed)
+            || is_main_thread
+            || nothing_runs_beside_this_thread()
+        {
+            return Ok(Self::Alone);
         }
         // Without the name of the crate.
         let of_path = path.and_then(|path| Some(path.split_once("::")?.1.to_owned()));
-        let test =
-            of_path.or_else(|| Some(thread::current().name()?.to_owned())).unwrap_or_default();
-        // A harness that runs its tests on the main thread runs one at a time, and the thread has not the test's name.
-        if runs_one("NEXTEST_EXECUTION_MODE", "process-per-test")
-            || HAS_BEGUN.load(Ordering::Relaxed)
-            || nothing_runs_beside_this_thread()
-            || test == "main"
-        {
-            return Self::Alone;
-        }
-        Self::Parent(Child { test })
+        let of_thread = || thread::current().name().map(str::to_owned);
+        let test = of_path.or_else(of_thread).ok_or_else(|| {
+            format!("`leak_free` was called on a thread without a name. {CALL_IT_ON}")
+        })?;
+        Ok(Self::Parent(Child { test, is_thread: path.is_none() }))
     }
 }
 
-impl ToParent {
-    /// Says how the test ended, and ends the process.
-    pub(super) fn tell(&self, result: Result<(), String>) -> ! {
-        let (text, code) = match &result {
-            Ok(()) => (PASSED, 0),
-            Err(message) => (&**message, 101),
-        };
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            match rustix::io::write(rustix::stdio::stdin(), rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(rustix::io::Errno::INTR) => {}
-                // The parent sees that there is no answer.
-                Err(_) => break,
-            }
-        }
-        process::exit(code);
-    }
-}
+/// What to do about a thread that is not the test's.
+const CALL_IT_ON: &str = "Call it on the test's own thread, before anything else starts threads: the test is started again \
+     in a process of its own, and that thread has its name";
 
 impl Child {
     /// Runs the test, and passes on what it prints.
-    pub(super) fn run(&self) -> Result<(), String> {
+    pub(super) fn run(&self) -> Result<(), Failure> {
         static RUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         // The child ends with its first body, so a second one would never run.
         if !RUN.lock().unwrap_or_else(PoisonError::into_inner).insert(self.test.clone()) {
-            return Err(format!(
+            return Err(Failure::of(format!(
                 "`{}` calls `leak_free` for the second time: a test has one body, so put both into it, or write two \
                  tests",
                 self.test
-            ));
+            )));
         }
-        let not_run =
-            |error| format!("cannot run `{}` in a process of its own: {error}", self.test);
-        let (mut answer, mut output) =
-            (memory_file("answer").map_err(not_run)?, memory_file("output").map_err(not_run)?);
-        let mut command = Command::new(env::current_exe().map_err(not_run)?);
+        self.start_and_wait().unwrap_or_else(|error| {
+            let message = format!("cannot run `{}` in a process of its own: {error}", self.test);
+            Err(Failure::of(message))
+        })
+    }
+
+    fn start_and_wait(&self) -> io::Result<Result<(), Failure>> {
+        let (mut answer, mut output) = (Answer::new()?, memory_file("output")?);
+        // Not the file's name: `cargo test` may be building another program under the same.
+        let mut command = Command::new("/proc/self/exe");
         command.args(["--exact", &self.test, "--include-ignored", "--nocapture", "--quiet"]);
-        command.arg("--test-threads=1").env(PARENT, process::id().to_string());
-        command.stdin(answer.try_clone().map_err(not_run)?);
+        command.arg("--test-threads=1").env(ADDRESS, answer.address()?);
+        if let Some(name) = env::args_os().next() {
+            command.arg0(name);
+        }
         let is_captured = !env::args_os().any(|it| is_no_capture(&it))
             && env::var_os("RUST_TEST_NOCAPTURE").is_none_or(|it| it == "0");
         if is_captured {
-            let output = || output.try_clone().map(Stdio::from);
-            command.stdout(output().map_err(not_run)?).stderr(output().map_err(not_run)?);
+            command.stdout(output.try_clone()?).stderr(output.try_clone()?);
         }
-        let status = command.status().map_err(not_run)?;
-        let (answer, said) =
-            (contents(&mut answer).map_err(not_run)?, contents(&mut output).map_err(not_run)?);
+        let status = command.status()?;
+        let said = contents(&mut output)?;
         // What the child's harness prints first.
         let said = said.strip_prefix("\nrunning 1 test\n").unwrap_or(&said);
         // By `print!`, so that the harness captures it.
         print!("{said}");
-        match &*answer {
-            PASSED if status.success() => Ok(()),
-            "" | PASSED => Err(self.unanswered(status)),
-            failed => Err(failed.to_owned()),
-        }
+        Ok(match answer.read()? {
+            Told::Ended(Ok(())) if !status.success() => {
+                Err(Failure::of(self.ended(status, "after the test had passed")))
+            }
+            Told::Ended(result) => result,
+            Told::Begun => Err(Failure::of(self.ended(status, "before the test had ended"))),
+            Told::Nothing if status.success() => Err(Failure::of(self.did_not_run())),
+            Told::Nothing => Err(Failure::of(self.ended(status, "before the test had begun"))),
+        })
     }
 
-    /// The process ended before the test did, or the test was not found.
-    fn unanswered(&self, status: ExitStatus) -> String {
-        let Self { test } = self;
-        match (status.signal(), status.code()) {
-            (Some(signal), _) => {
-                format!(
-                    "the process of `{test}` was ended by signal {signal} before the test had ended"
-                )
-            }
-            (None, Some(0)) => format!(
-                "`{test}` did not run in a process of its own: the program must understand `--exact {test}` as \
-                 `cargo test` does"
+    fn ended(&self, status: ExitStatus, when: &str) -> String {
+        let by = match (status.signal(), status.code()) {
+            (Some(signal), _) => format!("was ended by signal {signal}"),
+            (None, code) => format!("ended with code {}", code.unwrap_or_default()),
+        };
+        format!("the process of `{}` {by} {when}", self.test)
+    }
+
+    fn did_not_run(&self) -> String {
+        let Self { test, is_thread } = self;
+        let because = match is_thread {
+            true => format!(
+                "There may be no such test, because `leak_free` was called on another thread than the test's. \
+                 {CALL_IT_ON}. Or the program"
             ),
-            (None, code) => format!(
-                "the process of `{test}` ended with code {} before the test had ended",
-                code.unwrap_or_default()
-            ),
-        }
+            false => "The program".to_owned(),
+        };
+        format!(
+            "`{test}` did not run in a process of its own. {because} does not understand `--exact {test}` as \
+             `cargo test` does"
+        )
     }
 }
 
-/// Whether there is no other thread, or only the main thread of a harness that runs one test at a time.
+/// Whether there is no other thread, or only the main thread of a harness that runs one test at a time, and no process that
+/// an earlier test has left behind.
 fn nothing_runs_beside_this_thread() -> bool {
     let one_by_one = || {
         let arguments: Vec<_> = env::args_os().collect();
@@ -162,25 +170,15 @@ fn nothing_runs_beside_this_thread() -> bool {
             || arguments.windows(2).any(|it| it[0] == "--test-threads" && it[1] == "1");
         by_arguments || env::var_os("RUST_TEST_THREADS").is_some_and(|it| it == "1")
     };
-    numbers(THREADS).is_ok_and(|threads| match *threads {
+    let is_alone = numbers(THREADS).is_ok_and(|threads| match *threads {
         [_] => true,
         [one, other] => (one == process::id() || other == process::id()) && one_by_one(),
         _ => false,
-    })
+    });
+    // What an earlier test's process starts, or leaves behind when it ends, would count as this test's.
+    is_alone && children().is_ok_and(|children| children.is_empty())
 }
 
 fn is_no_capture(argument: &OsStr) -> bool {
     argument == "--nocapture" || argument == "--no-capture"
-}
-
-/// A file without a name, which needs no disk and is gone with its last descriptor.
-fn memory_file(name: &str) -> std::io::Result<File> {
-    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?.into())
-}
-
-fn contents(file: &mut File) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

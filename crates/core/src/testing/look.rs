@@ -2,14 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     path::Path,
+    process,
 };
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{Kind, Leak, in_time, memory};
 use crate::evidence::{
     EvidenceError,
     by_link::descriptors,
+    identity::Identity as File,
     proc::{Stat, number_behind, numbers, possible_children},
     sockets::linux::{inode, sockets},
 };
@@ -23,9 +27,29 @@ type Identity = (u32, u64);
 #[derive(Debug, Default)]
 pub(super) struct Look {
     threads: BTreeSet<Identity>,
-    /// By number, with what the link says.
-    descriptors: BTreeSet<(String, String)>,
+    descriptors: BTreeMap<String, Open>,
     processes: BTreeSet<Identity>,
+}
+
+/// What a descriptor stands for.
+#[derive(Debug)]
+struct Open {
+    /// What its link says: the name that the file has now. It changes when the file is renamed.
+    link: String,
+    /// Unless its file system does not say.
+    file: Option<File>,
+}
+
+/// The processes that this one has to wait for and that have not ended.
+pub(super) fn children() -> Result<BTreeSet<Identity>, EvidenceError> {
+    let (this, mut children) = (number_behind("/proc/self")?, BTreeSet::new());
+    for process in possible_children()? {
+        let Some(stat) = Stat::read(&format!("/proc/{process}/stat"))? else { continue };
+        if stat.parent == this && !stat.has_ended {
+            children.insert((process, stat.started));
+        }
+    }
+    Ok(children)
 }
 
 /// Looks for the first time.
@@ -47,22 +71,24 @@ impl Look {
         }
         for open in descriptors()? {
             let number = open.entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            look.descriptors.insert((number, open.link.to_string_lossy().into_owned()));
+            let link = open.link.to_string_lossy().into_owned();
+            let file = match fs::metadata(&open.entry) {
+                // Another thread has closed it in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file.ok().map(|file| File::of(&file)),
+            };
+            look.descriptors.insert(number, Open { link, file });
         }
-        let this = number_behind("/proc/self")?;
-        for process in possible_children()? {
-            let Some(stat) = Stat::read(&format!("/proc/{process}/stat"))? else { continue };
-            if stat.parent == this && !stat.has_ended {
-                look.processes.insert((process, stat.started));
-            }
-        }
+        look.processes = children()?;
         Ok(look)
     }
 
     /// What there is and was not there before.
     fn new_since(mut self, before: &Self) -> Self {
         self.threads.retain(|it| !before.threads.contains(it));
-        self.descriptors.retain(|it| !before.descriptors.contains(it));
+        self.descriptors.retain(|number, open| {
+            before.descriptors.get(number).is_none_or(|before| before.file != open.file)
+        });
         self.processes.retain(|it| !before.processes.contains(it));
         self
     }
@@ -86,25 +112,57 @@ impl Look {
         Ok(leaks)
     }
 
+    /// Ends the processes that were started since this look, and what those leave behind, except what is allowed.
+    pub(super) fn end_processes(&self, is_allowed: impl Fn(&Leak) -> bool) {
+        // Where `/proc` has numbers of its own, they are not those that signals go by.
+        if !number_behind("/proc/self").is_ok_and(|number| number == process::id()) {
+            return;
+        }
+        in_time(|| {
+            let Ok(children) = children() else { return true };
+            let left: Vec<_> = children
+                .into_iter()
+                .filter(|it| !self.processes.contains(it) && !is_allowed(&process_leak(it.0)))
+                .collect();
+            left.iter().for_each(|process| end(*process));
+            left.is_empty()
+        });
+    }
+
     fn leaks(&self) -> Vec<Leak> {
         let mut leaks = Vec::new();
         let names = Names::read(!self.descriptors.is_empty());
         for (thread, _) in &self.threads {
-            let name = fs::read_to_string(format!("{THREADS}/{thread}/comm")).unwrap_or_default();
-            let name = format!("`{}` ({thread})", name.trim_end());
+            // The kernel may have cut the name within a character.
+            let name = fs::read(format!("{THREADS}/{thread}/comm")).unwrap_or_default();
+            let name = format!("`{}` ({thread})", String::from_utf8_lossy(&name).trim_end());
             leaks.push(Leak { kind: Kind::Thread, name, origin: String::new() });
         }
-        for (number, link) in &self.descriptors {
-            leaks.push(names.descriptor(number, link));
+        for (number, open) in &self.descriptors {
+            leaks.push(names.descriptor(number, &open.link));
         }
-        for (process, _) in &self.processes {
-            let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command);
-            let command = command.trim_end_matches('\0').replace('\0', " ");
-            let name = format!("`{command}` ({process})");
-            leaks.push(Leak { kind: Kind::Process, name, origin: "still runs".to_owned() });
-        }
+        leaks.extend(self.processes.iter().map(|(process, _)| process_leak(*process)));
         leaks
+    }
+}
+
+fn process_leak(process: u32) -> Leak {
+    let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command);
+    let command = command.trim_end_matches('\0').replace('\0', " ");
+    let name = format!("`{command}` ({process})");
+    Leak { kind: Kind::Process, name, origin: "still runs".to_owned() }
+}
+
+/// Ends a process, and no other that has got its number.
+fn end((number, started): Identity) {
+    let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // Only now: from here on the descriptor stands for one process.
+    let stat = Stat::read(&format!("/proc/{number}/stat"));
+    if stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.started == started)) {
+        // If it has ended meanwhile, that is as well.
+        let _ = pidfd_send_signal(process, Signal::KILL);
     }
 }
 

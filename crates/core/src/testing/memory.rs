@@ -290,13 +290,21 @@ fn future_of(memory: &Memory, table: u64) -> Option<String> {
 /// `app::serve` of `core::ptr::drop_in_place<…tokio::runtime::task::core::Cell<app::serve::{{closure}},…>>`.
 fn future_in(destructor: &str) -> Option<String> {
     const CELL: &str = "tokio::runtime::task::core::Cell<";
-    const MEMBER: &str = "sundown_core::task_set::member::Member<";
+    /// A large future, as Tokio keeps it; the kit's own task; and its work, if that is large.
+    const AROUND: [&str; 4] = [
+        "core::pin::Pin<",
+        "alloc::boxed::Box<",
+        "sundown_core::task_set::member::Member<",
+        "sundown_core::task_set::large::boxed<",
+    ];
     if !destructor.starts_with("core::ptr::drop_in_place") {
         return None;
     }
     let (_, mut future) = destructor.split_once(CELL)?;
-    // A task of a group: the closure that made its future.
-    future = future.strip_prefix(MEMBER).unwrap_or(future);
+    // Of a task of a group this leads to the closure that made its future.
+    for around in AROUND {
+        future = future.strip_prefix(around).unwrap_or(future);
+    }
     let mut depth = 0;
     let end = future.find(|it| {
         depth += i32::from("<([".contains(it)) - i32::from(">)]".contains(it));
@@ -362,6 +370,11 @@ mod tests {
         );
         let member =
             "sundown_core::task_set::member::Member<app::main::{{closure}},app::work::{{closure}}>";
+        assert_eq!(of(member).as_deref(), Some("app::main"));
+        let large = "core::pin::Pin<alloc::boxed::Box<app::serve::{{closure}}>>";
+        assert_eq!(of(large).as_deref(), Some("app::serve"));
+        let member = "sundown_core::task_set::member::Member<sundown_core::task_set::large::boxed<\
+            app::main::{{closure}},app::work::{{closure}}>::{{closure}},core::pin::Pin<a::B>>";
         assert_eq!(of(member).as_deref(), Some("app::main"));
         assert_eq!(of("tokio::runtime::blocking::task::BlockingTask<a::b>"), None);
         assert_eq!(future_in("core::ptr::drop_in_place<app::Job>"), None);

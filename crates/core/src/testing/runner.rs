@@ -14,6 +14,31 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Kind, Leak, Options, TIME_TO_END, in_time};
 use crate::panics;
 
+/// Why a test has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Its body has, or could not run.
+    Body,
+    /// Something was left behind.
+    Left,
+}
+
+impl Failure {
+    pub(super) const fn of(message: String) -> Self {
+        Self { reason: Reason::Body, message }
+    }
+}
+
+/// What a test panics with that has left something behind. It is no text, so that no expected text of a `#[should_panic]`
+/// is found in it.
+struct LeftBehind;
+
 /// How the body of a test ended.
 pub(super) struct Ended {
     /// The message of what failed.
@@ -25,52 +50,72 @@ pub(super) struct Ended {
 /// Runs a test. Panics if it fails.
 pub(super) fn run(path: Option<&str>, options: &Options, body: impl FnOnce() -> Ended + Send) {
     #[cfg(target_os = "linux")]
-    match super::child::Role::of_this_process(path) {
-        super::child::Role::Alone => fail_with(here(options, body).err()),
-        super::child::Role::Child(parent) => parent.tell(here(options, body)),
-        super::child::Role::Parent(child) => fail_with(child.run().err()),
+    {
+        use super::child::Role;
+        fail_with(match Role::of_this_process(path) {
+            Ok(Role::Alone) => here(options, body),
+            Ok(Role::Child(parent)) => parent.end(&here(options, body)),
+            Ok(Role::Parent(child)) => child.run(),
+            Err(message) => Err(Failure::of(message)),
+        });
     }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = path;
-        fail_with(here(options, body).err());
+        fail_with(here(options, body));
     }
 }
 
-/// Fails this test.
-fn fail_with(message: Option<String>) {
-    if let Some(message) = message {
-        // Not by `panic!`, which names this line.
-        eprintln!("{message}");
-        resume_unwind(Box::new(message));
-    }
+/// Fails this test, if it has.
+fn fail_with(result: Result<(), Failure>) {
+    let Err(Failure { reason, message }) = result else { return };
+    // Not by `panic!`, which names this line.
+    eprintln!("{message}");
+    resume_unwind(match reason {
+        Reason::Body => Box::new(message),
+        Reason::Left => Box::new(LeftBehind),
+    });
 }
 
 /// Runs the body in this process, and looks at what is left.
-fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), String> {
+fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), Failure> {
+    #[cfg(not(target_os = "linux"))]
+    return judge(options, run_body(body)?, Vec::new());
     #[cfg(target_os = "linux")]
-    let before = {
+    {
         // Tokio's parts for signals and child processes are made with the first runtime, and stay.
         drop(Builder::new_current_thread().enable_all().build());
-        super::look::begin().map_err(|error| format!("cannot look at this process: {error}"))?
-    };
+        let before = super::look::begin()
+            .map_err(|error| Failure::of(format!("cannot look at this process: {error}")))?;
+        let result = run_body(body).and_then(|tasks| {
+            let left = before.left(|leak| options.allows(leak)).map_err(Failure::of)?;
+            judge(options, tasks, left)
+        });
+        if result.is_err() {
+            // The rest ends with the process of the test.
+            before.end_processes(|leak| options.allows(leak));
+        }
+        result
+    }
+}
+
+/// Runs the body on a thread of its own. Returns the tasks that it has left behind.
+fn run_body(body: impl FnOnce() -> Ended + Send) -> Result<Vec<Leak>, Failure> {
     let name = thread::current().name().unwrap_or("test").to_owned();
     let ended = thread::scope(|scope| {
         let thread = thread::Builder::new().name(name).spawn_scoped(scope, body);
         thread.map(|thread| thread.join())
     });
-    let Ended { failed, tasks } = match ended {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(panic)) => return Err(panics::message(panic)),
-        Err(error) => return Err(format!("cannot start a thread for the test: {error}")),
-    };
-    if let Some(failed) = failed {
-        return Err(failed);
+    match ended {
+        Ok(Ok(Ended { failed: None, tasks })) => Ok(tasks),
+        Ok(Ok(Ended { failed: Some(failed), .. })) => Err(Failure::of(failed)),
+        Ok(Err(panic)) => Err(Failure::of(panics::message(panic))),
+        Err(error) => Err(Failure::of(format!("cannot start a thread for the test: {error}"))),
     }
-    let mut leaks = tasks;
-    #[cfg(target_os = "linux")]
-    leaks.extend(before.left(|leak| options.allows(leak))?);
-    leaks = options.judge(leaks);
+}
+
+fn judge(options: &Options, tasks: Vec<Leak>, others: Vec<Leak>) -> Result<(), Failure> {
+    let leaks = options.judge(tasks.into_iter().chain(others).collect());
     if leaks.is_empty() {
         return Ok(());
     }
@@ -78,16 +123,17 @@ fn here(options: &Options, body: impl FnOnce() -> Ended + Send) -> Result<(), St
     for leak in leaks {
         message += &format!("\n  {leak}");
     }
-    Err(message)
+    Err(Failure { reason: Reason::Left, message })
 }
 
 /// Runs a body without a runtime.
-pub(super) fn sync<R: Termination>(body: impl FnOnce() -> R) -> Ended {
-    Ended { failed: outcome(catch_unwind(AssertUnwindSafe(body))), tasks: Vec::new() }
+pub(super) fn sync<R: Termination>(options: &Options, body: impl FnOnce() -> R) -> Ended {
+    Ended { failed: outcome(options, catch_unwind(AssertUnwindSafe(body))), tasks: Vec::new() }
 }
 
 /// Runs a future on a runtime of its own, which is shut down afterwards.
 pub(super) fn with_runtime<F>(
+    options: &Options,
     runtime: impl FnOnce() -> io::Result<Runtime>,
     body: impl FnOnce() -> F,
 ) -> Ended
@@ -102,7 +148,7 @@ where
         }
     };
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { body().await })));
-    let failed = outcome(ended);
+    let failed = outcome(options, ended);
     let tasks = match failed {
         None => left_on(&runtime),
         Some(_) => Vec::new(),
@@ -148,11 +194,18 @@ fn left_on(runtime: &Runtime) -> Vec<Leak> {
 }
 
 /// The message of a test that has failed.
-fn outcome<R: Termination>(ended: Result<R, Box<dyn Any + Send>>) -> Option<String> {
-    match ended {
-        Ok(value) => {
-            (value.report() != ExitCode::SUCCESS).then(|| "the test returned an error".to_owned())
-        }
-        Err(panic) => Some(panics::message(panic)),
+fn outcome<R: Termination>(
+    options: &Options,
+    ended: Result<R, Box<dyn Any + Send>>,
+) -> Option<String> {
+    let returned = ended.map(|value| value.report() == ExitCode::SUCCESS);
+    match (returned.map_err(panics::message), &options.expected_panic) {
+        (Ok(false), _) => Some("the test returned an error".to_owned()),
+        (Ok(true), None) => None,
+        (Ok(true), Some(_)) => Some("the test did not panic, which it should".to_owned()),
+        (Err(message), None) => Some(message),
+        (Err(message), Some(expected)) => (!message.contains(expected)).then(|| {
+            format!("the test panicked with another message than expected\n  panic: {message}\n  expected: {expected}")
+        }),
     }
 }

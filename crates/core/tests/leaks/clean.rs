@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    fs::{self, File},
     io,
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
@@ -120,6 +121,28 @@ async fn what_the_kit_has_closed() -> Result<(), Box<dyn std::error::Error>> {
 #[sundown::test(allow(thread = "kept-", reason = "it is what this test shows"))]
 fn a_thread_that_is_allowed() {
     thread::Builder::new().name("kept-1".to_owned()).spawn(thread::park).unwrap();
+}
+
+/// The kernel keeps 15 bytes of it.
+#[sundown::test(allow(thread = "kept-for-ever-and-longer", reason = "it is what this test shows"))]
+fn a_thread_with_a_long_name_that_is_allowed() {
+    let thread = thread::Builder::new().name("kept-for-ever-and-longer".to_owned());
+    thread.spawn(thread::park).unwrap();
+}
+
+#[sundown::test]
+#[should_panic(expected = "as it should")]
+fn a_test_that_should_panic() {
+    panic!("as it should");
+}
+
+#[test]
+fn a_log_that_is_renamed_while_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let (log, rotated) = (File::create(&path).unwrap(), folder.path().join("log.1"));
+    testing::leak_free(Options::new(), || fs::rename(&path, &rotated).unwrap());
+    drop(log);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Tests that leave something behind. Each is found, under `cargo test` and under nextest, and named.
 
 use std::{
-    fs::File,
+    env,
+    fs::{self, File},
     future::pending,
     mem::forget,
     net::{TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixListener,
+    path::Path,
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -15,13 +17,15 @@ use std::{
 use sundown::group::TaskGroup;
 use tokio::runtime::Builder;
 
-use crate::{NEXTEST, run};
+use crate::{NEXTEST, ONE_BY_ONE, command, run};
 
 /// The tests, and what the failure must say of what they leave.
-const PLANTED: [(&str, &[&str]); 17] = [
+const PLANTED: [(&str, &[&str]); 19] = [
     ("task", &["task `leaks::planted::task`: alive on the test's runtime"]),
     ("task_of_a_worker", &["task `leaks::planted::task_of_a_worker`"]),
     ("task_of_a_group", &["task `leaks::planted::task_of_a_group"]),
+    ("large_task", &["task `leaks::planted::large_task`"]),
+    ("large_task_of_a_group", &["task `leaks::planted::large_task_of_a_group`"]),
     ("task_of_a_function", &["task `leaks::planted::waits_for_ever`"]),
     (
         "thread",
@@ -83,6 +87,26 @@ async fn task_of_a_worker() {
 async fn task_of_a_group() {
     let group = TaskGroup::new("forgotten");
     group.spawn("member", |_| async { pending::<()>().await }).unwrap();
+    forget(group);
+}
+
+async fn waits_with_much_memory() {
+    let memory = [0_u8; 100_000];
+    pending::<()>().await;
+    std::hint::black_box(&memory);
+}
+
+#[ignore = "leaves a task behind"]
+#[sundown::test]
+async fn large_task() {
+    tokio::spawn(async { waits_with_much_memory().await });
+}
+
+#[ignore = "leaves a task behind"]
+#[sundown::test]
+async fn large_task_of_a_group() {
+    let group = TaskGroup::new("forgotten");
+    group.spawn("member", |_| waits_with_much_memory()).unwrap();
     forget(group);
 }
 
@@ -191,6 +215,111 @@ fn process() {
 fn process_of_a_child() {
     let child = quiet("sh", &["-c", "sleep 62 & exit 0"]).status().unwrap();
     assert!(child.success());
+}
+
+#[ignore = "leaves a process with a child behind"]
+#[test]
+fn a_plain_test_leaves_a_process() {
+    let script = "sleep 63 & echo $! > child; until [ -e end ]; do sleep 0.01; done";
+    let folder = env::var_os("SUNDOWN_PLANTED").unwrap();
+    forget(quiet("sh", &["-c", script]).current_dir(folder).spawn().unwrap());
+}
+
+/// The process that the plain test has left ends now, and its child becomes one of the harness.
+#[ignore = "ends the process that another test has left behind"]
+#[sundown::test]
+fn ends_the_process_that_another_test_left() {
+    let folder = Path::new(&env::var_os("SUNDOWN_PLANTED").unwrap()).to_owned();
+    let child = until(|| read_number(&folder.join("child")));
+    let parent = parent_of(child).unwrap();
+    File::create(folder.join("end")).unwrap();
+    until(|| (parent_of(child) != Some(parent)).then_some(()));
+}
+
+fn read_number(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn until<R>(mut find: impl FnMut() -> Option<R>) -> R {
+    loop {
+        match find() {
+            Some(found) => return found,
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn kill(process: u32) {
+    let process = rustix::process::Pid::from_raw(process.try_into().unwrap()).unwrap();
+    let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+}
+
+#[test]
+fn a_process_is_not_blamed_on_the_test_that_runs_when_its_parent_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [ONE_BY_ONE[0], ("SUNDOWN_PLANTED", folder.path().to_str().unwrap())];
+    let mut command = command("planted::a_plain_test_leaves_a_process", &environment);
+    let output = command.arg("planted::ends_the_process_that_another_test_left").output().unwrap();
+    kill(read_number(&folder.path().join("child")).unwrap());
+    let said = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it)).concat();
+    assert!(said.contains("2 passed"), "{said}");
+}
+
+#[ignore = "leaves processes behind, of which one is allowed, and panics"]
+#[sundown::test(allow(process = "sleep 65", reason = "it is what this test shows"))]
+fn leaves_processes_and_panics() {
+    leaves_processes();
+    panic!("it failed");
+}
+
+#[ignore = "leaves processes behind, of which one is allowed"]
+#[sundown::test(allow(process = "sleep 65", reason = "it is what this test shows"))]
+fn leaves_processes() {
+    let script = "sleep 64 & echo $! >> ended; sleep 66 & echo $! >> ended; wait";
+    let folder = env::var_os("SUNDOWN_PLANTED").unwrap();
+    let shell = quiet("sh", &["-c", script]).current_dir(&folder).spawn().unwrap();
+    let path = Path::new(&folder).join("ended");
+    until(|| fs::read_to_string(&path).ok().filter(|it| it.lines().count() == 2));
+    let ended = fs::read_to_string(&path).unwrap() + &shell.id().to_string();
+    fs::write(&path, ended).unwrap();
+    let allowed = quiet("sleep", &["65"]).spawn().unwrap();
+    fs::write(Path::new(&folder).join("allowed"), allowed.id().to_string()).unwrap();
+    forget((shell, allowed));
+}
+
+#[test]
+fn what_a_failed_test_has_started_ends_with_it_except_what_is_allowed() {
+    thread::scope(|scope| {
+        for test in ["leaves_processes", "leaves_processes_and_panics"] {
+            for environment in [&[][..], &NEXTEST, &ONE_BY_ONE] {
+                scope.spawn(move || processes_end(test, environment));
+            }
+        }
+    });
+}
+
+fn processes_end(test: &str, environment: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let planted = ("SUNDOWN_PLANTED", folder.path().to_str().unwrap());
+    let environment: Vec<_> = environment.iter().copied().chain([planted]).collect();
+    let (output, said) = run(&format!("planted::{test}"), &environment);
+    let allowed = read_number(&folder.path().join("allowed")).unwrap();
+    let is_alive = parent_of(allowed).is_some();
+    kill(allowed);
+    assert!(!output.status.success() && is_alive, "{said}");
+    let ended = fs::read_to_string(folder.path().join("ended")).unwrap();
+    let ended: Vec<u32> = ended.lines().map(|it| it.parse().unwrap()).collect();
+    assert_eq!(ended.len(), 3);
+    // Who has killed them does not wait for them. Whoever inherits them does.
+    for process in ended {
+        let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}: {said}");
+    }
 }
 
 #[ignore = "leaves a thread behind"]

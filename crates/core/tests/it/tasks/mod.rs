@@ -6,6 +6,7 @@ mod failures;
 mod foreign;
 mod group;
 mod hold;
+mod large;
 mod listeners;
 mod stop;
 mod task;
