@@ -68,9 +68,11 @@ pub fn run(
     })
 }
 
-/// How many experiments this run has at a time. What is measured for the notebook is measured alone.
+/// How many experiments this run has at a time. What is measured for the notebook is measured alone, and so is what a
+/// run leaves out unless it is asked for: interpreters and the real SDK need the whole machine.
 pub fn at_a_time(run: &Run<'_>) -> usize {
-    let alone = run.flags.accept || run.flags.jobs.is_some() || !run.under.is_empty();
+    let asked_for = run.flags.all || !run.flags.only.is_empty();
+    let alone = asked_for || run.flags.accept || run.flags.jobs.is_some() || !run.under.is_empty();
     if alone || probe_seed().is_some() { 1 } else { AT_A_TIME }
 }
 
