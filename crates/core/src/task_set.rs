@@ -14,12 +14,12 @@ mod registry;
 mod runtimes;
 pub mod stop;
 
-use std::time::Instant;
 use std::{
     any::Any,
     collections::BTreeMap,
     iter, mem, ptr,
     sync::{Arc, Weak},
+    time::Instant,
 };
 #[cfg(not(loom))]
 use std::{pin::pin, thread, time::Duration};

@@ -407,6 +407,7 @@ fn blocks_in_the_last_poll(blocked: &Arc<AtomicUsize>) -> impl Future<Output = (
         polls += 1;
         if polls == 3 {
             blocked.fetch_add(1, Ordering::Relaxed);
+            // What the test is about: a poll that does not return in time.
             std::thread::sleep(Duration::from_millis(400));
         }
         Poll::Pending

@@ -249,6 +249,7 @@ fn until<R>(mut find: impl FnMut() -> Option<R>) -> R {
     loop {
         match find() {
             Some(found) => return found,
+            // What another process does can only be looked at again.
             None => thread::sleep(Duration::from_millis(1)),
         }
     }
@@ -315,7 +316,7 @@ fn processes_end(test: &str, environment: &[(&str, &str)]) {
     let ended = fs::read_to_string(folder.path().join("ended")).unwrap();
     let ended: Vec<u32> = ended.lines().map(|it| it.parse().unwrap()).collect();
     assert_eq!(ended.len(), 3);
-    // Who has killed them does not wait for them. Whoever inherits them does.
+    // They were killed, and nobody has waited for them yet: a killed process stays as a zombie until then.
     for process in ended {
         let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z "), "{state}: {said}");
