@@ -25,6 +25,7 @@ fn main() -> ExitCode {
              interface drops what it has of the old client. If it has nothing of it, or the thread has \
              a context, the main thread does not panic.",
         )
+        .holds_only_if(every("*/six-steps").panics_on("main") & every("*/on-desktop").panics_on("main"))
         .variants([
             hazard("six-steps", "rooms on the desktop, logout on the phone, login on the desktop"),
             hazard("on-desktop", "logout on the desktop: the tabs are closed, the cache is not"),

@@ -24,6 +24,11 @@ fn main() -> ExitCode {
             "Before a look at each moment by hand: in both versions the owners in the mock's table, and no \
              others.",
         )
+        .holds_only_if(
+            every("*/event-handler").observed("held_until").always_reads("the process ends")
+                & every("0.13/event-cache").observed("holds").always_reads("a store")
+                & every("0.18/event-cache").observed("holds").always_reads("nothing"),
+        )
         .variants(OWNERS.map(|owner| held("0.13", owner.moment, owner.keeps_client)))
         .variants(OWNERS.map(|owner| {
             let is_stopped = owner.moment == Moment::SyncServiceStopped;
