@@ -632,7 +632,7 @@ def test_ctrl_c_ends_the_wait_at_exit_and_the_gate_is_closed_all_the_same():
     time.sleep(0.3)  # it is not known from outside when the handler has begun to wait
     program.send_signal(signal.SIGINT)
     printed, errors = program.communicate(timeout=30)
-    assert "KeyboardInterrupt" in errors and "4 calls of Rust into Python" in errors
+    assert "KeyboardInterrupt" in errors and "4 calls or futures of Rust" in errors
     assert (program.returncode, printed) == (0, "")
 
 
