@@ -23,6 +23,12 @@ use lab::{
 };
 use nix::sys::signal::{Signal, raise};
 
+fn panics_elsewhere() -> TrialResult {
+    let thread = thread::Builder::new().name("elsewhere".to_owned());
+    let _ = thread.spawn(|| panic!("nobody looks here"))?.join();
+    Ok(())
+}
+
 fn main() -> ExitCode {
     Experiment::new(file!())
         .question("What does the lab make of trials that misbehave?")
@@ -36,11 +42,9 @@ fn main() -> ExitCode {
                 Ok(())
             }),
             // A panic on a thread that nobody asks: the exit code is 0 all the same.
-            hazard("panics-elsewhere", Panicked, |_| {
-                let thread = thread::Builder::new().name("elsewhere".to_owned());
-                let _ = thread.spawn(|| panic!("nobody looks here"))?.join();
-                Ok(())
-            }),
+            hazard("panics-elsewhere", Panicked, |_| panics_elsewhere()),
+            hazard("panics-elsewhere-or-not", Panicked, |_| panics_elsewhere())
+                .sometimes_at("crates/lab/examples/"),
             hazard("aborts", Aborted, aborts),
             hazard("kills-itself", Signalled, |_| Ok(raise(Signal::SIGKILL)?)),
             hazard("hangs", Hung, |_| hangs()).deadline(Duration::from_millis(400)),

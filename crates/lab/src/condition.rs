@@ -153,7 +153,8 @@ impl Subject {
         })
     }
 
-    /// Holds if each of the variants panicked on a thread of this name, and on no other thread.
+    /// Holds if each of the variants panicked on a thread of this name, and on no other thread. Sites of panics that
+    /// may or may not occur do not count.
     #[must_use]
     pub fn panics_on(self, thread: &str) -> Condition {
         let thread = thread.to_owned();

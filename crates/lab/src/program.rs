@@ -91,12 +91,16 @@ impl Program {
 
 impl Rule {
     /// What a program says on standard error that a signal has ended: `nothing`, the fatal text, or `something else`.
-    pub(crate) fn says(&self, stderr: &str) -> String {
+    /// `None` if no fatal text is looked for.
+    pub(crate) fn says(&self, stderr: &str) -> Option<String> {
+        if self.fatal.is_empty() {
+            return None;
+        }
         // The most exact of them.
         let said = self.fatal.iter().filter(|fatal| stderr.contains(*fatal));
         let fatal = said.max_by_key(|fatal| fatal.len());
         let other = || if stderr.trim().is_empty() { "nothing" } else { "something else" };
-        fatal.map_or_else(|| other().to_owned(), Clone::clone)
+        Some(fatal.map_or_else(|| other().to_owned(), Clone::clone))
     }
 
     /// Returns what is wrong with a program that exited.
@@ -138,12 +142,17 @@ mod tests {
     #[test]
     fn what_a_program_said_before_a_signal_is_told_apart() {
         let program = Program::new(Command::new("python3")).never_says("Fatal Python error");
-        assert_eq!(program.rule.says("Fatal Python error: it\n"), "Fatal Python error");
+        assert_eq!(program.rule.says("Fatal Python error: it\n").unwrap(), "Fatal Python error");
         let rule = program.never_says("Fatal Python error: it").rule;
-        assert_eq!(rule.says(" \n"), "nothing");
-        assert_eq!(rule.says("Fatal Python error: it, at exit\n"), "Fatal Python error: it");
-        assert_eq!(rule.says("Fatal Python error: another\n"), "Fatal Python error");
-        assert_eq!(rule.says("a log line\n"), "something else");
+        assert_eq!(rule.says(" \n").unwrap(), "nothing");
+        assert_eq!(
+            rule.says("Fatal Python error: it, at exit\n").unwrap(),
+            "Fatal Python error: it"
+        );
+        assert_eq!(rule.says("Fatal Python error: another\n").unwrap(), "Fatal Python error");
+        assert_eq!(rule.says("a log line\n").unwrap(), "something else");
+        let rule = Program::new(Command::new("python3")).rule;
+        assert_eq!(rule.says("a log line\n"), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Record {
         let outcome = outcome(ended, &mut report);
         if let (Some(rule), Ending::Signalled(_)) = (&report.program, ended.ending) {
             let says = rule.says(&ended.stderr.text());
-            report.observations.push((SAYS.to_owned(), Value::Text(says)));
+            report.observations.extend(says.map(|it| (SAYS.to_owned(), Value::Text(it))));
         }
         if let Some(leaving) = report.leaving {
             let took = Value::Nanoseconds(ended.at.saturating_sub(leaving));

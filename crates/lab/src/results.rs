@@ -193,7 +193,7 @@ pub struct VariantResult {
     /// Sites that may or may not occur, and did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub occasional_sites: Vec<String>,
-    /// The names of the threads that panicked: each once, sorted.
+    /// The names of the threads that panicked at `sites`: each once, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<String>,
     /// What the trials recorded, by name.

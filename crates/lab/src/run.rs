@@ -264,8 +264,11 @@ fn sum_up(
     let (low, high) = wilson(hits, outcomes.total());
     let panics = || records.iter().flat_map(|record| &record.panics);
     let sites: BTreeSet<_> = panics().map(|panic| panic.site.clone()).collect();
-    let threads: BTreeSet<_> = panics().map(|panic| panic.thread.clone()).collect();
     let occasional = |site: &String| variant.occasional_sites.iter().any(|o| site.starts_with(o));
+    let threads: BTreeSet<_> = panics()
+        .filter(|panic| !occasional(&panic.site))
+        .map(|panic| panic.thread.clone())
+        .collect();
     let (occasional_sites, sites) = sites.into_iter().partition(occasional);
 
     let mut values: BTreeMap<String, Vec<_>> = BTreeMap::new();

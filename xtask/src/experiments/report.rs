@@ -171,6 +171,12 @@ impl Report {
         self.findings.iter().filter(|finding| is(finding.state)).count()
     }
 
+    /// The binary of the first experiment in such a state.
+    fn first(&self, is: impl Fn(State) -> bool) -> &str {
+        let mut found = self.findings.iter().filter(|finding| is(finding.state));
+        found.next().map_or("NAME", |finding| &finding.source.binary)
+    }
+
     /// The text below the lines and tables: differences, counts, the path of the results, what to do next.
     pub fn text(&self, results: &str, paper: Paper, workspace: &Workspace) -> String {
         let mut text = String::new();
@@ -290,12 +296,16 @@ impl Report {
             "Next: run the rest with `cargo xtask experiments`, or some of them with `--only`."
                 .into()
         } else if self.count(|state| matches!(state, State::New | State::Mismatch)) > 0 {
-            "Next: if the difference is right, the same command with `--accept`;\n\
-             if not, run the experiment alone: `cargo run --bin NAME`."
-                .into()
+            format!(
+                "Next: if the difference is right, the same command with `--accept`;\n\
+                 if not, run the experiment alone: `cargo run --bin {}`.",
+                self.first(|state| matches!(state, State::New | State::Mismatch))
+            )
         } else if self.count(|state| matches!(state, State::NoResult | State::CuresFailed)) > 0 {
-            "Next: run what has no result, or whose cure failed, alone: `cargo run --bin NAME`."
-                .into()
+            format!(
+                "Next: run what has no result, or whose cure failed, alone:\n`cargo run --bin {}`.",
+                self.first(|state| matches!(state, State::NoResult | State::CuresFailed))
+            )
         } else if self.count(|state| state == State::Written) > 0 {
             "Next: `cargo xtask notebooks` writes the results into docs/.".into()
         } else if let [one] = compared[..] {

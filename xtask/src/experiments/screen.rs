@@ -36,8 +36,8 @@ pub struct Screen<'a> {
     is_building: Cell<bool>,
     /// What cargo did last.
     status: RefCell<String>,
-    /// What was shown last of one that runs.
-    last: RefCell<String>,
+    /// What was shown last of one that runs, and when.
+    last: RefCell<(String, Instant)>,
     /// How many trials of those that run have ended, and how many there are: by the id.
     running: RefCell<BTreeMap<String, (u64, u64)>>,
 }
@@ -56,7 +56,7 @@ impl<'a> Screen<'a> {
             since: Cell::new(Instant::now()),
             is_building: Cell::new(false),
             status: RefCell::new("building".to_owned()),
-            last: RefCell::default(),
+            last: RefCell::new((String::new(), Instant::now())),
             running: RefCell::default(),
         }
     }
@@ -72,8 +72,7 @@ impl<'a> Screen<'a> {
     }
 
     pub fn starts(&self, source: &Source) {
-        self.last.replace(source.title());
-        self.says(source.title());
+        self.does(source.title());
     }
 
     /// So many trials of an experiment have ended.
@@ -87,13 +86,24 @@ impl<'a> Screen<'a> {
         let rest = rest.map_or_else(String::new, |rest| format!(" · {rest}"));
         let said = format!("{} {ended}/{all}{rest}", source.title());
         self.progress.line(|| said.clone());
-        self.last.replace(said.clone());
-        self.says(said);
+        self.does(said);
+    }
+
+    /// An experiment prepares what its trials need.
+    pub fn prepares(&self, doing: &str) {
+        self.progress.note(doing);
+        self.does(doing.to_owned());
     }
 
     /// Nothing has happened for a while.
     pub fn waits(&self) {
-        self.progress.line(|| self.last.borrow().clone());
+        self.progress.line(|| {
+            let (doing, since) = &*self.last.borrow();
+            match since.elapsed().as_secs() {
+                0 => doing.clone(),
+                seconds => format!("{doing}, for {seconds} s so far"),
+            }
+        });
     }
 
     /// An experiment will not run.
@@ -127,6 +137,11 @@ impl<'a> Screen<'a> {
                 output::note(&self.pages.line(finding, paper.width, colours));
             }
         });
+    }
+
+    fn does(&self, doing: String) {
+        self.last.replace((doing.clone(), Instant::now()));
+        self.says(doing);
     }
 
     fn says(&self, text: String) {

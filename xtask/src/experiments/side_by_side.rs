@@ -202,7 +202,7 @@ fn take(
     screen: &Screen<'_>,
 ) {
     match step {
-        Step::Preparing(doing) => screen.note(&doing),
+        Step::Preparing(doing) => screen.prepares(&doing),
         Step::Trial => {
             // What is over already shows no trial any more.
             if let Some(it) = running.get_mut(&place) {

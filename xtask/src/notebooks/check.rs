@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use lab::results::{ExperimentResult, VariantResult};
+
 use super::{
     committed::{self, Record, Records},
     contents::{Notebook, run},
@@ -97,6 +99,11 @@ impl Check<'_> {
             if let Some(why) = meta.not_for_the_notebook() {
                 self.say(&path, &format!("the results are of a run that {why}"), &run(source));
             }
+            if let Some(variant) = without_threads(experiment) {
+                let what =
+                    format!("{variant} panicked, and the results do not say on which thread");
+                self.say(&path, &what, &run(source));
+            }
             let mut names = lock_file.keys().chain(meta.versions.keys());
             if let Some(it) = names.find(|it| lock_file.get(*it) != meta.versions.get(*it)) {
                 let what = format!("the results were made with another version of {it}");
@@ -153,4 +160,11 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// A variant that panicked, of results from before threads were recorded.
+fn without_threads(experiment: &ExperimentResult) -> Option<&str> {
+    let panicked = |it: &&VariantResult| !it.sites.is_empty();
+    let variant = experiment.variants.iter().filter(panicked).find(|it| it.threads.is_empty())?;
+    Some(&variant.name)
 }

@@ -344,6 +344,7 @@ pub fn variant(role: Role, name: &str, outcome: Outcome, sites: &[&str]) -> Vari
         "hits": 20,
         "interval": [0.8389, 1.0],
         "sites": sites,
+        "threads": sites.iter().map(|_| "main").take(1).collect::<Vec<_>>(),
         "observations": {"elapsed": Observation::of(&[Value::Nanoseconds(1_500_000)])},
         "resources": null,
         "examples": [example],

@@ -457,6 +457,11 @@ const DISAGREEMENTS: &[Disagreement] = &[
         ],
     ),
     (
+        "a panic without its thread",
+        |it| it.edit(RESULTS, "\"threads\": [\n", "\"names\": [\n"),
+        &["panicked, and the results do not say on which thread: run `cargo xtask experiments"],
+    ),
+    (
         "results that were made with other versions",
         |it| it.edit("Cargo.lock", "1.54.0", "1.55.0"),
         &["03_sleep_duration.json: the results were made with another version of tokio: run"],

@@ -55,6 +55,14 @@ fn a_panic_on_another_thread_counts_even_if_the_exit_code_is_0() {
 }
 
 #[test]
+fn a_panic_that_may_or_may_not_occur_counts_and_neither_its_site_nor_its_thread_does() {
+    let found = &FOUND["panics-elsewhere-or-not"];
+    assert_eq!(found.occasional_sites.len(), 1);
+    assert_eq!((&found.sites, &found.threads), (&vec![], &vec![]));
+    assert_eq!(found.outcomes.panicked, found.trials);
+}
+
+#[test]
 fn panics_survive_the_abort_that_they_end_in() {
     let found = &FOUND["aborts"];
     let panics = &example(found).panics;
