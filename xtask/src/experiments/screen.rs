@@ -97,13 +97,11 @@ impl<'a> Screen<'a> {
 
     /// Nothing has happened for a while.
     pub fn waits(&self) {
-        self.progress.line(|| {
-            let (doing, since) = &*self.last.borrow();
-            match since.elapsed().as_secs() {
-                0 => doing.clone(),
-                seconds => format!("{doing}, for {seconds} s so far"),
-            }
-        });
+        let (doing, since) = &*self.last.borrow();
+        let seconds = since.elapsed().as_secs();
+        if seconds > 0 {
+            self.progress.line(|| format!("{doing}, for {seconds} s so far"));
+        }
     }
 
     /// An experiment will not run.

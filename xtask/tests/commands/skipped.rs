@@ -9,11 +9,6 @@ const SAID: &str =
 
 /// A workspace in which the second of two experiments ran before, and is skipped now.
 fn lacking() -> Workspace {
-    lacking_after("true")
-}
-
-/// It looks for that, and then does something else for a while.
-fn lacking_after(command: &str) -> Workspace {
     let workspace = Workspace::with_two();
     workspace.run(&["notebooks"]).expect_code(0);
     let skipped = Skipped {
@@ -25,15 +20,8 @@ fn lacking_after(command: &str) -> Workspace {
     let preparing = Event::Preparing { doing: "looking for python3".to_owned() };
     let events = [preparing, Event::Skipped { skipped }];
     let lines = events.map(|event| serde_json::to_string(&event).unwrap());
-    let [preparing, skipped] = lines.map(|line| format!("cat <<'END'\n{line}\nEND\n"));
-    workspace.scripted(&sleep_duration(), &format!("{preparing}{command}\n{skipped}"));
+    workspace.scripted(&sleep_duration(), &format!("cat <<'END'\n{}\nEND\n", lines.join("\n")));
     workspace
-}
-
-#[test]
-fn a_long_preparation_is_named_and_how_long_it_takes_so_far() {
-    let ran = lacking_after("sleep 3").run(&["experiments", "--only", "03"]).expect_code(0);
-    ran.says("looking for python3\n").says("looking for python3, for ").says(" s so far\n");
 }
 
 #[test]
