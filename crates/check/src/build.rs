@@ -8,7 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use cargo_metadata::{Message, Metadata, MetadataCommand, Package, Target, TargetKind};
+use cargo_metadata::{
+    Artifact, Message, Metadata, MetadataCommand, Package, Target, TargetKind, camino::Utf8PathBuf,
+};
 
 use crate::{
     failure::{Failure, Result},
@@ -22,12 +24,55 @@ pub struct Program {
     pub title: String,
     /// The crates of the workspace.
     pub own: Vec<String>,
+    /// What it was built from, unless it was built already.
+    pub source: Option<Source>,
+}
+
+/// A package that was built, for a program that uses its library.
+pub struct Source {
+    pub package: String,
+    pub folder: PathBuf,
+    pub has_library: bool,
+    pub features: Vec<String>,
+    pub has_default_features: bool,
+    pub lock: PathBuf,
+    /// The target directory of the check.
+    pub target: PathBuf,
+    is_offline: bool,
+}
+
+impl Source {
+    fn of(flags: &flags::Target, metadata: &Metadata, package: &Package) -> Self {
+        let features = match flags.all_features {
+            true => package.features.keys().cloned().collect(),
+            // As for cargo, one argument may name several.
+            false => {
+                let named = flags.features.iter().flat_map(|it| it.split([',', ' ']));
+                named.filter(|it| !it.is_empty()).map(str::to_owned).collect()
+            }
+        };
+        Self {
+            package: package.name.to_string(),
+            folder: package.manifest_path.parent().map(Into::into).unwrap_or_default(),
+            has_library: package.targets.iter().any(|it| Kind::Lib.is_of(it)),
+            features,
+            has_default_features: !flags.no_default_features,
+            lock: metadata.workspace_root.join("Cargo.lock").into(),
+            target: target_directory(metadata),
+            is_offline: flags.offline,
+        }
+    }
+}
+
+fn target_directory(metadata: &Metadata) -> PathBuf {
+    metadata.target_directory.join("sundown-check").into()
 }
 
 /// Builds what the flags ask for, or takes the file that they name.
 pub fn program(flags: &flags::Target) -> Result<Program> {
     if let Some(path) = &flags.binary {
-        return Ok(Program { path: path.clone(), title: path.display().to_string(), own: vec![] });
+        let title = path.display().to_string();
+        return Ok(Program { path: path.clone(), title, own: vec![], source: None });
     }
     let metadata = metadata(flags)?;
     let chosen = Chosen::of(&metadata, flags)?;
@@ -36,7 +81,8 @@ pub fn program(flags: &flags::Target) -> Result<Program> {
     let members = metadata.workspace_packages();
     let targets = members.iter().flat_map(|package| &package.targets);
     let own = targets.map(|target| target.name.replace('-', "_")).collect();
-    Ok(Program { path, title, own })
+    let source = Some(Source::of(flags, &metadata, chosen.package));
+    Ok(Program { path, title, own, source })
 }
 
 fn metadata(flags: &flags::Target) -> Result<Metadata> {
@@ -199,16 +245,16 @@ fn build(
     chosen: &Chosen<'_>,
     title: &str,
 ) -> Result<PathBuf> {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo();
     let subcommand: &[&str] = match chosen.kind {
         Kind::Bin | Kind::Example => &["build"],
         Kind::Test => &["test", "--no-run"],
         Kind::Lib => &["rustc"],
     };
-    command.args(subcommand).arg("--message-format=json-render-diagnostics");
+    command.args(subcommand).arg(MESSAGES);
     command.args(["--package", &chosen.package.id.repr]);
     command.arg("--manifest-path").arg(metadata.workspace_root.join("Cargo.toml"));
-    command.arg("--target-dir").arg(metadata.target_directory.join("sundown-check"));
+    command.arg("--target-dir").arg(target_directory(metadata));
     command.args(flags.features.iter().flat_map(|features| ["--features", features]));
     for (is_set, flag) in [
         (flags.all_features, "--all-features"),
@@ -225,6 +271,39 @@ fn build(
         // A library of its own, with the destructor of every type, whether somebody uses it or not.
         Kind::Lib => command.args(["--lib", "--crate-type", "cdylib", "--", "-Clink-dead-code"]),
     };
+    built(&mut command, title, |artifact| {
+        let is_it = artifact.target.name == chosen.name && artifact.package_id == chosen.package.id;
+        let is_library = |path: &&Utf8PathBuf| path.extension() == Some("so");
+        let file = match chosen.kind {
+            Kind::Lib => artifact.filenames.iter().find(is_library).cloned(),
+            _ => artifact.executable.clone(),
+        };
+        file.filter(|_| is_it)
+    })
+}
+
+/// Builds the program of trials, which has this manifest.
+pub fn generated(manifest: &Path, source: &Source) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", MESSAGES, "--manifest-path"]).arg(manifest);
+    command.arg("--target-dir").arg(&source.target);
+    command.args(source.is_offline.then_some("--offline"));
+    built(&mut command, "the program of trials", |artifact| artifact.executable.clone())
+}
+
+/// So that `built` can read which files there are.
+const MESSAGES: &str = "--message-format=json-render-diagnostics";
+
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs cargo, with this program as its wrapper of rustc, and finds the file that it has built.
+fn built(
+    command: &mut Command,
+    title: &str,
+    file_of: impl Fn(&Artifact) -> Option<Utf8PathBuf>,
+) -> Result<PathBuf> {
     let myself = env::current_exe().map_err(Failure::Cargo)?;
     command
         .env(rustc::WRAPPER, env::var_os("RUSTC_WRAPPER").unwrap_or_default())
@@ -242,17 +321,7 @@ fn build(
     let mut built = None;
     for message in Message::parse_stream(output) {
         if let Message::CompilerArtifact(artifact) = message.map_err(Failure::Cargo)? {
-            let is_it =
-                artifact.target.name == chosen.name && artifact.package_id == chosen.package.id;
-            let is_library =
-                |path: &&cargo_metadata::camino::Utf8PathBuf| path.extension() == Some("so");
-            let file = match chosen.kind {
-                Kind::Lib => artifact.filenames.iter().find(is_library).cloned(),
-                _ => artifact.executable,
-            };
-            if is_it && file.is_some() {
-                built = file;
-            }
+            built = file_of(&artifact).or(built);
         }
     }
     let status = cargo.wait().map_err(Failure::Cargo)?;

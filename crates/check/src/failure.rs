@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
+use lab::sandbox::SandboxError;
 use thiserror::Error;
 
 /// Why there is no answer.
@@ -36,6 +37,15 @@ pub enum Failure {
     /// The file of accepted findings has a line that is not a finding.
     #[error("{}:{line}: {why}; `--accept` writes such a file", path.display())]
     Baseline { path: PathBuf, line: usize, why: String },
+    /// The file of constructors cannot be used.
+    #[error("{}: {why}", path.display())]
+    Constructors { path: PathBuf, why: String },
+    /// A constructor did not return.
+    #[error("the constructor of {of_type} made no value:\n{why}")]
+    NotMade { of_type: String, why: String },
+    /// The trials cannot be run.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }
 
 /// Why a file cannot be checked.

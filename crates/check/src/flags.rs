@@ -29,7 +29,8 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 ///
 /// Builds the program without optimization and with line numbers, in a target directory of its own, and follows the
 /// calls of every destructor in it. Reports the types whose destructor needs a runtime context, and those whose
-/// destructor blocks, which async code must not. The program itself is not changed, and not run. x86-64 Linux.
+/// destructor blocks, which async code must not. The program itself is not changed, and not run
+/// (`--try` runs a program of its own, which uses the library). x86-64 Linux.
 ///
 /// A finding says `will` if a way of plain calls leads to the panic and nothing on it prevents it: a value that is
 /// alive and not empty panics when it is dropped in the wrong place. It says `may` if the way leads through a virtual
@@ -39,6 +40,10 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 pub struct Check {
     #[command(flatten)]
     pub target: Target,
+
+    /// Try what is found: make live values with the constructors in this TOML file, and drop them in the wrong place
+    #[arg(long = "try", value_name = "FILE", conflicts_with = "binary", help_heading = "Trials")]
+    pub constructors: Option<PathBuf>,
 
     /// Report only types with this in their name; several times: with one of these
     #[arg(long, value_name = "TYPE", help_heading = "Report")]

@@ -81,6 +81,35 @@ impl Kind {
     }
 }
 
+/// Where a value is dropped in a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// On a thread without a runtime context
+    OffContext,
+    /// In async code, on a runtime with one thread
+    InAsync,
+}
+
+impl Place {
+    pub const ALL: [Self; 2] = [Self::OffContext, Self::InAsync];
+
+    /// As the program of trials has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OffContext => "off-context",
+            Self::InAsync => "in-async",
+        }
+    }
+
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::OffContext => "off context",
+            Self::InAsync => "in async code",
+        }
+    }
+}
+
 /// How sure a finding is. The larger is the surer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]

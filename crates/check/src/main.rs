@@ -8,6 +8,7 @@ mod baseline;
 mod binary;
 mod build;
 mod code;
+mod constructors;
 mod failure;
 mod findings;
 mod flags;
@@ -22,6 +23,7 @@ mod report;
 mod rustc;
 mod search;
 mod sinks;
+mod trials;
 mod vtables;
 
 use std::{env, process::ExitCode};
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     if let Some(code) = rustc::wrapped() {
         return code;
     }
+    lab::guardian::serve_if_asked();
     // cargo calls `cargo-sundown sundown check`.
     let mut arguments: Vec<_> = env::args_os().collect();
     if arguments.get(1).is_some_and(|argument| argument == "sundown") {
@@ -90,6 +93,13 @@ fn run(check: &Check) -> Result<ExitCode> {
     });
     let is_denied = denied.as_ref().is_some_and(|denied| !denied.is_empty());
 
+    let tried = match (&check.constructors, &program.source) {
+        (Some(constructors), Some(source)) => {
+            let trials = build::generated(&constructors::write(constructors, source)?, source)?;
+            Some(trials::run(&trials, &findings)?)
+        }
+        _ => None,
+    };
     let report = Report {
         format: 1,
         target: &program.title,
@@ -99,7 +109,9 @@ fn run(check: &Check) -> Result<ExitCode> {
         sinks: graph.sink_paths(),
         tokio: findings.tokio.as_deref(),
         unknown_calls: graph.unknown_calls,
+        untried: tried.as_deref().map(|tried| trials::untried(&wanted, tried)),
         findings: wanted,
+        trials: tried,
         denied,
         own: &program.own,
         is_verbose: check.verbose,

@@ -13,6 +13,7 @@ use crate::{
     findings::{Finding, Group, groups},
     kind::Certainty,
     names, sinks,
+    trials::{Tried, Verdict},
 };
 
 /// How many types of a culprit are named without `--verbose`.
@@ -41,6 +42,12 @@ pub struct Report<'a> {
     /// The findings that `--deny` does not accept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<Vec<&'a Finding>>,
+    /// What live values did, with `--try`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trials: Option<Vec<Tried>>,
+    /// Findings of named types that no trial was about, with `--try`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untried: Option<Vec<&'a Finding>>,
     #[serde(skip)]
     pub own: &'a [String],
     #[serde(skip)]
@@ -93,6 +100,7 @@ impl Display for Report<'_> {
                  what it does not find says nothing"
             )?;
         }
+        self.tried(f)?;
         if let Some(denied) = &self.denied {
             self.denied(f, denied)?;
         }
@@ -132,6 +140,43 @@ impl Report<'_> {
         }
         writeln!(f, "  instead  {}", kind.instead())?;
         writeln!(f, "  more     docs/src/explain/{}.md\n", kind.code())
+    }
+
+    fn tried(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (Some(trials), Some(untried)) = (&self.trials, &self.untried) else { return Ok(()) };
+        writeln!(f, "trials:")?;
+        for tried in trials.iter().filter(|it| it.verdict != Verdict::Clean) {
+            write!(f, "  {}", tried.verdict.words())?;
+            if let Some(it) = &tried.predicted {
+                write!(f, " {} {}", it.code, it.certainty.word())?;
+            }
+            write!(f, " {}, dropped {}:", tried.of_type, tried.place.words())?;
+            let mut separator = "";
+            for state in &tried.states {
+                let colon = if state.when.is_empty() { "" } else { ": " };
+                write!(f, "{separator} {}{colon}{}", state.when, state.seen)?;
+                separator = ";";
+            }
+            writeln!(f)?;
+        }
+        let clean = trials.iter().filter(|it| it.verdict == Verdict::Clean).count();
+        writeln!(f, "  {clean} with no finding and no panic")?;
+        let mut untried: Vec<_> = untried.iter().collect();
+        untried.sort_by_key(|it| !self.is_own(&it.of_type));
+        let shown = if self.is_verbose { untried.len() } else { FEW.min(untried.len()) };
+        for finding in &untried[..shown] {
+            writeln!(
+                f,
+                "  no constructor {} {} {}",
+                finding.code,
+                finding.certainty.word(),
+                finding.of_type
+            )?;
+        }
+        match untried.len() - shown {
+            0 => Ok(()),
+            more => writeln!(f, "  no constructor for {more} more findings (--verbose)"),
+        }
     }
 
     fn denied(&self, f: &mut Formatter<'_>, denied: &[&Finding]) -> fmt::Result {

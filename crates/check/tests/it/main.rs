@@ -6,3 +6,4 @@ mod bad_input;
 mod command;
 mod findings;
 mod trials;
+mod trying;
