@@ -376,9 +376,10 @@ fn render_to(page: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(
         page,
         "A prediction is about one type in one place. If live values were dropped in several states, the type counts \
-         as one that panics if one of them did. Types whose live values need a server are not here. \
-         The types of *tuned* were looked at while the check was written. Those of *held-out* were not, and nothing was \
-         corrected because of them.\n\n\
+         as one that panics if one of them did. Where a live value needs a PostgreSQL or a \
+         Redis, the program of trials answers in its place; types that need more of a server are not here. The types of *tuned* were looked at while the check was written. Those of *held-out* were not, and nothing was \
+         corrected because of them. `at least` is the lower end of the 95 % interval (Wilson): a few panics cannot show a high \
+         recall.\n\n\
          | set | types | `will`, and it panicked | `will`, and it did not | `may`, and it panicked | `may`, and it did not | nothing said, and it panicked | nothing said, and clean | recall of `will` | precision of `will` |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     )?;
@@ -452,11 +453,15 @@ fn seen_as(seen: &Seen, trials: u32) -> String {
     if words.is_empty() { "clean".to_owned() } else { words.join(", ") }
 }
 
-/// A share in percent, with its counts.
+/// A share in percent, with its counts and the lower end of its interval.
 fn share(part: u32, whole: u32) -> String {
     match whole {
         0 => "–".to_owned(),
-        _ => format!("{:.0} % ({part} of {whole})", 100.0 * f64::from(part) / f64::from(whole)),
+        _ => {
+            let percent = 100.0 * f64::from(part) / f64::from(whole);
+            let (low, _) = lab::statistics::wilson(part, whole);
+            format!("{percent:.0} % ({part} of {whole}; at least {:.0} %)", 100.0 * low)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io::{Read as _, Write as _},
     mem,
     net::{SocketAddr, TcpListener, TcpStream},
     process::ExitCode,
@@ -11,6 +12,7 @@ use std::{
 
 use async_dropper::{AsyncDrop, AsyncDropper};
 use tokio::{
+    io,
     sync::mpsc,
     task::{self, spawn_blocking},
     time,
@@ -34,6 +36,42 @@ fn serve(treat: fn(TcpStream) -> std::io::Result<()>) -> SocketAddr {
 /// Says nothing.
 fn silent() -> SocketAddr {
     serve(|mut stream| std::io::copy(&mut stream, &mut std::io::sink()).map(drop))
+}
+
+/// Says OK to everything that a client of PostgreSQL says.
+fn postgres(mut stream: TcpStream) -> std::io::Result<()> {
+    const READY: &[u8] = b"Z\0\0\0\x05I";
+    let body = |stream: &mut TcpStream| {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut body = vec![0; u32::from_be_bytes(length).saturating_sub(4) as usize];
+        stream.read_exact(&mut body)
+    };
+    body(&mut stream)?;
+    stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
+    stream.write_all(READY)?;
+    let mut kind = [0];
+    while stream.read_exact(&mut kind).is_ok() {
+        body(&mut stream)?;
+        if kind == *b"Q" {
+            stream.write_all(b"C\0\0\0\x07OK\0")?;
+            stream.write_all(READY)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says OK to every command that a client of Redis gives.
+fn redis(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut read = [0; 4096];
+    loop {
+        let count = stream.read(&mut read)?;
+        let commands = read[..count].iter().filter(|byte| **byte == b'*').count();
+        if count == 0 {
+            return Ok(());
+        }
+        stream.write_all(&b"+OK\r\n".repeat(commands))?;
+    }
 }
 
 struct Plain;
@@ -60,6 +98,104 @@ impl AsyncDrop for Closes {
     async fn async_drop(&mut self) {
         task::yield_now().await;
     }
+}
+
+async fn pool_of_postgres() -> deadpool_postgres::Pool {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(serve(postgres).port()).user("a");
+    let manager = deadpool_postgres::Manager::new(config, tokio_postgres::NoTls);
+    let pool = deadpool_postgres::Pool::builder(manager).build().expect("a pool");
+    drop(pool.get().await.expect("a client"));
+    pool
+}
+
+fn databases() -> Vec<Case> {
+    let url = || format!("host=127.0.0.1 port={} user=a", serve(postgres).port());
+    vec![
+        Case::of("postgres", move || async move {
+            let client = move || postgres_client(&url());
+            spawn_blocking(client).await.expect("a client")
+        }),
+        Case::of("tokio-postgres", move || async move {
+            let (client, connection) =
+                tokio_postgres::connect(&url(), tokio_postgres::NoTls).await.expect("a client");
+            tokio::spawn(connection);
+            client
+        }),
+        Case::of("tokio-postgres", move || async move {
+            let (client, connection) =
+                tokio_postgres::connect(&url(), tokio_postgres::NoTls).await.expect("a client");
+            mem::forget(client);
+            connection
+        }),
+        Case::of("deadpool-postgres", pool_of_postgres),
+        Case::of("deadpool-postgres", || async {
+            pool_of_postgres().await.get().await.expect("a client")
+        }),
+        Case::of("redis", || async {
+            let url = format!("redis://{}", serve(redis));
+            let client = redis::Client::open(url).expect("a client");
+            client.get_multiplexed_async_connection().await.expect("a connection")
+        }),
+        Case::of("redis", || async {
+            let url = format!("redis://{}", serve(redis));
+            let client = redis::Client::open(url).expect("a client");
+            redis::aio::ConnectionManager::new(client).await.expect("a connection")
+        }),
+        Case::of("ldap3", || async {
+            let url = format!("ldap://{}", silent());
+            spawn_blocking(move || ldap3::LdapConn::new(&url))
+                .await
+                .expect("a thread")
+                .expect("a connection")
+        }),
+        Case::of("ldap3", || async {
+            let (connection, ldap) = ldap3::LdapConnAsync::new(&format!("ldap://{}", silent()))
+                .await
+                .expect("a connection");
+            tokio::spawn(connection.drive());
+            ldap
+        }),
+    ]
+}
+
+fn postgres_client(url: &str) -> ::postgres::Client {
+    ::postgres::Client::connect(url, ::postgres::NoTls).expect("a client")
+}
+
+fn network() -> Vec<Case> {
+    vec![
+        Case::of("tonic", || async {
+            tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy()
+        }),
+        Case::of("axum", || async {
+            axum::Router::<()>::new().route("/", axum::routing::get(|| async { "a row" }))
+        }),
+        Case::of("axum", || async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+            axum::serve(listener, axum::Router::<()>::new())
+        }),
+        Case::of("h2", || async {
+            let (client, server) = io::duplex(1 << 16);
+            let (sender, connection) = h2::client::handshake(client).await.expect("a handshake");
+            tokio::spawn(connection);
+            mem::forget(server);
+            let sender: h2::client::SendRequest<bytes::Bytes> = sender;
+            sender
+        }),
+        Case::of("h2", || async {
+            let (client, server) = io::duplex(1 << 16);
+            let (sender, connection) = h2::client::handshake(client).await.expect("a handshake");
+            mem::forget((sender, server));
+            connection
+        }),
+        Case::of("tokio-tungstenite", || async {
+            let (client, server) = io::duplex(1 << 16);
+            mem::forget(server);
+            let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
+            tokio_tungstenite::WebSocketStream::from_raw_socket(client, role, None).await
+        }),
+    ]
 }
 
 fn connections() -> Vec<Case> {
@@ -124,6 +260,7 @@ fn helpers() -> Vec<Case> {
 }
 
 fn main() -> ExitCode {
-    let cases: Vec<_> = [connections(), helpers()].into_iter().flatten().collect();
+    let cases: Vec<_> =
+        [databases(), network(), connections(), helpers()].into_iter().flatten().collect();
     trials::run(&cases)
 }

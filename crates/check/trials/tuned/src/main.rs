@@ -8,6 +8,10 @@ use std::{
 };
 
 use async_compat::CompatExt as _;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::rt::TokioExecutor;
+use sqlx::sqlite::SqlitePoolOptions;
 use tokio::{
     fs, io as aio, net, process,
     runtime::Runtime,
@@ -110,6 +114,12 @@ where
 {
     let pool = deadpool::managed::Pool::builder(manager).max_size(2).build().expect("a pool");
     drop(pool.get().await.expect("a connection"));
+    pool
+}
+
+async fn sqlite() -> sqlx::SqlitePool {
+    let pool = SqlitePoolOptions::new().connect("sqlite::memory:").await.expect("a pool");
+    drop(pool.acquire().await.expect("a connection"));
     pool
 }
 
@@ -275,10 +285,22 @@ fn cases() -> Vec<Case> {
                 row
             })
             .when("broken"),
+            Case::of("sqlx", sqlite),
+            Case::of("sqlx", || async { sqlite().await.acquire().await.expect("a connection") }),
+            Case::of("sqlx", || async { sqlite().await.begin().await.expect("a transaction") }),
+            Case::of("sqlx", || async {
+                <sqlx::SqliteConnection as sqlx::Connection>::connect("sqlite::memory:")
+                    .await
+                    .expect("a connection")
+            }),
         ]
     };
     let others = || {
         vec![
+            Case::of("reqwest", || async { reqwest::Client::new() }),
+            Case::of("reqwest", || async {
+                task::spawn_blocking(reqwest::blocking::Client::new).await.expect("a client")
+            }),
             Case::of("rumqttc", || async {
                 let (client, connection) =
                     rumqttc::Client::new(rumqttc::MqttOptions::new("a", "127.0.0.1", 9), 1);
@@ -307,6 +329,16 @@ fn cases() -> Vec<Case> {
                     tower::util::BoxService::new(echo),
                     tower::limit::rate::Rate::new(1, Duration::from_secs(9)),
                 )
+            }),
+            Case::of("hyper-util", || async {
+                hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+                    .build_http::<Full<Bytes>>()
+            }),
+            Case::of("hyper-util", || async {
+                hyper_util::server::graceful::GracefulShutdown::new()
+            }),
+            Case::of("hyper-util", || async {
+                hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
             }),
             Case::of("async-compat", || async { aio::duplex(8).0.compat() }),
             Case::of("async-compat", || async {
