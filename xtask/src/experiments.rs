@@ -82,7 +82,12 @@ pub fn run(flags: &flags::Experiments, workspace: &Workspace) -> Result<ExitCode
     }
     let run = Run::begin(flags, workspace)?;
     let side_by_side = chosen.len() > 1 && side_by_side::at_a_time(&run) > 1;
-    let meta = Meta { side_by_side, ..Meta::now(workspace, run.seed, flags.quick, flags.trials) };
+    let meta = Meta {
+        side_by_side,
+        all: flags.all && flags.trials.is_none(),
+        chaos: flags.chaos,
+        ..Meta::now(workspace, run.seed, flags.quick, flags.trials)
+    };
     let began = Instant::now();
     let (planned, findings) = side_by_side::run(&run, &chosen, &snapshots)?;
     let interrupted = run.interrupt.raised();
@@ -113,7 +118,9 @@ fn finish(
         skipped: report.skipped().cloned().collect(),
     };
     // Print the report even if the results cannot be written.
-    let written = results.write(path);
+    let has_ended = results.experiments.iter().any(|it| !it.interrupted);
+    let is_kept = !has_ended && results.skipped.is_empty() && flags.results.is_none();
+    let written = if is_kept { Ok(()) } else { results.write(path) };
     let shown = workspace.shown(path).to_string();
     match flags.format {
         Format::Text => {

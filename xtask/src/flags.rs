@@ -266,7 +266,7 @@ pub struct Experiments {
 
     /// Run the I-th of N shares of the experiments, for a matrix in CI. Give all shares the same other
     /// options
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, value_name = "I/N", conflicts_with = "list")]
     pub shard: Option<Shard>,
 
     /// Run nothing: merge the results files of all shards, check that each experiment occurs exactly
@@ -552,6 +552,8 @@ pub struct Shard {
     pub count: usize,
 }
 
+const MOST_SHARDS: usize = 1000;
+
 impl FromStr for Shard {
     type Err = String;
 
@@ -561,6 +563,9 @@ impl FromStr for Shard {
         });
         match numbers {
             None => Err("expected two numbers, as in 1/3".to_owned()),
+            Some(shard) if shard.count > MOST_SHARDS => {
+                Err(format!("there are {MOST_SHARDS} shards at most"))
+            }
             Some(shard) if shard.index == 0 => Err("the first shard is 1/n, not 0/n".to_owned()),
             Some(shard) if shard.index > shard.count => {
                 Err(format!("there is no shard {} of {}", shard.index, shard.count))

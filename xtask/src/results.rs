@@ -53,6 +53,12 @@ pub struct Meta {
     /// Whether two experiments ran at a time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub side_by_side: bool,
+    /// Whether `--all` was given: with it, some experiments run fewer trials.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Whether the threads of its trials were held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chaos: bool,
     /// The versions of the crates under test, from the lock file.
     pub versions: BTreeMap<String, Vec<String>>,
 }
@@ -70,6 +76,8 @@ impl Meta {
             quick,
             trials,
             side_by_side: false,
+            all: false,
+            chaos: false,
             versions: locked_versions(workspace),
         }
     }
@@ -84,6 +92,10 @@ impl Meta {
             Some("ran with --trials")
         } else if self.side_by_side {
             Some("ran with another experiment beside it")
+        } else if self.all {
+            Some("ran with --all, which shortens some experiments")
+        } else if self.chaos {
+            Some("held the threads of its trials")
         } else {
             None
         }

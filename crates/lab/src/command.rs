@@ -27,6 +27,7 @@ use crate::{
     run::{self, Lane, Plan, Run},
     sandbox::{Sandbox, SandboxError},
     seed,
+    stdout::was_closed,
 };
 
 /// The options of an experiment.
@@ -160,6 +161,9 @@ impl Experiment {
 }
 
 fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<u8, Failure> {
+    if was_closed(io::stdout()) {
+        return Err(io::Error::other("standard output is closed").into());
+    }
     declaration::check(experiment)
         .map_err(|what| Failure::Declaration { experiment: experiment.binary.clone(), what })?;
     let (planned, reader) = (planned(experiment, arguments)?, arguments.format.reader());
@@ -320,7 +324,7 @@ fn print_json(to: &mut impl io::Write, value: &impl Serialize) -> io::Result<()>
 fn planned(experiment: &Experiment, arguments: &Arguments) -> Result<Vec<u32>, Failure> {
     let Arguments { trials, quick, only, .. } = arguments;
     let names = || experiment.variants.iter().map(|variant| &*variant.name);
-    for pattern in only {
+    for pattern in only.iter().flat_map(|pattern| pattern.split('|')) {
         if !names().any(|name| condition::fits(pattern, name)) {
             let nearest = nearest::of(pattern, names())
                 .map_or(String::new(), |name| format!("; did you mean `{name}`?"));

@@ -165,6 +165,21 @@ impl Subject {
         })
     }
 
+    /// Holds if no trial of the variants panicked on a thread of this name, wherever.
+    #[must_use]
+    pub fn never_panics_on(self, thread: &str) -> Condition {
+        let thread = thread.to_owned();
+        self.each(move |result| {
+            let mut threads = result.threads.iter().chain(&result.occasional_threads);
+            let never = !threads.any(|it| *it == thread);
+            let reason = match never {
+                true => format!("{}: never panics on {thread}", result.name),
+                false => format!("{}: panics on {thread}", result.name),
+            };
+            (enough(&result.outcomes).then_some(never), reason)
+        })
+    }
+
     /// A suite that repeats this variant's trial so many times. The pattern must be a name.
     #[must_use]
     pub fn suite_of(self, exits: u32) -> Suite {
@@ -512,6 +527,7 @@ mod tests {
             sites: Vec::new(),
             occasional_sites: Vec::new(),
             threads: Vec::new(),
+            occasional_threads: Vec::new(),
             observations: observation.map(|o| ("open_files".to_owned(), o)).into_iter().collect(),
             resources: None,
             examples: Vec::new(),
@@ -716,6 +732,15 @@ mod tests {
         assert_eq!(on_main("both"), Some(false));
         assert_eq!(on_main("none"), Some(false));
         assert_eq!(on_main("few"), None);
+        let mut sometimes = on("sometimes", &["worker"]);
+        sometimes.occasional_threads = vec!["main".to_owned()];
+        let results =
+            [on("worker", &["worker"]), on("main", &["main"]), sometimes, result("few", &[], &[])];
+        let never = |name| every(name).never_panics_on("main").holds(&results, &mut Vec::new());
+        assert_eq!(never("worker"), Some(true));
+        assert_eq!(never("main"), Some(false));
+        assert_eq!(never("sometimes"), Some(false));
+        assert_eq!(never("few"), None);
     }
 
     #[test]

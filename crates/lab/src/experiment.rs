@@ -129,8 +129,8 @@ impl Experiment {
         self
     }
 
-    /// Adds to the hypothesis what it says of rates, and what no prediction covers: how often a variant
-    /// fails at most, or that one fails no more often than another. The hypothesis is refuted without it.
+    /// Adds to the hypothesis what it says and no prediction covers: how often a variant fails at most, on which
+    /// thread it panics, what its trials observe. The hypothesis is refuted without it.
     #[must_use]
     pub fn holds_only_if(mut self, condition: Condition) -> Self {
         self.holds_only_if.push(condition);
@@ -256,9 +256,8 @@ impl Experiment {
         ClaimDraft { finding: true, ..self.claim(id, statement) }
     }
 
-    /// States the kit's promise here: a claim of this project, with the id `kit`. The kit claim alone uses
-    /// the cures; neither the hypothesis nor the claims of others do. A cure with unpredicted counts
-    /// refutes it. It is supported if all cures *and all hazards* behave as predicted: a cure proves
+    /// States the kit's promise here: a claim of this project, with the id `kit`. No claim of others uses the cures.
+    /// A cure with unpredicted counts refutes this one, and the hypothesis, which all predictions decide. It is supported if all cures *and all hazards* behave as predicted: a cure proves
     /// nothing unless the failure was reproduced in the same experiment.
     #[must_use]
     pub fn kit_claim(mut self, statement: &str) -> Self {
@@ -266,7 +265,7 @@ impl Experiment {
         self
     }
 
-    /// Whether variants of this role count for the hypothesis and for the claims of others.
+    /// Whether variants of this role count for the claims of others, and for conditions.
     pub(crate) fn counts(&self, role: Role) -> bool {
         self.kit_claim.is_none() || role != Role::Cure
     }

@@ -48,6 +48,7 @@ mod site;
 pub mod snapshot;
 pub mod statistics;
 mod stderr;
+pub mod stdout;
 mod stray;
 mod trial;
 mod variant;

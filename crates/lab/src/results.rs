@@ -196,6 +196,9 @@ pub struct VariantResult {
     /// The names of the threads that panicked at `sites`: each once, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<String>,
+    /// The names of the threads that panicked at `occasional_sites`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub occasional_threads: Vec<String>,
     /// What the trials recorded, by name.
     pub observations: BTreeMap<String, Observation>,
     /// What the trials cost.

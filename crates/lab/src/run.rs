@@ -190,7 +190,7 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
         let &Claim { finding, open_in_some_runs, .. } = claim;
         ClaimResult { id, statement, finding, open_in_some_runs, verdict, reasons }
     });
-    let (verdict, reasons) = hypothesis(&experiment.holds_only_if, &counting);
+    let (verdict, reasons) = hypothesis(&experiment.holds_only_if, &variants, &counting);
     let kit_claim = experiment.kit_claim.iter().map(|statement| kit_claim(statement, &variants));
     ExperimentResult {
         id: experiment.id.clone(),
@@ -213,11 +213,15 @@ fn conclude(experiment: &Experiment, seed: u64, records: Vec<Vec<Record>>) -> Ex
     }
 }
 
-/// The verdict on the hypothesis: the predictions decide it, and what it says of rates.
-fn hypothesis(rates: &[Condition], variants: &[VariantResult]) -> (Verdict, Vec<String>) {
+/// The verdict on the hypothesis: all predictions decide it, those of the cures too, and what it says besides.
+fn hypothesis(
+    besides: &[Condition],
+    variants: &[VariantResult],
+    counting: &[VariantResult],
+) -> (Verdict, Vec<String>) {
     let mut reasons: Vec<_> = variants.iter().map(condition::outcome_reason).collect();
-    let rates = rates.iter().map(|condition| condition.holds(variants, &mut reasons));
-    let verdict = rates.fold(verdict(variants), |verdict, holds| match (verdict, holds) {
+    let besides = besides.iter().map(|condition| condition.holds(counting, &mut reasons));
+    let verdict = besides.fold(verdict(variants), |verdict, holds| match (verdict, holds) {
         (Verdict::Refuted, _) | (_, Some(false)) => Verdict::Refuted,
         (_, None) => Verdict::Inconclusive,
         (verdict, Some(true)) => verdict,
@@ -265,11 +269,12 @@ fn sum_up(
     let panics = || records.iter().flat_map(|record| &record.panics);
     let sites: BTreeSet<_> = panics().map(|panic| panic.site.clone()).collect();
     let occasional = |site: &String| variant.occasional_sites.iter().any(|o| site.starts_with(o));
-    let threads: BTreeSet<_> = panics()
-        .filter(|panic| !occasional(&panic.site))
-        .map(|panic| panic.thread.clone())
-        .collect();
-    let (occasional_sites, sites) = sites.into_iter().partition(occasional);
+    let threads = |is_occasional: bool| -> Vec<_> {
+        let there = panics().filter(|panic| occasional(&panic.site) == is_occasional);
+        let threads: BTreeSet<_> = there.map(|panic| panic.thread.clone()).collect();
+        threads.into_iter().collect()
+    };
+    let (occasional_sites, sites) = sites.into_iter().partition(|site| occasional(site));
 
     let mut values: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for (name, value) in records.iter().flat_map(|record| &record.observations) {
@@ -288,7 +293,8 @@ fn sum_up(
         interval: [low, high],
         sites,
         occasional_sites,
-        threads: threads.into_iter().collect(),
+        threads: threads(false),
+        occasional_threads: threads(true),
         observations: values
             .into_iter()
             .filter_map(|(name, values)| Some((name, Observation::of(&values)?)))
@@ -410,11 +416,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cure_decides_the_kits_claim_and_no_other() {
+    fn a_cure_decides_the_kits_claim_and_the_hypothesis_and_no_other_claim() {
         use Outcome::{Aborted, Clean};
         use Verdict::{Refuted, Supported};
         assert_eq!(verdicts([Aborted, Clean, Clean]), (Supported, Refuted, Supported));
-        assert_eq!(verdicts([Aborted, Clean, Aborted]), (Supported, Refuted, Refuted));
+        assert_eq!(verdicts([Aborted, Clean, Aborted]), (Refuted, Refuted, Refuted));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn experiment() -> Experiment {
         .hypothesis(
             "It makes the user interface let go before the application's main loop, a task, which is \
              then the last owner, in context. A wait of the same length that orders nothing does not \
-             prevent the panic; an order that takes no time does.",
+             prevent the panic; an order that takes a few milliseconds does.",
         )
         .first_expected(
             "The same, with a task of the client's own as the last owner. The SDK's send queue holds the \

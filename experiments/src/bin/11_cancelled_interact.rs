@@ -28,6 +28,7 @@ pub fn experiment() -> Experiment {
             "In the old generation a use that comes too late panics in the worker. In the current one \
              it is an error, and only an opening that comes too late panics.",
         )
+        .holds_only_if(every("old/*|current/opening").panics_on("tokio-rt-worker"))
         .variants([
             hazard("old/in-a-loop", seen(Panicked).allowing([Clean]), in_a_loop)
                 .about("64 tasks use the store in a loop during shutdown_background()")

@@ -39,7 +39,7 @@ impl Pages<'_> {
             | State::NotCompared
             | State::CuresFailed
             | State::NoResult => style("✗").red(),
-            State::Interrupted | State::Skipped => style("–").dim(),
+            State::NoCure | State::Interrupted | State::Skipped => style("–").dim(),
         };
         let mark: StyledObject<_> = mark.force_styling(in_colour);
         let mut parts = Vec::new();
@@ -50,7 +50,11 @@ impl Pages<'_> {
             State::Written => parts.push("snapshot written".to_owned()),
             State::New => parts.push("no snapshot yet".to_owned()),
             State::Mismatch => parts.push("differs from its snapshot".to_owned()),
-            State::NotCompared | State::Interrupted | State::Skipped | State::NoResult => {
+            State::NotCompared
+            | State::NoCure
+            | State::Interrupted
+            | State::Skipped
+            | State::NoResult => {
                 parts.push(state.word().to_owned());
             }
         }

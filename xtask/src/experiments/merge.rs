@@ -15,7 +15,7 @@ use crate::{
     workspace::Source,
 };
 
-/// The circumstances of the first shard, and the results of all.
+/// The circumstances of the first shard and what any of them had done to it, and the results of all.
 pub fn run(
     flags: &flags::Experiments,
     sources: &[Source],
@@ -28,8 +28,15 @@ pub fn run(
     let Some((first, Results { meta, .. })) = shards.first() else {
         return Err(Failure::Usage("there is nothing to merge".to_owned()));
     };
+    let mut all = meta.clone();
     for (path, shard) in &shards {
-        same_versions((first, meta), (path, &shard.meta))?;
+        let of = &shard.meta;
+        same_versions((first, meta), (path, of))?;
+        all.quick |= of.quick;
+        all.all |= of.all;
+        all.chaos |= of.chaos;
+        all.side_by_side |= of.side_by_side;
+        all.trials = all.trials.or(of.trials);
     }
     let mut results = join(&shards, sources)?;
     let skipped = shards.iter().flat_map(|(_, shard)| &shard.skipped);
@@ -50,7 +57,7 @@ pub fn run(
         }
         findings.push(finding);
     }
-    Ok((meta.clone(), findings))
+    Ok((all, findings))
 }
 
 fn same_versions(one: (&PathBuf, &Meta), other: (&PathBuf, &Meta)) -> Result<()> {

@@ -41,6 +41,8 @@ pub enum State {
     /// The threads of its trials were held, and its cures were as predicted, or not.
     CuresHeld,
     CuresFailed,
+    /// The same, and it has no cure.
+    NoCure,
     Interrupted,
     /// This machine lacks what the experiment needs.
     Skipped,
@@ -57,6 +59,7 @@ impl State {
             Self::NotCompared => "not compared",
             Self::CuresHeld => "cures clean",
             Self::CuresFailed => "a cure failed",
+            Self::NoCure => "it has no cure",
             Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
             Self::NoResult => "no result",
@@ -116,6 +119,7 @@ impl Finding {
     pub fn held(source: &Source, result: ExperimentResult) -> Self {
         let mut words = String::new();
         let cures = result.variants.iter().filter(|variant| variant.role == Role::Cure);
+        let has_cures = cures.clone().any(|cure| cure.trials > 0);
         for it in cures.filter(|variant| !variant.predicted) {
             let (title, failed) = (source.title(), it.trials - it.hits);
             let _ = writeln!(
@@ -124,7 +128,11 @@ impl Finding {
                 it.name, it.prediction, it.trials
             );
         }
-        let state = if words.is_empty() { State::CuresHeld } else { State::CuresFailed };
+        let state = match words.is_empty() {
+            _ if !has_cures => State::NoCure,
+            true => State::CuresHeld,
+            false => State::CuresFailed,
+        };
         Self { result: Some(result), words, ..Self::without_result(source, state) }
     }
 

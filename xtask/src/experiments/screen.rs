@@ -36,8 +36,8 @@ pub struct Screen<'a> {
     is_building: Cell<bool>,
     /// What cargo did last.
     status: RefCell<String>,
-    /// What was shown last of one that runs, and when.
-    last: RefCell<(String, Instant)>,
+    /// What was shown last of each that runs, and when: by the id.
+    last: RefCell<BTreeMap<String, (String, Instant)>>,
     /// How many trials of those that run have ended, and how many there are: by the id.
     running: RefCell<BTreeMap<String, (u64, u64)>>,
 }
@@ -56,7 +56,7 @@ impl<'a> Screen<'a> {
             since: Cell::new(Instant::now()),
             is_building: Cell::new(false),
             status: RefCell::new("building".to_owned()),
-            last: RefCell::new((String::new(), Instant::now())),
+            last: RefCell::default(),
             running: RefCell::default(),
         }
     }
@@ -72,7 +72,7 @@ impl<'a> Screen<'a> {
     }
 
     pub fn starts(&self, source: &Source) {
-        self.does(source.title());
+        self.does(source, source.title());
     }
 
     /// So many trials of an experiment have ended.
@@ -86,18 +86,19 @@ impl<'a> Screen<'a> {
         let rest = rest.map_or_else(String::new, |rest| format!(" · {rest}"));
         let said = format!("{} {ended}/{all}{rest}", source.title());
         self.progress.line(|| said.clone());
-        self.does(said);
+        self.does(source, said);
     }
 
     /// An experiment prepares what its trials need.
-    pub fn prepares(&self, doing: &str) {
+    pub fn prepares(&self, source: &Source, doing: &str) {
         self.progress.note(doing);
-        self.does(doing.to_owned());
+        self.does(source, doing.to_owned());
     }
 
     /// Nothing has happened for a while.
     pub fn waits(&self) {
-        let (doing, since) = &*self.last.borrow();
+        let last = self.last.borrow();
+        let Some((doing, since)) = last.values().min_by_key(|(_, since)| *since) else { return };
         let seconds = since.elapsed().as_secs();
         if seconds > 0 {
             self.progress.line(|| format!("{doing}, for {seconds} s so far"));
@@ -117,6 +118,7 @@ impl<'a> Screen<'a> {
     pub fn ended(&self, finding: &Finding) {
         self.progress.step();
         self.running.borrow_mut().remove(&finding.source.id);
+        self.last.borrow_mut().remove(&finding.source.id);
         let mut estimate = self.estimate.borrow_mut();
         if finding.state == State::Skipped {
             estimate.left_out(&finding.source);
@@ -137,8 +139,8 @@ impl<'a> Screen<'a> {
         });
     }
 
-    fn does(&self, doing: String) {
-        self.last.replace((doing.clone(), Instant::now()));
+    fn does(&self, source: &Source, doing: String) {
+        self.last.borrow_mut().insert(source.id.clone(), (doing.clone(), Instant::now()));
         self.says(doing);
     }
 

@@ -202,7 +202,11 @@ fn take(
     screen: &Screen<'_>,
 ) {
     match step {
-        Step::Preparing(doing) => screen.prepares(&doing),
+        Step::Preparing(doing) => {
+            if let Some(it) = running.get(&place) {
+                screen.prepares(&it.source, &doing);
+            }
+        }
         Step::Trial => {
             // What is over already shows no trial any more.
             if let Some(it) = running.get_mut(&place) {

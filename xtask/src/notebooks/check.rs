@@ -100,8 +100,9 @@ impl Check<'_> {
                 self.say(&path, &format!("the results are of a run that {why}"), &run(source));
             }
             if let Some(variant) = without_threads(experiment) {
-                let what =
-                    format!("{variant} panicked, and the results do not say on which thread");
+                let what = format!(
+                    "{variant} panicked, and the results do not say where or on which thread"
+                );
                 self.say(&path, &what, &run(source));
             }
             let mut names = lock_file.keys().chain(meta.versions.keys());
@@ -162,9 +163,11 @@ impl Check<'_> {
     }
 }
 
-/// A variant that panicked, of results from before threads were recorded.
+/// A variant that panicked, of results from before threads were recorded as they are now.
 fn without_threads(experiment: &ExperimentResult) -> Option<&str> {
-    let panicked = |it: &&VariantResult| !it.sites.is_empty();
-    let variant = experiment.variants.iter().filter(panicked).find(|it| it.threads.is_empty())?;
-    Some(&variant.name)
+    let is_half = |it: &&VariantResult| {
+        it.sites.is_empty() != it.threads.is_empty()
+            || it.occasional_sites.is_empty() && !it.occasional_threads.is_empty()
+    };
+    experiment.variants.iter().find(is_half).map(|variant| &*variant.name)
 }

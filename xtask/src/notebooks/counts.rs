@@ -20,9 +20,10 @@ impl fmt::Display for Count {
     }
 }
 
-/// Finds the counts in a text. `none of 40` is a count, too; `2 and 3 of 40` and `2, 3 and 5 of 40` are several.
+/// Finds the counts in a text. `none of 40`, `3 of the 40` and `3 out of 40` are counts, too; `2 and 3 of 40` and `2, 3 and 5 of 40` are several.
 pub fn in_text(text: &str) -> Vec<Count> {
-    let words: Vec<_> = text.split_whitespace().collect();
+    let words = text.replace(" out of ", " of ").replace(" of the ", " of ");
+    let words: Vec<_> = words.split_whitespace().collect();
     let mut counts = Vec::new();
     for (at, trials) in words.iter().enumerate().skip(2) {
         let Some(trials) = number(trials).filter(|_| words[at - 1] == "of") else { continue };
@@ -82,7 +83,8 @@ mod tests {
             ("With 10 more, 5 of 20: so", "5 of 20"),
             ("none of 150 exits", "0 of 150"),
             ("work of 10 and of 50 ms", ""),
-            ("one of 20, 3 out of 4 of them", ""),
+            ("28 of the 60 and so 3 out of 40", "28 of 60; 3 of 40"),
+            ("one of 20 of them", ""),
             ("", ""),
         ] {
             assert_eq!(found(text), expected, "{text}");

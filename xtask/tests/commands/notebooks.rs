@@ -459,7 +459,9 @@ const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a panic without its thread",
         |it| it.edit(RESULTS, "\"threads\": [\n", "\"names\": [\n"),
-        &["panicked, and the results do not say on which thread: run `cargo xtask experiments"],
+        &[
+            "panicked, and the results do not say where or on which thread: run `cargo xtask experiments",
+        ],
     ),
     (
         "results that were made with other versions",

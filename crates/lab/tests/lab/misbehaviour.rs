@@ -59,6 +59,7 @@ fn a_panic_that_may_or_may_not_occur_counts_and_neither_its_site_nor_its_thread_
     let found = &FOUND["panics-elsewhere-or-not"];
     assert_eq!(found.occasional_sites.len(), 1);
     assert_eq!((&found.sites, &found.threads), (&vec![], &vec![]));
+    assert_eq!(found.occasional_threads, ["elsewhere"]);
     assert_eq!(found.outcomes.panicked, found.trials);
 }
 
