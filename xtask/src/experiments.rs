@@ -118,10 +118,14 @@ fn finish(
         skipped: report.skipped().cloned().collect(),
     };
     // Print the report even if the results cannot be written.
+    // What was measured before is worth more than nothing.
     let has_ended = results.experiments.iter().any(|it| !it.interrupted);
     let is_kept = !has_ended && results.skipped.is_empty() && flags.results.is_none();
     let written = if is_kept { Ok(()) } else { results.write(path) };
-    let shown = workspace.shown(path).to_string();
+    let shown = match is_kept {
+        true => "none, and those of the run before stay".to_owned(),
+        false => workspace.shown(path).to_string(),
+    };
     match flags.format {
         Format::Text => {
             let paper = Paper::stdout();

@@ -4,16 +4,16 @@
 
 use std::{
     cell::Cell,
-    env,
+    env, fs,
     io::{self, IsTerminal as _, Write as _},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets::NOTHING};
 use indicatif::{ProgressBar, ProgressStyle};
-use lab::stdout::was_closed;
+use rustix::fs::{OFlags, fcntl_getfl, fstat};
 
 /// The first error of standard output.
 static LOST: OnceLock<io::Error> = OnceLock::new();
@@ -35,6 +35,14 @@ pub fn print(text: &str) {
 /// Why something that was printed has not arrived.
 pub fn lost() -> Option<&'static io::Error> {
     LOST.get()
+}
+
+/// Whether this process was started without standard output. Rust's standard library then opens
+/// `/dev/null` in its place, for reading and writing; a shell opens it for writing alone.
+fn was_closed(stdout: impl AsFd) -> bool {
+    let is_open_to_both = fcntl_getfl(&stdout).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+    let null = fs::metadata("/dev/null").map(|null| null.rdev());
+    is_open_to_both && fstat(&stdout).is_ok_and(|it| null.is_ok_and(|null| it.st_rdev == null))
 }
 
 /// Prints a line to standard error.

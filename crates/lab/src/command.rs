@@ -27,7 +27,6 @@ use crate::{
     run::{self, Lane, Plan, Run},
     sandbox::{Sandbox, SandboxError},
     seed,
-    stdout::was_closed,
 };
 
 /// The options of an experiment.
@@ -161,9 +160,6 @@ impl Experiment {
 }
 
 fn execute(experiment: &Experiment, arguments: &Arguments) -> Result<u8, Failure> {
-    if was_closed(io::stdout()) {
-        return Err(io::Error::other("standard output is closed").into());
-    }
     declaration::check(experiment)
         .map_err(|what| Failure::Declaration { experiment: experiment.binary.clone(), what })?;
     let (planned, reader) = (planned(experiment, arguments)?, arguments.format.reader());

@@ -257,8 +257,9 @@ impl Experiment {
     }
 
     /// States the kit's promise here: a claim of this project, with the id `kit`. No claim of others uses the cures.
-    /// A cure with unpredicted counts refutes this one, and the hypothesis, which all predictions decide. It is supported if all cures *and all hazards* behave as predicted: a cure proves
-    /// nothing unless the failure was reproduced in the same experiment.
+    /// A cure with unpredicted counts refutes this one, and the hypothesis, which all predictions decide. It is
+    /// supported if all cures *and all hazards* behave as predicted: a cure proves nothing unless the failure was
+    /// reproduced in the same experiment.
     #[must_use]
     pub fn kit_claim(mut self, statement: &str) -> Self {
         self.kit_claim = Some(statement.to_owned());

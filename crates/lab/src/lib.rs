@@ -48,7 +48,6 @@ mod site;
 pub mod snapshot;
 pub mod statistics;
 mod stderr;
-pub mod stdout;
 mod stray;
 mod trial;
 mod variant;

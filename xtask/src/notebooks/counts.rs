@@ -20,7 +20,8 @@ impl fmt::Display for Count {
     }
 }
 
-/// Finds the counts in a text. `none of 40`, `3 of the 40` and `3 out of 40` are counts, too; `2 and 3 of 40` and `2, 3 and 5 of 40` are several.
+/// Finds the counts in a text. `none of 40`, `3 of the 40` and `3 out of 40` are counts, too; `2 and 3 of 40` and
+/// `2, 3 and 5 of 40` are several.
 pub fn in_text(text: &str) -> Vec<Count> {
     let words = text.replace(" out of ", " of ").replace(" of the ", " of ");
     let words: Vec<_> = words.split_whitespace().collect();

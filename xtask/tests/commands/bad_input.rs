@@ -12,6 +12,8 @@ fn invalid_options_are_usage_errors() {
         ("--shard 3/2", "there is no shard 3 of 2"),
         ("--shard 0/2", "not 0/n"),
         ("--shard x", "1/3"),
+        ("--shard 1/99999999999", "1000 shards at most"),
+        ("--shard 1/2 --list", "cannot be used with"),
         ("--format xml", "json"),
         ("--quick --trials 9", "cannot be used with"),
         ("--only slep-duration", "did you mean `sleep-duration` (03)"),

@@ -242,10 +242,28 @@ fn with_threads_held_the_cures_alone_decide() {
     assert!(arguments.contains("--under hold-threads --under any --under -"), "{arguments}");
     assert!(workspace.exists("target/experiments/chaos.json"));
     assert!(!workspace.exists("target/experiments/results.json"), "it is not for the notebook");
+    workspace
+        .run(&["notebooks", "--results", "target/experiments/chaos.json"])
+        .expect_code(1)
+        .says("held the threads of its trials");
     with_a_cure(Outcome::Panicked, false)
         .expect_code(1)
         .says("a cure fails if threads are held: 03 sleep-duration")
         .says("kit/ten-seconds is not always clean in 3 of 20 trials");
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn with_threads_held_an_experiment_without_cures_says_nothing() {
+    let workspace = Workspace::empty();
+    let hazard = variant(Role::Hazard, "ten-seconds", Outcome::Clean, &[]);
+    workspace.experiment(&experiment("03", "sleep-duration", vec![hazard]));
+    let ran = workspace.run(&["experiments", "--chaos"]);
+    if ran.stderr.contains("--chaos traces the command") {
+        println!("skipped: holding threads: {ran}");
+        return;
+    }
+    ran.says("– 03 ").says("it has no cure").does_not_say("✓").does_not_say("cures clean");
 }
 
 #[test]

@@ -586,6 +586,7 @@ fn the_notebook_takes_no_figures_that_were_measured_in_a_hurry_or_in_company() {
     for (options, why) in [
         (&["--quick"][..], "ran with --quick"),
         (&["--trials", "9"], "ran with --trials"),
+        (&["--all"], "ran with --all"),
         (&[], "ran with another experiment beside it"),
     ] {
         let workspace = Workspace::with_two();

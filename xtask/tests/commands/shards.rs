@@ -32,6 +32,29 @@ fn a_merge_compares_with_the_snapshots_again() {
 }
 
 #[test]
+fn one_shard_that_was_measured_in_a_hurry_is_enough_to_keep_all_from_the_notebook() {
+    let workspace = Workspace::with_two();
+    workspace.run(&["notebooks"]).expect_code(0);
+    run_shard(&workspace, "1/2", "one.json");
+    let quick = ["experiments", "--quick", "--shard", "2/2", "--results", "two.json"];
+    workspace.run(&quick).expect_code(0);
+    for files in [["one.json", "two.json"], ["two.json", "one.json"]] {
+        merge(&workspace, &files, 0);
+        workspace.run(&["notebooks"]).expect_code(0).says("ran with --quick");
+    }
+}
+
+#[test]
+fn a_shard_without_an_experiment_leaves_the_last_results_alone() {
+    let workspace = Workspace::with_two();
+    workspace.run(&["experiments"]).expect_code(0);
+    let before = workspace.read("target/experiments/results.json");
+    let ran = workspace.run(&["experiments", "--shard", "9/9"]).expect_code(0);
+    ran.says("Full results: none, and those of the run before stay");
+    assert_eq!(workspace.read("target/experiments/results.json"), before);
+}
+
+#[test]
 fn files_that_are_not_the_shards_of_one_run_are_refused() {
     let workspace = Workspace::with_two();
     merge(&workspace, &["none.json"], 1).says("cannot read the results in none.json: No such file");

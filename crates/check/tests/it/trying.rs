@@ -63,7 +63,7 @@ fn constructors_that_cannot_be_used() {
         ("values = []\n", "no `[[values]]`"),
         ("[[values]]\nmade = \"1\"\n", "unknown field `made`"),
         ("[[values]]\nmake = \"missing()\"\n", "the program of trials does not build"),
-        ("[[values]]\nmake = \"todo!(\\\"a server\\\"); 1\"\n", "made no value:"),
+        ("[[values]]\nmake = \"panic!(\\\"no server\\\"); 1\"\n", "made no value:"),
     ] {
         let file = constructors(text);
         let ran = tried(file.path(), "text");
