@@ -223,7 +223,8 @@ const VARIANTS: [&str; 6] = [
 /// Run the experiments and compare the results with the committed snapshots
 ///
 /// Builds the experiments, and runs each as soon as it is built: two at a time, with trials in parallel. (With
-/// --accept, --all, --only, --jobs or --chaos one at a time, so that nothing else is measured.) Prints a line for each, and
+/// --accept, --only, --jobs or --chaos one at a time, so that nothing else is measured; with --all, what a default run
+/// leaves out.) Prints a line for each, and
 /// compares the results with the snapshots in experiments/snapshots. A difference is written next to its
 /// snapshot for `cargo insta review`, unless the variable CI is set. --quick takes less time. Lines fit the
 /// terminal, or COLUMNS; NO_COLOR turns colours off.

@@ -150,7 +150,7 @@ pub fn behind(how: &str) -> Result<()> {
     }
     let code = child.wait()?.code();
     match how {
-        "static" => check("the code is that of main", code == Some(0)),
+        "static" | "forgotten" => check("the code is that of main", code == Some(0)),
         "plan" => check("the code is the one that was asked for", code == Some(CODE)),
         _ => check("it was killed", code.is_none()),
     };
@@ -240,8 +240,13 @@ pub fn child(how: &str) -> Result<()> {
         let (client, writing) = (client.clone(), Arc::clone(&writing));
         drop(runtime.spawn(async move { write(&client, &writing, early).await }));
     }
-    drop(KEPT.set((client, service)));
-    told_to_leave()?;
+    if how == "forgotten" {
+        told_to_leave()?;
+        mem::forget((client, service));
+    } else {
+        drop(KEPT.set((client, service)));
+        told_to_leave()?;
+    }
     // Everything goes on until the process is gone. `process::exit` is what follows `main`; the line that
     // `main` would print is no number.
     process::exit(0)
@@ -333,6 +338,7 @@ pub fn hangs(how: &str) -> Result<()> {
             None => thread::sleep(Duration::from_millis(2)),
         }
     };
+    record("gone", gone.is_some());
     let Some(status) = gone else {
         child.kill()?;
         child.wait()?;

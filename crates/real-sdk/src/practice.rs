@@ -262,6 +262,10 @@ pub fn logins(way: &str) -> Result<()> {
         record(&format!("{name}_per_login"), grown(count)? / COUNTED);
     }
     check("no file of an earlier login is open", open == 0);
+    if way == "kit" {
+        check("no thread is left at each login", grown(|usage| usage.threads)? < COUNTED);
+        check("no descriptor is left at each login", grown(|usage| usage.descriptors)? < COUNTED);
+    }
     check("no client is left in memory", grown(|usage| usage.heap_bytes)? < COUNTED * ALLOWED);
     Ok(())
 }

@@ -7,6 +7,10 @@ use experiments::{
     real_sdk::{self, CONFIRMED, VERSIONS, becomes},
 };
 
+/// Where the reports say that it panics, and where that call is in the pool of 0.18.
+const REPORTED: &str = "deadpool-runtime-0.1.4/src/lib.rs:101:22";
+const NEWER: &str = "deadpool-runtime-0.3.1/src/lib.rs:125:18";
+
 fn main() -> ExitCode {
     let body = |arguments: &'static [&'static str]| {
         move |trial: &Trial<'_>| becomes(trial, "off_context.rs", arguments)
@@ -21,9 +25,14 @@ fn main() -> ExitCode {
              context?",
         )
         .hypothesis(
-            "Yes, in either version: at the line of the reports, whether its runtime is alive or has \
-             been shut down, and if a room is the last owner as well. On a thread with a context, and \
-             with a handle of a session, nothing happens.",
+            "Yes, in either version, whether its runtime is alive or has been shut down, and if a room is \
+             the last owner as well: 0.13 at the line of the reports, 0.18 at the same call, which is on \
+             another line of its newer pool. On a thread with a context, and with a handle of a session, \
+             nothing happens.",
+        )
+        .holds_only_if(
+            every("0.13/client/outside-*|0.13/room/outside-*").panics_at(REPORTED)
+                & every("0.18/client/outside-*|0.18/room/outside-*").panics_at(NEWER),
         )
         .variants([
             hazard("client/outside-alive", &["plain", "client", "outside", "alive"])

@@ -132,7 +132,7 @@ fn main() -> ExitCode {
         )
         .kit_claim(
             "A session's handles do what the wrapper does, in any thread-local too, and its close says \
-             when it is over. Nothing adds up from login to login.",
+             when it is over. No file, descriptor or thread is left at each login.",
         );
     real_sdk::needed_by(experiment).run()
 }

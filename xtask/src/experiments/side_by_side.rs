@@ -11,8 +11,8 @@ use std::{
 use lab::results::ExperimentResult;
 
 use super::{
-    Run, binary::Trouble, probe_seed, report::Finding, screen::Screen, snapshots::Snapshots,
-    trials, work::Work,
+    Run, binary::Trouble, left_out, probe_seed, report::Finding, screen::Screen,
+    snapshots::Snapshots, trials, work::Work,
 };
 use crate::{
     child,
@@ -68,12 +68,22 @@ pub fn run(
     })
 }
 
-/// How many experiments this run has at a time. What is measured for the notebook is measured alone, and so is what a
-/// run leaves out unless it is asked for: interpreters and the real SDK need the whole machine.
+/// How many experiments this run has at a time, at most. What is asked for by name or measured for the notebook runs
+/// alone.
 pub fn at_a_time(run: &Run<'_>) -> usize {
-    let asked_for = run.flags.all || !run.flags.only.is_empty();
-    let alone = asked_for || run.flags.accept || run.flags.jobs.is_some() || !run.under.is_empty();
-    if alone || probe_seed().is_some() { 1 } else { AT_A_TIME }
+    let asked_for = !run.flags.only.is_empty() || run.flags.accept || run.flags.jobs.is_some();
+    let alone = asked_for || !run.under.is_empty() || probe_seed().is_some();
+    if alone { 1 } else { AT_A_TIME }
+}
+
+/// Whether an experiment may begin while those run. With `--all` those that a run leaves out unless they are asked
+/// for run alone: interpreters and the real SDK need the whole machine.
+fn go_together<'a>(
+    all: bool,
+    running: impl ExactSizeIterator<Item = &'a Source>,
+    next: &'a Source,
+) -> bool {
+    running.len() == 0 || !all || !running.chain([next]).any(left_out::is_optional)
 }
 
 /// What became of an experiment whose turn it was.
@@ -103,6 +113,7 @@ fn side_by_side<'scope>(
         if has_room
             && !run.interrupt.raised()
             && let Some(&(place, source)) = waiting.peek()
+            && go_together(run.flags.all, running.values().map(|it| &it.source), source)
         {
             let tell = {
                 let send = send.clone();
@@ -238,5 +249,24 @@ impl Running<'_> {
             }
             Err(trouble) => Finding::trouble(&source, &trouble),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn what_needs_the_whole_machine_has_it_in_a_run_of_all() {
+        let sources = Workspace::find().unwrap().experiments().unwrap();
+        let [one, two, clients, sdk] = ["01", "02", "62", "70"]
+            .map(|id| sources.iter().find(|source| source.id == id).unwrap());
+        let may = |all, running: &[&_], next| go_together(all, running.iter().copied(), next);
+        assert!(may(true, &[one], two) && may(true, &[], clients));
+        assert!(!may(true, &[one], clients) && !may(true, &[clients], sdk));
+        assert!(!may(true, &[sdk], one));
+        // What is built already runs by default, as the others do.
+        assert!(may(false, &[one], clients) && may(false, &[clients], one));
     }
 }
