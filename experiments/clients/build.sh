@@ -55,8 +55,9 @@ unpack() {
     grep -q '^sundown-pyo3 = ' "$source.new/$manifest"
     cp "$these/moved/source/Cargo.lock" "$source.new/Cargo.lock"
   fi
-  # The folder may be inside the workspace of this project.
-  grep -q '^\[workspace\]' "$source.new/Cargo.toml" || printf '\n[workspace]\n' >>"$source.new/Cargo.toml"
+  # The folder may be inside the workspace of this project. What a client has copied may be a workspace of its own.
+  grep -q '^\[workspace\]' "$source.new/Cargo.toml" ||
+    printf '\n[workspace]\nexclude = ["vendor"]\n' >>"$source.new/Cargo.toml"
   cp "$patch" "$source.new/the.patch"
   mv "$source.new" "$source"
 }

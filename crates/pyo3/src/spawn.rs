@@ -1,12 +1,12 @@
 //! Tasks of the extension's own that may enter Python.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     pin::Pin,
     task::{Context, Poll},
 };
 
-use sundown::{group::Held, stop::Stop};
+use sundown::{gate::Closed, group::Held, stop::Stop};
 use tokio::task::JoinHandle;
 
 use crate::{entry::Gated, runtime};
@@ -17,6 +17,8 @@ use crate::{entry::Gated, runtime};
 /// At exit it is dropped before the interpreter goes, as a future of [`future_into_py`](super::tokio::future_into_py) is, and
 /// its handle never resolves. After that, new tasks are not polled.
 ///
+/// For a task that you spawn in another way, in a `JoinSet` for example, use [`until_exit`].
+///
 /// # Panics
 ///
 /// If Tokio cannot build a runtime, as [`get_runtime`](super::tokio::get_runtime) does.
@@ -26,39 +28,93 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let runtime = super::tokio::get_runtime();
-    // No closure: the place of the call is that of the caller.
-    let place = match runtime::find().map(|made| (made.tasks.hold("spawn"), made)) {
-        Some((Ok(held), made)) => Some((held, made.tasks.stop_signal())),
-        _ => None,
-    };
-    let future = place.is_some().then(|| Gated::new(future));
-    runtime.spawn(UntilExit { future, place })
+    let future = UntilExit::new("spawn", future);
+    super::tokio::get_runtime().spawn(async {
+        match future.await {
+            Ok(output) => output,
+            Err(Closed) => pending().await,
+        }
+    })
 }
 
-/// A future that is dropped, inside the gate, when the exit begins.
-struct UntilExit<F> {
-    future: Option<Gated<F>>,
-    place: Option<(Held, Stop)>,
+/// Wraps a future, so that it ends when the interpreter is about to exit. Use it for a task that enters Python and that
+/// [`spawn`] cannot spawn: one in a `JoinSet`, in a `LocalSet`, or on a runtime of your own.
+///
+/// The future may enter Python by `Python::attach` at each poll. At exit it is dropped before the interpreter goes, as a
+/// future of [`future_into_py`](super::tokio::future_into_py) is, while its destructors can still call Python.
+///
+/// Spawn it at once: from this call on, until it ends or is dropped, the exit waits for it, within its
+/// [limit](crate::set_exit_limit). What runs after it in the same task is not waited for and must not enter Python.
+///
+/// ```no_run
+/// use pyo3::prelude::*;
+/// use sundown_pyo3::tokio::{get_runtime, until_exit};
+/// use tokio::task::JoinSet;
+///
+/// /// Calls them at the same time. To drop the set aborts the tasks.
+/// fn call_all(callbacks: Vec<Py<PyAny>>) {
+///     let mut tasks = JoinSet::new();
+///     for callback in callbacks {
+///         let calls = async move { Python::attach(|py| callback.call0(py).map(drop)) };
+///         tasks.spawn_on(until_exit(calls), get_runtime().handle());
+///     }
+///     get_runtime().spawn(tasks.join_all());
+/// }
+/// ```
+///
+/// # Errors
+///
+/// The output is [`Closed`] if the interpreter is about to exit. The future has been dropped then.
+///
+/// # Panics
+///
+/// If Tokio cannot build a runtime, as [`get_runtime`](super::tokio::get_runtime) does.
+#[track_caller]
+pub fn until_exit<F: Future>(future: F) -> impl Future<Output = Result<F::Output, Closed>> {
+    UntilExit::new("until_exit", future)
+}
+
+/// A future that is dropped, inside the gate, when the exit begins or when it is ready.
+struct UntilExit<F>(Option<Running<F>>);
+
+struct Running<F> {
+    // The order is that in which they are dropped: the exit waits for the last.
+    future: Gated<F>,
+    stop: Stop,
+    _held: Held,
+}
+
+impl<F> UntilExit<F> {
+    #[track_caller]
+    fn new(name: &'static str, future: F) -> Self {
+        // From here on it is dropped inside the gate.
+        let future = Gated::new(future);
+        let _ = super::tokio::get_runtime();
+        // No closure: the place of the call is that of the caller.
+        Self(match runtime::find().map(|made| (made.tasks.hold(name), made.tasks.stop_signal())) {
+            Some((Ok(held), stop)) => Some(Running { future, stop, _held: held }),
+            _ => None,
+        })
+    }
 }
 
 /// Nothing is pinned in place: what needs it is in a box.
 impl<F> Unpin for UntilExit<F> {}
 
 impl<F: Future> Future for UntilExit<F> {
-    type Output = F::Output;
+    type Output = Result<F::Output, Closed>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        let (Some(future), Some((_, stop))) = (&mut this.future, &mut this.place) else {
-            return Poll::Pending;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.0 else { return Poll::Ready(Err(Closed)) };
+        let result = if Pin::new(&mut running.stop).poll(context).is_ready() {
+            Err(Closed)
+        } else {
+            match Pin::new(&mut running.future).poll(context) {
+                Poll::Ready(output) => Ok(output),
+                Poll::Pending => return Poll::Pending,
+            }
         };
-        if Pin::new(stop).poll(context).is_ready() {
-            this.future = None;
-            // Only now: the exit waits for it.
-            this.place = None;
-            return Poll::Pending;
-        }
-        Pin::new(future).poll(context)
+        self.0 = None;
+        Poll::Ready(result)
     }
 }

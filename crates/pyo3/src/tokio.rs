@@ -27,7 +27,7 @@ use crate::{
     runtime::{self, OfProcess},
 };
 
-pub use crate::spawn::spawn;
+pub use crate::spawn::{spawn, until_exit};
 #[cfg(feature = "unstable-streams")]
 pub use crate::streams::*;
 #[cfg(all(feature = "attributes", feature = "testing"))]
@@ -54,8 +54,8 @@ pub fn init_with_runtime(given: &'static Runtime) -> Result<(), ()> {
     runtime::use_this(given).then_some(()).ok_or(())
 }
 
-/// The runtime. What you spawn on it by yourself is not waited for at exit: use [`spawn`] for a task that enters Python, or
-/// enter it by [`attach`](crate::attach). This registers no handlers: [`install`](crate::install) does.
+/// The runtime. What you spawn on it by yourself is not waited for at exit: use [`spawn`] or [`until_exit`] for a task that
+/// enters Python, or enter it by [`attach`](crate::attach). This registers no handlers: [`install`](crate::install) does.
 ///
 /// # Panics
 ///

@@ -185,16 +185,41 @@ SPAWNS = """
     """
 
 
-def test_a_task_that_the_extension_spawns_itself_ends_before_the_interpreter():
+@pytest.mark.parametrize("spawns", ["spawns", "spawns_a_set"])
+def test_a_task_that_the_extension_spawns_itself_ends_before_the_interpreter(spawns):
     for _ in range(EXITS):
-        assert run("ours", SPAWNS.replace("SPAWNS", "spawns")) == (0, "the last line\n", "")
+        assert run("ours", SPAWNS.replace("SPAWNS", spawns)) == (0, "the last line\n", "")
 
 
 @needs_threads_to_be_ended
-def test_a_task_past_the_gate_aborts_the_process():
+@pytest.mark.parametrize("which, spawns", [("ours", "spawns_past_the_gate"), ("bare", "spawns_a_set")])
+def test_a_task_past_the_gate_aborts_the_process(which, spawns):
     """The documented price of a bare `spawn`."""
-    results = (run("ours", SPAWNS.replace("SPAWNS", "spawns_past_the_gate")) for _ in range(20))
+    results = (run(which, SPAWNS.replace("SPAWNS", spawns)) for _ in range(20))
     assert any(code != 0 for code, _, _ in results)
+
+
+def test_a_set_that_is_dropped_ends_its_tasks():
+    body = """
+    import extension
+    extension.drops_a_set()
+    while extension.dropped() < 4: time.sleep(0.001)
+    """
+    assert run("ours", body) == (0, "", "")
+
+
+def test_a_wait_of_a_runtime_of_the_extensions_own_ends_when_the_exit_begins():
+    body = """
+    def later():
+        print(extension.dropped())
+        while extension.ended() < 1: time.sleep(0.001)
+    atexit.register(later)  # it runs after that of the extension
+    import extension
+    begun = threading.Event()
+    extension.waits_until_exit(begun.set)
+    begun.wait()
+    """
+    assert run("ours", body) == (0, "1\n", "")
 
 
 def test_an_exception_stays_what_it_is():

@@ -3,7 +3,10 @@
 use std::{
     future::{Future, pending},
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3_async_runtimes::tokio as bridge;
 #[cfg(not(feature = "bare"))]
 use sundown_pyo3::tokio as bridge;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 /// An operation of a client: it ends after a while.
 #[pyfunction]
@@ -152,6 +155,69 @@ fn spawns(callable: Py<PyAny>) {
     drop(bridge::get_runtime().spawn(calls));
 }
 
+/// Does so in the tasks of a set, which another task waits for.
+#[pyfunction]
+fn spawns_a_set(callable: Py<PyAny>) {
+    let callable = Arc::new(callable);
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let callable = Arc::clone(&callable);
+        let calls = async move {
+            while Python::attach(|py| callable.call0(py).map(drop)).is_ok() {
+                sleep(Duration::from_micros(50)).await;
+            }
+        };
+        #[cfg(not(feature = "bare"))]
+        let calls = bridge::until_exit(calls);
+        tasks.spawn_on(calls, bridge::get_runtime().handle());
+    }
+    drop(bridge::get_runtime().spawn(tasks.join_all()));
+}
+
+/// Drops a set of tasks that never end, and are counted when they are dropped.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn drops_a_set() {
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let counts = Counts;
+        let never = bridge::until_exit(async move {
+            let _counts = counts;
+            pending::<()>().await;
+        });
+        tasks.spawn_on(never, bridge::get_runtime().handle());
+    }
+}
+
+/// Calls, and then waits for what never ends, on a runtime and a thread of its own.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn waits_until_exit(callable: Py<PyAny>) -> PyResult<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let counts = Counts;
+    std::thread::spawn(move || {
+        let ended = runtime.block_on(bridge::until_exit(async move {
+            let _counts = counts;
+            let _ = Python::attach(|py| callable.call0(py).map(drop));
+            pending::<()>().await;
+        }));
+        if ended.is_err() {
+            ENDED.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+/// How many of these waits the exit has ended.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn ended() -> usize {
+    ENDED.load(Ordering::Relaxed)
+}
+
+#[cfg(not(feature = "bare"))]
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
 /// Does so in a task that the gate does not know.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -283,6 +349,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
     module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;
     module.add_function(wrap_pyfunction!(spawns, module)?)?;
+    module.add_function(wrap_pyfunction!(spawns_a_set, module)?)?;
     module.add_function(wrap_pyfunction!(cannot_be_converted, module)?)?;
     module.add_function(wrap_pyfunction!(panics_when_dropped, module)?)?;
     module.add_function(wrap_pyfunction!(panics_at_once, module)?)?;
@@ -293,6 +360,9 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(blocks_and_joins, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_tells, module)?)?;
         module.add_function(wrap_pyfunction!(spawns_past_the_gate, module)?)?;
+        module.add_function(wrap_pyfunction!(drops_a_set, module)?)?;
+        module.add_function(wrap_pyfunction!(waits_until_exit, module)?)?;
+        module.add_function(wrap_pyfunction!(ended, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(blocks_and_calls, module)?)?;
         module.add_function(wrap_pyfunction!(uses_a_runtime_that_nobody_runs, module)?)?;
