@@ -51,7 +51,13 @@ CLIENTS = {
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
         HERE / "natsrpy_exit.py",
-        ["publishes_closed", "publishes_returned", "messages_closed", "calls_back_returned"],
+        [
+            "publishes_closed",
+            "publishes_returned",
+            "messages_closed",
+            "calls_back_returned",
+            "objects_returned",
+        ],
     ),
     "taunicorn-0.1.10": (
         HERE.parent / "python" / "taunicorn_exit.py",
@@ -89,7 +95,7 @@ def server(client):
             f"--listen-peer-urls=http://127.0.0.1:{peers}",
             "--unsafe-no-fsync",
         ],
-        "nats-server": ["--addr", "127.0.0.1", "--port", str(port)],
+        "nats-server": ["--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", "."],
     }[program]
     with tempfile.TemporaryDirectory() as folder:
         running = subprocess.Popen(

@@ -10,6 +10,7 @@ import os
 import sys
 
 from natsrpy import Nats
+from natsrpy.js import ObjectStoreConfig
 
 # Nothing is dropped before the interpreter is finalized.
 kept = []
@@ -58,6 +59,31 @@ async def calls_back_returned(address):
     for _ in range(100):
         await nats.publish(f"subject-{id(nats)}", b"message")
     await heard.wait()
+
+
+async def objects_returned(address):
+    """An object of 1,000 parts, ten times on its way into a file, and nobody waits for the rest."""
+    nats = await connected(address)
+    bucket = f"bucket-{os.getpid()}"
+    objects = await (await nats.jetstream()).object_store.create(ObjectStoreConfig(bucket))
+    await objects.put("object", bytes(1000 * 1024))
+    written = asyncio.Event()
+    file = Written(asyncio.get_running_loop(), written)
+    kept.extend(objects.get("object", file, chunk_size=1024) for _ in range(10))
+    await written.wait()
+
+
+class Written:
+    """A file that gives the interpreter's lock up for each part, as one on a disk does."""
+
+    def __init__(self, loop, written):
+        self.file = open(os.devnull, "wb", buffering=0)
+        self.loop, self.written = loop, written
+
+    def write(self, part):
+        self.file.write(part)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.written.set)
 
 
 if __name__ == "__main__":
