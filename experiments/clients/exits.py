@@ -65,6 +65,9 @@ CLIENTS = {
     ),
 }
 
+#: In seconds. From then on an exit hangs, on a machine that is busy with much else, too.
+HANGS = 900
+
 FATAL = ("panicked at", "Fatal Python error", "FATAL: exception not rethrown")
 
 
@@ -128,7 +131,7 @@ def fails(python, program, arguments, environment):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANGS,
         )
     except subprocess.TimeoutExpired as hangs:
         return "it hangs", str(hangs.stderr)
