@@ -90,10 +90,10 @@ impl Meta {
             Some("ran with --quick")
         } else if self.trials.is_some() {
             Some("ran with --trials")
-        } else if self.side_by_side {
-            Some("ran with another experiment beside it")
         } else if self.all {
             Some("ran with --all, which shortens some experiments")
+        } else if self.side_by_side {
+            Some("ran with another experiment beside it")
         } else if self.chaos {
             Some("held the threads of its trials")
         } else {

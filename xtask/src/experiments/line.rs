@@ -34,11 +34,10 @@ impl Pages<'_> {
         let is_found = state.is_fine() && result.as_ref().is_some_and(is_supported);
         let mark = match state {
             State::Match | State::Written | State::CuresHeld => style("✓").green(),
-            State::New
-            | State::Mismatch
-            | State::NotCompared
-            | State::CuresFailed
-            | State::NoResult => style("✗").red(),
+            State::New => style("+").yellow(),
+            State::Mismatch | State::NotCompared | State::CuresFailed | State::NoResult => {
+                style("✗").red()
+            }
             State::NoCure | State::Interrupted | State::Skipped => style("–").dim(),
         };
         let mark: StyledObject<_> = mark.force_styling(in_colour);
@@ -48,7 +47,7 @@ impl Pages<'_> {
             State::CuresHeld => parts.push("threads held, cures clean".to_owned()),
             State::CuresFailed => parts.push("threads held, a cure failed".to_owned()),
             State::Written => parts.push("snapshot written".to_owned()),
-            State::New => parts.push("no snapshot yet".to_owned()),
+            State::New => parts.push("no snapshot yet (--accept writes it)".to_owned()),
             State::Mismatch => parts.push("differs from its snapshot".to_owned()),
             State::NotCompared
             | State::NoCure

@@ -41,7 +41,8 @@ fn a_new_snapshot_is_left_for_review_and_written_if_accepted() {
     let workspace = Workspace::empty();
     workspace.experiment(&drop_context());
     let ran = workspace.run(&["experiments"]).expect_code(1);
-    ran.says("01 drop-context has no snapshot yet")
+    ran.says("+ 01 drop-context · no snapshot yet (--accept writes it)")
+        .says("01 drop-context has no snapshot yet")
         .says("--only 01 --accept")
         .says("cargo insta review")
         .says("error: without a snapshot: 01 drop-context");
