@@ -10,6 +10,7 @@
     allow(dead_code, reason = "there is no tracer")
 )]
 
+mod ending;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod filter;
 mod place;

@@ -43,6 +43,11 @@ impl Place {
         Self::Signal,
     ];
 
+    /// Whether a thread that comes to it gets on, and does not only wait or wake another.
+    pub(crate) const fn is_progress(self) -> bool {
+        !self.is_once() && !matches!(self, Self::Futex | Self::Wait)
+    }
+
     /// Whether a thread comes to it at most once.
     pub(crate) const fn is_once(self) -> bool {
         matches!(self, Self::Start | Self::End | Self::Exit)

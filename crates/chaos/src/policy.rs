@@ -16,6 +16,7 @@ use std::{
 use fastrand::Rng;
 
 use crate::{
+    ending::Ending,
     place::Place,
     survey::{Counts, Survey},
 };
@@ -30,6 +31,10 @@ const MOST_HOLDS: u32 = 60;
 
 /// The most places that a thread passes before its first hold, as a power of two.
 const MOST_PASSED: u32 = 9;
+
+/// In so many parts of [`LONGEST`] a thread is held that is to outlive the first: after each, it is looked at whether
+/// that one still gets on.
+const SLICES: u32 = 5;
 
 /// The most instructions that a thread runs one by one, as a power of two. In [`LONGEST`] it runs about so many.
 const MOST_STEPS: u32 = 11;
@@ -70,6 +75,8 @@ enum When {
     Always,
     /// When it has returned, instruction by instruction: so a race is reached that has no system call in it.
     Steps,
+    /// When it has returned, and for as long as the first thread of the process gets on, which is held at its end.
+    Outliving,
 }
 
 /// The policy that holds nothing, and counts the places.
@@ -82,7 +89,7 @@ pub const NONE: Policy = Policy {
 };
 
 /// Every policy.
-pub const POLICIES: [Policy; 13] = [
+pub const POLICIES: [Policy; 14] = [
     Policy {
         name: "few",
         about: "one thread in three, everywhere",
@@ -174,7 +181,18 @@ pub const POLICIES: [Policy; 13] = [
         whose: Whose::Few,
         when: When::Steps,
     },
+    Policy {
+        name: "outliving",
+        about: "all threads but the first, when they have answered it, so that they outlive it",
+        // Threads are held at two of them. At the others it shows how far the process is.
+        places: &Place::ALL,
+        whose: Whose::Others,
+        when: When::Outliving,
+    },
 ];
+
+/// Where threads are held that are to outlive the first.
+const OUTLIVING: [Place; 2] = [Place::Futex, Place::Message];
 
 impl Policy {
     /// The policy of this name.
@@ -189,8 +207,18 @@ impl Policy {
         self.places
     }
 
+    /// The longest that it holds a thread at once.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        if self.holds_on() { LONGEST * MOST_HOLDS } else { LONGEST }
+    }
+
     fn most_holds(&self) -> u32 {
-        if self.when == When::Always { MOST_HOLDS } else { HOLDS }
+        match self.when {
+            When::Always => MOST_HOLDS,
+            When::Outliving => MOST_HOLDS * SLICES,
+            _ => HOLDS,
+        }
     }
 
     /// Whether it only counts.
@@ -200,12 +228,17 @@ impl Policy {
 
     /// Whether it holds threads before a system call.
     pub(crate) fn is_before(&self) -> bool {
-        matches!(self.when, When::Before | When::Always)
+        matches!(self.when, When::Before | When::Always | When::Outliving)
     }
 
     /// Whether it holds threads when a system call has returned.
     pub(crate) fn is_after(&self) -> bool {
         self.when != When::Before
+    }
+
+    /// Whether a thread that is held stays where it is while others get on.
+    pub(crate) fn holds_on(&self) -> bool {
+        self.when == When::Outliving
     }
 
     /// Whether a thread that is held goes on instruction by instruction.
@@ -224,6 +257,8 @@ pub struct Trial<'a> {
     percent: u32,
     /// Until when all threads pass, if they begin to be held together.
     passes: Option<Passes>,
+    /// The part of the program in which threads are held, if only there, and if it is known.
+    ending: Option<Ending>,
 }
 
 /// Places that are passed before a thread is held for the first time. Otherwise its holds would be used up long
@@ -250,16 +285,18 @@ impl<'a> Trial<'a> {
     pub fn of(policy: &'a Policy, seed: u64, survey: Option<&'a Survey>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let percent = match policy.when {
-            When::Always => 100,
+            When::Always | When::Outliving => 100,
             _ => [20, 60, 100][rng.usize(..3)],
         };
         // In one of three trials the whole program decides, since the same thread does not do the same again.
-        let total = survey.filter(|_| rng.u32(..3) == 0).map(Survey::total);
+        let total = survey.filter(|_| !policy.holds_on() && rng.u32(..3) == 0).map(Survey::total);
         let passes = total.and_then(|total| {
             let of_policy = |place: &Place| *place == Place::End || policy.places.contains(place);
             Passes::up_to(&total, of_policy, &mut rng)
         });
-        Self { policy, seed, survey, percent, passes }
+        let ending = survey.filter(|_| policy.holds_on());
+        let ending = ending.and_then(|survey| Ending::of(survey, &mut rng));
+        Self { policy, seed, survey, percent, passes, ending }
     }
 
     /// Those of the thread at this place in the tree: `[]` is the first of the first process, `[2, 0]` the first
@@ -275,6 +312,10 @@ impl<'a> Trial<'a> {
             Whose::Others => !is_first,
             Whose::Few => rng.u32(..3) == 0,
         };
+        if self.ending.is_some() {
+            let passes = Passes { of: None, left: 0 };
+            return Decisions { rng, is_held, passes, left: self.policy.most_holds() };
+        }
         // Few as often as many: nobody knows how many there are.
         let some = Passes { of: None, left: (1 << rng.u32(..=MOST_PASSED)) - 1 };
         let known = self.survey.filter(|_| rng.u32(..4) > 0).and_then(|it| it.of(path));
@@ -287,7 +328,7 @@ impl<'a> Trial<'a> {
     pub fn hold(&mut self, thread: &mut Decisions, place: Place) -> Option<Duration> {
         let together = self.passes.as_mut().map(|passes| passes.passes(place));
         let passes = together.unwrap_or_else(|| !place.is_once() && thread.passes.passes(place));
-        if passes { None } else { self.hold_again(thread, place) }
+        if passes || self.policy.holds_on() { None } else { self.hold_again(thread, place) }
     }
 
     /// The same for a place at which the thread has stopped before: it does not count once more.
@@ -296,12 +337,16 @@ impl<'a> Trial<'a> {
             Some(together) => together.left > 0,
             None => !place.is_once() && thread.passes.left > 0,
         };
-        let can_be = thread.is_held && thread.left > 0 && self.policy.places.contains(&place);
+        let places = if self.policy.holds_on() { &OUTLIVING } else { self.policy.places };
+        let can_be = thread.is_held && thread.left > 0 && places.contains(&place);
         let rng = &mut thread.rng;
         if passes || !can_be || rng.u32(..100) >= self.percent {
             return None;
         }
         thread.left -= 1;
+        if self.policy.holds_on() {
+            return Some(LONGEST / SLICES);
+        }
         if rng.bool() || self.policy.when == When::Always {
             return Some(LONGEST);
         }
@@ -309,9 +354,28 @@ impl<'a> Trial<'a> {
         let micros = if rng.bool() { rng.u64(50..tenth) } else { rng.u64(tenth..=whole) };
         Some(Duration::from_micros(micros))
     }
+
+    /// How much longer a thread is held whose hold is over, while others get on.
+    pub(crate) fn hold_on(&self, thread: &mut Decisions) -> Option<Duration> {
+        if !self.policy.holds_on() || thread.left == 0 {
+            return None;
+        }
+        thread.left -= 1;
+        Some(LONGEST / SLICES)
+    }
+
+    /// The part of the program in which threads are held, if only there.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
 }
 
 impl Decisions {
+    /// Whether the thread is one of those that the policy holds.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
     /// How many instructions a thread runs one by one before it is only held: few as often as many.
     pub(crate) fn steps(&mut self) -> u32 {
         1 << self.rng.u32(..=MOST_STEPS)

@@ -48,6 +48,11 @@ impl Report {
 
     pub(crate) fn held(&mut self, place: Place, time: Duration) {
         *self.holds.entry(place).or_default() += 1;
+        self.held_on(time);
+    }
+
+    /// A hold has become longer by this.
+    pub(crate) fn held_on(&mut self, time: Duration) {
         self.held_micros += u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     }
 

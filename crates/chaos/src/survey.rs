@@ -1,7 +1,11 @@
 //! How often each thread of a program comes to each kind of place. A shutdown stands at the end, so whoever wants to
 //! hold a thread in it has to know where the end is.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -14,11 +18,13 @@ pub type Counts = BTreeMap<Place, u32>;
 /// The most threads of one trial that are remembered.
 const THREADS: usize = 4096;
 
-/// One trial in which nothing was held: by the thread's place in the tree of threads, how often it came to what.
+/// One trial in which nothing was held. A thread is named by its place in the tree of threads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Survey {
+    /// How often each thread came to what.
     threads: BTreeMap<String, Counts>,
+    /// Those that were the first of a process with several.
+    firsts: BTreeSet<String>,
 }
 
 /// What is known of a program before any of its threads is held.
@@ -68,6 +74,21 @@ impl Survey {
         }
     }
 
+    /// Another thread has begun in the process whose first thread this is.
+    pub(crate) fn has_another(&mut self, first: &[u32]) {
+        if self.firsts.len() < THREADS {
+            self.firsts.insert(name(first));
+        }
+    }
+
+    /// The first thread of a process with several, and how often it got on.
+    pub(crate) fn first(&self, rng: &mut Rng) -> Option<(&str, u32)> {
+        let name = rng.choice(&self.firsts)?;
+        let counts = self.threads.get(name)?;
+        let places = counts.iter().filter(|(place, _)| place.is_progress());
+        Some((name, places.map(|(_, count)| count).sum()))
+    }
+
     /// How many threads were seen.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -92,6 +113,6 @@ impl Survey {
 }
 
 /// `0.2`: the third thread that the first one has started which the first process has.
-fn name(path: &[u32]) -> String {
+pub(crate) fn name(path: &[u32]) -> String {
     path.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
 }

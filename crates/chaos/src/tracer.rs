@@ -37,7 +37,7 @@ use rustix::{
 use crate::{
     filter,
     place::Place,
-    policy::{Decisions, Policy, Trial},
+    policy::{Decisions, LONGEST, Policy, Trial},
     report::Report,
     survey::{Counts, Surveys, TIMES},
 };
@@ -87,6 +87,8 @@ pub(crate) fn run(
         tasks: HashMap::new(),
         early: HashSet::new(),
         held: BinaryHeap::new(),
+        got_on: 0,
+        ending: None,
         report: Report::new(policy, seed),
         ended: None,
     };
@@ -131,6 +133,11 @@ struct Task {
     decisions: Decisions,
     /// How often it has come to what, if nothing is to be held.
     came: Counts,
+    /// How often it has got on; and whether others are held while it comes to its end.
+    got_on: u32,
+    is_ending: bool,
+    /// How often any thread had got on when it began to be held.
+    held_at: u32,
     /// The place whose system call it is in, if it is to be held when that returns.
     returns_from: Option<Place>,
     /// If it goes on instruction by instruction: until when, and after how many it is only held.
@@ -148,6 +155,10 @@ struct Tracer<'a> {
     early: HashSet<i32>,
     /// When held threads are continued, the next first.
     held: BinaryHeap<Reverse<(Instant, i32)>>,
+    /// How often any thread has got on.
+    got_on: u32,
+    /// The process that comes to its end, if its threads are held only then.
+    ending: Option<i32>,
     report: Report,
     ended: Option<Ended>,
 }
@@ -185,7 +196,9 @@ impl Tracer<'_> {
                 && due <= now
             {
                 self.held.pop();
-                self.resume(task);
+                if !self.holds_on(task) {
+                    self.resume(task);
+                }
             }
             let next = self.held.peek().map(|Reverse((due, _))| due.saturating_duration_since(now));
             let timeout = next.and_then(|it| Timespec::try_from(it).ok());
@@ -266,6 +279,12 @@ impl Tracer<'_> {
     fn begins(&mut self, task: i32, path: Vec<u32>, process: i32) {
         self.report.threads += 1;
         let decisions = self.trial.thread(&path, task == process);
+        let is_ending = self.trial.ending().is_some_and(|end| end.is_of(&path));
+        if task != process
+            && let (Some(survey), Some(first)) = (&mut self.report.survey, self.tasks.get(&process))
+        {
+            survey.has_another(&first.path);
+        }
         let new = Task {
             path,
             started: 0,
@@ -273,6 +292,9 @@ impl Tracer<'_> {
             is_new: true,
             decisions,
             came: Counts::new(),
+            got_on: 0,
+            is_ending,
+            held_at: 0,
             returns_from: None,
             steps: None,
         };
@@ -309,6 +331,7 @@ impl Tracer<'_> {
             // What a shell in front of it has used up does not count.
             task.decisions = self.trial.thread(&task.path, true);
             task.came = Counts::new();
+            task.got_on = 0;
             self.tasks.retain(|_, other| other.process != process);
             self.tasks.insert(process, task);
         }
@@ -328,8 +351,10 @@ impl Tracer<'_> {
             go_on(task, None);
             return;
         };
+        // Those that are held only when a call has returned count their places there, held or not.
         if self.policy.is_after()
             && let Some(it) = self.tasks.get_mut(&task)
+            && (it.decisions.is_held() || !self.policy.is_before())
         {
             it.returns_from = Some(place);
         }
@@ -339,7 +364,7 @@ impl Tracer<'_> {
     fn returns(&mut self, task: i32) {
         match self.tasks.get_mut(&task).and_then(|it| it.returns_from.take()) {
             Some(place) if self.policy.is_before() => {
-                let again = self.tasks.get_mut(&task);
+                let again = if self.is_in_turn(task) { self.tasks.get_mut(&task) } else { None };
                 let held = again.and_then(|it| self.trial.hold_again(&mut it.decisions, place));
                 self.hold(task, place, held);
             }
@@ -357,7 +382,88 @@ impl Tracer<'_> {
             }
             self.trial.hold(&mut task.decisions, place)
         });
-        self.hold(task, place, held);
+        if place.is_progress() {
+            self.gets_on(task);
+        }
+        match held {
+            None if self.is_outlived(task, place) => self.hold_in_turn(task, place),
+            _ => self.hold(task, place, held),
+        }
+    }
+
+    /// A thread does more than wait.
+    fn gets_on(&mut self, task: i32) {
+        self.got_on += 1;
+        let Some(it) = self.tasks.get_mut(&task) else { return };
+        it.got_on += 1;
+        if it.is_ending && self.trial.ending().is_some_and(|end| end.from == it.got_on) {
+            self.ending = Some(it.process);
+        }
+    }
+
+    /// Whether a task can be held, if tasks are held only at the end of their process.
+    fn is_in_turn(&self, task: i32) -> bool {
+        let process = self.tasks.get(&task).map(|it| it.process);
+        self.trial.ending().is_none() || self.ending.is_some() && self.ending == process
+    }
+
+    /// Whether a task is the one that the others are to outlive, and is about to end.
+    fn is_outlived(&self, task: i32, place: Place) -> bool {
+        let Some(it) = self.tasks.get(&task).filter(|_| self.policy.holds_on()) else {
+            return false;
+        };
+        let is_last = |until: Option<u32>| it.is_ending && until == Some(it.got_on);
+        match self.trial.ending() {
+            None => place == Place::Exit,
+            Some(_) if self.ending != Some(it.process) => false,
+            Some(end) => place == Place::Exit || is_last(end.until),
+        }
+    }
+
+    /// Lets the others of its process go on, if any are held, and holds this one meanwhile. It is the last to be held.
+    fn hold_in_turn(&mut self, task: i32, place: Place) {
+        self.ending = None;
+        let process_of = |task: i32| self.tasks.get(&task).map(|it| it.process);
+        let process = process_of(task);
+        let (others, held): (Vec<_>, Vec<_>) = mem::take(&mut self.held)
+            .into_iter()
+            .partition(|Reverse((_, other))| process_of(*other) == process);
+        self.held.extend(held);
+        let time = (!others.is_empty()).then_some(LONGEST);
+        for Reverse((_, other)) in others {
+            self.resume(other);
+        }
+        self.hold(task, place, time);
+    }
+
+    /// Holds a task on whose hold is over, if the policy wants it and others get on; and says whether it does.
+    fn holds_on(&mut self, task: i32) -> bool {
+        let now = Instant::now();
+        let is_time = self.holds_until.is_none_or(|until| now < until);
+        if !is_time || !self.policy.holds_on() || !self.others_get_on(task) {
+            return false;
+        }
+        let held = self.tasks.get_mut(&task);
+        let time = held.and_then(|it| self.trial.hold_on(&mut it.decisions));
+        if let Some(time) = time {
+            self.report.held_on(time);
+            self.held.push(Reverse((now + time, task)));
+        }
+        time.is_some()
+    }
+
+    /// Whether those get on for whose sake a task is held: the first thread of its process, or, if it is that one, the
+    /// others. It is not enough that they come to a place: an interpreter that ends comes to none for a while.
+    fn others_get_on(&mut self, task: i32) -> bool {
+        let Some(it) = self.tasks.get_mut(&task) else { return false };
+        let process = it.process;
+        if mem::replace(&mut it.held_at, self.got_on) != self.got_on {
+            return true;
+        }
+        let mut others = self.tasks.iter().filter(|(other, it)| {
+            it.process == process && **other != task && (task == process || **other == process)
+        });
+        others.any(|(other, _)| is_running(process, *other))
     }
 
     fn hold(&mut self, task: i32, place: Place, time: Option<Duration>) {
@@ -365,6 +471,9 @@ impl Tracer<'_> {
         match time.filter(|_| self.holds_until.is_none_or(|until| now < until)) {
             Some(time) => {
                 self.report.held(place, time);
+                if let Some(it) = self.tasks.get_mut(&task) {
+                    it.held_at = self.got_on;
+                }
                 if self.policy.steps() && !matches!(place, Place::Start | Place::End) {
                     if let Some(it) = self.tasks.get_mut(&task) {
                         it.steps = Some((now + time, it.decisions.steps()));
@@ -424,6 +533,13 @@ impl Tracer<'_> {
 fn is_step(task: i32) -> bool {
     let info = ptrace::getsiginfo(Pid::from_raw(task));
     info.is_ok_and(|info| matches!(info.si_code, libc::TRAP_BRKPT | libc::TRAP_TRACE))
+}
+
+/// Whether a thread of a process runs, or could.
+fn is_running(process: i32, task: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/task/{task}/stat"));
+    // The name stands before the state, in parentheses, and may contain some.
+    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('R')))
 }
 
 /// Lets a task go on, with a signal or without. It may have been killed meanwhile.

@@ -13,7 +13,7 @@ use std::{
     env, fs,
     io::Write as _,
     os::unix::process::ExitStatusExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Output, Stdio},
     sync::{
         Arc,
@@ -21,7 +21,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chaos::{Options, POLICIES, Place, Policy, Report, Surveys};
@@ -31,10 +31,15 @@ use nix::{
 };
 
 /// The programs that this one can become.
-const PROGRAMS: [(&str, fn()); 4] =
-    [("late", late), ("closes", closes), ("without-calls", without_calls), ("correct", correct)];
+const PROGRAMS: [(&str, fn()); 5] = [
+    ("late", late),
+    ("closes", closes),
+    ("without-calls", without_calls),
+    ("outlived", outlived),
+    ("correct", correct),
+];
 
-const TESTS: [(&str, fn()); 10] = [
+const TESTS: [(&str, fn()); 12] = [
     ("it_ends_as_the_program_does", it_ends_as_the_program_does),
     ("input_output_and_signals_pass", input_output_and_signals_pass),
     ("children_threads_and_programs_are_followed", children_threads_and_programs_are_followed),
@@ -42,6 +47,8 @@ const TESTS: [(&str, fn()); 10] = [
     ("places_are_counted_by_thread", places_are_counted_by_thread),
     ("nothing_is_held_when_the_time_is_up", nothing_is_held_when_the_time_is_up),
     ("a_race_without_system_calls_is_found", a_race_without_system_calls_is_found),
+    ("a_thread_outlives_the_first_one", a_thread_outlives_the_first_one),
+    ("a_thread_that_is_waited_for_is_let_go", a_thread_that_is_waited_for_is_let_go),
     ("a_correct_program_stays_correct", a_correct_program_stays_correct),
     ("what_a_program_leaves_is_named_and_killed", what_a_program_leaves_is_named_and_killed),
     ("a_mistake_is_an_error", a_mistake_is_an_error),
@@ -114,6 +121,39 @@ fn without_calls() {
     }
     drop(round);
     thread.join().unwrap();
+}
+
+/// A thread answers questions until the process ends, and does something after each answer. Fails if it does this when
+/// the first thread has taken down what it uses.
+fn outlived() {
+    static IS_DOWN: AtomicBool = AtomicBool::new(false);
+    let (question, questions) = mpsc::channel();
+    let (answer, answers) = mpsc::channel();
+    thread::spawn(move || {
+        for number in questions {
+            // Otherwise nobody waits yet, and there is nobody to wake.
+            thread::sleep(Duration::from_micros(500));
+            let _ = answer.send(number);
+            if IS_DOWN.load(Ordering::SeqCst) {
+                std::process::abort();
+            }
+        }
+    });
+    for number in 0..20 {
+        question.send(number).unwrap();
+        assert_eq!(answers.recv(), Ok(number));
+        drop(fs::File::open("/proc/self/stat"));
+    }
+    // It takes a while to get there, and waits for nobody.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(2) {
+        std::hint::spin_loop();
+    }
+    drop(fs::File::open("/proc/self/stat"));
+    IS_DOWN.store(true, Ordering::SeqCst);
+    drop(fs::File::open("/proc/self/stat"));
+    // The thread lives: it still has somebody who may ask.
+    std::mem::forget(question);
 }
 
 /// Threads that wait for each other, write files and start processes, all in good order.
@@ -259,6 +299,56 @@ fn nothing_is_held_when_the_time_is_up() {
 fn a_race_without_system_calls_is_found() {
     let (bare, with_chaos) = failures("without-calls", "steps", 60);
     assert!(with_chaos > bare + 4, "{bare} of 60 fail, and with threads held {with_chaos}");
+}
+
+/// The file with what is known of a program, in this folder.
+fn surveys(folder: &Path, program: &str) -> PathBuf {
+    let ended = held("none", 0, Some(folder), &[&this(), program]).status().unwrap();
+    assert!(ended.success());
+    let surveys = report(folder).survey.into_iter().collect();
+    let path = folder.join("surveys.json");
+    // It takes some tens of milliseconds.
+    Surveys { bare_micros: Some(1_000_000), surveys }.write(&path).unwrap();
+    path
+}
+
+fn a_thread_outlives_the_first_one() {
+    const TRIALS: u64 = 40;
+    let (folder, this) = (tempfile::tempdir().unwrap(), this());
+    let surveys = surveys(folder.path(), "outlived");
+    let policies = [Policy::named("outliving").unwrap()];
+    let reports = Some(folder.path());
+    let [known, unknown] = [Some(&*surveys), None].map(|surveys| {
+        let options = Options { policies: &policies, reports, surveys };
+        let ended = (0..TRIALS).filter(|seed| {
+            let ended = with(&options, *seed, &[&this, "outlived"]).status().unwrap();
+            assert!(ended.success() || ended.signal() == Some(6), "{ended:?}");
+            !ended.success()
+        });
+        ended.count()
+    });
+    let bare =
+        (0..TRIALS).filter(|_| !Command::new(&this).arg("outlived").status().unwrap().success());
+    let bare = bare.count();
+    let failures =
+        format!("{bare} of {TRIALS} fail bare, {known} held, {unknown} without a survey");
+    assert!(known > bare + 8 && unknown > bare, "{failures}");
+    println!("{failures}");
+}
+
+fn a_thread_that_is_waited_for_is_let_go() {
+    let (folder, this) = (tempfile::tempdir().unwrap(), this());
+    let surveys = surveys(folder.path(), "correct");
+    let policies = [Policy::named("outliving").unwrap()];
+    for (seed, surveys) in (0..20).flat_map(|seed| [(seed, None), (seed, Some(&*surveys))]) {
+        let options = Options { policies: &policies, reports: Some(folder.path()), surveys };
+        let began = Instant::now();
+        assert!(with(&options, seed, &[&this, "correct"]).status().unwrap().success());
+        let (report, took) = (report(folder.path()), began.elapsed());
+        let longest = policies[0].longest() * report.threads;
+        assert!(Duration::from_micros(report.held_micros) <= longest, "{report:?}");
+        assert!(took < Duration::from_secs(5), "{took:?} {report:?}");
+    }
 }
 
 fn a_correct_program_stays_correct() {

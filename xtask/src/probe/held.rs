@@ -5,9 +5,9 @@
 //! anything about the rate: the best of ten is partly the luckiest.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     ffi::OsString,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -36,10 +36,12 @@ const SURVEYS: u32 = 3;
 /// How many policies are explored further when all had their turn.
 const PROMISING: usize = 3;
 
-/// How often the seed of a failure is run again; how many seeds are tried for it, and how often each.
+/// How a seed is chosen, round by round: how many seeds are run again, the best of the round before, and how often each.
+/// One that has failed by chance comes through the first round, and seldom through the second.
+const ROUNDS: [(usize, u32); 2] = [(10, 3), (3, 8)];
+
+/// How often the chosen seed is then run again. What has chosen it is not counted.
 const REPEATS: u32 = 20;
-const TRIED_SEEDS: usize = 6;
-const TRIES: u32 = 4;
 
 /// Holds the threads of a command's trials.
 pub(super) struct Held {
@@ -58,7 +60,7 @@ pub(super) struct Held {
 /// What was done to the trials, and with which of them they failed.
 #[derive(Debug, Serialize)]
 pub(super) struct HeldBack {
-    /// The longest that a thread was held at once, at most, in milliseconds.
+    /// The longest that a thread was held at once, at most, in milliseconds: by the policies of these trials.
     longest_ms: u128,
     surveyed: Option<Surveyed>,
     /// By policy: the trials that explored. They count nowhere else.
@@ -102,6 +104,8 @@ struct Repeat {
     /// How many of the repeats failed, in whichever way.
     failed: u32,
     of: u32,
+    /// How many seeds it was chosen from, by other repeats.
+    seeds: usize,
 }
 
 impl Held {
@@ -275,13 +279,15 @@ impl Held {
             }
         }
         let [held, bare] = self.walls.map(|(trials, wall)| wall.as_secs_f64() / f64::from(trials));
+        let used = policies.keys().filter_map(|name| Policy::named(name));
+        let longest = used.map(|policy| policy.longest()).max().unwrap_or(chaos::LONGEST);
         let kind = run.commands.first().and_then(|arm| arm.kinds.first());
         let repeat = match kind {
             Some(kind) if !run.until_failure => self.repeat(&kind.end, command, plan, interrupt)?,
             _ => None,
         };
         Ok(HeldBack {
-            longest_ms: chaos::LONGEST.as_millis(),
+            longest_ms: longest.as_millis(),
             surveyed: self.surveyed,
             explored: self.explored,
             policies,
@@ -291,7 +297,7 @@ impl Held {
         })
     }
 
-    /// Of a few seeds whose trials ended in this way, runs the one again that does so most often.
+    /// Of the seeds whose trials ended in this way, chooses the one whose trials fail most often, and runs it again.
     fn repeat(
         &self,
         end: &EndKind,
@@ -299,11 +305,14 @@ impl Held {
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<Option<Repeat>> {
-        let alike = self.failed.iter().filter(|(.., it)| it == end).take(TRIED_SEEDS);
-        let seeds: Vec<_> = alike
+        let alike = self.failed.iter().filter(|(.., it)| it == end);
+        let seeds = alike
             .map(|(trial, seed, _)| (*seed, chaos::policy_of_trial(&self.policies, *trial)))
             .collect();
-        let again = |seed, policy, trials| -> Result<(u32, u32)> {
+        let again = |(seed, policy): (u64, Policy), trials| -> Result<(u32, u32)> {
+            if interrupt.raised() {
+                return Ok((0, 0));
+            }
             let commands =
                 vec![self.with(command, &[policy], &self.folder.path().join("again"))?];
             let again = Plan {
@@ -317,22 +326,34 @@ impl Held {
             result?;
             Ok(repeated.commands.first().map_or((0, 0), |arm| (arm.failed, arm.trials)))
         };
-        let mut best: Option<(u32, u64, Policy)> = None;
-        for (seed, policy) in &seeds {
-            if interrupt.raised() {
-                return Ok(None);
-            }
-            // The tries choose, and count nowhere.
-            let failed = if seeds.len() > 1 { again(*seed, *policy, TRIES)?.0 } else { 0 };
-            if best.is_none_or(|(most, ..)| failed > most) {
-                best = Some((failed, *seed, *policy));
-            }
-        }
-        let Some((_, seed, policy)) = best.filter(|_| !interrupt.raised()) else { return Ok(None) };
+        let (tried, chosen) = choose(seeds, |seed, trials| Ok(again(seed, trials)?.0))?;
+        let Some((seed, policy)) = chosen.filter(|_| !interrupt.raised()) else { return Ok(None) };
         output::note(&format!("running seed {seed} again, {REPEATS} times"));
-        let (failed, of) = again(seed, policy, REPEATS)?;
-        Ok(Some(Repeat { seed, policy: policy.name, ending: end.to_string(), failed, of }))
+        let (failed, of) = again((seed, policy), REPEATS)?;
+        let ending = end.to_string();
+        Ok(Some(Repeat { seed, policy: policy.name, ending, failed, of, seeds: tried }))
     }
+}
+
+/// Chooses the seed that fails most often in [`ROUNDS`]. Says also from how many.
+fn choose<Seed: Copy>(
+    mut seeds: Vec<Seed>,
+    mut failures: impl FnMut(Seed, u32) -> Result<u32>,
+) -> Result<(usize, Option<Seed>)> {
+    seeds.truncate(ROUNDS[0].0);
+    let tried = seeds.len();
+    let mut seeds: Vec<_> = seeds.into_iter().map(|seed| (0, seed)).collect();
+    for (most, times) in ROUNDS {
+        seeds.truncate(most);
+        if seeds.len() > 1 {
+            for (failed, seed) in &mut seeds {
+                *failed += failures(*seed, times)?;
+            }
+            // Stable: of two that are as good, the one that was found first.
+            seeds.sort_by_key(|(failed, _)| Reverse(*failed));
+        }
+    }
+    Ok((tried, seeds.first().map(|(_, seed)| *seed)))
 }
 
 /// The words that stand before a trial of an experiment, all policies in turn.
@@ -401,11 +422,17 @@ impl HeldBack {
             self.longest_ms
         ));
         text += &table(&self.policies, paper);
-        for Repeat { seed, policy, ending, failed, of } in &self.repeats {
-            let _ = writeln!(
-                text,
-                "\nSeed {seed} ({policy}), which {ending}: {failed} of {of} repeats failed."
-            );
+        for Repeat { seed, policy, ending, failed, of, seeds } in &self.repeats {
+            let chosen = match seeds {
+                0 | 1 => String::new(),
+                seeds => format!(
+                    " It was chosen from {seeds} seeds by repeats that are not counted here."
+                ),
+            };
+            text.push('\n');
+            text += &paper.sentence(&format!(
+                "Seed {seed} ({policy}), which {ending}: {failed} of {of} repeats failed.{chosen}"
+            ));
         }
         if !self.explored.is_empty() {
             text.push('\n');
@@ -438,4 +465,33 @@ fn table(policies: &BTreeMap<&str, Trials>, paper: Paper) -> String {
         vec![(*name).to_owned(), failed, format!("{mean:.1}"), about.to_owned()]
     });
     paper.table(&["policy", "failed", "holds a trial", "holds"], rows.collect(), &[1, 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_that_failed_by_chance_is_not_chosen() {
+        // The first seeds fail in their first three repeats, and never again; the last fails in most of all.
+        let mut repeats = BTreeMap::<u32, u32>::new();
+        let (tried, chosen) = choose((0..20).collect(), |seed: u32, times| {
+            let done = repeats.entry(seed).or_default();
+            let failing = if seed < 2 { 3_u32.saturating_sub(*done) } else { 0 };
+            *done += times;
+            Ok(if seed == 9 { times - 1 } else { failing.min(times) })
+        })
+        .unwrap();
+        assert_eq!((tried, chosen), (10, Some(9)));
+        let run: u32 = repeats.values().sum();
+        assert_eq!(run, 10 * 3 + 3 * 8, "{repeats:?}");
+        assert!(!repeats.contains_key(&10), "the others are not tried: {repeats:?}");
+    }
+
+    #[test]
+    fn the_only_seed_needs_no_round() {
+        let (tried, chosen) = choose(vec![7], |_, _| Err(Failure::Interrupted)).unwrap();
+        assert_eq!((tried, chosen), (1, Some(7)));
+        assert_eq!(choose(Vec::<u8>::new(), |_, _| Ok(1)).unwrap(), (0, None));
+    }
 }
