@@ -420,7 +420,7 @@ pub struct Probe {
     #[arg(long)]
     pub pid1: bool,
 
-    /// Hold the command's threads back, for at most 5 ms each time, where races of a shutdown live. Half of
+    /// Hold the command's threads back, for a few milliseconds, where races of a shutdown live. Half of
     /// the trials [default: 200 in all] try all policies, the others the one that made the most fail. Finds
     /// what is rare; the rate is not the natural one
     #[arg(long, conflicts_with = "pid1")]

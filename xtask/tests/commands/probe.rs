@@ -252,6 +252,16 @@ fn threads_are_held_back_and_the_report_says_what_was_done() {
     assert!(number(&chaos["surveyed"]["threads"]) >= 3.0, "{chaos:#}");
     let repeat = &chaos["repeats"][0];
     assert_eq!((number(&repeat["failed"]), number(&repeat["of"])), (20.0, 20.0), "{repeat:#}");
+    assert_eq!(number(&repeat["seeds"]), number(&held["failed"]).min(10.0), "{repeat:#}");
+    assert_eq!(chaos["longest_ms"], 5);
+
+    // Half of the seeds fail always, and the others in one of four runs: those are not chosen.
+    let program = "case $PROBE_SEED in *[02468]) exit 9;; esac
+        [ $(($(od -An -N1 -tu1 /dev/urandom) % 4)) != 0 ] || exit 9";
+    let found = json(&workspace, &["--chaos", "--policy", "outliving", "--trials", "40"], program);
+    let (repeat, chaos) = (&found["chaos"]["repeats"][0], &found["chaos"]);
+    assert_eq!((number(&repeat["failed"]), number(&repeat["of"])), (20.0, 20.0), "{repeat:#}");
+    assert_eq!((number(&repeat["seeds"]), &chaos["longest_ms"]), (10.0, &300.into()), "{chaos:#}");
 
     let ran = probe(&workspace, &["--chaos", "--policy", "main", "--trials", "2"], "true");
     assert!(ran.stdout.contains("threads were held back"), "{ran}");
