@@ -5,5 +5,6 @@
 mod bad_input;
 mod command;
 mod findings;
+mod public;
 mod trials;
 mod trying;

@@ -32,7 +32,7 @@ const TRIALS: u32 = 5;
 const SETS: [&str; 2] = ["tuned", "held-out"];
 
 /// A place and the codes that the check has for it.
-const PLACES: [(&str, &[&str]); 2] =
+pub const PLACES: [(&str, &[&str]); 2] =
     [("off-context", &["SD0001", "SD0012"]), ("in-async", &["SD0005", "SD0006", "SD0009"])];
 
 #[derive(Deserialize, PartialEq, Serialize)]
@@ -466,7 +466,7 @@ fn share(part: u32, whole: u32) -> String {
 }
 
 /// A type without the modules, short enough for a cell.
-fn short(of_type: &str) -> String {
+pub fn short(of_type: &str) -> String {
     let mut short = String::new();
     for word in
         of_type.split_inclusive(|char: char| !(char.is_alphanumeric() || "_:".contains(char)))
