@@ -3,15 +3,16 @@
     exits.py CLIENT [EXITS [BARE]]
 
 CLIENT is one of CLIENTS below. Builds both under target/ first (build.sh), which takes minutes the first time.
-They are run in turn. Each program runs EXITS times (100) with the client that was moved over, and BARE times (as
-often) with the bare one. An exit has failed if its exit code is not 0, if its last line is missing, or if a Rust
-panic or a fatal error of the interpreter is on standard error. etcd-client-py needs etcd on PATH (Debian: apt-get
-install etcd-server), natsrpy nats-server (apt-get install nats-server).
+They are run in turn, JOBS of them (an environment variable; 1) at the same time. Each program runs EXITS times (100) with
+the client that was moved over, and BARE times (as often) with the bare one. An exit has failed if its exit code is not 0,
+if its last line is missing, or if a Rust panic or a fatal error of the interpreter is on standard error. etcd-client-py
+needs etcd on PATH (Debian: apt-get install etcd-server), natsrpy nats-server (apt-get install nats-server).
 
 Ends with 1 if the client that was moved over has failed, or if the bare one never has: then the zeros say nothing.
 """
 
 import collections
+import concurrent.futures
 import contextlib
 import math
 import os
@@ -25,9 +26,10 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TARGET = HERE.parent.parent / "target"
+PROGRAMS = HERE.parent / "python"
 
 ETCD = (
-    HERE.parent / "python" / "etcd_exit.py",
+    PROGRAMS / "etcd_exit.py",
     [
         *(
             f"package {scenario} {ending}"
@@ -50,7 +52,7 @@ CLIENTS = {
     "etcd-client-py-0.4.1": ETCD,
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
-        HERE / "natsrpy_exit.py",
+        PROGRAMS / "natsrpy_exit.py",
         [
             "publishes_closed",
             "publishes_returned",
@@ -60,7 +62,7 @@ CLIENTS = {
         ],
     ),
     "taunicorn-0.1.10": (
-        HERE.parent / "python" / "taunicorn_exit.py",
+        PROGRAMS / "taunicorn_exit.py",
         ["messages_closed", "messages_returned", "connections_closed", "in_flight"],
     ),
 }
@@ -153,20 +155,25 @@ def main(client, exits="100", bare=None):
     program, arguments = CLIENTS[client]
     pythons = interpreters(client)
     times = {"moved": int(exits), "bare": int(bare or exits)}
+    most = max(times.values())
+    # Spread over the whole time, if one runs less often than the other.
+    turns = [
+        which
+        for at in range(most)
+        for which in pythons
+        if at * times[which] // most < (at + 1) * times[which] // most
+    ]
     totals = collections.Counter()
-    with server(client) as environment:
+    jobs = int(os.environ.get("JOBS", "1"))
+    with server(client) as environment, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for these in arguments:
             ways = {which: collections.Counter() for which in pythons}
-            for at in range(max(times.values())):
-                for which, python in pythons.items():
-                    # Spread over the whole time, if one runs less often than the other.
-                    before, after = (i * times[which] // max(times.values()) for i in (at, at + 1))
-                    failed = before < after and fails(python, program, these, environment)
-                    if failed:
-                        how, said = failed
-                        ways[which][how] += 1
-                        if which == "moved":
-                            print(f"{these}: {how}:\n{said}", file=sys.stderr)
+            for which, failed in zip(turns, pool.map(lambda it: fails(pythons[it], program, these, environment), turns)):
+                if failed:
+                    how, said = failed
+                    ways[which][how] += 1
+                    if which == "moved":
+                        print(f"{these}: {how}:\n{said}", file=sys.stderr)
             for which, seen in ways.items():
                 failed, of = seen.total(), times[which]
                 totals[which] += failed

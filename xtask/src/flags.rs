@@ -510,7 +510,7 @@ pub struct Package {
     pub offline: bool,
 }
 
-/// Start the servers that real clients talk to: etcd, and Redis or Valkey
+/// Start the servers that real clients talk to: etcd, Redis or Valkey, and NATS
 ///
 /// Each server listens on a free port of 127.0.0.1 and keeps its data in a temporary directory. When all
 /// accept connections, this command prints their addresses, one line each as `VARIABLE=host:port`, or as
@@ -543,6 +543,8 @@ pub enum Server {
     Etcd,
     /// Redis or Valkey, whichever is installed
     Redis,
+    /// The message broker
+    Nats,
 }
 
 /// One share of the experiments.

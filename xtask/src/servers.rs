@@ -47,6 +47,7 @@ fn start(
         let name = match kind {
             Kind::Etcd => flags::Server::Etcd,
             Kind::Redis => flags::Server::Redis,
+            Kind::Nats => flags::Server::Nats,
         };
         flags.only.is_empty() || flags.only.contains(&name)
     };

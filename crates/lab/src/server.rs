@@ -44,6 +44,8 @@ pub enum Kind {
     Etcd,
     /// Redis, or Valkey, which speaks the same protocol.
     Redis,
+    /// The message broker of that name, with its streams.
+    Nats,
 }
 
 /// A running server, which ends when this value is dropped.
@@ -60,13 +62,14 @@ pub struct Server {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Etcd, Self::Redis];
+    pub const ALL: [Self; 3] = [Self::Etcd, Self::Redis, Self::Nats];
 
     /// The suitable programs, best first.
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd"],
             Self::Redis => &["redis-server", "valkey-server"],
+            Self::Nats => &["nats-server"],
         }
     }
 
@@ -76,6 +79,7 @@ impl Kind {
         match self {
             Self::Etcd => "ETCD_ADDRESS",
             Self::Redis => "REDIS_ADDRESS",
+            Self::Nats => "NATS_ADDRESS",
         }
     }
 
@@ -94,6 +98,7 @@ impl Kind {
         match self {
             Self::Etcd => "install it (Debian: apt-get install etcd-server)",
             Self::Redis => "install it (Debian: apt-get install redis-server)",
+            Self::Nats => "install it (Debian: apt-get install nats-server)",
         }
     }
 
@@ -115,6 +120,11 @@ impl Kind {
             Self::Redis => ["--bind", "127.0.0.1", "--port", &port_text, "--save", ""]
                 .map(str::to_owned)
                 .into(),
+            Self::Nats => {
+                ["--addr", "127.0.0.1", "--port", &port_text, "--jetstream", "--store_dir", "data"]
+                    .map(str::to_owned)
+                    .into()
+            }
         }
     }
 
@@ -123,6 +133,8 @@ impl Kind {
         match self {
             Self::Etcd => ("GET /health HTTP/1.0\r\n\r\n", "\"health\":\"true\""),
             Self::Redis => ("PING\r\n", "+PONG"),
+            // It speaks first.
+            Self::Nats => ("PING\r\n", "\r\nPONG"),
         }
     }
 
@@ -154,8 +166,8 @@ impl Kind {
         let said = Command::new(program).arg("--version").output();
         let said = said.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
         let said = said.unwrap_or_default();
-        // `etcd Version: 3.4.23`, `Redis server v=7.0.15 sha=…`.
-        let marks = [" Version: ", " v="];
+        // `etcd Version: 3.4.23`, `Redis server v=7.0.15 sha=…`, `nats-server: v2.9.10`.
+        let marks = [" Version: ", " v=", ": v"];
         let version = marks.iter().find_map(|mark| said.split_once(mark));
         let version = version.and_then(|(_, rest)| rest.split_whitespace().next());
         version.unwrap_or("of an unknown version").to_owned()
