@@ -209,7 +209,8 @@ fn the_trials_again() {
     let compiler = Command::new("rustc").arg("--version").output().expect("rustc").stdout;
     let compiler = String::from_utf8_lossy(&compiler);
     let compiler = compiler.split_whitespace().nth(1).unwrap_or("?").to_owned();
-    let built_with = format!("Tokio {}, Rust {compiler}", version("tokio").expect("tokio"));
+    let tokio = versioned(SETS[0], "tokio").replace("tokio", "Tokio");
+    let built_with = format!("{tokio}, Rust {compiler}");
     let mut results = Results { trials_per_place: TRIALS, built_with, types: vec![] };
     for set in SETS {
         results.types.extend(rows(set));
@@ -242,11 +243,7 @@ fn rows(set: &str) -> Vec<Row> {
 
     let mut rows: Vec<Row> = Vec::new();
     for case in &cases {
-        let (of_crate, of_type) = (text(case, "crate"), text(case, "type"));
-        let of_crate = match version(&of_crate) {
-            Some(version) => format!("{of_crate} {version}"),
-            None => of_crate,
-        };
+        let (of_crate, of_type) = (versioned(set, &text(case, "crate")), text(case, "type"));
         let number = case["number"].to_string();
         eprintln!("{set} {number}: {of_type}");
         let places = ["control"].into_iter().chain(PLACES.map(|(place, _)| place));
@@ -284,13 +281,46 @@ fn predicted(report: &Value, of_type: &str, codes: &[&str]) -> Option<Prediction
     predictions.max_by(|one, other| one.certainty.cmp(&other.certainty))
 }
 
-/// The version in the lock file, if there is one only.
-fn version(of_crate: &str) -> Option<String> {
+/// A crate with the version that the program of cases depends on. `named` may begin the version, if it depends on
+/// several: `deadpool 0.12`.
+fn versioned(set: &str, named: &str) -> String {
+    let (name, start) = named.split_once(' ').unwrap_or((named, ""));
     let lock = fs::read_to_string(folder().join("Cargo.lock")).expect("a lock file");
-    let head = format!("name = \"{of_crate}\"\nversion = \"");
-    let mut versions = lock.split(&head).skip(1).filter_map(|rest| rest.split('"').next());
-    let version = versions.next()?.to_owned();
-    versions.next().is_none().then_some(version)
+    let lock: Lock = toml::from_str(&lock).expect("a lock file");
+    let versions_of = |name: &str| {
+        let named = lock.package.iter().filter(|it| it.name == name);
+        named.map(|it| it.version.clone()).collect::<Vec<_>>()
+    };
+    let program = lock.package.iter().find(|it| it.name == set).expect(set);
+    // An entry is a name, and the version if the lock file has several.
+    let entries = program.dependencies.iter().filter_map(|it| match it.split_once(' ') {
+        Some((of, version)) => (of == name).then(|| vec![version.to_owned()]),
+        None => (it == name).then(|| versions_of(name)),
+    });
+    let mut versions: Vec<_> = entries.flatten().filter(|it| it.starts_with(start)).collect();
+    let version = versions.pop().unwrap_or_else(|| panic!("{set} does not depend on {named}"));
+    assert!(versions.is_empty(), "{set} depends on several versions of {named}");
+    format!("{name} {version}")
+}
+
+#[derive(Deserialize)]
+struct Lock {
+    package: Vec<Locked>,
+}
+
+#[derive(Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    #[serde(default)]
+    dependencies: Vec<String>,
+}
+
+#[test]
+fn every_crate_of_the_results_has_the_version_that_is_locked() {
+    for Row { set, of_crate, .. } in results().types {
+        assert_eq!(versioned(&set, &of_crate), of_crate);
+    }
 }
 
 /// Drops the value in this place, in a process each time.

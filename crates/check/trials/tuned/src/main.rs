@@ -237,22 +237,26 @@ fn cases() -> Vec<Case> {
     let pools = || {
         vec![
             Case::of("deadpool-sync", wrapper),
-            Case::of("deadpool", || warm(Wrapped)),
-            Case::of("deadpool", || async { warm(Wrapped).await.get().await.expect("an object") })
-                .when("after its pool"),
-            Case::of("deadpool", || async {
+            Case::of("deadpool 0.13", || warm(Wrapped)),
+            Case::of("deadpool 0.13", || async {
+                warm(Wrapped).await.get().await.expect("an object")
+            })
+            .when("after its pool"),
+            Case::of("deadpool 0.13", || async {
                 let pool = warm(Wrapped).await;
                 let object = pool.get().await.expect("an object");
                 mem::forget(pool);
                 object
             })
             .when("before its pool"),
-            Case::of("deadpool", || warm(Plain)),
-            Case::of("deadpool", || async { warm(Plain).await.get().await.expect("an object") }),
-            Case::of("deadpool", || async {
+            Case::of("deadpool 0.13", || warm(Plain)),
+            Case::of("deadpool 0.13", || async {
+                warm(Plain).await.get().await.expect("an object")
+            }),
+            Case::of("deadpool 0.13", || async {
                 deadpool::unmanaged::Pool::from(vec![wrapper().await])
             }),
-            Case::of("deadpool", || async {
+            Case::of("deadpool 0.13", || async {
                 let pool = deadpool::unmanaged::Pool::from(vec![wrapper().await]);
                 pool.get().await.expect("an object")
             }),
