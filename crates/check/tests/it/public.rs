@@ -373,9 +373,9 @@ fn render_to(page: &mut String, results: &Results) -> fmt::Result {
     }
     writeln!(
         page,
-        "\nA finding is about one type. {} more are about closures, futures and wrappers that hold such a type; they are \
-         left out here, as in the check's own report. Types with the same culprit have one cause: the culprit's own \
-         destructor.",
+        "\nA finding is about one type. {} more are about closures, futures and wrappers that hold such a type. They were \
+         not tried, so they are unconfirmed, and they are left out here, as in the check's own report. Types with the same \
+         culprit have one cause: the culprit's own destructor.",
         results.programs.iter().map(|it| it.unnamed).sum::<usize>()
     )?;
     for program in &results.programs {
