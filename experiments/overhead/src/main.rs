@@ -9,7 +9,7 @@ use std::{
     hint::black_box,
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,6 +54,9 @@ fn main() -> Result {
             let channel = bytes_of_one(oneshot::channel::<()>);
             println!("bytes_of_the_flag {flag}\nbytes_of_the_channel {channel}");
             println!("flag_and_channel {}", flag + channel);
+            // An `Arc` has two: of strong and of weak references.
+            let counters = 2 * size_of::<AtomicUsize>();
+            println!("without_counters {}", flag + channel - 2 * counters);
             bytes(|| Manager::spawn(idle));
         }
         "bytes/kit-task" => bytes(|| BackgroundTask::spawn("idle", idle)),
