@@ -4,8 +4,10 @@
 //! homeserver of its own, on the loopback interface.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     env,
     ffi::{OsStr, OsString},
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -14,6 +16,7 @@ use std::{
 use lab::{
     Equipment, Experiment, Lack, Preparation, Program, Trial, TrialResult, Variant, sandbox::Ending,
 };
+use serde::Deserialize;
 
 use crate::python::{root, run};
 
@@ -75,7 +78,40 @@ fn programs(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
         build(version, preparation)?;
         equipment = equipment.variable(&variable(version), executable(version));
     }
-    Ok(equipment.version("matrix-sdk", VERSIONS.map(|it| format!("{it}.0")).join(" and ")))
+    let locked = VERSIONS.map(locked);
+    for name in NAMED {
+        let versions = locked.iter().filter_map(|of| of.get(name)).flatten();
+        let versions: BTreeSet<_> = versions.map(String::as_str).collect();
+        equipment = equipment.version(name, versions.into_iter().collect::<Vec<_>>().join(" and "));
+    }
+    Ok(equipment)
+}
+
+/// The crates that a page names.
+const NAMED: [&str; 6] =
+    ["deadpool", "deadpool-runtime", "deadpool-sync", "matrix-sdk", "rusqlite", "tokio"];
+
+/// The versions of those crates that the programs are built with.
+fn locked(version: &str) -> BTreeMap<String, Vec<String>> {
+    let path = root().join(format!("crates/real-sdk/sdk-{version}/Cargo.lock"));
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lock_file = toml::from_str(&text).unwrap_or(LockFile { package: Vec::new() });
+    let mut versions = BTreeMap::<_, Vec<_>>::new();
+    for Package { name, version } in lock_file.package {
+        versions.entry(name).or_default().push(version);
+    }
+    versions
+}
+
+#[derive(Deserialize)]
+struct LockFile {
+    package: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
 }
 
 fn build(version: &str, preparation: &Preparation<'_>) -> Result<(), Lack> {

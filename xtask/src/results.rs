@@ -107,6 +107,22 @@ pub fn locked_versions(workspace: &Workspace) -> BTreeMap<String, Vec<String>> {
     versions(&fs::read_to_string(workspace.path("Cargo.lock")).unwrap_or_default())
 }
 
+/// The versions that the programs around the real SDK are built with, from both lock files.
+pub fn versions_of_the_real_sdk(workspace: &Workspace) -> BTreeMap<String, Vec<String>> {
+    let mut both = BTreeMap::<String, Vec<String>>::new();
+    for version in ["0.13", "0.18"] {
+        let path = workspace.path(&format!("crates/real-sdk/sdk-{version}/Cargo.lock"));
+        for (name, them) in versions(&fs::read_to_string(path).unwrap_or_default()) {
+            both.entry(name).or_default().extend(them);
+        }
+    }
+    for them in both.values_mut() {
+        them.sort();
+        them.dedup();
+    }
+    both
+}
+
 fn rustc_version() -> String {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = Command::new(rustc).arg("-V").output().ok().filter(|out| out.status.success());

@@ -14,10 +14,21 @@ const SERVERS: &str = "experiments/servers/src";
 const PYTHON: &str = "experiments/python";
 const REAL_SDK: &str = "crates/real-sdk/src";
 
+/// What reads the arguments of the programs around the real SDK, and what these are built with.
+const REAL_SDK_FILES: [&str; 3] = [
+    "crates/real-sdk/src/main.rs",
+    "crates/real-sdk/sdk-0.13/Cargo.toml",
+    "crates/real-sdk/sdk-0.18/Cargo.toml",
+];
+
+/// The owners that the mock has, which an experiment compares with those of the SDK.
+const OWNERS: (&str, &str) = ("mock_sdk::owners::", "crates/mock-sdk/src/owners.rs");
+
 /// A digest of each file that the experiment is made of: its own source, every module of the package that
 /// it uses, through whatever other module; the files that these include; and the programs that they name:
-/// in Python, around the real SDK, or packages of the workspace, each with its own modules. Comments, white
-/// space and declarations of modules do not count.
+/// in Python, around the real SDK, or packages of the workspace, each with its own modules; and what the mock says
+/// of the SDK's owners, where that is compared with the SDK. Comments, white space and declarations of modules do not
+/// count.
 /// What the experiment tests does not count either, nor does the lab: the snapshots notice when a change
 /// there changes a result.
 pub fn digests(workspace: &Workspace, source: &Source) -> BTreeMap<String, String> {
@@ -39,6 +50,12 @@ fn of_files(root: &Path, first: &str) -> BTreeMap<String, String> {
             Some(_) => python_imports(&code),
             None => named_in_rust(&path, &code),
         };
+        if path.starts_with(REAL_SDK) {
+            named.extend(REAL_SDK_FILES.map(str::to_owned));
+        }
+        if code.contains(OWNERS.0) {
+            named.push(OWNERS.1.to_owned());
+        }
         named.retain(|path| !digests.contains_key(path));
         digests.insert(path, digest(&code));
         open.extend(named);
@@ -171,7 +188,7 @@ mod tests {
         let files = [
             (
                 "experiments/src/bin/01_a.rs",
-                "use experiments::{\n    one::{Manager, steps},\n    prelude::*,\n};\nconst LOCK: &str = include_str!(\"../../locks/a.lock\");\nfn trial() { becomes('\"', \"exit.py\"); built(\"experiments/overhead\"); becomes(\"close.rs\"); experiments::inline::call(); servers::web::serve() }",
+                "use experiments::{\n    one::{Manager, steps},\n    prelude::*,\n};\nconst LOCK: &str = include_str!(\"../../locks/a.lock\");\nfn trial() { becomes('\"', \"exit.py\"); built(\"experiments/overhead\"); becomes(\"close.rs\"); experiments::inline::call(); servers::web::serve(); mock_sdk::owners::OWNERS }",
             ),
             ("experiments/src/lib.rs", "pub mod one;\npub const PLENTY: u32 = 1;"),
             ("experiments/src/prelude.rs", "pub use crate::scene::Scene;"),
@@ -194,6 +211,10 @@ mod tests {
             ("experiments/overhead/src/own.rs", "fn own() {}"),
             ("crates/real-sdk/src/close.rs", "use crate::work::{LOBBY, Setting};"),
             ("crates/real-sdk/src/work.rs", "pub struct Setting;"),
+            ("crates/real-sdk/src/main.rs", "mod close;"),
+            ("crates/real-sdk/sdk-0.13/Cargo.toml", "path = \"../src/main.rs\""),
+            ("crates/real-sdk/sdk-0.18/Cargo.toml", "default = [\"pause\"]"),
+            ("crates/mock-sdk/src/owners.rs", "pub const OWNERS: [u8; 0] = [];"),
         ];
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {

@@ -53,6 +53,9 @@ const PLENTY: Duration = Duration::from_secs(20);
 const LIMIT: Duration = Duration::from_secs(2);
 const EACH: Duration = Duration::from_millis(800);
 
+/// What a busy machine may add to a limit.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// When a process counts as stuck: long after the limit of its plan, on a machine that is busy.
 const STUCK: Duration = Duration::from_secs(12);
 
@@ -350,6 +353,7 @@ pub fn hangs(how: &str) -> Result<()> {
     let ledger = ledger()?;
     // What comes after that is the system's, which ends the threads.
     record("plan_took", ledger.elapsed);
+    check("the plan ended in time", ledger.elapsed <= LIMIT + GRACE);
     let client = ledger.entries.iter().find(|entry| entry.name == app::CLIENT);
     let client = client.context("the ledger does not name the client")?;
     check("the client was leaked", client.outcome == Outcome::Leaked);

@@ -8,6 +8,7 @@ use std::{
     env, fs, mem,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -62,7 +63,7 @@ pub fn churn(way: &str, cycles: &str) -> Result<()> {
         Ok(())
     };
     match way {
-        "restart" | "keep" | "leak-restart" | "leak-keep" => {
+        "restart" | "keep" | "leak-restart" | "leak-keep" | "leave-threads" => {
             let leaks = way.starts_with("leak");
             let policy =
                 if way.ends_with("restart") { RuntimePolicy::Restart } else { RuntimePolicy::Keep };
@@ -78,6 +79,13 @@ pub fn churn(way: &str, cycles: &str) -> Result<()> {
                 app.log_in(&store)?;
                 if leaks {
                     mem::forget(app.client().map(|client| Client::clone(&client)));
+                }
+                if way == "leave-threads" {
+                    thread::spawn(|| {
+                        loop {
+                            thread::park();
+                        }
+                    });
                 }
                 let report = executor.block_on(driver.run())?;
                 with_warnings += usize::from(!report.warnings.is_empty());

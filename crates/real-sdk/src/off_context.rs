@@ -25,7 +25,9 @@ pub fn plain(what: &str, place: &str, state: &str) -> Result<()> {
     let runtime = runtime()?;
     let client = runtime.block_on(setting.log_in_and_settle("store"))?;
     let room = client.get_room(&RoomId::parse(LOBBY)?);
-    record("files_open", look::files(setting.stores())?);
+    let open = look::files(setting.stores())?;
+    record("files_open", open);
+    check("the look sees the open files", open > 0);
     let handle = runtime.handle().clone();
     let still_there = after(runtime, state)?;
     let context = (place == "inside").then(|| handle.enter());
@@ -57,7 +59,9 @@ pub fn with_the_kit(what: &str, state: &str) -> Result<()> {
     let client = session.guard(runtime.block_on(setting.log_in_and_settle("store"))?)?;
     let id = RoomId::parse(LOBBY)?;
     let room = client.map(|client| client.get_room(&id));
-    record("files_open", look::files(setting.stores())?);
+    let open = look::files(setting.stores())?;
+    record("files_open", open);
+    check("the look sees the open files", open > 0);
     let still_there = after(runtime, state)?;
     match what {
         "client" => {

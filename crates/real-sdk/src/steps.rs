@@ -252,6 +252,7 @@ pub fn with_the_kit() -> Result<()> {
     step("enlarging the window");
     step("logging in again");
     let (again, _handle) = guarded_login(&setting, "second")?;
+    check("the look sees the open files", look::files(&setting.store("second"))? > 0);
     // On this thread, which has no context.
     drop(tabs);
     check("the first session closes now", session.close_blocking(LIMIT).is_ok());

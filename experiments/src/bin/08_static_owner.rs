@@ -57,7 +57,7 @@ pub fn experiment() -> Experiment {
         .supported_if(every("*/thread-local").is(Aborted))
         .refuted_if(every("*/thread-local").is(Clean))
         .kit_claim(
-            "A session's handle harms nothing wherever it is left. The log is gone where the \
+            "A session's handle in a thread-local harms nothing. The log is gone where the \
              session was closed before the end, or where the thread-local tears its store down.",
         )
 }

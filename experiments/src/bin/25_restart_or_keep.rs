@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         .hypothesis(
             "A restart ends everything else on the runtime: without a word in the write-up, and \
              after a signal in the kit. If each login has a runtime of its own, nothing else \
-             notices the logout. That costs some threads while a user is logged in.",
+             notices the logout.",
         )
         .variants([
             hazard("plain/restart", Failed, |scene| plain(scene, Restart))

@@ -59,8 +59,8 @@ fn main() -> ExitCode {
                 .about("the same, after shutdown_background()"),
         ])
         .kit_claim(
-            "A session's handle of the real client can be dropped on any thread. Once the session has \
-             closed, no file of the store is open.",
+            "A session's handle of the real client can be dropped on a thread without a context. Once the \
+             session has closed, no file of the store is open.",
         );
     real_sdk::needed_by(experiment).run()
 }

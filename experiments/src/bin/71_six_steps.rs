@@ -52,8 +52,8 @@ fn main() -> ExitCode {
         )
         .refuted_if(every("*/six-steps").is(Clean))
         .kit_claim(
-            "With a session for each login, tabs and caches that outlive the logout do no harm: the \
-             session names them, and closes when they are dropped, on whatever thread.",
+            "With a session for each login, a tab that outlives the logout does no harm: the session names \
+             it, and closes when it is dropped, on a thread without a context.",
         );
     real_sdk::needed_by(experiment).run()
 }

@@ -34,9 +34,8 @@ fn main() -> ExitCode {
         .question("Can a session of the real SDK be closed while the SDK works?")
         .hypothesis(
             "Yes: with the SDK's own shutdown in a hook or without, on a runtime of its own or on the \
-             application's, nothing panics, and Ok is said only when no file of the store is open. \
-             Where something is left, the session says that it cannot confirm the end. Without the \
-             kit, tasks of 0.13 panic in some runs in which a multi-thread runtime is dropped while the \
+             application's, nothing panics. A session with evidence says Ok only when no file of the store \
+             is open, and otherwise that it cannot confirm the end. Without the kit, tasks of 0.13 panic in some runs in which a multi-thread runtime is dropped while the \
              sync service runs or tasks use the store.",
         )
         .variants(VERSIONS.into_iter().flat_map(plain))

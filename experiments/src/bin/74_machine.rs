@@ -21,6 +21,7 @@ const LEAKS: u32 = 5;
 /// descriptors in them, and three megabytes of heap; a table of the heap grows by five or twelve kilobytes, once.
 const FLAT: i64 = 6;
 const FLAT_HEAP: i64 = 64 * 1024;
+const LEAKED_HEAP: i64 = 1 << 20;
 
 /// For that many cycles, on a busy machine: half a minute.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         .hypothesis(
             "Not with the state machine, whether the runtime is restarted or kept: thirty logouts in a \
              row succeed without a warning, nothing panics, and threads, descriptors and memory stay \
-             flat. The same measure sees a client that is forgotten at each logout. Without the kit the \
+             flat. The same measure sees a client, and a thread, that is left at each logout. Without the kit the \
              same application aborts at its second login if the user interface lets go late. In the right \
              order threads, descriptors and heap stay flat, too; with 0.13 tasks of the SDK panic.",
         )
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
             every("*/interface-last").observed("logouts").always_at_least(1)
                 & every("*/interface-last").observed("logouts").always_at_most(1)
                 & every("*/leak/*").observed("descriptors_rise").always_at_least(20)
+                & every("*/leak/*").observed("heap_bytes_rise").always_at_least(LEAKED_HEAP)
+                & every("*/leak/*").observed("kib_rise").always_at_least(LEAKED_HEAP / 1024)
+                & every("*/left/threads").observed("threads_rise").always_at_least(10)
                 & every("*/ordered").observed("threads_rise").always_at_most(FLAT)
                 & every("*/ordered").observed("descriptors_rise").always_at_most(FLAT)
                 & every("*/ordered").observed("heap_bytes_rise").always_at_most(FLAT_HEAP),
@@ -60,6 +64,9 @@ fn main() -> ExitCode {
                 .about("the same, with a runtime for each login")
                 .trials(LEAKS)
                 .waits(),
+            hazard("left/threads", Failed, "leave-threads")
+                .about("the same, and no clone: a thread that never ends is started in every cycle")
+                .trials(LEAKS),
             tasks_may_panic(
                 lab::hazard("ordered", seen(Panicked).allowing([Clean]), body("ordered"))
                     .versions(["0.13"])

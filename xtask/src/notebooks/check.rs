@@ -85,6 +85,7 @@ impl Check<'_> {
     /// Finds results of an older experiment, or of other versions of the crates under test.
     fn ages(&mut self, sources: &[Source], records: &Records) {
         let lock_file = results::locked_versions(self.workspace);
+        let real_sdk = results::versions_of_the_real_sdk(self.workspace);
         for source in sources {
             let Some(Ok(Record { meta, experiment })) = records.get(&source.binary) else {
                 continue;
@@ -103,6 +104,14 @@ impl Check<'_> {
                 let what = format!(
                     "{variant} panicked, and the results do not say where or on which thread"
                 );
+                self.say(&path, &what, &run(source));
+            }
+            if let Some(it) = real_sdk.iter().find_map(|(name, versions)| {
+                let recorded = experiment.equipment.get(name)?;
+                let is_real = experiment.equipment.contains_key("matrix-sdk");
+                (is_real && *recorded != versions.join(" and ")).then_some(name)
+            }) {
+                let what = format!("the results were made with another version of {it}");
                 self.say(&path, &what, &run(source));
             }
             let mut names = lock_file.keys().chain(meta.versions.keys());

@@ -179,8 +179,10 @@ fn circumstances(text: &mut String, Record { meta, experiment }: &Record, source
 
 /// `deadpool 0.12.3 and 0.13.1, tokio 1.54.0`.
 fn versions(meta: &Meta, experiment: &ExperimentResult) -> String {
+    // What an experiment brings itself is not the workspace's.
     let of_crates =
-        meta.versions.iter().map(|(name, them)| format!("{name} {}", them.join(" and ")));
+        meta.versions.iter().filter(|(name, _)| !experiment.equipment.contains_key(*name));
+    let of_crates = of_crates.map(|(name, them)| format!("{name} {}", them.join(" and ")));
     let of_equipment =
         experiment.equipment.iter().map(|(name, version)| format!("{name} {version}"));
     of_crates.chain(of_equipment).collect::<Vec<_>>().join(", ")

@@ -404,6 +404,10 @@ fn without_complete_results_nothing_is_written() {
 type Disagreement = (&'static str, fn(&Workspace), &'static [&'static str]);
 
 /// One of each kind. Everything that is written is compared in the same way.
+const OTHER_LOCK_FILE: &str = "[[package]]\nname = \"rusqlite\"\nversion = \"0.36.0\"\n";
+const WITH_THE_REAL_SDK: &str =
+    "\"id\": \"01\", \"equipment\": { \"matrix-sdk\": \"0.13.0\", \"rusqlite\": \"0.35.0\" },";
+
 const DISAGREEMENTS: &[Disagreement] = &[
     (
         "a file that differs from what would be written",
@@ -467,6 +471,14 @@ const DISAGREEMENTS: &[Disagreement] = &[
         "results that were made with other versions",
         |it| it.edit("Cargo.lock", "1.54.0", "1.55.0"),
         &["03_sleep_duration.json: the results were made with another version of tokio: run"],
+    ),
+    (
+        "results that were made with other versions around the real SDK",
+        |it| {
+            it.write("crates/real-sdk/sdk-0.13/Cargo.lock", OTHER_LOCK_FILE);
+            it.edit(RESULTS, "\"id\": \"01\",", WITH_THE_REAL_SDK);
+        },
+        &["01_drop_context.json: the results were made with another version of rusqlite: run"],
     ),
     (
         "an experiment that was removed",
