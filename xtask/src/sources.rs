@@ -85,7 +85,7 @@ fn named_in_rust(path: &str, code: &str) -> Vec<String> {
         named.extend(relative(folder, name));
         named.extend(match name.rsplit_once('.') {
             Some((_, "py")) => vec![format!("{PYTHON}/{name}")],
-            Some((_, "rs")) => vec![format!("{REAL_SDK}/{name}")],
+            Some((_, "rs")) if !name.contains('/') => vec![format!("{REAL_SDK}/{name}")],
             _ => vec![format!("{name}/src/main.rs")],
         });
     }
