@@ -191,7 +191,7 @@ pub fn with_the_kit(work: &str, on: &str, options: &[&str]) -> Result<()> {
             record("left", &*after.join(", "));
         }
     }
-    judge(&setting, owns, &answer)
+    judge(&setting, &answer)
 }
 
 /// The names of the kit's threads that can run, those of the session's own runtime included.
@@ -229,7 +229,7 @@ async fn handle_weakly(client: &Guarded<Client>) -> Result<()> {
 }
 
 /// Compares the answer with what can be seen.
-fn judge(setting: &Setting, owns: bool, answer: &Result<CloseReport, CloseError>) -> Result<()> {
+fn judge(setting: &Setting, answer: &Result<CloseReport, CloseError>) -> Result<()> {
     let open = look::files(setting.stores())?;
     thread::sleep(A_LITTLE);
     let later = look::files(setting.stores())?;
