@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs};
 
-use lab::results::{ExperimentResult, TrialExample};
+use lab::{
+    Outcome,
+    results::{ExperimentResult, TrialExample, VariantResult},
+    statistics,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -50,8 +54,22 @@ fn read_one(workspace: &Workspace, source: &Source) -> Result<Record, String> {
     if record.experiment.interrupted {
         return wrong("the run was interrupted");
     }
+    if let Some(variant) = record.experiment.variants.iter().find(|it| !adds_up(it)) {
+        return wrong(&format!("the counts of {} do not add up", variant.name));
+    }
     // Normalised like a written file, so that the two compare equal.
     Ok(Record::of(&record.meta, &record.experiment))
+}
+
+/// Whether what a result says of its counts follows from them.
+fn adds_up(variant: &VariantResult) -> bool {
+    let VariantResult { outcomes, trials, hits, class, .. } = variant;
+    let (low, high) = statistics::wilson(*hits, *trials);
+    let seen: Vec<_> = outcomes.seen().collect();
+    outcomes.total() == *trials
+        && Outcome::ALL.into_iter().any(|outcome| outcomes.count(outcome) == *hits)
+        && variant.interval.map(rounded) == [low, high].map(rounded)
+        && (!class.starts_with("always ") || seen.len() == 1)
 }
 
 /// Finds the experiment of a file in the folder by the file's name.

@@ -425,6 +425,11 @@ const DISAGREEMENTS: &[Disagreement] = &[
         |it| it.write("experiments/src/bin/02_new.rs", "fn main() {}\n"),
         &["docs/results/02_new.json: there are no results", "docs/src/SUMMARY.md: line "],
     ),
+    (
+        "counts that do not add up",
+        |it| it.edit(RESULTS, "\"aborted\": 20", "\"aborted\": 19"),
+        &["the counts of old/outside-alive do not add up: take the file from git again"],
+    ),
     ("results that are not complete", |it| it.write(RESULTS, "{}"), &[RESULTS, "not a complete"]),
     (
         "results of another experiment",
