@@ -14,7 +14,9 @@ const SERVERS: &str = "experiments/servers/src";
 const PYTHON: &str = "experiments/python";
 const REAL_SDK: &str = "crates/real-sdk/src";
 
-/// What reads the arguments of the programs around the real SDK, and what these are built with.
+/// What experiments on the real SDK use; with what reads the arguments of its programs, and what these are built
+/// with.
+const USES_THE_REAL_SDK: &str = "experiments/src/real_sdk.rs";
 const REAL_SDK_FILES: [&str; 3] = [
     "crates/real-sdk/src/main.rs",
     "crates/real-sdk/sdk-0.13/Cargo.toml",
@@ -50,7 +52,7 @@ fn of_files(root: &Path, first: &str) -> BTreeMap<String, String> {
             Some(_) => python_imports(&code),
             None => named_in_rust(&path, &code),
         };
-        if path.starts_with(REAL_SDK) {
+        if path == USES_THE_REAL_SDK {
             named.extend(REAL_SDK_FILES.map(str::to_owned));
         }
         if code.contains(OWNERS.0) {
@@ -188,7 +190,7 @@ mod tests {
         let files = [
             (
                 "experiments/src/bin/01_a.rs",
-                "use experiments::{\n    one::{Manager, steps},\n    prelude::*,\n};\nconst LOCK: &str = include_str!(\"../../locks/a.lock\");\nfn trial() { becomes('\"', \"exit.py\"); built(\"experiments/overhead\"); becomes(\"close.rs\"); experiments::inline::call(); servers::web::serve(); mock_sdk::owners::OWNERS }",
+                "use experiments::{\n    one::{Manager, steps},\n    prelude::*,\n    real_sdk,\n};\nconst LOCK: &str = include_str!(\"../../locks/a.lock\");\nfn trial() { becomes('\"', \"exit.py\"); built(\"experiments/overhead\"); real_sdk::becomes(\"close.rs\"); experiments::inline::call(); servers::web::serve(); mock_sdk::owners::OWNERS }",
             ),
             ("experiments/src/lib.rs", "pub mod one;\npub const PLENTY: u32 = 1;"),
             ("experiments/src/prelude.rs", "pub use crate::scene::Scene;"),
@@ -197,6 +199,7 @@ mod tests {
             ("experiments/servers/src/lib.rs", "pub mod web;\npub const PORT: u16 = 0;"),
             ("experiments/servers/src/web.rs", "use experiments::four::Four;"),
             ("experiments/src/four.rs", "pub struct Four;"),
+            ("experiments/src/real_sdk.rs", "pub fn becomes() {}"),
             ("experiments/src/one.rs", "mod part;\nuse crate::two::Two;"),
             ("experiments/src/one/part.rs", "fn part() { crate::three::call() }"),
             ("experiments/src/two.rs", "pub struct Two;"),
