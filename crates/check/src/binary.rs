@@ -77,6 +77,9 @@ impl Binary {
         if file.architecture() != Architecture::X86_64 {
             return Err(Unreadable::Architecture(format!("{:?}", file.architecture())));
         }
+        if file.kind() == ObjectKind::Relocatable {
+            return Err(Unreadable::NotLinked);
+        }
         let functions = functions(&file);
         if functions.is_empty() {
             return Err(Unreadable::Stripped);

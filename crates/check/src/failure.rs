@@ -68,6 +68,15 @@ pub enum Unreadable {
          packages, or let `cargo sundown check` build it"
     )]
     Optimized,
+    #[error(
+        "an object file, not linked yet: addresses are missing in it; name the program that it is linked into"
+    )]
+    NotLinked,
+    #[error(
+        "it has Tokio's runtime, and none of the functions of Tokio that panic under the names that this check knows, \
+         those of Tokio 1.46 to 1.54: so it would find nothing, whatever there is"
+    )]
+    OtherTokio,
 }
 
 impl Failure {

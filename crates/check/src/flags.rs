@@ -50,7 +50,10 @@ pub struct Check {
     pub only: Vec<String>,
 
     /// Report findings that are at least this sure
-    #[arg(long, value_enum, default_value_t = Certainty::May, help_heading = "Report")]
+    #[arg(
+        long, value_enum, default_value_t = Certainty::May, conflicts_with_all = ["deny", "accept"],
+        help_heading = "Report"
+    )]
     pub sure: Certainty,
 
     /// Show all types with a culprit, not only the first ones

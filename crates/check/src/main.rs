@@ -26,20 +26,23 @@ mod sinks;
 mod trials;
 mod vtables;
 
-use std::{env, process::ExitCode};
+use std::{env, io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 
 use crate::{
     baseline::Baseline,
     binary::Binary,
-    failure::{Failure, Result},
+    failure::{Failure, Result, Unreadable},
     findings::{Finding, Findings},
     flags::{Check, Command, Flags, Format},
     graph::Graph,
     lines::Lines,
     report::Report,
 };
+
+/// Whoever has one can drop it, which panics in async code.
+const RUNTIME: &str = "tokio::runtime::runtime::Runtime";
 
 fn main() -> ExitCode {
     if let Some(code) = rustc::wrapped() {
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
     let Command::Check(check) = Flags::parse_from(arguments).command;
     let checked = interrupt::handle().map_err(Failure::Cargo).and_then(|()| run(&check));
     checked.unwrap_or_else(|failure| {
-        eprintln!("error: {failure}");
+        tell(format_args!("error: {failure}"));
         failure.exit_code()
     })
 }
@@ -73,6 +76,12 @@ fn run(check: &Check) -> Result<ExitCode> {
     let graph = Graph::of(&binary);
     progress("Checking", format_args!("{} functions", binary.functions.len()));
     let findings = Findings::of(&binary, &graph, &Lines::of(&program.path));
+
+    // An all-clear would be worth nothing.
+    let has_runtime = findings.types.iter().any(|of_type| of_type == RUNTIME);
+    if has_runtime && graph.sinks.iter().all(|(_, sink)| sink.is_worded) {
+        return Err(Failure::Unreadable { path: program.path, why: Unreadable::OtherTokio });
+    }
 
     for only in &check.only {
         is_there(only, &findings)?;
@@ -144,5 +153,10 @@ fn is_there(only: &str, findings: &Findings) -> Result<()> {
 
 /// A line on standard error, in the manner of cargo.
 fn progress(what: &str, about: std::fmt::Arguments<'_>) {
-    eprintln!("{what:>12} {about}");
+    tell(format_args!("{what:>12} {about}"));
+}
+
+/// Whoever reads standard error may have gone.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

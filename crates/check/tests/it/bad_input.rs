@@ -191,3 +191,54 @@ fn in_folder(folder: &Path, arguments: &[&str]) -> Ran {
     command.args(arguments).current_dir(folder).env_remove("CARGO_TARGET_DIR");
     crate::command::ran(&mut command)
 }
+
+#[test]
+fn an_object_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let object = built(folder.path(), &["--emit", "obj"]);
+    assert_refused(&check_binary(&object), 1, "an object file, not linked yet");
+}
+
+#[test]
+fn a_program_whose_tokio_has_other_names_gets_no_all_clear() {
+    let report = fixture(&["--bin", "destructors", "--format", "json"]).json();
+    let mut program = fs::read(report["program"].as_str().expect("a path")).expect("the program");
+    // In a mangled name, a number stands before each word.
+    for (name, other) in [
+        ("11spawn_inner", "11spawn_other"),
+        ("7current", "7curious"),
+        ("17spawn_local_inner", "17spawn_local_other"),
+        ("4wait", "4rest"),
+        ("13enter_runtime", "13enter_runaway"),
+        ("8block_on", "8stand_by"),
+        ("14block_in_place", "14stand_in_place"),
+    ] {
+        let places: Vec<_> = program
+            .windows(name.len())
+            .enumerate()
+            .filter(|(_, it)| *it == name.as_bytes())
+            .collect();
+        let places: Vec<_> = places.into_iter().map(|(place, _)| place).collect();
+        for place in places {
+            program[place..place + name.len()].copy_from_slice(other.as_bytes());
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let renamed = folder.path().join("renamed");
+    write(&renamed, &program);
+    assert_refused(&check_binary(&renamed), 1, "renamed: it has Tokio's runtime, and none of the");
+}
+
+#[test]
+fn a_report_of_the_surest_denies_and_accepts_nothing() {
+    for option in ["--deny", "--accept"] {
+        assert_refused(&check(&["--sure", "will", option]), 2, "cannot be used with");
+    }
+}
+
+#[test]
+fn nobody_reads_standard_error() {
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let ended = command().args(["--binary", "/nonexistent"]).stderr(full).status();
+    assert_eq!(ended.expect("the command").code(), Some(1));
+}
