@@ -155,7 +155,7 @@ fn a_second_signal_ends_the_child_and_its_directory_without_waiting_for_the_serv
     visitor.write_all(b"GET /export HTTP/1.1\r\nhost: x\r\n\r\n")?;
     let mut other = TcpStream::connect(server.address)?;
     other.write_all(b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n")?;
-    // It came later than the first request. Without one, the service would end at the first signal.
+    // It takes a second. Without a request under way, the service would end at the first signal.
     server.wait_for("work: begun")?;
     kill_process_group(server.pid(), Signal::INT)?;
     // A signal that comes sooner is taken for the first.
