@@ -62,19 +62,11 @@ impl Source for Named {
 
     #[cfg(target_os = "linux")]
     fn find(&self, seen: &HashSet<Identity>, _: bool) -> Result<Vec<Found<Identity>>, Unconfirmed> {
-        use super::proc::{Stat, number_behind, possible_children};
-
-        let parent = number_behind("/proc/self")?;
-        let mut processes = possible_children()?;
-        processes.extend(seen.iter().map(|(process, _)| *process));
-        processes.sort_unstable();
-        processes.dedup();
         let mut found = Vec::new();
-        for process in processes {
-            let Some(stat) = Stat::read(&format!("/proc/{process}/stat"))? else { continue };
+        let seen_processes = seen.iter().map(|(process, _)| *process);
+        for (process, stat) in super::proc::children(seen_processes)? {
             let identity = (process, stat.started);
-            let fits = stat.begins_with(&self.prefix) || seen.contains(&identity);
-            if stat.parent == parent && !stat.has_ended && fits {
+            if stat.begins_with(&self.prefix) || seen.contains(&identity) {
                 let name = format!("{} ({process})", stat.display());
                 found.push(Found { identity: Some(identity), name });
             }

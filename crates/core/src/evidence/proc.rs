@@ -1,6 +1,10 @@
 //! What Linux tells of threads and processes in `/proc`.
 
-use std::{fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
 
 use super::EvidenceError;
 
@@ -45,9 +49,41 @@ pub(super) fn of_a_task(path: &str) -> Result<Option<Vec<u8>>, EvidenceError> {
     }
 }
 
+/// The children of this process that have not ended, by number. `also` are numbers that are looked at whether the kernel
+/// lists them or not.
+///
+/// The kernel has a list for each thread, and lists and states are read one after another. What a child or a thread that
+/// ends meanwhile hands to this process may come onto a list that has been read. So they are read until they have said
+/// the same twice.
+pub fn children(
+    also: impl Iterator<Item = u32> + Clone,
+) -> Result<BTreeMap<u32, Stat>, EvidenceError> {
+    /// So that whoever starts processes without end does not keep this thread. It is itself a child or a thread.
+    const READS: usize = 100;
+    let this = number_behind("/proc/self")?;
+    let (mut children, mut before) = (BTreeMap::new(), None);
+    for _ in 0..READS {
+        children.clear();
+        let mut read = BTreeSet::new();
+        for child in possible_children()?.into_iter().chain(also.clone()) {
+            let stat = Stat::read(&format!("/proc/{child}/stat"))?;
+            let stat = stat.filter(|stat| stat.parent == this);
+            read.insert((child, stat.as_ref().map(|stat| (stat.started, stat.has_ended))));
+            if let Some(stat) = stat.filter(|stat| !stat.has_ended) {
+                children.insert(child, stat);
+            }
+        }
+        if before.as_ref() == Some(&read) {
+            break;
+        }
+        before = Some(read);
+    }
+    Ok(children)
+}
+
 /// Processes that may be children of this one. The kernel lists them for each thread, if it was built to
 /// (`CONFIG_PROC_CHILDREN`). Otherwise these are all processes.
-pub fn possible_children() -> Result<Vec<u32>, EvidenceError> {
+fn possible_children() -> Result<Vec<u32>, EvidenceError> {
     if of_a_task("/proc/thread-self/children")?.is_none() {
         return numbers("/proc");
     }
@@ -98,12 +134,21 @@ impl Stat {
         let fields: Vec<_> =
             std::str::from_utf8(text.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
         let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+        // Somebody has waited for it while this was read: nothing of it is left but its name and numbers.
+        let is_gone = *fields.get(2)? == "-1";
         // Of a process whose first thread has ended, others may still run.
-        let has_ended = matches!(*fields.first()?, "Z" | "X" | "x") && number(17)? <= 1;
+        let is_zombie = matches!(*fields.first()?, "Z" | "X" | "x") && number(17)? <= 1;
         // The kernel's `PF_EXITING`.
         let is_ending = number(6)? & 4 != 0;
-        let (parent, group) = (number(1)?.try_into().ok()?, number(2)?.try_into().ok()?);
-        Some(Self { name, parent, group, started: number(19)?, has_ended, is_ending })
+        let group = if is_gone { 0 } else { number(2)?.try_into().ok()? };
+        Some(Self {
+            name,
+            parent: number(1)?.try_into().ok()?,
+            group,
+            started: number(19)?,
+            has_ended: is_zombie || is_gone,
+            is_ending,
+        })
     }
 
     /// Whether the name begins like this, as far as the kernel keeps it.
@@ -120,6 +165,16 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        iter,
+        process::{Command, Stdio},
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
     use super::*;
 
     #[test]
@@ -140,11 +195,77 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_was_waited_for_meanwhile_has_ended() {
+        let text = "934 (sh) X 0 -1 -1 0 -1 4195332 0 0 0 0 0 0 0 0 20 0 0 0 812345 0";
+        assert!(Stat::parse(text.as_bytes()).unwrap().has_ended);
+        let text = "934 (sh) S 0 -1 -1 0 -1 4195332 0 0 0 0 0 0 0 0 20 0 0 0 812345 0";
+        assert!(Stat::parse(text.as_bytes()).unwrap().has_ended);
+    }
+
+    #[test]
     fn a_long_prefix_is_compared_as_far_as_the_kernel_keeps_the_name() {
         let rest = "S 7 7 7 0 -1 4194308 0 0 0 0 0 0 0 0 0 20 0 1 0 1 0";
         let stat = Stat::parse(format!("1 (sqlx-sqlite-wor) {rest}").as_bytes()).unwrap();
         assert!(stat.is_ending);
         assert!(stat.begins_with("sqlx-sqlite-worker-3") && stat.begins_with("sqlx-"));
         assert!(!stat.begins_with("sqlx-postgres-worker"));
+    }
+
+    /// Whoever looks while a child ends must find it or what it hands to this process.
+    #[test]
+    fn a_process_whose_parent_ends_is_on_one_of_the_lists() {
+        /// What was found by reading everything once.
+        fn at_once() -> Vec<u32> {
+            let lives = |child: &u32| {
+                let stat = Stat::read(&format!("/proc/{child}/stat")).unwrap();
+                stat.is_some_and(|stat| !stat.has_ended && stat.parent == std::process::id())
+            };
+            possible_children().unwrap().into_iter().filter(lives).collect()
+        }
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        // Between the list and the state of the last on it there is time, because of these.
+        let command = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        };
+        let mut before: Vec<_> = (0..30).map(|_| command("cat", &[])).collect();
+        let (mut found_at_once, mut missed_at_once) = (0, 0);
+        for round in 0..500 {
+            let mut shell = command("sh", &["-c", "sleep 60 & echo $!; wait"]);
+            let mut child = String::new();
+            BufReader::new(shell.stdout.take().unwrap()).read_line(&mut child).unwrap();
+            let child: u32 = child.trim().parse().unwrap();
+            let either = [shell.id(), child];
+            let has_been_killed = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    shell.kill().unwrap();
+                    shell.wait().unwrap();
+                    has_been_killed.store(true, Ordering::Release);
+                });
+                while !has_been_killed.load(Ordering::Acquire) {
+                    if round % 2 == 0 {
+                        let found = children(iter::empty()).unwrap();
+                        assert!(either.iter().any(|it| found.contains_key(it)), "{either:?}");
+                    } else if at_once().iter().any(|it| either.contains(it)) {
+                        found_at_once += 1;
+                    } else {
+                        missed_at_once += 1;
+                    }
+                }
+            });
+            let child = Pid::from_raw(child.try_into().unwrap()).unwrap();
+            kill_process(child, Signal::KILL).unwrap();
+            waitpid(Some(child), WaitOptions::empty()).unwrap();
+            if round >= 100 && missed_at_once >= 5 {
+                break;
+            }
+        }
+        for child in &mut before {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        println!("at once, {found_at_once} looks found it and {missed_at_once} did not");
+        assert!(missed_at_once > 0 && found_at_once > 0, "the test does not provoke it");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs, io, iter,
     path::Path,
     process,
 };
@@ -14,7 +14,7 @@ use crate::evidence::{
     EvidenceError,
     by_link::descriptors,
     identity::Identity as File,
-    proc::{Stat, number_behind, numbers, possible_children},
+    proc::{self, Stat, number_behind, numbers},
     sockets::linux::{inode, sockets},
 };
 
@@ -42,14 +42,8 @@ struct Open {
 
 /// The processes that this one has to wait for and that have not ended.
 pub(super) fn children() -> Result<BTreeSet<Identity>, EvidenceError> {
-    let (this, mut children) = (number_behind("/proc/self")?, BTreeSet::new());
-    for process in possible_children()? {
-        let Some(stat) = Stat::read(&format!("/proc/{process}/stat"))? else { continue };
-        if stat.parent == this && !stat.has_ended {
-            children.insert((process, stat.started));
-        }
-    }
-    Ok(children)
+    let children = proc::children(iter::empty())?;
+    Ok(children.into_iter().map(|(process, stat)| (process, stat.started)).collect())
 }
 
 /// Looks for the first time.
@@ -119,7 +113,7 @@ impl Look {
             return;
         }
         in_time(|| {
-            let Ok(children) = children() else { return true };
+            let Ok(children) = children() else { return false };
             let left: Vec<_> = children
                 .into_iter()
                 .filter(|it| !self.processes.contains(it) && !is_allowed(&process_leak(it.0)))

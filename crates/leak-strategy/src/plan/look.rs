@@ -18,7 +18,7 @@ use rustix::{
 use sundown_core::{
     evidence::{
         EvidenceError,
-        proc::{Stat, number_behind, numbers, possible_children},
+        proc::{self, Stat, number_behind, numbers},
     },
     oneshot,
 };
@@ -95,17 +95,14 @@ fn left_behind(known: &Known) -> Vec<LeftBehind> {
 }
 
 fn children(subjects: &[Subject]) -> Result<Vec<LeftBehind>, EvidenceError> {
-    let this = process::id();
     if !can_leave_processes()? {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for id in possible_children()? {
-        let Some(stat) = stat(id)? else { continue };
+    for (id, stat) in proc::children(iter::empty())? {
         let is_known = subjects.contains(&Subject::Process(id))
             || subjects.contains(&Subject::Group(stat.group));
-        if stat.parent == this && !stat.has_ended && !stat.is_ending && !is_known && !is_killed(id)
-        {
+        if !stat.is_ending && !is_known && !is_killed(id) {
             found.push(LeftBehind::ChildProcess { id, name: stat.display().into_owned() });
         }
     }
@@ -124,7 +121,7 @@ fn stat(id: u32) -> Result<Option<Stat>, EvidenceError> {
 
 fn below_children() -> Result<Vec<Descendant>, EvidenceError> {
     let this = process::id();
-    if !can_leave_processes()? || possible_children()?.is_empty() {
+    if !can_leave_processes()? || proc::children(iter::empty())?.is_empty() {
         return Ok(Vec::new());
     }
     let mut processes = HashMap::new();
