@@ -160,7 +160,11 @@ fn program(arguments: &[String]) -> TrialResult {
     let mut patience = Duration::ZERO;
     if is_shut_down(variant) {
         for cell in &CELLS[..scenario.runtimes] {
-            let _ = cell.shutdown_blocking(PLENTY)?;
+            // No limit, so nothing is cut off: operations end by themselves, and watches when they are told to.
+            let report = cell.shutdown_blocking(None)?;
+            if report.aborted > 0 {
+                return Err(format!("{report}").into());
+            }
         }
         patience = PLENTY;
     }
