@@ -6,6 +6,7 @@ use crate::{
     failure::{Failure, Result},
     findings::Finding,
     kind::{Certainty, Kind},
+    nearest,
 };
 
 const HEAD: &str =
@@ -16,16 +17,39 @@ const HEAD: &str =
 pub struct Baseline(BTreeSet<String>);
 
 impl Baseline {
-    /// Reads the file. A file that does not exist accepts nothing.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// The file, if no other is named.
+    pub const FILE: &str = "sundown-check.txt";
+
+    /// Reads the file that was named, which has to exist. If none was, and there is none, nothing is accepted.
+    pub fn read(named: Option<&Path>) -> Result<Self> {
+        let path = named.unwrap_or(Path::new(Self::FILE));
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match named {
+                None => return Ok(Self::default()),
+                Some(path) => return Err(Failure::Usage(missing(path))),
+            },
             Err(error) => {
                 return Err(Failure::File { action: "read", path: path.into(), error });
             }
         };
         Self::parse(&text).map_err(|(line, why)| Failure::Baseline { path: path.into(), line, why })
+    }
+
+    /// Whether there is a folder for the file.
+    pub fn can_be_written(path: &Path) -> Result<()> {
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        match folder {
+            Some(folder) if !folder.is_dir() => Err(Failure::Usage(format!(
+                "cannot write {}: there is no folder {}",
+                path.display(),
+                folder.display()
+            ))),
+            _ if path.is_dir() => {
+                Err(Failure::Usage(format!("cannot write {}: it is a folder", path.display())))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn parse(text: &str) -> Result<Self, (usize, String)> {
@@ -64,6 +88,20 @@ impl Baseline {
         let sure = format!("{} {} {}", finding.code, Certainty::Will.word(), finding.of_type);
         self.0.contains(&line(finding)) || self.0.contains(&sure)
     }
+}
+
+/// That a file is not there, and which one is that has a similar name.
+fn missing(path: &Path) -> String {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names: Vec<_> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+    let typed = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let near = nearest::of(&typed, names.iter().map(String::as_str));
+    let hint = match near {
+        Some(near) => format!("did you mean `{}`?", path.with_file_name(near).display()),
+        None => "`--accept` writes such a file".to_owned(),
+    };
+    format!("there is no baseline `{}`; {hint}", path.display())
 }
 
 fn line(finding: &Finding) -> String {

@@ -39,7 +39,24 @@ impl Code {
     /// unwinder enters is not reached: it runs after a panic, and does not lead to the first.
     pub fn reached(&self, stop: impl Fn(usize) -> bool) -> Vec<bool> {
         let mut reached = vec![false; self.instructions.len()];
-        let mut open = vec![0];
+        self.reach(&mut reached, vec![0], stop);
+        reached
+    }
+
+    /// Which instructions are reached from those after these, without going on behind those that `stop`.
+    pub fn reached_from(&self, places: &[usize], stop: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut reached = vec![false; self.instructions.len()];
+        self.reach(&mut reached, places.iter().map(|place| place + 1).collect(), stop);
+        reached
+    }
+
+    /// Where the function returns.
+    pub fn returns(&self) -> impl Iterator<Item = usize> {
+        let all = self.instructions.iter().enumerate();
+        all.filter(|(_, it)| it.flow_control() == FlowControl::Return).map(|(place, _)| place)
+    }
+
+    fn reach(&self, reached: &mut [bool], mut open: Vec<usize>, stop: impl Fn(usize) -> bool) {
         while let Some(mut at) = open.pop() {
             while at < reached.len() && !reached[at] {
                 reached[at] = true;
@@ -67,7 +84,6 @@ impl Code {
                 at += 1;
             }
         }
-        reached
     }
 
     /// What the reached instructions do, with their places and addresses.
@@ -97,7 +113,8 @@ impl Code {
                     let held =
                         held.iter().find(is_held).filter(|_| it.op0_kind() == OpKind::Register);
                     if let Some((_, function, taken)) = held {
-                        deeds[*taken].2 = Deed::Call(*function);
+                        // The call is here, and not where the address was taken.
+                        deeds[*taken] = (place, it.ip(), Deed::Call(*function));
                         None
                     } else if it.is_ip_rel_memory_operand() {
                         // A function of a shared library calls nothing of ours.
@@ -125,8 +142,17 @@ impl Code {
         deeds
     }
 
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    /// Where the jump tables lead.
+    pub fn jumps(&self) -> &[usize] {
+        &self.jumps
+    }
+
     /// The place of the instruction at this address.
-    fn position(&self, address: u64) -> Option<usize> {
+    pub fn position(&self, address: u64) -> Option<usize> {
         self.instructions.binary_search_by_key(&address, Instruction::ip).ok()
     }
 

@@ -29,9 +29,14 @@ tokio = { version = "1", features = ["rt-multi-thread"] }
 "#;
 
 /// A file of constructors.
+pub struct Constructors {
+    path: PathBuf,
+    content: Content,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Constructors {
+struct Content {
     /// As in a `Cargo.toml`. The library that is checked, and Tokio, are there without being named.
     #[serde(default)]
     dependencies: Table,
@@ -51,40 +56,48 @@ struct Constructor {
     when: String,
 }
 
-/// Writes the program of trials below the target directory, and returns its manifest.
-pub fn write(constructors: &Path, source: &Source) -> Result<PathBuf> {
-    let text = fs::read_to_string(constructors).map_err(|error| Failure::File {
-        action: "read",
-        path: constructors.to_owned(),
-        error,
-    })?;
-    let refused = |why: String| Failure::Constructors { path: constructors.to_owned(), why };
-    let parsed: Constructors =
-        toml::from_str(&text).map_err(|error| refused(error.to_string().trim().to_owned()))?;
-    if parsed.values.is_empty() {
-        return Err(refused("no `[[values]]`".to_owned()));
+impl Constructors {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| Failure::File {
+            action: "read",
+            path: path.to_owned(),
+            error,
+        })?;
+        let refused = |why: String| Failure::Constructors { path: path.to_owned(), why };
+        let content: Content =
+            toml::from_str(&text).map_err(|error| refused(error.to_string().trim().to_owned()))?;
+        if content.values.is_empty() {
+            return Err(refused("no `[[values]]`".to_owned()));
+        }
+        Ok(Self { path: path.to_owned(), content })
     }
-    let name = name_of(constructors);
-    let folder = source.target.join("trials").join(&name);
-    let manifest = folder.join("Cargo.toml");
-    let files = [
-        (manifest.clone(), manifest_of(&name, parsed.dependencies.clone(), source)),
-        (folder.join("src/main.rs"), main_of(&parsed)),
-        (folder.join("harness/Cargo.toml"), HARNESS_MANIFEST.to_owned()),
-        (folder.join("harness/src/lib.rs"), HARNESS.to_owned()),
-    ];
-    for (path, text) in files {
-        let written = path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = written.and_then(|()| fs::write(&path, text));
-        written.map_err(|error| Failure::File { action: "write", path, error })?;
+
+    /// Writes the program of trials below the target directory, and returns its manifest.
+    pub fn write(&self, source: &Source) -> Result<PathBuf> {
+        let name = name_of(&self.path);
+        let folder = source.target.join("trials").join(&name);
+        let manifest = folder.join("Cargo.toml");
+        let dependencies = self.content.dependencies.clone();
+        let files = [
+            (manifest.clone(), manifest_of(&name, dependencies, source)),
+            (folder.join("src/main.rs"), main_of(&self.content)),
+            (folder.join("harness/Cargo.toml"), HARNESS_MANIFEST.to_owned()),
+            (folder.join("harness/src/lib.rs"), HARNESS.to_owned()),
+        ];
+        for (path, text) in files {
+            let written = path.parent().map_or(Ok(()), fs::create_dir_all);
+            let written = written.and_then(|()| fs::write(&path, text));
+            written.map_err(|error| Failure::File { action: "write", path, error })?;
+        }
+        // The same versions as in the program that was checked. Not every workspace has a lock file.
+        if source.lock.exists() {
+            let path = folder.join("Cargo.lock");
+            let copied = fs::copy(&source.lock, &path);
+            copied.map_err(|error| Failure::File { action: "write", path, error })?;
+        }
+        Ok(manifest)
     }
-    // The same versions as in the program that was checked. Not every workspace has a lock file.
-    if source.lock.exists() {
-        let path = folder.join("Cargo.lock");
-        let copied = fs::copy(&source.lock, &path);
-        copied.map_err(|error| Failure::File { action: "write", path, error })?;
-    }
-    Ok(manifest)
 }
 
 /// A name of its own for each file of constructors: several may be tried at the same time.
@@ -122,7 +135,7 @@ fn manifest_of(name: &str, mut dependencies: Table, source: &Source) -> String {
     manifest.to_string()
 }
 
-fn main_of(constructors: &Constructors) -> String {
+fn main_of(constructors: &Content) -> String {
     let mut main = format!(
         "use sundown_trial_harness::{{Case, run}};\n\n{}\n\nfn main() -> std::process::ExitCode {{\n    run(&[\n",
         constructors.items

@@ -5,13 +5,13 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use serde::Serialize;
 
 use crate::{
-    binary::{Binary, Index},
+    binary::{Binary, Function, Index},
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     lines::Lines,
     mitigations::Guards,
     names,
-    search::{Callers, Ways},
+    search::{Callers, Flows, Ways},
 };
 
 /// A type whose destructor reaches a panic.
@@ -56,12 +56,15 @@ pub struct Findings {
     pub types: Vec<String>,
     /// The version of Tokio, if a function of its runtime is in the program and says so.
     pub tokio: Option<String>,
+    /// Whether a function of Tokio is in the program.
+    pub has_tokio: bool,
 }
 
 impl Findings {
     pub fn of(binary: &Binary, graph: &Graph, lines: &Lines) -> Self {
         let callers = Callers::of_all(graph);
-        let ways = Kind::ALL.map(|kind| Ways::to(kind, graph, &callers));
+        let mut flows = Flows::of_all(binary);
+        let ways = Kind::ALL.map(|kind| Ways::to(kind, graph, &callers, &mut flows));
         // Two versions of a crate have types of one name.
         let mut types = BTreeMap::<_, Vec<Index>>::new();
         for index in graph.functions() {
@@ -75,11 +78,12 @@ impl Findings {
                 ways.iter().filter_map(|ways| finding(binary, lines, ways, of_type, glue));
             all.extend(of_kinds);
         }
-        let of_tokio =
-            binary.functions.iter().filter(|it| names::is_in(it.name(), "tokio::runtime"));
-        let tokio = of_tokio.take(100).find_map(|it| lines.version_of("tokio", it.address));
+        let is_of_tokio = |it: &&Function| names::is_in(it.name(), "tokio");
+        let mut of_tokio = binary.functions.iter().filter(is_of_tokio).peekable();
+        let has_tokio = of_tokio.peek().is_some();
+        let tokio = of_tokio.take(1000).find_map(|it| lines.version_of("tokio", it.address));
         all.sort_by_key(|it| (Reverse(it.certainty), it.code, it.culprit.clone(), it.distance));
-        Self { all, types: types.into_keys().map(str::to_owned).collect(), tokio }
+        Self { all, types: types.into_keys().map(str::to_owned).collect(), tokio, has_tokio }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::kind::Certainty;
+use crate::{baseline::Baseline, kind::Certainty};
 
 /// Checks of a program that depends on Tokio
 #[derive(Debug, Parser)]
@@ -32,9 +32,9 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 /// destructor blocks, which async code must not. The program itself is not changed, and not run
 /// (`--try` runs a program of its own, which uses the library). x86-64 Linux.
 ///
-/// A finding says `will` if a way of plain calls leads to the panic and nothing on it prevents it: a value that is
-/// alive and not empty panics when it is dropped in the wrong place. It says `may` if the way leads through a virtual
-/// call, the address of a function, or past a check such as `try_current`.
+/// A finding says `will` if a way of plain calls leads to the panic, and neither a context nor a condition on it prevents
+/// it: a value that is alive and not empty panics when it is dropped in the wrong place. It says `may` if the way leads
+/// through a virtual call or the address of a function, or past a context, a check such as `try_current`, or a flag.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct Check {
@@ -71,13 +71,20 @@ pub struct Check {
     )]
     pub deny: Option<Certainty>,
 
-    /// The file of accepted findings
-    #[arg(long, value_name = "FILE", default_value = "sundown-check.txt", help_heading = "For CI")]
-    pub baseline: PathBuf,
+    /// The file of accepted findings [default: sundown-check.txt, if there is one]
+    #[arg(long, value_name = "FILE", help_heading = "For CI")]
+    pub baseline: Option<PathBuf>,
 
     /// Write what is found to the baseline
     #[arg(long, conflicts_with_all = ["deny", "only"], help_heading = "For CI")]
     pub accept: bool,
+}
+
+impl Check {
+    /// The file of accepted findings.
+    pub fn baseline(&self) -> &Path {
+        self.baseline.as_deref().unwrap_or(Path::new(Baseline::FILE))
+    }
 }
 
 /// What is checked.

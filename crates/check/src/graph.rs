@@ -1,12 +1,17 @@
 //! Who calls whom, from the machine code of all functions.
 
-use std::{collections::BTreeSet, num::NonZero, thread};
+use std::{
+    collections::{BTreeSet, HashSet},
+    num::NonZero,
+    thread,
+};
 
 use crate::{
     binary::{Binary, Index},
     code::{Code, Deed},
+    conditions::Flow,
     kind::Kind,
-    mitigations::{self, Guards},
+    mitigations::{self, Guards, Taken},
     names,
     sinks::{self, Sink},
     vtables::{self, Vtables},
@@ -40,27 +45,52 @@ pub struct Graph {
     pub sinks: Vec<(Index, Sink)>,
     /// Calls whose target only the running program knows.
     pub unknown_calls: usize,
+    entering: Entering,
+}
+
+/// Who enters a context and who leaves it.
+#[derive(Default)]
+struct Entering {
+    /// Functions that return a guard of a context, or keep one somewhere.
+    enter: HashSet<Index>,
+    /// Functions that drop such a guard.
+    leave: HashSet<Index>,
 }
 
 impl Graph {
     pub fn of(binary: &Binary) -> Self {
         let paths: Vec<_> =
             binary.functions.iter().map(|function| names::path(function.name())).collect();
-        let read = read_all(binary, &paths);
+        let read = read_all(binary, &paths, &Entering::default());
         let vtables = Vtables::of(binary);
         let mut graph = Self {
             steps: Vec::with_capacity(read.len()),
             sinks: vec![],
             unknown_calls: read.iter().map(|function| function.unknown_calls).sum(),
+            entering: Entering::default(),
             paths,
         };
         for (index, function) in (0..).zip(read) {
             graph.steps.push(function.steps);
             graph.sinks.extend(function.sink.map(|sink| (index, sink)));
         }
+        graph.see_who_enters(binary);
         graph.follow_trait_objects(binary, &vtables);
         graph.see_what_is_taken(binary);
         graph
+    }
+
+    /// What decides the branches of a function, if its branches matter.
+    pub fn flow(&self, binary: &Binary, function: Index) -> Option<Flow> {
+        let matters = Flow::matters(binary.function(function).name());
+        matters.then(|| {
+            let body = Body::of(binary, &self.paths, function, &self.entering);
+            let calls = body.deeds.iter().filter_map(|(place, _, deed)| match deed {
+                Deed::Call(to) => Some((*place, *to, body.guards(*place))),
+                _ => None,
+            });
+            Flow::of(binary, &self.paths, &body.code, calls.collect())
+        })
     }
 
     /// The steps of a function.
@@ -84,6 +114,50 @@ impl Graph {
     pub fn is_closed(&self, function: Index, kind: Kind) -> bool {
         let path = self.paths[function as usize].as_deref();
         path.is_some_and(|path| mitigations::is_closed(path, kind))
+    }
+
+    /// A function that returns the guard of a context has entered it for its caller, and so on.
+    fn see_who_enters(&mut self, binary: &Binary) {
+        let mut callers: Vec<Vec<Index>> = vec![Vec::new(); self.steps.len()];
+        for from in self.functions() {
+            for step in self.steps(from).iter().filter(|step| step.via == Via::Call) {
+                callers[step.to as usize].push(from);
+            }
+        }
+        let all = |is_it: &dyn Fn(Index) -> bool| -> Vec<Index> {
+            self.functions().filter(|it| is_it(*it)).collect()
+        };
+        let mut entering = Entering::default();
+        let mut open = all(&|it| binary.function(it).glue_of().any(|of| of == mitigations::GUARD));
+        while let Some(it) = open.pop() {
+            if entering.leave.insert(it) {
+                let drops = |from: &&Index| {
+                    let from = binary.function(**from);
+                    let is_drop = from.name() == "core::mem::drop"
+                        || from.name().starts_with("core::mem::drop::<");
+                    is_drop || from.glue_of().next().is_some()
+                };
+                open.extend(callers[it as usize].iter().filter(drops));
+            }
+        }
+        let path_of = |it: Index| self.paths[it as usize].as_deref().unwrap_or_default();
+        let mut open = all(&|it| mitigations::enters(path_of(it)));
+        let mut touched = BTreeSet::new();
+        while let Some(it) = open.pop() {
+            if !entering.enter.insert(it) {
+                continue;
+            }
+            for from in callers[it as usize].iter().copied() {
+                touched.insert(from);
+                if Body::of(binary, &self.paths, from, &entering).returns_entered() {
+                    open.push(from);
+                }
+            }
+        }
+        for function in touched {
+            self.steps[function as usize] = read(binary, &self.paths, function, &entering).steps;
+        }
+        self.entering = entering;
     }
 
     /// What drops a `dyn Trait` may drop whatever implements it.
@@ -111,15 +185,45 @@ impl Graph {
             let Some(destructor) = self.steps(glue).iter().find(is_destructor) else { continue };
             let called =
                 self.steps(destructor.to).iter().map(|step| binary.function(step.to).name());
-            let taken: Vec<_> = called.filter_map(mitigations::taken_out).collect();
-            for step in &mut self.steps[glue as usize] {
-                if binary.function(step.to).glue_of().any(|of| taken.contains(&of)) {
-                    step.guards |= Guards::TAKEN;
-                }
+            let taken: Vec<_> = called.filter_map(Taken::by).collect();
+            if !taken.is_empty() {
+                self.steps[glue as usize] = self.without(binary, glue, &taken, FIELDS_OF_FIELDS);
             }
         }
     }
+
+    /// The steps of drop glue, with those to what was taken marked. It may be in a field of a field: then the steps of
+    /// the field's glue are in the place of the step to the field.
+    fn without(&self, binary: &Binary, glue: Index, taken: &[Taken<'_>], depth: u32) -> Vec<Step> {
+        let is_taken = |it: &Step| {
+            let mut of_types = binary.function(it.to).glue_of();
+            of_types.any(|of| taken.iter().any(|taken| taken.may_be(of)))
+        };
+        let mut steps = Vec::new();
+        for step in self.steps(glue) {
+            let is_field = binary.function(step.to).glue_of().next().is_some();
+            if is_taken(step) {
+                let mut step = *step;
+                step.guards |= Guards::TAKEN;
+                steps.push(step);
+                continue;
+            }
+            let of_field = match depth {
+                0 => vec![],
+                _ if !is_field => vec![],
+                _ => self.without(binary, step.to, taken, depth - 1),
+            };
+            match of_field.iter().any(|it| !it.guards.and(Guards::TAKEN).is_empty()) {
+                true => steps.extend(of_field),
+                false => steps.push(*step),
+            }
+        }
+        steps
+    }
 }
+
+/// How deep in the fields of its fields a destructor takes something out.
+const FIELDS_OF_FIELDS: u32 = 2;
 
 /// What the code of one function says.
 struct Read {
@@ -129,13 +233,13 @@ struct Read {
 }
 
 /// Reads all functions, on all processors.
-fn read_all(binary: &Binary, paths: &[Option<String>]) -> Vec<Read> {
+fn read_all(binary: &Binary, paths: &[Option<String>], entering: &Entering) -> Vec<Read> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = binary.functions.len().div_ceil(threads).max(1);
     let all: Vec<Index> = (0..).take(binary.functions.len()).collect();
     thread::scope(|scope| {
         let read = |part: &[Index]| -> Vec<Read> {
-            part.iter().map(|index| read(binary, paths, *index)).collect()
+            part.iter().map(|index| read(binary, paths, *index, entering)).collect()
         };
         let readers: Vec<_> =
             all.chunks(share).map(|part| scope.spawn(move || read(part))).collect();
@@ -146,35 +250,69 @@ fn read_all(binary: &Binary, paths: &[Option<String>]) -> Vec<Read> {
     })
 }
 
-fn read(binary: &Binary, paths: &[Option<String>], index: Index) -> Read {
-    let function = binary.function(index);
-    let path_of = |index: Index| paths[index as usize].as_deref().unwrap_or_default();
-    let code = Code::of(binary, function);
-    let deeds = code.deeds(binary, &code.reached(|_| false));
+/// The code of a function, and what has been done before each place.
+struct Body {
+    code: Code,
+    deeds: Vec<(usize, u64, Deed)>,
+    /// Where `try_current` was not asked on some way, if it is asked at all.
+    unasked: Option<Vec<bool>>,
+    /// Where a context was entered on some way, and not left, if one is entered at all.
+    entered: Option<Vec<bool>>,
+}
 
-    let mut guarded = Vec::new();
-    for guard in Guards::IN_CODE {
-        let is_guard = |deed: &Deed| matches!(deed, Deed::Call(to) if !mitigations::guard_of(path_of(*to)).and(guard).is_empty());
-        let stops: Vec<_> =
-            deeds.iter().filter(|(_, _, deed)| is_guard(deed)).map(|(place, ..)| *place).collect();
-        if !stops.is_empty() {
-            guarded.push((guard, code.reached(|place| stops.contains(&place))));
-        }
+impl Body {
+    fn of(
+        binary: &Binary,
+        paths: &[Option<String>],
+        index: Index,
+        Entering { enter, leave }: &Entering,
+    ) -> Self {
+        let path_of = |index: Index| paths[index as usize].as_deref().unwrap_or_default();
+        let code = Code::of(binary, binary.function(index));
+        let deeds = code.deeds(binary, &code.reached(|_| false));
+        let places = |is_it: &dyn Fn(Index) -> bool| -> Vec<usize> {
+            let calls =
+                deeds.iter().filter(|(_, _, deed)| matches!(deed, Deed::Call(to) if is_it(*to)));
+            calls.map(|(place, ..)| *place).collect()
+        };
+        let asks = places(&|to| mitigations::asks(path_of(to)));
+        let unasked = (!asks.is_empty()).then(|| code.reached(|place| asks.contains(&place)));
+        let enters = places(&|to| enter.contains(&to));
+        let entered = (!enters.is_empty()).then(|| {
+            let leaves = places(&|to| leave.contains(&to));
+            code.reached_from(&enters, |place| leaves.contains(&place))
+        });
+        Self { code, deeds, unasked, entered }
     }
-    let guards = |place: usize| {
+
+    /// What has happened before an instruction.
+    fn guards(&self, place: usize) -> Guards {
         let mut guards = Guards::NONE;
-        for (guard, open) in &guarded {
-            if !open[place] {
-                guards |= *guard;
-            }
+        if self.unasked.as_ref().is_some_and(|unasked| !unasked[place]) {
+            guards |= Guards::ASKED;
+        }
+        if self.entered.as_ref().is_some_and(|entered| entered[place]) {
+            guards |= Guards::ENTERED;
         }
         guards
-    };
+    }
+
+    /// Whether the function returns in a context that it has entered.
+    fn returns_entered(&self) -> bool {
+        let Some(entered) = &self.entered else { return false };
+        self.code.returns().any(|place| entered[place])
+    }
+}
+
+fn read(binary: &Binary, paths: &[Option<String>], index: Index, entering: &Entering) -> Read {
+    let function = binary.function(index);
+    let path_of = |index: Index| paths[index as usize].as_deref().unwrap_or_default();
+    let body = Body::of(binary, paths, index, entering);
 
     let mut read = Read { steps: vec![], sink: None, unknown_calls: 0 };
     let mut message = None;
-    for (place, at, deed) in deeds {
-        let (to, via) = match deed {
+    for (place, at, deed) in &body.deeds {
+        let (to, via) = match *deed {
             Deed::Call(to) => (to, Via::Call),
             Deed::Take(to) => (to, Via::Address),
             Deed::Address(address) => {
@@ -186,7 +324,7 @@ fn read(binary: &Binary, paths: &[Option<String>], index: Index) -> Read {
                 continue;
             }
         };
-        let guards = guards(place);
+        let (at, guards) = (*at, body.guards(*place));
         let is_known = |step: &Step| step.to == to && step.via == via && step.guards == guards;
         if !read.steps.iter().any(is_known) {
             read.steps.push(Step { to, via, at, guards });

@@ -8,6 +8,7 @@ mod baseline;
 mod binary;
 mod build;
 mod code;
+mod conditions;
 mod constructors;
 mod failure;
 mod findings;
@@ -33,6 +34,7 @@ use clap::Parser as _;
 use crate::{
     baseline::Baseline,
     binary::Binary,
+    constructors::Constructors,
     failure::{Failure, Result, Unreadable},
     findings::{Finding, Findings},
     flags::{Check, Command, Flags, Format},
@@ -63,11 +65,21 @@ fn main() -> ExitCode {
 }
 
 fn run(check: &Check) -> Result<ExitCode> {
-    let program = build::program(&check.target)?;
+    // What is wrong with these is not worth a build.
+    if check.only.iter().any(|only| only.trim().is_empty()) {
+        return Err(Failure::Usage(
+            "--only needs a part of a type's name, and not nothing".to_owned(),
+        ));
+    }
     let baseline = match check.deny {
-        Some(_) => Baseline::read(&check.baseline)?,
+        Some(_) => Baseline::read(check.baseline.as_deref())?,
         None => Baseline::default(),
     };
+    if check.accept {
+        Baseline::can_be_written(check.baseline())?;
+    }
+    let constructors = check.constructors.as_deref().map(Constructors::read).transpose()?;
+    let program = build::program(&check.target)?;
     let binary = Binary::read(&program.path)?;
     progress(
         "Reading",
@@ -93,8 +105,8 @@ fn run(check: &Check) -> Result<ExitCode> {
     };
     let wanted: Vec<_> = findings.all.iter().filter(is_wanted).collect();
     if check.accept {
-        let count = Baseline::write(&check.baseline, wanted.iter().copied())?;
-        progress("Accepted", format_args!("{count} findings in {}", check.baseline.display()));
+        let count = Baseline::write(check.baseline(), wanted.iter().copied())?;
+        progress("Accepted", format_args!("{count} findings in {}", check.baseline().display()));
     }
     let denied = check.deny.map(|sure| {
         let is_new = |it: &&Finding| it.is_named && it.certainty >= sure && !baseline.accepts(it);
@@ -102,9 +114,9 @@ fn run(check: &Check) -> Result<ExitCode> {
     });
     let is_denied = denied.as_ref().is_some_and(|denied| !denied.is_empty());
 
-    let tried = match (&check.constructors, &program.source) {
+    let tried = match (&constructors, &program.source) {
         (Some(constructors), Some(source)) => {
-            let trials = build::generated(&constructors::write(constructors, source)?, source)?;
+            let trials = build::generated(&constructors.write(source)?, source)?;
             Some(trials::run(&trials, &findings)?)
         }
         _ => None,
@@ -117,6 +129,12 @@ fn run(check: &Check) -> Result<ExitCode> {
         types: findings.types.len(),
         sinks: graph.sink_paths(),
         tokio: findings.tokio.as_deref(),
+        warnings: findings
+            .has_tokio
+            .then(|| sinks::warning(findings.tokio.as_deref()))
+            .flatten()
+            .into_iter()
+            .collect(),
         unknown_calls: graph.unknown_calls,
         untried: tried.as_deref().map(|tried| trials::untried(&wanted, tried)),
         findings: wanted,

@@ -1,11 +1,12 @@
 //! What prevents a panic on the way: a context that is entered, a question whether there is one, a field that the
 //! destructor has taken out before.
 //!
-//! Each is looked for on *every* way: a finding is sure if one way has none.
+//! A context that was entered on some way counts, until its guard is dropped: also one that a function has entered for
+//! its caller. The others count if they are on every way.
 
 use std::{fmt, ops::BitOrAssign};
 
-use crate::kind::Kind;
+use crate::{kind::Kind, sinks};
 
 /// What has happened on every way to a call, within the function that calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,9 +20,8 @@ impl Guards {
     pub const ASKED: Self = Self(2);
     /// The destructor has taken the value out of the field, which is empty when it is dropped.
     pub const TAKEN: Self = Self(4);
-
-    /// In each function these are looked for.
-    pub const IN_CODE: [Self; 2] = [Self::ENTERED, Self::ASKED];
+    /// A branch decided, and not about whether something is there.
+    pub const CONDITION: Self = Self(8);
 
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -56,6 +56,7 @@ impl fmt::Display for Guards {
             (Self::ENTERED, "behind `enter()`"),
             (Self::ASKED, "behind `try_current()`"),
             (Self::TAKEN, "the destructor has taken it out before"),
+            (Self::CONDITION, "behind a condition"),
         ];
         let mut separator = "";
         for (guard, word) in words {
@@ -68,24 +69,70 @@ impl fmt::Display for Guards {
     }
 }
 
-/// The guard that a call of this function is for all that follows it.
-pub fn guard_of(path: &str) -> Guards {
-    match path {
-        "tokio::runtime::handle::Handle::enter" | "tokio::runtime::runtime::Runtime::enter" => {
-            Guards::ENTERED
+/// The guard of a context: the context is left when it is dropped.
+pub const GUARD: &str = "tokio::runtime::handle::EnterGuard";
+
+/// Whether a function enters a context, and returns its guard.
+pub fn enters(path: &str) -> bool {
+    matches!(
+        path,
+        "tokio::runtime::handle::Handle::enter" | "tokio::runtime::runtime::Runtime::enter"
+    )
+}
+
+/// Whether a function asks whether there is a context.
+pub fn asks(path: &str) -> bool {
+    path == "tokio::runtime::handle::Handle::try_current"
+}
+
+/// Whether a function panics or ends the process, each time.
+pub fn never_returns(path: &str) -> bool {
+    sinks::panics(path)
+        || path.starts_with("core::option::unwrap_failed")
+        || path.starts_with("alloc::alloc::handle_alloc_error")
+        || path.starts_with("alloc::raw_vec::handle_error")
+        || matches!(
+            path,
+            "std::process::exit" | "std::process::abort" | "std::panic::resume_unwind"
+        )
+}
+
+/// What a function takes out of its place, leaving something empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken<'a> {
+    /// A value of this type.
+    Of(&'a str),
+    /// An `Option` of something: the legacy mangling has no generic arguments.
+    AnyOption,
+    /// Anything.
+    Any,
+}
+
+impl<'a> Taken<'a> {
+    pub fn by(name: &'a str) -> Option<Self> {
+        match name {
+            "core::option::Option<T>::take" => return Some(Self::AnyOption),
+            "core::mem::take" | "core::mem::replace" => return Some(Self::Any),
+            _ => {}
         }
-        "tokio::runtime::handle::Handle::try_current" => Guards::ASKED,
-        _ => Guards::NONE,
+        let option = name.strip_prefix('<').and_then(|name| name.strip_suffix(">::take"));
+        let option = option.filter(|of| of.starts_with(OPTION));
+        let of = |function| name.strip_prefix(function)?.strip_suffix('>');
+        let of_type = option.or_else(|| of("core::mem::take::<"));
+        of_type.or_else(|| of("core::mem::replace::<")).map(Self::Of)
+    }
+
+    /// Whether a value of a type may be what was taken.
+    pub fn may_be(self, of_type: &str) -> bool {
+        match self {
+            Self::Of(taken) => taken == of_type,
+            Self::AnyOption => of_type.starts_with(OPTION),
+            Self::Any => true,
+        }
     }
 }
 
-/// The types whose value a function takes out of its place, leaving an empty one.
-pub fn taken_out(name: &str) -> Option<&str> {
-    let option = name.strip_prefix('<').and_then(|name| name.strip_suffix(">::take"));
-    let option = option.filter(|of| of.starts_with("core::option::Option<"));
-    let of = |function| name.strip_prefix(function)?.strip_suffix('>');
-    option.or_else(|| of("core::mem::take::<")).or_else(|| of("core::mem::replace::<"))
-}
+const OPTION: &str = "core::option::Option<";
 
 /// Whether no panic of this kind comes through this function.
 pub fn is_closed(path: &str, kind: Kind) -> bool {
@@ -111,4 +158,24 @@ pub fn is_closed(path: &str, kind: Kind) -> bool {
             Kind::Block => begins(&["tokio::task::blocking::block_in_place", "tokio::runtime::scheduler::block_in_place::"]),
             Kind::InPlace | Kind::Local => false,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_is_known_in_both_manglings() {
+        let of = |of_type| Some(Taken::Of(of_type));
+        assert_eq!(
+            Taken::by("<core::option::Option<app::Pool>>::take"),
+            of("core::option::Option<app::Pool>")
+        );
+        assert_eq!(Taken::by("core::mem::take::<app::Pool>"), of("app::Pool"));
+        assert_eq!(Taken::by("core::option::Option<T>::take"), Some(Taken::AnyOption));
+        assert_eq!(Taken::by("core::mem::replace"), Some(Taken::Any));
+        assert_eq!(Taken::by("app::Pool::take"), None);
+        assert!(Taken::AnyOption.may_be("core::option::Option<app::Pool>"));
+        assert!(!Taken::AnyOption.may_be("app::Pool"));
+    }
 }

@@ -43,6 +43,14 @@ pub fn implementation(name: &str) -> Option<(&str, &str)> {
     None
 }
 
+/// What comes after the type and the trait of a method: `::method`, without the compiler's shims.
+pub fn after_implementation(name: &str) -> Option<&str> {
+    let inner = name.strip_prefix('<')?;
+    let after = inner.get(closing(inner)? + 1..)?;
+    let end = after.find("::{shim:").or_else(|| after.find("::{{vtable.shim}}"));
+    after.get(..end.unwrap_or(after.len()))
+}
+
 /// The type whose hand-written destructor has this name.
 pub fn destructor_of(name: &str) -> Option<&str> {
     let (of, of_trait) = implementation(name)?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     findings::{Finding, Group, groups},
     kind::Certainty,
-    names, sinks,
+    names,
     trials::{Tried, Verdict},
 };
 
@@ -36,6 +36,8 @@ pub struct Report<'a> {
     pub sinks: Vec<String>,
     /// The version of Tokio, if the program says so.
     pub tokio: Option<&'a str>,
+    /// Why the report may say too little.
+    pub warnings: Vec<String>,
     /// How many calls are not followed, because only the running program knows their target.
     pub unknown_calls: usize,
     pub findings: Vec<&'a Finding>,
@@ -93,12 +95,8 @@ impl Display for Report<'_> {
                 "nothing in it can: it uses no part of Tokio that looks for a runtime or refuses to block"
             )?;
         }
-        if let Some(tokio) = self.tokio.filter(|version| !sinks::knows(version)) {
-            writeln!(
-                f,
-                "it is built with Tokio {tokio}, whose internal functions may have names that this check does not know: \
-                 what it does not find says nothing"
-            )?;
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
         }
         self.tried(f)?;
         if let Some(denied) = &self.denied {

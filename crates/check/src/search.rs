@@ -1,9 +1,13 @@
 //! The way from every function to the nearest panic.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
 
 use crate::{
-    binary::Index,
+    binary::{Binary, Index},
+    conditions::Flow,
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     mitigations::Guards,
@@ -29,15 +33,15 @@ struct Next {
 
 impl Ways {
     /// The best way from every function: with the fewest steps that may not happen, and then the shortest.
-    pub fn to(kind: Kind, graph: &Graph, callers: &Callers) -> Self {
+    pub fn to(kind: Kind, graph: &Graph, callers: &Callers, flows: &mut Flows<'_>) -> Self {
         let mut ways = Self { kind, next: vec![None; callers.0.len()] };
         for is_worded in [false, true] {
-            ways.search(Sink { kind, is_worded }, graph, callers);
+            ways.search(Sink { kind, is_worded }, graph, callers, flows);
         }
         ways
     }
 
-    fn search(&mut self, sink: Sink, graph: &Graph, callers: &Callers) {
+    fn search(&mut self, sink: Sink, graph: &Graph, callers: &Callers, flows: &mut Flows<'_>) {
         let counting = Guards::that_count(sink.kind, sink.is_worded);
         let mut next: Vec<Option<Next>> = vec![None; callers.0.len()];
         let mut open = BinaryHeap::new();
@@ -52,7 +56,27 @@ impl Ways {
                 continue;
             }
             for (from, step) in callers.of(graph, to) {
-                let is_sure = step.via == Via::Call && step.guards.and(counting).is_empty();
+                let mut step = step;
+                let is_plain = step.via == Via::Call && step.guards.and(counting).is_empty();
+                // A function that leads to the panic anyway may have calls that only together do so on each way.
+                let is_sure = |next: &[Option<Next>], it: Index| {
+                    let distance = next[it as usize].map(|it| it.distance);
+                    let is_sink = distance == Some(0);
+                    distance.is_some_and(|it| it < DOUBT)
+                        && (is_sink || !graph.is_closed(it, sink.kind))
+                };
+                let is_decided = is_plain && is_sure(&next, to) && !is_sure(&next, from);
+                if is_decided {
+                    let leads = flows.of(graph, from).is_none_or(|flow| {
+                        flow.leads_to(sink.kind, |to, guards| {
+                            guards.and(counting).is_empty() && is_sure(&next, to)
+                        })
+                    });
+                    if !leads {
+                        step.guards |= Guards::CONDITION;
+                    }
+                }
+                let is_sure = is_plain && step.guards.and(Guards::CONDITION).is_empty();
                 let distance = distance + if is_sure { 1 } else { DOUBT };
                 let place = &mut next[from as usize];
                 if place.is_none_or(|it| it.distance > distance) {
@@ -83,6 +107,23 @@ impl Ways {
             from = step.to;
         }
         steps
+    }
+}
+
+/// What decides the branches of the functions that a search comes to.
+pub struct Flows<'a> {
+    binary: &'a Binary,
+    known: HashMap<Index, Option<Flow>>,
+}
+
+impl<'a> Flows<'a> {
+    pub fn of_all(binary: &'a Binary) -> Self {
+        Self { binary, known: HashMap::new() }
+    }
+
+    /// `None` if the branches of the function do not matter.
+    fn of(&mut self, graph: &Graph, function: Index) -> Option<&Flow> {
+        self.known.entry(function).or_insert_with(|| graph.flow(self.binary, function)).as_ref()
     }
 }
 

@@ -47,6 +47,19 @@ pub fn knows(version: &str) -> bool {
     matches!(minor, Some((Ok(1), Ok(46..=54))))
 }
 
+/// What is to be said of a program with this version of Tokio, or with one that is not known.
+pub fn warning(version: Option<&str>) -> Option<String> {
+    let what = match version {
+        Some(version) if knows(version) => return None,
+        Some(version) => format!("this is Tokio {version}"),
+        None => "the version of Tokio is not known: its sources are not from a registry".to_owned(),
+    };
+    Some(format!(
+        "{what}; this check knows the internal functions of Tokio 1.46 to 1.54, and others may have other names, so \
+         what it does not find says nothing"
+    ))
+}
+
 /// The sink that a function of Tokio is.
 pub fn by_path(path: &str) -> Option<Kind> {
     FUNCTIONS.iter().find(|(sink, _)| *sink == path).map(|(_, kind)| *kind)
@@ -75,6 +88,15 @@ mod tests {
     fn a_version_of_tokio_is_known_by_its_first_two_numbers() {
         assert!(knows("1.54.1") && knows("1.46.0"));
         assert!(!knows("1.45.1") && !knows("1.55.0") && !knows("2.46.0") && !knows("1"));
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_is_warned_about() {
+        assert_eq!(warning(Some("1.54.1")), None);
+        assert!(warning(Some("1.55.0")).is_some_and(|it| it.starts_with("this is Tokio 1.55.0;")));
+        assert!(
+            warning(None).is_some_and(|it| it.starts_with("the version of Tokio is not known"))
+        );
     }
 
     #[test]

@@ -64,8 +64,37 @@ pub fn is_followed(of_trait: &str) -> bool {
     !matches!(names::crate_of(of_trait), None | Some("core" | "alloc" | "std" | "futures_core"))
 }
 
-/// The trait of a method, without generic arguments.
+/// The trait of a method, without generic arguments. A closure or the future of an `async fn` has the name of the method
+/// that it is in, and does not implement that trait.
 fn trait_of(name: &str) -> Option<String> {
     let (_, of_trait) = names::implementation(name)?;
-    Some(names::without_generics(of_trait))
+    let is_inside = names::is_anonymous(names::after_implementation(name)?);
+    (!is_inside).then(|| names::without_generics(of_trait))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_a_method_does_not_implement_its_trait() {
+        let of_trait = Some("app::Store".to_owned());
+        for method in [
+            "<app::Memory as app::Store>::load",
+            "<app::Memory as app::Store>::load::<u8>",
+            "<app::Memory as app::Store<app::{impl#0}::Key>>::load",
+            "<app::Memory as app::Store>::load::{shim:vtable#0}",
+            "<app::Memory as app::Store>::load::{{vtable.shim}}",
+        ] {
+            assert_eq!(trait_of(method), of_trait, "{method}");
+        }
+        for inside in [
+            "<app::Memory as app::Store>::load::{closure#0}",
+            "<app::Memory as app::Store>::load::{closure#0}::{closure#1}",
+            "<app::Memory as app::Store>::load::{{closure}}",
+            "<app::Memory as app::Store>::load::<u8>::{closure#0}",
+        ] {
+            assert_eq!(trait_of(inside), None, "{inside}");
+        }
+    }
 }

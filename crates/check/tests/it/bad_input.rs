@@ -124,7 +124,7 @@ fn a_target_that_is_not_there() {
     assert_refused(&fixture(&["--test", "any"]), 2, "there is no test `any`; there is: it");
     let package = fixture(&["--package", "fixtrue"]);
     assert_refused(&package, 2, "did you mean `fixture`?");
-    assert_refused(&fixture(&[]), 2, "several targets could be meant:\n  binary `destructors`");
+    assert_refused(&fixture(&[]), 2, "several targets could be meant:\n  binary `conditions`");
 }
 
 #[test]
@@ -234,6 +234,46 @@ fn a_report_of_the_surest_denies_and_accepts_nothing() {
     for option in ["--deny", "--accept"] {
         assert_refused(&check(&["--sure", "will", option]), 2, "cannot be used with");
     }
+}
+
+/// What is wrong with the other files is said before cargo is called.
+#[test]
+fn nothing_is_built_for_input_that_cannot_be_used() {
+    let folder = package("fn main() { missing(); }\n");
+    write(&folder.path().join("accepted.txt"), b"");
+    write(&folder.path().join("damaged.txt"), b"app::Store\n");
+    write(&folder.path().join("constructors.toml"), b"values = []\n");
+    for (arguments, code, reason) in [
+        (&["--only", ""][..], 2, "--only needs a part of a type's name"),
+        (&["--only", " "], 2, "--only needs a part of a type's name"),
+        (
+            &["--deny", "--baseline", "acepted.txt"],
+            2,
+            "there is no baseline `acepted.txt`; did you mean `accepted.txt`?",
+        ),
+        (
+            &["--deny", "--baseline", "missing/accepted.txt"],
+            2,
+            "there is no baseline `missing/accepted.txt`; `--accept` writes such a file",
+        ),
+        (
+            &["--accept", "--baseline", "missing/accepted.txt"],
+            2,
+            "cannot write missing/accepted.txt: there is no folder missing",
+        ),
+        (&["--accept", "--baseline", "src"], 2, "cannot write src: it is a folder"),
+        (&["--deny", "--baseline", "damaged.txt"], 1, "damaged.txt:1: `app::Store` is not a code"),
+        (&["--try", "missing.toml"], 1, "cannot read missing.toml"),
+        (&["--try", "constructors.toml"], 1, "no `[[values]]`"),
+    ] {
+        let ran = in_folder(folder.path(), arguments);
+        assert_refused(&ran, code, reason);
+        assert!(!ran.stderr.contains("Compiling"), "{ran:?}");
+    }
+    // The control: it is cargo that says so of the package itself.
+    let ran = in_folder(folder.path(), &["--deny", "--baseline", "accepted.txt"]);
+    assert_refused(&ran, 1, "does not build");
+    assert!(ran.stderr.contains("Compiling"), "{ran:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The command, on programs whose destructors are known.
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
-use crate::command::{check, fixture};
+use crate::command::{Ran, check, fixture};
 use serde_json::Value;
 
 /// The findings of a type: code and certainty.
@@ -49,7 +49,7 @@ fn each_destructor_is_judged_as_its_comment_says() {
         ("SpawnsLocal", will("SD0012")),
         ("Enters", may("SD0001")),
         ("Asks", may("SD0001")),
-        ("EntersSometimes", will("SD0001")),
+        ("EntersSometimes", may("SD0001")),
         ("Takes", may("SD0001")),
         ("Catches", vec![]),
         ("StartsThread", vec![]),
@@ -60,6 +60,31 @@ fn each_destructor_is_judged_as_its_comment_says() {
     }
     // Its field is empty when it is dropped; only the check cannot know.
     assert_eq!(of_type(&report, "destructors::InBackground"), may("SD0005"));
+}
+
+/// Whether a condition of its own prevents the panic is for the running program to say.
+#[test]
+fn a_destructor_with_a_condition_may_panic_and_one_without_will() {
+    let report = fixture(&["--bin", "conditions", "--format", "json"]).json();
+    let source = include_str!("../../fixture/src/bin/conditions.rs");
+    let (_, cases) = source.split_once("\ndestructors! {\n").expect("the cases");
+    let mut expected = None;
+    let mut counts = (0, 0);
+    for line in cases.lines() {
+        if let Some(comment) = line.strip_prefix("    // ") {
+            expected =
+                comment.get(..comment.len().min(4)).map(|word| word.trim_end_matches([':', ' ']));
+        } else if let Some(certainty) = expected.take() {
+            let (name, _) = line.trim().split_once(':').expect("a type");
+            let found = of_type(&report, &format!("conditions::{name}"));
+            assert_eq!(found, [("SD0001", certainty)], "{name}");
+            match certainty {
+                "will" => counts.0 += 1,
+                _ => counts.1 += 1,
+            }
+        }
+    }
+    assert!(counts.0 >= 10 && counts.1 >= 20, "{counts:?}");
 }
 
 /// Tokio's functions are internal, so a release may rename them, and the check would find nothing.
@@ -81,6 +106,84 @@ fn every_function_of_tokio_that_the_check_looks_for_is_there() {
         "tokio::runtime::scheduler::multi_thread::worker::block_in_place",
     ] {
         assert!(sinks.iter().any(|sink| *sink == path), "no {path} in {sinks:#?}");
+    }
+}
+
+/// Names in the legacy mangling have no generic arguments, so what was taken may be any `Option`.
+#[test]
+fn a_program_that_plain_cargo_built_has_the_same_findings() {
+    let own = fixture(&["--bin", "destructors", "--format", "json"]).json();
+    let plain = check_binary(&plain("destructors")).json();
+    let names =
+        ["Spawns", "Enters", "EntersSometimes", "Asks", "Takes", "HoldsDyn", "HoldsRuntime"];
+    for name in names.map(|name| format!("destructors::{name}")) {
+        assert_eq!(of_type(&plain, &name), of_type(&own, &name), "{name}");
+    }
+    assert_eq!(of_type(&plain, "destructors::Takes"), [("SD0001", "may")]);
+}
+
+/// A binary of the fixture as `cargo build` builds it.
+fn plain(name: &str) -> std::path::PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plain");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixture/Cargo.toml");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--bin", name, "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .status();
+    assert!(built.expect("cargo").success());
+    target.join("debug").join(name)
+}
+
+fn check_binary(path: &Path) -> Ran {
+    check(&["--binary", path.to_str().expect("a path"), "--format", "json"])
+}
+
+/// The futures of a trait's `async fn` have the trait in their names, and are no implementors.
+#[test]
+fn a_future_of_a_method_is_not_behind_a_dyn_of_its_trait() {
+    let report = fixture(&["--bin", "methods", "--format", "json"]).json();
+    // It is behind another `dyn`, so its vtable is there.
+    assert_eq!(of_type(&report, "methods::Spawns"), [("SD0001", "will")]);
+    assert_eq!(of_type(&report, "methods::HoldsBehind"), [("SD0001", "may")]);
+    assert!(of_type(&report, "methods::HoldsDyn").is_empty());
+}
+
+#[test]
+fn a_version_of_tokio_that_is_not_known_is_warned_about() {
+    let known = fixture(&["--bin", "pooled", "--format", "json"]).json();
+    assert_eq!(known["warnings"], serde_json::json!([]));
+    let version = known["tokio"].as_str().expect("a version");
+    let program = fs::read(known["program"].as_str().expect("a path")).expect("the program");
+    let folder = tempfile::tempdir().expect("a folder");
+    let without = fixture(&["--bin", "without_tokio", "--format", "json"]).json();
+    assert_eq!(without["warnings"], serde_json::json!([]));
+
+    // The folder of the sources, in the debug information.
+    let (of_tokio, newer) = (format!("/tokio-{version}"), format!("/tokio-9{}", &version[1..]));
+    for (other, warning) in [
+        (newer.as_str(), format!("this is Tokio {};", &newer[7..])),
+        (&of_tokio.replace('-', "_"), "the version of Tokio is not known".to_owned()),
+    ] {
+        let mut program = program.clone();
+        let places: Vec<_> = (0..program.len() - of_tokio.len())
+            .filter(|place| program[*place..].starts_with(of_tokio.as_bytes()))
+            .collect();
+        assert!(!places.is_empty());
+        for place in places {
+            program[place..place + other.len()].copy_from_slice(other.as_bytes());
+        }
+        let file = folder.path().join("program");
+        fs::write(&file, program).expect("written");
+        let warnings = check_binary(&file).json()["warnings"].clone();
+        let warnings = warnings.as_array().expect("warnings");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let said = warnings[0].as_str().expect("a text");
+        assert!(said.starts_with(&warning), "{said}");
+        let text = check(&["--binary", file.to_str().expect("a path")]).stdout;
+        assert!(text.contains(&format!("\nwarning: {warning}")), "{text}");
     }
 }
 
@@ -128,6 +231,7 @@ fn deny_fails_on_what_the_baseline_does_not_accept() {
     let file = folder.path().join("accepted.txt");
     let baseline = file.to_str().expect("a path");
     let target = ["--bin", "pooled", "--baseline", baseline];
+    fs::write(&file, "").expect("written");
     let denied = fixture(&[&target[..], &["--deny"]].concat());
     assert_eq!(denied.code, Some(1));
     assert!(denied.stdout.contains("not accepted:\n"), "{denied:?}");

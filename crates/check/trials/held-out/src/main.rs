@@ -1,7 +1,6 @@
 //! Types that the check was judged with, and not corrected.
 
 use std::{
-    convert::Infallible,
     io::{Read as _, Write as _},
     mem,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -71,22 +70,6 @@ fn redis(mut stream: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
         stream.write_all(&b"+OK\r\n".repeat(commands))?;
-    }
-}
-
-struct Plain;
-
-#[async_trait::async_trait]
-impl mobc::Manager for Plain {
-    type Connection = Row;
-    type Error = Infallible;
-
-    async fn connect(&self) -> Result<Row, Infallible> {
-        Ok(vec![1])
-    }
-
-    async fn check(&self, row: Row) -> Result<Row, Infallible> {
-        Ok(row)
     }
 }
 
@@ -200,12 +183,6 @@ fn network() -> Vec<Case> {
 
 fn connections() -> Vec<Case> {
     vec![
-        Case::of("mobc", || async {
-            let pool = mobc::Pool::new(Plain);
-            drop(pool.get().await.expect("a connection"));
-            pool
-        }),
-        Case::of("mobc", || async { mobc::Pool::new(Plain).get().await.expect("a connection") }),
         Case::of("tokio-modbus", || async {
             let address = silent();
             let connected =

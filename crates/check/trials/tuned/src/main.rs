@@ -107,6 +107,20 @@ impl bb8::ManageConnection for Plain {
     }
 }
 
+#[async_trait::async_trait]
+impl mobc::Manager for Plain {
+    type Connection = Row;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<Row, Infallible> {
+        Ok(vec![1])
+    }
+
+    async fn check(&self, row: Row) -> Result<Row, Infallible> {
+        Ok(row)
+    }
+}
+
 /// A pool that has a connection.
 async fn warm<M>(manager: M) -> deadpool::managed::Pool<M>
 where
@@ -289,6 +303,14 @@ fn cases() -> Vec<Case> {
                 row
             })
             .when("broken"),
+            Case::of("mobc", || async {
+                let pool = mobc::Pool::new(Plain);
+                drop(pool.get().await.expect("a connection"));
+                pool
+            }),
+            Case::of("mobc", || async {
+                mobc::Pool::new(Plain).get().await.expect("a connection")
+            }),
             Case::of("sqlx", sqlite),
             Case::of("sqlx", || async { sqlite().await.acquire().await.expect("a connection") }),
             Case::of("sqlx", || async { sqlite().await.begin().await.expect("a transaction") }),

@@ -1,0 +1,622 @@
+//! What decides the branches of a function: whether a value is there, or something else.
+//!
+//! A finding is sure if the panic does not depend on the state of the value, apart from its being there. A test whether
+//! an `Option` holds something is followed to where it does. Every other branch may go either way: a flag, a counter, a
+//! comparison, the answer of a function that is not the standard library's. So does a call lead to the panic only if it
+//! is on each way through the function.
+//!
+//! Unoptimized code tests a value in a few forms. It has every value on the stack between two blocks, so what a register
+//! holds was put there in the same block.
+
+use std::collections::{HashMap, HashSet};
+
+use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+use crate::{
+    binary::{Binary, Index},
+    code::Code,
+    kind::{Kind, Place},
+    mitigations::{self, Guards},
+    names,
+};
+
+/// How a call of a function that is not looked into any further decides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// `Some` or `true` if there is something, as its argument has it.
+    There,
+    /// The contrary.
+    Missing,
+    /// The argument itself, or a place in it.
+    Same,
+    /// `Ok`, as a lock that is not poisoned.
+    Good,
+    /// One way and the other, one after another: an iterator.
+    Both,
+    /// Whether this is the last owner.
+    Last,
+    /// `Handle::try_current`.
+    Context,
+    /// Anything else.
+    State,
+}
+
+impl Answer {
+    fn of(name: &str, path: &str) -> Self {
+        let (owner, method) = path.rsplit_once("::").unwrap_or(("", path));
+        match (owner, method) {
+            ("tokio::runtime::handle::Handle", "try_current") => Self::Context,
+            (
+                "core::option::Option",
+                "take" | "replace" | "as_ref" | "as_mut" | "as_deref" | "as_deref_mut" | "map"
+                | "cloned" | "copied" | "as_pin_mut",
+            )
+            | ("core::result::Result", "as_ref" | "as_mut" | "map" | "map_err")
+            | ("core::mem", "take" | "replace")
+            | ("core::mem::manually_drop::ManuallyDrop", "take")
+            | ("core::pin::Pin", "get_mut" | "get_unchecked_mut" | "as_mut" | "as_ref")
+            | ("core::cell::Cell", "take") => Self::Same,
+            ("core::option::Option", "is_some") | ("core::result::Result", "is_err") => Self::There,
+            ("core::option::Option", "is_none") | ("core::result::Result", "is_ok" | "ok") => {
+                Self::Missing
+            }
+            ("std::thread", "panicking") | (_, "is_empty")
+                if owner.starts_with("std::") || owner.starts_with("alloc::") =>
+            {
+                Self::Missing
+            }
+            ("std::sync::poison::mutex::Mutex", "lock")
+            | ("std::sync::poison::rwlock::RwLock", "read" | "write") => Self::Good,
+            ("alloc::sync::Arc" | "alloc::rc::Rc", "strong_count") => Self::Last,
+            (_, "fetch_sub") if owner.starts_with("core::sync::atomic::") => Self::Last,
+            ("alloc::sync::Arc" | "alloc::rc::Rc", "get_mut" | "into_inner") => Self::There,
+            (_, "pop" | "pop_front" | "pop_back") if owner.starts_with("alloc::") => Self::Both,
+            _ => Self::of_trait(name),
+        }
+    }
+
+    fn of_trait(name: &str) -> Self {
+        let Some((_, of_trait)) = names::implementation(name) else { return Self::State };
+        match of_trait {
+            "core::iter::traits::iterator::Iterator"
+            | "core::iter::traits::double_ended::DoubleEndedIterator" => Self::Both,
+            "core::ops::deref::Deref" | "core::ops::deref::DerefMut" | "core::clone::Clone" => {
+                Self::Same
+            }
+            _ => Self::State,
+        }
+    }
+}
+
+/// What is known of the lowest bit of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bit {
+    /// It is this where something is there. `Some` has 1, and so has `Err`.
+    IfThere(bool),
+    /// It is this without a context.
+    WithoutContext(bool),
+    /// It is one after the other.
+    Both,
+    Constant,
+    State,
+}
+
+impl Bit {
+    const fn flipped(self) -> Self {
+        match self {
+            Self::IfThere(bit) => Self::IfThere(!bit),
+            Self::WithoutContext(bit) => Self::WithoutContext(!bit),
+            other => other,
+        }
+    }
+
+    /// What is known of a value that is one or the other.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Constant, it) | (it, Self::Constant) => it,
+            (one, other) if one == other => one,
+            _ => Self::State,
+        }
+    }
+}
+
+/// Where a branch goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// To the target if a value is there, or not.
+    IfThere(bool),
+    /// To the target if there is no context, or not.
+    WithoutContext(bool),
+    Both,
+    State,
+}
+
+/// The branches and calls of a function.
+pub struct Flow {
+    /// Where each instruction leads.
+    next: Vec<Next>,
+    /// Calls of functions, with their places.
+    calls: Vec<(usize, Index, Guards)>,
+}
+
+#[derive(Clone)]
+enum Next {
+    /// Nowhere: it panics.
+    Ends,
+    /// To the caller.
+    Returns,
+    To(usize),
+    /// To the target, or to the next instruction.
+    Branch(Way, usize, usize),
+    Table(Vec<usize>),
+}
+
+impl Flow {
+    /// Whether the branches of a function matter. Those of the standard library and of drop glue ask whether something is
+    /// there, and whose it is. Those of Tokio were read by a person, who chose the sinks.
+    pub fn matters(name: &str) -> bool {
+        let of_others =
+            !matches!(names::crate_of(name), None | Some("core" | "alloc" | "std" | "tokio"));
+        names::glue_of(name).is_none() && of_others || calls_if(name)
+    }
+
+    pub fn of(
+        binary: &Binary,
+        paths: &[Option<String>],
+        code: &Code,
+        calls: Vec<(usize, Index, Guards)>,
+    ) -> Self {
+        let reached = code.reached(|_| false);
+        let callees: HashMap<_, _> = calls.iter().map(|(place, to, _)| (*place, *to)).collect();
+        let path_of = |index: Index| paths[index as usize].as_deref().unwrap_or_default();
+        let ends = |place: usize| {
+            callees.get(&place).is_some_and(|to| mitigations::never_returns(path_of(*to)))
+        };
+        let reader = Reader { binary, code, reached: &reached, callees: &callees, paths };
+        let next = |place: usize| reader.next(place, ends(place));
+        Self { next: (0..code.instructions().len()).map(next).collect(), calls }
+    }
+
+    /// Whether every way through the function leads to one of these calls, as far as branches on state are concerned.
+    pub fn leads_to(&self, kind: Kind, is_target: impl Fn(Index, Guards) -> bool) -> bool {
+        let mut wins = vec![false; self.next.len()];
+        for (place, to, guards) in &self.calls {
+            wins[*place] |= is_target(*to, *guards);
+        }
+        let is_off_context = kind.trial_place() == Place::OffContext;
+        loop {
+            let mut has_changed = false;
+            for at in (0..self.next.len()).rev() {
+                if wins[at] {
+                    continue;
+                }
+                let won = match &self.next[at] {
+                    Next::Ends | Next::Returns => false,
+                    Next::To(next) => wins[*next],
+                    Next::Branch(way, target, beside) => match way {
+                        Way::IfThere(jumps) => wins[if *jumps { *target } else { *beside }],
+                        Way::WithoutContext(jumps) => {
+                            wins[if *jumps == is_off_context { *target } else { *beside }]
+                        }
+                        Way::Both => wins[*target] || wins[*beside],
+                        Way::State => self.all_win(at, &[*target, *beside], &wins),
+                    },
+                    Next::Table(targets) => self.all_win(at, targets, &wins),
+                };
+                wins[at] = won;
+                has_changed |= won;
+            }
+            if !has_changed {
+                return wins.first().copied().unwrap_or(false);
+            }
+        }
+    }
+
+    /// Whether one of these wins, and no other returns before it wins or comes back.
+    fn all_win(&self, from: usize, to: &[usize], wins: &[bool]) -> bool {
+        to.iter().any(|to| wins[*to]) && to.iter().all(|to| !self.returns(*to, from, wins))
+    }
+
+    /// Whether the function can return from here, without winning and without coming to a place.
+    fn returns(&self, from: usize, except: usize, wins: &[bool]) -> bool {
+        let mut seen = HashSet::from([except]);
+        let mut open = vec![from];
+        while let Some(at) = open.pop() {
+            if wins[at] || !seen.insert(at) {
+                continue;
+            }
+            match &self.next[at] {
+                Next::Ends => {}
+                Next::Returns => return true,
+                Next::To(next) => open.push(*next),
+                Next::Branch(_, target, beside) => open.extend([*target, *beside]),
+                Next::Table(targets) => open.extend(targets),
+            }
+        }
+        false
+    }
+}
+
+/// Whether a function of the standard library calls what it is given only in some states of its argument: without a value,
+/// the first time, or if a flag is set.
+fn calls_if(name: &str) -> bool {
+    const CALLS: [&str; 13] = [
+        "unwrap_or_else",
+        "or_else",
+        "ok_or_else",
+        "map_or_else",
+        "get_or_insert_with",
+        "get_or_init",
+        "call_once_force",
+        "or_insert_with",
+        "is_some_and",
+        "is_none_or",
+        "filter",
+        "and_then",
+        "then",
+    ];
+    let Some(path) = names::path(name) else { return false };
+    let is_standard =
+        matches!(names::crate_of(&path), None | Some("core" | "alloc" | "std" | "bool"));
+    let method = path.rsplit("::").next().unwrap_or(&path);
+    is_standard && CALLS.contains(&method)
+}
+
+/// Reads what a function's code tests.
+struct Reader<'a> {
+    binary: &'a Binary,
+    code: &'a Code,
+    reached: &'a [bool],
+    callees: &'a HashMap<usize, Index>,
+    paths: &'a [Option<String>],
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// On the stack of this function.
+    Slot(Register, i64),
+    /// Behind a pointer, in so many bytes.
+    Behind(usize),
+    Elsewhere,
+}
+
+/// How many values are traced for one branch.
+const LIMIT: usize = 64;
+
+impl Reader<'_> {
+    fn next(&self, at: usize, ends: bool) -> Next {
+        let it = &self.code.instructions()[at];
+        let following = || match at + 1 < self.code.instructions().len() {
+            true => Next::To(at + 1),
+            false => Next::Ends,
+        };
+        if ends {
+            return Next::Ends;
+        }
+        match it.flow_control() {
+            FlowControl::Return => Next::Returns,
+            FlowControl::Exception | FlowControl::Interrupt => Next::Ends,
+            FlowControl::UnconditionalBranch => {
+                let target = self.code.position(it.near_branch_target());
+                target.map_or(Next::Returns, |target| self.threaded(at, target))
+            }
+            FlowControl::ConditionalBranch => {
+                match (self.code.position(it.near_branch_target()), following()) {
+                    (Some(target), Next::To(beside)) => Next::Branch(self.way(at), target, beside),
+                    _ => Next::Returns,
+                }
+            }
+            FlowControl::IndirectBranch if self.code.jumps().is_empty() => Next::Returns,
+            FlowControl::IndirectBranch => Next::Table(self.code.jumps().to_vec()),
+            _ => match following() {
+                Next::To(next) => self.threaded(at + 1, next),
+                other => other,
+            },
+        }
+    }
+
+    /// `matches!` stores a constant, and the next block tests it: the way from here is known.
+    fn threaded(&self, at: usize, target: usize) -> Next {
+        let all = self.code.instructions();
+        let known = || {
+            let store = all.get(at.checked_sub(1)?)?;
+            let (test, branch) = (all.get(target)?, all.get(target + 1)?);
+            let stores =
+                store.mnemonic() == Mnemonic::Mov && store.op1_kind() == OpKind::Immediate8;
+            let tests = test.mnemonic() == Mnemonic::Test && is_one(test);
+            let home = home(store).filter(|it| matches!(it, Home::Slot(..)));
+            if !stores || !tests || home.is_none() || home != self::home(test) {
+                return None;
+            }
+            let is_set = store.immediate8() & 1 == 1;
+            let jumps = match branch.condition_code() {
+                ConditionCode::ne => is_set,
+                ConditionCode::e => !is_set,
+                _ => return None,
+            };
+            match jumps {
+                true => self.code.position(branch.near_branch_target()),
+                false => Some(target + 2),
+            }
+        };
+        Next::To(known().unwrap_or(target))
+    }
+
+    /// What a conditional branch asks.
+    fn way(&self, at: usize) -> Way {
+        let all = self.code.instructions();
+        let branch = &all[at];
+        let Some(asked) = at.checked_sub(1) else { return Way::State };
+        let test = &all[asked];
+        let if_set = match branch.condition_code() {
+            ConditionCode::ne => true,
+            ConditionCode::e => false,
+            _ => return Way::State,
+        };
+        let mut limit = LIMIT;
+        if test.mnemonic() == Mnemonic::Test && is_one(test) {
+            return match self.operand(asked, test, &mut limit) {
+                Bit::IfThere(bit) => Way::IfThere(bit == if_set),
+                Bit::WithoutContext(bit) => Way::WithoutContext(bit == if_set),
+                Bit::Both => Way::Both,
+                Bit::Constant | Bit::State => Way::State,
+            };
+        }
+        // `strong_count(..) == 1`, `fetch_sub(1, ..) == 1`.
+        let compares = matches!(test.mnemonic(), Mnemonic::Cmp | Mnemonic::Sub) && is_one(test);
+        if compares && test.op0_kind() == OpKind::Register {
+            let callee = self.written_by_call(asked, test.op0_register());
+            if callee.is_some_and(|to| self.answer(to) == Answer::Last) {
+                return Way::IfThere(!if_set);
+            }
+        }
+        Way::State
+    }
+
+    fn answer(&self, to: Index) -> Answer {
+        let path = self.paths[to as usize].as_deref().unwrap_or_default();
+        Answer::of(self.binary.function(to).name(), path)
+    }
+
+    /// The lowest bit of what an instruction has as its first operand.
+    fn operand(&self, at: usize, it: &Instruction, limit: &mut usize) -> Bit {
+        match it.op0_kind() {
+            OpKind::Register => self.register(at, it.op0_register(), limit),
+            OpKind::Memory => self.memory(at, home(it).unwrap_or(Home::Elsewhere), limit),
+            _ => Bit::State,
+        }
+    }
+
+    /// The instruction before this one, in the same block, that writes a register. A call writes all of them.
+    fn writer(&self, at: usize, register: Register) -> Option<usize> {
+        let register = register.full_register();
+        for before in (0..at).rev() {
+            let it = &self.code.instructions()[before];
+            match it.flow_control() {
+                FlowControl::Next => {
+                    let is_cmov = it.condition_code() != ConditionCode::None;
+                    let writes =
+                        !matches!(it.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push)
+                            && it.op_count() > 0
+                            && it.op0_kind() == OpKind::Register
+                            && it.op0_register().full_register() == register;
+                    if writes || (is_cmov && writes) {
+                        return Some(before);
+                    }
+                }
+                FlowControl::Call | FlowControl::IndirectCall => return Some(before),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn written_by_call(&self, at: usize, register: Register) -> Option<Index> {
+        let writer = self.writer(at, register)?;
+        let it = &self.code.instructions()[writer];
+        let is_moved = it.mnemonic() == Mnemonic::Mov;
+        match (self.callees.get(&writer), is_moved.then(|| home(it)).flatten()) {
+            (Some(to), _) => Some(*to),
+            // From the block before.
+            (None, Some(slot @ Home::Slot(..))) => {
+                let stores: Vec<_> = self.stores(slot).collect();
+                let [store] = stores[..] else { return None };
+                let stored = &self.code.instructions()[store];
+                let is_register = stored.op1_kind() == OpKind::Register;
+                is_register
+                    .then(|| self.writer(store, stored.op1_register()))
+                    .flatten()
+                    .and_then(|it| self.callees.get(&it))
+                    .copied()
+            }
+            _ => None,
+        }
+    }
+
+    fn register(&self, at: usize, register: Register, limit: &mut usize) -> Bit {
+        *limit = limit.saturating_sub(1);
+        let Some(writer) = self.writer(at, register).filter(|_| *limit > 0) else {
+            return Bit::State;
+        };
+        let it = &self.code.instructions()[writer];
+        if matches!(it.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
+            let is_result = matches!(register.full_register(), Register::RAX | Register::RDX);
+            let callee = self.callees.get(&writer).filter(|_| is_result);
+            return callee.map_or(Bit::State, |to| self.result(writer, *to, Register::RDI, limit));
+        }
+        match it.mnemonic() {
+            Mnemonic::Mov | Mnemonic::Movzx => match it.op1_kind() {
+                OpKind::Register => self.register(writer, it.op1_register(), limit),
+                OpKind::Memory => self.memory(writer, home(it).unwrap_or(Home::Elsewhere), limit),
+                _ => Bit::Constant,
+            },
+            Mnemonic::Xor if it.op0_register() == it.op1_register() => Bit::Constant,
+            Mnemonic::And if it.op1_kind() != OpKind::Register => {
+                self.register(writer, register, limit)
+            }
+            Mnemonic::Cmove | Mnemonic::Cmovne => self.niche(writer, it, limit),
+            _ => Bit::State,
+        }
+    }
+
+    /// A value without a tag: one of its numbers means that nothing is there, and the tag is chosen after comparing
+    /// with it.
+    fn niche(&self, at: usize, it: &Instruction, limit: &mut usize) -> Bit {
+        let constant = |register| {
+            let writer = self.writer(at, register)?;
+            let it = &self.code.instructions()[writer];
+            match it.mnemonic() {
+                Mnemonic::Mov
+                    if it.op1_kind() != OpKind::Register && it.op1_kind() != OpKind::Memory =>
+                {
+                    Some(it.immediate(1) & 1 == 1)
+                }
+                Mnemonic::Xor if it.op0_register() == it.op1_register() => Some(false),
+                _ => None,
+            }
+        };
+        let (Some(other), Some(moved)) = (constant(it.op0_register()), constant(it.op1_register()))
+        else {
+            return Bit::State;
+        };
+        let compares = (0..at).rev().map(|at| (at, &self.code.instructions()[at])).take(4);
+        let compared = compares.into_iter().find(|(_, it)| {
+            matches!(it.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Sub)
+        });
+        let Some((place, compare)) = compared.filter(|_| other != moved) else { return Bit::State };
+        let if_equal = if it.mnemonic() == Mnemonic::Cmove { moved } else { other };
+        let whole = match compare.op0_kind() {
+            OpKind::Register => self.register(place, compare.op0_register(), limit),
+            OpKind::Memory => match home(compare) {
+                // Only a value with a niche is compared so.
+                Some(Home::Behind(_)) => Bit::IfThere(true),
+                home => self.memory(place, home.unwrap_or(Home::Elsewhere), limit),
+            },
+            _ => Bit::State,
+        };
+        // The tag of a value with something in it is the one that is not the niche's, except that of `Result`.
+        match whole {
+            Bit::IfThere(_) if !if_equal => Bit::IfThere(true),
+            Bit::WithoutContext(_) => Bit::WithoutContext(if_equal),
+            Bit::Both => Bit::Both,
+            _ => Bit::State,
+        }
+    }
+
+    fn memory(&self, at: usize, home: Home, limit: &mut usize) -> Bit {
+        *limit = limit.saturating_sub(1);
+        if *limit == 0 {
+            return Bit::State;
+        }
+        match home {
+            // The tag of an enum with fields; a `bool` and an enum without any have one byte.
+            Home::Behind(8) => Bit::IfThere(true),
+            Home::Behind(_) | Home::Elsewhere => Bit::State,
+            Home::Slot(..) => {
+                let stores: Vec<_> = self.stores(home).collect();
+                if stores.is_empty() {
+                    return self.written_through(at, home, limit);
+                }
+                let values = stores.into_iter().map(|store| {
+                    let it = &self.code.instructions()[store];
+                    match it.op1_kind() {
+                        OpKind::Register => self.register(store, it.op1_register(), limit),
+                        _ => Bit::Constant,
+                    }
+                });
+                values.fold(Bit::Constant, Bit::or)
+            }
+        }
+    }
+
+    /// The instructions that write to a place on the stack directly.
+    fn stores(&self, slot: Home) -> impl Iterator<Item = usize> {
+        let all = self.code.instructions().iter().enumerate();
+        let stores = all.filter(move |(place, it)| {
+            self.reached[*place]
+                && matches!(it.mnemonic(), Mnemonic::Mov | Mnemonic::Movups | Mnemonic::Movaps)
+                && it.op0_kind() == OpKind::Memory
+                && home(it) == Some(slot)
+        });
+        stores.map(|(place, _)| place)
+    }
+
+    /// What the first call has written that got the address of a place on the stack, for its result.
+    fn written_through(&self, at: usize, slot: Home, limit: &mut usize) -> Bit {
+        let calls = self.callees.iter().filter(|(place, _)| self.reached[**place]);
+        let got = calls.filter(|(place, _)| self.pointer(**place, Register::RDI) == Some(slot));
+        match got.min_by_key(|(place, _)| **place) {
+            Some((place, to)) if *place < at || self.answer(*to) != Answer::State => {
+                self.result(*place, *to, Register::RSI, limit)
+            }
+            _ => Bit::State,
+        }
+    }
+
+    /// What a function answers, whose first argument is in a register.
+    fn result(&self, at: usize, to: Index, argument: Register, limit: &mut usize) -> Bit {
+        let path = self.paths[to as usize].as_deref().unwrap_or_default();
+        let is_result = path.starts_with("core::result::");
+        let mut of_argument = || match self.pointer(at, argument) {
+            Some(slot @ Home::Slot(..)) => self.memory(at, slot, limit),
+            // A field may be `Ok` or `Err`.
+            _ if is_result => Bit::State,
+            // A field of the value, or something that was passed on.
+            _ => Bit::IfThere(true),
+        };
+        match self.answer(to) {
+            Answer::There | Answer::Same => of_argument(),
+            Answer::Missing => of_argument().flipped(),
+            Answer::Good => Bit::IfThere(false),
+            Answer::Both => Bit::Both,
+            Answer::Context => Bit::WithoutContext(true),
+            Answer::Last | Answer::State => Bit::State,
+        }
+    }
+
+    /// The place on the stack that a register points to before a call.
+    fn pointer(&self, at: usize, register: Register) -> Option<Home> {
+        let writer = self.writer(at, register)?;
+        let it = &self.code.instructions()[writer];
+        match it.mnemonic() {
+            Mnemonic::Lea => home(it).filter(|it| matches!(it, Home::Slot(..))),
+            Mnemonic::Mov if it.op1_kind() == OpKind::Register => match it.op1_register() {
+                Register::RSP => Some(Home::Slot(Register::RSP, 0)),
+                other => self.pointer(writer, other),
+            },
+            // The address itself may be on the stack.
+            Mnemonic::Mov if it.op1_kind() == OpKind::Memory => {
+                let slot = home(it).filter(|it| matches!(it, Home::Slot(..)))?;
+                let stores: Vec<_> = self.stores(slot).collect();
+                let [store] = stores[..] else { return None };
+                let stored = &self.code.instructions()[store];
+                let is_register = stored.op1_kind() == OpKind::Register;
+                is_register.then(|| self.pointer(store, stored.op1_register())).flatten()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether the second operand of a test or comparison is 1.
+fn is_one(it: &Instruction) -> bool {
+    let kind = it.op1_kind();
+    kind != OpKind::Register && kind != OpKind::Memory && it.immediate(1) == 1
+}
+
+/// Where the operand in memory is.
+fn home(it: &Instruction) -> Option<Home> {
+    if !it.op_kinds().any(|kind| kind == OpKind::Memory) {
+        return None;
+    }
+    let base = it.memory_base();
+    let is_plain = it.memory_index() == Register::None;
+    Some(match base {
+        Register::RSP | Register::RBP if is_plain => {
+            Home::Slot(base, it.memory_displacement64().cast_signed())
+        }
+        Register::RIP | Register::None => Home::Elsewhere,
+        _ => Home::Behind(it.memory_size().size()),
+    })
+}
