@@ -2,8 +2,8 @@
 //!
 //! A finding is sure if the panic does not depend on the state of the value, apart from its being there. A test whether
 //! an `Option` holds something is followed to where it does. Every other branch may go either way: a flag, a counter, a
-//! comparison, the answer of a function that is not the standard library's. So does a call lead to the panic only if it
-//! is on each way through the function.
+//! comparison, the answer of a function that is not the standard library's. So a call leads to the panic for sure only
+//! if no such branch goes past it.
 //!
 //! Unoptimized code tests a value in a few forms. It has every value on the stack between two blocks, so what a register
 //! holds was put there in the same block.
@@ -55,7 +55,10 @@ impl Answer {
             | ("core::mem", "take" | "replace")
             | ("core::mem::manually_drop::ManuallyDrop", "take")
             | ("core::pin::Pin", "get_mut" | "get_unchecked_mut" | "as_mut" | "as_ref")
-            | ("core::cell::Cell", "take") => Self::Same,
+            | ("core::cell::Cell", "take")
+            | ("std::sync::once_lock::OnceLock" | "core::cell::once::OnceCell", "get") => {
+                Self::Same
+            }
             ("core::option::Option", "is_some") | ("core::result::Result", "is_err") => Self::There,
             ("core::option::Option", "is_none") | ("core::result::Result", "is_ok" | "ok") => {
                 Self::Missing
@@ -163,6 +166,7 @@ impl Flow {
     pub fn of(
         binary: &Binary,
         paths: &[Option<String>],
+        function: Index,
         code: &Code,
         calls: Vec<(usize, Index, Guards)>,
     ) -> Self {
@@ -172,7 +176,12 @@ impl Flow {
         let ends = |place: usize| {
             callees.get(&place).is_some_and(|to| mitigations::never_returns(path_of(*to)))
         };
-        let reader = Reader { binary, code, reached: &reached, callees: &callees, paths };
+        // In a function of `Result`, a tag of 1 is an error.
+        let of_tag = match path_of(function).starts_with("core::result::") {
+            true => Bit::State,
+            false => Bit::IfThere(true),
+        };
+        let reader = Reader { binary, code, reached: &reached, callees: &callees, paths, of_tag };
         let next = |place: usize| reader.next(place, ends(place));
         Self { next: (0..code.instructions().len()).map(next).collect(), calls }
     }
@@ -269,6 +278,8 @@ struct Reader<'a> {
     reached: &'a [bool],
     callees: &'a HashMap<usize, Index>,
     paths: &'a [Option<String>],
+    /// What is known of the tag of an enum behind a pointer.
+    of_tag: Bit,
 }
 
 /// Where a value is.
@@ -281,8 +292,24 @@ enum Home {
     Elsewhere,
 }
 
-/// How many values are traced for one branch.
-const LIMIT: usize = 64;
+/// Where the value comes from that one branch tests.
+struct Trace {
+    /// How many more values are looked at.
+    left: u32,
+    /// Whether one bit is tested, as of an enum with two variants.
+    is_bit: bool,
+}
+
+impl Trace {
+    const fn new(is_bit: bool) -> Self {
+        Self { left: 64, is_bit }
+    }
+
+    const fn goes_on(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0
+    }
+}
 
 impl Reader<'_> {
     fn next(&self, at: usize, ends: bool) -> Next {
@@ -324,7 +351,7 @@ impl Reader<'_> {
             let (test, branch) = (all.get(target)?, all.get(target + 1)?);
             let stores =
                 store.mnemonic() == Mnemonic::Mov && store.op1_kind() == OpKind::Immediate8;
-            let tests = test.mnemonic() == Mnemonic::Test && is_one(test);
+            let tests = test.mnemonic() == Mnemonic::Test && is(test, 1);
             let home = home(store).filter(|it| matches!(it, Home::Slot(..)));
             if !stores || !tests || home.is_none() || home != self::home(test) {
                 return None;
@@ -354,24 +381,35 @@ impl Reader<'_> {
             ConditionCode::e => false,
             _ => return Way::State,
         };
-        let mut limit = LIMIT;
-        if test.mnemonic() == Mnemonic::Test && is_one(test) {
-            return match self.operand(asked, test, &mut limit) {
+        let tests_bit = test.mnemonic() == Mnemonic::Test && is(test, 1);
+        if tests_bit {
+            return match self.operand(asked, test, &mut Trace::new(true)) {
                 Bit::IfThere(bit) => Way::IfThere(bit == if_set),
                 Bit::WithoutContext(bit) => Way::WithoutContext(bit == if_set),
                 Bit::Both => Way::Both,
                 Bit::Constant | Bit::State => Way::State,
             };
         }
+        let compares = matches!(test.mnemonic(), Mnemonic::Cmp | Mnemonic::Sub);
+        if !compares || !(is(test, 0) || is(test, 1)) {
+            return Way::State;
+        }
         // `strong_count(..) == 1`, `fetch_sub(1, ..) == 1`.
-        let compares = matches!(test.mnemonic(), Mnemonic::Cmp | Mnemonic::Sub) && is_one(test);
-        if compares && test.op0_kind() == OpKind::Register {
+        if test.op0_kind() == OpKind::Register && is(test, 1) {
             let callee = self.written_by_call(asked, test.op0_register());
             if callee.is_some_and(|to| self.answer(to) == Answer::Last) {
                 return Way::IfThere(!if_set);
             }
         }
-        Way::State
+        // With fewer optimizations, the tag of an `Option` is compared. So is that of an enum with more variants, and a
+        // number, if it is a field.
+        let jumps_if = is(test, 1) != if_set;
+        match self.operand(asked, test, &mut Trace::new(false)) {
+            Bit::IfThere(bit) => Way::IfThere(bit == jumps_if),
+            Bit::WithoutContext(bit) => Way::WithoutContext(bit == jumps_if),
+            Bit::Both => Way::Both,
+            Bit::Constant | Bit::State => Way::State,
+        }
     }
 
     fn answer(&self, to: Index) -> Answer {
@@ -380,10 +418,10 @@ impl Reader<'_> {
     }
 
     /// The lowest bit of what an instruction has as its first operand.
-    fn operand(&self, at: usize, it: &Instruction, limit: &mut usize) -> Bit {
+    fn operand(&self, at: usize, it: &Instruction, trace: &mut Trace) -> Bit {
         match it.op0_kind() {
-            OpKind::Register => self.register(at, it.op0_register(), limit),
-            OpKind::Memory => self.memory(at, home(it).unwrap_or(Home::Elsewhere), limit),
+            OpKind::Register => self.register(at, it.op0_register(), trace),
+            OpKind::Memory => self.memory(home(it).unwrap_or(Home::Elsewhere), trace),
             _ => Bit::State,
         }
     }
@@ -395,13 +433,12 @@ impl Reader<'_> {
             let it = &self.code.instructions()[before];
             match it.flow_control() {
                 FlowControl::Next => {
-                    let is_cmov = it.condition_code() != ConditionCode::None;
                     let writes =
                         !matches!(it.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push)
                             && it.op_count() > 0
                             && it.op0_kind() == OpKind::Register
                             && it.op0_register().full_register() == register;
-                    if writes || (is_cmov && writes) {
+                    if writes {
                         return Some(before);
                     }
                 }
@@ -434,35 +471,35 @@ impl Reader<'_> {
         }
     }
 
-    fn register(&self, at: usize, register: Register, limit: &mut usize) -> Bit {
-        *limit = limit.saturating_sub(1);
-        let Some(writer) = self.writer(at, register).filter(|_| *limit > 0) else {
+    fn register(&self, at: usize, register: Register, trace: &mut Trace) -> Bit {
+        let is_open = trace.goes_on();
+        let Some(writer) = self.writer(at, register).filter(|_| is_open) else {
             return Bit::State;
         };
         let it = &self.code.instructions()[writer];
         if matches!(it.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
             let is_result = matches!(register.full_register(), Register::RAX | Register::RDX);
             let callee = self.callees.get(&writer).filter(|_| is_result);
-            return callee.map_or(Bit::State, |to| self.result(writer, *to, Register::RDI, limit));
+            return callee.map_or(Bit::State, |to| self.result(writer, *to, Register::RDI, trace));
         }
         match it.mnemonic() {
             Mnemonic::Mov | Mnemonic::Movzx => match it.op1_kind() {
-                OpKind::Register => self.register(writer, it.op1_register(), limit),
-                OpKind::Memory => self.memory(writer, home(it).unwrap_or(Home::Elsewhere), limit),
+                OpKind::Register => self.register(writer, it.op1_register(), trace),
+                OpKind::Memory => self.memory(home(it).unwrap_or(Home::Elsewhere), trace),
                 _ => Bit::Constant,
             },
             Mnemonic::Xor if it.op0_register() == it.op1_register() => Bit::Constant,
             Mnemonic::And if it.op1_kind() != OpKind::Register => {
-                self.register(writer, register, limit)
+                self.register(writer, register, trace)
             }
-            Mnemonic::Cmove | Mnemonic::Cmovne => self.niche(writer, it, limit),
+            Mnemonic::Cmove | Mnemonic::Cmovne => self.niche(writer, it, trace),
             _ => Bit::State,
         }
     }
 
     /// A value without a tag: one of its numbers means that nothing is there, and the tag is chosen after comparing
     /// with it.
-    fn niche(&self, at: usize, it: &Instruction, limit: &mut usize) -> Bit {
+    fn niche(&self, at: usize, it: &Instruction, trace: &mut Trace) -> Bit {
         let constant = |register| {
             let writer = self.writer(at, register)?;
             let it = &self.code.instructions()[writer];
@@ -485,13 +522,14 @@ impl Reader<'_> {
             matches!(it.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Sub)
         });
         let Some((place, compare)) = compared.filter(|_| other != moved) else { return Bit::State };
+        // Only a value with a niche is compared so.
+        trace.is_bit = true;
         let if_equal = if it.mnemonic() == Mnemonic::Cmove { moved } else { other };
         let whole = match compare.op0_kind() {
-            OpKind::Register => self.register(place, compare.op0_register(), limit),
+            OpKind::Register => self.register(place, compare.op0_register(), trace),
             OpKind::Memory => match home(compare) {
-                // Only a value with a niche is compared so.
-                Some(Home::Behind(_)) => Bit::IfThere(true),
-                home => self.memory(place, home.unwrap_or(Home::Elsewhere), limit),
+                Some(Home::Behind(_)) => self.of_tag,
+                home => self.memory(home.unwrap_or(Home::Elsewhere), trace),
             },
             _ => Bit::State,
         };
@@ -504,24 +542,23 @@ impl Reader<'_> {
         }
     }
 
-    fn memory(&self, at: usize, home: Home, limit: &mut usize) -> Bit {
-        *limit = limit.saturating_sub(1);
-        if *limit == 0 {
+    fn memory(&self, home: Home, trace: &mut Trace) -> Bit {
+        if !trace.goes_on() {
             return Bit::State;
         }
         match home {
             // The tag of an enum with fields; a `bool` and an enum without any have one byte.
-            Home::Behind(8) => Bit::IfThere(true),
+            Home::Behind(8) if trace.is_bit => self.of_tag,
             Home::Behind(_) | Home::Elsewhere => Bit::State,
             Home::Slot(..) => {
                 let stores: Vec<_> = self.stores(home).collect();
                 if stores.is_empty() {
-                    return self.written_through(at, home, limit);
+                    return self.written_through(home, trace);
                 }
                 let values = stores.into_iter().map(|store| {
                     let it = &self.code.instructions()[store];
                     match it.op1_kind() {
-                        OpKind::Register => self.register(store, it.op1_register(), limit),
+                        OpKind::Register => self.register(store, it.op1_register(), trace),
                         _ => Bit::Constant,
                     }
                 });
@@ -543,23 +580,21 @@ impl Reader<'_> {
     }
 
     /// What the first call has written that got the address of a place on the stack, for its result.
-    fn written_through(&self, at: usize, slot: Home, limit: &mut usize) -> Bit {
+    fn written_through(&self, slot: Home, trace: &mut Trace) -> Bit {
         let calls = self.callees.iter().filter(|(place, _)| self.reached[**place]);
         let got = calls.filter(|(place, _)| self.pointer(**place, Register::RDI) == Some(slot));
         match got.min_by_key(|(place, _)| **place) {
-            Some((place, to)) if *place < at || self.answer(*to) != Answer::State => {
-                self.result(*place, *to, Register::RSI, limit)
-            }
-            _ => Bit::State,
+            Some((place, to)) => self.result(*place, *to, Register::RSI, trace),
+            None => Bit::State,
         }
     }
 
     /// What a function answers, whose first argument is in a register.
-    fn result(&self, at: usize, to: Index, argument: Register, limit: &mut usize) -> Bit {
+    fn result(&self, at: usize, to: Index, argument: Register, trace: &mut Trace) -> Bit {
         let path = self.paths[to as usize].as_deref().unwrap_or_default();
         let is_result = path.starts_with("core::result::");
         let mut of_argument = || match self.pointer(at, argument) {
-            Some(slot @ Home::Slot(..)) => self.memory(at, slot, limit),
+            Some(slot @ Home::Slot(..)) => self.memory(slot, trace),
             // A field may be `Ok` or `Err`.
             _ if is_result => Bit::State,
             // A field of the value, or something that was passed on.
@@ -599,10 +634,10 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the second operand of a test or comparison is 1.
-fn is_one(it: &Instruction) -> bool {
+/// Whether the second operand of a test or comparison is this number.
+fn is(it: &Instruction, number: u64) -> bool {
     let kind = it.op1_kind();
-    kind != OpKind::Register && kind != OpKind::Memory && it.immediate(1) == 1
+    kind != OpKind::Register && kind != OpKind::Memory && it.immediate(1) == number
 }
 
 /// Where the operand in memory is.

@@ -89,7 +89,7 @@ impl Graph {
                 Deed::Call(to) => Some((*place, *to, body.guards(*place))),
                 _ => None,
             });
-            Flow::of(binary, &self.paths, &body.code, calls.collect())
+            Flow::of(binary, &self.paths, function, &body.code, calls.collect())
         })
     }
 

@@ -57,7 +57,9 @@ impl Ways {
             }
             for (from, step) in callers.of(graph, to) {
                 let mut step = step;
-                let is_plain = step.via == Via::Call && step.guards.and(counting).is_empty();
+                // What does not prevent this panic is no reason for a doubt.
+                step.guards = step.guards.and(counting);
+                let is_plain = step.via == Via::Call && step.guards.is_empty();
                 // A function that leads to the panic anyway may have calls that only together do so on each way.
                 let is_sure = |next: &[Option<Next>], it: Index| {
                     let distance = next[it as usize].map(|it| it.distance);

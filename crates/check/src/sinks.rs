@@ -52,7 +52,9 @@ pub fn warning(version: Option<&str>) -> Option<String> {
     let what = match version {
         Some(version) if knows(version) => return None,
         Some(version) => format!("this is Tokio {version}"),
-        None => "the version of Tokio is not known: its sources are not from a registry".to_owned(),
+        None => "the version of Tokio is not known, because the program has no line numbers or Tokio's sources are not \
+                 from a registry"
+            .to_owned(),
     };
     Some(format!(
         "{what}; this check knows the internal functions of Tokio 1.46 to 1.54, and others may have other names, so \

@@ -48,10 +48,18 @@ struct Program {
     types: u64,
     /// Of types with a name.
     findings: Vec<Finding>,
-    /// How many findings are of closures, futures and wrappers of such.
-    unnamed: usize,
+    /// The findings of closures, futures and wrappers of such, by culprit.
+    unnamed: Vec<Unnamed>,
     /// Trials that no finding is about.
     others: Vec<Other>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Unnamed {
+    code: String,
+    certainty: String,
+    culprit: String,
+    count: usize,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -117,6 +125,57 @@ impl Finding {
     const fn is_tried(&self) -> bool {
         matches!(self.outcome, Outcome::Tried(_))
     }
+}
+
+impl Program {
+    /// Whose a type is: of the crate that was checked, of Tokio, or of another dependency.
+    fn owner<'a>(&self, of_type: &'a str) -> Owner<'a> {
+        let (path, _) = of_type.split_once("::").unwrap_or((of_type, ""));
+        let is_in_name = |char: char| char.is_alphanumeric() || char == '_';
+        let of_crate = path.rsplit(|char| !is_in_name(char)).next().unwrap_or(path);
+        let target = self.target.rsplit(' ').next().unwrap_or_default();
+        let own = [self.of_crate.as_str(), target].map(|name| name.replace('-', "_"));
+        match of_crate {
+            "tokio" => Owner::Tokio,
+            name if own.iter().any(|own| own == name) => Owner::Own,
+            name => Owner::Dependency(name),
+        }
+    }
+
+    fn unnamed(&self) -> usize {
+        self.unnamed.iter().map(|it| it.count).sum()
+    }
+}
+
+/// Whose a type is.
+#[derive(Debug, PartialEq, Eq)]
+enum Owner<'a> {
+    Own,
+    Tokio,
+    Dependency(&'a str),
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("its own"),
+            Self::Tokio => f.write_str("Tokio's"),
+            Self::Dependency(name) => write!(f, "`{name}`'s"),
+        }
+    }
+}
+
+#[test]
+fn a_type_is_the_programs_own_tokios_or_a_dependencys() {
+    let results = results();
+    let [effectum, _, bore] = &results.programs[..] else { panic!("other programs") };
+    assert_eq!(effectum.owner("effectum::job::RunningJob"), Owner::Own);
+    assert_eq!(effectum.owner("&mut effectum::job::RunningJob"), Owner::Own);
+    assert_eq!(effectum.owner("tokio::runtime::runtime::Runtime"), Owner::Tokio);
+    let pool = "deadpool::managed::pool::Pool<effectum::A>";
+    assert_eq!(effectum.owner(pool), Owner::Dependency("deadpool"));
+    assert_eq!(bore.owner("bore::main"), Owner::Own);
+    assert_eq!(bore.owner("bore_cli::server::Server"), Owner::Own);
 }
 
 /// Why types were not tried, by crate and by the beginning of their path.
@@ -239,7 +298,9 @@ fn program(package: &Package, target: &[&str]) -> Program {
     let (found, mut trials) = (list("findings"), list("trials"));
 
     let reasons = reasons().remove(&of_crate).unwrap_or_default();
-    let named = found.iter().filter(|it| it["is_named"] == true);
+    let (named, unnamed): (Vec<_>, Vec<_>) = found.iter().partition(|it| it["is_named"] == true);
+    let unnamed = by_culprit(&unnamed);
+    let named = named.into_iter();
     let mut findings: Vec<_> = named.map(|it| finding(it, &trials, &reasons)).collect();
     findings.sort_by_key(|it| (!it.is_confirmed(), !it.is_tried()));
     trials.retain(|trial| !found.iter().any(|finding| is_about(trial, finding)));
@@ -254,11 +315,27 @@ fn program(package: &Package, target: &[&str]) -> Program {
         target: text(&report, "target"),
         functions: report["functions"].as_u64().expect("a number"),
         types: report["types"].as_u64().expect("a number"),
-        unnamed: found.len() - findings.len(),
+        unnamed,
         findings,
         others: others.collect(),
         of_crate,
     }
+}
+
+/// Findings with one code, certainty and culprit are one.
+fn by_culprit(findings: &[&Value]) -> Vec<Unnamed> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for it in findings {
+        let key = (text(it, "culprit"), text(it, "code"), text(it, "certainty"));
+        *counts.entry(key).or_default() += 1;
+    }
+    let unnamed = counts.into_iter().map(|((culprit, code, certainty), count)| Unnamed {
+        code,
+        certainty,
+        culprit,
+        count,
+    });
+    unnamed.collect()
 }
 
 /// Copies the sources, because cargo builds in the folder, and returns the manifest.
@@ -348,8 +425,8 @@ fn render_to(page: &mut String, results: &Results) -> fmt::Result {
          A finding is *confirmed* if a live value panicked with its code, and no control failed. All others are \
          unconfirmed. The last column of the tables below says why no value of the type was made. The trials of types \
          without a finding are listed, too.\n\n\
-         | crate | checked | functions | findings | culprits | tried | confirmed | tried, not confirmed | not tried |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+         | crate | checked | functions | findings | of its own types | culprits | tried | confirmed | tried, not confirmed | not tried |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         results.built_with,
         trials.map(|it| it.seen.trials).max().unwrap_or_default(),
     )?;
@@ -360,12 +437,13 @@ fn render_to(page: &mut String, results: &Results) -> fmt::Result {
         let culprits: BTreeSet<_> = findings.iter().map(|it| &it.culprit).collect();
         writeln!(
             page,
-            "| {} {} | {} | {} | {} | {} | {tried} | {confirmed} | {} | {} |",
+            "| {} {} | {} | {} | {} | {} | {} | {tried} | {confirmed} | {} | {} |",
             program.of_crate,
             program.version,
             program.target,
             program.functions,
             findings.len(),
+            findings.iter().filter(|it| program.owner(&it.of_type) == Owner::Own).count(),
             culprits.len(),
             tried - confirmed,
             findings.len() - tried,
@@ -374,9 +452,9 @@ fn render_to(page: &mut String, results: &Results) -> fmt::Result {
     writeln!(
         page,
         "\nA finding is about one type. {} more are about closures, futures and wrappers that hold such a type. They were \
-         not tried, so they are unconfirmed, and they are left out here, as in the check's own report. Types with the same \
-         culprit have one cause: the culprit's own destructor.",
-        results.programs.iter().map(|it| it.unnamed).sum::<usize>()
+         not tried, so they are unconfirmed. They are listed by culprit, below the others. Types with the same culprit have \
+         one cause: the culprit's own destructor.",
+        results.programs.iter().map(Program::unnamed).sum::<usize>()
     )?;
     for program in &results.programs {
         render_program(page, program)?;
@@ -387,7 +465,7 @@ fn render_to(page: &mut String, results: &Results) -> fmt::Result {
 fn render_program(page: &mut String, program: &Program) -> fmt::Result {
     writeln!(
         page,
-        "\n## {} {}\n\n| finding | type | culprit | seen | |\n| --- | --- | --- | --- | --- |",
+        "\n## {} {}\n\n| finding | type | whose | culprit | seen | |\n| --- | --- | --- | --- | --- | --- |",
         program.of_crate, program.version
     )?;
     for finding in &program.findings {
@@ -397,8 +475,22 @@ fn render_program(page: &mut String, program: &Program) -> fmt::Result {
             Outcome::Untried(why) => (why.clone(), "not tried"),
         };
         let Finding { code, certainty, of_type, culprit, .. } = finding;
+        let owner = program.owner(of_type);
         let (of_type, culprit) = (short(of_type), short(culprit));
-        writeln!(page, "| {certainty} {code} | `{of_type}` | `{culprit}` | {seen} | {verdict} |")?;
+        writeln!(
+            page,
+            "| {certainty} {code} | `{of_type}` | {owner} | `{culprit}` | {seen} | {verdict} |"
+        )?;
+    }
+    if !program.unnamed.is_empty() {
+        writeln!(
+            page,
+            "\nClosures, futures and wrappers, not tried:\n\n| finding | culprit | whose | how many |\n| --- | --- | --- | ---: |"
+        )?;
+    }
+    for Unnamed { code, certainty, culprit, count } in &program.unnamed {
+        let owner = program.owner(culprit);
+        writeln!(page, "| {certainty} {code} | `{}` | {owner} | {count} |", short(culprit))?;
     }
     writeln!(
         page,
