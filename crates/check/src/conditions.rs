@@ -31,12 +31,14 @@ enum Answer {
     Same,
     /// `Ok`, as a lock that is not poisoned.
     Good,
-    /// One way and the other, one after another: an iterator.
-    Both,
+    /// `Some` for each thing that is there, and then `None`: an iterator.
+    Each,
     /// Whether this is the last owner.
     Last,
     /// `Handle::try_current`.
     Context,
+    /// `false`, unless something has panicked before.
+    Never,
     /// Anything else.
     State,
 }
@@ -52,20 +54,24 @@ impl Answer {
                 | "cloned" | "copied" | "as_pin_mut",
             )
             | ("core::result::Result", "as_ref" | "as_mut" | "map" | "map_err")
-            | ("core::mem", "take" | "replace")
-            | ("core::mem::manually_drop::ManuallyDrop", "take")
             | ("core::pin::Pin", "get_mut" | "get_unchecked_mut" | "as_mut" | "as_ref")
-            | ("core::cell::Cell", "take")
             | ("std::sync::once_lock::OnceLock" | "core::cell::once::OnceCell", "get") => {
+                Self::Same
+            }
+            // Of a flag, these are the flag.
+            ("core::mem", "take" | "replace")
+            | ("core::mem::manually_drop::ManuallyDrop", "take")
+            | ("core::cell::Cell", "take" | "replace")
+                if is_of_option(name) =>
+            {
                 Self::Same
             }
             ("core::option::Option", "is_some") | ("core::result::Result", "is_err") => Self::There,
             ("core::option::Option", "is_none") | ("core::result::Result", "is_ok" | "ok") => {
                 Self::Missing
             }
-            ("std::thread", "panicking") | (_, "is_empty")
-                if owner.starts_with("std::") || owner.starts_with("alloc::") =>
-            {
+            (_, "panicking") if owner.starts_with("std::thread") => Self::Never,
+            (_, "is_empty") if owner.starts_with("std::") || owner.starts_with("alloc::") => {
                 Self::Missing
             }
             ("std::sync::poison::mutex::Mutex", "lock")
@@ -73,22 +79,32 @@ impl Answer {
             ("alloc::sync::Arc" | "alloc::rc::Rc", "strong_count") => Self::Last,
             (_, "fetch_sub") if owner.starts_with("core::sync::atomic::") => Self::Last,
             ("alloc::sync::Arc" | "alloc::rc::Rc", "get_mut" | "into_inner") => Self::There,
-            (_, "pop" | "pop_front" | "pop_back") if owner.starts_with("alloc::") => Self::Both,
-            _ => Self::of_trait(name),
+            (_, "pop" | "pop_front" | "pop_back") if owner.starts_with("alloc::") => Self::Each,
+            _ => Self::of_trait(name).unwrap_or(Self::State),
         }
     }
 
-    fn of_trait(name: &str) -> Self {
-        let Some((_, of_trait)) = names::implementation(name) else { return Self::State };
-        match of_trait {
-            "core::iter::traits::iterator::Iterator"
-            | "core::iter::traits::double_ended::DoubleEndedIterator" => Self::Both,
-            "core::ops::deref::Deref" | "core::ops::deref::DerefMut" | "core::clone::Clone" => {
-                Self::Same
+    fn of_trait(name: &str) -> Option<Self> {
+        let (of_type, of_trait) = names::implementation(name)?;
+        let method = names::after_implementation(name)?;
+        match (of_trait, method) {
+            ("core::iter::traits::iterator::Iterator", "::next")
+            | ("core::iter::traits::double_ended::DoubleEndedIterator", "::next_back") => {
+                Some(Self::Each)
             }
-            _ => Self::State,
+            ("core::ops::deref::Deref" | "core::ops::deref::DerefMut", _) => Some(Self::Same),
+            ("core::clone::Clone", _) => of_type.starts_with(OPTION).then_some(Self::Same),
+            _ => None,
         }
     }
+}
+
+const OPTION: &str = "core::option::Option<";
+
+/// Whether a function of the standard library is about an `Option`, by its first generic argument.
+fn is_of_option(name: &str) -> bool {
+    let Some((_, arguments)) = name.trim_start_matches('<').split_once('<') else { return false };
+    arguments.starts_with(OPTION)
 }
 
 /// What is known of the lowest bit of a value.
@@ -98,8 +114,8 @@ enum Bit {
     IfThere(bool),
     /// It is this without a context.
     WithoutContext(bool),
-    /// It is one after the other.
-    Both,
+    /// It is this for each thing that is there, and then the other.
+    ForEach(bool),
     Constant,
     State,
 }
@@ -109,6 +125,7 @@ impl Bit {
         match self {
             Self::IfThere(bit) => Self::IfThere(!bit),
             Self::WithoutContext(bit) => Self::WithoutContext(!bit),
+            Self::ForEach(bit) => Self::ForEach(!bit),
             other => other,
         }
     }
@@ -116,7 +133,6 @@ impl Bit {
     /// What is known of a value that is one or the other.
     fn or(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Constant, it) | (it, Self::Constant) => it,
             (one, other) if one == other => one,
             _ => Self::State,
         }
@@ -130,7 +146,8 @@ enum Way {
     IfThere(bool),
     /// To the target if there is no context, or not.
     WithoutContext(bool),
-    Both,
+    /// To the target for each thing that is there, and then to the next instruction; or the other way round.
+    ForEach(bool),
     State,
 }
 
@@ -207,7 +224,11 @@ impl Flow {
                         Way::WithoutContext(jumps) => {
                             wins[if *jumps == is_off_context { *target } else { *beside }]
                         }
-                        Way::Both => wins[*target] || wins[*beside],
+                        Way::ForEach(jumps) => {
+                            let (each, after) =
+                                if *jumps { (*target, *beside) } else { (*beside, *target) };
+                            wins[each] || (wins[after] && !self.returns(each, at, &wins))
+                        }
                         Way::State => self.all_win(at, &[*target, *beside], &wins),
                     },
                     Next::Table(targets) => self.all_win(at, targets, &wins),
@@ -386,7 +407,7 @@ impl Reader<'_> {
             return match self.operand(asked, test, &mut Trace::new(true)) {
                 Bit::IfThere(bit) => Way::IfThere(bit == if_set),
                 Bit::WithoutContext(bit) => Way::WithoutContext(bit == if_set),
-                Bit::Both => Way::Both,
+                Bit::ForEach(bit) => Way::ForEach(bit == if_set),
                 Bit::Constant | Bit::State => Way::State,
             };
         }
@@ -407,7 +428,7 @@ impl Reader<'_> {
         match self.operand(asked, test, &mut Trace::new(false)) {
             Bit::IfThere(bit) => Way::IfThere(bit == jumps_if),
             Bit::WithoutContext(bit) => Way::WithoutContext(bit == jumps_if),
-            Bit::Both => Way::Both,
+            Bit::ForEach(bit) => Way::ForEach(bit == jumps_if),
             Bit::Constant | Bit::State => Way::State,
         }
     }
@@ -537,7 +558,7 @@ impl Reader<'_> {
         match whole {
             Bit::IfThere(_) if !if_equal => Bit::IfThere(true),
             Bit::WithoutContext(_) => Bit::WithoutContext(if_equal),
-            Bit::Both => Bit::Both,
+            Bit::ForEach(_) if !if_equal => Bit::ForEach(true),
             _ => Bit::State,
         }
     }
@@ -562,7 +583,7 @@ impl Reader<'_> {
                         _ => Bit::Constant,
                     }
                 });
-                values.fold(Bit::Constant, Bit::or)
+                values.reduce(Bit::or).unwrap_or(Bit::State)
             }
         }
     }
@@ -603,8 +624,8 @@ impl Reader<'_> {
         match self.answer(to) {
             Answer::There | Answer::Same => of_argument(),
             Answer::Missing => of_argument().flipped(),
-            Answer::Good => Bit::IfThere(false),
-            Answer::Both => Bit::Both,
+            Answer::Good | Answer::Never => Bit::IfThere(false),
+            Answer::Each => Bit::ForEach(true),
             Answer::Context => Bit::WithoutContext(true),
             Answer::Last | Answer::State => Bit::State,
         }

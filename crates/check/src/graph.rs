@@ -128,7 +128,8 @@ impl Graph {
             self.functions().filter(|it| is_it(*it)).collect()
         };
         let mut entering = Entering::default();
-        let mut open = all(&|it| binary.function(it).glue_of().any(|of| of == mitigations::GUARD));
+        let mut open =
+            all(&|it| binary.function(it).glue_of().any(|of| mitigations::GUARDS.contains(&of)));
         while let Some(it) = open.pop() {
             if entering.leave.insert(it) {
                 let drops = |from: &&Index| {

@@ -39,7 +39,7 @@ impl Guards {
             Kind::Context if is_worded => Self(Self::ENTERED.0 | Self::TAKEN.0),
             Kind::Context => Self(Self::ENTERED.0 | Self::ASKED.0 | Self::TAKEN.0),
             Kind::Runtime | Kind::Block | Kind::InPlace => Self(Self::ASKED.0 | Self::TAKEN.0),
-            Kind::Local => Self::TAKEN,
+            Kind::Local => Self(Self::ENTERED.0 | Self::TAKEN.0),
         }
     }
 }
@@ -69,14 +69,18 @@ impl fmt::Display for Guards {
     }
 }
 
-/// The guard of a context: the context is left when it is dropped.
-pub const GUARD: &str = "tokio::runtime::handle::EnterGuard";
+/// The guards of a context: the context is left when one is dropped.
+pub const GUARDS: [&str; 2] =
+    ["tokio::runtime::handle::EnterGuard", "tokio::task::local::LocalEnterGuard"];
 
 /// Whether a function enters a context, and returns its guard.
 pub fn enters(path: &str) -> bool {
     matches!(
         path,
-        "tokio::runtime::handle::Handle::enter" | "tokio::runtime::runtime::Runtime::enter"
+        "tokio::runtime::handle::Handle::enter"
+            | "tokio::runtime::runtime::Runtime::enter"
+            | "tokio::runtime::local_runtime::runtime::LocalRuntime::enter"
+            | "tokio::task::local::LocalSet::enter"
     )
 }
 

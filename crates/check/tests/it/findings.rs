@@ -68,6 +68,11 @@ fn a_destructor_with_a_condition_may_panic_and_one_without_will() {
     let report = fixture(&["--bin", "conditions", "--format", "json"]).json();
     let source = include_str!("../../fixture/src/bin/conditions.rs");
     let (_, cases) = source.split_once("\ndestructors! {\n").expect("the cases");
+    let (cases, _) = cases.split_once("\n}\n").expect("their end");
+    // The program drops a full value of each type off context, and says what happens.
+    let program = report["program"].as_str().expect("a program");
+    let said = Command::new(program).output().expect("the program").stdout;
+    let said = String::from_utf8(said).expect("UTF-8");
     let mut expected = None;
     let mut counts = (0, 0);
     for line in cases.lines() {
@@ -78,6 +83,9 @@ fn a_destructor_with_a_condition_may_panic_and_one_without_will() {
             let (name, _) = line.trim().split_once(':').expect("a type");
             let found = of_type(&report, &format!("conditions::{name}"));
             assert_eq!(found, [("SD0001", certainty)], "{name}");
+            let has_panicked = said.lines().any(|line| line == format!("{name} panicked"));
+            assert!(has_panicked || certainty == "may", "{name} did not panic");
+            assert!(has_panicked || said.contains(&format!("{name} did not\n")), "{name}");
             match certainty {
                 "will" => counts.0 += 1,
                 _ => counts.1 += 1,
