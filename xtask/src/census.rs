@@ -27,6 +27,12 @@ use crate::{
 };
 
 pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
+    if let Some(trials) = flags.trials.filter(|it| flags.accept && *it < record::TRIALS) {
+        let least = record::TRIALS;
+        return Err(Failure::Usage(format!(
+            "--accept with --trials {trials}: a committed cell needs at least {least} trials"
+        )));
+    }
     let (interrupt, guardian) = (Interrupt::install()?, Guardian::start()?);
     let committed = record::read(workspace)?;
     likely(flags, &committed, workspace)?;

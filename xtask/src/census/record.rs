@@ -36,6 +36,9 @@ pub fn expected(question: &str) -> Option<&'static str> {
 /// The answer of a trial that could not ask its question.
 pub const FAILED: &str = "failed";
 
+/// How many trials a committed cell needs.
+pub const TRIALS: u32 = 20;
+
 /// How long a message may be, in characters.
 const LONGEST: usize = 400;
 
@@ -72,6 +75,14 @@ impl Declared {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub package: String,
+    #[serde(flatten)]
+    pub measured: Measured,
+    pub rows: Vec<Row>,
+}
+
+/// How a run measured its cells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
     /// When the run started, as RFC 3339 in UTC.
     pub started: String,
     /// The output of `rustc -V`.
@@ -84,9 +95,8 @@ pub struct Record {
     /// The real servers that ran, with their versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub servers: BTreeMap<String, String>,
-    /// The files that the trials are made of, each with a digest.
+    /// What the trials are made of, each with a digest.
     pub sources: BTreeMap<String, String>,
-    pub rows: Vec<Row>,
 }
 
 /// The cells of one value.
@@ -125,6 +135,18 @@ pub struct Cell {
     /// Why trials could not ask their question.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// The run that measured it, if that was not the run of its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// Where a cell is from that a partial run did not ask for again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The version of the crate.
+    pub version: String,
+    #[serde(flatten)]
+    pub measured: Measured,
 }
 
 impl Cell {
@@ -137,13 +159,20 @@ impl Cell {
         self.answers.len() == 1 && self.answers.contains_key(answer)
     }
 
-    /// Whether a later cell has the same answer, or if this is a race, no other answers.
+    /// Whether a later cell shows the same. It does not if it has an answer that this one never had, or lacks one
+    /// that at least half of the trials gave here, though it has as many trials as a cell needs. How often the answers
+    /// of a race come is not compared: that depends on what else the machine does.
     pub fn agrees(&self, later: &Self) -> bool {
-        let answers = |cell: &Self| cell.answers.keys().cloned().collect::<BTreeSet<_>>();
-        match self.answers.len() {
-            0 | 1 => answers(self) == answers(later),
-            _ => !later.answers.is_empty() && answers(later).is_subset(&answers(self)),
+        if self.answers.is_empty() || later.answers.is_empty() {
+            return self.answers.is_empty() && later.answers.is_empty();
         }
+        let is_new = |answer: &String| !self.answers.contains_key(answer);
+        let is_frequent = |count: u32| u64::from(count) * 2 >= u64::from(self.trials());
+        let is_lost = |(answer, count): (&String, &u32)| {
+            is_frequent(*count) && !later.answers.contains_key(answer)
+        };
+        let can_lose = later.trials() >= TRIALS;
+        !later.answers.keys().any(is_new) && !(can_lose && self.answers.iter().any(is_lost))
     }
 
     /// The answer that a table shows: the worst one first.
@@ -198,14 +227,21 @@ pub fn write(workspace: &Workspace, found: Vec<Record>, committed: Vec<Record>) 
     Ok(count)
 }
 
-/// Keeps the rows and cells that a partial run did not ask for.
+/// Keeps the rows and cells that a partial run did not ask for. Each says how it was measured: it may be older than the
+/// code and the release that the rest of the record is about.
 fn keep(record: &mut Record, before: &Record) {
+    let kept = |cell: &Cell, version: &str| {
+        let how = || Kept { version: version.to_owned(), measured: before.measured.clone() };
+        // Nothing was measured where nothing was asked.
+        let kept = (!cell.answers.is_empty()).then(|| cell.kept.clone().unwrap_or_else(how));
+        Cell { kept, ..cell.clone() }
+    };
     for old in &before.rows {
+        let all = || old.cells.iter().map(|cell| kept(cell, &old.version)).collect();
         match record.rows.iter_mut().find(|row| row.code == old.code) {
-            None => record.rows.push(old.clone()),
+            None => record.rows.push(Row { cells: all(), ..old.clone() }),
             Some(row) => {
-                let cells = std::mem::take(&mut row.cells);
-                row.cells = old.cells.clone();
+                let cells = std::mem::replace(&mut row.cells, all());
                 for cell in cells {
                     match row.cells.iter_mut().find(|it| it.question == cell.question) {
                         Some(place) => *place = cell,
@@ -224,11 +260,14 @@ pub fn add(found: &mut [Record], committed: &[Record]) -> Result<()> {
         let Some(before) = committed.iter().find(|it| it.package == record.package) else {
             continue;
         };
-        if before.sources != record.sources {
-            return Err(Failure::Failed(format!(
-                "the trials of {} have changed since its cells were written: accept them without --add",
-                record.package
-            )));
+        let changed = || {
+            let package = &record.package;
+            Failure::Failed(format!(
+                "the trials of {package} have changed since its cells were written: accept them without --add"
+            ))
+        };
+        if before.measured.sources != record.measured.sources {
+            return Err(changed());
         }
         for row in &mut record.rows {
             let old =
@@ -237,6 +276,12 @@ pub fn add(found: &mut [Record], committed: &[Record]) -> Result<()> {
                 let old =
                     old.and_then(|row| row.cells.iter().find(|it| it.question == cell.question));
                 let Some(old) = old else { continue };
+                let is_other = |kept: &Kept| {
+                    kept.measured.sources != before.measured.sources || kept.version != row.version
+                };
+                if old.kept.as_ref().is_some_and(is_other) {
+                    return Err(changed());
+                }
                 for (answer, count) in &old.answers {
                     *cell.answers.entry(answer.clone()).or_default() += count;
                 }
@@ -283,20 +328,20 @@ pub fn of(
         }
         let record = records.entry(declared.package.clone()).or_insert_with(|| Record {
             package: declared.package.clone(),
-            started: meta.started.clone(),
-            rustc: meta.rustc.clone(),
-            tokio: String::new(),
-            os: meta.os.clone(),
-            arch: meta.arch.clone(),
-            cores: meta.cores,
-            servers: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            measured: Measured {
+                started: meta.started.clone(),
+                rustc: meta.rustc.clone(),
+                os: meta.os.clone(),
+                arch: meta.arch.clone(),
+                cores: meta.cores,
+                ..Measured::default()
+            },
             rows: Vec::new(),
         });
-        record.tokio = shop.versions("tokio")?.pop().unwrap_or_default();
-        record.sources.extend(digests(workspace.root(), &declared.source));
+        record.measured.tokio = shop.versions("tokio")?.pop().unwrap_or_default();
+        record.measured.sources.extend(digests(workspace.root(), &declared.source));
         if declared.server.is_some() {
-            record.servers.clone_from(&result.equipment);
+            record.measured.servers.clone_from(&result.equipment);
         }
         record.rows.push(Row {
             code: declared.code.clone(),
@@ -426,13 +471,52 @@ mod tests {
     }
 
     #[test]
-    fn a_race_agrees_with_any_of_its_answers_and_no_other() {
+    fn a_race_differs_by_a_new_answer_or_by_a_frequent_one_that_is_gone() {
         let race = cell(&[("panics", 3), ("clean", 17)]);
         assert!(race.agrees(&cell(&[("clean", 20)])));
         assert!(race.agrees(&cell(&[("clean", 10), ("panics", 10)])));
         assert!(!race.agrees(&cell(&[("clean", 19), ("hangs", 1)])));
         assert!(!race.agrees(&cell(&[])));
+        assert!(!race.agrees(&cell(&[("panics", 20)])));
+        // So few trials can miss what half of all trials give.
+        assert!(race.agrees(&cell(&[("panics", 5)])));
+        let even = cell(&[("panics", 10), ("clean", 10)]);
+        assert!(!even.agrees(&cell(&[("panics", 20)])));
+        assert!(!even.agrees(&cell(&[("clean", 20)])));
         assert_eq!(race.to_string(), "panics 3 of 20, clean 17 of 20");
+    }
+
+    fn record(digest: &str, version: &str, cells: Vec<Cell>) -> Record {
+        let sources = BTreeMap::from([("trial.rs".to_owned(), digest.to_owned())]);
+        let row = serde_json::json!({
+            "code": "pool", "version": version, "value": "", "call": "", "cells": cells
+        });
+        Record {
+            package: "pool".to_owned(),
+            measured: Measured { sources, ..Measured::default() },
+            rows: vec![serde_json::from_value(row).unwrap()],
+        }
+    }
+
+    #[test]
+    fn a_kept_cell_keeps_the_digests_and_the_version_that_it_was_measured_with() {
+        let of = |question: &str| Cell { question: question.to_owned(), ..cell(&[("clean", 20)]) };
+        let unasked = Cell { question: "flush".to_owned(), ..Cell::default() };
+        let first = record("old", "1.0.0", vec![of("control"), of("fork"), unasked]);
+        let mut second = record("new", "1.1.0", vec![of("fork")]);
+        keep(&mut second, &first);
+        let cells = &second.rows[0].cells;
+        let kept = cells[0].kept.clone().unwrap();
+        assert_eq!((&*kept.version, &kept.measured), ("1.0.0", &first.measured));
+        assert_eq!((&cells[1].kept, &cells[2].kept), (&None, &None));
+        // Again: it is still as old as it was, and is not added to.
+        let mut third = record("newest", "1.1.0", vec![of("fork")]);
+        keep(&mut third, &second);
+        assert_eq!(third.rows[0].cells[0].kept, Some(kept));
+        let again = record("newest", "1.1.0", vec![of("control")]);
+        assert!(add(&mut [again], &[third]).is_err());
+        let text = serde_json::to_string(&second).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), second);
     }
 
     #[test]

@@ -27,6 +27,9 @@ use crate::{
 /// The generated block of the overview, and that of the table of contents.
 pub const BLOCK: &str = "census";
 
+/// The block of the overview with the public issues.
+const ISSUES_BLOCK: &str = "census-issues";
+
 const OVERVIEW: &str = "census.md";
 const FOLDER: &str = "docs/src/census";
 const ISSUES: &str = "docs/census.toml";
@@ -40,19 +43,32 @@ pub struct Census {
     codes: Codes,
 }
 
-/// A public issue, and the cell that must show the same.
+/// A public issue. It names the symptom and its crate, and no row: the cells are searched for the symptom.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Issue {
     /// As its tracker names it: `tokio-rs/tokio#3963`.
     name: String,
     title: String,
-    /// What of it the cell shows, as a sentence.
+    /// What of it the cells show, as a sentence.
     shows: String,
-    row: String,
+    /// The crate that it is about.
+    package: String,
+    /// The situation that it describes.
     question: String,
+    /// What it says happened.
     answer: String,
-    /// A part of the panic's message, or of the error.
+    /// A part of the panic or of the error that it quotes.
     message: String,
+}
+
+/// A cell with the symptom of an issue.
+struct Match<'a> {
+    package: &'a str,
+    row: &'a Row,
+    cell: &'a Cell,
+    /// Whether it has the issue's message, too.
+    says_so: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +110,8 @@ impl Census {
             text: Ok(self.page(record)),
         };
         let overview = workspace.path("docs/src").join(OVERVIEW);
-        let overview = filled(overview, "", &[(BLOCK, self.overview())]);
+        let overview =
+            filled(overview, "", &[(BLOCK, self.overview()), (ISSUES_BLOCK, self.issues())]);
         self.records.iter().map(page).chain([overview]).collect()
     }
 
@@ -111,18 +128,44 @@ impl Census {
                     "{file}: {PACKAGE}/Cargo.lock has no version {version}: {again}"
                 ));
             }
-            for (source, digest) in &record.sources {
+            let now = |source: &str| {
                 let below = source.strip_prefix(PACKAGE).unwrap_or(source).trim_start_matches('/');
-                let now = record::digests(workspace.root(), below);
-                if now.get(source) != Some(digest) {
+                record::digests(workspace.root(), below).remove(source)
+            };
+            for (source, digest) in &record.measured.sources {
+                if now(source).as_ref() != Some(digest) {
                     lines.push(format!("{file}: the cells are older than {source}: {again}"));
                 }
             }
+            for row in &record.rows {
+                let cells = row.cells.iter().filter(|cell| !cell.answers.is_empty());
+                for cell in cells {
+                    let name = format!("{}/{}", row.code, cell.question);
+                    let kept = cell.kept.as_ref();
+                    if let Some(kept) = kept.filter(|kept| kept.version != row.version) {
+                        let (then, version) = (&kept.version, &row.version);
+                        lines.push(format!(
+                            "{file}: {name} was measured with {then}, and its row is of {version}: {again}"
+                        ));
+                    }
+                    for (source, digest) in kept.iter().flat_map(|kept| &kept.measured.sources) {
+                        if now(source).as_ref() != Some(digest) {
+                            lines.push(format!("{file}: {name} is older than {source}: {again}"));
+                        }
+                    }
+                    if cell.trials() < record::TRIALS && !cell.is("skipped") {
+                        let (trials, least) = (cell.trials(), record::TRIALS);
+                        lines.push(format!(
+                            "{file}: {name} has {trials} trials, and a cell needs {least}: {again}"
+                        ));
+                    }
+                }
+            }
         }
-        for issue in self.issues.iter().filter(|issue| self.shown(issue).is_none()) {
-            let Issue { name, row, question, answer, .. } = issue;
+        for issue in self.issues.iter().filter(|issue| self.found(issue).is_empty()) {
+            let Issue { name, package, question, answer, .. } = issue;
             lines.push(format!(
-                "{ISSUES}: {name} is not found again: {row}/{question} does not answer `{answer}` with its message"
+                "{ISSUES}: {name} is not found again: no row of {package} answers `{question}` with `{answer}` and its message"
             ));
         }
         let known: BTreeSet<_> =
@@ -139,13 +182,67 @@ impl Census {
         self.records.iter().flat_map(|record| &record.rows)
     }
 
-    /// The cell that shows an issue.
-    fn shown(&self, issue: &Issue) -> Option<&Cell> {
-        let row = self.rows().find(|row| row.code == issue.row)?;
-        let cell = row.cells.iter().find(|cell| cell.question == issue.question)?;
-        let mut texts = cell.panics.iter().chain(cell.details.values().flatten());
-        let has = texts.any(|text| text.contains(&issue.message));
-        (has && cell.answers.contains_key(&issue.answer)).then_some(cell)
+    /// Every cell with an issue's symptom, of whatever crate.
+    fn matches<'a>(&'a self, issue: &Issue) -> Vec<Match<'a>> {
+        let mut matches = Vec::new();
+        for record in &self.records {
+            for row in &record.rows {
+                let is_it = |cell: &&Cell| {
+                    cell.question == issue.question && cell.answers.contains_key(&issue.answer)
+                };
+                if let Some(cell) = row.cells.iter().find(is_it) {
+                    let mut texts = cell.panics.iter().chain(cell.details.values().flatten());
+                    let says_so = texts.any(|text| text.contains(&issue.message));
+                    matches.push(Match { package: &record.package, row, cell, says_so });
+                }
+            }
+        }
+        matches
+    }
+
+    /// The cells of the issue's own crate that have its symptom and its message.
+    fn found<'a>(&'a self, issue: &Issue) -> Vec<Match<'a>> {
+        let is_it = |it: &Match<'_>| it.says_so && it.package == issue.package;
+        self.matches(issue).into_iter().filter(is_it).collect()
+    }
+
+    /// The issues, each with all the cells that have its symptom.
+    fn issues(&self) -> String {
+        let mut text = String::new();
+        let rows = self.rows().count();
+        for issue in &self.issues {
+            let Issue { name, title, shows, package, question, answer, message } = issue;
+            let matches = self.matches(issue);
+            let crates: BTreeSet<_> = matches.iter().map(|it| it.package).collect();
+            let says_so = matches.iter().filter(|it| it.says_so).count();
+            let _ = writeln!(
+                text,
+                "**{name}**, \"{title}\" ({package}). {shows} The symptom is `{question}`: {}. {} of {rows} rows, of {}, \
+                 {} it; {says_so} of them with \"{}\". {}\n",
+                bold(answer),
+                matches.len(),
+                plural(crates.len(), "crate"),
+                if matches.len() == 1 { "has" } else { "have" },
+                markdown::cell(message),
+                if self.found(issue).is_empty() {
+                    format!("**None of these is of {package}.**")
+                } else {
+                    format!("{package} is among these.")
+                },
+            );
+            text.push_str("| row | version | answer | its message | the issue's crate |\n| --- | --- | --- | --- | --- |\n");
+            for Match { package: of, row, cell, says_so } in matches {
+                let yes = |it| if it { "yes" } else { "no" };
+                let (code, version, answer) = (&row.code, &row.version, short(cell));
+                let (says_so, own) = (yes(says_so), yes(of == package));
+                let _ = writeln!(
+                    text,
+                    "| [{code}](census/{of}.md) | {version} | {answer} | {says_so} | {own} |"
+                );
+            }
+            text.push('\n');
+        }
+        text
     }
 
     /// What a search for the crate and its panic finds: the crate, and the message that most cells have.
@@ -174,7 +271,8 @@ impl Census {
     }
 
     fn page(&self, record: &Record) -> String {
-        let Record { package, tokio, rustc, os, arch, started, .. } = record;
+        let Record { package, measured, .. } = record;
+        let record::Measured { tokio, rustc, os, arch, started, .. } = measured;
         let (day, _) = started.split_once('T').unwrap_or((started, ""));
         let mut text = format!("# {}\n\n", markdown::cell(&self.title(record)));
         let _ = writeln!(
@@ -184,7 +282,7 @@ impl Census {
         );
         let versions: BTreeSet<_> = record.rows.iter().map(|row| row.version.as_str()).collect();
         let versions = versions.into_iter().collect::<Vec<_>>().join(" and ");
-        let servers = record.servers.iter().map(|(name, version)| format!(", {name} {version}"));
+        let servers = measured.servers.iter().map(|(name, version)| format!(", {name} {version}"));
         let _ = writeln!(
             text,
             "{package} {versions} with Tokio {tokio}, on {os} {arch}, {rustc}{}, {day}. [The census](../{OVERVIEW}) \
@@ -235,6 +333,10 @@ impl Census {
         if let Some(because) = &cell.not_asked {
             parts.push(because.clone());
         }
+        if let Some(record::Kept { version, measured }) = &cell.kept {
+            let (day, _) = measured.started.split_once('T').unwrap_or((&measured.started, ""));
+            parts.push(format!("measured on {day} with {version}"));
+        }
         let codes: BTreeSet<_> =
             cell.panics.iter().filter_map(|it| self.codes.of(&message(it))).collect();
         parts.extend(codes.into_iter().map(|code| format!("[{code}](../explain/{code}.md)")));
@@ -281,17 +383,20 @@ impl Census {
     }
 
     fn found_again(&self, text: &mut String, record: &Record) {
-        let is_here = |issue: &&Issue| record.rows.iter().any(|row| row.code == issue.row);
-        let here: Vec<_> = self.issues.iter().filter(is_here).collect();
-        if here.is_empty() {
-            return;
+        let mut lines = String::new();
+        for issue in self.issues.iter().filter(|issue| issue.package == record.package) {
+            let Issue { name, title, shows, .. } = issue;
+            let found = self.found(issue);
+            let cells = found.iter().map(|it| format!("`{}/{}`", it.row.code, it.cell.question));
+            let cells: Vec<_> = cells.collect();
+            if !cells.is_empty() {
+                let cells = cells.join(", ");
+                let _ = writeln!(lines, "- **{name}**, \"{title}\": {cells}. {shows}");
+            }
         }
-        text.push_str("## Public issues that show here\n\n");
-        for issue in here {
-            let Issue { name, title, shows, row, question, .. } = issue;
-            let _ = writeln!(text, "- **{name}**, \"{title}\": `{row}/{question}`. {shows}");
+        if !lines.is_empty() {
+            let _ = writeln!(text, "## Public issues that show here\n\n{lines}");
         }
-        text.push('\n');
     }
 
     /// The table of all cells.

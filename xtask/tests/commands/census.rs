@@ -37,7 +37,7 @@ fn workspace() -> Workspace {
     let summary = workspace.read("docs/src/SUMMARY.md");
     let block = "<!-- census:begin -->\n<!-- census:end -->\n";
     workspace.write("docs/src/SUMMARY.md", &(summary + block));
-    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n");
+    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n\n<!-- census-issues:begin -->\n<!-- census-issues:end -->\n");
     workspace.write(
         "docs/src/explain/SD0001.md",
         "# SD0001 · no context\n\n```text\nthere is no reactor running\n```\n",
@@ -85,23 +85,64 @@ fn cells_of_another_release_and_issues_that_do_not_show_are_found() {
     let workspace = workspace();
     let issue = |question| {
         format!(
-            "[[issue]]\nname = \"a/pool#1\"\ntitle = \"It panics\"\nshows = \"So.\"\nrow = \"pool-object\"\n\
+            "[[issue]]\nname = \"a/pool#1\"\ntitle = \"It panics\"\nshows = \"So.\"\npackage = \"pool\"\n\
              question = \"{question}\"\nanswer = \"panics\"\nmessage = \"no reactor\"\n"
         )
     };
     workspace.write("docs/census.toml", &issue("drop-off-context"));
     workspace.run(&["notebooks"]).expect_code(0);
     assert!(workspace.read(PAGE).contains("**a/pool#1**, \"It panics\""));
+    let overview = workspace.read("docs/src/census.md");
+    assert!(overview.contains("1 of 1 rows, of 1 crate, has it; 1 of them with \"no reactor\"."));
+    assert!(overview.contains("1.0.0 | **panics** 3 of 20, clean 17 of 20 | yes | yes |"));
     workspace.run(&["notebooks", "--check"]).expect_code(0);
+    // A row of another crate with the symptom is listed, and is not the issue's.
+    workspace.write("docs/census.toml", &issue("drop-off-context").replace("\"pool\"", "\"lake\""));
+    workspace.run(&["notebooks"]).expect_code(0);
+    let overview = workspace.read("docs/src/census.md");
+    assert!(overview.contains("clean 17 of 20 | yes | no |"), "{overview}");
+    assert!(overview.contains("**None of these is of lake.**"), "{overview}");
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("a/pool#1 is not found again: no row of lake answers");
+    // Nothing points to a row.
+    let pointing = issue("drop-off-context") + "row = \"pool-object\"\n";
+    workspace.write("docs/census.toml", &pointing);
+    workspace.run(&["notebooks", "--check"]).expect_code(1).says("unknown field `row`");
     workspace.write("docs/census.toml", &issue("control"));
     let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
-    ran.says("a/pool#1 is not found again: pool-object/control does not answer `panics`");
+    ran.says("a/pool#1 is not found again: no row of pool answers `control` with `panics`");
     workspace.write("docs/census.toml", "");
     workspace.run(&["notebooks"]).expect_code(0);
     let lock = "[[package]]\nname = \"pool\"\nversion = \"1.0.1\"\n";
     workspace.write("crates/census/Cargo.lock", lock);
     let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
     ran.says("has no version 1.0.0: run `cargo xtask census --only pool --accept`");
+}
+
+#[test]
+fn a_cell_that_was_kept_or_has_few_trials_is_named() {
+    let workspace = workspace();
+    let with = |kept: Option<(&str, &str)>, clean: u32| {
+        let mut cells = cells(&json!({ "clean": clean }), &[]);
+        if let (Some((version, digest)), Some(cell)) = (kept, cells.pointer_mut("/rows/0/cells/1"))
+        {
+            cell["kept"] = json!({
+                "version": version, "started": "2025-01-02T03:04:05Z", "rustc": "rustc 1.94.0", "tokio": "1.53.0",
+                "os": "linux", "arch": "x86_64", "cores": 2,
+                "sources": { "crates/census/src/look.rs": digest },
+            });
+        }
+        workspace.write(CELLS, &cells.to_string());
+        workspace.run(&["notebooks"]).expect_code(0);
+        workspace.run(&["notebooks", "--check"]).expect_code(1)
+    };
+    let name = "pool-object/drop-off-context";
+    let ran = with(Some(("1.0.0", "0")), 20);
+    ran.says(&format!("{name} is older than crates/census/src/look.rs: run `cargo xtask census"));
+    assert!(workspace.read(PAGE).contains("measured on 2025-01-02 with 1.0.0"));
+    let ran = with(Some(("0.9.0", "0")), 20);
+    ran.says(&format!("{name} was measured with 0.9.0, and its row is of 1.0.0"));
+    with(None, 19).says(&format!("{name} has 19 trials, and a cell needs 20"));
 }
 
 #[test]
@@ -112,6 +153,7 @@ fn mistyped_names_are_refused_before_a_build() {
         ("--only pool-object", "cargo does not say where it has built"),
         ("--question drop-of-context", "did you mean `drop-off-context`?"),
         ("--trials 0", "--trials"),
+        ("--accept --trials 19", "a committed cell needs at least 20 trials"),
         ("--patch pool", "expected a crate and a folder"),
         ("--update --accept", "cannot be used with"),
         ("--add", "--accept"),
