@@ -12,7 +12,7 @@ use lab::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::workshop::{PACKAGE, Workshop};
+use super::workshop::{self, PACKAGE, Workshop};
 use crate::{
     failure::{Context as _, Failure, Result},
     results::{self, Meta},
@@ -368,16 +368,47 @@ fn is_same_series(one: &str, other: &str) -> bool {
     series(one) == series(other)
 }
 
-/// The digests of what the trials of a row are made of: its own file, and what all rows share.
+/// The files that all trials are made of.
+const SHARED: [&str; 5] =
+    ["src/look.rs", "src/question.rs", "src/server.rs", "src/subject.rs", "src/trial.rs"];
+
+/// The digests of what the trials of a row are made of: its own file, what all rows share, and the locked versions of
+/// what these use.
 pub fn digests(root: &Path, source: &str) -> BTreeMap<String, String> {
-    let shared = ["trial.rs", "look.rs", "server.rs"].map(|it| format!("src/{it}"));
-    let files = shared.into_iter().chain([source.to_owned()]);
-    let digest = |file: String| {
-        let path = format!("{PACKAGE}/{file}");
-        let digest = sources::of_file(&root.join(&path))?;
-        Some((path, digest))
+    let package = root.join(PACKAGE);
+    let files = SHARED.into_iter().chain([source]);
+    let digest =
+        |file: &str| Some((format!("{PACKAGE}/{file}"), sources::of_file(&package.join(file))?));
+    let mut digests: BTreeMap<_, _> = files.clone().filter_map(digest).collect();
+    let text: String = files.filter_map(|it| fs::read_to_string(package.join(it)).ok()).collect();
+    // Without a lock file there are no cells either.
+    if let Ok(Some(used)) = workshop::used(&package, &text) {
+        digests.insert(locked(source), used);
+    }
+    digests
+}
+
+/// The name of the digest of the locked versions.
+fn locked(source: &str) -> String {
+    format!("{PACKAGE}/Cargo.lock, for {source}")
+}
+
+/// What a record does not say of how it was measured, because it is older than that digest.
+pub fn unrecorded(root: &Path, measured: &Measured) -> BTreeSet<String> {
+    let is_own = |it: &&str| !SHARED.contains(it) && !it.starts_with("Cargo.lock");
+    let below = measured.sources.keys().filter_map(|it| it.strip_prefix(PACKAGE));
+    let own = below.map(|it| it.trim_start_matches('/')).filter(is_own);
+    let now = own.flat_map(|source| digests(root, source).into_keys());
+    now.filter(|it| !measured.sources.contains_key(it)).collect()
+}
+
+/// The digest of this name now.
+pub fn digest_now(root: &Path, name: &str) -> Option<String> {
+    let source = match name.split_once(", for ") {
+        Some((_, source)) => source,
+        None => name.strip_prefix(PACKAGE)?.trim_start_matches('/'),
     };
-    files.filter_map(digest).collect()
+    digests(root, source).remove(name)
 }
 
 fn cell(variant: &VariantResult) -> Cell {
@@ -537,6 +568,62 @@ mod tests {
         let doubtful = variant(20, 20);
         assert_eq!(doubtful.answers.get(FAILED), Some(&1));
         assert_eq!(doubtful.problems, ["21 answers of 20 trials"]);
+    }
+
+    #[test]
+    fn what_all_trials_share_and_the_locked_versions_age_the_cells() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(PACKAGE).join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let lock = |own: &str, its: &str, other: &str| {
+            let of = |name: &str, version: &str, needs: &str| {
+                format!(
+                    "[[package]]\nname = \"{name}\"\nversion = \"{version}\"\nsource = \"registry\"\n{needs}"
+                )
+            };
+            let needs = "dependencies = [\"its 1.0.0\"]\n";
+            let all = [of("its", its, ""), of("a-pool", own, needs), of("other", other, "")];
+            write("Cargo.lock", &all.concat().replace("its 1.0.0", &format!("its {its}")));
+        };
+        SHARED.iter().for_each(|it| write(it, "fn it() {}"));
+        write("src/subjects/pool.rs", "use a_pool::Pool;");
+        write("Cargo.toml", "[dependencies]\na-pool = \"=1.0.0\"\nother = \"=1.0.0\"\n");
+        lock("1.0.0", "1.0.0", "1.0.0");
+        let now = || digests(root.path(), "src/subjects/pool.rs");
+        let first = now();
+        assert_eq!(first.len(), 7, "{first:?}");
+        let measured = Measured { sources: first.clone(), ..Measured::default() };
+        assert!(unrecorded(root.path(), &measured).is_empty());
+        for (name, digest) in &first {
+            assert_eq!(digest_now(root.path(), name).as_ref(), Some(digest));
+        }
+        let changed = || -> Vec<_> {
+            let now = now();
+            first.iter().filter(|it| now.get(it.0) != Some(it.1)).map(|it| it.0.clone()).collect()
+        };
+        let locked = [locked("src/subjects/pool.rs")];
+        lock("1.0.0", "1.0.0", "2.0.0");
+        assert_eq!(changed(), [""; 0]);
+        lock("1.0.0", "1.0.1", "1.0.0");
+        assert_eq!(changed(), locked);
+        lock("1.0.1", "1.0.0", "1.0.0");
+        assert_eq!(changed(), locked);
+        lock("1.0.0", "1.0.0", "1.0.0");
+        write(
+            "Cargo.toml",
+            "[dependencies]\na-pool = { version = \"=1.0.0\", features = [\"x\"] }\n",
+        );
+        assert_eq!(changed(), locked);
+        write("Cargo.toml", "[dependencies]\na-pool = \"=1.0.0\"\n");
+        write("src/question.rs", "fn other() {}");
+        assert_eq!(changed(), [format!("{PACKAGE}/src/question.rs")]);
+        // An older record says less, and that is seen.
+        let mut older = measured;
+        older.sources.remove(&locked[0]);
+        assert_eq!(unrecorded(root.path(), &older), BTreeSet::from(locked));
     }
 
     #[test]

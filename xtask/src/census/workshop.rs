@@ -1,6 +1,7 @@
 //! Where the census is built: in the workspace as it is locked, or in a copy with other versions.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -146,6 +147,55 @@ pub fn crates(workspace: &Workspace) -> Result<Vec<String>> {
     let dependencies = manifest.get("dependencies").and_then(Value::as_table).into_iter().flatten();
     let own = |it: &Value| it.get("package")?.as_str().map(str::to_owned);
     Ok(dependencies.map(|(name, it)| own(it).unwrap_or_else(|| name.clone())).collect())
+}
+
+/// The digest of what a text uses of the folder's dependencies: how the manifest asks for each, and the locked version
+/// of each and of all that it needs itself. Nothing without a lock file. A dependency counts as used if its name stands
+/// in the text. A package in a folder does not count, nor does what it needs.
+pub fn used(folder: &Path, text: &str) -> Result<Option<String>> {
+    let (lock, manifest) = (folder.join("Cargo.lock"), folder.join("Cargo.toml"));
+    let (Ok(lock), Ok(manifest)) = (fs::read_to_string(lock), fs::read_to_string(manifest)) else {
+        return Ok(None);
+    };
+    let lock: Table = lock.parse().context(|| format!("{}/Cargo.lock", folder.display()))?;
+    let manifest: Table =
+        manifest.parse().context(|| format!("{}/Cargo.toml", folder.display()))?;
+    let words: BTreeSet<_> =
+        text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_').collect();
+    let dependencies = manifest.get("dependencies").and_then(Value::as_table).into_iter().flatten();
+    let is_used = |name: &str| words.contains(&*name.replace('-', "_"));
+    let dependencies: Vec<_> = dependencies.filter(|(name, _)| is_used(name)).collect();
+    let packages: Vec<_> =
+        lock.get("package").and_then(Value::as_array).into_iter().flatten().collect();
+    let said = |it: &Value, what: &str| it.get(what).and_then(Value::as_str).map(str::to_owned);
+    let mut parts = BTreeSet::new();
+    let mut open: Vec<String> = Vec::new();
+    for (name, dependency) in dependencies {
+        parts.insert(format!("{name} = {dependency}"));
+        open.push(said(dependency, "package").unwrap_or_else(|| name.clone()));
+    }
+    // A name is written with its version where the lock file has several.
+    while let Some(needed) = open.pop() {
+        let mut needed = needed.split(' ');
+        let (name, version) = (needed.next(), needed.next());
+        for package in &packages {
+            let (its, its_version) = (said(package, "name"), said(package, "version"));
+            let is_it =
+                its.as_deref() == name && (version.is_none() || its_version.as_deref() == version);
+            if !is_it || package.get("source").is_none() {
+                continue;
+            }
+            let checksum = said(package, "checksum").unwrap_or_default();
+            let (its, its_version) = (its.unwrap_or_default(), its_version.unwrap_or_default());
+            if parts.insert(format!("{its} {its_version} {checksum}")) {
+                let needs = package.get("dependencies").and_then(Value::as_array);
+                let needs = needs.into_iter().flatten().filter_map(Value::as_str);
+                open.extend(needs.map(str::to_owned));
+            }
+        }
+    }
+    let parts: Vec<_> = parts.into_iter().collect();
+    Ok(Some(format!("{:08x}", crc32fast::hash(parts.join("\n").as_bytes()))))
 }
 
 /// The versions of a package in the lock file of a folder.

@@ -39,6 +39,8 @@ const IN_TITLE: usize = 70;
 
 pub struct Census {
     records: Vec<Record>,
+    /// The crates whose records lack a digest that new ones have.
+    unrecorded: BTreeSet<String>,
     issues: Vec<Issue>,
     codes: Codes,
 }
@@ -85,7 +87,9 @@ impl Census {
         };
         let records = record::read(workspace)?;
         let codes = if records.is_empty() { Codes::none() } else { Codes::read(workspace)? };
-        Ok(Self { records, issues: issues.issue, codes })
+        let lacks = |it: &&Record| !record::unrecorded(workspace.root(), &it.measured).is_empty();
+        let unrecorded = records.iter().filter(lacks).map(|it| it.package.clone()).collect();
+        Ok(Self { records, unrecorded, issues: issues.issue, codes })
     }
 
     /// The block of the table of contents.
@@ -128,10 +132,7 @@ impl Census {
                     "{file}: {PACKAGE}/Cargo.lock has no version {version}: {again}"
                 ));
             }
-            let now = |source: &str| {
-                let below = source.strip_prefix(PACKAGE).unwrap_or(source).trim_start_matches('/');
-                record::digests(workspace.root(), below).remove(source)
-            };
+            let now = |name: &str| record::digest_now(workspace.root(), name);
             for (source, digest) in &record.measured.sources {
                 if now(source).as_ref() != Some(digest) {
                     lines.push(format!("{file}: the cells are older than {source}: {again}"));
@@ -452,6 +453,16 @@ impl Census {
             controls.iter().filter(|is_expected| **is_expected).count(),
             controls.len(),
         );
+        if !self.unrecorded.is_empty() {
+            let all = self.unrecorded.len() == self.records.len();
+            let names = self.unrecorded.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(
+                text,
+                "\nThe records of {} were written before digests of all shared code and of the locked versions were: \
+                 whether these have changed since is not checked for them.",
+                if all { format!("all {} crates", self.records.len()) } else { names },
+            );
+        }
         text
     }
 }
