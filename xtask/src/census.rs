@@ -27,10 +27,11 @@ use crate::{
 };
 
 pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
-    if let Some(trials) = flags.trials.filter(|it| flags.accept && *it < record::TRIALS) {
-        let least = record::TRIALS;
+    let writes = flags.accept || flags.again;
+    if let Some(trials) = flags.trials.filter(|it| writes && *it < record::TRIALS) {
+        let (least, option) = (record::TRIALS, if flags.again { "--again" } else { "--accept" });
         return Err(Failure::Usage(format!(
-            "--accept with --trials {trials}: a committed cell needs at least {least} trials"
+            "{option} with --trials {trials}: a committed cell needs at least {least} trials"
         )));
     }
     let (interrupt, guardian) = (Interrupt::install()?, Guardian::start()?);
@@ -64,8 +65,15 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
             plural(count, "file"),
             record::FOLDER
         ));
+    } else if flags.again {
+        found.retain(|record| self::wrong(std::slice::from_ref(record)).is_empty());
+        record::write_again(workspace, &found, &committed)?;
+        let (count, folder) = (plural(found.len(), "file"), record::AGAIN);
+        output::note(&format!(
+            "Wrote {count} in {folder}. `cargo xtask notebooks` writes the page."
+        ));
     }
-    let differs = !differences.is_empty() && !flags.accept && !workshop.is_a_copy();
+    let differs = !differences.is_empty() && !writes && !workshop.is_a_copy();
     Ok(if differs || !wrong.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -98,14 +98,16 @@ pub struct Bench {
 ///
 ///   cargo xtask census --only deadpool                  one crate, or one row of it
 ///   cargo xtask census --accept                         replace the committed cells
+///   cargo xtask census --again                          record a second run beside them
 ///   cargo xtask census --update                         what newer releases would change
 ///   cargo xtask census --patch deadpool-sync=../mine    what a fix would change
 ///
-/// A cell agrees with a committed one if both have the same answer. A committed cell with several answers is a race: any
-/// of these answers agrees with it.
+/// A cell differs from a committed one if it has an answer that the committed one never had, or if it lacks one that at
+/// least half of the committed trials gave, though it has 20 trials or more. How often the answers of a race come is
+/// not compared.
 ///
 /// The exit code is 0 if every cell agrees, and 1 if one differs, is not committed, or a control fails. With --accept,
-/// --update and --patch a difference is no failure.
+/// --again, --update and --patch a difference is no failure.
 #[derive(Clone, Debug, Default, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Census {
@@ -133,6 +135,11 @@ pub struct Census {
     /// the count of each
     #[arg(long, requires = "accept")]
     pub add: bool,
+
+    /// Write the cells into docs/results/census-again, as those of a second run of the same code: the page compares them
+    /// with the committed ones
+    #[arg(long, conflicts_with_all = ["accept", "update", "patch", "list", "question"])]
+    pub again: bool,
 
     /// Build in a copy with the newest compatible releases, and print which versions and cells differ from the committed ones
     #[arg(long, conflicts_with_all = ["accept", "list"])]

@@ -23,6 +23,9 @@ use crate::{
 /// The folder of the committed cells.
 pub const FOLDER: &str = "docs/results/census";
 
+/// The folder of the cells of a second run, which are compared with them.
+pub const AGAIN: &str = "docs/results/census-again";
+
 /// The answer of a control that makes the other cells of its row worth something; nothing for a question.
 pub fn expected(question: &str) -> Option<&'static str> {
     match question {
@@ -202,11 +205,20 @@ impl fmt::Display for Cell {
 
 /// The committed cells, in the order of the names of the crates.
 pub fn read(workspace: &Workspace) -> Result<Vec<Record>> {
-    let folder = workspace.path(FOLDER);
+    read_in(workspace, FOLDER)
+}
+
+/// The cells of the second run.
+pub fn read_again(workspace: &Workspace) -> Result<Vec<Record>> {
+    read_in(workspace, AGAIN)
+}
+
+fn read_in(workspace: &Workspace, folder: &str) -> Result<Vec<Record>> {
+    let path = workspace.path(folder);
     let mut records: Vec<Record> = Vec::new();
-    for file in workspace::names(&folder)? {
-        let unreadable = || format!("{FOLDER}/{file}");
-        let text = fs::read_to_string(folder.join(&file)).context(unreadable)?;
+    for file in workspace::names(&path)? {
+        let unreadable = || format!("{folder}/{file}");
+        let text = fs::read_to_string(path.join(&file)).context(unreadable)?;
         records.push(serde_json::from_str(&text).context(unreadable)?);
     }
     Ok(records)
@@ -220,11 +232,42 @@ pub fn write(workspace: &Workspace, found: Vec<Record>, committed: Vec<Record>) 
         if let Some(before) = committed.iter().find(|it| it.package == record.package) {
             keep(&mut record, before);
         }
-        let path = workspace.path(FOLDER).join(format!("{}.json", record.package));
-        results::write_whole(&path, &results::json(&record)?)
-            .context(|| format!("cannot write {}", path.display()))?;
+        write_in(workspace, FOLDER, &record)?;
     }
     Ok(count)
+}
+
+/// Writes the cells of a second run. It must be of the code and the release that the committed cells are of.
+pub fn write_again(workspace: &Workspace, found: &[Record], committed: &[Record]) -> Result<()> {
+    for record in found {
+        let package = &record.package;
+        if !committed.iter().any(|it| it.package == *package && is_same_code(it, record)) {
+            return Err(Failure::Failed(format!(
+                "the committed cells of {package} are of other code: run `cargo xtask census --only {package} --accept` first"
+            )));
+        }
+    }
+    found.iter().try_for_each(|record| write_in(workspace, AGAIN, record))
+}
+
+/// Whether two runs had the same code and the same release, for all of their cells.
+pub fn is_same_code(one: &Record, other: &Record) -> bool {
+    let is_same_row = |row: &Row| {
+        let its = one.rows.iter().find(|it| it.code == row.code && it.version == row.version);
+        its.is_some_and(|it| {
+            let mut kept = it.cells.iter().filter_map(|cell| cell.kept.as_ref());
+            kept.all(|kept| {
+                kept.version == row.version && kept.measured.sources == other.measured.sources
+            })
+        })
+    };
+    one.measured.sources == other.measured.sources && other.rows.iter().all(is_same_row)
+}
+
+fn write_in(workspace: &Workspace, folder: &str, record: &Record) -> Result<()> {
+    let path = workspace.path(folder).join(format!("{}.json", record.package));
+    results::write_whole(&path, &results::json(record)?)
+        .context(|| format!("cannot write {}", path.display()))
 }
 
 /// Keeps the rows and cells that a partial run did not ask for. Each says how it was measured: it may be older than the

@@ -27,6 +27,9 @@ use crate::{
 /// The generated block of the overview, and that of the table of contents.
 pub const BLOCK: &str = "census";
 
+/// The block of the overview that compares a second run with the committed cells.
+const AGAIN_BLOCK: &str = "census-again";
+
 /// The block of the overview with the public issues.
 const ISSUES_BLOCK: &str = "census-issues";
 
@@ -39,6 +42,8 @@ const IN_TITLE: usize = 70;
 
 pub struct Census {
     records: Vec<Record>,
+    /// The cells of a second run.
+    again: Vec<Record>,
     /// The crates whose records lack a digest that new ones have.
     unrecorded: BTreeSet<String>,
     issues: Vec<Issue>,
@@ -89,7 +94,8 @@ impl Census {
         let codes = if records.is_empty() { Codes::none() } else { Codes::read(workspace)? };
         let lacks = |it: &&Record| !record::unrecorded(workspace.root(), &it.measured).is_empty();
         let unrecorded = records.iter().filter(lacks).map(|it| it.package.clone()).collect();
-        Ok(Self { records, unrecorded, issues: issues.issue, codes })
+        let again = record::read_again(workspace)?;
+        Ok(Self { records, again, unrecorded, issues: issues.issue, codes })
     }
 
     /// The block of the table of contents.
@@ -163,6 +169,17 @@ impl Census {
                 }
             }
         }
+        for again in &self.again {
+            let package = &again.package;
+            let before = self.records.iter().find(|it| it.package == *package);
+            if !before.is_some_and(|it| record::is_same_code(it, again)) {
+                lines.push(format!(
+                    "{}/{package}.json: the second run is of other code than the committed cells: \
+                     run `cargo xtask census --only {package} --again`",
+                    record::AGAIN
+                ));
+            }
+        }
         for issue in self.issues.iter().filter(|issue| self.found(issue).is_empty()) {
             let Issue { name, package, question, answer, .. } = issue;
             lines.push(format!(
@@ -181,6 +198,45 @@ impl Census {
 
     fn rows(&self) -> impl Iterator<Item = &Row> {
         self.records.iter().flat_map(|record| &record.rows)
+    }
+
+    /// The second run against the committed cells.
+    fn again(&self) -> String {
+        let (mut count, mut same, mut lines) = (0, 0, String::new());
+        let mut days = BTreeSet::new();
+        for again in &self.again {
+            let (day, _) = again.measured.started.split_once('T').unwrap_or_default();
+            days.insert(day);
+            let before = self.records.iter().find(|it| it.package == again.package);
+            for row in &again.rows {
+                let old = before.and_then(|it| it.rows.iter().find(|it| it.code == row.code));
+                for cell in row.cells.iter().filter(|cell| !cell.answers.is_empty()) {
+                    let mut old = old.into_iter().flat_map(|row| &row.cells);
+                    let old = old.find(|it| it.question == cell.question);
+                    count += 1;
+                    if old.is_some_and(|old| old.agrees(cell)) {
+                        same += 1;
+                    } else {
+                        let old = old.map_or_else(|| "not committed".to_owned(), Cell::to_string);
+                        let (code, question) = (&row.code, &cell.question);
+                        let _ =
+                            writeln!(lines, "- `{code}/{question}`: {old}; the second time {cell}");
+                    }
+                }
+            }
+        }
+        if count == 0 {
+            return "No second run of the committed cells is recorded.\n".to_owned();
+        }
+        let asked = self.rows().flat_map(|row| &row.cells).filter(|it| !it.answers.is_empty());
+        let (asked, days) = (asked.count(), days.into_iter().collect::<Vec<_>>().join(" and "));
+        let mut text = format!(
+            "On {days}, {count} of the {asked} cells were asked a second time: {same} of {count} are as committed.\n"
+        );
+        if !lines.is_empty() {
+            let _ = write!(text, "\n{lines}");
+        }
+        text
     }
 
     /// Every cell with an issue's symptom, of whatever crate.

@@ -37,7 +37,7 @@ fn workspace() -> Workspace {
     let summary = workspace.read("docs/src/SUMMARY.md");
     let block = "<!-- census:begin -->\n<!-- census:end -->\n";
     workspace.write("docs/src/SUMMARY.md", &(summary + block));
-    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n\n<!-- census-issues:begin -->\n<!-- census-issues:end -->\n");
+    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n\n<!-- census-issues:begin -->\n<!-- census-issues:end -->\n\n<!-- census-again:begin -->\n<!-- census-again:end -->\n");
     workspace.write(
         "docs/src/explain/SD0001.md",
         "# SD0001 · no context\n\n```text\nthere is no reactor running\n```\n",
@@ -146,12 +146,41 @@ fn a_cell_that_was_kept_or_has_few_trials_is_named() {
 }
 
 #[test]
+fn a_second_run_is_compared_with_the_committed_cells() {
+    const AGAIN: &str = "docs/results/census-again/pool.json";
+    let workspace = workspace();
+    let overview = || workspace.read("docs/src/census.md");
+    assert!(overview().contains("No second run of the committed cells is recorded."));
+    workspace.write(AGAIN, &cells(&json!({ "clean": 20 }), &[]).to_string());
+    workspace.run(&["notebooks"]).expect_code(0);
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    let same = "On 2026-01-02, 2 of the 2 cells were asked a second time: 2 of 2 are as committed.";
+    assert!(overview().contains(same), "{}", overview());
+    workspace.write(AGAIN, &cells(&json!({ "panics": 20 }), &[PANIC]).to_string());
+    workspace.run(&["notebooks"]).expect_code(0);
+    let lost = "- `pool-object/drop-off-context`: panics 3 of 20, clean 17 of 20; the second time panics 20 of 20";
+    assert!(overview().contains("1 of 2 are as committed"), "{}", overview());
+    assert!(overview().contains(lost), "{}", overview());
+    let mut other = cells(&json!({ "clean": 20 }), &[]);
+    other["sources"] = json!({ "crates/census/src/look.rs": "0" });
+    workspace.write(AGAIN, &other.to_string());
+    workspace.run(&["notebooks"]).expect_code(0);
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says(
+        "pool.json: the second run is of other code than the committed cells: run `cargo xtask",
+    );
+}
+
+#[test]
 fn mistyped_names_are_refused_before_a_build() {
     let workspace = workspace();
     for (options, words) in [
         ("--only pol", "the census has no crate or row `pol`; did you mean `pool`?"),
         ("--only pool-object", "cargo does not say where it has built"),
         ("--question drop-of-context", "did you mean `drop-off-context`?"),
+        ("--again --trials 19", "--again with --trials 19: a committed cell needs at least 20"),
+        ("--again --question fork", "cannot be used with"),
+        ("--again --accept", "cannot be used with"),
         ("--trials 0", "--trials"),
         ("--accept --trials 19", "a committed cell needs at least 20 trials"),
         ("--patch pool", "expected a crate and a folder"),
