@@ -46,6 +46,9 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let questions = questions(&declared, &flags.question)?;
+    if flags.again {
+        record::can_repeat(workspace, &workshop, &chosen, &committed)?;
+    }
     let Some(result) = binary.run(flags, &chosen, &questions, &guardian, &interrupt)? else {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     };
@@ -67,7 +70,7 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
         ));
     } else if flags.again {
         found.retain(|record| self::wrong(std::slice::from_ref(record)).is_empty());
-        record::write_again(workspace, &found, &committed)?;
+        record::write_again(workspace, &found)?;
         let (count, folder) = (plural(found.len(), "file"), record::AGAIN);
         output::note(&format!(
             "Wrote {count} in {folder}. `cargo xtask notebooks` writes the page."

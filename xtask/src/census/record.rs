@@ -237,17 +237,35 @@ pub fn write(workspace: &Workspace, found: Vec<Record>, committed: Vec<Record>) 
     Ok(count)
 }
 
-/// Writes the cells of a second run. It must be of the code and the release that the committed cells are of.
-pub fn write_again(workspace: &Workspace, found: &[Record], committed: &[Record]) -> Result<()> {
-    for record in found {
-        let package = &record.package;
-        if !committed.iter().any(|it| it.package == *package && is_same_code(it, record)) {
+/// Writes the cells of a second run.
+pub fn write_again(workspace: &Workspace, found: &[Record]) -> Result<()> {
+    found.iter().try_for_each(|record| write_in(workspace, AGAIN, record))
+}
+
+/// Refuses a second run of what has changed since the first.
+pub fn can_repeat(
+    workspace: &Workspace,
+    shop: &Workshop,
+    chosen: &[Declared],
+    committed: &[Record],
+) -> Result<()> {
+    for declared in chosen {
+        let package = &declared.package;
+        let now = digests(workspace.root(), &declared.source);
+        let versions = shop.versions(package)?;
+        let is_current = |record: &Record| {
+            record.package == *package
+                && record.measured.sources == now
+                && record.rows.iter().all(|row| versions.contains(&row.version))
+                && is_same_code(record, record)
+        };
+        if !committed.iter().any(is_current) {
             return Err(Failure::Failed(format!(
                 "the committed cells of {package} are of other code: run `cargo xtask census --only {package} --accept` first"
             )));
         }
     }
-    found.iter().try_for_each(|record| write_in(workspace, AGAIN, record))
+    Ok(())
 }
 
 /// Whether two runs had the same code and the same release, for all of their cells.
