@@ -120,8 +120,9 @@ impl Census {
             text: Ok(self.page(record)),
         };
         let overview = workspace.path("docs/src").join(OVERVIEW);
-        let overview =
-            filled(overview, "", &[(BLOCK, self.overview()), (ISSUES_BLOCK, self.issues())]);
+        let blocks =
+            [(BLOCK, self.overview()), (AGAIN_BLOCK, self.again()), (ISSUES_BLOCK, self.issues())];
+        let overview = filled(overview, "", &blocks);
         self.records.iter().map(page).chain([overview]).collect()
     }
 
