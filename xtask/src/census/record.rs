@@ -174,8 +174,8 @@ impl Cell {
         let is_lost = |(answer, count): (&String, &u32)| {
             is_frequent(*count) && !later.answers.contains_key(answer)
         };
-        let can_lose = later.trials() >= TRIALS;
-        !later.answers.keys().any(is_new) && !(can_lose && self.answers.iter().any(is_lost))
+        let is_lost = later.trials() >= TRIALS && self.answers.iter().any(is_lost);
+        !is_lost && !later.answers.keys().any(is_new)
     }
 
     /// The answer that a table shows: the worst one first.
