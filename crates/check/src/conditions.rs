@@ -319,11 +319,13 @@ struct Trace {
     left: u32,
     /// Whether one bit is tested, as of an enum with two variants.
     is_bit: bool,
+    /// Whether the value is compared with a number that means that nothing is there.
+    is_niche: bool,
 }
 
 impl Trace {
     const fn new(is_bit: bool) -> Self {
-        Self { left: 64, is_bit }
+        Self { left: 64, is_bit, is_niche: false }
     }
 
     const fn goes_on(&mut self) -> bool {
@@ -544,7 +546,7 @@ impl Reader<'_> {
         });
         let Some((place, compare)) = compared.filter(|_| other != moved) else { return Bit::State };
         // Only a value with a niche is compared so.
-        trace.is_bit = true;
+        (trace.is_bit, trace.is_niche) = (true, true);
         let if_equal = if it.mnemonic() == Mnemonic::Cmove { moved } else { other };
         let whole = match compare.op0_kind() {
             OpKind::Register => self.register(place, compare.op0_register(), trace),
@@ -614,6 +616,8 @@ impl Reader<'_> {
     fn result(&self, at: usize, to: Index, argument: Register, trace: &mut Trace) -> Bit {
         let path = self.paths[to as usize].as_deref().unwrap_or_default();
         let is_result = path.starts_with("core::result::");
+        // The flag in an `Option<bool>` is in the byte of the `Option` itself.
+        let is_flag = !trace.is_niche && self.has_flag_in_option();
         let mut of_argument = || match self.pointer(at, argument) {
             Some(slot @ Home::Slot(..)) => self.memory(slot, trace),
             // A field may be `Ok` or `Err`.
@@ -622,6 +626,7 @@ impl Reader<'_> {
             _ => Bit::IfThere(true),
         };
         match self.answer(to) {
+            Answer::Same | Answer::Each if is_flag => Bit::State,
             Answer::There | Answer::Same => of_argument(),
             Answer::Missing => of_argument().flipped(),
             Answer::Good | Answer::Never => Bit::IfThere(false),
@@ -629,6 +634,16 @@ impl Reader<'_> {
             Answer::Context => Bit::WithoutContext(true),
             Answer::Last | Answer::State => Bit::State,
         }
+    }
+
+    /// Whether a byte is compared with 2, which is what `None` is where `Some` has a flag.
+    fn has_flag_in_option(&self) -> bool {
+        let is_it = |it: &Instruction| {
+            it.mnemonic() == Mnemonic::Cmp
+                && it.op1_kind() == OpKind::Immediate8
+                && it.immediate8() == 2
+        };
+        self.code.instructions().iter().any(is_it)
     }
 
     /// The place on the stack that a register points to before a call.

@@ -134,6 +134,10 @@ impl Graph {
             if entering.leave.insert(it) {
                 let drops = |from: &&Index| {
                     let from = binary.function(**from);
+                    // An `Option` is also dropped where a guard takes the place of nothing.
+                    if from.glue_of().any(|of| of.starts_with("core::option::Option<")) {
+                        return false;
+                    }
                     let is_drop = from.name() == "core::mem::drop"
                         || from.name().starts_with("core::mem::drop::<");
                     is_drop || from.glue_of().next().is_some()
