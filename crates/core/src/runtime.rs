@@ -4,7 +4,7 @@
 //! anything is left, `shutdown_background` does not wait, and a drop waits for ever or, in async code,
 //! panics (experiments 09, 10). The usual repair is a thread that is signalled to stop and then joined.
 //! It hides a panic of that thread and hangs if the thread does not end (experiments 51, 52; claims
-//! E1–E3). A runtime in a static is never shut down at all (experiment 50, claim C4a).
+//! E1–E3). A runtime in a static is never shut down at all (experiment 50, finding C4a).
 //!
 //! Here one thread owns and drops the runtime; that drop waits for all runtime threads. `shutdown` waits
 //! for the owner thread up to its limit. Abandoning the wait is safe.

@@ -92,20 +92,6 @@ fn main() -> ExitCode {
         .claim("B3b", "The cache must be cleared before the runtime is leaked.")
         .supported_if(every("*/leak/caches-first").is(Clean) & every("*/leak/caches-last").is(Aborted))
         .refuted_if(every("*/leak/caches-first").is(Clean) & every("*/leak/caches-last").is(Clean))
-        .claim("B10b", "At the exit, it is entirely an issue of destruction order.")
-        // Each order is tried with a context and without.
-        .supported_if(
-            (every("*/cache-is-last/cleared-first*").is(Clean)
-                & every("*/cache-is-last/cleared-last*").is(Aborted))
-                | (every("*/cache-is-last/cleared-first*").is(Aborted)
-                    & every("*/cache-is-last/cleared-last*").is(Clean)),
-        )
-        .refuted_if(
-            (every("*/cache-is-last/cleared-first").is(Aborted)
-                & every("*/cache-is-last/cleared-first-in-context").is(Clean))
-                | (every("*/cache-is-last/cleared-last").is(Aborted)
-                    & every("*/cache-is-last/cleared-last-in-context").is(Clean)),
-        )
         .finding(
             "B3d",
             "The order in which the cache is cleared and the runtime closed decides nothing: the context \
@@ -132,6 +118,20 @@ fn main() -> ExitCode {
         .claim("B4b", "Doing nothing at process exit is safe after a logout that cleared the caches.")
         .supported_if(every("*/nothing/after-logout").is(Clean))
         .refuted_if(!every("*/nothing/after-logout").is(Clean))
+        .claim(
+            "B17",
+            "To forget everything at the exit may not be needed: doing nothing is as clean, for a client in a static and \
+             after a logout that cleared the caches.",
+        )
+        .supported_if(
+            every("*/leak/caches-first").is(Clean)
+                & every("*/nothing/statics-full").is(Clean)
+                & every("*/nothing/after-logout").is(Clean),
+        )
+        .refuted_if(
+            every("*/leak/caches-first").is(Clean)
+                & (!every("*/nothing/statics-full").is(Clean) | !every("*/nothing/after-logout").is(Clean)),
+        )
         .finding(
             "B4c",
             "Doing nothing at process exit is not safe if a thread-local of the main thread still holds \

@@ -43,15 +43,16 @@ fn main() -> ExitCode {
         ])
         .keeps("rows_lost", [])
         .keeps("exit_code", [])
-        .claim(
+        .finding(
             "C4a",
-            "The `Drop` of an owner in a static cell, as `RUNTIME.get()` suggests, shuts the runtime down.",
+            "Without the fourth step, the `Drop` of an owner in a static cell, as `RUNTIME.get()` suggests, does not \
+             help.",
         )
-        .supported_if(every("static/joining-drop").is(Clean))
-        .refuted_if(
+        .supported_if(
             every("local/joining-drop").is(Clean)
                 & every("static/joining-drop").observed("rows_lost").always_at_least(1),
         )
+        .refuted_if(every("static/joining-drop").is(Clean))
         .claim("C4b", "With a function for cleanup that is called at exit, it is robust.")
         .supported_if(every("static/joining-drop-called").is(Clean))
         .refuted_if(

@@ -99,7 +99,7 @@ fn main() -> ExitCode {
         .claim(
             "B3a",
             "A cache that is cleared late, by the destructors of the thread-locals, crashes; one that is \
-             cleared in time does not.",
+             cleared in a context before that does not.",
         )
         .supported_if(
             every("*/thread-local/main-returns").is(Aborted)

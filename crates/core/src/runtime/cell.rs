@@ -13,7 +13,7 @@ use crate::{
 
 /// A runtime in a static. It starts when it is first used, and can be shut down and started again.
 ///
-/// A static is never dropped, so a `LazyLock<Runtime>` never shuts anything down (experiment 50, claim
+/// A static is never dropped, so a `LazyLock<Runtime>` never shuts anything down (experiment 50, finding
 /// C4a). The end of `main`, an exit handler of the host or a logout must *call*
 /// [`shutdown`](Self::shutdown) or [`shutdown_blocking`](Self::shutdown_blocking). After that the
 /// runtime does not start by itself any more, because late work at the end of a process must not start
