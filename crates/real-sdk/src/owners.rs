@@ -32,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// When the server answers what it is slow with: long after that.
 const SLOW: Duration = Duration::from_millis(2500);
 
+/// In which a task that was spawned is polled for the first time, on a machine that is not much too busy.
+const FIRST_POLL: Duration = Duration::from_millis(200);
+
 /// Part of the name of the files that are open as long as the client's machine for encryption is there, and
 /// so as long as a client is.
 const CLIENT: &str = "crypto";
@@ -146,7 +149,11 @@ async fn drop_all(setting: &Setting, moment: &str) -> Result<Kept> {
             drop(tokio::spawn(async move { syncing.sync(SyncSettings::default()).await.is_ok() }));
             server.until(|_| setting.syncs() > before).await;
         }
-        "event-cache" => client.event_cache().subscribe()?,
+        "event-cache" => {
+            client.event_cache().subscribe()?;
+            // Its task looks for the client when it is first polled, and ends if there is none.
+            tokio::time::sleep(FIRST_POLL).await;
+        }
         "event-handler" => {
             let held = client.clone();
             client.add_event_handler(move |_: OriginalSyncRoomMessageEvent| {
@@ -155,8 +162,9 @@ async fn drop_all(setting: &Setting, moment: &str) -> Result<Kept> {
             });
         }
         "timeline" => {
-            client.event_cache().subscribe()?;
-            drop(lobby(&client)?.timeline().await?);
+            let timeline = lobby(&client)?.timeline().await?;
+            tokio::time::sleep(FIRST_POLL).await;
+            drop(timeline);
         }
         _ => bail!("there is no moment `{moment}`"),
     }
