@@ -2,10 +2,12 @@
 
     natsrpy_exit.py SCENARIO
 
-SCENARIO is one of the functions below. NATS_ADDRESS says where the server is.
+SCENARIO is one of the functions below. NATS_ADDRESS says where the server is. No exit is tested by `objects_unanswered`,
+which panics before.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 
@@ -71,6 +73,29 @@ async def objects_returned(address):
     file = Written(asyncio.get_running_loop(), written)
     kept.extend(objects.get("object", file, chunk_size=1024) for _ in range(10))
     await written.wait()
+
+
+async def objects_unanswered(address):
+    """The same, but the server is as if it were too busy to answer any more, once the object is there."""
+    async with await asyncio.start_server(lambda *client: relay(address, *client), "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        await objects_returned(f"{host}:{port}")
+
+
+async def relay(address, reader, writer):
+    """Passes on what the client sends, until it asks for a consumer, and what the server answers."""
+    server_reader, server_writer = await asyncio.open_connection(*address.split(":"))
+    # It is cancelled when the program ends.
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(
+            passes_on(reader, server_writer, until=b"CONSUMER.CREATE"), passes_on(server_reader, writer)
+        )
+
+
+async def passes_on(reader, writer, until=None):
+    while (data := await reader.read(65536)) and not (until and until in data):
+        writer.write(data)
+        await writer.drain()
 
 
 class Written:
