@@ -20,7 +20,7 @@ impl Baseline {
     /// The file, if no other is named.
     pub const FILE: &str = "sundown-check.txt";
 
-    /// Reads the file that was named, which has to exist. If none was, and there is none, nothing is accepted.
+    /// Reads the baseline. A file that `--baseline` names must exist. Without that option, a missing file accepts nothing.
     pub fn read(named: Option<&Path>) -> Result<Self> {
         let path = named.unwrap_or(Path::new(Self::FILE));
         let text = match fs::read_to_string(path) {

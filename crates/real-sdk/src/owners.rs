@@ -151,7 +151,7 @@ async fn drop_all(setting: &Setting, moment: &str) -> Result<Kept> {
         }
         "event-cache" => {
             client.event_cache().subscribe()?;
-            // Its task looks for the client when it is first polled, and ends if there is none.
+            // At its first poll the task of the cache looks for the client. If the client is gone, the task ends.
             tokio::time::sleep(FIRST_POLL).await;
         }
         "event-handler" => {

@@ -201,9 +201,10 @@ fn the_results_are_of_enough_types_and_their_controls_are_clean() {
         let counts = Counts::of(results.types.iter().filter(|row| row.set == set));
         assert!(counts.failures() > 0 && counts.clean > 0, "{set}");
         // What the check promises: it names 95 % of the panics, as `will` or `may`, and 90 % of what it calls `will` panics.
+        // Of `will` alone 95 % is wanted, too, and is missed since conditions on state make a finding `may`.
         let named = counts.hits + counts.may_hits;
         assert!(named * 100 >= counts.failures() * 95, "{set}");
-        assert!(counts.hits > 0, "{set}");
+        assert!(counts.hits * 100 >= counts.failures() * 50, "{set}");
         assert!(counts.hits * 100 >= (counts.hits + counts.false_alarms) * 90, "{set}");
     }
 }

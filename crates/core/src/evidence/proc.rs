@@ -66,11 +66,16 @@ pub fn children(
         children.clear();
         let mut read = BTreeSet::new();
         for child in possible_children()?.into_iter().chain(also.clone()) {
-            let stat = Stat::read(&format!("/proc/{child}/stat"))?;
-            let stat = stat.filter(|stat| stat.parent == this);
-            read.insert((child, stat.as_ref().map(|stat| (stat.started, stat.has_ended))));
-            if let Some(stat) = stat.filter(|stat| !stat.has_ended) {
-                children.insert(child, stat);
+            match Stat::read(&format!("/proc/{child}/stat"))? {
+                Some(stat) if stat.parent == this && !stat.has_ended => {
+                    read.insert((child, Some(stat.started)));
+                    children.insert(child, stat);
+                }
+                // Another's: where the kernel has no lists of children, all processes are looked at.
+                Some(stat) if stat.parent != this && !stat.has_ended => {}
+                _ => {
+                    read.insert((child, None));
+                }
             }
         }
         if before.as_ref() == Some(&read) {
