@@ -508,7 +508,8 @@ pub struct Book {
 /// packaged files. It publishes nothing.
 #[derive(Clone, Debug, Args)]
 pub struct Package {
-    /// Where to put the workspace [default: target/publish]
+    /// Where to put the workspace: a new folder, an empty one, or one that this command wrote
+    /// [default: target/publish]
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
 

@@ -32,6 +32,9 @@ const PACKAGES: [(&str, &str); 5] = [
 /// What only a build inside this workspace needs.
 const NOT_PUBLISHED: [&str; 4] = ["dev-dependencies", "bench", "example", "test"];
 
+/// The first line of the workspace that this command writes.
+const WRITTEN_HERE: &str = "# Written by `cargo xtask package`.\n";
+
 /// What cargo prints if it cannot reach the registry.
 const UNREACHABLE: [&str; 4] =
     ["download of config.json failed", "failed to fetch", "network failure", "unable to update"];
@@ -42,16 +45,22 @@ pub fn run(flags: &flags::Package, workspace: &Workspace) -> Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => workspace.target()?.join("publish"),
     };
-    if folder.exists() {
-        // What was built stays.
-        fs::remove_dir_all(folder.join("crates")).or_else(may_be_missing)?;
+    if !workspace::names(&folder)?.is_empty() && !is_ours(&folder) {
+        let folder = folder.display();
+        return Err(Failure::Usage(format!(
+            "{folder} holds files of others, which this command would replace: name a new or an empty folder"
+        )));
     }
+    fs::remove_dir_all(folder.join("crates")).or_else(may_be_missing)?;
     stage(workspace, &folder)?;
     let manifest = folder.join("Cargo.toml");
+    // New each time: cargo unpacks a package that others depend on into its home, once for each target folder and
+    // version, and would build the others on what an earlier run packaged.
+    let target = tempfile::tempdir_in(&folder)?;
     let cargo = |arguments: &[&str]| {
         let mut cargo = workspace.cargo();
         cargo.args(arguments).arg("--manifest-path").arg(&manifest);
-        cargo.arg("--target-dir").arg(folder.join("target"));
+        cargo.arg("--target-dir").arg(target.path());
         cargo.args(["--workspace", "--allow-dirty"]);
         cargo
     };
@@ -71,9 +80,11 @@ pub fn run(flags: &flags::Package, workspace: &Workspace) -> Result<ExitCode> {
             false => return Err(Failure::Failed(said)),
         }
     }
-    let packed = folder.join("target/package");
-    for name in workspace::names(&packed)?.iter().filter(|name| name.ends_with(".crate")) {
-        output::print(&format!("{}\n", packed.join(name).display()));
+    let built = target.path().join("package");
+    for name in workspace::names(&built)?.iter().filter(|name| name.ends_with(".crate")) {
+        let packaged = folder.join(name);
+        fs::rename(built.join(name), &packaged)?;
+        output::print(&format!("{}\n", packaged.display()));
     }
     output::note(&format!(
         "to publish these: cargo publish --workspace --manifest-path {}",
@@ -102,6 +113,11 @@ fn may_be_missing(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
+/// Whether this command wrote the workspace in this folder.
+fn is_ours(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.starts_with(WRITTEN_HERE))
+}
+
 /// Writes the workspace that can be published.
 fn stage(workspace: &Workspace, folder: &Path) -> Result<()> {
     let read = |below: &str| -> Result<Table> {
@@ -111,7 +127,7 @@ fn stage(workspace: &Workspace, folder: &Path) -> Result<()> {
     let mut root = read("Cargo.toml")?;
     publishable_workspace(&mut root);
     fs::create_dir_all(folder)?;
-    fs::write(folder.join("Cargo.toml"), toml::to_string(&root)?)?;
+    fs::write(folder.join("Cargo.toml"), WRITTEN_HERE.to_owned() + &toml::to_string(&root)?)?;
     // The versions that everything is tested with.
     fs::copy(workspace.path("Cargo.lock"), folder.join("Cargo.lock"))?;
     for (package, name) in PACKAGES {

@@ -84,6 +84,14 @@ fn a_program_builds_and_runs_on_the_packaged_files() {
     for skipped in said.lines().filter(|line| line.starts_with("skipped: ")) {
         writeln!(io::stderr(), "{skipped}").unwrap();
     }
+    // What was built would be used again, and with it the packages as they were then.
+    let kept = fs::read_dir(target().join("publish")).unwrap();
+    let mut kept =
+        kept.map(|it| it.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    kept.retain(|name| !name.ends_with(".crate"));
+    kept.sort();
+    assert_eq!(kept, ["Cargo.lock", "Cargo.toml", "crates"]);
+
     let folder = tempfile::tempdir().unwrap();
     let mut names = Vec::new();
     for file in files.lines() {
@@ -120,4 +128,17 @@ fn a_program_builds_after_cargo_add() {
     let path = root().join("crates/sundown").display().to_string();
     cargo(folder.path(), &["add", "sundown", "--path", &path, "--features", FEATURES]);
     cargo(folder.path(), &["check", "--quiet"]);
+}
+
+#[test]
+fn a_folder_with_files_of_others_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("crates/kept");
+    fs::create_dir_all(&kept).unwrap();
+    let mut package = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let refused = package.arg("package").arg("--folder").arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("name a new or an empty folder"), "{said}");
+    assert!(kept.is_dir());
 }
