@@ -34,6 +34,7 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
             "{option} with --trials {trials}: a committed cell needs at least {least} trials"
         )));
     }
+    let patches = if flags.accept { record::applied(&flags.patch, workspace)? } else { Vec::new() };
     let (interrupt, guardian) = (Interrupt::install()?, Guardian::start()?);
     let committed = record::read(workspace)?;
     likely(flags, &committed, workspace)?;
@@ -59,9 +60,17 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
     let differences = differences(&found, &committed);
     let wrong = wrong(&found);
     print(&found, &differences, &wrong, flags.format)?;
-    if flags.accept {
-        // A doubtful crate keeps the cells that it has.
+    // A doubtful crate keeps the cells that it has.
+    if writes {
         found.retain(|record| self::wrong(std::slice::from_ref(record)).is_empty());
+    }
+    if !patches.is_empty() {
+        let (count, folder) = (plural(found.len(), "file"), record::PATCHED);
+        record::write_patched(workspace, &patches, found)?;
+        output::note(&format!(
+            "Wrote {count} in {folder}. `cargo xtask notebooks` writes the page."
+        ));
+    } else if flags.accept {
         let count = record::write(workspace, found, committed)?;
         output::note(&format!(
             "Wrote {} in {}. `cargo xtask notebooks` writes the pages.",
@@ -69,7 +78,6 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
             record::FOLDER
         ));
     } else if flags.again {
-        found.retain(|record| self::wrong(std::slice::from_ref(record)).is_empty());
         record::write_again(workspace, &found)?;
         let (count, folder) = (plural(found.len(), "file"), record::AGAIN);
         output::note(&format!(

@@ -102,6 +102,10 @@ pub struct Bench {
 ///   cargo xtask census --update                         what newer releases would change
 ///   cargo xtask census --patch deadpool-sync=../mine    what a fix would change
 ///
+/// A --patch is a folder with your copy of a crate, or a file with a unified diff, which is applied to a copy of the
+/// release that is locked: `--patch deadpool-sync@0.2.0=docs/patches/deadpool-sync-0.2.0.patch`. With --accept and files
+/// of this repository, the cells are recorded in docs/results/census-patched, beside the committed ones.
+///
 /// A cell differs from a committed one if it has an answer that the committed one never had, or if it lacks one that at
 /// least half of the committed trials gave, though it has 20 trials or more. How often the answers of a race come is
 /// not compared.
@@ -145,8 +149,9 @@ pub struct Census {
     #[arg(long, conflicts_with_all = ["accept", "list"])]
     pub update: bool,
 
-    /// Build in a copy with this folder in place of a released crate, as `[patch]` does, and print which cells differ
-    #[arg(long, value_name = "CRATE=FOLDER", conflicts_with_all = ["accept", "list"])]
+    /// Build in a copy with this folder, or with this diff of a release, in place of a released crate, as `[patch]`
+    /// does, and print which cells differ
+    #[arg(long, value_name = "CRATE[@VERSION]=PATH", conflicts_with_all = ["add", "list"])]
     pub patch: Vec<Patch>,
 
     /// Build, and run nothing: list the rows, and what each is not asked, with the reason
@@ -162,19 +167,28 @@ pub struct Census {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
     pub name: String,
-    pub folder: PathBuf,
+    /// Which of the locked releases a diff is of, if there are several.
+    pub version: Option<String>,
+    /// A folder, or a file with a diff.
+    pub from: PathBuf,
 }
 
 impl FromStr for Patch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
-                Ok(Self { name: name.to_owned(), folder: folder.into() })
-            }
-            _ => Err("expected a crate and a folder, as in deadpool-sync=../mine".to_owned()),
+        let (of, from) = text.split_once('=').unwrap_or_default();
+        let (name, version) = match of.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (of, None),
+        };
+        if name.is_empty() || from.is_empty() || version == Some("") {
+            return Err("expected a crate and a path, as in deadpool-sync=../mine or in \
+                        deadpool-sync@0.2.0=fix.patch"
+                .to_owned());
         }
+        let version = version.map(str::to_owned);
+        Ok(Self { name: name.to_owned(), version, from: from.into() })
     }
 }
 

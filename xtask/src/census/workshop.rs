@@ -4,10 +4,12 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use lab::interrupt::Interrupt;
 use rustix::process::Signal;
+use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::{
@@ -34,7 +36,13 @@ impl Workshop {
             return Ok(Self { folder: workspace.path(PACKAGE), target, is_a_copy: false });
         }
         let shop = Self { folder: target.join("copy"), target, is_a_copy: true };
-        shop.copy(flags, workspace)?;
+        let mut patched = Table::new();
+        for patch in &flags.patch {
+            let folder = shop.patched(patch, workspace)?.display().to_string();
+            let path = Table::from_iter([("path".to_owned(), folder.into())]);
+            patched.insert(patch.name.clone(), Value::Table(path));
+        }
+        shop.copy(flags.update, patched, workspace)?;
         if flags.update {
             shop.cargo(workspace, interrupt, &["update"])?;
         }
@@ -47,7 +55,7 @@ impl Workshop {
                 return Err(Failure::Failed(format!(
                     "nothing depends on {} in the version that {} has: set the version of a locked release there",
                     patch.name,
-                    patch.folder.display()
+                    patch.from.display()
                 )));
             }
         }
@@ -67,7 +75,7 @@ impl Workshop {
         versions(&self.folder, package)
     }
 
-    fn copy(&self, flags: &flags::Census, workspace: &Workspace) -> Result<()> {
+    fn copy(&self, newer: bool, patched: Table, workspace: &Workspace) -> Result<()> {
         let from = workspace.path(PACKAGE);
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
@@ -78,20 +86,41 @@ impl Workshop {
         let mut manifest: Table = text.parse().context(|| format!("{PACKAGE}/Cargo.toml"))?;
         if let Some(Value::Table(dependencies)) = manifest.get_mut("dependencies") {
             for (_, dependency) in dependencies.iter_mut() {
-                changed(dependency, flags.update, &from)?;
+                changed(dependency, newer, &from)?;
             }
         }
-        let patches = flags.patch.iter().map(|patch| {
-            let folder = fs::canonicalize(&patch.folder)
-                .context(|| format!("cannot find {}", patch.folder.display()))?;
-            let path = Table::from_iter([("path".to_owned(), folder.display().to_string().into())]);
-            Ok((patch.name.clone(), Value::Table(path)))
-        });
-        let patches: Table = patches.collect::<Result<_>>()?;
-        let patches = Table::from_iter([("crates-io".to_owned(), Value::Table(patches))]);
-        manifest.insert("patch".to_owned(), Value::Table(patches));
+        let patched = Table::from_iter([("crates-io".to_owned(), Value::Table(patched))]);
+        manifest.insert("patch".to_owned(), Value::Table(patched));
         fs::write(self.manifest(), toml::to_string(&manifest)?)?;
         Ok(())
+    }
+
+    /// The folder that takes the place of a release: the one that is named, or a copy of the release with the diff.
+    fn patched(&self, patch: &flags::Patch, workspace: &Workspace) -> Result<PathBuf> {
+        let from = fs::canonicalize(&patch.from)
+            .context(|| format!("cannot find {}", patch.from.display()))?;
+        if from.is_dir() {
+            return Ok(from);
+        }
+        let (name, version) = (&patch.name, locked_version(patch, workspace)?);
+        let folder = self.target.join("patched").join(format!("{name}-{version}"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        copy(&release(name, &version, workspace)?, &folder)?;
+        let mut git = Command::new("git");
+        git.arg("apply").arg(&from).current_dir(&folder);
+        // The folder is no part of this repository, whose ignored files git would pass over.
+        git.env("GIT_CEILING_DIRECTORIES", self.target.join("patched"));
+        let output = git.output().context(|| "cannot start git (is it on PATH?)")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let from = from.display();
+            return Err(Failure::Failed(format!(
+                "{from} does not apply to {name} {version}: {said}"
+            )));
+        }
+        Ok(folder)
     }
 
     fn cargo(&self, workspace: &Workspace, interrupt: &Interrupt, words: &[&str]) -> Result<()> {
@@ -105,6 +134,49 @@ impl Workshop {
             false => Err(Failure::Failed(format!("`cargo {}` failed", words.join(" ")))),
         }
     }
+}
+
+/// The version that a diff is of.
+pub fn locked_version(patch: &flags::Patch, workspace: &Workspace) -> Result<String> {
+    let name = &patch.name;
+    let locked = versions(&workspace.path(PACKAGE), name)?;
+    match (&patch.version, &locked[..]) {
+        (Some(version), _) if locked.contains(version) => Ok(version.clone()),
+        (None, [version]) => Ok(version.clone()),
+        (_, []) => Err(Failure::Usage(format!("{PACKAGE}/Cargo.lock has no {name}"))),
+        (_, [first, ..]) => Err(Failure::Usage(format!(
+            "{PACKAGE}/Cargo.lock has {name} {}: say which, as in {name}@{first}=…",
+            locked.join(" and "),
+        ))),
+    }
+}
+
+/// Where cargo keeps the files of a locked release.
+fn release(name: &str, version: &str, workspace: &Workspace) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+        source: Option<String>,
+        manifest_path: PathBuf,
+    }
+    let mut cargo = workspace.cargo();
+    let manifest = workspace.path(PACKAGE).join("Cargo.toml");
+    cargo.args(["metadata", "--locked", "--format-version", "1", "--manifest-path"]).arg(manifest);
+    let output = cargo.output().context(|| "cannot start cargo (is it on PATH?)")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Failure::Failed(format!("`cargo metadata` of {PACKAGE} failed: {said}")));
+    }
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+    let is_it = |it: &Package| it.name == name && it.version == version && it.source.is_some();
+    let found = metadata.packages.into_iter().find(is_it);
+    let folder = found.and_then(|it| it.manifest_path.parent().map(Path::to_owned));
+    folder.ok_or_else(|| Failure::Failed(format!("cargo does not say where {name} {version} is")))
 }
 
 /// A dependency of the copy: paths are absolute, and with `newer` a version is the least and not the only one.

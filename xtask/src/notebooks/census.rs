@@ -1,6 +1,8 @@
 //! The pages of the census: one for each crate, and the one that lists them. All of it comes from the committed cells
 //! and from docs/census.toml, which names public issues.
 
+mod patched;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     census::{
-        record::{self, Cell, Record, Row, is_good},
+        record::{self, Cell, Patched, Record, Row, is_good},
         workshop::{self, PACKAGE},
     },
     explain::Codes,
@@ -44,6 +46,8 @@ pub struct Census {
     records: Vec<Record>,
     /// The cells of a second run.
     again: Vec<Record>,
+    /// The cells with fixes in place of releases.
+    patched: Vec<Patched>,
     /// The crates whose records lack a digest that new ones have.
     unrecorded: BTreeSet<String>,
     issues: Vec<Issue>,
@@ -95,7 +99,8 @@ impl Census {
         let lacks = |it: &&Record| !record::unrecorded(workspace.root(), &it.measured).is_empty();
         let unrecorded = records.iter().filter(lacks).map(|it| it.package.clone()).collect();
         let again = record::read_again(workspace)?;
-        Ok(Self { records, again, unrecorded, issues: issues.issue, codes })
+        let patched = record::read_patched(workspace)?;
+        Ok(Self { records, again, patched, unrecorded, issues: issues.issue, codes })
     }
 
     /// The block of the table of contents.
@@ -120,8 +125,12 @@ impl Census {
             text: Ok(self.page(record)),
         };
         let overview = workspace.path("docs/src").join(OVERVIEW);
-        let blocks =
-            [(BLOCK, self.overview()), (AGAIN_BLOCK, self.again()), (ISSUES_BLOCK, self.issues())];
+        let blocks = [
+            (BLOCK, self.overview()),
+            (AGAIN_BLOCK, self.again()),
+            (patched::BLOCK, patched::block(&self.patched, &self.records)),
+            (ISSUES_BLOCK, self.issues()),
+        ];
         let overview = filled(overview, "", &blocks);
         self.records.iter().map(page).chain([overview]).collect()
     }
@@ -181,6 +190,7 @@ impl Census {
                 ));
             }
         }
+        lines.extend(patched::wrong(&self.patched, &self.records, workspace));
         for issue in self.issues.iter().filter(|issue| self.found(issue).is_empty()) {
             let Issue { name, package, question, answer, .. } = issue;
             lines.push(format!(

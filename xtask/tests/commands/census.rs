@@ -37,7 +37,7 @@ fn workspace() -> Workspace {
     let summary = workspace.read("docs/src/SUMMARY.md");
     let block = "<!-- census:begin -->\n<!-- census:end -->\n";
     workspace.write("docs/src/SUMMARY.md", &(summary + block));
-    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n\n<!-- census-issues:begin -->\n<!-- census-issues:end -->\n\n<!-- census-again:begin -->\n<!-- census-again:end -->\n");
+    workspace.write("docs/src/census.md", "# C\n\n<!-- census:begin -->\n<!-- census:end -->\n\n<!-- census-issues:begin -->\n<!-- census-issues:end -->\n\n<!-- census-again:begin -->\n<!-- census-again:end -->\n\n<!-- census-patched:begin -->\n<!-- census-patched:end -->\n");
     workspace.write(
         "docs/src/explain/SD0001.md",
         "# SD0001 · no context\n\n```text\nthere is no reactor running\n```\n",
@@ -172,6 +172,42 @@ fn a_second_run_is_compared_with_the_committed_cells() {
 }
 
 #[test]
+fn cells_with_a_fix_are_compared_with_those_of_the_release() {
+    const PATCHED: &str = "docs/results/census-patched/pool.json";
+    let workspace = workspace();
+    let overview = || workspace.read("docs/src/census.md");
+    assert!(overview().contains("No cells with a fix are recorded."));
+    workspace.write("docs/patches/pool.patch", "--- a\n+++ b\n");
+    let with = |digest: &str, sources: Value| {
+        let mut patched = cells(&json!({ "clean": 20 }), &[]);
+        patched["sources"] = sources;
+        patched["patches"] = json!([{
+            "package": "pool", "version": "1.0.0", "file": "docs/patches/pool.patch", "digest": digest
+        }]);
+        patched["rows"][0]["cells"][0]["answers"] = json!({ "clean": 20 });
+        workspace.write(PATCHED, &patched.to_string());
+        workspace.run(&["notebooks"]).expect_code(0);
+    };
+    let digest = format!("{:08x}", crc32fast::hash(b"--- a\n+++ b\n"));
+    // The committed race had clean ones, too.
+    let released = cells(&json!({ "panics": 20 }), &[PANIC]);
+    workspace.write(CELLS, &released.to_string());
+    with(&digest, json!({}));
+    workspace.run(&["notebooks", "--check"]).expect_code(0);
+    let words = "**pool** with `--patch pool@1.0.0=docs/patches/pool.patch`, 2026-01-02: 1 of 2 cells have other \
+                 answers than the committed ones, and 1 have the same.";
+    assert!(overview().contains(words), "{}", overview());
+    let row = "| `pool-object` | `drop-off-context` | **panics** 20 of 20 | clean 20 of 20 |";
+    assert!(overview().contains(row), "{}", overview());
+    with("0", json!({}));
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("the cells are older than docs/patches/pool.patch: run `cargo xtask census --only");
+    with(&digest, json!({ "crates/census/src/look.rs": "0" }));
+    let ran = workspace.run(&["notebooks", "--check"]).expect_code(1);
+    ran.says("pool.json: the cells are of other code than the committed ones: run `cargo xtask");
+}
+
+#[test]
 fn mistyped_names_are_refused_before_a_build() {
     let workspace = workspace();
     for (options, words) in [
@@ -183,7 +219,12 @@ fn mistyped_names_are_refused_before_a_build() {
         ("--again --accept", "cannot be used with"),
         ("--trials 0", "--trials"),
         ("--accept --trials 19", "a committed cell needs at least 20 trials"),
-        ("--patch pool", "expected a crate and a folder"),
+        ("--patch pool", "expected a crate and a path"),
+        ("--patch pool@=docs", "expected a crate and a path"),
+        ("--patch pool=docs --accept", "only a diff in this repository can be recorded"),
+        ("--patch pool=/etc/hostname --accept", "only a diff in this repository can be recorded"),
+        ("--patch poll=README.md --accept", "crates/census/Cargo.lock has no poll"),
+        ("--patch pool@1.0.1=README.md --accept", "say which, as in pool@1.0.0=…"),
         ("--update --accept", "cannot be used with"),
         ("--add", "--accept"),
         ("--format xml", "json"),

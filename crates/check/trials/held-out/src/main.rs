@@ -37,15 +37,26 @@ fn silent() -> SocketAddr {
     serve(|mut stream| std::io::copy(&mut stream, &mut std::io::sink()).map(drop))
 }
 
+/// A PostgreSQL is ready.
+const READY: &[u8] = b"Z\0\0\0\x05I";
+
+/// Reads the length of a message of PostgreSQL's, and the rest of it.
+fn body(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut body = vec![0; u32::from_be_bytes(length).saturating_sub(4) as usize];
+    stream.read_exact(&mut body)
+}
+
+/// Accepts a client of PostgreSQL, and ends.
+fn postgres_once(mut stream: TcpStream) -> std::io::Result<()> {
+    body(&mut stream)?;
+    stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
+    stream.write_all(READY)
+}
+
 /// Says OK to everything that a client of PostgreSQL says.
 fn postgres(mut stream: TcpStream) -> std::io::Result<()> {
-    const READY: &[u8] = b"Z\0\0\0\x05I";
-    let body = |stream: &mut TcpStream| {
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let mut body = vec![0; u32::from_be_bytes(length).saturating_sub(4) as usize];
-        stream.read_exact(&mut body)
-    };
     body(&mut stream)?;
     stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
     stream.write_all(READY)?;
@@ -98,7 +109,18 @@ fn databases() -> Vec<Case> {
         Case::of("postgres", move || async move {
             let client = move || postgres_client(&url());
             spawn_blocking(client).await.expect("a client")
-        }),
+        })
+        .when("connected"),
+        Case::of("postgres", || async {
+            let client = || {
+                let port = serve(postgres_once).port();
+                let mut client = postgres_client(&format!("host=127.0.0.1 port={port} user=a"));
+                client.simple_query("").expect_err("an answer");
+                client
+            };
+            spawn_blocking(client).await.expect("a client")
+        })
+        .when("its server is gone"),
         Case::of("tokio-postgres", move || async move {
             let (client, connection) =
                 tokio_postgres::connect(&url(), tokio_postgres::NoTls).await.expect("a client");
@@ -218,7 +240,17 @@ fn helpers() -> Vec<Case> {
                 unsafe { async_scoped::TokioScope::<'static, ()>::create(Default::default()) };
             scope.spawn(async { task::yield_now().await });
             scope
-        }),
+        })
+        .when("with a task"),
+        Case::of("async-scoped", || async {
+            // SAFETY: the future borrows nothing, so it may outlive the scope.
+            let mut scope =
+                unsafe { async_scoped::TokioScope::<'static, ()>::create(Default::default()) };
+            scope.spawn(async { task::yield_now().await });
+            scope.collect().await;
+            scope
+        })
+        .when("collected"),
         Case::of("tokio-stream", || async {
             tokio_stream::wrappers::IntervalStream::new(time::interval(Duration::from_secs(9)))
         }),

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::{
     fs, io as aio, net, process,
-    runtime::Runtime,
+    runtime::{Builder, Runtime},
     sync::{broadcast, mpsc, oneshot, watch},
     task, time,
 };
@@ -144,7 +144,12 @@ async fn accepting() -> net::TcpListener {
 fn cases() -> Vec<Case> {
     let tokio = || {
         vec![
-            Case::of("tokio", || async { Runtime::new().expect("a runtime") }),
+            Case::of("tokio", || async { Runtime::new().expect("a runtime") })
+                .when("several threads"),
+            Case::of("tokio", || async {
+                Builder::new_current_thread().enable_all().build().expect("a runtime")
+            })
+            .when("one thread"),
             Case::of("tokio", || async { tokio::spawn(std::future::pending::<()>()) }),
             Case::of("tokio", || async { Box::pin(time::sleep(Duration::from_secs(9))) }),
             Case::of("tokio", || async { time::interval(Duration::from_secs(9)) }),
@@ -250,7 +255,14 @@ fn cases() -> Vec<Case> {
     };
     let pools = || {
         vec![
-            Case::of("deadpool-sync", wrapper),
+            Case::of("deadpool-sync", wrapper).when("unused"),
+            Case::of("deadpool-sync", || async {
+                let wrapper = wrapper().await;
+                let panicked = wrapper.interact(|_| panic!("while it has the row")).await;
+                panicked.expect_err("a panic");
+                wrapper
+            })
+            .when("poisoned"),
             Case::of("deadpool 0.13", || warm(Wrapped)),
             Case::of("deadpool 0.13", || async {
                 warm(Wrapped).await.get().await.expect("an object")
@@ -273,7 +285,15 @@ fn cases() -> Vec<Case> {
             Case::of("deadpool 0.13", || async {
                 let pool = deadpool::unmanaged::Pool::from(vec![wrapper().await]);
                 pool.get().await.expect("an object")
-            }),
+            })
+            .when("after its pool"),
+            Case::of("deadpool 0.13", || async {
+                let pool = deadpool::unmanaged::Pool::from(vec![wrapper().await]);
+                let object = pool.get().await.expect("an object");
+                mem::forget(pool);
+                object
+            })
+            .when("before its pool"),
             Case::of("deadpool 0.12", || async {
                 let pool = deadpool_0_12::managed::Pool::builder(Wrapped).build();
                 let pool: deadpool_0_12::managed::Pool<Wrapped> = pool.expect("a pool");
@@ -284,7 +304,16 @@ fn cases() -> Vec<Case> {
                 let pool = deadpool_0_12::managed::Pool::builder(Wrapped).build();
                 let pool: deadpool_0_12::managed::Pool<Wrapped> = pool.expect("a pool");
                 pool.get().await.expect("an object")
-            }),
+            })
+            .when("after its pool"),
+            Case::of("deadpool 0.12", || async {
+                let pool = deadpool_0_12::managed::Pool::builder(Wrapped).build();
+                let pool: deadpool_0_12::managed::Pool<Wrapped> = pool.expect("a pool");
+                let object = pool.get().await.expect("an object");
+                mem::forget(pool);
+                object
+            })
+            .when("before its pool"),
             Case::of("bb8", || async { bb8::Pool::builder().build(Plain).await.expect("a pool") }),
             Case::of("bb8", || async {
                 let pool = bb8::Pool::builder().build(Plain).await.expect("a pool");
@@ -312,7 +341,17 @@ fn cases() -> Vec<Case> {
                 mobc::Pool::new(Plain).get().await.expect("a connection")
             }),
             Case::of("sqlx", sqlite),
-            Case::of("sqlx", || async { sqlite().await.acquire().await.expect("a connection") }),
+            Case::of("sqlx", || async { sqlite().await.acquire().await.expect("a connection") })
+                .when("its pool is open"),
+            Case::of("sqlx", || async {
+                let pool = sqlite().await;
+                let connection = pool.acquire().await.expect("a connection");
+                // Waits for the connection.
+                tokio::spawn(async move { pool.close().await });
+                task::yield_now().await;
+                connection
+            })
+            .when("its pool is closing"),
             Case::of("sqlx", || async { sqlite().await.begin().await.expect("a transaction") }),
             Case::of("sqlx", || async {
                 <sqlx::SqliteConnection as sqlx::Connection>::connect("sqlite::memory:")
