@@ -1,16 +1,17 @@
 """How often exits fail with a published client as it is, and with the same client moved over to crates/pyo3.
 
-    exits.py CLIENT [EXITS [BARE]]
+    exits.py CLIENT [EXITS [BARE]] [--jobs N] [--only PROGRAM]…
 
 CLIENT is one of CLIENTS below. Builds both under target/ first (build.sh), which takes minutes the first time.
-They are run in turn, JOBS of them (an environment variable; 1) at the same time. Each program runs EXITS times (100) with
-the client that was moved over, and BARE times (as often) with the bare one. An exit has failed if its exit code is not 0,
-if its last line is missing, or if a Rust panic or a fatal error of the interpreter is on standard error. etcd-client-py
-needs etcd on PATH (Debian: apt-get install etcd-server), natsrpy nats-server (apt-get install nats-server).
+They are run in turn. Each program runs EXITS times (100) with the client that was moved over, and BARE times (as often)
+with the bare one. An exit has failed if its exit code is not 0, if its last line is missing, or if a Rust panic or a fatal
+error of the interpreter is on standard error. One that hangs is asked where its threads are before it is ended.
+etcd-client-py needs etcd on PATH (Debian: apt-get install etcd-server), natsrpy nats-server (apt-get install nats-server).
 
 Ends with 1 if the client that was moved over has failed, or if the bare one never has: then the zeros say nothing.
 """
 
+import argparse
 import collections
 import concurrent.futures
 import contextlib
@@ -18,6 +19,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -126,35 +128,62 @@ def wait_for(port, running):
 
 def fails(python, program, arguments, environment):
     """How an exit failed, and what it said, or None."""
-    try:
-        ended = subprocess.run(
-            [python, program, *arguments.split()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=HANGS,
-        )
-    except subprocess.TimeoutExpired as hangs:
-        return "it hangs", str(hangs.stderr)
-    said = any(it in ended.stderr for it in FATAL)
-    if ended.returncode == 0 and not said and ended.stdout.endswith("done\n"):
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [python, "-X", "faulthandler", program, *arguments.split()]
+    with subprocess.Popen(command, env=environment, **pipes) as running:
+        try:
+            printed, errors = running.communicate(timeout=HANGS)
+        except subprocess.TimeoutExpired:
+            where = threads(running.pid)
+            # faulthandler prints where each thread is in Python.
+            running.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                printed, errors = running.communicate(timeout=60)
+                return "it hangs", f"{where}\n{printed}\n{errors}"
+            running.kill()
+            return "it hangs", where
+    said = any(it in errors for it in FATAL)
+    if running.returncode == 0 and not said and printed.endswith("done\n"):
         return None
-    return f"exit code {ended.returncode}" + (", with a panic or a fatal error" if said else ""), ended.stderr
+    return f"exit code {running.returncode}" + (", with a panic or a fatal error" if said else ""), errors
+
+
+def threads(process):
+    """The name of each thread, and what it waits for in the kernel, as far as the kernel says so."""
+    lines = []
+    for thread in sorted(pathlib.Path(f"/proc/{process}/task").iterdir()):
+        with contextlib.suppress(OSError):
+            said = ((thread / it).read_text().strip() for it in ("comm", "wchan", "syscall"))
+            lines.append(f"{thread.name}: {', '.join(said)}")
+    return "\n".join(lines)
 
 
 def interval(failed, of):
     """Wilson's interval, in percent, at 95 %."""
+    if of == 0:
+        return "not run"
     z = 1.96
     middle = failed + z * z / 2
     half = z * math.sqrt(failed * (of - failed) / of + z * z / 4)
     return "–".join(f"{100 * (middle + side * half) / (of + z * z):.0f}" for side in (-1, 1)) + " %"
 
 
-def main(client, exits="100", bare=None):
-    program, arguments = CLIENTS[client]
-    pythons = interpreters(client)
-    times = {"moved": int(exits), "bare": int(bare or exits)}
+def main():
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, usage=argparse.SUPPRESS)
+    parser.add_argument("client", choices=CLIENTS)
+    parser.add_argument("exits", nargs="?", type=int, default=100)
+    parser.add_argument("bare", nargs="?", type=int)
+    parser.add_argument("--jobs", type=int, default=1, help="how many exits at the same time (1)")
+    parser.add_argument("--only", action="append", metavar="PROGRAM", help="one of the client's programs, with its arguments")
+    chosen = parser.parse_args()
+    program, arguments = CLIENTS[chosen.client]
+    for name in chosen.only or []:
+        if name not in arguments:
+            parser.error(f"{chosen.client} has no program {name!r}: it has {', '.join(map(repr, arguments))}")
+    arguments = chosen.only or arguments
+    pythons = interpreters(chosen.client)
+    times = {"moved": chosen.exits, "bare": chosen.exits if chosen.bare is None else chosen.bare}
     most = max(times.values())
     # Spread over the whole time, if one runs less often than the other.
     turns = [
@@ -164,8 +193,7 @@ def main(client, exits="100", bare=None):
         if at * times[which] // most < (at + 1) * times[which] // most
     ]
     totals = collections.Counter()
-    jobs = int(os.environ.get("JOBS", "1"))
-    with server(client) as environment, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    with server(chosen.client) as environment, concurrent.futures.ThreadPoolExecutor(chosen.jobs) as pool:
         for these in arguments:
             ways = {which: collections.Counter() for which in pythons}
             for which, failed in zip(turns, pool.map(lambda it: fails(pythons[it], program, these, environment), turns)):
@@ -184,4 +212,4 @@ def main(client, exits="100", bare=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())
