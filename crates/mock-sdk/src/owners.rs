@@ -27,6 +27,10 @@ pub enum Moment {
     SyncServiceStopped,
     /// There is a handle of a room.
     RoomHeld,
+    /// There is a timeline.
+    TimelineHeld,
+    /// A timeline was dropped a moment ago.
+    TimelineDropped,
 }
 
 /// What keeps the client alive at a moment.
@@ -42,7 +46,7 @@ pub struct Owner {
 }
 
 /// All moments, in the order of [`Moment`].
-pub const OWNERS: [Owner; 8] = [
+pub const OWNERS: [Owner; 10] = [
     owner(Moment::Initializing, true, "the task that initializes (`ClientTasks::setup_e2ee`)"),
     owner(Moment::Idle, false, "the send queue and the listeners for backups hold weak handles"),
     owner(Moment::Sending, true, "the send queue, until the server has answered"),
@@ -50,7 +54,9 @@ pub const OWNERS: [Owner; 8] = [
     owner(Moment::Syncing, true, "the service and its tasks"),
     owner(Moment::SyncServiceDropped, true, "the tasks, which nobody has told to stop"),
     owner(Moment::SyncServiceStopped, false, "the tasks have ended"),
-    owner(Moment::RoomHeld, true, "the room, and so a timeline, which holds one"),
+    owner(Moment::RoomHeld, true, "the room"),
+    owner(Moment::TimelineHeld, true, "the timeline and its tasks"),
+    owner(Moment::TimelineDropped, false, "its tasks were told to end, and ended on their runtime"),
 ];
 
 const fn owner(moment: Moment, keeps_client: bool, who: &'static str) -> Owner {

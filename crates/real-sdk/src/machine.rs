@@ -24,7 +24,7 @@ use crate::{
     look,
     remote::Remote,
     report::{check, record},
-    usage::{self, Line, Usage},
+    usage::{self, Line, Usage, without_the_largest_step},
 };
 use application::App;
 use by_hand::ByHand;
@@ -118,7 +118,12 @@ pub fn churn(way: &str, cycles: &str) -> Result<()> {
             "heap_bytes" => ALLOWED_HEAP,
             _ => 0,
         };
-        let line = Line::through(settled, allowed, count);
+        let mut settled: Vec<_> = settled.iter().map(count).collect();
+        if name == "kib" {
+            // A process grows once when it needs something for the first time, and that may be late.
+            record("kib_largest_step", without_the_largest_step(&mut settled));
+        }
+        let line = Line::through(&settled, allowed);
         record(&format!("{name}_at_the_end"), line.last);
         record(&format!("{name}_rise"), line.rise);
         record(&format!("{name}_scatter"), line.scatter);

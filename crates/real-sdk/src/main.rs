@@ -40,6 +40,7 @@ fn main() -> Result<()> {
         ["machine", way, cycles] => machine::churn(way, cycles)?,
         ["off_context", "plain", what, place, state] => off_context::plain(what, place, state)?,
         ["off_context", "kit", what, state] => off_context::with_the_kit(what, state)?,
+        ["owners", "after-a-timeline", when] => owners::after_a_timeline(when)?,
         ["owners", moment] => owners::at(moment)?,
         ["practice", "wrapper", how] => practice::wrapper(how)?,
         ["practice", "in-a-task", what] => practice::in_a_task(what)?,

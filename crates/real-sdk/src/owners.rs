@@ -16,7 +16,10 @@ use matrix_sdk::{
         events::room::message::{OriginalSyncRoomMessageEvent, RoomMessageEventContent},
     },
 };
-use matrix_sdk_ui::{sync_service::SyncService, timeline::RoomExt as _};
+use matrix_sdk_ui::{
+    sync_service::SyncService,
+    timeline::{RoomExt as _, Timeline},
+};
 use sundown::evidence::open_files;
 use tokio::runtime::{Builder, Runtime};
 
@@ -44,6 +47,7 @@ enum Kept {
     Nothing,
     Room(#[expect(dead_code, reason = "it is kept, and not used")] Room),
     Service(#[expect(dead_code, reason = "it is kept, and not used")] SyncService),
+    Timeline(#[expect(dead_code, reason = "it is kept, and not used")] Timeline),
 }
 
 /// Drops all that the application has at this moment, except for what the moment is named after. Records
@@ -161,14 +165,48 @@ async fn drop_all(setting: &Setting, moment: &str) -> Result<Kept> {
                 async move { drop(client) }
             });
         }
-        "timeline" => {
-            let timeline = lobby(&client)?.timeline().await?;
-            tokio::time::sleep(FIRST_POLL).await;
-            drop(timeline);
+        "timeline-held" | "timeline-dropped" => {
+            let timeline = timeline(&client).await?;
+            match moment {
+                "timeline-held" => return Ok(Kept::Timeline(timeline)),
+                _ => drop(timeline),
+            }
         }
         _ => bail!("there is no moment `{moment}`"),
     }
     Ok(Kept::Nothing)
+}
+
+/// A timeline, whose tasks run.
+async fn timeline(client: &Client) -> Result<Timeline> {
+    let timeline = lobby(client)?.timeline().await?;
+    tokio::time::sleep(FIRST_POLL).await;
+    Ok(timeline)
+}
+
+/// Drops the client on a thread without a context: at once after its timeline, or later.
+pub fn after_a_timeline(when: &str) -> Result<()> {
+    let setting = Setting::new()?;
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (client, timeline) = runtime.block_on(async {
+        let client = setting.log_in_and_settle("store").await?;
+        let timeline = timeline(&client).await?;
+        anyhow::Ok((client, timeline))
+    })?;
+    drop(timeline);
+    match when {
+        "at-once" => {}
+        "later" => thread::sleep(GRACE),
+        _ => bail!("there is no `{when}`"),
+    }
+    drop(client);
+    // Its files are closed on the runtime, which has to be there.
+    let until = Instant::now() + GRACE;
+    while what_is_held(&setting)? == "the client" && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
+    }
+    check("nothing holds the client", what_is_held(&setting)? != "the client");
+    Ok(())
 }
 
 async fn say(client: &Client) -> Result<()> {

@@ -53,7 +53,7 @@ thread_local! {
 /// An open room of the desktop.
 struct Tab {
     _room: Room,
-    _timeline: Arc<Timeline>,
+    _timeline: Option<Arc<Timeline>>,
 }
 
 /// The one thing in which a variant differs from the six steps.
@@ -64,6 +64,8 @@ enum Change {
     NoRooms,
     InContext,
     RuntimeKept,
+    /// The runtime is kept, and a tab has a room and no timeline.
+    NoTimeline,
 }
 
 fn lock<T>(global: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,6 +102,7 @@ pub fn plain(change: &str) -> Result<()> {
         "no-rooms" => Change::NoRooms,
         "in-context" => Change::InContext,
         "runtime-kept" => Change::RuntimeKept,
+        "runtime-kept/no-timeline" => Change::NoTimeline,
         _ => anyhow::bail!("there is no change `{change}`"),
     };
     let setting = Arc::new(Setting::new()?);
@@ -111,7 +114,7 @@ pub fn plain(change: &str) -> Result<()> {
     log_in(&setting, &handle, "first")?;
     let mut tabs = Vec::new();
     if change != Change::NoRooms {
-        tabs.push(open_room(&handle)?);
+        tabs.push(open_room(&handle, change != Change::NoTimeline)?);
     }
     if change != Change::OnDesktop {
         // The tabs are not shown, and stay where they are.
@@ -123,7 +126,7 @@ pub fn plain(change: &str) -> Result<()> {
     if change == Change::OnDesktop {
         tabs.clear();
     }
-    if change != Change::RuntimeKept {
+    if !matches!(change, Change::RuntimeKept | Change::NoTimeline) {
         if let Some(existing) = lock(&TOKIO_RUNTIME).take() {
             existing.shutdown_background();
         }
@@ -173,18 +176,21 @@ async fn start_sync(setting: &Setting, client: &Client) -> Result<SyncService> {
 }
 
 /// Opens a room: its timeline is made on the runtime, and kept by this thread.
-fn open_room(handle: &Handle) -> Result<Tab> {
+fn open_room(handle: &Handle, with_timeline: bool) -> Result<Tab> {
     let client = lock(&CLIENT).clone().context("nobody is logged in")?;
-    let (tab, members) = on(handle, async move { room_of(&client).await })?;
+    let (tab, members) = on(handle, async move { room_of(&client, with_timeline).await })?;
     MEMBERS.set(members);
     Ok(tab)
 }
 
-async fn room_of(client: &Client) -> Result<(Tab, Vec<RoomMember>)> {
+async fn room_of(client: &Client, with_timeline: bool) -> Result<(Tab, Vec<RoomMember>)> {
     // A room without messages: a debug build of 0.13 panics now and then if a timeline is opened while its
     // first message arrives (`duplicate read receipts`), which is not what this is about.
     let room = client.join_room_by_id(&RoomId::parse(CLUB)?).await?;
-    let timeline = Arc::new(room.timeline().await?);
+    let timeline = match with_timeline {
+        true => Some(Arc::new(room.timeline().await?)),
+        false => None,
+    };
     let members = room.members(RoomMemberships::JOIN).await?;
     check("the room has members", !members.is_empty());
     Ok((Tab { _room: room, _timeline: timeline }, members))
@@ -225,7 +231,7 @@ pub fn with_the_kit() -> Result<()> {
     step("opening rooms on the desktop");
     let (login, handle) = guarded_login(&setting, "first")?;
     let open = |client: &Guarded<Client>| {
-        handle.block_on(client.try_map_async(async |client| room_of(client).await))
+        handle.block_on(client.try_map_async(async |client| room_of(client, true).await))
     };
     // Tab and members are one value here: each part holds a client.
     let tabs = vec![open(&login.client)?];

@@ -74,14 +74,14 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line through one of the counts, which may rise by so much from each to the next.
+    /// The line through counts, which may rise by so much from each to the next.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "small counts"
     )]
-    pub fn through(counts: &[Usage], allowed: i64, of: fn(&Usage) -> i64) -> Self {
-        let values: Vec<f64> = counts.iter().map(|count| of(count) as f64).collect();
+    pub fn through(counts: &[i64], allowed: i64) -> Self {
+        let values: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
         let number = values.len().max(1) as f64;
         let middle = (number - 1.0) / 2.0;
         let mean = values.iter().sum::<f64>() / number;
@@ -94,11 +94,23 @@ impl Line {
         let scatter = off().fold(0.0, f64::max) - off().fold(0.0, f64::min);
         let rise = slope * (number - 1.0);
         Self {
-            last: counts.last().map_or(0, of),
+            last: counts.last().copied().unwrap_or(0),
             rise: rise.round() as i64,
             scatter: scatter.round() as i64,
             // A millionth is no rise: the sums are not exact.
             flat: rise <= scatter + allowed as f64 * number + 1e-6,
         }
     }
+}
+
+/// Takes the largest step up out of counts, and says how large it was. What is left goes on growing if each logout adds
+/// something.
+pub fn without_the_largest_step(counts: &mut [i64]) -> i64 {
+    let steps = counts.windows(2).map(|pair| pair.last().unwrap_or(&0) - pair.first().unwrap_or(&0));
+    let Some((before, step)) = steps.enumerate().max_by_key(|(_, step)| *step) else { return 0 };
+    let step = step.max(0);
+    for count in counts.iter_mut().skip(before + 1) {
+        *count -= step;
+    }
+    step
 }

@@ -81,7 +81,7 @@ pub fn experiment() -> Experiment {
             .waits()
             .cured(),
         hazard("*/confirmed/alone", Aborted, log_out_and_in)
-            .about("as in the write-up; the application has no main loop that holds the client")
+            .about("as in the write-up; no task holds the client: the application has no main loop, the timelines no tasks")
             .waits()
             .cured(),
         ])
@@ -130,7 +130,7 @@ fn log_out_and_in(scene: &Scene<'_>) -> TrialResult {
         config.generation = scene.generation;
         config.frame = if scene.case() == "at-once" { Duration::ZERO } else { FRAME };
         config.main_loop = scene.case() != "alone";
-        // Otherwise the client's first task might be the last owner.
+        // Otherwise the client's first task might be the last owner, or that of a timeline.
         config.background_tasks = config.main_loop;
         config.holding = match &scene.protection {
             Protection::Session(session) => Holding::guarded_by(session),

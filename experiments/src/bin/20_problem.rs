@@ -15,8 +15,9 @@ const TRIALS: u32 = 10;
 
 fn main() -> ExitCode {
     let with = |change| move |scene: &Scene<'_>| six_steps(scene, &Build::first_version(change));
-    let without_main_loop = |scene: &Scene<'_>| {
-        six_steps(scene, &Build { main_loop: false, ..Build::first_version(Change::RuntimeKept) })
+    let runtime_kept = |tasks| {
+        let build = Build { main_loop: false, tasks, ..Build::first_version(Change::RuntimeKept) };
+        move |scene: &Scene<'_>| six_steps(scene, &build)
     };
     Experiment::new(file!())
         .question("Why does logging in again panic?")
@@ -35,10 +36,13 @@ fn main() -> ExitCode {
                 .about("the user interface's thread is in the context of a runtime"),
             control("*/runtime-kept", with(Change::RuntimeKept))
                 .about("the runtime is not shut down, and the old client stays in the main loop"),
-            hazard("*/runtime-kept/no-main-loop", Aborted, without_main_loop)
-                .about("the same in an application without a main loop"),
+            control("*/runtime-kept/no-main-loop", runtime_kept(true))
+                .predict(seen(Clean).allowing([Aborted]))
+                .about("the same in an application without a main loop; the timelines have tasks"),
+            hazard("*/runtime-kept/no-task", Aborted, runtime_kept(false))
+                .about("the same in an application without a main loop, and the timelines have no tasks"),
             hazard("*/tasks-ended", Aborted, with(Change::TasksEnded))
-                .about("the six steps without a main loop; the shutdown finds no task on the runtime"),
+                .about("the six steps without a main loop and tasks of timelines; the shutdown finds no task on the runtime"),
         ])
         .each(|variant| variant.trials(TRIALS))
         .shows_first("old/six-steps")
@@ -77,8 +81,8 @@ fn main() -> ExitCode {
         .refuted_if(every("*/six-steps").is(Clean) | every("*/runtime-kept").is(Aborted))
         .finding(
             "B12c",
-            "In an application without a main loop, the steps panic although no task exists in the runtime when it is \
-             closed.",
+            "In an application without a main loop, and whose timelines have no tasks, the steps panic although no \
+             task exists in the runtime when it is closed.",
         )
         .supported_if(
             every("*/tasks-ended").is(Aborted)

@@ -55,16 +55,16 @@ fn main() -> ExitCode {
             .about("the same, and no room was opened"),
             control("*/machine/bare", |scene| cell(scene, Way::StateMachine, None))
                 .about("the published state machine, and a bare client"),
-            hazard("*/machine/bare/no-main-loop", Aborted, |scene| {
+            hazard("*/machine/bare/no-task", Aborted, |scene| {
                 cell(scene, Way::StateMachine, None)
             })
-            .about("the same in an application without a main loop that holds the client"),
+            .about("the same in an application in which no task holds the client: no main loop's, and no timeline's"),
             cure("*/naive/session", |scene| in_session(scene, Way::FirstVersion))
                 .about("the logout of experiment 20, and handles of a session"),
             cure("*/machine/session", |scene| in_session(scene, Way::StateMachine))
                 .about("the published state machine, and handles of a session"),
-            cure("*/machine/session/no-main-loop", |scene| in_session(scene, Way::StateMachine))
-                .about("the same in an application without a main loop"),
+            cure("*/machine/session/no-task", |scene| in_session(scene, Way::StateMachine))
+                .about("the same in an application in which no task holds the client"),
             cure("*/restart", |scene| cycles(scene, RuntimePolicy::Restart))
                 .about("the kit's driver and sessions, with one runtime that is restarted")
                 .deadline(DEADLINE),
@@ -83,22 +83,22 @@ fn main() -> ExitCode {
              runtime goes. Handles of a session remove the panic with either logout.",
         )
         .supported_if(
-            every("*/machine/bare/no-main-loop").is(Aborted)
+            every("*/machine/bare/no-task").is(Aborted)
                 & every("*/naive/session").is(Clean)
                 & every("*/machine/session*").is(Clean),
         )
         .refuted_if(
-            every("*/machine/bare/no-main-loop").is(Clean)
+            every("*/machine/bare/no-task").is(Clean)
                 | !every("*/naive/session").is(Clean)
                 | !every("*/machine/session*").is(Clean),
         )
         .run()
 }
 
-/// The six steps in one of the four cells, without a main loop where the variant says so.
+/// The six steps in one of the four cells, without tasks that hold the client where the variant says so.
 fn cell(scene: &Scene<'_>, way: Way, session: Option<Session>) -> TrialResult {
-    let main_loop = scene.case() != "no-main-loop";
-    six_steps(scene, &Build { way, change: Change::Nothing, session, main_loop })
+    let tasks = scene.case() != "no-task";
+    six_steps(scene, &Build { way, change: Change::Nothing, session, main_loop: tasks, tasks })
 }
 
 fn in_session(scene: &Scene<'_>, way: Way) -> TrialResult {

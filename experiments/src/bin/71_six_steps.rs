@@ -7,6 +7,10 @@ use experiments::{
     real_sdk::{self, CONFIRMED, VERSIONS, becomes, tasks_may_panic},
 };
 
+/// The line of the report, and the same one in the newer pool.
+const REPORTED: &str = "deadpool-runtime-0.1.4/src/lib.rs:101:22";
+const NEWER: &str = "deadpool-runtime-0.3.1/src/lib.rs:125:18";
+
 fn main() -> ExitCode {
     let plain =
         |name: &'static str| move |trial: &Trial<'_>| becomes(trial, "steps.rs", &["plain", name]);
@@ -26,7 +30,9 @@ fn main() -> ExitCode {
              a context, the main thread does not panic.",
         )
         .holds_only_if(
-            every("*/six-steps|*/on-desktop").panics_on("main")
+            every("0.13/six-steps|0.13/on-desktop").panics_at(REPORTED)
+                & every("0.18/six-steps|0.18/on-desktop").panics_at(NEWER)
+                & every("*/six-steps|*/on-desktop").panics_on("main")
                 & every("*/six-steps|*/on-desktop").observed("step").always_reads("logging in again")
                 & every("*/no-rooms|*/in-context").never_panics_on("main"),
         )
@@ -40,6 +46,10 @@ fn main() -> ExitCode {
             control("runtime-kept", "the runtime is not shut down")
                 .predict(seen(Clean).allowing([Aborted]))
                 .sometimes_at(""),
+            hazard("runtime-kept/no-timeline", "the runtime is not shut down, and a tab has no timeline")
+                .versions(["0.13"]),
+            // The sync service that was stopped holds the client.
+            control("runtime-kept/no-timeline", "the same").versions(["0.18"]),
         ])
         .variants([lab::cure("kit/six-steps", |trial| becomes(trial, "steps.rs", &["kit"]))
             .about("the same steps and the same omission, with a session for each login")
@@ -48,6 +58,7 @@ fn main() -> ExitCode {
         .claim("B1", "The six steps (desktop with rooms, phone, log out, desktop, log in) panic.")
         .supported_if(
             every("*/six-steps").is(Aborted)
+                & every("*/six-steps").panics_on("main")
                 & every("*/six-steps").observed("step").always_reads("logging in again"),
         )
         .refuted_if(every("*/six-steps").is(Clean))

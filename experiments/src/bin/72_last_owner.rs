@@ -4,7 +4,7 @@
 
 use experiments::{
     prelude::*,
-    real_sdk::{self, becomes},
+    real_sdk::{self, VERSIONS, becomes},
 };
 use mock_sdk::owners::{Moment, OWNERS};
 
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
             "In 0.13 the owners in the mock's table, at the same moments, and the owners that the mock leaves \
              out: an event handler that captured the client holds it for ever, and the event cache holds \
              its store. In 0.18 a sync service that was stopped and dropped holds the client as well, and \
-             the event cache nothing.",
+             the event cache nothing. In both, the tasks of a timeline hold the client for a moment after the timeline \
+             was dropped: whoever drops the client then is not its last owner.",
         )
         .first_expected(
             "Before a look at each moment by hand: in both versions the owners in the mock's table, and no \
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             held("0.18", owner.moment, owner.keeps_client || is_stopped)
         }))
         .variants(["0.13", "0.18"].into_iter().flat_map(beyond_the_mock))
+        .variants(after_a_timeline())
         .each(|variant| variant.trials(TRIALS).waits().deadline(Duration::from_secs(60)))
         .keeps("holds", [])
         .keeps("held_until", []);
@@ -56,17 +58,36 @@ fn held(version: &str, moment: Moment, is_held: bool) -> Variant {
             ("sync-service-stopped", "a sync service was stopped and dropped")
         }
         Moment::RoomHeld => ("room-held", "there is a handle of a room"),
+        Moment::TimelineHeld => ("timeline-held", "there is a timeline"),
+        Moment::TimelineDropped => ("timeline-dropped", "a timeline was made, and dropped"),
     };
     variant(version, name, about, is_held)
 }
 
 /// What the mock does not have.
-fn beyond_the_mock(version: &str) -> [Variant; 4] {
+fn beyond_the_mock(version: &str) -> [Variant; 3] {
     [
         variant(version, "sync-loop", "a task of the application syncs", true),
         variant(version, "event-handler", "an event handler captured the client", true),
         variant(version, "event-cache", "the event cache was subscribed to", false),
-        variant(version, "timeline", "a timeline was made, and dropped", false),
+    ]
+}
+
+/// The client is dropped after its timeline, and nobody has a context. Where the last owner goes then is a matter of who
+/// is faster, but hardly so: the task has to be woken first.
+fn after_a_timeline() -> [Variant; 2] {
+    let body = |when: &'static str| {
+        move |trial: &Trial<'_>| becomes(trial, "owners.rs", &["after-a-timeline", when])
+    };
+    [
+        lab::control("timeline-dropped/at-once", body("at-once"))
+            .predict(seen(Clean).allowing([Aborted]))
+            .sometimes_at("")
+            .about("a thread without a context drops a timeline and then the client")
+            .versions(VERSIONS),
+        lab::hazard("timeline-dropped/later", Aborted, body("later"))
+            .about("the same, and the client a second after the timeline")
+            .versions(VERSIONS),
     ]
 }
 

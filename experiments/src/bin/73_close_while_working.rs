@@ -23,7 +23,7 @@ const RUNTIMES: [&str; 4] = ["current-thread", "one-worker", "two-workers", "glo
 /// event.
 const RACE: u32 = 60;
 
-/// A race that may be seen: it occurs in a few of a hundred trials, so no run is certain to see it.
+/// A race that may be seen: it occurs in none to a quarter of the trials, so no run is certain to see it.
 const SELDOM: u32 = 20;
 
 /// For each of a hundred cells. `--trials 300` runs them as often as other cures.

@@ -7,7 +7,7 @@ use experiments::{
     real_sdk::{self, VERSIONS, becomes, tasks_may_panic},
 };
 
-/// A race that is lost in about two trials of five: a run that misses it is a one-in-a-million event.
+/// A race that is lost in two trials of five at least: a run that misses it is a one-in-a-million event.
 const RACE: u32 = 40;
 
 /// A trial of these logs in eight times.

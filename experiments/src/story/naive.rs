@@ -46,13 +46,15 @@ pub struct Build {
     pub session: Option<Session>,
     /// Whether the application has a main loop that holds the client.
     pub main_loop: bool,
+    /// Whether the client and its timelines have tasks of their own.
+    pub tasks: bool,
 }
 
 impl Build {
     /// The application of the write-up's first part, with one change.
     #[must_use]
     pub const fn first_version(change: Change) -> Self {
-        Self { way: Way::FirstVersion, change, session: None, main_loop: true }
+        Self { way: Way::FirstVersion, change, session: None, main_loop: true, tasks: true }
     }
 }
 
@@ -61,7 +63,7 @@ pub fn six_steps(scene: &Scene<'_>, build: &Build) -> TrialResult {
     let (trial, server) = (scene.trial, homeserver()?);
     let mut config = config(scene, &server);
     config.main_loop = build.main_loop && build.change != Change::TasksEnded;
-    config.background_tasks = build.change != Change::TasksEnded;
+    config.background_tasks = build.tasks && build.change != Change::TasksEnded;
     if let Some(session) = &build.session {
         config.holding = Holding::guarded_by(session);
     }

@@ -1,6 +1,10 @@
 //! Handles that an application spreads around. Each holds the client it came from, and so keeps it
 //! and its stores alive.
 
+use std::{future, sync::Arc};
+
+use tokio::task::AbortHandle;
+
 use super::{Client, ClientError};
 use crate::store::{self, Event};
 
@@ -42,15 +46,42 @@ impl Room {
     pub async fn timeline(&self, at_most: usize) -> Result<Timeline, ClientError> {
         let events = &self.client.open_stores()?.event_cache;
         let events = events.newest_events(self.id().to_owned(), at_most).await?;
-        Ok(Timeline { room: self.clone(), events })
+        let updates = self.client.inner.background_tasks.then(|| Arc::new(Updates::of(self)));
+        Ok(Timeline { room: self.clone(), events, _updates: updates })
     }
 }
 
 /// The events of a room, as a user interface shows them.
+///
+/// It has a task of its own that holds the client, if the client has
+/// [background tasks](super::ClientBuilder::background_tasks). When the last clone of the timeline is dropped, the task
+/// is told to end, and it ends a moment later, on its runtime.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     room: Room,
     events: Vec<Event>,
+    _updates: Option<Arc<Updates>>,
+}
+
+/// The task that waits for what happens in the room. Those of the SDK change the events; here nothing happens.
+#[derive(Debug)]
+struct Updates(AbortHandle);
+
+impl Updates {
+    fn of(room: &Room) -> Self {
+        let held = room.clone();
+        let updates = async move {
+            future::pending::<()>().await;
+            drop(held);
+        };
+        Self(room.client.inner.runtime.spawn(updates).abort_handle())
+    }
+}
+
+impl Drop for Updates {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Timeline {
