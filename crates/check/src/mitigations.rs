@@ -138,6 +138,10 @@ impl<'a> Taken<'a> {
 
 const OPTION: &str = "core::option::Option<";
 
+/// These hand the worker's tasks over, and then the thread may wait. What they do is a kind of its own.
+const IN_PLACE: [&str; 2] =
+    ["tokio::task::blocking::block_in_place", "tokio::runtime::scheduler::block_in_place::"];
+
 /// Whether no panic of this kind comes through this function.
 pub fn is_closed(path: &str, kind: Kind) -> bool {
     let is = |names: &[&str]| names.contains(&path);
@@ -157,9 +161,8 @@ pub fn is_closed(path: &str, kind: Kind) -> bool {
             Kind::Runtime => is(&[
                 "tokio::runtime::runtime::Runtime::shutdown_background",
                 "tokio::runtime::builder::Builder::build",
-            ]) || begins(&["tokio::runtime::builder::Builder::build_"]),
-            // It hands the worker's tasks over, and then the thread may wait. It is a kind of its own.
-            Kind::Block => begins(&["tokio::task::blocking::block_in_place", "tokio::runtime::scheduler::block_in_place::"]),
+            ]) || begins(&["tokio::runtime::builder::Builder::build_"]) || begins(&IN_PLACE),
+            Kind::Block => begins(&IN_PLACE),
             Kind::InPlace | Kind::Local => false,
         }
 }

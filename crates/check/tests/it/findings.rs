@@ -46,6 +46,7 @@ fn each_destructor_is_judged_as_its_comment_says() {
         ("Blocks", will("SD0006")),
         ("Receives", will("SD0006")),
         ("InPlace", will("SD0009")),
+        ("DropsInPlace", [may("SD0001"), will("SD0009")].concat()),
         ("SpawnsLocal", will("SD0012")),
         ("Enters", may("SD0001")),
         ("Asks", may("SD0001")),
