@@ -1,11 +1,12 @@
 //! Finds the target in the workspace and has cargo build it as the check needs it.
 
 use std::{
-    env,
+    env, fs,
     io::BufReader,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::SystemTime,
 };
 
 use cargo_metadata::{
@@ -26,6 +27,8 @@ pub struct Program {
     pub own: Vec<String>,
     /// What it was built from, unless it was built already.
     pub source: Option<Source>,
+    /// When it was built, if that was not now: its sources may have changed since.
+    pub built: Option<SystemTime>,
 }
 
 /// A package that was built, for a program that uses its library.
@@ -72,7 +75,10 @@ fn target_directory(metadata: &Metadata) -> PathBuf {
 pub fn program(flags: &flags::Target) -> Result<Program> {
     if let Some(path) = &flags.binary {
         let title = path.display().to_string();
-        return Ok(Program { path: path.clone(), title, own: vec![], source: None });
+        let built = fs::metadata(path).and_then(|file| file.modified());
+        let about = |error| Failure::File { action: "read", path: path.clone(), error };
+        let built = Some(built.map_err(about)?);
+        return Ok(Program { path: path.clone(), title, own: vec![], source: None, built });
     }
     let metadata = metadata(flags)?;
     let chosen = Chosen::of(&metadata, flags)?;
@@ -82,7 +88,7 @@ pub fn program(flags: &flags::Target) -> Result<Program> {
     let targets = members.iter().flat_map(|package| &package.targets);
     let own = targets.map(|target| target.name.replace('-', "_")).collect();
     let source = Some(Source::of(flags, &metadata, chosen.package));
-    Ok(Program { path, title, own, source })
+    Ok(Program { path, title, own, source, built: None })
 }
 
 fn metadata(flags: &flags::Target) -> Result<Metadata> {

@@ -1,9 +1,10 @@
 //! What decides the branches of a function: whether a value is there, or something else.
 //!
 //! A finding is sure if the panic does not depend on the state of the value, apart from its being there. A test whether
-//! an `Option` holds something is followed to where it does. Every other branch may go either way: a flag, a counter, a
-//! comparison, the answer of a function that is not the standard library's. So a call leads to the panic for sure only
-//! if no such branch goes past it.
+//! an `Option` holds something is followed to where it does. A test of a flag that only the destructor sets is followed
+//! to where it is not set yet ([`first_values`](crate::first_values)). Every other branch may go either way: another
+//! flag, a counter, a comparison, the answer of a function that is not the standard library's. So a call leads to the
+//! panic for sure only if no such branch goes past it.
 //!
 //! Unoptimized code tests a value in a few forms. It has every value on the stack between two blocks, so what a register
 //! holds was put there in the same block.
@@ -15,6 +16,7 @@ use iced_x86::{ConditionCode, FlowControl, Instruction, Mnemonic, OpKind, Regist
 use crate::{
     binary::{Binary, Index},
     code::Code,
+    first_values::FirstValues,
     kind::{Kind, Place},
     mitigations::{self, Guards},
     names,
@@ -148,6 +150,8 @@ enum Way {
     WithoutContext(bool),
     /// To the target for each thing that is there, and then to the next instruction; or the other way round.
     ForEach(bool),
+    /// To the target in a live value, or not.
+    Live(bool),
     State,
 }
 
@@ -186,7 +190,10 @@ impl Flow {
         function: Index,
         code: &Code,
         calls: Vec<(usize, Index, Guards)>,
+        first_values: &FirstValues<'_>,
     ) -> Self {
+        let is_destructor = names::is_destructor(binary.function(function).name());
+        let first_values = is_destructor.then_some(first_values);
         let reached = code.reached(|_| false);
         let callees: HashMap<_, _> = calls.iter().map(|(place, to, _)| (*place, *to)).collect();
         let path_of = |index: Index| paths[index as usize].as_deref().unwrap_or_default();
@@ -198,7 +205,8 @@ impl Flow {
             true => Bit::State,
             false => Bit::IfThere(true),
         };
-        let reader = Reader { binary, code, reached: &reached, callees: &callees, paths, of_tag };
+        let (reached, callees) = (&*reached, &callees);
+        let reader = Reader { binary, code, reached, callees, paths, of_tag, first_values };
         let next = |place: usize| reader.next(place, ends(place));
         Self { next: (0..code.instructions().len()).map(next).collect(), calls }
     }
@@ -220,7 +228,9 @@ impl Flow {
                     Next::Ends | Next::Returns => false,
                     Next::To(next) => wins[*next],
                     Next::Branch(way, target, beside) => match way {
-                        Way::IfThere(jumps) => wins[if *jumps { *target } else { *beside }],
+                        Way::IfThere(jumps) | Way::Live(jumps) => {
+                            wins[if *jumps { *target } else { *beside }]
+                        }
                         Way::WithoutContext(jumps) => {
                             wins[if *jumps == is_off_context { *target } else { *beside }]
                         }
@@ -301,6 +311,8 @@ struct Reader<'a> {
     paths: &'a [Option<String>],
     /// What is known of the tag of an enum behind a pointer.
     of_tag: Bit,
+    /// What is known of flags, in a destructor.
+    first_values: Option<&'a FirstValues<'a>>,
 }
 
 /// Where a value is.
@@ -380,12 +392,7 @@ impl Reader<'_> {
                 return None;
             }
             let is_set = store.immediate8() & 1 == 1;
-            let jumps = match branch.condition_code() {
-                ConditionCode::ne => is_set,
-                ConditionCode::e => !is_set,
-                _ => return None,
-            };
-            match jumps {
+            match jumps_if_set(branch)? == is_set {
                 true => self.code.position(branch.near_branch_target()),
                 false => Some(target + 2),
             }
@@ -395,15 +402,44 @@ impl Reader<'_> {
 
     /// What a conditional branch asks.
     fn way(&self, at: usize) -> Way {
+        match self.asked(at) {
+            Way::State => self.jumps_if_live(at).map_or(Way::State, Way::Live),
+            way => way,
+        }
+    }
+
+    /// Whether a branch on a flag of the value jumps, if the flag is known to have its first value.
+    fn jumps_if_live(&self, at: usize) -> Option<bool> {
+        let first_values = self.first_values?;
+        let all = self.code.instructions();
+        let (branch, asked) = (&all[at], at.checked_sub(1)?);
+        let test = &all[asked];
+        let if_set = jumps_if_set(branch)?;
+        let tests = match test.mnemonic() {
+            Mnemonic::Test => is(test, 1),
+            Mnemonic::Cmp => is(test, 0),
+            _ => false,
+        };
+        // The byte itself, or a register that it was moved to.
+        let is_move = |it: &&Instruction| matches!(it.mnemonic(), Mnemonic::Mov | Mnemonic::Movzx);
+        let read = match test.op0_kind() {
+            OpKind::Register => {
+                let writer = self.writer(asked, test.op0_register())?;
+                Some(&all[writer]).filter(is_move)?
+            }
+            _ => test,
+        };
+        let is_flag = tests && home(read) == Some(Home::Behind(1));
+        is_flag.then(|| first_values.at(branch.ip()))?.map(|value| value == if_set)
+    }
+
+    /// The same, as far as the code alone shows it.
+    fn asked(&self, at: usize) -> Way {
         let all = self.code.instructions();
         let branch = &all[at];
         let Some(asked) = at.checked_sub(1) else { return Way::State };
         let test = &all[asked];
-        let if_set = match branch.condition_code() {
-            ConditionCode::ne => true,
-            ConditionCode::e => false,
-            _ => return Way::State,
-        };
+        let Some(if_set) = jumps_if_set(branch) else { return Way::State };
         let tests_bit = test.mnemonic() == Mnemonic::Test && is(test, 1);
         if tests_bit {
             return match self.operand(asked, test, &mut Trace::new(true)) {
@@ -667,6 +703,15 @@ impl Reader<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// Whether a branch jumps if what was tested is not zero, or else if it is.
+fn jumps_if_set(branch: &Instruction) -> Option<bool> {
+    match branch.condition_code() {
+        ConditionCode::ne => Some(true),
+        ConditionCode::e => Some(false),
+        _ => None,
     }
 }
 

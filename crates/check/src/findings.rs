@@ -1,11 +1,12 @@
 //! What was found: for each type and kind, how sure it is, the way to the panic, and whose destructor goes wrong.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, time::SystemTime};
 
 use serde::Serialize;
 
 use crate::{
     binary::{Binary, Function, Index},
+    first_values::FirstValues,
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     lines::Lines,
@@ -61,9 +62,10 @@ pub struct Findings {
 }
 
 impl Findings {
-    pub fn of(binary: &Binary, graph: &Graph, lines: &Lines) -> Self {
+    /// `built` is when the program was built, if that may have been before its sources were last changed.
+    pub fn of(binary: &Binary, graph: &Graph, lines: &Lines, built: Option<SystemTime>) -> Self {
         let callers = Callers::of_all(graph);
-        let mut flows = Flows::of_all(binary);
+        let mut flows = Flows::of_all(binary, FirstValues::of(lines, built));
         let ways = Kind::ALL.map(|kind| Ways::to(kind, graph, &callers, &mut flows));
         // Two versions of a crate have types of one name.
         let mut types = BTreeMap::<_, Vec<Index>>::new();

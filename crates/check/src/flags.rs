@@ -34,7 +34,8 @@ const EXIT_CODES: &str = "Exit codes:\n  \
 ///
 /// A finding says `will` if a way of plain calls leads to the panic, and neither a context nor a condition on it prevents
 /// it: a value that is alive and not empty panics when it is dropped in the wrong place. It says `may` if the way leads
-/// through a virtual call or the address of a function, or past a context, a check such as `try_current`, or a flag.
+/// through a virtual call or the address of a function, or past a context, a check such as `try_current`, or a flag that
+/// something other than the destructor sets.
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct Check {

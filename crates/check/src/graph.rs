@@ -10,6 +10,7 @@ use crate::{
     binary::{Binary, Index},
     code::{Code, Deed},
     conditions::Flow,
+    first_values::FirstValues,
     kind::Kind,
     mitigations::{self, Guards, Taken},
     names,
@@ -81,7 +82,12 @@ impl Graph {
     }
 
     /// What decides the branches of a function, if its branches matter.
-    pub fn flow(&self, binary: &Binary, function: Index) -> Option<Flow> {
+    pub fn flow(
+        &self,
+        binary: &Binary,
+        function: Index,
+        first_values: &FirstValues<'_>,
+    ) -> Option<Flow> {
         let matters = Flow::matters(binary.function(function).name());
         matters.then(|| {
             let body = Body::of(binary, &self.paths, function, &self.entering);
@@ -89,7 +95,8 @@ impl Graph {
                 Deed::Call(to) => Some((*place, *to, body.guards(*place))),
                 _ => None,
             });
-            Flow::of(binary, &self.paths, function, &body.code, calls.collect())
+            let calls = calls.collect();
+            Flow::of(binary, &self.paths, function, &body.code, calls, first_values)
         })
     }
 

@@ -5,7 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use addr2line::Loader;
+use addr2line::{Loader, Location};
+
+/// A place in a file, as an editor counts: from 1.
+pub struct Position {
+    pub file: PathBuf,
+    pub line: usize,
+    pub column: usize,
+}
 
 /// The lines of a program, if it has them.
 pub struct Lines {
@@ -21,11 +28,25 @@ impl Lines {
 
     /// `crate-1.0.0/src/lib.rs:12`, as far as it is known.
     pub fn of_address(&self, address: u64) -> Option<String> {
-        let location = self.loader.as_ref()?.find_location(address).ok()??;
+        let location = self.location(address)?;
         let file = location.file?;
         let here = self.here.as_ref().and_then(|here| Path::new(file).strip_prefix(here).ok());
         let file = here.and_then(Path::to_str).unwrap_or_else(|| below_registry(file));
         Some(format!("{file}:{}", location.line?))
+    }
+
+    /// The place itself, and the file as the compiler found it.
+    pub fn position(&self, address: u64) -> Option<Position> {
+        let location = self.location(address)?;
+        Some(Position {
+            file: location.file?.into(),
+            line: location.line?.try_into().ok()?,
+            column: location.column?.try_into().ok()?,
+        })
+    }
+
+    fn location(&self, address: u64) -> Option<Location<'_>> {
+        self.loader.as_ref()?.find_location(address).ok()?
     }
 
     /// The version of the crate that a function comes from, if that is a crate of a registry.

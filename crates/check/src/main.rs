@@ -2,7 +2,7 @@
 //!
 //! The program is built without optimization, so that every function is there under its name, and its machine code is
 //! read: [`binary`] has the functions, [`graph`] who calls whom, [`sinks`] where the panics are, [`search`] the ways
-//! from every destructor to them, and [`findings`] what that says of each type.
+//! from every destructor to them, and [`findings`] what that says of each type. [`first_values`] reads sources as well.
 
 mod baseline;
 mod binary;
@@ -12,6 +12,7 @@ mod conditions;
 mod constructors;
 mod failure;
 mod findings;
+mod first_values;
 mod flags;
 mod graph;
 mod interrupt;
@@ -24,6 +25,7 @@ mod report;
 mod rustc;
 mod search;
 mod sinks;
+mod sources;
 mod trials;
 mod vtables;
 
@@ -87,7 +89,8 @@ fn run(check: &Check) -> Result<ExitCode> {
     );
     let graph = Graph::of(&binary);
     progress("Checking", format_args!("{} functions", binary.functions.len()));
-    let findings = Findings::of(&binary, &graph, &Lines::of(&program.path));
+    let lines = Lines::of(&program.path);
+    let findings = Findings::of(&binary, &graph, &lines, program.built);
 
     // An all-clear would be worth nothing.
     let has_runtime = findings.types.iter().any(|of_type| of_type == RUNTIME);

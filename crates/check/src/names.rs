@@ -57,6 +57,16 @@ pub fn destructor_of(name: &str) -> Option<&str> {
     (of_trait == "core::ops::drop::Drop" && name.ends_with(">::drop")).then_some(of)
 }
 
+/// Whether this is a hand-written destructor, or the function that `pin-project` makes of one.
+pub fn is_destructor(name: &str) -> bool {
+    let pinned = || {
+        let (_, of_trait) = implementation(name)?;
+        let inner = after_implementation(name)?.strip_prefix("::drop::__drop_inner")?;
+        Some(of_trait == "pin_project::__private::PinnedDrop" && !inner.contains("::{"))
+    };
+    destructor_of(name).is_some() || pinned().unwrap_or(false)
+}
+
 /// The trait of the `dyn Trait` that a pointer owns, if this is the drop glue of the pointer, or the part of `Arc`
 /// and `Rc` that drops what they own.
 pub fn owned_trait_object(name: &str) -> Option<&str> {
@@ -202,6 +212,16 @@ mod tests {
         assert_eq!(destructor_of(name), Some("app::Cell<<u8 as app::Of>::Part>"));
         assert_eq!(destructor_of(&format!("{name}::{{closure#0}}")), None);
         assert_eq!(destructor_of("<app::Cell as app::Drop>::drop"), None);
+        assert!(is_destructor(name) && !is_destructor("<app::Cell as app::Drop>::drop"));
+    }
+
+    #[test]
+    fn a_pinned_destructor_is_known_by_its_inner_function() {
+        let name =
+            "<app::Cell<u8> as pin_project::__private::PinnedDrop>::drop::__drop_inner::<u8>";
+        assert!(is_destructor(name));
+        assert!(!is_destructor(&format!("{name}::{{closure#0}}")));
+        assert!(!is_destructor(&name.replace("pin_project", "app")));
     }
 
     #[test]

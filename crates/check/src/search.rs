@@ -8,6 +8,7 @@ use std::{
 use crate::{
     binary::{Binary, Index},
     conditions::Flow,
+    first_values::FirstValues,
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     mitigations::Guards,
@@ -115,17 +116,19 @@ impl Ways {
 /// What decides the branches of the functions that a search comes to.
 pub struct Flows<'a> {
     binary: &'a Binary,
+    first_values: FirstValues<'a>,
     known: HashMap<Index, Option<Flow>>,
 }
 
 impl<'a> Flows<'a> {
-    pub fn of_all(binary: &'a Binary) -> Self {
-        Self { binary, known: HashMap::new() }
+    pub fn of_all(binary: &'a Binary, first_values: FirstValues<'a>) -> Self {
+        Self { binary, first_values, known: HashMap::new() }
     }
 
     /// `None` if the branches of the function do not matter.
     fn of(&mut self, graph: &Graph, function: Index) -> Option<&Flow> {
-        self.known.entry(function).or_insert_with(|| graph.flow(self.binary, function)).as_ref()
+        let flow = || graph.flow(self.binary, function, &self.first_values);
+        self.known.entry(function).or_insert_with(flow).as_ref()
     }
 }
 

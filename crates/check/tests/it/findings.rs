@@ -1,6 +1,6 @@
 //! The command, on programs whose destructors are known.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::SystemTime};
 
 use crate::command::{Ran, check, fixture};
 use serde_json::Value;
@@ -66,34 +66,82 @@ fn each_destructor_is_judged_as_its_comment_says() {
 /// Whether a condition of its own prevents the panic is for the running program to say.
 #[test]
 fn a_destructor_with_a_condition_may_panic_and_one_without_will() {
-    let report = fixture(&["--bin", "conditions", "--format", "json"]).json();
     let source = include_str!("../../fixture/src/bin/conditions.rs");
     let (_, cases) = source.split_once("\ndestructors! {\n").expect("the cases");
     let (cases, _) = cases.split_once("\n}\n").expect("their end");
-    // The program drops a full value of each type off context, and says what happens.
+    let cases = commented(cases, |line| line.split_once(':').map(|(name, _)| name));
+    let counts = predicted_and_dropped("conditions", &cases);
+    assert!(counts.0 >= 10 && counts.1 >= 20, "{counts:?}");
+}
+
+#[test]
+fn a_flag_that_only_the_destructor_sets_is_no_condition() {
+    let source = include_str!("../../fixture/src/bin/flags.rs");
+    let cases = commented(source, |line| {
+        let (_, name) = line.split_once("struct ")?;
+        name.split([' ', '(']).next()
+    });
+    let counts = predicted_and_dropped("flags", &cases);
+    assert!(counts.0 >= 6 && counts.1 >= 15, "{counts:?}");
+}
+
+/// What the comment before each type says that the check has to say: name and certainty.
+fn commented<'a>(
+    source: &'a str,
+    name_in: impl Fn(&'a str) -> Option<&'a str>,
+) -> Vec<(&'a str, &'a str)> {
+    let mut cases = Vec::new();
+    let mut expected = None;
+    for line in source.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("// ") {
+            let certainty = comment.split(':').next();
+            expected = certainty.filter(|word| ["will", "may"].contains(word)).or(expected);
+        } else if let Some((certainty, name)) = expected.zip(name_in(line)) {
+            cases.push((name, certainty));
+            expected = None;
+        }
+    }
+    cases
+}
+
+/// Compares the findings with what was expected, and with what happens: the program drops a live and full value of each
+/// type off context, and every `will` has to panic. Returns how many there are of `will` and `may`.
+fn predicted_and_dropped(bin: &str, cases: &[(&str, &str)]) -> (u32, u32) {
+    let report = fixture(&["--bin", bin, "--format", "json"]).json();
     let program = report["program"].as_str().expect("a program");
     let said = Command::new(program).output().expect("the program").stdout;
     let said = String::from_utf8(said).expect("UTF-8");
-    let mut expected = None;
+    let has_said = |line: String| said.lines().any(|it| it == line);
     let mut counts = (0, 0);
-    for line in cases.lines() {
-        if let Some(comment) = line.strip_prefix("    // ") {
-            expected =
-                comment.get(..comment.len().min(4)).map(|word| word.trim_end_matches([':', ' ']));
-        } else if let Some(certainty) = expected.take() {
-            let (name, _) = line.trim().split_once(':').expect("a type");
-            let found = of_type(&report, &format!("conditions::{name}"));
-            assert_eq!(found, [("SD0001", certainty)], "{name}");
-            let has_panicked = said.lines().any(|line| line == format!("{name} panicked"));
-            assert!(has_panicked || certainty == "may", "{name} did not panic");
-            assert!(has_panicked || said.contains(&format!("{name} did not\n")), "{name}");
-            match certainty {
-                "will" => counts.0 += 1,
-                _ => counts.1 += 1,
+    for (name, certainty) in cases {
+        let found = of_type(&report, &format!("{bin}::{name}"));
+        assert_eq!(found, [("SD0001", *certainty)], "{name}");
+        let has_panicked = has_said(format!("{name} panicked"));
+        assert!(has_panicked || has_said(format!("{name} did not")), "{name} was not dropped");
+        match *certainty {
+            "will" => {
+                assert!(has_panicked, "{name} did not panic");
+                counts.0 += 1;
             }
+            _ => counts.1 += 1,
         }
     }
-    assert!(counts.0 >= 10 && counts.1 >= 20, "{counts:?}");
+    counts
+}
+
+/// The program may be older than what is read.
+#[test]
+fn a_flag_is_a_condition_if_the_sources_are_newer_than_the_program() {
+    let report = fixture(&["--bin", "flags", "--format", "json"]).json();
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("flags");
+    fs::copy(report["program"].as_str().expect("a path"), &copy).expect("a copy");
+    let once =
+        |report: &Value| of_type(report, "flags::Once").first().map(|(_, it)| (*it).to_owned());
+    assert_eq!(once(&check_binary(&copy).json()).as_deref(), Some("will"));
+    let file = fs::File::options().write(true).open(&copy).expect("the copy");
+    file.set_modified(SystemTime::UNIX_EPOCH).expect("an older file");
+    assert_eq!(once(&check_binary(&copy).json()).as_deref(), Some("may"));
 }
 
 /// Tokio's functions are internal, so a release may rename them, and the check would find nothing.
