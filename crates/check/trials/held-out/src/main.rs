@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use async_dropper::{AsyncDrop, AsyncDropper};
 use tokio::{
     io,
     sync::mpsc,
@@ -81,16 +80,6 @@ fn redis(mut stream: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
         stream.write_all(&b"+OK\r\n".repeat(commands))?;
-    }
-}
-
-#[derive(Default)]
-struct Closes;
-
-#[async_trait::async_trait]
-impl AsyncDrop for Closes {
-    async fn async_drop(&mut self) {
-        task::yield_now().await;
     }
 }
 
@@ -233,7 +222,6 @@ fn helpers() -> Vec<Case> {
             queue.push(vec![1]).await;
             queue
         }),
-        Case::of("async-dropper", || async { AsyncDropper::new(Closes) }),
         Case::of("async-scoped", || async {
             // SAFETY: the future borrows nothing, so it may outlive the scope.
             let mut scope =

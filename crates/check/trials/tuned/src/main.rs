@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_compat::CompatExt as _;
+use async_dropper::{AsyncDrop, AsyncDropper};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::TokioExecutor;
@@ -118,6 +119,16 @@ impl mobc::Manager for Plain {
 
     async fn check(&self, row: Row) -> Result<Row, Infallible> {
         Ok(row)
+    }
+}
+
+#[derive(Default)]
+struct Closes;
+
+#[async_trait::async_trait]
+impl AsyncDrop for Closes {
+    async fn async_drop(&mut self) {
+        task::yield_now().await;
     }
 }
 
@@ -409,6 +420,7 @@ fn cases() -> Vec<Case> {
             Case::of("async-compat", || async {
                 Box::pin(time::sleep(Duration::from_secs(9)).compat())
             }),
+            Case::of("async-dropper", || async { AsyncDropper::new(Closes) }),
             Case::of("actix-rt", || async { actix_rt::Runtime::new().expect("a runtime") }),
             Case::of("actix-rt", || async {
                 // A system belongs to its thread.
