@@ -106,7 +106,8 @@ impl Line {
 /// Takes the largest step up out of counts, and says how large it was. What is left goes on growing if each logout adds
 /// something.
 pub fn without_the_largest_step(counts: &mut [i64]) -> i64 {
-    let steps = counts.windows(2).map(|pair| pair.last().unwrap_or(&0) - pair.first().unwrap_or(&0));
+    let steps =
+        counts.windows(2).map(|pair| pair.last().unwrap_or(&0) - pair.first().unwrap_or(&0));
     let Some((before, step)) = steps.enumerate().max_by_key(|(_, step)| *step) else { return 0 };
     let step = step.max(0);
     for count in counts.iter_mut().skip(before + 1) {
