@@ -1,0 +1,255 @@
+//! What answers in the place of a server: as little as a client needs to be alive.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Result, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+};
+
+/// Treats each connection so, on a thread of its own.
+pub fn serve(treat: fn(TcpStream) -> Result<()>) -> SocketAddr {
+    let (listener, address) = listen();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || treat(stream));
+        }
+    });
+    address
+}
+
+/// Treats one connection so. Then nobody listens any more.
+pub fn serve_one(treat: fn(TcpStream) -> Result<()>) -> SocketAddr {
+    let (listener, address) = listen();
+    thread::spawn(move || {
+        let accepted = listener.accept();
+        drop(listener);
+        accepted.and_then(|(stream, _)| treat(stream))
+    });
+    address
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// Says nothing.
+pub fn silent(mut stream: TcpStream) -> Result<()> {
+    std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+}
+
+/// Says nothing, and is gone.
+pub fn gone(_: TcpStream) -> Result<()> {
+    Ok(())
+}
+
+/// A PostgreSQL is ready.
+const READY: &[u8] = b"Z\0\0\0\x05I";
+
+/// Reads the length of a message of PostgreSQL's, and the rest of it.
+fn body(stream: &mut TcpStream) -> Result<()> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut body = vec![0; u32::from_be_bytes(length).saturating_sub(4) as usize];
+    stream.read_exact(&mut body)
+}
+
+/// Accepts a client of PostgreSQL, and ends.
+pub fn postgres_once(mut stream: TcpStream) -> Result<()> {
+    body(&mut stream)?;
+    stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
+    stream.write_all(READY)
+}
+
+/// Says OK to everything that a client of PostgreSQL says.
+pub fn postgres(mut stream: TcpStream) -> Result<()> {
+    body(&mut stream)?;
+    stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
+    stream.write_all(READY)?;
+    let mut kind = [0];
+    while stream.read_exact(&mut kind).is_ok() {
+        body(&mut stream)?;
+        if kind == *b"Q" {
+            stream.write_all(b"C\0\0\0\x07OK\0")?;
+        }
+        if [*b"Q", *b"S"].contains(&kind) {
+            stream.write_all(READY)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says OK to every command of what a client of Redis says at once. `false` if it says nothing any more.
+fn redis_commands(stream: &mut TcpStream) -> Result<bool> {
+    let mut read = [0; 4096];
+    let count = stream.read(&mut read)?;
+    let commands = read[..count].iter().filter(|byte| **byte == b'*').count();
+    stream.write_all(&b"+OK\r\n".repeat(commands))?;
+    Ok(count > 0)
+}
+
+/// Says OK to every command that a client of Redis gives.
+pub fn redis(mut stream: TcpStream) -> Result<()> {
+    while redis_commands(&mut stream)? {}
+    Ok(())
+}
+
+/// Accepts a client of Redis, and ends when it wants more.
+pub fn redis_once(mut stream: TcpStream) -> Result<()> {
+    redis_commands(&mut stream)?;
+    stream.read_exact(&mut [0])
+}
+
+/// Greets a client of MySQL, and says OK to everything.
+pub fn mysql(mut stream: TcpStream) -> Result<()> {
+    // The version of the protocol and of the server, a number of the connection, and the first half of a challenge.
+    let mut greeting = b"\x0a8.0.0\0\x01\0\0\0abcdefgh\0".to_vec();
+    // The protocol of 4.1, transactions, authentication with a challenge, and names of plugins.
+    let [one, two, three, four] = 0x0008_a200_u32.to_le_bytes();
+    greeting.extend([one, two, 45, 2, 0, three, four, 21]);
+    greeting.extend(b"\0\0\0\0\0\0\0\0\0\0abcdefghijkl\0mysql_native_password\0");
+    let mut answer = greeting;
+    let mut number = 0;
+    loop {
+        let length = u8::try_from(answer.len()).map_err(std::io::Error::other)?;
+        stream.write_all(&[&[length, 0, 0, number], &answer[..]].concat())?;
+        let mut header = [0; 4];
+        stream.read_exact(&mut header)?;
+        let [low, middle, high, of_client] = header;
+        let length = u32::from_le_bytes([low, middle, high, 0]).into();
+        std::io::copy(&mut (&stream).take(length), &mut std::io::sink())?;
+        number = of_client.wrapping_add(1);
+        answer = vec![0, 0, 0, 2, 0, 0, 0];
+    }
+}
+
+/// Accepts a client of RabbitMQ, opens its channels and closes what it closes.
+pub fn amqp(stream: TcpStream) -> Result<()> {
+    let send = |channel: [u8; 2], method: &[u8]| {
+        let length = u32::try_from(method.len()).map_err(std::io::Error::other)?;
+        let length = length.to_be_bytes();
+        (&stream).write_all(&[&[1], &channel[..], &length[..], method, &[0xCE]].concat())
+    };
+    (&stream).read_exact(&mut [0; 8])?;
+    // Start: version 0.9, no properties, a mechanism and a locale.
+    let start = b"\0\x0a\0\x0a\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US";
+    send([0, 0], start)?;
+    loop {
+        // Kind, channel and length; then the class and the method, and a byte that ends the frame.
+        let mut header = [0; 7];
+        (&stream).read_exact(&mut header)?;
+        let [_, high, low, length @ ..] = header;
+        let mut body = vec![0; u32::from_be_bytes(length) as usize + 1];
+        (&stream).read_exact(&mut body)?;
+        let answer: &[u8] = match body[..] {
+            // StartOk: Tune, with 2047 channels, frames of 128 KiB, and no heartbeat.
+            [0, 10, 0, 11, ..] => b"\0\x0a\0\x1e\x07\xff\0\x02\0\0\0\0",
+            // Open of a connection.
+            [0, 10, 0, 40, ..] => b"\0\x0a\0\x29\0",
+            // Close of a connection.
+            [0, 10, 0, 50, ..] => b"\0\x0a\0\x33",
+            // Open of a channel.
+            [0, 20, 0, 10, ..] => b"\0\x14\0\x0b\0\0\0\0",
+            // Close of a channel.
+            [0, 20, 0, 40, ..] => b"\0\x14\0\x29",
+            _ => continue,
+        };
+        send([high, low], answer)?;
+    }
+}
+
+const NATS_INFO: &[u8] = b"INFO {\"server_id\":\"a\",\"server_name\":\"a\",\"version\":\"2.12.0\",\"proto\":1,\
+    \"max_payload\":1024,\"headers\":true,\"host\":\"127.0.0.1\",\"port\":4222,\"go\":\"\",\"client_id\":1}\r\n";
+
+/// Answers to as many pings of a client of NATS, and ends.
+fn nats_pings(mut stream: TcpStream, pings: usize) -> Result<()> {
+    stream.write_all(NATS_INFO)?;
+    let lines = BufReader::new(stream.try_clone()?).lines().map_while(Result::ok);
+    for _ in lines.filter(|line| line == "PING").take(pings) {
+        stream.write_all(b"PONG\r\n")?;
+    }
+    Ok(())
+}
+
+/// Answers to the pings of a client of NATS.
+pub fn nats(stream: TcpStream) -> Result<()> {
+    nats_pings(stream, usize::MAX)
+}
+
+/// Accepts a client of NATS, and ends.
+pub fn nats_once(stream: TcpStream) -> Result<()> {
+    nats_pings(stream, 1)
+}
+
+/// Says OK to every line that a client of SMTP or FTP writes. Both know these numbers.
+pub fn lines(mut stream: TcpStream) -> Result<()> {
+    stream.write_all(b"220 a server\r\n")?;
+    for line in BufReader::new(stream.try_clone()?).lines() {
+        line?;
+        stream.write_all(b"250 OK\r\n")?;
+    }
+    Ok(())
+}
+
+/// Accepts a client of SMTP or FTP, and ends.
+pub fn lines_once(mut stream: TcpStream) -> Result<()> {
+    stream.write_all(b"220 a server\r\n")
+}
+
+/// Says to every command of a client of MongoDB that this is a server, and that a query has more rows.
+pub fn mongodb(mut stream: TcpStream) -> Result<()> {
+    let answer = mongodb::bson::doc! {
+        "ok": 1,
+        "isWritablePrimary": true,
+        "minWireVersion": 0,
+        "maxWireVersion": 25,
+        "maxBsonObjectSize": 1 << 24,
+        "maxMessageSizeBytes": 48_000_000,
+        "maxWriteBatchSize": 100_000,
+        "logicalSessionTimeoutMinutes": 30,
+        "cursor": { "id": 1_i64, "ns": "a.a", "firstBatch": [] },
+    };
+    let answer = answer.to_vec().map_err(std::io::Error::other)?;
+    // Length, number of the message, number of what it answers, and the operation: OP_MSG.
+    let mut header = [0; 16];
+    while stream.read_exact(&mut header).is_ok() {
+        let [length, number] = [0, 4].map(|at| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            u32::from_le_bytes(bytes)
+        });
+        std::io::copy(&mut (&stream).take(u64::from(length) - 16), &mut std::io::sink())?;
+        // No flags, and a section of the kind 0: one document.
+        let length = u32::try_from(16 + 5 + answer.len()).map_err(std::io::Error::other)?;
+        stream.write_all(&[length, 0, number, 2013, 0].map(u32::to_le_bytes).concat())?;
+        stream.write_all(&[&[0], &answer[..]].concat())?;
+    }
+    Ok(())
+}
+
+/// Says to every question about a name that there is no such name.
+pub fn names() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("an address");
+    thread::spawn(move || -> Result<()> {
+        let mut message = [0; 512];
+        loop {
+            let (count, from) = socket.recv_from(&mut message)?;
+            // An answer, and NXDOMAIN.
+            message[2] |= 0x80;
+            message[3] = 3;
+            socket.send_to(&message[..count], from)?;
+        }
+    });
+    address
+}
+
+/// Says the same to every request of HTTP, on the runtime of the value.
+pub async fn http(says: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let is_json = [("content-type", "application/json")];
+    let router = axum::Router::new().fallback(move || async move { (is_json, says) });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
