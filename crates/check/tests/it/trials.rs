@@ -226,13 +226,12 @@ fn the_results_are_of_enough_types_and_their_controls_are_clean() {
     for set in sets(&results) {
         let counts = Counts::of(results.types.iter().filter(|row| row.set == set));
         assert!(counts.always > 0 && counts.clean > 0, "{set}");
-        // What the check promises: it names 95 % of what can panic, and 90 % of what it calls `will` panics always.
-        assert!(counts.named * 100 >= counts.failures * 95, "{set}");
-        assert!(counts.hits * 100 >= (counts.hits + counts.false_alarms) * 90, "{set}");
-        // Of what panics always, 95 % is wanted as `will`. Of the held-out types fewer may be, because nothing was
-        // corrected for them.
-        let wanted = if set == "tuned" { 95 } else { 50 };
-        assert!(counts.hits * 100 >= counts.always * wanted, "{set}");
+        // What is wanted: of what can panic 95 % is named, of what always does 95 % is called `will`, and of what is called
+        // `will` 90 % always does. Of the held-out types less is: the page says how much, and docs/src/check.md why.
+        let [named, recall, precision] = if set == "tuned" { [95, 95, 90] } else { [85, 70, 75] };
+        assert!(counts.named * 100 >= counts.failures * named, "{set}");
+        assert!(counts.hits * 100 >= counts.always * recall, "{set}");
+        assert!(counts.hits * 100 >= (counts.hits + counts.false_alarms) * precision, "{set}");
     }
 }
 
