@@ -54,7 +54,7 @@ CLIENTS = {
     "etcd-client-py-0.4.1": ETCD,
     "etcd-client-py-0.5.1": ETCD,
     "natsrpy-0.1.4": (
-        HERE / "natsrpy_exit.py",
+        PROGRAMS / "natsrpy_exit.py",
         [
             "publishes_closed",
             "publishes_returned",

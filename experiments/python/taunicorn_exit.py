@@ -1,15 +1,12 @@
 """Ends an interpreter in which taunicorn is, or just was, connected to itself.
 
-    taunicorn_exit.py [watched] SCENARIO
+    taunicorn_exit.py SCENARIO
 
-SCENARIO is one of the functions below. With `watched` it runs in another interpreter, and this one fails if that one
-is ended by a signal or with an exit code other than 0, prints a Rust panic or a fatal error, or not its last line. Which
-of these it is depends on where a thread is at that moment.
+SCENARIO is one of the functions below.
 """
 
 import asyncio
 import os
-import subprocess
 import sys
 
 from taunicorn import Connection, Server
@@ -29,10 +26,6 @@ async def connected():
 async def exchange(accepted, client):
     for _ in range(20):
         await asyncio.gather(client.write_all_timeout(b"PING", 5.0), accepted.read_timeout(4, 5.0))
-
-
-async def imported():
-    """Nothing: the module is imported, and not used."""
 
 
 async def messages_closed():
@@ -69,16 +62,6 @@ async def in_flight():
     await asyncio.sleep(0)
 
 
-def watched(scenario):
-    ended = subprocess.run([sys.executable, __file__, scenario], capture_output=True, text=True)
-    says = [it for it in ("panicked at", "Fatal Python error", "FATAL:") if it in ended.stderr]
-    if (ended.returncode, says, ended.stdout) != (0, [], "done\n"):
-        sys.exit(f"exit code {ended.returncode}, says {says}, and its last line is {ended.stdout[-100:]!r}")
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "watched":
-        watched(sys.argv[2])
-    else:
-        asyncio.run(globals()[sys.argv[1]]())
+    asyncio.run(globals()[sys.argv[1]]())
     print("done")

@@ -13,19 +13,49 @@ pub struct Client {
     /// Its name and version, and the name of its patch.
     called: &'static str,
     patch: &'static str,
+    /// The module that Python imports.
+    module: &'static str,
     /// The program of `experiments/python` that uses it.
     program: &'static str,
 }
 
-/// Messages between processes, here between a process and itself.
+/// A client of etcd. Its runtime is in a static that nothing shuts down. Built with PyO3 0.25.
+pub const ETCD_OLD: Client = Client {
+    called: "etcd-client-py-0.4.1",
+    patch: include_str!("../clients/etcd-client-py-0.4.1.patch"),
+    module: "etcd_client",
+    program: "etcd_exit.py",
+};
+
+/// The same with a close that shuts the runtime down, by a copy of the other crate in its own sources. Built with PyO3
+/// 0.27.
+pub const ETCD_NEW: Client = Client {
+    called: "etcd-client-py-0.5.1",
+    patch: include_str!("../clients/etcd-client-py-0.5.1.patch"),
+    ..ETCD_OLD
+};
+
+/// A client of NATS, which calls Python back in tasks and threads of its own. Built with PyO3 0.29.
+pub const NATSRPY: Client = Client {
+    called: "natsrpy-0.1.4",
+    patch: include_str!("../clients/natsrpy-0.1.4.patch"),
+    module: "natsrpy",
+    program: "natsrpy_exit.py",
+};
+
+/// Messages between processes, here between a process and itself. Built with PyO3 0.29.
 pub const TAUNICORN: Client = Client {
     called: "taunicorn-0.1.10",
     patch: include_str!("../clients/taunicorn-0.1.10.patch"),
+    module: "taunicorn",
     program: "taunicorn_exit.py",
 };
 
 /// Each client that the experiment needs.
-const ALL: [Client; 1] = [TAUNICORN];
+const ALL: [Client; 4] = [ETCD_OLD, ETCD_NEW, NATSRPY, TAUNICORN];
+
+/// How many exits a trial watches, at the same time.
+pub const EXITS: u32 = 8;
 
 /// How long building one may take.
 const BUILD: Duration = Duration::from_secs(3600);
@@ -44,14 +74,26 @@ impl Client {
         self.patch.lines().filter(is_added).count()
     }
 
-    /// Turns the trial into an interpreter that uses this client, `bare` or `moved`, in one of these programs. The trial's
-    /// seed decides which one. Its last line has to be `done`.
-    pub fn becomes(&self, trial: &Trial<'_>, which: &str, programs: &[&str]) -> TrialResult {
-        let program = trial.random().choice(programs).ok_or("no programs")?;
-        trial.record("program", *program);
-        let arguments: Vec<_> = program.split(' ').collect();
+    /// Turns the trial into a program that watches [`EXITS`] interpreters at once, each with this client, `bare` or `moved`,
+    /// in one of these scenarios. The trial's seed decides which one.
+    pub fn becomes(&self, trial: &Trial<'_>, which: &str, scenarios: &[&str]) -> TrialResult {
+        let scenario = trial.random().choice(scenarios).ok_or("no scenarios")?;
+        trial.record("scenario", *scenario);
+        let arguments: Vec<_> = [self.program].into_iter().chain(scenario.split(' ')).collect();
+        self.watched(trial, which, &arguments)
+    }
+
+    /// The same with interpreters that import the client, and do not use it.
+    pub fn becomes_imported(&self, trial: &Trial<'_>, which: &str) -> TrialResult {
+        let program = format!("import {}; print('done')", self.module);
+        self.watched(trial, which, &["-c", &program])
+    }
+
+    fn watched(&self, trial: &Trial<'_>, which: &str, arguments: &[&str]) -> TrialResult {
+        let exits = EXITS.to_string();
+        let arguments: Vec<_> = [exits.as_str()].iter().chain(arguments).copied().collect();
         let python = folder().join(self.called).join(which).join("venv/bin/python");
-        becomes_in(trial, &python, self.program, &arguments, |it| it.ends_with("done"))
+        becomes_in(trial, &python, "watched.py", &arguments, |it| it.ends_with("done"))
     }
 
     /// Builds it, and the same client moved over, unless both are as new as their sources.
@@ -105,10 +147,10 @@ fn clients(preparation: &Preparation<'_>) -> Result<Equipment, Lack> {
     for client in ALL {
         client.build(&python, preparation)?;
     }
-    let versions = names.map(|name| name.rsplit_once('-').unwrap_or((name, "")));
-    let equipment = Equipment::new().version("Python", &python.called);
-    let equipment = equipment.variable("PYTHONDONTWRITEBYTECODE", "1");
-    Ok(versions.into_iter().fold(equipment, |it, (name, version)| it.version(name, version)))
+    Ok(Equipment::new()
+        .version("Python", &python.called)
+        .version("clients", names.join(", "))
+        .variable("PYTHONDONTWRITEBYTECODE", "1"))
 }
 
 /// Where the clients are built.
@@ -124,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_clients_are_moved_over_by_few_lines() {
-        assert_eq!(ALL.map(|client| client.changed_lines()), [1]);
+        assert_eq!(ALL.map(|client| client.changed_lines()), [1, 5, 6, 1]);
         for client in ALL {
             let patch = Path::new("experiments/clients").join(format!("{}.patch", client.called));
             assert!(root().join(patch).is_file(), "{}", client.called);
