@@ -1,6 +1,7 @@
 //! `cargo xtask census`: asks released crates the same questions about the end of a runtime, by trials.
 
 mod binary;
+pub mod patched;
 pub mod record;
 pub mod workshop;
 
@@ -34,7 +35,8 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
             "{option} with --trials {trials}: a committed cell needs at least {least} trials"
         )));
     }
-    let patches = if flags.accept { record::applied(&flags.patch, workspace)? } else { Vec::new() };
+    let patches =
+        if flags.accept { patched::applied(&flags.patch, workspace)? } else { Vec::new() };
     let (interrupt, guardian) = (Interrupt::install()?, Guardian::start()?);
     let committed = record::read(workspace)?;
     likely(flags, &committed, workspace)?;
@@ -65,8 +67,8 @@ pub fn run(flags: &flags::Census, workspace: &Workspace) -> Result<ExitCode> {
         found.retain(|record| self::wrong(std::slice::from_ref(record)).is_empty());
     }
     if !patches.is_empty() {
-        let (count, folder) = (plural(found.len(), "file"), record::PATCHED);
-        record::write_patched(workspace, &patches, found)?;
+        let (count, folder) = (plural(found.len(), "file"), patched::FOLDER);
+        patched::write(workspace, &patches, found)?;
         output::note(&format!(
             "Wrote {count} in {folder}. `cargo xtask notebooks` writes the page."
         ));

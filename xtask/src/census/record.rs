@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
+    fmt, fs,
     path::Path,
 };
 
@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::workshop::{self, PACKAGE, Workshop};
 use crate::{
     failure::{Context as _, Failure, Result},
-    flags::Patch,
     results::{self, Meta},
     sources,
     workspace::{self, Workspace},
@@ -26,9 +25,6 @@ pub const FOLDER: &str = "docs/results/census";
 
 /// The folder of the cells of a second run, which are compared with them.
 pub const AGAIN: &str = "docs/results/census-again";
-
-/// The folder of the cells with fixes in place of released crates.
-pub const PATCHED: &str = "docs/results/census-patched";
 
 /// The answer of a control that makes the other cells of its row worth something; nothing for a question.
 pub fn expected(question: &str) -> Option<&'static str> {
@@ -120,24 +116,6 @@ pub struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     pub cells: Vec<Cell>,
-}
-
-/// The cells of a crate, with diffs applied to releases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Patched {
-    pub patches: Vec<Applied>,
-    #[serde(flatten)]
-    pub record: Record,
-}
-
-/// A diff, and the release that it was applied to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
-    pub package: String,
-    pub version: String,
-    /// The file with the diff, from the root of the repository.
-    pub file: String,
-    pub digest: String,
 }
 
 /// What one question has for answers.
@@ -235,17 +213,7 @@ pub fn read_again(workspace: &Workspace) -> Result<Vec<Record>> {
     read_in(workspace, AGAIN)
 }
 
-/// The cells with fixes.
-pub fn read_patched(workspace: &Workspace) -> Result<Vec<Patched>> {
-    read_in(workspace, PATCHED)
-}
-
-/// The digest of a diff: of all that it says.
-pub fn digest_of_diff(path: &Path) -> io::Result<String> {
-    Ok(format!("{:08x}", crc32fast::hash(&fs::read(path)?)))
-}
-
-fn read_in<T: DeserializeOwned>(workspace: &Workspace, folder: &str) -> Result<Vec<T>> {
+pub(super) fn read_in<T: DeserializeOwned>(workspace: &Workspace, folder: &str) -> Result<Vec<T>> {
     let path = workspace.path(folder);
     let mut records = Vec::new();
     for file in workspace::names(&path)? {
@@ -267,37 +235,6 @@ pub fn write(workspace: &Workspace, found: Vec<Record>, committed: Vec<Record>) 
         write_in(workspace, FOLDER, &record.package, &record)?;
     }
     Ok(count)
-}
-
-/// Writes the cells with fixes.
-pub fn write_patched(workspace: &Workspace, patches: &[Applied], found: Vec<Record>) -> Result<()> {
-    found.into_iter().try_for_each(|record| {
-        let package = record.package.clone();
-        let patched = Patched { patches: patches.to_vec(), record };
-        write_in(workspace, PATCHED, &package, &patched)
-    })
-}
-
-/// The diffs that a run applies. Each has to be a file of this repository, or nobody else could apply it.
-pub fn applied(patches: &[Patch], workspace: &Workspace) -> Result<Vec<Applied>> {
-    let applied = |patch: &Patch| {
-        let path = fs::canonicalize(&patch.from).unwrap_or_else(|_| patch.from.clone());
-        let root = fs::canonicalize(workspace.root())?;
-        let (Ok(file), true) = (path.strip_prefix(root), path.is_file()) else {
-            return Err(Failure::Usage(format!(
-                "--accept with --patch {}={}: only a diff in this repository can be recorded",
-                patch.name,
-                patch.from.display()
-            )));
-        };
-        Ok(Applied {
-            package: patch.name.clone(),
-            version: workshop::locked_version(patch, workspace)?,
-            file: file.display().to_string(),
-            digest: digest_of_diff(&path)?,
-        })
-    };
-    patches.iter().map(applied).collect()
 }
 
 /// Writes the cells of a second run.
@@ -345,7 +282,7 @@ pub fn is_same_code(one: &Record, other: &Record) -> bool {
     one.measured.sources == other.measured.sources && other.rows.iter().all(is_same_row)
 }
 
-fn write_in<T: Serialize>(
+pub(super) fn write_in<T: Serialize>(
     workspace: &Workspace,
     folder: &str,
     package: &str,

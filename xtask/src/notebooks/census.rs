@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     census::{
-        record::{self, Cell, Patched, Record, Row, is_good},
+        patched::{self as fixes, Patched},
+        record::{self, Cell, Record, Row, is_good},
         workshop::{self, PACKAGE},
     },
     explain::Codes,
@@ -99,7 +100,7 @@ impl Census {
         let lacks = |it: &&Record| !record::unrecorded(workspace.root(), &it.measured).is_empty();
         let unrecorded = records.iter().filter(lacks).map(|it| it.package.clone()).collect();
         let again = record::read_again(workspace)?;
-        let patched = record::read_patched(workspace)?;
+        let patched = fixes::read(workspace)?;
         Ok(Self { records, again, patched, unrecorded, issues: issues.issue, codes })
     }
 

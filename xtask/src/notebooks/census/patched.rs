@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::short;
 use crate::{
-    census::record::{self, Applied, Patched, Record},
+    census::{
+        patched::{self, Applied, Patched},
+        record::{self, Record},
+    },
     figures::plural,
     workspace::Workspace,
 };
@@ -72,7 +75,7 @@ pub fn wrong(patched: &[Patched], committed: &[Record], workspace: &Workspace) -
     let mut lines = Vec::new();
     for Patched { patches, record } in patched {
         let package = &record.package;
-        let file = format!("{}/{package}.json", record::PATCHED);
+        let file = format!("{}/{package}.json", patched::FOLDER);
         let options =
             patches.iter().map(|it| format!(" --patch {}@{}={}", it.package, it.version, it.file));
         let again = format!(
@@ -80,7 +83,7 @@ pub fn wrong(patched: &[Patched], committed: &[Record], workspace: &Workspace) -
             options.collect::<String>()
         );
         let changed = patches.iter().filter(|it| {
-            record::digest_of_diff(&workspace.path(&it.file)).ok().as_ref() != Some(&it.digest)
+            patched::digest(&workspace.path(&it.file)).ok().as_ref() != Some(&it.digest)
         });
         for name in changed.map(|it| &it.file).collect::<BTreeSet<_>>() {
             lines.push(format!("{file}: the cells are older than {name}: {again}"));
