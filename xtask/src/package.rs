@@ -42,17 +42,19 @@ const UNREACHABLE: [&str; 4] =
 pub fn run(flags: &flags::Package, workspace: &Workspace) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let folder = match &flags.folder {
+        Some(folder) if !workspace::names(folder)?.is_empty() && !is_ours(folder) => {
+            let folder = folder.display();
+            return Err(Failure::Usage(format!(
+                "{folder} holds files of others, which this command would replace: name a new or an empty folder"
+            )));
+        }
         Some(folder) => folder.clone(),
         None => workspace.target()?.join("publish"),
     };
-    if !workspace::names(&folder)?.is_empty() && !is_ours(&folder) {
-        let folder = folder.display();
-        return Err(Failure::Usage(format!(
-            "{folder} holds files of others, which this command would replace: name a new or an empty folder"
-        )));
-    }
     fs::remove_dir_all(folder.join("crates")).or_else(may_be_missing)?;
     stage(workspace, &folder)?;
+    // Cargo runs in the workspace, wherever this command does.
+    let folder = fs::canonicalize(folder)?;
     let manifest = folder.join("Cargo.toml");
     // New each time: cargo unpacks a package that others depend on into its home, once for each target folder and
     // version, and would build the others on what an earlier run packaged.

@@ -73,8 +73,13 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Output {
 #[test]
 #[ignore = "builds the kit from nothing, twice: cargo test -p xtask --test package -- --ignored"]
 fn a_program_builds_and_runs_on_the_packaged_files() {
+    let publish = target().join("publish");
+    // Of an earlier run of this test.
+    if publish.exists() {
+        fs::remove_dir_all(&publish).unwrap();
+    }
     let mut package = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    package.arg("package").arg("--folder").arg(target().join("publish"));
+    package.arg("package").arg("--folder").arg(&publish);
     let packaged = package.output().unwrap();
     let (files, said) = (
         String::from_utf8(packaged.stdout).unwrap(),
@@ -85,7 +90,7 @@ fn a_program_builds_and_runs_on_the_packaged_files() {
         writeln!(io::stderr(), "{skipped}").unwrap();
     }
     // What was built would be used again, and with it the packages as they were then.
-    let kept = fs::read_dir(target().join("publish")).unwrap();
+    let kept = fs::read_dir(&publish).unwrap();
     let mut kept =
         kept.map(|it| it.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
     kept.retain(|name| !name.ends_with(".crate"));

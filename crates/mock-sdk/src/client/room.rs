@@ -55,7 +55,7 @@ impl Room {
 ///
 /// It has a task of its own that holds the client, if the client has
 /// [background tasks](super::ClientBuilder::background_tasks). When the last clone of the timeline is dropped, the task
-/// is told to end, and it ends a moment later, on its runtime.
+/// is aborted. It ends a moment later, on its runtime.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     room: Room,
