@@ -14,13 +14,14 @@ use std::{
 
 #[cfg(not(loom))]
 thread_local! {
-    /// The id of the process that this thread last found itself in; 0 if it has not asked.
-    static LAST_SEEN: Cell<u32> = const { Cell::new(0) };
+    /// The id of the process that this thread last found itself in, or 0 if it has not asked; and how often
+    /// [`TOLD`] had been told then.
+    static LAST_SEEN: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
 #[cfg(loom)]
 crate::sync::thread_local! {
-    static LAST_SEEN: Cell<u32> = Cell::new(0);
+    static LAST_SEEN: Cell<(u32, u32)> = Cell::new((0, 0));
 }
 
 /// How often this process or an ancestor was told by [`forked_child`](crate::forked_child()) that it is a child.
@@ -31,12 +32,21 @@ static TOLD: AtomicU32 = AtomicU32::new(0);
 const BITS: u32 = 22;
 
 /// This process is a forked child, whatever its id is.
+///
+/// This touches no thread-local: at its first access from a thread, glibc takes a lock of the loader, which another
+/// thread of the parent may have held.
 #[cfg(not(loom))]
 pub(crate) fn told() {
     // Relaxed: there is only this thread.
     TOLD.fetch_add(1, Ordering::Relaxed);
-    // A thread that has lost its thread-locals asks anew each time.
-    let _ = LAST_SEEN.try_with(|seen| seen.set(0));
+}
+
+fn times_told() -> u32 {
+    #[cfg(loom)]
+    return 0;
+    // Relaxed: as in `told`.
+    #[cfg(not(loom))]
+    TOLD.load(Ordering::Relaxed)
 }
 
 /// The id that the operating system gave to a process, for people.
@@ -48,21 +58,21 @@ const fn for_people(id: u32) -> u32 {
 /// system, which takes 50 to 300 ns.
 pub(crate) fn this_process() -> u32 {
     let this = id();
-    LAST_SEEN.with(|seen| seen.set(this));
+    LAST_SEEN.with(|seen| seen.set((this, times_told())));
     this
 }
 
-/// The id that this thread last got from [`this_process`]; 0 if it has not asked. Costs nothing. In a
-/// forked child it is the parent's only on the thread that called `fork`, until that thread asks: all
-/// other threads are new.
+/// The id that this thread last got from [`this_process`]; 0 if it has not asked since the process was told that
+/// it is a child. Costs nothing. In a forked child that was not told, it is the parent's only on the thread that
+/// called `fork`, until that thread asks: all other threads are new.
 pub(crate) fn last_seen() -> u32 {
-    LAST_SEEN.with(Cell::get)
+    let (id, told) = LAST_SEEN.with(Cell::get);
+    if told == times_told() { id } else { 0 }
 }
 
 #[cfg(not(loom))]
 fn id() -> u32 {
-    // Relaxed: as in `told`.
-    std::process::id() ^ TOLD.load(Ordering::Relaxed) << BITS
+    std::process::id() ^ times_told() << BITS
 }
 
 /// A model plays a fork by changing this.

@@ -97,6 +97,9 @@ typedef int32_t SundownState;
 
 // A gate in front of something that will go away, such as an interpreter or a library. A thread that calls into
 // it enters before and leaves after. To take the thing away, close the gate and wait until nobody is inside.
+//
+// In a forked child nobody is inside, and an entry from before the fork does not count. A gate that was closed stays
+// closed.
 typedef struct SundownGate SundownGate;
 
 // What a job can ask. It belongs to the library, and is valid until the job's function returns.
@@ -160,11 +163,13 @@ extern "C" {
 // The name of a code, which is never freed: `"timed out"`. `"unknown"` for a number that is no code.
 const char *sundown_error_name(int32_t code);
 
-// Tells the library that this process is a forked child. It finds that out by itself, by the id of the process, unless
-// the child has the id of an ancestor: in a PID namespace of its own, or after the ancestor has ended.
+// Tells the library that this process is a forked child. The library does this by itself in each child that `fork`
+// makes, with a handler that it registers when the first runtime or gate is made. So call this only in a child that
+// was made in another way, such as with `_Fork` or `clone`, and before anything else in it. It takes no lock. The
+// library tells 1,023 generations of children that have the same id apart.
 //
-// Call this in the child's handler of `pthread_atfork`, or before anything else in the child. It takes no lock. It is
-// seen by 1,023 generations of children that have the same id.
+// Do not pass this to `pthread_atfork`. It would become a handler of yours, which stays when the library is unloaded,
+// and the next `fork` would call what is gone.
 void sundown_forked_child(void);
 
 // Whether the job should return, because the runtime is being stopped. Costs one atomic load. A job that

@@ -10,6 +10,7 @@ use sundown::gate::{Entry, EntryGate};
 use crate::{
     SundownCode,
     border::{Counted, guarded, limit, not_null, share, write_if_wanted},
+    fork,
 };
 
 /// How many are not freed, or have somebody inside.
@@ -17,6 +18,9 @@ pub(crate) static GATES: AtomicUsize = AtomicUsize::new(0);
 
 /// A gate in front of something that will go away, such as an interpreter or a library. A thread that calls into
 /// it enters before and leaves after. To take the thing away, close the gate and wait until nobody is inside.
+///
+/// In a forked child nobody is inside, and an entry from before the fork does not count. A gate that was closed stays
+/// closed.
 pub struct SundownGate {
     gate: EntryGate,
     counted: Counted,
@@ -53,6 +57,7 @@ const _: () = assert!(align_of::<Inside>() <= align_of::<SundownEntry>());
 pub unsafe extern "C" fn sundown_gate_new(gate: *mut *mut SundownGate) -> SundownCode {
     guarded(|| {
         not_null(gate)?;
+        fork::watch();
         let made = SundownGate { gate: EntryGate::new(), counted: Counted::new(&GATES) };
         // SAFETY: it is not null, and the caller promises that it can be written.
         unsafe { gate.write(Arc::into_raw(Arc::new(made)).cast_mut()) };
@@ -78,6 +83,10 @@ pub unsafe extern "C" fn sundown_gate_enter(
         unsafe { entry.write(SundownEntry { opaque: [0; 3] }) };
         // SAFETY: the caller promises that it was not freed.
         let gate = unsafe { share(gate) }?;
+        if !fork::is_watched() {
+            // Lets the gate ask which process this is, which it does not when the thread that forked enters.
+            let _ = gate.gate.inside();
+        }
         let pointer = &raw const gate.gate;
         // SAFETY: the share stands beside the entry, and is dropped after it.
         let entered = unsafe { &*pointer }.enter()?;

@@ -18,6 +18,7 @@ use crate::{
     SundownAnswer, SundownCode, SundownDestroy, SundownRun,
     answer::nanoseconds,
     border::{self, Counted, guarded, limit, not_null, share, write_if_wanted},
+    fork,
     job::{Data, Tally, Waiting},
 };
 
@@ -100,6 +101,7 @@ pub unsafe extern "C" fn sundown_start(
         not_null(runtime)?;
         // SAFETY: the caller promises the zero byte.
         let name = unsafe { border::name(name) }.ok_or(SundownCode::NullPointer)?;
+        fork::watch();
         let workers = match usize::try_from(workers).unwrap_or(usize::MAX) {
             0 => thread::available_parallelism().map_or(1, NonZero::get),
             workers => workers,

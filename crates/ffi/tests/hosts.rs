@@ -35,12 +35,21 @@ fn said(output: &Output) -> String {
     )
 }
 
-/// Compiles a program, with further options.
+/// Compiles a program with the library in it, with further options.
 ///
 /// # Errors
 ///
 /// What the compiler says.
 fn compiled(source: &str, called: &str, options: &[&str]) -> Result<PathBuf, String> {
+    compiled_with(&[&libraries().join("libsundown_ffi.a")], source, called, options)
+}
+
+fn compiled_with(
+    libraries: &[&Path],
+    source: &str,
+    called: &str,
+    options: &[&str],
+) -> Result<PathBuf, String> {
     let host = Path::new(env!("CARGO_TARGET_TMPDIR")).join(called);
     let output = Command::new("cc")
         .args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g"])
@@ -48,12 +57,18 @@ fn compiled(source: &str, called: &str, options: &[&str]) -> Result<PathBuf, Str
         .arg("-I")
         .arg(package().join("include"))
         .arg(package().join(source))
-        .arg(libraries().join("libsundown_ffi.a"))
+        .args(libraries)
         .args(["-lpthread", "-ldl", "-lm", "-o"])
         .arg(&host)
         .output()
         .unwrap();
     if output.status.success() { Ok(host) } else { Err(said(&output)) }
+}
+
+/// The library that is loaded.
+fn shared_library() -> PathBuf {
+    let name = format!("{}sundown_ffi{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    libraries().join(name)
 }
 
 fn one_case(host: &Path, with: &[&str], case: &str) -> Output {
@@ -63,12 +78,16 @@ fn one_case(host: &Path, with: &[&str], case: &str) -> Output {
 
 /// Runs each case of a host, in a process of its own.
 fn every_case(host: &Path, with: impl Fn(&str) -> Vec<&'static str>) {
+    every_case_of(host, |case| one_case(host, &with(case), case));
+}
+
+fn every_case_of(host: &Path, run: impl Fn(&str) -> Output) {
     let list = Command::new(host).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
-    assert!(list.lines().count() > 10, "{list}");
+    assert!(list.lines().count() > 3, "{list}");
     let mut failed = Vec::new();
     for case in list.lines() {
-        let output = one_case(host, &with(case), case);
+        let output = run(case);
         if !output.status.success() {
             failed.push(format!("{case}: {}\n{}", output.status, said(&output)));
         }
@@ -84,6 +103,19 @@ fn a_host_in_c_gets_what_the_header_says() {
     if is_there("cc", "the host in C") {
         every_case(&compiled("tests/c/host.c", "host", &[]).unwrap(), |_| Vec::new());
     }
+}
+
+#[test]
+fn a_host_that_closes_the_library_may_fork_before_and_after() {
+    if !is_there("cc", "the host in C that loads the library") {
+        return;
+    }
+    let host = compiled_with(&[], "tests/c/unload.c", "unload", &[]).unwrap();
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("copy-of-the-library");
+    fs::copy(shared_library(), &copy).unwrap();
+    every_case_of(&host, |case| {
+        Command::new(&host).arg(shared_library()).arg(&copy).arg(case).output().unwrap()
+    });
 }
 
 #[test]
@@ -159,10 +191,9 @@ fn python_uses_it_through_ctypes() {
     if !is_there("python3", "the host in Python") {
         return;
     }
-    let library = format!("{}sundown_ffi{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
     let output = Command::new("python3")
         .arg(package().join("tests/python/host.py"))
-        .env("SUNDOWN_FFI", libraries().join(library))
+        .env("SUNDOWN_FFI", shared_library())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .unwrap();

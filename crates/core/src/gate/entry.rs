@@ -51,8 +51,9 @@ const fn inside(state: u64) -> usize {
 /// closed one stays closed: nobody is inside, and an entry that the thread that called `fork` still holds
 /// does not count. The gate notices the fork when it is closed, waited for or asked, and when another
 /// thread enters. Entering is too cheap to ask the operating system each time. So if the thread that
-/// called `fork` wants to enter first, let it call [`inside`](Self::inside) before; otherwise its entry
-/// counts as one from before the fork.
+/// called `fork` may enter first, let the child call [`forked_child`](crate::forked_child()) or
+/// [`inside`](Self::inside) before; otherwise its entry counts as one from before the fork, and the gate says
+/// that nobody is inside. The C interface and the package for Python do the former.
 ///
 /// ```
 /// use std::time::Duration;

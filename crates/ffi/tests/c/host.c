@@ -291,8 +291,9 @@ static void a_gate_outlives_its_handle_while_somebody_is_inside(void) {
 }
 
 // Runs in a child, whose exit code it is.
+static pid_t (*forks)(void) = fork;
 static void in_a_child(void (*body)(void)) {
-  pid_t child = fork();
+  pid_t child = forks();
   if (!child) {
     body();
     _exit(0);
@@ -363,24 +364,65 @@ static void a_forked_child_may_unload_whatever_its_parents_threads_were_doing(vo
   end();
 }
 
+static void enters_in_a_child(void) {
+  SundownEntry entry;
+  size_t inside;
+  IS(sundown_gate_enter(shared_gate, &entry), OK);
+  IS(sundown_gate_close(shared_gate, &inside), OK);
+  HOLDS(inside == 1);
+  IS(sundown_gate_wait(shared_gate, 0, &inside), STILL_INSIDE);
+  HOLDS(inside == 1);
+  IS(sundown_gate_leave(&entry), OK);
+  IS(sundown_gate_wait(shared_gate, 0, &inside), OK);
+  IS(sundown_gate_free(shared_gate), OK);
+}
+
+// The child's only thread is the one that used the gate in the parent.
+static void in_a_forked_child_a_gate_counts_who_enters_first(void) {
+  SundownEntry entry;
+  IS(sundown_gate_new(&shared_gate), OK);
+  IS(sundown_gate_enter(shared_gate, &entry), OK);
+  in_a_child(enters_in_a_child);
+  IS(sundown_gate_leave(&entry), OK);
+  in_a_child(enters_in_a_child);
+  IS(sundown_gate_free(shared_gate), OK);
+}
+
 #ifdef __linux__
 // The first process of a PID namespace, whose child is the first of another: both have the id 1.
 static void in_a_child_with_the_same_id(void) {
+  HOLDS(getpid() == 1);
+  enters_in_a_child();
+  in_the_child_of_a_running_runtime();
+}
+// No handler of the library has run.
+static void in_a_child_without_handlers(void) {
   SundownStats stats;
   HOLDS(getpid() == 1);
   // What the function is for: without it nothing tells the two apart.
   IS(sundown_state(runtime, &stats), OK);
   HOLDS(stats.state == SUNDOWN_STATE_RUNNING);
   sundown_forked_child();
-  in_the_child_of_a_running_runtime();
+  in_a_child_with_the_same_id();
 }
+static int is_without_handlers;
 static void in_a_namespace(void) {
   HOLDS(getpid() == 1);
   start(2);
   IS(sundown_submit(runtime, "blocks", block, 0, destroy), OK);
   HOLDS(comes(&began, 1));
+  SundownEntry entry;
+  IS(sundown_gate_new(&shared_gate), OK);
+  IS(sundown_gate_enter(shared_gate, &entry), OK);
+  IS(sundown_gate_leave(&entry), OK);
   HOLDS(!unshare(CLONE_NEWPID));
-  in_a_child(in_a_child_with_the_same_id);
+  *(void **)&forks = is_without_handlers ? dlsym(RTLD_DEFAULT, "_Fork") : dlsym(RTLD_DEFAULT, "fork");
+  if (forks)
+    in_a_child(is_without_handlers ? in_a_child_without_handlers : in_a_child_with_the_same_id);
+  else
+    dprintf(1, "skipped: a child that runs no handlers: there is no _Fork\n");
+  forks = fork;
+  IS(sundown_gate_free(shared_gate), OK);
   atomic_store(&may_return, 1);
   end();
 }
@@ -392,8 +434,12 @@ static void makes_a_namespace(void) {
     in_a_child(in_a_namespace);
 }
 
-static void a_forked_child_with_the_id_of_its_parent_says_that_it_is_one(void) {
-  // AddressSanitizer needs the namespace of this process at its end.
+// AddressSanitizer needs the namespace of this process at its end, so each is a child.
+static void a_forked_child_with_the_id_of_its_parent_is_known_to_be_one(void) {
+  in_a_child(makes_a_namespace);
+}
+static void a_child_that_runs_no_handlers_says_that_it_is_one(void) {
+  is_without_handlers = 1;
   in_a_child(makes_a_namespace);
 }
 #endif
@@ -430,8 +476,10 @@ static const struct {
     CASE(a_gate_outlives_its_handle_while_somebody_is_inside),
     CASE(a_forked_child_has_a_runtime_of_its_own),
     CASE(a_forked_child_may_unload_whatever_its_parents_threads_were_doing),
+    CASE(in_a_forked_child_a_gate_counts_who_enters_first),
 #ifdef __linux__
-    CASE(a_forked_child_with_the_id_of_its_parent_says_that_it_is_one),
+    CASE(a_forked_child_with_the_id_of_its_parent_is_known_to_be_one),
+    CASE(a_child_that_runs_no_handlers_says_that_it_is_one),
 #endif
     CASE(control_wrong_access),
     CASE(control_leak),
