@@ -50,6 +50,22 @@ impl Code {
         reached
     }
 
+    /// Whether the function neither returns nor goes on elsewhere.
+    pub fn never_returns(&self) -> bool {
+        let reached = self.reached(|_| false);
+        let leaves = |(place, it): (usize, &Instruction)| {
+            let goes = match it.flow_control() {
+                FlowControl::Return => true,
+                FlowControl::UnconditionalBranch => {
+                    self.position(it.near_branch_target()).is_none()
+                }
+                _ => false,
+            };
+            goes && reached[place]
+        };
+        !self.instructions.iter().enumerate().any(leaves)
+    }
+
     /// Where the function returns.
     pub fn returns(&self) -> impl Iterator<Item = usize> {
         let all = self.instructions.iter().enumerate();

@@ -17,7 +17,7 @@ use crate::{
     binary::{Binary, Index},
     code::Code,
     first_values::FirstValues,
-    kind::{Kind, Place},
+    kind::Kind,
     mitigations::{self, Guards},
     names,
 };
@@ -39,6 +39,10 @@ enum Answer {
     Last,
     /// `Handle::try_current`.
     Context,
+    /// `Handle::runtime_flavor`.
+    Flavor,
+    /// Whether two flavors are one, or are not.
+    IsFlavor(bool),
     /// `false`, unless something has panicked before.
     Never,
     /// Anything else.
@@ -50,6 +54,7 @@ impl Answer {
         let (owner, method) = path.rsplit_once("::").unwrap_or(("", path));
         match (owner, method) {
             ("tokio::runtime::handle::Handle", "try_current") => Self::Context,
+            ("tokio::runtime::handle::Handle", "runtime_flavor") => Self::Flavor,
             (
                 "core::option::Option",
                 "take" | "replace" | "as_ref" | "as_mut" | "as_deref" | "as_deref_mut" | "map"
@@ -95,6 +100,9 @@ impl Answer {
                 Some(Self::Each)
             }
             ("core::ops::deref::Deref" | "core::ops::deref::DerefMut", _) => Some(Self::Same),
+            ("core::cmp::PartialEq", "::eq" | "::ne") if of_type == FLAVOR => {
+                Some(Self::IsFlavor(method == "::eq"))
+            }
             ("core::clone::Clone", _) => of_type.starts_with(OPTION).then_some(Self::Same),
             _ => None,
         }
@@ -102,6 +110,7 @@ impl Answer {
 }
 
 const OPTION: &str = "core::option::Option<";
+const FLAVOR: &str = "tokio::runtime::runtime::RuntimeFlavor";
 
 /// Whether a function of the standard library is about an `Option`, by its first generic argument.
 fn is_of_option(name: &str) -> bool {
@@ -109,15 +118,24 @@ fn is_of_option(name: &str) -> bool {
     arguments.starts_with(OPTION)
 }
 
+/// A question whose answer is known of a live value, or of the thread that drops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Whether a value is there. `Some` has 1, and so has `Err`.
+    There,
+    /// Whether the thread has no context.
+    WithoutContext,
+    /// Whether the runtime has one thread only.
+    OneThread,
+    /// Whether there is another thing; each is there, and then none.
+    Each,
+}
+
 /// What is known of the lowest bit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bit {
-    /// It is this where something is there. `Some` has 1, and so has `Err`.
-    IfThere(bool),
-    /// It is this without a context.
-    WithoutContext(bool),
-    /// It is this for each thing that is there, and then the other.
-    ForEach(bool),
+    /// It is this if the answer is yes.
+    If(Question, bool),
     Constant,
     State,
 }
@@ -125,9 +143,7 @@ enum Bit {
 impl Bit {
     const fn flipped(self) -> Self {
         match self {
-            Self::IfThere(bit) => Self::IfThere(!bit),
-            Self::WithoutContext(bit) => Self::WithoutContext(!bit),
-            Self::ForEach(bit) => Self::ForEach(!bit),
+            Self::If(question, bit) => Self::If(question, !bit),
             other => other,
         }
     }
@@ -144,15 +160,43 @@ impl Bit {
 /// Where a branch goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// To the target if a value is there, or not.
-    IfThere(bool),
-    /// To the target if there is no context, or not.
-    WithoutContext(bool),
-    /// To the target for each thing that is there, and then to the next instruction; or the other way round.
-    ForEach(bool),
+    /// To the target if the answer is yes, or if it is no.
+    If(Question, bool),
     /// To the target in a live value, or not.
     Live(bool),
     State,
+}
+
+/// The thread that drops a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thread {
+    WithoutContext,
+    /// Of a runtime of any kind.
+    OfRuntime,
+    OfOne,
+    OfSeveral,
+}
+
+impl Thread {
+    /// Where a panic of this kind happens.
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Context | Kind::Local => Self::WithoutContext,
+            Kind::Runtime | Kind::Block => Self::OfRuntime,
+            Kind::InPlace => Self::OfOne,
+        }
+    }
+
+    /// The answer on such a thread.
+    const fn answer(self, question: Question) -> Option<bool> {
+        match (question, self) {
+            (Question::There, _) => Some(true),
+            (Question::WithoutContext, _) => Some(matches!(self, Self::WithoutContext)),
+            (Question::OneThread, Self::OfOne) => Some(true),
+            (Question::OneThread, Self::OfSeveral) => Some(false),
+            (Question::OneThread, _) | (Question::Each, _) => None,
+        }
+    }
 }
 
 /// The branches and calls of a function.
@@ -161,6 +205,21 @@ pub struct Flow {
     next: Vec<Next>,
     /// Calls of functions, with their places.
     calls: Vec<(usize, Index, Guards)>,
+    /// In drop glue, which instructions drop something: a way that drops nothing is that of an empty value.
+    drops: Option<Vec<bool>>,
+    /// Where calls panic for want of a context that was asked for, as `expect` does: for each, the end that it leads to.
+    in_vain: Vec<(usize, usize)>,
+}
+
+/// A panic of a function that has asked before, in words of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worded {
+    pub kind: Kind,
+    /// The call that panics, and whom it calls.
+    pub place: usize,
+    pub to: Index,
+    /// Whether every way through the function leads to such a panic.
+    pub is_sure: bool,
 }
 
 #[derive(Clone)]
@@ -176,12 +235,15 @@ enum Next {
 }
 
 impl Flow {
-    /// Whether the branches of a function matter. Those of the standard library and of drop glue ask whether something is
-    /// there, and whose it is. Those of Tokio were read by a person, who chose the sinks.
+    /// Whether the branches of a function matter. Those of the standard library ask whether something is there, and whose
+    /// it is. Those of Tokio were read by a person, who chose the sinks. Drop glue asks which variant an enum has.
     pub fn matters(name: &str) -> bool {
-        let of_others =
-            !matches!(names::crate_of(name), None | Some("core" | "alloc" | "std" | "tokio"));
-        names::glue_of(name).is_none() && of_others || calls_if(name)
+        match names::glue_of(name) {
+            Some(of_type) => names::crate_of(of_type) != Some("tokio"),
+            None => {
+                !names::is_wrapper(name) && names::crate_of(name) != Some("tokio") || calls_if(name)
+            }
+        }
     }
 
     pub fn of(
@@ -190,10 +252,12 @@ impl Flow {
         function: Index,
         code: &Code,
         calls: Vec<(usize, Index, Guards)>,
-        first_values: &FirstValues<'_>,
+        first_values: Option<&FirstValues<'_>>,
+        panics_instead: &dyn Fn(Index) -> bool,
     ) -> Self {
-        let is_destructor = names::is_destructor(binary.function(function).name());
-        let first_values = is_destructor.then_some(first_values);
+        let name = binary.function(function).name();
+        let first_values = first_values.filter(|_| names::is_destructor(name));
+        let is_glue = names::glue_of(name).is_some();
         let reached = code.reached(|_| false);
         let callees: HashMap<_, _> = calls.iter().map(|(place, to, _)| (*place, *to)).collect();
         let path_of = |index: Index| paths[index as usize].as_deref().unwrap_or_default();
@@ -203,12 +267,31 @@ impl Flow {
         // In a function of `Result`, a tag of 1 is an error.
         let of_tag = match path_of(function).starts_with("core::result::") {
             true => Bit::State,
-            false => Bit::IfThere(true),
+            false => Bit::If(Question::There, true),
         };
         let (reached, callees) = (&*reached, &callees);
         let reader = Reader { binary, code, reached, callees, paths, of_tag, first_values };
-        let next = |place: usize| reader.next(place, ends(place));
-        Self { next: (0..code.instructions().len()).map(next).collect(), calls }
+        let next = |place: usize| match reader.next(place, ends(place)) {
+            Next::Branch(_, target, beside) if is_glue => Next::Branch(Way::State, target, beside),
+            next => next,
+        };
+        let mut next: Vec<_> = (0..code.instructions().len()).map(next).collect();
+        let mut in_vain = Vec::new();
+        for (place, to, _) in &calls {
+            let way = reader.panics_without(*place, *to, path_of(*to), panics_instead);
+            if let (Some(bit), Next::To(following)) = (way, next[*place].clone()) {
+                let end = next.len();
+                next.push(Next::Ends);
+                in_vain.push((*place, end));
+                let way = Way::If(Question::WithoutContext, bit);
+                next[*place] = Next::Branch(way, end, following);
+            }
+        }
+        let is_call = |it: &Instruction| {
+            matches!(it.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
+        };
+        let drops = is_glue.then(|| code.instructions().iter().map(is_call).collect());
+        Self { next, calls, drops, in_vain }
     }
 
     /// Whether every way through the function leads to one of these calls, as far as branches on state are concerned.
@@ -217,7 +300,62 @@ impl Flow {
         for (place, to, guards) in &self.calls {
             wins[*place] |= is_target(*to, *guards);
         }
-        let is_off_context = kind.trial_place() == Place::OffContext;
+        self.always_wins(Thread::of(kind), wins)
+    }
+
+    /// The panic that the function has where there is no context, or where the runtime has one thread, and only there.
+    pub fn worded(&self, panics: impl Fn(Index) -> bool) -> Vec<Worded> {
+        let threads = [
+            (Kind::Context, Thread::WithoutContext, Thread::OfRuntime),
+            (Kind::InPlace, Thread::OfOne, Thread::OfSeveral),
+        ];
+        let worded = |(kind, there, elsewhere)| {
+            let (there_reached, elsewhere) = (self.reached(there), self.reached(elsewhere));
+            let mut wins = vec![false; self.next.len()];
+            let calls = self.calls.iter().filter(|(_, to, _)| panics(*to));
+            let calls =
+                calls.map(|(place, ..)| (*place, *place)).chain(self.in_vain.iter().copied());
+            let mut places = Vec::new();
+            for (call, at) in calls.filter(|(_, at)| there_reached[*at] && !elsewhere[*at]) {
+                wins[at] = true;
+                places.push(call);
+            }
+            let place = places.into_iter().min()?;
+            let (_, to, _) = *self.calls.iter().find(|(it, ..)| *it == place)?;
+            Some(Worded { kind, place, to, is_sure: self.always_wins(there, wins) })
+        };
+        threads.into_iter().filter_map(worded).collect()
+    }
+
+    /// What is reached on such a thread.
+    fn reached(&self, thread: Thread) -> Vec<bool> {
+        let mut reached = vec![false; self.next.len()];
+        let mut open = vec![0];
+        while let Some(at) = open.pop() {
+            if at >= reached.len() || reached[at] {
+                continue;
+            }
+            reached[at] = true;
+            match &self.next[at] {
+                Next::Ends | Next::Returns => {}
+                Next::To(next) => open.push(*next),
+                Next::Branch(
+                    Way::If(question @ (Question::WithoutContext | Question::OneThread), jumps),
+                    target,
+                    beside,
+                ) => match thread.answer(*question) {
+                    Some(answer) => open.push(if answer == *jumps { *target } else { *beside }),
+                    None => open.extend([*target, *beside]),
+                },
+                Next::Branch(_, target, beside) => open.extend([*target, *beside]),
+                Next::Table(targets) => open.extend(targets),
+            }
+        }
+        reached
+    }
+
+    /// Whether every way through the function comes to a place that wins.
+    fn always_wins(&self, thread: Thread, mut wins: Vec<bool>) -> bool {
         loop {
             let mut has_changed = false;
             for at in (0..self.next.len()).rev() {
@@ -228,17 +366,16 @@ impl Flow {
                     Next::Ends | Next::Returns => false,
                     Next::To(next) => wins[*next],
                     Next::Branch(way, target, beside) => match way {
-                        Way::IfThere(jumps) | Way::Live(jumps) => {
-                            wins[if *jumps { *target } else { *beside }]
-                        }
-                        Way::WithoutContext(jumps) => {
-                            wins[if *jumps == is_off_context { *target } else { *beside }]
-                        }
-                        Way::ForEach(jumps) => {
+                        Way::Live(jumps) => wins[if *jumps { *target } else { *beside }],
+                        Way::If(Question::Each, jumps) => {
                             let (each, after) =
                                 if *jumps { (*target, *beside) } else { (*beside, *target) };
                             wins[each] || (wins[after] && !self.returns(each, at, &wins))
                         }
+                        Way::If(question, jumps) => match thread.answer(*question) {
+                            Some(answer) => wins[if answer == *jumps { *target } else { *beside }],
+                            None => self.all_win(at, &[*target, *beside], &wins),
+                        },
                         Way::State => self.all_win(at, &[*target, *beside], &wins),
                     },
                     Next::Table(targets) => self.all_win(at, targets, &wins),
@@ -257,20 +394,24 @@ impl Flow {
         to.iter().any(|to| wins[*to]) && to.iter().all(|to| !self.returns(*to, from, wins))
     }
 
-    /// Whether the function can return from here, without winning and without coming to a place.
+    /// Whether the function can return from here, without winning and without coming to a place; in drop glue, after it
+    /// has dropped something.
     fn returns(&self, from: usize, except: usize, wins: &[bool]) -> bool {
-        let mut seen = HashSet::from([except]);
-        let mut open = vec![from];
-        while let Some(at) = open.pop() {
-            if wins[at] || !seen.insert(at) {
+        let mut seen = HashSet::from([(except, false), (except, true)]);
+        let mut open = vec![(from, self.drops.is_none())];
+        while let Some((at, has_dropped)) = open.pop() {
+            if wins[at] || !seen.insert((at, has_dropped)) {
                 continue;
             }
+            let has_dropped = has_dropped || self.drops.as_ref().is_some_and(|drops| drops[at]);
+            let mut go = |to: usize| open.push((to, has_dropped));
             match &self.next[at] {
                 Next::Ends => {}
-                Next::Returns => return true,
-                Next::To(next) => open.push(*next),
-                Next::Branch(_, target, beside) => open.extend([*target, *beside]),
-                Next::Table(targets) => open.extend(targets),
+                Next::Returns if has_dropped => return true,
+                Next::Returns => {}
+                Next::To(next) => go(*next),
+                Next::Branch(_, target, beside) => [*target, *beside].into_iter().for_each(go),
+                Next::Table(targets) => targets.iter().copied().for_each(go),
             }
         }
         false
@@ -443,9 +584,7 @@ impl Reader<'_> {
         let tests_bit = test.mnemonic() == Mnemonic::Test && is(test, 1);
         if tests_bit {
             return match self.operand(asked, test, &mut Trace::new(true)) {
-                Bit::IfThere(bit) => Way::IfThere(bit == if_set),
-                Bit::WithoutContext(bit) => Way::WithoutContext(bit == if_set),
-                Bit::ForEach(bit) => Way::ForEach(bit == if_set),
+                Bit::If(question, bit) => Way::If(question, bit == if_set),
                 Bit::Constant | Bit::State => Way::State,
             };
         }
@@ -457,16 +596,14 @@ impl Reader<'_> {
         if test.op0_kind() == OpKind::Register && is(test, 1) {
             let callee = self.written_by_call(asked, test.op0_register());
             if callee.is_some_and(|to| self.answer(to) == Answer::Last) {
-                return Way::IfThere(!if_set);
+                return Way::If(Question::There, !if_set);
             }
         }
         // With fewer optimizations, the tag of an `Option` is compared. So is that of an enum with more variants, and a
         // number, if it is a field.
         let jumps_if = is(test, 1) != if_set;
         match self.operand(asked, test, &mut Trace::new(false)) {
-            Bit::IfThere(bit) => Way::IfThere(bit == jumps_if),
-            Bit::WithoutContext(bit) => Way::WithoutContext(bit == jumps_if),
-            Bit::ForEach(bit) => Way::ForEach(bit == jumps_if),
+            Bit::If(question, bit) => Way::If(question, bit == jumps_if),
             Bit::Constant | Bit::State => Way::State,
         }
     }
@@ -594,9 +731,10 @@ impl Reader<'_> {
         };
         // The tag of a value with something in it is the one that is not the niche's, except that of `Result`.
         match whole {
-            Bit::IfThere(_) if !if_equal => Bit::IfThere(true),
-            Bit::WithoutContext(_) => Bit::WithoutContext(if_equal),
-            Bit::ForEach(_) if !if_equal => Bit::ForEach(true),
+            Bit::If(Question::WithoutContext, _) => Bit::If(Question::WithoutContext, if_equal),
+            Bit::If(question @ (Question::There | Question::Each), _) if !if_equal => {
+                Bit::If(question, true)
+            }
             _ => Bit::State,
         }
     }
@@ -659,16 +797,79 @@ impl Reader<'_> {
             // A field may be `Ok` or `Err`.
             _ if is_result => Bit::State,
             // A field of the value, or something that was passed on.
-            _ => Bit::IfThere(true),
+            _ => Bit::If(Question::There, true),
         };
         match self.answer(to) {
             Answer::Same | Answer::Each if is_flag => Bit::State,
             Answer::There | Answer::Same => of_argument(),
             Answer::Missing => of_argument().flipped(),
-            Answer::Good | Answer::Never => Bit::IfThere(false),
-            Answer::Each => Bit::ForEach(true),
-            Answer::Context => Bit::WithoutContext(true),
+            Answer::Good | Answer::Never => Bit::If(Question::There, false),
+            Answer::Each => Bit::If(Question::Each, true),
+            Answer::Context => Bit::If(Question::WithoutContext, true),
+            // `CurrentThread` is 0.
+            Answer::Flavor => Bit::If(Question::OneThread, false),
+            Answer::IsFlavor(is_equal) => self.compared_flavor(at, is_equal, trace),
             Answer::Last | Answer::State => Bit::State,
+        }
+    }
+
+    /// Whether a call panics without a context, or with one, as `try_current().expect(..)` does.
+    fn panics_without(
+        &self,
+        at: usize,
+        to: Index,
+        path: &str,
+        panics_instead: &dyn Fn(Index) -> bool,
+    ) -> Option<bool> {
+        let (owner, method) = path.rsplit_once("::")?;
+        // They panic if the tag is this.
+        let tag = match owner {
+            "core::result::Result" => true,
+            "core::option::Option" => false,
+            _ => return None,
+        };
+        let is_it = match method {
+            "expect" | "unwrap" => true,
+            "unwrap_or_else" => panics_instead(to),
+            _ => false,
+        };
+        if !is_it {
+            return None;
+        }
+        // What it gets: by its address, after that of its result, or in a register.
+        let trace = || Trace::new(true);
+        let by_address = [Register::RDI, Register::RSI].into_iter().find_map(|register| {
+            let slot = self.pointer(at, register).filter(|it| matches!(it, Home::Slot(..)))?;
+            match self.memory(slot, &mut trace()) {
+                Bit::If(Question::WithoutContext, bit) => Some(bit),
+                _ => None,
+            }
+        });
+        let in_register = || match self.register(at, Register::RDI, &mut trace()) {
+            Bit::If(Question::WithoutContext, bit) => Some(bit),
+            _ => None,
+        };
+        by_address.or_else(in_register).map(|bit| bit == tag)
+    }
+
+    /// Whether a flavor is one that is known when the program is built.
+    fn compared_flavor(&self, at: usize, is_equal: bool, trace: &mut Trace) -> Bit {
+        let of = |register| self.pointer(at, register).filter(|it| matches!(it, Home::Slot(..)));
+        let constant = |register| {
+            let taken = &self.code.instructions()[self.writer(at, register)?];
+            let is_address = taken.mnemonic() == Mnemonic::Lea && taken.is_ip_rel_memory_operand();
+            is_address.then(|| self.binary.data(taken.ip_rel_memory_address())?.first().copied())?
+        };
+        let (slot, other) = match (of(Register::RDI), of(Register::RSI)) {
+            (Some(slot), None) => (slot, constant(Register::RSI)),
+            (None, Some(slot)) => (slot, constant(Register::RDI)),
+            _ => return Bit::State,
+        };
+        match (self.memory(slot, trace), other) {
+            (Bit::If(Question::OneThread, _), Some(flavor @ (0 | 1))) => {
+                Bit::If(Question::OneThread, (flavor == 0) == is_equal)
+            }
+            _ => Bit::State,
         }
     }
 

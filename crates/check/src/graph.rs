@@ -14,7 +14,7 @@ use crate::{
     kind::Kind,
     mitigations::{self, Guards, Taken},
     names,
-    sinks::{self, Sink},
+    sinks::{self, Panic, Sink},
     vtables::{self, Vtables},
 };
 
@@ -78,6 +78,8 @@ impl Graph {
         graph.see_who_enters(binary);
         graph.follow_trait_objects(binary, &vtables);
         graph.see_what_is_taken(binary);
+        graph.see_alternatives(binary);
+        graph.see_who_asks_in_vain(binary);
         graph
     }
 
@@ -86,7 +88,7 @@ impl Graph {
         &self,
         binary: &Binary,
         function: Index,
-        first_values: &FirstValues<'_>,
+        first_values: Option<&FirstValues<'_>>,
     ) -> Option<Flow> {
         let matters = Flow::matters(binary.function(function).name());
         matters.then(|| {
@@ -96,8 +98,51 @@ impl Graph {
                 _ => None,
             });
             let calls = calls.collect();
-            Flow::of(binary, &self.paths, function, &body.code, calls, first_values)
+            let panics = |it| self.only_panics(binary, it);
+            Flow::of(binary, &self.paths, function, &body.code, calls, first_values, &panics)
         })
+    }
+
+    /// Whether a function that calls what it is given calls something that does not return.
+    fn only_panics(&self, binary: &Binary, function: Index) -> bool {
+        let called = |it: Index| {
+            self.steps(it).iter().filter(|step| step.via == Via::Call).map(|step| step.to)
+        };
+        let never_returns = |it: Index| Code::of(binary, binary.function(it)).never_returns();
+        called(function).any(|it| {
+            // The closure itself, or what calls it.
+            names::is_anonymous(binary.function(it).name())
+                && (never_returns(it) || called(it).any(never_returns))
+        })
+    }
+
+    /// A function may ask whether there is a context, or how many threads its runtime has, and then panic in words of its
+    /// own.
+    fn see_who_asks_in_vain(&mut self, binary: &Binary) {
+        let path_of = |it: Index| self.paths[it as usize].as_deref().unwrap_or_default();
+        let asks = |it: &Index| {
+            let is_question = |step: &Step| {
+                step.via == Via::Call && mitigations::asks_of_runtime(path_of(step.to))
+            };
+            Flow::matters(binary.function(*it).name()) && self.steps(*it).iter().any(is_question)
+        };
+        let mut found = Vec::new();
+        for function in self.functions().filter(asks) {
+            let Some(flow) = self.flow(binary, function, None) else { continue };
+            let code = Code::of(binary, binary.function(function));
+            let panics = |to: Index| sinks::panics(path_of(to));
+            found.extend(flow.worded(panics).into_iter().map(|worded| {
+                let (at, to) = (code.instructions()[worded.place].ip(), worded.to);
+                let panic = Panic { to, at, is_conditional: !worded.is_sure };
+                (function, Sink { kind: worded.kind, worded: Some(panic) })
+            }));
+        }
+        self.sinks.extend(found);
+    }
+
+    /// Whether a function is the compiler's, and drops a value.
+    pub fn is_glue(&self, binary: &Binary, function: Index) -> bool {
+        binary.function(function).glue_of().next().is_some()
     }
 
     /// The steps of a function.
@@ -204,6 +249,18 @@ impl Graph {
         }
     }
 
+    /// What has an `Option` of a runtime next to one of a handle has one or the other.
+    fn see_alternatives(&mut self, binary: &Binary) {
+        let drops =
+            |step: &Step, of_type: &str| binary.function(step.to).glue_of().any(|it| it == of_type);
+        for steps in &mut self.steps {
+            if steps.iter().any(|step| drops(step, OPTION_OF_HANDLE)) {
+                let runtimes = steps.iter_mut().filter(|step| drops(step, OPTION_OF_RUNTIME));
+                runtimes.for_each(|step| step.guards |= Guards::VARIANT);
+            }
+        }
+    }
+
     /// The steps of drop glue, with those to what was taken marked. It may be in a field of a field: then the steps of
     /// the field's glue are in the place of the step to the field.
     fn without(&self, binary: &Binary, glue: Index, taken: &[Taken<'_>], depth: u32) -> Vec<Step> {
@@ -233,6 +290,9 @@ impl Graph {
         steps
     }
 }
+
+const OPTION_OF_HANDLE: &str = "core::option::Option<tokio::runtime::handle::Handle>";
+const OPTION_OF_RUNTIME: &str = "core::option::Option<tokio::runtime::runtime::Runtime>";
 
 /// How deep in the fields of its fields a destructor takes something out.
 const FIELDS_OF_FIELDS: u32 = 2;
@@ -343,12 +403,13 @@ fn read(binary: &Binary, paths: &[Option<String>], index: Index, entering: &Ente
         }
     }
     let path = path_of(index);
-    read.sink = sinks::by_path(path).map(|kind| Sink { kind, is_worded: false });
+    read.sink = sinks::by_path(path).map(|kind| Sink { kind, worded: None });
     // Tokio's own are known by their paths: it has these texts in other places, too.
     let is_tokio = function.name().trim_start_matches('<').starts_with("tokio::");
     if let Some(kind) = message.filter(|_| !is_tokio) {
-        let panics = read.steps.iter().any(|step| sinks::panics(path_of(step.to)));
-        read.sink = read.sink.or(panics.then_some(Sink { kind, is_worded: true }));
+        let panic = read.steps.iter().find(|step| sinks::panics(path_of(step.to)));
+        let worded = panic.map(|step| Panic { to: step.to, at: step.at, is_conditional: false });
+        read.sink = read.sink.or(worded.map(|panic| Sink { kind, worded: Some(panic) }));
     }
     read
 }

@@ -94,7 +94,7 @@ fn run(check: &Check) -> Result<ExitCode> {
 
     // An all-clear would be worth nothing.
     let has_runtime = findings.types.iter().any(|of_type| of_type == RUNTIME);
-    if has_runtime && graph.sinks.iter().all(|(_, sink)| sink.is_worded) {
+    if has_runtime && graph.sinks.iter().all(|(_, sink)| sink.worded.is_some()) {
         return Err(Failure::Unreadable { path: program.path, why: Unreadable::OtherTokio });
     }
 

@@ -22,6 +22,8 @@ impl Guards {
     pub const TAKEN: Self = Self(4);
     /// A branch decided, and not about whether something is there.
     pub const CONDITION: Self = Self(8);
+    /// It is held in one variant of an enum, or in one of two fields, and another would hold something else.
+    pub const VARIANT: Self = Self(16);
 
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -36,11 +38,19 @@ impl Guards {
     /// context.
     pub const fn that_count(kind: Kind, is_worded: bool) -> Self {
         match kind {
-            Kind::Context if is_worded => Self(Self::ENTERED.0 | Self::TAKEN.0),
-            Kind::Context => Self(Self::ENTERED.0 | Self::ASKED.0 | Self::TAKEN.0),
-            Kind::Runtime | Kind::Block | Kind::InPlace => Self(Self::ASKED.0 | Self::TAKEN.0),
-            Kind::Local => Self(Self::ENTERED.0 | Self::TAKEN.0),
+            Kind::Context if is_worded => Self::HELD.or(Self::ENTERED),
+            _ if is_worded => Self::HELD,
+            Kind::Context => Self::HELD.or(Self::ENTERED).or(Self::ASKED),
+            Kind::Runtime | Kind::Block | Kind::InPlace => Self::HELD.or(Self::ASKED),
+            Kind::Local => Self::HELD.or(Self::ENTERED),
         }
+    }
+
+    /// The value may not be there.
+    const HELD: Self = Self(Self::TAKEN.0 | Self::VARIANT.0);
+
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -57,6 +67,7 @@ impl fmt::Display for Guards {
             (Self::ASKED, "behind `try_current()`"),
             (Self::TAKEN, "the destructor has taken it out before"),
             (Self::CONDITION, "behind a condition"),
+            (Self::VARIANT, "if it holds that and not the other"),
         ];
         let mut separator = "";
         for (guard, word) in words {
@@ -87,6 +98,11 @@ pub fn enters(path: &str) -> bool {
 /// Whether a function asks whether there is a context.
 pub fn asks(path: &str) -> bool {
     path == "tokio::runtime::handle::Handle::try_current"
+}
+
+/// Whether a function asks that, or how many threads the runtime has.
+pub fn asks_of_runtime(path: &str) -> bool {
+    asks(path) || path == "tokio::runtime::handle::Handle::runtime_flavor"
 }
 
 /// Whether a function panics or ends the process, each time.

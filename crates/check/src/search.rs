@@ -12,7 +12,7 @@ use crate::{
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     mitigations::Guards,
-    sinks::Sink,
+    sinks::{Panic, Sink},
 };
 
 /// More than any way has steps: one step that may not happen is worse than any number that do.
@@ -30,6 +30,8 @@ struct Next {
     distance: u32,
     /// `None` in the sink itself.
     step: Option<Step>,
+    /// In the sink, if it panics in words of its own.
+    worded: Option<Panic>,
 }
 
 impl Ways {
@@ -37,23 +39,33 @@ impl Ways {
     pub fn to(kind: Kind, graph: &Graph, callers: &Callers, flows: &mut Flows<'_>) -> Self {
         let mut ways = Self { kind, next: vec![None; callers.0.len()] };
         for is_worded in [false, true] {
-            ways.search(Sink { kind, is_worded }, graph, callers, flows);
+            ways.search(is_worded, graph, callers, flows);
         }
         ways
     }
 
-    fn search(&mut self, sink: Sink, graph: &Graph, callers: &Callers, flows: &mut Flows<'_>) {
-        let counting = Guards::that_count(sink.kind, sink.is_worded);
+    fn search(&mut self, is_worded: bool, graph: &Graph, callers: &Callers, flows: &mut Flows<'_>) {
+        let kind = self.kind;
+        let counting = Guards::that_count(kind, is_worded);
         let mut next: Vec<Option<Next>> = vec![None; callers.0.len()];
         let mut open = BinaryHeap::new();
-        for (function, _) in graph.sinks.iter().filter(|(_, it)| *it == sink) {
-            next[*function as usize] = Some(Next { distance: 0, step: None });
-            open.push(Reverse((0, *function)));
+        let is_it = |sink: &Sink| sink.kind == kind && sink.worded.is_some() == is_worded;
+        for (function, sink) in graph.sinks.iter().filter(|(_, sink)| is_it(sink)) {
+            let distance = match sink.worded {
+                Some(panic) if panic.is_conditional => DOUBT,
+                _ => 0,
+            };
+            let place = &mut next[*function as usize];
+            if place.is_some_and(|it| it.distance <= distance) {
+                continue;
+            }
+            *place = Some(Next { distance, step: None, worded: sink.worded });
+            open.push(Reverse((distance, *function)));
         }
         while let Some(Reverse((distance, to))) = open.pop() {
             let is_old = next[to as usize].is_some_and(|it| it.distance < distance);
             let is_sink = distance == 0;
-            if is_old || (!is_sink && graph.is_closed(to, sink.kind)) {
+            if is_old || (!is_sink && graph.is_closed(to, kind)) {
                 continue;
             }
             for (from, step) in callers.of(graph, to) {
@@ -65,25 +77,28 @@ impl Ways {
                 let is_sure = |next: &[Option<Next>], it: Index| {
                     let distance = next[it as usize].map(|it| it.distance);
                     let is_sink = distance == Some(0);
-                    distance.is_some_and(|it| it < DOUBT)
-                        && (is_sink || !graph.is_closed(it, sink.kind))
+                    distance.is_some_and(|it| it < DOUBT) && (is_sink || !graph.is_closed(it, kind))
                 };
                 let is_decided = is_plain && is_sure(&next, to) && !is_sure(&next, from);
                 if is_decided {
                     let leads = flows.of(graph, from).is_none_or(|flow| {
-                        flow.leads_to(sink.kind, |to, guards| {
+                        flow.leads_to(kind, |to, guards| {
                             guards.and(counting).is_empty() && is_sure(&next, to)
                         })
                     });
                     if !leads {
-                        step.guards |= Guards::CONDITION;
+                        step.guards |= if flows.is_glue(graph, from) {
+                            Guards::VARIANT
+                        } else {
+                            Guards::CONDITION
+                        };
                     }
                 }
-                let is_sure = is_plain && step.guards.and(Guards::CONDITION).is_empty();
+                let is_sure = is_plain && step.guards.is_empty();
                 let distance = distance + if is_sure { 1 } else { DOUBT };
                 let place = &mut next[from as usize];
                 if place.is_none_or(|it| it.distance > distance) {
-                    *place = Some(Next { distance, step: Some(step) });
+                    *place = Some(Next { distance, step: Some(step), worded: None });
                     open.push(Reverse((distance, from)));
                 }
             }
@@ -102,13 +117,18 @@ impl Ways {
         Some((certainty, next.distance % DOUBT + next.distance / DOUBT))
     }
 
-    /// The steps of the way.
+    /// The steps of the way; the last is the panic itself, if it is not Tokio's.
     pub fn steps(&self, mut from: Index) -> Vec<Step> {
         let mut steps = Vec::new();
         while let Some(step) = self.next[from as usize].and_then(|next| next.step) {
             steps.push(step);
             from = step.to;
         }
+        let worded = self.next[from as usize].and_then(|next| next.worded);
+        steps.extend(worded.map(|Panic { to, at, is_conditional }| {
+            let guards = if is_conditional { Guards::CONDITION } else { Guards::NONE };
+            Step { to, via: Via::Call, at, guards }
+        }));
         steps
     }
 }
@@ -125,9 +145,13 @@ impl<'a> Flows<'a> {
         Self { binary, first_values, known: HashMap::new() }
     }
 
+    fn is_glue(&self, graph: &Graph, function: Index) -> bool {
+        graph.is_glue(self.binary, function)
+    }
+
     /// `None` if the branches of the function do not matter.
     fn of(&mut self, graph: &Graph, function: Index) -> Option<&Flow> {
-        let flow = || graph.flow(self.binary, function, &self.first_values);
+        let flow = || graph.flow(self.binary, function, Some(&self.first_values));
         self.known.entry(function).or_insert_with(flow).as_ref()
     }
 }

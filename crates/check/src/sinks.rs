@@ -4,14 +4,24 @@
 //! The functions are internal to Tokio, so a release may rename them. A test looks for each of them. They have these
 //! names in Tokio 1.46 to 1.54.
 
-use crate::kind::Kind;
+use crate::{binary::Index, kind::Kind};
 
 /// A function that panics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sink {
     pub kind: Kind,
-    /// Whether it was found by its message: then it has already looked for a runtime, in vain.
-    pub is_worded: bool,
+    /// Where it panics in words of its own: then it has already looked for a runtime, in vain.
+    pub worded: Option<Panic>,
+}
+
+/// A call that panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panic {
+    pub to: Index,
+    /// The address of the instruction.
+    pub at: u64,
+    /// Whether something else decides as well.
+    pub is_conditional: bool,
 }
 
 /// Tokio's own, by path.

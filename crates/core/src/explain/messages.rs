@@ -69,6 +69,8 @@ pub(super) static MESSAGES: &[Message] = &[
     row(NoContext, Is("Actix or Tokio runtime not found; halting")),
     // aws-smithy-http-client 1: src/client/pool.
     row(NoContext, Said("the anonymous connection-pool partition requires an active Tokio runtime on first use")),
+    // tokio-process-tools 0.11: src/async_drop.rs.
+    row(NoContext, Begins("TerminateOnDrop requires a tokio runtime to be active when the handle drops")),
     // quinn 0.10 and 0.11: src/endpoint.rs.
     row(NoContext, Said("no async runtime found")),
     // tokio-uring 0.5: src/buf/fixed, src/runtime.
@@ -81,6 +83,8 @@ pub(super) static MESSAGES: &[Message] = &[
     row(ContextDestroyed, Begins("The Tokio context thread-local variable has been destroyed")),
     row(ContextDestroyed, Unwrapped("TryCurrentError { kind: ThreadLocalDestroyed }")),
     row(ContextDestroyed, Said("The Tokio context thread-local variable has been destroyed")),
+    // zenoh-runtime 1: src/lib.rs.
+    row(ContextDestroyed, Begins("The Thread Local Storage inside Tokio is destroyed.")),
     // tokio: src/task/local.rs, src/task/task_local.rs, src/runtime/handle.rs.
     row(ContextDestroyed, Begins("cannot create LocalSet during thread shutdown")),
     row(ContextDestroyed, Is("cannot enter a task-local scope during or after destruction of the underlying thread-local")),
@@ -139,6 +143,9 @@ pub(super) static MESSAGES: &[Message] = &[
 
     // tokio 0.2 and later: src/runtime/scheduler/multi_thread/worker.rs.
     row(BlockInPlace, Is("can call blocking only when running on the multi-threaded runtime")),
+    // zenoh-runtime 1: src/lib.rs. tokio-process-tools 0.11: src/async_drop.rs.
+    row(BlockInPlace, Begins("Zenoh runtime doesn't support Tokio's current thread scheduler.")),
+    row(BlockInPlace, Begins("TerminateOnDrop requires a multi-threaded tokio runtime to function correctly.")),
 
     // tokio 1.2 and later: src/runtime/driver.rs.
     row(NoDriver, Begins("A Tokio 1.x context was found, but timers are disabled")),
