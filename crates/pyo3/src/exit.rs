@@ -21,7 +21,7 @@ use crate::{
     compat, delivery,
     entry::GATE,
     fork::{self, Process},
-    runtime,
+    runtime, worker,
 };
 
 /// The limit of the exit, in milliseconds.
@@ -192,9 +192,17 @@ fn what_is_left(inside: usize, futures: &[String], elapsed: Duration) -> Option<
 ///
 /// # Errors
 ///
-/// What the signal handler raised. The future is dropped then. `RuntimeError` in a child that was forked during the
+/// What the signal handler raised. The future is dropped then. `RuntimeError` in a callback that a task of the library's
+/// runtime calls, if that runtime has one thread; and in a child that was forked during the
 /// wait, by a signal handler or by the future: the runtime's threads do not exist there. The future is not dropped then.
 pub fn wait<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F::Output: Send,
+{
+    worker::wait_in_place(|| wait_here(py, future))?
+}
+
+fn wait_here<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {

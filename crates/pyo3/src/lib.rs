@@ -52,3 +52,4 @@ mod states;
 #[cfg(feature = "unstable-streams")]
 mod streams;
 pub mod tokio;
+mod worker;

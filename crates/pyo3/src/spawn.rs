@@ -90,11 +90,11 @@ impl<F> UntilExit<F> {
         // From here on it is dropped inside the gate.
         let future = Gated::new(future);
         let _ = super::tokio::get_runtime();
-        // No closure: the place of the call is that of the caller.
-        Self(match runtime::find().map(|made| (made.tasks.hold(name), made.tasks.stop_signal())) {
-            Some((Ok(held), stop)) => Some(Running { future, stop, _held: held }),
-            _ => None,
-        })
+        let Some(made) = runtime::find() else { return Self(None) };
+        // In no closure, which would be the place of the call.
+        let held = made.tasks.hold(name);
+        let stop = made.tasks.stop_signal();
+        Self(held.ok().map(|held| Running { future, stop, _held: held }))
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     entry::{GATE, Gated},
     exit,
     runtime::{self, OfProcess},
+    worker::Local,
 };
 
 pub use crate::spawn::{spawn, until_exit};
@@ -286,7 +287,7 @@ where
     let (made, locals) = (made(py)?, locals()?);
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
     let future = LOCALS.scope(locals, CatchPanic::new(future));
-    drop(task::spawn_local(Gated::new(async move {
+    let task = Gated::new(async move {
         select! {
             biased;
             result = future => {
@@ -296,7 +297,8 @@ where
             }
             Ok(()) = cancelled => delivery.forget(),
         }
-    })));
+    });
+    drop(task::spawn_local(Local::new(task)));
     Ok(awaited)
 }
 
@@ -324,9 +326,12 @@ pub fn into_future(
 }
 
 /// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler
-/// that raises, as that of Ctrl-C does, ends the wait, and the future is dropped.
+/// that raises, as that of Ctrl-C does, ends the wait, and the future is dropped. In a callback that a task of the
+/// runtime calls, its worker hands its other tasks over first.
 ///
 /// # Errors
+///
+/// `RuntimeError` in such a callback, if the runtime has no other thread.
 ///
 /// What the handler raised; or `RuntimeError`, if the interpreter is about to exit, also on a daemon thread that waits
 /// then, or in a child that was forked during the wait.

@@ -242,6 +242,38 @@ def test_what_is_in_flight_is_dropped_before_the_interpreter_goes():
     assert run("ours", body) == (0, "20\n", "")
 
 
+#: Callables that wait, called by a few tasks of the runtime at once, or by more than it has workers.
+WAITS_IN_CALLBACKS = """
+    waits = lambda: WAITS
+    answers = await asyncio.gather(*(extension.calls_once(waits) for _ in range(NUMBER)))
+    print(sorted(set(answers), key=str))
+    """
+
+
+@pytest.mark.parametrize("number", [1, 2, 32])
+def test_a_callback_that_a_task_calls_can_wait(number):
+    waits = WAITS_IN_CALLBACKS.replace("NUMBER", str(number))
+    for _ in range(EXITS):
+        ended = run("ours", coroutine(waits.replace("WAITS", "extension.blocks(0.01)")))
+        assert ended == (0, "[None]\nthe last line\n", "")
+
+
+def test_a_callback_that_waits_without_this_crate_keeps_the_worker():
+    waits = WAITS_IN_CALLBACKS.replace("NUMBER", "1").replace("WAITS", "extension.waits_for_a_task(0.01)")
+    assert run("ours", coroutine(waits)) == (0, "[False]\nthe last line\n", "")
+
+
+def test_a_callback_cannot_wait_on_the_only_thread_of_the_runtime():
+    body = "import extension\nextension.uses_a_runtime_with_one_thread()\n" + coroutine(
+        """
+        try: await extension.calls_once(lambda: extension.blocks(0.01))
+        except RuntimeError as error: print(error)
+        """
+    )
+    told = "this blocks, and was called in a task on the only thread of a runtime: call it on another thread\n"
+    assert run("ours", body) == (0, told + "the last line\n", "")
+
+
 def test_a_call_after_the_end_raises():
     body = """
     async def late():

@@ -252,6 +252,28 @@ fn blocks(py: Python<'_>, seconds: f64) -> PyResult<()> {
     bridge::block_on(py, async move { sleep(Duration::from_secs_f64(seconds)).await })
 }
 
+/// The same for a task of the runtime, without this crate. Whether it ended within a second.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn waits_for_a_task(py: Python<'_>, seconds: f64) -> bool {
+    let (ended, end) = std::sync::mpsc::channel();
+    bridge::get_runtime().spawn(async move {
+        sleep(Duration::from_secs_f64(seconds)).await;
+        let _ = ended.send(());
+    });
+    py.detach(|| end.recv_timeout(Duration::from_secs(1)).is_ok())
+}
+
+/// A runtime with one thread, which runs.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn uses_a_runtime_with_one_thread() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all();
+    bridge::init(builder);
+    std::thread::spawn(|| bridge::get_runtime().block_on(pending::<()>()));
+}
+
 /// A blocking call, which calls back and then sleeps, again and again, until the callable returns something true.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -364,6 +386,8 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(waits_until_exit, module)?)?;
         module.add_function(wrap_pyfunction!(ended, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
+        module.add_function(wrap_pyfunction!(waits_for_a_task, module)?)?;
+        module.add_function(wrap_pyfunction!(uses_a_runtime_with_one_thread, module)?)?;
         module.add_function(wrap_pyfunction!(blocks_and_calls, module)?)?;
         module.add_function(wrap_pyfunction!(uses_a_runtime_that_nobody_runs, module)?)?;
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;

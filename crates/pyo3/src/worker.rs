@@ -1,0 +1,90 @@
+//! Waiting on a thread that a runtime has its tasks on.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task,
+};
+
+use crate::runtime;
+
+thread_local! {
+    /// Whether a task of a `LocalSet` is polled, which must stay on its thread.
+    static IS_LOCAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what waits for the library's runtime. In one of its tasks, such as a callback is called by, the thread is a
+/// worker: it hands its other tasks and the runtime's timers over, or nobody might look after them. That is
+/// `block_in_place`; Tokio documents that it runs the closure as it is on a thread that is no worker.
+///
+/// # Errors
+///
+/// `RuntimeError`, if the runtime has one thread, and this is it; or in a `LocalSet` that this crate does not know of.
+pub(crate) fn wait_in_place<R>(wait: impl FnOnce() -> R) -> PyResult<R> {
+    let Some(handle) = Handle::try_current().ok().filter(|_| task::try_id().is_some()) else {
+        return Ok(wait());
+    };
+    match handle.runtime_flavor() {
+        RuntimeFlavor::MultiThread if !IS_LOCAL.get() => {
+            let mut has_begun = false;
+            let waited = catch_unwind(AssertUnwindSafe(|| {
+                task::block_in_place(|| {
+                    has_begun = true;
+                    wait()
+                })
+            }));
+            waited.or_else(|panic| match has_begun {
+                true => resume_unwind(panic),
+                false => Err(would_block("LocalSet")),
+            })
+        }
+        RuntimeFlavor::CurrentThread if is_ours(&handle) => Err(would_block("runtime")),
+        // The library's runtime has other threads.
+        _ => Ok(wait()),
+    }
+}
+
+fn is_ours(handle: &Handle) -> bool {
+    runtime::find().is_some_and(|made| made.runtime.handle().id() == handle.id())
+}
+
+fn would_block(whose: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "this blocks, and was called in a task on the only thread of a {whose}: call it on another thread"
+    ))
+}
+
+/// A future of a `LocalSet`.
+pub(crate) struct Local<F>(Pin<Box<F>>);
+
+impl<F> Local<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl<F: Future> Future for Local<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let _reset = Reset(IS_LOCAL.replace(true));
+        self.0.as_mut().poll(context)
+    }
+}
+
+/// Sets the flag back, also after a panic.
+struct Reset(bool);
+
+impl Drop for Reset {
+    fn drop(&mut self) {
+        // The thread may be at its end.
+        let _ = IS_LOCAL.try_with(|is_local| is_local.set(self.0));
+    }
+}
