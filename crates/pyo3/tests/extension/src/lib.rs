@@ -261,7 +261,7 @@ fn waits_for_a_task(py: Python<'_>, seconds: f64) -> bool {
         sleep(Duration::from_secs_f64(seconds)).await;
         let _ = ended.send(());
     });
-    py.detach(|| end.recv_timeout(Duration::from_secs(1)).is_ok())
+    py.detach(move || end.recv_timeout(Duration::from_secs(1)).is_ok())
 }
 
 /// A runtime with one thread, which runs.
