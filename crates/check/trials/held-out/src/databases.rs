@@ -92,6 +92,18 @@ fn listener() -> Vec<Case> {
             listener
         })
         .when("with a channel"),
+        // Until it connects again, it has no connection.
+        Case::of("sqlx", || async {
+            let port = serve_one(servers::postgres_once).port();
+            let url = format!("postgres://a@127.0.0.1:{port}/a?sslmode=disable");
+            let connected = sqlx::postgres::PgListener::connect(&url).await;
+            let mut listener = connected.expect("a listener");
+            listener.eager_reconnect(false);
+            let received = listener.try_recv().await.expect("its connection is gone");
+            assert!(received.is_none(), "nothing was sent");
+            listener
+        })
+        .when("its server is gone"),
     ]
 }
 
