@@ -1,9 +1,8 @@
 //! The result of a Rust future, on its way to the `asyncio` future that stands for it.
 
-use std::mem;
-
 use std::{
     any::Any,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,6 +14,7 @@ use pyo3::{
     prelude::*,
 };
 use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
+use sundown::gate::EntryGate;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
@@ -33,6 +33,13 @@ struct Awaiting {
     locals: TaskLocals,
     future: Py<PyAny>,
 }
+
+/// The results on their way, on threads for blocking work. The exit waits for them before it closes the gate: what they
+/// are made of may need Python when it is dropped.
+pub(crate) static UNDER_WAY: EntryGate = EntryGate::new();
+
+/// Those that have no result when the exit has begun.
+static WITHOUT_RESULT: Mutex<Vec<Awaiting>> = Mutex::new(Vec::new());
 
 /// What a result becomes: an object, or an exception.
 type Result = PyResult<Py<PyAny>>;
@@ -73,10 +80,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         let Some(awaiting) = self.awaiting.take() else { return };
         if exit::has_begun() {
-            // A loop that still runs is that of a daemon thread, which Python stops where it is. In a loop that was
-            // left open, a task that waits for the future lives on with it: if it were destroyed, `asyncio` would
-            // say so on standard error.
-            mem::forget(awaiting);
+            WITHOUT_RESULT.lock().unwrap_or_else(PoisonError::into_inner).push(awaiting);
         } else {
             awaiting.gets(&self.runtime, |_| {
                 Err(PyRuntimeError::new_err("the future was dropped before it had a result"))
@@ -85,21 +89,47 @@ impl Drop for Delivery {
     }
 }
 
-/// Delivers, unless that has been done.
-fn take(both: &Mutex<Option<(Awaiting, impl FnOnce(Python<'_>) -> Result)>>) {
-    let taken = both.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some((awaiting, result)) = taken {
-        // If the gate is closed, nobody can await it any more. What this owns is released later, by whoever next
-        // has the interpreter's lock.
-        let _ = entry::attach(|py| awaiting.set(py, result));
+/// At the end: what is without a result gets an exception, if its event loop is left open. A handler of the exit that was
+/// registered before ours may run that loop.
+pub(crate) fn end(py: Python<'_>) {
+    let left = mem::take(&mut *WITHOUT_RESULT.lock().unwrap_or_else(PoisonError::into_inner));
+    for awaiting in left {
+        let event_loop = awaiting.locals.event_loop(py);
+        let is = |state| event_loop.call_method0(state).and_then(|it| it.extract::<bool>());
+        // A loop that still runs is that of a daemon thread, which Python stops where it is.
+        let is_left_open = matches!((is("is_closed"), is("is_running")), (Ok(false), Ok(false)));
+        // If the loop is not run again, a task that waits for the future lives on with it: if it were destroyed,
+        // `asyncio` would say so on standard error.
+        mem::forget(awaiting.future.clone_ref(py));
+        match is_left_open {
+            true => awaiting.set(py, |_| Err(ended())),
+            false => mem::forget(awaiting),
+        }
     }
+}
+
+/// Delivers, unless that has been done.
+fn take<F: FnOnce(Python<'_>) -> Result>(both: &Mutex<Option<(Awaiting, F)>>) {
+    let taken = both.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // If the gate is closed, nobody can await it any more, and it is kept for ever.
+    let mut taken = Owned::new(taken);
+    let _ = entry::attach(|py| {
+        if let Some((awaiting, result)) = taken.take().flatten() {
+            awaiting.set(py, result);
+        }
+    });
 }
 
 impl Awaiting {
     fn gets(self, runtime: &Handle, result: impl FnOnce(Python<'_>) -> Result + Send + 'static) {
+        let under_way = UNDER_WAY.enter().ok();
         let both = Arc::new(Mutex::new(Some((self, result))));
         let later = Arc::clone(&both);
-        let on_a_thread = AssertUnwindSafe(|| drop(runtime.spawn_blocking(move || take(&later))));
+        let deliver = move || {
+            take(&later);
+            drop(under_way);
+        };
+        let on_a_thread = AssertUnwindSafe(|| drop(runtime.spawn_blocking(deliver)));
         // Tokio panics if the system refuses it a thread. Then this one has to wait for the interpreter.
         if catch_unwind(on_a_thread).is_err() {
             take(&both);

@@ -18,7 +18,8 @@ use sundown::{
 };
 
 use crate::{
-    compat, delivery,
+    compat,
+    delivery::{self, UNDER_WAY},
     entry::GATE,
     fork::{self, Process},
     runtime, worker,
@@ -141,23 +142,33 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
         made.tasks.abort();
         wait(py, made.tasks.drain(limit)).map(drop)
     });
-    GATE.close();
-    let rest = match dropped {
+    let rest = |ended: &PyResult<()>| match ended {
         Ok(()) => limit.saturating_sub(began.elapsed()),
         Err(_) => AFTER_A_SIGNAL,
     };
-    let left = wait(py, within(rest, GATE.wait_empty())).map(drop);
+    UNDER_WAY.close();
+    let delivered = wait(py, within(rest(&dropped), UNDER_WAY.wait_empty())).map(drop);
+    let dropped = dropped.and(delivered);
+    GATE.close();
+    let left = wait(py, within(rest(&dropped), GATE.wait_empty())).map(drop);
+    delivery::end(py);
     let unfinished = made.map(|made| made.tasks.drain_blocking(Duration::ZERO).still_running);
     let unfinished: Vec<_> =
         unfinished.into_iter().flatten().map(|future| future.to_string()).collect();
-    if let Some(text) = what_is_left(GATE.inside(), &unfinished, began.elapsed()) {
+    let undelivered = UNDER_WAY.inside();
+    if let Some(text) = what_is_left(GATE.inside(), &unfinished, undelivered, began.elapsed()) {
         py.import("sys")?.getattr("stderr")?.call_method1("write", (text,))?;
     }
     dropped.and(left)
 }
 
 /// What an exit says that has left something, if it has.
-fn what_is_left(inside: usize, futures: &[String], elapsed: Duration) -> Option<String> {
+fn what_is_left(
+    inside: usize,
+    futures: &[String],
+    undelivered: usize,
+    elapsed: Duration,
+) -> Option<String> {
     let count = |number, one, many| match number {
         1 => format!("1 {one}"),
         number => format!("{number} {many}"),
@@ -167,7 +178,11 @@ fn what_is_left(inside: usize, futures: &[String], elapsed: Duration) -> Option<
         names => format!(": {}", names.join(", ")),
     };
     let rest = match (inside, futures.len()) {
-        (0, 0) => return None,
+        (0, 0) if undelivered == 0 => return None,
+        (0, 0) => format!(
+            "{} not been delivered. Nobody gets it, and it is not dropped.",
+            count(undelivered, "result of a future has", "results of futures have")
+        ),
         // Whoever polled or dropped one would be inside.
         (0, number) => format!(
             "{} not been dropped{names}. No thread runs the runtime. The interpreter is finalized without them.",
