@@ -191,6 +191,57 @@ def test_a_task_that_the_extension_spawns_itself_ends_before_the_interpreter(spa
         assert run("ours", SPAWNS.replace("SPAWNS", spawns)) == (0, "the last line\n", "")
 
 
+def test_a_task_of_an_extension_that_has_forgotten_install_ends_before_the_interpreter():
+    for _ in range(EXITS):
+        ended = run("ours", SPAWNS.replace("SPAWNS", "spawns"), before=["env", "WITHOUT_INSTALL=1"])
+        assert ended == (0, "the last line\n", "")
+
+
+#: Results on their way at exit, whose destructors call Python and give the lock up.
+RESULTS_IN_CALLS = coroutine(
+    """
+    o = [extension.results_in_a_call(20 * i, lambda: time.sleep(0.0005)) for i in range(300)]
+    await asyncio.sleep(0.002)
+    """
+)
+
+
+def test_a_result_on_its_way_at_exit_is_dropped_while_the_interpreter_is_there():
+    for _ in range(EXITS):
+        assert run("ours", RESULTS_IN_CALLS) == (0, "the last line\n", "")
+
+
+@needs_threads_to_be_ended
+def test_such_a_result_fails_with_the_other_crate():
+    assert any(run("bare", RESULTS_IN_CALLS) != (0, "the last line\n", "") for _ in range(20))
+
+
+#: A handler that was registered before the import, and so runs after that of the extension.
+FINISHES = """
+    loop = asyncio.new_event_loop()
+    def finish():
+        try: print(loop.run_until_complete(pending))
+        except RuntimeError as error: print(error)
+        loop.close()
+    atexit.register(finish)
+    import extension
+    async def begin(): return asyncio.ensure_future(extension.operation(300_000))
+    pending = loop.run_until_complete(begin())
+    """
+
+
+def test_a_later_handler_that_waits_for_what_was_in_flight_gets_an_exception():
+    told = "the runtime of this extension has been shut down, because the interpreter is about to exit\n"
+    for _ in range(EXITS):
+        assert run("ours", FINISHES) == (0, told, "")
+
+
+def test_a_later_handler_that_only_closes_the_loop_prints_nothing():
+    closes = FINISHES.replace("print(loop.run_until_complete(pending))", "pass")
+    for _ in range(EXITS):
+        assert run("ours", closes) == (0, "", "")
+
+
 @needs_threads_to_be_ended
 @pytest.mark.parametrize("which, spawns", [("ours", "spawns_past_the_gate"), ("bare", "spawns_a_set")])
 def test_a_task_past_the_gate_aborts_the_process(which, spawns):

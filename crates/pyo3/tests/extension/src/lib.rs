@@ -141,6 +141,29 @@ fn calls_and_tells(py: Python<'_>, callable: Py<PyAny>, told: Py<PyAny>) {
     });
 }
 
+/// Calls when it is dropped.
+#[pyclass]
+struct CallsWhenDropped(Py<PyAny>);
+
+impl Drop for CallsWhenDropped {
+    fn drop(&mut self) {
+        Python::attach(|py| drop(self.0.call0(py)));
+    }
+}
+
+/// An operation whose result is one.
+#[pyfunction]
+fn results_in_a_call(
+    py: Python<'_>,
+    microseconds: u64,
+    callable: Py<PyAny>,
+) -> PyResult<Bound<'_, PyAny>> {
+    bridge::future_into_py(py, async move {
+        sleep(Duration::from_micros(microseconds)).await;
+        Ok(CallsWhenDropped(callable))
+    })
+}
+
 /// Does so in a task of its own.
 #[pyfunction]
 fn spawns(callable: Py<PyAny>) {
@@ -370,6 +393,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(counted, module)?)?;
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
     module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;
+    module.add_function(wrap_pyfunction!(results_in_a_call, module)?)?;
     module.add_function(wrap_pyfunction!(spawns, module)?)?;
     module.add_function(wrap_pyfunction!(spawns_a_set, module)?)?;
     module.add_function(wrap_pyfunction!(cannot_be_converted, module)?)?;
@@ -393,7 +417,9 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(calls_back_on_a_thread, module)?)?;
         module.add_function(wrap_pyfunction!(calls_and_stays, module)?)?;
         module.add_function(wrap_pyfunction!(limit, module)?)?;
-        sundown_pyo3::install(module.py())?;
+        if std::env::var_os("WITHOUT_INSTALL").is_none() {
+            sundown_pyo3::install(module.py())?;
+        }
     }
     Ok(())
 }
