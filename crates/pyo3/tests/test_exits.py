@@ -213,7 +213,8 @@ def test_a_result_on_its_way_at_exit_is_dropped_while_the_interpreter_is_there()
 
 @needs_threads_to_be_ended
 def test_such_a_result_fails_with_the_other_crate():
-    assert any(run("bare", RESULTS_IN_CALLS) != (0, "the last line\n", "") for _ in range(20))
+    """How often depends on the load: 10 of 20, and 0 of 20 on a busy machine."""
+    assert any(run("bare", RESULTS_IN_CALLS) != (0, "the last line\n", "") for _ in range(200))
 
 
 #: A handler that was registered before the import, and so runs after that of the extension.
