@@ -191,6 +191,17 @@ def test_a_task_that_the_extension_spawns_itself_ends_before_the_interpreter(spa
         assert run("ours", SPAWNS.replace("SPAWNS", spawns)) == (0, "the last line\n", "")
 
 
+def test_a_task_that_does_not_end_is_named_with_the_line_that_spawned_it():
+    body = """
+    import extension
+    extension.limit(0.2)
+    extension.spawns(lambda: time.sleep(1))
+    time.sleep(0.1)
+    """
+    _, _, errors = run("ours", body)
+    assert re.search(r"`spawn` \(spawned at \S*extension/src/lib\.rs:\d+:\d+\)", errors), errors
+
+
 def test_a_task_of_an_extension_that_has_forgotten_install_ends_before_the_interpreter():
     for _ in range(EXITS):
         ended = run("ours", SPAWNS.replace("SPAWNS", "spawns"), before=["env", "WITHOUT_INSTALL=1"])
