@@ -1,11 +1,6 @@
 //! The types that the check was written with: Tokio, pools and what is around them.
 
-use std::{
-    convert::Infallible,
-    io, mem,
-    process::Stdio,
-    time::Duration,
-};
+use std::{convert::Infallible, io, mem, process::Stdio, time::Duration};
 
 use async_compat::CompatExt as _;
 use async_dropper::{AsyncDrop, AsyncDropper};
