@@ -206,7 +206,7 @@ async fn remote<T: remoc::RemoteSend>() -> Ends<T> {
 async fn carried()
 -> (rch::mpsc::Sender<Row>, rch::mpsc::Receiver<Row>, Ends<rch::mpsc::Sender<Row>>) {
     let (mut sender, mut receiver) = remote().await;
-    let (channel, rows) = rch::mpsc::channel(1);
+    let (channel, rows) = rch::mpsc::channel();
     sender.send(channel).await.expect("sent");
     let channel = receiver.recv().await.expect("received").expect("a channel");
     (channel, rows, (sender, receiver))
@@ -250,7 +250,7 @@ fn remoc() -> Vec<Case> {
         })
         .when("far from its receiver"),
         Case::of("remoc", || async {
-            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Default>(1);
+            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Default>();
             mem::forget(rows);
             channel
         })
@@ -263,7 +263,7 @@ fn remoc() -> Vec<Case> {
         })
         .when("far from its sender"),
         Case::of("remoc", || async {
-            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Default>(1);
+            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Default>();
             channel.send(vec![1]).await.expect("sent");
             mem::forget(channel);
             rows
