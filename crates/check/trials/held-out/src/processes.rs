@@ -9,7 +9,7 @@ use stream_download::{
 };
 use testcontainers::{
     GenericImage,
-    runners::{AsyncRunner as _, SyncRunner as _},
+    runners::{AsyncRunner, SyncRunner},
 };
 use tokio::{process::Command, task::spawn_blocking};
 use trials::Case;
@@ -92,12 +92,12 @@ fn containers() -> Vec<Case> {
     vec![
         Case::of("testcontainers", move || async move {
             servers::docker_listens().await;
-            image().start().await.expect("a container")
+            AsyncRunner::start(image()).await.expect("a container")
         })
         .when("running"),
         Case::of("testcontainers", move || async move {
             servers::docker_listens().await;
-            let container = testcontainers::runners::AsyncRunner::start(image()).await;
+            let container = AsyncRunner::start(image()).await;
             let container = container.expect("a container");
             container.stop().await.expect("stopped");
             container
@@ -106,14 +106,14 @@ fn containers() -> Vec<Case> {
         Case::of("testcontainers", move || async move {
             servers::docker_listens().await;
             let container =
-                spawn_blocking(move || testcontainers::runners::SyncRunner::start(image()));
+                spawn_blocking(move || SyncRunner::start(image()));
             container.await.expect("a thread").expect("a container")
         })
         .when("running"),
         Case::of("testcontainers", move || async move {
             servers::docker_listens().await;
             let container = spawn_blocking(move || {
-                let container = testcontainers::runners::SyncRunner::start(image());
+                let container = SyncRunner::start(image());
                 let container = container.expect("a container");
                 container.stop().expect("stopped");
                 container

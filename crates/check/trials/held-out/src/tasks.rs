@@ -338,9 +338,9 @@ fn timers() -> Vec<Case> {
             polled(Box::pin(pingora_timeout::timeout(Duration::from_secs(9), pending::<()>())))
         })
         .when("waiting"),
-        Case::of("pingora-timeout", || {
-            let fast = pingora_timeout::fast_timeout::fast_timeout;
-            polled(Box::pin(fast(Duration::from_secs(9), pending::<()>())))
+        Case::of("pingora-timeout", || async {
+            let slow = pingora_timeout::tokio_timeout(Duration::from_secs(9), pending::<()>());
+            polled(Box::pin(slow)).await
         }),
         Case::of("tokio-metrics", || async { tokio_metrics::TaskMonitor::new() }).when("unused"),
         Case::of("tokio-metrics", || async {
