@@ -105,8 +105,7 @@ fn containers() -> Vec<Case> {
         .when("stopped"),
         Case::of("testcontainers", move || async move {
             servers::docker_listens().await;
-            let container =
-                spawn_blocking(move || SyncRunner::start(image()));
+            let container = spawn_blocking(move || SyncRunner::start(image()));
             container.await.expect("a thread").expect("a container")
         })
         .when("running"),

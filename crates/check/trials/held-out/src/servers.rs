@@ -111,12 +111,3 @@ pub async fn docker_listens() {
     });
     tokio::spawn(async move { axum::serve(listener, router).await });
 }
-
-/// Says the same to every request of HTTP, on the runtime of the value.
-pub async fn http(says: &'static str) -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-    let address = listener.local_addr().expect("an address");
-    let router = Router::new().fallback(move || async move { says });
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
-}

@@ -13,10 +13,10 @@ use tokio::{
 };
 use trials::Case;
 
-use crate::{network::any, servers};
+use crate::network::any;
 
 pub fn cases() -> Vec<Case> {
-    [axum_server(), json_rpc(), hyper(), websockets(), rocket(), gotham(), sentry()]
+    [axum_server(), json_rpc(), hyper(), websockets(), rocket(), gotham()]
         .into_iter()
         .flatten()
         .collect()
@@ -190,21 +190,5 @@ fn gotham() -> Vec<Case> {
             server
         })
         .when("used"),
-    ]
-}
-
-fn sentry() -> Vec<Case> {
-    let client = || async {
-        let dsn = format!("http://a@{}/1", servers::http("{}").await);
-        sentry::init((dsn, sentry::ClientOptions::default()))
-    };
-    vec![
-        Case::of("sentry", client).when("unused"),
-        Case::of("sentry", move || async move {
-            let guard = client().await;
-            sentry::capture_message("a row", sentry::Level::Info);
-            guard
-        })
-        .when("with a message"),
     ]
 }
