@@ -81,7 +81,8 @@ async fn hybrid(folder: Option<PathBuf>, spawner: foyer::Spawner) -> Foyer {
 
 fn foyer() -> Vec<Case> {
     vec![
-        Case::of("foyer", || hybrid(None, foyer::Spawner::current())).when("in memory only"),
+        Case::of("foyer", || async { hybrid(None, foyer::Spawner::current()).await })
+            .when("in memory only"),
         Case::of("foyer", move || async move {
             let cache = hybrid(Some(folder()), foyer::Spawner::current()).await;
             cache
