@@ -184,7 +184,7 @@ fn functions(file: &object::File<'_>) -> Vec<Function> {
         let function: &mut Function =
             by_address.entry(address).or_insert(Function { address, size: 0, names: vec![] });
         function.size = function.size.max(symbol.size());
-        function.names.push(format!("{:#}", rustc_demangle::demangle(name)));
+        function.names.push(names::in_order(format!("{:#}", rustc_demangle::demangle(name))));
     }
     by_address.into_values().collect()
 }

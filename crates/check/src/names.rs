@@ -82,6 +82,40 @@ pub fn owned_trait_object(name: &str) -> Option<&str> {
     Some(object.get(..end)?.trim())
 }
 
+/// A name with the traits of its `dyn` types in the order of the alphabet, as `type_name` prints them. In a symbol they have
+/// an order of the compiler's.
+pub fn in_order(name: String) -> String {
+    const SEPARATOR: &str = " + ";
+    if !name.contains(SEPARATOR) {
+        return name;
+    }
+    let is_of_path = |char: char| char.is_alphanumeric() || matches!(char, '_' | ':');
+    let mut sorted = String::with_capacity(name.len());
+    let mut rest = &*name;
+    // What stands before the first separator is the principal trait, which may have arguments.
+    while let Some((before, after)) = rest.split_once(SEPARATOR) {
+        sorted.push_str(before);
+        let mut traits = Vec::new();
+        rest = after;
+        loop {
+            let end = rest.find(|char| !is_of_path(char)).unwrap_or(rest.len());
+            let (of_trait, behind) = rest.split_at(end);
+            traits.push(of_trait);
+            rest = behind;
+            match behind.strip_prefix(SEPARATOR) {
+                Some(more) => rest = more,
+                None => break,
+            }
+        }
+        traits.sort_unstable();
+        for of_trait in traits {
+            sorted.push_str(SEPARATOR);
+            sorted.push_str(of_trait);
+        }
+    }
+    sorted + rest
+}
+
 /// A path without its generic arguments.
 pub fn without_generics(path: &str) -> String {
     let mut plain = String::with_capacity(path.len());
@@ -195,6 +229,20 @@ mod tests {
         assert_eq!(glue_of("core::ptr::drop_in_place<app::Store>"), Some("app::Store"));
         assert_eq!(glue_of("core::ptr::drop_in_place"), None);
         assert_eq!(glue_of("core::mem::drop::<app::Store>"), None);
+    }
+
+    #[test]
+    fn the_traits_of_a_dyn_are_in_order() {
+        let in_order = |name: &str| in_order(name.to_owned());
+        assert_eq!(
+            in_order("Box<dyn a::B<u8> + core::marker::Sync + core::marker::Send>, u8"),
+            "Box<dyn a::B<u8> + core::marker::Send + core::marker::Sync>, u8"
+        );
+        assert_eq!(
+            in_order("(dyn a::A + c::C, dyn b::B + c::C + b::B)"),
+            "(dyn a::A + c::C, dyn b::B + b::B + c::C)"
+        );
+        assert_eq!(in_order("a::B"), "a::B");
     }
 
     #[test]

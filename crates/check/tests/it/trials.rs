@@ -228,7 +228,7 @@ fn the_results_are_of_enough_types_and_their_controls_are_clean() {
         assert!(counts.always > 0 && counts.clean > 0, "{set}");
         // What is wanted: of what can panic 95 % is named, of what always does 95 % is called `will`, and of what is called
         // `will` 90 % always does. Of the held-out types less is: the page says how much, and docs/src/check.md why.
-        let [named, recall, precision] = if set == "tuned" { [95, 95, 90] } else { [85, 70, 75] };
+        let [named, recall, precision] = if set == "tuned" { [95, 95, 90] } else { [95, 75, 85] };
         assert!(counts.named * 100 >= counts.failures * named, "{set}");
         assert!(counts.hits * 100 >= counts.always * recall, "{set}");
         assert!(counts.hits * 100 >= (counts.hits + counts.false_alarms) * precision, "{set}");

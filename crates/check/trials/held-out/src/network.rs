@@ -177,26 +177,22 @@ async fn remote<T: remoc::RemoteSend>() -> Ends<T> {
     let (one, other) = io::duplex(1 << 16);
     let (read, write) = io::split(one);
     let sender = tokio::spawn(async move {
-        let (connection, sender, receiver) =
-            remoc::Connect::io::<_, _, T, (), remoc::codec::Default>(
-                remoc::Cfg::default(),
-                read,
-                write,
-            )
-            .await
-            .expect("a connection");
+        let (connection, sender, receiver) = remoc::Connect::io::<_, _, T, (), remoc::codec::Json>(
+            remoc::Cfg::default(),
+            read,
+            write,
+        )
+        .await
+        .expect("a connection");
         tokio::spawn(connection);
         mem::forget(receiver);
         sender
     });
     let (read, write) = io::split(other);
-    let (connection, back, receiver) = remoc::Connect::io::<_, _, (), T, remoc::codec::Default>(
-        remoc::Cfg::default(),
-        read,
-        write,
-    )
-    .await
-    .expect("a connection");
+    let (connection, back, receiver) =
+        remoc::Connect::io::<_, _, (), T, remoc::codec::Json>(remoc::Cfg::default(), read, write)
+            .await
+            .expect("a connection");
     tokio::spawn(connection);
     mem::forget(back);
     (sender.await.expect("a sender"), receiver)
@@ -250,7 +246,7 @@ fn remoc() -> Vec<Case> {
         })
         .when("far from its receiver"),
         Case::of("remoc", || async {
-            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Default>();
+            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Json>();
             mem::forget(rows);
             channel
         })
@@ -263,14 +259,14 @@ fn remoc() -> Vec<Case> {
         })
         .when("far from its sender"),
         Case::of("remoc", || async {
-            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Default>();
+            let (channel, rows) = rch::mpsc::channel::<Row, remoc::codec::Json>();
             channel.send(vec![1]).await.expect("sent");
             mem::forget(channel);
             rows
         })
         .when("beside its sender"),
         Case::of("remoc", || async {
-            let (sender, receiver) = rch::watch::channel::<Row, remoc::codec::Default>(Row::new());
+            let (sender, receiver) = rch::watch::channel::<Row, remoc::codec::Json>(Row::new());
             mem::forget(receiver);
             sender
         }),

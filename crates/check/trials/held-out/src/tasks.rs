@@ -303,7 +303,7 @@ impl tokio_retry::Action for Refuses {
 type Retried = tokio_retry::Retry<tokio_retry::strategy::FixedInterval, Refuses>;
 
 fn retried() -> Retried {
-    tokio_retry::Retry::spawn(tokio_retry::strategy::FixedInterval::from_millis(9_000), Refuses)
+    tokio_retry::Retry::start(tokio_retry::strategy::FixedInterval::from_millis(9_000), Refuses)
 }
 
 /// Polls it once: it is not ready.

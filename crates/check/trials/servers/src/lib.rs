@@ -48,11 +48,12 @@ pub fn gone(_: TcpStream) -> Result<()> {
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
 /// Reads the length of a message of PostgreSQL's, and the rest of it.
-fn body(stream: &mut TcpStream) -> Result<()> {
+fn body(stream: &mut TcpStream) -> Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let mut body = vec![0; u32::from_be_bytes(length).saturating_sub(4) as usize];
-    stream.read_exact(&mut body)
+    stream.read_exact(&mut body)?;
+    Ok(body)
 }
 
 /// Accepts a client of PostgreSQL, and ends.
@@ -63,13 +64,24 @@ pub fn postgres_once(mut stream: TcpStream) -> Result<()> {
 }
 
 /// Says OK to everything that a client of PostgreSQL says.
-pub fn postgres(mut stream: TcpStream) -> Result<()> {
+pub fn postgres(stream: TcpStream) -> Result<()> {
+    postgres_until(stream, |_| false)
+}
+
+/// Does so until the client wants to listen, and ends.
+pub fn postgres_until_listen(stream: TcpStream) -> Result<()> {
+    postgres_until(stream, |said| said.starts_with(b"LISTEN"))
+}
+
+fn postgres_until(mut stream: TcpStream, is_last: fn(&[u8]) -> bool) -> Result<()> {
     body(&mut stream)?;
     stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
     stream.write_all(READY)?;
     let mut kind = [0];
     while stream.read_exact(&mut kind).is_ok() {
-        body(&mut stream)?;
+        if is_last(&body(&mut stream)?) {
+            break;
+        }
         if kind == *b"Q" {
             stream.write_all(b"C\0\0\0\x07OK\0")?;
         }

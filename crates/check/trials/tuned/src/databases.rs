@@ -94,11 +94,12 @@ fn listener() -> Vec<Case> {
         .when("with a channel"),
         // Until it connects again, it has no connection.
         Case::of("sqlx", || async {
-            let port = serve_one(servers::postgres_once).port();
+            let port = serve_one(servers::postgres_until_listen).port();
             let url = format!("postgres://a@127.0.0.1:{port}/a?sslmode=disable");
             let connected = sqlx::postgres::PgListener::connect(&url).await;
             let mut listener = connected.expect("a listener");
             listener.eager_reconnect(false);
+            listener.listen("a").await.expect_err("an answer");
             let received = listener.try_recv().await.expect("its connection is gone");
             assert!(received.is_none(), "nothing was sent");
             listener
