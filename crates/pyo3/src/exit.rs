@@ -131,7 +131,9 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
             return Err(delivery::ended());
         }
         let at_exit =
-            PyCFunction::new_closure(py, None, None, |arguments, _| at_exit(arguments.py()))?;
+            PyCFunction::new_closure(py, Some(c"sundown_at_exit"), None, |arguments, _| {
+                at_exit(arguments.py())
+            })?;
         py.import("atexit")?.call_method1("register", (at_exit,)).map(drop)
     })
 }

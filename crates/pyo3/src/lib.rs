@@ -22,6 +22,7 @@
 //! - What the extension spawns by itself and enters Python by `Python::attach`: a thread, a closure of `spawn_blocking`, a
 //!   task of Tokio's `spawn` or of a `JoinSet`. Use [`attach`], which passes the gate, [`tokio::spawn`], or
 //!   [`tokio::until_exit`].
+//! - The module `generic`, which is that of the other crate: what is spawned through it passes no gate.
 //! - A call that does not return within the limit. The handler says on standard error how many there are. If
 //!   it is made by [`call`](call()), the thread stays in it; by `Python::attach`, it may abort the process.
 

@@ -48,7 +48,8 @@ where
 ///
 /// ```no_run
 /// use pyo3::prelude::*;
-/// use sundown_pyo3::tokio::{get_runtime, until_exit};
+/// # use sundown_pyo3 as pyo3_async_runtimes;
+/// use pyo3_async_runtimes::tokio::{get_runtime, until_exit};
 /// use tokio::task::JoinSet;
 ///
 /// /// Calls them at the same time. To drop the set aborts the tasks.
