@@ -1,12 +1,14 @@
 //! The errors of a shutdown, as the exceptions of `sundown._errors`.
 
+use std::time::Duration;
+
 use pyo3::{prelude::*, types::PyDict};
 use sundown::{
     runtime::{RuntimeError, StartError},
     shutdown::{ShutdownError, ShutdownErrorKind, SignalLoss},
 };
 
-use crate::ledger::Ledger;
+use crate::{job::NOTIFIER, ledger::Ledger};
 
 /// Makes one of the exceptions.
 fn exception(
@@ -27,7 +29,48 @@ fn exception(
 }
 
 /// Why a shutdown failed.
-pub fn shutdown(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr {
+pub enum Failure {
+    /// The kit's answer.
+    Kit(ShutdownError),
+    /// The runtime has ended, and a thread still notifies tasks that were dropped.
+    Notifying(Duration),
+    /// The calling thread is the one that notifies tasks.
+    OnNotifier,
+}
+
+impl From<ShutdownError> for Failure {
+    fn from(error: ShutdownError) -> Self {
+        Self::Kit(error)
+    }
+}
+
+/// Why the shutdown of a runtime failed.
+pub fn shutdown(py: Python<'_>, component: &str, failure: Failure, ledger: &Ledger) -> PyErr {
+    match failure {
+        Failure::Kit(error) => of_kit(py, error, ledger),
+        Failure::Notifying(elapsed) => {
+            let text = format!(
+                "{component} has not ended after {elapsed:.1?}: thread `{NOTIFIER}` still calls the callbacks of \
+                 tasks that were dropped"
+            );
+            exception(py, "TimedOut", text, |named| {
+                named.set_item("component", component)?;
+                named.set_item("elapsed", elapsed.as_secs_f64())?;
+                named.set_item("threads", [NOTIFIER])?;
+                named.set_item("still_running", ledger.still_running())
+            })
+        }
+        Failure::OnNotifier => {
+            let text = format!(
+                "`{component}` cannot wait for its own end: this is a callback of a task that it dropped, on thread \
+                 `{NOTIFIER}`; shut it down from another thread"
+            );
+            exception(py, "FromInside", text, |named| named.set_item("component", component))
+        }
+    }
+}
+
+fn of_kit(py: Python<'_>, error: ShutdownError, ledger: &Ledger) -> PyErr {
     let mut text = error.to_string();
     let ShutdownError { component, elapsed, alive, kind, .. } = error;
     let class = match &kind {

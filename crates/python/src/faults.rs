@@ -50,5 +50,5 @@ pub fn failed(what: &str) -> PyResult<Runtime> {
             thread::yield_now();
         }
     }
-    Ok(Runtime::of(owner))
+    Ok(Runtime::of("failed".to_owned(), owner))
 }

@@ -4,14 +4,14 @@
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use pyo3::prelude::*;
 use sundown::{latch::Latch, stop::Stop};
 use sundown_pyo3::{GATE, Then, call_method};
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{runtime::Handle, sync::Notify, time::sleep};
 
 use crate::ledger::Ledger;
 
@@ -21,6 +21,8 @@ pub struct Shared {
     /// The work that has not ended.
     pub ledger: Ledger,
     dropped: Mutex<Dropped>,
+    /// Notified when no task has to be notified any more.
+    quiet: Notify,
 }
 
 /// Tasks whose work was dropped, and which have to be notified.
@@ -29,7 +31,12 @@ struct Dropped {
     tasks: Vec<Py<PyAny>>,
     /// Whether a thread is notifying them. It decides to end under the lock, when there are no more.
     notifying: bool,
+    /// The last such thread, until it has been joined.
+    notifier: Option<JoinHandle<()>>,
 }
+
+/// The name of the thread that notifies tasks.
+pub const NOTIFIER: &str = "sundown-notifier";
 
 /// When to do the work.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,7 +140,8 @@ impl Shared {
     /// lock: it may be a worker, or the thread that drops the runtime.
     fn notify(shared: &Arc<Self>, task: Py<PyAny>) {
         if GATE.is_closed() {
-            // Without the interpreter's lock, PyO3 would put it on a list that nobody reads any more.
+            // Without the interpreter's lock, PyO3 would put it on a list that nobody reads any more. The exit
+            // notifies it, on the thread that has the lock.
             mem::forget(task);
             return;
         }
@@ -142,10 +150,11 @@ impl Shared {
         if dropped.notifying {
             return;
         }
-        let thread = thread::Builder::new().name("sundown-notifier".to_owned());
+        let thread = thread::Builder::new().name(NOTIFIER.to_owned());
         let notifying = Arc::clone(shared);
         // If the thread cannot be started, the next dropped work tries again.
-        dropped.notifying = thread.spawn(move || notifying.notify_all()).is_ok();
+        dropped.notifier = thread.spawn(move || notifying.notify_all()).ok();
+        dropped.notifying = dropped.notifier.is_some();
     }
 
     fn notify_all(&self) {
@@ -153,6 +162,8 @@ impl Shared {
             let mut dropped = self.dropped();
             if dropped.tasks.is_empty() {
                 dropped.notifying = false;
+                drop(dropped);
+                self.quiet.notify_waiters();
                 return;
             }
             let tasks = mem::take(&mut dropped.tasks);
@@ -167,6 +178,39 @@ impl Shared {
     /// Whether no thread notifies a task.
     pub fn is_quiet(&self) -> bool {
         !self.dropped().notifying
+    }
+
+    /// Waits until no thread notifies a task, and the one that did has ended.
+    pub async fn until_quiet(&self) {
+        loop {
+            // Before the look, so that no notification in between is missed.
+            let notified = self.quiet.notified();
+            if self.join_if_quiet() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn join_if_quiet(&self) -> bool {
+        let mut dropped = self.dropped();
+        if dropped.notifying {
+            return false;
+        }
+        // It needs neither this lock nor the interpreter's any more. With the lock, so that nobody who waits at the
+        // same time returns before.
+        if let Some(notifier) = dropped.notifier.take() {
+            // The hook has reported a panic, which nothing here makes.
+            let _ = notifier.join();
+        }
+        true
+    }
+
+    /// Whether this is the thread that notifies tasks.
+    pub fn is_notifier(&self) -> bool {
+        let dropped = self.dropped();
+        let notifier = dropped.notifier.as_ref().filter(|_| dropped.notifying);
+        notifier.is_some_and(|notifier| notifier.thread().id() == thread::current().id())
     }
 
     fn dropped(&self) -> MutexGuard<'_, Dropped> {

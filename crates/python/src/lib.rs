@@ -29,7 +29,7 @@ mod _native {
     #[pymodule_export]
     use super::job::Job;
     #[pymodule_export]
-    use super::runtime::{Runtime, exit};
+    use super::runtime::{Ending, Runtime, exit};
 
     #[cfg(feature = "faults")]
     #[pymodule_export]

@@ -1,7 +1,10 @@
 //! The runtime: starting, work, shutting down, and the end of the process.
 
 use std::{
-    sync::Arc,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,26 +13,96 @@ use sundown::{
     latch::Latch,
     limit::within,
     runtime::{RuntimeOwner, State},
-    shutdown::{GracefulShutdown, ShutdownReport, shutdown_in_order},
+    shutdown::{
+        GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownReport, shutdown_in_order,
+    },
 };
-use sundown_pyo3::{GATE, wait};
+use sundown_pyo3::{GATE, Then, call_method, wait};
 
 use crate::{
-    failure,
+    failure::{self, Failure},
     job::{Job, Shared, When, Work},
 };
 
 /// A runtime, and what its threads share.
 #[pyclass(frozen, module = "sundown._native")]
 pub struct Runtime {
+    name: String,
     owner: RuntimeOwner,
     shared: Arc<Shared>,
 }
 
+/// The result of a shutdown.
+type Ended = Result<ShutdownReport, Failure>;
+
 impl Runtime {
-    pub fn of(owner: RuntimeOwner) -> Self {
-        Self { owner, shared: Arc::default() }
+    pub fn of(name: String, owner: RuntimeOwner) -> Self {
+        Self { name, owner, shared: Arc::default() }
     }
+
+    /// Shuts the runtime down, and waits for the thread that notifies the tasks that were dropped.
+    fn end(&self, timeout: Option<f64>) -> PyResult<impl Future<Output = Ended> + Send + use<>> {
+        let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
+        let (owner, shared) = (self.owner.clone(), Arc::clone(&self.shared));
+        let began = Instant::now();
+        Ok(async move {
+            // In a forked child, a thread that is not there may hold the lock of what is shared.
+            if owner.stats().state == State::Forked {
+                return Ok(owner.shutdown(limit).await?);
+            }
+            if shared.is_notifier() {
+                drop(within(Duration::ZERO, owner.shutdown(Duration::ZERO)).await);
+                return Err(Failure::OnNotifier);
+            }
+            let result = owner.shutdown(limit).await;
+            if !has_ended(&result) {
+                return Ok(result?);
+            }
+            let rest = limit.saturating_sub(began.elapsed());
+            match within(rest, shared.until_quiet()).await {
+                Some(()) => Ok(result?),
+                None => Err(Failure::Notifying(began.elapsed())),
+            }
+        })
+    }
+
+    fn answer(&self, py: Python<'_>, result: Ended) -> PyResult<(f64, usize)> {
+        let ShutdownReport { elapsed, aborted, .. } = result
+            .map_err(|failure| failure::shutdown(py, &self.name, failure, &self.shared.ledger))?;
+        Ok((elapsed.as_secs_f64(), aborted))
+    }
+}
+
+/// Whether the runtime has ended, by what its shutdown returned.
+fn has_ended(result: &Result<ShutdownReport, ShutdownError>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error) => matches!(
+            error.kind,
+            ShutdownErrorKind::Panicked(_) | ShutdownErrorKind::ThreadPanicked(_)
+        ),
+    }
+}
+
+/// A shutdown that somebody awaits.
+#[pyclass(frozen, module = "sundown._native")]
+pub struct Ending {
+    runtime: Py<Runtime>,
+    result: Arc<Mutex<Option<Ended>>>,
+}
+
+#[pymethods]
+impl Ending {
+    /// What `shutdown` returns or raises, once; `None` if it has not ended.
+    fn result(&self, py: Python<'_>) -> PyResult<Option<(f64, usize)>> {
+        let result = lock(&self.result).take();
+        result.map(|result| self.runtime.get().answer(py, result)).transpose()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[pymethods]
@@ -41,7 +114,7 @@ impl Runtime {
         workers: Option<usize>,
         blocking_threads: Option<usize>,
     ) -> PyResult<Self> {
-        let mut builder = RuntimeOwner::builder(name);
+        let mut builder = RuntimeOwner::builder(name.clone());
         if let Some(number) = workers {
             builder = builder.workers(number);
         }
@@ -50,7 +123,7 @@ impl Runtime {
         }
         let started = py.detach(|| builder.start());
         let owner = started.map_err(|error| failure::start(py, &error))?;
-        Ok(Self::of(owner))
+        Ok(Self::of(name, owner))
     }
 
     /// Lets the runtime call `task._run()`: now, after a delay, or at each interval. If the work is
@@ -83,17 +156,46 @@ impl Runtime {
     /// Shuts the runtime down within a limit; `None` means no limit. Returns how long that took, and how
     /// much work was dropped.
     fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(f64, usize)> {
-        let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
-        let result = wait(py, self.owner.shutdown(limit))?;
-        let ShutdownReport { elapsed, aborted, .. } =
-            result.map_err(|error| failure::shutdown(py, error, &self.shared.ledger))?;
-        Ok((elapsed.as_secs_f64(), aborted))
+        let result = wait(py, self.end(timeout)?)?;
+        self.answer(py, result)
     }
 
-    /// Tells the runtime to end, and waits for nothing.
-    fn abandon(&self, py: Python<'_>) {
+    /// The same without waiting: when it has ended, `wake` is called on a thread of its own. Not if it has ended
+    /// already.
+    fn begin_shutdown(
+        this: Py<Self>,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        wake: Py<PyAny>,
+    ) -> PyResult<Ending> {
+        let mut end = Box::pin(this.get().end(timeout)?);
+        // On this thread, which may be one that must not wait.
+        let first = py.detach(|| end.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        let result = Arc::new(Mutex::new(None));
+        let ending = Ending { runtime: this, result: Arc::clone(&result) };
+        if let Poll::Ready(first) = first {
+            *lock(&result) = Some(first);
+            return Ok(ending);
+        }
+        // Not an executor's: that may be busy, and takes no work when the interpreter exits.
+        thread::Builder::new().name("sundown-waiter".to_owned()).spawn(move || {
+            let ended = pollster::block_on(end);
+            *lock(&result) = Some(ended);
+            // Closed, the interpreter is about to be finalized.
+            let _ = call_method(wake, c"__call__", Then::Release);
+        })?;
+        Ok(ending)
+    }
+
+    /// Tells the runtime to end if it is running, and waits for nothing. Returns whether it was running. Does
+    /// nothing at exit and in a forked child.
+    fn abandon(&self, py: Python<'_>) -> bool {
+        if GATE.is_closed() || self.owner.stats().state != State::Running {
+            return false;
+        }
         let shutdown = self.owner.shutdown(Duration::ZERO);
         drop(py.detach(|| pollster::block_on(within(Duration::ZERO, shutdown))));
+        true
     }
 
     /// Whether the runtime has ended and no thread of it can call into Python.
@@ -124,37 +226,70 @@ impl Runtime {
     }
 }
 
-/// Takes all runtimes down before the interpreter is finalized, the last of the list first, within one
-/// limit. Returns an exception for each failure.
+/// Takes all runtimes of `sundown._exit` down before the interpreter is finalized, the last of the list first, within
+/// one limit. Then it logs each failure, and tells the tasks that have not ended.
+///
+/// It is called by `atexit` itself, and no Python code runs before the runtimes are down: where Ctrl-C is pending, the
+/// first instruction of Python code raises. What is pending is raised afterwards. Ctrl-C during the wait ends it.
 ///
 /// It releases the interpreter's lock first, because a thread that is inside may wait for it.
 #[pyfunction]
-pub fn exit(
-    py: Python<'_>,
-    runtimes: Vec<Py<Runtime>>,
-    timeout: Option<f64>,
-) -> PyResult<Vec<PyErr>> {
+pub fn exit(py: Python<'_>, module: &Bound<'_, PyAny>) -> PyResult<()> {
+    module.setattr("_exiting", true)?;
+    let mut raised = py.check_signals();
+    let runtimes: Vec<Py<Runtime>> = module.getattr("_runtimes")?.extract()?;
+    let timeout: Option<f64> = module.getattr("_timeout")?.extract()?;
     let limit = timeout.map_or(Ok(Duration::MAX), |seconds| duration("timeout", seconds))?;
-    let runtimes: Vec<_> = runtimes
-        .iter()
-        .rev()
-        .map(|runtime| (runtime.get().owner.clone(), Arc::clone(&runtime.get().shared)))
-        .collect();
-    let owners: Vec<&dyn GracefulShutdown> =
-        runtimes.iter().map(|(owner, _)| owner as &dyn GracefulShutdown).collect();
+    let runtimes: Vec<&Runtime> = runtimes.iter().rev().map(Py::get).collect();
+    let owners: Vec<_> =
+        runtimes.iter().map(|runtime| &runtime.owner as &dyn GracefulShutdown).collect();
     let began = Instant::now();
     let results = wait(py, async {
         // Before the first wait, so that no thread of any runtime enters Python any more.
         GATE.close();
-        let results = shutdown_in_order(owners, limit).await;
+        let results: Vec<_> = shutdown_in_order(owners, limit).await;
         // After the end of the runtimes, only threads that notify tasks can be inside.
+        let mut ended = Vec::new();
+        for (result, runtime) in results.into_iter().zip(&runtimes) {
+            let has_ended = has_ended(&result);
+            let mut result = result.map_err(Failure::from);
+            let rest = limit.saturating_sub(began.elapsed());
+            if has_ended && within(rest, runtime.shared.until_quiet()).await.is_none() {
+                result = Err(Failure::Notifying(began.elapsed()));
+            }
+            ended.push(result);
+        }
         within(limit.saturating_sub(began.elapsed()), GATE.wait_empty()).await;
-        results
-    })?;
-    let failed = results.into_iter().zip(&runtimes).filter_map(|(result, (_, shared))| {
-        result.err().map(|error| failure::shutdown(py, error, &shared.ledger))
+        ended
     });
-    Ok(failed.collect())
+    let mut keep = |result: PyResult<()>| match (result, &raised) {
+        (Err(error), Ok(())) => raised = Err(error),
+        (Err(error), Err(_)) => error.write_unraisable(py, None),
+        (Ok(()), _) => {}
+    };
+    match results {
+        Ok(results) => {
+            for (result, runtime) in results.into_iter().zip(&runtimes) {
+                if let Err(failure) = result {
+                    let error =
+                        failure::shutdown(py, &runtime.name, failure, &runtime.shared.ledger);
+                    let logger = module.getattr("logger")?;
+                    keep(logger.call_method1("warning", ("at exit: %s", error)).map(drop));
+                }
+            }
+        }
+        Err(error) => keep(Err(error)),
+    }
+    let tasks = module.getattr("_tasks")?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    for task in tasks {
+        let tell = || task.call_method0("_left").map(drop);
+        keep(tell().or_else(|error| {
+            // A signal handler raised meanwhile.
+            tell()?;
+            Err(error)
+        }));
+    }
+    raised
 }
 
 /// A number of seconds from Python. One that is too large for a clock means no limit.

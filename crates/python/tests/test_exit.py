@@ -345,6 +345,205 @@ def test_exit_handlers_that_a_callable_runs_do_not_wait_for_it(run):
     assert "`inside` cannot wait for its own end" in program.err
 
 
+#: Registers a handler that runs after the package's own, and ends a program that hangs.
+LATE = """
+import concurrent.futures, faulthandler, functools, signal, _thread
+faulthandler.dump_traceback_later(20, exit=True)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def registers_late(handler):
+    atexit.unregister(sundown._exit._exit)
+    atexit.register(handler)
+    atexit.register(sundown._exit._exit)
+
+def error_of(task):
+    try:
+        task.result()
+    except BaseException as error:
+        return type(error).__name__
+"""
+
+
+def test_a_late_handler_that_waits_for_a_task_is_told_that_it_ended(run):
+    program = run(
+        LATE
+        + """
+runtime = sundown.Runtime("one at a time", workers=1, blocking_threads=1)
+tasks = [runtime.spawn(time.sleep, 0.1) for _ in range(3)] + [runtime.sleep(3600)]
+until(lambda: runtime.stats().inside == 1)
+
+@registers_late
+def late():
+    print([error_of(task) for task in tasks])
+    last_line()
+"""
+    )
+    program.must_be_clean()
+    assert program.out.startswith("[None, 'Ended', 'Ended', 'Ended']")
+
+
+def test_whatever_waits_for_what_was_left_behind_is_told_that_it_ended(run):
+    program = run(
+        LATE
+        + """
+sundown.set_exit_timeout(0.1)
+runtime = sundown.Runtime("stuck", workers=1, blocking_threads=1)
+go_on = threading.Event()
+stuck = runtime.spawn(go_on.wait)
+until(lambda: runtime.stats().inside == 1)
+cancelled, repeated = runtime.spawn(print, "never"), runtime.call_every(3600, print)
+cancelled.cancel()
+told = []
+stuck.add_done_callback(told.append)
+
+@registers_late
+def late():
+    tasks = [stuck, cancelled, repeated]
+    print(len(concurrent.futures.wait(tasks).done), told == [stuck], [error_of(task) for task in tasks])
+    # One that ends after all changes nothing, and prints nothing.
+    go_on.set()
+    until(lambda: runtime.stats().inside == 0)
+    print(error_of(stuck))
+    last_line()
+"""
+    )
+    program.must_be_clean()
+    assert program.out.startswith("3 True ['Ended', 'CancelledError', 'Ended']\nEnded\n")
+    assert [line for line in program.err.splitlines() if not line.startswith("at exit: ")] == []
+
+
+def test_an_interrupt_that_is_pending_at_exit_is_raised_after_the_runtimes_have_ended(run):
+    program = run(
+        LATE
+        + """
+runtime = sundown.Runtime("interrupted", workers=1, blocking_threads=1)
+tasks = [runtime.spawn(time.sleep, 0.2) for _ in range(2)]
+until(lambda: runtime.stats().inside == 1)
+
+@registers_late
+def late():
+    print(runtime.stats().state, [error_of(task) for task in tasks])
+    last_line()
+
+# A function in C, after which the next instruction in Python would raise.
+atexit.register(_thread.interrupt_main)
+"""
+    )
+    program.must_be_clean()
+    assert program.out.startswith("ended [None, 'Ended']")
+    assert "KeyboardInterrupt" in program.err
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="interrupt_main takes no signal")
+def test_what_a_pending_signal_handler_does_comes_before_the_end(run):
+    program = run(
+        LATE
+        + """
+runtime = sundown.Runtime("terminated", workers=1)
+
+def handler(number, frame):
+    print("handled", runtime.stats().state)
+    sys.exit(3)
+
+@registers_late
+def late():
+    print(runtime.stats().state)
+    last_line()
+
+signal.signal(signal.SIGTERM, handler)
+atexit.register(functools.partial(_thread.interrupt_main, signal.SIGTERM))
+"""
+    )
+    program.must_be_clean()
+    assert program.out.splitlines()[:2] == ["handled running", "ended"]
+
+
+def test_a_handler_registered_after_the_import_may_use_an_async_block(run):
+    program = run(
+        LATE
+        + """
+async def uses():
+    async with sundown.Runtime("block", workers=1) as runtime:
+        print(await runtime.spawn(pow, 2, 3))
+    print(runtime.stats().state)
+
+@atexit.register
+def early():
+    asyncio.run(uses())
+    last_line()
+"""
+    )
+    program.must_be_clean()
+    assert program.out.splitlines()[:2] == ["8", "ended"]
+
+
+def test_a_late_handler_may_await_a_shutdown(run):
+    program = run(
+        LATE
+        + """
+runtime = sundown.Runtime("awaited late", workers=1)
+
+async def leaves():
+    async with runtime:
+        pass
+    print(await runtime.shutdown_async(1))
+
+@registers_late
+def late():
+    asyncio.run(leaves())
+    last_line()
+"""
+    )
+    program.must_be_clean()
+    assert program.out.startswith("ShutdownReport(component='awaited late'")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "runtime",
+        "runtime.spawn(talk, 1)",
+        # It has the exception `Ended`.
+        "(runtime.sleep(3600), runtime.shutdown())[0]",
+    ],
+)
+@pytest.mark.parametrize("where", ["sys.excepthook", "sys.kept", "os.kept"])
+def test_what_is_destroyed_while_the_interpreter_is_finalized_prints_nothing(run, kept, where):
+    program = run(
+        f"""
+        class Reporter:
+            def __init__(self, kept): self.kept = kept
+            def report(self, *error): pass
+        runtime = sundown.Runtime("kept", workers=1)
+        {where} = Reporter({kept}).report
+        del runtime
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert program.err == ""
+
+
+def test_a_callback_that_outlives_the_limit_at_exit_is_reported(run):
+    program = run(
+        """
+        sundown.set_exit_timeout(0.2)
+        runtime = sundown.Runtime("stuck", workers=1)
+        inside = threading.Event()
+        def callback(_):
+            inside.set()
+            time.sleep(3600)
+        runtime.sleep(3600).add_done_callback(callback)
+        threading.Thread(target=runtime.shutdown, args=(0.1,), daemon=True).start()
+        inside.wait()
+        last_line()
+        """
+    )
+    program.must_be_clean()
+    assert "at exit: stuck has not ended after" in program.err
+    assert "sundown-notifier" in program.err
+
+
 def test_ctrl_c_at_exit_ends_the_wait():
     # A background process of a shell ignores the signal, and so do the processes that it starts.
     source = BEGIN + """

@@ -63,6 +63,63 @@ assert runtime.stats().state == "forked"
     program.must_be_clean()
 
 
+def test_whatever_a_child_asks_an_unfinished_task_is_answered(run):
+    program = forks(
+        run,
+        """
+import concurrent.futures
+signal = __import__("signal")
+signal.alarm(20)
+called = []
+assert concurrent.futures.wait([unfinished] + tasks).not_done == set()
+assert list(concurrent.futures.as_completed([unfinished])) == [unfinished]
+unfinished.add_done_callback(called.append)
+assert called == [unfinished]
+assert unfinished.done() and not unfinished.cancel() and not unfinished.cancelled()
+""",
+    )
+    program.must_be_clean()
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_lock_of_a_task_that_a_thread_of_the_parent_has_is_none_in_a_child(run, is_finished):
+    program = run(
+        f"""
+        import signal, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        runtime = sundown.Runtime("parent", workers=1)
+        task = runtime.spawn(pow, 2, 3) if {is_finished} else runtime.sleep(3600)
+        until(lambda: task.done() == {is_finished})
+        told = []
+        task.add_done_callback(told.append)
+        has_it, let_go = threading.Event(), threading.Event()
+        def has():
+            with task._condition:
+                has_it.set()
+                let_go.wait()
+        thread = threading.Thread(target=has)
+        thread.start()
+        has_it.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            assert task.done() and not task.cancel()
+            # The callbacks of the parent are the parent's.
+            assert len(told) == {int(is_finished)}, told
+            task.add_done_callback(told.append)
+            assert len(told) == {int(is_finished)} + 1
+            os._exit(0)
+        let_go.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        # The parent's own is as it was.
+        assert task.done() == {is_finished}
+        last_line()
+        """
+    )
+    program.must_be_clean()
+
+
 def test_a_shutdown_in_a_child_names_the_process_that_can_do_it(run):
     program = forks(
         run,

@@ -1,12 +1,14 @@
 """A shutdown reports its result and what still runs."""
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
+import time
 
 import pytest
 import sundown
-from sundown import _native
+from sundown import _exit, _native
 
 #: Longer than anything here takes, in seconds.
 PLENTY = 60
@@ -120,6 +122,133 @@ def test_asyncio_goes_on_while_a_shutdown_is_awaited():
             runtime.spawn(print)
 
     asyncio.run(main())
+
+
+def test_a_shutdown_that_is_awaited_keeps_its_limit_whatever_the_executor_does():
+    async def main():
+        loop, busy = asyncio.get_running_loop(), Stuck()
+        loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+        blocked = loop.run_in_executor(None, busy)
+        runtime, stuck = sundown.Runtime("awaited", workers=1, timeout=0.05), Stuck()
+        ended = asyncio.ensure_future(runtime.shutdown_async(PLENTY))
+        assert (await asyncio.wait_for(ended, 10)).component == "awaited"
+        with pytest.raises(sundown.TimedOut):
+            async with sundown.Runtime("stuck", workers=1, timeout=0.05) as runtime:
+                runtime.spawn(stuck)
+                while runtime.stats().inside == 0:
+                    await asyncio.sleep(0.001)
+        stuck.release()
+        await runtime.shutdown_async(PLENTY)
+        busy.release()
+        await blocked
+
+    # The executor is not released if it fails.
+    thread = threading.Thread(target=lambda: told.append(asyncio.run(main())), daemon=True)
+    told = []
+    thread.start()
+    thread.join(20)
+    assert told == [None]
+
+
+def test_a_shutdown_that_is_cancelled_while_it_is_awaited_goes_on():
+    async def main():
+        runtime, stuck = sundown.Runtime("cancelled", workers=1), Stuck()
+        runtime.spawn(stuck)
+        ending = asyncio.ensure_future(runtime.shutdown_async(PLENTY))
+        while runtime.stats().state == "running":
+            await asyncio.sleep(0.001)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        stuck.release()
+        assert (await runtime.shutdown_async(PLENTY)).component == "cancelled"
+
+    asyncio.run(main())
+
+
+def test_nothing_of_the_package_calls_the_program_after_a_shutdown():
+    runtime = sundown.Runtime("quiet", workers=1)
+    is_over, late = threading.Event(), []
+
+    def callback(_):
+        if is_over.is_set():
+            late.append(1)
+        time.sleep(0.0005)
+
+    tasks = [runtime.sleep(3600) for _ in range(100)]
+    for task in tasks:
+        task.add_done_callback(callback)
+    runtime.shutdown(PLENTY)
+    is_over.set()
+    assert all(task.done() for task in tasks)
+    time.sleep(0.1)
+    assert late == []
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_shutdown_names_the_thread_that_still_calls_callbacks(is_async):
+    runtime, stuck = sundown.Runtime("loud", workers=1), Stuck()
+    runtime.sleep(3600).add_done_callback(lambda _: stuck())
+
+    def ends(limit):
+        return asyncio.run(runtime.shutdown_async(limit)) if is_async else runtime.shutdown(limit)
+
+    with pytest.raises(sundown.TimedOut, match="sundown-notifier") as caught:
+        ends(0.2)
+    assert (caught.value.component, caught.value.threads) == ("loud", ("sundown-notifier",))
+    assert 0.2 <= caught.value.elapsed < PLENTY
+    stuck.release()
+    assert ends(PLENTY).component == "loud"
+
+
+def test_a_callback_of_a_dropped_task_that_shuts_its_runtime_down_gets_an_error():
+    runtime, told = sundown.Runtime("inside", workers=1), []
+
+    def callback(_):
+        for ends in (runtime.shutdown, lambda: asyncio.run(runtime.shutdown_async())):
+            try:
+                told.append(ends())
+            except sundown.ShutdownError as error:
+                told.append((type(error), error.component))
+
+    runtime.sleep(3600).add_done_callback(callback)
+    assert runtime.shutdown(PLENTY).component == "inside"
+    assert told == [(sundown.FromInside, "inside")] * 2
+
+
+class Ends:
+    """A runtime in the list of the exit, which another thread changes while it is looked at."""
+
+    def __init__(self, meanwhile, ended):
+        self._meanwhile, self._ended = meanwhile, ended
+
+    @property
+    def ended(self):
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            thread = threading.Thread(target=meanwhile)
+            thread.start()
+            thread.join(PLENTY)
+        return self._ended
+
+
+def test_a_runtime_that_starts_beside_another_is_in_the_list_of_the_exit(monkeypatch):
+    meanwhile = []
+
+    def starts():
+        meanwhile.append(sundown.Runtime("other", workers=1))
+
+    monkeypatch.setattr(_exit, "_runtimes", [Ends(starts, False)])
+    with sundown.Runtime("one", workers=1) as runtime, meanwhile[0]:
+        assert runtime._native in _exit._runtimes
+        assert meanwhile[0]._native in _exit._runtimes
+
+
+def test_a_runtime_that_another_thread_removes_from_the_list_is_no_error(monkeypatch):
+    gone = Ends(lambda: _exit._runtimes.remove(gone), True)
+    monkeypatch.setattr(_exit, "_runtimes", [gone])
+    with sundown.Runtime("one", workers=1) as runtime:
+        assert _exit._runtimes == [runtime._native]
 
 
 def test_a_block_shuts_its_runtime_down_and_raises_its_error():

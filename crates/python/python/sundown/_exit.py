@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
-from typing import Optional
+import sys
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import _native
 from ._errors import Ended
+
+if TYPE_CHECKING:
+    from ._task import Task
 
 logger = logging.getLogger("sundown")
 
 #: Every runtime of this process that may not have ended, oldest first. These are the native runtimes:
 #: the program's objects are not in here, so that they go when nobody refers to them.
 _runtimes: list[_native.Runtime] = []
+#: Every task that has not ended. The runtime refers to each of them as long.
+_tasks: set[Task[Any]] = set()
 _timeout: Optional[float] = 5.0
 _exiting = False
 
@@ -39,8 +46,17 @@ def start(name: str, workers: Optional[int], blocking_threads: Optional[int]) ->
     """Starts a runtime that is taken down at exit."""
     refuse_at_exit(name)
     native = _native.Runtime(name, workers, blocking_threads)
-    _runtimes[:] = [runtime for runtime in _runtimes if not runtime.ended]
+    # Only steps that no other thread, fork or signal handler can be in the middle of.
     _runtimes.append(native)
+    for runtime in list(_runtimes):
+        if runtime.ended:
+            try:
+                _runtimes.remove(runtime)
+            except ValueError:
+                # Another thread has removed it.
+                pass
+    # The exit may not have seen it.
+    refuse_at_exit(name)
     return native
 
 
@@ -54,22 +70,17 @@ def refuse_at_exit(name: str) -> None:
         )
 
 
-def _exit() -> None:
-    global _exiting
-    _exiting = True
-    for error in _native.exit(_runtimes, _timeout):
-        logger.warning("at exit: %s", error)
-
-
 def _forked() -> None:
-    # The threads of the parent's runtimes are not here, so nothing may wait for them. The runtimes stay
-    # referenced, because a child must not drop one either.
-    global _runtimes
-    _parents.append(_runtimes)
-    _runtimes = []
+    # The threads of the parent's runtimes are not here, so nothing may wait for them. The runtimes and tasks
+    # stay referenced, because a child must not drop one either.
+    global _runtimes, _tasks
+    _parents.append((_runtimes, _tasks))
+    _runtimes, _tasks = [], set()
 
 
-_parents: list[list[_native.Runtime]] = []
+_parents: list[tuple[list[_native.Runtime], set[Task[Any]]]] = []
+#: No function in Python: if Ctrl-C is pending, that would raise before it does anything.
+_exit = functools.partial(_native.exit, sys.modules[__name__])
 atexit.register(_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)

@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 from . import _exit
 from ._errors import ShutdownError
-from ._task import Repetition, Task
+from ._task import Repetition, Task, _wake
 
 T = TypeVar("T")
 
@@ -127,7 +127,12 @@ class Runtime:
         _exit.refuse_at_exit(self.name)
         caller = sys._getframe(2)
         spawned_at = f"{caller.f_code.co_filename}:{caller.f_lineno}"
-        job = self._native.start(task, task.name, spawned_at, delay, interval)
+        _exit._tasks.add(task)
+        try:
+            job = self._native.start(task, task.name, spawned_at, delay, interval)
+        except BaseException:
+            _exit._tasks.discard(task)
+            raise
         task._job = job
         if task.cancelled():
             job.cancel()
@@ -137,20 +142,43 @@ class Runtime:
         """Shuts the runtime down within a limit in seconds; ``None`` means no limit.
 
         It drops timers and waits for spawned callables. In the last tenth of the limit it drops what has
-        not begun. It cannot drop a callable that is being called, and waits for it.
+        not begun. It cannot drop a callable that is being called, and waits for it. It also waits for the
+        thread that calls the done callbacks of dropped tasks.
 
         It may be called again, and by many threads at once; all get the same answer. After ``TimedOut``
         the runtime goes on ending, and another call waits on. Ctrl-C interrupts the wait.
 
-        Raises ``TimedOut`` with what has not ended; ``FromInside`` in a callable of this runtime, because
-        it would wait for itself; ``ThreadPanicked`` or ``Panicked`` if Rust code panicked; and
+        Raises ``TimedOut`` with what has not ended; ``FromInside`` in a callable of this runtime or
+        a callback of a task that it dropped, because it would wait for itself; ``ThreadPanicked`` or ``Panicked`` if Rust code panicked; and
         ``SignalLost`` in a forked child. All are ``ShutdownError``.
         """
         return ShutdownReport(self.name, *self._native.shutdown(timeout))
 
     async def shutdown_async(self, timeout: Optional[float] = TIMEOUT) -> ShutdownReport:
-        """The same in asyncio, without blocking the event loop."""
-        return await asyncio.to_thread(self.shutdown, timeout)
+        """The same in asyncio, without blocking the event loop, whatever its executor does.
+
+        After the runtimes were taken down at exit, it blocks.
+        """
+        if _exit._exiting:
+            # No thread can wake the loop any more.
+            return self.shutdown(timeout)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(_wake, waiter)
+            except RuntimeError:
+                # The loop is closed, so nobody awaits this any more.
+                pass
+
+        ending = self._native.begin_shutdown(timeout, wake)
+        result = ending.result()
+        if result is None:
+            await waiter
+            result = ending.result()
+        assert result is not None
+        return ShutdownReport(self.name, *result)
 
     def stats(self) -> Stats:
         """What the runtime is doing. Never blocks, and works in every state."""
@@ -195,14 +223,17 @@ class Runtime:
     def _is_own_process(self) -> bool:
         return os.getpid() == self._process
 
-    def __del__(self) -> None:
+    # What it uses is bound here: while the interpreter is finalized, a module's names are gone.
+    def __del__(
+        self,
+        getattr: Callable[..., Any] = getattr,
+        warn: Callable[..., None] = warnings.warn,
+        category: type[Warning] = ResourceWarning,
+    ) -> None:
         native = getattr(self, "_native", None)
-        if native is None or not self._is_own_process() or _exit._exiting:
-            return
-        if native.stats()["state"] == "running":
-            native.abandon()
+        if native is not None and native.abandon():
             message = f"{self!r} was not shut down; use it in a with block, or call shutdown()"
-            warnings.warn(message, ResourceWarning, source=self)
+            warn(message, category, source=self)
 
     def __repr__(self) -> str:
         return f"<sundown.Runtime {self.name!r}>"

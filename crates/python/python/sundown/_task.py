@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import Future
+import threading
+from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Callable, Generator, Optional, TypeVar
 
+from . import _exit
 from ._errors import Ended, Forked
 
 if TYPE_CHECKING:
@@ -30,40 +32,91 @@ class Task(Future[T]):
     def __init__(
         self, runtime: Runtime, name: str, function: Callable[..., T], args: Any, kwargs: Any
     ) -> None:
-        super().__init__()
+        self._process = self._lock_process = os.getpid()
         #: Its name in reports.
         self.name = name
         self._runtime = runtime
+        super().__init__()
         self._work: Optional[tuple[Callable[..., T], Any, Any]] = (function, args, kwargs)
         self._job: Optional[_native.Job] = None
-        self._process = os.getpid()
         self._asked_for = False
+
+    # The lock of a future, under the name that `concurrent.futures` uses for it.
+
+    @property
+    def _condition(self) -> threading.Condition:
+        if os.getpid() != self._lock_process:
+            self._adopt()
+        return self._lock
+
+    @_condition.setter
+    def _condition(self, lock: threading.Condition) -> None:
+        self._lock = lock
+
+    def _adopt(self) -> None:
+        """Ends it in a forked child, where a thread that does not exist may hold its lock."""
+        if self._state not in ("FINISHED", "CANCELLED_AND_NOTIFIED"):
+            # The callbacks are not called: they are the parent's.
+            self._exception = self._forked()
+            self._state = "FINISHED"
+        self._waiters: list[Any] = []
+        # Last, because another thread may do the same; both find it ended.
+        self._lock = threading.Condition()
+        self._lock_process = os.getpid()
 
     # Called by the runtime, on a thread of the runtime. These do not raise.
 
     def _run(self) -> None:
-        work, self._work = self._work, None
-        if work is None or not self.set_running_or_notify_cancel():
+        # Under the lock, because an exit may end it at the same time.
+        with self._condition:
+            work, self._work = self._work, None
+            begins = work is not None and self.set_running_or_notify_cancel()
+        if work is None or not begins:
+            _exit._tasks.discard(self)
             return
         function, args, kwargs = work
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            self.set_exception(error)
+            self._end(error)
             # Breaks the cycle: the traceback refers to this frame, and this frame to the task.
             self = None  # type: ignore[assignment]
         else:
-            self.set_result(result)
+            try:
+                self.set_result(result)
+            except InvalidStateError:
+                # An exit did not wait for it.
+                pass
+            _exit._tasks.discard(self)
 
     def _dropped(self) -> None:
-        self._work = None
-        if self.set_running_or_notify_cancel():
-            self.set_exception(
-                Ended(
-                    f"{self.name} was dropped: {self._runtime.name} was shut down before it was done",
-                    component=self._runtime.name,
-                )
-            )
+        why = f"{self.name} was dropped: {self._runtime.name} was shut down before it was done"
+        with self._condition:
+            self._work = None
+            # An exit may have ended it. If it was cancelled, who waits for it is notified.
+            begins = self._state != "FINISHED" and self.set_running_or_notify_cancel()
+        if begins:
+            self._end(Ended(why, component=self._runtime.name))
+        _exit._tasks.discard(self)
+
+    def _left(self) -> None:
+        """Ends it at exit, after the runtimes. If its callable is still being called, nobody waits for that."""
+        why = f"{self.name} was left behind: the interpreter exits"
+        with self._condition:
+            self._work = None
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
+        if not self.done():
+            self._end(Ended(why, component=self._runtime.name))
+        _exit._tasks.discard(self)
+
+    def _end(self, error: BaseException) -> None:
+        try:
+            self.set_exception(error)
+        except InvalidStateError:
+            # An exit did not wait for it.
+            pass
+        _exit._tasks.discard(self)
 
     # Called by the program.
 
@@ -78,7 +131,7 @@ class Task(Future[T]):
         """Waits for the result of the callable, up to a limit in seconds. Raises what it raised.
 
         Also raises ``concurrent.futures.TimeoutError`` at the limit, ``CancelledError``, ``Ended`` if the
-        work was dropped, and ``Forked`` in a forked child, where the work does not run.
+        work was dropped or did not end in time at exit, and ``Forked`` in a forked child, where the work does not run.
         """
         self._check_process()
         self._asked_for = True
@@ -92,7 +145,6 @@ class Task(Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():
-            self._check_process()
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()
 
@@ -115,21 +167,29 @@ class Task(Future[T]):
         return super().result()
 
     def _check_process(self) -> None:
-        # A thread that is not in the child may hold a lock of this future.
         if os.getpid() != self._process:
-            raise Forked(
-                f"{self.name} runs in process {self._process}, which this one was forked from; "
-                "start another Runtime in this process",
-                component=self._runtime.name,
-            )
+            raise self._forked()
+
+    def _forked(self) -> Forked:
+        return Forked(
+            f"{self.name} runs in process {self._process}, which this one was forked from; "
+            "start another Runtime in this process",
+            component=self._runtime.name,
+        )
 
     def __repr__(self) -> str:
         return f"<sundown.{type(self).__name__} {self.name!r} {self._state.lower()}>"
 
-    def __del__(self) -> None:
+    # What it uses is bound here: while the interpreter is finalized, a module's names are gone.
+    def __del__(
+        self,
+        getattr: Callable[..., Any] = getattr,
+        isinstance: Callable[..., bool] = isinstance,
+        ended: type[Ended] = Ended,
+    ) -> None:
         # Not `exception()`, which may wait. Nobody else refers to this any more.
         error: Optional[BaseException] = getattr(self, "_exception", None)
-        if error is not None and not self._asked_for and not isinstance(error, Ended):
+        if error is not None and not self._asked_for and not isinstance(error, ended):
             # What a destructor raises goes to `sys.unraisablehook`.
             raise error
 
