@@ -232,16 +232,17 @@ class Ends:
         return self._ended
 
 
-def test_a_runtime_that_starts_beside_another_is_in_the_list_of_the_exit(monkeypatch):
-    meanwhile = []
+def test_a_start_that_removes_ended_runtimes_beside_another_loses_none(monkeypatch):
+    started = []
 
     def starts():
-        meanwhile.append(sundown.Runtime("other", workers=1))
+        started.append(sundown.Runtime("other", workers=1))
 
-    monkeypatch.setattr(_exit, "_runtimes", [Ends(starts, False)])
-    with sundown.Runtime("one", workers=1) as runtime, meanwhile[0]:
-        assert runtime._native in _exit._runtimes
-        assert meanwhile[0]._native in _exit._runtimes
+    # When the first is removed, the others move up.
+    kept = [Ends(starts, False), Ends(None, False), Ends(None, False)]
+    monkeypatch.setattr(_exit, "_runtimes", [Ends(None, True), *kept])
+    with sundown.Runtime("one", workers=1) as runtime, started[0]:
+        assert set(_exit._runtimes) == {*kept, runtime._native, started[0]._native}
 
 
 def test_a_runtime_that_another_thread_removes_from_the_list_is_no_error(monkeypatch):
