@@ -198,7 +198,8 @@ SundownCode sundown_start(const char *name,
                           struct SundownAnswer *answer);
 
 // Submits a job: `run(data, job)` is called on a thread of the runtime. Jobs begin in about the order in which
-// they are submitted. A job may submit others, and wait for them as long as a worker is free.
+// they are submitted. A job may submit others, and wait for them as long as a worker is free. If the operating system
+// refuses a thread, the job waits until another job has returned or a thread can be started.
 //
 // `destroy(data)` is called exactly once, whatever this returns: after the job has run, when it is dropped
 // without being run, or before this returns an error. It may be null, and so may `data`. `name` may be null;

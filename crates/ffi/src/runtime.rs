@@ -3,16 +3,20 @@
 use std::{
     ffi::{c_char, c_void},
     num::NonZero,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use sundown::runtime::{RuntimeCell, RuntimeOwner, State};
-use tokio::task::spawn_blocking;
+use sundown::{
+    runtime::{RuntimeCell, RuntimeOwner, State},
+    stop::Stop,
+};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     SundownAnswer, SundownCode, SundownDestroy, SundownRun,
@@ -27,6 +31,9 @@ pub(crate) static RUNTIMES: AtomicUsize = AtomicUsize::new(0);
 
 /// How long a free waits for a thread that has said that it ends.
 const ENDING: Duration = Duration::from_secs(1);
+
+/// How often a job asks for its first thread again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A runtime. It runs jobs on threads of its own until it is stopped.
 pub struct SundownRuntime {
@@ -123,8 +130,38 @@ pub unsafe extern "C" fn sundown_start(
     })
 }
 
+/// Queues a job for the threads that run jobs.
+///
+/// # Errors
+///
+/// There is no such thread, and the operating system refuses one. Tokio panics then, and leaves the job in the queue.
+fn begin(job: impl FnOnce() + Send + 'static) -> Result<(), ()> {
+    let begun = catch_unwind(AssertUnwindSafe(|| drop(spawn_blocking(job))));
+    // Its payload is a text of Tokio.
+    begun.map_err(drop)
+}
+
+/// Takes a job out of its place. Nothing panics while this is locked.
+fn take<T>(job: &Mutex<Option<T>>) -> Option<T> {
+    job.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Tries again and again to get a thread for the jobs that are queued, until there is one or the runtime stops.
+async fn until_a_thread_comes(mut stop: Stop) {
+    // Not a limit of the kit, which would need a thread.
+    while timeout(RETRY, &mut stop).await.is_err() {
+        // First in a way that does not panic, because each panic is printed.
+        let can_start =
+            thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok());
+        if can_start && begin(|| ()).is_ok() {
+            return;
+        }
+    }
+}
+
 /// Submits a job: `run(data, job)` is called on a thread of the runtime. Jobs begin in about the order in which
-/// they are submitted. A job may submit others, and wait for them as long as a worker is free.
+/// they are submitted. A job may submit others, and wait for them as long as a worker is free. If the operating system
+/// refuses a thread, the job waits until another job has returned or a thread can be started.
 ///
 /// `destroy(data)` is called exactly once, whatever this returns: after the job has run, when it is dropped
 /// without being run, or before this returns an error. It may be null, and so may `data`. `name` may be null;
@@ -159,10 +196,22 @@ pub unsafe extern "C" fn sundown_submit(
         let spawned = running.spawn("submit", move |stop| async move {
             // A member by this name until the job has returned. Nothing can abort it.
             let Ok(held) = stop.hold(name.clone()) else { return };
-            drop(spawn_blocking(move || {
-                waiting.run(run, stop, &name);
-                drop(held);
-            }));
+            let (stopping, is_stopping) = (stop.clone(), stop.clone());
+            let job = Arc::new(Mutex::new(Some((waiting, held))));
+            let queued = Arc::clone(&job);
+            let begun = begin(move || {
+                if let Some((waiting, held)) = take(&queued) {
+                    waiting.run(run, stop, &name);
+                    drop(held);
+                }
+            });
+            if begun.is_err() {
+                until_a_thread_comes(stopping).await;
+                // If there is none, the runtime stops, and nobody else drops what is queued.
+                if is_stopping.is_raised() {
+                    drop(take(&job));
+                }
+            }
         });
         if let Err(error) = spawned {
             runtime.tally.refused();

@@ -211,6 +211,38 @@ static void as_many_jobs_run_as_there_are_workers(void) {
   }
 }
 
+// How many threads the operating system refuses from now on. The library gets this function, too.
+static atomic_int refused;
+int pthread_create(pthread_t *thread, const pthread_attr_t *with, void *(*body)(void *), void *data) {
+  int (*starts)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+  *(void **)&starts = dlsym(RTLD_NEXT, "pthread_create");
+  for (int left = atomic_load(&refused); left > 0;)
+    if (atomic_compare_exchange_weak(&refused, &left, left - 1)) return EAGAIN;
+  return starts(thread, with, body, data);
+}
+
+static void a_job_waits_for_a_thread_that_the_system_refuses(void) {
+  start(2);
+  atomic_store(&refused, 5);
+  IS(sundown_submit(runtime, "waits", count, &ran, destroy), OK);
+  HOLDS(comes(&destroyed, 1) && ran == 1 && atomic_load(&refused) == 0);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  HOLDS(answer.ran == 1 && answer.panicked == 0);
+  IS(sundown_restart(runtime, &answer), OK);
+  atomic_store(&refused, 1000000);
+  IS(sundown_submit(runtime, "gets none", count, &ran, destroy), OK);
+  for (int i = 0; i < 60000 && atomic_load(&refused) > 999997; i++) usleep(1000);
+  HOLDS(ran == 1 && atomic_load(&refused) <= 999997);
+  IS(sundown_stop(runtime, PLENTY, &answer), OK);
+  HOLDS(answer.ran == 1 && answer.not_run == 1 && answer.panicked == 0 && destroyed == 2);
+  IS(sundown_restart(runtime, &answer), NO_THREAD);
+  atomic_store(&refused, 0);
+  IS(sundown_restart(runtime, &answer), OK);
+  end();
+  atomic_store(&refused, 1);
+  IS(sundown_start("host", 1, &runtime, &answer), NO_THREAD);
+}
+
 static void a_runtime_can_be_started_again(void) {
   start(0);
   IS(sundown_restart(runtime, &answer), NOT_ENDED);
@@ -470,6 +502,7 @@ static const struct {
     CASE(data_is_destroyed_once_whatever_happens),
     CASE(a_job_may_wait_for_one_that_it_submits),
     CASE(as_many_jobs_run_as_there_are_workers),
+    CASE(a_job_waits_for_a_thread_that_the_system_refuses),
     CASE(a_runtime_can_be_started_again),
     CASE(null_pointers_are_refused),
     CASE(a_gate_is_empty_when_all_have_left),
