@@ -28,9 +28,10 @@ thread_local! {
 ///
 /// `RuntimeError`, if the runtime has one thread, and this is it; or in a `LocalSet` that this crate does not know of.
 pub(crate) fn wait_in_place<R>(wait: impl FnOnce() -> R) -> PyResult<R> {
-    let Some(handle) = Handle::try_current().ok().filter(|_| task::try_id().is_some()) else {
-        return Ok(wait());
-    };
+    let current = Handle::try_current().ok().filter(|_| task::try_id().is_some());
+    // In a child that a task has forked, the thread is still in the context of its parent's runtime, which must not go on
+    // here. And while a runtime of somebody else waits, the library's goes on.
+    let Some(handle) = current.filter(is_ours) else { return Ok(wait()) };
     match handle.runtime_flavor() {
         RuntimeFlavor::MultiThread if !IS_LOCAL.get() => {
             let mut has_begun = false;
@@ -45,12 +46,13 @@ pub(crate) fn wait_in_place<R>(wait: impl FnOnce() -> R) -> PyResult<R> {
                 false => Err(would_block("LocalSet")),
             })
         }
-        RuntimeFlavor::CurrentThread if is_ours(&handle) => Err(would_block("runtime")),
-        // The library's runtime has other threads.
+        RuntimeFlavor::CurrentThread => Err(would_block("runtime")),
+        // A thread of a `LocalSet` is no worker.
         _ => Ok(wait()),
     }
 }
 
+/// Whether it is that of the library in this process.
 fn is_ours(handle: &Handle) -> bool {
     runtime::find().is_some_and(|made| made.runtime.handle().id() == handle.id())
 }

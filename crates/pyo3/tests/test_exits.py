@@ -326,6 +326,23 @@ def test_a_callback_that_waits_without_this_crate_keeps_the_worker():
     assert run("ours", coroutine(waits)) == (0, "[False]\nthe last line\n", "")
 
 
+def test_a_child_that_a_callback_forks_can_wait():
+    body = coroutine(
+        """
+        def forks():
+            child = os.fork()
+            if not child:
+                extension.blocks(0.01)
+                os._exit(len(os.listdir("/proc/self/task")) > 3)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(await extension.calls_once(forks))
+        """
+    )
+    for _ in range(EXITS):
+        code, printed, errors = run("ours", body, before=["env", "PYTHONWARNINGS=ignore", "TOKIO_WORKER_THREADS=2"])
+        assert (code, printed, errors) == (0, "0\nthe last line\n", "")
+
+
 def test_a_callback_cannot_wait_on_the_only_thread_of_the_runtime():
     body = "import extension\nextension.uses_a_runtime_with_one_thread()\n" + coroutine(
         """
