@@ -23,8 +23,11 @@ pub struct Case {
     of_crate: &'static str,
     of_type: String,
     when: &'static str,
-    drop_one: Box<dyn Fn(&Runtime, Place)>,
+    drop_one: Box<DropOne>,
 }
+
+/// Makes a value on the runtime, and drops it in the place.
+type DropOne = dyn Fn(&Runtime, Place);
 
 /// Where the value is dropped.
 #[derive(Clone, Copy, Debug)]

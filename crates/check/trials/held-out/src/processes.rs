@@ -1,6 +1,6 @@
 //! Processes, containers, and what watches and reads files.
 
-use std::{fs, mem, sync::Arc, time::Duration};
+use std::{fs, mem, process::Stdio, sync::Arc, time::Duration};
 
 use command_group::AsyncCommandGroup as _;
 use process_wrap::tokio::{CommandWrap, KillOnDrop, ProcessGroup};
@@ -24,32 +24,39 @@ pub fn cases() -> Vec<Case> {
     [groups(), supervised(), containers(), watchers(), downloads()].into_iter().flatten().collect()
 }
 
+/// A process that outlives the trial must not have its output: somebody waits for the end of that.
+fn silent(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdout(Stdio::null());
+    command
+}
+
 fn groups() -> Vec<Case> {
     vec![
         Case::of("command-group", || async {
-            Command::new("sleep").arg("1").group_spawn().expect("a group")
+            silent("sleep").arg("1").group_spawn().expect("a group")
         }),
         Case::of("command-group", || async {
-            let mut sleep = Command::new("sleep");
+            let mut sleep = silent("sleep");
             sleep.arg("9").group().kill_on_drop(true).spawn().expect("a group")
         })
         .when("killed on drop"),
         Case::of("command-group", || async {
-            let mut group = Command::new("true").group_spawn().expect("a group");
+            let mut group = silent("true").group_spawn().expect("a group");
             group.wait().await.expect("an end");
             group
         })
         .when("ended"),
         Case::of("process-wrap", || async {
             let mut sleep = CommandWrap::with_new("sleep", |sleep| {
-                sleep.arg("1");
+                sleep.arg("1").stdout(Stdio::null());
             });
             sleep.wrap(ProcessGroup::leader()).spawn().expect("a child")
         })
         .when("leads a group"),
         Case::of("process-wrap", || async {
             let mut sleep = CommandWrap::with_new("sleep", |sleep| {
-                sleep.arg("9");
+                sleep.arg("9").stdout(Stdio::null());
             });
             sleep.wrap(KillOnDrop).spawn().expect("a child")
         })
@@ -59,7 +66,7 @@ fn groups() -> Vec<Case> {
 
 fn supervised() -> Vec<Case> {
     let job = || -> Job {
-        let program = Program::Exec { prog: "sleep".into(), args: vec!["9".to_owned()] };
+        let program = Program::Exec { prog: "sleep".into(), args: vec!["1".to_owned()] };
         start_job(Arc::new(Watched { program, options: Default::default() })).0
     };
     vec![

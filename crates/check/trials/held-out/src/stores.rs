@@ -84,14 +84,12 @@ fn foyer() -> Vec<Case> {
         Case::of("foyer", || async { hybrid(None, foyer::Spawner::current()).await })
             .when("in memory only"),
         Case::of("foyer", move || async move {
-            let cache = hybrid(Some(folder()), foyer::Spawner::current()).await;
-            cache
+            hybrid(Some(folder()), foyer::Spawner::current()).await
         })
         .when("with a folder"),
         Case::of("foyer", move || async move {
             let runtime = Runtime::new().expect("a runtime");
-            let cache = hybrid(Some(folder()), runtime.into()).await;
-            cache
+            hybrid(Some(folder()), runtime.into()).await
         })
         .when("with a runtime of its own"),
         Case::of("foyer", || async {

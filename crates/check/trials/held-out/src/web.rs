@@ -131,8 +131,8 @@ fn quiet() -> rocket::Rocket<rocket::Build> {
 fn rocket() -> Vec<Case> {
     use rocket::local::{asynchronous, blocking};
     let tracked = || async {
-        let client = spawn_blocking(|| blocking::Client::tracked(quiet()));
-        client.await.expect("a thread").expect("a client")
+        let client = || blocking::Client::tracked(quiet()).expect("a client");
+        spawn_blocking(client).await.expect("a thread")
     };
     vec![
         Case::of("rocket", || async {
