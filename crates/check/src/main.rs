@@ -4,8 +4,10 @@
 //! read: [`binary`] has the functions, [`graph`] who calls whom, [`sinks`] where the panics are, [`search`] the ways
 //! from every destructor to them, and [`findings`] what that says of each type. [`first_values`] reads sources as well.
 
+mod answers;
 mod baseline;
 mod binary;
+mod branches;
 mod build;
 mod code;
 mod conditions;
