@@ -108,12 +108,14 @@ impl Graph {
         let called = |it: Index| {
             self.steps(it).iter().filter(|step| step.via == Via::Call).map(|step| step.to)
         };
-        let never_returns = |it: Index| Code::of(binary, binary.function(it)).never_returns();
-        called(function).any(|it| {
-            // The closure itself, or what calls it.
-            names::is_anonymous(binary.function(it).name())
-                && (never_returns(it) || called(it).any(never_returns))
-        })
+        let name_of = |it: Index| binary.function(it).name();
+        let panics = |it: Index| {
+            names::is_anonymous(name_of(it))
+                && Code::of(binary, binary.function(it)).never_returns()
+        };
+        // The closure itself, or what only calls it.
+        let calls_it = |it: Index| name_of(it).contains("::call_once") && called(it).any(panics);
+        called(function).any(|it| panics(it) || calls_it(it))
     }
 
     /// A function may ask whether there is a context, or how many threads its runtime has, and then panic in words of its

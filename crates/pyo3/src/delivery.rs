@@ -4,7 +4,7 @@ use std::{
     any::Any,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
 };
 
 use pyo3::{
@@ -92,7 +92,13 @@ impl Drop for Delivery {
 /// At the end: what is without a result gets an exception, if its event loop is left open. A handler of the exit that was
 /// registered before ours may run that loop.
 pub(crate) fn end(py: Python<'_>) {
-    let left = mem::take(&mut *WITHOUT_RESULT.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut left = match WITHOUT_RESULT.try_lock() {
+        Ok(left) => left,
+        Err(TryLockError::Poisoned(left)) => left.into_inner(),
+        // A thread that has not ended within the limit; or, in a forked child, one that is not there.
+        Err(TryLockError::WouldBlock) => return,
+    };
+    let left = mem::take(&mut *left);
     for awaiting in left {
         let event_loop = awaiting.locals.event_loop(py);
         let is = |state| event_loop.call_method0(state).and_then(|it| it.extract::<bool>());

@@ -56,7 +56,6 @@ impl<F: Future> Future for Gated<F> {
         match (GATE.enter(), &mut self.0) {
             (Ok(inside), Some(future)) => {
                 states::make(&inside);
-                exit::install_before_poll();
                 future.as_mut().poll(context)
             }
             // The process is about to end.

@@ -102,19 +102,6 @@ pub fn set_exit_limit(limit: Duration) {
     LIMIT.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
-static INSTALLED: OnceLock<()> = OnceLock::new();
-
-/// The same before the first poll of a future, for an extension that has not called [`install`]. It is tried once: a
-/// future that does not enter Python must not do so because of this while the interpreter is finalized.
-pub(crate) fn install_before_poll() {
-    static WAS_TRIED: AtomicBool = AtomicBool::new(false);
-    // Relaxed: it stands for itself.
-    if INSTALLED.get().is_none() && !WAS_TRIED.swap(true, Ordering::Relaxed) {
-        // With an error, Python is about to exit: the future is on its own, as without this crate.
-        let _ = compat::attach(install);
-    }
-}
-
 /// Registers the handlers, unless that has been done. The first call into this crate does it; call it when
 /// your module is imported, so that handlers which are registered later can still use the runtime.
 ///
@@ -124,6 +111,7 @@ pub(crate) fn install_before_poll() {
 /// is about to exit. And those of `atexit`.
 pub fn install(py: Python<'_>) -> PyResult<()> {
     fork::install_for_forks(py)?;
+    static INSTALLED: OnceLock<()> = OnceLock::new();
     compat::once(&INSTALLED, || {
         // Python calls no handler that is registered while it calls them. It does so when its main thread has ended.
         let main = py.import("threading")?.call_method0("main_thread")?;

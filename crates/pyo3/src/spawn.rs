@@ -15,7 +15,8 @@ use crate::{entry::Gated, runtime};
 /// does. It runs on the [runtime](super::tokio::get_runtime) of the library, wherever it is spawned.
 ///
 /// At exit it is dropped before the interpreter goes, as a future of [`future_into_py`](super::tokio::future_into_py) is, and
-/// its handle never resolves. After that, new tasks are not polled.
+/// its handle never resolves. After that, new tasks are not polled. All this needs the handler that
+/// [`install`](crate::install) registers: this function is given no `Python`, and cannot do so itself.
 ///
 /// For a task that you spawn in another way, in a `JoinSet` for example, use [`until_exit`].
 ///

@@ -327,8 +327,7 @@ pub fn into_future(
 
 /// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler
 /// that raises, as that of Ctrl-C does, ends the wait, and the future is dropped; Python calls it on the main thread only.
-/// In a callback that a task of the
-/// runtime calls, its worker hands its other tasks over first.
+/// In a callback that a task of the runtime calls, its worker hands its other tasks over first.
 ///
 /// # Errors
 ///

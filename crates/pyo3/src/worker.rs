@@ -8,10 +8,7 @@ use std::{
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    task,
-};
+use tokio::{runtime::Handle, task};
 
 use crate::runtime;
 
@@ -26,41 +23,34 @@ thread_local! {
 ///
 /// # Errors
 ///
-/// `RuntimeError`, if the runtime has one thread, and this is it; or in a `LocalSet` that this crate does not know of.
+/// `RuntimeError` on the only thread of the runtime, or in a `LocalSet` that this crate does not know of. Tokio panics
+/// there, which the panic hook prints.
 pub(crate) fn wait_in_place<R>(wait: impl FnOnce() -> R) -> PyResult<R> {
-    let current = Handle::try_current().ok().filter(|_| task::try_id().is_some());
     // In a child that a task has forked, the thread is still in the context of its parent's runtime, which must not go on
     // here. And while a runtime of somebody else waits, the library's goes on.
-    let Some(handle) = current.filter(is_ours) else { return Ok(wait()) };
-    match handle.runtime_flavor() {
-        RuntimeFlavor::MultiThread if !IS_LOCAL.get() => {
-            let mut has_begun = false;
-            let waited = catch_unwind(AssertUnwindSafe(|| {
-                task::block_in_place(|| {
-                    has_begun = true;
-                    wait()
-                })
-            }));
-            waited.or_else(|panic| match has_begun {
-                true => resume_unwind(panic),
-                false => Err(would_block("LocalSet")),
-            })
-        }
-        RuntimeFlavor::CurrentThread => Err(would_block("runtime")),
-        // A thread of a `LocalSet` is no worker.
-        _ => Ok(wait()),
+    let is_in_task = task::try_id().is_some() && Handle::try_current().is_ok_and(|it| is_ours(&it));
+    // A thread of a `LocalSet` is no worker.
+    if !is_in_task || IS_LOCAL.get() {
+        return Ok(wait());
     }
+    let mut has_begun = false;
+    let waited = catch_unwind(AssertUnwindSafe(|| {
+        task::block_in_place(|| {
+            has_begun = true;
+            wait()
+        })
+    }));
+    waited.or_else(|panic| match has_begun {
+        true => resume_unwind(panic),
+        false => Err(PyRuntimeError::new_err(
+            "this blocks, and was called in a task that has the only thread of its runtime: call it on another thread",
+        )),
+    })
 }
 
 /// Whether it is that of the library in this process.
 fn is_ours(handle: &Handle) -> bool {
     runtime::find().is_some_and(|made| made.runtime.handle().id() == handle.id())
-}
-
-fn would_block(whose: &str) -> PyErr {
-    PyRuntimeError::new_err(format!(
-        "this blocks, and was called in a task on the only thread of a {whose}: call it on another thread"
-    ))
 }
 
 /// A future of a `LocalSet`.

@@ -202,10 +202,10 @@ def test_a_task_that_does_not_end_is_named_with_the_line_that_spawned_it():
     assert re.search(r"`spawn` \(spawned at \S*extension/src/lib\.rs:\d+:\d+\)", errors), errors
 
 
-def test_a_task_of_an_extension_that_has_forgotten_install_ends_before_the_interpreter():
-    for _ in range(EXITS):
-        ended = run("ours", SPAWNS.replace("SPAWNS", "spawns"), before=["env", "WITHOUT_INSTALL=1"])
-        assert ended == (0, "the last line\n", "")
+def test_a_wait_with_the_interpreters_lock_for_a_task_that_needs_no_python_ends():
+    """Also in an extension that has not called `install`: no poll enters Python by itself."""
+    ended = run("ours", "import extension\nextension.waits_with_the_lock()", before=["env", "WITHOUT_INSTALL=1"])
+    assert ended == (0, "", "")
 
 
 #: Results on their way at exit, whose destructors call Python and give the lock up.
@@ -343,15 +343,26 @@ def test_a_child_that_a_callback_forks_can_wait():
         assert (code, printed, errors) == (0, "0\nthe last line\n", "")
 
 
+ONE_THREAD = "import extension\nextension.uses_a_runtime_with_one_thread()\n"
+
+
 def test_a_callback_cannot_wait_on_the_only_thread_of_the_runtime():
-    body = "import extension\nextension.uses_a_runtime_with_one_thread()\n" + coroutine(
+    body = ONE_THREAD + coroutine(
         """
         try: await extension.calls_once(lambda: extension.blocks(0.01))
         except RuntimeError as error: print(error)
         """
     )
-    told = "this blocks, and was called in a task on the only thread of a runtime: call it on another thread\n"
-    assert run("ours", body) == (0, told + "the last line\n", "")
+    told = "this blocks, and was called in a task that has the only thread of its runtime: call it on another thread\n"
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, told + "the last line\n") and "panicked at" in errors
+
+
+def test_a_callback_can_wait_on_a_blocking_thread_of_such_a_runtime():
+    body = ONE_THREAD + """
+print(extension.calls_on_a_blocking_thread(lambda: extension.blocks(0.01)))
+"""
+    assert run("ours", body) == (0, "True\n", "")
 
 
 def test_a_call_after_the_end_raises():

@@ -23,6 +23,8 @@ pub struct Shared {
     dropped: Mutex<Dropped>,
     /// Notified when no task has to be notified any more.
     quiet: Notify,
+    /// Held while the notifier is joined, so that nobody who waits at the same time returns before.
+    joining: Mutex<()>,
 }
 
 /// Tasks whose work was dropped, and which have to be notified.
@@ -193,13 +195,16 @@ impl Shared {
     }
 
     fn join_if_quiet(&self) -> bool {
+        let _joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dropped = self.dropped();
         if dropped.notifying {
             return false;
         }
-        // It needs neither this lock nor the interpreter's any more. With the lock, so that nobody who waits at the
-        // same time returns before.
-        if let Some(notifier) = dropped.notifier.take() {
+        let notifier = dropped.notifier.take();
+        // Not under that lock, which threads take that have the interpreter's: a destructor of a thread-local of somebody
+        // else may need that one.
+        drop(dropped);
+        if let Some(notifier) = notifier {
             // The hook has reported a panic, which nothing here makes.
             let _ = notifier.join();
         }

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -89,6 +89,8 @@ fn has_ended(result: &Result<ShutdownReport, ShutdownError>) -> bool {
 pub struct Ending {
     runtime: Py<Runtime>,
     result: Arc<Mutex<Option<Ended>>>,
+    /// The thread that waits and wakes, until it has been joined.
+    waiter: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[pymethods]
@@ -96,6 +98,11 @@ impl Ending {
     /// What `shutdown` returns or raises, once; `None` if it has not ended.
     fn result(&self, py: Python<'_>) -> PyResult<Option<(f64, usize)>> {
         let result = lock(&self.result).take();
+        let waiter = result.as_ref().and_then(|_| lock(&self.waiter).take());
+        if let Some(waiter) = waiter.filter(|it| it.thread().id() != thread::current().id()) {
+            // It has only to return from the wake. Its panic was reported by the hook.
+            let _ = py.detach(|| waiter.join());
+        }
         result.map(|result| self.runtime.get().answer(py, result)).transpose()
     }
 }
@@ -172,19 +179,24 @@ impl Runtime {
         // On this thread, which may be one that must not wait.
         let first = py.detach(|| end.as_mut().poll(&mut Context::from_waker(Waker::noop())));
         let result = Arc::new(Mutex::new(None));
-        let ending = Ending { runtime: this, result: Arc::clone(&result) };
-        if let Poll::Ready(first) = first {
-            *lock(&result) = Some(first);
-            return Ok(ending);
-        }
-        // Not an executor's: that may be busy, and takes no work when the interpreter exits.
-        thread::Builder::new().name("sundown-waiter".to_owned()).spawn(move || {
-            let ended = pollster::block_on(end);
-            *lock(&result) = Some(ended);
-            // Closed, the interpreter is about to be finalized.
-            let _ = call_method(wake, c"__call__", Then::Release);
-        })?;
-        Ok(ending)
+        let later = Arc::clone(&result);
+        let waiter = match first {
+            Poll::Ready(first) => {
+                *lock(&result) = Some(first);
+                None
+            }
+            // Not an executor's: that may be busy, and takes no work when the interpreter exits.
+            Poll::Pending => {
+                let waiter = thread::Builder::new().name("sundown-waiter".to_owned());
+                Some(waiter.spawn(move || {
+                    let ended = pollster::block_on(end);
+                    *lock(&later) = Some(ended);
+                    // Closed, the interpreter is about to be finalized.
+                    let _ = call_method(wake, c"__call__", Then::Release);
+                })?)
+            }
+        };
+        Ok(Ending { runtime: this, result, waiter: Mutex::new(waiter) })
     }
 
     /// Tells the runtime to end if it is running, and waits for nothing. Returns whether it was running. Does

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import logging
+import os
 import threading
 import time
 
@@ -324,3 +325,23 @@ def test_a_panic_of_rust_code_is_raised(what, kind, says):
         assert caught.value.panicked == (("unlucky", says),)
     else:
         assert (caught.value.panic, caught.value.tasks) == (says, 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="the system does not list threads")
+def test_after_an_awaited_shutdown_no_thread_of_the_runtime_is_left():
+    def threads():
+        folder = "/proc/self/task"
+        return [open(f"{folder}/{it}/comm").read().strip() for it in os.listdir(folder)]
+
+    async def shuts_down():
+        runtime = sundown.Runtime("awaited")
+        runtime.spawn(time.sleep, 0.01)
+        ending = asyncio.ensure_future(runtime.shutdown_async(PLENTY))
+        await asyncio.sleep(0.005)
+        before = threads()
+        await ending
+        return before, threads()
+
+    for _ in range(20):
+        before, after = asyncio.run(shuts_down())
+        assert "sundown-waiter" in before and "sundown-waiter" not in after

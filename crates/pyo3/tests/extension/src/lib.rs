@@ -287,6 +287,23 @@ fn waits_for_a_task(py: Python<'_>, seconds: f64) -> bool {
     py.detach(move || end.recv_timeout(Duration::from_secs(1)).is_ok())
 }
 
+/// Waits for a task with the interpreter's lock, which the task does not need.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn waits_with_the_lock() {
+    let task = bridge::spawn(async { sleep(Duration::from_millis(1)).await });
+    let _ = bridge::get_runtime().block_on(task);
+}
+
+/// Calls on a thread for blocking work. Whether it raised nothing.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_on_a_blocking_thread(py: Python<'_>, callable: Py<PyAny>) -> PyResult<bool> {
+    let call = move || sundown_pyo3::attach(|py| callable.call0(py).is_ok());
+    let called = bridge::get_runtime().spawn_blocking(call);
+    bridge::block_on(py, async move { called.await.is_ok_and(|it| it == Ok(true)) })
+}
+
 /// A runtime with one thread, which runs.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -411,6 +428,8 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(ended, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
         module.add_function(wrap_pyfunction!(waits_for_a_task, module)?)?;
+        module.add_function(wrap_pyfunction!(waits_with_the_lock, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_on_a_blocking_thread, module)?)?;
         module.add_function(wrap_pyfunction!(uses_a_runtime_with_one_thread, module)?)?;
         module.add_function(wrap_pyfunction!(blocks_and_calls, module)?)?;
         module.add_function(wrap_pyfunction!(uses_a_runtime_that_nobody_runs, module)?)?;
