@@ -11,9 +11,43 @@ use crate::{
     answers::Answer,
     binary::{Binary, Index},
     code::Code,
-    conditions::{Next, Question, Way},
     first_values::FirstValues,
 };
+
+/// A question whose answer is known of a live value, or of the thread that drops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether a value is there. `Some` has 1, and so has `Err`.
+    There,
+    /// Whether the thread has no context.
+    WithoutContext,
+    /// Whether the runtime has one thread only.
+    OneThread,
+    /// Whether there is another thing; each is there, and then none.
+    Each,
+}
+
+/// Where a branch goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the target if the answer is yes, or if it is no.
+    If(Question, bool),
+    /// To the target in a live value, or not.
+    Live(bool),
+    State,
+}
+
+#[derive(Clone)]
+pub enum Next {
+    /// Nowhere: it panics.
+    Ends,
+    /// To the caller.
+    Returns,
+    To(usize),
+    /// To the target, or to the next instruction.
+    Branch(Way, usize, usize),
+    Table(Vec<usize>),
+}
 
 /// What is known of the lowest bit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

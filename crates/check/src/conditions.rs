@@ -12,36 +12,13 @@ use iced_x86::{FlowControl, Instruction};
 
 use crate::{
     binary::{Binary, Index},
-    branches::{Bit, Reader},
+    branches::{Bit, Next, Question, Reader, Way},
     code::Code,
     first_values::FirstValues,
     kind::Kind,
     mitigations::{self, Guards},
     names,
 };
-
-/// A question whose answer is known of a live value, or of the thread that drops it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// Whether a value is there. `Some` has 1, and so has `Err`.
-    There,
-    /// Whether the thread has no context.
-    WithoutContext,
-    /// Whether the runtime has one thread only.
-    OneThread,
-    /// Whether there is another thing; each is there, and then none.
-    Each,
-}
-
-/// Where a branch goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the target if the answer is yes, or if it is no.
-    If(Question, bool),
-    /// To the target in a live value, or not.
-    Live(bool),
-    State,
-}
 
 /// The thread that drops a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,18 +73,6 @@ pub struct Worded {
     pub to: Index,
     /// Whether every way through the function leads to such a panic.
     pub is_sure: bool,
-}
-
-#[derive(Clone)]
-pub enum Next {
-    /// Nowhere: it panics.
-    Ends,
-    /// To the caller.
-    Returns,
-    To(usize),
-    /// To the target, or to the next instruction.
-    Branch(Way, usize, usize),
-    Table(Vec<usize>),
 }
 
 impl Flow {
