@@ -225,3 +225,83 @@ pub fn names() -> SocketAddr {
     });
     address
 }
+
+/// Answers to every request of a client of HTTP with nothing.
+pub fn http(mut stream: TcpStream) -> Result<()> {
+    let mut read = BufReader::new(stream.try_clone()?);
+    loop {
+        let (mut is_chunked, mut length) = (false, 0);
+        loop {
+            let mut line = String::new();
+            if read.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            match line.split_once(": ") {
+                Some(("transfer-encoding", _)) => is_chunked = true,
+                Some(("content-length", value)) => length = value.parse().unwrap_or_default(),
+                _ if line.is_empty() => break,
+                _ => {}
+            }
+        }
+        if is_chunked {
+            let mut length = None;
+            while length != Some(0) {
+                let mut line = String::new();
+                read.read_line(&mut line)?;
+                let of_chunk =
+                    u64::from_str_radix(line.trim_end(), 16).map_err(std::io::Error::other)?;
+                // The chunk, and the end of its line.
+                std::io::copy(&mut (&mut read).take(of_chunk + 2), &mut std::io::sink())?;
+                length = Some(of_chunk);
+            }
+        } else {
+            std::io::copy(&mut (&mut read).take(length), &mut std::io::sink())?;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+    }
+}
+
+/// Says to everything that a client of Redis says that it subscribes to the topic `a`.
+pub fn redis_topic(mut stream: TcpStream) -> Result<()> {
+    while stream.read(&mut [0; 4096])? > 0 {
+        stream.write_all(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")?;
+    }
+    Ok(())
+}
+
+/// Accepts the password of a client of RCON, and says nothing to every command.
+pub fn rcon(mut stream: TcpStream) -> Result<()> {
+    loop {
+        // The length of what follows, a number, and the kind.
+        let mut header = [0; 12];
+        stream.read_exact(&mut header)?;
+        let [one, two, three, four, number @ .., _, _, _, _] = header;
+        let length = u64::from(u32::from_le_bytes([one, two, three, four]).saturating_sub(8));
+        std::io::copy(&mut (&stream).take(length), &mut std::io::sink())?;
+        // A password is of kind 3, and its answer of kind 2. A command is of kind 2, and its answer of kind 0.
+        let kind = if header[8] == 3 { 2 } else { 0 };
+        stream.write_all(&[&[10, 0, 0, 0], &number[..], &[kind, 0, 0, 0, 0, 0]].concat())?;
+    }
+}
+
+/// Connects a client of a SOCKS5 proxy, and says nothing.
+pub fn socks5(mut stream: TcpStream) -> Result<()> {
+    let mut greeting = [0; 2];
+    stream.read_exact(&mut greeting)?;
+    std::io::copy(&mut (&stream).take(greeting[1].into()), &mut std::io::sink())?;
+    // No password.
+    stream.write_all(&[5, 0])?;
+    // An address of IPv4, and a port.
+    stream.read_exact(&mut [0; 10])?;
+    stream.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 9])?;
+    silent(stream)
+}
+
+/// Connects a client of a SOCKS4 proxy, and says nothing.
+pub fn socks4(mut stream: TcpStream) -> Result<()> {
+    // An address of IPv4, a port, and an empty name.
+    stream.read_exact(&mut [0; 9])?;
+    stream.write_all(&[0, 0x5a, 0, 9, 127, 0, 0, 1])?;
+    silent(stream)
+}
