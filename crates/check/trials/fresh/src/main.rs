@@ -14,6 +14,8 @@ mod clients;
 mod datagrams;
 mod destructors;
 mod files;
+mod services;
+mod sockets;
 mod streams;
 mod tasks;
 mod web;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         datagrams::cases(),
         clients::cases(),
         web::cases(),
+        sockets::cases(),
+        services::cases(),
     ]
     .into_iter()
     .flatten()
