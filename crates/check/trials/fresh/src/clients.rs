@@ -3,6 +3,7 @@
 use std::{mem, time::Duration};
 
 use async_smtp::{SmtpClient, SmtpTransport};
+use dolphindb::client::{ClientBuilder, TableWriter};
 use irc::client::{Client, data::Config};
 use redis_async::client::{paired_connect, pubsub_connect};
 use rslock::LockManager;
@@ -12,7 +13,10 @@ use tokio_socks::tcp::{Socks4Stream, Socks5Stream};
 use trials::Case;
 
 pub fn cases() -> Vec<Case> {
-    [redis(), locks(), chat(), consoles(), proxies(), mail()].into_iter().flatten().collect()
+    [redis(), locks(), chat(), consoles(), proxies(), mail(), tables()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn redis() -> Vec<Case> {
@@ -168,5 +172,26 @@ fn mail() -> Vec<Case> {
             transport
         })
         .when("ended"),
+    ]
+}
+
+fn tables() -> Vec<Case> {
+    let client = |address: std::net::SocketAddr| async move {
+        ClientBuilder::new(address).connect().await.expect("a client")
+    };
+    let writer =
+        move |address| async move { TableWriter::new(client(address).await, "a", 9).await };
+    vec![
+        Case::of("dolphindb", move || client(serve(servers::dolphindb))),
+        Case::of("dolphindb", move || writer(serve(servers::dolphindb))).when("unused"),
+        Case::of("dolphindb", move || async move {
+            let mut writer = writer(serve(servers::dolphindb)).await;
+            let mut row = vec![1_i32.into()];
+            writer.append_row(&mut row).await.expect("a row");
+            writer
+        })
+        .when("with a row"),
+        Case::of("dolphindb", move || writer(serve(servers::dolphindb_until_insert)))
+            .when("its server is gone"),
     ]
 }

@@ -320,3 +320,34 @@ pub fn socks4(mut stream: TcpStream) -> Result<()> {
     stream.write_all(&[0, 0x5a, 0, 9, 127, 0, 0, 1])?;
     silent(stream)
 }
+
+/// Tells a client of DolphinDB about a table with a number in each row, and says OK to what comes then.
+pub fn dolphindb(mut stream: TcpStream) -> Result<()> {
+    dolphindb_table(&mut stream)?;
+    while stream.read(&mut [0; 4096])? > 0 {
+        stream.write_all(b"1 0 0\nOK\n")?;
+    }
+    Ok(())
+}
+
+/// Does so, and ends.
+pub fn dolphindb_until_insert(mut stream: TcpStream) -> Result<()> {
+    dolphindb_table(&mut stream)
+}
+
+fn dolphindb_table(stream: &mut TcpStream) -> Result<()> {
+    // To who connects. Then vectors of one, each with the form and the type, the counts of rows and columns, and the
+    // value: the type of the column, and its name.
+    let answers: [&[u8]; 3] = [
+        b"1 0 0\nOK\n",
+        b"1 1 0\nOK\n\x01\x04\0\0\0\x01\0\0\0\x01\0\0\0\x04",
+        b"1 1 0\nOK\n\x01\x12\0\0\0\x01\0\0\0\x01a\0",
+    ];
+    for answer in answers {
+        if stream.read(&mut [0; 4096])? == 0 {
+            break;
+        }
+        stream.write_all(answer)?;
+    }
+    Ok(())
+}
