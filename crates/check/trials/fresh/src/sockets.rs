@@ -205,20 +205,10 @@ async fn subscribed_blocking() -> (WaapiClientSync, SubscriptionHandleSync) {
     .await
 }
 
+/// The client itself is not here. In async code, its destructor leaves it to a thread to use its runtime a last time,
+/// and panics only if that thread is the faster one.
 fn sounds_blocking() -> Vec<Case> {
     vec![
-        Case::of("waapi-rs", || async {
-            let (client, subscription) = subscribed_blocking().await;
-            mem::forget(subscription);
-            client
-        })
-        .when("before its subscription"),
-        Case::of("waapi-rs", || async {
-            let (client, subscription) = subscribed_blocking().await;
-            thread(|| drop(subscription)).await;
-            client
-        })
-        .when("after its subscription"),
         Case::of("waapi-rs", || async {
             let (client, subscription) = subscribed_blocking().await;
             mem::forget(client);
