@@ -408,14 +408,30 @@ impl Reader<'_> {
         stores.map(|(place, _)| place)
     }
 
-    /// What the first call has written that got the address of a place on the stack, for its result.
+    /// What the first call has written that got the address of a place on the stack, for its result. A niche may be
+    /// anywhere in the result.
     fn written_through(&self, slot: Home, trace: &mut Trace) -> Bit {
+        let begins = if trace.is_niche { self.begin_of(slot) } else { slot };
         let calls = self.callees.iter().filter(|(place, _)| self.reached[**place]);
-        let got = calls.filter(|(place, _)| self.pointer(**place, Register::RDI) == Some(slot));
+        let got = calls.filter(|(place, _)| self.pointer(**place, Register::RDI) == Some(begins));
         match got.min_by_key(|(place, _)| **place) {
             Some((place, to)) => self.result(*place, *to, Register::RSI, trace),
             None => Bit::State,
         }
+    }
+
+    /// The next place on the stack, at this one or before it, that the code names: there begins what this one is in.
+    fn begin_of(&self, slot: Home) -> Home {
+        let Home::Slot(base, at) = slot else { return slot };
+        let named = self.code.instructions().iter().filter_map(|it| {
+            let writes_or_points =
+                it.mnemonic() == Mnemonic::Lea || it.op0_kind() == OpKind::Memory;
+            match home(it).filter(|_| writes_or_points && it.mnemonic() != Mnemonic::Cmp)? {
+                Home::Slot(of, begins) if of == base && begins <= at => Some(begins),
+                _ => None,
+            }
+        });
+        named.max().map_or(slot, |begins| Home::Slot(base, begins))
     }
 
     /// What a function answers, whose first argument is in a register.

@@ -77,7 +77,8 @@ pub struct Worded {
 
 impl Flow {
     /// Whether the branches of a function matter. Those of the standard library ask whether something is there, and whose
-    /// it is. Those of Tokio were read by a person, who chose the sinks. Drop glue asks which variant an enum has.
+    /// it is. Those of Tokio were read by a person, who chose the sinks; not those before it drops what it was given.
+    /// Drop glue asks which variant an enum has.
     pub fn matters(name: &str) -> bool {
         match names::glue_of(name) {
             Some(of_type) => names::crate_of(of_type) != Some("tokio"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    binary::{Binary, Index},
+    binary::{Binary, Function, Index},
     code::{Code, Deed},
     conditions::Flow,
     first_values::FirstValues,
@@ -83,24 +83,21 @@ impl Graph {
         graph
     }
 
-    /// What decides the branches of a function, if its branches matter.
+    /// What decides the branches of a function.
     pub fn flow(
         &self,
         binary: &Binary,
         function: Index,
         first_values: Option<&FirstValues<'_>>,
-    ) -> Option<Flow> {
-        let matters = Flow::matters(binary.function(function).name());
-        matters.then(|| {
-            let body = Body::of(binary, &self.paths, function, &self.entering);
-            let calls = body.deeds.iter().filter_map(|(place, _, deed)| match deed {
-                Deed::Call(to) => Some((*place, *to, body.guards(*place))),
-                _ => None,
-            });
-            let calls = calls.collect();
-            let panics = |it| self.only_panics(binary, it);
-            Flow::of(binary, &self.paths, function, &body.code, calls, first_values, &panics)
-        })
+    ) -> Flow {
+        let body = Body::of(binary, &self.paths, function, &self.entering);
+        let calls = body.deeds.iter().filter_map(|(place, _, deed)| match deed {
+            Deed::Call(to) => Some((*place, *to, body.guards(*place))),
+            _ => None,
+        });
+        let calls = calls.collect();
+        let panics = |it| self.only_panics(binary, it);
+        Flow::of(binary, &self.paths, function, &body.code, calls, first_values, &panics)
     }
 
     /// Whether a function that calls what it is given calls something that does not return.
@@ -130,7 +127,7 @@ impl Graph {
         };
         let mut found = Vec::new();
         for function in self.functions().filter(asks) {
-            let Some(flow) = self.flow(binary, function, None) else { continue };
+            let flow = self.flow(binary, function, None);
             let code = Code::of(binary, binary.function(function));
             let panics = |to: Index| sinks::panics(path_of(to));
             found.extend(flow.worded(panics).into_iter().map(|worded| {
@@ -242,9 +239,14 @@ impl Graph {
             let is_destructor =
                 |step: &&Step| names::destructor_of(binary.function(step.to).name()).is_some();
             let Some(destructor) = self.steps(glue).iter().find(is_destructor) else { continue };
-            let called =
-                self.steps(destructor.to).iter().map(|step| binary.function(step.to).name());
-            let taken: Vec<_> = called.filter_map(Taken::by).collect();
+            let called = || self.steps(destructor.to).iter().map(|step| binary.function(step.to));
+            let drops = |taken: Taken<'_>| {
+                called().flat_map(Function::glue_of).any(|of_type| taken.may_be(of_type))
+            };
+            let taken = called().filter_map(|it| Taken::by(it.name()));
+            // Another owner that the destructor itself drops is none any more.
+            let taken: Vec<_> =
+                taken.filter(|it| it.guard() != Guards::SHARED || !drops(*it)).collect();
             if !taken.is_empty() {
                 self.steps[glue as usize] = self.without(binary, glue, &taken, FIELDS_OF_FIELDS);
             }
@@ -266,16 +268,21 @@ impl Graph {
     /// The steps of drop glue, with those to what was taken marked. It may be in a field of a field: then the steps of
     /// the field's glue are in the place of the step to the field.
     fn without(&self, binary: &Binary, glue: Index, taken: &[Taken<'_>], depth: u32) -> Vec<Step> {
-        let is_taken = |it: &Step| {
-            let mut of_types = binary.function(it.to).glue_of();
-            of_types.any(|of| taken.iter().any(|taken| taken.may_be(of)))
+        let guard_of = |it: &Step| {
+            let mut guards = Guards::NONE;
+            for of_type in binary.function(it.to).glue_of() {
+                let of_field = taken.iter().filter(|taken| taken.may_be(of_type));
+                of_field.for_each(|taken| guards |= taken.guard());
+            }
+            guards
         };
         let mut steps = Vec::new();
         for step in self.steps(glue) {
             let is_field = binary.function(step.to).glue_of().next().is_some();
-            if is_taken(step) {
+            let guards = guard_of(step);
+            if !guards.is_empty() {
                 let mut step = *step;
-                step.guards |= Guards::TAKEN;
+                step.guards |= guards;
                 steps.push(step);
                 continue;
             }
@@ -284,7 +291,8 @@ impl Graph {
                 _ if !is_field => vec![],
                 _ => self.without(binary, step.to, taken, depth - 1),
             };
-            match of_field.iter().any(|it| !it.guards.and(Guards::TAKEN).is_empty()) {
+            let is_of_field = |it: &Step| !it.guards.and(Guards::OF_FIELD).is_empty();
+            match of_field.iter().any(is_of_field) {
                 true => steps.extend(of_field),
                 false => steps.push(*step),
             }

@@ -24,6 +24,8 @@ impl Guards {
     pub const CONDITION: Self = Self(8);
     /// It is held in one variant of an enum, or in one of two fields, and another would hold something else.
     pub const VARIANT: Self = Self(16);
+    /// The destructor has made another owner of it, and given that away.
+    pub const SHARED: Self = Self(32);
 
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -46,8 +48,11 @@ impl Guards {
         }
     }
 
-    /// The value may not be there.
-    const HELD: Self = Self(Self::TAKEN.0 | Self::VARIANT.0);
+    /// What a destructor does to a field.
+    pub const OF_FIELD: Self = Self(Self::TAKEN.0 | Self::SHARED.0);
+
+    /// The value may not be there, or have another owner.
+    const HELD: Self = Self(Self::OF_FIELD.0 | Self::VARIANT.0);
 
     const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -68,6 +73,7 @@ impl fmt::Display for Guards {
             (Self::TAKEN, "the destructor has taken it out before"),
             (Self::CONDITION, "behind a condition"),
             (Self::VARIANT, "if it holds that and not the other"),
+            (Self::SHARED, "the destructor has made another owner before"),
         ];
         let mut separator = "";
         for (guard, word) in words {
@@ -126,10 +132,16 @@ pub enum Taken<'a> {
     AnyOption,
     /// Anything.
     Any,
+    /// Nothing, but what shares a value of this type has another owner now.
+    Shared(&'a str),
 }
 
 impl<'a> Taken<'a> {
     pub fn by(name: &'a str) -> Option<Self> {
+        let clones = |name: &'a str| name.strip_prefix('<')?.strip_suffix(CLONES);
+        if let Some(cloned) = clones(name) {
+            return is_shared(cloned).then_some(Self::Shared(cloned));
+        }
         match name {
             "core::option::Option<T>::take" => return Some(Self::AnyOption),
             "core::mem::take" | "core::mem::replace" => return Some(Self::Any),
@@ -142,10 +154,21 @@ impl<'a> Taken<'a> {
         of_type.or_else(|| of("core::mem::replace::<")).map(Self::Of)
     }
 
+    /// What is true of the field from now on.
+    pub const fn guard(self) -> Guards {
+        match self {
+            Self::Of(_) | Self::AnyOption | Self::Any => Guards::TAKEN,
+            Self::Shared(_) => Guards::SHARED,
+        }
+    }
+
     /// Whether a value of a type may be what was taken.
     pub fn may_be(self, of_type: &str) -> bool {
         match self {
             Self::Of(taken) => taken == of_type,
+            Self::Shared(shared) => {
+                shared == of_type || is_shared(of_type) && ANY_SHARED.contains(&shared)
+            }
             Self::AnyOption => of_type.starts_with(OPTION),
             Self::Any => true,
         }
@@ -153,6 +176,13 @@ impl<'a> Taken<'a> {
 }
 
 const OPTION: &str = "core::option::Option<";
+const CLONES: &str = " as core::clone::Clone>::clone";
+/// The legacy mangling has no generic arguments.
+const ANY_SHARED: [&str; 2] = ["alloc::sync::Arc<T,A>", "alloc::rc::Rc<T,A>"];
+
+fn is_shared(of_type: &str) -> bool {
+    of_type.starts_with("alloc::sync::Arc<") || of_type.starts_with("alloc::rc::Rc<")
+}
 
 /// These hand the worker's tasks over, and then the thread may wait. What they do is a kind of its own.
 const IN_PLACE: [&str; 2] =
@@ -200,5 +230,11 @@ mod tests {
         assert_eq!(Taken::by("app::Pool::take"), None);
         assert!(Taken::AnyOption.may_be("core::option::Option<app::Pool>"));
         assert!(!Taken::AnyOption.may_be("app::Pool"));
+        let shared = Taken::by("<alloc::sync::Arc<app::Pool> as core::clone::Clone>::clone");
+        assert_eq!(shared, Some(Taken::Shared("alloc::sync::Arc<app::Pool>")));
+        assert_eq!(Taken::by("<app::Pool as core::clone::Clone>::clone"), None);
+        let any = Taken::by("<alloc::sync::Arc<T,A> as core::clone::Clone>::clone").unwrap();
+        assert!(any.may_be("alloc::sync::Arc<app::Pool>"));
+        assert!(!any.may_be("alloc::rc::Weak<app::Pool>"));
     }
 }

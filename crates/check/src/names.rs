@@ -183,6 +183,18 @@ pub fn crate_of(of_type: &str) -> Option<&str> {
     name.bytes().all(is_name).then_some(name)
 }
 
+/// Whether a type has, also as a generic argument, a type of another crate than Tokio and the standard library.
+pub fn has_of_others(of_type: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'}');
+    let begins = of_type.match_indices("::").map(|(at, _)| {
+        let rest = of_type.as_bytes()[..at].iter().rev();
+        let begin = at - rest.take_while(|byte| is_part(**byte)).count();
+        &of_type[begin..at]
+    });
+    let is_root = |it: &&str| !it.is_empty() && !it.contains(':') && !it.contains('}');
+    begins.filter(is_root).any(|it| !matches!(it, "tokio" | "core" | "alloc" | "std"))
+}
+
 /// Whether a function is in a module.
 pub fn is_in(name: &str, module: &str) -> bool {
     let rest = name.trim_start_matches('<').strip_prefix(module);
@@ -229,6 +241,10 @@ mod tests {
         assert_eq!(glue_of("core::ptr::drop_in_place<app::Store>"), Some("app::Store"));
         assert_eq!(glue_of("core::ptr::drop_in_place"), None);
         assert_eq!(glue_of("core::mem::drop::<app::Store>"), None);
+        assert!(has_of_others("tokio::task::Cell<core::option::Option<app::Store>>"));
+        assert!(has_of_others("tokio::task::Cell<<app::Store as core::ops::drop::Drop>::drop>"));
+        assert!(!has_of_others("tokio::task::Cell<core::option::Option<tokio::sync::Mutex<u8>>>"));
+        assert!(!has_of_others("tokio::task::Cell<tokio::fs::open::{closure#0}::{closure#1}>"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     mitigations::Guards,
+    names,
     sinks::{Panic, Sink},
 };
 
@@ -81,7 +82,7 @@ impl Ways {
                 };
                 let is_decided = is_plain && is_sure(&next, to) && !is_sure(&next, from);
                 if is_decided {
-                    let leads = flows.of(graph, from).is_none_or(|flow| {
+                    let leads = flows.of(graph, from, to).is_none_or(|flow| {
                         flow.leads_to(kind, |to, guards| {
                             guards.and(counting).is_empty() && is_sure(&next, to)
                         })
@@ -137,7 +138,7 @@ impl Ways {
 pub struct Flows<'a> {
     binary: &'a Binary,
     first_values: FirstValues<'a>,
-    known: HashMap<Index, Option<Flow>>,
+    known: HashMap<Index, Flow>,
 }
 
 impl<'a> Flows<'a> {
@@ -149,10 +150,14 @@ impl<'a> Flows<'a> {
         graph.is_glue(self.binary, function)
     }
 
-    /// `None` if the branches of the function do not matter.
-    fn of(&mut self, graph: &Graph, function: Index) -> Option<&Flow> {
+    /// `None` if the branches of the function do not matter for a call.
+    fn of(&mut self, graph: &Graph, function: Index, to: Index) -> Option<&Flow> {
+        let name = self.binary.function(function).name();
+        let mut dropped = self.binary.function(to).glue_of();
+        let matters = Flow::matters(name)
+            || names::crate_of(name) == Some("tokio") && dropped.any(names::has_of_others);
         let flow = || graph.flow(self.binary, function, Some(&self.first_values));
-        self.known.entry(function).or_insert_with(flow).as_ref()
+        matters.then(|| &*self.known.entry(function).or_insert_with(flow))
     }
 }
 

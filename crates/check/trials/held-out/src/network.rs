@@ -430,29 +430,39 @@ fn music() -> Vec<Case> {
     ]
 }
 
-use retina::client::{Described, PlayOptions, Playing, Session, SessionOptions, SetupOptions};
+use retina::client::{
+    Demuxed, Described, PlayOptions, Playing, Session, SessionOptions, SetupOptions, TeardownPolicy,
+};
 
-async fn described() -> Session<Described> {
+async fn described(teardown: TeardownPolicy) -> Session<Described> {
     let url = format!("rtsp://{}/a", serve(servers::rtsp)).parse().expect("an address");
-    Session::describe(url, SessionOptions::default()).await.expect("a description")
+    let options = SessionOptions::default().teardown(teardown);
+    Session::describe(url, options).await.expect("a description")
 }
 
-async fn set_up() -> Session<Described> {
-    let mut session = described().await;
+async fn set_up(teardown: TeardownPolicy) -> Session<Described> {
+    let mut session = described(teardown).await;
     session.setup(0, SetupOptions::default()).await.expect("set up");
     session
 }
 
-async fn playing() -> Session<Playing> {
-    set_up().await.play(PlayOptions::default()).await.expect("playing")
+async fn playing(teardown: TeardownPolicy) -> Session<Playing> {
+    set_up(teardown).await.play(PlayOptions::default()).await.expect("playing")
+}
+
+async fn demuxed(teardown: TeardownPolicy) -> Demuxed {
+    playing(teardown).await.demuxed().expect("frames")
 }
 
 fn cameras() -> Vec<Case> {
     vec![
-        Case::of("retina", described).when("described"),
-        Case::of("retina", set_up).when("set up"),
-        Case::of("retina", playing),
-        Case::of("retina", || async { playing().await.demuxed().expect("frames") }),
+        Case::of("retina", || described(TeardownPolicy::Auto)).when("described"),
+        Case::of("retina", || set_up(TeardownPolicy::Auto)).when("set up"),
+        Case::of("retina", || set_up(TeardownPolicy::Never)).when("does not say goodbye"),
+        Case::of("retina", || playing(TeardownPolicy::Auto)).when("says goodbye"),
+        Case::of("retina", || playing(TeardownPolicy::Never)).when("does not say goodbye"),
+        Case::of("retina", || demuxed(TeardownPolicy::Auto)).when("says goodbye"),
+        Case::of("retina", || demuxed(TeardownPolicy::Never)).when("does not say goodbye"),
     ]
 }
 
