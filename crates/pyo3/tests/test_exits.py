@@ -1024,3 +1024,15 @@ def test_the_extension_of_the_readme_works():
     print(guide.get_blocking('key'))
     """
     assert run("ours", body) == (0, "the value of key\n" * 2, "")
+
+
+def test_a_callback_of_the_readme_goes_on_until_the_exit():
+    body = """
+    import guide, time
+    calls = []
+    guide.call_every(0, lambda: calls.append(time.sleep(0.0005)))
+    time.sleep(0.05)
+    print(len(calls) > 0)
+    """
+    for _ in range(max(1, EXITS // 2)):
+        assert run("ours", body) == (0, "True\n", "")
