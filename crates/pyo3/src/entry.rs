@@ -30,6 +30,7 @@ pub fn attach<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) -> Result<R, Clos
     let made = states::make(&inside);
     Ok(compat::attach(|py| {
         let _state = made.until_detached(py);
+        states::free_left(py);
         if let Err(error) = exit::install(py) {
             error.write_unraisable(py, None);
         }
@@ -55,7 +56,7 @@ impl<F: Future> Future for Gated<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         match (GATE.enter(), &mut self.0) {
             (Ok(inside), Some(future)) => {
-                states::make(&inside);
+                states::keep(&inside);
                 future.as_mut().poll(context)
             }
             // The process is about to end.
@@ -69,7 +70,7 @@ impl<F> Drop for Gated<F> {
         let future = self.0.take();
         match GATE.enter() {
             Ok(inside) => {
-                states::make(&inside);
+                states::keep(&inside);
                 drop(future);
             }
             Err(Closed) => mem::forget(future),

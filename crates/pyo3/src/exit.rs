@@ -16,13 +16,15 @@ use sundown::{
     gate::{Closed, Entry},
     limit::within,
 };
+use tokio::runtime::Runtime;
 
 use crate::{
     compat,
     delivery::{self, UNDER_WAY},
+    end,
     entry::GATE,
     fork::{self, Process},
-    runtime, worker,
+    quiet, runtime, worker,
 };
 
 /// The limit of the exit, in milliseconds.
@@ -81,6 +83,10 @@ impl<T> Owned<T> {
     pub(crate) fn take(&mut self) -> Option<T> {
         self.0.take()
     }
+
+    pub(crate) const fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
 }
 
 impl<T> Drop for Owned<T> {
@@ -113,9 +119,7 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
     fork::install_for_forks(py)?;
     static INSTALLED: OnceLock<()> = OnceLock::new();
     compat::once(&INSTALLED, || {
-        // Python calls no handler that is registered while it calls them. It does so when its main thread has ended.
-        let main = py.import("threading")?.call_method0("main_thread")?;
-        if !main.call_method0("is_alive")?.extract::<bool>()? {
+        if are_handlers_called(py)? {
             return Err(delivery::ended());
         }
         let at_exit =
@@ -124,6 +128,29 @@ pub fn install(py: Python<'_>) -> PyResult<()> {
             })?;
         py.import("atexit")?.call_method1("register", (at_exit,)).map(drop)
     })
+}
+
+/// Whether Python calls the handlers of `atexit`. It calls none that is registered meanwhile.
+///
+/// It calls them when the main thread has ended, and after `threading._shutdown`, in which that waits for the other threads.
+fn are_handlers_called(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?;
+    if main.call_method0("is_alive")?.extract()? {
+        return Ok(false);
+    }
+    let frames = py.import("sys")?.call_method0("_current_frames")?;
+    let mut frame = frames.call_method1("get", (main.getattr("ident")?,))?;
+    // `threading` takes the thread that has imported it first for the main one: that may have ended long ago.
+    let has_frames = !frame.is_none();
+    let waits = threading.getattr("_shutdown")?.getattr("__code__")?;
+    while !frame.is_none() {
+        if frame.getattr("f_code")?.is(&waits) {
+            return Ok(false);
+        }
+        frame = frame.getattr("f_back")?;
+    }
+    Ok(has_frames)
 }
 
 /// How long threads that are on their way out of Python get after a signal has ended the wait.
@@ -135,6 +162,9 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     let began = Instant::now();
     HAS_BEGUN.store(true, Ordering::Relaxed);
     FINALIZES.get_or_init(|| thread::current().id());
+    if let Err(error) = quiet::install(py) {
+        error.write_unraisable(py, None);
+    }
     // Relaxed: it stands for itself.
     let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
     let made = runtime::find();
@@ -153,7 +183,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     let dropped = dropped.and(delivered);
     GATE.close();
     let left = wait(py, within(rest(&dropped), GATE.wait_empty())).map(drop);
-    delivery::end(py);
+    end::give_all_a_result(py);
     let unfinished = made.map(|made| made.tasks.drain_blocking(Duration::ZERO).still_running);
     let unfinished: Vec<_> =
         unfinished.into_iter().flatten().map(|future| future.to_string()).collect();
@@ -216,10 +246,26 @@ pub fn wait<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
-    worker::wait_in_place(|| wait_here(py, future))?
+    wait_on(py, None, future)
 }
 
-fn wait_here<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
+/// The same, with what the runtime gives to a future that it polls.
+pub(crate) fn wait_on<F: Future + Send>(
+    py: Python<'_>,
+    runtime: Option<&Runtime>,
+    future: F,
+) -> PyResult<F::Output>
+where
+    F::Output: Send,
+{
+    worker::wait_in_place(|is_free| wait_here(py, runtime.filter(|_| is_free), future))?
+}
+
+fn wait_here<F: Future + Send>(
+    py: Python<'_>,
+    runtime: Option<&Runtime>,
+    future: F,
+) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
@@ -227,7 +273,7 @@ where
     let mut future = Box::pin(future);
     let process = Process::this();
     let result = loop {
-        match compat::detach(py, || pollster::block_on(within(SLICE, future.as_mut()))) {
+        match compat::detach(py, || poll(runtime, within(SLICE, future.as_mut()))) {
             Some(output) => break Ok(output),
             None => {
                 let raised = py.check_signals();
@@ -245,4 +291,11 @@ where
     };
     compat::detach(py, || drop(future));
     result
+}
+
+fn poll<F: Future>(runtime: Option<&Runtime>, future: F) -> F::Output {
+    match runtime {
+        Some(runtime) => runtime.handle().block_on(future),
+        None => pollster::block_on(future),
+    }
 }

@@ -2,7 +2,8 @@
 //! ever.
 //!
 //! The handlers are those of the C library, not of Python. Python runs handlers in Python around a fork, so another
-//! thread may get the interpreter's lock in between, and wait for a lock of ours with it.
+//! thread may get the interpreter's lock in between, and wait for a lock of ours with it. (Those of [`states`] are
+//! Python's, because a lock there may be held by a thread that waits for the interpreter's.)
 
 #![cfg_attr(unix, allow(unsafe_code, reason = "std has no handlers of a fork"))]
 
@@ -10,7 +11,7 @@ use std::{
     cell::RefCell,
     io, process,
     sync::{
-        MutexGuard, OnceLock, RwLockWriteGuard,
+        MutexGuard, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -18,12 +19,13 @@ use std::{
 use pyo3::prelude::*;
 
 use crate::{
+    compat,
     runtime::{self, Source},
-    states,
+    states::{self, Left},
 };
 
 /// What the thread that forks has locked, from before the fork until after it, in both processes.
-type Held = (RwLockWriteGuard<'static, ()>, MutexGuard<'static, Option<Source>>);
+type Held = (MutexGuard<'static, Option<Source>>, MutexGuard<'static, Vec<Left>>);
 
 thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
@@ -56,6 +58,8 @@ impl Process {
 pub fn install_for_forks(py: Python<'_>) -> PyResult<()> {
     // Every time: there may be several interpreters in a process.
     states::find_interpreter(py)?;
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    compat::once(&INSTALLED, || states::install_for_forks(py))?;
     static FAILED: OnceLock<i32> = OnceLock::new();
     match *FAILED.get_or_init(register) {
         0 => Ok(()),
@@ -68,7 +72,7 @@ fn register() -> i32 {
     extern "C" fn lock() {
         // What holds these locks waits for nothing, and not for the interpreter's lock. Where the thread-locals are gone,
         // the thread forks without them.
-        let _ = HELD.try_with(|held| held.replace(Some((states::forbid(), runtime::source()))));
+        let _ = HELD.try_with(|held| held.replace(Some((runtime::source(), states::left()))));
     }
     extern "C" fn unlock() {
         let _ = HELD.try_with(RefCell::take);

@@ -43,10 +43,13 @@ pub use self::{
 mod awaitable;
 mod call;
 mod compat;
+mod completion;
 mod delivery;
+mod end;
 mod entry;
 mod exit;
 mod fork;
+mod quiet;
 mod runtime;
 mod spawn;
 mod states;

@@ -3,31 +3,68 @@
 //! When a thread first enters an interpreter, a thread state is made for it. That takes an internal lock of the
 //! interpreter, not *the* lock. A child that is forked at that moment inherits the internal lock held by nobody,
 //! and waits for it inside `os.fork()` for ever. From 3.12 on, the child makes a new lock first.
+//!
+//! A state that is made for a thread which only polls futures is kept for as long as the thread lives. When that has ended,
+//! the next thread that is attached frees the state, because only that may.
 
 #![allow(unsafe_code, reason = "PyO3 does not make a thread state before it waits for the lock")]
 
 use std::{
+    cell::{Cell, RefCell},
+    ffi::{c_int, c_void},
     marker::PhantomData,
-    ptr,
+    mem, ptr,
     sync::{
-        PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicPtr, Ordering},
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+        atomic::{AtomicBool, AtomicPtr, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use pyo3::{
     exceptions::PyImportError,
-    ffi::{self, PyGILState_STATE},
+    ffi::{self, PyGILState_STATE, PyThreadState},
     prelude::*,
+    types::{PyCFunction, PyDict},
 };
 use sundown::gate::Entry;
+
+use crate::{compat, entry::GATE, fork::Process};
 
 /// The interpreter if it is older than 3.12, otherwise null.
 static OLD_INTERPRETER: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
 
-/// Read-locked while a thread state is made, which takes a microsecond and waits for nothing else;
-/// write-locked during a fork.
+/// Read-locked while a thread state is made, and write-locked during a fork. To make one takes a microsecond, but may wait
+/// for the interpreter's lock: `tracemalloc` does so for each allocation.
 static STATES: RwLock<()> = RwLock::new(());
+
+/// How long a thread waits for a fork of another. What runs before a fork is foreign code, and may wait for this thread.
+const LONGEST_FORK: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+
+thread_local! {
+    static OF_FORK: RefCell<OfFork> = const { RefCell::new(OfFork { depth: 0, held: None }) };
+    static KEPT: Kept = const { Kept(Cell::new(ptr::null_mut())) };
+}
+
+/// What a thread that forks has. It may fork again in a handler of a fork.
+struct OfFork {
+    depth: u32,
+    held: Option<RwLockWriteGuard<'static, ()>>,
+}
+
+/// The states of threads that have ended.
+static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
+
+/// Whether there are some. Relaxed: whoever does not see it leaves them to the next.
+static ARE_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// In a forked child, the states of its parent's threads have been freed by Python.
+pub(crate) struct Left(Process, *mut PyThreadState);
+
+// SAFETY: a state is used by one thread at a time, and its own has ended.
+unsafe impl Send for Left {}
 
 /// Remembers the interpreter.
 ///
@@ -52,14 +89,145 @@ pub(crate) fn find_interpreter(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Has forks wait until no state is being made, if the interpreter is old.
+///
+/// These handlers are Python's, so that the interpreter's lock can be given up meanwhile. A fork that does not call them
+/// makes a child that does not go on in Python.
+///
+/// # Errors
+///
+/// Those of `os.register_at_fork`.
+#[cfg(unix)]
+pub(crate) fn install_for_forks(py: Python<'_>) -> PyResult<()> {
+    if OLD_INTERPRETER.load(Ordering::Relaxed).is_null() {
+        return Ok(());
+    }
+    let handlers = PyDict::new(py);
+    let add = |name: &str, handler: fn(Python<'_>)| {
+        let handler =
+            PyCFunction::new_closure(py, Some(c"sundown_at_fork"), None, move |it, _| {
+                handler(it.py());
+            })?;
+        handlers.set_item(name, handler)
+    };
+    add("before", before_fork)?;
+    add("after_in_parent", |_| after_fork(false))?;
+    add("after_in_child", |_| after_fork(true))?;
+    py.import("os")?.call_method("register_at_fork", (), Some(&handlers)).map(drop)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn install_for_forks(_py: Python<'_>) -> PyResult<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn before_fork(py: Python<'_>) {
+    // Where the thread-locals are gone, the thread forks without it.
+    let is_first = OF_FORK.try_with(|it| {
+        let mut it = it.borrow_mut();
+        it.depth += 1;
+        it.depth == 1
+    });
+    // Without the gate, nobody makes a state, and a daemon thread might not come back to the interpreter.
+    let inside = GATE.enter();
+    if is_first == Ok(true) && inside.is_ok() {
+        compat::detach(py, || {
+            let held = STATES.write().unwrap_or_else(PoisonError::into_inner);
+            let _ = OF_FORK.try_with(|it| it.borrow_mut().held = Some(held));
+        });
+    }
+}
+
+#[cfg(unix)]
+fn after_fork(is_child: bool) {
+    let held = OF_FORK.try_with(|it| {
+        let mut it = it.borrow_mut();
+        // A child that was forked in a handler of a fork returns from that alone.
+        it.depth = if is_child { 0 } else { it.depth.saturating_sub(1) };
+        (it.depth == 0).then(|| it.held.take()).flatten()
+    });
+    drop(held);
+}
+
+/// No thread forks, unless one has waited for too long.
+fn without_forks() -> Option<RwLockReadGuard<'static, ()>> {
+    let began = Instant::now();
+    loop {
+        match STATES.try_read() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(guard)) => return Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) if began.elapsed() > LONGEST_FORK => return None,
+            Err(TryLockError::WouldBlock) => thread::sleep(LOOK_AGAIN),
+        }
+    }
+}
+
 /// Whether a state was made for a thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Made(bool);
 
 /// Makes this thread's state before it waits for the interpreter's lock, if the interpreter is old and the thread
-/// has none. The state is kept until the interpreter is finalized, unless it is [released](Made::until_detached).
-///
-/// Futures are polled on few threads, and most polls do not enter Python: there it is kept.
+/// has none, and keeps it until the thread ends. Most polls of futures do not enter Python.
+pub(crate) fn keep(inside: &Entry<'_>) {
+    if make(inside).0 {
+        // SAFETY: it may be called without the lock.
+        let state = unsafe { ffi::PyGILState_GetThisThreadState() };
+        // The thread may be at its end; then the state is kept until the interpreter is finalized.
+        let _ = KEPT.try_with(|kept| kept.0.set(state));
+    }
+}
+
+/// The state that was made for a thread which polls futures.
+struct Kept(Cell<*mut PyThreadState>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let state = self.0.get();
+        // Beyond the gate, the interpreter may be gone, and its states with it.
+        let Ok(_inside) = GATE.enter() else { return };
+        if state.is_null() {
+            return;
+        }
+        extern "C" fn free_in_main_thread(_: *mut c_void) -> c_int {
+            // SAFETY: Python calls this attached.
+            free_left(unsafe { compat::assume_attached() });
+            0
+        }
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(Left(Process::this(), state));
+        if !ARE_LEFT.swap(true, Ordering::Relaxed) {
+            // If the queue is full, the next thread that we attach frees it.
+            // SAFETY: it may be called without the lock, while the interpreter is there.
+            unsafe { ffi::Py_AddPendingCall(Some(free_in_main_thread), ptr::null_mut()) };
+        }
+    }
+}
+
+/// Frees the states of threads that have ended. Calls foreign destructors, of what is in a `threading.local`.
+pub(crate) fn free_left(_py: Python<'_>) {
+    if !ARE_LEFT.load(Ordering::Relaxed) {
+        return;
+    }
+    ARE_LEFT.store(false, Ordering::Relaxed);
+    let left = mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
+    let this = Process::this();
+    for Left(_, state) in left.into_iter().filter(|Left(process, _)| *process == this) {
+        // SAFETY: this thread is attached, and that of the state has ended.
+        unsafe {
+            ffi::PyThreadState_Clear(state);
+            ffi::PyThreadState_Delete(state);
+        }
+    }
+}
+
+/// The lock of what is left. A fork waits for it; it is held for an instant.
+#[cfg(unix)]
+pub(crate) fn left() -> MutexGuard<'static, Vec<Left>> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes this thread's state before it waits for the interpreter's lock, if the interpreter is old and the thread
+/// has none. Have it [released](Made::until_detached).
 pub(crate) fn make(_inside: &Entry<'_>) -> Made {
     // Relaxed: where it is not seen, no state is made, which is right.
     let interpreter = OLD_INTERPRETER.load(Ordering::Relaxed);
@@ -70,7 +238,7 @@ pub(crate) fn make(_inside: &Entry<'_>) -> Made {
         if interpreter.is_null() || !ffi::PyGILState_GetThisThreadState().is_null() {
             return Made(false);
         }
-        let _shared = STATES.read().unwrap_or_else(PoisonError::into_inner);
+        let _shared = without_forks();
         Made(!ffi::PyThreadState_New(interpreter).is_null())
     }
 }
@@ -106,10 +274,4 @@ impl Drop for UntilDetached<'_> {
         // SAFETY: the thread is attached for as long as `'py` lasts.
         unsafe { self.0.release() };
     }
-}
-
-/// No thread state is made until the guard is dropped. Waits for a microsecond, or for a fork of another thread.
-#[cfg(unix)]
-pub(crate) fn forbid() -> RwLockWriteGuard<'static, ()> {
-    STATES.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,8 @@ use crate::{awaitable, delivery, entry::attach, exit, tokio::get_current_locals}
 
 type Item = PyResult<Py<PyAny>>;
 
-/// Makes a stream of an asynchronous generator. Each item is asked for when the stream is polled for it.
+/// Makes a stream of an asynchronous generator. Each item is asked for when the stream is polled for it. What cannot be
+/// asked for, because the event loop is closed for example, is an error, and the last item.
 ///
 /// # Errors
 ///
@@ -89,10 +90,13 @@ impl Stream for Items {
                     let awaitable = asks.bind(py).call0()?;
                     PyResult::Ok(Box::pin(awaitable::begin(locals, awaitable)?))
                 });
-                match begun {
-                    Ok(Ok(future)) => ready!(awaited.insert(future).as_mut().poll(context)),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(delivery::ended()),
+                match begun.unwrap_or_else(|_| Err(delivery::ended())) {
+                    Ok(future) => ready!(awaited.insert(future).as_mut().poll(context)),
+                    // Its event loop is closed, for example. It would be the same each time, and at once.
+                    Err(error) => {
+                        *next = None;
+                        Err(error)
+                    }
                 }
             }
         };

@@ -16,7 +16,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     select,
     sync::oneshot,
-    task,
+    task::{self, unconstrained},
 };
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     entry::{GATE, Gated},
     exit,
     runtime::{self, OfProcess},
+    states,
     worker::Local,
 };
 
@@ -224,10 +225,11 @@ where
     let (awaited, cancelled, delivery) = Delivery::new(py, &locals, made.runtime.handle())?;
     let future = LOCALS.scope(locals, CatchPanic::new(future));
     let task = Gated::new(async move {
+        // The future may have used up what Tokio lets a task do at a time: then nothing of Tokio's is ready after it.
         select! {
             biased;
             result = future => delivery.deliver(|py| result.and_then(|value| value.into_py_any(py))),
-            Ok(()) = cancelled => delivery.forget(),
+            Ok(()) = unconstrained(cancelled) => delivery.forget(),
         }
     });
     let spawned = made.tasks.spawn_on(made.runtime.handle(), name, |_| task);
@@ -295,7 +297,7 @@ where
                 let result = compat::attach(|py| result.and_then(|value| value.into_py_any(py)));
                 delivery.deliver(|_| result);
             }
-            Ok(()) = cancelled => delivery.forget(),
+            Ok(()) = unconstrained(cancelled) => delivery.forget(),
         }
     });
     drop(task::spawn_local(Local::new(task)));
@@ -305,6 +307,7 @@ where
 /// The runtime of this process, and the handlers, unless the interpreter is about to exit.
 fn made(py: Python<'_>) -> PyResult<&'static OfProcess> {
     exit::install(py)?;
+    states::free_left(py);
     if GATE.is_closed() {
         return Err(delivery::ended());
     }
@@ -327,7 +330,8 @@ pub fn into_future(
 
 /// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler
 /// that raises, as that of Ctrl-C does, ends the wait, and the future is dropped; Python calls it on the main thread only.
-/// In a callback that a task of the runtime calls, its worker hands its other tasks over first.
+/// (A future that is always ready for more comes back by Tokio's [cooperation](::tokio::task::coop), as in a task, except on
+/// a thread that another runtime polls.) In a callback that a task of the runtime calls, its worker hands its other tasks over first.
 ///
 /// # Errors
 ///
@@ -340,7 +344,8 @@ where
     F::Output: Send,
 {
     let runtime = made(py)?.runtime;
-    let waited = exit::wait(py, InContext { future: Gated::new(future), runtime })?;
+    let future = InContext { future: Gated::new(future), runtime };
+    let waited = exit::wait_on(py, Some(runtime), future)?;
     waited.map_err(|_| delivery::ended())
 }
 

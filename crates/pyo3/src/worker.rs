@@ -17,7 +17,8 @@ thread_local! {
     static IS_LOCAL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what waits for the library's runtime. In one of its tasks, such as a callback is called by, the thread is a
+/// Runs what waits for the library's runtime, and says whether a runtime may block on it: not on a thread that one has
+/// tasks on. In one of its tasks, such as a callback is called by, the thread is a
 /// worker: it hands its other tasks and the runtime's timers over, or nobody might look after them. That is
 /// `block_in_place`; Tokio documents that it runs the closure as it is on a thread that is no worker.
 ///
@@ -25,19 +26,20 @@ thread_local! {
 ///
 /// `RuntimeError` on the only thread of the runtime, or in a `LocalSet` that this crate does not know of. Tokio panics
 /// there, which the panic hook prints.
-pub(crate) fn wait_in_place<R>(wait: impl FnOnce() -> R) -> PyResult<R> {
+pub(crate) fn wait_in_place<R>(wait: impl FnOnce(bool) -> R) -> PyResult<R> {
     // In a child that a task has forked, the thread is still in the context of its parent's runtime, which must not go on
     // here. And while a runtime of somebody else waits, the library's goes on.
-    let is_in_task = task::try_id().is_some() && Handle::try_current().is_ok_and(|it| is_ours(&it));
+    let current = Handle::try_current();
+    let is_in_task = task::try_id().is_some() && current.as_ref().is_ok_and(is_ours);
     // A thread of a `LocalSet` is no worker.
     if !is_in_task || IS_LOCAL.get() {
-        return Ok(wait());
+        return Ok(wait(current.is_err_and(|error| error.is_missing_context())));
     }
     let mut has_begun = false;
     let waited = catch_unwind(AssertUnwindSafe(|| {
         task::block_in_place(|| {
             has_begun = true;
-            wait()
+            wait(true)
         })
     }));
     waited.or_else(|panic| match has_begun {

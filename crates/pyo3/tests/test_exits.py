@@ -248,6 +248,34 @@ def test_a_later_handler_that_waits_for_what_was_in_flight_gets_an_exception():
         assert run("ours", FINISHES) == (0, told, "")
 
 
+#: An event loop in a daemon thread, and a handler that waits for what is in flight there.
+FINISHES_IN_A_THREAD = """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    def finish():
+        try: print(pending.result())
+        except BaseException as error: print(type(error).__name__)
+    atexit.register(finish)
+    import extension
+    async def begin(): return await extension.operation(MICROSECONDS)
+    pending = asyncio.run_coroutine_threadsafe(begin(), loop)
+    """
+
+
+def test_a_later_handler_that_waits_for_a_daemon_thread_gets_an_exception():
+    for _ in range(EXITS):
+        body = FINISHES_IN_A_THREAD.replace("MICROSECONDS", "300_000") + "time.sleep(0.01)"
+        assert run("ours", body) == (0, "CancelledError\n", "")
+
+
+def test_a_result_that_its_event_loop_has_not_taken_at_exit_is_not_lost():
+    """It is on its way to a loop that does something else until the gate is closed."""
+    body = FINISHES_IN_A_THREAD.replace("MICROSECONDS", "20_000")
+    body += "time.sleep(0.01)\n    loop.call_soon_threadsafe(time.sleep, 0.3)\n    time.sleep(0.03)"
+    for _ in range(EXITS):
+        assert run("ours", body) == (0, "20000\n", "")
+
+
 def test_a_later_handler_that_only_closes_the_loop_prints_nothing():
     closes = FINISHES.replace("print(loop.run_until_complete(pending))", "pass")
     for _ in range(EXITS):
@@ -466,6 +494,132 @@ def test_a_first_use_while_the_interpreter_exits_is_refused():
     assert run("ours", body) == (0, told, "")
 
 
+@pytest.mark.parametrize("which", ["ours", "bare"])
+@pytest.mark.parametrize("options", [[], ["-S"]])
+def test_a_first_use_in_a_thread_that_python_waits_for_is_none_in_an_exit(which, options):
+    """The main thread has ended by then, or was never known to `threading`."""
+    waits = """
+    import threading, time
+    def work():
+        time.sleep(0.1)
+        import asyncio, extension
+        async def main(): return await extension.operation(1000)
+        print(asyncio.run(main()))
+    threading.Thread(target=work).start()
+    """
+    never_known = """
+    import _thread
+    def first():
+        import threading
+        imported.release()
+    imported = _thread.allocate_lock()
+    imported.acquire()
+    _thread.start_new_thread(first, ())
+    imported.acquire()
+    import time
+    time.sleep(0.05)
+    import asyncio, extension
+    async def main(): return await extension.operation(1000)
+    print(asyncio.run(main()))
+    """
+    for body in [waits, never_known]:
+        program = [sys.executable, *options, "-c", textwrap.dedent(body)]
+        environment = dict(os.environ, PYTHONPATH=str(EXTENSIONS / which))
+        ended = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60)
+        assert ended.stdout == "1000\n"
+        assert which == "bare" or (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("which", ["ours", "bare"])
+def test_a_future_that_is_always_busy_can_be_cancelled(which):
+    body = """
+    import extension
+    async def main():
+        task = asyncio.ensure_future(extension.busy())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        limit = time.monotonic() + 20
+        while not extension.dropped() and time.monotonic() < limit: await asyncio.sleep(0.01)
+        print(extension.dropped())
+    asyncio.run(main())
+    """
+    assert run(which, body) == (0, "1\n", "")
+
+
+def test_a_future_that_is_always_busy_is_left_by_a_daemon_thread_at_exit():
+    body = """
+    import extension
+    def work():
+        try: extension.blocks_and_is_busy()
+        except RuntimeError: pass
+    threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.02)
+    """
+    for _ in range(EXITS):
+        assert run("ours", body) == (0, "", "")
+
+
+@pytest.mark.parametrize("call", ["extension.blocks(60)", "asyncio.run(waits())", "asyncio.run(begins())"])
+def test_a_daemon_thread_that_the_exit_ends_prints_nothing(call):
+    """Without an extension, Python ends it where it is."""
+    body = f"""
+    import extension
+    async def waits(): await extension.never()
+    async def begins():
+        while True: await extension.operation(1)
+    threading.Thread(target=lambda: {call}, daemon=True).start()
+    time.sleep(0.03)
+    """
+    for _ in range(EXITS):
+        assert run("ours", body) == (0, "", "")
+
+
+def test_what_goes_wrong_in_a_daemon_thread_at_exit_is_printed():
+    body = """
+    def raises():
+        try: extension.blocks(60)
+        finally: raise ValueError("why")
+    thread = threading.Thread(target=raises, daemon=True)
+    atexit.register(thread.join)
+    import extension
+    thread.start()
+    time.sleep(0.03)
+    """
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, "") and "ValueError: why" in errors, errors
+
+
+def test_what_a_thread_had_is_released_when_it_has_ended():
+    body = """
+    import extension
+    local, alive = threading.local(), [0]
+    class Counts:
+        def __init__(self): alive[0] += 1
+        def __del__(self): alive[0] -= 1
+    def call(): local.counts = Counts()
+    for _ in range(200): extension.calls_on_a_thread_that_ends(call)
+    limit = time.monotonic() + 20
+    while alive[0] > 2 and time.monotonic() < limit: time.sleep(0.01)
+    print(alive[0] <= 2)
+    """
+    assert run("ours", body) == (0, "True\n", "")
+
+
+@pytest.mark.parametrize("error", ["asyncio.CancelledError('why')", "Own('why')"])
+def test_a_future_that_raises_cancelled_error_keeps_what_it_says(error):
+    body = f"""
+    import extension
+    class Own(asyncio.CancelledError): pass
+    def raises(): raise {error}
+    async def main():
+        try: await extension.calls_once(raises)
+        except asyncio.CancelledError as error: print(repr(error))
+    asyncio.run(main())
+    """
+    said = error.removeprefix("asyncio.")
+    assert run("ours", body) == (0, said + "\n", "")
+
+
 def test_daemon_threads_that_begin_operations_are_not_ended_in_rust():
     body = """
     import extension
@@ -635,6 +789,17 @@ def test_a_blocking_call_is_interrupted_by_ctrl_c():
     program.send_signal(signal.SIGINT)
     printed, errors = program.communicate(timeout=30)
     assert (program.returncode, printed, errors) == (0, "interrupted\n", "")
+
+
+def test_a_blocking_call_that_is_always_busy_is_interrupted_by_ctrl_c():
+    body = """
+    import extension, signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try: extension.blocks_and_is_busy()
+    except KeyboardInterrupt: print('interrupted')
+    """
+    assert run("ours", body) == (0, "interrupted\n", "")
 
 
 def test_a_call_that_outlives_the_limit_is_told():
@@ -833,6 +998,22 @@ FORKS = """
 def test_a_fork_meets_no_thread_half_way_into_python():
     forks = FORKS.replace("LIMIT", "20")
     assert run("ours", forks.replace("CALLS", "calls_back_on_a_thread")) == (0, "0\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("waits", ["tracemalloc.start()", "os.register_at_fork(before=subprocess_ends)"])
+def test_a_fork_waits_for_no_thread_that_waits_for_the_interpreter(waits):
+    """`tracemalloc` takes the interpreter's lock in each allocation. And a handler may wait for the thread."""
+    begin = """
+    import subprocess, tracemalloc
+    has_begun = []
+    def subprocess_ends():  # which forks in a handler of a fork
+        if has_begun: return
+        has_begun.append(True)
+        subprocess.run(["true"], preexec_fn=lambda: None)
+    """
+    forks = FORKS.replace("LIMIT", "20").replace("CALLS", "calls_back_on_a_thread")
+    assert run("ours", begin + f"{waits}\n" + forks) == (0, "0\n", "")
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="this interpreter makes a new lock first")

@@ -275,6 +275,13 @@ fn blocks(py: Python<'_>, seconds: f64) -> PyResult<()> {
     bridge::block_on(py, async move { sleep(Duration::from_secs_f64(seconds)).await })
 }
 
+/// A blocking call that always has something to do.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn blocks_and_is_busy(py: Python<'_>) -> PyResult<()> {
+    bridge::block_on(py, is_busy())
+}
+
 /// The same for a task of the runtime, without this crate. Whether it ended within a second.
 #[cfg(not(feature = "bare"))]
 #[pyfunction]
@@ -394,6 +401,36 @@ fn counted(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// One that always has something to do, and never ends either. As a socket that has bytes, it leaves Tokio nothing else to
+/// do in the same poll.
+#[pyfunction]
+fn busy(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let counts = Counts;
+    bridge::future_into_py(py, async move {
+        let _counts = counts;
+        is_busy().await;
+        Ok(())
+    })
+}
+
+async fn is_busy() {
+    loop {
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// Polls a future that calls, on a thread that ends then.
+#[cfg(not(feature = "bare"))]
+#[pyfunction]
+fn calls_on_a_thread_that_ends(py: Python<'_>, callable: Py<PyAny>) -> PyResult<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let calls = async move { Python::attach(|py| callable.call0(py).is_ok()) };
+    let calls = bridge::until_exit(calls);
+    let thread = std::thread::spawn(move || runtime.block_on(calls).is_ok());
+    let _ = py.detach(|| thread.join());
+    Ok(())
+}
+
 #[pyfunction]
 fn dropped() -> usize {
     DROPPED.load(Ordering::Relaxed)
@@ -408,6 +445,7 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(calls_back, module)?)?;
     module.add_function(wrap_pyfunction!(awaits, module)?)?;
     module.add_function(wrap_pyfunction!(counted, module)?)?;
+    module.add_function(wrap_pyfunction!(busy, module)?)?;
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
     module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;
     module.add_function(wrap_pyfunction!(results_in_a_call, module)?)?;
@@ -427,6 +465,8 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(waits_until_exit, module)?)?;
         module.add_function(wrap_pyfunction!(ended, module)?)?;
         module.add_function(wrap_pyfunction!(blocks, module)?)?;
+        module.add_function(wrap_pyfunction!(blocks_and_is_busy, module)?)?;
+        module.add_function(wrap_pyfunction!(calls_on_a_thread_that_ends, module)?)?;
         module.add_function(wrap_pyfunction!(waits_for_a_task, module)?)?;
         module.add_function(wrap_pyfunction!(waits_with_the_lock, module)?)?;
         module.add_function(wrap_pyfunction!(calls_on_a_blocking_thread, module)?)?;
