@@ -215,9 +215,9 @@ fn what_is_left(
             "{} not been delivered. Nobody gets it, and it is not dropped.",
             count(undelivered, "result of a future has", "results of futures have")
         ),
-        // Whoever polled or dropped one would be inside.
+        // Whoever polled or dropped one would be inside. Nobody does it if no thread runs the runtime.
         (0, number) => format!(
-            "{} not been dropped{names}. No thread runs the runtime. The interpreter is finalized without them.",
+            "{} not been dropped{names}. No thread is in a poll of one. The interpreter is finalized without them.",
             count(number, "future has", "futures have")
         ),
         _ => format!(
