@@ -15,9 +15,9 @@ use std::{
 };
 
 use pyo3::{ffi, prelude::*, types::PyTuple};
-use sundown::gate::{Closed, Entry};
+use sundown::gate::Entry;
 
-use crate::{compat, delivery::panicked, entry::GATE, states};
+use crate::{Closed, compat, delivery::panicked, entry::GATE, states};
 
 /// Calls a callable on a thread of your own or in a closure of `spawn_blocking`, through the
 /// [gate](crate::attach). The thread need not be attached, and must not hold what others wait for.

@@ -8,9 +8,9 @@ use std::{
 };
 
 use pyo3::Python;
-use sundown::gate::{Closed, EntryGate};
+use sundown::gate::EntryGate;
 
-use crate::{compat, exit, states};
+use crate::{Closed, compat, exit, states};
 
 /// The gate of this library: one, because there is one interpreter. In a forked child it counts anew.
 ///
@@ -73,7 +73,7 @@ impl<F> Drop for Gated<F> {
                 states::keep(&inside);
                 drop(future);
             }
-            Err(Closed) => mem::forget(future),
+            Err(_) => mem::forget(future),
         }
     }
 }

@@ -35,6 +35,7 @@ pub use pyo3_async_runtimes::{TaskLocals, err, generic, get_running_loop};
 pub use self::{
     awaitable::into_future_with_locals,
     call::{Then, call, call_method},
+    closed::Closed,
     entry::{GATE, attach},
     exit::{install, set_exit_limit, wait},
     fork::install_for_forks,
@@ -42,6 +43,7 @@ pub use self::{
 
 mod awaitable;
 mod call;
+mod closed;
 mod compat;
 mod completion;
 mod delivery;

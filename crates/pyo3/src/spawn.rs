@@ -6,10 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use sundown::{gate::Closed, group::Held, stop::Stop};
+use sundown::{group::Held, stop::Stop};
 use tokio::task::JoinHandle;
 
-use crate::{entry::Gated, runtime};
+use crate::{Closed, entry::Gated, runtime};
 
 /// Same as [`tokio::spawn`](::tokio::spawn), for a task that enters Python by `Python::attach`, or has something to drop that
 /// does. It runs on the [runtime](super::tokio::get_runtime) of the library, wherever it is spawned.

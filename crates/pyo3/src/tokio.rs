@@ -11,7 +11,6 @@ use std::{
 
 use pyo3::{IntoPyObject, IntoPyObjectExt as _, intern, prelude::*};
 use pyo3_async_runtimes::TaskLocals;
-use sundown::gate::Closed;
 use tokio::{
     runtime::{Builder, Runtime},
     select,
@@ -20,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    awaitable, compat,
+    Closed, awaitable, compat,
     delivery::{self, Delivery},
     entry::{GATE, Gated},
     exit,
