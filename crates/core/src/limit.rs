@@ -12,7 +12,7 @@ use std::{
     fmt,
     future::{Future, pending, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     thread,
@@ -70,6 +70,22 @@ pub fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
         limit => Instant::now().checked_add(limit),
     };
     until(deadline, future)
+}
+
+/// Same as [`within`], and blocks this thread meanwhile, which keeps the limit itself: no other thread is needed, and no
+/// runtime. So do not call this in async code. The future is polled on this thread, in no runtime's context that the thread
+/// is not in already.
+///
+/// ```
+/// use std::{future::{pending, ready}, time::Duration};
+/// use sundown::limit::within_blocking;
+///
+/// let limit = Duration::from_millis(5);
+/// assert_eq!(within_blocking(limit, ready("an answer")), Some("an answer"));
+/// assert_eq!(within_blocking(limit, pending::<()>()), None, "no answer within 5 ms");
+/// ```
+pub fn within_blocking<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    park::wait(pin!(future), limit)
 }
 
 /// Awaits a future whose limits come one after another: they share one thread, which the first starts and

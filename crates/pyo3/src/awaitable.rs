@@ -11,7 +11,10 @@ use pyo3::{
 use pyo3_async_runtimes::TaskLocals;
 use tokio::sync::oneshot;
 
-use crate::exit::{self, Owned};
+use crate::{
+    compat,
+    exit::{self, Owned},
+};
 
 type Sender = oneshot::Sender<PyResult<Py<PyAny>>>;
 
@@ -80,6 +83,27 @@ impl Begins {
                 Ok(())
             }
         }
+    }
+}
+
+/// A coroutine that is never begun is closed: Python would warn of it on standard error.
+impl Drop for Begins {
+    fn drop(&mut self) {
+        let Ok(_inside) = exit::in_callback() else { return };
+        let Some((awaitable, _sender)) = self.owned.take() else { return };
+        compat::attach(|py| {
+            let awaitable = awaitable.bind(py);
+            let close = || -> PyResult<()> {
+                let asyncio = py.import("asyncio")?;
+                if asyncio.call_method1(intern!(py, "iscoroutine"), (awaitable,))?.is_truthy()? {
+                    awaitable.call_method0(intern!(py, "close"))?;
+                }
+                Ok(())
+            };
+            if let Err(error) = close() {
+                error.write_unraisable(py, Some(awaitable));
+            }
+        });
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{
     any::Any,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use pyo3::{exceptions::PyRuntimeError, intern, prelude::*};
 use pyo3_async_runtimes::{TaskLocals, err::RustPanic};
-use sundown::gate::EntryGate;
+use sundown::gate::{Entry, EntryGate};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
@@ -34,6 +35,11 @@ pub(crate) struct Awaiting {
 /// The results on their way, on threads for blocking work. The exit waits for them before it closes the gate: what they
 /// are made of may need Python when it is dropped.
 pub(crate) static UNDER_WAY: EntryGate = EntryGate::new();
+
+/// What delivers a result, and what counts it.
+pub(crate) type OnItsWay = (Option<Entry<'static>>, Box<dyn FnOnce(Python<'_>) + Send>);
+
+static ON_THEIR_WAY: Mutex<VecDeque<OnItsWay>> = Mutex::new(VecDeque::new());
 
 /// Those that have no result when the exit has begun.
 pub(crate) static WITHOUT_RESULT: Mutex<Vec<Awaiting>> = Mutex::new(Vec::new());
@@ -62,11 +68,9 @@ impl Delivery {
         }
     }
 
-    /// Nobody waits any more.
+    /// Nobody waits any more. PyO3 releases the objects when a thread is attached next.
     pub(crate) fn forget(mut self) {
-        if let Some(awaiting) = self.awaiting.take() {
-            awaiting.gets(&self.runtime, |py| Ok(py.None()));
-        }
+        self.awaiting = None;
     }
 }
 
@@ -83,31 +87,44 @@ impl Drop for Delivery {
     }
 }
 
-/// Delivers, unless that has been done.
-fn take<F: FnOnce(Python<'_>) -> Outcome>(both: &Mutex<Option<(Awaiting, F)>>) {
-    let taken = both.lock().unwrap_or_else(PoisonError::into_inner).take();
+/// Delivers one result, if there is one that nobody else has begun with.
+fn deliver_one() {
+    let Some((under_way, deliver)) = next() else { return };
     // If the gate is closed, nobody can await it any more, and it is kept for ever.
-    let mut taken = Owned::new(taken);
+    let mut deliver = Owned::new(deliver);
     let _ = entry::attach(|py| {
-        if let Some((awaiting, result)) = taken.take().flatten() {
-            awaiting.set(py, result);
+        if let Some(deliver) = deliver.take() {
+            deliver(py);
         }
     });
+    drop(deliver);
+    drop(under_way);
+}
+
+/// Delivers all results that no other thread has begun with.
+pub(crate) fn deliver_all(py: Python<'_>) {
+    while let Some((_under_way, deliver)) = next() {
+        deliver(py);
+    }
+}
+
+fn next() -> Option<OnItsWay> {
+    on_their_way().pop_front()
+}
+
+/// The lock of the results that no thread has begun with. A fork waits for it; it is held for an instant.
+pub(crate) fn on_their_way() -> MutexGuard<'static, VecDeque<OnItsWay>> {
+    ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Awaiting {
     fn gets(self, runtime: &Handle, result: impl FnOnce(Python<'_>) -> Outcome + Send + 'static) {
         let under_way = UNDER_WAY.enter().ok();
-        let both = Arc::new(Mutex::new(Some((self, result))));
-        let later = Arc::clone(&both);
-        let deliver = move || {
-            take(&later);
-            drop(under_way);
-        };
-        let on_a_thread = AssertUnwindSafe(|| drop(runtime.spawn_blocking(deliver)));
+        on_their_way().push_back((under_way, Box::new(|py| self.set(py, result))));
+        let on_a_thread = AssertUnwindSafe(|| drop(runtime.spawn_blocking(deliver_one)));
         // Tokio panics if the system refuses it a thread. Then this one has to wait for the interpreter.
         if catch_unwind(on_a_thread).is_err() {
-            take(&both);
+            deliver_one();
         }
     }
 

@@ -14,9 +14,8 @@ use std::{
 use pyo3::{prelude::*, types::PyCFunction};
 use sundown::{
     gate::{Closed, Entry},
-    limit::within,
+    limit::{within, within_blocking},
 };
-use tokio::runtime::Runtime;
 
 use crate::{
     compat,
@@ -179,6 +178,8 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
         Err(_) => AFTER_A_SIGNAL,
     };
     UNDER_WAY.close();
+    // Those that no thread has begun with: all threads for blocking work may be busy for longer than the limit.
+    delivery::deliver_all(py);
     let delivered = wait(py, within(rest(&dropped), UNDER_WAY.wait_empty())).map(drop);
     let dropped = dropped.and(delivered);
     GATE.close();
@@ -246,26 +247,21 @@ pub fn wait<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
-    wait_on(py, None, future)
+    wait_for(py, |_| future)
 }
 
-/// The same, with what the runtime gives to a future that it polls.
-pub(crate) fn wait_on<F: Future + Send>(
+/// The same for a future that is told whether a runtime may block on this thread.
+pub(crate) fn wait_for<F: Future + Send>(
     py: Python<'_>,
-    runtime: Option<&Runtime>,
-    future: F,
+    future: impl FnOnce(bool) -> F,
 ) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
-    worker::wait_in_place(|is_free| wait_here(py, runtime.filter(|_| is_free), future))?
+    worker::wait_in_place(py, |is_free| wait_here(py, future(is_free)))?
 }
 
-fn wait_here<F: Future + Send>(
-    py: Python<'_>,
-    runtime: Option<&Runtime>,
-    future: F,
-) -> PyResult<F::Output>
+fn wait_here<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
 where
     F::Output: Send,
 {
@@ -273,7 +269,7 @@ where
     let mut future = Box::pin(future);
     let process = Process::this();
     let result = loop {
-        match compat::detach(py, || poll(runtime, within(SLICE, future.as_mut()))) {
+        match compat::detach(py, || within_blocking(SLICE, future.as_mut())) {
             Some(output) => break Ok(output),
             None => {
                 let raised = py.check_signals();
@@ -291,11 +287,4 @@ where
     };
     compat::detach(py, || drop(future));
     result
-}
-
-fn poll<F: Future>(runtime: Option<&Runtime>, future: F) -> F::Output {
-    match runtime {
-        Some(runtime) => runtime.handle().block_on(future),
-        None => pollster::block_on(future),
-    }
 }

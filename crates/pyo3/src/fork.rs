@@ -9,7 +9,8 @@
 
 use std::{
     cell::RefCell,
-    io, process,
+    collections::VecDeque,
+    io, mem, process,
     sync::{
         MutexGuard, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -20,12 +21,17 @@ use pyo3::prelude::*;
 
 use crate::{
     compat,
+    delivery::{self, OnItsWay},
     runtime::{self, Source},
     states::{self, Left},
 };
 
 /// What the thread that forks has locked, from before the fork until after it, in both processes.
-type Held = (MutexGuard<'static, Option<Source>>, MutexGuard<'static, Vec<Left>>);
+struct Held {
+    _source: MutexGuard<'static, Option<Source>>,
+    _left: MutexGuard<'static, Vec<Left>>,
+    results: MutexGuard<'static, VecDeque<OnItsWay>>,
+}
 
 thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
@@ -72,7 +78,12 @@ fn register() -> i32 {
     extern "C" fn lock() {
         // What holds these locks waits for nothing, and not for the interpreter's lock. Where the thread-locals are gone,
         // the thread forks without them.
-        let _ = HELD.try_with(|held| held.replace(Some((runtime::source(), states::left()))));
+        let locked = || Held {
+            _source: runtime::source(),
+            _left: states::left(),
+            results: delivery::on_their_way(),
+        };
+        let _ = HELD.try_with(|held| held.replace(Some(locked())));
     }
     extern "C" fn unlock() {
         let _ = HELD.try_with(RefCell::take);
@@ -81,6 +92,12 @@ fn register() -> i32 {
         // Relaxed: there is only this thread.
         FORKS.fetch_add(1, Ordering::Relaxed);
         sundown::forked_child();
+        // A future that the parent began gets no result here.
+        let _ = HELD.try_with(|held| {
+            if let Some(held) = &mut *held.borrow_mut() {
+                mem::forget(mem::take(&mut *held.results));
+            }
+        });
         unlock();
     }
     // SAFETY: the three functions live as long as this library, which Python does not unload.

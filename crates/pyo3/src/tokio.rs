@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     borrow::Cow,
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -327,7 +327,11 @@ pub fn into_future(
     awaitable::begin(&get_current_locals(py)?, awaitable)
 }
 
-/// Waits for a future on this thread, without the interpreter's lock. The future may enter Python. A signal handler
+/// Waits for a future on this thread, without the interpreter's lock. Inside `asyncio.run`, from Python 3.11 on, the first
+/// Ctrl-C only cancels the main task, and the second one ends the wait: in a coroutine, await what
+/// [`future_into_py`] returns instead.
+///
+/// Elsewhere it works like this. The future may enter Python. A signal handler
 /// that raises, as that of Ctrl-C does, ends the wait, and the future is dropped; Python calls it on the main thread only.
 /// (A future that is always ready for more comes back by Tokio's [cooperation](::tokio::task::coop), as in a task, except on
 /// a thread that another runtime polls.) In a callback that a task of the runtime calls, its worker hands its other tasks over first.
@@ -343,8 +347,8 @@ where
     F::Output: Send,
 {
     let runtime = made(py)?.runtime;
-    let future = InContext { future: Gated::new(future), runtime };
-    let waited = exit::wait_on(py, Some(runtime), future)?;
+    let future = Gated::new(future);
+    let waited = exit::wait_for(py, |is_free| InContext { future, runtime, is_free })?;
     waited.map_err(|_| delivery::ended())
 }
 
@@ -352,6 +356,8 @@ where
 struct InContext<F> {
     future: Gated<F>,
     runtime: &'static Runtime,
+    /// Whether the runtime may block on this thread.
+    is_free: bool,
 }
 
 impl<F: Future> Future for InContext<F> {
@@ -362,8 +368,16 @@ impl<F: Future> Future for InContext<F> {
         if GATE.is_closed() {
             return Poll::Ready(Err(Closed));
         }
-        let _context = self.runtime.enter();
-        Pin::new(&mut self.future).poll(context).map(Ok)
+        let (runtime, is_free) = (self.runtime, self.is_free);
+        let mut future = Pin::new(&mut self.future);
+        let polled = if is_free {
+            // It returns after one poll, in which the future can do as much as in a poll of a task.
+            runtime.handle().block_on(poll_fn(|_| Poll::Ready(future.as_mut().poll(context))))
+        } else {
+            let _context = runtime.enter();
+            future.poll(context)
+        };
+        polled.map(Ok)
     }
 }
 

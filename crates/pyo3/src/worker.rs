@@ -4,13 +4,20 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     task::{Context, Poll},
+    thread,
+    time::{Duration, Instant},
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use tokio::{runtime::Handle, task};
 
-use crate::runtime;
+use crate::{compat, runtime};
 
 thread_local! {
     /// Whether a task of a `LocalSet` is polled, which must stay on its thread.
@@ -25,8 +32,8 @@ thread_local! {
 /// # Errors
 ///
 /// `RuntimeError` on the only thread of the runtime, or in a `LocalSet` that this crate does not know of. Tokio panics
-/// there, which the panic hook prints.
-pub(crate) fn wait_in_place<R>(wait: impl FnOnce(bool) -> R) -> PyResult<R> {
+/// there, which the panic hook prints. And `RuntimeError` if the runtime has no thread to hand them to.
+pub(crate) fn wait_in_place<R>(py: Python<'_>, wait: impl FnOnce(bool) -> R) -> PyResult<R> {
     // In a child that a task has forked, the thread is still in the context of its parent's runtime, which must not go on
     // here. And while a runtime of somebody else waits, the library's goes on.
     let current = Handle::try_current();
@@ -35,10 +42,21 @@ pub(crate) fn wait_in_place<R>(wait: impl FnOnce(bool) -> R) -> PyResult<R> {
     if !is_in_task || IS_LOCAL.get() {
         return Ok(wait(current.is_err_and(|error| error.is_missing_context())));
     }
+    let one_at_a_time = compat::detach(py, || {
+        let one_at_a_time = HandsOver::begin();
+        current.is_ok_and(|runtime| has_free_threads(&runtime)).then_some(one_at_a_time)
+    });
+    let Some(one_at_a_time) = one_at_a_time else {
+        return Err(PyRuntimeError::new_err(
+            "this blocks, and was called in a task whose runtime has no two threads for blocking work left, which would \
+             go on with its other tasks and with results: call it on another thread, or let fewer callbacks block at a time",
+        ));
+    };
     let mut has_begun = false;
     let waited = catch_unwind(AssertUnwindSafe(|| {
         task::block_in_place(|| {
             has_begun = true;
+            drop(one_at_a_time);
             wait(true)
         })
     }));
@@ -48,6 +66,52 @@ pub(crate) fn wait_in_place<R>(wait: impl FnOnce(bool) -> R) -> PyResult<R> {
             "this blocks, and was called in a task that has the only thread of its runtime: call it on another thread",
         )),
     })
+}
+
+/// How long a thread for blocking work may take to begin. They may all be busy, some of them with waits like this one,
+/// which would wait for each other for ever.
+const LONGEST_START: Duration = Duration::from_secs(1);
+
+/// Whether two threads for blocking work are free: one for the worker's tasks, and one for results.
+fn has_free_threads(runtime: &Handle) -> bool {
+    let (begins, begun) = mpsc::channel();
+    let (ends, end) = mpsc::channel::<()>();
+    let end = Arc::new(Mutex::new(end));
+    let limit = Instant::now() + LONGEST_START;
+    let both_begin = catch_unwind(AssertUnwindSafe(|| {
+        for _ in 0..2 {
+            let (begins, end) = (begins.clone(), Arc::clone(&end));
+            drop(runtime.spawn_blocking(move || {
+                let _ = begins.send(());
+                // Until both have begun, or nobody waits for it any more.
+                let _ = end.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            }));
+        }
+        (0..2).all(|_| begun.recv_timeout(limit.saturating_duration_since(Instant::now())).is_ok())
+    }));
+    drop(ends);
+    both_begin.unwrap_or(false)
+}
+
+/// One worker at a time looks for free threads, and takes one.
+struct HandsOver;
+
+static HANDS_OVER: AtomicBool = AtomicBool::new(false);
+
+impl HandsOver {
+    fn begin() -> Self {
+        // Acquire and Release: as a lock has them.
+        while HANDS_OVER.swap(true, Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Self
+    }
+}
+
+impl Drop for HandsOver {
+    fn drop(&mut self) {
+        HANDS_OVER.store(false, Ordering::Release);
+    }
 }
 
 /// Whether it is that of the library in this process.

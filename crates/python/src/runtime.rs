@@ -11,7 +11,7 @@ use std::{
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use sundown::{
     latch::Latch,
-    limit::within,
+    limit::{within, within_blocking},
     runtime::{RuntimeOwner, State},
     shutdown::{
         GracefulShutdown, ShutdownError, ShutdownErrorKind, ShutdownReport, shutdown_in_order,
@@ -189,8 +189,7 @@ impl Runtime {
             Poll::Pending => {
                 let waiter = thread::Builder::new().name("sundown-waiter".to_owned());
                 Some(waiter.spawn(move || {
-                    let ended = pollster::block_on(end);
-                    *lock(&later) = Some(ended);
+                    *lock(&later) = within_blocking(Duration::MAX, end);
                     // Closed, the interpreter is about to be finalized.
                     let _ = call_method(wake, c"__call__", Then::Release);
                 })?)
@@ -206,7 +205,7 @@ impl Runtime {
             return false;
         }
         let shutdown = self.owner.shutdown(Duration::ZERO);
-        drop(py.detach(|| pollster::block_on(within(Duration::ZERO, shutdown))));
+        drop(py.detach(|| within_blocking(Duration::ZERO, shutdown)));
         true
     }
 
