@@ -122,7 +122,7 @@ impl TaskGroup {
     /// child that fails, panics or is aborted is in this group's report, too, whoever has drained the child.
     ///
     /// A stop has no order: tasks of both groups are asked at the same time. For an order, drain the child first,
-    /// or use groups that are not nested: those of a [service](crate::service::Service::group), or
+    /// or use groups that are not nested: those of a service (`Service::group`), or
     /// [`shutdown_in_order`](crate::shutdown_in_order).
     ///
     /// # Errors

@@ -366,6 +366,20 @@ mod tests {
     }
 
     #[test]
+    fn a_future_that_always_wakes_does_not_outlast_its_limit() {
+        let busy = || {
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                Poll::<()>::Pending
+            })
+        };
+        let limit = Duration::from_millis(5);
+        assert_eq!(within_blocking(limit, busy()), None);
+        assert_eq!(within_blocking(PLENTY, within(limit, busy())), Some(None));
+        assert_eq!(block_on(within(limit, busy())), None);
+    }
+
+    #[test]
     fn a_thread_that_waits_keeps_the_limits_of_what_it_polls() {
         let mut limited = Box::pin(within(Duration::from_millis(20), pending::<()>()));
         let mut others = [2, 1].map(|hours| Box::pin(within(HOUR * hours, pending::<()>())));

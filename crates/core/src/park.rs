@@ -92,7 +92,7 @@ struct State {
 }
 
 impl Parker {
-    /// Waits to be woken. Returns `false` once the deadline has passed.
+    /// Waits to be woken, at once or until the deadline. Returns `false` once the deadline has passed.
     fn park(&self, deadline: &Deadline) -> bool {
         let mut state = lock(&self.state);
         while !state.woken {
@@ -109,7 +109,8 @@ impl Parker {
             };
         }
         state.woken = false;
-        true
+        // A future that wakes each time does not go on beyond the limit.
+        deadline.left().is_some()
     }
 }
 

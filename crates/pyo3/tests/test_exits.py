@@ -386,6 +386,57 @@ def test_a_callback_cannot_wait_on_the_only_thread_of_the_runtime():
     assert (code, printed) == (0, told + "the last line\n") and "panicked at" in errors
 
 
+def test_callbacks_that_wait_leave_the_runtime_two_threads_for_blocking_work():
+    """Each takes one, to hand the tasks of its worker over. One that finds none waited for ever, and so did all others."""
+    body = """
+    import extension
+    extension.uses_few_threads(0)
+    def waits(): extension.blocks(0.1)
+    async def main():
+        ended = await asyncio.gather(*(extension.calls_once(waits) for _ in range(12)), return_exceptions=True)
+        print({type(it).__name__ for it in ended} <= {'NoneType', 'RuntimeError'}, None in ended)
+        for error in ended:
+            if error: assert 'no two threads' in str(error), error
+    asyncio.run(main())
+    """
+    assert run("ours", body) == (0, "True True\n", "")
+
+
+def test_a_result_waits_at_exit_for_no_thread_that_does_something_else():
+    """Nor does a future that was cancelled. The message would come after the limit, 5 s."""
+    body = """
+    import extension
+    extension.uses_few_threads(4)
+    async def main():
+        cancelled = asyncio.ensure_future(extension.never())
+        ready = extension.ready()
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+    asyncio.run(main())
+    """
+    assert run("ours", body) == (0, "", "")
+
+
+#: A coroutine that is given to an event loop which is closed, or closed before it begins with it.
+NEVER_BEGINS = """
+    import extension
+    async def nothing(): pass
+    closed, left = asyncio.new_event_loop(), asyncio.new_event_loop()
+    closed.close()
+    print(extension.begins(closed, nothing()), extension.begins(left, nothing()))
+    left.close()
+    """
+
+
+def test_a_coroutine_that_never_begins_is_closed():
+    assert run("ours", NEVER_BEGINS) == (0, "False True\n", "")
+
+
+def test_the_other_crate_leaves_it_to_the_warning():
+    _, printed, errors = run("bare", NEVER_BEGINS)
+    assert printed == "False True\n" and errors.count("was never awaited") == 2, errors
+
+
 def test_a_callback_can_wait_on_a_blocking_thread_of_such_a_runtime():
     body = ONE_THREAD + """
 print(extension.calls_on_a_blocking_thread(lambda: extension.blocks(0.01)))
@@ -1217,3 +1268,30 @@ def test_a_callback_of_the_readme_goes_on_until_the_exit():
     """
     for _ in range(max(1, EXITS // 2)):
         assert run("ours", body) == (0, "True\n", "")
+
+
+def test_the_client_of_the_readme_works():
+    body = """
+    import guide
+    async def answers(reader, writer):
+        while line := await reader.readline(): writer.write(line.upper())
+        writer.close()
+    async def main():
+        server = await asyncio.start_server(answers, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = await guide.Client.connect(f"127.0.0.1:{port}")
+        print(await client.ask("a question"), end="")
+        async def listens(answer): return answer.strip() + "!"
+        print(await client.tell("another", listens))
+        await client.close()
+        try: await client.ask("a third")
+        except RuntimeError as error: print(error)
+        left_open = await guide.Client.connect(f"127.0.0.1:{port}")
+        server.close()
+    asyncio.run(main())
+    """
+    printed = "A QUESTION\nANOTHER!\nthe client is closed\n"
+    code, said, errors = run("ours", body)
+    # Before 3.12, the server of `asyncio` says that it was cancelled.
+    assert (code, said) == (0, printed), errors
+    assert "guide" not in errors and "sundown" not in errors, errors

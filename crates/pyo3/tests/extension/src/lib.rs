@@ -261,6 +261,31 @@ fn calls_once(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Bound<'_, PyAny>>
     })
 }
 
+/// Begins with a coroutine in this event loop, and waits for nothing. Whether that could be done.
+#[pyfunction]
+fn begins(event_loop: Bound<'_, PyAny>, coroutine: Bound<'_, PyAny>) -> bool {
+    #[cfg(feature = "bare")]
+    use pyo3_async_runtimes as crate_of_both;
+    #[cfg(not(feature = "bare"))]
+    use sundown_pyo3 as crate_of_both;
+    let locals = crate_of_both::TaskLocals::new(event_loop);
+    crate_of_both::into_future_with_locals(&locals, coroutine).is_ok()
+}
+
+/// A runtime with four threads for blocking work. So many of them sleep.
+#[pyfunction]
+fn uses_few_threads(sleeping: usize) {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    bridge::init({
+        builder.worker_threads(2).max_blocking_threads(4).enable_all();
+        builder
+    });
+    for _ in 0..sleeping {
+        let sleeps = || std::thread::sleep(Duration::from_secs(60));
+        drop(bridge::get_runtime().spawn_blocking(sleeps));
+    }
+}
+
 /// Awaits what Python gives.
 #[pyfunction]
 fn awaits<'py>(py: Python<'py>, awaitable: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -445,6 +470,8 @@ fn extension(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(calls_back, module)?)?;
     module.add_function(wrap_pyfunction!(awaits, module)?)?;
     module.add_function(wrap_pyfunction!(counted, module)?)?;
+    module.add_function(wrap_pyfunction!(begins, module)?)?;
+    module.add_function(wrap_pyfunction!(uses_few_threads, module)?)?;
     module.add_function(wrap_pyfunction!(busy, module)?)?;
     module.add_function(wrap_pyfunction!(dropped, module)?)?;
     module.add_function(wrap_pyfunction!(attaches_on_a_thread, module)?)?;

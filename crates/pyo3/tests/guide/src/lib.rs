@@ -3,6 +3,8 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3_async_runtimes::tokio::{block_on, future_into_py, spawn};
 
+mod client;
+
 async fn get(key: String) -> PyResult<String> {
     tokio::time::sleep(Duration::from_millis(1)).await;
     Ok(format!("the value of {key}"))
@@ -12,6 +14,8 @@ async fn get(key: String) -> PyResult<String> {
 mod guide {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::client::Client;
     #[pymodule_export]
     use super::{call_every, get_async, get_blocking};
 
