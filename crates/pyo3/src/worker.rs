@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     task::{Context, Poll},
@@ -44,9 +44,13 @@ pub(crate) fn wait_in_place<R>(py: Python<'_>, wait: impl FnOnce(bool) -> R) -> 
     }
     let one_at_a_time = compat::detach(py, || {
         let one_at_a_time = HandsOver::begin();
-        current.is_ok_and(|runtime| has_free_threads(&runtime)).then_some(one_at_a_time)
+        let can = !Waits::are_too_many() && current.is_ok_and(|it| has_free_threads(&it));
+        if !can {
+            Waits::set_too_many();
+        }
+        can.then(|| (one_at_a_time, Waits::begin()))
     });
-    let Some(one_at_a_time) = one_at_a_time else {
+    let Some((one_at_a_time, _waits)) = one_at_a_time else {
         return Err(PyRuntimeError::new_err(
             "this blocks, and was called in a task whose runtime has no two threads for blocking work left, which would \
              go on with its other tasks and with results: call it on another thread, or let fewer callbacks block at a time",
@@ -91,6 +95,37 @@ fn has_free_threads(runtime: &Handle) -> bool {
     }));
     drop(ends);
     both_begin.unwrap_or(false)
+}
+
+/// A worker that has handed its tasks over. When one could not, the next ones cannot either before a wait has ended: each
+/// would look for a second, and nobody would look after the timers that the waits wait for.
+struct Waits;
+
+/// How many there are; and whether there are too many. Relaxed: both are used by one worker at a time, or stand for
+/// themselves.
+static WAITS: AtomicUsize = AtomicUsize::new(0);
+static TOO_MANY: AtomicBool = AtomicBool::new(false);
+
+impl Waits {
+    fn begin() -> Self {
+        WAITS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    fn are_too_many() -> bool {
+        TOO_MANY.load(Ordering::Relaxed) && WAITS.load(Ordering::Relaxed) > 0
+    }
+
+    fn set_too_many() {
+        TOO_MANY.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        TOO_MANY.store(false, Ordering::Relaxed);
+        WAITS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One worker at a time looks for free threads, and takes one.
