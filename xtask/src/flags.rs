@@ -567,6 +567,8 @@ pub enum Server {
     Redis,
     /// The message broker
     Nats,
+    /// PostgreSQL, whose user `postgres` needs no password
+    Postgres,
 }
 
 /// One share of the experiments.

@@ -48,6 +48,7 @@ fn start(
             Kind::Etcd => flags::Server::Etcd,
             Kind::Redis => flags::Server::Redis,
             Kind::Nats => flags::Server::Nats,
+            Kind::Postgres => flags::Server::Postgres,
         };
         flags.only.is_empty() || flags.only.contains(&name)
     };

@@ -3,8 +3,12 @@
 //! A server is a command in the sandbox, in an empty directory of its own. So it leaves nothing behind, even
 //! if its owner is killed.
 
+mod postgres;
+
 use std::{
-    env, fmt,
+    env,
+    ffi::OsString,
+    fmt,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
@@ -46,6 +50,8 @@ pub enum Kind {
     Redis,
     /// The message broker of that name, with its streams.
     Nats,
+    /// PostgreSQL. Its user `postgres` needs no password.
+    Postgres,
 }
 
 /// A running server, which ends when this value is dropped.
@@ -62,14 +68,27 @@ pub struct Server {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Etcd, Self::Redis, Self::Nats];
+    pub const ALL: [Self; 4] = [Self::Etcd, Self::Redis, Self::Nats, Self::Postgres];
+
+    /// Its own name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Redis => "Redis",
+            Self::Nats => "NATS",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
 
     /// The suitable programs, best first.
-    const fn programs(self) -> &'static [&'static str] {
+    #[must_use]
+    pub const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd"],
             Self::Redis => &["redis-server", "valkey-server"],
             Self::Nats => &["nats-server"],
+            Self::Postgres => &["postgres"],
         }
     }
 
@@ -80,6 +99,7 @@ impl Kind {
             Self::Etcd => "ETCD_ADDRESS",
             Self::Redis => "REDIS_ADDRESS",
             Self::Nats => "NATS_ADDRESS",
+            Self::Postgres => "POSTGRES_ADDRESS",
         }
     }
 
@@ -87,10 +107,14 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// [`Lack::Missing`] if there is none on PATH.
+    /// [`Lack::Missing`] if there is none on PATH. Debian's PostgreSQL need not be on PATH.
     pub fn find(self) -> Result<PathBuf, Lack> {
         let missing = || Lack::missing(format!("there is no {self} on PATH"), self.remedy());
-        find(self.programs()).ok_or_else(missing)
+        let found = match self {
+            Self::Postgres => postgres::program(),
+            _ => find(self.programs()),
+        };
+        found.ok_or_else(missing)
     }
 
     /// The remedy if it is missing.
@@ -99,14 +123,19 @@ impl Kind {
             Self::Etcd => "install it (Debian: apt-get install etcd-server)",
             Self::Redis => "install it (Debian: apt-get install redis-server)",
             Self::Nats => "install it (Debian: apt-get install nats-server)",
+            Self::Postgres => "install it (Debian: apt-get install postgresql)",
         }
     }
 
-    /// The server's arguments. They turn off durability where possible: nobody needs the data later.
-    fn arguments(self, port: u16, peers: u16) -> Vec<String> {
+    /// The command that starts this program. It turns off durability where possible: nobody needs the data later.
+    fn command(
+        self,
+        program: &Path,
+        [port, peers]: [u16; 2],
+    ) -> Result<(PathBuf, Vec<OsString>), Lack> {
         let url = |port| format!("http://127.0.0.1:{port}");
         let port_text = port.to_string();
-        match self {
+        let arguments: Vec<String> = match self {
             Self::Etcd => [
                 ("--listen-client-urls", url(port)),
                 ("--advertise-client-urls", url(port)),
@@ -125,7 +154,9 @@ impl Kind {
                     .map(str::to_owned)
                     .into()
             }
-        }
+            Self::Postgres => return postgres::command(program, port),
+        };
+        Ok((program.to_owned(), arguments.into_iter().map(Into::into).collect()))
     }
 
     /// A request, and a text that its answer must contain.
@@ -135,6 +166,8 @@ impl Kind {
             Self::Redis => ("PING\r\n", "+PONG"),
             // It speaks first.
             Self::Nats => ("PING\r\n", "\r\nPONG"),
+            // An error while it starts, and otherwise its parameters.
+            Self::Postgres => (postgres::GREETING, "server_version"),
         }
     }
 
@@ -166,8 +199,9 @@ impl Kind {
         let said = Command::new(program).arg("--version").output();
         let said = said.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
         let said = said.unwrap_or_default();
-        // `etcd Version: 3.4.23`, `Redis server v=7.0.15 sha=…`, `nats-server: v2.9.10`.
-        let marks = [" Version: ", " v=", ": v"];
+        // `etcd Version: 3.4.23`, `Redis server v=7.0.15 sha=…`, `nats-server: v2.9.10`,
+        // `postgres (PostgreSQL) 15.18 (Debian …)`.
+        let marks = [" Version: ", " v=", ": v", "(PostgreSQL) "];
         let version = marks.iter().find_map(|mark| said.split_once(mark));
         let version = version.and_then(|(_, rest)| rest.split_whitespace().next());
         version.unwrap_or("of an unknown version").to_owned()
@@ -194,17 +228,17 @@ impl Server {
         let version = kind.version_of(&program);
         let mut attempts = 1;
         loop {
-            let [port, peers] = free_ports().map_err(|error| {
+            let ports = free_ports().map_err(|error| {
                 Lack::broken(format!("there is no free port on 127.0.0.1 for {kind}: {error}"))
             })?;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let arguments = kind.arguments(port, peers);
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[0]));
+            let (runs, arguments) = kind.command(&program, ports)?;
             let (stop, (send, ended)) = (Interrupt::by_hand(), mpsc::channel());
-            let (sandbox, told, runs) = (Arc::clone(sandbox), stop.clone(), program.clone());
+            let (sandbox, told) = (Arc::clone(sandbox), stop.clone());
             let thread = thread::spawn(move || {
                 let command = Sandboxed {
                     program: &runs,
-                    arguments: arguments.into_iter().map(Into::into).collect(),
+                    arguments,
                     surroundings: Surroundings::Bare { variables: &[] },
                     deadline: FOR_EVER,
                 };

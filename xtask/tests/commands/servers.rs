@@ -1,8 +1,8 @@
-//! Servers run as long as the command that started them. The one here is a stand-in.
+//! Servers run as long as the command that started them. All but PostgreSQL are stand-ins here.
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Child, Command},
 };
@@ -105,4 +105,45 @@ fn a_server_that_cannot_start_is_reported() {
     ran.says("ended before it answered (exit code 3)").says("out of order");
     let ran = run(&with_stand_in(), &["--", "no-such-command"]).expect_code(2);
     ran.says("there is no command `no-such-command` in PATH");
+}
+
+#[test]
+fn postgres_without_initdb_is_reported() {
+    let workspace = Workspace::empty();
+    workspace.program("path/postgres", "echo 'postgres (PostgreSQL) 1.2.3'\n");
+    let mut command = workspace.command(&["servers", "--only", "postgres"]);
+    command.env("PATH", workspace.path("path"));
+    let ran = Ran::of(command).expect_code(1);
+    ran.says("there is no initdb beside").says("apt-get install postgresql");
+}
+
+/// Its processes leave the group in which they were started.
+#[test]
+fn all_processes_of_postgres_end_when_the_command_is_killed() {
+    let workspace = Workspace::empty();
+    let mut running = workspace.command(&["servers", "--only", "postgres"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if line.is_empty() {
+        let ran = Ran::from(running.wait_with_output().unwrap()).expect_code(1);
+        assert!(
+            ["there is no", "makes none"].iter().any(|it| ran.stderr.contains(it)),
+            "{}",
+            ran.stderr
+        );
+        // Not `println!`, which the harness shows only of a test that fails.
+        io::stdout().write_all(format!("skipped: PostgreSQL: {}", ran.stderr).as_bytes()).unwrap();
+        return;
+    }
+    let address: SocketAddr =
+        line.trim().strip_prefix("POSTGRES_ADDRESS=").unwrap().parse().unwrap();
+    // A session that has started, in a process of its own.
+    let mut session = TcpStream::connect(address).unwrap();
+    session.write_all(b"\0\0\0\x17\0\x03\0\0user\0postgres\0\0").unwrap();
+    session.read_exact(&mut [0; 9]).unwrap();
+    end(running, Signal::KILL);
+    // Its process holds the other end until it ends.
+    let mut rest = Vec::new();
+    let _ = session.read_to_end(&mut rest);
+    wait_for("the end of the server", || TcpStream::connect(address).is_err().then_some(()));
 }
