@@ -540,7 +540,7 @@ pub struct Package {
 /// has the addresses in its environment. Then the servers are stopped and their directories removed, even
 /// if this command is killed.
 ///
-/// Experiments 62 and 63 start servers of their own, in the same way.
+/// Experiments 62, 63 and 69 and the census start servers of their own, in the same way.
 ///
 /// The exit code is 0 after Ctrl-C, and 1 if a server is missing (the error says what to install) or ends
 /// by itself. With a command, it is the command's exit code.

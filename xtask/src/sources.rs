@@ -70,6 +70,12 @@ pub fn of_file(path: &Path) -> Option<String> {
     Some(digest(&without_comments(&fs::read_to_string(path).ok()?)))
 }
 
+/// The modules of its crate that a source names, as files of its folder `src`.
+pub fn modules_of(path: &Path) -> Vec<String> {
+    fs::read_to_string(path)
+        .map_or(Vec::new(), |text| modules(&without_comments(&text), "crate::", "src"))
+}
+
 /// The modules and files that a source names, as paths that may not exist.
 fn named_in_rust(path: &str, code: &str) -> Vec<String> {
     let (folder, _) = path.rsplit_once('/').unwrap_or_default();

@@ -5,6 +5,7 @@
 
 mod look;
 mod question;
+mod real;
 mod server;
 mod subject;
 mod subjects;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         )
         .hypothesis("Nothing panics, hangs or is lost.")
         .needs(server::prepare)
+        .needs(real::prepare)
         .variants(cards.into_iter().flat_map(|card| card.variants))
         .run()
 }

@@ -9,6 +9,7 @@ use std::{
 use lab::{
     Observation, Outcome,
     results::{ExperimentResult, VariantResult},
+    server::Kind,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -406,9 +407,7 @@ pub fn of(
         });
         record.measured.tokio = shop.versions("tokio")?.pop().unwrap_or_default();
         record.measured.sources.extend(digests(workspace.root(), &declared.source));
-        if declared.server.is_some() {
-            record.measured.servers.clone_from(&result.equipment);
-        }
+        record.measured.servers.extend(asked(declared.server.as_deref(), &result.equipment));
         record.rows.push(Row {
             code: declared.code.clone(),
             version,
@@ -421,6 +420,14 @@ pub fn of(
         });
     }
     Ok(records.into_values().collect())
+}
+
+/// Of the programs that ran, those of the server that a row has asked: a run starts all that the machine has.
+fn asked(server: Option<&str>, ran: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let kind = Kind::ALL.into_iter().find(|kind| server == Some(kind.name()));
+    let programs = kind.map_or(&[][..], Kind::programs);
+    let ran = ran.iter().filter(|(program, _)| programs.contains(&program.as_str()));
+    ran.map(|(program, version)| (program.clone(), version.clone())).collect()
 }
 
 /// Whether a release may replace another without a change of the manifest: `0.12.4` and `0.12.3`.
@@ -438,15 +445,18 @@ fn is_same_series(one: &str, other: &str) -> bool {
 const SHARED: [&str; 5] =
     ["src/look.rs", "src/question.rs", "src/server.rs", "src/subject.rs", "src/trial.rs"];
 
-/// The digests of what the trials of a row are made of: its own file, what all rows share, and the locked versions of
-/// what these use.
+/// The digests of what the trials of a row are made of: its own file, the modules that it names, what all rows share,
+/// and the locked versions of what these use.
 pub fn digests(root: &Path, source: &str) -> BTreeMap<String, String> {
     let package = root.join(PACKAGE);
-    let files = SHARED.into_iter().chain([source]);
+    let named = sources::modules_of(&package.join(source));
+    let files = named.iter().map(String::as_str).chain(SHARED).chain([source]);
+    let files: BTreeSet<_> = files.collect();
     let digest =
-        |file: &str| Some((format!("{PACKAGE}/{file}"), sources::of_file(&package.join(file))?));
-    let mut digests: BTreeMap<_, _> = files.clone().filter_map(digest).collect();
-    let text: String = files.filter_map(|it| fs::read_to_string(package.join(it)).ok()).collect();
+        |file: &&str| Some((format!("{PACKAGE}/{file}"), sources::of_file(&package.join(file))?));
+    let mut digests: BTreeMap<_, _> = files.iter().filter_map(digest).collect();
+    let text: String =
+        files.iter().filter_map(|it| fs::read_to_string(package.join(it)).ok()).collect();
     // Without a lock file there are no cells either.
     if let Ok(Some(used)) = workshop::used(&package, &text) {
         digests.insert(locked(source), used);
@@ -461,7 +471,7 @@ fn locked(source: &str) -> String {
 
 /// What a record does not say of how it was measured, because it is older than that digest.
 pub fn unrecorded(root: &Path, measured: &Measured) -> BTreeSet<String> {
-    let is_own = |it: &&str| !SHARED.contains(it) && !it.starts_with("Cargo.lock");
+    let is_own = |it: &&str| it.starts_with("src/subjects/");
     let below = measured.sources.keys().filter_map(|it| it.strip_prefix(PACKAGE));
     let own = below.map(|it| it.trim_start_matches('/')).filter(is_own);
     let now = own.flat_map(|source| digests(root, source).into_keys());
@@ -690,6 +700,17 @@ mod tests {
         let mut older = measured;
         older.sources.remove(&locked[0]);
         assert_eq!(unrecorded(root.path(), &older), BTreeSet::from(locked));
+        // A module counts where it is named. Others have no digest of it.
+        assert!(!now().contains_key(&format!("{PACKAGE}/src/real.rs")));
+        write("src/real.rs", "pub fn with() {}");
+        write("src/subjects/pool.rs", "use a_pool::Pool;\nuse crate::{look, real::with};");
+        let first = now();
+        assert_eq!(first.len(), 8, "{first:?}");
+        write("src/real.rs", "pub fn with() { other() }");
+        let name = format!("{PACKAGE}/src/real.rs");
+        assert_ne!(digest_now(root.path(), &name).as_ref(), first.get(&name));
+        let changed = now().into_iter().filter(|it| first.get(&it.0) != Some(&it.1));
+        assert_eq!(changed.map(|it| it.0).collect::<Vec<_>>(), [name]);
     }
 
     #[test]
@@ -697,6 +718,16 @@ mod tests {
         assert_eq!(expected("control"), Some("clean"));
         assert_eq!(expected("flush-control"), Some("all"));
         assert_eq!(expected("flush"), None);
+    }
+
+    #[test]
+    fn a_record_names_only_the_server_that_its_rows_asked() {
+        let pairs = [("nats-server", "2"), ("postgres", "15"), ("valkey-server", "8")];
+        let ran = pairs.map(|(program, version)| (program.to_owned(), version.to_owned()));
+        let of = |server| asked(server, &ran.clone().into()).into_keys().collect::<Vec<_>>();
+        assert_eq!(of(Some("PostgreSQL")), ["postgres"]);
+        assert_eq!(of(Some("Redis")), ["valkey-server"]);
+        assert!(of(None).is_empty());
     }
 
     #[test]

@@ -1,41 +1,47 @@
-//! async-nats, with a server that counts what is published.
+//! async-nats, with a real server and a subscriber that counts what it delivers.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
+    process,
     sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use async_nats::Client;
-use lab::TrialResult;
+use lab::{TrialResult, server::Kind};
 
 use crate::{
-    server,
+    look, real,
     subject::{Card, Subject},
 };
 
-static PUBLISHED: AtomicUsize = AtomicUsize::new(0);
+static DELIVERED: AtomicUsize = AtomicUsize::new(0);
 
-/// What a client of NATS needs to hear.
-fn nats(mut stream: TcpStream) -> io::Result<()> {
-    const INFO: &[u8] = b"INFO {\"server_id\":\"census\",\"server_name\":\"census\",\"version\":\"2.12.0\",\"proto\":1,\"max_payload\":1048576,\"headers\":true,\"host\":\"127.0.0.1\",\"port\":4222,\"go\":\"\",\"client_id\":1}\r\n";
-    stream.write_all(INFO)?;
-    let mut lines = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if lines.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        match line.split_whitespace().next() {
-            Some("PING") => stream.write_all(b"PONG\r\n")?,
-            Some("PUB") => {
-                PUBLISHED.fetch_add(1, Ordering::SeqCst);
-                lines.read_line(&mut line)?;
+/// The subject of this trial's messages: others run at the same time, with the same server.
+fn subject() -> String {
+    format!("census.{}", process::id())
+}
+
+/// Subscribes, without the crate that is asked, and counts what comes. The server knows the subscription when this
+/// returns.
+fn subscribe() -> TrialResult {
+    let mut stream = TcpStream::connect(real::address(Kind::Nats)?)?;
+    look::exclude(stream.local_addr()?.port());
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = format!("CONNECT {{\"verbose\":false}}\r\nSUB {} 1\r\nPING\r\n", subject());
+    stream.write_all(request.as_bytes())?;
+    while lines.next().ok_or("nats-server ends the subscription")?? != "PONG" {}
+    thread::Builder::new().name(look::OWN.to_owned()).spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            match line.split(' ').next() {
+                Some("MSG") => drop(DELIVERED.fetch_add(1, Ordering::SeqCst)),
+                Some("PING") => drop(stream.write_all(b"PONG\r\n")),
+                _ => {}
             }
-            _ => {}
         }
-    }
+    })?;
+    Ok(())
 }
 
 struct OfClient;
@@ -51,11 +57,12 @@ impl Subject for OfClient {
     const ACCEPTS: Result<&'static str, &'static str> = Ok("messages, which a task sends");
 
     async fn live() -> TrialResult<Self::Live> {
-        Ok(async_nats::connect(server::serve(nats)?.to_string()).await?)
+        subscribe()?;
+        Ok(async_nats::connect(real::address(Kind::Nats)?.to_string()).await?)
     }
 
     async fn call(client: &mut Self::Live) -> TrialResult {
-        client.publish("a", "row".into()).await?;
+        client.publish(subject(), "row".into()).await?;
         Ok(client.flush().await?)
     }
 
@@ -64,14 +71,14 @@ impl Subject for OfClient {
     }
 
     async fn accept(client: &mut Self::Live) -> TrialResult {
-        Ok(client.publish("a", "row".into()).await?)
+        Ok(client.publish(subject(), "row".into()).await?)
     }
 
     fn arrived() -> usize {
-        PUBLISHED.load(Ordering::SeqCst)
+        DELIVERED.load(Ordering::SeqCst)
     }
 }
 
 pub fn cards() -> Vec<Card> {
-    vec![Card::of::<OfClient>(file!())]
+    vec![real::with(Kind::Nats, Card::of::<OfClient>(file!()))]
 }

@@ -1,47 +1,22 @@
-//! tokio-postgres and its pool, with a server that says OK to everything.
-
-use std::{
-    io::{self, Read as _, Write as _},
-    net::TcpStream,
-};
+//! tokio-postgres, its pool and its blocking client, with a real server.
 
 use deadpool_postgres::{Manager, Pool};
-use lab::TrialResult;
+use lab::{TrialResult, server::Kind};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_postgres::{Client, Config, Error, NoTls};
 
 use crate::{
-    server,
+    real,
     subject::{Card, Subject},
 };
 
-/// What a client of PostgreSQL 3.0 needs to hear.
-fn postgres(mut stream: TcpStream) -> io::Result<()> {
-    const READY: &[u8] = b"Z\0\0\0\x05I";
-    let body = |stream: &mut TcpStream| {
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let mut body = vec![0; u32::from_be_bytes(length).saturating_sub(4) as usize];
-        stream.read_exact(&mut body)
-    };
-    body(&mut stream)?;
-    stream.write_all(b"R\0\0\0\x08\0\0\0\0")?;
-    stream.write_all(READY)?;
-    let mut kind = [0];
-    while stream.read_exact(&mut kind).is_ok() {
-        body(&mut stream)?;
-        if kind == *b"Q" {
-            stream.write_all(b"C\0\0\0\x07OK\0")?;
-            stream.write_all(READY)?;
-        }
-    }
-    Ok(())
-}
+/// A query that changes nothing: the trials of all rows share the database.
+const QUERY: &str = "SELECT 'a row'";
 
-fn config() -> io::Result<Config> {
-    let address = server::serve(postgres)?;
+fn config() -> TrialResult<Config> {
+    let address = real::address(Kind::Postgres)?;
     let mut config = Config::new();
-    config.host(address.ip().to_string()).port(address.port()).user("census");
+    config.host(address.ip().to_string()).port(address.port()).user("postgres");
     Ok(config)
 }
 
@@ -64,7 +39,7 @@ impl Subject for OfClient {
     }
 
     async fn call((client, _): &mut Self::Live) -> TrialResult {
-        client.simple_query("INSERT").await?;
+        client.simple_query(QUERY).await?;
         Ok(())
     }
 }
@@ -85,7 +60,7 @@ impl Subject for OfPool {
     }
 
     async fn call(pool: &mut Self::Live) -> TrialResult {
-        pool.get().await?.simple_query("INSERT").await?;
+        pool.get().await?.simple_query(QUERY).await?;
         Ok(())
     }
 
@@ -110,18 +85,13 @@ impl Subject for OfBlockingClient {
     const CLOSES_ONCE: Option<&'static str> = Some("`Client::close` takes the client");
 
     async fn live() -> TrialResult<Self::Live> {
-        let address = server::serve(postgres)?;
-        let connect = move || {
-            let mut config = ::postgres::Config::new();
-            config.host(&address.ip().to_string()).port(address.port()).user("census");
-            config.connect(NoTls)
-        };
-        Ok(Some(spawn_blocking(connect).await??))
+        let config = ::postgres::Config::from(config()?);
+        Ok(Some(spawn_blocking(move || config.connect(NoTls)).await??))
     }
 
     async fn call(live: &mut Self::Live) -> TrialResult {
         let mut client = live.take().ok_or("it was closed, or its last call was cancelled")?;
-        let query = move || client.simple_query("INSERT").map(|_| client);
+        let query = move || client.simple_query(QUERY).map(|_| client);
         *live = Some(spawn_blocking(query).await??);
         Ok(())
     }
@@ -133,9 +103,11 @@ impl Subject for OfBlockingClient {
 }
 
 pub fn cards() -> Vec<Card> {
-    vec![
+    [
         Card::of::<OfBlockingClient>(file!()),
         Card::of::<OfClient>(file!()),
         Card::of::<OfPool>(file!()),
     ]
+    .map(|card| real::with(Kind::Postgres, card))
+    .into()
 }
