@@ -65,10 +65,9 @@ impl Completion {
         }
     }
 
-    /// The event loop of the future, unless that has its result.
-    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((future, _)) = self.owned.get() else { return Ok(None) };
-        future.bind(py).call_method0(intern!(py, "get_loop")).map(Some)
+    /// The future, unless it has its result.
+    pub(crate) fn future(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.owned.get().map(|(future, _)| future.clone_ref(py))
     }
 
     /// What it sets, unless that has been done. Nobody sets it any more.

@@ -47,13 +47,14 @@ pub(crate) fn give_all_a_result(py: Python<'_>) {
 /// Has a result set by a method of Python's, if the loop runs.
 fn set_by_python(completion: &Bound<'_, Completion>) -> PyResult<()> {
     let py = completion.py();
-    // Whoever has borrowed it is in the middle of setting the result.
-    let Ok(scheduled) = completion.try_borrow() else { return Ok(()) };
-    let event_loop = scheduled.event_loop(py)?;
-    drop(scheduled);
-    let Some(event_loop) = event_loop.filter(|it| matches!(Loop::of(it), Loop::Running)) else {
+    // Whoever has borrowed it is in the middle of setting the result. Here, it is not borrowed while Python runs: another
+    // thread may call it then.
+    let future = completion.try_borrow().ok().and_then(|it| it.future(py));
+    let Some(future) = future else { return Ok(()) };
+    let event_loop = future.bind(py).call_method0(intern!(py, "get_loop"))?;
+    if !matches!(Loop::of(&event_loop), Loop::Running) {
         return Ok(());
-    };
+    }
     let taken = completion.try_borrow_mut().ok().and_then(|mut it| it.take());
     let Some((future, outcome)) = taken else { return Ok(()) };
     let future = future.bind(py);
