@@ -44,6 +44,15 @@ pub(crate) fn scheduled(py: Python<'_>) -> Vec<Py<Completion>> {
     scheduled.iter().filter_map(object).collect()
 }
 
+/// In a forked child, those of the parent are called by nobody.
+#[cfg(unix)]
+pub(crate) fn forget_scheduled() {
+    // Whoever has locked it is attached, and so does not exist here.
+    if let Ok(mut scheduled) = SCHEDULED.try_lock() {
+        scheduled.clear();
+    }
+}
+
 impl Completion {
     /// One that is about to be scheduled.
     pub(crate) fn scheduled(

@@ -20,7 +20,7 @@ use std::{
 use pyo3::prelude::*;
 
 use crate::{
-    compat,
+    compat, completion,
     delivery::{self, OnItsWay},
     runtime::{self, Source},
     states::{self, Left},
@@ -93,6 +93,7 @@ fn register() -> i32 {
         FORKS.fetch_add(1, Ordering::Relaxed);
         sundown::forked_child();
         // A future that the parent began gets no result here.
+        completion::forget_scheduled();
         let _ = HELD.try_with(|held| {
             if let Some(held) = &mut *held.borrow_mut() {
                 mem::forget(mem::take(&mut *held.results));

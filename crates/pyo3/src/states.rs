@@ -13,7 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     ffi::{c_int, c_void},
     marker::PhantomData,
-    mem, ptr,
+    ptr,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
         atomic::{AtomicBool, AtomicPtr, Ordering},
@@ -60,11 +60,40 @@ static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
 /// Whether there are some. Relaxed: whoever does not see it leaves them to the next.
 static ARE_LEFT: AtomicBool = AtomicBool::new(false);
 
-/// In a forked child, the states of its parent's threads have been freed by Python.
-pub(crate) struct Left(Process, *mut PyThreadState);
+/// The state of a thread that is about to end.
+pub(crate) struct Left {
+    /// In a forked child, Python has freed the states of its parent's threads.
+    process: Process,
+    thread: Thread,
+    state: *mut PyThreadState,
+}
 
-// SAFETY: a state is used by one thread at a time, and its own has ended.
+// SAFETY: a state is used by one thread at a time, and is freed when its own has ended.
 unsafe impl Send for Left {}
+
+/// A thread, as the kernel names it.
+#[derive(Clone, Copy)]
+struct Thread(#[allow(dead_code, reason = "used where the kernel can be asked")] i64);
+
+impl Thread {
+    fn this() -> Self {
+        #[cfg(target_os = "linux")]
+        // SAFETY: it has no conditions.
+        return Self(unsafe { libc::syscall(libc::SYS_gettid) });
+        #[cfg(not(target_os = "linux"))]
+        Self(0)
+    }
+
+    /// Whether it has ended. Until then, a destructor of another thread-local may enter Python. If the kernel cannot be
+    /// asked, or has given the name to another thread, it has not.
+    fn has_ended(self) -> bool {
+        #[cfg(target_os = "linux")]
+        // SAFETY: no signal is sent, only looked whether it could be.
+        return unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.0, 0) } != 0;
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+}
 
 /// Remembers the interpreter.
 ///
@@ -194,7 +223,8 @@ impl Drop for Kept {
             free_left(unsafe { compat::assume_attached() });
             0
         }
-        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(Left(Process::this(), state));
+        let left = Left { process: Process::this(), thread: Thread::this(), state };
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(left);
         if !ARE_LEFT.swap(true, Ordering::Relaxed) {
             // If the queue is full, the next thread that we attach frees it.
             // SAFETY: it may be called without the lock, while the interpreter is there.
@@ -209,9 +239,17 @@ pub(crate) fn free_left(_py: Python<'_>) {
         return;
     }
     ARE_LEFT.store(false, Ordering::Relaxed);
-    let left = mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
     let this = Process::this();
-    for Left(_, state) in left.into_iter().filter(|Left(process, _)| *process == this) {
+    let mut ended = Vec::new();
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain(|left| {
+        let has_ended = left.process != this || left.thread.has_ended();
+        if has_ended && left.process == this {
+            ended.push(left.state);
+        }
+        ARE_LEFT.fetch_or(!has_ended, Ordering::Relaxed);
+        !has_ended
+    });
+    for state in ended {
         // SAFETY: this thread is attached, and that of the state has ended.
         unsafe {
             ffi::PyThreadState_Clear(state);
