@@ -63,6 +63,7 @@ fn run(
             Action::LogOut => {
                 println!("loop: {} rooms are open, logging out", tabs.len());
                 let (session, post) = (session.clone(), post.clone());
+                // Drops the receiver of the result; the task goes on.
                 drop(background.spawn("logout", |_stop| log_out(session, post))?);
             }
             Action::Frame => println!("loop: drew a frame"),

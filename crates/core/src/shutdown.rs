@@ -241,7 +241,7 @@ impl fmt::Display for ShutdownError {
                 "`{component}` has not ended after {elapsed:.1?}: {alive} still running; what is left \
                  blocks its thread, and nothing can interrupt it: a closure of `spawn_blocking`, a read \
                  of standard input, a DNS look-up, or a task in `block_in_place` or in its destructor \
-                 (docs/src/tools.md says how to see which)"
+                 (`cargo xtask probe` of sundown shows which)"
             ),
             ShutdownErrorKind::TimedOut if alive.left_to_another => write!(
                 f,

@@ -101,9 +101,11 @@ fn deliver_one() {
     drop(under_way);
 }
 
-/// Delivers all results that no other thread has begun with.
-pub(crate) fn deliver_all(py: Python<'_>) {
-    while let Some((_under_way, deliver)) = next() {
+/// Delivers the results that no other thread has begun with, until the limit has passed.
+pub(crate) fn deliver_those_left(py: Python<'_>, has_passed: impl Fn() -> bool) {
+    while !has_passed()
+        && let Some((_under_way, deliver)) = next()
+    {
         deliver(py);
     }
 }

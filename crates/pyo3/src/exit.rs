@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    mem,
+    mem, process,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -142,18 +142,24 @@ fn are_handlers_called(py: Python<'_>) -> PyResult<bool> {
     let mut frame = frames.call_method1("get", (main.getattr("ident")?,))?;
     // `threading` takes the thread that has imported it first for the main one: that may have ended long ago.
     let has_frames = !frame.is_none();
-    let waits = threading.getattr("_shutdown")?.getattr("__code__")?;
     while !frame.is_none() {
-        if frame.getattr("f_code")?.is(&waits) {
+        let name = frame.getattr("f_code")?.getattr("co_name")?;
+        let module = frame.getattr("f_globals")?.call_method1("get", ("__name__",))?;
+        if name.eq("_shutdown")? && module.eq("threading")? {
             return Ok(false);
         }
         frame = frame.getattr("f_back")?;
     }
-    Ok(has_frames)
+    // Without a frame, it may be in a handler in C. The kernel names a process by its first thread.
+    let is_first = || main.getattr("native_id")?.eq(process::id());
+    Ok(has_frames || is_first()?)
 }
 
 /// How long threads that are on their way out of Python get after a signal has ended the wait.
 const AFTER_A_SIGNAL: Duration = Duration::from_millis(100);
+
+/// How long results on their way get from the threads for blocking work.
+const WITH_THREADS: Duration = Duration::from_millis(200);
 
 /// Drops what is in flight, closes the gate, and waits until every thread has left Python. Says on standard
 /// error what has not ended within the limit. A signal handler that raises, as that of Ctrl-C does, ends the wait.
@@ -178,8 +184,11 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
         Err(_) => AFTER_A_SIGNAL,
     };
     UNDER_WAY.close();
-    // Those that no thread has begun with: all threads for blocking work may be busy for longer than the limit.
-    delivery::deliver_all(py);
+    let soon = WITH_THREADS.min(rest(&dropped));
+    if wait(py, within(soon, UNDER_WAY.wait_empty())).is_ok_and(|delivered| delivered.is_none()) {
+        // All threads for blocking work may be busy for longer than the limit.
+        delivery::deliver_those_left(py, || rest(&dropped).is_zero());
+    }
     let delivered = wait(py, within(rest(&dropped), UNDER_WAY.wait_empty())).map(drop);
     let dropped = dropped.and(delivered);
     GATE.close();

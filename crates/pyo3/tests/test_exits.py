@@ -560,6 +560,18 @@ def test_a_first_use_while_the_interpreter_exits_is_refused():
     assert run("ours", body) == (0, told, "")
 
 
+def test_a_first_use_in_a_thread_while_a_handler_in_c_is_called_is_refused():
+    body = """
+    atexit.register(time.sleep, 0.4)
+    def work():
+        time.sleep(0.2)
+        try: import extension
+        except RuntimeError: os.write(1, b"refused\\n")
+    threading.Thread(target=work, daemon=True).start()
+    """
+    assert run("ours", body) == (0, "refused\n", "")
+
+
 @pytest.mark.parametrize("which", ["ours", "bare"])
 @pytest.mark.parametrize("options", [[], ["-S"]])
 def test_a_first_use_in_a_thread_that_python_waits_for_is_none_in_an_exit(which, options):

@@ -1,6 +1,6 @@
 //! Stacks, peers and streams made of packets.
 
-use std::{mem, net::SocketAddr};
+use std::{mem, net::SocketAddr, time::Duration};
 
 use etherparse::{PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice, UdpHeader};
 use ipstack::{IpStack, IpStackConfig, IpStackStream, IpStackTcpStream, IpStackUdpStream};
@@ -88,6 +88,21 @@ fn stacked() -> Vec<Case> {
             stream
         })
         .when("open"),
+        Case::of("ipstack", || async {
+            let (stack, mut stream, mut device) = connected(true).await;
+            stream.read_u8().await.expect("a row");
+            let mut reset = Row::new();
+            let packet = PacketBuilder::ipv4(NEAR, FAR, 64).tcp(1000, 80, 7, 1024).rst();
+            packet.write(&mut reset, &[]).expect("a packet");
+            // Its task looks at the state before each packet, and so ends at the second.
+            for _ in 0..2 {
+                device.write_all(&reset).await.expect("written");
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            mem::forget((stack, device));
+            stream
+        })
+        .when("reset"),
         Case::of("ipstack", || async {
             let (_, stream, device) = connected(false).await;
             mem::forget(device);

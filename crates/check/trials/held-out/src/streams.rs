@@ -247,7 +247,7 @@ fn messages() -> Vec<Case> {
         Case::of("fe2o3-amqp", || async { amqp().await.0 }).when("after its session"),
         Case::of("fe2o3-amqp", || async {
             let (mut connection, mut session) = amqp().await;
-            session.end().await.expect("an end");
+            let _ = session.end().await; // with an error if its peer is fast, and ended all the same
             connection.close().await.expect("closed");
             connection
         })
@@ -261,7 +261,7 @@ fn messages() -> Vec<Case> {
         Case::of("fe2o3-amqp", || async { amqp().await.1 }).when("after its connection"),
         Case::of("fe2o3-amqp", || async {
             let (connection, mut session) = amqp().await;
-            session.end().await.expect("an end");
+            let _ = session.end().await; // with an error if its peer is fast, and ended all the same
             mem::forget(connection);
             session
         })
@@ -281,7 +281,7 @@ fn links() -> Vec<Case> {
         Case::of("fe2o3-amqp", || async {
             let (connection, mut session) = amqp().await;
             let sender = Sender::attach(&mut session, "a", "b").await.expect("a link");
-            session.end().await.expect("an end");
+            let _ = session.end().await; // with an error if its peer is fast, and ended all the same
             mem::forget(connection);
             sender
         })
@@ -296,7 +296,7 @@ fn links() -> Vec<Case> {
         Case::of("fe2o3-amqp", || async {
             let (connection, mut session) = amqp().await;
             let receiver = Receiver::attach(&mut session, "a", "b").await.expect("a link");
-            session.end().await.expect("an end");
+            let _ = session.end().await; // with an error if its peer is fast, and ended all the same
             mem::forget(connection);
             receiver
         })

@@ -86,6 +86,13 @@ fn executors() -> Vec<Case> {
         .when("one of two"),
         Case::of("async_executors", || async { TokioCt::new().expect("a runtime") }).when("unused"),
         Case::of("async_executors", || async {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let handle = runtime.handle().clone();
+            mem::forget(runtime);
+            TokioCt::try_from(handle).expect("a runtime with one thread")
+        })
+        .when("of another runtime"),
+        Case::of("async_executors", || async {
             block_in_place(|| {
                 let executor = TokioCt::new().expect("a runtime");
                 executor.block_on(async {});
