@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    ptr,
+    mem, ptr,
     sync::{Mutex, PoisonError},
 };
 
@@ -93,10 +93,19 @@ impl Drop for Completion {
 
 #[pymethods]
 impl Completion {
-    fn __call__(&mut self, py: Python<'_>) -> PyResult<()> {
-        let Ok(_inside) = exit::in_callback() else { return Ok(()) };
-        self.is_called();
-        let Some((future, result)) = self.owned.take() else { return Ok(()) };
+    fn __call__(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let Ok(_inside) = exit::in_callback() else {
+            // It stays among those that are scheduled, and the exit has Python set the result.
+            mem::forget(this.clone());
+            return Ok(());
+        };
+        let taken = {
+            let mut this = this.try_borrow_mut()?;
+            this.is_called();
+            this.take()
+        };
+        let Some((future, result)) = taken else { return Ok(()) };
         let future = future.bind(py);
         // Cancelled in between.
         if is_done(future)? {

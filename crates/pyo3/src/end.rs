@@ -1,12 +1,12 @@
 //! The futures that have no result at the end.
 
-use std::{mem, sync::TryLockError};
+use std::{ffi::CStr, mem, sync::TryLockError, thread, time::Duration};
 
-use pyo3::{IntoPyObjectExt as _, intern, prelude::*, types::PyTuple};
+use pyo3::{IntoPyObjectExt as _, intern, prelude::*};
 
 use crate::{
     completion::{self, Completion, is_done, without_stop},
-    delivery::{WITHOUT_RESULT, ended},
+    delivery::{Awaiting, WITHOUT_RESULT, ended},
 };
 
 /// At the end, nobody of ours sets a result any more, and a handler of the exit that was registered before ours may wait
@@ -16,14 +16,7 @@ use crate::{
 /// the loop runs in a daemon thread, the future is cancelled: nobody need catch that, and `asyncio` says nothing of it on
 /// standard error. In that thread nothing of ours is called, because Python may end it wherever it is.
 pub(crate) fn give_all_a_result(py: Python<'_>) {
-    let mut left = match WITHOUT_RESULT.try_lock() {
-        Ok(left) => left,
-        Err(TryLockError::Poisoned(left)) => left.into_inner(),
-        // A thread that has not ended within the limit; or, in a forked child, one that is not there.
-        Err(TryLockError::WouldBlock) => return,
-    };
-    let left = mem::take(&mut *left);
-    for awaiting in left {
+    for awaiting in without_result() {
         let event_loop = awaiting.locals.event_loop(py);
         // If the loop is not run again, a task that waits for the future lives on with it: if it were destroyed,
         // `asyncio` would say so on standard error.
@@ -31,7 +24,10 @@ pub(crate) fn give_all_a_result(py: Python<'_>) {
         match Loop::of(&event_loop) {
             Loop::LeftOpen => awaiting.set(py, |_| Err(ended())),
             Loop::Running => {
-                let _ = call_of(&event_loop, awaiting.future.bind(py), "cancel", None);
+                let cancel = awaiting.future.getattr(py, intern!(py, "cancel"));
+                let _ = cancel.and_then(|cancel| {
+                    event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (cancel,))
+                });
                 mem::forget(awaiting);
             }
             Loop::Closed => mem::forget(awaiting),
@@ -42,6 +38,18 @@ pub(crate) fn give_all_a_result(py: Python<'_>) {
             error.write_unraisable(py, None);
         }
     }
+}
+
+/// Those without a result. The lock is held for an instant; in a forked child it may be held by a thread that is not there.
+fn without_result() -> Vec<Awaiting> {
+    for _ in 0..100 {
+        match WITHOUT_RESULT.try_lock() {
+            Ok(mut left) => return mem::take(&mut *left),
+            Err(TryLockError::Poisoned(left)) => return mem::take(&mut *left.into_inner()),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    Vec::new()
 }
 
 /// Has a result set by a method of Python's, if the loop runs.
@@ -61,14 +69,21 @@ fn set_by_python(completion: &Bound<'_, Completion>) -> PyResult<()> {
     if is_done(future)? {
         return Ok(());
     }
-    match outcome {
-        Ok(value) => call_of(&event_loop, future, "set_result", Some(value)),
-        Err(error) => {
-            let error = without_stop(py, error).into_py_any(py)?;
-            call_of(&event_loop, future, "set_exception", Some(error))
-        }
-    }
+    let (method, argument) = match outcome {
+        Ok(value) => ("set_result", value),
+        Err(error) => ("set_exception", without_stop(py, error).into_py_any(py)?),
+    };
+    let sets = PyModule::from_code(py, SETS, c"sundown", c"sundown_sets")?.getattr("sets")?;
+    let arguments = (sets, future, method, argument);
+    event_loop.call_method1(intern!(py, "call_soon_threadsafe"), arguments).map(drop)
 }
+
+/// Called in the thread of the loop, where the future may have been cancelled in between.
+const SETS: &CStr = c"
+def sets(future, method, argument):
+    if not future.done():
+        getattr(future, method)(argument)
+";
 
 /// What an event loop does.
 enum Loop {
@@ -88,17 +103,4 @@ impl Loop {
             _ => Self::Closed,
         }
     }
-}
-
-/// Has a method of the future called in the thread of its loop.
-fn call_of(
-    event_loop: &Bound<'_, PyAny>,
-    future: &Bound<'_, PyAny>,
-    method: &str,
-    argument: Option<Py<PyAny>>,
-) -> PyResult<()> {
-    let mut arguments = vec![future.getattr(method)?];
-    arguments.extend(argument.map(|it| it.into_bound(future.py())));
-    let arguments = PyTuple::new(future.py(), arguments)?;
-    event_loop.call_method1(intern!(future.py(), "call_soon_threadsafe"), arguments).map(drop)
 }
