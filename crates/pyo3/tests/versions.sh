@@ -20,7 +20,7 @@ for version in "$@"; do
   sed -i.bak "s|\"../sundown\"|\"$here/../sundown\"|" "$copy/Cargo.toml"
   sed -i.bak "s|^\(pyo3 = .*\)\">=0.25, <0.31\"|\1\"$version\"|" "$copy"/tests/*/Cargo.toml
   if [ "$version" = 0.25 ]; then
-    sed -i.bak 's/Python::attach/Python::with_gil/; s/py\.detach/py.allow_threads/' "$copy/tests/extension/src/lib.rs"
+    sed -i.bak 's/Python::attach/Python::with_gil/; s/py\.detach/py.allow_threads/' "$copy"/tests/*/src/*.rs
   fi
   build() {
     cargo build --quiet --manifest-path "$copy/Cargo.toml" -p "$1" "${@:3}"
