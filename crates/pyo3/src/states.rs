@@ -11,8 +11,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    ffi::{c_int, c_void},
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
@@ -30,7 +30,12 @@ use pyo3::{
 };
 use sundown::gate::Entry;
 
-use crate::{compat, entry::GATE, fork::Process};
+use crate::{
+    compat,
+    entry::{GATE, attach},
+    fork::Process,
+    runtime,
+};
 
 /// The interpreter if it is older than 3.12, otherwise null.
 static OLD_INTERPRETER: AtomicPtr<ffi::PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
@@ -218,17 +223,17 @@ impl Drop for Kept {
         if state.is_null() {
             return;
         }
-        extern "C" fn free_in_main_thread(_: *mut c_void) -> c_int {
-            // SAFETY: Python calls this attached.
-            free_left(unsafe { compat::assume_attached() });
-            0
-        }
         let left = Left { process: Process::this(), thread: Thread::this(), state };
         LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(left);
-        if !ARE_LEFT.swap(true, Ordering::Relaxed) {
-            // If the queue is full, the next thread that we attach frees it.
-            // SAFETY: it may be called without the lock, while the interpreter is there.
-            unsafe { ffi::Py_AddPendingCall(Some(free_in_main_thread), ptr::null_mut()) };
+        let is_first = !ARE_LEFT.swap(true, Ordering::Relaxed);
+        if let Some(made) = runtime::find().filter(|_| is_first) {
+            let free = || {
+                // The thread is about to end.
+                thread::sleep(LOOK_AGAIN);
+                let _ = attach(|_| ()); // which frees it
+            };
+            // If it cannot be spawned, the next thread that we attach frees it.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(made.runtime.spawn_blocking(free))));
         }
     }
 }
