@@ -48,6 +48,9 @@ static STATES: RwLock<()> = RwLock::new(());
 const LONGEST_FORK: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
+/// How often a thread looks whether another has ended.
+const LOOKS: u32 = 1_000;
+
 thread_local! {
     static OF_FORK: RefCell<OfFork> = const { RefCell::new(OfFork { depth: 0, held: None }) };
     static KEPT: Kept = const { Kept(Cell::new(ptr::null_mut())) };
@@ -228,9 +231,13 @@ impl Drop for Kept {
         let is_first = !ARE_LEFT.swap(true, Ordering::Relaxed);
         if let Some(made) = runtime::find().filter(|_| is_first) {
             let free = || {
-                // The thread is about to end.
-                thread::sleep(LOOK_AGAIN);
-                let _ = attach(|_| ()); // which frees it
+                // Until the thread has ended, and others that were about to.
+                for _ in 0..LOOKS {
+                    thread::sleep(LOOK_AGAIN);
+                    if attach(|_| ()).is_err() || !ARE_LEFT.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
             };
             // If it cannot be spawned, the next thread that we attach frees it.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(made.runtime.spawn_blocking(free))));
