@@ -207,7 +207,7 @@ pub unsafe extern "C" fn sundown_submit(
             });
             if begun.is_err() {
                 until_a_thread_comes(stopping).await;
-                // If there is none, the runtime stops, and nobody else drops what is queued.
+                // If no thread has come, the runtime stops, and nobody else would drop the job.
                 if is_stopping.is_raised() {
                     drop(take(&job));
                 }

@@ -185,10 +185,15 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     };
     UNDER_WAY.close();
     let soon = WITH_THREADS.min(rest(&dropped));
-    if wait(py, within(soon, UNDER_WAY.wait_empty())).is_ok_and(|delivered| delivered.is_none()) {
-        // All threads for blocking work may be busy for longer than the limit.
-        delivery::deliver_those_left(py, || rest(&dropped).is_zero());
-    }
+    let dropped = match wait(py, within(soon, UNDER_WAY.wait_empty())) {
+        Ok(Some(())) => dropped,
+        Ok(None) => {
+            // All threads for blocking work may be busy for longer than the limit.
+            delivery::deliver_those_left(py, || rest(&dropped).is_zero());
+            dropped
+        }
+        Err(raised) => dropped.and(Err(raised)),
+    };
     let delivered = wait(py, within(rest(&dropped), UNDER_WAY.wait_empty())).map(drop);
     let dropped = dropped.and(delivered);
     GATE.close();
@@ -259,7 +264,7 @@ where
     wait_for(py, |_| future)
 }
 
-/// The same for a future that is told whether a runtime may block on this thread.
+/// Waits as [`wait`] does, for the future that a function makes: it gets whether a runtime may block on this thread.
 pub(crate) fn wait_for<F: Future + Send>(
     py: Python<'_>,
     future: impl FnOnce(bool) -> F,

@@ -24,6 +24,7 @@ use crate::{
     delivery::{self, OnItsWay},
     runtime::{self, Source},
     states::{self, Left},
+    worker,
 };
 
 /// What the thread that forks has locked, from before the fork until after it, in both processes.
@@ -94,6 +95,7 @@ fn register() -> i32 {
         sundown::forked_child();
         // A future that the parent began gets no result here.
         completion::forget_scheduled();
+        worker::forget_workers();
         let _ = HELD.try_with(|held| {
             if let Some(held) = &mut *held.borrow_mut() {
                 mem::forget(mem::take(&mut *held.results));

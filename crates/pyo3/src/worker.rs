@@ -124,8 +124,18 @@ impl Waits {
 impl Drop for Waits {
     fn drop(&mut self) {
         TOO_MANY.store(false, Ordering::Relaxed);
-        WAITS.fetch_sub(1, Ordering::Relaxed);
+        // In a forked child, the count begins anew, and this may be a wait that its parent began.
+        let less = |waits: usize| Some(waits.saturating_sub(1));
+        let _ = WAITS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
+}
+
+/// In a forked child, no worker of the parent's hands over or waits.
+#[cfg(unix)]
+pub(crate) fn forget_workers() {
+    HANDS_OVER.store(false, Ordering::Relaxed);
+    TOO_MANY.store(false, Ordering::Relaxed);
+    WAITS.store(0, Ordering::Relaxed);
 }
 
 /// One worker at a time looks for free threads, and takes one.
