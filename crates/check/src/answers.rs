@@ -13,7 +13,7 @@ pub enum Answer {
     Same,
     /// `Ok`, as a lock that is not poisoned.
     Good,
-    /// `Some` for each thing that is there, and then `None`: an iterator.
+    /// `Some` for each thing that is there, and then `None`: an iterator that leaves nothing out.
     Each,
     /// Whether this is the last owner.
     Last,
@@ -77,7 +77,7 @@ impl Answer {
         match (of_trait, method) {
             ("core::iter::traits::iterator::Iterator", "::next")
             | ("core::iter::traits::double_ended::DoubleEndedIterator", "::next_back") => {
-                Some(Self::Each)
+                gives_each(of_type).then_some(Self::Each)
             }
             ("core::ops::deref::Deref" | "core::ops::deref::DerefMut", _) => Some(Self::Same),
             ("core::cmp::PartialEq", "::eq" | "::ne") if of_type == FLAVOR => {
@@ -89,6 +89,44 @@ impl Answer {
     }
 }
 
+/// Whether an iterator gives each thing that is there. A range counts, and a filter decides.
+pub fn gives_each(iterator: &str) -> bool {
+    /// They give as many as the iterator that is their first generic argument.
+    const ADAPTORS: [&str; 9] = [
+        "chain::Chain",
+        "cloned::Cloned",
+        "copied::Copied",
+        "enumerate::Enumerate",
+        "fuse::Fuse",
+        "inspect::Inspect",
+        "map::Map",
+        "peekable::Peekable",
+        "rev::Rev",
+    ];
+    /// What collections call theirs.
+    const OF_COLLECTIONS: [&str; 11] = [
+        "Drain",
+        "DrainSorted",
+        "IntoIter",
+        "IntoIterSorted",
+        "IntoKeys",
+        "IntoValues",
+        "Iter",
+        "IterMut",
+        "Keys",
+        "Values",
+        "ValuesMut",
+    ];
+    let iterator = iterator.strip_prefix("&mut ").unwrap_or(iterator);
+    let (path, arguments) = iterator.split_once('<').unwrap_or((iterator, ""));
+    let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
+    match path.strip_prefix("core::iter::adapters::") {
+        Some(adaptor) => ADAPTORS.contains(&adaptor) && gives_each(arguments),
+        // That of a `Result` gives what is there if it went well.
+        None => module != "core::result" && OF_COLLECTIONS.contains(&name),
+    }
+}
+
 const OPTION: &str = "core::option::Option<";
 const FLAVOR: &str = "tokio::runtime::runtime::RuntimeFlavor";
 
@@ -96,4 +134,35 @@ const FLAVOR: &str = "tokio::runtime::runtime::RuntimeFlavor";
 fn is_of_option(name: &str) -> bool {
     let Some((_, arguments)) = name.trim_start_matches('<').split_once('<') else { return false };
     arguments.starts_with(OPTION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_iterator_over_a_collection_gives_each_thing_in_it() {
+        for iterator in [
+            "core::slice::iter::Iter<u8>",
+            "alloc::vec::drain::Drain<core::option::Option<u8>>",
+            "std::collections::hash::map::ValuesMut<u8, u8>",
+            "&mut alloc::vec::into_iter::IntoIter<u8>",
+            "dashmap::iter::Iter<u8, u8>",
+            "core::option::Iter<u8>",
+            "core::iter::adapters::map::Map<core::slice::iter::Iter<u8>, app::drop::{closure#0}>",
+            "core::iter::adapters::rev::Rev<core::iter::adapters::enumerate::Enumerate<core::slice::iter::Iter<u8>>>",
+        ] {
+            assert!(gives_each(iterator), "{iterator}");
+        }
+        for iterator in [
+            "core::ops::range::Range<usize>",
+            "core::result::IntoIter<u8>",
+            "core::iter::adapters::filter::Filter<core::slice::iter::Iter<u8>, app::drop::{closure#0}>",
+            "core::iter::adapters::rev::Rev<core::iter::adapters::skip::Skip<core::slice::iter::Iter<u8>>>",
+            "alloc::vec::extract_if::ExtractIf<u8>",
+            "app::Dirty",
+        ] {
+            assert!(!gives_each(iterator), "{iterator}");
+        }
+    }
 }

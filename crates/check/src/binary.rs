@@ -62,9 +62,13 @@ struct Section {
 impl Binary {
     /// Reads the file, and says why if it cannot be checked.
     pub fn read(path: &Path) -> Result<Self> {
-        let read = fs::read(path);
-        let data =
-            read.map_err(|error| Failure::File { action: "read", path: path.into(), error })?;
+        let failed = |error| Failure::File { action: "read", path: path.into(), error };
+        // A device may have no end.
+        let kind = fs::metadata(path).map_err(failed)?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(Failure::Unreadable { path: path.into(), why: Unreadable::NotElf });
+        }
+        let data = fs::read(path).map_err(failed)?;
         Self::of(&data).map_err(|why| Failure::Unreadable { path: path.into(), why })
     }
 

@@ -12,6 +12,7 @@ use crate::{
     binary::{Binary, Index},
     code::Code,
     first_values::FirstValues,
+    patterns::Patterns,
 };
 
 /// A question whose answer is known of a live value, or of the thread that drops it.
@@ -25,6 +26,8 @@ pub enum Question {
     OneThread,
     /// Whether there is another thing; each is there, and then none.
     Each,
+    /// What a function answers that has asked whether there is a context.
+    Helper,
 }
 
 /// Where a branch goes.
@@ -66,6 +69,10 @@ impl Bit {
         }
     }
 
+    const fn is_about_context(&self) -> bool {
+        matches!(self, Self::If(Question::WithoutContext | Question::Helper, _))
+    }
+
     /// What is known of a value that is one or the other.
     fn or(self, other: Self) -> Self {
         match (self, other) {
@@ -86,6 +93,10 @@ pub struct Reader<'a> {
     pub of_tag: Bit,
     /// What is known of flags, in a destructor.
     pub first_values: Option<&'a FirstValues<'a>>,
+    pub patterns: Option<&'a Patterns<'a>>,
+    /// Functions of others that ask whether there is a context: the lowest bit of what they return if there is none, as
+    /// far as that is known.
+    pub helpers: &'a HashMap<Index, Option<bool>>,
 }
 
 /// Where a value is.
@@ -106,11 +117,13 @@ struct Trace {
     is_bit: bool,
     /// Whether the value is compared with a number that means that nothing is there.
     is_niche: bool,
+    /// Whether a function has an answer that does not depend on a value.
+    is_settled: bool,
 }
 
 impl Trace {
     const fn new(is_bit: bool) -> Self {
-        Self { left: 64, is_bit, is_niche: false }
+        Self { left: 64, is_bit, is_niche: false, is_settled: false }
     }
 
     const fn goes_on(&mut self) -> bool {
@@ -215,7 +228,7 @@ impl Reader<'_> {
         let Some(if_set) = jumps_if_set(branch) else { return Way::State };
         let tests_bit = test.mnemonic() == Mnemonic::Test && is(test, 1);
         if tests_bit {
-            return match self.operand(asked, test, &mut Trace::new(true)) {
+            return match self.shown(at, test, Trace::new(true)) {
                 Bit::If(question, bit) => Way::If(question, bit == if_set),
                 Bit::Constant | Bit::State => Way::State,
             };
@@ -234,10 +247,20 @@ impl Reader<'_> {
         // With fewer optimizations, the tag of an `Option` is compared. So is that of an enum with more variants, and a
         // number, if it is a field.
         let jumps_if = is(test, 1) != if_set;
-        match self.operand(asked, test, &mut Trace::new(false)) {
+        match self.shown(at, test, Trace::new(false)) {
             Bit::If(question, bit) => Way::If(question, bit == jumps_if),
             Bit::Constant | Bit::State => Way::State,
         }
+    }
+
+    /// The lowest bit of what the instruction before a branch tests, unless the source shows that it is the tag of another
+    /// enum than `Option`.
+    fn shown(&self, branch: usize, test: &Instruction, mut trace: Trace) -> Bit {
+        let bit = self.operand(branch - 1, test, &mut trace);
+        let is_of_option = matches!(bit, Bit::If(Question::There | Question::Each, _));
+        let address = self.code.instructions()[branch].ip();
+        let is_other = || self.patterns.is_some_and(|it| it.asks_for_variant(address));
+        if is_of_option && !trace.is_settled && is_other() { Bit::State } else { bit }
     }
 
     fn answer(&self, to: Index) -> Answer {
@@ -317,6 +340,11 @@ impl Reader<'_> {
                 _ => Bit::Constant,
             },
             Mnemonic::Xor if it.op0_register() == it.op1_register() => Bit::Constant,
+            // `!flag`.
+            Mnemonic::Xor if is(it, 1) || is(it, 0xff) || is(it, u64::MAX) => {
+                self.register(writer, register, trace).flipped()
+            }
+            Mnemonic::Not => self.register(writer, register, trace).flipped(),
             Mnemonic::And if it.op1_kind() != OpKind::Register => {
                 self.register(writer, register, trace)
             }
@@ -363,7 +391,9 @@ impl Reader<'_> {
         };
         // The tag of a value with something in it is the one that is not the niche's, except that of `Result`.
         match whole {
-            Bit::If(Question::WithoutContext, _) => Bit::If(Question::WithoutContext, if_equal),
+            Bit::If(question @ (Question::WithoutContext | Question::Helper), _) => {
+                Bit::If(question, if_equal)
+            }
             Bit::If(question @ (Question::There | Question::Each), _) if !if_equal => {
                 Bit::If(question, true)
             }
@@ -442,16 +472,28 @@ impl Reader<'_> {
         let is_flag = !trace.is_niche && self.has_flag_in_option();
         let mut of_argument = || match self.pointer(at, argument) {
             Some(slot @ Home::Slot(..)) => self.memory(slot, trace),
-            // A field may be `Ok` or `Err`.
-            _ if is_result => Bit::State,
-            // A field of the value, or something that was passed on.
-            _ => Bit::If(Question::There, true),
+            _ => match self.in_register(at, argument) {
+                Some(bit) => bit,
+                // A field may be `Ok` or `Err`.
+                None if is_result => Bit::State,
+                // A field of the value, or something that was passed on.
+                None => Bit::If(Question::There, true),
+            },
         };
+        if let Some(answer) = self.helpers.get(&to) {
+            return match answer {
+                Some(without) => Bit::If(Question::WithoutContext, *without),
+                None => Bit::If(Question::Helper, true),
+            };
+        }
         match self.answer(to) {
             Answer::Same | Answer::Each if is_flag => Bit::State,
             Answer::There | Answer::Same => of_argument(),
             Answer::Missing => of_argument().flipped(),
-            Answer::Good | Answer::Never => Bit::If(Question::There, false),
+            Answer::Good | Answer::Never => {
+                trace.is_settled = true;
+                Bit::If(Question::There, false)
+            }
             Answer::Each => Bit::If(Question::Each, true),
             Answer::Context => Bit::If(Question::WithoutContext, true),
             // `CurrentThread` is 0.
@@ -461,6 +503,19 @@ impl Reader<'_> {
         }
     }
 
+    /// What is known of an argument that is passed in a register, if it is about a context.
+    fn in_register(&self, at: usize, argument: Register) -> Option<Bit> {
+        let bit = self.register(at, argument, &mut Trace::new(true));
+        Some(bit).filter(Bit::is_about_context)
+    }
+
+    /// What is known of the lowest bit of what the function returns in a register.
+    pub fn returned(&self) -> Bit {
+        let returns = self.code.returns().filter(|place| self.reached[*place]);
+        let bits = returns.map(|at| self.register(at, Register::RAX, &mut Trace::new(true)));
+        bits.reduce(Bit::or).unwrap_or(Bit::State)
+    }
+
     /// Whether a call panics without a context, or with one, as `try_current().expect(..)` does.
     pub fn panics_without(
         &self,
@@ -468,7 +523,7 @@ impl Reader<'_> {
         to: Index,
         path: &str,
         panics_instead: &dyn Fn(Index) -> bool,
-    ) -> Option<bool> {
+    ) -> Option<(Question, bool)> {
         let (owner, method) = path.rsplit_once("::")?;
         // They panic if the tag is this.
         let tag = match owner {
@@ -485,19 +540,15 @@ impl Reader<'_> {
             return None;
         }
         // What it gets: by its address, after that of its result, or in a register.
-        let trace = || Trace::new(true);
         let by_address = [Register::RDI, Register::RSI].into_iter().find_map(|register| {
             let slot = self.pointer(at, register).filter(|it| matches!(it, Home::Slot(..)))?;
-            match self.memory(slot, &mut trace()) {
-                Bit::If(Question::WithoutContext, bit) => Some(bit),
-                _ => None,
-            }
+            let bit = self.memory(slot, &mut Trace::new(true));
+            Some(bit).filter(Bit::is_about_context)
         });
-        let in_register = || match self.register(at, Register::RDI, &mut trace()) {
-            Bit::If(Question::WithoutContext, bit) => Some(bit),
-            _ => None,
-        };
-        by_address.or_else(in_register).map(|bit| bit == tag)
+        match by_address.or_else(|| self.in_register(at, Register::RDI))? {
+            Bit::If(question, bit) => Some((question, bit == tag)),
+            Bit::Constant | Bit::State => None,
+        }
     }
 
     /// Whether a flavor is one that is known when the program is built.

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use iced_x86::{FlowControl, Instruction};
 
 use crate::{
+    answers,
     binary::{Binary, Index},
     branches::{Bit, Next, Question, Reader, Way},
     code::Code,
@@ -18,7 +19,24 @@ use crate::{
     kind::Kind,
     mitigations::{self, Guards},
     names,
+    patterns::Patterns,
 };
+
+/// What the sources show of branches.
+pub struct Shown<'a> {
+    pub first_values: FirstValues<'a>,
+    pub patterns: Patterns<'a>,
+}
+
+/// What is known of all functions.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub binary: &'a Binary,
+    /// Without generic arguments.
+    pub paths: &'a [Option<String>],
+    /// As in [`Reader`].
+    pub helpers: &'a HashMap<Index, Option<bool>>,
+}
 
 /// The thread that drops a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +65,7 @@ impl Thread {
             (Question::WithoutContext, _) => Some(matches!(self, Self::WithoutContext)),
             (Question::OneThread, Self::OfOne) => Some(true),
             (Question::OneThread, Self::OfSeveral) => Some(false),
-            (Question::OneThread, _) | (Question::Each, _) => None,
+            (Question::OneThread, _) | (Question::Each | Question::Helper, _) => None,
         }
     }
 }
@@ -62,6 +80,10 @@ pub struct Flow {
     drops: Option<Vec<bool>>,
     /// Where calls panic for want of a context that was asked for, as `expect` does: for each, the end that it leads to.
     in_vain: Vec<(usize, usize)>,
+    /// Branches on what a function answers that asks.
+    on_helpers: Vec<usize>,
+    /// What is known of the lowest bit of what the function returns.
+    returned: Bit,
 }
 
 /// A panic of a function that has asked before, in words of its own.
@@ -83,22 +105,24 @@ impl Flow {
         match names::glue_of(name) {
             Some(of_type) => names::crate_of(of_type) != Some("tokio"),
             None => {
-                !names::is_wrapper(name) && names::crate_of(name) != Some("tokio") || calls_if(name)
+                let is_of_others =
+                    !names::is_wrapper(name) && names::crate_of(name) != Some("tokio");
+                is_of_others || calls_if(name) || leaves_out(name)
             }
         }
     }
 
     pub fn of(
-        binary: &Binary,
-        paths: &[Option<String>],
+        Known { binary, paths, helpers }: Known<'_>,
         function: Index,
         code: &Code,
         calls: Vec<(usize, Index, Guards)>,
-        first_values: Option<&FirstValues<'_>>,
+        shown: Option<&Shown<'_>>,
         panics_instead: &dyn Fn(Index) -> bool,
     ) -> Self {
         let name = binary.function(function).name();
-        let first_values = first_values.filter(|_| names::is_destructor(name));
+        let first_values = shown.map(|it| &it.first_values).filter(|_| names::is_destructor(name));
+        let patterns = shown.map(|it| &it.patterns);
         let is_glue = names::glue_of(name).is_some();
         let reached = code.reached(|_| false);
         let callees: HashMap<_, _> = calls.iter().map(|(place, to, _)| (*place, *to)).collect();
@@ -112,7 +136,17 @@ impl Flow {
             false => Bit::If(Question::There, true),
         };
         let (reached, callees) = (&*reached, &callees);
-        let reader = Reader { binary, code, reached, callees, paths, of_tag, first_values };
+        let reader = Reader {
+            binary,
+            code,
+            reached,
+            callees,
+            paths,
+            of_tag,
+            first_values,
+            patterns,
+            helpers,
+        };
         let next = |place: usize| match reader.next(place, ends(place)) {
             Next::Branch(_, target, beside) if is_glue => Next::Branch(Way::State, target, beside),
             next => next,
@@ -121,11 +155,11 @@ impl Flow {
         let mut in_vain = Vec::new();
         for (place, to, _) in &calls {
             let way = reader.panics_without(*place, *to, path_of(*to), panics_instead);
-            if let (Some(bit), Next::To(following)) = (way, next[*place].clone()) {
+            if let (Some((question, bit)), Next::To(following)) = (way, next[*place].clone()) {
                 let end = next.len();
                 next.push(Next::Ends);
                 in_vain.push((*place, end));
-                let way = Way::If(Question::WithoutContext, bit);
+                let way = Way::If(question, bit);
                 next[*place] = Next::Branch(way, end, following);
             }
         }
@@ -133,7 +167,18 @@ impl Flow {
             matches!(it.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
         };
         let drops = is_glue.then(|| code.instructions().iter().map(is_call).collect());
-        Self { next, calls, drops, in_vain }
+        let is_on_helper =
+            |it: &usize| matches!(next[*it], Next::Branch(Way::If(Question::Helper, _), ..));
+        let on_helpers = (0..next.len()).filter(is_on_helper).collect();
+        Self { calls, drops, in_vain, on_helpers, returned: reader.returned(), next }
+    }
+
+    /// The lowest bit of what the function returns where there is no context, if that alone decides it.
+    pub const fn answer_without_context(&self) -> Option<bool> {
+        match self.returned {
+            Bit::If(Question::WithoutContext, bit) => Some(bit),
+            _ => None,
+        }
     }
 
     /// Whether every way through the function leads to one of these calls, as far as branches on state are concerned.
@@ -166,13 +211,44 @@ impl Flow {
             let (_, to, _) = *self.calls.iter().find(|(it, ..)| *it == place)?;
             Some(Worded { kind, place, to, is_sure: self.always_wins(there, wins) })
         };
-        threads.into_iter().filter_map(worded).collect()
+        let mut worded: Vec<_> = threads.into_iter().filter_map(worded).collect();
+        if worded.iter().all(|it| it.kind != Kind::Context) {
+            worded
+                .extend(self.on_helpers.iter().find_map(|at| self.worded_on_helper(*at, &panics)));
+        }
+        worded
+    }
+
+    /// The panic that is the only end of one of two ways. Whether that is the one without a context is not known.
+    fn worded_on_helper(&self, branch: usize, panics: impl Fn(Index) -> bool) -> Option<Worded> {
+        let Next::Branch(_, target, beside) = self.next[branch] else { return None };
+        let all = Thread::WithoutContext;
+        if !self.reached(all)[branch] {
+            return None;
+        }
+        [(target, beside), (beside, target)].into_iter().find_map(|(side, other)| {
+            let (there, elsewhere) = (self.reached_from(side, all), self.reached_from(other, all));
+            let returns = |at: usize| there[at] && matches!(self.next[at], Next::Returns);
+            if (0..there.len()).any(returns) {
+                return None;
+            }
+            let calls = self.calls.iter().filter(|(_, to, _)| panics(*to));
+            let calls =
+                calls.map(|(place, ..)| (*place, *place)).chain(self.in_vain.iter().copied());
+            let (place, _) = calls.filter(|(_, at)| there[*at] && !elsewhere[*at]).min()?;
+            let (_, to, _) = *self.calls.iter().find(|(it, ..)| *it == place)?;
+            Some(Worded { kind: Kind::Context, place, to, is_sure: false })
+        })
     }
 
     /// What is reached on such a thread.
     fn reached(&self, thread: Thread) -> Vec<bool> {
+        self.reached_from(0, thread)
+    }
+
+    fn reached_from(&self, from: usize, thread: Thread) -> Vec<bool> {
         let mut reached = vec![false; self.next.len()];
-        let mut open = vec![0];
+        let mut open = vec![from];
         while let Some(at) = open.pop() {
             if at >= reached.len() || reached[at] {
                 continue;
@@ -257,6 +333,35 @@ impl Flow {
             }
         }
         false
+    }
+}
+
+/// The modules of adaptors that do not give each thing that is there.
+const LEAVE_OUT: [&str; 9] = [
+    "filter",
+    "filter_map",
+    "flatten",
+    "map_while",
+    "skip",
+    "skip_while",
+    "step_by",
+    "take",
+    "take_while",
+];
+
+/// Whether a function is of an iterator of the standard library that does not give each thing that is there.
+fn leaves_out(name: &str) -> bool {
+    const ITERATORS: [&str; 2] = [
+        "core::iter::traits::iterator::Iterator",
+        "core::iter::traits::double_ended::DoubleEndedIterator",
+    ];
+    match names::implementation(name) {
+        Some((of_type, of_trait)) => ITERATORS.contains(&of_trait) && !answers::gives_each(of_type),
+        // What `fold` and its like give to the iterator inside.
+        None => name
+            .strip_prefix("core::iter::adapters::")
+            .and_then(|rest| rest.split_once("::"))
+            .is_some_and(|(module, _)| LEAVE_OUT.contains(&module)),
     }
 }
 

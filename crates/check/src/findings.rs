@@ -6,14 +6,19 @@ use serde::Serialize;
 
 use crate::{
     binary::{Binary, Function, Index},
+    conditions::Shown,
     first_values::FirstValues,
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     lines::Lines,
     mitigations::Guards,
     names,
+    patterns::Patterns,
     search::{Callers, Flows, Ways},
 };
+
+/// Whoever has one can drop it, which panics in async code.
+pub const RUNTIME: &str = "tokio::runtime::runtime::Runtime";
 
 /// A type whose destructor reaches a panic.
 #[derive(Serialize)]
@@ -65,7 +70,11 @@ impl Findings {
     /// `built` is when the program was built, if that may have been before its sources were last changed.
     pub fn of(binary: &Binary, graph: &Graph, lines: &Lines, built: Option<SystemTime>) -> Self {
         let callers = Callers::of_all(graph);
-        let mut flows = Flows::of_all(binary, FirstValues::of(lines, built));
+        let shown = Shown {
+            first_values: FirstValues::of(lines, built),
+            patterns: Patterns::of(lines, built),
+        };
+        let mut flows = Flows::of_all(binary, shown);
         let ways = Kind::ALL.map(|kind| Ways::to(kind, graph, &callers, &mut flows));
         // Two versions of a crate have types of one name.
         let mut types = BTreeMap::<_, Vec<Index>>::new();
@@ -121,6 +130,9 @@ fn finding(
     });
     holds.truncate(depth);
     let culprit = public_of_tokio(&mut holds).unwrap_or(culprit);
+    // Nobody can have a part of a runtime alone.
+    let is_part = ways.kind == Kind::Runtime && names::is_internal(&culprit);
+    let culprit = if is_part { RUNTIME.to_owned() } else { culprit };
     if holds.first().is_none_or(|first| first != of_type) {
         holds.insert(0, of_type.to_owned());
     }
@@ -138,7 +150,7 @@ fn finding(
         code: ways.kind.code(),
         certainty,
         of_type: of_type.to_owned(),
-        is_named: !names::is_wrapper(of_type) && !names::is_anonymous(of_type),
+        is_named: names::is_named(of_type),
         culprit,
         holds,
         path: path.collect(),

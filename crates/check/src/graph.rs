@@ -1,7 +1,7 @@
 //! Who calls whom, from the machine code of all functions.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     num::NonZero,
     thread,
 };
@@ -9,8 +9,7 @@ use std::{
 use crate::{
     binary::{Binary, Function, Index},
     code::{Code, Deed},
-    conditions::Flow,
-    first_values::FirstValues,
+    conditions::{Flow, Known, Shown},
     kind::Kind,
     mitigations::{self, Guards, Taken},
     names,
@@ -47,6 +46,11 @@ pub struct Graph {
     /// Calls whose target only the running program knows.
     pub unknown_calls: usize,
     entering: Entering,
+    /// Functions that ask whether there is a context, for their callers: the lowest bit of what they return if there is
+    /// none, as far as that alone decides it.
+    helpers: HashMap<Index, Option<bool>>,
+    /// Functions that no way of a kind leads through, because of the type that they drop.
+    vetted: HashSet<(Index, Kind)>,
 }
 
 /// Who enters a context and who leaves it.
@@ -69,6 +73,8 @@ impl Graph {
             sinks: vec![],
             unknown_calls: read.iter().map(|function| function.unknown_calls).sum(),
             entering: Entering::default(),
+            helpers: HashMap::new(),
+            vetted: HashSet::new(),
             paths,
         };
         for (index, function) in (0..).zip(read) {
@@ -79,17 +85,14 @@ impl Graph {
         graph.follow_trait_objects(binary, &vtables);
         graph.see_what_is_taken(binary);
         graph.see_alternatives(binary);
+        graph.see_who_is_vetted(binary);
+        graph.see_who_asks_for_others(binary);
         graph.see_who_asks_in_vain(binary);
         graph
     }
 
     /// What decides the branches of a function.
-    pub fn flow(
-        &self,
-        binary: &Binary,
-        function: Index,
-        first_values: Option<&FirstValues<'_>>,
-    ) -> Flow {
+    pub fn flow(&self, binary: &Binary, function: Index, shown: Option<&Shown<'_>>) -> Flow {
         let body = Body::of(binary, &self.paths, function, &self.entering);
         let calls = body.deeds.iter().filter_map(|(place, _, deed)| match deed {
             Deed::Call(to) => Some((*place, *to, body.guards(*place))),
@@ -97,7 +100,8 @@ impl Graph {
         });
         let calls = calls.collect();
         let panics = |it| self.only_panics(binary, it);
-        Flow::of(binary, &self.paths, function, &body.code, calls, first_values, &panics)
+        let known = Known { binary, paths: &self.paths, helpers: &self.helpers };
+        Flow::of(known, function, &body.code, calls, shown, &panics)
     }
 
     /// Whether a function that calls what it is given calls something that does not return.
@@ -115,13 +119,57 @@ impl Graph {
         called(function).any(|it| panics(it) || calls_it(it))
     }
 
+    /// Drop glue and destructors of types that a person has read.
+    fn see_who_is_vetted(&mut self, binary: &Binary) {
+        for (index, function) in (0..).zip(&binary.functions) {
+            let dropped = function.names.iter().flat_map(|name| {
+                [names::glue_of(name), names::destructor_of(name)].into_iter().flatten()
+            });
+            let kinds = dropped.flat_map(mitigations::vetted);
+            self.vetted.extend(kinds.map(|kind| (index, *kind)));
+        }
+    }
+
+    /// A function may ask whether there is a context, and return the answer: to another such function, and so on.
+    fn see_who_asks_for_others(&mut self, binary: &Binary) {
+        /// How many functions are between the question and who panics because of the answer.
+        const HELPERS: usize = 3;
+        let mut newest: HashSet<Index> = (0..)
+            .zip(&self.paths)
+            .filter(|(_, path)| path.as_deref().is_some_and(mitigations::asks))
+            .map(|(index, _)| index)
+            .collect();
+        for _ in 0..HELPERS {
+            let asks = |it: &Index| {
+                let name = binary.function(*it).name();
+                let may_answer = Flow::matters(name)
+                    && !self.is_glue(binary, *it)
+                    && !names::is_destructor(name)
+                    && !names::is_wrapper(name);
+                let is_question = |step: &Step| step.via == Via::Call && newest.contains(&step.to);
+                may_answer
+                    && !self.helpers.contains_key(it)
+                    && self.steps(*it).iter().any(is_question)
+            };
+            let found: Vec<_> = self.functions().filter(asks).collect();
+            let answers: Vec<_> = found
+                .iter()
+                .map(|it| (*it, self.flow(binary, *it, None).answer_without_context()))
+                .collect();
+            self.helpers.extend(answers);
+            newest = found.into_iter().collect();
+        }
+    }
+
     /// A function may ask whether there is a context, or how many threads its runtime has, and then panic in words of its
     /// own.
     fn see_who_asks_in_vain(&mut self, binary: &Binary) {
         let path_of = |it: Index| self.paths[it as usize].as_deref().unwrap_or_default();
         let asks = |it: &Index| {
             let is_question = |step: &Step| {
-                step.via == Via::Call && mitigations::asks_of_runtime(path_of(step.to))
+                step.via == Via::Call
+                    && (mitigations::asks_of_runtime(path_of(step.to))
+                        || self.helpers.contains_key(&step.to))
             };
             Flow::matters(binary.function(*it).name()) && self.steps(*it).iter().any(is_question)
         };
@@ -164,7 +212,8 @@ impl Graph {
     /// Whether no way of a kind leads through a function.
     pub fn is_closed(&self, function: Index, kind: Kind) -> bool {
         let path = self.paths[function as usize].as_deref();
-        path.is_some_and(|path| mitigations::is_closed(path, kind))
+        self.vetted.contains(&(function, kind))
+            || path.is_some_and(|path| mitigations::is_closed(path, kind))
     }
 
     /// A function that returns the guard of a context has entered it for its caller, and so on.

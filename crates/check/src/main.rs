@@ -23,6 +23,7 @@ mod lines;
 mod mitigations;
 mod names;
 mod nearest;
+mod patterns;
 mod report;
 mod rustc;
 mod search;
@@ -40,15 +41,12 @@ use crate::{
     binary::Binary,
     constructors::Constructors,
     failure::{Failure, Result, Unreadable},
-    findings::{Finding, Findings},
+    findings::{Finding, Findings, RUNTIME},
     flags::{Check, Command, Flags, Format},
     graph::Graph,
     lines::Lines,
     report::Report,
 };
-
-/// Whoever has one can drop it, which panics in async code.
-const RUNTIME: &str = "tokio::runtime::runtime::Runtime";
 
 fn main() -> ExitCode {
     if let Some(code) = rustc::wrapped() {

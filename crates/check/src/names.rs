@@ -72,12 +72,27 @@ pub fn is_destructor(name: &str) -> bool {
 pub fn owned_trait_object(name: &str) -> Option<&str> {
     const POINTERS: [&str; 4] =
         ["core::pin::Pin<", "alloc::rc::Rc<", "alloc::sync::Arc<", "alloc::boxed::Box<"];
+    /// What a pointer may have around the `dyn`.
+    const CELLS: [&str; 8] = [
+        "std::sync::poison::mutex::Mutex<",
+        "std::sync::poison::rwlock::RwLock<",
+        "core::cell::RefCell<",
+        "core::cell::UnsafeCell<",
+        "tokio::sync::mutex::Mutex<",
+        "tokio::sync::rwlock::RwLock<",
+        "lock_api::mutex::Mutex<parking_lot::raw_mutex::RawMutex, ",
+        "lock_api::rwlock::RwLock<parking_lot::raw_rwlock::RawRwLock, ",
+    ];
     let slow = || name.strip_suffix(">::drop_slow")?.strip_prefix('<');
     let mut owned = glue_of(name).or_else(slow)?;
-    for pointer in POINTERS {
-        owned = owned.strip_prefix(pointer).unwrap_or(owned);
+    for holder in POINTERS.into_iter().chain(CELLS) {
+        owned = owned.strip_prefix(holder).unwrap_or(owned);
     }
     let object = owned.strip_prefix("dyn ")?;
+    let object = match object.strip_prefix("for<") {
+        Some(bound) => bound.split_once("> ")?.1,
+        None => object,
+    };
     let end = object.find(['<', '+', '>', ',']).unwrap_or(object.len());
     Some(object.get(..end)?.trim())
 }
@@ -207,6 +222,36 @@ pub fn is_wrapper(of_type: &str) -> bool {
     crate_of(of_type).is_none_or(|name| matches!(name, "core" | "alloc" | "std"))
 }
 
+/// Whether a program can write the name of a type, and has one that its next build has, too: no part of it is a closure, and
+/// it is not a part of Tokio that nobody else can have.
+pub fn is_named(of_type: &str) -> bool {
+    !is_wrapper(of_type)
+        && !of_type.contains('{')
+        && !of_type.starts_with('<')
+        && !is_internal(of_type)
+}
+
+/// Whether a type is in a module of Tokio that exports nothing with a destructor.
+pub fn is_internal(of_type: &str) -> bool {
+    const MODULES: [&str; 11] = [
+        "loom",
+        "runtime::blocking",
+        "runtime::driver",
+        "runtime::io",
+        "runtime::scheduler",
+        "runtime::task::core",
+        "runtime::time",
+        "sync::batch_semaphore",
+        "sync::mpsc::block",
+        "sync::mpsc::chan",
+        "util",
+    ];
+    let Some(in_tokio) = of_type.strip_prefix("tokio::") else { return false };
+    MODULES
+        .iter()
+        .any(|module| in_tokio.strip_prefix(module).is_some_and(|rest| rest.starts_with("::")))
+}
+
 /// Whether a type has no name of its own: a closure, an `async` block.
 pub fn is_anonymous(of_type: &str) -> bool {
     of_type.starts_with('<') || without_generics(of_type).contains('{')
@@ -297,6 +342,9 @@ mod tests {
         assert_eq!(of("alloc::boxed::Box<dyn app::State + core::marker::Send>"), state);
         assert_eq!(of("core::pin::Pin<alloc::boxed::Box<dyn app::State>>"), state);
         assert_eq!(of("alloc::vec::Vec<alloc::boxed::Box<dyn app::State>>"), None);
+        assert_eq!(of("alloc::sync::Arc<std::sync::poison::mutex::Mutex<dyn app::State>>"), state);
+        assert_eq!(of("alloc::rc::Rc<core::cell::RefCell<dyn app::State>>"), state);
+        assert_eq!(of("alloc::boxed::Box<dyn for<'a> app::State<'a> + core::marker::Send>"), state);
         let slow = "<alloc::sync::Arc<dyn app::State>>::drop_slow";
         assert_eq!(owned_trait_object(slow), Some("app::State"));
     }

@@ -7,8 +7,7 @@ use std::{
 
 use crate::{
     binary::{Binary, Index},
-    conditions::Flow,
-    first_values::FirstValues,
+    conditions::{Flow, Shown},
     graph::{Graph, Step, Via},
     kind::{Certainty, Kind},
     mitigations::Guards,
@@ -70,6 +69,10 @@ impl Ways {
                 continue;
             }
             for (from, step) in callers.of(graph, to) {
+                // No way leads through it, and none begins in it.
+                if graph.is_closed(from, kind) {
+                    continue;
+                }
                 let mut step = step;
                 // What does not prevent this panic is no reason for a doubt.
                 step.guards = step.guards.and(counting);
@@ -137,13 +140,13 @@ impl Ways {
 /// What decides the branches of the functions that a search comes to.
 pub struct Flows<'a> {
     binary: &'a Binary,
-    first_values: FirstValues<'a>,
+    shown: Shown<'a>,
     known: HashMap<Index, Flow>,
 }
 
 impl<'a> Flows<'a> {
-    pub fn of_all(binary: &'a Binary, first_values: FirstValues<'a>) -> Self {
-        Self { binary, first_values, known: HashMap::new() }
+    pub fn of_all(binary: &'a Binary, shown: Shown<'a>) -> Self {
+        Self { binary, shown, known: HashMap::new() }
     }
 
     fn is_glue(&self, graph: &Graph, function: Index) -> bool {
@@ -156,7 +159,7 @@ impl<'a> Flows<'a> {
         let mut dropped = self.binary.function(to).glue_of();
         let matters = Flow::matters(name)
             || names::crate_of(name) == Some("tokio") && dropped.any(names::has_of_others);
-        let flow = || graph.flow(self.binary, function, Some(&self.first_values));
+        let flow = || graph.flow(self.binary, function, Some(&self.shown));
         matters.then(|| &*self.known.entry(function).or_insert_with(flow))
     }
 }

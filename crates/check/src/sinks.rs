@@ -87,6 +87,7 @@ pub fn panics(path: &str) -> bool {
     path.starts_with("core::panicking::")
         || path.starts_with("std::panicking::begin_panic")
         || path.starts_with("core::option::expect_failed")
+        || path.starts_with("core::option::unwrap_failed")
         || path.starts_with("core::result::unwrap_failed")
 }
 

@@ -35,6 +35,15 @@ impl Sources {
     }
 }
 
+/// A file alone, if it can be parsed and was not changed since.
+pub fn unchanged(path: &Path, built: Option<SystemTime>) -> Option<syn::File> {
+    let changed = fs::metadata(path).and_then(|file| file.modified()).ok()?;
+    if !path.is_absolute() || built.is_some_and(|built| changed > built) {
+        return None;
+    }
+    syn::parse_file(&fs::read_to_string(path).ok()?).ok()
+}
+
 /// All files in the `src` of a package.
 pub struct Package {
     files: Vec<Source>,

@@ -55,6 +55,11 @@ fn a_file_that_is_not_elf() {
 }
 
 #[test]
+fn a_device_without_an_end() {
+    assert_refused(&check_binary(Path::new("/dev/zero")), 1, "/dev/zero: not an ELF file");
+}
+
+#[test]
 fn a_file_that_is_not_there() {
     assert_refused(&check(&["--binary", "/nonexistent"]), 1, "cannot read /nonexistent");
 }

@@ -1,6 +1,6 @@
 //! The command, on programs whose destructors are known.
 
-use std::{fs, path::Path, process::Command, time::SystemTime};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::SystemTime};
 
 use crate::command::{Ran, check, fixture};
 use serde_json::Value;
@@ -55,6 +55,7 @@ fn each_destructor_is_judged_as_its_comment_says() {
         ("Catches", vec![]),
         ("StartsThread", vec![]),
         ("HoldsDyn", may("SD0001")),
+        ("HoldsDynInCell", may("SD0001")),
         ("HoldsRuntime", will("SD0005")),
         ("OnSeveral", will("SD0009")),
         ("OnSeveralOnly", [will("SD0001"), will("SD0009")].concat()),
@@ -84,12 +85,51 @@ fn a_destructor_with_a_condition_may_panic_and_one_without_will() {
 #[test]
 fn a_flag_that_only_the_destructor_sets_is_no_condition() {
     let source = include_str!("../../fixture/src/bin/flags.rs");
-    let cases = commented(source, |line| {
-        let (_, name) = line.split_once("struct ")?;
-        name.split([' ', '(']).next()
-    });
-    let counts = predicted_and_dropped("flags", &cases);
+    let counts = predicted_and_dropped("flags", &commented(source, struct_in));
     assert!(counts.0 >= 6 && counts.1 >= 15, "{counts:?}");
+}
+
+#[test]
+fn a_variant_that_the_source_names_is_a_condition() {
+    let source = include_str!("../../fixture/src/bin/variants.rs");
+    let counts = predicted_and_dropped("variants", &commented(source, struct_in));
+    assert!(counts.0 >= 2 && counts.1 >= 9, "{counts:?}");
+}
+
+/// The report recommends the kit, so what it says of the kit must be true. The program drops each value off context and in
+/// async code.
+#[test]
+fn the_kit_that_is_recommended_is_not_accused() {
+    let report = fixture(&["--bin", "kit", "--format", "json"]).json();
+    let named = report["findings"].as_array().expect("findings").iter();
+    let named = named.filter(|it| it["is_named"] == true).filter_map(|it| it["type"].as_str());
+    let of_kit: BTreeSet<_> = named.filter(|it| it.starts_with("sundown_")).collect();
+    // These have a value that the kit could not take.
+    let refused = ["session::refused::Refused", "teardown::TeardownError"];
+    let refused =
+        refused.map(|it| ["Goodbye", "Slow"].map(|of| format!("sundown_core::{it}<kit::{of}>")));
+    let refused = refused.as_flattened().iter().map(String::as_str);
+    assert_eq!(of_kit, refused.collect());
+    // The same program has what goes wrong without the kit.
+    assert_eq!(of_type(&report, "kit::Goodbye"), [("SD0001", "will")]);
+    assert_eq!(of_type(&report, "kit::Client"), [("SD0005", "will")]);
+
+    let ran = Command::new(report["program"].as_str().expect("a program")).output();
+    let said = String::from_utf8(ran.expect("the program").stdout).expect("UTF-8");
+    let (bare, with_kit): (Vec<_>, Vec<_>) =
+        said.lines().partition(|it| it.starts_with("without the kit"));
+    assert_eq!(
+        bare,
+        ["without the kit off context: panicked", "without the kit in async code: panicked"]
+    );
+    assert!(with_kit.iter().all(|line| line.ends_with(": clean")), "{with_kit:#?}");
+    assert!(with_kit.len() >= 48, "{said}");
+}
+
+/// The name in `struct Name(…`.
+fn struct_in(line: &str) -> Option<&str> {
+    let (_, name) = line.split_once("struct ")?;
+    name.split([' ', '(']).next()
 }
 
 /// What the comment before each type says that the check has to say: name and certainty.
@@ -327,6 +367,33 @@ fn deny_fails_on_what_the_baseline_does_not_accept() {
         damaged.stderr.contains("accepted.txt:1: `pooled::Store` is not a code"),
         "{damaged:?}"
     );
+}
+
+/// The next build may have other numbers for closures, and no program can own a part of Tokio.
+#[test]
+fn the_baseline_has_only_types_that_keep_their_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("accepted.txt");
+    let baseline = file.to_str().expect("a path");
+    let ran =
+        fixture(&["--bin", "destructors", "--format", "json", "--baseline", baseline, "--accept"]);
+    let report = ran.json();
+    let findings = report["findings"].as_array().expect("findings").iter();
+    let types: Vec<_> = findings.filter_map(|it| it["type"].as_str()).collect();
+    let has_closure = |it: &&str| {
+        it.split_once('<').is_some_and(|(path, rest)| !path.contains('{') && rest.contains('{'))
+    };
+    assert!(types.iter().any(has_closure), "{types:#?}");
+    assert!(types.iter().any(|it| it.ends_with("::BlockingPool")), "{types:#?}");
+
+    let accepted = fs::read_to_string(&file).expect("a baseline");
+    assert!(accepted.contains("SD0001 will destructors::Spawns\n"), "{accepted}");
+    assert!(accepted.contains("SD0005 will tokio::runtime::runtime::Runtime\n"), "{accepted}");
+    assert!(!accepted.contains('{') && !accepted.contains("BlockingPool"), "{accepted}");
+    // Nor has the pool a paragraph of its own.
+    let text = fixture(&["--bin", "destructors"]).stdout;
+    assert!(text.contains("panic: tokio::runtime::runtime::Runtime,"), "{text}");
+    assert!(!text.contains("panic: tokio::runtime::blocking::"), "{text}");
 }
 
 #[test]
