@@ -419,6 +419,28 @@ def test_a_child_that_a_callback_forks_can_wait():
         assert (code, printed, errors) == (0, "0\nthe last line\n", "")
 
 
+def test_a_child_that_is_forked_while_a_callback_looks_for_a_thread_can_wait():
+    """Three of four threads for blocking work sleep, so the parent's callback looks for a second. Nobody looks in the child."""
+    body = """
+    import extension
+    extension.uses_few_threads(3)
+    async def waits():
+        try: return await extension.calls_once(lambda: extension.blocks(0.01))
+        except RuntimeError: return 'no thread'
+    told = []
+    looks = threading.Thread(target=lambda: told.append(asyncio.run(waits())))
+    looks.start()
+    time.sleep(0.3)
+    child = os.fork()
+    if not child: os._exit(0 if asyncio.run(waits()) is None else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    looks.join()
+    print(told)
+    """
+    ended = run("ours", body, before=["env", "PYTHONWARNINGS=ignore"])
+    assert ended == (0, "0\n['no thread']\n", "")
+
+
 ONE_THREAD = "import extension\nextension.uses_a_runtime_with_one_thread()\n"
 
 
@@ -1057,6 +1079,24 @@ def test_ctrl_c_ends_the_wait_at_exit_and_the_gate_is_closed_all_the_same():
     printed, errors = program.communicate(timeout=30)
     assert "KeyboardInterrupt" in errors and "4 calls or futures of Rust" in errors
     assert (program.returncode, printed) == (0, "")
+
+
+def test_a_signal_is_not_lost_while_results_wait_for_a_thread():
+    """All threads for blocking work sleep, so the exit waits 200 ms before it delivers the result itself."""
+    body = """
+    import extension, signal
+    extension.uses_few_threads(4)
+    async def main():
+        global ready
+        ready = extension.ready()
+        await asyncio.sleep(0.05)
+    asyncio.run(main())
+    def raises(*_): raise RuntimeError('a signal')
+    signal.signal(signal.SIGALRM, raises)
+    atexit.register(lambda: signal.setitimer(signal.ITIMER_REAL, 0.05))
+    """
+    code, printed, errors = run("ours", body)
+    assert (code, printed) == (0, "") and "RuntimeError: a signal" in errors
 
 
 def test_ctrl_c_ends_a_program_as_it_would_without_the_extension():
